@@ -1,0 +1,1 @@
+"""The LINE method: pure Python, no torch, no network."""

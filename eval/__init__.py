@@ -1,0 +1,1 @@
+"""Is the label right, and how fast was it found?"""
