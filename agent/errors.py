@@ -1,0 +1,72 @@
+"""What can go wrong where a person can mend it: what happened, and what to do."""
+
+from __future__ import annotations
+
+
+class LineError(Exception):
+    """An error a user can act on; the command prints it as one line and exits with status 2.
+
+    Args:
+        message: what was wrong, with the offending value.
+        remedy: what to do about it; empty if nothing is known.
+    """
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        """The message and its remedy as one line."""
+        return f"{self.message} ({self.remedy})" if self.remedy else self.message
+
+
+class UsageError(LineError):
+    """A value that the user gave does not fit: a model, a layer, a unit, a setting, a folder."""
+
+
+class MissingPartError(LineError):
+    """A package, weights file or asset that the chosen backend needs is not here."""
+
+
+class StoreError(LineError):
+    """The store cannot be read or written, or was made by a newer version."""
+
+
+class BackendError(LineError):
+    """A language model, generator or target failed while it worked."""
+
+
+class ReplyError(Exception):
+    """A language model's reply is not a usable proposal; the model may be asked again.
+
+    Args:
+        kind: ``truncated``, ``empty``, ``not_json``, ``schema`` or ``concept``.
+        detail: what was wrong, in words that can be told to the model.
+        raw: the reply as it came.
+        reasoning: the reasoning, where one could be read.
+        concept: the refused concept, where one could be read.
+    """
+
+    def __init__(self, kind: str, detail: str, *, raw: str, reasoning: str = "", concept: str = "") -> None:
+        super().__init__(f"{kind}: {detail}")
+        self.kind = kind
+        self.detail = detail
+        self.raw = raw
+        self.reasoning = reasoning
+        self.concept = concept
+
+
+class NotDrawableError(Exception):
+    """The generator has nothing close enough to a concept to picture it truthfully.
+
+    Args:
+        concept: the concept asked for.
+        nearest: the closest captions with their cosine similarity, best first.
+    """
+
+    def __init__(self, concept: str, nearest: list[tuple[str, float]]) -> None:
+        near = ", ".join(f"{caption} {similarity:.2f}" for caption, similarity in nearest[:3])
+        super().__init__(f"nothing in the bank is close enough to {concept!r}; nearest: {near or 'nothing'}")
+        self.concept = concept
+        self.nearest = nearest

@@ -1,0 +1,202 @@
+"""The ports: what the loop asks of a language model, a generator, a target and a store.
+
+Everything that crosses a port is plain data (strings, numbers, bytes, float arrays), so that a port can
+later be served by another process. Each implementation carries a ``fingerprint``: model id, weights hash and
+settings. It is the cache key and the provenance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Activations = NDArray[np.float32]
+
+Role = Literal["system", "user", "assistant"]
+Progress = Callable[[int, int], None]
+"""Called as ``progress(done, total)`` while long work goes on; raising from it cancels the work."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a chat."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A chat to complete.
+
+    The first ``shared`` messages (instructions and examples) are the same for every call of a run, so that an
+    engine can keep its state for them; the last message carries the board and the history.
+    """
+
+    messages: tuple[Message, ...]
+    shared: int = 0
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A validated reply: the reasoning first, then one concept of one to three words."""
+
+    reasoning: str
+    concept: str
+    raw: str
+
+
+class LanguageModel(Protocol):
+    """Proposes concepts."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Model id, weights hash and settings."""
+
+    def propose(self, prompt: Prompt, *, seed: int, temperature: float) -> Proposal:
+        """Answer with one proposal.
+
+        Args:
+            prompt: the chat to complete.
+            seed: sampling seed in [0, 2**31).
+            temperature: sampling temperature, at least 0.
+
+        Raises:
+            ReplyError: the reply is not a usable proposal; never a repaired half answer.
+            BackendError: the model could not be reached or failed.
+        """
+
+
+@dataclass(frozen=True)
+class ImageRequest:
+    """One picture to make: the concept with its modifiers, and the seed.
+
+    Args:
+        concept: one to three words, normalised.
+        angle: camera angle, one of the prompt's angles.
+        lighting: one of the prompt's lightings.
+        seed: generator seed in [0, 2**31).
+        template: prompt template with ``{concept}``, ``{angle}`` and ``{lighting}``.
+    """
+
+    concept: str
+    angle: str
+    lighting: str
+    seed: int
+    template: str
+
+    @property
+    def prompt(self) -> str:
+        """The prompt as a text-to-image model reads it."""
+        return (
+            self.template.replace("{angle}", self.angle)
+            .replace("{lighting}", self.lighting)
+            .replace("{concept}", self.concept)
+        )
+
+
+@dataclass(frozen=True)
+class DrawnImage:
+    """A picture as a PNG file's bytes, with a JSON-serialisable account of how it was made."""
+
+    png: bytes
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Generator(Protocol):
+    """Makes pictures of concepts."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Model or bank id, content hash and settings."""
+
+    def synthesize(self, requests: Sequence[ImageRequest], progress: Progress | None = None) -> list[DrawnImage]:
+        """Draw the requests, in order; deterministic in (fingerprint, request).
+
+        Raises:
+            NotDrawableError: a concept cannot be pictured truthfully.
+            BackendError: the generator failed.
+        """
+
+    def suggest(self, concepts: Sequence[str], limit: int) -> list[str]:
+        """Things it can draw that are near ``concepts``, nearest first; empty if it can draw anything."""
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """A layer that can be explained: its dotted path, output shape without the batch, and number of units."""
+
+    path: str
+    kind: str
+    shape: tuple[int, ...]
+    units: int
+
+
+class Target(Protocol):
+    """The vision model under study."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Model id and weights hash."""
+
+    def layers(self) -> list[LayerInfo]:
+        """Every layer whose output has units, in forward order."""
+
+    def unit_names(self, layer: str) -> Sequence[str] | None:
+        """Names of the units of ``layer`` if they are output classes, else None."""
+
+    def activate(self, images: Sequence[bytes], layer: str, progress: Progress | None = None) -> Activations:
+        """Pooled activations of all units of ``layer``.
+
+        Args:
+            images: encoded pictures (PNG or JPEG bytes).
+            layer: dotted path of a layer.
+            progress: called after each forward batch.
+
+        Returns:
+            float32 [n_images, n_units].
+
+        Raises:
+            UsageError: there is no such layer, or it has no units.
+            BackendError: the forward pass failed or gave values that are not finite.
+        """
+
+
+@dataclass(frozen=True)
+class Control:
+    """Activations of a layer on a control set.
+
+    Args:
+        classes: name of each class, sorted; these are the initial vocabulary.
+        labels: int [n_images], index into ``classes`` of each row.
+        activations: float32 [n_images, n_units].
+        skipped: files that could not be read.
+    """
+
+    classes: tuple[str, ...]
+    labels: NDArray[np.int64]
+    activations: Activations
+    skipped: tuple[str, ...] = ()
+
+
+class ControlSet(Protocol):
+    """A source of class-labelled pictures for the initial board and for AUC and MAD."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the pictures and their classes."""
+
+    def classes(self) -> tuple[str, ...]:
+        """The class names, sorted."""
+
+    def images(self, class_name: str) -> list[bytes]:
+        """The encoded pictures of one class."""
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Files that were skipped because they could not be read, as ``name: reason``."""

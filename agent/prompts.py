@@ -1,0 +1,145 @@
+"""The prompts: templates, examples and the picture prompt, all in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from line_neurons.agent.ports import ImageRequest, Message, Prompt
+from line_neurons.agent.scoreboard import Entry, Scoreboard
+from line_neurons.agent.seeds import derive_rng, derive_seed
+
+IMAGE_TEMPLATE = "A realistic photo of a {concept}, {angle}, {lighting}"
+ANGLES = ("extreme close-up", "wide angle shot", "aerial view", "low angle")
+LIGHTINGS = ("cinematic lighting", "natural sunlight", "studio lighting")
+
+PROPOSE_SYSTEM = """\
+You find out what one unit of a vision model looks for. The scoreboard lists concepts with the unit's response \
+to pictures of them: the higher, the better.
+First reason, in two short sentences: what do the strongest concepts share that the weakest lack (kind of thing, \
+shape, texture, material, colour, surroundings, use)? Which other things, not listed yet, share it too? Then \
+propose the one of these that should excite the unit most: a sibling of the strongest, a special kind of them, or \
+a part, material or pattern that they share.
+The concept is one to three words and names something that can be photographed. Never answer with a concept that \
+is on the scoreboard or forbidden.
+Answer with JSON only: {"reasoning": "...", "concept": "..."}"""
+
+SUMMARY_SYSTEM = """\
+You find out what one unit of a vision model looks for. You see the three concepts whose pictures excite the \
+unit most. First reason, in one short sentence: what do the three share? Then name one more general concept \
+that unifies them.
+The concept is one to three words and names something that can be photographed. Never answer with one of the \
+three or with a forbidden concept.
+Answer with JSON only: {"reasoning": "...", "concept": "..."}"""
+
+
+@dataclass(frozen=True)
+class _Example:
+    entries: tuple[Entry, ...]
+    forbidden: tuple[str, ...]
+    drawable: tuple[str, ...]
+    answer: str
+
+
+_PROPOSE_EXAMPLES = (
+    _Example(
+        entries=(Entry("husky", 9.1), Entry("malamute", 8.7), Entry("wolf", 6.2), Entry("red fox", 2.9),
+                 Entry("sofa", 0.4)),
+        forbidden=("dog sled", "snow dog"),
+        drawable=("samoyed", "sled", "tiger", "poodle"),
+        answer='{"reasoning": "Husky, malamute and wolf are thick-coated northern dogs, the sofa is not an '
+        'animal. Other such dogs: samoyed, akita, eskimo dog.", "concept": "samoyed"}',
+    ),
+    _Example(
+        entries=(Entry("zebra crossing", 4.8), Entry("piano", 4.5), Entry("zebra", 3.9), Entry("horse", 0.7),
+                 Entry("street", 0.6)),
+        forbidden=("chess board",),
+        drawable=("barcode", "donkey", "guitar", "car"),
+        answer='{"reasoning": "Zebra crossing, piano and zebra share black and white stripes, and the plain '
+        'horse is weak. Other striped things: barcode, striped shirt, prison uniform.", "concept": "barcode"}',
+    ),
+)  # fmt: skip
+
+_SUMMARY_EXAMPLE = _Example(
+    entries=(Entry("espresso", 5.1), Entry("teapot", 4.9), Entry("soup bowl", 4.2)),
+    forbidden=("mug",),
+    drawable=(),
+    answer='{"reasoning": "Espresso, teapot and soup bowl are all round vessels for hot food or drink.", '
+    '"concept": "tableware"}',
+)
+
+
+def format_score(score: float) -> str:
+    """A score with three significant digits, never in exponent form for usual activations."""
+    return f"{score:.3g}" if abs(score) < 1000 else f"{score:.0f}"
+
+
+def _request(
+    entries: Sequence[Entry], forbidden: Sequence[str], drawable: Sequence[str], refused: Sequence[str]
+) -> str:
+    lines = ["Scoreboard:"]
+    lines += [f"{format_score(entry.score)} {entry.concept}" for entry in entries]
+    lines.append("Forbidden: " + (", ".join(forbidden) or "none"))
+    if drawable:
+        lines.append("Pictures can be made of, for example: " + ", ".join(drawable))
+    lines += [f"Refused: {reason}" for reason in refused]
+    strongest = ", ".join(entry.concept for entry in entries[:3])
+    lines.append(f"Strongest: {strongest}. Name a new concept, not one of these.")
+    return "\n".join(lines)
+
+
+def _chat(system: str, examples: Sequence[_Example], request: str) -> Prompt:
+    shared = [Message("system", system)]
+    for example in examples:
+        shared.append(Message("user", _request(example.entries, example.forbidden, example.drawable, ())))
+        shared.append(Message("assistant", example.answer))
+    return Prompt((*shared, Message("user", request)), shared=len(shared))
+
+
+def propose_prompt(
+    board: Scoreboard, forbidden: Sequence[str], drawable: Sequence[str] = (), refused: Sequence[str] = ()
+) -> Prompt:
+    """The prompt of one iteration (paper, appendix D.2; the words are ours).
+
+    Args:
+        board: the scoreboard; shown best first.
+        forbidden: every concept proposed so far that is no longer on the board.
+        drawable: things that the generator can picture near the board's best; empty to say nothing of it.
+        refused: why earlier answers to this very step were refused, oldest first.
+    """
+    return _chat(PROPOSE_SYSTEM, _PROPOSE_EXAMPLES, _request(board.entries, forbidden, drawable, refused))
+
+
+def summary_prompt(
+    board: Scoreboard, forbidden: Sequence[str], drawable: Sequence[str] = (), refused: Sequence[str] = ()
+) -> Prompt:
+    """The prompt of the summary step: one more general concept over the board's top three."""
+    return _chat(SUMMARY_SYSTEM, [_SUMMARY_EXAMPLE], _request(board.top(3), forbidden, drawable, refused))
+
+
+def image_requests(
+    concept: str,
+    count: int,
+    run_seed: int,
+    *,
+    first: int = 0,
+    per_concept: bool = False,
+    template: str = IMAGE_TEMPLATE,
+) -> list[ImageRequest]:
+    """The pictures that score one concept; a function of (run seed, concept, image index).
+
+    Args:
+        concept: the normalised concept.
+        count: pictures per concept (n in the paper).
+        run_seed: the run's seed.
+        first: index of the first picture; a concept that is scored again gets new indices.
+        per_concept: draw angle and lighting once for the concept instead of once for each picture.
+        template: the prompt's template.
+    """
+    requests = []
+    for index in range(first, first + count):
+        rng = derive_rng("modifiers", run_seed, concept, first if per_concept else index)
+        angle, lighting = rng.choice(ANGLES), rng.choice(LIGHTINGS)
+        seed = derive_seed("image", run_seed, concept, index)
+        requests.append(ImageRequest(concept, angle, lighting, seed, template))
+    return requests

@@ -1,0 +1,136 @@
+"""Replies of a language model: parse, validate, normalise, and tell duplicates."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable
+from typing import Any
+
+from line_neurons.agent.errors import ReplyError
+from line_neurons.agent.ports import Proposal
+
+MAX_CONCEPT_CHARACTERS = 60
+MAX_CONCEPT_WORDS = 3
+MAX_REASONING_CHARACTERS = 2000
+
+REPLY_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "reasoning": {"type": "string", "minLength": 1, "maxLength": 300},
+        "concept": {"type": "string", "minLength": 1, "maxLength": 40},
+    },
+    "required": ["reasoning", "concept"],
+    "additionalProperties": False,
+}
+"""JSON schema of a reply; the order of the properties makes the model reason before it answers."""
+
+_ARTICLES = ("a ", "an ", "the ")
+_WORD = re.compile(r"[^\W_]+(?:['’.][^\W_]+)*\.?", re.UNICODE)  # noqa: RUF001 - typographic apostrophe
+_SENTENCE_BREAK = re.compile(r"[,;:/\\|<>\[\]{}()=*#`\"]")
+_IRREGULAR = {"mice": "mouse", "geese": "goose", "teeth": "tooth", "feet": "foot", "men": "man",
+              "women": "woman", "children": "child", "people": "person", "oxen": "ox",
+              "leaves": "leaf", "wolves": "wolf", "knives": "knife", "shelves": "shelf",
+              "loaves": "loaf", "calves": "calf", "halves": "half", "scarves": "scarf"}  # fmt: skip
+
+
+def clean_text(text: str, limit: int) -> str:
+    """Text without control, format and surrogate characters, whitespace collapsed, at most ``limit`` long."""
+    spaced = (" " if ch.isspace() or unicodedata.category(ch) == "Cc" else ch for ch in text[: 4 * limit])
+    kept = "".join(ch for ch in spaced if unicodedata.category(ch) not in {"Cf", "Cs", "Co", "Cn"})
+    return " ".join(kept.split())[:limit].rstrip()
+
+
+def normalise_concept(text: str) -> str:
+    """A concept as it is shown and drawn: NFKC, lower case, no article, no punctuation around it.
+
+    Raises:
+        ValueError: it is empty, too long, has more than three words, or holds characters that no concept
+            needs (markup, path separators, lists).
+    """
+    if len(text) > 10 * MAX_CONCEPT_CHARACTERS:
+        raise ValueError(f"a concept has at most {MAX_CONCEPT_CHARACTERS} characters, not {len(text)}")
+    cleaned = clean_text(unicodedata.normalize("NFKC", text), 10 * MAX_CONCEPT_CHARACTERS).lower()
+    cleaned = cleaned.replace("_", " ").strip(" .!?'\"`").strip()
+    for article in _ARTICLES:
+        cleaned = cleaned.removeprefix(article)
+    if _SENTENCE_BREAK.search(cleaned):
+        raise ValueError("name a single concept, without punctuation or markup")
+    words = _WORD.findall(cleaned.replace("-", " "))
+    if not words:
+        raise ValueError("the concept is empty")
+    if len(words) > MAX_CONCEPT_WORDS:
+        raise ValueError(f"a concept has one to {MAX_CONCEPT_WORDS} words, not {len(words)}")
+    if len(cleaned) > MAX_CONCEPT_CHARACTERS:
+        raise ValueError(f"a concept has at most {MAX_CONCEPT_CHARACTERS} characters, not {len(cleaned)}")
+    return " ".join(words)
+
+
+def class_concept(name: str) -> str:
+    """A class or folder name as a concept: its first synonym, cleaned; longer names are allowed here."""
+    cleaned = clean_text(unicodedata.normalize("NFKC", name), 200).lower().replace("_", " ")
+    words = _WORD.findall(cleaned.split(",")[0].replace("-", " "))
+    return " ".join(words)[:MAX_CONCEPT_CHARACTERS].strip()
+
+
+def concept_key(concept: str) -> str:
+    """The form in which two concepts count as the same: case, articles, plural and hyphens don't matter."""
+    words = _WORD.findall(unicodedata.normalize("NFKC", concept).lower().replace("-", " ").replace("_", " "))
+    if words and f"{words[0]} " in _ARTICLES and len(words) > 1:
+        words = words[1:]
+    if words:
+        words[-1] = _singular(words[-1])
+    return " ".join(words)
+
+
+def _singular(word: str) -> str:
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
+    if len(word) <= 3 or word.endswith(("ss", "us", "is")):
+        return word
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith(("ches", "shes", "sses", "xes", "zes")):
+        return word[:-2]
+    return word.removesuffix("s")
+
+
+def find_duplicate(concept: str, tried: Iterable[str]) -> str | None:
+    """The concept in ``tried`` that is the same as ``concept``, or None."""
+    key = concept_key(concept)
+    return next((other for other in tried if concept_key(other) == key), None)
+
+
+def parse_reply(text: str, *, truncated: bool = False) -> Proposal:
+    """A reply as a proposal, or an error that says what was wrong with it.
+
+    The whole text must be one JSON object with ``reasoning`` and ``concept``; nothing is repaired.
+
+    Args:
+        text: the reply as it came.
+        truncated: the engine stopped because the reply grew too long.
+
+    Raises:
+        ReplyError: with kind ``truncated``, ``empty``, ``not_json``, ``schema`` or ``concept``.
+    """
+    if truncated:
+        raise ReplyError("truncated", "the answer was cut off; be shorter", raw=text)
+    if not text.strip():
+        raise ReplyError("empty", "the answer was empty", raw=text)
+    try:
+        reply = json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        raise ReplyError("not_json", "the answer was not a single JSON object", raw=text) from None
+    if not isinstance(reply, dict) or set(reply) != {"reasoning", "concept"}:
+        raise ReplyError("schema", 'the answer must have exactly "reasoning" and "concept"', raw=text)
+    reasoning, concept = reply["reasoning"], reply["concept"]
+    if not isinstance(reasoning, str) or not isinstance(concept, str):
+        raise ReplyError("schema", '"reasoning" and "concept" must be text', raw=text)
+    reasoning = clean_text(reasoning, MAX_REASONING_CHARACTERS)
+    try:
+        normal = normalise_concept(concept)
+    except ValueError as error:
+        shown = clean_text(concept, 80)
+        raise ReplyError("concept", str(error), raw=text, reasoning=reasoning, concept=shown) from None
+    return Proposal(reasoning=reasoning, concept=normal, raw=text)

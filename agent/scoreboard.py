@@ -1,0 +1,148 @@
+"""The scoreboard: a fixed number of concepts with their scores, and the rule that updates it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from line_neurons.agent.seeds import derive_rng
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A concept and its score (psi over its images; higher is better)."""
+
+    concept: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Scoreboard:
+    """Concepts sorted by score, best first; at most ``capacity`` of them, each once.
+
+    Args:
+        entries: the concepts on the board.
+        capacity: how many the board holds, at least 1.
+    """
+
+    entries: tuple[Entry, ...]
+    capacity: int
+
+    def __post_init__(self) -> None:
+        if self.capacity < 1:
+            raise ValueError(f"capacity must be at least 1, not {self.capacity}")
+        if len(self.entries) > self.capacity:
+            raise ValueError(f"{len(self.entries)} concepts do not fit a board of {self.capacity}")
+        if len({entry.concept for entry in self.entries}) < len(self.entries):
+            raise ValueError("a concept stands on the board twice")
+        if not all(math.isfinite(entry.score) for entry in self.entries):
+            raise ValueError("scores must be finite")
+        ordered = tuple(sorted(self.entries, key=lambda entry: (-entry.score, entry.concept)))
+        object.__setattr__(self, "entries", ordered)
+
+    @property
+    def best(self) -> Entry:
+        """The entry with the highest score."""
+        return self.entries[0]
+
+    def top(self, k: int) -> tuple[Entry, ...]:
+        """The ``k`` best entries, best first."""
+        return self.entries[:k]
+
+
+@dataclass(frozen=True)
+class Update:
+    """A board after one concept was offered, and the entry that had to leave, if any."""
+
+    board: Scoreboard
+    removed: Entry | None
+
+
+def choose_initial(
+    ranked: Sequence[str], n_top: int, n_random: int, rng: Random
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Candidates for the initial board, in the order in which to take them (paper, section 3.2).
+
+    Args:
+        ranked: class names, best control score first.
+        n_top: how many of the best the board wants.
+        n_random: how many others, drawn uniformly, the board wants.
+        rng: source of the uniform draw.
+
+    Returns:
+        The ranked names, and all names after the first ``n_top`` in random order. A caller that cannot use
+        one of them (nothing can picture it) takes the next.
+    """
+    others = list(ranked[n_top:])
+    rng.shuffle(others)
+    return tuple(ranked), tuple(others) if n_random else ()
+
+
+def update(board: Scoreboard, concept: str, score: float, rng: Random) -> Update:
+    """Offer a scored concept to the board (paper, section 3.2; the rule keeps the board's size).
+
+    If the score beats the lowest, the concept replaces the lowest. Otherwise the concept takes the place of
+    one drawn with probability proportional to (best score - its score), so that high scores survive; if all
+    are equal the draw is uniform. A concept that is on the board already keeps the higher of its two scores.
+    A board of one keeps its concept unless a better one comes.
+
+    Args:
+        board: the board before.
+        concept: the concept offered.
+        score: its score, finite.
+        rng: source of the draw; used only when a removal is drawn.
+    """
+    if not math.isfinite(score):
+        raise ValueError(f"the score of {concept!r} is not finite: {score}")
+    offered = Entry(concept, score)
+    entries = list(board.entries)
+    known = next((entry for entry in entries if entry.concept == concept), None)
+    if known is not None:
+        kept = known if known.score >= score else offered
+        return Update(_replaced(board, known, kept), None)
+    if len(entries) < board.capacity:
+        return Update(Scoreboard((*entries, offered), board.capacity), None)
+    lowest = entries[-1]
+    if score > lowest.score:
+        return Update(_replaced(board, lowest, offered), lowest)
+    if board.capacity == 1:
+        return Update(board, None)
+    removed = _draw_removal(entries, rng)
+    return Update(_replaced(board, removed, offered), removed)
+
+
+def _draw_removal(entries: Sequence[Entry], rng: Random) -> Entry:
+    best = entries[0].score
+    weights = [best - entry.score for entry in entries]
+    largest = max(weights)
+    if largest == 0:
+        return rng.choice(list(entries))
+    # Scaled first: a range that overflows to infinity, or underflows to nothing, still has an order.
+    finite = [1.0 if math.isinf(largest) and math.isinf(weight) else weight / largest for weight in weights]
+    return rng.choices(list(entries), weights=finite)[0]
+
+
+def _replaced(board: Scoreboard, old: Entry, new: Entry) -> Scoreboard:
+    return Scoreboard(tuple(new if entry == old else entry for entry in board.entries), board.capacity)
+
+
+def update_rng(run_seed: int, unit: int, step: int) -> Random:
+    """The random generator of the update at ``step`` of ``unit``."""
+    return derive_rng("update", run_seed, unit, step)
+
+
+def replay(initial: Scoreboard, history: Iterable[tuple[int, str, float]], run_seed: int, unit: int) -> Scoreboard:
+    """The board after a history: a function of the initial board, the history and the seed alone.
+
+    Args:
+        initial: the board before the first step.
+        history: (step, concept, score) of every scored step, in order.
+        run_seed: the run's seed.
+        unit: index of the unit.
+    """
+    board = initial
+    for step, concept, score in history:
+        board = update(board, concept, score, update_rng(run_seed, unit, step)).board
+    return board

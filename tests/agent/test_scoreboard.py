@@ -1,0 +1,114 @@
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from line_neurons.agent.scoreboard import Entry, Scoreboard, choose_initial, replay, update
+
+SCORES = st.floats(allow_nan=False, allow_infinity=False, width=32)
+CONCEPTS = st.text("abcdefgh", min_size=1, max_size=2)
+HISTORIES = st.lists(st.tuples(CONCEPTS, SCORES), max_size=30)
+
+
+@st.composite
+def boards(draw: st.DrawFn) -> Scoreboard:
+    scores = draw(st.dictionaries(CONCEPTS, SCORES, min_size=1, max_size=10))
+    capacity = draw(st.integers(len(scores), 12))
+    return Scoreboard(tuple(Entry(concept, score) for concept, score in scores.items()), capacity)
+
+
+def walk(board: Scoreboard, history: list[tuple[str, float]], seed: int = 0) -> Scoreboard:
+    return replay(board, [(step, *scored) for step, scored in enumerate(history)], seed, 0)
+
+
+@given(boards(), HISTORIES)
+def test_a_full_board_keeps_its_size(board, history):
+    full = Scoreboard(board.entries, len(board.entries))
+    assert len(walk(full, history).entries) == full.capacity
+
+
+@given(boards(), HISTORIES)
+def test_a_board_with_room_grows_up_to_its_capacity_and_never_shrinks(board, history):
+    after = walk(board, history)
+    assert len(board.entries) <= len(after.entries) <= board.capacity
+
+
+@given(boards(), HISTORIES)
+def test_the_best_is_lost_only_to_a_better_one(board, history):
+    for step, (concept, score) in enumerate(history):
+        after = update(board, concept, score, Random(step)).board
+        assert after.best.score == max(board.best.score, score) or board.capacity == 1
+        assert after.best.score >= board.best.score
+        board = after
+
+
+@given(boards(), HISTORIES, st.integers(0, 2**31 - 1))
+def test_the_board_is_a_function_of_history_and_seed(board, history, seed):
+    assert walk(board, history, seed) == walk(board, history, seed)
+
+
+@given(boards(), HISTORIES)
+def test_entries_stay_sorted_and_distinct(board, history):
+    entries = walk(board, history).entries
+    assert [e.score for e in entries] == sorted((e.score for e in entries), reverse=True)
+    assert len({e.concept for e in entries}) == len(entries)
+
+
+@given(boards(), CONCEPTS, SCORES, st.integers())
+def test_an_update_removes_at_most_one_and_says_which(board, concept, score, seed):
+    result = update(board, concept, score, Random(seed))
+    gone = {e.concept for e in board.entries} - {e.concept for e in result.board.entries}
+    assert gone == ({result.removed.concept} if result.removed else set())
+
+
+def board_of(scores: dict[str, float]) -> Scoreboard:
+    return Scoreboard(tuple(Entry(*item) for item in scores.items()), len(scores))
+
+
+def test_a_score_above_the_lowest_replaces_the_lowest():
+    result = update(board_of({"a": 3, "b": 2, "c": 1}), "d", 1.5, Random(0))
+    assert result.removed == Entry("c", 1)
+    assert [e.concept for e in result.board.entries] == ["a", "b", "d"]
+
+
+def test_a_low_score_removes_with_probability_proportional_to_the_distance_from_the_best():
+    board = board_of({"a": 4, "b": 3, "c": 1})
+    removed = [update(board, "d", 0, Random(seed)).removed.concept for seed in range(4000)]
+    assert "a" not in removed
+    assert removed.count("c") / len(removed) == pytest.approx(3 / 4, abs=0.03)
+
+
+def test_equal_scores_draw_uniformly():
+    board = board_of({"a": 1, "b": 1, "c": 1, "d": 1})
+    removed = [update(board, "e", 1, Random(seed)).removed.concept for seed in range(4000)]
+    assert [removed.count(name) / len(removed) for name in "abcd"] == pytest.approx([0.25] * 4, abs=0.03)
+
+
+def test_a_repeated_concept_keeps_its_higher_score_and_takes_no_second_place():
+    board = board_of({"a": 3, "b": 2})
+    assert update(board, "a", 1, Random(0)).board == board
+    assert update(board, "b", 5, Random(0)).board.best == Entry("b", 5)
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_a_score_that_is_not_finite_is_refused(score):
+    with pytest.raises(ValueError, match="not finite"):
+        update(board_of({"a": 1}), "b", score, Random(0))
+
+
+def test_the_initial_choice_offers_the_best_in_order_and_the_others_shuffled():
+    ranked = [f"c{i}" for i in range(40)]
+    best, others = choose_initial(ranked, 5, 5, Random(1))
+    assert list(best) == ranked
+    assert sorted(others) == sorted(ranked[5:])
+    assert list(others) != ranked[5:]
+    assert choose_initial(ranked, 5, 5, Random(1)) == (best, others)
+
+
+def test_each_other_class_is_equally_likely_on_the_first_board():
+    ranked = [f"c{i}" for i in range(15)]
+    drawn = [name for seed in range(3000) for name in choose_initial(ranked, 5, 5, Random(seed))[1][:5]]
+    shares = [drawn.count(name) / 3000 for name in ranked[5:]]
+    assert min(shares) > 0.45
+    assert max(shares) < 0.55
