@@ -1,0 +1,341 @@
+import hashlib
+import json
+import multiprocessing
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+
+import numpy as np
+import pytest
+from line_neurons.agent.errors import StoreError
+from line_neurons.agent.ports import Control, DrawnImage, ImageRequest
+from line_neurons.tools.concept_bank import ConceptBank
+from PIL import Image
+
+TEMPLATE = "A photo of a {concept}, {angle}, {lighting}"
+
+
+class Colours:
+    """Draws one plain colour for each prompt and seed."""
+
+    def __init__(self, fingerprint="colours:1"):
+        self.fingerprint = fingerprint
+        self.calls = []
+
+    def synthesize(self, requests, progress=None):
+        self.calls.append(list(requests))
+        drawn = []
+        for request in requests:
+            text = f"{self.fingerprint}{request.prompt}{request.seed}"
+            colour = tuple(hashlib.sha256(text.encode()).digest()[:3])
+            file = BytesIO()
+            Image.new("RGB", (16, 16), colour).save(file, "PNG")
+            drawn.append(DrawnImage(file.getvalue(), {"colour": list(colour)}))
+        return drawn
+
+    def suggest(self, concepts, limit):
+        return []
+
+
+class MeanColour:
+    """Three units: the mean of each channel; the layer sets the sign."""
+
+    def __init__(self, fingerprint="mean-colour:1"):
+        self.fingerprint = fingerprint
+        self.calls = []
+
+    def layers(self):
+        return []
+
+    def unit_names(self, layer):
+        return None
+
+    def activate(self, images, layer, progress=None):
+        self.calls.append(len(images))
+        sign = -1 if layer == "negative" else 1
+        rows = [np.asarray(Image.open(BytesIO(image))).mean((0, 1)) * sign / 7 for image in images]
+        return np.array(rows, np.float32).reshape(len(images), 3)
+
+
+@pytest.fixture
+def bank(tmp_path):
+    opened = ConceptBank(tmp_path / "store")
+    yield opened
+    opened.close()
+
+
+def requests(concept="cat", seeds=range(5)):
+    return [ImageRequest(concept, "low angle", "studio lighting", seed, TEMPLATE) for seed in seeds]
+
+
+def test_only_missing_pictures_are_drawn_and_in_one_call(bank):
+    colours = Colours()
+    first = bank.images(requests(seeds=[0, 1]), colours)
+    again = bank.images(requests(seeds=[2, 1, 0, 2]), colours)
+    assert again[1:3] == first[::-1]
+    assert again[0] == again[3]
+    assert [[request.seed for request in call] for call in colours.calls] == [[0, 1], [2]]
+    assert (bank.stats.drawn, bank.stats.reused) == (3, 3)
+
+
+def test_nothing_is_asked_of_a_generator_when_all_is_there(bank):
+    colours = Colours()
+    bank.images(requests(), colours)
+    bank.images(requests(), colours)
+    assert bank.images([], colours) == []
+    assert len(colours.calls) == 1
+
+
+def test_a_picture_is_known_by_its_content_and_says_how_it_was_made(bank):
+    request = requests()[3]
+    (image,) = bank.images([request], Colours())
+    content = bank.image_bytes(image)
+    assert hashlib.sha256(content).hexdigest() == image
+    assert bank.image_path(image).read_bytes() == content
+    assert bank.request_of(image) == request
+    provenance = bank.provenance(image)
+    assert (provenance["generator"], provenance["prompt"], provenance["seed"]) == (
+        "colours:1",
+        request.prompt,
+        3,
+    )
+    assert len(provenance["colour"]) == 3
+
+
+def test_another_generator_draws_its_own(bank):
+    assert bank.images(requests(), Colours("a")) != bank.images(requests(), Colours("b"))
+
+
+@pytest.mark.parametrize("harm", ["delete", "truncate"])
+def test_a_file_that_has_gone_or_was_cut_is_drawn_anew_and_reported(bank, caplog, harm):
+    ids = bank.images(requests(), Colours())
+    path = bank.image_path(ids[2])
+    path.unlink() if harm == "delete" else path.write_bytes(path.read_bytes()[:40])
+    colours = Colours()
+    assert bank.images(requests(), colours) == ids
+    assert [request.seed for request in colours.calls[0]] == [2]
+    assert bank.stats.redrawn == 1
+    assert ids[2][:12] in caplog.text
+    assert hashlib.sha256(bank.image_bytes(ids[2])).hexdigest() == ids[2]
+
+
+def test_a_generator_that_draws_differently_after_a_loss_gives_the_picture_a_new_id(bank):
+    (lost,) = bank.images(requests(seeds=[1]), Colours())
+    bank.image_path(lost).unlink()
+
+    class Drifted(Colours):
+        def synthesize(self, wanted, progress=None):
+            return Colours("drifted").synthesize(wanted)
+
+    (new,) = bank.images(requests(seeds=[1]), Drifted())
+    assert new != lost
+    assert bank.images(requests(seeds=[1]), Colours()) == [new]
+
+
+def test_a_file_changed_in_place_is_found_when_read_and_drawn_anew_afterwards(bank):
+    (image,) = bank.images(requests(seeds=[1]), Colours())
+    path = bank.image_path(image)
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(StoreError, match="damaged"):
+        bank.image_bytes(image)
+    assert bank.images(requests(seeds=[1]), Colours()) == [image]
+    assert bank.image_bytes(image)
+
+
+def test_an_unknown_picture_is_refused(bank):
+    for ask in (bank.image_bytes, bank.provenance, bank.request_of):
+        with pytest.raises(StoreError, match="0000"):
+            ask("0" * 64)
+
+
+def test_only_missing_activations_are_computed_and_in_one_call(bank):
+    ids = bank.images(requests(), Colours())
+    target = MeanColour()
+    some = bank.activations(ids[:2], target, "positive")
+    every = bank.activations([*ids, ids[0]], target, "positive")
+    assert target.calls == [2, 3]
+    assert every.dtype == np.float32
+    assert every.shape == (6, 3)
+    assert every[:2].tobytes() == some.tobytes()
+    assert every[5].tobytes() == every[0].tobytes()
+    direct = MeanColour().activate([bank.image_bytes(image) for image in ids], "positive")
+    assert every[:5].tobytes() == direct.tobytes()
+    assert (bank.stats.forwarded, bank.stats.saved) == (5, 3)
+
+
+def test_activations_of_another_layer_or_target_are_kept_apart(bank):
+    ids = bank.images(requests(), Colours())
+    positive = bank.activations(ids, MeanColour(), "positive")
+    np.testing.assert_array_equal(bank.activations(ids, MeanColour(), "negative"), -positive)
+    other = MeanColour("mean-colour:2")
+    bank.activations(ids, other, "positive")
+    assert other.calls == [5]
+    assert bank.activations([], MeanColour(), "positive").shape == (0, 3)
+
+
+def test_everything_is_there_after_opening_anew(bank):
+    ids = bank.images(requests(), Colours())
+    rows = bank.activations(ids, MeanColour(), "positive")
+    bank.put_control("key", control())
+    again = ConceptBank(bank.root)
+    colours, target = Colours(), MeanColour()
+    assert again.images(requests(), colours) == ids
+    assert again.activations(ids, target, "positive").tobytes() == rows.tobytes()
+    assert not colours.calls
+    assert not target.calls
+    assert again.control("key").classes == ("bee", "cat")
+
+
+def control():
+    return Control(
+        ("bee", "cat"),
+        np.array([0, 1, 1], np.int64),
+        np.arange(6, dtype=np.float32).reshape(3, 2),
+        ("x.jpg: cut",),
+    )
+
+
+def test_control_activations_come_back_as_they_were_put(bank):
+    assert bank.control("key") is None
+    bank.put_control("key", control())
+    kept = ConceptBank(bank.root).control("key")
+    assert (kept.classes, kept.skipped) == (("bee", "cat"), ("x.jpg: cut",))
+    np.testing.assert_array_equal(kept.labels, control().labels)
+    np.testing.assert_array_equal(kept.activations, control().activations)
+    assert (kept.labels.dtype, kept.activations.dtype) == (np.int64, np.float32)
+    bank.drop_controls(["key"])
+    assert ConceptBank(bank.root).control("key") is None
+
+
+def test_damaged_control_activations_count_as_missing(bank):
+    bank.put_control("key", control())
+    (file,) = (bank.root / "controls").iterdir()
+    file.write_bytes(file.read_bytes()[:50])
+    assert bank.control("key") is None
+
+
+def test_text_that_looks_like_sql_is_text(bank):
+    nasty = "'); DROP TABLE draws; --"
+    (image,) = bank.images(requests(nasty, [1]), Colours(nasty))
+    assert bank.request_of(image).concept == nasty
+    bank.activations([image], MeanColour(nasty), nasty)
+
+
+def test_a_bank_of_a_newer_version_is_left_untouched(tmp_path):
+    db = sqlite3.connect(tmp_path / "bank.db")
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    before = (tmp_path / "bank.db").read_bytes()
+    with pytest.raises(StoreError, match=r"newer version \(schema 99.*update line-neurons"):
+        ConceptBank(tmp_path)
+    assert (tmp_path / "bank.db").read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["bank.db"]
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path):
+    (tmp_path / "bank.db").write_bytes(b"hello, this is a text file and no database at all" * 50)
+    with pytest.raises(StoreError, match="cannot be used"):
+        ConceptBank(tmp_path)
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"cannot be written.*check its permissions"):
+        ConceptBank(tmp_path / "file" / "store")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(StoreError, match="check its permissions"):
+        ConceptBank(tmp_path / "store")
+
+
+def test_a_failed_write_leaves_no_half_picture(bank, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(StoreError, match="No space left"):
+            bank.images(requests(), Colours())
+    assert not [file for file in bank.root.rglob("*") if file.parent.parent.name == "images" and file.is_file()]
+    assert len(bank.images(requests(), Colours())) == 5
+
+
+def test_threads_share_one_bank(bank):
+    colours, target = Colours(), MeanColour()
+
+    def work(number):
+        ids = bank.images(requests(seeds=range(number, number + 4)), colours)
+        return ids, bank.activations(ids, target, "positive").tobytes()
+
+    with ThreadPoolExecutor(8) as threads:
+        results = list(threads.map(work, [0, 1, 2, 3] * 4))
+    assert results[:4] == results[4:8] == results[8:12] == results[12:]
+
+
+def open_and_fill(root, start):
+    start.wait()
+    bank = ConceptBank(root)
+    for concept in ("cat", "dog", "bee"):
+        ids = bank.images(requests(concept), Colours())
+        bank.activations(ids, MeanColour(), "positive")
+
+
+def test_processes_share_one_store(tmp_path):
+    spawn = multiprocessing.get_context("fork")
+    start = spawn.Barrier(4)
+    processes = [spawn.Process(target=open_and_fill, args=(tmp_path / "store", start)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0, 0, 0]
+    db = sqlite3.connect(tmp_path / "store" / "bank.db")
+    assert db.execute("SELECT count(*), count(DISTINCT image) FROM draws").fetchone() == (15, 15)
+    assert db.execute("SELECT count(*) FROM activations").fetchone() == (15,)
+
+
+def test_opening_and_looking_up_is_quick(bank):
+    ids = bank.images(requests(), Colours())
+    bank.activations(ids, MeanColour(), "positive")
+    times = []
+    for _ in range(20):
+        start = time.perf_counter()
+        bank.activations(bank.images(requests(), Colours()), MeanColour(), "positive")
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.005
+
+
+def test_importing_the_bank_brings_no_torch_and_no_numpy():
+    code = (
+        "import sys, json; import line_neurons.tools.concept_bank, line_neurons.tools.control_sets,"
+        " line_neurons.tools.targets.registry; print(json.dumps(list(sys.modules)))"
+    )
+    modules = json.loads(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout)
+    assert not {"torch", "torchvision", "numpy", "PIL"} & set(modules)
+
+
+def test_two_threads_that_draw_the_same_agree_on_one_picture(bank):
+    meet = threading.Barrier(2)
+
+    class Unsteady(Colours):
+        fingerprint = "unsteady"
+
+        def __init__(self, variant):
+            super().__init__("unsteady")
+            self.variant = variant
+
+        def synthesize(self, wanted, progress=None):
+            meet.wait(10)
+            return Colours(self.variant).synthesize(wanted)
+
+    with ThreadPoolExecutor(2) as threads:
+        one, two = threads.map(lambda variant: bank.images(requests(seeds=[1]), Unsteady(variant)), "ab")
+    assert one == two
