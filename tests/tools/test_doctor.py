@@ -1,0 +1,239 @@
+import json
+import os
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from line_neurons.agent.errors import StoreError
+from line_neurons.tools import doctor
+from line_neurons.tools.assets import assets_root
+from line_neurons.tools.assets.location import state
+from line_neurons.tools.assets.packs import find
+from line_neurons.tools.doctor import Finding, check, ollama_url, torch_pair_problem
+
+PAIR_REMEDY = "pip install torch==2.14.1 torchvision==0.29.1"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_installed(request, monkeypatch, tmp_path):
+    if "e2e" not in request.keywords:
+        monkeypatch.setenv("LINE_ASSETS", str(tmp_path / "assets"))
+
+
+@pytest.fixture
+def no_probes(monkeypatch):
+    """Leaves out the child processes, which the other checks do not need."""
+    monkeypatch.setattr(doctor, "_probe", lambda part, root: iter(()))
+
+
+@pytest.fixture
+def package(monkeypatch, tmp_path):
+    """Makes a package that is found before the installed one of that name, here and in child processes."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+
+    def make(name, version, code, requires=()):
+        (site / name).mkdir()
+        (site / name / "__init__.py").write_text(code)
+        info = site / f"{name}-{version}.dist-info"
+        info.mkdir()
+        lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+        lines += [f"Requires-Dist: {requirement}" for requirement in requires]
+        (info / "METADATA").write_text("\n".join(lines) + "\n")
+
+    return make
+
+
+def only(part, **settings):
+    return [finding for finding in check(works=False, **settings) if finding.part == part]
+
+
+def test_the_wrong_torch_for_torchvision_is_recognised_before_it_is_imported(package):
+    package("torch", "2.13.0+cpu", "raise SystemExit('imported')")
+    package("torchvision", "0.29.1", "raise SystemExit('imported')", ["numpy", "torch (==2.14.1)"])
+    assert only("torch") == [
+        Finding(
+            "torch",
+            "broken",
+            "torchvision 0.29.1 was built for torch 2.14.1, this is torch 2.13.0+cpu",
+            PAIR_REMEDY,
+        )
+    ]
+
+
+def test_the_missing_operator_is_recognised_as_the_broken_pair(package):
+    package("torch", "2.14.1", "")
+    package("torchvision", "0.29.1", "raise RuntimeError('operator torchvision::nms does not exist')")
+    (finding,) = only("torch")
+    assert (finding.status, finding.remedy) == ("broken", PAIR_REMEDY)
+    assert "do not belong together" in finding.detail
+
+
+def test_a_library_that_crashes_on_import_is_a_finding(package):
+    package("torch", "2.14.1", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    package("torchvision", "0.29.1", "")
+    (finding,) = only("torch")
+    assert (finding.status, finding.detail, finding.remedy) == ("broken", "crashed with SIGSEGV", PAIR_REMEDY)
+
+
+def test_a_library_that_ends_the_process_is_a_finding(package):
+    package("xllamacpp", "1.0", "raise SystemExit('no AVX2 here')")
+    (finding,) = only("xllamacpp")
+    assert (finding.status, finding.detail) == ("broken", "no AVX2 here")
+
+
+def test_a_probe_that_hangs_is_a_finding(package, monkeypatch):
+    monkeypatch.setattr(doctor, "_PROBE_SECONDS", 3)
+    package("xllamacpp", "1.0", "import time; time.sleep(60)")
+    assert only("xllamacpp") == [Finding("xllamacpp", "broken", "did not answer within 3 s")]
+
+
+@pytest.mark.parametrize(
+    ("torch", "requires", "fits"),
+    [
+        ("2.14.1", ["torch==2.14.1"], True),
+        ("2.14.1+cu130", ["torch==2.14.1"], True),
+        ("2.13.0+cpu", ["numpy", "torch==2.14.1"], False),
+        ("2.13.0", ["torch (==2.14.1)"], False),
+        ("2.13.0", ["torch>=2"], True),
+        ("2.13.0", [], True),
+    ],
+)
+def test_torch_fits_what_torchvision_requires(torch, requires, fits):
+    assert (torch_pair_problem(torch, "0.29.1", requires) == "") is fits
+
+
+def test_a_check_that_raises_is_a_broken_finding_with_its_first_line(no_probes, monkeypatch):
+    def fail():
+        raise RuntimeError("first line\nsecond line")
+        yield
+
+    monkeypatch.setattr(doctor, "_sqlite", fail)
+    assert only("sqlite") == [Finding("sqlite", "broken", "RuntimeError: first line")]
+    assert only("memory")[0].status in ("ok", "warn")
+
+
+def test_missing_packs_of_the_demo_have_a_remedy_and_the_others_only_a_word(no_probes):
+    (stamps,), (wordnet,) = only("assets stamps"), only("assets wordnet")
+    assert (stamps.status, stamps.remedy) == ("missing", "line assets install demo")
+    assert (wordnet.status, wordnet.remedy) == ("warn", "")
+
+
+def test_a_damaged_pack_is_broken(no_probes):
+    folder = assets_root() / "stamps"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}")
+    (finding,) = only("assets stamps")
+    assert (finding.status, finding.remedy) == ("broken", "line assets install stamps")
+
+
+def test_works_checks_without_packs_say_which_pack_is_missing():
+    by_part = {finding.part: finding for finding in check()}
+    assert by_part["target works"] == Finding(
+        "target works",
+        "missing",
+        "the asset pack 'mobilenet_v2' is not installed",
+        "line assets install mobilenet_v2",
+    )
+    assert by_part["text encoder works"].status == "missing"
+    assert "language model works" not in by_part
+
+
+def test_a_store_that_is_not_there_yet_is_fine(no_probes, tmp_path):
+    (finding,) = only("store", store=tmp_path / "runs" / "store")
+    assert finding.status == "ok"
+    assert "will be made" in finding.detail
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_stores_schema_is_told(no_probes, tmp_path):
+    (finding,) = only("store", store=tmp_path, schema=lambda path: f"schema 3 in {path.name}")
+    assert finding == Finding("store", "ok", f"{tmp_path}, schema 3 in {tmp_path.name}")
+
+
+def test_a_store_of_a_newer_version_is_broken(no_probes, tmp_path):
+    def newer(path):
+        raise StoreError("the store has schema 9, this version knows 3", "upgrade line-neurons")
+
+    assert only("store", store=tmp_path, schema=newer) == [
+        Finding("store", "broken", "the store has schema 9, this version knows 3", "upgrade line-neurons")
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_store_that_cannot_be_written_is_broken(no_probes, tmp_path):
+    tmp_path.chmod(0o500)
+    (finding,) = only("store", store=tmp_path)
+    assert (finding.status, finding.remedy) == ("broken", "make it writable, or choose another with --store")
+
+
+def test_a_full_disk_is_a_warning(no_probes, monkeypatch):
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: type("usage", (), {"free": 10**8}))
+    (finding,) = only("disk")
+    assert finding.status == "warn"
+    assert "0.1 GB free" in finding.detail
+    assert "LINE_ASSETS" in finding.remedy
+
+
+@pytest.fixture
+def ollama_server():
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = json.dumps({"version": "0.9.3"}).encode()
+            self.send_response(200 if self.path == "/api/version" else 404)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_ollama_server_is_found(no_probes, ollama_server, monkeypatch):
+    monkeypatch.setenv("OLLAMA_HOST", ollama_server)
+    assert only("ollama") == [Finding("ollama", "ok", f"server 0.9.3 at http://{ollama_server}")]
+
+
+def test_no_ollama_server_is_no_problem(no_probes, monkeypatch):
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
+    (finding,) = only("ollama")
+    assert (finding.status, finding.remedy) == ("warn", "")
+    assert "not needed for the demo" in finding.detail
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("", "http://127.0.0.1:11434"),
+        ("box", "http://box:11434"),
+        ("0.0.0.0:8000", "http://127.0.0.1:8000"),
+        ("[::1]:8000", "http://[::1]:8000"),
+        ("http://box", "http://box:80"),
+        ("https://box:11434/", "https://box:11434"),
+    ],
+)
+def test_the_address_follows_ollama_host(host, url):
+    assert ollama_url(host) == url
+
+
+def test_findings_are_told_as_they_come_and_returned_in_the_same_order(no_probes):
+    told = []
+    assert check(works=False, found=told.append) == told
+    assert [finding.part for finding in told][:2] == ["python", "transformers"]
+
+
+@pytest.mark.e2e
+def test_the_demos_models_really_run():
+    wanted = [find(name) for name in ("mobilenet_v2", "minilm", "qwen2.5-coder-1.5b", "photos")]
+    if any(state(pack) != "installed" for pack in wanted):
+        pytest.skip(f"the demo's packs are not installed in {assets_root()}")
+    by_part = {finding.part: finding for finding in check(deep=True)}
+    working = ("torch", "device", "xllamacpp", "target works", "text encoder works", "language model works")
+    assert {part: by_part[part].status for part in working} == dict.fromkeys(working, "ok")
+    assert "koala" in by_part["target works"].detail

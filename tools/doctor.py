@@ -1,0 +1,384 @@
+"""Is everything here, and does it work? Each part is looked at by itself, so a broken one hides no other.
+
+What loads native libraries or models runs in a child process: a library that crashes on import, or that was
+built for another one, then is a finding and not the end of the command.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from line_neurons.agent.errors import LineError, MissingPartError
+from line_neurons.tools.assets.location import assets_root, state
+from line_neurons.tools.assets.packs import GROUPS, PACKS, find
+
+Status = Literal["ok", "warn", "missing", "broken"]
+
+_TORCH, _TORCHVISION = "2.14.1", "0.29.1"
+_TORCH_REMEDY = f"pip install torch=={_TORCH} torchvision=={_TORCHVISION}"
+_PROBE_SECONDS = 180
+_MARK = "finding: "
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found about one part.
+
+    Args:
+        part: what was looked at.
+        status: ``warn`` is something to know that stops nothing; ``missing`` and ``broken`` need the remedy.
+        detail: a version, a number, or what is wrong; one line.
+        remedy: what to do; empty if there is nothing to do.
+    """
+
+    part: str
+    status: Status
+    detail: str
+    remedy: str = ""
+
+
+def check(
+    *,
+    store: Path | None = None,
+    schema: Callable[[Path], str] | None = None,
+    works: bool = True,
+    deep: bool = False,
+    found: Callable[[Finding], None] = lambda finding: None,
+) -> list[Finding]:
+    """Look at every part.
+
+    Args:
+        store: the folder or file that runs are kept in; not looked at if None.
+        schema: given ``store``, says which schema version it has; raises LineError if it is not usable.
+        works: also run the target on a picture and the text encoder on words.
+        deep: also ask the embedded language model for an answer, which takes seconds.
+        found: told of each finding as soon as it is there.
+
+    Returns:
+        The findings, in a fixed order.
+    """
+    root = assets_root()
+    checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
+        ("python", _python),
+        ("torch", lambda: _probe("torch", root)),
+        ("xllamacpp", lambda: _probe("xllamacpp", root)),
+        *((name, lambda name=name: _package(name)) for name in ("transformers", "langgraph", "pillow")),
+        ("sqlite", _sqlite),
+        ("terminal", _terminal),
+        ("assets", lambda: _assets(root)),
+        *([("store", lambda: _store(store, schema))] if store else []),
+        ("disk", lambda: _disk(root)),
+        ("memory", _memory),
+        ("ollama", _ollama),
+        *([("target works", lambda: _probe("target works", root))] if works else []),
+        *([("text encoder works", lambda: _probe("text encoder works", root))] if works else []),
+        *([("language model works", lambda: _probe("language model works", root))] if deep else []),
+    ]
+    findings: list[Finding] = []
+    for part, look in checks:
+        for finding in _isolated(part, look):
+            findings.append(finding)
+            found(finding)
+    return findings
+
+
+def run_probe(part: str, root: str) -> None:
+    """Run one probe and print its findings; this is what a child process does."""
+    os.environ["LINE_ASSETS"] = root
+    for finding in _isolated(part, _PROBES[part]):
+        print(_MARK + json.dumps(asdict(finding)), flush=True)  # noqa: T201
+
+
+def _isolated(part: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    try:
+        return list(look())
+    except MissingPartError as error:
+        return [Finding(part, "missing", error.message, error.remedy)]
+    except LineError as error:
+        return [Finding(part, "broken", error.message, error.remedy)]
+    except Exception as error:
+        return [Finding(part, "broken", _first_line(error))]
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+
+
+def _probe(part: str, root: Path) -> Iterator[Finding]:
+    code = "import sys; from line_neurons.tools.doctor import run_probe; run_probe(*sys.argv[1:])"
+    try:
+        child = subprocess.run(  # noqa: S603
+            [sys.executable, "-c", code, part, str(root)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            capture_output=True,
+            timeout=_PROBE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        yield Finding(part, "broken", f"did not answer within {_PROBE_SECONDS} s")
+        return
+    lines = child.stdout.decode("utf-8", "replace").splitlines()
+    findings = [Finding(**json.loads(line.removeprefix(_MARK))) for line in lines if line.startswith(_MARK)]
+    yield from findings
+    if child.returncode < 0:
+        name = signal.Signals(-child.returncode).name
+        yield Finding(part, "broken", f"crashed with {name}", _remedy_for(part))
+    elif not findings:
+        said = child.stderr.decode("utf-8", "replace").strip().splitlines() or ["it said nothing"]
+        yield Finding(part, "broken", said[-1][:300], _remedy_for(part))
+
+
+def _remedy_for(part: str) -> str:
+    return _TORCH_REMEDY if part == "torch" else "pip install --force-reinstall 'line-neurons[embedded]'"
+
+
+def _python() -> Iterator[Finding]:
+    yield Finding("python", "ok", f"{platform.python_version()} at {sys.executable}")
+
+
+def _package(name: str) -> Iterator[Finding]:
+    try:
+        yield Finding(name, "ok", metadata.version(name))
+    except metadata.PackageNotFoundError:
+        extra = "[embedded]" if name == "transformers" else ""
+        yield Finding(name, "missing", "not installed", f"pip install 'line-neurons{extra}'")
+
+
+def torch_pair_problem(torch: str, torchvision: str, requires: list[str]) -> str:
+    """Why this torch and torchvision do not belong together, or nothing.
+
+    Args:
+        torch: torch's version, such as ``2.13.0+cpu``.
+        torchvision: torchvision's version.
+        requires: torchvision's requirements, as its metadata has them.
+    """
+    for requirement in requires:
+        wanted = re.fullmatch(r"torch\s*\(?==\s*([\d.]+)\)?(?:\s*;.*)?", requirement)
+        if wanted and torch.partition("+")[0] != wanted[1]:
+            return f"torchvision {torchvision} was built for torch {wanted[1]}, this is torch {torch}"
+    return ""
+
+
+def _torch() -> Iterator[Finding]:
+    versions: dict[str, str] = {}
+    for name in ("torch", "torchvision"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            yield Finding("torch", "missing", f"{name} is not installed", _TORCH_REMEDY)
+            return
+    torch_version, torchvision_version = versions["torch"], versions["torchvision"]
+    problem = torch_pair_problem(torch_version, torchvision_version, metadata.requires("torchvision") or [])
+    if problem:
+        yield Finding("torch", "broken", problem, _TORCH_REMEDY)
+        return
+    try:
+        import torch
+        import torchvision  # noqa: F401
+    except Exception as error:
+        hint = " (torch and torchvision do not belong together)" if "torchvision::nms" in str(error) else ""
+        yield Finding("torch", "broken", _first_line(error) + hint, _TORCH_REMEDY)
+        return
+    yield Finding("torch", "ok", f"torch {torch_version}, torchvision {torchvision_version}")
+    if torch.cuda.is_available():
+        gigabytes = torch.cuda.get_device_properties(0).total_memory / 1e9
+        yield Finding("device", "ok", f"{torch.cuda.get_device_name(0)}, {gigabytes:.0f} GB")
+    else:
+        yield Finding("device", "ok", f"CPU, {torch.get_num_threads()} threads; no CUDA device")
+
+
+def _xllamacpp() -> Iterator[Finding]:
+    try:
+        version = metadata.version("xllamacpp")
+    except metadata.PackageNotFoundError:
+        yield Finding("xllamacpp", "missing", "not installed", "pip install 'line-neurons[embedded]'")
+        return
+    import xllamacpp
+
+    yield Finding("xllamacpp", "ok" if hasattr(xllamacpp, "Server") else "broken", version)
+
+
+def _sqlite() -> Iterator[Finding]:
+    version = sqlite3.sqlite_version
+    if sqlite3.sqlite_version_info < (3, 35):
+        yield Finding("sqlite", "broken", f"{version} is older than 3.35", "use a newer Python build")
+    else:
+        yield Finding("sqlite", "ok", version)
+
+
+def _terminal() -> Iterator[Finding]:
+    columns, lines = shutil.get_terminal_size()
+    encoding = (sys.stdout.encoding or "").lower()
+    if not sys.stdout.isatty():
+        yield Finding("terminal", "warn", "output is not a terminal; only the commands work here")
+    elif encoding.replace("-", "") != "utf8":
+        yield Finding("terminal", "warn", f"encoding {encoding or 'unknown'}", "export LC_ALL=C.UTF-8")
+    elif columns < 80 or lines < 24:
+        yield Finding("terminal", "warn", f"{columns} x {lines} characters", "make the window 80 x 24 or larger")
+    else:
+        colours = "true colour" if os.environ.get("COLORTERM") in ("truecolor", "24bit") else "basic colours"
+        yield Finding("terminal", "ok", f"{columns} x {lines} characters, {colours}")
+
+
+def _assets(root: Path) -> Iterator[Finding]:
+    for pack in PACKS:
+        part, found = f"assets {pack.name}", state(pack, root)
+        if found == "installed":
+            yield Finding(part, "ok", f"{pack.installed_bytes / 1e6:,.0f} MB in {root}")
+        elif found != "missing":
+            yield Finding(part, "broken", f"{found}, in {root}", f"line assets install {pack.name}")
+        elif pack.name in GROUPS["demo"]:
+            yield Finding(part, "missing", f"not in {root}", "line assets install demo")
+        else:
+            yield Finding(part, "warn", "not installed; only the test suite and evaluations use it")
+
+
+def _store(store: Path, schema: Callable[[Path], str] | None) -> Iterator[Finding]:
+    folder = next(path for path in (store, *store.absolute().parents) if path.is_dir())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        remedy = "make it writable, or choose another with --store"
+        yield Finding("store", "broken", f"{folder} cannot be written: {error.strerror}", remedy)
+        return
+    if not store.exists():
+        yield Finding("store", "ok", f"{store} will be made by the first run")
+    else:
+        yield Finding("store", "ok", f"{store}, {schema(store)}" if schema else str(store))
+
+
+def _disk(root: Path) -> Iterator[Finding]:
+    folder = next(path for path in (root, *root.absolute().parents) if path.is_dir())
+    free = shutil.disk_usage(folder).free
+    missing = [find(name) for name in GROUPS["demo"] if state(find(name), root) == "missing"]
+    needed = sum(pack.installed_bytes for pack in missing) + max((p.download_bytes for p in missing), default=0)
+    detail = f"{free / 1e9:,.1f} GB free at {folder}"
+    if free < needed + 1e9:
+        wanted = f"; {(needed + 1e9) / 1e9:,.1f} GB are wanted"
+        yield Finding("disk", "warn", detail + wanted, "make room, or set LINE_ASSETS to another disk")
+    else:
+        yield Finding("disk", "ok", detail)
+
+
+def _memory() -> Iterator[Finding]:
+    free = total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists() and (line := re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text())):
+        free = int(line[1]) * 1024
+    limit = Path("/sys/fs/cgroup/memory.max")
+    if limit.exists() and (text := limit.read_text().strip()).isdigit():
+        used = int((limit.parent / "memory.current").read_text())
+        free, total = min(free, int(text) - used), min(total, int(text))
+    detail = f"{free / 1e9:.1f} of {total / 1e9:.1f} GB available"
+    if free < 3e9:
+        yield Finding("memory", "warn", detail, "the demo takes about 3 GB: close other programs")
+    else:
+        yield Finding("memory", "ok", detail)
+
+
+def ollama_url(host: str) -> str:
+    """The address behind a value of ``OLLAMA_HOST``: a host, a host and a port, or a URL."""
+    parts = urlsplit(host if "//" in host else f"//{host}", scheme="http")
+    name = parts.hostname or "127.0.0.1"
+    # A server told to listen everywhere is reached by loopback.
+    name = "127.0.0.1" if name in ("0.0.0.0", "::") else f"[{name}]" if ":" in name else name  # noqa: S104
+    default = {"http": 80, "https": 443}[parts.scheme] if "//" in host else 11434
+    return f"{parts.scheme}://{name}:{parts.port or default}"
+
+
+def _ollama() -> Iterator[Finding]:
+    import httpx
+
+    url = ollama_url(os.environ.get("OLLAMA_HOST", ""))
+    try:
+        answer = httpx.get(f"{url}/api/version", timeout=1, trust_env=False)
+        yield Finding("ollama", "ok", f"server {answer.raise_for_status().json()['version']} at {url}")
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        yield Finding("ollama", "warn", f"no server at {url}; not needed for the demo")
+
+
+def _target_works() -> Iterator[Finding]:
+    from line_neurons.tools.assets.location import asset_dir
+
+    weights = asset_dir("mobilenet_v2") / "mobilenet_v2-b0353104.pth"
+    import torch
+    from PIL import Image
+    from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
+
+    began = time.monotonic()
+    picture = assets_root() / "photos" / "explore_world_animals" / "koala.webp"
+    image = Image.open(picture).convert("RGB") if picture.is_file() else Image.new("RGB", (224, 224), "grey")
+    model = mobilenet_v2(weights=None)
+    model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    info = MobileNet_V2_Weights.IMAGENET1K_V1
+    with torch.inference_mode():
+        scores = model.eval()(info.transforms()(image)[None]).softmax(1)[0]
+    if not bool(torch.isfinite(scores).all()):
+        yield Finding("target works", "broken", "the outputs are not finite", "line assets verify mobilenet_v2")
+        return
+    best = info.meta["categories"][int(scores.argmax())]
+    shown = picture.stem if picture.is_file() else "a grey picture"
+    seconds = time.monotonic() - began
+    yield Finding("target works", "ok", f"sees {best!r} in {shown} ({float(scores.max()):.2f}), {seconds:.1f} s")
+
+
+def _encoder_works() -> Iterator[Finding]:
+    from line_neurons.tools.assets.location import asset_dir
+    from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
+
+    began = time.monotonic()
+    dog, puppy, car = SentenceEncoder(asset_dir("minilm")).encode(["dog", "puppy", "car"])
+    near, far = float(dog @ puppy), float(dog @ car)
+    detail = f"dog/puppy {near:.2f}, dog/car {far:.2f}, {time.monotonic() - began:.1f} s"
+    if near > far:
+        yield Finding("text encoder works", "ok", detail)
+    else:
+        yield Finding("text encoder works", "broken", detail, "line assets verify minilm")
+
+
+def _language_model_works() -> Iterator[Finding]:
+    from line_neurons.agent.ports import Message, Prompt
+    from line_neurons.tools.assets.location import asset_dir
+    from line_neurons.tools.language_models.embedded import LlamaCppEngine
+
+    part = "language model works"
+    path = asset_dir("qwen2.5-coder-1.5b") / "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"
+    began = time.monotonic()
+    engine = LlamaCppEngine(path)
+    loaded = time.monotonic()
+    question = "Which animal is striped like a zebra but has orange fur? Reason briefly, then name it in one word."
+    reply = engine.complete(Prompt((Message("user", question),)), seed=0, temperature=0.0)
+    times = f"loaded in {loaded - began:.1f} s, answered in {time.monotonic() - loaded:.1f} s"
+    try:
+        word = str(json.loads(reply.text)["concept"])
+    except (ValueError, KeyError, TypeError):
+        yield Finding(part, "broken", f"answered {reply.text[:60]!r}, which is no proposal; {times}")
+        return
+    yield Finding(part, "ok", f"says {word[:40]!r}, {times}")
+
+
+_PROBES: dict[str, Callable[[], Iterator[Finding]]] = {
+    "torch": _torch,
+    "xllamacpp": _xllamacpp,
+    "target works": _target_works,
+    "text encoder works": _encoder_works,
+    "language model works": _language_model_works,
+}
