@@ -1,0 +1,72 @@
+"""Contact sheets: the pictures of a unit's concepts on one PNG, a row for each."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from line_neurons.agent.errors import StoreError
+from line_neurons.agent.proposal import clean_text
+
+TILE = 160
+_MARGIN = 8
+_TITLE = 26
+_PER_ROW = 10
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """A concept's pictures (encoded) under a title."""
+
+    title: str
+    pictures: Sequence[bytes]
+
+
+def write_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
+    """Write a contact sheet; the file appears whole or not at all.
+
+    Args:
+        rows: what to show, from top to bottom; more than ten pictures of a row are wrapped.
+        path: the PNG file.
+
+    Returns:
+        The path.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.load_default(size=15)
+    columns = min(_PER_ROW, max((len(row.pictures) for row in rows), default=1))
+    heights = [_TITLE + -(-max(1, len(row.pictures)) // columns) * (TILE + _MARGIN) for row in rows]
+    width = columns * (TILE + _MARGIN) + _MARGIN
+    sheet = Image.new("RGB", (width, sum(heights) + _MARGIN), "white")
+    pen = ImageDraw.Draw(sheet)
+    top = 0
+    for row, height in zip(rows, heights, strict=True):
+        title = clean_text(row.title, 200)
+        while title and pen.textlength(title, font=font) > width - 2 * _MARGIN:
+            title = title[:-1]
+        pen.text((_MARGIN, top + 6), title, fill="black", font=font)
+        for index, picture in enumerate(row.pictures):
+            tile = Image.open(io.BytesIO(picture)).convert("RGB").resize((TILE, TILE), Image.Resampling.LANCZOS)
+            left = _MARGIN + (index % columns) * (TILE + _MARGIN)
+            sheet.paste(tile, (left, top + _TITLE + (index // columns) * (TILE + _MARGIN)))
+        top += height
+    encoded = io.BytesIO()
+    sheet.save(encoded, format="PNG")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(encoded.getvalue())
+        temporary.replace(path)
+    except OSError as error:
+        raise StoreError(
+            f"the contact sheet {str(path)!r} cannot be written: {error.strerror}",
+            "name another with --sheet",
+        ) from error
+    return path

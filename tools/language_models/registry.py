@@ -1,0 +1,78 @@
+"""Open a language model from its spec: ``embedded``, ``embedded:PACK``, ``random``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from line_neurons.agent.errors import MissingPartError, UsageError
+from line_neurons.agent.ports import LanguageModel
+from line_neurons.tools.language_models.proposer import ChatEngine, Proposer, ReplyCache
+
+# File and SHA-256 of each embedded model, by asset pack; the first is the default.
+EMBEDDED = {
+    "qwen2.5-coder-1.5b": (
+        "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+        "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+    ),
+    "smollm2-135m": (
+        "SmolLM2-135M-Instruct.Q4_1.gguf",
+        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    ),
+}
+
+
+def open_language_model(
+    spec: str,
+    *,
+    assets: Path,
+    cache: Path | None,
+    top_p: float,
+    words: Callable[[], Sequence[str]],
+) -> LanguageModel:
+    """The language model that ``spec`` names; its weights are read when the first reply is computed.
+
+    Args:
+        spec: ``embedded``, ``embedded:PACK`` or ``random``.
+        assets: folder of the installed asset packs.
+        cache: database of kept replies; None to keep none.
+        top_p: nucleus sampling, in (0, 1].
+        words: the vocabulary that ``random`` draws from.
+
+    Raises:
+        UsageError: there is no such language model.
+        MissingPartError: its weights are not installed.
+    """
+    kind, _, pack = spec.partition(":")
+    if kind == "embedded":
+        return _embedded(pack or next(iter(EMBEDDED)), assets, cache, top_p)
+    if spec == "random":
+        return _random(words())
+    known = ["embedded", *(f"embedded:{name}" for name in EMBEDDED), "random"]
+    raise UsageError(f"there is no language model {spec!r:.80}", f"use one of: {', '.join(known)}")
+
+
+def _embedded(pack: str, assets: Path, cache: Path | None, top_p: float) -> LanguageModel:
+    if pack not in EMBEDDED:
+        raise UsageError(f"there is no embedded language model {pack!r:.80}", f"use one of: {', '.join(EMBEDDED)}")
+    file, sha256 = EMBEDDED[pack]
+    path = assets / pack / file
+    kept = ReplyCache(cache) if cache else None
+    if not path.is_file() and kept is None:
+        raise MissingPartError(f"the language model {pack} is not installed", f"line assets install {pack}")
+
+    def engine() -> ChatEngine:
+        from line_neurons.tools.language_models.embedded import LlamaCppEngine
+
+        return LlamaCppEngine(path, top_p=top_p)
+
+    return Proposer(engine, f"embedded:{pack} sha256={sha256[:16]} top_p={top_p}", kept)
+
+
+def _random(words: Sequence[str]) -> LanguageModel:
+    from line_neurons.tools.language_models.random_words import RandomWords
+
+    digest = hashlib.sha256(json.dumps(sorted(words)).encode()).hexdigest()
+    return Proposer(lambda: RandomWords(words), f"random words={len(words)} sha256={digest[:16]}", None)

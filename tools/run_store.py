@@ -1,0 +1,306 @@
+"""The run store: runs, their units, every step with its evidence, and the events of the runner."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from line_neurons.agent.errors import StoreError, UsageError
+from sqlite_utils import Database, Migrations
+from sqlite_utils.db import Table
+
+SCHEMA = Migrations("line-runs")
+
+_JSON_COLUMNS = {"settings", "fingerprints", "versions", "images", "board", "detail"}
+
+
+@SCHEMA()
+def m001_runs_units_steps_events(db: Database) -> None:
+    """The first schema."""
+    db.table("runs").create(
+        {"id": str, "model": str, "layer": str, "seed": int, "status": str, "created": float, "finished": float,
+         "command": str, "settings": str, "fingerprints": str, "versions": str, "error": str},
+        pk="id", not_null={"id", "model", "layer", "seed", "status", "created"},
+    )  # fmt: skip
+    db.table("units").create(
+        {"run": str, "unit": int, "position": int, "name": str, "status": str, "label": str, "score": float,
+         "origin": str, "label_step": int, "discovered": int, "initial_label": str, "initial_score": float,
+         "auc": float, "mad": float, "seconds": float, "error": str},
+        pk=("run", "unit"), not_null={"status", "position"}, foreign_keys=[("run", "runs", "id")],
+    )  # fmt: skip
+    db.table("steps").create(
+        {"run": str, "unit": int, "step": int, "attempt": int, "kind": str, "outcome": str, "concept": str,
+         "score": float, "reasoning": str, "reply": str, "origin": str, "images": str, "board": str,
+         "removed": str, "seed": int, "temperature": float, "detail": str, "created": float},
+        pk=("run", "unit", "step", "attempt"), not_null={"kind", "outcome"},
+        foreign_keys=[("run", "runs", "id")],
+    )  # fmt: skip
+    db.table("events").create(
+        {"id": int, "run": str, "unit": int, "kind": str, "created": float, "detail": str},
+        pk="id", not_null={"run", "kind", "created"}, foreign_keys=[("run", "runs", "id")],
+    )  # fmt: skip
+    db.table("events").create_index(["run", "id"])
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run: one target layer, some units, one set of settings.
+
+    ``status`` is ``running``, ``finished``, ``interrupted`` or ``failed``; times are seconds since the epoch.
+    """
+
+    id: str
+    model: str
+    layer: str
+    seed: int
+    status: str
+    created: float
+    settings: dict[str, Any]
+    fingerprints: dict[str, Any]
+    versions: dict[str, Any]
+    command: str = ""
+    finished: float | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit of a run and, once it is finished, its label.
+
+    ``status`` is ``pending``, ``running``, ``finished`` or ``failed``. ``initial_label`` is the best concept of
+    the initial board; ``discovered`` says that the label was not in the initial vocabulary.
+    """
+
+    run: str
+    unit: int
+    position: int
+    status: str = "pending"
+    name: str | None = None
+    label: str | None = None
+    score: float | None = None
+    origin: str | None = None
+    label_step: int | None = None
+    discovered: bool | None = None
+    initial_label: str | None = None
+    initial_score: float | None = None
+    auc: float | None = None
+    mad: float | None = None
+    seconds: float = 0.0
+    error: str = ""
+
+    @property
+    def margin(self) -> float | None:
+        """How much the label's score exceeds that of the best initial label; at least 0."""
+        if self.score is None or self.initial_score is None:
+            return None
+        return self.score - self.initial_score
+
+
+@dataclass(frozen=True)
+class Step:
+    """One entry of a unit's history.
+
+    ``kind`` is ``initial`` (step 0, one entry for each concept), ``iteration`` or ``summary``. ``outcome`` is
+    ``scored``, ``duplicate``, ``invalid``, ``not_drawable`` or ``stalled``. ``board`` is the board after the
+    step as [concept, score] pairs, best first; ``images`` are ids in the concept bank.
+    """
+
+    run: str
+    unit: int
+    step: int
+    attempt: int
+    kind: str
+    outcome: str
+    concept: str | None = None
+    score: float | None = None
+    reasoning: str = ""
+    reply: str = ""
+    origin: str | None = None
+    images: tuple[str, ...] = ()
+    board: tuple[tuple[str, float], ...] = ()
+    removed: str | None = None
+    seed: int | None = None
+    temperature: float | None = None
+    detail: dict[str, Any] | None = None
+    created: float = 0.0
+
+
+Row = TypeVar("Row", Run, Unit, Step)
+
+
+def default_store() -> Path:
+    """The user's data folder for LINE, where a store is kept unless another is named."""
+    import platformdirs
+
+    return platformdirs.user_data_path("line-neurons")
+
+
+class RunStore:
+    """The database ``runs.db`` of a store; one writer at a time, any number of readers.
+
+    Args:
+        root: the store's folder; made if it is not there, unless ``read_only``.
+        read_only: open for looking only.
+
+    Raises:
+        StoreError: the folder cannot be used, or a newer version made the store.
+    """
+
+    def __init__(self, root: Path, *, read_only: bool = False) -> None:
+        self.path = root / "runs.db"
+        self._lock = threading.RLock()
+        with _explained(self.path):
+            if read_only:
+                uri = f"{self.path.resolve().as_uri()}?mode=ro"
+                connection = sqlite3.connect(uri, uri=True, timeout=30, check_same_thread=False)
+            else:
+                root.mkdir(parents=True, exist_ok=True)
+                connection = sqlite3.connect(self.path, timeout=30, check_same_thread=False)
+            self._db = Database(connection)
+            _refuse_newer(self._db, self.path)
+            if not read_only:
+                if SCHEMA.pending(self._db):
+                    SCHEMA.apply(self._db)
+                self._db.execute("PRAGMA journal_mode=WAL").fetchone()
+                self._db.execute("PRAGMA synchronous=NORMAL")
+                self._db.execute("PRAGMA foreign_keys=ON")
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    def add_run(self, run: Run, units: Sequence[Unit]) -> None:
+        """Write a run with its units, all or nothing."""
+        with self._writing():
+            self._table("runs").insert(_encode(run))
+            self._table("units").insert_all([_encode(unit) for unit in units])
+
+    def update_run(self, run: str, **changes: Any) -> None:
+        """Change columns of a run."""
+        with self._writing():
+            self._table("runs").update(run, changes)
+
+    def update_unit(self, run: str, unit: int, **changes: Any) -> None:
+        """Change columns of a unit."""
+        with self._writing():
+            self._table("units").update((run, unit), changes)
+
+    def put_step(self, step: Step) -> None:
+        """Write an entry of the history; the same (run, unit, step, attempt) again replaces it."""
+        with self._writing():
+            self._table("steps").upsert(
+                _encode(step) | {"created": step.created or time.time()},
+                pk=("run", "unit", "step", "attempt"),
+            )
+
+    def add_event(self, run: str, kind: str, unit: int | None = None, **detail: Any) -> None:
+        """Append to the runner's events."""
+        row = {"run": run, "unit": unit, "kind": kind, "created": time.time(), "detail": json.dumps(detail)}
+        with self._writing():
+            self._table("events").insert(row)
+
+    def events(self, run: str, after: int = 0) -> list[dict[str, Any]]:
+        """Events of a run with an id above ``after``, oldest first."""
+        with self._reading():
+            rows = self._table("events").rows_where("run = ? and id > ?", [run, after], order_by="id")
+            return [{**row, "detail": json.loads(row["detail"])} for row in rows]
+
+    def runs(self) -> list[Run]:
+        """All runs, newest first."""
+        with self._reading():
+            return [_decode(Run, row) for row in self._table("runs").rows_where(order_by="created desc, id")]
+
+    def run(self, name: str) -> Run:
+        """A run by its id or by the beginning of one that no other run shares.
+
+        Raises:
+            UsageError: there is no such run, or several.
+        """
+        runs = self.runs()
+        found = [run for run in runs if run.id == name] or [run for run in runs if run.id.startswith(name)]
+        if len(found) == 1 and name:
+            return found[0]
+        known = ", ".join(run.id for run in (found or runs)[:5]) or "none yet"
+        trouble = "matches several runs" if found else "is not a run of this store"
+        raise UsageError(f"{name!r:.60} {trouble}", f"runs: {known}; `line runs` lists all")
+
+    def units(self, run: str) -> list[Unit]:
+        """The units of a run, in the order in which they were asked for."""
+        with self._reading():
+            rows = self._table("units").rows_where("run = ?", [run], order_by="position")
+            return [_decode(Unit, row) for row in rows]
+
+    def steps(self, run: str, unit: int) -> list[Step]:
+        """The history of a unit, in order."""
+        with self._reading():
+            rows = self._table("steps").rows_where("run = ? and unit = ?", [run, unit], order_by="step, attempt")
+            return [_decode(Step, row) for row in rows]
+
+    def progress(self, run: str) -> tuple[int, int]:
+        """Finished units and all units of a run."""
+        units = self.units(run)
+        return sum(unit.status == "finished" for unit in units), len(units)
+
+    def _table(self, name: str) -> Table:
+        return self._db.table(name)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with self._lock, _explained(self.path), self._db.atomic():
+            yield
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        with self._lock, _explained(self.path):
+            yield
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        remedy = "check that the folder exists, is writable and has free space, or name another with --store"
+        if isinstance(error, sqlite3.DatabaseError) and "not a database" in str(error):
+            remedy = "move the file away, or name another folder with --store"
+        raise StoreError(f"the store {str(path)!r} cannot be used: {error}", remedy) from error
+
+
+def _refuse_newer(db: Database, path: Path) -> None:
+    known = {migration.name for migration in SCHEMA.pending(Database(memory=True))}
+    newer = sorted({migration.name for migration in SCHEMA.applied(db)} - known)
+    if newer:
+        raise StoreError(
+            f"the store {str(path)!r} was made by a newer version of line-neurons ({newer[-1]})",
+            "upgrade line-neurons, or name another folder with --store",
+        )
+
+
+def _encode(row: Run | Unit | Step) -> dict[str, Any]:
+    values = asdict(row)
+    return {key: json.dumps(value) if key in _JSON_COLUMNS else value for key, value in values.items()}
+
+
+def _decode(kind: type[Row], row: dict[str, Any]) -> Row:
+    values = {}
+    for field in fields(kind):
+        value = row[field.name]
+        if field.name in _JSON_COLUMNS and value is not None:
+            value = json.loads(value)
+        if field.name == "images":
+            value = tuple(value or ())
+        if field.name == "board":
+            value = tuple((concept, score) for concept, score in value or ())
+        if field.name == "discovered" and value is not None:
+            value = bool(value)
+        if field.name in {"error", "reasoning", "reply", "command"}:
+            value = value or ""
+        values[field.name] = value
+    return kind(**values)
