@@ -1,0 +1,48 @@
+"""The LINE loop as a LangGraph state machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from line_neurons.graphs import nodes
+from line_neurons.graphs.state import Deps, LineState
+
+LineGraph = CompiledStateGraph[LineState, Deps, LineState, LineState]
+
+
+def build(checkpointer: BaseCheckpointSaver[Any] | None = None) -> LineGraph:
+    """The compiled graph of one unit: init, then propose -> synthesize -> activate -> score -> update.
+
+    The loop goes round for N iterations, then once more from summarize. A refused answer goes back to the
+    question; a step in which every answer is refused is recorded as stalled.
+
+    Args:
+        checkpointer: where the state is kept after each node; None for a graph that a server keeps.
+    """
+    graph = StateGraph(LineState, context_schema=Deps)
+    graph.add_node("init", nodes.init)
+    graph.add_node("propose", nodes.propose)
+    graph.add_node("summarize", nodes.summarize)
+    graph.add_node("synthesize", nodes.synthesize)
+    graph.add_node("activate", nodes.activate)
+    graph.add_node("score", nodes.score)
+    graph.add_node("update", nodes.update)
+    steps: dict[Any, str] = {"propose": "propose", "summarize": "summarize", "end": END}
+    graph.add_edge(START, "init")
+    graph.add_conditional_edges("init", nodes.next_step, steps)
+    for asking in ("propose", "summarize"):
+        targets: dict[Any, str] = {"ask": asking, "synthesize": "synthesize", "update": "update"}
+        graph.add_conditional_edges(asking, nodes.after_asking, targets)
+    graph.add_conditional_edges("synthesize", nodes.after_drawing, ["activate", "propose", "summarize", "update"])
+    graph.add_edge("activate", "score")
+    graph.add_edge("score", "update")
+    graph.add_conditional_edges("update", nodes.next_step, steps)
+    return graph.compile(checkpointer=checkpointer)
+
+
+def make_graph() -> LineGraph:
+    """The graph for LangGraph Studio, which brings its own checkpointer."""
+    return build()

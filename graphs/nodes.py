@@ -1,0 +1,288 @@
+"""The nodes of the loop, one function each, and the edges between them.
+
+A node may run again after a crash: it reads the state and the caches alone, and what it writes to the run store
+replaces what the interrupted attempt wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Literal
+
+from langgraph.runtime import Runtime
+from line_neurons.agent.errors import NotDrawableError, ReplyError, UsageError
+from line_neurons.agent.ports import Control, Prompt
+from line_neurons.agent.prompts import propose_prompt, summary_prompt
+from line_neurons.agent.proposal import class_concept, concept_key, find_duplicate
+from line_neurons.agent.scoreboard import Entry, Scoreboard, choose_initial, update_rng
+from line_neurons.agent.scoreboard import update as update_board
+from line_neurons.agent.seeds import derive_rng, derive_seed
+from line_neurons.graphs import scoring
+from line_neurons.graphs.state import Deps, LineState, board_of, board_rows
+from line_neurons.tools.run_store import Step
+from line_neurons.tools.scorers import SCORERS
+
+MAX_TEMPERATURE = 1.5
+
+
+def init(state: LineState, runtime: Runtime[Deps]) -> LineState:
+    """Fill the first board: the best classes of the control set and some random others, re-scored on pictures.
+
+    The best are ranked by the scorer on the control pictures of each class; their board score comes from
+    synthetic pictures, as that of every later concept does (paper, section 3.2).
+
+    Raises:
+        UsageError: nothing of the initial vocabulary can be pictured.
+    """
+    deps, unit = runtime.context, state["unit"]
+    settings = deps.settings
+    left_out = {concept_key(concept) for concept in settings.exclude_for.get(unit, ())}
+    ranked = [
+        concept
+        for concept in rank_classes(deps.control(), unit, settings.scorer)
+        if concept_key(concept) not in left_out
+    ]
+    if not ranked:
+        raise UsageError("the initial vocabulary is empty", "name a larger control set, or exclude less")
+    rng = derive_rng("initial board", settings.seed, unit)
+    best, others = choose_initial(ranked, settings.top, settings.random, rng)
+    entries: dict[str, Entry] = {}
+    seen: list[Step] = []
+
+    def take(candidates: Iterator[str], wanted: int) -> None:
+        while wanted > 0 and (concept := next(candidates, None)) is not None:
+            if concept_key(concept) in entries:
+                continue
+            place = Step(state["run"], unit, 0, len(seen), "initial", "scored", concept, origin="predefined")
+            try:
+                measured = scoring.measure(deps, unit, concept)
+            except NotDrawableError as error:
+                seen.append(replace(place, outcome="not_drawable", detail={"nearest": error.nearest[:3]}))
+                continue
+            entries[concept_key(concept)] = Entry(concept, measured.score)
+            seen.append(replace(place, score=measured.score, images=tuple(measured.images)))
+            wanted -= 1
+
+    take(iter(best), settings.top)
+    take(iter(others), settings.capacity - len(entries))
+    if not entries:
+        raise UsageError(
+            "nothing of the initial vocabulary can be pictured by the generator",
+            "use a control set whose classes the generator knows",
+        )
+    board = Scoreboard(tuple(entries.values()), settings.capacity)
+    for step in seen:
+        deps.runs.put_step(replace(step, board=_pairs(board)))
+    return {
+        "kind": "iteration" if settings.iterations else "summary",
+        "step": 1,
+        "attempt": 0,
+        "board": board_rows(board),
+        "tried": [step.concept for step in seen if step.concept],
+        "refused": [],
+        "outcome": "",
+        "best": [board.best.concept, board.best.score],
+    }
+
+
+def rank_classes(control: Control, unit: int, scorer: str) -> list[str]:
+    """Names of the control classes as concepts, best score of the unit first; ties by name.
+
+    The scorer compares each class with all control pictures of the other classes.
+    """
+    column = control.activations[:, unit]
+    scored: dict[str, float] = {}
+    for index, name in enumerate(control.classes):
+        own = control.labels == index
+        concept = class_concept(name)
+        if not own.any() or not concept:
+            continue
+        value = SCORERS[scorer](column[own], column[~own] if scorer != "mean" else column)
+        scored[concept] = max(value, scored.get(concept, value))
+    return sorted(scored, key=lambda concept: (-scored[concept], concept))
+
+
+def propose(state: LineState, runtime: Runtime[Deps]) -> LineState:
+    """Ask the language model once for a new concept; a refused answer is asked for again, hotter."""
+    return _ask(state, runtime.context)
+
+
+def summarize(state: LineState, runtime: Runtime[Deps]) -> LineState:
+    """Ask once for a more general concept over the board's top three (paper, section 3.2, step S)."""
+    return _ask(state, runtime.context)
+
+
+def _ask(state: LineState, deps: Deps) -> LineState:
+    settings = deps.settings
+    seed = derive_seed("ask", settings.seed, state["unit"], state["step"], state["attempt"])
+    temperature = min(settings.temperature + settings.hotter * state["attempt"], MAX_TEMPERATURE)
+    asked: LineState = {"llm_seed": seed, "temperature": temperature, "reasoning": "", "reply": ""}
+    try:
+        proposal = deps.language_model.propose(_prompt(state, deps), seed=seed, temperature=temperature)
+    except ReplyError as error:
+        asked |= {"reply": error.raw, "reasoning": error.reasoning, "concept": error.concept}
+        return asked | _refuse(state | asked, deps, "invalid", f"your answer was unusable: {error.detail}.")
+    concept = proposal.concept
+    asked |= {"concept": concept, "reasoning": proposal.reasoning, "reply": proposal.raw}
+    if settings.duplicates == "refuse":
+        known = find_duplicate(concept, state["tried"])
+        if known is not None:
+            return asked | _refuse(state | asked, deps, "duplicate", f'"{known}" was tried already.')
+    return asked | {"outcome": "proposed"}
+
+
+def _prompt(state: LineState, deps: Deps) -> Prompt:
+    board = board_of(state, deps.settings.capacity)
+    on_board = {concept_key(entry.concept) for entry in board.entries}
+    forbidden = [concept for concept in state["tried"] if concept_key(concept) not in on_board]
+    make = summary_prompt if state["kind"] == "summary" else propose_prompt
+    return make(board, list(dict.fromkeys(forbidden)), _drawable(state, deps, board), state["refused"])
+
+
+def _drawable(state: LineState, deps: Deps, board: Scoreboard) -> list[str]:
+    """Things the generator can draw near the best concepts, none of them tried, in an order of their own.
+
+    A small model tends to take the first of a list, so the order changes with each question.
+    """
+    wanted = deps.settings.hints
+    if not wanted:
+        return []
+    tried = {concept_key(concept) for concept in state["tried"]}
+    near = deps.generator.suggest([entry.concept for entry in board.top(3)], wanted + len(tried))
+    fresh = [concept for concept in near if concept_key(concept) not in tried][:wanted]
+    derive_rng("hints", deps.settings.seed, state["unit"], state["step"], state["attempt"]).shuffle(fresh)
+    return fresh
+
+
+def _refuse(state: LineState, deps: Deps, outcome: str, reason: str) -> LineState:
+    """Write down a refused answer; after ``retries`` of them the step is recorded as stalled."""
+    concept = state.get("concept") or None
+    _put(state, deps, outcome, concept=concept, detail={"reason": reason})
+    tried = [*state["tried"], concept] if outcome == "not_drawable" and concept else state["tried"]
+    attempt = state["attempt"] + 1
+    if attempt > deps.settings.retries:
+        _put(state | {"attempt": attempt, "reasoning": "", "reply": ""}, deps, "stalled")
+        return {"attempt": attempt, "tried": tried, "outcome": "stalled"}
+    return {
+        "attempt": attempt,
+        "tried": tried,
+        "refused": [*state["refused"], reason],
+        "outcome": "refused",
+    }
+
+
+def synthesize(state: LineState, runtime: Runtime[Deps]) -> LineState:
+    """Draw the concept's pictures; one that the generator cannot picture is refused, and asked for anew."""
+    deps, concept = runtime.context, state["concept"]
+    try:
+        images = scoring.draw(deps, concept, scoring.times_scored(concept, state["tried"]))
+    except NotDrawableError as error:
+        near = ", ".join(caption for caption, _ in error.nearest[:3])
+        reason = f'"{concept}" cannot be pictured' + (f"; near it: {near}." if near else ".")
+        return _refuse(state, deps, "not_drawable", reason)
+    return {"images": images, "outcome": "drawn"}
+
+
+def activate(state: LineState, runtime: Runtime[Deps]) -> LineState:
+    """Measure the unit on the pictures."""
+    return {"activations": scoring.activate(runtime.context, state["unit"], state["images"])}
+
+
+def score(state: LineState, runtime: Runtime[Deps]) -> LineState:
+    """Turn the activations into the concept's score."""
+    return {"score": scoring.score(runtime.context, state["unit"], state["activations"])}
+
+
+def update(state: LineState, runtime: Runtime[Deps]) -> LineState:
+    """Offer the concept to the board, write the step down and go on to the next."""
+    deps = runtime.context
+    settings = deps.settings
+    changed: LineState = {}
+    if state["outcome"] == "drawn":
+        rng = update_rng(settings.seed, state["unit"], state["step"])
+        after = update_board(board_of(state, settings.capacity), state["concept"], state["score"], rng)
+        changed = {"board": board_rows(after.board), "tried": [*state["tried"], state["concept"]]}
+        if state["score"] > float(state["best"][1]):
+            changed["best"] = [state["concept"], state["score"]]
+        _put(
+            state | changed,
+            deps,
+            "scored",
+            concept=state["concept"],
+            score=state["score"],
+            images=tuple(state["images"]),
+            removed=after.removed.concept if after.removed else None,
+        )
+    step = state["step"] + 1
+    return changed | {
+        "step": step,
+        "kind": "summary" if step > settings.iterations else "iteration",
+        "attempt": 0,
+        "refused": [],
+        "outcome": "",
+    }
+
+
+def after_asking(state: LineState) -> Literal["ask", "synthesize", "update"]:
+    """Where to go from a question: draw, ask again, or record the stall."""
+    if state["outcome"] == "proposed":
+        return "synthesize"
+    return "ask" if state["outcome"] == "refused" else "update"
+
+
+def after_drawing(state: LineState) -> Literal["activate", "propose", "summarize", "update"]:
+    """Where to go from the pictures: measure, ask for another concept, or record the stall."""
+    if state["outcome"] == "drawn":
+        return "activate"
+    if state["outcome"] == "stalled":
+        return "update"
+    return "summarize" if state["kind"] == "summary" else "propose"
+
+
+def next_step(state: LineState, runtime: Runtime[Deps]) -> Literal["propose", "summarize", "end"]:
+    """Where to go when a step is done: the next iteration, the summary, or the end."""
+    settings = runtime.context.settings
+    if state["step"] <= settings.iterations:
+        return "propose"
+    if state["step"] == settings.iterations + 1 and settings.summary:
+        return "summarize"
+    return "end"
+
+
+def _put(
+    state: LineState,
+    deps: Deps,
+    outcome: str,
+    *,
+    concept: str | None = None,
+    score: float | None = None,
+    images: tuple[str, ...] = (),
+    removed: str | None = None,
+    detail: dict[str, str] | None = None,
+) -> None:
+    deps.runs.put_step(
+        Step(
+            run=state["run"],
+            unit=state["unit"],
+            step=state["step"],
+            attempt=state["attempt"],
+            kind=state["kind"],
+            outcome=outcome,
+            concept=concept,
+            score=score,
+            reasoning=state.get("reasoning", ""),
+            reply=state.get("reply", ""),
+            origin="summary" if state["kind"] == "summary" else "proposed",
+            images=images,
+            board=_pairs(board_of(state, deps.settings.capacity)),
+            removed=removed,
+            seed=state["llm_seed"],
+            temperature=state["temperature"],
+            detail=detail,
+        )
+    )
+
+
+def _pairs(board: Scoreboard) -> tuple[tuple[str, float], ...]:
+    return tuple((entry.concept, entry.score) for entry in board.entries)

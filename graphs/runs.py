@@ -1,0 +1,272 @@
+"""Runs over units: start, resume, and what came of them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.sqlite import SqliteSaver
+from line_neurons.agent.errors import StoreError, UsageError
+from line_neurons.agent.proposal import class_concept, concept_key
+from line_neurons.agent.settings import Settings
+from line_neurons.graphs import scoring
+from line_neurons.graphs.assembly import Parts, Preparing, installed_versions
+from line_neurons.graphs.line import LineGraph, build
+from line_neurons.graphs.state import Deps, LineState
+from line_neurons.tools.run_store import Run, RunStore, Step, Unit
+from line_neurons.tools.targets.units import parse_units
+
+# Nodes of a step, each asked again at most `retries` times; LangGraph counts every one.
+_NODES_PER_STEP = 5
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands, after each node.
+
+    Args:
+        run: id of the run.
+        unit: index of the unit in hand.
+        name: its name, if it is an output class.
+        position: how many units of the run were done before it.
+        units: number of units of the run.
+        node: the node that ended.
+        step: the step in hand, 0 while the first board is filled, N + 1 in the summary.
+        steps: number of steps of a unit.
+        concept: the concept in hand.
+        best: the best concept so far and its score.
+    """
+
+    run: str
+    unit: int
+    name: str | None
+    position: int
+    units: int
+    node: str
+    step: int
+    steps: int
+    concept: str
+    best: tuple[str, float] | None
+
+
+Watcher = Callable[[Progress], None]
+
+
+def start(parts: Parts, layer: str, selectors: Sequence[str], command: str = "") -> Run:
+    """Write a new run, ready to be worked on; nothing is written unless everything fits.
+
+    Args:
+        parts: model and settings.
+        layer: dotted path of the layer.
+        selectors: units as numbers, ranges or class names.
+        command: what the user typed, for the record.
+
+    Raises:
+        LineError: a model, layer, unit or setting does not fit, or a part is missing.
+    """
+    info = next((layer_ for layer_ in parts.target.layers() if layer_.path == layer), None)
+    names = parts.target.unit_names(layer)
+    units = parse_units(selectors, info.units if info else 0, names)
+    fingerprints = parts.fingerprints()
+    parts.control_set.classes()
+    settings = parts.settings.model_dump(mode="json", exclude={"store", "assets"})
+    run = Run(
+        id=_new_id(parts.runs, parts.model, layer),
+        model=parts.model,
+        layer=layer,
+        seed=parts.settings.seed,
+        status="interrupted",
+        created=time.time(),
+        settings=settings,
+        fingerprints=fingerprints,
+        versions=installed_versions(),
+        command=command,
+    )
+    parts.runs.add_run(
+        run,
+        [Unit(run.id, unit, position, name=names[unit] if names else None) for position, unit in enumerate(units)],
+    )
+    return run
+
+
+def reopen(run: Run, store: Path | None, assets: Path | None, preparing: Preparing | None = None) -> Parts:
+    """The parts of a recorded run, with its own settings.
+
+    Raises:
+        UsageError: a part is no longer the one that the run began with.
+    """
+    settings = Settings.model_validate({**run.settings, "store": store, "assets": assets})
+    parts = Parts(run.model, settings, preparing)
+    now = parts.fingerprints()
+    for part, before in run.fingerprints.items():
+        if now.get(part) != before:
+            raise UsageError(
+                f"the {part.replace('_', ' ')} of run {run.id} has changed since it began: "
+                f"{before!r:.60} then, {now.get(part)!r:.60} now",
+                "install what the run began with, or start a new run",
+            )
+    return parts
+
+
+def work(parts: Parts, run: Run, watch: Watcher | None = None) -> Run:
+    """Finish what is not finished of a run, unit by unit, each from its last checkpoint.
+
+    Raises:
+        UsageError: another process works on the run.
+        LineError: a part failed; the run can be resumed.
+    """
+    runs = parts.runs
+    with _held(parts.store, run.id), _checkpoints(parts.store) as saver:
+        graph = build(saver)
+        deps = parts.deps(run.layer)
+        runs.update_run(run.id, status="running", error="")
+        runs.add_event(run.id, "work", process=os.getpid())
+        try:
+            for unit in runs.units(run.id):
+                if unit.status != "finished":
+                    _work_unit(graph, deps, run, unit, watch)
+        except BaseException as error:
+            failed = isinstance(error, Exception)
+            text = str(error).splitlines()[0] if failed and str(error) else type(error).__name__
+            runs.update_run(run.id, status="failed" if failed else "interrupted", error=text)
+            runs.add_event(run.id, "stopped", error=text)
+            raise
+        runs.update_run(run.id, status="finished", finished=time.time())
+        runs.add_event(run.id, "finished")
+    return runs.run(run.id)
+
+
+def _work_unit(graph: LineGraph, deps: Deps, run: Run, unit: Unit, watch: Watcher | None) -> None:
+    runs, settings = deps.runs, deps.settings
+    began = time.monotonic()
+    done_before, count = runs.progress(run.id)
+    steps = settings.iterations + settings.summary
+    config: RunnableConfig = {
+        "configurable": {"thread_id": f"{run.id}/{unit.unit}"},
+        "recursion_limit": 10 + _NODES_PER_STEP * (settings.retries + 1) * (steps + 1),
+    }
+    snapshot = graph.get_state(config)
+    fresh: LineState = {"run": run.id, "unit": unit.unit}
+    given = None if snapshot.created_at else fresh
+    state: dict[str, Any] = dict(snapshot.values) or dict(fresh)
+    runs.update_unit(run.id, unit.unit, status="running", error="")
+    if watch:
+        watch(_progress(run, unit, done_before, count, steps, "", state))
+    try:
+        stream = graph.stream(given, config, context=deps, stream_mode="updates", durability="sync")
+        for update in stream:
+            for node, changes in update.items():
+                state |= changes or {}
+                if watch:
+                    watch(_progress(run, unit, done_before, count, steps, node, state))
+    except Exception as error:
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        runs.update_unit(run.id, unit.unit, status="failed", error=text)
+        raise
+    spent = unit.seconds + time.monotonic() - began
+    runs.update_unit(run.id, unit.unit, status="finished", seconds=spent, **_result(deps, run, unit))
+    runs.add_event(run.id, "unit finished", unit.unit)
+
+
+def _result(deps: Deps, run: Run, unit: Unit) -> dict[str, Any]:
+    """The label of a unit, read off its history: the highest score seen, the earlier one of equals."""
+    scored = [step for step in deps.runs.steps(run.id, unit.unit) if step.score is not None]
+    best = max(scored, key=_score)
+    first = max((step for step in scored if step.kind == "initial"), key=_score)
+    activations = scoring.activate(deps, unit.unit, list(best.images))
+    vocabulary = {concept_key(class_concept(name)) for name in deps.control().classes}
+    return {
+        "label": best.concept,
+        "score": best.score,
+        "origin": best.origin,
+        "label_step": best.step,
+        "discovered": concept_key(best.concept or "") not in vocabulary,
+        "initial_label": first.concept,
+        "initial_score": first.score,
+        "auc": scoring.score(deps, unit.unit, activations, "auc"),
+        "mad": scoring.score(deps, unit.unit, activations, "mad"),
+    }
+
+
+def _score(step: Step) -> float:
+    return step.score if step.score is not None else float("-inf")
+
+
+def _progress(
+    run: Run, unit: Unit, done: int, units: int, steps: int, node: str, state: dict[str, Any]
+) -> Progress:
+    best = state.get("best")
+    return Progress(
+        run=run.id,
+        unit=unit.unit,
+        name=unit.name,
+        position=done,
+        units=units,
+        node=node,
+        step=state.get("step", 0),
+        steps=steps,
+        concept=state.get("concept", ""),
+        best=(str(best[0]), float(best[1])) if best else None,
+    )
+
+
+def _new_id(runs: RunStore, model: str, layer: str) -> str:
+    """A name that can be read and typed: model, layer and the first free number."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{model.partition(':')[2] or model}-{layer}")[:60]
+    taken = {run.id for run in runs.runs()}
+    number = 1
+    while f"{stem}-{number}" in taken:
+        number += 1
+    return f"{stem}-{number}"
+
+
+@contextmanager
+def _held(store: Path, run: str) -> Iterator[None]:
+    """Hold a run for this process; the system lets go of it however the process ends."""
+    path = store / "locks" / f"{run}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = path.open("a+")
+    except OSError as error:
+        raise StoreError(f"the store {str(store)!r} cannot be written: {error.strerror}") from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            handle.seek(0)
+            holder = handle.read().strip() or "unknown"
+            raise UsageError(
+                f"run {run} is being worked on by process {holder}", "wait for it, or stop it first"
+            ) from None
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield
+
+
+@contextmanager
+def _checkpoints(store: Path) -> Iterator[SqliteSaver]:
+    """The store's checkpoints; only plain types are ever revived from it."""
+    try:
+        connection = sqlite3.connect(store / "checkpoints.db", timeout=30, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode=WAL")
+        saver = SqliteSaver(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
+        saver.setup()
+    except sqlite3.Error as error:
+        raise StoreError(
+            f"the checkpoints in {str(store)!r} cannot be used: {error}", "check that the folder is writable"
+        ) from error
+    try:
+        yield saver
+    finally:
+        connection.close()

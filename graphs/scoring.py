@@ -1,0 +1,85 @@
+"""Pictures, activations and score of one concept for one unit: what initialisation and every step share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from line_neurons.agent.errors import BackendError
+from line_neurons.agent.prompts import image_requests
+from line_neurons.agent.proposal import concept_key
+from line_neurons.graphs.state import Deps
+from line_neurons.tools.scorers import SCORERS, needs_control
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A concept's pictures (ids in the bank), the unit's activation on each, and the score."""
+
+    images: list[str]
+    activations: list[float]
+    score: float
+
+
+def draw(deps: Deps, concept: str, repeat: int = 0) -> list[str]:
+    """Ids of the pictures of a concept, from the bank where it has them.
+
+    Args:
+        deps: the graph's parts.
+        concept: the normalised concept.
+        repeat: how often the concept was scored before in this unit; each time gets new pictures.
+
+    Raises:
+        NotDrawableError: the generator cannot picture it.
+    """
+    settings = deps.settings
+    requests = image_requests(
+        concept,
+        settings.images,
+        settings.seed,
+        first=repeat * settings.images,
+        per_concept=settings.modifiers == "per-concept",
+        template=settings.template,
+    )
+    return deps.bank.images(requests, deps.generator)
+
+
+def activate(deps: Deps, unit: int, images: list[str]) -> list[float]:
+    """The unit's activation on each picture; the whole layer's vectors go into the bank."""
+    vectors = deps.bank.activations(images, deps.target, deps.layer)
+    return [float(value) for value in vectors[:, unit]]
+
+
+def score(deps: Deps, unit: int, activations: list[float], scorer: str | None = None) -> float:
+    """The scorer's value for the unit's activations on a concept's pictures.
+
+    Args:
+        deps: the graph's parts.
+        unit: index of the unit.
+        activations: the unit's activation on each picture.
+        scorer: name of the scorer; default that of the settings.
+    """
+    import numpy as np
+
+    name = scorer or deps.settings.scorer
+    values = np.asarray(activations, dtype=np.float32)
+    control = deps.control().activations[:, unit] if needs_control(name) else np.empty(0, np.float32)
+    try:
+        return SCORERS[name](values, control)
+    except ValueError as error:
+        raise BackendError(f"unit {unit} cannot be scored: {error}") from error
+
+
+def measure(deps: Deps, unit: int, concept: str) -> Measured:
+    """Draw, activate and score a concept in one go.
+
+    Raises:
+        NotDrawableError: the generator cannot picture it.
+    """
+    images = draw(deps, concept)
+    activations = activate(deps, unit, images)
+    return Measured(images, activations, score(deps, unit, activations))
+
+
+def times_scored(concept: str, tried: list[str]) -> int:
+    """How often a concept is in the list of those tried."""
+    return sum(concept_key(other) == concept_key(concept) for other in tried)

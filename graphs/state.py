@@ -1,0 +1,102 @@
+"""The state of one unit's graph: ids, strings and numbers only, so that every checkpoint stays small."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypedDict
+
+from line_neurons.agent.scoreboard import Entry, Scoreboard
+
+if TYPE_CHECKING:
+    from line_neurons.agent.ports import Control, Generator, LanguageModel, Target
+    from line_neurons.agent.settings import Settings
+    from line_neurons.tools.concept_bank import ConceptBank
+    from line_neurons.tools.run_store import RunStore
+
+Kind = Literal["iteration", "summary"]
+Outcome = Literal["", "proposed", "refused", "stalled", "drawn"]
+Row = list[str | float]
+"""A [concept, score] pair; tuples would come back from a checkpoint as lists."""
+
+
+class LineState(TypedDict, total=False):
+    """What travels between the nodes of one unit's loop.
+
+    Pictures and whole-layer vectors stay in the concept bank, the full history in the run store.
+
+    Attributes:
+        run: id of the run.
+        unit: index of the unit.
+        kind: whether the step in hand is an iteration or the summary.
+        step: the iteration in hand, 1 to N; N + 1 in the summary step.
+        attempt: how often the model was asked in this step before.
+        board: the scoreboard, best first.
+        tried: every concept that was scored or that nothing can picture, in order; forbidden from then on.
+        refused: why the answers to this step were refused, in the words that the model is told.
+        concept: the proposal in hand.
+        reasoning: the model's reasoning for it.
+        reply: the model's reply as it came.
+        llm_seed: the seed with which the model was asked.
+        temperature: the temperature with which it was asked.
+        outcome: what came of the node before; the edges read it.
+        images: ids of the concept's pictures in the concept bank.
+        activations: the unit's activation on each picture.
+        score: psi of those activations.
+        best: the best concept seen.
+    """
+
+    run: str
+    unit: int
+    kind: Kind
+    step: int
+    attempt: int
+    board: list[Row]
+    tried: list[str]
+    refused: list[str]
+    concept: str
+    reasoning: str
+    reply: str
+    llm_seed: int
+    temperature: float
+    outcome: Outcome
+    images: list[str]
+    activations: list[float]
+    score: float
+    best: Row
+
+
+@dataclass
+class Deps:
+    """What the nodes work with; handed to the graph at each invocation and never checkpointed.
+
+    Args:
+        settings: the run's settings.
+        layer: dotted path of the layer.
+        language_model: proposes.
+        generator: draws.
+        target: the model under study.
+        bank: pictures and activations.
+        runs: history and results.
+        control: the control activations of the layer; computed or read when first called.
+    """
+
+    settings: Settings
+    layer: str
+    language_model: LanguageModel
+    generator: Generator
+    target: Target
+    bank: ConceptBank
+    runs: RunStore
+    control: Callable[[], Control]
+
+
+def board_of(state: LineState, capacity: int) -> Scoreboard:
+    """The scoreboard in a state."""
+    entries = tuple(Entry(str(concept), float(score)) for concept, score in state["board"])
+    return Scoreboard(entries, capacity)
+
+
+def board_rows(board: Scoreboard) -> list[Row]:
+    """A scoreboard as plain lists for a state."""
+    return [[entry.concept, entry.score] for entry in board.entries]

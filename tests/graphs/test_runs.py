@@ -1,0 +1,165 @@
+import multiprocessing
+import os
+import signal
+
+import pytest
+from scripted import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, scripted_parts
+
+from line_neurons.agent.errors import BackendError, StoreError, UsageError
+from line_neurons.graphs import nodes
+from line_neurons.graphs.runs import start, work
+
+NODES = ["init", "propose", "summarize", "synthesize", "activate", "score", "update"]
+
+
+def parts_for(store, **options):
+    model = ScriptedModel(lambda prompt, seed, temperature: f"thing {seed}")
+    return scripted_parts(store, model, iterations=2, **options)
+
+
+def outcome(parts, run):
+    units = [(u.unit, u.label, u.score, u.origin, u.label_step, u.discovered) for u in parts.runs.units(run)]
+    steps = [
+        (s.unit, s.step, s.attempt, s.kind, s.outcome, s.concept, s.score, s.images, s.board, s.removed)
+        for unit in units
+        for s in parts.runs.steps(run, unit[0])
+    ]
+    return units, steps
+
+
+@pytest.fixture
+def uninterrupted(tmp_path):
+    parts = parts_for(tmp_path / "whole")
+    run = work(parts, start(parts, LAYER, ["0-1"]))
+    return outcome(parts, run.id)
+
+
+def killed_in(node, visit, after, store):
+    """Work on a run in a process that dies by SIGKILL at the given visit of a node, before or after its work."""
+    parts = parts_for(store)
+    run = start(parts, LAYER, ["0-1"])
+    real = getattr(nodes, node)
+    visits = 0
+
+    def dying(state, runtime):
+        nonlocal visits
+        visits += 1
+        done = real(state, runtime) if after else None
+        if visits == visit:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done if after else real(state, runtime)
+
+    # LangGraph reads the annotations of a node to learn which state and context it takes.
+    dying.__annotations__ = real.__annotations__
+    setattr(nodes, node, dying)
+    work(parts, run)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("visit", [1, 2])
+@pytest.mark.parametrize("node", NODES)
+def test_a_run_killed_in_a_node_ends_as_an_uninterrupted_one(tmp_path, uninterrupted, node, visit, after):
+    store = tmp_path / "killed"
+    process = multiprocessing.get_context("fork").Process(target=killed_in, args=(node, visit, after, store))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    parts = parts_for(store)
+    run = parts.runs.runs()[0]
+    assert run.status == "running"
+    finished = work(parts, run)
+    assert finished.status == "finished"
+    assert outcome(parts, run.id) == uninterrupted
+
+
+def test_a_failing_part_leaves_a_run_that_can_be_resumed(tmp_path, uninterrupted):
+    def failing(images, layer, progress=None):
+        raise BackendError("the target fell over", "set it up again")
+
+    parts = parts_for(tmp_path)
+    run = start(parts, LAYER, ["0-1"])
+    parts.control(LAYER)
+    parts.target.activate = failing
+    with pytest.raises(BackendError):
+        work(parts, run)
+    assert parts.runs.run(run.id).status == "failed"
+    assert parts.runs.units(run.id)[0].error == "the target fell over (set it up again)"
+    mended = parts_for(tmp_path)
+    work(mended, run)
+    assert outcome(mended, run.id) == uninterrupted
+
+
+def test_finished_units_are_not_worked_on_again(tmp_path):
+    parts = parts_for(tmp_path)
+    run = work(parts, start(parts, LAYER, ["0"]))
+    asked = len(parts.language_model.asked)
+    work(parts, run)
+    assert len(parts.language_model.asked) == asked
+
+
+def test_a_second_process_is_told_who_works_on_the_run(tmp_path):
+    parts = parts_for(tmp_path)
+    run = start(parts, LAYER, ["0"])
+
+    def intrude(progress):
+        with pytest.raises(UsageError, match=f"worked on by process {os.getpid()}"):
+            work(parts_for(tmp_path), run)
+        seen.append(progress)
+
+    seen = []
+    work(parts, run, intrude)
+    assert seen
+
+
+@pytest.mark.parametrize("units", [["3"], ["0-7"], ["cat"], []])
+def test_units_that_do_not_fit_leave_the_store_as_it_was(tmp_path, units):
+    parts = parts_for(tmp_path)
+    with pytest.raises(UsageError):
+        start(parts, LAYER, units)
+    assert parts.runs.runs() == []
+
+
+def test_the_progress_ends_at_the_last_step_of_the_last_unit(tmp_path):
+    parts = parts_for(tmp_path)
+    seen = []
+    work(parts, start(parts, LAYER, ["0-1"]), seen.append)
+    assert (seen[-1].position, seen[-1].units, seen[-1].node, seen[-1].steps) == (1, 2, "update", 3)
+    assert seen[-1].best is not None
+
+
+def test_runs_are_named_for_model_and_layer_and_numbered(tmp_path):
+    parts = parts_for(tmp_path)
+    assert [start(parts, LAYER, ["0"]).id for _ in range(2)] == ["model-head-1", "model-head-2"]
+
+
+def test_checkpoints_hold_plain_types_only(tmp_path):
+    import sqlite3
+
+    import ormsgpack
+
+    parts = parts_for(tmp_path)
+    work(parts, start(parts, LAYER, ["0"]))
+    rows = (
+        sqlite3.connect(tmp_path / "checkpoints.db").execute("select type, checkpoint from checkpoints").fetchall()
+    )
+    assert rows
+    for kind, blob in rows:
+        assert kind == "msgpack"
+        # An extension type would mean a class to revive; without a hook it is refused.
+        ormsgpack.unpackb(blob)
+
+
+def test_a_store_that_cannot_be_written_is_one_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError) as caught:
+        start(parts_for(tmp_path / "file" / "store"), LAYER, ["0"])
+    assert caught.value.remedy
+
+
+def test_auc_and_mad_are_recorded_with_the_label(tmp_path):
+    parts = parts_for(tmp_path, target=ScriptedTarget({"class a": 9.0}), generator=ScriptedGenerator())
+    run = work(parts, start(parts, LAYER, ["0"]))
+    unit = parts.runs.units(run.id)[0]
+    assert unit.auc is not None
+    assert 0 <= unit.auc <= 1
+    assert unit.mad is not None

@@ -1,0 +1,140 @@
+"""Scripted parts: instant, deterministic stand-ins behind the ports, for tests of the loop alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from line_neurons.agent.errors import NotDrawableError
+from line_neurons.agent.ports import Control, DrawnImage, ImageRequest, LayerInfo, Prompt, Proposal
+from line_neurons.agent.proposal import parse_reply
+from line_neurons.agent.seeds import derive_seed
+from line_neurons.agent.settings import Settings
+from line_neurons.graphs.assembly import Parts
+
+LAYER = "head"
+
+
+@dataclass
+class ScriptedModel:
+    """Answers from a list, or from a function of (prompt, seed, temperature); remembers what it was asked."""
+
+    script: Sequence[str] | Callable[[Prompt, int, float], str]
+    fingerprint: str = "scripted model"
+    asked: list[tuple[Prompt, int, float]] = field(default_factory=list)
+
+    def propose(self, prompt: Prompt, *, seed: int, temperature: float) -> Proposal:
+        self.asked.append((prompt, seed, temperature))
+        if callable(self.script):
+            answer = self.script(prompt, seed, temperature)
+        else:
+            answer = self.script[len(self.asked) - 1]
+        if not answer.startswith("{") and answer != "garbage":
+            answer = json.dumps({"reasoning": f"because of {answer}", "concept": answer})
+        return parse_reply(answer)
+
+
+@dataclass
+class ScriptedGenerator:
+    """Pictures that are their request as JSON; concepts in ``unknown`` cannot be drawn."""
+
+    unknown: frozenset[str] = frozenset()
+    hints: tuple[str, ...] = ()
+    fingerprint: str = "scripted generator"
+    drawn: list[ImageRequest] = field(default_factory=list)
+
+    def synthesize(self, requests, progress=None):
+        for request in requests:
+            if request.concept in self.unknown:
+                raise NotDrawableError(request.concept, [("something else", 0.4)])
+        self.drawn += requests
+        return [
+            DrawnImage(json.dumps([r.concept, r.seed, r.prompt]).encode(), {"concept": r.concept})
+            for r in requests
+        ]
+
+    def suggest(self, concepts, limit):
+        return [hint for hint in self.hints if hint not in concepts][:limit]
+
+
+@dataclass
+class ScriptedTarget:
+    """Scores by concept: a number, or a list with one for each time the concept is scored (``n`` pictures)."""
+
+    scores: dict[str, float | list[float]] = field(default_factory=dict)
+    run_seed: int = 0
+    n: int = 5
+    names: tuple[str, ...] | None = None
+    fingerprint: str = "scripted target"
+    passes: int = 0
+
+    def layers(self):
+        return [LayerInfo(LAYER, "Linear", (3,), 3)]
+
+    def unit_names(self, layer):
+        return self.names
+
+    def activate(self, images, layer, progress=None):
+        self.passes += len(images)
+        return np.array([[self._value(image) + unit for unit in range(3)] for image in images], np.float32)
+
+    def _value(self, image: bytes) -> float:
+        concept, seed, _ = json.loads(image)
+        score = self.scores.get(concept)
+        if score is None:
+            return (derive_seed("score", concept) % 1000) / 1000
+        if isinstance(score, list):
+            indices = {derive_seed("image", self.run_seed, concept, i): i for i in range(self.n * len(score))}
+            return score[indices[seed] // self.n]
+        return score
+
+
+@dataclass
+class ScriptedControl:
+    """A control set with one picture a class."""
+
+    names: tuple[str, ...]
+    fingerprint: str = "scripted control"
+    skipped: tuple[str, ...] = ()
+
+    def classes(self):
+        return tuple(sorted(self.names))
+
+    def images(self, class_name):
+        return [json.dumps([class_name, derive_seed("image", 0, class_name, 0), ""]).encode()]
+
+
+def scripted_parts(
+    store: Path,
+    model: ScriptedModel,
+    *,
+    target: ScriptedTarget | None = None,
+    generator: ScriptedGenerator | None = None,
+    classes: Sequence[str] = tuple(f"class {letter}" for letter in "abcdefghijkl"),
+    **settings: object,
+) -> Parts:
+    """Real settings, bank, run store and checkpoints around scripted parts."""
+    parts = Parts("scripted:model", Settings(store=store, **settings))
+    # Parts keeps each opened part in its __dict__ (cached_property): these are simply there already.
+    vars(parts).update(
+        language_model=model,
+        generator=generator or ScriptedGenerator(),
+        target=target or ScriptedTarget(),
+        control_set=ScriptedControl(tuple(classes)),
+    )
+    return parts
+
+
+__all__ = [
+    "LAYER",
+    "Control",
+    "ScriptedControl",
+    "ScriptedGenerator",
+    "ScriptedModel",
+    "ScriptedTarget",
+    "scripted_parts",
+]
