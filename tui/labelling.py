@@ -1,0 +1,123 @@
+"""What ``line explain``, ``resume`` and ``demo`` do: work with progress, then the labels."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import typer
+from line_neurons.agent.errors import LineError, UsageError
+from line_neurons.agent.settings import Settings
+from line_neurons.graphs.assembly import Parts
+from line_neurons.graphs.runs import reopen, start, work
+from line_neurons.tools.run_store import Run, RunStore, default_store
+from line_neurons.tui import showing, terminal
+from line_neurons.tui.watching import Watching
+
+DEMO_MODEL = "torchvision:mobilenet_v2"
+DEMO_COMMAND = "line demo"
+# Layer and units: some classes whose names tell whether the label is right, and some hidden units.
+DEMO_UNITS = (
+    ("classifier.1", ("magpie", "violin", "lion", "broccoli")),
+    ("features.18", ("34", "205", "671", "1001")),
+)
+
+
+def explain(model: str, layer: str, units: Sequence[str], settings: Settings, *, as_json: bool) -> None:
+    """Start a run and work on it."""
+    with Watching() as watching:
+        parts = Parts(model, settings, watching.preparing)
+        run = start(parts, layer, units, command=shlex.join(["line", *sys.argv[1:]]))
+        _say_skipped(parts)
+        _work([(parts, run)], watching)
+    _conclude([(parts, run)], as_json=as_json)
+
+
+def resume(name: str | None, settings: Settings, *, as_json: bool) -> None:
+    """Work on a run, or on every unfinished one, oldest first."""
+    store = settings.store or default_store()
+    opened = showing.open_store(store)
+    if name is None:
+        found = [run for run in reversed(opened.runs()) if run.status != "finished"]
+        if not found:
+            raise UsageError(f"there is nothing to resume in {store}", "`line runs` lists the runs")
+    else:
+        found = [opened.run(name)]
+    opened.close()
+    with Watching() as watching:
+        jobs = [(reopen(run, settings.store, settings.assets, watching.preparing), run) for run in found]
+        _work(jobs, watching)
+    _conclude(jobs, as_json=as_json)
+
+
+def demo(settings: Settings, *, as_json: bool) -> None:
+    """Install what the demo needs, label its units, and show them.
+
+    Unfinished runs of an earlier demo are finished instead of started again.
+    """
+    from line_neurons.tools.assets.packs import select
+    from line_neurons.tui.asset_commands import install
+
+    install(select(["demo"]), root=settings.assets)
+    began = time.monotonic()
+    store = settings.store or default_store()
+    with Watching() as watching:
+        jobs = [
+            (reopen(run, settings.store, settings.assets, watching.preparing), run)
+            for run in RunStore(store).runs()
+            if run.command == DEMO_COMMAND and run.status != "finished"
+        ]
+        if not jobs:
+            for layer, units in DEMO_UNITS:
+                parts = Parts(DEMO_MODEL, settings, watching.preparing)
+                jobs.append((parts, start(parts, layer, units, command=DEMO_COMMAND)))
+        _work(jobs, watching)
+    _conclude(jobs, as_json=as_json)
+    if not as_json:
+        minutes = (time.monotonic() - began) / 60
+        terminal.line(f"Labelled in {minutes:.1f} minutes.")
+
+
+def _work(jobs: Sequence[tuple[Parts, Run]], watching: Watching) -> None:
+    for parts, run in jobs:
+        try:
+            work(parts, run, watching.watch)
+        except KeyboardInterrupt:
+            terminal.note(f"\nInterrupted; every finished step is kept. Go on with: {_resume(parts, run)}")
+            raise typer.Exit(130) from None
+        except LineError as error:
+            error.remedy = f"{error.remedy}; then {_resume(parts, run)}" if error.remedy else _resume(parts, run)
+            raise
+
+
+def _resume(parts: Parts, run: Run) -> str:
+    place = f" --store {shlex.quote(str(parts.store))}" if parts.settings.store else ""
+    return f"line resume {run.id}{place}"
+
+
+def _conclude(jobs: Sequence[tuple[Parts, Run]], *, as_json: bool) -> None:
+    rows = [(parts.runs.run(run.id), unit) for parts, run in jobs for unit in parts.runs.units(run.id)]
+    if as_json:
+        found = [
+            asdict(parts.runs.run(run.id))
+            | {"units": [showing.unit_json(unit) for unit in parts.runs.units(run.id)]}
+            for parts, run in jobs
+        ]
+        terminal.dump(found[0] if len(found) == 1 else found)
+        return
+    showing.labels(rows)
+    for parts, run in jobs:
+        place = f" --store {shlex.quote(str(parts.store))}" if parts.settings.store else ""
+        terminal.line(f"History, reasoning and pictures of a unit: line show {run.id} UNIT{place}")
+    terminal.line(f"Pictures: {jobs[0][0].store / 'images'}")
+
+
+def _say_skipped(parts: Parts) -> None:
+    skipped = sorted({*parts.control_set.skipped, *getattr(parts.generator, "skipped", ())})
+    if skipped:
+        terminal.note(f"{len(skipped)} pictures could not be read and were skipped:")
+    for name in skipped[:10]:
+        terminal.note(f"  {name}")

@@ -1,0 +1,258 @@
+"""What ``line runs``, ``show``, ``layers`` and ``doctor`` print."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.agent.prompts import format_score
+from line_neurons.agent.settings import Settings
+from line_neurons.tools.run_store import Run, RunStore, Step, Unit
+from line_neurons.tui import terminal
+
+OUTCOMES = {
+    "scored": "",
+    "duplicate": "refused: tried already",
+    "invalid": "refused: unusable reply",
+    "not_drawable": "refused: cannot be pictured",
+    "stalled": "stalled: no usable proposal",
+}
+
+
+def open_store(store: Path) -> RunStore:
+    """A store for looking only.
+
+    Raises:
+        UsageError: nothing was ever run in it.
+    """
+    if not (store / "runs.db").is_file():
+        raise UsageError(f"there are no runs in {store}", "start one with `line demo` or `line explain`")
+    return RunStore(store, read_only=True)
+
+
+def runs(store: Path, *, as_json: bool) -> None:
+    """Print the runs of a store."""
+    if not (store / "runs.db").is_file():
+        if as_json:
+            terminal.dump([])
+        else:
+            terminal.line(f"There are no runs in {store} yet; start one with `line demo` or `line explain`.")
+        return
+    opened = open_store(store)
+    found = [(run, *opened.progress(run.id)) for run in opened.runs()]
+    if as_json:
+        terminal.dump([asdict(run) | {"units_finished": done, "units": total} for run, done, total in found])
+        return
+    terminal.table(
+        ["run", "model", "layer", "units", "state", "started", "language model"],
+        [
+            [
+                run.id,
+                run.model,
+                run.layer,
+                f"{done}/{total}",
+                run.status,
+                _when(run.created),
+                run.settings["llm"],
+            ]
+            for run, done, total in found
+        ],
+    )
+
+
+def run(store: Path, name: str, *, as_json: bool) -> None:
+    """Print a run: its labels and what they were found with."""
+    opened = open_store(store)
+    shown = opened.run(name)
+    units = opened.units(shown.id)
+    if as_json:
+        terminal.dump(asdict(shown) | {"units": [unit_json(unit) for unit in units]})
+        return
+    labels([(shown, unit) for unit in units])
+    terminal.line(f"run {shown.id}: {shown.status}" + (f", {shown.error}" if shown.error else ""))
+    settings = shown.settings
+    terminal.line(
+        f"N = {settings['iterations']}{' + summary' if settings['summary'] else ''}, n = {settings['images']}, "
+        f"scorer {settings['scorer']}, seed {shown.seed}, language model {settings['llm']}, "
+        f"generator {settings['generator']}, control {settings['control']}, hints {settings['hints']}"
+    )
+    for part, fingerprint in shown.fingerprints.items():
+        terminal.line(f"  {part.replace('_', ' ')}: {fingerprint}", style="dim")
+    if shown.status != "finished":
+        terminal.line(f"resume with: line resume {shown.id}")
+
+
+def labels(rows: Sequence[tuple[Run, Unit]]) -> None:
+    """Print units with their labels, a table for each run."""
+    for shown in {run.id: run for run, _ in rows}.values():
+        units = [unit for run, unit in rows if run.id == shown.id]
+        done = all(unit.status == "finished" for unit in units)
+        terminal.table(
+            ["unit", "name", "label", "score", "margin", "origin", "steps", *([] if done else ["state"])],
+            [
+                [
+                    str(unit.unit),
+                    unit.name,
+                    unit.label,
+                    unit.score,
+                    unit.margin,
+                    origin(unit),
+                    str(shown.settings["iterations"] + bool(shown.settings["summary"])),
+                    *([] if done else [unit.status + (f": {unit.error}" if unit.error else "")]),
+                ]
+                for unit in units
+            ],
+            f"{shown.model} {shown.layer}",
+        )
+
+
+def origin(unit: Unit) -> str:
+    """Where a label came from, in words."""
+    if unit.origin is None:
+        return ""
+    if unit.origin == "predefined":
+        return "predefined"
+    where = "summary" if unit.origin == "summary" else f"step {unit.label_step}"
+    return f"{'discovered' if unit.discovered else 'proposed'}, {where}"
+
+
+def unit_json(unit: Unit) -> dict[str, Any]:
+    """A unit as it is printed for machines."""
+    return asdict(unit) | {"margin": unit.margin}
+
+
+def unit(store: Path, name: str, which: str, step: str | None, sheet: Path | None, *, as_json: bool) -> None:
+    """Print a unit's board and history, and write the contact sheet of its pictures."""
+    opened = open_store(store)
+    shown = opened.run(name)
+    chosen = _find_unit(shown, opened.units(shown.id), which)
+    history = opened.steps(shown.id, chosen.unit)
+    pictured = [entry for entry in history if entry.images]
+    last = shown.settings["iterations"] + 1
+    if step is not None:
+        wanted = last if step.upper() == "S" else int(step) if step.isascii() and step.isdigit() else -1
+        pictured = [entry for entry in pictured if entry.step == wanted]
+        if not pictured:
+            known = sorted({step_name(entry) for entry in history if entry.images})
+            raise UsageError(
+                f"step {step!r:.20} of unit {chosen.unit} has no pictures",
+                f"steps with pictures: {', '.join(known)}",
+            )
+    path = sheet or store / "sheets" / f"{shown.id}-{chosen.unit}{f'-step-{step}' if step else ''}.png"
+    written = _write_sheet(store, pictured, path) if pictured else None
+    if as_json:
+        terminal.dump(
+            {
+                "run": shown.id,
+                "unit": unit_json(chosen),
+                "board": history[-1].board if history else [],
+                "history": [asdict(entry) for entry in history],
+                "contact_sheet": str(written) if written else None,
+            }
+        )
+        return
+    _print_unit(shown, chosen, history)
+    if written:
+        terminal.line(f"pictures: {written}")
+
+
+def _print_unit(shown: Run, chosen: Unit, history: Sequence[Step]) -> None:
+    title = f"{shown.model} {shown.layer} unit {chosen.unit}" + (f" ({chosen.name})" if chosen.name else "")
+    if chosen.label is None:
+        terminal.line(f"{title}: {chosen.status}{f', {chosen.error}' if chosen.error else ''}", style="bold")
+    else:
+        terminal.line(
+            f"{title}: {chosen.label}, score {format_score(chosen.score or 0)}, "
+            f"{format_score(chosen.margin or 0)} above the best initial label {chosen.initial_label}, "
+            f"{origin(chosen)}",
+            style="bold",
+        )
+        if chosen.auc is not None and chosen.mad is not None:
+            terminal.line(f"against the control set: AUC {chosen.auc:.3f}, MAD {format_score(chosen.mad)}")
+    if not history:
+        return
+    terminal.table(["score", "concept"], [[score, concept] for concept, score in history[-1].board], "Scoreboard")
+    terminal.table(
+        ["step", "concept", "score", "result", "reasoning"],
+        [[step_name(entry), entry.concept, entry.score, _result(entry), entry.reasoning] for entry in history],
+        "History",
+    )
+
+
+def step_name(entry: Step) -> str:
+    """A step as it is called: its number, or S for the summary."""
+    return "S" if entry.kind == "summary" else str(entry.step)
+
+
+def _result(entry: Step) -> str:
+    if entry.outcome == "scored":
+        return f"replaced {entry.removed}" if entry.removed else ""
+    reason = (entry.detail or {}).get("reason")
+    return f"refused: {reason}" if reason else OUTCOMES.get(entry.outcome, entry.outcome)
+
+
+def _write_sheet(store: Path, entries: Sequence[Step], path: Path) -> Path:
+    from line_neurons.tools.concept_bank import ConceptBank
+    from line_neurons.tools.contact_sheet import SheetRow, write_sheet
+
+    bank = ConceptBank(store)
+    rows = [
+        SheetRow(
+            f"{step_name(entry)}: {entry.concept}  {format_score(entry.score or 0)}",
+            [bank.image_bytes(image) for image in entry.images],
+        )
+        for entry in entries
+    ]
+    return write_sheet(rows, path)
+
+
+def _find_unit(shown: Run, units: Sequence[Unit], which: str) -> Unit:
+    number = int(which) if which.isascii() and which.isdigit() else None
+    for one in units:
+        if one.unit == number or (one.name and one.name.lower() == which.lower()):
+            return one
+    known = ", ".join(f"{one.unit} ({one.name})" if one.name else str(one.unit) for one in units[:12])
+    raise UsageError(f"run {shown.id} has no unit {which!r:.60}", f"units: {known}")
+
+
+def layers(model: str, settings: Settings, *, as_json: bool) -> None:
+    """Print the layers of a model."""
+    from line_neurons.graphs.assembly import Parts
+
+    found = Parts(model, settings).target.layers()
+    if as_json:
+        terminal.dump(found)
+        return
+    terminal.table(
+        ["layer", "kind", "output", "units"],
+        [[info.path, info.kind, " x ".join(map(str, info.shape)), info.units] for info in found],
+    )
+
+
+def doctor(store: Path, *, deep: bool, as_json: bool) -> bool:
+    """Print the findings; True if nothing is missing or broken."""
+    from line_neurons.tools.doctor import Finding, check
+
+    def tell(finding: Finding) -> None:
+        mark = {"ok": "ok     ", "warn": "note   ", "missing": "missing", "broken": "broken "}[finding.status]
+        remedy = f" -> {finding.remedy}" if finding.remedy else ""
+        terminal.line(
+            f"{mark} {finding.part}: {finding.detail}{remedy}",
+            style={"ok": "", "warn": "yellow"}.get(finding.status, "red"),
+        )
+
+    def schema(path: Path) -> str:
+        return f"{len(open_store(path).runs())} runs" if (path / "runs.db").is_file() else "no runs yet"
+
+    findings = check(store=store, schema=schema, deep=deep, found=(lambda _: None) if as_json else tell)
+    if as_json:
+        terminal.dump(findings)
+    return all(finding.status in {"ok", "warn"} for finding in findings)
+
+
+def _when(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")

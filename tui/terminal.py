@@ -1,0 +1,91 @@
+"""What the command prints: tables and lines for people, JSON for machines.
+
+Text from a model, a file or the store is data: it is printed without markup and without control characters.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from line_neurons.agent.errors import LineError
+from line_neurons.agent.prompts import format_score
+from line_neurons.agent.proposal import clean_text
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+MAX_CELL = 4000
+
+_WIDE = 160
+
+
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    # Into a pipe or a file nothing is cut to the width of a terminal that is not there.
+    width = None if stream.isatty() else _WIDE
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=width)
+
+
+out = _console(stderr=False)
+err = _console(stderr=True)
+
+
+def plain(value: object) -> str:
+    """A value as it is shown in a cell: numbers with three digits, text cleaned, nothing for None."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return format_score(value)
+    return clean_text(str(value), MAX_CELL)
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
+    """Print a table; columns whose cells are all numbers are set to the right."""
+    cells = list(rows)
+    shown = Table(
+        title=Text(plain(title), style="bold") if title else None,
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    for index, heading in enumerate(headings):
+        numeric = any(isinstance(row[index], int | float) for row in cells)
+        shown.add_column(heading, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
+    for row in cells:
+        shown.add_row(*(Text(plain(cell)) for cell in row))
+    out.print(shown)
+
+
+def line(text: str, style: str = "") -> None:
+    """Print a line of one's own words and cleaned data."""
+    out.print(Text(clean_text(text, MAX_CELL), style=style), soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """Print a line beside the results, on standard error."""
+    err.print(Text(clean_text(text, MAX_CELL)), soft_wrap=True)
+
+
+def dump(value: Any) -> None:
+    """Print JSON and nothing else."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=_plain_json) + "\n")
+
+
+def complain(error: LineError) -> None:
+    """Print what was wrong and what to do, as one line on standard error."""
+    message = Text("error: ", style="bold red")
+    message.append(clean_text(str(error), MAX_CELL), style="")
+    err.print(message, soft_wrap=True)
+
+
+def _plain_json(value: Any) -> Any:
+    if hasattr(value, "__dataclass_fields__"):
+        return asdict(value)
+    return str(value)

@@ -1,0 +1,125 @@
+"""Progress of long work: a bar where there is a terminal, a line for each step where there is none."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from line_neurons.agent.prompts import format_score
+from line_neurons.agent.proposal import clean_text
+from line_neurons.graphs.runs import Progress as RunProgress
+from line_neurons.tui.terminal import err, note
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
+
+_NEXT = {
+    "": "filling the first board",
+    "init": "asking for a concept",
+    "propose": "drawing",
+    "summarize": "drawing",
+    "synthesize": "measuring",
+    "activate": "scoring",
+    "score": "updating the board",
+    "update": "asking for a concept",
+}
+
+
+class Watching:
+    """Shows preparations and steps with the score so far and the time left; a context manager."""
+
+    def __init__(self) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            _Left(),
+            console=err,
+            transient=True,
+        )
+        self._live = err.is_terminal
+        self._task: TaskID | None = None
+        self._preparing: dict[str, TaskID] = {}
+        self._steps_timed: list[float] = []
+        self._last = time.monotonic()
+        self._step: tuple[int, int] | None = None
+
+    def __enter__(self) -> Watching:
+        if self._live:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._bars.stop()
+
+    def preparing(self, what: str, done: int, total: int) -> None:
+        """Show a preparation."""
+        if not self._live:
+            if done in (1, total):
+                note(f"{what}: {done} of {total}")
+            return
+        if what not in self._preparing:
+            self._preparing[what] = self._bars.add_task(what, total=total)
+        self._bars.update(self._preparing[what], completed=done, total=total)
+        if done >= total:
+            self._bars.remove_task(self._preparing.pop(what))
+
+    def watch(self, progress: RunProgress) -> None:
+        """Show where a run stands."""
+        here = (progress.unit, progress.step)
+        if progress.node in {"init", "update"}:
+            now = time.monotonic()
+            if self._step is not None and progress.node == "update":
+                self._steps_timed.append(now - self._last)
+            self._last = now
+        self._step = here
+        total = progress.units * (progress.steps + 1)
+        done = progress.position * (progress.steps + 1) + min(progress.step, progress.steps + 1)
+        best = f"best {progress.best[0]} {format_score(progress.best[1])}" if progress.best else "starting"
+        name = f"unit {progress.unit}" + (f" ({progress.name})" if progress.name else "")
+        step = "summary" if progress.step == progress.steps else f"step {progress.step}/{progress.steps}"
+        left = self._left(total - done)
+        if self._live:
+            text = clean_text(f"{name} · {step} · {_NEXT[progress.node]} · {best}", 100)
+            if self._task is None:
+                self._task = self._bars.add_task(text, total=total)
+            self._bars.update(self._task, description=text, completed=done, total=total, left=left)
+        elif progress.node in {"init", "update"}:
+            note(f"{name}: {done}/{total} steps, {best}" + (f", about {left} left" if left else ""))
+
+    def _left(self, steps: int) -> str:
+        recent = self._steps_timed[-20:]
+        if not recent:
+            return ""
+        seconds = steps * sum(recent) / len(recent)
+        return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+class _Left(ProgressColumn):
+    def render(self, task: object) -> Text:
+        left = getattr(task, "fields", {}).get("left", "")
+        return Text(f"about {left} left" if left else "", style="progress.remaining")
+
+
+def download_bars() -> Progress:
+    """Bars in bytes, for asset packs."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        DownloadColumn(),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+    )
