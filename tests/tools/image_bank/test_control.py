@@ -1,0 +1,38 @@
+"""The image bank as a control set."""
+
+import pytest
+from line_neurons.agent.errors import UsageError
+from line_neurons.tools.image_bank.control import BankControl
+
+
+def test_classes_are_sorted_and_each_has_m_different_pictures(bank):
+    control = BankControl(bank, ["dog", "cat"], m=3, size=48)
+    assert control.classes() == ("cat", "dog")
+    for name in control.classes():
+        assert len(set(control.images(name))) == 3
+
+
+def test_pictures_are_the_same_every_time_and_whatever_else_is_in_the_set(bank):
+    alone = BankControl(bank, ["dog"], m=2, size=48).images("dog")
+    assert BankControl(bank, ["cat", "dog"], m=2, size=48).images("dog") == alone
+
+
+def test_the_fingerprint_follows_classes_and_count(bank):
+    sets = [
+        BankControl(bank, ["dog"]),
+        BankControl(bank, ["dog", "cat"]),
+        BankControl(bank, ["dog"], m=2),
+        BankControl(bank, ["dog"], size=48),
+    ]
+    assert len({control.fingerprint for control in sets}) == 4
+
+
+@pytest.mark.parametrize(("classes", "m"), [(["horse"], 4), ([], 4), (["dog"], 0)])
+def test_unknown_or_empty_classes_are_refused(bank, classes, m):
+    with pytest.raises(UsageError):
+        BankControl(bank, classes, m=m)
+
+
+def test_a_class_outside_the_set_is_refused(bank):
+    with pytest.raises(UsageError, match="cat"):
+        BankControl(bank, ["dog"]).images("cat")

@@ -1,0 +1,1 @@
+"""Pictures of concept phrases, composed from a bank of captioned pictures."""

@@ -1,0 +1,81 @@
+"""The image bank as a control set: a few neutral pictures of each name a search starts from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.tools.image_bank.bank import Bank, Entry
+from line_neurons.tools.image_bank.generator import FORMAT
+from line_neurons.tools.image_bank.painter import Painter, Plan, Source, Thing
+
+
+class BankControl:
+    """Composes control pictures from the search pictures of a bank; implements the port ``ControlSet``.
+
+    Angle and light are neutral and the seeds are apart from the search's, so that no control picture is one
+    that the search draws.
+
+    Args:
+        bank: the pictures.
+        classes: captions of the bank; a caller leaves out what the board must not start with.
+        m: pictures of each class, at least 1.
+        size: side in pixels.
+
+    Raises:
+        UsageError: no class is given, or a class has no search picture.
+    """
+
+    def __init__(self, bank: Bank, classes: Sequence[str], m: int = 4, size: int = 256) -> None:
+        by_caption: dict[str, list[Entry]] = defaultdict(list)
+        for entry in bank.select("search"):
+            if entry.is_subject:
+                by_caption[entry.caption].append(entry)
+        unknown = sorted(set(classes) - set(by_caption))
+        if unknown:
+            raise UsageError(
+                f"the image bank {bank.name!r} has no search picture of {unknown[0]!r}",
+                "choose from its captions",
+            )
+        if not classes or m < 1:
+            raise UsageError("a control set needs a class and at least one picture of each", "give both")
+        self._bank = bank
+        self._classes = tuple(sorted(set(classes)))
+        self._by_caption = by_caption
+        self._m = m
+        self._size = size
+        self._painter = Painter(bank, "search", size)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the bank, the classes, and how many pictures of what size."""
+        identity = json.dumps([FORMAT, self._bank.fingerprint, self._classes, self._m, self._size])
+        return f"image-bank-control:{self._bank.name}:{hashlib.sha256(identity.encode()).hexdigest()[:32]}"
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Files of the bank that were left out because they could not be read, as ``name: reason``."""
+        return self._bank.skipped
+
+    def classes(self) -> tuple[str, ...]:
+        """The class names, sorted."""
+        return self._classes
+
+    def images(self, class_name: str) -> list[bytes]:
+        """The pictures of a class as PNG files.
+
+        Raises:
+            UsageError: there is no such class.
+            BackendError: a picture of the bank can no longer be read.
+        """
+        if class_name not in self._classes:
+            raise UsageError(f"the control set has no class {class_name!r}", "see its classes")
+        sources = tuple(Source(entry, class_name, 1.0) for entry in self._by_caption[class_name])
+        plan = self._painter.prepare(Plan(class_name, (Thing(class_name, sources),)))
+        return [
+            self._painter.paint(plan, "", "", key=f"control\0{class_name}\0{number}", turn=number).png
+            for number in range(self._m)
+        ]

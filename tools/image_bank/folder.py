@@ -1,0 +1,201 @@
+"""Reading a bank from a user's folder, or from the folder of an installed package."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import importlib.util
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from line_neurons.agent.errors import UsageError
+from line_neurons.tools.image_bank.bank import KINDS, PICTURE_SUFFIXES, SPLITS, Bank, Entry, Kind, hold_out
+from PIL import Image, ImageOps
+
+CAPTIONS_FILE = "captions.csv"
+BACKGROUNDS_FOLDER = "backgrounds"
+
+_FORMAT_REMEDY = "docs/image-bank.md describes the format"
+_TRANSPARENT_SHARE = 0.03
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """A picture as a folder describes it, before it was read."""
+
+    file: str
+    caption: str
+    also: tuple[str, ...] = ()
+    broader: tuple[str, ...] = ()
+    kind: str = ""
+    scenes: tuple[str, ...] = ()
+    split: str = ""
+
+
+def open_bank(source: str) -> Bank:
+    """Open a bank by a folder's path or an installed package's name.
+
+    Raises:
+        UsageError: there is no such folder or package, or it holds no readable picture.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder_bank(folder)
+    if folder.exists():
+        raise UsageError(f"image bank {source!r} is not a folder", _FORMAT_REMEDY)
+    if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", source):
+        package = _package_folder(source)
+        if package is not None:
+            return folder_bank(package)
+    raise UsageError(
+        f"there is no image bank {source!r}", "give a folder of captioned pictures or an installed package"
+    )
+
+
+def folder_bank(folder: Path) -> Bank:
+    """Read a folder of captioned pictures.
+
+    The captions come from ``captions.csv`` (columns ``file,caption`` and optionally ``also``, ``broader``,
+    ``kind``, ``scene``, ``split``; several values are separated by ``;``), else from a ``.txt`` file beside
+    each picture, else from the name of its sub-folder or, at the top, from its file name. Pictures below
+    ``backgrounds/<scene>/`` are backgrounds. Where no split is given a third of the pictures of each caption
+    is held out.
+
+    Raises:
+        UsageError: the folder cannot be read, the captions file is malformed, or no picture is readable.
+    """
+    try:
+        table = folder / CAPTIONS_FILE
+        listed = list(_from_table(table) if table.is_file() else _from_names(folder))
+    except OSError as error:
+        raise UsageError(f"image bank {folder} cannot be read: {error.strerror}", "check the path") from error
+    entries: list[Entry] = []
+    skipped: list[str] = []
+    for item in listed:
+        try:
+            entries.append(_read(folder, item))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            skipped.append(f"{item.file}: {str(error) or type(error).__name__}")
+    if not any(entry.is_subject for entry in entries):
+        found = f"{len(skipped)} unreadable" if skipped else "none"
+        raise UsageError(f"image bank {folder} has no readable picture of a thing ({found})", _FORMAT_REMEDY)
+    return Bank(folder.name, _split(entries, listed), skipped)
+
+
+def _package_folder(name: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _from_table(table: Path) -> Iterator[_Listed]:
+    try:
+        rows = list(csv.DictReader(table.read_text("utf-8-sig").splitlines()))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{table} is not a CSV file in UTF-8: {error}", _FORMAT_REMEDY) from error
+    seen: set[str] = set()
+    for number, row in enumerate(rows, start=2):
+        cells = {key: (value or "").strip() for key, value in row.items() if isinstance(key, str)}
+        item = _Listed(
+            file=cells.get("file", ""),
+            caption=clean(cells.get("caption", "")),
+            also=_several(cells, "also"),
+            broader=_several(cells, "broader"),
+            kind=cells.get("kind", ""),
+            scenes=_several(cells, "scene"),
+            split=cells.get("split", ""),
+        )
+        where = f"{table}, line {number}"
+        if not item.file or not item.caption:
+            raise UsageError(f"{where}: file and caption must both be given", _FORMAT_REMEDY)
+        if item.kind not in ("", *KINDS):
+            raise UsageError(f"{where}: kind is {item.kind!r}", f"use {', '.join(KINDS)} or leave it empty")
+        if item.split not in ("", *SPLITS):
+            raise UsageError(f"{where}: split is {item.split!r}", f"use {', '.join(SPLITS)} or leave it empty")
+        if item.file in seen:
+            raise UsageError(f"{where}: {item.file} is listed twice", "keep one line for each picture")
+        if not (table.parent / item.file).resolve().is_relative_to(table.parent.resolve()):
+            raise UsageError(f"{where}: {item.file} lies outside the bank", "keep pictures below the folder")
+        seen.add(item.file)
+        yield item
+
+
+def _from_names(folder: Path) -> Iterator[_Listed]:
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() not in PICTURE_SUFFIXES or not path.is_file():
+            continue
+        relative = path.relative_to(folder)
+        if relative.parts[0] == BACKGROUNDS_FOLDER:
+            scenes = tuple(clean(part) for part in relative.parts[1:-1])
+            yield _Listed(relative.as_posix(), clean(path.stem), kind="background", scenes=scenes)
+            continue
+        sidecar = path.with_suffix(".txt")
+        if sidecar.is_file():
+            lines = [clean(line) for line in sidecar.read_text("utf-8", "replace").splitlines()]
+            names = [line for line in lines if line] or [clean(path.stem)]
+            yield _Listed(relative.as_posix(), names[0], also=tuple(names[1:]))
+        else:
+            name = relative.parts[-2] if len(relative.parts) > 1 else path.stem
+            yield _Listed(relative.as_posix(), clean(name))
+
+
+def clean(text: str) -> str:
+    """A caption in the form captions have: lower case, single spaces, no article, number or full stop."""
+    words = re.sub(r"[_\-\s]+", " ", text.lower()).strip(" .,;:!?\"'")
+    words = re.sub(r"^(a|an|the) (?=\S)", "", words)
+    return re.sub(r" ?\(?\d+\)?$", "", words).strip() or words
+
+
+def _several(cells: Mapping[str, str], column: str) -> tuple[str, ...]:
+    return tuple(name for name in (clean(part) for part in cells.get(column, "").split(";")) if name)
+
+
+def _read(folder: Path, item: _Listed) -> Entry:
+    path = folder / item.file
+    content = path.read_bytes()
+    kind = _inspect(path)
+    return Entry(
+        id=item.file,
+        path=path,
+        caption=item.caption,
+        also=item.also,
+        broader=item.broader,
+        kind=next((known for known in KINDS if known == item.kind), kind),
+        scenes=item.scenes,
+        split="shared" if item.kind == "background" else "search",
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+
+
+def _inspect(path: Path) -> Kind:
+    """Decode the picture, so that a corrupt one is found now, and tell a cut-out by its alpha."""
+    with Image.open(path) as image:
+        image.draft("RGB", (64, 64))
+        image.load()
+        if not image.has_transparency_data:
+            return "photo"
+        alpha = np.asarray(ImageOps.exif_transpose(image).convert("RGBA").getchannel("A"))
+    transparent = float((alpha < 128).mean())
+    if transparent == 1:
+        raise ValueError("the picture is fully transparent")
+    return "cutout" if transparent > _TRANSPARENT_SHARE else "photo"
+
+
+def _split(entries: list[Entry], listed: list[_Listed]) -> list[Entry]:
+    given = {item.file: item.split for item in listed if item.split}
+    if given:
+        splits = [next((s for s in SPLITS if s == given.get(e.id)), e.split) for e in entries]
+    else:
+        assigned = hold_out([(e.caption, e.sha256) for e in entries])
+        splits = ["shared" if not e.is_subject else s for e, s in zip(entries, assigned, strict=True)]
+    return [
+        Entry(e.id, e.path, e.caption, e.also, e.broader, e.kind, e.scenes, split, e.sha256)
+        for e, split in zip(entries, splits, strict=True)
+    ]

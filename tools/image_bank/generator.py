@@ -1,0 +1,203 @@
+"""The image bank as a generator: concept phrases drawn from captioned pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+from line_neurons.agent.errors import NotDrawableError, UsageError
+from line_neurons.agent.ports import DrawnImage, ImageRequest, Progress
+from line_neurons.tools.image_bank.bank import Bank, Selection
+from line_neurons.tools.image_bank.matching import Matcher
+from line_neurons.tools.image_bank.painter import Painter, Plan, Source, Thing
+from line_neurons.tools.image_bank.phrases import Phrase, normalise, parse
+from line_neurons.tools.image_bank.text_encoder import TextEncoder
+
+FORMAT = 1
+"""Raised whenever the same request would give other pixels or provenance."""
+
+_REMEMBERED_PLANS = 4096
+
+
+@dataclass(frozen=True)
+class BankSettings:
+    """How phrases are matched and how large pictures are.
+
+    Args:
+        size: side of the pictures in pixels, at least 32.
+        threshold: lowest cosine similarity of a phrase and a caption that is drawn, in (0, 1].
+        margin: captions less than this below the best are drawn too, at least 0.
+        max_captions: most captions drawn for one thing that is matched by similarity, at least 1.
+    """
+
+    size: int = 256
+    threshold: float = 0.75
+    margin: float = 0.03
+    max_captions: int = 8
+
+    def __post_init__(self) -> None:
+        checks = {
+            "size": self.size >= 32,
+            "threshold": 0 < self.threshold <= 1,
+            "margin": self.margin >= 0,
+            "max_captions": self.max_captions >= 1,
+        }
+        for name, fits in checks.items():
+            if not fits:
+                raise UsageError(f"image bank: {name} cannot be {getattr(self, name)}", "see docs/image-bank.md")
+
+
+class ImageBankGenerator:
+    """Composes pictures of concepts from one split of a bank; implements the port ``Generator``.
+
+    Args:
+        bank: the pictures.
+        encoder: measures how near phrases are to captions.
+        split: ``search`` or ``heldout`` uses only that split's pictures; ``all`` uses every picture.
+        settings: matching and size.
+        cache: folder for embeddings of the bank's names; None computes them in every process.
+
+    Raises:
+        UsageError: the split holds no picture of a thing.
+    """
+
+    def __init__(
+        self,
+        bank: Bank,
+        encoder: TextEncoder,
+        split: Selection = "search",
+        settings: BankSettings | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        if not bank.captions(split):
+            raise UsageError(
+                f"image bank {bank.name!r} has no picture in the split {split!r}",
+                "add pictures, or more pictures of the same caption",
+            )
+        self._bank = bank
+        self._encoder = encoder
+        self._split = split
+        self._settings = settings or BankSettings()
+        self._matcher = Matcher(
+            bank,
+            encoder,
+            split,
+            threshold=self._settings.threshold,
+            margin=self._settings.margin,
+            cache=cache,
+        )
+        self._painter = Painter(bank, split, self._settings.size)
+        self._plans: dict[str, Plan] = {}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the bank, the encoder, the split, the settings and the format of the pictures."""
+        identity = [
+            FORMAT, self._bank.fingerprint, self._encoder.fingerprint, self._split, asdict(self._settings)
+        ]  # fmt: skip
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        return f"image-bank:{self._bank.name}:{self._split}:{digest[:32]}"
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Files of the bank that were left out because they could not be read, as ``name: reason``."""
+        return self._bank.skipped
+
+    def synthesize(self, requests: Sequence[ImageRequest], progress: Progress | None = None) -> list[DrawnImage]:
+        """Draw the requests, in order; deterministic in (fingerprint, request).
+
+        Raises:
+            NotDrawableError: a concept is not in the bank or cannot be composed; nothing is drawn then.
+            BackendError: a picture of the bank can no longer be read.
+        """
+        plans = [self.plan(request.concept) for request in requests]
+        drawn: list[DrawnImage] = []
+        for request, plan in zip(requests, plans, strict=True):
+            image = self._painter.paint(
+                plan,
+                request.angle,
+                request.lighting,
+                key=f"{request.prompt}\0{request.seed}",
+                turn=request.seed,
+            )
+            drawn.append(image)
+            if progress is not None:
+                progress(len(drawn), len(requests))
+        return drawn
+
+    def suggest(self, concepts: Sequence[str], limit: int) -> list[str]:
+        """Captions near ``concepts`` but not among them, unlike each other, nearest first.
+
+        Args:
+            concepts: phrases, best known first; their order does not matter.
+            limit: most captions to return.
+        """
+        return self._matcher.suggest(concepts, limit)
+
+    def match(self, phrase: str) -> list[tuple[str, float]]:
+        """The captions a phrase is drawn from and their similarity to it, best first.
+
+        Raises:
+            NotDrawableError: nothing is close enough, or it cannot be composed.
+        """
+        best: dict[str, float] = {}
+        for thing in self.plan(phrase).things:
+            for source in thing.sources:
+                caption = source.entry.caption
+                best[caption] = max(source.similarity, best.get(caption, -1.0))
+        return sorted(best.items(), key=lambda pair: (-pair[1], pair[0]))
+
+    def vocabulary(self, seed: int, share: float = 1 / 3) -> tuple[str, ...]:
+        """A seeded share of the search captions, sorted."""
+        return self._bank.vocabulary(seed, share)
+
+    def plan(self, concept: str) -> Plan:
+        """What would be drawn for a concept.
+
+        Raises:
+            NotDrawableError: it is not in the bank, or cannot be composed from it.
+        """
+        if concept not in self._plans:
+            phrase = parse(concept, self._matcher.known, self._painter.scenes)
+            plan = self._painter.prepare(self._things(concept, phrase))
+            if len(self._plans) >= _REMEMBERED_PLANS:
+                self._plans.clear()
+            self._plans[concept] = plan
+        return self._plans[concept]
+
+    def _things(self, concept: str, phrase: Phrase) -> Plan:
+        if not phrase.subjects and not phrase.scenes:
+            raise NotDrawableError(concept, self._matcher.nearest(phrase.text))
+        if len(phrase.subjects) > 1 or phrase.scenes or any(s.colour for s in phrase.subjects):
+            # A caption near the whole phrase beats putting it together ("cat on the lawn").
+            whole = self._whole(phrase)
+            if whole is not None:
+                return Plan(concept, (whole,))
+        things: list[Thing] = []
+        for subject in phrase.subjects:
+            try:
+                things.append(Thing(subject.text, self._sources(subject.text), subject.colour))
+            except NotDrawableError as error:
+                raise NotDrawableError(concept, error.nearest) from None
+        return Plan(concept, tuple(things), phrase.place, phrase.conditions, phrase.ignored)
+
+    def _whole(self, phrase: Phrase) -> Thing | None:
+        words = set(normalise(phrase.text).split())
+        for name, similarity in self._matcher.nearest(phrase.text, 1):
+            if similarity >= self._settings.threshold and words <= {*normalise(name).split(), "a", "the"}:
+                return Thing(phrase.text, self._sources(name))
+        return None
+
+    def _sources(self, text: str) -> tuple[Source, ...]:
+        matches = self._matcher.match(text)
+        if matches[0].similarity < 1:
+            matches = matches[: self._settings.max_captions]
+        found: dict[str, Source] = {}
+        for match in matches:
+            for entry in match.entries:
+                found.setdefault(entry.id, Source(entry, match.name, match.similarity, match.ignored))
+        return tuple(found.values())

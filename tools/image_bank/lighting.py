@@ -1,0 +1,176 @@
+"""Light and weather as image operations on float pictures: float32 [h, w, 3], sRGB values in [0, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+Pixels = NDArray[np.float32]
+Operation = tuple[Pixels, str]
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def light(pixels: Pixels, lighting: str, rng: np.random.Generator) -> Operation:
+    """Light a finished picture as the prompt's lighting asks.
+
+    Args:
+        pixels: the picture.
+        lighting: the prompt's words; an unknown lighting changes the exposure only, and says so.
+        rng: source of the variation.
+
+    Returns:
+        The picture in [0, 1], and a description of what was done.
+    """
+    words = lighting.casefold()
+    for key, operation in _LIGHTINGS.items():
+        if key in words:
+            lit, description = operation(pixels, rng)
+            return np.clip(lit, 0, 1), description
+    exposure = _between(rng, 0.92, 1.08)
+    note = f"; lighting {lighting!r} is not known" if words else ""
+    return np.clip(pixels * np.float32(exposure), 0, 1), f"neutral light: exposure {exposure:.2f}{note}"
+
+
+def _cinematic(pixels: Pixels, rng: np.random.Generator) -> Operation:
+    strength = _between(rng, 0.35, 0.7)
+    exposure = _between(rng, 0.86, 1.0)
+    curved = _contrast(np.clip(pixels * np.float32(exposure), 0, 1), strength)
+    luma = (curved @ LUMA)[..., None]
+    teal = np.array([-0.035, 0.012, 0.045], np.float32)
+    orange = np.array([0.05, 0.012, -0.045], np.float32)
+    graded = curved + (1 - luma) * teal + luma * orange
+    edge = _between(rng, 0.2, 0.4)
+    return graded * _vignette(pixels.shape, edge), (
+        f"cinematic light: exposure {exposure:.2f}, contrast +{strength:.2f}, teal and orange, vignette {edge:.2f}"
+    )
+
+
+def _sunlight(pixels: Pixels, rng: np.random.Generator) -> Operation:
+    exposure = _between(rng, 1.02, 1.15)
+    warmth = _between(rng, 0.02, 0.06)
+    gain = np.array([1 + warmth, 1 + warmth / 4, 1 - warmth], np.float32) * np.float32(exposure)
+    slope = _slope(pixels.shape, rng, 0.12)
+    return _contrast(np.clip(pixels * gain * slope, 0, 1), 0.15), (
+        f"sunlight: exposure {exposure:.2f}, warmth {warmth:.2f}, light from one side"
+    )
+
+
+def _studio(pixels: Pixels, rng: np.random.Generator) -> Operation:
+    exposure = _between(rng, 1.02, 1.1)
+    lifted = 0.03 + 0.97 * pixels * np.float32(exposure)
+    return lifted, f"studio light: exposure {exposure:.2f}, soft shadows"
+
+
+_LIGHTINGS: dict[str, Callable[[Pixels, np.random.Generator], Operation]] = {
+    "cinematic": _cinematic,
+    "sun": _sunlight,
+    "studio": _studio,
+}
+
+
+def night(pixels: Pixels, rng: np.random.Generator) -> Operation:
+    """Relight as moonlight: dark, bluish, little colour."""
+    # A picture that is dark already is darkened less, so that something is still seen.
+    level = float((pixels @ LUMA).mean())
+    exposure = _between(rng, 0.9, 1.1) * min(1.0, max(0.36, 0.19 / max(level, 1e-3)))
+    grey = (pixels @ LUMA)[..., None]
+    muted = grey + 0.55 * (pixels - grey)
+    tint = np.array([0.82, 0.95, 1.25], np.float32)
+    return np.clip(muted**1.1 * tint * np.float32(exposure), 0, 1), f"night: relit, exposure {exposure:.2f}, blue"
+
+
+def fog(pixels: Pixels, rng: np.random.Generator) -> Operation:
+    """Lay haze over the picture, thicker towards the top, where the distance is."""
+    density = _between(rng, 0.45, 0.7)
+    rows = np.linspace(density, density * 0.6, pixels.shape[0], dtype=np.float32)[:, None, None]
+    haze = np.array([0.8, 0.82, 0.84], np.float32)
+    return pixels * (1 - rows) + haze * rows, f"fog: haze {density:.2f}"
+
+
+def sunset(pixels: Pixels, rng: np.random.Generator) -> Operation:
+    """Grade towards low warm light."""
+    warmth = _between(rng, 0.12, 0.2)
+    gain = np.array([1 + warmth, 1 - warmth / 4, 1 - 1.6 * warmth], np.float32)
+    return np.clip(pixels * gain * np.float32(0.9), 0, 1), f"sunset: warm light {warmth:.2f}"
+
+
+def snow_ground(pixels: Pixels, rng: np.random.Generator) -> Operation:
+    """Whiten a landscape, the lower and lighter parts most."""
+    amount = _between(rng, 0.85, 0.97)
+    luma = (pixels @ LUMA)[..., None]
+    rows = np.linspace(0.55, 1.0, pixels.shape[0], dtype=np.float32)[:, None, None]
+    snow = 0.62 + 0.36 * luma + np.array([0.0, 0.01, 0.03], np.float32)
+    cover = amount * rows * np.clip(0.6 + luma, 0, 1)
+    return np.clip(pixels * (1 - cover) + snow * cover, 0, 1), f"snow: ground whitened {amount:.2f}"
+
+
+def snowfall(pixels: Pixels, rng: np.random.Generator) -> Operation:
+    """Let flakes fall before the whole picture."""
+    height, width = pixels.shape[:2]
+    count = int(rng.integers(90, 180) * height * width / 256**2) + 1
+    flakes = np.zeros((height, width), np.float32)
+    flakes[rng.integers(0, height, count), rng.integers(0, width, count)] = 1.0
+    near = _blurred(flakes, 1.1) * 6.0
+    cover = np.clip(near, 0, 0.9)[..., None]
+    return pixels * (1 - cover) + cover, f"snow: {count} falling flakes"
+
+
+def rainfall(pixels: Pixels, rng: np.random.Generator) -> Operation:
+    """Dull the picture and draw falling streaks."""
+    height, width = pixels.shape[:2]
+    count = int(rng.integers(120, 220) * height * width / 256**2) + 1
+    length = max(4, height // 14)
+    streaks = np.zeros((height, width), np.float32)
+    rows, columns = rng.integers(0, height, count), rng.integers(0, width, count)
+    for step in range(length):
+        streaks[(rows + step) % height, (columns + step // 5) % width] = 1.0
+    cover = 0.3 * _blurred(streaks, 0.5)[..., None]
+    grey = (pixels @ LUMA)[..., None]
+    dull = (grey + 0.7 * (pixels - grey)) * np.float32(0.82)
+    return dull * (1 - cover) + 0.85 * cover, f"rain: {count} streaks, dull light"
+
+
+def jitter(pixels: Pixels, rng: np.random.Generator) -> Operation:
+    """Vary exposure and white balance a little, and add the grain of a sensor."""
+    exposure = _between(rng, 0.93, 1.07)
+    balance = rng.uniform(0.975, 1.025, 3).astype(np.float32)
+    grain = rng.standard_normal(pixels.shape[:2], dtype=np.float32)[..., None] * np.float32(0.01)
+    result = np.clip(pixels * (balance * np.float32(exposure)) + grain, 0, 1)
+    return result, f"exposure {exposure:.2f}, white balance {'/'.join(f'{b:.2f}' for b in balance)}, grain"
+
+
+def shade(pixels: Pixels, rng: np.random.Generator) -> Operation:
+    """Light a subject from one side."""
+    return np.clip(pixels * _slope(pixels.shape, rng, 0.14), 0, 1), "subject lit from one side"
+
+
+def _contrast(pixels: Pixels, strength: float) -> Pixels:
+    curve = pixels * pixels * (3 - 2 * pixels)
+    return pixels + np.float32(strength) * (curve - pixels)
+
+
+def _vignette(shape: tuple[int, ...], edge: float) -> Pixels:
+    rows = np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None]
+    columns = np.linspace(-1, 1, shape[1], dtype=np.float32)[None, :]
+    falloff: Pixels = np.clip((rows**2 + columns**2) / 2, 0, 1).astype(np.float32)
+    return (1 - np.float32(edge) * falloff)[..., None]
+
+
+def _slope(shape: tuple[int, ...], rng: np.random.Generator, depth: float) -> Pixels:
+    angle = rng.uniform(0, 2 * np.pi)
+    rows = np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None] * np.float32(np.sin(angle))
+    columns = np.linspace(-1, 1, shape[1], dtype=np.float32)[None, :] * np.float32(np.cos(angle))
+    return (1 + np.float32(depth) * (rows + columns) / np.float32(1.4))[..., None]
+
+
+def _blurred(mask: Pixels, radius: float) -> Pixels:
+    image = Image.fromarray((np.clip(mask, 0, 1) * 255).astype(np.uint8), "L")
+    return np.asarray(image.filter(ImageFilter.GaussianBlur(radius)), np.float32) / np.float32(255)
+
+
+def _between(rng: np.random.Generator, low: float, high: float) -> float:
+    return float(rng.uniform(low, high))

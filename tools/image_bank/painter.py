@@ -1,0 +1,387 @@
+"""From a plan (which things, where, in what colour) to a picture, with the account of how it was made."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from line_neurons.agent.errors import BackendError, NotDrawableError
+from line_neurons.agent.ports import DrawnImage
+from line_neurons.tools.image_bank import backdrops, lighting
+from line_neurons.tools.image_bank.bank import Bank, Entry, Selection
+from line_neurons.tools.image_bank.compose import Cutout, Framing, encode, framing, place, trim, view_photo
+from line_neurons.tools.image_bank.lighting import Pixels
+from line_neurons.tools.image_bank.recolour import recolour
+from PIL import Image, ImageOps
+
+STUDIO = "studio"
+_REMEMBERED_PICTURES = 256
+_SHARE_SCENERY = 0.6
+_MADE_CONDITIONS = {"night", "snow", "fog", "rain", "sunset"}
+_LANDSCAPES = {"forest", "meadow", "field", "plain", "mountain", "road", "lake"}
+_UNGROUNDED = {"sky", "underwater", "water"}
+_DARK = {"night", "storm"}
+_SPECIAL = {"night", "underwater", "water"}
+_DIM = {
+    "night": np.array([0.30, 0.36, 0.48], np.float32),
+    "sunset": np.array([0.95, 0.84, 0.74], np.float32),
+    "underwater": np.array([0.80, 1.0, 1.04], np.float32),
+}
+
+
+class NotComposableError(NotDrawableError):
+    """The bank has the things, but not in a form in which they can be put together as asked.
+
+    Args:
+        concept: the concept asked for.
+        reason: what cannot be done.
+        nearest: what could be drawn instead, with its similarity, best first.
+    """
+
+    def __init__(self, concept: str, reason: str, nearest: list[tuple[str, float]]) -> None:
+        super().__init__(concept, nearest)
+        self.reason = reason
+        self.args = (f"{concept!r} cannot be composed from the bank: {reason}",)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture that may stand for a thing, and why: the name that matched and how well."""
+
+    entry: Entry
+    name: str
+    similarity: float
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One thing to draw: the words for it, the colour asked for, and the pictures to choose from."""
+
+    phrase: str
+    sources: tuple[Source, ...]
+    colour: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to draw for a concept: at most two things, where, how it looks there, and what is left out."""
+
+    concept: str
+    things: tuple[Thing, ...]
+    place: str | None = None
+    conditions: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Backdrop:
+    pixels: Pixels
+    account: dict[str, Any]
+    scenes: tuple[str, ...] = ()
+
+
+class Painter:
+    """Draws plans from one split of a bank.
+
+    Args:
+        bank: the pictures.
+        selection: the split that may be used.
+        size: side of the square results in pixels, at least 32.
+    """
+
+    def __init__(self, bank: Bank, selection: Selection, size: int) -> None:
+        if size < 32:
+            raise ValueError(f"size must be at least 32, not {size}")
+        self._bank = bank
+        self._size = size
+        self._backgrounds = tuple(e for e in bank.select(selection) if e.kind == "background")
+        self.scenes = frozenset(scene for entry in self._backgrounds for scene in entry.scenes)
+        self._decode = lru_cache(maxsize=_REMEMBERED_PICTURES)(self._decode_now)
+
+    def prepare(self, plan: Plan) -> Plan:
+        """Keep the pictures that can serve the plan: cut-outs where a thing is moved or painted.
+
+        Raises:
+            NotComposableError: the scene, or a thing in it, cannot be composed from this bank.
+        """
+        self._check_scene(plan)
+        cuts = [tuple(s for s in thing.sources if s.entry.kind == "cutout") for thing in plan.things]
+        loose = plan.place is not None or any(c not in _MADE_CONDITIONS for c in plan.conditions)
+        whole_photos = 0
+        things: list[Thing] = []
+        for thing, found in zip(plan.things, cuts, strict=True):
+            if not found and (thing.colour or loose):
+                what = f"given the colour {thing.colour}" if thing.colour else f"put into the scene {plan.place}"
+                raise NotComposableError(
+                    plan.concept,
+                    f"it has only whole photographs of {thing.phrase!r}, which cannot be {what}",
+                    _nearest(plan),
+                )
+            whole_photos += not found
+            keep = (
+                found if found and (thing.colour or loose or plan.conditions or len(cuts) > 1) else thing.sources
+            )
+            things.append(Thing(thing.phrase, keep, thing.colour))
+        if len(things) > 1 and whole_photos == len(things):
+            raise NotComposableError(
+                plan.concept,
+                "it has only whole photographs of both things, and none can be cut out",
+                _nearest(plan),
+            )
+        return Plan(plan.concept, tuple(things), plan.place, plan.conditions, plan.ignored)
+
+    def paint(self, plan: Plan, angle: str, light: str, *, key: str, turn: int) -> DrawnImage:
+        """Draw a prepared plan; deterministic in the arguments and the bank.
+
+        Args:
+            plan: from ``prepare``.
+            angle: the prompt's camera angle.
+            light: the prompt's lighting.
+            key: decides everything random.
+            turn: which of the sources to use; consecutive turns use different ones.
+        """
+        rng = np.random.default_rng(int.from_bytes(hashlib.sha256(key.encode()).digest()[:16]))
+        view = framing(angle)
+        sources = [_pick(thing, turn) for thing in plan.things]
+        photo = next((s for s in sources if s.entry.kind == "photo"), None)
+        if photo is None:
+            backdrop = self._backdrop(plan, sources, view, light, rng)
+        else:
+            pixels, done = view_photo(self._decode(photo.entry), self._size, view, rng)
+            backdrop = _Backdrop(pixels, {"kind": "photo", "file": photo.entry.id, "operations": done})
+        pixels, operations = self._lay(plan, sources, backdrop, view, rng)
+        pixels, weather = _conditions(pixels, plan, backdrop, rng)
+        pixels, lit = lighting.light(pixels, light, rng)
+        pixels, varied = lighting.jitter(pixels, rng)
+        ignored = [*plan.ignored, *(word for source in sources for word in source.ignored)]
+        provenance: dict[str, Any] = {
+            "subjects": [
+                {
+                    "phrase": thing.phrase,
+                    "caption": source.entry.caption,
+                    "matched": source.name,
+                    "similarity": source.similarity,
+                    "file": source.entry.id,
+                    "kind": source.entry.kind,
+                    "sha256": source.entry.sha256,
+                }
+                for thing, source in zip(plan.things, sources, strict=True)
+            ],
+            "background": backdrop.account,
+            "scene": [*([plan.place] if plan.place else []), *plan.conditions],
+            "colour": [thing.colour for thing in plan.things if thing.colour],
+            "angle": f"{angle or 'none'}: {view.name}",
+            "lighting": lit,
+            "operations": [*operations, *weather, varied],
+            "ignored": list(dict.fromkeys(ignored)),
+            "bank": self._bank.fingerprint,
+        }
+        return DrawnImage(encode(pixels), provenance)
+
+    def _check_scene(self, plan: Plan) -> None:
+        missing = [plan.place] if plan.place and plan.place != STUDIO else []
+        missing = [scene for scene in missing if scene not in self.scenes]
+        missing += [c for c in plan.conditions if c not in self.scenes and c not in _MADE_CONDITIONS]
+        if missing:
+            raise NotComposableError(plan.concept, f"it has no background of {missing[0]!r}", _nearest(plan))
+        if not plan.things and not (plan.place or self._backgrounds):
+            raise NotComposableError(plan.concept, "it has no background to show it on", _nearest(plan))
+        if not self._scene_pool(plan) and plan.place not in (None, STUDIO):
+            wanted = " and ".join([str(plan.place), *plan.conditions])
+            raise NotComposableError(plan.concept, f"it has no background of {wanted!r}", _nearest(plan))
+
+    def _scene_pool(self, plan: Plan) -> tuple[tuple[Entry, ...], tuple[str, ...]] | None:
+        """The backgrounds that show the plan's scene, and the conditions that must still be made."""
+        at_place = [e for e in self._backgrounds if plan.place is None or plan.place in e.scenes]
+        if not at_place:
+            return None
+        asked = set(plan.conditions)
+        pictured = [e for e in at_place if asked and asked <= set(e.scenes)]
+        if pictured:
+            return tuple(pictured), ()
+        needed = {c for c in asked if c not in _MADE_CONDITIONS}
+        partly = [e for e in at_place if needed <= set(e.scenes)]
+        if not partly:
+            return None
+        if plan.place is None and not needed:
+            open_air = [e for e in partly if _LANDSCAPES & set(e.scenes) and not _SPECIAL & set(e.scenes)]
+            partly = open_air or partly
+        return tuple(partly), tuple(c for c in plan.conditions if c not in needed)
+
+    def _backdrop(
+        self,
+        plan: Plan,
+        sources: Sequence[Source],
+        view: Framing,
+        light: str,
+        rng: np.random.Generator,
+    ) -> _Backdrop:
+        wanted = bool(plan.place or plan.conditions)
+        usual = self._usual(sources)
+        glowing = any(_glows(source.entry) for source in sources) and bool(usual)
+        if plan.place == STUDIO or (not wanted and not glowing and STUDIO in light.casefold()):
+            pixels, text = backdrops.gradient(self._size, rng, studio=True)
+            return _Backdrop(pixels, {"kind": "plain", "colour": text})
+        pool = self._scene_pool(plan)
+        if wanted and pool is not None:
+            return self._scenery(pool[0], view, rng, made=pool[1], clear=True, alone=not plan.things)
+        draw = float(rng.uniform())
+        if glowing or (usual and draw < _SHARE_SCENERY):
+            return self._scenery(usual, view, rng)
+        maker = backdrops.texture if draw < (1 + _SHARE_SCENERY) / 2 else backdrops.gradient
+        pixels, text = maker(self._size, rng)
+        return _Backdrop(pixels, {"kind": "plain", "colour": text})
+
+    def _usual(self, sources: Sequence[Source]) -> tuple[Entry, ...]:
+        """Backgrounds where the things are at home, as far as the bank says; else any ordinary one."""
+        homes = [set(source.entry.scenes) for source in sources if source.entry.scenes]
+        home = set.intersection(*homes) if homes else set()
+        return tuple(e for e in self._backgrounds if home & set(e.scenes)) or tuple(
+            e for e in self._backgrounds if not _SPECIAL & set(e.scenes)
+        )
+
+    def _scenery(
+        self,
+        pool: Sequence[Entry],
+        view: Framing,
+        rng: np.random.Generator,
+        *,
+        made: tuple[str, ...] = (),
+        clear: bool = False,
+        alone: bool = False,
+    ) -> _Backdrop:
+        entry = pool[int(rng.integers(len(pool)))]
+        low, high = view.defocus
+        blur = (0.0, 0.0) if alone else (0.3 * low, 0.45 * high) if clear else view.defocus
+        pixels, text = backdrops.scene(
+            self._decode(entry), self._size, rng, zoom=view.zoom, blur=blur, ground=view.ground and not alone
+        )
+        account: dict[str, Any] = {
+            "kind": "photo",
+            "file": entry.id,
+            "caption": entry.caption,
+            "sha256": entry.sha256,
+            "operations": [text],
+        }
+        if "snow" in made:
+            pixels, snowed = lighting.snow_ground(pixels, rng)
+            account["operations"].append(snowed)
+        return _Backdrop(pixels, account, entry.scenes)
+
+    def _lay(
+        self,
+        plan: Plan,
+        sources: Sequence[Source],
+        backdrop: _Backdrop,
+        view: Framing,
+        rng: np.random.Generator,
+    ) -> tuple[Pixels, list[str]]:
+        cutouts: list[Cutout] = []
+        operations: list[str] = []
+        pairs = [(t, s) for t, s in zip(plan.things, sources, strict=True) if s.entry.kind == "cutout"]
+        together = len(plan.things) > 1
+        # Beside another cut-out, or in a corner of the other thing's photograph.
+        sides, sizes = ((0.3, 0.7), (0.52, 0.66)) if len(pairs) > 1 else ((0.22, 0.78), (0.36, 0.46))
+        sides = sides if rng.integers(2) else sides[::-1]
+        for number, (thing, source) in enumerate(pairs):
+            picture = self._decode(source.entry)
+            if thing.colour:
+                picture, painted = recolour(picture, thing.colour)
+                operations.append(f"{source.entry.caption}: {painted}")
+            scale = float(rng.uniform(*sizes)) if together else 1.0
+            cutouts.append(Cutout(picture, scale, sides[number] if together else 0.5, source.entry.caption))
+        if not cutouts:
+            return backdrop.pixels, operations
+        shown = set(backdrop.scenes)
+        lit = any(_glows(source.entry) for _, source in pairs)
+        dims = [] if lit else [dim for scene, dim in _DIM.items() if scene in shown]
+        dim = np.prod(np.stack(dims), axis=0).astype(np.float32) if dims else None
+        grounded = not _UNGROUNDED & shown
+        pixels, placed = place(backdrop.pixels, cutouts, view, rng, grounded=grounded, dim=dim)
+        return pixels, [*operations, *placed]
+
+    def _decode_now(self, entry: Entry) -> Image.Image:
+        """Decode at the size that compositions need: RGBA trimmed for a cut-out, else RGB."""
+        longest = 2 * self._size
+        try:
+            with Image.open(entry.path) as opened:
+                if entry.kind != "cutout":
+                    opened.draft("RGB", (longest, longest))
+                picture = ImageOps.exif_transpose(opened)
+                if entry.kind == "cutout":
+                    return trim(picture.convert("RGBA"), longest)
+                rgb = _opaque(picture)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise BackendError(
+                f"picture {entry.id} of the image bank cannot be read: {error}", "mend or remove the file"
+            ) from error
+        scale = longest / min(rgb.size)
+        if scale < 1:
+            rgb = rgb.resize(
+                (max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale))),
+                Image.Resampling.LANCZOS,
+                reducing_gap=2.0,
+            )
+        return rgb
+
+
+def _glows(entry: Entry) -> bool:
+    """Whether the thing is at home only in the dark: it is shown there, and not dimmed."""
+    return bool(entry.scenes) and entry.kind == "cutout" and set(entry.scenes) <= _DARK
+
+
+def _opaque(picture: Image.Image) -> Image.Image:
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    rgba = picture.convert("RGBA")
+    white = Image.new("RGBA", rgba.size, "white")
+    return Image.alpha_composite(white, rgba).convert("RGB")
+
+
+def _conditions(
+    pixels: Pixels, plan: Plan, backdrop: _Backdrop, rng: np.random.Generator
+) -> tuple[Pixels, list[str]]:
+    """Make the weather and hour that the backdrop does not already show."""
+    operations: list[str] = []
+    makers = {
+        "night": lighting.night,
+        "fog": lighting.fog,
+        "sunset": lighting.sunset,
+        "rain": lighting.rainfall,
+        "snow": lighting.snowfall,
+    }
+    for condition in plan.conditions:
+        if condition in backdrop.scenes and condition != "snow":
+            operations.append(f"{condition}: as in the background")
+        elif condition in makers:
+            pixels, text = makers[condition](pixels, rng)
+            operations.append(text)
+    return pixels, operations
+
+
+def _pick(thing: Thing, turn: int) -> Source:
+    """Spread turns over captions first and over the pictures of a caption next, in an order of the phrase."""
+    groups: dict[str, list[Source]] = defaultdict(list)
+    for source in thing.sources:
+        groups[source.entry.caption].append(source)
+    captions = sorted(groups, key=lambda caption: _digest(thing.phrase, caption))
+    group = sorted(groups[captions[turn % len(captions)]], key=lambda s: _digest(thing.phrase, s.entry.id))
+    return group[(turn // len(captions)) % len(group)]
+
+
+def _digest(*parts: str) -> bytes:
+    return hashlib.sha256("\0".join(parts).encode()).digest()
+
+
+def _nearest(plan: Plan) -> list[tuple[str, float]]:
+    best: dict[str, float] = {}
+    for thing in plan.things:
+        for source in thing.sources:
+            best[source.name] = max(source.similarity, best.get(source.name, -1.0))
+    return sorted(best.items(), key=lambda pair: (-pair[1], pair[0]))
