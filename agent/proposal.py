@@ -18,7 +18,7 @@ MAX_REASONING_CHARACTERS = 2000
 REPLY_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
-        "reasoning": {"type": "string", "minLength": 1, "maxLength": 300},
+        "reasoning": {"type": "string", "minLength": 1, "maxLength": 180},
         "concept": {"type": "string", "minLength": 1, "maxLength": 40},
     },
     "required": ["reasoning", "concept"],

@@ -6,6 +6,7 @@ replaces what the interrupted attempt wrote.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
@@ -118,12 +119,15 @@ def _ask(state: LineState, deps: Deps) -> LineState:
     seed = derive_seed("ask", settings.seed, state["unit"], state["step"], state["attempt"])
     temperature = min(settings.temperature + settings.hotter * state["attempt"], MAX_TEMPERATURE)
     asked: LineState = {"llm_seed": seed, "temperature": temperature, "reasoning": "", "reply": ""}
+    began = time.monotonic()
     try:
         proposal = deps.language_model.propose(_prompt(state, deps), seed=seed, temperature=temperature)
     except ReplyError as error:
+        asked |= {"seconds": time.monotonic() - began}
         asked |= {"reply": error.raw, "reasoning": error.reasoning, "concept": error.concept}
         return asked | _refuse(state | asked, deps, "invalid", f"your answer was unusable: {error.detail}.")
     concept = proposal.concept
+    asked |= {"seconds": time.monotonic() - began}
     asked |= {"concept": concept, "reasoning": proposal.reasoning, "reply": proposal.raw}
     if settings.duplicates == "refuse":
         known = find_duplicate(concept, state["tried"])
@@ -162,7 +166,7 @@ def _refuse(state: LineState, deps: Deps, outcome: str, reason: str) -> LineStat
     tried = [*state["tried"], concept] if outcome == "not_drawable" and concept else state["tried"]
     attempt = state["attempt"] + 1
     if attempt > deps.settings.retries:
-        _put(state | {"attempt": attempt, "reasoning": "", "reply": ""}, deps, "stalled")
+        _put(state | {"attempt": attempt, "reasoning": "", "reply": "", "seconds": 0.0}, deps, "stalled")
         return {"attempt": attempt, "tried": tried, "outcome": "stalled"}
     return {
         "attempt": attempt,
@@ -279,6 +283,7 @@ def _put(
             removed=removed,
             seed=state["llm_seed"],
             temperature=state["temperature"],
+            seconds=state["seconds"],
             detail=detail,
         )
     )

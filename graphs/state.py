@@ -39,6 +39,7 @@ class LineState(TypedDict, total=False):
         reply: the model's reply as it came.
         llm_seed: the seed with which the model was asked.
         temperature: the temperature with which it was asked.
+        seconds: how long the model took.
         outcome: what came of the node before; the edges read it.
         images: ids of the concept's pictures in the concept bank.
         activations: the unit's activation on each picture.
@@ -59,6 +60,7 @@ class LineState(TypedDict, total=False):
     reply: str
     llm_seed: int
     temperature: float
+    seconds: float
     outcome: Outcome
     images: list[str]
     activations: list[float]

@@ -38,7 +38,7 @@ def m001_runs_units_steps_events(db: Database) -> None:
     db.table("steps").create(
         {"run": str, "unit": int, "step": int, "attempt": int, "kind": str, "outcome": str, "concept": str,
          "score": float, "reasoning": str, "reply": str, "origin": str, "images": str, "board": str,
-         "removed": str, "seed": int, "temperature": float, "detail": str, "created": float},
+         "removed": str, "seed": int, "temperature": float, "seconds": float, "detail": str, "created": float},
         pk=("run", "unit", "step", "attempt"), not_null={"kind", "outcome"},
         foreign_keys=[("run", "runs", "id")],
     )  # fmt: skip
@@ -109,7 +109,8 @@ class Step:
 
     ``kind`` is ``initial`` (step 0, one entry for each concept), ``iteration`` or ``summary``. ``outcome`` is
     ``scored``, ``duplicate``, ``invalid``, ``not_drawable`` or ``stalled``. ``board`` is the board after the
-    step as [concept, score] pairs, best first; ``images`` are ids in the concept bank.
+    step as [concept, score] pairs, best first; ``images`` are ids in the concept bank; ``seconds`` is
+    how long the language model took.
     """
 
     run: str
@@ -128,6 +129,7 @@ class Step:
     removed: str | None = None
     seed: int | None = None
     temperature: float | None = None
+    seconds: float | None = None
     detail: dict[str, Any] | None = None
     created: float = 0.0
 

@@ -3,7 +3,6 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from line_neurons.agent.errors import ReplyError
 from line_neurons.agent.proposal import (
     class_concept,

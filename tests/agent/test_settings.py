@@ -1,5 +1,4 @@
 import pytest
-
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import load_settings
 

@@ -1,8 +1,7 @@
 import pytest
-from scripted import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, scripted_parts
-
 from line_neurons.agent.errors import UsageError
 from line_neurons.graphs.runs import start, work
+from scripted import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, scripted_parts
 
 
 def explain(store, model, *, units=("0",), **options):
@@ -174,7 +173,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_other_pictures(tmp_pa
     runs = []
     for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
         parts, run = explain(tmp_path / folder, counting(), units=["0", "2"], seed=seed)
-        runs.append([[s for s in parts.runs.steps(run.id, unit)] for unit in (0, 2)])
+        runs.append([parts.runs.steps(run.id, unit) for unit in (0, 2)])
     plain = [[(s.concept, s.score, s.images, s.board, s.removed) for s in unit] for run in runs for unit in run]
     assert plain[:2] == plain[2:4]
     assert plain[:2] != plain[4:]

@@ -3,11 +3,10 @@ import os
 import signal
 
 import pytest
-from scripted import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, scripted_parts
-
 from line_neurons.agent.errors import BackendError, StoreError, UsageError
 from line_neurons.graphs import nodes
 from line_neurons.graphs.runs import start, work
+from scripted import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, scripted_parts
 
 NODES = ["init", "propose", "summarize", "synthesize", "activate", "score", "update"]
 

@@ -1,9 +1,8 @@
 """The paper's trace of ResNet50 layer4 unit 252 (appendix E, tables 6 and 7), replayed."""
 
 import pytest
-from scripted import LAYER, ScriptedModel, ScriptedTarget, scripted_parts
-
 from line_neurons.graphs.runs import start, work
+from scripted import LAYER, ScriptedModel, ScriptedTarget, scripted_parts
 
 INITIAL = {
     "harvester": 0.88,

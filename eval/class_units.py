@@ -1,0 +1,198 @@
+"""Are final-layer units labelled with their own class? Where the truth is known, the loop can be marked.
+
+``python -m line_neurons.eval.class_units`` labels units of the embedded target's final layer whose class the image
+bank can draw, with every name of the class kept off the first board, and compares proposers. All runs stay in
+the store; the same command again finishes what is missing and prints the tables from the histories.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from statistics import mean
+
+from line_neurons.agent.proposal import concept_key
+from line_neurons.agent.settings import load_settings
+from line_neurons.eval.wordnet import CLOSE, Judged, WordNet
+from line_neurons.graphs.assembly import Parts
+from line_neurons.graphs.runs import reopen, start, work
+from line_neurons.tools.image_bank.bank import Bank
+from line_neurons.tools.run_store import Run, Step, Unit
+
+MODEL = "torchvision:mobilenet_v2"
+LAYER = "classifier.1"
+
+
+@dataclass(frozen=True)
+class ClassUnit:
+    """A unit whose class the bank can draw, and the bank's names for that class."""
+
+    unit: int
+    name: str
+    synset: int
+    captions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Proposer:
+    """How a proposer's questions ended, over all units of a run.
+
+    Args:
+        asked: questions, those asked again included.
+        valid: share of them with a usable reply.
+        new: share of them with a usable reply that was not tried before.
+        drawable: share of them with a new concept that could be pictured.
+        stalled: share of steps without any.
+        seconds: mean seconds of a question.
+        best: mean of the best proposed score over the best initial one, minus one.
+        won: share of units whose label was proposed.
+    """
+
+    asked: int
+    valid: float
+    new: float
+    drawable: float
+    stalled: float
+    seconds: float
+    best: float
+    won: float
+
+
+def drawable_classes(bank: Bank, words: WordNet, names: Sequence[str]) -> list[ClassUnit]:
+    """The classes of which the bank has a picture for the search under one of the class's names."""
+    captions: dict[str, set[str]] = {}
+    for entry in bank.select("search"):
+        if entry.is_subject:
+            for name in (entry.caption, *entry.also):
+                captions.setdefault(concept_key(name), set()).add(entry.caption)
+    found = []
+    for unit, synset in enumerate(words.class_synsets(names)):
+        keys = {concept_key(lemma) for lemma in (*words.lemmas[synset], names[unit])}
+        own = {caption for key in keys for caption in captions.get(key, ())}
+        if own:
+            found.append(ClassUnit(unit, names[unit], synset, tuple(sorted(own))))
+    return found
+
+
+def sample(units: Sequence[ClassUnit], count: int, seed: int = 42) -> list[ClassUnit]:
+    """``count`` of the units, drawn without replacement, in the order of their index."""
+    return sorted(Random(seed).sample(list(units), min(count, len(units))), key=lambda one: one.unit)
+
+
+def run_of(parts: Parts, units: Sequence[ClassUnit], command: str) -> Run:
+    """The finished run for a command: a new one, or the rest of an earlier one."""
+    known = [run for run in parts.runs.runs() if run.command == command]
+    if known:
+        run = known[0]
+        if run.status == "finished":
+            return run
+        return work(reopen(run, parts.settings.store, parts.settings.assets), run)
+    run = start(parts, LAYER, [str(one.unit) for one in units], command=command)
+    return work(parts, run)
+
+
+def proposer_of(run: Run, histories: Sequence[Sequence[Step]], units: Sequence[Unit]) -> Proposer:
+    """Read off the histories how a proposer's questions ended."""
+    steps = [step for history in histories for step in history if step.step]
+    asked = [step for step in steps if step.outcome != "stalled"]
+    outcomes = Counter(step.outcome for step in asked)
+    total = max(1, len(asked))
+    gains = []
+    for history in histories:
+        initial = max(step.score for step in history if step.kind == "initial" and step.score is not None)
+        proposed = [step.score for step in history if step.step and step.score is not None]
+        if proposed and initial > 0:
+            gains.append(max(proposed) / initial - 1)
+    rounds = len(histories) * (run.settings["iterations"] + bool(run.settings["summary"]))
+    return Proposer(
+        asked=len(asked),
+        valid=1 - outcomes["invalid"] / total,
+        new=1 - (outcomes["invalid"] + outcomes["duplicate"]) / total,
+        drawable=outcomes["scored"] / total,
+        stalled=sum(step.outcome == "stalled" for step in steps) / max(1, rounds),
+        seconds=mean(step.seconds or 0.0 for step in asked) if asked else 0.0,
+        best=mean(gains) if gains else 0.0,
+        won=mean(unit.origin != "predefined" for unit in units),
+    )
+
+
+def judge_all(words: WordNet, classes: Sequence[ClassUnit], units: Sequence[Unit]) -> list[tuple[ClassUnit, Unit, Judged]]:
+    """Each unit with its label's relation to its class; a caption of the class counts as a name of it."""
+    by_unit = {unit.unit: unit for unit in units}
+    judged = []
+    for one in classes:
+        unit = by_unit[one.unit]
+        verdict = words.judge(unit.label or "", one.name, one.synset)
+        own = {concept_key(caption) for caption in one.captions}
+        if verdict.relation != "exact" and concept_key(unit.label or "") in own:
+            verdict = Judged("synonym")
+        judged.append((one, unit, verdict))
+    return judged
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(prog="python -m line_neurons.eval.class_units", description=__doc__)
+    parser.add_argument("--units", type=int, default=48, help="how many units (default 48)")
+    parser.add_argument("--llm", action="append", help="a language model; repeatable (default embedded)")
+    parser.add_argument("--iterations", type=int, default=10)
+    parser.add_argument("--hints", type=int, default=None)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--store", type=Path, default=Path("line-store/class-units"))
+    parser.add_argument("--assets", type=Path, default=None)
+    parser.add_argument("--json", type=Path, help="also write every unit's verdict to this file")
+    options = parser.parse_args(arguments)
+    report = {}
+    for llm in options.llm or ["embedded"]:
+        plain = {"llm": llm, "iterations": options.iterations, "hints": options.hints, "seed": options.seed}
+        parts = Parts(MODEL, load_settings(store=options.store, assets=options.assets, **plain))
+        words = WordNet(parts.assets / "wordnet")
+        names = parts.target.unit_names(LAYER) or ()
+        every = drawable_classes(parts.pictures, words, names)
+        classes = sample(every, options.units)
+        excluded = {one.unit: (*one.captions, one.name) for one in classes}
+        parts = Parts(MODEL, parts.settings.model_copy(update={"exclude_for": excluded}))
+        run = run_of(parts, classes, f"class_units {options.units} {json.dumps(plain)}")
+        units = parts.runs.units(run.id)
+        histories = [parts.runs.steps(run.id, unit.unit) for unit in units]
+        judged = judge_all(words, classes, units)
+        _print(run, len(every), judged, proposer_of(run, histories, units))
+        report[llm] = [
+            {"unit": one.unit, "class": one.name, "label": unit.label, "relation": verdict.relation,
+             "levels": verdict.levels, "origin": unit.origin, "step": unit.label_step, "score": unit.score,
+             "margin": unit.margin}
+            for one, unit, verdict in judged
+        ]  # fmt: skip
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1))
+
+
+def _print(run: Run, drawable: int, judged: Sequence[tuple[ClassUnit, Unit, Judged]], proposer: Proposer) -> None:
+    counts = Counter(verdict.relation for _, _, verdict in judged)
+    close = sum(verdict.relation == "hypernym" and verdict.levels <= CLOSE for _, _, verdict in judged)
+    total = len(judged)
+    right = counts["exact"] + counts["synonym"] + counts["hypernym"]
+    print(f"\nrun {run.id}, language model {run.settings['llm']}, N = {run.settings['iterations']}, ", end="")
+    print(f"hints {run.settings['hints']}, {total} of {drawable} classes that the bank can draw")
+    print(f"  class, synonym or hypernym: {right}/{total} = {right / total:.2f}", end=" ")
+    print(f"(exact {counts['exact']}, synonym {counts['synonym']}, hypernym {counts['hypernym']}, ", end="")
+    print(f"of these within {CLOSE} levels {close})")
+    print(f"  otherwise: sibling {counts['sibling']}, hyponym {counts['hyponym']}, other {counts['other']}")
+    print(
+        f"  questions {proposer.asked}: valid {proposer.valid:.2f}, new {proposer.new:.2f}, "
+        f"drawable {proposer.drawable:.2f}, stalled steps {proposer.stalled:.2f}, "
+        f"{proposer.seconds:.1f} s each; best proposed over best initial {proposer.best:+.2f}, "
+        f"label proposed {proposer.won:.2f}"
+    )
+    for one, unit, verdict in judged:
+        if verdict.relation not in {"exact", "synonym"}:
+            print(f"    {one.unit:4d} {one.name}: {unit.label} ({verdict.relation}, score {unit.score:.1f})")
+
+
+if __name__ == "__main__":
+    main()
