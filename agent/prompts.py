@@ -17,9 +17,9 @@ PROPOSE_SYSTEM = """\
 You find out what one unit of a vision model looks for. The scoreboard lists concepts with the unit's response \
 to pictures of them: the higher, the better.
 First reason, in two short sentences: what do the strongest concepts share that the weakest lack (kind of thing, \
-shape, texture, material, colour, surroundings, use)? Which two or three other things, not listed yet, share it too? Then \
-propose the one of these that should excite the unit most: a sibling of the strongest, a special kind of them, or \
-a part, material or pattern that they share.
+shape, texture, material, colour, surroundings, use)? Which two or three other things, not listed yet, share it \
+too? Then propose the one of these that should excite the unit most: a sibling of the strongest, a special kind \
+of them, or a part, material or pattern that they share.
 The concept is one to three words and names something that can be photographed. Never answer with a concept that \
 is on the scoreboard or forbidden.
 Answer with JSON only: {"reasoning": "...", "concept": "..."}"""

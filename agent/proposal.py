@@ -42,11 +42,11 @@ def clean_text(text: str, limit: int) -> str:
     return " ".join(kept.split())[:limit].rstrip()
 
 
-def normalise_concept(text: str) -> str:
+def normalise_concept(text: str, max_words: int = MAX_CONCEPT_WORDS) -> str:
     """A concept as it is shown and drawn: NFKC, lower case, no article, no punctuation around it.
 
     Raises:
-        ValueError: it is empty, too long, has more than three words, or holds characters that no concept
+        ValueError: it is empty, too long, has more than ``max_words`` words, or holds characters that no concept
             needs (markup, path separators, lists).
     """
     if len(text) > 10 * MAX_CONCEPT_CHARACTERS:
@@ -60,8 +60,8 @@ def normalise_concept(text: str) -> str:
     words = _WORD.findall(cleaned.replace("-", " "))
     if not words:
         raise ValueError("the concept is empty")
-    if len(words) > MAX_CONCEPT_WORDS:
-        raise ValueError(f"a concept has one to {MAX_CONCEPT_WORDS} words, not {len(words)}")
+    if len(words) > max_words:
+        raise ValueError(f"a concept has one to {max_words} words, not {len(words)}")
     if len(cleaned) > MAX_CONCEPT_CHARACTERS:
         raise ValueError(f"a concept has at most {MAX_CONCEPT_CHARACTERS} characters, not {len(cleaned)}")
     return " ".join(words)
@@ -89,8 +89,10 @@ def _singular(word: str) -> str:
         return _IRREGULAR[word]
     if len(word) <= 3 or word.endswith(("ss", "us", "is")):
         return word
-    if word.endswith("ies") and len(word) > 4:
-        return word[:-3] + "y"
+    # A key need not be a word: "magpies" and "magpie", "berries" and "berry" must meet.
+    for plural_or_not in ("ies", "ie"):
+        if word.endswith(plural_or_not) and len(word) > len(plural_or_not) + 1:
+            return word.removesuffix(plural_or_not) + "y"
     if word.endswith(("ches", "shes", "sses", "xes", "zes")):
         return word[:-2]
     return word.removesuffix("s")

@@ -6,8 +6,6 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from line_neurons.agent.errors import UsageError
-from line_neurons.agent.prompts import IMAGE_TEMPLATE
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
@@ -15,6 +13,10 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.agent.prompts import IMAGE_TEMPLATE
+from line_neurons.agent.proposal import normalise_concept
 
 CONFIG_FILE = "line.toml"
 
@@ -89,6 +91,11 @@ class Settings(BaseSettings):
         if "{concept}" not in template:
             raise ValueError("must contain {concept}")
         return template
+
+    @field_validator("exclude")
+    @classmethod
+    def _clean(cls, concepts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(normalise_concept(concept, max_words=10) for concept in concepts)
 
     @model_validator(mode="after")
     def _board_has_room(self) -> Settings:

@@ -19,8 +19,8 @@ from statistics import mean
 from line_neurons.agent.proposal import concept_key
 from line_neurons.agent.settings import load_settings
 from line_neurons.eval.wordnet import CLOSE, Judged, WordNet
-from line_neurons.graphs.assembly import Parts
-from line_neurons.graphs.runs import reopen, start, work
+from line_neurons.graphs.assembly import Parts, reopen
+from line_neurons.graphs.runs import start, work
 from line_neurons.tools.image_bank.bank import Bank
 from line_neurons.tools.run_store import Run, Step, Unit
 
@@ -121,7 +121,10 @@ def proposer_of(run: Run, histories: Sequence[Sequence[Step]], units: Sequence[U
     )
 
 
-def judge_all(words: WordNet, classes: Sequence[ClassUnit], units: Sequence[Unit]) -> list[tuple[ClassUnit, Unit, Judged]]:
+Row = tuple[ClassUnit, Unit, Judged]
+
+
+def judge_all(words: WordNet, classes: Sequence[ClassUnit], units: Sequence[Unit]) -> list[Row]:
     """Each unit with its label's relation to its class; a caption of the class counts as a name of it."""
     by_unit = {unit.unit: unit for unit in units}
     judged = []
@@ -172,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.json.write_text(json.dumps(report, indent=1))
 
 
-def _print(run: Run, drawable: int, judged: Sequence[tuple[ClassUnit, Unit, Judged]], proposer: Proposer) -> None:
+def _print(run: Run, drawable: int, judged: Sequence[Row], proposer: Proposer) -> None:
     counts = Counter(verdict.relation for _, _, verdict in judged)
     close = sum(verdict.relation == "hypernym" and verdict.levels <= CLOSE for _, _, verdict in judged)
     total = len(judged)

@@ -59,7 +59,7 @@ class WordNet:
                 self._read(line)
 
     def _read(self, line: str) -> None:
-        fields = line.split(" | ")[0].split()
+        fields = line.split(" | ", maxsplit=1)[0].split()
         offset, words = int(fields[0]), int(fields[3], 16)
         self.lemmas[offset] = [fields[4 + 2 * i].replace("_", " ") for i in range(words)]
         at = 4 + 2 * words
@@ -120,7 +120,8 @@ class WordNet:
             UsageError: the names are not ImageNet's.
         """
         choices = [self.senses(name) or self.senses(name.split()[0]) for name in names]
-        # The longest ascending path through one sense of each class; a path is (length, last sense, (index, path)).
+        # The longest ascending path through one sense of each class; a path is (length, last sense, what
+        # came before it as (index, path)).
         paths: list[_Path] = [(0, -1, None)]
         for index, senses in enumerate(choices):
             longest = [max((path for path in paths if path[1] < sense), key=_length) for sense in senses]

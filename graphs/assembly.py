@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Control, ControlSet, Generator, LanguageModel, Progress, Target
 from line_neurons.agent.proposal import concept_key
-from line_neurons.agent.settings import Settings
+from line_neurons.agent.settings import Settings, load_settings
 from line_neurons.graphs.state import Deps
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.concept_bank import ConceptBank
 from line_neurons.tools.control_sets import FolderControlSet, control_activations
 from line_neurons.tools.language_models.registry import open_language_model
-from line_neurons.tools.run_store import RunStore, default_store
+from line_neurons.tools.run_store import Run, RunStore, default_store
 from line_neurons.tools.targets.registry import open_target
 
 if TYPE_CHECKING:
@@ -107,6 +107,11 @@ class Parts:
 
         return bundled_bank(self.assets)
 
+    @property
+    def pictures_skipped(self) -> tuple[str, ...]:
+        """Files of the image bank that could not be read, as ``name: reason``."""
+        return self.pictures.skipped
+
     @cached_property
     def language_model(self) -> LanguageModel:
         """The proposer."""
@@ -181,6 +186,37 @@ class Parts:
     def _told(self, what: str) -> Progress | None:
         tell = self.progress
         return (lambda done, total: tell(what, done, total)) if tell else None
+
+
+def reopen(run: Run, store: Path | None, assets: Path | None, preparing: Preparing | None = None) -> Parts:
+    """The parts of a recorded run, with its own settings.
+
+    Raises:
+        UsageError: a part is no longer the one that the run began with.
+    """
+    settings = Settings.model_validate({**run.settings, "store": store, "assets": assets})
+    parts = Parts(run.model, settings, preparing)
+    now = parts.fingerprints()
+    for part, before in run.fingerprints.items():
+        if now.get(part) != before:
+            raise UsageError(
+                f"the {part.replace('_', ' ')} of run {run.id} has changed since it began: "
+                f"{before!r:.60} then, {now.get(part)!r:.60} now",
+                "install what the run began with, or start a new run",
+            )
+    return parts
+
+
+@lru_cache(maxsize=1)
+def recorded_deps(run: str) -> Deps:
+    """What the nodes of a recorded run work with, for a server that runs the graph without handing it over.
+
+    Args:
+        run: id of a run in the store that line.toml or the environment names.
+    """
+    settings = load_settings()
+    found = RunStore(settings.store or default_store(), read_only=True).run(run)
+    return reopen(found, settings.store, settings.assets).deps(found.layer)
 
 
 def installed_versions() -> dict[str, str]:

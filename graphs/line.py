@@ -7,6 +7,7 @@ from typing import Any
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
+
 from line_neurons.graphs import nodes
 from line_neurons.graphs.state import Deps, LineState
 
@@ -44,5 +45,8 @@ def build(checkpointer: BaseCheckpointSaver[Any] | None = None) -> LineGraph:
 
 
 def make_graph() -> LineGraph:
-    """The graph for LangGraph Studio, which brings its own checkpointer."""
+    """The graph for LangGraph Studio, which brings its own checkpointer.
+
+    Its input names a unit of a recorded run: ``{"run": "mobilenet_v2-classifier.1-1", "unit": 18}``.
+    """
     return build()

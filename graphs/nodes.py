@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Literal
 
 from langgraph.runtime import Runtime
+
 from line_neurons.agent.errors import NotDrawableError, ReplyError, UsageError
 from line_neurons.agent.ports import Control, Prompt
 from line_neurons.agent.prompts import propose_prompt, summary_prompt
@@ -20,6 +21,7 @@ from line_neurons.agent.scoreboard import Entry, Scoreboard, choose_initial, upd
 from line_neurons.agent.scoreboard import update as update_board
 from line_neurons.agent.seeds import derive_rng, derive_seed
 from line_neurons.graphs import scoring
+from line_neurons.graphs.assembly import recorded_deps
 from line_neurons.graphs.state import Deps, LineState, board_of, board_rows
 from line_neurons.tools.run_store import Step
 from line_neurons.tools.scorers import SCORERS
@@ -36,7 +38,7 @@ def init(state: LineState, runtime: Runtime[Deps]) -> LineState:
     Raises:
         UsageError: nothing of the initial vocabulary can be pictured.
     """
-    deps, unit = runtime.context, state["unit"]
+    deps, unit = _deps(state, runtime), state["unit"]
     settings = deps.settings
     left_out = {concept_key(concept) for concept in settings.exclude_for.get(unit, ())}
     ranked = [
@@ -106,12 +108,12 @@ def rank_classes(control: Control, unit: int, scorer: str) -> list[str]:
 
 def propose(state: LineState, runtime: Runtime[Deps]) -> LineState:
     """Ask the language model once for a new concept; a refused answer is asked for again, hotter."""
-    return _ask(state, runtime.context)
+    return _ask(state, _deps(state, runtime))
 
 
 def summarize(state: LineState, runtime: Runtime[Deps]) -> LineState:
     """Ask once for a more general concept over the board's top three (paper, section 3.2, step S)."""
-    return _ask(state, runtime.context)
+    return _ask(state, _deps(state, runtime))
 
 
 def _ask(state: LineState, deps: Deps) -> LineState:
@@ -178,7 +180,7 @@ def _refuse(state: LineState, deps: Deps, outcome: str, reason: str) -> LineStat
 
 def synthesize(state: LineState, runtime: Runtime[Deps]) -> LineState:
     """Draw the concept's pictures; one that the generator cannot picture is refused, and asked for anew."""
-    deps, concept = runtime.context, state["concept"]
+    deps, concept = _deps(state, runtime), state["concept"]
     try:
         images = scoring.draw(deps, concept, scoring.times_scored(concept, state["tried"]))
     except NotDrawableError as error:
@@ -190,17 +192,17 @@ def synthesize(state: LineState, runtime: Runtime[Deps]) -> LineState:
 
 def activate(state: LineState, runtime: Runtime[Deps]) -> LineState:
     """Measure the unit on the pictures."""
-    return {"activations": scoring.activate(runtime.context, state["unit"], state["images"])}
+    return {"activations": scoring.activate(_deps(state, runtime), state["unit"], state["images"])}
 
 
 def score(state: LineState, runtime: Runtime[Deps]) -> LineState:
     """Turn the activations into the concept's score."""
-    return {"score": scoring.score(runtime.context, state["unit"], state["activations"])}
+    return {"score": scoring.score(_deps(state, runtime), state["unit"], state["activations"])}
 
 
 def update(state: LineState, runtime: Runtime[Deps]) -> LineState:
     """Offer the concept to the board, write the step down and go on to the next."""
-    deps = runtime.context
+    deps = _deps(state, runtime)
     settings = deps.settings
     changed: LineState = {}
     if state["outcome"] == "drawn":
@@ -246,12 +248,18 @@ def after_drawing(state: LineState) -> Literal["activate", "propose", "summarize
 
 def next_step(state: LineState, runtime: Runtime[Deps]) -> Literal["propose", "summarize", "end"]:
     """Where to go when a step is done: the next iteration, the summary, or the end."""
-    settings = runtime.context.settings
+    settings = _deps(state, runtime).settings
     if state["step"] <= settings.iterations:
         return "propose"
     if state["step"] == settings.iterations + 1 and settings.summary:
         return "summarize"
     return "end"
+
+
+def _deps(state: LineState, runtime: Runtime[Deps]) -> Deps:
+    # A server such as LangGraph Studio runs the graph without a context; the state names a recorded run then.
+    context: Deps | None = runtime.context
+    return context if context is not None else recorded_deps(state["run"])
 
 
 def _put(

@@ -16,11 +16,11 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
+
 from line_neurons.agent.errors import StoreError, UsageError
 from line_neurons.agent.proposal import class_concept, concept_key
-from line_neurons.agent.settings import Settings
 from line_neurons.graphs import scoring
-from line_neurons.graphs.assembly import Parts, Preparing, installed_versions
+from line_neurons.graphs.assembly import Parts, installed_versions
 from line_neurons.graphs.line import LineGraph, build
 from line_neurons.graphs.state import Deps, LineState
 from line_neurons.tools.run_store import Run, RunStore, Step, Unit
@@ -97,25 +97,6 @@ def start(parts: Parts, layer: str, selectors: Sequence[str], command: str = "")
         [Unit(run.id, unit, position, name=names[unit] if names else None) for position, unit in enumerate(units)],
     )
     return run
-
-
-def reopen(run: Run, store: Path | None, assets: Path | None, preparing: Preparing | None = None) -> Parts:
-    """The parts of a recorded run, with its own settings.
-
-    Raises:
-        UsageError: a part is no longer the one that the run began with.
-    """
-    settings = Settings.model_validate({**run.settings, "store": store, "assets": assets})
-    parts = Parts(run.model, settings, preparing)
-    now = parts.fingerprints()
-    for part, before in run.fingerprints.items():
-        if now.get(part) != before:
-            raise UsageError(
-                f"the {part.replace('_', ' ')} of run {run.id} has changed since it began: "
-                f"{before!r:.60} then, {now.get(part)!r:.60} now",
-                "install what the run began with, or start a new run",
-            )
-    return parts
 
 
 def work(parts: Parts, run: Run, watch: Watcher | None = None) -> Run:

@@ -1,1 +1,16 @@
+from pathlib import Path
+
+import pytest
+
 import line_neurons.tools  # noqa: F401 - sets how idle threads wait before anything loads torch
+from line_neurons.tools.assets.location import assets_root, state
+from line_neurons.tools.assets.packs import select
+
+
+@pytest.fixture(scope="session")
+def assets() -> Path:
+    """The folder of installed asset packs; tests with real parts are skipped where they are not installed."""
+    missing = [pack.name for pack in select(["test"]) if state(pack) != "installed"]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}; `line assets install test` installs them")
+    return assets_root()

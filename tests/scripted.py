@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+
 from line_neurons.agent.errors import NotDrawableError
 from line_neurons.agent.ports import Control, DrawnImage, ImageRequest, LayerInfo, Prompt, Proposal
 from line_neurons.agent.proposal import parse_reply

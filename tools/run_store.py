@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from line_neurons.agent.errors import StoreError, UsageError
 from sqlite_utils import Database, Migrations
 from sqlite_utils.db import Table
+
+from line_neurons.agent.errors import StoreError, UsageError
 
 SCHEMA = Migrations("line-runs")
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from line_neurons.agent.ports import Activations
     from numpy.typing import NDArray
+
+    from line_neurons.agent.ports import Activations
 
     Scorer = Callable[[Activations, Activations], float]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from line_neurons.agent.errors import LineError, UsageError
 from line_neurons.tui import options as opt
 

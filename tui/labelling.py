@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 import typer
+
 from line_neurons.agent.errors import LineError, UsageError
 from line_neurons.agent.settings import Settings
-from line_neurons.graphs.assembly import Parts
-from line_neurons.graphs.runs import reopen, start, work
+from line_neurons.graphs.assembly import Parts, reopen
+from line_neurons.graphs.runs import start, work
 from line_neurons.tools.run_store import Run, RunStore, default_store
 from line_neurons.tui import showing, terminal
 from line_neurons.tui.watching import Watching
@@ -31,7 +32,6 @@ def explain(model: str, layer: str, units: Sequence[str], settings: Settings, *,
     with Watching() as watching:
         parts = Parts(model, settings, watching.preparing)
         run = start(parts, layer, units, command=shlex.join(["line", *sys.argv[1:]]))
-        _say_skipped(parts)
         _work([(parts, run)], watching)
     _conclude([(parts, run)], as_json=as_json)
 
@@ -99,6 +99,8 @@ def _resume(parts: Parts, run: Run) -> str:
 
 
 def _conclude(jobs: Sequence[tuple[Parts, Run]], *, as_json: bool) -> None:
+    for parts, run in jobs:
+        _say_skipped(parts, run)
     rows = [(parts.runs.run(run.id), unit) for parts, run in jobs for unit in parts.runs.units(run.id)]
     if as_json:
         found = [
@@ -115,8 +117,8 @@ def _conclude(jobs: Sequence[tuple[Parts, Run]], *, as_json: bool) -> None:
     terminal.line(f"Pictures: {jobs[0][0].store / 'images'}")
 
 
-def _say_skipped(parts: Parts) -> None:
-    skipped = sorted({*parts.control_set.skipped, *getattr(parts.generator, "skipped", ())})
+def _say_skipped(parts: Parts, run: Run) -> None:
+    skipped = sorted({*parts.control(run.layer).skipped, *parts.pictures_skipped})
     if skipped:
         terminal.note(f"{len(skipped)} pictures could not be read and were skipped:")
     for name in skipped[:10]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.prompts import format_score
 from line_neurons.agent.settings import Settings
 from line_neurons.tools.run_store import Run, RunStore, Step, Unit
 from line_neurons.tui import terminal
+
+if TYPE_CHECKING:
+    from line_neurons.tools.concept_bank import ConceptBank
 
 OUTCOMES = {
     "scored": "",
@@ -127,6 +130,8 @@ def unit_json(unit: Unit) -> dict[str, Any]:
 
 def unit(store: Path, name: str, which: str, step: str | None, sheet: Path | None, *, as_json: bool) -> None:
     """Print a unit's board and history, and write the contact sheet of its pictures."""
+    from line_neurons.tools.concept_bank import ConceptBank
+
     opened = open_store(store)
     shown = opened.run(name)
     chosen = _find_unit(shown, opened.units(shown.id), which)
@@ -142,8 +147,10 @@ def unit(store: Path, name: str, which: str, step: str | None, sheet: Path | Non
                 f"step {step!r:.20} of unit {chosen.unit} has no pictures",
                 f"steps with pictures: {', '.join(known)}",
             )
+    bank = ConceptBank(store)
+    made = {image: bank.provenance(image) for entry in history for image in entry.images}
     path = sheet or store / "sheets" / f"{shown.id}-{chosen.unit}{f'-step-{step}' if step else ''}.png"
-    written = _write_sheet(store, pictured, path) if pictured else None
+    written = _write_sheet(bank, pictured, path) if pictured else None
     if as_json:
         terminal.dump(
             {
@@ -151,16 +158,17 @@ def unit(store: Path, name: str, which: str, step: str | None, sheet: Path | Non
                 "unit": unit_json(chosen),
                 "board": history[-1].board if history else [],
                 "history": [asdict(entry) for entry in history],
+                "pictures": made,
                 "contact_sheet": str(written) if written else None,
             }
         )
         return
-    _print_unit(shown, chosen, history)
+    _print_unit(shown, chosen, history, made)
     if written:
         terminal.line(f"pictures: {written}")
 
 
-def _print_unit(shown: Run, chosen: Unit, history: Sequence[Step]) -> None:
+def _print_unit(shown: Run, chosen: Unit, history: Sequence[Step], made: Mapping[str, Mapping[str, Any]]) -> None:
     title = f"{shown.model} {shown.layer} unit {chosen.unit}" + (f" ({chosen.name})" if chosen.name else "")
     if chosen.label is None:
         terminal.line(f"{title}: {chosen.status}{f', {chosen.error}' if chosen.error else ''}", style="bold")
@@ -177,10 +185,36 @@ def _print_unit(shown: Run, chosen: Unit, history: Sequence[Step]) -> None:
         return
     terminal.table(["score", "concept"], [[score, concept] for concept, score in history[-1].board], "Scoreboard")
     terminal.table(
-        ["step", "concept", "score", "result", "reasoning"],
-        [[step_name(entry), entry.concept, entry.score, _result(entry), entry.reasoning] for entry in history],
+        ["step", "concept", "score", "result", "drawn from", "reasoning"],
+        [
+            [
+                step_name(entry),
+                entry.concept,
+                entry.score,
+                _result(entry),
+                drawn_from([made[image] for image in entry.images]),
+                entry.reasoning,
+            ]
+            for entry in history
+        ],
         "History",
     )
+
+
+def drawn_from(provenances: Sequence[Mapping[str, Any]]) -> str:
+    """What an image bank drew a concept from: captions with their similarity, and how many source pictures."""
+    captions: dict[str, float] = {}
+    files = set()
+    for provenance in provenances:
+        for subject in provenance.get("subjects", ()):
+            captions.setdefault(subject["caption"], subject["similarity"])
+            files.add(subject["file"])
+    if not files:
+        return ""
+    named = ", ".join(
+        caption if similarity >= 1 else f"{caption} {similarity:.2f}" for caption, similarity in captions.items()
+    )
+    return f"{named} ({len(files)} picture{'s' * (len(files) > 1)})"
 
 
 def step_name(entry: Step) -> str:
@@ -195,11 +229,9 @@ def _result(entry: Step) -> str:
     return f"refused: {reason}" if reason else OUTCOMES.get(entry.outcome, entry.outcome)
 
 
-def _write_sheet(store: Path, entries: Sequence[Step], path: Path) -> Path:
-    from line_neurons.tools.concept_bank import ConceptBank
+def _write_sheet(bank: ConceptBank, entries: Sequence[Step], path: Path) -> Path:
     from line_neurons.tools.contact_sheet import SheetRow, write_sheet
 
-    bank = ConceptBank(store)
     rows = [
         SheetRow(
             f"{step_name(entry)}: {entry.concept}  {format_score(entry.score or 0)}",

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from line_neurons.agent.errors import LineError
-from line_neurons.agent.prompts import format_score
-from line_neurons.agent.proposal import clean_text
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from line_neurons.agent.errors import LineError
+from line_neurons.agent.prompts import format_score
+from line_neurons.agent.proposal import clean_text
 
 MAX_CELL = 4000
 

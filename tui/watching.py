@@ -5,10 +5,6 @@ from __future__ import annotations
 import time
 from types import TracebackType
 
-from line_neurons.agent.prompts import format_score
-from line_neurons.agent.proposal import clean_text
-from line_neurons.graphs.runs import Progress as RunProgress
-from line_neurons.tui.terminal import err, note
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -20,6 +16,11 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.text import Text
+
+from line_neurons.agent.prompts import format_score
+from line_neurons.agent.proposal import clean_text
+from line_neurons.graphs.runs import Progress as RunProgress
+from line_neurons.tui.terminal import err, note
 
 _NEXT = {
     "": "filling the first board",

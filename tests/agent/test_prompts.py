@@ -2,6 +2,7 @@ from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from line_neurons.agent.prompts import (
     ANGLES,
     LIGHTINGS,

@@ -3,6 +3,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from line_neurons.agent.errors import ReplyError
 from line_neurons.agent.proposal import (
     class_concept,
@@ -93,6 +94,8 @@ def test_any_reply_is_a_proposal_or_a_typed_error(text):
         ("boxes", "box"),
         ("sea lions", "sea lion"),
         ("peaches", "peach"),
+        ("magpies", "magpie"),
+        ("pies", "pie"),
     ],
 )
 def test_spellings_of_one_concept_share_a_key(one, other):

@@ -3,6 +3,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from line_neurons.agent.scoreboard import Entry, Scoreboard, choose_initial, replay, update
 
 SCORES = st.floats(allow_nan=False, allow_infinity=False, width=32)

@@ -1,4 +1,5 @@
 import pytest
+
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import load_settings
 

@@ -1,4 +1,5 @@
 import pytest
+
 from line_neurons.agent.errors import UsageError
 from line_neurons.graphs.runs import start, work
 from scripted import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, scripted_parts

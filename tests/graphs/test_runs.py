@@ -3,6 +3,7 @@ import os
 import signal
 
 import pytest
+
 from line_neurons.agent.errors import BackendError, StoreError, UsageError
 from line_neurons.graphs import nodes
 from line_neurons.graphs.runs import start, work

@@ -1,6 +1,7 @@
 """The paper's trace of ResNet50 layer4 unit 252 (appendix E, tables 6 and 7), replayed."""
 
 import pytest
+
 from line_neurons.graphs.runs import start, work
 from scripted import LAYER, ScriptedModel, ScriptedTarget, scripted_parts
 

@@ -12,10 +12,11 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from line_neurons.agent.errors import StoreError
 from line_neurons.agent.ports import Control, DrawnImage, ImageRequest
 from line_neurons.tools.concept_bank import ConceptBank
-from PIL import Image
 
 TEMPLATE = "A photo of a {concept}, {angle}, {lighting}"
 

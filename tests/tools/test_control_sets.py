@@ -2,10 +2,11 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from line_neurons.agent.errors import UsageError
 from line_neurons.tools.concept_bank import ConceptBank
 from line_neurons.tools.control_sets import FolderControlSet, control_activations
-from PIL import Image
 
 
 class MeanColour:

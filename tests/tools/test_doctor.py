@@ -4,6 +4,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+
 from line_neurons.agent.errors import StoreError
 from line_neurons.tools import doctor
 from line_neurons.tools.assets import assets_root

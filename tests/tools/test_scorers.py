@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from line_neurons.tools.scorers import SCORERS, auc, mad, mean, needs_control
 from scipy.stats import mannwhitneyu
+
+from line_neurons.tools.scorers import SCORERS, auc, mad, mean, needs_control
 
 # Few distinct values, so that ties are common.
 rows = hnp.arrays(

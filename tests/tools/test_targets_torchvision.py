@@ -1,16 +1,15 @@
 import hashlib
-import os
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torchvision import models
+
 from line_neurons.agent.errors import BackendError, MissingPartError, UsageError
 from line_neurons.tools.targets.layer_outputs import find_layers, first_tensor, hooked, pool
 from line_neurons.tools.targets.registry import open_target
-from PIL import Image
-from torchvision import models
 
 CLASSES = 11
 
@@ -246,10 +245,7 @@ def test_maps_of_a_swin_transformer_have_their_units_last_where_they_do():
 
 
 @pytest.mark.e2e
-def test_the_embedded_weights_recognise_labelled_photographs():
-    assets = Path(os.environ.get("LINE_ASSETS", "none"))
-    if not (assets / "mobilenet_v2").is_dir():
-        pytest.skip("LINE_ASSETS names no folder with the pack mobilenet_v2")
+def test_the_embedded_weights_recognise_labelled_photographs(assets):
     target = open_target("torchvision:mobilenet_v2", assets=assets)
     assert "b03531047ffacf1e (IMAGENET1K_V1)" in target.fingerprint
     assert target.unit_names("classifier.1")[281] == "tabby"
@@ -257,8 +253,6 @@ def test_the_embedded_weights_recognise_labelled_photographs():
     photos = [
         file for file in sorted((assets / "imagenet-samples").rglob("*_*")) if file.suffix in {".jpg", ".png"}
     ]
-    if not photos:
-        pytest.skip("the pack imagenet-samples is not installed")
     logits = target.activate([photo.read_bytes() for photo in photos], "classifier.1")
     labels = [int(photo.name.split("_")[0]) for photo in photos]
     top = logits.argsort(axis=1)[:, -5:]

@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from line_neurons.agent.errors import UsageError
 from line_neurons.tools.targets.registry import open_target
 from line_neurons.tools.targets.units import parse_units

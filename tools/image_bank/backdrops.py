@@ -5,8 +5,9 @@ from __future__ import annotations
 import colorsys
 
 import numpy as np
-from line_neurons.tools.image_bank.lighting import Pixels
 from PIL import Image, ImageFilter
+
+from line_neurons.tools.image_bank.lighting import Pixels
 
 
 def gradient(size: int, rng: np.random.Generator, *, studio: bool = False) -> tuple[Pixels, str]:

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from line_neurons.tools.image_bank.lighting import Pixels, shade
 from PIL import Image, ImageFilter
+
+from line_neurons.tools.image_bank.lighting import Pixels, shade
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageOps
+
 from line_neurons.agent.errors import UsageError
 from line_neurons.tools.image_bank.bank import KINDS, PICTURE_SUFFIXES, SPLITS, Bank, Entry, Kind, hold_out
-from PIL import Image, ImageOps
 
 CAPTIONS_FILE = "captions.csv"
 BACKGROUNDS_FOLDER = "backgrounds"

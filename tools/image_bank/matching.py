@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from line_neurons.agent.errors import NotDrawableError
 from line_neurons.tools.image_bank.bank import Bank, Entry, Selection
 from line_neurons.tools.image_bank.phrases import normalise, singular

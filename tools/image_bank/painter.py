@@ -10,6 +10,8 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageOps
+
 from line_neurons.agent.errors import BackendError, NotDrawableError
 from line_neurons.agent.ports import DrawnImage
 from line_neurons.tools.image_bank import backdrops, lighting
@@ -17,7 +19,6 @@ from line_neurons.tools.image_bank.bank import Bank, Entry, Selection
 from line_neurons.tools.image_bank.compose import Cutout, Framing, encode, framing, place, trim, view_photo
 from line_neurons.tools.image_bank.lighting import Pixels
 from line_neurons.tools.image_bank.recolour import recolour
-from PIL import Image, ImageOps
 
 STUDIO = "studio"
 _REMEMBERED_PICTURES = 256

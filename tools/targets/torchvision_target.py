@@ -18,8 +18,9 @@ from line_neurons.tools.targets.weights import WeightsFile, find_recipe, find_we
 
 if TYPE_CHECKING:
     import torch
-    from line_neurons.agent.ports import Activations
     from torch import Tensor, nn
+
+    from line_neurons.agent.ports import Activations
 
 # A CPU is as fast with a few pictures as with many, and five are one concept's; a GPU wants more.
 _CPU_BATCH = 5

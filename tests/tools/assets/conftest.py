@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+
 from line_neurons.tools.assets import manifest
 from line_neurons.tools.assets.packs import Artifact, Pack, Rule, Source
 

@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+
 from line_neurons.agent.errors import LineError
 from line_neurons.tools.assets.archives import members
 from line_neurons.tools.assets.packs import Rule

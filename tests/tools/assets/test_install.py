@@ -8,6 +8,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+
 from line_neurons.agent.errors import LineError, MissingPartError
 from line_neurons.tools.assets import install as installing
 from line_neurons.tools.assets.install import install, install_all

@@ -1,6 +1,7 @@
 import re
 
 import pytest
+
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.tools.assets import asset_dir, assets_root
 from line_neurons.tools.assets.packs import GROUPS, PACKS, find, select

@@ -3,6 +3,7 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from line_neurons.agent.errors import LineError
 from line_neurons.tools.assets import qt_resources
 

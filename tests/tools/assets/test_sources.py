@@ -6,6 +6,7 @@ import os
 import tarfile
 
 import pytest
+
 from line_neurons.agent.errors import LineError, MissingPartError
 from line_neurons.tools.assets import sources
 from line_neurons.tools.assets.packs import Artifact

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+
 from line_neurons.tools.assets.install import install
 from line_neurons.tools.assets.location import assets_root, state
 from line_neurons.tools.assets.packs import PACKS, Rule

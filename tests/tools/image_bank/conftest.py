@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
+
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.image_bank.bank import Bank
 from line_neurons.tools.image_bank.folder import folder_bank
 from line_neurons.tools.image_bank.text_encoder import Embeddings, SentenceEncoder
-from PIL import Image, ImageDraw
 
 ROWS = """file,caption,also,broader,kind,scene,split
 dog1.png,dog,hound,animal,cutout,,search

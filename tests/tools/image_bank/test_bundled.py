@@ -8,6 +8,8 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from line_neurons.agent.errors import MissingPartError, NotDrawableError
 from line_neurons.agent.ports import ImageRequest
 from line_neurons.tools.image_bank.bundled import bundled_bank
@@ -15,7 +17,6 @@ from line_neurons.tools.image_bank.control import BankControl
 from line_neurons.tools.image_bank.folder import clean
 from line_neurons.tools.image_bank.generator import ImageBankGenerator
 from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
-from PIL import Image
 
 TEMPLATE = "A realistic photo of a {concept}, {angle}, {lighting}"
 

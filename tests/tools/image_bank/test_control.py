@@ -1,6 +1,7 @@
 """The image bank as a control set."""
 
 import pytest
+
 from line_neurons.agent.errors import UsageError
 from line_neurons.tools.image_bank.control import BankControl
 

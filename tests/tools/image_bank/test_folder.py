@@ -1,6 +1,7 @@
 """A user's folder of captioned pictures."""
 
 import pytest
+
 from line_neurons.agent.errors import UsageError
 from line_neurons.tools.image_bank.bank import hold_out
 from line_neurons.tools.image_bank.folder import clean, folder_bank, open_bank

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from line_neurons.agent.errors import NotDrawableError
 from line_neurons.tools.image_bank.folder import folder_bank
 from line_neurons.tools.image_bank.matching import Matcher

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from line_neurons.tools.image_bank.phrases import Phrase, Subject, normalise, parse, singular
 
 NAMES = {

@@ -1,0 +1,100 @@
+"""`line explain` on real parts, killed by SIGKILL in each node, resumed, and compared with an undisturbed run."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+ARGUMENTS = ["torchvision:mobilenet_v2", "features.18", "34", "--top", "2", "--random", "2", "-n", "2", "-N", "2"]
+
+# Runs the real command in a process that kills itself at a call deep inside a node: half way through its work.
+KILLED = """
+import os, signal, sys
+import line_neurons.tools
+from line_neurons.graphs import nodes, scoring
+from line_neurons.tools.concept_bank import ConceptBank
+from line_neurons.tools.language_models import embedded
+from line_neurons.tools.run_store import RunStore
+from line_neurons.tools.targets.torchvision_target import TorchvisionTarget
+from line_neurons.tui.cli import main
+
+node = sys.argv.pop(1)
+owner, name, wanted = {
+    "init": (scoring, "measure", 3),
+    "propose": (embedded.LlamaCppEngine, "complete", 2),
+    "synthesize": (ConceptBank, "_keep", 10),
+    "activate": (TorchvisionTarget, "activate", -1),
+    "score": (scoring, "score", 6),
+    "update": (RunStore, "put_step", 6),
+    "summarize": (embedded.LlamaCppEngine, "complete", -1),
+}[node]
+real, calls, inside = getattr(owner, name), 0, []
+
+def enter(which):
+    work = getattr(nodes, which)
+    def entered(state, runtime):
+        inside.append(which)
+        return work(state, runtime)
+    entered.__annotations__ = work.__annotations__
+    setattr(nodes, which, entered)
+
+for which in ("init", "propose", "synthesize", "activate", "score", "update", "summarize"):
+    enter(which)
+
+def dying(*args, **kwargs):
+    global calls
+    calls += 1
+    result = real(*args, **kwargs)
+    if inside and inside[-1] == node and (wanted < 0 or calls >= wanted):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+
+setattr(owner, name, dying)
+main()
+"""
+
+
+def line(store, *arguments, script=("-c", "from line_neurons.tui.cli import main; main()")):
+    environment = {**os.environ, "LINE_STORE": str(store)}
+    return subprocess.run(
+        [sys.executable, *script, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def evidence(store):
+    shown = line(store, "show", "mobilenet_v2-features.18-1", "34", "--json")
+    assert shown.returncode == 0, shown.stderr
+    found = json.loads(shown.stdout)
+    for step in found["history"]:
+        for varying in ("created", "seconds"):
+            step.pop(varying)
+    found["unit"].pop("seconds")
+    found.pop("contact_sheet")
+    pictures = {path.name: path.read_bytes() for path in (store / "images").rglob("*.png")}
+    return found, pictures
+
+
+@pytest.fixture(scope="module")
+def undisturbed(assets, tmp_path_factory):
+    store = tmp_path_factory.mktemp("undisturbed")
+    done = line(store, "explain", *ARGUMENTS)
+    assert done.returncode == 0, done.stderr
+    return evidence(store)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("node", ["init", "propose", "synthesize", "activate", "score", "update", "summarize"])
+def test_a_killed_explain_resumes_to_the_same_history_labels_and_pictures(undisturbed, tmp_path, node):
+    killed = line(tmp_path, node, "explain", *ARGUMENTS, script=("-c", KILLED))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    resumed = line(tmp_path, "resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert evidence(tmp_path) == undisturbed

@@ -1,0 +1,139 @@
+import json
+
+import pytest
+
+from line_neurons.agent.errors import MissingPartError, ReplyError, StoreError, UsageError
+from line_neurons.agent.prompts import propose_prompt
+from line_neurons.agent.scoreboard import Entry, Scoreboard
+from line_neurons.tools.language_models.embedded import LlamaCppEngine
+from line_neurons.tools.language_models.proposer import Completion, Proposer, ReplyCache
+from line_neurons.tools.language_models.random_words import RandomWords
+from line_neurons.tools.language_models.registry import EMBEDDED, open_language_model
+
+BOARD = Scoreboard((Entry("crow", 9.0), Entry("magpie", 7.0), Entry("hammer", 0.1)), 10)
+PROMPT = propose_prompt(BOARD, ["robin"])
+
+
+class Queue:
+    """An engine that answers from a list and counts."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.asked = 0
+
+    def complete(self, prompt, *, seed, temperature):
+        self.asked += 1
+        return self.answers[(self.asked - 1) % len(self.answers)]
+
+
+def good(concept):
+    return Completion(json.dumps({"reasoning": "r", "concept": concept}), False)
+
+
+def test_a_kept_reply_needs_no_engine(tmp_path):
+    engine = Queue(good("owl"))
+    first = Proposer(lambda: engine, "m", ReplyCache(tmp_path / "r.db")).propose(PROMPT, seed=1, temperature=0.5)
+
+    def none():
+        raise AssertionError("the engine was asked for")
+
+    again = Proposer(none, "m", ReplyCache(tmp_path / "r.db")).propose(PROMPT, seed=1, temperature=0.5)
+    assert again == first
+    assert engine.asked == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 2}, {"temperature": 0.7}, {"prompt": propose_prompt(BOARD, [])}, {"fingerprint": "n"}],
+)
+def test_another_seed_temperature_prompt_or_model_is_asked_anew(tmp_path, change):
+    engine = Queue(good("owl"), good("kite"))
+    asked = {"prompt": PROMPT, "seed": 1, "temperature": 0.5, "fingerprint": "m"}
+    concepts = []
+    for call in (asked, asked | change):
+        proposer = Proposer(lambda: engine, call.pop("fingerprint"), ReplyCache(tmp_path / "r.db"))
+        concepts.append(proposer.propose(call.pop("prompt"), **call).concept)
+    assert concepts == ["owl", "kite"]
+
+
+def test_unusable_replies_are_kept_too_so_that_a_replay_refuses_them_again(tmp_path):
+    engine = Queue(Completion('{"reasoning": "r", "conc', True))
+    proposer = Proposer(lambda: engine, "m", ReplyCache(tmp_path / "r.db"))
+    for _ in range(2):
+        with pytest.raises(ReplyError) as caught:
+            proposer.propose(PROMPT, seed=1, temperature=0.5)
+        assert caught.value.kind == "truncated"
+    assert engine.asked == 1
+
+
+def test_a_cache_that_cannot_be_opened_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError) as caught:
+        ReplyCache(tmp_path / "file" / "r.db").get("p", "m")
+    assert "\n" not in str(caught.value)
+
+
+def test_opening_a_cache_writes_nothing(tmp_path):
+    ReplyCache(tmp_path / "store" / "r.db")
+    assert not (tmp_path / "store").exists()
+
+
+def test_random_words_never_repeat_what_was_tried_while_there_are_others():
+    engine = RandomWords(["crow", "magpies", "robin", "owl"])
+    answers = {json.loads(engine.complete(PROMPT, seed=s, temperature=0).text)["concept"] for s in range(20)}
+    assert answers == {"owl"}
+
+
+def test_random_words_are_a_function_of_the_seed_and_reach_the_whole_vocabulary():
+    engine = RandomWords([f"word{letter}" for letter in "abcdefgh"])
+    drawn = [engine.complete(PROMPT, seed=seed, temperature=0).text for seed in range(200)]
+    assert drawn == [engine.complete(PROMPT, seed=seed, temperature=0).text for seed in range(200)]
+    assert len(set(drawn)) == 8
+
+
+@pytest.mark.parametrize("spec", ["", "gpt", "embedded:none", "random:x"])
+def test_an_unknown_model_is_refused_with_the_known_ones(tmp_path, spec):
+    with pytest.raises(UsageError) as caught:
+        open_language_model(spec, assets=tmp_path, cache=None, top_p=0.9, words=lambda: ["a"])
+    assert "qwen" in caught.value.remedy
+
+
+def test_missing_weights_are_told_when_a_reply_must_be_computed(tmp_path):
+    model = open_language_model("embedded", assets=tmp_path, cache=tmp_path / "r.db", top_p=0.9, words=list)
+    with pytest.raises(MissingPartError, match="not here"):
+        model.propose(PROMPT, seed=0, temperature=0.5)
+
+
+@pytest.fixture(scope="module")
+def engine(assets):
+    pack, (file, _) = next(iter(EMBEDDED.items()))
+    return LlamaCppEngine(assets / pack / file)
+
+
+@pytest.mark.e2e
+def test_the_embedded_model_answers_in_the_form_asked_for(engine):
+    proposer = Proposer(lambda: engine, "m", None)
+    concepts = [proposer.propose(PROMPT, seed=seed, temperature=0.5).concept for seed in range(3)]
+    assert all(1 <= len(concept.split()) <= 3 for concept in concepts)
+
+
+@pytest.mark.e2e
+def test_an_answer_does_not_depend_on_what_was_asked_before(engine):
+    prompts = [propose_prompt(BOARD, [f"word {i}"] * i) for i in range(4)]
+    forwards = [engine.complete(prompt, seed=3, temperature=1.0).text for prompt in prompts]
+    backwards = [engine.complete(prompt, seed=3, temperature=1.0).text for prompt in reversed(prompts)]
+    assert backwards[::-1] == forwards
+    assert engine.complete(prompts[1], seed=4, temperature=1.5).text != forwards[1]
+
+
+@pytest.mark.e2e
+def test_the_small_model_speaks_the_protocol(assets):
+    file = EMBEDDED["smollm2-135m"][0]
+    proposer = Proposer(lambda: LlamaCppEngine(assets / "smollm2-135m" / file), "m", None)
+    usable = 0
+    for seed in range(5):
+        try:
+            usable += bool(proposer.propose(PROMPT, seed=seed, temperature=0.5).concept)
+        except ReplyError as error:
+            assert error.kind in {"truncated", "concept"}
+    assert usable >= 1

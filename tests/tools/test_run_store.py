@@ -1,0 +1,109 @@
+import sqlite3
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from line_neurons.agent.errors import StoreError, UsageError
+from line_neurons.tools.run_store import Run, RunStore, Step, Unit
+
+RUN = Run(
+    "r-1", "torchvision:x", "head", 7, "interrupted", 1.0, {"llm": "random"}, {"target": "t"}, {"torch": "2"}
+)
+UNITS = [Unit("r-1", 5, 0, name="cat"), Unit("r-1", 3, 1)]
+
+
+@pytest.fixture
+def store(tmp_path):
+    opened = RunStore(tmp_path)
+    opened.add_run(RUN, UNITS)
+    return opened
+
+
+def test_a_run_and_its_units_come_back_as_they_were_in_the_order_asked_for(store):
+    assert store.run("r-1") == RUN
+    assert store.units("r-1") == UNITS
+
+
+def test_a_run_is_written_whole_or_not_at_all(store):
+    with pytest.raises(StoreError):
+        store.add_run(Run(**{**vars(RUN), "id": "r-2"}), [Unit("r-2", 1, 0), Unit("r-2", 1, 1)])
+    assert [run.id for run in store.runs()] == ["r-1"]
+
+
+def test_a_unit_needs_its_run(store):
+    with pytest.raises(StoreError):
+        store.put_step(Step("nothing", 1, 0, 0, "initial", "scored"))
+
+
+def test_a_step_comes_back_whole_and_is_replaced_when_written_again(store):
+    step = Step(
+        "r-1", 5, 1, 0, "iteration", "scored", "fox", 1.5, "because", "{}", "proposed", ("a", "b"),
+        (("fox", 1.5),), "cat", 9, 0.5, 0.25, {"reason": "x"}, 3.0,
+    )  # fmt: skip
+    store.put_step(step)
+    assert store.steps("r-1", 5) == [step]
+    store.put_step(Step("r-1", 5, 1, 0, "iteration", "duplicate", "fox", created=4.0))
+    assert [(s.outcome, s.score) for s in store.steps("r-1", 5)] == [("duplicate", None)]
+
+
+@given(st.text(), st.text(), st.floats(allow_nan=False, allow_infinity=False))
+def test_any_text_is_kept_as_data(tmp_path_factory, concept, reasoning, score):
+    concept, reasoning = (text.encode("utf-8", "ignore").decode() for text in (concept, reasoning))
+    store = RunStore(tmp_path_factory.mktemp("store"))
+    store.add_run(RUN, UNITS)
+    store.put_step(
+        Step("r-1", 5, 1, 0, "iteration", "scored", concept, score, reasoning, board=((concept, score),))
+    )
+    kept = store.steps("r-1", 5)[0]
+    assert (kept.concept, kept.reasoning, kept.score, kept.board) == (
+        concept,
+        reasoning,
+        score,
+        ((concept, score),),
+    )
+    assert len(store.runs()) == 1
+
+
+def test_a_run_is_found_by_the_beginning_of_its_name_if_that_is_unique(store):
+    store.add_run(Run(**{**vars(RUN), "id": "r-12"}), [])
+    assert store.run("r-1").id == "r-1"
+    assert store.run("r-12").id == "r-12"
+    for name in ("r", "", "x", "r-1'; drop table runs; --"):
+        with pytest.raises(UsageError) as caught:
+            store.run(name)
+        assert "r-1" in caught.value.remedy
+    assert len(store.runs()) == 2
+
+
+def test_a_viewer_reads_while_the_runner_writes_and_cannot_write(store, tmp_path):
+    viewer = RunStore(tmp_path, read_only=True)
+    store.update_unit("r-1", 5, status="finished", label="fox", discovered=True)
+    seen = viewer.units("r-1")[0]
+    assert (seen.status, seen.label, seen.discovered) == ("finished", "fox", True)
+    assert viewer.progress("r-1") == (1, 2)
+    with pytest.raises(StoreError):
+        viewer.update_unit("r-1", 5, label="owl")
+
+
+def test_events_are_kept_in_order_and_can_be_followed(store):
+    for kind in ("work", "stopped", "work"):
+        store.add_event("r-1", kind, process=1)
+    events = store.events("r-1")
+    assert [event["kind"] for event in events] == ["work", "stopped", "work"]
+    assert store.events("r-1", after=events[1]["id"]) == events[2:]
+
+
+def test_a_newer_store_is_refused_and_left_as_it_is(tmp_path):
+    RunStore(tmp_path).close()
+    with sqlite3.connect(tmp_path / "runs.db") as db:
+        db.execute("insert into _sqlite_migrations values (99, 'line-runs', 'm999_future', '2040-01-01')")
+    with pytest.raises(StoreError, match="newer version"):
+        RunStore(tmp_path)
+    with sqlite3.connect(tmp_path / "runs.db") as db:
+        assert db.execute("select count(*) from _sqlite_migrations").fetchone() == (2,)
+
+
+def test_the_margin_is_over_the_best_initial_label():
+    assert Unit("r", 0, 0, score=3.0, initial_score=2.0).margin == 1.0
+    assert Unit("r", 0, 0).margin is None

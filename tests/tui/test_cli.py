@@ -1,0 +1,243 @@
+"""The command as a user types it, on real parts: the embedded target, the bundled bank, real databases."""
+
+import hashlib
+import json
+import sqlite3
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from line_neurons.tui import terminal
+from line_neurons.tui.cli import main
+
+MODEL = "torchvision:mobilenet_v2"
+# Small but whole: two classes and two others on the first board, two pictures each, one step and the summary.
+SMALL = ["--llm", "random", "--top", "2", "--random", "2", "--images", "2", "--iterations", "1"]
+
+
+@pytest.fixture
+def line(capsys, monkeypatch, tmp_path):
+    """Run the command in an empty folder; gives status, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LINE_STORE", str(tmp_path / "store"))
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["line", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        written = capsys.readouterr()
+        return end.value.code, written.out, written.err
+
+    return run
+
+
+def snapshot(folder: Path) -> dict[str, str]:
+    if not folder.exists():
+        return {}
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def refused(result, *words):
+    """An error of the user's: status 2, one line that holds the words, no traceback."""
+    status, out, err = result
+    assert status == 2
+    assert out == ""
+    assert len(err.strip().splitlines()) == 1, err
+    assert err.startswith("error: ")
+    assert "Traceback" not in err
+    for word in words:
+        assert word in err
+    return err
+
+
+def test_help_lists_the_commands(line):
+    status, out, _ = line("--help")
+    assert status == 0
+    for command in ("explain", "demo", "resume", "runs", "show", "layers", "doctor", "assets"):
+        assert command in out
+
+
+def test_there_is_nothing_in_a_new_store_and_looking_makes_none(line, tmp_path):
+    assert line("runs", "--json")[:2] == (0, "[]\n")
+    assert "no runs" in line("runs")[1]
+    refused(line("show", "x"), "no runs", "line demo")
+    refused(line("resume"), "no runs")
+    assert not (tmp_path / "store").exists()
+
+
+def test_an_unknown_command_or_flag_is_an_error_of_usage(line):
+    assert line("explan")[0] == 2
+    assert line("runs", "--nope")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("seed = [\n", ["line.toml", "not valid TOML"]), ("sed = 1\n", ["'sed'"]), ("images = 'x'\n", ["images"])],
+)
+def test_a_malformed_settings_file_is_refused(line, tmp_path, text, words):
+    (tmp_path / "line.toml").write_text(text)
+    refused(line("explain", MODEL, "classifier.1", "0"), *words)
+
+
+@pytest.mark.parametrize("concept", ["<script>", "../../etc", "x" * 10_000, "\x1b[31m", "", "a, b"])
+def test_a_concept_that_is_none_is_refused(line, tmp_path, concept):
+    err = refused(line("explain", MODEL, "classifier.1", "0", "--exclude", concept), "exclude")
+    assert "\x1b" not in err
+    assert len(err) < 500
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_store_of_a_newer_version_is_refused_and_left_alone(line, tmp_path):
+    store = tmp_path / "store"
+    store.mkdir()
+    with sqlite3.connect(store / "runs.db") as db:
+        db.execute("create table _sqlite_migrations (id integer primary key, migration_set, name, applied_at)")
+        db.execute("insert into _sqlite_migrations values (1, 'line-runs', 'm999_future', '2040-01-01')")
+    before = snapshot(store)
+    refused(line("runs"), "newer version", "upgrade")
+    refused(line("show", "x"), "newer version")
+    assert snapshot(store) == before
+
+
+def test_a_store_that_is_no_database_is_refused(line, tmp_path):
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / "runs.db").write_text("not a database at all " * 100)
+    refused(line("runs"), "runs.db", "move the file away")
+
+
+def test_missing_weights_name_the_remedy(line, tmp_path):
+    refused(line("explain", MODEL, "classifier.1", "0", "--assets", tmp_path / "none"), "line assets install")
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["torchvision:mobilnet_v2", "classifier.1", "0"], ["mobilnet_v2", "mobilenet_v2"]),
+        (["mobilenet_v2", "classifier.1", "0"], ["torchvision:"]),
+        ([MODEL, "classifer.1", "0"], ["classifer.1", "classifier.1"]),
+        ([MODEL, "classifier.1", "1000"], ["1000", "0-999"]),
+        ([MODEL, "classifier.1", "tigr"], ["tigr", "tiger"]),
+        ([MODEL, "features.18", "tiger"], ["tiger"]),
+        ([MODEL, "classifier.1", "0", "--control", "nowhere"], ["nowhere"]),
+        ([MODEL, "classifier.1", "0", "--control", "empty"], ["empty"]),
+        ([MODEL, "classifier.1", "0", "--generator", "bank:nowhere"], ["nowhere"]),
+        ([MODEL, "classifier.1", "0", "--generator", "sdxxl"], ["sdxxl"]),
+        ([MODEL, "classifier.1", "0", "--llm", "embeded"], ["embeded", "random"]),
+        ([MODEL, "classifier.1", "0", "--weights", "none.pth"], ["none.pth"]),
+        ([MODEL, "classifier.1", "0", "--iterations", "-1"], ["iterations", "-1"]),
+        ([MODEL, "classifier.1", "0", "--scorer", "median"], ["median"]),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(line, assets, tmp_path, arguments, words):
+    (tmp_path / "empty").mkdir()
+    refused(line("explain", *arguments), *words)
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.e2e
+def test_a_store_that_cannot_be_written_is_one_line(line, assets, tmp_path):
+    (tmp_path / "file").write_text("")
+    refused(line("explain", MODEL, "classifier.1", "0", *SMALL, "--store", tmp_path / "file" / "s"), "cannot be")
+
+
+@pytest.mark.e2e
+def test_a_run_from_start_to_evidence(line, assets, tmp_path):
+    status, out, _ = line("explain", MODEL, "classifier.1", "magpie", *SMALL, "--json")
+    assert status == 0
+    explained = json.loads(out)
+    unit = explained["units"][0]
+    assert (unit["unit"], unit["name"], unit["status"]) == (18, "magpie", "finished")
+    assert unit["margin"] == pytest.approx(unit["score"] - unit["initial_score"])
+    assert explained["fingerprints"]["target"].startswith(MODEL)
+    assert explained["settings"]["hints"] == 12
+
+    listed = json.loads(line("runs", "--json")[1])
+    assert [(run["id"], run["status"], run["units_finished"]) for run in listed] == [
+        (explained["id"], "finished", 1)
+    ]
+    assert unit["label"] in line("show", explained["id"])[1]
+
+    shown = json.loads(line("show", explained["id"][:8], "magpie", "--json")[1])
+    assert [step["step"] for step in shown["history"]] == [0, 0, 0, 0, 1, 2]
+    assert len(shown["board"]) == 4
+    sheet = Image.open(shown["contact_sheet"])
+    assert sheet.format == "PNG"
+    one = json.loads(
+        line("show", explained["id"], "18", "--step", "S", "--sheet", tmp_path / "s.png", "--json")[1]
+    )
+    assert Path(one["contact_sheet"]) == tmp_path / "s.png"
+    assert Image.open(tmp_path / "s.png").height < sheet.height
+    refused(line("show", explained["id"], "18", "--step", "7"), "7", "S")
+    refused(line("show", explained["id"], "19"), "19", "18 (magpie)")
+    refused(line("show", "nothing"), "nothing", explained["id"])
+    refused(line("resume"), "nothing to resume")
+
+
+@pytest.mark.e2e
+def test_people_see_a_table_and_what_to_do_next(line, assets):
+    status, out, err = line("explain", MODEL, "features.18", "7", "12", *SMALL)
+    assert status == 0
+    assert "label" in out
+    assert "margin" in out
+    assert "line show mobilenet_v2-features.18-1 UNIT" in out
+    assert "unit 12" in err
+    history = line("show", "mobilenet_v2-features.18-1", "7")[1]
+    assert "Drawn at random from the vocabulary." in history
+    assert "Scoreboard" in history
+
+
+@pytest.mark.e2e
+def test_corrupt_pictures_are_skipped_counted_and_named(line, assets, tmp_path):
+    for name in ("red_fox", "green_apple"):
+        folder = tmp_path / "control" / name
+        folder.mkdir(parents=True)
+        for index in range(2):
+            Image.effect_noise((64, 64), 50 + index).convert("RGB").save(folder / f"{index}.png")
+    (tmp_path / "control" / "red_fox" / "broken.png").write_bytes(b"\x89PNG nothing more")
+    status, out, err = line("explain", MODEL, "features.18", "7", *SMALL, "--control", tmp_path / "control")
+    assert status == 0
+    assert "1 pictures could not be read" in err
+    assert "broken.png" in err
+    assert "7" in out
+
+
+@pytest.mark.e2e
+def test_layers_are_listed_with_their_units(line, assets):
+    found = {layer["path"]: layer for layer in json.loads(line("layers", MODEL, "--json")[1])}
+    assert found["classifier.1"]["units"] == 1000
+    assert found["features.18"]["shape"] == [1280, 7, 7]
+    assert "features.18" in line("layers", MODEL)[1]
+
+
+@pytest.mark.e2e
+def test_the_doctor_finds_everything_in_order(line, assets):
+    status, out, _ = line("doctor", "--json")
+    findings = json.loads(out)
+    assert status == 0, findings
+    assert {"torch", "target works", "text encoder works"} <= {finding["part"] for finding in findings}
+
+
+@pytest.mark.e2e
+def test_the_packs_are_listed_and_verified(line, assets):
+    packs = {pack["name"]: pack for pack in json.loads(line("assets", "list", "--json")[1])}
+    assert packs["mobilenet_v2"]["state"] == "installed"
+    status, out, _ = line("assets", "verify", "mobilenet_v2", "--json")
+    assert (status, json.loads(out)) == (0, {"mobilenet_v2": []})
+    refused(line("assets", "install", "nothing"), "nothing", "demo")
+
+
+@pytest.mark.parametrize("hostile", ["[bold]x[/bold]", "\x1b[31mred", "a\x00b\u202ec", "{0.__class__}"])
+def test_text_is_printed_as_data(capsys, hostile):
+    terminal.table(["a"], [[hostile]])
+    terminal.line(hostile)
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert "\x00" not in printed
+    assert "\u202e" not in printed
+    if hostile.startswith(("[", "{")):
+        assert hostile in printed
