@@ -92,7 +92,7 @@ def init(state: LineState, runtime: Runtime[Deps]) -> LineState:
 def rank_classes(control: Control, unit: int, scorer: str) -> list[str]:
     """Names of the control classes as concepts, best score of the unit first; ties by name.
 
-    The scorer compares each class with all control pictures of the other classes.
+    AUC and MAD compare each class with the control pictures of all other classes.
     """
     column = control.activations[:, unit]
     scored: dict[str, float] = {}
@@ -120,19 +120,21 @@ def _ask(state: LineState, deps: Deps) -> LineState:
     settings = deps.settings
     seed = derive_seed("ask", settings.seed, state["unit"], state["step"], state["attempt"])
     temperature = min(settings.temperature + settings.hotter * state["attempt"], MAX_TEMPERATURE)
-    asked: LineState = {"llm_seed": seed, "temperature": temperature, "reasoning": "", "reply": ""}
-    began = time.monotonic()
+    prompt = _prompt(state, deps)
+    asked: LineState = {"llm_seed": seed, "temperature": temperature}
+    refused, began = "", time.monotonic()
     try:
-        proposal = deps.language_model.propose(_prompt(state, deps), seed=seed, temperature=temperature)
+        proposal = deps.language_model.propose(prompt, seed=seed, temperature=temperature)
     except ReplyError as error:
-        asked |= {"seconds": time.monotonic() - began}
-        asked |= {"reply": error.raw, "reasoning": error.reasoning, "concept": error.concept}
-        return asked | _refuse(state | asked, deps, "invalid", f"your answer was unusable: {error.detail}.")
-    concept = proposal.concept
+        asked |= {"concept": error.concept, "reasoning": error.reasoning, "reply": error.raw}
+        refused = f"your answer was unusable: {error.detail}."
+    else:
+        asked |= {"concept": proposal.concept, "reasoning": proposal.reasoning, "reply": proposal.raw}
     asked |= {"seconds": time.monotonic() - began}
-    asked |= {"concept": concept, "reasoning": proposal.reasoning, "reply": proposal.raw}
+    if refused:
+        return asked | _refuse(state | asked, deps, "invalid", refused)
     if settings.duplicates == "refuse":
-        known = find_duplicate(concept, state["tried"])
+        known = find_duplicate(asked["concept"], state["tried"])
         if known is not None:
             return asked | _refuse(state | asked, deps, "duplicate", f'"{known}" was tried already.')
     return asked | {"outcome": "proposed"}

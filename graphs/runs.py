@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import sqlite3
@@ -23,7 +22,8 @@ from line_neurons.graphs import scoring
 from line_neurons.graphs.assembly import Parts, installed_versions
 from line_neurons.graphs.line import LineGraph, build
 from line_neurons.graphs.state import Deps, LineState
-from line_neurons.tools.run_store import Run, RunStore, Step, Unit
+from line_neurons.tools.file_lock import hold
+from line_neurons.tools.run_store import Run, RunStore, Step, Unit, run_lock
 from line_neurons.tools.targets.units import parse_units
 
 # Nodes of a step, each asked again at most `retries` times; LangGraph counts every one.
@@ -85,7 +85,7 @@ def start(parts: Parts, layer: str, selectors: Sequence[str], command: str = "")
         model=parts.model,
         layer=layer,
         seed=parts.settings.seed,
-        status="interrupted",
+        status="pending",
         created=time.time(),
         settings=settings,
         fingerprints=fingerprints,
@@ -213,26 +213,14 @@ def _new_id(runs: RunStore, model: str, layer: str) -> str:
 
 @contextmanager
 def _held(store: Path, run: str) -> Iterator[None]:
-    """Hold a run for this process; the system lets go of it however the process ends."""
-    path = store / "locks" / f"{run}.lock"
+    def taken(holder: str) -> UsageError:
+        return UsageError(f"run {run} is being worked on by {holder}", "wait for it, or stop it first")
+
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = path.open("a+")
+        with hold(run_lock(store, run), taken=taken):
+            yield
     except OSError as error:
-        raise StoreError(f"the store {str(store)!r} cannot be written: {error.strerror}") from error
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            handle.seek(0)
-            holder = handle.read().strip() or "unknown"
-            raise UsageError(
-                f"run {run} is being worked on by process {holder}", "wait for it, or stop it first"
-            ) from None
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
-        yield
+        raise StoreError(f"the store {str(store)!r} cannot be used: {error.strerror}") from error
 
 
 @contextmanager

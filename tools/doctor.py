@@ -55,6 +55,7 @@ class Finding:
 
 def check(
     *,
+    root: Path | None = None,
     store: Path | None = None,
     schema: Callable[[Path], str] | None = None,
     works: bool = True,
@@ -64,6 +65,7 @@ def check(
     """Look at every part.
 
     Args:
+        root: the assets root; by default the configured one.
         store: the folder or file that runs are kept in; not looked at if None.
         schema: given ``store``, says which schema version it has; raises LineError if it is not usable.
         works: also run the target on a picture and the text encoder on words.
@@ -73,7 +75,7 @@ def check(
     Returns:
         The findings, in a fixed order.
     """
-    root = assets_root()
+    root = root or assets_root()
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("python", _python),
         ("torch", lambda: _probe("torch", root)),

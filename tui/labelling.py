@@ -58,10 +58,11 @@ def demo(settings: Settings, *, as_json: bool) -> None:
 
     Unfinished runs of an earlier demo are finished instead of started again.
     """
+    from line_neurons.tools.assets.location import assets_root
     from line_neurons.tools.assets.packs import select
     from line_neurons.tui.asset_commands import install
 
-    install(select(["demo"]), root=settings.assets)
+    install(select(["demo"]), settings.assets or assets_root())
     began = time.monotonic()
     store = settings.store or default_store()
     with Watching() as watching:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.prompts import format_score
 from line_neurons.agent.settings import Settings
-from line_neurons.tools.run_store import Run, RunStore, Step, Unit
+from line_neurons.tools.file_lock import is_held
+from line_neurons.tools.run_store import Run, RunStore, Step, Unit, run_lock
 from line_neurons.tui import terminal
 
 if TYPE_CHECKING:
@@ -48,7 +49,12 @@ def runs(store: Path, *, as_json: bool) -> None:
     opened = open_store(store)
     found = [(run, *opened.progress(run.id)) for run in opened.runs()]
     if as_json:
-        terminal.dump([asdict(run) | {"units_finished": done, "units": total} for run, done, total in found])
+        terminal.dump(
+            [
+                asdict(run) | {"status": _state(store, run), "units_finished": done, "units": total}
+                for run, done, total in found
+            ]
+        )
         return
     terminal.table(
         ["run", "model", "layer", "units", "state", "started", "language model"],
@@ -58,7 +64,7 @@ def runs(store: Path, *, as_json: bool) -> None:
                 run.model,
                 run.layer,
                 f"{done}/{total}",
-                run.status,
+                _state(store, run),
                 _when(run.created),
                 run.settings["llm"],
             ]
@@ -76,7 +82,7 @@ def run(store: Path, name: str, *, as_json: bool) -> None:
         terminal.dump(asdict(shown) | {"units": [unit_json(unit) for unit in units]})
         return
     labels([(shown, unit) for unit in units])
-    terminal.line(f"run {shown.id}: {shown.status}" + (f", {shown.error}" if shown.error else ""))
+    terminal.line(f"run {shown.id}: {_state(store, shown)}" + (f", {shown.error}" if shown.error else ""))
     settings = shown.settings
     terminal.line(
         f"N = {settings['iterations']}{' + summary' if settings['summary'] else ''}, n = {settings['images']}, "
@@ -265,7 +271,7 @@ def layers(model: str, settings: Settings, *, as_json: bool) -> None:
     )
 
 
-def doctor(store: Path, *, deep: bool, as_json: bool) -> bool:
+def doctor(store: Path, assets: Path, *, deep: bool, as_json: bool) -> bool:
     """Print the findings; True if nothing is missing or broken."""
     from line_neurons.tools.doctor import Finding, check
 
@@ -280,10 +286,19 @@ def doctor(store: Path, *, deep: bool, as_json: bool) -> bool:
     def schema(path: Path) -> str:
         return f"{len(open_store(path).runs())} runs" if (path / "runs.db").is_file() else "no runs yet"
 
-    findings = check(store=store, schema=schema, deep=deep, found=(lambda _: None) if as_json else tell)
+    findings = check(
+        root=assets, store=store, schema=schema, deep=deep, found=(lambda _: None) if as_json else tell
+    )
     if as_json:
         terminal.dump(findings)
     return all(finding.status in {"ok", "warn"} for finding in findings)
+
+
+def _state(store: Path, run: Run) -> str:
+    """A run's state; one that nobody works on is not running, whatever its killed process wrote last."""
+    if run.status == "running" and not is_held(run_lock(store, run.id)):
+        return "interrupted"
+    return run.status
 
 
 def _when(seconds: float) -> str:

@@ -95,6 +95,8 @@ def undisturbed(assets, tmp_path_factory):
 def test_a_killed_explain_resumes_to_the_same_history_labels_and_pictures(undisturbed, tmp_path, node):
     killed = line(tmp_path, node, "explain", *ARGUMENTS, script=("-c", KILLED))
     assert killed.returncode == -signal.SIGKILL, killed.stderr
+    listed = json.loads(line(tmp_path, "runs", "--json").stdout)
+    assert [run["status"] for run in listed] == ["interrupted"]
     resumed = line(tmp_path, "resume")
     assert resumed.returncode == 0, resumed.stderr
     assert evidence(tmp_path) == undisturbed

@@ -10,10 +10,10 @@ import os
 import shutil
 from pathlib import Path
 
-from line_neurons.agent.errors import MissingPartError
+from line_neurons.agent.errors import LineError, MissingPartError
 from line_neurons.tools.assets.client import BytesDone, ClientError, run
-from line_neurons.tools.assets.lock import hold
 from line_neurons.tools.assets.packs import Artifact
+from line_neurons.tools.file_lock import hold
 
 # The hooks would run the system's clean-up commands; "#clear" needs a file, "-o" cannot empty a list.
 _CONFIGURATION = """\
@@ -51,7 +51,7 @@ def download(artifact: Artifact, target: Path, root: Path, done: BytesDone) -> N
     except ClientError:
         _empty(target)
     private = root / ".staging" / "apt"
-    with hold(root / ".locks" / "apt.lock", wait=True, waiting=lambda holder: done(0)):
+    with hold(root / ".locks" / "apt.lock", taken=LineError, waiting=lambda holder: done(0)):
         options = ["-q", "-c", str(_configure(private)), *_unsandboxed()]
         try:
             run([program, *options, *wanted], folder=target, done=done)

@@ -17,11 +17,11 @@ from typing import Literal
 from line_neurons.agent.errors import LineError
 from line_neurons.tools.assets import manifest
 from line_neurons.tools.assets.location import assets_root, state
-from line_neurons.tools.assets.lock import hold
 from line_neurons.tools.assets.manifest import FileEntry, Manifest
 from line_neurons.tools.assets.packs import Artifact, Pack
 from line_neurons.tools.assets.sources import fetch, from_folder
 from line_neurons.tools.assets.unpack import unpack
+from line_neurons.tools.file_lock import hold
 
 _SPARE_BYTES = 32 << 20
 
@@ -114,7 +114,11 @@ def _install_locked(
     def waiting(holder: str) -> None:
         report(Step(pack.name, "wait", holder, 0, pack.download_bytes))
 
-    with hold(root / ".locks" / f"{pack.name}.lock", wait=wait, waiting=waiting):
+    def taken(holder: str) -> LineError:
+        return LineError(f"the asset pack {pack.name!r} is being installed by {holder}", "wait until it is done")
+
+    path = root / ".locks" / f"{pack.name}.lock"
+    with hold(path, taken=taken, waiting=waiting if wait else None):
         folder = root / pack.name
         if not force and state(pack, root) == "installed":
             report(Step(pack.name, "done", "", pack.installed_bytes, pack.installed_bytes))

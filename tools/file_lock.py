@@ -1,7 +1,8 @@
-"""One installer per pack at a time, across processes."""
+"""Lock files: one process at a time; the kernel frees a lock when its holder ends, however it ends."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import time
@@ -15,19 +16,19 @@ _POLL_SECONDS = 0.2
 
 
 @contextmanager
-def hold(path: Path, *, wait: bool, waiting: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock file for the body; the kernel frees it when the process ends, however it ends.
+def hold(
+    path: Path, *, taken: Callable[[str], LineError], waiting: Callable[[str], None] | None = None
+) -> Iterator[None]:
+    """Hold the lock file for the body.
 
     Args:
         path: the lock file; made if it is not there, and left there.
-        wait: wait for another holder, or fail at once.
-        waiting: called with a word on the holder each time the lock is found taken.
+        taken: makes the error for a lock that another process holds, from a word on the holder.
+        waiting: if given, the lock is waited for, and this is called with a word on the holder meanwhile.
 
     Raises:
-        LineError: another process holds it and ``wait`` is false.
+        LineError: another process holds it and it is not waited for.
     """
-    import fcntl
-
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as stream:
         while True:
@@ -37,11 +38,8 @@ def hold(path: Path, *, wait: bool, waiting: Callable[[str], None]) -> Iterator[
             except BlockingIOError:
                 stream.seek(0)
                 holder = stream.read().strip() or "another process"
-                if not wait:
-                    raise LineError(
-                        f"the asset pack {path.stem!r} is being installed by {holder}",
-                        "wait until it is done",
-                    ) from None
+                if waiting is None:
+                    raise taken(holder) from None
                 waiting(holder)
                 time.sleep(_POLL_SECONDS)
         stream.truncate(0)
@@ -52,3 +50,15 @@ def hold(path: Path, *, wait: bool, waiting: Callable[[str], None]) -> Iterator[
         finally:
             # The file itself stays: removing it would let a waiter lock a name that is gone.
             stream.truncate(0)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a living process holds the lock file."""
+    try:
+        with path.open("r", encoding="utf-8") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
