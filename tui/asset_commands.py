@@ -67,7 +67,7 @@ def install(packs: Sequence[Pack], root: Path, *, source: Path | None = None, fo
 
     def report(step: Step) -> None:
         if not terminal.err.is_terminal:
-            if step.action == "done":
+            if step.action == "done" and step.pack in {pack.name for pack in missing}:
                 terminal.note(f"{step.pack}: installed")
             return
         text = f"{step.pack}: {step.action}" + (f" {step.item}" if step.action == "wait" else "")

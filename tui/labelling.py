@@ -6,6 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 
 import typer
@@ -66,11 +67,12 @@ def demo(settings: Settings, *, as_json: bool) -> None:
     began = time.monotonic()
     store = settings.store or default_store()
     with Watching() as watching:
-        jobs = [
-            (reopen(run, settings.store, settings.assets, watching.preparing), run)
-            for run in RunStore(store).runs()
-            if run.command == DEMO_COMMAND and run.status != "finished"
-        ]
+        jobs = []
+        for run in reversed(RunStore(store).runs()):
+            if run.command == DEMO_COMMAND and run.status != "finished":
+                # A demo that another version of some part began stays as it is; a new one starts.
+                with suppress(UsageError):
+                    jobs.append((reopen(run, settings.store, settings.assets, watching.preparing), run))
         if not jobs:
             for layer, units in DEMO_UNITS:
                 parts = Parts(DEMO_MODEL, settings, watching.preparing)
