@@ -123,6 +123,6 @@ def _conclude(jobs: Sequence[tuple[Parts, Run]], *, as_json: bool) -> None:
 def _say_skipped(parts: Parts, run: Run) -> None:
     skipped = sorted({*parts.control(run.layer).skipped, *parts.pictures_skipped})
     if skipped:
-        terminal.note(f"{len(skipped)} pictures could not be read and were skipped:")
+        terminal.note(f"skipped, because they could not be read: {terminal.counted(len(skipped), 'picture')}")
     for name in skipped[:10]:
         terminal.note(f"  {name}")

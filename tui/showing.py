@@ -220,7 +220,7 @@ def drawn_from(provenances: Sequence[Mapping[str, Any]]) -> str:
     named = ", ".join(
         caption if similarity >= 1 else f"{caption} {similarity:.2f}" for caption, similarity in captions.items()
     )
-    return f"{named} ({len(files)} picture{'s' * (len(files) > 1)})"
+    return f"{named} ({terminal.counted(len(files), 'picture')})"
 
 
 def step_name(entry: Step) -> str:
@@ -276,15 +276,20 @@ def doctor(store: Path, assets: Path, *, deep: bool, as_json: bool) -> bool:
     from line_neurons.tools.doctor import Finding, check
 
     def tell(finding: Finding) -> None:
-        mark = {"ok": "ok     ", "warn": "note   ", "missing": "missing", "broken": "broken "}[finding.status]
+        mark = "note" if finding.status == "warn" else finding.status
         remedy = f" -> {finding.remedy}" if finding.remedy else ""
         terminal.line(
-            f"{mark} {finding.part}: {finding.detail}{remedy}",
+            f"{finding.part}: {finding.detail}{remedy}",
             style={"ok": "", "warn": "yellow"}.get(finding.status, "red"),
+            lead=f"{mark:8}",
         )
 
     def schema(path: Path) -> str:
-        return f"{len(open_store(path).runs())} runs" if (path / "runs.db").is_file() else "no runs yet"
+        return (
+            terminal.counted(len(open_store(path).runs()), "run")
+            if (path / "runs.db").is_file()
+            else "no runs yet"
+        )
 
     findings = check(
         root=assets, store=store, schema=schema, deep=deep, found=(lambda _: None) if as_json else tell

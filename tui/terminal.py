@@ -64,9 +64,14 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], title: str 
     out.print(shown)
 
 
-def line(text: str, style: str = "") -> None:
-    """Print a line of one's own words and cleaned data."""
-    out.print(Text(clean_text(text, MAX_CELL), style=style), soft_wrap=True)
+def line(text: str, style: str = "", lead: str = "") -> None:
+    """Print a line of one's own words and cleaned data, after a lead that keeps its spaces."""
+    out.print(Text(lead + clean_text(text, MAX_CELL), style=style), soft_wrap=True)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, in the plural unless it is one."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def note(text: str) -> None:

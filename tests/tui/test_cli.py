@@ -201,7 +201,7 @@ def test_corrupt_pictures_are_skipped_counted_and_named(line, assets, tmp_path):
     (tmp_path / "control" / "red_fox" / "broken.png").write_bytes(b"\x89PNG nothing more")
     status, out, err = line("explain", MODEL, "features.18", "7", *SMALL, "--control", tmp_path / "control")
     assert status == 0
-    assert "1 pictures could not be read" in err
+    assert "could not be read: 1 picture" in err
     assert "broken.png" in err
     assert "7" in out
 
