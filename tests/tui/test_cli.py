@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from line_neurons.tui import terminal
+from line_neurons.tui import labelling, terminal
 from line_neurons.tui.cli import main
 
 MODEL = "torchvision:mobilenet_v2"
@@ -204,6 +204,39 @@ def test_corrupt_pictures_are_skipped_counted_and_named(line, assets, tmp_path):
     assert "could not be read: 1 picture" in err
     assert "broken.png" in err
     assert "7" in out
+
+
+@pytest.mark.e2e
+def test_the_demo_labels_final_and_hidden_units_and_takes_up_what_was_left(line, assets, monkeypatch):
+    for name, value in {"LLM": "random", "TOP": 2, "RANDOM": 2, "IMAGES": 2, "ITERATIONS": 1}.items():
+        monkeypatch.setenv(f"LINE_{name}", str(value))
+    real = labelling.work
+
+    def interrupted(parts, run, watch):
+        def watch_once(progress):
+            watch(progress)
+            if progress.node == "init":
+                raise KeyboardInterrupt
+
+        return real(parts, run, watch_once)
+
+    monkeypatch.setattr(labelling, "work", interrupted)
+    status, _, err = line("demo")
+    assert status == 130
+    assert "line resume mobilenet_v2-classifier.1-1" in err
+    left = json.loads(line("runs", "--json")[1])
+    assert {(run["status"], run["units_finished"]) for run in left} == {("interrupted", 0), ("pending", 0)}
+
+    monkeypatch.setattr(labelling, "work", real)
+    status, out, _ = line("demo", "--json")
+    assert status == 0
+    done = json.loads(out)
+    assert [run["id"] for run in done] == [run["id"] for run in reversed(left)]
+    units = [unit for run in done for unit in run["units"]]
+    assert len(units) >= 6
+    assert all(unit["status"] == "finished" and unit["label"] for unit in units)
+    assert any(unit["name"] for unit in units)
+    assert any(unit["name"] is None for unit in units)
 
 
 @pytest.mark.e2e
