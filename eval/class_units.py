@@ -21,6 +21,7 @@ from line_neurons.agent.settings import load_settings
 from line_neurons.eval.wordnet import CLOSE, Judged, WordNet
 from line_neurons.graphs.assembly import Parts, reopen
 from line_neurons.graphs.runs import start, work
+from line_neurons.graphs.scoring import measure
 from line_neurons.tools.image_bank.bank import Bank
 from line_neurons.tools.run_store import Run, Step, Unit
 
@@ -36,6 +37,19 @@ class ClassUnit:
     name: str
     synset: int
     captions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Missed:
+    """Why units were not labelled with a name of their class: exact, synonym or hypernym.
+
+    Args:
+        unproposed: the class's captions were never scored for the unit, though their pictures beat the label.
+        beaten: another concept's pictures excite the unit more than those of the class's captions.
+    """
+
+    unproposed: tuple[str, ...]
+    beaten: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -138,6 +152,18 @@ def judge_all(words: WordNet, classes: Sequence[ClassUnit], units: Sequence[Unit
     return judged
 
 
+def missed(parts: Parts, judged: Sequence[Row]) -> Missed:
+    """Score each missed class's own captions, as any concept is scored, and compare them with the label."""
+    deps = parts.deps(LAYER)
+    unproposed, beaten = [], []
+    for one, unit, verdict in judged:
+        if verdict.relation in {"exact", "synonym", "hypernym"}:
+            continue
+        own = max(measure(deps, one.unit, caption).score for caption in one.captions)
+        (unproposed if own > (unit.score or 0.0) else beaten).append(one.name)
+    return Missed(tuple(unproposed), tuple(beaten))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(prog="python -m line_neurons.eval.class_units", description=__doc__)
@@ -164,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         units = parts.runs.units(run.id)
         histories = [parts.runs.steps(run.id, unit.unit) for unit in units]
         judged = judge_all(words, classes, units)
-        _print(run, len(every), judged, proposer_of(run, histories, units))
+        _print(run, len(every), judged, proposer_of(run, histories, units), missed(parts, judged))
         report[llm] = [
             {"unit": one.unit, "class": one.name, "label": unit.label, "relation": verdict.relation,
              "levels": verdict.levels, "origin": unit.origin, "step": unit.label_step, "score": unit.score,
@@ -175,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.json.write_text(json.dumps(report, indent=1))
 
 
-def _print(run: Run, drawable: int, judged: Sequence[Row], proposer: Proposer) -> None:
+def _print(run: Run, drawable: int, judged: Sequence[Row], proposer: Proposer, missed: Missed) -> None:
     counts = Counter(verdict.relation for _, _, verdict in judged)
     close = sum(verdict.relation == "hypernym" and verdict.levels <= CLOSE for _, _, verdict in judged)
     total = len(judged)
@@ -192,6 +218,8 @@ def _print(run: Run, drawable: int, judged: Sequence[Row], proposer: Proposer) -
         f"{proposer.seconds:.1f} s each; best proposed over best initial {proposer.best:+.2f}, "
         f"label proposed {proposer.won:.2f}"
     )
+    print(f"  missed, own pictures score higher but were never proposed: {', '.join(missed.unproposed) or 'none'}")
+    print(f"  missed, another concept's pictures score higher: {', '.join(missed.beaten) or 'none'}")
     for one, unit, verdict in judged:
         if verdict.relation not in {"exact", "synonym"}:
             print(f"    {one.unit:4d} {one.name}: {unit.label} ({verdict.relation}, score {unit.score:.1f})")

@@ -64,6 +64,8 @@ def install(packs: Sequence[Pack], root: Path, *, source: Path | None = None, fo
         terminal.note("Ctrl-C stops; the same command goes on where it stopped.")
     bars = download_bars()
     tasks = {}
+    sizes = {pack.name: pack.download_bytes for pack in packs}
+    arrived: dict[tuple[str, str], int] = {}
 
     def report(step: Step) -> None:
         if not terminal.err.is_terminal:
@@ -71,9 +73,15 @@ def install(packs: Sequence[Pack], root: Path, *, source: Path | None = None, fo
                 terminal.note(f"{step.pack}: installed")
             return
         text = f"{step.pack}: {step.action}" + (f" {step.item}" if step.action == "wait" else "")
+        done, total = step.done, step.total
+        if step.action == "download":
+            # One bar for a pack, whatever the number of its archives.
+            arrived[step.pack, step.item] = step.done
+            done = sum(size for (pack, _), size in arrived.items() if pack == step.pack)
+            total = sizes[step.pack]
         if step.pack not in tasks:
-            tasks[step.pack] = bars.add_task(text, total=step.total or None)
-        bars.update(tasks[step.pack], description=text, completed=step.done, total=step.total or None)
+            tasks[step.pack] = bars.add_task(text, total=total or None)
+        bars.update(tasks[step.pack], description=text, completed=done, total=total or None)
 
     try:
         with bars:
