@@ -155,7 +155,8 @@ def judge_all(words: WordNet, classes: Sequence[ClassUnit], units: Sequence[Unit
 def missed(parts: Parts, judged: Sequence[Row]) -> Missed:
     """Score each missed class's own captions, as any concept is scored, and compare them with the label."""
     deps = parts.deps(LAYER)
-    unproposed, beaten = [], []
+    unproposed: list[str] = []
+    beaten: list[str] = []
     for one, unit, verdict in judged:
         if verdict.relation in {"exact", "synonym", "hypernym"}:
             continue

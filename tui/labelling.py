@@ -86,7 +86,10 @@ def demo(settings: Settings, *, as_json: bool) -> None:
 
 
 def _work(jobs: Sequence[tuple[Parts, Run]], watching: Watching) -> None:
-    for parts, run in jobs:
+    steps = [_steps_of(parts, run) for parts, run in jobs]
+    watching.steps_in_all = sum(steps)
+    for index, (parts, run) in enumerate(jobs):
+        watching.steps_before = sum(steps[:index])
         try:
             work(parts, run, watching.watch)
         except KeyboardInterrupt:
@@ -95,6 +98,12 @@ def _work(jobs: Sequence[tuple[Parts, Run]], watching: Watching) -> None:
         except LineError as error:
             error.remedy = f"{error.remedy}; then {_resume(parts, run)}" if error.remedy else _resume(parts, run)
             raise
+
+
+def _steps_of(parts: Parts, run: Run) -> int:
+    """Steps of a run as the progress counts them: filling the first board, the iterations, the summary."""
+    each = 1 + parts.settings.iterations + parts.settings.summary
+    return len(parts.runs.units(run.id)) * each
 
 
 def _resume(parts: Parts, run: Run) -> str:

@@ -35,9 +35,16 @@ _NEXT = {
 
 
 class Watching:
-    """Shows preparations and steps with the score so far and the time left; a context manager."""
+    """Shows preparations and steps with the score so far and the time left; a context manager.
+
+    Attributes:
+        steps_before: steps of the runs that were worked on before the one in hand.
+        steps_in_all: steps of all runs that are to be worked on.
+    """
 
     def __init__(self) -> None:
+        self.steps_before = 0
+        self.steps_in_all = 0
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
@@ -86,8 +93,10 @@ class Watching:
                 self._steps_timed.append(now - self._last)
             self._last = now
         self._step = here
-        total = progress.units * (progress.steps + 1)
-        done = progress.position * (progress.steps + 1) + min(progress.step, progress.steps + 1)
+        total = self.steps_in_all
+        done = (
+            self.steps_before + progress.position * (progress.steps + 1) + min(progress.step, progress.steps + 1)
+        )
         best = f"best {progress.best[0]} {format_score(progress.best[1])}" if progress.best else "starting"
         name = f"unit {progress.unit}" + (f" ({progress.name})" if progress.name else "")
         step = "summary" if progress.step == progress.steps else f"step {progress.step}/{progress.steps}"
