@@ -24,7 +24,7 @@ DEMO_COMMAND = "line demo"
 # Layer and units: classes whose names tell whether the label is right, and units of the layer before (its mean
 # over positions is what the classifier sees), the first three of random.seed(42), random.sample(range(1280), 50).
 DEMO_UNITS = (
-    ("classifier.1", ("tiger", "violin", "killer whale")),
+    ("classifier.1", ("castle", "violin", "killer whale")),
     ("features.18", ("228", "51", "563")),
 )
 

@@ -51,6 +51,9 @@ class LlamaCppEngine:
         parameters.n_parallel = 1
         parameters.warmup = False
         parameters.verbosity = -1
+        # llama.cpp keeps earlier prompts' states in up to 8 GiB of memory and may go on from one of them; only
+        # the shared part is ever wanted again, and it is in the slot already.
+        parameters.cache_ram_mib = 0
         parameters.cpuparams.n_threads = threads or len(os.sched_getaffinity(0))
         parameters.cpuparams_batch.n_threads = parameters.cpuparams.n_threads
         try:
