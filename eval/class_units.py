@@ -12,6 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import comb, sqrt
 from pathlib import Path
 from random import Random
 from statistics import mean
@@ -152,13 +153,33 @@ def judge_all(words: WordNet, classes: Sequence[ClassUnit], units: Sequence[Unit
     return judged
 
 
+def is_right(verdict: Judged) -> bool:
+    """Whether a label counts: the class, a synonym, or a more general word."""
+    return verdict.relation in {"exact", "synonym", "hypernym"}
+
+
+def wilson(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share."""
+    share = right / total
+    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
+    half = z * sqrt(share * (1 - share) / total + z * z / (4 * total**2)) / (1 + z * z / total)
+    return middle - half, middle + half
+
+
+def sign_test(one: int, other: int) -> float:
+    """Two-sided exact p-value of ``one`` against ``other`` discordant pairs, as McNemar's exact test has it."""
+    pairs = one + other
+    tail = sum(comb(pairs, k) for k in range(min(one, other) + 1))
+    return min(1.0, tail * 0.5 ** (pairs - 1))
+
+
 def missed(parts: Parts, judged: Sequence[Row]) -> Missed:
     """Score each missed class's own captions, as any concept is scored, and compare them with the label."""
     deps = parts.deps(LAYER)
     unproposed: list[str] = []
     beaten: list[str] = []
     for one, unit, verdict in judged:
-        if verdict.relation in {"exact", "synonym", "hypernym"}:
+        if is_right(verdict):
             continue
         own = max(measure(deps, one.unit, caption).score for caption in one.captions)
         (unproposed if own > (unit.score or 0.0) else beaten).append(one.name)
@@ -178,6 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="also write every unit's verdict to this file")
     options = parser.parse_args(arguments)
     report = {}
+    right: dict[str, set[int]] = {}
     for llm in options.llm or ["embedded"]:
         plain = {"llm": llm, "iterations": options.iterations, "hints": options.hints, "seed": options.seed}
         parts = Parts(MODEL, load_settings(store=options.store, assets=options.assets, **plain))
@@ -192,12 +214,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         histories = [parts.runs.steps(run.id, unit.unit) for unit in units]
         judged = judge_all(words, classes, units)
         _print(run, len(every), judged, proposer_of(run, histories, units), missed(parts, judged))
+        right[llm] = {one.unit for one, _, verdict in judged if is_right(verdict)}
         report[llm] = [
             {"unit": one.unit, "class": one.name, "label": unit.label, "relation": verdict.relation,
              "levels": verdict.levels, "origin": unit.origin, "step": unit.label_step, "score": unit.score,
              "margin": unit.margin}
             for one, unit, verdict in judged
         ]  # fmt: skip
+    first, *others = right
+    for other in others:
+        gained, lost = len(right[other] - right[first]), len(right[first] - right[other])
+        print(f"\n{other} against {first}: right where the other is wrong {gained}, ", end="")
+        print(f"wrong where it is right {lost}, p = {sign_test(gained, lost):.2g}")
     if options.json:
         options.json.write_text(json.dumps(report, indent=1))
 
@@ -206,10 +234,11 @@ def _print(run: Run, drawable: int, judged: Sequence[Row], proposer: Proposer, m
     counts = Counter(verdict.relation for _, _, verdict in judged)
     close = sum(verdict.relation == "hypernym" and verdict.levels <= CLOSE for _, _, verdict in judged)
     total = len(judged)
-    right = counts["exact"] + counts["synonym"] + counts["hypernym"]
+    right = sum(is_right(verdict) for _, _, verdict in judged)
+    low, high = wilson(right, total)
     print(f"\nrun {run.id}, language model {run.settings['llm']}, N = {run.settings['iterations']}, ", end="")
     print(f"hints {run.settings['hints']}, {total} of {drawable} classes that the bank can draw")
-    print(f"  class, synonym or hypernym: {right}/{total} = {right / total:.2f}", end=" ")
+    print(f"  class, synonym or hypernym: {right}/{total} = {right / total:.2f} [{low:.2f}, {high:.2f}]", end=" ")
     print(f"(exact {counts['exact']}, synonym {counts['synonym']}, hypernym {counts['hypernym']}, ", end="")
     print(f"of these within {CLOSE} levels {close})")
     print(f"  otherwise: sibling {counts['sibling']}, hyponym {counts['hyponym']}, other {counts['other']}")
