@@ -28,6 +28,9 @@ DEMO_UNITS = (
     ("features.18", ("228", "51", "563")),
 )
 
+Job = tuple[Parts, Run]
+"""A run to work on, with its parts."""
+
 
 def explain(model: str, layer: str, units: Sequence[str], settings: Settings, *, as_json: bool) -> None:
     """Start a run and work on it."""
@@ -50,7 +53,9 @@ def resume(name: str | None, settings: Settings, *, as_json: bool) -> None:
         found = [opened.run(name)]
     opened.close()
     with Watching() as watching:
-        jobs = [(reopen(run, settings.store, settings.assets, watching.preparing), run) for run in found]
+        jobs: list[Job] = []
+        for run in found:
+            jobs.append(_reopened(run, settings, watching, jobs))
         _work(jobs, watching)
     _conclude(jobs, as_json=as_json)
 
@@ -68,16 +73,15 @@ def demo(settings: Settings, *, as_json: bool) -> None:
     began = time.monotonic()
     store = settings.store or default_store()
     with Watching() as watching:
-        jobs = []
+        jobs: list[Job] = []
         for run in reversed(RunStore(store).runs()):
             if run.command == DEMO_COMMAND and run.status != "finished":
                 # A demo that another version of some part began stays as it is; a new one starts.
                 with suppress(UsageError):
-                    jobs.append((reopen(run, settings.store, settings.assets, watching.preparing), run))
+                    jobs.append(_reopened(run, settings, watching, jobs))
         if not jobs:
-            for layer, units in DEMO_UNITS:
-                parts = Parts(DEMO_MODEL, settings, watching.preparing)
-                jobs.append((parts, start(parts, layer, units, command=DEMO_COMMAND)))
+            parts = Parts(DEMO_MODEL, settings, watching.preparing)
+            jobs = [(parts, start(parts, layer, units, command=DEMO_COMMAND)) for layer, units in DEMO_UNITS]
         _work(jobs, watching)
     _conclude(jobs, as_json=as_json)
     if not as_json:
@@ -85,7 +89,15 @@ def demo(settings: Settings, *, as_json: bool) -> None:
         terminal.line(f"Labelled in {minutes:.1f} minutes.")
 
 
-def _work(jobs: Sequence[tuple[Parts, Run]], watching: Watching) -> None:
+def _reopened(run: Run, settings: Settings, watching: Watching, opened: Sequence[Job]) -> Job:
+    """A run with its parts; those of an opened run with the same model and settings are shared."""
+    for parts, other in opened:
+        if (run.model, run.settings, run.fingerprints) == (other.model, other.settings, other.fingerprints):
+            return parts, run
+    return reopen(run, settings.store, settings.assets, watching.preparing), run
+
+
+def _work(jobs: Sequence[Job], watching: Watching) -> None:
     steps = [_steps_of(parts, run) for parts, run in jobs]
     watching.steps_in_all = sum(steps)
     for index, (parts, run) in enumerate(jobs):
@@ -111,7 +123,7 @@ def _resume(parts: Parts, run: Run) -> str:
     return f"line resume {run.id}{place}"
 
 
-def _conclude(jobs: Sequence[tuple[Parts, Run]], *, as_json: bool) -> None:
+def _conclude(jobs: Sequence[Job], *, as_json: bool) -> None:
     for parts, run in jobs:
         _say_skipped(parts, run)
     rows = [(parts.runs.run(run.id), unit) for parts, run in jobs for unit in parts.runs.units(run.id)]
