@@ -107,11 +107,6 @@ class Parts:
 
         return bundled_bank(self.assets)
 
-    @property
-    def pictures_skipped(self) -> tuple[str, ...]:
-        """Files of the image bank that could not be read, as ``name: reason``."""
-        return self.pictures.skipped
-
     @cached_property
     def language_model(self) -> LanguageModel:
         """The proposer."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from line_neurons.agent.errors import NotDrawableError
-from line_neurons.agent.ports import Control, DrawnImage, ImageRequest, LayerInfo, Prompt, Proposal
+from line_neurons.agent.ports import DrawnImage, ImageRequest, LayerInfo, Prompt, Proposal
 from line_neurons.agent.proposal import parse_reply
 from line_neurons.agent.seeds import derive_seed
 from line_neurons.agent.settings import Settings
@@ -127,14 +127,3 @@ def scripted_parts(
         control_set=ScriptedControl(tuple(classes)),
     )
     return parts
-
-
-__all__ = [
-    "LAYER",
-    "Control",
-    "ScriptedControl",
-    "ScriptedGenerator",
-    "ScriptedModel",
-    "ScriptedTarget",
-    "scripted_parts",
-]

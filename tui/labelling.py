@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
 
 import typer
 
@@ -119,31 +118,29 @@ def _steps_of(parts: Parts, run: Run) -> int:
 
 
 def _resume(parts: Parts, run: Run) -> str:
-    place = f" --store {shlex.quote(str(parts.store))}" if parts.settings.store else ""
-    return f"line resume {run.id}{place}"
+    return f"line resume {run.id}{_store_flag(parts)}"
+
+
+def _store_flag(parts: Parts) -> str:
+    """What a command needs to find a store that is not the user's default."""
+    return f" --store {shlex.quote(str(parts.store))}" if parts.settings.store else ""
 
 
 def _conclude(jobs: Sequence[Job], *, as_json: bool) -> None:
     for parts, run in jobs:
         _say_skipped(parts, run)
-    rows = [(parts.runs.run(run.id), unit) for parts, run in jobs for unit in parts.runs.units(run.id)]
     if as_json:
-        found = [
-            asdict(parts.runs.run(run.id))
-            | {"units": [showing.unit_json(unit) for unit in parts.runs.units(run.id)]}
-            for parts, run in jobs
-        ]
+        found = [showing.run_json(parts.runs.run(run.id), parts.runs.units(run.id)) for parts, run in jobs]
         terminal.dump(found[0] if len(found) == 1 else found)
         return
-    showing.labels(rows)
+    showing.labels([(run, unit) for parts, run in jobs for unit in parts.runs.units(run.id)])
     for parts, run in jobs:
-        place = f" --store {shlex.quote(str(parts.store))}" if parts.settings.store else ""
-        terminal.line(f"History, reasoning and pictures of a unit: line show {run.id} UNIT{place}")
+        terminal.line(f"History, reasoning and pictures of a unit: line show {run.id} UNIT{_store_flag(parts)}")
     terminal.line(f"Pictures: {jobs[0][0].store / 'images'}")
 
 
 def _say_skipped(parts: Parts, run: Run) -> None:
-    skipped = sorted({*parts.control(run.layer).skipped, *parts.pictures_skipped})
+    skipped = sorted({*parts.control(run.layer).skipped, *parts.pictures.skipped})
     if skipped:
         terminal.note(f"skipped, because they could not be read: {terminal.counted(len(skipped), 'picture')}")
     for name in skipped[:10]:

@@ -79,7 +79,7 @@ def run(store: Path, name: str, *, as_json: bool) -> None:
     shown = opened.run(name)
     units = opened.units(shown.id)
     if as_json:
-        terminal.dump(asdict(shown) | {"units": [unit_json(unit) for unit in units]})
+        terminal.dump(run_json(shown, units))
         return
     labels([(shown, unit) for unit in units])
     terminal.line(f"run {shown.id}: {_state(store, shown)}" + (f", {shown.error}" if shown.error else ""))
@@ -127,6 +127,11 @@ def origin(unit: Unit) -> str:
         return "predefined"
     where = "summary" if unit.origin == "summary" else f"step {unit.label_step}"
     return f"{'discovered' if unit.discovered else 'proposed'}, {where}"
+
+
+def run_json(shown: Run, units: Sequence[Unit]) -> dict[str, Any]:
+    """A run with its units as it is printed for machines."""
+    return asdict(shown) | {"units": [unit_json(unit) for unit in units]}
 
 
 def unit_json(unit: Unit) -> dict[str, Any]:

@@ -58,8 +58,7 @@ class Watching:
         self._task: TaskID | None = None
         self._preparing: dict[str, TaskID] = {}
         self._steps_timed: list[float] = []
-        self._last = time.monotonic()
-        self._step: tuple[int, int] | None = None
+        self._last: float | None = None
 
     def __enter__(self) -> Watching:
         if self._live:
@@ -86,13 +85,11 @@ class Watching:
 
     def watch(self, progress: RunProgress) -> None:
         """Show where a run stands."""
-        here = (progress.unit, progress.step)
-        if progress.node in {"init", "update"}:
-            now = time.monotonic()
-            if self._step is not None and progress.node == "update":
-                self._steps_timed.append(now - self._last)
+        now = time.monotonic()
+        if progress.node == "update" and self._last is not None:
+            self._steps_timed.append(now - self._last)
+        if progress.node in {"init", "update"} or self._last is None:
             self._last = now
-        self._step = here
         total = self.steps_in_all
         done = (
             self.steps_before + progress.position * (progress.steps + 1) + min(progress.step, progress.steps + 1)
