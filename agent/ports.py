@@ -7,7 +7,7 @@ settings. It is the cache key and the provenance.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Activations = NDArray[np.float32]
+    Picture = bytes | NDArray[np.uint8]
+    """A picture as an encoded file (PNG, JPEG ...), or its pixels as uint8 [H, W, 3], RGB."""
 
 Role = Literal["system", "user", "assistant"]
 Progress = Callable[[int, int], None]
@@ -44,7 +46,10 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A validated reply: the reasoning first, then one concept of one to three words."""
+    """A validated reply: the reasoning first, then one concept of one to three words.
+
+    A thinking model's thoughts stand at the beginning of ``reasoning``; ``raw`` is the answer alone.
+    """
 
     reasoning: str
     concept: str
@@ -102,10 +107,17 @@ class ImageRequest:
 
 @dataclass(frozen=True)
 class DrawnImage:
-    """A picture as a PNG file's bytes, with a JSON-serialisable account of how it was made."""
+    """A picture as a PNG file's bytes, with a JSON-serialisable account of how it was made.
+
+    Args:
+        png: the file.
+        provenance: the account.
+        pixels: the same picture as uint8 [H, W, 3], where the generator has it at hand; spares decoding the file.
+    """
 
     png: bytes
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    pixels: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
 
 
 class Generator(Protocol):
@@ -150,16 +162,18 @@ class Target(Protocol):
     def unit_names(self, layer: str) -> Sequence[str] | None:
         """Names of the units of ``layer`` if they are output classes, else None."""
 
-    def activate(self, images: Sequence[bytes], layer: str, progress: Progress | None = None) -> Activations:
-        """Pooled activations of all units of ``layer``.
+    def activate(
+        self, images: Sequence[Picture], layers: Sequence[str], progress: Progress | None = None
+    ) -> dict[str, Activations]:
+        """Pooled activations of all units of each of ``layers``, from one forward pass of each picture.
 
         Args:
-            images: encoded pictures (PNG or JPEG bytes).
-            layer: dotted path of a layer.
+            images: encoded pictures or pixels.
+            layers: dotted paths of layers.
             progress: called after each forward batch.
 
         Returns:
-            float32 [n_images, n_units].
+            float32 [n_images, n_units] for each layer.
 
         Raises:
             UsageError: there is no such layer, or it has no units.
@@ -172,8 +186,8 @@ class Control:
     """Activations of a layer on a control set.
 
     Args:
-        classes: name of each class, sorted; these are the initial vocabulary.
-        labels: int [n_images], index into ``classes`` of each row.
+        classes: name of each class, sorted; these are the initial vocabulary. Empty if the set has no classes.
+        labels: int [n_images], index into ``classes`` of each row; -1 for a picture without a class.
         activations: float32 [n_images, n_units].
         skipped: files that could not be read.
     """
@@ -184,19 +198,38 @@ class Control:
     skipped: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class ControlChunk:
+    """Some pictures of a control set.
+
+    Args:
+        images: encoded pictures.
+        labels: index into the set's classes of each picture; -1 if it has none.
+        skipped: pictures of this chunk that could not be read, as ``name: reason``.
+    """
+
+    images: tuple[bytes, ...]
+    labels: tuple[int, ...]
+    skipped: tuple[str, ...] = ()
+
+
 class ControlSet(Protocol):
-    """A source of class-labelled pictures for the initial board and for AUC and MAD."""
+    """A source of pictures, class-labelled or not, for the initial board and for AUC and MAD."""
 
     @property
     def fingerprint(self) -> str:
-        """Identity of the pictures and their classes."""
+        """Identity of the pictures, their order and their classes."""
 
     def classes(self) -> tuple[str, ...]:
-        """The class names, sorted."""
+        """The class names, sorted; empty if the pictures have no classes."""
 
-    def images(self, class_name: str) -> list[bytes]:
-        """The encoded pictures of one class."""
+    def chunks(self, start: int = 0) -> Iterator[ControlChunk]:
+        """The pictures, in a fixed order and in the same chunks each time.
+
+        Args:
+            start: how many chunks to leave out; these are not decoded.
+        """
 
     @property
-    def skipped(self) -> tuple[str, ...]:
-        """Files that were skipped because they could not be read, as ``name: reason``."""
+    def total(self) -> int | None:
+        """The number of chunks, where it is known beforehand."""

@@ -33,6 +33,15 @@ three or with a forbidden concept.
 Answer with JSON only: {"reasoning": "...", "concept": "..."}"""
 
 
+INITIAL_SYSTEM = """\
+You find out what one unit of a vision model looks for. Nothing is known yet but the model and the layer. First \
+reason, in one short sentence: what do units of such a layer respond to, and what kind of it has not been named \
+yet? Then name one such thing, as different from those already named as can be.
+The concept is one to three words and names something that can be photographed. Never answer with one that was \
+named already.
+Answer with JSON only: {"reasoning": "...", "concept": "..."}"""
+
+
 @dataclass(frozen=True)
 class _Example:
     entries: tuple[Entry, ...]
@@ -115,6 +124,41 @@ def summary_prompt(
 ) -> Prompt:
     """The prompt of the summary step: one more general concept over the board's top three."""
     return _chat(SUMMARY_SYSTEM, [_SUMMARY_EXAMPLE], _request(board.top(3), forbidden, drawable, refused))
+
+
+_INITIAL_EXAMPLES = (
+    (
+        "torchvision:resnet18, layer avgpool, 512 units.\nNamed already: none\nName a new concept.",
+        '{"reasoning": "Units of a late layer of a classifier respond to kinds of objects, animals first among '
+        'them.", "concept": "spaniel"}',
+    ),
+    (
+        "torchvision:resnet18, layer avgpool, 512 units.\nNamed already: spaniel, sports car\nName a new concept.",
+        '{"reasoning": "An animal and a vehicle are named; buildings and landscapes are not.", '
+        '"concept": "lighthouse"}',
+    ),
+)
+
+
+def initial_prompt(
+    model: str, layer: str, units: int, named: Sequence[str], refused: Sequence[str] = ()
+) -> Prompt:
+    """The prompt for one concept of a first board that the language model fills from the layer's context.
+
+    Args:
+        model: the target's spec.
+        layer: dotted path of the layer.
+        units: number of units of the layer.
+        named: the concepts proposed so far.
+        refused: why earlier answers to this very question were refused, oldest first.
+    """
+    shared = [Message("system", INITIAL_SYSTEM)]
+    for question, answer in _INITIAL_EXAMPLES:
+        shared += [Message("user", question), Message("assistant", answer)]
+    lines = [f"{model}, layer {layer}, {units} units.", "Named already: " + (", ".join(named) or "none")]
+    lines += [f"Refused: {reason}" for reason in refused]
+    lines.append("Name a new concept.")
+    return Prompt((*shared, Message("user", "\n".join(lines))), shared=len(shared))
 
 
 def image_requests(

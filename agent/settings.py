@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -21,13 +22,47 @@ from line_neurons.agent.proposal import normalise_concept
 CONFIG_FILE = "line.toml"
 
 
+Pool = Literal["auto", "mean", "max", "cls", "mean-tokens"]
+Precision = Literal["float32", "float16", "bfloat16"]
+
+
+class DiffusionSettings(BaseModel):
+    """How a text-to-image pipeline draws; what is None is as the preset or the model's own files say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int | None = Field(default=None, ge=1, le=1000, description="Denoising steps.")
+    guidance: float | None = Field(default=None, ge=0, le=50, description="Guidance scale.")
+    size: int | None = Field(default=None, ge=16, le=4096, description="Width and height in pixels.")
+    dtype: Precision | None = Field(default=None, description="Precision of the weights.")
+    revision: str | None = Field(
+        default=None, description="Revision of the hub repository: branch, tag or commit."
+    )
+    lora: tuple[str, ...] = Field(default=(), description="LoRA files or hub ids, each PATH or PATH=WEIGHT.")
+    scheduler: str | None = Field(default=None, description="Name of a diffusers scheduler class.")
+    offload: Literal["none", "model", "sequential"] = Field(
+        default="none", description="What waits in CPU memory."
+    )
+    vae_slicing: bool = Field(default=False, description="Decode one picture at a time.")
+    vae_tiling: bool = Field(default=False, description="Decode in tiles.")
+    compile: bool = Field(default=False, description="Compile the denoiser with torch.compile.")
+    channels_last: bool | None = Field(
+        default=None, description="Memory layout of the convolutions; none: on a GPU."
+    )
+    batch: int | None = Field(
+        default=None, ge=1, le=256, description="Pictures in one batch; none: by the device."
+    )
+
+
 class Settings(BaseSettings):
     """Everything that decides how a run goes; recorded with the run.
 
     The defaults of the method are the paper's (section 3.2 and appendix D).
     """
 
-    model_config = SettingsConfigDict(env_prefix="LINE_", extra="forbid", validate_default=True)
+    model_config = SettingsConfigDict(
+        env_prefix="LINE_", env_nested_delimiter="__", extra="forbid", validate_default=True
+    )
 
     seed: int = Field(0, ge=0, lt=2**31, description="Run seed; all other seeds derive from it.")
     iterations: int = Field(10, ge=0, le=1000, description="Refinement iterations N before the summary.")
@@ -41,7 +76,16 @@ class Settings(BaseSettings):
     )
     template: str = Field(IMAGE_TEMPLATE, description="Prompt of the pictures.")
 
-    llm: str = Field("embedded", description="Language model: embedded, embedded:PACK or random.")
+    llm: str = Field(
+        "ollama:llama3.1:8b",
+        description="Language model: ollama:NAME, langchain:package.module.Class, embedded, random.",
+    )
+    ollama: str = Field("", description="Ollama servers, with commas between; none: OLLAMA_HOST, or this machine.")
+    context: int = Field(4096, ge=2048, le=1_000_000, description="Context length of Ollama models, in tokens.")
+    reply_tokens: int = Field(512, ge=32, le=100_000, description="Longest answer of an Ollama model, in tokens.")
+    timeout: float = Field(300, gt=0, le=86_400, description="Seconds to wait for an answer of a server.")
+    think: Literal["auto", "on", "off"] = Field("auto", description="Let a thinking model of Ollama think.")
+    langchain: dict[str, Any] = Field({}, description="Arguments of the LangChain chat model.")
     temperature: float = Field(0.5, ge=0, le=2, description="Sampling temperature.")
     top_p: float = Field(0.9, gt=0, le=1, description="Nucleus sampling.")
     retries: int = Field(3, ge=0, le=20, description="How often a refused proposal is asked for again.")
@@ -53,15 +97,36 @@ class Settings(BaseSettings):
         12, ge=0, le=100, description="Name up to so many drawable things near the best concepts; 0: none."
     )
 
-    generator: str = Field("bank", description="Where pictures come from: bank or bank:FOLDER.")
+    generator: str = Field(
+        "sdxl", description="Where pictures come from: a preset, a folder or hub id, bank or bank:FOLDER."
+    )
+    diffusion: DiffusionSettings = Field(DiffusionSettings(), description="How a text-to-image model draws.")
     threshold: float | None = Field(
         None,
         ge=-1,
         le=1,
         description="Least similarity of a caption to a drawable concept; none: the bank's own.",
     )
-    control: str = Field("bank", description="Control set: bank, or a folder with a sub-folder for each class.")
-    control_images: int = Field(4, ge=1, le=1000, description="Pictures per class of the bank's control set.")
+    init: Literal["control", "vocabulary", "bank", "model"] = Field(
+        "control",
+        description="First board: classes ranked on the control set, words of a list, concepts that the store "
+        "has pictures of, or proposals of the language model.",
+    )
+    vocabulary: Path | None = Field(
+        None, description="Word list of the first board, a word a line; none: ImageNet's class names."
+    )
+    control: str | None = Field(
+        None,
+        description="Control set: a folder, hf:DATASET, an .npz file, bank or none; "
+        "by default bank if the first board comes from it, else none.",
+    )
+    control_images: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description="Pictures of each class of the control set, or of a whole set without classes; "
+        "none: 50, of the bank 4.",
+    )
     vocabulary_share: float = Field(
         1 / 3, gt=0, le=1, description="Share of the bank's captions that make the initial vocabulary."
     )
@@ -71,9 +136,10 @@ class Settings(BaseSettings):
     )
 
     weights: Path | None = Field(None, description="A checkpoint of one's own for the target.")
-    pooling: Literal["mean", "max"] = Field("mean", description="Pooling of convolutional layers.")
-    tokens: Literal["cls", "mean"] = Field("cls", description="Pooling of token layers.")
-    device: str = Field("auto", description="Device of the target: auto, cpu, cuda ...")
+    pool: Pool = Field("auto", description="Pooling; auto: mean of maps, class token of tokens.")
+    precision: Precision = Field("float32", description="Precision of the target's forward pass.")
+    channels_last: bool = Field(False, description="Memory layout of the target's convolutions.")
+    device: str = Field("auto", description="Device of target and generator: auto, cpu, cuda ...")
     batch_size: int | None = Field(None, ge=1, description="Pictures in a forward pass; none: the target's own.")
     download: bool = Field(False, description="Let the library fetch official weights that are not here.")
 
@@ -96,6 +162,30 @@ class Settings(BaseSettings):
     @classmethod
     def _clean(cls, concepts: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(normalise_concept(concept, max_words=10) for concept in concepts)
+
+    @field_validator("weights", "vocabulary")
+    @classmethod
+    def _from_anywhere(cls, path: Path | None) -> Path | None:
+        """A run can be resumed from another folder than the one it was started in."""
+        return path.expanduser().absolute() if path else None
+
+    @field_validator("control")
+    @classmethod
+    def _control_from_anywhere(cls, control: str | None) -> str | None:
+        prefix, place = ("hf:", control[3:]) if control and control.startswith("hf:") else ("", control or "")
+        folder, at, split = place.partition("@")
+        path = Path(folder).expanduser()
+        known = not folder or control in {"bank", "none"} or not path.exists()
+        return control if known else f"{prefix}{path.absolute()}{at}{split}"
+
+    @model_validator(mode="after")
+    def _fill_control(self) -> Settings:
+        if self.control is None:
+            self.control = "bank" if self.init == "control" else "none"
+        if self.control == "none" and (self.init == "control" or self.scorer != "mean"):
+            needs = "init control" if self.init == "control" else f"scorer {self.scorer}"
+            raise ValueError(f"{needs} needs a control set; name one with control")
+        return self
 
     @model_validator(mode="after")
     def _board_has_room(self) -> Settings:
@@ -138,16 +228,35 @@ def load_settings(config: Path | None = None, **flags: Any) -> Settings:
     try:
         return source(**given)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or "settings"
-        value = "" if first["type"] in {"missing", "model_attributes_type"} else f" = {first['input']!r:.80}"
-        if first["type"] == "extra_forbidden":
-            raise UsageError(f"unknown setting {name!r} in {path.name}", "see `line explain --help`") from None
-        detail = first["msg"].removeprefix("Value error, ")
-        raise UsageError(
-            f"setting {name}{value}: {detail[0].lower()}{detail[1:]}",
-            f"check the flag --{name.replace('_', '-')}, LINE_{name.upper()} and {path.name}",
-        ) from None
+        raise _unfit(error, path.name) from None
+
+
+def revised(recorded: Mapping[str, Any], changes: Mapping[str, Any]) -> Settings:
+    """Recorded settings with some changed; neither the environment nor a file is read.
+
+    Raises:
+        UsageError: a changed value does not fit.
+    """
+    try:
+        return Settings.model_validate({**recorded, **changes})
+    except ValidationError as error:
+        raise _unfit(error, CONFIG_FILE) from None
+
+
+def _unfit(error: ValidationError, file: str) -> UsageError:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    value = "" if first["type"] in {"missing", "model_attributes_type"} else f" = {first['input']!r:.80}"
+    if first["type"] == "extra_forbidden":
+        return UsageError(f"unknown setting {name!r} in {file}", "see `line explain --help`")
+    detail = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return UsageError(f"settings: {detail}", f"check the flags, the environment and {file}")
+    flag = str(first["loc"][-1]).replace("_", "-")
+    return UsageError(
+        f"setting {name}{value}: {detail[0].lower()}{detail[1:]}",
+        f"check the flag --{flag}, LINE_{name.replace('.', '__').upper()} and {file}",
+    )
 
 
 def _check_toml(path: Path) -> None:

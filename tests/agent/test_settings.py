@@ -1,7 +1,7 @@
 import pytest
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.settings import load_settings
+from line_neurons.agent.settings import Settings, load_settings, revised
 
 
 @pytest.fixture(autouse=True)
@@ -16,6 +16,7 @@ def test_the_defaults_are_the_papers():
     settings = load_settings()
     assert (settings.iterations, settings.images, settings.top, settings.random) == (10, 5, 5, 5)
     assert (settings.temperature, settings.top_p, settings.scorer) == (0.5, 0.9, "mean")
+    assert (settings.llm, settings.generator, settings.init) == ("ollama:llama3.1:8b", "sdxl", "control")
 
 
 def test_flags_win_over_the_environment_and_that_over_the_file(empty_folder, monkeypatch):
@@ -36,6 +37,10 @@ def test_flags_win_over_the_environment_and_that_over_the_file(empty_folder, mon
         ("top = 0\nrandom = 0", "at least 1"),
         ("template = 'a photo'", "{concept}"),
         ("scorer = 'median'", "scorer"),
+        ("[diffusion]\nsteps = 0", "diffusion.steps"),
+        ("[diffusion]\nstep = 5", "diffusion.step"),
+        ("pool = 'median'", "pool"),
+        ("init = 'model'\nscorer = 'auc'", "control set"),
     ],
 )
 def test_a_wrong_file_is_one_line_with_the_value_and_a_remedy(empty_folder, text, message):
@@ -50,3 +55,36 @@ def test_a_wrong_file_is_one_line_with_the_value_and_a_remedy(empty_folder, text
 def test_a_named_file_must_exist(empty_folder):
     with pytest.raises(UsageError, match="there is no settings file"):
         load_settings(empty_folder / "none.toml")
+
+
+def test_a_table_of_the_file_is_merged_with_the_environment_and_the_flags(empty_folder, monkeypatch):
+    (empty_folder / "line.toml").write_text("[diffusion]\nsteps = 4\nsize = 512\nguidance = 1.0\n")
+    monkeypatch.setenv("LINE_DIFFUSION__SIZE", "256")
+    diffusion = load_settings(diffusion={"guidance": 2.0}).diffusion
+    assert (diffusion.steps, diffusion.size, diffusion.guidance) == (4, 256, 2.0)
+
+
+@pytest.mark.parametrize(("init", "control"), [("control", "bank"), ("vocabulary", "none"), ("model", "none")])
+def test_a_control_set_is_only_wanted_where_the_first_board_comes_from_it(init, control):
+    assert load_settings(init=init).control == control
+    assert load_settings(init=init, control="hf:some/set").control == "hf:some/set"
+
+
+def test_files_of_a_run_are_found_from_another_folder(empty_folder):
+    (empty_folder / "pictures").mkdir()
+    settings = load_settings(weights="w.pth", vocabulary="words.txt", control="pictures")
+    assert settings.weights == empty_folder / "w.pth"
+    assert settings.vocabulary == empty_folder / "words.txt"
+    assert settings.control == str(empty_folder / "pictures")
+    assert load_settings(control="hf:pictures@val").control == f"hf:{empty_folder / 'pictures'}@val"
+    assert load_settings(control="hf:owner/name@val").control == "hf:owner/name@val"
+
+
+def test_changed_settings_take_nothing_from_the_environment_or_the_file(empty_folder, monkeypatch):
+    (empty_folder / "line.toml").write_text("seed = 5\n")
+    monkeypatch.setenv("LINE_IMAGES", "9")
+    recorded = Settings(seed=3).model_dump(mode="json")
+    again = revised(recorded | {"images": 2}, {"llm": "random"})
+    assert (again.seed, again.images, again.llm) == (3, 2, "random")
+    with pytest.raises(UsageError, match="temperature"):
+        revised(recorded, {"temperature": 9})
