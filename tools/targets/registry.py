@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from line_neurons.agent.errors import UsageError
-from line_neurons.agent.ports import Target
-from line_neurons.tools.targets.layer_outputs import Pooling, Tokens
+from line_neurons.agent.errors import MissingPartError, UsageError
+from line_neurons.tools.targets.hooked_target import HookedTarget
+from line_neurons.tools.targets.network import Network, Wanted
 
-# Where each prefix's class lives; imported only when asked for, because they bring torch.
-TARGETS = {"torchvision": ("line_neurons.tools.targets.torchvision_target", "TorchvisionTarget")}
+if TYPE_CHECKING:
+    from line_neurons.agent.settings import Pool, Precision
+
+# Where each prefix's function lives; imported only when asked for.
+_SOURCES = {
+    "torchvision": "torchvision_models.open_torchvision",
+    "timm": "timm_models.open_timm",
+    "hf": "hub_models.open_hub",
+    "places365": "resnet50_presets.open_places365",
+    "robust": "resnet50_presets.open_robust",
+    "keras": "keras_resnet50.open_keras",
+}
 
 
 def open_target(
@@ -19,41 +30,69 @@ def open_target(
     *,
     assets: Path | None = None,
     weights: Path | None = None,
-    pooling: Pooling = "mean",
-    tokens: Tokens = "cls",
+    pool: Pool = "auto",
+    precision: Precision = "float32",
+    channels_last: bool = False,
     device: str = "auto",
     batch_size: int | None = None,
     download: bool = False,
-) -> Target:
-    """The target that ``spec`` names; its weights are read on first use.
+) -> HookedTarget:
+    """The target that ``spec`` names; its weights are looked for and hashed here, and loaded on first use.
 
     Args:
-        spec: ``prefix:model`` or ``prefix:model@WEIGHTS``.
+        spec: ``prefix:model``, or ``package.module:function`` or ``path/to/file.py:function`` for a function
+            that returns a module.
         assets: folder of the installed asset packs.
         weights: a checkpoint of the user's own, instead of the official weights.
-        pooling: how a convolutional map becomes one number a unit.
-        tokens: how a transformer's tokens become one number a unit.
+        pool: how a map or tokens become one number a unit.
+        precision: of weights and forward pass.
+        channels_last: memory layout of the convolutions.
         device: ``auto``, or a torch device such as ``cpu`` or ``cuda:1``.
         batch_size: pictures in each forward pass; the target's own choice if None.
         download: let the library fetch official weights that are not here.
 
     Raises:
-        UsageError: no such prefix, model, official weights or device.
-        MissingPartError: the library is not installed.
+        UsageError: no such prefix, model, weights or device, or the function fails.
+        MissingPartError: the library is not installed, or weights are not here.
     """
     prefix, colon, model = spec.partition(":")
-    if not colon or prefix not in TARGETS:
-        known = ", ".join(f"{name}:" for name in TARGETS)
-        raise UsageError(f"{spec!r} names no model", f"a model starts with {known} as in torchvision:mobilenet_v2")
-    module, name = TARGETS[prefix]
-    opened = getattr(import_module(module), name)(
-        model,
-        assets=assets,
-        weights=weights,
-        pooling=pooling,
-        tokens=tokens,
+    if not colon or not model or not prefix:
+        raise UsageError(f"{spec!r} names no model", f"a model starts with {known_prefixes()}")
+    _require_torchvision()
+    wanted = Wanted(model, weights, assets, download)
+    if prefix in _SOURCES:
+        module, _, function = _SOURCES[prefix].partition(".")
+        source = getattr(import_module(f"line_neurons.tools.targets.{module}"), function)
+        network = cast(Callable[[Wanted], Network], source)(wanted)
+    else:
+        from line_neurons.tools.targets.own_function import open_function
+
+        network = open_function(spec, wanted)
+    return HookedTarget(
+        network,
+        pool=pool,
+        precision=precision,
+        channels_last=channels_last,
         device=device,
         batch_size=batch_size,
-        download=download,
     )
-    return cast(Target, opened)
+
+
+def known_prefixes() -> str:
+    """How specs can begin, in words."""
+    return f"{', '.join(f'{name}:' for name in _SOURCES)} as in torchvision:mobilenet_v2, or is MODULE:FUNCTION"
+
+
+def _require_torchvision() -> None:
+    try:
+        import torchvision  # noqa: F401
+    except ImportError as error:
+        raise MissingPartError(
+            "torch and torchvision are not installed", "pip install 'line-neurons[torch]'"
+        ) from error
+    except RuntimeError as error:
+        # A torchvision built for another torch fails while it registers its operators.
+        raise MissingPartError(
+            f"torch and torchvision do not fit each other: {str(error).splitlines()[0]}",
+            "pip install 'line-neurons[torch]' brings the pair",
+        ) from error

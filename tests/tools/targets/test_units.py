@@ -3,7 +3,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.targets.registry import open_target
 from line_neurons.tools.targets.units import parse_units
 
 NAMES = ["tench", "tabby cat", "great white shark, white shark", "crane", "black-and-tan coonhound", "crane"]
@@ -57,9 +56,3 @@ def test_class_names_are_read_in_any_case_and_with_commas(selectors, expected):
 def test_what_names_no_unit_is_refused_with_what_would(selector, names, said):
     with pytest.raises(UsageError, match=said):
         parse_units([selector], 1280, names)
-
-
-@pytest.mark.parametrize("spec", ["mobilenet_v2", "keras:mobilenet_v2", ""])
-def test_an_unknown_prefix_is_refused_with_the_known_ones(spec):
-    with pytest.raises(UsageError, match="torchvision:"):
-        open_target(spec)

@@ -1,0 +1,178 @@
+import pickle
+import shutil
+from collections import defaultdict
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision import models
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.tools.targets.checkpoint import matching, read_state
+from line_neurons.tools.targets.registry import open_target
+
+SPEC = "torchvision:mobilenet_v3_small"
+
+
+def logits(path, pictures):
+    return open_target(SPEC, weights=path, device="cpu").activate(pictures[:2], ["classifier.3"])["classifier.3"]
+
+
+class Python2Pickler(pickle._Pickler):
+    """Writes text as Python 2 did: byte strings without an encoding."""
+
+    def save(self, thing, **options):
+        if type(thing) is not str or id(thing) in self.memo:
+            super().save(thing, **options)
+            return
+        encoded = thing.encode()
+        self.write(pickle.SHORT_BINSTRING + bytes([len(encoded)]) + encoded)
+        self.memoize(thing)
+
+
+PYTHON2 = SimpleNamespace(
+    __name__="pickle",
+    Pickler=Python2Pickler,
+    dump=lambda thing, file, protocol: Python2Pickler(file, protocol).dump(thing),
+)
+
+
+def test_a_checkpoint_of_parallel_training_saved_by_python_2_gives_the_same(checkpoint, pictures, tmp_path):
+    state = torch.load(checkpoint, weights_only=True)
+    old = {f"module.{key}": value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    path = tmp_path / "old.pth.tar"
+    torch.save(
+        {"epoch": 90, "arch": "mobilenet", "state_dict": old, "best_prec1": torch.tensor(54.7)},
+        path,
+        pickle_module=PYTHON2,
+        _use_new_zipfile_serialization=False,
+    )
+    np.testing.assert_array_equal(logits(path, pictures), logits(checkpoint, pictures))
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "model.", "backbone.", "net.", "module.model.", "a.b.c."])
+@pytest.mark.parametrize("wrapper", ["", "state_dict", "model"])
+def test_wrappers_and_prefixes_are_taken_off(prefix, wrapper, checkpoint, pictures, tmp_path):
+    state = {f"{prefix}{key}": value for key, value in torch.load(checkpoint, weights_only=True).items()}
+    path = tmp_path / "wrapped.pth"
+    torch.save({wrapper: state, "epoch": 3} if wrapper else state, path)
+    np.testing.assert_array_equal(logits(path, pictures), logits(checkpoint, pictures))
+
+
+def test_safetensors_are_read(checkpoint, pictures, tmp_path):
+    path = tmp_path / "mine.safetensors"
+    save_file(torch.load(checkpoint, weights_only=True), path)
+    np.testing.assert_array_equal(logits(path, pictures), logits(checkpoint, pictures))
+    path.write_bytes(b"not tensors")
+    with pytest.raises(UsageError, match="cannot be read"):
+        open_target(SPEC, weights=path, device="cpu").layers()
+
+
+class Schedule:
+    """Something that a training script saves beside its tensors."""
+
+    def __init__(self):
+        self.factor = np.float64(0.5)
+
+    def __call__(self):
+        raise AssertionError
+
+
+class Dictionary(dict):
+    """Hyperparameters, as training libraries keep them."""
+
+
+class Trap:
+    """Runs ``function`` with ``arguments`` when it is unpickled."""
+
+    def __init__(self, function, *arguments):
+        self.reduced = function, arguments
+
+    def __reduce__(self):
+        return self.reduced
+
+
+def test_only_tensors_are_read_from_a_checkpoint_with_other_objects(checkpoint, pictures, tmp_path):
+    path, touched = tmp_path / "training.pth", tmp_path / "touched"
+    state = torch.load(checkpoint, weights_only=True)
+    extra = {
+        "accuracy": np.float64(0.5),
+        "schedule": Schedule(),
+        "array": np.ones(3),
+        "made": Trap(shutil.copy, str(checkpoint), str(touched)),
+    }
+    extra |= {"counts": defaultdict(list, a=[1]), "hyper_parameters": Dictionary(lr=0.1)}
+    for zipped in (True, False):
+        torch.save({"model": state, **extra}, path, _use_new_zipfile_serialization=zipped)
+        np.testing.assert_array_equal(logits(path, pictures), logits(checkpoint, pictures))
+    assert not touched.exists()
+
+
+def test_a_file_that_asks_for_the_system_is_refused_and_does_nothing(tmp_path):
+    import os
+
+    touched = tmp_path / "touched"
+    torch.save({"model": {"a": torch.ones(1)}, "trap": Trap(os.mkdir, str(touched))}, tmp_path / "trap.pth")
+    with pytest.raises(UsageError, match=r"trap\.pth cannot be read"):
+        read_state(tmp_path / "trap.pth")
+    assert not touched.exists()
+
+
+def test_of_two_copies_of_a_model_in_a_file_one_is_taken_and_other_parts_are_left_out():
+    names = ["conv.weight", "fc.weight"]
+    state = {
+        f"module.{part}.{name}": torch.tensor(float(number))
+        for number, part in enumerate(["attacker.model", "model"])
+        for name in names
+    }
+    state["module.normalizer.new_mean"] = torch.zeros(3, 1, 1)
+    assert matching(state, names) == {name: torch.tensor(1.0) for name in names}
+
+
+def test_version_numbers_of_modules_outlive_the_prefix(tmp_path):
+    torch.manual_seed(0)
+    model = models.mnasnet0_5(num_classes=5)
+    torch.save(torch.nn.DataParallel(model).state_dict(), tmp_path / "parallel.pth")
+    target = open_target("torchvision:mnasnet0_5", weights=tmp_path / "parallel.pth", device="cpu")
+    assert target.layers()[-1].units == 5
+
+
+def test_densenets_old_names_are_understood(tmp_path):
+    torch.manual_seed(0)
+    state = models.densenet121(num_classes=5).state_dict()
+    old = {
+        key.replace("norm1.", "norm.1.").replace("conv2.", "conv.2.") if "denselayer" in key else key: value
+        for key, value in state.items()
+    }
+    assert old.keys() != state.keys()
+    torch.save(old, tmp_path / "old.pth")
+    assert open_target("torchvision:densenet121", weights=tmp_path / "old.pth").layers()[-1].units == 5
+
+
+def test_a_checkpoint_of_another_model_is_refused_with_counts_and_examples(checkpoint, tmp_path):
+    counts = r"of 52 tensors, 52 missing \(features\.0\.weight, .* \.\.\.\), 244 unexpected"
+    with pytest.raises(UsageError, match=rf"mine\.pth does not fit torchvision:squeezenet1_1: {counts}"):
+        open_target("torchvision:squeezenet1_1", weights=checkpoint, device="cpu").layers()
+    state = torch.load(checkpoint, weights_only=True)
+    state["features.0.0.weight"] = torch.zeros(16, 1, 3, 3)
+    state["extra.weight"] = torch.zeros(1)
+    del state["classifier.0.bias"]
+    torch.save(state, tmp_path / "odd.pth")
+    with pytest.raises(UsageError) as raised:
+        open_target(SPEC, weights=tmp_path / "odd.pth", device="cpu").layers()
+    assert "1 missing (classifier.0.bias), 1 unexpected (extra.weight)" in str(raised.value)
+    assert "1 of another shape (features.0.0.weight: [16, 1, 3, 3] for [16, 3, 3, 3])" in str(raised.value)
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="no weights file"):
+        open_target(SPEC, weights=tmp_path / "none.pth")
+    for content in ([1, 2], {"epoch": 3}):
+        torch.save(content, tmp_path / "odd.pth")
+        with pytest.raises(UsageError, match="no state dict"):
+            open_target(SPEC, weights=tmp_path / "odd.pth", device="cpu").layers()
+    (tmp_path / "text.pth").write_text("hello")
+    with pytest.raises(UsageError, match="cannot be read"):
+        open_target(SPEC, weights=tmp_path / "text.pth", device="cpu").layers()

@@ -1,0 +1,156 @@
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.tools.targets.registry import open_target
+
+MODEL = """
+    import torch
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self, seed):
+            super().__init__()
+            torch.manual_seed(seed)
+            self.conv = nn.Conv2d(3, 4, 3)
+            self.head = nn.Linear(4, 2)
+
+        def forward(self, pictures):
+            maps = self.conv(pictures)
+            return {"maps": maps, "logits": self.head(maps.mean((2, 3)))}
+
+    def plain():
+        return Net(0)
+
+    def other():
+        return Net(1)
+
+    def brown(picture):
+        return torch.tensor(picture.resize((8, 8)).getpixel((0, 0))).float().view(3, 1, 1).expand(3, 8, 8) / 255
+
+    def with_transform():
+        return Net(0), brown
+
+    def with_names():
+        return Net(0), None, ["cat", "dog"]
+
+    def takes(weights=None):
+        net = Net(0)
+        if weights:
+            net.load_state_dict(torch.load(weights, weights_only=True))
+        return net
+
+    def fails():
+        raise KeyError("no such\\nlayer")
+
+    def leaves():
+        raise SystemExit(3)
+
+    def lazy():
+        return nn.LazyLinear(3)
+
+    def a_number():
+        return 3
+
+    def odd():
+        return Net(0), "resize"
+
+    def needs(size):
+        return Net(size)
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder of a user's own, that is the current one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", list(__import__("sys").path))
+    (tmp_path / "line_test_mine").mkdir()
+    (tmp_path / "line_test_mine" / "nets.py").write_text(textwrap.dedent(MODEL))
+    (tmp_path / "line_test_file.py").write_text(textwrap.dedent(MODEL))
+    yield tmp_path
+    for name in [name for name in __import__("sys").modules if "line_test_" in name]:
+        del __import__("sys").modules[name]
+
+
+@pytest.mark.parametrize("place", ["line_test_mine.nets", "line_test_file.py", "{here}/line_test_file.py"])
+def test_a_function_of_a_package_or_a_file_gives_its_modules_activations(place, here, pixels, imagenet_input):
+    target = open_target(f"{place.format(here=here)}:plain", device="cpu")
+    layers = {layer.path: (layer.shape, layer.units) for layer in target.layers()}
+    assert layers == {"conv": ((4, 222, 222), 4), "head": ((2,), 2)}
+    torch.manual_seed(0)
+    conv, head = torch.nn.Conv2d(3, 4, 3), torch.nn.Linear(4, 2)
+    with torch.inference_mode():
+        means = conv(imagenet_input).mean((2, 3))
+        expected = head(means)
+    actual = target.activate(pixels, ["conv", "head"])
+    np.testing.assert_allclose(actual["conv"], means, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(actual["head"], expected, rtol=1e-4, atol=1e-5)
+    assert target.unit_names("head") is None
+
+
+def test_its_transform_and_class_names_are_used(here, pixels):
+    usual, own = (open_target(f"line_test_file.py:{name}", device="cpu") for name in ("plain", "with_transform"))
+    assert {layer.path: layer.shape for layer in own.layers()}["conv"] == (4, 6, 6)
+    assert own.fingerprint.split(" transforms=")[1] != usual.fingerprint.split(" transforms=")[1]
+    assert own.activate(pixels, ["head"])["head"].shape == (7, 2)
+    named = open_target("line_test_file.py:with_names", device="cpu")
+    assert named.unit_names("head") == ("cat", "dog")
+    assert named.unit_names("conv") is None
+
+
+def test_the_fingerprint_follows_the_weights_and_the_source(here):
+    first = open_target("line_test_file.py:plain").fingerprint
+    assert open_target("line_test_file.py:plain").fingerprint == first
+    other = open_target("line_test_file.py:other").fingerprint
+    assert other.replace(":other", ":plain") != first
+    file = here / "line_test_file.py"
+    file.write_text(file.read_text().replace("maps.mean((2, 3))", "maps.amax((2, 3))"))
+    assert open_target("line_test_file.py:plain").fingerprint != first
+
+
+@pytest.mark.parametrize("function", ["takes", "plain"])
+def test_a_checkpoint_goes_to_the_function_or_into_its_module(function, here, pixels):
+    other = open_target("line_test_file.py:other", device="cpu")
+    torch.save(other._model.state_dict(), here / "other.pth")
+    spec = f"line_test_file.py:{function}"
+    loaded = open_target(spec, weights=here / "other.pth", device="cpu")
+    np.testing.assert_array_equal(
+        loaded.activate(pixels[:2], ["head"])["head"], other.activate(pixels[:2], ["head"])["head"]
+    )
+    assert loaded.fingerprint != open_target(spec).fingerprint
+    with pytest.raises(UsageError, match="there is no weights file"):
+        open_target(spec, weights=here / "none.pth")
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("line_test_file.py:fails", r"^line_test_file\.py:fails failed: KeyError: 'no such\\nlayer' \(--debug"),
+        ("line_test_file.py:leaves", r"leaves failed: SystemExit: 3"),
+        ("line_test_file.py:needs", r"needs failed: TypeError: needs\(\) missing 1 required"),
+        ("line_test_file.py:lazy", r"weight of the module that line_test_file\.py:lazy returned cannot be read"),
+        ("line_test_file.py:a_number", r"a_number returned int \(return the module, or \(module, transform\)"),
+        ("line_test_file.py:odd", r"odd returned \(Net, str\) \(return the module"),
+        ("line_test_file.py:missing", r"line_test_file\.py has no function 'missing'"),
+        ("line_test_none.py:net", r"there is no file line_test_none\.py"),
+        ("line_test_none.nets:net", r"no module 'line_test_none'.*MODULE:FUNCTION"),
+        ("line_test_broken:net", r"importing line_test_broken failed: ZeroDivisionError: division by zero"),
+        ("line_test_needs:net", r"importing line_test_needs failed: ModuleNotFoundError: .*'line_test_absent'"),
+    ],
+)
+def test_what_goes_wrong_in_the_users_code_is_one_line(spec, said, here):
+    (here / "line_test_broken.py").write_text("1 / 0")
+    (here / "line_test_needs.py").write_text("import line_test_absent")
+    with pytest.raises(UsageError, match=said) as raised:
+        open_target(spec)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_function_of_an_installed_package_works(pixels):
+    target = open_target("torchvision.models:squeezenet1_1", device="cpu")
+    assert target.layers()[-1].units == 1000
+    assert open_target("torchvision.models:squeezenet1_1").fingerprint != target.fingerprint  # random weights

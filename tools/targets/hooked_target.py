@@ -1,0 +1,271 @@
+"""Any vision model as a target: hooked at any layer, several in one forward pass."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from line_neurons.agent.errors import BackendError, UsageError
+from line_neurons.agent.ports import LayerInfo, Progress
+from line_neurons.tools.targets.layer_outputs import (
+    LayerOutput,
+    check_pool,
+    find_layers,
+    first_tensor,
+    hooked,
+    kernel,
+    pooled,
+)
+from line_neurons.tools.targets.lookup import find_layer
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from line_neurons.agent.ports import Activations, Picture
+    from line_neurons.agent.settings import Pool, Precision
+    from line_neurons.tools.targets.network import Network
+
+# A CPU is as fast with a few pictures as with many, and five are one concept's; a GPU wants more.
+_CPU_BATCH = 5
+_GPU_BATCH = 32
+_PROBES = 3
+
+
+class HookedTarget:
+    """A network, hooked at any layer.
+
+    Every forward pass has the same batch shape, short batches being filled up: a picture's activations are
+    then the same bits whatever it is batched with, on one machine with one number of threads.
+
+    Args:
+        network: the model; it is built on first use.
+        pool: how a map or tokens become one number a unit.
+        precision: of weights and forward pass; the pooling is done in float32.
+        channels_last: memory layout of the convolutions.
+        device: ``auto`` (CUDA if there is one), or a torch device.
+        batch_size: pictures in each forward pass; 5 on a CPU and 32 on a GPU if None.
+
+    Raises:
+        UsageError: there is no such device, or the batch is empty.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        pool: Pool = "auto",
+        precision: Precision = "float32",
+        channels_last: bool = False,
+        device: str = "auto",
+        batch_size: int | None = None,
+    ) -> None:
+        if batch_size is not None and batch_size < 1:
+            raise UsageError(f"a batch of {batch_size} pictures is not possible", "give 1 or more")
+        self._network = network
+        self._pool = pool
+        self._precision = precision
+        self._channels_last = channels_last
+        self._device = _device(device)
+        self.batch_size = batch_size or (_CPU_BATCH if self._device.type == "cpu" else _GPU_BATCH)
+        # A hook sees every forward pass of the module, so passes from several threads take turns.
+        self._lock = threading.RLock()
+
+    @property
+    def name(self) -> str:
+        """The spec without the choice of weights, ``torchvision:mobilenet_v2``."""
+        return self._network.name
+
+    @property
+    def fingerprint(self) -> str:
+        """Model, weights, preprocessing, pool and precision."""
+        network = self._network
+        return (
+            f"{network.name} weights={network.weights} transforms={network.preprocessing}"
+            f" pool={self._pool} precision={self._precision}"
+        )
+
+    def layers(self) -> list[LayerInfo]:
+        """Every layer whose output is a vector, tokens or maps, in forward order."""
+        return [output.info for output in self._found.values()]
+
+    @cached_property
+    def output_layer(self) -> str | None:
+        """Path of the layer that puts out the logits: the last with a weight matrix or kernel."""
+        modules = self._modules
+        weighted = [path for path in self._found if kernel(modules[path]) is not None]
+        return weighted[-1] if weighted else None
+
+    def unit_names(self, layer: str) -> Sequence[str] | None:
+        """The class names if ``layer`` puts out the logits of weights whose classes are known, else None.
+
+        Raises:
+            UsageError: there is no such layer, or it has no units.
+        """
+        info = self._output(layer).info
+        names = self._network.classes
+        paths = list(self._found)
+        is_output = self.output_layer is not None and paths.index(layer) >= paths.index(self.output_layer)
+        return names if names and is_output and info.units == len(names) else None
+
+    def activate(
+        self, images: Sequence[Picture], layers: Sequence[str], progress: Progress | None = None
+    ) -> dict[str, Activations]:
+        """Pooled activations of all units of each of ``layers``; see ``Target.activate``.
+
+        Args:
+            images: encoded pictures, read as RGB (an alpha channel is dropped), or pixels, uint8 [H, W, 3].
+            layers: dotted paths; of a module used several times in one forward, the last output counts.
+            progress: called after each forward batch.
+
+        Returns:
+            float32 [n_images, n_units] for each layer.
+
+        Raises:
+            UsageError: there is no such layer, it has no units, or the pool does not fit it.
+            BackendError: a picture cannot be decoded, the forward pass failed or gave NaN or infinity.
+        """
+        import numpy as np
+
+        outputs = {layer: self._output(layer) for layer in layers}
+        for output in outputs.values():
+            check_pool(output, self._pool, self.name)
+        result = {layer: np.empty((len(images), one.info.units), np.float32) for layer, one in outputs.items()}
+        for start in range(0, len(images) if outputs else 0, self.batch_size):
+            done = min(start + self.batch_size, len(images))
+            batch = [self._prepare(images[index], index) for index in range(start, done)]
+            for layer, rows in self._forward(batch, outputs).items():
+                result[layer][start:done] = rows
+                if not np.isfinite(rows).all():
+                    bad = start + int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
+                    large = "float16 ends at 65,504: use bfloat16" if self._precision == "float16" else ""
+                    raise BackendError(
+                        f"{self.name} {layer} gave values that are not finite for picture {bad}", large
+                    )
+            if progress:
+                progress(done, len(images))
+        return result
+
+    def _output(self, path: str) -> LayerOutput:
+        return self._found[find_layer(self.layers(), path, self.name).path]
+
+    def _prepare(self, image: Picture, index: int) -> Tensor:
+        import numpy as np
+        import torch
+        from PIL import Image, UnidentifiedImageError
+
+        try:
+            if isinstance(image, bytes):
+                with Image.open(BytesIO(image)) as opened:
+                    picture = opened.convert("RGB")
+            elif image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
+                picture = Image.fromarray(image)
+            else:
+                raise ValueError(f"{image.dtype} {list(image.shape)} is not uint8 [H, W, 3]")
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            reason = "not a picture" if isinstance(error, UnidentifiedImageError) else str(error)
+            raise BackendError(f"picture {index} cannot be decoded: {reason}") from error
+        try:
+            prepared = self._network.prepare(picture)
+        except Exception as error:
+            raise BackendError(f"the preprocessing of {self.name} failed: {_reason(error)}") from error
+        if not isinstance(prepared, torch.Tensor) or prepared.ndim != 3:
+            shape = list(prepared.shape) if isinstance(prepared, torch.Tensor) else type(prepared).__name__
+            raise BackendError(f"the preprocessing of {self.name} gave {shape}, not a tensor [3, H, W]")
+        return prepared
+
+    def _forward(self, batch: list[Tensor], outputs: Mapping[str, LayerOutput]) -> dict[str, Activations]:
+        import torch
+
+        captured: dict[str, Tensor] = {}
+
+        def seen(path: str, _module: nn.Module, output: object) -> None:
+            tensor = first_tensor(output)
+            if tensor is not None:
+                # Now, and as a copy: the next module may work in place (a ReLU, a residual sum).
+                captured[path] = pooled(tensor, outputs[path], self._pool).clone()
+
+        filled = batch + [batch[-1]] * (self.batch_size - len(batch))
+        exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+        try:
+            wanted = {path: self._modules[path] for path in outputs}
+            with self._lock, torch.inference_mode(), exact, hooked(wanted, seen):
+                self._call(filled)
+                missing = [path for path in outputs if path not in captured]
+                if missing:
+                    raise BackendError(f"{self.name} {missing[0]} put out nothing")
+                return {path: captured[path][: len(batch)].cpu().numpy() for path in outputs}
+        except Exception as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: Exception) -> BackendError:
+        import torch
+
+        if isinstance(error, BackendError):
+            return error
+        full = isinstance(error, torch.OutOfMemoryError)
+        remedy = f"try a --batch-size below {self.batch_size}" if full else ""
+        if self._precision != "float32" and "not implemented for" in str(error):
+            remedy = f"this device cannot do it in {self._precision}: use float32"
+        return BackendError(f"the forward pass of {self.name} failed: {_reason(error)}", remedy)
+
+    def _call(self, pictures: list[Tensor]) -> None:
+        import torch
+
+        model = self._model
+        batch = torch.stack(pictures).to(self._device, getattr(torch, self._precision))
+        if self._channels_last:
+            batch = batch.to(memory_format=torch.channels_last)
+        if self._network.argument:
+            model(**{self._network.argument: batch})
+        else:
+            model(batch)
+
+    @cached_property
+    def _model(self) -> nn.Module:
+        import torch
+
+        model = self._network.build().to(self._device, getattr(torch, self._precision))
+        if self._channels_last:
+            model = model.to(memory_format=torch.channels_last)
+        return model.eval().requires_grad_(False)
+
+    @cached_property
+    def _modules(self) -> dict[str, nn.Module]:
+        return dict(self._model.named_modules())
+
+    @cached_property
+    def _found(self) -> dict[str, LayerOutput]:
+        import numpy as np
+        import torch
+
+        blank = torch.zeros_like(self._prepare(np.zeros((256, 256, 3), np.uint8), 0))
+        model = self._model
+        try:
+            with self._lock, torch.inference_mode():
+                return find_layers(model, lambda: self._call([blank] * _PROBES), _PROBES)
+        except Exception as error:
+            raise self._failure(error) from error
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UsageError(
+            f"the device {name!r} cannot be used: {str(error).splitlines()[0]}", "auto or cpu"
+        ) from error
+    return device

@@ -1,0 +1,170 @@
+"""A user's own function that returns a model, as a target."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from line_neurons.agent.errors import LineError, UsageError
+from line_neurons.agent.proposal import clean_text
+from line_neurons.tools.targets.checkpoint import load, matching, own_file, read_state
+from line_neurons.tools.targets.network import Network, Wanted, brief
+from line_neurons.tools.targets.preprocessing import USUAL, usual
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_FORM = "return the module, or (module, transform), or (module, transform, class names)"
+
+
+def open_function(spec: str, wanted: Wanted) -> Network:
+    """The model that ``package.module:function`` or ``path/to/file.py:function`` returns.
+
+    The function is called with ``weights=FILE`` if ``--weights`` is given and it has such an argument, else
+    without arguments; a checkpoint that it does not take is loaded into its module. It returns the module, or
+    (module, transform), or (module, transform, class names); a transform of None stands for resize 256, crop
+    224 and ImageNet's mean and standard deviation.
+
+    Raises:
+        UsageError: there is no such function, it fails, or it returns something else.
+    """
+    place, _, name = spec.rpartition(":")
+    if not place:
+        place, name = name, ""
+    folder = Path(place).resolve().parent if place.endswith(".py") else Path.cwd()
+    with _first_on_path(folder):
+        function = _find(spec, place, name)
+        returned = _call(spec, function, wanted.weights)
+    module, transform, classes = _parts(spec, returned)
+    module.eval()
+    return Network(
+        name=spec,
+        weights=f"{_state_hash(spec, module)[:16]} (own, source {_source_hash(function)})",
+        preprocessing=brief(_described(transform) if transform else USUAL),
+        prepare=transform or usual,
+        build=lambda: module,
+        classes=tuple(clean_text(str(one), 100) for one in classes or ()),
+    )
+
+
+@contextmanager
+def _first_on_path(folder: Path) -> Iterator[None]:
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        # What the user's code imports later is still found, but shadows nothing of anyone else's.
+        sys.path.remove(str(folder))
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
+
+
+def _find(spec: str, place: str, name: str) -> Callable[..., Any]:
+    try:
+        module = _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    except LineError:
+        raise
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{place}.".startswith(f"{error.name}."):
+            from line_neurons.tools.targets.registry import known_prefixes
+
+            raise UsageError(
+                f"{spec!r} names no model: there is no module {error.name!r} here or installed",
+                f"a model starts with {known_prefixes()}",
+            ) from error
+        raise _failure(f"importing {place}", error) from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise UsageError(f"{place} has no function {name!r}", "name it as MODULE:FUNCTION")
+    found: Callable[..., Any] = function
+    return found
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}", "give the path of a Python file")
+    spec = importlib.util.spec_from_file_location(f"line_own_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Classes find their module by name when they are made (dataclasses do).
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _call(spec: str, function: Callable[..., Any], weights: Path | None) -> Any:
+    file = own_file(weights) if weights else None
+    try:
+        taken = file is not None and "weights" in inspect.signature(function).parameters
+        returned = function(weights=file) if taken else function()
+    except LineError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _failure(spec, error) from error
+    if file is not None and not taken:
+        module = _parts(spec, returned)[0]
+        load(module, matching(read_state(file), module.state_dict()), source=str(file), name=spec)
+    return returned
+
+
+def _failure(what: str, error: BaseException) -> UsageError:
+    reason = clean_text(str(error), 200)
+    return UsageError(
+        f"{what} failed: {type(error).__name__}{': ' + reason if reason else ''}", "--debug shows where"
+    )
+
+
+def _parts(spec: str, returned: Any) -> tuple[nn.Module, Any, Sequence[Any] | None]:
+    import torch
+
+    module, transform, classes = (*(returned if isinstance(returned, tuple) else (returned,)), None, None, None)[
+        :3
+    ]
+    known = classes is None or (isinstance(classes, Sequence) and not isinstance(classes, (str, bytes)))
+    if not isinstance(module, torch.nn.Module) or not (transform is None or callable(transform)) or not known:
+        kinds = type(returned).__name__
+        if isinstance(returned, tuple):
+            kinds = f"({', '.join(type(part).__name__ for part in returned)})"
+        raise UsageError(f"{spec} returned {kinds}", _FORM)
+    return module, transform, classes
+
+
+def _state_hash(spec: str, module: nn.Module) -> str:
+    # Buffers that are not saved with the module count too, so not its state_dict.
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        try:
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        except (RuntimeError, ValueError) as error:
+            raise UsageError(
+                f"{name} of the module that {spec} returned cannot be read: {clean_text(str(error), 200)}",
+                "return a module whose weights are there, as plain tensors",
+            ) from error
+    return digest.hexdigest()
+
+
+def _source_hash(function: Callable[..., Any]) -> str:
+    try:
+        file = Path(inspect.getfile(inspect.unwrap(function)))
+        return hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+    except (TypeError, OSError):
+        return "unknown"
+
+
+def _described(transform: Callable[..., Any]) -> str:
+    # A plain function's repr is its name alone.
+    try:
+        return inspect.getsource(transform) if inspect.isroutine(transform) else repr(transform)
+    except (OSError, TypeError):
+        return repr(transform)

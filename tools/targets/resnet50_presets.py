@@ -1,0 +1,134 @@
+"""ResNet50s whose checkpoints no library brings: Places365's, and the robust one of Salient ImageNet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from line_neurons.agent.errors import MissingPartError, UsageError
+from line_neurons.tools.targets.checkpoint import load, own_file, read_state, sha256
+from line_neurons.tools.targets.network import Network, Wanted, brief
+from line_neurons.tools.targets.preprocessing import MEAN, STD, USUAL, cropped, usual
+from line_neurons.tools.targets.torchvision_models import imagenet_classes, planned
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_CATEGORIES = "categories_places365.txt"
+
+
+@dataclass(frozen=True)
+class _Published:
+    """Where a checkpoint is published.
+
+    Args:
+        file: its name.
+        size: in words; empty if it is not known.
+        place: where it is.
+    """
+
+    file: str
+    size: str
+    place: str
+
+
+_PLACES365 = _Published(
+    "resnet50_places365.pth.tar",
+    " (about 97 MB)",
+    "http://places2.csail.mit.edu/models_places365/resnet50_places365.pth.tar",
+)
+_ROBUST = _Published(
+    "imagenet_l2_3_0.pt, which Salient ImageNet calls robust_resnet50.pth",
+    "",
+    "the table of ImageNet models (L2, epsilon 3.0) in the README of github.com/MadryLab/robustness",
+)
+
+
+def open_places365(wanted: Wanted) -> Network:
+    """``resnet50``: the ResNet50 of Places365, 365 scenes.
+
+    The names of the scenes are read from categories_places365.txt beside the checkpoint, if it is there.
+
+    Raises:
+        UsageError: another model, or the checkpoint is not a file.
+        MissingPartError: no checkpoint is given; says which to get.
+    """
+    file = _checkpoint("places365", wanted, _PLACES365)
+    return Network(
+        name="places365:resnet50",
+        weights=sha256(file)[:16],
+        preprocessing=brief(USUAL),
+        prepare=usual,
+        build=partial(_build, "places365:resnet50", file, 365, normalise=False),
+        classes=_scenes(file.parent / _CATEGORIES),
+    )
+
+
+def open_robust(wanted: Wanted) -> Network:
+    """``resnet50``: adversarially trained on ImageNet (L2, epsilon 3), as used by Salient ImageNet.
+
+    Raises:
+        UsageError: another model, or the checkpoint is not a file.
+        MissingPartError: no checkpoint is given; says which to get.
+    """
+    file = _checkpoint("robust", wanted, _ROBUST)
+    return Network(
+        name="robust:resnet50",
+        weights=sha256(file)[:16],
+        preprocessing=brief("resize 256, crop 224, normalised in the model"),
+        prepare=cropped,
+        build=partial(_build, "robust:resnet50", file, 1000, normalise=True),
+        classes=imagenet_classes(),
+    )
+
+
+def _checkpoint(prefix: str, wanted: Wanted, published: _Published) -> Path:
+    if wanted.model != "resnet50":
+        raise UsageError(f"{prefix}: has no model {wanted.model!r}", f"there is {prefix}:resnet50")
+    if wanted.weights is None:
+        raise MissingPartError(
+            f"{prefix}:resnet50 needs the file {published.file}{published.size}",
+            f"get it from {published.place} and give it with --weights FILE",
+        )
+    return own_file(wanted.weights)
+
+
+def _scenes(file: Path) -> tuple[str, ...]:
+    # Lines such as "/a/apartment_building/outdoor 8".
+    if not file.is_file():
+        return ()
+    try:
+        lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        names = {int(number): path[3:].replace("_", " ").replace("/", " ") for path, number in lines}
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{file} is not the list of Places365's scenes: {error}", "get it again or remove it"
+        ) from error
+    if sorted(names) != list(range(365)):
+        raise UsageError(f"{file} names {len(names)} scenes, not 365", "get it again or remove it")
+    return tuple(names[number] for number in range(365))
+
+
+def _build(name: str, file: Path, classes: int, *, normalise: bool) -> nn.Module:
+    import torch
+
+    state = read_state(file)
+    module, part = planned("resnet50", state)
+    found = part["fc.weight"].shape[0] if "fc.weight" in part else classes
+    if found != classes:
+        raise UsageError(f"{file} has {found} classes, {name} has {classes}", "use torchvision:resnet50 for it")
+    load(module, part, source=str(file), name=name)
+    if normalise:
+        # The library's models take pixels in 0-1 and normalise them by what the checkpoint says.
+        for kind, usual in (("mean", MEAN), ("std", STD)):
+            keys = [key for key in state if key.endswith(f".new_{kind}")]
+            value = state[keys[0]].float() if keys else torch.tensor(usual)
+            module.register_buffer(f"input_{kind}", value.view(3, 1, 1), persistent=False)
+        module.register_forward_pre_hook(_normalise)
+    return module
+
+
+def _normalise(module: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor]:
+    return ((given[0] - module.input_mean) / module.input_std,)  # type: ignore[operator]

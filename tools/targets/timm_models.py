@@ -1,0 +1,102 @@
+"""Any model of timm, with its pretrained weights or a checkpoint of one's own."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from line_neurons.agent.errors import MissingPartError, UsageError
+from line_neurons.agent.proposal import clean_text
+from line_neurons.tools.targets.checkpoint import classes_in, load, matching, own_file, read_state, sha256
+from line_neurons.tools.targets.hub_files import cached_snapshot
+from line_neurons.tools.targets.lookup import near_names
+from line_neurons.tools.targets.network import Network, Wanted, brief
+from line_neurons.tools.targets.torchvision_models import imagenet_classes
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_FILES = ("model.safetensors", "open_clip_model.safetensors")
+
+
+def open_timm(wanted: Wanted) -> Network:
+    """``resnet18``, or ``resnet18.a1_in1k`` for one of several pretrained weights.
+
+    Raises:
+        UsageError: no such model or own checkpoint.
+        MissingPartError: timm is not installed, or the weights are not here.
+    """
+    try:
+        import timm
+        from timm.data.config import resolve_data_config
+        from timm.data.transforms_factory import create_transform
+        from timm.models import PretrainedCfg
+    except ImportError as error:
+        raise MissingPartError("timm is not installed", "pip install 'line-neurons[targets]'") from error
+
+    name = f"timm:{wanted.model}"
+    if wanted.model not in {*timm.list_models(), *timm.list_pretrained()}:
+        near = near_names(wanted.model, timm.list_models() + timm.list_pretrained())
+        raise UsageError(
+            f"timm has no model {wanted.model!r}{'; ' + near if near else ''}", "name one as in timm:resnet18"
+        )
+    config: Any = timm.get_pretrained_cfg(wanted.model) or PretrainedCfg()
+    own = wanted.weights is not None
+    file = own_file(wanted.weights) if wanted.weights else _find_file(name, config, wanted)
+    resolve: Any = resolve_data_config
+    data = resolve(pretrained_cfg=config.to_dict(), verbose=False)
+    transform = create_transform(**data, is_training=False)
+    return Network(
+        name=name,
+        weights=f"{sha256(file)[:16]} ({'own, transforms of ' if own else ''}{config.tag or 'timm'})",
+        preprocessing=brief(repr(transform)),
+        prepare=transform,
+        build=partial(_build, name, wanted.model, file, own=own),
+        classes=() if own else _classes(config),
+    )
+
+
+def _find_file(name: str, config: Any, wanted: Wanted) -> Path:
+    if not config.hf_hub_id:
+        raise MissingPartError(
+            f"timm offers no weights of {name} as .safetensors", "give a checkpoint with --weights"
+        )
+    folder = cached_snapshot(config.hf_hub_id, _FILES, name=name, download=wanted.download)
+    files = [folder / file for file in _FILES if (folder / file).is_file()]
+    if not files:
+        raise MissingPartError(
+            f"{config.hf_hub_id}, which {name} needs, has no {_FILES[0]}",
+            "allow the download with --download, or give a checkpoint with --weights",
+        )
+    return files[0]
+
+
+def _build(name: str, model: str, file: Path, *, own: bool) -> nn.Module:
+    import timm
+
+    state = read_state(file)
+    if not own:
+        # timm converts what some of its files hold into the model's own names.
+        overlay = {"state_dict": state}
+        try:
+            pretrained: nn.Module = timm.create_model(model, pretrained=True, pretrained_cfg_overlay=overlay)
+        except Exception as error:
+            raise UsageError(f"{file} does not fit {name}: {clean_text(str(error), 300)}") from error
+        return pretrained
+    module: nn.Module = timm.create_model(model, pretrained=False)
+    part = matching(state, module.state_dict())
+    if classes := classes_in(module, part):
+        module = timm.create_model(model, pretrained=False, num_classes=classes)
+    load(module, part, source=str(file), name=name)
+    return module
+
+
+def _classes(config: Any) -> tuple[str, ...]:
+    from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
+
+    subset = infer_imagenet_subset(config.to_dict())
+    if subset is None:
+        return ()
+    # The same names as other models of ImageNet-1K have here; timm's are lists of synonyms.
+    return imagenet_classes() if subset == "imagenet-1k" else tuple(ImageNetInfo(subset).label_descriptions())

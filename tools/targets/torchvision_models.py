@@ -1,0 +1,164 @@
+"""Any torchvision classification model, with official weights or a checkpoint of one's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from line_neurons.agent.errors import MissingPartError, UsageError
+from line_neurons.tools.targets.checkpoint import classes_in, load, matching, own_file, read_state, sha256
+from line_neurons.tools.targets.lookup import near_names
+from line_neurons.tools.targets.network import Network, Wanted, brief
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor, nn
+
+# The asset packs hold the first release of these; torchvision's own default is a later one.
+_PACKED = {"mobilenet_v2": "IMAGENET1K_V1"}
+
+
+def open_torchvision(wanted: Wanted) -> Network:
+    """``mobilenet_v2``, or ``resnet50@IMAGENET1K_V1`` for one of several official weights.
+
+    Raises:
+        UsageError: no such model, official weights or own checkpoint.
+        MissingPartError: the weights are not here, or are damaged.
+    """
+    model, _, entry = wanted.model.partition("@")
+    weights = _find_weights(model, _find_recipe(model, entry or None), wanted)
+    recipe = weights.recipe
+    name = f"torchvision:{model}"
+    preset = recipe.transforms()
+    said = recipe.name if weights.official else f"own, transforms of {recipe.name}"
+    return Network(
+        name=name,
+        weights=f"{weights.sha256[:16]} ({said})",
+        preprocessing=brief(repr(preset)),
+        prepare=preset,
+        build=partial(_build, name, model, weights),
+        classes=tuple(recipe.meta.get("categories", ())) if weights.official else (),
+    )
+
+
+def imagenet_classes() -> tuple[str, ...]:
+    """The names, as torchvision has them, of the 1,000 classes of ImageNet-1K."""
+    from torchvision.models import ResNet50_Weights
+
+    return tuple(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
+
+
+def planned(model: str, state: Mapping[str, Tensor], **options: Any) -> tuple[nn.Module, dict[str, Tensor]]:
+    """A torchvision model on the meta device, with as many classes as ``state`` has, and its part of ``state``.
+
+    On the meta device a model is a plan without memory: the tensors that are loaded become its weights.
+    """
+    import torch
+    from torchvision import models
+
+    with torch.device("meta"):
+        module: nn.Module = models.get_model(model, weights=None, **options)
+        part = matching(state, module.state_dict())
+        if classes := classes_in(module, part):
+            module = models.get_model(model, weights=None, num_classes=classes, **options)
+    return module, part
+
+
+@dataclass(frozen=True)
+class _WeightsFile:
+    """Weights on disk.
+
+    Args:
+        path: the file.
+        sha256: of its content, hex.
+        recipe: the torchvision weights entry whose transforms apply.
+        official: the content is the one that ``recipe`` names; its class names apply too.
+    """
+
+    path: Path
+    sha256: str
+    recipe: Any
+    official: bool
+
+
+def _build(name: str, model: str, weights: _WeightsFile) -> nn.Module:
+    # What the builders set when they are given official weights, and the weights alone do not tell.
+    options: dict[str, Any] = {}
+    if model in {"googlenet", "inception_v3"}:
+        options = {"transform_input": True, "init_weights": False}
+    elif model.startswith("vit_"):
+        options = {"image_size": weights.recipe.meta["min_size"][0]}
+    module, state = planned(model, read_state(weights.path), **options)
+    load(module, state, source=str(weights.path), name=name)
+    return module
+
+
+def _find_recipe(model: str, name: str | None) -> Any:
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if model not in known:
+        near = near_names(model, known)
+        raise UsageError(
+            f"torchvision has no classification model {model!r}{'; ' + near if near else ''}",
+            "name one as in torchvision:mobilenet_v2",
+        )
+    entries = models.get_model_weights(model)
+    wanted = name or _PACKED.get(model) or "DEFAULT"
+    if wanted not in entries.__members__:
+        raise UsageError(
+            f"{model} has no weights {wanted!r}", f"there are {', '.join(entry.name for entry in entries)}"
+        )
+    return entries[wanted]
+
+
+def _find_weights(model: str, recipe: Any, wanted: Wanted) -> _WeightsFile:
+    import torch
+
+    if wanted.weights is not None:
+        digest = sha256(own_file(wanted.weights))
+        for entry in type(recipe):
+            if digest.startswith(_name_and_hash(entry)[1]):
+                return _WeightsFile(wanted.weights, digest, entry, official=True)
+        return _WeightsFile(wanted.weights, digest, recipe, official=False)
+
+    name, prefix = _name_and_hash(recipe)
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / name
+    places = [wanted.assets / model / name] if wanted.assets else []
+    path = next((place for place in [*places, cached] if place.is_file()), None)
+    if path is None:
+        _require_download(model, recipe, cached, allowed=wanted.download)
+        path = cached
+    digest = sha256(path)
+    if not digest.startswith(prefix):
+        raise MissingPartError(
+            f"the weights file {path} is damaged: its SHA-256 starts with {digest[:8]}, not {prefix}",
+            f"delete it, then: {_remedy(model, recipe, cached)}",
+        )
+    return _WeightsFile(path, digest, recipe, official=True)
+
+
+def _name_and_hash(recipe: Any) -> tuple[str, str]:
+    name = str(recipe.url).rsplit("/", 1)[-1]
+    return name, name.rsplit("-", 1)[-1].split(".")[0]
+
+
+def _remedy(model: str, recipe: Any, cached: Path) -> str:
+    if _PACKED.get(model) == recipe.name:
+        return f"line assets install {model}"
+    return f"get {recipe.url} and put it at {cached}, or allow the download with --download"
+
+
+def _require_download(model: str, recipe: Any, cached: Path, *, allowed: bool) -> None:
+    size = recipe.meta.get("_file_size")
+    wanted = f"{cached.name}{f' ({size:.0f} MB)' if size else ''}, the weights {recipe} of {model},"
+    remedy = _remedy(model, recipe, cached)
+    if not allowed:
+        raise MissingPartError(f"{wanted} are not here", remedy)
+    try:
+        recipe.get_state_dict(progress=True, check_hash=True, map_location="cpu")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise MissingPartError(f"{wanted} could not be downloaded: {error}", remedy) from error
