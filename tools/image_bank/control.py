@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.ports import ControlChunk
 from line_neurons.tools.image_bank.bank import Bank, Entry
 from line_neurons.tools.image_bank.generator import FORMAT
 from line_neurons.tools.image_bank.painter import Painter, Plan, Source, Thing
+
+_AT_ONCE = 32
 
 
 class BankControl:
@@ -46,23 +49,37 @@ class BankControl:
         self._classes = tuple(sorted(set(classes)))
         self._by_caption = by_caption
         self._m = m
+        self._together = max(1, _AT_ONCE // m)
         self._size = size
         self._painter = Painter(bank, "search", size)
 
     @property
     def fingerprint(self) -> str:
         """Hash of the bank, the classes, and how many pictures of what size."""
-        identity = json.dumps([FORMAT, self._bank.fingerprint, self._classes, self._m, self._size])
+        identity = json.dumps([FORMAT, self._bank.fingerprint, self._classes, self._m, self._size, _AT_ONCE])
         return f"image-bank-control:{self._bank.name}:{hashlib.sha256(identity.encode()).hexdigest()[:32]}"
-
-    @property
-    def skipped(self) -> tuple[str, ...]:
-        """Files of the bank that were left out because they could not be read, as ``name: reason``."""
-        return self._bank.skipped
 
     def classes(self) -> tuple[str, ...]:
         """The class names, sorted."""
         return self._classes
+
+    def chunks(self, start: int = 0) -> Iterator[ControlChunk]:
+        """The pictures as PNG files, class by class: as many whole classes at a time as have about 32 pictures.
+
+        Raises:
+            BackendError: a picture of the bank can no longer be read.
+        """
+        for first in range(start * self._together, len(self._classes), self._together):
+            labels = range(first, min(first + self._together, len(self._classes)))
+            yield ControlChunk(
+                images=tuple(png for label in labels for png in self.images(self._classes[label])),
+                labels=tuple(label for label in labels for _ in range(self._m)),
+            )
+
+    @property
+    def total(self) -> int:
+        """The number of chunks."""
+        return -(-len(self._classes) // self._together)
 
     def images(self, class_name: str) -> list[bytes]:
         """The pictures of a class as PNG files.

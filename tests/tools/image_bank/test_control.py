@@ -18,6 +18,23 @@ def test_pictures_are_the_same_every_time_and_whatever_else_is_in_the_set(bank):
     assert BankControl(bank, ["cat", "dog"], m=2, size=48).images("dog") == alone
 
 
+def test_chunks_hold_the_pictures_class_by_class(bank):
+    control = BankControl(bank, ["dog", "cat", "ball"], m=3, size=48)
+    assert control.total == 1
+    (chunk,) = control.chunks()
+    assert chunk.labels == (0, 0, 0, 1, 1, 1, 2, 2, 2)
+    assert chunk.images == tuple(png for name in ("ball", "cat", "dog") for png in control.images(name))
+
+
+@pytest.mark.parametrize("m", [20, 40])
+def test_chunks_hold_whole_classes_and_may_begin_at_any(bank, m):
+    control = BankControl(bank, ["dog", "cat", "ball"], m=m, size=32)
+    chunks = list(control.chunks())
+    assert control.total == 3
+    assert [chunk.labels for chunk in chunks] == [(0,) * m, (1,) * m, (2,) * m]
+    assert list(control.chunks(1)) == chunks[1:]
+
+
 def test_the_fingerprint_follows_classes_and_count(bank):
     sets = [
         BankControl(bank, ["dog"]),

@@ -1,0 +1,167 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.tools.concept_bank import ConceptBank
+from line_neurons.tools.control_sets import control_activations, open_control_set
+
+BOTH = ("positive", "negative")
+
+
+@pytest.fixture
+def many(tmp_path, paint):
+    """Three chunks of pictures, the middle one with a file that is no picture."""
+    root = tmp_path / "many"
+    for name in ("bee", "owl", "tabby cat"):
+        for number in range(50):
+            paint(root / name / f"{number:02}.png", (number, 5, 9))
+    (root / "owl" / "20.png").write_text("text")
+    return str(root)
+
+
+def stopping_after(chunks):
+    def progress(done, total):
+        if done == chunks:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def same(one, other):
+    assert (one.classes, one.skipped) == (other.classes, other.skipped)
+    assert one.labels.tolist() == other.labels.tolist()
+    assert one.activations.tobytes() == other.activations.tobytes()
+
+
+def test_there_is_a_row_for_each_picture_and_it_is_computed_once(bank, new_target, folder):
+    target, seen = new_target(), []
+    control = open_control_set(str(folder))
+    found = control_activations(bank, target, ["layer"], control, lambda *told: seen.append(told))["layer"]
+    assert found.classes == ("bee", "owl", "tabby cat")
+    assert found.labels.tolist() == [0, 0, 0, 1, 2, 2, 2]
+    assert found.activations[4:, 0].tolist() == [0, 1, 2]
+    assert found.activations.dtype == np.float32
+    assert seen == [(1, 1)]
+    again = control_activations(ConceptBank(bank.root), target, ["layer"], open_control_set(str(folder)))
+    same(again["layer"], found)
+    assert target.calls == [(7, ("layer",))]
+    assert len(list((bank.root / "controls").iterdir())) == 1
+
+
+def test_several_layers_take_one_pass(bank, new_target, many):
+    target = new_target()
+    found = control_activations(bank, target, BOTH, open_control_set(many))
+    assert list(found) == list(BOTH)
+    assert target.calls == [(64, BOTH), (63, BOTH), (22, BOTH)]
+    assert (found["negative"].activations == -found["positive"].activations).all()
+
+
+def test_a_layer_that_is_kept_is_not_computed_again_with_another(bank, new_target, many):
+    control_activations(bank, new_target(), ["positive"], open_control_set(many))
+    target = new_target()
+    found = control_activations(bank, target, BOTH, open_control_set(many))
+    assert [layers for _, layers in target.calls] == [("negative",)] * 3
+    assert (found["negative"].activations == -found["positive"].activations).all()
+
+
+@pytest.mark.parametrize("done", [1, 2, 3])
+def test_work_that_was_cut_off_goes_on_where_it_stopped_and_ends_the_same(bank, new_target, many, tmp_path, done):
+    with pytest.raises(KeyboardInterrupt):
+        control_activations(bank, new_target(), BOTH, open_control_set(many), stopping_after(done))
+    target, seen = new_target(), []
+    resumed = control_activations(
+        ConceptBank(bank.root), target, BOTH, open_control_set(many), lambda *told: seen.append(told)
+    )
+    assert [count for count, _ in target.calls] == [64, 63, 22][done:]
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    whole = control_activations(ConceptBank(tmp_path / "other"), new_target(), BOTH, open_control_set(many))
+    for layer in BOTH:
+        same(resumed[layer], whole[layer])
+    assert resumed["positive"].skipped == ("owl/20.png: not a picture",)
+
+
+def test_only_the_chunks_that_a_layer_lacks_are_read(bank, new_target, listed, encoded):
+    chunks = [((encoded((number, 0, 0)),), (-1,), ()) for number in range(5)]
+    with pytest.raises(KeyboardInterrupt):
+        control_activations(bank, new_target(), BOTH, listed(chunks), stopping_after(5))
+    files = sorted((bank.root / "controls").iterdir(), key=lambda file: file.stat().st_mtime_ns)
+    # Two files a chunk: the second chunk's first layer, and both layers of the fourth.
+    for number in (2, 6, 7):
+        files[number].write_bytes(b"damaged")
+    control, target = listed(chunks), new_target()
+    found = control_activations(ConceptBank(bank.root), target, BOTH, control)
+    assert control.read == [1, 3]
+    assert target.calls == [(1, ("positive",)), (1, BOTH)]
+    assert found["positive"].activations[:, 0].tolist() == [0, 1, 2, 3, 4]
+    assert found["negative"].activations[:, 0].tolist() == [0, -1, -2, -3, -4]
+
+
+def test_one_chunk_of_pictures_is_alive_at_a_time(bank, new_target, listed, encoded):
+    control = listed([((encoded((number, 0, 0)),), (-1,), ()) for number in range(6)])
+    control_activations(bank, new_target(), ["layer"], control)
+    assert len(control.read) == 6
+    assert control.left_alive == 0
+
+
+def test_a_set_of_unknown_length_is_read_to_its_end(bank, new_target, listed, encoded):
+    control, seen = listed([((encoded((9, 0, 0)),), (-1,), ())] * 3, total=None), []
+    found = control_activations(bank, new_target(), ["layer"], control, lambda *told: seen.append(told))
+    assert len(found["layer"].labels) == 3
+    assert seen == [(1, 0), (2, 0), (3, 0)]
+
+
+def test_pictures_without_classes_have_no_label(bank, new_target, tmp_path, paint):
+    for number in range(3):
+        paint(tmp_path / "flat" / f"{number}.png", (number, 0, 0))
+    control = open_control_set(str(tmp_path / "flat"))
+    found = control_activations(bank, new_target(), ["layer"], control)["layer"]
+    assert (found.classes, found.labels.tolist()) == ((), [-1, -1, -1])
+    assert found.activations[:, 0].tolist() == [0, 1, 2]
+
+
+def test_a_class_without_a_readable_picture_is_left_out(bank, new_target, folder):
+    (folder / "owl" / "a.webp").write_text("text")
+    found = control_activations(bank, new_target(), ["layer"], open_control_set(str(folder)))["layer"]
+    assert found.classes == ("bee", "tabby cat")
+    assert found.labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_chunk_without_a_readable_picture_takes_no_forward_pass(bank, new_target, listed, encoded):
+    picture = encoded((7, 0, 0))
+    control = listed([((), (), ("a: broken",)), ((picture,), (0,), ())], ("bee",), total=2)
+    target = new_target()
+    found = control_activations(bank, target, ["layer"], control)["layer"]
+    assert target.calls == [(1, ("layer",))]
+    assert (found.classes, found.skipped, found.activations.shape) == (("bee",), ("a: broken",), (1, 3))
+
+
+def test_a_set_without_any_readable_picture_is_refused(bank, new_target, tmp_path):
+    (tmp_path / "control" / "owl").mkdir(parents=True)
+    (tmp_path / "control" / "owl" / "a.png").write_text("text")
+    with pytest.raises(UsageError, match="no picture of the control set can be read"):
+        control_activations(bank, new_target(), ["layer"], open_control_set(str(tmp_path / "control")))
+
+
+@given(data=st.data(), colours=st.lists(st.integers(0, 255), min_size=1, max_size=9))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_how_pictures_are_cut_into_chunks_and_interrupted_never_changes_the_matrix(
+    tmp_path_factory, new_target, listed, encoded, data, colours
+):
+    images = [encoded((colour, 1, 2)) for colour in colours]
+    labels = [colour % 3 - 1 for colour in colours]
+    cuts = data.draw(st.sets(st.integers(1, len(colours))))
+    bounds = [0, *sorted(cuts - {len(colours)}), len(colours)]
+    chunks = [(tuple(images[first:end]), tuple(labels[first:end]), ()) for first, end in pairwise(bounds)]
+    bank = ConceptBank(tmp_path_factory.mktemp("store"))
+    for stop in data.draw(st.lists(st.integers(1, len(chunks)), max_size=2)):
+        with pytest.raises(KeyboardInterrupt):
+            control_activations(bank, new_target(), ["layer"], listed(chunks, ("a", "b")), stopping_after(stop))
+    found = control_activations(bank, new_target(), ["layer"], listed(chunks, ("a", "b")))["layer"]
+    assert found.activations[:, 0].tolist() == colours
+    assert ["" if label < 0 else found.classes[label] for label in found.labels] == [
+        {-1: "", 0: "a", 1: "b"}[label] for label in labels
+    ]

@@ -1,0 +1,122 @@
+"""Activations of layers on a control set, computed once and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from line_neurons.agent.errors import StoreError, UsageError
+from line_neurons.agent.ports import Control, ControlChunk, ControlSet, Progress, Target
+from line_neurons.tools.control_sets.class_names import without_unused
+
+if TYPE_CHECKING:
+    from line_neurons.tools.concept_bank import ConceptBank
+
+
+def control_activations(
+    bank: ConceptBank,
+    target: Target,
+    layers: Sequence[str],
+    control: ControlSet,
+    progress: Progress | None = None,
+) -> dict[str, Control]:
+    """Activations of ``layers`` on the control set: from the bank, or computed in one pass and kept there.
+
+    Each chunk is kept as it is done, so that work that was cut off goes on where it stopped; chunks that are
+    kept for all layers are not read again. One chunk of pictures is in memory at a time. A class none of whose
+    pictures can be read is left out.
+
+    Args:
+        bank: where the activations are kept.
+        target: the vision model.
+        layers: dotted paths.
+        control: the pictures.
+        progress: called after each chunk as ``(chunks done, chunks in all)``, with 0 for all if it is unknown.
+
+    Returns:
+        the activations of each layer.
+
+    Raises:
+        UsageError: there is no such layer, or no picture can be read.
+        BackendError: see ``Target.activate``, or the pictures could not be fetched.
+        StoreError: the bank cannot be read or written.
+    """
+    keys = {layer: "\n".join((target.fingerprint, layer, control.fingerprint)) for layer in layers}
+    found = {layer: kept for layer, key in keys.items() if (kept := bank.control(key)) is not None}
+    missing = {layer: key for layer, key in keys.items() if layer not in found}
+    if missing:
+        done = _complete(bank, target, missing, control, progress)
+        for layer, key in missing.items():
+            found[layer] = _join(bank, key, done, control.classes())
+    return {layer: found[layer] for layer in layers}
+
+
+def _complete(
+    bank: ConceptBank, target: Target, keys: dict[str, str], control: ControlSet, progress: Progress | None
+) -> int:
+    """Have the bank keep every chunk of every layer; the number of chunks."""
+    number = 0
+    chunks: Iterator[ControlChunk] | None = None
+    while control.total is None or number < control.total:
+        needed = [layer for layer, key in keys.items() if bank.control(_chunk_key(key, number)) is None]
+        if needed:
+            chunks = chunks or control.chunks(number)
+            chunk = next(chunks, None)
+            if chunk is None:
+                break
+            _keep(bank, target, {layer: _chunk_key(keys[layer], number) for layer in needed}, chunk)
+            # The next chunk is read while this name still stands.
+            del chunk
+        else:
+            chunks = None
+        number += 1
+        if progress:
+            progress(number, control.total or 0)
+    return number
+
+
+def _keep(bank: ConceptBank, target: Target, keys: dict[str, str], chunk: ControlChunk) -> None:
+    import numpy as np
+
+    labels = np.array(chunk.labels, np.int64)
+    rows = target.activate(chunk.images, list(keys)) if chunk.images else {}
+    nothing = np.empty((0, 0), np.float32)
+    for layer, key in keys.items():
+        bank.put_control(key, Control((), labels, rows.get(layer, nothing), chunk.skipped))
+
+
+def _join(bank: ConceptBank, key: str, chunks: int, classes: tuple[str, ...]) -> Control:
+    """The chunks of a layer as one matrix, which takes their place in the bank."""
+    import numpy as np
+
+    chunk_keys = [_chunk_key(key, number) for number in range(chunks)]
+    shapes = [part.activations.shape for chunk_key in chunk_keys if (part := bank.control(chunk_key))]
+    rows, units = sum(shape[0] for shape in shapes), max((shape[1] for shape in shapes), default=0)
+    if len(shapes) == chunks and not rows:
+        raise UsageError("no picture of the control set can be read", "give a control set of pictures")
+    labels = np.empty(rows, np.int64)
+    activations = np.empty((rows, units), np.float32)
+    skipped: list[str] = []
+    at = 0
+    for chunk_key in chunk_keys:
+        part = bank.control(chunk_key)
+        if part is None:
+            # Another process that worked on the same may have joined the chunks before.
+            joined = bank.control(key)
+            if joined is None:
+                raise StoreError("a part of the control set's activations has gone", "run it again")
+            return joined
+        end = at + len(part.labels)
+        if end > at:
+            labels[at:end], activations[at:end] = part.labels, part.activations
+        skipped += part.skipped
+        at = end
+    used, labels = without_unused(classes, labels)
+    joined = Control(used, labels, activations, tuple(skipped))
+    bank.put_control(key, joined)
+    bank.drop_controls(chunk_keys)
+    return joined
+
+
+def _chunk_key(key: str, number: int) -> str:
+    return f"{key}\nchunk {number}"

@@ -1,0 +1,81 @@
+"""Content hashes of files, remembered while the files stay as they are."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from line_neurons.agent.errors import StoreError
+
+_AT_ONCE = 256
+_SETTLED_NS = 2_000_000_000
+_Row = tuple[str, int, int, int, str]
+
+
+class FileDigests:
+    """SHA-256 of files; a file is read again only if its size or its times have changed.
+
+    Args:
+        path: an SQLite file that remembers the hashes, made if it is not there; None: remember nothing.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+
+    def of(self, files: Sequence[Path]) -> list[str]:
+        """SHA-256 of each file, hex; ``unreadable`` for one that cannot be read.
+
+        What is done is remembered every 256 files, so that hashing that was cut off goes on where it stopped.
+
+        Raises:
+            StoreError: the SQLite file cannot be used.
+        """
+        with self._opened() as db:
+            found: list[str] = []
+            for start in range(0, len(files), _AT_ONCE):
+                rows: list[_Row] = []
+                for file in files[start : start + _AT_ONCE]:
+                    found.append(_digest(db, file, rows))
+                with db:
+                    db.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?)", rows)
+        return found
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        try:
+            if self._path:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(self._path or ":memory:", timeout=30)) as db:
+                db.execute(
+                    "CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, size INTEGER, modified INTEGER,"
+                    " changed INTEGER, sha256 TEXT)"
+                )
+                yield db
+        except (OSError, sqlite3.DatabaseError) as error:
+            raise StoreError(
+                f"the hashes of the control set's files cannot be kept in {self._path}: {error}",
+                "check its permissions and free space, or remove the file",
+            ) from error
+
+
+def _digest(db: sqlite3.Connection, file: Path, rows: list[_Row]) -> str:
+    try:
+        before = file.stat()
+        state = (str(file.absolute()), before.st_size, before.st_mtime_ns, before.st_ctime_ns)
+        known = db.execute(
+            "SELECT sha256 FROM digests WHERE path = ? AND size = ? AND modified = ? AND changed = ?", state
+        ).fetchone()
+        if known:
+            return str(known[0])
+        with file.open("rb") as opened:
+            sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError:
+        return "unreadable"
+    # A file that changed a moment ago may change once more without another time stamp.
+    if time.time_ns() - max(before.st_mtime_ns, before.st_ctime_ns) > _SETTLED_NS:
+        rows.append((*state, sha256))
+    return sha256

@@ -1,0 +1,148 @@
+"""Control sets of Hugging Face datasets."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property, partial
+from typing import Any
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.agent.ports import ControlChunk
+from line_neurons.tools.control_sets.class_names import arrange, readable_names, without_unused
+from line_neurons.tools.control_sets.dataset_columns import find_columns, read_picture
+from line_neurons.tools.control_sets.dataset_source import Source, told
+from line_neurons.tools.control_sets.pictures import read_chunk
+from line_neurons.tools.control_sets.selection import CHUNK, first_of_each, limits
+
+
+class DatasetControlSet:
+    """Pictures of one split of a Hugging Face dataset; implements the port ``ControlSet``.
+
+    Encoded pictures are passed on as they are; arrays become PNG files. The labels are read first, so that only
+    the pictures that count are decoded.
+
+    Args:
+        source: the split.
+        images: how many pictures of each class count, the first rows; of a set without classes, how many of all.
+            None: 50, and 50,000.
+
+    Raises:
+        UsageError: the dataset has no column of pictures.
+    """
+
+    def __init__(self, source: Source, images: int | None = None) -> None:
+        self._limits = limits(images)
+        self._images = images
+        self._source = source
+        self._columns = find_columns(source.features, source.name)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the files or the hub's revision, the columns, and how many pictures count."""
+        columns = self._columns
+        identity = [CHUNK, self._source.identity(), columns.picture, columns.label, columns.names, self._limits]
+        return f"dataset:{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]}"
+
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes that have pictures, sorted; empty if no class has a name.
+
+        Raises:
+            UsageError: a label counts a class that is not there, or the dataset cannot be read.
+            MissingPartError: see ``readable_names``.
+            BackendError: the labels could not be fetched.
+        """
+        return self._chosen[0]
+
+    def chunks(self, start: int = 0) -> Iterator[ControlChunk]:
+        """The pictures, in the order of the rows, 64 at a time; what cannot be decoded is left out and told.
+
+        Raises:
+            UsageError: the dataset cannot be read.
+            BackendError: the pictures could not be fetched.
+        """
+        _, rows, labels = self._chosen
+        values = self._pictures(rows[start * CHUNK :])
+        for first in range(start * CHUNK, len(rows), CHUNK):
+            counted = zip(rows[first : first + CHUNK], labels[first : first + CHUNK], strict=True)
+            chunk = read_chunk(
+                (f"row {row}", partial(read_picture, value, self._source.roots), label)
+                # In this order no picture is taken beyond the chunk's rows.
+                for (row, label), value in zip(counted, values, strict=False)
+            )
+            if not chunk.images and not chunk.skipped:
+                return
+            yield chunk
+            del chunk
+
+    @property
+    def total(self) -> int | None:
+        """The number of chunks; None for a stream of unknown length without classes."""
+        if self._columns.label is None and self._source.count is None:
+            return None
+        return -(-len(self._chosen[1]) // CHUNK)
+
+    @cached_property
+    def _chosen(self) -> tuple[tuple[str, ...], Sequence[int], Sequence[int]]:
+        """The classes, and the rows that count with their labels."""
+        import numpy as np
+
+        if self._columns.label is None:
+            count = self._source.count
+            rows = range(self._limits[1] if count is None else min(self._limits[1], count))
+            return (), rows, [-1] * len(rows)
+        raw, labels = self._labels(self._columns.label)
+        names, index = arrange(readable_names(raw))
+        # The label -1 takes the last one.
+        index.append(-1)
+        counted, found = first_of_each((index[label] for label in labels), self._images, len(names))
+        classes, kept = without_unused(names, np.array(found, np.int64))
+        return classes, counted, kept.tolist()
+
+    def _labels(self, column: str) -> tuple[Sequence[str], Iterable[int]]:
+        """The class names as the dataset has them, and each row's index among them; -1 for none."""
+        values = self._column(column)
+        names = self._columns.names
+        if names is not None:
+            return names, (self._checked(value, len(names)) for value in values)
+        texts = [value or "" for value in values]
+        distinct = sorted(set(texts))
+        number = {text: index for index, text in enumerate(distinct)}
+        return distinct, [number[text] for text in texts]
+
+    def _checked(self, label: int | None, classes: int) -> int:
+        if label is None:
+            return -1
+        if not -1 <= label < classes:
+            raise UsageError(
+                f"the dataset {self._source.name} has the label {label}, but {classes} classes",
+                "mend the dataset, or give another split",
+            )
+        return label
+
+    def _column(self, name: str) -> Iterator[Any]:
+        with told(self._source.name):
+            for row in self._source.column(name):
+                yield row[name]
+
+    def _pictures(self, rows: Sequence[int]) -> Iterator[Any]:
+        """What the picture column holds in the rows, which ascend."""
+        from datasets import Dataset
+
+        name = self._columns.picture
+        with told(self._source.name):
+            if not rows:
+                return
+            pictures = self._source.column(name)
+            if isinstance(pictures, Dataset):
+                yield from (row[name] for row in pictures.select(rows))
+                return
+            wanted = iter(rows)
+            row = next(wanted)
+            for number, found in enumerate(pictures.skip(row), start=row):
+                if number == row:
+                    yield found[name]
+                    row = next(wanted, -1)
+                    if row < 0:
+                        return

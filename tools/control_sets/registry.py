@@ -1,0 +1,58 @@
+"""Open a control set by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.tools.control_sets.digests import FileDigests
+
+if TYPE_CHECKING:
+    from line_neurons.agent.ports import ControlSet
+    from line_neurons.tools.control_sets.precomputed import PrecomputedControl
+
+
+def open_control_set(
+    spec: str, *, images: int | None = None, download: bool = False, digests: Path | None = None
+) -> ControlSet | PrecomputedControl:
+    """Open a control set.
+
+    Args:
+        spec: a folder of class folders or of pictures, an ``.npz`` file of activations, a folder that
+            ``save_to_disk`` of Hugging Face datasets wrote (``FOLDER@SPLIT`` if it has several splits), or
+            ``hf:DATASET[/CONFIG][@SPLIT]``, where DATASET is ``name`` or ``owner/name`` on the hub, or a folder of
+            a dataset's files.
+        images: how many pictures of each class count, and how many of a set without classes; None: 50 of each
+            class, 50,000 without classes, all of an ``.npz`` file.
+        download: let the dataset be streamed from the hub if it is not on this machine.
+        digests: an SQLite file that remembers the content hashes of the set's files.
+
+    Raises:
+        UsageError: there is no such set, it has no pictures, or it is not laid out as it should be.
+        MissingPartError: a package is missing, or the dataset is not here and may not be fetched.
+        BackendError: the hub cannot be reached.
+    """
+    remembered = FileDigests(digests)
+    path = Path(spec).expanduser()
+    if spec.startswith("hf:") or _was_saved(path) or _was_saved(Path(spec.rpartition("@")[0]).expanduser()):
+        from line_neurons.tools.control_sets.dataset_source import open_source
+        from line_neurons.tools.control_sets.hugging_face import DatasetControlSet
+
+        return DatasetControlSet(open_source(spec.removeprefix("hf:"), download, remembered), images)
+    if path.is_dir():
+        from line_neurons.tools.control_sets.folder import FolderControlSet
+
+        return FolderControlSet(path, images, remembered)
+    if path.is_file():
+        from line_neurons.tools.control_sets.precomputed import PrecomputedControl
+
+        return PrecomputedControl(path, images, remembered)
+    raise UsageError(
+        f"there is no control set {spec!r:.200}",
+        "give a folder of pictures, an .npz file of activations, or hf:DATASET of the Hugging Face hub",
+    )
+
+
+def _was_saved(folder: Path) -> bool:
+    return (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file()
