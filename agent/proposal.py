@@ -14,6 +14,7 @@ from line_neurons.agent.ports import Proposal
 MAX_CONCEPT_CHARACTERS = 60
 MAX_CONCEPT_WORDS = 3
 MAX_REASONING_CHARACTERS = 2000
+MAX_THOUGHTS_CHARACTERS = 8000
 
 REPLY_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -26,7 +27,7 @@ REPLY_SCHEMA: dict[str, Any] = {
 }
 """JSON schema of a reply; the order of the properties makes the model reason before it answers."""
 
-_ARTICLES = ("a ", "an ", "the ")
+_ARTICLES = ("a", "an", "the")
 _WORD = re.compile(r"[^\W_]+(?:['’.][^\W_]+)*\.?", re.UNICODE)  # noqa: RUF001 - typographic apostrophe
 _SENTENCE_BREAK = re.compile(r"[,;:/\\|<>\[\]{}()=*#`\"]")
 _IRREGULAR = {"mice": "mouse", "geese": "goose", "teeth": "tooth", "feet": "foot", "men": "man",
@@ -53,11 +54,11 @@ def normalise_concept(text: str, max_words: int = MAX_CONCEPT_WORDS) -> str:
         raise ValueError(f"a concept has at most {MAX_CONCEPT_CHARACTERS} characters, not {len(text)}")
     cleaned = clean_text(unicodedata.normalize("NFKC", text), 10 * MAX_CONCEPT_CHARACTERS).lower()
     cleaned = cleaned.replace("_", " ").strip(" .!?'\"`").strip()
-    for article in _ARTICLES:
-        cleaned = cleaned.removeprefix(article)
     if _SENTENCE_BREAK.search(cleaned):
         raise ValueError("name a single concept, without punctuation or markup")
     words = _WORD.findall(cleaned.replace("-", " "))
+    while len(words) > 1 and words[0] in _ARTICLES:
+        words = words[1:]
     if not words:
         raise ValueError("the concept is empty")
     if len(words) > max_words:
@@ -77,7 +78,7 @@ def class_concept(name: str) -> str:
 def concept_key(concept: str) -> str:
     """The form in which two concepts count as the same: case, articles, plural and hyphens don't matter."""
     words = _WORD.findall(unicodedata.normalize("NFKC", concept).lower().replace("-", " ").replace("_", " "))
-    if words and f"{words[0]} " in _ARTICLES and len(words) > 1:
+    if words and words[0] in _ARTICLES and len(words) > 1:
         words = words[1:]
     if words:
         words[-1] = _singular(words[-1])
@@ -104,35 +105,46 @@ def find_duplicate(concept: str, tried: Iterable[str]) -> str | None:
     return next((other for other in tried if concept_key(other) == key), None)
 
 
-def parse_reply(text: str, *, truncated: bool = False) -> Proposal:
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of ``pairs``; none of them if a name comes twice, where JSON readers differ in what they take."""
+    named = dict(pairs)
+    return named if len(named) == len(pairs) else {}
+
+
+def parse_reply(text: str, *, truncated: bool = False, thoughts: str = "") -> Proposal:
     """A reply as a proposal, or an error that says what was wrong with it.
 
     The whole text must be one JSON object with ``reasoning`` and ``concept``; nothing is repaired.
 
     Args:
-        text: the reply as it came.
+        text: the reply as it came, without the thoughts.
         truncated: the engine stopped because the reply grew too long.
+        thoughts: what a thinking model thought before it answered; put before its reasoning.
 
     Raises:
         ReplyError: with kind ``truncated``, ``empty``, ``not_json``, ``schema`` or ``concept``.
     """
+    thought = clean_text(thoughts, MAX_THOUGHTS_CHARACTERS)
+
+    def refused(kind: str, detail: str, reasoning: str = thought, concept: str = "") -> ReplyError:
+        return ReplyError(kind, detail, raw=text, reasoning=reasoning, concept=concept)
+
     if truncated:
-        raise ReplyError("truncated", "the answer was cut off; be shorter", raw=text)
+        raise refused("truncated", "the answer was cut off; be shorter")
     if not text.strip():
-        raise ReplyError("empty", "the answer was empty", raw=text)
+        raise refused("empty", "the answer was empty")
     try:
-        reply = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
-        raise ReplyError("not_json", "the answer was not a single JSON object", raw=text) from None
+        reply = json.loads(text, object_pairs_hook=_named_once)
+    except (ValueError, RecursionError):
+        raise refused("not_json", "the answer was not a single JSON object") from None
     if not isinstance(reply, dict) or set(reply) != {"reasoning", "concept"}:
-        raise ReplyError("schema", 'the answer must have exactly "reasoning" and "concept"', raw=text)
+        raise refused("schema", 'the answer must have exactly "reasoning" and "concept"')
     reasoning, concept = reply["reasoning"], reply["concept"]
     if not isinstance(reasoning, str) or not isinstance(concept, str):
-        raise ReplyError("schema", '"reasoning" and "concept" must be text', raw=text)
-    reasoning = clean_text(reasoning, MAX_REASONING_CHARACTERS)
+        raise refused("schema", '"reasoning" and "concept" must be text')
+    reasoning = f"{thought} {clean_text(reasoning, MAX_REASONING_CHARACTERS)}".strip()
     try:
         normal = normalise_concept(concept)
     except ValueError as error:
-        shown = clean_text(concept, 80)
-        raise ReplyError("concept", str(error), raw=text, reasoning=reasoning, concept=shown) from None
+        raise refused("concept", str(error), reasoning, clean_text(concept, 80)) from None
     return Proposal(reasoning=reasoning, concept=normal, raw=text)

@@ -22,9 +22,9 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 from line_neurons.agent.errors import LineError, MissingPartError
+from line_neurons.agent.settings import Settings
 from line_neurons.tools.assets.location import assets_root, state
 from line_neurons.tools.assets.packs import GROUPS, PACKS, find
 
@@ -33,6 +33,7 @@ Status = Literal["ok", "warn", "missing", "broken"]
 _TORCH, _TORCHVISION = "2.14.1", "0.29.1"
 _TORCH_REMEDY = f"pip install torch=={_TORCH} torchvision=={_TORCHVISION}"
 _PROBE_SECONDS = 180
+_OLLAMA_SECONDS = 3
 _MARK = "finding: "
 
 
@@ -60,6 +61,7 @@ def check(
     schema: Callable[[Path], str] | None = None,
     works: bool = True,
     deep: bool = False,
+    ollama: str = "",
     found: Callable[[Finding], None] = lambda finding: None,
 ) -> list[Finding]:
     """Look at every part.
@@ -70,6 +72,7 @@ def check(
         schema: given ``store``, says which schema version it has; raises LineError if it is not usable.
         works: also run the target on a picture and the text encoder on words.
         deep: also ask the embedded language model for an answer, which takes seconds.
+        ollama: Ollama servers, with commas between; empty: OLLAMA_HOST's, or this machine's.
         found: told of each finding as soon as it is there.
 
     Returns:
@@ -87,7 +90,7 @@ def check(
         *([("store", lambda: _store(store, schema))] if store else []),
         ("disk", lambda: _disk(root)),
         ("memory", _memory),
-        ("ollama", _ollama),
+        ("ollama", lambda: _ollama(ollama)),
         *([("target works", lambda: _probe("target works", root))] if works else []),
         *([("text encoder works", lambda: _probe("text encoder works", root))] if works else []),
         *([("language model works", lambda: _probe("language model works", root))] if deep else []),
@@ -296,25 +299,26 @@ def _memory() -> Iterator[Finding]:
         yield Finding("memory", "ok", detail)
 
 
-def ollama_url(host: str) -> str:
-    """The address behind a value of ``OLLAMA_HOST``: a host, a host and a port, or a URL."""
-    parts = urlsplit(host if "//" in host else f"//{host}", scheme="http")
-    name = parts.hostname or "127.0.0.1"
-    # A server told to listen everywhere is reached by loopback.
-    name = "127.0.0.1" if name in ("0.0.0.0", "::") else f"[{name}]" if ":" in name else name  # noqa: S104
-    default = {"http": 80, "https": 443}[parts.scheme] if "//" in host else 11434
-    return f"{parts.scheme}://{name}:{parts.port or default}"
+def _ollama(servers: str) -> Iterator[Finding]:
+    from line_neurons.tools.language_models.ollama_address import server_urls
+    from line_neurons.tools.language_models.ollama_models import installed
 
-
-def _ollama() -> Iterator[Finding]:
-    import httpx
-
-    url = ollama_url(os.environ.get("OLLAMA_HOST", ""))
     try:
-        answer = httpx.get(f"{url}/api/version", timeout=1, trust_env=False)
-        yield Finding("ollama", "ok", f"server {answer.raise_for_status().json()['version']} at {url}")
-    except (httpx.HTTPError, ValueError, KeyError, TypeError):
-        yield Finding("ollama", "warn", f"no server at {url}; not needed for the demo")
+        urls = server_urls(servers)
+    except LineError as error:
+        yield Finding("ollama", "warn", error.message, error.remedy)
+        return
+    wanted = Settings.model_fields["llm"].default.removeprefix("ollama:")
+    for found in installed(urls, timeout=_OLLAMA_SECONDS):
+        if found.error:
+            yield Finding("ollama", "warn", f"{found.error}; not needed for the demo", found.remedy)
+            continue
+        models = ", ".join(f"{model.name} {model.size / 1e9:.1f} GB" for model in found.models) or "no model yet"
+        yield Finding("ollama", "ok", f"server {found.version} at {found.server}: {models}")
+        if wanted not in {model.name for model in found.models}:
+            yield Finding(
+                "ollama", "warn", f"{found.server} does not have {wanted}, the default", f"line pull {wanted}"
+            )
 
 
 def _target_works() -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from line_neurons.agent.errors import ReplyError
@@ -64,6 +64,8 @@ def test_control_characters_and_bidirectional_overrides_are_cleaned_away():
 
 
 @given(st.text(max_size=300))
+@example("A¡0")
+@example("a the an owl")
 def test_any_text_is_either_a_clean_concept_or_refused(text):
     try:
         concept = normalise_concept(text)

@@ -1,7 +1,4 @@
-import json
 import os
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -10,7 +7,8 @@ from line_neurons.tools import doctor
 from line_neurons.tools.assets import assets_root
 from line_neurons.tools.assets.location import state
 from line_neurons.tools.assets.packs import find
-from line_neurons.tools.doctor import Finding, check, ollama_url, torch_pair_problem
+from line_neurons.tools.doctor import Finding, check, torch_pair_problem
+from scripted_ollama import DIGEST, MODEL, ScriptedOllama, serving
 
 PAIR_REMEDY = "pip install torch==2.14.1 torchvision==0.29.1"
 
@@ -177,50 +175,40 @@ def test_a_full_disk_is_a_warning(no_probes, monkeypatch):
     assert "LINE_ASSETS" in finding.remedy
 
 
-@pytest.fixture
-def ollama_server():
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            body = json.dumps({"version": "0.9.3"}).encode()
-            self.send_response(200 if self.path == "/api/version" else 404)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *args):
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+def test_an_ollama_server_and_its_models_are_found(no_probes, monkeypatch):
+    with serving(ScriptedOllama(models={MODEL: DIGEST, "zephyr:latest": "f" * 64})) as server:
+        monkeypatch.setenv("OLLAMA_HOST", server.url)
+        found = only("ollama")
+    detail = f"server 0.24.0 at {server.url}: {MODEL} 4.9 GB, zephyr:latest 4.9 GB"
+    assert found == [Finding("ollama", "ok", detail)]
 
 
-def test_an_ollama_server_is_found(no_probes, ollama_server, monkeypatch):
-    monkeypatch.setenv("OLLAMA_HOST", ollama_server)
-    assert only("ollama") == [Finding("ollama", "ok", f"server 0.9.3 at http://{ollama_server}")]
+def test_the_default_model_that_is_not_pulled_has_a_remedy(no_probes):
+    with serving(ScriptedOllama(models={})) as server:
+        found = only("ollama", ollama=server.url)
+    assert [finding.status for finding in found] == ["ok", "warn"]
+    assert found[0].detail.endswith("no model yet")
+    assert found[1].remedy == f"line pull {MODEL}"
+
+
+def test_every_server_that_is_named_is_looked_at(no_probes):
+    with serving() as one, serving() as two:
+        found = only("ollama", ollama=f"{one.url},{two.url}")
+    assert [one.url in found[0].detail, two.url in found[1].detail] == [True, True]
 
 
 def test_no_ollama_server_is_no_problem(no_probes, monkeypatch):
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
     (finding,) = only("ollama")
-    assert (finding.status, finding.remedy) == ("warn", "")
+    assert finding.status == "warn"
     assert "not needed for the demo" in finding.detail
+    assert "ollama serve" in finding.remedy
 
 
-@pytest.mark.parametrize(
-    ("host", "url"),
-    [
-        ("", "http://127.0.0.1:11434"),
-        ("box", "http://box:11434"),
-        ("0.0.0.0:8000", "http://127.0.0.1:8000"),
-        ("[::1]:8000", "http://[::1]:8000"),
-        ("http://box", "http://box:80"),
-        ("https://box:11434/", "https://box:11434"),
-    ],
-)
-def test_the_address_follows_ollama_host(host, url):
-    assert ollama_url(host) == url
+def test_an_address_that_is_none_is_told(no_probes):
+    (finding,) = only("ollama", ollama="box:port")
+    assert finding.status == "warn"
+    assert "'box:port'" in finding.detail
 
 
 def test_findings_are_told_as_they_come_and_returned_in_the_same_order(no_probes):

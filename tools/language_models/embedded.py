@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -63,24 +64,27 @@ class LlamaCppEngine:
                 f"llama.cpp cannot load {path.name}: {error}", "line assets verify, then install it again"
             ) from error
         self._top_p = top_p
+        self._asking = threading.Lock()
 
     def complete(self, prompt: Prompt, *, seed: int, temperature: float) -> Completion:
         """See ``ChatEngine.complete``."""
         shared = [_turn(message) for message in prompt.messages[: prompt.shared]]
-        self._ask({"messages": [*shared, {"role": "user", "content": "~"}], "max_tokens": 1, "temperature": 0})
-        answer = self._ask(
-            {
-                "messages": [_turn(message) for message in prompt.messages],
-                "max_tokens": MAX_REPLY_TOKENS,
-                "temperature": temperature,
-                "top_p": self._top_p,
-                "seed": seed,
-                "response_format": {
-                    "type": "json_schema",
-                    "json_schema": {"name": "proposal", "schema": REPLY_SCHEMA, "strict": True},
-                },
-            }
-        )
+        # No other question may come between the one that brings the cache back and this one.
+        with self._asking:
+            self._ask({"messages": [*shared, {"role": "user", "content": "~"}], "max_tokens": 1, "temperature": 0})
+            answer = self._ask(
+                {
+                    "messages": [_turn(message) for message in prompt.messages],
+                    "max_tokens": MAX_REPLY_TOKENS,
+                    "temperature": temperature,
+                    "top_p": self._top_p,
+                    "seed": seed,
+                    "response_format": {
+                        "type": "json_schema",
+                        "json_schema": {"name": "proposal", "schema": REPLY_SCHEMA, "strict": True},
+                    },
+                }
+            )
         choice = answer["choices"][0]
         return Completion(
             text=choice["message"].get("content") or "", truncated=choice["finish_reason"] == "length"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,20 +18,34 @@ from line_neurons.agent.proposal import parse_reply
 if TYPE_CHECKING:
     from langchain_community.cache import SQLiteCache
 
+MAX_REPLY_CHARACTERS = 50_000
+"""No usable reply comes near it; what a runaway model says beyond it is not kept."""
+
+# Some templates open the thoughts in the prompt, so that the model only closes them.
+_CLOSED = re.compile(r"\s*(?:<think(?:ing)?>|(?!\s*\{))(?P<thoughts>.*?)</think(?:ing)?>(?P<answer>.*)", re.DOTALL)
+_OPENED = re.compile(r"\s*<think(?:ing)?>(?P<thoughts>.*)", re.DOTALL)
+
 
 @dataclass(frozen=True)
 class Completion:
-    """What an engine answered: the text as it came, and whether it was cut off for its length."""
+    """What an engine answered.
+
+    Args:
+        text: the answer as it came.
+        truncated: it was cut off for its length.
+        thoughts: what a thinking model thought before it answered.
+    """
 
     text: str
     truncated: bool
+    thoughts: str = ""
 
 
 class ChatEngine(Protocol):
     """An engine that completes chats."""
 
     def complete(self, prompt: Prompt, *, seed: int, temperature: float) -> Completion:
-        """Answer ``prompt``; the same call gives the same text.
+        """Answer ``prompt``; the same call gives the same text, as far as the engine can promise it.
 
         Raises:
             BackendError: the engine failed.
@@ -66,14 +82,18 @@ class ReplyCache:
         if not found:
             return None
         info = found[0].generation_info or {}
-        return Completion(text=found[0].text, truncated=bool(info.get("truncated", False)))
+        return Completion(
+            text=found[0].text,
+            truncated=bool(info.get("truncated", False)),
+            thoughts=str(info.get("thoughts", "")),
+        )
 
     def put(self, prompt: str, model: str, reply: Completion) -> None:
         """Keep a reply."""
         from langchain_core.outputs import Generation
 
-        kept = Generation(text=reply.text, generation_info={"truncated": reply.truncated})
-        self._cache.update(prompt, model, [kept])
+        info = {"truncated": reply.truncated, "thoughts": reply.thoughts}
+        self._cache.update(prompt, model, [Generation(text=reply.text, generation_info=info)])
 
 
 class Proposer:
@@ -81,25 +101,31 @@ class Proposer:
 
     Args:
         engine: makes the engine when the first reply has to be computed; never called in a replay.
-        fingerprint: model id, weights hash and settings.
+        fingerprint: model id, weights hash and settings, or what finds them out when they are first asked for.
         cache: where replies are kept, or None to ask anew each time.
     """
 
-    def __init__(self, engine: Callable[[], ChatEngine], fingerprint: str, cache: ReplyCache | None) -> None:
+    def __init__(
+        self, engine: Callable[[], ChatEngine], fingerprint: str | Callable[[], str], cache: ReplyCache | None
+    ) -> None:
         self._make_engine = engine
-        self._engine: ChatEngine | None = None
-        self._fingerprint = fingerprint
+        self._find_fingerprint = fingerprint
         self._cache = cache
+        self._opening = threading.RLock()
 
-    @property
+    @cached_property
+    def _engine(self) -> ChatEngine:
+        return self._make_engine()
+
+    @cached_property
     def fingerprint(self) -> str:
         """Model id, weights hash and settings."""
-        return self._fingerprint
+        return self._find_fingerprint if isinstance(self._find_fingerprint, str) else self._find_fingerprint()
 
     def propose(self, prompt: Prompt, *, seed: int, temperature: float) -> Proposal:
         """See ``ports.LanguageModel.propose``."""
         reply = self._complete(prompt, seed, temperature)
-        return parse_reply(reply.text, truncated=reply.truncated)
+        return parse_reply(reply.text, truncated=reply.truncated, thoughts=reply.thoughts)
 
     def _complete(self, prompt: Prompt, seed: int, temperature: float) -> Completion:
         key = json.dumps(
@@ -110,13 +136,28 @@ class Proposer:
             },
             ensure_ascii=False,
         )
+        with self._opening:
+            model = self.fingerprint
         if self._cache is not None:
-            kept = self._cache.get(key, self._fingerprint)
+            kept = self._cache.get(key, model)
             if kept is not None:
                 return kept
-        if self._engine is None:
-            self._engine = self._make_engine()
-        reply = self._engine.complete(prompt, seed=seed, temperature=temperature)
+        with self._opening:
+            engine = self._engine
+        reply = _tidied(engine.complete(prompt, seed=seed, temperature=temperature))
         if self._cache is not None:
-            self._cache.put(key, self._fingerprint, reply)
+            self._cache.put(key, model, reply)
         return reply
+
+
+def _tidied(reply: Completion) -> Completion:
+    """The reply with the thoughts taken out of the answer, and neither longer than any usable one."""
+    text, thoughts = reply.text, reply.thoughts
+    if found := _CLOSED.fullmatch(text) or _OPENED.fullmatch(text):
+        parts = found.groupdict(default="")
+        text, thoughts = parts.get("answer", "").strip(), f"{thoughts}\n{parts['thoughts']}"
+    return Completion(
+        text=text[:MAX_REPLY_CHARACTERS],
+        truncated=reply.truncated or len(text) > MAX_REPLY_CHARACTERS,
+        thoughts=thoughts.strip()[:MAX_REPLY_CHARACTERS],
+    )

@@ -1,4 +1,4 @@
-"""Open a language model from its spec: ``embedded``, ``embedded:PACK``, ``random``."""
+"""Open a language model from its spec: of Ollama, of LangChain, embedded, or random words."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.agent.ports import LanguageModel
+from line_neurons.agent.settings import Settings
 from line_neurons.tools.language_models.proposer import ChatEngine, Proposer, ReplyCache
 
 # File and SHA-256 of each embedded model, by asset pack; the first is the default.
@@ -22,44 +23,77 @@ EMBEDDED = {
         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     ),
 }
+FORMS = (
+    "ollama:NAME",
+    "langchain:package.module.Class",
+    "embedded",
+    *(f"embedded:{name}" for name in EMBEDDED),
+    "random",
+)
 
 
 def open_language_model(
     spec: str,
     *,
+    settings: Settings,
     assets: Path,
     cache: Path | None,
-    top_p: float,
     words: Callable[[], Sequence[str]],
 ) -> LanguageModel:
-    """The language model that ``spec`` names; its weights are read when the first reply is computed.
+    """The language model that ``spec`` names; no weights are read and no server is asked before it is used.
 
     Args:
-        spec: ``embedded``, ``embedded:PACK`` or ``random``.
+        spec: one of ``FORMS``.
+        settings: sampling, and where servers are.
         assets: folder of the installed asset packs.
         cache: database of kept replies; None to keep none.
-        top_p: nucleus sampling, in (0, 1].
         words: the vocabulary that ``random`` draws from.
 
     Raises:
         UsageError: there is no such language model.
         MissingPartError: its weights are not installed.
     """
-    kind, _, pack = spec.partition(":")
+    kind, _, name = spec.partition(":")
+    kept = ReplyCache(cache) if cache else None
+    if kind == "ollama" and name:
+        return _ollama(name, settings, kept)
+    if kind == "langchain" and name:
+        return _langchain(name, settings, kept)
     if kind == "embedded":
-        return _embedded(pack or next(iter(EMBEDDED)), assets, cache, top_p)
+        return _embedded(name or next(iter(EMBEDDED)), assets, settings.top_p, kept)
     if spec == "random":
         return _random(words())
-    known = ["embedded", *(f"embedded:{name}" for name in EMBEDDED), "random"]
-    raise UsageError(f"there is no language model {spec!r:.80}", f"use one of: {', '.join(known)}")
+    raise UsageError(f"there is no language model {spec!r:.80}", f"use one of: {', '.join(FORMS)}")
 
 
-def _embedded(pack: str, assets: Path, cache: Path | None, top_p: float) -> LanguageModel:
+def _ollama(name: str, settings: Settings, kept: ReplyCache | None) -> LanguageModel:
+    from line_neurons.tools.language_models.ollama_address import server_urls
+    from line_neurons.tools.language_models.ollama_chat import OllamaEngine
+
+    engine = OllamaEngine(
+        name,
+        server_urls(settings.ollama),
+        top_p=settings.top_p,
+        context=settings.context,
+        reply_tokens=settings.reply_tokens,
+        timeout=settings.timeout,
+        think=settings.think,
+    )
+    return Proposer(lambda: engine, lambda: engine.fingerprint, kept)
+
+
+def _langchain(path: str, settings: Settings, kept: ReplyCache | None) -> LanguageModel:
+    from line_neurons.tools.language_models.langchain_chat import LangChainEngine
+
+    engine = LangChainEngine(path, settings.langchain, top_p=settings.top_p)
+    return Proposer(lambda: engine, lambda: engine.fingerprint, kept)
+
+
+def _embedded(pack: str, assets: Path, top_p: float, kept: ReplyCache | None) -> LanguageModel:
     if pack not in EMBEDDED:
         raise UsageError(f"there is no embedded language model {pack!r:.80}", f"use one of: {', '.join(EMBEDDED)}")
     file, sha256 = EMBEDDED[pack]
     path = assets / pack / file
-    kept = ReplyCache(cache) if cache else None
     if not path.is_file() and kept is None:
         raise MissingPartError(f"the language model {pack} is not installed", f"line assets install {pack}")
 

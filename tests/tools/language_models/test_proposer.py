@@ -1,14 +1,16 @@
 import json
+import threading
 
 import pytest
 
 from line_neurons.agent.errors import MissingPartError, ReplyError, StoreError, UsageError
 from line_neurons.agent.prompts import propose_prompt
 from line_neurons.agent.scoreboard import Entry, Scoreboard
-from line_neurons.tools.language_models.embedded import LlamaCppEngine
+from line_neurons.agent.settings import Settings
 from line_neurons.tools.language_models.proposer import Completion, Proposer, ReplyCache
 from line_neurons.tools.language_models.random_words import RandomWords
-from line_neurons.tools.language_models.registry import EMBEDDED, open_language_model
+from line_neurons.tools.language_models.registry import open_language_model
+from scripted_ollama import MODEL, serving
 
 BOARD = Scoreboard((Entry("crow", 9.0), Entry("magpie", 7.0), Entry("hammer", 0.1)), 10)
 PROMPT = propose_prompt(BOARD, ["robin"])
@@ -91,49 +93,61 @@ def test_random_words_are_a_function_of_the_seed_and_reach_the_whole_vocabulary(
     assert len(set(drawn)) == 8
 
 
-@pytest.mark.parametrize("spec", ["", "gpt", "embedded:none", "random:x"])
+@pytest.mark.parametrize("spec", ["", "gpt", "embedded:none", "random:x", "ollama", "ollama:", "langchain:"])
 def test_an_unknown_model_is_refused_with_the_known_ones(tmp_path, spec):
     with pytest.raises(UsageError) as caught:
-        open_language_model(spec, assets=tmp_path, cache=None, top_p=0.9, words=lambda: ["a"])
+        open_language_model(spec, settings=Settings(), assets=tmp_path, cache=None, words=lambda: ["a"])
     assert "qwen" in caught.value.remedy
+    if not spec.startswith("embedded"):
+        assert "ollama:NAME" in caught.value.remedy
 
 
 def test_missing_weights_are_told_when_a_reply_must_be_computed(tmp_path):
-    model = open_language_model("embedded", assets=tmp_path, cache=tmp_path / "r.db", top_p=0.9, words=list)
+    model = open_language_model(
+        "embedded", settings=Settings(), assets=tmp_path, cache=tmp_path / "r.db", words=list
+    )
     with pytest.raises(MissingPartError, match="not here"):
         model.propose(PROMPT, seed=0, temperature=0.5)
 
 
-@pytest.fixture(scope="module")
-def engine(assets):
-    pack, (file, _) = next(iter(EMBEDDED.items()))
-    return LlamaCppEngine(assets / pack / file)
+def test_the_settings_reach_the_servers_of_ollama(tmp_path):
+    with serving() as server:
+        settings = Settings(ollama=server.url, context=2048, reply_tokens=99, top_p=0.5, think="off")
+        model = open_language_model(
+            f"ollama:{MODEL}", settings=settings, assets=tmp_path, cache=tmp_path / "r.db", words=list
+        )
+        assert not server.asked
+        assert model.propose(PROMPT, seed=1, temperature=0.5).concept == "owl"
+        assert model.fingerprint.endswith("top_p=0.5 context=2048 reply_tokens=99 think=off")
+    assert server.questions[0]["options"]["num_ctx"] == 2048
 
 
-@pytest.mark.e2e
-def test_the_embedded_model_answers_in_the_form_asked_for(engine):
-    proposer = Proposer(lambda: engine, "m", None)
-    concepts = [proposer.propose(PROMPT, seed=seed, temperature=0.5).concept for seed in range(3)]
-    assert all(1 <= len(concept.split()) <= 3 for concept in concepts)
+def test_opening_a_chat_model_of_langchain_imports_nothing(tmp_path):
+    settings = Settings(langchain={"responses": ['{"reasoning": "r", "concept": "owl"}']})
+    for path in ("no_such_package.Chat", "langchain_core.language_models.FakeListChatModel"):
+        model = open_language_model(
+            f"langchain:{path}", settings=settings, assets=tmp_path, cache=None, words=list
+        )
+        if path.startswith("no"):
+            with pytest.raises(MissingPartError, match="no_such_package"):
+                model.fingerprint  # noqa: B018
+        else:
+            assert model.propose(PROMPT, seed=1, temperature=0.5).concept == "owl"
 
 
-@pytest.mark.e2e
-def test_an_answer_does_not_depend_on_what_was_asked_before(engine):
-    prompts = [propose_prompt(BOARD, [f"word {i}"] * i) for i in range(4)]
-    forwards = [engine.complete(prompt, seed=3, temperature=1.0).text for prompt in prompts]
-    backwards = [engine.complete(prompt, seed=3, temperature=1.0).text for prompt in reversed(prompts)]
-    assert backwards[::-1] == forwards
-    assert engine.complete(prompts[1], seed=4, temperature=1.5).text != forwards[1]
+def test_threads_that_ask_at_once_share_one_engine():
+    made = []
 
+    def make():
+        made.append(Queue(good("owl")))
+        return made[-1]
 
-@pytest.mark.e2e
-def test_the_small_model_speaks_the_protocol(assets):
-    file = EMBEDDED["smollm2-135m"][0]
-    proposer = Proposer(lambda: LlamaCppEngine(assets / "smollm2-135m" / file), "m", None)
-    usable = 0
-    for seed in range(5):
-        try:
-            usable += bool(proposer.propose(PROMPT, seed=seed, temperature=0.5).concept)
-        except ReplyError as error:
-            assert error.kind in {"truncated", "concept"}
-    assert usable >= 1
+    proposer = Proposer(make, "m", None)
+    threads = [threading.Thread(target=proposer.propose, args=(PROMPT,), kwargs={"seed": s, "temperature": 0.5})
+               for s in range(8)]  # fmt: skip
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
+    assert made[0].asked == 8

@@ -1,0 +1,234 @@
+import json
+import threading
+
+import pytest
+
+from line_neurons.agent.errors import BackendError, MissingPartError
+from scripted_ollama import (
+    DIGEST,
+    MODEL,
+    ScriptedOllama,
+    answer,
+    body,
+    chunk,
+    cut,
+    dribble,
+    endless,
+    raw,
+    serving,
+    stall,
+    status,
+    stream,
+)
+
+TOO_LARGE = "model requires more system memory (40.1 GiB) than is available (7.2 GiB)"
+FAULTS = {
+    "503": (status(503, "server busy, please try again"), "server busy"),
+    "500": (status(500, "llama runner process has terminated"), "runner process"),
+    "429": (status(429, "slow down"), "429"),
+    "connection lost in mid-answer": (cut(chunk('{"reas')), "lost in mid-answer"),
+    "answer that ends without its end": (stream(chunk('{"reas')), "lost in mid-answer"),
+    "no answer at all": (stream(), "lost in mid-answer"),
+    "only loaded": (stream(chunk(done="load")), "lost in mid-answer"),
+    "error in mid-answer": (stream(chunk("{"), {"error": "runner crashed"}), "runner crashed"),
+    "hung up": (raw(b""), "lost in mid-answer"),
+    "not HTTP": (raw(b"SSH-2.0-OpenSSH_9.6\r\n"), "lost in mid-answer"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_that_may_pass_is_asked_again_after_longer_and_longer(engine_at, waiting, fault, ask):
+    act, _ = FAULTS[fault]
+    with serving(ScriptedOllama(act, act, act, answer())) as server:
+        assert ask(engine_at(server.url)).concept == "owl"
+    assert waiting.slept == [1, 2, 4]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_that_stays_ends_with_one_line(engine_at, waiting, fault, ask):
+    act, said = FAULTS[fault]
+    with serving(ScriptedOllama(act)) as server, pytest.raises(BackendError, match=said) as caught:
+        ask(engine_at(server.url))
+    assert waiting.slept == [1, 2, 4, 8]
+    assert server.url in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("act", "error", "said"),
+    [
+        (status(404, "model 'x' not found"), MissingPartError, f"line pull {MODEL}"),
+        (status(500, TOO_LARGE), BackendError, "too large for the memory.*40.1 GiB.*smaller model"),
+        (stream({"error": "CUDA error: out of memory"}), BackendError, "too large for the memory"),
+        (status(400, "does not support chat"), BackendError, "does not support chat"),
+        (status(401, "unauthorized"), BackendError, "refuses access.*OLLAMA_API_KEY"),
+        (status(307, "", Location="http://127.0.0.1:1/elsewhere"), BackendError, "redirects elsewhere"),
+        (status(302, "", Location="/login"), BackendError, "redirects elsewhere"),
+        (body(b"<html>hello</html>"), BackendError, "not Ollama's"),
+        (body(b"\xff\xfe\x00garbage\n"), BackendError, "not Ollama's"),
+        (body(b"[1, 2]\n"), BackendError, "not Ollama's"),
+        (body(b'{"message": {"role": "assistant", "content": 7}, "done": true}\n'), BackendError, "not Ollama's"),
+        (body(b'{"error": {"code": 7}}\n'), BackendError, "not Ollama's"),
+    ],
+)
+def test_a_fault_that_waiting_does_not_mend_is_told_at_once_with_the_remedy(
+    engine_at, waiting, act, error, said, ask
+):
+    with serving(ScriptedOllama(act)) as server, pytest.raises(error, match=said) as caught:
+        ask(engine_at(server.url))
+    assert waiting.slept == []
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_is_not_pulled_is_told_with_the_command_to_pull_it(engine_at, waiting):
+    script = ScriptedOllama(models={"other:latest": DIGEST})
+    with serving(script) as server, pytest.raises(MissingPartError, match="does not have the model") as caught:
+        engine_at(server.url).fingerprint  # noqa: B018
+    assert f"line pull {MODEL}" in caught.value.remedy
+    assert waiting.slept == []
+
+
+def test_a_server_that_is_not_there_is_told_at_once_before_a_run_begins(engine_at, waiting):
+    with serving() as server:
+        pass
+    with pytest.raises(BackendError, match=f"no Ollama server answers at {server.url}") as caught:
+        engine_at(server.url).fingerprint  # noqa: B018
+    assert "ollama serve" in caught.value.remedy
+    assert waiting.slept == []
+
+
+def test_a_server_that_goes_away_is_waited_for(engine_at, waiting, ask):
+    with serving() as server:
+        engine = engine_at(server.url)
+        ask(engine)
+    with pytest.raises(BackendError, match="no Ollama server answers"):
+        ask(engine, seed=8)
+    assert waiting.slept == [1, 2, 4, 8]
+
+
+@pytest.mark.parametrize("act", [stall, dribble])
+def test_a_server_that_never_finishes_is_given_up_and_asked_once_more(engine_at, waiting, act, ask):
+    with serving(ScriptedOllama(act)) as server, pytest.raises(BackendError, match=r"within 0\.3 s") as caught:
+        ask(engine_at(server.url, timeout=0.3))
+    assert "--timeout" in caught.value.remedy
+    assert waiting.slept == [1]
+    assert len(server.questions) == 2
+
+
+@pytest.mark.parametrize("part", [json.dumps(chunk("x" * 1000)).encode() + b"\n", b"x" * 1000])
+def test_an_answer_without_end_is_cut_before_it_fills_the_memory(engine_at, waiting, part, ask):
+    with serving(ScriptedOllama(endless(part))) as server, pytest.raises(BackendError, match="more than 3 MB"):
+        ask(engine_at(server.url))
+    assert waiting.slept == []
+
+
+def test_a_name_and_a_password_are_sent_and_never_told(engine_at, ask):
+    with serving(ScriptedOllama(answer(), status(401, "no"))) as server:
+        engine = engine_at(server.url.replace("//", "//me:s%40cret@"))
+        ask(engine)
+        with pytest.raises(BackendError) as caught:
+            ask(engine, seed=8)
+    assert server.headers[0]["authorization"] == "Basic bWU6c0BjcmV0"
+    assert "cret" not in str(caught.value) + engine.fingerprint
+
+
+def test_questions_go_round_the_servers(engine_at, ask):
+    with serving() as one, serving() as two, serving() as three:
+        engine = engine_at(one.url, two.url, three.url)
+        for seed in range(6):
+            ask(engine, seed=seed)
+    assert [len(server.questions) for server in (one, two, three)] == [2, 2, 2]
+
+
+def test_questions_at_the_same_time_go_to_the_server_that_is_least_busy(engine_at, ask):
+    both = threading.Barrier(2)
+
+    def together(handler, question):
+        both.wait(20)
+        answer()(handler, question)
+
+    with serving(ScriptedOllama(together)) as one, serving(ScriptedOllama(together)) as two:
+        engine = engine_at(one.url, two.url)
+        engine.fingerprint  # noqa: B018
+        found = []
+        threads = [threading.Thread(target=lambda s=s: found.append(ask(engine, seed=s))) for s in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [reply.concept for reply in found] == ["owl", "owl"]
+    assert len(one.questions) == len(two.questions) == 1
+
+
+def test_a_server_that_dies_is_left_out_for_a_while_and_taken_back(engine_at, waiting, ask):
+    with serving() as two:
+        with serving() as one:
+            engine = engine_at(one.url, two.url)
+            ask(engine)
+        port = int(one.url.rpartition(":")[2])
+        for seed in range(3):
+            ask(engine, seed=10 + seed)
+        assert waiting.slept == []
+        assert len(two.questions) == 3
+        with serving(port=port) as back:
+            ask(engine, seed=20)
+            assert not back.asked
+            waiting.now += 31
+            for seed in range(4):
+                ask(engine, seed=30 + seed)
+            assert len(back.questions) == 2
+
+
+def test_a_server_without_the_model_is_left_out(engine_at, waiting, ask):
+    with serving(ScriptedOllama(models={})) as one, serving() as two:
+        engine = engine_at(one.url, two.url)
+        assert DIGEST[:16] in engine.fingerprint
+        for seed in range(3):
+            ask(engine, seed=seed)
+        assert (len(one.questions), len(two.questions)) == (0, 3)
+        one.models = two.models
+        waiting.now += 31
+        ask(engine, seed=3)
+    assert len(one.questions) == 1
+
+
+def test_when_no_server_can_answer_each_is_named_with_what_is_wrong(engine_at, waiting, ask):
+    with serving() as gone:
+        pass
+    with (
+        serving(ScriptedOllama(status(500, TOO_LARGE))) as one,
+        serving(ScriptedOllama(status(503, "busy"))) as two,
+        pytest.raises(BackendError) as caught,
+    ):
+        ask(engine_at(one.url, two.url, gone.url))
+    told = str(caught.value)
+    assert all(
+        part in told for part in (one.url, "too large", two.url, "busy", gone.url, "no Ollama server answers")
+    )
+    assert "\n" not in told
+    assert waiting.slept == [1, 2, 4, 8]
+
+
+def test_when_no_server_has_the_model_it_is_a_missing_part(engine_at):
+    without = [ScriptedOllama(models={}) for _ in range(2)]
+    with serving(without[0]), serving(without[1]), pytest.raises(MissingPartError) as caught:
+        engine_at(*(server.url for server in without)).fingerprint  # noqa: B018
+    assert caught.value.remedy == f"line pull {MODEL}, or ollama pull {MODEL}"
+
+
+def test_a_server_with_another_version_of_the_model_is_refused(engine_at):
+    with serving() as one, serving(ScriptedOllama(models={MODEL: "f" * 64})) as two:
+        with pytest.raises(BackendError, match="another llama") as caught:
+            engine_at(one.url, two.url).fingerprint  # noqa: B018
+        assert two.url in str(caught.value)
+        assert not one.questions + two.questions
+
+
+def test_a_version_pulled_in_mid_run_is_noticed(engine_at, ask):
+    with serving() as server:
+        engine = engine_at(server.url)
+        ask(engine)
+        server.models = {MODEL: "f" * 64}
+        with pytest.raises(BackendError, match="another llama"):
+            ask(engine, seed=8)
+    assert len(server.questions) == 1

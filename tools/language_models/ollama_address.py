@@ -1,0 +1,53 @@
+"""Where Ollama servers are: from settings and ``OLLAMA_HOST`` to addresses."""
+
+from __future__ import annotations
+
+import os
+import re
+from urllib.parse import urlsplit
+
+from line_neurons.agent.errors import UsageError
+
+_PORTS = {"http": 80, "https": 443}
+_OLLAMA_PORT = 11434
+
+
+def ollama_url(host: str) -> str:
+    """The address behind a value of ``OLLAMA_HOST``: a host, a host and a port, or a URL.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    try:
+        parts = urlsplit(host if "//" in host else f"//{host}", scheme="http")
+        # A server told to listen everywhere is reached by loopback.
+        name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}.get(  # noqa: S104
+            parts.hostname or "", parts.hostname or ""
+        )
+        port = parts.port or (_PORTS[parts.scheme] if "//" in host else _OLLAMA_PORT)
+    except (ValueError, KeyError):
+        name, port = "", 0
+    if not name or re.search(r"[\s,?#]", host):
+        raise UsageError(
+            f"{shown(host)!r:.100} is not the address of an Ollama server",
+            "write http://HOST:PORT or HOST:PORT, several with commas between",
+        )
+    user, at, _ = parts.netloc.rpartition("@")
+    bracketed = f"[{name}]" if ":" in name else name
+    return f"{parts.scheme}://{user}{at}{bracketed}:{port}{parts.path.rstrip('/')}"
+
+
+def server_urls(text: str) -> list[str]:
+    """The addresses in ``text``, with commas between; without any, OLLAMA_HOST's or this machine's.
+
+    Raises:
+        UsageError: one of them is not an address.
+    """
+    given = text if text.strip(" ,") else os.environ.get("OLLAMA_HOST", "")
+    parts = [part.strip() for part in given.split(",") if part.strip()]
+    return list(dict.fromkeys(ollama_url(part) for part in parts or [""]))
+
+
+def shown(url: str) -> str:
+    """An address as it may be printed: without the user and the password."""
+    return re.sub(r"(?<=//)[^/]*@|^[^/]*@", "", url)

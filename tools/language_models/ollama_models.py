@@ -1,0 +1,161 @@
+"""The models of Ollama servers: which are there, and pulling one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import httpx
+
+from line_neurons.agent.errors import BackendError, LineError, MissingPartError
+from line_neurons.agent.proposal import clean_text
+from line_neurons.tools.language_models.ollama_chat import model_name
+from line_neurons.tools.language_models.ollama_servers import CONNECT_SECONDS, LOOK_SECONDS, Server, Trouble
+
+# What the server says when a pull fails, what that means, and what to do.
+_PULL_FAULTS: tuple[tuple[tuple[str, ...], type[LineError], str, str], ...] = (
+    (("no space left", "disk quota"), BackendError, "has no room on its disk", "free some, then pull again"),
+    (
+        ("file does not exist", "not found", "invalid model name"),
+        MissingPartError,
+        "finds no such model in its registry",
+        "check the name and the tag",
+    ),
+    (
+        ("lookup ", "dial tcp", "proxyconnect", "no such host", "i/o timeout", "connection re", "max retries"),
+        BackendError,
+        "cannot reach its registry",
+        "connect it to the network, then pull again: it goes on where it stopped",
+    ),
+    (("newer version", "412"), BackendError, "is too old for this model", "upgrade Ollama"),
+)
+
+
+@dataclass(frozen=True)
+class InstalledModel:
+    """A model that a server has.
+
+    Args:
+        name: as the server lists it.
+        size: bytes on its disk.
+        digest: SHA-256 of its manifest, in hex.
+        parameters: number of parameters, as ``8.0B``; empty if unknown.
+        quantisation: precision of its weights, as ``Q4_K_M``; empty if unknown.
+    """
+
+    name: str
+    size: int
+    digest: str
+    parameters: str
+    quantisation: str
+
+
+@dataclass(frozen=True)
+class ServerModels:
+    """What a server has.
+
+    Args:
+        server: its address, without a password.
+        version: its version; empty if it cannot be asked.
+        models: its models, by name.
+        error: why it cannot be asked, or nothing.
+        remedy: what to do about that.
+    """
+
+    server: str
+    version: str = ""
+    models: tuple[InstalledModel, ...] = ()
+    error: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class PullStep:
+    """How far a pull is.
+
+    Args:
+        server: the server's address, without a password.
+        status: what it does, in its words.
+        layer: the part that it downloads; empty while it does something else.
+        done: bytes of that layer that have arrived.
+        total: bytes of that layer; 0 if unknown.
+    """
+
+    server: str
+    status: str
+    layer: str = ""
+    done: int = 0
+    total: int = 0
+
+
+def installed(urls: Sequence[str], *, timeout: float = LOOK_SECONDS) -> list[ServerModels]:
+    """What each server has, in the order given; a server that cannot be asked says why.
+
+    Args:
+        urls: the servers' addresses.
+        timeout: seconds that a server may take.
+    """
+    return [_installed(url, timeout) for url in urls]
+
+
+def _installed(url: str, timeout: float) -> ServerModels:
+    server = Server(url, timeout=timeout)
+    try:
+        version, listed = server.version(), server.models().models
+    except Trouble as trouble:
+        return ServerModels(server.name, error=trouble.error.message, remedy=trouble.error.remedy)
+    models = [
+        InstalledModel(
+            name=clean_text(model.model or "", 300),
+            size=int(model.size or 0),
+            digest=clean_text(model.digest or "", 80),
+            parameters=clean_text((model.details and model.details.parameter_size) or "", 40),
+            quantisation=clean_text((model.details and model.details.quantization_level) or "", 40),
+        )
+        for model in listed
+    ]
+    return ServerModels(server.name, clean_text(version, 60), tuple(sorted(models, key=lambda model: model.name)))
+
+
+def pull(name: str, url: str, progress: Callable[[PullStep], None]) -> None:
+    """Let a server fetch a model; one that was interrupted goes on where it stopped.
+
+    Args:
+        name: the model.
+        url: the server's address.
+        progress: told of each step; raising from it stops the pull.
+
+    Raises:
+        UsageError: no model can have that name.
+        MissingPartError: there is no such model.
+        BackendError: the server cannot be reached, cannot reach its registry, or has no room.
+    """
+    from ollama import Client
+
+    wanted = model_name(name)
+    # The server says nothing while it checks what it has fetched, for minutes where the model is large.
+    patient = {"timeout": httpx.Timeout(None, connect=CONNECT_SECONDS), "transport": None}
+    server = Server(url, timeout=LOOK_SECONDS)
+    status = ""
+
+    def fetch() -> None:
+        nonlocal status
+        with Client(server.name, **server.http(LOOK_SECONDS) | patient) as client:
+            for step in client.pull(wanted, stream=True):
+                status = clean_text(step.status or "", 200)
+                layer = clean_text(step.digest or "", 80)
+                progress(PullStep(server.name, status, layer, step.completed or 0, step.total or 0))
+
+    try:
+        server.ask(fetch)
+        if status != "success":
+            raise server.lost("the pull has no end")
+    except Trouble as trouble:
+        raise _pull_fault(server.name, trouble) from trouble
+
+
+def _pull_fault(server: str, trouble: Trouble) -> LineError:
+    for signs, kind, what, remedy in _PULL_FAULTS:
+        if any(sign in trouble.said.lower() for sign in signs):
+            return kind(f"the Ollama server at {server} {what}: {trouble.said}", remedy)
+    return trouble.error
