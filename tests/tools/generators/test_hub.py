@@ -1,0 +1,217 @@
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from line_neurons.agent.errors import MissingPartError
+from line_neurons.agent.settings import DiffusionSettings
+from line_neurons.tools.generators.text_to_image import open_text_to_image
+from tiny_pipelines import ask, tiny
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def fill_cache(cache: Path, repository: str, folder: Path, leave_out: str = "") -> None:
+    """Lay a folder out as the hub's cache does: files are links to blobs, large ones named by their hash."""
+    root = cache / f"models--{repository.replace('/', '--')}"
+    for name in ("refs", "blobs"):
+        (root / name).mkdir(parents=True)
+    (root / "refs" / "main").write_text(COMMIT)
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.is_dir() or name == leave_out:
+            continue
+        content = path.read_bytes()
+        large = path.suffix == ".safetensors"
+        blob = root / "blobs" / (hashlib.sha256(content) if large else hashlib.sha1(content)).hexdigest()
+        blob.write_bytes(content)
+        link = root / "snapshots" / COMMIT / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(os.path.relpath(blob, link.parent))
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def test_a_model_in_the_hubs_cache_is_drawn_with_without_a_network(sdxl, cache):
+    fill_cache(cache, "lab/tiny", sdxl)
+    generator = tiny("lab/tiny")
+    folder = tiny(sdxl)
+    (drawn,) = generator.synthesize([ask("cat")])
+    assert drawn.png == folder.synthesize([ask("cat")])[0].png
+    assert generator.fingerprint == folder.fingerprint
+    assert (drawn.provenance["model"], drawn.provenance["commit"]) == ("lab/tiny", COMMIT)
+
+
+def test_a_preset_takes_another_repository_of_its_kind(sdxl, cache):
+    fill_cache(cache, "lab/fine-tuned", sdxl)
+    generator = open_text_to_image("sdxl=lab/fine-tuned", DiffusionSettings(), device="cpu")
+    assert "steps=25 guidance=5.0 size=1024" in generator.fingerprint
+
+
+def test_lightning_takes_its_denoiser_from_a_repository_of_its_own(folders, cache):
+    fill_cache(cache, "stabilityai/stable-diffusion-xl-base-1.0", folders["sdxl"])
+    with pytest.raises(MissingPartError, match="ByteDance/SDXL-Lightning"):
+        _ = tiny("sdxl-lightning", steps=4).fingerprint
+    fill_cache(cache, "ByteDance/SDXL-Lightning", folders["lightning"])
+    generator = tiny("sdxl-lightning", steps=4)
+    assert generator.synthesize([ask("cat")]) != tiny(folders["sdxl"], steps=4).synthesize([ask("cat")])
+
+
+def test_half_a_download_counts_as_missing(sdxl, cache):
+    fill_cache(cache, "lab/tiny", sdxl, leave_out="vae/diffusion_pytorch_model.safetensors")
+    with pytest.raises(MissingPartError, match=r"lab/tiny is not here.*--download.*hf download lab/tiny"):
+        _ = tiny("lab/tiny").fingerprint
+
+
+class Hub(ThreadingHTTPServer):
+    """As much of the hub as a download needs, with the repositories in ``folders``."""
+
+    def __init__(self, repositories: dict[str, Path]) -> None:
+        super().__init__(("127.0.0.1", 0), _Answer)
+        self.repositories = repositories
+        self.sent: list[str] = []
+
+
+class _Answer(BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_HEAD(self):
+        self.do_GET()
+
+    def do_GET(self):
+        path = self.path.partition("?")[0].strip("/")
+        if path.startswith("api/models/"):
+            repository = "/".join(path.split("/")[2:4])
+            folder = self.server.repositories.get(repository)
+            if folder is None:
+                return self.refuse(repository)
+            files = sorted(one for one in folder.rglob("*") if one.is_file())
+            names = [one.relative_to(folder).as_posix() for one in files]
+            if "/tree/" in f"{path}/":
+                entries = [
+                    {"type": "file", "path": name, "size": one.stat().st_size, "oid": "0" * 40}
+                    for name, one in zip(names, files, strict=True)
+                ]
+                return self.send(json.dumps(entries).encode())
+            siblings = [{"rfilename": name} for name in names]
+            about = {"id": repository, "sha": COMMIT, "siblings": siblings, "private": False, "tags": []}
+            return self.send(json.dumps(about).encode())
+        if "/resolve/" not in path:
+            return self.refuse("")
+        owner, name, _resolve, _commit, *file = path.split("/")
+        folder = self.server.repositories.get(f"{owner}/{name}")
+        if folder is None:
+            return self.refuse(f"{owner}/{name}")
+        content = (folder / "/".join(file)).read_bytes()
+        if self.command == "GET":
+            self.server.sent.append("/".join(file))
+        return self.send(content)
+
+    def send(self, content: bytes):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Type", "application/json")
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def refuse(self, repository: str):
+        gated = repository.endswith("gated") or repository.startswith("black-forest-labs")
+        self.send_response(403 if gated else 404)
+        self.send_header("X-Error-Code", "GatedRepo" if gated else "RepoNotFound")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+FIND = """
+import sys
+from line_neurons.agent.errors import LineError
+from line_neurons.tools.generators.presets import parse_source
+from line_neurons.tools.generators.weights import find_lora, find_model
+for spec in sys.argv[1:]:
+    try:
+        if spec.startswith("lora:"):
+            print(find_lora(spec[5:], download=True)[0].name)
+        else:
+            found = find_model(parse_source(spec), revision=None, full_precision=False, steps=4, download=True)
+            print(found.commit, found.variant, *found.files)
+    except LineError as error:
+        print(type(error).__name__, error)
+"""
+
+
+def test_a_download_takes_only_what_drawing_reads(sdxl, tmp_path):
+    served = tmp_path / "served"
+    for path in (path for path in sdxl.rglob("*") if path.is_file()):
+        copy = served / path.relative_to(sdxl)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+        if path.suffix == ".safetensors":
+            copy.with_suffix(".fp16.safetensors").write_bytes(path.read_bytes())
+            copy.with_suffix(".bin").write_bytes(b"code")
+    (served / "all_in_one.safetensors").write_bytes(b"large")
+    (served / "README.md").write_text("about")
+    loras = tmp_path / "loras"
+    loras.mkdir()
+    for name in ("one.safetensors", "two.safetensors"):
+        (loras / name).write_text(name)
+    pickled = tmp_path / "pickled"
+    (pickled / "unet").mkdir(parents=True)
+    index = {"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}
+    (pickled / "model_index.json").write_text(json.dumps(index))
+    (pickled / "unet" / "config.json").write_text("{}")
+    (pickled / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"code")
+    hub = Hub({"lab/tiny": served, "lab/loras": loras, "lab/pickled": pickled})
+    threading.Thread(target=hub.serve_forever, daemon=True).start()
+    try:
+        environment = {
+            **os.environ,
+            "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}",
+            "HF_HOME": str(tmp_path / "home"),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        }
+        specs = ["lab/tiny", "lab/tiny", "lab/none", "lab/gated", "flux-dev", "lab/pickled"]
+        specs += ["lora:lab/loras", "lora:lab/loras/two.safetensors"]
+        done = subprocess.run(
+            [sys.executable, "-c", FIND, *specs],
+            check=False,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    finally:
+        hub.shutdown()
+        hub.server_close()
+    assert done.returncode == 0, done.stderr
+    first, again, none, gated, flux, unsafe, several, lora = done.stdout.splitlines()
+    assert first == again
+    commit, variant, *files = first.split()
+    assert (commit, variant) == (COMMIT, "fp16")
+    sent = hub.sent
+    assert {"unet/diffusion_pytorch_model.fp16.safetensors", "tokenizer_2/tokenizer_config.json"} <= set(files)
+    assert set(sent) - set(files) == {"one.safetensors", "two.safetensors"}
+    weights = [name for name in files if name.endswith(".safetensors")]
+    assert [sent.count(name) for name in weights] == [1] * 4
+    assert none.startswith("UsageError the hub has no repository 'lab/none'")
+    assert gated.startswith("MissingPartError lab/gated is given only to those who accept its licence")
+    assert "hf auth login" in flux
+    assert unsafe.startswith("UsageError lab/pickled has no safetensors weights of unet")
+    assert several.startswith("UsageError lab/loras has several LoRA files: one.safetensors, two.safetensors")
+    assert lora == "two.safetensors"

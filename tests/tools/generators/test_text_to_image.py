@@ -1,0 +1,363 @@
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from io import BytesIO
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from line_neurons.agent.errors import BackendError, UsageError
+from tiny_pipelines import ask, tiny
+
+ARCHITECTURES = ("sdxl", "sd15", "flux")
+
+
+@pytest.fixture(scope="module")
+def drawer(sdxl):
+    """A generator with batches of two; tests leave it as they found it."""
+    return tiny(sdxl, batch=2)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_pictures_are_pngs_with_the_same_pixels_beside_them(folders, architecture):
+    drawn = tiny(folders[architecture], batch=2).synthesize([ask("cat"), ask("dog", 1)])
+    for image in drawn:
+        with Image.open(BytesIO(image.png)) as opened:
+            assert opened.format == "PNG"
+            assert opened.info == {}
+            assert (np.asarray(opened) == image.pixels).all()
+        assert image.pixels.shape == (64, 64, 3)
+        assert image.pixels.dtype == np.uint8
+        assert image.pixels.std() > 10
+        assert "warning" not in image.provenance
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_picture_follows_from_prompt_and_seed(folders, architecture):
+    generator = tiny(folders[architecture], batch=4)
+    one, again, other_seed, other_prompt = generator.synthesize(
+        [ask("cat", 3), ask("cat", 3), ask("cat", 4), ask("dog", 3)]
+    )
+    assert one == again
+    assert abs(one.pixels.astype(int) - other_seed.pixels).mean() > 5
+    assert abs(one.pixels.astype(int) - other_prompt.pixels).mean() > 0.2
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_picture_does_not_depend_on_what_it_is_drawn_with(folders, architecture):
+    generator = tiny(folders[architecture], batch=3)
+    rows = []
+    pipe = generator._pipe
+    (getattr(pipe, "unet", None) or pipe.transformer).register_forward_pre_hook(
+        fails_above(99, rows), with_kwargs=True
+    )
+    requests = [ask("cat", 1), ask("dog", 2), ask("a very long green train", 3), ask("x", 4)]
+    together = generator.synthesize(requests)
+    assert [generator.synthesize([request])[0].png for request in requests] == [one.png for one in together]
+    assert [one.png for one in generator.synthesize(requests[::-1])] == [one.png for one in together[::-1]]
+    assert len(set(rows)) == 1  # always the same shape: bits depend on it
+
+
+def test_another_process_draws_the_same_bytes(sdxl, drawer):
+    code = (
+        "import sys, hashlib, torch; torch.set_num_threads(1); sys.path[:0] = sys.argv[2:4]\n"
+        "from tiny_pipelines import ask, tiny\n"
+        "generator = tiny(sys.argv[1], batch=2)\n"
+        "print(generator.fingerprint)\n"
+        "print([hashlib.sha256(i.png).hexdigest() for i in generator.synthesize([ask('cat'), ask('dog', 7)])])\n"
+    )
+    paths = [path for path in sys.path if path.endswith("tests")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(sdxl), *paths], check=True, capture_output=True, text=True
+    )
+    drawn = drawer.synthesize([ask("cat"), ask("dog", 7)])
+    hashes = [hashlib.sha256(image.png).hexdigest() for image in drawn]
+    assert done.stdout.splitlines() == [drawer.fingerprint, str(hashes)]
+    assert done.stderr == ""
+
+
+def test_progress_counts_the_steps_of_every_picture(drawer):
+    seen = []
+    drawer.synthesize([ask("cat"), ask("dog"), ask("bird")], lambda done, total: seen.append((done, total)))
+    assert seen[0] == (0, 6)
+    assert sorted(set(seen)) == [(0, 6), (2, 6), (4, 6), (5, 6), (6, 6)]
+    assert seen == sorted(seen)
+
+
+class Cancelled(RuntimeError):
+    """What an interface raises to stop the work."""
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_raising_from_progress_cancels_within_a_step_and_the_next_call_works(folders, architecture):
+    generator = tiny(folders[architecture], steps=6, batch=2)
+    whole = generator.synthesize([ask("cat"), ask("dog")])
+    passes = []
+    pipe = generator._pipe
+    network = getattr(pipe, "unet", None) or pipe.transformer
+    hook = network.register_forward_hook(lambda *_: passes.append(1))
+
+    def stop_at_half(done, total):
+        if done >= total / 2:
+            raise Cancelled("enough")
+
+    with pytest.raises(Cancelled, match="enough"):
+        generator.synthesize([ask("cat"), ask("dog")], stop_at_half)
+    hook.remove()
+    assert 0 < len(passes) <= 4
+    assert generator.synthesize([ask("cat"), ask("dog")]) == whole
+
+
+def fails_above(limit, seen, error=None):
+    def check(_module, args, kwargs):
+        rows = (args[0] if args else kwargs["hidden_states"]).shape[0]
+        seen.append(rows)
+        if rows > limit:
+            raise error or torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    return check
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_the_size_is_remembered(sdxl, caplog):
+    generator = tiny(sdxl, batch=4)
+    rows = []
+    unet = generator._pipe.unet
+    unet.register_forward_pre_hook(fails_above(4, rows), with_kwargs=True)  # two pictures, with guidance
+    requests = [ask("cat", seed) for seed in range(5)]
+    drawn = generator.synthesize(requests)
+    assert rows == [8, *[4] * 6]
+    assert "batches of 2" in caplog.text
+    generator.synthesize(requests[:2])
+    assert rows[7:] == [4] * 2
+    assert [image.png for image in drawn] == [i.png for i in tiny(sdxl, batch=2).synthesize(requests)]
+
+
+def test_progress_does_not_go_back_when_a_batch_is_drawn_again(sdxl):
+    generator = tiny(sdxl, steps=4, batch=2)
+    passes, seen = [], []
+
+    def fail_late(*_):
+        passes.append(1)
+        if len(passes) == 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    generator._pipe.unet.register_forward_pre_hook(fail_late)
+    generator.synthesize([ask("cat"), ask("dog")], lambda done, total: seen.append((done, total)))
+    assert len(passes) == 4 + 8
+    assert seen == sorted(seen)
+    assert (6, 8) in seen[:5]
+    assert seen[-1] == (8, 8)
+
+
+def test_memory_of_the_cpu_runs_out_in_words_only(sdxl):
+    generator = tiny(sdxl, batch=2)
+    said = RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: you tried"
+    )
+    generator._pipe.unet.register_forward_pre_hook(fails_above(2, [], said), with_kwargs=True)
+    assert len(generator.synthesize([ask("cat"), ask("dog")])) == 2
+
+
+def test_one_picture_that_does_not_fit_is_an_error_with_remedies(sdxl):
+    generator = tiny(sdxl, batch=2)
+    generator._pipe.unet.register_forward_pre_hook(fails_above(0, []), with_kwargs=True)
+    with pytest.raises(BackendError, match=r"not even one picture.*offload.*vae_tiling.*size.*preset"):
+        generator.synthesize([ask("cat"), ask("dog")])
+
+
+def test_memory_that_runs_out_while_a_half_precision_vae_decodes_leaves_no_trace(sdxl):
+    generator = tiny(sdxl, batch=1, dtype="float16")
+    first = generator.synthesize([ask("cat")])
+    vae = generator._pipe.vae
+    decode = vae.decode
+
+    def fail_once(*args, **kwargs):
+        vae.decode = decode
+        assert vae.dtype == torch.float32
+        raise Cancelled("no more")
+
+    vae.decode = fail_once
+    with pytest.raises(BackendError, match="no more"):
+        generator.synthesize([ask("cat")])
+    assert vae.dtype == torch.float16
+    assert generator.synthesize([ask("cat")]) == first
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_prompt_is_encoded_once(folders, architecture):
+    generator = tiny(folders[architecture], batch=2)
+    encoded = []
+    generator._pipe.text_encoder.register_forward_hook(lambda *_: encoded.append(1))
+    generator.synthesize([ask("cat", seed) for seed in range(3)] + [ask("dog")])
+    uncond = architecture == "sd15"  # SDXL has zeros for the empty prompt, FLUX needs none
+    assert len(encoded) == 2 + uncond
+    generator.synthesize([ask("dog", 9)])
+    assert len(encoded) == 2 + uncond
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_prompts_encoded_apart_draw_what_the_pipeline_itself_draws(folders, architecture):
+    generator = tiny(folders[architecture], batch=1)
+    (drawn,) = generator.synthesize([ask("cat", 3)])
+    pipe = generator._pipe
+    image = pipe(
+        ask("cat").prompt,
+        num_inference_steps=2,
+        height=64,
+        width=64,
+        generator=torch.Generator().manual_seed(3),
+        output_type="np",
+    ).images[0]
+    assert (drawn.pixels == (image * 255).round().astype(np.uint8)).all()
+
+
+def test_a_prompt_that_is_cut_is_told(drawer, caplog):
+    drawer.synthesize([ask("a very long thing " * 10)])
+    assert "is cut after 77" in caplog.text
+
+
+def test_weights_that_give_no_numbers_are_an_error(sdxl):
+    generator = tiny(sdxl)
+    with torch.no_grad():
+        generator._pipe.vae.decoder.conv_out.bias.fill_(float("nan"))
+    with pytest.raises(BackendError, match=r"not finite in float32 .*dtype"):
+        generator.synthesize([ask("cat")])
+
+
+def test_a_black_picture_is_noted(sdxl):
+    generator = tiny(sdxl)
+    with torch.no_grad():
+        generator._pipe.vae.decoder.conv_out.bias.fill_(-1e6)
+    (drawn,) = generator.synthesize([ask("cat")])
+    assert not drawn.pixels.any()
+    assert drawn.provenance["warning"] == "black"
+
+
+def test_a_failure_inside_is_one_line(sdxl):
+    generator = tiny(sdxl)
+    generator._pipe.unet.register_forward_pre_hook(
+        fails_above(0, [], ValueError("odd\nmany lines")), with_kwargs=True
+    )
+    with pytest.raises(BackendError) as caught:
+        generator.synthesize([ask("cat")])
+    assert caught.value.message.endswith("failed to draw: odd")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"guidance": 1.0},
+        {"steps": 3},
+        {"dtype": "bfloat16"},
+        {"scheduler": "DPMSolverMultistepScheduler"},
+        {"scheduler": "EulerAncestralDiscreteScheduler"},
+        {"size": 80},
+    ],
+)
+def test_what_alters_a_picture_alters_the_fingerprint(sdxl, drawer, settings):
+    other = tiny(sdxl, batch=2, **settings)
+    assert other.fingerprint != drawer.fingerprint
+    drawn = other.synthesize([ask("cat"), ask("cat")])
+    assert drawn[0] == drawn[1]
+    assert drawn[0].png != drawer.synthesize([ask("cat")])[0].png
+
+
+@pytest.mark.parametrize("settings", [{"vae_slicing": True}, {"channels_last": True}, {"batch": 3}])
+def test_what_only_alters_the_computation_keeps_picture_and_fingerprint(sdxl, drawer, settings):
+    other = tiny(sdxl, **{"batch": 2, **settings})
+    assert other.fingerprint == drawer.fingerprint
+    first, second = (one.synthesize([ask("cat")])[0].pixels.astype(int) for one in (drawer, other))
+    assert abs(first - second).max() <= 1
+
+
+def test_slicing_decodes_one_picture_at_a_time_and_tiling_in_tiles(sdxl):
+    plain = tiny(sdxl, batch=2)
+    cut = tiny(sdxl, batch=2, vae_slicing=True, vae_tiling=True, size=128)
+    rows = []
+    cut._pipe.vae.decoder.register_forward_pre_hook(lambda _, args: rows.append(tuple(args[0].shape)))
+    cut.synthesize([ask("cat"), ask("dog")])
+    assert len(rows) > 2
+    assert {shape[0] for shape in rows} == {1}
+    assert cut.fingerprint != plain.fingerprint
+
+
+def test_channels_last_lays_out_the_convolutions(sdxl):
+    weight = tiny(sdxl, channels_last=True)._pipe.unet.conv_in.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert tiny(sdxl)._pipe.unet.conv_in.weight.is_contiguous()
+
+
+def test_provenance_says_how_a_picture_was_made(sdxl):
+    generator = tiny(sdxl, batch=2, scheduler="DDIMScheduler")
+    said = generator.synthesize([ask("cat", 5)])[0].provenance
+    assert json.loads(json.dumps(said)) == said
+    expected = {
+        "model": str(sdxl.resolve()),
+        "pipeline": "StableDiffusionXLPipeline",
+        "steps": 2,
+        "size": 64,
+        "dtype": "float32",
+        "device": "cpu",
+        "scheduler": {"class": "DDIMScheduler"},
+        "seed": 5,
+        "prompt": ask("cat").prompt,
+        "batch": 2,
+    }
+    assert {name: said[name] for name in expected} == expected
+    assert set(said["versions"]) == {"torch", "diffusers", "transformers"}
+
+
+def test_a_scheduler_that_does_not_fit_is_refused_with_those_that_do(sdxl):
+    with pytest.raises(UsageError, match=r"'NoSuchScheduler' does not fit.*DDIMScheduler"):
+        _ = tiny(sdxl, scheduler="NoSuchScheduler").fingerprint
+    with pytest.raises(UsageError, match="does not fit"):
+        _ = tiny(sdxl, scheduler="StableDiffusionPipeline").fingerprint
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"), [({"offload": "model"}, "needs a GPU"), ({"size": 60}, "multiple of 8")]
+)
+def test_settings_that_are_not_possible_are_refused_before_weights_are_loaded(sdxl, settings, said):
+    generator = tiny(sdxl, **settings)
+    with pytest.raises(UsageError, match=said):
+        _ = generator.fingerprint
+    assert "_pipe" not in vars(generator)
+
+
+def test_no_device_no_pictures(sdxl):
+    with pytest.raises(UsageError, match="device 'nowhere'"):
+        _ = tiny(sdxl, device="nowhere").fingerprint
+
+
+def test_a_large_model_on_a_cpu_is_told_once(sdxl, monkeypatch, caplog):
+    monkeypatch.setattr("line_neurons.tools.generators.pipeline._BIG", 1000)
+    generator = tiny(sdxl)
+    generator.synthesize([ask("cat")])
+    generator.synthesize([ask("dog")])
+    assert [record.message for record in caplog.records] == [
+        f"drawing with {sdxl} on a CPU takes minutes a picture"
+    ]
+
+
+def test_it_can_draw_anything(drawer):
+    assert drawer.suggest(["cat"], 5) == []
+    assert drawer.synthesize([]) == []
+
+
+def test_compile_wraps_the_denoiser(sdxl, folders):
+    assert tiny(sdxl, compile=True)._pipe.unet._compiled_call_impl is not None
+    blocks = tiny(folders["flux"], compile=True)._pipe.transformer.transformer_blocks
+    assert all(block._compiled_call_impl is not None for block in blocks)
+    assert tiny(sdxl)._pipe.unet._compiled_call_impl is None
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(shutil.which("c++") is None, reason="no compiler")
+def test_a_compiled_denoiser_draws_the_same_picture(folders):
+    plain, compiled = (tiny(folders["flux"], compile=wanted) for wanted in (False, True))
+    first, second = (one.synthesize([ask("cat")])[0].pixels.astype(int) for one in (plain, compiled))
+    assert abs(first - second).max() <= 1

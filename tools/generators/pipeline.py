@@ -1,0 +1,386 @@
+"""A text-to-image pipeline: what exactly is to be drawn with, worked out from files alone, and its loading."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from line_neurons.agent.errors import BackendError, LineError, MissingPartError, UsageError
+from line_neurons.agent.proposal import clean_text
+from line_neurons.tools.generators.presets import Source
+from line_neurons.tools.generators.weights import LEFT_OUT, ModelFiles, find_lora, find_model, hash_file
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from line_neurons.agent.settings import DiffusionSettings
+
+Pipeline = Any
+"""A diffusers pipeline; its classes share their methods without a type that declares them."""
+
+_MEMORY_SPENT = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+
+_BIG = 100_000_000
+"""Parameters of a denoiser from which on a CPU is worth a warning."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a picture besides its prompt and seed, and where it is computed.
+
+    Args:
+        source: the model as it was named.
+        files: its files.
+        steps: denoising steps.
+        guidance: guidance scale; None if the pipeline has none.
+        size: width and height in pixels; None for the model's own.
+        dtype: name of the precision.
+        device: the torch device.
+        scheduler: class of the scheduler.
+        scheduler_changes: changes to the configuration of the model's own scheduler.
+        loras: files and weights.
+        call: further arguments of the pipeline.
+        tiled: the VAE decodes in tiles.
+    """
+
+    source: Source
+    files: ModelFiles
+    steps: int
+    guidance: float | None
+    size: int | None
+    dtype: str
+    device: str
+    scheduler: str
+    scheduler_changes: Mapping[str, Any]
+    loras: tuple[tuple[Path, float], ...]
+    call: Mapping[str, Any]
+    tiled: bool
+
+    def identity(self) -> dict[str, Any]:
+        """All that alters a picture, as JSON values; the files are hashed."""
+        return {
+            "pipeline": self.files.pipeline,
+            "weights": self.files.sha256()[:16],
+            "steps": self.steps,
+            "guidance": self.guidance,
+            "size": self.size,
+            "dtype": self.dtype,
+            "scheduler": {"class": self.scheduler, **self.scheduler_changes},
+            "lora": [{"sha256": hash_file(path)[:16], "weight": weight} for path, weight in self.loras],
+            "call": dict(self.call),
+            "tiled": self.tiled,
+        }
+
+
+def require_packages() -> None:
+    """Check that what text-to-image models need can be imported.
+
+    Raises:
+        MissingPartError: a package is missing, or torch and torchvision do not fit each other.
+    """
+    try:
+        import accelerate  # noqa: F401
+        import diffusers  # noqa: F401
+        import peft  # noqa: F401
+        import torchvision  # noqa: F401
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise MissingPartError(
+            f"{error.name or 'a package'} is not installed, which text-to-image models need",
+            "pip install 'line-neurons[diffusion]'",
+        ) from error
+    except RuntimeError as error:
+        # A torchvision built for another torch fails while it registers its operators.
+        raise MissingPartError(
+            f"torch and torchvision do not fit each other: {str(error).splitlines()[0]}",
+            "pip install 'line-neurons[diffusion]' brings the pair",
+        ) from error
+
+
+def plan(source: Source, settings: DiffusionSettings, *, device: str, download: bool) -> Recipe:
+    """Work out what is to be drawn with; checks everything that can be checked without loading weights.
+
+    Raises:
+        MissingPartError: packages, weights or a LoRA are not here.
+        UsageError: a setting does not fit the model or the device, or the model cannot be loaded safely.
+    """
+    require_packages()
+    place = find_device(device)
+    preset = source.preset
+    files = find_model(
+        source,
+        revision=settings.revision,
+        full_precision=settings.dtype == "float32",
+        steps=settings.steps or (preset.steps if preset else 0),
+        download=download,
+    )
+    if preset and files.pipeline != preset.pipeline:
+        raise UsageError(
+            f"{source.name} holds a {files.pipeline}, and the preset is for a {preset.pipeline}",
+            "name the folder alone, without a preset",
+        )
+    taken = inspect.signature(_pipeline_class(files.pipeline).__call__).parameters
+    own = {name: taken[name].default for name in ("num_inference_steps", "guidance_scale") if name in taken}
+    steps = settings.steps or (preset.steps if preset else own.get("num_inference_steps", 1))
+    guidance = preset.guidance if preset else own.get("guidance_scale")
+    if settings.guidance is not None:
+        if "guidance_scale" not in taken:
+            raise UsageError(f"{files.pipeline} knows no guidance", "leave diffusion.guidance out")
+        guidance = settings.guidance
+    size = settings.size or (preset.size if preset else None)
+    unit = 16 if files.pipeline.startswith("Flux") else 8
+    if size and size % unit:
+        raise UsageError(f"pictures of {size} pixels are not possible", f"a multiple of {unit}")
+    if settings.offload != "none" and place.type == "cpu":
+        raise UsageError(f"offload {settings.offload!r} needs a GPU, and the device is {place}", "offload none")
+    changes = preset.denoisers[steps].scheduler if preset and preset.denoisers else {}
+    return Recipe(
+        source=source,
+        files=files,
+        steps=steps,
+        guidance=guidance,
+        size=size,
+        dtype=settings.dtype or _usual_dtype(source, files, place),
+        device=str(place),
+        scheduler=_scheduler_class(files, settings.scheduler),
+        scheduler_changes=changes,
+        loras=tuple(find_lora(text, download=download) for text in settings.lora),
+        call=preset.call if preset else {},
+        tiled=settings.vae_tiling,
+    )
+
+
+def load(recipe: Recipe, settings: DiffusionSettings) -> Pipeline:
+    """Load the pipeline onto its device, with everything the settings ask for.
+
+    Raises:
+        UsageError: a LoRA or a setting does not fit the model.
+        BackendError: the files cannot be loaded, or there is not enough memory.
+    """
+    import torch
+
+    # Said by diffusers about itself each time that a half-precision VAE decodes.
+    warnings.filterwarnings("ignore", message=".*upcast_vae.*", category=FutureWarning)
+    try:
+        with quiet():
+            pipe = _read(recipe)
+            if recipe.scheduler_changes or recipe.scheduler != type(pipe.scheduler).__name__:
+                import diffusers
+
+                scheduler = getattr(diffusers, recipe.scheduler)
+                pipe.scheduler = scheduler.from_config(pipe.scheduler.config, **recipe.scheduler_changes)
+            _fuse_loras(pipe, recipe)
+            place(pipe, torch.device(recipe.device), settings)
+    except LineError:
+        raise
+    except Exception as error:
+        if memory_spent(error):
+            raise BackendError(
+                f"{recipe.source.name} does not fit into the memory of {recipe.device}",
+                "set diffusion.offload to model or sequential, or choose a smaller preset",
+            ) from error
+        raise BackendError(
+            f"{recipe.source.name} cannot be loaded: {first_line(error)}", "copy or download its files again"
+        ) from error
+    pipe.set_progress_bar_config(disable=True)
+    if recipe.device == "cpu" and sum(one.numel() for one in denoiser_of(pipe).parameters()) > _BIG:
+        logging.getLogger(__name__).warning("drawing with %s on a CPU takes minutes a picture", recipe.source.name)
+    return pipe
+
+
+def place(pipe: Pipeline, device: torch.device, settings: DiffusionSettings) -> None:
+    """Bring a pipeline to its device, with the memory layout, offloading and compiling that the settings ask for.
+
+    Raises:
+        UsageError: the pipeline's VAE knows no slicing or tiling.
+    """
+    import torch
+
+    denoiser, vae = denoiser_of(pipe), getattr(pipe, "vae", None)
+    for wanted, name in ((settings.vae_slicing, "slicing"), (settings.vae_tiling, "tiling")):
+        if wanted and not hasattr(vae, f"enable_{name}"):
+            raise UsageError(f"a {type(pipe).__name__} knows no {name}", f"leave diffusion.vae_{name} out")
+        if wanted:
+            getattr(vae, f"enable_{name}")()
+    if device.type == "cuda" if settings.channels_last is None else settings.channels_last:
+        for module in filter(None, (denoiser, vae)):
+            module.to(memory_format=torch.channels_last)
+    if settings.offload == "model":
+        pipe.enable_model_cpu_offload(device=device)
+    elif settings.offload == "sequential":
+        pipe.enable_sequential_cpu_offload(device=device)
+    else:
+        pipe.to(device)
+    if not settings.compile:
+        return
+    if hasattr(pipe, "transformer"):
+        # One block many times over: compiled once, it serves for all. A U-Net is not.
+        denoiser.compile_repeated_blocks(fullgraph=True)  # type: ignore[operator]
+    else:
+        denoiser.compile()
+
+
+def denoiser_of(pipe: Pipeline) -> nn.Module:
+    """The network that is run at every step."""
+    network: nn.Module = getattr(pipe, "unet", None) or pipe.transformer
+    return network
+
+
+def find_device(name: str) -> torch.device:
+    """The torch device of that name; ``auto`` is CUDA where there is one.
+
+    Raises:
+        UsageError: the device cannot be used here.
+    """
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UsageError(f"the device {name!r} cannot be used: {first_line(error)}", "auto or cpu") from error
+    return device
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep diffusers and transformers from writing bars and advice for programmers into the terminal."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    modules = (diffusers_logging, transformers_logging)
+    before = [(module, module.get_verbosity(), module.is_progress_bar_enabled()) for module in modules]
+    for module in modules:
+        module.set_verbosity_error()
+        module.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for module, verbosity, bars in before:
+            module.set_verbosity(verbosity)
+            if bars:
+                module.enable_progress_bar()
+
+
+def memory_spent(error: Exception) -> bool:
+    """Whether an exception says that memory ran out, on a GPU or on the CPU."""
+    import torch
+
+    said = str(error).lower()
+    named = isinstance(error, RuntimeError) and any(words in said for words in _MEMORY_SPENT)
+    return named or isinstance(error, (torch.OutOfMemoryError, MemoryError))
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, as one short line."""
+    return clean_text(str(error).strip().partition("\n")[0], 200) or type(error).__name__
+
+
+def _pipeline_class(name: str) -> Any:
+    from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
+
+    found: Any
+    for found in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values():
+        # Those with a control network want a picture too; combined ones fetch further models by themselves.
+        if found.__name__ == name and "Control" not in name and not found._load_connected_pipes:
+            return found
+    raise UsageError(f"a {name} does not draw from text alone", "choose a text-to-image pipeline of diffusers")
+
+
+def _scheduler_class(files: ModelFiles, wanted: str | None) -> str:
+    import diffusers
+
+    own = str(files.read_json("scheduler/scheduler_config.json").get("_class_name", ""))
+    known = getattr(diffusers, own, None) if own.isidentifier() else None
+    if known is None or not hasattr(known, "from_config"):
+        raise UsageError(
+            f"the model's scheduler {clean_text(own, 60)!r} is not in diffusers", "choose another model"
+        )
+    if wanted is None or wanted == own:
+        return own
+    # This one draws its noise from a source of its own, so that a seed would not decide the picture.
+    fitting = {one.__name__ for one in known._get_compatibles()} - {"DPMSolverSDEScheduler"}
+    if wanted not in fitting:
+        raise UsageError(
+            f"the scheduler {wanted!r} does not fit {files.pipeline}",
+            f"one of {', '.join(sorted(fitting | {own}))}",
+        )
+    return wanted
+
+
+def _usual_dtype(source: Source, files: ModelFiles, device: torch.device) -> str:
+    if device.type == "cpu":
+        return "float32"
+    if source.preset:
+        return source.preset.dtype
+    # Large transformers overflow in float16.
+    return "bfloat16" if "transformer/config.json" in files.files else "float16"
+
+
+def _read(recipe: Recipe) -> Pipeline:
+    import torch
+
+    found = _pipeline_class(recipe.files.pipeline)
+    taken = inspect.signature(found.__init__).parameters
+    dtype = getattr(torch, recipe.dtype)
+    given: dict[str, Any] = {name: None for name in LEFT_OUT if name in taken}
+    # A watermark would be put in or not as a package happens to be installed.
+    given |= {name: False for name in ("requires_safety_checker", "add_watermarker") if name in taken}
+    if recipe.files.denoiser:
+        given["unet"] = _read_denoiser(recipe.files.folder / "unet", recipe.files.denoiser, dtype)
+    return found.from_pretrained(
+        recipe.files.folder,
+        dtype=dtype,
+        variant=recipe.files.variant,
+        use_safetensors=True,
+        local_files_only=True,
+        **given,
+    )
+
+
+def _read_denoiser(config: Path, weights: Path, dtype: torch.dtype) -> nn.Module:
+    from accelerate import init_empty_weights
+    from diffusers import UNet2DConditionModel
+    from safetensors.torch import load_file
+
+    kind: Any = UNet2DConditionModel
+    with init_empty_weights():
+        unet: nn.Module = kind.from_config(kind.load_config(config))
+    unet.load_state_dict(load_file(weights), assign=True)
+    return unet.to(dtype).eval()
+
+
+def _fuse_loras(pipe: Pipeline, recipe: Recipe) -> None:
+    if not recipe.loras:
+        return
+    if not hasattr(pipe, "load_lora_weights"):
+        raise UsageError(f"a {recipe.files.pipeline} takes no LoRA", "leave diffusion.lora out")
+    weights = {f"lora{index}": weight for index, (_, weight) in enumerate(recipe.loras)}
+    for name, (path, _) in zip(weights, recipe.loras, strict=True):
+        try:
+            pipe.load_lora_weights(
+                str(path.parent), weight_name=path.name, adapter_name=name, local_files_only=True
+            )
+        except Exception as error:
+            raise UsageError(
+                f"the LoRA {path.name} does not fit {recipe.source.name}: {first_line(error)}",
+                "a LoRA fits only the model it was trained for",
+            ) from error
+        # A LoRA of another model can load without an error, and without an effect.
+        if not any(name in adapters for adapters in pipe.get_list_adapters().values()):
+            raise UsageError(
+                f"the LoRA {path.name} holds nothing for {recipe.source.name}",
+                "a LoRA fits only the model it was trained for",
+            )
+    pipe.set_adapters(list(weights), list(weights.values()))
+    pipe.fuse_lora(components=list(pipe.get_list_adapters()), adapter_names=list(weights))
+    pipe.unload_lora_weights()

@@ -1,0 +1,165 @@
+"""The text-to-image models known by name, and how a model is named."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.agent.settings import Precision
+
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """A denoiser distilled for one number of steps, in a file of its own.
+
+    Args:
+        file: name of the safetensors file.
+        scheduler: changes to the scheduler's configuration that it was distilled with.
+    """
+
+    file: str
+    scheduler: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A model of the hub with the settings of its model card.
+
+    Args:
+        hub: id of the repository.
+        pipeline: class of its pipeline in diffusers.
+        steps: denoising steps.
+        guidance: guidance scale.
+        size: width and height in pixels.
+        gigabytes: what the files take that are read, on disk.
+        dtype: precision on a GPU.
+        variant: which of the repository's weights are read, where it has several.
+        call: further arguments of the pipeline.
+        denoisers: checkpoints by steps that take the place of the repository's denoiser.
+        denoiser_hub: repository of these checkpoints.
+        gated: its licence has to be accepted on the hub.
+    """
+
+    hub: str
+    pipeline: str
+    steps: int
+    guidance: float
+    size: int
+    gigabytes: float
+    dtype: Precision = "float16"
+    variant: str | None = "fp16"
+    call: Mapping[str, Any] = field(default_factory=dict)
+    denoisers: Mapping[int, Denoiser] = field(default_factory=dict)
+    denoiser_hub: str = ""
+    gated: bool = False
+
+
+def _lightning(steps: int) -> Denoiser:
+    if steps == 1:
+        # The one-step network predicts the picture itself, not the noise.
+        trailing = {"timestep_spacing": "trailing", "prediction_type": "sample"}
+        return Denoiser("sdxl_lightning_1step_unet_x0.safetensors", trailing)
+    return Denoiser(f"sdxl_lightning_{steps}step_unet.safetensors", {"timestep_spacing": "trailing"})
+
+
+_SDXL_BASE = "stabilityai/stable-diffusion-xl-base-1.0"
+_SDXL = "StableDiffusionXLPipeline"
+_SD = "StableDiffusionPipeline"
+
+PRESETS: Mapping[str, Preset] = {
+    "sdxl": Preset(_SDXL_BASE, _SDXL, 25, 5.0, 1024, 6.9),
+    "sdxl-turbo": Preset("stabilityai/sdxl-turbo", _SDXL, 4, 0.0, 512, 6.9),
+    "sdxl-lightning": Preset(
+        _SDXL_BASE,
+        _SDXL,
+        4,
+        0.0,
+        1024,
+        6.9,
+        denoisers={steps: _lightning(steps) for steps in (1, 2, 4, 8)},
+        denoiser_hub="ByteDance/SDXL-Lightning",
+    ),
+    "sd15": Preset("stable-diffusion-v1-5/stable-diffusion-v1-5", _SD, 25, 7.5, 512, 2.1),
+    "sd-turbo": Preset("stabilityai/sd-turbo", _SD, 4, 0.0, 512, 2.6),
+    "flux-dev": Preset(
+        "black-forest-labs/FLUX.1-dev",
+        "FluxPipeline",
+        28,
+        3.5,
+        1024,
+        33.7,
+        dtype="bfloat16",
+        variant=None,
+        call={"max_sequence_length": 512},
+        gated=True,
+    ),
+    "flux-schnell": Preset(
+        "black-forest-labs/FLUX.1-schnell",
+        "FluxPipeline",
+        4,
+        0.0,
+        1024,
+        33.7,
+        dtype="bfloat16",
+        variant=None,
+        call={"max_sequence_length": 256},
+        gated=True,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which model is meant: where its files are, and the preset whose settings hold.
+
+    Args:
+        name: as the user wrote it.
+        preset: the preset, if one was named.
+        folder: a folder of one's own.
+        hub: a repository of the hub.
+    """
+
+    name: str
+    preset: Preset | None = None
+    folder: Path | None = None
+    hub: str = ""
+
+
+def parse_source(spec: str) -> Source:
+    """Read ``PRESET``, ``PRESET=FOLDER``, ``PRESET=owner/name``, ``FOLDER`` or ``owner/name``.
+
+    Raises:
+        UsageError: it is none of these, or there is no such folder.
+    """
+    name, equals, place = spec.partition("=")
+    preset = PRESETS.get(name)
+    if preset and not equals:
+        return Source(spec, preset, hub=preset.hub)
+    where = place if preset else spec
+    folder = Path(where).expanduser()
+    if where and folder.is_dir():
+        return Source(spec, preset, folder=folder.resolve())
+    if folder.is_file():
+        raise UsageError(
+            f"{where!r} is a file; models are read from folders as diffusers saves them",
+            "convert a single checkpoint with diffusers' from_single_file and save_pretrained",
+        )
+    if HUB_ID.fullmatch(where) and not where.startswith("."):
+        return Source(spec, preset, hub=where)
+    if preset or "/" in where or "\\" in where or where.startswith((".", "~")):
+        raise UsageError(
+            f"there is no folder {where!r}", f"{name}=FOLDER" if preset else "name an existing folder"
+        )
+    near = difflib.get_close_matches(where, PRESETS, n=3, cutoff=0.5)
+    raise UsageError(
+        f"{spec!r} is no text-to-image model",
+        (f"did you mean {', '.join(near)}? " if near else "")
+        + f"known: {', '.join(PRESETS)}; or a folder, or owner/name of the hub",
+    )

@@ -1,0 +1,289 @@
+"""Text-to-image models of diffusers as a generator."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import json
+import logging
+import threading
+from collections.abc import Sequence
+from functools import cached_property
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from line_neurons.agent.errors import BackendError
+from line_neurons.agent.ports import DrawnImage, Generator, ImageRequest, Progress
+from line_neurons.tools.generators.pipeline import Pipeline, Recipe, first_line, load, memory_spent, plan, quiet
+from line_neurons.tools.generators.presets import Source, parse_source
+from line_neurons.tools.generators.prompt_embeddings import PromptEmbeddings, encodes_apart
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from line_neurons.agent.settings import DiffusionSettings
+
+FORMAT = 1
+"""Raised whenever the same request would give other pixels or provenance."""
+
+# A CPU gains nothing from more than one picture at a time, a GPU little from more than eight.
+_GPU_BATCH = 8
+_CPU_BATCH = 1
+
+
+def open_text_to_image(
+    spec: str, settings: DiffusionSettings, *, device: str = "auto", download: bool = False, together: int = 5
+) -> Generator:
+    """A text-to-image model as a generator; loads nothing before it is used.
+
+    Args:
+        spec: ``PRESET``, ``PRESET=FOLDER``, ``PRESET=owner/name``, ``FOLDER`` or ``owner/name``.
+        settings: what is None is as the preset, or else the model, says.
+        device: ``auto`` (CUDA if there is one), or a torch device.
+        download: let weights be fetched from the hub that are not here.
+        together: how many pictures are asked for at a time; a GPU draws so many in a batch, up to 8.
+
+    Raises:
+        UsageError: no such preset or folder.
+    """
+    return TextToImage(parse_source(spec), settings, device=device, download=download, together=together)
+
+
+class TextToImage:
+    """Draws prompts with a diffusers pipeline, loaded once; implements the port ``Generator``.
+
+    Every batch has the same shape, short ones being filled up: a picture is then the same to the bit whatever
+    it is drawn with, on one machine with one set of packages. Settings that change only the course of the
+    computation (batch, offload, slicing, compile, memory layout) can change last bits and are not in the
+    fingerprint.
+
+    Args:
+        source: which model.
+        settings: how it draws.
+        device: ``auto``, or a torch device.
+        download: let weights be fetched that are not here.
+        together: how many pictures are asked for at a time.
+    """
+
+    def __init__(
+        self, source: Source, settings: DiffusionSettings, *, device: str, download: bool, together: int
+    ) -> None:
+        self._source = source
+        self._settings = settings
+        self._together = together
+        self._device = device
+        self._download = download
+        # A pipeline keeps the state of the picture it draws, so requests of several threads take turns.
+        self._lock = threading.RLock()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Class, hash of the weights and every setting that alters a picture; loads no weights.
+
+        Raises:
+            MissingPartError: packages or weights are not here.
+            UsageError: a setting does not fit the model.
+        """
+        with self._lock:
+            identity = self._recipe.identity()
+        pipeline = identity.pop("pipeline")
+        said = {name: value for name, value in identity.items() if value not in (None, False, [], {})}
+        values = " ".join(f"{name}={_brief(value)}" for name, value in said.items())
+        return f"diffusers:{pipeline} {values} format={FORMAT}"
+
+    def suggest(self, concepts: Sequence[str], limit: int) -> list[str]:
+        """Nothing: it can draw anything."""
+        return []
+
+    def synthesize(self, requests: Sequence[ImageRequest], progress: Progress | None = None) -> list[DrawnImage]:
+        """Draw the requests, in order; deterministic in (fingerprint, request).
+
+        A batch that does not fit into memory is halved and drawn again, and later batches keep that size.
+
+        Args:
+            requests: prompts and seeds.
+            progress: told of denoising steps, counted for each picture: the total is pictures x steps, and a step
+                of a batch of five counts five. Raising from it cancels within one step.
+
+        Raises:
+            MissingPartError: packages or weights are not here.
+            UsageError: a setting does not fit the model.
+            BackendError: not even one picture fits into memory, the model failed, or its values are not finite.
+        """
+        if not requests:
+            return []
+        drawn: list[DrawnImage] = []
+        with self._lock:
+            meter = _Meter(progress, self._recipe.steps, len(requests))
+            meter.report(0, 0, 0.0)
+            while len(drawn) < len(requests):
+                batch = requests[len(drawn) : len(drawn) + self._batch]
+                pixels = self._draw(batch, len(drawn), meter)
+                if pixels is None:
+                    self._halve()
+                else:
+                    drawn += [self._finish(*pair) for pair in zip(batch, pixels, strict=True)]
+        return drawn
+
+    @cached_property
+    def _recipe(self) -> Recipe:
+        return plan(self._source, self._settings, device=self._device, download=self._download)
+
+    @cached_property
+    def _pipe(self) -> Pipeline:
+        return load(self._recipe, self._settings)
+
+    @cached_property
+    def _prompts(self) -> PromptEmbeddings:
+        return PromptEmbeddings(self._pipe, self._recipe.guidance, self._recipe.call)
+
+    @cached_property
+    def _vae_dtype(self) -> Any:
+        return getattr(getattr(self._pipe, "vae", None), "dtype", None)
+
+    @cached_property
+    def _batch(self) -> int:
+        # Prompts that a pipeline encodes itself may be padded to the longest of the batch.
+        one_by_one = self._recipe.device == "cpu" or not encodes_apart(self._recipe.files.pipeline)
+        return self._settings.batch or (_CPU_BATCH if one_by_one else min(self._together, _GPU_BATCH))
+
+    def _draw(self, batch: Sequence[ImageRequest], before: int, meter: _Meter) -> NDArray[np.uint8] | None:
+        # Pixels [n, H, W, 3] of a batch; None if it did not fit into memory. A caught exception holds on to the
+        # tensors of the batch, so trying again is left to the caller, where it is gone.
+        import torch
+
+        exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=True)
+        vae_dtype = self._vae_dtype
+        try:
+            with exact, quiet():
+                return self._run(batch, before, meter)
+        except BaseException as error:
+            self._tidy(vae_dtype)
+            if error is meter.raised or isinstance(error, BackendError) or not isinstance(error, Exception):
+                raise
+            if memory_spent(error):
+                return None
+            remedy = "leave diffusion.compile out" if self._settings.compile else ""
+            raise BackendError(f"{self._source.name} failed to draw: {first_line(error)}", remedy) from error
+
+    def _run(self, batch: Sequence[ImageRequest], before: int, meter: _Meter) -> NDArray[np.uint8]:
+        import torch
+
+        pipe, recipe = self._pipe, self._recipe
+        encoded = self._prompts.encode([request.prompt for request in batch])
+        filling = self._batch - len(batch)
+        seeds = [request.seed for request in batch] + [batch[-1].seed] * filling
+
+        def after_step(_pipe: Any, step: int, _timestep: Any, _tensors: Any) -> dict[str, Any]:
+            meter.report(before, len(batch), (step + 1) / len(pipe.scheduler.timesteps))
+            return {}
+
+        wanted = {
+            "num_inference_steps": recipe.steps,
+            "guidance_scale": recipe.guidance,
+            "height": recipe.size,
+            "width": recipe.size,
+            "generator": [torch.Generator().manual_seed(seed) for seed in seeds],
+            "output_type": "pt",
+            "callback_on_step_end": after_step,
+            **recipe.call,
+        }
+        taken = inspect.signature(pipe.__call__).parameters
+        given = {name: value for name, value in wanted.items() if name in taken and value is not None}
+        images = pipe(**self._prompts.arguments([*encoded, *encoded[-1:] * filling]), **given).images
+        if not bool(torch.isfinite(images).all()):
+            raise BackendError(
+                f"{self._source.name} gave values that are not finite in {recipe.dtype}",
+                "set diffusion.dtype to bfloat16 or float32",
+            )
+        pixels: NDArray[np.uint8] = (
+            (images[: len(batch)].float() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        )
+        meter.report(before, len(batch), 1.0)
+        return pixels
+
+    def _tidy(self, vae_dtype: Any) -> None:
+        # What a pipeline does at the end of a call and does not if it ends in between: a half-precision VAE is
+        # brought back from the float32 it decodes in, and offloaded parts go back to the CPU.
+        vae = getattr(self._pipe, "vae", None)
+        if vae is not None and vae.dtype != vae_dtype:
+            vae.to(dtype=vae_dtype)
+        self._pipe.maybe_free_model_hooks()
+
+    def _halve(self) -> None:
+        import torch
+
+        gc.collect()
+        device = torch.device(self._recipe.device)
+        if device.type != "cpu":
+            torch.get_device_module(device).empty_cache()
+        if self._batch == 1:
+            raise BackendError(
+                f"not even one picture of {self._source.name} fits into the memory of {device}",
+                "set diffusion.offload to model or sequential, diffusion.vae_tiling, a smaller diffusion.size, or"
+                " another preset",
+            )
+        self._batch //= 2
+        logging.getLogger(__name__).warning("memory ran out: batches of %d pictures from now on", self._batch)
+
+    def _finish(self, request: ImageRequest, pixels: NDArray[np.uint8]) -> DrawnImage:
+        import numpy as np
+        from PIL import Image
+
+        file = BytesIO()
+        Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+        provenance = self._account | {"prompt": request.prompt, "seed": request.seed, "batch": self._batch}
+        if not pixels.any():
+            provenance["warning"] = "black"
+        return DrawnImage(file.getvalue(), provenance, np.ascontiguousarray(pixels))
+
+    @cached_property
+    def _account(self) -> dict[str, Any]:
+        import diffusers
+        import torch
+        import transformers
+
+        recipe, settings = self._recipe, self._settings
+        return recipe.identity() | {
+            "generator": self._source.name,
+            "model": self._source.hub or str(self._source.folder),
+            "commit": recipe.files.commit,
+            "variant": recipe.files.variant,
+            "lora": [
+                {**lora, "file": path.name}
+                for lora, (path, _) in zip(recipe.identity()["lora"], recipe.loras, strict=True)
+            ],
+            "device": recipe.device,
+            "offload": settings.offload,
+            "compile": settings.compile,
+            "versions": {module.__name__: module.__version__ for module in (torch, diffusers, transformers)},
+        }
+
+
+class _Meter:
+    """Reports denoising steps of single pictures, never fewer than before, and knows what cancelled the work."""
+
+    def __init__(self, progress: Progress | None, steps: int, pictures: int) -> None:
+        self._progress = progress
+        self._steps = steps
+        self._total = steps * pictures
+        self._done = 0
+        self.raised: BaseException | None = None
+
+    def report(self, before: int, batch: int, share: float) -> None:
+        """Say that ``before`` pictures are drawn, and a ``share`` in [0, 1] of the steps of the next ``batch``."""
+        self._done = max(self._done, before * self._steps + int(share * batch * self._steps + 1e-6))
+        if self._progress is None:
+            return
+        try:
+            self._progress(self._done, self._total)
+        except BaseException as error:
+            self.raised = error
+            raise
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -1,0 +1,328 @@
+"""The files of a text-to-image model: which are read, whether they are here, and their content hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from line_neurons.agent.errors import MissingPartError, UsageError
+from line_neurons.agent.proposal import clean_text
+from line_neurons.tools.generators.hub import cached, fetch, listed, not_here
+from line_neurons.tools.generators.presets import HUB_ID, Preset, Source
+
+INDEX = "model_index.json"
+
+# These look at pictures that were drawn, or at pictures given as examples; drawing from text needs none of them.
+LEFT_OUT = ("safety_checker", "feature_extractor", "image_encoder")
+
+_WEIGHTS = re.compile(
+    r"(?:diffusion_pytorch_model|model)(?:\.(\w+))?(?:-\d{5}-of-\d{5})?(?:\.(\w+))?\.safetensors"
+)
+_SHARD_INDEX = re.compile(r"(?:diffusion_pytorch_model|model)\.safetensors\.index(?:\.(\w+))?\.json")
+_PICKLE = (".bin", ".pt", ".pth", ".ckpt")
+_SETTINGS = (".json", ".txt", ".model")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+_hashes: dict[tuple[Path, int, int], str] = {}
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model's files on this machine.
+
+    Args:
+        folder: the folder with ``model_index.json``.
+        files: the files that are read, relative to the folder.
+        pipeline: name of the pipeline's class.
+        variant: which weights are read where there are several, None for the plain ones.
+        commit: commit of the hub's repository, empty for a folder of one's own.
+        denoiser: a checkpoint that takes the place of the folder's denoiser.
+    """
+
+    folder: Path
+    files: tuple[str, ...]
+    pipeline: str
+    variant: str | None
+    commit: str = ""
+    denoiser: Path | None = None
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A settings file of the model, empty if it has none of that name.
+
+        Raises:
+            UsageError: the file is not a JSON object.
+        """
+        return _read_json(self.folder / name) if name in self.files else {}
+
+    def sha256(self) -> str:
+        """Hash over the names and contents of all files that are read; the hub's hashes are taken as they are."""
+        paths = {name: self.folder / name for name in self.files}
+        if self.denoiser:
+            paths["denoiser"] = self.denoiser
+        rows = [(name, hash_file(path)) for name, path in sorted(paths.items())]
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def find_model(
+    source: Source, *, revision: str | None, full_precision: bool, steps: int, download: bool
+) -> ModelFiles:
+    """The files of a model, fetched from the hub if they are not here and may be.
+
+    Args:
+        source: which model.
+        revision: branch, tag or commit of the hub's repository.
+        full_precision: read the float32 weights where there are half-precision ones too.
+        steps: denoising steps, which choose among distilled denoisers.
+        download: whether files may be fetched.
+
+    Raises:
+        MissingPartError: the weights are not here, or could not be fetched.
+        UsageError: the folder holds no pipeline that can be loaded safely, or has no weights in safetensors.
+    """
+    variant = None if full_precision else "fp16"
+    preset = source.preset
+    denoisers = preset.denoisers if preset else {}
+    if denoisers and steps not in denoisers:
+        known = ", ".join(str(count) for count in denoisers)
+        raise UsageError(f"{source.name} has no checkpoint for {steps} steps", f"set diffusion.steps to {known}")
+    skipped = ("unet",) if denoisers else ()
+    if source.folder:
+        found = _read_folder(source.folder, source.name, variant, skipped)
+        missing = missing_components(found, skipped)
+        if missing:
+            raise _incomplete(found, missing, source.name)
+    else:
+        found = _from_hub(source, revision, variant, skipped, download)
+    if preset is None or not denoisers:
+        return found
+    return replace(found, denoiser=_find_denoiser(source, preset, denoisers[steps].file, download))
+
+
+def find_lora(text: str, *, download: bool) -> tuple[Path, float]:
+    """The file and the weight of a LoRA given as ``PLACE`` or ``PLACE=WEIGHT``.
+
+    Args:
+        text: the place is a safetensors file, ``owner/name`` of the hub, or ``owner/name/FILE``.
+        download: whether the file may be fetched.
+
+    Raises:
+        UsageError: no such file, it is not safetensors, or the weight is not a number.
+        MissingPartError: the hub's file is not here, or could not be fetched.
+    """
+    place, equals, number = text.rpartition("=")
+    if not equals:
+        place, number = text, "1"
+    try:
+        weight = float(number)
+    except ValueError:
+        raise UsageError(f"the weight {number!r} of LoRA {place!r} is no number", "PLACE=0.8") from None
+    path = Path(place).expanduser()
+    if path.is_file():
+        if path.suffix != ".safetensors":
+            raise UsageError(f"LoRA {place!r} is not a .safetensors file", "other formats can hold code")
+        return path.resolve(), weight
+    parts = place.split("/", 2)
+    hub = "/".join(parts[:2])
+    if not HUB_ID.fullmatch(hub):
+        raise UsageError(f"there is no LoRA file {place!r}", "a .safetensors file, or owner/name of the hub")
+    wanted = parts[2] if len(parts) == 3 else ""
+    folder = cached(hub)
+    if download and (folder is None or not _lora_files(folder, wanted)):
+        folder = fetch(Source(place, hub=hub), [wanted or "*.safetensors"])
+    files = _lora_files(folder, wanted) if folder else []
+    if not files or folder is None:
+        raise MissingPartError(f"the LoRA {place!r} is not here", f"allow the download, or `hf download {hub}`")
+    if len(files) > 1:
+        raise UsageError(f"{hub} has several LoRA files: {', '.join(files[:8])}", f"name one: {hub}/FILE")
+    return folder / files[0], weight
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file; remembered while the process lives and the file's size and time do not change."""
+    real = path.resolve()
+    if real.parent.name == "blobs" and _SHA256.fullmatch(real.name):
+        return real.name  # the hub's cache names large files by their SHA-256
+    status = real.stat()
+    key = (real, status.st_size, status.st_mtime_ns)
+    if key not in _hashes:
+        if status.st_size > 1_000_000_000:
+            logging.getLogger(__name__).info("hashing %s", real.name)
+        with real.open("rb") as file:
+            _hashes[key] = hashlib.file_digest(file, "sha256").hexdigest()
+    return _hashes[key]
+
+
+def choose_files(
+    names: Iterable[str], index: Mapping[str, Any], variant: str | None, skipped: Iterable[str] = ()
+) -> tuple[str, ...]:
+    """Of a model's files, those that drawing from text reads: settings, and one set of safetensors for each part.
+
+    Args:
+        names: all files, relative to the model's folder, with ``/``.
+        index: the contents of ``model_index.json``.
+        variant: taken for each part that has it; the plain weights otherwise, or any variant if there are none.
+        skipped: parts whose weights are not read.
+    """
+    parts: dict[str, list[str]] = {part: [] for part in _parts(index)}
+    for name in names:
+        path = PurePosixPath(name)
+        if len(path.parts) == 2 and path.parts[0] in parts:
+            parts[path.parts[0]].append(path.name)
+    chosen = [INDEX]
+    for part, files in parts.items():
+        kinds = {file: kind for file in files if (kind := _variant(file)) is not None}
+        weights = {} if part in skipped else kinds
+        wanted = next(
+            (one for one in (variant or "", "", "fp16", *weights.values()) if one in weights.values()), ""
+        )
+        keep = [file for file, of in weights.items() if of == wanted]
+        keep += [
+            file for file in files if file.endswith(_SETTINGS) and _settings_of(file, wanted, part in skipped)
+        ]
+        chosen += [f"{part}/{file}" for file in keep]
+    return tuple(sorted(chosen))
+
+
+def missing_components(found: ModelFiles, skipped: Iterable[str] = ()) -> list[str]:
+    """Parts whose settings or weights are not among a model's files."""
+    index = _read_json(found.folder / INDEX)
+    here = set(found.files)
+    missing = []
+    for part in _parts(index):
+        files = [name for name in here if name.startswith(f"{part}/")]
+        has_weights = any(name.endswith(".safetensors") for name in files)
+        # A network has a config.json; schedulers and tokenizers name their settings otherwise.
+        if not files or (f"{part}/config.json" in here and part not in skipped and not has_weights):
+            missing.append(part)
+        for shards in (name for name in files if _SHARD_INDEX.fullmatch(PurePosixPath(name).name)):
+            listed = set(_read_json(found.folder / shards).get("weight_map", {}).values())
+            if not {f"{part}/{shard}" for shard in listed} <= here:
+                missing.append(part)
+    return missing
+
+
+def _from_hub(
+    source: Source, revision: str | None, variant: str | None, skipped: tuple[str, ...], download: bool
+) -> ModelFiles:
+    folder = cached(source.hub, revision)
+    if folder and (folder / INDEX).is_file():
+        found = _read_folder(folder, source.name, variant, skipped, commit=folder.name)
+        if not missing_components(found, skipped):
+            return found
+    if not download:
+        raise not_here(source)
+    fetched = fetch(source, [INDEX], revision)
+    index = _check_index(_read_json(fetched / INDEX), source.name)
+    names = listed(source, fetched.name)
+    fetched = fetch(source, list(choose_files(names, index, variant, skipped)), fetched.name)
+    found = _read_folder(fetched, source.name, variant, skipped, commit=fetched.name)
+    missing = missing_components(found, skipped)
+    if missing:
+        raise UsageError(
+            f"{source.hub} has no safetensors weights of {', '.join(missing)}", "choose a repository that has them"
+        )
+    return found
+
+
+def _find_denoiser(source: Source, preset: Preset, file: str, download: bool) -> Path:
+    folder = source.folder or cached(preset.denoiser_hub)
+    if folder and (folder / file).is_file():
+        return folder / file
+    if source.folder:
+        raise MissingPartError(
+            f"{source.name}: there is no {file} in the folder", f"put the file of {preset.denoiser_hub} there"
+        )
+    if not download:
+        raise not_here(source)
+    return fetch(source, [file], hub=preset.denoiser_hub) / file
+
+
+def _read_folder(
+    folder: Path, name: str, variant: str | None, skipped: tuple[str, ...], commit: str = ""
+) -> ModelFiles:
+    if not (folder / INDEX).is_file():
+        raise UsageError(
+            f"{name}: the folder has no {INDEX}",
+            "name a folder as a diffusers pipeline's save_pretrained writes it",
+        )
+    index = _check_index(_read_json(folder / INDEX), name)
+    listed = [path.relative_to(folder).as_posix() for path in folder.glob("*/*") if path.is_file()]
+    code = [file for file in listed if file.endswith(".py") and file.split("/")[0] in _parts(index)]
+    if code:
+        raise UsageError(f"{name} brings code of its own ({code[0]}), which is never run", "choose another model")
+    files = choose_files(listed, index, variant, skipped)
+    kinds = {kind for file in files if (kind := _variant(PurePosixPath(file).name))}
+    read = min(kinds, default=None)
+    if read != variant:
+        files = choose_files(listed, index, read, skipped)
+    return ModelFiles(folder, files, index["_class_name"], read, commit)
+
+
+def _check_index(index: dict[str, Any], name: str) -> dict[str, Any]:
+    class_name = index.get("_class_name")
+    if isinstance(class_name, list):
+        raise UsageError(f"{name} brings code of its own, which is never run", "choose another model")
+    if not isinstance(class_name, str) or not class_name.isidentifier():
+        raise UsageError(f"{name}: {INDEX} names no pipeline class", "choose a diffusers pipeline")
+    for part in _parts(index):
+        library = index[part][0]
+        if library not in {"diffusers", "transformers"}:
+            raise UsageError(
+                f"{name}: its {clean_text(part, 40)} comes from {clean_text(str(library), 40)!r}",
+                "only parts of diffusers and transformers are loaded",
+            )
+    return index
+
+
+def _parts(index: Mapping[str, Any]) -> list[str]:
+    def is_part(name: str, value: Any) -> bool:
+        pair = isinstance(value, list) and len(value) == 2 and value[0] is not None
+        return pair and not name.startswith("_") and name not in LEFT_OUT
+
+    return [name for name, value in index.items() if is_part(name, value)]
+
+
+def _variant(file: str) -> str | None:
+    match = _WEIGHTS.fullmatch(file)
+    return (match[1] or match[2] or "") if match else None
+
+
+def _settings_of(file: str, wanted: str, skipped: bool) -> bool:
+    shards = _SHARD_INDEX.fullmatch(file)
+    if shards:
+        return not skipped and (shards[1] or "") == wanted
+    return not file.endswith(".index.json")
+
+
+def _incomplete(found: ModelFiles, missing: list[str], name: str) -> UsageError:
+    pickled = [path.name for part in missing for path in (found.folder / part).glob("*") if path.suffix in _PICKLE]
+    parts = ", ".join(missing)
+    if pickled:
+        return UsageError(
+            f"{name}: {parts} has weights only as {pickled[0]}, which can hold code and is never read",
+            "load it once yourself and save it with save_pretrained(FOLDER, safe_serialization=True)",
+        )
+    return UsageError(f"{name}: the folder has no safetensors weights of {parts}", "copy the whole folder")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {error}", "copy the model again") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} is not a JSON object", "copy the model again")
+    return content
+
+
+def _lora_files(folder: Path, wanted: str) -> list[str]:
+    if wanted:
+        return [wanted] if wanted.endswith(".safetensors") and (folder / wanted).is_file() else []
+    names = sorted(path.name for path in folder.glob("*.safetensors"))
+    return ["pytorch_lora_weights.safetensors"] if "pytorch_lora_weights.safetensors" in names else names
