@@ -191,6 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m line_neurons.eval.class_units", description=__doc__)
     parser.add_argument("--units", type=int, default=48, help="how many units (default 48)")
     parser.add_argument("--llm", action="append", help="a language model; repeatable (default embedded)")
+    parser.add_argument("--ollama", help="Ollama servers, with commas between")
     parser.add_argument("--iterations", type=int, default=10)
     parser.add_argument("--hints", type=int, default=None)
     parser.add_argument("--seed", type=int, default=0)
@@ -202,7 +203,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     right: dict[str, set[int]] = {}
     for llm in options.llm or ["embedded"]:
         plain = {"llm": llm, "iterations": options.iterations, "hints": options.hints, "seed": options.seed}
-        parts = Parts(MODEL, load_settings(store=options.store, assets=options.assets, **plain))
+        pictures = {"generator": "bank", "control": "bank", "init": "control"}
+        flags = {**plain, **pictures, "ollama": options.ollama, "store": options.store, "assets": options.assets}
+        parts = Parts(MODEL, load_settings(**flags))
         words = WordNet(parts.assets / "wordnet")
         names = parts.target.unit_names(LAYER) or ()
         every = drawable_classes(parts.pictures, words, names)

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Control, ControlSet, Generator, LanguageModel, Progress, Target
 from line_neurons.agent.proposal import concept_key
-from line_neurons.agent.settings import Settings, load_settings
+from line_neurons.agent.settings import Settings, load_settings, revised
 from line_neurons.graphs.state import Deps
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.concept_bank import ConceptBank
-from line_neurons.tools.control_sets import FolderControlSet, control_activations
+from line_neurons.tools.control_sets import PrecomputedControl, control_activations, open_control_set
+from line_neurons.tools.generators.text_to_image import open_text_to_image
+from line_neurons.tools.language_models.langchain_chat import with_secrets
 from line_neurons.tools.language_models.registry import open_language_model
 from line_neurons.tools.run_store import Run, RunStore, default_store
+from line_neurons.tools.targets.lookup import find_layer
 from line_neurons.tools.targets.registry import open_target
+from line_neurons.tools.vocabulary import read_words
 
 if TYPE_CHECKING:
     from line_neurons.tools.image_bank.bank import Bank
@@ -30,29 +34,39 @@ _RECORDED = (
     "torch",
     "torchvision",
     "transformers",
+    "timm",
+    "diffusers",
+    "langchain-ollama",
     "xllamacpp",
     "numpy",
     "pillow",
 )
 
+BANK_IMAGES = 4
+"""Pictures of each class of the image bank's control set, unless the settings say otherwise."""
+
+LANGUAGE_MODEL_SETTINGS = frozenset({"llm", "temperature", "top_p", "context", "reply_tokens", "think"})
+"""Settings that change what the language model answers; they may change in the middle of a run."""
 
 Preparing = Callable[[str, int, int], None]
-"""Told of long preparations as ``(what, done, total)``."""
+"""Told of long work as ``(what, done, total)``."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a run on one model; each is opened when it is first needed, and kept.
+    """The parts of runs on one model; each is opened when it is first needed, and kept.
 
     Args:
         model: the target's spec.
-        settings: the run's settings.
-        progress: told of long preparations as ``(what, done, total)``.
+        settings: the settings of the runs.
+        progress: told of long work as ``(what, done, total)``.
+        layers: the layers that are worked on; what is measured for one is measured for all in one forward pass.
     """
 
     model: str
     settings: Settings
     progress: Preparing | None = None
+    layers: set[str] = field(default_factory=set)
 
     @cached_property
     def store(self) -> Path:
@@ -72,8 +86,9 @@ class Parts:
             self.model,
             assets=self.assets,
             weights=settings.weights,
-            pooling=settings.pooling,
-            tokens=settings.tokens,
+            pool=settings.pool,
+            precision=settings.precision,
+            channels_last=settings.channels_last,
             device=settings.device,
             batch_size=settings.batch_size,
             download=settings.download,
@@ -82,6 +97,15 @@ class Parts:
     @cached_property
     def generator(self) -> Generator:
         """The source of pictures."""
+        if not self._draws_from_bank:
+            settings = self.settings
+            return open_text_to_image(
+                settings.generator,
+                settings.diffusion,
+                device=settings.device,
+                download=settings.download,
+                together=settings.images,
+            )
         from line_neurons.tools.image_bank.generator import BankSettings, ImageBankGenerator
         from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
 
@@ -93,12 +117,18 @@ class Parts:
             cache=self.store / "embeddings",
         )
 
+    @property
+    def _draws_from_bank(self) -> bool:
+        return self.settings.generator.partition(":")[0] == "bank"
+
     @cached_property
     def pictures(self) -> Bank:
-        """The image bank behind the generator and the bank's control set."""
-        kind, colon, folder = self.settings.generator.partition(":")
-        if kind != "bank" or (colon and not folder):
-            raise UsageError(f"there is no generator {self.settings.generator!r:.80}", "use bank, or bank:FOLDER")
+        """The image bank of the generator, or else the bundled one; the control set ``bank`` is made of it."""
+        _, colon, folder = self.settings.generator.partition(":") if self._draws_from_bank else ("", "", "")
+        if colon and not folder:
+            raise UsageError(
+                f"the generator {self.settings.generator!r} names no folder", "use bank or bank:FOLDER"
+            )
         if folder:
             from line_neurons.tools.image_bank.folder import open_bank
 
@@ -110,21 +140,30 @@ class Parts:
     @cached_property
     def language_model(self) -> LanguageModel:
         """The proposer."""
-        settings = self.settings
         return open_language_model(
-            settings.llm,
+            self.settings.llm,
+            settings=self.settings,
             assets=self.assets,
             cache=self.store / "replies.db",
-            top_p=settings.top_p,
-            words=self.pictures.captions,
+            words=lambda: (
+                self.pictures.captions() if self._draws_from_bank else read_words(self.settings.vocabulary)
+            ),
         )
 
     @cached_property
-    def control_set(self) -> ControlSet:
-        """The pictures behind the first board and behind AUC and MAD."""
+    def control_set(self) -> ControlSet | PrecomputedControl | None:
+        """What AUC and MAD compare with, and where a first board may come from; None if there is none."""
         settings = self.settings
+        if settings.control == "none":
+            return None
         if settings.control != "bank":
-            return FolderControlSet(Path(settings.control).expanduser())
+            spec = settings.control or ""
+            return open_control_set(
+                spec,
+                images=settings.control_images,
+                download=settings.download,
+                digests=self.store / "digests.db",
+            )
         from line_neurons.tools.image_bank.control import BankControl
 
         excluded = {concept_key(concept) for concept in settings.exclude}
@@ -133,7 +172,7 @@ class Parts:
             for caption in self.pictures.vocabulary(settings.seed, settings.vocabulary_share)
             if concept_key(caption) not in excluded
         ]
-        return BankControl(self.pictures, words, m=settings.control_images)
+        return BankControl(self.pictures, words, m=settings.control_images or BANK_IMAGES)
 
     @cached_property
     def bank(self) -> ConceptBank:
@@ -145,28 +184,62 @@ class Parts:
         """The store's runs."""
         return RunStore(self.store)
 
-    def control(self, layer: str) -> Control:
-        """The control activations of a layer, computed once for a store."""
-        return control_activations(self.bank, self.target, layer, self.control_set, self._told("control set"))
+    def skipped(self) -> tuple[str, ...]:
+        """Pictures of the image bank that could not be read, where the bank is in use."""
+        return tuple(self.pictures.skipped) if "pictures" in vars(self) else ()
 
-    def deps(self, layer: str) -> Deps:
-        """What the nodes of a run on ``layer`` work with."""
-        kept: list[Control] = []
+    def vocabulary(self) -> tuple[str, ...] | None:
+        """The words that first boards are drawn from, as they are now; None where these are no list.
 
-        def control() -> Control:
+        Raises:
+            UsageError: the control set has no classes, the word list cannot be read, or the store has no pictures
+                of this generator.
+        """
+        init = self.settings.init
+        if init == "control":
+            if self.control_set is None or not self.control_set.classes():
+                raise UsageError(
+                    f"the pictures of the control set {self.settings.control} have no classes to begin with",
+                    "begin with --init vocabulary, bank or model",
+                )
+            return None
+        if init == "vocabulary":
+            return read_words(self.settings.vocabulary)
+        if init == "bank":
+            kept = tuple(self.bank.concepts(self.generator.fingerprint))
             if not kept:
-                kept.append(self.control(layer))
-            return kept[0]
+                raise UsageError(
+                    f"the store {self.store} has no pictures of this generator yet",
+                    "begin with --init control, vocabulary or model",
+                )
+            return kept
+        return None
 
+    def control(self, layer: str) -> Control | None:
+        """The control activations of a layer, computed once for a store; None without a control set."""
+        source = self.control_set
+        if source is None:
+            return None
+        if isinstance(source, PrecomputedControl):
+            return source.control(find_layer(self.target.layers(), layer, self.model).units, layer)
+        layers = [layer, *sorted(self.layers - {layer})]
+        return control_activations(self.bank, self.target, layers, source, self._told("control set"))[layer]
+
+    def deps(self, layer: str, vocabulary: Sequence[str] = ()) -> Deps:
+        """What the nodes of a run on ``layer`` work with."""
         return Deps(
             settings=self.settings,
+            model=self.model,
             layer=layer,
+            vocabulary=vocabulary,
             language_model=self.language_model,
             generator=self.generator,
             target=self.target,
             bank=self.bank,
             runs=self.runs,
-            control=control,
+            control=cache(lambda: self.control(layer)),
+            also=sorted(self.layers - {layer}),
+            drawing=self._told("pictures"),
         )
 
     def fingerprints(self) -> dict[str, str]:
@@ -175,7 +248,7 @@ class Parts:
             "target": self.target.fingerprint,
             "generator": self.generator.fingerprint,
             "language_model": self.language_model.fingerprint,
-            "control": self.control_set.fingerprint,
+            "control": self.control_set.fingerprint if self.control_set else "none",
         }
 
     def _told(self, what: str) -> Progress | None:
@@ -183,22 +256,41 @@ class Parts:
         return (lambda done, total: tell(what, done, total)) if tell else None
 
 
-def reopen(run: Run, store: Path | None, assets: Path | None, preparing: Preparing | None = None) -> Parts:
+def reopen(
+    run: Run,
+    store: Path | None,
+    assets: Path | None,
+    preparing: Preparing | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> Parts:
     """The parts of a recorded run, with its own settings.
 
+    Args:
+        run: the recorded run.
+        store: the folder that it is kept in.
+        assets: folder of asset packs.
+        preparing: told of long work.
+        changes: settings that are other than recorded, from now on. Where they say how the language model is
+            asked, another one is accepted, and every step records which one it asked.
+
     Raises:
-        UsageError: a part is no longer the one that the run began with.
+        UsageError: a part is no longer the one that the run began with, or a changed setting does not fit.
     """
-    settings = Settings.model_validate({**run.settings, "store": store, "assets": assets})
-    parts = Parts(run.model, settings, preparing)
+    changes = changes or {}
+    settings = revised({**run.settings, "store": store, "assets": assets}, changes)
+    parts = Parts(run.model, settings, preparing, {run.layer})
     now = parts.fingerprints()
     for part, before in run.fingerprints.items():
-        if now.get(part) != before:
-            raise UsageError(
-                f"the {part.replace('_', ' ')} of run {run.id} has changed since it began: "
-                f"{before!r:.60} then, {now.get(part)!r:.60} now",
-                "install what the run began with, or start a new run",
-            )
+        if now.get(part) == before or (part == "language_model" and changes.keys() & LANGUAGE_MODEL_SETTINGS):
+            continue
+        remedy = "install what the run began with, or start a new run"
+        if part == "language_model":
+            remedy = "install what the run began with, or name the model to go on with: line resume --llm"
+        raise UsageError(
+            f"the {part.replace('_', ' ')} of run {run.id} has changed since it began: "
+            f"{before!r:.60} then, {now.get(part)!r:.60} now",
+            remedy,
+        )
     return parts
 
 
@@ -211,7 +303,10 @@ def recorded_deps(run: str) -> Deps:
     """
     settings = load_settings()
     found = RunStore(settings.store or default_store(), read_only=True).run(run)
-    return reopen(found, settings.store, settings.assets).deps(found.layer)
+    langchain = with_secrets(found.settings["langchain"], settings.langchain)
+    changes = {"ollama": settings.ollama, "langchain": langchain}
+    parts = reopen(found, settings.store, settings.assets, changes=changes)
+    return parts.deps(found.layer, found.vocabulary or ())
 
 
 def installed_versions() -> dict[str, str]:

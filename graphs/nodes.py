@@ -14,50 +14,45 @@ from typing import Literal
 from langgraph.runtime import Runtime
 
 from line_neurons.agent.errors import NotDrawableError, ReplyError, UsageError
-from line_neurons.agent.ports import Control, Prompt
+from line_neurons.agent.ports import Prompt
 from line_neurons.agent.prompts import propose_prompt, summary_prompt
-from line_neurons.agent.proposal import class_concept, concept_key, find_duplicate
-from line_neurons.agent.scoreboard import Entry, Scoreboard, choose_initial, update_rng
+from line_neurons.agent.proposal import concept_key, find_duplicate
+from line_neurons.agent.scoreboard import Entry, Scoreboard, update_rng
 from line_neurons.agent.scoreboard import update as update_board
 from line_neurons.agent.seeds import derive_rng, derive_seed
-from line_neurons.graphs import scoring
+from line_neurons.graphs import initial, scoring
 from line_neurons.graphs.assembly import recorded_deps
-from line_neurons.graphs.state import Deps, LineState, board_of, board_rows
+from line_neurons.graphs.state import MAX_TEMPERATURE, Deps, LineState, board_of, board_rows
 from line_neurons.tools.run_store import Step
-from line_neurons.tools.scorers import SCORERS
-
-MAX_TEMPERATURE = 1.5
 
 
 def init(state: LineState, runtime: Runtime[Deps]) -> LineState:
-    """Fill the first board: the best classes of the control set and some random others, re-scored on pictures.
+    """Fill the first board and score its concepts on pictures, as every later concept is scored.
 
-    The best are ranked by the scorer on the control pictures of each class; their board score comes from
-    synthetic pictures, as that of every later concept does (paper, section 3.2).
+    Where the candidates come from is a setting; in the paper they are the best classes of a control set and some
+    random others (section 3.2).
 
     Raises:
-        UsageError: nothing of the initial vocabulary can be pictured.
+        UsageError: there are no candidates, or none of them can be pictured.
     """
     deps, unit = _deps(state, runtime), state["unit"]
     settings = deps.settings
-    left_out = {concept_key(concept) for concept in settings.exclude_for.get(unit, ())}
-    ranked = [
-        concept
-        for concept in rank_classes(deps.control(), unit, settings.scorer)
-        if concept_key(concept) not in left_out
-    ]
-    if not ranked:
-        raise UsageError("the initial vocabulary is empty", "name a larger control set, or exclude less")
-    rng = derive_rng("initial board", settings.seed, unit)
-    best, others = choose_initial(ranked, settings.top, settings.random, rng)
+    best, others = initial.candidates(deps, unit)
     entries: dict[str, Entry] = {}
     seen: list[Step] = []
 
-    def take(candidates: Iterator[str], wanted: int) -> None:
-        while wanted > 0 and (concept := next(candidates, None)) is not None:
-            if concept_key(concept) in entries:
+    def take(candidates: Iterator[initial.Candidate], wanted: int) -> None:
+        while wanted > 0 and (candidate := next(candidates, None)) is not None:
+            concept = candidate.concept
+            if not candidate.refused and concept_key(concept) in entries:
                 continue
-            place = Step(state["run"], unit, 0, len(seen), "initial", "scored", concept, origin="predefined")
+            place = Step(
+                state["run"], unit, 0, len(seen), "initial", "scored", concept or None,
+                origin=candidate.origin, **candidate.asked,
+            )  # fmt: skip
+            if candidate.refused:
+                seen.append(replace(place, outcome="invalid", detail={"reason": candidate.refused}))
+                continue
             try:
                 measured = scoring.measure(deps, unit, concept)
             except NotDrawableError as error:
@@ -67,12 +62,12 @@ def init(state: LineState, runtime: Runtime[Deps]) -> LineState:
             seen.append(replace(place, score=measured.score, images=tuple(measured.images)))
             wanted -= 1
 
-    take(iter(best), settings.top)
-    take(iter(others), settings.capacity - len(entries))
+    take(best, settings.top)
+    take(others, settings.capacity - len(entries))
     if not entries:
         raise UsageError(
-            "nothing of the initial vocabulary can be pictured by the generator",
-            "use a control set whose classes the generator knows",
+            "no concept for the first board can be pictured by the generator",
+            "begin with another vocabulary (--init), or use another generator",
         )
     board = Scoreboard(tuple(entries.values()), settings.capacity)
     for step in seen:
@@ -82,28 +77,11 @@ def init(state: LineState, runtime: Runtime[Deps]) -> LineState:
         "step": 1,
         "attempt": 0,
         "board": board_rows(board),
-        "tried": [step.concept for step in seen if step.concept],
+        "tried": [step.concept for step in seen if step.concept and step.outcome != "invalid"],
         "refused": [],
         "outcome": "",
         "best": [board.best.concept, board.best.score],
     }
-
-
-def rank_classes(control: Control, unit: int, scorer: str) -> list[str]:
-    """Names of the control classes as concepts, best score of the unit first; ties by name.
-
-    AUC and MAD compare each class with the control pictures of all other classes.
-    """
-    column = control.activations[:, unit]
-    scored: dict[str, float] = {}
-    for index, name in enumerate(control.classes):
-        own = control.labels == index
-        concept = class_concept(name)
-        if not own.any() or not concept:
-            continue
-        value = SCORERS[scorer](column[own], column[~own] if scorer != "mean" else column)
-        scored[concept] = max(value, scored.get(concept, value))
-    return sorted(scored, key=lambda concept: (-scored[concept], concept))
 
 
 def propose(state: LineState, runtime: Runtime[Deps]) -> LineState:
@@ -121,7 +99,11 @@ def _ask(state: LineState, deps: Deps) -> LineState:
     seed = derive_seed("ask", settings.seed, state["unit"], state["step"], state["attempt"])
     temperature = min(settings.temperature + settings.hotter * state["attempt"], MAX_TEMPERATURE)
     prompt = _prompt(state, deps)
-    asked: LineState = {"llm_seed": seed, "temperature": temperature}
+    asked: LineState = {
+        "llm_seed": seed,
+        "temperature": temperature,
+        "model": deps.language_model.fingerprint,
+    }
     refused, began = "", time.monotonic()
     try:
         proposal = deps.language_model.propose(prompt, seed=seed, temperature=temperature)
@@ -294,6 +276,7 @@ def _put(
             seed=state["llm_seed"],
             temperature=state["temperature"],
             seconds=state["seconds"],
+            model=state["model"],
             detail=detail,
         )
     )

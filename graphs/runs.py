@@ -17,13 +17,16 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from line_neurons.agent.errors import StoreError, UsageError
-from line_neurons.agent.proposal import class_concept, concept_key
-from line_neurons.graphs import scoring
+from line_neurons.agent.proposal import concept_key
+from line_neurons.agent.settings import Settings
+from line_neurons.graphs import initial, scoring
 from line_neurons.graphs.assembly import Parts, installed_versions
 from line_neurons.graphs.line import LineGraph, build
 from line_neurons.graphs.state import Deps, LineState
 from line_neurons.tools.file_lock import hold
+from line_neurons.tools.language_models.langchain_chat import redacted
 from line_neurons.tools.run_store import Run, RunStore, Step, Unit, run_lock
+from line_neurons.tools.targets.lookup import find_layer
 from line_neurons.tools.targets.units import parse_units
 
 # Nodes of a step, each asked again at most `retries` times; LangGraph counts every one.
@@ -62,6 +65,17 @@ class Progress:
 Watcher = Callable[[Progress], None]
 
 
+def select_units(parts: Parts, layer: str, selectors: Sequence[str]) -> tuple[list[int], Sequence[str] | None]:
+    """The units that the user named, and the names of all units of the layer if they are output classes.
+
+    Raises:
+        UsageError: there is no such layer or unit.
+    """
+    info = find_layer(parts.target.layers(), layer, parts.model)
+    names = parts.target.unit_names(layer)
+    return parse_units(selectors, info.units, names), names
+
+
 def start(parts: Parts, layer: str, selectors: Sequence[str], command: str = "") -> Run:
     """Write a new run, ready to be worked on; nothing is written unless everything fits.
 
@@ -74,12 +88,9 @@ def start(parts: Parts, layer: str, selectors: Sequence[str], command: str = "")
     Raises:
         LineError: a model, layer, unit or setting does not fit, or a part is missing.
     """
-    info = next((layer_ for layer_ in parts.target.layers() if layer_.path == layer), None)
-    names = parts.target.unit_names(layer)
-    units = parse_units(selectors, info.units if info else 0, names)
+    units, names = select_units(parts, layer, selectors)
     fingerprints = parts.fingerprints()
-    parts.control_set.classes()
-    settings = parts.settings.model_dump(mode="json", exclude={"store", "assets"})
+    vocabulary = parts.vocabulary()
     run = Run(
         id=_new_id(parts.runs, parts.model, layer),
         model=parts.model,
@@ -87,16 +98,40 @@ def start(parts: Parts, layer: str, selectors: Sequence[str], command: str = "")
         seed=parts.settings.seed,
         status="pending",
         created=time.time(),
-        settings=settings,
+        settings=recorded(parts.settings),
         fingerprints=fingerprints,
         versions=installed_versions(),
         command=command,
+        vocabulary=vocabulary,
     )
+    parts.layers.add(layer)
     parts.runs.add_run(
         run,
         [Unit(run.id, unit, position, name=names[unit] if names else None) for position, unit in enumerate(units)],
     )
     return run
+
+
+def note_changes(parts: Parts, run: Run) -> Run:
+    """Record that a run goes on with other settings or another language model, and what they were before."""
+    settings, fingerprints = recorded(parts.settings), parts.fingerprints()
+    if (settings, fingerprints) == (run.settings, run.fingerprints):
+        return run
+    changed = {name: value for name, value in settings.items() if run.settings.get(name) != value}
+    parts.runs.update_run(run.id, settings=settings, fingerprints=fingerprints)
+    before = {name: run.settings.get(name) for name in changed}
+    model = run.fingerprints.get("language_model")
+    parts.runs.add_event(
+        run.id, "settings changed", before=before, after=changed, language_model_before=model,
+        language_model_after=fingerprints["language_model"],
+    )  # fmt: skip
+    return parts.runs.run(run.id)
+
+
+def recorded(settings: Settings) -> dict[str, Any]:
+    """Settings as they are kept with a run: without folders and servers of this machine and without secrets."""
+    kept = settings.model_dump(mode="json", exclude={"store", "assets", "ollama"})
+    return kept | {"langchain": redacted(settings.langchain)}
 
 
 def work(parts: Parts, run: Run, watch: Watcher | None = None) -> Run:
@@ -109,7 +144,7 @@ def work(parts: Parts, run: Run, watch: Watcher | None = None) -> Run:
     runs = parts.runs
     with _held(parts.store, run.id), _checkpoints(parts.store) as saver:
         graph = build(saver)
-        deps = parts.deps(run.layer)
+        deps = parts.deps(run.layer, run.vocabulary or ())
         runs.update_run(run.id, status="running", error="")
         runs.add_event(run.id, "work", process=os.getpid())
         try:
@@ -165,17 +200,20 @@ def _result(deps: Deps, run: Run, unit: Unit) -> dict[str, Any]:
     best = max(scored, key=_score)
     first = max((step for step in scored if step.kind == "initial"), key=_score)
     activations = scoring.activate(deps, unit.unit, list(best.images))
-    vocabulary = {concept_key(class_concept(name)) for name in deps.control().classes}
+    known = initial.vocabulary(deps) | {
+        concept_key(step.concept or "") for step in scored if step.kind == "initial"
+    }
+    compared = deps.control() is not None
     return {
         "label": best.concept,
         "score": best.score,
         "origin": best.origin,
         "label_step": best.step,
-        "discovered": concept_key(best.concept or "") not in vocabulary,
+        "discovered": concept_key(best.concept or "") not in known,
         "initial_label": first.concept,
         "initial_score": first.score,
-        "auc": scoring.score(deps, unit.unit, activations, "auc"),
-        "mad": scoring.score(deps, unit.unit, activations, "mad"),
+        "auc": scoring.score(deps, unit.unit, activations, "auc") if compared else None,
+        "mad": scoring.score(deps, unit.unit, activations, "mad") if compared else None,
     }
 
 

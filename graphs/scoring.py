@@ -40,12 +40,12 @@ def draw(deps: Deps, concept: str, repeat: int = 0) -> list[str]:
         per_concept=settings.modifiers == "per-concept",
         template=settings.template,
     )
-    return deps.bank.images(requests, deps.generator)
+    return deps.bank.images(requests, deps.generator, deps.drawing)
 
 
 def activate(deps: Deps, unit: int, images: list[str]) -> list[float]:
     """The unit's activation on each picture; the whole layer's vectors go into the bank."""
-    vectors = deps.bank.activations(images, deps.target, deps.layer)
+    vectors = deps.bank.activations(images, deps.target, deps.layer, also=deps.also)
     return [float(value) for value in vectors[:, unit]]
 
 
@@ -62,9 +62,10 @@ def score(deps: Deps, unit: int, activations: list[float], scorer: str | None = 
 
     name = scorer or deps.settings.scorer
     values = np.asarray(activations, dtype=np.float32)
-    control = deps.control().activations[:, unit] if needs_control(name) else np.empty(0, np.float32)
+    control = deps.control() if needs_control(name) else None
+    compared = control.activations[:, unit] if control else np.empty(0, np.float32)
     try:
-        return SCORERS[name](values, control)
+        return SCORERS[name](values, compared)
     except ValueError as error:
         raise BackendError(f"unit {unit} cannot be scored: {error}") from error
 

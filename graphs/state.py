@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 
 if TYPE_CHECKING:
-    from line_neurons.agent.ports import Control, Generator, LanguageModel, Target
+    from line_neurons.agent.ports import Control, Generator, LanguageModel, Progress, Target
     from line_neurons.agent.settings import Settings
     from line_neurons.tools.concept_bank import ConceptBank
     from line_neurons.tools.run_store import RunStore
 
 Kind = Literal["iteration", "summary"]
 Outcome = Literal["", "proposed", "refused", "stalled", "drawn"]
+MAX_TEMPERATURE = 1.5
+"""However often a question is asked again, it gets no hotter than this."""
+
 Row = list[str | float]
 """A [concept, score] pair; tuples would come back from a checkpoint as lists."""
 
@@ -40,6 +43,7 @@ class LineState(TypedDict, total=False):
         llm_seed: the seed with which the model was asked.
         temperature: the temperature with which it was asked.
         seconds: how long the model took.
+        model: the fingerprint of the model.
         outcome: what came of the node before; the edges read it.
         images: ids of the concept's pictures in the concept bank.
         activations: the unit's activation on each picture.
@@ -61,6 +65,7 @@ class LineState(TypedDict, total=False):
     llm_seed: int
     temperature: float
     seconds: float
+    model: str
     outcome: Outcome
     images: list[str]
     activations: list[float]
@@ -74,23 +79,31 @@ class Deps:
 
     Args:
         settings: the run's settings.
+        model: the target's spec.
         layer: dotted path of the layer.
+        vocabulary: words that the first board is drawn from, where these are not the control set's classes.
         language_model: proposes.
         generator: draws.
         target: the model under study.
         bank: pictures and activations.
         runs: history and results.
-        control: the control activations of the layer; computed or read when first called.
+        control: the control activations of the layer, computed or read when first called; None without a set.
+        also: other layers that are worked on, to be measured in the same forward passes.
+        drawing: told of the pictures' progress.
     """
 
     settings: Settings
+    model: str
     layer: str
+    vocabulary: Sequence[str]
     language_model: LanguageModel
     generator: Generator
     target: Target
     bank: ConceptBank
     runs: RunStore
-    control: Callable[[], Control]
+    control: Callable[[], Control | None]
+    also: Sequence[str] = ()
+    drawing: Progress | None = None
 
 
 def board_of(state: LineState, capacity: int) -> Scoreboard:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from line_neurons.agent.errors import NotDrawableError
-from line_neurons.agent.ports import DrawnImage, ImageRequest, LayerInfo, Prompt, Proposal
+from line_neurons.agent.ports import ControlChunk, DrawnImage, ImageRequest, LayerInfo, Prompt, Proposal
 from line_neurons.agent.proposal import parse_reply
 from line_neurons.agent.seeds import derive_seed
 from line_neurons.agent.settings import Settings
@@ -78,9 +78,10 @@ class ScriptedTarget:
     def unit_names(self, layer):
         return self.names
 
-    def activate(self, images, layer, progress=None):
+    def activate(self, images, layers, progress=None):
         self.passes += len(images)
-        return np.array([[self._value(image) + unit for unit in range(3)] for image in images], np.float32)
+        rows = np.array([[self._value(image) + unit for unit in range(3)] for image in images], np.float32)
+        return dict.fromkeys(layers, rows)
 
     def _value(self, image: bytes) -> float:
         concept, seed, _ = json.loads(image)
@@ -99,13 +100,18 @@ class ScriptedControl:
 
     names: tuple[str, ...]
     fingerprint: str = "scripted control"
-    skipped: tuple[str, ...] = ()
 
     def classes(self):
         return tuple(sorted(self.names))
 
-    def images(self, class_name):
-        return [json.dumps([class_name, derive_seed("image", 0, class_name, 0), ""]).encode()]
+    def chunks(self, start=0):
+        for index, name in enumerate(self.classes()[start:], start):
+            picture = json.dumps([name, derive_seed("image", 0, name, 0), ""]).encode()
+            yield ControlChunk((picture,), (index,))
+
+    @property
+    def total(self):
+        return len(self.names)
 
 
 def scripted_parts(
@@ -124,6 +130,6 @@ def scripted_parts(
         language_model=model,
         generator=generator or ScriptedGenerator(),
         target=target or ScriptedTarget(),
-        control_set=ScriptedControl(tuple(classes)),
+        control_set=ScriptedControl(tuple(classes)) if parts.settings.control != "none" else None,
     )
     return parts

@@ -14,6 +14,7 @@ import sqlite3
 import threading
 import time
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -21,10 +22,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from line_neurons.agent.errors import StoreError
-from line_neurons.agent.ports import Control, Generator, ImageRequest, Progress, Target
+from line_neurons.agent.ports import Control, DrawnImage, Generator, ImageRequest, Progress, Target
 
 if TYPE_CHECKING:
-    from line_neurons.agent.ports import Activations
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from line_neurons.agent.ports import Activations, Picture
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +44,8 @@ _MIGRATIONS = (
     ),
 )
 _AT_ONCE = 500
+# Pixels of pictures just drawn wait here for their forward pass: twenty of 1,024 x 1,024.
+_PIXEL_BYTES = 64 << 20
 _PATIENCE = 30.0
 
 
@@ -80,6 +86,7 @@ class ConceptBank:
         self.stats = BankStats()
         self._lock = threading.RLock()
         self._last_control: tuple[str, Control] | None = None
+        self._pixels: OrderedDict[str, NDArray[np.uint8]] = OrderedDict()
         with self._mapped():
             root.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(
@@ -129,7 +136,7 @@ class ConceptBank:
                 logger.warning("the file of picture %s has gone or changed; it is drawn anew", row[0][:12])
         drawn = generator.synthesize(list(missing.values()), progress) if missing else []
         for (key, request), image in zip(missing.items(), drawn, strict=True):
-            known[key] = self._keep(fingerprint, request, image.png, image.provenance, stale.get(key))
+            known[key] = self._keep(fingerprint, request, image, stale.get(key))
         with self._lock:
             self.stats.drawn += len(missing)
             self.stats.redrawn += len(stale)
@@ -137,9 +144,22 @@ class ConceptBank:
         return [known[request.prompt, request.seed] for request in requests]
 
     def activations(
-        self, image_ids: Sequence[str], target: Target, layer: str, progress: Progress | None = None
+        self,
+        image_ids: Sequence[str],
+        target: Target,
+        layer: str,
+        progress: Progress | None = None,
+        *,
+        also: Sequence[str] = (),
     ) -> Activations:
         """Activations of all units of ``layer`` on the pictures; missing ones are computed in one call.
+
+        Args:
+            image_ids: ids of pictures of this bank.
+            target: the vision model.
+            layer: dotted path.
+            progress: told of the forward passes.
+            also: other layers, whose activations are kept too where a picture has to go through the target.
 
         Returns:
             float32 [n_images, n_units], in the order of ``image_ids``.
@@ -152,17 +172,19 @@ class ConceptBank:
         import numpy as np
 
         if not image_ids:
-            return target.activate([], layer)
+            return target.activate([], [layer])[layer]
         fingerprint = target.fingerprint
         vectors = self._vectors(image_ids, fingerprint, layer)
         missing = [image for image in dict.fromkeys(image_ids) if image not in vectors]
         if missing:
-            rows = target.activate([self.image_bytes(image) for image in missing], layer, progress)
+            layers = list(dict.fromkeys([layer, *also]))
+            measured = target.activate([self._picture(image) for image in missing], layers, progress)
             with self._transaction() as db:
                 db.executemany(
                     "INSERT OR IGNORE INTO activations VALUES (?, ?, ?, ?)",
                     [
-                        (image, fingerprint, layer, row.astype("<f4").tobytes())
+                        (image, fingerprint, path, row.astype("<f4").tobytes())
+                        for path, rows in measured.items()
                         for image, row in zip(missing, rows, strict=True)
                     ],
                 )
@@ -174,6 +196,25 @@ class ConceptBank:
         return np.stack([np.frombuffer(vectors[image], "<f4") for image in image_ids]).astype(
             np.float32, copy=False
         )
+
+    def concepts(self, generator: str) -> list[str]:
+        """The concepts that have pictures of a generator, sorted.
+
+        Args:
+            generator: its fingerprint.
+        """
+        statement = "SELECT DISTINCT json_extract(request, '$.concept') FROM draws WHERE generator = ?"
+        with self._mapped(), self._lock:
+            return sorted(concept for (concept,) in self._db.execute(statement, (generator,)))
+
+    def pictures_of(self, concept: str, generator: str, limit: int) -> list[str]:
+        """Ids of the first ``limit`` pictures that a generator drew of a concept, in the order of drawing."""
+        statement = (
+            "SELECT image FROM draws WHERE generator = ? AND json_extract(request, '$.concept') = ?"
+            " GROUP BY image ORDER BY min(rowid) LIMIT ?"
+        )
+        with self._mapped(), self._lock:
+            return [image for (image,) in self._db.execute(statement, (generator, concept, limit))]
 
     def image_path(self, image_id: str) -> Path:
         """Where the picture's file is, whether or not it is there."""
@@ -203,16 +244,14 @@ class ConceptBank:
         Raises:
             StoreError: there is no such picture.
         """
-        generator, prompt, seed, _, account = self._drawn(image_id)
+        row: tuple[str, str, int, str] | None = self._one(
+            "SELECT generator, prompt, seed, provenance FROM draws WHERE image = ? ORDER BY rowid LIMIT 1",
+            (image_id,),
+        )
+        if row is None:
+            raise StoreError(f"there is no picture {image_id[:12]!r} in {self.root}")
+        generator, prompt, seed, account = row
         return {**json.loads(account), "generator": generator, "prompt": prompt, "seed": seed}
-
-    def request_of(self, image_id: str) -> ImageRequest:
-        """The request that the picture first answered.
-
-        Raises:
-            StoreError: there is no such picture.
-        """
-        return ImageRequest(**json.loads(self._drawn(image_id)[3]))
 
     def control(self, key: str) -> Control | None:
         """The control activations kept under ``key``; None if there are none or their file is damaged."""
@@ -280,9 +319,9 @@ class ConceptBank:
         except OSError:
             return False
 
-    def _keep(self, fingerprint: str, request: ImageRequest, png: bytes, account: Any, stale: str | None) -> str:
-        image_id = hashlib.sha256(png).hexdigest()
-        self._write(self.image_path(image_id), lambda file: file.write(png))
+    def _keep(self, fingerprint: str, request: ImageRequest, image: DrawnImage, stale: str | None) -> str:
+        image_id = hashlib.sha256(image.png).hexdigest()
+        self._write(self.image_path(image_id), lambda file: file.write(image.png))
         row = (fingerprint, request.prompt, request.seed)
         with self._transaction() as db:
             db.execute(
@@ -292,20 +331,23 @@ class ConceptBank:
             # A process that drew the same at the same time may have been first; then its picture counts.
             db.execute(
                 "INSERT OR IGNORE INTO draws VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (*row, image_id, len(png), json.dumps(asdict(request)), json.dumps(dict(account))),
+                (*row, image_id, len(image.png), json.dumps(asdict(request)), json.dumps(dict(image.provenance))),
             )
+        if image.pixels is not None:
+            self._remember(image_id, image.pixels)
         kept = self._draw_of(fingerprint, (request.prompt, request.seed))
         return kept[0] if kept else image_id
 
-    def _drawn(self, image_id: str) -> tuple[str, str, int, str, str]:
-        row: tuple[str, str, int, str, str] | None = self._one(
-            "SELECT generator, prompt, seed, request, provenance FROM draws WHERE image = ?"
-            " ORDER BY rowid LIMIT 1",
-            (image_id,),
-        )
-        if row is None:
-            raise StoreError(f"there is no picture {image_id[:12]!r} in {self.root}")
-        return row
+    def _remember(self, image_id: str, pixels: NDArray[np.uint8]) -> None:
+        with self._lock:
+            self._pixels[image_id] = pixels
+            while sum(kept.nbytes for kept in self._pixels.values()) > _PIXEL_BYTES:
+                self._pixels.popitem(last=False)
+
+    def _picture(self, image_id: str) -> Picture:
+        with self._lock:
+            pixels = self._pixels.get(image_id)
+        return self.image_bytes(image_id) if pixels is None else pixels
 
     def _vectors(self, image_ids: Sequence[str], fingerprint: str, layer: str) -> dict[str, bytes]:
         unique = list(dict.fromkeys(image_ids))

@@ -6,7 +6,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -19,7 +19,7 @@ from line_neurons.agent.errors import StoreError, UsageError
 
 SCHEMA = Migrations("line-runs")
 
-_JSON_COLUMNS = {"settings", "fingerprints", "versions", "images", "board", "detail"}
+_JSON_COLUMNS = {"settings", "fingerprints", "versions", "vocabulary", "images", "board", "detail"}
 
 
 @SCHEMA()
@@ -50,11 +50,19 @@ def m001_runs_units_steps_events(db: Database) -> None:
     db.table("events").create_index(["run", "id"])
 
 
+@SCHEMA()
+def m002_vocabulary_and_model_of_each_step(db: Database) -> None:
+    """The words that a first board was drawn from; the language model of each step."""
+    db.table("runs").add_column("vocabulary", str)
+    db.table("steps").add_column("model", str)
+
+
 @dataclass(frozen=True)
 class Run:
     """A run: one target layer, some units, one set of settings.
 
-    ``status`` is ``pending``, ``running``, ``finished``, ``interrupted`` or ``failed``;
+    ``vocabulary`` holds the words that the first board is drawn from, where these are a list or the store's own
+    concepts. ``status`` is ``pending``, ``running``, ``finished``, ``interrupted`` or ``failed``;
     times are seconds since the epoch.
     """
 
@@ -68,6 +76,7 @@ class Run:
     fingerprints: dict[str, Any]
     versions: dict[str, Any]
     command: str = ""
+    vocabulary: tuple[str, ...] | None = None
     finished: float | None = None
     error: str = ""
 
@@ -112,7 +121,7 @@ class Step:
     ``kind`` is ``initial`` (step 0, one entry for each concept), ``iteration`` or ``summary``. ``outcome`` is
     ``scored``, ``duplicate``, ``invalid``, ``not_drawable`` or ``stalled``. ``board`` is the board after the
     step as [concept, score] pairs, best first; ``images`` are ids in the concept bank; ``seconds`` is
-    how long the language model took.
+    how long the language model took, and ``model`` its fingerprint.
     """
 
     run: str
@@ -132,6 +141,7 @@ class Step:
     seed: int | None = None
     temperature: float | None = None
     seconds: float | None = None
+    model: str | None = None
     detail: dict[str, Any] | None = None
     created: float = 0.0
 
@@ -194,7 +204,7 @@ class RunStore:
     def update_run(self, run: str, **changes: Any) -> None:
         """Change columns of a run."""
         with self._writing():
-            self._table("runs").update(run, changes)
+            self._table("runs").update(run, _encoded(changes))
 
     def update_unit(self, run: str, unit: int, **changes: Any) -> None:
         """Change columns of a unit."""
@@ -293,17 +303,24 @@ def _refuse_newer(db: Database, path: Path) -> None:
 
 
 def _encode(row: Run | Unit | Step) -> dict[str, Any]:
-    values = asdict(row)
-    return {key: json.dumps(value) if key in _JSON_COLUMNS else value for key, value in values.items()}
+    return _encoded(asdict(row))
+
+
+def _encoded(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: json.dumps(value) if key in _JSON_COLUMNS and value is not None else value
+        for key, value in values.items()
+    }
 
 
 def _decode(kind: type[Row], row: dict[str, Any]) -> Row:
     values = {}
     for field in fields(kind):
-        value = row[field.name]
+        # A store that is only looked at may be of an earlier schema.
+        value: Any = row.get(field.name)
         if field.name in _JSON_COLUMNS and value is not None:
             value = json.loads(value)
-        if field.name == "images":
+        if field.name == "images" or (field.name == "vocabulary" and value is not None):
             value = tuple(value or ())
         if field.name == "board":
             value = tuple((concept, score) for concept, score in value or ())

@@ -12,19 +12,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from line_neurons.agent.ports import DrawnImage, ImageRequest, LayerInfo, Progress, Prompt, Proposal
+from line_neurons.agent.ports import ControlChunk, DrawnImage, ImageRequest, LayerInfo, Progress, Prompt, Proposal
 from line_neurons.agent.seeds import derive_seed
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.assembly import Parts
 from line_neurons.graphs.runs import start, work
+
+if TYPE_CHECKING:
+    from line_neurons.agent.ports import Picture
 
 LAYER = "head"
 UNITS = 1000
@@ -73,11 +76,11 @@ class InstantTarget:
         """See ``ports.Target.unit_names``."""
         return None
 
-    def activate(self, images: Sequence[bytes], layer: str, progress: Progress | None = None) -> Any:
+    def activate(self, images: Sequence[Picture], layers: Sequence[str], progress: Progress | None = None) -> Any:
         """See ``ports.Target.activate``."""
         self.passes += len(images)
-        rows = [np.random.default_rng(derive_seed(image.hex())).random(UNITS) for image in images]
-        return np.array(rows, np.float32)
+        rows = [np.random.default_rng(derive_seed(bytes(image).hex())).random(UNITS) for image in images]
+        return dict.fromkeys(layers, np.array(rows, np.float32))
 
 
 @dataclass
@@ -85,16 +88,21 @@ class InstantControl:
     """Twenty classes of one picture."""
 
     fingerprint: str = "instant control"
-    skipped: tuple[str, ...] = ()
     names: tuple[str, ...] = field(default_factory=lambda: tuple(f"class {index}" for index in range(20)))
 
     def classes(self) -> tuple[str, ...]:
         """See ``ports.ControlSet.classes``."""
         return self.names
 
-    def images(self, class_name: str) -> list[bytes]:
-        """See ``ports.ControlSet.images``."""
-        return [class_name.encode()]
+    def chunks(self, start: int = 0) -> Iterator[ControlChunk]:
+        """See ``ports.ControlSet.chunks``."""
+        for index, name in enumerate(self.names[start:], start):
+            yield ControlChunk((name.encode(),), (index,))
+
+    @property
+    def total(self) -> int:
+        """See ``ports.ControlSet.total``."""
+        return len(self.names)
 
 
 def instant_parts(store: Path, **settings: Any) -> Parts:

@@ -123,7 +123,7 @@ def test_classes_that_cannot_be_pictured_give_way_to_the_next(tmp_path):
 
 def test_a_vocabulary_of_which_nothing_can_be_pictured_is_an_error_that_says_so(tmp_path):
     generator = ScriptedGenerator(unknown=frozenset({"class a"}))
-    with pytest.raises(UsageError, match="nothing of the initial vocabulary"):
+    with pytest.raises(UsageError, match="no concept for the first board can be pictured"):
         explain(tmp_path, ScriptedModel([]), generator=generator, classes=["class a"])
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from line_neurons.agent.errors import BackendError, StoreError, UsageError
 from line_neurons.graphs import nodes
-from line_neurons.graphs.runs import start, work
+from line_neurons.graphs.runs import note_changes, start, work
 from scripted import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, scripted_parts
 
 NODES = ["init", "propose", "summarize", "synthesize", "activate", "score", "update"]
@@ -73,7 +73,7 @@ def test_a_run_killed_in_a_node_ends_as_an_uninterrupted_one(tmp_path, uninterru
 
 
 def test_a_failing_part_leaves_a_run_that_can_be_resumed(tmp_path, uninterrupted):
-    def failing(images, layer, progress=None):
+    def failing(images, layers, progress=None):
         raise BackendError("the target fell over", "set it up again")
 
     parts = parts_for(tmp_path)
@@ -163,3 +163,43 @@ def test_auc_and_mad_are_recorded_with_the_label(tmp_path):
     assert unit.auc is not None
     assert 0 <= unit.auc <= 1
     assert unit.mad is not None
+
+
+def test_another_language_model_takes_over_in_the_middle_and_every_step_says_which_was_asked(tmp_path):
+    def fails_at_the_third(prompt, seed, temperature):
+        if len(first.language_model.asked) == 3:
+            raise BackendError("the server has gone", "start it again")
+        return f"thing {seed}"
+
+    first = scripted_parts(tmp_path, ScriptedModel(fails_at_the_third), iterations=3, summary=False)
+    run = start(first, LAYER, ["0"])
+    with pytest.raises(BackendError):
+        work(first, run)
+    other = ScriptedModel(lambda prompt, seed, temperature: f"other {seed}", fingerprint="other model")
+    second = scripted_parts(tmp_path, other, iterations=3, summary=False, llm="random")
+    changed = note_changes(second, run)
+    work(second, changed)
+    asked = [(step.step, step.model) for step in second.runs.steps(run.id, 0) if step.step]
+    assert asked == [(1, "scripted model"), (2, "scripted model"), (3, "other model")]
+    assert (changed.settings["llm"], changed.fingerprints["language_model"]) == ("random", "other model")
+    event = next(event for event in second.runs.events(run.id) if event["kind"] == "settings changed")
+    assert event["detail"]["language_model_before"] == "scripted model"
+    assert event["detail"]["after"] == {"llm": "random"}
+
+
+def test_unchanged_settings_are_not_recorded_again(tmp_path):
+    parts = parts_for(tmp_path)
+    run = start(parts, LAYER, ["0"])
+    assert note_changes(parts_for(tmp_path), run) == run
+    assert parts.runs.events(run.id) == []
+
+
+def test_a_layer_that_is_worked_on_too_is_measured_in_the_same_forward_passes(tmp_path):
+    one, both = parts_for(tmp_path / "one"), parts_for(tmp_path / "both")
+    both.layers.add("other")
+    for parts in (one, both):
+        work(parts, start(parts, LAYER, ["0"]))
+    assert both.target.passes == one.target.passes
+    images = [image for step in both.runs.steps(both.runs.runs()[0].id, 0) for image in step.images]
+    both.bank.activations(images, both.target, "other")
+    assert both.target.passes == one.target.passes

@@ -56,11 +56,13 @@ class MeanColour:
     def unit_names(self, layer):
         return None
 
-    def activate(self, images, layer, progress=None):
+    def activate(self, images, layers, progress=None):
         self.calls.append(len(images))
-        sign = -1 if layer == "negative" else 1
-        rows = [np.asarray(Image.open(BytesIO(image))).mean((0, 1)) * sign / 7 for image in images]
-        return np.array(rows, np.float32).reshape(len(images), 3)
+        pixels = [
+            np.asarray(Image.open(BytesIO(image))) if isinstance(image, bytes) else image for image in images
+        ]
+        rows = np.array([picture.mean((0, 1)) / 7 for picture in pixels], np.float32).reshape(len(images), 3)
+        return {layer: -rows if layer == "negative" else rows for layer in layers}
 
 
 @pytest.fixture
@@ -98,7 +100,7 @@ def test_a_picture_is_known_by_its_content_and_says_how_it_was_made(bank):
     content = bank.image_bytes(image)
     assert hashlib.sha256(content).hexdigest() == image
     assert bank.image_path(image).read_bytes() == content
-    assert bank.request_of(image) == request
+    assert bank.concepts(Colours().fingerprint) == [request.concept]
     provenance = bank.provenance(image)
     assert (provenance["generator"], provenance["prompt"], provenance["seed"]) == (
         "colours:1",
@@ -149,7 +151,7 @@ def test_a_file_changed_in_place_is_found_when_read_and_drawn_anew_afterwards(ba
 
 
 def test_an_unknown_picture_is_refused(bank):
-    for ask in (bank.image_bytes, bank.provenance, bank.request_of):
+    for ask in (bank.image_bytes, bank.provenance):
         with pytest.raises(StoreError, match="0000"):
             ask("0" * 64)
 
@@ -164,7 +166,7 @@ def test_only_missing_activations_are_computed_and_in_one_call(bank):
     assert every.shape == (6, 3)
     assert every[:2].tobytes() == some.tobytes()
     assert every[5].tobytes() == every[0].tobytes()
-    direct = MeanColour().activate([bank.image_bytes(image) for image in ids], "positive")
+    direct = MeanColour().activate([bank.image_bytes(image) for image in ids], ["positive"])["positive"]
     assert every[:5].tobytes() == direct.tobytes()
     assert (bank.stats.forwarded, bank.stats.saved) == (5, 3)
 
@@ -223,7 +225,8 @@ def test_damaged_control_activations_count_as_missing(bank):
 def test_text_that_looks_like_sql_is_text(bank):
     nasty = "'); DROP TABLE draws; --"
     (image,) = bank.images(requests(nasty, [1]), Colours(nasty))
-    assert bank.request_of(image).concept == nasty
+    assert bank.concepts(Colours(nasty).fingerprint) == [nasty]
+    assert bank.pictures_of(nasty, nasty, 5) == [image]
     bank.activations([image], MeanColour(nasty), nasty)
 
 

@@ -3,9 +3,10 @@ import sqlite3
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlite_utils import Database
 
 from line_neurons.agent.errors import StoreError, UsageError
-from line_neurons.tools.run_store import Run, RunStore, Step, Unit
+from line_neurons.tools.run_store import SCHEMA, Run, RunStore, Step, Unit
 
 RUN = Run(
     "r-1", "torchvision:x", "head", 7, "interrupted", 1.0, {"llm": "random"}, {"target": "t"}, {"torch": "2"}
@@ -25,6 +26,24 @@ def test_a_run_and_its_units_come_back_as_they_were_in_the_order_asked_for(store
     assert store.units("r-1") == UNITS
 
 
+def test_the_vocabulary_and_changed_columns_come_back_as_they_were(store):
+    store.add_run(Run(**{**vars(RUN), "id": "r-2", "vocabulary": ("cat", "'); --")}), [])
+    store.update_run("r-2", settings={"llm": "other"}, status="running")
+    kept = store.run("r-2")
+    assert (kept.vocabulary, kept.settings, kept.status) == (("cat", "'); --"), {"llm": "other"}, "running")
+
+
+def test_a_store_of_an_earlier_schema_can_be_looked_at_as_it_is(tmp_path):
+    db = Database(tmp_path / "runs.db")
+    SCHEMA.apply(db, stop_before="m002_vocabulary_and_model_of_each_step")
+    db["runs"].insert({"id": "old", "model": "m", "layer": "l", "seed": 1, "status": "finished", "created": 1.0})
+    db.close()
+    before = (tmp_path / "runs.db").read_bytes()
+    assert RunStore(tmp_path, read_only=True).run("old").vocabulary is None
+    assert (tmp_path / "runs.db").read_bytes() == before
+    assert RunStore(tmp_path).run("old").model == "m"
+
+
 def test_a_run_is_written_whole_or_not_at_all(store):
     with pytest.raises(StoreError):
         store.add_run(Run(**{**vars(RUN), "id": "r-2"}), [Unit("r-2", 1, 0), Unit("r-2", 1, 1)])
@@ -39,7 +58,7 @@ def test_a_unit_needs_its_run(store):
 def test_a_step_comes_back_whole_and_is_replaced_when_written_again(store):
     step = Step(
         "r-1", 5, 1, 0, "iteration", "scored", "fox", 1.5, "because", "{}", "proposed", ("a", "b"),
-        (("fox", 1.5),), "cat", 9, 0.5, 0.25, {"reason": "x"}, 3.0,
+        (("fox", 1.5),), "cat", 9, 0.5, 0.25, "model", {"reason": "x"}, 3.0,
     )  # fmt: skip
     store.put_step(step)
     assert store.steps("r-1", 5) == [step]
@@ -101,7 +120,7 @@ def test_a_newer_store_is_refused_and_left_as_it_is(tmp_path):
     with pytest.raises(StoreError, match="newer version"):
         RunStore(tmp_path)
     with sqlite3.connect(tmp_path / "runs.db") as db:
-        assert db.execute("select count(*) from _sqlite_migrations").fetchone() == (2,)
+        assert db.execute("select count(*) from _sqlite_migrations").fetchone() == (3,)
 
 
 def test_the_margin_is_over_the_best_initial_label():

@@ -1,0 +1,165 @@
+"""First boards that do not come from a control set's classes."""
+
+import json
+
+import pytest
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.graphs.runs import start, work
+from scripted import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, scripted_parts
+
+WORDS = [f"word {letter}" for letter in "abcdefghijklmnop"]
+
+
+def silent():
+    return ScriptedModel([])
+
+
+def explained(store, model, *, units=("0",), **options):
+    parts = scripted_parts(store, model, **{"iterations": 0, "summary": False, "init": "vocabulary"} | options)
+    return parts, work(parts, start(parts, LAYER, units))
+
+
+def first_board(parts, run, unit=0):
+    return {step.concept for step in parts.runs.steps(run.id, unit) if step.outcome == "scored" and not step.step}
+
+
+@pytest.fixture
+def words(tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text("\n".join([*WORDS, "", "The Word A", "word_b, second name"]) + "\n", encoding="utf-8")
+    return path
+
+
+def test_a_word_list_is_drawn_from_uniformly_for_each_unit(tmp_path, words):
+    parts, run = explained(tmp_path / "s", silent(), units=["0-2"], vocabulary=words)
+    boards = [first_board(parts, run, unit) for unit in range(3)]
+    assert all(len(board) == 10 and board <= set(WORDS) for board in boards)
+    assert boards[0] != boards[1] != boards[2]
+
+
+def test_the_words_are_kept_with_the_run_whatever_becomes_of_the_file(tmp_path, words):
+    parts = scripted_parts(
+        tmp_path / "s", silent(), iterations=0, summary=False, init="vocabulary", vocabulary=words
+    )
+    run = start(parts, LAYER, ["0"])
+    words.write_text("something else\n")
+    assert parts.runs.run(run.id).vocabulary == tuple(WORDS)
+    assert first_board(parts, work(parts, run)) <= set(WORDS)
+
+
+def test_without_a_control_set_there_is_a_label_but_neither_auc_nor_mad(tmp_path, words):
+    parts, run = explained(tmp_path / "s", silent(), vocabulary=words)
+    unit = parts.runs.units(run.id)[0]
+    assert unit.label in WORDS
+    assert (unit.auc, unit.mad, unit.discovered) == (None, None, False)
+    assert parts.runs.run(run.id).fingerprints["control"] == "none"
+
+
+def test_imagenets_class_names_are_the_word_list_if_none_is_given(tmp_path):
+    parts, run = explained(tmp_path / "s", silent())
+    assert {"goldfish", "violin"} <= set(parts.runs.run(run.id).vocabulary)
+
+
+@pytest.mark.parametrize("text", ["", "\n  \n"])
+def test_a_word_list_that_names_nothing_is_refused_and_nothing_is_written(tmp_path, words, text):
+    words.write_text(text)
+    with pytest.raises(UsageError, match="names nothing"):
+        explained(tmp_path / "s", silent(), vocabulary=words)
+    assert scripted_parts(tmp_path / "s", silent()).runs.runs() == []
+
+
+def test_excluded_words_stay_off_the_first_board(tmp_path, words):
+    kept = WORDS[3:]
+    parts, run = explained(tmp_path / "s", silent(), vocabulary=words, exclude=WORDS[:3], top=20)
+    assert first_board(parts, run) == set(kept)
+
+
+def test_the_stores_own_concepts_are_ranked_by_the_unit(tmp_path, words):
+    scores = {word: float(index) for index, word in enumerate(WORDS)}
+    target = ScriptedTarget(scores)
+    explained(tmp_path / "s", silent(), vocabulary=words, top=16, random=0, target=target)
+    again = ScriptedGenerator()
+    parts, run = explained(tmp_path / "s", silent(), init="bank", generator=again, target=target, top=3, random=2)
+    board = [step.concept for step in parts.runs.steps(run.id, 0)]
+    assert board[:3] == WORDS[:-4:-1]
+    assert again.drawn == []
+    assert parts.runs.run(run.id).vocabulary == tuple(sorted(WORDS))
+
+
+def test_an_empty_store_has_no_concepts_to_begin_with(tmp_path):
+    with pytest.raises(UsageError, match="no pictures of this generator"):
+        explained(tmp_path / "s", silent(), init="bank")
+
+
+def test_the_language_model_names_ten_concepts_the_same_for_all_units(tmp_path):
+    model = ScriptedModel(lambda prompt, seed, temperature: f"thing {seed}")
+    parts, run = explained(tmp_path / "s", model, units=["0-1"], init="model")
+    boards = [first_board(parts, run, unit) for unit in (0, 1)]
+    assert len(boards[0]) == 10
+    assert boards[0] == boards[1]
+    question = model.asked[9][0].messages[-1].content
+    assert f"scripted:model, layer {LAYER}, 3 units." in question
+    assert all(concept in question for concept in [step.concept for step in parts.runs.steps(run.id, 0)][:9])
+    step = parts.runs.steps(run.id, 0)[0]
+    assert (step.origin, step.model, step.reasoning.startswith("because")) == ("proposed", "scripted model", True)
+    assert parts.runs.units(run.id)[0].discovered is False
+
+
+def test_a_concept_named_twice_is_asked_for_again_and_written_down_as_refused(tmp_path):
+    answers = iter(["cat", "cats", "garbage", "dog", "fox"])
+    model = ScriptedModel(lambda prompt, seed, temperature: next(answers))
+    parts, run = explained(tmp_path / "s", model, init="model", top=3, random=0)
+    history = [(step.outcome, step.concept) for step in parts.runs.steps(run.id, 0)]
+    assert history == [
+        ("scored", "cat"), ("invalid", "cats"), ("invalid", None), ("scored", "dog"), ("scored", "fox"),
+    ]  # fmt: skip
+    assert '"cat" was named already.' in model.asked[2][0].messages[-1].content
+    assert model.asked[1][2] < model.asked[2][2]
+
+
+def test_what_cannot_be_pictured_is_replaced_by_another_proposal(tmp_path):
+    answers = iter(["idea", "cat", "dog"])
+    model = ScriptedModel(lambda prompt, seed, temperature: next(answers))
+    generator = ScriptedGenerator(frozenset({"idea"}))
+    parts, run = explained(tmp_path / "s", model, init="model", top=2, random=0, generator=generator)
+    assert first_board(parts, run) == {"cat", "dog"}
+
+
+def test_a_model_that_never_answers_in_form_is_one_clear_error(tmp_path):
+    model = ScriptedModel(lambda prompt, seed, temperature: "garbage")
+    with pytest.raises(UsageError, match="first board"):
+        explained(tmp_path / "s", model, init="model")
+    assert len(model.asked) == 4
+
+
+def test_pictures_without_classes_cannot_fill_a_board_but_serve_auc_and_mad(tmp_path, words):
+    class Unlabelled:
+        fingerprint, total = "unlabelled", 1
+
+        def classes(self):
+            return ()
+
+        def chunks(self, start=0):
+            from line_neurons.agent.ports import ControlChunk
+
+            pictures = tuple(json.dumps([word, 1, ""]).encode() for word in WORDS)
+            yield from [ControlChunk(pictures, (-1,) * len(pictures))][start:]
+
+    for init in ("control", "vocabulary"):
+        settings = {"init": init, "control": "pictures", "iterations": 0, "summary": False}
+        parts = scripted_parts(tmp_path / init, silent(), vocabulary=words, **settings)
+        vars(parts)["control_set"] = Unlabelled()
+        if init == "control":
+            with pytest.raises(UsageError, match="no classes"):
+                start(parts, LAYER, ["0"])
+            continue
+        unit = parts.runs.units(work(parts, start(parts, LAYER, ["0"])).id)[0]
+        assert unit.auc is not None
+        assert unit.mad is not None
+
+
+@pytest.mark.parametrize("settings", [{"init": "control", "control": "none"}, {"init": "model", "scorer": "auc"}])
+def test_settings_that_need_a_control_set_say_so(tmp_path, settings):
+    with pytest.raises(ValueError, match="needs a control set"):
+        scripted_parts(tmp_path, silent(), **settings)
