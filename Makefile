@@ -4,18 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-fast check assets clean
+.PHONY: demo test test-fast check assets ollama clean
 
 demo: $(INSTALLED)
 	$(BIN)/line demo
 
-test: $(INSTALLED) assets
+test: $(INSTALLED) assets ollama
 	$(BIN)/pytest
 
 test-fast: $(INSTALLED)
 	$(BIN)/pytest -m "not e2e"
 
-check: $(INSTALLED) assets
+check: $(INSTALLED) assets ollama
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -24,6 +24,10 @@ check: $(INSTALLED) assets
 
 assets: $(INSTALLED)
 	$(BIN)/line assets install test
+
+# A real Ollama server for the tests; nothing is done where it is installed.
+ollama: $(INSTALLED)
+	PYTHON=$(BIN)/python sh tests/ollama/install.sh $(VENV)/ollama
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'

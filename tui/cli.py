@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -69,13 +70,19 @@ def _root(
 
 @app.command()
 def explain(
-    model: Annotated[str, typer.Argument(help="The target, e.g. torchvision:mobilenet_v2.")],
-    layer: Annotated[str, typer.Argument(help="Dotted path of a layer; see `line layers MODEL`.")],
+    model: Annotated[
+        str, typer.Argument(help="The target: torchvision:NAME, timm:NAME, hf:NAME, module:function.")
+    ],
+    layer: Annotated[
+        str, typer.Argument(help="Dotted path of a layer, or several with commas; see `line layers MODEL`.")
+    ],
     unit: Annotated[list[str], typer.Argument(help="Units: 7, 10-20, or names of output classes.")],
     seed: opt.Seed = None,
     iterations: opt.Iterations = None,
     summary: opt.Summary = None,
     images: opt.Images = None,
+    init: opt.Init = None,
+    vocabulary: opt.Vocabulary = None,
     top: opt.Top = None,
     random: opt.RandomOthers = None,
     scorer: opt.Scorer = None,
@@ -84,14 +91,34 @@ def explain(
     retries: opt.Retries = None,
     exclude: opt.Exclude = None,
     llm: opt.Llm = None,
+    ollama: opt.Ollama = None,
     temperature: opt.Temperature = None,
+    top_p: opt.TopP = None,
+    context: opt.Context = None,
+    reply_tokens: opt.ReplyTokens = None,
+    timeout: opt.Timeout = None,
+    think: opt.Think = None,
     hints: opt.Hints = None,
     generator: opt.Generator = None,
+    steps: opt.Steps = None,
+    guidance: opt.Guidance = None,
+    size: opt.Size = None,
+    dtype: opt.Dtype = None,
+    revision: opt.Revision = None,
+    lora: opt.Lora = None,
+    scheduler: opt.Scheduler = None,
+    offload: opt.Offload = None,
+    vae_slicing: opt.VaeSlicing = None,
+    vae_tiling: opt.VaeTiling = None,
+    compile_: opt.Compile = None,
+    draw_batch: opt.DrawBatch = None,
     threshold: opt.Threshold = None,
     control: opt.Control = None,
+    control_images: opt.ControlImages = None,
     weights: opt.Weights = None,
-    pooling: opt.Pooling = None,
-    tokens: opt.Tokens = None,
+    pool: opt.Pool = None,
+    precision: opt.Precision = None,
+    channels_last: opt.ChannelsLast = None,
     device: opt.Device = None,
     batch_size: opt.BatchSize = None,
     download: opt.Download = None,
@@ -101,40 +128,112 @@ def explain(
     json: opt.Json = False,
 ) -> None:
     """Label units of a layer."""
-    flags = {name: value for name, value in locals().items() if name not in _NOT_SETTINGS}
+    flags = _settings_of({name: value for name, value in locals().items() if name not in _NOT_SETTINGS})
     from line_neurons.agent.settings import load_settings
     from line_neurons.tui import labelling
 
     settings = load_settings(config, **flags)
-    labelling.explain(model, layer, unit, settings, as_json=json)
+    labelling.explain(model, layer.split(","), unit, settings, as_json=json)
 
 
-_NOT_SETTINGS = {"model", "layer", "unit", "config", "json"}
+_NOT_SETTINGS = {"model", "layer", "unit", "run", "config", "json"}
+
+# Flags of the settings' table [diffusion], by the name that they have there.
+_DIFFUSION = {
+    "steps": "steps",
+    "guidance": "guidance",
+    "size": "size",
+    "dtype": "dtype",
+    "revision": "revision",
+    "lora": "lora",
+    "scheduler": "scheduler",
+    "offload": "offload",
+    "vae_slicing": "vae_slicing",
+    "vae_tiling": "vae_tiling",
+    "compile_": "compile",
+    "draw_batch": "batch",
+}
+
+
+def _settings_of(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags that were given, as settings."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    diffusion = {_DIFFUSION[name]: given.pop(name) for name in list(given) if name in _DIFFUSION}
+    return given | ({"diffusion": diffusion} if diffusion else {})
 
 
 @app.command()
 def demo(
-    store: opt.Store = None, assets: opt.Assets = None, seed: opt.Seed = None, json: opt.Json = False
+    llm: opt.Llm = None,
+    ollama: opt.Ollama = None,
+    store: opt.Store = None,
+    assets: opt.Assets = None,
+    seed: opt.Seed = None,
+    json: opt.Json = False,
 ) -> None:
     """Label units of MobileNetV2 with embedded parts only: no GPU, no Ollama, no model hub."""
     from line_neurons.agent.settings import load_settings
     from line_neurons.tui import labelling
 
-    labelling.demo(load_settings(store=store, assets=assets, seed=seed), as_json=json)
+    flags: dict[str, Any] = {
+        **labelling.DEMO_PARTS,
+        "ollama": ollama,
+        "store": store,
+        "assets": assets,
+        "seed": seed,
+    }
+    settings = load_settings(**flags | ({"llm": llm} if llm else {}))
+    labelling.demo(settings, as_json=json)
 
 
 @app.command()
 def resume(
     run: Annotated[str | None, typer.Argument(help="A run; default: every unfinished one.")] = None,
+    llm: opt.Llm = None,
+    ollama: opt.Ollama = None,
+    temperature: opt.Temperature = None,
+    top_p: opt.TopP = None,
+    context: opt.Context = None,
+    reply_tokens: opt.ReplyTokens = None,
+    timeout: opt.Timeout = None,
+    think: opt.Think = None,
+    device: opt.Device = None,
+    batch_size: opt.BatchSize = None,
+    download: opt.Download = None,
     store: opt.Store = None,
     assets: opt.Assets = None,
     json: opt.Json = False,
 ) -> None:
-    """Finish what is not finished, each unit from its last checkpoint."""
+    """Finish what is not finished, each unit from its last checkpoint; another language model may take over."""
+    given = {name: value for name, value in locals().items() if name not in {*_NOT_SETTINGS, "store", "assets"}}
+    changes = _settings_of(given)
     from line_neurons.agent.settings import load_settings
     from line_neurons.tui import labelling
 
-    labelling.resume(run, load_settings(store=store, assets=assets), as_json=json)
+    labelling.resume(run, load_settings(store=store, assets=assets), changes, as_json=json)
+
+
+@app.command()
+def pull(
+    model: Annotated[str, typer.Argument(help="A model of Ollama's library, e.g. llama3.1:8b.")],
+    ollama: opt.Ollama = None,
+    json: opt.Json = False,
+) -> None:
+    """Let the Ollama servers fetch a model."""
+    from line_neurons.agent.settings import load_settings
+    from line_neurons.tui import model_commands
+
+    model_commands.pull(model, load_settings(ollama=ollama).ollama, as_json=json)
+
+
+@app.command()
+def models(ollama: opt.Ollama = None, json: opt.Json = False) -> None:
+    """List the models that the Ollama servers have."""
+    from line_neurons.agent.settings import load_settings
+    from line_neurons.tui import model_commands
+
+    if not model_commands.models(load_settings(ollama=ollama).ollama, as_json=json):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -169,7 +268,9 @@ def show(
 
 @app.command()
 def layers(
-    model: Annotated[str, typer.Argument(help="The target, e.g. torchvision:mobilenet_v2.")],
+    model: Annotated[
+        str, typer.Argument(help="The target: torchvision:NAME, timm:NAME, hf:NAME, module:function.")
+    ],
     weights: opt.Weights = None,
     download: opt.Download = None,
     assets: opt.Assets = None,
@@ -187,13 +288,16 @@ def layers(
 @app.command()
 def doctor(
     deep: Annotated[bool, typer.Option("--deep", help="Also ask the embedded language model.")] = False,
+    ollama: opt.Ollama = None,
     store: opt.Store = None,
     json: opt.Json = False,
 ) -> None:
     """Say of each part whether it is present, which version, whether it works, and what to do if not."""
+    from line_neurons.agent.settings import load_settings
     from line_neurons.tui import showing
 
-    if not showing.doctor(_store(store), _assets(), deep=deep, as_json=json):
+    servers = load_settings(ollama=ollama).ollama
+    if not showing.doctor(_store(store), _assets(), ollama=servers, deep=deep, as_json=json):
         raise typer.Exit(1)
 
 

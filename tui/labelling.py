@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 import typer
 
 from line_neurons.agent.errors import LineError, UsageError
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.assembly import Parts, reopen
-from line_neurons.graphs.runs import start, work
+from line_neurons.graphs.runs import note_changes, select_units, start, work
+from line_neurons.tools.language_models.langchain_chat import with_secrets
 from line_neurons.tools.run_store import Run, RunStore, default_store
 from line_neurons.tui import showing, terminal
 from line_neurons.tui.watching import Watching
@@ -26,22 +29,34 @@ DEMO_UNITS = (
     ("classifier.1", ("castle", "violin", "killer whale")),
     ("features.18", ("228", "51", "563")),
 )
+DEMO_PARTS = {"llm": "embedded", "generator": "bank", "control": "bank", "init": "control"}
 
 Job = tuple[Parts, Run]
 """A run to work on, with its parts."""
 
 
-def explain(model: str, layer: str, units: Sequence[str], settings: Settings, *, as_json: bool) -> None:
-    """Start a run and work on it."""
+def explain(model: str, layers: Sequence[str], units: Sequence[str], settings: Settings, *, as_json: bool) -> None:
+    """Start a run on each layer and work on them."""
     with Watching() as watching:
         parts = Parts(model, settings, watching.preparing)
-        run = start(parts, layer, units, command=shlex.join(["line", *sys.argv[1:]]))
-        _work([(parts, run)], watching)
-    _conclude([(parts, run)], as_json=as_json)
+        layers = list(dict.fromkeys(layer.strip() for layer in layers))
+        for layer in layers:
+            select_units(parts, layer, units)
+        command = shlex.join(["line", *sys.argv[1:]])
+        jobs = [(parts, start(parts, layer, units, command=command)) for layer in layers]
+        _work(jobs, watching)
+    _conclude(jobs, as_json=as_json)
 
 
-def resume(name: str | None, settings: Settings, *, as_json: bool) -> None:
-    """Work on a run, or on every unfinished one, oldest first."""
+def resume(name: str | None, settings: Settings, changes: Mapping[str, Any], *, as_json: bool) -> None:
+    """Work on a run, or on every unfinished one, oldest first.
+
+    Args:
+        name: the run; None for every unfinished one.
+        settings: where the store and the asset packs are.
+        changes: settings that are other than recorded from now on.
+        as_json: print JSON.
+    """
     store = settings.store or default_store()
     opened = showing.open_store(store)
     if name is None:
@@ -52,9 +67,8 @@ def resume(name: str | None, settings: Settings, *, as_json: bool) -> None:
         found = [opened.run(name)]
     opened.close()
     with Watching() as watching:
-        jobs: list[Job] = []
-        for run in found:
-            jobs.append(_reopened(run, settings, watching, jobs))
+        reopening = _Reopening(settings, watching, changes)
+        jobs = [reopening.job(run) for run in found]
         _work(jobs, watching)
     _conclude(jobs, as_json=as_json)
 
@@ -62,7 +76,8 @@ def resume(name: str | None, settings: Settings, *, as_json: bool) -> None:
 def demo(settings: Settings, *, as_json: bool) -> None:
     """Install what the demo needs, label its units, and show them.
 
-    Unfinished runs of an earlier demo are finished instead of started again.
+    Both layers are measured in the same forward passes. Unfinished runs of an earlier demo are finished instead
+    of started again.
     """
     from line_neurons.tools.assets.location import assets_root
     from line_neurons.tools.assets.packs import select
@@ -72,14 +87,16 @@ def demo(settings: Settings, *, as_json: bool) -> None:
     began = time.monotonic()
     store = settings.store or default_store()
     with Watching() as watching:
+        reopening = _Reopening(settings, watching, {})
         jobs: list[Job] = []
         for run in reversed(RunStore(store).runs()):
-            if run.command == DEMO_COMMAND and run.status != "finished":
+            same = run.command == DEMO_COMMAND and run.settings["llm"] == settings.llm
+            if same and run.status != "finished":
                 # A demo that another version of some part began stays as it is; a new one starts.
                 with suppress(UsageError):
-                    jobs.append(_reopened(run, settings, watching, jobs))
+                    jobs.append(reopening.job(run))
         if not jobs:
-            parts = Parts(DEMO_MODEL, settings, watching.preparing)
+            parts = Parts(DEMO_MODEL, settings, watching.preparing, {layer for layer, _ in DEMO_UNITS})
             jobs = [(parts, start(parts, layer, units, command=DEMO_COMMAND)) for layer, units in DEMO_UNITS]
         _work(jobs, watching)
     _conclude(jobs, as_json=as_json)
@@ -88,12 +105,28 @@ def demo(settings: Settings, *, as_json: bool) -> None:
         terminal.line(f"Labelled in {minutes:.1f} minutes.")
 
 
-def _reopened(run: Run, settings: Settings, watching: Watching, opened: Sequence[Job]) -> Job:
-    """A run with its parts; those of an opened run with the same model and settings are shared."""
-    for parts, other in opened:
-        if (run.model, run.settings, run.fingerprints) == (other.model, other.settings, other.fingerprints):
-            return parts, run
-    return reopen(run, settings.store, settings.assets, watching.preparing), run
+class _Reopening:
+    """Opens recorded runs; those with the same model and settings share their parts."""
+
+    def __init__(self, settings: Settings, watching: Watching, changes: Mapping[str, Any]) -> None:
+        self._settings = settings
+        self._watching = watching
+        self._changes = changes
+        self._opened: dict[str, Parts] = {}
+
+    def job(self, run: Run) -> Job:
+        key = json.dumps([run.model, run.settings, run.fingerprints], sort_keys=True)
+        parts = self._opened.get(key)
+        if parts is None:
+            settings, told = self._settings, self._watching.preparing
+            arguments = settings.langchain
+            if "llm" not in self._changes:
+                arguments = with_secrets(run.settings["langchain"], arguments)
+            changes = {"ollama": settings.ollama, **self._changes, "langchain": arguments}
+            parts = reopen(run, settings.store, settings.assets, told, changes)
+            self._opened[key] = parts
+        parts.layers.add(run.layer)
+        return parts, note_changes(parts, run)
 
 
 def _work(jobs: Sequence[Job], watching: Watching) -> None:
@@ -140,7 +173,8 @@ def _conclude(jobs: Sequence[Job], *, as_json: bool) -> None:
 
 
 def _say_skipped(parts: Parts, run: Run) -> None:
-    skipped = sorted({*parts.control(run.layer).skipped, *parts.pictures.skipped})
+    control = parts.control(run.layer)
+    skipped = sorted({*(control.skipped if control else ()), *parts.skipped()})
     if skipped:
         terminal.note(f"skipped, because they could not be read: {terminal.counted(len(skipped), 'picture')}")
     for name in skipped[:10]:

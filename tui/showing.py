@@ -87,7 +87,8 @@ def run(store: Path, name: str, *, as_json: bool) -> None:
     terminal.line(
         f"N = {settings['iterations']}{' + summary' if settings['summary'] else ''}, n = {settings['images']}, "
         f"scorer {settings['scorer']}, seed {shown.seed}, language model {settings['llm']}, "
-        f"generator {settings['generator']}, control {settings['control']}, hints {settings['hints']}"
+        f"generator {settings['generator']}, first board from {settings['init']}, control {settings['control']}, "
+        f"hints {settings['hints']}"
     )
     for part, fingerprint in shown.fingerprints.items():
         terminal.line(f"  {part.replace('_', ' ')}: {fingerprint}", style="dim")
@@ -195,21 +196,20 @@ def _print_unit(shown: Run, chosen: Unit, history: Sequence[Step], made: Mapping
     if not history:
         return
     terminal.table(["score", "concept"], [[score, concept] for concept, score in history[-1].board], "Scoreboard")
-    terminal.table(
-        ["step", "concept", "score", "result", "drawn from", "reasoning"],
-        [
-            [
-                step_name(entry),
-                entry.concept,
-                entry.score,
-                _result(entry),
-                drawn_from([made[image] for image in entry.images]),
-                entry.reasoning,
-            ]
-            for entry in history
-        ],
-        "History",
-    )
+    models = {entry.model for entry in history if entry.model}
+    sources = [drawn_from([made[image] for image in entry.images]) for entry in history]
+    columns: dict[str, list[object]] = {
+        "step": [step_name(entry) for entry in history],
+        "concept": [entry.concept for entry in history],
+        "score": [entry.score for entry in history],
+        "result": [_result(entry) for entry in history],
+    }
+    if any(sources):
+        columns["drawn from"] = list(sources)
+    if len(models) > 1:
+        columns["model"] = [(entry.model or "").partition(" ")[0] for entry in history]
+    columns["reasoning"] = [entry.reasoning for entry in history]
+    terminal.table(list(columns), list(zip(*columns.values(), strict=True)), "History")
 
 
 def drawn_from(provenances: Sequence[Mapping[str, Any]]) -> str:
@@ -276,7 +276,7 @@ def layers(model: str, settings: Settings, *, as_json: bool) -> None:
     )
 
 
-def doctor(store: Path, assets: Path, *, deep: bool, as_json: bool) -> bool:
+def doctor(store: Path, assets: Path, *, ollama: str, deep: bool, as_json: bool) -> bool:
     """Print the findings; True if nothing is missing or broken."""
     from line_neurons.tools.doctor import Finding, check
 
@@ -297,7 +297,12 @@ def doctor(store: Path, assets: Path, *, deep: bool, as_json: bool) -> bool:
         )
 
     findings = check(
-        root=assets, store=store, schema=schema, deep=deep, found=(lambda _: None) if as_json else tell
+        root=assets,
+        store=store,
+        schema=schema,
+        deep=deep,
+        ollama=ollama,
+        found=(lambda _: None) if as_json else tell,
     )
     if as_json:
         terminal.dump(findings)

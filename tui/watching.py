@@ -72,15 +72,15 @@ class Watching:
             self._bars.stop()
 
     def preparing(self, what: str, done: int, total: int) -> None:
-        """Show a preparation."""
+        """Show a preparation, or how far the pictures in hand are; a total of 0 is unknown."""
         if not self._live:
-            if done in (1, total):
-                note(f"{what}: {done} of {total}")
+            if done in (1, total) and what != "pictures":
+                note(f"{what}: {done} of {total or 'unknown'}")
             return
         if what not in self._preparing:
-            self._preparing[what] = self._bars.add_task(what, total=total)
-        self._bars.update(self._preparing[what], completed=done, total=total)
-        if done >= total:
+            self._preparing[what] = self._bars.add_task(what, total=total or None)
+        self._bars.update(self._preparing[what], completed=done, total=total or None)
+        if 0 < total <= done:
             self._bars.remove_task(self._preparing.pop(what))
 
     def watch(self, progress: RunProgress) -> None:

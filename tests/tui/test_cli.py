@@ -3,34 +3,20 @@
 import hashlib
 import json
 import sqlite3
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from expectations import refused
 from line_neurons.tui import labelling, terminal
-from line_neurons.tui.cli import main
 
 MODEL = "torchvision:mobilenet_v2"
 # Small but whole: two classes and two others on the first board, two pictures each, one step and the summary.
-SMALL = ["--llm", "random", "--top", "2", "--random", "2", "--images", "2", "--iterations", "1"]
-
-
-@pytest.fixture
-def line(capsys, monkeypatch, tmp_path):
-    """Run the command in an empty folder; gives status, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LINE_STORE", str(tmp_path / "store"))
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["line", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        written = capsys.readouterr()
-        return end.value.code, written.out, written.err
-
-    return run
+SMALL = [
+    *("--llm", "random", "--generator", "bank"),
+    *("--top", "2", "--random", "2", "--images", "2", "--iterations", "1"),
+]
 
 
 def snapshot(folder: Path) -> dict[str, str]:
@@ -40,23 +26,10 @@ def snapshot(folder: Path) -> dict[str, str]:
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def refused(result, *words):
-    """An error of the user's: status 2, one line that holds the words, no traceback."""
-    status, out, err = result
-    assert status == 2
-    assert out == ""
-    assert len(err.strip().splitlines()) == 1, err
-    assert err.startswith("error: ")
-    assert "Traceback" not in err
-    for word in words:
-        assert word in err
-    return err
-
-
 def test_help_lists_the_commands(line):
     status, out, _ = line("--help")
     assert status == 0
-    for command in ("explain", "demo", "resume", "runs", "show", "layers", "doctor", "assets"):
+    for command in ("explain", "demo", "resume", "runs", "show", "layers", "pull", "doctor", "assets"):
         assert command in out
 
 
@@ -135,7 +108,9 @@ def test_missing_weights_name_the_remedy(line, tmp_path):
 )
 def test_bad_input_is_one_line_and_writes_nothing(line, assets, tmp_path, arguments, words):
     (tmp_path / "empty").mkdir()
-    refused(line("explain", *arguments), *words)
+    # Parts that are here, so that nothing but the bad input can be refused.
+    parts = ["--llm", "random", "--generator", "bank"]
+    refused(line("explain", *parts, *arguments), *words)
     assert not (tmp_path / "store").exists()
 
 
@@ -208,7 +183,7 @@ def test_corrupt_pictures_are_skipped_counted_and_named(line, assets, tmp_path):
 
 @pytest.mark.e2e
 def test_the_demo_labels_final_and_hidden_units_and_takes_up_what_was_left(line, assets, monkeypatch):
-    for name, value in {"LLM": "random", "TOP": 2, "RANDOM": 2, "IMAGES": 2, "ITERATIONS": 1}.items():
+    for name, value in {"TOP": 2, "RANDOM": 2, "IMAGES": 2, "ITERATIONS": 1}.items():
         monkeypatch.setenv(f"LINE_{name}", str(value))
     real = labelling.work
 
@@ -221,14 +196,14 @@ def test_the_demo_labels_final_and_hidden_units_and_takes_up_what_was_left(line,
         return real(parts, run, watch_once)
 
     monkeypatch.setattr(labelling, "work", interrupted)
-    status, _, err = line("demo")
+    status, _, err = line("demo", "--llm", "random")
     assert status == 130
     assert "line resume mobilenet_v2-classifier.1-1" in err
     left = json.loads(line("runs", "--json")[1])
     assert {(run["status"], run["units_finished"]) for run in left} == {("interrupted", 0), ("pending", 0)}
 
     monkeypatch.setattr(labelling, "work", real)
-    status, out, _ = line("demo", "--json")
+    status, out, _ = line("demo", "--llm", "random", "--json")
     assert status == 0
     done = json.loads(out)
     assert [run["id"] for run in done] == [run["id"] for run in reversed(left)]

@@ -1,0 +1,65 @@
+import json
+
+import pytest
+import typer
+
+from line_neurons.agent.errors import LineError, MissingPartError
+from line_neurons.tui import model_commands
+from scripted_ollama import MODEL, ScriptedOllama, serving, stream
+
+LAYER = {"status": "pulling aabbcc", "digest": "sha256:aabbcc", "total": 100}
+FETCHED = stream(LAYER, LAYER | {"completed": 100}, {"status": "success"})
+UNKNOWN = stream({"error": "pull model manifest: file does not exist"})
+
+
+def test_a_model_is_pulled_on_every_server(capsys):
+    with serving(ScriptedOllama(pull=[FETCHED])) as one, serving(ScriptedOllama(pull=[FETCHED])) as two:
+        model_commands.pull(f"ollama:{MODEL}", f"{one.url},{two.url}", as_json=False)
+    said = capsys.readouterr().err
+    for server in (one, two):
+        assert server.asked["/api/pull"] == 1
+        assert said.count(f"{server.url}: pulling aabbcc") == 1
+        assert f"{server.url}: success" in said
+
+
+def test_a_server_that_fails_keeps_no_other_from_its_pull(capsys):
+    one, two = ScriptedOllama(pull=[UNKNOWN]), ScriptedOllama(pull=[FETCHED])
+    with serving(one), serving(two), pytest.raises(MissingPartError):
+        model_commands.pull(MODEL, f"{one.url},{two.url}", as_json=False)
+    assert two.asked["/api/pull"] == 1
+
+
+def test_after_a_pull_the_machine_readable_answer_is_what_the_servers_have(capsys):
+    with serving(ScriptedOllama(pull=[FETCHED])) as server:
+        model_commands.pull(MODEL, server.url, as_json=True)
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["models"][0]["name"] == MODEL
+
+
+def test_ctrl_c_ends_with_a_word_and_status_130(capsys, monkeypatch):
+    def interrupted(name, url, progress):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(model_commands, "pull_model", interrupted)
+    with pytest.raises(typer.Exit) as caught:
+        model_commands.pull(MODEL, "box:1", as_json=False)
+    assert caught.value.exit_code == 130
+    assert "goes on from there" in capsys.readouterr().err
+
+
+def test_models_are_listed_by_server_and_a_server_that_is_away_is_told(capsys):
+    with serving() as gone:
+        pass
+    with serving() as server, serving(ScriptedOllama(models={})) as empty:
+        assert model_commands.models(server.url, as_json=False)
+        assert not model_commands.models(f"{empty.url},{gone.url}", as_json=False)
+    said = capsys.readouterr()
+    assert all(
+        word in said.out for word in (MODEL, "4.9 GB", "8.0B", "Q4_K_M", "Ollama 0.24.0", "has no model yet")
+    )
+    assert f"no Ollama server answers at {gone.url}" in said.err
+
+
+def test_an_address_that_is_none_is_refused_before_anything_is_asked():
+    with pytest.raises(LineError, match="not the address"):
+        model_commands.models("box:port", as_json=True)
