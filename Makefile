@@ -24,6 +24,8 @@ check: $(INSTALLED) assets ollama
 
 assets: $(INSTALLED)
 	$(BIN)/line assets install test
+	@if command -v npm >/dev/null; then $(BIN)/line assets install resnet50; \
+	else echo "note: no npm, so the tests of keras:resnet50 are skipped"; fi
 
 # A real Ollama server for the tests; nothing is done where it is installed.
 ollama: $(INSTALLED)

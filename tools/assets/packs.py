@@ -374,7 +374,7 @@ _DEMO = ("mobilenet_v2", "minilm", "qwen2.5-coder-1.5b", "stamps", "photos", "ba
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "demo": _DEMO,
-    "test": (*_DEMO, "resnet50", "smollm2-135m", "wordnet", "imagenet-samples"),
+    "test": (*_DEMO, "smollm2-135m", "wordnet", "imagenet-samples"),
 }
 
 

@@ -7,6 +7,8 @@ from PIL import Image
 from torch.nn import functional
 
 from line_neurons.agent.errors import MissingPartError, UsageError
+from line_neurons.tools.assets.location import state
+from line_neurons.tools.assets.packs import find
 from line_neurons.tools.targets.keras_resnet50 import _arrays, _files
 from line_neurons.tools.targets.registry import open_target
 
@@ -39,11 +41,19 @@ def keras_forward(arrays, pixels):
     return vectors, vectors @ arrays["fc1000/kernel"] + arrays["fc1000/bias"]
 
 
+@pytest.fixture
+def keras_resnet50(assets):
+    """The folder of asset packs, with this one among them."""
+    if state(find("resnet50")) != "installed":
+        pytest.skip("not installed: resnet50; `line assets install resnet50` installs it, with npm")
+    return assets
+
+
 @pytest.mark.e2e
-def test_its_units_are_those_of_keras_own_layers(assets, pixels):
-    target = open_target("keras:resnet50", assets=assets, device="cpu")
+def test_its_units_are_those_of_keras_own_layers(keras_resnet50, pixels):
+    target = open_target("keras:resnet50", assets=keras_resnet50, device="cpu")
     with torch.inference_mode():
-        vectors, logits = keras_forward(_arrays(_files(assets / "resnet50" / "model.json")), pixels[:2])
+        vectors, logits = keras_forward(_arrays(_files(keras_resnet50 / "resnet50" / "model.json")), pixels[:2])
     actual = target.activate(pixels[:2], ["layer4", "avgpool", "fc"])
     np.testing.assert_allclose(actual["layer4"], vectors, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(actual["avgpool"], vectors, rtol=1e-4, atol=1e-4)
@@ -51,8 +61,8 @@ def test_its_units_are_those_of_keras_own_layers(assets, pixels):
 
 
 @pytest.mark.e2e
-def test_it_recognises_labelled_photographs(assets, photographs):
-    target = open_target("keras:resnet50", assets=assets, device="cpu")
+def test_it_recognises_labelled_photographs(keras_resnet50, photographs):
+    target = open_target("keras:resnet50", assets=keras_resnet50, device="cpu")
     assert target.unit_names("fc")[281] == "tabby"
     logits = target.activate([photo for photo, _ in photographs], ["fc"])["fc"]
     order = logits.argsort(axis=1)[:, ::-1]
@@ -66,8 +76,8 @@ def test_it_recognises_labelled_photographs(assets, photographs):
 
 
 @pytest.mark.e2e
-def test_a_damaged_pack_and_an_incomplete_copy_are_refused(assets, tmp_path):
-    pack = shutil.copytree(assets / "resnet50", tmp_path / "resnet50")
+def test_a_damaged_pack_and_an_incomplete_copy_are_refused(keras_resnet50, tmp_path):
+    pack = shutil.copytree(keras_resnet50 / "resnet50", tmp_path / "resnet50")
     shard = pack / "group1-shard7of25.bin"
     shard.write_bytes(bytes(8) + shard.read_bytes()[8:])
     with pytest.raises(MissingPartError, match=r"are damaged \(line assets install resnet50 --force\)"):
