@@ -112,22 +112,6 @@ def start(parts: Parts, layer: str, selectors: Sequence[str], command: str = "")
     return run
 
 
-def note_changes(parts: Parts, run: Run) -> Run:
-    """Record that a run goes on with other settings or another language model, and what they were before."""
-    settings, fingerprints = recorded(parts.settings), parts.fingerprints()
-    if (settings, fingerprints) == (run.settings, run.fingerprints):
-        return run
-    changed = {name: value for name, value in settings.items() if run.settings.get(name) != value}
-    parts.runs.update_run(run.id, settings=settings, fingerprints=fingerprints)
-    before = {name: run.settings.get(name) for name in changed}
-    model = run.fingerprints.get("language_model")
-    parts.runs.add_event(
-        run.id, "settings changed", before=before, after=changed, language_model_before=model,
-        language_model_after=fingerprints["language_model"],
-    )  # fmt: skip
-    return parts.runs.run(run.id)
-
-
 def recorded(settings: Settings) -> dict[str, Any]:
     """Settings as they are kept with a run: without folders and servers of this machine and without secrets."""
     kept = settings.model_dump(mode="json", exclude={"store", "assets", "ollama"})
@@ -137,6 +121,9 @@ def recorded(settings: Settings) -> dict[str, Any]:
 def work(parts: Parts, run: Run, watch: Watcher | None = None) -> Run:
     """Finish what is not finished of a run, unit by unit, each from its last checkpoint.
 
+    Where settings or the language model are not those that the run is recorded with, the record is brought up to
+    date, and an event keeps what it was before.
+
     Raises:
         UsageError: another process works on the run.
         LineError: a part failed; the run can be resumed.
@@ -145,12 +132,14 @@ def work(parts: Parts, run: Run, watch: Watcher | None = None) -> Run:
     with _held(parts.store, run.id), _checkpoints(parts.store) as saver:
         graph = build(saver)
         deps = parts.deps(run.layer, run.vocabulary or ())
+        left = [unit for unit in runs.units(run.id) if unit.status != "finished"]
+        if left:
+            _note_changes(parts, run)
         runs.update_run(run.id, status="running", error="")
         runs.add_event(run.id, "work", process=os.getpid())
         try:
-            for unit in runs.units(run.id):
-                if unit.status != "finished":
-                    _work_unit(graph, deps, run, unit, watch)
+            for unit in left:
+                _work_unit(graph, deps, run, unit, watch)
         except BaseException as error:
             failed = isinstance(error, Exception)
             text = str(error).splitlines()[0] if failed and str(error) else type(error).__name__
@@ -160,6 +149,21 @@ def work(parts: Parts, run: Run, watch: Watcher | None = None) -> Run:
         runs.update_run(run.id, status="finished", finished=time.time())
         runs.add_event(run.id, "finished")
     return runs.run(run.id)
+
+
+def _note_changes(parts: Parts, run: Run) -> None:
+    """Record that a run goes on with other settings or another language model, and what they were before."""
+    settings, fingerprints = recorded(parts.settings), parts.fingerprints()
+    if (settings, fingerprints) == (run.settings, run.fingerprints):
+        return
+    changed = {name: value for name, value in settings.items() if run.settings.get(name) != value}
+    parts.runs.update_run(run.id, settings=settings, fingerprints=fingerprints)
+    before = {name: run.settings.get(name) for name in changed}
+    model = run.fingerprints.get("language_model")
+    parts.runs.add_event(
+        run.id, "settings changed", before=before, after=changed, language_model_before=model,
+        language_model_after=fingerprints["language_model"],
+    )  # fmt: skip
 
 
 def _work_unit(graph: LineGraph, deps: Deps, run: Run, unit: Unit, watch: Watcher | None) -> None:

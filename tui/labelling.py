@@ -15,7 +15,7 @@ import typer
 from line_neurons.agent.errors import LineError, UsageError
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.assembly import Parts, reopen
-from line_neurons.graphs.runs import note_changes, select_units, start, work
+from line_neurons.graphs.runs import select_units, start, work
 from line_neurons.tools.language_models.langchain_chat import with_secrets
 from line_neurons.tools.run_store import Run, RunStore, default_store
 from line_neurons.tui import showing, terminal
@@ -126,7 +126,7 @@ class _Reopening:
             parts = reopen(run, settings.store, settings.assets, told, changes)
             self._opened[key] = parts
         parts.layers.add(run.layer)
-        return parts, note_changes(parts, run)
+        return parts, run
 
 
 def _work(jobs: Sequence[Job], watching: Watching) -> None:

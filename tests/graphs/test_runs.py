@@ -6,7 +6,7 @@ import pytest
 
 from line_neurons.agent.errors import BackendError, StoreError, UsageError
 from line_neurons.graphs import nodes
-from line_neurons.graphs.runs import note_changes, start, work
+from line_neurons.graphs.runs import start, work
 from scripted import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, scripted_parts
 
 NODES = ["init", "propose", "summarize", "synthesize", "activate", "score", "update"]
@@ -177,8 +177,7 @@ def test_another_language_model_takes_over_in_the_middle_and_every_step_says_whi
         work(first, run)
     other = ScriptedModel(lambda prompt, seed, temperature: f"other {seed}", fingerprint="other model")
     second = scripted_parts(tmp_path, other, iterations=3, summary=False, llm="random")
-    changed = note_changes(second, run)
-    work(second, changed)
+    changed = work(second, run)
     asked = [(step.step, step.model) for step in second.runs.steps(run.id, 0) if step.step]
     assert asked == [(1, "scripted model"), (2, "scripted model"), (3, "other model")]
     assert (changed.settings["llm"], changed.fingerprints["language_model"]) == ("random", "other model")
@@ -187,11 +186,24 @@ def test_another_language_model_takes_over_in_the_middle_and_every_step_says_whi
     assert event["detail"]["after"] == {"llm": "random"}
 
 
-def test_unchanged_settings_are_not_recorded_again(tmp_path):
+def test_a_resumed_run_keeps_its_record_where_nothing_changed_or_nothing_was_left(tmp_path):
     parts = parts_for(tmp_path)
     run = start(parts, LAYER, ["0"])
-    assert note_changes(parts_for(tmp_path), run) == run
-    assert parts.runs.events(run.id) == []
+    work(parts_for(tmp_path), run)
+    work(parts_for(tmp_path, llm="random"), run)
+    assert "settings changed" not in {event["kind"] for event in parts.runs.events(run.id)}
+    assert parts.runs.run(run.id).settings == run.settings
+
+
+def test_a_run_that_another_process_works_on_keeps_its_record(tmp_path):
+    parts = parts_for(tmp_path)
+    run = start(parts, LAYER, ["0"])
+
+    def intrude(progress):
+        with pytest.raises(UsageError, match="worked on by"):
+            work(parts_for(tmp_path, llm="random"), run)
+
+    assert work(parts, run, intrude).settings == run.settings
 
 
 def test_a_layer_that_is_worked_on_too_is_measured_in_the_same_forward_passes(tmp_path):
