@@ -8,7 +8,10 @@ import sys
 
 import pytest
 
-ARGUMENTS = ["torchvision:mobilenet_v2", "features.18", "34", "--top", "2", "--random", "2", "-n", "2", "-N", "2"]
+ARGUMENTS = [
+    *("torchvision:mobilenet_v2", "features.18", "34", "--llm", "embedded", "--generator", "bank"),
+    *("--top", "2", "--random", "2", "-n", "2", "-N", "2"),
+]
 
 # Runs the real command in a process that kills itself at a call deep inside a node: half way through its work.
 KILLED = """
@@ -18,7 +21,7 @@ from line_neurons.graphs import nodes, scoring
 from line_neurons.tools.concept_bank import ConceptBank
 from line_neurons.tools.language_models import embedded
 from line_neurons.tools.run_store import RunStore
-from line_neurons.tools.targets.torchvision_target import TorchvisionTarget
+from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tui.cli import main
 
 node = sys.argv.pop(1)
@@ -26,7 +29,7 @@ owner, name, wanted = {
     "init": (scoring, "measure", 3),
     "propose": (embedded.LlamaCppEngine, "complete", 2),
     "synthesize": (ConceptBank, "_keep", 10),
-    "activate": (TorchvisionTarget, "activate", -1),
+    "activate": (HookedTarget, "activate", -1),
     "score": (scoring, "score", 6),
     "update": (RunStore, "put_step", 6),
     "summarize": (embedded.LlamaCppEngine, "complete", -1),
