@@ -1,19 +1,22 @@
 """A model of one's own, explained without a line in line-neurons' source.
 
     line layers examples/own_model.py:colours
-    line explain examples/own_model.py:colours features green red --llm embedded --generator bank
+    line explain examples/own_model.py:colours features yellow red --llm embedded --generator bank -N 3
 
-The network is made here, weights and all, so that anybody can say which labels are right: its units respond to
-how much green, red, blue, light, and fine detail a picture holds. Put your own checkpoint in its place: build the
-module, load your weights, and return it with the transform that it was trained with and, if you have them, its
-class names.
+The network is made here, weights and all, so that anybody can judge the labels: its units respond to how much of a
+picture is green, red, blue or yellow, and to how finely it is patterned. A label is something that can be
+pictured, so that of "yellow" is not yellow but a thing that is. The second line gives an orange slice for yellow
+and a rose for red.
+
+Put your own checkpoint in its place: build the module, load your weights, and return it with the transform that it
+was trained with, without its random parts, and, if you have them, its class names.
 """
 
 import torch
 from torch import nn
 from torchvision.transforms import v2
 
-UNITS = ["green", "red", "blue", "bright", "detailed"]
+UNITS = ["green", "red", "blue", "yellow", "patterned"]
 
 TRANSFORM = v2.Compose(
     [
@@ -36,17 +39,15 @@ class Colours(nn.Module):
         self.features = nn.Sequential(nn.Conv2d(3, len(UNITS), 3, padding=1), nn.ReLU())
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         kernels = torch.zeros(len(UNITS), 3, 3, 3)
-        middle = (slice(None), 1, 1)
-        kernels[0][middle] = torch.tensor([-0.5, 1.0, -0.5])
-        kernels[1][middle] = torch.tensor([1.0, -0.5, -0.5])
-        kernels[2][middle] = torch.tensor([-0.5, -0.5, 1.0])
-        kernels[3][middle] = 1 / 3
+        # One row a unit: what a point's red, green and blue count. White, grey and black give nothing.
+        kernels[:4, :, 1, 1] = torch.tensor([[-1, 1, -0.5], [1, -1, -1], [-0.6, -0.6, 1], [0.5, 0.5, -1]])
         # How much a point differs from its neighbours, in grey.
         kernels[4] = -1 / 24
-        kernels[4][middle] = 1 / 3
+        kernels[4, :, 1, 1] = 1 / 3
         with torch.no_grad():
             self.features[0].weight.copy_(kernels)
-            self.features[0].bias.zero_()
+            # Skin, sand and wood are a little yellow; they don't count.
+            self.features[0].bias.copy_(torch.tensor([0, 0, 0, -0.3, 0]))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """The five features of each picture."""

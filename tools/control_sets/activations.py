@@ -92,8 +92,6 @@ def _join(bank: ConceptBank, key: str, chunks: int, classes: tuple[str, ...]) ->
     chunk_keys = [_chunk_key(key, number) for number in range(chunks)]
     shapes = [part.activations.shape for chunk_key in chunk_keys if (part := bank.control(chunk_key))]
     rows, units = sum(shape[0] for shape in shapes), max((shape[1] for shape in shapes), default=0)
-    if len(shapes) == chunks and not rows:
-        raise UsageError("no picture of the control set can be read", "give a control set of pictures")
     labels = np.empty(rows, np.int64)
     activations = np.empty((rows, units), np.float32)
     skipped: list[str] = []
@@ -105,12 +103,16 @@ def _join(bank: ConceptBank, key: str, chunks: int, classes: tuple[str, ...]) ->
             joined = bank.control(key)
             if joined is None:
                 raise StoreError("a part of the control set's activations has gone", "run it again")
+            bank.drop_controls(chunk_keys)
             return joined
         end = at + len(part.labels)
         if end > at:
             labels[at:end], activations[at:end] = part.labels, part.activations
         skipped += part.skipped
         at = end
+    if not rows:
+        first = f"; the first is {skipped[0]}" if skipped else ""
+        raise UsageError(f"no picture of the control set can be read{first}", "give a control set of pictures")
     used, labels = without_unused(classes, labels)
     joined = Control(used, labels, activations, tuple(skipped))
     bank.put_control(key, joined)

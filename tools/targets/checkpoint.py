@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import pickle
 import re
+import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import LineError, MissingPartError, UsageError
+from line_neurons.agent.proposal import clean_text
 from line_neurons.tools.targets.layer_outputs import kernel
 
 if TYPE_CHECKING:
@@ -23,7 +25,8 @@ _DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
 _UNPICKLER = "WeightsUnpickler error: "
 _MOST_UNKNOWN = 64
 _EXAMPLES = 3
-_REMEDY = "name the model it was trained as"
+_REMEDY = "name the model it was trained as, or load it in a function of your own (MODULE:FUNCTION)"
+_SAVE = "save the model's state_dict() with torch.save, or as .safetensors"
 
 
 class _Inert:
@@ -77,8 +80,6 @@ def read_state(path: Path) -> dict[str, Tensor]:
         UsageError: the file holds no tensors by name, or cannot be read.
         MissingPartError: the package that reads .safetensors is not installed.
     """
-    import torch
-
     try:
         state: Any = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickled(path)
     except LineError:
@@ -86,18 +87,14 @@ def read_state(path: Path) -> dict[str, Tensor]:
     except Exception as error:
         # safetensors raises a class of its own, derived from Exception alone; unpickling raises almost any.
         told = str(error).partition(_UNPICKLER)[2] or str(error)
-        reason = (told.strip().splitlines() or [type(error).__name__])[0]
-        raise UsageError(
-            f"the weights file {path} cannot be read: {reason[:200]}",
-            "save the model's state_dict() with torch.save, or as .safetensors",
-        ) from error
-    while isinstance(state, dict) and (name := next((n for n in _WRAPPERS if isinstance(state.get(n), dict)), "")):
-        state = state[name]
-    tensors: OrderedDict[str, Tensor] = OrderedDict()
-    if isinstance(state, dict):
-        tensors.update((key, value) for key, value in state.items() if isinstance(value, torch.Tensor))
+        reason = (told.strip().splitlines() or [type(error).__name__])[0].partition(". ")[0]
+        if "TorchScript" in reason:
+            reason = "it is a TorchScript archive"
+        raise UsageError(f"the weights file {path} cannot be read: {reason[:200]}", _SAVE) from error
+    state = _unwrapped(path, state)
+    tensors = _tensors(state)
     if not tensors:
-        raise UsageError(f"the weights file {path} holds no state dict of tensors")
+        raise UsageError(f"the weights file {path} holds no state dict of tensors", _SAVE)
     # The modules' version numbers, which some models insist on.
     if metadata := getattr(state, "_metadata", None):
         tensors._metadata = metadata  # type: ignore[attr-defined]
@@ -185,6 +182,37 @@ def classes_in(module: nn.Module, state: Mapping[str, Tensor]) -> int | None:
     return None if found is None or found.shape[0] == usual.shape[0] else int(found.shape[0])
 
 
+def _unwrapped(path: Path, state: Any) -> Any:
+    """What ``state`` holds in the usual wrappers, or in the only part of it that has tensors by name."""
+    while isinstance(state, dict):
+        names = [name for name in _WRAPPERS if isinstance(state.get(name), dict)][:1]
+        if not names and not _tensors(state):
+            names = [name for name, part in state.items() if _tensors(part)]
+        if len(names) > 1:
+            listed = clean_text(", ".join(map(str, names)), 200)
+            raise UsageError(
+                f"the weights file {path} holds several state dicts: {listed}",
+                "save the one that you mean into a file of its own with torch.save",
+            )
+        if not names:
+            break
+        state = state[names[0]]
+    return state
+
+
+def _tensors(state: Any) -> OrderedDict[str, Tensor]:
+    import torch
+
+    found: OrderedDict[str, Tensor] = OrderedDict()
+    if isinstance(state, dict):
+        found.update(
+            (key, value)
+            for key, value in state.items()
+            if isinstance(key, str) and isinstance(value, torch.Tensor)
+        )
+    return found
+
+
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         from safetensors.torch import load_file
@@ -203,7 +231,9 @@ def _read_pickled(path: Path) -> Any:
     inert: list[Any] = []
     while True:
         try:
-            with torch.serialization.safe_globals(inert):
+            with torch.serialization.safe_globals(inert), warnings.catch_warnings():
+                # It advises a call of torch's own, which is nobody's here.
+                warnings.simplefilter("ignore", UserWarning)
                 return torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             unknown = _UNKNOWN.search(str(error))

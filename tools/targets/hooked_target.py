@@ -89,7 +89,12 @@ class HookedTarget:
         )
 
     def layers(self) -> list[LayerInfo]:
-        """Every layer whose output is a vector, tokens or maps, in forward order."""
+        """Every layer whose output is a vector, tokens or maps, in forward order.
+
+        Raises:
+            UsageError: preprocessing or forward pass are random, or pictures come out in several sizes.
+            BackendError: preprocessing or forward pass failed.
+        """
         return [output.info for output in self._found.values()]
 
     @cached_property
@@ -171,11 +176,43 @@ class HookedTarget:
         try:
             prepared = self._network.prepare(picture)
         except Exception as error:
-            raise BackendError(f"the preprocessing of {self.name} failed: {_reason(error)}") from error
+            raise BackendError(
+                f"the preprocessing of {self.name} failed: {_reason(error)}", "--debug shows where"
+            ) from error
         if not isinstance(prepared, torch.Tensor) or prepared.ndim != 3:
             shape = list(prepared.shape) if isinstance(prepared, torch.Tensor) else type(prepared).__name__
             raise BackendError(f"the preprocessing of {self.name} gave {shape}, not a tensor [3, H, W]")
+        if not prepared.is_floating_point():
+            raise BackendError(
+                f"the preprocessing of {self.name} gave {prepared.dtype}, not floats",
+                "end it with ToDtype(torch.float32, scale=True)",
+            )
         return prepared
+
+    def _probe(self) -> Tensor:
+        """A picture of noise, prepared, after a check that the preprocessing is one for measuring.
+
+        Raises:
+            UsageError: it gives other values each time, or pictures of several sizes.
+        """
+        import numpy as np
+        import torch
+
+        noise = np.random.default_rng(0).integers(0, 256, (256, 320, 3), np.uint8)
+        turned = noise.transpose(1, 0, 2).copy()
+        wide, again, high = (self._prepare(pixels, 0) for pixels in (noise, noise, turned))
+        if wide.shape != again.shape or not torch.equal(wide, again):
+            raise UsageError(
+                f"the preprocessing of {self.name} gives other values each time",
+                "use the transform of evaluation, without random parts",
+            )
+        if wide.shape != high.shape:
+            raise UsageError(
+                f"the preprocessing of {self.name} gives {list(wide.shape)} for one picture and {list(high.shape)}"
+                " for another",
+                "let it give one size, as Resize((224, 224)) does",
+            )
+        return wide
 
     def _forward(self, batch: list[Tensor], outputs: Mapping[str, LayerOutput]) -> dict[str, Activations]:
         import torch
@@ -212,7 +249,7 @@ class HookedTarget:
             remedy = f"this device cannot do it in {self._precision}: use float32"
         return BackendError(f"the forward pass of {self.name} failed: {_reason(error)}", remedy)
 
-    def _call(self, pictures: list[Tensor]) -> None:
+    def _call(self, pictures: list[Tensor]) -> object:
         import torch
 
         model = self._model
@@ -220,9 +257,8 @@ class HookedTarget:
         if self._channels_last:
             batch = batch.to(memory_format=torch.channels_last)
         if self._network.argument:
-            model(**{self._network.argument: batch})
-        else:
-            model(batch)
+            return model(**{self._network.argument: batch})
+        return model(batch)
 
     @cached_property
     def _model(self) -> nn.Module:
@@ -239,16 +275,33 @@ class HookedTarget:
 
     @cached_property
     def _found(self) -> dict[str, LayerOutput]:
-        import numpy as np
         import torch
 
-        blank = torch.zeros_like(self._prepare(np.zeros((256, 256, 3), np.uint8), 0))
+        probe = self._probe()
         model = self._model
+        outputs: list[Tensor | None] = []
         try:
             with self._lock, torch.inference_mode():
-                return find_layers(model, lambda: self._call([blank] * _PROBES), _PROBES)
+                found = find_layers(
+                    model, lambda: outputs.append(first_tensor(self._call([probe] * _PROBES))), _PROBES
+                )
         except Exception as error:
             raise self._failure(error) from error
+        if outputs[0] is not None and not _alike(outputs[0]):
+            raise UsageError(
+                f"the forward pass of {self.name} gives several values for the same picture",
+                "leave out its random parts, such as dropout that is on without training",
+            )
+        return found
+
+
+def _alike(output: Tensor) -> bool:
+    """Whether all rows of the output for one picture, given several times, are the same but for rounding."""
+    if output.ndim < 2 or len(output) != _PROBES or not output.is_floating_point():
+        return True
+    rows = output.float()
+    spread = (rows - rows[0]).abs().max()
+    return not bool(spread > 0.01 * rows.abs().max())
 
 
 def _reason(error: Exception) -> str:

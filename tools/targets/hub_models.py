@@ -42,7 +42,8 @@ def open_hub(wanted: Wanted) -> Network:
     name = f"hf:{repository}"
     folder = Path(wanted.model).expanduser()
     if folder.is_dir():
-        name = f"hf:{wanted.model}"
+        # The same wherever the folder stands: what is in it is in the hashes.
+        name = f"hf:{folder.resolve().name}"
     else:
         patterns = _FILES if wanted.weights else (*_FILES, *_WEIGHTS)
         folder = cached_snapshot(

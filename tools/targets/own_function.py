@@ -45,8 +45,9 @@ def open_function(spec: str, wanted: Wanted) -> Network:
         returned = _call(spec, function, wanted.weights)
     module, transform, classes = _parts(spec, returned)
     module.eval()
+    # The same wherever the file lies: what is in it is in the hashes.
     return Network(
-        name=spec,
+        name=f"{Path(place).stem if place.endswith('.py') else place}:{name}",
         weights=f"{_state_hash(spec, module)[:16]} (own, source {_source_hash(function)})",
         preprocessing=brief(_described(transform) if transform else USUAL),
         prepare=transform or usual,
@@ -78,7 +79,7 @@ def _find(spec: str, place: str, name: str) -> Callable[..., Any]:
 
             raise UsageError(
                 f"{spec!r} names no model: there is no module {error.name!r} here or installed",
-                f"a model starts with {known_prefixes()}",
+                f"your own module must lie in the current folder; others start with {known_prefixes()}",
             ) from error
         raise _failure(f"importing {place}", error) from error
     function = getattr(module, name, None)
@@ -125,16 +126,35 @@ def _failure(what: str, error: BaseException) -> UsageError:
 def _parts(spec: str, returned: Any) -> tuple[nn.Module, Any, Sequence[Any] | None]:
     import torch
 
-    module, transform, classes = (*(returned if isinstance(returned, tuple) else (returned,)), None, None, None)[
-        :3
-    ]
+    given = returned if isinstance(returned, tuple) else (returned,)
+    module, transform, classes = (*given, None, None, None)[:3]
     known = classes is None or (isinstance(classes, Sequence) and not isinstance(classes, (str, bytes)))
-    if not isinstance(module, torch.nn.Module) or not (transform is None or callable(transform)) or not known:
+    fits = isinstance(module, torch.nn.Module) and (transform is None or callable(transform)) and known
+    if not fits or len(given) > 3:
         kinds = type(returned).__name__
         if isinstance(returned, tuple):
             kinds = f"({', '.join(type(part).__name__ for part in returned)})"
         raise UsageError(f"{spec} returned {kinds}", _FORM)
+    module = _unwrapped(module)
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UsageError(
+            f"{spec} returned a TorchScript module, whose layers cannot be reached",
+            "return the module that it was made from",
+        )
     return module, transform, classes
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """The module without the wrappers of parallel training and of torch.compile, which rename its layers."""
+    from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+    while True:
+        if isinstance(module, (DataParallel, DistributedDataParallel)):
+            module = module.module
+        elif (compiled := getattr(module, "_orig_mod", None)) is not None:
+            module = compiled
+        else:
+            return module
 
 
 def _state_hash(spec: str, module: nn.Module) -> str:

@@ -78,6 +78,35 @@ def open_target(
     )
 
 
+def absolute_spec(spec: str) -> str:
+    """The spec with the file or folder that it names as an absolute path, to name the same model from anywhere.
+
+    A module of one file in the current folder becomes that file; other specs stay as they are.
+    """
+    before, path, after = _placed(spec)
+    return f"{before}{path.expanduser().absolute()}{after}" if path else spec
+
+
+def short_spec(spec: str) -> str:
+    """The spec with the file or folder that it names by name alone, wherever that lies."""
+    before, path, after = _placed(spec)
+    return f"{before}{path.expanduser().absolute().name}{after}" if path else spec
+
+
+def _placed(spec: str) -> tuple[str, Path | None, str]:
+    """What stands before the path of a file or folder in a spec, the path, and what stands behind it."""
+    prefix, _, model = spec.partition(":")
+    if prefix == "hf" and model and Path(model).expanduser().is_dir():
+        return "hf:", Path(model), ""
+    place, _, function = spec.rpartition(":")
+    if prefix in _SOURCES or not place:
+        return spec, None, ""
+    if place.endswith(".py"):
+        return "", Path(place), f":{function}"
+    file = Path(f"{place}.py")
+    return ("", file, f":{function}") if place.isidentifier() and file.is_file() else (spec, None, "")
+
+
 def known_prefixes() -> str:
     """How specs can begin, in words."""
     return f"{', '.join(f'{name}:' for name in _SOURCES)} as in torchvision:mobilenet_v2, or is MODULE:FUNCTION"

@@ -84,6 +84,20 @@ def test_work_that_was_cut_off_goes_on_where_it_stopped_and_ends_the_same(bank, 
     assert resumed["positive"].skipped == ("owl/20.png: not a picture",)
 
 
+@pytest.mark.parametrize("chunk", [1, 2, 3])
+def test_two_that_work_on_the_same_end_the_same_and_leave_no_parts_behind(bank, new_target, many, chunk):
+    results = []
+
+    def other(done, total):
+        if done == chunk:
+            bank_of_other = ConceptBank(bank.root)
+            results.append(control_activations(bank_of_other, new_target(), ["layer"], open_control_set(many)))
+
+    results.append(control_activations(bank, new_target(), ["layer"], open_control_set(many), other))
+    same(results[0]["layer"], results[1]["layer"])
+    assert len(list((bank.root / "controls").iterdir())) == 1
+
+
 def test_only_the_chunks_that_a_layer_lacks_are_read(bank, new_target, listed, encoded):
     chunks = [((encoded((number, 0, 0)),), (-1,), ()) for number in range(5)]
     with pytest.raises(KeyboardInterrupt):
@@ -142,7 +156,7 @@ def test_a_chunk_without_a_readable_picture_takes_no_forward_pass(bank, new_targ
 def test_a_set_without_any_readable_picture_is_refused(bank, new_target, tmp_path):
     (tmp_path / "control" / "owl").mkdir(parents=True)
     (tmp_path / "control" / "owl" / "a.png").write_text("text")
-    with pytest.raises(UsageError, match="no picture of the control set can be read"):
+    with pytest.raises(UsageError, match=r"can be read; the first is owl/a\.png: not a picture"):
         control_activations(bank, new_target(), ["layer"], open_control_set(str(tmp_path / "control")))
 
 

@@ -1,5 +1,6 @@
 import pickle
 import shutil
+import warnings
 from collections import defaultdict
 from types import SimpleNamespace
 
@@ -53,12 +54,19 @@ def test_a_checkpoint_of_parallel_training_saved_by_python_2_gives_the_same(chec
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "model.", "backbone.", "net.", "module.model.", "a.b.c."])
-@pytest.mark.parametrize("wrapper", ["", "state_dict", "model"])
+@pytest.mark.parametrize("wrapper", ["", "state_dict", "model", "ema"])
 def test_wrappers_and_prefixes_are_taken_off(prefix, wrapper, checkpoint, pictures, tmp_path):
     state = {f"{prefix}{key}": value for key, value in torch.load(checkpoint, weights_only=True).items()}
     path = tmp_path / "wrapped.pth"
     torch.save({wrapper: state, "epoch": 3} if wrapper else state, path)
     np.testing.assert_array_equal(logits(path, pictures), logits(checkpoint, pictures))
+
+
+def test_of_several_state_dicts_none_is_guessed(checkpoint, tmp_path):
+    state = torch.load(checkpoint, weights_only=True)
+    torch.save({"student": state, "teacher": state, "epoch": 3}, tmp_path / "dino.pth")
+    with pytest.raises(UsageError, match="holds several state dicts: student, teacher"):
+        open_target(SPEC, weights=tmp_path / "dino.pth", device="cpu").layers()
 
 
 def test_safetensors_are_read(checkpoint, pictures, tmp_path):
@@ -173,6 +181,13 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
         torch.save(content, tmp_path / "odd.pth")
         with pytest.raises(UsageError, match="no state dict"):
             open_target(SPEC, weights=tmp_path / "odd.pth", device="cpu").layers()
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "whole.pth")
+    with pytest.raises(UsageError, match=r"no state dict of tensors \(save the model's state_dict\(\)"):
+        open_target(SPEC, weights=tmp_path / "whole.pth", device="cpu").layers()
+    torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(tmp_path / "script.pt")
+    with warnings.catch_warnings(), pytest.raises(UsageError, match="cannot be read: it is a TorchScript archive"):
+        warnings.simplefilter("error")
+        open_target(SPEC, weights=tmp_path / "script.pt", device="cpu").layers()
     (tmp_path / "text.pth").write_text("hello")
     with pytest.raises(UsageError, match="cannot be read"):
         open_target(SPEC, weights=tmp_path / "text.pth", device="cpu").layers()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from line_neurons.agent.errors import UsageError
-from line_neurons.tools.targets.registry import open_target
+from line_neurons.agent.errors import LineError, UsageError
+from line_neurons.tools.targets.registry import absolute_spec, open_target, short_spec
 
 MODEL = """
     import torch
@@ -60,6 +60,43 @@ MODEL = """
 
     def needs(size):
         return Net(size)
+
+    def too_much():
+        return Net(0), None, None, None
+
+    def scripted():
+        return torch.jit.trace(Net(0), torch.zeros(1, 3, 8, 8), strict=False)
+
+    def parallel():
+        return nn.DataParallel(Net(0))
+
+    def compiled():
+        return torch.compile(Net(0))
+
+    def shifting(picture):
+        return torch.rand(3, 8, 8)
+
+    def unscaled(picture):
+        return torch.zeros(3, 8, 8, dtype=torch.uint8)
+
+    def uncropped(picture):
+        return torch.zeros(3, picture.height, picture.width)
+
+    def random_transform():
+        return Net(0), shifting
+
+    def whole_numbers():
+        return Net(0), unscaled
+
+    def any_size():
+        return Net(0), uncropped
+
+    class Dropping(Net):
+        def forward(self, pictures):
+            return nn.functional.dropout(super().forward(pictures)["logits"], 0.5, training=True)
+
+    def dropping():
+        return Dropping(0)
 """
 
 
@@ -134,6 +171,8 @@ def test_a_checkpoint_goes_to_the_function_or_into_its_module(function, here, pi
         ("line_test_file.py:needs", r"needs failed: TypeError: needs\(\) missing 1 required"),
         ("line_test_file.py:lazy", r"weight of the module that line_test_file\.py:lazy returned cannot be read"),
         ("line_test_file.py:a_number", r"a_number returned int \(return the module, or \(module, transform\)"),
+        ("line_test_file.py:too_much", r"too_much returned \(Net, NoneType, NoneType, NoneType\) \(return the"),
+        ("line_test_file.py:scripted", r"scripted returned a TorchScript module"),
         ("line_test_file.py:odd", r"odd returned \(Net, str\) \(return the module"),
         ("line_test_file.py:missing", r"line_test_file\.py has no function 'missing'"),
         ("line_test_none.py:net", r"there is no file line_test_none\.py"),
@@ -148,6 +187,40 @@ def test_what_goes_wrong_in_the_users_code_is_one_line(spec, said, here):
     with pytest.raises(UsageError, match=said) as raised:
         open_target(spec)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        ("random_transform", r"preprocessing of .* other values each time \(use the transform of evaluation"),
+        ("any_size", r"gives \[3, 256, 320\] for one picture and \[3, 320, 256\] for another \(let it give one"),
+        ("whole_numbers", r"gave torch\.uint8, not floats \(end it with ToDtype"),
+        ("dropping", r"several values for the same picture \(leave out its random parts"),
+    ],
+)
+def test_what_cannot_be_measured_twice_alike_is_refused_before_anything_is(function, said, here):
+    with pytest.raises(LineError, match=said):
+        open_target(f"line_test_file.py:{function}", device="cpu").layers()
+
+
+@pytest.mark.parametrize("wrapper", ["parallel", "compiled"])
+def test_wrappers_of_training_are_taken_off_so_that_layers_keep_their_names(wrapper, here, pixels):
+    plain, wrapped = (open_target(f"line_test_file.py:{name}", device="cpu") for name in ("plain", wrapper))
+    assert wrapped.layers() == plain.layers()
+    np.testing.assert_array_equal(
+        wrapped.activate(pixels, ["head"])["head"], plain.activate(pixels, ["head"])["head"]
+    )
+    assert wrapped.fingerprint.replace(wrapper, "plain") == plain.fingerprint
+
+
+def test_a_file_is_the_same_model_from_anywhere(here, monkeypatch):
+    first = open_target("line_test_file.py:plain").fingerprint
+    assert open_target("line_test_file:plain").fingerprint == first
+    specs = [absolute_spec(spec) for spec in ("line_test_file.py:plain", "line_test_file:plain")]
+    assert specs == [f"{here}/line_test_file.py:plain"] * 2
+    assert short_spec(specs[0]) == short_spec("line_test_file:plain") == "line_test_file.py:plain"
+    monkeypatch.chdir(here / "line_test_mine")
+    assert open_target(specs[0]).fingerprint == first
 
 
 def test_a_function_of_an_installed_package_works(pixels):

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.tools.targets.registry import open_target
+from line_neurons.tools.targets.registry import absolute_spec, open_target, short_spec
 
 
 @pytest.mark.parametrize("spec", ["mobilenet_v2", "", ":resnet50", "torchvision:", "keros:resnet50", "keros.x:y"])
@@ -27,6 +27,19 @@ def test_a_missing_package_is_named_with_its_install_command(package, spec, reme
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingPartError, match=remedy):
         open_target(spec)
+
+
+@pytest.mark.parametrize("spec", ["timm:resnet18", "hf:owner/name", "torchvision.models:resnet18", "nothing"])
+def test_specs_that_name_no_file_are_the_same_everywhere(spec, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert (absolute_spec(spec), short_spec(spec)) == (spec, spec)
+
+
+def test_a_folder_of_a_model_is_named_absolutely_or_by_its_name_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nets" / "vit").mkdir(parents=True)
+    assert absolute_spec("hf:nets/vit") == f"hf:{tmp_path}/nets/vit"
+    assert short_spec(absolute_spec("hf:nets/vit")) == "hf:vit"
 
 
 def test_the_module_that_opens_targets_brings_no_heavy_package():
