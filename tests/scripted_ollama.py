@@ -26,6 +26,8 @@ class ScriptedOllama:
         self.pull = pull
         self.questions = []
         self.headers = []
+        self.heard = []
+        self.pulled = []
         self.asked = Counter()
         self.lock = threading.Lock()
         self.released = threading.Event()
@@ -145,6 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.script.asked[self.path] += 1
+        self.script.heard.append(self.lower_headers())
         if self.path == "/api/version":
             self.json({"version": self.script.version})
         elif self.path == "/api/tags":
@@ -163,17 +166,22 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.script.asked[self.path] += 1
+        self.script.heard.append(self.lower_headers())
         if self.path == "/api/show":
             self.json({"capabilities": list(self.script.capabilities), "model_info": {}, "details": {}})
         elif self.path == "/api/pull":
+            self.script.pulled.append(question["model"])
             for act in self.script.pull:
                 act(self, question)
         elif self.path == "/api/chat":
             with self.script.lock:
                 self.script.questions.append(question)
-                self.script.headers.append({name.lower(): value for name, value in self.headers.items()})
+                self.script.headers.append(self.lower_headers())
                 act = self.script.acts[0] if len(self.script.acts) == 1 else self.script.acts.pop(0)
             act(self, question)
+
+    def lower_headers(self):
+        return {name.lower(): value for name, value in self.headers.items()}
 
     def json(self, value, code=200, **headers):
         data = json.dumps(value).encode()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import typer
 from rich.progress import TaskID
 
@@ -33,13 +35,13 @@ def pull(name: str, servers: str, *, as_json: bool) -> None:
             _pull(name, url)
         except LineError as error:
             failed.append(error)
-            if len(urls) > 1:
-                terminal.complain(error)
         except KeyboardInterrupt:
             terminal.note("Interrupted; what has arrived is kept. The same command goes on from there.")
             raise typer.Exit(130) from None
+    for earlier in failed[:-1]:
+        terminal.complain(earlier)
     if failed:
-        raise failed[0]
+        raise failed[-1]
     if as_json:
         models(servers, as_json=True)
 
@@ -97,5 +99,5 @@ def _pull(name: str, url: str) -> None:
             tasks[key] = bars.add_task(step.status, total=step.total or None)
         bars.update(tasks[key], completed=step.done, total=step.total or None)
 
-    with bars:
+    with bars if terminal.err.is_terminal else nullcontext():
         pull_model(name, url, report)

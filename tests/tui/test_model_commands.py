@@ -16,6 +16,7 @@ def test_a_model_is_pulled_on_every_server(capsys):
     with serving(ScriptedOllama(pull=[FETCHED])) as one, serving(ScriptedOllama(pull=[FETCHED])) as two:
         model_commands.pull(f"ollama:{MODEL}", f"{one.url},{two.url}", as_json=False)
     said = capsys.readouterr().err
+    assert "" not in said.splitlines()
     for server in (one, two):
         assert server.asked["/api/pull"] == 1
         assert said.count(f"{server.url}: pulling aabbcc") == 1
@@ -27,6 +28,14 @@ def test_a_server_that_fails_keeps_no_other_from_its_pull(capsys):
     with serving(one), serving(two), pytest.raises(MissingPartError):
         model_commands.pull(MODEL, f"{one.url},{two.url}", as_json=False)
     assert two.asked["/api/pull"] == 1
+
+
+def test_each_server_that_fails_is_told_once(capsys):
+    one, two = ScriptedOllama(pull=[UNKNOWN]), ScriptedOllama(pull=[UNKNOWN])
+    with serving(one), serving(two), pytest.raises(MissingPartError, match=two.url):
+        model_commands.pull(MODEL, f"{one.url},{two.url}", as_json=False)
+    said = capsys.readouterr().err
+    assert (said.count(f"error: the Ollama server at {one.url}"), two.url in said) == (1, False)
 
 
 def test_after_a_pull_the_machine_readable_answer_is_what_the_servers_have(capsys):

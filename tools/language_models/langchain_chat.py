@@ -7,10 +7,13 @@ import importlib
 import inspect
 import json
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stdout
 from functools import cached_property
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import BackendError, LineError, MissingPartError, UsageError
@@ -26,9 +29,13 @@ REDACTED = "(left out)"
 
 _ROUNDS = 5
 _CUT_OFF = {"length", "max_tokens", "model_length", "MAX_TOKENS"}
-_SECRET_WORDS = {"key", "apikey", "token", "secret", "password", "passwd", "authorization", "auth", "bearer",
-                 "credential", "credentials", "cookie"}  # fmt: skip
-_USER_OF_URL = re.compile(r"(?<=://)[^/@\s]+@")
+# A number under one of the first is a count or a limit, as in max_token or key_length; not under the others.
+_SECRET_TEXTS = {"key", "keys", "apikey", "apikeys", "token", "auth", "bearer", "cookie", "cookies"}
+_SECRET_ALWAYS = {"secret", "secrets", "password", "passwords", "passwd", "passphrase", "pwd", "authorization",
+                  "credential", "credentials"}  # fmt: skip
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_USER_OF_URL = re.compile(r"(?<=://)[^/\s]*@")
+_QUERY = re.compile(r"(?<=[?&])([^?&=\s]+)=([^&#\s]+)")
 
 
 class LangChainEngine:
@@ -102,7 +109,8 @@ class LangChainEngine:
         self._refuse_unknown()
         try:
             arguments: dict[str, Any] = self._arguments | self._chosen(top_p=self._top_p)
-            return self._class(**arguments)
+            with redirect_stdout(sys.stderr):
+                return self._class(**arguments)
         except ValidationError as error:
             first = error.errors(include_input=False, include_context=False)[0]
             name = ".".join(str(part) for part in first["loc"])
@@ -113,7 +121,7 @@ class LangChainEngine:
                 f"{self._path} needs a package that is not installed: {self._told(error)}",
                 "install that package beside line-neurons",
             ) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._does_not_fit(self._told(error)) from error
 
     def _refuse_unknown(self) -> None:
@@ -138,14 +146,14 @@ class LangChainEngine:
         fields = self._class.model_fields
         return {name: value for name, value in values.items() if name in fields and name not in self._arguments}
 
-    def _told(self, error: Exception) -> str:
+    def _told(self, error: BaseException) -> str:
         lines = str(error).strip().splitlines() or [""]
         return clean_text(self._masked(f"{type(error).__name__}: {lines[0]}"), 300)
 
     def _masked(self, text: str) -> str:
-        for value in _secrets(self._arguments):
+        for value in sorted(set(_secrets(self._arguments)), key=len, reverse=True):
             text = text.replace(value, "***")
-        return _USER_OF_URL.sub("***@", text)
+        return _without_secrets_of_url(text, "***")
 
 
 def chat_model_class(path: str) -> type[BaseChatModel]:
@@ -163,17 +171,28 @@ def chat_model_class(path: str) -> type[BaseChatModel]:
             "langchain:package.module.Class, for example langchain:langchain_openai.ChatOpenAI",
         )
     try:
-        found = getattr(importlib.import_module(module), name, None)
+        # What a module prints when it is imported is no part of the command's answer.
+        _find_own_modules()
+        with redirect_stdout(sys.stderr):
+            found = getattr(importlib.import_module(module), name, None)
     except ImportError as error:
         raise _not_imported(module, error) from error
-    except Exception as error:
-        raise BackendError(f"{module} cannot be imported: {clean_text(str(error), 200)}") from error
+    except (Exception, SystemExit) as error:
+        said = clean_text(f"{type(error).__name__}: {error}", 200)
+        raise BackendError(f"{module} cannot be imported: {said}", "mend the module") from error
     from langchain_core.language_models import BaseChatModel
 
     if not inspect.isclass(found) or not issubclass(found, BaseChatModel):
         what = f"there is no {name} in {module}" if found is None else f"{path} is not a LangChain chat model"
         raise UsageError(what, "name a subclass of langchain_core.language_models.BaseChatModel")
     return found
+
+
+def _find_own_modules() -> None:
+    """Let modules of the working folder be found, after all installed ones."""
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.append(folder)
 
 
 def redacted(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,12 +202,15 @@ def redacted(arguments: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def with_secrets(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def with_secrets(
+    recorded: Mapping[str, Any], given: Mapping[str, Any], table: tuple[str, ...] = ("langchain",)
+) -> dict[str, Any]:
     """Recorded arguments with what was left out of the record put in from arguments given anew.
 
     Args:
         recorded: what ``redacted`` gave.
         given: the arguments of line.toml and the environment of now.
+        table: where in line.toml they stand.
 
     Raises:
         UsageError: a secret is not given any more.
@@ -197,14 +219,14 @@ def with_secrets(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> dict[
     for name, value in recorded.items():
         now = given.get(name)
         if isinstance(value, Mapping):
-            filled[name] = with_secrets(value, now if isinstance(now, Mapping) else {})
+            filled[name] = with_secrets(value, now if isinstance(now, Mapping) else {}, (*table, name))
         elif REDACTED not in str(value):
             filled[name] = value
         elif now is None:
-            raise UsageError(
-                f"the argument {name!r:.60} of the language model is not kept with the run",
-                f"give it again in line.toml under [langchain], or as LINE_LANGCHAIN__{name.upper()}",
-            )
+            remedy = f"give it again in line.toml under [{'.'.join(table)}]"
+            if len(table) == 1:
+                remedy += f", or as LINE_LANGCHAIN__{name.upper()}"
+            raise UsageError(f"the argument {name!r:.60} of the language model is not kept with the run", remedy)
         else:
             filled[name] = now
     return filled
@@ -215,13 +237,25 @@ def _without_secrets(value: Any) -> Any:
         return redacted(value)
     if isinstance(value, list | tuple):
         return [_without_secrets(part) for part in value]
-    return _USER_OF_URL.sub(f"{REDACTED}@", value) if isinstance(value, str) else value
+    return _without_secrets_of_url(value, REDACTED) if isinstance(value, str) else value
+
+
+def _without_secrets_of_url(text: str, instead: str) -> str:
+    """Text whose addresses have neither users and passwords nor secrets after their question marks."""
+
+    def query(found: re.Match[str]) -> str:
+        return f"{found[1]}={instead}" if _is_secret(found[1], found[2]) else found[0]
+
+    return _QUERY.sub(query, _USER_OF_URL.sub(f"{instead}@", text))
 
 
 def _is_secret(name: str, value: Any) -> bool:
     """Whether a value is secret by its name: ``api_key`` is, ``max_tokens`` and ``use_token=true`` are not."""
-    words = re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", str(name)).lower())
-    return not isinstance(value, bool | int | float | None) and not _SECRET_WORDS.isdisjoint(words)
+    if isinstance(value, bool | None):
+        return False
+    words = set(re.findall(r"[a-z]+", _HUMP.sub(" ", str(name)).lower()))
+    secret = _SECRET_ALWAYS if isinstance(value, int | float) else _SECRET_ALWAYS | _SECRET_TEXTS
+    return not secret.isdisjoint(words)
 
 
 def _secrets(value: Any, *, secret: bool = False) -> Iterator[str]:
@@ -233,7 +267,8 @@ def _secrets(value: Any, *, secret: bool = False) -> Iterator[str]:
         for part in value:
             yield from _secrets(part, secret=secret)
     elif secret and len(text := str(value)) >= 4:
-        yield text
+        # A message may hold one line of a key, or a token without the word before it.
+        yield from (text, *(part for part in text.split() if len(part) >= 8))
 
 
 def _ask(model: BaseChatModel, messages: list[tuple[str, str]]) -> AIMessage:
@@ -274,7 +309,10 @@ def _may_pass(error: Exception) -> bool:
     status = getattr(error, "status_code", None) or getattr(response, "status_code", None)
     if isinstance(status, int):
         return status >= 500 or status in (408, 429)
-    return isinstance(error, OSError | httpx.TransportError)
+    # Clients of services have errors of their own for a lost connection, with httpx's behind them.
+    return isinstance(error, OSError | httpx.TransportError) or isinstance(
+        error.__cause__, ConnectionError | httpx.TransportError
+    )
 
 
 def _version(module: str) -> str:
@@ -290,7 +328,12 @@ def _version(module: str) -> str:
 def _not_imported(module: str, error: ImportError) -> LineError:
     root, absent = module.partition(".")[0], error.name or ""
     if absent == root:
-        return MissingPartError(f"the package {root} is not installed", f"pip install {root.replace('_', '-')}")
+        return MissingPartError(
+            f"there is no module {root}, neither installed nor in the working folder",
+            f"install its package (for one of LangChain's: pip install {root.replace('_', '-')})"
+            if root.startswith("langchain")
+            else "check the path of the class, or go to the folder with your module",
+        )
     if absent and f"{module}.".startswith(f"{absent}."):
         return UsageError(f"there is no module {absent} in the package {root}", "check the path of the class")
     package = absent.partition(".")[0].replace("_", "-")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from line_neurons.agent.errors import UsageError
@@ -18,12 +20,16 @@ def ollama_url(host: str) -> str:
     Raises:
         UsageError: it is none of these.
     """
+    # As Ollama itself reads it: quotes around it, and an IPv6 address without brackets.
+    host = host.strip("\"' ")
+    host = f"[{host}]" if _is_ipv6(host) else host
     try:
         parts = urlsplit(host if "//" in host else f"//{host}", scheme="http")
         # A server told to listen everywhere is reached by loopback.
         name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}.get(  # noqa: S104
             parts.hostname or "", parts.hostname or ""
         )
+        name.encode("idna")
         port = parts.port or (_PORTS[parts.scheme] if "//" in host else _OLLAMA_PORT)
     except (ValueError, KeyError):
         name, port = "", 0
@@ -49,5 +55,28 @@ def server_urls(text: str) -> list[str]:
 
 
 def shown(url: str) -> str:
-    """An address as it may be printed: without the user and the password."""
-    return re.sub(r"(?<=//)[^/]*@|^[^/]*@", "", url)
+    """An address as it may be printed: without the user and the password, even one that is no address."""
+    before, at, after = url.rpartition("@")
+    scheme, slashes, _ = before.partition("//")
+    return f"{scheme}{slashes}{after}" if at and slashes else after
+
+
+def without_passwords(arguments: Sequence[str]) -> list[str]:
+    """A command's arguments as they may be recorded: addresses of servers without their users and passwords."""
+    kept: list[str] = []
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        if kept and kept[-1] == "--ollama":
+            flag, equals, value = "", "", argument
+        elif flag != "--ollama" or not equals:
+            kept.append(argument)
+            continue
+        kept.append(f"{flag}{equals}{','.join(shown(part.strip()) for part in value.split(','))}")
+    return kept
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).version == 6
+    except ValueError:
+        return False

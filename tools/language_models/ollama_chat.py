@@ -173,7 +173,7 @@ class OllamaEngine:
             if self._think == "on":
                 raise Trouble(UsageError(f"the model {self.name} cannot think", "use --think auto or off"))
             return None, True
-        version = [int(number) for number in re.findall(r"\d+", server.version())[:3]]
+        version = [int(number) for number in re.findall(r"\d{1,9}", server.version())[:3]]
         # Builds of one's own call themselves 0.0.0.
         recent = tuple(version) >= _FORMAT_AFTER_THOUGHTS or not any(version)
         thinks = self._think == "on" or (self._think == "auto" and recent)

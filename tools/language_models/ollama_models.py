@@ -10,7 +10,13 @@ import httpx
 from line_neurons.agent.errors import BackendError, LineError, MissingPartError
 from line_neurons.agent.proposal import clean_text
 from line_neurons.tools.language_models.ollama_chat import model_name
-from line_neurons.tools.language_models.ollama_servers import CONNECT_SECONDS, LOOK_SECONDS, Server, Trouble
+from line_neurons.tools.language_models.ollama_servers import (
+    CONNECT_SECONDS,
+    LOOK_SECONDS,
+    Server,
+    Trouble,
+    load_ollama,
+)
 
 # What the server says when a pull fails, what that means, and what to do.
 _PULL_FAULTS: tuple[tuple[tuple[str, ...], type[LineError], str, str], ...] = (
@@ -130,9 +136,11 @@ def pull(name: str, url: str, progress: Callable[[PullStep], None]) -> None:
         MissingPartError: there is no such model.
         BackendError: the server cannot be reached, cannot reach its registry, or has no room.
     """
+    load_ollama()
     from ollama import Client
 
-    wanted = model_name(name)
+    # Names are the same in any case where they are listed, but registries may tell it apart.
+    model_name(name)
     # The server says nothing while it checks what it has fetched, for minutes where the model is large.
     patient = {"timeout": httpx.Timeout(None, connect=CONNECT_SECONDS), "transport": None}
     server = Server(url, timeout=LOOK_SECONDS)
@@ -141,7 +149,7 @@ def pull(name: str, url: str, progress: Callable[[PullStep], None]) -> None:
     def fetch() -> None:
         nonlocal status
         with Client(server.name, **server.http(LOOK_SECONDS) | patient) as client:
-            for step in client.pull(wanted, stream=True):
+            for step in client.pull(name, stream=True):
                 status = clean_text(step.status or "", 200)
                 layer = clean_text(step.digest or "", 80)
                 progress(PullStep(server.name, status, layer, step.completed or 0, step.total or 0))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -124,12 +126,13 @@ class Server:
             "follow_redirects": False,
             # No proxy of the environment: such a server is on this machine or in this network.
             "trust_env": False,
-            "headers": {"accept-encoding": "identity"},
+            "headers": {"accept-encoding": "identity"} | _api_key(),
             "transport": _Bounded(seconds, self._limit),
         }
 
     @cached_property
     def _client(self) -> Client:
+        load_ollama()
         from ollama import Client
 
         return Client(self.name, **self.http(min(self._timeout, LOOK_SECONDS)))
@@ -137,6 +140,7 @@ class Server:
     @cached_property
     def chat(self) -> ChatOllama:
         """The chat model of LangChain for this server; the model's name goes with each question."""
+        load_ollama()
         from langchain_ollama import ChatOllama
 
         arguments = self.http(self._timeout)
@@ -187,6 +191,7 @@ class Server:
         Raises:
             Trouble: the server is not there, refused, or answered with something else.
         """
+        load_ollama()
         from ollama import ResponseError
 
         try:
@@ -218,7 +223,7 @@ class Server:
             raise self._refused(error, model) from error
         except (httpx.HTTPError, httpx.StreamError) as error:
             raise self.lost(clean_text(str(error), 200)) from error
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             # langchain-ollama says so when the answer ended before it began.
             if "No data received" in str(error):
                 raise self.lost("nothing was answered") from error
@@ -268,6 +273,23 @@ class Server:
         text = f"the Ollama server at {self.name} failed" + (f" ({status})" if status > 0 else "") + f": {said}"
         passing = status >= 500 or status in (-1, 408, 429)
         return Trouble(BackendError(text, "look at the server's log"), _PATIENT if passing else _ONCE, said)
+
+
+def load_ollama() -> None:
+    """Import the ollama package, whose import reads OLLAMA_HOST and fails where that names several servers."""
+    if "ollama" in sys.modules:
+        return
+    host = os.environ.pop("OLLAMA_HOST", None)
+    try:
+        import ollama  # noqa: F401
+    finally:
+        if host is not None:
+            os.environ["OLLAMA_HOST"] = host
+
+
+def _api_key() -> dict[str, str]:
+    key = os.environ.get("OLLAMA_API_KEY")
+    return {"authorization": f"Bearer {key}"} if key else {}
 
 
 def missing(model: str, name: str) -> Trouble:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,14 +18,15 @@ from line_neurons.agent.ports import Prompt, Proposal
 from line_neurons.agent.proposal import parse_reply
 
 if TYPE_CHECKING:
-    from langchain_community.cache import SQLiteCache
+    from langchain_community.cache import SQLAlchemyCache
 
 MAX_REPLY_CHARACTERS = 50_000
 """No usable reply comes near it; what a runaway model says beyond it is not kept."""
 
 # Some templates open the thoughts in the prompt, so that the model only closes them.
-_CLOSED = re.compile(r"\s*(?:<think(?:ing)?>|(?!\s*\{))(?P<thoughts>.*?)</think(?:ing)?>(?P<answer>.*)", re.DOTALL)
-_OPENED = re.compile(r"\s*<think(?:ing)?>(?P<thoughts>.*)", re.DOTALL)
+# No whitespace may stand before these: searching on from each blank of a long row takes hours.
+_CLOSED = re.compile(r"(?:<think(?:ing)?>|(?!\{))(?P<thoughts>.*?)</think(?:ing)?>(?P<answer>.*)", re.DOTALL)
+_OPENED = re.compile(r"<think(?:ing)?>(?P<thoughts>.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -63,22 +66,24 @@ class ReplyCache:
         self._path = path
 
     @cached_property
-    def _cache(self) -> SQLiteCache:
+    def _cache(self) -> SQLAlchemyCache:
         # langchain-community is winding down: nothing of it is imported before a reply is looked up.
-        from langchain_community.cache import SQLiteCache
+        from langchain_community.cache import SQLAlchemyCache
+        from sqlalchemy import URL, create_engine
 
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            return SQLiteCache(str(self._path))
-        except Exception as error:
-            raise StoreError(
-                f"the reply cache {str(self._path)!r} cannot be opened: {str(error).splitlines()[0]}",
-                "check the folder's permissions, or move the file away",
-            ) from error
+        # What the cache itself calls; nothing that a user could do about it.
+        warnings.filterwarnings("ignore", category=PendingDeprecationWarning, module=r"langchain_community\.cache")
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        return SQLAlchemyCache(create_engine(URL.create("sqlite", database=str(self._path))))
 
     def get(self, prompt: str, model: str) -> Completion | None:
-        """The kept reply of ``model`` to ``prompt``, or None."""
-        found = self._cache.lookup(prompt, model)
+        """The kept reply of ``model`` to ``prompt``, or None.
+
+        Raises:
+            StoreError: the database cannot be used.
+        """
+        with self._told():
+            found = self._cache.lookup(prompt, model)
         if not found:
             return None
         info = found[0].generation_info or {}
@@ -89,11 +94,26 @@ class ReplyCache:
         )
 
     def put(self, prompt: str, model: str, reply: Completion) -> None:
-        """Keep a reply."""
+        """Keep a reply.
+
+        Raises:
+            StoreError: the database cannot be used.
+        """
         from langchain_core.outputs import Generation
 
         info = {"truncated": reply.truncated, "thoughts": reply.thoughts}
-        self._cache.update(prompt, model, [Generation(text=reply.text, generation_info=info)])
+        with self._told():
+            self._cache.update(prompt, model, [Generation(text=reply.text, generation_info=info)])
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            raise StoreError(
+                f"the reply cache {str(self._path)!r} cannot be used: {str(error).splitlines()[0]}",
+                "check the disk and the folder's permissions, or move the file away",
+            ) from error
 
 
 class Proposer:
@@ -152,7 +172,7 @@ class Proposer:
 
 def _tidied(reply: Completion) -> Completion:
     """The reply with the thoughts taken out of the answer, and neither longer than any usable one."""
-    text, thoughts = reply.text, reply.thoughts
+    text, thoughts = reply.text.lstrip(), reply.thoughts
     if found := _CLOSED.fullmatch(text) or _OPENED.fullmatch(text):
         parts = found.groupdict(default="")
         text, thoughts = parts.get("answer", "").strip(), f"{thoughts}\n{parts['thoughts']}"

@@ -267,10 +267,14 @@ ARGUMENTS = {
     "model": "m",
     "max_tokens": 100,
     "use_token": True,
+    "max_token": 7,
     "tokenizer": "bpe",
     "api_key": "sk-1",
     "openaiApiKey": "sk-2",
-    "base_url": "https://me:pw@box/v1",
+    "HFToken": "hf-3",
+    "api_keys": ["sk-4"],
+    "password": 123456,
+    "base_url": "https://me:p@w@box/v1?api_key=sk-5&version=2",
     "default_headers": {"Authorization": "Bearer x", "X-Team": "t"},
     "servers": [{"password": "p", "host": "h"}],
 }
@@ -281,10 +285,14 @@ def test_secrets_are_left_out_of_what_is_recorded():
         "model": "m",
         "max_tokens": 100,
         "use_token": True,
+        "max_token": 7,
         "tokenizer": "bpe",
         "api_key": REDACTED,
         "openaiApiKey": REDACTED,
-        "base_url": f"https://{REDACTED}@box/v1",
+        "HFToken": REDACTED,
+        "api_keys": REDACTED,
+        "password": REDACTED,
+        "base_url": f"https://{REDACTED}@box/v1?api_key={REDACTED}&version=2",
         "default_headers": {"Authorization": REDACTED, "X-Team": "t"},
         "servers": [{"password": REDACTED, "host": "h"}],
     }
@@ -299,3 +307,72 @@ def test_a_secret_that_is_not_given_anew_is_asked_for_by_name():
     with pytest.raises(UsageError, match="api_key") as caught:
         with_secrets(redacted({"api_key": "sk-1"}), {})
     assert "LINE_LANGCHAIN__API_KEY" in caught.value.remedy
+
+
+def test_a_secret_in_a_table_is_asked_for_where_it_stood():
+    with pytest.raises(UsageError, match="Authorization") as caught:
+        with_secrets(redacted({"default_headers": {"Authorization": "Bearer x"}}), {})
+    assert "[langchain.default_headers]" in caught.value.remedy
+
+
+SPEAKING = """
+from langchain_core.language_models import FakeListChatModel
+print("imported")
+
+class Chat(FakeListChatModel):
+    headers: dict = {}
+    password: int = 0
+
+    def __init__(self, **arguments):
+        print("made")
+        super().__init__(**arguments)
+
+    def _call(self, *arguments, **more):
+        raise ValueError(f"token {self.headers['Authorization'].split()[1]}, pin {self.password}")
+"""
+
+
+def test_a_fault_tells_no_part_of_a_secret(module):
+    module("speaking_chat", SPEAKING)
+    arguments = {"responses": [GOOD], "headers": {"Authorization": "Bearer sk-hidden"}, "password": 987654}
+    with pytest.raises(BackendError, match=r"token \*\*\*, pin \*\*\*"):
+        ask("speaking_chat.Chat", arguments)
+
+
+def test_what_a_module_prints_is_no_part_of_the_commands_answer(module, capsys):
+    module("speaking_chat", SPEAKING)
+    assert LangChainEngine("speaking_chat.Chat", {"responses": [GOOD]}, top_p=0.9).fingerprint
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "imported\nmade\n")
+
+
+def test_a_module_of_the_working_folder_is_found(tmp_path, monkeypatch):
+    (tmp_path / "chat_of_this_folder.py").write_text(
+        "from langchain_core.language_models import FakeListChatModel as Chat"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])
+    assert ask("chat_of_this_folder.Chat", {"responses": [GOOD]}).concept == "owl"
+    sys.modules.pop("chat_of_this_folder")
+
+
+def test_a_module_of_ones_own_that_is_not_here_is_not_looked_for_in_a_registry():
+    with pytest.raises(MissingPartError, match="working folder") as caught:
+        ask("a_module_of_mine.Chat", {})
+    assert "pip" not in caught.value.remedy
+
+
+def test_a_module_that_ends_the_program_is_one_line(module):
+    module("leaving_chat", "import sys; sys.exit(3)")
+    with pytest.raises(BackendError, match="SystemExit: 3"):
+        ask("leaving_chat.Chat", {})
+
+
+def test_a_lost_connection_behind_an_error_of_the_clients_own_is_waited_for(module):
+    module(
+        "wrapping_chat",
+        FAILING.replace("raise error(f", "raise RuntimeError('no connection') from ConnectionError(f"),
+    )
+    slept = []
+    assert ask("wrapping_chat.Chat", {"failures": 2}, sleep=slept.append).concept == "owl"
+    assert slept == [1, 2]

@@ -1,7 +1,12 @@
 import pytest
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.language_models.ollama_address import ollama_url, server_urls, shown
+from line_neurons.tools.language_models.ollama_address import (
+    ollama_url,
+    server_urls,
+    shown,
+    without_passwords,
+)
 
 
 @pytest.mark.parametrize(
@@ -18,6 +23,8 @@ from line_neurons.tools.language_models.ollama_address import ollama_url, server
         ("https://box:11434/", "https://box:11434"),
         ("https://box/ollama/", "https://box:443/ollama"),
         ("http://me:pw@box:1", "http://me:pw@box:1"),
+        ('"box:8000"', "http://box:8000"),
+        ("::1", "http://[::1]:11434"),
     ],
 )
 def test_the_address_follows_ollama_host(host, url):
@@ -25,16 +32,18 @@ def test_the_address_follows_ollama_host(host, url):
 
 
 @pytest.mark.parametrize(
-    "host", ["box:port", "ftp://box", "two words", "http://[::1", "http://box?x=1", "box:99999"]
+    "host",
+    ["box:port", "ftp://box", "two words", "http://[::1", "http://box?x=1", "box:99999", "http://a..b", "x" * 80],
 )
 def test_what_is_no_address_is_refused(host):
     with pytest.raises(UsageError, match="not the address"):
         ollama_url(host)
 
 
-def test_a_refused_address_keeps_its_password_to_itself():
+@pytest.mark.parametrize("address", ["http://me:hidden@box:port", "http://me:hid/hidden@box", "me:h/hidden@box"])
+def test_a_refused_address_keeps_its_password_to_itself(address):
     with pytest.raises(UsageError) as caught:
-        ollama_url("http://me:hidden@box:port")
+        ollama_url(address)
     assert "hidden" not in str(caught.value)
 
 
@@ -52,3 +61,15 @@ def test_without_a_setting_it_is_ollama_host_and_else_this_machine(monkeypatch):
 
 def test_an_address_is_shown_without_user_and_password():
     assert shown("http://me:pw@box:1/x") == "http://box:1/x"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        (["--ollama", "http://me:pw@box:1,you:pw@other"], ["--ollama", "http://box:1,other"]),
+        (["--ollama=me:p@w@box"], ["--ollama=box"]),
+        (["--control", "hf:cifar10@test", "--ollama"], ["--control", "hf:cifar10@test", "--ollama"]),
+    ],
+)
+def test_a_command_is_recorded_without_the_passwords_in_it(arguments, kept):
+    assert without_passwords(arguments) == kept

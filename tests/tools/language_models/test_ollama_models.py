@@ -33,7 +33,8 @@ def test_a_pull_tells_the_bytes_of_each_layer():
         {"status": "pulling manifest"}, LAYER, LAYER | {"completed": 60}, LAYER | {"completed": 100}, SUCCESS
     )
     with serving(ScriptedOllama(pull=[act])) as server:
-        pull("Llama3.1", server.url, steps.append)
+        pull("hf.co/Of/Some-GGUF:Q4_K_M", server.url, steps.append)
+    assert server.pulled == ["hf.co/Of/Some-GGUF:Q4_K_M"]
     assert steps == [
         PullStep(server.url, "pulling manifest"),
         *(PullStep(server.url, "pulling aabbcc", "sha256:aabbcc", done, 100) for done in (0, 60, 100)),

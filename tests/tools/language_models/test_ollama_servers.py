@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -232,3 +235,43 @@ def test_a_version_pulled_in_mid_run_is_noticed(engine_at, ask):
         with pytest.raises(BackendError, match="another llama"):
             ask(engine, seed=8)
     assert len(server.questions) == 1
+
+
+def test_the_api_key_of_the_environment_goes_with_every_request(engine_at, ask, monkeypatch):
+    from line_neurons.tools.language_models.ollama_models import installed
+
+    monkeypatch.setenv("OLLAMA_API_KEY", "a-key")
+    with serving(ScriptedOllama(capabilities=("completion", "thinking"))) as server:
+        ask(engine_at(server.url))
+        installed([server.url])
+    assert {headers.get("authorization") for headers in server.heard} == {"Bearer a-key"}
+
+
+def test_several_servers_may_stand_in_ollama_host(monkeypatch):
+    program = (
+        "from line_neurons.tools.language_models.ollama_address import server_urls\n"
+        "from line_neurons.tools.language_models.ollama_models import installed\n"
+        "import os; print([one.version for one in installed(server_urls(''))], os.environ['OLLAMA_HOST'])"
+    )
+    with serving() as one, serving() as two:
+        hosts = f"{one.url},{two.url.removeprefix('http://')}"
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "OLLAMA_HOST": hosts},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.stdout.strip() == f"['0.24.0', '0.24.0'] {hosts}", done.stderr
+
+
+def test_a_version_that_is_none_does_no_harm(engine_at, ask):
+    server = ScriptedOllama(capabilities=("completion", "thinking"), version="9" * 5000)
+    with serving(server):
+        assert ask(engine_at(server.url)).concept == "owl"
+
+
+def test_an_answer_nested_without_end_is_one_line(engine_at, ask):
+    with serving(ScriptedOllama(body(b"[" * 100_000))) as server, pytest.raises(BackendError) as caught:
+        ask(engine_at(server.url))
+    assert "\n" not in str(caught.value)

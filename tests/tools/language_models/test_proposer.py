@@ -1,5 +1,7 @@
 import json
+import sqlite3
 import threading
+import warnings
 
 import pytest
 
@@ -151,3 +153,35 @@ def test_threads_that_ask_at_once_share_one_engine():
         thread.join()
     assert len(made) == 1
     assert made[0].asked == 8
+
+
+def test_a_runaway_of_blanks_is_refused_without_searching_for_thoughts_from_each():
+    engine = Queue(Completion(" \n" * 1_000_000, False))
+    with pytest.raises(ReplyError):
+        Proposer(lambda: engine, "m", None).propose(PROMPT, seed=1, temperature=0.5)
+
+
+def test_a_kept_reply_is_read_without_a_warning_to_the_user(tmp_path):
+    cache = ReplyCache(tmp_path / "r.db")
+    cache.put("p", "m", good("owl"))
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        again = ReplyCache(tmp_path / "r.db")
+        assert again.get("p", "m") == good("owl")
+    assert not [str(one.message) for one in shown if "langchain" in one.filename or "allowed" in str(one.message)]
+
+
+def test_a_cache_that_fails_in_mid_run_is_one_line(tmp_path):
+    cache = ReplyCache(tmp_path / "r.db")
+    cache.put("p", "m", good("owl"))
+    with sqlite3.connect(tmp_path / "r.db") as database:
+        database.execute("drop table full_llm_cache")
+    for use in (lambda: cache.get("p", "m"), lambda: cache.put("p", "m", good("owl"))):
+        with pytest.raises(StoreError, match="no such table") as caught:
+            use()
+        assert "\n" not in str(caught.value)
+
+
+def test_a_cache_may_lie_in_a_folder_of_any_name(tmp_path):
+    ReplyCache(tmp_path / "a?b=c" / "r.db").put("p", "m", good("owl"))
+    assert (tmp_path / "a?b=c" / "r.db").is_file()
