@@ -82,6 +82,7 @@ def check(
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("python", _python),
         ("torch", lambda: _probe("torch", root)),
+        ("text-to-image", lambda: _probe("text-to-image", root)),
         ("xllamacpp", lambda: _probe("xllamacpp", root)),
         *((name, lambda name=name: _package(name)) for name in ("transformers", "langgraph", "pillow")),
         ("sqlite", _sqlite),
@@ -151,7 +152,8 @@ def _probe(part: str, root: Path) -> Iterator[Finding]:
 
 
 def _remedy_for(part: str) -> str:
-    return _TORCH_REMEDY if part == "torch" else "pip install --force-reinstall 'line-neurons[embedded]'"
+    extra = "diffusion" if part == "text-to-image" else "embedded"
+    return _TORCH_REMEDY if part == "torch" else f"pip install --force-reinstall 'line-neurons[{extra}]'"
 
 
 def _python() -> Iterator[Finding]:
@@ -207,6 +209,29 @@ def _torch() -> Iterator[Finding]:
         yield Finding("device", "ok", f"{torch.cuda.get_device_name(0)}, {gigabytes:.0f} GB")
     else:
         yield Finding("device", "ok", f"CPU, {torch.get_num_threads()} threads; no CUDA device")
+
+
+def _text_to_image() -> Iterator[Finding]:
+    from line_neurons.tools.generators.pipeline import find_device, require_packages
+    from line_neurons.tools.generators.presets import parse_source
+    from line_neurons.tools.generators.weights import find_model
+
+    part, spec = "text-to-image", Settings.model_fields["generator"].default
+    try:
+        require_packages()
+        packages = f"diffusers {metadata.version('diffusers')} on {find_device('auto')}"
+    except LineError as error:
+        yield Finding(part, "warn", f"{error.message}; not needed for the demo", error.remedy)
+        return
+    source = parse_source(spec)
+    steps = source.preset.steps if source.preset else 0
+    try:
+        found = find_model(source, revision=None, full_precision=False, steps=steps, download=False)
+    except LineError as error:
+        yield Finding(part, "warn", f"{packages}; {error.message}; not needed for the demo", error.remedy)
+        return
+    size = sum((found.folder / name).stat().st_size for name in found.files)
+    yield Finding(part, "ok", f"{packages}; {spec}, {size / 1e9:.1f} GB in {found.folder}")
 
 
 def _xllamacpp() -> Iterator[Finding]:
@@ -383,6 +408,7 @@ def _language_model_works() -> Iterator[Finding]:
 
 _PROBES: dict[str, Callable[[], Iterator[Finding]]] = {
     "torch": _torch,
+    "text-to-image": _text_to_image,
     "xllamacpp": _xllamacpp,
     "target works": _target_works,
     "text encoder works": _encoder_works,

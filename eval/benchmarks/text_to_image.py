@@ -25,7 +25,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from line_neurons.agent.settings import DiffusionSettings
-from line_neurons.tools.generators.pipeline import find_device, first_line, memory_spent, place, quiet
+from line_neurons.tools.generators.pipeline import (
+    deterministic,
+    find_device,
+    first_line,
+    memory_spent,
+    place,
+    quiet,
+)
 
 # Its classes are not typed.
 _diffusers: Any = diffusers
@@ -199,7 +206,7 @@ def embeddings(architecture: Architecture, batch: int) -> tuple[torch.Tensor, to
 
 
 def peak(device: torch.device, dtype: torch.dtype, side: int) -> float:
-    """Operations a second of a product of two large square matrices, the best of ten."""
+    """Operations a second of a product of two large square matrices, the best of eleven."""
     left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     best = min(seconds(lambda: left @ right, device) for _ in range(11))
     return 2 * side**3 / best
@@ -236,7 +243,7 @@ def measure(
             output_type="pt",
         ).images.mul(255).to(torch.uint8).cpu()
 
-    with _attention(variant.attention), quiet():
+    with _attention(variant.attention), deterministic(), quiet():
         warm_up = seconds(lambda: draw(2), device)
         return statistics.median(
             seconds(lambda: draw(options.steps), device) for _ in range(options.repeat)

@@ -1,4 +1,5 @@
 import os
+from importlib import metadata
 
 import pytest
 
@@ -101,6 +102,43 @@ def test_a_probe_that_hangs_is_a_finding(package, monkeypatch):
 )
 def test_torch_fits_what_torchvision_requires(torch, requires, fits):
     assert (torch_pair_problem(torch, "0.29.1", requires) == "") is fits
+
+
+def test_the_default_text_to_image_model_that_is_not_here_is_a_warning_with_its_size(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    (finding,) = only("text-to-image")
+    assert finding.status == "warn"
+    for said in ("diffusers ", " on c", "stable-diffusion-xl-base-1.0, 6.9 GB", "not needed for the demo"):
+        assert said in finding.detail
+    assert "--download" in finding.remedy
+
+
+def test_the_default_text_to_image_model_that_is_in_the_cache_is_told_with_its_place(monkeypatch, tmp_path):
+    import tiny_pipelines
+
+    cache = tmp_path / "hub"
+    folder = tiny_pipelines.save(tiny_pipelines.sdxl(), tmp_path / "sdxl")
+    tiny_pipelines.fill_cache(cache, "stabilityai/stable-diffusion-xl-base-1.0", folder)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    (finding,) = only("text-to-image")
+    assert finding.status == "ok"
+    assert finding.detail.startswith(f"diffusers {metadata.version('diffusers')} on ")
+    assert f"sdxl, 0.0 GB in {cache}" in finding.detail
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        ("peft", "raise ModuleNotFoundError('no', name='peft')", "peft is not installed, which"),
+        ("torchvision", "raise RuntimeError('operator torchvision::nms does not exist')", "torchvision fails: "),
+    ],
+)
+def test_packages_of_text_to_image_that_are_missing_or_do_not_fit_are_a_warning(package, name, code, said):
+    package(name, "0.1", code)
+    (finding,) = only("text-to-image")
+    assert finding.status == "warn"
+    assert finding.detail.startswith(said)
+    assert finding.remedy.startswith("pip install 'line-neurons[diffusion]'")
 
 
 def test_a_check_that_raises_is_a_broken_finding_with_its_first_line(no_probes, monkeypatch):

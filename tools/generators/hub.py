@@ -83,20 +83,21 @@ def _not_fetched(source: Source, error: Exception) -> MissingPartError | UsageEr
     return MissingPartError(f"{here.message}, and could not be fetched: {reason}", here.remedy)
 
 
-def not_here(source: Source, *, tried: bool = False) -> MissingPartError:
+def not_here(source: Source, *, revision: str | None = None, tried: bool = False) -> MissingPartError:
     """The error for a model that is not on this machine: what it is, how large, and where to get it."""
     preset = source.preset
     how = "check the network" if tried else "allow the download with --download"
+    at = f" at revision {revision!r}" if revision else ""
     if preset is None or source.hub != preset.hub:
         return MissingPartError(
-            f"{source.hub} is not here, neither as a folder nor in the hub's cache",
-            f"{how}, or `hf download {source.hub}`",
+            f"{source.hub}{at} is not here, neither as a folder nor in the hub's cache",
+            f"{how}, or `hf download {source.hub}{f' --revision {revision}' if revision else ''}`",
         )
     parts = preset.hub if not preset.denoiser_hub else f"{preset.hub} and {preset.denoiser_hub}"
     half = f" ({preset.variant})" if preset.variant else ""
     licence = "; accept its licence on the hub first, and `hf auth login`" if preset.gated else ""
     name = source.name.partition("=")[0]
     return MissingPartError(
-        f"{name} is not here: {parts}, {preset.gigabytes} GB{half}",
+        f"{name}{at} is not here: {parts}, {preset.gigabytes} GB{half}",
         f"{how}, or name a copy as {name}=FOLDER{licence}",
     )

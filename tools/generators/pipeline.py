@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import inspect
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,25 +85,23 @@ def require_packages() -> None:
     """Check that what text-to-image models need can be imported.
 
     Raises:
-        MissingPartError: a package is missing, or torch and torchvision do not fit each other.
+        MissingPartError: a package is missing, or packages do not fit each other.
     """
-    try:
-        import accelerate  # noqa: F401
-        import diffusers  # noqa: F401
-        import peft  # noqa: F401
-        import torchvision  # noqa: F401
-        import transformers  # noqa: F401
-    except ImportError as error:
-        raise MissingPartError(
-            f"{error.name or 'a package'} is not installed, which text-to-image models need",
-            "pip install 'line-neurons[diffusion]'",
-        ) from error
-    except RuntimeError as error:
-        # A torchvision built for another torch fails while it registers its operators.
-        raise MissingPartError(
-            f"torch and torchvision do not fit each other: {str(error).splitlines()[0]}",
-            "pip install 'line-neurons[diffusion]' brings the pair",
-        ) from error
+    # torchvision first: the others answer its failure with errors that do not name it.
+    for name in ("torchvision", "accelerate", "transformers", "peft", "diffusers.pipelines.auto_pipeline"):
+        package = name.partition(".")[0]
+        try:
+            importlib.import_module(name)
+        except (ImportError, RuntimeError) as error:
+            remedy = "pip install 'line-neurons[diffusion]'"
+            if isinstance(error, ModuleNotFoundError) and error.name:
+                said = f"{error.name} is not installed"
+            else:
+                said, remedy = (
+                    f"{package} fails: {first_line(error)}",
+                    f"{remedy} brings packages that fit each other",
+                )
+            raise MissingPartError(f"{said}, which text-to-image models need", remedy) from error
 
 
 def plan(source: Source, settings: DiffusionSettings, *, device: str, download: bool) -> Recipe:
@@ -114,6 +114,8 @@ def plan(source: Source, settings: DiffusionSettings, *, device: str, download: 
     require_packages()
     place = find_device(device)
     preset = source.preset
+    if settings.revision and source.folder:
+        raise UsageError(f"the folder {str(source.folder)!r} has no revisions", "leave diffusion.revision out")
     files = find_model(
         source,
         revision=settings.revision,
@@ -204,14 +206,12 @@ def place(pipe: Pipeline, device: torch.device, settings: DiffusionSettings) -> 
     import torch
 
     denoiser, vae = denoiser_of(pipe), getattr(pipe, "vae", None)
-    for wanted, name in ((settings.vae_slicing, "slicing"), (settings.vae_tiling, "tiling")):
-        if wanted and not hasattr(vae, f"enable_{name}"):
-            raise UsageError(f"a {type(pipe).__name__} knows no {name}", f"leave diffusion.vae_{name} out")
-        if wanted:
-            getattr(vae, f"enable_{name}")()
+    _cut_decoding(pipe, vae, settings)
     if device.type == "cuda" if settings.channels_last is None else settings.channels_last:
         for module in filter(None, (denoiser, vae)):
-            module.to(memory_format=torch.channels_last)
+            # There is no such layout for the volumes of a video model's VAE, which also draws pictures.
+            if all(weight.dim() < 5 for weight in module.parameters()):
+                module.to(memory_format=torch.channels_last)
     if settings.offload == "model":
         pipe.enable_model_cpu_offload(device=device)
     elif settings.offload == "sequential":
@@ -225,6 +225,19 @@ def place(pipe: Pipeline, device: torch.device, settings: DiffusionSettings) -> 
         denoiser.compile_repeated_blocks(fullgraph=True)  # type: ignore[operator]
     else:
         denoiser.compile()
+
+
+def _cut_decoding(pipe: Pipeline, vae: Any, settings: DiffusionSettings) -> None:
+    slices = hasattr(vae, "enable_slicing") if settings.vae_slicing is None else settings.vae_slicing
+    for wanted, name in ((slices, "slicing"), (settings.vae_tiling, "tiling")):
+        if wanted and not hasattr(vae, f"enable_{name}"):
+            raise UsageError(f"a {type(pipe).__name__} knows no {name}", f"leave diffusion.vae_{name} out")
+        if wanted:
+            getattr(vae, f"enable_{name}")()
+    if settings.vae_tiling and hasattr(vae, "tile_latent_min_size"):
+        # diffusers' tiles are as large as the pictures that the model is made for, which would never be cut.
+        vae.tile_sample_min_size //= 2
+        vae.tile_latent_min_size //= 2
 
 
 def denoiser_of(pipe: Pipeline) -> nn.Module:
@@ -253,14 +266,17 @@ def find_device(name: str) -> torch.device:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep diffusers and transformers from writing bars and advice for programmers into the terminal."""
+    """Keep diffusers and transformers from writing bars and advice for programmers into the terminal.
+
+    Errors too: what they tell is raised as well, and said in one line.
+    """
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
     modules = (diffusers_logging, transformers_logging)
     before = [(module, module.get_verbosity(), module.is_progress_bar_enabled()) for module in modules]
     for module in modules:
-        module.set_verbosity_error()
+        module.set_verbosity(logging.CRITICAL)
         module.disable_progress_bar()
     try:
         yield
@@ -269,6 +285,16 @@ def quiet() -> Iterator[None]:
             module.set_verbosity(verbosity)
             if bars:
                 module.enable_progress_bar()
+
+
+def deterministic() -> AbstractContextManager[None]:
+    """Hold convolutions on a GPU to algorithms that give the same bits each time, and try no others."""
+    import torch
+
+    held: AbstractContextManager[None] = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=True
+    )
+    return held
 
 
 def memory_spent(error: Exception) -> bool:
@@ -281,8 +307,10 @@ def memory_spent(error: Exception) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception says, as one short line."""
-    return clean_text(str(error).strip().partition("\n")[0], 200) or type(error).__name__
+    """What an exception says, as one short line; one that ends with a colon has only begun."""
+    first, _, rest = str(error).strip().partition("\n")
+    said = f"{first} {rest.strip().partition(chr(10))[0]}" if first.endswith(":") else first
+    return clean_text(said, 200) or type(error).__name__
 
 
 def _pipeline_class(name: str) -> Any:
@@ -375,8 +403,10 @@ def _fuse_loras(pipe: Pipeline, recipe: Recipe) -> None:
                 f"the LoRA {path.name} does not fit {recipe.source.name}: {first_line(error)}",
                 "a LoRA fits only the model it was trained for",
             ) from error
-        # A LoRA of another model can load without an error, and without an effect.
-        if not any(name in adapters for adapters in pipe.get_list_adapters().values()):
+        # A LoRA of another model can load without an error and without an effect, or into the text encoders alone.
+        filled = {part for part, adapters in pipe.get_list_adapters().items() if name in adapters}
+        texts = {part for part in filled if part.startswith("text_encoder")}
+        if not filled or (filled == texts and _alters_denoiser(path)):
             raise UsageError(
                 f"the LoRA {path.name} holds nothing for {recipe.source.name}",
                 "a LoRA fits only the model it was trained for",
@@ -384,3 +414,11 @@ def _fuse_loras(pipe: Pipeline, recipe: Recipe) -> None:
     pipe.set_adapters(list(weights), list(weights.values()))
     pipe.fuse_lora(components=list(pipe.get_list_adapters()), adapter_names=list(weights))
     pipe.unload_lora_weights()
+
+
+def _alters_denoiser(lora: Path) -> bool:
+    from safetensors import safe_open
+
+    others = ("text_encoder", "lora_te", "bundle_emb")
+    with safe_open(lora, "pt") as file:
+        return any(not key.startswith(others) for key in file.keys())  # noqa: SIM118

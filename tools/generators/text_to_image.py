@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import BackendError
 from line_neurons.agent.ports import DrawnImage, Generator, ImageRequest, Progress
-from line_neurons.tools.generators.pipeline import Pipeline, Recipe, first_line, load, memory_spent, plan, quiet
+from line_neurons.tools.generators.pipeline import (
+    Pipeline,
+    Recipe,
+    deterministic,
+    first_line,
+    load,
+    memory_spent,
+    plan,
+    quiet,
+)
 from line_neurons.tools.generators.presets import Source, parse_source
 from line_neurons.tools.generators.prompt_embeddings import PromptEmbeddings, encodes_apart
 
@@ -146,17 +155,15 @@ class TextToImage:
     def _batch(self) -> int:
         # Prompts that a pipeline encodes itself may be padded to the longest of the batch.
         one_by_one = self._recipe.device == "cpu" or not encodes_apart(self._recipe.files.pipeline)
-        return self._settings.batch or (_CPU_BATCH if one_by_one else min(self._together, _GPU_BATCH))
+        batches = -(-self._together // (_CPU_BATCH if one_by_one else _GPU_BATCH))
+        return self._settings.batch or -(-self._together // batches)
 
     def _draw(self, batch: Sequence[ImageRequest], before: int, meter: _Meter) -> NDArray[np.uint8] | None:
         # Pixels [n, H, W, 3] of a batch; None if it did not fit into memory. A caught exception holds on to the
         # tensors of the batch, so trying again is left to the caller, where it is gone.
-        import torch
-
-        exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=True)
         vae_dtype = self._vae_dtype
         try:
-            with exact, quiet():
+            with deterministic(), quiet():
                 return self._run(batch, before, meter)
         except BaseException as error:
             self._tidy(vae_dtype)
@@ -245,8 +252,9 @@ class TextToImage:
         import transformers
 
         recipe, settings = self._recipe, self._settings
+        on_cuda = recipe.device.startswith("cuda")
         return recipe.identity() | {
-            "generator": self._source.name,
+            "named": self._source.name,
             "model": self._source.hub or str(self._source.folder),
             "commit": recipe.files.commit,
             "variant": recipe.files.variant,
@@ -254,9 +262,9 @@ class TextToImage:
                 {**lora, "file": path.name}
                 for lora, (path, _) in zip(recipe.identity()["lora"], recipe.loras, strict=True)
             ],
-            "device": recipe.device,
-            "offload": settings.offload,
-            "compile": settings.compile,
+            "device": recipe.device + (f" ({torch.cuda.get_device_name(recipe.device)})" if on_cuda else ""),
+            "threads": torch.get_num_threads(),
+            **settings.model_dump(include={"offload", "compile", "vae_slicing", "channels_last"}),
             "versions": {module.__name__: module.__version__ for module in (torch, diffusers, transformers)},
         }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -116,12 +116,14 @@ def find_lora(text: str, *, download: bool) -> tuple[Path, float]:
         MissingPartError: the hub's file is not here, or could not be fetched.
     """
     place, equals, number = text.rpartition("=")
-    if not equals:
+    if not equals or Path(text).expanduser().is_file():
         place, number = text, "1"
     try:
         weight = float(number)
     except ValueError:
-        raise UsageError(f"the weight {number!r} of LoRA {place!r} is no number", "PLACE=0.8") from None
+        weight = math.nan
+    if not math.isfinite(weight):
+        raise UsageError(f"the weight {number!r} of LoRA {place!r} is no number", "PLACE=0.8")
     path = Path(place).expanduser()
     if path.is_file():
         if path.suffix != ".safetensors":
@@ -151,8 +153,6 @@ def hash_file(path: Path) -> str:
     status = real.stat()
     key = (real, status.st_size, status.st_mtime_ns)
     if key not in _hashes:
-        if status.st_size > 1_000_000_000:
-            logging.getLogger(__name__).info("hashing %s", real.name)
         with real.open("rb") as file:
             _hashes[key] = hashlib.file_digest(file, "sha256").hexdigest()
     return _hashes[key]
@@ -216,7 +216,7 @@ def _from_hub(
         if not missing_components(found, skipped):
             return found
     if not download:
-        raise not_here(source)
+        raise not_here(source, revision=revision)
     fetched = fetch(source, [INDEX], revision)
     index = _check_index(_read_json(fetched / INDEX), source.name)
     names = listed(source, fetched.name)

@@ -12,28 +12,7 @@ import pytest
 from line_neurons.agent.errors import MissingPartError
 from line_neurons.agent.settings import DiffusionSettings
 from line_neurons.tools.generators.text_to_image import open_text_to_image
-from tiny_pipelines import ask, tiny
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-def fill_cache(cache: Path, repository: str, folder: Path, leave_out: str = "") -> None:
-    """Lay a folder out as the hub's cache does: files are links to blobs, large ones named by their hash."""
-    root = cache / f"models--{repository.replace('/', '--')}"
-    for name in ("refs", "blobs"):
-        (root / name).mkdir(parents=True)
-    (root / "refs" / "main").write_text(COMMIT)
-    for path in folder.rglob("*"):
-        name = path.relative_to(folder).as_posix()
-        if path.is_dir() or name == leave_out:
-            continue
-        content = path.read_bytes()
-        large = path.suffix == ".safetensors"
-        blob = root / "blobs" / (hashlib.sha256(content) if large else hashlib.sha1(content)).hexdigest()
-        blob.write_bytes(content)
-        link = root / "snapshots" / COMMIT / name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(os.path.relpath(blob, link.parent))
+from tiny_pipelines import COMMIT, ask, fill_cache, tiny
 
 
 @pytest.fixture
@@ -71,6 +50,13 @@ def test_half_a_download_counts_as_missing(sdxl, cache):
     fill_cache(cache, "lab/tiny", sdxl, leave_out="vae/diffusion_pytorch_model.safetensors")
     with pytest.raises(MissingPartError, match=r"lab/tiny is not here.*--download.*hf download lab/tiny"):
         _ = tiny("lab/tiny").fingerprint
+
+
+def test_a_revision_that_is_not_in_the_cache_is_named(sdxl, cache):
+    fill_cache(cache, "lab/tiny", sdxl)
+    assert tiny("lab/tiny", revision="main").fingerprint
+    with pytest.raises(MissingPartError, match=r"at revision 'v2' is not here.*--revision v2"):
+        _ = tiny("lab/tiny", revision="v2").fingerprint
 
 
 class Hub(ThreadingHTTPServer):

@@ -1,6 +1,8 @@
 import inspect
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -293,6 +295,7 @@ def test_two_loras_add_up(sdxl, tmp_path):
     [
         ("none.safetensors", "there is no LoRA file 'none.safetensors'"),
         ("FILE=strong", "the weight 'strong'"),
+        ("FILE=nan", "the weight 'nan'"),
         ("BIN", "is not a .safetensors file"),
         ("WRONG", "holds nothing for|does not fit"),
     ],
@@ -307,6 +310,51 @@ def test_a_lora_that_does_not_fit_is_refused(sdxl, tmp_path, lora, said):
         lora = lora.replace(name, str(path))
     with pytest.raises(UsageError, match=said):
         png(tiny(sdxl, lora=(lora,)))
+
+
+def test_a_lora_that_fits_the_text_encoder_alone_is_refused(folders, tmp_path):
+    with pytest.raises(UsageError, match="holds nothing for"):
+        png(tiny(folders["flux"], lora=(str(save_lora(tmp_path)),)))
+
+
+def test_a_lora_of_other_sizes_is_one_line_that_names_them(folders, tmp_path, capsys):
+    with pytest.raises(UsageError, match=r"does not fit .*: size mismatch for ") as caught:
+        png(tiny(folders["sd15"], lora=(str(save_lora(tmp_path)),)))
+    assert "\n" not in str(caught.value)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_name_of_a_lora_file_may_hold_an_equals_sign(sdxl, tmp_path):
+    file = save_lora(tmp_path).rename(tmp_path / "rank=4.safetensors")
+    (said,) = tiny(sdxl, lora=(str(file),)).synthesize([ask("cat")])[0].provenance["lora"]
+    assert (said["file"], said["weight"]) == (file.name, 1.0)
+
+
+def test_a_folder_has_no_revisions(sdxl):
+    with pytest.raises(UsageError, match=r"has no revisions .*diffusion\.revision"):
+        _ = tiny(sdxl, revision="main").fingerprint
+
+
+@pytest.mark.parametrize(
+    ("package", "code", "said"),
+    [
+        ("diffusers", "raise ModuleNotFoundError('no', name='diffusers')", "diffusers is not installed, "),
+        ("torchvision", "raise RuntimeError('operator torchvision::nms does not exist')", "torchvision fails: op"),
+    ],
+)
+def test_packages_that_are_missing_or_do_not_fit_are_one_line(tmp_path, package, code, said):
+    (tmp_path / f"{package}.py").write_text(code)
+    check = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from line_neurons.agent.errors import MissingPartError\n"
+        "from line_neurons.tools.generators.pipeline import require_packages\n"
+        "try: require_packages()\n"
+        "except MissingPartError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", check, str(tmp_path)], check=True, capture_output=True, text=True)
+    assert done.stdout.startswith(said)
+    assert "(pip install 'line-neurons[diffusion]'" in done.stdout
+    assert done.stdout.count("\n") == 1
 
 
 def test_a_pipeline_that_encodes_prompts_itself_is_handed_them(tmp_path):

@@ -3,6 +3,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -10,7 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
+import tiny_pipelines
 from line_neurons.agent.errors import BackendError, UsageError
+from line_neurons.agent.settings import DiffusionSettings
+from line_neurons.tools.generators.pipeline import place
+from line_neurons.tools.generators.presets import parse_source
+from line_neurons.tools.generators.text_to_image import TextToImage
 from tiny_pipelines import ask, tiny
 
 ARCHITECTURES = ("sdxl", "sd15", "flux")
@@ -287,13 +293,43 @@ def test_what_only_alters_the_computation_keeps_picture_and_fingerprint(sdxl, dr
 
 def test_slicing_decodes_one_picture_at_a_time_and_tiling_in_tiles(sdxl):
     plain = tiny(sdxl, batch=2)
-    cut = tiny(sdxl, batch=2, vae_slicing=True, vae_tiling=True, size=128)
+    cut = tiny(sdxl, batch=2, vae_slicing=True, vae_tiling=True)  # at the size that the model is made for
     rows = []
     cut._pipe.vae.decoder.register_forward_pre_hook(lambda _, args: rows.append(tuple(args[0].shape)))
     cut.synthesize([ask("cat"), ask("dog")])
     assert len(rows) > 2
     assert {shape[0] for shape in rows} == {1}
     assert cut.fingerprint != plain.fingerprint
+
+
+def test_slicing_is_left_to_what_the_vae_can_unless_it_is_set():
+    unset = DiffusionSettings().model_copy(update={"vae_slicing": None})
+    assert placed(tiny_pipelines.sdxl(), unset).vae.use_slicing
+    assert not placed(tiny_pipelines.sdxl(), DiffusionSettings(vae_slicing=False)).vae.use_slicing
+
+
+def test_a_vae_of_volumes_keeps_its_layout():
+    pipe = tiny_pipelines.sdxl()
+    pipe.vae.volumes = torch.nn.Conv3d(2, 2, 3)
+    placed(pipe, DiffusionSettings(channels_last=True))
+    assert pipe.vae.decoder.conv_in.weight.is_contiguous()
+    assert pipe.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def placed(pipe, settings):
+    place(pipe, torch.device("cpu"), settings)
+    return pipe
+
+
+@pytest.mark.parametrize(("images", "batch"), [(1, 1), (5, 5), (8, 8), (9, 5), (10, 5), (17, 6)])
+def test_a_gpu_draws_the_pictures_of_a_concept_in_even_batches(sdxl, images, batch):
+    generator = TextToImage(
+        parse_source(str(sdxl)), DiffusionSettings(), device="cpu", download=False, together=images
+    )
+    assert generator._batch == 1
+    del generator._batch
+    generator._recipe = replace(generator._recipe, device="cuda")
+    assert generator._batch == batch
 
 
 def test_channels_last_lays_out_the_convolutions(sdxl):
@@ -303,7 +339,7 @@ def test_channels_last_lays_out_the_convolutions(sdxl):
 
 
 def test_provenance_says_how_a_picture_was_made(sdxl):
-    generator = tiny(sdxl, batch=2, scheduler="DDIMScheduler")
+    generator = tiny(sdxl, batch=2, scheduler="DDIMScheduler", vae_slicing=True)
     said = generator.synthesize([ask("cat", 5)])[0].provenance
     assert json.loads(json.dumps(said)) == said
     expected = {
@@ -313,6 +349,12 @@ def test_provenance_says_how_a_picture_was_made(sdxl):
         "size": 64,
         "dtype": "float32",
         "device": "cpu",
+        "threads": 1,
+        "named": str(sdxl),
+        "offload": "none",
+        "compile": False,
+        "channels_last": None,
+        "vae_slicing": True,
         "scheduler": {"class": "DDIMScheduler"},
         "seed": 5,
         "prompt": ask("cat").prompt,
