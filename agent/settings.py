@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -24,6 +26,11 @@ CONFIG_FILE = "line.toml"
 
 Pool = Literal["auto", "mean", "max", "cls", "mean-tokens"]
 Precision = Literal["float32", "float16", "bfloat16"]
+
+
+def _absolute(place: str) -> str:
+    path = Path(place).expanduser()
+    return str(path.absolute()) if place and path.exists() else place
 
 
 class DiffusionSettings(BaseModel):
@@ -43,7 +50,9 @@ class DiffusionSettings(BaseModel):
     offload: Literal["none", "model", "sequential"] = Field(
         default="none", description="What waits in CPU memory."
     )
-    vae_slicing: bool = Field(default=False, description="Decode one picture at a time.")
+    vae_slicing: bool | None = Field(
+        default=None, description="Decode one picture at a time; none: where the VAE can."
+    )
     vae_tiling: bool = Field(default=False, description="Decode in tiles.")
     compile: bool = Field(default=False, description="Compile the denoiser with torch.compile.")
     channels_last: bool | None = Field(
@@ -52,6 +61,12 @@ class DiffusionSettings(BaseModel):
     batch: int | None = Field(
         default=None, ge=1, le=256, description="Pictures in one batch; none: by the device."
     )
+
+    @field_validator("lora")
+    @classmethod
+    def _loras_from_anywhere(cls, loras: tuple[str, ...]) -> tuple[str, ...]:
+        parts = (_absolute(lora).rpartition("=") for lora in loras)
+        return tuple(f"{_absolute(place)}{equals}{rest}" for place, equals, rest in parts)
 
 
 class Settings(BaseSettings):
@@ -169,6 +184,16 @@ class Settings(BaseSettings):
         """A run can be resumed from another folder than the one it was started in."""
         return path.expanduser().absolute() if path else None
 
+    @field_validator("generator")
+    @classmethod
+    def _generator_from_anywhere(cls, generator: str) -> str:
+        """A folder alone only where it is not also a preset's name or ``bank``, which have no ``/``."""
+        for mark in ("=", ":"):
+            name, found, place = generator.partition(mark)
+            if found and Path(place).expanduser().exists():
+                return f"{name}{mark}{_absolute(place)}"
+        return _absolute(generator) if "/" in generator else generator
+
     @field_validator("control")
     @classmethod
     def _control_from_anywhere(cls, control: str | None) -> str | None:
@@ -229,6 +254,27 @@ def load_settings(config: Path | None = None, **flags: Any) -> Settings:
         return source(**given)
     except ValidationError as error:
         raise _unfit(error, path.name) from None
+    except SettingsError as error:
+        found = re.search(r'field "(\w+)"', str(error))
+        name = f"LINE_{found[1].upper()}" if found else "a variable LINE_..."
+        raise UsageError(
+            f"{name} in the environment is not JSON", f'a list is written {name}=\'["one", "two"]\''
+        ) from None
+
+
+class _Given(Settings):
+    """Settings of which nothing comes from the environment or a file."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
 
 
 def revised(recorded: Mapping[str, Any], changes: Mapping[str, Any]) -> Settings:
@@ -237,8 +283,9 @@ def revised(recorded: Mapping[str, Any], changes: Mapping[str, Any]) -> Settings
     Raises:
         UsageError: a changed value does not fit.
     """
+    diffusion = {**recorded.get("diffusion", {}), **changes.get("diffusion", {})}
     try:
-        return Settings.model_validate({**recorded, **changes})
+        return _Given(**{**recorded, **changes, "diffusion": diffusion})
     except ValidationError as error:
         raise _unfit(error, CONFIG_FILE) from None
 
@@ -247,8 +294,10 @@ def _unfit(error: ValidationError, file: str) -> UsageError:
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"])
     value = "" if first["type"] in {"missing", "model_attributes_type"} else f" = {first['input']!r:.80}"
+    if first["loc"][:1] == ("langchain",):
+        value = ""  # It may hold a key.
     if first["type"] == "extra_forbidden":
-        return UsageError(f"unknown setting {name!r} in {file}", "see `line explain --help`")
+        return UsageError(f"unknown setting {name!r} in {file} or the environment", "see `line explain --help`")
     detail = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:
         return UsageError(f"settings: {detail}", f"check the flags, the environment and {file}")

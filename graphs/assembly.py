@@ -45,7 +45,7 @@ _RECORDED = (
 BANK_IMAGES = 4
 """Pictures of each class of the image bank's control set, unless the settings say otherwise."""
 
-LANGUAGE_MODEL_SETTINGS = frozenset({"llm", "temperature", "top_p", "context", "reply_tokens", "think"})
+LANGUAGE_MODEL_SETTINGS = frozenset({"llm", "top_p", "context", "reply_tokens", "think"})
 """Settings that change what the language model answers; they may change in the middle of a run."""
 
 Preparing = Callable[[str, int, int], None]
@@ -184,6 +184,16 @@ class Parts:
         """The store's runs."""
         return RunStore(self.store)
 
+    def check(self, layer: str) -> None:
+        """See that pooling and precomputed control activations fit a layer, before anything is written.
+
+        Raises:
+            UsageError: they do not.
+        """
+        self.target.activate([], [layer])
+        if isinstance(self.control_set, PrecomputedControl):
+            self.control(layer)
+
     def skipped(self) -> tuple[str, ...]:
         """Pictures of the image bank that could not be read, where the bank is in use."""
         return tuple(self.pictures.skipped) if "pictures" in vars(self) else ()
@@ -206,10 +216,11 @@ class Parts:
         if init == "vocabulary":
             return read_words(self.settings.vocabulary)
         if init == "bank":
-            kept = tuple(self.bank.concepts(self.generator.fingerprint))
+            kept = tuple(self.bank.concepts(self.generator.fingerprint, self.settings.images))
             if not kept:
+                count = self.settings.images
                 raise UsageError(
-                    f"the store {self.store} has no pictures of this generator yet",
+                    f"the store {self.store} has no concept with {count} pictures of this generator",
                     "begin with --init control, vocabulary or model",
                 )
             return kept
@@ -239,7 +250,7 @@ class Parts:
             runs=self.runs,
             control=cache(lambda: self.control(layer)),
             also=sorted(self.layers - {layer}),
-            drawing=self._told("pictures"),
+            drawing=self._told("drawing"),
         )
 
     def fingerprints(self) -> dict[str, str]:
@@ -286,12 +297,19 @@ def reopen(
         remedy = "install what the run began with, or start a new run"
         if part == "language_model":
             remedy = "install what the run began with, or name the model to go on with: line resume --llm"
+        then, today = _differing(str(before), str(now.get(part)))
         raise UsageError(
             f"the {part.replace('_', ' ')} of run {run.id} has changed since it began: "
-            f"{before!r:.60} then, {now.get(part)!r:.60} now",
+            f"{then!r:.100} then, {today!r:.100} now",
             remedy,
         )
     return parts
+
+
+def _differing(before: str, now: str) -> tuple[str, str]:
+    """The words of two fingerprints that the other one lacks."""
+    old, new = before.split(), now.split()
+    return " ".join(word for word in old if word not in new), " ".join(word for word in new if word not in old)
 
 
 @lru_cache(maxsize=1)
@@ -303,7 +321,7 @@ def recorded_deps(run: str) -> Deps:
     """
     settings = load_settings()
     found = RunStore(settings.store or default_store(), read_only=True).run(run)
-    langchain = with_secrets(found.settings["langchain"], settings.langchain)
+    langchain = with_secrets(found.settings.get("langchain", {}), settings.langchain)
     changes = {"ollama": settings.ollama, "langchain": langchain}
     parts = reopen(found, settings.store, settings.assets, changes=changes)
     return parts.deps(found.layer, found.vocabulary or ())

@@ -16,6 +16,7 @@ from line_neurons.agent.seeds import derive_rng, derive_seed
 from line_neurons.graphs import scoring
 from line_neurons.graphs.state import MAX_TEMPERATURE, Deps
 from line_neurons.tools.scorers import SCORERS
+from line_neurons.tools.targets.registry import short_spec
 
 # Concepts whose pictures are measured in one go, so that not all of a large store are in memory at once.
 _CONCEPTS_AT_ONCE = 64
@@ -49,9 +50,10 @@ def candidates(deps: Deps, unit: int) -> Candidates:
         UsageError: the initial vocabulary is empty.
     """
     settings = deps.settings
-    if settings.init == "model":
-        return iter(()), _proposed(deps)
     left_out = {concept_key(concept) for concept in (*settings.exclude, *settings.exclude_for.get(unit, ()))}
+    if settings.init == "model":
+        named = _proposed(deps)
+        return iter(()), (one for one in named if one.refused or concept_key(one.concept) not in left_out)
     ranked = [word for word in _RANKED[settings.init](deps, unit) if concept_key(word) not in left_out]
     if not ranked:
         raise UsageError("the initial vocabulary is empty", "name a larger one, or exclude less")
@@ -102,8 +104,9 @@ def _words(deps: Deps, unit: int) -> list[str]:
 def _kept_concepts(deps: Deps, unit: int) -> list[str]:
     """The store's concepts by the unit's score on the pictures that it has of them."""
     fingerprint, count = deps.generator.fingerprint, deps.settings.images
+    # Each has as many since before the run began, so that pictures of later runs don't change the ranking.
     pictures = {word: deps.bank.pictures_of(word, fingerprint, count) for word in deps.vocabulary}
-    words = [word for word in deps.vocabulary if pictures[word]]
+    words = list(deps.vocabulary)
     scored = {}
     for start in range(0, len(words), _CONCEPTS_AT_ONCE):
         part = words[start : start + _CONCEPTS_AT_ONCE]
@@ -129,7 +132,7 @@ def _proposed(deps: Deps) -> Iterator[Candidate]:
     for index in range(5 * settings.capacity):
         refused: list[str] = []
         for attempt in range(settings.retries + 1):
-            prompt = initial_prompt(deps.model, deps.layer, units, named, refused)
+            prompt = initial_prompt(short_spec(deps.model), deps.layer, units, named, refused)
             answer = _answer(deps, prompt, named, index, attempt)
             yield answer
             if not answer.refused:

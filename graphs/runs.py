@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from line_neurons.tools.file_lock import hold
 from line_neurons.tools.language_models.langchain_chat import redacted
 from line_neurons.tools.run_store import Run, RunStore, Step, Unit, run_lock
 from line_neurons.tools.targets.lookup import find_layer
+from line_neurons.tools.targets.registry import absolute_spec
 from line_neurons.tools.targets.units import parse_units
 
 # Nodes of a step, each asked again at most `retries` times; LangGraph counts every one.
@@ -69,11 +70,13 @@ def select_units(parts: Parts, layer: str, selectors: Sequence[str]) -> tuple[li
     """The units that the user named, and the names of all units of the layer if they are output classes.
 
     Raises:
-        UsageError: there is no such layer or unit.
+        UsageError: there is no such layer or unit, or a setting does not fit the layer.
     """
     info = find_layer(parts.target.layers(), layer, parts.model)
     names = parts.target.unit_names(layer)
-    return parse_units(selectors, info.units, names), names
+    units = parse_units(selectors, info.units, names)
+    parts.check(layer)
+    return units, names
 
 
 def start(parts: Parts, layer: str, selectors: Sequence[str], command: str = "") -> Run:
@@ -93,7 +96,7 @@ def start(parts: Parts, layer: str, selectors: Sequence[str], command: str = "")
     vocabulary = parts.vocabulary()
     run = Run(
         id=_new_id(parts.runs, parts.model, layer),
-        model=parts.model,
+        model=absolute_spec(parts.model),
         layer=layer,
         seed=parts.settings.seed,
         status="pending",
@@ -105,11 +108,17 @@ def start(parts: Parts, layer: str, selectors: Sequence[str], command: str = "")
         vocabulary=vocabulary,
     )
     parts.layers.add(layer)
-    parts.runs.add_run(
-        run,
-        [Unit(run.id, unit, position, name=names[unit] if names else None) for position, unit in enumerate(units)],
-    )
-    return run
+    while True:
+        rows = [Unit(run.id, unit, place, name=names[unit] if names else None) for place, unit in enumerate(units)]
+        try:
+            parts.runs.add_run(run, rows)
+        except StoreError:
+            # Another process may have taken the name in between.
+            if run.id not in {known.id for known in parts.runs.runs()}:
+                raise
+            run = replace(run, id=_new_id(parts.runs, parts.model, layer))
+        else:
+            return run
 
 
 def recorded(settings: Settings) -> dict[str, Any]:
@@ -133,8 +142,9 @@ def work(parts: Parts, run: Run, watch: Watcher | None = None) -> Run:
         graph = build(saver)
         deps = parts.deps(run.layer, run.vocabulary or ())
         left = [unit for unit in runs.units(run.id) if unit.status != "finished"]
-        if left:
-            _note_changes(parts, run)
+        if not left and (now := runs.run(run.id)).status == "finished":
+            return now
+        _note_changes(parts, run)
         runs.update_run(run.id, status="running", error="")
         runs.add_event(run.id, "work", process=os.getpid())
         try:

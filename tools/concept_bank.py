@@ -46,6 +46,8 @@ _MIGRATIONS = (
 _AT_ONCE = 500
 # Pixels of pictures just drawn wait here for their forward pass: twenty of 1,024 x 1,024.
 _PIXEL_BYTES = 64 << 20
+# Pictures in memory before they are kept: 180 MB of 1,024 x 1,024; divided evenly by the usual batches.
+_DRAWN_AT_ONCE = 40
 _PATIENCE = 30.0
 
 
@@ -134,9 +136,12 @@ class ConceptBank:
             if row:
                 stale[key] = row[0]
                 logger.warning("the file of picture %s has gone or changed; it is drawn anew", row[0][:12])
-        drawn = generator.synthesize(list(missing.values()), progress) if missing else []
-        for (key, request), image in zip(missing.items(), drawn, strict=True):
-            known[key] = self._keep(fingerprint, request, image, stale.get(key))
+        asked = list(missing.items())
+        for start in range(0, len(asked), _DRAWN_AT_ONCE):
+            part = asked[start : start + _DRAWN_AT_ONCE]
+            told = _part_of(progress, start, len(part), len(asked))
+            for (key, request), image in zip(part, generator.synthesize([r for _, r in part], told), strict=True):
+                known[key] = self._keep(fingerprint, request, image, stale.get(key))
         with self._lock:
             self.stats.drawn += len(missing)
             self.stats.redrawn += len(stale)
@@ -197,15 +202,19 @@ class ConceptBank:
             np.float32, copy=False
         )
 
-    def concepts(self, generator: str) -> list[str]:
+    def concepts(self, generator: str, pictures: int = 1) -> list[str]:
         """The concepts that have pictures of a generator, sorted.
 
         Args:
             generator: its fingerprint.
+            pictures: how many of them a concept has to have at least.
         """
-        statement = "SELECT DISTINCT json_extract(request, '$.concept') FROM draws WHERE generator = ?"
+        statement = (
+            "SELECT json_extract(request, '$.concept') AS concept FROM draws WHERE generator = ?"
+            " GROUP BY concept HAVING count(DISTINCT image) >= ?"
+        )
         with self._mapped(), self._lock:
-            return sorted(concept for (concept,) in self._db.execute(statement, (generator,)))
+            return sorted(concept for (concept,) in self._db.execute(statement, (generator, pictures)))
 
     def pictures_of(self, concept: str, generator: str, limit: int) -> list[str]:
         """Ids of the first ``limit`` pictures that a generator drew of a concept, in the order of drawing."""
@@ -439,3 +448,10 @@ class ConceptBank:
                 f"the store {self.root} cannot be written: {error.strerror or error}",
                 "check its permissions and free space, or use another store",
             ) from error
+
+
+def _part_of(progress: Progress | None, before: int, part: int, whole: int) -> Progress | None:
+    """Progress of the whole, told of a part that ``before`` pictures came before."""
+    if progress is None or part == whole:
+        return progress
+    return lambda done, total: progress(before * total // part + done, whole * total // part)

@@ -197,11 +197,16 @@ def resume(
     reply_tokens: opt.ReplyTokens = None,
     timeout: opt.Timeout = None,
     think: opt.Think = None,
+    offload: opt.Offload = None,
+    vae_slicing: opt.VaeSlicing = None,
+    compile_: opt.Compile = None,
+    draw_batch: opt.DrawBatch = None,
     device: opt.Device = None,
     batch_size: opt.BatchSize = None,
     download: opt.Download = None,
     store: opt.Store = None,
     assets: opt.Assets = None,
+    config: opt.Config = None,
     json: opt.Json = False,
 ) -> None:
     """Finish what is not finished, each unit from its last checkpoint; another language model may take over."""
@@ -210,7 +215,7 @@ def resume(
     from line_neurons.agent.settings import load_settings
     from line_neurons.tui import labelling
 
-    labelling.resume(run, load_settings(store=store, assets=assets), changes, as_json=json)
+    labelling.resume(run, load_settings(config, store=store, assets=assets), changes, as_json=json)
 
 
 @app.command()

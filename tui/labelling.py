@@ -17,6 +17,7 @@ from line_neurons.agent.settings import Settings
 from line_neurons.graphs.assembly import Parts, reopen
 from line_neurons.graphs.runs import select_units, start, work
 from line_neurons.tools.language_models.langchain_chat import with_secrets
+from line_neurons.tools.language_models.ollama_address import without_passwords
 from line_neurons.tools.run_store import Run, RunStore, default_store
 from line_neurons.tui import showing, terminal
 from line_neurons.tui.watching import Watching
@@ -42,7 +43,7 @@ def explain(model: str, layers: Sequence[str], units: Sequence[str], settings: S
         layers = list(dict.fromkeys(layer.strip() for layer in layers))
         for layer in layers:
             select_units(parts, layer, units)
-        command = shlex.join(["line", *sys.argv[1:]])
+        command = shlex.join(["line", *without_passwords(sys.argv[1:])])
         jobs = [(parts, start(parts, layer, units, command=command)) for layer in layers]
         _work(jobs, watching)
     _conclude(jobs, as_json=as_json)
@@ -90,7 +91,7 @@ def demo(settings: Settings, *, as_json: bool) -> None:
         reopening = _Reopening(settings, watching, {})
         jobs: list[Job] = []
         for run in reversed(RunStore(store).runs()):
-            same = run.command == DEMO_COMMAND and run.settings["llm"] == settings.llm
+            same = (run.command, run.settings["llm"], run.seed) == (DEMO_COMMAND, settings.llm, settings.seed)
             if same and run.status != "finished":
                 # A demo that another version of some part began stays as it is; a new one starts.
                 with suppress(UsageError):
@@ -121,7 +122,7 @@ class _Reopening:
             settings, told = self._settings, self._watching.preparing
             arguments = settings.langchain
             if "llm" not in self._changes:
-                arguments = with_secrets(run.settings["langchain"], arguments)
+                arguments = with_secrets(run.settings.get("langchain", {}), arguments)
             changes = {"ollama": settings.ollama, **self._changes, "langchain": arguments}
             parts = reopen(run, settings.store, settings.assets, told, changes)
             self._opened[key] = parts
@@ -137,8 +138,11 @@ def _work(jobs: Sequence[Job], watching: Watching) -> None:
         try:
             work(parts, run, watching.watch)
         except KeyboardInterrupt:
-            terminal.note(f"\nInterrupted; every finished step is kept. Go on with: {_resume(parts, run)}")
+            rest = _resume(parts, run) if len(jobs) == 1 else f"line resume{_store_flag(parts)}"
+            terminal.note(f"\nInterrupted; every finished step is kept. Go on with: {rest}")
             raise typer.Exit(130) from None
+        except UsageError:
+            raise
         except LineError as error:
             error.remedy = f"{error.remedy}; then {_resume(parts, run)}" if error.remedy else _resume(parts, run)
             raise

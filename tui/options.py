@@ -113,7 +113,8 @@ Offload = Annotated[
     typer.Option(help="Keep weights in CPU memory: none, model, sequential.", rich_help_panel=_PICTURES),
 ]
 VaeSlicing = Annotated[
-    bool | None, typer.Option("--vae-slicing", help="Decode picture by picture.", rich_help_panel=_PICTURES)
+    bool | None,
+    typer.Option("--vae-slicing/--no-vae-slicing", help="Decode picture by picture.", rich_help_panel=_PICTURES),
 ]
 VaeTiling = Annotated[
     bool | None, typer.Option("--vae-tiling", help="Decode in tiles.", rich_help_panel=_PICTURES)

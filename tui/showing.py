@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +15,8 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.agent.prompts import format_score
 from line_neurons.agent.settings import Settings
 from line_neurons.tools.file_lock import is_held
-from line_neurons.tools.run_store import Run, RunStore, Step, Unit, run_lock
+from line_neurons.tools.run_store import Run, RunStore, Step, Unit, default_store, run_lock
+from line_neurons.tools.targets.registry import short_spec
 from line_neurons.tui import terminal
 
 if TYPE_CHECKING:
@@ -61,7 +65,7 @@ def runs(store: Path, *, as_json: bool) -> None:
         [
             [
                 run.id,
-                run.model,
+                short_spec(run.model),
                 run.layer,
                 f"{done}/{total}",
                 _state(store, run),
@@ -87,13 +91,14 @@ def run(store: Path, name: str, *, as_json: bool) -> None:
     terminal.line(
         f"N = {settings['iterations']}{' + summary' if settings['summary'] else ''}, n = {settings['images']}, "
         f"scorer {settings['scorer']}, seed {shown.seed}, language model {settings['llm']}, "
-        f"generator {settings['generator']}, first board from {settings['init']}, control {settings['control']}, "
-        f"hints {settings['hints']}"
+        f"generator {settings['generator']}, first board from {settings.get('init', 'control')}, "
+        f"control {settings['control']}, hints {settings['hints']}"
     )
     for part, fingerprint in shown.fingerprints.items():
         terminal.line(f"  {part.replace('_', ' ')}: {fingerprint}", style="dim")
     if shown.status != "finished":
-        terminal.line(f"resume with: line resume {shown.id}")
+        place = "" if store == default_store() else f" --store {shlex.quote(str(store))}"
+        terminal.line(f"resume with: line resume {shown.id}{place}")
 
 
 def labels(rows: Sequence[tuple[Run, Unit]]) -> None:
@@ -116,7 +121,7 @@ def labels(rows: Sequence[tuple[Run, Unit]]) -> None:
                 ]
                 for unit in units
             ],
-            f"{shown.model} {shown.layer}",
+            f"{short_spec(shown.model)} {shown.layer}",
         )
 
 
@@ -181,7 +186,9 @@ def unit(store: Path, name: str, which: str, step: str | None, sheet: Path | Non
 
 
 def _print_unit(shown: Run, chosen: Unit, history: Sequence[Step], made: Mapping[str, Mapping[str, Any]]) -> None:
-    title = f"{shown.model} {shown.layer} unit {chosen.unit}" + (f" ({chosen.name})" if chosen.name else "")
+    title = f"{short_spec(shown.model)} {shown.layer} unit {chosen.unit}" + (
+        f" ({chosen.name})" if chosen.name else ""
+    )
     if chosen.label is None:
         terminal.line(f"{title}: {chosen.status}{f', {chosen.error}' if chosen.error else ''}", style="bold")
     else:
@@ -266,9 +273,14 @@ def layers(model: str, settings: Settings, *, as_json: bool) -> None:
     """Print the layers of a model."""
     from line_neurons.graphs.assembly import Parts
 
-    found = Parts(model, settings).target.layers()
+    # What a user's own model prints must not come between the results.
+    with redirect_stdout(sys.stderr):
+        found = Parts(model, settings).target.layers()
     if as_json:
         terminal.dump(found)
+        return
+    if not found:
+        terminal.line(f"{model} has no layer whose output has units.")
         return
     terminal.table(
         ["layer", "kind", "output", "units"],

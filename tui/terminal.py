@@ -6,6 +6,7 @@ Text from a model, a file or the store is data: it is printed without markup and
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -23,6 +24,7 @@ from line_neurons.agent.proposal import clean_text
 MAX_CELL = 4000
 
 _WIDE = 160
+_OBEYED = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]")
 
 
 def _console(*, stderr: bool) -> Console:
@@ -81,7 +83,9 @@ def note(text: str) -> None:
 
 def dump(value: Any) -> None:
     """Print JSON and nothing else."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=_plain_json) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=_plain_json)
+    # JSON leaves in place what a terminal obeys: C1 controls, and marks that turn the direction of text.
+    sys.stdout.write(_OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
 def complain(error: LineError) -> None:

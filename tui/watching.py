@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from contextlib import redirect_stdout
 from types import TracebackType
 
 from rich.progress import (
@@ -15,6 +17,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 from line_neurons.agent.prompts import format_score
@@ -34,6 +37,10 @@ _NEXT = {
 }
 
 
+_QUIET_SECONDS = 60
+"""Without a terminal, drawing that takes longer is told once in this time."""
+
+
 class Watching:
     """Shows preparations and steps with the score so far and the time left; a context manager.
 
@@ -46,21 +53,25 @@ class Watching:
         self.steps_before = 0
         self.steps_in_all = 0
         self._bars = Progress(
-            TextColumn("{task.description}", markup=False),
+            TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            _Left(),
+            _Left(table_column=Column(no_wrap=True)),
             console=err,
             transient=True,
         )
         self._live = err.is_terminal
+        self._aside = redirect_stdout(sys.stderr)
         self._task: TaskID | None = None
         self._preparing: dict[str, TaskID] = {}
         self._steps_timed: list[float] = []
         self._last: float | None = None
+        self._noted = time.monotonic()
 
     def __enter__(self) -> Watching:
+        # What a user's own model prints must not come between the results.
+        self._aside.__enter__()
         if self._live:
             self._bars.start()
         return self
@@ -70,12 +81,16 @@ class Watching:
     ) -> None:
         if self._live:
             self._bars.stop()
+        self._aside.__exit__(kind, error, trace)
 
     def preparing(self, what: str, done: int, total: int) -> None:
         """Show a preparation, or how far the pictures in hand are; a total of 0 is unknown."""
         if not self._live:
-            if done in (1, total) and what != "pictures":
+            now = time.monotonic()
+            late = now - self._noted > _QUIET_SECONDS
+            if late if what == "drawing" else done in (1, total):
                 note(f"{what}: {done} of {total or 'unknown'}")
+                self._noted = now
             return
         if what not in self._preparing:
             self._preparing[what] = self._bars.add_task(what, total=total or None)

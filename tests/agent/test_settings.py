@@ -72,7 +72,14 @@ def test_a_control_set_is_only_wanted_where_the_first_board_comes_from_it(init, 
 
 def test_files_of_a_run_are_found_from_another_folder(empty_folder):
     (empty_folder / "pictures").mkdir()
-    settings = load_settings(weights="w.pth", vocabulary="words.txt", control="pictures")
+    (empty_folder / "style.safetensors").touch()
+    drawn = {"generator": "sdxl=pictures", "diffusion": {"lora": ("style.safetensors=0.5", "owner/name=0.8")}}
+    settings = load_settings(weights="w.pth", vocabulary="words.txt", control="pictures", **drawn)
+    assert settings.generator == f"sdxl={empty_folder / 'pictures'}"
+    assert settings.diffusion.lora == (f"{empty_folder / 'style.safetensors'}=0.5", "owner/name=0.8")
+    assert [load_settings(generator=name).generator for name in ("./pictures", "bank:pictures", "sdxl")] == [
+        str(empty_folder / "pictures"), f"bank:{empty_folder / 'pictures'}", "sdxl",
+    ]  # fmt: skip
     assert settings.weights == empty_folder / "w.pth"
     assert settings.vocabulary == empty_folder / "words.txt"
     assert settings.control == str(empty_folder / "pictures")
@@ -86,5 +93,28 @@ def test_changed_settings_take_nothing_from_the_environment_or_the_file(empty_fo
     recorded = Settings(seed=3).model_dump(mode="json")
     again = revised(recorded | {"images": 2}, {"llm": "random"})
     assert (again.seed, again.images, again.llm) == (3, 2, "random")
+    slower = revised(Settings(diffusion={"steps": 4}).model_dump(mode="json"), {"diffusion": {"offload": "model"}})
+    assert (slower.diffusion.steps, slower.diffusion.offload) == (4, "model")
     with pytest.raises(UsageError, match="temperature"):
         revised(recorded, {"temperature": 9})
+
+
+@pytest.mark.parametrize("name", ["LINE_EXCLUDE", "LINE_LANGCHAIN"])
+def test_a_variable_that_should_be_json_says_so_without_its_value(monkeypatch, name):
+    monkeypatch.setenv(name, "sk-secret")
+    with pytest.raises(UsageError, match=name) as caught:
+        load_settings()
+    assert "sk-secret" not in str(caught.value)
+
+
+def test_arguments_that_are_no_table_are_refused_without_their_value(empty_folder):
+    (empty_folder / "line.toml").write_text("langchain = 'sk-secret'\n")
+    with pytest.raises(UsageError, match="langchain") as caught:
+        load_settings()
+    assert "sk-secret" not in str(caught.value)
+
+
+def test_recorded_arguments_are_not_mixed_with_those_of_the_environment(monkeypatch):
+    recorded = Settings(langchain={"model": "a"}).model_dump(mode="json")
+    monkeypatch.setenv("LINE_LANGCHAIN__API_KEY", "sk-secret")
+    assert revised(recorded, {}).langchain == {"model": "a"}

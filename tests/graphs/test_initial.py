@@ -88,7 +88,7 @@ def test_the_stores_own_concepts_are_ranked_by_the_unit(tmp_path, words):
 
 
 def test_an_empty_store_has_no_concepts_to_begin_with(tmp_path):
-    with pytest.raises(UsageError, match="no pictures of this generator"):
+    with pytest.raises(UsageError, match="no concept with 5 pictures of this generator"):
         explained(tmp_path / "s", silent(), init="bank")
 
 
@@ -104,6 +104,17 @@ def test_the_language_model_names_ten_concepts_the_same_for_all_units(tmp_path):
     step = parts.runs.steps(run.id, 0)[0]
     assert (step.origin, step.model, step.reasoning.startswith("because")) == ("proposed", "scripted model", True)
     assert parts.runs.units(run.id)[0].discovered is False
+
+
+def test_concepts_excluded_for_a_unit_stay_off_its_board_alone(tmp_path):
+    model = ScriptedModel(lambda prompt, seed, temperature: f"thing {seed % 1000}")
+    parts, run = explained(tmp_path / "a", model, init="model", top=3, random=0)
+    first = next(step.concept for step in parts.runs.steps(run.id, 0))
+    excluded = {"init": "model", "top": 3, "random": 0, "exclude_for": {0: (first,)}}
+    parts, run = explained(tmp_path / "b", model, units=["0-1"], **excluded)
+    boards = [first_board(parts, run, unit) for unit in (0, 1)]
+    assert [first in board for board in boards] == [False, True]
+    assert [len(board) for board in boards] == [3, 3]
 
 
 def test_a_concept_named_twice_is_asked_for_again_and_written_down_as_refused(tmp_path):

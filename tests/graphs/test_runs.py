@@ -215,3 +215,24 @@ def test_a_layer_that_is_worked_on_too_is_measured_in_the_same_forward_passes(tm
     images = [image for step in both.runs.steps(both.runs.runs()[0].id, 0) for image in step.images]
     both.bank.activations(images, both.target, "other")
     assert both.target.passes == one.target.passes
+
+
+def test_nothing_is_done_to_a_finished_run(tmp_path):
+    parts = parts_for(tmp_path)
+    run = work(parts, start(parts, LAYER, ["0"]))
+    events = parts.runs.events(run.id)
+    assert work(parts_for(tmp_path, llm="random"), run) == run
+    assert parts.runs.events(run.id) == events
+
+
+def test_a_run_whose_name_was_taken_in_between_gets_the_next_one(tmp_path, monkeypatch):
+    parts = parts_for(tmp_path)
+    start(parts, LAYER, ["0"])
+    seen = []
+
+    def behind(runs, model, layer):
+        seen.append(layer)
+        return f"model-head-{len(seen)}"
+
+    monkeypatch.setattr("line_neurons.graphs.runs._new_id", behind)
+    assert start(parts, LAYER, ["0"]).id == "model-head-2"

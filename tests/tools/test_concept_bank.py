@@ -215,11 +215,55 @@ def test_control_activations_come_back_as_they_were_put(bank):
     assert ConceptBank(bank.root).control("key") is None
 
 
+def test_many_pictures_are_kept_part_by_part_and_the_progress_is_of_the_whole(bank):
+    class Slow(Colours):
+        def synthesize(self, requests, progress=None):
+            for done in range(1, 2 * len(requests) + 1):
+                progress(done, 2 * len(requests))
+            return super().synthesize(requests)
+
+    slow, seen = Slow(), []
+    ids = bank.images(requests(seeds=range(90)), slow, lambda done, total: seen.append((done, total)))
+    assert [len(call) for call in slow.calls] == [40, 40, 10]
+    assert seen == [(done, 180) for done in range(1, 181)]
+    assert len(set(ids)) == 90
+
+
 def test_damaged_control_activations_count_as_missing(bank):
     bank.put_control("key", control())
     (file,) = (bank.root / "controls").iterdir()
     file.write_bytes(file.read_bytes()[:50])
     assert bank.control("key") is None
+
+
+def test_pixels_that_a_generator_hands_over_spare_reading_the_file(bank):
+    class WithPixels(Colours):
+        def synthesize(self, requests, progress=None):
+            return [
+                DrawnImage(one.png, one.provenance, np.asarray(Image.open(BytesIO(one.png))))
+                for one in super().synthesize(requests)
+            ]
+
+    ids = bank.images(requests(), WithPixels())
+    for image in ids:
+        bank.image_path(image).unlink()
+    rows = bank.activations(ids, MeanColour(), "positive", also=["negative"])
+    other = ConceptBank(bank.root)
+    again = other.images(requests(), Colours())
+    assert again == ids
+    np.testing.assert_array_equal(other.activations(ids, MeanColour("other"), "positive"), rows)
+    target = MeanColour()
+    np.testing.assert_array_equal(bank.activations(ids, target, "negative"), -rows)
+    assert target.calls == []
+
+
+def test_the_concepts_with_enough_pictures_are_told_and_their_pictures_in_the_order_of_drawing(bank):
+    first = bank.images(requests("cat", [3, 1]), Colours())
+    bank.images(requests("cat", [2]), Colours())
+    bank.images(requests("dog", [1, 2]), Colours())
+    assert bank.concepts(Colours().fingerprint, 2) == ["cat", "dog"]
+    assert bank.concepts(Colours().fingerprint, 3) == ["cat"]
+    assert bank.pictures_of("cat", Colours().fingerprint, 2) == first
 
 
 def test_text_that_looks_like_sql_is_text(bank):

@@ -169,6 +169,49 @@ def test_a_wrong_layer_among_several_leaves_nothing_behind(line, assets, tmp_pat
     assert not (tmp_path / "store" / "runs.db").exists()
 
 
+@pytest.mark.e2e
+def test_a_pool_that_does_not_fit_one_of_several_layers_leaves_nothing_behind(line, assets, tmp_path):
+    refused(line("explain", EXAMPLE, "pool,features", "0", "--llm", "random", *BANK, "--pool", "cls"), "cls")
+    assert not (tmp_path / "store" / "runs.db").exists()
+
+
+@pytest.mark.e2e
+def test_what_a_model_of_ones_own_prints_is_no_part_of_the_results_and_it_is_found_from_elsewhere(
+    line, assets, tmp_path, monkeypatch
+):
+    (tmp_path / "loud.py").write_text(
+        "import torch\n"
+        "from torch import nn\n"
+        "class Loud(nn.Sequential):\n"
+        "    def forward(self, x):\n"
+        "        print('forward!')\n"
+        "        return super().forward(x)\n"
+        "def net():\n"
+        "    print('made!')\n"
+        "    torch.manual_seed(0)\n"
+        "    return Loud(nn.Conv2d(3, 4, 1), nn.ReLU())\n"
+    )
+    assert json.loads(line("layers", "loud:net", "--json")[1])
+    interrupt(monkeypatch, "update", stop)
+    assert line("explain", "loud:net", "1", "2", "--llm", "random", *BANK, *SHORT)[0] == 130
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    run = explained(line("resume", "--json"))
+    assert (run["status"], run["id"]) == ("finished", "net-1-1")
+
+
+@pytest.mark.e2e
+def test_a_password_in_an_address_is_kept_nowhere(line, ollama, tmp_path):
+    url = ollama.url.replace("http://", "http://joe:open-sesame@")
+    asked = ["--llm", f"ollama:{SMALL}", "--ollama", url, *BANK, *SHORT, "--json"]
+    status, out, err = line("explain", MODEL, LAYER, "magpie", *asked)
+    assert status == 0
+    assert "open-sesame" not in out + err
+    kept = [path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file()]
+    assert not any(b"open-sesame" in content for content in kept)
+
+
 def _only_the_error(result):
     """The result with the progress lines before the error left out."""
     status, out, err = result

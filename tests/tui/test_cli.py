@@ -151,6 +151,7 @@ def test_a_run_from_start_to_evidence(line, assets, tmp_path):
     refused(line("show", explained["id"], "19"), "19", "18 (magpie)")
     refused(line("show", "nothing"), "nothing", explained["id"])
     refused(line("resume"), "nothing to resume")
+    assert line("resume", explained["id"], "--json")[0] == 0
 
 
 @pytest.mark.e2e
@@ -237,6 +238,14 @@ def test_the_packs_are_listed_and_verified(line, assets):
     status, out, _ = line("assets", "verify", "mobilenet_v2", "--json")
     assert (status, json.loads(out)) == (0, {"mobilenet_v2": []})
     refused(line("assets", "install", "nothing"), "nothing", "demo")
+
+
+def test_json_leaves_nothing_in_place_that_a_terminal_obeys(capsys):
+    hostile = "a\u202eb\x9bc\ud800\x1b[31m"
+    terminal.dump({"concept": hostile})
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == {"concept": hostile}
+    assert printed.isascii()
 
 
 @pytest.mark.parametrize("hostile", ["[bold]x[/bold]", "\x1b[31mred", "a\x00b\u202ec", "{0.__class__}"])
