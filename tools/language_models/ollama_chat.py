@@ -208,5 +208,6 @@ def model_name(name: str) -> str:
 
 
 def _normal(name: str) -> str:
-    short = name.lower().removeprefix("registry.ollama.ai/").removeprefix("library/")
+    # Names of Ollama's own library may be given in full, with the library's host before them.
+    short = re.sub(r"^(?:[^/]+\.[^/]+/)?library/", "", name.lower())
     return short if ":" in short.rpartition("/")[2] else f"{short}:latest"

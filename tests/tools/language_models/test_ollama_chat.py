@@ -173,7 +173,7 @@ def test_the_fingerprint_names_the_model_and_what_decides_its_answers_but_not_wh
         ("llama3.1", "llama3.1:latest"),
         ("llama3.1:latest", "llama3.1:latest"),
         ("library/Llama3.1", "llama3.1:latest"),
-        ("registry.ollama.ai/library/llama3.1:8b", "llama3.1:8b"),
+        ("models.example/library/llama3.1:8b", "llama3.1:8b"),
         ("hf.co/someone/Model-GGUF:Q4_K_M", "hf.co/someone/model-gguf:q4_k_m"),
         ("box:5000/team/model", "box:5000/team/model:latest"),
     ],
