@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -78,6 +78,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="LINE_", env_nested_delimiter="__", extra="forbid", validate_default=True
     )
+    from_outside: ClassVar[bool] = True
 
     seed: int = Field(0, ge=0, lt=2**31, description="Run seed; all other seeds derive from it.")
     iterations: int = Field(10, ge=0, le=1000, description="Refinement iterations N before the summary.")
@@ -228,6 +229,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags first, then the environment, then line.toml."""
+        if not cls.from_outside:
+            return (init_settings,)
         toml = TomlConfigSettingsSource(settings_cls, settings_cls.model_config.get("toml_file"))
         return init_settings, env_settings, toml
 
@@ -265,16 +268,7 @@ def load_settings(config: Path | None = None, **flags: Any) -> Settings:
 class _Given(Settings):
     """Settings of which nothing comes from the environment or a file."""
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings,)
+    from_outside = False
 
 
 def revised(recorded: Mapping[str, Any], changes: Mapping[str, Any]) -> Settings:

@@ -212,7 +212,8 @@ def _torch() -> Iterator[Finding]:
 
 
 def _text_to_image() -> Iterator[Finding]:
-    from line_neurons.tools.generators.pipeline import find_device, require_packages
+    from line_neurons.tools.devices import find_device
+    from line_neurons.tools.generators.pipeline import require_packages
     from line_neurons.tools.generators.presets import parse_source
     from line_neurons.tools.generators.weights import find_model
 

@@ -25,9 +25,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from line_neurons.agent.settings import DiffusionSettings
+from line_neurons.tools.devices import find_device
 from line_neurons.tools.generators.pipeline import (
     deterministic,
-    find_device,
     first_line,
     memory_spent,
     place,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import BackendError, LineError, MissingPartError, UsageError
 from line_neurons.agent.proposal import clean_text
+from line_neurons.tools.devices import find_device
 from line_neurons.tools.generators.presets import Source
 from line_neurons.tools.generators.weights import LEFT_OUT, ModelFiles, find_lora, find_model, hash_file
 
@@ -244,24 +245,6 @@ def denoiser_of(pipe: Pipeline) -> nn.Module:
     """The network that is run at every step."""
     network: nn.Module = getattr(pipe, "unet", None) or pipe.transformer
     return network
-
-
-def find_device(name: str) -> torch.device:
-    """The torch device of that name; ``auto`` is CUDA where there is one.
-
-    Raises:
-        UsageError: the device cannot be used here.
-    """
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UsageError(f"the device {name!r} cannot be used: {first_line(error)}", "auto or cpu") from error
-    return device
 
 
 @contextlib.contextmanager

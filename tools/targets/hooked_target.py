@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.ports import LayerInfo, Progress
+from line_neurons.tools.devices import find_device
 from line_neurons.tools.targets.layer_outputs import (
     LayerOutput,
     check_pool,
@@ -22,7 +23,6 @@ from line_neurons.tools.targets.layer_outputs import (
 from line_neurons.tools.targets.lookup import find_layer
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
     from line_neurons.agent.ports import Activations, Picture
@@ -69,7 +69,7 @@ class HookedTarget:
         self._pool = pool
         self._precision = precision
         self._channels_last = channels_last
-        self._device = _device(device)
+        self._device = find_device(device)
         self.batch_size = batch_size or (_CPU_BATCH if self._device.type == "cpu" else _GPU_BATCH)
         # A hook sees every forward pass of the module, so passes from several threads take turns.
         self._lock = threading.RLock()
@@ -307,18 +307,3 @@ def _alike(output: Tensor) -> bool:
 def _reason(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0][:300] if lines else type(error).__name__
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UsageError(
-            f"the device {name!r} cannot be used: {str(error).splitlines()[0]}", "auto or cpu"
-        ) from error
-    return device
