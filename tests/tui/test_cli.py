@@ -199,7 +199,8 @@ def test_the_demo_labels_final_and_hidden_units_and_takes_up_what_was_left(line,
     monkeypatch.setattr(labelling, "work", interrupted)
     status, _, err = line("demo", "--llm", "random")
     assert status == 130
-    assert "line resume mobilenet_v2-classifier.1-1" in err
+    # Both runs are unfinished, and one command goes on with both.
+    assert "Go on with: line resume --store" in err
     left = json.loads(line("runs", "--json")[1])
     assert {(run["status"], run["units_finished"]) for run in left} == {("interrupted", 0), ("pending", 0)}
 
