@@ -70,3 +70,8 @@ class NotDrawableError(Exception):
         super().__init__(f"nothing in the bank is close enough to {concept!r}; nearest: {near or 'nothing'}")
         self.concept = concept
         self.nearest = nearest
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of what an exception says, at most 300 characters; its type's name if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from line_neurons.agent.errors import ReplyError, UsageError
+from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Control, Prompt
 from line_neurons.agent.prompts import initial_prompt
 from line_neurons.agent.proposal import class_concept, concept_key, find_duplicate
 from line_neurons.agent.scoreboard import choose_initial
 from line_neurons.agent.seeds import derive_rng, derive_seed
 from line_neurons.graphs import scoring
-from line_neurons.graphs.state import MAX_TEMPERATURE, Deps
+from line_neurons.graphs.asking import ask
+from line_neurons.graphs.state import Deps
 from line_neurons.tools.scorers import SCORERS
 from line_neurons.tools.targets.registry import short_spec
 
@@ -144,18 +144,7 @@ def _proposed(deps: Deps) -> Iterator[Candidate]:
 
 
 def _answer(deps: Deps, prompt: Prompt, named: Sequence[str], index: int, attempt: int) -> Candidate:
-    settings = deps.settings
-    seed = derive_seed("ask initial", settings.seed, index, attempt)
-    temperature = min(settings.temperature + settings.hotter * attempt, MAX_TEMPERATURE)
-    asked: dict[str, Any] = {"seed": seed, "temperature": temperature, "model": deps.language_model.fingerprint}
-    began = time.monotonic()
-    try:
-        proposal = deps.language_model.propose(prompt, seed=seed, temperature=temperature)
-    except ReplyError as error:
-        concept, refused = error.concept, f"your answer was unusable: {error.detail}."
-        asked |= {"reasoning": error.reasoning, "reply": error.raw}
-    else:
-        known = find_duplicate(proposal.concept, named)
-        concept, refused = proposal.concept, f'"{known}" was named already.' if known else ""
-        asked |= {"reasoning": proposal.reasoning, "reply": proposal.raw}
-    return Candidate(concept, "proposed", refused, asked | {"seconds": time.monotonic() - began})
+    answer = asdict(ask(deps, prompt, derive_seed("ask initial", deps.settings.seed, index, attempt), attempt))
+    concept, refused = answer.pop("concept"), answer.pop("unusable")
+    known = None if refused else find_duplicate(concept, named)
+    return Candidate(concept, "proposed", f'"{known}" was named already.' if known else refused, answer)

@@ -6,14 +6,13 @@ replaces what the interrupted attempt wrote.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
 from langgraph.runtime import Runtime
 
-from line_neurons.agent.errors import NotDrawableError, ReplyError, UsageError
+from line_neurons.agent.errors import NotDrawableError, UsageError
 from line_neurons.agent.ports import Prompt
 from line_neurons.agent.prompts import propose_prompt, summary_prompt
 from line_neurons.agent.proposal import concept_key, find_duplicate
@@ -21,8 +20,9 @@ from line_neurons.agent.scoreboard import Entry, Scoreboard, update_rng
 from line_neurons.agent.scoreboard import update as update_board
 from line_neurons.agent.seeds import derive_rng, derive_seed
 from line_neurons.graphs import initial, scoring
+from line_neurons.graphs.asking import ask
 from line_neurons.graphs.assembly import recorded_deps
-from line_neurons.graphs.state import MAX_TEMPERATURE, Deps, LineState, board_of, board_rows
+from line_neurons.graphs.state import Deps, LineState, board_of, board_rows
 from line_neurons.tools.run_store import Step
 
 
@@ -97,26 +97,20 @@ def summarize(state: LineState, runtime: Runtime[Deps]) -> LineState:
 def _ask(state: LineState, deps: Deps) -> LineState:
     settings = deps.settings
     seed = derive_seed("ask", settings.seed, state["unit"], state["step"], state["attempt"])
-    temperature = min(settings.temperature + settings.hotter * state["attempt"], MAX_TEMPERATURE)
-    prompt = _prompt(state, deps)
+    answer = ask(deps, _prompt(state, deps), seed, state["attempt"])
     asked: LineState = {
-        "llm_seed": seed,
-        "temperature": temperature,
-        "model": deps.language_model.fingerprint,
+        "llm_seed": answer.seed,
+        "temperature": answer.temperature,
+        "model": answer.model,
+        "concept": answer.concept,
+        "reasoning": answer.reasoning,
+        "reply": answer.reply,
+        "seconds": answer.seconds,
     }
-    refused, began = "", time.monotonic()
-    try:
-        proposal = deps.language_model.propose(prompt, seed=seed, temperature=temperature)
-    except ReplyError as error:
-        asked |= {"concept": error.concept, "reasoning": error.reasoning, "reply": error.raw}
-        refused = f"your answer was unusable: {error.detail}."
-    else:
-        asked |= {"concept": proposal.concept, "reasoning": proposal.reasoning, "reply": proposal.raw}
-    asked |= {"seconds": time.monotonic() - began}
-    if refused:
-        return asked | _refuse(state | asked, deps, "invalid", refused)
+    if answer.unusable:
+        return asked | _refuse(state | asked, deps, "invalid", answer.unusable)
     if settings.duplicates == "refuse":
-        known = find_duplicate(asked["concept"], state["tried"])
+        known = find_duplicate(answer.concept, state["tried"])
         if known is not None:
             return asked | _refuse(state | asked, deps, "duplicate", f'"{known}" was tried already.')
     return asked | {"outcome": "proposed"}

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 Kind = Literal["iteration", "summary"]
 Outcome = Literal["", "proposed", "refused", "stalled", "drawn"]
-MAX_TEMPERATURE = 1.5
-"""However often a question is asked again, it gets no hotter than this."""
-
 Row = list[str | float]
 """A [concept, score] pair; tuples would come back from a checkpoint as lists."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from line_neurons.agent.errors import UsageError
+from line_neurons.agent.errors import UsageError, reason_of
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +24,5 @@ def find_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise UsageError(f"the device {name!r} cannot be used: {reason[0][:300]}", "auto or cpu") from error
+        raise UsageError(f"the device {name!r} cannot be used: {reason_of(error)}", "auto or cpu") from error
     return device

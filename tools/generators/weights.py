@@ -13,6 +13,7 @@ from typing import Any
 
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.agent.proposal import clean_text
+from line_neurons.tools.assets import manifest
 from line_neurons.tools.generators.hub import cached, fetch, listed, not_here
 from line_neurons.tools.generators.presets import HUB_ID, Preset, Source
 
@@ -153,8 +154,7 @@ def hash_file(path: Path) -> str:
     status = real.stat()
     key = (real, status.st_size, status.st_mtime_ns)
     if key not in _hashes:
-        with real.open("rb") as file:
-            _hashes[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        _hashes[key] = manifest.hash_file(real)
     return _hashes[key]
 
 

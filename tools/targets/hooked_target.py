@@ -8,7 +8,7 @@ from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from line_neurons.agent.errors import BackendError, UsageError
+from line_neurons.agent.errors import BackendError, UsageError, reason_of
 from line_neurons.agent.ports import LayerInfo, Progress
 from line_neurons.tools.devices import find_device
 from line_neurons.tools.targets.layer_outputs import (
@@ -177,7 +177,7 @@ class HookedTarget:
             prepared = self._network.prepare(picture)
         except Exception as error:
             raise BackendError(
-                f"the preprocessing of {self.name} failed: {_reason(error)}", "--debug shows where"
+                f"the preprocessing of {self.name} failed: {reason_of(error)}", "--debug shows where"
             ) from error
         if not isinstance(prepared, torch.Tensor) or prepared.ndim != 3:
             shape = list(prepared.shape) if isinstance(prepared, torch.Tensor) else type(prepared).__name__
@@ -247,7 +247,7 @@ class HookedTarget:
         remedy = f"try a --batch-size below {self.batch_size}" if full else ""
         if self._precision != "float32" and "not implemented for" in str(error):
             remedy = f"this device cannot do it in {self._precision}: use float32"
-        return BackendError(f"the forward pass of {self.name} failed: {_reason(error)}", remedy)
+        return BackendError(f"the forward pass of {self.name} failed: {reason_of(error)}", remedy)
 
     def _call(self, pictures: list[Tensor]) -> object:
         import torch
@@ -302,8 +302,3 @@ def _alike(output: Tensor) -> bool:
     rows = output.float()
     spread = (rows - rows[0]).abs().max()
     return not bool(spread > 0.01 * rows.abs().max())
-
-
-def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__

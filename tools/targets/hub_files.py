@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from line_neurons.agent.errors import MissingPartError
+from line_neurons.agent.errors import MissingPartError, reason_of
 
 
 def cached_snapshot(
@@ -41,9 +41,8 @@ def cached_snapshot(
             f"allow the download with --download, or get them with: hf download {repository}",
         ) from error
     except (OSError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise MissingPartError(
-            f"{repository}, which {name} needs, could not be had: {reason[:200]}",
+            f"{repository}, which {name} needs, could not be had: {reason_of(error)[:200]}",
             "check the name of the repository",
         ) from error
     return Path(folder)

@@ -9,9 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from line_neurons.agent.errors import MissingPartError, UsageError
+from line_neurons.agent.errors import MissingPartError, UsageError, reason_of
 from line_neurons.agent.proposal import clean_text
-from line_neurons.tools.targets.checkpoint import classes_in, matching, misfit, own_file, read_state, sha256
+from line_neurons.tools.assets.manifest import hash_file
+from line_neurons.tools.targets.checkpoint import classes_in, matching, misfit, own_file, read_state
 from line_neurons.tools.targets.hub_files import cached_snapshot
 from line_neurons.tools.targets.network import Network, Wanted, brief
 
@@ -56,7 +57,7 @@ def open_hub(wanted: Wanted) -> Network:
         processor = processor_reader.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise UsageError(
-            f"{name} is not a vision model that transformers can read: {_first_line(error)}",
+            f"{name} is not a vision model that transformers can read: {reason_of(error)}",
             "it needs a config.json of a known architecture and a preprocessor_config.json",
         ) from error
     model_class, config = _vision_part(whole, name)
@@ -111,7 +112,7 @@ def _weights_files(folder: Path, name: str) -> list[Path]:
 
 
 def _digest(files: list[Path]) -> str:
-    digests = "".join(sha256(file) for file in files)
+    digests = "".join(hash_file(file) for file in files)
     return hashlib.sha256(digests.encode()).hexdigest()
 
 
@@ -145,7 +146,7 @@ def _loaded(model_class: Any, config: Any, name: str, source: str, folder: Path 
                 folder, config=config, dtype=torch.float32, output_loading_info=True, **given
             )
     except Exception as error:
-        raise UsageError(f"{source} does not fit {name}: {_first_line(error)}") from error
+        raise UsageError(f"{source} does not fit {name}: {reason_of(error)}") from error
     missing = sorted(told["missing_keys"])
     if missing and all(key.startswith("pooler.") for key in missing):
         # Some were published without the pooler that their class has; without it they are whole.
@@ -171,7 +172,3 @@ def _quiet() -> Iterator[None]:
         say.set_verbosity(verbosity)
         if bars:
             say.enable_progress_bar()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.tools.targets.checkpoint import load, own_file, read_state, sha256
+from line_neurons.tools.assets.manifest import hash_file
+from line_neurons.tools.targets.checkpoint import load, own_file, read_state
 from line_neurons.tools.targets.network import Network, Wanted, brief
 from line_neurons.tools.targets.preprocessing import MEAN, STD, USUAL, cropped, usual
 from line_neurons.tools.targets.torchvision_models import imagenet_classes, planned
@@ -58,7 +59,7 @@ def open_places365(wanted: Wanted) -> Network:
     file = _checkpoint("places365", wanted, _PLACES365)
     return Network(
         name="places365:resnet50",
-        weights=sha256(file)[:16],
+        weights=hash_file(file)[:16],
         preprocessing=brief(USUAL),
         prepare=usual,
         build=partial(_build, "places365:resnet50", file, 365, normalise=False),
@@ -76,7 +77,7 @@ def open_robust(wanted: Wanted) -> Network:
     file = _checkpoint("robust", wanted, _ROBUST)
     return Network(
         name="robust:resnet50",
-        weights=sha256(file)[:16],
+        weights=hash_file(file)[:16],
         preprocessing=brief("resize 256, crop 224, normalised in the model"),
         prepare=cropped,
         build=partial(_build, "robust:resnet50", file, 1000, normalise=True),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.agent.proposal import clean_text
-from line_neurons.tools.targets.checkpoint import classes_in, load, matching, own_file, read_state, sha256
+from line_neurons.tools.assets.manifest import hash_file
+from line_neurons.tools.targets.checkpoint import classes_in, load, matching, own_file, read_state
 from line_neurons.tools.targets.hub_files import cached_snapshot
 from line_neurons.tools.targets.lookup import near_names
 from line_neurons.tools.targets.network import Network, Wanted, brief
@@ -49,7 +50,7 @@ def open_timm(wanted: Wanted) -> Network:
     transform = create_transform(**data, is_training=False)
     return Network(
         name=name,
-        weights=f"{sha256(file)[:16]} ({'own, transforms of ' if own else ''}{config.tag or 'timm'})",
+        weights=f"{hash_file(file)[:16]} ({'own, transforms of ' if own else ''}{config.tag or 'timm'})",
         preprocessing=brief(repr(transform)),
         prepare=transform,
         build=partial(_build, name, wanted.model, file, own=own),

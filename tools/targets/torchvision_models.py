@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.tools.targets.checkpoint import classes_in, load, matching, own_file, read_state, sha256
+from line_neurons.tools.assets.manifest import hash_file
+from line_neurons.tools.targets.checkpoint import classes_in, load, matching, own_file, read_state
 from line_neurons.tools.targets.lookup import near_names
 from line_neurons.tools.targets.network import Network, Wanted, brief
 
@@ -119,7 +120,7 @@ def _find_weights(model: str, recipe: Any, wanted: Wanted) -> _WeightsFile:
     import torch
 
     if wanted.weights is not None:
-        digest = sha256(own_file(wanted.weights))
+        digest = hash_file(own_file(wanted.weights))
         for entry in type(recipe):
             if digest.startswith(_name_and_hash(entry)[1]):
                 return _WeightsFile(wanted.weights, digest, entry, official=True)
@@ -132,7 +133,7 @@ def _find_weights(model: str, recipe: Any, wanted: Wanted) -> _WeightsFile:
     if path is None:
         _require_download(model, recipe, cached, allowed=wanted.download)
         path = cached
-    digest = sha256(path)
+    digest = hash_file(path)
     if not digest.startswith(prefix):
         raise MissingPartError(
             f"the weights file {path} is damaged: its SHA-256 starts with {digest[:8]}, not {prefix}",

@@ -1,0 +1,63 @@
+"""One question to the language model, with an unusable answer told apart from a proposal."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from line_neurons.agent.errors import ReplyError
+from line_neurons.agent.ports import Prompt
+from line_neurons.graphs.state import Deps
+
+MAX_TEMPERATURE = 1.5
+"""However often a question is asked again, it gets no hotter than this."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the language model said, and how it was asked.
+
+    Args:
+        concept: the proposal; of an unusable answer the concept that it gave, if any.
+        reasoning: the reasoning for it.
+        reply: the answer as it came.
+        seed: the seed with which the model was asked.
+        temperature: the temperature with which it was asked.
+        model: the fingerprint of the model.
+        seconds: how long it took.
+        unusable: why the answer cannot be used, in words for the model; empty for a proposal.
+    """
+
+    concept: str
+    reasoning: str
+    reply: str
+    seed: int
+    temperature: float
+    model: str
+    seconds: float
+    unusable: str = ""
+
+
+def ask(deps: Deps, prompt: Prompt, seed: int, attempt: int) -> Answer:
+    """Ask once; each attempt at the same question is hotter than the one before.
+
+    Args:
+        deps: the graph's parts.
+        prompt: the question.
+        seed: sampling seed in [0, 2**31).
+        attempt: how often the question was asked before.
+
+    Raises:
+        BackendError: see ``LanguageModel.propose``.
+    """
+    settings, model = deps.settings, deps.language_model
+    temperature = min(settings.temperature + settings.hotter * attempt, MAX_TEMPERATURE)
+    fingerprint, began = model.fingerprint, time.monotonic()
+    try:
+        said = model.propose(prompt, seed=seed, temperature=temperature)
+    except ReplyError as error:
+        concept, reasoning, reply = error.concept, error.reasoning, error.raw
+        unusable = f"your answer was unusable: {error.detail}."
+    else:
+        concept, reasoning, reply, unusable = said.concept, said.reasoning, said.raw, ""
+    return Answer(concept, reasoning, reply, seed, temperature, fingerprint, time.monotonic() - began, unusable)
