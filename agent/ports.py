@@ -127,6 +127,10 @@ class Generator(Protocol):
     def fingerprint(self) -> str:
         """Model or bank id, content hash and settings."""
 
+    @property
+    def batch_size(self) -> int:
+        """Pictures that it draws at once; more of them in one call gain nothing."""
+
     def synthesize(self, requests: Sequence[ImageRequest], progress: Progress | None = None) -> list[DrawnImage]:
         """Draw the requests, in order; deterministic in (fingerprint, request).
 
@@ -155,6 +159,10 @@ class Target(Protocol):
     @property
     def fingerprint(self) -> str:
         """Model id and weights hash."""
+
+    @property
+    def batch_size(self) -> int:
+        """Pictures in one forward pass; more of them in one call gain nothing."""
 
     def layers(self) -> list[LayerInfo]:
         """Every layer whose output has units, in forward order."""

@@ -86,6 +86,24 @@ class Settings(BaseSettings):
     images: int = Field(5, ge=1, le=1000, description="Pictures per concept, n.")
     top: int = Field(5, ge=0, le=1000, description="Best classes of the control set on the first board.")
     random: int = Field(5, ge=0, le=1000, description="Random other classes on the first board.")
+    random_pool: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Draw the random others from so many classes that all units share; 0: from all classes.",
+    )
+    patience: int = Field(
+        0, ge=0, le=1000, description="End a search after so many iterations without a better concept; 0: never."
+    )
+    max_iterations: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="With patience: go on beyond N, up to so many, while a unit still improves; none: no further.",
+    )
+    restarts: int = Field(
+        0, ge=0, le=100, description="Search so often again from a new board, for something else than was found."
+    )
     scorer: Literal["mean", "auc", "mad"] = Field("mean", description="Scorer psi.")
     modifiers: Literal["per-image", "per-concept"] = Field(
         "per-image", description="Draw angle and lighting for each picture, or once for a concept."
@@ -159,6 +177,16 @@ class Settings(BaseSettings):
     batch_size: int | None = Field(None, ge=1, description="Pictures in a forward pass; none: the target's own.")
     download: bool = Field(False, description="Let the library fetch official weights that are not here.")
 
+    in_flight: int = Field(1, ge=1, le=1024, description="Units worked on at the same time.")
+    llm_parallel: int = Field(1, ge=1, le=256, description="Questions to the language model at the same time.")
+    batch_wait: float = Field(
+        0.05, ge=0, le=60, description="Seconds that pictures of a unit wait for others to fill a batch."
+    )
+    give_up: int = Field(1, ge=1, description="Stop the run when so many units in a row have failed.")
+    revisit: bool = Field(
+        False, description="At the end, score every unit against every concept that any unit found."
+    )
+
     store: Path | None = Field(None, description="Folder of runs, pictures and checkpoints.")
     assets: Path | None = Field(None, description="Folder of installed asset packs.")
 
@@ -211,6 +239,16 @@ class Settings(BaseSettings):
         if self.control == "none" and (self.init == "control" or self.scorer != "mean"):
             needs = "init control" if self.init == "control" else f"scorer {self.scorer}"
             raise ValueError(f"{needs} needs a control set; name one with control")
+        return self
+
+    @model_validator(mode="after")
+    def _further_iterations_fit(self) -> Settings:
+        if self.max_iterations is None:
+            return self
+        if not self.patience:
+            raise ValueError("max_iterations needs patience; name both")
+        if self.max_iterations < self.iterations:
+            raise ValueError(f"max_iterations {self.max_iterations} is below iterations {self.iterations}")
         return self
 
     @model_validator(mode="after")

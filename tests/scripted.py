@@ -45,6 +45,7 @@ class ScriptedGenerator:
     unknown: frozenset[str] = frozenset()
     hints: tuple[str, ...] = ()
     fingerprint: str = "scripted generator"
+    batch_size: int = 1
     drawn: list[ImageRequest] = field(default_factory=list)
 
     def synthesize(self, requests, progress=None):
@@ -70,6 +71,7 @@ class ScriptedTarget:
     n: int = 5
     names: tuple[str, ...] | None = None
     fingerprint: str = "scripted target"
+    batch_size: int = 5
     passes: int = 0
 
     def layers(self):

@@ -57,6 +57,15 @@ def m002_vocabulary_and_model_of_each_step(db: Database) -> None:
     db.table("steps").add_column("model", str)
 
 
+@SCHEMA()
+def m003_evidence_of_each_label(db: Database) -> None:
+    """A label's pictures, the second-best distinct concept, and what a revisit changed."""
+    units = db.table("units")
+    for column, kind in (("images", str), ("second_label", str), ("second_score", float), ("steps", int),
+                         ("found_by", int), ("found_in", str), ("search_label", str), ("search_score", float)):  # fmt: skip
+        units.add_column(column, kind)
+
+
 @dataclass(frozen=True)
 class Run:
     """A run: one target layer, some units, one set of settings.
@@ -85,8 +94,12 @@ class Run:
 class Unit:
     """A unit of a run and, once it is finished, its label.
 
-    ``status`` is ``pending``, ``running``, ``finished`` or ``failed``. ``initial_label`` is the best concept of
-    the initial board; ``discovered`` says that the label was not in the initial vocabulary.
+    ``status`` is ``pending``, ``running``, ``finished``, ``interrupted`` or ``failed``; a failed unit is taken
+    again only when that is asked for. ``initial_label`` is the best concept of the initial board; ``discovered``
+    says that the label was not in the initial vocabulary. ``images`` are ids of the label's pictures;
+    ``second_label`` is the best concept that shares no word with the label; ``steps`` counts the unit's iterations
+    and summaries. ``search_label`` and ``search_score`` are what the unit's own search found; where a revisit
+    found better, ``origin`` is ``revisit`` and the label comes from unit ``found_by`` of run ``found_in``.
     """
 
     run: str
@@ -105,6 +118,14 @@ class Unit:
     mad: float | None = None
     seconds: float = 0.0
     error: str = ""
+    images: tuple[str, ...] = ()
+    second_label: str | None = None
+    second_score: float | None = None
+    steps: int | None = None
+    found_by: int | None = None
+    found_in: str | None = None
+    search_label: str | None = None
+    search_score: float | None = None
 
     @property
     def margin(self) -> float | None:
@@ -118,7 +139,8 @@ class Unit:
 class Step:
     """One entry of a unit's history.
 
-    ``kind`` is ``initial`` (step 0, one entry for each concept), ``iteration`` or ``summary``. ``outcome`` is
+    ``kind`` is ``initial`` (one entry for each concept), ``iteration``, ``summary``, or ``revisit`` for a label that
+    another unit found; ``step`` counts on over restarts. ``outcome`` is
     ``scored``, ``duplicate``, ``invalid``, ``not_drawable`` or ``stalled``. ``board`` is the board after the
     step as [concept, score] pairs, best first; ``images`` are ids in the concept bank; ``seconds`` is
     how long the language model took, and ``model`` its fingerprint.
@@ -209,7 +231,7 @@ class RunStore:
     def update_unit(self, run: str, unit: int, **changes: Any) -> None:
         """Change columns of a unit."""
         with self._writing():
-            self._table("units").update((run, unit), changes)
+            self._table("units").update((run, unit), _encoded(changes))
 
     def put_step(self, step: Step) -> None:
         """Write an entry of the history; the same (run, unit, step, attempt) again replaces it."""
@@ -264,8 +286,14 @@ class RunStore:
 
     def progress(self, run: str) -> tuple[int, int]:
         """Finished units and all units of a run."""
-        units = self.units(run)
-        return sum(unit.status == "finished" for unit in units), len(units)
+        counts = self.states(run)
+        return counts.get("finished", 0), sum(counts.values())
+
+    def states(self, run: str) -> dict[str, int]:
+        """How many units of a run are in each state."""
+        statement = "SELECT status, count(*) FROM units WHERE run = ? GROUP BY status ORDER BY status"
+        with self._reading():
+            return dict(self._db.execute(statement, [run]).fetchall())
 
     def _table(self, name: str) -> Table:
         return self._db.table(name)

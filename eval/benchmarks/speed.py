@@ -49,6 +49,7 @@ class InstantGenerator:
     """Draws the request itself, as JSON."""
 
     fingerprint: str = "instant generator"
+    batch_size: int = 8
     drawn: int = 0
 
     def synthesize(self, requests: Sequence[ImageRequest], progress: Progress | None = None) -> list[DrawnImage]:
@@ -66,6 +67,7 @@ class InstantTarget:
     """A layer of a thousand units whose activations are made up from the pictures' bytes."""
 
     fingerprint: str = "instant target"
+    batch_size: int = 32
     passes: int = 0
 
     def layers(self) -> list[LayerInfo]:

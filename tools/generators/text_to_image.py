@@ -101,6 +101,12 @@ class TextToImage:
         values = " ".join(f"{name}={_brief(value)}" for name, value in said.items())
         return f"diffusers:{pipeline} {values} format={FORMAT}"
 
+    @property
+    def batch_size(self) -> int:
+        """Pictures in one batch; fewer than at first where memory ran out."""
+        with self._lock:
+            return self._batch
+
     def suggest(self, concepts: Sequence[str], limit: int) -> list[str]:
         """Nothing: it can draw anything."""
         return []

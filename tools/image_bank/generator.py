@@ -103,6 +103,11 @@ class ImageBankGenerator:
         return f"image-bank:{self._bank.name}:{self._split}:{digest[:32]}"
 
     @property
+    def batch_size(self) -> int:
+        """One: pictures are composed one after another."""
+        return 1
+
+    @property
     def skipped(self) -> tuple[str, ...]:
         """Files of the bank that were left out because they could not be read, as ``name: reason``."""
         return self._bank.skipped
