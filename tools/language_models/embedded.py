@@ -20,7 +20,10 @@ class LlamaCppEngine:
 
     A reply depends on (prompt, seed, temperature) alone, not on what was asked before: floating-point results
     of llama.cpp change in the last bits with the length of the cached prefix, so before each question the
-    cache is brought back to exactly the messages that all prompts share (about 0.1 s on two cores).
+    cache is brought back to exactly the messages that all prompts share (about 0.1 s on two cores). Slots of one
+    engine are not used for the same reason: a reply would depend on what runs beside it. The number of threads
+    counts in the last bits too: 2 of 6 replies at temperature 0.5 were the same with one thread and with two. So
+    ``llm_parallel``, which decides it on a machine, is recorded with a run and kept when it is resumed.
 
     Args:
         path: the GGUF file.

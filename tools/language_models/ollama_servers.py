@@ -113,6 +113,7 @@ class Server:
         self._timeout = timeout
         self._limit = MAX_ANSWER_BYTES + _BYTES_A_TOKEN * reply_tokens
         self._auth = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
+        self._opening = threading.Lock()
         self.busy = 0
         self.turn = 0
         self.left_out_until = float("-inf")
@@ -137,9 +138,14 @@ class Server:
 
         return Client(self.name, **self.http(min(self._timeout, LOOK_SECONDS)))
 
-    @cached_property
+    @property
     def chat(self) -> ChatOllama:
         """The chat model of LangChain for this server; the model's name goes with each question."""
+        with self._opening:
+            return self._chat
+
+    @cached_property
+    def _chat(self) -> ChatOllama:
         load_ollama()
         from langchain_ollama import ChatOllama
 

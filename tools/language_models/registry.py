@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.agent.ports import LanguageModel
 from line_neurons.agent.settings import Settings
-from line_neurons.tools.language_models.proposer import ChatEngine, Proposer, ReplyCache
+from line_neurons.tools.language_models.engine_pool import EnginePool
+from line_neurons.tools.language_models.proposer import ChatEngine, Proposer
+from line_neurons.tools.language_models.reply_cache import ReplyCache
 
 # File and SHA-256 of each embedded model, by asset pack; the first is the default.
 EMBEDDED = {
@@ -23,6 +26,8 @@ EMBEDDED = {
         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     ),
 }
+# Questions at once to one server, one service, or copies of the embedded model.
+_AT_ONCE = 4
 FORMS = (
     "ollama:NAME",
     "langchain:package.module.Class",
@@ -60,10 +65,30 @@ def open_language_model(
     if kind == "langchain" and name:
         return _langchain(name, settings, kept)
     if kind == "embedded":
-        return _embedded(name or next(iter(EMBEDDED)), assets, settings.top_p, kept)
+        return _embedded(name or next(iter(EMBEDDED)), settings, assets, kept)
     if spec == "random":
         return _random(words())
     raise UsageError(f"there is no language model {spec!r:.80}", f"use one of: {', '.join(FORMS)}")
+
+
+def default_parallel(settings: Settings) -> int:
+    """How many questions a batch asks the language model of ``settings`` at the same time, if nothing says so.
+
+    Raises:
+        UsageError: an address of Ollama servers is not one.
+    """
+    kind = settings.llm.partition(":")[0]
+    if kind == "embedded":
+        return min(_cores(), _AT_ONCE)
+    if kind == "ollama":
+        from line_neurons.tools.language_models.ollama_address import server_urls
+
+        return _AT_ONCE * len(server_urls(settings.ollama))
+    return _AT_ONCE if kind == "langchain" else 1
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def _ollama(name: str, settings: Settings, kept: ReplyCache | None) -> LanguageModel:
@@ -89,20 +114,25 @@ def _langchain(path: str, settings: Settings, kept: ReplyCache | None) -> Langua
     return Proposer(lambda: engine, lambda: engine.fingerprint, kept)
 
 
-def _embedded(pack: str, assets: Path, top_p: float, kept: ReplyCache | None) -> LanguageModel:
+def _embedded(pack: str, settings: Settings, assets: Path, kept: ReplyCache | None) -> LanguageModel:
     if pack not in EMBEDDED:
         raise UsageError(f"there is no embedded language model {pack!r:.80}", f"use one of: {', '.join(EMBEDDED)}")
     file, sha256 = EMBEDDED[pack]
-    path = assets / pack / file
+    path, top_p = assets / pack / file, settings.top_p
     if not path.is_file() and kept is None:
         raise MissingPartError(f"the language model {pack} is not installed", f"line assets install {pack}")
+    cores = _cores()
+    engines = min(settings.llm_parallel, cores)
 
     def engine() -> ChatEngine:
         from line_neurons.tools.language_models.embedded import LlamaCppEngine
 
-        return LlamaCppEngine(path, top_p=top_p)
+        return LlamaCppEngine(path, top_p=top_p, threads=cores // engines)
 
-    return Proposer(engine, f"embedded:{pack} sha256={sha256[:16]} top_p={top_p}", kept)
+    # The number of threads is no part of it, as the machine is not: a run may go on elsewhere, and what makes a
+    # replay exact are the kept replies.
+    fingerprint = f"embedded:{pack} sha256={sha256[:16]} top_p={top_p}"
+    return Proposer(lambda: EnginePool(engine, engines), fingerprint, kept)
 
 
 def _random(words: Sequence[str]) -> LanguageModel:

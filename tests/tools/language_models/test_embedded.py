@@ -1,9 +1,12 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from line_neurons.agent.errors import ReplyError
 from line_neurons.agent.prompts import propose_prompt
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 from line_neurons.tools.language_models.embedded import LlamaCppEngine
+from line_neurons.tools.language_models.engine_pool import EnginePool
 from line_neurons.tools.language_models.proposer import Proposer
 from line_neurons.tools.language_models.registry import EMBEDDED
 
@@ -43,3 +46,17 @@ def test_the_small_model_speaks_the_protocol(assets):
         except ReplyError as error:
             assert error.kind in {"truncated", "concept"}
     assert usable >= 1
+
+
+def test_a_pool_answers_the_same_whatever_runs_beside_a_question_and_in_whatever_order(assets):
+    file = EMBEDDED["smollm2-135m"][0]
+    pool = EnginePool(lambda: LlamaCppEngine(assets / "smollm2-135m" / file, threads=1), 2)
+    asked = [(propose_prompt(BOARD, [f"word {i}"] * i), i) for i in range(1, 4)]
+
+    def answers(questions):
+        with ThreadPoolExecutor(2) as threads:
+            return list(
+                threads.map(lambda one: pool.complete(one[0], seed=one[1], temperature=0.8).text, questions)
+            )
+
+    assert answers(asked[::-1])[::-1] == answers(asked)

@@ -4,7 +4,8 @@ from line_neurons.agent.errors import BackendError, ReplyError, UsageError
 from line_neurons.agent.ports import Message, Prompt
 from line_neurons.agent.proposal import REPLY_SCHEMA
 from line_neurons.tools.language_models.ollama_chat import model_name
-from line_neurons.tools.language_models.proposer import MAX_REPLY_CHARACTERS, Proposer, ReplyCache
+from line_neurons.tools.language_models.proposer import MAX_REPLY_CHARACTERS, Proposer
+from line_neurons.tools.language_models.reply_cache import ReplyCache
 from scripted_ollama import (
     DIGEST,
     MODEL,

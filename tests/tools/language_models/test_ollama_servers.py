@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -17,6 +18,7 @@ from scripted_ollama import (
     cut,
     dribble,
     endless,
+    proposal,
     raw,
     serving,
     stall,
@@ -161,6 +163,82 @@ def test_questions_at_the_same_time_go_to_the_server_that_is_least_busy(engine_a
             thread.join()
     assert [reply.concept for reply in found] == ["owl", "owl"]
     assert len(one.questions) == len(two.questions) == 1
+
+
+def seed_told(handler, question):
+    """Answer with a concept that names the question's seed."""
+    letter = chr(ord("a") + question["options"]["seed"])
+    answer(proposal(f"owl {letter}"))(handler, question)
+
+
+OWLS = [f"owl {chr(ord('a') + seed)}" for seed in range(16)]
+
+
+def concepts(engine, ask, threads=16):
+    """What 16 questions with seeds from 0, asked by so many threads, are answered with."""
+    with ThreadPoolExecutor(threads) as pool:
+        return [reply.concept for reply in pool.map(lambda seed: ask(engine, seed=seed), range(16))]
+
+
+def test_many_threads_ask_one_server_at_once_and_each_gets_its_own_answer(engine_at, ask):
+    all_asked = threading.Barrier(16)
+
+    def together(handler, question):
+        all_asked.wait(20)
+        seed_told(handler, question)
+
+    with serving(ScriptedOllama(together)) as server:
+        assert concepts(engine_at(server.url), ask) == OWLS
+    assert len(server.questions) == 16
+    assert server.asked["/api/show"] == 1
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_server_is_never_asked_more_at_once_than_there_are_threads_that_ask(engine_at, ask, threads):
+    at_work, most, counting = set(), [0], threading.Lock()
+    all_asked = threading.Barrier(threads)
+
+    def counted(handler, question):
+        with counting:
+            at_work.add(handler)
+            most[0] = max(most[0], len(at_work))
+        all_asked.wait(20)
+        with counting:
+            at_work.remove(handler)
+        seed_told(handler, question)
+
+    with serving(ScriptedOllama(counted)) as server:
+        assert concepts(engine_at(server.url), ask, threads) == OWLS
+    assert most == [threads]
+
+
+def test_many_questions_at_once_are_shared_out_evenly(engine_at, ask):
+    all_asked = threading.Barrier(16)
+
+    def together(handler, question):
+        all_asked.wait(20)
+        seed_told(handler, question)
+
+    with serving(ScriptedOllama(together)) as one, serving(ScriptedOllama(together)) as two:
+        assert concepts(engine_at(one.url, two.url), ask) == OWLS
+    assert [len(server.questions) for server in (one, two)] == [8, 8]
+
+
+def test_what_a_server_was_asked_when_it_died_is_answered_by_the_others(engine_at, waiting, ask):
+    all_asked = threading.Barrier(8)
+
+    def die(handler, question):
+        all_asked.wait(20)
+        handler.close_connection = True
+
+    with serving(ScriptedOllama(die)) as one, serving(ScriptedOllama(seed_told)) as two:
+        engine = engine_at(one.url, two.url)
+        engine.fingerprint  # noqa: B018
+        both = threading.Barrier(8)
+        two.acts = [lambda handler, question: (both.wait(20), seed_told(handler, question))] * 8 + [seed_told]
+        assert concepts(engine, ask) == OWLS
+    assert (len(one.questions), len(two.questions)) == (8, 16)
+    assert waiting.slept == []
 
 
 def test_a_server_that_dies_is_left_out_for_a_while_and_taken_back(engine_at, waiting, ask):

@@ -1,17 +1,20 @@
 import json
-import sqlite3
+import os
 import threading
-import warnings
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from line_neurons.agent.errors import MissingPartError, ReplyError, StoreError, UsageError
+from line_neurons.agent.errors import MissingPartError, ReplyError, UsageError
 from line_neurons.agent.prompts import propose_prompt
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 from line_neurons.agent.settings import Settings
-from line_neurons.tools.language_models.proposer import Completion, Proposer, ReplyCache
+from line_neurons.tools.language_models import embedded
+from line_neurons.tools.language_models.proposer import Completion, Proposer
 from line_neurons.tools.language_models.random_words import RandomWords
-from line_neurons.tools.language_models.registry import open_language_model
+from line_neurons.tools.language_models.registry import default_parallel, open_language_model
+from line_neurons.tools.language_models.reply_cache import ReplyCache
 from scripted_ollama import MODEL, serving
 
 BOARD = Scoreboard((Entry("crow", 9.0), Entry("magpie", 7.0), Entry("hammer", 0.1)), 10)
@@ -68,18 +71,6 @@ def test_unusable_replies_are_kept_too_so_that_a_replay_refuses_them_again(tmp_p
             proposer.propose(PROMPT, seed=1, temperature=0.5)
         assert caught.value.kind == "truncated"
     assert engine.asked == 1
-
-
-def test_a_cache_that_cannot_be_opened_is_one_line(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError) as caught:
-        ReplyCache(tmp_path / "file" / "r.db").get("p", "m")
-    assert "\n" not in str(caught.value)
-
-
-def test_opening_a_cache_writes_nothing(tmp_path):
-    ReplyCache(tmp_path / "store" / "r.db")
-    assert not (tmp_path / "store").exists()
 
 
 def test_random_words_never_repeat_what_was_tried_while_there_are_others():
@@ -155,33 +146,83 @@ def test_threads_that_ask_at_once_share_one_engine():
     assert made[0].asked == 8
 
 
+def test_the_embedded_model_is_as_many_engines_as_asked_at_once_which_share_the_cores(tmp_path, monkeypatch):
+    opened, all_asked = [], threading.Barrier(2)
+
+    class Engine:
+        def __init__(self, path, *, top_p, threads):
+            opened.append((path.name, top_p, threads))
+
+        def complete(self, prompt, *, seed, temperature):
+            all_asked.wait(20)
+            return good("owl")
+
+    monkeypatch.setattr(embedded, "LlamaCppEngine", Engine)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(5)))
+    model = open_language_model(
+        "embedded", settings=Settings(llm_parallel=2), assets=tmp_path, cache=tmp_path / "r.db", words=list
+    )
+    with ThreadPoolExecutor(2) as threads:
+        asked = [threads.submit(model.propose, PROMPT, seed=seed, temperature=0.5) for seed in range(2)]
+        assert [reply.result().concept for reply in asked] == ["owl", "owl"]
+    assert opened == [("qwen2.5-coder-1.5b-instruct-q4_k_m.gguf", 0.9, 2)] * 2
+
+
+@pytest.mark.parametrize(("parallel", "cores", "threads"), [(1, 3, 3), (3, 3, 1), (256, 3, 1)])
+def test_the_embedded_model_has_no_more_threads_than_there_are_cores(
+    tmp_path, monkeypatch, parallel, cores, threads
+):
+    opened, answered = [], []
+
+    class Engine:
+        def __init__(self, path, *, top_p, threads):
+            opened.append(threads)
+
+        def complete(self, prompt, *, seed, temperature):
+            answered.append(seed)
+            time.sleep(0.001)
+            return good("owl")
+
+    monkeypatch.setattr(embedded, "LlamaCppEngine", Engine)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    settings = Settings(llm_parallel=parallel)
+    model = open_language_model(
+        "embedded", settings=settings, assets=tmp_path, cache=tmp_path / "r.db", words=list
+    )
+    with ThreadPoolExecutor(8) as askers:
+        list(askers.map(lambda seed: model.propose(PROMPT, seed=seed, temperature=0.5), range(24)))
+    assert len(answered) == 24
+    assert set(opened) == {threads}
+    assert sum(opened) <= cores
+
+
+def test_the_number_of_engines_is_no_part_of_what_a_run_is_held_to(tmp_path):
+    one, four = (
+        open_language_model(
+            "embedded", settings=Settings(llm_parallel=k), assets=tmp_path, cache=tmp_path / "r.db", words=list
+        )
+        for k in (1, 4)
+    )
+    assert one.fingerprint == four.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("settings", "cores", "parallel"),
+    [
+        ({"llm": "embedded"}, 2, 2),
+        ({"llm": "embedded:smollm2-135m"}, 64, 4),
+        ({"llm": f"ollama:{MODEL}", "ollama": "gpu1"}, 2, 4),
+        ({"llm": f"ollama:{MODEL}", "ollama": "gpu1, gpu2,http://gpu3"}, 2, 12),
+        ({"llm": "langchain:package.module.Class"}, 2, 4),
+        ({"llm": "random"}, 2, 1),
+    ],
+)
+def test_how_many_questions_a_batch_asks_at_once_depends_on_who_answers(monkeypatch, settings, cores, parallel):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    assert default_parallel(Settings(**settings)) == parallel
+
+
 def test_a_runaway_of_blanks_is_refused_without_searching_for_thoughts_from_each():
     engine = Queue(Completion(" \n" * 1_000_000, False))
     with pytest.raises(ReplyError):
         Proposer(lambda: engine, "m", None).propose(PROMPT, seed=1, temperature=0.5)
-
-
-def test_a_kept_reply_is_read_without_a_warning_to_the_user(tmp_path):
-    cache = ReplyCache(tmp_path / "r.db")
-    cache.put("p", "m", good("owl"))
-    with warnings.catch_warnings(record=True) as shown:
-        warnings.simplefilter("always")
-        again = ReplyCache(tmp_path / "r.db")
-        assert again.get("p", "m") == good("owl")
-    assert not [str(one.message) for one in shown if "langchain" in one.filename or "allowed" in str(one.message)]
-
-
-def test_a_cache_that_fails_in_mid_run_is_one_line(tmp_path):
-    cache = ReplyCache(tmp_path / "r.db")
-    cache.put("p", "m", good("owl"))
-    with sqlite3.connect(tmp_path / "r.db") as database:
-        database.execute("drop table full_llm_cache")
-    for use in (lambda: cache.get("p", "m"), lambda: cache.put("p", "m", good("owl"))):
-        with pytest.raises(StoreError, match="no such table") as caught:
-            use()
-        assert "\n" not in str(caught.value)
-
-
-def test_a_cache_may_lie_in_a_folder_of_any_name(tmp_path):
-    ReplyCache(tmp_path / "a?b=c" / "r.db").put("p", "m", good("owl"))
-    assert (tmp_path / "a?b=c" / "r.db").is_file()
