@@ -37,6 +37,10 @@ class BackendError(LineError):
     """A language model, generator or target failed while it worked."""
 
 
+class DrainedError(Exception):
+    """Work stopped because that was asked for, where it can go on later."""
+
+
 class ReplyError(Exception):
     """A language model's reply is not a usable proposal; the model may be asked again.
 
@@ -72,6 +76,6 @@ class NotDrawableError(Exception):
         self.nearest = nearest
 
 
-def reason_of(error: Exception) -> str:
+def reason_of(error: BaseException) -> str:
     """The first line of what an exception says, at most 300 characters; its type's name if it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

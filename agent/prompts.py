@@ -84,13 +84,19 @@ def format_score(score: float) -> str:
 
 
 def _request(
-    entries: Sequence[Entry], forbidden: Sequence[str], drawable: Sequence[str], refused: Sequence[str]
+    entries: Sequence[Entry],
+    forbidden: Sequence[str],
+    drawable: Sequence[str],
+    refused: Sequence[str],
+    found: Sequence[str] = (),
 ) -> str:
     lines = ["Scoreboard:"]
     lines += [f"{format_score(entry.score)} {entry.concept}" for entry in entries]
     lines.append("Forbidden: " + (", ".join(forbidden) or "none"))
     if drawable:
         lines.append("Pictures can be made of, for example: " + ", ".join(drawable))
+    if found:
+        lines.append("Found before: " + ", ".join(found) + ". Look for something of another kind.")
     lines += [f"Refused: {reason}" for reason in refused]
     strongest = ", ".join(entry.concept for entry in entries[:3])
     lines.append(f"Strongest: {strongest}. Name a new concept, not one of these.")
@@ -106,7 +112,11 @@ def _chat(system: str, examples: Sequence[_Example], request: str) -> Prompt:
 
 
 def propose_prompt(
-    board: Scoreboard, forbidden: Sequence[str], drawable: Sequence[str] = (), refused: Sequence[str] = ()
+    board: Scoreboard,
+    forbidden: Sequence[str],
+    drawable: Sequence[str] = (),
+    refused: Sequence[str] = (),
+    found: Sequence[str] = (),
 ) -> Prompt:
     """The prompt of one iteration (paper, appendix D.2; the words are ours).
 
@@ -115,15 +125,20 @@ def propose_prompt(
         forbidden: every concept proposed so far that is no longer on the board.
         drawable: things that the generator can picture near the board's best; empty to say nothing of it.
         refused: why earlier answers to this very step were refused, oldest first.
+        found: what earlier searches of the same unit ended with.
     """
-    return _chat(PROPOSE_SYSTEM, _PROPOSE_EXAMPLES, _request(board.entries, forbidden, drawable, refused))
+    return _chat(PROPOSE_SYSTEM, _PROPOSE_EXAMPLES, _request(board.entries, forbidden, drawable, refused, found))
 
 
 def summary_prompt(
-    board: Scoreboard, forbidden: Sequence[str], drawable: Sequence[str] = (), refused: Sequence[str] = ()
+    board: Scoreboard,
+    forbidden: Sequence[str],
+    drawable: Sequence[str] = (),
+    refused: Sequence[str] = (),
+    found: Sequence[str] = (),
 ) -> Prompt:
     """The prompt of the summary step: one more general concept over the board's top three."""
-    return _chat(SUMMARY_SYSTEM, [_SUMMARY_EXAMPLE], _request(board.top(3), forbidden, drawable, refused))
+    return _chat(SUMMARY_SYSTEM, [_SUMMARY_EXAMPLE], _request(board.top(3), forbidden, drawable, refused, found))
 
 
 _INITIAL_EXAMPLES = (

@@ -28,6 +28,7 @@ REPLY_SCHEMA: dict[str, Any] = {
 """JSON schema of a reply; the order of the properties makes the model reason before it answers."""
 
 _ARTICLES = ("a", "an", "the")
+_JOINING = {*_ARTICLES, "of", "and", "with", "in", "on"}
 _WORD = re.compile(r"[^\W_]+(?:['’.][^\W_]+)*\.?", re.UNICODE)  # noqa: RUF001 - typographic apostrophe
 _SENTENCE_BREAK = re.compile(r"[,;:/\\|<>\[\]{}()=*#`\"]")
 _IRREGULAR = {"mice": "mouse", "geese": "goose", "teeth": "tooth", "feet": "foot", "men": "man",
@@ -65,7 +66,7 @@ def normalise_concept(text: str, max_words: int = MAX_CONCEPT_WORDS) -> str:
         raise ValueError(f"a concept has one to {max_words} words, not {len(words)}")
     if len(cleaned) > MAX_CONCEPT_CHARACTERS:
         raise ValueError(f"a concept has at most {MAX_CONCEPT_CHARACTERS} characters, not {len(cleaned)}")
-    return " ".join(words)
+    return " ".join(words).rstrip(".")
 
 
 def class_concept(name: str) -> str:
@@ -77,12 +78,16 @@ def class_concept(name: str) -> str:
 
 def concept_key(concept: str) -> str:
     """The form in which two concepts count as the same: case, articles, plural and hyphens don't matter."""
-    words = _WORD.findall(unicodedata.normalize("NFKC", concept).lower().replace("-", " ").replace("_", " "))
+    words = _words(concept)
     if words and words[0] in _ARTICLES and len(words) > 1:
         words = words[1:]
     if words:
         words[-1] = _singular(words[-1])
     return " ".join(words)
+
+
+def _words(concept: str) -> list[str]:
+    return _WORD.findall(unicodedata.normalize("NFKC", concept).lower().replace("-", " ").replace("_", " "))
 
 
 def _singular(word: str) -> str:
@@ -97,6 +102,17 @@ def _singular(word: str) -> str:
     if word.endswith(("ches", "shes", "sses", "xes", "zes")):
         return word[:-2]
     return word.removesuffix("s")
+
+
+def concept_words(concept: str) -> frozenset[str]:
+    """The words that tell what a concept is of, in the singular; joining words only where there are no others."""
+    found = {_singular(word).rstrip(".'’") for word in _words(concept)} or {""}  # noqa: RUF001
+    return frozenset(found - _JOINING or found)
+
+
+def distinct(concept: str, other: str) -> bool:
+    """Whether two concepts share no word: "red fox" and "barn owl", but not "red fox" and "foxes"."""
+    return not concept_words(concept) & concept_words(other)
 
 
 def find_duplicate(concept: str, tried: Iterable[str]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -60,24 +60,23 @@ class Update:
     removed: Entry | None
 
 
-def choose_initial(
-    ranked: Sequence[str], n_top: int, n_random: int, rng: Random
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Candidates for the initial board, in the order in which to take them (paper, section 3.2).
+def draw_others(ranked: Sequence[str], n_top: int, rng: Random, pool: Container[str] = ()) -> list[str]:
+    """Candidates for the random places of an initial board, in the order in which to take them (section 3.2).
 
     Args:
         ranked: class names, best control score first.
-        n_top: how many of the best the board wants.
-        n_random: how many others, drawn uniformly, the board wants.
+        n_top: how many of the best are on the board already.
         rng: source of the uniform draw.
+        pool: names that come before all others. Where it was drawn uniformly, and without regard to the unit, each
+            class that is not among the best is still as likely as any other.
 
     Returns:
-        The ranked names, and all names after the first ``n_top`` in random order. A caller that cannot use
-        one of them (nothing can picture it) takes the next.
+        All names after the first ``n_top``, in random order. A caller that cannot use one of them (nothing can
+        picture it) takes the next.
     """
     others = list(ranked[n_top:])
     rng.shuffle(others)
-    return tuple(ranked), tuple(others) if n_random else ()
+    return sorted(others, key=lambda name: name not in pool)
 
 
 def update(board: Scoreboard, concept: str, score: float, rng: Random) -> Update:

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from line_neurons.agent.errors import UsageError
+from line_neurons.agent.errors import DrainedError, UsageError
 from line_neurons.agent.ports import Control, ControlSet, Generator, LanguageModel, Progress, Target
 from line_neurons.agent.proposal import concept_key
 from line_neurons.agent.settings import Settings, load_settings, revised
@@ -26,6 +26,8 @@ from line_neurons.tools.targets.registry import open_target
 from line_neurons.tools.vocabulary import read_words
 
 if TYPE_CHECKING:
+    from langgraph.runtime import RunControl
+
     from line_neurons.tools.image_bank.bank import Bank
 
 _RECORDED = (
@@ -104,7 +106,7 @@ class Parts:
                 settings.diffusion,
                 device=settings.device,
                 download=settings.download,
-                together=settings.images,
+                together=settings.images * settings.in_flight,
             )
         from line_neurons.tools.image_bank.generator import BankSettings, ImageBankGenerator
         from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
@@ -226,18 +228,26 @@ class Parts:
             return kept
         return None
 
-    def control(self, layer: str) -> Control | None:
-        """The control activations of a layer, computed once for a store; None without a control set."""
+    def control(self, layer: str, drain: RunControl | None = None) -> Control | None:
+        """The control activations of a layer, computed once for a store; None without a control set.
+
+        Args:
+            layer: dotted path of the layer.
+            drain: asks to stop after the pictures in hand; what is done of them is kept.
+
+        Raises:
+            DrainedError: it was asked to stop.
+        """
         source = self.control_set
         if source is None:
             return None
         if isinstance(source, PrecomputedControl):
             return source.control(find_layer(self.target.layers(), layer, self.model).units, layer)
         layers = [layer, *sorted(self.layers - {layer})]
-        return control_activations(self.bank, self.target, layers, source, self._told("control set"))[layer]
+        return control_activations(self.bank, self.target, layers, source, self._told("control set", drain))[layer]
 
-    def deps(self, layer: str, vocabulary: Sequence[str] = ()) -> Deps:
-        """What the nodes of a run on ``layer`` work with."""
+    def deps(self, layer: str, vocabulary: Sequence[str] = (), drain: RunControl | None = None) -> Deps:
+        """What the nodes of a run on ``layer`` work with; ``drain`` asks them to stop."""
         return Deps(
             settings=self.settings,
             model=self.model,
@@ -248,9 +258,10 @@ class Parts:
             target=self.target,
             bank=self.bank,
             runs=self.runs,
-            control=cache(lambda: self.control(layer)),
+            control=cache(lambda: self.control(layer, drain)),
             also=sorted(self.layers - {layer}),
             drawing=self._told("drawing"),
+            drain=drain,
         )
 
     def fingerprints(self) -> dict[str, str]:
@@ -262,9 +273,18 @@ class Parts:
             "control": self.control_set.fingerprint if self.control_set else "none",
         }
 
-    def _told(self, what: str) -> Progress | None:
+    def _told(self, what: str, drain: RunControl | None = None) -> Progress | None:
         tell = self.progress
-        return (lambda done, total: tell(what, done, total)) if tell else None
+        if tell is None and drain is None:
+            return None
+
+        def told(done: int, total: int) -> None:
+            if tell:
+                tell(what, done, total)
+            if drain and drain.drain_requested:
+                raise DrainedError
+
+        return told
 
 
 def reopen(

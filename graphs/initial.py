@@ -9,8 +9,8 @@ from typing import Any
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Control, Prompt
 from line_neurons.agent.prompts import initial_prompt
-from line_neurons.agent.proposal import class_concept, concept_key, find_duplicate
-from line_neurons.agent.scoreboard import choose_initial
+from line_neurons.agent.proposal import class_concept, concept_key, distinct, find_duplicate
+from line_neurons.agent.scoreboard import draw_others
 from line_neurons.agent.seeds import derive_rng, derive_seed
 from line_neurons.graphs import scoring
 from line_neurons.graphs.asking import ask
@@ -43,26 +43,46 @@ Candidates = tuple[Iterator[Candidate], Iterator[Candidate]]
 """Those for the best places, in order; then those for all places that are left, in random order."""
 
 
-def candidates(deps: Deps, unit: int) -> Candidates:
-    """Candidates for the first board, best first and others (paper, section 3.2, with ``init`` of the settings).
+def candidates(
+    deps: Deps, unit: int, restart: int = 0, tried: Sequence[str] = (), found: Sequence[str] = ()
+) -> Candidates:
+    """Candidates for a board, best first and others (paper, section 3.2, with ``init`` of the settings).
+
+    Args:
+        deps: the graph's parts.
+        unit: index of the unit.
+        restart: how often the unit's search began anew.
+        tried: concepts of its earlier searches; none of them comes on the board again.
+        found: what these searches ended with; nothing that shares a word with it comes on the board.
 
     Raises:
         UsageError: the initial vocabulary is empty.
     """
     settings = deps.settings
-    left_out = {concept_key(concept) for concept in (*settings.exclude, *settings.exclude_for.get(unit, ()))}
+    left_out = {concept_key(one) for one in (*settings.exclude, *settings.exclude_for.get(unit, ()), *tried)}
+
+    def fits(concept: str) -> bool:
+        return concept_key(concept) not in left_out and all(distinct(concept, label) for label in found)
+
     if settings.init == "model":
-        named = _proposed(deps)
-        return iter(()), (one for one in named if one.refused or concept_key(one.concept) not in left_out)
-    ranked = [word for word in _RANKED[settings.init](deps, unit) if concept_key(word) not in left_out]
+        named = _proposed(deps, restart)
+        return iter(()), (one for one in named if one.refused or fits(one.concept))
+    words = _RANKED[settings.init](deps, unit)
+    ranked = [word for word in words if fits(word)]
     if not ranked:
         raise UsageError("the initial vocabulary is empty", "name a larger one, or exclude less")
-    rng = derive_rng("initial board", settings.seed, unit)
+    # The first board's draw has no part for the restart, so that it is the same with and without restarts.
+    rng = derive_rng("initial board", settings.seed, unit, *([restart] if restart else []))
+    pool = _pool(words, settings.random_pool, settings.seed)
     if settings.init == "vocabulary":
-        rng.shuffle(ranked)
-        return iter(()), map(Candidate, ranked)
-    best, others = choose_initial(ranked, settings.top, settings.random, rng)
-    return map(Candidate, best), map(Candidate, others)
+        return iter(()), map(Candidate, draw_others(ranked, 0, rng, pool))
+    others = draw_others(ranked, settings.top, rng, pool) if settings.random else []
+    return map(Candidate, ranked), map(Candidate, others)
+
+
+def _pool(words: Sequence[str], size: int, seed: int) -> set[str]:
+    """The words that all units of a run draw their random ones from first."""
+    return set(derive_rng("random pool", seed).sample(sorted(words), min(size, len(words))))
 
 
 def vocabulary(deps: Deps) -> set[str]:
@@ -123,8 +143,11 @@ _RANKED: dict[str, Callable[[Deps, int], Sequence[str]]] = {
 }
 
 
-def _proposed(deps: Deps) -> Iterator[Candidate]:
-    """Concepts that the language model names from the layer's context: the same ones for all units of a layer."""
+def _proposed(deps: Deps, restart: int) -> Iterator[Candidate]:
+    """Concepts that the language model names from the layer's context: the same ones for all units of a layer.
+
+    Each restart asks for others with other seeds, again the same for all units.
+    """
     settings = deps.settings
     units = next(info.units for info in deps.target.layers() if info.path == deps.layer)
     named: list[str] = list(settings.exclude)
@@ -133,7 +156,7 @@ def _proposed(deps: Deps) -> Iterator[Candidate]:
         refused: list[str] = []
         for attempt in range(settings.retries + 1):
             prompt = initial_prompt(short_spec(deps.model), deps.layer, units, named, refused)
-            answer = _answer(deps, prompt, named, index, attempt)
+            answer = _answer(deps, prompt, named, (index, attempt, *([restart] if restart else [])))
             yield answer
             if not answer.refused:
                 named.append(answer.concept)
@@ -143,8 +166,10 @@ def _proposed(deps: Deps) -> Iterator[Candidate]:
             return
 
 
-def _answer(deps: Deps, prompt: Prompt, named: Sequence[str], index: int, attempt: int) -> Candidate:
-    answer = asdict(ask(deps, prompt, derive_seed("ask initial", deps.settings.seed, index, attempt), attempt))
+def _answer(deps: Deps, prompt: Prompt, named: Sequence[str], question: tuple[int, ...]) -> Candidate:
+    """Ask a question, named by its index, the attempt and, after the first board, the restart."""
+    seed = derive_seed("ask initial", deps.settings.seed, *question)
+    answer = asdict(ask(deps, prompt, seed, attempt=question[1]))
     concept, refused = answer.pop("concept"), answer.pop("unusable")
     known = None if refused else find_duplicate(concept, named)
     return Candidate(concept, "proposed", f'"{known}" was named already.' if known else refused, answer)

@@ -17,8 +17,8 @@ LineGraph = CompiledStateGraph[LineState, Deps, LineState, LineState]
 def build(checkpointer: BaseCheckpointSaver[Any] | None = None) -> LineGraph:
     """The compiled graph of one unit: init, then propose -> synthesize -> activate -> score -> update.
 
-    The loop goes round for N iterations, then once more from summarize. A refused answer goes back to the
-    question; a step in which every answer is refused is recorded as stalled.
+    The loop goes round for N iterations, then once more from summarize; a restart begins again at init. A refused
+    answer goes back to the question; a step in which every answer is refused is recorded as stalled.
 
     Args:
         checkpointer: where the state is kept after each node; None for a graph that a server keeps.
@@ -31,7 +31,7 @@ def build(checkpointer: BaseCheckpointSaver[Any] | None = None) -> LineGraph:
     graph.add_node("activate", nodes.activate)
     graph.add_node("score", nodes.score)
     graph.add_node("update", nodes.update)
-    steps: dict[Any, str] = {"propose": "propose", "summarize": "summarize", "end": END}
+    steps: dict[Any, str] = {"initial": "init", "iteration": "propose", "summary": "summarize", "end": END}
     graph.add_edge(START, "init")
     graph.add_conditional_edges("init", nodes.next_step, steps)
     for asking in ("propose", "summarize"):

@@ -19,35 +19,39 @@ from line_neurons.agent.proposal import concept_key, find_duplicate
 from line_neurons.agent.scoreboard import Entry, Scoreboard, update_rng
 from line_neurons.agent.scoreboard import update as update_board
 from line_neurons.agent.seeds import derive_rng, derive_seed
+from line_neurons.agent.settings import Settings
 from line_neurons.graphs import initial, scoring
 from line_neurons.graphs.asking import ask
 from line_neurons.graphs.assembly import recorded_deps
-from line_neurons.graphs.state import Deps, LineState, board_of, board_rows
+from line_neurons.graphs.state import Deps, Kind, LineState, Row, board_of, board_rows
 from line_neurons.tools.run_store import Step
 
 
 def init(state: LineState, runtime: Runtime[Deps]) -> LineState:
-    """Fill the first board and score its concepts on pictures, as every later concept is scored.
+    """Fill a board and score its concepts on pictures, as every later concept is scored.
 
     Where the candidates come from is a setting; in the paper they are the best classes of a control set and some
-    random others (section 3.2).
+    random others (section 3.2). A restart fills a new board with what was not tried; where nothing is left for
+    one, the unit is done.
 
     Raises:
-        UsageError: there are no candidates, or none of them can be pictured.
+        UsageError: there are no candidates for the first board, or none of them can be pictured.
+        DrainedError: it was asked to stop.
     """
     deps, unit = _deps(state, runtime), state["unit"]
-    settings = deps.settings
-    best, others = initial.candidates(deps, unit)
+    settings, step, restart = deps.settings, state.get("step", 0), state.get("restart", 0)
+    tried = state.get("tried", [])
     entries: dict[str, Entry] = {}
     seen: list[Step] = []
 
     def take(candidates: Iterator[initial.Candidate], wanted: int) -> None:
         while wanted > 0 and (candidate := next(candidates, None)) is not None:
+            deps.check_drain()
             concept = candidate.concept
             if not candidate.refused and concept_key(concept) in entries:
                 continue
             place = Step(
-                state["run"], unit, 0, len(seen), "initial", "scored", concept or None,
+                state["run"], unit, step, len(seen), "initial", "scored", concept or None,
                 origin=candidate.origin, **candidate.asked,
             )  # fmt: skip
             if candidate.refused:
@@ -62,26 +66,56 @@ def init(state: LineState, runtime: Runtime[Deps]) -> LineState:
             seen.append(replace(place, score=measured.score, images=tuple(measured.images)))
             wanted -= 1
 
-    take(best, settings.top)
-    take(others, settings.capacity - len(entries))
-    if not entries:
-        raise UsageError(
-            "no concept for the first board can be pictured by the generator",
-            "begin with another vocabulary (--init), or use another generator",
-        )
+    try:
+        best, others = initial.candidates(deps, unit, restart, tried, state.get("found", []))
+        take(best, settings.top)
+        take(others, settings.capacity - len(entries))
+        if not entries:
+            raise UsageError(
+                "no concept for the first board can be pictured by the generator",
+                "begin with another vocabulary (--init), or use another generator",
+            )
+    except UsageError:
+        if restart:
+            return {"kind": "end"}
+        raise
     board = Scoreboard(tuple(entries.values()), settings.capacity)
-    for step in seen:
-        deps.runs.put_step(replace(step, board=_pairs(board)))
-    return {
-        "kind": "iteration" if settings.iterations else "summary",
-        "step": 1,
+    for one in seen:
+        deps.runs.put_step(replace(one, board=_pairs(board)))
+    following: LineState = {
+        "step": step + 1,
+        "restart": restart,
+        "begin": step,
+        "gained": step,
+        "found": state.get("found", []),
         "attempt": 0,
         "board": board_rows(board),
-        "tried": [step.concept for step in seen if step.concept and step.outcome != "invalid"],
+        "tried": [*tried, *(one.concept for one in seen if one.concept and one.outcome != "invalid")],
         "refused": [],
         "outcome": "",
-        "best": [board.best.concept, board.best.score],
+        "best": _better(state.get("best"), board.best.concept, board.best.score),
     }
+    return following | {"kind": _kind_after(following, "initial", settings)}
+
+
+def _better(best: Row | None, concept: str, score: float) -> Row:
+    return best if best and float(best[1]) >= score else [concept, score]
+
+
+def _kind_after(state: LineState, kind: Kind, settings: Settings) -> Kind:
+    """What comes after a step of ``kind``; ``state`` is that of the step to come.
+
+    With patience a search ends when the last iterations found nothing better; it may go on beyond N while they did.
+    """
+    if kind != "summary":
+        last = state["step"] - 1
+        done, without_gain = last - state["begin"], last - state["gained"]
+        most = settings.max_iterations or settings.iterations
+        if done < most and not (settings.patience and without_gain >= settings.patience):
+            return "iteration"
+        if settings.summary:
+            return "summary"
+    return "initial" if state["restart"] < settings.restarts else "end"
 
 
 def propose(state: LineState, runtime: Runtime[Deps]) -> LineState:
@@ -95,6 +129,7 @@ def summarize(state: LineState, runtime: Runtime[Deps]) -> LineState:
 
 
 def _ask(state: LineState, deps: Deps) -> LineState:
+    deps.check_drain()
     settings = deps.settings
     seed = derive_seed("ask", settings.seed, state["unit"], state["step"], state["attempt"])
     answer = ask(deps, _prompt(state, deps), seed, state["attempt"])
@@ -121,7 +156,8 @@ def _prompt(state: LineState, deps: Deps) -> Prompt:
     on_board = {concept_key(entry.concept) for entry in board.entries}
     forbidden = [concept for concept in state["tried"] if concept_key(concept) not in on_board]
     make = summary_prompt if state["kind"] == "summary" else propose_prompt
-    return make(board, list(dict.fromkeys(forbidden)), _drawable(state, deps, board), state["refused"])
+    hints = _drawable(state, deps, board)
+    return make(board, list(dict.fromkeys(forbidden)), hints, state["refused"], state.get("found", []))
 
 
 def _drawable(state: LineState, deps: Deps, board: Scoreboard) -> list[str]:
@@ -182,13 +218,18 @@ def update(state: LineState, runtime: Runtime[Deps]) -> LineState:
     """Offer the concept to the board, write the step down and go on to the next."""
     deps = _deps(state, runtime)
     settings = deps.settings
+    board, kind, step = board_of(state, settings.capacity), state["kind"], state["step"]
     changed: LineState = {}
     if state["outcome"] == "drawn":
-        rng = update_rng(settings.seed, state["unit"], state["step"])
-        after = update_board(board_of(state, settings.capacity), state["concept"], state["score"], rng)
-        changed = {"board": board_rows(after.board), "tried": [*state["tried"], state["concept"]]}
-        if state["score"] > float(state["best"][1]):
-            changed["best"] = [state["concept"], state["score"]]
+        rng = update_rng(settings.seed, state["unit"], step)
+        after = update_board(board, state["concept"], state["score"], rng)
+        changed = {
+            "board": board_rows(after.board),
+            "tried": [*state["tried"], state["concept"]],
+            "best": _better(state["best"], state["concept"], state["score"]),
+        }
+        if state["score"] > board.best.score:
+            changed["gained"] = step
         _put(
             state | changed,
             deps,
@@ -198,14 +239,15 @@ def update(state: LineState, runtime: Runtime[Deps]) -> LineState:
             images=tuple(state["images"]),
             removed=after.removed.concept if after.removed else None,
         )
-    step = state["step"] + 1
-    return changed | {
-        "step": step,
-        "kind": "summary" if step > settings.iterations else "iteration",
-        "attempt": 0,
-        "refused": [],
-        "outcome": "",
-    }
+    following: LineState = {"step": step + 1, "attempt": 0, "refused": [], "outcome": ""}
+    # A checkpoint of an earlier version knows nothing of restarts.
+    known: LineState = {"restart": 0, "begin": 0, "gained": step, "found": []}
+    now = known | state | changed | following
+    following["kind"] = _kind_after(now, kind, settings)
+    if following["kind"] == "initial":
+        ended = board_of(now, settings.capacity).best.concept
+        following |= {"restart": now["restart"] + 1, "found": [*now["found"], ended]}
+    return changed | following
 
 
 def after_asking(state: LineState) -> Literal["ask", "synthesize", "update"]:
@@ -224,14 +266,9 @@ def after_drawing(state: LineState) -> Literal["activate", "propose", "summarize
     return "summarize" if state["kind"] == "summary" else "propose"
 
 
-def next_step(state: LineState, runtime: Runtime[Deps]) -> Literal["propose", "summarize", "end"]:
-    """Where to go when a step is done: the next iteration, the summary, or the end."""
-    settings = _deps(state, runtime).settings
-    if state["step"] <= settings.iterations:
-        return "propose"
-    if state["step"] == settings.iterations + 1 and settings.summary:
-        return "summarize"
-    return "end"
+def next_step(state: LineState) -> Kind:
+    """Where to go when a step is done: the next iteration, the summary, a new board, or the end."""
+    return state["kind"]
 
 
 def _deps(state: LineState, runtime: Runtime[Deps]) -> Deps:

@@ -1,4 +1,4 @@
-"""Runs over units: start, resume, and what came of them."""
+"""Runs over units: start, work, stop and retry."""
 
 from __future__ import annotations
 
@@ -6,64 +6,27 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.runtime import RunControl
 
-from line_neurons.agent.errors import StoreError, UsageError
-from line_neurons.agent.proposal import concept_key
+from line_neurons.agent.errors import DrainedError, StoreError, reason_of
 from line_neurons.agent.settings import Settings
-from line_neurons.graphs import initial, scoring
 from line_neurons.graphs.assembly import Parts, installed_versions
-from line_neurons.graphs.line import LineGraph, build
-from line_neurons.graphs.state import Deps, LineState
-from line_neurons.tools.file_lock import hold
+from line_neurons.graphs.crew import Crew, Watcher
+from line_neurons.graphs.line import build
+from line_neurons.graphs.revisit import revisit
 from line_neurons.tools.language_models.langchain_chat import redacted
-from line_neurons.tools.run_store import Run, RunStore, Step, Unit, run_lock
+from line_neurons.tools.run_store import Run, RunStore, Unit, held
 from line_neurons.tools.targets.lookup import find_layer
 from line_neurons.tools.targets.registry import absolute_spec
 from line_neurons.tools.targets.units import parse_units
-
-# Nodes of a step, each asked again at most `retries` times; LangGraph counts every one.
-_NODES_PER_STEP = 5
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands, after each node.
-
-    Args:
-        run: id of the run.
-        unit: index of the unit in hand.
-        name: its name, if it is an output class.
-        position: how many units of the run were done before it.
-        units: number of units of the run.
-        node: the node that ended.
-        step: the step in hand, 0 while the first board is filled, N + 1 in the summary.
-        steps: number of steps of a unit.
-        concept: the concept in hand.
-        best: the best concept so far and its score.
-    """
-
-    run: str
-    unit: int
-    name: str | None
-    position: int
-    units: int
-    node: str
-    step: int
-    steps: int
-    concept: str
-    best: tuple[str, float] | None
-
-
-Watcher = Callable[[Progress], None]
 
 
 def select_units(parts: Parts, layer: str, selectors: Sequence[str]) -> tuple[list[int], Sequence[str] | None]:
@@ -74,7 +37,7 @@ def select_units(parts: Parts, layer: str, selectors: Sequence[str]) -> tuple[li
     """
     info = find_layer(parts.target.layers(), layer, parts.model)
     names = parts.target.unit_names(layer)
-    units = parse_units(selectors, info.units, names)
+    units = parse_units(selectors, info.units, names, seed=parts.settings.seed, layer=layer)
     parts.check(layer)
     return units, names
 
@@ -127,38 +90,82 @@ def recorded(settings: Settings) -> dict[str, Any]:
     return kept | {"langchain": redacted(settings.langchain)}
 
 
-def work(parts: Parts, run: Run, watch: Watcher | None = None) -> Run:
-    """Finish what is not finished of a run, unit by unit, each from its last checkpoint.
+def work(parts: Parts, run: Run, watch: Watcher | None = None, drain: RunControl | None = None) -> Run:
+    """Finish what is not finished of a run, each unit from its last checkpoint; failed units are left alone.
 
     Where settings or the language model are not those that the run is recorded with, the record is brought up to
-    date, and an event keeps what it was before.
+    date, and an event keeps what it was before. At the end the units may be revisited (``settings.revisit``).
+
+    Args:
+        parts: model and settings.
+        run: the run.
+        watch: told of the end of each node, from one thread at a time.
+        drain: asks all units to stop at their next checkpoint; then the run's status is ``interrupted``.
+
+    Returns:
+        the run as it is recorded now: ``finished``; ``failed`` if units failed; ``interrupted`` if drained.
 
     Raises:
         UsageError: another process works on the run.
-        LineError: a part failed; the run can be resumed.
+        LineError: the run stopped because a part failed; it can be resumed.
     """
-    runs = parts.runs
-    with _held(parts.store, run.id), _checkpoints(parts.store) as saver:
-        graph = build(saver)
-        deps = parts.deps(run.layer, run.vocabulary or ())
-        left = [unit for unit in runs.units(run.id) if unit.status != "finished"]
-        if not left and (now := runs.run(run.id)).status == "finished":
+    runs, drain = parts.runs, drain or RunControl()
+    with held(parts.store, run.id), _checkpoints(parts.store) as saver:
+        left = [unit for unit in runs.units(run.id) if unit.status not in {"finished", "failed"}]
+        if not left and (now := runs.run(run.id)).status in {"finished", "failed"}:
             return now
+        deps = parts.deps(run.layer, run.vocabulary or (), drain)
         _note_changes(parts, run)
         runs.update_run(run.id, status="running", error="")
         runs.add_event(run.id, "work", process=os.getpid())
         try:
-            for unit in left:
-                _work_unit(graph, deps, run, unit, watch)
+            # Computed here, so that units in flight find it.
+            deps.control()
+            Crew(build(saver), deps, run, watch).work(left)
+            if not drain.drain_requested and parts.settings.revisit:
+                revisit(deps, [run])
+        except DrainedError:
+            pass
         except BaseException as error:
-            failed = isinstance(error, Exception)
-            text = str(error).splitlines()[0] if failed and str(error) else type(error).__name__
-            runs.update_run(run.id, status="failed" if failed else "interrupted", error=text)
-            runs.add_event(run.id, "stopped", error=text)
+            status = "failed" if isinstance(error, Exception) else "interrupted"
+            runs.update_run(run.id, status=status, error=reason_of(error))
+            runs.add_event(run.id, "stopped", error=reason_of(error))
             raise
-        runs.update_run(run.id, status="finished", finished=time.time())
-        runs.add_event(run.id, "finished")
+        _conclude(runs, run.id, drained=drain.drain_requested)
     return runs.run(run.id)
+
+
+def _conclude(runs: RunStore, run: str, *, drained: bool) -> None:
+    failed = runs.states(run).get("failed", 0)
+    if drained:
+        runs.update_run(run, status="interrupted")
+        runs.add_event(run, "drained")
+    elif failed:
+        units = "1 unit" if failed == 1 else f"{failed} units"
+        runs.update_run(run, status="failed", error=f"{units} failed", finished=time.time())
+        runs.add_event(run, "finished", failed=failed)
+    else:
+        runs.update_run(run, status="finished", finished=time.time())
+        runs.add_event(run, "finished")
+
+
+def retry(runs: RunStore, run: Run) -> int:
+    """Let the failed units of a run be taken again by the next ``work``.
+
+    Returns:
+        how many these are.
+
+    Raises:
+        UsageError: another process works on the run.
+    """
+    with held(runs.path.parent, run.id):
+        failed = [unit for unit in runs.units(run.id) if unit.status == "failed"]
+        for unit in failed:
+            runs.update_unit(run.id, unit.unit, status="pending")
+        if failed:
+            runs.update_run(run.id, status="pending")
+            runs.add_event(run.id, "retry", units=[unit.unit for unit in failed])
+    return len(failed)
 
 
 def _note_changes(parts: Parts, run: Run) -> None:
@@ -176,83 +183,6 @@ def _note_changes(parts: Parts, run: Run) -> None:
     )  # fmt: skip
 
 
-def _work_unit(graph: LineGraph, deps: Deps, run: Run, unit: Unit, watch: Watcher | None) -> None:
-    runs, settings = deps.runs, deps.settings
-    began = time.monotonic()
-    done_before, count = runs.progress(run.id)
-    steps = settings.iterations + settings.summary
-    config: RunnableConfig = {
-        "configurable": {"thread_id": f"{run.id}/{unit.unit}"},
-        "recursion_limit": 10 + _NODES_PER_STEP * (settings.retries + 1) * (steps + 1),
-    }
-    snapshot = graph.get_state(config)
-    fresh: LineState = {"run": run.id, "unit": unit.unit}
-    given = None if snapshot.created_at else fresh
-    state: dict[str, Any] = dict(snapshot.values) or dict(fresh)
-    runs.update_unit(run.id, unit.unit, status="running", error="")
-    if watch:
-        watch(_progress(run, unit, done_before, count, steps, "", state))
-    try:
-        stream = graph.stream(given, config, context=deps, stream_mode="updates", durability="sync")
-        for update in stream:
-            for node, changes in update.items():
-                state |= changes or {}
-                if watch:
-                    watch(_progress(run, unit, done_before, count, steps, node, state))
-    except Exception as error:
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        runs.update_unit(run.id, unit.unit, status="failed", error=text)
-        raise
-    spent = unit.seconds + time.monotonic() - began
-    runs.update_unit(run.id, unit.unit, status="finished", seconds=spent, **_result(deps, run, unit))
-    runs.add_event(run.id, "unit finished", unit.unit)
-
-
-def _result(deps: Deps, run: Run, unit: Unit) -> dict[str, Any]:
-    """The label of a unit, read off its history: the highest score seen, the earlier one of equals."""
-    scored = [step for step in deps.runs.steps(run.id, unit.unit) if step.score is not None]
-    best = max(scored, key=_score)
-    first = max((step for step in scored if step.kind == "initial"), key=_score)
-    activations = scoring.activate(deps, unit.unit, list(best.images))
-    known = initial.vocabulary(deps) | {
-        concept_key(step.concept or "") for step in scored if step.kind == "initial"
-    }
-    compared = deps.control() is not None
-    return {
-        "label": best.concept,
-        "score": best.score,
-        "origin": best.origin,
-        "label_step": best.step,
-        "discovered": concept_key(best.concept or "") not in known,
-        "initial_label": first.concept,
-        "initial_score": first.score,
-        "auc": scoring.score(deps, unit.unit, activations, "auc") if compared else None,
-        "mad": scoring.score(deps, unit.unit, activations, "mad") if compared else None,
-    }
-
-
-def _score(step: Step) -> float:
-    return step.score if step.score is not None else float("-inf")
-
-
-def _progress(
-    run: Run, unit: Unit, done: int, units: int, steps: int, node: str, state: dict[str, Any]
-) -> Progress:
-    best = state.get("best")
-    return Progress(
-        run=run.id,
-        unit=unit.unit,
-        name=unit.name,
-        position=done,
-        units=units,
-        node=node,
-        step=state.get("step", 0),
-        steps=steps,
-        concept=state.get("concept", ""),
-        best=(str(best[0]), float(best[1])) if best else None,
-    )
-
-
 def _new_id(runs: RunStore, model: str, layer: str) -> str:
     """A name that can be read and typed: model, layer and the first free number."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{model.partition(':')[2] or model}-{layer}")[:60]
@@ -264,23 +194,13 @@ def _new_id(runs: RunStore, model: str, layer: str) -> str:
 
 
 @contextmanager
-def _held(store: Path, run: str) -> Iterator[None]:
-    def taken(holder: str) -> UsageError:
-        return UsageError(f"run {run} is being worked on by {holder}", "wait for it, or stop it first")
-
-    try:
-        with hold(run_lock(store, run), taken=taken):
-            yield
-    except OSError as error:
-        raise StoreError(f"the store {str(store)!r} cannot be used: {error.strerror}") from error
-
-
-@contextmanager
 def _checkpoints(store: Path) -> Iterator[SqliteSaver]:
     """The store's checkpoints; only plain types are ever revived from it."""
     try:
         connection = sqlite3.connect(store / "checkpoints.db", timeout=30, check_same_thread=False)
         connection.execute("PRAGMA journal_mode=WAL")
+        # A killed process loses nothing; after a power cut the last steps are done again.
+        connection.execute("PRAGMA synchronous=NORMAL")
         saver = SqliteSaver(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
         saver.setup()
     except sqlite3.Error as error:

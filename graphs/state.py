@@ -6,15 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypedDict
 
+from line_neurons.agent.errors import DrainedError
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 
 if TYPE_CHECKING:
+    from langgraph.runtime import RunControl
+
     from line_neurons.agent.ports import Control, Generator, LanguageModel, Progress, Target
     from line_neurons.agent.settings import Settings
     from line_neurons.tools.concept_bank import ConceptBank
     from line_neurons.tools.run_store import RunStore
 
-Kind = Literal["iteration", "summary"]
+Kind = Literal["initial", "iteration", "summary", "end"]
 Outcome = Literal["", "proposed", "refused", "stalled", "drawn"]
 Row = list[str | float]
 """A [concept, score] pair; tuples would come back from a checkpoint as lists."""
@@ -28,8 +31,12 @@ class LineState(TypedDict, total=False):
     Attributes:
         run: id of the run.
         unit: index of the unit.
-        kind: whether the step in hand is an iteration or the summary.
-        step: the iteration in hand, 1 to N; N + 1 in the summary step.
+        kind: whether the step in hand fills a board, is an iteration or the summary, or the unit is done.
+        step: the step in hand, 0 where the first board is filled; it counts on over restarts.
+        restart: how often the search began anew.
+        begin: the step that filled the board of the search in hand.
+        gained: the step that found the best concept of the search in hand.
+        found: what each earlier search ended with.
         attempt: how often the model was asked in this step before.
         board: the scoreboard, best first.
         tried: every concept that was scored or that nothing can picture, in order; forbidden from then on.
@@ -52,6 +59,10 @@ class LineState(TypedDict, total=False):
     unit: int
     kind: Kind
     step: int
+    restart: int
+    begin: int
+    gained: int
+    found: list[str]
     attempt: int
     board: list[Row]
     tried: list[str]
@@ -87,6 +98,7 @@ class Deps:
         control: the control activations of the layer, computed or read when first called; None without a set.
         also: other layers that are worked on, to be measured in the same forward passes.
         drawing: told of the pictures' progress.
+        drain: asks the unit to stop where nothing is lost; None if nobody can.
     """
 
     settings: Settings
@@ -101,6 +113,16 @@ class Deps:
     control: Callable[[], Control | None]
     also: Sequence[str] = ()
     drawing: Progress | None = None
+    drain: RunControl | None = None
+
+    def check_drain(self) -> None:
+        """Stop here if that was asked for.
+
+        Raises:
+            DrainedError: it was.
+        """
+        if self.drain is not None and self.drain.drain_requested:
+            raise DrainedError
 
 
 def board_of(state: LineState, capacity: int) -> Scoreboard:

@@ -9,20 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import sqlite3
 import threading
-import time
+import weakref
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from line_neurons.agent.errors import StoreError
 from line_neurons.agent.ports import Control, DrawnImage, Generator, ImageRequest, Progress, Target
+from line_neurons.tools.bank_folder import BankFolder
+from line_neurons.tools.single_flight import Claims
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,23 +32,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# One tuple of statements for each schema version; SQLite's user_version holds how many were applied.
-_MIGRATIONS = (
-    (
-        "CREATE TABLE draws (generator TEXT, prompt TEXT, seed INTEGER, image TEXT, size INTEGER,"
-        " request TEXT, provenance TEXT, PRIMARY KEY (generator, prompt, seed))",
-        "CREATE INDEX draws_image ON draws (image)",
-        "CREATE TABLE activations (image TEXT, target TEXT, layer TEXT, vector BLOB,"
-        " PRIMARY KEY (image, target, layer))",
-        "CREATE TABLE controls (key TEXT PRIMARY KEY, classes TEXT, skipped TEXT)",
-    ),
-)
+_Draw = tuple[str, str, int]
+"""Generator, prompt and seed of a picture."""
+_Measurement = tuple[str, str, str]
+"""Picture, target and layer of a vector."""
+
 _AT_ONCE = 500
 # Pixels of pictures just drawn wait here for their forward pass: twenty of 1,024 x 1,024.
 _PIXEL_BYTES = 64 << 20
 # Pictures in memory before they are kept: 180 MB of 1,024 x 1,024; divided evenly by the usual batches.
 _DRAWN_AT_ONCE = 40
-_PATIENCE = 30.0
 
 
 @dataclass
@@ -73,8 +66,10 @@ class BankStats:
 class ConceptBank:
     """A folder with ``bank.db``, the pictures under ``images/`` and control activations under ``controls/``.
 
-    May be used from several threads and processes. Files are written under another name and renamed, then
-    their row is written: a crash leaves no half picture.
+    May be used from several threads and processes; threads that need the same picture, or the same picture
+    measured, share one drawing and one forward pass. Files are written under another name and renamed, then
+    their rows are written: a crash leaves no half picture. The lock is held for the database alone, never while
+    a file is read or written.
 
     Args:
         root: the folder; made if it is not there.
@@ -86,24 +81,24 @@ class ConceptBank:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.stats = BankStats()
-        self._lock = threading.RLock()
-        self._last_control: tuple[str, Control] | None = None
+        self._folder = BankFolder(root)
+        self._lock = self._folder.lock
+        self._drawing = Claims[_Draw](self._lock)
+        self._measuring = Claims[_Measurement](self._lock)
+        # Large, so they are shared as long as somebody uses them and no longer.
+        self._controls = weakref.WeakValueDictionary[str, Control]()
+        self._control_files = threading.Lock()
         self._pixels: OrderedDict[str, NDArray[np.uint8]] = OrderedDict()
-        with self._mapped():
-            root.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(
-                root / "bank.db", timeout=_PATIENCE, isolation_level=None, check_same_thread=False
-            )
-            try:
-                self._migrate()
-            except BaseException:
-                self._db.close()
-                raise
+        self._pixel_bytes = 0
 
     def close(self) -> None:
         """Close the database; the bank cannot be used afterwards."""
+        self._folder.close()
+
+    def snapshot(self) -> BankStats:
+        """The stats as they are now; they change no more."""
         with self._lock:
-            self._db.close()
+            return replace(self.stats)
 
     def images(
         self, requests: Sequence[ImageRequest], generator: Generator, progress: Progress | None = None
@@ -121,32 +116,52 @@ class ConceptBank:
             BackendError: see ``Generator.synthesize``.
         """
         fingerprint = generator.fingerprint
-        known: dict[tuple[str, int], str] = {}
-        missing: dict[tuple[str, int], ImageRequest] = {}
-        stale: dict[tuple[str, int], str] = {}
-        for request in requests:
-            key = (request.prompt, request.seed)
-            if key in known or key in missing:
-                continue
-            row = self._draw_of(fingerprint, key)
-            if row and self._is_whole(*row):
-                known[key] = row[0]
-                continue
-            missing[key] = request
-            if row:
-                stale[key] = row[0]
-                logger.warning("the file of picture %s has gone or changed; it is drawn anew", row[0][:12])
-        asked = list(missing.items())
+        keys = [(fingerprint, request.prompt, request.seed) for request in requests]
+        wanted = dict(zip(keys, requests, strict=True))
+        known: dict[_Draw, str] = {}
+        damaged: set[_Draw] = set()
+        drawn = 0
+        while left := [key for key in wanted if key not in known]:
+            with self._folder.mapped(), self._lock:
+                rows = self._draws(left)
+                claim = self._drawing.take(key for key in left if key not in rows or key in damaged)
+            with claim:
+                for key, row in rows.items():
+                    if self._is_whole(*row):
+                        known[key] = row[0]
+                    else:
+                        # Claimed when it is looked up again, unless another thread draws it anew meanwhile.
+                        damaged.add(key)
+                missing = {key: wanted[key] for key in claim.mine if key not in known}
+                known |= self._draw(
+                    missing, {key: rows[key][0] for key in missing if key in rows}, generator, progress
+                )
+                drawn += len(missing)
+            claim.wait_for_others()
+        with self._lock:
+            self.stats.reused += len(requests) - drawn
+        return [known[key] for key in keys]
+
+    def _draw(
+        self,
+        missing: dict[_Draw, ImageRequest],
+        stale: dict[_Draw, str],
+        generator: Generator,
+        progress: Progress | None,
+    ) -> dict[_Draw, str]:
+        """Draw and keep pictures, some of them in place of those whose file is no longer whole."""
+        for image in stale.values():
+            logger.warning("the file of picture %s has gone or changed; it is drawn anew", image[:12])
+        asked = list(missing)
+        kept: dict[_Draw, str] = {}
         for start in range(0, len(asked), _DRAWN_AT_ONCE):
             part = asked[start : start + _DRAWN_AT_ONCE]
             told = _part_of(progress, start, len(part), len(asked))
-            for (key, request), image in zip(part, generator.synthesize([r for _, r in part], told), strict=True):
-                known[key] = self._keep(fingerprint, request, image, stale.get(key))
-        with self._lock:
-            self.stats.drawn += len(missing)
-            self.stats.redrawn += len(stale)
-            self.stats.reused += len(requests) - len(missing)
-        return [known[request.prompt, request.seed] for request in requests]
+            images = generator.synthesize([missing[key] for key in part], told)
+            kept |= self._keep(
+                {key: (missing[key], image) for key, image in zip(part, images, strict=True)}, stale
+            )
+        return kept
 
     def activations(
         self,
@@ -178,29 +193,82 @@ class ConceptBank:
 
         if not image_ids:
             return target.activate([], [layer])[layer]
-        fingerprint = target.fingerprint
+        fingerprint, layers = target.fingerprint, list(dict.fromkeys([layer, *also]))
         vectors = self._vectors(image_ids, fingerprint, layer)
-        missing = [image for image in dict.fromkeys(image_ids) if image not in vectors]
-        if missing:
-            layers = list(dict.fromkeys([layer, *also]))
-            measured = target.activate([self._picture(image) for image in missing], layers, progress)
-            with self._transaction() as db:
-                db.executemany(
-                    "INSERT OR IGNORE INTO activations VALUES (?, ?, ?, ?)",
-                    [
-                        (image, fingerprint, path, row.astype("<f4").tobytes())
-                        for path, rows in measured.items()
-                        for image, row in zip(missing, rows, strict=True)
-                    ],
-                )
-            # Another process may have been first; every reader sees the same stored vector.
-            vectors |= self._vectors(missing, fingerprint, layer)
+        measured = 0
+        while missing := [image for image in dict.fromkeys(image_ids) if image not in vectors]:
+            with self._lock:
+                vectors |= self._vectors(missing, fingerprint, layer)
+                missing = [image for image in missing if image not in vectors]
+                claim = self._measuring.take((image, fingerprint, path) for path in layers for image in missing)
+            with claim:
+                mine = [image for image, _, path in claim.mine if path == layer]
+                if mine:
+                    vectors |= self._measure(mine, target, layers, progress)[layer]
+                    # Another process may have been first; every reader sees the same stored vector.
+                    vectors |= self._vectors(mine, fingerprint, layer)
+                    measured += len(mine)
+            claim.wait_for_others()
         with self._lock:
-            self.stats.forwarded += len(missing)
-            self.stats.saved += len(image_ids) - len(missing)
+            self.stats.saved += len(image_ids) - measured
         return np.stack([np.frombuffer(vectors[image], "<f4") for image in image_ids]).astype(
             np.float32, copy=False
         )
+
+    def vectors(self, image_ids: Sequence[str], target: str, layer: str) -> Activations:
+        """Activations that are kept already, read without the vision model.
+
+        Args:
+            image_ids: ids of pictures of this bank.
+            target: fingerprint of the vision model.
+            layer: dotted path.
+
+        Returns:
+            float32 [n_images, n_units], in the order of ``image_ids``; [0, 0] if there are none.
+
+        Raises:
+            StoreError: a picture has not been measured, or the bank cannot be read.
+        """
+        import numpy as np
+
+        rows = np.empty((0, 0), np.float32)
+        for start in range(0, len(image_ids), _AT_ONCE):
+            part = image_ids[start : start + _AT_ONCE]
+            found = self._vectors(part, target, layer)
+            for image in part:
+                if image not in found:
+                    raise StoreError(
+                        f"picture {image[:12]} has not been measured at {layer}", "run it again: that is done then"
+                    )
+            read = np.frombuffer(b"".join(found[image] for image in part), "<f4").reshape(len(part), -1)
+            if not start:
+                rows = np.empty((len(image_ids), read.shape[1]), np.float32)
+            rows[start : start + len(part)] = read
+        return rows
+
+    def _measure(
+        self, image_ids: Sequence[str], target: Target, layers: Sequence[str], progress: Progress | None
+    ) -> dict[str, dict[str, bytes]]:
+        """Pass pictures through a target and keep their vectors; those of each layer, by picture."""
+        measured = target.activate([self._picture(image) for image in image_ids], layers, progress)
+        vectors = {
+            layer: {image: row.astype("<f4").tobytes() for image, row in zip(image_ids, rows, strict=True)}
+            for layer, rows in measured.items()
+        }
+        fingerprint = target.fingerprint
+        with self._folder.transaction() as db:
+            db.executemany(
+                "INSERT OR IGNORE INTO activations VALUES (?, ?, ?, ?)",
+                [
+                    (image, fingerprint, layer, vector)
+                    for layer, kept in vectors.items()
+                    for image, vector in kept.items()
+                ],
+            )
+            self.stats.forwarded += len(image_ids)
+            for image in image_ids:
+                self._forget(image)
+        return vectors
 
     def concepts(self, generator: str, pictures: int = 1) -> list[str]:
         """The concepts that have pictures of a generator, sorted.
@@ -213,8 +281,8 @@ class ConceptBank:
             "SELECT json_extract(request, '$.concept') AS concept FROM draws WHERE generator = ?"
             " GROUP BY concept HAVING count(DISTINCT image) >= ?"
         )
-        with self._mapped(), self._lock:
-            return sorted(concept for (concept,) in self._db.execute(statement, (generator, pictures)))
+        with self._folder.mapped(), self._lock:
+            return sorted(concept for (concept,) in self._folder.db.execute(statement, (generator, pictures)))
 
     def pictures_of(self, concept: str, generator: str, limit: int) -> list[str]:
         """Ids of the first ``limit`` pictures that a generator drew of a concept, in the order of drawing."""
@@ -222,8 +290,8 @@ class ConceptBank:
             "SELECT image FROM draws WHERE generator = ? AND json_extract(request, '$.concept') = ?"
             " GROUP BY image ORDER BY min(rowid) LIMIT ?"
         )
-        with self._mapped(), self._lock:
-            return [image for (image,) in self._db.execute(statement, (generator, concept, limit))]
+        with self._folder.mapped(), self._lock:
+            return [image for (image,) in self._folder.db.execute(statement, (generator, concept, limit))]
 
     def image_path(self, image_id: str) -> Path:
         """Where the picture's file is, whether or not it is there."""
@@ -242,7 +310,7 @@ class ConceptBank:
         except OSError as error:
             raise StoreError(f"picture {image_id[:12]} cannot be read: {error.strerror}", again) from error
         if hashlib.sha256(content).hexdigest() != image_id:
-            with self._mapped():
+            with self._folder.mapped():
                 path.unlink(missing_ok=True)
             raise StoreError(f"the file of picture {image_id[:12]} was damaged and is removed", again)
         return content
@@ -253,7 +321,7 @@ class ConceptBank:
         Raises:
             StoreError: there is no such picture.
         """
-        row: tuple[str, str, int, str] | None = self._one(
+        row: tuple[str, str, int, str] | None = self._folder.one(
             "SELECT generator, prompt, seed, provenance FROM draws WHERE image = ? ORDER BY rowid LIMIT 1",
             (image_id,),
         )
@@ -264,12 +332,19 @@ class ConceptBank:
 
     def control(self, key: str) -> Control | None:
         """The control activations kept under ``key``; None if there are none or their file is damaged."""
+        # One thread reads the file, others then find what it read.
+        with self._control_files:
+            control = self._controls.get(key)
+            if control is None:
+                control = self._read_control(key)
+                if control is not None:
+                    self._controls[key] = control
+            return control
+
+    def _read_control(self, key: str) -> Control | None:
         import numpy as np
 
-        with self._lock:
-            if self._last_control and self._last_control[0] == key:
-                return self._last_control[1]
-        row = self._one("SELECT classes, skipped FROM controls WHERE key = ?", (key,))
+        row = self._folder.one("SELECT classes, skipped FROM controls WHERE key = ?", (key,))
         if row is None:
             return None
         try:
@@ -278,10 +353,7 @@ class ConceptBank:
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             logger.warning("control activations have gone or are damaged; they are computed anew")
             return None
-        control = Control(tuple(json.loads(row[0])), labels, activations, tuple(json.loads(row[1])))
-        with self._lock:
-            self._last_control = (key, control)
-        return control
+        return Control(tuple(json.loads(row[0])), labels, activations, tuple(json.loads(row[1])))
 
     def put_control(self, key: str, control: Control) -> None:
         """Keep control activations under ``key``.
@@ -294,33 +366,33 @@ class ConceptBank:
         def write(file: BinaryIO) -> None:
             np.savez(file, labels=control.labels, activations=control.activations)
 
-        with self._lock:
-            self._last_control = None
-        self._write(self._control_path(key), write)
-        with self._transaction() as db:
-            db.execute(
-                "INSERT OR REPLACE INTO controls VALUES (?, ?, ?)",
-                (key, json.dumps(control.classes), json.dumps(control.skipped)),
-            )
+        with self._control_files:
+            self._controls.pop(key, None)
+            self._folder.write(self._control_path(key), write)
+            with self._folder.transaction() as db:
+                db.execute(
+                    "INSERT OR REPLACE INTO controls VALUES (?, ?, ?)",
+                    (key, json.dumps(control.classes), json.dumps(control.skipped)),
+                )
 
     def drop_controls(self, keys: Iterable[str]) -> None:
         """Forget the control activations kept under ``keys``."""
         keys = list(keys)
-        with self._transaction() as db:
-            db.executemany("DELETE FROM controls WHERE key = ?", [(key,) for key in keys])
-        with self._mapped():
+        with self._control_files, self._folder.mapped():
+            with self._folder.transaction() as db:
+                db.executemany("DELETE FROM controls WHERE key = ?", [(key,) for key in keys])
             for key in keys:
+                self._controls.pop(key, None)
                 self._control_path(key).unlink(missing_ok=True)
 
     def _control_path(self, key: str) -> Path:
         return self.root / "controls" / f"{hashlib.sha256(key.encode()).hexdigest()}.npz"
 
-    def _draw_of(self, fingerprint: str, key: tuple[str, int]) -> tuple[str, int] | None:
-        row: tuple[str, int] | None = self._one(
-            "SELECT image, size FROM draws WHERE generator = ? AND prompt = ? AND seed = ?",
-            (fingerprint, *key),
-        )
-        return row
+    def _draws(self, keys: Iterable[_Draw]) -> dict[_Draw, tuple[str, int]]:
+        """Picture and size of its file of each draw that is kept; to be called with the lock."""
+        statement = "SELECT image, size FROM draws WHERE generator = ? AND prompt = ? AND seed = ?"
+        rows = ((key, self._folder.db.execute(statement, key).fetchone()) for key in keys)
+        return {key: row for key, row in rows if row is not None}
 
     def _is_whole(self, image_id: str, size: int) -> bool:
         try:
@@ -328,30 +400,45 @@ class ConceptBank:
         except OSError:
             return False
 
-    def _keep(self, fingerprint: str, request: ImageRequest, image: DrawnImage, stale: str | None) -> str:
-        image_id = hashlib.sha256(image.png).hexdigest()
-        self._write(self.image_path(image_id), lambda file: file.write(image.png))
-        row = (fingerprint, request.prompt, request.seed)
-        with self._transaction() as db:
-            db.execute(
+    def _keep(
+        self, drawn: dict[_Draw, tuple[ImageRequest, DrawnImage]], stale: dict[_Draw, str]
+    ) -> dict[_Draw, str]:
+        """Write the files, then all rows at once; the id of the picture that counts for each draw."""
+        ids = {key: hashlib.sha256(image.png).hexdigest() for key, (_, image) in drawn.items()}
+        for key, (_, image) in drawn.items():
+            self._folder.write(self.image_path(ids[key]), partial(_write_bytes, image.png))
+        rows = [
+            (*key, ids[key], len(image.png), json.dumps(asdict(request)), json.dumps(dict(image.provenance)))
+            for key, (request, image) in drawn.items()
+        ]
+        renewed = [key for key in drawn if key in stale]
+        with self._folder.transaction() as db:
+            db.executemany(
                 "DELETE FROM draws WHERE generator = ? AND prompt = ? AND seed = ? AND image = ?",
-                (*row, stale),
+                [(*key, stale[key]) for key in renewed],
             )
             # A process that drew the same at the same time may have been first; then its picture counts.
-            db.execute(
-                "INSERT OR IGNORE INTO draws VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (*row, image_id, len(image.png), json.dumps(asdict(request)), json.dumps(dict(image.provenance))),
-            )
-        if image.pixels is not None:
-            self._remember(image_id, image.pixels)
-        kept = self._draw_of(fingerprint, (request.prompt, request.seed))
-        return kept[0] if kept else image_id
+            db.executemany("INSERT OR IGNORE INTO draws VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            kept = {key: image for key, (image, _) in self._draws(drawn).items()}
+            self.stats.drawn += len(drawn)
+            self.stats.redrawn += len(renewed)
+            for key, (_, image) in drawn.items():
+                if image.pixels is not None and kept[key] == ids[key]:
+                    self._remember(ids[key], image.pixels)
+        return kept
 
     def _remember(self, image_id: str, pixels: NDArray[np.uint8]) -> None:
-        with self._lock:
-            self._pixels[image_id] = pixels
-            while sum(kept.nbytes for kept in self._pixels.values()) > _PIXEL_BYTES:
-                self._pixels.popitem(last=False)
+        """Have pixels wait for their forward pass; to be called with the lock, as ``_forget`` is."""
+        self._forget(image_id)
+        self._pixels[image_id] = pixels
+        self._pixel_bytes += pixels.nbytes
+        while self._pixel_bytes > _PIXEL_BYTES:
+            self._forget(next(iter(self._pixels)))
+
+    def _forget(self, image_id: str) -> None:
+        pixels = self._pixels.pop(image_id, None)
+        if pixels is not None:
+            self._pixel_bytes -= pixels.nbytes
 
     def _picture(self, image_id: str) -> Picture:
         with self._lock:
@@ -361,93 +448,21 @@ class ConceptBank:
     def _vectors(self, image_ids: Sequence[str], fingerprint: str, layer: str) -> dict[str, bytes]:
         unique = list(dict.fromkeys(image_ids))
         found: dict[str, bytes] = {}
-        with self._mapped(), self._lock:
-            for start in range(0, len(unique), _AT_ONCE):
-                part = unique[start : start + _AT_ONCE]
+        for start in range(0, len(unique), _AT_ONCE):
+            part = json.dumps(unique[start : start + _AT_ONCE])
+            with self._folder.mapped(), self._lock:
                 found.update(
-                    self._db.execute(
+                    self._folder.db.execute(
                         "SELECT image, vector FROM activations WHERE target = ? AND layer = ?"
                         " AND image IN (SELECT value FROM json_each(?))",
-                        (fingerprint, layer, json.dumps(part)),
+                        (fingerprint, layer, part),
                     )
                 )
         return found
 
-    def _one(self, statement: str, values: tuple[str | int, ...]) -> Any:
-        with self._mapped(), self._lock:
-            return self._db.execute(statement, values).fetchone()
 
-    def _write(self, path: Path, write: Callable[[BinaryIO], object]) -> None:
-        with self._mapped():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
-            try:
-                with part.open("wb") as file:
-                    write(file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                part.replace(path)
-            finally:
-                part.unlink(missing_ok=True)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._mapped(), self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
-
-    def _migrate(self) -> None:
-        def version() -> int:
-            return int(self._db.execute("PRAGMA user_version").fetchone()[0])
-
-        if version() > len(_MIGRATIONS):
-            raise StoreError(
-                f"{self.root / 'bank.db'} was made by a newer version (schema {version()}, this one knows"
-                f" {len(_MIGRATIONS)})",
-                "update line-neurons, or use another store",
-            )
-        self._log_ahead()
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        if version() == len(_MIGRATIONS):
-            return
-        with self._transaction() as db:
-            for number, statements in enumerate(_MIGRATIONS[version() :], start=version() + 1):
-                for statement in statements:
-                    db.execute(statement)
-                db.execute(f"PRAGMA user_version = {number:d}")
-
-    def _log_ahead(self) -> None:
-        if self._db.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
-            return
-        # SQLite waits for other processes everywhere but here, where several may make the same new bank.
-        give_up = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                self._db.execute("PRAGMA journal_mode = WAL")
-                return
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
-                    raise
-                time.sleep(0.01)
-
-    @contextmanager
-    def _mapped(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            raise StoreError(
-                f"the store {self.root} cannot be used: {error}", "check its permissions and free space"
-            ) from error
-        except OSError as error:
-            raise StoreError(
-                f"the store {self.root} cannot be written: {error.strerror or error}",
-                "check its permissions and free space, or use another store",
-            ) from error
+def _write_bytes(content: bytes, file: BinaryIO) -> None:
+    file.write(content)
 
 
 def _part_of(progress: Progress | None, before: int, part: int, whole: int) -> Progress | None:

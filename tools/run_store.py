@@ -10,16 +10,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlite_utils import Database, Migrations
 from sqlite_utils.db import Table
 
 from line_neurons.agent.errors import StoreError, UsageError
+from line_neurons.tools.file_lock import hold
 
 SCHEMA = Migrations("line-runs")
 
 _JSON_COLUMNS = {"settings", "fingerprints", "versions", "vocabulary", "images", "board", "detail"}
+_TRIALS_AT_ONCE = 1000
 
 
 @SCHEMA()
@@ -61,8 +63,9 @@ def m002_vocabulary_and_model_of_each_step(db: Database) -> None:
 def m003_evidence_of_each_label(db: Database) -> None:
     """A label's pictures, the second-best distinct concept, and what a revisit changed."""
     units = db.table("units")
-    for column, kind in (("images", str), ("second_label", str), ("second_score", float), ("steps", int),
-                         ("found_by", int), ("found_in", str), ("search_label", str), ("search_score", float)):  # fmt: skip
+    columns = {"images": str, "second_label": str, "second_score": float, "steps": int, "found_by": int,
+               "found_in": str, "search_label": str, "search_score": float}  # fmt: skip
+    for column, kind in columns.items():
         units.add_column(column, kind)
 
 
@@ -139,8 +142,8 @@ class Unit:
 class Step:
     """One entry of a unit's history.
 
-    ``kind`` is ``initial`` (one entry for each concept), ``iteration``, ``summary``, or ``revisit`` for a label that
-    another unit found; ``step`` counts on over restarts. ``outcome`` is
+    ``kind`` is ``initial`` (one entry for each concept), ``iteration``, ``summary``, or ``revisit`` for a label
+    that another unit found; ``step`` counts on over restarts. ``outcome`` is
     ``scored``, ``duplicate``, ``invalid``, ``not_drawable`` or ``stalled``. ``board`` is the board after the
     step as [concept, score] pairs, best first; ``images`` are ids in the concept bank; ``seconds`` is
     how long the language model took, and ``model`` its fingerprint.
@@ -168,6 +171,19 @@ class Step:
     created: float = 0.0
 
 
+class Trial(NamedTuple):
+    """An entry of a unit's own search, without what was asked and answered; see ``Step``."""
+
+    unit: int
+    step: int
+    attempt: int
+    kind: str
+    concept: str | None
+    score: float | None
+    origin: str | None
+    images: tuple[str, ...]
+
+
 Row = TypeVar("Row", Run, Unit, Step)
 
 
@@ -181,6 +197,25 @@ def default_store() -> Path:
 def run_lock(store: Path, run: str) -> Path:
     """The lock file of a run: whoever holds it works on the run."""
     return store / "locks" / f"{run}.lock"
+
+
+@contextmanager
+def held(store: Path, run: str) -> Iterator[None]:
+    """Keep other processes from working on a run for the body.
+
+    Raises:
+        UsageError: another process works on it.
+        StoreError: the store cannot be written.
+    """
+
+    def taken(holder: str) -> UsageError:
+        return UsageError(f"run {run} is being worked on by {holder}", "wait for it, or stop it first")
+
+    try:
+        with hold(run_lock(store, run), taken=taken):
+            yield
+    except OSError as error:
+        raise StoreError(f"the store {str(store)!r} cannot be used: {error.strerror}") from error
 
 
 class RunStore:
@@ -241,6 +276,17 @@ class RunStore:
                 pk=("run", "unit", "step", "attempt"),
             )
 
+    def drop_steps(self, run: str, kind: str) -> None:
+        """Remove the entries of one kind from the histories of a run's units."""
+        with self._writing():
+            self._table("steps").delete_where("run = ? and kind = ?", [run, kind])
+
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        """Write what the body writes all together or, if it raises, not at all; other threads wait."""
+        with self._writing():
+            yield
+
     def add_event(self, run: str, kind: str, unit: int | None = None, **detail: Any) -> None:
         """Append to the runner's events."""
         row = {"run": run, "unit": unit, "kind": kind, "created": time.time(), "detail": json.dumps(detail)}
@@ -283,6 +329,30 @@ class RunStore:
         with self._reading():
             rows = self._table("steps").rows_where("run = ? and unit = ?", [run, unit], order_by="step, attempt")
             return [_decode(Step, row) for row in rows]
+
+    def trials(self, run: str, unit: int | None = None) -> Iterator[Trial]:
+        """What the searches of a run's units tried, by unit and then in order; some rows in memory at a time.
+
+        Args:
+            run: id of the run.
+            unit: give the entries of this unit only.
+        """
+        statement = (
+            "SELECT unit, step, attempt, kind, concept, score, origin, images FROM steps"
+            " WHERE run = :run AND kind != 'revisit' AND unit <= :until"
+            " AND (unit, step, attempt) > (:unit, :step, :attempt) ORDER BY unit, step, attempt LIMIT :limit"
+        )
+        fixed = {"run": run, "until": 2**62 if unit is None else unit, "limit": _TRIALS_AT_ONCE}
+        last = (-1 if unit is None else unit, -1, -1)
+        while True:
+            place = dict(zip(("unit", "step", "attempt"), last, strict=True))
+            with self._reading():
+                rows = self._db.execute(statement, fixed | place).fetchall()
+            for *columns, images in rows:
+                yield Trial._make([*columns, tuple(json.loads(images or "[]"))])
+            if len(rows) < _TRIALS_AT_ONCE:
+                return
+            last = rows[-1][:3]
 
     def progress(self, run: str) -> tuple[int, int]:
         """Finished units and all units of a run."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from line_neurons.agent.ports import Activations
 
     Scorer = Callable[[Activations, Activations], float]
+    LayerScorer = Callable[[Activations], NDArray[np.float64]]
 
 
 def mean(concept: Activations, control: Activations) -> float:
@@ -51,6 +52,68 @@ SCORERS: dict[str, Scorer] = {"mean": mean, "auc": auc, "mad": mad}
 def needs_control(name: str) -> bool:
     """Whether the scorer ``name`` compares with control activations."""
     return name != "mean"
+
+
+def layer_scorer(name: str, control: Activations) -> LayerScorer:
+    """The scorer ``name`` for many concepts and units at once: to the bit what it gives for each alone.
+
+    Args:
+        name: key of ``SCORERS``.
+        control: float32 [m, units], activations on the control pictures; they are prepared once.
+
+    Returns:
+        A function from float32 [concepts, n, units], the units' activations on n pictures of each concept, to
+        float64 [concepts, units].
+
+    Raises:
+        ValueError: there are too few pictures, or an activation is not finite; the function raises it too.
+    """
+    if name == "mean":
+        return _means
+    base = _finite(control, "control", 2)
+    if name == "auc":
+        ordered = np.sort(base.T)
+
+        def areas(concepts: Activations) -> NDArray[np.float64]:
+            values = _finite(concepts, "concept", 3)
+            below = np.empty((len(values), len(ordered)), np.int64)
+            for unit, column in enumerate(ordered):
+                own = values[:, :, unit]
+                left = np.searchsorted(column, own, "left")
+                right = left.copy()
+                # Most values equal no control value, and the search is what takes the time.
+                tied = column[np.minimum(left, len(column) - 1)] == own
+                right[tied] = np.searchsorted(column, own[tied], "right")
+                below[:, unit] = (left + right).sum(1)
+            return np.asarray(below / (2 * values.shape[1] * ordered.shape[1]), np.float64)
+
+        return areas
+    if len(base) < 2:
+        raise ValueError("a deviation needs at least two control pictures")
+    columns = [column.astype(np.float64) for column in base.T]
+    centre = np.array([column.mean() for column in columns])
+    spread = np.array([column.std(ddof=1) for column in columns])
+    flat = base.min(0) == base.max(0)
+
+    def deviations(concepts: Activations) -> NDArray[np.float64]:
+        return np.where(flat, 0.0, (_means(concepts) - centre) / np.where(flat, 1.0, spread))
+
+    return deviations
+
+
+def _means(concepts: Activations) -> NDArray[np.float64]:
+    values = _finite(concepts, "concept", 3)
+    # Numpy rounds a sum by how its values lie in memory: the pictures have to be neighbours here too.
+    return np.asarray(np.ascontiguousarray(values.swapaxes(1, 2), np.float64).mean(-1))
+
+
+def _finite(activations: Activations, which: str, axes: int) -> Activations:
+    """A table of ``axes`` axes, all finite, with at least one picture, on the axis before the last."""
+    if activations.ndim != axes or not activations.shape[-2]:
+        raise ValueError(f"the {which} activations are of no picture: {activations.shape}")
+    if not np.isfinite(activations).all():
+        raise ValueError(f"a {which} activation is not finite")
+    return activations
 
 
 def _checked(activations: Activations, which: str) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from line_neurons.agent.proposal import (
     class_concept,
     clean_text,
     concept_key,
+    distinct,
     find_duplicate,
     normalise_concept,
     parse_reply,
@@ -66,6 +67,7 @@ def test_control_characters_and_bidirectional_overrides_are_cleaned_away():
 @given(st.text(max_size=300))
 @example("A¡0")
 @example("a the an owl")
+@example("0.»")
 def test_any_text_is_either_a_clean_concept_or_refused(text):
     try:
         concept = normalise_concept(text)
@@ -119,3 +121,32 @@ def test_class_names_become_concepts():
 
 def test_the_key_of_a_normalised_concept_is_stable():
     assert concept_key(normalise_concept("The Red Foxes")) == "red fox"
+
+
+@pytest.mark.parametrize(
+    ("concept", "other", "apart"),
+    [
+        ("red fox", "barn owl", True),
+        ("red fox", "foxes", False),
+        ("Fox's den", "fox", False),
+        ("church-bells", "bell tower", False),
+        ("glass of water", "loaf of bread", True),
+        ("the sea", "the hill", True),
+        ("the", "the", False),
+        ("", "", False),
+    ],
+)
+def test_concepts_are_distinct_where_they_share_no_word_that_tells_what_they_are(concept, other, apart):
+    assert distinct(concept, other) is apart
+
+
+# Few words, so that two concepts often share one.
+_FEW = st.lists(st.sampled_from(["a", "the", "of", "fox", "foxes", "Foxes", "owl's", "ice-cream", "cream", "'"]))
+_ANY_CONCEPT = _FEW.map(" ".join) | st.text(max_size=30)
+
+
+@given(_ANY_CONCEPT, _ANY_CONCEPT)
+def test_being_distinct_is_mutual_and_concepts_that_count_as_the_same_never_are(concept, other):
+    assert distinct(concept, other) == distinct(other, concept)
+    if concept_key(concept) == concept_key(other):
+        assert not distinct(concept, other)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from line_neurons.agent.scoreboard import Entry, Scoreboard, choose_initial, replay, update
+from line_neurons.agent.scoreboard import Entry, Scoreboard, draw_others, replay, update
 
 SCORES = st.floats(allow_nan=False, allow_infinity=False, width=32)
 CONCEPTS = st.text("abcdefgh", min_size=1, max_size=2)
@@ -97,18 +97,32 @@ def test_a_score_that_is_not_finite_is_refused(score):
         update(board_of({"a": 1}), "b", score, Random(0))
 
 
-def test_the_initial_choice_offers_the_best_in_order_and_the_others_shuffled():
+def test_the_others_of_an_initial_board_are_shuffled_and_none_is_lost():
     ranked = [f"c{i}" for i in range(40)]
-    best, others = choose_initial(ranked, 5, 5, Random(1))
-    assert list(best) == ranked
+    others = draw_others(ranked, 5, Random(1))
     assert sorted(others) == sorted(ranked[5:])
-    assert list(others) != ranked[5:]
-    assert choose_initial(ranked, 5, 5, Random(1)) == (best, others)
+    assert others != ranked[5:]
+    assert draw_others(ranked, 5, Random(1)) == others
 
 
 def test_each_other_class_is_equally_likely_on_the_first_board():
     ranked = [f"c{i}" for i in range(15)]
-    drawn = [name for seed in range(3000) for name in choose_initial(ranked, 5, 5, Random(seed))[1][:5]]
+    drawn = [name for seed in range(3000) for name in draw_others(ranked, 5, Random(seed))[:5]]
     shares = [drawn.count(name) / 3000 for name in ranked[5:]]
     assert min(shares) > 0.45
     assert max(shares) < 0.55
+
+
+def test_with_a_pool_that_was_drawn_uniformly_each_other_class_is_as_likely():
+    ranked = [f"c{i}" for i in range(15)]
+    pools = [set(Random(-seed - 1).sample(sorted(ranked), 8)) for seed in range(3000)]
+    drawn = [name for seed, pool in enumerate(pools) for name in draw_others(ranked, 5, Random(seed), pool)[:3]]
+    shares = [drawn.count(name) / 3000 for name in ranked[5:]]
+    assert min(shares) > 0.25
+    assert max(shares) < 0.35
+
+
+def test_names_of_the_pool_come_first_and_the_rest_when_they_are_spent():
+    others = draw_others([f"c{i}" for i in range(20)], 5, Random(3), {"c0", "c7", "c9", "c19"})
+    assert set(others[:3]) == {"c7", "c9", "c19"}
+    assert len(others) == 15

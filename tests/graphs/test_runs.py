@@ -123,7 +123,7 @@ def test_the_progress_ends_at_the_last_step_of_the_last_unit(tmp_path):
     parts = parts_for(tmp_path)
     seen = []
     work(parts, start(parts, LAYER, ["0-1"]), seen.append)
-    assert (seen[-1].position, seen[-1].units, seen[-1].node, seen[-1].steps) == (1, 2, "update", 3)
+    assert (seen[-1].position, seen[-1].units, seen[-1].node, seen[-1].steps) == (2, 2, "finished", 3)
     assert seen[-1].best is not None
 
 

@@ -1,3 +1,4 @@
+import gc
 import hashlib
 import json
 import multiprocessing
@@ -9,14 +10,19 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from line_neurons.agent.errors import StoreError
+from line_neurons.agent.errors import BackendError, NotDrawableError, StoreError
 from line_neurons.agent.ports import Control, DrawnImage, ImageRequest
-from line_neurons.tools.concept_bank import ConceptBank
+from line_neurons.tools import concept_bank
+from line_neurons.tools.concept_bank import BankStats, ConceptBank
 
 TEMPLATE = "A photo of a {concept}, {angle}, {lighting}"
 
@@ -370,12 +376,11 @@ def test_importing_the_bank_brings_no_torch_and_no_numpy():
     assert not {"torch", "torchvision", "numpy", "PIL"} & set(modules)
 
 
-def test_two_threads_that_draw_the_same_agree_on_one_picture(bank):
+def test_two_processes_that_draw_the_same_agree_on_one_picture(bank):
+    other = ConceptBank(bank.root)
     meet = threading.Barrier(2)
 
     class Unsteady(Colours):
-        fingerprint = "unsteady"
-
         def __init__(self, variant):
             super().__init__("unsteady")
             self.variant = variant
@@ -384,6 +389,198 @@ def test_two_threads_that_draw_the_same_agree_on_one_picture(bank):
             meet.wait(10)
             return Colours(self.variant).synthesize(wanted)
 
+    def draw(opened, variant):
+        return opened.images(requests(seeds=[1]), Unsteady(variant))
+
     with ThreadPoolExecutor(2) as threads:
-        one, two = threads.map(lambda variant: bank.images(requests(seeds=[1]), Unsteady(variant)), "ab")
+        one, two = threads.map(draw, [bank, other], "ab")
     assert one == two
+
+
+class Held(Colours):
+    """Draws when it is let go on; may fail first."""
+
+    def __init__(self, error=None):
+        super().__init__()
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        self.error = error
+
+    def synthesize(self, requests, progress=None):
+        self.begun.set()
+        assert self.go_on.wait(30)
+        if self.error:
+            self.calls.append(list(requests))
+            raise self.error
+        return super().synthesize(requests)
+
+
+def found_another(claims):
+    """An event, set when a thread has found that another one works on what it needs."""
+    seen = threading.Event()
+    take = claims.take
+
+    def watched(keys):
+        claim = take(keys)
+        if claim._others:
+            seen.set()
+        return claim
+
+    claims.take = watched
+    return seen
+
+
+@pytest.fixture
+def threads():
+    with ThreadPoolExecutor(4) as pool:
+        yield pool
+
+
+def test_two_threads_that_need_a_picture_at_the_same_moment_share_one_drawing(bank, threads):
+    held, idle = Held(), Colours()
+    first = threads.submit(bank.images, requests(seeds=[0, 1]), held)
+    assert held.begun.wait(30)
+    met = found_another(bank._drawing)
+    second = threads.submit(bank.images, requests(seeds=[1, 2]), idle)
+    assert met.wait(30)
+    held.go_on.set()
+    assert first.result(30)[1] == second.result(30)[0]
+    assert [[one.seed for one in call] for call in (*held.calls, *idle.calls)] == [[0, 1], [2]]
+    assert (bank.stats.drawn, bank.stats.reused) == (3, 1)
+
+
+@pytest.mark.parametrize("error", [BackendError("out of memory"), NotDrawableError("cat", [("dog", 0.5)])])
+def test_a_thread_draws_itself_what_another_one_failed_to_draw(bank, threads, error):
+    held, able = Held(error), Colours()
+    first = threads.submit(bank.images, requests(seeds=[1]), held)
+    assert held.begun.wait(30)
+    met = found_another(bank._drawing)
+    second = threads.submit(bank.images, requests(seeds=[1]), able)
+    assert met.wait(30)
+    held.go_on.set()
+    assert first.exception(30) is error
+    assert len(second.result(30)) == 1
+    assert len(able.calls) == 1
+    assert bank.stats.drawn == 1
+
+
+def test_threads_with_overlapping_needs_do_not_wait_for_each_other_for_ever(bank, threads):
+    held, other = Held(), Held()
+    first = threads.submit(bank.images, requests(seeds=[0, 1]), held)
+    assert held.begun.wait(30)
+    second = threads.submit(bank.images, requests(seeds=[2, 1, 0, 3]), other)
+    assert other.begun.wait(30)
+    third = threads.submit(bank.images, requests(seeds=[3, 0, 4, 2, 1]), Colours())
+    other.go_on.set()
+    held.go_on.set()
+    assert set(first.result(30)) | {second.result(30)[0]} < set(third.result(30))
+    assert bank.stats.drawn == 5
+
+
+@given(st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=7), min_size=2, max_size=4))
+@settings(max_examples=25, deadline=None)
+def test_however_the_needs_of_threads_overlap_each_picture_is_drawn_and_measured_once(needs):
+    with TemporaryDirectory() as folder, ThreadPoolExecutor(len(needs)) as threads:
+        bank, colours, target = ConceptBank(Path(folder)), Colours(), MeanColour()
+
+        def work(seeds):
+            ids = bank.images(requests(seeds=seeds), colours)
+            return dict(zip(seeds, ids, strict=True)), bank.activations(ids, target, "positive", also=["negative"])
+
+        results = list(threads.map(work, needs, timeout=60))
+        distinct = {seed for seeds in needs for seed in seeds}
+        assert sorted(one.seed for call in colours.calls for one in call) == sorted(distinct)
+        assert sum(target.calls) == len(distinct)
+        asked = sum(map(len, needs))
+        assert bank.snapshot() == BankStats(
+            drawn=len(distinct), reused=asked - len(distinct), forwarded=len(distinct), saved=asked - len(distinct)
+        )
+        for seeds, (ids, rows) in zip(needs, results, strict=True):
+            assert ids == {seed: results_of(bank, seed) for seed in seeds}
+            np.testing.assert_array_equal(
+                rows, bank.vectors([ids[seed] for seed in seeds], target.fingerprint, "positive")
+            )
+        bank.close()
+
+
+def results_of(bank, seed):
+    return bank.images(requests(seeds=[seed]), Colours())[0]
+
+
+def test_two_threads_that_measure_a_picture_at_the_same_moment_share_one_forward_pass(bank, threads):
+    ids = bank.images(requests(), Colours())
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(MeanColour):
+        def activate(self, images, layers, progress=None):
+            begun.set()
+            assert go_on.wait(30)
+            return super().activate(images, layers)
+
+    slow, idle = Slow(), MeanColour()
+    first = threads.submit(bank.activations, ids[:3], slow, "positive", also=["negative"])
+    assert begun.wait(30)
+    met = found_another(bank._measuring)
+    second = threads.submit(bank.activations, ids[2:], idle, "negative", also=["positive"])
+    assert met.wait(30)
+    go_on.set()
+    np.testing.assert_array_equal(first.result(30)[2], -second.result(30)[0])
+    assert (slow.calls, idle.calls) == ([3], [2])
+    assert (bank.stats.forwarded, bank.stats.saved) == (5, 1)
+
+
+def test_a_snapshot_of_the_stats_stays_as_it_was(bank):
+    bank.images(requests(), Colours())
+    before = bank.snapshot()
+    bank.images(requests("dog"), Colours())
+    assert (before.drawn, bank.snapshot().drawn) == (5, 10)
+
+
+def test_pixels_are_let_go_of_once_they_are_measured_or_when_there_are_too_many(bank, monkeypatch):
+    class WithPixels(Colours):
+        def synthesize(self, requests, progress=None):
+            return [
+                DrawnImage(one.png, one.provenance, np.asarray(Image.open(BytesIO(one.png))))
+                for one in super().synthesize(requests)
+            ]
+
+    ids = bank.images(requests(), WithPixels())
+    assert set(bank._pixels) == set(ids)
+    bank.activations(ids[:2], MeanColour(), "positive")
+    assert set(bank._pixels) == set(ids[2:])
+    monkeypatch.setattr(concept_bank, "_PIXEL_BYTES", 3 * 16 * 16 * 3)
+    more = bank.images(requests("dog"), WithPixels())
+    assert list(bank._pixels) == more[2:]
+    bank.activations([*ids, *more], MeanColour(), "positive")
+    assert bank._pixel_bytes == 0
+
+
+def test_vectors_are_read_without_the_target_in_any_order_and_number(bank, monkeypatch):
+    monkeypatch.setattr(concept_bank, "_AT_ONCE", 2)
+    ids = bank.images(requests(), Colours())
+    rows = bank.activations(ids, MeanColour(), "positive")
+    places = [4, 0, 0, 3, 1]
+    read = bank.vectors([ids[place] for place in places], "mean-colour:1", "positive")
+    assert read.dtype == np.float32
+    assert read.tobytes() == rows[places].tobytes()
+    assert bank.vectors([], "mean-colour:1", "positive").shape == (0, 0)
+
+
+def test_a_vector_that_is_not_there_is_told(bank):
+    ids = bank.images(requests(), Colours())
+    bank.activations(ids[:4], MeanColour(), "positive")
+    with pytest.raises(StoreError, match=f"{ids[4][:12]} has not been measured at positive"):
+        bank.vectors(ids, "mean-colour:1", "positive")
+
+
+def test_control_activations_in_use_are_read_once_and_let_go_of_afterwards(bank):
+    for key in ("one", "two"):
+        bank.put_control(key, control())
+    with ThreadPoolExecutor(4) as threads:
+        kept = list(threads.map(bank.control, ["one", "two"] * 4))
+    assert kept[0] is kept[2] is kept[6]
+    assert kept[1] is kept[3]
+    bank.put_control("one", Control((), np.zeros(1, np.int64), np.zeros((1, 2), np.float32)))
+    assert len(bank.control("one").labels) == 1
+    del kept
+    gc.collect()
+    assert not len(bank._controls)

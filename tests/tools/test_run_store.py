@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from sqlite_utils import Database
 
 from line_neurons.agent.errors import StoreError, UsageError
-from line_neurons.tools.run_store import SCHEMA, Run, RunStore, Step, Unit
+from line_neurons.tools.run_store import SCHEMA, Run, RunStore, Step, Trial, Unit, held
 
 RUN = Run(
     "r-1", "torchvision:x", "head", 7, "interrupted", 1.0, {"llm": "random"}, {"target": "t"}, {"torch": "2"}
@@ -127,3 +127,58 @@ def test_a_newer_store_is_refused_and_left_as_it_is(tmp_path):
 def test_the_margin_is_over_the_best_initial_label():
     assert Unit("r", 0, 0, score=3.0, initial_score=2.0).margin == 1.0
     assert Unit("r", 0, 0).margin is None
+
+
+def test_trials_are_the_searches_of_all_units_in_order_without_revisits(store, monkeypatch):
+    monkeypatch.setattr("line_neurons.tools.run_store._TRIALS_AT_ONCE", 2)
+    kept = {}
+    for unit in (5, 3):
+        for step, attempt in ((1, 1), (0, 0), (1, 0), (2, 0)):
+            kept[unit, step, attempt] = Trial(unit, step, attempt, "iteration", "fox", 1.5, "proposed", ("a", "b"))
+            store.put_step(
+                Step("r-1", unit, step, attempt, "iteration", "scored", "fox", 1.5, "because", origin="proposed",
+                     images=("a", "b"))
+            )  # fmt: skip
+        store.put_step(Step("r-1", unit, 3, 0, "revisit", "scored", "owl", 2.0))
+    store.put_step(Step("r-1", 7, 0, 0, "initial", "invalid"))
+    refused = Trial(7, 0, 0, "initial", None, None, None, ())
+    assert list(store.trials("r-1")) == [*(kept[place] for place in sorted(kept)), refused]
+    assert list(store.trials("r-1", 5)) == [kept[place] for place in sorted(kept) if place[0] == 5]
+    assert list(store.trials("r-1", 4)) == []
+
+
+def test_steps_of_one_kind_can_be_dropped(store):
+    for step, kind in enumerate(("initial", "iteration", "revisit")):
+        store.put_step(Step("r-1", 5, step, 0, kind, "scored", "fox", 1.0))
+    store.drop_steps("r-1", "revisit")
+    assert [step.kind for step in store.steps("r-1", 5)] == ["initial", "iteration"]
+
+
+def test_what_is_written_together_is_written_whole_or_not_at_all(store, tmp_path):
+    viewer = RunStore(tmp_path, read_only=True)
+
+    def write():
+        store.update_unit("r-1", 5, label="fox")
+        store.put_step(Step("r-1", 5, 0, 0, "initial", "scored", "fox", 1.0))
+        assert viewer.units("r-1")[0].label is None
+
+    with pytest.raises(StoreError), store.atomic():
+        write()
+        store.add_event("nothing", "work")
+    assert (store.units("r-1"), store.steps("r-1", 5)) == (UNITS, [])
+    with store.atomic():
+        write()
+    assert viewer.units("r-1")[0].label == "fox"
+
+
+def test_a_run_is_held_by_one_process_and_free_afterwards(tmp_path):
+    with held(tmp_path, "r-1"), pytest.raises(UsageError, match="r-1 is being worked on"), held(tmp_path, "r-1"):
+        pass
+    with held(tmp_path, "r-1"):
+        pass
+
+
+def test_a_run_of_a_folder_that_cannot_be_written_cannot_be_held(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be used"), held(tmp_path / "file", "r-1"):
+        pass

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import mannwhitneyu
 
-from line_neurons.tools.scorers import SCORERS, auc, mad, mean, needs_control
+from line_neurons.tools.scorers import SCORERS, auc, layer_scorer, mad, mean, needs_control
 
 # Few distinct values, so that ties are common.
 rows = hnp.arrays(
@@ -66,3 +66,46 @@ def test_a_control_that_is_empty_is_refused(name):
 def test_mad_against_a_single_control_picture_is_refused():
     with pytest.raises(ValueError, match="two control pictures"):
         mad(np.ones(3, np.float32), np.ones(1, np.float32))
+
+
+@st.composite
+def layers(draw):
+    """Activations of some units on n pictures of some concepts, and on control pictures; ties are common."""
+    concepts, units, n = draw(st.integers(1, 4)), draw(st.integers(1, 4)), draw(st.integers(1, 200))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    grain = draw(st.sampled_from([0.25, 1e-3, 1e-7]))
+    values = (rng.normal(scale=draw(st.sampled_from([1, 1e4])), size=(concepts, n, units)) // grain) * grain
+    control = (rng.normal(size=(draw(st.integers(2, 50)), units)) // grain) * grain
+    if draw(st.booleans()):
+        control[:, 0] = control[0, 0]
+    return values.astype(np.float32), control.astype(np.float32)
+
+
+@pytest.mark.parametrize("name", SCORERS)
+@given(layer=layers())
+def test_a_layer_is_scored_to_the_bit_as_each_unit_and_concept_alone(name, layer):
+    values, control = layer
+    one_by_one = [
+        [SCORERS[name](own, base) for own, base in zip(concept.T, control.T, strict=True)] for concept in values
+    ]
+    assert layer_scorer(name, control)(values).tolist() == one_by_one
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_a_layer_with_a_value_that_is_not_finite_or_without_pictures_is_refused(name):
+    score = layer_scorer(name, np.ones((3, 2), np.float32))
+    for concepts in (np.full((1, 2, 2), np.nan, np.float32), np.empty((1, 0, 2), np.float32)):
+        with pytest.raises(ValueError, match="concept"):
+            score(concepts)
+
+
+@pytest.mark.parametrize("name", [name for name in SCORERS if needs_control(name)])
+@pytest.mark.parametrize("control", [np.empty((0, 2), np.float32), np.full((3, 2), np.inf, np.float32)])
+def test_a_layer_against_a_control_that_is_empty_or_not_finite_is_refused(name, control):
+    with pytest.raises(ValueError, match="control"):
+        layer_scorer(name, control)
+
+
+def test_the_mad_of_a_layer_against_a_single_control_picture_is_refused():
+    with pytest.raises(ValueError, match="two control pictures"):
+        layer_scorer("mad", np.ones((1, 2), np.float32))

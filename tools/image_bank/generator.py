@@ -54,6 +54,8 @@ class BankSettings:
 class ImageBankGenerator:
     """Composes pictures of concepts from one split of a bank; implements the port ``Generator``.
 
+    May be used from several threads.
+
     Args:
         bank: the pictures.
         encoder: measures how near phrases are to captions.
@@ -166,13 +168,14 @@ class ImageBankGenerator:
         Raises:
             NotDrawableError: it is not in the bank, or cannot be composed from it.
         """
-        if concept not in self._plans:
+        plan = self._plans.get(concept)
+        if plan is None:
             phrase = parse(concept, self._matcher.known, self._painter.scenes)
             plan = self._painter.prepare(self._things(concept, phrase))
             if len(self._plans) >= _REMEMBERED_PLANS:
                 self._plans.clear()
             self._plans[concept] = plan
-        return self._plans[concept]
+        return plan
 
     def _things(self, concept: str, phrase: Phrase) -> Plan:
         if not phrase.subjects and not phrase.scenes:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import tempfile
+import threading
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class Match:
 
 
 class Matcher:
-    """Looks phrases up among the names of one split of a bank.
+    """Looks phrases up among the names of one split of a bank; may be used from several threads.
 
     Args:
         bank: where the pictures are.
@@ -93,6 +94,8 @@ class Matcher:
         for name in self._names:
             self._exact[normalise(name)] = name
         self._matrices: dict[tuple[str, ...], Embeddings] = {}
+        # All names at once take seconds: one thread embeds them, the others wait.
+        self._embedding = threading.Lock()
         self._remembered: dict[str, Embeddings] = {}
 
     def known(self, phrase: str) -> bool:
@@ -168,24 +171,28 @@ class Matcher:
         return sorted(pairs, key=lambda pair: (-pair[0], pair[1]))
 
     def _embed(self, text: str) -> Embeddings:
-        if text not in self._remembered:
+        vector = self._remembered.get(text)
+        if vector is None:
+            vector = self._encoder.encode([text])[0]
             if len(self._remembered) >= _REMEMBERED:
                 self._remembered.clear()
-            self._remembered[text] = self._encoder.encode([text])[0]
-        return self._remembered[text]
+            self._remembered[text] = vector
+        return vector
 
     def _vectors(self) -> Embeddings:
         return self._embedded(self._names)
 
     def _embedded(self, texts: tuple[str, ...]) -> Embeddings:
-        if texts not in self._matrices:
-            file = self._cache_file(texts)
-            matrix = self._read_cache(file, len(texts))
+        with self._embedding:
+            matrix = self._matrices.get(texts)
             if matrix is None:
-                matrix = self._encoder.encode(list(texts))
-                self._write_cache(file, matrix)
-            self._matrices[texts] = matrix
-        return self._matrices[texts]
+                file = self._cache_file(texts)
+                matrix = self._read_cache(file, len(texts))
+                if matrix is None:
+                    matrix = self._encoder.encode(list(texts))
+                    self._write_cache(file, matrix)
+                self._matrices[texts] = matrix
+            return matrix
 
     def _cache_file(self, texts: Sequence[str]) -> Path | None:
         if self._cache is None:

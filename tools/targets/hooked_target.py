@@ -71,7 +71,8 @@ class HookedTarget:
         self._channels_last = channels_last
         self._device = find_device(device)
         self.batch_size = batch_size or (_CPU_BATCH if self._device.type == "cpu" else _GPU_BATCH)
-        # A hook sees every forward pass of the module, so passes from several threads take turns.
+        # A hook sees every forward pass of the module, so passes from several threads take turns; and the model
+        # is built, and its layers are found, by one thread while others wait.
         self._lock = threading.RLock()
 
     @property
@@ -95,13 +96,14 @@ class HookedTarget:
             UsageError: preprocessing or forward pass are random, or pictures come out in several sizes.
             BackendError: preprocessing or forward pass failed.
         """
-        return [output.info for output in self._found.values()]
+        with self._lock:
+            return [output.info for output in self._found.values()]
 
-    @cached_property
+    @property
     def output_layer(self) -> str | None:
         """Path of the layer that puts out the logits: the last with a weight matrix or kernel."""
-        modules = self._modules
-        weighted = [path for path in self._found if kernel(modules[path]) is not None]
+        with self._lock:
+            weighted = [path for path in self._found if kernel(self._modules[path]) is not None]
         return weighted[-1] if weighted else None
 
     def unit_names(self, layer: str) -> Sequence[str] | None:
@@ -228,9 +230,9 @@ class HookedTarget:
         filled = batch + [batch[-1]] * (self.batch_size - len(batch))
         exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
         try:
-            wanted = {path: self._modules[path] for path in outputs}
-            with self._lock, torch.inference_mode(), exact, hooked(wanted, seen):
-                self._call(filled)
+            with self._lock, torch.inference_mode(), exact:
+                with hooked({path: self._modules[path] for path in outputs}, seen):
+                    self._call(filled)
                 missing = [path for path in outputs if path not in captured]
                 if missing:
                     raise BackendError(f"{self.name} {missing[0]} put out nothing")

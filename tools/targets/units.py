@@ -1,64 +1,122 @@
-"""Turn what a user typed for units (numbers, ranges, class names) into unit indices."""
+"""Turn what a user typed for units (numbers, ranges, names, a draw, a file) into unit indices."""
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.tools.targets.lookup import near_names
+from line_neurons.tools.targets.unit_files import read_selectors
 
-_NUMBERS = re.compile(r"(-?\d+)(?:\s*-\s*(\d+))?")
+_NUMBERS = re.compile(r"(-?[0-9]+)(?:\s*-\s*([0-9]+))?")
+_DRAWN = re.compile(r"random:\s*(.*)", re.IGNORECASE)
+_COSY_SEED, _COSY_UNITS = 42, 50
 
 
-def parse_units(selectors: Iterable[str], n_units: int, names: Sequence[str] | None = None) -> list[int]:
+def parse_units(
+    selectors: Iterable[str], n_units: int, names: Sequence[str] | None = None, *, seed: int = 0, layer: str = ""
+) -> list[int]:
     """Indices of the units that ``selectors`` name, in the order given, each once.
 
     Args:
-        selectors: ``7``, ``10-20`` (both ends included), ``all``, a class name in any case, or several of
-            these with commas between. A name that itself has a comma is understood as a whole first.
+        selectors: ``7``, ``10-20`` (both ends included), ``all``, a class name in any case, ``random:50`` (so many
+            units drawn with the seed), ``cosy`` (the units that the CoSy benchmark takes: 50 drawn with seed 42,
+            or all in that order where the layer has fewer), ``@FILE`` (see ``unit_files``), or several of these
+            with commas between. A name that itself has a comma is understood as a whole first.
         n_units: number of units of the layer.
         names: the units' names if they are output classes.
+        seed: the run's seed.
+        layer: dotted path of the layer; picks the rows of a file that has a column for it.
 
     Raises:
-        UsageError: a number is out of range, a name is unknown or names several units, or nothing is named.
+        UsageError: a number is out of range, a name is unknown or names several units, a file cannot be read, or
+            nothing is named.
     """
-    by_name: dict[str, list[int]] = {}
-    for index, name in enumerate(names or ()):
-        by_name.setdefault(name.casefold(), []).append(index)
-    units = dict.fromkeys(
-        unit for selector in selectors for unit in _select(selector.strip(), n_units, names, by_name)
-    )
+    known = _Layer(layer, n_units, names, seed)
+    units = dict.fromkeys(unit for selector in selectors for unit in _select(selector.strip(), known))
     if not units:
         raise UsageError("no unit is named", f"give numbers or ranges in 0-{n_units - 1}")
     return list(units)
 
 
-def _select(text: str, n_units: int, names: Sequence[str] | None, by_name: dict[str, list[int]]) -> Iterable[int]:
-    numbers = _NUMBERS.fullmatch(text)
-    if numbers:
-        first = int(numbers[1])
-        last = int(numbers[2]) if numbers[2] else first
-        if not 0 <= first <= last < n_units:
-            raise UsageError(f"unit {text} is not one of this layer's", f"units are 0-{n_units - 1}")
-        return range(first, last + 1)
-    named = by_name.get(text.casefold(), [])
-    if len(named) > 1:
-        numbered = " and ".join(map(str, named))
-        raise UsageError(f"{text!r} names the units {numbered}", "give the number instead")
-    if named:
-        return named
+@dataclass(frozen=True)
+class _Layer:
+    path: str
+    units: int
+    names: Sequence[str] | None
+    seed: int
+    by_name: dict[str, list[int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for index, name in enumerate(self.names or ()):
+            self.by_name.setdefault(name.casefold(), []).append(index)
+
+
+def _select(text: str, layer: _Layer) -> Iterable[int]:
+    """Units of a selector as it was typed."""
+    found = _listed(text, layer)
+    if found is not None:
+        return found
     if text.casefold() == "all":
-        return range(n_units)
+        return range(layer.units)
+    if text.casefold() == "cosy":
+        return _drawn(min(_COSY_UNITS, layer.units), layer.units, _COSY_SEED)
+    if text.startswith("@") and ("," not in text or Path(text[1:]).expanduser().is_file()):
+        return _from_file(text[1:], layer)
     if "," in text:
         parts = [part.strip() for part in text.split(",") if part.strip()]
-        return [unit for part in parts for unit in _select(part, n_units, names, by_name)]
-    if names is None:
-        raise UsageError(
-            f"unit {text!r} is not a number, and this layer's units have no names",
-            f"units are 0-{n_units - 1}",
+        return [unit for part in parts for unit in _select(part, layer)]
+    if drawn := _DRAWN.fullmatch(text):
+        count = int(drawn[1]) if re.fullmatch("[0-9]{1,18}", drawn[1]) else 0
+        if not 1 <= count <= layer.units:
+            raise UsageError(
+                f"{text!r:.80} does not say how many units to draw", f"layer {layer.path} has 1 to {layer.units}"
+            )
+        return _drawn(count, layer.units, layer.seed)
+    raise _unknown(text, layer)
+
+
+def _drawn(count: int, n_units: int, seed: int) -> list[int]:
+    return random.Random(seed).sample(range(n_units), count)
+
+
+def _from_file(name: str, layer: _Layer) -> Iterable[int]:
+    for line, text in read_selectors(Path(name).expanduser(), layer.path):
+        try:
+            found = _listed(text, layer)
+            if found is None:
+                raise _unknown(text, layer)
+        except UsageError as error:
+            error.message = f"{name} line {line}: {error.message}"
+            raise
+        yield from found
+
+
+def _listed(text: str, layer: _Layer) -> Iterable[int] | None:
+    """Units of a number, a range or a name; None if it is none of these."""
+    last = layer.units - 1
+    if numbers := _NUMBERS.fullmatch(text):
+        first, end = (int(number) if len(number) < 20 else -1 for number in (numbers[1], numbers[2] or numbers[1]))
+        if not 0 <= first <= end <= last:
+            raise UsageError(f"unit {text:.80} is not one of this layer's", f"units are 0-{last}")
+        return range(first, end + 1)
+    named = layer.by_name.get(text.casefold())
+    if named and len(named) > 1:
+        raise UsageError(f"{text!r} names the units {' and '.join(map(str, named))}", "give the number instead")
+    return named
+
+
+def _unknown(text: str, layer: _Layer) -> UsageError:
+    last = layer.units - 1
+    if layer.names is None:
+        return UsageError(
+            f"unit {text!r:.80} is not a number, and this layer's units have no names", f"units are 0-{last}"
         )
-    near = near_names(text, names)
-    raise UsageError(
-        f"no unit is named {text!r}{'; ' + near if near else ''}", f"units by number are 0-{n_units - 1}"
+    near = near_names(text, layer.names)
+    return UsageError(
+        f"no unit is named {text!r:.80}{'; ' + near if near else ''}", f"units by number are 0-{last}"
     )

@@ -1,0 +1,160 @@
+"""Every unit against every concept: the best for each unit, and the best that shares no word with its label."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from line_neurons.agent.errors import BackendError, StoreError
+from line_neurons.agent.proposal import concept_words
+from line_neurons.graphs.state import Deps
+from line_neurons.tools.scorers import layer_scorer, needs_control
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from line_neurons.agent.ports import Activations, Progress
+    from line_neurons.tools.scorers import LayerScorer
+
+    Table = NDArray[np.float64]
+
+# Whole-layer vectors in memory at once: 4 MB of 2,048 units.
+_PICTURES_AT_ONCE = 512
+
+
+class Concept(NamedTuple):
+    """A concept with the ids of its pictures; in other pictures it counts as another."""
+
+    text: str
+    images: tuple[str, ...]
+
+
+Best = tuple[Concept, float] | None
+Recorded = Mapping[Concept, Sequence[tuple[int, float]]]
+
+
+def best_and_second(
+    deps: Deps,
+    concepts: Sequence[Concept],
+    units: Sequence[int],
+    own: Sequence[tuple[str, float]],
+    recorded: Recorded,
+    progress: Progress | None = None,
+) -> tuple[list[Concept | None], list[Best]]:
+    """The best concept for each unit with the run's scorer, of equal ones the first, and the second best.
+
+    What shares no word with the label is only known with the label, so all concepts are scored twice; keeping
+    every score would take memory for units times concepts.
+
+    Args:
+        deps: the graph's parts.
+        concepts: the concepts, each with equally many pictures, in the order that settles ties.
+        units: indices of units; one may come several times.
+        own: for each of ``units`` the label that it has, and its score.
+        recorded: for each concept the scores known before, as (place in ``units``, score); these count.
+        progress: told of the concepts compared.
+
+    Returns:
+        For each of ``units`` the concept that scores higher than its own label, None if none does; and the best of
+        the concepts that share no word with its label then, None if there is none.
+
+    Raises:
+        StoreError: a picture that has to be measured anew is not here.
+        BackendError: the target failed, or an activation is not finite.
+    """
+
+    def told(part: int) -> Progress | None:
+        return (lambda done, total: progress(part * total + done, 2 * total)) if progress else None
+
+    best = _best(concepts, _tables(deps, concepts, units, recorded, told(0)), len(units))
+    labels = [one[0] if one and one[1] > score else None for one, (_, score) in zip(best, own, strict=True)]
+    naming: dict[str, list[int]] = defaultdict(list)
+    for place, (label, (text, _)) in enumerate(zip(labels, own, strict=True)):
+        for word in concept_words(label.text if label else text):
+            naming[word].append(place)
+    others = _without(concepts, naming, _tables(deps, concepts, units, recorded, told(1)))
+    return labels, _best(concepts, others, len(units))
+
+
+def _tables(
+    deps: Deps, concepts: Sequence[Concept], units: Sequence[int], recorded: Recorded, progress: Progress | None
+) -> Iterator[tuple[int, Table]]:
+    """Scores of some concepts at a time, float64 [concepts, units], with the index of the first concept."""
+    import numpy as np
+
+    columns = np.asarray(units)
+    score = _scorer(deps, columns)
+    at_once = max(1, _PICTURES_AT_ONCE // len(concepts[0].images))
+    for start in range(0, len(concepts), at_once):
+        part = concepts[start : start + at_once]
+        vectors = _vectors(deps, [image for concept in part for image in concept.images])
+        table = score(vectors[:, columns].reshape(len(part), -1, len(units)))
+        # A vector that was lost and measured anew may differ in the last digits from what the search saw.
+        for row, concept in enumerate(part):
+            for place, value in recorded.get(concept, ()):
+                table[row, place] = value
+        yield start, table
+        if progress:
+            progress(start + len(part), len(concepts))
+
+
+def _scorer(deps: Deps, units: NDArray[np.int64]) -> LayerScorer:
+    import numpy as np
+
+    name = deps.settings.scorer
+    control = deps.control() if needs_control(name) else None
+    compared = control.activations[:, units] if control else np.empty((0, len(units)), np.float32)
+    try:
+        score = layer_scorer(name, compared)
+    except ValueError as error:
+        raise BackendError(f"layer {deps.layer} cannot be scored: {error}") from error
+
+    def explained(activations: Activations) -> Table:
+        try:
+            return score(activations)
+        except ValueError as error:
+            raise BackendError(f"layer {deps.layer} cannot be scored: {error}") from error
+
+    return explained
+
+
+def _vectors(deps: Deps, images: Sequence[str]) -> Activations:
+    """Activations of all units of the layer on the pictures; what the bank has lost is measured anew."""
+    try:
+        return deps.bank.vectors(images, deps.target.fingerprint, deps.layer)
+    except StoreError:
+        return deps.bank.activations(images, deps.target, deps.layer)
+
+
+def _best(concepts: Sequence[Concept], tables: Iterator[tuple[int, Table]], places: int) -> list[Best]:
+    """Each place's best concept with its score, the first of equals; None where every score is minus infinity."""
+    import numpy as np
+
+    scores, which, everyone = np.full(places, -np.inf), np.full(places, -1), np.arange(places)
+    for start, table in tables:
+        rows = table.argmax(0)
+        values = table[rows, everyone]
+        better = values > scores
+        scores[better], which[better] = values[better], rows[better] + start
+    return [
+        (concepts[index], float(score)) if index >= 0 else None for index, score in zip(which, scores, strict=True)
+    ]
+
+
+def _without(
+    concepts: Sequence[Concept], naming: Mapping[str, list[int]], tables: Iterator[tuple[int, Table]]
+) -> Iterator[tuple[int, Table]]:
+    """The tables with minus infinity where a concept shares a word with a place's label.
+
+    Args:
+        concepts: all concepts.
+        naming: for each word the places whose label has it.
+        tables: scores of concepts by place.
+    """
+    for start, table in tables:
+        for row, concept in enumerate(concepts[start : start + len(table)]):
+            for word in concept_words(concept.text) & naming.keys():
+                table[row, naming[word]] = float("-inf")
+        yield start, table

@@ -1,0 +1,287 @@
+"""Revisit: score every unit against every concept that any unit of the same runs was scored on.
+
+Nothing is drawn and, where the bank has the vectors, nothing is measured. What comes of it depends on what the
+searches scored alone, not on the order in which units ran, nor on earlier revisits.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.agent.settings import revised
+from line_neurons.graphs import initial, scoring
+from line_neurons.graphs.assembly import Parts, Preparing, reopen
+from line_neurons.graphs.cross_scores import Concept, best_and_second
+from line_neurons.graphs.results import Found, columns, evidence, look_through, score_of, text_of
+from line_neurons.graphs.state import Deps
+from line_neurons.tools.run_store import Run, RunStore, Step, Unit, held
+from line_neurons.tools.scorers import needs_control
+
+if TYPE_CHECKING:
+    from line_neurons.agent.ports import Progress
+
+
+@dataclass(frozen=True)
+class Revisited:
+    """A unit before and after.
+
+    Args:
+        run: id of the run.
+        unit: index of the unit.
+        name: its name, if it is an output class.
+        label: its label now.
+        score: that label's score.
+        search_label: the label that its own search found.
+        search_score: that label's score.
+        found_by: the unit that the label comes from; None where the own search's stays.
+        found_in: the run of that unit.
+    """
+
+    run: str
+    unit: int
+    name: str | None
+    label: str
+    score: float
+    search_label: str
+    search_score: float
+    found_by: int | None = None
+    found_in: str | None = None
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A finished unit and what its search found."""
+
+    run: Run
+    unit: Unit
+    found: Found
+
+
+@dataclass
+class _Gathered:
+    """What the searches of all runs scored.
+
+    ``sources`` holds, for each concept, the first run and unit that scored it, by name and number; ``recorded``
+    the scores that finished units recorded themselves, as (index of the place, score).
+    """
+
+    places: list[_Place] = field(default_factory=list)
+    sources: dict[Concept, tuple[str, int]] = field(default_factory=dict)
+    recorded: dict[Concept, list[tuple[int, float]]] = field(default_factory=lambda: defaultdict(list))
+
+
+def revisit(
+    deps: Deps, runs: Sequence[Run], progress: Progress | None = None, own: Mapping[str, Deps] | None = None
+) -> list[Revisited]:
+    """Give every finished unit of the runs the best concept that any unit of them was scored on.
+
+    A unit's label changes where another concept's score is higher than that of the label that its own search
+    found; of equal ones the first by its text counts. The second-best concept is chosen among all concepts too.
+    All runs are changed together or, after a crash, none. The caller keeps other processes off the runs.
+
+    Args:
+        deps: the graph's parts.
+        runs: runs of one layer in the store of ``deps``.
+        progress: told of the concepts compared; each is compared twice, for the label and for the second best.
+        own: parts of single runs by id, where vocabulary or control set are not those of ``deps``.
+
+    Returns:
+        Every finished unit, by run and in the order in which they were asked for.
+
+    Raises:
+        UsageError: the runs cannot be compared.
+        StoreError: a picture that has to be measured anew is not here, or the store cannot be written.
+        BackendError: the target failed.
+    """
+    runs = list({run.id: run for run in runs}.values())
+    check_comparable(runs)
+    gathered = _gather(deps.runs, runs)
+    if not gathered.places:
+        return []
+    concepts = sorted(gathered.sources)
+    labels, seconds = best_and_second(
+        deps,
+        concepts,
+        [place.unit.unit for place in gathered.places],
+        [(text_of(place.found.best), score_of(place.found.best)) for place in gathered.places],
+        gathered.recorded,
+        progress,
+    )
+    parts = {run.id: (own or {}).get(run.id, deps) for run in runs}
+    known = {run: initial.vocabulary(of_run) for run, of_run in parts.items()}
+    rows: list[tuple[_Place, dict[str, Any], Step | None]] = []
+    for place, label, second in zip(gathered.places, labels, seconds, strict=True):
+        run, unit = place.run.id, place.unit.unit
+        row = columns(place.found) | {
+            "second_label": second[0].text if second else None,
+            "second_score": second[1] if second else None,
+        }
+        entry = None
+        if label is not None:
+            row |= _taken_over(deps, unit, label, gathered.sources[label])
+            entry = _entry(deps.runs, run, unit, row, len(concepts))
+        row |= evidence(parts[run], unit, row["label"], row["images"], known[run] | place.found.boards)
+        rows.append((place, row, entry))
+    _write(deps.runs, list(parts), rows, len(concepts))
+    return [
+        Revisited(
+            place.run.id,
+            place.unit.unit,
+            place.unit.name,
+            *(row[name] for name in ("label", "score", "search_label", "search_score", "found_by", "found_in")),
+        )
+        for place, row, _ in rows
+    ]
+
+
+def revisit_recorded(
+    runs: Sequence[Run],
+    store: Path | None,
+    assets: Path | None,
+    preparing: Preparing | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> list[Revisited]:
+    """Revisit recorded runs that no other process works on; no language model is needed for it.
+
+    Args:
+        runs: the recorded runs.
+        store: the folder that they are kept in.
+        assets: folder of asset packs.
+        preparing: told of long work.
+        changes: settings of this machine, such as the device.
+
+    Raises:
+        UsageError: the runs cannot be compared, another process works on one, or a part is no longer the one that
+            a run began with.
+        LineError: see ``revisit``.
+    """
+    check_comparable(runs)
+    # The vocabulary is recorded with each run, and its file may have gone.
+    changes = {**(changes or {}), "llm": "random", "vocabulary": None}
+    first = reopen(runs[0], store, assets, preparing, changes)
+    deps = {runs[0].id: first.deps(runs[0].layer, runs[0].vocabulary or ())}
+    for run in runs[1:]:
+        settings = revised({**run.settings, "store": store, "assets": assets}, changes)
+        parts = Parts(run.model, settings, preparing, {run.layer})
+        # Parts keeps each opened part in its __dict__ (cached_property): one target serves all runs.
+        vars(parts).update(
+            {name: getattr(first, name) for name in ("target", "generator", "language_model", "bank", "runs")}
+        )
+        if parts.fingerprints()["control"] != run.fingerprints.get("control"):
+            raise UsageError(
+                f"the control set {parts.settings.control} of run {run.id} has changed since it began",
+                "install what the run began with",
+            )
+        deps[run.id] = parts.deps(run.layer, run.vocabulary or ())
+    with ExitStack() as stack:
+        for name in sorted(deps):
+            stack.enter_context(held(first.store, name))
+        told = (lambda done, total: preparing("revisit", done, total)) if preparing else None
+        return revisit(deps[runs[0].id], runs, told, deps)
+
+
+def check_comparable(runs: Sequence[Run]) -> None:
+    """See that a score means the same in all runs.
+
+    Raises:
+        UsageError: it does not; the first two runs that differ are named, and in what.
+    """
+    first, *others = runs
+    for other in others:
+        for (what, one, shown), (_, two, also_shown) in zip(_identity(first), _identity(other), strict=False):
+            if one != two:
+                values = f": {shown!r:.80} and {also_shown!r:.80}" if shown != also_shown else ""
+                raise UsageError(
+                    f"runs {first.id} and {other.id} differ in their {what}{values}",
+                    "revisit runs of one layer together that share model, pictures and scorer",
+                )
+
+
+def _identity(run: Run) -> Iterator[tuple[str, Any, Any]]:
+    """What decides a score: its name, its value, and the value as a person knows it."""
+    settings, fingerprints = run.settings, run.fingerprints
+    yield "target", fingerprints.get("target"), run.model
+    yield "layer", run.layer, run.layer
+    yield "generator", fingerprints.get("generator"), settings.get("generator")
+    for name in ("scorer", "images", "template", "modifiers"):
+        yield name, settings.get(name), settings.get(name)
+    if needs_control(settings.get("scorer", "mean")):
+        yield "control set", fingerprints.get("control"), settings.get("control")
+
+
+def _gather(store: RunStore, runs: Sequence[Run]) -> _Gathered:
+    gathered = _Gathered()
+    for run in runs:
+        units = [unit for unit in store.units(run.id) if unit.status == "finished"]
+        index = {unit.unit: place for place, unit in enumerate(units, len(gathered.places))}
+        found: dict[int, Found] = {}
+        for number, trials in groupby(store.trials(run.id), lambda trial: trial.unit):
+            history = list(trials)
+            for trial in history:
+                if trial.score is None:
+                    continue
+                concept, source = Concept(text_of(trial), trial.images), (run.id, number)
+                gathered.sources[concept] = min(gathered.sources.get(concept, source), source)
+                if number in index:
+                    gathered.recorded[concept].append((index[number], trial.score))
+            if number in index:
+                found[number] = look_through(history)
+        gathered.places += [_Place(run, unit, found[unit.unit]) for unit in units]
+    return gathered
+
+
+def _taken_over(deps: Deps, unit: int, label: Concept, source: tuple[str, int]) -> dict[str, Any]:
+    """The columns of a unit that change with a label that another unit found."""
+    activations = scoring.activate(deps, unit, list(label.images))
+    return {
+        "label": label.text,
+        "score": scoring.score(deps, unit, activations),
+        "origin": "revisit",
+        "label_step": None,
+        "images": label.images,
+        "found_in": source[0],
+        "found_by": source[1],
+    }
+
+
+def _entry(store: RunStore, run: str, unit: int, row: Mapping[str, Any], compared: int) -> Step:
+    """The entry of the history that tells where a unit's label came from."""
+    last = [step for step in store.steps(run, unit) if step.kind != "revisit"][-1]
+    return Step(
+        run,
+        unit,
+        last.step + 1,
+        0,
+        "revisit",
+        "scored",
+        row["label"],
+        row["score"],
+        origin="revisit",
+        images=row["images"],
+        board=last.board,
+        detail={"found_by": row["found_by"], "found_in": row["found_in"], "compared": compared},
+    )
+
+
+def _write(
+    store: RunStore, runs: Sequence[str], rows: Sequence[tuple[_Place, dict[str, Any], Step | None]], compared: int
+) -> None:
+    with store.atomic():
+        for run in runs:
+            store.drop_steps(run, "revisit")
+        for place, row, entry in rows:
+            store.update_unit(place.run.id, place.unit.unit, **row)
+            if entry is not None:
+                store.put_step(entry)
+        for run in runs:
+            better = [entry is not None for place, _, entry in rows if place.run.id == run]
+            store.add_event(
+                run, "revisited", units=len(better), better=sum(better), compared=compared, runs=list(runs)
+            )

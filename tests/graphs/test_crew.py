@@ -1,0 +1,201 @@
+"""Many units in flight: the same results as one after another, failures that stay with their unit, draining."""
+
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from langgraph.runtime import RunControl
+
+from line_neurons.agent.errors import BackendError, StoreError
+from line_neurons.agent.ports import LayerInfo
+from line_neurons.graphs.runs import retry, start, work
+from scripted import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, scripted_parts
+
+UNITS = 12
+
+
+class WideTarget(ScriptedTarget):
+    def layers(self):
+        return [LayerInfo(LAYER, "Linear", (UNITS,), UNITS)]
+
+    def activate(self, images, layers, progress=None):
+        import numpy as np
+
+        self.passes += len(images)
+        values = np.array([self._value(image) for image in images], np.float32)
+        rows = np.stack([values * (1 if unit % 2 else -1) + unit for unit in range(UNITS)], axis=1)
+        return dict.fromkeys(layers, rows.reshape(len(images), UNITS))
+
+
+def few_words(prompt, seed, temperature):
+    """Units ask for the same concepts again and again, as a real model does."""
+    return f"thing {seed % 40}"
+
+
+def batch(store, script=few_words, **options):
+    return scripted_parts(
+        store, ScriptedModel(script), target=WideTarget(),
+        **{"in_flight": 6, "llm_parallel": 3, "iterations": 3, "give_up": 5, "batch_wait": 0.01} | options,
+    )  # fmt: skip
+
+
+def outcome(parts, run):
+    units = [
+        (u.unit, u.status, u.label, u.score, u.origin, u.second_label, u.found_by)
+        for u in parts.runs.units(run.id)
+    ]
+    steps = [
+        (s.unit, s.step, s.attempt, s.kind, s.outcome, s.concept, s.score, s.images, s.board)
+        for unit in units
+        for s in parts.runs.steps(run.id, unit[0])
+    ]
+    return units, steps
+
+
+@pytest.fixture(scope="module")
+def one_by_one(tmp_path_factory):
+    parts = batch(tmp_path_factory.mktemp("one"), in_flight=1)
+    return outcome(parts, work(parts, start(parts, LAYER, ["all"])))
+
+
+def test_units_in_flight_end_as_units_one_after_another(tmp_path, one_by_one):
+    parts = batch(tmp_path)
+    run = work(parts, start(parts, LAYER, ["all"]))
+    assert run.status == "finished"
+    assert outcome(parts, run) == one_by_one
+
+
+def test_each_picture_is_drawn_and_measured_once_for_all_units(tmp_path):
+    parts = batch(tmp_path)
+    run = work(parts, start(parts, LAYER, ["all"]))
+    drawn = [(request.prompt, request.seed) for request in parts.generator.drawn]
+    images = {image for unit in range(UNITS) for step in parts.runs.steps(run.id, unit) for image in step.images}
+    assert len(drawn) == len(set(drawn)) == len(images)
+    control = len(parts.control_set.classes())
+    assert parts.target.passes == len(images) + control
+    assert parts.bank.stats.reused > 0
+
+
+def test_one_units_failure_is_recorded_on_the_unit_and_the_others_go_on(tmp_path, one_by_one):
+    def broken_for_three(prompt, seed, temperature):
+        if threading.current_thread().name in broken:
+            raise BackendError("the model stumbled", "ask again")
+        return few_words(prompt, seed, temperature)
+
+    broken = set()
+    parts = batch(tmp_path, broken_for_three)
+
+    def watch(progress):
+        if progress.unit == 3 and progress.node == "init":
+            broken.add(threading.current_thread().name)
+        if progress.node in {"failed", "finished"}:
+            broken.discard(threading.current_thread().name)
+
+    run = work(parts, start(parts, LAYER, ["all"]), watch)
+    units = {unit.unit: unit for unit in parts.runs.units(run.id)}
+    assert (run.status, run.error) == ("failed", "1 unit failed")
+    assert (units[3].status, units[3].error) == ("failed", "the model stumbled (ask again)")
+    assert {unit.status for unit in units.values() if unit.unit != 3} == {"finished"}
+    # Resuming takes what is not finished; the failed unit is taken again only when that is asked for.
+    asked = len(parts.language_model.asked)
+    assert work(parts, run).status == "failed"
+    assert len(parts.language_model.asked) == asked
+    assert retry(parts.runs, run) == 1
+    again = batch(tmp_path)
+    assert work(again, parts.runs.run(run.id)).status == "finished"
+    assert outcome(again, run) == one_by_one
+
+
+def test_a_run_whose_units_all_fail_stops_and_can_be_resumed(tmp_path, one_by_one):
+    def gone(prompt, seed, temperature):
+        raise BackendError("the server has gone", "start it")
+
+    parts = batch(tmp_path, gone)
+    run = start(parts, LAYER, ["all"])
+    with pytest.raises(BackendError, match="5 units in a row failed, the last one: the server has gone"):
+        work(parts, run)
+    assert parts.runs.run(run.id).status == "failed"
+    assert "failed" not in parts.runs.states(run.id)
+    mended = batch(tmp_path)
+    assert work(mended, run).status == "finished"
+    assert outcome(mended, run) == one_by_one
+
+
+def test_a_store_that_fails_stops_the_run_at_once(tmp_path):
+    class Full(ScriptedGenerator):
+        def synthesize(self, requests, progress=None):
+            raise StoreError("no space left", "make room")
+
+    parts = batch(tmp_path, generator=Full())
+    run = start(parts, LAYER, ["all"])
+    with pytest.raises(StoreError, match="no space left"):
+        work(parts, run)
+    assert not parts.runs.states(run.id).keys() & {"failed", "finished", "running"}
+
+
+@examples(max_examples=8, deadline=None)
+@given(stops=st.lists(st.integers(1, 60), min_size=1, max_size=3))
+def test_a_drained_run_ends_as_an_undisturbed_one_wherever_it_was_stopped(tmp_path_factory, one_by_one, stops):
+    store = tmp_path_factory.mktemp("drained")
+    run = start(batch(store), LAYER, ["all"])
+    for stop in stops:
+        drain, seen = RunControl(), 0
+
+        def watch(progress, stop=stop, drain=drain):
+            nonlocal seen
+            seen += 1
+            if seen == stop:
+                drain.request_drain("enough")
+
+        parts = batch(store)
+        after = work(parts, run, watch, drain)
+        if after.status == "finished":
+            break
+        assert after.status == "interrupted"
+        assert not parts.runs.states(run.id).keys() & {"failed", "running"}
+    parts = batch(store)
+    assert work(parts, run).status == "finished"
+    assert outcome(parts, run) == one_by_one
+
+
+def test_a_drained_run_asks_and_draws_nothing_more(tmp_path):
+    drain = RunControl()
+    parts = batch(tmp_path)
+
+    def watch(progress):
+        drain.request_drain("enough")
+        seen.append((len(parts.language_model.asked), len(parts.generator.drawn)))
+
+    seen = []
+    run = start(parts, LAYER, ["all"])
+    assert work(parts, run, watch, drain).status == "interrupted"
+    # What was in hand when it was asked may end; nothing new begins.
+    assert len(parts.language_model.asked) <= seen[0][0] + parts.settings.in_flight
+    assert parts.runs.states(run.id).get("pending", 0) >= UNITS - parts.settings.in_flight
+
+
+def test_the_progress_counts_units_pictures_and_failures(tmp_path):
+    parts = batch(tmp_path)
+    seen = []
+    work(parts, start(parts, LAYER, ["all"]), seen.append)
+    last = seen[-1]
+    assert (last.finished, last.failed, last.units, last.node) == (UNITS, 0, UNITS, "finished")
+    assert last.stats.drawn == len(parts.generator.drawn)
+    assert sorted(progress.finished for progress in seen) == [progress.finished for progress in seen]
+
+
+def test_an_interrupt_of_the_caller_stops_the_units_and_leaves_a_run_to_resume(tmp_path, one_by_one):
+    def watch(progress):
+        if progress.finished == 2:
+            raise KeyboardInterrupt
+
+    parts = batch(tmp_path)
+    run = start(parts, LAYER, ["all"])
+    with pytest.raises(KeyboardInterrupt):
+        work(parts, run, watch)
+    assert parts.runs.run(run.id).status == "interrupted"
+    again = batch(tmp_path)
+    work(again, run)
+    assert outcome(again, run) == one_by_one

@@ -1,0 +1,141 @@
+"""The folder of a concept bank: its database and how files come into it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from line_neurons.agent.errors import StoreError
+
+# One tuple of statements for each schema version; SQLite's user_version holds how many were applied.
+_MIGRATIONS = (
+    (
+        "CREATE TABLE draws (generator TEXT, prompt TEXT, seed INTEGER, image TEXT, size INTEGER,"
+        " request TEXT, provenance TEXT, PRIMARY KEY (generator, prompt, seed))",
+        "CREATE INDEX draws_image ON draws (image)",
+        "CREATE TABLE activations (image TEXT, target TEXT, layer TEXT, vector BLOB,"
+        " PRIMARY KEY (image, target, layer))",
+        "CREATE TABLE controls (key TEXT PRIMARY KEY, classes TEXT, skipped TEXT)",
+    ),
+)
+_PATIENCE = 30.0
+
+
+class BankFolder:
+    """A folder with ``bank.db``, opened for several threads and processes.
+
+    Args:
+        root: the folder; made if it is not there.
+
+    Attributes:
+        lock: to be held while ``db`` is used.
+        db: the database.
+
+    Raises:
+        StoreError: the folder cannot be written, or a newer version of the program made it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.lock = threading.RLock()
+        with self.mapped():
+            root.mkdir(parents=True, exist_ok=True)
+            self.db = sqlite3.connect(
+                root / "bank.db", timeout=_PATIENCE, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._migrate()
+            except BaseException:
+                self.db.close()
+                raise
+
+    def close(self) -> None:
+        """Close the database."""
+        with self.lock:
+            self.db.close()
+
+    def one(self, statement: str, values: tuple[str | int, ...]) -> Any:
+        """The first row of a query, None if there is none."""
+        with self.mapped(), self.lock:
+            return self.db.execute(statement, values).fetchone()
+
+    def write(self, path: Path, write: Callable[[BinaryIO], object]) -> None:
+        """Write a file under another name and rename it: it is there whole, or not at all."""
+        with self.mapped():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+            try:
+                with part.open("wb") as file:
+                    write(file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """The database, all of whose changes within ``with`` are kept, or none if it fails."""
+        with self.mapped(), self.lock:
+            self.db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self.db
+            except BaseException:
+                self.db.execute("ROLLBACK")
+                raise
+            self.db.execute("COMMIT")
+
+    def _migrate(self) -> None:
+        def version() -> int:
+            return int(self.db.execute("PRAGMA user_version").fetchone()[0])
+
+        if version() > len(_MIGRATIONS):
+            raise StoreError(
+                f"{self.root / 'bank.db'} was made by a newer version (schema {version()}, this one knows"
+                f" {len(_MIGRATIONS)})",
+                "update line-neurons, or use another store",
+            )
+        self._log_ahead()
+        self.db.execute("PRAGMA synchronous = NORMAL")
+        if version() == len(_MIGRATIONS):
+            return
+        with self.transaction() as db:
+            for number, statements in enumerate(_MIGRATIONS[version() :], start=version() + 1):
+                for statement in statements:
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {number:d}")
+
+    def _log_ahead(self) -> None:
+        if self.db.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+            return
+        # SQLite waits for other processes everywhere but here, where several may make the same new bank.
+        give_up = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                self.db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                    raise
+                time.sleep(0.01)
+
+    @contextmanager
+    def mapped(self) -> Iterator[None]:
+        """Errors of the database and of files as a ``StoreError``."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise StoreError(
+                f"the store {self.root} cannot be used: {error}", "check its permissions and free space"
+            ) from error
+        except OSError as error:
+            raise StoreError(
+                f"the store {self.root} cannot be written: {error.strerror or error}",
+                "check its permissions and free space, or use another store",
+            ) from error

@@ -1,0 +1,202 @@
+"""One generator, one target and one language model for the many units of a batch."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from line_neurons.agent.ports import (
+    DrawnImage,
+    Generator,
+    ImageRequest,
+    LanguageModel,
+    LayerInfo,
+    Progress,
+    Prompt,
+    Proposal,
+    Target,
+)
+from line_neurons.tools.gathering import Gatherer, Load
+
+if TYPE_CHECKING:
+    from line_neurons.agent.ports import Activations, Picture
+
+
+class BatchedGenerator:
+    """A generator whose pictures are asked for by many threads and drawn in full batches; a ``Generator`` itself.
+
+    ``suggest`` is answered in the caller's thread, while the generator may be drawing.
+
+    Args:
+        generator: draws.
+        callers: how many threads may ask at present.
+        wait: longest time in seconds that a request waits for others.
+        check: called before a request is begun; what it raises is raised for that request instead.
+    """
+
+    def __init__(
+        self, generator: Generator, *, callers: Callable[[], int], wait: float, check: Callable[[], None]
+    ) -> None:
+        self._generator = generator
+        self.fingerprint = generator.fingerprint
+        self._gatherer: Gatherer[ImageRequest, DrawnImage] = Gatherer(
+            "generator",
+            generator.synthesize,
+            lambda: generator.batch_size,
+            callers=callers,
+            wait=wait,
+            check=check,
+        )
+
+    @property
+    def batch_size(self) -> int:
+        """Pictures in a batch, as it was when the last one was drawn; does not wait for the one in hand."""
+        return self._gatherer.size
+
+    @property
+    def load(self) -> Load:
+        """What was drawn, and how long it took."""
+        return self._gatherer.load
+
+    def synthesize(self, requests: Sequence[ImageRequest], progress: Progress | None = None) -> list[DrawnImage]:
+        """Draw the requests, in order; see ``Generator.synthesize``. The progress is told of whole pictures."""
+        return self._gatherer.ask(requests, progress)
+
+    def suggest(self, concepts: Sequence[str], limit: int) -> list[str]:
+        """See ``Generator.suggest``."""
+        return self._generator.suggest(concepts, limit)
+
+    def close(self) -> None:
+        """See ``Gatherer.close``."""
+        self._gatherer.close()
+
+
+class BatchedTarget:
+    """A target whose pictures come from many threads and are measured in full batches; a ``Target`` itself.
+
+    Args:
+        target: the vision model.
+        callers: how many threads may ask at present.
+        wait: longest time in seconds that a request waits for others.
+        check: called before a request is begun; what it raises is raised for that request instead.
+    """
+
+    def __init__(
+        self, target: Target, *, callers: Callable[[], int], wait: float, check: Callable[[], None]
+    ) -> None:
+        self._target = target
+        self.fingerprint = target.fingerprint
+        self._gatherer: Gatherer[tuple[tuple[str, ...], Picture], dict[str, Activations]] = Gatherer(
+            "target", self._measure, lambda: target.batch_size, callers=callers, wait=wait, check=check
+        )
+
+    @property
+    def batch_size(self) -> int:
+        """Pictures in one forward pass."""
+        return self._gatherer.size
+
+    @property
+    def load(self) -> Load:
+        """What was measured, and how long it took."""
+        return self._gatherer.load
+
+    def layers(self) -> list[LayerInfo]:
+        """See ``Target.layers``."""
+        return self._target.layers()
+
+    def unit_names(self, layer: str) -> Sequence[str] | None:
+        """See ``Target.unit_names``."""
+        return self._target.unit_names(layer)
+
+    def activate(
+        self, images: Sequence[Picture], layers: Sequence[str], progress: Progress | None = None
+    ) -> dict[str, Activations]:
+        """Pooled activations of all units of each of ``layers``; see ``Target.activate``."""
+        import numpy as np
+
+        if not images:
+            return self._target.activate([], layers)
+        wanted = tuple(layers)
+        rows = self._gatherer.ask([(wanted, image) for image in images], progress)
+        return {layer: np.stack([row[layer] for row in rows]) for layer in wanted}
+
+    def close(self) -> None:
+        """See ``Gatherer.close``."""
+        self._gatherer.close()
+
+    def _measure(self, items: list[tuple[tuple[str, ...], Picture]]) -> list[dict[str, Activations]]:
+        """Activations [n_units] of each picture's layers; one call of the target for each tuple of layers."""
+        results: list[dict[str, Activations]] = [{} for _ in items]
+        for layers in dict.fromkeys(layers for layers, _ in items):
+            places = [place for place, item in enumerate(items) if item[0] == layers]
+            for layer, rows in self._target.activate([items[place][1] for place in places], layers).items():
+                for place, row in zip(places, rows, strict=True):
+                    results[place][layer] = row
+        return results
+
+
+class BoundedLanguageModel:
+    """A language model that is asked no more than so many questions at a time; a ``LanguageModel`` itself.
+
+    Args:
+        model: proposes.
+        parallel: most questions at the same time, at least 1.
+        check: called when a question's turn has come; what it raises is raised instead of asking.
+    """
+
+    def __init__(self, model: LanguageModel, parallel: int, *, check: Callable[[], None]) -> None:
+        self._model = model
+        self._check = check
+        self._free = threading.BoundedSemaphore(parallel)
+
+    @property
+    def fingerprint(self) -> str:
+        """See ``LanguageModel.fingerprint``."""
+        return self._model.fingerprint
+
+    def propose(self, prompt: Prompt, *, seed: int, temperature: float) -> Proposal:
+        """Answer with one proposal, when it is this question's turn; see ``LanguageModel.propose``."""
+        with self._free:
+            self._check()
+            return self._model.propose(prompt, seed=seed, temperature=temperature)
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The parts that the units of a batch share."""
+
+    generator: BatchedGenerator
+    target: BatchedTarget
+    language_model: BoundedLanguageModel
+
+
+@contextmanager
+def gathered(
+    generator: Generator,
+    target: Target,
+    language_model: LanguageModel,
+    *,
+    callers: Callable[[], int],
+    parallel: int,
+    wait: float,
+    check: Callable[[], None],
+) -> Iterator[Gathered]:
+    """Parts that many threads may use at once, as long as the context lasts.
+
+    Args:
+        generator: draws; ``suggest`` is called while it draws.
+        target: the vision model.
+        language_model: proposes; several questions at once only if ``parallel`` says so.
+        callers: how many threads use the parts at present: when all of them wait, no batch waits for more.
+        parallel: most questions to the language model at the same time.
+        wait: longest time in seconds that a request for pictures or activations waits to fill a batch.
+        check: called before a request or question is begun; what it raises, to stop, is raised for it instead.
+    """
+    with (
+        closing(BatchedGenerator(generator, callers=callers, wait=wait, check=check)) as drawing,
+        closing(BatchedTarget(target, callers=callers, wait=wait, check=check)) as measuring,
+    ):
+        yield Gathered(drawing, measuring, BoundedLanguageModel(language_model, parallel, check=check))

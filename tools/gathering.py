@@ -1,0 +1,245 @@
+"""Requests of many threads, gathered into full batches for one worker."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from line_neurons.agent.errors import BackendError
+from line_neurons.agent.ports import Progress
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_WAITING = 256
+
+
+@dataclass
+class Load:
+    """What a gatherer's worker did so far.
+
+    Args:
+        batches: calls of its work.
+        items: items in them.
+        seconds: time spent in them.
+    """
+
+    batches: int = 0
+    items: int = 0
+    seconds: float = 0.0
+
+
+class _Request(Generic[Item, Result]):
+    """Items of one caller; the first ``taken`` of them are in a batch or done."""
+
+    def __init__(self, items: Sequence[Item], lock: threading.Lock) -> None:
+        self.items = list(items)
+        self.taken = 0
+        self.results: list[Result] = []
+        self.error: BaseException | None = None
+        self.since = time.monotonic()
+        self.changed = threading.Condition(lock)
+
+
+class Gatherer(Generic[Item, Result]):
+    """Lets many threads ask for results that one worker thread makes in full batches, first come, first served.
+
+    A batch goes as soon as it is full, when every caller that can come is waiting, or when the oldest request has
+    waited long enough. If a batch of several callers fails, each caller's items are tried on their own.
+
+    Args:
+        name: what works, for messages.
+        work: results of a list of items, in order; nothing else is done in the worker's thread.
+        size: items in a full batch; looked up again after each batch.
+        callers: how many threads may ask at present.
+        wait: longest time in seconds that a request waits for others.
+        check: called before a request is begun; what it raises is raised for that request instead.
+        limit: most items that wait for the worker; beyond it, asking waits too.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[list[Item]], Sequence[Result]],
+        size: Callable[[], int],
+        *,
+        callers: Callable[[], int],
+        wait: float,
+        check: Callable[[], None],
+        limit: int = _WAITING,
+    ) -> None:
+        self._name = name
+        self._work = work
+        self._look_up_size = size
+        self.size = size()
+        self._callers = callers
+        self._wait = wait
+        self._check = check
+        self._limit = limit
+        self._load = Load()
+        self._lock = threading.Lock()
+        self._arrived = threading.Condition(self._lock)
+        self._room = threading.Condition(self._lock)
+        # Held by the one caller that waits for room, so that smaller requests do not overtake a large one.
+        self._door = threading.Lock()
+        self._blocked = False
+        self._queue: deque[_Request[Item, Result]] = deque()
+        self._waiting = 0
+        self._closed = False
+        self._worker = threading.Thread(target=self._serve, name=f"line {name}", daemon=True)
+        self._worker.start()
+
+    @property
+    def load(self) -> Load:
+        """What the worker did so far, batches that failed included."""
+        with self._lock:
+            return replace(self._load)
+
+    def ask(self, items: Sequence[Item], progress: Progress | None = None) -> list[Result]:
+        """Results of the items, in order.
+
+        Args:
+            items: any number.
+            progress: called in this thread when some of the items are done; raising from it withdraws the rest.
+
+        Raises:
+            BackendError: the gatherer was closed before the results were there.
+            Exception: what the work raised for these items, or what the check raised.
+        """
+        if not items:
+            return []
+        request = _Request[Item, Result](items, self._lock)
+        done = 0
+        try:
+            self._enter(request)
+            while done < len(request.items):
+                with self._lock:
+                    while request.error is None and len(request.results) == done:
+                        request.changed.wait()
+                    if request.error is not None:
+                        raise request.error
+                    done = len(request.results)
+                if progress:
+                    progress(done, len(request.items))
+        except BaseException:
+            with self._lock:
+                self._withdraw(request)
+            raise
+        return request.results
+
+    def close(self) -> None:
+        """Finish the batch in hand, refuse whatever waits and end the worker's thread."""
+        with self._lock:
+            self._closed = True
+            for request in list(self._queue):
+                self._refuse(request, self._closing())
+            self._arrived.notify()
+            self._room.notify()
+        self._worker.join()
+
+    def _closing(self) -> BackendError:
+        return BackendError(f"the {self._name} takes no more requests", "the run was stopped; resume it")
+
+    def _enter(self, request: _Request[Item, Result]) -> None:
+        with self._door, self._lock:
+            try:
+                while self._queue and self._waiting + len(request.items) > self._limit:
+                    self._blocked = True
+                    self._arrived.notify()
+                    self._room.wait()
+            finally:
+                self._blocked = False
+            if self._closed:
+                raise self._closing()
+            self._queue.append(request)
+            self._waiting += len(request.items)
+            self._arrived.notify()
+
+    def _withdraw(self, request: _Request[Item, Result]) -> None:
+        if request in self._queue:
+            self._queue.remove(request)
+            self._waiting -= len(request.items) - request.taken
+            self._room.notify()
+
+    def _serve(self) -> None:
+        while batch := self._next():
+            self._do(batch)
+
+    def _next(self) -> list[tuple[_Request[Item, Result], list[Item]]]:
+        """The next batch, when it is time for it; empty when the gatherer is closed."""
+        with self._lock:
+            while not self._closed:
+                if not self._queue:
+                    self._arrived.wait()
+                    continue
+                complete = self._waiting >= self.size or self._blocked or len(self._queue) >= self._callers()
+                left = self._queue[0].since + self._wait - time.monotonic()
+                if not complete and left > 0:
+                    self._arrived.wait(left)
+                elif batch := self._take():
+                    return batch
+        return []
+
+    def _take(self) -> list[tuple[_Request[Item, Result], list[Item]]]:
+        batch: list[tuple[_Request[Item, Result], list[Item]]] = []
+        room = self.size
+        while room and self._queue:
+            request = self._queue[0]
+            try:
+                self._check()
+            except Exception as error:
+                self._refuse(request, error)
+                continue
+            items = request.items[request.taken : request.taken + room]
+            request.taken += len(items)
+            room -= len(items)
+            self._waiting -= len(items)
+            batch.append((request, items))
+            if request.taken == len(request.items):
+                self._queue.popleft()
+        self._room.notify()
+        return batch
+
+    def _do(self, batch: list[tuple[_Request[Item, Result], list[Item]]]) -> None:
+        results: list[Result] | None = None
+        try:
+            results = self._results([item for _, items in batch for item in items])
+        except BaseException as error:
+            if len(batch) == 1:
+                with self._lock:
+                    self._refuse(batch[0][0], error)
+                return
+        if results is None:
+            # Here, where the failed batch's exception, and what it holds on to, is gone.
+            for part in batch:
+                self._do([part])
+            return
+        with self._lock:
+            start = 0
+            for request, items in batch:
+                request.results += results[start : start + len(items)]
+                start += len(items)
+                request.changed.notify()
+
+    def _results(self, items: list[Item]) -> list[Result]:
+        began = time.monotonic()
+        try:
+            results = list(self._work(items))
+        finally:
+            with self._lock:
+                self._load.batches += 1
+                self._load.items += len(items)
+                self._load.seconds += time.monotonic() - began
+        if len(results) != len(items):
+            raise BackendError(f"the {self._name} gave {len(results)} results for {len(items)} requests")
+        self.size = self._look_up_size()
+        return results
+
+    def _refuse(self, request: _Request[Item, Result], error: BaseException) -> None:
+        self._withdraw(request)
+        request.error = error
+        request.changed.notify()

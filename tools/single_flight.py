@@ -1,0 +1,72 @@
+"""One thread does a piece of work, others that need the same wait for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable, Iterable
+from types import TracebackType
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class Claims(Generic[Key]):
+    """Which keys are being worked on.
+
+    Args:
+        lock: guards the claims; who holds it while looking something up and claiming what is missing leaves no
+            moment in between in which another thread could begin the same.
+    """
+
+    def __init__(self, lock: threading.RLock) -> None:
+        self._lock = lock
+        self._owners: dict[Key, threading.Event] = {}
+
+    def take(self, keys: Iterable[Key]) -> Claim[Key]:
+        """Claim those of the keys that nobody has; never waits."""
+        done = threading.Event()
+        with self._lock:
+            owners = {key: self._owners.setdefault(key, done) for key in keys}
+        mine = tuple(key for key, owner in owners.items() if owner is done)
+        return Claim(self, mine, done, {owner for owner in owners.values() if owner is not done})
+
+    def give_back(self, keys: Iterable[Key]) -> None:
+        """Let others claim the keys."""
+        with self._lock:
+            for key in keys:
+                del self._owners[key]
+
+
+class Claim(Generic[Key]):
+    """Keys that one thread works on within ``with``, and whom it has to wait for because of the others.
+
+    Waiting comes after the ``with``: a thread that waited while others wait for it could wait for ever.
+
+    Args:
+        claims: where they are claimed.
+        mine: the keys to work on.
+        done: set when they are given back, whether or not the work succeeded.
+        others: those who work on the keys that were not free.
+    """
+
+    def __init__(
+        self, claims: Claims[Key], mine: tuple[Key, ...], done: threading.Event, others: set[threading.Event]
+    ) -> None:
+        self.mine = mine
+        self._claims = claims
+        self._done = done
+        self._others = others
+
+    def __enter__(self) -> Claim[Key]:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._claims.give_back(self.mine)
+        self._done.set()
+
+    def wait_for_others(self) -> None:
+        """Return when every other owner has given its keys back; what came of them is to be looked up."""
+        for done in self._others:
+            done.wait()
