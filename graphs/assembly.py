@@ -244,7 +244,7 @@ class Parts:
         if isinstance(source, PrecomputedControl):
             return source.control(find_layer(self.target.layers(), layer, self.model).units, layer)
         layers = [layer, *sorted(self.layers - {layer})]
-        return control_activations(self.bank, self.target, layers, source, self._told("control set", drain))[layer]
+        return control_activations(self.bank, self.target, layers, source, self.told("control set", drain))[layer]
 
     def deps(self, layer: str, vocabulary: Sequence[str] = (), drain: RunControl | None = None) -> Deps:
         """What the nodes of a run on ``layer`` work with; ``drain`` asks them to stop."""
@@ -260,7 +260,7 @@ class Parts:
             runs=self.runs,
             control=cache(lambda: self.control(layer, drain)),
             also=sorted(self.layers - {layer}),
-            drawing=self._told("drawing"),
+            drawing=self.told("drawing"),
             drain=drain,
         )
 
@@ -273,7 +273,8 @@ class Parts:
             "control": self.control_set.fingerprint if self.control_set else "none",
         }
 
-    def _told(self, what: str, drain: RunControl | None = None) -> Progress | None:
+    def told(self, what: str, drain: RunControl | None = None) -> Progress | None:
+        """What is told of long work by the name ``what``, and stops it with ``DrainedError`` where that was asked."""
         tell = self.progress
         if tell is None and drain is None:
             return None

@@ -105,7 +105,7 @@ def _better(best: Row | None, concept: str, score: float) -> Row:
 def _kind_after(state: LineState, kind: Kind, settings: Settings) -> Kind:
     """What comes after a step of ``kind``; ``state`` is that of the step to come.
 
-    With patience a search ends when the last iterations found nothing better; it may go on beyond N while they did.
+    With patience a search ends when the last iterations found nothing better, and may go on beyond N if they did.
     """
     if kind != "summary":
         last = state["step"] - 1

@@ -112,7 +112,7 @@ def work(parts: Parts, run: Run, watch: Watcher | None = None, drain: RunControl
     runs, drain = parts.runs, drain or RunControl()
     with held(parts.store, run.id), _checkpoints(parts.store) as saver:
         left = [unit for unit in runs.units(run.id) if unit.status not in {"finished", "failed"}]
-        if not left and (now := runs.run(run.id)).status in {"finished", "failed"}:
+        if not left and (now := runs.run(run.id)).finished is not None:
             return now
         deps = parts.deps(run.layer, run.vocabulary or (), drain)
         _note_changes(parts, run)
@@ -123,7 +123,7 @@ def work(parts: Parts, run: Run, watch: Watcher | None = None, drain: RunControl
             deps.control()
             Crew(build(saver), deps, run, watch).work(left)
             if not drain.drain_requested and parts.settings.revisit:
-                revisit(deps, [run])
+                revisit(deps, [run], parts.told("revisit", drain))
         except DrainedError:
             pass
         except BaseException as error:
@@ -163,7 +163,7 @@ def retry(runs: RunStore, run: Run) -> int:
         for unit in failed:
             runs.update_unit(run.id, unit.unit, status="pending")
         if failed:
-            runs.update_run(run.id, status="pending")
+            runs.update_run(run.id, status="pending", finished=None)
             runs.add_event(run.id, "retry", units=[unit.unit for unit in failed])
     return len(failed)
 

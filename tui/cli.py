@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from line_neurons.agent.errors import LineError, UsageError
 from line_neurons.tui import options as opt
+
+if TYPE_CHECKING:
+    from line_neurons.agent.settings import Settings
 
 app = typer.Typer(
     name="line",
@@ -68,67 +70,24 @@ def _root(
     pass
 
 
+_MODEL = typer.Argument(help="The target: torchvision:NAME, timm:NAME, hf:NAME, module:function.")
+_LAYERS = typer.Argument(help="Dotted path of a layer, or several with commas; see `line layers MODEL`.")
+_UNITS = "7, 10-20, names of output classes, all, random:50, cosy, or @FILE"
+_RUN = typer.Argument(help="A run, or the beginning of its name.")
+
+
 @app.command()
+@opt.takes(opt.RUN)
 def explain(
-    model: Annotated[
-        str, typer.Argument(help="The target: torchvision:NAME, timm:NAME, hf:NAME, module:function.")
-    ],
-    layer: Annotated[
-        str, typer.Argument(help="Dotted path of a layer, or several with commas; see `line layers MODEL`.")
-    ],
-    unit: Annotated[list[str], typer.Argument(help="Units: 7, 10-20, or names of output classes.")],
-    seed: opt.Seed = None,
-    iterations: opt.Iterations = None,
-    summary: opt.Summary = None,
-    images: opt.Images = None,
-    init: opt.Init = None,
-    vocabulary: opt.Vocabulary = None,
-    top: opt.Top = None,
-    random: opt.RandomOthers = None,
-    scorer: opt.Scorer = None,
-    modifiers: opt.Modifiers = None,
-    duplicates: opt.Duplicates = None,
-    retries: opt.Retries = None,
-    exclude: opt.Exclude = None,
-    llm: opt.Llm = None,
-    ollama: opt.Ollama = None,
-    temperature: opt.Temperature = None,
-    top_p: opt.TopP = None,
-    context: opt.Context = None,
-    reply_tokens: opt.ReplyTokens = None,
-    timeout: opt.Timeout = None,
-    think: opt.Think = None,
-    hints: opt.Hints = None,
-    generator: opt.Generator = None,
-    steps: opt.Steps = None,
-    guidance: opt.Guidance = None,
-    size: opt.Size = None,
-    dtype: opt.Dtype = None,
-    revision: opt.Revision = None,
-    lora: opt.Lora = None,
-    scheduler: opt.Scheduler = None,
-    offload: opt.Offload = None,
-    vae_slicing: opt.VaeSlicing = None,
-    vae_tiling: opt.VaeTiling = None,
-    compile_: opt.Compile = None,
-    draw_batch: opt.DrawBatch = None,
-    threshold: opt.Threshold = None,
-    control: opt.Control = None,
-    control_images: opt.ControlImages = None,
-    weights: opt.Weights = None,
-    pool: opt.Pool = None,
-    precision: opt.Precision = None,
-    channels_last: opt.ChannelsLast = None,
-    device: opt.Device = None,
-    batch_size: opt.BatchSize = None,
-    download: opt.Download = None,
-    store: opt.Store = None,
-    assets: opt.Assets = None,
+    model: Annotated[str, _MODEL],
+    layer: Annotated[str, _LAYERS],
+    unit: Annotated[list[str], typer.Argument(help=f"Units: {_UNITS}.")],
+    *,
     config: opt.Config = None,
     json: opt.Json = False,
+    **flags: Any,
 ) -> None:
     """Label units of a layer."""
-    flags = _settings_of({name: value for name, value in locals().items() if name not in _NOT_SETTINGS})
     from line_neurons.agent.settings import load_settings
     from line_neurons.tui import labelling
 
@@ -136,129 +95,153 @@ def explain(
     labelling.explain(model, layer.split(","), unit, settings, as_json=json)
 
 
-_NOT_SETTINGS = {"model", "layer", "unit", "run", "config", "json"}
+@app.command()
+@opt.takes(opt.BATCH | opt.RUN)
+def batch(
+    model: Annotated[str, _MODEL],
+    layer: Annotated[str, _LAYERS],
+    units: Annotated[list[str], typer.Option(help=f"{_UNITS}; repeatable.", rich_help_panel="Batch")],
+    *,
+    config: opt.Config = None,
+    json: opt.Json = False,
+    **flags: Any,
+) -> None:
+    """Label many units of a layer at once; what one of them paid for is free for all."""
+    from line_neurons.agent.settings import load_settings
+    from line_neurons.tui import labelling
 
-# Flags of the settings' table [diffusion], by the name that they have there.
-_DIFFUSION = {
-    "steps": "steps",
-    "guidance": "guidance",
-    "size": "size",
-    "dtype": "dtype",
-    "revision": "revision",
-    "lora": "lora",
-    "scheduler": "scheduler",
-    "offload": "offload",
-    "vae_slicing": "vae_slicing",
-    "vae_tiling": "vae_tiling",
-    "compile_": "compile",
-    "draw_batch": "batch",
-}
-
-
-def _settings_of(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """The flags that were given, as settings."""
-    given = {name: value for name, value in flags.items() if value is not None}
-    diffusion = {_DIFFUSION[name]: given.pop(name) for name in list(given) if name in _DIFFUSION}
-    return given | ({"diffusion": diffusion} if diffusion else {})
+    settings = labelling.batch_settings(load_settings(config, **flags))
+    labelling.explain(model, layer.split(","), units, settings, as_json=json)
 
 
 @app.command()
-def demo(
-    llm: opt.Llm = None,
-    ollama: opt.Ollama = None,
-    store: opt.Store = None,
-    assets: opt.Assets = None,
-    seed: opt.Seed = None,
-    json: opt.Json = False,
-) -> None:
+@opt.takes(opt.only("llm", "ollama", "store", "assets", "seed"))
+def demo(*, json: opt.Json = False, **flags: Any) -> None:
     """Label units of MobileNetV2 with embedded parts only: no GPU, no Ollama, no model hub."""
     from line_neurons.agent.settings import load_settings
     from line_neurons.tui import labelling
 
-    flags: dict[str, Any] = {
-        **labelling.DEMO_PARTS,
-        "ollama": ollama,
-        "store": store,
-        "assets": assets,
-        "seed": seed,
-    }
-    settings = load_settings(**flags | ({"llm": llm} if llm else {}))
-    labelling.demo(settings, as_json=json)
+    labelling.demo(load_settings(**{**labelling.DEMO_PARTS, **flags}), as_json=json)
 
 
 @app.command()
+@opt.takes(opt.CHANGES | opt.FILES)
 def resume(
     run: Annotated[str | None, typer.Argument(help="A run; default: every unfinished one.")] = None,
-    llm: opt.Llm = None,
-    ollama: opt.Ollama = None,
-    temperature: opt.Temperature = None,
-    top_p: opt.TopP = None,
-    context: opt.Context = None,
-    reply_tokens: opt.ReplyTokens = None,
-    timeout: opt.Timeout = None,
-    think: opt.Think = None,
-    offload: opt.Offload = None,
-    vae_slicing: opt.VaeSlicing = None,
-    compile_: opt.Compile = None,
-    draw_batch: opt.DrawBatch = None,
-    device: opt.Device = None,
-    batch_size: opt.BatchSize = None,
-    download: opt.Download = None,
-    store: opt.Store = None,
-    assets: opt.Assets = None,
+    *,
     config: opt.Config = None,
     json: opt.Json = False,
+    **flags: Any,
 ) -> None:
     """Finish what is not finished, each unit from its last checkpoint; another language model may take over."""
-    given = {name: value for name, value in locals().items() if name not in {*_NOT_SETTINGS, "store", "assets"}}
-    changes = _settings_of(given)
-    from line_neurons.agent.settings import load_settings
     from line_neurons.tui import labelling
 
-    labelling.resume(run, load_settings(config, store=store, assets=assets), changes, as_json=json)
+    labelling.resume(run, *_reopening(config, flags), as_json=json)
 
 
 @app.command()
+@opt.takes(opt.CHANGES | opt.FILES)
+def retry(
+    run: Annotated[str, _RUN],
+    *,
+    config: opt.Config = None,
+    json: opt.Json = False,
+    **flags: Any,
+) -> None:
+    """Take the failed units of a run again, each from its last checkpoint, and finish what is not finished."""
+    from line_neurons.tui import labelling
+
+    labelling.retry(run, *_reopening(config, flags), as_json=json)
+
+
+@app.command()
+@opt.takes(opt.MACHINE | opt.FILES)
+def revisit(
+    runs: Annotated[list[str], typer.Argument(help="Runs of one layer of one model.")],
+    *,
+    config: opt.Config = None,
+    json: opt.Json = False,
+    **flags: Any,
+) -> None:
+    """Label every unit of the runs with the best concept that any of their units found."""
+    from line_neurons.tui import labelling
+
+    labelling.revisit(runs, *_reopening(config, flags), as_json=json)
+
+
+def _reopening(config: Path | None, flags: dict[str, Any]) -> tuple[Settings, dict[str, Any]]:
+    """The settings of this machine, and what is to be other than recorded with a run."""
+    from line_neurons.agent.settings import load_settings
+
+    places = {name: flags.pop(name, None) for name in opt.FILES}
+    return load_settings(config, **places), flags
+
+
+@app.command()
+@opt.takes(opt.only("ollama"))
 def pull(
     model: Annotated[str, typer.Argument(help="A model of Ollama's library, e.g. llama3.1:8b.")],
-    ollama: opt.Ollama = None,
+    *,
     json: opt.Json = False,
+    **flags: Any,
 ) -> None:
     """Let the Ollama servers fetch a model."""
     from line_neurons.agent.settings import load_settings
     from line_neurons.tui import model_commands
 
-    model_commands.pull(model, load_settings(ollama=ollama).ollama, as_json=json)
+    model_commands.pull(model, load_settings(**flags).ollama, as_json=json)
 
 
 @app.command()
-def models(ollama: opt.Ollama = None, json: opt.Json = False) -> None:
+@opt.takes(opt.only("ollama"))
+def models(*, json: opt.Json = False, **flags: Any) -> None:
     """List the models that the Ollama servers have."""
     from line_neurons.agent.settings import load_settings
     from line_neurons.tui import model_commands
 
-    if not model_commands.models(load_settings(ollama=ollama).ollama, as_json=json):
+    if not model_commands.models(load_settings(**flags).ollama, as_json=json):
         raise typer.Exit(1)
 
 
 @app.command()
-def runs(store: opt.Store = None, json: opt.Json = False) -> None:
-    """List the runs of a store, newest first."""
-    from line_neurons.tui import showing
+@opt.takes(opt.only("store"))
+def results(
+    run: Annotated[str, _RUN],
+    *,
+    format_: Annotated[str, typer.Option("--format", help="table, csv, jsonl or parquet.")] = "table",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; default: standard output.")
+    ] = None,
+    **flags: Any,
+) -> None:
+    """Print or write a row for each unit of a run: label, score, evidence; also while the run goes on."""
+    from line_neurons.tui import results as printing
 
-    showing.runs(_store(store), as_json=json)
+    printing.results(_store(**flags), run, format_, output)
 
 
 @app.command()
+@opt.takes(opt.only("store"))
+def runs(*, json: opt.Json = False, **flags: Any) -> None:
+    """List the runs of a store, newest first."""
+    from line_neurons.tui import showing
+
+    showing.runs(_store(**flags), as_json=json)
+
+
+@app.command()
+@opt.takes(opt.only("store"))
 def show(
-    run: Annotated[str, typer.Argument(help="A run, or the beginning of its name.")],
+    run: Annotated[str, _RUN],
     unit: Annotated[str | None, typer.Argument(help="A unit of it: its number or class name.")] = None,
     step: Annotated[
-        str | None, typer.Option(help="Only the pictures of this step: 0 to N, or S for the summary.")
+        str | None,
+        typer.Option(help="Only the pictures of this step: a number, S for summaries, or R for a revisit."),
     ] = None,
     sheet: Annotated[Path | None, typer.Option(help="Where to write the contact sheet (PNG).")] = None,
-    store: opt.Store = None,
+    *,
     json: opt.Json = False,
+    **flags: Any,
 ) -> None:
     """Show a run's labels or, for one unit, its scoreboard, history, reasoning and pictures."""
     from line_neurons.tui import showing
@@ -266,43 +249,37 @@ def show(
     if unit is None:
         if step or sheet:
             raise UsageError("--step and --sheet need a unit", "line show RUN UNIT --step 3")
-        showing.run(_store(store), run, as_json=json)
+        showing.run(_store(**flags), run, as_json=json)
     else:
-        showing.unit(_store(store), run, unit, step, sheet, as_json=json)
+        showing.unit(_store(**flags), run, unit, step, sheet, as_json=json)
 
 
 @app.command()
+@opt.takes(opt.only("weights", "download", "assets"))
 def layers(
-    model: Annotated[
-        str, typer.Argument(help="The target: torchvision:NAME, timm:NAME, hf:NAME, module:function.")
-    ],
-    weights: opt.Weights = None,
-    download: opt.Download = None,
-    assets: opt.Assets = None,
-    config: opt.Config = None,
-    json: opt.Json = False,
+    model: Annotated[str, _MODEL], *, config: opt.Config = None, json: opt.Json = False, **flags: Any
 ) -> None:
     """List the layers of a model: dotted path, kind, output shape and number of units."""
     from line_neurons.agent.settings import load_settings
     from line_neurons.tui import showing
 
-    settings = load_settings(config, weights=weights, download=download, assets=assets)
-    showing.layers(model, settings, as_json=json)
+    showing.layers(model, load_settings(config, **flags), as_json=json)
 
 
 @app.command()
+@opt.takes(opt.only("ollama", "store"))
 def doctor(
     deep: Annotated[bool, typer.Option("--deep", help="Also ask the embedded language model.")] = False,
-    ollama: opt.Ollama = None,
-    store: opt.Store = None,
+    *,
     json: opt.Json = False,
+    **flags: Any,
 ) -> None:
     """Say of each part whether it is present, which version, whether it works, and what to do if not."""
     from line_neurons.agent.settings import load_settings
     from line_neurons.tui import showing
 
-    servers = load_settings(ollama=ollama).ollama
-    if not showing.doctor(_store(store), _assets(), ollama=servers, deep=deep, as_json=json):
+    settings = load_settings(**flags)
+    if not showing.doctor(_store(**flags), _assets(), ollama=settings.ollama, deep=deep, as_json=json):
         raise typer.Exit(1)
 
 
@@ -341,11 +318,11 @@ def assets_verify(
         raise typer.Exit(1)
 
 
-def _store(store: Path | None) -> Path:
+def _store(**flags: Any) -> Path:
     from line_neurons.agent.settings import load_settings
     from line_neurons.tools.run_store import default_store
 
-    return load_settings(store=store).store or default_store()
+    return load_settings(**flags).store or default_store()
 
 
 def _assets() -> Path:

@@ -1,4 +1,4 @@
-"""What ``line explain``, ``resume`` and ``demo`` do: work with progress, then the labels."""
+"""What ``line explain``, ``batch``, ``resume``, ``retry``, ``revisit`` and ``demo`` do: work, then the labels."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import typer
@@ -15,11 +15,15 @@ import typer
 from line_neurons.agent.errors import LineError, UsageError
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.assembly import Parts, reopen
+from line_neurons.graphs.crew import last_step
+from line_neurons.graphs.revisit import revisit_recorded
+from line_neurons.graphs.runs import retry as mark_failed_again
 from line_neurons.graphs.runs import select_units, start, work
 from line_neurons.tools.language_models.langchain_chat import with_secrets
 from line_neurons.tools.language_models.ollama_address import without_passwords
 from line_neurons.tools.run_store import Run, RunStore, default_store
 from line_neurons.tui import showing, terminal
+from line_neurons.tui.draining import INTERRUPTED, draining
 from line_neurons.tui.watching import Watching
 
 DEMO_MODEL = "torchvision:mobilenet_v2"
@@ -31,9 +35,23 @@ DEMO_UNITS = (
     ("features.18", ("228", "51", "563")),
 )
 DEMO_PARTS = {"llm": "embedded", "generator": "bank", "control": "bank", "init": "control"}
+_BATCH = {"in_flight": 16, "give_up": 10, "revisit": True}
 
 Job = tuple[Parts, Run]
 """A run to work on, with its parts."""
+
+
+def batch_settings(settings: Settings) -> Settings:
+    """Settings of a batch: what neither flags, the environment nor line.toml say is as it suits many units.
+
+    Raises:
+        UsageError: an address of language model servers is not one.
+    """
+    from line_neurons.tools.language_models.registry import default_parallel
+
+    defaults = {**_BATCH, "llm_parallel": default_parallel(settings)}
+    unsaid = {name: value for name, value in defaults.items() if name not in settings.model_fields_set}
+    return settings.model_copy(update=unsaid)
 
 
 def explain(model: str, layers: Sequence[str], units: Sequence[str], settings: Settings, *, as_json: bool) -> None:
@@ -46,32 +64,77 @@ def explain(model: str, layers: Sequence[str], units: Sequence[str], settings: S
         command = shlex.join(["line", *without_passwords(sys.argv[1:])])
         jobs = [(parts, start(parts, layer, units, command=command)) for layer in layers]
         _work(jobs, watching)
-    _conclude(jobs, as_json=as_json)
+    if _conclude(jobs, as_json=as_json):
+        raise typer.Exit(1)
 
 
 def resume(name: str | None, settings: Settings, changes: Mapping[str, Any], *, as_json: bool) -> None:
-    """Work on a run, or on every unfinished one, oldest first.
+    """Work on a run, or on every unfinished one, oldest first; failed units are left alone.
 
     Args:
-        name: the run; None for every unfinished one.
+        name: the run; None for every unfinished one. One that cannot go on keeps no other from its turn.
         settings: where the store and the asset packs are.
         changes: settings that are other than recorded from now on.
         as_json: print JSON.
+
+    Raises:
+        LineError: nothing is left to do, or the run, or each of the unfinished ones, cannot go on.
+        Exit: with status 2 if some could not go on, 1 if units failed, 130 if it was interrupted.
     """
     store = settings.store or default_store()
     opened = showing.open_store(store)
     if name is None:
-        found = [run for run in reversed(opened.runs()) if run.status != "finished"]
+        found = [run for run in reversed(opened.runs()) if _is_unfinished(opened, run)]
         if not found:
-            raise UsageError(f"there is nothing to resume in {store}", "`line runs` lists the runs")
+            failed = [run.id for run in opened.runs() if opened.states(run.id).get("failed")]
+            remedy = f"failed units are taken again by: line retry {failed[0]}" if failed else "see `line runs`"
+            raise UsageError(f"there is nothing to resume in {store}", remedy)
     else:
         found = [opened.run(name)]
     opened.close()
+    _go_on(found, settings, changes, as_json=as_json)
+
+
+def retry(name: str, settings: Settings, changes: Mapping[str, Any], *, as_json: bool) -> None:
+    """Work on the failed units of a run again, and on those that are not finished.
+
+    Args:
+        name: the run.
+        settings: where the store and the asset packs are.
+        changes: settings that are other than recorded from now on.
+        as_json: print JSON.
+
+    Raises:
+        LineError: no unit failed, or the run cannot go on.
+        Exit: with status 1 if units failed again, 130 if it was interrupted.
+    """
+    opened = showing.open_store(settings.store or default_store())
+    run = opened.run(name)
+    if not opened.states(run.id).get("failed"):
+        remedy = f"line resume {run.id}" if _is_unfinished(opened, run) else "see `line show` for its labels"
+        raise UsageError(f"no unit of run {run.id} has failed", remedy)
+    opened.close()
+    _go_on([run], settings, changes, as_json=as_json, again=True)
+
+
+def revisit(names: Sequence[str], settings: Settings, changes: Mapping[str, Any], *, as_json: bool) -> None:
+    """Give the units of recorded runs the best concept that any unit of them found, and show what changed.
+
+    Args:
+        names: runs of one layer of one model.
+        settings: where the store and the asset packs are.
+        changes: settings of the machine that are other than recorded.
+        as_json: print JSON.
+
+    Raises:
+        LineError: see ``graphs.revisit.revisit_recorded``.
+    """
+    opened = showing.open_store(settings.store or default_store())
+    runs = list({run.id: run for run in map(opened.run, names)}.values())
+    opened.close()
     with Watching() as watching:
-        reopening = _Reopening(settings, watching, changes)
-        jobs = [reopening.job(run) for run in found]
-        _work(jobs, watching)
-    _conclude(jobs, as_json=as_json)
+        found = revisit_recorded(runs, settings.store, settings.assets, watching.preparing, changes)
+    showing.revisited(found, as_json=as_json)
 
 
 def demo(settings: Settings, *, as_json: bool) -> None:
@@ -90,9 +153,10 @@ def demo(settings: Settings, *, as_json: bool) -> None:
     with Watching() as watching:
         reopening = _Reopening(settings, watching, {})
         jobs: list[Job] = []
-        for run in reversed(RunStore(store).runs()):
+        known = RunStore(store)
+        for run in reversed(known.runs()):
             same = (run.command, run.settings["llm"], run.seed) == (DEMO_COMMAND, settings.llm, settings.seed)
-            if same and run.status != "finished":
+            if same and _is_unfinished(known, run):
                 # A demo that another version of some part began stays as it is; a new one starts.
                 with suppress(UsageError):
                     jobs.append(reopening.job(run))
@@ -100,10 +164,12 @@ def demo(settings: Settings, *, as_json: bool) -> None:
             parts = Parts(DEMO_MODEL, settings, watching.preparing, {layer for layer, _ in DEMO_UNITS})
             jobs = [(parts, start(parts, layer, units, command=DEMO_COMMAND)) for layer, units in DEMO_UNITS]
         _work(jobs, watching)
-    _conclude(jobs, as_json=as_json)
+    failed = _conclude(jobs, as_json=as_json)
     if not as_json:
         minutes = (time.monotonic() - began) / 60
         terminal.line(f"Labelled in {minutes:.1f} minutes.")
+    if failed:
+        raise typer.Exit(1)
 
 
 class _Reopening:
@@ -130,28 +196,92 @@ class _Reopening:
         return parts, run
 
 
-def _work(jobs: Sequence[Job], watching: Watching) -> None:
+def _go_on(
+    runs: Sequence[Run], settings: Settings, changes: Mapping[str, Any], *, as_json: bool, again: bool = False
+) -> None:
+    """Work on recorded runs, with ``again`` on their failed units too; what cannot go on is told at the end."""
+    errors: list[LineError] = []
+    jobs: list[Job] = []
+    with Watching() as watching:
+        reopening = _Reopening(settings, watching, changes)
+        for run in runs:
+            with _collecting(errors):
+                parts, _ = job = reopening.job(run)
+                if again:
+                    mark_failed_again(parts.runs, run)
+                jobs.append(job)
+        done = _work(jobs, watching, errors)
+    if len(runs) == len(errors) == 1:
+        raise errors[0]
+    failed = _conclude(done, as_json=as_json) if done else False
+    for error in errors:
+        terminal.complain(error)
+    if errors or failed:
+        raise typer.Exit(2 if errors else 1)
+
+
+@contextmanager
+def _collecting(errors: list[LineError] | None) -> Iterator[None]:
+    try:
+        yield
+    except LineError as error:
+        if errors is None:
+            raise
+        errors.append(error)
+
+
+def _work(jobs: Sequence[Job], watching: Watching, errors: list[LineError] | None = None) -> list[Job]:
+    """Work on runs one after the other, and give those that went through.
+
+    Args:
+        jobs: the runs.
+        watching: shows how far they are.
+        errors: where the error of a run that cannot go on is put; None to stop there.
+
+    Raises:
+        LineError: a run cannot go on, and there is no list for it.
+        Exit: it was interrupted; status 130.
+    """
     steps = [_steps_of(parts, run) for parts, run in jobs]
     watching.steps_in_all = sum(steps)
+    done: list[Job] = []
     for index, (parts, run) in enumerate(jobs):
         watching.steps_before = sum(steps[:index])
-        try:
-            work(parts, run, watching.watch)
-        except KeyboardInterrupt:
-            rest = _resume(parts, run) if len(jobs) == 1 else f"line resume{_store_flag(parts)}"
-            terminal.note(f"\nInterrupted; every finished step is kept. Go on with: {rest}")
-            raise typer.Exit(130) from None
-        except UsageError:
-            raise
-        except LineError as error:
-            error.remedy = f"{error.remedy}; then {_resume(parts, run)}" if error.remedy else _resume(parts, run)
-            raise
+        watching.many = parts.settings.in_flight > 1 and sum(parts.runs.states(run.id).values()) > 1
+        with _collecting(errors), _naming_the_run(parts, run), draining() as drain:
+            if work(parts, run, watching.watch, drain).status == "interrupted":
+                finished, units = parts.runs.progress(run.id)
+                rest = _resume(parts, run) if len(jobs) == 1 else f"line resume{_store_flag(parts)}"
+                terminal.note(
+                    f"Interrupted with {finished}/{units} units done; every finished step is kept. "
+                    f"Go on with: {rest}"
+                )
+                raise typer.Exit(INTERRUPTED)
+            done.append((parts, run))
+    return done
+
+
+@contextmanager
+def _naming_the_run(parts: Parts, run: Run) -> Iterator[None]:
+    """Add to an error how the run goes on once what failed works again."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except LineError as error:
+        error.remedy = f"{error.remedy}; then {_resume(parts, run)}" if error.remedy else _resume(parts, run)
+        raise
 
 
 def _steps_of(parts: Parts, run: Run) -> int:
-    """Steps of a run as the progress counts them: filling the first board, the iterations, the summary."""
-    each = 1 + parts.settings.iterations + parts.settings.summary
-    return len(parts.runs.units(run.id)) * each
+    """Steps of a run as the progress counts them: filling boards, the iterations, the summaries."""
+    return sum(parts.runs.states(run.id).values()) * (last_step(parts.settings) + 1)
+
+
+def _is_unfinished(runs: RunStore, run: Run) -> bool:
+    states = runs.states(run.id)
+    waiting = states.keys() - {"finished", "failed"}
+    return bool(waiting) or run.status not in {"finished", "failed"}
 
 
 def _resume(parts: Parts, run: Run) -> str:
@@ -163,17 +293,30 @@ def _store_flag(parts: Parts) -> str:
     return f" --store {shlex.quote(str(parts.store))}" if parts.settings.store else ""
 
 
-def _conclude(jobs: Sequence[Job], *, as_json: bool) -> None:
+def _conclude(jobs: Sequence[Job], *, as_json: bool) -> bool:
+    """Show the labels of runs; True if units of theirs failed."""
     for parts, run in jobs:
         _say_skipped(parts, run)
+    now = [(parts.runs.run(run.id), parts.runs.units(run.id)) for parts, run in jobs]
     if as_json:
-        found = [showing.run_json(parts.runs.run(run.id), parts.runs.units(run.id)) for parts, run in jobs]
+        found = [showing.run_json(run, units) for run, units in now]
         terminal.dump(found[0] if len(found) == 1 else found)
-        return
-    showing.labels([(run, unit) for parts, run in jobs for unit in parts.runs.units(run.id)])
-    for parts, run in jobs:
-        terminal.line(f"History, reasoning and pictures of a unit: line show {run.id} UNIT{_store_flag(parts)}")
-    terminal.line(f"Pictures: {jobs[0][0].store / 'images'}")
+    else:
+        for run, units in now:
+            showing.labels(run, units)
+        for parts, run in jobs:
+            terminal.line(
+                f"History, reasoning and pictures of a unit: line show {run.id} UNIT{_store_flag(parts)}"
+            )
+        terminal.line(f"Pictures: {jobs[0][0].store / 'images'}")
+    for (parts, run), (_, units) in zip(jobs, now, strict=True):
+        failed = sum(unit.status == "failed" for unit in units)
+        if failed:
+            terminal.note(
+                f"{terminal.counted(failed, 'unit')} of {run.id} failed; to take them again: "
+                f"line retry {run.id}{_store_flag(parts)}"
+            )
+    return any(unit.status == "failed" for _, units in now for unit in units)
 
 
 def _say_skipped(parts: Parts, run: Run) -> None:

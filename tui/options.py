@@ -1,153 +1,187 @@
-"""The flags that commands share; a flag that is not given leaves line.toml and the environment in force."""
+"""The options that commands share, declared once.
+
+One that is not given leaves line.toml and the environment in force. An option is called like the setting that it
+sets; ``diffusion__steps`` is ``steps`` in the table ``[diffusion]``.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from inspect import Parameter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-_METHOD, _LLM, _PICTURES, _TARGET, _FILES = (
-    "Method",
-    "Language model",
-    "Pictures",
-    "Target and control set",
-    "Files and output",
-)
+Options = dict[str, Any]
+"""Annotations of options by setting."""
 
-Store = Annotated[
-    Path | None, typer.Option(help="Folder of runs, pictures and checkpoints.", rich_help_panel=_FILES)
-]
-Assets = Annotated[Path | None, typer.Option(help="Folder of installed asset packs.", rich_help_panel=_FILES)]
+_FILES = "Files and output"
+
+
+def _panel(panel: str, rows: Mapping[str, tuple[Any, str, *tuple[str, ...]]]) -> Options:
+    """Options with their type, help text and, where these do not follow from the setting, names."""
+    return {
+        setting: Annotated[kind | None, typer.Option(*names, help=text, rich_help_panel=panel)]
+        for setting, (kind, text, *names) in rows.items()
+    }
+
+
 Config = Annotated[
-    Path | None,
-    typer.Option(help="Settings file; default: line.toml in this folder.", rich_help_panel=_FILES),
+    Path | None, typer.Option(help="Settings file; default: line.toml in this folder.", rich_help_panel=_FILES)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.", rich_help_panel=_FILES)]
 
-Seed = Annotated[int | None, typer.Option(help="Run seed.", rich_help_panel=_METHOD)]
-Iterations = Annotated[
-    int | None, typer.Option("--iterations", "-N", help="Refinement iterations.", rich_help_panel=_METHOD)
-]
-Summary = Annotated[
-    bool | None, typer.Option("--summary/--no-summary", help="Summary step.", rich_help_panel=_METHOD)
-]
-Images = Annotated[
-    int | None, typer.Option("--images", "-n", help="Pictures per concept.", rich_help_panel=_METHOD)
-]
-Top = Annotated[int | None, typer.Option(help="Best classes on the first board.", rich_help_panel=_METHOD)]
-RandomOthers = Annotated[
-    int | None, typer.Option("--random", help="Random others on the first board.", rich_help_panel=_METHOD)
-]
-Scorer = Annotated[str | None, typer.Option(help="mean, auc or mad.", rich_help_panel=_METHOD)]
-Modifiers = Annotated[
-    str | None,
-    typer.Option(help="Draw angle and light per-image or per-concept.", rich_help_panel=_METHOD),
-]
-Duplicates = Annotated[
-    str | None,
-    typer.Option(help="refuse a repeated concept, or accept it.", rich_help_panel=_METHOD),
-]
-Retries = Annotated[int | None, typer.Option(help="How often to ask again in a step.", rich_help_panel=_METHOD)]
-Exclude = Annotated[
-    list[str] | None,
-    typer.Option(help="Keep a concept out of the initial vocabulary; repeatable.", rich_help_panel=_METHOD),
-]
+FILES = _panel(
+    _FILES,
+    {
+        "store": (Path, "Folder of runs, pictures and checkpoints."),
+        "assets": (Path, "Folder of installed asset packs."),
+    },
+)
 
-Init = Annotated[
-    str | None,
-    typer.Option(help="First board from: control, vocabulary, bank or model.", rich_help_panel=_METHOD),
-]
-Vocabulary = Annotated[
-    Path | None,
-    typer.Option(
-        help="Word list for --init vocabulary; default: ImageNet's class names.", rich_help_panel=_METHOD
-    ),
-]
+BATCH = _panel(
+    "Batch",
+    {
+        "in_flight": (int, "Units worked on at the same time."),
+        "llm_parallel": (int, "Questions to the language model at the same time."),
+        "batch_wait": (float, "Seconds that pictures wait for others to fill a batch."),
+        "give_up": (int, "Stop when so many units in a row have failed."),
+        "revisit": (bool, "At the end, try every unit on every concept that any found.", "--revisit/--no-revisit"),
+    },
+)
 
-Llm = Annotated[
-    str | None,
-    typer.Option(
-        "--llm",
-        help="ollama:NAME, langchain:package.module.Class, embedded, embedded:PACK or random.",
-        rich_help_panel=_LLM,
-    ),
-]
-Ollama = Annotated[
-    str | None,
-    typer.Option(help="Ollama servers, with commas between; default: OLLAMA_HOST.", rich_help_panel=_LLM),
-]
-Temperature = Annotated[float | None, typer.Option(help="Sampling temperature.", rich_help_panel=_LLM)]
-TopP = Annotated[float | None, typer.Option(help="Nucleus sampling.", rich_help_panel=_LLM)]
-Context = Annotated[int | None, typer.Option(help="Context length in tokens.", rich_help_panel=_LLM)]
-ReplyTokens = Annotated[int | None, typer.Option(help="Longest answer in tokens.", rich_help_panel=_LLM)]
-Timeout = Annotated[float | None, typer.Option(help="Seconds to wait for an answer.", rich_help_panel=_LLM)]
-Think = Annotated[str | None, typer.Option(help="Let the model think: auto, on or off.", rich_help_panel=_LLM)]
-Hints = Annotated[
-    int | None,
-    typer.Option(help="Drawable things of an image bank named in the prompt; 0: none.", rich_help_panel=_LLM),
-]
+METHOD = _panel(
+    "Method",
+    {
+        "seed": (int, "Run seed."),
+        "iterations": (int, "Refinement iterations.", "--iterations", "-N"),
+        "summary": (bool, "Summary step.", "--summary/--no-summary"),
+        "images": (int, "Pictures per concept.", "--images", "-n"),
+        "patience": (int, "End a search after so many iterations without a better concept; 0: never."),
+        "max_iterations": (int, "With patience: go on up to so many iterations while a unit still improves."),
+        "restarts": (int, "Search so often again from a new board, for something else."),
+        "init": (str, "First board from: control, vocabulary, bank or model."),
+        "vocabulary": (Path, "Word list for --init vocabulary; default: ImageNet's class names."),
+        "top": (int, "Best classes on the first board."),
+        "random": (int, "Random others on the first board."),
+        "random_pool": (int, "Draw the random others from so many classes that all units share; 0: from all."),
+        "scorer": (str, "mean, auc or mad."),
+        "modifiers": (str, "Draw angle and light per-image or per-concept."),
+        "duplicates": (str, "refuse a repeated concept, or accept it."),
+        "retries": (int, "How often to ask again in a step."),
+        "exclude": (list[str], "Keep a concept out of the initial vocabulary; repeatable."),
+    },
+)
 
-Generator = Annotated[
-    str | None,
-    typer.Option(
-        help="sdxl or another preset, a folder or hub id, bank or bank:FOLDER.", rich_help_panel=_PICTURES
-    ),
-]
-Steps = Annotated[int | None, typer.Option(help="Denoising steps.", rich_help_panel=_PICTURES)]
-Guidance = Annotated[float | None, typer.Option(help="Guidance scale.", rich_help_panel=_PICTURES)]
-Size = Annotated[int | None, typer.Option(help="Width and height in pixels.", rich_help_panel=_PICTURES)]
-Dtype = Annotated[
-    str | None, typer.Option(help="float16, bfloat16 or float32 weights.", rich_help_panel=_PICTURES)
-]
-Revision = Annotated[str | None, typer.Option(help="Revision of the hub repository.", rich_help_panel=_PICTURES)]
-Lora = Annotated[
-    list[str] | None,
-    typer.Option(help="LoRA file or hub id, PATH or PATH=WEIGHT; repeatable.", rich_help_panel=_PICTURES),
-]
-Scheduler = Annotated[
-    str | None, typer.Option(help="Name of a diffusers scheduler class.", rich_help_panel=_PICTURES)
-]
-Offload = Annotated[
-    str | None,
-    typer.Option(help="Keep weights in CPU memory: none, model, sequential.", rich_help_panel=_PICTURES),
-]
-VaeSlicing = Annotated[
-    bool | None,
-    typer.Option("--vae-slicing/--no-vae-slicing", help="Decode picture by picture.", rich_help_panel=_PICTURES),
-]
-VaeTiling = Annotated[
-    bool | None, typer.Option("--vae-tiling", help="Decode in tiles.", rich_help_panel=_PICTURES)
-]
-Compile = Annotated[
-    bool | None, typer.Option("--compile", help="torch.compile the denoiser.", rich_help_panel=_PICTURES)
-]
-DrawBatch = Annotated[int | None, typer.Option(help="Pictures drawn in one batch.", rich_help_panel=_PICTURES)]
-Threshold = Annotated[
-    float | None, typer.Option(help="Least similarity of a bank's drawable concept.", rich_help_panel=_PICTURES)
-]
+LANGUAGE_MODEL = _panel(
+    "Language model",
+    {
+        "llm": (str, "ollama:NAME, langchain:package.module.Class, embedded, embedded:PACK or random."),
+        "ollama": (str, "Ollama servers, with commas between; default: OLLAMA_HOST."),
+        "temperature": (float, "Sampling temperature."),
+        "top_p": (float, "Nucleus sampling."),
+        "context": (int, "Context length in tokens."),
+        "reply_tokens": (int, "Longest answer in tokens."),
+        "timeout": (float, "Seconds to wait for an answer."),
+        "think": (str, "Let the model think: auto, on or off."),
+    },
+)
+HINTS = _panel(
+    "Language model", {"hints": (int, "Drawable things of an image bank named in the prompt; 0: none.")}
+)
 
-Control = Annotated[
-    str | None,
-    typer.Option(help="Control set: FOLDER, hf:DATASET, FILE.npz, bank or none.", rich_help_panel=_TARGET),
-]
-ControlImages = Annotated[
-    int | None, typer.Option(help="Control pictures of each class, or in all.", rich_help_panel=_TARGET)
-]
-Weights = Annotated[Path | None, typer.Option(help="A checkpoint of your own.", rich_help_panel=_TARGET)]
-Pool = Annotated[
-    str | None,
-    typer.Option(help="Pooling: auto, mean or max of maps, cls or mean-tokens.", rich_help_panel=_TARGET),
-]
-Precision = Annotated[
-    str | None, typer.Option(help="float32, float16 or bfloat16 forward passes.", rich_help_panel=_TARGET)
-]
-ChannelsLast = Annotated[
-    bool | None, typer.Option("--channels-last", help="Memory layout of maps.", rich_help_panel=_TARGET)
-]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda ...", rich_help_panel=_TARGET)]
-BatchSize = Annotated[int | None, typer.Option(help="Pictures in a forward pass.", rich_help_panel=_TARGET)]
-Download = Annotated[
-    bool | None,
-    typer.Option("--download", help="Fetch weights and data that are not here.", rich_help_panel=_TARGET),
-]
+PICTURES = _panel(
+    "Pictures",
+    {
+        "generator": (str, "sdxl or another preset, a folder or hub id, bank or bank:FOLDER."),
+        "diffusion__steps": (int, "Denoising steps.", "--steps"),
+        "diffusion__guidance": (float, "Guidance scale.", "--guidance"),
+        "diffusion__size": (int, "Width and height in pixels.", "--size"),
+        "diffusion__dtype": (str, "float16, bfloat16 or float32 weights.", "--dtype"),
+        "diffusion__revision": (str, "Revision of the hub repository.", "--revision"),
+        "diffusion__lora": (list[str], "LoRA file or hub id, PATH or PATH=WEIGHT; repeatable.", "--lora"),
+        "diffusion__scheduler": (str, "Name of a diffusers scheduler class.", "--scheduler"),
+        "diffusion__vae_tiling": (bool, "Decode in tiles.", "--vae-tiling"),
+        "threshold": (float, "Least similarity of a bank's drawable concept."),
+    },
+)
+DRAWING = _panel(
+    "Pictures",
+    {
+        "diffusion__offload": (str, "Keep weights in CPU memory: none, model, sequential.", "--offload"),
+        "diffusion__vae_slicing": (bool, "Decode picture by picture.", "--vae-slicing/--no-vae-slicing"),
+        "diffusion__compile": (bool, "torch.compile the denoiser.", "--compile"),
+        "diffusion__batch": (int, "Pictures drawn in one batch.", "--draw-batch"),
+    },
+)
+
+TARGET = _panel(
+    "Target and control set",
+    {
+        "control": (str, "Control set: FOLDER, hf:DATASET, FILE.npz, bank or none."),
+        "control_images": (int, "Control pictures of each class, or in all."),
+        "weights": (Path, "A checkpoint of your own."),
+        "pool": (str, "Pooling: auto, mean or max of maps, cls or mean-tokens."),
+        "precision": (str, "float32, float16 or bfloat16 forward passes."),
+        "channels_last": (bool, "Memory layout of maps.", "--channels-last"),
+    },
+)
+MACHINE = _panel(
+    "Target and control set",
+    {
+        "device": (str, "auto, cpu, cuda ..."),
+        "batch_size": (int, "Pictures in a forward pass."),
+        "download": (bool, "Fetch weights and data that are not here.", "--download"),
+    },
+)
+
+RUN = METHOD | LANGUAGE_MODEL | HINTS | PICTURES | DRAWING | TARGET | MACHINE | FILES
+"""What a new run is told."""
+CHANGES = BATCH | LANGUAGE_MODEL | DRAWING | MACHINE
+"""What may be other when a run goes on."""
+
+
+def only(*settings: str) -> Options:
+    """Some of the options."""
+    return {setting: (RUN | CHANGES)[setting] for setting in settings}
+
+
+def takes(options: Options) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command options; those that were given on the command line arrive in its ``**flags``, by setting.
+
+    In the help the options stand where ``**flags`` does not: before the command's keyword-only parameters.
+    """
+
+    def give(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command, eval_str=True).parameters.values()
+        shared = [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=options[name]) for name in options
+        ]
+        parameters = sorted(
+            [*(one for one in own if one.kind is not Parameter.VAR_KEYWORD), *shared],
+            key=lambda one: one.kind + (one.kind is Parameter.KEYWORD_ONLY and one.name not in options),
+        )
+
+        @functools.wraps(command)
+        def run(**values: Any) -> None:
+            flags = _settings((name, values.pop(name)) for name in options)
+            command(**values, **flags)
+
+        run.__annotations__ = {one.name: one.annotation for one in parameters}
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return run
+
+    return give
+
+
+def _settings(values: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """The options that were given, as settings."""
+    settings: dict[str, Any] = {}
+    for name, value in values:
+        if value is not None:
+            *table, setting = name.split("__")
+            (settings.setdefault(table[0], {}) if table else settings)[setting] = value
+    return settings

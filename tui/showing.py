@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,11 @@ from line_neurons.tools.targets.registry import short_spec
 from line_neurons.tui import terminal
 
 if TYPE_CHECKING:
+    from line_neurons.graphs.revisit import Revisited
     from line_neurons.tools.concept_bank import ConceptBank
+
+_ROWS = 200
+"""On a terminal a table of units has at most so many rows."""
 
 OUTCOMES = {
     "scored": "",
@@ -51,12 +55,18 @@ def runs(store: Path, *, as_json: bool) -> None:
             terminal.line(f"There are no runs in {store} yet; start one with `line demo` or `line explain`.")
         return
     opened = open_store(store)
-    found = [(run, *opened.progress(run.id)) for run in opened.runs()]
+    found = [(run, opened.states(run.id)) for run in opened.runs()]
     if as_json:
         terminal.dump(
             [
-                asdict(run) | {"status": _state(store, run), "units_finished": done, "units": total}
-                for run, done, total in found
+                asdict(run)
+                | {
+                    "status": _state(store, run),
+                    "units_finished": states.get("finished", 0),
+                    "units_failed": states.get("failed", 0),
+                    "units": sum(states.values()),
+                }
+                for run, states in found
             ]
         )
         return
@@ -67,12 +77,12 @@ def runs(store: Path, *, as_json: bool) -> None:
                 run.id,
                 short_spec(run.model),
                 run.layer,
-                f"{done}/{total}",
+                _counts(states),
                 _state(store, run),
                 _when(run.created),
                 run.settings["llm"],
             ]
-            for run, done, total in found
+            for run, states in found
         ],
     )
 
@@ -82,57 +92,118 @@ def run(store: Path, name: str, *, as_json: bool) -> None:
     opened = open_store(store)
     shown = opened.run(name)
     units = opened.units(shown.id)
+    state = _state(store, shown)
+    if state != "running":
+        units = [replace(unit, status="interrupted") if unit.status == "running" else unit for unit in units]
     if as_json:
         terminal.dump(run_json(shown, units))
         return
-    labels([(shown, unit) for unit in units])
-    terminal.line(f"run {shown.id}: {_state(store, shown)}" + (f", {shown.error}" if shown.error else ""))
+    labels(shown, units)
+    terminal.line(
+        f"run {shown.id}: {state}, {_counts(opened.states(shown.id))} units"
+        + (f", {shown.error}" if shown.error else "")
+    )
     settings = shown.settings
+    more = "".join(
+        f", {name.replace('_', ' ')} {settings[name]}"
+        for name in ("random_pool", "patience", "max_iterations", "restarts")
+        if settings.get(name)
+    )
     terminal.line(
         f"N = {settings['iterations']}{' + summary' if settings['summary'] else ''}, n = {settings['images']}, "
         f"scorer {settings['scorer']}, seed {shown.seed}, language model {settings['llm']}, "
         f"generator {settings['generator']}, first board from {settings.get('init', 'control')}, "
-        f"control {settings['control']}, hints {settings['hints']}"
+        f"control {settings['control']}, hints {settings['hints']}{more}"
     )
     for part, fingerprint in shown.fingerprints.items():
         terminal.line(f"  {part.replace('_', ' ')}: {fingerprint}", style="dim")
-    if shown.status != "finished":
-        place = "" if store == default_store() else f" --store {shlex.quote(str(store))}"
+    place = "" if store == default_store() else f" --store {shlex.quote(str(store))}"
+    states = {unit.status for unit in units}
+    if states - {"finished", "failed"} or shown.status not in {"finished", "failed"}:
         terminal.line(f"resume with: line resume {shown.id}{place}")
+    if "failed" in states:
+        terminal.line(f"take the failed units again with: line retry {shown.id}{place}")
 
 
-def labels(rows: Sequence[tuple[Run, Unit]]) -> None:
-    """Print units with their labels, a table for each run."""
-    for shown in {run.id: run for run, _ in rows}.values():
-        units = [unit for run, unit in rows if run.id == shown.id]
-        done = all(unit.status == "finished" for unit in units)
+def labels(shown: Run, units: Sequence[Unit]) -> None:
+    """Print the units of a run with their labels; on a terminal only the first of a whole layer."""
+    done = all(unit.status == "finished" for unit in units)
+    first = units[:_ROWS] if terminal.out.is_terminal else units
+    failed = [unit for unit in units[len(first) :] if unit.status == "failed"][:_ROWS]
+    terminal.table(
+        ["unit", "name", "label", "score", "margin", "origin", "steps", *([] if done else ["state"])],
+        [
+            [
+                str(unit.unit),
+                unit.name,
+                unit.label,
+                unit.score,
+                unit.margin,
+                origin(unit),
+                _steps(shown, unit),
+                *([] if done else [unit.status + (f": {unit.error}" if unit.error else "")]),
+            ]
+            for unit in [*first, *failed]
+        ],
+        f"{short_spec(shown.model)} {shown.layer}",
+    )
+    if hidden := len(units) - len(first):
+        named = f", of which the failed are shown ({len(failed)})" if failed else ""
+        terminal.line(f"and {terminal.counted(hidden, 'unit')} more{named}; all of them: line results {shown.id}")
+
+
+def revisited(found: Sequence[Revisited], *, as_json: bool) -> None:
+    """Print what a revisit changed: the units whose label another unit found."""
+    if as_json:
+        terminal.dump(found)
+        return
+    better = [one for one in found if one.found_by is not None]
+    if better:
         terminal.table(
-            ["unit", "name", "label", "score", "margin", "origin", "steps", *([] if done else ["state"])],
+            ["run", "unit", "name", "its own search found", "label", "gain", "origin"],
             [
                 [
-                    str(unit.unit),
-                    unit.name,
-                    unit.label,
-                    unit.score,
-                    unit.margin,
-                    origin(unit),
-                    str(shown.settings["iterations"] + bool(shown.settings["summary"])),
-                    *([] if done else [unit.status + (f": {unit.error}" if unit.error else "")]),
+                    one.run,
+                    str(one.unit),
+                    one.name,
+                    one.search_label,
+                    one.label,
+                    one.score - one.search_score,
+                    _found_by(one),
                 ]
-                for unit in units
+                for one in better
             ],
-            f"{short_spec(shown.model)} {shown.layer}",
         )
+    terminal.line(
+        f"{len(better)} of {terminal.counted(len(found), 'unit')} have a better label than their search found."
+    )
 
 
 def origin(unit: Unit) -> str:
     """Where a label came from, in words."""
-    if unit.origin is None:
-        return ""
-    if unit.origin == "predefined":
-        return "predefined"
+    if unit.origin == "revisit":
+        return _found_by(unit)
+    if unit.origin in {None, "predefined"}:
+        return unit.origin or ""
     where = "summary" if unit.origin == "summary" else f"step {unit.label_step}"
     return f"{'discovered' if unit.discovered else 'proposed'}, {where}"
+
+
+def _found_by(one: Unit | Revisited) -> str:
+    other = f" of {one.found_in}" if one.found_in not in {None, one.run} else ""
+    return f"found by unit {one.found_by}{other}"
+
+
+def _steps(shown: Run, unit: Unit) -> str:
+    """Iterations and summaries of a unit; runs of earlier versions took as many as their settings say."""
+    if unit.steps is None and unit.status == "finished":
+        return str(shown.settings["iterations"] + bool(shown.settings["summary"]))
+    return terminal.plain(unit.steps)
+
+
+def _counts(states: Mapping[str, int]) -> str:
+    failed = f" ({states['failed']} failed)" if states.get("failed") else ""
+    return f"{states.get('finished', 0)}/{sum(states.values())}{failed}"
 
 
 def run_json(shown: Run, units: Sequence[Unit]) -> dict[str, Any]:
@@ -154,12 +225,10 @@ def unit(store: Path, name: str, which: str, step: str | None, sheet: Path | Non
     chosen = _find_unit(shown, opened.units(shown.id), which)
     history = opened.steps(shown.id, chosen.unit)
     pictured = [entry for entry in history if entry.images]
-    last = shown.settings["iterations"] + 1
     if step is not None:
-        wanted = last if step.upper() == "S" else int(step) if step.isascii() and step.isdigit() else -1
-        pictured = [entry for entry in pictured if entry.step == wanted]
+        pictured = [entry for entry in pictured if step.upper() in {step_name(entry), str(entry.step)}]
         if not pictured:
-            known = sorted({step_name(entry) for entry in history if entry.images})
+            known = dict.fromkeys(step_name(entry) for entry in history if entry.images)
             raise UsageError(
                 f"step {step!r:.20} of unit {chosen.unit} has no pictures",
                 f"steps with pictures: {', '.join(known)}",
@@ -173,7 +242,7 @@ def unit(store: Path, name: str, which: str, step: str | None, sheet: Path | Non
             {
                 "run": shown.id,
                 "unit": unit_json(chosen),
-                "board": history[-1].board if history else [],
+                "board": _board(history),
                 "history": [asdict(entry) for entry in history],
                 "pictures": made,
                 "contact_sheet": str(written) if written else None,
@@ -202,7 +271,7 @@ def _print_unit(shown: Run, chosen: Unit, history: Sequence[Step], made: Mapping
             terminal.line(f"against the control set: AUC {chosen.auc:.3f}, MAD {format_score(chosen.mad)}")
     if not history:
         return
-    terminal.table(["score", "concept"], [[score, concept] for concept, score in history[-1].board], "Scoreboard")
+    terminal.table(["score", "concept"], [[score, concept] for concept, score in _board(history)], "Scoreboard")
     models = {entry.model for entry in history if entry.model}
     sources = [drawn_from([made[image] for image in entry.images]) for entry in history]
     columns: dict[str, list[object]] = {
@@ -235,9 +304,14 @@ def drawn_from(provenances: Sequence[Mapping[str, Any]]) -> str:
     return f"{named} ({terminal.counted(len(files), 'picture')})"
 
 
+def _board(history: Sequence[Step]) -> tuple[tuple[str, float], ...]:
+    """The scoreboard as the search left it; a revisit has none."""
+    return next((entry.board for entry in reversed(history) if entry.board), ())
+
+
 def step_name(entry: Step) -> str:
-    """A step as it is called: its number, or S for the summary."""
-    return "S" if entry.kind == "summary" else str(entry.step)
+    """A step as it is called: its number, S for a summary, R for a revisit."""
+    return {"summary": "S", "revisit": "R"}.get(entry.kind, str(entry.step))
 
 
 def _result(entry: Step) -> str:

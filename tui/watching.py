@@ -1,9 +1,12 @@
-"""Progress of long work: a bar where there is a terminal, a line for each step where there is none."""
+"""Progress of long work: a bar where there is a terminal, lines now and then where there is none."""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
+from collections import deque
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from types import TracebackType
 
@@ -22,8 +25,8 @@ from rich.text import Text
 
 from line_neurons.agent.prompts import format_score
 from line_neurons.agent.proposal import clean_text
-from line_neurons.graphs.runs import Progress as RunProgress
-from line_neurons.tui.terminal import err, note
+from line_neurons.graphs.crew import Progress as RunProgress
+from line_neurons.tui.terminal import counted, err, note
 
 _NEXT = {
     "": "filling the first board",
@@ -35,21 +38,35 @@ _NEXT = {
     "score": "updating the board",
     "update": "asking for a concept",
 }
-
+_DONE = {"finished", "failed"}
 
 _QUIET_SECONDS = 60
 """Without a terminal, drawing that takes longer is told once in this time."""
+_LINE_SECONDS = 15
+"""Without a terminal, many units in flight are told of once in this time."""
+_REDRAW_SECONDS = 0.2
+_SAMPLE_SECONDS = 5
+_SAMPLES = 60
+"""Rates are those of the last five minutes."""
 
 
 class Watching:
     """Shows preparations and steps with the score so far and the time left; a context manager.
 
+    With one unit in flight each step is told, with many how far the run is as a whole. Preparations may be told
+    from any thread, steps from one at a time.
+
+    Args:
+        clock: seconds, never going back.
+
     Attributes:
+        many: whether several units are in flight.
         steps_before: steps of the runs that were worked on before the one in hand.
         steps_in_all: steps of all runs that are to be worked on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.many = False
         self.steps_before = 0
         self.steps_in_all = 0
         self._bars = Progress(
@@ -61,13 +78,19 @@ class Watching:
             console=err,
             transient=True,
         )
+        self._clock = clock
         self._live = err.is_terminal
         self._aside = redirect_stdout(sys.stderr)
+        self._lock = threading.Lock()
         self._task: TaskID | None = None
         self._preparing: dict[str, TaskID] = {}
-        self._steps_timed: list[float] = []
+        self._steps_timed: deque[float] = deque(maxlen=20)
         self._last: float | None = None
-        self._noted = time.monotonic()
+        self._noted = clock()
+        self._run = ""
+        self._steps = 0
+        self._in_flight: dict[int, int] = {}
+        self._samples: deque[tuple[float, int, int]] = deque(maxlen=_SAMPLES)
 
     def __enter__(self) -> Watching:
         # What a user's own model prints must not come between the results.
@@ -85,48 +108,97 @@ class Watching:
 
     def preparing(self, what: str, done: int, total: int) -> None:
         """Show a preparation, or how far the pictures in hand are; a total of 0 is unknown."""
-        if not self._live:
-            now = time.monotonic()
-            late = now - self._noted > _QUIET_SECONDS
-            if late if what == "drawing" else done in (1, total):
-                note(f"{what}: {done} of {total or 'unknown'}")
-                self._noted = now
+        if self.many and what == "drawing":
             return
-        if what not in self._preparing:
-            self._preparing[what] = self._bars.add_task(what, total=total or None)
-        self._bars.update(self._preparing[what], completed=done, total=total or None)
-        if 0 < total <= done:
-            self._bars.remove_task(self._preparing.pop(what))
+        with self._lock:
+            if not self._live:
+                now = self._clock()
+                late = now - self._noted > _QUIET_SECONDS
+                if late if what == "drawing" else done in (1, total):
+                    note(f"{what}: {done} of {total or 'unknown'}")
+                    self._noted = now
+                return
+            if what not in self._preparing:
+                self._preparing[what] = self._bars.add_task(what, total=total or None)
+            self._bars.update(self._preparing[what], completed=done, total=total or None)
+            if 0 < total <= done:
+                self._bars.remove_task(self._preparing.pop(what))
 
     def watch(self, progress: RunProgress) -> None:
         """Show where a run stands."""
-        now = time.monotonic()
+        if progress.node == "failed":
+            note(f"{_name(progress)} failed: {progress.error}")
+        (self._watch_many if self.many else self._watch_one)(progress)
+
+    def _watch_one(self, progress: RunProgress) -> None:
+        now = self._clock()
         if progress.node == "update" and self._last is not None:
             self._steps_timed.append(now - self._last)
         if progress.node in {"init", "update"} or self._last is None:
             self._last = now
-        total = self.steps_in_all
-        done = (
-            self.steps_before + progress.position * (progress.steps + 1) + min(progress.step, progress.steps + 1)
-        )
+        step = 0 if progress.node in _DONE else min(progress.step, progress.steps + 1)
+        done = self.steps_before + progress.position * (progress.steps + 1) + step
         best = f"best {progress.best[0]} {format_score(progress.best[1])}" if progress.best else "starting"
-        name = f"unit {progress.unit}" + (f" ({progress.name})" if progress.name else "")
-        step = "summary" if progress.step == progress.steps else f"step {progress.step}/{progress.steps}"
-        left = self._left(total - done)
+        timed = self._steps_timed
+        left = _duration((self.steps_in_all - done) * sum(timed) / len(timed)) if timed else ""
         if self._live:
-            text = clean_text(f"{name} · {step} · {_NEXT[progress.node]} · {best}", 100)
-            if self._task is None:
-                self._task = self._bars.add_task(text, total=total)
-            self._bars.update(self._task, description=text, completed=done, total=total, left=left)
+            where = "summary" if progress.kind == "summary" else f"step {progress.step}/{progress.steps}"
+            doing = _NEXT.get(progress.node, progress.node)
+            self._show(f"{_name(progress)} · {where} · {doing} · {best}", done, left)
         elif progress.node in {"init", "update"}:
-            note(f"{name}: {done}/{total} steps, {best}" + (f", about {left} left" if left else ""))
+            self._tell(f"{_name(progress)}: {done}/{self.steps_in_all} steps, {best}", left)
 
-    def _left(self, steps: int) -> str:
-        recent = self._steps_timed[-20:]
-        if not recent:
-            return ""
-        seconds = steps * sum(recent) / len(recent)
-        return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+    def _watch_many(self, progress: RunProgress) -> None:
+        if progress.run != self._run:
+            self._run = progress.run
+            self._in_flight.clear()
+            self._samples.clear()
+        if progress.node in _DONE:
+            self._in_flight.pop(progress.unit, None)
+        else:
+            self._in_flight[progress.unit] = min(progress.step, progress.steps + 1)
+        self._steps += progress.node in {"init", "update"}
+        now = self._clock()
+        pause = _REDRAW_SECONDS if self._live else _LINE_SECONDS
+        if self._samples and progress.position < progress.units and now - self._noted < pause:
+            return
+        self._noted = now
+        done = self.steps_before + progress.position * (progress.steps + 1) + sum(self._in_flight.values())
+        drawn, reused = progress.stats.drawn, progress.stats.reused
+        if not self._samples or now - self._samples[-1][0] >= _SAMPLE_SECONDS:
+            self._samples.append((now, done, drawn))
+        since, done_then, drawn_then = self._samples[0]
+        seconds = max(now - since, 1e-9)
+        failed = f" ({progress.failed} failed)" if progress.failed else ""
+        text = (
+            f"{progress.position}/{progress.units} units{failed}, {counted(self._steps, 'step')}, "
+            f"{(drawn - drawn_then) / seconds:.1f} images/s, {reused / max(reused + drawn, 1):.0%} reused"
+        )
+        gained, ahead = done - done_then, self.steps_in_all - done
+        left = _duration(ahead * seconds / gained) if gained and ahead else ""
+        if self._live:
+            self._show(text, done, left)
+        else:
+            self._tell(text, left)
+
+    def _show(self, text: str, done: int, left: str) -> None:
+        text = clean_text(text, 100)
+        if self._task is None:
+            self._task = self._bars.add_task(text, total=self.steps_in_all)
+        self._bars.update(self._task, description=text, completed=done, total=self.steps_in_all, left=left)
+
+    def _tell(self, text: str, left: str) -> None:
+        note(text + (f", about {left} left" if left else ""))
+
+
+def _name(progress: RunProgress) -> str:
+    return f"unit {progress.unit}" + (f" ({progress.name})" if progress.name else "")
+
+
+def _duration(seconds: float) -> str:
+    if seconds >= 2 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 class _Left(ProgressColumn):

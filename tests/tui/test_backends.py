@@ -29,22 +29,22 @@ def history(line, run, unit):
 
 
 def interrupt(monkeypatch, node, action):
-    """Do something once, when the first unit's first ``node`` ends."""
+    """Do something with the run's drain once, when the first unit's first ``node`` ends."""
     real, left = labelling.work, [action]
 
-    def work(parts, run, watch):
+    def work(parts, run, watch, drain):
         def watch_for(progress):
             watch(progress)
             if progress.node == node and left:
-                left.pop()()
+                left.pop()(drain)
 
-        return real(parts, run, watch_for)
+        return real(parts, run, watch_for, drain)
 
     monkeypatch.setattr(labelling, "work", work)
 
 
-def stop():
-    raise KeyboardInterrupt
+def stop(drain):
+    drain.request_drain("test")
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +75,7 @@ def test_a_run_whose_server_dies_is_finished_by_another_model_and_says_so(
     line, ollama, ollama_servers, monkeypatch
 ):
     mortal = ollama_servers()
-    interrupt(monkeypatch, "init", mortal.kill)
+    interrupt(monkeypatch, "init", lambda drain: mortal.kill())
     asked = ["--llm", f"ollama:{GOOD}", "--ollama", mortal.url, *BANK, *SHORT]
     err = refused(
         _only_the_error(line("explain", MODEL, LAYER, "magpie", *asked, "--json")),

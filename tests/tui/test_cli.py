@@ -6,10 +6,11 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+import typer
 from PIL import Image
 
 from expectations import refused
-from line_neurons.tui import labelling, terminal
+from line_neurons.tui import labelling, options, terminal
 
 MODEL = "torchvision:mobilenet_v2"
 # Small but whole: two classes and two others on the first board, two pictures each, one step and the summary.
@@ -29,8 +30,31 @@ def snapshot(folder: Path) -> dict[str, str]:
 def test_help_lists_the_commands(line):
     status, out, _ = line("--help")
     assert status == 0
-    for command in ("explain", "demo", "resume", "runs", "show", "layers", "pull", "doctor", "assets"):
-        assert command in out
+    commands = "explain batch demo resume retry revisit results runs show layers pull models doctor assets"
+    for command in commands.split():
+        assert f" {command} " in out
+
+
+@pytest.mark.parametrize("command", ["explain", "batch", "resume", "retry"])
+def test_the_options_that_commands_share_stand_in_panels(line, command):
+    status, out, _ = line(command, "--help")
+    assert status == 0
+    for word in ("Language model", "--llm", "Pictures", "--draw-batch", "--device", "Files and output", "--store"):
+        assert word in out
+    assert ("--in-flight" in out) == (command != "explain")
+    assert ("--patience" in out) == (command in {"explain", "batch"})
+
+
+def test_shared_options_arrive_as_settings_and_those_of_diffusion_in_their_table():
+    @options.takes(options.only("seed", "diffusion__steps", "diffusion__batch"))
+    def command(model: str, *, json: bool = False, **flags: object) -> None:
+        got.append((model, json, flags))
+
+    got: list[object] = []
+    app = typer.Typer()
+    app.command()(command)
+    app(["x", "--seed", "0", "--draw-batch", "3"], standalone_mode=False)
+    assert got == [("x", False, {"seed": 0, "diffusion": {"batch": 3}})]
 
 
 def test_there_is_nothing_in_a_new_store_and_looking_makes_none(line, tmp_path):
@@ -188,13 +212,13 @@ def test_the_demo_labels_final_and_hidden_units_and_takes_up_what_was_left(line,
         monkeypatch.setenv(f"LINE_{name}", str(value))
     real = labelling.work
 
-    def interrupted(parts, run, watch):
+    def interrupted(parts, run, watch, drain):
         def watch_once(progress):
             watch(progress)
             if progress.node == "init":
-                raise KeyboardInterrupt
+                drain.request_drain("test")
 
-        return real(parts, run, watch_once)
+        return real(parts, run, watch_once, drain)
 
     monkeypatch.setattr(labelling, "work", interrupted)
     status, _, err = line("demo", "--llm", "random")

@@ -18,7 +18,7 @@ _COSY_SEED, _COSY_UNITS = 42, 50
 
 
 def parse_units(
-    selectors: Iterable[str], n_units: int, names: Sequence[str] | None = None, *, seed: int = 0, layer: str = ""
+    selectors: Iterable[str], n_units: int, names: Sequence[str] | None = None, *, seed: int, layer: str
 ) -> list[int]:
     """Indices of the units that ``selectors`` name, in the order given, each once.
 
