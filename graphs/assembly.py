@@ -274,7 +274,7 @@ class Parts:
         }
 
     def told(self, what: str, drain: RunControl | None = None) -> Progress | None:
-        """What is told of long work by the name ``what``, and stops it with ``DrainedError`` where that was asked."""
+        """What is told of long work named ``what``; it raises ``DrainedError`` where a stop was asked for."""
         tell = self.progress
         if tell is None and drain is None:
             return None

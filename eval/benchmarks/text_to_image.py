@@ -13,7 +13,7 @@ import contextlib
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -227,27 +227,46 @@ def measure(
 ) -> tuple[float, float]:
     """Seconds of a batch (median) and of the warm-up."""
     device = pipe.device
-    text, pooled = (value.to(device, pipe.unet.dtype) for value in embeddings(architecture, batch))
+    text, pooled = embeddings(architecture, batch)
 
-    def draw(steps: int) -> None:
-        pipe(
+    def drawn(steps: int) -> None:
+        draw(pipe, text, pooled, range(batch), steps, options.size)
+
+    with _attention(variant.attention), quiet():
+        warm_up = seconds(lambda: drawn(2), device)
+        return statistics.median(
+            seconds(lambda: drawn(options.steps), device) for _ in range(options.repeat)
+        ), warm_up
+
+
+def draw(
+    pipe: Any, text: torch.Tensor, pooled: torch.Tensor, seeds: Sequence[int], steps: int, size: int
+) -> torch.Tensor:
+    """Pictures uint8 [batch, 3, size, size] in CPU memory, drawn as the generator draws them.
+
+    Args:
+        pipe: see ``build``.
+        text: embeddings of the prompts [batch, 77, C].
+        pooled: pooled ones [batch, P].
+        seeds: one for each picture.
+        steps: denoising steps.
+        size: side in pixels.
+    """
+    text, pooled = (value.to(pipe.device, pipe.unet.dtype) for value in (text, pooled))
+    with deterministic():
+        images: torch.Tensor = pipe(
             prompt_embeds=text,
             pooled_prompt_embeds=pooled,
             negative_prompt_embeds=torch.zeros_like(text),
             negative_pooled_prompt_embeds=torch.zeros_like(pooled),
             num_inference_steps=steps,
             guidance_scale=5.0,
-            height=options.size,
-            width=options.size,
-            generator=[torch.Generator().manual_seed(seed) for seed in range(batch)],
+            height=size,
+            width=size,
+            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             output_type="pt",
-        ).images.mul(255).to(torch.uint8).cpu()
-
-    with _attention(variant.attention), deterministic(), quiet():
-        warm_up = seconds(lambda: draw(2), device)
-        return statistics.median(
-            seconds(lambda: draw(options.steps), device) for _ in range(options.repeat)
-        ), warm_up
+        ).images
+    return images.mul(255).to(torch.uint8).cpu()
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

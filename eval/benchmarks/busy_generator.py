@@ -1,0 +1,82 @@
+"""Part ``busy``: the share of time in which a generator of fixed latency draws, once a batch is warm."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from line_neurons.eval.benchmarks.figures import Figure, Found
+from line_neurons.eval.benchmarks.instant import LAYER, InstantModel, SlowGenerator, instant_parts
+from line_neurons.eval.benchmarks.metering import Clock, MeteredGenerator, MeteredModel, Span, covered
+from line_neurons.eval.benchmarks.real_parts import closing, units_of, workplace
+from line_neurons.graphs.assembly import Parts
+from line_neurons.graphs.runs import start, work
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The part's options."""
+    parser.add_argument("--units", type=int, default=100)
+    parser.add_argument("--in-flight", type=int, default=24)
+    parser.add_argument("--llm-parallel", type=int, default=8)
+    parser.add_argument("--iterations", type=int, default=10)
+    parser.add_argument("--batch-wait", type=float, default=0.05)
+    parser.add_argument("--store", type=Path, help="keep the store in this folder, which must be new")
+
+
+def measure(options: Namespace) -> Found:
+    """Run a batch around a slow generator and a slow language model."""
+    generator = MeteredGenerator(SlowGenerator())
+    model = MeteredModel(InstantModel(seconds=0.2))
+    with workplace(options.store) as store:
+        parts = instant_parts(
+            store, model, generator, iterations=options.iterations, in_flight=options.in_flight,
+            llm_parallel=options.llm_parallel, batch_wait=options.batch_wait,
+        )  # fmt: skip
+        yield (
+            f"generator: 50 ms for a picture, 80 ms for {generator.batch_size} at once; language model: 200 ms, a"
+            f" concept nobody named before each time, {options.llm_parallel} questions at once; target: instant;"
+            f" {options.in_flight} units in flight. Warm: from a fifth to four fifths of the units."
+        )
+        with closing(parts):
+            yield from run_warm(parts, generator, model, options.units)
+
+
+def run_warm(
+    parts: Parts, generator: MeteredGenerator, model: MeteredModel, units: int, *, pictures_alone: float = 0.0
+) -> Found:
+    """Run a batch of instant parts around a generator, and say what it did in the warm part of the run.
+
+    Args:
+        parts: the parts, with the meters in them.
+        generator: the meter of its generator.
+        model: the meter of its language model.
+        units: how many units.
+        pictures_alone: pictures a second that the generator draws alone; 0 if that was not measured.
+    """
+    clock = Clock(units)
+    work(parts, start(parts, LAYER, units_of(units)), clock)
+    window = clock.warm
+    seconds = window[1] - window[0]
+    pictures = generator.pictures_in(window)
+    calls = _ended_in(generator.spans, window)
+    yield Figure(
+        "share of time in which the generator draws", covered(generator.spans, window), units,
+        aim="at least 0.95", detail=f"in {seconds:.4g} s",
+    )  # fmt: skip
+    yield Figure(
+        "pictures in a batch", pictures / max(calls, 1), calls, "batches", detail=f"of {generator.batch_size}"
+    )
+    rate = pictures / seconds if seconds else 0.0
+    yield Figure("pictures a second", rate, pictures, "pictures")
+    if pictures_alone:
+        yield Figure(
+            "pictures a second in the batch, of the generator's alone", rate / pictures_alone,
+            pictures, "pictures", detail=f"{pictures_alone:.4g} a second alone",
+        )  # fmt: skip
+    asked = _ended_in(model.spans, window)
+    yield Figure("questions a second", asked / seconds if seconds else 0.0, asked, "questions")
+
+
+def _ended_in(spans: Sequence[Span], window: Span) -> int:
+    return sum(window[0] < end <= window[1] for _, end in spans)

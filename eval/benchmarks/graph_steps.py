@@ -1,0 +1,145 @@
+"""Part ``steps``: how fast graphs go, and how much memory they take, with parts that answer at once."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from argparse import ArgumentParser, Namespace
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from line_neurons.agent.errors import BackendError
+from line_neurons.eval.benchmarks.figures import Figure, Found
+from line_neurons.eval.benchmarks.instant import LAYER, InstantModel, instant_parts
+from line_neurons.eval.benchmarks.metering import Clock
+from line_neurons.eval.benchmarks.real_parts import closing, units_of
+from line_neurons.graphs.crew import Progress
+from line_neurons.graphs.runs import start, work
+
+
+@dataclass(frozen=True)
+class Went:
+    """How a batch with instant parts went.
+
+    Args:
+        units: finished units.
+        seconds: wall time of the batch.
+        nodes: nodes that ended: supersteps of all graphs.
+        steps: iterations and summaries.
+        peak: most memory of the process, in MB.
+        early: the most until a tenth of the units was finished.
+        store: size of the store, in MB.
+        pictures: pictures drawn.
+    """
+
+    units: int
+    seconds: float
+    nodes: int
+    steps: int
+    peak: float
+    early: float
+    store: float
+    pictures: int
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The part's options."""
+    parser.add_argument(
+        "--units", type=lambda text: [int(part) for part in text.split(",")], default=[200, 2000],
+        help="numbers of units, with commas between; a process and a store for each",
+    )  # fmt: skip
+    parser.add_argument("--in-flight", type=int, default=16)
+    parser.add_argument("--iterations", type=int, default=10)
+    parser.add_argument(
+        "--words", type=int, default=2000, help="words that the proposer knows; 0: always new ones"
+    )
+
+
+def measure(options: Namespace) -> Found:
+    """Run each number of units in a process of its own."""
+    words = f"{options.words:,} words" if options.words else "a new word each time"
+    yield (
+        f"instant generator, target and control set; proposer of {words}; {options.iterations} iterations,"
+        f" {options.in_flight} units in flight; a process and a new store for each number of units"
+    )
+    peaks = {}
+    for units in options.units:
+        went = _in_a_process(units, options)
+        peaks[units] = went.peak
+        yield Figure(
+            "graph steps a second", went.nodes / went.seconds, units, aim="at least 150",
+            detail=f"{went.nodes:,} nodes in {went.seconds:.4g} s",
+        )  # fmt: skip
+        yield Figure("loop steps a second", went.steps / went.seconds, units, detail="five nodes each")
+        yield Figure(
+            "most memory", went.peak, units, unit="MB",
+            detail=f"{went.early:.4g} MB until a tenth of the units was finished",
+        )  # fmt: skip
+        yield Figure("store", went.store, units, unit="MB", detail=f"{went.pictures:,} pictures")
+    least, most = min(peaks), max(peaks)
+    if least != most:
+        yield Figure(
+            f"memory of {most:,} units, of that of {least:,}", peaks[most] / peaks[least], most, aim="flat"
+        )
+
+
+def run_instant(units: int, store: Path, *, iterations: int, in_flight: int, words: int) -> Went:
+    """Label units with instant parts."""
+    parts = instant_parts(store, InstantModel(words), iterations=iterations, in_flight=in_flight, revisit=True)
+    clock = Clock(units)
+    early = 0.0
+
+    def watch(progress: Progress) -> None:
+        nonlocal early
+        clock(progress)
+        if 10 * progress.finished <= units:
+            early = peak_memory()
+
+    with closing(parts):
+        run = start(parts, LAYER, units_of(units))
+        began = time.perf_counter()
+        work(parts, run, watch)
+        seconds = time.perf_counter() - began
+        finished = parts.runs.states(run.id).get("finished", 0)
+        drawn = parts.bank.stats.drawn
+    size = sum(path.stat().st_size for path in store.rglob("*") if path.is_file()) / 1e6
+    return Went(
+        finished,
+        seconds,
+        sum(clock.nodes.values()),
+        clock.nodes.get("update", 0),
+        peak_memory(),
+        early,
+        size,
+        drawn,
+    )
+
+
+def peak_memory() -> float:
+    """The most memory that this process had so far, in MB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def _in_a_process(units: int, options: Namespace) -> Went:
+    given = [str(value) for value in (units, options.iterations, options.in_flight, options.words)]
+    done = subprocess.run([sys.executable, "-m", __spec__.name, *given], check=False, stdout=subprocess.PIPE)
+    if done.returncode:
+        raise BackendError(f"the process of {units} units ended with status {done.returncode}", "see above")
+    return Went(**json.loads(done.stdout))
+
+
+def main() -> None:
+    """What the process of one number of units does."""
+    units, iterations, in_flight, words = map(int, sys.argv[1:])
+    with tempfile.TemporaryDirectory(prefix="line-benchmark-") as folder:
+        went = run_instant(units, Path(folder), iterations=iterations, in_flight=in_flight, words=words)
+    print(json.dumps(asdict(went)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Parts that answer at once, or after a fixed time: what is left to measure is the loop around them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from line_neurons.agent.ports import ControlChunk, DrawnImage, ImageRequest, LayerInfo, Progress, Prompt, Proposal
+from line_neurons.agent.settings import Settings
+from line_neurons.graphs.assembly import Parts
+
+if TYPE_CHECKING:
+    from line_neurons.agent.ports import Generator, LanguageModel, Picture
+
+LAYER = "head"
+UNITS = 2048
+
+
+@dataclass
+class InstantModel:
+    """Proposes a word, decided by the seed alone.
+
+    Args:
+        words: how many words it knows; 0: a new one for every question.
+        seconds: how long it takes over an answer.
+    """
+
+    words: int = 0
+    seconds: float = 0.0
+    fingerprint: str = "instant model"
+
+    def propose(self, prompt: Prompt, *, seed: int, temperature: float) -> Proposal:
+        """See ``ports.LanguageModel.propose``."""
+        if self.seconds:
+            time.sleep(self.seconds)
+        return Proposal("At once.", f"thing {seed % self.words if self.words else seed}", "{}")
+
+
+@dataclass
+class InstantGenerator:
+    """Draws the request itself, as JSON."""
+
+    fingerprint: str = "instant generator"
+    batch_size: int = 8
+    drawn: int = 0
+
+    def synthesize(self, requests: Sequence[ImageRequest], progress: Progress | None = None) -> list[DrawnImage]:
+        """See ``ports.Generator.synthesize``."""
+        self.drawn += len(requests)
+        return [DrawnImage(json.dumps([one.prompt, one.seed]).encode()) for one in requests]
+
+    def suggest(self, concepts: Sequence[str], limit: int) -> list[str]:
+        """See ``ports.Generator.suggest``."""
+        return []
+
+
+@dataclass
+class SlowGenerator(InstantGenerator):
+    """Takes 50 ms for one picture and 80 ms for a full batch of eight, in between on a line."""
+
+    def synthesize(self, requests: Sequence[ImageRequest], progress: Progress | None = None) -> list[DrawnImage]:
+        """See ``ports.Generator.synthesize``."""
+        time.sleep(sum(map(latency, batches(len(requests), self.batch_size))))
+        return super().synthesize(requests, progress)
+
+
+def batches(pictures: int, size: int) -> list[int]:
+    """How many pictures each batch has; all but the last are full."""
+    full, rest = divmod(pictures, size)
+    return [size] * full + ([rest] if rest else [])
+
+
+def latency(pictures: int) -> float:
+    """Seconds that the slow generator takes for a batch of 1 to 8 pictures."""
+    return 0.05 + 0.03 * (pictures - 1) / 7
+
+
+@dataclass
+class InstantTarget:
+    """A layer whose activations are made up from the pictures' bytes."""
+
+    fingerprint: str = "instant target"
+    batch_size: int = 32
+    passes: int = 0
+
+    def layers(self) -> list[LayerInfo]:
+        """See ``ports.Target.layers``."""
+        return [LayerInfo(LAYER, "Linear", (UNITS,), UNITS)]
+
+    def unit_names(self, layer: str) -> Sequence[str] | None:
+        """See ``ports.Target.unit_names``."""
+        return None
+
+    def activate(self, images: Sequence[Picture], layers: Sequence[str], progress: Progress | None = None) -> Any:
+        """See ``ports.Target.activate``."""
+        self.passes += len(images)
+        seeds = [int.from_bytes(hashlib.sha256(bytes(image)).digest()[:8], "big") for image in images]
+        rows = [np.random.default_rng(seed).random(UNITS, np.float32) for seed in seeds]
+        return dict.fromkeys(layers, np.array(rows, np.float32).reshape(-1, UNITS))
+
+
+@dataclass
+class InstantControl:
+    """Twenty classes of one picture."""
+
+    fingerprint: str = "instant control"
+    names: tuple[str, ...] = field(default_factory=lambda: tuple(f"class {index}" for index in range(20)))
+
+    def classes(self) -> tuple[str, ...]:
+        """See ``ports.ControlSet.classes``."""
+        return self.names
+
+    def chunks(self, start: int = 0) -> Iterator[ControlChunk]:
+        """See ``ports.ControlSet.chunks``."""
+        for index, name in enumerate(self.names[start:], start):
+            yield ControlChunk((name.encode(),), (index,))
+
+    @property
+    def total(self) -> int:
+        """See ``ports.ControlSet.total``."""
+        return len(self.names)
+
+
+def instant_parts(
+    store: Path, model: LanguageModel | None = None, generator: Generator | None = None, **settings: Any
+) -> Parts:
+    """Real settings, bank, run store and checkpoints around instant parts, or around those given."""
+    parts = Parts("instant:model", Settings(store=store, **settings))
+    # Parts keeps each opened part in its __dict__ (cached_property): these are simply there already.
+    vars(parts).update(
+        language_model=model or InstantModel(),
+        generator=generator or InstantGenerator(),
+        target=InstantTarget(),
+        control_set=InstantControl(),
+    )
+    return parts

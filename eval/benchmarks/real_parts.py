@@ -1,0 +1,175 @@
+"""Real models around the benchmarks' stores: opened once, warmed up, and shared by several stores."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from line_neurons.agent.errors import ReplyError, UsageError
+from line_neurons.agent.ports import LanguageModel
+from line_neurons.agent.prompts import image_requests, initial_prompt
+from line_neurons.agent.settings import load_settings
+from line_neurons.eval.benchmarks.metering import MeteredGenerator, MeteredModel
+from line_neurons.eval.benchmarks.near_words import NearWords
+from line_neurons.graphs.assembly import Parts
+from line_neurons.tools.language_models.proposer import Proposer
+from line_neurons.tools.language_models.registry import open_language_model
+
+Opening = Callable[[Path], Parts]
+"""Opens all parts around a store."""
+
+SETTINGS = ("seed", "iterations", "images", "random_pool", "in_flight", "llm_parallel", "batch_wait", "assets")
+"""Settings of a run that the benchmarks' options name."""
+
+
+def add_options(parser: ArgumentParser, *, llm: str) -> None:
+    """The options of the parts that run real models."""
+    parser.add_argument("--model", default="torchvision:mobilenet_v2", help="the target")
+    parser.add_argument("--layer", default="features.18")
+    parser.add_argument(
+        "--llm", default=llm, help="embedded, embedded:PACK, random, or near:SHARE of composed phrases"
+    )
+    parser.add_argument("--generator", default="bank")
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--iterations", type=int)
+    parser.add_argument("--images", type=int)
+    parser.add_argument("--random-pool", type=int)
+    parser.add_argument("--in-flight", type=int, default=16)
+    parser.add_argument("--llm-parallel", type=int, default=1)
+    parser.add_argument("--batch-wait", type=float)
+    parser.add_argument("--assets", type=Path)
+    parser.add_argument("--store", type=Path, help="keep the stores in this folder, which must be new")
+
+
+def flags(options: Namespace) -> dict[str, Any]:
+    """The settings that the options name; those left out are as by default."""
+    given = {name: value for name in SETTINGS if (value := getattr(options, name)) is not None}
+    return {"generator": options.generator, "control": "bank", "revisit": True, **given}
+
+
+def opening(options: Namespace) -> Opening:
+    """What opens the parts that the options name."""
+
+    def opened(store: Path) -> Parts:
+        near = options.llm.startswith("near")
+        parts = Parts(
+            options.model, load_settings(store=store, llm="random" if near else options.llm, **flags(options))
+        )
+        if near:
+            vars(parts)["language_model"] = near_words(options.llm)
+        return parts
+
+    return opened
+
+
+def near_words(spec: str) -> LanguageModel:
+    """The proposer ``near:SHARE``.
+
+    Raises:
+        UsageError: the share is no number from 0 to 1.
+    """
+    share = spec.partition(":")[2] or "0.5"
+    try:
+        composed = float(share)
+    except ValueError:
+        composed = -1.0
+    if not 0 <= composed <= 1:
+        raise UsageError(f"the share {share!r:.40} of composed phrases is not from 0 to 1", "use near:0.5")
+    return Proposer(lambda: NearWords(composed), f"near words composed={composed}", None)
+
+
+def metered(parts: Parts) -> tuple[MeteredGenerator, MeteredModel]:
+    """Put meters around the parts' generator and language model."""
+    generator, model = MeteredGenerator(parts.generator), MeteredModel(parts.language_model)
+    vars(parts).update(generator=generator, language_model=model)
+    return generator, model
+
+
+def uncached(parts: Parts, llm_parallel: int) -> LanguageModel:
+    """The parts' language model without kept replies.
+
+    Args:
+        parts: whose model it is.
+        llm_parallel: how many questions at the same time its engine is set up for.
+    """
+    settings = parts.settings.model_copy(update={"llm_parallel": llm_parallel})
+    model = parts.language_model
+    if not isinstance(model, Proposer) or settings.llm == "random":
+        return model
+    return open_language_model(
+        settings.llm, settings=settings, assets=parts.assets, cache=None, words=parts.pictures.captions
+    )
+
+
+def like(parts: Parts, store: Path, **changes: Any) -> Parts:
+    """Parts around another store that share the models that ``parts`` has opened."""
+    settings = parts.settings.model_copy(update={"store": store, **changes})
+    made = Parts(parts.model, settings, layers=set(parts.layers))
+    shared = ("target", "generator", "language_model", "control_set", "pictures")
+    vars(made).update({name: vars(parts)[name] for name in shared if name in vars(parts)})
+    return made
+
+
+def warm(parts: Parts, layer: str) -> None:
+    """Load everything: weights, embeddings of the bank's names, and an engine for each question asked at once.
+
+    The control activations are computed into the parts' store. Nothing is drawn into it, and no question is one of
+    a run.
+    """
+    parts.fingerprints()
+    parts.control(layer)
+    parts.generator.suggest(["dog"], 1)
+    pictures = parts.generator.synthesize(image_requests("dog", 1, 0))
+    parts.target.activate([one.png for one in pictures], [layer])
+
+    def ask(index: int) -> None:
+        with contextlib.suppress(ReplyError):
+            parts.language_model.propose(initial_prompt("none", "none", 1, []), seed=index, temperature=0)
+
+    with ThreadPoolExecutor(parts.settings.llm_parallel) as pool:
+        list(pool.map(ask, range(parts.settings.llm_parallel)))
+
+
+@contextmanager
+def closing(parts: Parts) -> Iterator[Parts]:
+    """Close the parts' databases at the end."""
+    try:
+        yield parts
+    finally:
+        parts.bank.close()
+        parts.runs.close()
+
+
+@contextmanager
+def workplace(folder: Path | None) -> Iterator[Path]:
+    """A folder for stores: one that is named and stays, or one that goes at the end.
+
+    Raises:
+        UsageError: the named folder is not empty, so that what is in it would spare work.
+    """
+    if folder is None:
+        with TemporaryDirectory(prefix="line-benchmark-") as made:
+            yield Path(made)
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"the folder {str(folder)!r} is not empty", "name a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder
+
+
+def copied(template: Path, store: Path) -> Path:
+    """A new store with what the template has: control activations, and embeddings of the bank's names."""
+    shutil.copytree(template, store)
+    return store
+
+
+def units_of(count: int) -> list[str]:
+    """Selectors of the first ``count`` units."""
+    return [f"0-{count - 1}"]

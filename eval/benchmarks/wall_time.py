@@ -1,0 +1,300 @@
+"""Part ``wall``: the time of a batch, of that of one unit after the other with everything drawn anew."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from line_neurons.agent.errors import BackendError, UsageError
+from line_neurons.agent.ports import LanguageModel, Prompt, Proposal
+from line_neurons.eval.benchmarks.figures import Figure, Found
+from line_neurons.eval.benchmarks.metering import Clock
+from line_neurons.eval.benchmarks.real_parts import (
+    Opening,
+    add_options,
+    closing,
+    copied,
+    flags,
+    like,
+    metered,
+    opening,
+    uncached,
+    units_of,
+    warm,
+    workplace,
+)
+from line_neurons.graphs.assembly import Parts
+from line_neurons.graphs.runs import start, work
+
+_EQUAL = 1e-6
+# Packs that the parts read while they work; the language models are read by loading them.
+_READ = ("photos", "stamps", "backgrounds")
+
+
+@dataclass
+class Side:
+    """What one of the two ways took.
+
+    Args:
+        seconds: wall time of the loops alone.
+        units: units that were labelled in it.
+        questions: questions to the language model.
+        pictures: pictures drawn.
+        labels: label and score of each finished unit.
+    """
+
+    seconds: float = 0.0
+    units: int = 0
+    questions: int = 0
+    pictures: int = 0
+    labels: dict[int, tuple[str, float]] = field(default_factory=dict)
+
+    def take(self, parts: Parts, run: str) -> None:
+        """Add the labels of a run."""
+        for unit in parts.runs.units(run):
+            self.units += 1
+            if unit.label is not None and unit.score is not None:
+                self.labels[unit.unit] = (unit.label, unit.score)
+
+    @property
+    def each(self) -> float:
+        """Seconds for a unit."""
+        return self.seconds / self.units
+
+
+@dataclass
+class Stateless:
+    """A language model that keeps nothing of the messages that all prompts share; each is computed whole."""
+
+    model: LanguageModel
+
+    @property
+    def fingerprint(self) -> str:
+        """See ``ports.LanguageModel.fingerprint``."""
+        return self.model.fingerprint
+
+    def propose(self, prompt: Prompt, *, seed: int, temperature: float) -> Proposal:
+        """See ``ports.LanguageModel.propose``."""
+        return self.model.propose(replace(prompt, shared=0), seed=seed, temperature=temperature)
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The part's options."""
+    add_options(parser, llm="embedded")
+    parser.add_argument("--units", type=int, default=50, help="the first so many units of the layer")
+    parser.add_argument(
+        "--reference-units", type=int, help="measure the reference on so many units and scale; default: all"
+    )
+    parser.add_argument(
+        "--reference-threads", choices=["all", "same"], default="all",
+        help="all: its language model may use all cores for its one question; same: set up as the batch's is, "
+        "so that answers agree to the bit",
+    )  # fmt: skip
+    parser.add_argument(
+        "--stateless", type=int, default=0, metavar="UNITS",
+        help="so many units also without the kept state of the shared part of the prompts",
+    )  # fmt: skip
+    parser.add_argument(
+        "--processes", type=int, default=0, metavar="UNITS",
+        help="so many units also with a process each, against one process of the batch",
+    )  # fmt: skip
+    parser.add_argument("--first", choices=["reference", "batch"], default="reference")
+
+
+def measure(options: Namespace) -> Found:
+    """Measure both sides."""
+    reference = options.units if options.reference_units is None else options.reference_units
+    with workplace(options.store) as folder:
+        yield from compare(
+            opening(options), options.layer, options.units, folder,
+            reference_units=min(reference, options.units), same_threads=options.reference_threads == "same",
+            stateless=min(options.stateless, options.units), batch_first=options.first == "batch",
+        )  # fmt: skip
+        if options.processes:
+            yield from _processes(options, folder)
+
+
+def compare(
+    opened: Opening,
+    layer: str,
+    units: int,
+    folder: Path,
+    *,
+    reference_units: int,
+    same_threads: bool = False,
+    stateless: int = 0,
+    batch_first: bool = False,
+) -> Found:
+    """The batch against the reference, in one process with the models kept loaded in both.
+
+    Args:
+        opened: opens the parts.
+        layer: dotted path of the layer.
+        units: the first so many units are labelled.
+        folder: where the stores are made; ``template`` in it has the control activations.
+        reference_units: the reference labels so many of them, and its time is scaled; 0 leaves it out.
+        same_threads: the reference's language model is set up as the batch's.
+        stateless: so many units are labelled once more without kept state of prompts; 0 leaves it out.
+        batch_first: the batch is measured before the reference.
+    """
+    template = folder / "template"
+    with closing(opened(template)) as parts:
+        settings = parts.settings
+        _read_files(parts.assets)
+        parts.control(layer)
+    parallel = settings.llm_parallel if same_threads else 1
+    yield (
+        f"{parts.model}, {layer}; language model {parts.language_model.fingerprint}; {settings.iterations}"
+        f" iterations, {settings.images} pictures a concept, seed {settings.seed}, random pool"
+        f" {settings.random_pool}; {settings.in_flight} units in flight, {settings.llm_parallel} questions at"
+        " once. Reference: one unit at a time in a new store each, so every picture, activation and answer anew;"
+        " models, control activations and embeddings of the bank's names loaded before; its language model is set"
+        f" up for {parallel} questions at once and asked one at a time. First:"
+        f" {'batch' if batch_first else 'reference'}."
+    )
+    sides: dict[str, Side] = {}
+    for way in ("batch", "reference") if batch_first else ("reference", "batch"):
+        if way == "batch":
+            sides[way] = run_batch(opened, layer, units, copied(template, folder / "batch"))
+        elif reference_units:
+            sides[way] = run_reference(opened, layer, reference_units, folder, parallel)
+    yield from _compared(sides["batch"], sides.get("reference"))
+    if stateless:
+        without = run_reference(opened, layer, stateless, folder, parallel, stateless=True)
+        yield Figure(
+            "wall time of the batch, of the reference's without kept state of prompts",
+            sides["batch"].each / without.each, units,
+            detail=f"{without.each:.4g} s a unit without it, measured on {stateless}",
+        )  # fmt: skip
+
+
+def run_batch(opened: Opening, layer: str, units: int, store: Path) -> Side:
+    """Label the units in one batch around a store."""
+    side = Side()
+    with closing(opened(store)) as parts:
+        generator, model = metered(parts)
+        warm(parts, layer)
+        before = generator.pictures, model.questions
+        run = start(parts, layer, units_of(units))
+        began = time.perf_counter()
+        work(parts, run, Clock(units))
+        side.seconds = time.perf_counter() - began
+        side.pictures, side.questions = generator.pictures - before[0], model.questions - before[1]
+        side.take(parts, run.id)
+    return side
+
+
+def run_reference(
+    opened: Opening, layer: str, units: int, folder: Path, llm_parallel: int, *, stateless: bool = False
+) -> Side:
+    """Label the units one by one, each around a store that has the template's control activations alone."""
+    side = Side()
+    alone = {"in_flight": 1, "revisit": False, "llm_parallel": llm_parallel}
+    with closing(opened(copied(folder / "template", folder / "reference"))) as loaded:
+        asked = uncached(loaded, llm_parallel)
+        vars(loaded)["language_model"] = Stateless(asked) if stateless else asked
+        generator, model = metered(loaded)
+        warm(loaded, layer)
+        before = generator.pictures, model.questions
+        for unit in range(units):
+            store = copied(folder / "template", folder / f"unit-{unit}")
+            with closing(like(loaded, store, **alone)) as parts:
+                run = start(parts, layer, [str(unit)])
+                began = time.perf_counter()
+                work(parts, run)
+                side.seconds += time.perf_counter() - began
+                side.take(parts, run.id)
+            shutil.rmtree(store)
+            print(f"{unit + 1} of {units} units of the reference", file=sys.stderr, flush=True)
+        side.pictures, side.questions = generator.pictures - before[0], model.questions - before[1]
+    shutil.rmtree(folder / "reference")
+    return side
+
+
+def _compared(batch: Side, reference: Side | None) -> Found:
+    yield Figure("wall time of the batch", batch.seconds, batch.units, unit="s", detail=_work_of(batch))
+    if reference is None:
+        return
+    scaled = reference.each * batch.units
+    note = "" if reference.units == batch.units else f", scaled from {reference.seconds:.4g} s"
+    yield Figure(
+        f"wall time of the reference{note}", scaled, reference.units, unit="s", detail=_work_of(reference)
+    )
+    yield Figure(
+        "wall time of the batch, of the reference's", batch.seconds / scaled, batch.units, aim="at most 0.6"
+    )
+    yield from labels_compared(batch.labels, reference.labels)
+
+
+def labels_compared(batch: dict[int, tuple[str, float]], reference: dict[int, tuple[str, float]]) -> Found:
+    """How the batch's labels score beside the reference's, over the units that have both."""
+    both = sorted(batch.keys() & reference.keys())
+    gains = [batch[unit][1] - reference[unit][1] for unit in both]
+    near = [_EQUAL * max(1.0, abs(reference[unit][1])) for unit in both]
+    better = sum(gain > least for gain, least in zip(gains, near, strict=True))
+    worse = sum(gain < -least for gain, least in zip(gains, near, strict=True))
+    yield Figure("labels that score better in the batch", better, len(both))
+    yield Figure("labels that score the same", len(both) - better - worse, len(both))
+    yield Figure(
+        "labels that score worse in the batch", worse, len(both), aim="0",
+        detail=f"least gain {min(gains, default=0.0):.4g}, mean gain {sum(gains) / max(len(gains), 1):.4g}",
+    )  # fmt: skip
+
+
+def _work_of(side: Side) -> str:
+    return f"{side.questions:,} questions, {side.pictures:,} pictures"
+
+
+def _processes(options: Namespace, folder: Path) -> Found:
+    """``line explain`` with a process for each unit, against ``line batch`` in one."""
+    if options.llm.startswith("near"):
+        raise UsageError("the proposer near is not one of the command's", "name another with --llm")
+    command = str(Path(sys.executable).with_name("line"))
+    place = [options.model, options.layer]
+    template = folder / "template"
+    each = []
+    for unit in range(min(options.processes, options.units)):
+        store = copied(template, folder / f"process-{unit}")
+        each.append(_process([command, "explain", *place, str(unit)], options, store, in_flight=1, revisit=False))
+        shutil.rmtree(store)
+    batch = _process(
+        [command, "batch", *place, "--units", f"0-{options.units - 1}"],
+        options,
+        copied(template, folder / "process"),
+    )
+    whole = sum(each) / len(each) * options.units
+    yield Figure(
+        "wall time of line batch, of one process of line explain for each unit", batch / whole, options.units,
+        aim="at most 0.3",
+        detail=f"{batch:.4g} s, and {whole:.4g} s scaled from {len(each)} processes; each store has the control"
+        " activations",
+    )  # fmt: skip
+
+
+def _process(command: Sequence[str], options: Namespace, store: Path, **changes: object) -> float:
+    """Seconds of a process of the command, which reads its settings from the environment."""
+    settings = {**flags(options), "llm": options.llm, "store": store, **changes}
+    told = {f"LINE_{name.upper()}": str(value) for name, value in settings.items()}
+    began = time.perf_counter()
+    done = subprocess.run(
+        command, env={**os.environ, **told}, check=False, capture_output=True, text=True, encoding="utf-8"
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise BackendError(f"line {command[1]} ended with status {done.returncode}: {last}")
+    return time.perf_counter() - began
+
+
+def _read_files(assets: Path) -> None:
+    """Read the pictures that are drawn from, so that the one who comes first does not read them from the disk."""
+    for pack in _READ:
+        for path in (assets / pack).rglob("*"):
+            if path.is_file():
+                path.read_bytes()

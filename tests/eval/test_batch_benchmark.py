@@ -1,0 +1,256 @@
+import json
+
+import pytest
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.agent.ports import Message, Prompt
+from line_neurons.agent.prompts import image_requests, propose_prompt
+from line_neurons.agent.proposal import concept_key, parse_reply
+from line_neurons.agent.scoreboard import Entry, Scoreboard
+from line_neurons.eval.benchmarks import batch, busy_generator, drawn_pictures, patience_cost, wall_time
+from line_neurons.eval.benchmarks.figures import Figure, show
+from line_neurons.eval.benchmarks.graph_steps import run_instant
+from line_neurons.eval.benchmarks.instant import LAYER, batches, latency
+from line_neurons.eval.benchmarks.metering import Clock, MeteredGenerator, MeteredModel, covered
+from line_neurons.eval.benchmarks.near_words import MODIFIERS, NearWords
+from line_neurons.eval.benchmarks.real_parts import near_words
+from line_neurons.eval.benchmarks.wall_time import Stateless
+from line_neurons.graphs.runs import start, work
+from scripted import ScriptedGenerator, ScriptedModel, scripted_parts
+
+CLASSES = tuple(f"class {letter}" for letter in "abcdefghijkl")
+UNITS = 3
+
+
+def words(prompt, seed, temperature):
+    """A model of few words, so that units propose the same ones; of them, none that this unit has tried."""
+    request = prompt.messages[-1].content
+    fresh = [f"thing {letter}" for letter in "abcdefgh" if f"thing {letter}" not in request]
+    return fresh[seed % len(fresh)]
+
+
+@pytest.fixture
+def opened():
+    def opened(store, **settings):
+        given = {"iterations": 3, "in_flight": 2, "revisit": True, "seed": 3} | settings
+        return scripted_parts(store, ScriptedModel(words), classes=CLASSES, **given)
+
+    return opened
+
+
+def figures(found):
+    return {one.what: one for one in found if isinstance(one, Figure)}
+
+
+def test_pictures_are_counted_for_the_batch_and_its_first_units_against_one_unit_at_a_time(tmp_path, opened):
+    found = figures(drawn_pictures.compare(opened, LAYER, [1, UNITS], tmp_path / "batch"))
+
+    alone = []
+    for unit in range(UNITS):
+        parts = opened(tmp_path / f"alone {unit}", in_flight=1, revisit=False)
+        work(parts, start(parts, LAYER, [str(unit)]))
+        alone.append(len(parts.generator.drawn))
+    together = opened(tmp_path / "together")
+    work(together, start(together, LAYER, [f"0-{UNITS - 1}"]))
+    drawn = len(together.generator.drawn)
+    assert drawn < sum(alone)
+    assert found[f"pictures of {UNITS} units, of the reference's"].value == drawn / sum(alone)
+    assert found["pictures of 1 units, of the reference's"].value == 1
+    assert found[f"pictures of {UNITS} units, of the reference's"].n == UNITS
+
+
+def test_the_reference_draws_everything_anew_for_each_unit_and_its_labels_are_never_better(tmp_path, opened):
+    found = figures(
+        wall_time.compare(opened, LAYER, UNITS, tmp_path, reference_units=UNITS, same_threads=True, stateless=1)
+    )
+
+    batch, reference = found["wall time of the batch"], found["wall time of the reference"]
+    steps = UNITS * (3 + 1)
+    assert f"{steps} questions" in batch.detail
+    assert f"{steps} questions, {(UNITS * 10 + steps) * 5} pictures" in reference.detail
+    assert found["labels that score worse in the batch"].value == 0
+    assert sum(one.value for what, one in found.items() if what.startswith("labels that score")) == UNITS
+    assert found["wall time of the batch, of the reference's"].n == UNITS
+    assert found["wall time of the batch, of the reference's without kept state of prompts"].n == UNITS
+
+
+def test_a_reference_of_fewer_units_is_scaled_and_says_so(tmp_path, opened):
+    found = figures(wall_time.compare(opened, LAYER, UNITS, tmp_path, reference_units=1, batch_first=True))
+
+    (name,) = (what for what in found if what.startswith("wall time of the reference"))
+    assert "scaled" in name
+    assert found[name].n == 1
+    ratio = found["wall time of the batch, of the reference's"]
+    assert ratio.value == pytest.approx(found["wall time of the batch"].value / found[name].value)
+
+
+def test_labels_are_compared_unit_by_unit():
+    found = figures(
+        wall_time.labels_compared(
+            {0: ("cat", 2.0), 1: ("dog", 1.0), 2: ("fox", 1.0), 3: ("owl", 9.0)},
+            {0: ("fox", 1.0), 1: ("cow", 1.0), 2: ("hen", 1.5)},
+        )
+    )
+
+    assert [one.value for one in found.values()] == [1, 1, 1]
+    assert {one.n for one in found.values()} == {3}
+
+
+def test_without_kept_state_the_model_is_asked_the_same_with_nothing_marked_as_shared():
+    asked = []
+
+    def note(prompt, seed, temperature):
+        asked.append((prompt, seed, temperature))
+        return "cat"
+
+    prompt = Prompt((Message("system", "Name it."), Message("user", "Now.")), shared=1)
+    Stateless(ScriptedModel(note)).propose(prompt, seed=4, temperature=0.5)
+
+    assert asked == [(Prompt(prompt.messages, shared=0), 4, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("spans", "share"),
+    [
+        ([], 0),
+        ([(0, 20)], 1),
+        ([(9, 11), (12, 13)], 0.2),
+        ([(12, 14), (13, 15)], 0.3),
+        ([(12, 18), (13, 14), (19, 30)], 0.7),
+    ],
+)
+def test_the_covered_share_counts_each_moment_of_the_window_once(spans, share):
+    assert covered(spans, (10, 20)) == pytest.approx(share)
+
+
+def test_the_slow_generator_takes_50_ms_for_one_picture_and_80_for_a_full_batch():
+    assert latency(1) == 0.05
+    assert latency(8) == pytest.approx(0.08)
+    assert batches(21, 8) == [8, 8, 5]
+    assert batches(16, 8) == [8, 8]
+
+
+def test_meters_count_and_alter_nothing():
+    generator, model = MeteredGenerator(ScriptedGenerator(hints=("cat",))), MeteredModel(ScriptedModel(["owl"]))
+    requests = image_requests("dog", 3, 0)
+
+    assert generator.synthesize(requests) == ScriptedGenerator().synthesize(requests)
+    assert model.propose(Prompt(()), seed=1, temperature=0).concept == "owl"
+    assert generator.suggest(["dog"], 1) == ["cat"]
+    assert (generator.pictures, model.questions) == (3, 1)
+    assert generator.pictures_in(generator.spans[0]) == 3
+
+
+def test_a_clock_counts_nodes_and_knows_when_a_share_of_the_units_was_finished(tmp_path, opened):
+    parts, clock = opened(tmp_path), Clock(UNITS)
+    work(parts, start(parts, LAYER, [f"0-{UNITS - 1}"]), clock)
+
+    steps = UNITS * (3 + 1)
+    assert clock.nodes["init"] == UNITS
+    assert {clock.nodes[node] for node in ("synthesize", "activate", "score", "update")} == {steps}
+    assert [count for _, count in clock.finished] == [1, 2, 3]
+    assert clock.reached(0.5) == clock.finished[1][0]
+
+
+def test_the_generator_of_a_warm_batch_is_measured_over_its_middle(tmp_path, opened):
+    parts = opened(tmp_path)
+    generator, model = MeteredGenerator(parts.generator), MeteredModel(parts.language_model)
+    vars(parts).update(generator=generator, language_model=model)
+
+    found = figures(busy_generator.run_warm(parts, generator, model, UNITS, pictures_alone=2.0))
+
+    assert 0 <= found["share of time in which the generator draws"].value <= 1
+    rate = found["pictures a second"].value
+    assert found["pictures a second in the batch, of the generator's alone"].value == rate / 2
+
+
+def test_steps_of_instant_graphs_are_counted_with_memory_and_store(tmp_path):
+    went = run_instant(4, tmp_path, iterations=2, in_flight=2, words=0)
+
+    assert (went.units, went.steps, went.nodes) == (4, 4 * 3, 4 + 4 * 3 * 5)
+    proposed = 4 * 3 * 5
+    assert proposed < went.pictures <= proposed + 20 * 5
+    assert went.peak >= went.early > 0
+    assert went.store > 0
+
+
+def test_patience_is_compared_with_the_same_units_without_it(tmp_path, opened):
+    parts = opened(tmp_path, iterations=6)
+    run = work(parts, start(parts, LAYER, [f"0-{UNITS - 1}"]))
+    whole = patience_cost.effort(parts.runs, run.id, parts.runs.units(run.id))
+    assert whole.questions == len(parts.language_model.asked)
+    assert whole.pictures == UNITS * (10 + 6 + 1) * 5
+
+    found = figures(patience_cost.compare(opened(tmp_path, iterations=6, patience=1), run))
+
+    saved = found["patience 1, restarts 0: questions, of those without"]
+    assert saved.value < 1
+    assert saved.detail.endswith(f"of {whole.questions}")
+    assert found["patience 1, restarts 0: labels that changed"].n == UNITS
+
+
+def test_a_run_with_patience_of_its_own_is_no_measure_of_patience(tmp_path, opened):
+    parts = opened(tmp_path, patience=1)
+    run = work(parts, start(parts, LAYER, ["0"]))
+
+    with pytest.raises(UsageError, match="has patience"):
+        list(patience_cost.compare(parts, run))
+
+
+def near(board, forbidden=(), drawable=(), composed=0.5, seed=0):
+    entries = tuple(Entry(concept, float(10 - place)) for place, concept in enumerate(board))
+    prompt = propose_prompt(Scoreboard(entries, 10), forbidden, drawable)
+    return parse_reply(NearWords(composed).complete(prompt, seed=seed, temperature=0.5).text).concept
+
+
+def test_near_words_names_what_is_near_or_puts_a_modifier_to_the_best():
+    named = {near(["cat"], drawable=["lynx", "puma"], composed=0, seed=seed) for seed in range(20)}
+    assert named == {"lynx", "puma"}
+    composed = {near(["cat", "dog"], ["red cat"], ["lynx"], composed=1, seed=seed) for seed in range(200)}
+    assert all(phrase.split()[0] in MODIFIERS for phrase in composed)
+    assert {phrase.split()[1] for phrase in composed} == {"cat", "dog", "lynx"}
+    assert concept_key("red cat") not in {concept_key(phrase) for phrase in composed}
+
+
+@pytest.mark.parametrize("share", ["2", "-1", "much", "nan"])
+def test_a_share_of_composed_phrases_that_is_none_is_refused(share):
+    with pytest.raises(UsageError, match="is not from 0 to 1"):
+        near_words(f"near:{share}")
+
+
+def test_figures_are_printed_with_what_they_were_measured_on_and_kept_as_json(tmp_path, capsys):
+    figure = Figure("ratio", 0.25, 1200, aim="at most 0.6", detail="1 of 4")
+
+    show(iter(["How.", figure]), tmp_path / "figures.json")
+
+    assert capsys.readouterr().out == "How.\nratio: 0.25 (n = 1,200 units; aim at most 0.6; 1 of 4)\n"
+    kept = json.loads((tmp_path / "figures.json").read_text())
+    assert (kept["remarks"], kept["figures"][0]["value"]) == (["How."], 0.25)
+
+
+def test_the_command_measures_a_part(tmp_path, capsys):
+    assert batch.main(["steps", "--units", "2", "--iterations", "1", "--in-flight", "2"]) == 0
+
+    assert "graph steps a second" in capsys.readouterr().out
+
+
+def test_full_size_pictures_without_a_gpu_are_refused(capsys):
+    assert batch.main(["gpu", "--device", "cpu"]) == 2
+
+    assert "try it with --tiny" in capsys.readouterr().err
+
+
+def test_tiny_networks_are_measured_without_a_gpu(capsys):
+    few = ["--units", "2", "--iterations", "0", "--images", "1", "--board", "1"]
+    small = ["--batch", "2", "--steps", "1", "--repeat", "1"]
+    assert batch.main(["gpu", "--tiny", "--device", "cpu", *few, *small]) == 0
+
+    assert "of the generator's alone" in capsys.readouterr().out
+
+
+def test_a_folder_with_something_in_it_is_not_measured_in(tmp_path, capsys):
+    (tmp_path / "bank.db").touch()
+
+    assert batch.main(["busy", "--units", "2", "--store", str(tmp_path)]) == 2
+
+    assert "is not empty" in capsys.readouterr().err
