@@ -6,6 +6,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from line_neurons.agent.errors import ReplyError
@@ -76,6 +77,7 @@ def class_concept(name: str) -> str:
     return " ".join(words)[:MAX_CONCEPT_CHARACTERS].strip()
 
 
+@lru_cache(maxsize=8192)
 def concept_key(concept: str) -> str:
     """The form in which two concepts count as the same: case, articles, plural and hyphens don't matter."""
     words = _words(concept)

@@ -80,8 +80,7 @@ def init(state: LineState, runtime: Runtime[Deps]) -> LineState:
             return {"kind": "end"}
         raise
     board = Scoreboard(tuple(entries.values()), settings.capacity)
-    for one in seen:
-        deps.runs.put_step(replace(one, board=_pairs(board)))
+    deps.runs.put_steps([replace(one, board=_pairs(board)) for one in seen])
     following: LineState = {
         "step": step + 1,
         "restart": restart,

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -184,6 +184,14 @@ class Trial(NamedTuple):
     images: tuple[str, ...]
 
 
+_STEP = [field.name for field in fields(Step)]
+# Written for every step of every unit; the general upsert of sqlite-utils took 7 % of an instant batch's time.
+_PUT_STEP = (
+    f"INSERT INTO steps ({', '.join(_STEP)}) VALUES ({', '.join(f':{name}' for name in _STEP)})"  # noqa: S608
+    " ON CONFLICT (run, unit, step, attempt) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _STEP)
+)
+
 Row = TypeVar("Row", Run, Unit, Step)
 
 
@@ -270,11 +278,13 @@ class RunStore:
 
     def put_step(self, step: Step) -> None:
         """Write an entry of the history; the same (run, unit, step, attempt) again replaces it."""
+        self.put_steps([step])
+
+    def put_steps(self, steps: Sequence[Step]) -> None:
+        """Write entries of a history, all or nothing; see ``put_step``."""
+        rows = [_encode(step) | {"created": step.created or time.time()} for step in steps]
         with self._writing():
-            self._table("steps").upsert(
-                _encode(step) | {"created": step.created or time.time()},
-                pk=("run", "unit", "step", "attempt"),
-            )
+            self._db.conn.executemany(_PUT_STEP, rows)
 
     def drop_steps(self, run: str, kind: str) -> None:
         """Remove the entries of one kind from the histories of a run's units."""
@@ -401,7 +411,7 @@ def _refuse_newer(db: Database, path: Path) -> None:
 
 
 def _encode(row: Run | Unit | Step) -> dict[str, Any]:
-    return _encoded(asdict(row))
+    return _encoded({field.name: getattr(row, field.name) for field in fields(row)})
 
 
 def _encoded(values: Mapping[str, Any]) -> dict[str, Any]:
