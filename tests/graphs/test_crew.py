@@ -1,5 +1,8 @@
 """Many units in flight: the same results as one after another, failures that stay with their unit, draining."""
 
+import multiprocessing
+import os
+import signal
 import threading
 
 import pytest
@@ -135,7 +138,7 @@ def test_a_store_that_fails_stops_the_run_at_once(tmp_path):
     assert not parts.runs.states(run.id).keys() & {"failed", "finished", "running"}
 
 
-@examples(max_examples=8, deadline=None)
+@examples(max_examples=5, deadline=None)
 @given(stops=st.lists(st.integers(1, 60), min_size=1, max_size=3))
 def test_a_drained_run_ends_as_an_undisturbed_one_wherever_it_was_stopped(tmp_path_factory, one_by_one, stops):
     store = tmp_path_factory.mktemp("drained")
@@ -158,6 +161,35 @@ def test_a_drained_run_ends_as_an_undisturbed_one_wherever_it_was_stopped(tmp_pa
     parts = batch(store)
     assert work(parts, run).status == "finished"
     assert outcome(parts, run) == one_by_one
+
+
+def killed_after(nodes, store, run):
+    """Work on a run in a process that dies by SIGKILL after so many nodes of its units."""
+    seen = 0
+
+    def watch(progress):
+        nonlocal seen
+        seen += 1
+        if seen == nodes:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    work(batch(store), run, watch)
+
+
+@pytest.mark.parametrize("nodes", [3, 90, 170])
+def test_a_killed_run_ends_as_an_undisturbed_one_with_no_picture_drawn_twice(tmp_path, one_by_one, nodes):
+    run = start(batch(tmp_path), LAYER, ["all"])
+    process = multiprocessing.get_context("fork").Process(target=killed_after, args=(nodes, tmp_path, run))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    parts = batch(tmp_path)
+    before = {path.name for path in (tmp_path / "images").rglob("*.png")}
+    assert work(parts, run).status == "finished"
+    assert outcome(parts, run) == one_by_one
+    drawn = len({path.name for path in (tmp_path / "images").rglob("*.png")} - before)
+    # Files that were written when the process died, and whose rows were not, are drawn once more.
+    assert drawn <= parts.bank.stats.drawn <= drawn + parts.settings.in_flight * parts.settings.images
 
 
 def test_a_drained_run_asks_and_draws_nothing_more(tmp_path):
