@@ -18,7 +18,7 @@ KILLED = """
 import os, signal, sys
 import line_neurons.tools
 from line_neurons.graphs import nodes, scoring
-from line_neurons.tools.concept_bank import ConceptBank
+from line_neurons.tools.bank_folder import BankFolder
 from line_neurons.tools.language_models import embedded
 from line_neurons.tools.run_store import RunStore
 from line_neurons.tools.targets.hooked_target import HookedTarget
@@ -28,10 +28,10 @@ node = sys.argv.pop(1)
 owner, name, wanted = {
     "init": (scoring, "measure", 3),
     "propose": (embedded.LlamaCppEngine, "complete", 2),
-    "synthesize": (ConceptBank, "_keep", 10),
+    "synthesize": (BankFolder, "write", 1),
     "activate": (HookedTarget, "activate", -1),
     "score": (scoring, "score", 6),
-    "update": (RunStore, "put_step", 6),
+    "update": (RunStore, "put_steps", 3),
     "summarize": (embedded.LlamaCppEngine, "complete", -1),
 }[node]
 real, calls, inside = getattr(owner, name), 0, []

@@ -213,7 +213,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise MissingPartError(
             "reading .safetensors needs the package safetensors", "pip install 'line-neurons[torch]'"
         ) from error
-    return load_file(path)
+    # Tensors of a mapped file lie anywhere in memory, and a CPU may compute other last bits with such weights.
+    return {name: tensor.clone() for name, tensor in load_file(path).items()}
 
 
 def _read_pickled(path: Path) -> Any:
