@@ -9,11 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from line_neurons.agent.errors import DrainedError, UsageError
+from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Control, ControlSet, Generator, LanguageModel, Progress, Target
 from line_neurons.agent.proposal import concept_key
 from line_neurons.agent.settings import Settings, load_settings, revised
-from line_neurons.graphs.state import Deps
+from line_neurons.graphs.state import Deps, stop_if_drained
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.concept_bank import ConceptBank
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations, open_control_set
@@ -282,8 +282,7 @@ class Parts:
         def told(done: int, total: int) -> None:
             if tell:
                 tell(what, done, total)
-            if drain and drain.drain_requested:
-                raise DrainedError
+            stop_if_drained(drain)
 
         return told
 

@@ -64,15 +64,16 @@ def candidates(
     def fits(concept: str) -> bool:
         return concept_key(concept) not in left_out and all(distinct(concept, label) for label in found)
 
+    # A first board's seeds have no part for the restart, so that it is the same with and without restarts.
+    again = (restart,) if restart else ()
     if settings.init == "model":
-        named = _proposed(deps, restart)
+        named = _proposed(deps, again)
         return iter(()), (one for one in named if one.refused or fits(one.concept))
     words = _RANKED[settings.init](deps, unit)
     ranked = [word for word in words if fits(word)]
     if not ranked:
         raise UsageError("the initial vocabulary is empty", "name a larger one, or exclude less")
-    # The first board's draw has no part for the restart, so that it is the same with and without restarts.
-    rng = derive_rng("initial board", settings.seed, unit, *([restart] if restart else []))
+    rng = derive_rng("initial board", settings.seed, unit, *again)
     pool = _pool(words, settings.random_pool, settings.seed)
     if settings.init == "vocabulary":
         return iter(()), map(Candidate, draw_others(ranked, 0, rng, pool))
@@ -143,10 +144,10 @@ _RANKED: dict[str, Callable[[Deps, int], Sequence[str]]] = {
 }
 
 
-def _proposed(deps: Deps, restart: int) -> Iterator[Candidate]:
+def _proposed(deps: Deps, again: tuple[int, ...]) -> Iterator[Candidate]:
     """Concepts that the language model names from the layer's context: the same ones for all units of a layer.
 
-    Each restart asks for others with other seeds, again the same for all units.
+    ``again`` is the restart, if it is one: it asks for others with other seeds, again the same for all units.
     """
     settings = deps.settings
     units = next(info.units for info in deps.target.layers() if info.path == deps.layer)
@@ -156,7 +157,7 @@ def _proposed(deps: Deps, restart: int) -> Iterator[Candidate]:
         refused: list[str] = []
         for attempt in range(settings.retries + 1):
             prompt = initial_prompt(short_spec(deps.model), deps.layer, units, named, refused)
-            answer = _answer(deps, prompt, named, (index, attempt, *([restart] if restart else [])))
+            answer = _answer(deps, prompt, named, (index, attempt, *again))
             yield answer
             if not answer.refused:
                 named.append(answer.concept)

@@ -81,6 +81,16 @@ class LineState(TypedDict, total=False):
     best: Row
 
 
+def stop_if_drained(drain: RunControl | None) -> None:
+    """Stop here if that was asked for.
+
+    Raises:
+        DrainedError: it was.
+    """
+    if drain is not None and drain.drain_requested:
+        raise DrainedError
+
+
 @dataclass
 class Deps:
     """What the nodes work with; handed to the graph at each invocation and never checkpointed.
@@ -121,8 +131,7 @@ class Deps:
         Raises:
             DrainedError: it was.
         """
-        if self.drain is not None and self.drain.drain_requested:
-            raise DrainedError
+        stop_if_drained(self.drain)
 
 
 def board_of(state: LineState, capacity: int) -> Scoreboard:

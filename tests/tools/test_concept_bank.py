@@ -242,14 +242,15 @@ def test_damaged_control_activations_count_as_missing(bank):
     assert bank.control("key") is None
 
 
-def test_pixels_that_a_generator_hands_over_spare_reading_the_file(bank):
-    class WithPixels(Colours):
-        def synthesize(self, requests, progress=None):
-            return [
-                DrawnImage(one.png, one.provenance, np.asarray(Image.open(BytesIO(one.png))))
-                for one in super().synthesize(requests)
-            ]
+class WithPixels(Colours):
+    def synthesize(self, requests, progress=None):
+        return [
+            DrawnImage(one.png, one.provenance, np.asarray(Image.open(BytesIO(one.png))))
+            for one in super().synthesize(requests)
+        ]
 
+
+def test_pixels_that_a_generator_hands_over_spare_reading_the_file(bank):
     ids = bank.images(requests(), WithPixels())
     for image in ids:
         bank.image_path(image).unlink()
@@ -536,13 +537,6 @@ def test_a_snapshot_of_the_stats_stays_as_it_was(bank):
 
 
 def test_pixels_are_let_go_of_once_they_are_measured_or_when_there_are_too_many(bank, monkeypatch):
-    class WithPixels(Colours):
-        def synthesize(self, requests, progress=None):
-            return [
-                DrawnImage(one.png, one.provenance, np.asarray(Image.open(BytesIO(one.png))))
-                for one in super().synthesize(requests)
-            ]
-
     ids = bank.images(requests(), WithPixels())
     assert set(bank._pixels) == set(ids)
     bank.activations(ids[:2], MeanColour(), "positive")
