@@ -84,7 +84,7 @@ def resume(name: str | None, settings: Settings, changes: Mapping[str, Any], *, 
     store = settings.store or default_store()
     opened = showing.open_store(store)
     if name is None:
-        found = [run for run in reversed(opened.runs()) if _is_unfinished(opened, run)]
+        found = [run for run in reversed(opened.runs()) if showing.is_unfinished(run, opened.states(run.id))]
         if not found:
             failed = [run.id for run in opened.runs() if opened.states(run.id).get("failed")]
             remedy = f"failed units are taken again by: line retry {failed[0]}" if failed else "see `line runs`"
@@ -111,7 +111,11 @@ def retry(name: str, settings: Settings, changes: Mapping[str, Any], *, as_json:
     opened = showing.open_store(settings.store or default_store())
     run = opened.run(name)
     if not opened.states(run.id).get("failed"):
-        remedy = f"line resume {run.id}" if _is_unfinished(opened, run) else "see `line show` for its labels"
+        remedy = (
+            f"line resume {run.id}"
+            if showing.is_unfinished(run, opened.states(run.id))
+            else "see `line show` for its labels"
+        )
         raise UsageError(f"no unit of run {run.id} has failed", remedy)
     opened.close()
     _go_on([run], settings, changes, as_json=as_json, again=True)
@@ -156,7 +160,7 @@ def demo(settings: Settings, *, as_json: bool) -> None:
         known = RunStore(store)
         for run in reversed(known.runs()):
             same = (run.command, run.settings["llm"], run.seed) == (DEMO_COMMAND, settings.llm, settings.seed)
-            if same and _is_unfinished(known, run):
+            if same and showing.is_unfinished(run, known.states(run.id)):
                 # A demo that another version of some part began stays as it is; a new one starts.
                 with suppress(UsageError):
                     jobs.append(reopening.job(run))
@@ -276,12 +280,6 @@ def _naming_the_run(parts: Parts, run: Run) -> Iterator[None]:
 def _steps_of(parts: Parts, run: Run) -> int:
     """Steps of a run as the progress counts them: filling boards, the iterations, the summaries."""
     return sum(parts.runs.states(run.id).values()) * (last_step(parts.settings) + 1)
-
-
-def _is_unfinished(runs: RunStore, run: Run) -> bool:
-    states = runs.states(run.id)
-    waiting = states.keys() - {"finished", "failed"}
-    return bool(waiting) or run.status not in {"finished", "failed"}
 
 
 def _resume(parts: Parts, run: Run) -> str:

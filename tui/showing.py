@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -119,10 +119,15 @@ def run(store: Path, name: str, *, as_json: bool) -> None:
         terminal.line(f"  {part.replace('_', ' ')}: {fingerprint}", style="dim")
     place = "" if store == default_store() else f" --store {shlex.quote(str(store))}"
     states = {unit.status for unit in units}
-    if states - {"finished", "failed"} or shown.status not in {"finished", "failed"}:
+    if is_unfinished(shown, states):
         terminal.line(f"resume with: line resume {shown.id}{place}")
     if "failed" in states:
         terminal.line(f"take the failed units again with: line retry {shown.id}{place}")
+
+
+def is_unfinished(run: Run, states: Iterable[str]) -> bool:
+    """Whether a resume has work on a run whose units are in ``states``; it leaves failed units alone."""
+    return not {run.status, *states} <= {"finished", "failed"}
 
 
 def labels(shown: Run, units: Sequence[Unit]) -> None:
