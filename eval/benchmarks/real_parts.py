@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,8 +21,9 @@ from line_neurons.agent.settings import load_settings
 from line_neurons.eval.benchmarks.metering import MeteredGenerator, MeteredModel
 from line_neurons.eval.benchmarks.near_words import NearWords
 from line_neurons.graphs.assembly import Parts
+from line_neurons.tools.language_models.embedded import LlamaCppEngine
 from line_neurons.tools.language_models.proposer import Proposer
-from line_neurons.tools.language_models.registry import open_language_model
+from line_neurons.tools.language_models.registry import EMBEDDED
 
 Opening = Callable[[Path], Parts]
 """Opens all parts around a store."""
@@ -92,20 +95,21 @@ def metered(parts: Parts) -> tuple[MeteredGenerator, MeteredModel]:
     return generator, model
 
 
-def uncached(parts: Parts, llm_parallel: int) -> LanguageModel:
+def uncached(parts: Parts, llm_parallel: int, kept: int) -> LanguageModel:
     """The parts' language model without kept replies.
 
     Args:
         parts: whose model it is.
-        llm_parallel: how many questions at the same time its engine is set up for.
+        llm_parallel: for how many questions at the same time the cores are divided.
+        kept: for how many kinds of prompts an embedded model keeps the state of what they share.
     """
-    settings = parts.settings.model_copy(update={"llm_parallel": llm_parallel})
-    model = parts.language_model
-    if not isinstance(model, Proposer) or settings.llm == "random":
-        return model
-    return open_language_model(
-        settings.llm, settings=settings, assets=parts.assets, cache=None, words=parts.pictures.captions
-    )
+    kind, _, pack = parts.settings.llm.partition(":")
+    if kind != "embedded":
+        return parts.language_model
+    pack = pack or next(iter(EMBEDDED))
+    path, threads = parts.assets / pack / EMBEDDED[pack][0], len(os.sched_getaffinity(0)) // llm_parallel
+    engine = partial(LlamaCppEngine, path, top_p=parts.settings.top_p, threads=max(threads, 1), kept=kept)
+    return Proposer(engine, parts.language_model.fingerprint, None)
 
 
 def like(parts: Parts, store: Path, **changes: Any) -> Parts:

@@ -8,9 +8,10 @@ import subprocess
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.ports import LanguageModel, Prompt, Proposal
@@ -32,8 +33,11 @@ from line_neurons.eval.benchmarks.real_parts import (
 )
 from line_neurons.graphs.assembly import Parts
 from line_neurons.graphs.runs import start, work
+from line_neurons.tools.language_models.embedded import KEPT_PROMPTS
 
 _EQUAL = 1e-6
+# The reference's own keeps the last prompt, as servers of language models with one slot do.
+_KEEPS = {"nothing": "nothing between questions", "each": "what prompts share for each kind, as the batch's does"}
 # Packs that the parts read while they work; the language models are read by loading them.
 _READ = ("photos", "stamps", "backgrounds")
 
@@ -97,10 +101,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="all: its language model may use all cores for its one question; same: set up as the batch's is, "
         "so that answers agree to the bit",
     )  # fmt: skip
-    parser.add_argument(
-        "--stateless", type=int, default=0, metavar="UNITS",
-        help="so many units also without the kept state of the shared part of the prompts",
-    )  # fmt: skip
+    for keeps, said in _KEEPS.items():
+        parser.add_argument(
+            f"--keeping-{keeps}", type=int, default=0, metavar="UNITS",
+            help=f"so many units also with a reference whose language model keeps {said}",
+        )  # fmt: skip
     parser.add_argument(
         "--processes", type=int, default=0, metavar="UNITS",
         help="so many units also with a process each, against one process of the batch",
@@ -115,7 +120,8 @@ def measure(options: Namespace) -> Found:
         yield from compare(
             opening(options), options.layer, options.units, folder,
             reference_units=min(reference, options.units), same_threads=options.reference_threads == "same",
-            stateless=min(options.stateless, options.units), batch_first=options.first == "batch",
+            keeping={keeps: min(vars(options)[f"keeping_{keeps}"], options.units) for keeps in _KEEPS},
+            batch_first=options.first == "batch",
         )  # fmt: skip
         if options.processes:
             yield from _processes(options, folder)
@@ -129,7 +135,7 @@ def compare(
     *,
     reference_units: int,
     same_threads: bool = False,
-    stateless: int = 0,
+    keeping: Mapping[str, int] = MappingProxyType({}),
     batch_first: bool = False,
 ) -> Found:
     """The batch against the reference, in one process with the models kept loaded in both.
@@ -141,7 +147,8 @@ def compare(
         folder: where the stores are made; ``template`` in it has the control activations.
         reference_units: the reference labels so many of them, and its time is scaled; 0 leaves it out.
         same_threads: the reference's language model is set up as the batch's.
-        stateless: so many units are labelled once more without kept state of prompts; 0 leaves it out.
+        keeping: how many units are labelled once more by a reference whose embedded language model keeps
+            ``nothing`` between questions, or, as the batch's does, what prompts share for ``each`` kind of them.
         batch_first: the batch is measured before the reference.
     """
     template = folder / "template"
@@ -156,8 +163,8 @@ def compare(
         f" {settings.random_pool}; {settings.in_flight} units in flight, {settings.llm_parallel} questions at"
         " once. Reference: one unit at a time in a new store each, so every picture, activation and answer anew;"
         " models, control activations and embeddings of the bank's names loaded before; its language model is set"
-        f" up for {parallel} questions at once and asked one at a time. First:"
-        f" {'batch' if batch_first else 'reference'}."
+        f" up for {parallel} questions at once, asked one at a time, and keeps the state of the last prompt."
+        f" First: {'batch' if batch_first else 'reference'}."
     )
     sides: dict[str, Side] = {}
     for way in ("batch", "reference") if batch_first else ("reference", "batch"):
@@ -166,13 +173,13 @@ def compare(
         elif reference_units:
             sides[way] = run_reference(opened, layer, reference_units, folder, parallel)
     yield from _compared(sides["batch"], sides.get("reference"))
-    if stateless:
-        without = run_reference(opened, layer, stateless, folder, parallel, stateless=True)
-        yield Figure(
-            "wall time of the batch, of the reference's without kept state of prompts",
-            sides["batch"].each / without.each, units,
-            detail=f"{without.each:.4g} s a unit without it, measured on {stateless}",
-        )  # fmt: skip
+    for keeps, count in keeping.items():
+        if count:
+            other = run_reference(opened, layer, count, folder, parallel, keeps=keeps)
+            yield Figure(
+                f"wall time of the batch, of a reference's that keeps {_KEEPS[keeps]}",
+                sides["batch"].each / other.each, units, detail=f"{other.each:.4g} s a unit, measured on {count}",
+            )  # fmt: skip
 
 
 def run_batch(opened: Opening, layer: str, units: int, store: Path) -> Side:
@@ -192,14 +199,14 @@ def run_batch(opened: Opening, layer: str, units: int, store: Path) -> Side:
 
 
 def run_reference(
-    opened: Opening, layer: str, units: int, folder: Path, llm_parallel: int, *, stateless: bool = False
+    opened: Opening, layer: str, units: int, folder: Path, llm_parallel: int, *, keeps: str = "last"
 ) -> Side:
     """Label the units one by one, each around a store that has the template's control activations alone."""
     side = Side()
     alone = {"in_flight": 1, "revisit": False, "llm_parallel": llm_parallel}
     with closing(opened(copied(folder / "template", folder / "reference"))) as loaded:
-        asked = uncached(loaded, llm_parallel)
-        vars(loaded)["language_model"] = Stateless(asked) if stateless else asked
+        asked = uncached(loaded, llm_parallel, kept=1 if keeps == "last" else KEPT_PROMPTS)
+        vars(loaded)["language_model"] = Stateless(asked) if keeps == "nothing" else asked
         generator, model = metered(loaded)
         warm(loaded, layer)
         before = generator.pictures, model.questions

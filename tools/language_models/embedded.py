@@ -13,6 +13,8 @@ from line_neurons.agent.proposal import REPLY_SCHEMA
 from line_neurons.tools.language_models.proposer import Completion
 
 MAX_REPLY_TOKENS = 160
+KEPT_PROMPTS = 2
+"""An engine keeps its state for the shared messages of so many kinds of prompts: iterations and summaries."""
 
 
 class LlamaCppEngine:
@@ -20,23 +22,35 @@ class LlamaCppEngine:
 
     A reply depends on (prompt, seed, temperature) alone, not on what was asked before: floating-point results
     of llama.cpp change in the last bits with the length of the cached prefix, so before each question the
-    cache is brought back to exactly the messages that all prompts share (about 0.1 s on two cores). Slots of one
-    engine are not used for the same reason: a reply would depend on what runs beside it. The number of threads
-    counts in the last bits too: 2 of 6 replies at temperature 0.5 were the same with one thread and with two. So
-    ``llm_parallel``, which decides it on a machine, is recorded with a run and kept when it is resumed.
+    cache is brought back to exactly the messages that all prompts of its kind share (about 0.2 s on two cores).
+    Each kind of prompt has a slot of its own, or a summary between two iterations would have the shared part of
+    both computed anew (8 s on two cores). One slot works at a time: with several, a reply would depend on what
+    runs beside it. Which slot it is counts nothing. The number of threads counts in the last bits: 2 of 6
+    replies at temperature 0.5 were the same with one thread and with two. So ``llm_parallel``, which decides it
+    on a machine, is recorded with a run and kept when it is resumed.
 
     Args:
         path: the GGUF file.
         top_p: nucleus sampling, in (0, 1].
         threads: CPU threads; default all cores this process may use.
         context: context length in tokens.
+        kept: for how many kinds of prompts the state of the shared messages is kept; 115 MB of memory each with
+            the default model and context.
 
     Raises:
         MissingPartError: xllamacpp or the file is missing.
         BackendError: the file cannot be loaded.
     """
 
-    def __init__(self, path: Path, *, top_p: float = 0.9, threads: int | None = None, context: int = 4096) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        top_p: float = 0.9,
+        threads: int | None = None,
+        context: int = 4096,
+        kept: int = KEPT_PROMPTS,
+    ) -> None:
         if not path.is_file():
             raise MissingPartError(
                 f"the language model's file is not here: {path.name}", "line assets install demo"
@@ -51,8 +65,9 @@ class LlamaCppEngine:
             ) from error
         parameters = xllamacpp.CommonParams()
         parameters.model.path = str(path)
-        parameters.n_ctx = context
-        parameters.n_parallel = 1
+        parameters.n_ctx = context * kept
+        parameters.n_parallel = kept
+        parameters.kv_unified = False
         parameters.warmup = False
         parameters.verbosity = -1
         # llama.cpp keeps earlier prompts' states in up to 8 GiB of memory and may go on from one of them; only
@@ -68,15 +83,25 @@ class LlamaCppEngine:
             ) from error
         self._top_p = top_p
         self._asking = threading.Lock()
+        # Least recently used first; the messages that a slot has the state of, None where it is not known.
+        self._slots: dict[int, tuple[Message, ...] | None] = dict.fromkeys(range(kept))
 
     def complete(self, prompt: Prompt, *, seed: int, temperature: float) -> Completion:
         """See ``ChatEngine.complete``."""
-        shared = [_turn(message) for message in prompt.messages[: prompt.shared]]
+        shared = prompt.messages[: prompt.shared]
         # No other question may come between the one that brings the cache back and this one.
         with self._asking:
-            self._ask({"messages": [*shared, {"role": "user", "content": "~"}], "max_tokens": 1, "temperature": 0})
+            slot = next((slot for slot, has in self._slots.items() if has == shared), next(iter(self._slots)))
+            has_state = self._slots.pop(slot) == shared
+            self._slots[slot] = None
+            turns = [*map(_turn, shared), {"role": "user", "content": "~"}]
+            # Never gone on from another kind's state, whose first words may be the same: see above.
+            back = {"id_slot": slot, "cache_prompt": has_state, "max_tokens": 1, "temperature": 0}
+            self._ask(back | {"messages": turns})
+            self._slots[slot] = shared
             answer = self._ask(
                 {
+                    "id_slot": slot,
                     "messages": [_turn(message) for message in prompt.messages],
                     "max_tokens": MAX_REPLY_TOKENS,
                     "temperature": temperature,

@@ -3,7 +3,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from line_neurons.agent.errors import ReplyError
-from line_neurons.agent.prompts import propose_prompt
+from line_neurons.agent.ports import Message, Prompt
+from line_neurons.agent.prompts import propose_prompt, summary_prompt
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 from line_neurons.tools.language_models.embedded import LlamaCppEngine
 from line_neurons.tools.language_models.engine_pool import EnginePool
@@ -46,6 +47,39 @@ def test_the_small_model_speaks_the_protocol(assets):
         except ReplyError as error:
             assert error.kind in {"truncated", "concept"}
     assert usable >= 1
+
+
+def test_an_answer_is_the_same_whatever_kinds_of_prompts_were_asked_between_and_however_many_are_kept(assets):
+    file = EMBEDDED["smollm2-135m"][0]
+    kinds = [
+        propose_prompt(BOARD, ["robin"]),
+        summary_prompt(BOARD, ["robin"]),
+        Prompt((Message("system", "Name a bird."), Message("user", "Which?")), shared=1),
+    ]
+
+    def answers(kept, order):
+        engine = LlamaCppEngine(assets / "smollm2-135m" / file, threads=1, kept=kept)
+        return {kind: engine.complete(kinds[kind], seed=kind, temperature=0.8).text for kind in order}
+
+    alone = {kind: answers(1, [kind])[kind] for kind in range(3)}
+    assert answers(2, [0, 1, 0, 2, 1, 0]) == answers(1, [2, 1, 0]) == alone
+
+
+def test_what_prompts_of_a_kind_share_is_computed_once_though_other_kinds_come_between(assets, monkeypatch):
+    engine = LlamaCppEngine(assets / "smollm2-135m" / EMBEDDED["smollm2-135m"][0], threads=1)
+    ask, read = engine._ask, []
+
+    def asking(request):
+        answer = ask(request)
+        read.append(answer["timings"]["prompt_n"])
+        return answer
+
+    monkeypatch.setattr(engine, "_ask", asking)
+    for prompt in [propose_prompt(BOARD, []), summary_prompt(BOARD, [])] * 2:
+        engine.complete(prompt, seed=0, temperature=0.5)
+    first, again = read[:4:2], read[4::2]
+    assert all(new > 100 for new in first)
+    assert all(new < 20 for new in again)
 
 
 def test_a_pool_answers_the_same_whatever_runs_beside_a_question_and_in_whatever_order(assets):
