@@ -33,6 +33,10 @@ class StoreError(LineError):
     """The store cannot be read or written, or was made by a newer version."""
 
 
+class TakenOverError(LineError):
+    """Another process has taken over the run that this one worked on; nothing more may be written to it."""
+
+
 class BackendError(LineError):
     """A language model, generator or target failed while it worked."""
 

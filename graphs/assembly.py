@@ -286,6 +286,16 @@ class Parts:
 
         return told
 
+    def telling(self, drain: RunControl) -> Preparing:
+        """What is told of long work by name; it raises ``DrainedError`` where a stop was asked for."""
+
+        def tell(what: str, done: int, total: int) -> None:
+            if self.progress:
+                self.progress(what, done, total)
+            stop_if_drained(drain)
+
+        return tell
+
 
 def reopen(
     run: Run,

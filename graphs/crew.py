@@ -13,13 +13,21 @@ from typing import Any
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
 
-from line_neurons.agent.errors import DrainedError, LineError, MissingPartError, StoreError, reason_of
+from line_neurons.agent.errors import (
+    DrainedError,
+    LineError,
+    MissingPartError,
+    StoreError,
+    TakenOverError,
+    reason_of,
+)
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.line import LineGraph
 from line_neurons.graphs.state import Deps
 from line_neurons.graphs.unit_work import work_unit
 from line_neurons.tools.batching import gathered
 from line_neurons.tools.concept_bank import BankStats
+from line_neurons.tools.leases import unit_held
 from line_neurons.tools.run_store import Run, Unit
 
 _TRACE_CHARACTERS = 4000
@@ -149,7 +157,8 @@ class Crew:
         with self._lock:
             self._active += 1
         try:
-            self._finish(unit, deps)
+            with unit_held(deps.runs, self._run.id, unit.unit):
+                self._finish(unit, deps)
         finally:
             with self._lock:
                 self._active -= 1
@@ -165,6 +174,8 @@ class Crew:
             work_unit(self._graph, deps, self._run, unit, tell)
         except (GraphDrained, DrainedError):
             self._record(unit, "interrupted")
+        except TakenOverError:
+            raise
         except Exception as error:
             self._failure(unit, error, latest)
         except BaseException:

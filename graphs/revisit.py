@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import revised
@@ -21,7 +22,8 @@ from line_neurons.graphs.assembly import Parts, Preparing, reopen
 from line_neurons.graphs.cross_scores import Concept, best_and_second
 from line_neurons.graphs.results import Found, columns, evidence, look_through, score_of, text_of
 from line_neurons.graphs.state import Deps
-from line_neurons.tools.run_store import Run, RunStore, Step, Unit, held
+from line_neurons.tools.leases import held
+from line_neurons.tools.run_store import Run, RunStore, Step, Unit
 from line_neurons.tools.scorers import needs_control
 
 if TYPE_CHECKING:
@@ -147,6 +149,7 @@ def revisit_recorded(
     assets: Path | None,
     preparing: Preparing | None = None,
     changes: Mapping[str, Any] | None = None,
+    drain: RunControl | None = None,
 ) -> list[Revisited]:
     """Revisit recorded runs that no other process works on; no language model is needed for it.
 
@@ -156,8 +159,10 @@ def revisit_recorded(
         assets: folder of asset packs.
         preparing: told of long work.
         changes: settings of this machine, such as the device.
+        drain: asks to stop; nothing is changed then.
 
     Raises:
+        DrainedError: it was asked to stop.
         UsageError: the runs cannot be compared, another process works on one, or a part is no longer the one that
             a run began with.
         LineError: see ``revisit``.
@@ -180,11 +185,9 @@ def revisit_recorded(
                 "install what the run began with",
             )
         deps[run.id] = parts.deps(run.layer, run.vocabulary or ())
-    with ExitStack() as stack:
-        for name in sorted(deps):
-            stack.enter_context(held(first.store, name))
-        told = (lambda done, total: preparing("revisit", done, total)) if preparing else None
-        return revisit(deps[runs[0].id], runs, told, deps)
+    drain = drain or RunControl()
+    with held(first.runs, list(deps), drain.request_drain, first.telling(drain)):
+        return revisit(deps[runs[0].id], runs, first.told("revisit", drain), deps)
 
 
 def check_comparable(runs: Sequence[Run]) -> None:

@@ -7,7 +7,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,16 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.runtime import RunControl
 
-from line_neurons.agent.errors import DrainedError, StoreError, reason_of
+from line_neurons.agent.errors import DrainedError, StoreError, TakenOverError, reason_of
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.assembly import Parts, installed_versions
 from line_neurons.graphs.crew import Crew, Watcher
+from line_neurons.graphs.fenced_saver import FencedSaver
 from line_neurons.graphs.line import build
 from line_neurons.graphs.revisit import revisit
 from line_neurons.tools.language_models.langchain_chat import redacted
-from line_neurons.tools.run_store import Run, RunStore, Unit, held
+from line_neurons.tools.leases import held
+from line_neurons.tools.run_store import Run, RunStore, Unit
 from line_neurons.tools.targets.lookup import find_layer
 from line_neurons.tools.targets.registry import absolute_spec
 from line_neurons.tools.targets.units import parse_units
@@ -107,10 +109,16 @@ def work(parts: Parts, run: Run, watch: Watcher | None = None, drain: RunControl
 
     Raises:
         UsageError: another process works on the run.
+        TakenOverError: another process took it over while this one was suspended.
         LineError: the run stopped because a part failed; it can be resumed.
     """
     runs, drain = parts.runs, drain or RunControl()
-    with held(parts.store, run.id), _checkpoints(parts.store) as saver:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(runs, [run.id], drain.request_drain, parts.telling(drain)))
+        except DrainedError:
+            return replace(run, status="interrupted")
+        saver = stack.enter_context(_checkpoints(parts.store))
         left = [unit for unit in runs.units(run.id) if unit.status not in {"finished", "failed"}]
         if not left and (now := runs.run(run.id)).finished is not None:
             return now
@@ -121,11 +129,13 @@ def work(parts: Parts, run: Run, watch: Watcher | None = None, drain: RunControl
         try:
             # Computed here, so that units in flight find it.
             deps.control()
-            Crew(build(saver), deps, run, watch).work(left)
+            Crew(build(FencedSaver(saver, runs, run.id)), deps, run, watch).work(left)
             if not drain.drain_requested and parts.settings.revisit:
                 revisit(deps, [run], parts.told("revisit", drain))
         except DrainedError:
             pass
+        except TakenOverError:
+            raise
         except BaseException as error:
             status = "failed" if isinstance(error, Exception) else "interrupted"
             runs.update_run(run.id, status=status, error=reason_of(error))
@@ -158,7 +168,7 @@ def retry(runs: RunStore, run: Run) -> int:
     Raises:
         UsageError: another process works on the run.
     """
-    with held(runs.path.parent, run.id):
+    with held(runs, [run.id]):
         failed = [unit for unit in runs.units(run.id) if unit.status == "failed"]
         for unit in failed:
             runs.update_unit(run.id, unit.unit, status="pending")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from line_neurons.agent.errors import StoreError
+from line_neurons.tools.upgrades import log_ahead, refuse_newer, upgrading
 
 # One tuple of statements for each schema version; SQLite's user_version holds how many were applied.
 _MIGRATIONS = (
@@ -95,35 +96,20 @@ class BankFolder:
         def version() -> int:
             return int(self.db.execute("PRAGMA user_version").fetchone()[0])
 
-        if version() > len(_MIGRATIONS):
-            raise StoreError(
-                f"{self.root / 'bank.db'} was made by a newer version (schema {version()}, this one knows"
-                f" {len(_MIGRATIONS)})",
-                "update line-neurons, or use another store",
-            )
-        self._log_ahead()
-        self.db.execute("PRAGMA synchronous = NORMAL")
-        if version() == len(_MIGRATIONS):
-            return
-        with self.transaction() as db:
-            for number, statements in enumerate(_MIGRATIONS[version() :], start=version() + 1):
-                for statement in statements:
-                    db.execute(statement)
-                db.execute(f"PRAGMA user_version = {number:d}")
+        def step() -> str | None:
+            refuse_newer(self.db, self.root / "bank.db", len(_MIGRATIONS))
+            return f"m{version() + 1:03d}" if version() < len(_MIGRATIONS) else None
 
-    def _log_ahead(self) -> None:
-        if self.db.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+        wanted = step()
+        log_ahead(self.db)
+        self.db.execute("PRAGMA synchronous = NORMAL")
+        if not wanted:
             return
-        # SQLite waits for other processes everywhere but here, where several may make the same new bank.
-        give_up = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                self.db.execute("PRAGMA journal_mode = WAL")
-                return
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
-                    raise
-                time.sleep(0.01)
+        with upgrading(self.db, self.root / "bank.db", step) as wanted:
+            if wanted:
+                for statement in chain.from_iterable(_MIGRATIONS[version() :]):
+                    self.db.execute(statement)
+                self.db.execute(f"PRAGMA user_version = {len(_MIGRATIONS):d}")
 
     @contextmanager
     def mapped(self) -> Iterator[None]:

@@ -13,6 +13,9 @@ from pathlib import Path
 from line_neurons.agent.errors import LineError
 
 _POLL_SECONDS = 0.2
+_LOOK_SECONDS = 0.02
+_LOOKS = 3
+"""Someone who looks whether a lock is held holds it for a moment too."""
 
 
 @contextmanager
@@ -30,6 +33,7 @@ def hold(
         LineError: another process holds it and it is not waited for.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    looks = 0
     with path.open("a+", encoding="utf-8") as stream:
         while True:
             try:
@@ -39,7 +43,11 @@ def hold(
                 stream.seek(0)
                 holder = stream.read().strip() or "another process"
                 if waiting is None:
-                    raise taken(holder) from None
+                    looks += 1
+                    if looks == _LOOKS:
+                        raise taken(holder) from None
+                    time.sleep(_LOOK_SECONDS)
+                    continue
                 waiting(holder)
                 time.sleep(_POLL_SECONDS)
         stream.truncate(0)

@@ -12,61 +12,15 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from sqlite_utils import Database, Migrations
+from sqlite_utils import Database
 from sqlite_utils.db import Table
 
-from line_neurons.agent.errors import StoreError, UsageError
-from line_neurons.tools.file_lock import hold
-
-SCHEMA = Migrations("line-runs")
+from line_neurons.agent.errors import StoreError, TakenOverError, UsageError
+from line_neurons.tools.run_schema import SCHEMA
+from line_neurons.tools.upgrades import log_ahead, upgrading
 
 _JSON_COLUMNS = {"settings", "fingerprints", "versions", "vocabulary", "images", "board", "detail"}
 _TRIALS_AT_ONCE = 1000
-
-
-@SCHEMA()
-def m001_runs_units_steps_events(db: Database) -> None:
-    """The first schema."""
-    db.table("runs").create(
-        {"id": str, "model": str, "layer": str, "seed": int, "status": str, "created": float, "finished": float,
-         "command": str, "settings": str, "fingerprints": str, "versions": str, "error": str},
-        pk="id", not_null={"id", "model", "layer", "seed", "status", "created"},
-    )  # fmt: skip
-    db.table("units").create(
-        {"run": str, "unit": int, "position": int, "name": str, "status": str, "label": str, "score": float,
-         "origin": str, "label_step": int, "discovered": int, "initial_label": str, "initial_score": float,
-         "auc": float, "mad": float, "seconds": float, "error": str},
-        pk=("run", "unit"), not_null={"status", "position"}, foreign_keys=[("run", "runs", "id")],
-    )  # fmt: skip
-    db.table("steps").create(
-        {"run": str, "unit": int, "step": int, "attempt": int, "kind": str, "outcome": str, "concept": str,
-         "score": float, "reasoning": str, "reply": str, "origin": str, "images": str, "board": str,
-         "removed": str, "seed": int, "temperature": float, "seconds": float, "detail": str, "created": float},
-        pk=("run", "unit", "step", "attempt"), not_null={"kind", "outcome"},
-        foreign_keys=[("run", "runs", "id")],
-    )  # fmt: skip
-    db.table("events").create(
-        {"id": int, "run": str, "unit": int, "kind": str, "created": float, "detail": str},
-        pk="id", not_null={"run", "kind", "created"}, foreign_keys=[("run", "runs", "id")],
-    )  # fmt: skip
-    db.table("events").create_index(["run", "id"])
-
-
-@SCHEMA()
-def m002_vocabulary_and_model_of_each_step(db: Database) -> None:
-    """The words that a first board was drawn from; the language model of each step."""
-    db.table("runs").add_column("vocabulary", str)
-    db.table("steps").add_column("model", str)
-
-
-@SCHEMA()
-def m003_evidence_of_each_label(db: Database) -> None:
-    """A label's pictures, the second-best distinct concept, and what a revisit changed."""
-    units = db.table("units")
-    columns = {"images": str, "second_label": str, "second_score": float, "steps": int, "found_by": int,
-               "found_in": str, "search_label": str, "search_score": float}  # fmt: skip
-    for column, kind in columns.items():
-        units.add_column(column, kind)
 
 
 @dataclass(frozen=True)
@@ -202,30 +156,6 @@ def default_store() -> Path:
     return platformdirs.user_data_path("line-neurons")
 
 
-def run_lock(store: Path, run: str) -> Path:
-    """The lock file of a run: whoever holds it works on the run."""
-    return store / "locks" / f"{run}.lock"
-
-
-@contextmanager
-def held(store: Path, run: str) -> Iterator[None]:
-    """Keep other processes from working on a run for the body.
-
-    Raises:
-        UsageError: another process works on it.
-        StoreError: the store cannot be written.
-    """
-
-    def taken(holder: str) -> UsageError:
-        return UsageError(f"run {run} is being worked on by {holder}", "wait for it, or stop it first")
-
-    try:
-        with hold(run_lock(store, run), taken=taken):
-            yield
-    except OSError as error:
-        raise StoreError(f"the store {str(store)!r} cannot be used: {error.strerror}") from error
-
-
 class RunStore:
     """The database ``runs.db`` of a store; one writer at a time, any number of readers.
 
@@ -240,6 +170,7 @@ class RunStore:
     def __init__(self, root: Path, *, read_only: bool = False) -> None:
         self.path = root / "runs.db"
         self._lock = threading.RLock()
+        self._tokens: dict[str, str] = {}
         with _explained(self.path):
             if read_only:
                 uri = f"{self.path.resolve().as_uri()}?mode=ro"
@@ -250,15 +181,35 @@ class RunStore:
             self._db = Database(connection)
             _refuse_newer(self._db, self.path)
             if not read_only:
-                if SCHEMA.pending(self._db):
-                    SCHEMA.apply(self._db)
-                self._db.execute("PRAGMA journal_mode=WAL").fetchone()
+                log_ahead(connection)
+                self._upgrade()
                 self._db.execute("PRAGMA synchronous=NORMAL")
                 self._db.execute("PRAGMA foreign_keys=ON")
 
     def close(self) -> None:
         """Close the database."""
         self._db.close()
+
+    def _upgrade(self) -> None:
+        """Bring the schema up to date, in one transaction; another process that wants the same waits."""
+
+        def step() -> str | None:
+            # One that another process made newer while this one waited is refused too.
+            _refuse_newer(self._db, self.path)
+            pending = SCHEMA.pending(self._db)
+            return pending[0].name.partition("_")[0] if pending else None
+
+        if step():
+            with upgrading(self._db.conn, self.path, step) as wanted:
+                if wanted:
+                    SCHEMA.apply(self._db)
+
+    def guard(self, run: str, token: str | None) -> None:
+        """Refuse from now on what is written to ``run``, unless its lease has this token; None: write freely."""
+        if token is None:
+            self._tokens.pop(run, None)
+        else:
+            self._tokens[run] = token
 
     def add_run(self, run: Run, units: Sequence[Unit]) -> None:
         """Write a run with its units, all or nothing."""
@@ -268,12 +219,12 @@ class RunStore:
 
     def update_run(self, run: str, **changes: Any) -> None:
         """Change columns of a run."""
-        with self._writing():
+        with self._writing(run):
             self._table("runs").update(run, _encoded(changes))
 
     def update_unit(self, run: str, unit: int, **changes: Any) -> None:
         """Change columns of a unit."""
-        with self._writing():
+        with self._writing(run):
             self._table("units").update((run, unit), _encoded(changes))
 
     def put_step(self, step: Step) -> None:
@@ -283,24 +234,36 @@ class RunStore:
     def put_steps(self, steps: Sequence[Step]) -> None:
         """Write entries of a history, all or nothing; see ``put_step``."""
         rows = [_encode(step) | {"created": step.created or time.time()} for step in steps]
-        with self._writing():
+        with self._writing(*{step.run for step in steps}):
             self._db.conn.executemany(_PUT_STEP, rows)
 
     def drop_steps(self, run: str, kind: str) -> None:
         """Remove the entries of one kind from the histories of a run's units."""
-        with self._writing():
+        with self._writing(run):
             self._table("steps").delete_where("run = ? and kind = ?", [run, kind])
 
     @contextmanager
-    def atomic(self) -> Iterator[None]:
-        """Write what the body writes all together or, if it raises, not at all; other threads wait."""
-        with self._writing():
-            yield
+    def atomic(self, *runs: str) -> Iterator[sqlite3.Connection]:
+        """Write what the body writes all together or, if it raises, not at all; others wait.
+
+        Args:
+            runs: what is written belongs to these; see ``guard``.
+
+        Raises:
+            TakenOverError: another process has taken over one of them.
+        """
+        with self._writing(*runs):
+            yield self._db.conn
+
+    def rows(self, statement: str, *values: Any) -> list[Any]:
+        """The rows of a query."""
+        with self._reading():
+            return self._db.conn.execute(statement, values).fetchall()
 
     def add_event(self, run: str, kind: str, unit: int | None = None, **detail: Any) -> None:
         """Append to the runner's events."""
         row = {"run": run, "unit": unit, "kind": kind, "created": time.time(), "detail": json.dumps(detail)}
-        with self._writing():
+        with self._writing(run):
             self._table("events").insert(row)
 
     def events(self, run: str, after: int = 0) -> list[dict[str, Any]]:
@@ -379,9 +342,36 @@ class RunStore:
         return self._db.table(name)
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
-        with self._lock, _explained(self.path), self._db.atomic():
-            yield
+    def _writing(self, *runs: str) -> Iterator[None]:
+        with self._lock, _explained(self.path):
+            database = self._db.conn
+            outermost = not database.in_transaction
+            if outermost:
+                # What is read before the first change must be as new as what is changed.
+                database.execute("BEGIN IMMEDIATE")
+            try:
+                for run in runs:
+                    self._check(run)
+                yield
+                if outermost:
+                    database.execute("COMMIT")
+            except BaseException:
+                if outermost and database.in_transaction:
+                    database.execute("ROLLBACK")
+                raise
+
+    def _check(self, run: str) -> None:
+        token = self._tokens.get(run)
+        if token is None:
+            return
+        statement = "SELECT token, process, host FROM leases WHERE thread = ?"
+        now = self._db.conn.execute(statement, [run]).fetchone()
+        if now is None or now[0] != token:
+            other = f"process {now[1]} on {now[2]}" if now else "another process, which is done with it"
+            raise TakenOverError(
+                f"run {run} was taken over by {other} while this process gave no sign of life",
+                "nothing more is written here; see `line runs`",
+            )
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

@@ -140,6 +140,20 @@ def resume(
 
 
 @app.command()
+@opt.takes(opt.only("store"))
+def stop(
+    run: Annotated[str, _RUN],
+    *,
+    wait: Annotated[bool, typer.Option("--wait", help="Come back when it has stopped.")] = False,
+    **flags: Any,
+) -> None:
+    """Let the process that works on a run finish the steps in hand and stop, as Ctrl-C there does."""
+    from line_neurons.tui import stopping
+
+    stopping.stop(_store(**flags), run, wait=wait)
+
+
+@app.command()
 @opt.takes(opt.CHANGES | opt.FILES)
 def retry(
     run: Annotated[str, _RUN],

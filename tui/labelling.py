@@ -11,8 +11,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import typer
+from langgraph.runtime import RunControl
 
-from line_neurons.agent.errors import LineError, UsageError
+from line_neurons.agent.errors import DrainedError, LineError, TakenOverError, UsageError
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.assembly import Parts, reopen
 from line_neurons.graphs.crew import last_step
@@ -136,8 +137,12 @@ def revisit(names: Sequence[str], settings: Settings, changes: Mapping[str, Any]
     opened = showing.open_store(settings.store or default_store())
     runs = list({run.id: run for run in map(opened.run, names)}.values())
     opened.close()
-    with Watching() as watching:
-        found = revisit_recorded(runs, settings.store, settings.assets, watching.preparing, changes)
+    with Watching() as watching, draining() as drain:
+        try:
+            found = revisit_recorded(runs, settings.store, settings.assets, watching.preparing, changes, drain)
+        except DrainedError:
+            terminal.note(f"{_stopped(drain)}; nothing was changed.")
+            raise typer.Exit(INTERRUPTED) from None
     showing.revisited(found, as_json=as_json)
 
 
@@ -257,7 +262,7 @@ def _work(jobs: Sequence[Job], watching: Watching, errors: list[LineError] | Non
                 finished, units = parts.runs.progress(run.id)
                 rest = _resume(parts, run) if len(jobs) == 1 else f"line resume{_store_flag(parts)}"
                 terminal.note(
-                    f"Interrupted with {finished}/{units} units done; every finished step is kept. "
+                    f"{_stopped(drain)} with {finished}/{units} units done; every finished step is kept. "
                     f"Go on with: {rest}"
                 )
                 raise typer.Exit(INTERRUPTED)
@@ -265,12 +270,17 @@ def _work(jobs: Sequence[Job], watching: Watching, errors: list[LineError] | Non
     return done
 
 
+def _stopped(drain: RunControl) -> str:
+    reason = drain.drain_reason or ""
+    return f"Stopped, {reason}," if reason.startswith("asked") else "Interrupted"
+
+
 @contextmanager
 def _naming_the_run(parts: Parts, run: Run) -> Iterator[None]:
     """Add to an error how the run goes on once what failed works again."""
     try:
         yield
-    except UsageError:
+    except (UsageError, TakenOverError):
         raise
     except LineError as error:
         error.remedy = f"{error.remedy}; then {_resume(parts, run)}" if error.remedy else _resume(parts, run)

@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.agent.proposal import clean_text
-from line_neurons.tools.file_lock import is_held
-from line_neurons.tools.run_store import Run, Unit, run_lock
+from line_neurons.tools.leases import standings
+from line_neurons.tools.run_store import Run, Unit
 from line_neurons.tools.targets.registry import short_spec
 from line_neurons.tui import terminal
-from line_neurons.tui.showing import open_store, origin
+from line_neurons.tui.showing import is_worked_on, open_store, origin
 
 Kind = Literal["text", "integer", "number", "flag", "texts"]
 
@@ -76,7 +76,7 @@ def results(store: Path, run_name: str, format_: str, output: Path | None) -> No
         raise UsageError(f"{format_!r:.40} is not a format", f"use table, {', '.join(_WRITTEN)}")
     opened = open_store(store)
     run = opened.run(run_name)
-    worked_on = is_held(run_lock(store, run.id))
+    worked_on = is_worked_on(standings(opened).get(run.id))
     units = opened.units(run.id)
     if format_ == "table":
         if output is not None:

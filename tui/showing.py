@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.prompts import format_score
 from line_neurons.agent.settings import Settings
-from line_neurons.tools.file_lock import is_held
-from line_neurons.tools.run_store import Run, RunStore, Step, Unit, default_store, run_lock
+from line_neurons.tools.leases import Standing, standings
+from line_neurons.tools.run_store import Run, RunStore, Step, Unit, default_store
 from line_neurons.tools.targets.registry import short_spec
 from line_neurons.tui import terminal
 
@@ -55,13 +55,15 @@ def runs(store: Path, *, as_json: bool) -> None:
             terminal.line(f"There are no runs in {store} yet; start one with `line demo` or `line explain`.")
         return
     opened = open_store(store)
+    held = standings(opened)
     found = [(run, opened.states(run.id)) for run in opened.runs()]
     if as_json:
         terminal.dump(
             [
                 asdict(run)
                 | {
-                    "status": _state(store, run),
+                    "status": _state(run, held.get(run.id)),
+                    "holder": _holder_json(held.get(run.id)),
                     "units_finished": states.get("finished", 0),
                     "units_failed": states.get("failed", 0),
                     "units": sum(states.values()),
@@ -71,16 +73,26 @@ def runs(store: Path, *, as_json: bool) -> None:
         )
         return
     terminal.table(
-        ["run", "model", "layer", "units", "state", "started", "language model"],
+        [
+            "run",
+            "model",
+            "layer",
+            "units",
+            "state",
+            "started",
+            "language model",
+            *(["worked on by"] if held else []),
+        ],
         [
             [
                 run.id,
                 short_spec(run.model),
                 run.layer,
                 _counts(states),
-                _state(store, run),
+                _state(run, held.get(run.id)),
                 _when(run.created),
                 run.settings["llm"],
+                *([_holder(held.get(run.id))] if held else []),
             ]
             for run, states in found
         ],
@@ -92,17 +104,23 @@ def run(store: Path, name: str, *, as_json: bool) -> None:
     opened = open_store(store)
     shown = opened.run(name)
     units = opened.units(shown.id)
-    state = _state(store, shown)
-    if state != "running":
+    held = standings(opened).get(shown.id)
+    state = _state(shown, held)
+    if not is_worked_on(held):
         units = [replace(unit, status="interrupted") if unit.status == "running" else unit for unit in units]
     if as_json:
-        terminal.dump(run_json(shown, units))
+        terminal.dump(run_json(shown, units) | {"holder": _holder_json(held)})
         return
     labels(shown, units)
     terminal.line(
         f"run {shown.id}: {state}, {_counts(opened.states(shown.id))} units"
         + (f", {shown.error}" if shown.error else "")
     )
+    if held:
+        in_hand = f", units {', '.join(map(str, held.units))}" if held.units else ""
+        asked = f"; asked to stop by {held.holder.stop}" if held.holder.stop else ""
+        gone = " (gone)" if held.stale else ""
+        terminal.line(f"worked on by {held.holder}{gone}{in_hand}{asked}")
     settings = shown.settings
     more = "".join(
         f", {name.replace('_', ' ')} {settings[name]}"
@@ -400,11 +418,33 @@ def doctor(store: Path, assets: Path, *, ollama: str, deep: bool, as_json: bool)
     return all(finding.status in {"ok", "warn"} for finding in findings)
 
 
-def _state(store: Path, run: Run) -> str:
+def is_worked_on(held: Standing | None) -> bool:
+    """Whether a living process holds a run."""
+    return held is not None and not held.stale
+
+
+def _state(run: Run, held: Standing | None) -> str:
     """A run's state; one that nobody works on is not running, whatever its killed process wrote last."""
-    if run.status == "running" and not is_held(run_lock(store, run.id)):
-        return "interrupted"
-    return run.status
+    return "interrupted" if run.status == "running" and not is_worked_on(held) else run.status
+
+
+def _holder(held: Standing | None) -> str:
+    return f"{held.holder.name}{' (gone)' if held.stale else ''}" if held else ""
+
+
+def _holder_json(held: Standing | None) -> dict[str, Any] | None:
+    if held is None:
+        return None
+    one = held.holder
+    return {
+        "process": one.process,
+        "host": one.host,
+        "since": one.began,
+        "last_beat": one.beat,
+        "units": held.units,
+        "stop_asked_by": one.stop,
+        "stale": held.stale,
+    }
 
 
 def _when(seconds: float) -> str:

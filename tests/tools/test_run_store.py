@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from sqlite_utils import Database
 
 from line_neurons.agent.errors import StoreError, UsageError
-from line_neurons.tools.run_store import SCHEMA, Run, RunStore, Step, Trial, Unit, held
+from line_neurons.tools.run_store import SCHEMA, Run, RunStore, Step, Trial, Unit
 
 RUN = Run(
     "r-1", "torchvision:x", "head", 7, "interrupted", 1.0, {"llm": "random"}, {"target": "t"}, {"torch": "2"}
@@ -169,16 +169,3 @@ def test_what_is_written_together_is_written_whole_or_not_at_all(store, tmp_path
     with store.atomic():
         write()
     assert viewer.units("r-1")[0].label == "fox"
-
-
-def test_a_run_is_held_by_one_process_and_free_afterwards(tmp_path):
-    with held(tmp_path, "r-1"), pytest.raises(UsageError, match="r-1 is being worked on"), held(tmp_path, "r-1"):
-        pass
-    with held(tmp_path, "r-1"):
-        pass
-
-
-def test_a_run_of_a_folder_that_cannot_be_written_cannot_be_held(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="cannot be used"), held(tmp_path / "file", "r-1"):
-        pass

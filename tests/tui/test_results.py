@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.tools.run_store import Run, RunStore, Unit, held
+from line_neurons.tools.leases import held
+from line_neurons.tools.run_store import Run, RunStore, Unit
 from line_neurons.tui.results import COLUMNS, results
 
 FINGERPRINTS = {"target": "t", "generator": "g", "language_model": "l", "control": "c"}
@@ -45,7 +46,7 @@ def test_the_columns_are_these_and_in_this_order():
 
 
 def test_jsonl_has_a_row_with_every_column_for_each_unit_also_while_the_run_goes_on(store, capsys):
-    with held(store, "r-1"):
+    with held(RunStore(store), ["r-1"]):
         results(store, "r", "jsonl", None)
     done, left = map(json.loads, capsys.readouterr().out.splitlines())
     assert list(done.items()) == list(ROW.items())

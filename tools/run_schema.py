@@ -1,0 +1,64 @@
+"""The schema of the run store, as numbered migrations."""
+
+from __future__ import annotations
+
+from sqlite_utils import Database, Migrations
+
+SCHEMA = Migrations("line-runs")
+
+
+@SCHEMA()
+def m001_runs_units_steps_events(db: Database) -> None:
+    """The first schema."""
+    db.table("runs").create(
+        {"id": str, "model": str, "layer": str, "seed": int, "status": str, "created": float, "finished": float,
+         "command": str, "settings": str, "fingerprints": str, "versions": str, "error": str},
+        pk="id", not_null={"id", "model", "layer", "seed", "status", "created"},
+    )  # fmt: skip
+    db.table("units").create(
+        {"run": str, "unit": int, "position": int, "name": str, "status": str, "label": str, "score": float,
+         "origin": str, "label_step": int, "discovered": int, "initial_label": str, "initial_score": float,
+         "auc": float, "mad": float, "seconds": float, "error": str},
+        pk=("run", "unit"), not_null={"status", "position"}, foreign_keys=[("run", "runs", "id")],
+    )  # fmt: skip
+    db.table("steps").create(
+        {"run": str, "unit": int, "step": int, "attempt": int, "kind": str, "outcome": str, "concept": str,
+         "score": float, "reasoning": str, "reply": str, "origin": str, "images": str, "board": str,
+         "removed": str, "seed": int, "temperature": float, "seconds": float, "detail": str, "created": float},
+        pk=("run", "unit", "step", "attempt"), not_null={"kind", "outcome"},
+        foreign_keys=[("run", "runs", "id")],
+    )  # fmt: skip
+    db.table("events").create(
+        {"id": int, "run": str, "unit": int, "kind": str, "created": float, "detail": str},
+        pk="id", not_null={"run", "kind", "created"}, foreign_keys=[("run", "runs", "id")],
+    )  # fmt: skip
+    db.table("events").create_index(["run", "id"])
+
+
+@SCHEMA()
+def m002_vocabulary_and_model_of_each_step(db: Database) -> None:
+    """The words that a first board was drawn from; the language model of each step."""
+    db.table("runs").add_column("vocabulary", str)
+    db.table("steps").add_column("model", str)
+
+
+@SCHEMA()
+def m003_evidence_of_each_label(db: Database) -> None:
+    """A label's pictures, the second-best distinct concept, and what a revisit changed."""
+    units = db.table("units")
+    columns = {"images": str, "second_label": str, "second_score": float, "steps": int, "found_by": int,
+               "found_in": str, "search_label": str, "search_score": float}  # fmt: skip
+    for column, kind in columns.items():
+        units.add_column(column, kind)
+
+
+@SCHEMA()
+def m004_leases(db: Database) -> None:
+    """Who works on a run and on its units in flight; see ``leases``."""
+    db.table("leases").create(
+        {"thread": str, "run": str, "unit": int, "token": str, "process": int, "host": str, "boot": str,
+         "began": float, "beats": int, "beat": float, "stop": str},
+        pk="thread", not_null={"run", "token", "process", "host", "boot", "began", "beats", "beat"},
+        foreign_keys=[("run", "runs", "id")],
+    )  # fmt: skip
+    db.table("leases").create_index(["token"])

@@ -1,0 +1,49 @@
+"""What ``line stop`` does: ask the process that works on a run to stop, and wait until it has."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.tools.leases import STALE_SECONDS, Standing, ask_to_stop, standings
+from line_neurons.tools.run_store import RunStore
+from line_neurons.tui import terminal
+from line_neurons.tui.showing import open_store
+
+_POLL_SECONDS = 0.2
+
+
+def stop(store: Path, name: str, *, wait: bool) -> None:
+    """Ask the process that works on a run to stop after the steps in hand.
+
+    Args:
+        store: the store's folder.
+        name: the run, or the beginning of its name.
+        wait: come back only when nobody works on the run any more.
+
+    Raises:
+        UsageError: there is no such run, or nobody works on it.
+    """
+    run = open_store(store).run(name).id
+    runs = RunStore(store)
+    found = standings(runs).get(run)
+    if found is None or found.stale or not ask_to_stop(runs, found.holder):
+        left = f"{found.holder.name}, which worked on it, is gone; " if found else ""
+        raise UsageError(f"nobody works on run {run}", f"{left}see `line runs`")
+    terminal.line(f"Asked {found.holder.name} to stop run {run}: it ends the steps in hand, and keeps them.")
+    if wait:
+        _wait(runs, found)
+        terminal.line(f"Run {run} has stopped.")
+
+
+def _wait(runs: RunStore, found: Standing) -> None:
+    """Wait until a holder is done with its run, or dead."""
+    run, token = found.holder.run, found.holder.token
+    beats, heard = found.holder.beats, time.monotonic()
+    while (now := standings(runs, look=False).get(run)) and now.holder.token == token and not now.stale:
+        if now.holder.beats != beats:
+            beats, heard = now.holder.beats, time.monotonic()
+        elif time.monotonic() - heard > STALE_SECONDS:
+            return
+        time.sleep(_POLL_SECONDS)
