@@ -24,6 +24,7 @@ class FencedSaver(SqliteSaver):
 
     def __init__(self, saver: SqliteSaver, runs: RunStore, run: str) -> None:
         super().__init__(saver.conn, serde=saver.serde)
+        self._saver = saver
         self._runs = runs
         self._run = run
 
@@ -34,5 +35,6 @@ class FencedSaver(SqliteSaver):
         Raises:
             TakenOverError: another process has taken over the run.
         """
-        with self._runs.atomic(self._run) if transaction else nullcontext(), super().cursor(transaction) as cursor:
+        fence = self._runs.atomic(self._run) if transaction else nullcontext()
+        with fence, self._saver.cursor(transaction) as cursor:
             yield cursor

@@ -29,6 +29,7 @@ from line_neurons.tools.run_store import Run, RunStore, Unit
 from line_neurons.tools.targets.lookup import find_layer
 from line_neurons.tools.targets.registry import absolute_spec
 from line_neurons.tools.targets.units import parse_units
+from line_neurons.tools.upgrades import refuse_newer_file
 
 
 def select_units(parts: Parts, layer: str, selectors: Sequence[str]) -> tuple[list[int], Sequence[str] | None]:
@@ -207,6 +208,7 @@ def _new_id(runs: RunStore, model: str, layer: str) -> str:
 def _checkpoints(store: Path) -> Iterator[SqliteSaver]:
     """The store's checkpoints; only plain types are ever revived from it."""
     try:
+        refuse_newer_file(store / "checkpoints.db")
         connection = sqlite3.connect(store / "checkpoints.db", timeout=30, check_same_thread=False)
         connection.execute("PRAGMA journal_mode=WAL")
         # A killed process loses nothing; after a power cut the last steps are done again.

@@ -63,6 +63,18 @@ def refuse_newer(db: sqlite3.Connection, path: Path, known: int) -> None:
         )
 
 
+def refuse_newer_file(path: Path) -> None:
+    """See that a database that has never had another schema than the present one is still of it.
+
+    Raises:
+        StoreError: a newer version of the program made it.
+        sqlite3.Error: it cannot be read.
+    """
+    if path.is_file():
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=_PATIENCE)) as db:
+            refuse_newer(db, path, 0)
+
+
 def log_ahead(db: sqlite3.Connection) -> None:
     """Let readers and a writer not wait for each other."""
     if db.execute("PRAGMA journal_mode").fetchone()[0] == "wal":

@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from line_neurons.agent.errors import StoreError
+from line_neurons.tools.upgrades import refuse_newer_file
 
 _AT_ONCE = 256
 _SETTLED_NS = 2_000_000_000
@@ -49,6 +50,7 @@ class FileDigests:
         try:
             if self._path:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
+                refuse_newer_file(self._path)
             with closing(sqlite3.connect(self._path or ":memory:", timeout=30)) as db:
                 db.execute(
                     "CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, size INTEGER, modified INTEGER,"

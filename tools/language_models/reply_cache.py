@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import StoreError
 from line_neurons.tools.language_models.proposer import Completion
+from line_neurons.tools.upgrades import refuse_newer_file
 
 if TYPE_CHECKING:
     from langchain_community.cache import SQLAlchemyCache
@@ -104,6 +105,8 @@ class ReplyCache:
             with self._opening:
                 cache = self._cache
             yield cache
+        except StoreError:
+            raise
         except Exception as error:
             raise StoreError(
                 f"the reply cache {str(self._path)!r} cannot be used: {str(error).splitlines()[0]}",
@@ -120,6 +123,7 @@ class ReplyCache:
         # What the cache itself calls; nothing that a user could do about it.
         warnings.filterwarnings("ignore", category=PendingDeprecationWarning, module=r"langchain_community\.cache")
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        refuse_newer_file(self._path)
         url = URL.create("sqlite", database=str(self._path))
         engine = create_engine(url, connect_args={"timeout": _PATIENCE})
         event.listen(engine, "connect", _write_ahead)

@@ -1,0 +1,152 @@
+"""A run that another process takes over while its holder is suspended, and one that is asked to stop."""
+
+import multiprocessing
+import os
+import signal
+import sqlite3
+import threading
+
+import pytest
+
+from line_neurons.agent.errors import TakenOverError
+from line_neurons.graphs.revisit import revisit_recorded
+from line_neurons.graphs.runs import retry, start, work
+from line_neurons.tools import leases
+from line_neurons.tools.leases import Machine, ask_to_stop, standings
+from scripted import LAYER, ScriptedModel, scripted_parts
+
+FORK = multiprocessing.get_context("fork")
+
+
+def propose(prompt, seed, temperature):
+    return f"thing {seed}"
+
+
+def parts_for(store, script=propose, **settings):
+    return scripted_parts(store, ScriptedModel(script), iterations=2, **settings)
+
+
+def outcome(parts, run):
+    units = parts.runs.units(run)
+    steps = [
+        (one.unit, one.step, one.attempt, one.outcome, one.concept, one.score, one.images, one.board)
+        for unit in units
+        for one in parts.runs.steps(run, unit.unit)
+    ]
+    return [(one.unit, one.status, one.label, one.score) for one in units], steps
+
+
+def everything(store):
+    """All rows of checkpoints and run store but the heartbeat's."""
+    rows = []
+    for name, tables in (
+        ("checkpoints.db", ("checkpoints", "writes")),
+        ("runs.db", ("runs", "units", "steps", "events")),
+    ):
+        with sqlite3.connect(store / name) as db:
+            rows += [db.execute(f"select * from {table} order by 1, 2, 3").fetchall() for table in tables]
+    return rows
+
+
+def suspended(store, run, beat, in_flight, ear, mouth):
+    """Work on a run on another machine; says when the model is asked for the third time, and waits there."""
+    leases.this_machine = lambda: Machine("elsewhere", "boot")
+    leases.BEAT_SECONDS = beat
+    asked, lock = [], threading.Lock()
+
+    def propose_slowly(prompt, seed, temperature):
+        with lock:
+            asked.append(seed)
+            if len(asked) == 3:
+                mouth.send("asked")
+                ear.recv()
+        return propose(prompt, seed, temperature)
+
+    try:
+        work(parts_for(store, propose_slowly, in_flight=in_flight), run)
+    except TakenOverError as error:
+        mouth.send(str(error))
+    else:
+        mouth.send("went on")
+
+
+@pytest.mark.parametrize(
+    ("beat", "in_flight"), [(3600, 1), (3600, 2), (0.01, 2)], ids=["alone", "two", "told by beat"]
+)
+def test_a_suspended_process_writes_nothing_after_another_has_taken_over(tmp_path, monkeypatch, beat, in_flight):
+    monkeypatch.setattr(leases, "STALE_SECONDS", 0.3)
+    whole = parts_for(tmp_path / "whole")
+    finished = work(whole, start(whole, LAYER, ["0-1"]))
+    parts = parts_for(tmp_path / "store")
+    run = start(parts, LAYER, ["0-1"])
+    (ear, says), (hears, mouth) = FORK.Pipe(duplex=False), FORK.Pipe(duplex=False)
+    process = FORK.Process(target=suspended, args=(parts.store, run, beat, in_flight, ear, mouth))
+    process.start()
+    assert hears.poll(60)
+    assert hears.recv() == "asked"
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        assert work(parts, run).status == "finished"
+        before = everything(parts.store)
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+    says.send("go on")
+    assert hears.poll(60)
+    assert f"run {run.id} was taken over by another process" in hears.recv()
+    process.join(60)
+    assert everything(parts.store) == before
+    assert outcome(parts, run.id) == outcome(whole, finished.id)
+
+
+def test_units_in_flight_and_only_they_have_a_lease(tmp_path):
+    parts = parts_for(tmp_path, in_flight=2)
+    run = start(parts, LAYER, ["0-2"])
+    seen = []
+
+    def look(progress):
+        units = standings(parts.runs)[run.id].units
+        assert len(units) <= 2
+        seen.append(progress.unit in units)
+
+    work(parts, run, look)
+    assert all(seen)
+    assert standings(parts.runs) == {}
+
+
+def test_a_run_that_is_asked_to_stop_drains_and_resumes_to_the_same_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(leases, "BEAT_SECONDS", 0.01)
+    whole = parts_for(tmp_path / "whole")
+    finished = work(whole, start(whole, LAYER, ["0-1"]))
+    parts = parts_for(tmp_path / "store")
+    run = start(parts, LAYER, ["0-1"])
+    asked = threading.Event()
+
+    def stop(progress):
+        if not asked.is_set():
+            assert ask_to_stop(parts.runs, standings(parts.runs)[run.id].holder)
+            asked.set()
+        threading.Event().wait(0.05)
+
+    assert work(parts, run, stop).status == "interrupted"
+    assert outcome(parts, run.id) != outcome(whole, finished.id)
+    assert work(parts_for(tmp_path / "store"), run).status == "finished"
+    assert outcome(parts, run.id) == outcome(whole, finished.id)
+
+
+def test_retry_and_revisit_hold_what_they_change(tmp_path, monkeypatch):
+    parts = parts_for(tmp_path)
+    runs = [work(parts, start(parts, LAYER, ["0"])) for _ in range(2)]
+    seen = []
+    real = parts.runs.add_event
+
+    def add_event(run, kind, *arguments, **detail):
+        seen.append((kind, sorted(standings(parts.runs))))
+        real(run, kind, *arguments, **detail)
+
+    monkeypatch.setattr(parts.runs, "add_event", add_event)
+    monkeypatch.setattr("line_neurons.graphs.revisit.reopen", lambda *_: parts)
+    revisit_recorded(runs, parts.store, None)
+    parts.runs.update_unit(runs[0].id, 0, status="failed")
+    retry(parts.runs, runs[0])
+    both = [run.id for run in runs]
+    assert seen == [("revisited", both), ("revisited", both), ("retry", both[:1])]

@@ -1,0 +1,121 @@
+"""`line stop`, and who is said to work on a run, with the real command in processes of its own."""
+
+import json
+import multiprocessing
+import signal
+
+import pytest
+
+from expectations import refused
+from line_neurons.graphs.runs import start, work
+from line_neurons.tools import leases
+from line_neurons.tools.leases import Machine, held
+from line_neurons.tools.run_store import RunStore
+from scripted import LAYER, ScriptedModel, scripted_parts
+
+FORK = multiprocessing.get_context("fork")
+RUN = "model-head-1"
+
+
+def parts_for(store):
+    return scripted_parts(store, ScriptedModel(lambda prompt, seed, temperature: f"thing {seed}"), iterations=2)
+
+
+@pytest.fixture
+def store(tmp_path):
+    parts = parts_for(tmp_path / "store")
+    start(parts, LAYER, ["0-2"])
+    parts.runs.close()
+    return tmp_path / "store"
+
+
+def _work(store, mouth, machine):
+    leases.this_machine = lambda: machine
+    leases.BEAT_SECONDS = 0.02
+    parts = parts_for(store)
+
+    def slowly(progress):
+        mouth.send(progress.node)
+        signal.sigtimedwait([], 0.1)
+
+    work(parts, parts.runs.run(RUN), slowly)
+
+
+@pytest.fixture
+def worker(store):
+    """Starts a process that works on the run, slowly; gives its id once it does."""
+    processes = []
+
+    def begin(machine=None):
+        hears, mouth = FORK.Pipe(duplex=False)
+        process = FORK.Process(target=_work, args=(store, mouth, machine or leases.this_machine()))
+        process.start()
+        processes.append((process, hears))
+        assert hears.poll(60)
+        return process
+
+    yield begin
+    for process, _ in processes:
+        process.kill()
+        process.join()
+
+
+def listed(line):
+    (run,) = json.loads(line("runs", "--json")[1])
+    return run["status"], run["holder"]
+
+
+def test_a_run_that_is_worked_on_says_by_whom_and_stops_when_asked(line, worker):
+    process = worker()
+    status, holder = listed(line)
+    assert (status, holder["process"], holder["units"], holder["stale"]) == ("running", process.pid, [0], False)
+    assert f"worked on by process {process.pid} on" in line("show", RUN)[1]
+    assert json.loads(line("show", RUN, "--json")[1])["holder"]["process"] == process.pid
+    refused(line("resume", RUN), f"process {process.pid}", f"line stop {RUN}")
+    status, said, _ = line("stop", "model", "--wait")
+    assert status == 0
+    assert f"Asked process {process.pid}" in said
+    assert f"Run {RUN} has stopped." in said
+    process.join(60)
+    assert process.exitcode == 0
+    assert listed(line) == ("interrupted", None)
+
+
+def test_a_killed_worker_leaves_an_interrupted_run_whose_stale_holder_is_told(line, worker):
+    process = worker()
+    process.kill()
+    process.join()
+    status, holder = listed(line)
+    assert (status, holder["process"], holder["stale"]) == ("interrupted", process.pid, True)
+    assert f"process {process.pid} on {holder['host']} (gone)" in line("runs")[1]
+    assert "(gone), units 0" in line("show", RUN)[1]
+    refused(line("stop", RUN), f"nobody works on run {RUN}", f"process {process.pid}")
+
+
+def test_who_waits_for_a_stop_learns_that_the_worker_died(line, worker, monkeypatch):
+    process = worker(Machine("elsewhere", "boot"))
+    monkeypatch.setattr(leases, "STALE_SECONDS", 0.3)
+    monkeypatch.setattr("line_neurons.tui.stopping.STALE_SECONDS", 0.3)
+    real = leases.ask_to_stop
+
+    def ask(runs, holder):
+        process.kill()
+        process.join()
+        return real(runs, holder)
+
+    monkeypatch.setattr("line_neurons.tui.stopping.ask_to_stop", ask)
+    status, said, _ = line("stop", RUN, "--wait")
+    assert status == 0
+    assert "has stopped" in said
+
+
+def test_nobody_and_nothing_cannot_be_stopped(line, store):
+    refused(line("stop", RUN), f"nobody works on run {RUN}")
+    refused(line("stop", "other"), "'other' is not a run")
+
+
+def test_a_stop_is_asked_for_without_waiting(line, store):
+    with held(RunStore(store), [RUN]):
+        status, said, _ = line("stop", RUN)
+        assert (status, "Asked process" in said, "has stopped" in said) == (0, True, False)
+        assert "asked to stop by process" in line("show", RUN)[1]
