@@ -192,6 +192,18 @@ def standings(runs: RunStore, *, look: bool = True) -> dict[str, Standing]:
     }
 
 
+def refuse_held(runs: RunStore, name: str) -> None:
+    """Say early that a process of this machine holds a run; whether it can be held, only ``held`` knows.
+
+    Raises:
+        UsageError: one does.
+    """
+    machine = this_machine()
+    for one in _holders(runs, name):
+        if one.unit is None and _is_here(one, machine) and is_held(run_lock(runs.path.parent, name, machine)):
+            raise _refusal(name, str(one))
+
+
 def ask_to_stop(runs: RunStore, holder: Holder) -> bool:
     """Ask the holder of a run to stop where nothing is lost; False if it holds the run no more."""
     asker = f"process {os.getpid()} on {this_machine().host}"

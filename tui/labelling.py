@@ -22,6 +22,7 @@ from line_neurons.graphs.runs import retry as mark_failed_again
 from line_neurons.graphs.runs import select_units, start, work
 from line_neurons.tools.language_models.langchain_chat import with_secrets
 from line_neurons.tools.language_models.ollama_address import without_passwords
+from line_neurons.tools.leases import refuse_held
 from line_neurons.tools.run_store import Run, RunStore, default_store
 from line_neurons.tui import showing, terminal
 from line_neurons.tui.draining import INTERRUPTED, draining
@@ -211,10 +212,13 @@ def _go_on(
     """Work on recorded runs, with ``again`` on their failed units too; what cannot go on is told at the end."""
     errors: list[LineError] = []
     jobs: list[Job] = []
+    opened = showing.open_store(settings.store or default_store())
     with Watching() as watching:
         reopening = _Reopening(settings, watching, changes)
         for run in runs:
             with _collecting(errors):
+                # Before parts are opened, which may take minutes.
+                refuse_held(opened, run.id)
                 parts, _ = job = reopening.job(run)
                 if again:
                     mark_failed_again(parts.runs, run)

@@ -37,7 +37,7 @@ def outcome(parts, run):
 
 
 def everything(store):
-    """All rows of checkpoints and run store but the heartbeat's."""
+    """All rows of checkpoints and run store but the leases."""
     rows = []
     for name, tables in (
         ("checkpoints.db", ("checkpoints", "writes")),
@@ -71,7 +71,7 @@ def suspended(store, run, beat, in_flight, ear, mouth):
 
 
 @pytest.mark.parametrize(
-    ("beat", "in_flight"), [(3600, 1), (3600, 2), (0.01, 2)], ids=["alone", "two", "told by beat"]
+    ("beat", "in_flight"), [(3600, 1), (3600, 2), (0.01, 2)], ids=["by a write", "by writes", "by a beat"]
 )
 def test_a_suspended_process_writes_nothing_after_another_has_taken_over(tmp_path, monkeypatch, beat, in_flight):
     monkeypatch.setattr(leases, "STALE_SECONDS", 0.3)
@@ -135,18 +135,17 @@ def test_a_run_that_is_asked_to_stop_drains_and_resumes_to_the_same_end(tmp_path
 
 def test_retry_and_revisit_hold_what_they_change(tmp_path, monkeypatch):
     parts = parts_for(tmp_path)
-    runs = [work(parts, start(parts, LAYER, ["0"])) for _ in range(2)]
+    run = work(parts, start(parts, LAYER, ["0"]))
     seen = []
     real = parts.runs.add_event
 
-    def add_event(run, kind, *arguments, **detail):
-        seen.append((kind, sorted(standings(parts.runs))))
-        real(run, kind, *arguments, **detail)
+    def add_event(name, kind, *arguments, **detail):
+        seen.append((kind, list(standings(parts.runs))))
+        real(name, kind, *arguments, **detail)
 
     monkeypatch.setattr(parts.runs, "add_event", add_event)
     monkeypatch.setattr("line_neurons.graphs.revisit.reopen", lambda *_: parts)
-    revisit_recorded(runs, parts.store, None)
-    parts.runs.update_unit(runs[0].id, 0, status="failed")
-    retry(parts.runs, runs[0])
-    both = [run.id for run in runs]
-    assert seen == [("revisited", both), ("revisited", both), ("retry", both[:1])]
+    revisit_recorded([run], parts.store, None)
+    parts.runs.update_unit(run.id, 0, status="failed")
+    retry(parts.runs, run)
+    assert seen == [("revisited", [run.id]), ("retry", [run.id])]

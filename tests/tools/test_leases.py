@@ -63,7 +63,7 @@ def _hold(root, machine, told, jump):
 
 @contextmanager
 def holder(store, machine=None, jump=0.0):
-    """A process that holds run r-1 and has unit 1 in hand until it is asked to stop; gives it and what it tells."""
+    """A process that holds run r-1, and has unit 1 in hand, until it is to stop; gives it and what it tells."""
     hears, tells = FORK.Pipe(duplex=False)
     arguments = (store.path.parent, machine or leases.this_machine(), tells, jump)
     process = FORK.Process(target=_hold, args=arguments)
