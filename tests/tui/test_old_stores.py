@@ -1,0 +1,78 @@
+"""Stores of released versions: looked at as they are, and gone on with after an upgrade."""
+
+import json
+import sqlite3
+
+import pytest
+from old_stores import FINISHED, KILLED, VERSIONS, dump, old_store
+
+from expectations import refused
+from line_neurons.agent.errors import StoreError
+from line_neurons.graphs.runs import start, work
+from line_neurons.tools.run_store import RunStore
+from line_neurons.tui import showing
+from scripted import LAYER, ScriptedModel, scripted_parts
+
+
+def parts_for(store):
+    """The parts with which the stores were made."""
+    model = ScriptedModel(lambda prompt, seed, temperature: f"thing {seed % 1000}")
+    return scripted_parts(store, model, iterations=2, top=1, random=1, images=2)
+
+
+@pytest.mark.parametrize("upgraded", [False, True], ids=["as it is", "upgraded"])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_runs_and_labels_of_an_old_store_are_shown(line, tmp_path, monkeypatch, version, upgraded):
+    # The scripted pictures are none that a sheet could show.
+    monkeypatch.setattr(showing, "_write_sheet", lambda *_: None)
+    store = old_store(tmp_path / "store", version)
+    if upgraded:
+        RunStore(store)
+    before = dump(store / "runs.db")
+    listed = json.loads(line("runs", "--json")[1])
+    assert [(run["id"], run["status"]) for run in listed] == [(KILLED, "interrupted"), (FINISHED, "finished")]
+    status, said, _ = line("show", KILLED)
+    assert (status, "class e" in said, f"line resume {KILLED}" in said) == (0, True, True)
+    status, said, _ = line("show", FINISHED, "0", "--json")
+    assert json.loads(said)["unit"]["label"] == "class e"
+    status, said, _ = line("results", FINISHED, "--format", "jsonl")
+    assert (status, json.loads(said)["label"]) == (0, "class e")
+    assert dump(store / "runs.db") == before
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_run_that_an_old_version_left_ends_as_one_that_was_never_interrupted(tmp_path, version):
+    whole = parts_for(tmp_path / "whole")
+    run = work(whole, start(whole, LAYER, ["0-1"]))
+    parts = parts_for(old_store(tmp_path / "store", version))
+    assert work(parts, parts.runs.run(KILLED)).status == "finished"
+    for unit in (0, 1):
+        one, other = (
+            [
+                (step.step, step.kind, step.outcome, step.concept, step.score, step.images, step.board)
+                for step in opened.runs.steps(name, unit)
+            ]
+            for opened, name in ((whole, run.id), (parts, KILLED))
+        )
+        assert one == other
+    assert [u.label for u in whole.runs.units(run.id)] == [u.label for u in parts.runs.units(KILLED)]
+    # It went on where it was: the questions of its first unit, and the first of its second, were not asked again.
+    assert len(parts.language_model.asked) < 4
+
+
+def test_checkpoints_of_a_newer_version_are_refused_and_left_as_they_are(tmp_path):
+    parts = parts_for(old_store(tmp_path, "m003"))
+    with sqlite3.connect(tmp_path / "checkpoints.db") as db:
+        db.execute("PRAGMA user_version = 1")
+    before = dump(tmp_path / "checkpoints.db")
+    with pytest.raises(StoreError, match=r"checkpoints.db' was made by a newer version"):
+        work(parts, parts.runs.run(KILLED))
+    assert dump(tmp_path / "checkpoints.db") == before
+
+
+def test_a_newer_store_is_one_clear_line_for_every_command(line, tmp_path):
+    store = old_store(tmp_path / "store", "m003")
+    with sqlite3.connect(store / "runs.db") as db:
+        db.execute("INSERT INTO _sqlite_migrations VALUES (99, 'line-runs', 'm999_future', '2040-01-01')")
+    for command in (["runs"], ["show", KILLED], ["results", KILLED], ["resume", KILLED], ["stop", KILLED]):
+        refused(line(*command), "newer version of line-neurons (m999_future)", "upgrade line-neurons")
