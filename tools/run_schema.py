@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from sqlite_utils import Database, Migrations
 
 SCHEMA = Migrations("line-runs")
@@ -62,3 +64,13 @@ def m004_leases(db: Database) -> None:
         foreign_keys=[("run", "runs", "id")],
     )  # fmt: skip
     db.table("leases").create_index(["token"])
+
+
+@SCHEMA()
+def m005_one_setting_for_the_pooling(db: Database) -> None:
+    """What the first version recorded as two settings, of which a layer takes one."""
+    for run in list(db.table("runs").rows_where("settings LIKE '%\"pooling\"%'", select="id, settings")):
+        settings = json.loads(run["settings"])
+        pooling, tokens = settings.pop("pooling"), settings.pop("tokens", "cls")
+        settings["pool"] = "max" if pooling == "max" else "mean-tokens" if tokens == "mean" else "auto"
+        db.table("runs").update(run["id"], {"settings": json.dumps(settings)})

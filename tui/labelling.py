@@ -84,7 +84,7 @@ def resume(name: str | None, settings: Settings, changes: Mapping[str, Any], *, 
         Exit: with status 2 if some could not go on, 1 if units failed, 130 if it was interrupted.
     """
     store = settings.store or default_store()
-    opened = showing.open_store(store)
+    opened = showing.open_store(store, read_only=False)
     if name is None:
         found = [run for run in reversed(opened.runs()) if showing.is_unfinished(run, opened.states(run.id))]
         if not found:
@@ -110,7 +110,7 @@ def retry(name: str, settings: Settings, changes: Mapping[str, Any], *, as_json:
         LineError: no unit failed, or the run cannot go on.
         Exit: with status 1 if units failed again, 130 if it was interrupted.
     """
-    opened = showing.open_store(settings.store or default_store())
+    opened = showing.open_store(settings.store or default_store(), read_only=False)
     run = opened.run(name)
     if not opened.states(run.id).get("failed"):
         remedy = (
@@ -135,7 +135,7 @@ def revisit(names: Sequence[str], settings: Settings, changes: Mapping[str, Any]
     Raises:
         LineError: see ``graphs.revisit.revisit_recorded``.
     """
-    opened = showing.open_store(settings.store or default_store())
+    opened = showing.open_store(settings.store or default_store(), read_only=False)
     runs = list({run.id: run for run in map(opened.run, names)}.values())
     opened.close()
     with Watching() as watching, draining() as drain:

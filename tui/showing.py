@@ -35,15 +35,15 @@ OUTCOMES = {
 }
 
 
-def open_store(store: Path) -> RunStore:
-    """A store for looking only.
+def open_store(store: Path, *, read_only: bool = True) -> RunStore:
+    """A store that is there; one for looking only is left as it is, another is brought up to date.
 
     Raises:
         UsageError: nothing was ever run in it.
     """
     if not (store / "runs.db").is_file():
         raise UsageError(f"there are no runs in {store}", "start one with `line demo` or `line explain`")
-    return RunStore(store, read_only=True)
+    return RunStore(store, read_only=read_only)
 
 
 def runs(store: Path, *, as_json: bool) -> None:

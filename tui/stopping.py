@@ -25,8 +25,8 @@ def stop(store: Path, name: str, *, wait: bool) -> None:
     Raises:
         UsageError: there is no such run, or nobody works on it.
     """
-    run = open_store(store).run(name).id
-    runs = RunStore(store)
+    runs = open_store(store, read_only=False)
+    run = runs.run(name).id
     found = standings(runs).get(run)
     if found is None or found.stale or not ask_to_stop(runs, found.holder):
         left = f"{found.holder.name}, which worked on it, is gone; " if found else ""
