@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shlex
 import socket
 import threading
 import time
@@ -23,7 +24,7 @@ from typing import NamedTuple
 
 from line_neurons.agent.errors import StoreError, TakenOverError, UsageError
 from line_neurons.tools.file_lock import hold, is_held
-from line_neurons.tools.run_store import RunStore
+from line_neurons.tools.run_store import RunStore, default_store
 
 BEAT_SECONDS = 2.0
 """A process that works on runs says so this often; as often it reads whether it is asked to stop."""
@@ -201,7 +202,7 @@ def refuse_held(runs: RunStore, name: str) -> None:
     machine = this_machine()
     for one in _holders(runs, name):
         if one.unit is None and _is_here(one, machine) and is_held(run_lock(runs.path.parent, name, machine)):
-            raise _refusal(name, str(one))
+            raise _refusal(runs, name, str(one))
 
 
 def ask_to_stop(runs: RunStore, holder: Holder) -> bool:
@@ -224,7 +225,7 @@ def run_lock(store: Path, run: str, machine: Machine | None = None) -> Path:
 def _locked(runs: RunStore, run: str, machine: Machine) -> Iterator[None]:
     def taken(holder: str) -> UsageError:
         known = [one for one in _holders(runs, run) if one.unit is None and _is_here(one, machine)]
-        return _refusal(run, str(known[0]) if known else holder)
+        return _refusal(runs, run, str(known[0]) if known else holder)
 
     store = runs.path.parent
     with ExitStack() as stack:
@@ -235,8 +236,12 @@ def _locked(runs: RunStore, run: str, machine: Machine) -> Iterator[None]:
         yield
 
 
-def _refusal(run: str, holder: str) -> UsageError:
-    return UsageError(f"run {run} is being worked on by {holder}", f"wait for it, or stop it: line stop {run}")
+def _refusal(runs: RunStore, run: str, holder: str) -> UsageError:
+    store = runs.path.parent
+    place = "" if store == default_store() else f" --store {shlex.quote(str(store))}"
+    return UsageError(
+        f"run {run} is being worked on by {holder}", f"wait for it, or stop it: line stop {run}{place}"
+    )
 
 
 def _take(runs: RunStore, names: Sequence[str], machine: Machine, told: Told | None) -> str:
@@ -251,7 +256,7 @@ def _take(runs: RunStore, names: Sequence[str], machine: Machine, told: Told | N
             for one in (one for one in _holders(runs, name) if one.unit is None):
                 alive = one.token not in still or (one.run, one.token, one.beats) not in seen
                 if alive and not _is_here(one, machine):
-                    raise _refusal(name, str(one))
+                    raise _refusal(runs, name, str(one))
                 runs.add_event(name, "taken over", process=one.process, host=one.host, last_heard_of=one.beat)
             db.execute("DELETE FROM leases WHERE run = ?", [name])
             db.execute(
@@ -293,7 +298,7 @@ def _beat(
             if stop and len(wishes) < held_runs:
                 stop("taken over")
             elif stop and (asker := next(filter(None, wishes), None)):
-                stop(f"asked to by {asker}")
+                stop(f"asked to stop by {asker}")
 
 
 def _is_here(holder: Holder, machine: Machine) -> bool:

@@ -145,12 +145,13 @@ def stop(
     run: Annotated[str, _RUN],
     *,
     wait: Annotated[bool, typer.Option("--wait", help="Come back when it has stopped.")] = False,
+    json: opt.Json = False,
     **flags: Any,
 ) -> None:
     """Let the process that works on a run finish the steps in hand and stop, as Ctrl-C there does."""
     from line_neurons.tui import stopping
 
-    stopping.stop(_store(**flags), run, wait=wait)
+    stopping.stop(_store(**flags), run, wait=wait, as_json=json)
 
 
 @app.command()

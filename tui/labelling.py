@@ -276,7 +276,7 @@ def _work(jobs: Sequence[Job], watching: Watching, errors: list[LineError] | Non
 
 def _stopped(drain: RunControl) -> str:
     reason = drain.drain_reason or ""
-    return f"Stopped, {reason}," if reason.startswith("asked") else "Interrupted"
+    return f"{reason.capitalize()}; stopped" if reason.startswith("asked") else "Interrupted"
 
 
 @contextmanager

@@ -14,13 +14,14 @@ from line_neurons.tui.showing import open_store
 _POLL_SECONDS = 0.2
 
 
-def stop(store: Path, name: str, *, wait: bool) -> None:
+def stop(store: Path, name: str, *, wait: bool, as_json: bool) -> None:
     """Ask the process that works on a run to stop after the steps in hand.
 
     Args:
         store: the store's folder.
         name: the run, or the beginning of its name.
         wait: come back only when nobody works on the run any more.
+        as_json: print JSON.
 
     Raises:
         UsageError: there is no such run, or nobody works on it.
@@ -31,9 +32,14 @@ def stop(store: Path, name: str, *, wait: bool) -> None:
     if found is None or found.stale or not ask_to_stop(runs, found.holder):
         left = f"{found.holder.name}, which worked on it, is gone; " if found else ""
         raise UsageError(f"nobody works on run {run}", f"{left}see `line runs`")
-    terminal.line(f"Asked {found.holder.name} to stop run {run}: it ends the steps in hand, and keeps them.")
+    if not as_json:
+        terminal.line(f"Asked {found.holder.name} to stop run {run}: it ends the steps in hand, and keeps them.")
     if wait:
         _wait(runs, found)
+    if as_json:
+        asked = {"process": found.holder.process, "host": found.holder.host}
+        terminal.dump({"run": run, "asked": asked, "stopped": wait})
+    elif wait:
         terminal.line(f"Run {run} has stopped.")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import signal
 
 import pytest
@@ -119,3 +120,5 @@ def test_a_stop_is_asked_for_without_waiting(line, store):
         status, said, _ = line("stop", RUN)
         assert (status, "Asked process" in said, "has stopped" in said) == (0, True, False)
         assert "asked to stop by process" in line("show", RUN)[1]
+        asked = json.loads(line("stop", RUN, "--json")[1])
+        assert (asked["run"], asked["asked"]["process"], asked["stopped"]) == (RUN, os.getpid(), False)
