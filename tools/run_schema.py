@@ -69,7 +69,9 @@ def m004_leases(db: Database) -> None:
 @SCHEMA()
 def m005_one_setting_for_the_pooling(db: Database) -> None:
     """What the first version recorded as two settings, of which a layer takes one."""
-    for run in list(db.table("runs").rows_where("settings LIKE '%\"pooling\"%'", select="id, settings")):
+    # What is no JSON is left to who reads it.
+    recorded = "CASE WHEN json_valid(settings) THEN json_type(settings, '$.pooling') END IS NOT NULL"
+    for run in list(db.table("runs").rows_where(recorded, select="id, settings")):
         settings = json.loads(run["settings"])
         pooling, tokens = settings.pop("pooling"), settings.pop("tokens", "cls")
         settings["pool"] = "max" if pooling == "max" else "mean-tokens" if tokens == "mean" else "auto"
