@@ -3,8 +3,8 @@
 On one machine the kernel's lock tells at once whether a holder lives. A holder on another machine, or in another
 container, is watched for a time: only one whose count of beats stands still is taken for dead. No clock but the
 watcher's own, which never goes back, has a say in it. A holder that was only suspended finds its token gone at its
-next write, which is then refused (``RunStore.guard``). This needs a store on which SQLite's locks and shared memory
-work: a network disk is for one machine at a time.
+next write, which is then refused (``RunStore.guard``). This needs a disk on which SQLite's locks and shared memory
+work: one on a network is for one machine at a time.
 """
 
 from __future__ import annotations

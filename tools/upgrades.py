@@ -58,8 +58,8 @@ def refuse_newer(db: sqlite3.Connection, path: Path, known: int) -> None:
     version = int(db.execute("PRAGMA user_version").fetchone()[0])
     if version > known:
         raise StoreError(
-            f"{str(path)!r} was made by a newer version of line-neurons (schema {version}, known is {known})",
-            "upgrade line-neurons, or name another folder with --store",
+            f"{str(path)!r} was made by a newer version (schema {version}, this one knows {known})",
+            "update line-neurons, or name another folder with --store",
         )
 
 

@@ -227,7 +227,7 @@ def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(tmp_path, na
     use(tmp_path)
     _newer(tmp_path / name)
     before = dump(tmp_path / name)
-    with pytest.raises(StoreError, match=rf"{name}' was made by a newer version .* \(schema 99"):
+    with pytest.raises(StoreError, match=rf"{name}' was made by a newer version \(schema 99"):
         use(tmp_path)
     assert dump(tmp_path / name) == before
 
