@@ -33,6 +33,10 @@ class StoreError(LineError):
     """The store cannot be read or written, or was made by a newer version."""
 
 
+class DamagedError(StoreError):
+    """One entry of the store is damaged or was tampered with; what does not need it can go on."""
+
+
 class BackendError(LineError):
     """A language model, generator or target failed while it worked."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import threading
 import weakref
 import zipfile
@@ -19,8 +20,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from line_neurons.agent.errors import StoreError
+from line_neurons.agent.errors import DamagedError, StoreError
 from line_neurons.agent.ports import Control, DrawnImage, Generator, ImageRequest, Progress, Target
+from line_neurons.agent.proposal import clean_text
 from line_neurons.tools.bank_folder import BankFolder
 from line_neurons.tools.single_flight import Claims
 
@@ -37,6 +39,7 @@ _Draw = tuple[str, str, int]
 _Measurement = tuple[str, str, str]
 """Picture, target and layer of a vector."""
 
+_ID = re.compile(r"[0-9a-f]{64}")
 _AT_ONCE = 500
 # Pixels of pictures just drawn wait here for their forward pass: twenty of 1,024 x 1,024.
 _PIXEL_BYTES = 64 << 20
@@ -294,7 +297,16 @@ class ConceptBank:
             return [image for (image,) in self._folder.db.execute(statement, (generator, concept, limit))]
 
     def image_path(self, image_id: str) -> Path:
-        """Where the picture's file is, whether or not it is there."""
+        """Where the picture's file is, whether or not it is there.
+
+        Raises:
+            DamagedError: no picture has such an id; it is part of a path.
+        """
+        if not _ID.fullmatch(image_id):
+            raise DamagedError(
+                f"{clean_text(image_id, 80)!r} is not the id of a picture",
+                "put a backup of the store in its place",
+            )
         return self.root / "images" / image_id[:2] / f"{image_id}.png"
 
     def image_bytes(self, image_id: str) -> bytes:
