@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 import time
@@ -254,6 +255,9 @@ class RunStore:
         with explained(self.path):
             if read_only:
                 uri = f"{self.path.resolve().as_uri()}?mode=ro"
+                # Beside a file that logs ahead SQLite makes others, unless it is told that nothing can change.
+                if not os.access(root, os.W_OK) and not self.path.with_name("runs.db-wal").exists():
+                    uri += "&immutable=1"
                 connection = sqlite3.connect(uri, uri=True, timeout=databases.PATIENCE, check_same_thread=False)
             else:
                 root.mkdir(parents=True, exist_ok=True)
