@@ -22,6 +22,7 @@ from line_neurons.agent.settings import revised
 from line_neurons.graphs.line import LineGraph
 from line_neurons.graphs.state import LineState, board_of
 from line_neurons.tools import databases
+from line_neurons.tools.concept_bank import is_image_id
 from line_neurons.tools.databases import explained
 from line_neurons.tools.run_store import Run
 
@@ -167,6 +168,8 @@ def _look_through(values: dict[str, Any], run: Run, unit: int) -> None:
     for pair in (*values["board"], values["best"]):
         if [type(part) for part in pair] not in ([str, float], [str, int]):
             raise ValueError("a concept without its score")
+    if not all(is_image_id(image) for image in values.get("images", [])):
+        raise ValueError("images: one has no picture's id")
     if not board_of(state, revised(run.settings, {}).capacity).entries:
         raise ValueError("the board is empty")
 

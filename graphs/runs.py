@@ -18,6 +18,7 @@ from line_neurons.graphs import checkpoints
 from line_neurons.graphs.assembly import Parts, installed_versions
 from line_neurons.graphs.crew import Crew, Watcher
 from line_neurons.graphs.line import build
+from line_neurons.graphs.own_code import vouch
 from line_neurons.graphs.revisit import revisit
 from line_neurons.graphs.unit_work import begin_again
 from line_neurons.tools.language_models.langchain_chat import redacted
@@ -79,6 +80,7 @@ def start(parts: Parts, layer: str, selectors: Sequence[str], command: str = "")
                 raise
             run = replace(run, id=_new_id(parts.runs, parts.model, layer))
         else:
+            vouch(parts.runs, run)
             return run
 
 
@@ -184,6 +186,7 @@ def _note_changes(parts: Parts, run: Run) -> None:
     parts.runs.update_run(run.id, settings=settings, fingerprints=fingerprints)
     before = {name: run.settings.get(name) for name in changed}
     model = run.fingerprints.get("language_model")
+    vouch(parts.runs, replace(run, settings=settings))
     parts.runs.add_event(
         run.id, "settings changed", before=before, after=changed, language_model_before=model,
         language_model_after=fingerprints["language_model"],

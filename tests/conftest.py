@@ -15,3 +15,11 @@ def assets() -> Path:
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}; `line assets install test` installs them")
     return assets_root()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_configuration(tmp_path_factory):
+    """Tests neither read nor make the user's own key."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        yield

@@ -47,6 +47,11 @@ _PIXEL_BYTES = 64 << 20
 _DRAWN_AT_ONCE = 40
 
 
+def is_image_id(text: str) -> bool:
+    """Whether a text is the id of a picture, here or elsewhere: a SHA-256 in hex."""
+    return _ID.fullmatch(text) is not None
+
+
 @dataclass
 class BankStats:
     """What this opened bank did and what it saved.
@@ -302,7 +307,7 @@ class ConceptBank:
         Raises:
             DamagedError: no picture has such an id; it is part of a path.
         """
-        if not _ID.fullmatch(image_id):
+        if not is_image_id(image_id):
             raise DamagedError(
                 f"{clean_text(image_id, 80)!r} is not the id of a picture",
                 "put a backup of the store in its place",

@@ -29,7 +29,7 @@ SCHEMA = Migrations("line-runs")
 _JSON_COLUMNS = {"settings", "fingerprints", "versions", "vocabulary", "images", "board", "detail"}
 # What stands for nothing in columns that always hold something.
 _ABSENT: dict[str, Any] = {
-    **dict.fromkeys(("settings", "fingerprints", "versions"), {}),
+    **{name: {} for name in ("settings", "fingerprints", "versions")},
     **dict.fromkeys(("images", "board"), ()),
     **dict.fromkeys(("error", "reasoning", "reply", "command"), ""),
 }

@@ -12,7 +12,6 @@ from contextlib import closing, contextmanager, suppress
 from itertools import count
 
 import pytest
-from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import StoreError
 from line_neurons.graphs.checkpoints import Checkpoints
@@ -24,9 +23,7 @@ from line_neurons.tools.control_sets.digests import FileDigests
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.run_store import RunStore, held
 from scripted import LAYER
-from whole_runs import begun, closed, outcome, parts_for
-
-NEEDED = ["runs.db", "checkpoints.db", "bank.db"]
+from whole_runs import NEEDED, begun, closed, copy_of, outcome, parts_for, stopped_after
 
 
 def one_line(error, *words):
@@ -153,20 +150,6 @@ def test_a_read_only_store_can_be_looked_at_and_is_one_line_to_who_would_write(t
     assert outcome(again, run) == undisturbed
 
 
-def stopped_after(parts, run, node, then=lambda: None):
-    """Work on a run until a node has ended for the second time, then do something."""
-    drain, left = RunControl(), [2]
-
-    def watch(progress):
-        left[0] -= progress.node == node
-        if not left[0]:
-            left[0] = -1
-            then()
-            drain.request_drain("test")
-
-    return work(parts, run, watch, drain)
-
-
 @pytest.mark.parametrize("name", [*NEEDED, "replies.db"])
 def test_a_database_that_another_process_keeps_to_itself_is_waited_for_and_then_told(
     tmp_path, undisturbed, monkeypatch, name
@@ -209,26 +192,6 @@ def folder(file):
 
 
 DAMAGES = [header, middle, truncated, folder]
-
-
-@pytest.fixture(scope="module")
-def half_done(tmp_path_factory):
-    """A store whose run was stopped half way, with everything in its databases and nothing in their logs."""
-    store = tmp_path_factory.mktemp("half")
-    parts, run = begun(store)
-    assert stopped_after(parts, run, "update").status == "interrupted"
-    closed(parts)
-    vars(parts)["language_model"]._cache._cache.engine.dispose()
-    for name in [*NEEDED, "replies.db"]:
-        with closing(sqlite3.connect(store / name)) as database:
-            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return store, run
-
-
-def copy_of(half_done, tmp_path):
-    store = tmp_path / "store"
-    shutil.copytree(half_done[0], store)
-    return store, half_done[1]
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
@@ -349,6 +312,6 @@ def test_a_clock_that_goes_back_leaves_histories_events_and_runs_in_order(tmp_pa
     second = start(parts, LAYER, ["2"])
     assert [run.id for run in parts.runs.runs()] == [second.id, first.id]
     kinds = [event["kind"] for event in parts.runs.events(first.id)]
-    assert (kinds[0], kinds[-1]) == ("work", "finished")
+    assert [kind for kind in kinds if kind in {"work", "finished"}] == ["work", "finished"]
     assert all(unit.seconds >= 0 for unit in parts.runs.units(first.id))
     assert all((step.seconds or 0) >= 0 for step in parts.runs.steps(first.id, 0))

@@ -1,11 +1,16 @@
 """Whole runs for the tests of faults: real store, checkpoints and reply cache around instant parts."""
 
 import json
+import shutil
 
-from line_neurons.graphs.runs import start
+from langgraph.runtime import RunControl
+
+from line_neurons.graphs.runs import start, work
 from line_neurons.tools.language_models.proposer import Completion, Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from scripted import LAYER, scripted_parts
+
+NEEDED = ["runs.db", "checkpoints.db", "bank.db"]
 
 
 class Engine:
@@ -46,3 +51,23 @@ def outcome(parts, run):
         for s in parts.runs.steps(run.id, unit[0])
     ]
     return units, steps
+
+
+def stopped_after(parts, run, node, then=lambda: None):
+    """Work on a run until a node has ended for the second time, then do something."""
+    drain, left = RunControl(), [2]
+
+    def watch(progress):
+        left[0] -= progress.node == node
+        if not left[0]:
+            left[0] = -1
+            then()
+            drain.request_drain("test")
+
+    return work(parts, run, watch, drain)
+
+
+def copy_of(half_done, tmp_path):
+    store = tmp_path / "store"
+    shutil.copytree(half_done[0], store)
+    return store, half_done[1]
