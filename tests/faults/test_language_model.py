@@ -1,5 +1,5 @@
-"""A language model that goes, hangs or talks nonsense in the middle of a run, seen by the whole run: what is said and
-recorded, that nothing is asked for ever, and that the run, once the model is back, ends as if nothing had been."""
+"""A language model that goes, hangs or talks nonsense in the middle of a run: what is said and what is recorded, that
+nothing is asked for ever, and that the run, once the model is back, ends as if nothing had been."""
 
 import json
 
@@ -83,14 +83,14 @@ def test_a_server_that_fails_in_the_middle_stops_the_run_which_ends_as_undisturb
         slept = []
         parts = asking(tmp_path, server.url, timeout=0.4, slept=slept)
         run = start(parts, LAYER, ["0-1"])
-        with pytest.raises(LineError, match="") as caught:
+        with pytest.raises(LineError) as caught:
             work(parts, run)
         assert isinstance(caught.value, BackendError | MissingPartError)
         assert said in str(caught.value)
         assert caught.value.remedy
         assert "\n" not in str(caught.value)
         assert len(str(caught.value)) < 500
-        assert len(server.questions) == 2 + min(asked, len(server.questions) - 2)
+        assert len(server.questions) <= 2 + asked
         assert sum(slept) <= 1 + 2 + 4 + 8
         stopped, unbegun = parts.runs.units(run.id)
         assert (stopped.status, unbegun.status) == ("interrupted", "pending")
