@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from functools import cache
@@ -395,7 +395,7 @@ class RunStore:
                 with _entry(
                     "steps", {"run": run, **dict(zip(("unit", "step", "attempt"), columns, strict=False))}
                 ):
-                    trial: Trial = _shape(Trial).validate_python([*columns, json.loads(images or "[]")])
+                    trial: Trial = _shapes()[Trial].validate_python([*columns, json.loads(images or "[]")])
                 yield trial
             if len(rows) < _TRIALS_AT_ONCE:
                 return
@@ -456,7 +456,7 @@ def _decode(kind: type[Row], row: dict[str, Any]) -> Row:
             if field.name in _JSON_COLUMNS and value is not None:
                 value = json.loads(value)
             values[field.name] = _ABSENT.get(field.name) if value is None else value
-        decoded: Row = _shape(kind).validate_python(values)
+        decoded: Row = _shapes()[kind].validate_python(values)
         return decoded
 
 
@@ -469,8 +469,8 @@ def _event_detail(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @cache
-def _shape(kind: Hashable) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+def _shapes() -> dict[type, TypeAdapter[Any]]:
+    return {kind: TypeAdapter(kind) for kind in (Run, Unit, Step, Trial)}
 
 
 @contextmanager

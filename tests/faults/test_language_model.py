@@ -1,5 +1,5 @@
-"""A language model that goes, hangs or talks nonsense in the middle of a run: what is said and what is recorded, that
-nothing is asked for ever, and that the run, once the model is back, ends as if nothing had been."""
+"""A language model that goes, hangs or talks nonsense in the middle of a run: what is said, what is recorded, and
+that the run, once the model is back, ends as if nothing had been."""
 
 import json
 
@@ -235,6 +235,8 @@ def test_the_command_says_in_one_line_what_failed_and_goes_on_to_the_same_labels
             "--ollama",
             server.url,
         ]
+        (tmp_path / "words.txt").write_text("owl\nhammer\nrose\nviolin\n")
+        asked += ["--control", "none", "--init", "vocabulary", "--vocabulary", str(tmp_path / "words.txt")]
         asked += ["--generator", "bank", "--top", "2", "--random", "2", "--images", "2", "--iterations", "2"]
         whole = labels(tmp_path / "whole", ["explain", *asked])
         server.acts[:] = [by_seed, body(b"<!doctype html>")]
