@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import shlex
 import sqlite3
 from collections.abc import Iterator
@@ -114,6 +115,7 @@ def _remedy(path: Path, error: Exception) -> str:
         return remedy
     if code == sqlite3.SQLITE_FULL or number in _NO_ROOM:
         return "make space on its disk"
-    if code == sqlite3.SQLITE_READONLY or number in _NOT_ALLOWED:
+    closed = code == sqlite3.SQLITE_CANTOPEN and path.parent.is_dir() and not os.access(path.parent, os.W_OK)
+    if closed or code == sqlite3.SQLITE_READONLY or number in _NOT_ALLOWED:
         return "make the folder writable, or name another with --store"
     return "check that the folder exists, is writable and has free space, or name another with --store"

@@ -141,7 +141,7 @@ def test_a_read_only_store_can_be_looked_at_and_is_one_line_to_who_would_write(t
         for use in (lambda: RunStore(store), lambda: ConceptBank(store), lambda: Checkpoints(store / "c.db")):
             with pytest.raises(StoreError) as caught:
                 use()
-            one_line(caught.value, str(store))
+            one_line(caught.value, str(store), "make the folder writable")
         with pytest.raises(StoreError) as caught, held(store, run.id):
             pass
         one_line(caught.value, "make the folder writable")
