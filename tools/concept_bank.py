@@ -345,7 +345,13 @@ class ConceptBank:
         if row is None:
             raise StoreError(f"there is no picture {image_id[:12]!r} in {self.root}")
         generator, prompt, seed, account = row
-        return {**json.loads(account), "generator": generator, "prompt": prompt, "seed": seed}
+        try:
+            return {**json.loads(account), "generator": generator, "prompt": prompt, "seed": seed}
+        except (ValueError, TypeError) as error:
+            raise DamagedError(
+                f"the account of picture {image_id[:12]} in bank.db is damaged",
+                "put a backup of the file in its place",
+            ) from error
 
     def control(self, key: str) -> Control | None:
         """The control activations kept under ``key``; None if there are none or their file is damaged."""
@@ -367,10 +373,11 @@ class ConceptBank:
         try:
             with np.load(self._control_path(key), allow_pickle=False) as arrays:
                 labels, activations = arrays["labels"], arrays["activations"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            classes, skipped = (tuple(json.loads(column)) for column in row)
+        except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
             logger.warning("control activations have gone or are damaged; they are computed anew")
             return None
-        return Control(tuple(json.loads(row[0])), labels, activations, tuple(json.loads(row[1])))
+        return Control(classes, labels, activations, skipped)
 
     def put_control(self, key: str, control: Control) -> None:
         """Keep control activations under ``key``.

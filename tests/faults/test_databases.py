@@ -231,6 +231,15 @@ def test_without_checkpoints_or_bank_the_run_ends_as_it_would_have(
     assert outcome(parts, run) == undisturbed
 
 
+def test_damaged_control_activations_are_computed_anew(half_done, undisturbed, tmp_path):
+    store, run = copy_of(half_done, tmp_path)
+    with closing(sqlite3.connect(store / "bank.db")) as database, database:
+        assert database.execute("UPDATE controls SET classes = '[\"class a'").rowcount
+    parts = parts_for(store)
+    work(parts, run)
+    assert outcome(parts, run) == undisturbed
+
+
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_a_damaged_reply_cache_is_set_aside_and_the_run_goes_on(half_done, undisturbed, tmp_path, damage, caplog):
     store, run = copy_of(half_done, tmp_path)
