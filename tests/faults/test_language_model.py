@@ -2,6 +2,9 @@
 that the run, once the model is back, ends as if nothing had been."""
 
 import json
+import os
+import socket
+import struct
 
 import pytest
 
@@ -44,6 +47,15 @@ def close(handler, question):
     handler.close_connection = True
 
 
+def reset(handler, question):
+    """Reset the connection in the middle of the answer."""
+    handler.begin()
+    handler.part(chunk("{"))
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    os.close(handler.connection.detach())
+    handler.close_connection = True
+
+
 def asking(store, url, *, timeout=20.0, slept=None, **options):
     """Parts whose language model is the real client of the server at ``url``; waits are only written down."""
     sleep = (slept if slept is not None else []).append
@@ -58,6 +70,7 @@ def asking(store, url, *, timeout=20.0, slept=None, **options):
 FAULTS = {
     "hangs up": (close, "was lost in mid-answer", PATIENCE),
     "cut in the middle": (cut(chunk('{"reasoning": "x')), "was lost in mid-answer", PATIENCE),
+    "reset in the middle": (reset, "was lost in mid-answer", PATIENCE),
     "no end": (stream(chunk(proposal())), "was lost in mid-answer", PATIENCE),
     "silence": (stall, "did not finish within 0.4 s", 2),
     "a trickle for ever": (dribble, "did not finish within 0.4 s", 2),
