@@ -13,6 +13,7 @@ from itertools import count
 
 import pytest
 
+from expectations import refused
 from line_neurons.agent.errors import StoreError
 from line_neurons.graphs.checkpoints import Checkpoints
 from line_neurons.graphs.runs import retry, start, work
@@ -216,6 +217,16 @@ def test_a_damaged_database_is_named_and_a_backup_in_its_place_lets_the_run_end(
     again = parts_for(store)
     work(again, run)
     assert outcome(again, run) == undisturbed
+
+
+@pytest.mark.parametrize("damage", DAMAGES[:3], ids=lambda damage: damage.__name__)
+def test_the_command_says_in_one_line_that_a_run_store_is_damaged(half_done, tmp_path, line, damage):
+    store, run = copy_of(half_done, tmp_path)
+    damage(store / "runs.db")
+    before = (store / "runs.db").read_bytes()
+    for command in (["runs"], ["show", run.id], ["results", run.id], ["resume", run.id]):
+        refused(line(*command), "runs.db", "is damaged", f"line doctor --store {store} --fix")
+    assert (store / "runs.db").read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["checkpoints.db", "bank.db"])
