@@ -14,6 +14,7 @@ from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import (
+    DamagedError,
     DrainedError,
     LineError,
     MissingPartError,
@@ -192,7 +193,7 @@ class Crew:
         reason = reason_of(error)
         with self._lock:
             self._streak.append(unit.unit)
-            at_fault = isinstance(error, StoreError | MissingPartError)
+            at_fault = isinstance(error, StoreError | MissingPartError) and not isinstance(error, DamagedError)
             gives_up = at_fault or len(self._streak) >= self._deps.settings.give_up
             if gives_up or self._drain.drain_requested:
                 self._error = self._error or (self._several(error) if gives_up else None)

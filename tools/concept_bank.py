@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import threading
 import weakref
 import zipfile
@@ -19,8 +20,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from line_neurons.agent.errors import StoreError
+from line_neurons.agent.errors import DamagedError, StoreError
 from line_neurons.agent.ports import Control, DrawnImage, Generator, ImageRequest, Progress, Target
+from line_neurons.agent.proposal import clean_text
 from line_neurons.tools.bank_folder import BankFolder
 from line_neurons.tools.single_flight import Claims
 
@@ -37,11 +39,17 @@ _Draw = tuple[str, str, int]
 _Measurement = tuple[str, str, str]
 """Picture, target and layer of a vector."""
 
+_ID = re.compile(r"[0-9a-f]{64}")
 _AT_ONCE = 500
 # Pixels of pictures just drawn wait here for their forward pass: twenty of 1,024 x 1,024.
 _PIXEL_BYTES = 64 << 20
 # Pictures in memory before they are kept: 180 MB of 1,024 x 1,024; divided evenly by the usual batches.
 _DRAWN_AT_ONCE = 40
+
+
+def is_image_id(text: str) -> bool:
+    """Whether a text is the id of a picture, here or elsewhere: a SHA-256 in hex."""
+    return _ID.fullmatch(text) is not None
 
 
 @dataclass
@@ -294,7 +302,16 @@ class ConceptBank:
             return [image for (image,) in self._folder.db.execute(statement, (generator, concept, limit))]
 
     def image_path(self, image_id: str) -> Path:
-        """Where the picture's file is, whether or not it is there."""
+        """Where the picture's file is, whether or not it is there.
+
+        Raises:
+            DamagedError: no picture has such an id; it is part of a path.
+        """
+        if not is_image_id(image_id):
+            raise DamagedError(
+                f"{clean_text(image_id, 80)!r} is not the id of a picture",
+                "put a backup of the store in its place",
+            )
         return self.root / "images" / image_id[:2] / f"{image_id}.png"
 
     def image_bytes(self, image_id: str) -> bytes:
@@ -328,7 +345,13 @@ class ConceptBank:
         if row is None:
             raise StoreError(f"there is no picture {image_id[:12]!r} in {self.root}")
         generator, prompt, seed, account = row
-        return {**json.loads(account), "generator": generator, "prompt": prompt, "seed": seed}
+        try:
+            return {**json.loads(account), "generator": generator, "prompt": prompt, "seed": seed}
+        except (ValueError, TypeError) as error:
+            raise DamagedError(
+                f"the account of picture {image_id[:12]} in bank.db is damaged",
+                "put a backup of the file in its place",
+            ) from error
 
     def control(self, key: str) -> Control | None:
         """The control activations kept under ``key``; None if there are none or their file is damaged."""
@@ -350,10 +373,11 @@ class ConceptBank:
         try:
             with np.load(self._control_path(key), allow_pickle=False) as arrays:
                 labels, activations = arrays["labels"], arrays["activations"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            classes, skipped = (tuple(json.loads(column)) for column in row)
+        except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
             logger.warning("control activations have gone or are damaged; they are computed anew")
             return None
-        return Control(tuple(json.loads(row[0])), labels, activations, tuple(json.loads(row[1])))
+        return Control(classes, labels, activations, skipped)
 
     def put_control(self, key: str, control: Control) -> None:
         """Keep control activations under ``key``.
