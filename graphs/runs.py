@@ -23,6 +23,7 @@ from line_neurons.graphs.crew import Crew, Watcher
 from line_neurons.graphs.fenced_saver import FencedSaver
 from line_neurons.graphs.line import build
 from line_neurons.graphs.revisit import revisit
+from line_neurons.tools.incidents import Incident
 from line_neurons.tools.language_models.langchain_chat import redacted
 from line_neurons.tools.leases import held
 from line_neurons.tools.run_store import Run, RunStore, Unit
@@ -127,12 +128,17 @@ def work(parts: Parts, run: Run, watch: Watcher | None = None, drain: RunControl
         _note_changes(parts, run)
         runs.update_run(run.id, status="running", error="")
         runs.add_event(run.id, "work", process=os.getpid())
+
+        def noted(incident: Incident) -> None:
+            runs.add_event(run.id, incident.kind, **incident.detail)
+
         try:
-            # Computed here, so that units in flight find it.
-            deps.control()
-            Crew(build(FencedSaver(saver, runs, run.id)), deps, run, watch).work(left)
-            if not drain.drain_requested and parts.settings.revisit:
-                revisit(deps, [run], parts.told("revisit", drain))
+            with parts.bank.incidents.heard(noted):
+                # Computed here, so that units in flight find it.
+                deps.control()
+                Crew(build(FencedSaver(saver, runs, run.id)), deps, run, watch).work(left)
+                if not drain.drain_requested and parts.settings.revisit:
+                    revisit(deps, [run], parts.told("revisit", drain))
         except DrainedError:
             pass
         except TakenOverError:

@@ -13,15 +13,19 @@ import threading
 import weakref
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from line_neurons.agent.errors import StoreError
+from line_neurons.agent.errors import LostPictureError, PlainPictureError, StoreError
 from line_neurons.agent.ports import Control, DrawnImage, Generator, ImageRequest, Progress, Target
 from line_neurons.tools.bank_folder import BankFolder
+from line_neurons.tools.drawing import Drawing, draw
+from line_neurons.tools.incidents import Incident, Incidents
+from line_neurons.tools.kept_vectors import KeptVectors
+from line_neurons.tools.measuring import measure
+from line_neurons.tools.picture_files import PictureFiles
 from line_neurons.tools.single_flight import Claims
 
 if TYPE_CHECKING:
@@ -40,8 +44,8 @@ _Measurement = tuple[str, str, str]
 _AT_ONCE = 500
 # Pixels of pictures just drawn wait here for their forward pass: twenty of 1,024 x 1,024.
 _PIXEL_BYTES = 64 << 20
-# Pictures in memory before they are kept: 180 MB of 1,024 x 1,024; divided evenly by the usual batches.
-_DRAWN_AT_ONCE = 40
+# How often pictures that go while they are waited for are drawn anew.
+_RESTORED = 3
 
 
 @dataclass
@@ -51,9 +55,11 @@ class BankStats:
     Args:
         drawn: pictures that a generator made.
         reused: pictures that were asked for and were here.
-        redrawn: those of ``drawn`` whose file had gone or had changed.
+        redrawn: those of ``drawn`` whose file had gone or was damaged.
         forwarded: pictures that went through a target.
         saved: forward passes of a picture that were not needed.
+        drawn_again: pictures of one plain colour that were drawn with a second seed.
+        remeasured: vectors that were damaged, and are measured anew where they are needed.
     """
 
     drawn: int = 0
@@ -61,6 +67,8 @@ class BankStats:
     redrawn: int = 0
     forwarded: int = 0
     saved: int = 0
+    drawn_again: int = 0
+    remeasured: int = 0
 
 
 class ConceptBank:
@@ -68,11 +76,21 @@ class ConceptBank:
 
     May be used from several threads and processes; threads that need the same picture, or the same picture
     measured, share one drawing and one forward pass. Files are written under another name and renamed, then
-    their rows are written: a crash leaves no half picture. The lock is held for the database alone, never while
-    a file is read or written.
+    their rows are written: a crash leaves no half picture, and what the generator's earlier batches drew. The lock
+    is held for the database alone, never while a file is read or written.
+
+    A picture whose file has gone or is damaged is drawn anew where it is needed, by the same generator from the
+    same prompt and seed. Should it come out differently (another release of a library), the new picture takes the
+    place of the old one from then on. Histories keep the old one's id, and what was measured on it stays as it is;
+    where that id has not been measured, the new picture is. The account of the new one holds that of the old one.
 
     Args:
         root: the folder; made if it is not there.
+
+    Attributes:
+        root: the folder.
+        stats: what was done.
+        incidents: tells of pictures and vectors that were damaged, and of pictures that could not be used.
 
     Raises:
         StoreError: the folder cannot be written, or a newer version of the program made it.
@@ -81,8 +99,11 @@ class ConceptBank:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.stats = BankStats()
+        self.incidents = Incidents()
         self._folder = BankFolder(root)
         self._lock = self._folder.lock
+        self._files = PictureFiles(self._folder)
+        self._vectors = KeptVectors(self._folder, self.stats, self.incidents)
         self._drawing = Claims[_Draw](self._lock)
         self._measuring = Claims[_Measurement](self._lock)
         # Large, so they are shared as long as somebody uses them and no longer.
@@ -90,6 +111,7 @@ class ConceptBank:
         self._control_files = threading.Lock()
         self._pixels: OrderedDict[str, NDArray[np.uint8]] = OrderedDict()
         self._pixel_bytes = 0
+        self._plain: dict[_Draw, str] = {}
 
     def close(self) -> None:
         """Close the database; the bank cannot be used afterwards."""
@@ -103,17 +125,19 @@ class ConceptBank:
     def images(
         self, requests: Sequence[ImageRequest], generator: Generator, progress: Progress | None = None
     ) -> list[str]:
-        """Ids of the pictures asked for, in order; those that are missing are drawn in one call.
+        """Ids of the pictures asked for, in order; those that are missing are drawn.
 
-        A picture whose file has gone or has another size is drawn anew, with a warning.
+        They are kept batch by batch as the generator gives them. A picture whose file has gone or is known to be
+        damaged is drawn anew.
 
         Returns:
             SHA-256 of each PNG file, hex.
 
         Raises:
             StoreError: the bank cannot be read or written.
+            PlainPictureError: a picture has one colour only; see ``drawing.draw``.
             NotDrawableError: see ``Generator.synthesize``.
-            BackendError: see ``Generator.synthesize``.
+            BackendError: see ``drawing.draw``.
         """
         fingerprint = generator.fingerprint
         keys = [(fingerprint, request.prompt, request.seed) for request in requests]
@@ -126,16 +150,16 @@ class ConceptBank:
                 rows = self._draws(left)
                 claim = self._drawing.take(key for key in left if key not in rows or key in damaged)
             with claim:
-                for key, row in rows.items():
-                    if self._is_whole(*row):
-                        known[key] = row[0]
-                    else:
+                stale: dict[_Draw, tuple[str, str]] = {}
+                for key, (image, size) in rows.items():
+                    if damage := self._files.damage(image, size):
                         # Claimed when it is looked up again, unless another thread draws it anew meanwhile.
                         damaged.add(key)
+                        stale[key] = image, damage
+                    else:
+                        known[key] = image
                 missing = {key: wanted[key] for key in claim.mine if key not in known}
-                known |= self._draw(
-                    missing, {key: rows[key][0] for key in missing if key in rows}, generator, progress
-                )
+                known |= self._draw(missing, stale, generator, progress)
                 drawn += len(missing)
             claim.wait_for_others()
         with self._lock:
@@ -145,23 +169,44 @@ class ConceptBank:
     def _draw(
         self,
         missing: dict[_Draw, ImageRequest],
-        stale: dict[_Draw, str],
+        stale: Mapping[_Draw, tuple[str, str]],
         generator: Generator,
         progress: Progress | None,
     ) -> dict[_Draw, str]:
-        """Draw and keep pictures, some of them in place of those whose file is no longer whole."""
-        for image in stale.values():
-            logger.warning("the file of picture %s has gone or changed; it is drawn anew", image[:12])
+        """Draw and keep pictures, a batch at a time, some in place of those whose file is no longer whole."""
+        for key in missing.keys() & self._plain.keys():
+            raise PlainPictureError(missing[key].concept, self._plain[key])
         asked = list(missing)
         kept: dict[_Draw, str] = {}
-        for start in range(0, len(asked), _DRAWN_AT_ONCE):
-            part = asked[start : start + _DRAWN_AT_ONCE]
-            told = _part_of(progress, start, len(part), len(asked))
-            images = generator.synthesize([missing[key] for key in part], told)
-            kept |= self._keep(
-                {key: (missing[key], image) for key, image in zip(part, images, strict=True)}, stale
-            )
+        while left := asked[len(kept) :]:
+            part = left[: max(1, generator.batch_size)]
+            told = _part_of(progress, len(kept), len(part), len(asked))
+            drawings = dict(zip(part, draw(generator, [missing[key] for key in part], told), strict=True))
+            usable = {key: (missing[key], one.image) for key, one in drawings.items() if one.image is not None}
+            if usable:
+                kept |= self._keep(usable, {key: stale[key] for key in usable if key in stale})
+            for key, drawing in drawings.items():
+                if drawing.plain:
+                    self._tell_plain(key, missing[key], drawing, kept.get(key, ""))
         return kept
+
+    def _tell_plain(self, key: _Draw, request: ImageRequest, drawing: Drawing, kept: str) -> None:
+        detail = {
+            "concept": request.concept,
+            "prompt": request.prompt,
+            "seed": request.seed,
+            "plain": drawing.plain,
+        }
+        with self._lock:
+            self.stats.drawn_again += 1
+        if drawing.image is not None:
+            text = f"a picture of {request.concept!r} was all {drawing.plain} and was drawn with another seed"
+            self.incidents.tell(Incident("picture drawn again", text, {**detail, "picture": kept}))
+            return
+        refused = PlainPictureError(request.concept, drawing.plain)
+        self._plain[key] = drawing.plain
+        self.incidents.tell(Incident("concept refused", refused.reason, detail))
+        raise refused
 
     def activations(
         self,
@@ -171,8 +216,12 @@ class ConceptBank:
         progress: Progress | None = None,
         *,
         also: Sequence[str] = (),
+        generator: Generator | None = None,
     ) -> Activations:
         """Activations of all units of ``layer`` on the pictures; missing ones are computed in one call.
+
+        A picture that has not been measured and whose file has gone or is damaged is drawn anew; a vector that is
+        damaged is measured anew.
 
         Args:
             image_ids: ids of pictures of this bank.
@@ -180,33 +229,53 @@ class ConceptBank:
             layer: dotted path.
             progress: told of the forward passes.
             also: other layers, whose activations are kept too where a picture has to go through the target.
+            generator: drew the pictures; None if lost ones are not to be drawn anew.
 
         Returns:
-            float32 [n_images, n_units], in the order of ``image_ids``.
+            float32 [n_images, n_units], in the order of ``image_ids``, all finite.
 
         Raises:
-            StoreError: a picture is not here or is damaged, or the bank cannot be read or written.
+            LostPictureError: a picture is not here or is damaged, and cannot be drawn anew.
+            StoreError: the bank cannot be read or written.
             UsageError: see ``Target.activate``.
-            BackendError: see ``Target.activate``.
+            BackendError: see ``measuring.measure``.
         """
-        import numpy as np
-
         if not image_ids:
             return target.activate([], [layer])[layer]
+        now = list(image_ids)
+        for _ in range(_RESTORED if generator else 0):
+            try:
+                return self._activations(now, target, layer, progress, also)
+            except LostPictureError as lost:
+                assert generator is not None
+                restored = self._restored(lost.pictures, generator)
+                now = [restored.get(image, image) for image in now]
+        return self._activations(now, target, layer, progress, also)
+
+    def _activations(
+        self,
+        image_ids: Sequence[str],
+        target: Target,
+        layer: str,
+        progress: Progress | None,
+        also: Sequence[str],
+    ) -> Activations:
+        import numpy as np
+
         fingerprint, layers = target.fingerprint, list(dict.fromkeys([layer, *also]))
-        vectors = self._vectors(image_ids, fingerprint, layer)
+        vectors = self._vectors.read(image_ids, fingerprint, layer)
         measured = 0
         while missing := [image for image in dict.fromkeys(image_ids) if image not in vectors]:
             with self._lock:
-                vectors |= self._vectors(missing, fingerprint, layer)
+                vectors |= self._vectors.read(missing, fingerprint, layer)
                 missing = [image for image in missing if image not in vectors]
                 claim = self._measuring.take((image, fingerprint, path) for path in layers for image in missing)
             with claim:
                 mine = [image for image, _, path in claim.mine if path == layer]
                 if mine:
-                    vectors |= self._measure(mine, target, layers, progress)[layer]
+                    self._measure(mine, target, layers, progress)
                     # Another process may have been first; every reader sees the same stored vector.
-                    vectors |= self._vectors(mine, fingerprint, layer)
+                    vectors = self._vectors.read(image_ids, fingerprint, layer)
                     measured += len(mine)
             claim.wait_for_others()
         with self._lock:
@@ -234,7 +303,7 @@ class ConceptBank:
         rows = np.empty((0, 0), np.float32)
         for start in range(0, len(image_ids), _AT_ONCE):
             part = image_ids[start : start + _AT_ONCE]
-            found = self._vectors(part, target, layer)
+            found = self._vectors.read(part, target, layer)
             for image in part:
                 if image not in found:
                     raise StoreError(
@@ -248,27 +317,52 @@ class ConceptBank:
 
     def _measure(
         self, image_ids: Sequence[str], target: Target, layers: Sequence[str], progress: Progress | None
-    ) -> dict[str, dict[str, bytes]]:
-        """Pass pictures through a target and keep their vectors; those of each layer, by picture."""
-        measured = target.activate([self._picture(image) for image in image_ids], layers, progress)
-        vectors = {
-            layer: {image: row.astype("<f4").tobytes() for image, row in zip(image_ids, rows, strict=True)}
-            for layer, rows in measured.items()
-        }
-        fingerprint = target.fingerprint
-        with self._folder.transaction() as db:
-            db.executemany(
-                "INSERT OR IGNORE INTO activations VALUES (?, ?, ?, ?)",
-                [
-                    (image, fingerprint, layer, vector)
-                    for layer, kept in vectors.items()
-                    for image, vector in kept.items()
-                ],
-            )
+    ) -> None:
+        """Pass pictures through a target and keep their vectors.
+
+        Raises:
+            LostPictureError: pictures cannot be read; it has the ids of all of them.
+        """
+        pictures: list[Picture] = []
+        lost: list[LostPictureError] = []
+        for image in image_ids:
+            try:
+                pictures.append(self._picture(image))
+            except LostPictureError as error:
+                lost.append(error)
+        if lost:
+            every = tuple(image for error in lost for image in error.pictures)
+            raise LostPictureError(lost[0].message, lost[0].remedy, every)
+        named = [f"picture {image[:12]}" for image in image_ids]
+        measured = measure(target, pictures, named, layers, progress)
+        self._vectors.put(image_ids, target.fingerprint, measured)
+        with self._lock:
             self.stats.forwarded += len(image_ids)
             for image in image_ids:
                 self._forget(image)
-        return vectors
+
+    def _restored(self, image_ids: Sequence[str], generator: Generator) -> dict[str, str]:
+        """Draw lost pictures anew; the id of each one's file as it is now.
+
+        Raises:
+            LostPictureError: the bank does not know how this generator drew one.
+        """
+        requests = {image: self._request(image, generator.fingerprint) for image in image_ids}
+        return dict(zip(requests, self.images(list(requests.values()), generator), strict=True))
+
+    def _request(self, image_id: str, generator: str) -> ImageRequest:
+        row = self._folder.one(
+            "SELECT request FROM draws WHERE image = ? AND generator = ?", (image_id, generator)
+        ) or self._folder.one(
+            "SELECT request FROM draws WHERE instr(provenance, ?) AND generator = ?", (image_id, generator)
+        )
+        if row is None:
+            raise LostPictureError(
+                f"picture {image_id[:12]} has gone, and the store does not know how this generator drew it",
+                "take the unit again with line retry; a finished unit keeps its label",
+                (image_id,),
+            )
+        return ImageRequest(**json.loads(row[0]))
 
     def concepts(self, generator: str, pictures: int = 1) -> list[str]:
         """The concepts that have pictures of a generator, sorted.
@@ -295,40 +389,41 @@ class ConceptBank:
 
     def image_path(self, image_id: str) -> Path:
         """Where the picture's file is, whether or not it is there."""
-        return self.root / "images" / image_id[:2] / f"{image_id}.png"
+        return self._files.path(image_id)
 
     def image_bytes(self, image_id: str) -> bytes:
         """The picture's PNG file.
 
         Raises:
-            StoreError: it is not here, or its content has changed; then it is removed, to be drawn anew.
+            LostPictureError: it is not here or is damaged; it is drawn anew when it is asked for again.
         """
-        path = self.image_path(image_id)
-        again = "run it again: the picture is drawn anew"
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise StoreError(f"picture {image_id[:12]} cannot be read: {error.strerror}", again) from error
-        if hashlib.sha256(content).hexdigest() != image_id:
-            with self._folder.mapped():
-                path.unlink(missing_ok=True)
-            raise StoreError(f"the file of picture {image_id[:12]} was damaged and is removed", again)
+        content, damage = self._files.read(image_id)
+        if damage:
+            raise LostPictureError(
+                f"the file of picture {image_id[:12]} {damage}", "it is drawn anew when it is needed", (image_id,)
+            )
         return content
 
     def provenance(self, image_id: str) -> dict[str, Any]:
         """How the picture was made: ``generator``, ``prompt``, ``seed``, and the generator's own account.
 
+        ``replaces`` in it holds the accounts, by id, of pictures that were lost and came out as this one;
+        ``replaced_by`` in theirs is its id.
+
         Raises:
             StoreError: there is no such picture.
         """
-        row: tuple[str, str, int, str] | None = self._folder.one(
-            "SELECT generator, prompt, seed, provenance FROM draws WHERE image = ? ORDER BY rowid LIMIT 1",
-            (image_id,),
+        columns = "SELECT generator, prompt, seed, provenance, image FROM draws WHERE "
+        row = self._folder.one(columns + "image = ? ORDER BY rowid LIMIT 1", (image_id,)) or self._folder.one(
+            columns + "instr(provenance, ?) ORDER BY rowid LIMIT 1", (image_id,)
         )
         if row is None:
             raise StoreError(f"there is no picture {image_id[:12]!r} in {self.root}")
-        generator, prompt, seed, account = row
-        return {**json.loads(account), "generator": generator, "prompt": prompt, "seed": seed}
+        generator, prompt, seed, provenance, image = row
+        account = json.loads(provenance)
+        if image != image_id:
+            account = {**account["replaces"][image_id], "replaced_by": image}
+        return {**account, "generator": generator, "prompt": prompt, "seed": seed}
 
     def control(self, key: str) -> Control | None:
         """The control activations kept under ``key``; None if there are none or their file is damaged."""
@@ -394,38 +489,64 @@ class ConceptBank:
         rows = ((key, self._folder.db.execute(statement, key).fetchone()) for key in keys)
         return {key: row for key, row in rows if row is not None}
 
-    def _is_whole(self, image_id: str, size: int) -> bool:
-        try:
-            return self.image_path(image_id).stat().st_size == size
-        except OSError:
-            return False
-
     def _keep(
-        self, drawn: dict[_Draw, tuple[ImageRequest, DrawnImage]], stale: dict[_Draw, str]
+        self, drawn: dict[_Draw, tuple[ImageRequest, DrawnImage]], stale: Mapping[_Draw, tuple[str, str]]
     ) -> dict[_Draw, str]:
         """Write the files, then all rows at once; the id of the picture that counts for each draw."""
         ids = {key: hashlib.sha256(image.png).hexdigest() for key, (_, image) in drawn.items()}
         for key, (_, image) in drawn.items():
-            self._folder.write(self.image_path(ids[key]), partial(_write_bytes, image.png))
-        rows = [
-            (*key, ids[key], len(image.png), json.dumps(asdict(request)), json.dumps(dict(image.provenance)))
-            for key, (request, image) in drawn.items()
-        ]
-        renewed = [key for key in drawn if key in stale]
+            self._files.write(ids[key], image.png)
+        renewed = {key: stale[key] for key in drawn if key in stale}
         with self._folder.transaction() as db:
+            accounts = {key: dict(image.provenance) for key, (_, image) in drawn.items()}
+            for key, (lost, _) in renewed.items():
+                if ids[key] != lost:
+                    accounts[key]["replaces"] = self._replaced(key, lost)
             db.executemany(
                 "DELETE FROM draws WHERE generator = ? AND prompt = ? AND seed = ? AND image = ?",
-                [(*key, stale[key]) for key in renewed],
+                [(*key, lost) for key, (lost, _) in renewed.items()],
             )
             # A process that drew the same at the same time may have been first; then its picture counts.
-            db.executemany("INSERT OR IGNORE INTO draws VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            db.executemany(
+                "INSERT OR IGNORE INTO draws VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        *key,
+                        ids[key],
+                        len(image.png),
+                        json.dumps(asdict(request)),
+                        json.dumps(accounts[key], default=str),
+                    )
+                    for key, (request, image) in drawn.items()
+                ],
+            )
             kept = {key: image for key, (image, _) in self._draws(drawn).items()}
             self.stats.drawn += len(drawn)
             self.stats.redrawn += len(renewed)
             for key, (_, image) in drawn.items():
                 if image.pixels is not None and kept[key] == ids[key]:
                     self._remember(ids[key], image.pixels)
+        for key, (lost, damage) in renewed.items():
+            self._tell_redrawn(drawn[key][0], lost, damage, kept[key])
         return kept
+
+    def _replaced(self, key: _Draw, lost: str) -> dict[str, Any]:
+        """The account of a picture that another one takes the place of, and those of its own predecessors."""
+        row = self._folder.db.execute(
+            "SELECT provenance FROM draws WHERE generator = ? AND prompt = ? AND seed = ? AND image = ?",
+            (*key, lost),
+        ).fetchone()
+        account = json.loads(row[0]) if row else {}
+        return {**account.pop("replaces", {}), lost: account}
+
+    def _tell_redrawn(self, request: ImageRequest, lost: str, damage: str, now: str) -> None:
+        text = f"the file of picture {lost[:12]} ({request.concept!r}) {damage}; it was drawn anew"
+        detail = {"picture": lost, "reason": damage, "concept": request.concept, "seed": request.seed}
+        if now != lost:
+            text += f" and came out differently, as {now[:12]}"
+            detail["now"] = now
+            self._files.remove([lost])
+        self.incidents.tell(Incident("picture redrawn", text, detail))
 
     def _remember(self, image_id: str, pixels: NDArray[np.uint8]) -> None:
         """Have pixels wait for their forward pass; to be called with the lock, as ``_forget`` is."""
@@ -444,25 +565,6 @@ class ConceptBank:
         with self._lock:
             pixels = self._pixels.get(image_id)
         return self.image_bytes(image_id) if pixels is None else pixels
-
-    def _vectors(self, image_ids: Sequence[str], fingerprint: str, layer: str) -> dict[str, bytes]:
-        unique = list(dict.fromkeys(image_ids))
-        found: dict[str, bytes] = {}
-        for start in range(0, len(unique), _AT_ONCE):
-            part = json.dumps(unique[start : start + _AT_ONCE])
-            with self._folder.mapped(), self._lock:
-                found.update(
-                    self._folder.db.execute(
-                        "SELECT image, vector FROM activations WHERE target = ? AND layer = ?"
-                        " AND image IN (SELECT value FROM json_each(?))",
-                        (fingerprint, layer, part),
-                    )
-                )
-        return found
-
-
-def _write_bytes(content: bytes, file: BinaryIO) -> None:
-    file.write(content)
 
 
 def _part_of(progress: Progress | None, before: int, part: int, whole: int) -> Progress | None:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +31,8 @@ TEMPLATE = "A photo of a {concept}, {angle}, {lighting}"
 class Colours:
     """Draws one plain colour for each prompt and seed."""
 
+    batch_size = 40
+
     def __init__(self, fingerprint="colours:1"):
         self.fingerprint = fingerprint
         self.calls = []
@@ -42,7 +45,7 @@ class Colours:
             colour = tuple(hashlib.sha256(text.encode()).digest()[:3])
             file = BytesIO()
             Image.new("RGB", (16, 16), colour).save(file, "PNG")
-            drawn.append(DrawnImage(file.getvalue(), {"colour": list(colour)}))
+            drawn.append(DrawnImage(file.getvalue(), {"colour": list(colour)}, composed=True))
         return drawn
 
     def suggest(self, concepts, limit):
@@ -221,7 +224,7 @@ def test_control_activations_come_back_as_they_were_put(bank):
     assert ConceptBank(bank.root).control("key") is None
 
 
-def test_many_pictures_are_kept_part_by_part_and_the_progress_is_of_the_whole(bank):
+def test_many_pictures_are_kept_batch_by_batch_and_the_progress_is_of_the_whole(bank):
     class Slow(Colours):
         def synthesize(self, requests, progress=None):
             for done in range(1, 2 * len(requests) + 1):
@@ -245,8 +248,7 @@ def test_damaged_control_activations_count_as_missing(bank):
 class WithPixels(Colours):
     def synthesize(self, requests, progress=None):
         return [
-            DrawnImage(one.png, one.provenance, np.asarray(Image.open(BytesIO(one.png))))
-            for one in super().synthesize(requests)
+            replace(one, pixels=np.asarray(Image.open(BytesIO(one.png)))) for one in super().synthesize(requests)
         ]
 
 

@@ -24,7 +24,7 @@ class Painter:
         for request in requests:
             stream = io.BytesIO()
             Image.new("RGB", (8, 8), (request.seed, 0, 0)).save(stream, "PNG")
-            drawn.append(DrawnImage(stream.getvalue()))
+            drawn.append(DrawnImage(stream.getvalue(), composed=True))
         return drawn
 
 
