@@ -154,3 +154,22 @@ def scripted_parts(
         control_set=ScriptedControl(tuple(classes)) if parts.settings.control != "none" else None,
     )
     return parts
+
+
+def outcome(parts: Parts, run: str) -> tuple[list, list]:
+    """What a run ended with: its units with their labels, and their histories with the boards."""
+    units = [
+        (u.unit, u.status, u.label, u.score, u.origin, u.second_label, u.images, u.auc, u.mad)
+        for u in parts.runs.units(run)
+    ]
+    steps = [
+        (s.unit, s.step, s.attempt, s.kind, s.outcome, s.concept, s.score, s.images, s.board, s.detail)
+        for unit in units
+        for s in parts.runs.steps(run, unit[0])
+    ]
+    return units, steps
+
+
+def events(parts: Parts, run: str, kind: str) -> list[dict]:
+    """The details of a run's events of one kind."""
+    return [event["detail"] for event in parts.runs.events(run) if event["kind"] == kind]

@@ -36,22 +36,31 @@ class KeptVectors:
 
     def read(self, image_ids: Sequence[str], target: str, layer: str) -> dict[str, bytes]:
         """The vectors that are here and whole, by picture; damaged ones are removed, and told."""
+        import numpy as np
+
         unique = list(dict.fromkeys(image_ids))
-        found: dict[str, bytes] = {}
+        found: dict[str, bytes | None] = {}
         for start in range(0, len(unique), _AT_ONCE):
             part = json.dumps(unique[start : start + _AT_ONCE])
             with self._folder.mapped(), self._folder.lock:
                 found.update(
                     self._folder.db.execute(
-                        "SELECT image, vector FROM activations WHERE target = ? AND layer = ?"
+                        "SELECT image, CASE typeof(vector) WHEN 'blob' THEN vector END FROM activations"
+                        " WHERE target = ? AND layer = ?"
                         " AND image IN (SELECT value FROM json_each(?))",
                         (target, layer, part),
                     )
                 )
         width = self._width(target, layer) if found else 0
-        for image, fault in [(image, fault) for image, kept in found.items() if (fault := _fault(kept, width))]:
-            self._drop(image, target, layer, found.pop(image), fault)
-        return found
+        whole: dict[str, bytes] = {}
+        for image, vector in found.items():
+            if vector is None or len(vector) != 4 * width:
+                self._drop(image, target, layer, vector, f"are damaged: not {width} numbers")
+            elif not np.isfinite(np.frombuffer(vector, "<f4")).all():
+                self._drop(image, target, layer, vector, "are damaged: not all finite")
+            else:
+                whole[image] = vector
+        return whole
 
     def put(self, image_ids: Sequence[str], target: str, measured: Mapping[str, Activations]) -> None:
         """Keep what was measured of pictures; where a vector is here already, that one stays.
@@ -85,11 +94,12 @@ class KeptVectors:
                 self._widths[target, layer] = known
         return known
 
-    def _drop(self, image: str, target: str, layer: str, vector: object, fault: str) -> None:
+    def _drop(self, image: str, target: str, layer: str, vector: bytes | None, fault: str) -> None:
         with self._folder.transaction() as db:
             # Unless another process has measured it anew meanwhile.
             dropped = db.execute(
-                "DELETE FROM activations WHERE image = ? AND target = ? AND layer = ? AND vector IS ?",
+                "DELETE FROM activations WHERE image = ? AND target = ? AND layer = ?"
+                " AND (typeof(vector) != 'blob' OR vector = ?)",
                 (image, target, layer, vector),
             ).rowcount
             self._stats.remeasured += dropped
@@ -97,12 +107,3 @@ class KeptVectors:
             text = f"the activations of picture {image[:12]} at {layer} {fault}; they are measured anew"
             detail = {"picture": image, "layer": layer, "reason": fault}
             self._incidents.tell(Incident("vector measured anew", text, detail))
-
-
-def _fault(vector: object, width: int) -> str:
-    """What is wrong with a kept vector of ``width`` units; empty if nothing is."""
-    import numpy as np
-
-    if not isinstance(vector, bytes) or len(vector) != 4 * width:
-        return f"are damaged: not {width} numbers"
-    return "" if np.isfinite(np.frombuffer(vector, "<f4")).all() else "are damaged: not all finite"

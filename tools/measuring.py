@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import BackendError, UnmeasurableError
@@ -46,15 +46,24 @@ def measure(
     except UnmeasurableError as error:
         place = next(place for place, picture in enumerate(pictures) if picture is error.picture)
         raise BackendError(f"{names[place]}: {error.message}", error.remedy) from error
-    measured = {}
-    for layer in layers:
-        rows = np.asarray(given.get(layer, ()), np.float32)
-        if rows.ndim != 2 or len(rows) != len(pictures) or not rows.shape[1]:
-            raise BackendError(
-                f"the target gave {list(rows.shape)} at {layer}, not [{len(pictures)} pictures, units]"
-            )
+    measured = shaped(given, layers, len(pictures))
+    for layer, rows in measured.items():
         bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
         if len(bad):
             raise BackendError(f"{names[bad[0]]}: the target gave values that are not finite at {layer}")
-        measured[layer] = rows
     return measured
+
+
+def shaped(given: Mapping[str, Activations], layers: Sequence[str], pictures: int) -> dict[str, Activations]:
+    """What a target gave for so many pictures, float32 [n_images, n_units] for each layer.
+
+    Raises:
+        BackendError: it is of another shape.
+    """
+    import numpy as np
+
+    found = {layer: np.asarray(given.get(layer, ()), np.float32) for layer in layers}
+    for layer, rows in found.items():
+        if rows.ndim != 2 or len(rows) != pictures or not rows.shape[1]:
+            raise BackendError(f"the target gave {list(rows.shape)} at {layer}, not [{pictures} pictures, units]")
+    return found
