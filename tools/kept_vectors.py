@@ -12,7 +12,7 @@ from line_neurons.tools.incidents import Incident, Incidents
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Activations
-    from line_neurons.tools.concept_bank import BankStats
+    from line_neurons.tools.picture_bank import BankStats
 
 _AT_ONCE = 500
 _SAMPLED = 50

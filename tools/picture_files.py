@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Iterable
@@ -11,7 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from line_neurons.agent.errors import StoreError
+from line_neurons.agent.proposal import clean_text
 from line_neurons.tools.bank_folder import BankFolder
+
+_ID = re.compile(r"[0-9a-f]{64}")
 
 
 class PictureFiles:
@@ -26,7 +31,16 @@ class PictureFiles:
         self._damaged: set[str] = set()
 
     def path(self, image_id: str) -> Path:
-        """Where a picture's file is, whether or not it is there."""
+        """Where a picture's file is, whether or not it is there.
+
+        Raises:
+            StoreError: no picture has such an id; it is part of a path.
+        """
+        if not _ID.fullmatch(image_id):
+            raise StoreError(
+                f"{clean_text(image_id, 80)!r} is not the id of a picture",
+                "put a backup of the store in its place",
+            )
         return self._folder.root / "images" / image_id[:2] / f"{image_id}.png"
 
     def write(self, image_id: str, content: bytes) -> None:

@@ -22,7 +22,7 @@ from PIL import Image
 
 from line_neurons.agent.errors import BackendError, NotDrawableError, StoreError
 from line_neurons.agent.ports import Control, DrawnImage, ImageRequest
-from line_neurons.tools import concept_bank
+from line_neurons.tools import concept_bank, picture_bank
 from line_neurons.tools.concept_bank import BankStats, ConceptBank
 
 TEMPLATE = "A photo of a {concept}, {angle}, {lighting}"
@@ -543,7 +543,7 @@ def test_pixels_are_let_go_of_once_they_are_measured_or_when_there_are_too_many(
     assert set(bank._pixels) == set(ids)
     bank.activations(ids[:2], MeanColour(), "positive")
     assert set(bank._pixels) == set(ids[2:])
-    monkeypatch.setattr(concept_bank, "_PIXEL_BYTES", 3 * 16 * 16 * 3)
+    monkeypatch.setattr(picture_bank, "_PIXEL_BYTES", 3 * 16 * 16 * 3)
     more = bank.images(requests("dog"), WithPixels())
     assert list(bank._pixels) == more[2:]
     bank.activations([*ids, *more], MeanColour(), "positive")
