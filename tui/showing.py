@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from line_neurons.agent.errors import LostPictureError, StoreError, UsageError
+from line_neurons.agent.errors import StoreError, UsageError
 from line_neurons.agent.prompts import format_score
 from line_neurons.agent.settings import Settings
 from line_neurons.tools.leases import Standing, standings
@@ -373,7 +373,7 @@ def _write_sheet(bank: ConceptBank, entries: Sequence[Step], path: Path, missing
     def read(image: str) -> bytes | None:
         try:
             return bank.image_bytes(image)
-        except LostPictureError as error:
+        except StoreError as error:
             missing[image] = error.message
             return None
 
