@@ -23,7 +23,6 @@ from line_neurons.graphs.crew import Crew, Watcher
 from line_neurons.graphs.fenced_saver import FencedSaver
 from line_neurons.graphs.line import build
 from line_neurons.graphs.revisit import revisit
-from line_neurons.tools.incidents import Incident
 from line_neurons.tools.language_models.langchain_chat import redacted
 from line_neurons.tools.leases import held
 from line_neurons.tools.run_store import Run, RunStore, Unit
@@ -128,12 +127,8 @@ def work(parts: Parts, run: Run, watch: Watcher | None = None, drain: RunControl
         _note_changes(parts, run)
         runs.update_run(run.id, status="running", error="")
         runs.add_event(run.id, "work", process=os.getpid())
-
-        def noted(incident: Incident) -> None:
-            runs.add_event(run.id, incident.kind, **incident.detail)
-
         try:
-            with parts.bank.incidents.heard(noted):
+            with parts.bank.incidents.recorded(runs, run.id):
                 # Computed here, so that units in flight find it.
                 deps.control()
                 Crew(build(FencedSaver(saver, runs, run.id)), deps, run, watch).work(left)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from line_neurons.tools.run_store import RunStore
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +48,10 @@ class Incidents:
             yield
         finally:
             self._listeners.remove(listener)
+
+    def recorded(self, runs: RunStore, run: str) -> AbstractContextManager[None]:
+        """Have every incident within ``with`` written to the events of a run."""
+        return self.heard(lambda incident: runs.add_event(run, incident.kind, **incident.detail))
 
     def tell(self, incident: Incident) -> None:
         """Tell of an incident; call it without locks, as listeners may wait."""

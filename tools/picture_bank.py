@@ -213,8 +213,9 @@ class PictureBank:
         progress: Progress | None,
     ) -> dict[_Draw, str]:
         """Draw and keep pictures, a batch at a time, some in place of those whose file is no longer whole."""
-        for key in missing.keys() & self._plain.keys():
-            raise PlainPictureError(missing[key].concept, self._plain[key])
+        for key, request in missing.items():
+            if key in self._plain:
+                raise PlainPictureError(request.concept, self._plain[key])
         asked = list(missing)
         kept: dict[_Draw, str] = {}
         while left := asked[len(kept) :]:

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sqlite3
+from pathlib import Path
 
 import pytest
 from langgraph.runtime import RunControl
@@ -100,6 +101,34 @@ def test_a_picture_harmed_before_it_is_measured_is_drawn_anew_and_told(tmp_path,
         assert parts.bank.image_bytes(image)
     if harm == "a folder":
         assert len([*(tmp_path / "images").rglob("somebody's.txt")]) == 3
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+def test_a_picture_that_the_disk_cannot_read_is_drawn_anew_if_that_lasts(
+    tmp_path, undisturbed, monkeypatch, lasting
+):
+    run, unmeasured = stopped_before_measuring(tmp_path)
+    parts = parts_for(tmp_path)
+    # Held open, so that no new file gets the number of one of them.
+    held = [parts.bank.image_path(image).open("rb") for image in unmeasured]
+    bad = {os.fstat(file.fileno()).st_ino for file in held}
+    real = Path.read_bytes
+
+    def read(path):
+        if (file := path.stat().st_ino) in bad:
+            if not lasting:
+                bad.remove(file)
+            raise OSError(5, "Input/output error")
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    assert work(parts, run).status == "finished"
+    assert outcome(parts, run.id) == undisturbed
+    told = events(parts, run.id, "picture redrawn")
+    assert {one["picture"] for one in told} == (unmeasured if lasting else set())
+    assert all(one["reason"] == "cannot be read: Input/output error" for one in told)
+    for file in held:
+        file.close()
 
 
 def test_when_the_whole_folder_of_pictures_goes_what_is_needed_is_drawn_anew(tmp_path, undisturbed, caplog):
