@@ -170,17 +170,34 @@ class PictureBank:
         Raises:
             StoreError: there is no such picture.
         """
-        columns = "SELECT generator, prompt, seed, provenance, image FROM draws WHERE "
-        row = self._folder.one(columns + "image = ? ORDER BY rowid LIMIT 1", (image_id,)) or self._folder.one(
-            columns + "instr(provenance, ?) ORDER BY rowid LIMIT 1", (image_id,)
-        )
+        image, lost = image_id, None
+        if not (row := self._row(image)) and (successor := self._successor(image_id)):
+            image, lost = successor
+            row = self._row(image)
         if row is None:
             raise StoreError(f"there is no picture {image_id[:12]!r} in {self.root}")
-        generator, prompt, seed, provenance, image = row
-        account = json.loads(provenance)
-        if image != image_id:
-            account = {**account["replaces"][image_id], "replaced_by": image}
+        generator, prompt, seed, provenance = row
+        account = json.loads(provenance) if lost is None else {**lost, "replaced_by": image}
         return {**account, "generator": generator, "prompt": prompt, "seed": seed}
+
+    def _row(self, image_id: str) -> tuple[str, str, int, str] | None:
+        """Generator, prompt, seed and account of the first draw that gave a picture."""
+        row: tuple[str, str, int, str] | None = self._folder.one(
+            "SELECT generator, prompt, seed, provenance FROM draws WHERE image = ? ORDER BY rowid LIMIT 1",
+            (image_id,),
+        )
+        return row
+
+    def _successor(self, image_id: str) -> tuple[str, dict[str, Any]] | None:
+        """The picture that took the place of a lost one, and the lost one's account."""
+        with self._folder.mapped(), self._lock:
+            rows = self._folder.db.execute(
+                "SELECT image, provenance FROM draws WHERE instr(provenance, ?)", (image_id,)
+            ).fetchall()
+        for image, provenance in rows:
+            if (lost := json.loads(provenance).get("replaces", {}).get(image_id)) is not None:
+                return image, lost
+        return None
 
     def concepts(self, generator: str, pictures: int = 1) -> list[str]:
         """The concepts that have pictures of a generator, sorted.
@@ -323,15 +340,14 @@ class PictureBank:
         return dict(zip(requests, self.images(list(requests.values()), generator), strict=True))
 
     def _request(self, image_id: str, generator: str) -> ImageRequest:
-        row = self._folder.one(
-            "SELECT request FROM draws WHERE image = ? AND generator = ?", (image_id, generator)
-        ) or self._folder.one(
-            "SELECT request FROM draws WHERE instr(provenance, ?) AND generator = ?", (image_id, generator)
-        )
+        statement = "SELECT request FROM draws WHERE image = ? AND generator = ?"
+        row = self._folder.one(statement, (image_id, generator))
+        if row is None and (successor := self._successor(image_id)):
+            row = self._folder.one(statement, (successor[0], generator))
         if row is None:
             raise LostPictureError(
                 f"picture {image_id[:12]} has gone, and the store does not know how this generator drew it",
-                "take the unit again with line retry; a finished unit keeps its label",
+                "put a backup of the store in its place, or start a new run",
                 (image_id,),
             )
         return ImageRequest(**json.loads(row[0]))
