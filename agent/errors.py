@@ -41,8 +41,36 @@ class TakenOverError(LineError):
     """Another process has taken over the run that this one worked on; nothing more may be written to it."""
 
 
+class LostPictureError(StoreError):
+    """A picture's file has gone or is damaged.
+
+    Args:
+        message: what was wrong, with the picture.
+        remedy: what to do about it.
+        pictures: ids of all pictures of which that is so.
+    """
+
+    def __init__(self, message: str, remedy: str, pictures: tuple[str, ...]) -> None:
+        super().__init__(message, remedy)
+        self.pictures = pictures
+
+
 class BackendError(LineError):
     """A language model, generator or target failed while it worked."""
+
+
+class UnmeasurableError(BackendError):
+    """A target cannot measure one of the pictures that it was given.
+
+    Args:
+        message: what was wrong, without the picture, which the target knows no name of.
+        remedy: what to do about it.
+        picture: the picture, as it was given.
+    """
+
+    def __init__(self, message: str, remedy: str = "", *, picture: object) -> None:
+        super().__init__(message, remedy)
+        self.picture = picture
 
 
 class DrainedError(Exception):
@@ -82,6 +110,22 @@ class NotDrawableError(Exception):
         super().__init__(f"nothing in the bank is close enough to {concept!r}; nearest: {near or 'nothing'}")
         self.concept = concept
         self.nearest = nearest
+
+
+class PlainPictureError(NotDrawableError):
+    """All pixels of a concept's picture have one colour, drawn with another seed too: the generator failed.
+
+    Args:
+        concept: the concept asked for.
+        colour: the colour, as ``rgb(0, 0, 0)``.
+    """
+
+    SAID = "came out as one plain colour"
+
+    def __init__(self, concept: str, colour: str) -> None:
+        super().__init__(concept, [])
+        self.reason = f"{concept!r} {self.SAID}, {colour}, drawn with a second seed too."
+        self.args = (self.reason,)
 
 
 def reason_of(error: BaseException) -> str:

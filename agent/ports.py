@@ -113,11 +113,14 @@ class DrawnImage:
         png: the file.
         provenance: the account.
         pixels: the same picture as uint8 [H, W, 3], where the generator has it at hand; spares decoding the file.
+        composed: it was put together from pictures that exist; one of a single colour is then what they show.
+            Elsewhere such a picture is a failure: values that overflowed, or a safety checker.
     """
 
     png: bytes
     provenance: Mapping[str, Any] = field(default_factory=dict)
     pixels: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
+    composed: bool = False
 
 
 class Generator(Protocol):
@@ -129,7 +132,7 @@ class Generator(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """Pictures that it draws at once; more of them in one call gain nothing."""
+        """Pictures that it draws at once; more in one call gain nothing, and are lost with it if it fails."""
 
     def synthesize(self, requests: Sequence[ImageRequest], progress: Progress | None = None) -> list[DrawnImage]:
         """Draw the requests, in order; deterministic in (fingerprint, request).
@@ -185,7 +188,8 @@ class Target(Protocol):
 
         Raises:
             UsageError: there is no such layer, or it has no units.
-            BackendError: the forward pass failed or gave values that are not finite.
+            UnmeasurableError: a picture cannot be decoded or gave values that are not finite.
+            BackendError: the forward pass failed.
         """
 
 

@@ -22,8 +22,8 @@ from line_neurons.agent.settings import revised
 from line_neurons.graphs.line import LineGraph
 from line_neurons.graphs.state import LineState, board_of
 from line_neurons.tools import databases
-from line_neurons.tools.concept_bank import is_image_id
 from line_neurons.tools.databases import explained
+from line_neurons.tools.picture_files import is_image_id
 from line_neurons.tools.run_store import Run
 from line_neurons.tools.upgrades import refuse_newer_file
 

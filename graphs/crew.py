@@ -17,6 +17,7 @@ from line_neurons.agent.errors import (
     DamagedError,
     DrainedError,
     LineError,
+    LostPictureError,
     MissingPartError,
     StoreError,
     TakenOverError,
@@ -193,7 +194,8 @@ class Crew:
         reason = reason_of(error)
         with self._lock:
             self._streak.append(unit.unit)
-            at_fault = isinstance(error, StoreError | MissingPartError) and not isinstance(error, DamagedError)
+            its_own = isinstance(error, DamagedError | LostPictureError)
+            at_fault = isinstance(error, StoreError | MissingPartError) and not its_own
             gives_up = at_fault or len(self._streak) >= self._deps.settings.give_up
             if gives_up or self._drain.drain_requested:
                 self._error = self._error or (self._several(error) if gives_up else None)
@@ -206,7 +208,9 @@ class Crew:
                 return
             self._failed += 1
             self._record(unit, "failed", reason)
-            trace = "" if isinstance(error, LineError) else "".join(traceback.format_exception(error))
+            # Of an error for the user, what a part raised tells where it comes from.
+            cause = error.__cause__ if isinstance(error, LineError) else error
+            trace = "" if cause is None else "".join(traceback.format_exception(cause))
             runs.add_event(run, "unit failed", unit.unit, error=reason, trace=trace[-_TRACE_CHARACTERS:])
             self._tell(unit, "failed", state, reason)
 

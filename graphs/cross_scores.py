@@ -61,7 +61,7 @@ def best_and_second(
         the concepts that share no word with its label then, None if there is none.
 
     Raises:
-        StoreError: a picture that has to be measured anew is not here.
+        LostPictureError: a picture that has to be measured anew has gone, and cannot be drawn anew.
         BackendError: the target failed, or an activation is not finite.
     """
 
@@ -125,7 +125,7 @@ def _vectors(deps: Deps, images: Sequence[str]) -> Activations:
     try:
         return deps.bank.vectors(images, deps.target.fingerprint, deps.layer)
     except StoreError:
-        return deps.bank.activations(images, deps.target, deps.layer)
+        return deps.bank.activations(images, deps.target, deps.layer, generator=deps.generator)
 
 
 def _best(concepts: Sequence[Concept], tables: Iterator[tuple[int, Table]], places: int) -> list[Best]:

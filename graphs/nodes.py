@@ -12,7 +12,13 @@ from typing import Literal
 
 from langgraph.runtime import Runtime
 
-from line_neurons.agent.errors import NotDrawableError, UsageError
+from line_neurons.agent.errors import (
+    BackendError,
+    LostPictureError,
+    NotDrawableError,
+    PlainPictureError,
+    UsageError,
+)
 from line_neurons.agent.ports import Prompt
 from line_neurons.agent.prompts import propose_prompt, summary_prompt
 from line_neurons.agent.proposal import concept_key, find_duplicate
@@ -36,6 +42,7 @@ def init(state: LineState, runtime: Runtime[Deps]) -> LineState:
 
     Raises:
         UsageError: there are no candidates for the first board, or none of them can be pictured.
+        BackendError: more candidates in a row than an answer may be asked for again came out as one plain colour.
         DrainedError: it was asked to stop.
     """
     deps, unit = _deps(state, runtime), state["unit"]
@@ -45,6 +52,7 @@ def init(state: LineState, runtime: Runtime[Deps]) -> LineState:
     seen: list[Step] = []
 
     def take(candidates: Iterator[initial.Candidate], wanted: int) -> None:
+        plain = 0
         while wanted > 0 and (candidate := next(candidates, None)) is not None:
             deps.check_drain()
             concept = candidate.concept
@@ -59,11 +67,18 @@ def init(state: LineState, runtime: Runtime[Deps]) -> LineState:
                 continue
             try:
                 measured = scoring.measure(deps, unit, concept)
+            except PlainPictureError as error:
+                plain += 1
+                if plain > settings.retries:
+                    raise _gives_plain_pictures(plain, error) from error
+                seen.append(replace(place, outcome="not_drawable", detail={"reason": error.reason}))
+                continue
             except NotDrawableError as error:
                 seen.append(replace(place, outcome="not_drawable", detail={"nearest": error.nearest[:3]}))
                 continue
             entries[concept_key(concept)] = Entry(concept, measured.score)
             seen.append(replace(place, score=measured.score, images=tuple(measured.images)))
+            plain = 0
             wanted -= 1
 
     try:
@@ -192,10 +207,20 @@ def _refuse(state: LineState, deps: Deps, outcome: str, reason: str) -> LineStat
 
 
 def synthesize(state: LineState, runtime: Runtime[Deps]) -> LineState:
-    """Draw the concept's pictures; one that the generator cannot picture is refused, and asked for anew."""
+    """Draw the concept's pictures; one that the generator cannot picture is refused, and asked for anew.
+
+    Raises:
+        BackendError: each concept of this step came out as one plain colour: the generator is at fault, and steps
+            that are stalled would hide that.
+    """
     deps, concept = _deps(state, runtime), state["concept"]
     try:
         images = scoring.draw(deps, concept, scoring.times_scored(concept, state["tried"]))
+    except PlainPictureError as error:
+        before = [PlainPictureError.SAID in reason for reason in state["refused"]]
+        if len(before) >= deps.settings.retries and all(before):
+            raise _gives_plain_pictures(len(before) + 1, error) from error
+        return _refuse(state, deps, "not_drawable", error.reason)
     except NotDrawableError as error:
         near = ", ".join(caption for caption, _ in error.nearest[:3])
         reason = f'"{concept}" cannot be pictured' + (f"; near it: {near}." if near else ".")
@@ -203,9 +228,24 @@ def synthesize(state: LineState, runtime: Runtime[Deps]) -> LineState:
     return {"images": images, "outcome": "drawn"}
 
 
+def _gives_plain_pictures(count: int, last: PlainPictureError) -> BackendError:
+    concepts = f"{count} concepts in a row, the last one {last.concept!r}," if count > 1 else repr(last.concept)
+    return BackendError(
+        f"{concepts} {PlainPictureError.SAID}: the generator gives no pictures",
+        "half precision that overflows does that; start a run with diffusion.dtype bfloat16 or float32, or with"
+        " another generator",
+    )
+
+
 def activate(state: LineState, runtime: Runtime[Deps]) -> LineState:
-    """Measure the unit on the pictures."""
-    return {"activations": scoring.activate(_deps(state, runtime), state["unit"], state["images"])}
+    """Measure the unit on the pictures; where the store knows nothing of them any more, they are drawn anew."""
+    deps, images = _deps(state, runtime), state["images"]
+    try:
+        activations = scoring.activate(deps, state["unit"], images)
+    except LostPictureError:
+        images = scoring.draw(deps, state["concept"], scoring.times_scored(state["concept"], state["tried"]))
+        activations = scoring.activate(deps, state["unit"], images)
+    return {"images": images, "activations": activations}
 
 
 def score(state: LineState, runtime: Runtime[Deps]) -> LineState:

@@ -186,7 +186,10 @@ def revisit_recorded(
             )
         deps[run.id] = parts.deps(run.layer, run.vocabulary or ())
     drain = drain or RunControl()
-    with held(first.runs, list(deps), drain.request_drain, first.telling(drain)):
+    with (
+        held(first.runs, list(deps), drain.request_drain, first.telling(drain)),
+        first.bank.incidents.recorded(first.runs, runs[0].id),
+    ):
         return revisit(deps[runs[0].id], runs, first.told("revisit", drain), deps)
 
 

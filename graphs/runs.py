@@ -127,11 +127,12 @@ def work(parts: Parts, run: Run, watch: Watcher | None = None, drain: RunControl
         runs.update_run(run.id, status="running", error="")
         runs.add_event(run.id, "work", process=os.getpid())
         try:
-            # Computed here, so that units in flight find it.
-            deps.control()
-            Crew(build(FencedSaver(saver, runs, run.id)), deps, run, watch).work(left)
-            if not drain.drain_requested and parts.settings.revisit:
-                revisit(deps, [run], parts.told("revisit", drain))
+            with parts.bank.incidents.recorded(runs, run.id):
+                # Computed here, so that units in flight find it.
+                deps.control()
+                Crew(build(FencedSaver(saver, runs, run.id)), deps, run, watch).work(left)
+                if not drain.drain_requested and parts.settings.revisit:
+                    revisit(deps, [run], parts.told("revisit", drain))
         except DrainedError:
             pass
         except TakenOverError:

@@ -44,8 +44,12 @@ def draw(deps: Deps, concept: str, repeat: int = 0) -> list[str]:
 
 
 def activate(deps: Deps, unit: int, images: list[str]) -> list[float]:
-    """The unit's activation on each picture; the whole layer's vectors go into the bank."""
-    vectors = deps.bank.activations(images, deps.target, deps.layer, also=deps.also)
+    """The unit's activation on each picture; the whole layer's vectors go into the bank.
+
+    Raises:
+        LostPictureError: a picture that has not been measured has gone, and cannot be drawn anew.
+    """
+    vectors = deps.bank.activations(images, deps.target, deps.layer, also=deps.also, generator=deps.generator)
     return [float(value) for value in vectors[:, unit]]
 
 

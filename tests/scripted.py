@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,26 @@ from line_neurons.agent.settings import Settings
 from line_neurons.graphs.assembly import Parts
 
 LAYER = "head"
+
+
+def picture_of(*said: object) -> bytes:
+    """A grey PNG file of one row, whose pixels spell what is said as JSON."""
+    row = json.dumps(said).encode()
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", len(row), 1, 8, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"\0" + row, 1)),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+
+
+def said_by(picture: bytes) -> list:
+    """What a picture of ``picture_of`` says."""
+    size = struct.unpack(">I", picture[33:37])[0]
+    return json.loads(zlib.decompress(picture[41 : 41 + size])[1:])
 
 
 @dataclass
@@ -40,7 +62,7 @@ class ScriptedModel:
 
 @dataclass
 class ScriptedGenerator:
-    """Pictures that are their request as JSON; concepts in ``unknown`` cannot be drawn."""
+    """Pictures that spell their request; concepts in ``unknown`` cannot be drawn."""
 
     unknown: frozenset[str] = frozenset()
     hints: tuple[str, ...] = ()
@@ -53,10 +75,7 @@ class ScriptedGenerator:
             if request.concept in self.unknown:
                 raise NotDrawableError(request.concept, [("something else", 0.4)])
         self.drawn += requests
-        return [
-            DrawnImage(json.dumps([r.concept, r.seed, r.prompt]).encode(), {"concept": r.concept})
-            for r in requests
-        ]
+        return [DrawnImage(picture_of(r.concept, r.seed, r.prompt), {"concept": r.concept}) for r in requests]
 
     def suggest(self, concepts, limit):
         return [hint for hint in self.hints if hint not in concepts][:limit]
@@ -83,10 +102,10 @@ class ScriptedTarget:
     def activate(self, images, layers, progress=None):
         self.passes += len(images)
         rows = np.array([[self._value(image) + unit for unit in range(3)] for image in images], np.float32)
-        return dict.fromkeys(layers, rows)
+        return dict.fromkeys(layers, rows.reshape(len(images), 3))
 
     def _value(self, image: bytes) -> float:
-        concept, seed, _ = json.loads(image)
+        concept, seed, _ = said_by(image)
         score = self.scores.get(concept)
         if score is None:
             return (derive_seed("score", concept) % 1000) / 1000
@@ -108,7 +127,7 @@ class ScriptedControl:
 
     def chunks(self, start=0):
         for index, name in enumerate(self.classes()[start:], start):
-            picture = json.dumps([name, derive_seed("image", 0, name, 0), ""]).encode()
+            picture = picture_of(name, derive_seed("image", 0, name, 0), "")
             yield ControlChunk((picture,), (index,))
 
     @property
@@ -135,3 +154,22 @@ def scripted_parts(
         control_set=ScriptedControl(tuple(classes)) if parts.settings.control != "none" else None,
     )
     return parts
+
+
+def outcome(parts: Parts, run: str) -> tuple[list, list]:
+    """What a run ended with: its units with their labels, and their histories with the boards."""
+    units = [
+        (u.unit, u.status, u.label, u.score, u.origin, u.second_label, u.images, u.auc, u.mad)
+        for u in parts.runs.units(run)
+    ]
+    steps = [
+        (s.unit, s.step, s.attempt, s.kind, s.outcome, s.concept, s.score, s.images, s.board, s.detail)
+        for unit in units
+        for s in parts.runs.steps(run, unit[0])
+    ]
+    return units, steps
+
+
+def events(parts: Parts, run: str, kind: str) -> list[dict]:
+    """The details of a run's events of one kind."""
+    return [event["detail"] for event in parts.runs.events(run) if event["kind"] == kind]

@@ -20,6 +20,7 @@ from line_neurons.agent.ports import (
     Target,
 )
 from line_neurons.tools.gathering import Gatherer, Load
+from line_neurons.tools.measuring import shaped
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Activations, Picture
@@ -132,7 +133,8 @@ class BatchedTarget:
         results: list[dict[str, Activations]] = [{} for _ in items]
         for layers in dict.fromkeys(layers for layers, _ in items):
             places = [place for place, item in enumerate(items) if item[0] == layers]
-            for layer, rows in self._target.activate([items[place][1] for place in places], layers).items():
+            given = self._target.activate([items[place][1] for place in places], layers)
+            for layer, rows in shaped(given, layers, len(places)).items():
                 for place, row in zip(places, rows, strict=True):
                     results[place][layer] = row
         return results

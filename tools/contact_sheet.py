@@ -19,10 +19,10 @@ _PER_ROW = 10
 
 @dataclass(frozen=True)
 class SheetRow:
-    """A concept's pictures (encoded) under a title."""
+    """A concept's pictures (encoded) under a title; None for one that is not to be had."""
 
     title: str
-    pictures: Sequence[bytes]
+    pictures: Sequence[bytes | None]
 
 
 def write_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
@@ -53,9 +53,14 @@ def write_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
             title = title[:-1]
         pen.text((_MARGIN, top + 6), title, fill="black", font=font)
         for index, picture in enumerate(row.pictures):
-            tile = Image.open(io.BytesIO(picture)).convert("RGB").resize((TILE, TILE), Image.Resampling.LANCZOS)
             left = _MARGIN + (index % columns) * (TILE + _MARGIN)
-            sheet.paste(tile, (left, top + _TITLE + (index // columns) * (TILE + _MARGIN)))
+            place = left, top + _TITLE + (index // columns) * (TILE + _MARGIN)
+            if picture is None:
+                pen.rectangle([place, (place[0] + TILE - 1, place[1] + TILE - 1)], "#eeeeee", "#999999")
+                pen.text((place[0] + 8, place[1] + TILE // 2 - 10), "not to be had", fill="#666666", font=font)
+                continue
+            tile = Image.open(io.BytesIO(picture)).convert("RGB").resize((TILE, TILE), Image.Resampling.LANCZOS)
+            sheet.paste(tile, place)
         top += height
     encoded = io.BytesIO()
     sheet.save(encoded, format="PNG")

@@ -22,6 +22,7 @@ from line_neurons.graphs.own_code import vouch
 from line_neurons.graphs.revisit import revisit_recorded
 from line_neurons.graphs.runs import retry as mark_failed_again
 from line_neurons.graphs.runs import select_units, start, work
+from line_neurons.tools.concept_bank import BankStats
 from line_neurons.tools.language_models.langchain_chat import with_secrets
 from line_neurons.tools.language_models.ollama_address import without_passwords
 from line_neurons.tools.leases import refuse_held
@@ -332,6 +333,8 @@ def _conclude(jobs: Sequence[Job], *, as_json: bool) -> bool:
     """Show the labels of runs; True if units of theirs failed."""
     for parts, run in jobs:
         _say_skipped(parts, run)
+    for bank in {id(parts.bank): parts.bank for parts, _ in jobs}.values():
+        _say_mended(bank.snapshot())
     now = [(parts.runs.run(run.id), parts.runs.units(run.id)) for parts, run in jobs]
     if as_json:
         found = [showing.run_json(run, units) for run, units in now]
@@ -352,6 +355,18 @@ def _conclude(jobs: Sequence[Job], *, as_json: bool) -> bool:
                 f"line retry {run.id}{_store_flag(parts)}"
             )
     return any(unit.status == "failed" for _, units in now for unit in units)
+
+
+def _say_mended(stats: BankStats) -> None:
+    """Say what was damaged in the store or of no use from the generator; a run's events have it one by one."""
+    found = {
+        "whose file had gone or was damaged: drawn anew": stats.redrawn,
+        "of one plain colour: drawn again with another seed": stats.drawn_again,
+        "whose activations were damaged: measured anew": stats.remeasured,
+    }
+    for what, count in found.items():
+        if count:
+            terminal.note(f"{terminal.counted(count, 'picture')} {what}")
 
 
 def _say_skipped(parts: Parts, run: Run) -> None:

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from line_neurons.agent.errors import UsageError
+from line_neurons.agent.errors import StoreError, UsageError
 from line_neurons.agent.prompts import format_score
 from line_neurons.agent.settings import Settings
 from line_neurons.tools.leases import Standing, standings
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _ROWS = 200
 """On a terminal a table of units has at most so many rows."""
+
+_MISSING = 10
+"""So many pictures that cannot be shown are named."""
 
 OUTCOMES = {
     "scored": "",
@@ -240,7 +243,10 @@ def unit_json(unit: Unit) -> dict[str, Any]:
 
 
 def unit(store: Path, name: str, which: str, step: str | None, sheet: Path | None, *, as_json: bool) -> None:
-    """Print a unit's board and history, and write the contact sheet of its pictures."""
+    """Print a unit's board and history, and write the contact sheet of its pictures.
+
+    Pictures that have gone or are damaged are left out, and named.
+    """
     from line_neurons.tools.concept_bank import ConceptBank
 
     opened = open_store(store)
@@ -257,9 +263,16 @@ def unit(store: Path, name: str, which: str, step: str | None, sheet: Path | Non
                 f"steps with pictures: {', '.join(known)}",
             )
     bank = ConceptBank(store)
-    made = {image: bank.provenance(image) for entry in history for image in entry.images}
+    missing: dict[str, str] = {}
+    made: dict[str, Mapping[str, Any]] = {}
+    for image in dict.fromkeys(image for entry in history for image in entry.images):
+        try:
+            made[image] = bank.provenance(image)
+        except StoreError as error:
+            made[image] = {}
+            missing[image] = error.message
     path = sheet or store / "sheets" / f"{shown.id}-{chosen.unit}{f'-step-{step}' if step else ''}.png"
-    written = _write_sheet(bank, pictured, path) if pictured else None
+    written = _write_sheet(bank, pictured, path, missing) if pictured else None
     if as_json:
         terminal.dump(
             {
@@ -268,6 +281,7 @@ def unit(store: Path, name: str, which: str, step: str | None, sheet: Path | Non
                 "board": _board(history),
                 "history": [asdict(entry) for entry in history],
                 "pictures": made,
+                "missing": missing,
                 "contact_sheet": str(written) if written else None,
             }
         )
@@ -275,6 +289,14 @@ def unit(store: Path, name: str, which: str, step: str | None, sheet: Path | Non
     _print_unit(shown, chosen, history, made)
     if written:
         terminal.line(f"pictures: {written}")
+    if missing:
+        terminal.note(f"{terminal.counted(len(missing), 'picture')} of this unit cannot be shown:")
+    for image, reason in list(missing.items())[:_MISSING]:
+        now = made[image].get("replaced_by")
+        terminal.note(f"  {reason}{f'; drawn anew it came out differently, as {now[:12]}' if now else ''}")
+    if len(missing) > _MISSING:
+        more = f"and {len(missing) - _MISSING} more"
+        terminal.note(f"  {more}; all of them: line show {shown.id} {chosen.unit} --json")
 
 
 def _print_unit(shown: Run, chosen: Unit, history: Sequence[Step], made: Mapping[str, Mapping[str, Any]]) -> None:
@@ -344,13 +366,21 @@ def _result(entry: Step) -> str:
     return f"refused: {reason}" if reason else OUTCOMES.get(entry.outcome, entry.outcome)
 
 
-def _write_sheet(bank: ConceptBank, entries: Sequence[Step], path: Path) -> Path:
+def _write_sheet(bank: ConceptBank, entries: Sequence[Step], path: Path, missing: dict[str, str]) -> Path:
+    """Write the pictures of entries; why some are not to be had is put into ``missing``, by id."""
     from line_neurons.tools.contact_sheet import SheetRow, write_sheet
+
+    def read(image: str) -> bytes | None:
+        try:
+            return bank.image_bytes(image)
+        except StoreError as error:
+            missing[image] = error.message
+            return None
 
     rows = [
         SheetRow(
             f"{step_name(entry)}: {entry.concept}  {format_score(entry.score or 0)}",
-            [bank.image_bytes(image) for image in entry.images],
+            [read(image) for image in entry.images],
         )
         for entry in entries
     ]

@@ -174,6 +174,8 @@ class Watching:
             f"{progress.position}/{progress.units} units{failed}, {counted(self._steps, 'step')}, "
             f"{(drawn - drawn_then) / seconds:.1f} images/s, {reused / max(reused + drawn, 1):.0%} reused"
         )
+        if redrawn := progress.stats.redrawn:
+            text += f", {redrawn} redrawn"
         gained, ahead = done - done_then, self.steps_in_all - done
         left = _duration(ahead * seconds / gained) if gained and ahead else ""
         if self._live:

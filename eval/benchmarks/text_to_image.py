@@ -25,11 +25,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from line_neurons.agent.settings import DiffusionSettings
-from line_neurons.tools.devices import find_device
+from line_neurons.tools.devices import find_device, memory_spent
 from line_neurons.tools.generators.pipeline import (
     deterministic,
     first_line,
-    memory_spent,
     place,
     quiet,
 )

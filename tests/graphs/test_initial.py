@@ -1,12 +1,10 @@
 """First boards that do not come from a control set's classes."""
 
-import json
-
 import pytest
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.graphs.runs import start, work
-from scripted import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, scripted_parts
+from scripted import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, picture_of, scripted_parts
 
 WORDS = [f"word {letter}" for letter in "abcdefghijklmnop"]
 
@@ -154,7 +152,7 @@ def test_pictures_without_classes_cannot_fill_a_board_but_serve_auc_and_mad(tmp_
         def chunks(self, start=0):
             from line_neurons.agent.ports import ControlChunk
 
-            pictures = tuple(json.dumps([word, 1, ""]).encode() for word in WORDS)
+            pictures = tuple(picture_of(word, 1, "") for word in WORDS)
             yield from [ControlChunk(pictures, (-1,) * len(pictures))][start:]
 
     for init in ("control", "vocabulary"):

@@ -1,4 +1,3 @@
-import json
 import sqlite3
 from dataclasses import asdict, dataclass, field, replace
 
@@ -13,7 +12,7 @@ from line_neurons.graphs.runs import start, work
 from line_neurons.tools.leases import held
 from line_neurons.tools.run_store import Run
 from line_neurons.tools.scorers import SCORERS
-from scripted import LAYER, ScriptedModel, ScriptedTarget, scripted_parts
+from scripted import LAYER, ScriptedModel, ScriptedTarget, said_by, scripted_parts
 
 CLASSES = ("gravel", "pebble", "sand")
 
@@ -26,7 +25,7 @@ class TableTarget(ScriptedTarget):
 
     def activate(self, images, layers, progress=None):
         self.passes += len(images)
-        rows = [self.table.get(json.loads(image)[0], (0.0, 0.0, 0.0)) for image in images]
+        rows = [self.table.get(said_by(image)[0], (0.0, 0.0, 0.0)) for image in images]
         return dict.fromkeys(layers, np.array(rows, np.float32).reshape(-1, 3))
 
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +22,7 @@ from PIL import Image
 
 from line_neurons.agent.errors import BackendError, NotDrawableError, StoreError
 from line_neurons.agent.ports import Control, DrawnImage, ImageRequest
-from line_neurons.tools import concept_bank
+from line_neurons.tools import concept_bank, picture_bank
 from line_neurons.tools.concept_bank import BankStats, ConceptBank
 
 TEMPLATE = "A photo of a {concept}, {angle}, {lighting}"
@@ -29,6 +30,8 @@ TEMPLATE = "A photo of a {concept}, {angle}, {lighting}"
 
 class Colours:
     """Draws one plain colour for each prompt and seed."""
+
+    batch_size = 40
 
     def __init__(self, fingerprint="colours:1"):
         self.fingerprint = fingerprint
@@ -42,7 +45,7 @@ class Colours:
             colour = tuple(hashlib.sha256(text.encode()).digest()[:3])
             file = BytesIO()
             Image.new("RGB", (16, 16), colour).save(file, "PNG")
-            drawn.append(DrawnImage(file.getvalue(), {"colour": list(colour)}))
+            drawn.append(DrawnImage(file.getvalue(), {"colour": list(colour)}, composed=True))
         return drawn
 
     def suggest(self, concepts, limit):
@@ -221,7 +224,7 @@ def test_control_activations_come_back_as_they_were_put(bank):
     assert ConceptBank(bank.root).control("key") is None
 
 
-def test_many_pictures_are_kept_part_by_part_and_the_progress_is_of_the_whole(bank):
+def test_many_pictures_are_kept_batch_by_batch_and_the_progress_is_of_the_whole(bank):
     class Slow(Colours):
         def synthesize(self, requests, progress=None):
             for done in range(1, 2 * len(requests) + 1):
@@ -245,8 +248,7 @@ def test_damaged_control_activations_count_as_missing(bank):
 class WithPixels(Colours):
     def synthesize(self, requests, progress=None):
         return [
-            DrawnImage(one.png, one.provenance, np.asarray(Image.open(BytesIO(one.png))))
-            for one in super().synthesize(requests)
+            replace(one, pixels=np.asarray(Image.open(BytesIO(one.png)))) for one in super().synthesize(requests)
         ]
 
 
@@ -541,7 +543,7 @@ def test_pixels_are_let_go_of_once_they_are_measured_or_when_there_are_too_many(
     assert set(bank._pixels) == set(ids)
     bank.activations(ids[:2], MeanColour(), "positive")
     assert set(bank._pixels) == set(ids[2:])
-    monkeypatch.setattr(concept_bank, "_PIXEL_BYTES", 3 * 16 * 16 * 3)
+    monkeypatch.setattr(picture_bank, "_PIXEL_BYTES", 3 * 16 * 16 * 3)
     more = bank.images(requests("dog"), WithPixels())
     assert list(bank._pixels) == more[2:]
     bank.activations([*ids, *more], MeanColour(), "positive")

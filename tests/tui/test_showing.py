@@ -24,7 +24,7 @@ class Painter:
         for request in requests:
             stream = io.BytesIO()
             Image.new("RGB", (8, 8), (request.seed, 0, 0)).save(stream, "PNG")
-            drawn.append(DrawnImage(stream.getvalue()))
+            drawn.append(DrawnImage(stream.getvalue(), composed=True))
         return drawn
 
 
@@ -117,6 +117,25 @@ def test_pictures_of_a_step_are_asked_for_by_number_or_letter(line, long_history
     one = json.loads(line("show", "net-1", "0", "--step", "0", "--json")[1])
     heights = [Image.open(sheet["contact_sheet"]).height for sheet in (shown, one)]
     assert round(heights[0] / heights[1]) == pictures
+
+
+def test_pictures_that_have_gone_or_changed_are_left_out_and_named(line, long_history, tmp_path):
+    whole = json.loads(line("show", "net-1", "0", "--json")[1])
+    assert whole["missing"] == {}
+    first, second = (entry["images"][0] for entry in whole["history"][:2])
+    bank = ConceptBank(tmp_path / "store")
+    bank.image_path(first).unlink()
+    bank.image_path(second).write_bytes(b"other")
+    bank.close()
+    status, out, err = line("show", "net-1", "0")
+    assert status == 0
+    assert "board 5" in out
+    assert "2 pictures of this unit cannot be shown:" in err
+    assert f"the file of picture {first[:12]} has gone" in err
+    assert f"the file of picture {second[:12]} is damaged: its content has changed" in err
+    shown = json.loads(line("show", "net-1", "0", "--json")[1])
+    assert shown["missing"].keys() == {first, second}
+    assert Image.open(shown["contact_sheet"]).size == Image.open(whole["contact_sheet"]).size
 
 
 @pytest.mark.parametrize("step", ["9", "x", "../x"])

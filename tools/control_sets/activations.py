@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from line_neurons.agent.errors import StoreError, UsageError
 from line_neurons.agent.ports import Control, ControlChunk, ControlSet, Progress, Target
 from line_neurons.tools.control_sets.class_names import without_unused
+from line_neurons.tools.measuring import measure
 
 if TYPE_CHECKING:
     from line_neurons.tools.concept_bank import ConceptBank
@@ -38,7 +39,7 @@ def control_activations(
 
     Raises:
         UsageError: there is no such layer, or no picture can be read.
-        BackendError: see ``Target.activate``, or the pictures could not be fetched.
+        BackendError: see ``measuring.measure``, or the pictures could not be fetched.
         StoreError: the bank cannot be read or written.
     """
     keys = {layer: "\n".join((target.fingerprint, layer, control.fingerprint)) for layer in layers}
@@ -79,7 +80,8 @@ def _keep(bank: ConceptBank, target: Target, keys: dict[str, str], chunk: Contro
     import numpy as np
 
     labels = np.array(chunk.labels, np.int64)
-    rows = target.activate(chunk.images, list(keys)) if chunk.images else {}
+    named = [f"picture {place} of a part of the control set" for place in range(len(chunk.images))]
+    rows = measure(target, chunk.images, named, list(keys)) if chunk.images else {}
     nothing = np.empty((0, 0), np.float32)
     for layer, key in keys.items():
         bank.put_control(key, Control((), labels, rows.get(layer, nothing), chunk.skipped))

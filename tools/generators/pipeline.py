@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import BackendError, LineError, MissingPartError, UsageError
 from line_neurons.agent.proposal import clean_text
-from line_neurons.tools.devices import find_device
+from line_neurons.tools.devices import find_device, memory_spent
 from line_neurons.tools.generators.presets import Source
 from line_neurons.tools.generators.weights import LEFT_OUT, ModelFiles, find_lora, find_model, hash_file
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 Pipeline = Any
 """A diffusers pipeline; its classes share their methods without a type that declares them."""
-
-_MEMORY_SPENT = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
 
 _BIG = 100_000_000
 """Parameters of a denoiser from which on a CPU is worth a warning."""
@@ -278,15 +276,6 @@ def deterministic() -> AbstractContextManager[None]:
         enabled=True, benchmark=False, deterministic=True, allow_tf32=True
     )
     return held
-
-
-def memory_spent(error: Exception) -> bool:
-    """Whether an exception says that memory ran out, on a GPU or on the CPU."""
-    import torch
-
-    said = str(error).lower()
-    named = isinstance(error, RuntimeError) and any(words in said for words in _MEMORY_SPENT)
-    return named or isinstance(error, (torch.OutOfMemoryError, MemoryError))
 
 
 def first_line(error: BaseException) -> str:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import BackendError
 from line_neurons.agent.ports import DrawnImage, Generator, ImageRequest, Progress
+from line_neurons.tools.devices import memory_spent
 from line_neurons.tools.generators.pipeline import (
     Pipeline,
     Recipe,
     deterministic,
     first_line,
     load,
-    memory_spent,
     plan,
     quiet,
 )
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from line_neurons.agent.settings import DiffusionSettings
+
+_Pixels = tuple["NDArray[np.uint8]", list[bool]]
+"""Pixels [n, H, W, 3] of a batch, and which of its pictures had finite values."""
 
 FORMAT = 1
 """Raised whenever the same request would give other pixels or provenance."""
@@ -114,7 +117,9 @@ class TextToImage:
     def synthesize(self, requests: Sequence[ImageRequest], progress: Progress | None = None) -> list[DrawnImage]:
         """Draw the requests, in order; deterministic in (fingerprint, request).
 
-        A batch that does not fit into memory is halved and drawn again, and later batches keep that size.
+        A batch that does not fit into memory is halved and drawn again, and later batches keep that size. A
+        picture with NaN among its values comes out black, with a ``warning`` in its account; the others of its
+        batch are what they are.
 
         Args:
             requests: prompts and seeds.
@@ -124,7 +129,7 @@ class TextToImage:
         Raises:
             MissingPartError: packages or weights are not here.
             UsageError: a setting does not fit the model.
-            BackendError: not even one picture fits into memory, the model failed, or its values are not finite.
+            BackendError: not even one picture fits into memory, or the model failed.
         """
         if not requests:
             return []
@@ -138,7 +143,7 @@ class TextToImage:
                 if pixels is None:
                     self._halve()
                 else:
-                    drawn += [self._finish(*pair) for pair in zip(batch, pixels, strict=True)]
+                    drawn += [self._finish(*row) for row in zip(batch, *pixels, strict=True)]
         return drawn
 
     @cached_property
@@ -164,8 +169,8 @@ class TextToImage:
         batches = -(-self._together // (_CPU_BATCH if one_by_one else _GPU_BATCH))
         return self._settings.batch or -(-self._together // batches)
 
-    def _draw(self, batch: Sequence[ImageRequest], before: int, meter: _Meter) -> NDArray[np.uint8] | None:
-        # Pixels [n, H, W, 3] of a batch; None if it did not fit into memory. A caught exception holds on to the
+    def _draw(self, batch: Sequence[ImageRequest], before: int, meter: _Meter) -> _Pixels | None:
+        # None if the batch did not fit into memory. A caught exception holds on to the
         # tensors of the batch, so trying again is left to the caller, where it is gone.
         vae_dtype = self._vae_dtype
         try:
@@ -180,7 +185,7 @@ class TextToImage:
             remedy = "leave diffusion.compile out" if self._settings.compile else ""
             raise BackendError(f"{self._source.name} failed to draw: {first_line(error)}", remedy) from error
 
-    def _run(self, batch: Sequence[ImageRequest], before: int, meter: _Meter) -> NDArray[np.uint8]:
+    def _run(self, batch: Sequence[ImageRequest], before: int, meter: _Meter) -> _Pixels:
         import torch
 
         pipe, recipe = self._pipe, self._recipe
@@ -205,16 +210,13 @@ class TextToImage:
         taken = inspect.signature(pipe.__call__).parameters
         given = {name: value for name, value in wanted.items() if name in taken and value is not None}
         images = pipe(**self._prompts.arguments([*encoded, *encoded[-1:] * filling]), **given).images
-        if not bool(torch.isfinite(images).all()):
-            raise BackendError(
-                f"{self._source.name} gave values that are not finite in {recipe.dtype}",
-                "set diffusion.dtype to bfloat16 or float32",
-            )
-        pixels: NDArray[np.uint8] = (
-            (images[: len(batch)].float() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        )
+        values = images[: len(batch)].float()
+        # The pipeline has brought infinity into bounds, not NaN.
+        finite = torch.isfinite(values).flatten(1).all(1)
+        values[~finite] = 0
+        pixels: NDArray[np.uint8] = (values * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         meter.report(before, len(batch), 1.0)
-        return pixels
+        return pixels, finite.tolist()
 
     def _tidy(self, vae_dtype: Any) -> None:
         # What a pipeline does at the end of a call and does not if it ends in between: a half-precision VAE is
@@ -240,15 +242,15 @@ class TextToImage:
         self._batch //= 2
         logging.getLogger(__name__).warning("memory ran out: batches of %d pictures from now on", self._batch)
 
-    def _finish(self, request: ImageRequest, pixels: NDArray[np.uint8]) -> DrawnImage:
+    def _finish(self, request: ImageRequest, pixels: NDArray[np.uint8], finite: bool) -> DrawnImage:
         import numpy as np
         from PIL import Image
 
         file = BytesIO()
         Image.fromarray(pixels).save(file, "PNG", compress_level=1)
         provenance = self._account | {"prompt": request.prompt, "seed": request.seed, "batch": self._batch}
-        if not pixels.any():
-            provenance["warning"] = "black"
+        if not finite:
+            provenance["warning"] = f"values that are not finite in {self._recipe.dtype}"
         return DrawnImage(file.getvalue(), provenance, np.ascontiguousarray(pixels))
 
     @cached_property

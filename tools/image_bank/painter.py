@@ -183,7 +183,7 @@ class Painter:
             "ignored": list(dict.fromkeys(ignored)),
             "bank": self._bank.fingerprint,
         }
-        return DrawnImage(encode(pixels), provenance)
+        return DrawnImage(encode(pixels), provenance, composed=True)
 
     def _check_scene(self, plan: Plan) -> None:
         missing = [plan.place] if plan.place and plan.place != STUDIO else []

@@ -8,9 +8,9 @@ from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from line_neurons.agent.errors import BackendError, UsageError, reason_of
+from line_neurons.agent.errors import BackendError, UnmeasurableError, UsageError, reason_of
 from line_neurons.agent.ports import LayerInfo, Progress
-from line_neurons.tools.devices import find_device
+from line_neurons.tools.devices import find_device, memory_spent
 from line_neurons.tools.targets.layer_outputs import (
     LayerOutput,
     check_pool,
@@ -133,7 +133,8 @@ class HookedTarget:
 
         Raises:
             UsageError: there is no such layer, it has no units, or the pool does not fit it.
-            BackendError: a picture cannot be decoded, the forward pass failed or gave NaN or infinity.
+            UnmeasurableError: a picture cannot be decoded, or gave NaN or infinity.
+            BackendError: the forward pass failed.
         """
         import numpy as np
 
@@ -143,14 +144,14 @@ class HookedTarget:
         result = {layer: np.empty((len(images), one.info.units), np.float32) for layer, one in outputs.items()}
         for start in range(0, len(images) if outputs else 0, self.batch_size):
             done = min(start + self.batch_size, len(images))
-            batch = [self._prepare(images[index], index) for index in range(start, done)]
+            batch = [self._prepare(image) for image in images[start:done]]
             for layer, rows in self._forward(batch, outputs).items():
                 result[layer][start:done] = rows
                 if not np.isfinite(rows).all():
                     bad = start + int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
                     large = "float16 ends at 65,504: use bfloat16" if self._precision == "float16" else ""
-                    raise BackendError(
-                        f"{self.name} {layer} gave values that are not finite for picture {bad}", large
+                    raise UnmeasurableError(
+                        f"{self.name} gave values that are not finite at {layer}", large, picture=images[bad]
                     )
             if progress:
                 progress(done, len(images))
@@ -159,7 +160,7 @@ class HookedTarget:
     def _output(self, path: str) -> LayerOutput:
         return self._found[find_layer(self.layers(), path, self.name).path]
 
-    def _prepare(self, image: Picture, index: int) -> Tensor:
+    def _prepare(self, image: Picture) -> Tensor:
         import numpy as np
         import torch
         from PIL import Image, UnidentifiedImageError
@@ -174,7 +175,7 @@ class HookedTarget:
                 raise ValueError(f"{image.dtype} {list(image.shape)} is not uint8 [H, W, 3]")
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             reason = "not a picture" if isinstance(error, UnidentifiedImageError) else str(error)
-            raise BackendError(f"picture {index} cannot be decoded: {reason}") from error
+            raise UnmeasurableError(f"it cannot be decoded: {reason}", picture=image) from error
         try:
             prepared = self._network.prepare(picture)
         except Exception as error:
@@ -202,7 +203,7 @@ class HookedTarget:
 
         noise = np.random.default_rng(0).integers(0, 256, (256, 320, 3), np.uint8)
         turned = noise.transpose(1, 0, 2).copy()
-        wide, again, high = (self._prepare(pixels, 0) for pixels in (noise, noise, turned))
+        wide, again, high = (self._prepare(pixels) for pixels in (noise, noise, turned))
         if wide.shape != again.shape or not torch.equal(wide, again):
             raise UsageError(
                 f"the preprocessing of {self.name} gives other values each time",
@@ -241,12 +242,16 @@ class HookedTarget:
             raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> BackendError:
-        import torch
-
         if isinstance(error, BackendError):
             return error
-        full = isinstance(error, torch.OutOfMemoryError)
-        remedy = f"try a --batch-size below {self.batch_size}" if full else ""
+        remedy = ""
+        if memory_spent(error):
+            smaller = self.batch_size > 1
+            remedy = (
+                f"try a --batch-size below {self.batch_size}"
+                if smaller
+                else "try a smaller model, or --device cpu"
+            )
         if self._precision != "float32" and "not implemented for" in str(error):
             remedy = f"this device cannot do it in {self._precision}: use float32"
         return BackendError(f"the forward pass of {self.name} failed: {reason_of(error)}", remedy)

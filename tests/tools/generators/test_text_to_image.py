@@ -1,4 +1,5 @@
 import hashlib
+import itertools
 import json
 import shutil
 import subprocess
@@ -12,8 +13,9 @@ import torch
 from PIL import Image
 
 import tiny_pipelines
-from line_neurons.agent.errors import BackendError, UsageError
+from line_neurons.agent.errors import BackendError, PlainPictureError, UsageError
 from line_neurons.agent.settings import DiffusionSettings
+from line_neurons.tools.concept_bank import ConceptBank
 from line_neurons.tools.generators.pipeline import place
 from line_neurons.tools.generators.presets import parse_source
 from line_neurons.tools.generators.text_to_image import TextToImage
@@ -237,21 +239,65 @@ def test_a_prompt_that_is_cut_is_told(drawer, caplog):
     assert "is cut after 77" in caplog.text
 
 
-def test_weights_that_give_no_numbers_are_an_error(sdxl):
+def test_values_that_are_not_finite_give_a_black_picture_that_says_so(sdxl):
     generator = tiny(sdxl)
     with torch.no_grad():
         generator._pipe.vae.decoder.conv_out.bias.fill_(float("nan"))
-    with pytest.raises(BackendError, match=r"not finite in float32 .*dtype"):
-        generator.synthesize([ask("cat")])
-
-
-def test_a_black_picture_is_noted(sdxl):
-    generator = tiny(sdxl)
-    with torch.no_grad():
-        generator._pipe.vae.decoder.conv_out.bias.fill_(-1e6)
     (drawn,) = generator.synthesize([ask("cat")])
     assert not drawn.pixels.any()
-    assert drawn.provenance["warning"] == "black"
+    assert drawn.provenance["warning"] == "values that are not finite in float32"
+
+
+def spoil_from(generator, first, last):
+    """Let the VAE, which decodes one picture after another, give NaN for some of them."""
+    decoded = itertools.count(1)
+
+    def spoil(_module, _args, output):
+        if first <= next(decoded) <= last:
+            output[0, 0, 3, 3] = float("nan")
+        return output
+
+    return generator._pipe.vae.decoder.register_forward_hook(spoil)
+
+
+def test_a_picture_that_is_not_finite_leaves_the_others_of_its_batch_as_they_are(sdxl):
+    generator = tiny(sdxl, batch=2)
+    whole = generator.synthesize([ask("cat"), ask("dog")])
+    spoil_from(generator, 1, 1)
+    drawn = generator.synthesize([ask("cat"), ask("dog")])
+    assert not drawn[0].pixels.any()
+    assert drawn[1] == whole[1]
+
+
+def test_a_concept_whose_pictures_are_not_finite_is_refused_with_either_seed(sdxl, tmp_path):
+    generator, bank = tiny(sdxl, batch=2), ConceptBank(tmp_path)
+    hook = spoil_from(generator, 2, 4)
+    with pytest.raises(PlainPictureError, match=r"'cat' came out as one plain colour, rgb\(0, 0, 0\)"):
+        bank.images([ask("cat", 0), ask("cat", 1)], generator)
+    # The first of the batch was a picture, and is kept.
+    assert len(bank.images([ask("cat", 0)], generator)) == bank.stats.drawn == 1
+    hook.remove()
+    again = ConceptBank(tmp_path)
+    assert len(again.images([ask("cat", 0), ask("cat", 1)], generator)) == 2
+    assert (again.stats.drawn, again.stats.reused) == (1, 1)
+
+
+def test_what_was_drawn_before_memory_ran_out_is_in_the_bank(sdxl, tmp_path):
+    generator, bank = tiny(sdxl, batch=1), ConceptBank(tmp_path)
+    passes = []
+
+    def fail_late(*_):
+        passes.append(1)
+        if len(passes) > 3:  # two steps a picture
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    hook = generator._pipe.unet.register_forward_pre_hook(fail_late)
+    requests = [ask("cat", seed) for seed in range(3)]
+    with pytest.raises(BackendError, match="not even one picture"):
+        bank.images(requests, generator)
+    hook.remove()
+    assert len(set(bank.images(requests, generator))) == 3
+    assert (bank.stats.drawn, bank.stats.reused) == (3, 1)
 
 
 def test_a_failure_inside_is_one_line(sdxl):

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torchvision import models
 
-from line_neurons.agent.errors import BackendError, UsageError
+from line_neurons.agent.errors import BackendError, UnmeasurableError, UsageError
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.layer_outputs import hooked
 from line_neurons.tools.targets.network import Network
@@ -133,10 +133,11 @@ def test_a_batch_of_no_pictures_is_refused(checkpoint):
         open_target(SPEC, weights=checkpoint, batch_size=0)
 
 
-def test_a_picture_that_cannot_be_decoded_is_named_by_its_index(target, pictures):
+def test_a_picture_that_cannot_be_decoded_is_told_apart(target, pictures):
     for broken in (b"", b"text", pictures[0][:200], np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3))):
-        with pytest.raises(BackendError, match="picture 1 cannot be decoded"):
+        with pytest.raises(UnmeasurableError, match="cannot be decoded") as caught:
             target.activate([pictures[0], broken], ["avgpool"])
+        assert caught.value.picture is broken
 
 
 def test_activations_that_are_not_finite_are_refused(checkpoint, pictures, tmp_path):
@@ -144,8 +145,9 @@ def test_activations_that_are_not_finite_are_refused(checkpoint, pictures, tmp_p
     state["classifier.3.bias"][2] = float("nan")
     torch.save(state, tmp_path / "nan.pth")
     target = open_target(SPEC, weights=tmp_path / "nan.pth", device="cpu")
-    with pytest.raises(BackendError, match="not finite for picture 0"):
+    with pytest.raises(UnmeasurableError, match=r"not finite at classifier\.3") as caught:
         target.activate(pictures, ["classifier.3"])
+    assert caught.value.picture is pictures[0]
 
 
 class Failing(torch.nn.Module):

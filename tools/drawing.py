@@ -1,0 +1,133 @@
+"""Pictures from any generator, looked at before they are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from io import BytesIO
+from typing import TYPE_CHECKING, TypeVar
+
+from line_neurons.agent.errors import BackendError, DrainedError, LineError, NotDrawableError, reason_of
+from line_neurons.agent.ports import DrawnImage, Generator, ImageRequest, Progress
+from line_neurons.agent.seeds import derive_seed
+from line_neurons.tools.devices import memory_spent
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Result = TypeVar("Result")
+
+_BEGIN, _END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What came of a request.
+
+    Args:
+        image: the picture; None if there is none that may be scored.
+        plain: the colour that the first attempt had all over, as ``rgb(0, 0, 0)``; empty if that was a picture.
+    """
+
+    image: DrawnImage | None
+    plain: str = ""
+
+
+def draw(
+    generator: Generator, requests: Sequence[ImageRequest], progress: Progress | None = None
+) -> list[Drawing]:
+    """Have pictures drawn and look at each.
+
+    A picture whose pixels all have one colour is what a text-to-image model gives when half precision overflows or
+    a safety checker steps in. It is drawn once more, with a seed that follows from its own; if that is plain too,
+    there is no picture. What was put together from pictures that exist is taken as it is.
+
+    Args:
+        generator: draws.
+        requests: what to draw, in one call of the generator.
+        progress: told of the first attempt.
+
+    Returns:
+        What came of each request, in order; deterministic if the generator is.
+
+    Raises:
+        NotDrawableError: see ``Generator.synthesize``.
+        BackendError: the generator failed, or gave something that is no picture.
+    """
+    images = _ask(generator, requests, progress)
+    plain = {place: colour for place, image in enumerate(images) if (colour := _plain_colour(image))}
+    drawings = [Drawing(image) for image in images]
+    if plain:
+        again = [replace(requests[place], seed=derive_seed("plain", requests[place].seed)) for place in plain]
+        for (place, colour), request, image in zip(
+            plain.items(), again, _ask(generator, again, None), strict=True
+        ):
+            account = {**image.provenance, "drawn_again": {"seed": request.seed, "plain": colour}}
+            drawings[place] = Drawing(None if _plain_colour(image) else replace(image, provenance=account), colour)
+    return drawings
+
+
+def failing_as_one_line(what: str, work: Callable[[], Result], remedy: str) -> Result:
+    """What ``work`` gives, with any exception of a part told as an error for the user.
+
+    Args:
+        what: the part, as ``the generator``.
+        work: asks the part.
+        remedy: what helps if memory ran out.
+
+    Raises:
+        BackendError: the part raised something that is not an error for the user already.
+    """
+    try:
+        return work()
+    except (LineError, NotDrawableError, DrainedError):
+        raise
+    except Exception as error:
+        if memory_spent(error):
+            raise BackendError(f"{what} ran out of memory: {reason_of(error)}", remedy) from error
+        raise BackendError(f"{what} failed: {reason_of(error)}", "--debug shows where") from error
+
+
+def _ask(generator: Generator, requests: Sequence[ImageRequest], progress: Progress | None) -> list[DrawnImage]:
+    images = failing_as_one_line(
+        "the generator", lambda: generator.synthesize(requests, progress), "free some, or draw smaller batches"
+    )
+    if len(images) != len(requests):
+        raise BackendError(f"the generator gave {len(images)} pictures for {len(requests)} requests")
+    for image, request in zip(images, requests, strict=True):
+        if not isinstance(image, DrawnImage) or not isinstance(image.png, bytes):
+            given = type(image.png if isinstance(image, DrawnImage) else image).__name__
+            raise _broken(request, f"it is {given}")
+        if not (image.png.startswith(_BEGIN) and image.png.endswith(_END)):
+            raise _broken(request, f"its {len(image.png)} bytes are no whole PNG file")
+        if not image.composed and image.pixels is None:
+            try:
+                _decoded(image.png)
+            except Exception as error:
+                raise _broken(request, reason_of(error)) from error
+    return list(images)
+
+
+def _broken(request: ImageRequest, reason: str) -> BackendError:
+    return BackendError(f"the generator gave a broken picture of {request.concept!r}: {reason}")
+
+
+def _plain_colour(image: DrawnImage) -> str:
+    """The colour of a picture that was made up and has only one; empty for any other."""
+    if image.composed:
+        return ""
+    pixels = _decoded(image.png) if image.pixels is None else image.pixels
+    first = pixels[0, 0]
+    # Most pictures are told by their first row.
+    if (pixels[0] != first).any() or (pixels != first).any():
+        return ""
+    return f"rgb({', '.join(map(str, first.tolist()))})"
+
+
+def _decoded(png: bytes) -> NDArray[np.uint8]:
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(BytesIO(png), formats=["PNG"]) as opened:
+        return np.asarray(opened.convert("RGB"))

@@ -1,0 +1,109 @@
+"""Whole-layer activations in a concept bank: a vector for each picture, target and layer."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from line_neurons.tools.bank_folder import BankFolder
+from line_neurons.tools.incidents import Incident, Incidents
+
+if TYPE_CHECKING:
+    from line_neurons.agent.ports import Activations
+    from line_neurons.tools.picture_bank import BankStats
+
+_AT_ONCE = 500
+_SAMPLED = 50
+"""Vectors of a layer whose usual length tells which are cut."""
+
+
+class KeptVectors:
+    """The vectors of a bank, little-endian float32; may be used from several threads and processes.
+
+    Args:
+        folder: the bank's folder.
+        stats: the bank's, where damaged vectors are counted.
+        incidents: told of damaged vectors.
+    """
+
+    def __init__(self, folder: BankFolder, stats: BankStats, incidents: Incidents) -> None:
+        self._folder = folder
+        self._stats = stats
+        self._incidents = incidents
+        self._widths: dict[tuple[str, str], int] = {}
+
+    def read(self, image_ids: Sequence[str], target: str, layer: str) -> dict[str, bytes]:
+        """The vectors that are here and whole, by picture; damaged ones are removed, and told."""
+        import numpy as np
+
+        unique = list(dict.fromkeys(image_ids))
+        found: dict[str, bytes | None] = {}
+        for start in range(0, len(unique), _AT_ONCE):
+            part = json.dumps(unique[start : start + _AT_ONCE])
+            with self._folder.mapped(), self._folder.lock:
+                found.update(
+                    self._folder.db.execute(
+                        "SELECT image, CASE typeof(vector) WHEN 'blob' THEN vector END FROM activations"
+                        " WHERE target = ? AND layer = ?"
+                        " AND image IN (SELECT value FROM json_each(?))",
+                        (target, layer, part),
+                    )
+                )
+        width = self._width(target, layer) if found else 0
+        whole: dict[str, bytes] = {}
+        for image, vector in found.items():
+            if vector is None or len(vector) != 4 * width:
+                self._drop(image, target, layer, vector, f"are damaged: not {width} numbers")
+            elif not np.isfinite(np.frombuffer(vector, "<f4")).all():
+                self._drop(image, target, layer, vector, "are damaged: not all finite")
+            else:
+                whole[image] = vector
+        return whole
+
+    def put(self, image_ids: Sequence[str], target: str, measured: Mapping[str, Activations]) -> None:
+        """Keep what was measured of pictures; where a vector is here already, that one stays.
+
+        Args:
+            image_ids: ids of the pictures.
+            target: fingerprint of the vision model.
+            measured: float32 [n_images, n_units] for each layer, all finite.
+        """
+        with self._folder.transaction() as db:
+            self._widths |= {(target, layer): rows.shape[1] for layer, rows in measured.items()}
+            db.executemany(
+                "INSERT OR IGNORE INTO activations VALUES (?, ?, ?, ?)",
+                [
+                    (image, target, layer, row.astype("<f4").tobytes())
+                    for layer, rows in measured.items()
+                    for image, row in zip(image_ids, rows, strict=True)
+                ],
+            )
+
+    def _width(self, target: str, layer: str) -> int:
+        """The number of units of a layer: as it was measured, or as most of the kept vectors have it."""
+        known = self._widths.get((target, layer))
+        if known is None:
+            with self._folder.mapped(), self._folder.lock:
+                sizes = self._folder.db.execute(
+                    "SELECT length(vector) FROM activations WHERE target = ? AND layer = ? LIMIT ?",
+                    (target, layer, _SAMPLED),
+                ).fetchall()
+                known = statistics.mode(size or 0 for (size,) in sizes or [(0,)]) // 4
+                self._widths[target, layer] = known
+        return known
+
+    def _drop(self, image: str, target: str, layer: str, vector: bytes | None, fault: str) -> None:
+        with self._folder.transaction() as db:
+            # Unless another process has measured it anew meanwhile.
+            dropped = db.execute(
+                "DELETE FROM activations WHERE image = ? AND target = ? AND layer = ?"
+                " AND (typeof(vector) != 'blob' OR vector = ?)",
+                (image, target, layer, vector),
+            ).rowcount
+            self._stats.remeasured += dropped
+        if dropped:
+            text = f"the activations of picture {image[:12]} at {layer} {fault}; they are measured anew"
+            detail = {"picture": image, "layer": layer, "reason": fault}
+            self._incidents.tell(Incident("vector measured anew", text, detail))

@@ -1,0 +1,384 @@
+"""The pictures of a store, drawn once for all units and runs, and mended where their files are harmed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from line_neurons.agent.errors import DamagedError, LostPictureError, PlainPictureError, StoreError
+from line_neurons.agent.ports import DrawnImage, Generator, ImageRequest, Progress
+from line_neurons.tools.bank_folder import BankFolder
+from line_neurons.tools.drawing import Drawing, draw
+from line_neurons.tools.incidents import Incident, Incidents
+from line_neurons.tools.picture_files import PictureFiles
+from line_neurons.tools.single_flight import Claims
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from line_neurons.agent.ports import Picture
+
+_Draw = tuple[str, str, int]
+"""Generator, prompt and seed of a picture."""
+
+# Pixels of pictures just drawn wait here for their forward pass: twenty of 1,024 x 1,024.
+_PIXEL_BYTES = 64 << 20
+
+
+@dataclass
+class BankStats:
+    """What this opened bank did and what it saved.
+
+    Args:
+        drawn: pictures that a generator made.
+        reused: pictures that were asked for and were here.
+        redrawn: those of ``drawn`` whose file had gone or was damaged.
+        forwarded: pictures that went through a target.
+        saved: forward passes of a picture that were not needed.
+        drawn_again: pictures of one plain colour that were drawn with a second seed.
+        remeasured: vectors that were damaged, and are measured anew where they are needed.
+    """
+
+    drawn: int = 0
+    reused: int = 0
+    redrawn: int = 0
+    forwarded: int = 0
+    saved: int = 0
+    drawn_again: int = 0
+    remeasured: int = 0
+
+
+class PictureBank:
+    """Pictures under ``images/`` and, in ``bank.db``, how each was drawn.
+
+    May be used from several threads and processes; threads that need the same picture share one drawing. Files are
+    written under another name and renamed, then their rows are written: a crash leaves no half picture, and what
+    the generator's earlier batches drew. The lock is held for the database alone, never while a file is read or
+    written.
+
+    A picture whose file has gone or is damaged is drawn anew where it is needed, by the same generator from the
+    same prompt and seed. Should it come out differently (another release of a library), the new picture takes the
+    place of the old one from then on. Histories keep the old one's id, and what was measured on it stays as it is;
+    where that id has not been measured, the new picture is. The account of the new one holds that of the old one.
+
+    Args:
+        root: the folder; made if it is not there.
+
+    Attributes:
+        root: the folder.
+        stats: what was done.
+        incidents: tells of pictures and vectors that were damaged, and of pictures that could not be used.
+
+    Raises:
+        StoreError: the folder cannot be written, or a newer version of the program made it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.stats = BankStats()
+        self.incidents = Incidents()
+        self._folder = BankFolder(root)
+        self._lock = self._folder.lock
+        self._files = PictureFiles(self._folder)
+        self._drawing = Claims[_Draw](self._lock)
+        self._pixels: OrderedDict[str, NDArray[np.uint8]] = OrderedDict()
+        self._pixel_bytes = 0
+        self._plain: dict[_Draw, str] = {}
+
+    def close(self) -> None:
+        """Close the database; the bank cannot be used afterwards."""
+        self._folder.close()
+
+    def snapshot(self) -> BankStats:
+        """The stats as they are now; they change no more."""
+        with self._lock:
+            return replace(self.stats)
+
+    def images(
+        self, requests: Sequence[ImageRequest], generator: Generator, progress: Progress | None = None
+    ) -> list[str]:
+        """Ids of the pictures asked for, in order; those that are missing are drawn.
+
+        They are kept batch by batch as the generator gives them. A picture whose file has gone or is known to be
+        damaged is drawn anew.
+
+        Returns:
+            SHA-256 of each PNG file, hex.
+
+        Raises:
+            StoreError: the bank cannot be read or written.
+            PlainPictureError: a picture has one colour only; see ``drawing.draw``.
+            NotDrawableError: see ``Generator.synthesize``.
+            BackendError: see ``drawing.draw``.
+        """
+        fingerprint = generator.fingerprint
+        keys = [(fingerprint, request.prompt, request.seed) for request in requests]
+        wanted = dict(zip(keys, requests, strict=True))
+        known: dict[_Draw, str] = {}
+        damaged: set[_Draw] = set()
+        drawn = 0
+        while left := [key for key in wanted if key not in known]:
+            with self._folder.mapped(), self._lock:
+                rows = self._draws(left)
+                claim = self._drawing.take(key for key in left if key not in rows or key in damaged)
+            with claim:
+                stale: dict[_Draw, tuple[str, str]] = {}
+                for key, (image, size) in rows.items():
+                    if damage := self._files.damage(image, size):
+                        # Claimed when it is looked up again, unless another thread draws it anew meanwhile.
+                        damaged.add(key)
+                        stale[key] = image, damage
+                    else:
+                        known[key] = image
+                missing = {key: wanted[key] for key in claim.mine if key not in known}
+                known |= self._draw(missing, stale, generator, progress)
+                drawn += len(missing)
+            claim.wait_for_others()
+        with self._lock:
+            self.stats.reused += len(requests) - drawn
+        return [known[key] for key in keys]
+
+    def image_path(self, image_id: str) -> Path:
+        """Where the picture's file is, whether or not it is there."""
+        return self._files.path(image_id)
+
+    def image_bytes(self, image_id: str) -> bytes:
+        """The picture's PNG file.
+
+        Raises:
+            LostPictureError: it is not here or is damaged; it is drawn anew when it is asked for again.
+        """
+        content, damage = self._files.read(image_id)
+        if damage:
+            raise LostPictureError(
+                f"the file of picture {image_id[:12]} {damage}", "it is drawn anew when it is needed", (image_id,)
+            )
+        return content
+
+    def provenance(self, image_id: str) -> dict[str, Any]:
+        """How the picture was made: ``generator``, ``prompt``, ``seed``, and the generator's own account.
+
+        ``replaces`` in it holds the accounts, by id, of pictures that were lost and came out as this one;
+        ``replaced_by`` in theirs is its id.
+
+        Raises:
+            StoreError: there is no such picture.
+        """
+        image, lost = image_id, None
+        if not (row := self._row(image)) and (successor := self._successor(image_id)):
+            image, lost = successor
+            row = self._row(image)
+        if row is None:
+            raise StoreError(f"there is no picture {image_id[:12]!r} in {self.root}")
+        generator, prompt, seed, provenance = row
+        try:
+            account = json.loads(provenance) if lost is None else {**lost, "replaced_by": image}
+            return {**account, "generator": generator, "prompt": prompt, "seed": seed}
+        except (ValueError, TypeError) as error:
+            raise DamagedError(
+                f"the account of picture {image_id[:12]} in bank.db is damaged",
+                "put a backup of the file in its place",
+            ) from error
+
+    def _row(self, image_id: str) -> tuple[str, str, int, str] | None:
+        """Generator, prompt, seed and account of the first draw that gave a picture."""
+        row: tuple[str, str, int, str] | None = self._folder.one(
+            "SELECT generator, prompt, seed, provenance FROM draws WHERE image = ? ORDER BY rowid LIMIT 1",
+            (image_id,),
+        )
+        return row
+
+    def _successor(self, image_id: str) -> tuple[str, dict[str, Any]] | None:
+        """The picture that took the place of a lost one, and the lost one's account."""
+        with self._folder.mapped(), self._lock:
+            rows = self._folder.db.execute(
+                "SELECT image, provenance FROM draws WHERE instr(provenance, ?)", (image_id,)
+            ).fetchall()
+        for image, provenance in rows:
+            if (lost := json.loads(provenance).get("replaces", {}).get(image_id)) is not None:
+                return image, lost
+        return None
+
+    def concepts(self, generator: str, pictures: int = 1) -> list[str]:
+        """The concepts that have pictures of a generator, sorted.
+
+        Args:
+            generator: its fingerprint.
+            pictures: how many of them a concept has to have at least.
+        """
+        statement = (
+            "SELECT json_extract(request, '$.concept') AS concept FROM draws WHERE generator = ?"
+            " GROUP BY concept HAVING count(DISTINCT image) >= ?"
+        )
+        with self._folder.mapped(), self._lock:
+            return sorted(concept for (concept,) in self._folder.db.execute(statement, (generator, pictures)))
+
+    def pictures_of(self, concept: str, generator: str, limit: int) -> list[str]:
+        """Ids of the first ``limit`` pictures that a generator drew of a concept, in the order of drawing."""
+        statement = (
+            "SELECT image FROM draws WHERE generator = ? AND json_extract(request, '$.concept') = ?"
+            " GROUP BY image ORDER BY min(rowid) LIMIT ?"
+        )
+        with self._folder.mapped(), self._lock:
+            return [image for (image,) in self._folder.db.execute(statement, (generator, concept, limit))]
+
+    def _draw(
+        self,
+        missing: dict[_Draw, ImageRequest],
+        stale: Mapping[_Draw, tuple[str, str]],
+        generator: Generator,
+        progress: Progress | None,
+    ) -> dict[_Draw, str]:
+        """Draw and keep pictures, a batch at a time, some in place of those whose file is no longer whole."""
+        for key, request in missing.items():
+            if key in self._plain:
+                raise PlainPictureError(request.concept, self._plain[key])
+        asked = list(missing)
+        kept: dict[_Draw, str] = {}
+        while left := asked[len(kept) :]:
+            part = left[: max(1, generator.batch_size)]
+            told = _part_of(progress, len(kept), len(part), len(asked))
+            drawings = dict(zip(part, draw(generator, [missing[key] for key in part], told), strict=True))
+            usable = {key: (missing[key], one.image) for key, one in drawings.items() if one.image is not None}
+            if usable:
+                kept |= self._keep(usable, {key: stale[key] for key in usable if key in stale})
+            for key, drawing in drawings.items():
+                if drawing.plain:
+                    self._tell_plain(key, missing[key], drawing, kept.get(key, ""))
+        return kept
+
+    def _tell_plain(self, key: _Draw, request: ImageRequest, drawing: Drawing, kept: str) -> None:
+        detail = {
+            "concept": request.concept,
+            "prompt": request.prompt,
+            "seed": request.seed,
+            "plain": drawing.plain,
+        }
+        with self._lock:
+            self.stats.drawn_again += 1
+        if drawing.image is not None:
+            text = f"a picture of {request.concept!r} was all {drawing.plain} and was drawn with another seed"
+            self.incidents.tell(Incident("picture drawn again", text, {**detail, "picture": kept}))
+            return
+        refused = PlainPictureError(request.concept, drawing.plain)
+        self._plain[key] = drawing.plain
+        self.incidents.tell(Incident("concept refused", refused.reason, detail))
+        raise refused
+
+    def _keep(
+        self, drawn: dict[_Draw, tuple[ImageRequest, DrawnImage]], stale: Mapping[_Draw, tuple[str, str]]
+    ) -> dict[_Draw, str]:
+        """Write the files, then all rows at once; the id of the picture that counts for each draw."""
+        ids = {key: hashlib.sha256(image.png).hexdigest() for key, (_, image) in drawn.items()}
+        for key, (_, image) in drawn.items():
+            self._files.write(ids[key], image.png)
+        renewed = {key: stale[key] for key in drawn if key in stale}
+        with self._folder.transaction() as db:
+            accounts = {key: dict(image.provenance) for key, (_, image) in drawn.items()}
+            for key, (lost, _) in renewed.items():
+                if ids[key] != lost:
+                    accounts[key]["replaces"] = self._replaced(key, lost)
+            db.executemany(
+                "DELETE FROM draws WHERE generator = ? AND prompt = ? AND seed = ? AND image = ?",
+                [(*key, lost) for key, (lost, _) in renewed.items()],
+            )
+            # A process that drew the same at the same time may have been first; then its picture counts.
+            db.executemany(
+                "INSERT OR IGNORE INTO draws VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        *key,
+                        ids[key],
+                        len(image.png),
+                        json.dumps(asdict(request)),
+                        json.dumps(accounts[key], default=str),
+                    )
+                    for key, (request, image) in drawn.items()
+                ],
+            )
+            kept = {key: image for key, (image, _) in self._draws(drawn).items()}
+            self.stats.drawn += len(drawn)
+            self.stats.redrawn += len(renewed)
+            for key, (_, image) in drawn.items():
+                if image.pixels is not None and kept[key] == ids[key]:
+                    self._remember(ids[key], image.pixels)
+        for key, (lost, damage) in renewed.items():
+            self._tell_redrawn(drawn[key][0], lost, damage, kept[key])
+        return kept
+
+    def _replaced(self, key: _Draw, lost: str) -> dict[str, Any]:
+        """The account of a picture that another one takes the place of, and those of its own predecessors."""
+        row = self._folder.db.execute(
+            "SELECT provenance FROM draws WHERE generator = ? AND prompt = ? AND seed = ? AND image = ?",
+            (*key, lost),
+        ).fetchone()
+        account = json.loads(row[0]) if row else {}
+        return {**account.pop("replaces", {}), lost: account}
+
+    def _tell_redrawn(self, request: ImageRequest, lost: str, damage: str, now: str) -> None:
+        text = f"the file of picture {lost[:12]} ({request.concept!r}) {damage}; it was drawn anew"
+        detail = {"picture": lost, "reason": damage, "concept": request.concept, "seed": request.seed}
+        if now != lost:
+            text += f" and came out differently, as {now[:12]}"
+            detail["now"] = now
+            self._files.remove([lost])
+        self.incidents.tell(Incident("picture redrawn", text, detail))
+
+    def _draws(self, keys: Iterable[_Draw]) -> dict[_Draw, tuple[str, int]]:
+        """Picture and size of its file of each draw that is kept; to be called with the lock."""
+        statement = "SELECT image, size FROM draws WHERE generator = ? AND prompt = ? AND seed = ?"
+        rows = ((key, self._folder.db.execute(statement, key).fetchone()) for key in keys)
+        return {key: row for key, row in rows if row is not None}
+
+    def _restored(self, image_ids: Sequence[str], generator: Generator) -> dict[str, str]:
+        """Draw lost pictures anew; the id of each one's file as it is now.
+
+        Raises:
+            LostPictureError: the bank does not know how this generator drew one.
+        """
+        requests = {image: self._request(image, generator.fingerprint) for image in image_ids}
+        return dict(zip(requests, self.images(list(requests.values()), generator), strict=True))
+
+    def _request(self, image_id: str, generator: str) -> ImageRequest:
+        statement = "SELECT request FROM draws WHERE image = ? AND generator = ?"
+        row = self._folder.one(statement, (image_id, generator))
+        if row is None and (successor := self._successor(image_id)):
+            row = self._folder.one(statement, (successor[0], generator))
+        if row is None:
+            raise LostPictureError(
+                f"picture {image_id[:12]} has gone, and the store does not know how this generator drew it",
+                "put a backup of the store in its place, or start a new run",
+                (image_id,),
+            )
+        return ImageRequest(**json.loads(row[0]))
+
+    def _picture(self, image_id: str) -> Picture:
+        with self._lock:
+            pixels = self._pixels.get(image_id)
+        return self.image_bytes(image_id) if pixels is None else pixels
+
+    def _remember(self, image_id: str, pixels: NDArray[np.uint8]) -> None:
+        """Have pixels wait for their forward pass; to be called with the lock, as ``_forget`` is."""
+        self._forget(image_id)
+        self._pixels[image_id] = pixels
+        self._pixel_bytes += pixels.nbytes
+        while self._pixel_bytes > _PIXEL_BYTES:
+            self._forget(next(iter(self._pixels)))
+
+    def _forget(self, image_id: str) -> None:
+        pixels = self._pixels.pop(image_id, None)
+        if pixels is not None:
+            self._pixel_bytes -= pixels.nbytes
+
+
+def _part_of(progress: Progress | None, before: int, part: int, whole: int) -> Progress | None:
+    """Progress of the whole, told of a part that ``before`` pictures came before."""
+    if progress is None or part == whole:
+        return progress
+    return lambda done, total: progress(before * total // part + done, whole * total // part)
