@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from line_neurons.agent.errors import StoreError
+from line_neurons.agent.errors import StoreError, reason_of
 from line_neurons.agent.proposal import clean_text
 
 TILE = 160
@@ -36,10 +36,12 @@ def write_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
         The path.
 
     Raises:
-        StoreError: the file cannot be written.
+        StoreError: a picture cannot be decoded, or the file cannot be written.
     """
     from PIL import Image, ImageDraw, ImageFont
 
+    if path.is_dir():
+        raise StoreError(f"{str(path)!r} is a folder", "name a file with --sheet")
     font = ImageFont.load_default(size=15)
     columns = min(_PER_ROW, max((len(row.pictures) for row in rows), default=1))
     heights = [_TITLE + -(-max(1, len(row.pictures)) // columns) * (TILE + _MARGIN) for row in rows]
@@ -53,7 +55,15 @@ def write_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
             title = title[:-1]
         pen.text((_MARGIN, top + 6), title, fill="black", font=font)
         for index, picture in enumerate(row.pictures):
-            tile = Image.open(io.BytesIO(picture)).convert("RGB").resize((TILE, TILE), Image.Resampling.LANCZOS)
+            try:
+                tile = (
+                    Image.open(io.BytesIO(picture)).convert("RGB").resize((TILE, TILE), Image.Resampling.LANCZOS)
+                )
+            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+                raise StoreError(
+                    f"a picture of {title!r:.80} cannot be decoded: {reason_of(error)}",
+                    "run it again with a new store",
+                ) from error
             left = _MARGIN + (index % columns) * (TILE + _MARGIN)
             sheet.paste(tile, (left, top + _TITLE + (index // columns) * (TILE + _MARGIN)))
         top += height
