@@ -39,6 +39,7 @@ _Draw = tuple[str, str, int]
 _Measurement = tuple[str, str, str]
 """Picture, target and layer of a vector."""
 
+_ID = re.compile(r"[0-9a-f]{64}")
 _AT_ONCE = 500
 # Pixels of pictures just drawn wait here for their forward pass: twenty of 1,024 x 1,024.
 _PIXEL_BYTES = 64 << 20

@@ -37,12 +37,12 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = app(standalone_mode=False)
-    except LineError as error:
+    except (LineError, OSError) as error:
         from line_neurons.tui import terminal
 
         if "--debug" in sys.argv[1:]:
             terminal.trace(error)
-        terminal.complain(error)
+        terminal.complain(error if isinstance(error, LineError) else _refused_by_the_system(error))
         status = 2
     except KeyboardInterrupt:
         status = INTERRUPTED
@@ -63,6 +63,12 @@ def main() -> None:
             terminal.notes(shown.getvalue())
             status = getattr(error, "exit_code", 2)
     sys.exit(status or 0)
+
+
+def _refused_by_the_system(error: OSError) -> LineError:
+    """What no part of the program explained: a name that is too long, a disk that went away."""
+    place = f": {error.filename!r:.200}" if error.filename else ""
+    return LineError(f"{error.strerror or error}{place}", "name another file or folder")
 
 
 def _version(wanted: bool) -> None:
