@@ -21,8 +21,8 @@ from line_neurons.tools.leases import run_lock
 
 # What SQLite holds.
 TEXTS = [text for name, text in NAMED.items() if name != "lone surrogates"]
-# Several at once, for the time's sake; a million characters too.
-JOINED = ["\n".join(TEXTS[start::6]) for start in range(6)] + [LARGE["escapes"]]
+# Several at once, for the time's sake.
+JOINED = ["\n".join(TEXTS[start::6]) for start in range(6)]
 IDS = {"id", "run", "image", "images"}
 JSON = {"settings", "fingerprints", "versions", "vocabulary", "board", "detail", "request", "provenance"}
 DATABASES = {"runs.db": ("runs", "units", "steps", "events"), "bank.db": ("draws",)}
@@ -102,9 +102,23 @@ def test_every_text_in_every_column_is_shown_inert_and_exported_as_it_is(own, fo
             refused(line("resume", run))
 
 
+def test_a_million_characters_are_cut_where_they_are_shown_and_whole_in_json(foreign, line):
+    _, run, change = foreign
+    change("runs.db", "UPDATE units SET label = ?, error = ?", LARGE["escapes"], LARGE["one word"])
+    for command in (("runs",), ("show", run), ("show", run, "0"), ("results", run)):
+        status, out, err = line(*command)
+        assert (status, err) == (0, "")
+        assert obeyed(out) == []
+        assert len(out) < 100_000
+    status, out, err = line("show", run, "--json")
+    assert (status, err) == (0, "")
+    assert "\x1b" not in out
+    assert json.loads(out)["units"][0]["label"] == LARGE["escapes"]
+
+
 def test_a_run_whose_name_is_no_name_is_refused_by_every_command(foreign, line):
     folder, _, change = foreign
-    for text in [NAMED["path"], *TEXTS[::3], *JOINED[-2:]]:
+    for text in [NAMED["path"], *TEXTS[::3], JOINED[0], LARGE["escapes"]]:
         for table, column in (("runs", "id"), ("units", "run"), ("steps", "run")):
             change("runs.db", f"UPDATE {table} SET {column} = ?", text)
         before = files(folder)
