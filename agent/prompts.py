@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from line_neurons.agent.ports import ImageRequest, Message, Prompt
+from line_neurons.agent.proposal import clean_text
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 from line_neurons.agent.seeds import derive_rng, derive_seed
 
@@ -78,6 +79,25 @@ _SUMMARY_EXAMPLE = _Example(
 )
 
 
+# What chat templates, markup and JSON are made of; U+FF5C stands in the templates of some models.
+_MARKS = str.maketrans(dict.fromkeys("<>[]{}|\uff5c", " "))
+_LONGEST_NAME = 100
+_LONGEST_REASON = 500
+
+
+def _told(text: str, limit: int = _LONGEST_NAME) -> str:
+    """Text from outside as a part of one line of a request: it begins no line, turn or object of its own."""
+    return clean_text(text[: 4 * limit].translate(_MARKS), limit)
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(_told(name) for name in names)
+
+
+def _refusals(reasons: Sequence[str]) -> list[str]:
+    return [f"Refused: {_told(reason, _LONGEST_REASON)}" for reason in reasons]
+
+
 def format_score(score: float) -> str:
     """A score with three significant digits, never in exponent form for usual activations."""
     return f"{score:.3g}" if abs(score) < 1000 else f"{score:.0f}"
@@ -91,14 +111,14 @@ def _request(
     found: Sequence[str] = (),
 ) -> str:
     lines = ["Scoreboard:"]
-    lines += [f"{format_score(entry.score)} {entry.concept}" for entry in entries]
-    lines.append("Forbidden: " + (", ".join(forbidden) or "none"))
+    lines += [f"{format_score(entry.score)} {_told(entry.concept)}" for entry in entries]
+    lines.append("Forbidden: " + (_list(forbidden) or "none"))
     if drawable:
-        lines.append("Pictures can be made of, for example: " + ", ".join(drawable))
+        lines.append("Pictures can be made of, for example: " + _list(drawable))
     if found:
-        lines.append("Found before: " + ", ".join(found) + ". Look for something of another kind.")
-    lines += [f"Refused: {reason}" for reason in refused]
-    strongest = ", ".join(entry.concept for entry in entries[:3])
+        lines.append("Found before: " + _list(found) + ". Look for something of another kind.")
+    lines += _refusals(refused)
+    strongest = _list([entry.concept for entry in entries[:3]])
     lines.append(f"Strongest: {strongest}. Name a new concept, not one of these.")
     return "\n".join(lines)
 
@@ -170,8 +190,8 @@ def initial_prompt(
     shared = [Message("system", INITIAL_SYSTEM)]
     for question, answer in _INITIAL_EXAMPLES:
         shared += [Message("user", question), Message("assistant", answer)]
-    lines = [f"{model}, layer {layer}, {units} units.", "Named already: " + (", ".join(named) or "none")]
-    lines += [f"Refused: {reason}" for reason in refused]
+    lines = [f"{_told(model)}, layer {_told(layer)}, {units} units.", "Named already: " + (_list(named) or "none")]
+    lines += _refusals(refused)
     lines.append("Name a new concept.")
     return Prompt((*shared, Message("user", "\n".join(lines))), shared=len(shared))
 

@@ -14,6 +14,7 @@ from line_neurons.agent.ports import Proposal
 
 MAX_CONCEPT_CHARACTERS = 60
 MAX_CONCEPT_WORDS = 3
+_LONGEST = 10 * MAX_CONCEPT_CHARACTERS
 MAX_REASONING_CHARACTERS = 2000
 MAX_THOUGHTS_CHARACTERS = 8000
 
@@ -32,6 +33,11 @@ _ARTICLES = ("a", "an", "the")
 _JOINING = {*_ARTICLES, "of", "and", "with", "in", "on"}
 _WORD = re.compile(r"[^\W_]+(?:['’.][^\W_]+)*\.?", re.UNICODE)  # noqa: RUF001 - typographic apostrophe
 _SENTENCE_BREAK = re.compile(r"[,;:/\\|<>\[\]{}()=*#`\"]")
+_NOT_SHOWN = {"Cf", "Cs", "Co", "Cn"}
+# Joiners and fillers that count as letters or marks.
+_UNSEEN = set("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+MOST_MARKS = 4
+"""So many combining marks in a row are shown; more of them pile up over the lines around."""
 _IRREGULAR = {"mice": "mouse", "geese": "goose", "teeth": "tooth", "feet": "foot", "men": "man",
               "women": "woman", "children": "child", "people": "person", "oxen": "ox",
               "leaves": "leaf", "wolves": "wolf", "knives": "knife", "shelves": "shelf",
@@ -39,10 +45,28 @@ _IRREGULAR = {"mice": "mouse", "geese": "goose", "teeth": "tooth", "feet": "foot
 
 
 def clean_text(text: str, limit: int) -> str:
-    """Text without control, format and surrogate characters, whitespace collapsed, at most ``limit`` long."""
-    spaced = (" " if ch.isspace() or unicodedata.category(ch) == "Cc" else ch for ch in text[: 4 * limit])
-    kept = "".join(ch for ch in spaced if unicodedata.category(ch) not in {"Cf", "Cs", "Co", "Cn"})
-    return " ".join(kept.split())[:limit].rstrip()
+    """Text as one line that no reader obeys and that everybody can see, at most ``limit`` characters long.
+
+    It has no control, format, private, unassigned and surrogate characters, no letters that cannot be seen, at
+    most four combining marks in a row, and single spaces for whitespace.
+    """
+    text = text[: 4 * limit]
+    if text.isascii() and text.isprintable():
+        return " ".join(text.split())[:limit].rstrip()
+    kept, marks = [], 0
+    for character in text:
+        kind = unicodedata.category(character)
+        marks = marks + 1 if kind in {"Mn", "Me"} else 0
+        if kind == "Cc" or character.isspace():
+            kept.append(" ")
+        elif kind not in _NOT_SHOWN and character not in _UNSEEN and marks <= MOST_MARKS:
+            kept.append(character)
+    return " ".join("".join(kept).split())[:limit].rstrip()
+
+
+def storable_text(text: str) -> str:
+    """Text as UTF-8 can hold it: lone surrogates, which file names and replies may bring, stand as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def normalise_concept(text: str, max_words: int = MAX_CONCEPT_WORDS) -> str:
@@ -52,9 +76,9 @@ def normalise_concept(text: str, max_words: int = MAX_CONCEPT_WORDS) -> str:
         ValueError: it is empty, too long, has more than ``max_words`` words, or holds characters that no concept
             needs (markup, path separators, lists).
     """
-    if len(text) > 10 * MAX_CONCEPT_CHARACTERS:
+    if len(text) > _LONGEST:
         raise ValueError(f"a concept has at most {MAX_CONCEPT_CHARACTERS} characters, not {len(text)}")
-    cleaned = clean_text(unicodedata.normalize("NFKC", text), 10 * MAX_CONCEPT_CHARACTERS).lower()
+    cleaned = clean_text(_composed(text), _LONGEST).lower()
     cleaned = cleaned.replace("_", " ").strip(" .!?'\"`").strip()
     if _SENTENCE_BREAK.search(cleaned):
         raise ValueError("name a single concept, without punctuation or markup")
@@ -72,7 +96,7 @@ def normalise_concept(text: str, max_words: int = MAX_CONCEPT_WORDS) -> str:
 
 def class_concept(name: str) -> str:
     """A class or folder name as a concept: its first synonym, cleaned; longer names are allowed here."""
-    cleaned = clean_text(unicodedata.normalize("NFKC", name), 200).lower().replace("_", " ")
+    cleaned = clean_text(_composed(name), 200).lower().replace("_", " ")
     words = _WORD.findall(cleaned.split(",")[0].replace("-", " "))
     return " ".join(words)[:MAX_CONCEPT_CHARACTERS].strip()
 
@@ -89,7 +113,12 @@ def concept_key(concept: str) -> str:
 
 
 def _words(concept: str) -> list[str]:
-    return _WORD.findall(unicodedata.normalize("NFKC", concept).lower().replace("-", " ").replace("_", " "))
+    return _WORD.findall(_composed(concept).lower().replace("-", " ").replace("_", " "))
+
+
+def _composed(text: str) -> str:
+    # Cut first: the time that it takes grows with the square of a row of combining marks.
+    return unicodedata.normalize("NFKC", text[:_LONGEST])
 
 
 def _singular(word: str) -> str:
@@ -142,10 +171,10 @@ def parse_reply(text: str, *, truncated: bool = False, thoughts: str = "") -> Pr
     Raises:
         ReplyError: with kind ``truncated``, ``empty``, ``not_json``, ``schema`` or ``concept``.
     """
-    thought = clean_text(thoughts, MAX_THOUGHTS_CHARACTERS)
+    raw, thought = storable_text(text), clean_text(thoughts, MAX_THOUGHTS_CHARACTERS)
 
     def refused(kind: str, detail: str, reasoning: str = thought, concept: str = "") -> ReplyError:
-        return ReplyError(kind, detail, raw=text, reasoning=reasoning, concept=concept)
+        return ReplyError(kind, detail, raw=raw, reasoning=reasoning, concept=concept)
 
     if truncated:
         raise refused("truncated", "the answer was cut off; be shorter")
@@ -165,4 +194,4 @@ def parse_reply(text: str, *, truncated: bool = False, thoughts: str = "") -> Pr
         normal = normalise_concept(concept)
     except ValueError as error:
         raise refused("concept", str(error), reasoning, clean_text(concept, 80)) from None
-    return Proposal(reasoning=reasoning, concept=normal, raw=text)
+    return Proposal(reasoning=reasoning, concept=normal, raw=raw)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from line_neurons.agent.errors import StoreError
+from line_neurons.agent.errors import StoreError, reason_of
 from line_neurons.agent.proposal import clean_text
 
 TILE = 160
@@ -36,10 +36,12 @@ def write_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
         The path.
 
     Raises:
-        StoreError: the file cannot be written.
+        StoreError: a picture cannot be decoded, or the file cannot be written.
     """
     from PIL import Image, ImageDraw, ImageFont
 
+    if path.is_dir():
+        raise StoreError(f"{str(path)!r} is a folder", "name a file with --sheet")
     font = ImageFont.load_default(size=15)
     columns = min(_PER_ROW, max((len(row.pictures) for row in rows), default=1))
     heights = [_TITLE + -(-max(1, len(row.pictures)) // columns) * (TILE + _MARGIN) for row in rows]
@@ -59,8 +61,14 @@ def write_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
                 pen.rectangle([place, (place[0] + TILE - 1, place[1] + TILE - 1)], "#eeeeee", "#999999")
                 pen.text((place[0] + 8, place[1] + TILE // 2 - 10), "not to be had", fill="#666666", font=font)
                 continue
-            tile = Image.open(io.BytesIO(picture)).convert("RGB").resize((TILE, TILE), Image.Resampling.LANCZOS)
-            sheet.paste(tile, place)
+            try:
+                opened = Image.open(io.BytesIO(picture)).convert("RGB")
+            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+                raise StoreError(
+                    f"a picture of {title!r:.80} cannot be decoded: {reason_of(error)}",
+                    "run it again with a new store",
+                ) from error
+            sheet.paste(opened.resize((TILE, TILE), Image.Resampling.LANCZOS), place)
         top += height
     encoded = io.BytesIO()
     sheet.save(encoded, format="PNG")

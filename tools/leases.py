@@ -26,6 +26,7 @@ from typing import NamedTuple
 from line_neurons.agent.errors import StoreError, TakenOverError, UsageError
 from line_neurons.tools.databases import explained
 from line_neurons.tools.file_lock import hold, is_held
+from line_neurons.tools.run_names import plain_name
 from line_neurons.tools.run_store import RunStore, default_store
 
 BEAT_SECONDS = 2.0
@@ -220,7 +221,7 @@ def ask_to_stop(runs: RunStore, holder: Holder) -> bool:
 def run_lock(store: Path, run: str, machine: Machine | None = None) -> Path:
     """The lock file of a run: whoever holds it is the one process of its machine that may work on the run."""
     host = re.sub(r"[^A-Za-z0-9._-]", "_", (machine or this_machine()).host)
-    return store / "locks" / f"{run}@{host}.lock"
+    return store / "locks" / f"{plain_name(run)}@{host}.lock"
 
 
 @contextmanager

@@ -19,9 +19,10 @@ from sqlite_utils import Database
 from sqlite_utils.db import Table
 
 from line_neurons.agent.errors import DamagedError, StoreError, TakenOverError, UsageError, reason_of
-from line_neurons.agent.proposal import clean_text
+from line_neurons.agent.proposal import clean_text, storable_text
 from line_neurons.tools import databases
 from line_neurons.tools.databases import explained
+from line_neurons.tools.run_names import plain_name
 from line_neurons.tools.run_schema import SCHEMA
 from line_neurons.tools.upgrades import log_ahead, upgrading
 
@@ -57,6 +58,9 @@ class Run:
     vocabulary: tuple[str, ...] | None = None
     finished: float | None = None
     error: str = ""
+
+    def __post_init__(self) -> None:
+        plain_name(self.id)
 
 
 @dataclass(frozen=True)
@@ -431,10 +435,12 @@ def _encode(row: Run | Unit | Step) -> dict[str, Any]:
 
 
 def _encoded(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: json.dumps(value) if key in _JSON_COLUMNS and value is not None else value
-        for key, value in values.items()
-    }
+    def encoded(key: str, value: Any) -> Any:
+        if key in _JSON_COLUMNS and value is not None:
+            return json.dumps(value)
+        return storable_text(value) if isinstance(value, str) else value
+
+    return {key: encoded(key, value) for key, value in values.items()}
 
 
 def _decode(kind: type[Row], row: dict[str, Any]) -> Row:

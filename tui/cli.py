@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
+from contextlib import redirect_stderr
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,28 +32,43 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the command: status 0, 2 after an error of the user's, 130 after Ctrl-C."""
-    debug = "--debug" in sys.argv[1:]
+    # A character that the terminal's encoding lacks is no reason to fail.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = app(standalone_mode=False)
-    except LineError as error:
-        if debug:
-            raise
-        from line_neurons.tui.terminal import complain
+    except (LineError, OSError) as error:
+        from line_neurons.tui import terminal
 
-        complain(error)
+        if "--debug" in sys.argv[1:]:
+            terminal.trace(error)
+        terminal.complain(error if isinstance(error, LineError) else _refused_by_the_system(error))
         status = 2
     except KeyboardInterrupt:
         status = INTERRUPTED
     except Exception as error:
+        from line_neurons.tui import terminal
+
         show = getattr(error, "show", None)
-        if show is None:
-            if type(error).__name__ != "Abort":
-                raise
+        if type(error).__name__ == "Abort":
             status = INTERRUPTED
+        elif show is None:
+            terminal.trace(error)
+            status = 1
         else:
-            show()
+            # What was mistyped is quoted, and may have been pasted.
+            shown = io.StringIO()
+            with redirect_stderr(shown):
+                show()
+            terminal.notes(shown.getvalue())
             status = getattr(error, "exit_code", 2)
     sys.exit(status or 0)
+
+
+def _refused_by_the_system(error: OSError) -> LineError:
+    """What no part of the program explained: a name that is too long, a disk that went away."""
+    place = f": {error.filename!r:.200}" if error.filename else ""
+    return LineError(f"{error.strerror or error}{place}", "name another file or folder")
 
 
 def _version(wanted: bool) -> None:

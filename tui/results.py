@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.agent.proposal import clean_text
+from line_neurons.agent.proposal import clean_text, storable_text
 from line_neurons.tools.leases import standings
 from line_neurons.tools.run_store import Run, Unit
 from line_neurons.tools.targets.registry import short_spec
@@ -56,6 +56,9 @@ COLUMNS: dict[str, Kind] = {
 }
 """Every column with the kind of its values, in order; all formats but the table have these."""
 
+# Some spreadsheets take the full-width forms for the signs.
+_FORMULA = ("=", "+", "-", "@", "'", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
 Row = dict[str, Any]
 
 
@@ -88,11 +91,9 @@ def results(store: Path, run_name: str, format_: str, output: Path | None) -> No
         return
     if format_ == "parquet" and sys.stdout.isatty():
         raise UsageError("parquet is not for a terminal", "name a file with --output")
-    content = _WRITTEN[format_]([_row(run, unit, worked_on) for unit in units])
-    if format_ == "parquet":
-        sys.stdout.buffer.write(content)
-    else:
-        sys.stdout.write(content.decode())
+    # As bytes: CSV is UTF-8 whatever the terminal's encoding is.
+    sys.stdout.buffer.write(_WRITTEN[format_]([_row(run, unit, worked_on) for unit in units]))
+    sys.stdout.buffer.flush()
 
 
 def _row(run: Run, unit: Unit, worked_on: bool) -> Row:
@@ -131,15 +132,16 @@ def _csv(rows: Sequence[Row]) -> bytes:
 
 
 def _cell(value: Any) -> Any:
-    """A value as a spreadsheet may see it: text that it would take for a formula begins with an apostrophe."""
+    """A value as a spreadsheet may see it: text that it would take for a formula gets an apostrophe before it.
+
+    So does text that begins with an apostrophe: whoever takes one away from each cell that has one gets the text.
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, tuple):
-        return " ".join(value)
-    if isinstance(value, str):
-        text = clean_text(value, terminal.MAX_CELL)
-        return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
-    return value
+    if value is None or isinstance(value, int | float):
+        return value
+    text = clean_text(" ".join(value) if isinstance(value, tuple) else str(value), terminal.MAX_CELL)
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _jsonl(rows: Sequence[Row]) -> bytes:
@@ -164,8 +166,15 @@ def _parquet(rows: Sequence[Row]) -> bytes:
     }
     schema = pa.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])
     written = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), written)
+    storable = [{name: _storable(value) for name, value in row.items()} for row in rows]
+    pq.write_table(pa.Table.from_pylist(storable, schema=schema), written)
     return written.getvalue()
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [storable_text(one) for one in value]
+    return storable_text(value) if isinstance(value, str) else value
 
 
 _WRITTEN: dict[str, Callable[[Sequence[Row]], bytes]] = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}

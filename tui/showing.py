@@ -94,7 +94,7 @@ def runs(store: Path, *, as_json: bool) -> None:
                 _counts(states),
                 _state(run, held.get(run.id)),
                 _when(run.created),
-                run.settings["llm"],
+                run.settings.get("llm"),
                 *([_holder(held.get(run.id))] if held else []),
             ]
             for run, states in found
@@ -131,10 +131,11 @@ def run(store: Path, name: str, *, as_json: bool) -> None:
         if settings.get(name)
     )
     terminal.line(
-        f"N = {settings['iterations']}{' + summary' if settings['summary'] else ''}, n = {settings['images']}, "
-        f"scorer {settings['scorer']}, seed {shown.seed}, language model {settings['llm']}, "
-        f"generator {settings['generator']}, first board from {settings.get('init', 'control')}, "
-        f"control {settings['control']}, hints {settings['hints']}{more}"
+        f"N = {settings.get('iterations')}{' + summary' if settings.get('summary') else ''}, "
+        f"n = {settings.get('images')}, scorer {settings.get('scorer')}, seed {shown.seed}, "
+        f"language model {settings.get('llm')}, generator {settings.get('generator')}, "
+        f"first board from {settings.get('init', 'control')}, control {settings.get('control')}, "
+        f"hints {settings.get('hints')}{more}"
     )
     for part, fingerprint in shown.fingerprints.items():
         terminal.line(f"  {part.replace('_', ' ')}: {fingerprint}", style="dim")
@@ -223,7 +224,7 @@ def _found_by(one: Unit | Revisited) -> str:
 def _steps(shown: Run, unit: Unit) -> str:
     """Iterations and summaries of a unit; runs of earlier versions took as many as their settings say."""
     if unit.steps is None and unit.status == "finished":
-        return str(shown.settings["iterations"] + bool(shown.settings["summary"]))
+        return str(shown.settings.get("iterations", 0) + bool(shown.settings.get("summary")))
     return terminal.plain(unit.steps)
 
 
@@ -339,8 +340,13 @@ def drawn_from(provenances: Sequence[Mapping[str, Any]]) -> str:
     files = set()
     for provenance in provenances:
         for subject in provenance.get("subjects", ()):
-            captions.setdefault(subject["caption"], subject["similarity"])
-            files.add(subject["file"])
+            # Another program may have written the store: what is no such account is passed over.
+            try:
+                caption, similarity, file = str(subject["caption"]), float(subject["similarity"]), subject["file"]
+            except (KeyError, TypeError, ValueError):
+                continue
+            captions.setdefault(caption, similarity)
+            files.add(str(file))
     if not files:
         return ""
     named = ", ".join(
@@ -388,7 +394,7 @@ def _write_sheet(bank: ConceptBank, entries: Sequence[Step], path: Path, missing
 
 
 def _find_unit(shown: Run, units: Sequence[Unit], which: str) -> Unit:
-    number = int(which) if which.isascii() and which.isdigit() else None
+    number = int(which) if len(which) < 20 and which.isascii() and which.isdigit() else None
     for one in units:
         if one.unit == number or (one.name and one.name.lower() == which.lower()):
             return one
@@ -478,4 +484,8 @@ def _holder_json(held: Standing | None) -> dict[str, Any] | None:
 
 
 def _when(seconds: float) -> str:
-    return datetime.datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
+    """A time as a clock shows it; empty for one that no calendar has."""
+    try:
+        return datetime.datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):
+        return ""

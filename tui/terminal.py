@@ -1,6 +1,7 @@
 """What the command prints: tables and lines for people, JSON for machines.
 
-Text from a model, a file or the store is data: it is printed without markup and without control characters.
+Text from a model, a file or the store is data: it is printed without markup and without what a terminal obeys.
+Everything that the command prints goes through this module, or through the bars of ``watching``.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import json
 import re
 import sys
+import traceback
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -19,12 +22,12 @@ from rich.text import Text
 
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.prompts import format_score
-from line_neurons.agent.proposal import clean_text
+from line_neurons.agent.proposal import MOST_MARKS, clean_text
 
 MAX_CELL = 4000
 
 _WIDE = 160
-_OBEYED = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]")
+_BEYOND_ASCII = re.compile(r"[^ -~\n]+")
 
 
 def _console(*, stderr: bool) -> Console:
@@ -82,10 +85,19 @@ def note(text: str) -> None:
 
 
 def dump(value: Any) -> None:
-    """Print JSON and nothing else."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, default=_plain_json)
-    # JSON leaves in place what a terminal obeys: C1 controls, and marks that turn the direction of text.
-    sys.stdout.write(_OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
+    """Print JSON and nothing else; what a terminal would obey or pile up stands as an escape."""
+    unicode = (sys.stdout.encoding or "").lower() in {"utf-8", "utf8"}
+    text = json.dumps(value, indent=2, ensure_ascii=not unicode, default=_plain_json)
+    sys.stdout.write(_BEYOND_ASCII.sub(_escaped, text) + "\n")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    written, marks = [], 0
+    for character in found[0]:
+        marks = marks + 1 if unicodedata.category(character) in {"Mn", "Me"} else 0
+        shown = character.isprintable() and marks <= MOST_MARKS
+        written.append(character if shown else json.dumps(character)[1:-1])
+    return "".join(written)
 
 
 def complain(error: LineError) -> None:
@@ -93,6 +105,18 @@ def complain(error: LineError) -> None:
     message = Text("error: ", style="bold red")
     message.append(clean_text(str(error), MAX_CELL), style="")
     err.print(message, soft_wrap=True)
+
+
+def trace(error: BaseException) -> None:
+    """Print the traceback of an error on standard error."""
+    notes("".join(traceback.format_exception(error)))
+
+
+def notes(text: str) -> None:
+    """Print lines that quote data on standard error, each cleaned, with their indents."""
+    for one in text.removesuffix("\n").split("\n"):
+        indent = " " * (len(one) - len(one.lstrip(" ")))
+        err.print(Text(indent + clean_text(one, MAX_CELL)), soft_wrap=True)
 
 
 def _plain_json(value: Any) -> Any:

@@ -16,8 +16,8 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    Task,
     TaskID,
-    TextColumn,
     TimeElapsedColumn,
 )
 from rich.table import Column
@@ -70,7 +70,7 @@ class Watching:
         self.steps_before = 0
         self.steps_in_all = 0
         self._bars = Progress(
-            TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
+            _Description(table_column=Column(ratio=1, no_wrap=True)),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -184,7 +184,6 @@ class Watching:
             self._tell(text, left)
 
     def _show(self, text: str, done: int, left: str) -> None:
-        text = clean_text(text, 100)
         if self._task is None:
             self._task = self._bars.add_task(text, total=self.steps_in_all)
         self._bars.update(self._task, description=text, completed=done, total=self.steps_in_all, left=left)
@@ -203,6 +202,11 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
+class _Description(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(clean_text(task.description, 100))
+
+
 class _Left(ProgressColumn):
     def render(self, task: object) -> Text:
         left = getattr(task, "fields", {}).get("left", "")
@@ -212,7 +216,7 @@ class _Left(ProgressColumn):
 def download_bars() -> Progress:
     """Bars in bytes, for asset packs."""
     return Progress(
-        TextColumn("{task.description}", markup=False),
+        _Description(),
         BarColumn(bar_width=24),
         DownloadColumn(),
         TimeElapsedColumn(),

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.proposal import clean_text
 from line_neurons.tools.image_bank.bank import KINDS, PICTURE_SUFFIXES, SPLITS, Bank, Entry, Kind, hold_out
 
 CAPTIONS_FILE = "captions.csv"
@@ -21,6 +22,7 @@ BACKGROUNDS_FOLDER = "backgrounds"
 
 _FORMAT_REMEDY = "docs/image-bank.md describes the format"
 _TRANSPARENT_SHARE = 0.03
+_LONGEST_CAPTION = 200
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,8 @@ def _from_table(table: Path) -> Iterator[_Listed]:
             raise UsageError(f"{where}: split is {item.split!r}", f"use {', '.join(SPLITS)} or leave it empty")
         if item.file in seen:
             raise UsageError(f"{where}: {item.file} is listed twice", "keep one line for each picture")
-        if not (table.parent / item.file).resolve().is_relative_to(table.parent.resolve()):
+        # No path has a NUL; a picture of such a name could not even be looked for.
+        if "\0" in item.file or not (table.parent / item.file).resolve().is_relative_to(table.parent.resolve()):
             raise UsageError(f"{where}: {item.file} lies outside the bank", "keep pictures below the folder")
         seen.add(item.file)
         yield item
@@ -148,8 +151,8 @@ def _from_names(folder: Path) -> Iterator[_Listed]:
 
 
 def clean(text: str) -> str:
-    """A caption in the form captions have: lower case, single spaces, no article, number or full stop."""
-    words = re.sub(r"[_\-\s]+", " ", text.lower()).strip(" .,;:!?\"'")
+    """A caption in the form captions have: one line, lower case, no article, number or full stop, not too long."""
+    words = re.sub(r"[_\-\s]+", " ", clean_text(text, _LONGEST_CAPTION).lower()).strip(" .,;:!?\"'")
     words = re.sub(r"^(a|an|the) (?=\S)", "", words)
     return re.sub(r" ?\(?\d+\)?$", "", words).strip() or words
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from line_neurons.agent.ports import Prompt, Proposal
-from line_neurons.agent.proposal import parse_reply
+from line_neurons.agent.proposal import parse_reply, storable_text
 
 if TYPE_CHECKING:
     from line_neurons.tools.language_models.reply_cache import ReplyCache
@@ -114,7 +114,7 @@ def _tidied(reply: Completion) -> Completion:
         parts = found.groupdict(default="")
         text, thoughts = parts.get("answer", "").strip(), f"{thoughts}\n{parts['thoughts']}"
     return Completion(
-        text=text[:MAX_REPLY_CHARACTERS],
+        text=storable_text(text[:MAX_REPLY_CHARACTERS]),
         truncated=reply.truncated or len(text) > MAX_REPLY_CHARACTERS,
-        thoughts=thoughts.strip()[:MAX_REPLY_CHARACTERS],
+        thoughts=storable_text(thoughts.strip()[:MAX_REPLY_CHARACTERS]),
     )
