@@ -33,11 +33,15 @@ class StoreError(LineError):
     """The store cannot be read or written, or was made by a newer version."""
 
 
+class DamagedError(StoreError):
+    """One entry of the store is damaged or was tampered with; what does not need it can go on."""
+
+
 class TakenOverError(LineError):
     """Another process has taken over the run that this one worked on; nothing more may be written to it."""
 
 
-class LostPictureError(StoreError):
+class LostPictureError(DamagedError):
     """A picture's file has gone or is damaged.
 
     Args:

@@ -13,6 +13,7 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Control, ControlSet, Generator, LanguageModel, Progress, Target
 from line_neurons.agent.proposal import concept_key
 from line_neurons.agent.settings import Settings, load_settings, revised
+from line_neurons.graphs.own_code import require_vouched
 from line_neurons.graphs.state import Deps, stop_if_drained
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.concept_bank import ConceptBank
@@ -315,11 +316,13 @@ def reopen(
             asked, another one is accepted, and every step records which one it asked.
 
     Raises:
-        UsageError: a part is no longer the one that the run began with, or a changed setting does not fit.
+        UsageError: a part is no longer the one that the run began with, a changed setting does not fit, or the run
+            names code that the user did not vouch for.
     """
     changes = changes or {}
     settings = revised({**run.settings, "store": store, "assets": assets}, changes)
     parts = Parts(run.model, settings, preparing, {run.layer})
+    require_vouched(parts.runs, run, changes)
     now = parts.fingerprints()
     for part, before in run.fingerprints.items():
         if now.get(part) == before or (part == "language_model" and changes.keys() & LANGUAGE_MODEL_SETTINGS):

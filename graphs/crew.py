@@ -14,9 +14,9 @@ from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import (
+    DamagedError,
     DrainedError,
     LineError,
-    LostPictureError,
     MissingPartError,
     StoreError,
     TakenOverError,
@@ -193,8 +193,7 @@ class Crew:
         reason = reason_of(error)
         with self._lock:
             self._streak.append(unit.unit)
-            lost = isinstance(error, LostPictureError)
-            at_fault = isinstance(error, StoreError | MissingPartError) and not lost
+            at_fault = isinstance(error, StoreError | MissingPartError) and not isinstance(error, DamagedError)
             gives_up = at_fault or len(self._streak) >= self._deps.settings.give_up
             if gives_up or self._drain.drain_requested:
                 self._error = self._error or (self._several(error) if gives_up else None)

@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import os
 import re
-import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.runtime import RunControl
 
-from line_neurons.agent.errors import DrainedError, StoreError, TakenOverError, reason_of
+from line_neurons.agent.errors import DamagedError, DrainedError, StoreError, TakenOverError, reason_of
 from line_neurons.agent.settings import Settings
+from line_neurons.graphs import checkpoints
 from line_neurons.graphs.assembly import Parts, installed_versions
 from line_neurons.graphs.crew import Crew, Watcher
 from line_neurons.graphs.fenced_saver import FencedSaver
 from line_neurons.graphs.line import build
+from line_neurons.graphs.own_code import vouch
 from line_neurons.graphs.revisit import revisit
+from line_neurons.graphs.unit_work import begin_again
 from line_neurons.tools.language_models.langchain_chat import redacted
 from line_neurons.tools.leases import held
 from line_neurons.tools.run_store import Run, RunStore, Unit
 from line_neurons.tools.targets.lookup import find_layer
 from line_neurons.tools.targets.registry import absolute_spec
 from line_neurons.tools.targets.units import parse_units
-from line_neurons.tools.upgrades import refuse_newer_file
 
 
 def select_units(parts: Parts, layer: str, selectors: Sequence[str]) -> tuple[list[int], Sequence[str] | None]:
@@ -80,10 +78,11 @@ def start(parts: Parts, layer: str, selectors: Sequence[str], command: str = "")
             parts.runs.add_run(run, rows)
         except StoreError:
             # Another process may have taken the name in between.
-            if run.id not in {known.id for known in parts.runs.runs()}:
+            if run.id not in parts.runs.names():
                 raise
             run = replace(run, id=_new_id(parts.runs, parts.model, layer))
         else:
+            vouch(parts.runs, run)
             return run
 
 
@@ -119,7 +118,7 @@ def work(parts: Parts, run: Run, watch: Watcher | None = None, drain: RunControl
             stack.enter_context(held(runs, [run.id], drain.request_drain, parts.telling(drain)))
         except DrainedError:
             return replace(run, status="interrupted")
-        saver = stack.enter_context(_checkpoints(parts.store))
+        saver = stack.enter_context(checkpoints.opened(parts.store))
         left = [unit for unit in runs.units(run.id) if unit.status not in {"finished", "failed"}]
         if not left and (now := runs.run(run.id)).finished is not None:
             return now
@@ -140,8 +139,10 @@ def work(parts: Parts, run: Run, watch: Watcher | None = None, drain: RunControl
             raise
         except BaseException as error:
             status = "failed" if isinstance(error, Exception) else "interrupted"
-            runs.update_run(run.id, status=status, error=reason_of(error))
-            runs.add_event(run.id, "stopped", error=reason_of(error))
+            # Where the store itself is the trouble, that is what has to be told.
+            with suppress(StoreError):
+                runs.update_run(run.id, status=status, error=reason_of(error))
+                runs.add_event(run.id, "stopped", error=reason_of(error))
             raise
         _conclude(runs, run.id, drained=drain.drain_requested)
     return runs.run(run.id)
@@ -162,17 +163,23 @@ def _conclude(runs: RunStore, run: str, *, drained: bool) -> None:
 
 
 def retry(runs: RunStore, run: Run) -> int:
-    """Let the failed units of a run be taken again by the next ``work``.
+    """Let the next ``work`` take the failed units of a run again; one whose checkpoint is damaged begins again.
 
     Returns:
         how many these are.
 
     Raises:
         UsageError: another process works on the run.
+        StoreError: the store cannot be used.
     """
-    with held(runs, [run.id]):
+    with held(runs, [run.id]), checkpoints.opened(runs.path.parent) as saver:
+        graph = build(saver)
         failed = [unit for unit in runs.units(run.id) if unit.status == "failed"]
         for unit in failed:
+            try:
+                checkpoints.last_state(graph, run, unit.unit)
+            except DamagedError:
+                begin_again(graph, runs, run, unit.unit)
             runs.update_unit(run.id, unit.unit, status="pending")
         if failed:
             runs.update_run(run.id, status="pending", finished=None)
@@ -189,6 +196,7 @@ def _note_changes(parts: Parts, run: Run) -> None:
     parts.runs.update_run(run.id, settings=settings, fingerprints=fingerprints)
     before = {name: run.settings.get(name) for name in changed}
     model = run.fingerprints.get("language_model")
+    vouch(parts.runs, replace(run, settings=settings))
     parts.runs.add_event(
         run.id, "settings changed", before=before, after=changed, language_model_before=model,
         language_model_after=fingerprints["language_model"],
@@ -198,29 +206,8 @@ def _note_changes(parts: Parts, run: Run) -> None:
 def _new_id(runs: RunStore, model: str, layer: str) -> str:
     """A name that can be read and typed: model, layer and the first free number."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{model.partition(':')[2] or model}-{layer}")[:60]
-    taken = {run.id for run in runs.runs()}
+    taken = set(runs.names())
     number = 1
     while f"{stem}-{number}" in taken:
         number += 1
     return f"{stem}-{number}"
-
-
-@contextmanager
-def _checkpoints(store: Path) -> Iterator[SqliteSaver]:
-    """The store's checkpoints; only plain types are ever revived from it."""
-    try:
-        refuse_newer_file(store / "checkpoints.db")
-        connection = sqlite3.connect(store / "checkpoints.db", timeout=30, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode=WAL")
-        # A killed process loses nothing; after a power cut the last steps are done again.
-        connection.execute("PRAGMA synchronous=NORMAL")
-        saver = SqliteSaver(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
-        saver.setup()
-    except sqlite3.Error as error:
-        raise StoreError(
-            f"the checkpoints in {str(store)!r} cannot be used: {error}", "check that the folder is writable"
-        ) from error
-    try:
-        yield saver
-    finally:
-        connection.close()

@@ -9,10 +9,11 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 
 from line_neurons.agent.settings import Settings
+from line_neurons.graphs import checkpoints
 from line_neurons.graphs.line import LineGraph
 from line_neurons.graphs.results import search_result
 from line_neurons.graphs.state import Deps, LineState
-from line_neurons.tools.run_store import Run, Unit
+from line_neurons.tools.run_store import Run, RunStore, Unit
 
 # Nodes of a step, each asked again at most `retries` times; LangGraph counts every one.
 _NODES_PER_STEP = 5
@@ -25,6 +26,8 @@ Tell = Callable[[str, Mapping[str, Any]], None]
 def work_unit(graph: LineGraph, deps: Deps, run: Run, unit: Unit, tell: Tell) -> None:
     """Work on a unit from its last checkpoint until it has a label.
 
+    From a checkpoint that is ahead of the unit's history, as after a power cut, it begins again instead.
+
     Args:
         graph: the compiled loop with the store's checkpoints.
         deps: the graph's parts; its ``drain`` stops the unit at the next checkpoint.
@@ -35,15 +38,20 @@ def work_unit(graph: LineGraph, deps: Deps, run: Run, unit: Unit, tell: Tell) ->
     Raises:
         GraphDrained: it was asked to stop, between two nodes.
         DrainedError: it was asked to stop, before a question or a picture.
+        DamagedError: the checkpoint cannot be gone on from.
         LineError: a part failed.
     """
     runs, settings = deps.runs, deps.settings
     began = time.monotonic()
     config: RunnableConfig = {
-        "configurable": {"thread_id": f"{run.id}/{unit.unit}"},
+        **checkpoints.thread_of(run.id, unit.unit),
         "recursion_limit": _most_nodes(settings),
     }
-    snapshot = graph.get_state(config)
+    snapshot = checkpoints.last_state(graph, run, unit.unit)
+    if checkpoints.is_ahead(snapshot, {trial.step for trial in runs.trials(run.id, unit.unit)}):
+        begin_again(graph, runs, run, unit.unit)
+        runs.add_event(run.id, "begun again", unit.unit, reason="the history ends before the checkpoint")
+        snapshot = checkpoints.last_state(graph, run, unit.unit)
     fresh: LineState = {"run": run.id, "unit": unit.unit}
     given = None if snapshot.created_at else fresh
     state: dict[str, Any] = dict(snapshot.values) or dict(fresh)
@@ -67,6 +75,12 @@ def work_unit(graph: LineGraph, deps: Deps, run: Run, unit: Unit, tell: Tell) ->
         raise
     runs.update_unit(run.id, unit.unit, status="finished", seconds=spent(), **result)
     runs.add_event(run.id, "unit finished", unit.unit)
+
+
+def begin_again(graph: LineGraph, runs: RunStore, run: Run, unit: int) -> None:
+    """Let a unit begin again, with the pictures and replies that are kept, and so with what it found before."""
+    runs.drop_history(run.id, unit)
+    checkpoints.forget(graph, run.id, unit)
 
 
 def _most_nodes(settings: Settings) -> int:

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,7 @@ import pytest
 import line_neurons.tools  # noqa: F401 - sets how idle threads wait before anything loads torch
 from line_neurons.tools.assets.location import assets_root, state
 from line_neurons.tools.assets.packs import select
+from line_neurons.tui.cli import main
 from ollama_server import ollama, ollama_servers  # noqa: F401 - fixtures for every test
 
 
@@ -15,3 +17,27 @@ def assets() -> Path:
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}; `line assets install test` installs them")
     return assets_root()
+
+
+@pytest.fixture
+def line(capsys, monkeypatch, tmp_path):
+    """Run the command in an empty folder; gives status, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LINE_STORE", str(tmp_path / "store"))
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["line", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        written = capsys.readouterr()
+        return end.value.code, written.out, written.err
+
+    return run
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_configuration(tmp_path_factory):
+    """Tests neither read nor make the user's own key."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        yield

@@ -11,7 +11,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from line_neurons.agent.errors import StoreError
+from line_neurons.tools import databases
+from line_neurons.tools.databases import explained
 from line_neurons.tools.upgrades import log_ahead, refuse_newer, upgrading
 
 # One tuple of statements for each schema version; SQLite's user_version holds how many were applied.
@@ -25,7 +26,6 @@ _MIGRATIONS = (
         "CREATE TABLE controls (key TEXT PRIMARY KEY, classes TEXT, skipped TEXT)",
     ),
 )
-_PATIENCE = 30.0
 
 
 class BankFolder:
@@ -48,7 +48,7 @@ class BankFolder:
         with self.mapped():
             root.mkdir(parents=True, exist_ok=True)
             self.db = sqlite3.connect(
-                root / "bank.db", timeout=_PATIENCE, isolation_level=None, check_same_thread=False
+                root / "bank.db", timeout=databases.PATIENCE, isolation_level=None, check_same_thread=False
             )
             try:
                 self._migrate()
@@ -68,7 +68,7 @@ class BankFolder:
 
     def write(self, path: Path, write: Callable[[BinaryIO], object]) -> None:
         """Write a file under another name and rename it: it is there whole, or not at all."""
-        with self.mapped():
+        with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
             try:
@@ -87,10 +87,12 @@ class BankFolder:
             self.db.execute("BEGIN IMMEDIATE")
             try:
                 yield self.db
+                self.db.execute("COMMIT")
             except BaseException:
-                self.db.execute("ROLLBACK")
+                # Of some errors, such as a full disk, SQLite itself takes back the whole transaction.
+                if self.db.in_transaction:
+                    self.db.execute("ROLLBACK")
                 raise
-            self.db.execute("COMMIT")
 
     def _migrate(self) -> None:
         def version() -> int:
@@ -114,14 +116,5 @@ class BankFolder:
     @contextmanager
     def mapped(self) -> Iterator[None]:
         """Errors of the database and of files as a ``StoreError``."""
-        try:
+        with explained(self.root / "bank.db"):
             yield
-        except sqlite3.DatabaseError as error:
-            raise StoreError(
-                f"the store {self.root} cannot be used: {error}", "check its permissions and free space"
-            ) from error
-        except OSError as error:
-            raise StoreError(
-                f"the store {self.root} cannot be written: {error.strerror or error}",
-                "check its permissions and free space, or use another store",
-            ) from error

@@ -211,10 +211,11 @@ class ConceptBank(PictureBank):
         try:
             with np.load(self._control_path(key), allow_pickle=False) as arrays:
                 labels, activations = arrays["labels"], arrays["activations"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            classes, skipped = (tuple(json.loads(column)) for column in row)
+        except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
             logger.warning("control activations have gone or are damaged; they are computed anew")
             return None
-        return Control(tuple(json.loads(row[0])), labels, activations, tuple(json.loads(row[1])))
+        return Control(classes, labels, activations, skipped)
 
     def put_control(self, key: str, control: Control) -> None:
         """Keep control activations under ``key``.

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from line_neurons.agent.errors import StoreError, TakenOverError, UsageError
+from line_neurons.tools.databases import explained
 from line_neurons.tools.file_lock import hold, is_held
 from line_neurons.tools.run_store import RunStore, default_store
 
@@ -228,12 +229,10 @@ def _locked(runs: RunStore, run: str, machine: Machine) -> Iterator[None]:
         known = [one for one in _holders(runs, run) if one.unit is None and _is_here(one, machine)]
         return _refusal(runs, run, str(known[0]) if known else holder)
 
-    store = runs.path.parent
+    lock = run_lock(runs.path.parent, run, machine)
     with ExitStack() as stack:
-        try:
-            stack.enter_context(hold(run_lock(store, run, machine), taken=taken))
-        except OSError as error:
-            raise StoreError(f"the store {str(store)!r} cannot be used: {error.strerror}") from error
+        with explained(lock):
+            stack.enter_context(hold(lock, taken=taken))
         yield
 
 

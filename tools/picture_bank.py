@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from line_neurons.agent.errors import LostPictureError, PlainPictureError, StoreError
+from line_neurons.agent.errors import DamagedError, LostPictureError, PlainPictureError, StoreError
 from line_neurons.agent.ports import DrawnImage, Generator, ImageRequest, Progress
 from line_neurons.tools.bank_folder import BankFolder
 from line_neurons.tools.drawing import Drawing, draw
@@ -177,8 +177,14 @@ class PictureBank:
         if row is None:
             raise StoreError(f"there is no picture {image_id[:12]!r} in {self.root}")
         generator, prompt, seed, provenance = row
-        account = json.loads(provenance) if lost is None else {**lost, "replaced_by": image}
-        return {**account, "generator": generator, "prompt": prompt, "seed": seed}
+        try:
+            account = json.loads(provenance) if lost is None else {**lost, "replaced_by": image}
+            return {**account, "generator": generator, "prompt": prompt, "seed": seed}
+        except (ValueError, TypeError) as error:
+            raise DamagedError(
+                f"the account of picture {image_id[:12]} in bank.db is damaged",
+                "put a backup of the file in its place",
+            ) from error
 
     def _row(self, image_id: str) -> tuple[str, str, int, str] | None:
         """Generator, prompt, seed and account of the first draw that gave a picture."""

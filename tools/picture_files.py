@@ -12,11 +12,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from line_neurons.agent.errors import StoreError
+from line_neurons.agent.errors import DamagedError
 from line_neurons.agent.proposal import clean_text
 from line_neurons.tools.bank_folder import BankFolder
 
 _ID = re.compile(r"[0-9a-f]{64}")
+
+
+def is_image_id(text: str) -> bool:
+    """Whether a text is the id of a picture, here or elsewhere: a SHA-256 in hex."""
+    return _ID.fullmatch(text) is not None
 
 
 class PictureFiles:
@@ -34,10 +39,10 @@ class PictureFiles:
         """Where a picture's file is, whether or not it is there.
 
         Raises:
-            StoreError: no picture has such an id; it is part of a path.
+            DamagedError: no picture has such an id; it is part of a path.
         """
-        if not _ID.fullmatch(image_id):
-            raise StoreError(
+        if not is_image_id(image_id):
+            raise DamagedError(
                 f"{clean_text(image_id, 80)!r} is not the id of a picture",
                 "put a backup of the store in its place",
             )

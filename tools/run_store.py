@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from pydantic import TypeAdapter, ValidationError
 from sqlite_utils import Database
 from sqlite_utils.db import Table
 
-from line_neurons.agent.errors import StoreError, TakenOverError, UsageError
+from line_neurons.agent.errors import DamagedError, StoreError, TakenOverError, UsageError, reason_of
+from line_neurons.agent.proposal import clean_text
+from line_neurons.tools import databases
+from line_neurons.tools.databases import explained
 from line_neurons.tools.run_schema import SCHEMA
 from line_neurons.tools.upgrades import log_ahead, upgrading
 
 _JSON_COLUMNS = {"settings", "fingerprints", "versions", "vocabulary", "images", "board", "detail"}
+# What stands for nothing in columns that always hold something.
+_ABSENT: dict[str, Any] = {
+    **{name: {} for name in ("settings", "fingerprints", "versions")},
+    **dict.fromkeys(("images", "board"), ()),
+    **dict.fromkeys(("error", "reasoning", "reply", "command"), ""),
+}
 _TRIALS_AT_ONCE = 1000
 
 
@@ -171,13 +183,16 @@ class RunStore:
         self.path = root / "runs.db"
         self._lock = threading.RLock()
         self._tokens: dict[str, str] = {}
-        with _explained(self.path):
+        with explained(self.path):
             if read_only:
                 uri = f"{self.path.resolve().as_uri()}?mode=ro"
-                connection = sqlite3.connect(uri, uri=True, timeout=30, check_same_thread=False)
+                # Beside a file that logs ahead SQLite makes others, unless it is told that nothing can change.
+                if not os.access(root, os.W_OK) and not self.path.with_name("runs.db-wal").exists():
+                    uri += "&immutable=1"
+                connection = sqlite3.connect(uri, uri=True, timeout=databases.PATIENCE, check_same_thread=False)
             else:
                 root.mkdir(parents=True, exist_ok=True)
-                connection = sqlite3.connect(self.path, timeout=30, check_same_thread=False)
+                connection = sqlite3.connect(self.path, timeout=databases.PATIENCE, check_same_thread=False)
             self._db = Database(connection)
             _refuse_newer(self._db, self.path)
             if not read_only:
@@ -242,6 +257,11 @@ class RunStore:
         with self._writing(run):
             self._table("steps").delete_where("run = ? and kind = ?", [run, kind])
 
+    def drop_history(self, run: str, unit: int) -> None:
+        """Remove all entries of a unit's history."""
+        with self._writing(run):
+            self._table("steps").delete_where("run = ? and unit = ?", [run, unit])
+
     @contextmanager
     def atomic(self, *runs: str) -> Iterator[sqlite3.Connection]:
         """Write what the body writes all together or, if it raises, not at all; others wait.
@@ -270,12 +290,24 @@ class RunStore:
         """Events of a run with an id above ``after``, oldest first."""
         with self._reading():
             rows = self._table("events").rows_where("run = ? and id > ?", [run, after], order_by="id")
-            return [{**row, "detail": json.loads(row["detail"])} for row in rows]
+            return [{**row, "detail": _event_detail(row)} for row in rows]
 
     def runs(self) -> list[Run]:
-        """All runs, newest first."""
+        """All runs, newest first.
+
+        Raises:
+            DamagedError: a row holds what cannot have been written; so from every method that reads.
+        """
+        # Not by the time: a clock may be set back.
         with self._reading():
-            return [_decode(Run, row) for row in self._table("runs").rows_where(order_by="created desc, id")]
+            return [_decode(Run, row) for row in self._table("runs").rows_where(order_by="rowid desc")]
+
+    def names(self) -> list[str]:
+        """The ids of all runs, newest first."""
+        with self._reading():
+            return [
+                str(name) for (name,) in self._db.execute("SELECT id FROM runs ORDER BY rowid DESC").fetchall()
+            ]
 
     def run(self, name: str) -> Run:
         """A run by its id or by the beginning of one that no other run shares.
@@ -283,11 +315,12 @@ class RunStore:
         Raises:
             UsageError: there is no such run, or several.
         """
-        runs = self.runs()
-        found = [run for run in runs if run.id == name] or [run for run in runs if run.id.startswith(name)]
+        names = self.names()
+        found = [one for one in names if one == name] or [one for one in names if one.startswith(name)]
         if len(found) == 1 and name:
-            return found[0]
-        known = ", ".join(run.id for run in (found or runs)[:5]) or "none yet"
+            with self._reading():
+                return _decode(Run, self._table("runs").get(found[0]))
+        known = ", ".join((found or names)[:5]) or "none yet"
         trouble = "matches several runs" if found else "is not a run of this store"
         raise UsageError(f"{name!r:.60} {trouble}", f"runs: {known}; `line runs` lists all")
 
@@ -322,7 +355,11 @@ class RunStore:
             with self._reading():
                 rows = self._db.execute(statement, fixed | place).fetchall()
             for *columns, images in rows:
-                yield Trial._make([*columns, tuple(json.loads(images or "[]"))])
+                with _entry(
+                    "steps", {"run": run, **dict(zip(("unit", "step", "attempt"), columns, strict=False))}
+                ):
+                    trial: Trial = _shapes()[Trial].validate_python([*columns, json.loads(images or "[]")])
+                yield trial
             if len(rows) < _TRIALS_AT_ONCE:
                 return
             last = rows[-1][:3]
@@ -343,7 +380,7 @@ class RunStore:
 
     @contextmanager
     def _writing(self, *runs: str) -> Iterator[None]:
-        with self._lock, _explained(self.path):
+        with self._lock, explained(self.path):
             database = self._db.conn
             outermost = not database.in_transaction
             if outermost:
@@ -375,19 +412,8 @@ class RunStore:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        with self._lock, _explained(self.path):
+        with self._lock, explained(self.path):
             yield
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        remedy = "check that the folder exists, is writable and has free space, or name another with --store"
-        if isinstance(error, sqlite3.DatabaseError) and "not a database" in str(error):
-            remedy = "move the file away, or name another folder with --store"
-        raise StoreError(f"the store {str(path)!r} cannot be used: {error}", remedy) from error
 
 
 def _refuse_newer(db: Database, path: Path) -> None:
@@ -412,19 +438,46 @@ def _encoded(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _decode(kind: type[Row], row: dict[str, Any]) -> Row:
-    values = {}
-    for field in fields(kind):
-        # A store that is only looked at may be of an earlier schema.
-        value: Any = row.get(field.name)
-        if field.name in _JSON_COLUMNS and value is not None:
-            value = json.loads(value)
-        if field.name == "images" or (field.name == "vocabulary" and value is not None):
-            value = tuple(value or ())
-        if field.name == "board":
-            value = tuple((concept, score) for concept, score in value or ())
-        if field.name == "discovered" and value is not None:
-            value = bool(value)
-        if field.name in {"error", "reasoning", "reply", "command"}:
-            value = value or ""
-        values[field.name] = value
-    return kind(**values)
+    with _entry(f"{kind.__name__.lower()}s", row):
+        values = {}
+        for field in fields(kind):
+            # A store that is only looked at may be of an earlier schema.
+            value: Any = row.get(field.name)
+            if field.name in _JSON_COLUMNS and value is not None:
+                value = json.loads(value)
+            values[field.name] = _ABSENT.get(field.name) if value is None else value
+        decoded: Row = _shapes()[kind].validate_python(values)
+        return decoded
+
+
+def _event_detail(row: Mapping[str, Any]) -> dict[str, Any]:
+    with _entry("events", row):
+        detail = json.loads(row["detail"])
+        if not isinstance(detail, dict):
+            raise ValueError("detail: there is no mapping")
+        return detail
+
+
+@cache
+def _shapes() -> dict[type, TypeAdapter[Any]]:
+    return {kind: TypeAdapter(kind) for kind in (Run, Unit, Step, Trial)}
+
+
+@contextmanager
+def _entry(table: str, row: Mapping[str, Any]) -> Iterator[None]:
+    """What is wrong with a row that is read, as a ``DamagedError`` that names it."""
+    try:
+        yield
+    except (ValueError, TypeError, RecursionError) as error:
+        names = ("id", "run", "unit", "step", "attempt")
+        place = ", ".join(
+            f"{name} {clean_text(str(row[name]), 80)}" for name in names if row.get(name) is not None
+        )
+        what = reason_of(error)
+        if isinstance(error, ValidationError):
+            first = error.errors(include_input=False, include_url=False)[0]
+            what = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+        raise DamagedError(
+            f"a row of {table} in runs.db is damaged ({place}): {clean_text(what, 200)}",
+            "put a backup of the file in its place, or name another folder with --store",
+        ) from error

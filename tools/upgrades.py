@@ -13,11 +13,9 @@ from itertools import count
 from pathlib import Path
 
 from line_neurons.agent.errors import StoreError
+from line_neurons.tools import databases
 
 _log = logging.getLogger(__name__)
-
-_PATIENCE = 30.0
-"""Seconds that other processes are waited for."""
 
 
 @contextmanager
@@ -71,7 +69,9 @@ def refuse_newer_file(path: Path) -> None:
         sqlite3.Error: it cannot be read.
     """
     if path.is_file():
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=_PATIENCE)) as db:
+        with closing(
+            sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=databases.PATIENCE)
+        ) as db:
             refuse_newer(db, path, 0)
 
 
@@ -80,7 +80,7 @@ def log_ahead(db: sqlite3.Connection) -> None:
     if db.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
         return
     # SQLite waits for other processes everywhere but here, where several may make the same new database.
-    give_up = time.monotonic() + _PATIENCE
+    give_up = time.monotonic() + databases.PATIENCE
     while True:
         try:
             db.execute("PRAGMA journal_mode = WAL").fetchone()
@@ -102,7 +102,10 @@ def _copied(path: Path, step: str) -> Path:
     part = path.with_name(f".{path.name}.before-{step}")
     try:
         part.unlink(missing_ok=True)
-        with closing(sqlite3.connect(path, timeout=_PATIENCE)) as source, closing(sqlite3.connect(part)) as target:
+        with (
+            closing(sqlite3.connect(path, timeout=databases.PATIENCE)) as source,
+            closing(sqlite3.connect(part)) as target,
+        ):
             source.backup(target)
             # Else the copy would want to be opened for writing before it could be read.
             target.execute("PRAGMA journal_mode = DELETE").fetchone()

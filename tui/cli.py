@@ -130,13 +130,14 @@ def resume(
     run: Annotated[str | None, typer.Argument(help="A run; default: every unfinished one.")] = None,
     *,
     config: opt.Config = None,
+    trust: opt.Trust = False,
     json: opt.Json = False,
     **flags: Any,
 ) -> None:
     """Finish what is not finished, each unit from its last checkpoint; another language model may take over."""
     from line_neurons.tui import labelling
 
-    labelling.resume(run, *_reopening(config, flags), as_json=json)
+    labelling.resume(run, *_reopening(config, flags), as_json=json, trust=trust)
 
 
 @app.command()
@@ -160,13 +161,14 @@ def retry(
     run: Annotated[str, _RUN],
     *,
     config: opt.Config = None,
+    trust: opt.Trust = False,
     json: opt.Json = False,
     **flags: Any,
 ) -> None:
     """Take the failed units of a run again, each from its last checkpoint, and finish what is not finished."""
     from line_neurons.tui import labelling
 
-    labelling.retry(run, *_reopening(config, flags), as_json=json)
+    labelling.retry(run, *_reopening(config, flags), as_json=json, trust=trust)
 
 
 @app.command()
@@ -175,13 +177,14 @@ def revisit(
     runs: Annotated[list[str], typer.Argument(help="Runs of one layer of one model.")],
     *,
     config: opt.Config = None,
+    trust: opt.Trust = False,
     json: opt.Json = False,
     **flags: Any,
 ) -> None:
     """Label every unit of the runs with the best concept that any of their units found."""
     from line_neurons.tui import labelling
 
-    labelling.revisit(runs, *_reopening(config, flags), as_json=json)
+    labelling.revisit(runs, *_reopening(config, flags), as_json=json, trust=trust)
 
 
 def _reopening(config: Path | None, flags: dict[str, Any]) -> tuple[Settings, dict[str, Any]]:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -17,6 +18,7 @@ from line_neurons.agent.errors import DrainedError, LineError, TakenOverError, U
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.assembly import Parts, reopen
 from line_neurons.graphs.crew import last_step
+from line_neurons.graphs.own_code import vouch
 from line_neurons.graphs.revisit import revisit_recorded
 from line_neurons.graphs.runs import retry as mark_failed_again
 from line_neurons.graphs.runs import select_units, start, work
@@ -71,7 +73,9 @@ def explain(model: str, layers: Sequence[str], units: Sequence[str], settings: S
         raise typer.Exit(1)
 
 
-def resume(name: str | None, settings: Settings, changes: Mapping[str, Any], *, as_json: bool) -> None:
+def resume(
+    name: str | None, settings: Settings, changes: Mapping[str, Any], *, as_json: bool, trust: bool = False
+) -> None:
     """Work on a run, or on every unfinished one, oldest first; failed units are left alone.
 
     Args:
@@ -79,6 +83,7 @@ def resume(name: str | None, settings: Settings, changes: Mapping[str, Any], *, 
         settings: where the store and the asset packs are.
         changes: settings that are other than recorded from now on.
         as_json: print JSON.
+        trust: run code of one's own that a run names, whoever began it.
 
     Raises:
         LineError: nothing is left to do, or the run, or each of the unfinished ones, cannot go on.
@@ -95,10 +100,13 @@ def resume(name: str | None, settings: Settings, changes: Mapping[str, Any], *, 
     else:
         found = [opened.run(name)]
     opened.close()
+    _vouch(store, found, trust=trust)
     _go_on(found, settings, changes, as_json=as_json)
 
 
-def retry(name: str, settings: Settings, changes: Mapping[str, Any], *, as_json: bool) -> None:
+def retry(
+    name: str, settings: Settings, changes: Mapping[str, Any], *, as_json: bool, trust: bool = False
+) -> None:
     """Work on the failed units of a run again, and on those that are not finished.
 
     Args:
@@ -106,6 +114,7 @@ def retry(name: str, settings: Settings, changes: Mapping[str, Any], *, as_json:
         settings: where the store and the asset packs are.
         changes: settings that are other than recorded from now on.
         as_json: print JSON.
+        trust: run code of one's own that a run names, whoever began it.
 
     Raises:
         LineError: no unit failed, or the run cannot go on.
@@ -121,10 +130,13 @@ def retry(name: str, settings: Settings, changes: Mapping[str, Any], *, as_json:
         )
         raise UsageError(f"no unit of run {run.id} has failed", remedy)
     opened.close()
+    _vouch(settings.store or default_store(), [run], trust=trust)
     _go_on([run], settings, changes, as_json=as_json, again=True)
 
 
-def revisit(names: Sequence[str], settings: Settings, changes: Mapping[str, Any], *, as_json: bool) -> None:
+def revisit(
+    names: Sequence[str], settings: Settings, changes: Mapping[str, Any], *, as_json: bool, trust: bool = False
+) -> None:
     """Give the units of recorded runs the best concept that any unit of them found, and show what changed.
 
     Args:
@@ -132,6 +144,7 @@ def revisit(names: Sequence[str], settings: Settings, changes: Mapping[str, Any]
         settings: where the store and the asset packs are.
         changes: settings of the machine that are other than recorded.
         as_json: print JSON.
+        trust: run code of one's own that a run names, whoever began it.
 
     Raises:
         LineError: see ``graphs.revisit.revisit_recorded``.
@@ -139,6 +152,7 @@ def revisit(names: Sequence[str], settings: Settings, changes: Mapping[str, Any]
     opened = showing.open_store(settings.store or default_store(), read_only=False)
     runs = list({run.id: run for run in map(opened.run, names)}.values())
     opened.close()
+    _vouch(settings.store or default_store(), runs, trust=trust)
     with Watching() as watching, draining() as drain:
         try:
             found = revisit_recorded(runs, settings.store, settings.assets, watching.preparing, changes, drain)
@@ -181,6 +195,15 @@ def demo(settings: Settings, *, as_json: bool) -> None:
         terminal.line(f"Labelled in {minutes:.1f} minutes.")
     if failed:
         raise typer.Exit(1)
+
+
+def _vouch(store: Path, runs: Sequence[Run], *, trust: bool) -> None:
+    if not trust:
+        return
+    opened = RunStore(store)
+    for run in runs:
+        vouch(opened, run)
+    opened.close()
 
 
 class _Reopening:

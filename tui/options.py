@@ -33,6 +33,14 @@ Config = Annotated[
     Path | None, typer.Option(help="Settings file; default: line.toml in this folder.", rich_help_panel=_FILES)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.", rich_help_panel=_FILES)]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        help="Run the code of one's own that the record names, though you did not begin the run.",
+        rich_help_panel=_FILES,
+    ),
+]
 
 FILES = _panel(
     _FILES,

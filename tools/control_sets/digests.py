@@ -10,6 +10,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from line_neurons.agent.errors import StoreError
+from line_neurons.tools import databases
+from line_neurons.tools.databases import explained, is_damaged, set_aside
 from line_neurons.tools.upgrades import refuse_newer_file
 
 _AT_ONCE = 256
@@ -30,11 +32,25 @@ class FileDigests:
     def of(self, files: Sequence[Path]) -> list[str]:
         """SHA-256 of each file, hex; ``unreadable`` for one that cannot be read.
 
-        What is done is remembered every 256 files, so that hashing that was cut off goes on where it stopped.
+        What is done is remembered every 256 files, so that hashing that was cut off goes on where it stopped. An
+        SQLite file that is damaged is set aside, and a new one begun.
 
         Raises:
             StoreError: the SQLite file cannot be used.
         """
+        if self._path is None:
+            return self._of(files)
+        try:
+            with explained(self._path):
+                return self._of(files)
+        except StoreError as error:
+            if not is_damaged(self._path, error.__cause__):
+                raise
+        set_aside(self._path)
+        with explained(self._path):
+            return self._of(files)
+
+    def _of(self, files: Sequence[Path]) -> list[str]:
         with self._opened() as db:
             found: list[str] = []
             for start in range(0, len(files), _AT_ONCE):
@@ -47,21 +63,15 @@ class FileDigests:
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        try:
-            if self._path:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                refuse_newer_file(self._path)
-            with closing(sqlite3.connect(self._path or ":memory:", timeout=30)) as db:
-                db.execute(
-                    "CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, size INTEGER, modified INTEGER,"
-                    " changed INTEGER, sha256 TEXT)"
-                )
-                yield db
-        except (OSError, sqlite3.DatabaseError) as error:
-            raise StoreError(
-                f"the hashes of the control set's files cannot be kept in {self._path}: {error}",
-                "check its permissions and free space, or remove the file",
-            ) from error
+        if self._path:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            refuse_newer_file(self._path)
+        with closing(sqlite3.connect(self._path or ":memory:", timeout=databases.PATIENCE)) as db:
+            db.execute(
+                "CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, size INTEGER, modified INTEGER,"
+                " changed INTEGER, sha256 TEXT)"
+            )
+            yield db
 
 
 def _digest(db: sqlite3.Connection, file: Path, rows: list[_Row]) -> str:

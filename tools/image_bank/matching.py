@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import os
 import tempfile
 import threading
@@ -18,6 +19,8 @@ from line_neurons.agent.errors import NotDrawableError
 from line_neurons.tools.image_bank.bank import Bank, Entry, Selection
 from line_neurons.tools.image_bank.phrases import normalise, singular
 from line_neurons.tools.image_bank.text_encoder import Embeddings, TextEncoder
+
+logger = logging.getLogger(__name__)
 
 _NEAREST = 5
 _DIVERSITY = 0.2
@@ -206,7 +209,7 @@ class Matcher:
             return None
         try:
             matrix = np.load(file, allow_pickle=False)
-        except (OSError, ValueError):
+        except (OSError, ValueError, EOFError):
             return None
         usable = matrix.dtype == np.float32 and matrix.ndim == 2 and len(matrix) == count
         return matrix if usable else None
@@ -215,13 +218,20 @@ class Matcher:
     def _write_cache(file: Path | None, matrix: Embeddings) -> None:
         if file is None:
             return
-        file.parent.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
         np.save(buffer, matrix, allow_pickle=False)
-        handle, name = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
-        with os.fdopen(handle, "wb") as temporary:
-            temporary.write(buffer.getvalue())
-        Path(name).replace(file)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
+            try:
+                with os.fdopen(handle, "wb") as temporary:
+                    temporary.write(buffer.getvalue())
+                Path(name).replace(file)
+            finally:
+                Path(name).unlink(missing_ok=True)
+        except OSError as error:
+            # They are computed anew in each process; what else needs the disk says so itself.
+            logger.warning("embeddings cannot be kept in %s: %s", file.parent, error.strerror)
 
 
 def _same_sort(phrase: str, name: str) -> bool:

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import sqlite3
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from line_neurons.agent.errors import StoreError
+from line_neurons.tools import databases
+from line_neurons.tools.databases import is_damaged, set_aside, store_error
 from line_neurons.tools.language_models.proposer import Completion
 from line_neurons.tools.upgrades import refuse_newer_file
 
 if TYPE_CHECKING:
     from langchain_community.cache import SQLAlchemyCache
 
-_PATIENCE = 30.0
-"""Seconds that a thread or process waits for others that write."""
+logger = logging.getLogger(__name__)
+
+Found = TypeVar("Found")
 
 
 class ReplyCache:
     """Replies kept in SQLite, so that a replay needs no model; for many threads and processes at once.
 
-    A question has one answer: the one that was kept first, whoever asked it.
+    A question has one answer: the one that was kept first, whoever asked it. A damaged database is set aside and a
+    new one begun, and a damaged reply is asked for anew: the models still know what they said.
 
     Args:
         path: database file; made when a reply is first looked up.
@@ -67,16 +73,21 @@ class ReplyCache:
         Raises:
             StoreError: the database cannot be used.
         """
-        with self._opened() as cache:
-            found = cache.lookup(prompt, model)
-        if not found:
-            return None
-        info = found[0].generation_info or {}
-        return Completion(
-            text=found[0].text,
-            truncated=bool(info.get("truncated", False)),
-            thoughts=str(info.get("thoughts", "")),
-        )
+        from sqlalchemy import delete, select
+
+        def look_up(cache: SQLAlchemyCache) -> Completion | None:
+            table = cache.cache_schema
+            where = (table.prompt == prompt, table.llm == model)
+            with cache.engine.begin() as database:
+                # The cache's own look-up would make objects of whatever class a row names.
+                response = database.scalar(select(table.response).where(*where).order_by(table.idx))
+                reply = None if response is None else _read(response)
+                if response is not None and reply is None:
+                    database.execute(delete(table).where(*where))
+                    logger.warning("a kept reply in %s was damaged; the model is asked again", self._path)
+            return reply
+
+        return self._with_cache(look_up)
 
     def put(self, prompt: str, model: str, reply: Completion) -> Completion:
         """Keep a reply, if there is none yet.
@@ -93,25 +104,37 @@ class ReplyCache:
 
         info = {"truncated": reply.truncated, "thoughts": reply.thoughts}
         response = dumps(Generation(text=reply.text, generation_info=info))
-        with self._opened() as cache, cache.engine.begin() as database:
+
+        def keep(cache: SQLAlchemyCache) -> bool:
             # The cache's own update would overwrite a reply that others have gone on with.
             row = insert(cache.cache_schema).values(prompt=prompt, llm=model, idx=0, response=response)
-            first = database.execute(row.on_conflict_do_nothing()).rowcount == 1
-        return reply if first else self.get(prompt, model) or reply
+            with cache.engine.begin() as database:
+                return database.execute(row.on_conflict_do_nothing()).rowcount == 1
 
-    @contextmanager
-    def _opened(self) -> Iterator[SQLAlchemyCache]:
+        return reply if self._with_cache(keep) else self.get(prompt, model) or reply
+
+    def _with_cache(self, use: Callable[[SQLAlchemyCache], Found]) -> Found:
+        try:
+            return self._attempt(use)
+        except StoreError as error:
+            if not is_damaged(self._path, error.__cause__):
+                raise
+        with self._opening:
+            if damaged := vars(self).pop("_cache", None):
+                damaged.engine.dispose()
+            set_aside(self._path)
+        return self._attempt(use)
+
+    def _attempt(self, use: Callable[[SQLAlchemyCache], Found]) -> Found:
         try:
             with self._opening:
                 cache = self._cache
-            yield cache
+            return use(cache)
         except StoreError:
             raise
         except Exception as error:
-            raise StoreError(
-                f"the reply cache {str(self._path)!r} cannot be used: {str(error).splitlines()[0]}",
-                "check the disk and the folder's permissions, or move the file away",
-            ) from error
+            cause = getattr(error, "orig", None) or error
+            raise store_error(self._path, cause) from cause
 
     @cached_property
     def _cache(self) -> SQLAlchemyCache:
@@ -125,13 +148,26 @@ class ReplyCache:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         refuse_newer_file(self._path)
         url = URL.create("sqlite", database=str(self._path))
-        engine = create_engine(url, connect_args={"timeout": _PATIENCE})
+        engine = create_engine(url, connect_args={"timeout": databases.PATIENCE})
         event.listen(engine, "connect", _write_ahead)
         # The cache looks for its tables and then makes them; another process may make them in between.
         with engine.begin() as database:
             for table in FullLLMCache.metadata.sorted_tables:
                 database.execute(CreateTable(table, if_not_exists=True))
         return SQLAlchemyCache(engine)
+
+
+def _read(response: str) -> Completion | None:
+    """A kept reply, read as plain data; None if it is none."""
+    try:
+        kept = json.loads(response)["kwargs"]
+        info = kept.get("generation_info") or {}
+        text, thoughts = kept["text"], info.get("thoughts", "")
+        if isinstance(text, str) and isinstance(thoughts, str):
+            return Completion(text=text, truncated=info.get("truncated", False) is True, thoughts=thoughts)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        pass
+    return None
 
 
 def _write_ahead(connection: sqlite3.Connection, _record: Any) -> None:

@@ -78,6 +78,11 @@ def open_target(
     )
 
 
+def is_own_function(spec: str) -> bool:
+    """Whether a spec names a function of the user's own, which is code to be run."""
+    return spec.partition(":")[0] not in _SOURCES
+
+
 def absolute_spec(spec: str) -> str:
     """The spec with the file or folder that it names as an absolute path, to name the same model from anywhere.
 

@@ -1,0 +1,89 @@
+"""Whether code that a recorded run names may be run: only where the user began the run, or says so.
+
+A store may come from somebody else, and what it names as model or language model is imported and called.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.tools.run_store import Run, RunStore
+from line_neurons.tools.targets.registry import is_own_function
+
+_EVENT = "own code vouched for"
+
+
+def vouch(runs: RunStore, run: Run) -> None:
+    """Record that this user wants the code that a run names to be run; nothing where it names none."""
+    key = _key()
+    if _named(run, {}) and key and not _is_vouched(runs, run, key):
+        runs.add_event(run.id, _EVENT, seal=_seal(run, key))
+
+
+def require_vouched(runs: RunStore, run: Run, changes: Mapping[str, Any]) -> None:
+    """See that no code is run that only the record of a run asks for.
+
+    Args:
+        runs: the store of the run.
+        run: the recorded run.
+        changes: settings that the user gave in place of the recorded ones.
+
+    Raises:
+        UsageError: the run names code, and this user neither began it nor vouched for it.
+    """
+    named = _named(run, changes)
+    key = _key()
+    if named and not (key and _is_vouched(runs, run, key)):
+        raise UsageError(
+            f"the record of run {run.id} asks to run code, {' and '.join(repr(one)[:100] for one in named)}, "
+            "and you did not begin the run on this account",
+            "if you trust that code and this store, add --trust",
+        )
+
+
+def _named(run: Run, changes: Mapping[str, Any]) -> list[str]:
+    llm = str(run.settings.get("llm", ""))
+    named = [run.model] if is_own_function(run.model) else []
+    return [*named, llm] if llm.startswith("langchain:") and "llm" not in changes else named
+
+
+def _is_vouched(runs: RunStore, run: Run, key: bytes) -> bool:
+    seal = _seal(run, key)
+    seals = [str(event["detail"].get("seal")) for event in runs.events(run.id) if event["kind"] == _EVENT]
+    return any(hmac.compare_digest(seal.encode(), one.encode()) for one in seals)
+
+
+def _seal(run: Run, key: bytes) -> str:
+    code = [run.model, run.settings.get("llm"), run.settings.get("langchain")]
+    return hmac.new(key, json.dumps(code, sort_keys=True).encode(), hashlib.sha256).hexdigest()
+
+
+def _key() -> bytes | None:
+    """The user's key, made when it is first needed; None where it can neither be read nor made."""
+    import platformdirs
+
+    # Not in the default store, which may be handed on.
+    path: Path = platformdirs.user_config_path("line-neurons") / "key"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".key.{os.getpid()}")
+        if not path.exists():
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(os.urandom(32))
+            try:
+                # Of several processes the first one's counts.
+                os.link(part, path)
+            except FileExistsError:
+                pass
+            finally:
+                part.unlink()
+        return path.read_bytes() or None
+    except OSError:
+        return None

@@ -1,0 +1,121 @@
+"""The SQLite files of a store: how long others are waited for, and what a person is told when one fails."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shlex
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from line_neurons.agent.errors import StoreError, UsageError, reason_of
+from line_neurons.tools.file_lock import hold
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 30.0
+"""Seconds that a database is waited for while another process writes to it."""
+
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_ALLOWED = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+# What is lost with each file, where it can be done without.
+_WITHOUT = {
+    "checkpoints.db": "units that are not finished then begin again, with the pictures and replies that are kept",
+    "bank.db": "pictures are then drawn again, as they were",
+}
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """What goes wrong with the database at ``path``, or with another file at its place, as a ``StoreError``."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise store_error(path, error) from error
+
+
+def store_error(path: Path, error: Exception) -> StoreError:
+    """The error that a person is told: the file, what is wrong with it, and what can be done."""
+    return StoreError(f"the store's {_said(path, error)}", _remedy(path, error))
+
+
+def is_damaged(path: Path, error: BaseException | None) -> bool:
+    """Whether an error says that the file at ``path`` is no database, or not a whole one."""
+    return isinstance(error, sqlite3.Error) and (_code(error) in _DAMAGED or path.is_dir())
+
+
+def set_aside(path: Path) -> bool:
+    """Give a damaged database that can be made anew another name, with a warning; True if it was damaged.
+
+    Another process may have done so meanwhile: what is there now is looked through first.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    lock = path.parent / "locks" / f"{path.name}.lock"
+    with explained(path), hold(lock, taken=UsageError, waiting=lambda holder: None):
+        if _is_whole(path):
+            return False
+        number = 1
+        while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+            number += 1
+        path.replace(aside)
+        # They belong to the file that has gone; SQLite would apply them to the new one.
+        for log in ("-wal", "-shm"):
+            path.with_name(f"{path.name}{log}").unlink(missing_ok=True)
+    logger.warning("%s was damaged; it is kept as %s, and a new one is made", path, aside.name)
+    return True
+
+
+def _is_whole(path: Path) -> bool:
+    if not path.exists():
+        return True
+    try:
+        with closing(sqlite3.connect(path, timeout=PATIENCE)) as database:
+            return bool(database.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+    except sqlite3.DatabaseError as error:
+        if is_damaged(path, error):
+            return False
+        raise
+
+
+def _code(error: Exception) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _said(path: Path, error: Exception) -> str:
+    what = (error.strerror if isinstance(error, OSError) else "") or reason_of(error)
+    place = f"{path.name} in {str(path.parent)!r}"
+    if path.is_dir():
+        return f"{place} is a folder, not a database"
+    if _code(error) in _BUSY:
+        return f"{place} was in use by another process for more than {PATIENCE:g} s: {what}"
+    if is_damaged(path, error):
+        return f"{place} is damaged: {what}"
+    return f"{place} cannot be used: {what}"
+
+
+def _remedy(path: Path, error: Exception) -> str:
+    number = error.errno if isinstance(error, OSError) else None
+    code = _code(error)
+    if code in _BUSY:
+        return "wait for that process, or stop it"
+    if is_damaged(path, error):
+        remedy = (
+            f"line doctor --store {shlex.quote(str(path.parent))} --fix, or put a backup of the file in its place"
+        )
+        if lost := _WITHOUT.get(path.name):
+            remedy += f", or move it away with its -wal and -shm: {lost}"
+        return remedy
+    if code == sqlite3.SQLITE_FULL or number in _NO_ROOM:
+        return "make space on its disk"
+    closed = code == sqlite3.SQLITE_CANTOPEN and path.parent.is_dir() and not os.access(path.parent, os.W_OK)
+    if closed or code == sqlite3.SQLITE_READONLY or number in _NOT_ALLOWED:
+        return "make the folder writable, or name another with --store"
+    return "check that the folder exists, is writable and has free space, or name another with --store"
