@@ -41,7 +41,7 @@ class TakenOverError(LineError):
     """Another process has taken over the run that this one worked on; nothing more may be written to it."""
 
 
-class LostPictureError(StoreError):
+class LostPictureError(DamagedError):
     """A picture's file has gone or is damaged.
 
     Args:

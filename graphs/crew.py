@@ -17,7 +17,6 @@ from line_neurons.agent.errors import (
     DamagedError,
     DrainedError,
     LineError,
-    LostPictureError,
     MissingPartError,
     StoreError,
     TakenOverError,
@@ -194,8 +193,7 @@ class Crew:
         reason = reason_of(error)
         with self._lock:
             self._streak.append(unit.unit)
-            its_own = isinstance(error, DamagedError | LostPictureError)
-            at_fault = isinstance(error, StoreError | MissingPartError) and not its_own
+            at_fault = isinstance(error, StoreError | MissingPartError) and not isinstance(error, DamagedError)
             gives_up = at_fault or len(self._streak) >= self._deps.settings.give_up
             if gives_up or self._drain.drain_requested:
                 self._error = self._error or (self._several(error) if gives_up else None)

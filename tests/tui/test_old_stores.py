@@ -20,6 +20,12 @@ def parts_for(store):
     return scripted_parts(store, model, iterations=2, top=1, random=1, images=2)
 
 
+def drawn(parts, step):
+    """What a step's pictures were drawn from; the scripted ones were other files then."""
+    made = map(parts.bank.provenance, step.images)
+    return [(account["prompt"], account["seed"]) for account in made]
+
+
 @pytest.mark.parametrize("upgraded", [False, True], ids=["as it is", "upgraded"])
 @pytest.mark.parametrize("version", VERSIONS)
 def test_runs_and_labels_of_an_old_store_are_shown(line, tmp_path, monkeypatch, version, upgraded):
@@ -49,7 +55,7 @@ def test_a_run_that_an_old_version_left_ends_as_one_that_was_never_interrupted(t
     for unit in (0, 1):
         one, other = (
             [
-                (step.step, step.kind, step.outcome, step.concept, step.score, step.images, step.board)
+                (step.step, step.kind, step.outcome, step.concept, step.score, drawn(opened, step), step.board)
                 for step in opened.runs.steps(name, unit)
             ]
             for opened, name in ((whole, run.id), (parts, KILLED))
