@@ -103,8 +103,13 @@ class Problem:
 
 
 def workers(store: Path) -> list[str]:
-    """Runs that a living process works on."""
-    return sorted(path.stem for path in (store / "locks").glob("*.lock") if is_held(path))
+    """Runs that a living process of this machine works on."""
+    return sorted({run_of(path) for path in (store / "locks").glob("*.lock") if is_held(path)})
+
+
+def run_of(lock: Path) -> str:
+    """The run that a lock file is for: the file's name, up to that of the machine if it has one."""
+    return lock.stem.partition("@")[0]
 
 
 def look(store: Path, *, deep: bool = False, busy: Sequence[str] | None = None) -> list[Problem]:
@@ -350,7 +355,7 @@ class _Looker:
     def locks(self) -> _Found:
         runs = {run for (run,) in self.query("runs.db", "SELECT id FROM runs")}
         for path in sorted((self.store / "locks").glob("*.lock")):
-            if path.stem not in runs | set(self.busy) and not path.stem.endswith(".db"):
+            if run_of(path) not in runs | set(self.busy) and not path.stem.endswith(".db"):
                 yield "lock without its run", (self._name(path),)
         for thread, run in self.query("runs.db", "SELECT thread, run FROM leases"):
             if run not in self.busy:
