@@ -75,11 +75,11 @@ class Campaign:
         self.calls = Counter(next(line["calls"] for line in whole.lines() if "calls" in line))
 
     def story(self, name: str, *, older: bool = False) -> Story:
-        """A store of its own; with ``older`` as the version before the last migration left it at the start."""
+        """A store of its own; with ``older`` the run is as the first version would have begun it."""
         story = Story(self.root / name, self._nursery)
         if older:
             assert self._nursery.do(store=str(story.store), log=str(story.log), only_start=True) == 0
-            before_last_migration(story.store)
+            of_the_first_schema(story.store)
         self.figures.stores += 1
         return story
 
@@ -228,14 +228,14 @@ def _rows(path: Path, table: str) -> list[dict]:
         database.close()
 
 
-def before_last_migration(store: Path) -> None:
-    """Put in place of ``runs.db`` what the version before the last migration would have written."""
+def of_the_first_schema(store: Path) -> None:
+    """Put in place of ``runs.db`` what the first version would have written at the start of the run."""
     path = store / "runs.db"
     newer = {table: _rows(path, table) for table in ("runs", "units", "steps", "events")}
     for file in store.glob("runs.db*"):
         file.unlink()
     older = Database(path)
-    SCHEMA.apply(older, stop_before=SCHEMA.pending(Database(memory=True))[-1].name)
+    SCHEMA.apply(older, stop_before=SCHEMA.pending(Database(memory=True))[1].name)
     for table, rows in newer.items():
         columns = older[table].columns_dict
         older[table].insert_all([{name: row[name] for name in columns} for row in rows])

@@ -6,6 +6,7 @@ import functools
 import io
 import os
 import signal
+import sqlite3
 import threading
 from collections import Counter
 from contextlib import contextmanager
@@ -15,7 +16,6 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from line_neurons.graphs import nodes, revisit, runs
 from line_neurons.tools import run_store
 from line_neurons.tools.bank_folder import BankFolder
-from line_neurons.tools.concept_bank import ConceptBank
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.run_store import RunStore
 
@@ -42,7 +42,12 @@ PLACES = (
     "revisit, after its commit",
     "end of the run, before it is written",
 )
-UPGRADE = "migration, half way", "migration, before its commit"
+UPGRADE = {
+    "copy of a database, half written": 3,
+    "migration, half way": 6,
+    "migration, before its commit": 2,
+}
+"""Places in the upgrade of a store of the first schema, with the call at which to die."""
 
 
 class Killer:
@@ -74,8 +79,6 @@ class Killer:
         for node in NODES:
             self._around(nodes, node, f"{node}, before its work", f"{node}, after its work")
         self._files()
-        self._around(ConceptBank, "_keep", None, "picture, after its row")
-        self._transactions(BankFolder, "transaction", "bank, in a transaction", None)
         self._around(ReplyCache, "put", "reply, before it is kept", "reply, after it is kept")
         self._checkpoints()
         self._transactions(RunStore, "_writing", "run store, in a transaction", "run store, after a transaction")
@@ -112,7 +115,7 @@ class Killer:
         setattr(owner, name, patched)
 
     def _files(self):
-        real = BankFolder.write
+        real, kept = BankFolder.write, threading.local()
 
         @functools.wraps(real)
         def patched(folder, path, write):
@@ -131,10 +134,24 @@ class Killer:
                     self.reached("picture, before it is renamed")
 
             result = real(folder, path, interrupted)
+            kept.what = what
             self.reached(f"{what}, before its row")
             return result
 
         BankFolder.write = patched
+        transaction = BankFolder.transaction
+
+        @functools.wraps(transaction)
+        @contextmanager
+        def committing(folder):
+            with transaction(folder) as given:
+                yield given
+                self.reached("bank, in a transaction")
+            if getattr(kept, "what", None) == "picture":
+                self.reached("picture, after its row")
+            kept.what = None
+
+        BankFolder.transaction = committing
 
     def _checkpoints(self):
         within = threading.local()
@@ -188,17 +205,26 @@ class Killer:
         @functools.wraps(atomic)
         @contextmanager
         def ending(*args):
-            with atomic(*args):
-                yield
-                self.reached("revisit, before its commit")
+            with atomic(*args) as given:
+                yield given
+                if hasattr(inside, "units"):
+                    self.reached("revisit, before its commit")
 
         RunStore.atomic = ending
 
     def _migrations(self):
-        """The last migration of the runs, at its first change and when all are made."""
-        migration = run_store.SCHEMA._migrations[-1]
-        real = migration.fn
+        """Every migration of the runs, at each change and when all are made; and the copy that is made before."""
+        for migration in run_store.SCHEMA._migrations:
+            migration.fn = self._migrating(migration.fn)
+        connect, reached = sqlite3.connect, self.reached
 
+        class Copied(sqlite3.Connection):
+            def backup(self, target):
+                super().backup(target, pages=1, progress=lambda *_: reached("copy of a database, half written"))
+
+        sqlite3.connect = lambda *args, **options: connect(*args, **{"factory": Copied, **options})
+
+    def _migrating(self, real):
         def migrating(db):
             execute = db.execute
 
@@ -213,4 +239,4 @@ class Killer:
             del db.execute
             self.reached("migration, before its commit")
 
-        migration.fn = migrating
+        return migrating

@@ -44,7 +44,7 @@ def test_a_batch_killed_there_ends_as_an_undisturbed_one(campaign, place):
 @pytest.mark.parametrize("place", UPGRADE)
 def test_a_batch_killed_while_its_store_is_upgraded_ends_as_an_undisturbed_one(campaign, place):
     story = campaign.story(place.replace(" ", "-"), older=True)
-    assert story.kill(place, 1), "the store was not upgraded"
+    assert story.kill(place, UPGRADE[place]), "the store was not upgraded"
     campaign.end(story)
 
 
