@@ -21,9 +21,6 @@ from line_neurons.agent.errors import StoreError
 from line_neurons.tools.file_lock import is_held
 from line_neurons.tools.leftovers import leftovers
 
-STORE_LOCK = Path("locks", ".store")
-"""Held by what mends a store; shared by those who work on its runs."""
-
 DATABASES = ("runs.db", "bank.db", "checkpoints.db", "replies.db", "digests.db")
 
 _PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
@@ -82,6 +79,10 @@ KINDS = {
 }
 
 
+# Their first value is a hash or a key that tells a person nothing.
+_BY_FILE = {"picture damaged", "control without a file"}
+
+
 @dataclass(frozen=True)
 class Problem:
     """Things of one kind that are wrong.
@@ -97,7 +98,8 @@ class Problem:
     @property
     def said(self) -> str:
         """What is wrong, with the first few things."""
-        named = ", ".join(" ".join(map(str, item[:2])) for item in self.items[:_SHOWN])
+        columns = slice(1, 2) if self.kind in _BY_FILE else slice(2)
+        named = ", ".join(" ".join(map(str, item[columns])) for item in self.items[:_SHOWN])
         more = ", ..." if len(self.items) > _SHOWN else ""
         return f"{KINDS[self.kind].said}: {len(self.items)} ({named}{more})"
 

@@ -13,7 +13,8 @@ from line_neurons.agent.errors import StoreError, UsageError
 from line_neurons.tools.file_lock import hold
 from line_neurons.tools.leftovers import part_of
 from line_neurons.tools.salvage import salvage
-from line_neurons.tools.store_check import KINDS, STORE_LOCK, Problem, look, workers
+from line_neurons.tools.store_check import KINDS, Problem, look, workers
+from line_neurons.tools.store_use import alone
 
 _ROUNDS = 3
 _PATIENCE = 30.0
@@ -107,8 +108,9 @@ def _keep_others_out(store: Path, stack: ExitStack) -> None:
 
     if busy := workers(store):
         raise taken(f"run {', '.join(busy[:3])}")
-    # New runs find the store held; these are for what works on old runs without drawing.
-    for path in [store / STORE_LOCK, *sorted((store / "locks").glob("*.lock"))]:
+    stack.enter_context(alone(store))
+    # What writes to a run without drawing holds only that.
+    for path in sorted((store / "locks").glob("*.lock")):
         stack.enter_context(hold(path, taken=taken))
 
 

@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,12 +68,11 @@ class Campaign:
         self.root = root
         self.figures = Figures()
         self._nursery = nursery
-        began = time.monotonic()
         whole = Story(root / "undisturbed", nursery)
         whole.finish()
-        self.seconds = time.monotonic() - began
         self.expected = evidence(whole.store)
-        self.calls = Counter(next(line["calls"] for line in whole.lines() if "calls" in line))
+        done = whole.lines()[-1]
+        self.seconds, self.calls = done["seconds"], Counter(done["calls"])
 
     def story(self, name: str, *, older: bool = False) -> Story:
         """A store of its own; with ``older`` the run is as the first version would have begun it."""
@@ -110,7 +110,7 @@ class Campaign:
             return story.kill(place, rng.randint(1, max(1, self.calls[place] // 2)))
         if kind == "call":
             return story.kill(None, rng.randint(1, self.calls.total() // 2))
-        return story.kill_from_outside(rng.uniform(0, self.seconds * 0.8))
+        return story.kill_from_outside(rng.uniform(0, self.seconds))
 
 
 class Story:
@@ -146,7 +146,9 @@ class Story:
         read = len(self.lines())
         child = self._nursery.start(**self._job)
         time.sleep(seconds)
-        os.kill(child, signal.SIGKILL)
+        # It may have ended by itself.
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
         status = self._nursery.wait()
         self._ended(read, status)
         if status == 0:
@@ -193,8 +195,6 @@ class Story:
 
 def pictures(store: Path) -> set[tuple[str, int]]:
     """Prompt and seed of the pictures whose row and file are there."""
-    if not (store / "bank.db").exists():
-        return set()
     here = {path.stem for path in (store / "images").rglob("[!.]*.png")}
     rows = _rows(store / "bank.db", "draws")
     return {(row["prompt"], row["seed"]) for row in rows if row["image"] in here}
@@ -218,6 +218,8 @@ def evidence(store: Path) -> dict[str, object]:
 
 
 def _rows(path: Path, table: str) -> list[dict]:
+    if not path.exists():
+        return []
     database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
     try:
         database.row_factory = sqlite3.Row

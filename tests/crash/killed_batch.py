@@ -51,6 +51,7 @@ def do(store, log, place=None, call=0, seed=0, pause=0.0, only_start=False):
     Returns:
         Exit status: 0 if the run is finished, 2 if it was refused with a line for the user, 1 for what is a bug.
     """
+    began = time.monotonic()
     with _notes(Path(log)) as note:
         killer = Killer(note, place, call)
         killer.install()
@@ -67,7 +68,7 @@ def do(store, log, place=None, call=0, seed=0, pause=0.0, only_start=False):
         except BaseException:
             note(bug=traceback.format_exc())
             return 1
-        note(calls=dict(killer.calls))
+        note(calls=dict(killer.calls), seconds=time.monotonic() - began)
         return DONE
 
 

@@ -16,6 +16,7 @@ from line_neurons.tools.language_models.proposer import Completion, Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.store_check import KINDS, look
 from line_neurons.tools.store_mend import mend
+from line_neurons.tools.store_use import alone
 from scripted import LAYER, scripted_parts
 
 RUN = "model-head-1"
@@ -349,6 +350,14 @@ def test_a_store_that_is_worked_on_is_not_mended_and_what_is_in_hand_not_reporte
         over.set()
         worker.join()
     assert len(look(store, deep=True)) == 4
+
+
+def test_no_run_is_worked_on_while_the_store_is_mended(store):
+    parts = parts_for(store)
+    run = start(parts, LAYER, ["0"])
+    with alone(store), pytest.raises(UsageError, match="is being mended by another process"):
+        work(parts, run)
+    assert work(parts, run).status == "finished"
 
 
 @pytest.mark.parametrize("name", ["../../victim", "/victim", "..", "a/../../b"])
