@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -105,8 +106,23 @@ class Problem:
 
 
 def workers(store: Path) -> list[str]:
-    """Runs that a living process of this machine works on."""
-    return sorted({run_of(path) for path in (store / "locks").glob("*.lock") if is_held(path)})
+    """Runs that a living process of this machine works on, or that a process of another machine holds."""
+    here = {run_of(path) for path in (store / "locks").glob("*.lock") if is_held(path)}
+    return sorted(here | _held_elsewhere(store))
+
+
+def _held_elsewhere(store: Path) -> set[str]:
+    try:
+        with closing(_opened(store / "runs.db")) as db:
+            leases = db.execute("SELECT run, host FROM leases").fetchall()
+    except sqlite3.DatabaseError:
+        # Not there, damaged, or of an earlier version.
+        return set()
+    return {run for run, host in leases if host != socket.gethostname()}
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30)
 
 
 def run_of(lock: Path) -> str:
@@ -169,9 +185,7 @@ class _Looker:
             path = self.store / name
             if not path.exists():
                 continue
-            db = self.stack.enter_context(
-                closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30))
-            )
+            db = self.stack.enter_context(closing(_opened(path)))
             db.text_factory = lambda text: text.decode("utf-8", "replace")
             try:
                 said = [row[0] for row in db.execute(check)]

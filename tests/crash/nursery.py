@@ -7,6 +7,7 @@ when it has ended, its exit status.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -50,6 +51,8 @@ class Nursery:
 def main():
     from crash import killed_batch
 
+    # What the program warns of, such as an upgrade, would come between the tests' own lines.
+    logging.getLogger().addHandler(logging.NullHandler())
     out = os.dup(1)
     os.dup2(2, 1)
     for line in sys.stdin:

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import socket
 import sqlite3
 from contextlib import closing
 
@@ -197,6 +198,19 @@ def lock_of_no_run(store):
     (store / "locks" / "gone-1.lock").write_text("")
 
 
+def lease(store, host):
+    execute(
+        store, "runs.db", "CREATE TABLE IF NOT EXISTS leases (thread TEXT PRIMARY KEY, run TEXT, token TEXT,"
+        " process INTEGER, host TEXT, boot TEXT, began REAL, beats INTEGER, beat REAL)",
+    )  # fmt: skip
+    execute(store, "runs.db", "INSERT INTO leases (thread, run, token, process, host, boot, began, beats, beat)"
+            " VALUES (?1, ?1, 'token', 1, ?2, 'boot', 0, 0, 0)", RUN, host)  # fmt: skip
+
+
+def lease_of_the_dead(store):
+    lease(store, socket.gethostname())
+
+
 def garbled_page(store):
     with (store / "bank.db").open("r+b") as file:
         file.seek(-3000, 2)
@@ -229,6 +243,7 @@ CASES = [
     (no_last_checkpoint, ["not at its end"], True),
     (half_a_picture, ["leftover"], False),
     (lock_of_no_run, ["lock without its run"], False),
+    (lease_of_the_dead, ["lease left behind"], False),
 ]
 
 
@@ -268,8 +283,7 @@ def test_what_is_wrong_is_found_and_mended_and_the_run_ends_as_before(finished, 
 
 
 def test_every_kind_of_trouble_is_made_here():
-    elsewhere = {"database damaged", "lease left behind"}
-    assert {kind for _, found, _ in CASES for kind in found} | elsewhere == KINDS.keys()
+    assert {kind for _, found, _ in CASES for kind in found} | {"database damaged"} == KINDS.keys()
 
 
 @pytest.mark.parametrize("spoil", [lost_picture, cut_picture, other_picture_of_that_size])
@@ -350,6 +364,13 @@ def test_a_store_that_is_worked_on_is_not_mended_and_what_is_in_hand_not_reporte
         over.set()
         worker.join()
     assert len(look(store, deep=True)) == 4
+
+
+def test_a_store_that_another_machine_holds_a_run_of_is_not_mended(store):
+    lease(store, "elsewhere")
+    assert look(store, deep=True) == []
+    with pytest.raises(UsageError, match=f"is being worked on: run {RUN}"):
+        mend(store)
 
 
 def test_no_run_is_worked_on_while_the_store_is_mended(store):
