@@ -8,7 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
@@ -63,7 +63,9 @@ def leftovers(store: Path) -> list[Path]:
 def remove_leftovers(store: Path) -> None:
     """Remove what killed processes were writing."""
     for path in leftovers(store):
-        path.unlink(missing_ok=True)
+        # They take space, no more.
+        with suppress(OSError):
+            path.unlink()
 
 
 def _is_locked(path: Path) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from line_neurons.agent.errors import UsageError
+from line_neurons.agent.errors import StoreError, UsageError
 from line_neurons.tools.file_lock import hold
 
 _LOCK = Path("locks", ".store")
@@ -19,11 +19,18 @@ def in_use(store: Path) -> Iterator[None]:
 
     Raises:
         UsageError: it is being mended.
-        OSError: the store cannot be written.
+        StoreError: it cannot be written.
     """
     path = store / _LOCK
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as stream:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise StoreError(
+            f"the store {str(store)!r} cannot be used: {error.strerror}",
+            "make it writable, or name another with --store",
+        ) from error
+    with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

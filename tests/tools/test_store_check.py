@@ -15,6 +15,7 @@ from line_neurons.graphs.runs import start, work
 from line_neurons.tools.file_lock import hold
 from line_neurons.tools.language_models.proposer import Completion, Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
+from line_neurons.tools.leftovers import leftovers, remove_leftovers, whole_or_not
 from line_neurons.tools.store_check import KINDS, look
 from line_neurons.tools.store_mend import mend
 from line_neurons.tools.store_use import alone
@@ -379,6 +380,20 @@ def test_no_run_is_worked_on_while_the_store_is_mended(store):
     with alone(store), pytest.raises(UsageError, match="is being mended by another process"):
         work(parts, run)
     assert work(parts, run).status == "finished"
+
+
+def test_a_file_that_is_being_written_is_no_leftover_until_its_writer_is_gone(store):
+    path = store / "images" / "ab" / "a.png"
+    with whole_or_not(path) as file:
+        file.write(b"half")
+        file.flush()
+        assert leftovers(store) == []
+        (path.parent / ".DS_Store").write_bytes(b"not ours")
+        (path.parent / ".b.png.1-2").write_bytes(b"dead")
+        remove_leftovers(store)
+        assert len(list(path.parent.glob(".a.png.*"))) == 1
+    assert path.read_bytes() == b"half"
+    assert [one.name for one in path.parent.glob(".*")] == [".DS_Store"]
 
 
 @pytest.mark.parametrize("name", ["../../victim", "/victim", "..", "a/../../b"])
