@@ -10,7 +10,7 @@ from pathlib import Path
 from line_neurons.agent.errors import StoreError, UsageError
 from line_neurons.tools.file_lock import hold
 
-_LOCK = Path("locks", ".store")
+_LOCK = Path("locks", "store")
 
 
 @contextmanager
