@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-fast check assets ollama clean
+.PHONY: demo test test-fast check crash assets ollama clean
 
 demo: $(INSTALLED)
 	$(BIN)/line demo
@@ -21,6 +21,10 @@ check: $(INSTALLED) assets ollama
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest
+
+# Kills a batch 200 times and prints what came of it.
+crash: $(INSTALLED) assets
+	LINE_KILLS=$${LINE_KILLS:-200} $(BIN)/pytest -s tests/crash
 
 assets: $(INSTALLED)
 	$(BIN)/line assets install test

@@ -24,7 +24,9 @@ from line_neurons.graphs.revisit import revisit
 from line_neurons.graphs.unit_work import begin_again
 from line_neurons.tools.language_models.langchain_chat import redacted
 from line_neurons.tools.leases import held
+from line_neurons.tools.leftovers import remove_leftovers
 from line_neurons.tools.run_store import Run, RunStore, Unit
+from line_neurons.tools.store_use import in_use
 from line_neurons.tools.targets.lookup import find_layer
 from line_neurons.tools.targets.registry import absolute_spec
 from line_neurons.tools.targets.units import parse_units
@@ -118,10 +120,12 @@ def work(parts: Parts, run: Run, watch: Watcher | None = None, drain: RunControl
             stack.enter_context(held(runs, [run.id], drain.request_drain, parts.telling(drain)))
         except DrainedError:
             return replace(run, status="interrupted")
+        stack.enter_context(in_use(parts.store))
         saver = stack.enter_context(checkpoints.opened(parts.store))
         left = [unit for unit in runs.units(run.id) if unit.status not in {"finished", "failed"}]
         if not left and (now := runs.run(run.id)).finished is not None:
             return now
+        remove_leftovers(parts.store)
         deps = parts.deps(run.layer, run.vocabulary or (), drain)
         _note_changes(parts, run)
         runs.update_run(run.id, status="running", error="")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from typing import Any, BinaryIO
 
 from line_neurons.tools import databases
 from line_neurons.tools.databases import explained
+from line_neurons.tools.leftovers import whole_or_not
 from line_neurons.tools.upgrades import log_ahead, refuse_newer, upgrading
 
 # One tuple of statements for each schema version; SQLite's user_version holds how many were applied.
@@ -68,17 +68,8 @@ class BankFolder:
 
     def write(self, path: Path, write: Callable[[BinaryIO], object]) -> None:
         """Write a file under another name and rename it: it is there whole, or not at all."""
-        with explained(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
-            try:
-                with part.open("wb") as file:
-                    write(file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                part.replace(path)
-            finally:
-                part.unlink(missing_ok=True)
+        with explained(path), whole_or_not(path) as file:
+            write(file)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

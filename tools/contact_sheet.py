@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from line_neurons.agent.errors import StoreError, reason_of
 from line_neurons.agent.proposal import clean_text
+from line_neurons.tools.leftovers import whole_or_not
 
 TILE = 160
 _MARGIN = 8
@@ -72,11 +72,9 @@ def write_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
         top += height
     encoded = io.BytesIO()
     sheet.save(encoded, format="PNG")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(encoded.getvalue())
-        temporary.replace(path)
+        with whole_or_not(path) as file:
+            file.write(encoded.getvalue())
     except OSError as error:
         raise StoreError(
             f"the contact sheet {str(path)!r} cannot be written: {error.strerror}",

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -27,6 +28,8 @@ from line_neurons.agent.errors import LineError, MissingPartError
 from line_neurons.agent.settings import Settings
 from line_neurons.tools.assets.location import assets_root, state
 from line_neurons.tools.assets.packs import GROUPS, PACKS, find
+from line_neurons.tools.store_check import KINDS
+from line_neurons.tools.store_check import look as look_at_store
 
 Status = Literal["ok", "warn", "missing", "broken"]
 
@@ -71,7 +74,7 @@ def check(
         store: the folder or file that runs are kept in; not looked at if None.
         schema: given ``store``, says which schema version it has; raises LineError if it is not usable.
         works: also run the target on a picture and the text encoder on words.
-        deep: also ask the embedded language model for an answer, which takes seconds.
+        deep: also ask the embedded language model for an answer, and hash the store's pictures.
         ollama: Ollama servers, with commas between; empty: OLLAMA_HOST's, or this machine's.
         found: told of each finding as soon as it is there.
 
@@ -88,7 +91,7 @@ def check(
         ("sqlite", _sqlite),
         ("terminal", _terminal),
         ("assets", lambda: _assets(root)),
-        *([("store", lambda: _store(store, schema))] if store else []),
+        *([("store", lambda: _store(store, schema, deep=deep))] if store else []),
         ("disk", lambda: _disk(root)),
         ("memory", _memory),
         ("ollama", lambda: _ollama(ollama)),
@@ -281,7 +284,7 @@ def _assets(root: Path) -> Iterator[Finding]:
             yield Finding(part, "warn", "not installed; only the test suite and evaluations use it")
 
 
-def _store(store: Path, schema: Callable[[Path], str] | None) -> Iterator[Finding]:
+def _store(store: Path, schema: Callable[[Path], str] | None, *, deep: bool) -> Iterator[Finding]:
     folder = next(path for path in (store, *store.absolute().parents) if path.is_dir())
     try:
         with tempfile.TemporaryFile(dir=folder):
@@ -294,6 +297,10 @@ def _store(store: Path, schema: Callable[[Path], str] | None) -> Iterator[Findin
         yield Finding("store", "ok", f"{store} will be made by the first run")
     else:
         yield Finding("store", "ok", f"{store}, {schema(store)}" if schema else str(store))
+        for problem in look_at_store(store, deep=deep) if store.is_dir() else ():
+            kind = KINDS[problem.kind]
+            remedy = f"line doctor --store {shlex.quote(str(store))} --fix" if kind.mending else ""
+            yield Finding("store", "broken" if kind.stops else "warn", problem.said, remedy)
 
 
 def _disk(root: Path) -> Iterator[Finding]:

@@ -304,16 +304,26 @@ def layers(
 @app.command()
 @opt.takes(opt.only("ollama", "store"))
 def doctor(
-    deep: Annotated[bool, typer.Option("--deep", help="Also ask the embedded language model.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also ask the embedded language model; hash each picture of the store.")
+    ] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Mend the store: only what can be made again goes.")] = False,
     *,
     json: opt.Json = False,
     **flags: Any,
 ) -> None:
-    """Say of each part whether it is present, which version, whether it works, and what to do if not."""
+    """Say of each part whether it is present, which version, whether it works, and what to do if not.
+
+    With --store or --fix only the store is looked at: its databases, pictures and checkpoints.
+    """
     from line_neurons.agent.settings import load_settings
-    from line_neurons.tui import showing
+    from line_neurons.tui import showing, store_doctor
 
     settings = load_settings(**flags)
+    if fix or "store" in flags:
+        if not store_doctor.examine(_store(**flags), fix=fix, deep=deep, as_json=json):
+            raise typer.Exit(1)
+        return
     if not showing.doctor(_store(**flags), _assets(), ollama=settings.ollama, deep=deep, as_json=json):
         raise typer.Exit(1)
 

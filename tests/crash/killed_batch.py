@@ -1,0 +1,139 @@
+"""The batch that is killed: real store, graph, checkpoints and reply cache, instant scripted engines."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import traceback
+from contextlib import contextmanager
+from pathlib import Path
+
+# What a working process imports late, so that its children find it here.
+import langchain_community.cache  # noqa: F401
+import langchain_core.load
+import numpy as np
+import sqlalchemy.dialects.sqlite  # noqa: F401
+
+from crash.kill_points import Killer
+from line_neurons.agent.errors import LineError
+from line_neurons.agent.ports import LayerInfo
+from line_neurons.graphs.runs import start, work
+from line_neurons.tools.language_models.proposer import Completion, Proposer
+from line_neurons.tools.language_models.reply_cache import ReplyCache
+from scripted import LAYER, ScriptedGenerator, ScriptedTarget, scripted_parts
+
+UNITS = 6
+IN_FLIGHT = 4
+DRAWN_TOGETHER = 4
+REFUSED, DONE = 2, 0
+
+_SETTINGS = {
+    "in_flight": IN_FLIGHT, "llm_parallel": 2, "batch_wait": 0.002, "images": 2, "top": 2, "random": 2,
+    "iterations": 2, "restarts": 1, "revisit": True, "retries": 2,
+}  # fmt: skip
+# No two share a word, so that a restart finds what is left for a board.
+_CLASSES = ("ant", "bell", "cup", "drum", "eel", "fan", "gull", "hat", "iron", "jar", "kite", "lamp")
+
+
+def do(store, log, place=None, call=0, seed=0, pause=0.0, only_start=False):
+    """Start the run with this seed, or go on with it, and die where that is asked for.
+
+    Args:
+        store: the folder.
+        log: file outside the store: one line of JSON for each thing that began or ended.
+        place: see ``Killer``.
+        call: see ``Killer``.
+        seed: the run's seed.
+        pause: seconds that each batch of pictures takes.
+        only_start: write the run down and leave it.
+
+    Returns:
+        Exit status: 0 if the run is finished, 2 if it was refused with a line for the user, 1 for what is a bug.
+    """
+    began = time.monotonic()
+    with _notes(Path(log)) as note:
+        killer = Killer(note, place, call)
+        killer.install()
+        try:
+            parts = _parts(Path(store), note, seed, pause)
+            begun = [run for run in parts.runs.runs() if run.seed == seed]
+            run = begun[0] if begun else start(parts, LAYER, ["all"])
+            if not only_start:
+                run = work(parts, run)
+                note(status=run.status)
+        except LineError as error:
+            note(refused=error.message)
+            return REFUSED
+        except BaseException:
+            note(bug=traceback.format_exc())
+            return 1
+        note(calls=dict(killer.calls), seconds=time.monotonic() - began)
+        return DONE
+
+
+@contextmanager
+def _notes(path):
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def note(*lines, **line):
+        text = "".join(json.dumps(one) + "\n" for one in [*lines, *([line] if line else [])])
+        os.write(file, text.encode())
+        os.fsync(file)
+
+    try:
+        yield note
+    finally:
+        os.close(file)
+
+
+class _Target(ScriptedTarget):
+    """Units that like different things, so that a revisit finds better labels for some."""
+
+    def layers(self):
+        return [LayerInfo(LAYER, "Linear", (UNITS,), UNITS)]
+
+    def activate(self, images, layers, progress=None):
+        values = np.array([self._value(image) for image in images], np.float32).reshape(-1, 1)
+        phases = np.arange(UNITS, dtype=np.float32)
+        return dict.fromkeys(layers, np.sin(values * 40 + phases).astype(np.float32))
+
+
+class _Generator(ScriptedGenerator):
+    def __init__(self, note, pause):
+        super().__init__(unknown=frozenset({"thing 3", "thing 7"}), batch_size=DRAWN_TOGETHER)
+        self._note = note
+        self._pause = pause
+
+    def synthesize(self, requests, progress=None):
+        unknown = [request for request in requests if request.concept in self.unknown]
+        if not unknown:
+            self._note(*({"begun": [request.prompt, request.seed]} for request in requests))
+        pictures = super().synthesize(requests, progress)
+        time.sleep(self._pause)
+        self._note(*({"done": [request.prompt, request.seed]} for request in requests))
+        return pictures
+
+
+class _Engine:
+    """Answers with few words, as a real model does: units ask for the same concepts again and again."""
+
+    def __init__(self, note):
+        self._note = note
+
+    def complete(self, prompt, *, seed, temperature):
+        self._note(asked=seed)
+        answer = "no idea" if seed % 11 == 0 else json.dumps({"reasoning": "so", "concept": f"thing {seed % 30}"})
+        return Completion(answer, truncated=False)
+
+
+def _parts(store, note, seed, pause):
+    model = Proposer(lambda: _Engine(note), "scripted engine", ReplyCache(store / "replies.db"))
+    return scripted_parts(
+        store, model, target=_Target(), generator=_Generator(note, pause), seed=seed, classes=_CLASSES,
+        **_SETTINGS,
+    )  # fmt: skip
+
+
+# Imports what writing the first reply needs.
+langchain_core.load.dumps(langchain_core.load.dumpd(None))

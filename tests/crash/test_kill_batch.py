@@ -1,0 +1,66 @@
+"""`line batch` on real parts, killed from outside again and again, and compared with an undisturbed one."""
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+
+import pytest
+
+from crash.campaign import evidence
+from line_neurons.tools import store_check
+
+ARGUMENTS = [
+    *("batch", "torchvision:mobilenet_v2", "classifier.1", "--units", "0-5", "--llm", "random"),
+    *("--generator", "bank", "--in-flight", "4", "--control-images", "1", "--top", "2", "--random", "2"),
+    *("-n", "2", "-N", "4", "--restarts", "1"),
+]
+KILLS = 5 if "LINE_KILLS" in os.environ else 1
+
+
+def line(store, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-c", "from line_neurons.tui.cli import main; main()", *arguments],
+        env={**os.environ, "LINE_STORE": str(store)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(process):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out
+
+
+def times_begun(store):
+    """How many processes came so far as to work on the run."""
+    try:
+        with closing(sqlite3.connect(f"file:{store}/runs.db?mode=ro", uri=True)) as runs:
+            return runs.execute("SELECT count(*) FROM events WHERE kind = 'work'").fetchone()[0]
+    except sqlite3.OperationalError:
+        return 0
+
+
+@pytest.mark.e2e
+def test_a_real_batch_killed_from_outside_ends_as_an_undisturbed_one(assets, tmp_path):
+    whole, killed, rng = tmp_path / "whole", tmp_path / "killed", random.Random(0)
+    ended(line(whole, *ARGUMENTS))
+    for number in range(KILLS):
+        process = line(killed, *(["resume"] if number else ARGUMENTS))
+        give_up = time.monotonic() + 120
+        while times_begun(killed) == number and process.poll() is None and time.monotonic() < give_up:
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, 2))
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        assert not [one for one in store_check.look(killed, deep=True) if one.kind == "picture damaged"]
+    ended(line(killed, "resume"))
+    assert evidence(killed) == evidence(whole)
+    assert store_check.look(killed, deep=True) == []

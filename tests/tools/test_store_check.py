@@ -1,0 +1,406 @@
+"""Each thing that can be wrong with a store: found, mended, and gone; and a run goes on as if nothing had been."""
+
+import json
+import multiprocessing
+import socket
+import sqlite3
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+from crash.campaign import evidence
+from line_neurons.agent.errors import UsageError
+from line_neurons.graphs.runs import start, work
+from line_neurons.tools.file_lock import hold
+from line_neurons.tools.language_models.proposer import Completion, Proposer
+from line_neurons.tools.language_models.reply_cache import ReplyCache
+from line_neurons.tools.leftovers import leftovers, remove_leftovers, whole_or_not
+from line_neurons.tools.store_check import KINDS, look
+from line_neurons.tools.store_mend import mend
+from line_neurons.tools.store_use import alone
+from scripted import LAYER, scripted_parts
+
+RUN = "model-head-1"
+
+
+class Engine:
+    def complete(self, prompt, *, seed, temperature):
+        return Completion(json.dumps({"reasoning": "so", "concept": f"thing {seed % 30}"}), truncated=False)
+
+
+def parts_for(store):
+    model = Proposer(Engine, "scripted engine", ReplyCache(store / "replies.db"))
+    return scripted_parts(store, model, iterations=2, images=2, top=2, random=2)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A store with a finished run, closed."""
+    store = tmp_path_factory.mktemp("finished") / "store"
+    parts = parts_for(store)
+    work(parts, start(parts, LAYER, ["all"]))
+    parts.runs.close()
+    parts.bank.close()
+    return store
+
+
+@pytest.fixture
+def store(finished, tmp_path):
+    """A copy that may be spoilt."""
+    import shutil
+
+    return shutil.copytree(finished, tmp_path / "store")
+
+
+def execute(store, database, statement, *values):
+    with closing(sqlite3.connect(store / database)) as db, db:
+        return db.execute(statement, values).fetchall()
+
+
+def picture(store, number=0):
+    return sorted((store / "images").glob("??/*.png"))[number]
+
+
+def unfinished(store, unit=1):
+    execute(store, "runs.db", "UPDATE units SET status = 'interrupted' WHERE unit = ?", unit)
+    execute(store, "runs.db", "UPDATE runs SET status = 'interrupted', finished = NULL")
+
+
+def lost_picture(store):
+    picture(store).unlink()
+
+
+def cut_picture(store):
+    path = picture(store)
+    path.write_bytes(path.read_bytes()[:-4])
+
+
+def other_picture_of_that_size(store):
+    path = picture(store)
+    path.write_bytes(bytes(len(path.read_bytes())))
+
+
+def png_without_its_end(store):
+    path = picture(store)
+    content = b"\x89PNG\r\n\x1a\n" + bytes(40)
+    path.write_bytes(content)
+    execute(store, "bank.db", "UPDATE draws SET size = ? WHERE image = ?", len(content), path.stem)
+
+
+def picture_nobody_knows(store):
+    path = store / "images" / "ab" / f"{'ab' * 32}.png"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"a picture")
+
+
+def lost_row(store):
+    execute(store, "bank.db", "DELETE FROM draws WHERE image = ?", picture(store).stem)
+    execute(store, "bank.db", "DELETE FROM activations WHERE image = ?", picture(store).stem)
+
+
+def lost_row_and_picture(store):
+    lost_row(store)
+    picture(store).unlink()
+
+
+def vectors_of_nothing(store):
+    execute(
+        store, "bank.db", "INSERT INTO activations SELECT 'none', target, layer, vector FROM activations LIMIT 1"
+    )
+
+
+def short_vector(store):
+    execute(store, "bank.db", "UPDATE activations SET vector = substr(vector, 1, 4) WHERE rowid = 3")
+
+
+def vector_with_nan(store):
+    execute(
+        store, "bank.db", "UPDATE activations SET vector = ? WHERE rowid = 3",
+        np.full(3, np.nan, "<f4").tobytes(),
+    )  # fmt: skip
+
+
+def lost_control(store):
+    next((store / "controls").iterdir()).unlink()
+
+
+def cut_control(store):
+    path = next((store / "controls").iterdir())
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def control_nobody_knows(store):
+    (store / "controls" / "old.npz").write_bytes(b"numbers")
+
+
+def garbled_reply(store):
+    execute(store, "replies.db", "UPDATE full_llm_cache SET response = '{' WHERE rowid = 1")
+
+
+def steps_of_no_unit(store):
+    execute(store, "runs.db", "UPDATE steps SET unit = 77 WHERE unit = 1")
+    unfinished(store)
+
+
+def unit_and_event_of_no_run(store):
+    execute(store, "runs.db", "INSERT INTO units (run, unit, position, status) VALUES ('gone', 0, 0, 'pending')")
+    execute(store, "runs.db", "INSERT INTO events (run, kind, created) VALUES ('gone', 'work', 0)")
+
+
+def killed(store):
+    execute(store, "runs.db", "UPDATE units SET status = 'running' WHERE unit = 1")
+    execute(store, "runs.db", "UPDATE runs SET status = 'running', finished = NULL")
+
+
+def checkpoints_of_no_unit(store):
+    for table in ("checkpoints", "writes"):
+        execute(
+            store,
+            "checkpoints.db",
+            f"UPDATE OR IGNORE {table} SET thread_id = 'gone/1' WHERE thread_id LIKE '%/1'",
+        )
+    unfinished(store)
+
+
+def garbled_checkpoint(store):
+    unfinished(store)
+    execute(store, "checkpoints.db", "UPDATE checkpoints SET checkpoint = ? WHERE thread_id LIKE '%/1'", b"\xc1")
+
+
+def history_with_a_hole(store):
+    unfinished(store)
+    execute(store, "runs.db", "DELETE FROM steps WHERE unit = 1 AND step = 2")
+
+
+def history_beyond(store):
+    unfinished(store)
+    for table in ("checkpoints", "writes"):
+        keep = (
+            "SELECT checkpoint_id FROM checkpoints c WHERE c.thread_id LIKE '%/1' ORDER BY checkpoint_id LIMIT 6"
+        )
+        execute(
+            store,
+            "checkpoints.db",
+            f"DELETE FROM {table} WHERE thread_id LIKE '%/1' AND checkpoint_id NOT IN ({keep})",
+        )
+
+
+def no_last_checkpoint(store):
+    for table in ("checkpoints", "writes"):
+        execute(store, "checkpoints.db", f"DELETE FROM {table} WHERE thread_id LIKE '%/1'")
+
+
+def half_a_picture(store):
+    (picture(store).parent / ".ab.png.1234-5678").write_bytes(b"half")
+
+
+def lock_of_no_run(store):
+    (store / "locks" / "gone-1.lock").write_text("")
+
+
+def lease(store, host):
+    execute(
+        store, "runs.db", "CREATE TABLE IF NOT EXISTS leases (thread TEXT PRIMARY KEY, run TEXT, token TEXT,"
+        " process INTEGER, host TEXT, boot TEXT, began REAL, beats INTEGER, beat REAL)",
+    )  # fmt: skip
+    execute(store, "runs.db", "INSERT INTO leases (thread, run, token, process, host, boot, began, beats, beat)"
+            " VALUES (?1, ?1, 'token', 1, ?2, 'boot', 0, 0, 0)", RUN, host)  # fmt: skip
+
+
+def lease_of_the_dead(store):
+    lease(store, socket.gethostname())
+
+
+def garbled_page(store):
+    with (store / "bank.db").open("r+b") as file:
+        file.seek(-3000, 2)
+        file.write(b"\xff" * 1500)
+
+
+# What is done to the store, what is found, and whether mending leaves a note of it.
+CASES = [
+    (lost_picture, ["row without a picture"], False),
+    (cut_picture, ["picture damaged"], False),
+    (other_picture_of_that_size, ["picture damaged"], False),
+    (png_without_its_end, ["picture damaged"], False),
+    (picture_nobody_knows, ["picture without a row"], False),
+    (lost_row, ["picture kept"], True),
+    (lost_row_and_picture, ["step without its picture"], True),
+    (vectors_of_nothing, ["vector without a picture"], False),
+    (short_vector, ["vector unusable"], False),
+    (vector_with_nan, ["vector unusable"], False),
+    (lost_control, ["control without a file"], False),
+    (cut_control, ["control without a file"], False),
+    (control_nobody_knows, ["control without a row"], False),
+    (garbled_reply, ["reply unreadable"], False),
+    (steps_of_no_unit, ["step without its unit", "history behind"], False),
+    (unit_and_event_of_no_run, ["unit without its run", "event without its run"], False),
+    (killed, ["run interrupted", "unit interrupted"], False),
+    (checkpoints_of_no_unit, ["checkpoint without its unit"], False),
+    (garbled_checkpoint, ["checkpoint unreadable"], False),
+    (history_with_a_hole, ["history behind"], False),
+    (history_beyond, ["history ahead"], False),
+    (no_last_checkpoint, ["not at its end"], True),
+    (half_a_picture, ["leftover"], False),
+    (lock_of_no_run, ["lock without its run"], False),
+    (lease_of_the_dead, ["lease left behind"], False),
+]
+
+
+def kinds(problems):
+    return [problem.kind for problem in problems]
+
+
+def contents(store):
+    """Files but for SQLite's own, which come with reading."""
+    files = (path for path in store.rglob("*") if path.is_file() and not path.name.endswith(("-shm", "-wal")))
+    return {path.relative_to(store): path.read_bytes() for path in files}
+
+
+def test_a_store_of_a_whole_run_has_nothing_wrong(store):
+    assert look(store) == look(store, deep=True) == []
+
+
+@pytest.mark.parametrize(("spoil", "found", "stays"), CASES, ids=lambda case: getattr(case, "__name__", ""))
+def test_what_is_wrong_is_found_and_mended_and_the_run_ends_as_before(finished, store, spoil, found, stays):
+    spoil(store)
+    before = contents(store)
+    assert kinds(look(store, deep=True)) == found
+    assert contents(store) == before
+    told = []
+    left = mend(store, deep=True, told=told.append)
+    assert kinds(left) == (found if stays else [])
+    assert bool(told) != stays
+    again = []
+    assert mend(store, deep=True, told=again.append) == left
+    assert again == []
+    parts = parts_for(store)
+    run = work(parts, parts.runs.run(RUN))
+    assert run.status == "finished"
+    parts.runs.close()
+    for table in ("runs.db runs", "runs.db units", "runs.db steps"):
+        assert evidence(store)[table] == evidence(finished)[table]
+
+
+def test_every_kind_of_trouble_is_made_here():
+    assert {kind for _, found, _ in CASES for kind in found} | {"database damaged"} == KINDS.keys()
+
+
+@pytest.mark.parametrize("spoil", [lost_picture, cut_picture, other_picture_of_that_size])
+def test_a_picture_that_is_gone_is_drawn_anew_when_it_is_asked_for(finished, store, spoil):
+    path = picture(store)
+    whole = path.read_bytes()
+    spoil(store)
+    mend(store, deep=True)
+    parts = parts_for(store)
+    work(parts, start(parts, LAYER, ["all"]))
+    assert path.read_bytes() == whole
+    assert len(parts.generator.drawn) == 1
+    assert look(store, deep=True) == []
+
+
+def test_a_database_is_kept_as_it_was_before_it_is_changed(store):
+    garbled_reply(store)
+    before = execute(store, "replies.db", "SELECT * FROM full_llm_cache")
+    told = []
+    mend(store, told=told.append)
+    (kept,) = store.glob("replies.db.before-fix-*.bak")
+    assert execute(store, kept.name, "SELECT * FROM full_llm_cache") == before
+    assert any(kept.name in line for line in told)
+    assert not list(store.glob("[!r]*.bak"))
+
+
+def test_what_can_be_read_of_a_damaged_database_is_saved_and_the_file_kept(finished, store):
+    garbled_page(store)
+    assert "database damaged" in kinds(look(store))
+    told = []
+    # Files whose rows are lost stay where a history names them.
+    assert kinds(mend(store, deep=True, told=told.append)) in ([], ["picture kept"])
+    assert (store / "bank.db.damaged-1").exists()
+    assert "rows were saved" in told[0]
+    parts = parts_for(store)
+    for unit in range(3):
+        unfinished(store, unit)
+    execute(store, "checkpoints.db", "DELETE FROM checkpoints")
+    assert work(parts, parts.runs.run(RUN)).status == "finished"
+    parts.runs.close()
+    assert evidence(store)["runs.db steps"] == evidence(finished)["runs.db steps"]
+    assert look(store, deep=True) == []
+
+
+def test_runs_of_which_nothing_can_be_read_are_left_for_a_backup(store):
+    (store / "runs.db").write_bytes(b"not a database at all" * 500)
+    assert "database damaged" in kinds(look(store))
+    told = []
+    assert kinds(mend(store, told=told.append)) == ["database damaged"]
+    assert "put a backup in its place" in told[0]
+    assert (store / "runs.db").read_bytes() == b"not a database at all" * 500
+    # Without the runs it is not known which pictures a history names.
+    assert sorted((store / "images").rglob("*.png"))
+
+
+def hold_run(store, ready, over):
+    with hold(store / "locks" / f"{RUN}.lock", taken=lambda _: UsageError("taken")):
+        ready.set()
+        over.wait(30)
+
+
+def test_a_store_that_is_worked_on_is_not_mended_and_what_is_in_hand_not_reported(store):
+    half_a_picture(store)
+    picture_nobody_knows(store)
+    killed(store)
+    fork = multiprocessing.get_context("fork")
+    ready, over = fork.Event(), fork.Event()
+    worker = fork.Process(target=hold_run, args=(store, ready, over))
+    worker.start()
+    try:
+        assert ready.wait(30)
+        before = contents(store)
+        assert look(store, deep=True) == []
+        with pytest.raises(UsageError, match=f"is being worked on: run {RUN}"):
+            mend(store)
+        assert contents(store) == before
+    finally:
+        over.set()
+        worker.join()
+    assert len(look(store, deep=True)) == 4
+
+
+def test_a_store_that_another_machine_holds_a_run_of_is_not_mended(store):
+    lease(store, "elsewhere")
+    assert look(store, deep=True) == []
+    with pytest.raises(UsageError, match=f"is being worked on: run {RUN}"):
+        mend(store)
+
+
+def test_no_run_is_worked_on_while_the_store_is_mended(store):
+    parts = parts_for(store)
+    run = start(parts, LAYER, ["0"])
+    with alone(store), pytest.raises(UsageError, match="is being mended by another process"):
+        work(parts, run)
+    assert work(parts, run).status == "finished"
+
+
+def test_a_file_that_is_being_written_is_no_leftover_until_its_writer_is_gone(store):
+    path = store / "images" / "ab" / "a.png"
+    with whole_or_not(path) as file:
+        file.write(b"half")
+        file.flush()
+        assert leftovers(store) == []
+        (path.parent / ".DS_Store").write_bytes(b"not ours")
+        (path.parent / ".b.png.1-2").write_bytes(b"dead")
+        remove_leftovers(store)
+        assert len(list(path.parent.glob(".a.png.*"))) == 1
+    assert path.read_bytes() == b"half"
+    assert [one.name for one in path.parent.glob(".*")] == [".DS_Store"]
+
+
+@pytest.mark.parametrize("name", ["../../victim", "/victim", "..", "a/../../b"])
+def test_names_in_a_tampered_store_never_lead_out_of_it(store, tmp_path, name):
+    victim = tmp_path / "victim.png"
+    victim.write_bytes(b"mine")
+    execute(store, "bank.db", "UPDATE draws SET image = ? WHERE rowid = 1", name)
+    execute(store, "bank.db", "INSERT INTO controls VALUES (?, '[]', '[]')", name)
+    mend(store, deep=True)
+    assert victim.read_bytes() == b"mine"

@@ -1,0 +1,64 @@
+"""`line doctor` on a store: what it says, what it does with --fix, and its exit status."""
+
+import json
+
+import pytest
+
+from line_neurons.graphs.runs import start, work
+from line_neurons.tools.file_lock import hold
+from line_neurons.tools.store_check import look
+from scripted import LAYER, ScriptedModel, scripted_parts
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store with a finished run and the rest of a picture that was being written."""
+    parts = scripted_parts(
+        tmp_path / "store", ScriptedModel(lambda prompt, seed, temperature: f"thing {seed}"), iterations=1
+    )
+    work(parts, start(parts, LAYER, ["0"]))
+    parts.runs.close()
+    parts.bank.close()
+    (tmp_path / "store" / "images" / "ab").mkdir(exist_ok=True)
+    (tmp_path / "store" / "images" / "ab" / ".a picture.12-34").write_bytes(b"half")
+    return tmp_path / "store"
+
+
+def test_it_says_what_is_wrong_and_how_it_is_mended(line, store):
+    status, out, _ = line("doctor", "--store", store)
+    assert status == 1
+    assert "broken  rest of a file that was being written: 1 (images/ab/.a picture.12-34)" in out
+    assert f"line doctor --store {store} --fix" in out
+    assert len(look(store)) == 1
+
+
+def test_it_mends_the_default_store_and_says_each_thing_that_it_did(line, store):
+    status, out, _ = line("doctor", "--fix")
+    assert status == 0
+    assert "mended  rest of a file that was being written: 1 (images/ab/.a picture.12-34): removed" in out
+    again = line("doctor", "--fix")
+    assert (again[0], "nothing is wrong" in again[1], "mended" in again[1]) == (0, True, False)
+
+
+def test_machines_read_it_too(line, store):
+    status, out, _ = line("doctor", "--store", store, "--json")
+    (problem,) = json.loads(out)["problems"]
+    assert (status, problem["kind"], problem["status"]) == (1, "leftover", "broken")
+    assert problem["items"] == [["images/ab/.a picture.12-34"]]
+    status, out, _ = line("doctor", "--fix", "--json")
+    assert (status, len(json.loads(out)["mended"]), json.loads(out)["problems"]) == (0, 1, [])
+
+
+def test_a_store_that_is_worked_on_is_not_mended(line, store):
+    with hold(store / "locks" / "model-head-1.lock", taken=AssertionError):
+        status, _, err = line("doctor", "--fix")
+        assert (status, "is being worked on: run model-head-1" in err) == (2, True)
+        status, out, _ = line("doctor", "--store", store)
+        assert (status, "what is in hand there is not looked at" in out) == (0, True)
+
+
+def test_a_folder_that_is_not_there_is_no_store(line, tmp_path):
+    status, _, err = line("doctor", "--store", tmp_path / "elsewhere")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "there is no store at" in err
+    assert not (tmp_path / "elsewhere").exists()

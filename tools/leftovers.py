@@ -1,0 +1,87 @@
+"""Files that a killed process was writing: each is locked while its writer lives."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO
+
+_PART = re.compile(r"\..+\.\d+-\d+")
+# What writes without a lock takes seconds.
+_SURELY_DEAD = 3600.0
+
+
+@contextmanager
+def whole_or_not(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes its name when the body ends: it is there whole, or not at all.
+
+    The folder is made if it is not there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = part_of(path)
+    try:
+        with _locked(part) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def part_of(path: Path) -> Path:
+    """The name of a file while this thread writes it."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+
+
+@contextmanager
+def _locked(part: Path) -> Iterator[BinaryIO]:
+    while True:
+        with part.open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            # Another process may have taken it for a leftover before it was locked.
+            if os.fstat(file.fileno()).st_nlink:
+                yield file
+                return
+
+
+def leftovers(store: Path) -> list[Path]:
+    """Files in a store whose writer is gone."""
+    found = chain(*(store.glob(folder) for folder in ("images/??/.*", "controls/.*", "sheets/.*", ".*")))
+    parts = [path for path in found if _PART.fullmatch(path.name) and not _is_locked(path)]
+    unlocked = chain(store.glob("embeddings/*.tmp"), store.glob(".*.db.before-*"))
+    return sorted([*parts, *(path for path in unlocked if _is_old(path))])
+
+
+def remove_leftovers(store: Path) -> None:
+    """Remove what killed processes were writing."""
+    for path in leftovers(store):
+        # They take space, no more.
+        with suppress(OSError):
+            path.unlink()
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        # It has gone meanwhile.
+        return True
+    return False
+
+
+def _is_old(path: Path) -> bool:
+    try:
+        return path.stat().st_mtime < time.time() - _SURELY_DEAD
+    except OSError:
+        return False

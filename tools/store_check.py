@@ -1,0 +1,395 @@
+"""What is wrong with a store: its databases, files and checkpoints held against each other.
+
+Looking changes nothing, and says nothing of what a process that works on the store may have in hand at the moment;
+``store_mend`` puts right what is found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from line_neurons.agent.errors import StoreError
+from line_neurons.tools.file_lock import is_held
+from line_neurons.tools.leftovers import leftovers
+
+DATABASES = ("runs.db", "bank.db", "checkpoints.db", "replies.db", "digests.db")
+
+_PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+_SHOWN = 3
+
+
+class Kind(NamedTuple):
+    """A kind of trouble.
+
+    Args:
+        said: what is wrong with one thing.
+        mending: what mending comes to; empty if nothing can or need be done.
+        stops: it is a fault, not only something to know.
+    """
+
+    said: str
+    mending: str
+    stops: bool = True
+
+
+KINDS = {
+    "database damaged": Kind("damaged database", "see below"),
+    "unit without its run": Kind("unit of a run that does not exist", "removed"),
+    "event without its run": Kind("event of a run that does not exist", "removed"),
+    "step without its unit": Kind("history of a unit that does not exist", "removed"),
+    "run interrupted": Kind(
+        "run that nobody works on any more", "marked as interrupted; line resume", stops=False
+    ),
+    "unit interrupted": Kind("unit that nobody works on any more", "marked as interrupted", stops=False),
+    "lease left behind": Kind("lease of a process that is gone", "removed", stops=False),
+    "step without its picture": Kind("picture of a history that is gone; its score stays", "", stops=False),
+    "picture without a row": Kind("picture file that nothing names", "removed"),
+    "picture kept": Kind("picture file that only a history names; it stays", "", stops=False),
+    "row without a picture": Kind("picture whose file is gone", "drawn anew when it is needed"),
+    "picture damaged": Kind("picture file that is not what it was", "removed; drawn anew when it is needed"),
+    "vector without a picture": Kind("activations on a picture that does not exist", "removed"),
+    "vector unusable": Kind(
+        "activations of the wrong length or not finite", "removed; measured again when needed"
+    ),
+    "control without a file": Kind(
+        "control set whose file is gone or damaged", "removed; computed again when needed"
+    ),
+    "control without a row": Kind("control file that nothing names", "removed"),
+    "reply unreadable": Kind("reply that cannot be read", "removed; asked for again"),
+    "checkpoint without its unit": Kind("search of a unit that does not exist", "removed"),
+    "checkpoint unreadable": Kind("unit whose last checkpoint cannot be read", "begins again; line resume"),
+    "history behind": Kind("unit whose history lacks steps of its checkpoint", "begins again; line resume"),
+    "history ahead": Kind(
+        "unit whose history goes beyond its checkpoint", "cut there; line resume makes it again"
+    ),
+    "not at its end": Kind(
+        "finished unit without a last checkpoint; its label and history are here", "", stops=False
+    ),
+    "leftover": Kind("rest of a file that was being written", "removed"),
+    "lock without its run": Kind("lock file of a run that does not exist", "removed", stops=False),
+}
+
+
+# Their first value is a hash or a key that tells a person nothing.
+_BY_FILE = {"picture damaged", "control without a file"}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Things of one kind that are wrong.
+
+    Args:
+        kind: a key of ``KINDS``.
+        items: what each of them is: the key of a row, a file relative to the store.
+    """
+
+    kind: str
+    items: tuple[tuple[Any, ...], ...]
+
+    @property
+    def said(self) -> str:
+        """What is wrong, with the first few things."""
+        columns = slice(1, 2) if self.kind in _BY_FILE else slice(2)
+        named = ", ".join(" ".join(map(str, item[columns])) for item in self.items[:_SHOWN])
+        more = ", ..." if len(self.items) > _SHOWN else ""
+        return f"{KINDS[self.kind].said}: {len(self.items)} ({named}{more})"
+
+
+def workers(store: Path) -> list[str]:
+    """Runs that a living process of this machine works on, or that a process of another machine holds."""
+    here = {run_of(path) for path in (store / "locks").glob("*.lock") if is_held(path)}
+    return sorted(here | _held_elsewhere(store))
+
+
+def _held_elsewhere(store: Path) -> set[str]:
+    try:
+        with closing(_opened(store / "runs.db")) as db:
+            leases = db.execute("SELECT run, host FROM leases").fetchall()
+    except sqlite3.DatabaseError:
+        # Not there, damaged, or of an earlier version.
+        return set()
+    return {run for run, host in leases if host != socket.gethostname()}
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30)
+
+
+def run_of(lock: Path) -> str:
+    """The run that a lock file is for: the file's name, up to that of the machine if it has one."""
+    return lock.stem.partition("@")[0]
+
+
+def look(store: Path, *, deep: bool = False, busy: Sequence[str] | None = None) -> list[Problem]:
+    """Find what is wrong with a store.
+
+    Args:
+        store: its folder.
+        deep: also hash every picture, read every control file and check every page of the databases.
+        busy: the runs that a process works on; None: those whose locks are held.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    found: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    with _explained(store), ExitStack() as stack:
+        looker = _Looker(store, deep, stack, workers(store) if busy is None else busy)
+        for kind, item in looker.all():
+            found[kind].append(item)
+    return [Problem(kind, tuple(found[kind])) for kind in KINDS if kind in found]
+
+
+_Found = Iterator[tuple[str, tuple[Any, ...]]]
+
+
+@dataclass
+class _Looker:
+    store: Path
+    deep: bool
+    stack: ExitStack
+    busy: Sequence[str]
+    opened: dict[str, sqlite3.Connection] = field(default_factory=dict)
+
+    def all(self) -> _Found:
+        """Everything; what needs a database that is damaged or not there is left out."""
+        yield from self.databases()
+        looks: dict[Callable[[], _Found], set[str]] = {
+            self.rows: {"runs.db"},
+            self.pictures: {"bank.db"},
+            self.history_pictures: {"bank.db", "runs.db"},
+            self.vectors: {"bank.db"},
+            self.controls: {"bank.db"},
+            self.replies: {"replies.db"},
+            self.checkpoints: {"runs.db", "checkpoints.db"},
+            self.locks: {"runs.db"},
+        }
+        for one, needed in looks.items():
+            if needed <= self.opened.keys():
+                yield from one()
+        if not self.busy:
+            yield from (("leftover", (self._name(path),)) for path in leftovers(self.store))
+
+    def databases(self) -> _Found:
+        check = "PRAGMA integrity_check(3)" if self.deep else "PRAGMA quick_check(3)"
+        for name in DATABASES:
+            path = self.store / name
+            if not path.exists():
+                continue
+            db = self.stack.enter_context(closing(_opened(path)))
+            db.text_factory = lambda text: text.decode("utf-8", "replace")
+            try:
+                said = [row[0] for row in db.execute(check)]
+            except sqlite3.DatabaseError as error:
+                if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+                    raise
+                said = [str(error)]
+            if said == ["ok"]:
+                self.opened[name] = db
+            else:
+                yield "database damaged", (name, said[0].splitlines()[-1])
+
+    def query(self, database: str, statement: str) -> Iterator[Any]:
+        """Rows of a query; none where an earlier version made the database, without the table."""
+        try:
+            yield from self.opened[database].execute(statement)
+        except sqlite3.OperationalError as error:
+            if "no such" not in str(error):
+                raise
+
+    def rows(self) -> _Found:
+        no_run, no_unit = "run NOT IN (SELECT id FROM runs)", "(run, unit) NOT IN (SELECT run, unit FROM units)"
+        for row in self.query("runs.db", f"SELECT run, unit FROM units WHERE {no_run}"):  # noqa: S608
+            yield "unit without its run", row
+        for row in self.query("runs.db", f"SELECT id, run FROM events WHERE {no_run}"):  # noqa: S608
+            yield "event without its run", row
+        for row in self.query("runs.db", f"SELECT DISTINCT run, unit FROM steps WHERE {no_unit}"):  # noqa: S608
+            yield "step without its unit", row
+        for run, *unit in [
+            *self.query("runs.db", "SELECT id FROM runs WHERE status = 'running'"),
+            *self.query("runs.db", "SELECT run, unit FROM units WHERE status = 'running'"),
+        ]:
+            if run not in self.busy:
+                yield "unit interrupted" if unit else "run interrupted", (run, *unit)
+
+    @cached_property
+    def files(self) -> dict[str, Path]:
+        """Picture files by id."""
+        folder = self.store / "images"
+        return {path.stem: path for path in folder.glob("??/[!.]*")}
+
+    @cached_property
+    def shown(self) -> set[str]:
+        """Pictures that a history names."""
+        named: set[str] = set()
+        for (images,) in self.query("runs.db", "SELECT DISTINCT images FROM steps WHERE images IS NOT NULL"):
+            named.update(map(str, _json(images) or ()))
+        return named
+
+    def pictures(self) -> _Found:
+        known: dict[str, int] = {}
+        statement = "SELECT image, max(size), min(size) FROM draws GROUP BY image ORDER BY min(rowid)"
+        for image, size, least in self.query("bank.db", statement):
+            known[image] = size
+            path = self.files.get(image)
+            if path is None or not path.is_file():
+                # Without a size it is marked already.
+                if least >= 0:
+                    yield "row without a picture", (image,)
+            elif not self._whole(path, image, size):
+                yield "picture damaged", (image, self._name(path))
+        if self.busy:
+            return
+        for image, path in self.files.items():
+            if image not in known:
+                kept = "runs.db" not in self.opened or image in self.shown
+                yield "picture kept" if kept else "picture without a row", (self._name(path),)
+
+    def _name(self, path: Path) -> str:
+        return str(path.relative_to(self.store))
+
+    def _whole(self, path: Path, image: str, size: int) -> bool:
+        if path.stat().st_size != size and size >= 0:
+            return False
+        if self.deep:
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == image
+        with path.open("rb") as file:
+            if file.read(len(_PNG)) != _PNG:
+                return True
+            file.seek(-len(_PNG_END), 2)
+            return file.read() == _PNG_END
+
+    def history_pictures(self) -> _Found:
+        here = {image for (image,) in self.query("bank.db", "SELECT DISTINCT image FROM draws")}
+        for image in sorted(self.shown - here - self.files.keys()):
+            yield "step without its picture", (image,)
+
+    def vectors(self) -> _Found:
+        import numpy as np
+
+        lost = "SELECT rowid, image FROM activations WHERE image NOT IN (SELECT image FROM draws)"
+        without = dict(self.query("bank.db", lost))
+        for row, image in without.items():
+            yield "vector without a picture", (row, image)
+        lengths: dict[tuple[str, str], Counter[int]] = defaultdict(Counter)
+        counted = "SELECT target, layer, length(vector), count(*) FROM activations GROUP BY 1, 2, 3"
+        for target, layer, length, count in self.query("bank.db", counted):
+            lengths[target, layer][length or 0] += count
+        usual = {key: counter.most_common(1)[0][0] for key, counter in lengths.items()}
+        for row, image, target, layer, vector in self.query(
+            "bank.db", "SELECT rowid, image, target, layer, vector FROM activations"
+        ):
+            if row in without:
+                continue
+            sound = isinstance(vector, bytes) and len(vector) == usual[target, layer] and len(vector) % 4 == 0
+            if not (sound and vector and bool(np.isfinite(np.frombuffer(vector, "<f4")).all())):
+                yield "vector unusable", (row, image)
+
+    def controls(self) -> _Found:
+        folder = self.store / "controls"
+        known = set()
+        for (key,) in self.query("bank.db", "SELECT key FROM controls"):
+            path = folder / f"{hashlib.sha256(key.encode()).hexdigest()}.npz"
+            known.add(path.name)
+            if not self._readable(path):
+                yield "control without a file", (key, self._name(path))
+        if not self.busy and folder.is_dir():
+            for path in folder.glob("[!.]*"):
+                if path.name not in known:
+                    yield "control without a row", (self._name(path),)
+
+    def _readable(self, path: Path) -> bool:
+        import zipfile
+
+        try:
+            with zipfile.ZipFile(path) as arrays:
+                return {"labels.npy", "activations.npy"} <= set(arrays.namelist()) and not (
+                    self.deep and arrays.testzip()
+                )
+        except (OSError, zipfile.BadZipFile):
+            return False
+
+    def replies(self) -> _Found:
+        for row, response in self.query("replies.db", "SELECT rowid, response FROM full_llm_cache"):
+            reply = _json(response)
+            kept = reply.get("kwargs") if isinstance(reply, dict) else None
+            if not (isinstance(kept, dict) and isinstance(kept.get("text"), str)):
+                yield "reply unreadable", (row,)
+
+    def checkpoints(self) -> _Found:
+        """Where the searches stand by their checkpoints and by their histories."""
+        if self.busy:
+            return
+        from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+        serde = JsonPlusSerializer(allowed_msgpack_modules=None)
+        status = {
+            f"{run}/{unit}": (run, unit, status)
+            for run, unit, status in self.query("runs.db", "SELECT run, unit, status FROM units")
+        }
+        written: dict[tuple[str, int], list[int]] = defaultdict(list)
+        steps = "SELECT DISTINCT run, unit, step FROM steps WHERE kind != 'revisit'"
+        for run, unit, step in self.query("runs.db", steps):
+            written[run, unit].append(step)
+        ended = set()
+        # Of the columns beside max() SQLite gives those of the same row.
+        latest = "SELECT thread_id, max(checkpoint_id), type, checkpoint FROM checkpoints GROUP BY thread_id"
+        for thread, _, kind, blob in self.query("checkpoints.db", latest):
+            if thread not in status:
+                yield "checkpoint without its unit", (thread,)
+                continue
+            run, unit, now = status[thread]
+            try:
+                values = serde.loads_typed((kind, blob))["channel_values"]
+                step, at_end = int(values.get("step", 0)), values.get("kind") == "end"
+            except Exception:
+                yield "checkpoint unreadable", (run, unit)
+                continue
+            if at_end:
+                ended.add((run, unit))
+            if now == "finished":
+                continue
+            history = written[run, unit]
+            if len([one for one in history if one < step]) < step:
+                yield "history behind", (run, unit)
+            elif any(one > step for one in history):
+                yield "history ahead", (run, unit, step)
+        for run, unit, now in status.values():
+            if now == "finished" and (run, unit) not in ended:
+                yield "not at its end", (run, unit)
+
+    def locks(self) -> _Found:
+        runs = {run for (run,) in self.query("runs.db", "SELECT id FROM runs")}
+        for path in sorted((self.store / "locks").glob("*.lock")):
+            if run_of(path) not in runs | set(self.busy) and not path.stem.endswith(".db"):
+                yield "lock without its run", (self._name(path),)
+        for thread, run in self.query("runs.db", "SELECT thread, run FROM leases"):
+            if run not in self.busy:
+                yield "lease left behind", (thread,)
+
+
+@contextmanager
+def _explained(store: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(
+            f"the store {str(store)!r} cannot be read: {error}", "check its permissions, or wait for who uses it"
+        ) from error
+
+
+def _json(text: object) -> Any:
+    try:
+        return json.loads(text) if isinstance(text, str) else None
+    except ValueError:
+        return None

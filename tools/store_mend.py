@@ -1,0 +1,162 @@
+"""Mend what ``store_check`` finds: only what can be made again goes, after each database was copied."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from line_neurons.agent.errors import StoreError, UsageError
+from line_neurons.tools.file_lock import hold
+from line_neurons.tools.leftovers import part_of
+from line_neurons.tools.salvage import salvage
+from line_neurons.tools.store_check import KINDS, Problem, look, workers
+from line_neurons.tools.store_use import alone
+
+_ROUNDS = 3
+_PATIENCE = 30.0
+
+_Statements = Sequence[tuple[str, str]]
+"""Database and what is executed there for each item."""
+
+_BEGIN_AGAIN: _Statements = (
+    ("checkpoints.db", "DELETE FROM checkpoints WHERE thread_id = ?1 || '/' || ?2"),
+    ("checkpoints.db", "DELETE FROM writes WHERE thread_id = ?1 || '/' || ?2"),
+    ("runs.db", "DELETE FROM steps WHERE run = ?1 AND unit = ?2"),
+    ("runs.db", "UPDATE units SET status = 'interrupted' WHERE run = ?1 AND unit = ?2 AND status != 'failed'"),
+    # A run that counts as finished would not be taken up.
+    ("runs.db", "UPDATE runs SET status = 'interrupted', finished = NULL WHERE id = ?1"),
+)
+# A picture without a size is not whole for the bank, which then draws it anew.
+_DRAW_ANEW: _Statements = (("bank.db", "UPDATE draws SET size = -1 WHERE image = ?1"),)
+_MEASURE_ANEW: _Statements = (("bank.db", "DELETE FROM activations WHERE rowid = ?1"),)
+_FORGET_THREAD: _Statements = (
+    ("checkpoints.db", "DELETE FROM checkpoints WHERE thread_id = ?1"),
+    ("checkpoints.db", "DELETE FROM writes WHERE thread_id = ?1"),
+)
+_STATEMENTS: dict[str, _Statements] = {
+    "step without its unit": (("runs.db", "DELETE FROM steps WHERE run = ?1 AND unit = ?2"),),
+    "event without its run": (("runs.db", "DELETE FROM events WHERE id = ?1"),),
+    "unit without its run": (("runs.db", "DELETE FROM units WHERE run = ?1 AND unit = ?2"),),
+    "lease left behind": (("runs.db", "DELETE FROM leases WHERE thread = ?1"),),
+    "run interrupted": (("runs.db", "UPDATE runs SET status = 'interrupted' WHERE id = ?1"),),
+    "unit interrupted": (("runs.db", "UPDATE units SET status = 'interrupted' WHERE run = ?1 AND unit = ?2"),),
+    "row without a picture": _DRAW_ANEW,
+    "picture damaged": _DRAW_ANEW,
+    "vector without a picture": _MEASURE_ANEW,
+    "vector unusable": _MEASURE_ANEW,
+    "control without a file": (("bank.db", "DELETE FROM controls WHERE key = ?1"),),
+    "reply unreadable": (("replies.db", "DELETE FROM full_llm_cache WHERE rowid = ?1"),),
+    "checkpoint without its unit": _FORGET_THREAD,
+    "checkpoint unreadable": _BEGIN_AGAIN,
+    "history behind": _BEGIN_AGAIN,
+    "history ahead": (("runs.db", "DELETE FROM steps WHERE run = ?1 AND unit = ?2 AND step > ?3"),),
+}
+# Which value of an item is a file to remove.
+_FILES = {
+    "leftover": 0,
+    "picture without a row": 0,
+    "picture damaged": 1,
+    "control without a file": 1,
+    "control without a row": 0,
+    "lock without its run": 0,
+}
+
+
+def mend(store: Path, *, deep: bool = False, told: Callable[[str], None] = lambda line: None) -> list[Problem]:
+    """Mend what can be mended, while no process works on the store.
+
+    Args:
+        store: its folder.
+        deep: see ``look``.
+        told: told of each thing that was done, in a line.
+
+    Returns:
+        What is left: what cannot be mended, or need not be.
+
+    Raises:
+        UsageError: a process works on the store.
+        StoreError: the store cannot be written.
+    """
+    with ExitStack() as stack:
+        try:
+            _keep_others_out(store, stack)
+            copied: set[str] = set()
+            for _ in range(_ROUNDS):
+                # Mending one thing may lay open another.
+                found = [problem for problem in look(store, deep=deep, busy=()) if KINDS[problem.kind].mending]
+                if not found:
+                    break
+                for problem in found:
+                    _mend(store, problem, copied, told)
+            return look(store, deep=deep, busy=())
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(
+                f"the store {str(store)!r} cannot be mended: {error}",
+                "see that it is writable and has free space, then mend again; what is mended stays so",
+            ) from error
+
+
+def _keep_others_out(store: Path, stack: ExitStack) -> None:
+    def taken(holder: str) -> UsageError:
+        return UsageError(
+            f"the store {str(store)!r} is being worked on: {holder}", "wait for it, or stop it first"
+        )
+
+    if busy := workers(store):
+        raise taken(f"run {', '.join(busy[:3])}")
+    stack.enter_context(alone(store))
+    # What writes to a run without drawing holds only that.
+    for path in sorted((store / "locks").glob("*.lock")):
+        stack.enter_context(hold(path, taken=taken))
+
+
+def _mend(store: Path, problem: Problem, copied: set[str], told: Callable[[str], None]) -> None:
+    if problem.kind == "database damaged":
+        for name, _ in problem.items:
+            told(salvage(store / name))
+        return
+    statements = _STATEMENTS.get(problem.kind, ())
+    for name in dict.fromkeys(name for name, _ in statements):
+        if name not in copied and (store / name).exists():
+            told(f"kept {name} as it was before as {_copy(store / name).name}")
+            copied.add(name)
+    for name, rows in _by_database(statements):
+        if not (store / name).exists():
+            continue
+        with closing(sqlite3.connect(store / name, timeout=_PATIENCE)) as db, db:
+            for statement in rows:
+                values = max(map(int, re.findall(r"\?(\d)", statement)))
+                db.executemany(statement, [item[:values] for item in problem.items])
+    place = _FILES.get(problem.kind)
+    if place is not None:
+        for item in problem.items:
+            (store / item[place]).unlink(missing_ok=True)
+    told(f"{problem.said}: {KINDS[problem.kind].mending}")
+
+
+def _by_database(statements: _Statements) -> Iterator[tuple[str, list[str]]]:
+    for name in dict.fromkeys(name for name, _ in statements):
+        yield name, [statement for database, statement in statements if database == name]
+
+
+def _copy(path: Path) -> Path:
+    """Copy a database; the copy is there whole, or not at all."""
+    stem = f"{path.name}.before-fix-{time.strftime('%Y%m%d-%H%M%S')}"
+    part = part_of(path.with_name(stem))
+    try:
+        with closing(sqlite3.connect(path, timeout=_PATIENCE)) as source, closing(sqlite3.connect(part)) as target:
+            source.backup(target)
+            # Else the copy would want to be opened for writing before it could be read.
+            target.execute("PRAGMA journal_mode = DELETE").fetchone()
+        number, kept = 1, path.with_name(f"{stem}.bak")
+        while kept.exists():
+            number += 1
+            kept = path.with_name(f"{stem}-{number}.bak")
+        part.replace(kept)
+    finally:
+        part.unlink(missing_ok=True)
+    return kept
