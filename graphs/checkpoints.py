@@ -11,7 +11,6 @@ from typing import Any, get_type_hints
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.types import StateSnapshot
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -24,6 +23,7 @@ from line_neurons.graphs.state import LineState, board_of
 from line_neurons.tools import databases
 from line_neurons.tools.databases import explained
 from line_neurons.tools.picture_files import is_image_id
+from line_neurons.tools.plain_data import PlainData
 from line_neurons.tools.run_store import Run
 from line_neurons.tools.upgrades import refuse_newer_file
 
@@ -73,30 +73,6 @@ def opened(store: Path) -> Iterator[Checkpoints]:
     saver = Checkpoints(store / "checkpoints.db")
     with closing(saver.conn):
         yield saver
-
-
-class PlainData(JsonPlusSerializer):
-    """Reads numbers, texts, lists and mappings, and refuses whatever names a type to be made.
-
-    LangGraph's own reading makes the types of a list of theirs, and from JSON any class of langchain-core.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(allowed_msgpack_modules=None, __unpack_ext_hook__=_refuse)
-
-    def loads_typed(self, data: tuple[str, bytes]) -> Any:
-        """See ``JsonPlusSerializer.loads_typed``.
-
-        Raises:
-            ValueError: the data is of another kind than this program writes, or no such data.
-        """
-        if data[0] not in {"null", "msgpack"}:
-            raise ValueError(f"there is data of the kind {clean_text(str(data[0]), 40)!r}")
-        return super().loads_typed(data)
-
-
-def _refuse(code: int, data: bytes) -> Any:
-    raise ValueError(f"there is a type to be made (extension {code})")
 
 
 def thread_of(run: str, unit: int) -> RunnableConfig:

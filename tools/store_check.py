@@ -225,7 +225,7 @@ class _Looker:
     def files(self) -> dict[str, Path]:
         """Picture files by id."""
         folder = self.store / "images"
-        return {path.stem: path for path in folder.glob("??/[!.]*")}
+        return {path.stem: path for path in folder.glob("??/[!.]*.png")}
 
     @cached_property
     def shown(self) -> set[str]:
@@ -330,9 +330,9 @@ class _Looker:
         """Where the searches stand by their checkpoints and by their histories."""
         if self.busy:
             return
-        from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+        from line_neurons.tools.plain_data import PlainData
 
-        serde = JsonPlusSerializer(allowed_msgpack_modules=None)
+        serde = PlainData()
         status = {
             f"{run}/{unit}": (run, unit, status)
             for run, unit, status in self.query("runs.db", "SELECT run, unit, status FROM units")

@@ -15,11 +15,11 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from expectations import refused
 from line_neurons.agent.errors import DamagedError, LineError
-from line_neurons.graphs.checkpoints import PlainData
 from line_neurons.graphs.runs import retry, work
 from line_neurons.tools.concept_bank import ConceptBank
 from line_neurons.tools.language_models.proposer import Completion
 from line_neurons.tools.language_models.reply_cache import ReplyCache
+from line_neurons.tools.plain_data import PlainData
 from line_neurons.tools.run_store import RunStore
 from whole_runs import begun, closed, copy_of, outcome, parts_for, stopped_after
 

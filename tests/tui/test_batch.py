@@ -9,6 +9,7 @@ from expectations import refused
 from line_neurons.agent.errors import BackendError
 from line_neurons.agent.seeds import derive_seed
 from line_neurons.graphs.assembly import Parts
+from line_neurons.graphs.own_code import vouch
 from line_neurons.tools.run_store import RunStore, Unit
 from line_neurons.tui import labelling
 from scripted import ScriptedControl, ScriptedGenerator, ScriptedModel, ScriptedTarget
@@ -165,10 +166,9 @@ def test_a_run_that_cannot_go_on_keeps_no_other_from_its_turn(line, model, inter
     assert line(*BATCH, "--units", "0")[0] == 130
     store = RunStore(tmp_path / "store")
     (first,) = store.runs()
-    store.add_run(
-        replace(first, id="other", created=first.created + 1),
-        [Unit("other", 1, 0)],
-    )
+    other = replace(first, id="other", created=first.created + 1)
+    store.add_run(other, [Unit("other", 1, 0)])
+    vouch(store, other)
     store.update_run(first.id, fingerprints={**first.fingerprints, "generator": "another"})
     status, out, err = line("resume", "--json")
     assert (status, json.loads(out)["id"]) == (2, "other")

@@ -103,7 +103,7 @@ def test_a_store_that_is_no_database_is_refused(line, tmp_path):
     store = tmp_path / "store"
     store.mkdir()
     (store / "runs.db").write_text("not a database at all " * 100)
-    refused(line("runs"), "runs.db", "move the file away")
+    refused(line("runs"), "runs.db", "line doctor --store", "a backup of the file")
 
 
 def test_missing_weights_name_the_remedy(line, tmp_path):

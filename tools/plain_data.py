@@ -1,0 +1,33 @@
+"""Checkpoints read back as plain data, and as nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+from line_neurons.agent.proposal import clean_text
+
+
+class PlainData(JsonPlusSerializer):
+    """Reads numbers, texts, lists and mappings, and refuses whatever names a type to be made.
+
+    LangGraph's own reading makes the types of a list of theirs, and from JSON any class of langchain-core.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(allowed_msgpack_modules=None, __unpack_ext_hook__=_refuse)
+
+    def loads_typed(self, data: tuple[str, bytes]) -> Any:
+        """See ``JsonPlusSerializer.loads_typed``.
+
+        Raises:
+            ValueError: the data is of another kind than this program writes, or no such data.
+        """
+        if data[0] not in {"null", "msgpack"}:
+            raise ValueError(f"there is data of the kind {clean_text(str(data[0]), 40)!r}")
+        return super().loads_typed(data)
+
+
+def _refuse(code: int, data: bytes) -> Any:
+    raise ValueError(f"there is a type to be made (extension {code})")
