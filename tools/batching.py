@@ -19,7 +19,7 @@ from line_neurons.agent.ports import (
     Proposal,
     Target,
 )
-from line_neurons.tools.gathering import Gatherer, Load
+from line_neurons.tools.gathering import Gatherer
 from line_neurons.tools.measuring import shaped
 
 if TYPE_CHECKING:
@@ -57,11 +57,6 @@ class BatchedGenerator:
         """Pictures in a batch, as it was when the last one was drawn; does not wait for the one in hand."""
         return self._gatherer.size
 
-    @property
-    def load(self) -> Load:
-        """What was drawn, and how long it took."""
-        return self._gatherer.load
-
     def synthesize(self, requests: Sequence[ImageRequest], progress: Progress | None = None) -> list[DrawnImage]:
         """Draw the requests, in order; see ``Generator.synthesize``. The progress is told of whole pictures."""
         return self._gatherer.ask(requests, progress)
@@ -98,11 +93,6 @@ class BatchedTarget:
     def batch_size(self) -> int:
         """Pictures in one forward pass."""
         return self._gatherer.size
-
-    @property
-    def load(self) -> Load:
-        """What was measured, and how long it took."""
-        return self._gatherer.load
 
     def layers(self) -> list[LayerInfo]:
         """See ``Target.layers``."""

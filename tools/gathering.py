@@ -6,7 +6,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from line_neurons.agent.errors import BackendError
@@ -16,21 +15,6 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _WAITING = 256
-
-
-@dataclass
-class Load:
-    """What a gatherer's worker did so far.
-
-    Args:
-        batches: calls of its work.
-        items: items in them.
-        seconds: time spent in them.
-    """
-
-    batches: int = 0
-    items: int = 0
-    seconds: float = 0.0
 
 
 class _Request(Generic[Item, Result]):
@@ -80,7 +64,6 @@ class Gatherer(Generic[Item, Result]):
         self._wait = wait
         self._check = check
         self._limit = limit
-        self._load = Load()
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
         self._room = threading.Condition(self._lock)
@@ -92,12 +75,6 @@ class Gatherer(Generic[Item, Result]):
         self._closed = False
         self._worker = threading.Thread(target=self._serve, name=f"line {name}", daemon=True)
         self._worker.start()
-
-    @property
-    def load(self) -> Load:
-        """What the worker did so far, batches that failed included."""
-        with self._lock:
-            return replace(self._load)
 
     def ask(self, items: Sequence[Item], progress: Progress | None = None) -> list[Result]:
         """Results of the items, in order.
@@ -226,14 +203,7 @@ class Gatherer(Generic[Item, Result]):
                 request.changed.notify()
 
     def _results(self, items: list[Item]) -> list[Result]:
-        began = time.monotonic()
-        try:
-            results = list(self._work(items))
-        finally:
-            with self._lock:
-                self._load.batches += 1
-                self._load.items += len(items)
-                self._load.seconds += time.monotonic() - began
+        results = list(self._work(items))
         if len(results) != len(items):
             raise BackendError(f"the {self._name} gave {len(results)} results for {len(items)} requests")
         self.size = self._look_up_size()

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -48,6 +48,7 @@ class Side:
 
     Args:
         seconds: wall time of the loops alone.
+        loading: wall time until models were loaded and warm.
         units: units that were labelled in it.
         questions: questions to the language model.
         pictures: pictures drawn.
@@ -55,6 +56,7 @@ class Side:
     """
 
     seconds: float = 0.0
+    loading: float = 0.0
     units: int = 0
     questions: int = 0
     pictures: int = 0
@@ -108,7 +110,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         )  # fmt: skip
     parser.add_argument(
         "--processes", type=int, default=0, metavar="UNITS",
-        help="so many units also with a process each, against one process of the batch",
+        help="so many units also with a process each",
     )  # fmt: skip
     parser.add_argument("--first", choices=["reference", "batch"], default="reference")
 
@@ -117,14 +119,14 @@ def measure(options: Namespace) -> Found:
     """Measure both sides."""
     reference = options.units if options.reference_units is None else options.reference_units
     with workplace(options.store) as folder:
-        yield from compare(
+        batch = yield from compare(
             opening(options), options.layer, options.units, folder,
             reference_units=min(reference, options.units), same_threads=options.reference_threads == "same",
             keeping={keeps: min(vars(options)[f"keeping_{keeps}"], options.units) for keeps in _KEEPS},
             batch_first=options.first == "batch",
         )  # fmt: skip
         if options.processes:
-            yield from _processes(options, folder)
+            yield from _processes(options, folder, batch)
 
 
 def compare(
@@ -137,7 +139,7 @@ def compare(
     same_threads: bool = False,
     keeping: Mapping[str, int] = MappingProxyType({}),
     batch_first: bool = False,
-) -> Found:
+) -> Generator[Figure | str, None, Side]:
     """The batch against the reference, in one process with the models kept loaded in both.
 
     Args:
@@ -150,6 +152,9 @@ def compare(
         keeping: how many units are labelled once more by a reference whose embedded language model keeps
             ``nothing`` between questions, or, as the batch's does, what prompts share for ``each`` kind of them.
         batch_first: the batch is measured before the reference.
+
+    Returns:
+        what the batch took.
     """
     template = folder / "template"
     with closing(opened(template)) as parts:
@@ -180,14 +185,17 @@ def compare(
                 f"wall time of the batch, of a reference's that keeps {_KEEPS[keeps]}",
                 sides["batch"].each / other.each, units, detail=f"{other.each:.4g} s a unit, measured on {count}",
             )  # fmt: skip
+    return sides["batch"]
 
 
 def run_batch(opened: Opening, layer: str, units: int, store: Path) -> Side:
     """Label the units in one batch around a store."""
     side = Side()
+    opening_began = time.perf_counter()
     with closing(opened(store)) as parts:
         generator, model = metered(parts)
         warm(parts, layer)
+        side.loading = time.perf_counter() - opening_began
         before = generator.pictures, model.questions
         run = start(parts, layer, units_of(units))
         began = time.perf_counter()
@@ -259,30 +267,30 @@ def _work_of(side: Side) -> str:
     return f"{side.questions:,} questions, {side.pictures:,} pictures"
 
 
-def _processes(options: Namespace, folder: Path) -> Found:
-    """``line explain`` with a process for each unit, against ``line batch`` in one."""
+def _processes(options: Namespace, folder: Path, batch: Side) -> Found:
+    """``line explain`` with a process for each unit, against one process for the batch."""
     if options.llm.startswith("near"):
         raise UsageError("the proposer near is not one of the command's", "name another with --llm")
-    command = str(Path(sys.executable).with_name("line"))
-    place = [options.model, options.layer]
-    template = folder / "template"
-    each = []
-    for unit in range(min(options.processes, options.units)):
-        store = copied(template, folder / f"process-{unit}")
-        each.append(_process([command, "explain", *place, str(unit)], options, store, in_flight=1, revisit=False))
-        shutil.rmtree(store)
-    batch = _process(
-        [command, "batch", *place, "--units", f"0-{options.units - 1}"],
-        options,
-        copied(template, folder / "process"),
-    )
-    whole = sum(each) / len(each) * options.units
-    yield Figure(
-        "wall time of line batch, of one process of line explain for each unit", batch / whole, options.units,
-        aim="at most 0.3",
-        detail=f"{batch:.4g} s, and {whole:.4g} s scaled from {len(each)} processes; each store has the control"
-        " activations",
-    )  # fmt: skip
+    command = [str(Path(sys.executable).with_name("line")), "explain", options.model, options.layer]
+    whole = (batch.loading + batch.seconds) / batch.units
+    for given, template in (
+        ("that begins with the control activations", folder / "template"),
+        ("of its own", None),
+    ):
+        each = []
+        for unit in range(min(options.processes, options.units)):
+            store = folder / f"process-{unit}"
+            if template:
+                copied(template, store)
+            alone = {"in_flight": 1, "llm_parallel": 1, "revisit": False}
+            each.append(_process([*command, str(unit)], options, store, **alone))
+            shutil.rmtree(store)
+        yield Figure(
+            f"wall time of the batch, of one process of line explain for each unit around a store {given}",
+            whole / (sum(each) / len(each)), batch.units, aim="at most 0.3",
+            detail=f"{whole:.4g} s a unit with {batch.loading:.4g} s in all for loading, and"
+            f" {sum(each) / len(each):.4g} s measured on {len(each)} processes",
+        )  # fmt: skip
 
 
 def _process(command: Sequence[str], options: Namespace, store: Path, **changes: object) -> float:

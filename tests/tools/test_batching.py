@@ -111,8 +111,6 @@ def test_every_caller_gets_its_own_results_and_only_offenders_get_an_error(reque
             else:
                 assert answer.result(LONG) == [2 * item for item in items]
     assert all(len(batch) <= size for batch in gate.batches)
-    assert gatherer.load.batches == len(gate.batches)
-    assert gatherer.load.items == sum(map(len, gate.batches))
 
 
 def test_a_lone_caller_is_served_at_once():
@@ -309,7 +307,6 @@ def test_the_shared_parts_answer_as_the_parts_themselves():
         assert made.target.activate([], ["head"])["head"].size == 0
         assert made.language_model.fingerprint == "scripted model"
         assert made.language_model.propose(Prompt(()), seed=1, temperature=0).concept == "dog"
-        assert (made.generator.load.items, made.target.load.items) == (7, 7)
 
 
 def test_pictures_of_several_callers_are_measured_in_one_forward_pass_for_each_choice_of_layers():
