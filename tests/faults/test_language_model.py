@@ -66,14 +66,17 @@ def asking(store, url, *, timeout=20.0, slept=None, **options):
     return scripted_parts(store, model, **{"iterations": 2, "images": 2, "top": 2, "random": 2} | options)
 
 
+# Seconds that an answer may take where the fault is that none ends.
+SHORT = 1.5
+SLOW = {"silence", "a trickle for ever"}
 # What a server does in place of an answer; what is said of it; how often it may be asked in all.
 FAULTS = {
     "hangs up": (close, "was lost in mid-answer", PATIENCE),
     "cut in the middle": (cut(chunk('{"reasoning": "x')), "was lost in mid-answer", PATIENCE),
     "reset in the middle": (reset, "was lost in mid-answer", PATIENCE),
     "no end": (stream(chunk(proposal())), "was lost in mid-answer", PATIENCE),
-    "silence": (stall, "did not finish within 0.4 s", 2),
-    "a trickle for ever": (dribble, "did not finish within 0.4 s", 2),
+    "silence": (stall, f"did not finish within {SHORT} s", 2),
+    "a trickle for ever": (dribble, f"did not finish within {SHORT} s", 2),
     "500": (status(500, "llama runner process has terminated"), "failed (500): llama runner", PATIENCE),
     "502": (status(502), "failed (502)", PATIENCE),
     "429": (status(429, "busy"), "failed (429): busy", PATIENCE),
@@ -94,7 +97,7 @@ def test_a_server_that_fails_in_the_middle_stops_the_run_which_ends_as_undisturb
     fault, said, asked = FAULTS[name]
     with serving(ScriptedOllama(by_seed, by_seed, fault)) as server:
         slept = []
-        parts = asking(tmp_path, server.url, timeout=0.4, slept=slept)
+        parts = asking(tmp_path, server.url, timeout=SHORT if name in SLOW else 20.0, slept=slept)
         run = start(parts, LAYER, ["0-1"])
         with pytest.raises(LineError) as caught:
             work(parts, run)
@@ -120,7 +123,7 @@ def test_a_server_that_is_back_in_time_leaves_no_trace(tmp_path, undisturbed, na
     fault, _, _ = FAULTS[name]
     with serving(ScriptedOllama(by_seed, fault, by_seed)) as server:
         slept = []
-        parts = asking(tmp_path, server.url, timeout=0.4, slept=slept)
+        parts = asking(tmp_path, server.url, timeout=SHORT if name in SLOW else 20.0, slept=slept)
         run = start(parts, LAYER, ["0-1"])
         assert work(parts, run).status == "finished"
         assert outcome(parts, run) == undisturbed
