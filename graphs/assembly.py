@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property, lru_cache
+from functools import cache, cached_property, lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -276,18 +276,11 @@ class Parts:
 
     def told(self, what: str, drain: RunControl | None = None) -> Progress | None:
         """What is told of long work named ``what``; it raises ``DrainedError`` where a stop was asked for."""
-        tell = self.progress
-        if tell is None and drain is None:
+        if self.progress is None and drain is None:
             return None
+        return partial(self.telling(drain), what)
 
-        def told(done: int, total: int) -> None:
-            if tell:
-                tell(what, done, total)
-            stop_if_drained(drain)
-
-        return told
-
-    def telling(self, drain: RunControl) -> Preparing:
+    def telling(self, drain: RunControl | None) -> Preparing:
         """What is told of long work by name; it raises ``DrainedError`` where a stop was asked for."""
 
         def tell(what: str, done: int, total: int) -> None:

@@ -9,6 +9,7 @@ import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import count
 from pathlib import Path
 
 from line_neurons.agent.errors import StoreError, UsageError, reason_of
@@ -62,15 +63,29 @@ def set_aside(path: Path) -> bool:
     with explained(path), hold(lock, taken=UsageError, waiting=lambda holder: None):
         if _is_whole(path):
             return False
-        number = 1
-        while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
-            number += 1
+        aside = name_aside(path)
         path.replace(aside)
         # They belong to the file that has gone; SQLite would apply them to the new one.
         for log in ("-wal", "-shm"):
             path.with_name(f"{path.name}{log}").unlink(missing_ok=True)
     logger.warning("%s was damaged; it is kept as %s, and a new one is made", path, aside.name)
     return True
+
+
+def name_aside(path: Path) -> Path:
+    """The first free name under which a damaged database is kept."""
+    return next(
+        aside for number in count(1) if not (aside := path.with_name(f"{path.name}.damaged-{number}")).exists()
+    )
+
+
+def opened_to_look(path: Path) -> sqlite3.Connection:
+    """A database that is there, for reading only.
+
+    Raises:
+        sqlite3.Error: it cannot be opened.
+    """
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=PATIENCE)
 
 
 def _is_whole(path: Path) -> bool:

@@ -11,14 +11,13 @@ from line_neurons.agent.errors import BackendError, DrainedError, LineError, Not
 from line_neurons.agent.ports import DrawnImage, Generator, ImageRequest, Progress
 from line_neurons.agent.seeds import derive_seed
 from line_neurons.tools.devices import memory_spent
+from line_neurons.tools.picture_files import PNG_BEGIN, PNG_END
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 Result = TypeVar("Result")
-
-_BEGIN, _END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def _ask(generator: Generator, requests: Sequence[ImageRequest], progress: Progr
         if not isinstance(image, DrawnImage) or not isinstance(image.png, bytes):
             given = type(image.png if isinstance(image, DrawnImage) else image).__name__
             raise _broken(request, f"it is {given}")
-        if not (image.png.startswith(_BEGIN) and image.png.endswith(_END)):
+        if not (image.png.startswith(PNG_BEGIN) and image.png.endswith(PNG_END)):
             raise _broken(request, f"its {len(image.png)} bytes are no whole PNG file")
         if not image.composed and image.pixels is None:
             try:

@@ -16,6 +16,9 @@ from line_neurons.agent.errors import DamagedError
 from line_neurons.agent.proposal import clean_text
 from line_neurons.tools.bank_folder import BankFolder
 
+PNG_BEGIN, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+"""How every whole PNG file begins and ends."""
+
 _ID = re.compile(r"[0-9a-f]{64}")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
+from line_neurons.tools.databases import name_aside
 from line_neurons.tools.leftovers import part_of
 
 _LOGS = ("-wal", "-shm")
@@ -32,9 +33,7 @@ def salvage(path: Path) -> str:
         rows = _copy_rows(path, part)
         if rows is None and path.name == "runs.db":
             return f"{path.name} is left as it is: nothing in it can be read; put a backup in its place"
-        number = 1
-        while (kept := path.with_name(f"{path.name}.damaged-{number}")).exists():
-            number += 1
+        kept = name_aside(path)
         # With its log: what is in there belongs to it, and would be taken for the new one's.
         for ending in _LOGS:
             if (log := path.with_name(f"{path.name}{ending}")).exists():

@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from line_neurons.agent.errors import StoreError
+from line_neurons.tools.databases import opened_to_look
 from line_neurons.tools.file_lock import is_held
 from line_neurons.tools.leftovers import leftovers
+from line_neurons.tools.picture_files import PNG_BEGIN, PNG_END
 
 DATABASES = ("runs.db", "bank.db", "checkpoints.db", "replies.db", "digests.db")
 
-_PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 _SHOWN = 3
 
 
@@ -113,16 +114,12 @@ def workers(store: Path) -> list[str]:
 
 def _held_elsewhere(store: Path) -> set[str]:
     try:
-        with closing(_opened(store / "runs.db")) as db:
+        with closing(opened_to_look(store / "runs.db")) as db:
             leases = db.execute("SELECT run, host FROM leases").fetchall()
     except sqlite3.DatabaseError:
         # Not there, damaged, or of an earlier version.
         return set()
     return {run for run, host in leases if host != socket.gethostname()}
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30)
 
 
 def run_of(lock: Path) -> str:
@@ -185,7 +182,7 @@ class _Looker:
             path = self.store / name
             if not path.exists():
                 continue
-            db = self.stack.enter_context(closing(_opened(path)))
+            db = self.stack.enter_context(closing(opened_to_look(path)))
             db.text_factory = lambda text: text.decode("utf-8", "replace")
             try:
                 said = [row[0] for row in db.execute(check)]
@@ -264,10 +261,10 @@ class _Looker:
             with path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest() == image
         with path.open("rb") as file:
-            if file.read(len(_PNG)) != _PNG:
+            if file.read(len(PNG_BEGIN)) != PNG_BEGIN:
                 return True
-            file.seek(-len(_PNG_END), 2)
-            return file.read() == _PNG_END
+            file.seek(-len(PNG_END), 2)
+            return file.read() == PNG_END
 
     def history_pictures(self) -> _Found:
         here = {image for (image,) in self.query("bank.db", "SELECT DISTINCT image FROM draws")}

@@ -10,6 +10,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from line_neurons.agent.errors import StoreError, UsageError
+from line_neurons.tools import databases
 from line_neurons.tools.file_lock import hold
 from line_neurons.tools.leftovers import part_of
 from line_neurons.tools.salvage import salvage
@@ -17,7 +18,6 @@ from line_neurons.tools.store_check import KINDS, Problem, look, workers
 from line_neurons.tools.store_use import alone
 
 _ROUNDS = 3
-_PATIENCE = 30.0
 
 _Statements = Sequence[tuple[str, str]]
 """Database and what is executed there for each item."""
@@ -127,7 +127,7 @@ def _mend(store: Path, problem: Problem, copied: set[str], told: Callable[[str],
     for name, rows in _by_database(statements):
         if not (store / name).exists():
             continue
-        with closing(sqlite3.connect(store / name, timeout=_PATIENCE)) as db, db:
+        with closing(sqlite3.connect(store / name, timeout=databases.PATIENCE)) as db, db:
             for statement in rows:
                 values = max(map(int, re.findall(r"\?(\d)", statement)))
                 db.executemany(statement, [item[:values] for item in problem.items])
@@ -148,7 +148,10 @@ def _copy(path: Path) -> Path:
     stem = f"{path.name}.before-fix-{time.strftime('%Y%m%d-%H%M%S')}"
     part = part_of(path.with_name(stem))
     try:
-        with closing(sqlite3.connect(path, timeout=_PATIENCE)) as source, closing(sqlite3.connect(part)) as target:
+        with (
+            closing(sqlite3.connect(path, timeout=databases.PATIENCE)) as source,
+            closing(sqlite3.connect(part)) as target,
+        ):
             source.backup(target)
             # Else the copy would want to be opened for writing before it could be read.
             target.execute("PRAGMA journal_mode = DELETE").fetchone()

@@ -69,9 +69,7 @@ def refuse_newer_file(path: Path) -> None:
         sqlite3.Error: it cannot be read.
     """
     if path.is_file():
-        with closing(
-            sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=databases.PATIENCE)
-        ) as db:
+        with closing(databases.opened_to_look(path)) as db:
             refuse_newer(db, path, 0)
 
 
