@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -29,6 +30,7 @@ from line_neurons.graphs.unit_work import work_unit
 from line_neurons.tools.batching import gathered
 from line_neurons.tools.concept_bank import BankStats
 from line_neurons.tools.leases import unit_held
+from line_neurons.tools.live import Doing, tell
 from line_neurons.tools.run_store import Run, Unit
 
 _TRACE_CHARACTERS = 4000
@@ -167,12 +169,13 @@ class Crew:
     def _finish(self, unit: Unit, deps: Deps) -> None:
         latest: dict[str, Any] = {}
 
-        def tell(node: str, state: Mapping[str, Any]) -> None:
+        def moved(node: str, at_work: str, state: Mapping[str, Any]) -> None:
             latest.update(state)
+            self._show(unit, at_work, latest)
             self._tell(unit, node, latest)
 
         try:
-            work_unit(self._graph, deps, self._run, unit, tell)
+            work_unit(self._graph, deps, self._run, unit, moved)
         except (GraphDrained, DrainedError):
             self._record(unit, "interrupted")
         except TakenOverError:
@@ -222,13 +225,36 @@ class Crew:
     def _record(self, unit: Unit, status: str, error: str = "") -> None:
         self._deps.runs.update_unit(self._run.id, unit.unit, status=status, error=error)
 
+    def _show(self, unit: Unit, at_work: str, state: Mapping[str, Any]) -> None:
+        """Let who watches the store see what a unit does now."""
+        made = self._since()
+        best: tuple[str, float | None] = _best(state) or ("", None)
+        doing = Doing(
+            unit=unit.unit,
+            node=at_work,
+            kind=state.get("kind", "initial"),
+            step=state.get("step", 0),
+            steps=last_step(self._deps.settings),
+            attempt=state.get("attempt", 0),
+            # What was proposed in the step before is in the state until the next proposal.
+            concept="" if at_work in {"init", "propose", "summarize", ""} else state.get("concept", ""),
+            best=best[0],
+            best_score=best[1],
+            since=time.time(),
+        )
+        tell(self._deps.runs, self._run.id, doing, drawn=made.drawn, reused=made.reused, measured=made.forwarded)
+
+    def _since(self) -> BankStats:
+        """What the bank did since work on the run began."""
+        now = self._deps.bank.snapshot()
+        return BankStats(
+            **{f.name: getattr(now, f.name) - getattr(self._before, f.name) for f in fields(BankStats)}
+        )
+
     def _tell(self, unit: Unit, node: str, state: Mapping[str, Any], error: str = "") -> None:
         if self._watch is None:
             return
-        best = state.get("best")
         with self._lock:
-            now = self._deps.bank.snapshot()
-            since = {f.name: getattr(now, f.name) - getattr(self._before, f.name) for f in fields(BankStats)}
             self._watch(
                 Progress(
                     run=self._run.id,
@@ -242,8 +268,13 @@ class Crew:
                     step=state.get("step", 0),
                     steps=last_step(self._deps.settings),
                     concept=state.get("concept", ""),
-                    best=(str(best[0]), float(best[1])) if best else None,
-                    stats=BankStats(**since),
+                    best=_best(state),
+                    stats=self._since(),
                     error=error,
                 )
             )
+
+
+def _best(state: Mapping[str, Any]) -> tuple[str, float] | None:
+    best = state.get("best")
+    return (str(best[0]), float(best[1])) if best else None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
@@ -12,6 +13,8 @@ from line_neurons.graphs import nodes
 from line_neurons.graphs.state import Deps, LineState
 
 LineGraph = CompiledStateGraph[LineState, Deps, LineState, LineState]
+
+_STEPS: dict[Any, str] = {"initial": "init", "iteration": "propose", "summary": "summarize", "end": END}
 
 
 def build(checkpointer: BaseCheckpointSaver[Any] | None = None) -> LineGraph:
@@ -31,17 +34,28 @@ def build(checkpointer: BaseCheckpointSaver[Any] | None = None) -> LineGraph:
     graph.add_node("activate", nodes.activate)
     graph.add_node("score", nodes.score)
     graph.add_node("update", nodes.update)
-    steps: dict[Any, str] = {"initial": "init", "iteration": "propose", "summary": "summarize", "end": END}
     graph.add_edge(START, "init")
-    graph.add_conditional_edges("init", nodes.next_step, steps)
+    graph.add_conditional_edges("init", nodes.next_step, _STEPS)
     for asking in ("propose", "summarize"):
         targets: dict[Any, str] = {"ask": asking, "synthesize": "synthesize", "update": "update"}
         graph.add_conditional_edges(asking, nodes.after_asking, targets)
     graph.add_conditional_edges("synthesize", nodes.after_drawing, ["activate", "propose", "summarize", "update"])
     graph.add_edge("activate", "score")
     graph.add_edge("score", "update")
-    graph.add_conditional_edges("update", nodes.next_step, steps)
+    graph.add_conditional_edges("update", nodes.next_step, _STEPS)
     return graph.compile(checkpointer=checkpointer)
+
+
+def node_after(ended: str, state: Mapping[str, Any]) -> str:
+    """The node that is at work once another has ended with this state; empty where the unit is done."""
+    if ended in {"propose", "summarize"}:
+        went = nodes.after_asking(cast("LineState", state))
+        return ended if went == "ask" else went
+    if ended == "synthesize":
+        return nodes.after_drawing(cast("LineState", state))
+    if ended in {"activate", "score"}:
+        return "score" if ended == "activate" else "update"
+    return _STEPS[state["kind"]].removeprefix(END)
 
 
 def make_graph() -> LineGraph:

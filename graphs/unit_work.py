@@ -10,7 +10,7 @@ from langchain_core.runnables import RunnableConfig
 
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs import checkpoints
-from line_neurons.graphs.line import LineGraph
+from line_neurons.graphs.line import LineGraph, node_after
 from line_neurons.graphs.results import search_result
 from line_neurons.graphs.state import Deps, LineState
 from line_neurons.tools.run_store import Run, RunStore, Unit
@@ -19,8 +19,8 @@ from line_neurons.tools.run_store import Run, RunStore, Unit
 _NODES_PER_STEP = 5
 
 
-Tell = Callable[[str, Mapping[str, Any]], None]
-"""Told of the node that ended, empty before the first, and of the state then."""
+Tell = Callable[[str, str, Mapping[str, Any]], None]
+"""Told of the node that ended, empty before the first, of the one that is at work now, and of the state."""
 
 
 def work_unit(graph: LineGraph, deps: Deps, run: Run, unit: Unit, tell: Tell) -> None:
@@ -56,7 +56,7 @@ def work_unit(graph: LineGraph, deps: Deps, run: Run, unit: Unit, tell: Tell) ->
     given = None if snapshot.created_at else fresh
     state: dict[str, Any] = dict(snapshot.values) or dict(fresh)
     runs.update_unit(run.id, unit.unit, status="running", error="")
-    tell("", state)
+    tell("", snapshot.next[0] if snapshot.next else "init" if given else "", state)
 
     def spent() -> float:
         return unit.seconds + time.monotonic() - began
@@ -68,7 +68,7 @@ def work_unit(graph: LineGraph, deps: Deps, run: Run, unit: Unit, tell: Tell) ->
         for update in stream:
             for node, changes in update.items():
                 state |= changes or {}
-                tell(node, state)
+                tell(node, node_after(node, state), state)
         result = search_result(deps, run, unit)
     except BaseException:
         runs.update_unit(run.id, unit.unit, seconds=spent())

@@ -76,3 +76,13 @@ def m005_one_setting_for_the_pooling(db: Database) -> None:
         pooling, tokens = settings.pop("pooling"), settings.pop("tokens", "cls")
         settings["pool"] = "max" if pooling == "max" else "mean-tokens" if tokens == "mean" else "auto"
         db.table("runs").update(run["id"], {"settings": json.dumps(settings)})
+
+
+@SCHEMA()
+def m006_what_goes_on(db: Database) -> None:
+    """What the units in flight are doing and what was drawn for them, for who watches; see ``live``."""
+    leases = db.table("leases")
+    columns = {"node": str, "kind": str, "step": int, "steps": int, "attempt": int, "concept": str, "best": str,
+               "best_score": float, "since": float, "drawn": int, "reused": int, "measured": int}  # fmt: skip
+    for column, kind in columns.items():
+        leases.add_column(column, kind)

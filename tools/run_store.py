@@ -284,6 +284,10 @@ class RunStore:
         with self._reading():
             return self._db.conn.execute(statement, values).fetchall()
 
+    def version(self) -> int:
+        """A number that is another one once any other connection has changed the database."""
+        return int(self.rows("PRAGMA data_version")[0][0])
+
     def add_event(self, run: str, kind: str, unit: int | None = None, **detail: Any) -> None:
         """Append to the runner's events."""
         row = {"run": run, "unit": unit, "kind": kind, "created": time.time(), "detail": json.dumps(detail)}

@@ -290,6 +290,20 @@ def show(
 
 
 @app.command()
+@opt.takes(opt.only("store"))
+def tui(
+    run: Annotated[str | None, typer.Argument(help="A run to open, or the beginning of its name.")] = None,
+    **flags: Any,
+) -> None:
+    """Watch, steer and resume runs in a terminal app; leaving it touches no run."""
+    from line_neurons.tui.app import LineApp
+    from line_neurons.tui.showing import open_store
+
+    store = _store(**flags)
+    LineApp(store, open_store(store).run(run).id if run else None).run()
+
+
+@app.command()
 @opt.takes(opt.only("weights", "download", "assets"))
 def layers(
     model: Annotated[str, _MODEL], *, config: opt.Config = None, json: opt.Json = False, **flags: Any
