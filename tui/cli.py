@@ -13,6 +13,7 @@ import typer
 
 from line_neurons.agent.errors import LineError, UsageError
 from line_neurons.tui import options as opt
+from line_neurons.tui.eval_cli import eval_app
 
 if TYPE_CHECKING:
     from line_neurons.agent.settings import Settings
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 assets_app = typer.Typer(help="Weights and pictures that install from package registries.", no_args_is_help=True)
 app.add_typer(assets_app, name="assets")
+app.add_typer(eval_app, name="eval")
 
 INTERRUPTED = 130
 
