@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -222,3 +224,9 @@ def image_requests(
         seed = derive_seed("image", run_seed, concept, index)
         requests.append(ImageRequest(concept, angle, lighting, seed, template))
     return requests
+
+
+def prompt_hash(prompt: Prompt) -> str:
+    """The first 32 hexadecimal digits of the SHA-256 of all that a prompt says."""
+    said = json.dumps([[message.role, message.content] for message in prompt.messages])
+    return hashlib.sha256(said.encode()).hexdigest()[:32]

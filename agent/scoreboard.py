@@ -79,19 +79,21 @@ def draw_others(ranked: Sequence[str], n_top: int, rng: Random, pool: Container[
     return sorted(others, key=lambda name: name not in pool)
 
 
-def update(board: Scoreboard, concept: str, score: float, rng: Random) -> Update:
+def update(board: Scoreboard, concept: str, score: float, rng: Random, pinned: Container[str] = ()) -> Update:
     """Offer a scored concept to the board (paper, section 3.2; the rule keeps the board's size).
 
     If the score beats the lowest, the concept replaces the lowest. Otherwise the concept takes the place of
     one drawn with probability proportional to (best score - its score), so that high scores survive; if all
     are equal the draw is uniform. A concept that is on the board already keeps the higher of its two scores.
-    A board of one keeps its concept unless a better one comes.
+    A board of one keeps its concept unless a better one comes. Where concepts are pinned, the rule is that of
+    the others' places: the lowest of them leaves, or one that is drawn, and where all are pinned none.
 
     Args:
         board: the board before.
         concept: the concept offered.
         score: its score, finite.
         rng: source of the draw; used only when a removal is drawn.
+        pinned: concepts of the board that stay.
     """
     if not math.isfinite(score):
         raise ValueError(f"the score of {concept!r} is not finite: {score}")
@@ -103,17 +105,19 @@ def update(board: Scoreboard, concept: str, score: float, rng: Random) -> Update
         return Update(_replaced(board, known, kept), None)
     if len(entries) < board.capacity:
         return Update(Scoreboard((*entries, offered), board.capacity), None)
-    lowest = entries[-1]
+    free = [entry for entry in entries if entry.concept not in pinned]
+    if not free:
+        return Update(board, None)
+    lowest = free[-1]
     if score > lowest.score:
         return Update(_replaced(board, lowest, offered), lowest)
-    if board.capacity == 1:
+    if len(free) == 1:
         return Update(board, None)
-    removed = _draw_removal(entries, rng)
+    removed = _draw_removal(free, entries[0].score, rng)
     return Update(_replaced(board, removed, offered), removed)
 
 
-def _draw_removal(entries: Sequence[Entry], rng: Random) -> Entry:
-    best = entries[0].score
+def _draw_removal(entries: Sequence[Entry], best: float, rng: Random) -> Entry:
     weights = [best - entry.score for entry in entries]
     largest = max(weights)
     if largest == 0:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from line_neurons.agent.errors import BackendError, StoreError
-from line_neurons.agent.proposal import concept_words
+from line_neurons.agent.proposal import concept_key, concept_words
 from line_neurons.graphs.state import Deps
 from line_neurons.tools.scorers import layer_scorer, needs_control
 
@@ -42,6 +42,7 @@ def best_and_second(
     own: Sequence[tuple[str, float]],
     recorded: Recorded,
     progress: Progress | None = None,
+    forbidden: Mapping[str, Sequence[int]] | None = None,
 ) -> tuple[list[Concept | None], list[Best]]:
     """The best concept for each unit with the run's scorer, of equal ones the first, and the second best.
 
@@ -55,6 +56,7 @@ def best_and_second(
         own: for each of ``units`` the label that it has, and its score.
         recorded: for each concept the scores known before, as (place in ``units``, score); these count.
         progress: told of the concepts compared.
+        forbidden: places in ``units`` by the key of a concept that must not be their label.
 
     Returns:
         For each of ``units`` the concept that scores higher than its own label, None if none does; and the best of
@@ -68,13 +70,16 @@ def best_and_second(
     def told(part: int) -> Progress | None:
         return (lambda done, total: progress(part * total + done, 2 * total)) if progress else None
 
-    best = _best(concepts, _tables(deps, concepts, units, recorded, told(0)), len(units))
+    def tables(part: int) -> Iterator[tuple[int, Table]]:
+        return _allowed(concepts, forbidden or {}, _tables(deps, concepts, units, recorded, told(part)))
+
+    best = _best(concepts, tables(0), len(units))
     labels = [one[0] if one and one[1] > score else None for one, (_, score) in zip(best, own, strict=True)]
     naming: dict[str, list[int]] = defaultdict(list)
     for place, (label, (text, _)) in enumerate(zip(labels, own, strict=True)):
         for word in concept_words(label.text if label else text):
             naming[word].append(place)
-    others = _without(concepts, naming, _tables(deps, concepts, units, recorded, told(1)))
+    others = _without(concepts, naming, tables(1))
     return labels, _best(concepts, others, len(units))
 
 
@@ -141,6 +146,17 @@ def _best(concepts: Sequence[Concept], tables: Iterator[tuple[int, Table]], plac
     return [
         (concepts[index], float(score)) if index >= 0 else None for index, score in zip(which, scores, strict=True)
     ]
+
+
+def _allowed(
+    concepts: Sequence[Concept], forbidden: Mapping[str, Sequence[int]], tables: Iterator[tuple[int, Table]]
+) -> Iterator[tuple[int, Table]]:
+    """The tables with minus infinity where a concept must not be a place's label."""
+    for start, table in tables:
+        if forbidden:
+            for row, concept in enumerate(concepts[start : start + len(table)]):
+                table[row, forbidden.get(concept_key(concept.text), [])] = float("-inf")
+        yield start, table
 
 
 def _without(

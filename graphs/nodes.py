@@ -19,18 +19,22 @@ from line_neurons.agent.errors import (
     PlainPictureError,
     UsageError,
 )
-from line_neurons.agent.ports import Prompt
-from line_neurons.agent.prompts import propose_prompt, summary_prompt
+from line_neurons.agent.prompts import prompt_hash
 from line_neurons.agent.proposal import concept_key, find_duplicate
 from line_neurons.agent.scoreboard import Entry, Scoreboard, update_rng
 from line_neurons.agent.scoreboard import update as update_board
 from line_neurons.agent.seeds import derive_rng, derive_seed
-from line_neurons.agent.settings import Settings
 from line_neurons.graphs import initial, scoring
 from line_neurons.graphs.asking import ask
 from line_neurons.graphs.assembly import recorded_deps
-from line_neurons.graphs.state import Deps, Kind, LineState, Row, board_of, board_rows
+from line_neurons.graphs.course import after_step, better, next_kind
+from line_neurons.graphs.history import pairs, put
+from line_neurons.graphs.question import question
+from line_neurons.graphs.state import Deps, Kind, LineState, board_of, board_rows
+from line_neurons.graphs.steered import stop_for_wishes
 from line_neurons.tools.run_store import Step
+
+_UNASKED: LineState = {"prompt": "", "hints": []}
 
 
 def init(state: LineState, runtime: Runtime[Deps]) -> LineState:
@@ -45,7 +49,7 @@ def init(state: LineState, runtime: Runtime[Deps]) -> LineState:
         BackendError: more candidates in a row than an answer may be asked for again came out as one plain colour.
         DrainedError: it was asked to stop.
     """
-    deps, unit = _deps(state, runtime), state["unit"]
+    deps, unit = _begin("init", state, runtime), state["unit"]
     settings, step, restart = deps.settings, state.get("step", 0), state.get("restart", 0)
     tried = state.get("tried", [])
     entries: dict[str, Entry] = {}
@@ -95,7 +99,7 @@ def init(state: LineState, runtime: Runtime[Deps]) -> LineState:
             return {"kind": "end"}
         raise
     board = Scoreboard(tuple(entries.values()), settings.capacity)
-    deps.runs.put_steps([replace(one, board=_pairs(board)) for one in seen])
+    deps.runs.put_steps([replace(one, board=pairs(board)) for one in seen])
     following: LineState = {
         "step": step + 1,
         "restart": restart,
@@ -107,46 +111,34 @@ def init(state: LineState, runtime: Runtime[Deps]) -> LineState:
         "tried": [*tried, *(one.concept for one in seen if one.concept and one.outcome != "invalid")],
         "refused": [],
         "outcome": "",
-        "best": _better(state.get("best"), board.best.concept, board.best.score),
+        "best": better(state.get("best"), board.best.concept, board.best.score),
     }
-    return following | {"kind": _kind_after(following, "initial", settings)}
-
-
-def _better(best: Row | None, concept: str, score: float) -> Row:
-    return best if best and float(best[1]) >= score else [concept, score]
-
-
-def _kind_after(state: LineState, kind: Kind, settings: Settings) -> Kind:
-    """What comes after a step of ``kind``; ``state`` is that of the step to come.
-
-    With patience a search ends when the last iterations found nothing better, and may go on beyond N if they did.
-    """
-    if kind != "summary":
-        last = state["step"] - 1
-        done, without_gain = last - state["begin"], last - state["gained"]
-        most = settings.max_iterations or settings.iterations
-        if done < most and not (settings.patience and without_gain >= settings.patience):
-            return "iteration"
-        if settings.summary:
-            return "summary"
-    return "initial" if state["restart"] < settings.restarts else "end"
+    if restart:
+        following["pinned"] = []
+    return following | next_kind(state | following, "initial", settings)
 
 
 def propose(state: LineState, runtime: Runtime[Deps]) -> LineState:
-    """Ask the language model once for a new concept; a refused answer is asked for again, hotter."""
-    return _ask(state, _deps(state, runtime))
+    """Ask the language model once for a new concept; a refused answer is asked for again, hotter.
+
+    What a person typed in is proposed instead, in order.
+    """
+    deps = _begin("propose", state, runtime)
+    return _typed(state) if state.get("typed") else _ask(state, deps)
 
 
 def summarize(state: LineState, runtime: Runtime[Deps]) -> LineState:
     """Ask once for a more general concept over the board's top three (paper, section 3.2, step S)."""
-    return _ask(state, _deps(state, runtime))
+    return _ask(state, _begin("summarize", state, runtime))
 
 
 def _ask(state: LineState, deps: Deps) -> LineState:
     deps.check_drain()
     settings = deps.settings
     seed = derive_seed("ask", settings.seed, state["unit"], state["step"], state["attempt"])
-    answer = ask(deps, _prompt(state, deps), seed, state["attempt"])
+    hints = _drawable(state, deps, board_of(state, settings.capacity))
+    prompt = question(state, settings.capacity, hints)
+    answer = ask(deps, prompt, seed, state["attempt"])
     asked: LineState = {
         "llm_seed": answer.seed,
         "temperature": answer.temperature,
@@ -155,9 +147,14 @@ def _ask(state: LineState, deps: Deps) -> LineState:
         "reasoning": answer.reasoning,
         "reply": answer.reply,
         "seconds": answer.seconds,
+        "prompt": prompt_hash(prompt),
+        "hints": hints,
+        "origin": "summary" if state["kind"] == "summary" else "proposed",
     }
     if answer.unusable:
         return asked | _refuse(state | asked, deps, "invalid", answer.unusable)
+    if (forbidden := find_duplicate(answer.concept, state.get("banned", []))) is not None:
+        return asked | _refuse(state | asked, deps, "duplicate", f'"{forbidden}" is forbidden.')
     if settings.duplicates == "refuse":
         known = find_duplicate(answer.concept, state["tried"])
         if known is not None:
@@ -165,13 +162,20 @@ def _ask(state: LineState, deps: Deps) -> LineState:
     return asked | {"outcome": "proposed"}
 
 
-def _prompt(state: LineState, deps: Deps) -> Prompt:
-    board = board_of(state, deps.settings.capacity)
-    on_board = {concept_key(entry.concept) for entry in board.entries}
-    forbidden = [concept for concept in state["tried"] if concept_key(concept) not in on_board]
-    make = summary_prompt if state["kind"] == "summary" else propose_prompt
-    hints = _drawable(state, deps, board)
-    return make(board, list(dict.fromkeys(forbidden)), hints, state["refused"], state.get("found", []))
+def _typed(state: LineState) -> LineState:
+    """A person's concept as the proposal; no model was asked for it."""
+    concept, *others = state["typed"]
+    return {
+        "typed": others,
+        "concept": concept,
+        "reasoning": "",
+        "reply": "",
+        "seconds": 0.0,
+        "prompt": "",
+        "hints": [],
+        "origin": "typed",
+        "outcome": "proposed",
+    }
 
 
 def _drawable(state: LineState, deps: Deps, board: Scoreboard) -> list[str]:
@@ -192,11 +196,11 @@ def _drawable(state: LineState, deps: Deps, board: Scoreboard) -> list[str]:
 def _refuse(state: LineState, deps: Deps, outcome: str, reason: str) -> LineState:
     """Write down a refused answer; after ``retries`` of them the step is recorded as stalled."""
     concept = state.get("concept") or None
-    _put(state, deps, outcome, concept=concept, detail={"reason": reason})
+    put(state, deps, outcome, concept=concept, detail={"reason": reason})
     tried = [*state["tried"], concept] if outcome == "not_drawable" and concept else state["tried"]
     attempt = state["attempt"] + 1
     if attempt > deps.settings.retries:
-        _put(state | {"attempt": attempt, "reasoning": "", "reply": "", "seconds": 0.0}, deps, "stalled")
+        put(state | {"attempt": attempt, "reasoning": "", "reply": "", "seconds": 0.0} | _UNASKED, deps, "stalled")
         return {"attempt": attempt, "tried": tried, "outcome": "stalled"}
     return {
         "attempt": attempt,
@@ -213,7 +217,7 @@ def synthesize(state: LineState, runtime: Runtime[Deps]) -> LineState:
         BackendError: each concept of this step came out as one plain colour: the generator is at fault, and steps
             that are stalled would hide that.
     """
-    deps, concept = _deps(state, runtime), state["concept"]
+    deps, concept = _begin("synthesize", state, runtime), state["concept"]
     try:
         images = scoring.draw(deps, concept, scoring.times_scored(concept, state["tried"]))
     except PlainPictureError as error:
@@ -239,7 +243,7 @@ def _gives_plain_pictures(count: int, last: PlainPictureError) -> BackendError:
 
 def activate(state: LineState, runtime: Runtime[Deps]) -> LineState:
     """Measure the unit on the pictures; where the store knows nothing of them any more, they are drawn anew."""
-    deps, images = _deps(state, runtime), state["images"]
+    deps, images = _begin("activate", state, runtime), state["images"]
     try:
         activations = scoring.activate(deps, state["unit"], images)
     except LostPictureError:
@@ -250,26 +254,26 @@ def activate(state: LineState, runtime: Runtime[Deps]) -> LineState:
 
 def score(state: LineState, runtime: Runtime[Deps]) -> LineState:
     """Turn the activations into the concept's score."""
-    return {"score": scoring.score(_deps(state, runtime), state["unit"], state["activations"])}
+    return {"score": scoring.score(_begin("score", state, runtime), state["unit"], state["activations"])}
 
 
 def update(state: LineState, runtime: Runtime[Deps]) -> LineState:
     """Offer the concept to the board, write the step down and go on to the next."""
-    deps = _deps(state, runtime)
+    deps = _begin("update", state, runtime)
     settings = deps.settings
     board, kind, step = board_of(state, settings.capacity), state["kind"], state["step"]
     changed: LineState = {}
     if state["outcome"] == "drawn":
         rng = update_rng(settings.seed, state["unit"], step)
-        after = update_board(board, state["concept"], state["score"], rng)
+        after = update_board(board, state["concept"], state["score"], rng, state.get("pinned", []))
         changed = {
             "board": board_rows(after.board),
             "tried": [*state["tried"], state["concept"]],
-            "best": _better(state["best"], state["concept"], state["score"]),
+            "best": better(state["best"], state["concept"], state["score"]),
         }
         if state["score"] > board.best.score:
             changed["gained"] = step
-        _put(
+        put(
             state | changed,
             deps,
             "scored",
@@ -278,15 +282,7 @@ def update(state: LineState, runtime: Runtime[Deps]) -> LineState:
             images=tuple(state["images"]),
             removed=after.removed.concept if after.removed else None,
         )
-    following: LineState = {"step": step + 1, "attempt": 0, "refused": [], "outcome": ""}
-    # A checkpoint of an earlier version knows nothing of restarts.
-    known: LineState = {"restart": 0, "begin": 0, "gained": step, "found": []}
-    now = known | state | changed | following
-    following["kind"] = _kind_after(now, kind, settings)
-    if following["kind"] == "initial":
-        ended = board_of(now, settings.capacity).best.concept
-        following |= {"restart": now["restart"] + 1, "found": [*now["found"], ended]}
-    return changed | following
+    return changed | after_step(state | changed, kind, settings)
 
 
 def after_asking(state: LineState) -> Literal["ask", "synthesize", "update"]:
@@ -310,47 +306,12 @@ def next_step(state: LineState) -> Kind:
     return state["kind"]
 
 
-def _deps(state: LineState, runtime: Runtime[Deps]) -> Deps:
-    # A server such as LangGraph Studio runs the graph without a context; the state names a recorded run then.
+def _begin(node: str, state: LineState, runtime: Runtime[Deps]) -> Deps:
+    """What a node works with, once nothing is asked of its unit that has to be granted first."""
+    # A server such as LangGraph Studio runs the graph without a context; the state names a recorded run then, and
+    # its people steer with the server's own means.
     context: Deps | None = runtime.context
-    return context if context is not None else recorded_deps(state["run"])
-
-
-def _put(
-    state: LineState,
-    deps: Deps,
-    outcome: str,
-    *,
-    concept: str | None = None,
-    score: float | None = None,
-    images: tuple[str, ...] = (),
-    removed: str | None = None,
-    detail: dict[str, str] | None = None,
-) -> None:
-    deps.runs.put_step(
-        Step(
-            run=state["run"],
-            unit=state["unit"],
-            step=state["step"],
-            attempt=state["attempt"],
-            kind=state["kind"],
-            outcome=outcome,
-            concept=concept,
-            score=score,
-            reasoning=state.get("reasoning", ""),
-            reply=state.get("reply", ""),
-            origin="summary" if state["kind"] == "summary" else "proposed",
-            images=images,
-            board=_pairs(board_of(state, deps.settings.capacity)),
-            removed=removed,
-            seed=state["llm_seed"],
-            temperature=state["temperature"],
-            seconds=state["seconds"],
-            model=state["model"],
-            detail=detail,
-        )
-    )
-
-
-def _pairs(board: Scoreboard) -> tuple[tuple[str, float], ...]:
-    return tuple((entry.concept, entry.score) for entry in board.entries)
+    if context is None:
+        return recorded_deps(state["run"])
+    stop_for_wishes(context.runs, node, state)
+    return context

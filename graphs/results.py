@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from line_neurons.agent.proposal import concept_key, distinct
+from line_neurons.agent.proposal import concept_key, distinct, find_duplicate
 from line_neurons.graphs import initial, scoring
 from line_neurons.graphs.state import Deps
 from line_neurons.tools.run_store import Run, Trial, Unit
+from line_neurons.tools.wishes import banned
 
 
 @dataclass(frozen=True)
@@ -39,22 +40,29 @@ def search_result(deps: Deps, run: Run, unit: Unit) -> dict[str, Any]:
         run: the run.
         unit: a unit of it whose search has ended.
     """
-    found = look_through(deps.runs.trials(run.id, unit.unit))
+    found = look_through(deps.runs.trials(run.id, unit.unit), banned(deps.runs, run.id).get(unit.unit, ()))
     known = initial.vocabulary(deps) | found.boards
     return columns(found) | evidence(deps, unit.unit, text_of(found.best), found.best.images, known)
 
 
-def look_through(history: Iterable[Trial]) -> Found:
-    """What stands out in the history of a unit whose search has ended, in order."""
+def look_through(history: Iterable[Trial], forbidden: Sequence[str] = ()) -> Found:
+    """What stands out in the history of a unit whose search has ended, in order.
+
+    Args:
+        history: what the search tried.
+        forbidden: concepts that people want not to be a label; they stand out in nothing.
+    """
     entries = list(history)
-    scored = [entry for entry in entries if entry.score is not None]
+    scored = [
+        entry for entry in entries if entry.score is not None and not find_duplicate(text_of(entry), forbidden)
+    ]
     best = max(scored, key=score_of)
     others = (entry for entry in scored if distinct(text_of(entry), text_of(best)))
     boards = [entry for entry in scored if entry.kind == "initial"]
     return Found(
         best=best,
         second=max(others, key=score_of, default=None),
-        initial=max((entry for entry in boards if entry.step == 0), key=score_of),
+        initial=max((entry for entry in boards if entry.step == 0), key=score_of, default=best),
         boards=frozenset(concept_key(text_of(entry)) for entry in boards),
         steps=len({entry.step for entry in entries if entry.kind != "initial"}),
     )

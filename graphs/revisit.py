@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.proposal import concept_key
 from line_neurons.agent.settings import revised
 from line_neurons.graphs import initial, scoring
 from line_neurons.graphs.assembly import Parts, Preparing, reopen
@@ -25,6 +26,7 @@ from line_neurons.graphs.state import Deps
 from line_neurons.tools.leases import held
 from line_neurons.tools.run_store import Run, RunStore, Step, Unit
 from line_neurons.tools.scorers import needs_control
+from line_neurons.tools.wishes import banned
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Progress
@@ -71,12 +73,14 @@ class _Gathered:
     """What the searches of all runs scored.
 
     ``sources`` holds, for each concept, the first run and unit that scored it, by name and number; ``recorded``
-    the scores that finished units recorded themselves, as (index of the place, score).
+    the scores that finished units recorded themselves, as (index of the place, score); ``forbidden`` the places
+    that must not have a concept as their label, by its key.
     """
 
     places: list[_Place] = field(default_factory=list)
     sources: dict[Concept, tuple[str, int]] = field(default_factory=dict)
     recorded: dict[Concept, list[tuple[int, float]]] = field(default_factory=lambda: defaultdict(list))
+    forbidden: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
 
 
 def revisit(
@@ -115,6 +119,7 @@ def revisit(
         [(text_of(place.found.best), score_of(place.found.best)) for place in gathered.places],
         gathered.recorded,
         progress,
+        gathered.forbidden,
     )
     parts = {run.id: (own or {}).get(run.id, deps) for run in runs}
     known = {run: initial.vocabulary(of_run) for run, of_run in parts.items()}
@@ -228,6 +233,7 @@ def _gather(store: RunStore, runs: Sequence[Run]) -> _Gathered:
         units = [unit for unit in store.units(run.id) if unit.status == "finished"]
         index = {unit.unit: place for place, unit in enumerate(units, len(gathered.places))}
         found: dict[int, Found] = {}
+        bans = banned(store, run.id)
         for number, trials in groupby(store.trials(run.id), lambda trial: trial.unit):
             history = list(trials)
             for trial in history:
@@ -238,7 +244,9 @@ def _gather(store: RunStore, runs: Sequence[Run]) -> _Gathered:
                 if number in index:
                     gathered.recorded[concept].append((index[number], trial.score))
             if number in index:
-                found[number] = look_through(history)
+                found[number] = look_through(history, bans.get(number, ()))
+                for concept in bans.get(number, ()):
+                    gathered.forbidden[concept_key(concept)].append(index[number])
         gathered.places += [_Place(run, unit, found[unit.unit]) for unit in units]
     return gathered
 

@@ -30,6 +30,7 @@ from line_neurons.tools.store_use import in_use
 from line_neurons.tools.targets.lookup import find_layer
 from line_neurons.tools.targets.registry import absolute_spec
 from line_neurons.tools.targets.units import parse_units
+from line_neurons.tools.wishes import units_asked
 
 
 def select_units(parts: Parts, layer: str, selectors: Sequence[str]) -> tuple[list[int], Sequence[str] | None]:
@@ -122,7 +123,7 @@ def work(parts: Parts, run: Run, watch: Watcher | None = None, drain: RunControl
             return replace(run, status="interrupted")
         stack.enter_context(in_use(parts.store))
         saver = stack.enter_context(checkpoints.opened(parts.store))
-        left = [unit for unit in runs.units(run.id) if unit.status not in {"finished", "failed"}]
+        left = _left(runs, run.id)
         if not left and (now := runs.run(run.id)).finished is not None:
             return now
         remove_leftovers(parts.store)
@@ -134,7 +135,11 @@ def work(parts: Parts, run: Run, watch: Watcher | None = None, drain: RunControl
             with parts.bank.incidents.recorded(runs, run.id):
                 # Computed here, so that units in flight find it.
                 deps.control()
-                Crew(build(FencedSaver(saver, runs, run.id)), deps, run, watch).work(left)
+                graph = build(FencedSaver(saver, runs, run.id))
+                # Something may be asked of a unit when it has its label, while others are worked on.
+                while left and not drain.drain_requested:
+                    Crew(graph, deps, run, watch).work(left)
+                    left = _left(runs, run.id)
                 if not drain.drain_requested and parts.settings.revisit:
                     revisit(deps, [run], parts.told("revisit", drain))
         except DrainedError:
@@ -150,6 +155,15 @@ def work(parts: Parts, run: Run, watch: Watcher | None = None, drain: RunControl
             raise
         _conclude(runs, run.id, drained=drain.drain_requested)
     return runs.run(run.id)
+
+
+def _left(runs: RunStore, run: str) -> list[Unit]:
+    """The units to work on: those without a label, and those with one of which something is asked since."""
+    asked = units_asked(runs, run)
+    for unit in runs.units(run):
+        if unit.status == "finished" and unit.unit in asked:
+            runs.update_unit(run, unit.unit, status="pending")
+    return [unit for unit in runs.units(run) if unit.status not in {"finished", "failed"}]
 
 
 def _conclude(runs: RunStore, run: str, *, drained: bool) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["initial", "iteration", "summary", "end"]
 Outcome = Literal["", "proposed", "refused", "stalled", "drawn"]
+Taken = list[int | str]
 Row = list[str | float]
 """A [concept, score] pair; tuples would come back from a checkpoint as lists."""
 
@@ -53,6 +54,14 @@ class LineState(TypedDict, total=False):
         activations: the unit's activation on each picture.
         score: psi of those activations.
         best: the best concept seen.
+        prompt: the hash of the question that was asked; empty where none was.
+        hints: the drawable things that the question named.
+        origin: where the proposal in hand comes from: ``proposed``, ``summary``, or ``typed`` by a person.
+        pinned: concepts of the board that people want to stay there.
+        banned: concepts that people want neither proposed nor as the label.
+        typed: concepts of people that come next, in order.
+        further: iterations that people asked for beyond the end.
+        wishes: what people asked and the search has taken: id, step, attempt, node, and what came of it.
     """
 
     run: str
@@ -79,6 +88,14 @@ class LineState(TypedDict, total=False):
     activations: list[float]
     score: float
     best: Row
+    prompt: str
+    hints: list[str]
+    origin: str
+    pinned: list[str]
+    banned: list[str]
+    typed: list[str]
+    further: int
+    wishes: list[Taken]
 
 
 def stop_if_drained(drain: RunControl | None) -> None:

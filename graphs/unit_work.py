@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 
@@ -13,18 +13,21 @@ from line_neurons.graphs import checkpoints
 from line_neurons.graphs.line import LineGraph, node_after
 from line_neurons.graphs.results import search_result
 from line_neurons.graphs.state import Deps, LineState
+from line_neurons.graphs.steered import at_work, settle, take_wishes
 from line_neurons.tools.run_store import Run, RunStore, Unit
 
 # Nodes of a step, each asked again at most `retries` times; LangGraph counts every one.
 _NODES_PER_STEP = 5
 
+INTERRUPT = "__interrupt__"
+"""What LangGraph calls an interrupt among the nodes that ended."""
 
 Tell = Callable[[str, str, Mapping[str, Any]], None]
 """Told of the node that ended, empty before the first, of the one that is at work now, and of the state."""
 
 
 def work_unit(graph: LineGraph, deps: Deps, run: Run, unit: Unit, tell: Tell) -> None:
-    """Work on a unit from its last checkpoint until it has a label.
+    """Work on a unit from its last checkpoint until it has a label and nothing more is asked of it.
 
     From a checkpoint that is ahead of the unit's history, as after a power cut, it begins again instead.
 
@@ -52,23 +55,31 @@ def work_unit(graph: LineGraph, deps: Deps, run: Run, unit: Unit, tell: Tell) ->
         begin_again(graph, runs, run, unit.unit)
         runs.add_event(run.id, "begun again", unit.unit, reason="the history ends before the checkpoint")
         snapshot = checkpoints.last_state(graph, run, unit.unit)
+    settle(runs, run, unit.unit, cast("LineState", snapshot.values))
     fresh: LineState = {"run": run.id, "unit": unit.unit}
     given = None if snapshot.created_at else fresh
     state: dict[str, Any] = dict(snapshot.values) or dict(fresh)
     runs.update_unit(run.id, unit.unit, status="running", error="")
-    tell("", snapshot.next[0] if snapshot.next else "init" if given else "", state)
+    tell("", at_work(snapshot) or ("init" if given else ""), state)
 
     def spent() -> float:
         return unit.seconds + time.monotonic() - began
 
     try:
-        stream = graph.stream(
-            given, config, context=deps, stream_mode="updates", durability="sync", control=deps.drain
-        )
-        for update in stream:
-            for node, changes in update.items():
-                state |= changes or {}
-                tell(node, node_after(node, state), state)
+        while True:
+            stream = graph.stream(
+                given, config, context=deps, stream_mode="updates", durability="sync", control=deps.drain
+            )
+            for update in stream:
+                for node, changes in update.items():
+                    if node != INTERRUPT:
+                        state |= changes or {}
+                        tell(node, node_after(node, state), state)
+            if not take_wishes(graph, deps, run, unit.unit, config):
+                break
+            given, snapshot = None, graph.get_state(config)
+            state = dict(snapshot.values)
+            tell("", at_work(snapshot), state)
         result = search_result(deps, run, unit)
     except BaseException:
         runs.update_unit(run.id, unit.unit, seconds=spent())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.types import Interrupt
 
 from line_neurons.agent.proposal import clean_text
 
@@ -17,6 +18,12 @@ class PlainData(JsonPlusSerializer):
 
     def __init__(self) -> None:
         super().__init__(allowed_msgpack_modules=None, __unpack_ext_hook__=_refuse)
+
+    def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
+        """See ``JsonPlusSerializer.dumps_typed``; that a graph was interrupted is kept as plain data too."""
+        if isinstance(obj, tuple) and obj and all(isinstance(one, Interrupt) for one in obj):
+            obj = [{"value": one.value, "id": one.id} for one in obj]
+        return super().dumps_typed(obj)
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
         """See ``JsonPlusSerializer.loads_typed``.

@@ -80,9 +80,22 @@ def m005_one_setting_for_the_pooling(db: Database) -> None:
 
 @SCHEMA()
 def m006_what_goes_on(db: Database) -> None:
-    """What the units in flight are doing and what was drawn for them, for who watches; see ``live``."""
+    """What units in flight do, and what was drawn for them; wishes, forks, and the prompt that each step sent.
+
+    See ``live`` and ``wishes``.
+    """
     leases = db.table("leases")
     columns = {"node": str, "kind": str, "step": int, "steps": int, "attempt": int, "concept": str, "best": str,
                "best_score": float, "since": float, "drawn": int, "reused": int, "measured": int}  # fmt: skip
     for column, kind in columns.items():
         leases.add_column(column, kind)
+    db.table("wishes").create(
+        {"id": int, "run": str, "unit": int, "kind": str, "concept": str, "by": str, "created": float,
+         "taken": float, "step": int, "attempt": int, "node": str, "outcome": str},
+        pk="id", not_null={"run", "unit", "kind", "concept", "by", "created"},
+        foreign_keys=[("run", "runs", "id")],
+    )  # fmt: skip
+    db.table("wishes").create_index(["run", "unit", "taken"])
+    for column, kind in {"forked_from": str, "forked_unit": int, "forked_step": int}.items():
+        db.table("runs").add_column(column, kind)
+    db.table("steps").add_column("prompt", str)

@@ -42,7 +42,8 @@ class Run:
 
     ``vocabulary`` holds the words that the first board is drawn from, where these are a list or the store's own
     concepts. ``status`` is ``pending``, ``running``, ``finished``, ``interrupted`` or ``failed``;
-    times are seconds since the epoch.
+    times are seconds since the epoch. A fork goes on from what unit ``forked_unit`` of run ``forked_from`` had
+    after step ``forked_step``.
     """
 
     id: str
@@ -58,6 +59,9 @@ class Run:
     vocabulary: tuple[str, ...] | None = None
     finished: float | None = None
     error: str = ""
+    forked_from: str | None = None
+    forked_unit: int | None = None
+    forked_step: int | None = None
 
     def __post_init__(self) -> None:
         plain_name(self.id)
@@ -114,9 +118,11 @@ class Step:
 
     ``kind`` is ``initial`` (one entry for each concept), ``iteration``, ``summary``, or ``revisit`` for a label
     that another unit found; ``step`` counts on over restarts. ``outcome`` is
-    ``scored``, ``duplicate``, ``invalid``, ``not_drawable`` or ``stalled``. ``board`` is the board after the
-    step as [concept, score] pairs, best first; ``images`` are ids in the concept bank; ``seconds`` is
-    how long the language model took, and ``model`` its fingerprint.
+    ``scored``, ``duplicate``, ``invalid``, ``not_drawable``, ``withdrawn`` (a person gave the proposal up) or
+    ``stalled``. ``origin`` is ``predefined``, ``proposed``, ``summary``, ``revisit``, or ``typed`` by a person.
+    ``board`` is the board after the step as [concept, score] pairs, best first; ``images`` are ids in the concept
+    bank; ``seconds`` is how long the language model took, ``model`` its fingerprint, and ``prompt`` the hash of
+    the question that it was asked.
     """
 
     run: str
@@ -139,6 +145,7 @@ class Step:
     model: str | None = None
     detail: dict[str, Any] | None = None
     created: float = 0.0
+    prompt: str | None = None
 
 
 class Trial(NamedTuple):
@@ -256,10 +263,13 @@ class RunStore:
         with self._writing(*{step.run for step in steps}):
             self._db.conn.executemany(_PUT_STEP, rows)
 
-    def drop_steps(self, run: str, kind: str) -> None:
-        """Remove the entries of one kind from the histories of a run's units."""
+    def drop_steps(self, run: str, kind: str, unit: int | None = None) -> None:
+        """Remove the entries of one kind from the histories of a run's units, or from that of one of them."""
         with self._writing(run):
-            self._table("steps").delete_where("run = ? and kind = ?", [run, kind])
+            self._table("steps").delete_where(
+                "run = :run and kind = :kind and coalesce(unit = :unit, 1)",
+                {"run": run, "kind": kind, "unit": unit},
+            )
 
     def drop_history(self, run: str, unit: int) -> None:
         """Remove all entries of a unit's history."""

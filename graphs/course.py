@@ -1,0 +1,59 @@
+"""What comes after a step of a unit's search: another iteration, the summary, a new board, or the end."""
+
+from __future__ import annotations
+
+from line_neurons.agent.settings import Settings
+from line_neurons.graphs.state import Kind, LineState, Row, board_of
+
+
+def after_step(state: LineState, kind: Kind, settings: Settings) -> LineState:
+    """What changes in a state with the end of a step.
+
+    Args:
+        state: the state with what the step changed; ``step`` is the step that ended.
+        kind: what the step was.
+        settings: the run's settings.
+    """
+    following: LineState = {"step": state["step"] + 1, "attempt": 0, "refused": [], "outcome": ""}
+    # A checkpoint of an earlier version knows nothing of restarts.
+    known: LineState = {"restart": 0, "begin": 0, "gained": state["step"], "found": []}
+    now = known | state | following
+    following |= next_kind(now, kind, settings)
+    if following["kind"] == "initial":
+        ended = board_of(now, settings.capacity).best.concept
+        following |= {"restart": now["restart"] + 1, "found": [*now["found"], ended]}
+    return following
+
+
+def next_kind(state: LineState, kind: Kind, settings: Settings) -> LineState:
+    """What the step to come is, by the settings and by what people asked for; ``state`` is that of this step."""
+    natural, typed, further = _natural(state, kind, settings), state.get("typed", []), state.get("further", 0)
+    if further:
+        natural = "iteration" if further > 1 else "end"
+        further -= 1
+    if typed and natural == "end":
+        return {"kind": "iteration", "further": len(typed)}
+    if typed and natural == "summary":
+        return {"kind": "iteration"}
+    return {"kind": natural, "further": further} if "further" in state else {"kind": natural}
+
+
+def _natural(state: LineState, kind: Kind, settings: Settings) -> Kind:
+    """What comes after a step of ``kind``, unless people want otherwise.
+
+    With patience a search ends when the last iterations found nothing better, and may go on beyond N if they did.
+    """
+    if kind != "summary":
+        last = state["step"] - 1
+        done, without_gain = last - state["begin"], last - state["gained"]
+        most = settings.max_iterations or settings.iterations
+        if done < most and not (settings.patience and without_gain >= settings.patience):
+            return "iteration"
+        if settings.summary:
+            return "summary"
+    return "initial" if state["restart"] < settings.restarts else "end"
+
+
+def better(best: Row | None, concept: str, score: float) -> Row:
+    """The better of the best so far and another concept; of equal ones the first."""
+    return best if best and float(best[1]) >= score else [concept, score]

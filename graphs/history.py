@@ -1,0 +1,67 @@
+"""The entries of a unit's history that its steps write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from line_neurons.agent.scoreboard import Scoreboard
+from line_neurons.graphs.state import Deps, LineState, board_of
+from line_neurons.tools.run_store import Step
+
+
+def put(
+    state: LineState,
+    deps: Deps,
+    outcome: str,
+    *,
+    concept: str | None = None,
+    score: float | None = None,
+    images: tuple[str, ...] = (),
+    removed: str | None = None,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    """Write down what came of the proposal in hand; the same step and attempt again replaces it.
+
+    Args:
+        state: the unit's state, with the board after the step.
+        deps: the graph's parts.
+        outcome: see ``Step``.
+        concept: the proposal, where there was one.
+        score: its score.
+        images: ids of its pictures.
+        removed: the concept that left the board for it.
+        detail: why it was refused.
+    """
+    typed = state.get("origin") == "typed"
+    # With them the question can be put together again without the generator.
+    hints = {"hints": state["hints"]} if state.get("hints") else {}
+    deps.runs.put_step(
+        Step(
+            run=state["run"],
+            unit=state["unit"],
+            step=state["step"],
+            attempt=state["attempt"],
+            kind=state["kind"],
+            outcome=outcome,
+            concept=concept,
+            score=score,
+            reasoning=state.get("reasoning", ""),
+            reply=state.get("reply", ""),
+            origin=state.get("origin") or ("summary" if state["kind"] == "summary" else "proposed"),
+            images=images,
+            board=pairs(board_of(state, deps.settings.capacity)),
+            removed=removed,
+            seed=None if typed else state["llm_seed"],
+            temperature=None if typed else state["temperature"],
+            seconds=state["seconds"],
+            model=None if typed else state["model"],
+            detail={**(detail or {}), **hints} or None,
+            prompt=state.get("prompt") or None,
+        )
+    )
+
+
+def pairs(board: Scoreboard) -> tuple[tuple[str, float], ...]:
+    """A scoreboard as the history has it."""
+    return tuple((entry.concept, entry.score) for entry in board.entries)

@@ -1,0 +1,25 @@
+"""The question that a state leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from line_neurons.agent.ports import Prompt
+from line_neurons.agent.prompts import propose_prompt, summary_prompt
+from line_neurons.agent.proposal import concept_key
+from line_neurons.graphs.state import LineState, board_of
+
+
+def question(state: LineState, capacity: int, hints: Sequence[str]) -> Prompt:
+    """What the language model is asked for the next concept, or for the summary.
+
+    Args:
+        state: the unit's state.
+        capacity: of the scoreboard.
+        hints: drawable things to name.
+    """
+    board = board_of(state, capacity)
+    on_board = {concept_key(entry.concept) for entry in board.entries}
+    forbidden = [concept for concept in state["tried"] if concept_key(concept) not in on_board]
+    make = summary_prompt if state["kind"] == "summary" else propose_prompt
+    return make(board, list(dict.fromkeys(forbidden)), hints, state["refused"], state.get("found", []))

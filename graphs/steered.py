@@ -1,0 +1,176 @@
+"""A person's wishes reach a unit's search: the graph stops for them, and goes on from a state that grants them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import StateSnapshot, interrupt
+
+from line_neurons.agent.proposal import find_duplicate
+from line_neurons.agent.scoreboard import Entry, Scoreboard
+from line_neurons.agent.settings import Settings
+from line_neurons.agent.steering import Search, steer
+from line_neurons.graphs.course import better
+from line_neurons.graphs.history import put
+from line_neurons.graphs.state import Deps, LineState, Row, Taken, board_of, board_rows
+from line_neurons.tools.run_store import Run, RunStore
+from line_neurons.tools.wishes import Place, Wish, due, let_wait, mark, place_of, wishes
+
+if TYPE_CHECKING:
+    from line_neurons.graphs.line import LineGraph
+
+# After which node a state leads to the one at work; after ``update`` the kind of the step to come tells.
+_BEFORE = {"synthesize": "propose", "activate": "synthesize", "score": "activate", "update": "score"}
+
+
+def stop_for_wishes(runs: RunStore, node: str, state: LineState) -> None:
+    """Interrupt the graph before a node's work if something is asked of its unit; see ``take_wishes``."""
+    if asked := due(runs, state["run"], state["unit"], _place(node, state)):
+        interrupt([wish.id for wish in asked])
+
+
+def take_wishes(graph: LineGraph, deps: Deps, run: Run, unit: int, config: RunnableConfig) -> bool:
+    """Let the search go on from a state in which what is asked of the unit is granted.
+
+    The wishes count as taken with the checkpoint that grants them: a process that is killed between it and the row
+    of a wish finds in the checkpoint that it was taken, and ``settle`` writes the row.
+
+    Args:
+        graph: the compiled loop with the run's checkpoints.
+        deps: the graph's parts.
+        run: the run.
+        unit: index of the unit.
+        config: LangGraph's name of the unit's checkpoints.
+
+    Returns:
+        whether anything was asked.
+
+    Raises:
+        TakenOverError: another process has taken over the run.
+        StoreError: the store cannot be written.
+    """
+    runs, settings, snapshot = deps.runs, deps.settings, graph.get_state(config)
+    state, node = cast("LineState", snapshot.values), at_work(snapshot)
+    asked = due(runs, run.id, unit, _place(node, state))
+    if not asked:
+        return False
+    scored = _scored(runs, state)
+    changes, given_up = grant(state, node, asked, scored, settings)
+    if not node:
+        # It tells of a label that gives way to what the search comes to now.
+        runs.drop_steps(run.id, "revisit", unit)
+    if given_up:
+        put(state, deps, "withdrawn", concept=state["concept"], detail={"reason": given_up})
+    with runs.atomic(run.id):
+        _record(runs, run.id, unit, changes["wishes"][-len(asked) :], asked)
+        as_node = "update" if given_up else _BEFORE.get(node, "update")
+        graph.update_state(config, cast("dict[str, Any]", changes), as_node=as_node)
+    return True
+
+
+def settle(runs: RunStore, run: Run, unit: int, state: LineState) -> None:
+    """Bring a unit's wishes into line with its search as it stands: the checkpoint tells which were taken."""
+    taken = state.get("wishes", [])
+    let_wait(runs, run.id, unit, [int(one[0]) for one in taken])
+    if taken:
+        with runs.atomic(run.id):
+            _record(runs, run.id, unit, taken, wishes(runs, run.id, unit))
+
+
+def at_work(snapshot: StateSnapshot) -> str:
+    """The node that comes next; empty at the end of a search."""
+    return snapshot.next[0] if snapshot.next else ""
+
+
+def grant(
+    state: LineState, node: str, asked: Sequence[Wish], scored: Sequence[Entry], settings: Settings
+) -> tuple[LineState, str]:
+    """What wishes change in a state.
+
+    Args:
+        state: the state before the node's work.
+        node: the node that comes next; empty at the end of a search.
+        asked: the wishes, in order.
+        scored: every concept that the unit was scored on before, in order.
+        settings: the run's settings.
+
+    Returns:
+        The changes, and why the proposal in hand is given up; empty while it is not.
+    """
+    step, attempt = state.get("step", 0), state.get("attempt", 0)
+    in_hand = node in _BEFORE and state.get("outcome") in {"proposed", "drawn"}
+    before = search = Search(
+        board=board_of(state, settings.capacity) if "board" in state else Scoreboard((), settings.capacity),
+        scored=tuple(scored),
+        tried=tuple(state.get("tried", [])),
+        pinned=tuple(state.get("pinned", [])),
+        banned=tuple(state.get("banned", [])),
+        typed=tuple(state.get("typed", [])),
+        further=state.get("further", 0),
+        ended=not node,
+        in_hand=state["concept"] if in_hand else "",
+        repeats=settings.duplicates == "accept",
+    )
+    taken: list[Taken] = list(state.get("wishes", []))
+    for wish in asked:
+        search, outcome = steer(search, wish.kind, wish.concept)
+        taken.append([wish.id, step, attempt, node, outcome])
+    changes: LineState = {
+        "tried": list(search.tried),
+        "pinned": list(search.pinned),
+        "banned": list(search.banned),
+        "typed": list(search.typed),
+        "further": search.further,
+        "wishes": taken,
+    }
+    if search.board.entries:
+        changes["board"] = board_rows(search.board)
+        allowed = [entry for entry in search.scored if not find_duplicate(entry.concept, search.banned)]
+        if search.banned != before.banned and allowed:
+            changes["best"] = _best(allowed)
+    if "step" not in state:
+        changes["kind"] = "initial"
+        return changes, ""
+    asks = node in {"propose", "summarize", ""} or search.given_up
+    goes_on = (search.further if not node else search.typed and state["kind"] == "summary") and asks
+    if goes_on:
+        changes["kind"] = "iteration"
+    if search.given_up:
+        changes |= {"attempt": attempt + 1, "refused": [*state["refused"], search.given_up], "outcome": ""}
+    return changes, search.given_up
+
+
+def _best(scored: Sequence[Entry]) -> Row:
+    best: Row | None = None
+    for entry in scored:
+        best = better(best, entry.concept, entry.score)
+    assert best is not None
+    return best
+
+
+def _place(node: str, state: LineState) -> Place:
+    return place_of(state.get("step", 0), state.get("attempt", 0), node)
+
+
+def _scored(runs: RunStore, state: LineState) -> list[Entry]:
+    """What the unit was scored on before the place in hand; a killed process may have written down more."""
+    if "step" not in state:
+        return []
+    here = (state["step"], state["attempt"])
+    trials = runs.trials(state["run"], state["unit"])
+    return [
+        Entry(trial.concept, trial.score)
+        for trial in trials
+        if trial.concept and trial.score is not None and (trial.step, trial.attempt) < here
+    ]
+
+
+def _record(runs: RunStore, run: str, unit: int, taken: Sequence[Taken], asked: Sequence[Wish]) -> None:
+    by_id = {wish.id: wish for wish in asked}
+    for number, step, attempt, node, outcome in taken:
+        place = {"step": int(step), "attempt": int(attempt), "node": str(node), "outcome": str(outcome)}
+        if mark(runs, run, int(number), **place):  # type: ignore[arg-type]
+            wish = by_id[int(number)]
+            runs.add_event(run, "steered", unit, wish=wish.kind, concept=wish.concept, by=wish.by, **place)
