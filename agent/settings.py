@@ -141,6 +141,9 @@ class Settings(BaseSettings):
         le=1,
         description="Least similarity of a caption to a drawable concept; none: the bank's own.",
     )
+    control_seed: int | None = Field(
+        None, ge=0, lt=2**31, description="Seed of the image bank's control set; none: the run's seed."
+    )
     init: Literal["control", "vocabulary", "bank", "model"] = Field(
         "control",
         description="First board: classes ranked on the control set, words of a list, concepts that the store "
@@ -320,6 +323,35 @@ def revised(recorded: Mapping[str, Any], changes: Mapping[str, Any]) -> Settings
         return _Given(**{**recorded, **changes, "diffusion": diffusion})
     except ValidationError as error:
         raise _unfit(error, CONFIG_FILE) from None
+
+
+FORKABLE = frozenset({
+    "seed", "iterations", "summary", "patience", "max_iterations", "llm", "ollama", "context", "reply_tokens",
+    "timeout", "think", "langchain", "temperature", "top_p", "retries", "hotter", "hints", "diffusion", "device",
+    "batch_size", "download", "in_flight", "llm_parallel", "batch_wait", "give_up", "revisit", "store", "assets",
+})  # fmt: skip
+"""Settings that may be others in a fork: none of them changes what a score that was copied means."""
+
+
+def fork_changes(recorded: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a fork that are other than those of the run that it goes on from.
+
+    Args:
+        recorded: the settings of that run.
+        changes: what the user wants to be another.
+
+    Raises:
+        UsageError: a setting would make the scores that are copied incomparable with those to come.
+    """
+    if refused := sorted(changes.keys() - FORKABLE):
+        raise UsageError(
+            f"setting {refused[0]} cannot be another in a fork: scores before and after it would not compare",
+            "start a new run with it",
+        )
+    if "seed" not in changes or recorded.get("control_seed") is not None:
+        return dict(changes)
+    # What scores are compared with stays, whatever is drawn anew.
+    return {**changes, "control_seed": recorded.get("seed")}
 
 
 def _unfit(error: ValidationError, file: str) -> UsageError:

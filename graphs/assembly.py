@@ -170,9 +170,10 @@ class Parts:
         from line_neurons.tools.image_bank.control import BankControl
 
         excluded = {concept_key(concept) for concept in settings.exclude}
+        seed = settings.seed if settings.control_seed is None else settings.control_seed
         words = [
             caption
-            for caption in self.pictures.vocabulary(settings.seed, settings.vocabulary_share)
+            for caption in self.pictures.vocabulary(seed, settings.vocabulary_share)
             if concept_key(caption) not in excluded
         ]
         return BankControl(self.pictures, words, m=settings.control_images or BANK_IMAGES)

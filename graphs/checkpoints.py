@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -98,6 +98,27 @@ def last_state(graph: LineGraph, run: Run, unit: int) -> StateSnapshot:
             f"line retry {run.id} begins the unit again, with the pictures and replies that are kept",
         ) from error
     return snapshot
+
+
+def state_after(graph: LineGraph, run: Run, unit: int, step: int) -> LineState | None:
+    """A unit's state when a step had ended and nothing else had been done; None if its checkpoint has gone.
+
+    Raises:
+        StoreError: the database cannot be used.
+    """
+    found = None
+    try:
+        for snapshot in graph.get_state_history(thread_of(run.id, unit)):
+            # The newest come first.
+            if snapshot.values.get("step") == step + 1:
+                found = snapshot.values
+        if found is not None:
+            _look_through(found, run, unit)
+    except StoreError:
+        raise
+    except Exception:
+        return None
+    return cast("LineState | None", found)
 
 
 def is_ahead(snapshot: StateSnapshot, steps: set[int]) -> bool:

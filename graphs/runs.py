@@ -62,7 +62,7 @@ def start(parts: Parts, layer: str, selectors: Sequence[str], command: str = "")
     fingerprints = parts.fingerprints()
     vocabulary = parts.vocabulary()
     run = Run(
-        id=_new_id(parts.runs, parts.model, layer),
+        id=free_name(parts.runs, parts.model, layer),
         model=absolute_spec(parts.model),
         layer=layer,
         seed=parts.settings.seed,
@@ -83,7 +83,7 @@ def start(parts: Parts, layer: str, selectors: Sequence[str], command: str = "")
             # Another process may have taken the name in between.
             if run.id not in parts.runs.names():
                 raise
-            run = replace(run, id=_new_id(parts.runs, parts.model, layer))
+            run = replace(run, id=free_name(parts.runs, parts.model, layer))
         else:
             vouch(parts.runs, run)
             return run
@@ -221,8 +221,8 @@ def _note_changes(parts: Parts, run: Run) -> None:
     )  # fmt: skip
 
 
-def _new_id(runs: RunStore, model: str, layer: str) -> str:
-    """A name that can be read and typed: model, layer and the first free number."""
+def free_name(runs: RunStore, model: str, layer: str) -> str:
+    """A name for a new run that can be read and typed: model, layer and the first free number."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{model.partition(':')[2] or model}-{layer}")[:60]
     taken = set(runs.names())
     number = 1

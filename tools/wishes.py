@@ -71,11 +71,11 @@ class Wish:
 Place = tuple[int, int, int]
 """A place in a unit's search: step, attempt, and the rank of the node that comes next."""
 
-_RANKS = {"init": 0, "propose": 1, "summarize": 1, "synthesize": 2, "activate": 3, "score": 4, "update": 5, "": 6}
+_RANKS = {"propose": 1, "summarize": 1, "synthesize": 2, "activate": 3, "score": 4, "update": 5}
 
 
 def place_of(step: int, attempt: int, node: str) -> Place:
-    """The place before a node's work; an empty node is the end of a search, after all nodes."""
+    """The place before a node's work; an empty node is the end of a search, before a step beyond it begins."""
     return step, attempt, _RANKS.get(node, 0)
 
 

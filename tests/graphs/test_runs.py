@@ -234,5 +234,5 @@ def test_a_run_whose_name_was_taken_in_between_gets_the_next_one(tmp_path, monke
         seen.append(layer)
         return f"model-head-{len(seen)}"
 
-    monkeypatch.setattr("line_neurons.graphs.runs._new_id", behind)
+    monkeypatch.setattr("line_neurons.graphs.runs.free_name", behind)
     assert start(parts, LAYER, ["0"]).id == "model-head-2"

@@ -1,0 +1,108 @@
+"""Time travel: a new run that goes on from what a unit of another one had after a step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.agent.settings import Settings, revised
+from line_neurons.graphs import checkpoints
+from line_neurons.graphs.assembly import Parts, installed_versions
+from line_neurons.graphs.course import next_kind
+from line_neurons.graphs.line import build
+from line_neurons.graphs.own_code import vouch
+from line_neurons.graphs.past import KINDS, state_after
+from line_neurons.graphs.runs import free_name, recorded
+from line_neurons.graphs.state import LineState
+from line_neurons.tools.run_store import Run, RunStore, Step, Unit
+from line_neurons.tools.wishes import ask_all, copy_taken, wishes
+
+
+def fork(parts: Parts, run: Run, unit: int, step: int, *, concept: str = "", command: str = "") -> Run:
+    """Write a new run of one unit, ready to be worked on, that begins where the unit stood after a step.
+
+    The history up to that step is copied, and what people had asked until then; the other run stays as it is. With
+    nothing changed the new run ends as the other one did.
+
+    Args:
+        parts: model and settings of the new run; see ``agent.settings.fork_changes`` for what may be another.
+        run: the run to fork.
+        unit: index of a unit of it.
+        step: the last step that is kept; 0 for the first board.
+        concept: a concept of one's own that comes next.
+        command: what the user typed, for the record.
+
+    Raises:
+        UsageError: there is no such unit or step, nothing would come after it, or the concept cannot be tried.
+        StoreError: the store cannot be used.
+    """
+    runs, settings = parts.runs, parts.settings
+    found = next((one for one in runs.units(run.id) if one.unit == unit), None)
+    if found is None:
+        raise UsageError(f"run {run.id} has no unit {unit!r:.60}", f"see `line show {run.id}`")
+    history = [entry for entry in runs.steps(run.id, unit) if entry.kind in KINDS]
+    _check_step(history, run, unit, step)
+    kept = [entry for entry in history if entry.step <= step]
+    fingerprints = parts.fingerprints()
+    with checkpoints.opened(parts.store) as saver, runs.atomic():
+        graph = build(saver)
+        state = checkpoints.state_after(graph, run, unit, step) or _from_history(runs, run, unit, history, step)
+        if state["kind"] != "initial":
+            state |= next_kind(state, KINDS[kept[-1].kind], settings)
+        if state["kind"] == "end" and not concept:
+            raise UsageError(
+                f"the search of unit {unit} of run {run.id} ended with step {step}",
+                "name an earlier step, more iterations, or a --concept to try",
+            )
+        new = Run(
+            id=free_name(runs, run.model, run.layer),
+            model=run.model,
+            layer=run.layer,
+            seed=settings.seed,
+            status="pending",
+            created=time.time(),
+            settings=recorded(settings),
+            fingerprints=fingerprints,
+            versions=installed_versions(),
+            command=command,
+            vocabulary=run.vocabulary,
+            forked_from=run.id,
+            forked_unit=unit,
+            forked_step=step,
+        )
+        runs.add_run(new, [Unit(new.id, unit, 0, name=found.name)])
+        runs.put_steps([replace(entry, run=new.id) for entry in kept])
+        copied = copy_taken(runs, run.id, unit, step, new.id)
+        state |= {
+            "run": new.id,
+            "unit": unit,
+            "wishes": [[one.id, one.step or 0, one.attempt or 0, one.node or "", one.outcome] for one in copied],
+        }
+        # A process that was killed here before may have left some.
+        saver.delete_thread(f"{new.id}/{unit}")
+        graph.update_state(checkpoints.thread_of(new.id, unit), cast("dict[str, Any]", state), as_node="update")
+        if concept:
+            ask_all(runs, new, unit, [("try", concept)])
+        runs.add_event(new.id, "forked", unit, forked_from=run.id, step=step)
+    vouch(runs, new)
+    return new
+
+
+def forks(runs: RunStore, run: str, unit: int | None = None) -> list[Run]:
+    """The runs that were forked from a run, or from one unit of it, newest first."""
+    return [one for one in runs.runs() if one.forked_from == run and unit in {None, one.forked_unit}]
+
+
+def _check_step(history: Sequence[Step], run: Run, unit: int, step: int) -> None:
+    ended = {entry.step for entry in history if entry.kind == "initial" or entry.outcome in {"scored", "stalled"}}
+    if step not in ended:
+        known = f"its steps are {min(ended)} to {max(ended)}" if ended else "it has none yet"
+        raise UsageError(f"unit {unit} of run {run.id} has no step {step} that has ended", known)
+
+
+def _from_history(runs: RunStore, run: Run, unit: int, history: Sequence[Step], step: int) -> LineState:
+    settings: Settings = revised(run.settings, {})
+    return state_after(settings, history, wishes(runs, run.id, unit), step)
