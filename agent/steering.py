@@ -108,7 +108,7 @@ def _ban(search: Search, concept: str) -> tuple[Search, str]:
         board = (max(others, key=lambda entry: entry.score),)
     left = _entry(search.board, concept) is not None
     tried = search.tried if find_duplicate(concept, search.tried) else (*search.tried, concept)
-    banned = replace(
+    after = replace(
         search,
         board=Scoreboard(board, search.board.capacity),
         tried=tried,
@@ -117,8 +117,8 @@ def _ban(search: Search, concept: str) -> tuple[Search, str]:
         typed=_without(search.typed, concept),
     )
     if search.in_hand and _same(search.in_hand, concept):
-        return replace(banned, given_up=f'"{concept}" is forbidden.'), "banned; the proposal in hand is given up"
-    return banned, "banned; it left the board" if left else "banned"
+        return replace(after, given_up=f'"{concept}" is forbidden.'), "banned; the proposal in hand is given up"
+    return after, "banned; it left the board" if left else "banned"
 
 
 def _try(search: Search, concept: str) -> tuple[Search, str]:

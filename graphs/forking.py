@@ -91,11 +91,6 @@ def fork(parts: Parts, run: Run, unit: int, step: int, *, concept: str = "", com
     return new
 
 
-def forks(runs: RunStore, run: str, unit: int | None = None) -> list[Run]:
-    """The runs that were forked from a run, or from one unit of it, newest first."""
-    return [one for one in runs.runs() if one.forked_from == run and unit in {None, one.forked_unit}]
-
-
 def _check_step(history: Sequence[Step], run: Run, unit: int, step: int) -> None:
     ended = {entry.step for entry in history if entry.kind == "initial" or entry.outcome in {"scored", "stalled"}}
     if step not in ended:

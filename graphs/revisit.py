@@ -245,8 +245,8 @@ def _gather(store: RunStore, runs: Sequence[Run]) -> _Gathered:
                     gathered.recorded[concept].append((index[number], trial.score))
             if number in index:
                 found[number] = look_through(history, bans.get(number, ()))
-                for concept in bans.get(number, ()):
-                    gathered.forbidden[concept_key(concept)].append(index[number])
+                for name in bans.get(number, ()):
+                    gathered.forbidden[concept_key(name)].append(index[number])
         gathered.places += [_Place(run, unit, found[unit.unit]) for unit in units]
     return gathered
 

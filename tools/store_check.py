@@ -47,6 +47,7 @@ KINDS = {
     "database damaged": Kind("damaged database", "see below"),
     "unit without its run": Kind("unit of a run that does not exist", "removed"),
     "event without its run": Kind("event of a run that does not exist", "removed"),
+    "wish without its unit": Kind("wish for a unit that does not exist", "removed"),
     "step without its unit": Kind("history of a unit that does not exist", "removed"),
     "run interrupted": Kind(
         "run that nobody works on any more", "marked as interrupted; line resume", stops=False
@@ -209,6 +210,8 @@ class _Looker:
             yield "unit without its run", row
         for row in self.query("runs.db", f"SELECT id, run FROM events WHERE {no_run}"):  # noqa: S608
             yield "event without its run", row
+        for row in self.query("runs.db", f"SELECT DISTINCT run, unit FROM wishes WHERE {no_unit}"):  # noqa: S608
+            yield "wish without its unit", row
         for row in self.query("runs.db", f"SELECT DISTINCT run, unit FROM steps WHERE {no_unit}"):  # noqa: S608
             yield "step without its unit", row
         for run, *unit in [

@@ -38,6 +38,7 @@ _FORGET_THREAD: _Statements = (
     ("checkpoints.db", "DELETE FROM writes WHERE thread_id = ?1"),
 )
 _STATEMENTS: dict[str, _Statements] = {
+    "wish without its unit": (("runs.db", "DELETE FROM wishes WHERE run = ?1 AND unit = ?2"),),
     "step without its unit": (("runs.db", "DELETE FROM steps WHERE run = ?1 AND unit = ?2"),),
     "event without its run": (("runs.db", "DELETE FROM events WHERE id = ?1"),),
     "unit without its run": (("runs.db", "DELETE FROM units WHERE run = ?1 AND unit = ?2"),),

@@ -149,10 +149,14 @@ def due(runs: RunStore, run: str, unit: int, place: Place) -> list[Wish]:
 
 
 def units_asked(runs: RunStore, run: str) -> set[int]:
-    """The units of a run of which something was asked that was not taken yet."""
+    """The units of a run of which something was asked that was not taken yet, but for those that failed."""
     if not _known(runs):
         return set()
-    return {unit for (unit,) in runs.rows("SELECT DISTINCT unit FROM wishes WHERE run = ? AND taken IS NULL", run)}
+    statement = (
+        "SELECT DISTINCT unit FROM wishes JOIN units USING (run, unit)"
+        " WHERE run = ? AND taken IS NULL AND status != 'failed'"
+    )
+    return {unit for (unit,) in runs.rows(statement, run)}
 
 
 def banned(runs: RunStore, run: str) -> dict[int, list[str]]:

@@ -190,6 +190,61 @@ def retry(
     labelling.retry(run, *_reopening(config, flags), as_json=json, trust=trust)
 
 
+_UNIT = typer.Argument(help="A unit of it: its number or class name.")
+
+
+@app.command()
+@opt.takes(opt.only("store"))
+def steer(
+    run: Annotated[str, _RUN],
+    unit: Annotated[str, _UNIT],
+    *,
+    pin: Annotated[list[str] | None, typer.Option(help="Keep this concept on the board; repeatable.")] = None,
+    unpin: Annotated[list[str] | None, typer.Option(help="Keep it no longer; repeatable.")] = None,
+    ban: Annotated[
+        list[str] | None, typer.Option(help="Off the board for good, and never the label; repeatable.")
+    ] = None,
+    try_: Annotated[
+        list[str] | None, typer.Option("--try", help="Propose this concept of your own next; repeatable.")
+    ] = None,
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="Give up the proposal in hand and ask anew; of a finished unit: go on."),
+    ] = False,
+    json: opt.Json = False,
+    **flags: Any,
+) -> None:
+    """Ask something of a unit; it is taken before its next node, or when the run is resumed."""
+    from line_neurons.agent.steering import WishKind
+    from line_neurons.tui import steering
+
+    given: dict[WishKind, list[str] | None] = {"unpin": unpin, "pin": pin, "ban": ban, "try": try_}
+    given["again"] = [""] if again else None
+    asked = [(kind, concept) for kind, concepts in given.items() for concept in concepts or ()]
+    steering.steer(_store(**flags), run, unit, asked, as_json=json)
+
+
+@app.command()
+@opt.takes(opt.only("seed", "iterations", "summary", "patience", "max_iterations") | opt.CHANGES | opt.FILES)
+def fork(
+    run: Annotated[str, _RUN],
+    unit: Annotated[str, _UNIT],
+    step: Annotated[int, typer.Option(min=0, help="The last step that is kept; 0: the first board.")],
+    *,
+    concept: Annotated[str, typer.Option(help="A concept of your own that comes next.")] = "",
+    work: Annotated[bool, typer.Option("--work/--no-work", help="Work on the new run at once.")] = True,
+    config: opt.Config = None,
+    trust: opt.Trust = False,
+    json: opt.Json = False,
+    **flags: Any,
+) -> None:
+    """Start a new run from what a unit had after a step: another seed, language model or concept of your own."""
+    from line_neurons.tui import steering
+
+    settings, changes = _reopening(config, flags)
+    steering.fork(run, unit, step, concept, settings, changes, working=work, as_json=json, trust=trust)
+
+
 @app.command()
 @opt.takes(opt.MACHINE | opt.FILES)
 def revisit(
@@ -276,6 +331,9 @@ def show(
         typer.Option(help="Only the pictures of this step: a number, S for summaries, or R for a revisit."),
     ] = None,
     sheet: Annotated[Path | None, typer.Option(help="Where to write the contact sheet (PNG).")] = None,
+    prompt: Annotated[
+        bool, typer.Option("--prompt", help="Print what the step asked the language model, word for word.")
+    ] = False,
     *,
     json: opt.Json = False,
     **flags: Any,
@@ -284,9 +342,15 @@ def show(
     from line_neurons.tui import showing
 
     if unit is None:
-        if step or sheet:
-            raise UsageError("--step and --sheet need a unit", "line show RUN UNIT --step 3")
+        if step or sheet or prompt:
+            raise UsageError("--step, --sheet and --prompt need a unit", "line show RUN UNIT --step 3")
         showing.run(_store(**flags), run, as_json=json)
+    elif prompt:
+        from line_neurons.tui import steering
+
+        if not (step and step.isascii() and step.isdigit()):
+            raise UsageError("--prompt needs the number of a step", "line show RUN UNIT --step 3 --prompt")
+        steering.prompt(_store(**flags), run, unit, int(step), as_json=json)
     else:
         showing.unit(_store(**flags), run, unit, step, sheet, as_json=json)
 

@@ -27,6 +27,7 @@ from line_neurons.tools.language_models.langchain_chat import with_secrets
 from line_neurons.tools.language_models.ollama_address import without_passwords
 from line_neurons.tools.leases import refuse_held
 from line_neurons.tools.run_store import Run, RunStore, default_store
+from line_neurons.tools.wishes import units_asked
 from line_neurons.tui import showing, terminal
 from line_neurons.tui.draining import INTERRUPTED, draining
 from line_neurons.tui.watching import Watching
@@ -68,8 +69,8 @@ def explain(model: str, layers: Sequence[str], units: Sequence[str], settings: S
             select_units(parts, layer, units)
         command = shlex.join(["line", *without_passwords(sys.argv[1:])])
         jobs = [(parts, start(parts, layer, units, command=command)) for layer in layers]
-        _work(jobs, watching)
-    if _conclude(jobs, as_json=as_json):
+        work_on(jobs, watching)
+    if conclude(jobs, as_json=as_json):
         raise typer.Exit(1)
 
 
@@ -92,7 +93,7 @@ def resume(
     store = settings.store or default_store()
     opened = showing.open_store(store, read_only=False)
     if name is None:
-        found = [run for run in reversed(opened.runs()) if showing.is_unfinished(run, opened.states(run.id))]
+        found = [run for run in reversed(opened.runs()) if _is_unfinished(opened, run)]
         if not found:
             failed = [run.id for run in opened.runs() if opened.states(run.id).get("failed")]
             remedy = f"failed units are taken again by: line retry {failed[0]}" if failed else "see `line runs`"
@@ -100,7 +101,7 @@ def resume(
     else:
         found = [opened.run(name)]
     opened.close()
-    _vouch(store, found, trust=trust)
+    vouch_for(store, found, trust=trust)
     _go_on(found, settings, changes, as_json=as_json)
 
 
@@ -123,14 +124,10 @@ def retry(
     opened = showing.open_store(settings.store or default_store(), read_only=False)
     run = opened.run(name)
     if not opened.states(run.id).get("failed"):
-        remedy = (
-            f"line resume {run.id}"
-            if showing.is_unfinished(run, opened.states(run.id))
-            else "see `line show` for its labels"
-        )
+        remedy = f"line resume {run.id}" if _is_unfinished(opened, run) else "see `line show` for its labels"
         raise UsageError(f"no unit of run {run.id} has failed", remedy)
     opened.close()
-    _vouch(settings.store or default_store(), [run], trust=trust)
+    vouch_for(settings.store or default_store(), [run], trust=trust)
     _go_on([run], settings, changes, as_json=as_json, again=True)
 
 
@@ -152,7 +149,7 @@ def revisit(
     opened = showing.open_store(settings.store or default_store(), read_only=False)
     runs = list({run.id: run for run in map(opened.run, names)}.values())
     opened.close()
-    _vouch(settings.store or default_store(), runs, trust=trust)
+    vouch_for(settings.store or default_store(), runs, trust=trust)
     with Watching() as watching, draining() as drain:
         try:
             found = revisit_recorded(runs, settings.store, settings.assets, watching.preparing, changes, drain)
@@ -176,20 +173,20 @@ def demo(settings: Settings, *, as_json: bool) -> None:
     began = time.monotonic()
     store = settings.store or default_store()
     with Watching() as watching:
-        reopening = _Reopening(settings, watching, {})
+        reopening = Reopening(settings, watching, {})
         jobs: list[Job] = []
         known = RunStore(store)
         for run in reversed(known.runs()):
             same = (run.command, run.settings["llm"], run.seed) == (DEMO_COMMAND, settings.llm, settings.seed)
-            if same and showing.is_unfinished(run, known.states(run.id)):
+            if same and _is_unfinished(known, run):
                 # A demo that another version of some part began stays as it is; a new one starts.
                 with suppress(UsageError):
                     jobs.append(reopening.job(run))
         if not jobs:
             parts = Parts(DEMO_MODEL, settings, watching.preparing, {layer for layer, _ in DEMO_UNITS})
             jobs = [(parts, start(parts, layer, units, command=DEMO_COMMAND)) for layer, units in DEMO_UNITS]
-        _work(jobs, watching)
-    failed = _conclude(jobs, as_json=as_json)
+        work_on(jobs, watching)
+    failed = conclude(jobs, as_json=as_json)
     if not as_json:
         minutes = (time.monotonic() - began) / 60
         terminal.line(f"Labelled in {minutes:.1f} minutes.")
@@ -197,7 +194,12 @@ def demo(settings: Settings, *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _vouch(store: Path, runs: Sequence[Run], *, trust: bool) -> None:
+def _is_unfinished(opened: RunStore, run: Run) -> bool:
+    return showing.is_unfinished(run, opened.states(run.id), units_asked(opened, run.id))
+
+
+def vouch_for(store: Path, runs: Sequence[Run], *, trust: bool) -> None:
+    """Let the code that runs name be run, where the user trusts it."""
     if not trust:
         return
     opened = RunStore(store)
@@ -206,7 +208,7 @@ def _vouch(store: Path, runs: Sequence[Run], *, trust: bool) -> None:
     opened.close()
 
 
-class _Reopening:
+class Reopening:
     """Opens recorded runs; those with the same model and settings share their parts."""
 
     def __init__(self, settings: Settings, watching: Watching, changes: Mapping[str, Any]) -> None:
@@ -216,6 +218,7 @@ class _Reopening:
         self._opened: dict[str, Parts] = {}
 
     def job(self, run: Run) -> Job:
+        """A recorded run with its parts."""
         key = json.dumps([run.model, run.settings, run.fingerprints], sort_keys=True)
         parts = self._opened.get(key)
         if parts is None:
@@ -238,7 +241,7 @@ def _go_on(
     jobs: list[Job] = []
     opened = showing.open_store(settings.store or default_store())
     with Watching() as watching:
-        reopening = _Reopening(settings, watching, changes)
+        reopening = Reopening(settings, watching, changes)
         for run in runs:
             with _collecting(errors):
                 # Before parts are opened, which may take minutes.
@@ -247,10 +250,10 @@ def _go_on(
                 if again:
                     mark_failed_again(parts.runs, run)
                 jobs.append(job)
-        done = _work(jobs, watching, errors)
+        done = work_on(jobs, watching, errors)
     if len(runs) == len(errors) == 1:
         raise errors[0]
-    failed = _conclude(done, as_json=as_json) if done else False
+    failed = conclude(done, as_json=as_json) if done else False
     for error in errors:
         terminal.complain(error)
     if errors or failed:
@@ -267,7 +270,7 @@ def _collecting(errors: list[LineError] | None) -> Iterator[None]:
         errors.append(error)
 
 
-def _work(jobs: Sequence[Job], watching: Watching, errors: list[LineError] | None = None) -> list[Job]:
+def work_on(jobs: Sequence[Job], watching: Watching, errors: list[LineError] | None = None) -> list[Job]:
     """Work on runs one after the other, and give those that went through.
 
     Args:
@@ -329,7 +332,7 @@ def _store_flag(parts: Parts) -> str:
     return f" --store {shlex.quote(str(parts.store))}" if parts.settings.store else ""
 
 
-def _conclude(jobs: Sequence[Job], *, as_json: bool) -> bool:
+def conclude(jobs: Sequence[Job], *, as_json: bool) -> bool:
     """Show the labels of runs; True if units of theirs failed."""
     for parts, run in jobs:
         _say_skipped(parts, run)

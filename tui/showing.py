@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from line_neurons.agent.settings import Settings
 from line_neurons.tools.leases import Standing, standings
 from line_neurons.tools.run_store import Run, RunStore, Step, Unit, default_store
 from line_neurons.tools.targets.registry import short_spec
+from line_neurons.tools.wishes import units_asked, wishes
 from line_neurons.tui import terminal
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ OUTCOMES = {
     "duplicate": "refused: tried already",
     "invalid": "refused: unusable reply",
     "not_drawable": "refused: cannot be pictured",
+    "withdrawn": "given up for another",
     "stalled": "stalled: no usable proposal",
 }
 
@@ -141,15 +143,28 @@ def run(store: Path, name: str, *, as_json: bool) -> None:
         terminal.line(f"  {part.replace('_', ' ')}: {fingerprint}", style="dim")
     place = "" if store == default_store() else f" --store {shlex.quote(str(store))}"
     states = {unit.status for unit in units}
-    if is_unfinished(shown, states):
+    if shown.forked_from:
+        terminal.line(
+            f"forked from unit {shown.forked_unit} of {shown.forked_from} after step {shown.forked_step}"
+        )
+    waiting = units_asked(opened, shown.id)
+    if waiting:
+        terminal.line(f"asked for and not taken yet: units {', '.join(map(str, sorted(waiting)))}")
+    if is_unfinished(shown, states, waiting):
         terminal.line(f"resume with: line resume {shown.id}{place}")
     if "failed" in states:
         terminal.line(f"take the failed units again with: line retry {shown.id}{place}")
 
 
-def is_unfinished(run: Run, states: Iterable[str]) -> bool:
-    """Whether a resume has work on a run whose units are in ``states``; it leaves failed units alone."""
-    return not {run.status, *states} <= {"finished", "failed"}
+def is_unfinished(run: Run, states: Iterable[str], asked: Collection[int]) -> bool:
+    """Whether a resume has work on a run; it leaves failed units alone.
+
+    Args:
+        run: the run.
+        states: those of its units.
+        asked: its units of which something is asked.
+    """
+    return bool(asked) or not {run.status, *states} <= {"finished", "failed"}
 
 
 def labels(shown: Run, units: Sequence[Unit]) -> None:
@@ -212,6 +227,8 @@ def origin(unit: Unit) -> str:
         return _found_by(unit)
     if unit.origin in {None, "predefined"}:
         return unit.origin or ""
+    if unit.origin == "typed":
+        return f"typed in, step {unit.label_step}"
     where = "summary" if unit.origin == "summary" else f"step {unit.label_step}"
     return f"{'discovered' if unit.discovered else 'proposed'}, {where}"
 
@@ -252,7 +269,7 @@ def unit(store: Path, name: str, which: str, step: str | None, sheet: Path | Non
 
     opened = open_store(store)
     shown = opened.run(name)
-    chosen = _find_unit(shown, opened.units(shown.id), which)
+    chosen = find_unit(shown, opened.units(shown.id), which)
     history = opened.steps(shown.id, chosen.unit)
     pictured = [entry for entry in history if entry.images]
     if step is not None:
@@ -283,11 +300,14 @@ def unit(store: Path, name: str, which: str, step: str | None, sheet: Path | Non
                 "history": [asdict(entry) for entry in history],
                 "pictures": made,
                 "missing": missing,
+                "wishes": wishes(opened, shown.id, chosen.unit),
+                "forks": [one.id for one in forks_of(opened, shown.id, chosen.unit)],
                 "contact_sheet": str(written) if written else None,
             }
         )
         return
     _print_unit(shown, chosen, history, made)
+    _print_steering(opened, shown, chosen)
     if written:
         terminal.line(f"pictures: {written}")
     if missing:
@@ -332,6 +352,37 @@ def _print_unit(shown: Run, chosen: Unit, history: Sequence[Step], made: Mapping
         columns["model"] = [(entry.model or "").partition(" ")[0] for entry in history]
     columns["reasoning"] = [entry.reasoning for entry in history]
     terminal.table(list(columns), list(zip(*columns.values(), strict=True)), "History")
+
+
+def _print_steering(opened: RunStore, shown: Run, chosen: Unit) -> None:
+    """What people asked of a unit, where it was forked from, and what was forked from it."""
+    if asked := wishes(opened, shown.id, chosen.unit):
+        terminal.table(
+            ["asked", "concept", "by", "when", "at step", "what came of it"],
+            [
+                [
+                    one.kind,
+                    one.concept,
+                    one.by,
+                    _when(one.created),
+                    one.step,
+                    one.outcome if one.taken is not None else "waits",
+                ]
+                for one in asked
+            ],
+            "Steering",
+        )
+    if shown.forked_from:
+        terminal.line(
+            f"forked from unit {shown.forked_unit} of {shown.forked_from} after step {shown.forked_step}"
+        )
+    for fork in forks_of(opened, shown.id, chosen.unit):
+        terminal.line(f"forked after step {fork.forked_step}: {fork.id}")
+
+
+def forks_of(opened: RunStore, run: str, unit: int) -> list[Run]:
+    """The runs that were forked from a unit of a run, oldest first."""
+    return [one for one in reversed(opened.runs()) if (one.forked_from, one.forked_unit) == (run, unit)]
 
 
 def drawn_from(provenances: Sequence[Mapping[str, Any]]) -> str:
@@ -393,7 +444,12 @@ def _write_sheet(bank: ConceptBank, entries: Sequence[Step], path: Path, missing
     return write_sheet(rows, path)
 
 
-def _find_unit(shown: Run, units: Sequence[Unit], which: str) -> Unit:
+def find_unit(shown: Run, units: Sequence[Unit], which: str) -> Unit:
+    """A unit of a run by its number or class name.
+
+    Raises:
+        UsageError: the run has no such unit.
+    """
     number = int(which) if len(which) < 20 and which.isascii() and which.isdigit() else None
     for one in units:
         if one.unit == number or (one.name and one.name.lower() == which.lower()):
