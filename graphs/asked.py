@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 from line_neurons.agent.errors import DamagedError, UsageError
 from line_neurons.agent.ports import Prompt
@@ -30,11 +32,11 @@ class Asked:
     attempt: int
 
 
-def prompt_of(runs: RunStore, run: str, unit: int, step: int, attempt: int | None = None) -> Asked:
+def prompt_of(store: Path | RunStore, run: str, unit: int, step: int, attempt: int | None = None) -> Asked:
     """What the language model was asked in a step.
 
     Args:
-        runs: the run store.
+        store: the store's folder, or its runs.
         run: id of the run.
         unit: index of the unit.
         step: an iteration or summary that has ended, or at least a question of which was answered.
@@ -44,6 +46,10 @@ def prompt_of(runs: RunStore, run: str, unit: int, step: int, attempt: int | Non
         UsageError: there is no such step, or no model was asked in it.
         DamagedError: the history does not tell what came before.
     """
+    if isinstance(store, Path):
+        with closing(RunStore(store, read_only=True)) as opened:
+            return prompt_of(opened, run, unit, step, attempt)
+    runs = store
     recorded, history = runs.run(run), runs.steps(run, unit)
     entry = _entry(history, step, attempt)
     settings = revised(recorded.settings, {})

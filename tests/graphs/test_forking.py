@@ -1,0 +1,203 @@
+"""Time travel: a fork goes on from any step of a unit; with nothing changed it ends as the original did."""
+
+import dataclasses
+import shutil
+
+import pytest
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.agent.settings import fork_changes, revised
+from line_neurons.graphs import checkpoints
+from line_neurons.graphs.asked import prompt_of
+from line_neurons.graphs.forking import fork
+from line_neurons.graphs.line import build
+from line_neurons.graphs.past import state_after
+from line_neurons.graphs.runs import start, work
+from line_neurons.tools.wishes import ask, wishes
+from scripted import LAYER, ScriptedGenerator, ScriptedModel, outcome, scripted_parts
+
+CLASSES = ("ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "ibis", "jay", "kite", "lark")
+SETTINGS = {"iterations": 3, "restarts": 1, "top": 2, "random": 2, "images": 1, "classes": CLASSES}
+
+SEEN = (
+    "board", "tried", "refused", "found", "best", "begin", "gained", "restart", "step", "attempt", "kind",
+    "outcome",
+)  # fmt: skip
+
+
+def answer(prompt, seed, temperature):
+    """Something new, something that nothing can picture, something tried before, and nothing usable."""
+    return ("bee", "garbage", "democracy", f"{CLASSES[seed % 5]} {seed}", f"thing {seed}")[seed % 5]
+
+
+def parts_for(store, **options):
+    generator = ScriptedGenerator(unknown=frozenset({"democracy"}), hints=("owl", "crow", "wren", "swift"))
+    return scripted_parts(store, ScriptedModel(answer), generator=generator, **SETTINGS | options)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """A store with a run of two searches, in which people intervened."""
+    store = tmp_path_factory.mktemp("original")
+    parts = parts_for(store)
+    run = start(parts, LAYER, ["0-1"])
+    wanted = [("ban", "ant"), ("try", "red panda"), ("again", ""), ("pin", "")]
+
+    def watch(progress):
+        if progress.unit == 0 and progress.node == "propose" and progress.step in {1, 2, 7} and wanted:
+            kind, concept = wanted.pop(0)
+            first = next(one.concept for one in parts.runs.steps(run.id, 0) if one.concept != "ant")
+            ask(store, run.id, 0, kind, first if kind == "pin" else concept)
+
+    work(parts, run, watch)
+    ask(store, run.id, 0, "try", "blue heron")
+    return parts, work(parts, run)
+
+
+def of_unit(parts, run, unit=0):
+    units, steps = outcome(parts, run)
+    return [one for one in units if one[0] == unit], [step for step in steps if step[0] == unit]
+
+
+def last_step(parts, run, unit=0):
+    return parts.runs.steps(run.id, unit)[-1].step
+
+
+def in_a_copy(original, tmp_path):
+    """The original's run in a store of its own."""
+    parts, run = original
+    shutil.copytree(parts.store, tmp_path, dirs_exist_ok=True)
+    return parts_for(tmp_path), run
+
+
+@pytest.mark.parametrize("unit", [0, 1])
+def test_a_fork_of_any_step_with_nothing_changed_ends_as_the_original(original, tmp_path, unit):
+    parts, run = in_a_copy(original, tmp_path)
+    # The last step of the steered unit came of a wish after the end, which no fork before it knows.
+    whole = last_step(parts, run, unit) - (unit == 0)
+    units, steps = of_unit(parts, run.id, unit)
+    expected = [step for step in steps if step[1] <= whole]
+    for step in range(whole):
+        later = [wish for wish in wishes(parts.runs, run.id, unit) if wish.step > step]
+        forked = fork(parts, run, unit, step)
+        assert (forked.forked_from, forked.forked_unit, forked.forked_step) == (run.id, unit, step)
+        assert of_unit(parts, forked.id, unit)[1] == [one for one in expected if one[1] <= step]
+        if not [wish for wish in later if wish.step <= whole]:
+            work(parts, forked)
+            assert of_unit(parts, forked.id, unit)[1] == expected
+            assert unit == 0 or of_unit(parts, forked.id, unit)[0] == units
+    assert of_unit(parts, run.id, unit) == (units, steps)
+
+
+@pytest.mark.parametrize("unit", [0, 1])
+def test_where_checkpoints_are_gone_the_history_tells_the_same_state(original, unit):
+    parts, run = original
+    settings, history = revised(run.settings, {}), parts.runs.steps(run.id, unit)
+    asked = wishes(parts.runs, run.id, unit)
+    with checkpoints.opened(parts.store) as saver:
+        graph = build(saver)
+        for step in range(last_step(parts, run, unit)):
+            recorded = checkpoints.state_after(graph, run, unit, step)
+            rebuilt = state_after(settings, history, asked, step)
+            for name in SEEN:
+                assert rebuilt[name] == recorded[name], (step, name)
+            for name in ("pinned", "banned", "typed"):
+                assert rebuilt.get(name, []) == recorded.get(name, []), (step, name)
+
+
+def test_a_fork_without_the_checkpoints_of_the_original_ends_as_it_too(original, tmp_path):
+    parts, run = in_a_copy(original, tmp_path)
+    (tmp_path / "checkpoints.db").unlink()
+    forked = work(parts, fork(parts, run, 1, 4))
+    assert of_unit(parts, forked.id, 1) == of_unit(parts, run.id, 1)
+
+
+def test_every_question_can_be_rebuilt_from_the_store_and_is_the_one_that_was_sent(original):
+    parts, run = original
+    sent = {prompt.messages for prompt, _, _ in parts.language_model.asked}
+    count = 0
+    for unit in (0, 1):
+        for step in parts.runs.steps(run.id, unit):
+            if step.prompt is None:
+                continue
+            asked = prompt_of(parts.store, run.id, unit, step.step, step.attempt)
+            assert asked.matches is True
+            assert asked.prompt.messages in sent
+            count += 1
+    assert count == len(parts.language_model.asked) > 15
+
+
+def test_a_question_whose_history_was_altered_is_told_from_the_one_that_was_sent(original, tmp_path):
+    parts, run = in_a_copy(original, tmp_path)
+    last = [step for step in parts.runs.steps(run.id, 1) if step.prompt][-1]
+    first = parts.runs.steps(run.id, 1)[0]
+    parts.runs.put_step(dataclasses.replace(first, concept="zebra"))
+    assert prompt_of(tmp_path, run.id, 1, last.step, last.attempt).matches is False
+    parts.runs.put_step(dataclasses.replace(last, prompt=None))
+    assert prompt_of(tmp_path, run.id, 1, last.step, last.attempt).matches is None
+
+
+@pytest.mark.parametrize(
+    ("step", "attempt", "said"),
+    [(0, None, "asked no question"), (99, None, "there is no step 99"), (1, 9, "has no question 9")],
+)
+def test_a_question_that_was_not_asked_is_one_clear_error(original, step, attempt, said):
+    parts, run = original
+    with pytest.raises(UsageError, match=said):
+        prompt_of(parts.store, run.id, 1, step, attempt)
+
+
+def test_a_fork_with_another_seed_shares_the_past_and_has_another_future(original, tmp_path):
+    parts, run = in_a_copy(original, tmp_path)
+    other = parts_for(tmp_path, **fork_changes(run.settings, {"seed": 7}))
+    assert other.settings.control_seed == 0
+    forked = work(other, fork(other, run, 1, 2))
+    ours, theirs = of_unit(parts, run.id, 1)[1], of_unit(parts, forked.id, 1)[1]
+    shared = [step for step in ours if step[1] <= 2]
+    assert theirs[: len(shared)] == shared
+    assert theirs[len(shared) :] != ours[len(shared) :]
+    assert (forked.seed, forked.settings["seed"]) == (7, 7)
+
+
+def test_a_concept_of_ones_own_comes_next_in_a_fork_also_at_the_end_of_a_search(original, tmp_path):
+    parts, run = in_a_copy(original, tmp_path)
+    for step in (0, last_step(parts, run, 1)):
+        forked = work(parts, fork(parts, run, 1, step, concept="Blue Heron"))
+        after = [one for one in parts.runs.steps(forked.id, 1) if one.step == step + 1]
+        assert [(one.concept, one.origin) for one in after] == [("blue heron", "typed")]
+
+
+def test_a_fork_may_go_on_for_longer_than_the_original(original, tmp_path):
+    parts, run = in_a_copy(original, tmp_path)
+    longer = parts_for(tmp_path, iterations=5, restarts=1)
+    forked = work(longer, fork(longer, run, 1, 3))
+    kinds = {step.step: step.kind for step in parts.runs.steps(forked.id, 1)}
+    assert [kinds[step] for step in range(7)] == ["initial", *["iteration"] * 5, "summary"]
+
+
+@pytest.mark.parametrize(
+    ("unit", "step", "concept", "said"),
+    [
+        (2, 1, "", "has no unit 2"),
+        (1, 99, "", "has no step 99 that has ended"),
+        (1, None, "", "ended with step"),
+        (1, 1, "bee, or wasp", "is no concept"),
+        (1, 1, "{scored}", "was scored already"),
+    ],
+)
+def test_a_fork_that_makes_no_sense_is_one_clear_error_and_leaves_nothing(
+    original, tmp_path, unit, step, concept, said
+):
+    parts, run = in_a_copy(original, tmp_path)
+    step = last_step(parts, run, 1) if step is None else step
+    concept = concept.format(scored=parts.runs.steps(run.id, 1)[0].concept)
+    before = outcome(parts, run.id), parts.runs.names()
+    with pytest.raises(UsageError, match=said):
+        fork(parts, run, unit, step, concept=concept)
+    assert (outcome(parts, run.id), parts.runs.names()) == before
+
+
+@pytest.mark.parametrize("setting", ["scorer", "images", "generator", "template", "init", "control", "pool"])
+def test_what_copied_scores_depend_on_cannot_be_another_in_a_fork(setting):
+    with pytest.raises(UsageError, match=f"setting {setting} cannot be another in a fork"):
+        fork_changes({"seed": 0}, {setting: "x"})

@@ -1,0 +1,301 @@
+"""What people ask of a unit, wherever it arrives: granted once, written down, and the same after a kill."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import astuple, replace
+
+import pytest
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.graphs import checkpoints, steered
+from line_neurons.graphs.line import build
+from line_neurons.graphs.revisit import revisit
+from line_neurons.graphs.runs import start, work
+from line_neurons.graphs.unit_work import begin_again
+from line_neurons.tools.wishes import REFUSED, ask, wishes
+from scripted import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, events, outcome, scripted_parts
+
+NODES = ("", "init", "propose", "synthesize", "activate", "score", "update", "finished")
+WISHES = (("pin", "class b"), ("ban", "class a"), ("try", "Red Foxes"), ("again", ""))
+SCORES = {"class a": 9.0, "class b": 0.01}
+
+
+def parts_for(store, **options):
+    """A search with a full board of four, which something leaves at every step."""
+    model = ScriptedModel(lambda prompt, seed, temperature: f"thing {seed}")
+    given = {"iterations": 3, "top": 2, "random": 2, "images": 1, "target": ScriptedTarget(SCORES)}
+    return scripted_parts(store, model, **given | options)
+
+
+def steered_run(store, kind, concept, after, step=2, **options):
+    """A finished run of a unit, of which something was asked when a node had ended in a step."""
+    parts = parts_for(store, **options)
+    run = start(parts, LAYER, ["0"])
+    asked = []
+
+    def watch(progress):
+        now = progress.step == step or after in {"", "init", "finished"}
+        if progress.node == after and now and not asked:
+            asked.append(progress)
+            ask(store, run.id, 0, kind, concept)
+
+    work(parts, run, watch)
+    assert asked
+    return parts, run
+
+
+def told(parts, run):
+    (wish,) = wishes(parts.runs, run.id, 0)
+    return wish
+
+
+def entries(parts, run, kind="concept"):
+    return [getattr(step, kind) for step in parts.runs.steps(run.id, 0)]
+
+
+def last_state(parts, run):
+    with checkpoints.opened(parts.store) as saver:
+        return checkpoints.last_state(build(saver), run, 0).values
+
+
+@pytest.mark.parametrize("after", NODES[1:])
+@pytest.mark.parametrize(("kind", "concept"), WISHES)
+def test_a_wish_is_granted_at_the_next_node_wherever_it_arrives(tmp_path, kind, concept, after):
+    parts, run = steered_run(tmp_path, kind, concept, after)
+    wish, unit, state = told(parts, run), parts.runs.units(run.id)[0], last_state(parts, run)
+    assert wish.taken is not None
+    assert unit.status == "finished"
+    (event,) = events(parts, run.id, "steered")
+    assert event == {
+        "wish": kind, "concept": wish.concept, "by": wish.by, "step": wish.step, "attempt": wish.attempt,
+        "node": wish.node, "outcome": wish.outcome,
+    }  # fmt: skip
+    if kind == "pin":
+        assert state["pinned"] == ["class b"]
+        assert "class b" in {concept for concept, _ in state["board"]}
+    if kind == "ban":
+        assert state["banned"] == ["class a"]
+        assert "class a" not in {concept for concept, _ in state["board"]} | {unit.label, unit.second_label}
+        assert unit.label != "class a"
+        assert state["best"][0] == unit.label
+    if kind == "try":
+        typed = [step for step in parts.runs.steps(run.id, 0) if step.origin == "typed"]
+        assert [(step.concept, step.model, step.outcome) for step in typed] == [("red foxes", None, "scored")]
+        assert typed[0].step - wish.step in {0, 1}
+    if kind == "again":
+        gone = [step for step in parts.runs.steps(run.id, 0) if step.outcome == "withdrawn"]
+        in_hand = after not in {"init", "update", "finished"}
+        assert len(gone) == in_hand
+        assert wish.outcome.startswith(REFUSED) == (after in {"init", "update"})
+        if in_hand:
+            place = (gone[0].step, gone[0].attempt + 1)
+            following = next(s for s in parts.runs.steps(run.id, 0) if (s.step, s.attempt) == place)
+            assert following.temperature > gone[0].temperature
+
+
+def test_without_wishes_a_search_is_what_it_was_and_one_that_was_steered_differs(tmp_path):
+    plain = parts_for(tmp_path / "plain")
+    run = work(plain, start(plain, LAYER, ["0"]))
+    steered_parts, other = steered_run(tmp_path / "steered", "try", "red fox", "update")
+    assert entries(plain, run)[:5] == entries(steered_parts, other)[:5]
+    assert "red fox" in set(entries(steered_parts, other)) - set(entries(plain, run))
+
+
+@pytest.mark.parametrize(("kind", "concept"), [("ban", "class a"), ("try", "red fox"), ("again", "")])
+def test_a_finished_unit_is_taken_up_for_what_is_asked_of_it_and_gets_a_new_label(tmp_path, kind, concept):
+    parts = parts_for(tmp_path, target=ScriptedTarget(SCORES | {"red fox": 99.0}))
+    run = work(parts, start(parts, LAYER, ["0-1"]))
+    before, other = outcome(parts, run.id)
+    ask(tmp_path, run.id, 0, kind, concept)
+    again = parts_for(tmp_path, target=parts.target)
+    assert work(again, run).status == "finished"
+    units, steps = outcome(again, run.id)
+    assert units[1] == before[1]
+    assert [step for step in steps if step[0] == 1] == [step for step in other if step[0] == 1]
+    added = [step for step in steps if step not in other]
+    assert len(added) == (kind != "ban")
+    if kind != "again":
+        assert units[0][2] == {"ban": units[0][2], "try": "red fox"}[kind] != before[0][2]
+    assert work(parts_for(tmp_path), run).finished == again.runs.run(run.id).finished
+
+
+def test_wishes_of_a_unit_that_has_not_begun_or_has_failed_wait_for_it(tmp_path):
+    parts = parts_for(tmp_path)
+    run = start(parts, LAYER, ["0-1"])
+    parts.runs.update_unit(run.id, 1, status="failed")
+    for unit in (0, 1):
+        ask(tmp_path, run.id, unit, "ban", "class a")
+        ask(tmp_path, run.id, unit, "try", "red fox")
+    work(parts, run)
+    assert "class a" not in entries(parts, run)
+    assert entries(parts, run)[4:5] == ["red fox"]
+    assert [wish.taken for wish in wishes(parts.runs, run.id, 1)] == [None, None]
+
+
+def test_a_concept_that_cannot_be_pictured_is_recorded_and_the_model_is_asked_in_its_place(tmp_path):
+    generator = ScriptedGenerator(unknown=frozenset({"democracy"}))
+    parts, run = steered_run(tmp_path, "try", "democracy", "update", generator=generator)
+    place = told(parts, run).step
+    found = [(step.outcome, step.origin) for step in parts.runs.steps(run.id, 0) if step.step == place]
+    assert found == [("not_drawable", "typed"), ("scored", "proposed")]
+
+
+def test_a_restart_keeps_bans_and_begins_without_pins(tmp_path):
+    classes = ("ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "ibis", "jay", "kite", "lark")
+    parts = parts_for(tmp_path, restarts=1, iterations=1, classes=classes)
+    run = start(parts, LAYER, ["0"])
+    ask(tmp_path, run.id, 0, "ban", "bee")
+    seen = []
+
+    def watch(progress):
+        if (progress.node, progress.step) == ("update", 2):
+            seen.append(entries(parts, run)[0])
+            ask(tmp_path, run.id, 0, "pin", seen[0])
+
+    work(parts, run, watch)
+    assert "bee" not in entries(parts, run)
+    assert [wish.granted for wish in wishes(parts.runs, run.id, 0)] == [True, True]
+    assert entries(parts, run, "kind").count("initial") == 8
+    assert last_state(parts, run)["pinned"] == []
+    assert last_state(parts, run)["banned"] == ["bee"]
+
+
+def test_a_revisit_gives_no_unit_a_concept_that_was_banned_for_it(tmp_path):
+    parts = parts_for(tmp_path, target=ScriptedTarget({"class a": 9.0, "class c": 8.0}))
+    run = start(parts, LAYER, ["0-1"])
+    ask(tmp_path, run.id, 1, "ban", "class a")
+    run = work(parts, run)
+    revisit(parts.deps(LAYER), [run])
+    assert [unit.label for unit in parts.runs.units(run.id)] == ["class a", "class c"]
+    assert parts.runs.units(run.id)[1].second_label != "class a"
+
+
+def killed(store, kind, concept, after, place, call):
+    """Work on a steered run in a process that dies where a wish is taken."""
+
+    def dies(owner, name, before):
+        real, calls = getattr(owner, name), []
+
+        def dying(*args, **kwargs):
+            calls.append(args)
+            if before and len(calls) == call:
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = real(*args, **kwargs)
+            if not before and len(calls) == call:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        setattr(owner, name, dying)
+
+    owners = {"take_wishes": "line_neurons.graphs.unit_work", "grant": steered, "mark": steered}
+    if place == "checkpoint, before the rows are committed":
+        compiled = type(build())
+        real = compiled.update_state
+
+        def dying(*args, **kwargs):
+            real(*args, **kwargs)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        compiled.update_state = dying
+    else:
+        name, _, when = place.partition(", ")
+        owner = owners[name]
+        if isinstance(owner, str):
+            from line_neurons.graphs import unit_work as owner
+        dies(owner, name, when == "before")
+    steered_run(store, kind, concept, after)
+
+
+PLACES = (
+    "take_wishes, before",
+    "grant, after",
+    "mark, before",
+    "mark, after",
+    "checkpoint, before the rows are committed",
+    "take_wishes, after",
+)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(("kind", "concept"), [("ban", "class a"), ("again", "")])
+def test_a_wish_is_taken_exactly_once_wherever_the_process_is_killed(tmp_path, kind, concept, place):
+    whole = outcome(*_named(steered_run(tmp_path / "whole", kind, concept, "propose")))
+    store = tmp_path / "killed"
+    process = multiprocessing.get_context("fork").Process(
+        target=killed, args=(store, kind, concept, "propose", place, 1)
+    )
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    parts = parts_for(store)
+    run = parts.runs.runs()[0]
+    assert work(parts, run).status == "finished"
+    assert outcome(parts, run.id) == whole
+    assert told(parts, run).taken is not None
+    assert len(events(parts, run.id, "steered")) == 1
+    assert [row[0] for row in last_state(parts, run)["wishes"]] == [told(parts, run).id]
+
+
+def _named(pair):
+    parts, run = pair
+    return parts, run.id
+
+
+@pytest.mark.parametrize("after", ["propose", "update", "finished"])
+@pytest.mark.parametrize(("kind", "concept"), [("ban", "class a"), ("again", ""), ("try", "red fox")])
+def test_a_unit_that_begins_again_grants_its_wishes_where_it_granted_them_before(tmp_path, kind, concept, after):
+    parts, run = steered_run(tmp_path, kind, concept, after)
+    before, place = outcome(parts, run.id), astuple(replace(told(parts, run), taken=None))
+    with checkpoints.opened(tmp_path) as saver:
+        begin_again(build(saver), parts.runs, run, 0)
+    parts.runs.update_unit(run.id, 0, status="interrupted")
+    parts.runs.update_run(run.id, status="interrupted", finished=None)
+    work(parts_for(tmp_path), run)
+    assert outcome(parts, run.id) == before
+    assert astuple(replace(told(parts, run), taken=None)) == place
+
+
+def test_a_wish_that_makes_no_sense_is_one_clear_error_and_is_not_written(tmp_path):
+    parts = parts_for(tmp_path)
+    run = work(parts, start(parts, LAYER, ["0"]))
+    senseless = [
+        ("nothing", 0, "pin", "class a", "is not a run"),
+        (run.id, 7, "pin", "class a", "has no unit 7"),
+        (run.id, 0, "pin", "aardvark", "was never scored"),
+        (run.id, 0, "unpin", "class a", "is not pinned"),
+        (run.id, 0, "try", "class a", "was scored already, at step 0"),
+        (run.id, 0, "try", "a, b", "is no concept"),
+        (run.id, 0, "ban", "", "is no concept"),
+        (run.id, 0, "again", "fox", "takes no concept"),
+        (run.id, 0, "praise", "fox", "is nothing that can be asked"),
+    ]
+    for name, unit, kind, concept, said in senseless:
+        with pytest.raises(UsageError, match=said) as caught:
+            ask(tmp_path, name, unit, kind, concept)
+        assert caught.value.remedy
+    assert wishes(parts.runs, run.id, 0) == []
+    with pytest.raises(UsageError, match="there are no runs"):
+        ask(tmp_path / "elsewhere", run.id, 0, "again")
+    assert not (tmp_path / "elsewhere").exists()
+    ask(tmp_path, run.id, 0, "ban", "The Class A")
+    for kind in ("ban", "try", "pin"):
+        with pytest.raises(UsageError, match="'class a' is banned"):
+            ask(tmp_path, run.id, 0, kind, "class a")
+
+
+def test_a_wish_can_be_written_while_another_process_holds_the_run(tmp_path):
+    parts = parts_for(tmp_path)
+    run = start(parts, LAYER, ["0"])
+
+    asking = f"from pathlib import Path; from line_neurons.tools.wishes import ask; ask(Path({str(tmp_path)!r}), "
+    asking += f"{run.id!r}, 0, 'try', 'red fox')"
+
+    def in_another_process(progress):
+        if progress.node == "init":
+            subprocess.run([sys.executable, "-c", asking], check=True, timeout=60)
+
+    work(parts, run, in_another_process)
+    assert "red fox" in entries(parts, run)
