@@ -105,8 +105,8 @@ def fork(
         parts, _ = labelling.Reopening(settings, watching, allowed).job(run)
         command = shlex.join(["line", *without_passwords(sys.argv[1:])])
         new = forking.fork(parts, run, unit, step, concept=concept, command=command)
-        if not as_json:
-            terminal.line(f"Forked unit {unit} of {run.id} after step {step} as {new.id}.")
+        # Said before the work, and beside the results.
+        terminal.note(f"Forked unit {unit} of {run.id} after step {step} as {new.id}.")
         if working:
             labelling.work_on([(parts, new)], watching)
     if working:

@@ -126,3 +126,36 @@ def test_names_of_the_pool_come_first_and_the_rest_when_they_are_spent():
     others = draw_others([f"c{i}" for i in range(20)], 5, Random(3), {"c0", "c7", "c9", "c19"})
     assert set(others[:3]) == {"c7", "c9", "c19"}
     assert len(others) == 15
+
+
+def pinned_of(board, data):
+    return data.draw(st.sets(st.sampled_from([entry.concept for entry in board.entries])))
+
+
+@given(boards(), HISTORIES, st.data())
+def test_what_is_pinned_stays_and_the_best_is_still_lost_only_to_a_better_one(board, history, data):
+    pinned = pinned_of(board, data)
+    for step, (concept, score) in enumerate(history):
+        after = update(board, concept, score, Random(step), pinned).board
+        assert pinned <= {entry.concept for entry in after.entries}
+        assert len(board.entries) <= len(after.entries) <= board.capacity
+        assert after.best.score >= board.best.score
+        board = after
+
+
+@given(boards(), HISTORIES)
+def test_where_all_is_pinned_a_full_board_takes_nothing_new(board, history):
+    full = Scoreboard(board.entries, len(board.entries))
+    pinned = {entry.concept for entry in full.entries}
+    for step, (concept, score) in enumerate(history):
+        result = update(full, concept, score, Random(step), pinned)
+        assert {entry.concept for entry in result.board.entries} == pinned
+        assert result.removed is None
+
+
+@given(boards(), CONCEPTS, SCORES, st.integers(), st.data())
+def test_a_better_concept_takes_the_lowest_place_that_is_not_pinned(board, concept, score, seed, data):
+    full, pinned = Scoreboard(board.entries, len(board.entries)), pinned_of(board, data)
+    free = [entry for entry in full.entries if entry.concept not in pinned]
+    if free and score > free[-1].score and concept not in {entry.concept for entry in full.entries}:
+        assert update(full, concept, score, Random(seed), pinned).removed == free[-1]

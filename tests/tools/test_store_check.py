@@ -148,6 +148,13 @@ def unit_and_event_of_no_run(store):
     execute(store, "runs.db", "INSERT INTO events (run, kind, created) VALUES ('gone', 'work', 0)")
 
 
+def wish_for_no_unit(store):
+    execute(
+        store, "runs.db", "INSERT INTO wishes (run, unit, kind, concept, by, created)"
+        " VALUES ('gone', 0, 'ban', 'fox', 'somebody', 0)",
+    )  # fmt: skip
+
+
 def killed(store):
     execute(store, "runs.db", "UPDATE units SET status = 'running' WHERE unit = 1")
     execute(store, "runs.db", "UPDATE runs SET status = 'running', finished = NULL")
@@ -236,6 +243,7 @@ CASES = [
     (garbled_reply, ["reply unreadable"], False),
     (steps_of_no_unit, ["step without its unit", "history behind"], False),
     (unit_and_event_of_no_run, ["unit without its run", "event without its run"], False),
+    (wish_for_no_unit, ["wish without its unit"], False),
     (killed, ["run interrupted", "unit interrupted"], False),
     (checkpoints_of_no_unit, ["checkpoint without its unit"], False),
     (garbled_checkpoint, ["checkpoint unreadable"], False),
