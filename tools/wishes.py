@@ -12,11 +12,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
-from line_neurons.agent.errors import UsageError
-from line_neurons.agent.proposal import concept_key, find_duplicate, normalise_concept
+from pydantic import TypeAdapter, ValidationError
+
+from line_neurons.agent.errors import DamagedError, UsageError
+from line_neurons.agent.proposal import clean_text, concept_key, find_duplicate, normalise_concept
 from line_neurons.agent.steering import WishKind
 from line_neurons.tools.leases import this_machine
 from line_neurons.tools.run_store import Run, RunStore
@@ -286,4 +289,18 @@ def _read(runs: RunStore, statement: str, *values: Any) -> list[Wish]:
 
 def _wish(row: Sequence[Any]) -> Wish:
     values = dict(zip(_COLUMNS, row, strict=True))
-    return Wish(**values | {"outcome": values["outcome"] or ""})
+    try:
+        wish: Wish = _shape().validate_python(values | {"outcome": values["outcome"] or ""})
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        raise DamagedError(
+            f"a row of wishes in runs.db is damaged (id {clean_text(str(values['id']), 80)}): "
+            f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+            "put a backup of the file in its place, or name another folder with --store",
+        ) from error
+    return wish
+
+
+@cache
+def _shape() -> TypeAdapter[Wish]:
+    return TypeAdapter(Wish)

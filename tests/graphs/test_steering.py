@@ -299,3 +299,15 @@ def test_a_wish_can_be_written_while_another_process_holds_the_run(tmp_path):
 
     work(parts, run, in_another_process)
     assert "red fox" in entries(parts, run)
+
+
+def test_a_wish_that_no_version_wrote_fails_its_unit_alone_and_is_named(tmp_path):
+    parts = parts_for(tmp_path, give_up=2)
+    run = start(parts, LAYER, ["0-1"])
+    ask(tmp_path, run.id, 0, "again")
+    with parts.runs.atomic() as db:
+        db.execute("UPDATE wishes SET kind = 'obey'")
+    work(parts, run)
+    broken, other = parts.runs.units(run.id)
+    assert (broken.status, other.status) == ("failed", "finished")
+    assert "a row of wishes in runs.db is damaged (id 1): kind" in broken.error
