@@ -10,6 +10,7 @@ from line_neurons.agent.errors import NotDrawableError, UsageError
 from line_neurons.agent.ports import ControlSet, Generator
 from line_neurons.agent.settings import Settings
 from line_neurons.eval.cosy import IMAGES, Mode, requests, strict_requests
+from line_neurons.eval.formulas import alternatives
 from line_neurons.graphs.assembly import BANK_IMAGES, Parts
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations
 from line_neurons.tools.control_sets.digests import FileDigests
@@ -81,13 +82,14 @@ class Drawn:
 
     def activations(self, concept: str, place: int, progress: Progress | None = None) -> Activations:
         """See ``ConceptPictures``; what the bank has is taken from there."""
-        # A bank draws things by their names, of which some methods write several with commas between.
-        drawn = concept.partition(",")[0].strip() if self.name.startswith("bank") else concept
-        asked = (
-            requests(drawn, self.count, self.seed)
+        drawn = _things(concept) if self.name.startswith("bank") else [concept]
+        of_each = [
+            requests(thing, self.count, self.seed)
             if self.mode == "fixed"
-            else strict_requests(drawn, place, self.count, self.seed)
-        )
+            else strict_requests(thing, place, self.count, self.seed)
+            for thing in drawn
+        ]
+        asked = [of_each[index % len(drawn)][index] for index in range(self.count)]
         bank, target = self.parts.bank, self.parts.target
         images = bank.images(asked, self.generator, progress)
         return bank.activations(images, target, self.layer, generator=self.generator)
@@ -137,6 +139,14 @@ class Laid:
         if found.skipped:
             raise _NoFolderError(concept, f"a picture cannot be read: {found.skipped[0]}")
         return found.activations
+
+
+def _things(concept: str) -> list[str]:
+    """What a bank, which draws things by their names and not sentences, is asked for in turn.
+
+    Of several names with commas between, as ImageNet's classes have them, it is the first.
+    """
+    return alternatives(concept.partition(",")[0].strip())
 
 
 class _NoFolderError(NotDrawableError):

@@ -249,7 +249,7 @@ def _judge_concept(
         return [absent(label, str(error)) for label in own]
     if mode == "strict":
         rows = misplaced(rows, CONCEPT_BATCH)
-    return [judge(label, base[:, label.unit], rows[:, label.unit]) for label in own]
+    return [judge(label, base[:, label.unit], rows[:, label.unit], mode) for label in own]
 
 
 def _control(subject: Subject, source: ControlSet | PrecomputedControl, telling: Preparing | None) -> Activations:

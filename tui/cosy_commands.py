@@ -172,12 +172,12 @@ def _show(subject: Subject, results: Sequence[Result], units: Sequence[int] | No
         terminal.table(
             ["unit", "label", "AUC", "U1", "p", "MAD", "n", ""],
             [
-                [one.unit, one.concept, *_numbers(one), f"not drawable: {one.missing}" if one.missing else ""]
+                [one.unit, one.concept, *_numbers(one), "not drawable" if one.missing else ""]
                 for one in result.judged
             ],
             f"{where}, {result.evaluation.method} ({result.evaluation.source})",
         )
-    readings = {"each method on its own units": None}
+    readings: dict[str, set[int] | None] = {"each method on its own units": None}
     if len(results) > 1:
         readings["all on the units that each of them has numbers for"] = common_units(results)
     for title, common in readings.items():
