@@ -15,6 +15,7 @@ from line_neurons.graphs.assembly import BANK_IMAGES, Parts
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations
 from line_neurons.tools.control_sets.digests import FileDigests
 from line_neurons.tools.control_sets.folder import FolderControlSet
+from line_neurons.tools.generators.presets import PRESETS
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Activations, Progress
@@ -178,7 +179,8 @@ def open_pictures(
     settings = parts.settings
     wanted = spec or settings.generator
     folder = Path(wanted).expanduser()
-    if folder.is_dir() and not (folder / "model_index.json").is_file():
+    named = wanted.partition(":")[0] == "bank" or wanted in PRESETS
+    if not named and folder.is_dir() and not (folder / "model_index.json").is_file():
         return Laid(folder.resolve(), parts, layer, count or 0)
     split: Selection = "search" if wanted == _SEARCHED else "heldout"
     if wanted in {"bank", HELD_OUT, _SEARCHED}:
