@@ -208,8 +208,8 @@ class PictureBank:
     def concepts(self, generator: str, pictures: int = 1) -> list[str]:
         """The concepts that a generator has drawn for searches, sorted.
 
-        What was drawn for an evaluation, which names no angle, does not count: else evaluating what was found would
-        alter what later searches begin with.
+        What was drawn for an evaluation, which names no angle, does not count: else evaluating what was found
+        would alter what later searches begin with.
 
         Args:
             generator: its fingerprint.
