@@ -93,21 +93,23 @@ def subject_of(
     """
     store = settings.store or default_store()
     labels: list[Labels] = []
-    first: Run | None = None
+    runs: list[Run] = []
     for name in names:
         labels.append(labels_of(name, store, layer))
-        if first is None and not _is_file(_named(name)[1]):
-            first = _runs(store).run(labels[-1].source)
+        if not _is_file(_named(name)[1]):
+            runs.append(_runs(store).run(labels[-1].source))
     _refuse_twice(labels)
-    if first:
-        parts = _parts_of(first, settings, changes, preparing, trust)
-        path = first.layer
+    if runs:
+        parts = _parts_of(runs, settings, changes, preparing, trust)
+        path = runs[0].layer
     else:
-        spec = model or labels[0].model
-        if not spec:
-            raise UsageError(f"{labels[0].source} does not say which model it is of", "name it with --model")
+        spec, path = model or labels[0].model, layer or labels[0].layer
+        for what, found in {"model": spec, "layer": path}.items():
+            if not found:
+                raise UsageError(
+                    f"{labels[0].source} does not say which {what} it is of", f"name it with --{what}"
+                )
         parts = Parts(spec if ":" in spec else f"torchvision:{spec}", settings, preparing)
-        path = layer or labels[0].layer
     info = find_layer(parts.target.layers(), path, parts.model)
     wanted = file_stem(Labels("", parts.model, path, (), ""))
     for one in labels:
@@ -124,7 +126,7 @@ def subject_of(
         from line_neurons.tools.targets.preprocessing import COSY, cosy
 
         vars(parts)["target"] = cast("HookedTarget", parts.target).prepared_by(cosy, COSY)
-    parts.check(path)
+    parts.target.activate([], [path])
     return Subject(parts, path, tuple(labels))
 
 
@@ -281,24 +283,31 @@ def _runs(store: Path) -> RunStore:
 
 
 def _parts_of(
-    run: Run,
+    runs: Sequence[Run],
     settings: Settings,
     changes: Mapping[str, Any],
     preparing: Preparing | None,
     trust: bool,
 ) -> Parts:
-    """The parts of a run; what judges does without its language model."""
+    """The parts of the first of some runs of one target; what judges does without their language model."""
+    run = runs[0]
     places = {"store": settings.store, "assets": settings.assets}
     parts = Parts(run.model, revised({**run.settings, **places}, changes), preparing, {run.layer})
     if trust:
         vouch(parts.runs, run)
     require_vouched(parts.runs, run, {"llm": ""})
-    if (before := run.fingerprints.get("target")) and before != parts.target.fingerprint:
-        raise UsageError(
-            f"the target of run {run.id} has changed since it began: {before!r:.100} then, "
-            f"{parts.target.fingerprint!r:.100} now",
-            "install what the run began with",
-        )
+    now = parts.target.fingerprint
+    for one in runs:
+        if one.layer != run.layer:
+            raise UsageError(
+                f"run {one.id} is of layer {one.layer!r:.60}, and {run.id} of {run.layer!r:.60}",
+                "judge the labels of one layer at a time",
+            )
+        if (before := one.fingerprints.get("target", now)) != now:
+            raise UsageError(
+                f"the target of run {one.id} was {before!r:.150}, and it is {now!r:.150}",
+                "judge runs of one target together, with what they began with installed",
+            )
     return parts
 
 

@@ -216,12 +216,19 @@ def _score(text: str) -> float | None:
     return score if math.isfinite(score) else None
 
 
-def _falcon(row: Row) -> Label:
-    """The first of a list of phrases with their similarities, written as Python writes it."""
+def _falcon(row: Row) -> Label | None:
+    """The first of a list of phrases with their similarities, written as Python writes it.
+
+    None where the list is empty, and for a group of several units, which says nothing of each of them.
+    """
+    if "," in row["group"]:
+        return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)
         phrases = ast.literal_eval(row["concept_set_noun_phrases"])
     match phrases:
+        case []:
+            return None
         case [(str(phrase), int(similarity) | float(similarity)), *_]:
             return Label(_unit(row["group"]), _concept(phrase), float(similarity))
     raise ValueError("concept_set_noun_phrases is no list of phrases with similarities")

@@ -342,10 +342,14 @@ def run(subject):
 def test_labels_of_other_layers_and_two_of_a_name_are_refused(line, run, subject, tmp_path):
     file = tmp_path / "resnet18-fc.csv"
     file.write_text("neuron,concept,metric\n0,dog,1\n")
+    nameless = tmp_path / "labels.csv"
+    nameless.write_text(file.read_text())
     store = subject.parts.store
     for command, said in {
         ("eval", "cosy", file, file): "two of these are called 'invert'",
         ("eval", "cosy", "nothing.csv"): "cannot be read",
+        ("eval", "cosy", nameless): "does not say which model it is of",
+        ("eval", "cosy", nameless, "--model", "own.py:network"): "does not say which layer it is of",
         ("eval", "cosy", "r-9", "--store", store): "'r-9' is not a run of this store",
         ("eval", "cosy", "r-1", "--store", tmp_path / "none"): "there are no runs",
         ("eval", "cosy", file, "--mode", "lax"): "'lax' is no mode",
@@ -442,6 +446,34 @@ def test_a_bank_draws_the_first_of_several_names_and_what_fulfils_a_formula(subj
     sentence.activations("dog AND NOT cat, of course", 0)
     asked = subject.parts.generator.drawn[-1].prompt
     assert asked == "realistic photo of a close up of dog AND NOT cat, of course"
+
+
+def test_runs_of_another_target_or_layer_are_refused_and_those_of_one_are_judged_together(line, tmp_path):
+    from line_neurons.agent.settings import Settings
+    from line_neurons.tools.run_store import RunStore
+    from line_neurons.tools.targets.registry import open_target
+
+    (tmp_path / "own.py").write_text(TARGET)
+    model, store = f"{tmp_path}/own.py:network", tmp_path / "store"
+    now, runs = open_target(model, device="cpu").fingerprint, RunStore(store)
+    for name, layer, target in (("a-1", "2", now), ("b-1", "2", now), ("c-1", "1", now), ("d-1", "2", "another")):
+        settings = {"generator": "bank", "device": "cpu"}
+        runs.add_run(
+            Run(name, model, layer, 0, "finished", 1.0, settings, {"target": target}, {}),
+            [Unit(name, 0, 0, status="finished", label="cat", score=2.0)],
+        )
+
+    def subject_of_runs(*names, trust=True):
+        return subject_of(names, Settings(store=store), {}, trust=trust)
+
+    with pytest.raises(UsageError, match="asks to run code"):
+        subject_of_runs("a-1", trust=False)
+    both = subject_of_runs("one=a-1", "other=b-1")
+    assert [(one.method, one.source) for one in both.labels] == [("one", "a-1"), ("other", "b-1")]
+    with pytest.raises(UsageError, match="run c-1 is of layer '1', and a-1 of '2'"):
+        subject_of_runs("one=a-1", "other=c-1")
+    with pytest.raises(UsageError, match="the target of run d-1 was 'another'"):
+        subject_of_runs("one=a-1", "other=d-1")
 
 
 @pytest.mark.e2e

@@ -91,7 +91,9 @@ def test_of_a_file_of_several_layers_one_is_chosen_by_its_last_part(tmp_path):
         (b"neuron,concept,metric\n1," + b"x" * 200_000 + b",1\n", "is no CSV"),
         (b"group,concept_set_noun_phrases\n1,__import__('os').system('true')\n", "does not fit falcon"),
         (b"group,concept_set_noun_phrases\n1," + b"[" * 50_000 + b"\n", "does not fit falcon"),
-        (b"group,concept_set_noun_phrases\n1,[]\n", "no list of phrases"),
+        (b"group,concept_set_noun_phrases\n1,{}\n", "no list of phrases"),
+        (b"group,concept_set_noun_phrases\n1,[]\n", "has no label"),
+        (b"group,concept_set_noun_phrases\n\"1,2\",\"[('a', 0.1)]\"\n", "has no label"),
     ],
 )  # fmt: skip
 def test_a_malformed_or_hostile_file_is_one_line(content, said, tmp_path):
