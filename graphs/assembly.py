@@ -29,7 +29,7 @@ from line_neurons.tools.vocabulary import read_words
 if TYPE_CHECKING:
     from langgraph.runtime import RunControl
 
-    from line_neurons.tools.image_bank.bank import Bank
+    from line_neurons.tools.image_bank.bank import Bank, Selection
 
 _RECORDED = (
     "line-neurons",
@@ -109,6 +109,10 @@ class Parts:
                 download=settings.download,
                 together=settings.images * settings.in_flight,
             )
+        return self.bank_generator("search")
+
+    def bank_generator(self, split: Selection) -> Generator:
+        """The image bank of the settings as a generator that draws from one split."""
         from line_neurons.tools.image_bank.generator import BankSettings, ImageBankGenerator
         from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
 
@@ -116,6 +120,7 @@ class Parts:
         return ImageBankGenerator(
             self.pictures,
             SentenceEncoder(self.assets / "minilm"),
+            split,
             settings=BankSettings() if threshold is None else BankSettings(threshold=threshold),
             cache=self.store / "embeddings",
         )

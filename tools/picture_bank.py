@@ -206,7 +206,10 @@ class PictureBank:
         return None
 
     def concepts(self, generator: str, pictures: int = 1) -> list[str]:
-        """The concepts that have pictures of a generator, sorted.
+        """The concepts that a generator has drawn for searches, sorted.
+
+        What was drawn for an evaluation, which names no angle, does not count: else evaluating what was found
+        would alter what later searches begin with.
 
         Args:
             generator: its fingerprint.
@@ -214,16 +217,16 @@ class PictureBank:
         """
         statement = (
             "SELECT json_extract(request, '$.concept') AS concept FROM draws WHERE generator = ?"
-            " GROUP BY concept HAVING count(DISTINCT image) >= ?"
+            " AND json_extract(request, '$.angle') != '' GROUP BY concept HAVING count(DISTINCT image) >= ?"
         )
         with self._folder.mapped(), self._lock:
             return sorted(concept for (concept,) in self._folder.db.execute(statement, (generator, pictures)))
 
     def pictures_of(self, concept: str, generator: str, limit: int) -> list[str]:
-        """Ids of the first ``limit`` pictures that a generator drew of a concept, in the order of drawing."""
+        """Ids of the first ``limit`` pictures that a generator drew of a concept for searches, in that order."""
         statement = (
             "SELECT image FROM draws WHERE generator = ? AND json_extract(request, '$.concept') = ?"
-            " GROUP BY image ORDER BY min(rowid) LIMIT ?"
+            " AND json_extract(request, '$.angle') != '' GROUP BY image ORDER BY min(rowid) LIMIT ?"
         )
         with self._folder.mapped(), self._lock:
             return [image for (image,) in self._folder.db.execute(statement, (generator, concept, limit))]

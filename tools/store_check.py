@@ -24,7 +24,7 @@ from line_neurons.tools.file_lock import is_held
 from line_neurons.tools.leftovers import leftovers
 from line_neurons.tools.picture_files import PNG_BEGIN, PNG_END
 
-DATABASES = ("runs.db", "bank.db", "checkpoints.db", "replies.db", "digests.db")
+DATABASES = ("runs.db", "bank.db", "checkpoints.db", "replies.db", "digests.db", "evaluations.db")
 
 _SHOWN = 3
 

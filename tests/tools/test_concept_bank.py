@@ -275,6 +275,15 @@ def test_the_concepts_with_enough_pictures_are_told_and_their_pictures_in_the_or
     assert bank.pictures_of("cat", Colours().fingerprint, 2) == first
 
 
+def test_what_an_evaluation_had_drawn_alters_no_later_first_board(bank):
+    evaluated = [ImageRequest("cat", "", "", seed, "photo of {concept}") for seed in (7, 8)]
+    bank.images(evaluated, Colours())
+    assert bank.concepts(Colours().fingerprint) == []
+    own = bank.images(requests("cat", [1]), Colours())
+    assert bank.concepts(Colours().fingerprint) == ["cat"]
+    assert bank.pictures_of("cat", Colours().fingerprint, 5) == own
+
+
 def test_text_that_looks_like_sql_is_text(bank):
     nasty = "'); DROP TABLE draws; --"
     (image,) = bank.images(requests(nasty, [1]), Colours(nasty))

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import ControlChunk
-from line_neurons.tools.image_bank.bank import Bank, Entry
+from line_neurons.tools.image_bank.bank import Bank, Entry, Selection
 from line_neurons.tools.image_bank.generator import FORMAT
 from line_neurons.tools.image_bank.painter import Painter, Plan, Source, Thing
 
@@ -17,7 +17,7 @@ _AT_ONCE = 32
 
 
 class BankControl:
-    """Composes control pictures from the search pictures of a bank; implements the port ``ControlSet``.
+    """Composes control pictures from one split of a bank; implements the port ``ControlSet``.
 
     Angle and light are neutral and the seeds are apart from the search's, so that no control picture is one
     that the search draws.
@@ -27,20 +27,23 @@ class BankControl:
         classes: captions of the bank; a caller leaves out what the board must not start with.
         m: pictures of each class, at least 1.
         size: side in pixels.
+        split: whose pictures; ``heldout`` for what must not be a picture that a search saw.
 
     Raises:
-        UsageError: no class is given, or a class has no search picture.
+        UsageError: no class is given, or a class has no picture in the split.
     """
 
-    def __init__(self, bank: Bank, classes: Sequence[str], m: int = 4, size: int = 256) -> None:
+    def __init__(
+        self, bank: Bank, classes: Sequence[str], m: int = 4, size: int = 256, split: Selection = "search"
+    ) -> None:
         by_caption: dict[str, list[Entry]] = defaultdict(list)
-        for entry in bank.select("search"):
+        for entry in bank.select(split):
             if entry.is_subject:
                 by_caption[entry.caption].append(entry)
         unknown = sorted(set(classes) - set(by_caption))
         if unknown:
             raise UsageError(
-                f"the image bank {bank.name!r} has no search picture of {unknown[0]!r}",
+                f"the image bank {bank.name!r} has no {split} picture of {unknown[0]!r}",
                 "choose from its captions",
             )
         if not classes or m < 1:
@@ -51,13 +54,17 @@ class BankControl:
         self._m = m
         self._together = max(1, _AT_ONCE // m)
         self._size = size
-        self._painter = Painter(bank, "search", size)
+        self._split = split
+        self._painter = Painter(bank, split, size)
 
     @property
     def fingerprint(self) -> str:
         """Hash of the bank, the classes, and how many pictures of what size."""
-        identity = json.dumps([FORMAT, self._bank.fingerprint, self._classes, self._m, self._size, _AT_ONCE])
-        return f"image-bank-control:{self._bank.name}:{hashlib.sha256(identity.encode()).hexdigest()[:32]}"
+        identity = [FORMAT, self._bank.fingerprint, self._classes, self._m, self._size, _AT_ONCE]
+        # Runs are recorded with fingerprints from when there was but one split.
+        apart = [] if self._split == "search" else [self._split]
+        digest = hashlib.sha256(json.dumps([*identity, *apart]).encode()).hexdigest()
+        return f"image-bank-control:{self._bank.name}:{digest[:32]}"
 
     def classes(self) -> tuple[str, ...]:
         """The class names, sorted."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from line_neurons.tools.targets.layer_outputs import (
 from line_neurons.tools.targets.lookup import find_layer
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch import Tensor, nn
 
     from line_neurons.agent.ports import Activations, Picture
@@ -87,6 +89,17 @@ class HookedTarget:
         return (
             f"{network.name} weights={network.weights} transforms={network.preprocessing}"
             f" pool={self._pool} precision={self._precision}"
+        )
+
+    def prepared_by(self, prepare: Callable[[Image], Tensor], identity: str) -> HookedTarget:
+        """The same model with another preprocessing, known by ``identity`` in the fingerprint."""
+        return HookedTarget(
+            replace(self._network, prepare=prepare, preprocessing=identity),
+            pool=self._pool,
+            precision=self._precision,
+            channels_last=self._channels_last,
+            device=str(self._device),
+            batch_size=self.batch_size,
         )
 
     def layers(self) -> list[LayerInfo]:

@@ -45,6 +45,14 @@ def test_the_fingerprint_follows_classes_and_count(bank):
     assert len({control.fingerprint for control in sets}) == 4
 
 
+def test_a_held_out_set_has_other_pictures_and_no_class_without_them(bank):
+    searched, held_out = BankControl(bank, ["dog"]), BankControl(bank, ["dog"], split="heldout")
+    assert not set(searched.images("dog")) & set(held_out.images("dog"))
+    assert searched.fingerprint != held_out.fingerprint
+    with pytest.raises(UsageError, match="no heldout picture of 'cat'"):
+        BankControl(bank, ["dog", "cat"], split="heldout")
+
+
 @pytest.mark.parametrize(("classes", "m"), [(["horse"], 4), ([], 4), (["dog"], 0)])
 def test_unknown_or_empty_classes_are_refused(bank, classes, m):
     with pytest.raises(UsageError):

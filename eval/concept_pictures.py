@@ -1,0 +1,222 @@
+"""Where the pictures come from that labels are judged on: a generator, or a folder as CoSy lays it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from line_neurons.agent.errors import NotDrawableError, UsageError
+from line_neurons.agent.ports import ControlSet, Generator
+from line_neurons.agent.settings import Settings
+from line_neurons.eval.cosy import IMAGES, Mode, requests, strict_requests
+from line_neurons.eval.formulas import alternatives
+from line_neurons.graphs.assembly import BANK_IMAGES, Parts
+from line_neurons.tools.control_sets import PrecomputedControl, control_activations
+from line_neurons.tools.control_sets.digests import FileDigests
+from line_neurons.tools.control_sets.folder import FolderControlSet
+from line_neurons.tools.generators.presets import PRESETS
+
+if TYPE_CHECKING:
+    from line_neurons.agent.ports import Activations, Progress
+    from line_neurons.tools.image_bank.bank import Selection
+
+HELD_OUT = "bank:heldout"
+"""The part of the image bank that no search sees."""
+_SEARCHED = "bank:search"
+
+
+class ConceptPictures(Protocol):
+    """A source of pictures of concepts, measured at a layer."""
+
+    @property
+    def name(self) -> str:
+        """What users and tables call it."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What identifies its pictures."""
+
+    @property
+    def count(self) -> int:
+        """Pictures wanted of each concept; 0 where there are as many as there are."""
+
+    def activations(self, concept: str, place: int, progress: Progress | None = None) -> Activations:
+        """Activations of the layer on the concept's pictures, float32 [n_images, n_units].
+
+        Args:
+            concept: the concept, as the method wrote it.
+            place: how many other concepts come before it; only ``strict`` draws other pictures for that.
+            progress: told of the drawing.
+
+        Raises:
+            NotDrawableError: there are no pictures of it.
+        """
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Pictures from a generator, kept in the store's concept bank, as their activations are.
+
+    Args:
+        name: what the source is called.
+        generator: draws.
+        parts: bank and target.
+        layer: dotted path.
+        count: pictures of each concept.
+        seed: of the pictures.
+        mode: how seeds are given.
+    """
+
+    name: str
+    generator: Generator
+    parts: Parts
+    layer: str
+    count: int
+    seed: int
+    mode: Mode
+
+    @property
+    def fingerprint(self) -> str:
+        """The generator's."""
+        return self.generator.fingerprint
+
+    def activations(self, concept: str, place: int, progress: Progress | None = None) -> Activations:
+        """See ``ConceptPictures``; what the bank has is taken from there."""
+        drawn = _things(concept) if self.name.startswith("bank") else [concept]
+        of_each = [
+            requests(thing, self.count, self.seed)
+            if self.mode == "fixed"
+            else strict_requests(thing, place, self.count, self.seed)
+            for thing in drawn
+        ]
+        asked = [of_each[index % len(drawn)][index] for index in range(self.count)]
+        bank, target = self.parts.bank, self.parts.target
+        images = bank.images(asked, self.generator, progress)
+        return bank.activations(images, target, self.layer, generator=self.generator)
+
+
+@dataclass(frozen=True)
+class Laid:
+    """Pictures in a folder for each concept, named as CoSy names them, spaces as ``_``.
+
+    Args:
+        root: the folder of these folders.
+        parts: bank and target.
+        layer: dotted path.
+        count: of each folder, so many pictures count, the first by name; 0: all.
+    """
+
+    root: Path
+    parts: Parts
+    layer: str
+    count: int = 0
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.root.name
+
+    @property
+    def fingerprint(self) -> str:
+        """The folder's place; activations are kept by the contents of its files."""
+        return f"folder:{self.root.resolve()}"
+
+    def activations(self, concept: str, place: int, progress: Progress | None = None) -> Activations:
+        """See ``ConceptPictures``; activations are kept in the bank, by the contents of the files."""
+        folder = self.root / concept.replace(" ", "_")
+        try:
+            inside = folder.parent == self.root and folder.name not in {"", ".", ".."} and folder.is_dir()
+        except (OSError, ValueError):
+            inside = False
+        if not inside:
+            raise _NoFolderError(concept, f"there is no folder {folder.name!r:.80} in {self.name!r:.80}")
+        digests = FileDigests(self.parts.store / "digests.db")
+        try:
+            pictures = FolderControlSet(folder, self.count or None, digests)
+            found = control_activations(self.parts.bank, self.parts.target, [self.layer], pictures)[self.layer]
+        except UsageError as error:
+            raise _NoFolderError(concept, error.message) from error
+        if found.skipped:
+            raise _NoFolderError(concept, f"a picture cannot be read: {found.skipped[0]}")
+        return found.activations
+
+
+def _things(concept: str) -> list[str]:
+    """What a bank, which draws things by their names and not sentences, is asked for in turn.
+
+    Of several names with commas between, as ImageNet's classes have them, it is the first.
+    """
+    return alternatives(concept.partition(",")[0].strip())
+
+
+class _NoFolderError(NotDrawableError):
+    def __init__(self, concept: str, reason: str) -> None:
+        super().__init__(concept, [])
+        self.args = (reason,)
+
+
+def open_pictures(
+    spec: str | None, parts: Parts, layer: str, *, count: int | None, seed: int, mode: Mode
+) -> ConceptPictures:
+    """The source of pictures that ``spec`` names.
+
+    Args:
+        spec: ``bank:heldout`` or ``bank:FOLDER`` for the part of an image bank that no search sees,
+            ``bank:search`` for the part that searches see, which is no independent evidence, a text-to-image model
+            as a search names it, or a folder of folders as CoSy makes it. None: the generator of the settings, of
+            an image bank the held-out part.
+        parts: settings, bank and target.
+        layer: dotted path.
+        count: pictures of each concept; None: the protocol's 50, of a folder all.
+        seed: of the pictures.
+        mode: how seeds are given.
+
+    Raises:
+        UsageError: there is no such source.
+        MissingPartError: its packages, weights or pictures are not here.
+    """
+    settings = parts.settings
+    wanted = spec or settings.generator
+    folder = Path(wanted).expanduser()
+    named = wanted.partition(":")[0] == "bank" or wanted in PRESETS
+    if not named and folder.is_dir() and not (folder / "model_index.json").is_file():
+        return Laid(folder.resolve(), parts, layer, count or 0)
+    split: Selection = "search" if wanted == _SEARCHED else "heldout"
+    if wanted in {"bank", HELD_OUT, _SEARCHED}:
+        wanted = settings.generator if settings.generator.partition(":")[0] == "bank" else "bank"
+    number = count or IMAGES
+    drawing = _like(parts, settings.model_copy(update={"generator": wanted, "images": number, "in_flight": 1}))
+    if wanted.partition(":")[0] != "bank":
+        return Drawn(wanted, drawing.generator, parts, layer, number, seed, mode)
+    name = f"bank:{split}" if wanted == "bank" else f"{wanted} ({split})"
+    return Drawn(name, drawing.bank_generator(split), parts, layer, number, seed, mode)
+
+
+def open_control(spec: str | None, parts: Parts) -> tuple[str, ControlSet | PrecomputedControl]:
+    """The control set, and what it is called; of the image bank it is the part that no search sees.
+
+    Args:
+        spec: a control set as a search names it; None: that of the settings.
+        parts: settings and store.
+
+    Raises:
+        UsageError: there is no such set, or none is named.
+    """
+    settings = parts.settings
+    wanted = spec or settings.control or "none"
+    if wanted == "none":
+        raise UsageError("CoSy compares with a control set, and none is named", "name one with --control")
+    if wanted not in {"bank", HELD_OUT}:
+        control = _like(parts, settings.model_copy(update={"control": wanted})).control_set
+        assert control is not None
+        return wanted, control
+    from line_neurons.tools.image_bank.control import BankControl
+
+    bank = parts.pictures
+    images = settings.control_images or BANK_IMAGES
+    return HELD_OUT, BankControl(bank, bank.captions("heldout"), m=images, split="heldout")
+
+
+def _like(parts: Parts, settings: Settings) -> Parts:
+    return Parts(parts.model, settings, parts.progress)

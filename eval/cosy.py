@@ -1,0 +1,174 @@
+"""CoSy's protocol (Kopf et al. 2024): does a unit respond more to pictures of its label than to others?
+
+``fixed`` measures what the paper describes. ``strict`` does what the reference code does, its defects included,
+for comparison with numbers that it gave; see docs/cosy.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from line_neurons.agent.errors import BackendError, MissingPartError, UsageError
+from line_neurons.agent.ports import ImageRequest
+from line_neurons.agent.seeds import SEED_LIMIT, derive_seed
+from line_neurons.eval.labels import Label, Labels
+
+if TYPE_CHECKING:
+    from line_neurons.agent.ports import Activations
+
+Mode = Literal["fixed", "strict"]
+
+TEMPLATE = "realistic photo of a close up of {concept}"
+"""CoSy's prompt, apart from the search's."""
+IMAGES = 50
+CONTROL_BATCH, CONCEPT_BATCH = 256, 10
+"""The reference's batches, which decide what ``strict`` misplaces."""
+EXACT_PAIRS = 20_000
+"""Up to so many pairs of a control and a concept picture scipy chooses between an exact and an asymptotic p-value;
+beyond, where the exact one of a few pictures takes minutes, it is asymptotic."""
+
+_AT_ONCE = 3
+
+
+@dataclass(frozen=True)
+class Judged:
+    """CoSy's numbers of one label.
+
+    Args:
+        unit: the unit.
+        concept: its label.
+        auc: area under the ROC curve of the pictures of the concept against the control pictures, in [0, 1].
+        u1: Mann and Whitney's U of the control pictures: how many pairs they win, ties one half.
+        p: two-sided p-value of that U.
+        mad: difference of the means in standard deviations of the control.
+        n: pictures of the concept.
+        missing: why there are no numbers (all are NaN then): the concept cannot be drawn. Empty if there are.
+    """
+
+    unit: int
+    concept: str
+    auc: float
+    u1: float
+    p: float
+    mad: float
+    n: int = 0
+    missing: str = ""
+
+
+def absent(label: Label, reason: str) -> Judged:
+    """A label whose concept has no pictures."""
+    return Judged(label.unit, label.concept, math.nan, math.nan, math.nan, math.nan, 0, reason)
+
+
+def judge(label: Label, control: Activations, concept: Activations, mode: Mode = "fixed") -> Judged:
+    """The numbers of a label.
+
+    Args:
+        label: the label.
+        control: float32 [m], the unit's activations on the control pictures, at least two.
+        concept: float32 [n], on the pictures of the concept, at least one.
+        mode: with ``strict`` scipy is given float32, as the reference gives it, and then adds ranks in float32: on
+            50,000 control pictures U1 is off by some units.
+
+    Raises:
+        BackendError: there are too few pictures, or an activation is not finite.
+        MissingPartError: scipy is not installed.
+    """
+    import numpy as np
+
+    from line_neurons.tools.scorers import auc, mad
+
+    try:
+        from scipy.stats import mannwhitneyu
+    except ImportError as error:
+        raise MissingPartError("CoSy needs the package scipy", "pip install 'line-neurons[eval]'") from error
+    try:
+        area, deviation = auc(concept, control), mad(concept, control)
+    except ValueError as error:
+        raise BackendError(f"unit {label.unit} cannot be judged: {error}", "give a larger control set") from error
+    kind = np.float32 if mode == "strict" else np.float64
+    base, values = np.asarray(control, kind), np.asarray(concept, kind)
+    exact = base.size * values.size <= EXACT_PAIRS
+    test = mannwhitneyu(base, values, method="auto" if exact else "asymptotic")
+    return Judged(
+        label.unit, label.concept, area, float(test.statistic), float(test.pvalue), deviation, values.size
+    )
+
+
+def requests(concept: str, count: int, seed: int) -> list[ImageRequest]:
+    """The pictures of a concept: CoSy's prompt, and seeds that depend on nothing but these arguments."""
+    return [
+        ImageRequest(concept, "", "", derive_seed("cosy", seed, concept, index), TEMPLATE)
+        for index in range(count)
+    ]
+
+
+def strict_requests(concept: str, place: int, count: int, seed: int) -> list[ImageRequest]:
+    """The pictures of the concept that is drawn as number ``place``.
+
+    Three processes each draw every third concept with one generator that is seeded once: the noise of a picture
+    depends on how many that process drew before, and is the same for three concepts at a time. A seed that counts
+    these pictures stands for the state of the generator.
+    """
+    first = seed + place // _AT_ONCE * count
+    return [ImageRequest(concept, "", "", number % SEED_LIMIT, TEMPLATE) for number in range(first, first + count)]
+
+
+def refuse_remainder(concepts: int) -> None:
+    """See that the reference would draw so many concepts.
+
+    Raises:
+        UsageError: it would end with an error before the last ones.
+    """
+    if left := concepts % _AT_ONCE:
+        raise UsageError(
+            f"strict: {concepts} concepts are to be drawn; the reference draws three at a time and fails at the "
+            f"last {left}",
+            "take units whose concepts are a multiple of three, pictures of a folder, or --mode fixed",
+        )
+
+
+def misplaced(rows: Activations, batch: int) -> Activations:
+    """Activations as the reference keeps them: a short last batch overwrites earlier rows and leaves zeros.
+
+    Args:
+        rows: float32 [n, units].
+        batch: pictures in one of its batches.
+    """
+    full, short = divmod(len(rows), batch)
+    if not short or not full:
+        return rows
+    placed = rows.copy()
+    placed[full * batch :] = 0
+    placed[full * short : (full + 1) * short] = rows[full * batch :]
+    return placed
+
+
+def paired(labels: Labels, units: Sequence[int] | None, mode: Mode) -> list[Label]:
+    """The labels to judge, in the order of the units.
+
+    Args:
+        labels: all of a method's.
+        units: the units wanted; None for those that have a label, in the method's order.
+        mode: with ``strict`` FALCON's phrases are paired as the reference pairs them: in the order of the file
+            with the units in the order in which they were drawn.
+
+    Raises:
+        UsageError: none of the units has a label; with ``strict``, one has none.
+    """
+    if units is None:
+        return list(labels.labels)
+    known = {label.unit: label for label in labels.labels}
+    if not (named := [unit for unit in units if unit in known]):
+        raise UsageError(f"{labels.method} has no label for the units in {labels.source}", "choose others")
+    if mode == "strict" and labels.method == "falcon":
+        wanted = set(units)
+        phrases = [label for label in labels.labels if label.unit in wanted]
+        return [Label(unit, label.concept, label.score) for unit, label in zip(units, phrases, strict=False)]
+    if mode == "strict" and len(named) < len(units):
+        without = next(unit for unit in units if unit not in known)
+        raise UsageError(f"strict: {labels.method} has no label for unit {without}", "choose other units")
+    return [known[unit] for unit in named]

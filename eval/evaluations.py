@@ -1,0 +1,191 @@
+"""Results of evaluations, kept in a store's ``evaluations.db`` for tables."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database, Migrations
+
+from line_neurons.agent.errors import DamagedError
+from line_neurons.agent.proposal import storable_text
+from line_neurons.eval.cosy import Judged
+from line_neurons.tools import databases
+from line_neurons.tools.databases import explained
+from line_neurons.tools.upgrades import log_ahead, refuse_newer, upgrading
+
+SCHEMA = Migrations("line-evaluations")
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was judged, and with what; evaluations that differ in anything are kept apart.
+
+    Args:
+        method: whose labels.
+        source: the run or file that they are from.
+        model: spec of the target.
+        layer: path of the layer.
+        images: where the concepts' pictures come from, as the user names it.
+        control: the control set, as the user names it.
+        mode: ``fixed`` or ``strict``.
+        seed: seed of the pictures.
+        count: pictures wanted of each concept; 0 if a folder decides.
+        target: fingerprint of the target.
+        images_id: fingerprint of the source of pictures.
+        control_id: fingerprint of the control set.
+    """
+
+    method: str
+    source: str
+    model: str
+    layer: str
+    images: str
+    control: str
+    mode: str
+    seed: int
+    count: int
+    target: str = ""
+    images_id: str = ""
+    control_id: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """An evaluation with what came of it, by unit in the order of judging; ``when`` is seconds since the epoch."""
+
+    evaluation: Evaluation
+    judged: tuple[Judged, ...]
+    when: float
+
+
+_IDENTITY = [field.name for field in fields(Evaluation)]
+_NUMBERS = ("auc", "u1", "p", "mad")
+
+
+@SCHEMA()
+def m001_evaluations(db: Database) -> None:
+    """The first schema."""
+    kinds = {name: int if name in {"seed", "count"} else str for name in _IDENTITY}
+    evaluations = db.table("evaluations").create({"id": int, **kinds, "updated": float}, pk="id")
+    evaluations.create_index(_IDENTITY, unique=True)
+    db.table("judged").create(
+        {"evaluation": int, "unit": int, "concept": str, **dict.fromkeys(_NUMBERS, float), "n": int,
+         "missing": str},
+        pk=("evaluation", "unit"), foreign_keys=[("evaluation", "evaluations", "id")],
+        not_null={"concept", "n", "missing"},
+    )  # fmt: skip
+    db.execute(f"PRAGMA user_version = {_VERSION}")
+
+
+class Evaluations:
+    """The database ``evaluations.db`` of a store; may be used from several threads and processes.
+
+    Args:
+        root: the store's folder; made if it is not there.
+
+    Raises:
+        StoreError: the folder cannot be used, or a newer version made the database.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.path = root / "evaluations.db"
+        self._lock = threading.RLock()
+        with explained(self.path):
+            root.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self.path, timeout=databases.PATIENCE, check_same_thread=False)
+            self._db = Database(connection)
+            refuse_newer(connection, self.path, _VERSION)
+            log_ahead(connection)
+
+            def step() -> str | None:
+                refuse_newer(connection, self.path, _VERSION)
+                pending = SCHEMA.pending(self._db)
+                return pending[0].name.partition("_")[0] if pending else None
+
+            if step():
+                with upgrading(connection, self.path, step) as wanted:
+                    if wanted:
+                        SCHEMA.apply(self._db)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    def put(self, evaluation: Evaluation, judged: Sequence[Judged]) -> None:
+        """Keep what came of some units, all or nothing; what was kept of these in this evaluation is replaced."""
+        identity = {
+            name: storable_text(value) if isinstance(value, str) else value
+            for name, value in asdict(evaluation).items()
+        }
+        where = " AND ".join(f'"{name}" = :{name}' for name in _IDENTITY)
+        rows = [
+            {
+                **asdict(one),
+                "concept": storable_text(one.concept),
+                **{name: None if math.isnan(value := getattr(one, name)) else value for name in _NUMBERS},
+            }
+            for one in judged
+        ]
+        with self._writing() as db:
+            now = {**identity, "updated": time.time()}
+            self._db.table("evaluations").insert(now, ignore=True)
+            db.execute(f"UPDATE evaluations SET updated = :updated WHERE {where}", now)  # noqa: S608
+            (key,) = db.execute(f"SELECT id FROM evaluations WHERE {where}", identity).fetchone()  # noqa: S608
+            named = [{"evaluation": key, **row} for row in rows]
+            self._db.table("judged").upsert_all(named, pk=("evaluation", "unit"))
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, explained(self.path):
+            db = self._db.conn
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+    def results(self, **where: str | int) -> list[Result]:
+        """What is kept, newest first.
+
+        Args:
+            where: values that fields of ``Evaluation`` must have.
+
+        Raises:
+            DamagedError: a row holds what cannot have been written.
+        """
+        chosen = {name: where[name] for name in _IDENTITY if name in where}
+        condition = " AND ".join(f'"{name}" = :{name}' for name in chosen) or "1"
+        found = []
+        with explained(self.path), self._lock:
+            rows = list(
+                self._db.table("evaluations").rows_where(condition, chosen, order_by="updated desc, id desc")
+            )
+            for row in rows:
+                judged = self._db.table("judged").rows_where("evaluation = ?", [row["id"]], order_by="rowid")
+                evaluation = Evaluation(**{name: row[name] for name in _IDENTITY})
+                found.append(Result(evaluation, tuple(map(_judged, judged)), float(row["updated"])))
+        return found
+
+
+def _judged(row: dict[str, Any]) -> Judged:
+    try:
+        numbers = {name: math.nan if row[name] is None else float(row[name]) for name in _NUMBERS}
+        return Judged(
+            int(row["unit"]), str(row["concept"]), **numbers, n=int(row["n"]), missing=str(row["missing"])
+        )
+    except (TypeError, ValueError) as error:
+        raise DamagedError(
+            f"what evaluations.db holds of unit {row['unit']!r:.40} is damaged", "evaluate it again"
+        ) from error

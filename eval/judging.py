@@ -1,0 +1,317 @@
+"""Judge the labels of runs and files by CoSy: from what the user names to results in the store."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from line_neurons.agent.errors import NotDrawableError, UsageError
+from line_neurons.agent.ports import ControlSet
+from line_neurons.agent.settings import Settings, revised
+from line_neurons.eval.concept_pictures import ConceptPictures, Laid
+from line_neurons.eval.cosy import (
+    CONCEPT_BATCH,
+    CONTROL_BATCH,
+    Judged,
+    Mode,
+    absent,
+    judge,
+    misplaced,
+    refuse_remainder,
+)
+from line_neurons.eval.evaluations import Evaluation, Evaluations, Result
+from line_neurons.eval.labels import Label, Labels, file_stem, of_run, read_csv
+from line_neurons.graphs.assembly import Parts, Preparing
+from line_neurons.graphs.own_code import require_vouched, vouch
+from line_neurons.tools.control_sets import PrecomputedControl, control_activations
+from line_neurons.tools.run_store import Run, RunStore, default_store
+from line_neurons.tools.targets.lookup import find_layer
+
+if TYPE_CHECKING:
+    from line_neurons.agent.ports import Activations
+    from line_neurons.tools.targets.hooked_target import HookedTarget
+
+COLUMNS = ("neuron", "concept", "AUC", "U1", "p", "MAD")
+
+_CALLED = {
+    "invert": "INVERT",
+    "clip-dissect": "CLIP-Dissect",
+    "milan": "MILAN",
+    "falcon": "FALCON",
+    "line": "LINE",
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is judged: labels of one layer, with the parts to do it.
+
+    Args:
+        parts: target, bank and settings; of a run, its own.
+        layer: path of the layer.
+        labels: of each method.
+    """
+
+    parts: Parts
+    layer: str
+    labels: tuple[Labels, ...]
+
+
+def subject_of(
+    names: Sequence[str],
+    settings: Settings,
+    changes: Mapping[str, Any],
+    *,
+    model: str | None = None,
+    layer: str | None = None,
+    mode: Mode = "fixed",
+    preparing: Preparing | None = None,
+    trust: bool = False,
+) -> Subject:
+    """Read the labels and put together what judges them.
+
+    Args:
+        names: runs of the store, or files of labels, each of which may have its method before it:
+            ``random=labels.csv``.
+        settings: where the store and the asset packs are, and the settings for labels that are of no run.
+        changes: settings that are other than those of a run.
+        model: the target of files whose name does not say it; without a prefix, torchvision's.
+        layer: the layer likewise.
+        mode: ``strict`` prepares pictures for models of torchvision as the reference does.
+        preparing: told of long work.
+        trust: run code of one's own that a run names, whoever began it.
+
+    Raises:
+        UsageError: there is no such run or file, the labels are of several models or layers or of none that is
+            known, a label's unit is not one of the layer's, or the target is not the one that the run had.
+    """
+    store = settings.store or default_store()
+    labels: list[Labels] = []
+    runs: list[Run] = []
+    for name in names:
+        labels.append(labels_of(name, store, layer))
+        if not _is_file(_named(name)[1]):
+            runs.append(_runs(store).run(labels[-1].source))
+    _refuse_twice(labels)
+    if runs:
+        parts = _parts_of(runs, settings, changes, preparing, trust)
+        path = runs[0].layer
+    else:
+        spec, path = model or labels[0].model, layer or labels[0].layer
+        for what, found in {"model": spec, "layer": path}.items():
+            if not found:
+                raise UsageError(
+                    f"{labels[0].source} does not say which {what} it is of", f"name it with --{what}"
+                )
+        parts = Parts(spec if ":" in spec else f"torchvision:{spec}", settings, preparing)
+    info = find_layer(parts.target.layers(), path, parts.model)
+    wanted = file_stem(Labels("", parts.model, path, (), ""))
+    for one in labels:
+        if one.model and not model and one.layer and file_stem(one) != wanted:
+            raise UsageError(
+                f"the labels of {one.source} are of {file_stem(one)}, not of {wanted}",
+                "judge the labels of one layer at a time; --model and --layer say what a file is of",
+            )
+        if outside := next((label.unit for label in one.labels if label.unit >= info.units), None):
+            raise UsageError(
+                f"{one.source} has a label for unit {outside}", f"layer {path} has the units 0-{info.units - 1}"
+            )
+    if mode == "strict" and parts.model.startswith("torchvision:"):
+        from line_neurons.tools.targets.preprocessing import COSY, cosy
+
+        vars(parts)["target"] = cast("HookedTarget", parts.target).prepared_by(cosy, COSY)
+    parts.target.activate([], [path])
+    return Subject(parts, path, tuple(labels))
+
+
+def labels_of(name: str, store: Path, layer: str | None = None) -> Labels:
+    """The labels of a run or a file, which may have the method before it: ``random=labels.csv``.
+
+    Raises:
+        UsageError: there is no such run or file; see ``labels.read_csv``.
+    """
+    method, place = _named(name)
+    if _is_file(place):
+        return read_csv(Path(place).expanduser(), method, layer)
+    found = of_run(_runs(store), place)
+    return replace(found, method=method or found.method)
+
+
+def judge_labels(
+    subject: Subject,
+    labels: Labels,
+    chosen: Sequence[Label],
+    pictures: ConceptPictures,
+    control: tuple[str, ControlSet | PrecomputedControl],
+    results: Evaluations,
+    *,
+    mode: Mode = "fixed",
+    seed: int = 0,
+    telling: Preparing | None = None,
+) -> Result:
+    """Judge labels of a method one concept after another; each is kept in the store as it is done.
+
+    Pictures and activations come from the store's concept bank where it has them: what another method or an
+    interrupted evaluation had drawn and measured is not done again.
+
+    Args:
+        subject: the layer and the parts.
+        labels: the method's.
+        chosen: those to judge; see ``cosy.paired``.
+        pictures: of the concepts.
+        control: the control set after what it is called.
+        results: where results are kept.
+        mode: see ``cosy``.
+        seed: the pictures', for the record.
+        telling: told of long work; what it raises ends the work.
+
+    Raises:
+        UsageError: ``strict`` cannot be run on these.
+        BackendError: a part failed.
+        StoreError: the store cannot be used.
+    """
+    concepts = list(dict.fromkeys(label.concept for label in chosen))
+    if mode == "strict" and not isinstance(pictures, Laid):
+        refuse_remainder(len(concepts))
+    called, source = control
+    base = _control(subject, source, telling)
+    if mode == "strict":
+        base = misplaced(base, CONTROL_BATCH)
+    parts = subject.parts
+    evaluation = Evaluation(
+        method=labels.method,
+        source=labels.source,
+        model=parts.model,
+        layer=subject.layer,
+        images=pictures.name,
+        control=called,
+        mode=mode,
+        seed=seed,
+        count=pictures.count,
+        target=parts.target.fingerprint,
+        images_id=pictures.fingerprint,
+        control_id=source.fingerprint,
+    )
+    judged: dict[int, Judged] = {}
+    for place, concept in enumerate(concepts):
+        own = [label for label in chosen if label.concept == concept]
+        part = _judge_concept(own, concept, place, pictures, base, mode, telling)
+        results.put(evaluation, part)
+        judged |= {one.unit: one for one in part}
+        if telling:
+            telling(f"CoSy {labels.method}", place + 1, len(concepts))
+    return Result(evaluation, tuple(judged[label.unit] for label in chosen), time.time())
+
+
+def cosy_csv(judged: Sequence[Judged]) -> bytes:
+    """Results as CoSy's code writes them; the numbers of a concept that cannot be drawn are empty."""
+    written = io.StringIO()
+    writer = csv.writer(written)
+    writer.writerow(COLUMNS)
+    for one in judged:
+        numbers = ("",) * 4 if one.missing else (one.auc, one.u1, one.p, one.mad)
+        writer.writerow([one.unit, one.concept, *numbers])
+    return written.getvalue().encode()
+
+
+def cosy_name(labels: Labels, model: str, layer: str) -> str:
+    """The name that CoSy's code gives to a file of results, ``evaluation_INVERT_resnet18-avgpool.csv``."""
+    method = _CALLED.get(labels.method) or re.sub(r"[^\w.]+", "-", labels.method.replace("_", "-")).strip("-")
+    return f"evaluation_{method}_{file_stem(Labels('', model, layer, (), ''))}.csv"
+
+
+def common_units(results: Sequence[Result]) -> set[int]:
+    """The units that every method has numbers for."""
+    with_numbers = [{one.unit for one in result.judged if not one.missing} for result in results]
+    return set.intersection(*with_numbers) if with_numbers else set()
+
+
+def _judge_concept(
+    own: Sequence[Label],
+    concept: str,
+    place: int,
+    pictures: ConceptPictures,
+    base: Activations,
+    mode: Mode,
+    telling: Preparing | None,
+) -> list[Judged]:
+    def drawing(done: int, total: int) -> None:
+        if telling:
+            telling("drawing", done, total)
+
+    try:
+        rows = pictures.activations(concept, place, drawing)
+    except NotDrawableError as error:
+        return [absent(label, str(error)) for label in own]
+    if mode == "strict":
+        rows = misplaced(rows, CONCEPT_BATCH)
+    return [judge(label, base[:, label.unit], rows[:, label.unit], mode) for label in own]
+
+
+def _control(subject: Subject, source: ControlSet | PrecomputedControl, telling: Preparing | None) -> Activations:
+    parts, layer = subject.parts, subject.layer
+    if isinstance(source, PrecomputedControl):
+        return source.control(find_layer(parts.target.layers(), layer, parts.model).units, layer).activations
+
+    def counted(done: int, total: int) -> None:
+        if telling:
+            telling("control set", done, total)
+
+    return control_activations(parts.bank, parts.target, [layer], source, counted)[layer].activations
+
+
+def _named(text: str) -> tuple[str | None, str]:
+    """The method, if one is given, and the run or file."""
+    method, equals, place = text.partition("=")
+    return (None, text) if not equals or "/" in method or Path(text).is_file() else (method.strip(), place)
+
+
+def _is_file(place: str) -> bool:
+    return place.casefold().endswith(".csv") or Path(place).expanduser().is_file()
+
+
+def _runs(store: Path) -> RunStore:
+    if not (store / "runs.db").is_file():
+        raise UsageError(f"there are no runs in {str(store)!r}", "name the store with --store, or a CSV file")
+    return RunStore(store, read_only=True)
+
+
+def _parts_of(
+    runs: Sequence[Run],
+    settings: Settings,
+    changes: Mapping[str, Any],
+    preparing: Preparing | None,
+    trust: bool,
+) -> Parts:
+    """The parts of the first of some runs of one target; what judges does without their language model."""
+    run = runs[0]
+    places = {"store": settings.store, "assets": settings.assets}
+    parts = Parts(run.model, revised({**run.settings, **places}, changes), preparing, {run.layer})
+    if trust:
+        vouch(parts.runs, run)
+    require_vouched(parts.runs, run, {"llm": ""})
+    now = parts.target.fingerprint
+    for one in runs:
+        if one.layer != run.layer:
+            raise UsageError(
+                f"run {one.id} is of layer {one.layer!r:.60}, and {run.id} of {run.layer!r:.60}",
+                "judge the labels of one layer at a time",
+            )
+        if (before := one.fingerprints.get("target", now)) != now:
+            raise UsageError(
+                f"the target of run {one.id} was {before!r:.150}, and it is {now!r:.150}",
+                "judge runs of one target together, with what they began with installed",
+            )
+    return parts
+
+
+def _refuse_twice(labels: Sequence[Labels]) -> None:
+    named = [one.method for one in labels]
+    if twice := next((name for name in named if named.count(name) > 1), None):
+        raise UsageError(f"two of these are called {twice!r:.60}", "give one another name: METHOD=FILE")

@@ -1,0 +1,162 @@
+import csv
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.eval.labels import FORMS, WRITTEN, Label, Labels, file_stem, of_run, read_csv, write_csv
+from line_neurons.tools.run_store import Run, RunStore, Unit
+
+FILES = {
+    "invert": "neuron,concept,concept_id,metric\n7,lhasa,n02098413,0.9336\n3,bookshop AND NOT toyshop,n0,0.9\n",
+    "clip-dissect": (
+        'layer,unit,description,similarity\navgpool,7,"prayer rug, prayer mat",0.16\navgpool,3,sea,0.5\n'
+    ),
+    "milan": "layer,unit,description\navgpool,7,Faces of dogs\navgpool,3,Books\n",
+    "falcon": (
+        "group,Unnamed: 0,concept_set_words,concept_set_noun_phrases\n"
+        "7,7,\"[('brass', 0.1)]\",\"[('wessex tubas', 0.05), ('brass pipes', 0.02)]\"\n"
+        "3,3,\"[('a', 0.1)]\",\"[('chiquita brands', 1)]\"\n"
+    ),
+    "cosy": "neuron,concept,AUC,U1,p,MAD\r\n7,lhasa,0.9,10.0,0.01,2.0\r\n3,sea,,,,\r\n",
+    "line": (
+        "run,model,layer,unit,label,score\nr-1,torchvision:resnet18,avgpool,7,dog,2.5\n"
+        "r-1,torchvision:resnet18,avgpool,3,'=sum,1\nr-1,torchvision:resnet18,avgpool,4,,\n"
+    ),
+}
+READ = {
+    "invert": [(7, "lhasa", 0.9336), (3, "bookshop AND NOT toyshop", 0.9)],
+    "clip-dissect": [(7, "prayer rug, prayer mat", 0.16), (3, "sea", 0.5)],
+    "milan": [(7, "faces of dogs", None), (3, "books", None)],
+    "falcon": [(7, "wessex tubas", 0.05), (3, "chiquita brands", 1.0)],
+    "cosy": [(7, "lhasa", 0.9), (3, "sea", None)],
+    "line": [(7, "dog", 2.5), (3, "=sum", 1.0)],
+}
+
+
+def as_tuples(labels):
+    return [(one.unit, one.concept, one.score) for one in labels.labels]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_each_methods_own_file_is_told_by_its_columns(form, tmp_path):
+    file = tmp_path / "resnet18-avgpool.csv"
+    file.write_text(FILES[form])
+    labels = read_csv(file)
+    assert labels.method == form
+    assert as_tuples(labels) == READ[form]
+    assert labels.model.endswith("resnet18")
+    assert labels.layer == "avgpool"
+    assert labels.source == str(file)
+
+
+def test_the_method_of_a_file_of_cosys_results_is_in_its_name(tmp_path):
+    file = tmp_path / "evaluation_CLIP-Dissect_densenet161_places-features.csv"
+    file.write_text(FILES["cosy"])
+    labels = read_csv(file)
+    assert (labels.method, labels.model, labels.layer) == ("clip-dissect", "densenet161_places", "features")
+
+
+def test_a_method_may_be_called_otherwise(tmp_path):
+    file = tmp_path / "labels.csv"
+    file.write_text(FILES["invert"])
+    labels = read_csv(file, "invert-3")
+    assert (labels.method, labels.model, labels.layer) == ("invert-3", "", "")
+
+
+def test_of_a_file_of_several_layers_one_is_chosen_by_its_last_part(tmp_path):
+    file = tmp_path / "descriptions.csv"
+    file.write_text("layer,unit,description,similarity\nlayer3,0,sea,.1\nlayer4,0,dog,.2\nlayer4,0,second,.3\n")
+    with pytest.raises(UsageError, match="several layers: layer3, layer4"):
+        read_csv(file)
+    assert as_tuples(read_csv(file, layer="features.layer4")) == [(0, "dog", 0.2)]
+    with pytest.raises(UsageError, match="no label of layer 'fc'"):
+        read_csv(file, layer="fc")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "columns of no method: none"),
+        (b"a,b\n1,2\n", "columns of no method: a, b"),
+        (b"neuron,concept,metric\n", "has no label"),
+        (b"neuron,concept,metric\nseven,dog,1\n", "line 2 does not fit invert: invalid literal"),
+        (b"neuron,concept,metric\n-1,dog,1\n", "-1 is no index of a unit"),
+        (b"neuron,concept,metric\n99999999999,dog,1\n", "no index of a unit"),
+        (b"neuron,concept,metric\n1, ,1\n", "it has no concept"),
+        (b"neuron,concept,metric\n1\n", "it has no concept"),
+        (b"neuron,concept,metric\n1,dog,high\n", "could not convert"),
+        (b"neuron,concept,metric\n1,\xff,1\n", "is not UTF-8 text"),
+        (b"neuron,concept,metric\n1," + b"x" * 200_000 + b",1\n", "is no CSV"),
+        (b"group,concept_set_noun_phrases\n1,__import__('os').system('true')\n", "does not fit falcon"),
+        (b"group,concept_set_noun_phrases\n1," + b"[" * 50_000 + b"\n", "does not fit falcon"),
+        (b"group,concept_set_noun_phrases\n1,{}\n", "no list of phrases"),
+        (b"group,concept_set_noun_phrases\n1,[]\n", "has no label"),
+        (b"group,concept_set_noun_phrases\n\"1,2\",\"[('a', 0.1)]\"\n", "has no label"),
+    ],
+)  # fmt: skip
+def test_a_malformed_or_hostile_file_is_one_line(content, said, tmp_path):
+    file = tmp_path / "labels.csv"
+    file.write_bytes(content)
+    with pytest.raises(UsageError) as refused:
+        read_csv(file)
+    assert said in str(refused.value)
+    assert "\n" not in refused.value.message
+
+
+def test_concepts_of_a_file_cannot_steer_a_terminal(tmp_path):
+    file = tmp_path / "labels.csv"
+    file.write_text("neuron,concept,metric\n1,\x1b[2Jdog\x00 \u202ecat,1\n")
+    assert read_csv(file).labels[0].concept == "[2Jdog cat"
+
+
+CONCEPT = st.from_regex(r"[a-z][a-z ,\"'-]{0,20}[a-z]", fullmatch=True).map(lambda text: " ".join(text.split()))
+LABEL = st.builds(Label, st.integers(0, 9999), CONCEPT, st.floats(allow_nan=False, allow_infinity=False))
+
+
+@settings(max_examples=60, deadline=None)
+@given(labels=st.lists(LABEL, min_size=1, unique_by=lambda one: one.unit), form=st.sampled_from(sorted(WRITTEN)))
+def test_what_is_written_in_a_form_is_read_back(labels, form, tmp_path_factory):
+    file = tmp_path_factory.mktemp("forms") / "resnet18-avgpool.csv"
+    before = Labels("line", "torchvision:resnet18", "avgpool", tuple(labels), "run")
+    write_csv(before, file, form)
+    after = read_csv(file)
+    assert after.layer == "avgpool"
+    score = (lambda one: None) if form == "milan" else (lambda one: one.score)
+    assert as_tuples(after) == [(one.unit, one.concept, score(one)) for one in labels]
+
+
+def load_explanations_of_cosy(path, name, unit):
+    """How CoSy's code looks a unit's explanation up."""
+    unit_column, concept_column = {"INVERT": ("neuron", "concept")}.get(name, ("unit", "description"))
+    rows = csv.DictReader(path.open(newline=""))
+    return next(row[concept_column] for row in rows if int(row[unit_column]) == unit)
+
+
+def test_the_form_cosy_is_read_by_cosys_code_under_each_methods_name(tmp_path):
+    labels = Labels("line", "torchvision:resnet18", "layer4.1", (Label(3, "dog"), Label(0, "sea lion", 2.0)), "r")
+    write_csv(labels, tmp_path / "r.csv", "cosy")
+    for name in ("INVERT", "CLIP-Dissect", "MILAN"):
+        assert load_explanations_of_cosy(tmp_path / "r.csv", name, 0) == "sea lion"
+    assert file_stem(labels) == "resnet18-1"
+
+
+def test_writing_fails_whole(tmp_path):
+    labels = Labels("line", "m", "l", (Label(0, "dog"),), "r")
+    with pytest.raises(UsageError, match="is not a form"):
+        write_csv(labels, tmp_path / "x.csv", "nonsense")
+    with pytest.raises(UsageError, match="is not a file"):
+        write_csv(labels, tmp_path, "milan")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_runs_labels_are_those_of_its_finished_units(tmp_path):
+    runs = RunStore(tmp_path)
+    run = Run("r-1", "torchvision:resnet18", "avgpool", 0, "running", 1.0, {}, {}, {})
+    runs.add_run(run, [Unit("r-1", 5, 0), Unit("r-1", 2, 1), Unit("r-1", 9, 2)])
+    with pytest.raises(UsageError, match="has a label yet"):
+        of_run(runs, "r-1")
+    runs.update_unit("r-1", 5, status="finished", label="dog", score=2.0)
+    runs.update_unit("r-1", 9, status="failed", label="cat", score=1.0)
+    assert of_run(runs, "r") == Labels("line", run.model, "avgpool", (Label(5, "dog", 2.0),), "r-1")

@@ -1,0 +1,216 @@
+"""What ``line eval cosy`` and ``line eval export`` do and show."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, cast, get_args
+
+import typer
+
+from line_neurons.agent.errors import DrainedError, UsageError
+from line_neurons.agent.settings import Settings
+from line_neurons.eval.concept_pictures import open_control, open_pictures
+from line_neurons.eval.cosy import Judged, Mode, paired
+from line_neurons.eval.evaluations import Evaluations, Result
+from line_neurons.eval.judging import (
+    Subject,
+    common_units,
+    cosy_csv,
+    cosy_name,
+    judge_labels,
+    labels_of,
+    subject_of,
+)
+from line_neurons.eval.labels import file_stem, replace_file, write_csv
+from line_neurons.tools.run_store import default_store
+from line_neurons.tools.store_use import in_use
+from line_neurons.tools.targets.lookup import find_layer
+from line_neurons.tools.targets.registry import short_spec
+from line_neurons.tools.targets.units import parse_units
+from line_neurons.tui import terminal
+from line_neurons.tui.draining import INTERRUPTED, draining
+from line_neurons.tui.watching import Watching
+
+_FORMATS = ("table", "csv", "json")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How labels are to be judged, as the options of the command say it."""
+
+    mode: str = "fixed"
+    images_from: str | None = None
+    images: int | None = None
+    control: str | None = None
+    units: Sequence[str] | None = None
+    model: str | None = None
+    layer: str | None = None
+    seed: int = 0
+
+
+def cosy(
+    names: Sequence[str],
+    settings: Settings,
+    changes: Mapping[str, Any],
+    wanted: Wanted,
+    *,
+    format_: str,
+    output: Path | None,
+    trust: bool,
+) -> None:
+    """Judge the labels of each method, and print or write what came of it.
+
+    Args:
+        names: runs or files.
+        settings: where the store is, and the settings for labels of no run.
+        changes: what is to be other than a run's settings.
+        wanted: how to judge.
+        format_: ``table``, ``csv`` or ``json``.
+        output: a folder for a file of each method or, for one method, the file.
+        trust: run code of one's own that a run names, whoever began it.
+
+    Raises:
+        LineError: something does not fit, or a part failed.
+        Exit: with status 130 if it was interrupted; the same command goes on.
+    """
+    if wanted.mode not in get_args(Mode):
+        raise UsageError(f"{wanted.mode!r:.40} is no mode", f"use {' or '.join(get_args(Mode))}")
+    if format_ not in _FORMATS:
+        raise UsageError(f"{format_!r:.40} is not a format", f"use {', '.join(_FORMATS)}")
+    if format_ == "csv" and len(names) > 1:
+        raise UsageError("csv is printed of one method", "write a folder with --output, or print json")
+    mode = cast(Mode, wanted.mode)
+    with Watching() as watching, draining() as drain, ExitStack() as stack:
+        subject = subject_of(
+            names, settings, changes, model=wanted.model, layer=wanted.layer, mode=mode,
+            preparing=watching.preparing, trust=trust,
+        )  # fmt: skip
+        files = _files(output, subject)
+        parts = subject.parts
+        units = _units(subject, wanted)
+        chosen = [paired(labels, units, mode) for labels in subject.labels]
+        pictures = open_pictures(
+            wanted.images_from, parts, subject.layer, count=wanted.images, seed=wanted.seed, mode=mode
+        )
+        control = open_control(wanted.control, parts)
+        stack.enter_context(in_use(parts.store))
+        kept = Evaluations(parts.store)
+        stack.callback(kept.close)
+        results = []
+        try:
+            for labels, some in zip(subject.labels, chosen, strict=True):
+                results.append(
+                    judge_labels(
+                        subject, labels, some, pictures, control, kept,
+                        mode=mode, seed=wanted.seed, telling=parts.telling(drain),
+                    )
+                )  # fmt: skip
+        except DrainedError:
+            terminal.note("Interrupted; the same command goes on where it stopped.")
+            raise typer.Exit(INTERRUPTED) from None
+    for file, result in zip(files, results, strict=bool(files)):
+        replace_file(file, cosy_csv(result.judged))
+    _show(subject, results, units, format_)
+    for file in files:
+        terminal.note(f"written: {file}")
+
+
+def export(name: str, settings: Settings, output: Path, form: str, layer: str | None) -> None:
+    """Write a run's or file's labels in the form of a method.
+
+    Args:
+        name: a run or file.
+        settings: where the store is.
+        output: the file, or a folder in which it is called as CoSy looks for it.
+        form: see ``labels.write_csv``.
+        layer: which of the layers of a file.
+
+    Raises:
+        LineError: there is no such run, file or form, or the file cannot be written.
+    """
+    labels = labels_of(name, settings.store or default_store(), layer)
+    file = output / f"{file_stem(labels)}.csv" if output.is_dir() else output
+    write_csv(labels, file, form)
+    terminal.note(f"{terminal.counted(len(labels.labels), 'label')} of {labels.source} written to {file}")
+
+
+def _files(output: Path | None, subject: Subject) -> list[Path]:
+    if output is None:
+        return []
+    if output.is_dir() or (len(subject.labels) > 1 and not output.exists()):
+        return [output / cosy_name(labels, subject.parts.model, subject.layer) for labels in subject.labels]
+    if len(subject.labels) > 1:
+        raise UsageError(f"{str(output)!r:.200} is not a folder", "several methods are written to a folder")
+    return [output]
+
+
+def _units(subject: Subject, wanted: Wanted) -> list[int] | None:
+    if not wanted.units:
+        return None
+    parts = subject.parts
+    info = find_layer(parts.target.layers(), subject.layer, parts.model)
+    names = parts.target.unit_names(subject.layer)
+    return parse_units(wanted.units, info.units, names, seed=wanted.seed, layer=subject.layer)
+
+
+def _show(subject: Subject, results: Sequence[Result], units: Sequence[int] | None, format_: str) -> None:
+    if format_ == "csv":
+        sys.stdout.buffer.write(cosy_csv(results[0].judged))
+        sys.stdout.buffer.flush()
+        return
+    if format_ == "json":
+        terminal.dump([_json(result, common_units(results)) for result in results])
+        return
+    one = results[0].evaluation
+    where = f"{short_spec(one.model)} {one.layer}"
+    for result in results:
+        terminal.table(
+            ["unit", "label", "AUC", "U1", "p", "MAD", "n", ""],
+            [
+                [one.unit, one.concept, *_numbers(one), "not drawable" if one.missing else ""]
+                for one in result.judged
+            ],
+            f"{where}, {result.evaluation.method} ({result.evaluation.source})",
+        )
+    readings: dict[str, set[int] | None] = {"each method on its own units": None}
+    if len(results) > 1:
+        readings["all on the units that each of them has numbers for"] = common_units(results)
+    for title, common in readings.items():
+        terminal.table(
+            ["method", "labels", "not drawable", "n", "AUC", "its std", "MAD", "its std"],
+            [_summary(result, common) for result in results],
+            f"{where}, {title}",
+        )
+    if units is not None:
+        for result in results:
+            if left := len(set(units) - {one.unit for one in result.judged}):
+                method = result.evaluation.method
+                terminal.note(f"{method} has no label for {left} of the {len(units)} units")
+    control = f"control set {one.control}, {one.mode}, seed {one.seed}"
+    terminal.line(f"Pictures: {one.images}, {one.count or 'as many as there are'} of each concept; {control}")
+
+
+def _numbers(one: Judged) -> list[float | int | None]:
+    return [None] * 5 if one.missing else [one.auc, one.u1, one.p, one.mad, one.n]
+
+
+def _summary(result: Result, common: set[int] | None) -> list[object]:
+    numbers = [one for one in result.judged if not one.missing and (common is None or one.unit in common)]
+    missing = sum(bool(one.missing) for one in result.judged)
+    cells: list[object] = [result.evaluation.method, len(result.judged), missing, len(numbers)]
+    for values in ([one.auc for one in numbers], [one.mad for one in numbers]):
+        cells += [mean(values) if values else None, stdev(values) if len(values) > 1 else None]
+    return cells
+
+
+def _json(result: Result, common: set[int]) -> dict[str, Any]:
+    rows = [
+        {**asdict(one), **({} if not one.missing else dict.fromkeys(("auc", "u1", "p", "mad")))}
+        for one in result.judged
+    ]
+    return {**asdict(result.evaluation), "common": sorted(common), "units": rows}
