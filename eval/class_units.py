@@ -12,13 +12,13 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import comb, sqrt
 from pathlib import Path
 from random import Random
 from statistics import mean
 
-from line_neurons.agent.proposal import concept_key
 from line_neurons.agent.settings import load_settings
+from line_neurons.eval.label_quality import TrueClass, captions_by_name, captions_of, is_right, judge
+from line_neurons.eval.statistics import sign_test, wilson
 from line_neurons.eval.wordnet import CLOSE, Judged, WordNet
 from line_neurons.graphs.assembly import Parts, reopen
 from line_neurons.graphs.runs import start, work
@@ -28,16 +28,6 @@ from line_neurons.tools.run_store import Run, Step, Unit
 
 MODEL = "torchvision:mobilenet_v2"
 LAYER = "classifier.1"
-
-
-@dataclass(frozen=True)
-class ClassUnit:
-    """A unit whose class the bank can draw, and the bank's names for that class."""
-
-    unit: int
-    name: str
-    synset: int
-    captions: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -78,28 +68,22 @@ class Proposer:
     won: float
 
 
-def drawable_classes(bank: Bank, words: WordNet, names: Sequence[str]) -> list[ClassUnit]:
+def drawable_classes(bank: Bank, words: WordNet, names: Sequence[str]) -> list[TrueClass]:
     """The classes of which the bank has a picture for the search under one of the class's names."""
-    captions: dict[str, set[str]] = {}
-    for entry in bank.select("search"):
-        if entry.is_subject:
-            for name in (entry.caption, *entry.also):
-                captions.setdefault(concept_key(name), set()).add(entry.caption)
-    found = []
-    for unit, synset in enumerate(words.class_synsets(names)):
-        keys = {concept_key(lemma) for lemma in (*words.lemmas[synset], names[unit])}
-        own = {caption for key in keys for caption in captions.get(key, ())}
-        if own:
-            found.append(ClassUnit(unit, names[unit], synset, tuple(sorted(own))))
-    return found
+    known = captions_by_name(bank)
+    every = (
+        TrueClass(unit, names[unit], synset, captions_of(known, words, names[unit], synset))
+        for unit, synset in enumerate(words.class_synsets(names))
+    )
+    return [one for one in every if one.captions]
 
 
-def sample(units: Sequence[ClassUnit], count: int, seed: int = 42) -> list[ClassUnit]:
+def sample(units: Sequence[TrueClass], count: int, seed: int = 42) -> list[TrueClass]:
     """``count`` of the units, drawn without replacement, in the order of their index."""
     return sorted(Random(seed).sample(list(units), min(count, len(units))), key=lambda one: one.unit)
 
 
-def run_of(parts: Parts, units: Sequence[ClassUnit], command: str) -> Run:
+def run_of(parts: Parts, units: Sequence[TrueClass], command: str) -> Run:
     """The finished run for a command: a new one, or the rest of an earlier one."""
     known = [run for run in parts.runs.runs() if run.command == command]
     if known:
@@ -136,41 +120,13 @@ def proposer_of(run: Run, histories: Sequence[Sequence[Step]], units: Sequence[U
     )
 
 
-Row = tuple[ClassUnit, Unit, Judged]
+Row = tuple[TrueClass, Unit, Judged]
 
 
-def judge_all(words: WordNet, classes: Sequence[ClassUnit], units: Sequence[Unit]) -> list[Row]:
-    """Each unit with its label's relation to its class; a caption of the class counts as a name of it."""
+def judge_all(words: WordNet, classes: Sequence[TrueClass], units: Sequence[Unit]) -> list[Row]:
+    """Each unit with its label's relation to its class."""
     by_unit = {unit.unit: unit for unit in units}
-    judged = []
-    for one in classes:
-        unit = by_unit[one.unit]
-        verdict = words.judge(unit.label or "", one.name, one.synset)
-        own = {concept_key(caption) for caption in one.captions}
-        if verdict.relation != "exact" and concept_key(unit.label or "") in own:
-            verdict = Judged("synonym")
-        judged.append((one, unit, verdict))
-    return judged
-
-
-def is_right(verdict: Judged) -> bool:
-    """Whether a label counts: the class, a synonym, or a more general word."""
-    return verdict.relation in {"exact", "synonym", "hypernym"}
-
-
-def wilson(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share."""
-    share = right / total
-    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z * sqrt(share * (1 - share) / total + z * z / (4 * total**2)) / (1 + z * z / total)
-    return middle - half, middle + half
-
-
-def sign_test(one: int, other: int) -> float:
-    """Two-sided exact p-value of ``one`` against ``other`` discordant pairs, as McNemar's exact test has it."""
-    pairs = one + other
-    tail = sum(comb(pairs, k) for k in range(min(one, other) + 1))
-    return min(1.0, tail * 0.5 ** (pairs - 1))
+    return [(one, by_unit[one.unit], judge(words, by_unit[one.unit].label or "", one)) for one in classes]
 
 
 def missed(parts: Parts, judged: Sequence[Row]) -> Missed:

@@ -39,6 +39,15 @@ def imagenet_words() -> tuple[str, ...]:
     Raises:
         MissingPartError: torchvision, which carries them, is not installed.
     """
+    return _once(imagenet_classes())
+
+
+def imagenet_classes() -> list[str]:
+    """ImageNet-1K's class names as torchvision's models have them, in the order of their indices.
+
+    Raises:
+        MissingPartError: torchvision, which carries them, is not installed.
+    """
     try:
         from torchvision.models import get_model_weights
     except (ImportError, RuntimeError) as error:
@@ -46,7 +55,7 @@ def imagenet_words() -> tuple[str, ...]:
             "ImageNet's class names come with torchvision, which cannot be used here",
             "pip install 'line-neurons[torch]', or name a word list with --vocabulary",
         ) from error
-    return _once(get_model_weights("resnet50")["DEFAULT"].meta["categories"])
+    return list(get_model_weights("resnet50")["DEFAULT"].meta["categories"])
 
 
 def _once(names: list[str]) -> tuple[str, ...]:

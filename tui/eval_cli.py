@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from line_neurons.tui import options as opt
+from line_neurons.tui.table_commands import tables_app
 
 eval_app = typer.Typer(help="Is the label right? Protocols, baselines, statistics, tables.", no_args_is_help=True)
+eval_app.add_typer(tables_app)
 
 _LABELS = "Runs, or files of INVERT, CLIP-Dissect, MILAN, FALCON or CoSy; METHOD=FILE names a method."
 _DRAWING = opt.only(

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.agent.proposal import clean_text, storable_text
+from line_neurons.agent.proposal import storable_text
+from line_neurons.eval.tables import spreadsheet_cell
 from line_neurons.tools.leases import standings
 from line_neurons.tools.run_store import Run, Unit
 from line_neurons.tools.targets.registry import short_spec
@@ -55,9 +56,6 @@ COLUMNS: dict[str, Kind] = {
     "error": "text",
 }
 """Every column with the kind of its values, in order; all formats but the table have these."""
-
-# Some spreadsheets take the full-width forms for the signs.
-_FORMULA = ("=", "+", "-", "@", "'", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 Row = dict[str, Any]
 
@@ -127,21 +125,8 @@ def _csv(rows: Sequence[Row]) -> bytes:
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows([_cell(row[name]) for name in COLUMNS] for row in rows)
+    writer.writerows([spreadsheet_cell(row[name]) for name in COLUMNS] for row in rows)
     return written.getvalue().encode()
-
-
-def _cell(value: Any) -> Any:
-    """A value as a spreadsheet may see it: text that it would take for a formula gets an apostrophe before it.
-
-    So does text that begins with an apostrophe: whoever takes one away from each cell that has one gets the text.
-    """
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if value is None or isinstance(value, int | float):
-        return value
-    text = clean_text(" ".join(value) if isinstance(value, tuple) else str(value), terminal.MAX_CELL)
-    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _jsonl(rows: Sequence[Row]) -> bytes:

@@ -2,7 +2,8 @@ import pytest
 
 from line_neurons.agent.errors import MissingPartError
 from line_neurons.eval.benchmarks.speed import cost_of_a_known_concept, step_overhead
-from line_neurons.eval.class_units import ClassUnit, judge_all, proposer_of, sample, sign_test, wilson
+from line_neurons.eval.class_units import judge_all, proposer_of, sample
+from line_neurons.eval.label_quality import TrueClass
 from line_neurons.eval.wordnet import WordNet
 from line_neurons.tools.run_store import Run, Step, Unit
 
@@ -54,7 +55,7 @@ def test_missing_wordnet_names_the_pack(tmp_path):
 
 
 def test_the_sample_is_seeded_and_sorted():
-    units = [ClassUnit(i, f"c{i}", i, ()) for i in range(100)]
+    units = [TrueClass(i, f"c{i}", i, ()) for i in range(100)]
     assert sample(units, 10) == sample(units, 10) == sorted(sample(units, 10), key=lambda one: one.unit)
     assert sample(units, 1000) == units
 
@@ -78,24 +79,8 @@ def test_the_proposers_shares_are_read_off_the_history():
 def test_a_caption_of_the_class_counts_as_its_name(words, names):
     synset = words.class_synsets(names)[292]
     unit = Unit("r", 292, 0, label="stripy cat")
-    judged = judge_all(words, [ClassUnit(292, "tiger", synset, ("stripy cat",))], [unit])
+    judged = judge_all(words, [TrueClass(292, "tiger", synset, ("stripy cat",))], [unit])
     assert judged[0][2].relation == "synonym"
-
-
-@pytest.mark.parametrize(("one", "other"), [(15, 1), (0, 0), (3, 3), (0, 7)])
-def test_the_sign_test_is_scipys(one, other):
-    from scipy.stats import binomtest
-
-    expected = binomtest(min(one, other), one + other).pvalue if one + other else 1.0
-    assert sign_test(one, other) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(("right", "total"), [(18, 40), (0, 40), (40, 40)])
-def test_the_interval_is_scipys(right, total):
-    from scipy.stats import binomtest
-
-    expected = binomtest(right, total).proportion_ci(method="wilson")
-    assert wilson(right, total) == pytest.approx((expected.low, expected.high), abs=1e-4)
 
 
 def test_a_concept_in_the_bank_costs_nothing(tmp_path):

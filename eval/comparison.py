@@ -1,0 +1,178 @@
+"""Figure 6 and every ablation: runs over the same units that differ in something, pair by pair."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from math import isnan, nan
+from typing import TYPE_CHECKING, Any
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.agent.proposal import concept_key
+from line_neurons.eval.histories import History, differences, told_apart
+from line_neurons.eval.statistics import Paired, Summary, compare, holm, shared_units, summarise, wilson
+from line_neurons.eval.tables import PAIRED, SUMMARY, Report, Table, paired_cells, summary_cells
+from line_neurons.eval.winners import is_generated
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from line_neurons.eval.evaluations import Result
+
+Samples = dict[str, list[list[float]]]
+"""By measure, for each run, the value of each shared unit; nan where there is none."""
+
+_MEASURES = {"score": "score", "AUC": "auc", "MAD": "mad"}
+
+
+def comparison(histories: Sequence[History], judged: Sequence[Result] = ()) -> Report:
+    """Runs over the same units against the first of them.
+
+    Args:
+        histories: at least two runs of one layer of one model.
+        judged: evaluations of CoSy; those of the runs are compared, too.
+
+    Raises:
+        UsageError: there are fewer than two runs, they are of different layers, or have no unit in common.
+    """
+    if len(histories) < 2:
+        raise UsageError("one run cannot be compared", "name two or more runs over the same units")
+    places = list(dict.fromkeys(f"{one.run.model} {one.run.layer}" for one in histories))
+    if len(places) > 1:
+        raise UsageError(f"the runs are of several layers: {'; '.join(places):.150}", "name runs of one layer")
+    units = shared_units([list(one.searches) for one in histories], "runs")
+    labels = told_apart([one.run for one in histories])
+    samples: Samples = {
+        name: [[_value(one, unit, column) for unit in units] for one in histories]
+        for name, column in _MEASURES.items()
+    }
+    for measure, values in _judged(histories, judged, units).items():
+        samples[measure] = values
+    samples = {name: rows for name, rows in samples.items() if not all(isnan(one) for row in rows for one in row)}
+    found = {name: _paired(rows) for name, rows in samples.items()}
+    tables = (
+        _differences(histories, labels),
+        _means(labels, samples),
+        _tests(labels, found),
+        _agreement(histories, labels, units),
+    )
+    note = f"Over the {len(units)} units that all runs have finished; against {labels[0]}."
+    figures = {"compare": lambda: _draw(labels, samples, found)}
+    return Report("compare", "Runs compared", tables, figures, (note,))
+
+
+def _value(history: History, unit: int, column: str) -> float:
+    value = getattr(history.searches[unit].unit, column)
+    return nan if value is None else float(value)
+
+
+def _judged(histories: Sequence[History], judged: Sequence[Result], units: Sequence[int]) -> Samples:
+    """CoSy's numbers of the runs on pictures of the same source; the newest evaluation that all runs have."""
+    kinds: dict[str, dict[str, Mapping[int, Any]]] = {}
+    for result in sorted(judged, key=lambda one: one.when):
+        told = result.evaluation
+        if told.method == "line":
+            kind = json.dumps([told.images, told.control, told.mode, told.seed, told.count])
+            kinds.setdefault(kind, {})[told.source] = {one.unit: one for one in result.judged}
+    for kind in reversed(kinds.values()):
+        if all(one.run.id in kind for one in histories):
+            found: Samples = {}
+            for name, column in (("CoSy AUC", "auc"), ("CoSy MAD", "mad")):
+                found[name] = [
+                    [_fresh(kind[one.run.id].get(unit), one, unit, column) for unit in units] for one in histories
+                ]
+            return found
+    return {}
+
+
+def _fresh(judged: Any, history: History, unit: int, column: str) -> float:
+    """A judged number, unless the unit has another label by now."""
+    if judged is None or judged.concept != history.searches[unit].unit.label:
+        return nan
+    return float(getattr(judged, column))
+
+
+def _paired(rows: Sequence[Sequence[float]]) -> list[Paired]:
+    return [compare(other, rows[0]) for other in rows[1:]]
+
+
+def _differences(histories: Sequence[History], labels: Sequence[str]) -> Table:
+    found = differences([one.run for one in histories])
+    rows = tuple((name, *(_shown(value) for value in values)) for name, values in found.items())
+    runs = ("run", *(one.run.id for one in histories))
+    seconds = ("hours", *(sum(one.unit.seconds for one in h.searches.values()) / 3600 for h in histories))
+    return Table("compare-settings", "In what they differ", ("setting", *labels), (runs, *rows, seconds))
+
+
+def _shown(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | None) else json.dumps(value)[:60]
+
+
+def _means(labels: Sequence[str], samples: Samples) -> Table:
+    rows = []
+    for measure, own in samples.items():
+        for label, values in zip(labels, own, strict=True):
+            told = summarise(values)
+            rows.append((measure, label, told.n, *summary_cells(told)))
+    return Table(
+        "compare-means",
+        "Means",
+        ("measure", "run", "n", *SUMMARY),
+        tuple(rows),
+        "Score, AUC and MAD are on the pictures of the search, CoSy's on pictures that it did not see; means with "
+        "standard deviation and 95 % bootstrap interval. A score is in units of activation: with another source "
+        "of pictures or another scorer it is another measure.",
+    )
+
+
+def _tests(labels: Sequence[str], found: Mapping[str, Sequence[Paired]]) -> Table:
+    every = [(measure, label, paired) for measure, own in found.items()
+             for label, paired in zip(labels[1:], own, strict=True)]  # fmt: skip
+    corrected = holm([paired.p for _, _, paired in every])
+    rows = tuple(
+        (measure, label, paired.difference.n, *paired_cells(paired), p)
+        for (measure, label, paired), p in zip(every, corrected, strict=True)
+    )
+    return Table(
+        "compare-tests",
+        f"Differences to {labels[0]}",
+        ("measure", "run", "n", *PAIRED, "Holm p"),
+        rows,
+        "Pair by pair: Shapiro-Wilk test of the differences at .05, then paired t-test (effect: d_z) or "
+        "Wilcoxon's signed-rank test (effect: rank-biserial correlation); Holm's correction over the whole table.",
+    )
+
+
+def _agreement(histories: Sequence[History], labels: Sequence[str], units: Sequence[int]) -> Table:
+    first = histories[0]
+    rows = []
+    for label, one in zip(labels, histories, strict=True):
+        own = [one.searches[unit].unit for unit in units]
+        others = [first.searches[unit].unit for unit in units]
+        pairs = list(zip(own, others, strict=True))
+        same = sum(concept_key(a.label or "") == concept_key(b.label or "") for a, b in pairs)
+        higher = sum((a.score or 0.0) > (b.score or 0.0) for a, b in pairs)
+        lower = sum((a.score or 0.0) < (b.score or 0.0) for a, b in pairs)
+        generated = sum(map(is_generated, own)) / len(own)
+        rows.append((label, len(own), same, same / len(own), *wilson(same, len(own)), higher, lower, generated))
+    return Table(
+        "compare-labels",
+        f"Labels, against {labels[0]}",
+        ("run", "n", "same label", "share", "low", "high", "scores higher", "scores lower", "generated"),
+        tuple(rows),
+        "The share of same labels has Wilson's 95 % interval; generated: share of the run's labels.",
+    )
+
+
+def _draw(labels: Sequence[str], samples: Samples, found: Mapping[str, Sequence[Paired]]) -> Figure:
+    from line_neurons.eval.figures import intervals, panels
+
+    figure, grid = panels(len(samples), 2, 0.75 + 0.28 * len(labels))
+    for measure, (left, right) in zip(samples, grid, strict=True):
+        intervals(left, labels, [summarise(values) for values in samples[measure]])
+        left.set_title(f"{measure}: mean (95 % interval)")
+        told: list[Summary] = [paired.difference for paired in found[measure]]
+        intervals(right, [f"{label} (n = {one.n})" for label, one in zip(labels[1:], told, strict=True)], told, 1)
+        right.axvline(0, color="#000000", linewidth=0.8)
+        right.set_title(f"{measure}: difference to {labels[0]}"[:60])
+    return figure

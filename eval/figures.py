@@ -1,0 +1,107 @@
+"""How figures look: one width of a paper's text, colours that colour-blind readers can tell, PNG and SVG."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from line_neurons.agent.errors import MissingPartError
+from line_neurons.agent.proposal import clean_text
+from line_neurons.eval.statistics import Summary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d1f")
+"""Okabe and Ito's, the darkest first; a series has its own mark as well, for print without colour."""
+MARKS = "osD^vPX*"
+WIDTH = 7.0
+"""Inches."""
+_DPI = 200
+_STYLE = {
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 4,
+    "svg.fonttype": "none",
+    # Else every file differs from the last.
+    "svg.hashsalt": "line",
+    # A label is data and no formula.
+    "text.parse_math": False,
+}
+
+
+def drawn(draw: Callable[[], Figure]) -> dict[str, bytes]:
+    """A figure's files by their kind; the same figure gives the same bytes.
+
+    Raises:
+        MissingPartError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib as mpl
+        from matplotlib import style
+    except ImportError as error:
+        raise MissingPartError(
+            "figures need the package matplotlib", "pip install 'line-neurons[eval]'"
+        ) from error
+    files = {}
+    # A label may have letters that the font lacks: they stand as boxes.
+    quiet = warnings.catch_warnings(action="ignore", category=UserWarning)
+    with quiet, style.context("default"), mpl.rc_context(_STYLE):
+        figure = draw()
+        for kind, told in (("png", {"Software": ""}), ("svg", {"Date": None})):
+            written = io.BytesIO()
+            figure.savefig(written, format=kind, dpi=_DPI, bbox_inches="tight", metadata=told)
+            files[kind] = written.getvalue()
+    return files
+
+
+def panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Figure, list[list[Axes]]]:
+    """A figure with panels, without the windows and the global state of pyplot.
+
+    Args:
+        rows: rows of panels.
+        columns: columns of panels.
+        height: of a row, in inches.
+        options: see ``Figure.subplots``.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options).tolist()
+
+
+def name_of(text: str, limit: int = 40) -> str:
+    """Text of others as it stands in a figure."""
+    cleaned = clean_text(text, 4 * limit)
+    return cleaned if len(cleaned) <= limit else cleaned[: limit - 1] + "…"
+
+
+def intervals(axes: Axes, names: Sequence[str], found: Sequence[Summary], start: int = 0) -> None:
+    """Means with their intervals, one below the other.
+
+    Args:
+        axes: the panel.
+        names: of the rows, from above.
+        found: their means.
+        start: index of the first one's colour.
+    """
+    for place, summary in enumerate(found):
+        colour = COLOURS[(place + start) % len(COLOURS)]
+        mark = MARKS[(place + start) % len(MARKS)]
+        axes.plot([summary.low, summary.high], [place, place], color=colour, linewidth=2, solid_capstyle="butt")
+        axes.plot([summary.mean], [place], mark, color=colour, markersize=5.5)
+    axes.set_yticks(range(len(names)), [name_of(name) for name in names])
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.locator_params(axis="x", nbins=5)
+    axes.grid(visible=False, axis="y")

@@ -1,0 +1,154 @@
+"""What searches of recorded runs tried and found, and in what these runs differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import Any
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.agent.settings import revised
+from line_neurons.tools.run_store import Run, RunStore, Trial, Unit
+from line_neurons.tools.targets.registry import short_spec
+
+MACHINE = frozenset(
+    {"device", "batch_size", "download", "in_flight", "llm_parallel", "batch_wait", "give_up", "timeout",
+     "langchain"}
+)  # fmt: skip
+"""Settings that say how work is done and not what comes of it."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a finished unit's own search scored, up to its first restart, in order.
+
+    Args:
+        unit: the unit.
+        trials: what has a score.
+    """
+
+    unit: Unit
+    trials: tuple[Trial, ...]
+
+    def best_within(self, iterations: int, *, summary: bool = False) -> Trial:
+        """The best of the first board and so many iterations; of equal scores the earlier.
+
+        A search of N iterations is the beginning of a longer one: every question is seeded by its step, and none
+        depends on how many are to come. The summary is asked over the board after the last of them, so it belongs
+        to the whole search only.
+        """
+        within = (
+            trial for trial in self.trials if (summary if trial.kind == "summary" else trial.step <= iterations)
+        )
+        return max(within, key=_score)
+
+    @cached_property
+    def winner(self) -> Trial:
+        """The best of all."""
+        return max(self.trials, key=_score)
+
+    @property
+    def iterations(self) -> int:
+        """The last iteration."""
+        return max((trial.step for trial in self.trials if trial.kind == "iteration"), default=0)
+
+
+@dataclass(frozen=True)
+class History:
+    """A run with the searches of its finished units, by unit."""
+
+    run: Run
+    searches: Mapping[int, Search]
+
+    @property
+    def iterations(self) -> int:
+        """N, or the last iteration of the longest search where patience let it go on."""
+        longest = max((search.iterations for search in self.searches.values()), default=0)
+        return max(longest, int(self.run.settings.get("iterations", 0)))
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Model and layer."""
+        return short_spec(self.run.model), self.run.layer
+
+
+def histories(runs: RunStore, names: Sequence[str]) -> list[History]:
+    """The histories of runs, each once.
+
+    Raises:
+        UsageError: there is no such run, or one has no finished unit.
+    """
+    found = {run.id: run for run in map(runs.run, names)}
+    return [history(runs, run) for run in found.values()]
+
+
+def history(runs: RunStore, run: Run) -> History:
+    """The history of a run.
+
+    Raises:
+        UsageError: it has no finished unit.
+    """
+    units = {unit.unit: unit for unit in runs.units(run.id) if unit.status == "finished"}
+    trials = {unit: tuple(_first_search(own)) for unit, own in groupby(runs.trials(run.id), key=lambda t: t.unit)}
+    searches = {unit: Search(row, trials[unit]) for unit, row in sorted(units.items()) if trials.get(unit)}
+    if not searches:
+        raise UsageError(f"no unit of run {run.id} is finished", f"line resume {run.id}")
+    return History(run, searches)
+
+
+def _first_search(trials: Iterator[Trial]) -> Iterator[Trial]:
+    restarted = False
+    for trial in trials:
+        restarted = restarted or (trial.kind == "initial" and trial.step > 0)
+        if not restarted and trial.score is not None:
+            yield trial
+
+
+def _score(trial: Trial) -> float:
+    return float("-inf") if trial.score is None else trial.score
+
+
+def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Recorded settings that decide what comes of a run; what is newer than the record has its default."""
+    return revised(dict(settings), {}).model_dump(mode="json", exclude={"store", "assets", "ollama", *MACHINE})
+
+
+def differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
+    """The settings in which runs differ, with the value of each run."""
+    rows = [{"model": run.model, "layer": run.layer, **deciding(run.settings), **_parts(run)} for run in runs]
+    names = dict.fromkeys(name for row in rows for name in row)
+    found = {name: [row.get(name) for row in rows] for name in names}
+    return {name: values for name, values in found.items() if any(value != values[0] for value in values)}
+
+
+def _parts(run: Run) -> dict[str, Any]:
+    """Parts that may differ though the settings do not: another checkpoint, another file of the same name."""
+    return {f"{part} (fingerprint)": run.fingerprints.get(part) for part in ("target", "generator", "control")}
+
+
+SHORT = {"iterations": "N", "images": "n", "llm": "", "modifiers": "", "generator": "", "layer": "", "model": ""}
+
+
+def told_apart(runs: Sequence[Run]) -> list[str]:
+    """A short name of each run: in what it differs from the others, or its id where that says nothing."""
+    found = {
+        name: values
+        for name, values in differences(runs).items()
+        if not name.endswith("(fingerprint)") and all(isinstance(one, str | int | float | None) for one in values)
+    }
+    names = [
+        ", ".join(_setting(name, values[place]) for name, values in found.items()) or run.id
+        for place, run in enumerate(runs)
+    ]
+    unclear = len(set(names)) < len(names) or max(map(len, names), default=0) > 60
+    return [run.id for run in runs] if unclear else names
+
+
+def _setting(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return name if value else f"no {name}"
+    if name in {"model"}:
+        return short_spec(str(value))
+    return f"{SHORT.get(name, name.replace('_', ' '))} {value}".strip()

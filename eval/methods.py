@@ -1,0 +1,170 @@
+"""Table 1: methods against LINE by CoSy's numbers, on the units that all of them label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import TYPE_CHECKING, NamedTuple
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.eval.statistics import compare, holm, shared_units, summarise
+from line_neurons.eval.tables import PAIRED, SUMMARY, Report, Table, paired_cells, summary_cells
+from line_neurons.tools.targets.registry import short_spec
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from line_neurons.eval.cosy import Judged
+    from line_neurons.eval.evaluations import Evaluation, Result
+
+MEASURES = {"AUC": "auc", "MAD": "mad"}
+
+
+class _Setting(NamedTuple):
+    """What numbers of one table have in common."""
+
+    model: str
+    layer: str
+    images: str
+    control: str
+    mode: str
+    seed: int
+    count: int
+
+
+def table1(results: Sequence[Result], sources: Sequence[str] = ()) -> Report:
+    """Methods by model and layer, with tests against LINE.
+
+    Evaluations are set side by side where everything but method and source is the same. Each method is compared on
+    the units for which all have numbers; a second table has each method on all of its own units. The method that
+    the others are tested against is the first source named that is in the group, or else the newest of LINE's.
+
+    Args:
+        results: the evaluations that a store keeps.
+        sources: runs and files to take, in this order; all if empty.
+
+    Raises:
+        UsageError: nothing was evaluated, a source was not, or methods have no unit in common.
+    """
+    known = {result.evaluation.source for result in results}
+    for source in sources:
+        if source not in known:
+            shown = ", ".join(sorted(known)[:5]) or "none yet"
+            raise UsageError(
+                f"{source!r:.80} was not evaluated", f"line eval cosy {source}; evaluated: {shown}"[:200]
+            )
+    if not results:
+        raise UsageError("no labels were evaluated in this store", "evaluate some first: line eval cosy RUN")
+    groups: dict[_Setting, list[Result]] = {}
+    for result in sorted(results, key=lambda one: -one.when):
+        if not sources or result.evaluation.source in sources:
+            groups.setdefault(_setting(result.evaluation), []).append(result)
+    shared, own, drawn = [], [], {}
+    for setting in sorted(groups):
+        group = _ordered(groups[setting], sources)
+        names = _names(group)
+        numbers = [{one.unit: one for one in result.judged if isfinite(one.auc)} for result in group]
+        units = shared_units([list(one) for one in numbers], f"methods evaluated on {setting.layer}")
+        place = (short_spec(setting.model), setting.layer)
+        shared += _shared(place, names, numbers, units)
+        own += [
+            (*place, name, result.evaluation.source, len(result.judged),
+             sum(bool(one.missing) for one in result.judged),
+             *(cell for column in MEASURES.values() for cell in _own(result.judged, column)))
+            for name, result in zip(names, group, strict=True)
+        ]  # fmt: skip
+        drawn[setting] = (names, numbers, units)
+    told = sorted(
+        {
+            f"Pictures: {one.images}, {one.count or 'as many as there are'} of each concept, seed {one.seed}; "
+            f"control set: {one.control}; mode {one.mode}."
+            for one in groups
+        }
+    )
+    tables = (
+        Table(
+            "table1",
+            "Methods on the units that all of them label",
+            ("model", "layer", "measure", "method", "n", *SUMMARY, *PAIRED, "Holm p"),
+            tuple(shared),
+            "Mean with standard deviation and 95 % bootstrap interval. The difference is the reference (the first "
+            "of each block) minus the method, pair by pair: Shapiro-Wilk at .05, then paired t-test (effect: d_z) "
+            "or Wilcoxon (effect: rank-biserial correlation); Holm's correction over a layer's comparisons.",
+        ),
+        Table(
+            "table1-own-units",
+            "Each method on all units that it labels",
+            ("model", "layer", "method", "source", "units", "not drawable",
+             *(f"{name} {cell}" for name in MEASURES for cell in SUMMARY)),
+            tuple(own),
+            "A concept that the source of pictures cannot draw has no number and is counted as such.",
+        ),
+    )  # fmt: skip
+    figures = {"table1": lambda: _draw(drawn)}
+    return Report("table1", "Methods compared by CoSy", tables, figures, tuple(told))
+
+
+def _setting(evaluation: Evaluation) -> _Setting:
+    return _Setting(*(getattr(evaluation, name) for name in _Setting._fields))
+
+
+def _ordered(group: Sequence[Result], sources: Sequence[str]) -> list[Result]:
+    """The reference first, then by method."""
+    places = {source: place for place, source in enumerate(sources)}
+
+    def key(result: Result) -> tuple[object, ...]:
+        told = result.evaluation
+        return places.get(told.source, 0), told.method != "line", -result.when if told.method == "line" else 0.0
+
+    found = sorted(group, key=key)
+    return [found[0], *(found[1:] if sources else sorted(found[1:], key=lambda one: one.evaluation.method))]
+
+
+def _names(group: Sequence[Result]) -> list[str]:
+    """Methods, with the source where a method stands twice."""
+    methods = [result.evaluation.method for result in group]
+    return [
+        method if methods.count(method) == 1 else f"{method} ({result.evaluation.source.rpartition('/')[2]})"
+        for method, result in zip(methods, group, strict=True)
+    ]
+
+
+def _own(judged: Sequence[Judged], column: str) -> tuple[float, ...]:
+    return summary_cells(summarise([getattr(one, column) for one in judged]))
+
+
+def _values(numbers: Mapping[int, Judged], units: Sequence[int], column: str) -> list[float]:
+    return [float(getattr(numbers[unit], column)) for unit in units]
+
+
+def _shared(
+    place: tuple[str, str], names: Sequence[str], numbers: Sequence[Mapping[int, Judged]], units: Sequence[int]
+) -> list[tuple[object, ...]]:
+    found = []
+    for measure, column in MEASURES.items():
+        reference = _values(numbers[0], units, column)
+        for at, name in enumerate(names):
+            values = _values(numbers[at], units, column)
+            found.append((measure, name, summarise(values), compare(reference, values) if at else None))
+    corrected = iter(holm([paired.p for *_, paired in found if paired]))
+    return [
+        (*place, measure, name, told.n, *summary_cells(told),
+         *((*paired_cells(paired), next(corrected)) if paired else (None,) * (len(PAIRED) + 1)))
+        for measure, name, told, paired in found
+    ]  # fmt: skip
+
+
+def _draw(
+    groups: Mapping[_Setting, tuple[Sequence[str], Sequence[Mapping[int, Judged]], Sequence[int]]],
+) -> Figure:
+    from line_neurons.eval.figures import intervals, panels
+
+    most = max(len(names) for names, _, _ in groups.values())
+    figure, grid = panels(len(groups), 2, 0.8 + 0.24 * most)
+    for (setting, (names, numbers, units)), row in zip(groups.items(), grid, strict=True):
+        for (measure, column), axes in zip(MEASURES.items(), row, strict=True):
+            intervals(axes, names, [summarise(_values(one, units, column)) for one in numbers])
+            axes.set_title(f"{measure}, {short_spec(setting.model)} {setting.layer} (n = {len(units)})")
+        row[0].axvline(0.5, color="#000000", linewidth=0.8, linestyle=":")
+        row[1].axvline(0.0, color="#000000", linewidth=0.8, linestyle=":")
+    return figure

@@ -1,0 +1,196 @@
+"""What a table says of numbers: means with intervals, paired comparisons as the paper makes them, shares.
+
+Nothing here knows units or methods. The intervals are at 95 %, the tests two-sided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import comb, isfinite, isnan, nan, sqrt
+from statistics import NormalDist, fmean, stdev
+from typing import TYPE_CHECKING, Literal
+
+from line_neurons.agent.errors import MissingPartError, UsageError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+LEVEL = 0.95
+ALPHA = 0.05
+"""Level of the Shapiro-Wilk test, and of what is called significant."""
+
+_RESAMPLES = 9999
+_Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+
+Test = Literal["t", "wilcoxon", "none"]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A sample: its mean with the bootstrap interval of the mean.
+
+    Args:
+        n: how many values; one that is not a number does not count.
+        mean: nan if there are none.
+        sd: standard deviation with n - 1; nan below two values.
+        low: lower end of the interval; nan below two values.
+        high: its upper end.
+    """
+
+    n: int
+    mean: float
+    sd: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Paired:
+    """One sample against another, pair by pair; positive differences favour the first.
+
+    Args:
+        difference: the differences.
+        normality: p-value of the Shapiro-Wilk test of the differences; nan where it cannot be made.
+        test: ``t`` where normality was not rejected, ``wilcoxon`` where it was, ``none`` where there are less than
+            three pairs.
+        statistic: Student's t, or Wilcoxon's smaller sum of ranks.
+        p: two-sided p-value; nan without a test.
+        effect: Cohen's d_z with ``t``, matched-pairs rank-biserial correlation in [-1, 1] with ``wilcoxon``.
+    """
+
+    difference: Summary
+    normality: float
+    test: Test
+    statistic: float
+    p: float
+    effect: float
+
+
+def summarise(values: Sequence[float], seed: int = 0) -> Summary:
+    """Mean, standard deviation and the bias-corrected and accelerated bootstrap interval of the mean.
+
+    Args:
+        values: a sample; what is not finite is left out.
+        seed: seed of the bootstrap; the same values and seed give the same interval.
+
+    Raises:
+        MissingPartError: scipy is not installed.
+    """
+    known = [float(value) for value in values if isfinite(value)]
+    if len(known) < 2:
+        return Summary(len(known), known[0] if known else nan, nan, nan, nan)
+    mean, deviation = fmean(known), stdev(known)
+    if min(known) == max(known):
+        return Summary(len(known), mean, 0.0, mean, mean)
+    low, high = _bootstrap(known, seed)
+    return Summary(len(known), mean, deviation, low, high)
+
+
+def _bootstrap(values: Sequence[float], seed: int) -> tuple[float, float]:
+    import warnings
+
+    import numpy as np
+
+    stats = _scipy()
+    with warnings.catch_warnings():
+        # Where all but one value are equal there is no acceleration to be had; the percentiles are.
+        warnings.simplefilter("ignore")
+        for method in ("BCa", "percentile"):
+            found = stats.bootstrap(
+                (np.asarray(values),),
+                np.mean,
+                n_resamples=_RESAMPLES,
+                confidence_level=LEVEL,
+                method=method,
+                rng=np.random.default_rng(seed),
+            ).confidence_interval
+            if isfinite(found.low) and isfinite(found.high):
+                break
+    return float(found.low), float(found.high)
+
+
+def compare(one: Sequence[float], other: Sequence[float], seed: int = 0) -> Paired:
+    """Compare paired samples as the paper does (appendix G).
+
+    The differences are tested for normality by Shapiro and Wilk at .05; then comes Student's paired t-test or,
+    where normality is rejected, Wilcoxon's signed-rank test. So are differences that are all equal.
+
+    Args:
+        one: a sample.
+        other: its partners, in the same order; pairs with what is not finite are left out.
+        seed: seed of the bootstrap interval of the mean difference.
+
+    Raises:
+        ValueError: the samples differ in length.
+        MissingPartError: scipy is not installed.
+    """
+    differences = [a - b for a, b in zip(one, other, strict=True) if isfinite(a) and isfinite(b)]
+    difference = summarise(differences, seed)
+    if len(differences) < 3:
+        return Paired(difference, nan, "none", nan, nan, nan)
+    if not any(differences):
+        return Paired(difference, nan, "wilcoxon", 0.0, 1.0, 0.0)
+    stats = _scipy()
+    constant = max(differences) - min(differences) <= 1e-12 * max(map(abs, differences))
+    normality = nan if constant else float(stats.shapiro(differences).pvalue)
+    if normality >= ALPHA:
+        test = stats.ttest_1samp(differences, 0.0)
+        effect = difference.mean / difference.sd
+        return Paired(difference, normality, "t", float(test.statistic), float(test.pvalue), effect)
+    test = stats.wilcoxon(differences)
+    moved = [value for value in differences if value]
+    ranks = stats.rankdata([abs(value) for value in moved])
+    signed = sum(rank if value > 0 else -rank for rank, value in zip(ranks, moved, strict=True))
+    return Paired(
+        difference, normality, "wilcoxon", float(test.statistic), float(test.pvalue), float(signed / sum(ranks))
+    )
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """P-values of the comparisons of one table, corrected by Holm (1979); nan stays and counts for nothing."""
+    order = sorted((p, place) for place, p in enumerate(ps) if not isnan(p))
+    corrected = [nan] * len(ps)
+    highest = 0.0
+    for rank, (p, place) in enumerate(order):
+        highest = max(highest, min(1.0, (len(order) - rank) * p))
+        corrected[place] = highest
+    return corrected
+
+
+def wilson(right: int, total: int, z: float = _Z) -> tuple[float, float]:
+    """Wilson's interval of a share; of nothing it is everything."""
+    if not total:
+        return 0.0, 1.0
+    share = right / total
+    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
+    half = z * sqrt(share * (1 - share) / total + z * z / (4 * total**2)) / (1 + z * z / total)
+    return middle - half, middle + half
+
+
+def sign_test(one: int, other: int) -> float:
+    """Two-sided exact p-value of ``one`` against ``other`` discordant pairs, as McNemar's exact test has it."""
+    pairs = one + other
+    tail = sum(comb(pairs, k) for k in range(min(one, other) + 1))
+    return float(min(1.0, tail * 0.5 ** (pairs - 1)))
+
+
+def shared_units(samples: Sequence[Sequence[int]], what: str) -> list[int]:
+    """The units that all samples have, in order.
+
+    Raises:
+        UsageError: there is none.
+    """
+    common = sorted(set.intersection(*map(set, samples))) if samples else []
+    if not common:
+        raise UsageError(f"the {what} have no unit in common", "name some over the same units of one layer")
+    return common
+
+
+def _scipy() -> ModuleType:
+    try:
+        from scipy import stats
+    except ImportError as error:
+        raise MissingPartError("statistics need the package scipy", "pip install 'line-neurons[eval]'") from error
+    found: ModuleType = stats
+    return found

@@ -1,0 +1,230 @@
+"""Tables and figures of an evaluation, written into a folder as CSV, Markdown, PNG and SVG."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from math import isfinite, isnan
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.agent.prompts import format_score
+from line_neurons.agent.proposal import clean_text
+from line_neurons.eval.statistics import Paired, Summary
+from line_neurons.tools.leftovers import whole_or_not
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MAX_CELL = 4000
+
+# Some spreadsheets take the full-width forms for the signs.
+_FORMULA = ("=", "+", "-", "@", "'", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_MARKUP = str.maketrans({one: f"\\{one}" for one in "\\`*_[]<>|#"})
+
+Row = Sequence[Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with unrounded values.
+
+    Args:
+        name: stem of its file.
+        title: what it shows.
+        headings: of its columns.
+        rows: numbers, texts, or None where there is nothing.
+        note: how it is to be read.
+        aside: columns that only the files have: too wide for a screen.
+    """
+
+    name: str
+    title: str
+    headings: tuple[str, ...]
+    rows: tuple[Row, ...]
+    note: str = ""
+    aside: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a command of ``line eval`` gives.
+
+    Args:
+        name: stem of its Markdown file.
+        title: what it is about.
+        tables: its tables.
+        figures: by stem of their files, what draws each; drawn only where they are written.
+        notes: lines that belong to all of it.
+    """
+
+    name: str
+    title: str
+    tables: tuple[Table, ...]
+    figures: dict[str, Callable[[], Figure]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def number(value: float | None, signed: bool = False) -> str:
+    """A number with three digits; a dash for one that is not known."""
+    if value is None or isnan(value):
+        return "–"  # noqa: RUF001 - what typesetters put there
+    return ("+" if signed and value > 0 else "") + format_score(value)
+
+
+def p_value(p: float) -> str:
+    """A p-value as papers print it."""
+    if isnan(p):
+        return "–"  # noqa: RUF001
+    return "< .0001" if p < 0.0001 else f"{p:.2g}"
+
+
+SUMMARY = ("mean", "sd", "low", "high")
+"""Columns of ``summary_cells``; low and high are the ends of the 95 % interval."""
+PAIRED = ("difference", "low", "high", "normality p", "test", "p", "effect")
+"""Columns of ``paired_cells``."""
+
+
+def summary_cells(summary: Summary) -> tuple[float, ...]:
+    """A summary as cells of a table."""
+    return summary.mean, summary.sd, summary.low, summary.high
+
+
+def paired_cells(paired: Paired) -> tuple[Any, ...]:
+    """A comparison as cells of a table."""
+    told = paired.difference
+    test = {"t": "paired t", "wilcoxon": "Wilcoxon", "none": "none"}[paired.test]
+    return told.mean, told.low, told.high, paired.normality, test, paired.p, paired.effect
+
+
+def spreadsheet_cell(value: Any) -> Any:
+    """A value as a spreadsheet may see it: text that it would take for a formula gets an apostrophe before it.
+
+    So does text that begins with an apostrophe: whoever takes one away from each cell that has one gets the text.
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None or isinstance(value, int | float):
+        return value
+    text = clean_text(" ".join(value) if isinstance(value, tuple) else str(value), MAX_CELL)
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def as_csv(table: Table) -> bytes:
+    """A table as CSV, UTF-8, with numbers to the last digit and empty cells for what is not known."""
+    written = io.StringIO()
+    writer = csv.writer(written, lineterminator="\n")
+    writer.writerow(table.headings)
+    writer.writerows([spreadsheet_cell(_known(value)) for value in row] for row in table.rows)
+    return written.getvalue().encode()
+
+
+def _known(value: Any) -> Any:
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def shown(heading: str, value: Any) -> str:
+    """A value as people read it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return p_value(value) if heading == "p" or heading.endswith(" p") else number(value)
+    return clean_text(str(value), MAX_CELL)
+
+
+def compact(table: Table) -> Table:
+    """A table for people: an estimate with its deviation and interval in one cell."""
+    columns: list[tuple[str, Callable[[Row], Any]]] = []
+    headings, at = table.headings, 0
+    while at < len(headings):
+        prefix, _, last = headings[at].rpartition(" ")
+        prefix = f"{prefix} " if prefix else ""
+        if last == "mean" and headings[at + 1 : at + 4] == tuple(prefix + name for name in SUMMARY[1:]):
+            columns.append((f"{headings[at]} ± sd [95 %]", _joined(at, 1)))
+            at += 4
+        elif headings[at + 1 : at + 3] == (f"{prefix}low", f"{prefix}high"):
+            columns.append((f"{headings[at]} [95 %]", _joined(at, 0)))
+            at += 3
+        else:
+            columns.append((headings[at], itemgetter(at)))
+            at += 1
+    rows = tuple(tuple(cell(row) for _, cell in columns) for row in table.rows)
+    return replace(table, headings=tuple(name for name, _ in columns), rows=rows)
+
+
+def _joined(at: int, deviations: int) -> Callable[[Row], str | None]:
+    def join(row: Row) -> str | None:
+        mean, *deviation, low, high = row[at : at + 3 + deviations]
+        if mean is None:
+            return None
+        spread = "".join(f" ± {number(one)}" for one in deviation)
+        return f"{number(mean)}{spread} [{number(low)}, {number(high)}]"
+
+    return join
+
+
+def as_markdown(report: Report, level: int = 1) -> str:
+    """A report as Markdown with its tables and references to its figures; text of others is no markup."""
+    lines = [f"{'#' * level} {_text(report.title)}", ""]
+    for table in map(compact, report.tables):
+        numeric = [any(isinstance(row[i], int | float) for row in table.rows) for i in range(len(table.headings))]
+        lines += [f"{'#' * (level + 1)} {_text(table.title)}", ""]
+        lines.append(f"| {' | '.join(map(_text, table.headings))} |")
+        lines.append(f"|{'|'.join('---:' if right else '---' for right in numeric)}|")
+        for row in table.rows:
+            cells = (_text(shown(heading, value)) for heading, value in zip(table.headings, row, strict=True))
+            lines.append(f"| {' | '.join(cells)} |")
+        lines += ["", *([_text(table.note), ""] if table.note else [])]
+    lines += [line for name in report.figures for line in (f"![{_text(name)}]({name}.png)", "")]
+    lines += [line for note in report.notes for line in (_text(note), "")]
+    return "\n".join(lines)
+
+
+def _text(text: str) -> str:
+    return clean_text(text, MAX_CELL).translate(_MARKUP)
+
+
+def write(report: Report, folder: Path) -> list[Path]:
+    """Write a report's tables as CSV, its figures as PNG and SVG, and all of it as Markdown; each file whole.
+
+    Args:
+        report: the report.
+        folder: made if it is not there; files of the same names are replaced.
+
+    Returns:
+        what was written.
+
+    Raises:
+        UsageError: the folder cannot be written to.
+        MissingPartError: matplotlib is not installed, and there are figures.
+    """
+    contents = {f"{table.name}.csv": as_csv(table) for table in report.tables}
+    if report.figures:
+        from line_neurons.eval.figures import drawn
+
+        for name, draw in report.figures.items():
+            contents |= {f"{name}.{kind}": data for kind, data in drawn(draw).items()}
+    contents[f"{report.name}.md"] = as_markdown(report).encode()
+    return [write_file(folder / name, content) for name, content in contents.items()]
+
+
+def write_file(path: Path, content: bytes) -> Path:
+    """Write a file whole, or leave what was there.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    try:
+        with whole_or_not(path) as file:
+            file.write(content)
+    except OSError as error:
+        raise UsageError(
+            f"{str(path)!r:.200} cannot be written: {error.strerror}", "name another folder with --output"
+        ) from error
+    return path

@@ -1,0 +1,106 @@
+"""Table 2: did a word of the first board win, or one that was generated?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from line_neurons.eval.histories import History
+from line_neurons.eval.statistics import summarise, wilson
+from line_neurons.eval.tables import SUMMARY, Report, Table, summary_cells
+from line_neurons.tools.run_store import Unit
+
+PAPER = (
+    ("ResNet18", "ImageNet avgpool", 94, 13),
+    ("ResNet50", "ImageNet avgpool", 100, 19),
+    ("ResNet50", "Places365 layer4", 100, 37),
+    ("ResNet50", "Places365 avgpool", 100, 39),
+    ("ViT-B/16", "ImageNet encoder", 50, 16),
+    ("ViT-B/16", "ImageNet heads", 50, 18),
+    ("all", "ImageNet", 294, 66),
+    ("all", "Places365", 200, 76),
+)
+"""Table 2 of the paper: model, layer, units, generated."""
+
+_COLUMNS = ("model", "layer", "run", "language model", "units", "predefined", "generated", "share", "low", "high")
+_KINDS = ("proposed", "summary", "revisit", "discovered")
+
+
+@dataclass(frozen=True)
+class Winners:
+    """How many labels are of which kind."""
+
+    units: int
+    generated: int
+    proposed: int
+    summary: int
+    revisit: int
+    discovered: int
+
+
+def is_generated(unit: Unit) -> bool:
+    """Whether a unit's label was generated: by its own search or, where a revisit found it, anywhere at all."""
+    return bool(unit.discovered) if unit.origin == "revisit" else unit.origin in {"proposed", "summary"}
+
+
+def count(units: Iterable[Unit]) -> Winners:
+    """Count labels by where they are from."""
+    found = list(units)
+    return Winners(
+        units=len(found),
+        generated=sum(map(is_generated, found)),
+        proposed=sum(unit.origin == "proposed" for unit in found),
+        summary=sum(unit.origin == "summary" for unit in found),
+        revisit=sum(unit.origin == "revisit" for unit in found),
+        discovered=sum(bool(unit.discovered) for unit in found),
+    )
+
+
+def winners(runs: Sequence[History], *, paper: bool = False) -> Report:
+    """Predefined against generated winners of each run, of each layer that has several, and of all.
+
+    Args:
+        runs: the runs.
+        paper: put the paper's figures below.
+    """
+    in_order = sorted(runs, key=lambda one: one.place)
+    rows = []
+    for place, own in groupby(in_order, key=lambda one: one.place):
+        several = list(own)
+        rows += [_row((*place, one.run.id, str(one.run.settings.get("llm"))), [one]) for one in several]
+        if len(several) > 1:
+            rows.append(_row((*place, "all", ""), several))
+    if len({one.place for one in runs}) > 1:
+        rows.append(_row(("all", "", "all", ""), in_order))
+    tables = [
+        Table(
+            "winners",
+            "Predefined against generated winners",
+            (*_COLUMNS, *_KINDS, *(f"margin {name}" for name in SUMMARY)),
+            tuple(rows),
+            "Generated: the label was proposed in an iteration or the summary, or was found by a revisit and is "
+            "not in the initial vocabulary; the share has Wilson's 95 % interval. Discovered: the label is not in "
+            "the initial vocabulary. Margin: the label's score over that of the best initial label.",
+        )
+    ]
+    if paper:
+        known = [
+            (model, layer, units, units - generated, generated, generated / units, *wilson(generated, units))
+            for model, layer, units, generated in PAPER
+        ]
+        headings = ("model", "layer", "units", "predefined", "generated", "share", "low", "high")
+        note = "The counts are the paper's; the intervals are computed from them."
+        tables.append(Table("winners-paper", "Table 2 of the paper", headings, tuple(known), note))
+    return Report("winners", "Which labels win", tuple(tables))
+
+
+def _row(where: tuple[str, ...], runs: Sequence[History]) -> tuple[object, ...]:
+    units = [search.unit for one in runs for search in one.searches.values()]
+    found = count(units)
+    share = found.generated / found.units
+    margin = summarise([unit.margin for unit in units if unit.margin is not None])
+    return (
+        *where, found.units, found.units - found.generated, found.generated, share,
+        *wilson(found.generated, found.units), *(getattr(found, kind) for kind in _KINDS), *summary_cells(margin),
+    )  # fmt: skip

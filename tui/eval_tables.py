@@ -1,0 +1,163 @@
+"""What the commands of ``line eval`` that make tables and figures do: read the store, print, write files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.eval.tables import Report, Table, compact, shown, write
+from line_neurons.tools.run_store import RunStore
+from line_neurons.tui import terminal
+from line_neurons.tui.showing import open_store
+
+_WIDE = 60
+"""Longer texts of a cell are cut on the screen; the files have all of it."""
+
+
+def give(report: Report, output: Path | None, *, as_json: bool) -> None:
+    """Print a report and, where a folder is named, write it there.
+
+    Raises:
+        UsageError: the folder cannot be written to.
+        MissingPartError: matplotlib is not installed.
+    """
+    written = write(report, output) if output is not None else []
+    if as_json:
+        terminal.dump(
+            {
+                "title": report.title,
+                "notes": report.notes,
+                "tables": {table.name: _records(table) for table in report.tables},
+                "files": [str(path) for path in written],
+            }
+        )
+        return
+    for table in map(compact, report.tables):
+        kept = [at for at, heading in enumerate(table.headings) if heading not in table.aside]
+        headings = [table.headings[at] for at in kept]
+        rows = [[_cut(shown(table.headings[at], row[at])) for at in kept] for row in table.rows]
+        terminal.table(headings, rows, table.title)
+        if table.note:
+            terminal.line(table.note)
+    for note in report.notes:
+        terminal.line(note)
+    if written:
+        terminal.note(f"Wrote {terminal.counted(len(written), 'file')} to {output}.")
+    else:
+        terminal.note("Name a folder with -o for CSV, Markdown and plots.")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _WIDE else text[: _WIDE - 1] + "…"
+
+
+def _records(table: Table) -> list[dict[str, Any]]:
+    return [dict(zip(table.headings, map(_finite, row), strict=True)) for row in table.rows]
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and value != value else value  # noqa: PLR0124 - NaN is no JSON
+
+
+def winners(store: Path, names: Sequence[str], *, paper: bool) -> Report:
+    """Table 2, from runs."""
+    from line_neurons.eval.histories import histories
+    from line_neurons.eval.winners import winners as counted
+
+    return counted(histories(open_store(store), names), paper=paper)
+
+
+def trace(store: Path, run: str, unit: str) -> Report:
+    """Tables 3, 6 and 7, of a unit."""
+    from line_neurons.eval.trace import trace as traced
+
+    return traced(open_store(store), run, unit)
+
+
+def steps(store: Path, names: Sequence[str]) -> Report:
+    """Figure 5, from runs."""
+    from line_neurons.eval.histories import histories
+    from line_neurons.eval.steps import steps as stepped
+
+    return stepped(histories(open_store(store), names))
+
+
+def compare(store: Path, names: Sequence[str]) -> Report:
+    """Figure 6 and ablations, from runs over the same units."""
+    from line_neurons.eval.comparison import comparison
+    from line_neurons.eval.histories import histories
+
+    return comparison(histories(open_store(store), names), _evaluated(store))
+
+
+def table1(store: Path, sources: Sequence[str]) -> Report:
+    """Table 1, from the evaluations that the store keeps."""
+    from line_neurons.eval.methods import table1 as compared
+
+    known = _evaluated(store)
+    runs = open_store(store) if (store / "runs.db").is_file() else None
+    return compared(known, [_source(runs, source, known) for source in sources])
+
+
+def _source(runs: RunStore | None, name: str, known: Sequence[Any]) -> str:
+    """A source as it was evaluated: a file, a run, or the beginning of a run's name."""
+    evaluated = {result.evaluation.source for result in known}
+    for one in (name, str(Path(name).absolute())):
+        if one in evaluated:
+            return one
+    return runs.run(name).id if runs and any(one.startswith(name) for one in runs.names()) else name
+
+
+def _evaluated(store: Path) -> list[Any]:
+    if not (store / "evaluations.db").is_file():
+        return []
+    from line_neurons.eval.evaluations import Evaluations
+
+    opened = Evaluations(store)
+    try:
+        return opened.results()
+    finally:
+        opened.close()
+
+
+def quality(store: Path, sources: Sequence[str], assets: Path) -> Report:
+    """Whether labels of runs and files are right where units stand for classes."""
+    from line_neurons.eval.histories import told_apart
+    from line_neurons.eval.label_quality import Method, known_before, true_classes
+    from line_neurons.eval.label_quality import quality as marked
+    from line_neurons.eval.labels import of_run, read_csv
+    from line_neurons.eval.wordnet import WordNet
+    from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
+
+    runs = open_store(store)
+    files = [source for source in sources if Path(source).is_file()]
+    named = [runs.run(source) for source in sources if source not in files]
+    if not named:
+        raise UsageError(
+            "files do not say what units stand for", "name a run over the same units as well: it knows the classes"
+        )
+    places = dict.fromkeys((run.model, run.layer) for run in named)
+    if len(places) > 1:
+        shown_places = "; ".join(" ".join(place) for place in places)
+        raise UsageError(f"the runs are of several layers: {shown_places:.150}", "name runs of one layer")
+    words = WordNet(assets / "wordnet")
+    encoder = SentenceEncoder(assets / "minilm")
+    bank = None
+    if any("bank" in {run.settings.get("generator"), run.settings.get("control")} for run in named):
+        from line_neurons.tools.image_bank.bundled import bundled_bank
+
+        bank = bundled_bank(assets)
+    units = {unit.unit: unit for run in named for unit in runs.units(run.id)}
+    classes = true_classes(words, list(units.values()), bank)
+    details = dict(zip((run.id for run in named), told_apart(named), strict=True))
+    methods = []
+    for source in sources:
+        if source in files:
+            methods.append(Method(read_csv(Path(source)), Path(source).name, {}))
+            continue
+        run = runs.run(source)
+        before: Mapping[int, str] = {one.unit: known_before(run, one, words, bank) for one in classes}
+        methods.append(Method(of_run(runs, run.id), details[run.id], before))
+    return marked(methods, classes, words, encoder)
