@@ -105,6 +105,48 @@ def quality(
     eval_tables.give(eval_tables.quality(_store(**flags), sources, assets), output, as_json=json)
 
 
+@tables_app.command()
+@opt.takes(opt.BATCH | opt.RUN)
+def suite(
+    model: Annotated[str, typer.Argument(help="The target, as for `line batch`.")],
+    layer: Annotated[str, typer.Argument(help="Dotted path of a layer.")],
+    units: Annotated[list[str], typer.Option(help="7, 10-20, names, all, random:50, cosy, or @FILE; repeatable.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where labels, tables and report are written.")
+    ],
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="Another language model to compare with; repeatable. Default: random."),
+    ] = None,
+    baselines: Annotated[
+        str, typer.Option(help="Baselines, with commas between; empty: none.")
+    ] = "random,initial,invert,invert-3,clip-dissect,describe-and-dissect",
+    cosy: Annotated[str, typer.Option(help="Options of `line eval cosy`, as one text.")] = "",
+    plan: Annotated[bool, typer.Option("--plan", help="Print what would be run and what is there.")] = False,
+    *,
+    config: opt.Config = None,
+    json: opt.Json = False,
+    **flags: Any,
+) -> None:
+    """Evaluate a layer: searches with one thing changed each, baselines, CoSy, tables; goes on where it stopped."""
+    from shlex import split
+
+    from line_neurons.tui import suite as whole
+
+    whole.suite(
+        (model, layer),
+        units,
+        against or ["random"],
+        [name.strip() for name in baselines.split(",") if name.strip()],
+        split(cosy),
+        config,
+        flags,
+        output.absolute(),
+        only_plan=plan,
+        as_json=json,
+    )
+
+
 def _store(**flags: Any) -> Path:
     from line_neurons.agent.settings import load_settings
     from line_neurons.tools.run_store import default_store

@@ -1,0 +1,343 @@
+"""A whole evaluation of a layer: searches that differ in one thing each, baselines, CoSy, tables and figures.
+
+It is a list of commands of ``line``, each of which a user could give. What is there already is told by the store
+and the folder, so that the same suite given again goes on with what is missing.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from line_neurons.agent.errors import LineError
+from line_neurons.agent.proposal import clean_text
+from line_neurons.agent.settings import Settings
+from line_neurons.eval.histories import deciding
+from line_neurons.eval.tables import write_file
+from line_neurons.graphs.runs import recorded
+from line_neurons.tools.run_store import Run, RunStore
+from line_neurons.tools.targets.registry import absolute_spec
+
+LENGTHS = (0, 5, 10, 20)
+_CAPTIONS = ("--encoder", "captions")
+BASELINES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "random": ("random", ("random",)),
+    "initial": ("initial", ("initial",)),
+    "best-word": ("best-word", ("best-word",)),
+    "invert": ("invert", ("invert",)),
+    "invert-3": ("invert-3", ("invert", "--length", "3")),
+    "clip-dissect": ("clip-dissect", ("clip-dissect",)),
+    "clip-dissect-captions": ("clip-dissect (captions)", ("clip-dissect", *_CAPTIONS)),
+    "describe-and-dissect": ("describe-and-dissect", ("describe-and-dissect",)),
+    "describe-and-dissect-captions": (
+        "describe-and-dissect (captions)",
+        ("describe-and-dissect", "--captioner", "captions", *_CAPTIONS),
+    ),
+}
+"""What a baseline is called in tables, and the arguments of ``line eval baseline``."""
+
+INTERRUPTED = 130
+
+_NO_RUN = "<run of "
+
+State = Literal["there", "unfinished", "missing", "anew"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A search that differs from the suite's own in one thing.
+
+    Args:
+        name: what it is called.
+        changes: settings that are other.
+        options: the same on a command line.
+        exclude_file: where names that are kept off first boards are written, by unit; the command reads them from
+            the environment.
+    """
+
+    name: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
+    exclude_file: Path | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A command of the suite.
+
+    Args:
+        name: what it is for.
+        arguments: of ``line``.
+        state: whether its result is ``there``, ``unfinished`` or ``missing``; ``anew``: it is always made again,
+            from what the store has.
+        exclude_file: see ``Variant``.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    state: State
+    exclude_file: Path | None = None
+
+    @property
+    def shown(self) -> str:
+        """The command as one would type it."""
+        typed = shlex.join(["line", *self.arguments])
+        read = f'LINE_EXCLUDE_FOR="$(cat {shlex.quote(str(self.exclude_file))})" ' if self.exclude_file else ""
+        return read + typed
+
+
+Execute = Callable[[Task], int]
+"""Carries out a task and gives its exit status; raises ``LineError`` where it cannot be."""
+
+
+def variants(base: Settings, models: Sequence[str], excluded: Path | None, exclude_for: Any) -> list[Variant]:
+    """The suite's searches, its own first, then the longest: its pictures and replies serve the shorter ones.
+
+    Args:
+        base: settings of the suite's own search.
+        models: other language models, ``random`` among them.
+        excluded: file of the names of each unit's class; None where units stand for none.
+        exclude_for: what is in that file.
+    """
+    lengths = sorted({*LENGTHS} - {base.iterations}, reverse=True)
+    other = "per-concept" if base.modifiers == "per-image" else "per-image"
+    found = [Variant("line")]
+    found += [Variant(f"N = {n}", {"iterations": n}, ("--iterations", str(n))) for n in lengths]
+    summary = not base.summary
+    told = "with summary" if summary else "no summary"
+    found.append(Variant(told, {"summary": summary}, ("--summary" if summary else "--no-summary",)))
+    found.append(Variant(f"{other} modifiers", {"modifiers": other}, ("--modifiers", other)))
+    found += [Variant(f"proposer {model}", {"llm": model}, ("--llm", model)) for model in models]
+    if excluded is not None:
+        found.append(Variant("class kept out", {"exclude_for": exclude_for}, (), excluded))
+    return found
+
+
+@dataclass
+class Suite:
+    """An evaluation of some units of a layer.
+
+    Args:
+        model: spec of the target.
+        layer: path of the layer.
+        units: the units.
+        searches: see ``variants``.
+        settings_of: the settings of a search, from what is other than the suite's own.
+        options: of every search on the command line: the user's own.
+        places: options that say where store, asset packs and settings are.
+        baselines: keys of ``BASELINES``.
+        judging: options of ``line eval cosy``.
+        folder: where files are written.
+        runs: the store's runs.
+        named: whether the units stand for classes.
+    """
+
+    model: str
+    layer: str
+    units: Sequence[int]
+    searches: Sequence[Variant]
+    settings_of: Callable[[Mapping[str, Any]], Settings]
+    options: Sequence[str]
+    places: Sequence[str]
+    baselines: Sequence[str]
+    judging: Sequence[str]
+    folder: Path
+    runs: RunStore
+    named: bool
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def found(self, variant: Variant) -> Run | None:
+        """The newest run of the store that is a search of this suite, whoever began it."""
+        wanted = deciding(recorded(self.settings_of(variant.changes)))
+        for run in self.runs.runs():
+            if (
+                (run.model, run.layer) == (absolute_spec(self.model), self.layer)
+                and deciding(run.settings) == wanted
+                and {unit.unit for unit in self.runs.units(run.id)} == set(self.units)
+            ):
+                return run
+        return None
+
+    def search_tasks(self) -> list[Task]:
+        """The searches."""
+        return [self._search(variant) for variant in self.searches]
+
+    def _search(self, variant: Variant) -> Task:
+        run = self.found(variant)
+        if run is None:
+            named = tuple(part for unit in self.units for part in ("--units", str(unit)))
+            arguments = ("batch", self.model, self.layer, *named, *self.options, *variant.options, *self.places)
+            return Task(variant.name, arguments, "missing", variant.exclude_file)
+        states = self.runs.states(run.id)
+        done = states.get("finished", 0) + states.get("failed", 0) == sum(states.values())
+        return Task(
+            variant.name, ("resume", run.id, *self.places), "there" if done and run.finished else "unfinished"
+        )
+
+    def label_tasks(self) -> list[Task]:
+        """The baselines, on the units of the suite's own search and of the one with the classes kept out."""
+        found = []
+        for variant in self._bases():
+            run = self.found(variant)
+            for name in self.baselines:
+                path = self._labels_of(variant, name)
+                source = run.id if run else _expected(variant)
+                arguments = (
+                    "eval",
+                    "baseline",
+                    *BASELINES[name][1],
+                    "--run",
+                    source,
+                    "-o",
+                    str(path),
+                    *self.places,
+                )
+                state: State = "there" if path.is_file() else "missing"
+                found.append(Task(f"{name}, units of {variant.name}", arguments, state))
+        return found
+
+    def _bases(self) -> list[Variant]:
+        return [self.searches[0], *(one for one in self.searches if one.exclude_file)]
+
+    def _labels_of(self, variant: Variant, baseline: str) -> Path:
+        """Named as ``eval/labels.py`` reads model and layer from a file's name."""
+        model = self.model.rpartition(":")[2].rpartition("/")[2]
+        return self.folder / "labels" / baseline / _slug(variant.name) / f"{model}-{self.layer}.csv"
+
+    def _files(self, variant: Variant) -> list[str]:
+        """The baselines' files that are there, each with what its method is called before it."""
+        paths = {BASELINES[name][0]: self._labels_of(variant, name) for name in self.baselines}
+        return [f"{method}={path}" for method, path in paths.items() if path.is_file()]
+
+    def judge_tasks(self) -> list[Task]:
+        """CoSy of every search and every baseline; what was judged before is not judged again."""
+        sources = [self._source(variant) for variant in self.searches]
+        files = self._files(self.searches[0])
+        tasks = [
+            Task(f"CoSy of {variant.name}", ("eval", "cosy", source, *self.judging, *self.places), "anew")
+            for variant, source in zip(self.searches, sources, strict=True)
+        ]
+        tasks += [
+            Task(
+                f"CoSy of {file.partition('=')[0]}",
+                ("eval", "cosy", sources[0], file, *self.judging, *self.places),
+                "anew",
+            )
+            for file in files
+        ]
+        return tasks
+
+    def report_tasks(self) -> list[Task]:
+        """Tables and figures of what there is."""
+        own = self._source(self.searches[0])
+        there = {variant.name: run.id for variant in self.searches if (run := self.found(variant))}
+        labelled = [file.partition("=")[2] for file in self._files(self.searches[0])]
+        groups = {
+            "iterations": [run for name, run in there.items() if name.startswith("N = ")],
+            "summary": [run for name, run in there.items() if name.endswith("summary")],
+            "modifiers": [run for name, run in there.items() if name.endswith("modifiers")],
+            "proposers": [run for name, run in there.items() if name.startswith("proposer ")],
+            "class-kept-out": [run for name, run in there.items() if name == "class kept out"],
+        }
+        wanted: list[tuple[str, tuple[str, ...]]] = [
+            ("methods", ("table1", own, *labelled)),
+            ("winners", ("winners", *there.values())),
+            ("steps", ("steps", *dict.fromkeys([self._longest(there, own), own, *groups["proposers"]]))),
+            *((name, ("compare", own, *runs)) for name, runs in groups.items() if runs),
+        ]
+        if self.named:
+            for variant in self._bases():
+                if variant.name in there:
+                    sources = (there[variant.name], *self._files(variant))
+                    wanted.append((f"quality-{_slug(variant.name)}", ("quality", *sources)))
+        if (unit := self._telling_unit()) is not None:
+            wanted.append(("trace", ("trace", own, str(unit))))
+        return [
+            Task(name, ("eval", *arguments, "-o", str(self.folder / name), *self._places_of(arguments[0])), "anew")
+            for name, arguments in wanted
+        ]
+
+    def _places_of(self, command: str) -> tuple[str, ...]:
+        """Only marking labels needs asset packs."""
+        kept = {"--store", "--assets"} if command == "quality" else {"--store"}
+        pairs = zip(self.places[::2], self.places[1::2], strict=True)
+        return tuple(part for name, value in pairs if name in kept for part in (name, value))
+
+    def _source(self, variant: Variant) -> str:
+        run = self.found(variant)
+        return run.id if run else _expected(variant)
+
+    def _longest(self, there: Mapping[str, str], own: str) -> str:
+        longest = max(self.searches, key=lambda one: one.changes.get("iterations", 0))
+        return there.get(longest.name, own)
+
+    def _telling_unit(self) -> int | None:
+        """The unit whose search gained most."""
+        run = self.found(self.searches[0])
+        units = [unit for unit in self.runs.units(run.id) if unit.margin is not None] if run else []
+        return max(units, key=lambda unit: unit.margin or 0.0).unit if units else None
+
+    def plan(self) -> list[Task]:
+        """Every command, with whether its result is there; names of runs that are not stand in angle brackets."""
+        return [*self.search_tasks(), *self.label_tasks(), *self.judge_tasks(), *self.report_tasks()]
+
+    def work(self, execute: Execute, tell: Callable[[str], None]) -> int:
+        """Carry out what is missing, and write the report; what cannot be done here is told in it.
+
+        Returns:
+            exit status: 0; 1 if something could not be done; 130 if it was interrupted.
+        """
+        for stage in (self.search_tasks, self.label_tasks, self.judge_tasks, self.report_tasks):
+            for task in stage():
+                # What has no run to work on has been told with that run.
+                if task.state == "there" or any(part.startswith(_NO_RUN) for part in task.arguments):
+                    continue
+                tell(f"{task.name}: {task.shown}")
+                status = self._attempt(execute, task)
+                if status == INTERRUPTED:
+                    return status
+        write_file(self.folder / "report.md", self.report().encode())
+        return 1 if self.failures else 0
+
+    def _attempt(self, execute: Execute, task: Task) -> int:
+        try:
+            status = execute(task)
+        except LineError as error:
+            self.failures[task.name] = clean_text(str(error), 400)
+            return 2
+        if status not in {0, INTERRUPTED}:
+            self.failures[task.name] = f"ended with status {status}"
+        return status
+
+    def report(self) -> str:
+        """The report: every table and figure, every command, and what could not be done."""
+        lines = [f"# Evaluation of {self.model} {self.layer}", "", f"{len(self.units)} units.", ""]
+        reports = self.report_tasks()
+        for task in reports:
+            folder = self.folder / task.name
+            for path in sorted(folder.glob("*.md")):
+                lines += [_lowered(path.read_text(encoding="utf-8"), task.name), ""]
+        lines += ["## Commands", ""]
+        for task in [*self.search_tasks(), *self.label_tasks(), *self.judge_tasks(), *reports]:
+            lines += [f"- {task.name}" + (" (not done)" if task.name in self.failures else ""), ""]
+            lines += [f"      {task.shown}", ""]
+        if self.failures:
+            lines += ["## Not done", "", *(f"- {name}: {reason}" for name, reason in self.failures.items()), ""]
+        return "\n".join(lines)
+
+
+def _expected(variant: Variant) -> str:
+    return f"{_NO_RUN}{variant.name}>"
+
+
+def _slug(name: str) -> str:
+    return "-".join(part for part in name.replace("=", "").split())
+
+
+def _lowered(markdown: str, folder: str) -> str:
+    """A report as a part of another one: its headings one level lower, its figures in their folder."""
+    lines = (f"#{line}" if line.startswith("#") else line for line in markdown.splitlines())
+    return "\n".join(line.replace("](", f"]({folder}/") if line.startswith("![") else line for line in lines)

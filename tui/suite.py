@@ -1,0 +1,180 @@
+"""What ``line eval suite`` does: one command for a whole evaluation, on top of the other commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, get_args
+
+import typer
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.agent.settings import Settings, load_settings
+from line_neurons.eval.ablations import BASELINES, Suite, Task, variants
+from line_neurons.eval.tables import write_file
+from line_neurons.graphs.assembly import Parts
+from line_neurons.graphs.runs import select_units
+from line_neurons.tui import options as opt
+from line_neurons.tui import terminal
+from line_neurons.tui.labelling import batch_settings
+
+_EXCLUDED = "LINE_EXCLUDE_FOR"
+_NOT_SEARCHES = ("store", "assets")
+
+
+def suite(
+    place: tuple[str, str],
+    units: Sequence[str],
+    models: Sequence[str],
+    baselines: Sequence[str],
+    judging: Sequence[str],
+    config: Path | None,
+    flags: Mapping[str, Any],
+    folder: Path,
+    *,
+    only_plan: bool,
+    as_json: bool,
+) -> None:
+    """Run what is missing of an evaluation and report, or print what would be run.
+
+    Args:
+        place: the target's spec and the layer.
+        units: as ``line batch`` takes them.
+        models: language models to compare with the suite's own.
+        baselines: names of baselines.
+        judging: options of ``line eval cosy``.
+        config: the settings file.
+        flags: options of the searches.
+        folder: where files are written.
+        only_plan: print the commands and do nothing.
+        as_json: print JSON.
+
+    Raises:
+        LineError: model, layer, units or settings do not fit.
+        Exit: with status 1 if something could not be done, 130 if it was interrupted.
+    """
+    unknown = [name for name in baselines if name not in BASELINES]
+    if unknown:
+        raise UsageError(f"{unknown[0]!r:.40} is no baseline", f"choose from {', '.join(BASELINES)}")
+
+    def settings_of(changes: Mapping[str, Any]) -> Settings:
+        return batch_settings(
+            load_settings(config, **{**flags, "revisit": flags.get("revisit", False), **changes})
+        )
+
+    base = settings_of({})
+    parts = Parts(place[0], base)
+    found, names = select_units(parts, place[1], units)
+    excluded = exclude = None
+    if names is not None:
+        exclude = names_kept_out(parts, {unit: names[unit] for unit in found})
+        excluded = folder / "kept-out.json"
+        if not only_plan:
+            write_file(excluded, json.dumps(exclude).encode())
+    places = [part for name in _NOT_SEARCHES if name in flags for part in (f"--{name}", str(flags[name]))]
+    config_option = ["--config", str(config)] if config else []
+    searched = {name: value for name, value in flags.items() if name not in _NOT_SEARCHES}
+    whole = Suite(
+        model=place[0],
+        layer=place[1],
+        units=found,
+        searches=variants(base, [one for one in models if one != base.llm], excluded, exclude),
+        settings_of=settings_of,
+        options=[*as_options({"revisit": False, **searched}), *config_option],
+        places=places,
+        baselines=baselines,
+        judging=judging,
+        folder=folder,
+        runs=parts.runs,
+        named=names is not None,
+    )
+    if only_plan:
+        _print(whole.plan(), as_json=as_json)
+        return
+    status = whole.work(execute, terminal.note)
+    if status == 130:
+        terminal.note("Interrupted; what is done is kept, and the same command goes on.")
+    elif as_json:
+        terminal.dump({"report": str(folder / "report.md"), "not done": whole.failures})
+    else:
+        for name, reason in whole.failures.items():
+            terminal.note(f"not done: {name}: {reason}")
+        terminal.line(f"Report: {folder / 'report.md'}")
+    if status:
+        raise typer.Exit(status)
+
+
+def _print(tasks: Sequence[Task], *, as_json: bool) -> None:
+    if as_json:
+        terminal.dump([{"name": one.name, "state": one.state, "command": one.shown} for one in tasks])
+        return
+    for task in tasks:
+        terminal.line(f"{task.state:>10}  {task.name}")
+        terminal.line(task.shown, lead=" " * 12)
+
+
+def names_kept_out(parts: Parts, names: Mapping[int, str]) -> dict[str, list[str]]:
+    """Every name of the classes that units stand for, by unit: WordNet's and the image bank's as well."""
+    from line_neurons.eval.label_quality import names_of, true_classes
+    from line_neurons.eval.wordnet import WordNet
+    from line_neurons.tools.run_store import Unit
+
+    words = WordNet(parts.assets / "wordnet")
+    bank = parts.pictures if "bank" in {parts.settings.generator, parts.settings.control} else None
+    units = [Unit("", unit, place, name=name) for place, (unit, name) in enumerate(names.items())]
+    return {str(one.unit): list(names_of(words, one)) for one in true_classes(words, units, bank)}
+
+
+def execute(task: Task) -> int:
+    """Carry out a command in this process, as if it had been typed.
+
+    Raises:
+        LineError: see the command.
+    """
+    from line_neurons.tui.cli import app
+
+    with _typed(task):
+        status = app(list(task.arguments), standalone_mode=False)
+    return int(status or 0)
+
+
+@contextmanager
+def _typed(task: Task) -> Iterator[None]:
+    """Runs record the command that began them."""
+    before, excluded = sys.argv, os.environ.get(_EXCLUDED)
+    sys.argv = ["line", *task.arguments]
+    if task.exclude_file:
+        os.environ[_EXCLUDED] = task.exclude_file.read_text(encoding="utf-8")
+    try:
+        yield
+    finally:
+        sys.argv = before
+        if task.exclude_file:
+            os.environ.pop(_EXCLUDED)
+            if excluded is not None:
+                os.environ[_EXCLUDED] = excluded
+
+
+def as_options(settings: Mapping[str, Any]) -> list[str]:
+    """Settings as options of a command line, those of tables such as ``[diffusion]`` as well."""
+    known = opt.RUN | opt.BATCH
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= (
+            {f"{name}__{inner}": one for inner, one in value.items()} if isinstance(value, dict) else {name: value}
+        )
+    arguments: list[str] = []
+    for name, value in flat.items():
+        declared = next(one for one in get_args(known[name]) if isinstance(one, typer.models.OptionInfo))
+        option = (declared.param_decls or [f"--{name.replace('_', '-')}"])[0]
+        if isinstance(value, bool):
+            on, _, off = option.partition("/")
+            arguments += [on] if value else [off] if off else []
+            continue
+        for one in value if isinstance(value, list | tuple) else [value]:
+            arguments += [option, str(one)]
+    return arguments
