@@ -53,14 +53,12 @@ class Variant:
     Args:
         name: what it is called.
         changes: settings that are other.
-        options: the same on a command line.
         exclude_file: where names that are kept off first boards are written, by unit; the command reads them from
             the environment.
     """
 
     name: str
     changes: Mapping[str, Any] = field(default_factory=dict)
-    options: tuple[str, ...] = ()
     exclude_file: Path | None = None
 
 
@@ -105,14 +103,14 @@ def variants(base: Settings, models: Sequence[str], excluded: Path | None, exclu
     lengths = sorted({*LENGTHS} - {base.iterations}, reverse=True)
     other = "per-concept" if base.modifiers == "per-image" else "per-image"
     found = [Variant("line")]
-    found += [Variant(f"N = {n}", {"iterations": n}, ("--iterations", str(n))) for n in lengths]
+    found += [Variant(f"N = {n}", {"iterations": n}) for n in lengths]
     summary = not base.summary
     told = "with summary" if summary else "no summary"
-    found.append(Variant(told, {"summary": summary}, ("--summary" if summary else "--no-summary",)))
-    found.append(Variant(f"{other} modifiers", {"modifiers": other}, ("--modifiers", other)))
-    found += [Variant(f"proposer {model}", {"llm": model}, ("--llm", model)) for model in models]
+    found.append(Variant(told, {"summary": summary}))
+    found.append(Variant(f"{other} modifiers", {"modifiers": other}))
+    found += [Variant(f"proposer {model}", {"llm": model}) for model in models]
     if excluded is not None:
-        found.append(Variant("class kept out", {"exclude_for": exclude_for}, (), excluded))
+        found.append(Variant("class kept out", {"exclude_for": exclude_for}, excluded))
     return found
 
 
@@ -126,7 +124,7 @@ class Suite:
         units: the units.
         searches: see ``variants``.
         settings_of: the settings of a search, from what is other than the suite's own.
-        options: of every search on the command line: the user's own.
+        options_of: options of a search on the command line, from what is other than the suite's own.
         places: options that say where store, asset packs and settings are.
         baselines: keys of ``BASELINES``.
         judging: options of ``line eval cosy``.
@@ -140,7 +138,7 @@ class Suite:
     units: Sequence[int]
     searches: Sequence[Variant]
     settings_of: Callable[[Mapping[str, Any]], Settings]
-    options: Sequence[str]
+    options_of: Callable[[Mapping[str, Any]], Sequence[str]]
     places: Sequence[str]
     baselines: Sequence[str]
     judging: Sequence[str]
@@ -169,7 +167,8 @@ class Suite:
         run = self.found(variant)
         if run is None:
             named = tuple(part for unit in self.units for part in ("--units", str(unit)))
-            arguments = ("batch", self.model, self.layer, *named, *self.options, *variant.options, *self.places)
+            changes = {name: value for name, value in variant.changes.items() if name != "exclude_for"}
+            arguments = ("batch", self.model, self.layer, *named, *self.options_of(changes), *self.places)
             return Task(variant.name, arguments, "missing", variant.exclude_file)
         states = self.runs.states(run.id)
         done = states.get("finished", 0) + states.get("failed", 0) == sum(states.values())

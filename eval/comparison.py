@@ -74,12 +74,12 @@ def _judged(histories: Sequence[History], judged: Sequence[Result], units: Seque
         if told.method == "line":
             kind = json.dumps([told.images, told.control, told.mode, told.seed, told.count])
             kinds.setdefault(kind, {})[told.source] = {one.unit: one for one in result.judged}
-    for kind in reversed(kinds.values()):
-        if all(one.run.id in kind for one in histories):
+    for known in reversed(kinds.values()):
+        if all(one.run.id in known for one in histories):
             found: Samples = {}
             for name, column in (("CoSy AUC", "auc"), ("CoSy MAD", "mad")):
                 found[name] = [
-                    [_fresh(kind[one.run.id].get(unit), one, unit, column) for unit in units] for one in histories
+                    [_fresh(known[one.run.id].get(unit), one, unit, column) for unit in units] for one in histories
                 ]
             return found
     return {}

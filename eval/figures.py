@@ -21,7 +21,7 @@ MARKS = "osD^vPX*"
 WIDTH = 7.0
 """Inches."""
 _DPI = 200
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8.5,
     "axes.spines.top": False,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from math import isfinite
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.eval.statistics import compare, holm, shared_units, summarise
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 MEASURES = {"AUC": "auc", "MAD": "mad"}
 
 
-class _Setting(NamedTuple):
+@dataclass(frozen=True, order=True)
+class _Setting:
     """What numbers of one table have in common."""
 
     model: str
@@ -105,7 +107,7 @@ def table1(results: Sequence[Result], sources: Sequence[str] = ()) -> Report:
 
 
 def _setting(evaluation: Evaluation) -> _Setting:
-    return _Setting(*(getattr(evaluation, name) for name in _Setting._fields))
+    return _Setting(*(getattr(evaluation, field.name) for field in fields(_Setting)))
 
 
 def _ordered(group: Sequence[Result], sources: Sequence[str]) -> list[Result]:

@@ -113,16 +113,18 @@ def _draw(scored: Sequence[Step], winner: Step) -> Figure:
     walked = [step for step in scored if not (step.kind == "initial" and step.step == 0)]
     first = [step for step in scored if step.kind == "initial" and step.step == 0]
     figure, ((axes,),) = panels(1, 1, 2.9)
-    axes.plot([0] * len(first), [step.score for step in first], "o", color=COLOURS[1], label="first board")
+    axes.plot([0] * len(first), [step.score or 0.0 for step in first], "o", color=COLOURS[1], label="first board")
     places = list(range(1, len(walked) + 1))
-    axes.plot(places, [step.score for step in walked], "s", color=COLOURS[0], label="generated")
+    axes.plot(places, [step.score or 0.0 for step in walked], "s", color=COLOURS[0], label="generated")
     best = max((step.score or 0.0 for step in first), default=float("-inf"))
     running = [best]
     for step in walked:
         running.append(max(running[-1], step.score or 0.0))
     axes.step([0, *places], running, where="post", color="#555555", linewidth=1, label="best so far")
     at = 0 if winner in first else places[walked.index(winner)]
-    axes.plot([at], [winner.score], "o", markersize=10, markerfacecolor="none", color="#000000", label="label")
+    axes.plot(
+        [at], [winner.score or 0.0], "o", markersize=10, markerfacecolor="none", color="#000000", label="label"
+    )
     names = [f"{step_name(step)}  {name_of(step.concept or '', 24)}" for step in walked]
     axes.set_xticks([0, *places], ["first board", *names], rotation=35, ha="right")
     axes.set_ylabel("score")

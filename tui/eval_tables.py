@@ -125,15 +125,16 @@ def _evaluated(store: Path) -> list[Any]:
 def quality(store: Path, sources: Sequence[str], assets: Path) -> Report:
     """Whether labels of runs and files are right where units stand for classes."""
     from line_neurons.eval.histories import told_apart
+    from line_neurons.eval.judging import labels_of
     from line_neurons.eval.label_quality import Method, known_before, true_classes
     from line_neurons.eval.label_quality import quality as marked
-    from line_neurons.eval.labels import of_run, read_csv
     from line_neurons.eval.wordnet import WordNet
     from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
 
     runs = open_store(store)
-    files = [source for source in sources if Path(source).is_file()]
-    named = [runs.run(source) for source in sources if source not in files]
+    every = [labels_of(source, store) for source in sources]
+    known = set(runs.names())
+    named = [runs.run(labels.source) for labels in every if labels.source in known]
     if not named:
         raise UsageError(
             "files do not say what units stand for", "name a run over the same units as well: it knows the classes"
@@ -153,11 +154,11 @@ def quality(store: Path, sources: Sequence[str], assets: Path) -> Report:
     classes = true_classes(words, list(units.values()), bank)
     details = dict(zip((run.id for run in named), told_apart(named), strict=True))
     methods = []
-    for source in sources:
-        if source in files:
-            methods.append(Method(read_csv(Path(source)), Path(source).name, {}))
+    for labels in every:
+        if labels.source not in details:
+            methods.append(Method(labels, Path(labels.source).name, {}))
             continue
-        run = runs.run(source)
+        run = runs.run(labels.source)
         before: Mapping[int, str] = {one.unit: known_before(run, one, words, bank) for one in classes}
-        methods.append(Method(of_run(runs, run.id), details[run.id], before))
+        methods.append(Method(labels, details[run.id], before))
     return marked(methods, classes, words, encoder)

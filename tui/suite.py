@@ -30,7 +30,7 @@ def suite(
     place: tuple[str, str],
     units: Sequence[str],
     models: Sequence[str],
-    baselines: Sequence[str],
+    baselines: Sequence[str] | None,
     judging: Sequence[str],
     config: Path | None,
     flags: Mapping[str, Any],
@@ -45,7 +45,7 @@ def suite(
         place: the target's spec and the layer.
         units: as ``line batch`` takes them.
         models: language models to compare with the suite's own.
-        baselines: names of baselines.
+        baselines: names of baselines; None: those that suit the source of pictures.
         judging: options of ``line eval cosy``.
         config: the settings file.
         flags: options of the searches.
@@ -57,14 +57,12 @@ def suite(
         LineError: model, layer, units or settings do not fit.
         Exit: with status 1 if something could not be done, 130 if it was interrupted.
     """
-    unknown = [name for name in baselines if name not in BASELINES]
+    unknown = [name for name in baselines or () if name not in BASELINES]
     if unknown:
         raise UsageError(f"{unknown[0]!r:.40} is no baseline", f"choose from {', '.join(BASELINES)}")
 
     def settings_of(changes: Mapping[str, Any]) -> Settings:
-        return batch_settings(
-            load_settings(config, **{**flags, "revisit": flags.get("revisit", False), **changes})
-        )
+        return batch_settings(load_settings(config, **{"revisit": False, **flags, **changes}))
 
     base = settings_of({})
     parts = Parts(place[0], base)
@@ -84,9 +82,9 @@ def suite(
         units=found,
         searches=variants(base, [one for one in models if one != base.llm], excluded, exclude),
         settings_of=settings_of,
-        options=[*as_options({"revisit": False, **searched}), *config_option],
+        options_of=lambda changes: [*as_options({"revisit": False, **searched, **changes}), *config_option],
         places=places,
-        baselines=baselines,
+        baselines=suiting(base) if baselines is None else baselines,
         judging=judging,
         folder=folder,
         runs=parts.runs,
@@ -106,6 +104,13 @@ def suite(
         terminal.line(f"Report: {folder / 'report.md'}")
     if status:
         raise typer.Exit(status)
+
+
+def suiting(settings: Settings) -> list[str]:
+    """The baselines that suit a source of pictures: an image bank has captions, which stand in for CLIP."""
+    captioned = settings.generator.partition(":")[0] == "bank"
+    left_out = "clip-dissect", "describe-and-dissect"
+    return [name for name in BASELINES if (name not in left_out if captioned else not name.endswith("captions"))]
 
 
 def _print(tasks: Sequence[Task], *, as_json: bool) -> None:
@@ -138,7 +143,14 @@ def execute(task: Task) -> int:
     from line_neurons.tui.cli import app
 
     with _typed(task):
-        status = app(list(task.arguments), standalone_mode=False)
+        try:
+            status = app(list(task.arguments), standalone_mode=False)
+        except Exception as error:
+            # What the parser of the command line refuses, such as an option that --cosy brought.
+            told = getattr(error, "format_message", None)
+            if told is None:
+                raise
+            raise UsageError(told(), "see `line --help`") from error
     return int(status or 0)
 
 
@@ -164,13 +176,11 @@ def as_options(settings: Mapping[str, Any]) -> list[str]:
     known = opt.RUN | opt.BATCH
     flat: dict[str, Any] = {}
     for name, value in settings.items():
-        flat |= (
-            {f"{name}__{inner}": one for inner, one in value.items()} if isinstance(value, dict) else {name: value}
-        )
+        inner = value if isinstance(value, dict) else {}
+        flat |= {f"{name}__{one}": told for one, told in inner.items()} or {name: value}
     arguments: list[str] = []
     for name, value in flat.items():
-        declared = next(one for one in get_args(known[name]) if isinstance(one, typer.models.OptionInfo))
-        option = (declared.param_decls or [f"--{name.replace('_', '-')}"])[0]
+        option = _option(name, known[name])
         if isinstance(value, bool):
             on, _, off = option.partition("/")
             arguments += [on] if value else [off] if off else []
@@ -178,3 +188,10 @@ def as_options(settings: Mapping[str, Any]) -> list[str]:
         for one in value if isinstance(value, list | tuple) else [value]:
             arguments += [option, str(one)]
     return arguments
+
+
+def _option(name: str, declared: Any) -> str:
+    told = next(one for one in get_args(declared) if isinstance(one, typer.models.OptionInfo))
+    # Within Annotated the first name takes the place of the default.
+    names = [one for one in (told.default, *(told.param_decls or ())) if isinstance(one, str)]
+    return next((one for one in names if one.startswith("--")), f"--{name.replace('_', '-')}")

@@ -119,8 +119,9 @@ def suite(
         typer.Option(help="Another language model to compare with; repeatable. Default: random."),
     ] = None,
     baselines: Annotated[
-        str, typer.Option(help="Baselines, with commas between; empty: none.")
-    ] = "random,initial,invert,invert-3,clip-dissect,describe-and-dissect",
+        str | None,
+        typer.Option(help="With commas between; default: all, with an image bank's captions in place of CLIP."),
+    ] = None,
     cosy: Annotated[str, typer.Option(help="Options of `line eval cosy`, as one text.")] = "",
     plan: Annotated[bool, typer.Option("--plan", help="Print what would be run and what is there.")] = False,
     *,
@@ -128,7 +129,7 @@ def suite(
     json: opt.Json = False,
     **flags: Any,
 ) -> None:
-    """Evaluate a layer: searches with one thing changed each, baselines, CoSy, tables; goes on where it stopped."""
+    """Evaluate a layer: searches that differ in one thing, baselines, CoSy, tables; goes on where it stopped."""
     from shlex import split
 
     from line_neurons.tui import suite as whole
@@ -137,7 +138,7 @@ def suite(
         (model, layer),
         units,
         against or ["random"],
-        [name.strip() for name in baselines.split(",") if name.strip()],
+        None if baselines is None else [name.strip() for name in baselines.split(",") if name.strip()],
         split(cosy),
         config,
         flags,
