@@ -164,17 +164,16 @@ class Suite:
         return [self._search(variant) for variant in self.searches]
 
     def _search(self, variant: Variant) -> Task:
+        named = tuple(part for unit in self.units for part in ("--units", str(unit)))
+        changes = {name: value for name, value in variant.changes.items() if name != "exclude_for"}
+        arguments = ("batch", self.model, self.layer, *named, *self.options_of(changes), *self.places)
         run = self.found(variant)
         if run is None:
-            named = tuple(part for unit in self.units for part in ("--units", str(unit)))
-            changes = {name: value for name, value in variant.changes.items() if name != "exclude_for"}
-            arguments = ("batch", self.model, self.layer, *named, *self.options_of(changes), *self.places)
             return Task(variant.name, arguments, "missing", variant.exclude_file)
         states = self.runs.states(run.id)
-        done = states.get("finished", 0) + states.get("failed", 0) == sum(states.values())
-        return Task(
-            variant.name, ("resume", run.id, *self.places), "there" if done and run.finished else "unfinished"
-        )
+        if run.finished and states.get("finished", 0) + states.get("failed", 0) == sum(states.values()):
+            return Task(variant.name, arguments, "there", variant.exclude_file)
+        return Task(variant.name, ("resume", run.id, *self.places), "unfinished")
 
     def label_tasks(self) -> list[Task]:
         """The baselines, on the units of the suite's own search and of the one with the classes kept out."""

@@ -151,4 +151,5 @@ def _setting(name: str, value: Any) -> str:
         return name if value else f"no {name}"
     if name in {"model"}:
         return short_spec(str(value))
-    return f"{SHORT.get(name, name.replace('_', ' '))} {value}".strip()
+    called = SHORT.get(name, name.replace("_", " "))
+    return f"{called} = {value}" if isinstance(value, int | float) else f"{called} {value}".strip()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 RELATIONS: tuple[Relation, ...] = get_args(Relation)
 _CELLS = ("label", "relation", "similarity")
-RIGHT = frozenset({"exact", "synonym", "hypernym"})
+RIGHT: tuple[Relation, ...] = ("exact", "synonym", "hypernym")
 
 
 @dataclass(frozen=True)

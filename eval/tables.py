@@ -24,7 +24,7 @@ MAX_CELL = 4000
 
 # Some spreadsheets take the full-width forms for the signs.
 _FORMULA = ("=", "+", "-", "@", "'", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-_MARKUP = str.maketrans({one: f"\\{one}" for one in "\\`*_[]<>|#"})
+_MARKUP = str.maketrans({one: f"\\{one}" for one in "\\`*_<>|#"})
 
 Row = Sequence[Any]
 
@@ -187,7 +187,7 @@ def as_markdown(report: Report, level: int = 1) -> str:
 
 
 def _text(text: str) -> str:
-    return clean_text(text, MAX_CELL).translate(_MARKUP)
+    return clean_text(text, MAX_CELL).translate(_MARKUP).replace("](", "]\\(")
 
 
 def write(report: Report, folder: Path) -> list[Path]:

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, get_args
 
@@ -142,7 +142,8 @@ def execute(task: Task) -> int:
     """
     from line_neurons.tui.cli import app
 
-    with _typed(task):
+    # What commands print stands in the report.
+    with _typed(task), Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         try:
             status = app(list(task.arguments), standalone_mode=False)
         except Exception as error:

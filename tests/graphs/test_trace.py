@@ -2,7 +2,9 @@
 
 import pytest
 
+from line_neurons.eval.trace import report
 from line_neurons.graphs.runs import start, work
+from line_neurons.tools.run_store import Run
 from scripted import LAYER, ScriptedModel, ScriptedTarget, scripted_parts
 
 INITIAL = {
@@ -117,3 +119,23 @@ def test_every_question_forbids_what_was_proposed_and_fell_off_the_board(replaye
     request = model.asked[8][0].messages[-1].content
     forbidden = next(line for line in request.splitlines() if line.startswith("Forbidden"))
     assert {"reaper", "harvest", "separation"} <= set(forbidden.removeprefix("Forbidden: ").split(", "))
+
+
+def test_the_tables_of_the_trace_are_the_papers(replayed):
+    unit, steps, _ = replayed
+    run = Run(unit.run, "torchvision:resnet50", "layer4", 0, "finished", 0.0, {}, {}, {})
+    first, walk, last = report(run, unit, steps).tables
+    assert {concept: (score, winner) for concept, score, winner in first.rows} == {
+        concept: (pytest.approx(score), "") for concept, score in INITIAL.items()
+    }
+    rows = [dict(zip(walk.headings, row, strict=True)) for row in walk.rows]
+    assert [(row["step"], row["concept"]) for row in rows] == [
+        (str(step) if step < 11 else "S", concept) for step, (concept, _) in enumerate(STEPS, 1)
+    ]
+    assert [row["score"] for row in rows] == pytest.approx([score for _, score in STEPS])
+    assert [row["step"] for row in rows if row["winner"]] == ["6"]
+    assert [row["replaced"] for row in rows[: len(LEAVERS)]] == LEAVERS
+    assert rows[0]["board before"].startswith("harvester 0.88; hartebeest 0.78")
+    assert rows[0]["board after"].startswith("harvesting machine 1.09; harvester 0.88")
+    assert rows[5]["reasoning"] == "because of gatherer"
+    assert last.rows[0] == ("gatherer", True, "6", pytest.approx(1.33), "*")

@@ -1,0 +1,107 @@
+"""Labels of units that stand for a class, with a WordNet of a few words and vectors that one can add up."""
+
+import numpy as np
+import pytest
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.eval.label_quality import Method, TrueClass, known_before, quality, true_classes
+from line_neurons.eval.labels import Label, Labels
+from line_neurons.eval.statistics import sign_test, wilson
+from line_neurons.eval.wordnet import WordNet
+from line_neurons.tools.run_store import RunStore, Unit
+from made_up import add, tables
+
+# Offset, words, and what it is a kind of.
+NOUNS = {
+    1: (["animal"], []), 2: (["fox"], [1]), 3: (["crane", "bird"], [1]), 4: (["lion", "king_of_beasts"], [1]),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wordnet")
+    data, index = [], {}
+    for offset, (lemmas, above) in NOUNS.items():
+        named = " ".join(f"{lemma} 0" for lemma in lemmas)
+        pointers = " ".join(f"@ {up:08} n 0000" for up in above)
+        data.append(f"{offset:08} 00 n {len(lemmas):02x} {named} {len(above):03} {pointers} | gloss")
+        for lemma in lemmas:
+            index[lemma] = offset
+    (folder / "data.noun").write_text("\n".join(data))
+    (folder / "index.noun").write_text("\n".join(f"{w} n 1 0 1 0 {o:08}" for w, o in index.items()))
+    return WordNet(folder)
+
+
+class Letters:
+    """Embeds a text as its letters, of length 1."""
+
+    fingerprint = "letters"
+
+    def encode(self, texts):
+        rows = np.array([[text.count(chr(97 + at)) for at in range(26)] for text in texts], np.float32)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def said(method, *concepts):
+    labels = tuple(Label(unit, concept) for unit, concept in enumerate(concepts))
+    return Method(Labels(method, "net:x", "head", labels, f"{method}.csv"), method, {})
+
+
+CLASSES = [TrueClass(0, "fox", 2), TrueClass(1, "crane", 3, ("heron",)), TrueClass(2, "lion", 4)]
+
+
+def test_every_method_is_marked_and_tested_against_the_first(words):
+    report = quality(
+        [said("line", "fox", "heron", "animal"), said("random", "lion", "zzz", "king of beasts")],
+        CLASSES, words, Letters(),
+    )  # fmt: skip
+    found = tables(report)
+    first, second = found["quality"]
+    assert (first["exact"], first["synonym"], first["hypernym"], first["right"]) == (1, 1, 1, 3)
+    assert (second["sibling"], second["other"], second["synonym"], second["right"]) == (1, 1, 1, 1)
+    assert (second["low"], second["high"]) == wilson(1, 3)
+    assert found["quality-tests"][0] == {
+        "method": "random", "n": 3, "right only here": 0, "wrong only here": 2, "p": sign_test(0, 2),
+        "Holm p": sign_test(0, 2),
+    }  # fmt: skip
+    assert [row["line similarity"] for row in found["quality-units"]][:2] == pytest.approx([1.0, 1.0])
+
+
+def test_what_was_known_of_the_class_beforehand_divides_a_method(words):
+    known = {0: "kept out", 1: "in", 2: "in"}
+    method = Method(said("line", "fox", "bird", "fox").labels, "line", known)
+    rows = tables(quality([method], CLASSES, words, Letters()))["quality"]
+    states = "class in the initial vocabulary"
+    assert [(row[states], row["n"], row["right"]) for row in rows] == [
+        ("all", 3, 2), ("in", 2, 1), ("kept out", 1, 1),
+    ]  # fmt: skip
+
+
+def test_whether_the_class_was_known_is_read_off_the_run(words, tmp_path):
+    store = RunStore(tmp_path)
+    run = add(store, "a", init="vocabulary", exclude_for={2: ("king of beasts",)})
+    run = type(run)(**{**vars(run), "vocabulary": ("foxes", "stone")})
+    assert [known_before(run, one, words) for one in CLASSES] == ["in", "not in", "kept out"]
+    assert known_before(type(run)(**{**vars(run), "vocabulary": None}), CLASSES[0], words) == "unknown"
+
+
+def test_classes_that_are_not_imagenets_get_their_most_usual_sense(words):
+    units = [Unit("r", 0, 0, name="crane"), Unit("r", 1, 1, name="no such thing"), Unit("r", 2, 2)]
+    assert true_classes(words, units) == [TrueClass(0, "crane", 3), TrueClass(1, "no such thing", None)]
+    with pytest.raises(UsageError, match="no classes"):
+        true_classes(words, units[2:])
+
+
+@pytest.mark.e2e
+def test_real_labels_are_marked_by_the_command(line, assets, tmp_path):
+    names = {292: "tiger", 483: "castle"}
+    searches = dict.fromkeys(names, (1.0, [2.0], 0.0))
+    store = RunStore(tmp_path / "store")
+    add(store, "a", searches, names, {292: "big cat", 483: "castle"}, generator="bank")
+    (tmp_path / "x.csv").write_text("layer,unit,description,similarity\nhead,292,hammer,1\nhead,483,palace,1\n")
+    status, out, _ = line("eval", "quality", "a", f"other={tmp_path / 'x.csv'}", "-o", tmp_path / "out")
+    assert status == 0
+    assert "hypernym" in out
+    lines = (tmp_path / "out" / "quality-units.csv").read_text().splitlines()
+    assert lines[1].startswith("292,tiger,big cat,hypernym,")
+    assert line("eval", "quality", tmp_path / "x.csv")[0] == 2

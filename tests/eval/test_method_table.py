@@ -1,0 +1,82 @@
+"""Table 1 from evaluations that were made up."""
+
+from math import isnan
+
+import pytest
+from scipy import stats
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.eval.cosy import Judged
+from line_neurons.eval.evaluations import Evaluation, Evaluations
+from line_neurons.eval.methods import table1
+from line_neurons.eval.statistics import holm
+from line_neurons.eval.tables import write
+from made_up import LAYER, MODEL, tables
+
+NAN = float("nan")
+
+
+@pytest.fixture
+def results(tmp_path):
+    return Evaluations(tmp_path)
+
+
+def judged(results, method, source, aucs, layer=LAYER):
+    told = Evaluation(method, source, MODEL, layer, "bank:heldout", "bank:heldout", "fixed", 0, 50)
+    found = []
+    for unit, auc in aucs.items():
+        n, missing = (0, "not drawable") if isnan(auc) else (50, "")
+        found.append(Judged(unit, "fox", auc, 1.0, 0.5, 10 * auc, n, missing))
+    results.put(told, found)
+
+
+def test_methods_are_compared_on_the_units_that_all_have_numbers_for(results, tmp_path):
+    line = [0.9, 0.95, 0.8, 0.99, 0.7]
+    invert = [0.6, 0.7, 0.75, 0.8, 0.65]
+    judged(results, "line", "run-1", dict(enumerate([*line, 0.1])))
+    judged(results, "invert", "invert.csv", dict(enumerate([*invert, NAN])))
+    judged(results, "random", "random.csv", dict.fromkeys(range(5), 0.5))
+    report = table1(results.results())
+    rows = tables(report)["table1"]
+    assert [(row["measure"], row["method"], row["n"]) for row in rows] == [
+        (measure, method, 5) for measure in ("AUC", "MAD") for method in ("line", "invert", "random")
+    ]
+    assert rows[0]["mean"] == pytest.approx(sum(line) / 5)
+    assert (rows[1]["test"], rows[1]["p"]) == ("paired t", pytest.approx(stats.ttest_rel(line, invert).pvalue))
+    ps = [row["p"] for row in rows if row["p"] is not None]
+    assert [row["Holm p"] for row in rows if row["p"] is not None] == pytest.approx(holm(ps))
+    own = {row["method"]: row for row in tables(report)["table1-own-units"]}
+    assert (own["invert"]["units"], own["invert"]["not drawable"]) == (6, 1)
+    assert own["line"]["AUC mean"] == pytest.approx((sum(line) + 0.1) / 6)
+    assert {path.suffix for path in write(report, tmp_path / "out")} == {".csv", ".md", ".png", ".svg"}
+
+
+def test_of_several_runs_the_newest_is_the_reference_unless_one_is_named_first(results):
+    judged(results, "line", "run-1", {0: 0.9, 1: 0.8, 2: 0.7})
+    judged(results, "line", "run-2", {0: 0.5, 1: 0.5, 2: 0.6})
+    newest = tables(table1(results.results()))["table1"]
+    assert [row["method"] for row in newest[:2]] == ["line (run-2)", "line (run-1)"]
+    named = tables(table1(results.results(), ["run-1", "run-2"]))["table1"]
+    assert [row["method"] for row in named[:2]] == ["line (run-1)", "line (run-2)"]
+
+
+def test_layers_stand_apart(results):
+    judged(results, "line", "run-1", {0: 0.9, 1: 0.8})
+    judged(results, "line", "run-2", {5: 0.9, 6: 0.8}, layer="body")
+    assert [row["layer"] for row in tables(table1(results.results()))["table1"]] == [
+        "body",
+        "body",
+        "head",
+        "head",
+    ]
+
+
+def test_nothing_and_nothing_in_common_are_refused(results):
+    with pytest.raises(UsageError, match="line eval cosy"):
+        table1([])
+    judged(results, "line", "run-1", {0: 0.9})
+    judged(results, "invert", "x.csv", {1: 0.9})
+    with pytest.raises(UsageError, match="no unit in common"):
+        table1(results.results())
+    with pytest.raises(UsageError, match="'nobody' was not evaluated"):
+        table1(results.results(), ["nobody"])

@@ -1,0 +1,172 @@
+"""Tables and figures from histories that were made up, against what was worked out by hand."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.eval.comparison import comparison
+from line_neurons.eval.histories import histories
+from line_neurons.eval.statistics import compare, wilson
+from line_neurons.eval.steps import steps
+from line_neurons.eval.tables import Report, Table, as_csv, as_markdown, write
+from line_neurons.eval.winners import winners
+from line_neurons.tools.run_store import RunStore
+from made_up import SEARCHES, add, tables
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RunStore(tmp_path / "store")
+
+
+def test_generated_winners_are_counted_with_their_interval(store):
+    add(store, "a")
+    row = tables(winners(histories(store, ["a"])))["winners"][0]
+    assert (row["units"], row["predefined"], row["generated"], row["share"]) == (4, 1, 3, 0.75)
+    assert (row["proposed"], row["summary"], row["revisit"], row["discovered"]) == (2, 1, 0, 3)
+    assert (row["low"], row["high"]) == wilson(3, 4)
+    assert row["margin mean"] == pytest.approx((2 + 2 + 0 + 0.5) / 4)
+
+
+def test_a_label_that_a_revisit_found_is_generated_if_it_is_new(store):
+    add(store, "a")
+    store.update_unit("a", 0, origin="revisit", discovered=False)
+    store.update_unit("a", 1, origin="revisit", discovered=True)
+    row = tables(winners(histories(store, ["a"])))["winners"][0]
+    assert (row["generated"], row["predefined"], row["revisit"]) == (2, 2, 2)
+
+
+def test_layers_stand_apart_and_together_and_the_papers_table_beside_them_if_asked(store):
+    add(store, "a")
+    add(store, "b", llm="random")
+    add(store, "c", layer="body")
+    found = tables(winners(histories(store, ["c", "b", "a"]), paper=True))
+    assert [(row["layer"], row["run"], row["units"]) for row in found["winners"]] == [
+        ("body", "c", 4), ("head", "b", 4), ("head", "a", 4), ("head", "all", 8), ("", "all", 12),
+    ]  # fmt: skip
+    assert [row["generated"] for row in found["winners-paper"]] == [13, 19, 37, 39, 16, 18, 66, 76]
+
+
+def test_winners_appear_at_the_steps_of_the_histories(store):
+    add(store, "a")
+    found = tables(steps(histories(store, ["a"])))
+    counted = {row["step"]: row["a (n = 4)"] for row in found["winner-steps"]}
+    assert counted == {"0": 1, "1": 1, "2": 0, "3": 1, "S": 1}
+
+
+def test_a_shorter_search_is_the_beginning_of_a_longer_one(store):
+    longer = {0: (1.0, [0.0, 0.0, 0.0, 0.0, 0.0, 9.0], 0.0), 1: (1.0, [2.0, 0.0, 0.0, 0.0, 0.0, 0.0], 3.0)}
+    add(store, "a", longer)
+    found = tables(steps(histories(store, ["a"])))
+    assert [(row["N"], row["summary"], row["mean"], row["generated"]) for row in found["lengths"]] == [
+        (0, False, 1.0, 0.0),
+        (5, False, 1.5, 0.5),
+        (6, False, 5.5, 1.0),
+        (6, True, 6.0, 1.0),
+    ]
+    assert [row["mean"] for row in found["best-by-step"]] == [1.0, 1.5, 1.5, 1.5, 1.5, 1.5, 5.5]
+
+
+def test_a_restart_is_no_part_of_a_search_of_n_iterations(store):
+    add(store, "a", restarts=1)
+    (last,) = [step for step in store.steps("a", 2) if step.kind == "summary"]
+    again = {**vars(last), "step": 5, "kind": "initial", "score": 50.0, "concept": "later"}
+    store.put_steps([type(last)(**again), type(last)(**{**again, "step": 6, "kind": "iteration", "score": 60.0})])
+    curve = tables(steps(histories(store, ["a"])))["best-by-step"]
+    assert curve[-1]["mean"] == pytest.approx((3 + 2 + 5 + 1.5) / 4)
+
+
+def test_runs_over_the_same_units_are_compared_pair_by_pair(store):
+    add(store, "a", llm="random")
+    better = {
+        unit: (first, [score + 1 for score in scores], 0.0)
+        for unit, (first, scores, _) in SEARCHES.items()
+        if unit != 1
+    }
+    add(store, "b", {**better, 7: (1.0, [1.0, 1.0, 1.0], 1.0)}, llm="embedded")
+    found = tables(comparison(histories(store, ["a", "b"])))
+    assert {row["setting"]: (row["random"], row["embedded"]) for row in found["compare-settings"]}["llm"] == (
+        "random", "embedded",
+    )  # fmt: skip
+    score = next(row for row in found["compare-tests"] if row["measure"] == "score")
+    expected = compare([4.0, 5.0, 2.5], [3.0, 5.0, 1.5])
+    assert (score["n"], score["difference"], score["p"]) == (3, pytest.approx(2 / 3), expected.p)
+    assert score["Holm p"] >= score["p"]
+    labels = found["compare-labels"][1]
+    assert (labels["n"], labels["same label"], labels["scores higher"], labels["scores lower"]) == (3, 3, 2, 0)
+
+
+def test_what_cannot_be_compared_is_refused_in_one_line(store):
+    add(store, "a")
+    add(store, "b", {9: (1.0, [1.0], 1.0)})
+    add(store, "c", layer="body")
+    for names, said in ((["a"], "one run"), (["a", "c"], "several layers"), (["a", "b"], "no unit in common")):
+        with pytest.raises(UsageError, match=said):
+            comparison(histories(store, names))
+
+
+def test_runs_that_differ_in_nothing_that_can_be_said_go_by_their_ids(store):
+    add(store, "a")
+    add(store, "b")
+    assert [row["run"] for row in tables(comparison(histories(store, ["a", "b"])))["compare-labels"]] == ["a", "b"]
+
+
+def test_files_hold_every_digit_and_text_of_others_is_neither_formula_nor_markup(tmp_path):
+    row = ("=1|`x`\n# y", 1 / 3, 2.0, 0.1, float("nan"))
+    hostile = Table("t", "a *title*", ("label", "mean", "sd", "low", "high"), (row,))
+    report = Report("r", "[t](x)", (hostile,))
+    (row,) = csv.DictReader(io.StringIO(as_csv(hostile).decode()))
+    assert (row["label"], float(row["mean"]), row["high"]) == ("'=1|`x` # y", 1 / 3, "")
+    shown = as_markdown(report)
+    assert "=1\\|\\`x\\` \\# y | 0.333 ± 2 [0.1, –] |" in shown  # noqa: RUF001
+    assert "[t]\\(x)" in shown
+
+
+def test_figures_are_written_with_the_same_bytes_each_time_whatever_the_labels_say(store, tmp_path):
+    pytest.importorskip("matplotlib")
+    add(store, "a", llm="ollama:$x_{1}$ 漢")
+    add(store, "b", llm="random")
+    report = steps(histories(store, ["a", "b"]))
+    first = {path.name: path.read_bytes() for path in write(report, tmp_path / "one")}
+    assert set(first) == {
+        "winner-steps.csv", "lengths.csv", "best-by-step.csv", "steps.png", "steps.svg", "steps.md",
+    }  # fmt: skip
+    assert first["steps.png"].startswith(b"\x89PNG")
+    assert {path.name: path.read_bytes() for path in write(report, tmp_path / "two")} == first
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="--output"):
+        write(Report("r", "t", ()), tmp_path / "file")
+
+
+def test_the_commands_print_tables_and_json_and_write_files(line, tmp_path):
+    runs = RunStore(tmp_path / "store")
+    add(runs, "a")
+    add(runs, "b", llm="random")
+    for command in (["winners", "a"], ["steps", "a", "b"], ["compare", "a", "b"], ["trace", "a", "0"]):
+        status, out, err = line("eval", *command, "-o", tmp_path / "out", "--json")
+        assert (status, err) == (0, "")
+        told = json.loads(out)
+        assert all((tmp_path / path).is_file() for path in told["files"])
+        assert line("eval", *command)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["winners", "none"], "not a run of this store"),
+        (["trace", "a", "77"], "no unit of run a"),
+        (["table1"], "no labels were evaluated"),
+        (["compare", "a"], "one run cannot be compared"),
+    ],
+)
+def test_unfit_input_is_one_line_with_its_remedy(line, tmp_path, command, said):
+    add(RunStore(tmp_path / "store"), "a")
+    status, out, err = line("eval", *command)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert said in err

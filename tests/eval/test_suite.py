@@ -1,0 +1,136 @@
+"""A whole evaluation with scripted parts: what is missing is done, once, and goes on after an interruption."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from line_neurons.agent.errors import MissingPartError
+from line_neurons.agent.settings import Settings, load_settings
+from line_neurons.eval.ablations import INTERRUPTED, Suite, variants
+from line_neurons.graphs.runs import start, work
+from line_neurons.tui.suite import as_options, suiting
+from scripted import LAYER, ScriptedModel, scripted_parts
+
+MODEL = "scripted:model"
+SETTINGS = {"iterations": 5, "control": "bank", "llm": "embedded"}
+
+
+def prepared(tmp_path):
+    store, folder = tmp_path / "store", tmp_path / "out"
+    folder.mkdir(exist_ok=True)
+    excluded = folder / "kept-out.json"
+    excluded.write_text('{"0": ["class a"]}')
+
+    def settings_of(changes: Mapping) -> Settings:
+        return Settings(**{**SETTINGS, **changes, "store": store})
+
+    def parts_of(changes):
+        model = ScriptedModel(lambda *asked: f"concept {asked[1] % 50}")
+        return scripted_parts(store, model, **{**SETTINGS, **changes})
+
+    whole = Suite(
+        model=MODEL, layer=LAYER, units=[0, 2], searches=variants(settings_of({}), ["random"], excluded,
+        {"0": ["class a"]}), settings_of=settings_of, options_of=as_options, places=["--store", str(store)],
+        baselines=["random", "clip-dissect"], judging=[], folder=folder, runs=parts_of({}).runs, named=False,
+    )  # fmt: skip
+    done = []
+
+    def execute(task):
+        done.append(task)
+        if task.arguments[0] == "batch":
+            changes = next(one.changes for one in whole.searches if one.name == task.name)
+            parts = parts_of(changes)
+            work(parts, start(parts, LAYER, ["0", "2"]))
+        elif task.arguments[:3] == ("eval", "baseline", "clip-dissect"):
+            raise MissingPartError("there is no CLIP here", "install one")
+        elif task.arguments[:2] == ("eval", "baseline"):
+            path = task.arguments[task.arguments.index("-o") + 1]
+            whole.folder.joinpath(path).parent.mkdir(parents=True, exist_ok=True)
+            whole.folder.joinpath(path).write_text("layer,unit,description,similarity\nhead,0,fox,1\n")
+        return 0
+
+    return whole, execute, done
+
+
+def states(whole):
+    return {task.name: task.state for task in whole.search_tasks()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("suite")
+    whole, execute, done = prepared(folder)
+    assert set(states(whole).values()) == {"missing"}
+    assert whole.work(execute, lambda text: None) == 1
+    return folder, whole, done
+
+
+def test_a_suite_does_what_is_missing_and_a_second_start_finds_it(finished):
+    folder, whole, done = finished
+    searched = [task.name for task in done if task.arguments[0] == "batch"]
+    assert searched == [
+        "line", "N = 20", "N = 10", "N = 0", "no summary", "per-concept modifiers", "proposer random",
+        "class kept out",
+    ]  # fmt: skip
+    assert set(states(whole).values()) == {"there"}
+    again, execute, done = prepared(folder)
+    again.work(execute, lambda text: None)
+    assert not [task for task in done if task.arguments[0] in {"batch", "resume"}]
+    assert {task.name.partition(",")[0] for task in done if "baseline" in task.arguments} == {"clip-dissect"}
+
+
+def test_what_cannot_be_done_here_is_told_and_keeps_nothing_else_from_its_turn(finished):
+    _, whole, done = finished
+    assert [name for name in whole.failures if name.startswith("clip-dissect")]
+    told = (whole.folder / "report.md").read_text()
+    assert "there is no CLIP here (install one)" in told
+    assert 'LINE_EXCLUDE_FOR="$(cat ' in told
+    assert [task.arguments[1] for task in done if task.name == "methods"] == ["table1"]
+    compared = next(task for task in done if task.name == "iterations")
+    assert compared.arguments[1] == "compare"
+    assert len([one for one in compared.arguments if one.startswith("model-head-")]) == 4
+
+
+def test_an_interrupted_suite_stops_and_goes_on(tmp_path):
+    whole, execute, _ = prepared(tmp_path)
+    begun = []
+
+    def interrupted(task):
+        begun.append(task.name)
+        return execute(task) if len(begun) < 3 else INTERRUPTED
+
+    assert whole.work(interrupted, lambda text: None) == INTERRUPTED
+    assert [name for name, state in states(whole).items() if state == "there"] == ["line", "N = 20"]
+    assert not (whole.folder / "report.md").exists()
+
+
+def test_a_run_that_stopped_is_resumed_and_one_with_other_units_does_not_count(tmp_path):
+    whole, execute, _ = prepared(tmp_path)
+    execute(whole.search_tasks()[0])
+    run = whole.found(whole.searches[0])
+    whole.runs.update_unit(run.id, 2, status="interrupted")
+    assert whole.search_tasks()[0].arguments[:2] == ("resume", run.id)
+    whole.units = [0]
+    assert whole.search_tasks()[0].state == "missing"
+
+
+def test_a_plan_names_every_command_before_anything_is_there(tmp_path):
+    whole, _, _ = prepared(tmp_path)
+    names = [task.name for task in whole.plan()]
+    assert {"line", "N = 0", "random, units of line", "CoSy of line", "methods", "winners", "steps"} <= set(names)
+    assert not whole.runs.runs()
+
+
+def test_settings_become_the_options_that_give_them():
+    given = {"iterations": 5, "summary": False, "revisit": False, "llm": "random", "diffusion": {"steps": 4},
+             "exclude": ["fox", "owl"], "init": "bank"}  # fmt: skip
+    assert as_options(given) == [
+        "--iterations", "5", "--no-summary", "--no-revisit", "--llm", "random", "--steps", "4", "--exclude", "fox",
+        "--exclude", "owl", "--init", "bank",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("generator", "there"), [("bank", "clip-dissect-captions"), ("sdxl", "clip-dissect")])
+def test_captions_stand_in_for_clip_only_where_there_are_captions(generator, there):
+    chosen = suiting(load_settings(generator=generator, control="bank"))
+    assert [name for name in chosen if name.startswith("clip-dissect")] == [there]
