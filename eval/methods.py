@@ -8,7 +8,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.statistics import compare, holm, shared_units, summarise
+from line_neurons.eval.statistics import compare, holm, summarise
 from line_neurons.eval.tables import PAIRED, SUMMARY, Report, Table, paired_cells, summary_cells
 from line_neurons.tools.targets.registry import short_spec
 
@@ -38,7 +38,8 @@ def table1(results: Sequence[Result], sources: Sequence[str] = ()) -> Report:
     """Methods by model and layer, with tests against LINE.
 
     Evaluations are set side by side where everything but method and source is the same. Each method is compared on
-    the units for which all have numbers; a second table has each method on all of its own units. The method that
+    the units for which all have numbers; further tables have each pair on the units of both, and each method on
+    all of its own. The method that
     the others are tested against is the first source named that is in the group, or else the newest of LINE's.
 
     Args:
@@ -61,21 +62,29 @@ def table1(results: Sequence[Result], sources: Sequence[str] = ()) -> Report:
     for result in sorted(results, key=lambda one: -one.when):
         if not sources or result.evaluation.source in sources:
             groups.setdefault(_setting(result.evaluation), []).append(result)
-    shared, own, drawn = [], [], {}
+    shared, pairs, own, drawn, notes = [], [], [], {}, []
     for setting in sorted(groups):
         group = _ordered(groups[setting], sources)
         names = _names(group)
         numbers = [{one.unit: one for one in result.judged if isfinite(one.auc)} for result in group]
-        units = shared_units([list(one) for one in numbers], f"methods evaluated on {setting.layer}")
+        units = sorted(set.intersection(*map(set, numbers)))
         place = (short_spec(setting.model), setting.layer)
-        shared += _shared(place, names, numbers, units)
+        pairs += _pairs(place, names, numbers)
+        if units:
+            shared += _shared(place, names, numbers, units)
+            drawn[setting] = (names, numbers, units)
+        else:
+            notes.append(f"No unit of {' '.join(place)} has numbers for all of: {', '.join(names)}.")
         own += [
             (*place, name, result.evaluation.source, len(result.judged),
              sum(bool(one.missing) for one in result.judged),
              *(cell for column in MEASURES.values() for cell in _own(result.judged, column)))
             for name, result in zip(names, group, strict=True)
         ]  # fmt: skip
-        drawn[setting] = (names, numbers, units)
+    if not drawn and not any(row[4] for row in pairs):
+        raise UsageError(
+            "the evaluated methods have no unit in common", "name some over the same units of one layer"
+        )
     told = sorted(
         {
             f"Pictures: {one.images}, {one.count or 'as many as there are'} of each concept, seed {one.seed}; "
@@ -94,6 +103,13 @@ def table1(results: Sequence[Result], sources: Sequence[str] = ()) -> Report:
             "or Wilcoxon (effect: rank-biserial correlation); Holm's correction over a layer's comparisons.",
         ),
         Table(
+            "table1-pairs",
+            "Each method against the reference, on the units that both label",
+            ("model", "layer", "measure", "method", "n", *PAIRED, "Holm p"),
+            tuple(pairs),
+            "As above, with more units where another method has no number for some.",
+        ),
+        Table(
             "table1-own-units",
             "Each method on all units that it labels",
             ("model", "layer", "method", "source", "units", "not drawable",
@@ -102,8 +118,8 @@ def table1(results: Sequence[Result], sources: Sequence[str] = ()) -> Report:
             "A concept that the source of pictures cannot draw has no number and is counted as such.",
         ),
     )  # fmt: skip
-    figures = {"table1": lambda: _draw(drawn)}
-    return Report("table1", "Methods compared by CoSy", tables, figures, tuple(told))
+    figures = {"table1": lambda: _draw(drawn)} if drawn else {}
+    return Report("table1", "Methods compared by CoSy", tables, figures, (*notes, *told))
 
 
 def _setting(evaluation: Evaluation) -> _Setting:
@@ -154,6 +170,22 @@ def _shared(
          *((*paired_cells(paired), next(corrected)) if paired else (None,) * (len(PAIRED) + 1)))
         for measure, name, told, paired in found
     ]  # fmt: skip
+
+
+def _pairs(
+    place: tuple[str, str], names: Sequence[str], numbers: Sequence[Mapping[int, Judged]]
+) -> list[tuple[object, ...]]:
+    found = []
+    for measure, column in MEASURES.items():
+        for name, own in zip(names[1:], numbers[1:], strict=True):
+            units = sorted(set(own) & set(numbers[0]))
+            paired = compare(_values(numbers[0], units, column), _values(own, units, column))
+            found.append((measure, name, len(units), paired))
+    corrected = holm([paired.p for *_, paired in found])
+    return [
+        (*place, measure, name, n, *paired_cells(paired), p)
+        for (measure, name, n, paired), p in zip(found, corrected, strict=True)
+    ]
 
 
 def _draw(

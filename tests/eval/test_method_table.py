@@ -60,6 +60,20 @@ def test_of_several_runs_the_newest_is_the_reference_unless_one_is_named_first(r
     assert [row["method"] for row in named[:2]] == ["line (run-1)", "line (run-2)"]
 
 
+def test_a_method_without_numbers_for_some_units_takes_none_from_the_other_pairs(results, tmp_path):
+    judged(results, "line", "run-1", {0: 0.9, 1: 0.8, 2: 0.7, 3: 0.9})
+    judged(results, "invert", "invert.csv", {0: 0.5, 1: 0.6, 2: 0.65, 3: NAN})
+    judged(results, "random", "random.csv", {0: NAN, 1: NAN, 2: NAN, 3: 0.5})
+    report = table1(results.results())
+    found = tables(report)
+    assert not found["table1"]
+    assert [(row["measure"], row["method"], row["n"]) for row in found["table1-pairs"]] == [
+        ("AUC", "invert", 3), ("AUC", "random", 1), ("MAD", "invert", 3), ("MAD", "random", 1),
+    ]  # fmt: skip
+    assert report.notes[0] == "No unit of net:x head has numbers for all of: line, invert, random."
+    assert "table1.md" in {path.name for path in write(report, tmp_path / "out")}
+
+
 def test_layers_stand_apart(results):
     judged(results, "line", "run-1", {0: 0.9, 1: 0.8})
     judged(results, "line", "run-2", {5: 0.9, 6: 0.8}, layer="body")
