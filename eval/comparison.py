@@ -100,7 +100,10 @@ def _differences(histories: Sequence[History], labels: Sequence[str]) -> Table:
     found = differences([one.run for one in histories])
     rows = tuple((name, *(_shown(value) for value in values)) for name, values in found.items())
     runs = ("run", *(one.run.id for one in histories))
-    seconds = ("hours", *(sum(one.unit.seconds for one in h.searches.values()) / 3600 for h in histories))
+    seconds = (
+        "hours, units added up",
+        *(sum(one.unit.seconds for one in h.searches.values()) / 3600 for h in histories),
+    )
     return Table("compare-settings", "In what they differ", ("setting", *labels), (runs, *rows, seconds))
 
 
