@@ -24,7 +24,7 @@ PAPER = (
 """Table 2 of the paper: model, layer, units, generated."""
 
 _COLUMNS = ("model", "layer", "run", "language model", "units", "predefined", "generated", "share", "low", "high")
-_KINDS = ("proposed", "summary", "revisit", "discovered")
+_KINDS = ("proposed", "summary", "revisit", "typed", "discovered")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Winners:
     proposed: int
     summary: int
     revisit: int
+    typed: int
     discovered: int
 
 
@@ -53,6 +54,7 @@ def count(units: Iterable[Unit]) -> Winners:
         proposed=sum(unit.origin == "proposed" for unit in found),
         summary=sum(unit.origin == "summary" for unit in found),
         revisit=sum(unit.origin == "revisit" for unit in found),
+        typed=sum(unit.origin == "typed" for unit in found),
         discovered=sum(bool(unit.discovered) for unit in found),
     )
 
@@ -81,7 +83,8 @@ def winners(runs: Sequence[History], *, paper: bool = False) -> Report:
             tuple(rows),
             "Generated: the label was proposed in an iteration or the summary, or was found by a revisit and is "
             "not in the initial vocabulary; the share has Wilson's 95 % interval. Discovered: the label is not in "
-            "the initial vocabulary. Margin: the label's score over that of the best initial label.",
+            "the initial vocabulary. Typed: a person named it, which counts as neither. "
+            "Margin: the label's score over that of the best initial label.",
         )
     ]
     if paper:
@@ -101,6 +104,6 @@ def _row(where: tuple[str, ...], runs: Sequence[History]) -> tuple[object, ...]:
     share = found.generated / found.units
     margin = summarise([unit.margin for unit in units if unit.margin is not None])
     return (
-        *where, found.units, found.units - found.generated, found.generated, share,
+        *where, found.units, found.units - found.generated - found.typed, found.generated, share,
         *wilson(found.generated, found.units), *(getattr(found, kind) for kind in _KINDS), *summary_cells(margin),
     )  # fmt: skip

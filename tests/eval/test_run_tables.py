@@ -39,6 +39,13 @@ def test_a_label_that_a_revisit_found_is_generated_if_it_is_new(store):
     assert (row["generated"], row["predefined"], row["revisit"]) == (2, 2, 2)
 
 
+def test_a_label_that_a_person_typed_is_neither_predefined_nor_generated(store):
+    add(store, "a")
+    store.update_unit("a", 0, origin="typed")
+    row = tables(winners(histories(store, ["a"])))["winners"][0]
+    assert (row["generated"], row["predefined"], row["typed"]) == (2, 1, 1)
+
+
 def test_layers_stand_apart_and_together_and_the_papers_table_beside_them_if_asked(store):
     add(store, "a")
     add(store, "b", llm="random")
