@@ -189,13 +189,71 @@ def initial_prompt(
         named: the concepts proposed so far.
         refused: why earlier answers to this very question were refused, oldest first.
     """
-    shared = [Message("system", INITIAL_SYSTEM)]
-    for question, answer in _INITIAL_EXAMPLES:
-        shared += [Message("user", question), Message("assistant", answer)]
     lines = [f"{_told(model)}, layer {_told(layer)}, {units} units.", "Named already: " + (_list(named) or "none")]
     lines += _refusals(refused)
     lines.append("Name a new concept.")
-    return Prompt((*shared, Message("user", "\n".join(lines))), shared=len(shared))
+    return _dialogue(INITIAL_SYSTEM, _INITIAL_EXAMPLES, "\n".join(lines))
+
+
+CONCEPT_SYSTEM = """\
+You are told what the pictures show that excite one unit of a vision model most. Name the one concept that most \
+of the descriptions, not necessarily all, have in common; do not just repeat one of them.
+First reason, in one short sentence. The concept is one to three words and names something that can be \
+photographed.
+Answer with JSON only: {"reasoning": "...", "concept": "..."}"""
+
+SIMPLIFY_SYSTEM = """\
+You are given the description of a picture. Say in one to three words what it shows, without the details.
+First reason, in one short sentence.
+Answer with JSON only: {"reasoning": "...", "concept": "..."}"""
+
+_CONCEPT_EXAMPLES = (
+    (
+        ("a brown horse grazing behind a fence", "two zebras at a water hole", "a pony with a child on its back",
+         "a donkey carrying baskets", "a stone wall"),
+        '{"reasoning": "Horse, zebras, pony and donkey are all of the horse family.", "concept": "equine"}',
+    ),
+    (
+        ("a knitted woollen hat", "a wicker basket full of bread", "a chain-link fence", "a carpet with fringes"),
+        '{"reasoning": "Hat, basket, fence and carpet are all made of interlaced strands.", '
+        '"concept": "woven texture"}',
+    ),
+)  # fmt: skip
+_SIMPLIFY_EXAMPLES = (
+    (
+        "a close up view of a green background with a green leaf on a green background",
+        '{"reasoning": "All of it is a leaf.", "concept": "green leaf"}',
+    ),
+)
+_LONGEST_DESCRIPTION = 300
+
+
+def concept_prompt(descriptions: Sequence[str], refused: Sequence[str] = ()) -> Prompt:
+    """The prompt for what descriptions of a unit's strongest pictures have in common (Describe-and-Dissect).
+
+    Args:
+        descriptions: of the pictures, in the order in which they are told.
+        refused: why earlier answers to this very question were refused, oldest first.
+    """
+    examples = [(_described(several), answer) for several, answer in _CONCEPT_EXAMPLES]
+    return _dialogue(CONCEPT_SYSTEM, examples, "\n".join([_described(descriptions), *_refusals(refused)]))
+
+
+def simplify_prompt(description: str, refused: Sequence[str] = ()) -> Prompt:
+    """The prompt that asks for a long description in few words (Describe-and-Dissect)."""
+    told = _told(description, _LONGEST_DESCRIPTION)
+    return _dialogue(SIMPLIFY_SYSTEM, _SIMPLIFY_EXAMPLES, "\n".join([told, *_refusals(refused)]))
+
+
+def _described(descriptions: Sequence[str]) -> str:
+    return "Descriptions:\n" + "\n".join(_told(one, _LONGEST_DESCRIPTION) for one in descriptions)
+
+
+def _dialogue(system: str, examples: Sequence[tuple[str, str]], request: str) -> Prompt:
+    shared = [Message("system", system)]
+    for question, answer in examples:
+        shared += [Message("user", question), Message("assistant", answer)]
+    return Prompt((*shared, Message("user", request)), shared=len(shared))
 
 
 def image_requests(

@@ -89,3 +89,111 @@ def export(
     from line_neurons.tui import cosy_commands
 
     cosy_commands.export(labels, load_settings(**flags), output, form, layer)
+
+
+_BASELINE = (
+    opt.only("seed", "images", "scorer", "exclude")
+    | {
+        "vocabulary": Annotated[
+            Path | None, typer.Option(help="Word list; default: classes of the probe pictures.")
+        ]
+    }
+    | opt.only("llm", "ollama", "top_p", "context", "reply_tokens", "timeout", "think")
+    | opt.PICTURES
+    | opt.DRAWING
+    | opt.TARGET
+    | opt.MACHINE
+    | opt.FILES
+)
+_OWN = "Options of single methods"
+
+
+@eval_app.command()
+@opt.takes(_BASELINE)
+def baseline(
+    method: Annotated[
+        str,
+        typer.Argument(help="random, initial, best-word, invert, clip-dissect or describe-and-dissect."),
+    ],
+    model: Annotated[str | None, typer.Argument(help="The target, as for `line batch`; not with --run.")] = None,
+    layer: Annotated[str | None, typer.Argument(help="Dotted path of a layer.")] = None,
+    units: Annotated[
+        list[str] | None,
+        typer.Option(help="7, 10-20, names of classes, all, random:50, cosy, @FILE; repeatable."),
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(help="Label the units of this run, with its settings and what it kept off its first boards."),
+    ] = None,
+    allow_excluded: Annotated[
+        bool, typer.Option("--allow-excluded", help="Labels may be what the run kept off its first boards.")
+    ] = False,
+    share: Annotated[
+        float | None,
+        typer.Option(min=1e-6, max=1, help="Part of the image bank's captions to choose from; default: all."),
+    ] = None,
+    length: Annotated[
+        int | None, typer.Option(help="invert: most concepts in a formula; default 1.", rich_help_panel=_OWN)
+    ] = None,
+    beam: Annotated[
+        int | None, typer.Option(help="invert: formulas kept at each length; default 3.", rich_help_panel=_OWN)
+    ] = None,
+    least: Annotated[
+        float | None,
+        typer.Option(help="invert: least share of pictures a formula holds for; default 0.", rich_help_panel=_OWN),
+    ] = None,
+    most: Annotated[
+        float | None, typer.Option(help="invert: largest such share; default 0.5.", rich_help_panel=_OWN)
+    ] = None,
+    hypernyms: Annotated[
+        bool | None,
+        typer.Option(
+            "--hypernyms/--no-hypernyms", help="invert: name groups of classes too.", rich_help_panel=_OWN
+        ),
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="clip-dissect, describe-and-dissect: hf:ID_OR_FOLDER, open_clip:NAME/PRETRAINED, or for "
+            "clip-dissect captions, the stand-in.",
+            rich_help_panel=_OWN,
+        ),
+    ] = None,
+    similarity: Annotated[
+        str | None,
+        typer.Option(
+            help="clip-dissect: soft_wpmi, wpmi, rank_reorder, cos_similarity or cos_similarity_cubed.",
+            rich_help_panel=_OWN,
+        ),
+    ] = None,
+    captioner: Annotated[
+        str | None,
+        typer.Option(help="describe-and-dissect: ollama:MODEL, or captions, the stand-in.", rich_help_panel=_OWN),
+    ] = None,
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write, in the method's own form; default: in the store."),
+    ] = None,
+    config: opt.Config = None,
+    trust: opt.Trust = False,
+    json: opt.Json = False,
+    **flags: Any,
+) -> None:
+    """Label units as another method would: same units, pictures and words; default settings are the authors'."""
+    from line_neurons.agent.settings import load_settings
+    from line_neurons.tui import baseline_commands
+
+    own = {
+        "length": length, "beam": beam, "least": least, "most": most, "hypernyms": hypernyms,
+        "encoder": encoder, "similarity": similarity, "captioner": captioner,
+    }  # fmt: skip
+    baseline_commands.baseline(
+        method,
+        baseline_commands.Wanted(model, layer, units, run, share, allow_excluded, trust),
+        load_settings(config, **flags),
+        flags,
+        own,
+        output=output,
+        as_json=json,
+    )

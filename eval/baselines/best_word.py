@@ -1,0 +1,50 @@
+"""Every word of the vocabulary, scored as LINE scores a concept: the best that a search of the words can find."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from line_neurons.agent.errors import NotDrawableError, UsageError
+from line_neurons.eval.baselines.task import Task
+from line_neurons.eval.labels import Labels
+from line_neurons.graphs import scoring
+from line_neurons.tools.scorers import layer_scorer, needs_control
+
+_WORDS_AT_ONCE = 32
+
+
+def label(task: Task) -> Labels:
+    """The word whose pictures excite each unit most, by the run's generator, number of pictures and scorer.
+
+    Pictures and activations are those of the concept bank; one forward pass serves all units. A word that the
+    generator cannot picture does not count.
+
+    Raises:
+        UsageError: no word can be pictured.
+        LineError: see ``scoring.draw`` and ``ConceptBank.activations``.
+    """
+    parts, words = task.parts, task.words
+    deps, told = parts.deps(task.layer), task.told("words")
+    columns = list(task.units)
+    scorer = parts.settings.scorer
+    compared = (
+        task.control.activations[:, columns] if needs_control(scorer) else np.empty((0, len(columns)), np.float32)
+    )
+    score = layer_scorer(scorer, compared)
+    scores = np.full((len(columns), len(words)), -np.inf)
+    for start in range(0, len(words), _WORDS_AT_ONCE):
+        pictures: dict[int, list[str]] = {}
+        for place in range(start, min(start + _WORDS_AT_ONCE, len(words))):
+            try:
+                pictures[place] = scoring.draw(deps, words[place])
+            except NotDrawableError:
+                continue
+        if pictures:
+            every = [image for images in pictures.values() for image in images]
+            rows = parts.bank.activations(every, parts.target, task.layer, generator=parts.generator)
+            scores[:, list(pictures)] = score(rows[:, columns].reshape(len(pictures), -1, len(columns))).T
+        if told:
+            told(min(start + _WORDS_AT_ONCE, len(words)), len(words))
+    if not np.isfinite(scores).any():
+        raise UsageError("the generator can picture no word of the vocabulary", "name another --vocabulary")
+    return task.best("best-word", scores, words)

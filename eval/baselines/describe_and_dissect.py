@@ -1,0 +1,241 @@
+"""Describe-and-Dissect (Bai et al., 2025): caption a unit's strongest pictures, name what they share, rank.
+
+A unit's strongest probe pictures and crops of them are captioned; the language model proposes concepts from the
+captions; the generator pictures the concepts, and the unit's activations on these pictures decide.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from line_neurons.agent.errors import BackendError, NotDrawableError, ReplyError, UsageError
+from line_neurons.agent.ports import ImageRequest, Prompt
+from line_neurons.agent.prompts import concept_prompt, simplify_prompt
+from line_neurons.agent.proposal import MAX_CONCEPT_WORDS, concept_key
+from line_neurons.agent.seeds import derive_rng, derive_seed
+from line_neurons.eval.baselines.strongest import Shown, strongest_pictures
+from line_neurons.eval.baselines.task import Task
+from line_neurons.eval.image_text import CAPTIONS, ImageTextEncoder, open_encoder
+from line_neurons.eval.labels import Label, Labels, replace_file
+from line_neurons.graphs.asking import MAX_TEMPERATURE
+
+if TYPE_CHECKING:
+    from line_neurons.agent.ports import LanguageModel, Picture
+    from line_neurons.graphs.assembly import Parts
+
+TEMPLATE = "One realistic image of {concept}"
+COLUMNS = ("Neuron ID", "Label 1", "Label 2", "Label 3")
+"""Those of the file that the authors' code writes."""
+
+PICTURES, CROPS = 10, 4
+"""Strongest pictures of a unit that are captioned, and most crops of each that compete with them."""
+CANDIDATES = 5
+"""Questions to the language model, each with the captions in another order."""
+DRAWN, COUNTED = 10, 5
+"""Pictures of each candidate, and how many of them, the strongest, count."""
+COMPARED = 10
+"""Of the strongest pictures of all candidates, so many are compared with the unit's own."""
+TEMPERATURE = 0.3
+
+Captioner = Callable[[Shown], str]
+
+
+@dataclass(frozen=True)
+class Described(Labels):
+    """Labels with what came after them.
+
+    Args:
+        ranked: the candidates of each unit, best first, in the order of the labels.
+    """
+
+    ranked: tuple[tuple[str, ...], ...] = ()
+
+
+def label(task: Task, *, captioner: str = "ollama:llava:7b", encoder: str = "") -> Described:
+    """The best candidate of each unit.
+
+    What is captioned, asked and drawn is kept, so that work that was cut off goes on where it stopped.
+
+    Args:
+        task: units and probe pictures.
+        captioner: ``ollama:MODEL``, a vision model, or ``captions``, the stand-in: a picture's caption is its
+            class, and the method is then called so.
+        encoder: an image-text encoder that weighs each candidate by how near its pictures are to the unit's own;
+            see ``open_encoder``. Empty: the activations alone decide.
+
+    Raises:
+        UsageError: there is no such captioner or encoder, or no candidate of a unit can be pictured.
+        LineError: a part is not here, or failed.
+    """
+    parts = task.parts
+    describe = _captioner(task, captioner)
+    settings = parts.settings
+    weigh = open_encoder(encoder, device=settings.device, download=settings.download) if encoder else None
+    told = task.told("units")
+    ranked = []
+    for done, (unit, shown) in enumerate(strongest_pictures(task, PICTURES, CROPS), 1):
+        ranked.append(_of_unit(task, unit, shown, describe, weigh))
+        if told:
+            told(done, len(task.units))
+    method = "describe-and-dissect" + (f" ({CAPTIONS})" if captioner == CAPTIONS else "")
+    labels = (Label(unit, *rows[0]) for unit, rows in zip(task.units, ranked, strict=True))
+    found = task.labelled(method, labels)
+    order = tuple(tuple(concept for concept, _ in rows) for rows in ranked)
+    return Described(found.method, found.model, found.layer, found.labels, found.source, order)
+
+
+def write_csv(found: Described, path: Path) -> None:
+    """Write the three best of each unit as the authors' code does: a blank where there is none.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    written = io.StringIO()
+    writer = csv.writer(written, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for one, order in zip(found.labels, found.ranked, strict=True):
+        writer.writerow([one.unit, *(*order, " ", " ")[:3]])
+    replace_file(path, written.getvalue().encode())
+
+
+def _captioner(task: Task, spec: str) -> Captioner:
+    parts = task.parts
+    kind, _, name = spec.partition(":")
+    if spec == CAPTIONS:
+        captions, labels = task.captions, task.control.labels
+
+        def of_class(shown: Shown) -> str:
+            caption = captions[labels[shown.row]] if labels[shown.row] >= 0 else ""
+            if not caption:
+                raise UsageError("a probe picture has no class that could stand for its caption", _VISION)
+            return caption
+
+        return of_class
+    if kind == "ollama" and name:
+        from line_neurons.tools.language_models.ollama_address import server_urls
+        from line_neurons.tools.language_models.ollama_captions import OllamaCaptioner
+        from line_neurons.tools.language_models.reply_cache import ReplyCache
+
+        cache = ReplyCache(parts.store / "replies.db")
+        model = OllamaCaptioner(
+            name, server_urls(parts.settings.ollama), timeout=parts.settings.timeout, cache=cache
+        )
+        return lambda shown: model.caption(shown.picture)
+    raise UsageError(f"there is no captioner {spec!r:.80}", f"{_VISION}, or {CAPTIONS}")
+
+
+_VISION = "use a vision model, ollama:NAME"
+
+
+def _of_unit(
+    task: Task, unit: int, shown: Sequence[Shown], describe: Captioner, weigh: ImageTextEncoder | None
+) -> list[tuple[str, float]]:
+    """The candidates of a unit with their scores, best first."""
+    descriptions = [_simplified(task.parts, describe(one)) for one in shown]
+    candidates = list(_candidates(task, unit, descriptions))
+    if not candidates:
+        raise BackendError(
+            f"the language model named no usable concept for unit {unit}", "use another model with --llm"
+        )
+    drawn: dict[str, list[str]] = {}
+    for concept in candidates:
+        seed = task.parts.settings.seed
+        requests = [
+            ImageRequest(concept, "", "", derive_seed("describe image", seed, concept, index), TEMPLATE)
+            for index in range(DRAWN)
+        ]
+        try:
+            drawn[concept] = task.parts.bank.images(requests, task.parts.generator)
+        except NotDrawableError:
+            continue
+    if not drawn:
+        raise UsageError(
+            f"the generator can picture none of unit {unit}'s candidates: {', '.join(candidates)}",
+            "use another generator, or leave the unit out",
+        )
+    return _ranked(task, unit, [one.picture for one in shown], drawn, weigh)
+
+
+def _simplified(parts: Parts, caption: str) -> str:
+    """A caption in few words; as it is where it has no more than these, or the language model gives none."""
+    if len(caption.split()) <= MAX_CONCEPT_WORDS:
+        return caption
+    settings = parts.settings
+
+    def seed(attempt: int) -> int:
+        return derive_seed("simplify", settings.seed, caption, attempt)
+
+    return (
+        _asked(parts.language_model, lambda refused: simplify_prompt(caption, refused), seed, settings.retries)
+        or caption
+    )
+
+
+def _candidates(task: Task, unit: int, descriptions: Sequence[str]) -> Iterator[str]:
+    """Distinct concepts that the language model names from the descriptions."""
+    settings = task.parts.settings
+    left_out = {concept_key(one) for one in (*settings.exclude, *task.excluded.get(unit, ()))}
+    for index in range(CANDIDATES):
+        order = list(descriptions)
+        if index:
+            derive_rng("describe order", settings.seed, unit, index).shuffle(order)
+
+        def prompt(refused: Sequence[str], order: Sequence[str] = order) -> Prompt:
+            return concept_prompt(order, refused)
+
+        def seed(attempt: int, index: int = index) -> int:
+            return derive_seed("describe", settings.seed, unit, index, attempt)
+
+        concept = _asked(task.parts.language_model, prompt, seed, settings.retries)
+        if concept and concept_key(concept) not in left_out:
+            left_out.add(concept_key(concept))
+            yield concept
+
+
+def _asked(
+    model: LanguageModel, prompt: Callable[[Sequence[str]], Prompt], seed: Callable[[int], int], retries: int
+) -> str:
+    """The concept that the language model answers with; empty if no answer was usable."""
+    refused: list[str] = []
+    for attempt in range(retries + 1):
+        temperature = min(TEMPERATURE * (attempt + 1), MAX_TEMPERATURE)
+        try:
+            return model.propose(prompt(refused), seed=seed(attempt), temperature=temperature).concept
+        except ReplyError as error:
+            refused.append(f"your answer was unusable: {error.detail}.")
+    return ""
+
+
+def _ranked(
+    task: Task,
+    unit: int,
+    own: Sequence[Picture],
+    drawn: dict[str, list[str]],
+    weigh: ImageTextEncoder | None,
+) -> list[tuple[str, float]]:
+    """Candidates by the ranks of their pictures among those of all, times how near they are to the unit's own.
+
+    A candidate's rank is by the mean square of the ranks of its ``COUNTED`` strongest pictures, the last one's 1.
+    """
+    parts = task.parts
+    images = [(concept, image) for concept, several in drawn.items() for image in several]
+    rows = parts.bank.activations([i for _, i in images], parts.target, task.layer, generator=parts.generator)
+    order = np.argsort(-rows[:, unit], kind="stable")
+    ranks = {concept: [at for at, place in enumerate(order) if images[place][0] == concept] for concept in drawn}
+    squares = {concept: float(np.square(places[:COUNTED]).mean()) for concept, places in ranks.items()}
+    worst_first = sorted(drawn, key=lambda concept: -squares[concept])
+    scores = {concept: float(place) for place, concept in enumerate(worst_first, 1)}
+    if weigh is not None:
+        ours = weigh.images(own)
+        for concept in drawn:
+            near = [images[place][1] for place in order[:COMPARED] if images[place][0] == concept]
+            theirs = [parts.bank.image_bytes(image) for image in near]
+            scores[concept] *= float((ours @ weigh.images(theirs).T).mean()) if theirs else -1.0
+    return sorted(scores.items(), key=lambda pair: -pair[1])

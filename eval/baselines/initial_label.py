@@ -1,0 +1,82 @@
+"""The best concept of LINE's first board, without iteration: LINE with N = 0."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import replace
+
+from line_neurons.agent.errors import DrainedError, UsageError
+from line_neurons.eval.baselines.task import Task
+from line_neurons.eval.labels import Label, Labels
+from line_neurons.graphs.assembly import Parts
+from line_neurons.graphs.runs import recorded, start, work
+from line_neurons.tools.run_store import Run
+from line_neurons.tools.targets.registry import absolute_spec
+
+COMMAND = "line eval baseline initial"
+"""What runs that were made for this are recorded with."""
+
+
+def label(task: Task) -> Labels:
+    """The best initial label of each unit: from the run that the task is of, or of a run with N = 0 made now.
+
+    A run that an earlier call made, with the same settings and units, is gone on with.
+
+    Raises:
+        UsageError: the run has no first board of a unit.
+        LineError: see ``runs.work``.
+        DrainedError: it was asked to stop.
+    """
+    if task.source:
+        return _of_run(task, task.source)
+    settings = task.parts.settings
+    excluded = settings.exclude_for | {unit: tuple(words) for unit, words in task.excluded.items()}
+    parts = replace(task.parts, settings=settings.model_copy(update={**_NO_ITERATION, "exclude_for": excluded}))
+    _share_opened(task.parts, parts)
+    units = [str(unit) for unit in task.units]
+    command = shlex.join([COMMAND, *units])
+    run = _known(parts, task.layer, command) or start(parts, task.layer, units, command=command)
+    if run.status != "finished":
+        run = work(parts, run, drain=task.drain)
+    if run.status == "interrupted":
+        raise DrainedError
+    return _of_run(task, run.id)
+
+
+_NO_ITERATION = {
+    "iterations": 0,
+    "summary": False,
+    "patience": 0,
+    "max_iterations": None,
+    "restarts": 0,
+    "revisit": False,
+}
+
+
+def _share_opened(one: Parts, other: Parts) -> None:
+    """Let parts that differ in how long a search is share what is open."""
+    vars(other).update(
+        {name: vars(one)[name] for name in ("target", "generator", "bank", "runs") if name in vars(one)}
+    )
+
+
+def _known(parts: Parts, layer: str, command: str) -> Run | None:
+    # As the store gives it back, where keys are text.
+    settings = json.loads(json.dumps(recorded(parts.settings)))
+    wanted = (absolute_spec(parts.model), layer, command, settings)
+    runs = parts.runs.runs()
+    return next((run for run in runs if (run.model, run.layer, run.command, run.settings) == wanted), None)
+
+
+def _of_run(task: Task, run: str) -> Labels:
+    units = {unit.unit: unit for unit in task.parts.runs.units(run)}
+    labels = []
+    for unit in task.units:
+        found = units.get(unit)
+        if found is None or not found.initial_label:
+            raise UsageError(
+                f"run {run} has no first board of unit {unit}", f"line resume {run}, or other --units"
+            )
+        labels.append(Label(unit, found.initial_label, found.initial_score))
+    return replace(task.labelled("initial", labels), source=run)

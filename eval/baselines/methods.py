@@ -1,0 +1,92 @@
+"""The baselines by name: what each is, how it is called, and the form of its files."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.eval.baselines import (
+    best_word,
+    clip_dissect,
+    describe_and_dissect,
+    initial_label,
+    invert,
+    random_label,
+)
+from line_neurons.eval.baselines.task import Task
+from line_neurons.eval.labels import Labels, file_stem, write_csv
+
+
+@dataclass(frozen=True)
+class Method:
+    """A baseline.
+
+    Args:
+        label: labels the units of a task; its keyword arguments are the method's own options.
+        form: key of ``labels.WRITTEN`` for its files.
+    """
+
+    label: Callable[..., Labels]
+    form: str = "clip-dissect"
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of the method's own options."""
+        return tuple(inspect.signature(self.label).parameters)[1:]
+
+
+METHODS: dict[str, Method] = {
+    "random": Method(random_label.label),
+    "initial": Method(initial_label.label),
+    "best-word": Method(best_word.label),
+    "invert": Method(invert.label, "invert"),
+    "clip-dissect": Method(clip_dissect.label),
+    "describe-and-dissect": Method(describe_and_dissect.label),
+}
+
+
+def label_units(method: str, task: Task, **options: Any) -> Labels:
+    """The labels that a method gives the units of a task, one each, in their order.
+
+    Args:
+        method: key of ``METHODS``.
+        task: what is labelled.
+        options: the method's own; those that are None are left at the defaults, which are the authors'.
+
+    Raises:
+        UsageError: there is no such method, or it has no such option.
+        DrainedError: it was asked to stop; what was measured is kept.
+        LineError: see the method.
+    """
+    if method not in METHODS:
+        raise UsageError(f"there is no baseline {method!r:.40}", f"use {', '.join(METHODS)}")
+    given = {name: value for name, value in options.items() if value is not None}
+    known = METHODS[method].options
+    for name in given:
+        if name not in known:
+            others = ", ".join(f"--{one.replace('_', '-')}" for one in known) or "none"
+            raise UsageError(f"{method} has no option --{name.replace('_', '-')}", f"options of its own: {others}")
+    return METHODS[method].label(task, **given)
+
+
+def write(labels: Labels, path: Path) -> None:
+    """Write labels in the form of the method that gave them.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    if isinstance(labels, describe_and_dissect.Described):
+        describe_and_dissect.write_csv(labels, path)
+    else:
+        form = next((one.form for name, one in METHODS.items() if labels.method.startswith(name)), "clip-dissect")
+        write_csv(labels, path, form)
+
+
+def kept_in(store: Path, labels: Labels) -> Path:
+    """Where a store keeps the labels of a method, as CoSy lays out what it evaluates."""
+    of_run = [labels.source] if labels.source != labels.method else []
+    return Path(store, "explanations", labels.method, *of_run, f"{file_stem(labels)}.csv")

@@ -1,0 +1,146 @@
+"""The probe pictures, and crops of them, that excite a unit most."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from line_neurons.agent.errors import StoreError
+from line_neurons.agent.ports import ControlChunk
+from line_neurons.eval.baselines.task import Task
+from line_neurons.tools.control_sets import control_activations
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from line_neurons.agent.ports import Picture
+
+_STARTS = (0.0, 0.25, 0.5)
+"""Crops have half the sides of a picture and begin here: two of them share at most a third of their area."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A probe picture or a crop of it.
+
+    Args:
+        row: of the probe picture.
+        picture: the file.
+    """
+
+    row: int
+    picture: Picture
+
+
+def strongest_pictures(task: Task, pictures: int, crops: int) -> Iterator[tuple[int, list[Shown]]]:
+    """For each unit the pictures and crops that excite it most.
+
+    Of each of the ``pictures`` strongest probe pictures the ``crops`` strongest crops compete with the pictures
+    themselves. Units that are output classes are shown whole pictures: what they respond to is not in one place.
+
+    Args:
+        task: units and probe pictures.
+        pictures: how many a unit is given.
+        crops: most crops of one picture.
+
+    Raises:
+        UsageError: the probe set has no pictures.
+        LineError: they cannot be read or measured.
+    """
+    order = np.argsort(-task.activations, axis=0, kind="stable")[:pictures]
+    shown = _pictures(task, sorted({int(row) for row in order.ravel()}))
+    cropped = crops > 0 and task.parts.target.unit_names(task.layer) is None
+    for unit, rows in zip(task.units, order.T, strict=True):
+        own = [Shown(int(row), shown[int(row)]) for row in rows]
+        if not cropped:
+            yield unit, own
+            continue
+        parts = [Shown(one.row, part) for one in own for part in _cropped(one.picture)]
+        strength = _measured(task, unit, parts).reshape(len(own), -1)
+        kept = [
+            (parts[place * strength.shape[1] + index], float(strength[place, index]))
+            for place in range(len(own))
+            for index in np.argsort(-strength[place], kind="stable")[:crops]
+        ]
+        whole = [(one, float(task.control.activations[one.row, unit])) for one in own]
+        # Sorting keeps the order of equals: a picture comes before a crop that is no stronger.
+        best = sorted([*whole, *kept], key=lambda pair: -pair[1])
+        yield unit, [one for one, _ in best[:pictures]]
+
+
+def _pictures(task: Task, wanted: Sequence[int]) -> Mapping[int, Picture]:
+    """Pictures of the probe set by row."""
+    left, found, row = set(wanted), {}, 0
+    source = task.pictures()
+    told = task.told("probe pictures")
+    for number, chunk in enumerate(source.chunks(), 1):
+        for picture in chunk.images:
+            if row in left:
+                found[row] = picture
+                left.discard(row)
+            row += 1
+        if told:
+            told(number, source.total or 0)
+        if not left:
+            break
+    if left:
+        raise StoreError(
+            f"the control set {task.parts.settings.control} has fewer pictures than when it was measured",
+            "put the pictures back that could be read then",
+        )
+    return found
+
+
+def _cropped(picture: Picture) -> list[bytes]:
+    from PIL import Image
+
+    opened = Image.open(BytesIO(picture)) if isinstance(picture, bytes) else Image.fromarray(picture)
+    with opened as image:
+        whole = image.convert("RGB")
+    width, height = whole.size
+    crops = []
+    for top in _STARTS:
+        for left in _STARTS:
+            box = (left * width, top * height, (left + 0.5) * width, (top + 0.5) * height)
+            part = whole.crop(tuple(round(edge) for edge in box)).resize(whole.size)  # type: ignore[arg-type]
+            buffer = BytesIO()
+            part.save(buffer, "PNG")
+            crops.append(buffer.getvalue())
+    return crops
+
+
+@dataclass(frozen=True)
+class _Crops:
+    """Crops as a control set of one part, so that the bank keeps what is measured of them."""
+
+    images: tuple[bytes, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for image in self.images:
+            digest.update(hashlib.sha256(image).digest())
+        return f"crops:{digest.hexdigest()}"
+
+    def classes(self) -> tuple[str, ...]:
+        return ()
+
+    def chunks(self, start: int = 0) -> Iterator[ControlChunk]:
+        if not start:
+            yield ControlChunk(self.images, (-1,) * len(self.images))
+
+    @property
+    def total(self) -> int:
+        return 1
+
+
+def _measured(task: Task, unit: int, parts: Sequence[Shown]) -> NDArray[np.float32]:
+    crops = _Crops(tuple(bytes(one.picture) for one in parts))
+    found = control_activations(task.parts.bank, task.parts.target, [task.layer], crops)
+    column: NDArray[np.float32] = found[task.layer].activations[:, unit]
+    return column

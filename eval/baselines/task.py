@@ -1,0 +1,146 @@
+"""What every baseline is given: units of a layer, probe pictures, words, and what each unit may not be called."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.agent.proposal import class_concept, concept_key
+from line_neurons.eval.labels import Label, Labels
+from line_neurons.tools.control_sets import PrecomputedControl
+from line_neurons.tools.vocabulary import read_words
+
+if TYPE_CHECKING:
+    from langgraph.runtime import RunControl
+    from numpy.typing import NDArray
+
+    from line_neurons.agent.ports import Activations, Control, ControlSet, Progress
+    from line_neurons.graphs.assembly import Parts
+
+
+@dataclass(frozen=True)
+class Task:
+    """Units to label.
+
+    The probe pictures are those of the control set; of the image bank they come from the search pictures, so that
+    no baseline sees what is held out.
+
+    Args:
+        parts: model and settings; ``settings.seed`` decides every random choice.
+        layer: dotted path of the layer.
+        units: indices of the units, each once.
+        excluded: concepts that a unit may not be labelled with, by unit.
+        source: where the labels come from, for the record: a run whose units these are, or nothing.
+        drain: asks to stop where nothing is lost.
+    """
+
+    parts: Parts
+    layer: str
+    units: tuple[int, ...]
+    excluded: Mapping[int, Collection[str]] = field(default_factory=dict)
+    source: str = ""
+    drain: RunControl | None = None
+
+    def told(self, what: str) -> Progress | None:
+        """What is told of long work; it raises ``DrainedError`` where a stop was asked for."""
+        return self.parts.told(what, self.drain)
+
+    @cached_property
+    def control(self) -> Control:
+        """The activations of the whole layer on the probe pictures.
+
+        Raises:
+            UsageError: there is no control set.
+        """
+        found = self.parts.control(self.layer, self.drain)
+        if found is None:
+            raise UsageError("this method needs probe pictures", "name them with --control")
+        return found
+
+    @property
+    def activations(self) -> Activations:
+        """Those of the task's units on the probe pictures, float32 [n_images, len(units)]."""
+        return self.control.activations[:, list(self.units)]
+
+    def pictures(self) -> ControlSet:
+        """The probe pictures themselves.
+
+        Raises:
+            UsageError: there are only activations on them.
+        """
+        source = self.parts.control_set
+        if source is None or isinstance(source, PrecomputedControl):
+            raise UsageError(
+                f"the control set {self.parts.settings.control} has activations and no pictures",
+                "name pictures with --control",
+            )
+        return source
+
+    @cached_property
+    def captions(self) -> tuple[str, ...]:
+        """What each class of the probe pictures is called, as a concept.
+
+        Raises:
+            UsageError: the pictures have no classes.
+        """
+        return tuple(class_concept(name) for name in self._named(self.control.classes))
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """The vocabulary: a word list if the settings name one, else the classes of the probe pictures."""
+        if self.parts.settings.vocabulary is not None:
+            return read_words(self.parts.settings.vocabulary)
+        source = self.parts.control_set
+        names = self._named(source.classes() if source else ())
+        return tuple(sorted({concept for name in names if (concept := class_concept(name))}))
+
+    def _named(self, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if not classes:
+            raise UsageError(
+                f"the pictures of the control set {self.parts.settings.control} have no classes",
+                "name pictures in class folders with --control",
+            )
+        return classes
+
+    def allowed(self, words: Sequence[str]) -> NDArray[np.bool_]:
+        """Which of ``words`` each unit may be labelled with, bool [len(units), len(words)].
+
+        Raises:
+            UsageError: nothing is left for a unit.
+        """
+        keys = [concept_key(word) for word in words]
+        everywhere = self.parts.settings.exclude
+        found = np.ones((len(self.units), len(words)), bool)
+        for place, unit in enumerate(self.units):
+            out = {concept_key(one) for one in (*everywhere, *self.excluded.get(unit, ()))}
+            found[place] = [key not in out for key in keys]
+            if not found[place].any():
+                raise UsageError(f"no word is left for unit {unit}", "name a larger vocabulary, or exclude less")
+        return found
+
+    def labelled(self, method: str, labels: Iterable[Label]) -> Labels:
+        """Labels with where they come from."""
+        return Labels(method, self.parts.model, self.layer, tuple(labels), self.source or method)
+
+    def best(self, method: str, scores: NDArray[np.float64], words: Sequence[str]) -> Labels:
+        """The word with the highest score for each unit; of equal ones the first.
+
+        Args:
+            method: what the labels are called.
+            scores: [len(units), len(words)]; what may not be a label does not count.
+            words: the words.
+        """
+        within = np.where(self.allowed(words), scores, -np.inf)
+        chosen = within.argmax(1)
+        return self.labelled(
+            method,
+            (
+                Label(unit, words[word], float(within[place, word]) if np.isfinite(within[place, word]) else None)
+                for place, (unit, word) in enumerate(zip(self.units, chosen, strict=True))
+            ),
+        )

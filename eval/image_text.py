@@ -1,0 +1,296 @@
+"""Image-text encoders: any CLIP or SigLIP of transformers, any model of open_clip; and captions in their place."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from line_neurons.agent.errors import BackendError, MissingPartError, UsageError, reason_of
+from line_neurons.agent.ports import Control, LayerInfo
+from line_neurons.tools.control_sets import control_activations
+from line_neurons.tools.devices import find_device
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from line_neurons.agent.ports import Activations, ControlSet, Picture, Progress
+    from line_neurons.tools.concept_bank import ConceptBank
+
+    Embeddings = NDArray[np.float32]
+
+CAPTIONS = "captions"
+"""The stand-in where there is no such encoder: the embedding of a picture's caption stands for the picture."""
+FORMS = ("hf:ID_OR_FOLDER", "open_clip:NAME/PRETRAINED", CAPTIONS)
+DEFAULT = "hf:openai/clip-vit-base-patch16"
+
+_AT_ONCE = 64
+_SIDE = "embedding"
+_CONFIGURATION = ("*.json", "*.txt", "tokenizer.model")
+_WEIGHTS = (("model.safetensors", "model-*-of-*.safetensors"), ("pytorch_model.bin",))
+
+
+class ImageTextEncoder(Protocol):
+    """Puts pictures and texts into one space, where the inner product is how well they fit."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the weights and of how they are used."""
+
+    def images(self, pictures: Sequence[Picture]) -> Embeddings:
+        """Embed pictures, float32 [n, d], each row of length 1."""
+
+    def texts(self, texts: Sequence[str]) -> Embeddings:
+        """Embed texts, float32 [n, d], each row of length 1."""
+
+
+def open_encoder(spec: str, *, device: str = "auto", download: bool = False) -> ImageTextEncoder:
+    """The encoder that ``spec`` names.
+
+    Args:
+        spec: ``hf:`` with a folder that transformers reads or an id of the hub, or ``open_clip:`` with a name and,
+            after a ``/``, the tag or the file of the weights.
+        device: see ``find_device``.
+        download: fetch what is not here.
+
+    Raises:
+        UsageError: there is no such encoder.
+        MissingPartError: a package or the weights are not here.
+    """
+    kind, _, name = spec.partition(":")
+    if kind == "hf" and name:
+        return TransformersEncoder(_folder(name, download), device)
+    if kind == "open_clip" and name:
+        return _open_clip(name, device, download)
+    raise UsageError(f"there is no image-text encoder {spec!r:.80}", f"use one of: {', '.join(FORMS)}")
+
+
+def _folder(name: str, download: bool) -> Path:
+    if (folder := Path(name).expanduser()).is_dir():
+        return folder
+    from line_neurons.tools.targets.hub_files import cached_snapshot
+
+    repository, _, revision = name.partition("@")
+    for weights in _WEIGHTS:
+        folder = cached_snapshot(
+            repository,
+            (*_CONFIGURATION, *weights),
+            name=f"hf:{name}",
+            revision=revision or None,
+            download=download,
+        )
+        if any(found for pattern in weights for found in folder.glob(pattern)):
+            return folder
+    raise MissingPartError(f"hf:{name} has no weights that can be read", "allow the download with --download")
+
+
+@dataclass(frozen=True)
+class TransformersEncoder:
+    """A model of transformers with a text and an image side, read from a folder; code in the folder is not run.
+
+    Args:
+        folder: holds ``config.json``, the weights, the tokenizer and the preprocessing.
+        device: see ``find_device``.
+
+    Raises:
+        MissingPartError: transformers is not installed.
+        UsageError: the folder holds no such model.
+    """
+
+    folder: Path
+    device: str = "auto"
+
+    @cached_property
+    def _parts(self) -> tuple[Any, Any, Any]:
+        try:
+            import transformers
+        except ImportError as error:
+            raise MissingPartError(
+                "an image-text encoder needs transformers", "pip install 'line-neurons[targets]'"
+            ) from error
+        readers: tuple[Any, ...] = (
+            transformers.AutoModel,
+            transformers.AutoTokenizer,
+            transformers.AutoImageProcessor,
+        )
+        try:
+            model, tokenizer, processor = (
+                reader.from_pretrained(str(self.folder), local_files_only=True, trust_remote_code=False)
+                for reader in readers
+            )
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+            raise UsageError(
+                f"{self.folder} holds no image-text encoder that transformers can read: {reason_of(error)}",
+                "give the folder of a CLIP or SigLIP with its tokenizer and preprocessing",
+            ) from error
+        if not hasattr(model, "get_image_features") or not hasattr(model, "get_text_features"):
+            raise UsageError(
+                f"{self.folder} holds a {model.config.model_type!r} model, which has no text and image side",
+                "give a CLIP or SigLIP",
+            )
+        return model.to(find_device(self.device)).eval(), tokenizer, processor
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of weights, vocabulary and preprocessing."""
+        model, tokenizer, processor = self._parts
+        return _fingerprint("hf", model, tokenizer.get_vocab(), processor.to_json_string())
+
+    def images(self, pictures: Sequence[Picture]) -> Embeddings:
+        """See ``ImageTextEncoder.images``."""
+        model, _, processor = self._parts
+
+        def embed(part: Sequence[Any]) -> Any:
+            pixels = processor(images=list(part), return_tensors="pt")["pixel_values"]
+            return _vector(model.get_image_features(pixel_values=pixels.to(model.device)))
+
+        return _batched([_decoded(picture) for picture in pictures], embed)
+
+    def texts(self, texts: Sequence[str]) -> Embeddings:
+        """See ``ImageTextEncoder.texts``; what is longer than the encoder reads is cut."""
+        model, tokenizer, _ = self._parts
+        length = model.config.text_config.max_position_embeddings
+
+        def embed(part: Sequence[str]) -> Any:
+            # SigLIP was trained on texts that fill its length; CLIP masks what does.
+            tokens = tokenizer(
+                list(part), padding="max_length", truncation=True, max_length=length, return_tensors="pt"
+            )
+            return _vector(model.get_text_features(**tokens.to(model.device)))
+
+        return _batched(texts, embed)
+
+
+@dataclass(frozen=True)
+class _OpenClip:
+    fingerprint: str
+    model: Any
+    prepare: Any
+    tokenize: Any
+    device: Any
+
+    def images(self, pictures: Sequence[Picture]) -> Embeddings:
+        import torch
+
+        def embed(part: Sequence[Any]) -> Any:
+            return self.model.encode_image(torch.stack([self.prepare(one) for one in part]).to(self.device))
+
+        return _batched([_decoded(picture) for picture in pictures], embed)
+
+    def texts(self, texts: Sequence[str]) -> Embeddings:
+        return _batched(texts, lambda part: self.model.encode_text(self.tokenize(list(part)).to(self.device)))
+
+
+def _open_clip(name: str, device: str, download: bool) -> ImageTextEncoder:
+    try:
+        import open_clip
+    except ImportError as error:
+        raise MissingPartError("the package open_clip is not installed", "pip install open_clip_torch") from error
+    architecture, _, weights = name.partition("/")
+    if weights and not Path(weights).expanduser().is_file() and not download:
+        raise MissingPartError(
+            f"open_clip would have to fetch the weights {weights!r:.80}",
+            "allow that with --download, or give a file",
+        )
+    found = find_device(device)
+    try:
+        model, _, prepare = open_clip.create_model_and_transforms(
+            architecture, pretrained=weights or None, device=found
+        )
+        tokenize = open_clip.get_tokenizer(architecture)
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        raise UsageError(
+            f"open_clip cannot open {name!r:.80}: {reason_of(error)}", "see open_clip.list_pretrained()"
+        ) from error
+    print_ = _fingerprint(f"open_clip:{architecture}", model, {}, str(prepare))
+    return _OpenClip(print_, model.eval(), prepare, tokenize, found)
+
+
+def _fingerprint(kind: str, model: Any, words: dict[str, int], preprocessing: str) -> str:
+    import torch
+
+    digest = hashlib.sha256(f"{preprocessing}\n{sorted(words.items())}".encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return f"image-text:{kind}:{digest.hexdigest()[:32]}"
+
+
+def _vector(found: Any) -> Any:
+    """The embeddings, which some releases of transformers put into a larger answer."""
+    return getattr(found, "pooler_output", found)
+
+
+def _batched(items: Sequence[Any], embed: Callable[[Sequence[Any]], Any]) -> Embeddings:
+    import torch
+
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(items), _AT_ONCE):
+            rows = embed(items[start : start + _AT_ONCE]).float()
+            parts.append(torch.nn.functional.normalize(rows, dim=-1).cpu().numpy())
+    return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
+
+
+def _decoded(picture: Picture) -> Any:
+    from PIL import Image, UnidentifiedImageError
+
+    if isinstance(picture, np.ndarray):
+        return Image.fromarray(picture)
+    try:
+        with Image.open(BytesIO(picture)) as image:
+            return image.convert("RGB")
+    except (OSError, ValueError, UnidentifiedImageError) as error:
+        raise BackendError(f"a picture cannot be decoded: {reason_of(error)}") from error
+
+
+@dataclass(frozen=True)
+class _AsTarget:
+    """The image side of an encoder as a target of one layer, so that the bank keeps its vectors too."""
+
+    encoder: ImageTextEncoder
+    batch_size: int = _AT_ONCE
+
+    @property
+    def fingerprint(self) -> str:
+        return self.encoder.fingerprint
+
+    def layers(self) -> list[LayerInfo]:
+        return [LayerInfo(_SIDE, "encoder", (0,), 0)]
+
+    def unit_names(self, layer: str) -> None:
+        return None
+
+    def activate(
+        self, images: Sequence[Picture], layers: Sequence[str], progress: Progress | None = None
+    ) -> dict[str, Activations]:
+        return dict.fromkeys(layers, self.encoder.images(images))
+
+
+def embedded_pictures(
+    encoder: ImageTextEncoder, pictures: ControlSet, bank: ConceptBank, progress: Progress | None = None
+) -> Embeddings:
+    """Embeddings of the pictures of a control set, in its order; the bank keeps them, part by part.
+
+    Raises:
+        LineError: see ``control_activations``.
+    """
+    return control_activations(bank, _AsTarget(encoder), [_SIDE], pictures, progress)[_SIDE].activations
+
+
+def embedded_texts(
+    fingerprint: str, texts: Sequence[str], bank: ConceptBank, embed: Callable[[list[str]], Embeddings]
+) -> Embeddings:
+    """Embeddings of texts, from the bank or, the first time, from ``embed`` and kept there."""
+    key = "\n".join((fingerprint, "texts", hashlib.sha256("\0".join(texts).encode()).hexdigest()))
+    kept = bank.control(key)
+    if kept is None:
+        kept = Control((), np.full(len(texts), -1, np.int64), embed(list(texts)))
+        bank.put_control(key, kept)
+    return kept.activations

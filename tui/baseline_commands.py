@@ -1,0 +1,139 @@
+"""What ``line eval baseline`` does: label units as another method would, and keep the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from line_neurons.agent.errors import DrainedError, UsageError
+from line_neurons.agent.settings import Settings, revised
+from line_neurons.eval.baselines.methods import kept_in, label_units, write
+from line_neurons.eval.baselines.task import Task
+from line_neurons.eval.labels import Labels
+from line_neurons.graphs.assembly import Parts
+from line_neurons.graphs.own_code import require_vouched, vouch
+from line_neurons.graphs.runs import select_units
+from line_neurons.tools.language_models.langchain_chat import with_secrets
+from line_neurons.tools.run_store import default_store
+from line_neurons.tools.targets.registry import short_spec
+from line_neurons.tui import showing, terminal
+from line_neurons.tui.draining import INTERRUPTED, draining
+from line_neurons.tui.watching import Watching
+
+SHARE = 1.0
+"""Part of the image bank's captions that baselines choose from; a search may find any of them."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which units are to be labelled, and from which words.
+
+    Args:
+        model: the target's spec, with a layer; None: those of ``run``.
+        layer: dotted path.
+        units: as ``line batch`` has them; of a run None are all of its units.
+        run: a recorded run whose model, layer, units, seed and settings are taken.
+        share: part of the image bank's captions that are words; None: all, and of first boards as in the settings.
+        allow_excluded: labels may be what the run kept off its first boards.
+        trust: run code of one's own that the run names, whoever began it.
+    """
+
+    model: str | None
+    layer: str | None
+    units: Sequence[str] | None
+    run: str | None
+    share: float | None
+    allow_excluded: bool
+    trust: bool
+
+
+def baseline(
+    method: str,
+    wanted: Wanted,
+    settings: Settings,
+    flags: Mapping[str, Any],
+    options: Mapping[str, Any],
+    *,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Label units with another method, write the labels in its file form, and show them.
+
+    Args:
+        method: name of the baseline.
+        wanted: the units and words.
+        settings: those of this machine and the command line.
+        flags: what of them was given on the command line; it counts before what a run is recorded with.
+        options: the method's own.
+        output: the file; None: in the store.
+        as_json: print JSON.
+
+    Raises:
+        LineError: something does not fit, is not here, or failed.
+        Exit: with status 130 if it was interrupted.
+    """
+    with Watching() as watching, draining() as drain:
+        task = _task(method, wanted, settings, flags, watching)
+        try:
+            found = label_units(method, Task(*task, drain=drain), **options)
+        except DrainedError:
+            terminal.note("Interrupted; what was measured is kept, and the same command goes on from there.")
+            raise typer.Exit(INTERRUPTED) from None
+    parts = task[0]
+    path = output or kept_in(parts.store, found)
+    write(found, path)
+    if as_json:
+        terminal.dump({**asdict(found), "file": str(path)})
+        return
+    names = parts.target.unit_names(found.layer)
+    terminal.table(
+        ["unit", "name", "label", "score"],
+        [[one.unit, names[one.unit] if names else None, one.concept, one.score] for one in found.labels],
+        _title(found),
+    )
+    terminal.line(f"Written: {path}")
+
+
+def _title(found: Labels) -> str:
+    of_run = f", units of run {found.source}" if found.source != found.method else ""
+    return f"{short_spec(found.model)} {found.layer}, {found.method}{of_run}"
+
+
+def _task(
+    method: str, wanted: Wanted, settings: Settings, flags: Mapping[str, Any], watching: Watching
+) -> tuple[Parts, str, tuple[int, ...], Mapping[int, Sequence[str]], str]:
+    """The arguments of the task."""
+    share = wanted.share or (settings.vocabulary_share if method == "initial" else SHARE)
+    if wanted.run is None:
+        if not wanted.model or not wanted.layer or not wanted.units:
+            raise UsageError("no units are named", "give MODEL, LAYER and --units, or --run RUN")
+        parts = Parts(wanted.model, settings.model_copy(update={"vocabulary_share": share}), watching.preparing)
+        units, _ = select_units(parts, wanted.layer, wanted.units)
+        return parts, wanted.layer, tuple(units), settings.exclude_for, ""
+    if wanted.model:
+        raise UsageError(f"both the run {wanted.run} and the model {wanted.model} are named", "give one of them")
+    store = settings.store or default_store()
+    opened = showing.open_store(store, read_only=not wanted.trust)
+    run = opened.run(wanted.run)
+    if wanted.trust:
+        vouch(opened, run)
+    require_vouched(opened, run, flags)
+    units = [unit.unit for unit in opened.units(run.id)]
+    opened.close()
+    here = {"store": store, "assets": settings.assets, "ollama": settings.ollama}
+    langchain = with_secrets(run.settings.get("langchain", {}), settings.langchain)
+    changes = {**here, "langchain": langchain, "vocabulary_share": share, **flags}
+    if wanted.allow_excluded:
+        changes = {"exclude": (), **changes, "exclude_for": {}}
+    revision = revised(run.settings, changes)
+    parts = Parts(run.model, revision, watching.preparing, {run.layer})
+    if wanted.units:
+        chosen, _ = select_units(parts, run.layer, wanted.units)
+        units = [unit for unit in chosen if unit in set(units)]
+        if not units:
+            raise UsageError(f"run {run.id} has none of these units", f"see `line show {run.id}`")
+    return parts, run.layer, tuple(units), revision.exclude_for, run.id
