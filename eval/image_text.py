@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 CAPTIONS = "captions"
 """The stand-in where there is no such encoder: the embedding of a picture's caption stands for the picture."""
-FORMS = ("hf:ID_OR_FOLDER", "open_clip:NAME/PRETRAINED", CAPTIONS)
+FORMS = ("hf:ID_OR_FOLDER", "open_clip:NAME/WEIGHTS", CAPTIONS)
 DEFAULT = "hf:openai/clip-vit-base-patch16"
 
 _AT_ONCE = 64
@@ -54,8 +54,9 @@ def open_encoder(spec: str, *, device: str = "auto", download: bool = False) -> 
     """The encoder that ``spec`` names.
 
     Args:
-        spec: ``hf:`` with a folder that transformers reads or an id of the hub, or ``open_clip:`` with a name and,
-            after a ``/``, the tag or the file of the weights.
+        spec: ``hf:`` with a folder that transformers reads or an id of the hub, or ``open_clip:`` with an
+            architecture and, after a ``/``, the tag or the file of the weights; or ``open_clip:hf-hub:ID`` or
+            ``open_clip:local-dir:FOLDER``.
         device: see ``find_device``.
         download: fetch what is not here.
 
@@ -192,10 +193,16 @@ def _open_clip(name: str, device: str, download: bool) -> ImageTextEncoder:
         import open_clip
     except ImportError as error:
         raise MissingPartError("the package open_clip is not installed", "pip install open_clip_torch") from error
-    architecture, _, weights = name.partition("/")
-    if weights and not Path(weights).expanduser().is_file() and not download:
+    # Hubs and folders say all in one name; other names are of architectures, which have several weights.
+    whole = name.startswith(("hf-hub:", "local-dir:"))
+    architecture, _, weights = (name, "", "") if whole else name.partition("/")
+    if not whole and not weights:
+        raise UsageError(
+            f"open_clip:{name:.80} names no weights", f"open_clip:{name:.80}/TAG, see open_clip.list_pretrained()"
+        )
+    if not download and not name.startswith("local-dir:") and not Path(weights or ".").expanduser().is_file():
         raise MissingPartError(
-            f"open_clip would have to fetch the weights {weights!r:.80}",
+            f"open_clip may have to fetch the weights of {name!r:.80}",
             "allow that with --download, or give a file",
         )
     found = find_device(device)

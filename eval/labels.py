@@ -272,6 +272,7 @@ FORMS: dict[str, Form] = {
             _plain("unit", "description", "similarity"),
         ),
         Form("milan", frozenset({"unit", "description"}), _milan),
+        Form("describe-and-dissect", frozenset({"Neuron ID", "Label 1"}), _plain("Neuron ID", "Label 1")),
         Form("falcon", frozenset({"group", "concept_set_noun_phrases"}), _falcon),
     )
 }

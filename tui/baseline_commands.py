@@ -11,7 +11,7 @@ import typer
 
 from line_neurons.agent.errors import DrainedError, UsageError
 from line_neurons.agent.settings import Settings, revised
-from line_neurons.eval.baselines.methods import kept_in, label_units, write
+from line_neurons.eval.baselines.methods import checked, kept_in, label_units, write
 from line_neurons.eval.baselines.task import Task
 from line_neurons.eval.labels import Labels
 from line_neurons.graphs.assembly import Parts
@@ -76,10 +76,11 @@ def baseline(
         LineError: something does not fit, is not here, or failed.
         Exit: with status 130 if it was interrupted.
     """
+    given = checked(method, options)
     with Watching() as watching, draining() as drain:
         task = _task(method, wanted, settings, flags, watching)
         try:
-            found = label_units(method, Task(*task, drain=drain), **options)
+            found = label_units(method, Task(*task, drain=drain), **given)
         except DrainedError:
             terminal.note("Interrupted; what was measured is kept, and the same command goes on from there.")
             raise typer.Exit(INTERRUPTED) from None

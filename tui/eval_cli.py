@@ -154,8 +154,8 @@ def baseline(
     encoder: Annotated[
         str | None,
         typer.Option(
-            help="clip-dissect, describe-and-dissect: hf:ID_OR_FOLDER, open_clip:NAME/PRETRAINED, or for "
-            "clip-dissect captions, the stand-in.",
+            help="clip-dissect, describe-and-dissect: hf:ID_OR_FOLDER, open_clip:NAME/WEIGHTS, or captions, the "
+            "stand-in.",
             rich_help_panel=_OWN,
         ),
     ] = None,

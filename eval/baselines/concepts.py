@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from line_neurons.agent.proposal import class_concept
 from line_neurons.eval.baselines.task import Task
 from line_neurons.eval.wordnet import WordNet
 
@@ -61,7 +62,7 @@ def _wider(task: Task) -> Mapping[int, set[str]]:
     for index, (name, caption) in enumerate(zip(task.control.classes, task.captions, strict=True)):
         synset = known.get(name) or next(iter(words.senses(caption)), None)
         above = words.hypernyms(synset) if synset is not None else ()
-        found[index] = {words.lemmas[one][0] for one in above}
+        found[index] = {class_concept(words.lemmas[one][0]) for one in above}
     return found
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from line_neurons.agent.proposal import MAX_CONCEPT_WORDS, concept_key
 from line_neurons.agent.seeds import derive_rng, derive_seed
 from line_neurons.eval.baselines.strongest import Shown, strongest_pictures
 from line_neurons.eval.baselines.task import Task
-from line_neurons.eval.image_text import CAPTIONS, ImageTextEncoder, open_encoder
+from line_neurons.eval.image_text import CAPTIONS, open_encoder
 from line_neurons.eval.labels import Label, Labels, replace_file
 from line_neurons.graphs.asking import MAX_TEMPERATURE
 
@@ -45,6 +46,8 @@ COMPARED = 10
 TEMPERATURE = 0.3
 
 Captioner = Callable[[Shown], str]
+Weigher = Callable[[Sequence["Picture"], Sequence[str], str, Sequence["Picture"]], float]
+"""How near a candidate and pictures of it are to the pictures and captions of a unit; at most 1."""
 
 
 @dataclass(frozen=True)
@@ -67,24 +70,23 @@ def label(task: Task, *, captioner: str = "ollama:llava:7b", encoder: str = "") 
         task: units and probe pictures.
         captioner: ``ollama:MODEL``, a vision model, or ``captions``, the stand-in: a picture's caption is its
             class, and the method is then called so.
-        encoder: an image-text encoder that weighs each candidate by how near its pictures are to the unit's own;
-            see ``open_encoder``. Empty: the activations alone decide.
+        encoder: an image-text encoder that weighs each candidate by how near its pictures are to the unit's own,
+            see ``open_encoder``; or ``captions``, the stand-in: how near the candidate is to the captions, and the
+            method is then called so. Empty: the activations alone decide.
 
     Raises:
         UsageError: there is no such captioner or encoder, or no candidate of a unit can be pictured.
         LineError: a part is not here, or failed.
     """
-    parts = task.parts
     describe = _captioner(task, captioner)
-    settings = parts.settings
-    weigh = open_encoder(encoder, device=settings.device, download=settings.download) if encoder else None
+    weigh = _weigher(task, encoder) if encoder else None
     told = task.told("units")
     ranked = []
     for done, (unit, shown) in enumerate(strongest_pictures(task, PICTURES, CROPS), 1):
         ranked.append(_of_unit(task, unit, shown, describe, weigh))
         if told:
             told(done, len(task.units))
-    method = "describe-and-dissect" + (f" ({CAPTIONS})" if captioner == CAPTIONS else "")
+    method = "describe-and-dissect" + (f" ({CAPTIONS})" if CAPTIONS in (captioner, encoder) else "")
     labels = (Label(unit, *rows[0]) for unit, rows in zip(task.units, ranked, strict=True))
     found = task.labelled(method, labels)
     order = tuple(tuple(concept for concept, _ in rows) for rows in ranked)
@@ -131,14 +133,28 @@ def _captioner(task: Task, spec: str) -> Captioner:
     raise UsageError(f"there is no captioner {spec!r:.80}", f"{_VISION}, or {CAPTIONS}")
 
 
+def _weigher(task: Task, spec: str) -> Weigher:
+    settings = task.parts.settings
+    if spec == CAPTIONS:
+        from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
+
+        texts = SentenceEncoder(task.parts.assets / "minilm")
+        return lambda _, captions, concept, __: float(
+            (texts.encode([*captions]) @ texts.encode([concept]).T).mean()
+        )
+    encoder = open_encoder(spec, device=settings.device, download=settings.download)
+    return lambda own, _, __, drawn: float((encoder.images(own) @ encoder.images(drawn).T).mean())
+
+
 _VISION = "use a vision model, ollama:NAME"
 
 
 def _of_unit(
-    task: Task, unit: int, shown: Sequence[Shown], describe: Captioner, weigh: ImageTextEncoder | None
+    task: Task, unit: int, shown: Sequence[Shown], describe: Captioner, weigh: Weigher | None
 ) -> list[tuple[str, float]]:
     """The candidates of a unit with their scores, best first."""
-    descriptions = [_simplified(task.parts, describe(one)) for one in shown]
+    captions = [describe(one) for one in shown]
+    descriptions = [_simplified(task.parts, caption) for caption in captions]
     candidates = list(_candidates(task, unit, descriptions))
     if not candidates:
         raise BackendError(
@@ -160,7 +176,8 @@ def _of_unit(
             f"the generator can picture none of unit {unit}'s candidates: {', '.join(candidates)}",
             "use another generator, or leave the unit out",
         )
-    return _ranked(task, unit, [one.picture for one in shown], drawn, weigh)
+    near = None if weigh is None else partial(weigh, [one.picture for one in shown], captions)
+    return _ranked(task, unit, drawn, near)
 
 
 def _simplified(parts: Parts, caption: str) -> str:
@@ -216,13 +233,13 @@ def _asked(
 def _ranked(
     task: Task,
     unit: int,
-    own: Sequence[Picture],
-    drawn: dict[str, list[str]],
-    weigh: ImageTextEncoder | None,
+    drawn: Mapping[str, Sequence[str]],
+    near: Callable[[str, Sequence[Picture]], float] | None,
 ) -> list[tuple[str, float]]:
     """Candidates by the ranks of their pictures among those of all, times how near they are to the unit's own.
 
     A candidate's rank is by the mean square of the ranks of its ``COUNTED`` strongest pictures, the last one's 1.
+    One with none of the ``COMPARED`` strongest pictures is weighed with -1.
     """
     parts = task.parts
     images = [(concept, image) for concept, several in drawn.items() for image in several]
@@ -232,10 +249,9 @@ def _ranked(
     squares = {concept: float(np.square(places[:COUNTED]).mean()) for concept, places in ranks.items()}
     worst_first = sorted(drawn, key=lambda concept: -squares[concept])
     scores = {concept: float(place) for place, concept in enumerate(worst_first, 1)}
-    if weigh is not None:
-        ours = weigh.images(own)
+    if near is not None:
         for concept in drawn:
-            near = [images[place][1] for place in order[:COMPARED] if images[place][0] == concept]
-            theirs = [parts.bank.image_bytes(image) for image in near]
-            scores[concept] *= float((ours @ weigh.images(theirs).T).mean()) if theirs else -1.0
+            among = [images[place][1] for place in order[:COMPARED] if images[place][0] == concept]
+            theirs = [parts.bank.image_bytes(image) for image in among]
+            scores[concept] *= near(concept, theirs) if theirs else -1.0
     return sorted(scores.items(), key=lambda pair: -pair[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from line_neurons.agent.errors import DrainedError, UsageError
 from line_neurons.eval.baselines.task import Task
@@ -30,10 +30,7 @@ def label(task: Task) -> Labels:
     """
     if task.source:
         return _of_run(task, task.source)
-    settings = task.parts.settings
-    excluded = settings.exclude_for | {unit: tuple(words) for unit, words in task.excluded.items()}
-    parts = replace(task.parts, settings=settings.model_copy(update={**_NO_ITERATION, "exclude_for": excluded}))
-    _share_opened(task.parts, parts)
+    parts = _without_iteration(task)
     units = [str(unit) for unit in task.units]
     command = shlex.join([COMMAND, *units])
     run = _known(parts, task.layer, command) or start(parts, task.layer, units, command=command)
@@ -54,11 +51,17 @@ _NO_ITERATION = {
 }
 
 
-def _share_opened(one: Parts, other: Parts) -> None:
-    """Let parts that differ in how long a search is share what is open."""
-    vars(other).update(
-        {name: vars(one)[name] for name in ("target", "generator", "bank", "runs") if name in vars(one)}
-    )
+def _without_iteration(task: Task) -> Parts:
+    """The task's parts with settings that end with the first board; what is open is shared."""
+    settings = task.parts.settings
+    excluded = settings.exclude_for | {unit: tuple(words) for unit, words in task.excluded.items()}
+    # Nobody is asked, so no server has to be there; unless it is the language model that fills the first board.
+    asked = settings.llm if settings.init == "model" else "random"
+    changes = {**_NO_ITERATION, "exclude_for": excluded, "llm": asked}
+    parts = replace(task.parts, settings=settings.model_copy(update=changes))
+    own = {"language_model", *(one.name for one in fields(Parts))}
+    vars(parts).update({name: part for name, part in vars(task.parts).items() if name not in own})
+    return parts
 
 
 def _known(parts: Parts, layer: str, command: str) -> Run | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,15 +62,25 @@ def label_units(method: str, task: Task, **options: Any) -> Labels:
         DrainedError: it was asked to stop; what was measured is kept.
         LineError: see the method.
     """
+    given = checked(method, options)
+    return METHODS[method].label(task, **given)
+
+
+def checked(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given, which the method has.
+
+    Raises:
+        UsageError: there is no such method, or it has no such option.
+    """
     if method not in METHODS:
         raise UsageError(f"there is no baseline {method!r:.40}", f"use {', '.join(METHODS)}")
     given = {name: value for name, value in options.items() if value is not None}
     known = METHODS[method].options
     for name in given:
         if name not in known:
-            others = ", ".join(f"--{one.replace('_', '-')}" for one in known) or "none"
-            raise UsageError(f"{method} has no option --{name.replace('_', '-')}", f"options of its own: {others}")
-    return METHODS[method].label(task, **given)
+            others = ", ".join(f"--{one}" for one in known) or "none"
+            raise UsageError(f"{method} has no option --{name}", f"options of its own: {others}")
+    return given
 
 
 def write(labels: Labels, path: Path) -> None:

@@ -1,0 +1,179 @@
+import csv
+
+import numpy as np
+import pytest
+
+from line_neurons.agent.errors import BackendError, UsageError
+from line_neurons.eval.baselines import describe_and_dissect
+from line_neurons.eval.baselines.strongest import strongest_pictures
+from line_neurons.eval.labels import read_csv
+from line_neurons.tools.language_models.ollama_captions import QUESTION, OllamaCaptioner
+from line_neurons.tools.language_models.reply_cache import ReplyCache
+from scripted import ScriptedModel
+from scripted_ollama import DIGEST, MODEL, ScriptedOllama, answer, serving
+
+from .conftest import COLOURS, PixelTarget, png
+
+STAND_IN = {"captioner": "captions"}
+CLASSES = PixelTarget(names=("red", "green", "blue"))
+
+
+def concept_of(*answers):
+    """A language model that names these concepts in turn, over and over."""
+    turn = iter(range(10_000))
+    return ScriptedModel(lambda *_: answers[next(turn) % len(answers)])
+
+
+def test_the_candidate_whose_pictures_excite_a_unit_most_is_its_label(colour_task):
+    task = colour_task(model=concept_of("moss", "rose", "sky", "unicorn", "moss"))
+    found = describe_and_dissect.label(task, **STAND_IN)
+    assert [one.concept for one in found.labels] == ["rose", "sky", "sky"]
+    assert found.method == "describe-and-dissect (captions)"
+    # What cannot be pictured is no candidate, and of three the best has rank 3.
+    assert found.ranked[0] == ("rose", "sky", "moss")
+    assert found.labels[0].score == 3
+
+
+def test_the_language_model_is_told_the_captions_of_the_strongest_pictures(colour_task):
+    model = concept_of("rose")
+    describe_and_dissect.label(colour_task((2,), model=model, target=CLASSES), **STAND_IN)
+    assert len(model.asked) == describe_and_dissect.CANDIDATES
+    told = [prompt.messages[-1].content.splitlines()[1:] for prompt, _, _ in model.asked]
+    assert told[0][:2] == ["sky", "snow"]
+    assert all(sorted(one) == sorted(COLOURS) for one in told)
+    assert len({tuple(one) for one in told}) == len({seed for _, seed, _ in model.asked}) == 5
+    assert {temperature for _, _, temperature in model.asked} == {describe_and_dissect.TEMPERATURE}
+
+
+def test_unusable_answers_are_asked_again_and_excluded_concepts_are_left_out(colour_task):
+    model = concept_of("garbage", "rose", "garbage", "sky")
+    found = describe_and_dissect.label(colour_task((0,), model=model, excluded={0: ("rose",)}), **STAND_IN)
+    assert found.labels[0].concept == "sky"
+    again = [
+        prompt.messages[-1].content for prompt, _, _ in model.asked if "Refused" in prompt.messages[-1].content
+    ]
+    assert len(again) == 5
+
+
+def test_units_without_a_usable_candidate_are_named(colour_task):
+    with pytest.raises(BackendError, match="named no usable concept for unit 1"):
+        describe_and_dissect.label(colour_task((1,), model=concept_of("garbage")), **STAND_IN)
+    with pytest.raises(UsageError, match="none of unit 0's candidates: unicorn"):
+        describe_and_dissect.label(colour_task((0,), model=concept_of("unicorn")), **STAND_IN)
+    with pytest.raises(UsageError, match="'blip'"):
+        describe_and_dissect.label(colour_task(), captioner="blip")
+
+
+def test_a_spot_is_shown_larger_where_the_unit_is_not_an_output_class(colour_task):
+    spotted = {"ink": png(COLOURS["ink"], (255, 0, 0)), "coal": png(COLOURS["coal"]), "moss": png(COLOURS["moss"])}
+    ((_, shown),) = strongest_pictures(colour_task((0,), pictures=spotted), 3, 4)
+    crop, *rest = shown
+    red = PixelTarget().activate([crop.picture], ["pixels"])["pixels"][0]
+    assert red.tolist() == [255, 0, 0]
+    assert [one.row for one in rest[:1]] == [1]
+    ((_, whole),) = strongest_pictures(colour_task((0,), pictures=spotted, target=CLASSES), 3, 4)
+    assert [one.picture for one in whole] == [spotted["ink"], spotted["moss"], spotted["coal"]]
+
+
+def test_what_was_measured_and_drawn_is_not_done_again(colour_task):
+    first = describe_and_dissect.label(colour_task(model=concept_of("rose", "sky")), **STAND_IN)
+    again = colour_task(model=concept_of("rose", "sky"))
+    assert describe_and_dissect.label(again, **STAND_IN) == first
+    assert again.parts.target.passes == 0
+    assert again.parts.generator.drawn == []
+
+
+def test_an_encoder_weighs_candidates_by_how_near_their_pictures_are(colour_task, monkeypatch):
+    class Encoder:
+        """Sees the unit's own pictures first, and all others as half like these."""
+
+        seen = 0
+
+        def images(self, pictures):
+            self.seen += 1
+            return np.array([[1.0, 0.0] if self.seen == 1 else [0.5, 0.8]] * len(pictures), np.float32)
+
+    task = colour_task((0,), model=concept_of("coal", "rose"), target=CLASSES)
+    monkeypatch.setattr(describe_and_dissect, "open_encoder", lambda *_, **__: Encoder())
+    plain = describe_and_dissect.label(task, **STAND_IN)
+    weighed = describe_and_dissect.label(task, **STAND_IN, encoder="hf:any")
+    assert plain.ranked == weighed.ranked == (("rose", "coal"),)
+    # None of the ten strongest pictures is of the second one.
+    assert (plain.labels[0].score, weighed.labels[0].score) == (2, pytest.approx(2 * 0.5))
+
+
+def test_captions_may_stand_in_for_the_encoder_too(colour_task, monkeypatch):
+    from line_neurons.tools.image_bank import text_encoder
+
+    class Same:
+        """Two texts are near if they are the same."""
+
+        def __init__(self, folder):
+            self.known = {}
+
+        def encode(self, texts):
+            return np.eye(99, dtype=np.float32)[[self.known.setdefault(text, len(self.known)) for text in texts]]
+
+    monkeypatch.setattr(text_encoder, "SentenceEncoder", Same)
+    script = ScriptedOllama(answer("rose"), answer("coal"), capabilities=("vision",))
+    with serving(script) as server:
+        task = colour_task((0,), model=concept_of("coal", "rose"), target=CLASSES, ollama=server.url)
+        found = describe_and_dissect.label(task, captioner=f"ollama:{MODEL}", encoder="captions")
+    assert found.method == "describe-and-dissect (captions)"
+    # One of eight captions is the candidate that is pictured among the strongest.
+    assert found.labels[0].score == pytest.approx(2 / 8)
+
+
+def test_the_file_is_that_of_the_authors_code(colour_task, tmp_path):
+    found = describe_and_dissect.label(colour_task((2, 0), model=concept_of("rose", "sky")), **STAND_IN)
+    describe_and_dissect.write_csv(found, tmp_path / "pixels-head.csv")
+    rows = list(csv.reader((tmp_path / "pixels-head.csv").open()))
+    assert rows == [
+        ["Neuron ID", "Label 1", "Label 2", "Label 3"], ["2", "sky", "rose", " "], ["0", "rose", "sky", " "]
+    ]  # fmt: skip
+    read = read_csv(tmp_path / "pixels-head.csv")
+    assert [(one.unit, one.concept) for one in read.labels] == [(2, "sky"), (0, "rose")]
+    assert read.method == "describe-and-dissect"
+
+
+def captioner(server, tmp_path):
+    return OllamaCaptioner(MODEL, [server.url], timeout=5, cache=ReplyCache(tmp_path / "replies.db"))
+
+
+def test_a_vision_model_of_ollama_is_shown_each_picture_once(tmp_path):
+    script = ScriptedOllama(answer("A red\nsquare."), capabilities=("completion", "vision"))
+    with serving(script) as server:
+        seen = captioner(server, tmp_path)
+        assert [seen.caption(png((255, 0, 0))) for _ in range(2)] == ["A red square."] * 2
+        assert DIGEST[:16] in seen.fingerprint
+    (question,) = script.questions
+    (message,) = question["messages"]
+    assert message["content"].strip() == QUESTION
+    (sent,) = message["images"]
+    assert sent.startswith("iVBOR")
+
+
+def test_vision_models_label_whole_units(colour_task, tmp_path):
+    script = ScriptedOllama(answer("a picture that is wholly red"), capabilities=("completion", "vision"))
+    model = concept_of("rose")
+    with serving(script) as server:
+        task = colour_task((0,), model=model, ollama=server.url, target=CLASSES)
+        found = describe_and_dissect.label(task, captioner=f"ollama:{MODEL}")
+    assert found.method == "describe-and-dissect"
+    assert found.labels[0].concept == "rose"
+    # What is longer than a concept is asked for in few words first.
+    told = [prompt.messages[-1].content for prompt, _, _ in model.asked]
+    assert "a picture that is wholly red" in told
+    assert told[-1].splitlines()[1:] == ["rose"] * len(COLOURS)
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "said"),
+    [
+        (ScriptedOllama(capabilities=("completion",)), UsageError, "cannot see pictures"),
+        (ScriptedOllama(answer(""), capabilities=("vision",)), BackendError, "said nothing"),
+    ],
+)
+def test_models_that_see_nothing_are_refused(script, error, said, tmp_path):
+    with serving(script) as server, pytest.raises(error, match=said):
+        captioner(server, tmp_path).caption(png((1, 2, 3)))

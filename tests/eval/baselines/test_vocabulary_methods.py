@@ -1,0 +1,160 @@
+"""Random words, first boards, the best word, and CLIP-Dissect."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from langgraph.runtime import RunControl
+
+from line_neurons.agent.errors import DrainedError, UsageError
+from line_neurons.eval import image_text
+from line_neurons.eval.baselines import best_word, clip_dissect, initial_label, random_label
+from line_neurons.eval.baselines.methods import label_units
+from line_neurons.eval.baselines.similarities import soft_wpmi
+from line_neurons.eval.baselines.task import Task
+from line_neurons.graphs.runs import start, work
+from line_neurons.graphs.scoring import measure
+from scripted import LAYER, ScriptedModel, scripted_parts
+
+
+def concepts(found):
+    return [one.concept for one in found.labels]
+
+
+def test_random_words_depend_on_seed_and_unit_alone(colour_task):
+    every = random_label.label(colour_task(range(3)))
+    assert concepts(random_label.label(colour_task((2, 0)))) == [concepts(every)[2], concepts(every)[0]]
+    others = [concepts(random_label.label(colour_task(range(3), seed=seed))) for seed in range(1, 20)]
+    assert len({tuple(one) for one in others}) > 10
+    assert every.method == "random"
+    assert [one.score for one in every.labels] == [None] * 3
+
+
+def test_a_random_word_is_never_one_that_is_excluded(colour_task):
+    words = ("rose", "brick", "leaf", "moss", "sky", "ink", "snow")
+    task = colour_task((0, 1), excluded={0: words}, exclude=("ink",))
+    assert concepts(random_label.label(task))[0] == "coal"
+    with pytest.raises(UsageError, match="no word is left for unit 0"):
+        random_label.label(colour_task((0,), excluded={0: (*words, "coal")}))
+
+
+def test_words_may_come_from_a_list(colour_task, tmp_path):
+    (tmp_path / "words.txt").write_text("Tiger\n\nsofa\n")
+    task = colour_task((0, 1, 2), vocabulary=tmp_path / "words.txt")
+    assert set(task.words) == {"tiger", "sofa"}
+    assert set(concepts(random_label.label(task))) <= {"tiger", "sofa"}
+
+
+def test_the_best_word_is_scored_as_a_search_scores_it(colour_task):
+    task = colour_task()
+    found = best_word.label(task)
+    assert concepts(found) == ["rose", "snow", "sky"]
+    deps = task.parts.deps(task.layer)
+    assert [one.score for one in found.labels] == [
+        measure(deps, one.unit, one.concept).score for one in found.labels
+    ]
+    by_auc = best_word.label(colour_task(scorer="auc", excluded={1: ("snow",)}))
+    assert concepts(by_auc)[1] == "leaf"
+
+
+def test_words_that_cannot_be_pictured_do_not_count(colour_task, tmp_path):
+    words = tmp_path / "words.txt"
+    words.write_text("unicorn\nmoss\n")
+    assert concepts(best_word.label(colour_task(vocabulary=words))) == ["moss"] * 3
+    words.write_text("unicorn\n")
+    with pytest.raises(UsageError, match="no word of the vocabulary"):
+        best_word.label(colour_task(vocabulary=words))
+
+
+def test_pictures_and_activations_are_paid_for_once(colour_task):
+    best_word.label(colour_task())
+    again = colour_task()
+    best_word.label(again)
+    assert again.parts.generator.drawn == []
+    assert again.parts.target.passes == 0
+
+
+@pytest.mark.parametrize("method", ["best-word", "describe-and-dissect", "initial"])
+def test_a_method_that_is_asked_to_stop_does_so_and_goes_on_later(colour_task, method):
+    drain = RunControl()
+    options = {"captioner": "captions"} if method == "describe-and-dissect" else {}
+    task = colour_task(model=ScriptedModel(lambda *_: "rose"))
+    drain.request_drain("asked")
+    with pytest.raises(DrainedError):
+        label_units(method, replace(task, drain=drain), **options)
+    assert len(label_units(method, task, **options).labels) == 3
+
+
+def test_initial_labels_come_from_the_run_that_is_named(tmp_path):
+    parts = scripted_parts(tmp_path, ScriptedModel(["owl"] * 99), control="set", iterations=1, summary=False)
+    run = work(parts, start(parts, LAYER, ["0", "1"]))
+    found = initial_label.label(Task(parts, LAYER, (1, 0), source=run.id))
+    units = {unit.unit: unit for unit in parts.runs.units(run.id)}
+    assert [(one.concept, one.score) for one in found.labels] == [
+        (units[unit].initial_label, units[unit].initial_score) for unit in (1, 0)
+    ]
+    assert (found.method, found.source) == ("initial", run.id)
+    with pytest.raises(UsageError, match="no first board of unit 2"):
+        initial_label.label(Task(parts, LAYER, (2,), source=run.id))
+
+
+def test_without_a_run_one_of_no_iteration_is_made_and_found_again(tmp_path):
+    def task(model):
+        return Task(scripted_parts(tmp_path, model, control="set"), LAYER, (0, 2), {2: ("class a",)})
+
+    first = initial_label.label(task(ScriptedModel(())))
+    again = initial_label.label(task(ScriptedModel(())))
+    assert first == again
+    (run,) = task(ScriptedModel(())).parts.runs.runs()
+    assert (run.id, run.status, run.settings["iterations"]) == (first.source, "finished", 0)
+    assert run.settings["exclude_for"] == {"2": ["class a"]}
+
+
+def test_clip_dissect_is_the_similarity_of_the_encoders_pictures_and_words(colour_task, monkeypatch, tmp_path):
+    rng = np.random.default_rng(0)
+    space = {}
+
+    class Random:
+        fingerprint = "random"
+
+        def _rows(self, items):
+            rows = np.stack([space.setdefault(item, rng.normal(size=6)) for item in items]).astype(np.float32)
+            return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+        images = texts = _rows
+
+    monkeypatch.setattr(clip_dissect, "open_encoder", lambda *_, **__: Random())
+    task = colour_task((2, 0))
+    found = clip_dissect.label(task)
+    pictures = [image for chunk in task.pictures().chunks() for image in chunk.images]
+    expected = soft_wpmi(Random().images(pictures) @ Random().texts(task.words).T, task.control.activations)[
+        [2, 0]
+    ]
+    assert concepts(found) == [task.words[word] for word in expected.argmax(1)]
+    assert [one.score for one in found.labels] == pytest.approx(expected.max(1).tolist())
+    assert found.method == "clip-dissect"
+
+
+def test_the_stand_in_is_called_so(colour_task, monkeypatch):
+    """With captions for pictures, a unit's word is that of the pictures that excite it."""
+    from line_neurons.tools.image_bank import text_encoder
+
+    class Letters:
+        def __init__(self, folder):
+            self.fingerprint = "letters"
+
+        def encode(self, texts):
+            rows = np.array([[text.count(chr(97 + i)) for i in range(26)] for text in texts], np.float32)
+            return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    monkeypatch.setattr(text_encoder, "SentenceEncoder", Letters)
+    found = clip_dissect.label(colour_task(), encoder=image_text.CAPTIONS, similarity="cos_similarity_cubed")
+    assert found.method == "clip-dissect (captions)"
+    assert concepts(found) == ["rose", "snow", "sky"]
+
+
+def test_options_that_do_not_fit_are_named(colour_task, measured_task):
+    with pytest.raises(UsageError, match="'cosine'"):
+        clip_dissect.label(colour_task(), similarity="cosine")
+    with pytest.raises(UsageError, match="activations and no pictures"):
+        clip_dissect.label(measured_task(np.eye(3, dtype=np.float32), np.arange(3), ("a", "b", "c")))

@@ -1,0 +1,106 @@
+import csv
+import json
+import shutil
+
+import pytest
+
+from line_neurons.graphs.runs import start, work
+from line_neurons.tools.image_bank.bundled import bundled_bank
+from line_neurons.tui import baseline_commands
+from scripted import LAYER, ScriptedModel, ScriptedTarget, scripted_parts
+
+CLASSES = ("tiger", "airliner", "broccoli", "tennis ball")
+SHOWN = (*CLASSES, "teapot", "elephant")
+
+
+@pytest.fixture
+def recorded(tmp_path, monkeypatch):
+    """A run of scripted parts in the store, whose parts the command opens; gives its name."""
+
+    def parts(model=None, settings=None, *_):
+        made = scripted_parts(tmp_path / "store", ScriptedModel(["owl"] * 99), target=target, control="set")
+        if settings is not None:
+            vars(made)["settings"] = settings
+        return made
+
+    target = ScriptedTarget({"class c": 9.0, "class d": 8.0})
+    monkeypatch.setattr(baseline_commands, "Parts", parts)
+    first = parts()
+    excluded = first.settings.model_copy(update={"exclude_for": {1: ("class c",)}, "iterations": 1})
+    made = parts(None, excluded)
+    return work(made, start(made, LAYER, ["2", "0-1"])).id
+
+
+def labels(file):
+    return {int(row["unit"]): row["description"] for row in csv.DictReader(file.open())}
+
+
+def test_the_units_of_a_run_are_labelled_and_the_labels_kept_in_the_store(line, recorded, tmp_path):
+    status, out, _ = line("eval", "baseline", "best-word", "--run", recorded)
+    assert status == 0
+    file = tmp_path / "store" / "explanations" / "best-word" / recorded / "model-head.csv"
+    assert str(file) in out.replace("\n", "")
+    assert labels(file) == {2: "class c", 0: "class c", 1: "class d"}
+    assert list(labels(file)) == [2, 0, 1]
+
+
+def test_what_a_run_kept_off_its_first_boards_may_be_allowed(line, recorded, tmp_path):
+    file = tmp_path / "mine.csv"
+    flags = ("--run", recorded, "--units", "1", "--allow-excluded", "-o", file)
+    status, out, _ = line("eval", "baseline", "best-word", *flags, "--json")
+    assert (status, labels(file)) == (0, {1: "class c"})
+    said = json.loads(out)
+    assert (said["method"], said["source"], said["file"]) == ("best-word", recorded, str(file))
+    assert said["labels"] == [{"unit": 1, "concept": "class c", "score": 10.0}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("magic", "--run", "x"), "no baseline 'magic'"),
+        (("random", "--run", "x", "--length", "3"), "random has no option --length"),
+        (("invert", "--run", "nothing"), "nothing"),
+        (("invert", "torchvision:mobilenet_v2"), "no units are named"),
+        (("invert", "torchvision:mobilenet_v2", "classifier.1", "--run", "r"), "both the run r"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(line, arguments, said, recorded):
+    status, out, err = line("eval", "baseline", *arguments)
+    assert (status, out) == (2, "")
+    assert said in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_units_that_the_run_lacks_are_named(line, recorded, monkeypatch):
+    monkeypatch.setattr(baseline_commands, "select_units", lambda *_: ([7], None))
+    status, _, err = line("eval", "baseline", "random", "--run", recorded, "--units", "7")
+    assert (status, "has none of these units" in err) == (2, True)
+
+
+@pytest.mark.e2e
+def test_baselines_name_classes_of_a_real_model(line, assets, tmp_path):
+    """A small bank of eight things: each method that can run without a server finds the classes among them."""
+    folder = tmp_path / "bank"
+    for entry in bundled_bank(assets).select("search"):
+        if entry.caption in SHOWN:
+            (folder / entry.caption).mkdir(parents=True, exist_ok=True)
+            shutil.copy(entry.path, folder / entry.caption)
+    units = [flag for name in ("tiger", "airliner", "broccoli", "tennis ball") for flag in ("--units", name)]
+    parts = ("--generator", f"bank:{folder}", "--control", "bank", "--assets", str(assets))
+    own = {"invert": (), "clip-dissect": ("--encoder", "captions"), "best-word": ()}
+    for method, options in own.items():
+        status, out, err = line(
+            "eval",
+            "baseline",
+            method,
+            "torchvision:mobilenet_v2",
+            "classifier.1",
+            *units,
+            *parts,
+            *options,
+            "--json",
+        )
+        assert status == 0, err
+        said = json.loads(out)
+        assert [one["concept"] for one in said["labels"]] == list(CLASSES), method
+    assert said["method"] == "best-word"
