@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,8 +29,10 @@ from line_neurons.eval.labels import Label, Labels, replace_file
 from line_neurons.graphs.asking import MAX_TEMPERATURE
 
 if TYPE_CHECKING:
-    from line_neurons.agent.ports import LanguageModel, Picture
+    from line_neurons.agent.ports import Picture
     from line_neurons.graphs.assembly import Parts
+
+logger = logging.getLogger(__name__)
 
 TEMPLATE = "One realistic image of {concept}"
 COLUMNS = ("Neuron ID", "Label 1", "Label 2", "Label 3")
@@ -45,6 +48,7 @@ COMPARED = 10
 """Of the strongest pictures of all candidates, so many are compared with the unit's own."""
 TEMPERATURE = 0.3
 
+Ranking = list[tuple[str, float | None]]
 Captioner = Callable[[Shown], str]
 Weigher = Callable[[Sequence["Picture"], Sequence[str], str, Sequence["Picture"]], float]
 """How near a candidate and pictures of it are to the pictures and captions of a unit; at most 1."""
@@ -52,7 +56,7 @@ Weigher = Callable[[Sequence["Picture"], Sequence[str], str, Sequence["Picture"]
 
 @dataclass(frozen=True)
 class Described(Labels):
-    """Labels with what came after them.
+    """Labels with what came after them, of the units that have one.
 
     Args:
         ranked: the candidates of each unit, best first, in the order of the labels.
@@ -64,7 +68,9 @@ class Described(Labels):
 def label(task: Task, *, captioner: str = "ollama:llava:7b", encoder: str = "") -> Described:
     """The best candidate of each unit.
 
-    What is captioned, asked and drawn is kept, so that work that was cut off goes on where it stopped.
+    One that cannot be pictured comes after those that can, in the order of proposal and without a score. A unit
+    that the language model names nothing for has no label, and a warning says so. What is captioned, asked,
+    measured and drawn is kept, so that work that was cut off goes on where it stopped.
 
     Args:
         task: units and probe pictures.
@@ -75,21 +81,25 @@ def label(task: Task, *, captioner: str = "ollama:llava:7b", encoder: str = "") 
             method is then called so. Empty: the activations alone decide.
 
     Raises:
-        UsageError: there is no such captioner or encoder, or no candidate of a unit can be pictured.
+        UsageError: there is no such captioner or encoder.
         LineError: a part is not here, or failed.
     """
     describe = _captioner(task, captioner)
     weigh = _weigher(task, encoder) if encoder else None
     told = task.told("units")
-    ranked = []
+    ranked: dict[int, Ranking] = {}
     for done, (unit, shown) in enumerate(strongest_pictures(task, PICTURES, CROPS), 1):
-        ranked.append(_of_unit(task, unit, shown, describe, weigh))
+        if rows := _of_unit(task, unit, shown, describe, weigh):
+            ranked[unit] = rows
+        else:
+            logger.warning("unit %d has no label: the language model named no usable concept", unit)
         if told:
             told(done, len(task.units))
+    if not ranked:
+        raise BackendError("the language model named no usable concept for any unit", "use another one with --llm")
     method = "describe-and-dissect" + (f" ({CAPTIONS})" if CAPTIONS in (captioner, encoder) else "")
-    labels = (Label(unit, *rows[0]) for unit, rows in zip(task.units, ranked, strict=True))
-    found = task.labelled(method, labels)
-    order = tuple(tuple(concept for concept, _ in rows) for rows in ranked)
+    found = task.labelled(method, (Label(unit, *rows[0]) for unit, rows in ranked.items()))
+    order = tuple(tuple(concept for concept, _ in rows) for rows in ranked.values())
     return Described(found.method, found.model, found.layer, found.labels, found.source, order)
 
 
@@ -149,17 +159,11 @@ def _weigher(task: Task, spec: str) -> Weigher:
 _VISION = "use a vision model, ollama:NAME"
 
 
-def _of_unit(
-    task: Task, unit: int, shown: Sequence[Shown], describe: Captioner, weigh: Weigher | None
-) -> list[tuple[str, float]]:
+def _of_unit(task: Task, unit: int, shown: Sequence[Shown], describe: Captioner, weigh: Weigher | None) -> Ranking:
     """The candidates of a unit with their scores, best first."""
     captions = [describe(one) for one in shown]
     descriptions = [_simplified(task.parts, caption) for caption in captions]
     candidates = list(_candidates(task, unit, descriptions))
-    if not candidates:
-        raise BackendError(
-            f"the language model named no usable concept for unit {unit}", "use another model with --llm"
-        )
     drawn: dict[str, list[str]] = {}
     for concept in candidates:
         seed = task.parts.settings.seed
@@ -171,13 +175,9 @@ def _of_unit(
             drawn[concept] = task.parts.bank.images(requests, task.parts.generator)
         except NotDrawableError:
             continue
-    if not drawn:
-        raise UsageError(
-            f"the generator can picture none of unit {unit}'s candidates: {', '.join(candidates)}",
-            "use another generator, or leave the unit out",
-        )
     near = None if weigh is None else partial(weigh, [one.picture for one in shown], captions)
-    return _ranked(task, unit, drawn, near)
+    ranked = _ranked(task, unit, drawn, near) if drawn else []
+    return [*ranked, *((concept, None) for concept in candidates if concept not in drawn)]
 
 
 def _simplified(parts: Parts, caption: str) -> str:
@@ -189,16 +189,14 @@ def _simplified(parts: Parts, caption: str) -> str:
     def seed(attempt: int) -> int:
         return derive_seed("simplify", settings.seed, caption, attempt)
 
-    return (
-        _asked(parts.language_model, lambda refused: simplify_prompt(caption, refused), seed, settings.retries)
-        or caption
-    )
+    return _asked(parts, lambda refused: simplify_prompt(caption, refused), seed) or caption
 
 
 def _candidates(task: Task, unit: int, descriptions: Sequence[str]) -> Iterator[str]:
-    """Distinct concepts that the language model names from the descriptions."""
+    """Distinct concepts that the language model names from the descriptions, none of them excluded."""
     settings = task.parts.settings
-    left_out = {concept_key(one) for one in (*settings.exclude, *task.excluded.get(unit, ()))}
+    excluded = {concept_key(one) for one in (*settings.exclude, *task.excluded.get(unit, ()))}
+    named: set[str] = set()
     for index in range(CANDIDATES):
         order = list(descriptions)
         if index:
@@ -210,23 +208,37 @@ def _candidates(task: Task, unit: int, descriptions: Sequence[str]) -> Iterator[
         def seed(attempt: int, index: int = index) -> int:
             return derive_seed("describe", settings.seed, unit, index, attempt)
 
-        concept = _asked(task.parts.language_model, prompt, seed, settings.retries)
-        if concept and concept_key(concept) not in left_out:
-            left_out.add(concept_key(concept))
+        concept = _asked(task.parts, prompt, seed, excluded)
+        if concept and concept_key(concept) not in named:
+            named.add(concept_key(concept))
             yield concept
 
 
 def _asked(
-    model: LanguageModel, prompt: Callable[[Sequence[str]], Prompt], seed: Callable[[int], int], retries: int
+    parts: Parts,
+    prompt: Callable[[Sequence[str]], Prompt],
+    seed: Callable[[int], int],
+    excluded: Collection[str] = (),
 ) -> str:
-    """The concept that the language model answers with; empty if no answer was usable."""
+    """The concept that the language model answers with; empty if no answer was usable.
+
+    Args:
+        parts: has the language model, and how often it is asked again.
+        prompt: the question, from why earlier answers were refused.
+        seed: that of an attempt.
+        excluded: keys of concepts that are refused.
+    """
     refused: list[str] = []
-    for attempt in range(retries + 1):
+    for attempt in range(parts.settings.retries + 1):
         temperature = min(TEMPERATURE * (attempt + 1), MAX_TEMPERATURE)
         try:
-            return model.propose(prompt(refused), seed=seed(attempt), temperature=temperature).concept
+            said = parts.language_model.propose(prompt(refused), seed=seed(attempt), temperature=temperature)
         except ReplyError as error:
             refused.append(f"your answer was unusable: {error.detail}.")
+            continue
+        if concept_key(said.concept) not in excluded:
+            return said.concept
+        refused.append(f'"{said.concept}" is forbidden.')
     return ""
 
 
@@ -235,7 +247,7 @@ def _ranked(
     unit: int,
     drawn: Mapping[str, Sequence[str]],
     near: Callable[[str, Sequence[Picture]], float] | None,
-) -> list[tuple[str, float]]:
+) -> Ranking:
     """Candidates by the ranks of their pictures among those of all, times how near they are to the unit's own.
 
     A candidate's rank is by the mean square of the ranks of its ``COUNTED`` strongest pictures, the last one's 1.
@@ -254,4 +266,4 @@ def _ranked(
             among = [images[place][1] for place in order[:COMPARED] if images[place][0] == concept]
             theirs = [parts.bank.image_bytes(image) for image in among]
             scores[concept] *= near(concept, theirs) if theirs else -1.0
-    return sorted(scores.items(), key=lambda pair: -pair[1])
+    return [*sorted(scores.items(), key=lambda pair: -pair[1])]

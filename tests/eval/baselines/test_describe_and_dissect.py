@@ -6,7 +6,7 @@ import pytest
 from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.eval.baselines import describe_and_dissect
 from line_neurons.eval.baselines.strongest import strongest_pictures
-from line_neurons.eval.labels import read_csv
+from line_neurons.eval.labels import Label, read_csv
 from line_neurons.tools.language_models.ollama_captions import QUESTION, OllamaCaptioner
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from scripted import ScriptedModel
@@ -29,8 +29,8 @@ def test_the_candidate_whose_pictures_excite_a_unit_most_is_its_label(colour_tas
     found = describe_and_dissect.label(task, **STAND_IN)
     assert [one.concept for one in found.labels] == ["rose", "sky", "sky"]
     assert found.method == "describe-and-dissect (captions)"
-    # What cannot be pictured is no candidate, and of three the best has rank 3.
-    assert found.ranked[0] == ("rose", "sky", "moss")
+    # What cannot be pictured comes last, and of the three others the best has rank 3.
+    assert found.ranked[0] == ("rose", "sky", "moss", "unicorn")
     assert found.labels[0].score == 3
 
 
@@ -45,21 +45,32 @@ def test_the_language_model_is_told_the_captions_of_the_strongest_pictures(colou
     assert {temperature for _, _, temperature in model.asked} == {describe_and_dissect.TEMPERATURE}
 
 
-def test_unusable_answers_are_asked_again_and_excluded_concepts_are_left_out(colour_task):
-    model = concept_of("garbage", "rose", "garbage", "sky")
+def test_unusable_answers_and_excluded_concepts_are_refused_and_asked_again(colour_task):
+    model = concept_of("garbage", "roses", "sky")
     found = describe_and_dissect.label(colour_task((0,), model=model, excluded={0: ("rose",)}), **STAND_IN)
-    assert found.labels[0].concept == "sky"
-    again = [
-        prompt.messages[-1].content for prompt, _, _ in model.asked if "Refused" in prompt.messages[-1].content
-    ]
-    assert len(again) == 5
+    assert found.ranked == (("sky",),)
+    refusals = [prompt.messages[-1].content.partition("Refused: ")[2] for prompt, _, _ in model.asked[:3]]
+    assert refusals[0] == ""
+    assert "unusable" in refusals[1]
+    assert '"roses" is forbidden' in refusals[2]
 
 
-def test_units_without_a_usable_candidate_are_named(colour_task):
-    with pytest.raises(BackendError, match="named no usable concept for unit 1"):
+def test_a_unit_whose_candidates_cannot_be_pictured_is_called_by_the_first(colour_task):
+    found = describe_and_dissect.label(colour_task((0,), model=concept_of("unicorn", "griffin")), **STAND_IN)
+    assert found.labels == (Label(0, "unicorn", None),)
+    assert found.ranked == (("unicorn", "griffin"),)
+
+
+def test_units_without_a_usable_candidate_are_told(colour_task, caplog):
+    model = concept_of("rose")
+    task = colour_task((2, 0), model=model, target=CLASSES, excluded={2: ("rose",)})
+    assert [one.unit for one in describe_and_dissect.label(task, **STAND_IN).labels] == [0]
+    assert "unit 2 has no label" in caplog.text
+    with pytest.raises(BackendError, match="no usable concept for any unit"):
         describe_and_dissect.label(colour_task((1,), model=concept_of("garbage")), **STAND_IN)
-    with pytest.raises(UsageError, match="none of unit 0's candidates: unicorn"):
-        describe_and_dissect.label(colour_task((0,), model=concept_of("unicorn")), **STAND_IN)
+
+
+def test_an_unknown_captioner_is_named(colour_task):
     with pytest.raises(UsageError, match="'blip'"):
         describe_and_dissect.label(colour_task(), captioner="blip")
 
