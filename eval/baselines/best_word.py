@@ -45,6 +45,7 @@ def label(task: Task) -> Labels:
             scores[:, list(pictures)] = score(rows[:, columns].reshape(len(pictures), -1, len(columns))).T
         if told:
             told(min(start + _WORDS_AT_ONCE, len(words)), len(words))
-    if not np.isfinite(scores).any():
+    pictured = np.flatnonzero(np.isfinite(scores).all(0))
+    if not len(pictured):
         raise UsageError("the generator can picture no word of the vocabulary", "name another --vocabulary")
-    return task.best("best-word", scores, words)
+    return task.best("best-word", scores[:, pictured], [words[place] for place in pictured])

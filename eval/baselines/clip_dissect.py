@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from line_neurons.agent.errors import UsageError
+from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.eval.baselines.similarities import SIMILARITIES
 from line_neurons.eval.baselines.task import Task
 from line_neurons.eval.image_text import CAPTIONS, DEFAULT, embedded_pictures, embedded_texts, open_encoder
@@ -42,7 +42,11 @@ def _by_encoder(task: Task, words: tuple[str, ...], spec: str) -> NDArray[np.flo
     """Similarity of each probe picture and word, [n_images, n_words]."""
     parts = task.parts
     pictures = task.pictures()
-    encoder = open_encoder(spec, device=parts.settings.device, download=parts.settings.download)
+    try:
+        encoder = open_encoder(spec, device=parts.settings.device, download=parts.settings.download)
+    except MissingPartError as error:
+        error.remedy += f"; or, as a stand-in, --encoder {CAPTIONS}"
+        raise
     images = embedded_pictures(encoder, pictures, parts.bank, task.told("image embeddings"))
     return images @ embedded_texts(encoder.fingerprint, words, parts.bank, encoder.texts).T
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from line_neurons.agent.errors import BackendError, NotDrawableError, ReplyError, UsageError
+from line_neurons.agent.errors import BackendError, MissingPartError, NotDrawableError, ReplyError, UsageError
 from line_neurons.agent.ports import ImageRequest, Prompt
 from line_neurons.agent.prompts import concept_prompt, simplify_prompt
 from line_neurons.agent.proposal import MAX_CONCEPT_WORDS, concept_key
@@ -139,6 +139,12 @@ def _captioner(task: Task, spec: str) -> Captioner:
         model = OllamaCaptioner(
             name, server_urls(parts.settings.ollama), timeout=parts.settings.timeout, cache=cache
         )
+        try:
+            # Before anything is measured.
+            _ = model.fingerprint
+        except (MissingPartError, BackendError) as error:
+            error.remedy += f"; or, as a stand-in, --captioner {CAPTIONS}"
+            raise
         return lambda shown: model.caption(shown.picture)
     raise UsageError(f"there is no captioner {spec!r:.80}", f"{_VISION}, or {CAPTIONS}")
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Similarity = Callable[[Table, Table], NDArray[np.float64]]
 
 _TINY = 1e-7
+_WORDS_AT_ONCE = 1024
 
 
 def soft_wpmi(
@@ -93,13 +94,12 @@ def rank_reorder(
 
 def cos_similarity(words: Table, units: Table) -> NDArray[np.float64]:
     """Cosine of a word's similarities and a unit's activations over all pictures; 0 where either is all zeros."""
-    return _unit_length(units.astype(np.float64), 0).T @ _unit_length(words.astype(np.float64), 0)
+    return _cosines(words, units, lambda table: table, 0)
 
 
 def cos_similarity_cubed(words: Table, units: Table) -> NDArray[np.float64]:
     """The same of the third powers of the differences from the mean: the strongest pictures count most."""
-    cubed = [(table - table.mean(0)) ** 3 for table in (units.astype(np.float64), words.astype(np.float64))]
-    return _unit_length(cubed[0], 1e-3).T @ _unit_length(cubed[1], 1e-3)
+    return _cosines(words, units, lambda table: (table - table.mean(0)) ** 3, 1e-3)
 
 
 SIMILARITIES: dict[str, Similarity] = {
@@ -110,6 +110,16 @@ SIMILARITIES: dict[str, Similarity] = {
     "cos_similarity_cubed": cos_similarity_cubed,
 }
 """By the names that the authors' code has for them."""
+
+
+def _cosines(
+    words: Table, units: Table, prepare: Callable[[NDArray[np.float64]], NDArray[np.float64]], least: float
+) -> NDArray[np.float64]:
+    """Cosines of the prepared columns; lengths below ``least`` count as that."""
+    ours = _unit_length(prepare(units.astype(np.float64)), least).T
+    # All words of a large vocabulary at double precision would take twice the memory of their table again.
+    parts = (words[:, start : start + _WORDS_AT_ONCE] for start in range(0, words.shape[1], _WORDS_AT_ONCE))
+    return np.concatenate([ours @ _unit_length(prepare(part.astype(np.float64)), least) for part in parts], 1)
 
 
 def _strongest(units: Table, count: int) -> NDArray[np.int64]:

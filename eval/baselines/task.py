@@ -132,15 +132,17 @@ class Task:
 
         Args:
             method: what the labels are called.
-            scores: [len(units), len(words)]; what may not be a label does not count.
+            scores: [len(units), len(words)]; what may not be a label does not count. A label whose score is not
+                finite has none.
             words: the words.
         """
-        within = np.where(self.allowed(words), scores, -np.inf)
-        chosen = within.argmax(1)
+        lowest = np.finfo(np.float64).min
+        chosen = np.where(self.allowed(words), np.nan_to_num(scores, nan=lowest), -np.inf).argmax(1)
+        best = scores[np.arange(len(chosen)), chosen]
         return self.labelled(
             method,
             (
-                Label(unit, words[word], float(within[place, word]) if np.isfinite(within[place, word]) else None)
-                for place, (unit, word) in enumerate(zip(self.units, chosen, strict=True))
+                Label(unit, words[word], float(score) if np.isfinite(score) else None)
+                for unit, word, score in zip(self.units, chosen, best, strict=True)
             ),
         )

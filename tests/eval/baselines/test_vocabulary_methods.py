@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from langgraph.runtime import RunControl
 
-from line_neurons.agent.errors import DrainedError, UsageError
+from line_neurons.agent.errors import DrainedError, MissingPartError, UsageError
 from line_neurons.eval import image_text
 from line_neurons.eval.baselines import best_word, clip_dissect, initial_label, random_label
 from line_neurons.eval.baselines.methods import label_units
@@ -15,6 +15,7 @@ from line_neurons.eval.baselines.task import Task
 from line_neurons.graphs.runs import start, work
 from line_neurons.graphs.scoring import measure
 from scripted import LAYER, ScriptedModel, scripted_parts
+from scripted_ollama import ScriptedOllama, serving
 
 
 def concepts(found):
@@ -61,6 +62,8 @@ def test_words_that_cannot_be_pictured_do_not_count(colour_task, tmp_path):
     words = tmp_path / "words.txt"
     words.write_text("unicorn\nmoss\n")
     assert concepts(best_word.label(colour_task(vocabulary=words))) == ["moss"] * 3
+    with pytest.raises(UsageError, match="no word is left for unit 1"):
+        best_word.label(colour_task(vocabulary=words, excluded={1: ("moss",)}))
     words.write_text("unicorn\n")
     with pytest.raises(UsageError, match="no word of the vocabulary"):
         best_word.label(colour_task(vocabulary=words))
@@ -135,6 +138,17 @@ def test_clip_dissect_is_the_similarity_of_the_encoders_pictures_and_words(colou
     assert found.method == "clip-dissect"
 
 
+def test_a_unit_that_no_picture_excites_has_a_word_without_a_score(measured_task):
+    activations = np.zeros((6, 2), np.float32)
+    activations[:, 1] = np.arange(6)
+    task = measured_task(activations, np.arange(6), tuple("abcdef"), excluded={0: ("a",)})
+    scores = np.vstack([np.full(6, -np.inf), np.arange(6)])
+    assert [(one.concept, one.score) for one in task.best("m", scores, task.words).labels] == [
+        ("b", None),
+        ("f", 5),
+    ]
+
+
 def test_the_stand_in_is_called_so(colour_task, monkeypatch):
     """With captions for pictures, a unit's word is that of the pictures that excite it."""
     from line_neurons.tools.image_bank import text_encoder
@@ -151,6 +165,17 @@ def test_the_stand_in_is_called_so(colour_task, monkeypatch):
     found = clip_dissect.label(colour_task(), encoder=image_text.CAPTIONS, similarity="cos_similarity_cubed")
     assert found.method == "clip-dissect (captions)"
     assert concepts(found) == ["rose", "snow", "sky"]
+
+
+def test_what_is_missing_names_the_stand_in(colour_task, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(MissingPartError, match=r"--download.*--encoder captions"):
+        clip_dissect.label(colour_task(), encoder="hf:nobody/no-such-model")
+    with (
+        serving(ScriptedOllama(models={})) as server,
+        pytest.raises(MissingPartError, match="--captioner captions"),
+    ):
+        label_units("describe-and-dissect", colour_task(ollama=server.url))
 
 
 def test_options_that_do_not_fit_are_named(colour_task, measured_task):
