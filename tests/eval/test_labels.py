@@ -20,6 +20,7 @@ FILES = {
         "3,3,\"[('a', 0.1)]\",\"[('chiquita brands', 1)]\"\n"
     ),
     "cosy": "neuron,concept,AUC,U1,p,MAD\r\n7,lhasa,0.9,10.0,0.01,2.0\r\n3,sea,,,,\r\n",
+    "describe-and-dissect": ("Neuron ID,Label 1,Label 2,Label 3\n7,red-themed scenes,cars, \n3,sea, , \n"),
     "line": (
         "run,model,layer,unit,label,score\nr-1,torchvision:resnet18,avgpool,7,dog,2.5\n"
         "r-1,torchvision:resnet18,avgpool,3,'=sum,1\nr-1,torchvision:resnet18,avgpool,4,,\n"
@@ -31,6 +32,7 @@ READ = {
     "milan": [(7, "faces of dogs", None), (3, "books", None)],
     "falcon": [(7, "wessex tubas", 0.05), (3, "chiquita brands", 1.0)],
     "cosy": [(7, "lhasa", 0.9), (3, "sea", None)],
+    "describe-and-dissect": [(7, "red-themed scenes", None), (3, "sea", None)],
     "line": [(7, "dog", 2.5), (3, "=sum", 1.0)],
 }
 
