@@ -11,9 +11,6 @@ if TYPE_CHECKING:
 
     from line_neurons.agent.ports import Activations
 
-Members = "NDArray[np.bool_]"
-"""Whether each picture is one of each concept, [n_images, n_concepts]."""
-
 
 def doubled_ranks(activations: Activations) -> NDArray[np.float64]:
     """Twice the rank of each picture for each unit, from 2 on; ties share their mean rank, so all are whole.
