@@ -207,7 +207,11 @@ def ordered(lines: Sequence[UnitLine], column: Column, *, descending: bool) -> l
     order = column.order
     if order is None:
         return list(lines)
-    keys = [(order(line), place) for place, line in enumerate(lines)]
-    known = [(key, place) for key, place in keys if key is not None]
-    known.sort(key=lambda pair: pair[0], reverse=descending)
-    return [lines[place] for _, place in known] + [lines[place] for key, place in keys if key is None]
+    # No pair for each line is made: objects that are kept track of cost more than the sorting itself.
+    keys = list(map(order, lines))
+    known = [place for place, key in enumerate(keys) if key is not None]
+    known.sort(key=keys.__getitem__, reverse=descending)
+    found = [lines[place] for place in known]
+    if len(found) < len(lines):
+        found += [line for line, key in zip(lines, keys, strict=True) if key is None]
+    return found

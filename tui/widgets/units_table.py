@@ -29,7 +29,7 @@ from line_neurons.tui.widgets.units_filter import Matches
 from line_neurons.tui.widgets.units_lines import STATES, UnitLine
 
 _LOOKS = ("heading", "cursor", "cursor-unfocused", "quiet", "bar", *STATES)
-_STRIPS = 4000
+_STRIPS = 500
 """So many rendered rows are kept."""
 _SIGNS = 2
 """Cells before the first column: the sign of the cursor and that of a marked unit."""
