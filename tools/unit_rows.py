@@ -66,7 +66,7 @@ class UnitRows(Generic[T]):
     def __init__(self, run: str, make: Callable[[UnitRow], T]) -> None:
         self._run = run
         self._make = make
-        self._texts: dict[int, str] = {}
+        self._texts: dict[int, bytes] = {}
         self._rows: dict[int, tuple[Any, ...]] = {}
         self._places: dict[int, int] = {}
         self._made: list[T] = []
@@ -86,8 +86,9 @@ class UnitRows(Generic[T]):
         )
         chosen, text = ", ".join(columns.values()), "%s|" * len(columns)
         of_run = "FROM units WHERE run = ? AND typeof(unit) = 'integer' AND unit"
-        look = f"SELECT unit / {_CHUNK}, group_concat(printf('{text}', {chosen})) {of_run} >= 0 GROUP BY 1"
-        texts: dict[int, str] = dict(runs.rows(look, self._run))
+        whole = f"CAST(group_concat(printf('{text}', {chosen})) AS BLOB)"
+        look = f"SELECT unit / {_CHUNK}, {whole} {of_run} >= 0 GROUP BY 1"
+        texts: dict[int, bytes] = dict(runs.rows(look, self._run))
         changed = [chunk for chunk, text in texts.items() if text != self._texts.get(chunk)]
         if not changed and len(texts) == len(self._texts):
             return self._made

@@ -103,6 +103,8 @@ class UnitsScreen(Screen[None]):
 
     def _failed(self, error: LineError) -> None:
         self.notify(plain(str(error)), severity="error", markup=False)
+        if self._seen is None:
+            self.query_one(UnitDetail).say("", plain(error.message), "$text-error", "", plain(error.remedy))
 
     def _count(self) -> None:
         table, all_units = self.query_one(UnitsTable), len(self._seen.lines) if self._seen else 0
@@ -129,10 +131,12 @@ class UnitsScreen(Screen[None]):
         if not any(worker.group == "trends" and not worker.is_finished for worker in self.workers):
             self.run_worker(self._read_trends(), group="trends", exit_on_error=False)
 
+    def _missing(self) -> dict[int, object]:
+        """Units in sight whose scores have not been read as they are now."""
+        return {unit: now for unit, now in self._in_sight.items() if self._trends.get(unit, (None,))[0] != now}
+
     async def _read_trends(self) -> None:
-        while missing := {
-            unit: state for unit, state in self._in_sight.items() if self._trends.get(unit, (None,))[0] != state
-        }:
+        while missing := self._missing():
             try:
                 found = await asyncio.to_thread(self._look_up, list(missing))
             except LineError:

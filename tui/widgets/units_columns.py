@@ -148,7 +148,7 @@ def _label(line: UnitLine, around: Around, width: int) -> Sequence[Piece]:
 
 
 UNIT = Column("unit", "unit", 6, 6, _number("unit", str), attrgetter("unit"), right=True)
-NAME = Column("name", "name", 12, 24, _plain("name"), lambda line: line.name.casefold() or None)
+NAME = Column("name", "name", 12, 20, _plain("name"), lambda line: line.name.casefold() or None)
 LABEL = Column("label", "label", 17, 36, _label, lambda line: line.label.casefold() or None)
 SCORE = Column("score", "score", 11, 23, _score, attrgetter("score"))
 MARGIN = Column("margin", "margin", 7, 7, _number("margin"), attrgetter("margin"), right=True)
@@ -183,8 +183,8 @@ def chosen(width: int, *, named: bool) -> list[tuple[Column, int]]:
         if left >= column.least + 1 or column is UNIT:
             taken[column.key] = column.least
             left -= column.least + 1
-    # What is over goes to those that can use it, the label first.
-    for column in (LABEL, SCORE, NAME, STATE, ORIGIN, TREND):
+    # What is over goes to those that can use it, words first.
+    for column in (NAME, LABEL, SCORE, STATE, ORIGIN, TREND):
         if column.key in taken:
             more = max(min(column.most - column.least, left), 0)
             taken[column.key] += more

@@ -23,17 +23,17 @@ from pathlib import Path
 from textual import events as textual_events
 from textual._compositor import CompositorUpdate
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-import busy_run  # noqa: E402
-from line_neurons.tui.app import LineApp  # noqa: E402
-from line_neurons.tui.screens.units import UnitsScreen  # noqa: E402
-from line_neurons.tui.widgets.units_head import RunHead  # noqa: E402
-from line_neurons.tui.widgets.units_table import UnitsTable  # noqa: E402
+import busy_run
+from line_neurons.tui.app import LineApp
+from line_neurons.tui.screens.units import UnitsScreen
+from line_neurons.tui.widgets.units_head import RunHead
+from line_neurons.tui.widgets.units_table import UnitsTable
 
 
 class Watched:
-    """Notes what is painted and when, after the characters for a terminal are made, which a headless app leaves out.
+    """Notes when what was painted: once the characters for a terminal are made, which a headless app leaves out.
 
     ``painted`` has the time at which each sight (see ``sight``) was painted first since ``forget``; ``shown`` the
     number of finished units and the time of each reading that was shown.
@@ -95,7 +95,9 @@ async def measure(store: Path, args: argparse.Namespace) -> None:
     async with app.run_test(size=(args.width, args.height)) as pilot:
         while not (isinstance(app.screen, UnitsScreen) and watched.painted):
             await asyncio.sleep(0.001)
-        print(f"open: {1000 * (time.perf_counter() - began):.0f} ms from the app's start to the first rows painted")
+        print(
+            f"open: {1000 * (time.perf_counter() - began):.0f} ms from the app's start to the first rows painted"
+        )
         table = app.screen.query_one(UnitsTable)
         process = busy_run.worker(store, args.events, args.seconds) if args.events else None
         await pilot.pause(2.5 if process else 0.5)
@@ -115,7 +117,8 @@ async def measure(store: Path, args: argparse.Namespace) -> None:
         print(f"the app took {100 * used:.0f} % of one core")
         await orders_and_filters(app, watched, pilot, table)
         if process:
-            ended = json.loads(process.communicate()[0])
+            changes, ended = json.loads(process.communicate()[0])
+            print(f"the other process made {changes:.0f} changes a second")
             lag(ended, watched.shown)
         await asyncio.sleep(3)
         print(f"at the end {watched.shown[-1][0]} finished units are shown")
@@ -183,7 +186,9 @@ if __name__ == "__main__":
     parser.add_argument("--width", type=int, default=160)
     parser.add_argument("--height", type=int, default=48)
     given = parser.parse_args()
-    print(f"{given.units} units, {given.events} changes a second, {platform.python_version()}, {platform.machine()}")
+    print(
+        f"{given.units} units, {given.events} changes a second, {platform.python_version()}, {platform.machine()}"
+    )
     with tempfile.TemporaryDirectory() as folder:
         busy_run.build(Path(folder), given.units)
         gc.freeze()  # as `line tui` does

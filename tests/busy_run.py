@@ -1,7 +1,7 @@
-"""A run of many units that another process works on: as many changes a second as are asked for, in the runner's order.
+"""A run of many units that another process works on, with so many changes a second, in the runner's order.
 
-``python busy_run.py STORE --events 1000 --seconds 20`` is that process; it prints a JSON list of the times at which
-units finished.
+``python busy_run.py STORE --events 1000 --seconds 20`` is that process; it prints as JSON how many changes a
+second it made, and the times at which units finished.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from line_neurons.tools.run_store import Run, RunStore, Step, Unit
 RUN = "resnet50-layer4-1"
 NODES = ("init", "propose", "synthesize", "activate", "score", "update")
 STEPS = 10
-IN_FLIGHT = 48
+IN_FLIGHT = 24
 
 
 def build(store: Path, units: int, *, finished: float = 0.5, failed: float = 0.01) -> None:
@@ -51,8 +51,8 @@ def worker(store: Path, events: int, seconds: float) -> subprocess.Popen[str]:
     return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
 
 
-def work(store: Path, events: int, seconds: float) -> list[float]:
-    """Change the run so many times a second; gives the times at which units finished."""
+def work(store: Path, events: int, seconds: float) -> tuple[float, list[float]]:
+    """Change the run so many times a second; gives how many it were, and the times at which units finished."""
     ended, began, written = [], time.monotonic(), 0
     with closing(RunStore(store)) as runs, held(runs, [RUN]):
         waiting = iter([unit.unit for unit in runs.units(RUN) if unit.status == "pending"])
@@ -65,10 +65,9 @@ def work(store: Path, events: int, seconds: float) -> list[float]:
                 in_flight.append(_unit(runs, unit, ended))
             written += 1
             time.sleep(max(began + written / events - time.monotonic(), 0))
-        print(f"{written / (time.monotonic() - began):.0f} changes a second", file=sys.stderr)
         # As where a run is drained: each unit in flight gives up its lease.
         in_flight.clear()
-    return ended
+    return written / (time.monotonic() - began), ended
 
 
 def _unit(runs: RunStore, unit: int, ended: list[float]) -> Iterator[bool]:
@@ -80,7 +79,9 @@ def _unit(runs: RunStore, unit: int, ended: list[float]) -> Iterator[bool]:
         best = ("", None)
         for entry in history:
             for node in NODES:
-                doing = Doing(unit, node, entry.kind, entry.step, STEPS, 0, entry.concept or "", *best, time.time())
+                doing = Doing(
+                    unit, node, entry.kind, entry.step, STEPS, 0, entry.concept or "", *best, time.time()
+                )
                 tell(runs, RUN, doing, drawn=unit * 10, reused=unit, measured=unit * 10)
                 yield True
             runs.put_step(entry)
@@ -122,4 +123,4 @@ if __name__ == "__main__":
     parser.add_argument("--events", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=20)
     given = parser.parse_args()
-    print(json.dumps(work(given.store, given.events, given.seconds)))
+    sys.stdout.write(json.dumps(work(given.store, given.events, given.seconds)))
