@@ -298,15 +298,9 @@ def tui(
     **flags: Any,
 ) -> None:
     """Watch, steer and resume runs in a terminal app; leaving it touches no run."""
-    import gc
+    from line_neurons.tui.app import open_app
 
-    from line_neurons.tui.app import LineApp
-    from line_neurons.tui.showing import open_store
-
-    # What is imported stays: the garbage collector, which stops the app while it looks, need not look through it.
-    gc.freeze()
-    store = _store(**flags)
-    LineApp(store, open_store(store).run(run).id if run else None).run()
+    open_app(_store(**flags), run)
 
 
 @app.command()

@@ -89,7 +89,7 @@ class UnitsScreen(Screen[None]):
         """Follow the units."""
         self.title = self._run
         self.query_one(UnitsTable).focus()
-        follow(self, self._store, self._reader.read, self._show, self._failed)
+        follow(self, self._store, self._reader, self._show, self._failed)
 
     # Showing
 
@@ -123,7 +123,7 @@ class UnitsScreen(Screen[None]):
         if (seen := self._seen) is not None:
             line = self.query_one(UnitsTable).pointed
             doing = seen.doing.get(line.unit) if line else None
-            self.query_one(UnitDetail).show_unit(line, doing, worked_on=seen.worked_on)
+            self.query_one(UnitDetail).show_unit(line, doing, worked_on=seen.row.is_held)
 
     def on_units_table_in_sight(self, event: UnitsTable.InSight) -> None:
         """Have the scores of the units in sight read."""
@@ -244,9 +244,9 @@ class UnitsScreen(Screen[None]):
             return True
         states = set(seen.tally.states)
         return {
-            "resume": not seen.worked_on and is_unfinished(seen.run, states),
-            "stop": seen.worked_on,
-            "retry": not seen.worked_on and "failed" in states,
+            "resume": not seen.row.is_held and is_unfinished(seen.run, states),
+            "stop": seen.row.is_held,
+            "retry": not seen.row.is_held and "failed" in states,
         }[action]
 
     def action_resume(self) -> None:
@@ -290,7 +290,7 @@ class UnitsScreen(Screen[None]):
 
     async def _until_at_work(self, started: Launched) -> None:
         """Wait until the started process works on the run; say why if it ends before."""
-        while (status := started.poll()) is None and not (self._seen and self._seen.worked_on):
+        while (status := started.poll()) is None and not (self._seen and self._seen.row.is_held):
             await asyncio.sleep(_LOOK_SECONDS)
         if status:
             self.notify(plain(started.said()), title="It has ended", severity="error", markup=False)

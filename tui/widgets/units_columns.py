@@ -11,6 +11,7 @@ from rich.cells import cell_len, set_cell_size
 
 from line_neurons.agent.prompts import format_score
 from line_neurons.tools.live import Doing
+from line_neurons.tui.terminal import duration
 from line_neurons.tui.widgets.units_lines import STATES, UnitLine
 
 NODES = {
@@ -77,15 +78,6 @@ def number(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.0e}" if 0 < abs(value) < 0.001 else format_score(value)
-
-
-def duration(seconds: float) -> str:
-    """A duration in its largest fitting unit."""
-    if seconds >= 2 * 3600:
-        return f"{seconds / 3600:.1f} h"
-    return (
-        f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.3g} s" if seconds < 10 else f"{seconds:.0f} s"
-    )
 
 
 def state_text(line: UnitLine, doing: Doing | None) -> str:

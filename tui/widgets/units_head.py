@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from collections.abc import Sequence
 
 from textual.app import ComposeResult
@@ -15,55 +13,34 @@ from line_neurons.agent.prompts import format_score
 from line_neurons.agent.proposal import clean_text
 from line_neurons.tools.live import Doing
 from line_neurons.tools.targets.registry import short_spec
-from line_neurons.tui.terminal import counted
-from line_neurons.tui.widgets.units_columns import duration, state_text
-from line_neurons.tui.widgets.units_lines import STATES, Seen, Tally, UnitLine
-
-_SAMPLE_SECONDS = 5.0
-_SAMPLES = 60
-"""Rates are those of the last five minutes."""
+from line_neurons.tui.run_rows import SIGNS, RunRow
+from line_neurons.tui.terminal import counted, duration
+from line_neurons.tui.widgets.units_columns import state_text
+from line_neurons.tui.widgets.units_lines import Seen, Tally, UnitLine
 
 _WIDE = 120
 """From so many cells on the distribution of the scores is shown beside."""
 
 _COLOURS = {
-    "running": "$text-accent",
-    "finished": "$text-success",
+    "running": "$text-success",
+    "stopping": "$text-warning",
+    "process gone": "$text-error",
     "failed": "$text-error",
-    "damaged": "$text-error",
     "interrupted": "$text-warning",
-    "pending": "$text-muted",
+    "finished": "$text-primary",
 }
-_REASON_CHARACTERS = 200
 
 
-def run_state(seen: Seen) -> tuple[str, str]:
-    """A run's state as one of those of a unit, and in words: who works on it, or why nobody does."""
-    standing, run, states = seen.standing, seen.run, seen.tally.states
-    if seen.worked_on and standing:
-        asked = ", asked to stop" if standing.holder.stop else ""
-        return "running", f"running in {clean_text(standing.holder.name, 60)}{asked}"
-    if standing:
-        return "interrupted", f"stale: {clean_text(standing.holder.name, 60)} is gone"
-    if run.status == "failed" or run.error:
-        return "failed", f"failed: {clean_text(run.error, _REASON_CHARACTERS)}" if run.error else "failed"
-    if run.status == "finished":
-        return "finished", "finished"
-    left = sum(count for state, count in states.items() if state not in {"finished", "failed"})
-    return (
-        "interrupted",
-        f"{'drained' if run.status == 'interrupted' else 'interrupted'}, {counted(left, 'unit')} left",
-    )
-
-
-def time_left(seen: Seen) -> float | None:
-    """Seconds until all units are done with, at the mean time of those that are; None where nobody can say."""
-    tally, running = seen.tally, len(seen.doing)
-    if not running or not tally.unit_seconds:
-        return None
-    left = sum(count for state, count in tally.states.items() if state not in {"finished", "failed", "damaged"})
-    begun = sum(min(one.step / max(one.steps, 1), 1.0) for one in seen.doing.values())
-    return max(left - begun, 0.0) * tally.unit_seconds / running
+def _stands(row: RunRow) -> str:
+    """A run's state in words: who works on it, or why nobody does."""
+    holder = clean_text(row.holder, 60)
+    return {
+        "running": f"running in {holder}",
+        "stopping": f"stopping in {holder}, after the steps in hand",
+        "process gone": f"stale: {holder} is gone, r resumes",
+        "interrupted": "drained, r resumes" if row.run.status == "interrupted" else "interrupted, r resumes",
+        "failed": f"failed: {clean_text(row.run.error, 200)}" if row.run.error else "failed",
+    }.get(row.state, row.state)
 
 
 class RunHead(Horizontal):
@@ -78,8 +55,6 @@ class RunHead(Horizontal):
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self._seen: Seen | None = None
-        self._samples: deque[tuple[float, int]] = deque(maxlen=_SAMPLES)
-        self._since = 0.0
 
     def compose(self) -> ComposeResult:
         """The text, and the distribution beside it."""
@@ -105,33 +80,26 @@ class RunHead(Horizontal):
         if beside:
             labels.update(_distribution(seen.tally))
         room = width - (max(len(seen.tally.scores), 1) + 23 if beside else 0)
-        lines = [self._title(seen), self._progress(seen, room)]
+        lines = [self._title(seen.row), self._progress(seen.row, room)]
         if seen.doing:
             lines.append(_in_flight(list(seen.doing.values()), seen, room))
         self.query_one("#stands", Static).update(
             Content("\n").join(line.truncate(room, ellipsis=True) for line in lines)
         )
 
-    def _title(self, seen: Seen) -> Content:
-        state, words = run_state(seen)
-        place = clean_text(f"{short_spec(seen.run.model)} {seen.run.layer}", 80)
-        return Content.assemble((f"{STATES[state]} {words}", f"bold {_COLOURS[state]}"), "  ", place)
+    def _title(self, row: RunRow) -> Content:
+        place = clean_text(f"{short_spec(row.run.model)} {row.run.layer}", 80)
+        look = f"bold {_COLOURS.get(row.state, '')}"
+        return Content.assemble((f"{SIGNS[row.state]} {_stands(row)}", look), "  ", place)
 
-    def _progress(self, seen: Seen, room: int) -> Content:
-        states = seen.tally.states
-        units, failed = len(seen.lines), states.get("failed", 0) + states.get("damaged", 0)
-        done = states.get("finished", 0)
-        said = f" {done}/{units} units"
-        facts: list[str] = []
-        if (rate := self._rate(seen)) is not None:
-            facts.append(f"{rate:.1f} pictures/s")
-        if (left := time_left(seen)) is not None:
-            facts.append(f"about {duration(left)} left")
-        more = "".join(f" · {fact}" for fact in facts)
-        lost = f" · ✗ {failed} failed" if failed else ""
+    def _progress(self, row: RunRow, room: int) -> Content:
+        said = f" {row.finished}/{counted(row.units, 'unit')}"
+        lost = f" · {SIGNS['failed']} {row.failed} failed" if row.failed else ""
+        more = f" · {row.rate:.1f} pictures/s" if row.rate is not None else ""
+        more += f" · about {duration(row.left)} left" if row.left is not None else ""
         bar = max(min(40, room - len(said) - len(lost) - len(more)), 8)
-        finished = round(bar * done / max(units, 1))
-        broken = min(-(-bar * failed // max(units, 1)), bar - finished)
+        finished = round(bar * row.finished / max(row.units, 1))
+        broken = min(-(-bar * row.failed // max(row.units, 1)), bar - finished)
         return Content.assemble(
             ("━" * finished, "$success"),
             ("╍" * broken, "$error"),
@@ -140,20 +108,6 @@ class RunHead(Horizontal):
             (lost, "$text-error"),
             more,
         )
-
-    def _rate(self, seen: Seen) -> float | None:
-        """Pictures drawn in a second of late; at first since the process took the run."""
-        if seen.made is None:
-            return None
-        if seen.made.since != self._since:
-            self._since = seen.made.since
-            self._samples.clear()
-            self._samples.append((seen.made.since, 0))
-        now = time.time()
-        if now - self._samples[-1][0] >= _SAMPLE_SECONDS:
-            self._samples.append((now, seen.made.drawn))
-        since, drawn = self._samples[0]
-        return max(seen.made.drawn - drawn, 0) / max(now - since, 1.0)
 
 
 def _in_flight(doing: Sequence[Doing], seen: Seen, room: int) -> Content:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from line_neurons.agent.errors import UsageError
 from line_neurons.agent.proposal import clean_text
-from line_neurons.tools.leases import STALE_SECONDS, Standing, standings, this_machine
-from line_neurons.tools.live import Doing, Made, doings, made
-from line_neurons.tools.run_store import Run, RunStore
+from line_neurons.tools.live import Doing, doings
+from line_neurons.tools.run_store import RunStore
 from line_neurons.tools.unit_rows import UnitRow, UnitRows
-from line_neurons.tui.showing import is_worked_on, origin
+from line_neurons.tui.run_rows import SIGNS, RunRow, RunRows
+from line_neurons.tui.showing import origin
 
 STATES = {
-    "running": "►",
-    "failed": "✗",
-    "damaged": "!",
-    "interrupted": "‖",
-    "pending": "·",
-    "finished": "✓",
+    "running": SIGNS["running"],
+    "failed": SIGNS["failed"],
+    "damaged": "?",
+    "interrupted": SIGNS["interrupted"],
+    "pending": SIGNS["not begun"],
+    "finished": SIGNS["finished"],
 }
 """The sign of each state, in the order in which a table sorted by state shows them."""
 
@@ -65,7 +65,6 @@ class Tally(NamedTuple):
     lowest: float
     highest: float
     scores: tuple[int, ...]
-    unit_seconds: float
 
 
 @dataclass(frozen=True)
@@ -73,25 +72,16 @@ class Seen:
     """A run as it stood when it was looked at.
 
     Args:
-        run: its row.
-        standing: who holds it; ``stale`` where that process is gone.
+        row: the run as the list of runs has it.
         doing: what its units in flight do, by unit; nothing where nobody works on it.
-        made: pictures made by the process that holds it.
         lines: its units.
         tally: counts over them.
     """
 
-    run: Run
-    standing: Standing | None
+    row: RunRow
     doing: Mapping[int, Doing]
-    made: Made | None
     lines: list[UnitLine]
     tally: Tally
-
-    @property
-    def worked_on(self) -> bool:
-        """Whether a living process works on it."""
-        return is_worked_on(self.standing)
 
 
 class UnitsReader:
@@ -103,41 +93,30 @@ class UnitsReader:
 
     def __init__(self, run: str) -> None:
         self._run = run
+        self._runs = RunRows()
         self._rows = UnitRows(run, self._line)
         self._steps: int | None = None
         self._lines: list[UnitLine] = []
         self._tally = tally([])
-        self._heard: tuple[str, int, float] = ("", -1, 0.0)
 
-    def read(self, runs: RunStore) -> Seen:
+    def __call__(self, runs: RunStore) -> Seen:
         """How things stand now.
 
         Raises:
-            UsageError: there is no such run.
             StoreError: the store cannot be read.
+            UsageError: the run is not in it any more.
         """
-        run = runs.run(self._run)
-        standing = self._judged(standings(runs, look=False).get(run.id))
-        worked_on = is_worked_on(standing)
+        row = next((row for row in self._runs(runs) if row.run.id == self._run), None)
+        if row is None:
+            raise UsageError(f"run {self._run} is not in this store any more", "go back to the runs: escape")
         # Runs of earlier versions did not count their steps: they took as many as their settings say.
-        iterations = run.settings.get("iterations")
-        self._steps = iterations + bool(run.settings.get("summary")) if isinstance(iterations, int) else None
-        doing = {one.unit: one for one in doings(runs).get(run.id, [])} if worked_on else {}
-        lines = self._rows.read(runs, worked_on=worked_on)
-        if lines != self._lines:
-            self._tally = tally(lines)
-        self._lines = lines
-        return Seen(run, standing, doing, made(runs).get(run.id) if worked_on else None, lines, self._tally)
-
-    def _judged(self, standing: Standing | None) -> Standing | None:
-        """A holder on another machine that was silent for long, by this machine's clock, is taken for dead."""
-        if standing is None or standing.stale or standing.holder.host == this_machine().host:
-            return standing
-        token, beats, now = standing.holder.token, standing.holder.beats, time.monotonic()
-        if (token, beats) != self._heard[:2]:
-            self._heard = (token, beats, now)
-        silent = now - self._heard[2] > STALE_SECONDS
-        return Standing(standing.holder, standing.units, stale=True) if silent else standing
+        iterations = row.run.settings.get("iterations")
+        self._steps = iterations + bool(row.run.settings.get("summary")) if isinstance(iterations, int) else None
+        doing = {one.unit: one for one in doings(runs).get(self._run, [])} if row.is_held else {}
+        lines = self._rows.read(runs, worked_on=row.is_held)
+        if lines is not self._lines:
+            self._lines, self._tally = lines, tally(lines)
+        return Seen(row, doing, lines, self._tally)
 
     def _line(self, row: UnitRow) -> UnitLine:
         name, label = _clean(row.name), _clean(row.label)
@@ -183,12 +162,10 @@ def tally(lines: list[UnitLine]) -> Tally:
     if width > 0:
         for score in scores:
             bins[min(int((score - lowest) / width), _BINS - 1)] += 1
-    seconds = [line.seconds for line in lines if line.state == "finished" and line.seconds]
     return Tally(
         Counter(line.state for line in lines),
         Counter(line.kind for line in lines if line.kind),
         lowest,
         highest,
         tuple(bins),
-        sum(seconds) / len(seconds) if seconds else 0.0,
     )
