@@ -14,14 +14,14 @@ from textual.screen import Screen
 from textual.widgets import Footer, Header, Input, Static
 
 from line_neurons.agent.errors import LineError, UsageError
-from line_neurons.tools.leases import ask_to_stop
+from line_neurons.tools.leases import ask_to_stop, standings
 from line_neurons.tools.run_store import RunStore
 from line_neurons.tui.following import follow
 from line_neurons.tui.processes import Launched, launch
 from line_neurons.tui.screens.sort_menu import SortMenu
 from line_neurons.tui.screens.unit import UnitScreen
-from line_neurons.tui.showing import is_unfinished
 from line_neurons.tui.terminal import plain
+from line_neurons.tui.widgets.banner import Banner
 from line_neurons.tui.widgets.units_columns import SORTABLE
 from line_neurons.tui.widgets.units_detail import UnitDetail
 from line_neurons.tui.widgets.units_filter import matcher
@@ -77,6 +77,7 @@ class UnitsScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         """The run's head, the table and what is known of the unit under the cursor."""
         yield Header()
+        yield Banner()
         yield RunHead()
         with Horizontal(id="bar"):
             yield Input(placeholder="words, state:failed, score>2, -origin:predefined", id="filter", compact=True)
@@ -95,6 +96,7 @@ class UnitsScreen(Screen[None]):
 
     def _show(self, seen: Seen) -> None:
         self._seen = seen
+        self.query_one(Banner).clear()
         self.query_one(RunHead).show_run(seen)
         self.query_one(UnitsTable).show_units(seen.lines, seen.doing, seen.tally.highest)
         self._tell_unit()
@@ -102,9 +104,10 @@ class UnitsScreen(Screen[None]):
         self.refresh_bindings()
 
     def _failed(self, error: LineError) -> None:
+        self.query_one(Banner).say(error)
+
+    def _complain(self, error: LineError) -> None:
         self.notify(plain(str(error)), severity="error", markup=False)
-        if self._seen is None:
-            self.query_one(UnitDetail).say("", plain(error.message), "$text-error", "", plain(error.remedy))
 
     def _count(self) -> None:
         table, all_units = self.query_one(UnitsTable), len(self._seen.lines) if self._seen else 0
@@ -242,11 +245,11 @@ class UnitsScreen(Screen[None]):
         seen = self._seen
         if action not in {"resume", "stop", "retry"} or seen is None:
             return True
-        states = set(seen.tally.states)
+        row = seen.row
         return {
-            "resume": not seen.row.is_held and is_unfinished(seen.run, states),
-            "stop": seen.row.is_held,
-            "retry": not seen.row.is_held and "failed" in states,
+            "resume": not row.is_held and row.goes_on,
+            "stop": row.is_held,
+            "retry": not row.is_held and row.failed > 0,
         }[action]
 
     def action_resume(self) -> None:
@@ -259,22 +262,22 @@ class UnitsScreen(Screen[None]):
 
     def action_stop(self) -> None:
         """Ask the process that works on the run to stop."""
-        if self._seen and self._seen.standing:
-            holder = self._seen.standing.holder
+        self.run_worker(self._ask_to_stop(), group="stop", exit_on_error=False)
 
-            def ask() -> None:
-                try:
-                    with closing(RunStore(self._store)) as runs:
-                        asked = ask_to_stop(runs, holder)
-                except LineError as error:
-                    self.app.call_from_thread(self._failed, error)
-                    return
-                said = (
-                    "It ends the steps in hand, and keeps them." if asked else "It is done with the run already."
-                )
-                self.app.call_from_thread(self.notify, said, title=f"Asked {holder.name} to stop", markup=False)
+    async def _ask_to_stop(self) -> None:
+        def ask() -> bool:
+            with closing(RunStore(self._store)) as runs:
+                held = standings(runs, look=False).get(self._run)
+                return held is not None and ask_to_stop(runs, held.holder)
 
-            self.run_worker(ask, thread=True, group="stop", exit_on_error=False)
+        try:
+            asked = await asyncio.to_thread(ask)
+        except LineError as error:
+            self._complain(error)
+            return
+        self.notify(
+            "Asked to stop: it ends the steps in hand, and keeps them." if asked else "Nobody works on it."
+        )
 
     def _launch(self, command: str) -> None:
         if self._started is not None:
@@ -283,7 +286,7 @@ class UnitsScreen(Screen[None]):
         try:
             self._started = launch(self._store, [command, self._run])
         except LineError as error:
-            self._failed(error)
+            self._complain(error)
             return
         self.notify(f"line {command} {self._run}", title="Started", markup=False)
         self.run_worker(self._until_at_work(self._started), group="started", exit_on_error=False)
@@ -292,6 +295,8 @@ class UnitsScreen(Screen[None]):
         """Wait until the started process works on the run; say why if it ends before."""
         while (status := started.poll()) is None and not (self._seen and self._seen.row.is_held):
             await asyncio.sleep(_LOOK_SECONDS)
-        if status:
-            self.notify(plain(started.said()), title="It has ended", severity="error", markup=False)
+        # 1: units failed, which the table shows; 130: it was asked to stop.
+        if status not in {None, 0, 1, 130}:
+            said = plain(started.said()) or f"it ended with status {status}"
+            self.notify(said, title=f"line {started.arguments[0]}", severity="error", markup=False)
         self._started = None
