@@ -175,8 +175,8 @@ def chosen(width: int, *, named: bool) -> list[tuple[Column, int]]:
         if left >= column.least + 1 or column is UNIT:
             taken[column.key] = column.least
             left -= column.least + 1
-    # What is over goes to those that can use it, words first.
-    for column in (NAME, LABEL, SCORE, STATE, ORIGIN, TREND):
+    # What is over goes to those that can use it.
+    for column in (STATE, NAME, LABEL, SCORE, ORIGIN, TREND):
         if column.key in taken:
             more = max(min(column.most - column.least, left), 0)
             taken[column.key] += more

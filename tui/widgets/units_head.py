@@ -47,9 +47,9 @@ class RunHead(Horizontal):
     """A run's state, progress and units in flight and, where there is room, the distribution of its labels."""
 
     DEFAULT_CSS = """
-    RunHead { height: auto; max-height: 4; padding: 0 1; background: $surface; color: $foreground; }
+    RunHead { height: auto; max-height: 3; padding: 0 1; background: $surface; color: $foreground; }
     RunHead > #stands { width: 1fr; height: auto; }
-    RunHead > #labels { width: auto; height: 4; margin-left: 3; display: none; }
+    RunHead > #labels { width: auto; height: 3; margin-left: 3; display: none; }
     """
 
     def __init__(self, id: str | None = None) -> None:

@@ -16,6 +16,7 @@ from textual.strip import Strip
 
 from line_neurons.tools.live import Doing
 from line_neurons.tui.widgets.units_columns import (
+    SCORE,
     TREND,
     UNIT,
     Around,
@@ -59,7 +60,7 @@ class UnitsTable(ScrollView, can_focus=True):
             text-style: $block-cursor-text-style; }
         & > .units-table--cursor-unfocused { background: $block-cursor-blurred-background;
             color: $block-cursor-blurred-foreground; }
-        & > .units-table--quiet { color: $text-muted; }
+        & > .units-table--quiet, & > .units-table--pending { color: $text-muted; }
         & > .units-table--bar { color: $primary; }
         & > .units-table--running { color: $text-accent; text-style: bold; }
         & > .units-table--failed, & > .units-table--damaged { color: $text-error; }
@@ -239,7 +240,7 @@ class UnitsTable(ScrollView, can_focus=True):
         texts = [" " * _SIGNS]
         for column, room in self._columns:
             sign = ("▼" if self.descending else "▲") if column is self.column else ""
-            texts.append(fitted(column.heading + sign, room, right=column.right) + " ")
+            texts.append(fitted(" " * (column is SCORE) + column.heading + sign, room, right=column.right) + " ")
         style = self._look("heading", 0)
         return Strip([Segment("".join(texts), style)]).adjust_cell_length(width, style)
 
