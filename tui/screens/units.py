@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.screen import Screen
-from textual.widgets import Footer, Header, Input, Static
+from textual.widgets import Footer, Input, Static
 
 from line_neurons.agent.errors import LineError, UsageError
 from line_neurons.tools.leases import ask_to_stop, standings
@@ -22,6 +22,7 @@ from line_neurons.tui.screens.sort_menu import SortMenu
 from line_neurons.tui.screens.unit import UnitScreen
 from line_neurons.tui.terminal import plain
 from line_neurons.tui.widgets.banner import Banner
+from line_neurons.tui.widgets.top_bar import TopBar
 from line_neurons.tui.widgets.units_columns import SORTABLE
 from line_neurons.tui.widgets.units_detail import UnitDetail
 from line_neurons.tui.widgets.units_filter import matcher
@@ -76,7 +77,7 @@ class UnitsScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """The run's head, the table and what is known of the unit under the cursor."""
-        yield Header()
+        yield TopBar()
         yield Banner()
         yield RunHead()
         with Horizontal(id="bar"):
