@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterable
@@ -138,4 +139,6 @@ def open_app(store: Path, run: str | None = None) -> None:
 
         with closing(open_store(store)) as runs:
             run = runs.run(run).id
+    # What is imported stays: the garbage collector, which stops the app while it looks, need not look through it.
+    gc.freeze()
     LineApp(store, run).run()

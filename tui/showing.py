@@ -22,6 +22,7 @@ from line_neurons.tui import terminal
 if TYPE_CHECKING:
     from line_neurons.graphs.revisit import Revisited
     from line_neurons.tools.concept_bank import ConceptBank
+    from line_neurons.tools.unit_rows import UnitRow
 
 _ROWS = 200
 """On a terminal a table of units has at most so many rows."""
@@ -220,7 +221,7 @@ def revisited(found: Sequence[Revisited], *, as_json: bool) -> None:
     )
 
 
-def origin(unit: Unit) -> str:
+def origin(unit: Unit | UnitRow) -> str:
     """Where a label came from, in words."""
     if unit.origin == "revisit":
         return _found_by(unit)
@@ -232,7 +233,7 @@ def origin(unit: Unit) -> str:
     return f"{'discovered' if unit.discovered else 'proposed'}, {where}"
 
 
-def _found_by(one: Unit | Revisited) -> str:
+def _found_by(one: Unit | UnitRow | Revisited) -> str:
     other = f" of {one.found_in}" if one.found_in not in {None, one.run} else ""
     return f"found by unit {one.found_by}{other}"
 

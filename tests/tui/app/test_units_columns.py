@@ -1,0 +1,50 @@
+"""The columns of a table of units, for any width and any scores."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from line_neurons.tui.widgets.units_columns import SORTABLE, bar, chosen, fitted, ordered, sparkline
+from line_neurons.tui.widgets.units_lines import UnitLine
+
+scores = st.none() | st.floats(-1e6, 1e6)
+
+
+def line(unit, score):
+    return UnitLine(unit, "", "", score, None, None, None, "", "", None, None, "finished", "", "", "")
+
+
+@given(st.integers(40, 400), st.booleans())
+def test_columns_fit_the_width_and_begin_with_the_unit(width, named):
+    columns = chosen(width, named=named)
+    assert sum(cells + 1 for _, cells in columns) <= width
+    assert [column.key for column, _ in columns][:2] == (
+        ["unit", "name"] if named and width >= 74 else ["unit", "label"]
+    )
+
+
+@given(st.lists(scores), st.booleans())
+def test_sorting_keeps_every_unit_and_puts_those_without_a_value_last(values, descending):
+    by_score = next(column for column in SORTABLE if column.key == "score")
+    lines = [line(unit, score) for unit, score in enumerate(values)]
+    found = ordered(lines, by_score, descending=descending)
+    assert sorted(one.unit for one in found) == list(range(len(values)))
+    known = [value for value in values if value is not None]
+    assert [one.score for one in found] == sorted(known, reverse=descending) + [None] * (len(values) - len(known))
+
+
+@given(st.floats(-10, 1e9), st.floats(0, 1e9), st.integers(3, 40))
+def test_a_bar_is_as_wide_as_its_cell(value, top, width):
+    assert len(bar(value, top, width)) == width
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60).map(sorted), st.integers(1, 14))
+def test_a_trend_that_rises_never_falls(values, width):
+    drawn = sparkline(values, width)
+    assert len(drawn) == min(len(values), width)
+    assert list(drawn) == sorted(drawn)
+
+
+@pytest.mark.parametrize(("text", "shown"), [("fox", "fox  "), ("foxes and", "foxe…"), ("狐狐狐", "狐狐…")])
+def test_text_is_cut_by_cells_with_a_sign(text, shown):
+    assert fitted(text, 5) == shown
