@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from line_neurons.agent.proposal import clean_text
@@ -102,7 +102,7 @@ class UnitRows(Generic[T]):
         self._renew(rows)
         return self._made
 
-    def _renew(self, rows: Mapping[int, tuple[Any, ...]]) -> None:
+    def _renew(self, rows: dict[int, tuple[Any, ...]]) -> None:
         made = self._made.copy()
         if not rows.keys() <= self._places.keys():
             in_order = sorted((self._rows | rows).values(), key=_order)
