@@ -59,6 +59,11 @@ async def sees(pilot, *texts):
     await until(pilot, lambda: all(text in shown(pilot) for text in texts))
 
 
+def told(pilot):
+    """What notifications say, which are not drawn under Pilot."""
+    return " ".join(f"{one.title} {one.message}" for one in pilot.app._notifications)
+
+
 async def drawn(pilot):
     """The screen as SVG once it has come to rest, the same wherever and whenever it is drawn."""
     for field in pilot.app.screen.query(Input):

@@ -17,6 +17,7 @@ A test of a screen reads::
 """
 
 import shutil
+import sys
 import time
 from itertools import product
 from pathlib import Path
@@ -26,6 +27,7 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 import recorded_store
 from app_pilot import SIZES, THEMES
+from line_neurons.tui import processes
 
 
 @pytest.fixture(scope="session")
@@ -53,8 +55,10 @@ def store(real_store, tmp_path, monkeypatch):
 @pytest.fixture(autouse=True)
 def _the_same_anywhere(monkeypatch):
     """No colours switched off, no time zone, no other store and no models of this machine."""
-    for name in ("NO_COLOR", "OLLAMA_HOST"):
+    for name in ("NO_COLOR", "DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
+    # A port where nobody listens.
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     yield
@@ -70,6 +74,13 @@ def view(request):
     """The sizes and themes that each screen is drawn in, as arguments of ``opened``."""
     size, theme = request.param
     return {"size": size, "theme": theme}
+
+
+@pytest.fixture
+def scripted_line(monkeypatch):
+    """What the app starts as `line` works with scripted engines; see ``scripted_line``."""
+    program = Path(__file__).parents[2] / "scripted_line.py"
+    monkeypatch.setattr(processes, "COMMAND", [sys.executable, str(program)])
 
 
 class _Svg(SingleFileSnapshotExtension):
