@@ -14,7 +14,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import Screen
 from textual.timer import Timer
-from textual.widgets import Footer, Header, Input, Label, OptionList, Static
+from textual.widgets import Footer, Input, Label, OptionList, Static
 
 from line_neurons.agent.errors import LineError
 from line_neurons.tools.generators.presets import PRESETS
@@ -26,6 +26,7 @@ from line_neurons.tui.processes import Launched, launch
 from line_neurons.tui.run_form import Layer, LayersQuestion
 from line_neurons.tui.screens.units import UnitsScreen
 from line_neurons.tui.terminal import counted, duration, plain
+from line_neurons.tui.widgets.top_bar import TopBar
 
 FIELDS = {
     "model": ("model", "torchvision:resnet50, timm:…, hf:…, file.py:function"),
@@ -101,7 +102,7 @@ class NewRunScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """The fields, what can be chosen for the one in hand, the command and how it goes."""
-        yield Header()
+        yield TopBar()
         with Horizontal():
             with VerticalScroll(id="form", can_focus=False):
                 for name, (label, placeholder) in FIELDS.items():

@@ -12,7 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.screen import Screen
-from textual.widgets import DataTable, Footer, Header, Input, Static
+from textual.widgets import DataTable, Footer, Input, Static
 
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.prompts import format_score
@@ -27,6 +27,7 @@ from line_neurons.tui.screens.units import UnitsScreen
 from line_neurons.tui.terminal import duration, plain, when
 from line_neurons.tui.widgets.banner import Banner
 from line_neurons.tui.widgets.run_detail import RunDetail
+from line_neurons.tui.widgets.top_bar import TopBar
 
 _EMPTY = """
 No runs here yet.
@@ -103,7 +104,7 @@ class RunsScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """What is listed and in which order, the table, and the run under the cursor."""
-        yield Header()
+        yield TopBar()
         yield Banner()
         yield Static(id="about")
         yield Input(placeholder="filter: words of a name, model, layer, state or label", id="filter", compact=True)

@@ -19,7 +19,8 @@ HEAVY = {"torch", "torchvision", "langgraph", "diffusers", "transformers", "pand
 
 def test_neither_engines_nor_pandas_are_imported(real_store):
     looks = (
-        "import sys; from pathlib import Path; import line_neurons.tui.app; from line_neurons.tui.run_rows import *;"
+        "import sys; from pathlib import Path; import line_neurons.tui.app;"
+        "from line_neurons.tui.run_rows import *;"
         "from line_neurons.tui.screens.new_run import *; store = RunStore(Path(sys.argv[1]), read_only=True);"
         "assert len(RunRows()(store)) == 3; print(*sys.modules)"
     )

@@ -11,6 +11,7 @@ from line_neurons.tui.run_form import Layer, faults
 from line_neurons.tui.screens.new_run import NewRunScreen
 from line_neurons.tui.screens.runs import RunsScreen
 from line_neurons.tui.screens.units import UnitsScreen
+from scripted_ollama import DIGEST, ScriptedOllama, serving
 
 LAYERS = [Layer("layer4", "Sequential", 2048), Layer("fc", "Linear", 1000)]
 FITTING = {"model": "torchvision:resnet50", "layer": "fc", "units": "0-9"}
@@ -23,7 +24,7 @@ def canned_line(monkeypatch, tmp_path):
     def answers(layers="[]"):
         said = (
             "import sys; model = sys.argv[2]; open('asked', 'a').write(model + chr(10));"
-            f"print({layers!r}) if model != 'hf:broken' else sys.exit('error: there is no model hf:broken (name one)')"
+            f"print({layers!r}) if model != 'hf:broken' else sys.exit('error: there is no model hf:broken')"
         )
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(processes, "COMMAND", [sys.executable, "-S", "-c", said])
@@ -90,7 +91,7 @@ async def test_how_the_form_looks(store, view, snapshot_svg, canned_line):
         await until(pilot, lambda: pilot.app.screen._layers)
         await fill(pilot, layer="fc")
         pilot.app.screen.query_one("#units").focus()
-        await sees(pilot, "units are 0-999", "valid integer")
+        await sees(pilot, "! unit 0-2000", "! input should")
         assert await drawn(pilot) == snapshot_svg
 
 
@@ -117,7 +118,7 @@ async def test_what_line_layers_says_stands_under_the_model(store, canned_line):
     async with opened(store) as pilot:
         await form(pilot)
         await fill(pilot, model="hf:broken")
-        await sees(pilot, "! there is no model hf:broken")
+        await sees(pilot, "! there is no model")
 
 
 @pytest.mark.anyio
@@ -143,13 +144,13 @@ async def test_models_of_a_server_that_is_down_are_said_to_be_so(store):
 
 
 @pytest.mark.anyio
-async def test_the_models_of_ollama_are_offered(store, ollama, monkeypatch):
-    server = ollama(models=["qwen3:4b"])
-    monkeypatch.setenv("OLLAMA_HOST", server.url)
-    async with opened(store) as pilot:
-        await form(pilot)
-        pilot.app.screen.query_one("#llm").focus()
-        await sees(pilot, "ollama:qwen3:4b")
+async def test_the_models_of_ollama_are_offered(store, monkeypatch):
+    with serving(ScriptedOllama(models={"qwen3:4b": DIGEST})) as server:
+        monkeypatch.setenv("OLLAMA_HOST", server.url)
+        async with opened(store) as pilot:
+            await form(pilot)
+            pilot.app.screen.query_one("#llm").focus()
+            await sees(pilot, "ollama:qwen3:4b")
 
 
 @pytest.mark.anyio
@@ -178,5 +179,5 @@ async def test_what_the_command_says_when_it_cannot_begin_is_shown_in_the_form(s
         await fill(pilot, model="torchvision:tiny", layer="head", units="no such class")
         pilot.app.screen._layers = None
         await pilot.press("ctrl+r")
-        await sees(pilot, "! unit no such class is not one of")
+        await sees(pilot, "! unit 'no such class' is not")
         assert isinstance(pilot.app.screen, NewRunScreen)

@@ -181,7 +181,7 @@ async def test_a_damaged_store_is_told_with_the_remedy_until_it_is_mended(store)
         aside.write_bytes(whole)
         aside.replace(store / "runs.db")
         await sees(pilot, FAILED)
-        assert "is damaged" not in shown(pilot)
+        await until(pilot, lambda: "is damaged" not in shown(pilot))
 
 
 async def test_an_older_store_is_shown_and_left_as_it_is(store):
