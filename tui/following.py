@@ -14,6 +14,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from textual._context import NoActiveAppError
+from textual.app import ScreenStackError
 from textual.screen import Screen
 from textual.worker import Worker, get_current_worker
 
@@ -120,7 +122,7 @@ def _readings(
     with closing(RunStore(store, read_only=True)) as runs:
         inode, version, read_at = _inode(path), -1, float("-inf")
         while not worker.is_cancelled:
-            if screen.is_current:
+            if _is_seen(screen):
                 before, version = version, runs.version()
                 if before != version or time.monotonic() - read_at > AGAIN_SECONDS:
                     yield read(runs)
@@ -128,6 +130,20 @@ def _readings(
                     if _inode(path) != inode:
                         return
             _pause(worker, LOOK_SECONDS)
+
+
+def _is_seen(screen: Screen[Any]) -> bool:
+    """Whether no screen covers it; ``is_current`` also holds for the one below the top, whatever covers it."""
+    try:
+        stack = list(screen.app.screen_stack)
+    except (ScreenStackError, NoActiveAppError):
+        return False
+    for one in reversed(stack):
+        if one is screen:
+            return True
+        if one.styles.background.a == 1:
+            return False
+    return False
 
 
 def _inode(path: Path) -> int | None:

@@ -204,4 +204,4 @@ def _left(row: RunRow, in_hand: int, pictures: Made, beat: float) -> float | Non
         return None
     # Those in hand are half done, one with another.
     rest = (row.units - row.finished - row.failed - in_hand / 2) * each
-    return round(max(rest, 0) * passed / count)
+    return float(round(max(rest, 0) * passed / count))
