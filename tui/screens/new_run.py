@@ -15,8 +15,10 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Footer, Input, Label, OptionList, Static
+from textual.widgets.option_list import Option
 
 from line_neurons.agent.errors import LineError
+from line_neurons.agent.settings import Settings, load_settings
 from line_neurons.tools.generators.presets import PRESETS
 from line_neurons.tools.language_models.registry import EMBEDDED
 from line_neurons.tools.leases import this_machine
@@ -68,7 +70,7 @@ class NewRunScreen(Screen[None]):
         & .field { height: auto; }
         & .field Horizontal { height: 1; }
         & .field Label { width: 15; color: $text-muted; }
-        & .field:focus-within Label { color: $primary; text-style: bold; }
+        & .field.-current Label { color: $primary; text-style: bold; }
         & .field Input { width: 1fr; }
         & .fault { display: none; height: auto; margin-left: 15; color: $text-error; }
         & .fault.-shown { display: block; }
@@ -158,6 +160,8 @@ class NewRunScreen(Screen[None]):
             if self._field == "model" != self.focused.id:
                 self._ask_for_layers()
             self._field = self.focused.id
+            for field in self.query(".field"):
+                field.set_class(field.has_focus_within, "-current")
             self._offer()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
@@ -253,13 +257,14 @@ class NewRunScreen(Screen[None]):
         choices.border_title = FIELDS[self._field][0]
         choices.clear_options()
         self._offered = [value for value, _ in fitting]
+        if not fitting and (about := Settings.model_fields.get(self._field)):
+            choices.add_option(Option(Content(about.description or ""), disabled=True))
         choices.add_options(
             [Content.assemble(plain(value), (f"  {plain(note)}", "dim")) for value, note in fitting]
         )
 
     def _look_around(self) -> None:
         """In a thread: the models that are installed, and the defaults."""
-        from line_neurons.agent.settings import load_settings
         from line_neurons.tools.language_models.ollama_address import server_urls
         from line_neurons.tools.language_models.ollama_models import installed
 
