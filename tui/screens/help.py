@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -13,7 +14,8 @@ from textual.content import Content
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
-_ELSEWHERE = "Everywhere"
+_HERE, _ELSEWHERE, _MOVING = "This screen", "Everywhere", "Moving about"
+_OBVIOUS = {"app.focus_next", "app.focus_previous", "screen.copy_text"}
 
 
 class HelpScreen(ModalScreen[None]):
@@ -54,23 +56,27 @@ class HelpScreen(ModalScreen[None]):
             yield Static(Content(doc[0] if doc else ""))
             for title, rows in self._groups:
                 yield Static(Content(title), classes="group")
-                width = max(len(keys) for keys, _ in rows)
-                yield Static(Text("\n").join(Text(f"{keys:>{width}}  {what}") for keys, what in rows))
+                table = Table.grid(padding=(0, 2))
+                table.add_column(justify="right", no_wrap=True, min_width=10, style="bold")
+                table.add_column()
+                for keys, what in rows:
+                    table.add_row(Text(keys), Text(what))
+                yield Static(table)
 
 
 def _groups(screen: Screen[Any]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     found: dict[str, dict[str, tuple[list[str], str]]] = {}
     for node, binding, _enabled, tooltip in screen.active_bindings.values():
-        if binding.system or not binding.description:
+        if binding.system or not binding.description or binding.action in _OBVIOUS:
             continue
         title = node.BINDING_GROUP_TITLE or (
-            "This screen" if node is screen else _ELSEWHERE if node is screen.app else type(node).__name__
+            _HERE if node is screen else _ELSEWHERE if node is screen.app else _MOVING
         )
         what = f"{binding.description}. {tooltip}" if tooltip else binding.description
         keys, _ = found.setdefault(title, {}).setdefault(binding.action, ([], what))
         key = screen.app.get_key_display(binding)
         if key not in keys:
             keys.append(key)
-    order = sorted(found, key=lambda title: (title == _ELSEWHERE, title != "This screen"))
+    order = sorted(found, key=lambda title: (title == _MOVING, title == _ELSEWHERE, title != _HERE))
     for title in order:
         yield title, [(" ".join(keys), what) for keys, what in found[title].values()]

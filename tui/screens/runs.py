@@ -56,7 +56,7 @@ _COLOURS = {
 }  # fmt: skip
 _ROOMY = (120, 34)
 _POLL_SECONDS = 0.3
-_BAR = 10
+_BAR, _SHORT_BAR = 10, 6
 
 
 class RunsScreen(Screen[None]):
@@ -344,7 +344,7 @@ class RunsScreen(Screen[None]):
         text = {
             "run": lambda: plain(run.id),
             "state": lambda: f"{SIGNS[state]} {state}",
-            "units": lambda: _bar(row),
+            "units": lambda: _bar(row, _bar_of(self.size.width)),
             "pictures/s": lambda: "" if row.rate is None else f"{row.rate:.1f}",
             "left": lambda: "" if row.left is None else duration(row.left),
             "model": lambda: plain(short_spec(run.model)),
@@ -367,7 +367,7 @@ def _columns(width: int, longest: int) -> list[tuple[str, int]]:
         width: of the screen, in cells.
         longest: length of the longest name.
     """
-    fixed = [("run", max(12, min(longest, width * 3 // 10))), ("state", 14), ("units", _BAR + 11)]
+    fixed = [("run", max(12, min(longest, width * 7 // 20))), ("state", 14), ("units", _bar_of(width) + 11)]
     if width >= 100:
         fixed += [("pictures/s", 10), ("left", 7)]
     if width >= 150:
@@ -377,11 +377,15 @@ def _columns(width: int, longest: int) -> list[tuple[str, int]]:
     return [*fixed, ("best labels", max(rest, 10))]
 
 
-def _bar(row: RunRow) -> str:
+def _bar_of(width: int) -> int:
+    return _BAR if width >= 100 else _SHORT_BAR
+
+
+def _bar(row: RunRow, width: int) -> str:
     """How many units are done with, drawn and in numbers; those that failed are told."""
-    full = round(row.share * _BAR)
+    full = round(row.share * width)
     failed = f" {row.failed}!" if row.failed else ""
-    return f"{'█' * full}{'░' * (_BAR - full)} {row.finished}/{row.units}{failed}"
+    return f"{'█' * full}{'░' * (width - full)} {row.finished}/{row.units}{failed}"
 
 
 def _text(row: RunRow) -> str:
