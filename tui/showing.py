@@ -363,7 +363,7 @@ def _print_steering(opened: RunStore, shown: Run, chosen: Unit) -> None:
                     one.kind,
                     one.concept,
                     one.by,
-                    _when(one.created),
+                    terminal.when(one.created),
                     one.step,
                     one.outcome if one.taken is not None else "waits",
                 ]

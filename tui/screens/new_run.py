@@ -161,7 +161,7 @@ class NewRunScreen(Screen[None]):
                 self._ask_for_layers()
             self._field = self.focused.id
             for field in self.query(".field"):
-                field.set_class(field.has_focus_within, "-current")
+                field.set_class(field in self.focused.ancestors, "-current")
             self._offer()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
@@ -256,6 +256,8 @@ class NewRunScreen(Screen[None]):
         choices = self.query_one(OptionList)
         choices.border_title = FIELDS[self._field][0]
         choices.clear_options()
+        # What fits nothing may be mistyped.
+        fitting = fitting or known[:_MOST_CHOICES]
         self._offered = [value for value, _ in fitting]
         if not fitting and (about := Settings.model_fields.get(self._field)):
             choices.add_option(Option(Content(about.description or ""), disabled=True))
