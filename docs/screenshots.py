@@ -6,6 +6,7 @@ Writes SVG into docs/images, and PNG beside it where a Chromium or Chrome is ins
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from line_neurons.tui.app import LineApp
 from line_neurons.tui.screens.unit import UnitScreen
 from line_neurons.tui.screens.units import UnitsScreen
 
-IMAGES = Path(__file__).parent / "images"
+IMAGES = Path(__file__).resolve().parent / "images"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 MOST_BYTES = 300_000
 WIDE, SMALL = (150, 42), (80, 24)
@@ -87,6 +88,9 @@ def main(store: Path, run: str = "", unit: str = "") -> None:
         chosen = runs.run(run or runs.names()[0]).id
         units = runs.units(chosen)
     IMAGES.mkdir(exist_ok=True)
+    # Pictures tell the store's name, and not where it lies on this machine.
+    os.chdir(store.absolute().parent)
+    store = Path(store.name)
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     before = themes.remembered()
     for shot in SHOTS:
