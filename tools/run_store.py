@@ -10,21 +10,25 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
-from sqlite_utils import Database
-from sqlite_utils.db import Table
 
 from line_neurons.agent.errors import DamagedError, StoreError, TakenOverError, UsageError, reason_of
 from line_neurons.agent.proposal import clean_text, storable_text
 from line_neurons.tools import databases
 from line_neurons.tools.databases import explained
 from line_neurons.tools.run_names import plain_name
-from line_neurons.tools.run_schema import SCHEMA
 from line_neurons.tools.upgrades import log_ahead, upgrading
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+    from sqlite_utils.db import Table
+
+SCHEMA_NUMBER = 6
+"""Number of the last migration of ``run_schema``, which a store that is only looked at is opened without."""
 
 _JSON_COLUMNS = {"settings", "fingerprints", "versions", "vocabulary", "images", "board", "detail"}
 # What stands for nothing in columns that always hold something.
@@ -204,29 +208,37 @@ class RunStore:
             else:
                 root.mkdir(parents=True, exist_ok=True)
                 connection = sqlite3.connect(self.path, timeout=databases.PATIENCE, check_same_thread=False)
-            self._db = Database(connection)
-            _refuse_newer(self._db, self.path)
+            self._conn = connection
+            _refuse_newer(connection, self.path)
             if not read_only:
                 log_ahead(connection)
                 self._upgrade()
-                self._db.execute("PRAGMA synchronous=NORMAL")
-                self._db.execute("PRAGMA foreign_keys=ON")
+                connection.execute("PRAGMA synchronous=NORMAL")
+                connection.execute("PRAGMA foreign_keys=ON")
+
+    @cached_property
+    def _db(self) -> Database:
+        """For who writes; importing it takes pandas along where that is there, for which a viewer would wait."""
+        from sqlite_utils import Database
+
+        return Database(self._conn)
 
     def close(self) -> None:
         """Close the database."""
-        self._db.close()
+        self._conn.close()
 
     def _upgrade(self) -> None:
         """Bring the schema up to date, in one transaction; another process that wants the same waits."""
+        from line_neurons.tools.run_schema import SCHEMA
 
         def step() -> str | None:
             # One that another process made newer while this one waited is refused too.
-            _refuse_newer(self._db, self.path)
+            _refuse_newer(self._conn, self.path)
             pending = SCHEMA.pending(self._db)
             return pending[0].name.partition("_")[0] if pending else None
 
         if step():
-            with upgrading(self._db.conn, self.path, step) as wanted:
+            with upgrading(self._conn, self.path, step) as wanted:
                 if wanted:
                     SCHEMA.apply(self._db)
 
@@ -261,7 +273,7 @@ class RunStore:
         """Write entries of a history, all or nothing; see ``put_step``."""
         rows = [_encode(step) | {"created": step.created or time.time()} for step in steps]
         with self._writing(*{step.run for step in steps}):
-            self._db.conn.executemany(_PUT_STEP, rows)
+            self._conn.executemany(_PUT_STEP, rows)
 
     def drop_steps(self, run: str, kind: str, unit: int | None = None) -> None:
         """Remove the entries of one kind from the histories of a run's units, or from that of one of them."""
@@ -287,12 +299,12 @@ class RunStore:
             TakenOverError: another process has taken over one of them.
         """
         with self._writing(*runs):
-            yield self._db.conn
+            yield self._conn
 
     def rows(self, statement: str, *values: Any) -> list[Any]:
         """The rows of a query."""
         with self._reading():
-            return self._db.conn.execute(statement, values).fetchall()
+            return self._conn.execute(statement, values).fetchall()
 
     def version(self) -> int:
         """A number that is another one once any other connection has changed the database."""
@@ -307,7 +319,7 @@ class RunStore:
     def events(self, run: str, after: int = 0) -> list[dict[str, Any]]:
         """Events of a run with an id above ``after``, oldest first."""
         with self._reading():
-            rows = self._table("events").rows_where("run = ? and id > ?", [run, after], order_by="id")
+            rows = self._found("events WHERE run = ? AND id > ? ORDER BY id", run, after)
             return [{**row, "detail": _event_detail(row)} for row in rows]
 
     def runs(self) -> list[Run]:
@@ -318,13 +330,13 @@ class RunStore:
         """
         # Not by the time: a clock may be set back.
         with self._reading():
-            return [_decode(Run, row) for row in self._table("runs").rows_where(order_by="rowid desc")]
+            return [_decode(Run, row) for row in self._found("runs ORDER BY rowid DESC")]
 
     def names(self) -> list[str]:
         """The ids of all runs, newest first."""
         with self._reading():
             return [
-                str(name) for (name,) in self._db.execute("SELECT id FROM runs ORDER BY rowid DESC").fetchall()
+                str(name) for (name,) in self._conn.execute("SELECT id FROM runs ORDER BY rowid DESC").fetchall()
             ]
 
     def run(self, name: str) -> Run:
@@ -337,7 +349,7 @@ class RunStore:
         found = [one for one in names if one == name] or [one for one in names if one.startswith(name)]
         if len(found) == 1 and name:
             with self._reading():
-                return _decode(Run, self._table("runs").get(found[0]))
+                return _decode(Run, *self._found("runs WHERE id = ?", found[0]))
         known = ", ".join((found or names)[:5]) or "none yet"
         trouble = "matches several runs" if found else "is not a run of this store"
         raise UsageError(f"{name!r:.60} {trouble}", f"runs: {known}; `line runs` lists all")
@@ -345,13 +357,13 @@ class RunStore:
     def units(self, run: str) -> list[Unit]:
         """The units of a run, in the order in which they were asked for."""
         with self._reading():
-            rows = self._table("units").rows_where("run = ?", [run], order_by="position")
+            rows = self._found("units WHERE run = ? ORDER BY position", run)
             return [_decode(Unit, row) for row in rows]
 
     def steps(self, run: str, unit: int) -> list[Step]:
         """The history of a unit, in order."""
         with self._reading():
-            rows = self._table("steps").rows_where("run = ? and unit = ?", [run, unit], order_by="step, attempt")
+            rows = self._found("steps WHERE run = ? AND unit = ? ORDER BY step, attempt", run, unit)
             return [_decode(Step, row) for row in rows]
 
     def trials(self, run: str, unit: int | None = None) -> Iterator[Trial]:
@@ -371,7 +383,7 @@ class RunStore:
         while True:
             place = dict(zip(("unit", "step", "attempt"), last, strict=True))
             with self._reading():
-                rows = self._db.execute(statement, fixed | place).fetchall()
+                rows = self._conn.execute(statement, fixed | place).fetchall()
             for *columns, images in rows:
                 with _entry(
                     "steps", {"run": run, **dict(zip(("unit", "step", "attempt"), columns, strict=False))}
@@ -391,15 +403,20 @@ class RunStore:
         """How many units of a run are in each state."""
         statement = "SELECT status, count(*) FROM units WHERE run = ? GROUP BY status ORDER BY status"
         with self._reading():
-            return dict(self._db.execute(statement, [run]).fetchall())
+            return dict(self._conn.execute(statement, [run]).fetchall())
 
     def _table(self, name: str) -> Table:
         return self._db.table(name)
 
+    def _found(self, where: str, *values: Any) -> list[dict[str, Any]]:
+        rows = self._conn.execute(f"SELECT * FROM {where}", values)  # noqa: S608
+        names = [column[0] for column in rows.description]
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
     @contextmanager
     def _writing(self, *runs: str) -> Iterator[None]:
         with self._lock, explained(self.path):
-            database = self._db.conn
+            database = self._conn
             outermost = not database.in_transaction
             if outermost:
                 # What is read before the first change must be as new as what is changed.
@@ -420,7 +437,7 @@ class RunStore:
         if token is None:
             return
         statement = "SELECT token, process, host FROM leases WHERE thread = ?"
-        now = self._db.conn.execute(statement, [run]).fetchone()
+        now = self._conn.execute(statement, [run]).fetchone()
         if now is None or now[0] != token:
             other = f"process {now[1]} on {now[2]}" if now else "another process, which is done with it"
             raise TakenOverError(
@@ -434,9 +451,12 @@ class RunStore:
             yield
 
 
-def _refuse_newer(db: Database, path: Path) -> None:
-    known = {migration.name for migration in SCHEMA.pending(Database(memory=True))}
-    newer = sorted({migration.name for migration in SCHEMA.applied(db)} - known)
+def _refuse_newer(db: sqlite3.Connection, path: Path) -> None:
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = '_sqlite_migrations'").fetchone():
+        return
+    names = db.execute("SELECT name FROM _sqlite_migrations WHERE migration_set = 'line-runs'").fetchall()
+    known = {f"m{number:03}" for number in range(1, SCHEMA_NUMBER + 1)}
+    newer = sorted(str(name) for (name,) in names if str(name)[:4] not in known)
     if newer:
         raise StoreError(
             f"the store {str(path)!r} was made by a newer version of line-neurons ({newer[-1]})",

@@ -2,35 +2,140 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterable
+from contextlib import closing
+from datetime import datetime
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from textual.app import App
+from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.screen import Screen
 
+from line_neurons.agent.errors import UsageError
+from line_neurons.tui import themes
+from line_neurons.tui.screens.help import HelpScreen
 from line_neurons.tui.screens.runs import RunsScreen
 from line_neurons.tui.screens.units import UnitsScreen
+from line_neurons.tui.terminal import plain
 
 
 class LineApp(App[None]):
     """Shows the runs of a store.
 
     Args:
-        store: the store's folder.
+        store: the store's folder; it may not hold a run yet.
         run: id of the run to open at once.
     """
 
     TITLE = "LINE"
     CSS_PATH = "line.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("q", "quit", "Quit")]
+    BINDING_GROUP_TITLE = "Everywhere"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("question_mark", "keys", "Help"),
+        Binding("d", "dark", "Dark or light", show=False),
+        Binding("ctrl+s", "save_picture", "Save a screenshot", show=False),
+        Binding("q", "quit", "Quit", tooltip="What runs goes on."),
+    ]
 
     def __init__(self, store: Path, run: str | None = None) -> None:
         super().__init__()
         self.store = store
         self._run = run
+        for theme in themes.OWN.values():
+            self.register_theme(theme)
+        chosen = themes.remembered()
+        self.theme = chosen if chosen in self.available_themes else themes.DARK.name
+        self.sub_title = shortened(store)
 
     def on_mount(self) -> None:
         """Open the runs and, where one was named, that run."""
+        self.theme_changed_signal.subscribe(self, lambda theme: themes.remember(theme.name))
         self.push_screen(RunsScreen(self.store))
         if self._run is not None:
             self.push_screen(UnitsScreen(self.store, self._run))
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """What the command palette offers: the keys of the screen that is shown, and the themes."""
+        seen = set()
+        for node, binding, enabled, tooltip in screen.active_bindings.values():
+            ours = node is screen or node is self
+            if ours and enabled and binding.description and not binding.system and binding.action not in seen:
+                seen.add(binding.action)
+                key = self.get_key_display(binding)
+                yield SystemCommand(
+                    binding.description,
+                    f"{tooltip or binding.description} (key {key})",
+                    lambda node=node, action=binding.action: self.call_later(self.run_action, action, node),
+                )
+        yield SystemCommand("Theme", "Choose among all themes", self.action_change_theme)
+
+    def action_keys(self) -> None:
+        """Show what the keys of the screen do."""
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen(self.screen))
+
+    def action_dark(self) -> None:
+        """Change between the dark and the light theme."""
+        self.theme = themes.LIGHT.name if self.current_theme.dark else themes.DARK.name
+
+    def action_save_picture(self) -> None:
+        """Save what is shown as a picture, in the working folder or else in the user's."""
+        name = f"line-{datetime.now().astimezone():%Y%m%d-%H%M%S-%f}.svg"
+        picture = self.export_screenshot(title=self.title)
+        for folder in (Path.cwd(), Path.home()):
+            try:
+                (folder / name).write_text(picture, "utf-8")
+            except OSError as error:
+                reason = error.strerror
+                continue
+            self.notify(plain(str(folder / name)), title="Screenshot saved", markup=False)
+            return
+        self.notify(
+            plain(f"no screenshot was saved in {folder}: {reason}"), severity="error", markup=False, timeout=10
+        )
+
+    def copy(self, what: str, text: str) -> None:
+        """Put a text on the clipboard of the terminal that the app is seen in, and say so.
+
+        Args:
+            what: what it is, as people call it.
+            text: the text.
+        """
+        self.copy_to_clipboard(text)
+        self.notify(plain(text), title=f"Copied {what}", markup=False, timeout=3)
+
+
+def shortened(folder: Path) -> str:
+    """A folder as a header has room for it."""
+    shown = plain(str(folder))
+    home = str(Path.home())
+    if shown.startswith(home + os.sep):
+        shown = f"~{shown.removeprefix(home)}"
+    return shown if len(shown) <= 40 else f"…{shown[-39:]}"
+
+
+def open_app(store: Path, run: str | None = None) -> None:
+    """Run the app in this terminal until it is left.
+
+    Args:
+        store: the store's folder; it may not hold a run yet.
+        run: a run to open, or the beginning of its name.
+
+    Raises:
+        UsageError: this is no terminal, or there is no such run.
+        StoreError: the store cannot be read.
+    """
+    if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
+        raise UsageError(
+            "the terminal app needs a terminal, and this is a pipe or a file",
+            "see `line runs` and `line show RUN`, each also with --json",
+        )
+    if run is not None:
+        from line_neurons.tui.showing import open_store
+
+        with closing(open_store(store)) as runs:
+            run = runs.run(run).id
+    LineApp(store, run).run()

@@ -362,11 +362,9 @@ def tui(
     **flags: Any,
 ) -> None:
     """Watch, steer and resume runs in a terminal app; leaving it touches no run."""
-    from line_neurons.tui.app import LineApp
-    from line_neurons.tui.showing import open_store
+    from line_neurons.tui.app import open_app
 
-    store = _store(**flags)
-    LineApp(store, open_store(store).run(run).id if run else None).run()
+    open_app(_store(**flags), run)
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import shlex
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -95,7 +94,7 @@ def runs(store: Path, *, as_json: bool) -> None:
                 run.layer,
                 _counts(states),
                 _state(run, held.get(run.id)),
-                _when(run.created),
+                terminal.when(run.created),
                 run.settings.get("llm"),
                 *([_holder(held.get(run.id))] if held else []),
             ]
@@ -364,7 +363,7 @@ def _print_steering(opened: RunStore, shown: Run, chosen: Unit) -> None:
                     one.kind,
                     one.concept,
                     one.by,
-                    _when(one.created),
+                    terminal.when(one.created),
                     one.step,
                     one.outcome if one.taken is not None else "waits",
                 ]
@@ -537,11 +536,3 @@ def _holder_json(held: Standing | None) -> dict[str, Any] | None:
         "stop_asked_by": one.stop,
         "stale": held.stale,
     }
-
-
-def _when(seconds: float) -> str:
-    """A time as a clock shows it; empty for one that no calendar has."""
-    try:
-        return datetime.datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
-    except (ValueError, OverflowError, OSError):
-        return ""

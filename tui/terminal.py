@@ -6,6 +6,7 @@ Everything that the command prints goes through this module, or through the bars
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 import sys
@@ -77,6 +78,21 @@ def line(text: str, style: str = "", lead: str = "") -> None:
 def counted(number: int, noun: str) -> str:
     """A number with its noun, in the plural unless it is one."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def when(seconds: float) -> str:
+    """A time as a clock shows it; empty for one that no calendar has."""
+    try:
+        return datetime.datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):
+        return ""
+
+
+def duration(seconds: float) -> str:
+    """A time that something takes, as people say it."""
+    if seconds >= 2 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 def note(text: str) -> None:

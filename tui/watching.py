@@ -26,7 +26,7 @@ from rich.text import Text
 from line_neurons.agent.prompts import format_score
 from line_neurons.agent.proposal import clean_text
 from line_neurons.graphs.crew import Progress as RunProgress
-from line_neurons.tui.terminal import counted, err, note
+from line_neurons.tui.terminal import counted, duration, err, note
 
 _NEXT = {
     "": "filling the first board",
@@ -140,7 +140,7 @@ class Watching:
         done = self.steps_before + progress.position * (progress.steps + 1) + step
         best = f"best {progress.best[0]} {format_score(progress.best[1])}" if progress.best else "starting"
         timed = self._steps_timed
-        left = _duration((self.steps_in_all - done) * sum(timed) / len(timed)) if timed else ""
+        left = duration((self.steps_in_all - done) * sum(timed) / len(timed)) if timed else ""
         if self._live:
             where = "summary" if progress.kind == "summary" else f"step {progress.step}/{progress.steps}"
             doing = _NEXT.get(progress.node, progress.node)
@@ -177,7 +177,7 @@ class Watching:
         if redrawn := progress.stats.redrawn:
             text += f", {redrawn} redrawn"
         gained, ahead = done - done_then, self.steps_in_all - done
-        left = _duration(ahead * seconds / gained) if gained and ahead else ""
+        left = duration(ahead * seconds / gained) if gained and ahead else ""
         if self._live:
             self._show(text, done, left)
         else:
@@ -194,12 +194,6 @@ class Watching:
 
 def _name(progress: RunProgress) -> str:
     return f"unit {progress.unit}" + (f" ({progress.name})" if progress.name else "")
-
-
-def _duration(seconds: float) -> str:
-    if seconds >= 2 * 3600:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 class _Description(ProgressColumn):

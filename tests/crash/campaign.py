@@ -19,7 +19,7 @@ from sqlite_utils import Database
 from crash.kill_points import PLACES
 from crash.nursery import Nursery
 from line_neurons.tools import store_check
-from line_neurons.tools.run_store import SCHEMA
+from line_neurons.tools.run_schema import SCHEMA
 from line_neurons.tools.store_mend import mend
 
 # What an interrupted run may leave for the next process to take up.

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from line_neurons.graphs import nodes, revisit, runs
-from line_neurons.tools import run_store
+from line_neurons.tools import run_schema
 from line_neurons.tools.bank_folder import BankFolder
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.run_store import RunStore
@@ -214,7 +214,7 @@ class Killer:
 
     def _migrations(self):
         """Every migration of the runs, at each change and when all are made; and the copy that is made before."""
-        for migration in run_store.SCHEMA._migrations:
+        for migration in run_schema.SCHEMA._migrations:
             migration.fn = self._migrating(migration.fn)
         connect, reached = sqlite3.connect, self.reached
 

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from sqlite_utils import Database
 
 from line_neurons.agent.errors import StoreError, UsageError
-from line_neurons.tools.run_store import SCHEMA, Run, RunStore, Step, Trial, Unit
+from line_neurons.tools.run_schema import SCHEMA
+from line_neurons.tools.run_store import SCHEMA_NUMBER, Run, RunStore, Step, Trial, Unit
 
 RUN = Run(
     "r-1", "torchvision:x", "head", 7, "interrupted", 1.0, {"llm": "random"}, {"target": "t"}, {"torch": "2"}
@@ -112,6 +113,10 @@ def test_events_are_kept_in_order_and_can_be_followed(store):
     events = store.events("r-1")
     assert [event["kind"] for event in events] == ["work", "stopped", "work"]
     assert store.events("r-1", after=events[1]["id"]) == events[2:]
+
+
+def test_a_store_is_looked_at_with_the_schema_that_it_is_written_with():
+    assert [one.name[:4] for one in SCHEMA._migrations] == [f"m{n:03}" for n in range(1, SCHEMA_NUMBER + 1)]
 
 
 def test_a_newer_store_is_refused_and_left_as_it_is(tmp_path):

@@ -7,13 +7,14 @@ from pathlib import Path
 from textual.app import ComposeResult
 from textual.content import Content
 from textual.screen import Screen
-from textual.widgets import Footer, Header, Static
+from textual.widgets import Footer, Static
 
 from line_neurons.agent.errors import LineError
 from line_neurons.tools.live import Doing, doings
 from line_neurons.tools.run_store import RunStore, Step, Unit
 from line_neurons.tui.following import follow
 from line_neurons.tui.terminal import plain
+from line_neurons.tui.widgets.top_bar import TopBar
 
 Seen = tuple[Unit, list[Step], Doing | None]
 
@@ -35,7 +36,7 @@ class UnitScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """What is known, between header and footer."""
-        yield Header()
+        yield TopBar()
         yield Static()
         yield Footer()
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from textual.app import ComposeResult
 from textual.screen import Screen
-from textual.widgets import DataTable, Footer, Header
+from textual.widgets import DataTable, Footer
 
 from line_neurons.agent.errors import LineError
 from line_neurons.tools.run_store import Unit
 from line_neurons.tui.following import follow
 from line_neurons.tui.screens.unit import UnitScreen
 from line_neurons.tui.terminal import plain
+from line_neurons.tui.widgets.top_bar import TopBar
 
 
 class UnitsScreen(Screen[None]):
@@ -30,7 +31,7 @@ class UnitsScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """The table between header and footer."""
-        yield Header()
+        yield TopBar()
         yield DataTable(cursor_type="row")
         yield Footer()
 

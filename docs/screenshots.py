@@ -1,0 +1,107 @@
+"""Render the pictures of docs/tui.md from a store: python docs/screenshots.py STORE [RUN [UNIT]].
+
+Writes SVG into docs/images, and PNG beside it where a Chromium or Chrome is installed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from textual.pilot import Pilot
+
+from line_neurons.tools.run_store import RunStore
+from line_neurons.tui import themes
+from line_neurons.tui.app import LineApp
+from line_neurons.tui.screens.unit import UnitScreen
+from line_neurons.tui.screens.units import UnitsScreen
+
+IMAGES = Path(__file__).resolve().parent / "images"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+MOST_BYTES = 300_000
+WIDE, SMALL = (150, 42), (80, 24)
+# So long a screen is given to read the store and to draw its pictures.
+SETTLES = 3.0
+
+Shot = tuple[str, tuple[int, int], str, Sequence[str]]
+SHOTS: tuple[Shot, ...] = (
+    ("runs", WIDE, themes.DARK.name, ()),
+    ("runs-small", SMALL, themes.DARK.name, ()),
+    ("runs-light", WIDE, themes.LIGHT.name, ()),
+    ("help", WIDE, themes.DARK.name, ("question_mark",)),
+    ("new-run", WIDE, themes.DARK.name, ("n",)),
+    ("units", WIDE, themes.DARK.name, ("units",)),
+    ("unit", WIDE, themes.DARK.name, ("unit",)),
+    ("unit-light", WIDE, themes.LIGHT.name, ("unit",)),
+)
+"""Name, size, theme, and what is done first: keys, or the screen of the run or the unit."""
+
+
+async def shoot(store: Path, run: str, unit: int, shot: Shot) -> Path:
+    """Take one picture, and give its file."""
+    name, size, theme, doings = shot
+    app = LineApp(store)
+    app.animation_level = "none"
+    async with app.run_test(size=size) as pilot:
+        app.theme = theme
+        await pilot.pause(SETTLES)
+        for doing in doings:
+            await do(pilot, store, run, unit, doing)
+            await pilot.pause(SETTLES)
+        file = IMAGES / f"{name}.svg"
+        file.write_text(app.export_screenshot(title=f"line tui: {name}"), "utf-8")
+    return file
+
+
+async def do(pilot: Pilot[None], store: Path, run: str, unit: int, doing: str) -> None:
+    """Open the run or the unit, or press a key."""
+    if doing == "units":
+        pilot.app.push_screen(UnitsScreen(store, run))
+    elif doing == "unit":
+        pilot.app.push_screen(UnitScreen(store, run, unit))
+    else:
+        await pilot.press(doing)
+
+
+def rasterise(browser: str, file: Path) -> Path:
+    """A PNG of an SVG, as a browser shows it."""
+    picture = file.with_suffix(".png")
+    with TemporaryDirectory() as profile:
+        subprocess.run(  # noqa: S603 - a browser that was found on the path
+            [browser, "--headless", "--no-sandbox", f"--user-data-dir={profile}", "--hide-scrollbars",
+             "--window-size=1860,1080", f"--screenshot={picture}", file.absolute().as_uri()],
+            check=True, capture_output=True, timeout=120,
+        )  # fmt: skip
+    return picture
+
+
+def main(store: Path, run: str = "", unit: str = "") -> None:
+    """Take all pictures of a store; the newest run and its first unit unless others are named."""
+    with closing(RunStore(store, read_only=True)) as runs:
+        chosen = runs.run(run or runs.names()[0]).id
+        units = runs.units(chosen)
+    IMAGES.mkdir(exist_ok=True)
+    # Pictures tell the store's name, and not where it lies on this machine.
+    os.chdir(store.absolute().parent)
+    store = Path(store.name)
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    before = themes.remembered()
+    for shot in SHOTS:
+        svg = asyncio.run(shoot(store, chosen, int(unit) if unit else units[0].unit, shot))
+        for file in (svg, *([rasterise(browser, svg)] if browser else [])):
+            size = file.stat().st_size
+            sys.stdout.write(f"{file} {size:,} bytes{' TOO LARGE' if size > MOST_BYTES else ''}\n")
+    themes.remember(before)
+
+
+if __name__ == "__main__":
+    if not 2 <= len(sys.argv) <= 4:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]), *sys.argv[2:])

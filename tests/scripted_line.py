@@ -1,0 +1,36 @@
+"""The `line` command around instant scripted engines, as a program: ``python scripted_line.py batch ...``.
+
+Everything but target, generator, control set and language model is real: settings, store, checkpoints, leases,
+signals. LINE_TEST_PAUSE says how many seconds each batch of pictures takes.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from line_neurons.graphs.assembly import Parts
+from line_neurons.tui.cli import main
+from scripted import ScriptedControl, ScriptedGenerator, ScriptedModel, ScriptedTarget
+
+
+class Generator(ScriptedGenerator):
+    def synthesize(self, requests, progress=None):
+        time.sleep(float(os.environ.get("LINE_TEST_PAUSE", "0")))
+        return super().synthesize(requests, progress)
+
+
+PARTS = {
+    "target": ScriptedTarget(),
+    "generator": Generator(),
+    "control_set": ScriptedControl(tuple(f"class {letter}" for letter in "abcdefghijkl")),
+    "language_model": ScriptedModel(lambda prompt, seed, temperature: f"thing {seed}"),
+}
+
+if __name__ == "__main__":
+    for name, part in PARTS.items():
+        setattr(Parts, name, property(lambda parts, part=part: part))
+    sys.argv[0] = "line"
+    main()

@@ -1,0 +1,92 @@
+"""The frame of the app: what it imports, its looks, help, palette and screenshots."""
+
+import subprocess
+import sys
+
+import pytest
+from textual.widgets import Input
+
+from app_pilot import opened, sees, shown, told, until
+from expectations import refused
+from line_neurons.tui import themes
+from line_neurons.tui.app import LineApp
+from line_neurons.tui.screens.help import HelpScreen
+from line_neurons.tui.screens.units import UnitsScreen
+from recorded_store import FAILED
+
+HEAVY = {"torch", "torchvision", "langgraph", "diffusers", "transformers", "pandas", "matplotlib", "scipy"}
+
+
+def test_neither_engines_nor_pandas_are_imported(real_store):
+    looks = (
+        "import sys; from pathlib import Path; import line_neurons.tui.app;"
+        "from line_neurons.tui.run_rows import *;"
+        "from line_neurons.tui.screens.new_run import *; store = RunStore(Path(sys.argv[1]), read_only=True);"
+        "assert len(RunRows()(store)) == 3; print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", looks, real_store], capture_output=True, text=True, check=True)
+    assert not HEAVY & set(done.stdout.split())
+
+
+def test_without_a_terminal_there_is_one_line(line, store):
+    refused(line("tui"), "needs a terminal", "line runs")
+
+
+@pytest.mark.anyio
+async def test_a_named_run_is_opened_over_the_runs(store):
+    async with opened(store, FAILED) as pilot:
+        await until(pilot, lambda: isinstance(pilot.app.screen, UnitsScreen))
+        pilot.app.pop_screen()
+        await sees(pilot, "3 runs")
+
+
+@pytest.mark.anyio
+async def test_the_other_theme_is_taken_and_remembered(store):
+    async with opened(store) as pilot:
+        await sees(pilot, "3 runs")
+        await pilot.press("d")
+        assert pilot.app.theme == themes.LIGHT.name
+    assert LineApp(store).theme == themes.LIGHT.name
+    async with opened(store, theme=themes.LIGHT.name) as pilot:
+        await pilot.press("d")
+    assert LineApp(store).theme == themes.DARK.name
+
+
+@pytest.mark.anyio
+async def test_help_tells_the_keys_of_the_screen_that_it_is_asked_on(store):
+    async with opened(store, size=(160, 48)) as pilot:
+        await sees(pilot, "3 runs")
+        await pilot.press("question_mark")
+        await until(pilot, lambda: isinstance(pilot.app.screen, HelpScreen))
+        await sees(pilot, "This screen", "Resume. Finish what is not finished", "Everywhere", "Dark or light")
+        await pilot.press("escape")
+        await until(pilot, lambda: not isinstance(pilot.app.screen, HelpScreen))
+
+
+@pytest.mark.anyio
+async def test_what_keys_do_is_found_in_the_palette(store):
+    async with opened(store, size=(160, 48)) as pilot:
+        await sees(pilot, "3 runs")
+        await pilot.press("ctrl+p", *"filter")
+        await sees(pilot, "Filter", "key /")
+        await until(pilot, lambda: "By name, model" in shown(pilot))
+        await pilot.press("enter")
+        await until(pilot, lambda: pilot.app.screen.query_one("#filter", Input).has_focus)
+
+
+@pytest.mark.anyio
+async def test_a_screenshot_is_saved_and_said_where(store, tmp_path):
+    async with opened(store) as pilot:
+        await sees(pilot, "3 runs")
+        await pilot.press("ctrl+s")
+        (picture,) = tmp_path.glob("line-*.svg")
+        assert f"Screenshot saved {picture}" in told(pilot)
+    assert FAILED in picture.read_text()
+
+
+@pytest.mark.anyio
+async def test_without_colours_states_are_words_and_signs(store, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with opened(store) as pilot:
+        assert pilot.app.no_color
+        await sees(pilot, "! failed", "‖ interrupted", "✓ finished")

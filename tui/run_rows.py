@@ -1,0 +1,207 @@
+"""The runs of a store as the app lists them: how far each is, who works on it, and how fast."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from line_neurons.tools.leases import Standing, standings
+from line_neurons.tools.live import Made, doings, made
+from line_neurons.tools.run_store import Run, RunStore
+
+State = Literal[
+    "running", "stopping", "starting", "process gone", "interrupted", "failed", "finished", "not begun"
+]
+
+SIGNS: dict[str, str] = {
+    "running": "●",
+    "stopping": "◐",
+    "starting": "◌",
+    "process gone": "✗",
+    "interrupted": "‖",
+    "failed": "!",
+    "finished": "✓",
+    "not begun": "○",
+}
+"""A sign for each state, for who sees no colours."""
+
+BEST_LABELS = 3
+_MINUTE = 60.0
+_SETTLED = 10.0
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run as it is listed.
+
+    Args:
+        run: the run.
+        state: what it does, in a word.
+        units: number of its units.
+        finished: those that have a label.
+        failed: those that failed.
+        in_hand: those that are worked on.
+        holder: the process that works on it or did when it died, as people name it; empty if there is none.
+        stop: who asked that process to stop.
+        labels: the best labels with how far they exceed the initial ones, best first.
+        first_error: of a failed unit: its index and why.
+        made: pictures that the process drew, reused and measured; None if nobody works on it.
+        rate: pictures a second over the last minute; None if nobody works on it.
+        left: seconds that it takes yet; None where that cannot be told.
+    """
+
+    run: Run
+    state: State
+    units: int
+    finished: int
+    failed: int
+    in_hand: tuple[int, ...] = ()
+    holder: str = ""
+    stop: str = ""
+    labels: tuple[tuple[str, float], ...] = ()
+    first_error: tuple[int, str] | None = None
+    made: Made | None = None
+    rate: float | None = None
+    left: float | None = None
+
+    @property
+    def share(self) -> float:
+        """The share of the units that are done with, 0 to 1."""
+        return (self.finished + self.failed) / self.units if self.units else 0.0
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a living process works on it."""
+        return self.state in {"running", "stopping"}
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether resuming has work on it."""
+        return self.finished + self.failed < self.units or self.run.status not in {"finished", "failed"}
+
+
+class RunRows:
+    """Reads the rows; what does not change is read once."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, tuple[Any, Run]] = {}
+        self._labels: dict[str, tuple[Any, Any, Any]] = {}
+        self._seen: dict[str, deque[tuple[float, int]]] = {}
+
+    def __call__(self, runs: RunStore) -> list[RunRow]:
+        """All runs, newest first.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        held, at_work, pictures = standings(runs, look=False), doings(runs), made(runs)
+        states: dict[str, dict[str, int]] = {}
+        for run, status, count in runs.rows("SELECT run, status, count(*) FROM units GROUP BY run, status"):
+            states.setdefault(run, {})[status] = count
+        # Without the words that a run's first boards are drawn from, which may be thousands.
+        found = runs.rows(
+            "SELECT id, status, finished, error, settings, fingerprints FROM runs ORDER BY rowid DESC"
+        )
+        return [
+            self._row(runs, self._run(runs, known), states.get(known[0], {}), held.get(known[0]),
+                      tuple(doing.unit for doing in at_work.get(known[0], ())), pictures.get(known[0]))
+            for known in found
+        ]  # fmt: skip
+
+    def _run(self, runs: RunStore, known: Any) -> Run:
+        before, run = self._runs.get(known[0], (None, None))
+        if run is None or before != known:
+            run = replace(runs.run(known[0]), vocabulary=None)
+            self._runs[known[0]] = known, run
+        return run
+
+    def _row(
+        self, runs: RunStore, run: Run, states: dict[str, int], held: Standing | None, in_hand: tuple[int, ...],
+        pictures: Made | None,
+    ) -> RunRow:  # fmt: skip
+        labels, error = self._best(runs, run.id, states)
+        row = RunRow(
+            run=run,
+            state=_state(run, held),
+            units=sum(states.values()),
+            finished=states.get("finished", 0),
+            failed=states.get("failed", 0),
+            holder=held.holder.name if held else "",
+            stop=(held.holder.stop or "") if held else "",
+            labels=labels,
+            first_error=error,
+        )
+        if not row.is_held or pictures is None or held is None:
+            self._seen.pop(run.id, None)
+            return row
+        return replace(
+            row,
+            in_hand=in_hand,
+            made=pictures,
+            rate=self._rate(run.id, pictures, held.holder.beat),
+            left=_left(row, len(in_hand), pictures, held.holder.beat),
+        )
+
+    def _best(self, runs: RunStore, run: str, states: dict[str, int]) -> tuple[Any, Any]:
+        known, labels, error = self._labels.get(run, (None, (), None))
+        # A revisit changes labels after the last unit is finished.
+        now = (sorted(states.items()), runs.rows("SELECT max(id) FROM events WHERE run = ?", run))
+        if known != now:
+            labels = tuple(
+                (str(label), float(margin))
+                for label, margin in runs.rows(
+                    "SELECT label, max(score - initial_score) AS margin FROM units"
+                    " WHERE run = ? AND label IS NOT NULL GROUP BY label"
+                    " HAVING margin IS NOT NULL ORDER BY margin DESC, label LIMIT ?",
+                    run,
+                    BEST_LABELS,
+                )
+            )
+            failed = runs.rows(
+                "SELECT unit, error FROM units WHERE run = ? AND status = 'failed' ORDER BY position LIMIT 1", run
+            )
+            error = (int(failed[0][0]), str(failed[0][1] or "")) if failed else None
+            self._labels[run] = now, labels, error
+        return labels, error
+
+    def _rate(self, run: str, pictures: Made, beat: float) -> float | None:
+        count, now = pictures.drawn + pictures.reused, time.monotonic()
+        seen = self._seen.setdefault(run, deque())
+        if seen and seen[-1][1] > count:
+            seen.clear()
+        if not seen or now - seen[-1][0] >= 1:
+            seen.append((now, count))
+        while len(seen) > 2 and now - seen[0][0] > _MINUTE:
+            seen.popleft()
+        if now - seen[0][0] >= _SETTLED:
+            return round((count - seen[0][1]) / (now - seen[0][0]), 1)
+        passed = beat - pictures.since
+        return round(count / passed, 1) if passed >= 1 else None
+
+
+def _state(run: Run, held: Standing | None) -> State:
+    if held is not None and not held.stale:
+        return "stopping" if held.holder.stop else "running"
+    if held is not None and run.status in {"running", "pending"}:
+        return "process gone"
+    if run.status in {"finished", "failed"}:
+        return "failed" if run.status == "failed" else "finished"
+    return "not begun" if run.status == "pending" else "interrupted"
+
+
+def _left(row: RunRow, in_hand: int, pictures: Made, beat: float) -> float | None:
+    """From the pictures that the rest needs, at the pace since the process took the run."""
+    passed, count = beat - pictures.since, pictures.drawn + pictures.reused
+    settings = row.run.settings
+    try:
+        steps = settings["top"] + settings["random"] + settings["iterations"] + bool(settings["summary"])
+        each = int(settings["images"]) * steps * (1 + int(settings.get("restarts", 0)))
+    except (KeyError, TypeError, ValueError):
+        return None
+    if passed < _SETTLED or count <= 0 or each <= 0:
+        return None
+    # Those in hand are half done, one with another.
+    rest = (row.units - row.finished - row.failed - in_hand / 2) * each
+    return float(round(max(rest, 0) * passed / count))
