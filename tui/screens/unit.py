@@ -274,7 +274,7 @@ class UnitScreen(Screen[None]):
             pane.set_class(pane.id == name, "chosen")
             # Now, so that the next key finds the focus where it belongs.
             self.app.stylesheet.update(pane)
-        first = {"board": BoardTable, "history": HistoryTable, "pictures": Card}.get(name)
+        first = {"board": "BoardTable", "history": "HistoryTable", "pictures": "Card"}.get(name)
         if first is not None and (found := self.query(first)):
             self.set_focus(found.first())
 

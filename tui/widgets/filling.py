@@ -30,6 +30,9 @@ def fill(table: DataTable[Text], rows: Mapping[str, Cells], *, follow_last: bool
     here = before[cursor] if cursor < len(before) else None
     at_end = follow_last and (not before or here == before[-1])
     wanted = list(rows)
+    # Left to itself the table measures its cells after it has drawn them, and may keep the lines as they are.
+    for place, column in enumerate(table.ordered_columns):
+        column.content_width = max([column.label.cell_len, *(cells[place].cell_len for cells in rows.values())])
     if wanted[: len(before)] == before:
         for key in before:
             # Text compares without its styles.
