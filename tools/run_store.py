@@ -360,6 +360,12 @@ class RunStore:
             rows = self._found("units WHERE run = ? ORDER BY position", run)
             return [_decode(Unit, row) for row in rows]
 
+    def unit(self, run: str, unit: int) -> Unit | None:
+        """One unit of a run; None if the run has no such unit."""
+        with self._reading():
+            rows = self._found("units WHERE run = ? AND unit = ?", run, unit)
+            return next((_decode(Unit, row) for row in rows), None)
+
     def steps(self, run: str, unit: int) -> list[Step]:
         """The history of a unit, in order."""
         with self._reading():

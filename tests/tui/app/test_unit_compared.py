@@ -1,0 +1,102 @@
+"""What stands beside a unit's screen: questions and replies, a picture, concepts and units side by side."""
+
+from contextlib import closing
+
+import pytest
+
+from app_pilot import SIZES, drawn, opened, sees, shown, until
+from line_neurons.tools.run_store import RunStore
+from line_neurons.tui.screens.compare import CompareScreen, ConceptsScreen
+from line_neurons.tui.screens.dialogs import ConceptDialog, ForkDialog
+from line_neurons.tui.screens.exchange import ExchangeScreen
+from line_neurons.tui.screens.picture import PictureScreen
+from line_neurons.tui.unit_view import read_unit
+from line_neurons.tui.widgets.pictures import Card, PicturesView, load
+from recorded_store import FAILED, FINISHED
+
+pytestmark = pytest.mark.anyio
+
+
+def unit_of(store, unit=0):
+    with closing(RunStore(store, read_only=True)) as runs:
+        return read_unit(runs, FAILED, unit)
+
+
+def asked(store):
+    return [one for one in unit_of(store).steps if one.kind != "initial" and one.outcome != "stalled"]
+
+
+async def test_how_they_look(store, view, snapshot_svg):
+    seen = unit_of(store)
+    scored = [one for one in seen.steps if one.outcome == "scored" and one.kind != "initial"]
+    screens = {
+        "exchange": (ExchangeScreen(store, asked(store), 2), "as it was sent (its hash matches)"),
+        "picture": (PictureScreen("tiger fur", load(store, scored[0].images, seen.run, 0)), "prompt: A realistic"),
+        "concepts": (ConceptsScreen(store, seen, *scored[-2:]), "more than"),
+        "units": (CompareScreen(store, (FAILED, 0), (FINISHED, 1)), "scored on both"),
+        "fork": (ForkDialog("unit 0", range(6), 2, 0, "ollama:llama3.1:8b"), "first proposal"),
+        "concept": (ConceptDialog("unit 0", ["zebra"], ["piano"]), "Try it"),
+    }
+    async with opened(store, **view) as pilot:
+        for name, (screen, text) in screens.items():
+            pilot.app.push_screen(screen)
+            await sees(pilot, text)
+            pictures = list(screen.query(PicturesView))
+            await until(pilot, lambda pictures=pictures: all(one.loaded for one in pictures))
+            if view["size"] == SIZES[1]:
+                # Pictures of this size would be a megabyte of text; the small screens show them.
+                for card in screen.query(Card):
+                    card.children[0].visible = False
+            assert await drawn(pilot) == snapshot_svg(name=name)
+            pilot.app.pop_screen()
+
+
+async def test_the_prompt_is_that_of_the_step_with_its_refusals(store):
+    async with opened(store, size=(160, 48)) as pilot:
+        entries = asked(store)
+        second = next(at for at, one in enumerate(entries) if (one.step, one.attempt) == (2, 1))
+        pilot.app.push_screen(ExchangeScreen(store, entries, second))
+        await sees(pilot, "as it was sent (its hash matches)", 'Refused: "striped cat" was tried already', "seed")
+        await pilot.press("left")
+        await sees(pilot, "step 2, try 1", "its hash matches")
+        assert "Refused" not in shown(pilot)
+        await pilot.press("c")
+        assert pilot.app.clipboard.startswith("[system]\nYou find out")
+        await pilot.press("y")
+        assert pilot.app.clipboard == entries[second - 1].reply
+
+
+async def test_a_prompt_that_is_another_than_was_sent_is_told(store):
+    with closing(RunStore(store)) as runs:
+        last = runs.steps(FAILED, 0)[-1]
+        with runs.atomic() as db:
+            db.execute(
+                "UPDATE steps SET prompt = 'abc' WHERE run = ? AND unit = 0 AND step = ?", [FAILED, last.step]
+            )
+            db.execute("UPDATE steps SET prompt = NULL WHERE run = ? AND unit = 0 AND step = 1", [FAILED])
+    async with opened(store, size=(160, 48)) as pilot:
+        entries = asked(store)
+        pilot.app.push_screen(ExchangeScreen(store, entries, len(entries) - 1))
+        await sees(pilot, "rebuilt, but its hash is another")
+        pilot.app.push_screen(ExchangeScreen(store, entries, 0))
+        await sees(pilot, "rebuilt, not checked")
+
+
+async def test_a_damaged_history_has_its_reply_without_a_prompt(store):
+    entries = asked(store)
+    with closing(RunStore(store)) as runs, runs.atomic() as db:
+        db.execute("DELETE FROM steps WHERE run = ? AND unit = 0 AND step < 2", [FAILED])
+    async with opened(store, size=(160, 48)) as pilot:
+        pilot.app.push_screen(ExchangeScreen(store, entries, len(entries) - 1))
+        await sees(pilot, "does not tell what came before", "striped animal")
+
+
+async def test_two_units_share_concepts_and_are_followed(store):
+    async with opened(store, size=(160, 48)) as pilot:
+        pilot.app.push_screen(CompareScreen(store, (FAILED, 0), (FAILED, 1)))
+        await sees(pilot, "scored on both", "unit 0 (tabby cat)", "unit 1 (tiger)", "striped animal")
+        with closing(RunStore(store)) as runs:
+            runs.update_unit(FAILED, 1, label="quilt", score=99.0)
+        await sees(pilot, "label quilt")
+        await pilot.press("p")
+        await until(pilot, lambda: isinstance(pilot.app.screen, PictureScreen))

@@ -1,0 +1,182 @@
+"""A unit steered from its screen while a real runner works on it, and forked from its past."""
+
+import threading
+from contextlib import closing, contextmanager
+from dataclasses import replace
+
+import pytest
+
+from app_pilot import opened, sees, until
+from line_neurons.graphs.runs import start, work
+from line_neurons.tools.run_store import RunStore
+from line_neurons.tui import processes
+from line_neurons.tui.screens.unit import UnitScreen
+from line_neurons.tui.widgets.board import BoardTable
+from line_neurons.tui.widgets.history import HistoryTable
+from recorded_store import FAILED
+from scripted import LAYER, ScriptedModel, scripted_parts
+
+pytestmark = pytest.mark.anyio
+PATIENCE = 20
+
+
+@contextmanager
+def runner(store):
+    """A run of one unit whose language model answers only when it is told to; gives the run and the turnstile."""
+    turns = threading.Semaphore(0)
+    words = iter(f"word {letter}" for letter in "abcdefghijklmnop")
+
+    def answer(prompt, seed, temperature):
+        assert turns.acquire(timeout=PATIENCE)
+        return next(words)
+
+    parts = scripted_parts(store, ScriptedModel(answer), iterations=6, images=2, top=3, random=2)
+    run = start(parts, LAYER, ["0"], "line explain")
+    thread = threading.Thread(target=work, args=(parts, run))
+    thread.start()
+    try:
+        yield run.id, turns
+    finally:
+        turns.release(50)
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+        parts.runs.close()
+
+
+def board_of(screen):
+    return {row.concept: row for row in screen.query_one(BoardTable).shown}
+
+
+async def test_a_running_unit_is_steered_with_every_wish(tmp_path):
+    store = tmp_path / "store"
+    with runner(store) as (run, turns):
+        async with opened(store) as pilot:
+            screen = UnitScreen(store, run, 0)
+            pilot.app.push_screen(screen)
+            await sees(pilot, "●propose", "step 1 of 7")
+            table = screen.query_one(BoardTable)
+            await until(pilot, lambda: table.row_count == 5)
+            last = table.shown[-1].concept
+
+            await pilot.press("end", "P")
+            await sees(pilot, f"pin “{last}”: is taken before the next node")
+            turns.release()
+            await sees(pilot, f"✓ pin “{last}”", "· pinned")
+            await sees(pilot, "step 2 of 7")
+
+            await pilot.press("T", *"quilt", "enter")
+            await sees(pilot, "… try “quilt”")
+            turns.release()
+            await until(pilot, lambda: "quilt" in board_of(screen))
+            assert board_of(screen)["quilt"].came.startswith("typed")
+
+            best = table.shown[0].concept
+            await pilot.press("home", "B")
+            turns.release()
+            await sees(pilot, f"✓ ban “{best}”")
+            await until(pilot, lambda: best not in board_of(screen))
+
+            await pilot.press("A")
+            await sees(pilot, "ask anew")
+            turns.release(50)
+            await sees(pilot, "✓ finished")
+            assert last in board_of(screen)
+            with closing(RunStore(store, read_only=True)) as runs:
+                assert runs.unit(run, 0).label != best
+
+
+async def test_a_finished_unit_goes_on_once_it_is_asked_and_resumed(tmp_path, monkeypatch):
+    store = tmp_path / "store"
+    with runner(store) as (run, turns):
+        turns.release(50)
+        async with opened(store) as pilot:
+            screen = UnitScreen(store, run, 0)
+            pilot.app.push_screen(screen)
+            await sees(pilot, "✓ finished")
+            await until(pilot, lambda: not screen.check_action("resume", ()))
+            await pilot.press("T", *"quilt", "enter")
+            await sees(pilot, "waits until the run is resumed (r)")
+            started = []
+            monkeypatch.setattr(
+                processes, "launch", lambda store, arguments: started.append(arguments) or _Ended(0)
+            )
+            await pilot.press("r")
+            assert started == [["resume", run]]
+
+
+class _Ended:
+    """A command that has ended."""
+
+    def __init__(self, status, said=""):
+        self._status, self._said = status, said
+
+    def poll(self):
+        return self._status
+
+    def said(self):
+        return self._said
+
+
+async def test_a_fork_that_cannot_be_made_says_why(store):
+    async with opened(store) as pilot:
+        screen = UnitScreen(store, FAILED, 0)
+        pilot.app.push_screen(screen)
+        await until(pilot, lambda: screen.query_one(HistoryTable).row_count)
+        await pilot.press("f")
+        await sees(pilot, "the search ended with step 5: name an earlier one")
+        await pilot.press("9")
+        await sees(pilot, "no step '9'")
+        await pilot.press("backspace", "2", "tab", "x")
+        await sees(pilot, "a seed is a whole number")
+        await pilot.press("backspace", "3", "tab", *"gpt", "tab")
+        await sees(pilot, "no language model 'gpt'")
+        await pilot.press("shift+tab", *["backspace"] * 3, *"random", "tab", *"a/b")
+        await sees(pilot, "without punctuation")
+        await pilot.press(*["backspace"] * 3, *"Quilts", "enter")
+        # The model of this store is none that can be opened here: the real command says so.
+        await until(
+            pilot, lambda: any("Failed: forking after step 2" in one.title for one in pilot.app._notifications)
+        )
+
+
+async def test_a_fork_opens_when_it_is_there(store, monkeypatch):
+    def forked(store, arguments):
+        with closing(RunStore(store)) as runs:
+            original = runs.run(FAILED)
+            new = replace(original, id="fork-1", forked_from=FAILED, forked_unit=0, forked_step=2)
+            runs.add_run(
+                new, [replace(runs.unit(FAILED, 0), run="fork-1", position=0, status="pending", label=None)]
+            )
+            runs.put_steps([replace(one, run="fork-1") for one in runs.steps(FAILED, 0) if one.step <= 2])
+        started.append(arguments)
+        return _Ended(0)
+
+    started = []
+    monkeypatch.setattr(processes, "launch", forked)
+    async with opened(store) as pilot:
+        screen = UnitScreen(store, FAILED, 0)
+        pilot.app.push_screen(screen)
+        await until(pilot, lambda: screen.query_one(HistoryTable).row_count)
+        await pilot.press("2", "home", *["down"] * 6)
+        await sees(pilot, "You see the board after step 2")
+        await pilot.press("f")
+        await sees(pilot, "Fork unit 0")
+        await pilot.press("tab", "7", "enter")
+        await until(pilot, lambda: pilot.app.screen is not screen and isinstance(pilot.app.screen, UnitScreen))
+        assert started == [["fork", FAILED, "0", "--step", "2", "--seed=7"]]
+        await sees(pilot, f"of {FAILED} after step 2")
+
+
+async def test_retry_starts_the_command_and_says_how_it_failed(store, monkeypatch):
+    started = []
+    monkeypatch.setattr(
+        processes,
+        "launch",
+        lambda store, arguments: started.append(arguments) or _Ended(2, "no [red]such[/] model"),
+    )
+    async with opened(store) as pilot:
+        pilot.app.push_screen(UnitScreen(store, FAILED, 5))
+        await sees(pilot, "press t")
+        await pilot.press("t")
+        await until(pilot, lambda: any(one.message == "no [red]such[/] model" for one in pilot.app._notifications))
+        assert started == [["retry", FAILED]]

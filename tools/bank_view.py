@@ -1,0 +1,132 @@
+"""The pictures of a store, looked at without changing it: files, how they were made, and a unit's activations."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import sqlite3
+import struct
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from line_neurons.tools import databases
+from line_neurons.tools.databases import explained
+from line_neurons.tools.picture_files import is_image_id
+
+
+@dataclass(frozen=True)
+class Pictured:
+    """A picture as the store has it.
+
+    Args:
+        id: the SHA-256 of its file.
+        path: where the file is, or should be.
+        content: the PNG file; empty where ``trouble`` says why there is none.
+        trouble: what is wrong with the picture, in words that follow "the picture".
+        prompt: what it was drawn from; empty where the store does not know.
+        seed: the seed that it was drawn with.
+        generator: the generator's fingerprint.
+        account: what the generator says of how it was made.
+        activation: the unit's activation on it; None where it is not kept, or not finite.
+    """
+
+    id: str
+    path: Path
+    content: bytes = b""
+    trouble: str = ""
+    prompt: str = ""
+    seed: int | None = None
+    generator: str = ""
+    account: Mapping[str, Any] | None = None
+    activation: float | None = None
+
+
+def pictures(store: Path, images: Sequence[str], target: str, layer: str, unit: int) -> list[Pictured]:
+    """Pictures in the order of ``images``; those that have gone or are damaged say so.
+
+    Args:
+        store: the store's folder.
+        images: ids of pictures.
+        target: fingerprint of the vision model.
+        layer: dotted path.
+        unit: index of the unit.
+
+    Raises:
+        StoreError: the bank cannot be read.
+    """
+    path = store / "bank.db"
+    if not path.is_file():
+        return [_picture(store, image, None, None) for image in images]
+    uri = f"{path.resolve().as_uri()}?mode=ro"
+    # As the run store is looked at: SQLite makes no file beside one in a folder that nothing can be written in.
+    if not os.access(store, os.W_OK) and not path.with_name("bank.db-wal").exists():
+        uri += "&immutable=1"
+    with explained(path), closing(sqlite3.connect(uri, uri=True, timeout=databases.PATIENCE)) as db:
+        return [
+            _picture(
+                store,
+                image,
+                db.execute(
+                    "SELECT prompt, seed, generator, provenance FROM draws WHERE image = ? ORDER BY rowid LIMIT 1",
+                    [image],
+                ).fetchone(),
+                # Of a vector of thousands of units four bytes are wanted.
+                db.execute(
+                    "SELECT substr(vector, ?, 4) FROM activations WHERE image = ? AND target = ? AND layer = ?",
+                    [4 * unit + 1, image, target, layer],
+                ).fetchone(),
+            )
+            for image in images
+        ]
+
+
+def _picture(store: Path, image: str, drawn: Any, vector: Any) -> Pictured:
+    if not is_image_id(image):
+        return Pictured(image, store, trouble="has an id that no picture has")
+    path = store / "images" / image[:2] / f"{image}.png"
+    content, trouble = _read(path, image)
+    prompt, seed, generator, account = drawn or ("", None, "", None)
+    return Pictured(
+        image,
+        path,
+        content,
+        trouble,
+        str(prompt),
+        seed if isinstance(seed, int) else None,
+        str(generator),
+        _account(account),
+        _number(vector[0]) if vector else None,
+    )
+
+
+def _read(path: Path, image: str) -> tuple[bytes, str]:
+    try:
+        # A pipe in its place would be waited for.
+        if not path.is_file():
+            return b"", "is no file any more" if path.exists() else "has gone"
+        content = path.read_bytes()
+    except OSError as error:
+        return b"", f"cannot be read: {error.strerror}"
+    if hashlib.sha256(content).hexdigest() != image:
+        return b"", "is damaged: its content has changed"
+    return content, ""
+
+
+def _account(text: object) -> Mapping[str, Any] | None:
+    try:
+        account = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return None
+    return account if isinstance(account, dict) else None
+
+
+def _number(four: object) -> float | None:
+    if not isinstance(four, bytes) or len(four) != 4:
+        return None
+    value: float = struct.unpack("<f", four)[0]
+    return value if math.isfinite(value) else None

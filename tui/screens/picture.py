@@ -1,0 +1,137 @@
+"""One picture, as large as the terminal is, with how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.text import Text
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Horizontal, VerticalScroll
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from line_neurons.tui.opening import open_outside
+from line_neurons.tui.showing import drawn_from
+from line_neurons.tui.terminal import plain
+from line_neurons.tui.unit_view import number
+from line_neurons.tui.widgets.pictures import Card, Loaded
+from line_neurons.tui.widgets.top_bar import TopBar
+
+_ACCOUNT = 34
+"""The account of a picture has at least so many cells beside it."""
+
+
+class PictureScreen(Screen[None]):
+    """Pictures of a concept, one at a time.
+
+    Args:
+        concept: what they show.
+        loaded: the pictures; at least one.
+        index: the one to begin with.
+    """
+
+    CSS = """
+    PictureScreen Horizontal { height: 1fr; }
+    PictureScreen #frame { align: center middle; }
+    PictureScreen #frame Card { margin: 0; }
+    PictureScreen VerticalScroll { width: 1fr; padding: 0 1; border-left: solid $panel; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,p", "app.pop_screen", "Back"),
+        Binding("left", "move(-1)", "Previous", priority=True),
+        Binding("right", "move(1)", "Next", priority=True),
+        Binding("up", "move(-1)", "Previous", priority=True, show=False),
+        Binding("down", "move(1)", "Next", priority=True, show=False),
+        Binding("e", "open", "Open file"),
+        Binding("c", "copy", "Copy path"),
+    ]
+
+    def __init__(self, concept: str, loaded: Sequence[Loaded], index: int = 0) -> None:
+        super().__init__()
+        self._concept = concept
+        self._loaded = list(loaded)
+        self._index = index
+
+    def compose(self) -> ComposeResult:
+        """The picture beside its account."""
+        yield TopBar()
+        with Horizontal():
+            yield Container(id="frame")
+            with VerticalScroll():
+                yield Static(markup=False)
+        yield Footer()
+
+    async def on_mount(self) -> None:
+        """Show the first picture."""
+        await self._show()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Give the picture all the height, and the account what is left beside it."""
+        room = 2 * max(1, event.size.height - 3)
+        self.query_one("#frame").styles.width = max(20, min(room + 2, event.size.width - _ACCOUNT))
+        self.call_after_refresh(self._fit)
+
+    async def action_move(self, by: int) -> None:
+        """Go to another picture."""
+        self._index = (self._index + by) % len(self._loaded)
+        await self._show()
+
+    def action_open(self) -> None:
+        """Open the file with the desktop's viewer, or say where it is."""
+        show_outside(self, self._loaded[self._index])
+
+    def action_copy(self) -> None:
+        """Copy the file's path."""
+        path = str(self._loaded[self._index].picture.path)
+        self.app.copy_to_clipboard(path)
+        self.notify(plain(path), title="Copied", markup=False)
+
+    async def _show(self) -> None:
+        frame = self.query_one("#frame")
+        await frame.remove_children()
+        await frame.mount(Card(self._index, self._loaded[self._index]))
+        self.sub_title = f"{plain(self._concept)} {self._index + 1}/{len(self._loaded)}"
+        self.query_one(VerticalScroll).query_one(Static).update(
+            account_text(self._concept, self._loaded[self._index])
+        )
+        self._fit()
+
+    def _fit(self) -> None:
+        frame = self.query_one("#frame")
+        for card in frame.query(Card):
+            card.fit(max(4, frame.size.width), max(2, frame.size.height - 1))
+
+
+def show_outside(screen: Screen[None], loaded: Loaded) -> None:
+    """Open a picture's file with the desktop's viewer; where that is not possible, say where it is."""
+    one = loaded.picture
+    if loaded.trouble and not one.content:
+        screen.notify(f"the picture {plain(loaded.trouble)}", severity="warning", markup=False)
+    elif not open_outside(one.path):
+        screen.notify(plain(one.path), title="No viewer here; the file is", markup=False, timeout=15)
+
+
+def account_text(concept: str, loaded: Loaded) -> Text:
+    """How a picture was made, a line for each thing known."""
+    one, account = loaded.picture, loaded.picture.account or {}
+    lines = {
+        "concept": concept,
+        "activation": number(one.activation) if one.activation is not None else "not kept in the store",
+        "trouble": f"the picture {loaded.trouble}" if loaded.trouble else "",
+        "prompt": one.prompt,
+        "seed": one.seed,
+        "generator": one.generator,
+        "drawn from": drawn_from([account]) if isinstance(account.get("subjects", ()), list) else "",
+        "angle": account.get("angle"),
+        "lighting": account.get("lighting"),
+        "file": one.path,
+    }
+    shown = Text()
+    for name, value in lines.items():
+        if said := plain(value):
+            shown.append(f"{name}: ", style="bold")
+            shown.append(f"{said}\n")
+    return shown

@@ -1,0 +1,91 @@
+"""The scoreboard of one unit as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import ClassVar
+
+from rich.text import Text
+from textual.binding import BindingType
+from textual.widgets import DataTable
+
+from line_neurons.tui.terminal import plain
+from line_neurons.tui.unit_view import BoardRow, number
+from line_neurons.tui.widgets.filling import ENDS, fill
+
+_BAR = 10
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+class BoardTable(DataTable[Text]):
+    """Concepts, best first: what came with the last step has a +, what left a - and a line through it."""
+
+    DEFAULT_CSS = """
+    BoardTable { height: 1fr; background: transparent; overflow-x: hidden; }
+    """
+
+    BINDING_GROUP_TITLE = "Table"
+    BINDINGS: ClassVar[list[BindingType]] = ENDS
+
+    def __init__(self) -> None:
+        super().__init__(cursor_type="row", zebra_stripes=False)
+        self.shown: list[BoardRow] = []
+
+    def on_mount(self) -> None:
+        """Set up the columns."""
+        for name, width in (("", 2), ("concept", None), ("score", 6), ("", _BAR), ("from", None)):
+            self.add_column(name, width=width)
+
+    def show(self, rows: Sequence[BoardRow], marked: Collection[str] = ()) -> None:
+        """Show a board; ``marked`` are the concepts chosen for a comparison."""
+        self.shown = list(rows)
+        scores = [row.score for row in rows if row.score is not None]
+        low, high = min([0.0, *scores]), max([0.0, *scores])
+        colour = self.app.theme_variables.get("primary", "")
+        fill(self, {_key(row): self._cells(row, low, high, colour, marked) for row in rows})
+
+    def chosen(self) -> BoardRow | None:
+        """The row under the cursor."""
+        return self.shown[self.cursor_row] if 0 <= self.cursor_row < len(self.shown) else None
+
+    def _cells(
+        self, row: BoardRow, low: float, high: float, colour: str, marked: Collection[str]
+    ) -> tuple[Text, ...]:
+        gone = row.mark == "-"
+        style = "strike dim" if gone else "bold" if row.mark else ""
+        notes = [
+            row.came,
+            {"+": "new", "-": "left"}.get(row.mark, ""),
+            "pinned" if row.pinned else "",
+            "banned" if row.banned else "",
+            "compare" if row.concept in marked else "",
+        ]
+        sign = row.mark + ("!" if row.banned else "*" if row.pinned else "") or (
+            "m" if row.concept in marked else ""
+        )
+        return (
+            Text(sign, style="bold"),
+            Text(plain(row.concept), style=style),
+            Text(number(row.score), style="dim" if gone else "", justify="right"),
+            Text("" if gone or row.score is None else bar(row.score, low, high), style=colour),
+            Text(" · ".join(filter(None, notes)), style="dim" if gone else ""),
+        )
+
+
+def _key(row: BoardRow) -> str:
+    return f"{row.mark == '-'} {row.concept}"
+
+
+def bar(score: float, low: float, high: float, width: int = _BAR) -> str:
+    """A score as a bar, in eighths of a cell.
+
+    Args:
+        score: the score.
+        low: where the bar is empty.
+        high: where it is full.
+        width: its length then, in cells.
+    """
+    if high <= low:
+        return ""
+    eighths = round(8 * width * (score - low) / (high - low))
+    return "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")

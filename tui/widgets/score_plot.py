@@ -1,0 +1,87 @@
+"""The scores of a unit over its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from textual.color import Color
+from textual_plotext import PlotextPlot
+
+from line_neurons.tools.run_store import Step
+
+LEGEND = "● proposal   ── best so far   ╌╌ best of the first board"
+
+
+class ScorePlot(PlotextPlot):
+    """Each scored proposal as a point, the best so far as a line, and the best of the first board as a level."""
+
+    DEFAULT_CSS = """
+    ScorePlot { height: 1fr; min-height: 6; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._steps: tuple[Step, ...] = ()
+        self._until: int | None = None
+
+    def on_mount(self) -> None:
+        """Follow the theme."""
+        super().on_mount()
+        self.app.theme_changed_signal.subscribe(self, lambda _: self._draw())
+
+    def show(self, steps: Sequence[Step], until: int | None = None) -> None:
+        """Plot a history.
+
+        Args:
+            steps: its entries.
+            until: the step that is looked at, marked by an upright line; none: now.
+        """
+        if (tuple(steps), until) != (self._steps, self._until):
+            self._steps, self._until = tuple(steps), until
+            self._draw()
+
+    def on_resize(self) -> None:
+        """Draw for the new size."""
+        self._draw()
+
+    def _draw(self) -> None:
+        plot = self.plt
+        plot.clear_figure()
+        scored = [one for one in self._steps if one.score is not None and one.kind != "revisit"]
+        if scored:
+            last = scored[-1].step
+            first = max((one.score or 0.0 for one in scored if one.step == scored[0].step), default=0.0)
+            plot.plot([-0.5, max(last, 1) + 0.5], [first, first], marker="╌", color=self._colour("warning"))
+            for xs, ys in best_so_far(scored):
+                plot.plot(xs, ys, marker="│" if xs[0] == xs[1] else "─", color=self._colour("success"))
+            plot.scatter(
+                [one.step for one in scored],
+                [one.score for one in scored],
+                marker="●",
+                color=self._colour("primary"),
+            )
+            if self._until is not None:
+                plot.vline(self._until, color=self._colour("accent"))
+            every = max(1, -(-(last + 1) // max(2, self.size.width // 6)))
+            plot.xlim(-0.5, max(last, 1) + 0.5)
+            plot.xticks(list(range(0, last + 1, every)))
+            plot.yfrequency(max(2, min(6, self.size.height // 3)))
+        self.refresh()
+
+    def _colour(self, name: str) -> tuple[int, int, int]:
+        return Color.parse(self.app.theme_variables[name]).rgb
+
+
+def best_so_far(scored: Sequence[Step]) -> list[tuple[list[int], list[float]]]:
+    """The best score after each step, as level and upright lines, each as its xs and its ys."""
+    best: dict[int, float] = {}
+    high = float("-inf")
+    for one in scored:
+        high = best[one.step] = max(high, high if one.score is None else one.score)
+    lines: list[tuple[list[int], list[float]]] = []
+    for (before, low), (step, high) in pairwise(best.items()):
+        lines.append(([before, step], [low, low]))
+        if high > low:
+            lines.append(([step, step], [low, high]))
+    return lines

@@ -1,0 +1,55 @@
+"""What people asked of a unit, and what came of it."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual.widgets import Static
+
+from line_neurons.tui.terminal import plain
+from line_neurons.tui.unit_view import UnitView
+
+MOST = 3
+_SAID = {
+    "pin": "pin {}",
+    "unpin": "unpin {}",
+    "ban": "ban {}",
+    "try": "try {}",
+    "again": "ask anew",
+}
+
+
+class WishesView(Static):
+    """The last wishes: those that wait with a sign, those that were taken with what came of them."""
+
+    DEFAULT_CSS = """
+    WishesView { height: auto; max-height: 5; padding: 0 1; display: none; border-top: solid $panel; }
+    WishesView.some { display: block; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__(markup=False)
+
+    def show(self, view: UnitView) -> None:
+        """Show the last of a unit's wishes."""
+        self.set_class(bool(view.wishes), "some")
+        self.update(wishes_text(view))
+
+
+def when_taken(view: UnitView) -> str:
+    """When what is asked of a unit now is taken, and what to press for it."""
+    if view.state == "failed":
+        return "waits until the unit is tried again (t)"
+    return "is taken before the next node" if view.worked_on else "waits until the run is resumed (r)"
+
+
+def wishes_text(view: UnitView) -> Text:
+    """The last wishes of a unit, a line for each, the last one first."""
+    shown = Text()
+    for wish in reversed(view.wishes[-MOST:]):
+        said = _SAID.get(wish.kind, plain(wish.kind)).format(f"“{plain(wish.concept)}”")
+        if wish.taken is None:
+            said = f"… {said}: {when_taken(view)}"
+        else:
+            said = f"{'✓' if wish.granted else '✗'} {said}: {plain(wish.outcome) or 'taken'}"
+        shown.append(("\n" if shown else "") + said, "bold" if wish.taken is None else "")
+    return shown
