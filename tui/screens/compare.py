@@ -204,7 +204,7 @@ class CompareScreen(Screen[None]):
             side.query_one(".head", Static).update(head_text(view))
             rows = board(view)
             side.query_one(BoardTable).show(
-                rows, [row.concept for row in rows if concept_key(row.concept) in shared]
+                rows, [row.concept for row in rows if concept_key(row.concept) in shared], ("=", "both")
             )
             side.query_one(ScorePlot).show(view.steps)
         self._pictures()

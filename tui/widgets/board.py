@@ -36,20 +36,32 @@ class BoardTable(DataTable[Text]):
         for name, width in (("", 2), ("concept", None), ("score", 6), ("", _BAR), ("from", None)):
             self.add_column(name, width=width)
 
-    def show(self, rows: Sequence[BoardRow], marked: Collection[str] = ()) -> None:
-        """Show a board; ``marked`` are the concepts chosen for a comparison."""
+    def show(
+        self, rows: Sequence[BoardRow], marked: Collection[str] = (), sign: tuple[str, str] = ("m", "compare")
+    ) -> None:
+        """Show a board.
+
+        Args:
+            rows: its concepts.
+            marked: those that are set apart, as chosen for a comparison.
+            sign: what they are set apart by, as a sign and in words.
+        """
         self.shown = list(rows)
         scores = [row.score for row in rows if row.score is not None]
         low, high = min([0.0, *scores]), max([0.0, *scores])
         colour = self.app.theme_variables.get("primary", "")
-        fill(self, {_key(row): self._cells(row, low, high, colour, marked) for row in rows})
+        cells = {}
+        for row in rows:
+            apart = sign if row.concept in marked else ("", "")
+            cells[_key(row)] = self._cells(row, low, high, colour, apart)
+        fill(self, cells)
 
     def chosen(self) -> BoardRow | None:
         """The row under the cursor."""
         return self.shown[self.cursor_row] if 0 <= self.cursor_row < len(self.shown) else None
 
     def _cells(
-        self, row: BoardRow, low: float, high: float, colour: str, marked: Collection[str]
+        self, row: BoardRow, low: float, high: float, colour: str, sign: tuple[str, str]
     ) -> tuple[Text, ...]:
         gone = row.mark == "-"
         style = "strike dim" if gone else "bold" if row.mark else ""
@@ -58,13 +70,11 @@ class BoardTable(DataTable[Text]):
             {"+": "new", "-": "left"}.get(row.mark, ""),
             "pinned" if row.pinned else "",
             "banned" if row.banned else "",
-            "compare" if row.concept in marked else "",
+            sign[1],
         ]
-        sign = row.mark + ("!" if row.banned else "*" if row.pinned else "") or (
-            "m" if row.concept in marked else ""
-        )
+        signs = row.mark + ("!" if row.banned else "*" if row.pinned else "") or sign[0]
         return (
-            Text(sign, style="bold"),
+            Text(signs, style="bold"),
             Text(plain(row.concept), style=style),
             Text(number(row.score), style="dim" if gone else "", justify="right"),
             Text("" if gone or row.score is None else bar(row.score, low, high), style=colour),
