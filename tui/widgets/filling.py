@@ -40,8 +40,8 @@ def fill(table: DataTable[Text], rows: Mapping[str, Cells], *, follow_last: bool
                 old != new or old.style != new.style or old.spans != new.spans
                 for old, new in zip(table.get_row(key), rows[key], strict=True)
             ):
-                for column, cell in zip(table.columns, rows[key], strict=True):
-                    table.update_cell(str(key), column, cell, update_width=True)
+                for name, cell in zip(table.columns, rows[key], strict=True):
+                    table.update_cell(str(key), name, cell, update_width=True)
     else:
         top = table.scroll_y
         table.clear()

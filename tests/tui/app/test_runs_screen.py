@@ -14,6 +14,7 @@ from line_neurons.tools.leases import Machine, standings
 from line_neurons.tools.live import Doing
 from line_neurons.tools.run_store import RunStore, Unit
 from line_neurons.tui.screens.new_run import NewRunScreen
+from line_neurons.tui.screens.runs import RunsScreen
 from line_neurons.tui.screens.units import UnitsScreen
 from recorded_store import FAILED, FINISHED, INTERRUPTED, REASON, at_work
 
@@ -147,9 +148,10 @@ async def test_a_run_is_opened_by_key_and_by_mouse(store):
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, UnitsScreen))
         pilot.app.pop_screen()
-        await pilot.pause()
-        await pilot.click(DataTable, offset=(4, 2))
-        await pilot.click(DataTable, offset=(4, 2))
+        await until(pilot, lambda: isinstance(pilot.app.screen, RunsScreen))
+        row = pilot.app.screen.query_one(DataTable).cursor_row
+        # A click on another row moves there, one on the row that one is at opens it.
+        await pilot.click(DataTable, offset=(4, 1 + row))
         await until(pilot, lambda: isinstance(pilot.app.screen, UnitsScreen))
 
 
