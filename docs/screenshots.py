@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,8 @@ MOST_BYTES = 300_000
 WIDE, SMALL = (150, 42), (80, 24)
 # So long a screen is given to read the store and to draw its pictures.
 SETTLES = 3.0
+
+_FONTS = re.compile(r"@font-face \{.*?\}\n?", re.DOTALL)
 
 Shot = tuple[str, tuple[int, int], str, Sequence[str]]
 SHOTS: tuple[Shot, ...] = (
@@ -56,7 +59,8 @@ async def shoot(store: Path, run: str, unit: int, shot: Shot) -> Path:
             await do(pilot, store, run, unit, doing)
             await pilot.pause(SETTLES)
         file = IMAGES / f"{name}.svg"
-        file.write_text(app.export_screenshot(title=f"line tui: {name}"), "utf-8")
+        # A picture fetches nothing: it is shown in the reader's own monospaced font.
+        file.write_text(_FONTS.sub("", app.export_screenshot(title=f"line tui: {name}")), "utf-8")
     return file
 
 

@@ -9,6 +9,7 @@ from contextlib import closing
 
 import pytest
 
+from app_pilot import SIZES, opened, shown, until
 from expectations import refused
 from hostile.parts import LAYER, Talker, hostile_parts
 from hostile.sandbox import confined
@@ -18,6 +19,10 @@ from line_neurons.agent.proposal import clean_text
 from line_neurons.graphs.runs import start, work
 from line_neurons.tools.concept_bank import ConceptBank
 from line_neurons.tools.leases import run_lock
+from line_neurons.tui.screens.exchange import ExchangeScreen
+from line_neurons.tui.screens.runs import RunsScreen
+from line_neurons.tui.screens.unit import UnitScreen
+from line_neurons.tui.screens.units import UnitsScreen
 
 # What SQLite holds.
 TEXTS = [text for name, text in NAMED.items() if name != "lone surrogates"]
@@ -114,6 +119,43 @@ def test_a_million_characters_are_cut_where_they_are_shown_and_whole_in_json(for
     assert (status, err) == (0, "")
     assert "\x1b" not in out
     assert json.loads(out)["units"][0]["label"] == LARGE["escapes"]
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("size", SIZES, ids=str)
+async def test_the_terminal_app_shows_every_text_inert_and_stands(own, foreign, size):
+    folder, _, change = foreign
+    store = folder / "store"
+    for text in [*JOINED, LARGE["escapes"]]:
+        for database in DATABASES:
+            shutil.copy(own[0] / database, store)
+        if text in JOINED:
+            write_everywhere(store, text)
+        else:
+            change("runs.db", "UPDATE units SET label = ?1, error = ?1", text)
+            change("runs.db", "UPDATE steps SET concept = ?1, reasoning = ?1, reply = ?1", text)
+        with confined(folder):
+            async with opened(store, size=size) as pilot:
+                for screen, key in (
+                    (RunsScreen, "enter"), (UnitsScreen, "enter"), (UnitScreen, "v"), (ExchangeScreen, "escape")
+                ):  # fmt: skip
+                    await until(pilot, lambda screen=screen: isinstance(pilot.app.screen, screen))
+                    await pilot.pause(0.3)
+                    assert obeyed(shown(pilot)) == []
+                    assert links(pilot) == []
+                    await pilot.press(key)
+                await until(pilot, lambda: isinstance(pilot.app.screen, UnitScreen))
+
+
+def links(pilot):
+    """Where the text on the screen would lead a terminal to."""
+    strips = pilot.app.screen._compositor.render_strips()
+    return [part.style.link for strip in strips for part in strip if part.style and part.style.link]
 
 
 def test_a_run_whose_name_is_no_name_is_refused_by_every_command(foreign, line):
