@@ -126,7 +126,15 @@ class Card(Vertical, can_focus=True):
 
 
 class PicturesView(Container):
-    """The pictures of one concept, each as large as there is room for all; they are loaded beside the app."""
+    """The pictures of one concept, each as large as there is room for all; they are loaded beside the app.
+
+    Args:
+        store: the store's folder.
+
+    Attributes:
+        wanted: ids of the pictures that are to be shown.
+        loaded: those that are.
+    """
 
     DEFAULT_CSS = """
     PicturesView { height: 1fr; layout: grid; grid-gutter: 0; align: center middle; overflow-y: auto; }
@@ -156,15 +164,15 @@ class PicturesView(Container):
     def __init__(self, store: Path) -> None:
         super().__init__()
         self._store = store
-        self._wanted: tuple[str, ...] | None = None
+        self.wanted: tuple[str, ...] | None = None
         self.loaded: list[Loaded] = []
 
     def show(self, run: Run, unit: int, images: Sequence[str]) -> None:
         """Show pictures of a run by their ids, with one unit's activations on them."""
         wanted = tuple(images[:MOST])
-        if wanted == self._wanted:
+        if wanted == self.wanted:
             return
-        self._wanted = wanted
+        self.wanted = wanted
 
         def read() -> None:
             worker = get_current_worker()
@@ -193,7 +201,7 @@ class PicturesView(Container):
     @on(_Found)
     async def _put(self, event: _Found) -> None:
         found = event.found
-        if event.wanted != self._wanted or not self.is_attached:
+        if event.wanted != self.wanted or not self.is_attached:
             return
         self.loaded = found
         async with self.batch():

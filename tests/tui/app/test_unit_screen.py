@@ -37,8 +37,10 @@ async def told(pilot, text):
 
 
 async def all_pictures(pilot, screen):
-    await until(pilot, lambda: screen.query_one(PicturesView).loaded)
-    await pilot.pause()
+    """Wait for the pictures of the concept that is chosen now."""
+    shown = screen.query_one(PicturesView)
+    await until(pilot, lambda: shown.loaded and shown.wanted == tuple(one.picture.id for one in shown.loaded))
+    await until(pilot, lambda: len(shown.query("Card")) == len(shown.loaded))
 
 
 def working(unit=2, node="activate", **more):
@@ -59,7 +61,11 @@ async def test_how_a_unit_at_work_looks(store, view, snapshot_svg):
 
 async def test_how_the_past_of_a_finished_unit_looks(store, view, snapshot_svg):
     async with unit_opened(store, **view) as (pilot, screen):
-        await pilot.press("2", *["up"] * 4)
+        await until(pilot, lambda: screen.query_one(HistoryTable).row_count)
+        # From the first row, so that the table has scrolled as far whenever it was filled.
+        await pilot.press("2", "home")
+        await sees(pilot, "You see the first board")
+        await pilot.press(*["down"] * 9)
         await sees(pilot, "You see the board after step")
         await all_pictures(pilot, screen)
         assert await drawn(pilot) == snapshot_svg
@@ -291,10 +297,12 @@ async def test_text_of_a_model_is_no_markup(store):
 async def test_the_footer_offers_only_what_can_be_done(store):
     async with unit_opened(store) as (pilot, screen):
         await sees(pilot, "striped animal")
-        keys = {key.description for key in screen.query_one(Footer).query("FooterKey")}
-        assert "Retry" not in keys
-        assert "Stop" not in keys
-        assert {"Fork", "Pin", "Ban"} <= keys
+
+        def keys():
+            return {key.description for key in screen.query_one(Footer).query("FooterKey")}
+
+        await until(pilot, lambda: keys() >= {"Fork", "Pin", "Ban"})
+        assert not keys() & {"Retry", "Stop"}
 
 
 async def test_a_unit_that_does_not_exist_is_said(store):
