@@ -18,6 +18,10 @@ class TopBar(Header):
     TopBar { background: $panel; color: $foreground; }
     """
 
+    def __init__(self) -> None:
+        # Textual's own sign is not in every font.
+        super().__init__(icon="≡")
+
     def _on_mount(self, event: Mount) -> None:
         event.prevent_default()
         for node in (self.app, self.screen):
