@@ -140,7 +140,7 @@ def _layer(values: Mapping[str, str], layers: Sequence[Layer] | None) -> str:
     for one in layer.split(","):
         if one.strip() not in known:
             near = near_names(one.strip(), known)
-            return f"no layer {one.strip()!r:.60}" + (f"; near it: {near}" if near else "")
+            return f"no layer {one.strip()!r:.60}" + (f"; {near}" if near else "")
     return ""
 
 

@@ -54,7 +54,7 @@ FC = '[{"path": "layer4", "kind": "Sequential", "units": 2048}, {"path": "fc", "
         ({"model": ""}, "model", "name a model"),
         ({"model": "resnet50"}, "model", "torchvision:"),
         ({"model": "-x:y"}, "model", "begins with"),
-        ({"layer": "fcc"}, "layer", "no layer 'fcc'; near it: near: fc"),
+        ({"layer": "fcc"}, "layer", "no layer 'fcc'; near: fc"),
         ({"layer": "fc,layer5"}, "layer", "no layer 'layer5'"),
         ({"units": "1000"}, "units", "units are 0-999"),
         ({"units": "random:5000"}, "units", "has 1 to 1000"),
