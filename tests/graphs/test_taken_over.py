@@ -5,6 +5,8 @@ import os
 import signal
 import sqlite3
 import threading
+import time
+from contextlib import closing
 
 import pytest
 
@@ -70,6 +72,20 @@ def suspended(store, run, beat, in_flight, ear, mouth):
         mouth.send("went on")
 
 
+def suspend(process, store):
+    """Suspend a process where it holds no database; amid a write it would keep all others from theirs."""
+    while True:
+        os.kill(process.pid, signal.SIGSTOP)
+        try:
+            for database in store.glob("*.db"):
+                with closing(sqlite3.connect(database, timeout=0.2)) as db:
+                    db.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError:
+            os.kill(process.pid, signal.SIGCONT)
+            time.sleep(0.01)
+
+
 @pytest.mark.parametrize(
     ("beat", "in_flight"), [(3600, 1), (3600, 2), (0.01, 2)], ids=["by a write", "by writes", "by a beat"]
 )
@@ -84,7 +100,7 @@ def test_a_suspended_process_writes_nothing_after_another_has_taken_over(tmp_pat
     process.start()
     assert hears.poll(60)
     assert hears.recv() == "asked"
-    os.kill(process.pid, signal.SIGSTOP)
+    suspend(process, parts.store)
     try:
         assert work(parts, run).status == "finished"
         before = everything(parts.store)
