@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from pathlib import Path
 
 from line_neurons.agent.errors import UsageError
@@ -41,6 +42,17 @@ def stop(store: Path, name: str, *, wait: bool, as_json: bool) -> None:
         terminal.dump({"run": run, "asked": asked, "stopped": wait})
     elif wait:
         terminal.line(f"Run {run} has stopped.")
+
+
+def ask_holder(store: Path, run: str) -> bool:
+    """Ask whoever holds a run to stop where nothing is lost; False if nobody holds it.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    with closing(RunStore(store)) as runs:
+        held = standings(runs, look=False).get(run)
+        return held is not None and ask_to_stop(runs, held.holder)
 
 
 def _wait(runs: RunStore, found: Standing) -> None:

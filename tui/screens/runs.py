@@ -16,14 +16,13 @@ from textual.widgets import DataTable, Footer, Input, Static
 
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.prompts import format_score
-from line_neurons.tools.leases import ask_to_stop, standings
-from line_neurons.tools.run_store import RunStore
 from line_neurons.tools.targets.registry import short_spec
 from line_neurons.tui.following import follow
 from line_neurons.tui.opening import open_outside
 from line_neurons.tui.processes import Launched, launch
 from line_neurons.tui.run_rows import SIGNS, RunRow, RunRows
 from line_neurons.tui.screens.units import UnitsScreen
+from line_neurons.tui.stopping import ask_holder
 from line_neurons.tui.terminal import duration, plain, when
 from line_neurons.tui.widgets.banner import Banner
 from line_neurons.tui.widgets.run_detail import RunDetail
@@ -259,12 +258,7 @@ class RunsScreen(Screen[None]):
 
     def _ask_to_stop(self, run: str) -> None:
         try:
-            runs = RunStore(self._store)
-            try:
-                held = standings(runs, look=False).get(run)
-                asked = held is not None and ask_to_stop(runs, held.holder)
-            finally:
-                runs.close()
+            asked = ask_holder(self._store, run)
             said = f"asked to stop: {run} ends the steps in hand, and keeps them"
             self.call_later(self._tell, said if asked else f"nobody works on {run} any more")
         except LineError as error:

@@ -14,13 +14,14 @@ from textual.widgets import DataTable, Footer, Static, Tab, Tabs
 
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.steering import WishKind
-from line_neurons.tools.run_store import RunStore, Step
+from line_neurons.tools.run_store import Step
 from line_neurons.tui.following import follow
 from line_neurons.tui.screens.compare import ConceptsScreen
 from line_neurons.tui.screens.dialogs import ConceptDialog, Fork, ForkDialog
 from line_neurons.tui.screens.exchange import ExchangeScreen
 from line_neurons.tui.screens.picture import PictureScreen, show_outside
 from line_neurons.tui.showing import step_name
+from line_neurons.tui.stopping import ask_holder
 from line_neurons.tui.terminal import plain
 from line_neurons.tui.unit_view import Place, UnitView, board, read_unit, steered
 from line_neurons.tui.widgets.banner import Banner
@@ -441,14 +442,8 @@ class UnitScreen(Screen[None]):
         """Ask the process that works on the run to stop where nothing is lost."""
 
         def write() -> None:
-            from contextlib import closing
-
-            from line_neurons.tools.leases import ask_to_stop, standings
-
             try:
-                with closing(RunStore(self._store)) as runs:
-                    held = standings(runs, look=False).get(self._run)
-                    asked = held is not None and ask_to_stop(runs, held.holder)
+                asked = ask_holder(self._store, self._run)
             except LineError as error:
                 self.app.call_from_thread(self._failed, error)
                 return

@@ -14,12 +14,12 @@ from textual.screen import Screen
 from textual.widgets import Footer, Input, Static
 
 from line_neurons.agent.errors import LineError, UsageError
-from line_neurons.tools.leases import ask_to_stop, standings
 from line_neurons.tools.run_store import RunStore
 from line_neurons.tui.following import follow
 from line_neurons.tui.processes import Launched, launch
 from line_neurons.tui.screens.sort_menu import SortMenu
 from line_neurons.tui.screens.unit import UnitScreen
+from line_neurons.tui.stopping import ask_holder
 from line_neurons.tui.terminal import plain
 from line_neurons.tui.widgets.banner import Banner
 from line_neurons.tui.widgets.top_bar import TopBar
@@ -266,13 +266,8 @@ class UnitsScreen(Screen[None]):
         self.run_worker(self._ask_to_stop(), group="stop", exit_on_error=False)
 
     async def _ask_to_stop(self) -> None:
-        def ask() -> bool:
-            with closing(RunStore(self._store)) as runs:
-                held = standings(runs, look=False).get(self._run)
-                return held is not None and ask_to_stop(runs, held.holder)
-
         try:
-            asked = await asyncio.to_thread(ask)
+            asked = await asyncio.to_thread(ask_holder, self._store, self._run)
         except LineError as error:
             self._complain(error)
             return
