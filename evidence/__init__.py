@@ -1,0 +1,1 @@
+"""What people take with them from a store: reports, exports, provenance, replays."""
