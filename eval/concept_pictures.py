@@ -10,7 +10,8 @@ from line_neurons.agent.errors import NotDrawableError, UsageError
 from line_neurons.agent.ports import ControlSet, Generator
 from line_neurons.agent.settings import Settings
 from line_neurons.eval.cosy import IMAGES, Mode, requests, strict_requests
-from line_neurons.eval.formulas import alternatives
+from line_neurons.eval.formulas import things_named
+from line_neurons.eval.photographs import PHOTOGRAPHS, Photographs, names_alike
 from line_neurons.graphs.assembly import BANK_IMAGES, Parts
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations
 from line_neurons.tools.control_sets.digests import FileDigests
@@ -83,7 +84,7 @@ class Drawn:
 
     def activations(self, concept: str, place: int, progress: Progress | None = None) -> Activations:
         """See ``ConceptPictures``; what the bank has is taken from there."""
-        drawn = _things(concept) if self.name.startswith("bank") else [concept]
+        drawn = things_named(concept) if self.name.startswith("bank") else [concept]
         of_each = [
             requests(thing, self.count, self.seed)
             if self.mode == "fixed"
@@ -142,14 +143,6 @@ class Laid:
         return found.activations
 
 
-def _things(concept: str) -> list[str]:
-    """What a bank, which draws things by their names and not sentences, is asked for in turn.
-
-    Of several names with commas between, as ImageNet's classes have them, it is the first.
-    """
-    return alternatives(concept.partition(",")[0].strip())
-
-
 class _NoFolderError(NotDrawableError):
     def __init__(self, concept: str, reason: str) -> None:
         super().__init__(concept, [])
@@ -163,9 +156,10 @@ def open_pictures(
 
     Args:
         spec: ``bank:heldout`` or ``bank:FOLDER`` for the part of an image bank that no search sees,
-            ``bank:search`` for the part that searches see, which is no independent evidence, a text-to-image model
-            as a search names it, or a folder of folders as CoSy makes it. None: the generator of the settings, of
-            an image bank the held-out part.
+            ``bank:search`` for the part that searches see, which is no independent evidence, ``photos:FOLDER`` for
+            the photographs of such a bank, each once and as it is, a text-to-image model as a search names it, or
+            a folder of folders as CoSy makes it. None: the generator of the settings, of an image bank the
+            held-out part.
         parts: settings, bank and target.
         layer: dotted path.
         count: pictures of each concept; None: the protocol's 50, of a folder all.
@@ -178,8 +172,13 @@ def open_pictures(
     """
     settings = parts.settings
     wanted = spec or settings.generator
+    source, _, place = wanted.partition(":")
+    if source == PHOTOGRAPHS:
+        bank = _like(parts, settings.model_copy(update={"generator": f"bank:{place}"})).pictures
+        searched = parts.pictures if settings.generator.partition(":")[0] == "bank" else None
+        return Photographs(wanted, bank, names_alike(searched), parts, layer, count or IMAGES, seed)
     folder = Path(wanted).expanduser()
-    named = wanted.partition(":")[0] == "bank" or wanted in PRESETS
+    named = source == "bank" or wanted in PRESETS
     if not named and folder.is_dir() and not (folder / "model_index.json").is_file():
         return Laid(folder.resolve(), parts, layer, count or 0)
     split: Selection = "search" if wanted == _SEARCHED else "heldout"

@@ -90,3 +90,12 @@ def _refused(concept: str, reason: str) -> NotDrawableError:
     refused = NotDrawableError(concept, [])
     refused.args = (f"{concept!r:.100} cannot be pictured: {reason}",)
     return refused
+
+
+def things_named(concept: str) -> list[str]:
+    """What a bank, which has pictures of things by their names and not of sentences, is asked for in turn.
+
+    Of several names with commas between, as ImageNet's classes have them, it is the first; of a formula what
+    fulfils it.
+    """
+    return alternatives(concept.partition(",")[0].strip())

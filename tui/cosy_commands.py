@@ -27,6 +27,9 @@ from line_neurons.eval.judging import (
     subject_of,
 )
 from line_neurons.eval.labels import file_stem, replace_file, write_csv
+from line_neurons.eval.photographs import caption_photographs
+from line_neurons.eval.wordnet import WordNet
+from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.run_store import default_store
 from line_neurons.tools.store_use import in_use
 from line_neurons.tools.targets.lookup import find_layer
@@ -137,6 +140,28 @@ def export(name: str, settings: Settings, output: Path, form: str, layer: str | 
     file = output / f"{file_stem(labels)}.csv" if output.is_dir() else output
     write_csv(labels, file, form)
     terminal.note(f"{terminal.counted(len(labels.labels), 'label')} of {labels.source} written to {file}")
+
+
+def captions(folder: Path, settings: Settings) -> None:
+    """Name the photographs of a folder by the WordNet ids that they are called by.
+
+    Args:
+        folder: the photographs.
+        settings: where WordNet is.
+
+    Raises:
+        LineError: there is no such folder, it cannot be named so, or WordNet is not installed.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{str(folder)!r:.200} is not a folder", "give a folder of photographs")
+    written = caption_photographs(folder, WordNet((settings.assets or assets_root()) / "wordnet"))
+    if written.unnamed:
+        more = f" and {len(written.unnamed) - 1} more" if len(written.unnamed) > 1 else ""
+        terminal.note(f"left out, not named by an id of WordNet: {written.unnamed[0]}{more}")
+    terminal.note(
+        f"{terminal.counted(written.photographs, 'photograph')} of "
+        f"{terminal.counted(written.synsets, 'thing')} named in {written.file}"
+    )
 
 
 def _files(output: Path | None, subject: Subject) -> list[Path]:

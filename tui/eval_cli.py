@@ -31,8 +31,8 @@ def cosy(
     images_from: Annotated[
         str | None,
         typer.Option(
-            help="bank:heldout, bank:search, bank:FOLDER, a text-to-image model, or a folder gen_images as CoSy "
-            "makes it; "
+            help="bank:heldout, bank:search, bank:FOLDER, photos:FOLDER, a text-to-image model, or a folder "
+            "gen_images as CoSy makes it; "
             "default: the search's generator, of an image bank the part that no search sees."
         ),
     ] = None,
@@ -73,6 +73,19 @@ def cosy(
         output=output,
         trust=trust,
     )
+
+
+@eval_app.command()
+@opt.takes(opt.only("assets"))
+def captions(
+    folder: Annotated[Path, typer.Argument(help="Photographs that, or whose folders, are named by WordNet ids.")],
+    **flags: Any,
+) -> None:
+    """Write captions.csv for photographs such as ImageNet's, so that labels can be judged on them."""
+    from line_neurons.agent.settings import load_settings
+    from line_neurons.tui import cosy_commands
+
+    cosy_commands.captions(folder, load_settings(**flags))
 
 
 @eval_app.command()

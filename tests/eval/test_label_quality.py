@@ -7,9 +7,9 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.eval.label_quality import Method, TrueClass, known_before, quality, true_classes
 from line_neurons.eval.labels import Label, Labels
 from line_neurons.eval.statistics import sign_test, wilson
-from line_neurons.eval.wordnet import WordNet
 from line_neurons.tools.run_store import RunStore, Unit
 from made_up import add, tables
+from small_wordnet import small_wordnet
 
 # Offset, words, and what it is a kind of.
 NOUNS = {
@@ -19,17 +19,7 @@ NOUNS = {
 
 @pytest.fixture(scope="module")
 def words(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wordnet")
-    data, index = [], {}
-    for offset, (lemmas, above) in NOUNS.items():
-        named = " ".join(f"{lemma} 0" for lemma in lemmas)
-        pointers = " ".join(f"@ {up:08} n 0000" for up in above)
-        data.append(f"{offset:08} 00 n {len(lemmas):02x} {named} {len(above):03} {pointers} | gloss")
-        for lemma in lemmas:
-            index[lemma] = offset
-    (folder / "data.noun").write_text("\n".join(data))
-    (folder / "index.noun").write_text("\n".join(f"{w} n 1 0 1 0 {o:08}" for w, o in index.items()))
-    return WordNet(folder)
+    return small_wordnet(tmp_path_factory.mktemp("wordnet"), NOUNS)
 
 
 class Letters:

@@ -1,0 +1,224 @@
+"""Photographs that labels are judged on: each once and as it is, found by names that WordNet gives them."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+from line_neurons.agent.errors import NotDrawableError, UsageError
+from line_neurons.agent.ports import ControlChunk
+from line_neurons.agent.proposal import concept_key
+from line_neurons.agent.seeds import derive_seed
+from line_neurons.eval.formulas import things_named
+from line_neurons.eval.wordnet import WordNet
+from line_neurons.tools.control_sets import control_activations
+from line_neurons.tools.control_sets.pictures import SUFFIXES, read_chunk
+from line_neurons.tools.image_bank.folder import CAPTIONS_FILE
+from line_neurons.tools.leftovers import whole_or_not
+
+if TYPE_CHECKING:
+    from line_neurons.agent.ports import Activations, Progress
+    from line_neurons.graphs.assembly import Parts
+    from line_neurons.tools.image_bank.bank import Bank, Entry
+
+PHOTOGRAPHS = "photos"
+"""What the specs of this source begin with, before a colon and a folder."""
+
+_COLUMNS = ("file", "caption", "also", "broader", "kind", "split")
+_ID = re.compile(r"n(\d{8})(?!\d)")
+_CHUNK = 64
+# WordNet 3.0's synsets "physical entity" and "person".
+_PHYSICAL, _PERSON = 1930, 7846
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """What came of naming the photographs of a folder.
+
+    Args:
+        file: the table that was written.
+        photographs: how many it names.
+        synsets: how many things they show.
+        unnamed: files without an id that WordNet knows.
+    """
+
+    file: Path
+    photographs: int
+    synsets: int
+    unnamed: tuple[str, ...]
+
+
+def caption_photographs(folder: Path, words: WordNet) -> Captioned:
+    """Write the table of captions of a folder whose photographs, or their folders, are named by WordNet ids.
+
+    ImageNet's files are (``n02123045_tabby.JPEG``, ``n02123045/ILSVRC2012_val_00000123.JPEG``). A photograph is
+    called by the nouns of its synset, and its broader names are those of all that is more general: "cat" and
+    "animal" find a tabby. A noun counts for what it mostly means: "mouse" finds no computer mouse, and "key" no
+    space bar. Every photograph is held out: no search draws from it.
+
+    Args:
+        folder: photographs, at any depth.
+        words: WordNet 3.0, whose noun offsets are the ids.
+
+    Raises:
+        UsageError: the folder has such a table already or cannot be written to, or nothing in it has such an id.
+    """
+    table = folder / CAPTIONS_FILE
+    if table.exists():
+        raise UsageError(f"{table} is there already", "use it as it is, or move it away")
+    rows, unnamed, synsets = [], [], set()
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if path.suffix.lower() not in SUFFIXES or any(part[0] == "." for part in relative.parts):
+            continue
+        synset = _synset(relative, words)
+        if synset is None:
+            unnamed.append(relative.as_posix())
+            continue
+        synsets.add(synset)
+        own = _usual_names(synset, words) or words.lemmas[synset][:1]
+        broader = [name for up in words.hypernyms(synset) for name in _usual_names(up, words)]
+        rows.append((relative.as_posix(), own[0], ";".join(own[1:]), ";".join(broader), "photo", "heldout"))
+    if not rows:
+        raise UsageError(
+            f"no photograph in {folder} is named by a WordNet id",
+            "name files or their folders so (n02123045), or write captions.csv as docs/image-bank.md has it",
+        )
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows((_COLUMNS, *rows))
+    try:
+        with whole_or_not(table) as file:
+            file.write(text.getvalue().encode())
+    except OSError as error:
+        raise UsageError(f"{table} cannot be written: {error.strerror}", "make the folder writable") from error
+    return Captioned(table, len(rows), len(synsets), tuple(unnamed))
+
+
+def _synset(path: Path, words: WordNet) -> int | None:
+    """The innermost id in a path, of a synset that there is."""
+    for part in reversed(path.parts):
+        found = _ID.match(part)
+        if found and int(found[1]) in words.lemmas:
+            return int(found[1])
+    return None
+
+
+def _usual_names(synset: int, words: WordNet) -> list[str]:
+    """The nouns of a synset that do not more usually mean another thing."""
+    return [lemma for lemma in words.lemmas[synset] if _first_thing(lemma, words) in {synset, None}]
+
+
+def _first_thing(lemma: str, words: WordNet) -> int | None:
+    """The most usual sense that can be photographed; people ("tiger": a fierce person) are not looked for."""
+    for sense in words.senses(lemma):
+        above = words.hypernyms(sense)
+        if _PHYSICAL in above and _PERSON not in above:
+            return sense
+    return None
+
+
+@dataclass
+class Photographs:
+    """The held-out photographs of an image bank, measured as they are; implements ``ConceptPictures``.
+
+    Nothing is composed and nothing drawn twice, so that each is one independent sample of its concept; nor does a
+    likeness of words bring in pictures of something else.
+
+    Args:
+        name: what the source is called.
+        bank: the photographs.
+        other_names: what else a thing may be called, by ``concept_key``.
+        parts: bank and target.
+        layer: dotted path.
+        count: at most so many of a concept, drawn by (seed, concept).
+        seed: of that draw.
+    """
+
+    name: str
+    bank: Bank
+    other_names: Mapping[str, Sequence[str]]
+    parts: Parts
+    layer: str
+    count: int
+    seed: int
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the photographs and of the names that they are found by."""
+        names = hashlib.sha256(json.dumps(sorted(self.other_names.items())).encode()).hexdigest()
+        return f"{PHOTOGRAPHS}:{self.bank.fingerprint}:{names[:16]}"
+
+    @cached_property
+    def _named(self) -> dict[str, list[Entry]]:
+        found: dict[str, list[Entry]] = {}
+        for entry in self.bank.select("heldout"):
+            for name in {concept_key(name) for name in entry.names if entry.is_subject}:
+                found.setdefault(name, []).append(entry)
+        return found
+
+    def activations(self, concept: str, place: int, progress: Progress | None = None) -> Activations:
+        """See ``ConceptPictures``; kept in the store by the contents of the files."""
+        pictures = _Pictures(self._entries(concept))
+        found = control_activations(self.parts.bank, self.parts.target, [self.layer], pictures, progress)
+        return found[self.layer].activations
+
+    def _entries(self, concept: str) -> Sequence[Entry]:
+        """The photographs of a concept, by its name or another that the search's bank has for the same thing.
+
+        Raises:
+            NotDrawableError: there are none of it.
+        """
+        found: dict[str, Entry] = {}
+        for thing in things_named(concept):
+            names = [thing, *self.other_names.get(concept_key(thing), ())]
+            of_thing = next((some for name in names if (some := self._named.get(concept_key(name)))), None)
+            if of_thing is None:
+                raise NotDrawableError(concept, [])
+            found |= {entry.id: entry for entry in of_thing}
+        entries = list(found.values())
+        if len(entries) > self.count:
+            entries = Random(derive_seed(self.seed, concept)).sample(entries, self.count)
+        return sorted(entries, key=lambda entry: entry.id)
+
+
+def names_alike(bank: Bank | None) -> dict[str, list[str]]:
+    """What else a bank calls its things: the names that share a picture, by ``concept_key`` of each."""
+    found: dict[str, dict[str, None]] = {}
+    for entry in bank.select("all") if bank else ():
+        names = (entry.caption, *entry.also)
+        for name in names:
+            found.setdefault(concept_key(name), {}).update(dict.fromkeys(names))
+    return {name: list(others) for name, others in found.items()}
+
+
+class _Pictures:
+    """Files as a control set without classes; implements the port ``ControlSet``."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._entries = entries
+
+    @cached_property
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256("\n".join(entry.sha256 for entry in self._entries).encode())
+        return f"photographs:{digest.hexdigest()[:32]}"
+
+    def classes(self) -> tuple[str, ...]:
+        return ()
+
+    def chunks(self, start: int = 0) -> Iterator[ControlChunk]:
+        for first in range(start * _CHUNK, len(self._entries), _CHUNK):
+            part = self._entries[first : first + _CHUNK]
+            yield read_chunk((entry.id, entry.path.read_bytes, -1) for entry in part)
+
+    @property
+    def total(self) -> int:
+        return -(-len(self._entries) // _CHUNK)
