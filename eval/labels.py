@@ -134,10 +134,13 @@ def read_csv(path: Path, method: str | None = None, layer: str | None = None) ->
     if method is None and form.method == "cosy" and evaluated:
         method = evaluated[1].casefold()
     model, _, of_name = told.rpartition("-")
+    whole = of_name if model else ""
+    column = layers.pop()
     return Labels(
         method=method or form.method,
         model=models.pop() or model,
-        layer=layers.pop() or (of_name if model else "") or layer or "",
+        # A column may have a path's last part alone, of which the name has the whole.
+        layer=(whole if _last(whole) == column else column) or whole or layer or "",
         labels=tuple(labels.values()),
         source=str(path),
     )
