@@ -122,6 +122,7 @@ class Suite:
         model: spec of the target.
         layer: path of the layer.
         units: the units.
+        selector: what names these units on the command line.
         searches: see ``variants``.
         settings_of: the settings of a search, from what is other than the suite's own.
         options_of: options of a search on the command line, from what is other than the suite's own.
@@ -136,6 +137,7 @@ class Suite:
     model: str
     layer: str
     units: Sequence[int]
+    selector: str
     searches: Sequence[Variant]
     settings_of: Callable[[Mapping[str, Any]], Settings]
     options_of: Callable[[Mapping[str, Any]], Sequence[str]]
@@ -164,9 +166,16 @@ class Suite:
         return [self._search(variant) for variant in self.searches]
 
     def _search(self, variant: Variant) -> Task:
-        named = tuple(part for unit in self.units for part in ("--units", str(unit)))
         changes = {name: value for name, value in variant.changes.items() if name != "exclude_for"}
-        arguments = ("batch", self.model, self.layer, *named, *self.options_of(changes), *self.places)
+        arguments = (
+            "batch",
+            self.model,
+            self.layer,
+            "--units",
+            self.selector,
+            *self.options_of(changes),
+            *self.places,
+        )
         run = self.found(variant)
         if run is None:
             return Task(variant.name, arguments, "missing", variant.exclude_file)
@@ -297,8 +306,16 @@ class Suite:
                 status = self._attempt(execute, task)
                 if status == INTERRUPTED:
                     return status
+            if stage == self.search_tasks:
+                self._tell_strangers()
         write_file(self.folder / "report.md", self.report().encode())
         return 1 if self.failures else 0
+
+    def _tell_strangers(self) -> None:
+        """A file of units or settings that was changed meanwhile makes another search than the suite's."""
+        for task in self.search_tasks():
+            if task.state == "missing" and task.name not in self.failures:
+                self.failures[task.name] = "ran over other units or settings: their file was changed meanwhile"
 
     def _attempt(self, execute: Execute, task: Task) -> int:
         try:

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, get_args
 
@@ -80,6 +80,7 @@ def suite(
         model=place[0],
         layer=place[1],
         units=found,
+        selector=selector_of(parts, place[1], units, found),
         searches=variants(base, [one for one in models if one != base.llm], excluded, exclude),
         settings_of=settings_of,
         options_of=lambda changes: [*as_options({"revisit": False, **searched, **changes}), *config_option],
@@ -104,6 +105,20 @@ def suite(
         terminal.line(f"Report: {folder / 'report.md'}")
     if status:
         raise typer.Exit(status)
+
+
+def selector_of(parts: Parts, layer: str, typed: Sequence[str], units: Sequence[int]) -> str:
+    """One selector of units, as they were typed where that names the same ones, else by number.
+
+    A file is named so that it is found from any folder.
+    """
+    named = [one.strip() for one in typed]
+    absolute = [f"@{Path(one[1:]).expanduser().absolute()}" if one.startswith("@") else one for one in named]
+    together = ",".join(absolute)
+    with suppress(UsageError):
+        if select_units(parts, layer, [together])[0] == list(units):
+            return together
+    return ",".join(map(str, units))
 
 
 def suiting(settings: Settings) -> list[str]:

@@ -7,8 +7,8 @@ import pytest
 from line_neurons.agent.errors import MissingPartError
 from line_neurons.agent.settings import Settings, load_settings
 from line_neurons.eval.ablations import INTERRUPTED, Suite, variants
-from line_neurons.graphs.runs import start, work
-from line_neurons.tui.suite import as_options, suiting
+from line_neurons.graphs.runs import select_units, start, work
+from line_neurons.tui.suite import as_options, selector_of, suiting
 from scripted import LAYER, ScriptedModel, scripted_parts
 
 MODEL = "scripted:model"
@@ -29,7 +29,7 @@ def prepared(tmp_path):
         return scripted_parts(store, model, **{**SETTINGS, **changes})
 
     whole = Suite(
-        model=MODEL, layer=LAYER, units=[0, 2], searches=variants(settings_of({}), ["random"], excluded,
+        model=MODEL, layer=LAYER, units=[0, 2], selector="2,0", searches=variants(settings_of({}), ["random"], excluded,
         {"0": ["class a"]}), settings_of=settings_of, options_of=as_options, places=["--store", str(store)],
         baselines=["random", "clip-dissect"], judging=[], folder=folder, runs=parts_of({}).runs, named=False,
     )  # fmt: skip
@@ -73,6 +73,7 @@ def test_a_suite_does_what_is_missing_and_a_second_start_finds_it(finished):
         "class kept out",
     ]  # fmt: skip
     assert set(states(whole).values()) == {"there"}
+    assert "--units 2,0 " in whole.report()
     again, execute, done = prepared(folder)
     again.work(execute, lambda text: None)
     assert not [task for task in done if task.arguments[0] in {"batch", "resume"}]
@@ -128,6 +129,33 @@ def test_settings_become_the_options_that_give_them():
         "--iterations", "5", "--no-summary", "--no-revisit", "--llm", "random", "--steps", "4", "--exclude", "fox",
         "--exclude", "owl", "--init", "bank",
     ]  # fmt: skip
+
+
+def test_units_are_told_by_one_option_as_they_were_typed_where_that_names_the_same_ones(tmp_path, monkeypatch):
+    parts = scripted_parts(tmp_path / "store", ScriptedModel([]))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "some.txt").write_text("0\n2\n")
+
+    def told(*typed):
+        return selector_of(parts, LAYER, typed, select_units(parts, LAYER, typed)[0])
+
+    assert [told("2", "0"), told("0-1", "2"), told("random:2"), told("cosy")] == [
+        "2,0",
+        "0-1,2",
+        "random:2",
+        "cosy",
+    ]
+    assert told("@some.txt") == f"@{tmp_path / 'some.txt'}"
+    # Read together it would be the name of one file.
+    (tmp_path / "some.txt,1").write_text("1\n")
+    assert told("@some.txt", "1") == "0,2,1"
+
+
+def test_a_search_that_ran_over_other_units_than_the_suites_is_told(tmp_path):
+    whole, execute, _ = prepared(tmp_path)
+    whole.units, whole.searches = [0, 1], whole.searches[:1]
+    assert whole.work(execute, lambda text: None) == 1
+    assert "other units" in whole.failures["line"]
 
 
 @pytest.mark.parametrize(("generator", "there"), [("bank", "clip-dissect-captions"), ("sdxl", "clip-dissect")])
