@@ -87,6 +87,16 @@ class Task:
         return read + typed
 
 
+@dataclass(frozen=True)
+class _Labels:
+    """A baseline's labels: what is said of them after its name, the options that give them, and their file."""
+
+    baseline: str
+    form: str
+    options: tuple[str, ...]
+    path: Path
+
+
 Execute = Callable[[Task], int]
 """Carries out a task and gives its exit status; raises ``LineError`` where it cannot be."""
 
@@ -167,15 +177,8 @@ class Suite:
 
     def _search(self, variant: Variant) -> Task:
         changes = {name: value for name, value in variant.changes.items() if name != "exclude_for"}
-        arguments = (
-            "batch",
-            self.model,
-            self.layer,
-            "--units",
-            self.selector,
-            *self.options_of(changes),
-            *self.places,
-        )
+        named = ("batch", self.model, self.layer, "--units", self.selector)
+        arguments = (*named, *self.options_of(changes), *self.places)
         run = self.found(variant)
         if run is None:
             return Task(variant.name, arguments, "missing", variant.exclude_file)
@@ -189,35 +192,50 @@ class Suite:
         found = []
         for variant in self._bases():
             run = self.found(variant)
-            for name in self.baselines:
-                path = self._labels_of(variant, name)
-                source = run.id if run else _expected(variant)
+            source = run.id if run else _expected(variant)
+            for labels in self._labels(variant):
                 arguments = (
-                    "eval",
-                    "baseline",
-                    *BASELINES[name][1],
-                    "--run",
-                    source,
-                    "-o",
-                    str(path),
-                    *self.places,
-                )
-                state: State = "there" if path.is_file() else "missing"
-                found.append(Task(f"{name}, units of {variant.name}", arguments, state))
+                    "eval", "baseline", *BASELINES[labels.baseline][1], *labels.options, "--run", source,
+                    "-o", str(labels.path), *self.places,
+                )  # fmt: skip
+                state: State = "there" if labels.path.is_file() else "missing"
+                found.append(Task(f"{labels.baseline}{labels.form}, units of {variant.name}", arguments, state))
         return found
 
     def _bases(self) -> list[Variant]:
         return [self.searches[0], *(one for one in self.searches if one.exclude_file)]
 
-    def _labels_of(self, variant: Variant, baseline: str) -> Path:
-        """Named as ``eval/labels.py`` reads model and layer from a file's name."""
-        model = self.model.rpartition(":")[2].rpartition("/")[2]
-        return self.folder / "labels" / baseline / _slug(variant.name) / f"{model}-{self.layer}.csv"
+    def _labels(self, variant: Variant) -> list[_Labels]:
+        """The baselines of a search in each of their forms; a first board is as it was recorded in all of them."""
+        forms = self._forms(variant)
+        named = [(name, form) for name in self.baselines for form in forms]
+        found = []
+        for name, form in named:
+            options = forms[form]
+            if name != "initial" or not options:
+                # Named as ``eval/labels.py`` reads model and layer from a file's name.
+                file = f"{self.model.rpartition(':')[2].rpartition('/')[2]}-{self.layer}.csv"
+                where = _slug(f"{variant.name}{form if options else ''}".replace(",", ""))
+                found.append(_Labels(name, form, options, self.folder / "labels" / name / where / file))
+        return found
+
+    def _forms(self, variant: Variant) -> dict[str, tuple[str, ...]]:
+        """What is said of labels after the method's name, with the options that give them."""
+        if variant.exclude_file:
+            return {", class kept out": (), ", class allowed": ("--allow-excluded",)}
+        settings = self.settings_of(variant.changes)
+        share = settings.vocabulary_share
+        drawn = settings.control == "bank" and settings.init == "control" and share < 1
+        # A search begins with these words only, though its proposals may be any.
+        return {"": ()} | ({", initial vocabulary": ("--share", str(share))} if drawn else {})
 
     def _files(self, variant: Variant) -> list[str]:
         """The baselines' files that are there, each with what its method is called before it."""
-        paths = {BASELINES[name][0]: self._labels_of(variant, name) for name in self.baselines}
-        return [f"{method}={path}" for method, path in paths.items() if path.is_file()]
+        return [
+            f"{BASELINES[labels.baseline][0]}{labels.form}={labels.path}"
+            for labels in self._labels(variant)
+            if labels.path.is_file()
+        ]
 
     def judge_tasks(self) -> list[Task]:
         """CoSy of every search and every baseline; what was judged before is not judged again."""

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.agent.proposal import class_concept, concept_key
+from line_neurons.agent.proposal import concept_key
+from line_neurons.eval.choices import Choice
 from line_neurons.eval.labels import Labels
 from line_neurons.eval.statistics import holm, shared_units, sign_test, summarise, wilson
 from line_neurons.eval.tables import SUMMARY, Report, Table, summary_cells
 from line_neurons.eval.wordnet import CLOSE, Judged, Relation, WordNet
-from line_neurons.tools.run_store import Run, Unit
+from line_neurons.tools.run_store import Unit
 from line_neurons.tools.vocabulary import imagenet_classes
 
 if TYPE_CHECKING:
@@ -140,30 +141,6 @@ def captions_of(known: Mapping[str, set[str]], words: WordNet, name: str, synset
     return tuple(sorted({caption for key in keys for caption in known.get(key, ())}))
 
 
-def known_before(run: Run, true: TrueClass, words: WordNet, bank: Bank | None = None) -> str:
-    """Whether a class was in the initial vocabulary of a run, read off its record.
-
-    Returns:
-        ``kept out`` where a name of it is kept off the unit's first board, ``in`` or ``not in`` it, or ``unknown``
-        where the control set's classes are not on record.
-    """
-    keys = {concept_key(class_concept(name)) for name in names_of(words, true)}
-    kept_out = {concept_key(one) for one in _excluded(run, true.unit)}
-    if keys & kept_out:
-        return "kept out"
-    vocabulary = run.vocabulary
-    if vocabulary is None and bank and run.settings.get("init") == "control" and run.settings["control"] == "bank":
-        vocabulary = bank.vocabulary(run.seed, run.settings["vocabulary_share"])
-    if vocabulary is None:
-        return "unknown"
-    return "in" if keys & {concept_key(class_concept(word)) for word in vocabulary} else "not in"
-
-
-def _excluded(run: Run, unit: int) -> list[str]:
-    by_unit: Mapping[str, Sequence[str]] = run.settings.get("exclude_for", {})
-    return [*run.settings.get("exclude", ()), *by_unit.get(str(unit), ())]
-
-
 def mark(words: WordNet, encoder: TextEncoder, labels: Labels, classes: Sequence[TrueClass]) -> dict[int, Marked]:
     """A method's labels of some units, marked, by unit."""
     own = {label.unit: label.concept for label in labels.labels}
@@ -183,14 +160,11 @@ def mark(words: WordNet, encoder: TextEncoder, labels: Labels, classes: Sequence
 
 @dataclass(frozen=True)
 class Method:
-    """A method's labels with what its run knew of each class beforehand; empty for labels of a file.
-
-    ``detail`` tells it from another of the same method.
-    """
+    """A method's labels with what they could be chosen from; ``detail`` tells it from another of the same method."""
 
     labels: Labels
     detail: str
-    before: Mapping[int, str]
+    choice: Choice = Choice()
 
 
 def quality(
@@ -209,10 +183,11 @@ def quality(
     """
     marked = [mark(words, encoder, one.labels, classes) for one in methods]
     units = shared_units([list(one) for one in marked], "methods, of the units that stand for classes,")
+    every_name = {one.unit: names_of(words, one) for one in classes}
     names = _names(methods)
     rows, right = [], []
     for name, method, own in zip(names, methods, marked, strict=True):
-        states = {unit: method.before.get(unit, "unknown") for unit in units}
+        states = {unit: method.choice.has(unit, every_name[unit]) for unit in units}
         right.append({unit for unit in units if is_right(own[unit].judged)})
         groups = sorted(set(states.values()))
         for group in ["all", *groups] if len(groups) > 1 else groups:
@@ -224,12 +199,13 @@ def quality(
         Table(
             "quality",
             "Labels of units that stand for a class",
-            ("method", "class in the initial vocabulary", "n", "right", "share", "low", "high", *RELATIONS,
+            ("method", "class in the vocabulary", "n", "right", "share", "low", "high", *RELATIONS,
              "close hypernym", *(f"similarity {name}" for name in SUMMARY)),
             tuple(rows),
             f"Right: exact, synonym or hypernym by WordNet, with Wilson's 95 % interval; close: within {CLOSE} "
             "levels. Similarity: cosine of sentence embeddings of label and class, the largest over the names of "
-            "the class.",
+            "the class. The vocabulary: of a run what its first boards were drawn from, of a baseline the words "
+            "that it chose from; kept out: a name of the class was kept from the unit.",
         ),
         Table(
             "quality-tests",

@@ -8,8 +8,8 @@ import math
 import os
 import sqlite3
 import struct
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,14 +59,9 @@ def pictures(store: Path, images: Sequence[str], target: str, layer: str, unit: 
     Raises:
         StoreError: the bank cannot be read.
     """
-    path = store / "bank.db"
-    if not path.is_file():
+    if not (store / "bank.db").is_file():
         return [_picture(store, image, None, None) for image in images]
-    uri = f"{path.resolve().as_uri()}?mode=ro"
-    # As the run store is looked at: SQLite makes no file beside one in a folder that nothing can be written in.
-    if not os.access(store, os.W_OK) and not path.with_name("bank.db-wal").exists():
-        uri += "&immutable=1"
-    with explained(path), closing(sqlite3.connect(uri, uri=True, timeout=databases.PATIENCE)) as db:
+    with _looked_at(store) as db:
         return [
             _picture(
                 store,
@@ -83,6 +78,42 @@ def pictures(store: Path, images: Sequence[str], target: str, layer: str, unit: 
             )
             for image in images
         ]
+
+
+def control_classes(store: Path, target: str, layer: str, control: str) -> tuple[str, ...] | None:
+    """The names of the classes of a control set that was measured; None where it was not, or has none.
+
+    Args:
+        store: the store's folder.
+        target: fingerprint of the vision model.
+        layer: dotted path.
+        control: fingerprint of the control set.
+
+    Raises:
+        StoreError: the bank cannot be read.
+    """
+    if not (store / "bank.db").is_file():
+        return None
+    with _looked_at(store) as db:
+        row = db.execute(
+            "SELECT classes FROM controls WHERE key = ?", ["\n".join((target, layer, control))]
+        ).fetchone()
+    try:
+        names = json.loads(row[0]) if row else None
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return tuple(map(str, names)) or None if isinstance(names, list) else None
+
+
+@contextmanager
+def _looked_at(store: Path) -> Iterator[sqlite3.Connection]:
+    path = store / "bank.db"
+    uri = f"{path.resolve().as_uri()}?mode=ro"
+    # As the run store is looked at: SQLite makes no file beside one in a folder that nothing can be written in.
+    if not os.access(store, os.W_OK) and not path.with_name("bank.db-wal").exists():
+        uri += "&immutable=1"
+    with explained(path), closing(sqlite3.connect(uri, uri=True, timeout=databases.PATIENCE)) as db:
+        yield db
 
 
 def _picture(store: Path, image: str, drawn: Any, vector: Any) -> Pictured:

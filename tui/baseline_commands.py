@@ -11,7 +11,7 @@ import typer
 
 from line_neurons.agent.errors import DrainedError, UsageError
 from line_neurons.agent.settings import Settings, revised
-from line_neurons.eval.baselines.methods import checked, kept_in, label_units, write
+from line_neurons.eval.baselines.methods import checked, choice_of, kept_in, label_units, write
 from line_neurons.eval.baselines.task import Task
 from line_neurons.eval.labels import Labels
 from line_neurons.graphs.assembly import Parts
@@ -78,15 +78,15 @@ def baseline(
     """
     given = checked(method, options)
     with Watching() as watching, draining() as drain:
-        task = _task(method, wanted, settings, flags, watching)
+        task = Task(*_task(method, wanted, settings, flags, watching), drain=drain)
         try:
-            found = label_units(method, Task(*task, drain=drain), **given)
+            found = label_units(method, task, **given)
         except DrainedError:
             terminal.note("Interrupted; what was measured is kept, and the same command goes on from there.")
             raise typer.Exit(INTERRUPTED) from None
-    parts = task[0]
+    parts = task.parts
     path = output or kept_in(parts.store, found)
-    write(found, path)
+    write(found, path, choice_of(method, task, found))
     if as_json:
         terminal.dump({**asdict(found), "file": str(path)})
         return

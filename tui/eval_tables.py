@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +124,10 @@ def _evaluated(store: Path) -> list[Any]:
 
 def quality(store: Path, sources: Sequence[str], assets: Path) -> Report:
     """Whether labels of runs and files are right where units stand for classes."""
+    from line_neurons.eval.choices import of_file, of_run
     from line_neurons.eval.histories import told_apart
     from line_neurons.eval.judging import labels_of
-    from line_neurons.eval.label_quality import Method, known_before, true_classes
+    from line_neurons.eval.label_quality import Method, true_classes
     from line_neurons.eval.label_quality import quality as marked
     from line_neurons.eval.wordnet import WordNet
     from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
@@ -153,12 +154,10 @@ def quality(store: Path, sources: Sequence[str], assets: Path) -> Report:
     units = {unit.unit: unit for run in named for unit in runs.units(run.id)}
     classes = true_classes(words, list(units.values()), bank)
     details = dict(zip((run.id for run in named), told_apart(named), strict=True))
-    methods = []
-    for labels in every:
-        if labels.source not in details:
-            methods.append(Method(labels, Path(labels.source).name, {}))
-            continue
-        run = runs.run(labels.source)
-        before: Mapping[int, str] = {one.unit: known_before(run, one, words, bank) for one in classes}
-        methods.append(Method(labels, details[run.id], before))
+    methods = [
+        Method(labels, details[labels.source], of_run(runs.run(labels.source), store))
+        if labels.source in details
+        else Method(labels, Path(labels.source).name, of_file(Path(labels.source)))
+        for labels in every
+    ]
     return marked(methods, classes, words, encoder)

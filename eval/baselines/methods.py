@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from line_neurons.eval.baselines import (
     random_label,
 )
 from line_neurons.eval.baselines.task import Task
+from line_neurons.eval.choices import Choice, keep, of_run
 from line_neurons.eval.labels import Labels, file_stem, write_csv
 
 
@@ -28,10 +30,12 @@ class Method:
     Args:
         label: labels the units of a task; its keyword arguments are the method's own options.
         form: key of ``labels.WRITTEN`` for its files.
+        words: the words that it chooses from; None: a language model names whatever it likes.
     """
 
     label: Callable[..., Labels]
     form: str = "clip-dissect"
+    words: Callable[[Task], tuple[str, ...]] | None = attrgetter("words")
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -43,9 +47,9 @@ METHODS: dict[str, Method] = {
     "random": Method(random_label.label),
     "initial": Method(initial_label.label),
     "best-word": Method(best_word.label),
-    "invert": Method(invert.label, "invert"),
+    "invert": Method(invert.label, "invert", attrgetter("captions")),
     "clip-dissect": Method(clip_dissect.label),
-    "describe-and-dissect": Method(describe_and_dissect.label),
+    "describe-and-dissect": Method(describe_and_dissect.label, words=None),
 }
 
 
@@ -83,8 +87,17 @@ def checked(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def write(labels: Labels, path: Path) -> None:
-    """Write labels in the form of the method that gave them.
+def choice_of(method: str, task: Task, labels: Labels) -> Choice:
+    """What the labels that a method gave the units of a task could be chosen from."""
+    if method == "initial":
+        return of_run(task.parts.runs.run(labels.source), task.parts.store)
+    words = METHODS[method].words
+    by_unit = {unit: tuple(names) for unit, names in task.excluded.items()}
+    return Choice(words(task) if words else None, task.parts.settings.exclude, by_unit, open=words is None)
+
+
+def write(labels: Labels, path: Path, choice: Choice) -> None:
+    """Write labels in the form of the method that gave them, and beside them what they could be chosen from.
 
     Raises:
         UsageError: the file cannot be written.
@@ -94,6 +107,7 @@ def write(labels: Labels, path: Path) -> None:
     else:
         form = next((one.form for name, one in METHODS.items() if labels.method.startswith(name)), "clip-dissect")
         write_csv(labels, path, form)
+    keep(choice, path)
 
 
 def kept_in(store: Path, labels: Labels) -> Path:

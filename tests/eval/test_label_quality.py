@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.label_quality import Method, TrueClass, known_before, quality, true_classes
+from line_neurons.eval.choices import Choice
+from line_neurons.eval.label_quality import Method, TrueClass, quality, true_classes
 from line_neurons.eval.labels import Label, Labels
 from line_neurons.eval.statistics import sign_test, wilson
 from line_neurons.tools.run_store import RunStore, Unit
@@ -34,7 +35,7 @@ class Letters:
 
 def said(method, *concepts):
     labels = tuple(Label(unit, concept) for unit, concept in enumerate(concepts))
-    return Method(Labels(method, "net:x", "head", labels, f"{method}.csv"), method, {})
+    return Method(Labels(method, "net:x", "head", labels, f"{method}.csv"), method)
 
 
 CLASSES = [TrueClass(0, "fox", 2), TrueClass(1, "crane", 3, ("heron",)), TrueClass(2, "lion", 4)]
@@ -58,21 +59,13 @@ def test_every_method_is_marked_and_tested_against_the_first(words):
 
 
 def test_what_was_known_of_the_class_beforehand_divides_a_method(words):
-    known = {0: "kept out", 1: "in", 2: "in"}
-    method = Method(said("line", "fox", "bird", "fox").labels, "line", known)
+    choice = Choice(("crane", "lion"), exclude_for={0: ("fox",)})
+    method = Method(said("line", "fox", "bird", "fox").labels, "line", choice)
     rows = tables(quality([method], CLASSES, words, Letters()))["quality"]
-    states = "class in the initial vocabulary"
+    states = "class in the vocabulary"
     assert [(row[states], row["n"], row["right"]) for row in rows] == [
         ("all", 3, 2), ("in", 2, 1), ("kept out", 1, 1),
     ]  # fmt: skip
-
-
-def test_whether_the_class_was_known_is_read_off_the_run(words, tmp_path):
-    store = RunStore(tmp_path)
-    run = add(store, "a", init="vocabulary", exclude_for={2: ("king of beasts",)})
-    run = type(run)(**{**vars(run), "vocabulary": ("foxes", "stone")})
-    assert [known_before(run, one, words) for one in CLASSES] == ["in", "not in", "kept out"]
-    assert known_before(type(run)(**{**vars(run), "vocabulary": None}), CLASSES[0], words) == "unknown"
 
 
 def test_classes_that_are_not_imagenets_get_their_most_usual_sense(words):

@@ -29,9 +29,10 @@ def prepared(tmp_path):
         return scripted_parts(store, model, **{**SETTINGS, **changes})
 
     whole = Suite(
-        model=MODEL, layer=LAYER, units=[0, 2], selector="2,0", searches=variants(settings_of({}), ["random"], excluded,
-        {"0": ["class a"]}), settings_of=settings_of, options_of=as_options, places=["--store", str(store)],
-        baselines=["random", "clip-dissect"], judging=[], folder=folder, runs=parts_of({}).runs, named=False,
+        model=MODEL, layer=LAYER, units=[0, 2], selector="2,0",
+        searches=variants(settings_of({}), ["random"], excluded, {"0": ["class a"]}), settings_of=settings_of,
+        options_of=as_options, places=["--store", str(store)], baselines=["random", "initial", "clip-dissect"],
+        judging=[], folder=folder, runs=parts_of({}).runs, named=True,
     )  # fmt: skip
     done = []
 
@@ -90,6 +91,30 @@ def test_what_cannot_be_done_here_is_told_and_keeps_nothing_else_from_its_turn(f
     compared = next(task for task in done if task.name == "iterations")
     assert compared.arguments[1] == "compare"
     assert len([one for one in compared.arguments if one.startswith("model-head-")]) == 4
+
+
+def test_baselines_are_given_the_class_and_kept_from_it_and_the_searchs_own_words_too(finished):
+    _, _, done = finished
+    options = {
+        task.name: task.arguments[3 : task.arguments.index("--run")]
+        for task in done
+        if task.arguments[:3] == ("eval", "baseline", "random")
+    }
+    assert options == {
+        "random, units of line": (),
+        "random, initial vocabulary, units of line": ("--share", str(1 / 3)),
+        "random, class kept out, units of class kept out": (),
+        "random, class allowed, units of class kept out": ("--allow-excluded",),
+    }
+    assert len([task for task in done if task.arguments[:3] == ("eval", "baseline", "initial")]) == 2
+    judged = [task.name for task in done if task.name.startswith("CoSy of random")]
+    assert judged == ["CoSy of random", "CoSy of random, initial vocabulary"]
+    (quality,) = (task.arguments for task in done if task.name == "quality-class-kept-out")
+    labelled = [one.partition("=") for one in quality if "=" in one]
+    assert [name for name, _, _ in labelled] == [
+        "random, class kept out", "random, class allowed", "initial, class kept out",
+    ]  # fmt: skip
+    assert len({path for _, _, path in labelled}) == 3
 
 
 def test_an_interrupted_suite_stops_and_goes_on(tmp_path):
