@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.proposal import concept_key
-from line_neurons.eval.histories import History, differences, told_apart
+from line_neurons.eval.histories import History, differences, told_apart, told_steering
 from line_neurons.eval.statistics import Paired, Summary, compare, holm, shared_units, summarise, wilson
 from line_neurons.eval.tables import PAIRED, SUMMARY, Report, Table, paired_cells, summary_cells
 from line_neurons.eval.winners import is_generated
@@ -56,9 +56,10 @@ def comparison(histories: Sequence[History], judged: Sequence[Result] = ()) -> R
         _tests(labels, found),
         _agreement(histories, labels, units),
     )
+    steered = told_steering([(one.run, one.steered) for one in histories])
     note = f"Over the {len(units)} units that all runs have finished; against {labels[0]}."
     figures = {"compare": lambda: _draw(labels, samples, found)}
-    return Report("compare", "Runs compared", tables, figures, (note,))
+    return Report("compare", "Runs compared", tables, figures, (note, *steered))
 
 
 def _value(history: History, unit: int, column: str) -> float:

@@ -25,7 +25,7 @@ SCHEMA = Migrations("line-evaluations")
 _VERSION = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Evaluation:
     """What was judged, and with what; evaluations that differ in anything are kept apart.
 

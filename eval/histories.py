@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
 from typing import Any
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.proposal import concept_key
 from line_neurons.agent.settings import revised
 from line_neurons.tools.run_store import Run, RunStore, Trial, Unit
 from line_neurons.tools.targets.registry import short_spec
+from line_neurons.tools.wishes import steered
 
 MACHINE = frozenset(
     {"device", "batch_size", "download", "in_flight", "llm_parallel", "batch_wait", "give_up", "timeout",
      "langchain"}
 )  # fmt: skip
 """Settings that say how work is done and not what comes of it."""
+
+Steered = Mapping[int, tuple[str, ...]]
+"""What people asked of units of a run and were granted, by unit."""
+
+_NAMED = 20
+"""Steered units of a run that are named one by one."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +65,30 @@ class Search:
 
 @dataclass(frozen=True)
 class History:
-    """A run with the searches of its finished units, by unit."""
+    """A run with the searches of its finished units, by unit.
+
+    Args:
+        run: the run.
+        searches: its searches.
+        steered: what people asked of units and were granted, by unit.
+    """
 
     run: Run
     searches: Mapping[int, Search]
+    steered: Steered = field(default_factory=dict)
+
+    def unsteered(self) -> History:
+        """The searches that went their own way.
+
+        Raises:
+            UsageError: there are none.
+        """
+        own = {unit: search for unit, search in self.searches.items() if unit not in self.steered}
+        if not own:
+            raise UsageError(
+                f"people steered every finished unit of run {self.run.id}", "name a run that was left to itself"
+            )
+        return replace(self, searches=own)
 
     @property
     def iterations(self) -> int:
@@ -91,14 +119,56 @@ def history(runs: RunStore, run: Run) -> History:
         UsageError: it has no finished unit.
     """
     units = {unit.unit: unit for unit in runs.units(run.id) if unit.status == "finished"}
-    trials = {unit: tuple(_first_search(own)) for unit, own in groupby(runs.trials(run.id), key=lambda t: t.unit)}
-    searches = {unit: Search(row, trials[unit]) for unit, row in sorted(units.items()) if trials.get(unit)}
+    trials: dict[int, tuple[Trial, ...]] = {}
+    typed: dict[int, set[str]] = {}
+    for unit, own in groupby(runs.trials(run.id), key=lambda trial: trial.unit):
+        every = list(own)
+        trials[unit] = tuple(_first_search(every))
+        typed[unit] = _typed(every)
+    searches = {}
+    for unit, row in sorted(units.items()):
+        if trials.get(unit):
+            searches[unit] = Search(_with_origin(runs, row, typed), trials[unit])
     if not searches:
         raise UsageError(f"no unit of run {run.id} is finished", f"line resume {run.id}")
-    return History(run, searches)
+    return History(run, searches, steered(runs, run.id))
 
 
-def _first_search(trials: Iterator[Trial]) -> Iterator[Trial]:
+def _typed(trials: Iterable[Trial]) -> set[str]:
+    """Keys of the concepts that people typed in."""
+    return {concept_key(trial.concept) for trial in trials if trial.origin == "typed" and trial.concept}
+
+
+def _with_origin(runs: RunStore, unit: Unit, typed: Mapping[int, set[str]]) -> Unit:
+    """A label that a revisit found where a person had typed it in for another unit is a person's too."""
+    if unit.origin != "revisit" or unit.found_by is None or not unit.label:
+        return unit
+    here = unit.found_in in {None, unit.run}
+    found = typed.get(unit.found_by, set()) if here else _typed(runs.trials(str(unit.found_in), unit.found_by))
+    return replace(unit, origin="typed") if concept_key(unit.label) in found else unit
+
+
+def told_steering(runs: Sequence[tuple[Run, Steered]]) -> tuple[str, ...]:
+    """Which units of runs people steered, and which runs are forks; a sentence for each run of which there is one.
+
+    Args:
+        runs: runs, each with what people were granted by unit.
+    """
+    said = []
+    for run, units in runs:
+        if units:
+            named = [f"{unit} ({', '.join(kinds)})" for unit, kinds in list(units.items())[:_NAMED]]
+            others = [f"{len(units) - _NAMED} others"] if len(units) > _NAMED else []
+            said.append(f"Units of run {run.id} that people steered: {'; '.join([*named, *others])}.")
+        if run.forked_from:
+            said.append(
+                f"Run {run.id} is a fork: up to step {run.forked_step} it is unit {run.forked_unit} of run "
+                f"{run.forked_from}."
+            )
+    return tuple(said)
+
+
+def _first_search(trials: Iterable[Trial]) -> Iterator[Trial]:
     restarted = False
     for trial in trials:
         restarted = restarted or (trial.kind == "initial" and trial.step > 0)

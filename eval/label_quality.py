@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, get_args
 
 from line_neurons.agent.errors import MissingPartError, UsageError
@@ -160,11 +160,11 @@ def mark(words: WordNet, encoder: TextEncoder, labels: Labels, classes: Sequence
 
 @dataclass(frozen=True)
 class Method:
-    """A method's labels with what they could be chosen from; ``detail`` tells it from another of the same method."""
+    """A method's labels, and what they could be chosen from; ``detail`` tells it from another of its name."""
 
     labels: Labels
     detail: str
-    choice: Choice = Choice()
+    choice: Choice = field(default_factory=Choice)
 
 
 def quality(
@@ -205,7 +205,8 @@ def quality(
             f"Right: exact, synonym or hypernym by WordNet, with Wilson's 95 % interval; close: within {CLOSE} "
             "levels. Similarity: cosine of sentence embeddings of label and class, the largest over the names of "
             "the class. The vocabulary: of a run what its first boards were drawn from, of a baseline the words "
-            "that it chose from; kept out: a name of the class was kept from the unit.",
+            "that it chose from; kept out: a name of the class was kept from the unit. "
+            "Units that people steered are left out.",
         ),
         Table(
             "quality-tests",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import replace
 from math import isfinite
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.eval.histories import Steered, told_steering
 from line_neurons.eval.statistics import compare, holm, summarise
 from line_neurons.eval.tables import PAIRED, SUMMARY, Report, Table, paired_cells, summary_cells
 from line_neurons.tools.targets.registry import short_spec
@@ -17,24 +18,14 @@ if TYPE_CHECKING:
 
     from line_neurons.eval.cosy import Judged
     from line_neurons.eval.evaluations import Evaluation, Result
+    from line_neurons.tools.run_store import Run
 
 MEASURES = {"AUC": "auc", "MAD": "mad"}
 
 
-@dataclass(frozen=True, order=True)
-class _Setting:
-    """What numbers of one table have in common."""
-
-    model: str
-    layer: str
-    images: str
-    control: str
-    mode: str
-    seed: int
-    count: int
-
-
-def table1(results: Sequence[Result], sources: Sequence[str] = ()) -> Report:
+def table1(
+    results: Sequence[Result], sources: Sequence[str] = (), runs: Mapping[str, tuple[Run, Steered]] | None = None
+) -> Report:
     """Methods by model and layer, with tests against LINE.
 
     Evaluations are set side by side where everything but method and source is the same. Each method is compared on
@@ -45,6 +36,8 @@ def table1(results: Sequence[Result], sources: Sequence[str] = ()) -> Report:
     Args:
         results: the evaluations that a store keeps.
         sources: runs and files to take, in this order; all if empty.
+        runs: the runs among the sources, by id, each with what people were granted by unit. What a search found
+            that people steered is not the method's: these units are left out.
 
     Raises:
         UsageError: nothing was evaluated, a source was not, or methods have no unit in common.
@@ -58,10 +51,10 @@ def table1(results: Sequence[Result], sources: Sequence[str] = ()) -> Report:
             )
     if not results:
         raise UsageError("no labels were evaluated in this store", "evaluate some first: line eval cosy RUN")
-    groups: dict[_Setting, list[Result]] = {}
+    groups: dict[Evaluation, list[Result]] = {}
     for result in sorted(results, key=lambda one: -one.when):
         if not sources or result.evaluation.source in sources:
-            groups.setdefault(_setting(result.evaluation), []).append(result)
+            groups.setdefault(_setting(result.evaluation), []).append(_left_alone(result, runs or {}))
     shared, pairs, own, drawn, notes = [], [], [], {}, []
     for setting in sorted(groups):
         group = _ordered(groups[setting], sources)
@@ -92,6 +85,8 @@ def table1(results: Sequence[Result], sources: Sequence[str] = ()) -> Report:
             for one in groups
         }
     )
+    taken = {result.evaluation.source for group in groups.values() for result in group}
+    steering = told_steering([told for source, told in (runs or {}).items() if source in taken])
     tables = (
         Table(
             "table1",
@@ -115,15 +110,23 @@ def table1(results: Sequence[Result], sources: Sequence[str] = ()) -> Report:
             ("model", "layer", "method", "source", "units", "not drawable",
              *(f"{name} {cell}" for name in MEASURES for cell in SUMMARY)),
             tuple(own),
-            "A concept that the source of pictures cannot draw has no number and is counted as such.",
+            "A concept that the source of pictures cannot draw has no number and is counted as such. Units that "
+            "people steered are left out of all tables.",
         ),
     )  # fmt: skip
     figures = {"table1": lambda: _draw(drawn)} if drawn else {}
-    return Report("table1", "Methods compared by CoSy", tables, figures, (*notes, *told))
+    return Report("table1", "Methods compared by CoSy", tables, figures, (*notes, *told, *steering))
 
 
-def _setting(evaluation: Evaluation) -> _Setting:
-    return _Setting(*(getattr(evaluation, field.name) for field in fields(_Setting)))
+def _left_alone(result: Result, runs: Mapping[str, tuple[Run, Steered]]) -> Result:
+    """What came of the units that nobody steered."""
+    _, steered = runs.get(result.evaluation.source, (None, {}))
+    return replace(result, judged=tuple(one for one in result.judged if one.unit not in steered))
+
+
+def _setting(evaluation: Evaluation) -> Evaluation:
+    """What numbers of one table have in common, as an evaluation of no method."""
+    return replace(evaluation, method="", source="", target="", images_id="", control_id="")
 
 
 def _ordered(group: Sequence[Result], sources: Sequence[str]) -> list[Result]:
@@ -189,7 +192,7 @@ def _pairs(
 
 
 def _draw(
-    groups: Mapping[_Setting, tuple[Sequence[str], Sequence[Mapping[int, Judged]], Sequence[int]]],
+    groups: Mapping[Evaluation, tuple[Sequence[str], Sequence[Mapping[int, Judged]], Sequence[int]]],
 ) -> Figure:
     from line_neurons.eval.figures import intervals, panels
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from line_neurons.eval.histories import History, told_apart
+from line_neurons.eval.histories import History, told_apart, told_steering
 from line_neurons.eval.statistics import Summary, compare, holm, summarise
 from line_neurons.eval.tables import PAIRED, SUMMARY, Report, Table, paired_cells, summary_cells
 
@@ -38,7 +38,15 @@ def step_names(histories: Sequence[History]) -> list[str]:
 
 
 def steps(histories: Sequence[History]) -> Report:
-    """At which step winners appear, and what shorter searches would have found."""
+    """At which step winners appear, and what shorter searches would have found.
+
+    Searches that people steered say nothing of how the method goes, and are left out.
+
+    Raises:
+        UsageError: of a run no search is left.
+    """
+    notes = told_steering([(one.run, one.steered) for one in histories])
+    histories = [one.unsteered() for one in histories]
     labels = told_apart([one.run for one in histories])
     names = step_names(histories)
     counted = {label: dict.fromkeys(names, 0) for label in labels}
@@ -51,7 +59,7 @@ def steps(histories: Sequence[History]) -> Report:
         ("step", *(f"{label} (n = {len(one.searches)})" for label, one in zip(labels, histories, strict=True))),
         tuple((name, *(counted[label][name] for label in labels)) for name in names),
         "Units by the step of their best concept; 0: the first board, S: the summary. Steps of the search before "
-        f"its first restart and up to {MOST}.",
+        f"its first restart and up to {MOST}; searches that people steered are left out of all tables.",
     )
     rows = []
     for label, one in zip(labels, histories, strict=True):
@@ -81,6 +89,7 @@ def steps(histories: Sequence[History]) -> Report:
         "How many iterations are worth it",
         (appears, lengths, curves),
         {"steps": lambda: _draw(histories, labels, names, counted)},
+        notes,
     )
 
 

@@ -6,14 +6,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.proposal import find_duplicate
+from line_neurons.eval.histories import told_steering
 from line_neurons.eval.tables import Report, Table, number
 from line_neurons.tools.run_store import Run, RunStore, Step, Unit
 from line_neurons.tools.targets.registry import short_spec
+from line_neurons.tools.wishes import Wish, wishes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_OUTCOMES = {"duplicate": "repeated", "invalid": "unusable", "not_drawable": "not drawable", "stalled": "stalled"}
+_OUTCOMES = {"duplicate": "repeated", "invalid": "unusable", "not_drawable": "not drawable", "stalled": "stalled",
+             "withdrawn": "given up"}  # fmt: skip
 _BOARDS = ("board before", "board after")
 _Board = Sequence[tuple[str, float]]
 
@@ -46,13 +50,22 @@ def trace(runs: RunStore, run_name: str, unit_name: str) -> Report:
     steps = runs.steps(run.id, unit.unit)
     if not any(step.score is not None for step in steps):
         raise UsageError(f"nothing was scored for unit {unit.unit} of run {run.id} yet", f"line resume {run.id}")
-    return report(run, unit, steps)
+    return report(run, unit, steps, wishes(runs, run.id, unit.unit))
 
 
-def report(run: Run, unit: Unit, steps: Sequence[Step]) -> Report:
-    """The trace of a unit from its history."""
+def report(run: Run, unit: Unit, steps: Sequence[Step], asked: Sequence[Wish] = ()) -> Report:
+    """The trace of a unit from its history.
+
+    Args:
+        run: the unit's run.
+        unit: the unit.
+        steps: its history, in which something was scored.
+        asked: what people asked of it, in order.
+    """
     scored = [step for step in steps if step.score is not None]
-    winner = max(scored, key=lambda step: step.score or 0.0)
+    banned = [wish.concept for wish in asked if wish.kind == "ban" and wish.granted]
+    may_win = [step for step in scored if not find_duplicate(step.concept or "", banned)]
+    winner = max(may_win or scored, key=lambda step: step.score or 0.0)
     first = [step for step in scored if step.kind == "initial" and step.step == 0]
     name = f" ({unit.name})" if unit.name else ""
     title = f"Unit {unit.unit}{name} of {short_spec(run.model)} {run.layer}, run {run.id}"
@@ -70,29 +83,56 @@ def report(run: Run, unit: Unit, steps: Sequence[Step]) -> Report:
         after = step.board or before
         rows.append(
             (
-                step_name(step), step.concept, step.score, _outcome(step), step.removed,
+                step_name(step), step.concept, step.origin, step.score, _outcome(step), step.removed,
                 _board(before), _board(after), step.reasoning, _mark(step, winner),
             )
         )  # fmt: skip
         before = after
     headings = (
-        "step", "concept", "score", "outcome", "replaced", *_BOARDS, "reasoning", "winner",
+        "step", "concept", "origin", "score", "outcome", "replaced", *_BOARDS, "reasoning", "winner",
     )  # fmt: skip
-    walk = Table("trace-steps", "Steps", headings, tuple(rows), "S: summary; R: found by a revisit.", _BOARDS)
+    walk = Table(
+        "trace-steps",
+        "Steps",
+        headings,
+        tuple(rows),
+        "S: summary; R: found by a revisit. Origin: proposed or summed up by the language model, predefined, or "
+        "typed by a person, which is not generated.",
+        _BOARDS,
+    )
     origins = {step.concept: step for step in reversed(scored)}
     last = Table(
         "trace-last-board",
         "Last board",
-        ("concept", "generated", "step", "score", "winner"),
+        ("concept", "generated", "origin", "step", "score", "winner"),
         tuple(
-            (concept, origins[concept].kind != "initial", step_name(origins[concept]), score,
+            (concept, _generated(origins[concept]), origins[concept].origin, step_name(origins[concept]), score,
              "*" if concept == winner.concept else "")
             for concept, score in before
             if concept in origins
         ),
     )  # fmt: skip
     said = f"Label: {winner.concept}, score {number(winner.score)}, step {step_name(winner)}."
-    return Report("trace", title, (board, walk, last), {"trace": lambda: _draw(scored, winner)}, (said,))
+    tables = [board, walk, last]
+    if asked:
+        rows = [(wish.step, wish.kind, wish.concept, wish.outcome or "waits") for wish in asked]
+        note = "Step: the one in hand when it was taken. The same settings and seed alone do not give this search."
+        tables.append(
+            Table(
+                "trace-asked",
+                "What people asked",
+                ("step", "asked", "concept", "what came of it"),
+                tuple(rows),
+                note,
+            )
+        )
+    notes = (said, *told_steering([(run, {})]))
+    return Report("trace", title, tuple(tables), {"trace": lambda: _draw(scored, winner)}, notes)
+
+
+def _generated(step: Step) -> bool:
+    """Whether the language model or another unit's search came up with a concept."""
+    return step.kind != "initial" and step.origin != "typed"
 
 
 def _mark(step: Step, winner: Step) -> str:
@@ -115,7 +155,17 @@ def _draw(scored: Sequence[Step], winner: Step) -> Figure:
     figure, ((axes,),) = panels(1, 1, 2.9)
     axes.plot([0] * len(first), [step.score or 0.0 for step in first], "o", color=COLOURS[1], label="first board")
     places = list(range(1, len(walked) + 1))
-    axes.plot(places, [step.score or 0.0 for step in walked], "s", color=COLOURS[0], label="generated")
+    for typed, name, mark, colour in (
+        (False, "generated", "s", COLOURS[0]),
+        (True, "typed by a person", "D", COLOURS[3]),
+    ):
+        own = [
+            (at, step.score or 0.0)
+            for at, step in zip(places, walked, strict=True)
+            if (step.origin == "typed") is typed
+        ]
+        if own:
+            axes.plot(*zip(*own, strict=True), mark, color=colour, label=name)
     best = max((step.score or 0.0 for step in first), default=float("-inf"))
     running = [best]
     for step in walked:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from line_neurons.eval.histories import History
+from line_neurons.eval.histories import History, told_steering
 from line_neurons.eval.statistics import summarise, wilson
 from line_neurons.eval.tables import SUMMARY, Report, Table, summary_cells
 from line_neurons.tools.run_store import Unit
@@ -66,25 +66,27 @@ def winners(runs: Sequence[History], *, paper: bool = False) -> Report:
         runs: the runs.
         paper: put the paper's figures below.
     """
+    notes = told_steering([(one.run, one.steered) for one in runs])
     in_order = sorted(runs, key=lambda one: one.place)
     rows = []
     for place, own in groupby(in_order, key=lambda one: one.place):
         several = list(own)
         rows += [_row((*place, one.run.id, str(one.run.settings.get("llm"))), [one]) for one in several]
         if len(several) > 1:
-            rows.append(_row((*place, "all", ""), several))
+            rows += _pooled((*place, "all", ""), several)
     if len({one.place for one in runs}) > 1:
-        rows.append(_row(("all", "", "all", ""), in_order))
+        rows += _pooled(("all", "", "all", ""), in_order)
     tables = [
         Table(
             "winners",
             "Predefined against generated winners",
-            (*_COLUMNS, *_KINDS, *(f"margin {name}" for name in SUMMARY)),
+            (*_COLUMNS, *_KINDS, "steered", *(f"margin {name}" for name in SUMMARY)),
             tuple(rows),
             "Generated: the label was proposed in an iteration or the summary, or was found by a revisit and is "
             "not in the initial vocabulary; the share has Wilson's 95 % interval. Discovered: the label is not in "
-            "the initial vocabulary. Typed: a person named it, which counts as neither. "
-            "Margin: the label's score over that of the best initial label.",
+            "the initial vocabulary. Typed: a person named it for this unit or, where a revisit found it, for "
+            "another; that counts as neither. Steered: units of which people asked anything. Margin: the label's score "
+            "over that of the best initial label. Rows of several runs leave out forks, whose units the runs have.",
         )
     ]
     if paper:
@@ -95,15 +97,22 @@ def winners(runs: Sequence[History], *, paper: bool = False) -> Report:
         headings = ("model", "layer", "units", "predefined", "generated", "share", "low", "high")
         note = "The counts are the paper's; the intervals are computed from them."
         tables.append(Table("winners-paper", "Table 2 of the paper", headings, tuple(known), note))
-    return Report("winners", "Which labels win", tuple(tables))
+    return Report("winners", "Which labels win", tuple(tables), notes=notes)
+
+
+def _pooled(where: tuple[str, ...], runs: Sequence[History]) -> list[tuple[object, ...]]:
+    own = [one for one in runs if not one.run.forked_from]
+    return [_row(where, own)] if own else []
 
 
 def _row(where: tuple[str, ...], runs: Sequence[History]) -> tuple[object, ...]:
     units = [search.unit for one in runs for search in one.searches.values()]
     found = count(units)
+    steered = sum(unit in one.steered for one in runs for unit in one.searches)
     share = found.generated / found.units
     margin = summarise([unit.margin for unit in units if unit.margin is not None])
     return (
         *where, found.units, found.units - found.generated - found.typed, found.generated, share,
-        *wilson(found.generated, found.units), *(getattr(found, kind) for kind in _KINDS), *summary_cells(margin),
+        *wilson(found.generated, found.units), *(getattr(found, kind) for kind in _KINDS), steered,
+        *summary_cells(margin),
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.runs import recorded
 from line_neurons.tools.run_store import Run, Step, Unit
+from line_neurons.tools.wishes import ask_all, mark
 
 MODEL, LAYER = "net:x", "head"
 
@@ -50,6 +51,12 @@ def _step(run, unit, step, attempt, kind, concept, score, origin, board):
         run, unit, step, attempt, kind, "scored", concept, score, f"because of {concept}", origin=origin,
         board=tuple(board),
     )  # fmt: skip
+
+
+def steer(store, name, unit, kind, concept="", outcome="granted"):
+    """What a person asked of a unit of a made-up run, as the runner marks it when it is taken."""
+    (wish,) = ask_all(store, store.run(name), unit, [(kind, concept)])
+    mark(store, name, wish.id, step=1, attempt=0, node="update", outcome=outcome)
 
 
 def tables(report):

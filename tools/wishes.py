@@ -174,6 +174,18 @@ def banned(runs: RunStore, run: str) -> dict[int, list[str]]:
     return dict(found)
 
 
+def steered(runs: RunStore, run: str) -> dict[int, tuple[str, ...]]:
+    """What was granted to people of each unit that they steered, each kind once, by unit of a run."""
+    if not _known(runs):
+        return {}
+    found: dict[int, dict[str, None]] = defaultdict(dict)
+    taken = "SELECT unit, kind, outcome FROM wishes WHERE run = ? AND taken IS NOT NULL ORDER BY unit, id"
+    for unit, kind, outcome in runs.rows(taken, run):
+        if not (outcome or "").startswith(REFUSED):
+            found[unit][kind] = None
+    return {unit: tuple(kinds) for unit, kinds in found.items()}
+
+
 def mark(runs: RunStore, run: str, wish: int, *, step: int, attempt: int, node: str, outcome: str) -> bool:
     """Write down that a wish was taken, where, and what came of it; False if that is written already."""
     with runs.atomic(run) as db:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.eval.tables import Report, Table, compact, shown, write
 from line_neurons.tools.run_store import RunStore
+from line_neurons.tools.wishes import steered
 from line_neurons.tui import terminal
 from line_neurons.tui.showing import open_store
 
@@ -98,7 +100,11 @@ def table1(store: Path, sources: Sequence[str]) -> Report:
 
     known = _evaluated(store)
     runs = open_store(store) if (store / "runs.db").is_file() else None
-    return compared(known, [_source(runs, source, known) for source in sources])
+    evaluated = {result.evaluation.source for result in known}
+    steering = (
+        {name: (runs.run(name), steered(runs, name)) for name in runs.names() if name in evaluated} if runs else {}
+    )
+    return compared(known, [_source(runs, source, known) for source in sources], steering)
 
 
 def _source(runs: RunStore | None, name: str, known: Sequence[Any]) -> str:
@@ -125,7 +131,7 @@ def _evaluated(store: Path) -> list[Any]:
 def quality(store: Path, sources: Sequence[str], assets: Path) -> Report:
     """Whether labels of runs and files are right where units stand for classes."""
     from line_neurons.eval.choices import of_file, of_run
-    from line_neurons.eval.histories import told_apart
+    from line_neurons.eval.histories import told_apart, told_steering
     from line_neurons.eval.judging import labels_of
     from line_neurons.eval.label_quality import Method, true_classes
     from line_neurons.eval.label_quality import quality as marked
@@ -154,10 +160,17 @@ def quality(store: Path, sources: Sequence[str], assets: Path) -> Report:
     units = {unit.unit: unit for run in named for unit in runs.units(run.id)}
     classes = true_classes(words, list(units.values()), bank)
     details = dict(zip((run.id for run in named), told_apart(named), strict=True))
+    steering = [(run, steered(runs, run.id)) for run in named]
+    asked = {run.id: units for run, units in steering}
+    every = [
+        replace(labels, labels=tuple(one for one in labels.labels if one.unit not in asked.get(labels.source, ())))
+        for labels in every
+    ]
     methods = [
         Method(labels, details[labels.source], of_run(runs.run(labels.source), store))
         if labels.source in details
         else Method(labels, Path(labels.source).name, of_file(Path(labels.source)))
         for labels in every
     ]
-    return marked(methods, classes, words, encoder)
+    report = marked(methods, classes, words, encoder)
+    return replace(report, notes=told_steering(steering))

@@ -11,7 +11,9 @@ from line_neurons.eval.evaluations import Evaluation, Evaluations
 from line_neurons.eval.methods import table1
 from line_neurons.eval.statistics import holm
 from line_neurons.eval.tables import write
-from made_up import LAYER, MODEL, tables
+from line_neurons.tools.run_store import RunStore
+from line_neurons.tools.wishes import steered
+from made_up import LAYER, MODEL, add, steer, tables
 
 NAN = float("nan")
 
@@ -72,6 +74,20 @@ def test_a_method_without_numbers_for_some_units_takes_none_from_the_other_pairs
     ]  # fmt: skip
     assert report.notes[0] == "No unit of net:x head has numbers for all of: line, invert, random."
     assert "table1.md" in {path.name for path in write(report, tmp_path / "out")}
+
+
+def test_units_that_people_steered_are_left_out_and_named(results, tmp_path):
+    store = RunStore(tmp_path)
+    run = add(store, "run-1")
+    steer(store, "run-1", 3, "try", "owl")
+    judged(results, "line", "run-1", {0: 0.9, 1: 0.8, 2: 0.7, 3: 0.1})
+    judged(results, "invert", "invert.csv", {0: 0.5, 1: 0.6, 2: 0.65, 3: 0.9})
+    report = table1(results.results(), runs={"run-1": (run, steered(store, "run-1"))})
+    rows = tables(report)
+    assert {row["n"] for row in rows["table1"]} == {3}
+    assert rows["table1"][0]["mean"] == pytest.approx(0.8)
+    assert {row["method"]: row["units"] for row in rows["table1-own-units"]} == {"line": 3, "invert": 4}
+    assert report.notes[-1] == "Units of run run-1 that people steered: 3 (try)."
 
 
 def test_layers_stand_apart(results):

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -12,9 +13,10 @@ from line_neurons.eval.histories import histories
 from line_neurons.eval.statistics import compare, wilson
 from line_neurons.eval.steps import steps
 from line_neurons.eval.tables import Report, Table, as_csv, as_markdown, write
+from line_neurons.eval.trace import trace
 from line_neurons.eval.winners import winners
 from line_neurons.tools.run_store import RunStore
-from made_up import SEARCHES, add, tables
+from made_up import SEARCHES, add, steer, tables
 
 
 @pytest.fixture
@@ -44,6 +46,62 @@ def test_a_label_that_a_person_typed_is_neither_predefined_nor_generated(store):
     store.update_unit("a", 0, origin="typed")
     row = tables(winners(histories(store, ["a"])))["winners"][0]
     assert (row["generated"], row["predefined"], row["typed"]) == (2, 1, 1)
+
+
+def test_what_a_revisit_found_where_a_person_typed_it_is_a_persons_too(store):
+    add(store, "a")
+    (typed,) = (step for step in store.steps("a", 0) if step.concept == "step 3")
+    store.put_step(replace(typed, origin="typed"))
+    found = {"origin": "revisit", "label": "step 3", "found_in": "a", "discovered": True}
+    store.update_unit("a", 1, **found, found_by=0)
+    store.update_unit("a", 2, **found, found_by=3)
+    row = tables(winners(histories(store, ["a"])))["winners"][0]
+    assert (row["typed"], row["generated"], row["revisit"]) == (1, 3, 1)
+
+
+def test_units_that_people_steered_are_named_and_what_was_refused_steers_nothing(store):
+    add(store, "a")
+    steer(store, "a", 0, "try", "owl")
+    steer(store, "a", 0, "ban", "step 1")
+    steer(store, "a", 3, "again", outcome="refused: nothing was in hand")
+    report = winners(histories(store, ["a"]))
+    assert tables(report)["winners"][0]["steered"] == 1
+    assert report.notes == ("Units of run a that people steered: 0 (try, ban).",)
+
+
+def test_a_fork_is_named_and_its_unit_counted_once(store):
+    add(store, "a")
+    run = add(store, "b", {2: SEARCHES[2]})
+    store.update_run(run.id, forked_from="a", forked_unit=2, forked_step=1)
+    report = winners(histories(store, ["a", "b"]))
+    assert [(row["run"], row["units"]) for row in tables(report)["winners"]] == [("a", 4), ("b", 1), ("all", 4)]
+    assert report.notes == ("Run b is a fork: up to step 1 it is unit 2 of run a.",)
+
+
+def test_searches_that_people_steered_say_nothing_of_the_steps(store):
+    add(store, "a")
+    steer(store, "a", 0, "pin", "step 1")
+    report = steps(histories(store, ["a"]))
+    assert {row["step"]: row["a (n = 3)"] for row in tables(report)["winner-steps"]}["3"] == 0
+    assert [row["n"] for row in tables(report)["best-by-step"]] == [3] * 4
+    assert report.notes == ("Units of run a that people steered: 0 (pin).",)
+    for unit in (1, 2, 3):
+        steer(store, "a", unit, "pin", "step 1")
+    with pytest.raises(UsageError, match="people steered every finished unit of run a"):
+        steps(histories(store, ["a"]))
+
+
+def test_a_trace_tells_what_people_typed_and_asked_and_a_banned_concept_is_not_its_label(store):
+    add(store, "a")
+    (typed,) = (step for step in store.steps("a", 0) if step.concept == "step 2")
+    store.put_step(replace(typed, origin="typed"))
+    steer(store, "a", 0, "ban", "step 3")
+    report = trace(store, "a", "0")
+    found = tables(report)
+    walked = [(row["concept"], row["origin"], row["winner"]) for row in found["trace-steps"]]
+    assert walked[1:3] == [("step 2", "typed", "*"), ("step 3", "proposed", "")]
+    assert [tuple(row.values()) for row in found["trace-asked"]] == [(1, "ban", "step 3", "granted")]
+    assert report.notes[0] == "Label: step 2, score 2, step 2."
 
 
 def test_layers_stand_apart_and_together_and_the_papers_table_beside_them_if_asked(store):

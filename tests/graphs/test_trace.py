@@ -138,4 +138,4 @@ def test_the_tables_of_the_trace_are_the_papers(replayed):
     assert rows[0]["board before"].startswith("harvester 0.88; hartebeest 0.78")
     assert rows[0]["board after"].startswith("harvesting machine 1.09; harvester 0.88")
     assert rows[5]["reasoning"] == "because of gatherer"
-    assert last.rows[0] == ("gatherer", True, "6", pytest.approx(1.33), "*")
+    assert last.rows[0] == ("gatherer", True, "proposed", "6", pytest.approx(1.33), "*")
