@@ -18,6 +18,7 @@ from pydantic_settings import (
 )
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.presets import with_preset
 from line_neurons.agent.prompts import IMAGE_TEMPLATE
 from line_neurons.agent.proposal import normalise_concept
 
@@ -276,26 +277,30 @@ class Settings(BaseSettings):
         return init_settings, env_settings, toml
 
 
-def load_settings(config: Path | None = None, **flags: Any) -> Settings:
-    """Settings from a file, the environment and flags; later ones win.
+def load_settings(config: Path | None = None, *, preset: str | None = None, **flags: Any) -> Settings:
+    """Settings from a file, the environment, a preset and flags; later ones win.
 
     Args:
         config: the settings file; default ``line.toml`` in the working folder, if there is one.
+        preset: name of settings that belong together; see ``agent.presets``.
         flags: values from the command line; those that are None are left out.
 
     Raises:
-        UsageError: the file is missing or malformed, or a value does not fit.
+        UsageError: the file is missing or malformed, a value does not fit, or there is no such preset or no control
+            set for it.
     """
     path = config or Path(CONFIG_FILE)
     if config is not None and not config.is_file():
         raise UsageError(f"there is no settings file {str(config)!r}", "name an existing file with --config")
     given = {name: value for name, value in flags.items() if value is not None}
+    if preset is not None:
+        given = with_preset(preset, given)
     source: type[Settings] = Settings
     if path.is_file():
         _check_toml(path)
         source = type("Settings", (Settings,), {"model_config": {**Settings.model_config, "toml_file": path}})
     try:
-        return source(**given)
+        found = source(**given)
     except ValidationError as error:
         raise _unfit(error, path.name) from None
     except SettingsError as error:
@@ -304,6 +309,13 @@ def load_settings(config: Path | None = None, **flags: Any) -> Settings:
         raise UsageError(
             f"{name} in the environment is not JSON", f'a list is written {name}=\'["one", "two"]\''
         ) from None
+    if preset is not None and found.control == "bank" and flags.get("control") != "bank":
+        # It would take its place unasked.
+        raise UsageError(
+            f"preset {preset} begins with the ImageNet-1K validation set, and no control set is named",
+            "name it with --control FOLDER or hf:DATASET; --control bank takes the image bank",
+        )
+    return found
 
 
 class _Given(Settings):

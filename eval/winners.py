@@ -85,8 +85,8 @@ def winners(runs: Sequence[History], *, paper: bool = False) -> Report:
             "Generated: the label was proposed in an iteration or the summary, or was found by a revisit and is "
             "not in the initial vocabulary; the share has Wilson's 95 % interval. Discovered: the label is not in "
             "the initial vocabulary. Typed: a person named it for this unit or, where a revisit found it, for "
-            "another; that counts as neither. Steered: units of which people asked anything. Margin: the label's score "
-            "over that of the best initial label. Rows of several runs leave out forks, whose units the runs have.",
+            "another; that counts as neither. Steered: units of which people asked anything. Margin: the label's "
+            "score over that of the best initial label. Rows of several runs leave out forks.",
         )
     ]
     if paper:

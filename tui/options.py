@@ -64,6 +64,7 @@ BATCH = _panel(
 METHOD = _panel(
     "Method",
     {
+        "preset": (str, "paper: the method as published, whatever line.toml and the environment say."),
         "seed": (int, "Run seed."),
         "iterations": (int, "Refinement iterations.", "--iterations", "-N"),
         "summary": (bool, "Summary step.", "--summary/--no-summary"),

@@ -1,7 +1,10 @@
 import pytest
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.settings import Settings, load_settings, revised
+from line_neurons.agent.presets import PAPER
+from line_neurons.agent.prompts import ANGLES, LIGHTINGS
+from line_neurons.agent.settings import DiffusionSettings, Settings, load_settings, revised
+from line_neurons.tools.generators.presets import PRESETS
 
 
 @pytest.fixture(autouse=True)
@@ -17,6 +20,45 @@ def test_the_defaults_are_the_papers():
     assert (settings.iterations, settings.images, settings.top, settings.random) == (10, 5, 5, 5)
     assert (settings.temperature, settings.top_p, settings.scorer) == (0.5, 0.9, "mean")
     assert (settings.llm, settings.generator, settings.init) == ("ollama:llama3.1:8b", "sdxl", "control")
+
+
+def test_the_preset_paper_has_every_number_of_the_paper_whatever_the_file_and_the_environment_say(
+    empty_folder, monkeypatch
+):
+    (empty_folder / "line.toml").write_text(
+        "iterations = 3\npatience = 2\nmax_iterations = 9\nhints = 4\npool = 'max'\n[diffusion]\nsteps = 4\n"
+    )
+    monkeypatch.setenv("LINE_TEMPERATURE", "1.5")
+    found = load_settings(preset="paper", control="hf:imagenet-1k@validation")
+    told = {
+        "init": "control", "top": 5, "random": 5, "capacity": 10, "random_pool": 0, "control_images": 50,
+        "control": "hf:imagenet-1k@validation", "iterations": 10, "summary": True, "patience": 0,
+        "max_iterations": None, "restarts": 0, "revisit": False, "images": 5, "scorer": "mean", "pool": "auto",
+        "template": "A realistic photo of a {concept}, {angle}, {lighting}", "modifiers": "per-image",
+        "llm": "ollama:llama3.1:8b", "temperature": 0.5, "top_p": 0.9, "duplicates": "accept", "hotter": 0.0,
+        "hints": 0, "generator": "sdxl", "diffusion": DiffusionSettings(),
+    }  # fmt: skip
+    assert {name: getattr(found, name) for name in told} == told
+    assert PAPER.keys() <= told.keys()
+    sdxl = PRESETS[found.generator]
+    assert (sdxl.hub, sdxl.variant, sdxl.dtype) == ("stabilityai/stable-diffusion-xl-base-1.0", "fp16", "float16")
+    assert (sdxl.steps, sdxl.guidance) == (25, 5.0)
+    assert ANGLES == ("extreme close-up", "wide angle shot", "aerial view", "low angle")
+    assert LIGHTINGS == ("cinematic lighting", "natural sunlight", "studio lighting")
+
+
+def test_a_flag_wins_over_the_preset(empty_folder):
+    found = load_settings(preset="paper", control="bank", iterations=20, diffusion={"steps": 30})
+    assert (found.iterations, found.diffusion.steps, found.images, found.control) == (20, 30, 5, "bank")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [({"preset": "mine"}, "'mine' is no preset"), ({"preset": "paper"}, "no control set is named")],
+)
+def test_a_preset_that_there_is_not_and_one_without_its_control_set_are_refused(empty_folder, flags, said):
+    with pytest.raises(UsageError, match=said):
+        load_settings(**flags)
 
 
 def test_flags_win_over_the_environment_and_that_over_the_file(empty_folder, monkeypatch):

@@ -147,6 +147,10 @@ def test_a_plan_names_every_command_before_anything_is_there(tmp_path):
     assert not whole.runs.runs()
 
 
+def test_a_preset_is_named_in_the_commands_of_a_suite_beside_what_a_search_changes():
+    assert as_options({"preset": "paper", "iterations": 20}) == ["--preset", "paper", "--iterations", "20"]
+
+
 def test_settings_become_the_options_that_give_them():
     given = {"iterations": 5, "summary": False, "revisit": False, "llm": "random", "diffusion": {"steps": 4},
              "exclude": ["fox", "owl"], "init": "bank"}  # fmt: skip
