@@ -286,8 +286,8 @@ def load_settings(config: Path | None = None, *, preset: str | None = None, **fl
         flags: values from the command line; those that are None are left out.
 
     Raises:
-        UsageError: the file is missing or malformed, a value does not fit, or there is no such preset or no control
-            set for it.
+        UsageError: the file is missing or malformed, a value does not fit, there is no such preset, or it has no
+            control set.
     """
     path = config or Path(CONFIG_FILE)
     if config is not None and not config.is_file():
@@ -300,7 +300,7 @@ def load_settings(config: Path | None = None, *, preset: str | None = None, **fl
         _check_toml(path)
         source = type("Settings", (Settings,), {"model_config": {**Settings.model_config, "toml_file": path}})
     try:
-        found = source(**given)
+        settings = source(**given)
     except ValidationError as error:
         raise _unfit(error, path.name) from None
     except SettingsError as error:
@@ -309,13 +309,13 @@ def load_settings(config: Path | None = None, *, preset: str | None = None, **fl
         raise UsageError(
             f"{name} in the environment is not JSON", f'a list is written {name}=\'["one", "two"]\''
         ) from None
-    if preset is not None and found.control == "bank" and flags.get("control") != "bank":
+    if preset is not None and settings.control == "bank" and flags.get("control") != "bank":
         # It would take its place unasked.
         raise UsageError(
             f"preset {preset} begins with the ImageNet-1K validation set, and no control set is named",
             "name it with --control FOLDER or hf:DATASET; --control bank takes the image bank",
         )
-    return found
+    return settings
 
 
 class _Given(Settings):

@@ -115,19 +115,19 @@ def report(run: Run, unit: Unit, steps: Sequence[Step], asked: Sequence[Wish] = 
     said = f"Label: {winner.concept}, score {number(winner.score)}, step {step_name(winner)}."
     tables = [board, walk, last]
     if asked:
-        rows = [(wish.step, wish.kind, wish.concept, wish.outcome or "waits") for wish in asked]
-        note = "Step: the one in hand when it was taken. The same settings and seed alone do not give this search."
-        tables.append(
-            Table(
-                "trace-asked",
-                "What people asked",
-                ("step", "asked", "concept", "what came of it"),
-                tuple(rows),
-                note,
-            )
-        )
+        tables.append(_asked(asked))
     notes = (said, *told_steering([(run, {})]))
     return Report("trace", title, tuple(tables), {"trace": lambda: _draw(scored, winner)}, notes)
+
+
+def _asked(wishes: Sequence[Wish]) -> Table:
+    return Table(
+        "trace-asked",
+        "What people asked",
+        ("step", "asked", "concept", "what came of it"),
+        tuple((wish.step, wish.kind, wish.concept, wish.outcome or "waits") for wish in wishes),
+        "Step: the one in hand when it was taken. The same settings and seed alone do not give this search.",
+    )
 
 
 def _generated(step: Step) -> bool:
