@@ -165,7 +165,8 @@ def wilson(right: int, total: int, z: float = _Z) -> tuple[float, float]:
     share = right / total
     middle = (share + z * z / (2 * total)) / (1 + z * z / total)
     half = z * sqrt(share * (1 - share) / total + z * z / (4 * total**2)) / (1 + z * z / total)
-    return middle - half, middle + half
+    # At a share of 0 or 1 a bound is the share itself but for rounding.
+    return min(middle - half, share), max(middle + half, share)
 
 
 def sign_test(one: int, other: int) -> float:

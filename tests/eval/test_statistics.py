@@ -114,7 +114,9 @@ def test_the_sign_test_is_scipys(one, other):
 @pytest.mark.parametrize(("right", "total"), [(18, 40), (0, 40), (40, 40)])
 def test_the_interval_of_a_share_is_scipys(right, total):
     expected = stats.binomtest(right, total).proportion_ci(method="wilson")
-    assert wilson(right, total) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    low, high = wilson(right, total)
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert low <= right / total <= high
 
 
 def test_nothing_is_known_of_a_share_of_nothing():
