@@ -256,6 +256,17 @@ def _dialogue(system: str, examples: Sequence[tuple[str, str]], request: str) ->
     return Prompt((*shared, Message("user", request)), shared=len(shared))
 
 
+def instructions() -> dict[str, tuple[Message, ...]]:
+    """What each kind of question of a search begins with: instructions and examples."""
+    board = Scoreboard((), 1)
+    asked = {
+        "iteration": propose_prompt(board, ()),
+        "summary": summary_prompt(board, ()),
+        "initial": initial_prompt("", "", 0, ()),
+    }
+    return {kind: prompt.messages[: prompt.shared] for kind, prompt in asked.items()}
+
+
 def image_requests(
     concept: str,
     count: int,

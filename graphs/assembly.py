@@ -280,6 +280,12 @@ class Parts:
             "control": self.control_set.fingerprint if self.control_set else "none",
         }
 
+    def identities(self) -> dict[str, dict[str, Any]]:
+        """What the fingerprints that are a hash alone were made of, by part."""
+        parts = {"generator": self.generator, "control": self.control_set}
+        told = {name: getattr(part, "identity", None) for name, part in parts.items()}
+        return {name: identity() for name, identity in told.items() if identity is not None}
+
     def told(self, what: str, drain: RunControl | None = None) -> Progress | None:
         """What is told of long work named ``what``; it raises ``DrainedError`` where a stop was asked for."""
         if self.progress is None and drain is None:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import Settings, revised
-from line_neurons.graphs import checkpoints
+from line_neurons.graphs import checkpoints, circumstances
 from line_neurons.graphs.assembly import Parts, installed_versions
 from line_neurons.graphs.course import next_kind
 from line_neurons.graphs.line import build
@@ -74,6 +74,7 @@ def fork(parts: Parts, run: Run, unit: int, step: int, *, concept: str = "", com
             forked_step=step,
         )
         runs.add_run(new, [Unit(new.id, unit, 0, name=found.name)])
+        circumstances.record(runs, new.id, parts, began=True)
         runs.put_steps([replace(entry, run=new.id) for entry in kept])
         copied = copy_taken(runs, run.id, unit, step, new.id)
         state |= {

@@ -14,7 +14,7 @@ from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import DamagedError, DrainedError, StoreError, TakenOverError, reason_of
 from line_neurons.agent.settings import Settings
-from line_neurons.graphs import checkpoints
+from line_neurons.graphs import checkpoints, circumstances
 from line_neurons.graphs.assembly import Parts, installed_versions
 from line_neurons.graphs.crew import Crew, Watcher
 from line_neurons.graphs.fenced_saver import FencedSaver
@@ -23,7 +23,7 @@ from line_neurons.graphs.own_code import vouch
 from line_neurons.graphs.revisit import revisit
 from line_neurons.graphs.unit_work import begin_again
 from line_neurons.tools.language_models.langchain_chat import redacted
-from line_neurons.tools.leases import held
+from line_neurons.tools.leases import held, this_machine
 from line_neurons.tools.leftovers import remove_leftovers
 from line_neurons.tools.run_store import Run, RunStore, Unit
 from line_neurons.tools.store_use import in_use
@@ -78,7 +78,9 @@ def start(parts: Parts, layer: str, selectors: Sequence[str], command: str = "")
     while True:
         rows = [Unit(run.id, unit, place, name=names[unit] if names else None) for place, unit in enumerate(units)]
         try:
-            parts.runs.add_run(run, rows)
+            with parts.runs.atomic():
+                parts.runs.add_run(run, rows)
+                circumstances.record(parts.runs, run.id, parts, began=True)
         except StoreError:
             # Another process may have taken the name in between.
             if run.id not in parts.runs.names():
@@ -130,7 +132,8 @@ def work(parts: Parts, run: Run, watch: Watcher | None = None, drain: RunControl
         deps = parts.deps(run.layer, run.vocabulary or (), drain)
         _note_changes(parts, run)
         runs.update_run(run.id, status="running", error="")
-        runs.add_event(run.id, "work", process=os.getpid())
+        circumstances.record(runs, run.id, parts)
+        runs.add_event(run.id, "work", process=os.getpid(), host=this_machine().host)
         try:
             with parts.bank.incidents.recorded(runs, run.id):
                 # Computed here, so that units in flight find it.

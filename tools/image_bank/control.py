@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import ControlChunk
@@ -65,6 +66,18 @@ class BankControl:
         apart = [] if self._split == "search" else [self._split]
         digest = hashlib.sha256(json.dumps([*identity, *apart]).encode()).hexdigest()
         return f"image-bank-control:{self._bank.name}:{digest[:32]}"
+
+    def identity(self) -> dict[str, Any]:
+        """What the fingerprint is a hash of, by name; of the classes how many they are, and their own hash."""
+        return {
+            "format": FORMAT,
+            "image_bank": self._bank.fingerprint,
+            "classes": len(self._classes),
+            "classes_sha256": hashlib.sha256(json.dumps(self._classes).encode()).hexdigest(),
+            "pictures": self._m,
+            "size": self._size,
+            "split": self._split,
+        }
 
     def classes(self) -> tuple[str, ...]:
         """The class names, sorted."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from line_neurons.agent.errors import NotDrawableError, UsageError
 from line_neurons.agent.ports import DrawnImage, ImageRequest, Progress
@@ -103,6 +104,16 @@ class ImageBankGenerator:
         ]  # fmt: skip
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return f"image-bank:{self._bank.name}:{self._split}:{digest[:32]}"
+
+    def identity(self) -> dict[str, Any]:
+        """What the fingerprint is a hash of, by name."""
+        return {
+            "format": FORMAT,
+            "image_bank": self._bank.fingerprint,
+            "text_encoder": self._encoder.fingerprint,
+            "split": self._split,
+            **asdict(self._settings),
+        }
 
     @property
     def batch_size(self) -> int:

@@ -1,0 +1,273 @@
+"""Where a run's labels come from: all that decided them, as it was recorded, in one document."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from line_neurons.graphs.circumstances import WORKED_WITH
+from line_neurons.tools.run_store import Run, RunStore, Step, Unit
+from line_neurons.tools.wishes import Wish, wishes
+
+SCHEMA = "line-neurons/provenance/1"
+"""Name and version of the document; a later version with another number may lack what this one has."""
+
+SEED_RULES = {
+    "picture": "(run seed, concept, picture index)",
+    "angle and lighting": "(run seed, concept, picture index)",
+    "question": "(run seed, unit, step, attempt)",
+    "question for a first board": "(run seed, question index, attempt, restart)",
+    "first board": "(run seed, unit, restart)",
+    "update of the scoreboard": "(run seed, unit, step)",
+}
+"""What each random choice is a function of; see ``agent.seeds.derive_seed``."""
+
+_ENDS = {"drained": "stopped on request", "stopped": "failed", "finished": "finished"}
+_CHANGES = {"settings changed", "retry", "begun again", "revisited"}
+# The steps themselves tell of these, or they are told of under a name of their own.
+_TOLD_ELSEWHERE = {WORKED_WITH, "work", "unit finished", "steered", "forked", *_ENDS, *_CHANGES}
+
+
+def provenance(store: Path | RunStore, run: str) -> dict[str, Any]:
+    """All that is recorded of how a run's labels came about, as JSON values.
+
+    Nothing of it is read off the machine at hand. What was not recorded is None: runs that an earlier version
+    began have neither a machine nor the text of their prompts, and versions of the packages only from the begin.
+
+    Args:
+        store: the store's folder, or its runs.
+        run: the run, or the beginning of its name.
+
+    Returns:
+        ``schema``, ``run``, ``model``, ``layer``, ``status``, ``error``, ``command``, ``settings``;
+        ``created`` and ``finished`` (ISO 8601, UTC; so all times);
+        ``seeds``: the run's, and the rules by which all others derive from it;
+        ``parts``, by name: ``fingerprint``, the values that it ``names``, and what a hash in it is ``made_of``;
+        ``prompts``: what questions and pictures begin with, each with its SHA-256;
+        ``versions`` of the packages when the run began;
+        ``environments``: ``versions``, ``code``, ``machine``, ``fingerprints``, ``prompts`` (SHA-256);
+        ``sessions``, each time that a process worked on the run: ``process``, ``host``, ``began``, ``ended``,
+        ``how`` it ended, ``steps`` that it wrote, and the index of its ``environment``;
+        ``resumes``; ``changes``: settings and models that were changed, units begun again, revisits;
+        ``incidents``: what was harmed; ``forked_from``: run, unit and step, or None;
+        ``units``: the ``label`` with its evidence, ``sessions`` that worked on it, ``wishes``, ``pictures`` of the
+        label, all ``steps`` with the hash of their questions, and ``history_sha256`` over all that they say.
+
+    Raises:
+        UsageError: there is no such run.
+        DamagedError: a row of the store is damaged.
+        StoreError: the store cannot be read.
+    """
+    if isinstance(store, Path):
+        with closing(RunStore(store, read_only=True)) as opened:
+            return provenance(opened, run)
+    found = store.run(run)
+    events = store.events(found.id)
+    work = _worked(found, events)
+    units = [_unit(store, found, unit, work.sessions) for unit in store.units(found.id)]
+    written = Counter(step["session"] for unit in units for step in unit["steps"])
+    for index, session in enumerate(work.sessions):
+        session["steps"] = written[index]
+    first = work.environments[0]
+    return {
+        "schema": SCHEMA,
+        "run": found.id,
+        "model": found.model,
+        "layer": found.layer,
+        "status": found.status,
+        "error": found.error,
+        "command": found.command,
+        "created": moment(found.created),
+        "finished": moment(found.finished),
+        "seeds": {"run": found.seed, "rules": SEED_RULES},
+        "settings": found.settings,
+        "vocabulary_sha256": _sha256(found.vocabulary) if found.vocabulary is not None else None,
+        "parts": {
+            name: {"fingerprint": text, "names": named_in(str(text)), "made_of": (work.made_of or {}).get(name)}
+            for name, text in found.fingerprints.items()
+        },
+        "prompts": work.prompts,
+        "versions": first["versions"],
+        "environments": work.environments,
+        "sessions": work.sessions,
+        "resumes": max(0, len(work.sessions) - 1),
+        "changes": [_told(event) for event in events if event["kind"] in _CHANGES],
+        "incidents": [_told(event) for event in events if event["kind"] not in _TOLD_ELSEWHERE],
+        "forked_from": _origin(found),
+        "units": units,
+    }
+
+
+@dataclass
+class _Worked:
+    """Who worked on a run with what; ``prompts`` and ``made_of`` are those of its begin, None if not recorded."""
+
+    environments: list[dict[str, Any]] = field(default_factory=list)
+    sessions: list[dict[str, Any]] = field(default_factory=list)
+    prompts: dict[str, Any] | None = None
+    made_of: dict[str, Any] | None = None
+
+
+def _worked(run: Run, events: Sequence[Mapping[str, Any]]) -> _Worked:
+    work = _Worked()
+    here: int | None = 0
+    first = next((event["detail"] for event in events if event["kind"] == WORKED_WITH), {})
+    if first.get("began"):
+        work.prompts, work.made_of = _mapping(first.get("prompts")), _mapping(first.get("made_of"))
+    else:
+        # An earlier version recorded the versions alone, with the run.
+        work.environments.append(_environment({"versions": run.versions}))
+    for event in events:
+        kind, detail = event["kind"], event["detail"]
+        if kind == WORKED_WITH:
+            work.environments.append(_environment(detail))
+            here = len(work.environments) - 1
+        elif kind == "work":
+            work.sessions.append(
+                {
+                    "process": detail.get("process"),
+                    "host": detail.get("host"),
+                    "began": moment(event["created"]),
+                    "ended": None,
+                    "how": "not known",
+                    "error": None,
+                    "environment": here,
+                }
+            )
+            # Of what it was gone on with an earlier version recorded nothing.
+            here = here or (0 if first.get("began") else None)
+        elif kind in _ENDS and work.sessions:
+            work.sessions[-1] |= {
+                "ended": moment(event["created"]),
+                "how": _ENDS[kind],
+                "error": detail.get("error"),
+            }
+    return work
+
+
+def _environment(detail: Mapping[str, Any]) -> dict[str, Any]:
+    prompts = _mapping(detail.get("prompts"))
+    return {
+        "versions": _mapping(detail.get("versions")),
+        "code": detail.get("code"),
+        "machine": _mapping(detail.get("machine")),
+        "fingerprints": _mapping(detail.get("fingerprints")),
+        "prompts": {kind: (_mapping(text) or {}).get("sha256") for kind, text in prompts.items()}
+        if prompts
+        else None,
+    }
+
+
+def _unit(store: RunStore, run: Run, unit: Unit, sessions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    starts = [session["began"] for session in sessions]
+    history = store.steps(run.id, unit.unit)
+    steps = [_step(step, starts) for step in history]
+    return {
+        "unit": unit.unit,
+        "name": unit.name,
+        "status": unit.status,
+        "error": unit.error,
+        "label": unit.label,
+        "score": unit.score,
+        "auc": unit.auc,
+        "mad": unit.mad,
+        "origin": unit.origin,
+        "label_step": unit.label_step,
+        "search_label": unit.search_label,
+        "search_score": unit.search_score,
+        "found_by": unit.found_by,
+        "found_in": unit.found_in,
+        "pictures": list(unit.images),
+        "sessions": sorted({step["session"] for step in steps if step["session"] is not None}),
+        "wishes": [_wish(wish) for wish in wishes(store, run.id, unit.unit)],
+        "steps": steps,
+        "history_sha256": _sha256([_said(step) for step in history]),
+    }
+
+
+def _step(step: Step, starts: Sequence[str]) -> dict[str, Any]:
+    written = moment(step.created)
+    session = bisect_right(starts, written) - 1 if written else -1
+    return {
+        "step": step.step,
+        "attempt": step.attempt,
+        "kind": step.kind,
+        "outcome": step.outcome,
+        "concept": step.concept,
+        "score": step.score,
+        "origin": step.origin,
+        "written": written,
+        # What a fork copied was written before any process worked on it.
+        "session": session if session >= 0 else None,
+        "model": step.model,
+        "prompt": step.prompt,
+        "seed": step.seed,
+        "temperature": step.temperature,
+        "pictures": list(step.images),
+    }
+
+
+def _said(step: Step) -> list[Any]:
+    """What a step says, without what differs between two times that the same is done."""
+    return [
+        step.step, step.attempt, step.kind, step.outcome, step.concept, step.score, step.reasoning, step.reply,
+        step.origin, step.images, step.board, step.removed, step.seed, step.temperature, step.model, step.detail,
+        step.prompt,
+    ]  # fmt: skip
+
+
+def _wish(wish: Wish) -> dict[str, Any]:
+    """What was asked, without the name of who asked it."""
+    return {
+        "kind": wish.kind,
+        "concept": wish.concept,
+        "asked_on": wish.by.rpartition(" on ")[2],
+        "asked": moment(wish.created),
+        "taken": moment(wish.taken),
+        "step": wish.step,
+        "attempt": wish.attempt,
+        "before": wish.node,
+        "outcome": wish.outcome,
+    }
+
+
+def _told(event: Mapping[str, Any]) -> dict[str, Any]:
+    return {"kind": event["kind"], "unit": event["unit"], "at": moment(event["created"]), **event["detail"]}
+
+
+def _origin(run: Run) -> dict[str, Any] | None:
+    if run.forked_from is None:
+        return None
+    return {"run": run.forked_from, "unit": run.forked_unit, "step": run.forked_step}
+
+
+def named_in(fingerprint: str) -> dict[str, str]:
+    """The values that a fingerprint names as ``name=value``."""
+    return dict(re.findall(r"(?:^|\s)([a-z][a-z0-9_]*)=(\S+)", fingerprint))
+
+
+def moment(seconds: float | None) -> str | None:
+    """A time as ISO 8601 in UTC, to the microsecond; None for none, and for one that no calendar has."""
+    try:
+        at = None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return at.isoformat(timespec="microseconds") if at else None
+
+
+def _mapping(value: Any) -> dict[str, Any] | None:
+    """A mapping of the store; another program may have written something else there."""
+    return value if isinstance(value, dict) else None
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,88 @@
+"""What a run is worked with, recorded when it begins and whenever it has changed when it is gone on with.
+
+Afterwards nobody can tell: a run may be finished on another machine, with other packages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from line_neurons import agent, graphs, tools
+from line_neurons.agent.prompts import ANGLES, LIGHTINGS, instructions
+from line_neurons.graphs.assembly import Parts, installed_versions
+from line_neurons.tools.machine import machine
+from line_neurons.tools.run_store import RunStore
+
+WORKED_WITH = "worked with"
+"""The kind of the events that hold circumstances."""
+
+
+def circumstances(parts: Parts) -> dict[str, Any]:
+    """What runs with these parts are worked with here and now, as JSON values.
+
+    Returns:
+        ``versions`` of Python and of the packages that decide results; ``code``, a hash of the program's own
+        source; ``machine``, see ``tools.machine``; ``fingerprints`` of the parts; ``made_of``, what those
+        fingerprints that are a hash alone were made of; ``prompts``, all that questions and pictures begin with,
+        each with its SHA-256.
+    """
+    return {
+        "versions": {"python": platform.python_version(), **installed_versions()},
+        "code": own_code(),
+        "machine": machine(),
+        "fingerprints": parts.fingerprints(),
+        "made_of": parts.identities(),
+        "prompts": prompts(parts.settings.template),
+    }
+
+
+def record(runs: RunStore, run: str, parts: Parts, *, began: bool = False) -> None:
+    """Record what a run is worked with; nothing where the last record says the same.
+
+    Args:
+        runs: the run's store.
+        run: id of the run.
+        parts: the parts.
+        began: the run begins with it.
+    """
+    now = circumstances(parts)
+    last = runs.rows(
+        "SELECT detail FROM events WHERE run = ? AND kind = ? ORDER BY id DESC LIMIT 1", run, WORKED_WITH
+    )
+    try:
+        before = json.loads(last[0][0]) if last else {}
+    except ValueError:
+        # Who reads the events is told of the damaged row.
+        before = {}
+    if not isinstance(before, dict) or {name: before.get(name) for name in now} != now:
+        runs.add_event(run, WORKED_WITH, began=began, **now)
+
+
+def prompts(template: str) -> dict[str, Any]:
+    """What questions of each kind begin with, and what pictures are asked for with; each with its SHA-256."""
+    said: dict[str, dict[str, Any]] = {
+        kind: {"messages": [[message.role, message.content] for message in messages]}
+        for kind, messages in instructions().items()
+    }
+    said["picture"] = {"template": template, "angles": list(ANGLES), "lightings": list(LIGHTINGS)}
+    return {
+        kind: {"sha256": hashlib.sha256(json.dumps(text, sort_keys=True).encode()).hexdigest(), **text}
+        for kind, text in said.items()
+    }
+
+
+@cache
+def own_code() -> str:
+    """SHA-256 of the source of the rooms that decide results, wherever they are installed."""
+    digest = hashlib.sha256()
+    for room in (agent, tools, graphs):
+        folder = Path(room.__path__[0])
+        for file in sorted(folder.rglob("*.py")):
+            content = hashlib.sha256(file.read_bytes()).hexdigest()
+            digest.update(f"{room.__name__}/{file.relative_to(folder).as_posix()} {content}\n".encode())
+    return digest.hexdigest()
