@@ -52,6 +52,8 @@ def ask(deps: Deps, prompt: Prompt, seed: int, attempt: int) -> Answer:
     """
     settings, model = deps.settings, deps.language_model
     temperature = min(settings.temperature + settings.hotter * attempt, MAX_TEMPERATURE)
+    if otherwise := deps.otherwise.get(seed):
+        model, temperature = otherwise.model, otherwise.temperature
     fingerprint, began = model.fingerprint, time.monotonic()
     try:
         said = model.propose(prompt, seed=seed, temperature=temperature)

@@ -14,7 +14,7 @@ from line_neurons.agent.ports import Control, ControlSet, Generator, LanguageMod
 from line_neurons.agent.proposal import concept_key
 from line_neurons.agent.settings import Settings, load_settings, revised
 from line_neurons.graphs.own_code import require_vouched
-from line_neurons.graphs.state import Deps, stop_if_drained
+from line_neurons.graphs.state import Asking, Deps, stop_if_drained
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.concept_bank import ConceptBank
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations, open_control_set
@@ -64,12 +64,14 @@ class Parts:
         settings: the settings of the runs.
         progress: told of long work as ``(what, done, total)``.
         layers: the layers that are worked on; what is measured for one is measured for all in one forward pass.
+        otherwise: questions, by seed, that are asked otherwise than the settings say.
     """
 
     model: str
     settings: Settings
     progress: Preparing | None = None
     layers: set[str] = field(default_factory=set)
+    otherwise: dict[int, Asking] = field(default_factory=dict)
 
     @cached_property
     def store(self) -> Path:
@@ -269,6 +271,7 @@ class Parts:
             also=sorted(self.layers - {layer}),
             drawing=self.told("drawing"),
             drain=drain,
+            otherwise=self.otherwise,
         )
 
     def fingerprints(self) -> dict[str, str]:

@@ -31,12 +31,14 @@ def circumstances(parts: Parts) -> dict[str, Any]:
         fingerprints that are a hash alone were made of; ``prompts``, all that questions and pictures begin with,
         each with its SHA-256.
     """
+    # First, as the machine tells of torch only once a part has imported it.
+    fingerprints, made_of = parts.fingerprints(), parts.identities()
     return {
         "versions": {"python": platform.python_version(), **installed_versions()},
         "code": own_code(),
         "machine": machine(),
-        "fingerprints": parts.fingerprints(),
-        "made_of": parts.identities(),
+        "fingerprints": fingerprints,
+        "made_of": made_of,
         "prompts": prompts(parts.settings.template),
     }
 

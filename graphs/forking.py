@@ -21,7 +21,9 @@ from line_neurons.tools.run_store import Run, RunStore, Step, Unit
 from line_neurons.tools.wishes import ask_all, copy_taken, wishes
 
 
-def fork(parts: Parts, run: Run, unit: int, step: int, *, concept: str = "", command: str = "") -> Run:
+def fork(
+    parts: Parts, run: Run, unit: int, step: int, *, concept: str = "", command: str = "", ended: bool = False
+) -> Run:
     """Write a new run of one unit, ready to be worked on, that begins where the unit stood after a step.
 
     The history up to that step is copied, and what people had asked until then; the other run stays as it is. With
@@ -34,6 +36,7 @@ def fork(parts: Parts, run: Run, unit: int, step: int, *, concept: str = "", com
         step: the last step that is kept; 0 for the first board.
         concept: a concept of one's own that comes next.
         command: what the user typed, for the record.
+        ended: the search may have ended with that step; something will be asked of the new run.
 
     Raises:
         UsageError: there is no such unit or step, nothing would come after it, or the concept cannot be tried.
@@ -52,7 +55,7 @@ def fork(parts: Parts, run: Run, unit: int, step: int, *, concept: str = "", com
         state = checkpoints.state_after(graph, run, unit, step) or _from_history(runs, run, unit, history, step)
         if state["kind"] != "initial":
             state |= next_kind(state, KINDS[kept[-1].kind], settings)
-        if state["kind"] == "end" and not concept:
+        if state["kind"] == "end" and not (concept or ended):
             raise UsageError(
                 f"the search of unit {unit} of run {run.id} ended with step {step}",
                 "name an earlier step, more iterations, or a --concept to try",

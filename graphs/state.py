@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 from line_neurons.agent.errors import DrainedError
@@ -108,6 +108,14 @@ def stop_if_drained(drain: RunControl | None) -> None:
         raise DrainedError
 
 
+@dataclass(frozen=True)
+class Asking:
+    """Who is asked a question, and how hot."""
+
+    model: LanguageModel
+    temperature: float
+
+
 @dataclass
 class Deps:
     """What the nodes work with; handed to the graph at each invocation and never checkpointed.
@@ -126,6 +134,7 @@ class Deps:
         also: other layers that are worked on, to be measured in the same forward passes.
         drawing: told of the pictures' progress.
         drain: asks the unit to stop where nothing is lost; None if nobody can.
+        otherwise: questions, by seed, that are asked otherwise than the settings say.
     """
 
     settings: Settings
@@ -141,6 +150,7 @@ class Deps:
     also: Sequence[str] = ()
     drawing: Progress | None = None
     drain: RunControl | None = None
+    otherwise: Mapping[int, Asking] = field(default_factory=dict)
 
     def check_drain(self) -> None:
         """Stop here if that was asked for.

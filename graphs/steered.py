@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # After which node a state leads to the one at work; after ``update`` the kind of the step to come tells.
 _BEFORE = {"synthesize": "propose", "activate": "synthesize", "score": "activate", "update": "score"}
+_NEVER: Place = (2**62, 0, 0)
 
 
 def stop_for_wishes(runs: RunStore, node: str, state: LineState) -> None:
@@ -53,7 +54,8 @@ def take_wishes(graph: LineGraph, deps: Deps, run: Run, unit: int, config: Runna
     """
     runs, settings, snapshot = deps.runs, deps.settings, graph.get_state(config)
     state, node = cast("LineState", snapshot.values), at_work(snapshot)
-    asked = due(runs, run.id, unit, _place(node, state))
+    # What was taken at a later place than a search comes to now that it is done again is taken at its end.
+    asked = due(runs, run.id, unit, _place(node, state)) or ([] if node else due(runs, run.id, unit, _NEVER))
     if not asked:
         return False
     scored = _scored(runs, state)

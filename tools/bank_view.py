@@ -14,9 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from line_neurons.agent.ports import ImageRequest
 from line_neurons.tools import databases
 from line_neurons.tools.databases import explained
 from line_neurons.tools.picture_files import is_image_id
+
+# Of a vector of thousands of units four bytes are wanted.
+_VECTOR = "SELECT substr(vector, ?, 4) FROM activations WHERE image = ? AND target = ? AND layer = ?"
 
 
 @dataclass(frozen=True)
@@ -70,11 +74,7 @@ def pictures(store: Path, images: Sequence[str], target: str, layer: str, unit: 
                     "SELECT prompt, seed, generator, provenance FROM draws WHERE image = ? ORDER BY rowid LIMIT 1",
                     [image],
                 ).fetchone(),
-                # Of a vector of thousands of units four bytes are wanted.
-                db.execute(
-                    "SELECT substr(vector, ?, 4) FROM activations WHERE image = ? AND target = ? AND layer = ?",
-                    [4 * unit + 1, image, target, layer],
-                ).fetchone(),
+                db.execute(_VECTOR, [4 * unit + 1, image, target, layer]).fetchone(),
             )
             for image in images
         ]
@@ -103,6 +103,32 @@ def control_classes(store: Path, target: str, layer: str, control: str) -> tuple
     except (ValueError, TypeError, RecursionError):
         return None
     return tuple(map(str, names)) or None if isinstance(names, list) else None
+
+
+def activations(store: Path, images: Sequence[str], target: str, layer: str, unit: int) -> list[float | None]:
+    """A unit's activation on pictures, in their order, without the pictures; see ``pictures``."""
+    if not (store / "bank.db").is_file():
+        return [None] * len(images)
+    with _looked_at(store) as db:
+        found = (db.execute(_VECTOR, [4 * unit + 1, image, target, layer]).fetchone() for image in images)
+        return [_number(vector[0]) if vector else None for vector in found]
+
+
+def requests_of(store: Path, concept: str, generator: str, limit: int) -> list[ImageRequest]:
+    """What was asked for the first pictures that a generator drew of a concept for searches, in that order.
+
+    Raises:
+        StoreError: the bank cannot be read.
+    """
+    if not (store / "bank.db").is_file():
+        return []
+    statement = (
+        "SELECT request FROM draws WHERE generator = ? AND json_extract(request, '$.concept') = ?"
+        " AND json_extract(request, '$.angle') != '' GROUP BY image ORDER BY min(rowid) LIMIT ?"
+    )
+    with _looked_at(store) as db:
+        rows = db.execute(statement, [generator, concept, limit]).fetchall()
+    return [ImageRequest(**json.loads(request)) for (request,) in rows]
 
 
 @contextmanager

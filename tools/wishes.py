@@ -208,6 +208,20 @@ def let_wait(runs: RunStore, run: str, unit: int, known: Sequence[int]) -> None:
             db.executemany(statement, [(wish,) for wish in lost])
 
 
+def ask_as_before(runs: RunStore, run: str, unit: int, asked: Sequence[Wish]) -> None:
+    """Ask what was taken of a unit elsewhere, to be taken where it was taken there."""
+    with runs.atomic(run) as db:
+        db.executemany(
+            "INSERT INTO wishes (run, unit, kind, concept, by, created, step, attempt, node)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (run, unit, one.kind, one.concept, one.by, one.created, one.step, one.attempt, one.node)
+                for one in asked
+                if one.taken is not None
+            ],
+        )
+
+
 @contextmanager
 def _opened(store: Path) -> Iterator[RunStore]:
     if not (store / "runs.db").is_file():

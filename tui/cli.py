@@ -246,6 +246,40 @@ def fork(
 
 
 @app.command()
+@opt.takes(opt.only("ollama", "timeout", "in_flight", "llm_parallel") | opt.MACHINE | opt.FILES)
+def replay(
+    run: Annotated[str, _RUN],
+    unit: Annotated[
+        list[str] | None, typer.Argument(help="Units of it: numbers or class names; default: all.")
+    ] = None,
+    *,
+    into: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the replay's own store; default: a new one in the store's folder replays."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse where a part is not the one that the run had.")
+    ] = False,
+    tolerance: Annotated[float, typer.Option(min=0, help="Scores that differ by no more count as equal.")] = 0,
+    config: opt.Config = None,
+    trust: opt.Trust = False,
+    json: opt.Json = False,
+    **flags: Any,
+) -> None:
+    """Do a recorded run again, nothing of it from a cache, and say what differs.
+
+    First what the run was made with and what is here; then, unit by unit, the first step at which they part.
+    Status 0 if all is the same, 1 if not, 2 if it cannot be done; 130 after Ctrl-C: the same command goes on.
+    """
+    from line_neurons.tui import replaying
+
+    settings, changes = _reopening(config, flags)
+    replaying.replay(
+        run, unit or [], into, settings, changes, strict=strict, tolerance=tolerance, as_json=json, trust=trust
+    )
+
+
+@app.command()
 @opt.takes(opt.MACHINE | opt.FILES)
 def revisit(
     runs: Annotated[list[str], typer.Argument(help="Runs of one layer of one model.")],
@@ -334,6 +368,12 @@ def show(
     prompt: Annotated[
         bool, typer.Option("--prompt", help="Print what the step asked the language model, word for word.")
     ] = False,
+    provenance: Annotated[
+        bool,
+        typer.Option(
+            "--provenance", help="Print what decided the run's labels: versions, hashes, machine, seeds."
+        ),
+    ] = False,
     *,
     json: opt.Json = False,
     **flags: Any,
@@ -341,7 +381,15 @@ def show(
     """Show a run's labels or, for one unit, its scoreboard, history, reasoning and pictures."""
     from line_neurons.tui import showing
 
-    if unit is None:
+    if provenance:
+        from line_neurons.tui import provenance as telling
+
+        if unit is not None or step or sheet or prompt:
+            raise UsageError(
+                "--provenance tells of a whole run, and goes with --json alone", "line show RUN --provenance"
+            )
+        telling.show(_store(**flags), run, as_json=json)
+    elif unit is None:
         if step or sheet or prompt:
             raise UsageError("--step, --sheet and --prompt need a unit", "line show RUN UNIT --step 3")
         showing.run(_store(**flags), run, as_json=json)

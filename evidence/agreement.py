@@ -1,0 +1,313 @@
+"""How far a run and its replay agree: what differs in what they were made with, then unit by unit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from line_neurons.evidence.provenance import named_in, provenance
+from line_neurons.evidence.replay import Plan
+from line_neurons.tools.bank_view import activations
+from line_neurons.tools.run_store import Run, RunStore, Step, Unit
+
+SCHEMA = "line-neurons/replay/1"
+"""Name and version of what a comparison is printed as for machines."""
+
+Verdict = Literal["identical", "within tolerance", "same label", "different"]
+
+VERDICTS: dict[Verdict, str] = {
+    "identical": "every step, picture and score is the same",
+    "within tolerance": "everything is the same but for scores within the tolerance",
+    "same label": "the label is the same, not all that led to it",
+    "different": "the label is another one, or there is none",
+}
+"""What a unit's verdict says; the first two count as agreement."""
+
+_LEVELS = tuple(VERDICTS)
+_OTHER = len(_LEVELS) - 1
+
+# How much memory there is decides nothing that comes out.
+_IDLE = {"machine.memory"}
+# In the order in which one follows from the other; a language model's fingerprint is told of once for the run.
+_COMPARED = (
+    "kind", "prompt", "seed", "temperature", "reply", "concept", "outcome", "origin", "images", "score", "removed",
+    "board", "detail",
+)  # fmt: skip
+_SHOWN = {"images": "pictures", "prompt": "question", "detail": "reason"}
+_RESULTS = ("label", "score", "auc", "mad", "second_label", "second_score", "discovered", "found_by", "images")
+_SEARCHED = ("search_label", "search_score")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something that a run was worked on with and that is another here.
+
+    Args:
+        what: its name, such as ``versions.torch``.
+        then: what is recorded; of a run that was worked on with several, all of them.
+        now: what is here.
+    """
+
+    what: str
+    then: tuple[str, ...]
+    now: str
+
+
+@dataclass(frozen=True)
+class Parting:
+    """Where the history of a unit and that of its replay part.
+
+    Args:
+        step: the step.
+        attempt: which of its questions.
+        what: what differs first: the question, the reply, the concept, the pictures, the score ...
+        then: as it was recorded.
+        now: as it came out.
+    """
+
+    step: int
+    attempt: int
+    what: str
+    then: Any
+    now: Any
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far a unit and its replay agree.
+
+    Args:
+        unit: index of the unit.
+        name: its name, if it is an output class.
+        verdict: see ``VERDICTS``.
+        label: its recorded label; None where it had none.
+        label_now: that of the replay.
+        score: the recorded label's score.
+        score_now: that of the replay's label.
+        steps: entries of the history that were compared.
+        equal_steps: how many of them came before the first that differs.
+        parted: the first that differs; None if none does.
+        pictures: pictures that were compared, by the hash of their files.
+        equal_pictures: how many of them are the same to the bit.
+        score_difference: the largest one of a concept that both scored in the same step; None where there is none.
+        activation_difference: the largest one of a picture in the same place; None where none is kept.
+        note: what else has to be known.
+    """
+
+    unit: int
+    name: str | None
+    verdict: Verdict
+    label: str | None
+    label_now: str | None
+    score: float | None
+    score_now: float | None
+    steps: int
+    equal_steps: int
+    parted: Parting | None
+    pictures: int
+    equal_pictures: int
+    score_difference: float | None
+    activation_difference: float | None
+    note: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether it is the same."""
+        return self.verdict in {"identical", "within tolerance"}
+
+
+def circumstances_differ(runs: RunStore, run: Run, here: Mapping[str, Any]) -> tuple[list[Difference], list[str]]:
+    """What of that which a run was worked on with is another here, before anything is done again.
+
+    Args:
+        runs: the run's store.
+        run: the run.
+        here: see ``graphs.circumstances.circumstances``.
+
+    Returns:
+        what differs, the parts first; and the names of what was not recorded.
+    """
+    told = provenance(runs, run.id)
+    now = _flat({**here, "prompts": {kind: text["sha256"] for kind, text in here["prompts"].items()}})
+    known: dict[str, list[str]] = {}
+    for environment in told["environments"]:
+        for name, value in _flat({**environment, "fingerprints": None}).items():
+            if value not in known.setdefault(name, []):
+                known[name].append(value)
+    differ, unknown = [], []
+    for part, fingerprint in here["fingerprints"].items():
+        then = run.fingerprints.get(part)
+        if then is None:
+            unknown.append(part)
+        elif then != fingerprint:
+            differ.append(Difference(f"parts.{part}", (str(then),), str(fingerprint)))
+            differ += _why(part, (told["parts"].get(part) or {}).get("made_of"), str(then), here)
+    for name, value in now.items():
+        if name.startswith("fingerprints.") or name.startswith("made_of.") or name in _IDLE:
+            continue
+        if name not in known:
+            unknown.append(name)
+        elif known[name] != [value]:
+            differ.append(Difference(name, tuple(known[name]), value))
+    gone = [name for name in known if name not in now and name not in _IDLE and known[name] != ["None"]]
+    differ += [Difference(name, tuple(known[name]), "None") for name in gone]
+    return differ, unknown
+
+
+def _why(part: str, made_of: Mapping[str, Any] | None, then: str, here: Mapping[str, Any]) -> Iterator[Difference]:
+    """Which of the values that a fingerprint names, or that its hash is made of, are others."""
+    before = {**named_in(then), **(made_of or {})}
+    after = {**named_in(str(here["fingerprints"][part])), **here["made_of"].get(part, {})}
+    for name in sorted(before.keys() & after.keys()):
+        if before[name] != after[name]:
+            yield Difference(f"parts.{part}.{name}", (str(before[name]),), str(after[name]))
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, str]:
+    """The leaves of a tree by dotted name; what is None is not there."""
+    leaves: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            leaves |= _flat(value, f"{above}{name}.")
+        elif value is not None:
+            leaves[f"{above}{name}"] = str(value)
+    return leaves
+
+
+def agreements(runs: RunStore, plan: Plan, again: RunStore, replay: Run, tolerance: float = 0) -> list[Agreement]:
+    """Compare each unit of a plan with its replay, as far as both have come.
+
+    Args:
+        runs: the store of the run.
+        plan: what of it was done again.
+        again: the store of the replay.
+        replay: the replay.
+        tolerance: scores that differ by no more count as equal.
+    """
+    units = {unit.unit: unit for unit in again.units(replay.id)}
+    return [_agreement(runs, plan, again, replay, unit, units.get(unit.unit), tolerance) for unit in plan.units]
+
+
+def _agreement(
+    runs: RunStore, plan: Plan, again: RunStore, replay: Run, unit: Unit, other: Unit | None, tolerance: float
+) -> Agreement:
+    then = {(step.step, step.attempt): step for step in _own(runs.steps(plan.run.id, unit.unit))}
+    now = {(step.step, step.attempt): step for step in _own(again.steps(replay.id, unit.unit))}
+    ended = unit.status == "finished"
+    keys = sorted(then.keys() | now.keys() if ended else then.keys())
+    parted, worst, equal = None, 0, 0
+    for key in keys:
+        parted, apart = _parting(key, then.get(key), now.get(key), tolerance)
+        worst = max(worst, apart)
+        if parted:
+            break
+        equal += 1
+    ends = _ends_apart(plan, unit, other, tolerance) if ended else _OTHER if parted else 0
+    both = [(then[key], now[key]) for key in keys if key in then and key in now]
+    pictures = [pair for one, two in both for pair in zip(one.images, two.images, strict=False)]
+    scores = [
+        abs(one.score - two.score)
+        for one, two in both
+        if one.score is not None and two.score is not None and one.concept == two.concept
+    ]
+    label, score = _SEARCHED if plan.searches_only else _RESULTS[:2]
+    return Agreement(
+        unit=unit.unit,
+        name=unit.name,
+        verdict=_LEVELS[max(ends, worst)],
+        label=getattr(unit, label),
+        label_now=getattr(other, label, None),
+        score=getattr(unit, score),
+        score_now=getattr(other, score, None),
+        steps=len(keys),
+        equal_steps=equal,
+        parted=parted,
+        pictures=len(pictures),
+        equal_pictures=sum(one == two for one, two in pictures),
+        score_difference=max(scores, default=None),
+        activation_difference=_activations_apart(runs, plan.run, again, replay, unit.unit, both),
+        note=_note(unit, other, keys),
+    )
+
+
+def _note(unit: Unit, other: Unit | None, keys: Sequence[tuple[int, int]]) -> str:
+    if unit.status != "finished":
+        return f"recorded as {unit.status} in step {keys[-1][0]}, and compared as far as that"
+    if other is None or other.status != "finished":
+        return (
+            f"the replay is {other.status}{f': {other.error}' if other.error else ''}" if other else "not replayed"
+        )
+    return ""
+
+
+def _own(history: Iterable[Step]) -> Iterator[Step]:
+    """What the search itself wrote."""
+    return (step for step in history if step.kind != "revisit")
+
+
+def _parting(
+    key: tuple[int, int], then: Step | None, now: Step | None, tolerance: float
+) -> tuple[Parting | None, int]:
+    """What differs first in a step, and how far the step is apart; within the tolerance is no parting."""
+    if then is None or now is None:
+        said = [f"{step.kind}: {step.outcome}" if step else None for step in (then, now)]
+        return Parting(*key, "step", *said), _LEVELS.index("same label")
+    worst = 0
+    for name in _COMPARED:
+        one, two = getattr(then, name), getattr(now, name)
+        # Earlier versions recorded neither the hash of a question nor what was named in it.
+        if then.prompt is None and name in {"prompt", "detail"}:
+            continue
+        apart = _apart(one, two, tolerance)
+        if apart == _OTHER:
+            return Parting(*key, _SHOWN.get(name, name), one, two), _LEVELS.index("same label")
+        worst = max(worst, apart)
+    return None, worst
+
+
+def _ends_apart(plan: Plan, unit: Unit, other: Unit | None, tolerance: float) -> int:
+    """How far the results of two searches are apart; what was not recorded is not compared."""
+    if other is None or other.status != "finished":
+        return _OTHER
+    names = _SEARCHED if plan.searches_only else _RESULTS
+    apart = {
+        name: _apart(getattr(unit, name), getattr(other, name), tolerance)
+        for name in names
+        if getattr(unit, name) not in {None, ()}
+    }
+    if apart.get(names[0], 0):
+        return _OTHER
+    return min(max(apart.values(), default=0), _LEVELS.index("same label"))
+
+
+def _apart(one: Any, two: Any, tolerance: float) -> int:
+    """How far two recorded values are apart: 0 equal, 1 within the tolerance, ``_OTHER`` beyond."""
+    if one == two:
+        return 0
+    if isinstance(one, float | int) and isinstance(two, float | int):
+        return 1 if abs(one - two) <= tolerance else _OTHER
+    if isinstance(one, list | tuple) and isinstance(two, list | tuple) and len(one) == len(two):
+        return max((_apart(*pair, tolerance) for pair in zip(one, two, strict=True)), default=0)
+    if isinstance(one, Mapping) and isinstance(two, Mapping) and one.keys() == two.keys():
+        return max((_apart(one[name], two[name], tolerance) for name in one), default=0)
+    return _OTHER
+
+
+def _activations_apart(
+    runs: RunStore, run: Run, again: RunStore, replay: Run, unit: int, both: Iterable[tuple[Step, Step]]
+) -> float | None:
+    """The largest difference of the activations on pictures of one concept in the same place."""
+    places = [
+        pair
+        for one, two in both
+        if one.concept == two.concept
+        for pair in zip(one.images, two.images, strict=False)
+    ]
+    sides = ((runs, run, [one for one, _ in places]), (again, replay, [two for _, two in places]))
+    then, now = (
+        activations(opened.path.parent, images, str(of.fingerprints.get("target")), of.layer, unit)
+        for opened, of, images in sides
+    )
+    found = [abs(one - two) for one, two in zip(then, now, strict=True) if one is not None and two is not None]
+    return max(found, default=None)
