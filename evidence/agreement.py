@@ -260,6 +260,9 @@ def _parting(
         if then.prompt is None and name in {"prompt", "detail"}:
             continue
         apart = _apart(one, two, tolerance)
+        if name == "prompt" and tolerance:
+            # It shows scores; what matters of another digit is whether another reply comes of it.
+            apart = min(apart, 1)
         if apart == _OTHER:
             return Parting(*key, _SHOWN.get(name, name), one, two), _LEVELS.index("same label")
         worst = max(worst, apart)

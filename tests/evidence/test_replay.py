@@ -1,0 +1,308 @@
+"""A replay does a run again, and tells where it parts from the record."""
+
+import dataclasses
+import shutil
+
+import pytest
+from langgraph.runtime import RunControl
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.agent.ports import DrawnImage
+from line_neurons.agent.settings import revised
+from line_neurons.evidence import replay
+from line_neurons.evidence.agreement import agreements, circumstances_differ
+from line_neurons.graphs.assembly import Parts
+from line_neurons.graphs.circumstances import circumstances
+from line_neurons.graphs.forking import fork
+from line_neurons.graphs.runs import start, work
+from line_neurons.tools.run_store import RunStore
+from line_neurons.tools.wishes import ask
+from scripted import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, outcome, picture_of, scripted_parts
+
+CLASSES = ("ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "ibis", "jay", "kite", "lark")
+SETTINGS = {"iterations": 3, "restarts": 1, "top": 2, "random": 2, "images": 1, "revisit": True}
+
+
+def answer(prompt, seed, temperature):
+    """Something new, something that nothing can picture, something tried before, and nothing usable."""
+    return ("bee", "garbage", "democracy", f"{CLASSES[seed % 5]} {seed}", f"thing {seed}")[seed % 5]
+
+
+def parts_for(store, *, model=answer, generator=None, target=None, **options):
+    return scripted_parts(
+        store,
+        ScriptedModel(model, options.get("llm", "scripted model")),
+        generator=generator or ScriptedGenerator(unknown=frozenset({"democracy"}), hints=("owl", "crow", "wren")),
+        target=target,
+        classes=CLASSES,
+        **SETTINGS | options,
+    )
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """The scripted parts that replays find here, by name; what is put in takes the place of one."""
+    others = {}
+    made = []
+
+    def opened(model, settings, preparing=None, layers=None):
+        parts = Parts(model, settings, preparing, layers or set())
+        known = parts_for(settings.store, **{name: part for name, part in others.items() if name != "models"})
+        named = ("language_model", "generator", "target", "control_set")
+        vars(parts).update({name: getattr(known, name) for name in named})
+        if "models" in others:
+            vars(parts)["language_model"] = ScriptedModel(others["models"][settings.llm], settings.llm)
+        made.append(parts)
+        return parts
+
+    monkeypatch.setattr(replay, "Parts", opened)
+    others["made"] = made
+    yield others
+
+
+def replayed(here, parts, run, into, units=(), *, tolerance=0, watch=None, drain=None):
+    made = here.pop("made")
+    planned = replay.plan(parts.runs, parts.runs.run(run.id), units)
+    opened = replay.parts_of(parts.runs, planned, into, revised({}, {}))
+    done = replay.redo(parts.runs, planned, opened, watch, drain)
+    here["made"] = made
+    return opened[-1], done, agreements(parts.runs, planned, opened[-1].runs, done, tolerance)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """A store with a run of two units, two searches each, in which people intervened, revisited at the end."""
+    store = tmp_path_factory.mktemp("original")
+    parts = parts_for(store)
+    run = start(parts, LAYER, ["0-1"])
+    wanted = [("ban", "ant"), ("try", "red panda"), ("again", ""), ("pin", "")]
+
+    def watch(progress):
+        if progress.unit == 0 and progress.node == "propose" and progress.step in {1, 2, 7} and wanted:
+            kind, concept = wanted.pop(0)
+            first = next(one.concept for one in parts.runs.steps(run.id, 0) if one.concept != "ant")
+            ask(store, run.id, 0, kind, first if kind == "pin" else concept)
+
+    work(parts, run, watch)
+    ask(store, run.id, 0, "try", "blue heron")
+    return parts, work(parts, run)
+
+
+def plain(parts, run):
+    """What a run ended with, without the ids of wishes and of the run."""
+    return outcome(parts, run.id)
+
+
+def test_a_replay_with_the_same_parts_is_identical_to_the_last_wish_and_asks_and_draws_all_anew(
+    original, tmp_path, here
+):
+    parts, run = original
+    again, done, found = replayed(here, parts, run, tmp_path / "again")
+    assert [one.verdict for one in found] == ["identical", "identical"]
+    assert plain(again, done) == plain(parts, run)
+    assert all(one.agrees and one.parted is None and one.equal_steps == one.steps > 5 for one in found)
+    assert all(one.pictures == one.equal_pictures > 5 and one.activation_difference == 0 for one in found)
+    questions = sum(step.prompt is not None for unit in (0, 1) for step in parts.runs.steps(run.id, unit))
+    assert len(again.language_model.asked) == questions
+    assert {image for _, *rest in plain(again, done)[1] for image in rest[6]}
+    assert len(again.generator.drawn) == len({request.seed for request in parts.generator.drawn})
+
+
+def test_another_reply_is_found_at_the_very_question(original, tmp_path, here):
+    parts, run = original
+    asked = [step for step in parts.runs.steps(run.id, 1) if step.prompt and step.outcome == "scored"][2]
+    here["model"] = lambda prompt, seed, temperature: (
+        "a crane" if seed == asked.seed else answer(prompt, seed, temperature)
+    )
+    _, _, found = replayed(here, parts, run, tmp_path / "again")
+    changed = next(one for one in found if one.unit == 1)
+    parted = changed.parted
+    assert (parted.step, parted.attempt, parted.what) == (asked.step, asked.attempt, "reply")
+    assert (parted.then, "crane" in parted.now) == (asked.reply, True)
+    before = [s for s in parts.runs.steps(run.id, 1) if (s.step, s.attempt) < (asked.step, asked.attempt)]
+    assert changed.equal_steps == len(before)
+    assert not changed.agrees
+    # The searches of the other unit are not touched; only its revisit may be.
+    assert next(one for one in found if one.unit == 0).parted is None
+
+
+class Repainted(ScriptedGenerator):
+    def synthesize(self, requests, progress=None):
+        super().synthesize(requests, progress)
+        return [DrawnImage(picture_of(r.concept, r.seed, f"{r.prompt}!"), {}) for r in requests]
+
+
+def test_another_generator_gives_other_pictures_and_the_same_label_where_scores_are_the_same(
+    original, tmp_path, here
+):
+    parts, run = original
+    here["generator"] = Repainted(unknown=frozenset({"democracy"}), hints=("owl", "crow", "wren"))
+    _, _, found = replayed(here, parts, run, tmp_path / "again")
+    for one in found:
+        assert (one.verdict, one.parted.what, one.parted.step) == ("same label", "pictures", 0)
+        assert (one.equal_pictures, one.score_difference, one.activation_difference) == (0, 0, 0)
+
+
+class Nudged(ScriptedTarget):
+    def activate(self, images, layers, progress=None):
+        return {layer: rows + 2**-12 for layer, rows in super().activate(images, layers, progress).items()}
+
+
+@pytest.mark.parametrize(("tolerance", "verdict"), [(0, "same label"), (0.001, "within tolerance")])
+def test_scores_that_differ_are_told_by_how_much_and_may_count_as_equal(
+    original, tmp_path, here, tolerance, verdict
+):
+    parts, run = original
+    here["target"] = Nudged()
+    _, _, found = replayed(here, parts, run, tmp_path / "again", tolerance=tolerance)
+    assert {one.verdict for one in found} == {verdict}
+    assert [one.score_difference == pytest.approx(2**-12, rel=0.01) for one in found] == [True, True]
+    assert {one.parted and one.parted.what for one in found} == {None if tolerance else "score"}
+
+
+def test_an_interrupted_replay_goes_on_where_it_was(original, tmp_path, here):
+    parts, run = original
+    drain = RunControl()
+
+    def stop(progress):
+        if progress.step == 3:
+            drain.request_drain("enough")
+
+    _, done, _ = replayed(here, parts, run, tmp_path / "again", watch=stop, drain=drain)
+    assert done.status == "interrupted"
+    again, done, found = replayed(here, parts, run, tmp_path / "again")
+    assert [one.verdict for one in found] == ["identical", "identical"]
+    assert len(again.runs.names()) == 1
+
+
+def test_of_some_units_the_searches_are_compared_and_the_revisit_is_left_out(original, tmp_path, here):
+    parts, run = original
+    _, _, found = replayed(here, parts, run, tmp_path / "again", [1])
+    assert [(one.unit, one.verdict) for one in found] == [(1, "identical")]
+    assert "the revisit" in replay.plan(parts.runs, run, [1]).note
+    with pytest.raises(UsageError, match="has runs of its own"):
+        replayed(here, parts, run, tmp_path / "again", [0])
+
+
+def test_a_replay_goes_to_a_folder_of_its_own_and_back_to_one_that_is_not_finished(original, tmp_path, here):
+    parts, run = original
+    shutil.copytree(parts.store, tmp_path, dirs_exist_ok=True)
+    parts = parts_for(tmp_path)
+    planned, some = replay.plan(parts.runs, run), replay.plan(parts.runs, run, [1])
+    first, second = (tmp_path / "replays" / f"{run.id}-{number}" for number in (1, 2))
+    assert replay.folder_for(parts.runs, planned) == first
+    drain = RunControl()
+    drain.request_drain("at once")
+    replayed(here, parts, run, first, drain=drain)
+    assert [replay.folder_for(parts.runs, one) for one in (planned, some)] == [first, second]
+    replayed(here, parts, run, first)
+    assert replay.folder_for(parts.runs, planned) == second
+
+
+def test_of_an_interrupted_run_what_there_is_is_compared(tmp_path, here):
+    parts, drain = parts_for(tmp_path / "store"), RunControl()
+    run = start(parts, LAYER, ["0-2"])
+
+    def stop(progress):
+        if (progress.unit, progress.step) == (1, 2):
+            drain.request_drain("enough")
+
+    work(parts, run, stop, drain)
+    planned = replay.plan(parts.runs, run)
+    assert planned.left_out == {2: "nothing of it is recorded"}
+    _, _, found = replayed(here, parts, run, tmp_path / "again")
+    assert [(one.unit, one.verdict) for one in found] == [(0, "identical"), (1, "identical")]
+    assert "recorded as interrupted" in found[1].note
+    assert (found[1].label, found[1].steps > 0) == (None, True)
+    with pytest.raises(UsageError, match="no step of what is asked for is recorded"):
+        replay.plan(parts.runs, run, [2])
+
+
+def test_each_question_goes_to_the_model_that_was_asked_it_as_hot_as_it_was(tmp_path, here):
+    def first(prompt, seed, temperature):
+        return f"one {seed}"
+
+    def second(prompt, seed, temperature):
+        return f"two {seed} {temperature:.1f}".replace(".", "")
+
+    store, drain = tmp_path / "store", RunControl()
+    parts = parts_for(store, model=first, llm="first", revisit=False)
+    run = start(parts, LAYER, ["0-1"])
+
+    def stop(progress):
+        if (progress.unit, progress.step) == (0, 3):
+            drain.request_drain("enough")
+
+    work(parts, run, stop, drain)
+    parts = parts_for(store, model=second, llm="second", temperature=0.9, revisit=False)
+    work(parts, parts.runs.run(run.id))
+    here["models"] = {"first": first, "second": second}
+    again, done, found = replayed(here, parts, run, tmp_path / "again")
+    assert [one.verdict for one in found] == ["identical", "identical"]
+    asked = [[(s.model, s.temperature) for s in p.runs.steps(r.id, 0)] for p, r in ((parts, run), (again, done))]
+    assert asked[0] == asked[1]
+    assert {model for model, _ in asked[1]} == {None, "first", "second"}
+
+
+@pytest.mark.parametrize("step", [2, None], ids=["in the middle", "after its end"])
+def test_a_fork_is_done_again_from_the_begin_with_what_it_was_forked_from(original, tmp_path, here, step):
+    parts, run = original
+    shutil.copytree(parts.store, tmp_path / "store", dirs_exist_ok=True)
+    parts = parts_for(tmp_path / "store", seed=7, control_seed=0)
+    last = parts.runs.steps(run.id, 1)[-1].step if step is None else step
+    last -= parts.runs.steps(run.id, 1)[-1].kind == "revisit" if step is None else 0
+    forked = work(parts, fork(parts, run, 1, last, concept="blue heron"))
+    forked = work(parts, fork(parts, forked, 1, last + 1, concept="red panda"))
+    again, done, found = replayed(here, parts, forked, tmp_path / "again")
+    assert [one.verdict for one in found] == ["identical"]
+    assert plain(again, done) == plain(parts, forked)
+    assert len(again.runs.names()) == 3
+    assert replayed(here, parts, forked, tmp_path / "again")[1].id == done.id
+
+
+def test_a_fork_of_what_is_not_in_the_store_is_one_clear_error(original, tmp_path):
+    parts, run = original
+    lonely = dataclasses.replace(run, id="lonely", forked_from="gone", forked_unit=1, forked_step=2)
+    store = RunStore(tmp_path)
+    store.add_run(lonely, [dataclasses.replace(unit, run="lonely") for unit in parts.runs.units(run.id)])
+    store.put_steps([dataclasses.replace(step, run="lonely") for step in parts.runs.steps(run.id, 1)])
+    with pytest.raises(UsageError, match="it was forked from gone, which is not in this store"):
+        replay.plan(store, lonely)
+
+
+def test_wishes_of_a_search_that_ends_sooner_now_are_granted_at_its_end(tmp_path, here):
+    parts = parts_for(tmp_path / "store", revisit=False, restarts=0)
+    run = work(parts, start(parts, LAYER, ["0"]))
+    ask(parts.store, run.id, 0, "try", "blue heron")
+    work(parts, run)
+    settings = dict(parts.runs.run(run.id).settings) | {"summary": False, "iterations": 1}
+    parts.runs.update_run(run.id, settings=settings)
+    again, done, found = replayed(here, parts, run, tmp_path / "again")
+    assert done.status == "finished"
+    assert [step.concept for step in again.runs.steps(done.id, 0)][-1] == "blue heron"
+    assert found[0].parted is not None
+
+
+def test_the_pictures_of_a_first_board_of_the_stores_concepts_are_drawn_again(tmp_path, here):
+    earlier = parts_for(tmp_path / "store", seed=5)
+    work(earlier, start(earlier, LAYER, ["1"]))
+    parts = parts_for(tmp_path / "store", init="bank", control="none")
+    run = work(parts, start(parts, LAYER, ["0"]))
+    _, _, found = replayed(here, parts, run, tmp_path / "again")
+    assert [one.verdict for one in found] == ["identical"]
+
+
+def test_what_is_other_here_is_told_part_by_part(original, tmp_path):
+    parts, run = original
+    now = circumstances(parts_for(tmp_path))
+    assert circumstances_differ(parts.runs, run, now) == ([], [])
+    now["fingerprints"]["target"] = "scripted weights=2"
+    now["versions"]["torch"] = "9.9"
+    now["machine"]["torch"] = {"gpus": ["one"]}
+    changed = dataclasses.replace(run, fingerprints=run.fingerprints | {"target": "scripted weights=1"})
+    differ, unknown = circumstances_differ(parts.runs, changed, now)
+    told = {one.what: (one.then, one.now) for one in differ}
+    assert told["parts.target"] == (("scripted weights=1",), "scripted weights=2")
+    assert told["parts.target.weights"] == (("1",), "2")
+    assert told["versions.torch"][1] == "9.9"
+    assert "machine.torch.gpus" in {*unknown, *told}
