@@ -150,8 +150,13 @@ def circumstances_differ(runs: RunStore, run: Run, here: Mapping[str, Any]) -> t
             unknown.append(name)
         elif known[name] != [value]:
             differ.append(Difference(name, tuple(known[name]), value))
-    gone = [name for name in known if name not in now and name not in _IDLE and known[name] != ["None"]]
-    differ += [Difference(name, tuple(known[name]), "None") for name in gone]
+    gone = [name for name in known if name not in now and name not in _IDLE]
+    differ += [Difference(name, tuple(known[name]), "nothing") for name in gone]
+    for group in ("machine", "prompts"):
+        # Of a group of which nothing was recorded the name is enough.
+        leaves = {name for name in now if name.startswith(f"{group}.")} - _IDLE
+        if leaves and leaves <= set(unknown):
+            unknown = [*(name for name in unknown if name not in leaves), group]
     return differ, unknown
 
 

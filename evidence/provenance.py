@@ -92,7 +92,11 @@ def provenance(store: Path | RunStore, run: str) -> dict[str, Any]:
         "settings": found.settings,
         "vocabulary_sha256": _sha256(found.vocabulary) if found.vocabulary is not None else None,
         "parts": {
-            name: {"fingerprint": text, "names": named_in(str(text)), "made_of": (work.made_of or {}).get(name)}
+            name: {
+                "fingerprint": text,
+                "names": named_in(str(text)),
+                "made_of": _mapping((work.made_of or {}).get(name)),
+            }
             for name, text in found.fingerprints.items()
         },
         "prompts": work.prompts,
@@ -120,7 +124,7 @@ class _Worked:
 def _worked(run: Run, events: Sequence[Mapping[str, Any]]) -> _Worked:
     work = _Worked()
     here: int | None = 0
-    first = next((event["detail"] for event in events if event["kind"] == WORKED_WITH), {})
+    first: dict[str, Any] = next((event["detail"] for event in events if event["kind"] == WORKED_WITH), {})
     if first.get("began"):
         work.prompts, work.made_of = _mapping(first.get("prompts")), _mapping(first.get("made_of"))
     else:
@@ -241,7 +245,7 @@ def _wish(wish: Wish) -> dict[str, Any]:
 
 
 def _told(event: Mapping[str, Any]) -> dict[str, Any]:
-    return {"kind": event["kind"], "unit": event["unit"], "at": moment(event["created"]), **event["detail"]}
+    return {**event["detail"], "kind": event["kind"], "unit": event["unit"], "at": moment(event["created"])}
 
 
 def _origin(run: Run) -> dict[str, Any] | None:

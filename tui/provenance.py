@@ -93,14 +93,15 @@ def _machine(machine: Mapping[str, Any] | None) -> list[tuple[str, str]]:
         ("system", f"{machine.get('os')}"),
         ("processor", f"{machine.get('cpu')}, {machine.get('cores')} cores, {_gigabytes(machine.get('memory'))}"),
     ]
-    torch = machine.get("torch") or {}
+    torch = _mapping(machine.get("torch"))
+    gpus = torch.get("gpus")
     rows += [
         (
             "GPU",
             f"{gpu.get('name')}, {_gigabytes(gpu.get('memory'))}, driver {torch.get('driver')}, "
             f"CUDA {torch.get('cuda')}, cuDNN {torch.get('cudnn')}",
         )
-        for gpu in torch.get("gpus") or ()
+        for gpu in map(_mapping, gpus if isinstance(gpus, list) else ())
     ]
     if torch:
         rows.append(("torch", f"{torch.get('threads')} threads, {torch.get('cpu_capability')}"))
@@ -114,7 +115,7 @@ def _asked(told: Mapping[str, Any]) -> None:
         _pair(what, rule)
     _head("Prompts (SHA-256)")
     for kind, text in (told["prompts"] or {}).items():
-        _pair(kind, str(text.get("sha256")))
+        _pair(kind, str(_mapping(text).get("sha256")))
     if told["prompts"] is None:
         terminal.line(f"{_NOT_RECORDED}, but for the hash of each question that was asked", lead="  ")
     _head("Settings other than the defaults")
@@ -143,6 +144,11 @@ def _units(told: Mapping[str, Any]) -> None:
             for one in told["units"]
         ],
     )
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """A mapping of the store; another program may have written something else there."""
+    return value if isinstance(value, dict) else {}
 
 
 def _head(text: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from line_neurons.agent.errors import UsageError
+from line_neurons.agent.errors import LineError, UsageError
 from line_neurons.agent.settings import Settings
 from line_neurons.evidence.agreement import (
     SCHEMA,
@@ -92,7 +92,13 @@ def replay(
         watching.steps_in_all = len(planned.units) * (last_step(own) + 1)
         watching.many = own.in_flight > 1 and len(planned.units) > 1
         with watching, draining() as drain:
-            done = redo(runs, planned, parts, watching.watch, drain, command)
+            try:
+                done = redo(runs, planned, parts, watching.watch, drain, command)
+            except UsageError:
+                raise
+            except LineError as error:
+                error.remedy = "; ".join(filter(None, [error.remedy, "then the same command goes on"]))
+                raise
         if done.status == "interrupted":
             terminal.note(f"Interrupted; every finished step is kept. The same command goes on: {command}")
             raise typer.Exit(INTERRUPTED)

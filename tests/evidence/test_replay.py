@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 from langgraph.runtime import RunControl
+from old_stores import FINISHED, old_store
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import DrawnImage
@@ -298,11 +299,22 @@ def test_what_is_other_here_is_told_part_by_part(original, tmp_path):
     assert circumstances_differ(parts.runs, run, now) == ([], [])
     now["fingerprints"]["target"] = "scripted weights=2"
     now["versions"]["torch"] = "9.9"
-    now["machine"]["torch"] = {"gpus": ["one"]}
+    now["machine"] |= {"cores": 4096, "memory": 1, "torch": {"gpus": ["one"]}}
     changed = dataclasses.replace(run, fingerprints=run.fingerprints | {"target": "scripted weights=1"})
     differ, unknown = circumstances_differ(parts.runs, changed, now)
     told = {one.what: (one.then, one.now) for one in differ}
     assert told["parts.target"] == (("scripted weights=1",), "scripted weights=2")
     assert told["parts.target.weights"] == (("1",), "2")
     assert told["versions.torch"][1] == "9.9"
+    assert told["machine.cores"][1] == "4096"
+    # How much memory there is decides nothing.
+    assert "machine.memory" not in told
     assert "machine.torch.gpus" in {*unknown, *told}
+
+
+def test_what_an_earlier_version_did_not_record_is_named_and_not_compared(tmp_path):
+    parts = parts_for(old_store(tmp_path / "store", "m003"))
+    run = parts.runs.run(FINISHED)
+    differ, unknown = circumstances_differ(parts.runs, run, circumstances(parts))
+    assert {one.what for one in differ} <= {f"versions.{name}" for name in run.versions} | {"parts.generator"}
+    assert unknown == ["versions.python", "code", "machine", "prompts"]

@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from expectations import refused
+from line_neurons.agent.errors import BackendError
 from line_neurons.evidence import replay
 from line_neurons.graphs.assembly import Parts
 from line_neurons.graphs.runs import start, work
@@ -90,6 +91,19 @@ def test_after_ctrl_c_the_same_command_goes_on(line, here, tmp_path):
     assert (status, "2 units identical." in out) == (0, True)
     assert len(here["model"].asked) < 6
     assert len(list((tmp_path / "store" / "replays").iterdir())) == 1
+
+
+def test_a_part_that_fails_is_one_line_and_the_same_command_goes_on(line, here):
+    def failing(*asked):
+        if len(here["model"].asked) == 3:
+            raise BackendError("the server went away", "start it")
+        return answer(*asked)
+
+    here["model"] = ScriptedModel(failing)
+    status, _, err = line("replay", RUN)
+    assert (status, "the server went away (start it; then the same command goes on)" in err) == (2, True)
+    here["model"] = ScriptedModel(answer)
+    assert line("replay", RUN)[0] == 0
 
 
 def test_what_cannot_be_done_again_is_one_line(line, here, tmp_path):
