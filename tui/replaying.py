@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
@@ -75,6 +76,8 @@ def replay(
         planned = plan(runs, run, [find_unit(run, every, one).unit for one in which])
         for one in () if trust else planned.whole:
             require_vouched(runs, one.run, changes)
+        if into is None and not os.access(store, os.W_OK):
+            raise UsageError(f"nothing can be written in {store}", "name a folder for the replay with --into")
         place = into or folder_for(runs, planned)
         if place.resolve() == store.resolve():
             raise UsageError(f"{place} is the store of run {run.id} itself", "name a new folder with --into")
