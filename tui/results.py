@@ -9,55 +9,17 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.agent.proposal import storable_text
 from line_neurons.eval.tables import spreadsheet_cell
 from line_neurons.tools.leases import standings
+from line_neurons.tools.result_rows import UNIT_COLUMNS, Row, unit_row
 from line_neurons.tools.run_store import Run, Unit
 from line_neurons.tools.targets.registry import short_spec
 from line_neurons.tui import terminal
 from line_neurons.tui.showing import is_worked_on, open_store, origin
-
-Kind = Literal["text", "integer", "number", "flag", "texts"]
-
-COLUMNS: dict[str, Kind] = {
-    "run": "text",
-    "model": "text",
-    "layer": "text",
-    "unit": "integer",
-    "name": "text",
-    "status": "text",
-    "label": "text",
-    "score": "number",
-    "auc": "number",
-    "mad": "number",
-    "origin": "text",
-    "found_by": "integer",
-    "found_in": "text",
-    "label_step": "integer",
-    "discovered": "flag",
-    "margin": "number",
-    "initial_label": "text",
-    "initial_score": "number",
-    "search_label": "text",
-    "search_score": "number",
-    "second_label": "text",
-    "second_score": "number",
-    "steps": "integer",
-    "images": "texts",
-    "seed": "integer",
-    "target": "text",
-    "generator": "text",
-    "language_model": "text",
-    "control": "text",
-    "seconds": "number",
-    "error": "text",
-}
-"""Every column with the kind of its values, in order; all formats but the table have these."""
-
-Row = dict[str, Any]
 
 
 def results(store: Path, run_name: str, format_: str, output: Path | None) -> None:
@@ -85,26 +47,13 @@ def results(store: Path, run_name: str, format_: str, output: Path | None) -> No
         _print(run, units)
         return
     if output is not None:
-        _replace(output, _WRITTEN[format_]([_row(run, unit, worked_on) for unit in units]))
+        _replace(output, _WRITTEN[format_]([unit_row(run, unit, worked_on=worked_on) for unit in units]))
         return
     if format_ == "parquet" and sys.stdout.isatty():
         raise UsageError("parquet is not for a terminal", "name a file with --output")
     # As bytes: CSV is UTF-8 whatever the terminal's encoding is.
-    sys.stdout.buffer.write(_WRITTEN[format_]([_row(run, unit, worked_on) for unit in units]))
+    sys.stdout.buffer.write(_WRITTEN[format_]([unit_row(run, unit, worked_on=worked_on) for unit in units]))
     sys.stdout.buffer.flush()
-
-
-def _row(run: Run, unit: Unit, worked_on: bool) -> Row:
-    return {
-        "run": run.id,
-        "model": run.model,
-        "layer": run.layer,
-        "seed": run.seed,
-        **{part: run.fingerprints.get(part) for part in ("target", "generator", "language_model", "control")},
-        **{name: getattr(unit, name) for name in COLUMNS if name != "run" and hasattr(unit, name)},
-        # Whatever a killed process wrote last.
-        "status": "interrupted" if unit.status == "running" and not worked_on else unit.status,
-    }
 
 
 def _print(run: Run, units: Sequence[Unit]) -> None:
@@ -124,14 +73,14 @@ def _print(run: Run, units: Sequence[Unit]) -> None:
 def _csv(rows: Sequence[Row]) -> bytes:
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([spreadsheet_cell(row[name]) for name in COLUMNS] for row in rows)
+    writer.writerow(UNIT_COLUMNS)
+    writer.writerows([spreadsheet_cell(row[name]) for name in UNIT_COLUMNS] for row in rows)
     return written.getvalue().encode()
 
 
 def _jsonl(rows: Sequence[Row]) -> bytes:
     # ASCII only, so that nothing in a text can steer a terminal.
-    return "".join(json.dumps({name: row[name] for name in COLUMNS}) + "\n" for row in rows).encode()
+    return "".join(json.dumps({name: row[name] for name in UNIT_COLUMNS}) + "\n" for row in rows).encode()
 
 
 def _parquet(rows: Sequence[Row]) -> bytes:
@@ -149,7 +98,7 @@ def _parquet(rows: Sequence[Row]) -> bytes:
         "flag": pa.bool_(),
         "texts": pa.list_(pa.string()),
     }
-    schema = pa.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])
+    schema = pa.schema([(name, kinds[kind]) for name, kind in UNIT_COLUMNS.items()])
     written = io.BytesIO()
     storable = [{name: _storable(value) for name, value in row.items()} for row in rows]
     pq.write_table(pa.Table.from_pylist(storable, schema=schema), written)

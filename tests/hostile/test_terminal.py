@@ -19,9 +19,10 @@ from line_neurons.agent.proposal import clean_text, storable_text
 from line_neurons.graphs.crew import Progress
 from line_neurons.tools.concept_bank import BankStats
 from line_neurons.tools.contact_sheet import SheetRow, write_sheet
+from line_neurons.tools.result_rows import unit_row
 from line_neurons.tools.run_store import Run, Unit
 from line_neurons.tui import terminal
-from line_neurons.tui.results import _WRITTEN, _row
+from line_neurons.tui.results import _WRITTEN
 from line_neurons.tui.watching import Watching, download_bars
 
 PARTS = ("target", "generator", "language_model", "control")
@@ -57,7 +58,8 @@ def test_json_is_inert_and_says_exactly_what_was_given(capsys, texts, key):
 def _rows(text, **values):
     run = Run("r-1", text, text, 7, text, 1.0, {}, dict.fromkeys(PARTS, text), {})
     names = ("name", "label", "origin", "initial_label", "second_label", "search_label", "found_in", "error")
-    return [_row(run, Unit("r-1", 3, 0, text, **dict.fromkeys(names, text), images=(text, text)), False)]
+    unit = Unit("r-1", 3, 0, text, **dict.fromkeys(names, text), images=(text, text))
+    return [unit_row(run, unit, worked_on=False)]
 
 
 def _with_one_apostrophe_less(cell):

@@ -8,8 +8,9 @@ import pytest
 
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.tools.leases import held
+from line_neurons.tools.result_rows import UNIT_COLUMNS
 from line_neurons.tools.run_store import Run, RunStore, Unit
-from line_neurons.tui.results import COLUMNS, results
+from line_neurons.tui.results import results
 
 FINGERPRINTS = {"target": "t", "generator": "g", "language_model": "l", "control": "c"}
 RUN = Run("r-1", "torchvision:x", "head", 7, "running", 1.0, {}, FINGERPRINTS, {})
@@ -42,7 +43,7 @@ def add(store, name, *units):
 
 
 def test_the_columns_are_these_and_in_this_order():
-    assert list(COLUMNS) == list(ROW)
+    assert list(UNIT_COLUMNS) == list(ROW)
 
 
 def test_jsonl_has_a_row_with_every_column_for_each_unit_also_while_the_run_goes_on(store, capsys):
