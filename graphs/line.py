@@ -10,14 +10,19 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 from line_neurons.graphs import nodes
-from line_neurons.graphs.state import Deps, LineState
+from line_neurons.graphs.state import Deps, LineState, UnitOfRun
 
 LineGraph = CompiledStateGraph[LineState, Deps, LineState, LineState]
 
 _STEPS: dict[Any, str] = {"initial": "init", "iteration": "propose", "summary": "summarize", "end": END}
 
 
-def build(checkpointer: BaseCheckpointSaver[Any] | None = None) -> LineGraph:
+def build(
+    checkpointer: BaseCheckpointSaver[Any] | None = None,
+    *,
+    context: type | None = Deps,
+    asked: type = LineState,
+) -> LineGraph:
     """The compiled graph of one unit: init, then propose -> synthesize -> activate -> score -> update.
 
     The loop goes round for N iterations, then once more from summarize; a restart begins again at init. A refused
@@ -25,8 +30,10 @@ def build(checkpointer: BaseCheckpointSaver[Any] | None = None) -> LineGraph:
 
     Args:
         checkpointer: where the state is kept after each node; None for a graph that a server keeps.
+        context: what is handed over at each invocation; None: nothing, the parts are those of the run in the state.
+        asked: the schema of the input.
     """
-    graph = StateGraph(LineState, context_schema=Deps)
+    graph: Any = StateGraph(LineState, context_schema=context, input_schema=asked)
     graph.add_node("init", nodes.init)
     graph.add_node("propose", nodes.propose)
     graph.add_node("summarize", nodes.summarize)
@@ -43,7 +50,8 @@ def build(checkpointer: BaseCheckpointSaver[Any] | None = None) -> LineGraph:
     graph.add_edge("activate", "score")
     graph.add_edge("score", "update")
     graph.add_conditional_edges("update", nodes.next_step, _STEPS)
-    return graph.compile(checkpointer=checkpointer)
+    compiled: LineGraph = graph.compile(checkpointer=checkpointer)
+    return compiled
 
 
 def node_after(ended: str, state: Mapping[str, Any]) -> str:
@@ -63,4 +71,5 @@ def make_graph() -> LineGraph:
 
     Its input names a unit of a recorded run: ``{"run": "mobilenet_v2-classifier.1-1", "unit": 18}``.
     """
-    return build()
+    # A server makes the context from JSON, of which no parts can be made.
+    return build(context=None, asked=UnitOfRun)

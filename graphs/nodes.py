@@ -310,8 +310,8 @@ def _begin(node: str, state: LineState, runtime: Runtime[Deps]) -> Deps:
     """What a node works with, once nothing is asked of its unit that has to be granted first."""
     # A server such as LangGraph Studio runs the graph without a context; the state names a recorded run then, and
     # its people steer with the server's own means.
-    context: Deps | None = runtime.context
-    if context is None:
+    context: object = runtime.context
+    if not isinstance(context, Deps):
         return recorded_deps(state["run"])
     stop_for_wishes(context.runs, node, state)
     return context

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Literal
+
+from typing_extensions import TypedDict
 
 from line_neurons.agent.errors import DrainedError
 from line_neurons.agent.scoreboard import Entry, Scoreboard
@@ -22,6 +24,18 @@ Outcome = Literal["", "proposed", "refused", "stalled", "drawn"]
 Taken = list[int | str]
 Row = list[str | float]
 """A [concept, score] pair; tuples would come back from a checkpoint as lists."""
+
+
+class UnitOfRun(TypedDict):
+    """What a server is asked to work on.
+
+    Attributes:
+        run: id of a recorded run.
+        unit: index of a unit of it.
+    """
+
+    run: str
+    unit: int
 
 
 class LineState(TypedDict, total=False):
