@@ -20,6 +20,10 @@ class LineError(Exception):
         """The message and its remedy as one line."""
         return f"{self.message} ({self.remedy})" if self.remedy else self.message
 
+    def _render_traceback_(self) -> list[str]:
+        """One line in a notebook, too: what IPython shows in place of a traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class UsageError(LineError):
     """A value that the user gave does not fit: a model, a layer, a unit, a setting, a folder."""

@@ -1,1 +1,20 @@
-"""The LINE loop as a checkpointed LangGraph state machine, and the runs over it."""
+"""The state machine of one unit, and runs over many units; ``explain`` and its kin are how Python begins them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from line_neurons.graphs.explained import Result, UnitResult, load
+    from line_neurons.graphs.explaining import Interrupted, aexplain, explain, iter_explain
+
+__all__ = ["Interrupted", "Result", "UnitResult", "aexplain", "explain", "iter_explain", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when they are asked for: the rooms above import single modules, some without LangGraph.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    place = "explained" if name in {"Result", "UnitResult", "load"} else "explaining"
+    return getattr(import_module(f"{__name__}.{place}"), name)

@@ -23,13 +23,15 @@ from line_neurons.tools.language_models.langchain_chat import with_secrets
 from line_neurons.tools.language_models.registry import open_language_model
 from line_neurons.tools.run_store import Run, RunStore, default_store
 from line_neurons.tools.targets.lookup import find_layer
-from line_neurons.tools.targets.registry import open_target
+from line_neurons.tools.targets.own_module import in_memory
+from line_neurons.tools.targets.registry import absolute_spec, open_target
 from line_neurons.tools.vocabulary import read_words
 
 if TYPE_CHECKING:
     from langgraph.runtime import RunControl
 
     from line_neurons.tools.image_bank.bank import Bank, Selection
+    from line_neurons.tools.targets.network import Network
 
 _RECORDED = (
     "line-neurons",
@@ -65,6 +67,7 @@ class Parts:
         progress: told of long work as ``(what, done, total)``.
         layers: the layers that are worked on; what is measured for one is measured for all in one forward pass.
         otherwise: questions, by seed, that are asked otherwise than the settings say.
+        network: a model in memory, which ``model`` stands for; None where ``model`` names one that can be opened.
     """
 
     model: str
@@ -72,6 +75,7 @@ class Parts:
     progress: Preparing | None = None
     layers: set[str] = field(default_factory=set)
     otherwise: dict[int, Asking] = field(default_factory=dict)
+    network: Network | None = None
 
     @cached_property
     def store(self) -> Path:
@@ -97,6 +101,7 @@ class Parts:
             device=settings.device,
             batch_size=settings.batch_size,
             download=settings.download,
+            network=self.network,
         )
 
     @cached_property
@@ -312,6 +317,8 @@ def reopen(
     assets: Path | None,
     preparing: Preparing | None = None,
     changes: Mapping[str, Any] | None = None,
+    *,
+    model: str | Network | None = None,
 ) -> Parts:
     """The parts of a recorded run, with its own settings.
 
@@ -322,15 +329,27 @@ def reopen(
         preparing: told of long work.
         changes: settings that are other than recorded, from now on. Where they say how the language model is
             asked, another one is accepted, and every step records which one it asked.
+        model: what the user gave as the run's model: its spec, which then need not be vouched for, or the model in
+            memory that the run was begun with.
 
     Raises:
-        UsageError: a part is no longer the one that the run began with, a changed setting does not fit, or the run
-            names code that the user did not vouch for.
+        UsageError: a part is no longer the one that the run began with, a changed setting does not fit, the run
+            names code that the user did not vouch for, or its model lives in memory and was not given.
     """
     changes = changes or {}
+    network = None if isinstance(model, str) else model
+    if network is None and in_memory(run.model):
+        place = f", store={str(store)!r}" if store else ""
+        raise UsageError(
+            f"the model {run.model} of run {run.id} lived in the memory of a Python session",
+            f"hand it over there: line_neurons.graphs.explain(model, resume={run.id!r}{place})",
+        )
+    given = absolute_spec(model) if isinstance(model, str) else network.name if network else run.model
+    if given != run.model:
+        raise UsageError(f"run {run.id} is of the model {run.model}, not of {given}", "give that one")
     settings = revised({**run.settings, "store": store, "assets": assets}, changes)
-    parts = Parts(run.model, settings, preparing, {run.layer})
-    require_vouched(parts.runs, run, changes)
+    parts = Parts(run.model, settings, preparing, {run.layer}, network)
+    require_vouched(parts.runs, run, changes, named=given if model else None)
     now = parts.fingerprints()
     for part, before in run.fingerprints.items():
         if now.get(part) == before or (part == "language_model" and changes.keys() & LANGUAGE_MODEL_SETTINGS):

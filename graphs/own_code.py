@@ -27,24 +27,25 @@ def vouch(runs: RunStore, run: Run) -> None:
         runs.add_event(run.id, _EVENT, seal=_seal(run, key))
 
 
-def require_vouched(runs: RunStore, run: Run, changes: Mapping[str, Any]) -> None:
+def require_vouched(runs: RunStore, run: Run, changes: Mapping[str, Any], named: str | None = None) -> None:
     """See that no code is run that only the record of a run asks for.
 
     Args:
         runs: the store of the run.
         run: the recorded run.
         changes: settings that the user gave in place of the recorded ones.
+        named: the run's model as the user gave it; None where only the record names it.
 
     Raises:
         UsageError: the run names code, and this user neither began it nor vouched for it.
     """
-    named = _named(run, changes)
+    code = [one for one in _named(run, changes) if one != named]
     key = _key()
-    if named and not (key and _is_vouched(runs, run, key)):
+    if code and not (key and _is_vouched(runs, run, key)):
         raise UsageError(
-            f"the record of run {run.id} asks to run code, {' and '.join(repr(one)[:100] for one in named)}, "
+            f"the record of run {run.id} asks to run code, {' and '.join(repr(one)[:100] for one in code)}, "
             "and you did not begin the run on this account",
-            "if you trust that code and this store, add --trust",
+            "if you trust that code and this store, add --trust; in Python name it in the call",
         )
 
 

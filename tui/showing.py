@@ -15,6 +15,7 @@ from line_neurons.agent.prompts import format_score
 from line_neurons.agent.settings import Settings
 from line_neurons.tools.leases import Standing, standings
 from line_neurons.tools.run_store import Run, RunStore, Step, Unit, default_store
+from line_neurons.tools.targets.own_module import in_memory
 from line_neurons.tools.targets.registry import short_spec
 from line_neurons.tools.wishes import units_asked, wishes
 from line_neurons.tui import terminal
@@ -150,7 +151,12 @@ def run(store: Path, name: str, *, as_json: bool) -> None:
     waiting = units_asked(opened, shown.id)
     if waiting:
         terminal.line(f"asked for and not taken yet: units {', '.join(map(str, sorted(waiting)))}")
-    if is_unfinished(shown, states, waiting):
+    unfinished = is_unfinished(shown, states, waiting)
+    if in_memory(shown.model):
+        if unfinished or "failed" in states:
+            terminal.line(f"its model lived in memory; go on in Python: explain(model, resume={shown.id!r})")
+        return
+    if unfinished:
         terminal.line(f"resume with: line resume {shown.id}{place}")
     if "failed" in states:
         terminal.line(f"take the failed units again with: line retry {shown.id}{place}")

@@ -17,6 +17,7 @@ from line_neurons.agent.errors import LineError, UsageError
 from line_neurons.agent.proposal import clean_text
 from line_neurons.tools.targets.checkpoint import load, matching, own_file, read_state
 from line_neurons.tools.targets.network import Network, Wanted, brief
+from line_neurons.tools.targets.own_module import state_hash, unwrapped
 from line_neurons.tools.targets.preprocessing import USUAL, usual
 
 if TYPE_CHECKING:
@@ -46,9 +47,10 @@ def open_function(spec: str, wanted: Wanted) -> Network:
     module, transform, classes = _parts(spec, returned)
     module.eval()
     # The same wherever the file lies: what is in it is in the hashes.
+    weights = state_hash(module, f"the module that {spec} returned")
     return Network(
         name=f"{Path(place).stem if place.endswith('.py') else place}:{name}",
-        weights=f"{_state_hash(spec, module)[:16]} (own, source {_source_hash(function)})",
+        weights=f"{weights[:16]} (own, source {_source_hash(function)})",
         preprocessing=brief(_described(transform) if transform else USUAL),
         prepare=transform or usual,
         build=lambda: module,
@@ -135,43 +137,13 @@ def _parts(spec: str, returned: Any) -> tuple[nn.Module, Any, Sequence[Any] | No
         if isinstance(returned, tuple):
             kinds = f"({', '.join(type(part).__name__ for part in returned)})"
         raise UsageError(f"{spec} returned {kinds}", _FORM)
-    module = _unwrapped(module)
+    module = unwrapped(module)
     if isinstance(module, torch.jit.ScriptModule):
         raise UsageError(
             f"{spec} returned a TorchScript module, whose layers cannot be reached",
             "return the module that it was made from",
         )
     return module, transform, classes
-
-
-def _unwrapped(module: nn.Module) -> nn.Module:
-    """The module without the wrappers of parallel training and of torch.compile, which rename its layers."""
-    from torch.nn.parallel import DataParallel, DistributedDataParallel
-
-    while True:
-        if isinstance(module, (DataParallel, DistributedDataParallel)):
-            module = module.module
-        elif (compiled := getattr(module, "_orig_mod", None)) is not None:
-            module = compiled
-        else:
-            return module
-
-
-def _state_hash(spec: str, module: nn.Module) -> str:
-    # Buffers that are not saved with the module count too, so not its state_dict.
-    import torch
-
-    digest = hashlib.sha256()
-    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-        try:
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        except (RuntimeError, ValueError) as error:
-            raise UsageError(
-                f"{name} of the module that {spec} returned cannot be read: {clean_text(str(error), 200)}",
-                "return a module whose weights are there, as plain tensors",
-            ) from error
-    return digest.hexdigest()
 
 
 def _source_hash(function: Callable[..., Any]) -> str:

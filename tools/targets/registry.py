@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.network import Network, Wanted
+from line_neurons.tools.targets.own_module import IN_MEMORY
 
 if TYPE_CHECKING:
     from line_neurons.agent.settings import Pool, Precision
@@ -22,6 +23,7 @@ _SOURCES = {
     "places365": "resnet50_presets.open_places365",
     "robust": "resnet50_presets.open_robust",
     "keras": "keras_resnet50.open_keras",
+    IN_MEMORY: "own_module.refuse_absent",
 }
 
 
@@ -36,6 +38,7 @@ def open_target(
     device: str = "auto",
     batch_size: int | None = None,
     download: bool = False,
+    network: Network | None = None,
 ) -> HookedTarget:
     """The target that ``spec`` names; its weights are looked for and hashed here, and loaded on first use.
 
@@ -50,11 +53,25 @@ def open_target(
         device: ``auto``, or a torch device such as ``cpu`` or ``cuda:1``.
         batch_size: pictures in each forward pass; the target's own choice if None.
         download: let the library fetch official weights that are not here.
+        network: a model in memory, which takes the place of what ``spec`` names.
 
     Raises:
         UsageError: no such prefix, model, weights or device, or the function fails.
         MissingPartError: the library is not installed, or weights are not here.
     """
+    if network is not None and weights is not None:
+        raise UsageError(f"the weights {str(weights)!r} are not for a model in memory", "load them into it")
+    return HookedTarget(
+        network or _network(spec, weights, assets, download=download),
+        pool=pool,
+        precision=precision,
+        channels_last=channels_last,
+        device=device,
+        batch_size=batch_size,
+    )
+
+
+def _network(spec: str, weights: Path | None, assets: Path | None, *, download: bool) -> Network:
     prefix, colon, model = spec.partition(":")
     if not colon or not model or not prefix:
         raise UsageError(f"{spec!r} names no model", f"a model starts with {known_prefixes()}")
@@ -63,19 +80,10 @@ def open_target(
     if prefix in _SOURCES:
         module, _, function = _SOURCES[prefix].partition(".")
         source = getattr(import_module(f"line_neurons.tools.targets.{module}"), function)
-        network = cast(Callable[[Wanted], Network], source)(wanted)
-    else:
-        from line_neurons.tools.targets.own_function import open_function
+        return cast(Callable[[Wanted], Network], source)(wanted)
+    from line_neurons.tools.targets.own_function import open_function
 
-        network = open_function(spec, wanted)
-    return HookedTarget(
-        network,
-        pool=pool,
-        precision=precision,
-        channels_last=channels_last,
-        device=device,
-        batch_size=batch_size,
-    )
+    return open_function(spec, wanted)
 
 
 def is_own_function(spec: str) -> bool:
@@ -114,7 +122,8 @@ def _placed(spec: str) -> tuple[str, Path | None, str]:
 
 def known_prefixes() -> str:
     """How specs can begin, in words."""
-    return f"{', '.join(f'{name}:' for name in _SOURCES)} as in torchvision:mobilenet_v2, or is MODULE:FUNCTION"
+    names = ", ".join(f"{name}:" for name in _SOURCES if name != IN_MEMORY)
+    return f"{names} as in torchvision:mobilenet_v2, or is MODULE:FUNCTION"
 
 
 def _require_torchvision() -> None:

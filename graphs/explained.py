@@ -1,0 +1,234 @@
+"""What came of a run, to look at in Python: labels, boards, histories, pictures and frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from line_neurons.agent.errors import DamagedError, MissingPartError, UsageError
+from line_neurons.agent.prompts import format_score
+from line_neurons.agent.proposal import clean_text
+from line_neurons.agent.settings import load_settings
+from line_neurons.tools.bank_view import Pictured, pictures
+from line_neurons.tools.leases import standings
+from line_neurons.tools.result_rows import STEP_COLUMNS, UNIT_COLUMNS, Kind, Row, status_of, step_row, unit_row
+from line_neurons.tools.run_store import Run, RunStore, Step, Unit, default_store
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from PIL.Image import Image
+
+_DTYPES: dict[Kind, str] = {
+    "text": "string",
+    "integer": "Int64",
+    "number": "Float64",
+    "flag": "boolean",
+    "texts": "object",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitResult(Unit):
+    """A unit with its label and evidence; the attributes of ``Unit`` are its columns in the store.
+
+    Args:
+        store: the store's folder.
+        layer: dotted path of the layer.
+        target: fingerprint of the vision model.
+    """
+
+    store: Path = field(repr=False)
+    layer: str
+    target: str = field(repr=False)
+
+    @property
+    def runner_up(self) -> tuple[str, float] | None:
+        """The best concept that shares no word with the label, and its score; None if there is none."""
+        if self.second_label is None or self.second_score is None:
+            return None
+        return self.second_label, self.second_score
+
+    @cached_property
+    def history(self) -> list[Step]:
+        """Every concept that was scored or refused, in order, with the reasoning; see ``Step``.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with closing(RunStore(self.store, read_only=True)) as runs:
+            return runs.steps(self.run, self.unit)
+
+    @property
+    def board(self) -> list[tuple[str, float]]:
+        """The scoreboard as the search left it, best first."""
+        return list(next((step.board for step in reversed(self.history) if step.board), ()))
+
+    @property
+    def pictures(self) -> list[Image]:
+        """The label's pictures, read from the store now.
+
+        Raises:
+            DamagedError: one has gone or is damaged.
+            StoreError: the store cannot be read.
+        """
+        return self.pictures_of(self.images)
+
+    def pictures_of(self, what: Step | Iterable[str]) -> list[Image]:
+        """The pictures of a step of the history, or those with these ids; errors as of ``pictures``."""
+        return [_opened(one) for one in self.evidence(what)]
+
+    def evidence(self, what: Step | Iterable[str] | None = None) -> list[Pictured]:
+        """Pictures with what they were drawn from, and the unit's activation on each; of the label if None.
+
+        Those that have gone or are damaged say so in ``trouble``.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        ids = self.images if what is None else what.images if isinstance(what, Step) else tuple(what)
+        return pictures(self.store, ids, self.target, self.layer, self.unit)
+
+    @property
+    def title(self) -> str:
+        """The unit's number with its class name, if it has one."""
+        return f"unit {self.unit}" + (f" ({clean_text(self.name, 80)})" if self.name else "")
+
+    def __repr__(self) -> str:
+        """The unit in a line."""
+        if self.label is None:
+            return f"<{self.title}: {self.status}{f', {clean_text(self.error, 200)}' if self.error else ''}>"
+        return f"<{self.title}: {clean_text(self.label, 80)}, score {format_score(self.score or 0)}>"
+
+    def _repr_html_(self) -> str:
+        from line_neurons.graphs.explained_html import unit_page
+
+        return unit_page(self)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run with its units as they are now, in the order in which they were asked for; ``refresh`` reads it anew.
+
+    ``result[18]`` and ``result["tiger"]`` are a unit by number or class name, ``for unit in result`` goes through
+    all, and ``result.units[0]`` is the first.
+
+    Args:
+        run: the run as it is recorded.
+        units: its units.
+        store: the store's folder.
+        worked_on: a living process works on the run.
+    """
+
+    run: Run
+    units: tuple[UnitResult, ...]
+    store: Path
+    worked_on: bool = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether every unit has its label."""
+        return all(unit.status == "finished" for unit in self.units)
+
+    def __len__(self) -> int:
+        """How many units there are."""
+        return len(self.units)
+
+    def __iter__(self) -> Iterator[UnitResult]:
+        """The units, in order."""
+        return iter(self.units)
+
+    def __getitem__(self, which: int | str) -> UnitResult:
+        """A unit by its number or its class name in any case.
+
+        Raises:
+            UsageError: the run has no such unit.
+        """
+        for one in self.units:
+            if one.unit == which or (one.name and one.name.casefold() == str(which).casefold()):
+                return one
+        known = ", ".join(f"{one.unit}{f' {one.name}' if one.name else ''}" for one in self.units[:12])
+        raise UsageError(f"run {self.run.id} has no unit {which!r:.60}", f"its units: {clean_text(known, 300)}")
+
+    def refresh(self) -> Result:
+        """The run as it is now, for one that is worked on elsewhere."""
+        return load(self.run.id, self.store)
+
+    def frame(self) -> DataFrame:
+        """A row for each unit, with the columns of ``line results``.
+
+        Raises:
+            MissingPartError: pandas is not installed.
+        """
+        return _frame((unit_row(self.run, unit, worked_on=self.worked_on) for unit in self), UNIT_COLUMNS)
+
+    def steps_frame(self) -> DataFrame:
+        """A row for each concept that was scored or refused, unit by unit, in order.
+
+        Raises:
+            MissingPartError: pandas is not installed.
+        """
+        return _frame((step_row(step) for unit in self for step in unit.history), STEP_COLUMNS)
+
+    def __repr__(self) -> str:
+        """The run and a line for each unit."""
+        lines = [f"run {self.run.id}: {clean_text(self.run.model, 200)} {self.run.layer}, {self.run.status}"]
+        return "\n".join([*lines, *(f"  {unit!r}" for unit in self)])
+
+    def _repr_html_(self) -> str:
+        from line_neurons.graphs.explained_html import run_page
+
+        return run_page(self)
+
+
+def load(run: str, store: Path | str | None = None) -> Result:
+    """A run that a store has, whoever began it and whether or not it is finished.
+
+    Args:
+        run: its id, or the beginning of one that no other run shares.
+        store: the store's folder; None: the one of the environment, line.toml, or the user's own.
+
+    Raises:
+        UsageError: there are no runs, or no such run.
+        StoreError: the store cannot be read.
+    """
+    place = Path(store).expanduser() if store else load_settings().store or default_store()
+    if not (place / "runs.db").is_file():
+        raise UsageError(f"there are no runs in {place}", "name the folder with store=")
+    with closing(RunStore(place, read_only=True)) as runs:
+        found = runs.run(run)
+        held = standings(runs, look=False).get(found.id)
+        worked_on = held is not None and not held.stale
+        belongs: dict[str, Any] = {
+            "store": place,
+            "layer": found.layer,
+            "target": str(found.fingerprints.get("target", "")),
+        }
+        units = tuple(
+            UnitResult(**{**asdict(unit), "status": status_of(unit, worked_on=worked_on)}, **belongs)
+            for unit in runs.units(found.id)
+        )
+    return Result(found, units, place, worked_on)
+
+
+def _opened(one: Pictured) -> Image:
+    from PIL import Image
+
+    if one.trouble:
+        raise DamagedError(f"the picture {one.id[:12]} {one.trouble}", "see `line doctor --store`")
+    return Image.open(BytesIO(one.content))
+
+
+def _frame(rows: Iterable[Row], columns: Mapping[str, Kind]) -> DataFrame:
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise MissingPartError("frames need the package pandas", "pip install 'line-neurons[notebook]'") from error
+    found = list(rows)
+    return pd.DataFrame(
+        {name: pd.Series([row[name] for row in found], dtype=_DTYPES[kind]) for name, kind in columns.items()}
+    )

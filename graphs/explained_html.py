@@ -1,0 +1,133 @@
+"""How a run and its units look in a notebook: HTML that holds its pictures; every text is escaped."""
+
+from __future__ import annotations
+
+import base64
+from functools import cache
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from line_neurons.agent.prompts import format_score
+from line_neurons.agent.proposal import clean_text
+from line_neurons.tools.bank_view import Pictured
+
+if TYPE_CHECKING:
+    from jinja2 import Environment, Template
+
+    from line_neurons.graphs.explained import Result, UnitResult
+
+UNITS_SHOWN = 20
+"""Units of a run that are shown with their pictures."""
+PICTURES_SHOWN = 5
+"""Pictures of a unit in the table of a run."""
+
+_EDGE = 96
+"""Pixels of the longer side of a picture."""
+
+_PICTURES = """
+{%- macro pictures(found) -%}
+{%- for one in found -%}
+{%- if one.trouble -%}<span title="{{ one.trouble|text }}">the picture {{ one.trouble|text }}</span>
+{%- else -%}<img src="{{ one|thumbnail }}" title="{{ one|caption }}" style="display:inline;margin:1px">
+{%- endif -%}
+{%- endfor -%}
+{%- endmacro -%}
+"""
+
+_RUN = (
+    _PICTURES
+    + """
+<div><b>{{ result.run.model|text }} {{ result.run.layer|text }}</b>, run {{ result.run.id|text }}:
+{{ result.run.status|text }}</div>
+<table><thead><tr><th>unit</th><th>label</th><th>pictures</th><th>score</th><th>AUC</th><th>MAD</th><th>margin</th>
+<th>origin</th><th>runner-up</th></tr></thead><tbody>
+{%- for unit in result.units[:shown] -%}
+<tr><td>{{ unit.unit }} {{ unit.name|text }}</td>
+{%- if unit.label is none -%}
+<td colspan="8" style="text-align:left">{{ unit.status|text }} {{ unit.error|text }}</td>
+{%- else -%}
+<td><b>{{ unit.label|text }}</b></td><td style="text-align:left">{{ pictures(unit.evidence()[:few]) }}</td>
+<td>{{ unit.score|number }}</td><td>{{ unit.auc|number }}</td><td>{{ unit.mad|number }}</td>
+<td>{{ unit.margin|number }}</td><td>{{ unit.origin|text }}</td>
+<td>{% if unit.runner_up %}{{ unit.runner_up[0]|text }} {{ unit.runner_up[1]|number }}{% endif %}</td>
+{%- endif -%}
+</tr>
+{%- endfor -%}
+</tbody></table>
+{%- if result.units|length > shown -%}
+<div>and {{ result.units|length - shown }} more units; all of them: <code>.frame()</code></div>
+{%- endif -%}
+"""
+)
+
+_UNIT = (
+    _PICTURES
+    + """
+<div><b>{{ unit.layer|text }} {{ unit.title|text }}:
+{{ (unit.label or unit.status)|text }}</b> {{ unit.error|text }}
+{%- if unit.label is not none -%}
+, score {{ unit.score|number }}, AUC {{ unit.auc|number }}, MAD {{ unit.mad|number }},
+{{ unit.margin|number }} above the best initial label {{ unit.initial_label|text }}
+{%- endif -%}
+</div><div>{{ pictures(unit.evidence()) }}</div>
+<table><thead><tr><th>step</th><th>concept</th><th>score</th><th>what came of it</th><th>reasoning</th></tr>
+</thead><tbody>
+{%- for step in unit.history -%}
+<tr><td>{{ step.step }} {{ step.kind|text }}</td><td>{{ step.concept|text }}</td><td>{{ step.score|number }}</td>
+<td>{{ step.outcome|text }}</td><td style="text-align:left">{{ step.reasoning|text }}</td></tr>
+{%- endfor -%}
+</tbody></table>
+"""
+)
+
+
+def run_page(result: Result) -> str:
+    """A run as a table of its units with their pictures."""
+    return _template(_RUN).render(result=result, shown=UNITS_SHOWN, few=PICTURES_SHOWN)
+
+
+def unit_page(unit: UnitResult) -> str:
+    """A unit with its pictures and its whole history."""
+    return _template(_UNIT).render(unit=unit)
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment
+
+    made = Environment(autoescape=True)
+    made.filters |= {
+        "text": lambda value: "" if value is None else clean_text(str(value), 2000),
+        "number": _number,
+        "thumbnail": _thumbnail,
+        "caption": _caption,
+    }
+    return made
+
+
+@cache
+def _template(source: str) -> Template:
+    return _environment().from_string(source)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else format_score(value)
+
+
+def _caption(one: Pictured) -> str:
+    measured = "" if one.activation is None else f", activation {format_score(one.activation)}"
+    return f"{clean_text(one.prompt, 300)}{measured}"
+
+
+def _thumbnail(one: Pictured) -> str:
+    from PIL import Image
+
+    try:
+        with Image.open(BytesIO(one.content)) as opened:
+            small = opened.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return ""
+    small.thumbnail((_EDGE, _EDGE))
+    written = BytesIO()
+    small.save(written, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(written.getvalue()).decode()}"

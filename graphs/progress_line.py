@@ -1,0 +1,77 @@
+"""Progress in one line that is written over: in a notebook's cell, on a terminal, or in a log now and then."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from line_neurons.agent.prompts import format_score
+from line_neurons.agent.proposal import clean_text
+from line_neurons.graphs.crew import Progress
+
+_CHARACTERS = 120
+_PAUSE = 0.2
+_LOG_PAUSE = 15.0
+"""Seconds between two lines where none can be written over."""
+
+
+class ProgressLine:
+    """Shows where a run stands; nothing unless ``shown``."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self._shown = shown
+        self._cell: Any = None
+        self._notebook = shown and _in_notebook()
+        self._terminal = sys.stderr.isatty()
+        self._next = 0.0
+        self._head = ""
+
+    def preparing(self, what: str, done: int, total: int) -> None:
+        """Show long work as far as it is."""
+        self._write(f"{self._head}{what}: {done}{f' of {total}' if total else ''}")
+
+    def watch(self, progress: Progress) -> None:
+        """Show where the run stands after a node."""
+        failed = f" ({progress.failed} failed)" if progress.failed else ""
+        self._head = f"{progress.position} of {progress.units} units{failed} · "
+        named = f"unit {progress.unit}{f' {progress.name}' if progress.name else ''}"
+        best = f", best {progress.best[0]} {format_score(progress.best[1])}" if progress.best else ""
+        step = f"step {min(progress.step, progress.steps)} of {progress.steps}"
+        what = progress.error or f"{'done' if progress.node == 'finished' else step}{best}"
+        self._write(f"{self._head}{named}: {what}", now=progress.node in {"finished", "failed"})
+
+    def say(self, text: str, *, last: bool = False) -> None:
+        """Show a text in place of it."""
+        self._write(text, now=True)
+        if last and self._shown and self._terminal and not self._notebook:
+            sys.stderr.write("\n")
+            sys.stderr.flush()
+
+    def _write(self, text: str, *, now: bool = False) -> None:
+        if not self._shown or (not now and time.monotonic() < self._next):
+            return
+        live = self._notebook or self._terminal
+        self._next = time.monotonic() + (_PAUSE if live else _LOG_PAUSE)
+        line = clean_text(text, _CHARACTERS if live else 4 * _CHARACTERS)
+        if self._notebook:
+            self._show({"text/plain": line})
+        else:
+            # What a terminal had on the line goes.
+            sys.stderr.write(f"\r\x1b[K{line}" if self._terminal else f"{line}\n")
+            sys.stderr.flush()
+
+    def _show(self, data: dict[str, str]) -> None:
+        if self._cell is None:
+            from IPython import display
+
+            show: Any = display.display
+            self._cell = show(data, raw=True, display_id=True)
+        else:
+            self._cell.update(data, raw=True)
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return shell is not None and hasattr(shell, "kernel")
