@@ -329,7 +329,8 @@ class _Work:
 
     def _close(self, *, wait: bool = True) -> None:
         """Let the steps in hand end, if there are any."""
-        self._drain.request_drain("left")
+        if not self._drain.drain_requested:
+            self._drain.request_drain("left")
         self._wanted.set()
         if wait:
             self._thread.join()

@@ -30,7 +30,7 @@ def build(
 
     Args:
         checkpointer: where the state is kept after each node; None for a graph that a server keeps.
-        context: what is handed over at each invocation; None: nothing, the parts are those of the run in the state.
+        context: what is handed over at each invocation; None: nothing, the run in the state tells the parts.
         asked: the schema of the input.
     """
     graph: Any = StateGraph(LineState, context_schema=context, input_schema=asked)
