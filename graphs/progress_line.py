@@ -25,21 +25,22 @@ class ProgressLine:
         self._notebook = shown and _in_notebook()
         self._terminal = sys.stderr.isatty()
         self._next = 0.0
-        self._head = ""
+        self._before = ""
 
     def preparing(self, what: str, done: int, total: int) -> None:
         """Show long work as far as it is."""
-        self._write(f"{self._head}{what}: {done}{f' of {total}' if total else ''}")
+        self._write(f"{self._before}{what}: {done}{f' of {total}' if total else ''}")
 
     def watch(self, progress: Progress) -> None:
         """Show where the run stands after a node."""
         failed = f" ({progress.failed} failed)" if progress.failed else ""
-        self._head = f"{progress.position} of {progress.units} units{failed} · "
+        head = f"{progress.position} of {progress.units} units{failed} · "
         named = f"unit {progress.unit}{f' {progress.name}' if progress.name else ''}"
         best = f", best {progress.best[0]} {format_score(progress.best[1])}" if progress.best else ""
         step = f"step {min(progress.step, progress.steps)} of {progress.steps}"
         what = progress.error or f"{'done' if progress.node == 'finished' else step}{best}"
-        self._write(f"{self._head}{named}: {what}", now=progress.node in {"finished", "failed"})
+        self._before = f"{head}{named}: {what} · "
+        self._write(f"{head}{named}: {what}", now=progress.node in {"finished", "failed"})
 
     def say(self, text: str, *, last: bool = False) -> None:
         """Show a text in place of it."""
