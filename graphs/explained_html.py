@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from functools import cache
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -96,12 +97,13 @@ def _environment() -> Environment:
     from jinja2 import Environment
 
     made = Environment(autoescape=True)
-    made.filters |= {
+    filters: dict[str, Callable[..., str]] = {
         "text": lambda value: "" if value is None else clean_text(str(value), 2000),
         "number": _number,
         "thumbnail": _thumbnail,
         "caption": _caption,
     }
+    made.filters.update(filters)
     return made
 
 

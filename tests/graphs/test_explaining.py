@@ -311,6 +311,14 @@ def test_a_whole_layer_is_shown_in_part(net, asked, monkeypatch):
     assert page.count("<tr><td>") == 2 and "and 1 more units" in page
 
 
+def test_where_no_line_can_be_written_over_each_unit_is_told_once(net, asked, capsys):
+    explain(net, "pool", [0, 2], class_names=["red", "green", "<b>\x1b[2J"], **asked | {"progress": True})
+    told = capsys.readouterr().err.splitlines()
+    assert [line for line in told if ": done, best " in line] == told[-3:-1]
+    assert told[-2].startswith("2 of 2 units · unit 2 <b> [2J: done") and "\x1b" not in "".join(told)
+    assert told[-1].startswith("run Tiny-pool-1: 2 of 2 units done, ")
+
+
 def test_the_record_says_how_the_run_was_begun(net, asked):
     secret = {"ollama": "http://me:secret@gpu:11434"}
     run = explain(net, "features", [0], **asked | secret).run
