@@ -348,7 +348,7 @@ def reopen(
     if given != run.model:
         raise UsageError(f"run {run.id} is of the model {run.model}, not of {given}", "give that one")
     settings = revised({**run.settings, "store": store, "assets": assets}, changes)
-    parts = Parts(run.model, settings, preparing, {run.layer}, network)
+    parts = Parts(run.model, settings, preparing, {run.layer}, network=network)
     require_vouched(parts.runs, run, changes, named=given if model else None)
     now = parts.fingerprints()
     for part, before in run.fingerprints.items():

@@ -91,7 +91,8 @@ def explain(
             that one; layer and units are then the run's, and settings are other than recorded from now on.
         progress: show a line of progress; or a function that is told of each node's end, for an own display.
         config: settings file; None: ``line.toml`` in the working folder, if there is one.
-        settings: any setting by name (``iterations=3``), over the environment and line.toml.
+        settings: any setting by name (``iterations=3``), over the environment and line.toml; also
+            ``preset="paper"``.
 
     Returns:
         the run with its units; of a failed one ``error`` says why.
@@ -168,8 +169,9 @@ class _Asked:
 
     def prepared(self, told: Callable[[str, int, int], None]) -> tuple[Parts, Run]:
         """The parts, and the run: that of an equal call before, the one that is named, or a new one."""
-        for name in self.settings.keys() - Settings.model_fields.keys():
-            near = near_names(name, list(Settings.model_fields))
+        known = [*Settings.model_fields, *([] if isinstance(self.resume, str) else ["preset"])]
+        for name in self.settings.keys() - set(known):
+            near = near_names(name, known)
             raise UsageError(
                 f"there is no setting {name!r:.60}{'; ' + near if near else ''}",
                 "see line_neurons.agent.settings.Settings",
@@ -217,7 +219,7 @@ class _Asked:
             raise UsageError("no layer or no units are named", "explain(model, layer, units), or resume=RUN")
         model = self._model()
         spec, network = (model, None) if isinstance(model, str) else (model.name, model)
-        parts = Parts(spec, load_settings(self.config, **self.settings), told, {self.layer}, network)
+        parts = Parts(spec, load_settings(self.config, **self.settings), told, {self.layer}, network=network)
         selectors = _selectors(self.units)
         numbers, names = select_units(parts, self.layer, selectors)
         units = [(unit, names[unit] if names else None) for unit in numbers]
