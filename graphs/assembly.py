@@ -22,6 +22,7 @@ from line_neurons.tools.generators.text_to_image import open_text_to_image
 from line_neurons.tools.language_models.langchain_chat import with_secrets
 from line_neurons.tools.language_models.registry import open_language_model
 from line_neurons.tools.run_store import Run, RunStore, default_store
+from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.lookup import find_layer
 from line_neurons.tools.targets.own_module import in_memory
 from line_neurons.tools.targets.registry import absolute_spec, open_target
@@ -91,18 +92,22 @@ class Parts:
     def target(self) -> Target:
         """The vision model."""
         settings = self.settings
-        return open_target(
-            self.model,
-            assets=self.assets,
-            weights=settings.weights,
-            pool=settings.pool,
-            precision=settings.precision,
-            channels_last=settings.channels_last,
-            device=settings.device,
-            batch_size=settings.batch_size,
-            download=settings.download,
-            network=self.network,
-        )
+        measured: dict[str, Any] = {
+            name: getattr(settings, name)
+            for name in ("pool", "precision", "channels_last", "device", "batch_size")
+        }
+        if self.network is None:
+            return open_target(
+                self.model,
+                assets=self.assets,
+                weights=settings.weights,
+                download=settings.download,
+                **measured,
+            )
+        if settings.weights is not None:
+            place = str(settings.weights)
+            raise UsageError(f"the weights {place!r} are not for a model in memory", "load them into it")
+        return HookedTarget(self.network, **measured)
 
     @cached_property
     def generator(self) -> Generator:

@@ -38,7 +38,6 @@ def open_target(
     device: str = "auto",
     batch_size: int | None = None,
     download: bool = False,
-    network: Network | None = None,
 ) -> HookedTarget:
     """The target that ``spec`` names; its weights are looked for and hashed here, and loaded on first use.
 
@@ -53,25 +52,11 @@ def open_target(
         device: ``auto``, or a torch device such as ``cpu`` or ``cuda:1``.
         batch_size: pictures in each forward pass; the target's own choice if None.
         download: let the library fetch official weights that are not here.
-        network: a model in memory, which takes the place of what ``spec`` names.
 
     Raises:
         UsageError: no such prefix, model, weights or device, or the function fails.
         MissingPartError: the library is not installed, or weights are not here.
     """
-    if network is not None and weights is not None:
-        raise UsageError(f"the weights {str(weights)!r} are not for a model in memory", "load them into it")
-    return HookedTarget(
-        network or _network(spec, weights, assets, download=download),
-        pool=pool,
-        precision=precision,
-        channels_last=channels_last,
-        device=device,
-        batch_size=batch_size,
-    )
-
-
-def _network(spec: str, weights: Path | None, assets: Path | None, *, download: bool) -> Network:
     prefix, colon, model = spec.partition(":")
     if not colon or not model or not prefix:
         raise UsageError(f"{spec!r} names no model", f"a model starts with {known_prefixes()}")
@@ -80,10 +65,19 @@ def _network(spec: str, weights: Path | None, assets: Path | None, *, download: 
     if prefix in _SOURCES:
         module, _, function = _SOURCES[prefix].partition(".")
         source = getattr(import_module(f"line_neurons.tools.targets.{module}"), function)
-        return cast(Callable[[Wanted], Network], source)(wanted)
-    from line_neurons.tools.targets.own_function import open_function
+        network = cast(Callable[[Wanted], Network], source)(wanted)
+    else:
+        from line_neurons.tools.targets.own_function import open_function
 
-    return open_function(spec, wanted)
+        network = open_function(spec, wanted)
+    return HookedTarget(
+        network,
+        pool=pool,
+        precision=precision,
+        channels_last=channels_last,
+        device=device,
+        batch_size=batch_size,
+    )
 
 
 def is_own_function(spec: str) -> bool:
