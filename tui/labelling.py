@@ -16,6 +16,7 @@ from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import DrainedError, LineError, TakenOverError, UsageError
 from line_neurons.agent.settings import Settings
+from line_neurons.evidence import wording
 from line_neurons.graphs.assembly import Parts, reopen
 from line_neurons.graphs.crew import last_step
 from line_neurons.graphs.own_code import vouch
@@ -195,7 +196,7 @@ def demo(settings: Settings, *, as_json: bool) -> None:
 
 
 def _is_unfinished(opened: RunStore, run: Run) -> bool:
-    return showing.is_unfinished(run, opened.states(run.id), units_asked(opened, run.id))
+    return wording.is_unfinished(run, opened.states(run.id), units_asked(opened, run.id))
 
 
 def vouch_for(store: Path, runs: Sequence[Run], *, trust: bool) -> None:

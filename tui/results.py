@@ -14,12 +14,13 @@ from typing import Any
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.agent.proposal import storable_text
 from line_neurons.eval.tables import spreadsheet_cell
+from line_neurons.evidence.wording import is_worked_on, origin
 from line_neurons.tools.leases import standings
 from line_neurons.tools.result_rows import UNIT_COLUMNS, Row, unit_row
 from line_neurons.tools.run_store import Run, Unit
 from line_neurons.tools.targets.registry import short_spec
 from line_neurons.tui import terminal
-from line_neurons.tui.showing import is_worked_on, open_store, origin
+from line_neurons.tui.showing import open_store
 
 
 def results(store: Path, run_name: str, format_: str, output: Path | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,6 +13,16 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.errors import StoreError, UsageError
 from line_neurons.agent.prompts import format_score
 from line_neurons.agent.settings import Settings
+from line_neurons.evidence.wording import (
+    OUTCOMES,
+    drawn_from,
+    found_by,
+    is_unfinished,
+    is_worked_on,
+    origin,
+    state_of,
+    step_name,
+)
 from line_neurons.tools.leases import Standing, standings
 from line_neurons.tools.run_store import Run, RunStore, Step, Unit, default_store
 from line_neurons.tools.targets.own_module import in_memory
@@ -23,22 +33,12 @@ from line_neurons.tui import terminal
 if TYPE_CHECKING:
     from line_neurons.graphs.revisit import Revisited
     from line_neurons.tools.concept_bank import ConceptBank
-    from line_neurons.tools.unit_rows import UnitRow
 
 _ROWS = 200
 """On a terminal a table of units has at most so many rows."""
 
 _MISSING = 10
 """So many pictures that cannot be shown are named."""
-
-OUTCOMES = {
-    "scored": "",
-    "duplicate": "refused: tried already",
-    "invalid": "refused: unusable reply",
-    "not_drawable": "refused: cannot be pictured",
-    "withdrawn": "given up for another",
-    "stalled": "stalled: no usable proposal",
-}
 
 
 def open_store(store: Path, *, read_only: bool = True) -> RunStore:
@@ -68,7 +68,7 @@ def runs(store: Path, *, as_json: bool) -> None:
             [
                 asdict(run)
                 | {
-                    "status": _state(run, held.get(run.id)),
+                    "status": state_of(run, held.get(run.id)),
                     "holder": _holder_json(held.get(run.id)),
                     "units_finished": states.get("finished", 0),
                     "units_failed": states.get("failed", 0),
@@ -95,7 +95,7 @@ def runs(store: Path, *, as_json: bool) -> None:
                 short_spec(run.model),
                 run.layer,
                 _counts(states),
-                _state(run, held.get(run.id)),
+                state_of(run, held.get(run.id)),
                 terminal.when(run.created),
                 run.settings.get("llm"),
                 *([_holder(held.get(run.id))] if held else []),
@@ -111,7 +111,7 @@ def run(store: Path, name: str, *, as_json: bool) -> None:
     shown = opened.run(name)
     units = opened.units(shown.id)
     held = standings(opened).get(shown.id)
-    state = _state(shown, held)
+    state = state_of(shown, held)
     if not is_worked_on(held):
         units = [replace(unit, status="interrupted") if unit.status == "running" else unit for unit in units]
     if as_json:
@@ -162,17 +162,6 @@ def run(store: Path, name: str, *, as_json: bool) -> None:
         terminal.line(f"take the failed units again with: line retry {shown.id}{place}")
 
 
-def is_unfinished(run: Run, states: Iterable[str], asked: Collection[int]) -> bool:
-    """Whether a resume has work on a run; it leaves failed units alone.
-
-    Args:
-        run: the run.
-        states: those of its units.
-        asked: its units of which something is asked.
-    """
-    return bool(asked) or not {run.status, *states} <= {"finished", "failed"}
-
-
 def labels(shown: Run, units: Sequence[Unit]) -> None:
     """Print the units of a run with their labels; on a terminal only the first of a whole layer."""
     done = all(unit.status == "finished" for unit in units)
@@ -217,7 +206,7 @@ def revisited(found: Sequence[Revisited], *, as_json: bool) -> None:
                     one.search_label,
                     one.label,
                     one.score - one.search_score,
-                    _found_by(one),
+                    found_by(one),
                 ]
                 for one in better
             ],
@@ -225,23 +214,6 @@ def revisited(found: Sequence[Revisited], *, as_json: bool) -> None:
     terminal.line(
         f"{len(better)} of {terminal.counted(len(found), 'unit')} have a better label than their search found."
     )
-
-
-def origin(unit: Unit | UnitRow) -> str:
-    """Where a label came from, in words."""
-    if unit.origin == "revisit":
-        return _found_by(unit)
-    if unit.origin in {None, "predefined"}:
-        return unit.origin or ""
-    if unit.origin == "typed":
-        return f"typed in, step {unit.label_step}"
-    where = "summary" if unit.origin == "summary" else f"step {unit.label_step}"
-    return f"{'discovered' if unit.discovered else 'proposed'}, {where}"
-
-
-def _found_by(one: Unit | UnitRow | Revisited) -> str:
-    other = f" of {one.found_in}" if one.found_in not in {None, one.run} else ""
-    return f"found by unit {one.found_by}{other}"
 
 
 def _steps(shown: Run, unit: Unit) -> str:
@@ -391,35 +363,9 @@ def forks_of(opened: RunStore, run: str, unit: int) -> list[Run]:
     return [one for one in reversed(opened.runs()) if (one.forked_from, one.forked_unit) == (run, unit)]
 
 
-def drawn_from(provenances: Sequence[Mapping[str, Any]]) -> str:
-    """What an image bank drew a concept from: captions with their similarity, and how many source pictures."""
-    captions: dict[str, float] = {}
-    files = set()
-    for provenance in provenances:
-        for subject in provenance.get("subjects", ()):
-            # Another program may have written the store: what is no such account is passed over.
-            try:
-                caption, similarity, file = str(subject["caption"]), float(subject["similarity"]), subject["file"]
-            except (KeyError, TypeError, ValueError):
-                continue
-            captions.setdefault(caption, similarity)
-            files.add(str(file))
-    if not files:
-        return ""
-    named = ", ".join(
-        caption if similarity >= 1 else f"{caption} {similarity:.2f}" for caption, similarity in captions.items()
-    )
-    return f"{named} ({terminal.counted(len(files), 'picture')})"
-
-
 def _board(history: Sequence[Step]) -> tuple[tuple[str, float], ...]:
     """The scoreboard as the search left it; a revisit has none."""
     return next((entry.board for entry in reversed(history) if entry.board), ())
-
-
-def step_name(entry: Step) -> str:
-    """A step as it is called: its number, S for a summary, R for a revisit."""
-    return {"summary": "S", "revisit": "R"}.get(entry.kind, str(entry.step))
 
 
 def _result(entry: Step) -> str:
@@ -514,16 +460,6 @@ def doctor(store: Path, assets: Path, *, ollama: str, deep: bool, as_json: bool)
     if as_json:
         terminal.dump(findings)
     return all(finding.status in {"ok", "warn"} for finding in findings)
-
-
-def is_worked_on(held: Standing | None) -> bool:
-    """Whether a living process holds a run."""
-    return held is not None and not held.stale
-
-
-def _state(run: Run, held: Standing | None) -> str:
-    """A run's state; one that nobody works on is not running, whatever its killed process wrote last."""
-    return "interrupted" if run.status == "running" and not is_worked_on(held) else run.status
 
 
 def _holder(held: Standing | None) -> str:

@@ -15,11 +15,12 @@ import typer
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import Settings, fork_changes
 from line_neurons.agent.steering import WishKind
+from line_neurons.evidence.wording import is_worked_on
 from line_neurons.tools.leases import standings
 from line_neurons.tools.run_store import default_store
 from line_neurons.tools.wishes import ask_all
 from line_neurons.tui import terminal
-from line_neurons.tui.showing import find_unit, is_worked_on, open_store
+from line_neurons.tui.showing import find_unit, open_store
 
 Asked = Sequence[tuple[WishKind, str]]
 

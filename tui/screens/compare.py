@@ -16,11 +16,11 @@ from textual.widgets import Footer, Static
 
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.proposal import concept_key
+from line_neurons.evidence.unit_view import UnitView, board, number, origin_of, read_unit
 from line_neurons.tools.run_store import RunStore, Step
 from line_neurons.tui.following import follow
 from line_neurons.tui.screens.picture import PictureScreen
 from line_neurons.tui.terminal import plain
-from line_neurons.tui.unit_view import UnitView, board, number, origin_of, read_unit
 from line_neurons.tui.widgets.banner import Banner
 from line_neurons.tui.widgets.board import BoardTable
 from line_neurons.tui.widgets.history import entry_text

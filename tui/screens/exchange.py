@@ -17,10 +17,10 @@ from textual.widgets import Footer, Static
 from textual.worker import get_current_worker
 
 from line_neurons.agent.errors import LineError
+from line_neurons.evidence.unit_view import reason_of_refusal, result_of
+from line_neurons.evidence.wording import step_name
 from line_neurons.tools.run_store import RunStore, Step
-from line_neurons.tui.showing import step_name
 from line_neurons.tui.terminal import plain
-from line_neurons.tui.unit_view import reason_of_refusal, result_of
 from line_neurons.tui.widgets.top_bar import TopBar
 
 if TYPE_CHECKING:

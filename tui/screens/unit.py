@@ -14,16 +14,16 @@ from textual.widgets import DataTable, Footer, Static, Tab, Tabs
 
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.steering import WishKind
+from line_neurons.evidence.unit_view import Place, UnitView, board, read_unit, steered
+from line_neurons.evidence.wording import step_name
 from line_neurons.tools.run_store import Step
 from line_neurons.tui.following import follow
 from line_neurons.tui.screens.compare import ConceptsScreen
 from line_neurons.tui.screens.dialogs import ConceptDialog, Fork, ForkDialog
 from line_neurons.tui.screens.exchange import ExchangeScreen
 from line_neurons.tui.screens.picture import PictureScreen, show_outside
-from line_neurons.tui.showing import step_name
 from line_neurons.tui.stopping import ask_holder
 from line_neurons.tui.terminal import plain
-from line_neurons.tui.unit_view import Place, UnitView, board, read_unit, steered
 from line_neurons.tui.widgets.banner import Banner
 from line_neurons.tui.widgets.board import BoardTable
 from line_neurons.tui.widgets.history import EntryView, HistoryTable

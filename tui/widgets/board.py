@@ -9,8 +9,8 @@ from rich.text import Text
 from textual.binding import BindingType
 from textual.widgets import DataTable
 
+from line_neurons.evidence.unit_view import BoardRow, number
 from line_neurons.tui.terminal import plain
-from line_neurons.tui.unit_view import BoardRow, number
 from line_neurons.tui.widgets.filling import ENDS, fill
 
 _BAR = 10

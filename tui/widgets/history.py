@@ -11,10 +11,10 @@ from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import DataTable, Static
 
+from line_neurons.evidence.unit_view import Place, number, reason_of_refusal, result_of
+from line_neurons.evidence.wording import step_name
 from line_neurons.tools.run_store import Step
-from line_neurons.tui.showing import step_name
 from line_neurons.tui.terminal import plain
-from line_neurons.tui.unit_view import Place, number, reason_of_refusal, result_of
 from line_neurons.tui.widgets.filling import ENDS, fill
 
 

@@ -8,8 +8,8 @@ from rich.cells import cell_len
 from rich.text import Text
 from textual.widgets import Static
 
+from line_neurons.evidence.unit_view import UnitView
 from line_neurons.tui.terminal import counted, plain
-from line_neurons.tui.unit_view import UnitView
 
 NODES = ("propose", "synthesize", "activate", "score", "update", "summarize")
 _BOXES = 116

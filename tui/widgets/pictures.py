@@ -21,10 +21,10 @@ from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from line_neurons.agent.errors import LineError
+from line_neurons.evidence.unit_view import number
 from line_neurons.tools.bank_view import Pictured, pictures
 from line_neurons.tools.run_store import Run
 from line_neurons.tui.terminal import plain
-from line_neurons.tui.unit_view import number
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.proposal import clean_text
+from line_neurons.evidence.wording import origin
 from line_neurons.tools.live import Doing, doings
 from line_neurons.tools.run_store import RunStore
 from line_neurons.tools.unit_rows import UnitRow, UnitRows
 from line_neurons.tui.run_rows import SIGNS, RunRow, RunRows
-from line_neurons.tui.showing import origin
 
 STATES = {
     "running": SIGNS["running"],

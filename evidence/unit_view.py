@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.prompts import format_score
 from line_neurons.agent.proposal import concept_key
+from line_neurons.evidence.wording import OUTCOMES, is_unfinished, step_name
 from line_neurons.tools.leases import standings
 from line_neurons.tools.live import Doing, doings
 from line_neurons.tools.run_store import Run, RunStore, Step, Unit
 from line_neurons.tools.wishes import Wish, units_asked, wishes
-from line_neurons.tui.showing import OUTCOMES, is_unfinished, step_name
 
 Place = tuple[int, int]
 """Step and attempt of an entry of a history."""

@@ -1,0 +1,87 @@
+"""How units, their labels and their steps are told in words, wherever people read of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from line_neurons.tools.leases import Standing
+from line_neurons.tools.run_store import Run, Step, Unit
+
+if TYPE_CHECKING:
+    from line_neurons.graphs.revisit import Revisited
+    from line_neurons.tools.unit_rows import UnitRow
+
+OUTCOMES = {
+    "scored": "",
+    "duplicate": "refused: tried already",
+    "invalid": "refused: unusable reply",
+    "not_drawable": "refused: cannot be pictured",
+    "withdrawn": "given up for another",
+    "stalled": "stalled: no usable proposal",
+}
+
+
+def is_unfinished(run: Run, states: Iterable[str], asked: Collection[int]) -> bool:
+    """Whether a resume has work on a run; it leaves failed units alone.
+
+    Args:
+        run: the run.
+        states: those of its units.
+        asked: its units of which something is asked.
+    """
+    return bool(asked) or not {run.status, *states} <= {"finished", "failed"}
+
+
+def origin(unit: Unit | UnitRow) -> str:
+    """Where a label came from, in words."""
+    if unit.origin == "revisit":
+        return found_by(unit)
+    if unit.origin in {None, "predefined"}:
+        return unit.origin or ""
+    if unit.origin == "typed":
+        return f"typed in, step {unit.label_step}"
+    where = "summary" if unit.origin == "summary" else f"step {unit.label_step}"
+    return f"{'discovered' if unit.discovered else 'proposed'}, {where}"
+
+
+def found_by(one: Unit | UnitRow | Revisited) -> str:
+    """Whose search a label of a revisit came from, in words."""
+    other = f" of {one.found_in}" if one.found_in not in {None, one.run} else ""
+    return f"found by unit {one.found_by}{other}"
+
+
+def step_name(entry: Step) -> str:
+    """A step as it is called: its number, S for a summary, R for a revisit."""
+    return {"summary": "S", "revisit": "R"}.get(entry.kind, str(entry.step))
+
+
+def drawn_from(provenances: Sequence[Mapping[str, Any]]) -> str:
+    """What an image bank drew a concept from: captions with their similarity, and how many source pictures."""
+    captions: dict[str, float] = {}
+    files = set()
+    for provenance in provenances:
+        for subject in provenance.get("subjects", ()):
+            # Another program may have written the store: what is no such account is passed over.
+            try:
+                caption, similarity, file = str(subject["caption"]), float(subject["similarity"]), subject["file"]
+            except (KeyError, TypeError, ValueError):
+                continue
+            captions.setdefault(caption, similarity)
+            files.add(str(file))
+    if not files:
+        return ""
+    named = ", ".join(
+        caption if similarity >= 1 else f"{caption} {similarity:.2f}" for caption, similarity in captions.items()
+    )
+    return f"{named} ({len(files)} picture{'' if len(files) == 1 else 's'})"
+
+
+def is_worked_on(held: Standing | None) -> bool:
+    """Whether a living process holds a run."""
+    return held is not None and not held.stale
+
+
+def state_of(run: Run, held: Standing | None) -> str:
+    """A run's state; one that nobody works on is not running, whatever its killed process wrote last."""
+    return "interrupted" if run.status == "running" and not is_worked_on(held) else run.status
