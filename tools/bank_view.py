@@ -8,13 +8,14 @@ import math
 import os
 import sqlite3
 import struct
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from line_neurons.agent.ports import ImageRequest
+from line_neurons.agent.ports import Control, ImageRequest
 from line_neurons.tools import databases
 from line_neurons.tools.databases import explained
 from line_neurons.tools.picture_files import is_image_id
@@ -80,6 +81,42 @@ def pictures(store: Path, images: Sequence[str], target: str, layer: str, unit: 
         ]
 
 
+def control(store: Path, key: str) -> Control | None:
+    """The control activations that are kept under a key; None if there are none, or their file is damaged.
+
+    Raises:
+        StoreError: the bank cannot be read.
+    """
+    import numpy as np
+
+    if not (store / "bank.db").is_file():
+        return None
+    with _looked_at(store) as db:
+        row = db.execute("SELECT classes, skipped FROM controls WHERE key = ?", [key]).fetchone()
+    path = control_path(store, key)
+    if row is None:
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            labels, values = arrays["labels"], arrays["activations"]
+        classes, skipped = (tuple(map(str, json.loads(column))) for column in row)
+    except (OSError, ValueError, TypeError, KeyError, EOFError, RecursionError, zipfile.BadZipFile):
+        return None
+    if values.ndim != 2 or labels.shape != values.shape[:1]:
+        return None
+    return Control(classes, labels, values, skipped)
+
+
+def control_key(target: str, layer: str, control: str) -> str:
+    """What the activations of a layer on a control set are kept under, of the fingerprints of both."""
+    return "\n".join((target, layer, control))
+
+
+def control_path(store: Path, key: str) -> Path:
+    """Where control activations are kept under a key."""
+    return store / "controls" / f"{hashlib.sha256(key.encode()).hexdigest()}.npz"
+
+
 def control_classes(store: Path, target: str, layer: str, control: str) -> tuple[str, ...] | None:
     """The names of the classes of a control set that was measured; None where it was not, or has none.
 
@@ -95,9 +132,8 @@ def control_classes(store: Path, target: str, layer: str, control: str) -> tuple
     if not (store / "bank.db").is_file():
         return None
     with _looked_at(store) as db:
-        row = db.execute(
-            "SELECT classes FROM controls WHERE key = ?", ["\n".join((target, layer, control))]
-        ).fetchone()
+        key = control_key(target, layer, control)
+        row = db.execute("SELECT classes FROM controls WHERE key = ?", [key]).fetchone()
     try:
         names = json.loads(row[0]) if row else None
     except (ValueError, TypeError, RecursionError):

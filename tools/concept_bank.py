@@ -6,7 +6,6 @@ units of a layer: so both are kept for every run, and several processes may shar
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import threading
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from line_neurons.agent.errors import LostPictureError, StoreError
 from line_neurons.agent.ports import Control, Generator, Progress, Target
+from line_neurons.tools.bank_view import control_path
 from line_neurons.tools.kept_vectors import KeptVectors
 from line_neurons.tools.measuring import measure
 from line_neurons.tools.picture_bank import BankStats, PictureBank
@@ -209,7 +209,7 @@ class ConceptBank(PictureBank):
         if row is None:
             return None
         try:
-            with np.load(self._control_path(key), allow_pickle=False) as arrays:
+            with np.load(control_path(self.root, key), allow_pickle=False) as arrays:
                 labels, activations = arrays["labels"], arrays["activations"]
             classes, skipped = (tuple(json.loads(column)) for column in row)
         except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
@@ -230,7 +230,7 @@ class ConceptBank(PictureBank):
 
         with self._control_files:
             self._controls.pop(key, None)
-            self._folder.write(self._control_path(key), write)
+            self._folder.write(control_path(self.root, key), write)
             with self._folder.transaction() as db:
                 db.execute(
                     "INSERT OR REPLACE INTO controls VALUES (?, ?, ?)",
@@ -245,7 +245,4 @@ class ConceptBank(PictureBank):
                 db.executemany("DELETE FROM controls WHERE key = ?", [(key,) for key in keys])
             for key in keys:
                 self._controls.pop(key, None)
-                self._control_path(key).unlink(missing_ok=True)
-
-    def _control_path(self, key: str) -> Path:
-        return self.root / "controls" / f"{hashlib.sha256(key.encode()).hexdigest()}.npz"
+                control_path(self.root, key).unlink(missing_ok=True)

@@ -306,6 +306,18 @@ class RunStore:
         with self._reading():
             return self._conn.execute(statement, values).fetchall()
 
+    @contextmanager
+    def at_one_moment(self) -> Iterator[None]:
+        """What is read within ``with`` is as it was at the first look, whatever others write meanwhile.
+
+        For a store that is only looked at.
+        """
+        self.rows("BEGIN")
+        try:
+            yield
+        finally:
+            self.rows("ROLLBACK")
+
     def version(self) -> int:
         """A number that is another one once any other connection has changed the database."""
         return int(self.rows("PRAGMA data_version")[0][0])

@@ -347,6 +347,54 @@ def results(
 
 
 @app.command()
+@opt.takes(opt.FILES)
+def report(
+    run: Annotated[str, _RUN],
+    units: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[UNIT]...", help="Units of it: numbers or class names; default: all."),
+    ] = None,
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="NAME.html: one page with its pictures in it, to send or to print, for up to 100 units. Another "
+            "name: a folder with a page for each unit, for whole layers. Default: RUN.html.",
+        ),
+    ] = None,
+    one_page: Annotated[
+        bool, typer.Option("--one-page", help="Write one page of more than 100 units too; it grows with them.")
+    ] = False,
+    control_pictures: Annotated[
+        bool,
+        typer.Option(
+            "--control-pictures",
+            help="Open the run's control set and show the pictures of it that excite each unit most; the store "
+            "keeps activations on them only.",
+        ),
+    ] = False,
+    json: opt.Json = False,
+    **flags: Any,
+) -> None:
+    """Write a run as an HTML report: labels, pictures, searches, settings and cost, to read without LINE."""
+    from line_neurons.agent.settings import load_settings
+    from line_neurons.tui import reporting
+
+    reporting.report(
+        _store(**flags),
+        load_settings(**flags).assets,
+        run,
+        units or [],
+        output,
+        one_page=one_page,
+        control_pictures=control_pictures,
+        as_json=json,
+    )
+
+
+@app.command()
 @opt.takes(opt.only("store"))
 def runs(*, json: opt.Json = False, **flags: Any) -> None:
     """List the runs of a store, newest first."""

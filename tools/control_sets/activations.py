@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import StoreError, UsageError
 from line_neurons.agent.ports import Control, ControlChunk, ControlSet, Progress, Target
+from line_neurons.tools.bank_view import control_key
 from line_neurons.tools.control_sets.class_names import without_unused
 from line_neurons.tools.measuring import measure
 
@@ -42,7 +43,7 @@ def control_activations(
         BackendError: see ``measuring.measure``, or the pictures could not be fetched.
         StoreError: the bank cannot be read or written.
     """
-    keys = {layer: "\n".join((target.fingerprint, layer, control.fingerprint)) for layer in layers}
+    keys = {layer: control_key(target.fingerprint, layer, control.fingerprint) for layer in layers}
     found = {layer: kept for layer, key in keys.items() if (kept := bank.control(key)) is not None}
     missing = {layer: key for layer, key in keys.items() if layer not in found}
     if missing:

@@ -1,0 +1,228 @@
+"""The pictures of a report: made small, and kept in the page or in files beside it, each once."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from markupsafe import Markup
+
+from line_neurons.agent.errors import reason_of
+from line_neurons.evidence.wording import drawn_from
+from line_neurons.tools.bank_view import Pictured, pictures
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+LARGE = 224
+"""Side of a label's picture in pixels, at most."""
+TILE = 96
+"""Side of a picture in the row of a concept's pictures."""
+_GAP = 3
+"""Pixels between two pictures of a row."""
+MOST = 10
+"""So many pictures of a concept are shown."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How an element shows a picture: by its address, or by a class of the page's style sheet.
+
+    Args:
+        src: what an ``img`` is given; empty where ``style`` shows it.
+        style: the class.
+        width: in pixels.
+        height: in pixels.
+    """
+
+    src: Markup | str
+    style: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Strip:
+    """The pictures of a concept in a row.
+
+    Args:
+        shown: the row as one picture; None where no picture of it is to be had.
+        tiles: how many pictures stand in it, those that have gone included.
+        total: how many pictures there are.
+        lost: what is wrong with those that cannot be shown.
+        drawn_from: what an image bank drew them from; empty of other generators.
+    """
+
+    shown: Shown | None
+    tiles: int
+    total: int
+    lost: tuple[str, ...]
+    drawn_from: str
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A picture on its own with what the store knows of it; ``shown`` is None where it is not to be had."""
+
+    picture: Pictured
+    shown: Shown | None
+    trouble: str
+
+
+class Shelf(Protocol):
+    """Where the pictures of a report are kept."""
+
+    def alone(self, content: bytes, size: tuple[int, int]) -> Shown:
+        """Keep a WebP file that one element shows."""
+
+    def shared(self, content: bytes, size: tuple[int, int]) -> Shown:
+        """Keep a WebP file that many elements show."""
+
+
+class InPage:
+    """Pictures that stand in the page itself; those that are shown more than once in its style sheet.
+
+    Attributes:
+        rules: the rules of the style sheet.
+    """
+
+    def __init__(self) -> None:
+        self._rules: dict[str, str] = {}
+
+    @property
+    def rules(self) -> str:
+        """Style rules, one for each shared picture."""
+        return "".join(self._rules.values())
+
+    def alone(self, content: bytes, size: tuple[int, int]) -> Shown:
+        """See ``Shelf``."""
+        return Shown(Markup(_data(content)), "", *size)  # noqa: S704 - base64
+
+    def shared(self, content: bytes, size: tuple[int, int]) -> Shown:
+        """See ``Shelf``."""
+        name = f"p{_name(content)}"
+        if name not in self._rules:
+            self._rules[name] = f".{name}{{background-image:url({_data(content)})}}\n"
+        return Shown("", name, *size)
+
+
+class InFolder:
+    """Pictures in files, named by their content.
+
+    Args:
+        folder: where the files are written.
+        address: how the pages call that folder.
+    """
+
+    def __init__(self, folder: Path, address: str) -> None:
+        self._folder = folder
+        self._address = address
+
+    def alone(self, content: bytes, size: tuple[int, int]) -> Shown:
+        """See ``Shelf``."""
+        name = f"{_name(content)}.webp"
+        path = self._folder / name
+        if not path.exists():
+            path.write_bytes(content)
+        return Shown(f"{self._address}/{name}", "", *size)
+
+    shared = alone
+
+
+class Album:
+    """The pictures of a run's units as a report shows them.
+
+    Args:
+        store: the store's folder.
+        target: fingerprint of the vision model.
+        layer: dotted path.
+        shelf: where they are kept.
+    """
+
+    def __init__(self, store: Path, target: str, layer: str, shelf: Shelf) -> None:
+        self._store = store
+        self._target = target
+        self._layer = layer
+        self._shelf = shelf
+        self._strips: dict[tuple[str, ...], Strip] = {}
+
+    def photos(self, images: Sequence[str], unit: int) -> list[Photo]:
+        """The pictures of a unit's label, the first ``MOST``."""
+        found = pictures(self._store, images[:MOST], self._target, self._layer, unit)
+        return [self._photo(one) for one in found]
+
+    def _photo(self, picture: Pictured) -> Photo:
+        small, trouble = _opened(picture, LARGE)
+        if small is None:
+            return Photo(picture, None, trouble)
+        return Photo(picture, self._shelf.alone(_webp(small), small.size), "")
+
+    def control_picture(self, content: bytes, size: tuple[int, int]) -> Shown:
+        """A small control picture, which may be strong for several units."""
+        return self._shelf.shared(content, size)
+
+    def strip(self, images: Sequence[str]) -> Strip | None:
+        """The pictures of a concept; None where it has none."""
+        if not images:
+            return None
+        key = tuple(images)
+        if key not in self._strips:
+            self._strips[key] = self._made(key)
+        return self._strips[key]
+
+    def _made(self, images: tuple[str, ...]) -> Strip:
+        from PIL import Image
+
+        # The unit is asked for by its activations only, which are read for each unit anew.
+        found = pictures(self._store, images[:MOST], self._target, self._layer, 0)
+        row = Image.new("RGBA", (len(found) * (TILE + _GAP) - _GAP, TILE))
+        lost = []
+        for place, picture in enumerate(found):
+            small, trouble = _opened(picture, TILE)
+            if small is None:
+                lost.append(f"picture {place + 1} {trouble}")
+                small = Image.new("RGB", (TILE, TILE), "#8a9096")
+            row.paste(small.resize((TILE, TILE), Image.Resampling.LANCZOS), (place * (TILE + _GAP), 0))
+        shown = self._shelf.shared(_webp(row), row.size) if len(lost) < len(found) else None
+        accounts: list[Mapping[str, object]] = [one.account for one in found if one.account]
+        return Strip(shown, len(found), len(images), tuple(lost), drawn_from(accounts))
+
+
+def small_copy(content: bytes, side: int) -> tuple[bytes, tuple[int, int]] | None:
+    """A picture of anybody's as a small WebP file with its size; None where it cannot be decoded."""
+    small, _ = _opened(Pictured("", Path(), content), side)
+    return (_webp(small), small.size) if small else None
+
+
+def _opened(picture: Pictured, side: int) -> tuple[Image | None, str]:
+    from PIL import Image
+
+    if picture.trouble:
+        return None, picture.trouble
+    try:
+        with Image.open(io.BytesIO(picture.content)) as opened:
+            opened.draft("RGB", (2 * side, 2 * side))
+            small = opened.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return None, f"cannot be decoded: {reason_of(error)}"
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return small, ""
+
+
+def _webp(picture: Image) -> bytes:
+    written = io.BytesIO()
+    picture.save(written, "WEBP", quality=72, method=4)
+    return written.getvalue()
+
+
+def _data(content: bytes) -> str:
+    return f"data:image/webp;base64,{base64.b64encode(content).decode()}"
+
+
+def _name(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -1,0 +1,179 @@
+"""The whole of a run in a report: its labels, how they are distributed, what they cost and came from."""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from line_neurons.evidence.report.charts import Histogram, histogram
+from line_neurons.evidence.wording import is_worked_on, origin, state_of
+from line_neurons.tools.leases import standings
+from line_neurons.tools.run_store import Run, RunStore
+from line_neurons.tools.targets.registry import short_spec
+from line_neurons.tools.unit_rows import UnitRow, UnitRows
+
+ORIGINS = {
+    "predefined": "predefined: on the first board",
+    "proposed": "generated in an iteration",
+    "summary": "generated in the summary",
+    "revisit": "revisit: found by another unit",
+    "typed": "typed in by a person",
+}
+MAIN = (
+    "iterations", "summary", "images", "top", "random", "scorer", "seed", "llm", "generator", "init", "control",
+    "hints", "patience", "max_iterations", "restarts", "random_pool", "revisit",
+)  # fmt: skip
+"""Settings that are named first."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A unit in the table of labels, with where its label came from in words."""
+
+    row: UnitRow
+    origin: str
+
+    @property
+    def margin(self) -> float | None:
+        """How much the label exceeds the best of the first board."""
+        if self.row.score is None or self.row.initial_score is None:
+            return None
+        return self.row.score - self.row.initial_score
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What a report says of a run.
+
+    Args:
+        run: the run.
+        model: its vision model, in short.
+        state: its state as it is now.
+        holder: the process that works on it; empty if none does.
+        read: when all of this was read, in seconds since the epoch.
+        of_run: how many units the run has; the report may have fewer.
+        lines: the units of the report.
+        states: how many of them are in each state.
+        scores: their scores; None where there are none.
+        aucs: their AUC against the control set; None where there are none.
+        origins: how many labels came from where.
+        discovered: how many labels were not in the first vocabulary.
+        labelled: how many labels there are.
+        cost: what the units of the report took, as name and value.
+        settings: those that are named first, as name and value.
+        more_settings: all others.
+    """
+
+    run: Run
+    model: str
+    state: str
+    holder: str
+    read: float
+    of_run: int
+    lines: tuple[Line, ...]
+    states: tuple[tuple[str, int], ...]
+    scores: Histogram | None
+    aucs: Histogram | None
+    origins: tuple[tuple[str, int], ...]
+    discovered: int
+    labelled: int
+    cost: tuple[tuple[str, str], ...]
+    settings: tuple[tuple[str, str], ...]
+    more_settings: tuple[tuple[str, str], ...]
+
+
+def read_overview(runs: RunStore, run: Run, chosen: frozenset[int] | None, now: float) -> Overview:
+    """Look over a run.
+
+    Args:
+        runs: the store.
+        run: the run.
+        chosen: the units of the report; None: all.
+        now: the time, in seconds since the epoch.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    held = standings(runs, look=False).get(run.id)
+    worked_on = is_worked_on(held)
+    every = UnitRows(run.id, lambda row: row).read(runs, worked_on=worked_on)
+    rows = [row for row in every if chosen is None or row.unit in chosen]
+    labelled = [row for row in rows if row.label is not None]
+    scores = [row.score for row in labelled if row.score is not None]
+    aucs = [row.auc for row in labelled if row.auc is not None]
+    came = Counter(row.origin for row in labelled)
+    known = {name: _said(value, name) for name, value in run.settings.items()}
+    return Overview(
+        run=run,
+        model=short_spec(run.model),
+        state=state_of(run, held),
+        holder=held.holder.name if held and worked_on else "",
+        read=now,
+        of_run=len(every),
+        lines=tuple(Line(row, origin(row)) for row in rows),
+        states=tuple(Counter(row.status for row in rows).most_common()),
+        scores=histogram(scores),
+        aucs=histogram(aucs, low=min([0.5, *aucs]), high=1.0),
+        origins=tuple((words, came[name]) for name, words in ORIGINS.items() if came[name]),
+        discovered=sum(bool(row.discovered) for row in labelled),
+        labelled=len(labelled),
+        cost=tuple(_cost(runs, run, rows, now, going_on=worked_on)),
+        settings=tuple((name, known[name]) for name in MAIN if name in known),
+        more_settings=tuple((name, value) for name, value in known.items() if name not in MAIN),
+    )
+
+
+def _cost(
+    runs: RunStore, run: Run, rows: Sequence[UnitRow], now: float, *, going_on: bool
+) -> list[tuple[str, str]]:
+    """Questions, pictures and time, read off the histories of the units."""
+    units = "(" + ",".join(str(int(row.unit)) for row in rows) + ")"
+    steps = f"FROM steps WHERE run = ? AND unit IN {units}"
+    asked = " AND kind IN ('iteration', 'summary') AND outcome != 'stalled' AND coalesce(origin, '') != 'typed'"
+    (questions, waited), *_ = runs.rows(f"SELECT count(*), coalesce(total(seconds), 0) {steps}{asked}", run.id)
+    (concepts,), *_ = runs.rows(f"SELECT count(DISTINCT concept) {steps} AND score IS NOT NULL", run.id)
+    # What is no list in a damaged store has no pictures.
+    images = "steps, json_each(CASE WHEN json_valid(steps.images) THEN steps.images ELSE '[]' END) AS image"
+    (pictures,), *_ = runs.rows(f"SELECT count(DISTINCT image.value) {steps.replace('steps', images, 1)}", run.id)
+    ended = run.finished or (now if going_on else None)
+    found = [
+        ("questions to the language model", f"{questions:,}"),
+        ("seconds for answers", f"{waited:,.0f}"),
+        ("concepts scored", f"{concepts:,}"),
+        ("pictures looked at", f"{pictures:,}"),
+        ("seconds of work, all units", f"{sum(row.seconds or 0.0 for row in rows):,.0f}"),
+    ]
+    if ended is not None and ended >= run.created:
+        found.append(("seconds from start to end" if run.finished else "seconds since the start",
+                      f"{ended - run.created:,.0f}"))  # fmt: skip
+    return found
+
+
+def moment(seconds: float | None) -> str:
+    """A time as a calendar has it, in UTC, so that it says the same to everybody; empty for none."""
+    if seconds is None:
+        return ""
+    try:
+        return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except (ValueError, OverflowError, OSError):
+        return ""
+
+
+def _said(value: Any, name: str) -> str:
+    """A setting in words. Arguments of a chat model of one's own may be secrets, so they are counted only."""
+    if name == "langchain" and isinstance(value, Mapping):
+        return f"{len(value)} arguments, not shown" if value else "none"
+    if value is None or value in ("", [], {}):
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return (
+            ", ".join(f"{key} {_said(one, str(key))}" for key, one in value.items() if one is not None) or "none"
+        )
+    if isinstance(value, list | tuple):
+        return ", ".join(_said(one, "") for one in value)
+    return str(value)
