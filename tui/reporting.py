@@ -46,8 +46,8 @@ def report(
     with closing(open_store(store)) as opened:
         shown = opened.run(name)
         units = [find_unit(shown, opened.units(shown.id), one).unit for one in which] if which else None
-    bar = Progress(TextColumn("units"), BarColumn(), MofNCompleteColumn(), console=terminal.err, transient=True)
-    with bar:
+    columns = TextColumn("units"), BarColumn(), MofNCompleteColumn()
+    with Progress(*columns, console=terminal.err, transient=True, disable=not terminal.err.is_terminal) as bar:
         task = bar.add_task("units", total=None)
         written = write_report(
             store,
