@@ -1,6 +1,6 @@
-"""Render the pictures of docs/tui.md from a store: python docs/screenshots.py STORE [RUN [UNIT]].
+"""Render the pictures of docs/tui.md and report.md from a store: python docs/screenshots.py STORE [RUN [UNIT]].
 
-Writes SVG into docs/images, and PNG beside it where a Chromium or Chrome is installed.
+Writes SVG into docs/images, and, where a Chromium or Chrome is installed, PNG beside it and the report's picture.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from PIL import Image
 from textual.pilot import Pilot
 
+from line_neurons.evidence.report.page import unit_name
+from line_neurons.evidence.report.writing import write_report
 from line_neurons.tools.run_store import RunStore
 from line_neurons.tui import themes
 from line_neurons.tui.app import LineApp
@@ -86,6 +89,28 @@ def rasterise(browser: str, file: Path) -> Path:
     return picture
 
 
+def shoot_report(browser: str, store: Path, run: str, unit: int) -> Path:
+    """Take the picture of a report: its index, and beside it the page of a unit."""
+    file = IMAGES / "report.webp"
+    with TemporaryDirectory() as folder:
+        pages = Path(folder) / "report"
+        write_report(store, run, pages, control_pictures=True)
+        halves = []
+        for page in (pages / "index.html", pages / "units" / f"{unit_name(unit)}.html"):
+            picture = Path(folder) / f"{page.stem}.png"
+            subprocess.run(  # noqa: S603 - a browser that was found on the path
+                [browser, "--headless", "--no-sandbox", f"--user-data-dir={folder}/profile", "--hide-scrollbars",
+                 "--window-size=1000,1150", f"--screenshot={picture}", page.as_uri()],
+                check=True, capture_output=True, timeout=120,
+            )  # fmt: skip
+            halves.append(Image.open(picture).convert("RGB"))
+    whole = Image.new("RGB", (sum(half.width for half in halves), halves[0].height))
+    whole.paste(halves[0], (0, 0))
+    whole.paste(halves[1], (halves[0].width, 0))
+    whole.save(file, quality=80)
+    return file
+
+
 def main(store: Path, run: str = "", unit: str = "") -> None:
     """Take all pictures of a store; the newest run and its first unit unless others are named."""
     with closing(RunStore(store, read_only=True)) as runs:
@@ -102,6 +127,9 @@ def main(store: Path, run: str = "", unit: str = "") -> None:
         for file in (svg, *([rasterise(browser, svg)] if browser else [])):
             size = file.stat().st_size
             sys.stdout.write(f"{file} {size:,} bytes{' TOO LARGE' if size > MOST_BYTES else ''}\n")
+    if browser:
+        file = shoot_report(browser, store, chosen, int(unit) if unit else units[0].unit)
+        sys.stdout.write(f"{file} {file.stat().st_size:,} bytes\n")
     themes.remember(before)
 
 

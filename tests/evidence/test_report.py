@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import old_stores
 import pytest
 from PIL import Image
 
@@ -418,6 +419,18 @@ def test_many_units_on_one_page_are_refused_with_the_remedy_unless_they_are_want
         write_report(store, FAILED, tmp_path / "report.html")
     assert write_report(store, FAILED, tmp_path / "report.html", one_page=True).units == 8
     assert write_report(store, FAILED, tmp_path / "report").units == 8
+
+
+@pytest.mark.parametrize("version", old_stores.VERSIONS)
+def test_stores_of_earlier_versions_are_told_too(tmp_path, version):
+    store = old_stores.old_store(tmp_path / "store", version)
+    for run in (old_stores.FINISHED, old_stores.KILLED):
+        page = page_of(store, run, tmp_path)
+        with closing(RunStore(store, read_only=True)) as runs:
+            units = runs.units(run)
+        assert all((unit.label or "no label") in page.of(unit.unit) for unit in units)
+        # What stands for pictures in these stores is none.
+        assert "No picture is to be had: picture 1 cannot be decoded" in page.of(units[0].unit)
 
 
 def test_a_damaged_row_is_told_where_it_stands(store, tmp_path):
