@@ -131,7 +131,8 @@ def unit_report(store: Path, view: UnitView, album: Album, controls: Controls) -
         StoreError: the bank cannot be read.
     """
     target, unit = str(view.run.fingerprints.get("target")), view.unit
-    images = list(dict.fromkeys(image for one in (*view.steps, unit) for image in one.images[:MOST]))
+    looked_at = [*(entry.images for entry in view.steps), unit.images]
+    images = list(dict.fromkeys(image for one in looked_at for image in one[:MOST]))
     values = activations(store, images, target, view.run.layer, unit.unit)
     measured = {image: value for image, value in zip(images, values, strict=True) if value is not None}
     photos = album.photos(unit.images, unit.unit)
