@@ -79,8 +79,8 @@ def subject_of(
     """Read the labels and put together what judges them.
 
     Args:
-        names: runs of the store, labels that it keeps, or files of labels, each of which may have its method before
-            it: ``random=labels.csv``.
+        names: runs of the store, labels that it keeps, or files of labels, each of which may have its method
+            before it: ``random=labels.csv``.
         settings: where the store and the asset packs are, and the settings for labels that are of no run.
         changes: settings that are other than those of a run.
         model: the target of files whose name does not say it; without a prefix, torchvision's.
@@ -134,7 +134,7 @@ def subject_of(
 
 
 def labels_of(name: str, store: Path, layer: str | None = None) -> Labels:
-    """The labels of a run, of a file, or that a store keeps, perhaps with the method before: ``random=labels.csv``.
+    """The labels of a run, of a file, or that a store keeps; the method may stand before: ``random=labels.csv``.
 
     Raises:
         UsageError: there are none; see ``labels.read_labels`` and ``kept_labels.kept``.
@@ -281,7 +281,8 @@ def _is_file(place: str) -> bool:
 
 def _runs(store: Path) -> RunStore:
     if not (store / "runs.db").is_file():
-        raise UsageError(f"there are no runs in {str(store)!r}", "name the store with --store, or a file of labels")
+        remedy = "name the store with --store, or a file of labels"
+        raise UsageError(f"there are no runs in {str(store)!r}", remedy)
     return RunStore(store, read_only=True)
 
 

@@ -1,7 +1,7 @@
 """Labels that a store keeps by name: those of baselines, and those of other methods that were imported.
 
 They lie in ``explanations/METHOD/MODEL-LAYER.csv`` or, for the units of a run, ``explanations/METHOD/RUN/...``, as
-CoSy lays out what it evaluates. A name is a file below that folder without its ending, or a folder that has one file.
+CoSy lays out what it evaluates. A name is a file below that folder without its ending, or a folder with one file.
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ def kept(store: Path, name: str) -> Labels | None:
     file = folder.joinpath(*parts[:-1], f"{parts[-1]}.csv")
     # Looked for among the files that are there: a name may be of any length.
     files = sorted(folder.glob("*/*.csv")) + sorted(folder.glob("*/*/*.csv"))
-    found = [one for one in files if one == file] or [one for one in files if folder.joinpath(*parts) in one.parents]
+    found = [one for one in files if one == file] or [
+        one for one in files if folder.joinpath(*parts) in one.parents
+    ]
     if len(found) > 1:
         names = ", ".join(_name(folder, one) for one in found[:_SHOWN])
         raise UsageError(f"the store keeps several labels called {name!r:.80}", f"name one of them: {names}")
@@ -109,6 +111,16 @@ def _written(labels: Labels) -> bytes:
     writer = csv.writer(written, lineterminator="\n")
     writer.writerow(COLUMNS)
     for one in labels.labels:
-        row = ("", labels.method, labels.model, labels.layer, one.unit, one.concept, one.score, labels.source, SCHEMA)
+        row = (
+            "",
+            labels.method,
+            labels.model,
+            labels.layer,
+            one.unit,
+            one.concept,
+            one.score,
+            labels.source,
+            SCHEMA,
+        )
         writer.writerow([spreadsheet_cell(value) for value in row])
     return written.getvalue().encode()

@@ -25,7 +25,7 @@ class Rows(NamedTuple):
 
     Args:
         header: its columns.
-        rows: every row that is not blank, after the line or number that it has in the file; missing cells are empty.
+        rows: every row that is not blank, after its line or number in the file; missing cells are empty.
         spreadsheet: texts that a spreadsheet would take for formulas may be marked in it; see
             ``tables.spreadsheet_cell``.
     """
@@ -50,7 +50,7 @@ def rows_of(path: Path) -> Rows:
         raise UsageError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}", _FILES) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise UsageError(f"{str(path)!r:.200} cannot be read: {str(reason):.200}", _FILES) from None
+        raise UsageError(f"{str(path)!r:.200} cannot be read: {reason!s:.200}", _FILES) from None
 
 
 def _csv(path: Path) -> Rows:

@@ -1,4 +1,4 @@
-"""What methods say about units: LINE's runs and exports, and the files of INVERT, CLIP-Dissect, MILAN, FALCON, CoSy."""
+"""What methods say about units: LINE's runs, and the files of INVERT, CLIP-Dissect, MILAN, FALCON and CoSy."""
 
 from __future__ import annotations
 

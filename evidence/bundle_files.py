@@ -1,6 +1,6 @@
 """The files of a bundle: what one machine hands to another of a run. Written by ``exports``, read by ``imports``.
 
-A bundle is a zip file. ``manifest.json`` names every other file with its SHA-256; tables are JSON lines, a row a line.
+A bundle is a zip file. ``manifest.json`` names every other file with its SHA-256; tables are JSON lines.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SEARCH = (RUN, UNITS, STEPS, EVENTS, WISHES, CHECKPOINTS, WRITES)
 """What a run is told by: two bundles that agree in these are of the same run at the same moment."""
 
 NAMED = re.compile(r"images/([0-9a-f]{64})\.png|controls/([0-9a-f]{64})\.npz")
-"""The names of the other files: of pictures by the hash of their content, of control activations by that of their key."""
+"""Names of the other files: pictures by the hash of their content, control activations by that of their key."""
 
 NOT_CARRIED = ("imported", "own code vouched for")
 """Kinds of events that tell of one store only."""

@@ -108,7 +108,7 @@ def table1(store: Path, sources: Sequence[str]) -> Report:
 
 
 def _source(store: Path, runs: RunStore | None, name: str, known: Sequence[Any]) -> str:
-    """A source as it was evaluated: a file, labels that the store keeps, a run, or the beginning of a run's name."""
+    """A source as it was evaluated: a file, labels that the store keeps, or a run by the beginning of its name."""
     from line_neurons.eval.kept_labels import kept
 
     evaluated = {result.evaluation.source for result in known}

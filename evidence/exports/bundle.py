@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import sqlite3
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 from line_neurons.evidence import bundle_files as form
 from line_neurons.evidence.bundle_files import Asked, Checkpoint, ControlRow, Event, File, Manifest, Vector, Write
@@ -19,7 +20,10 @@ from line_neurons.evidence.exports.snapshot import Snapshot
 from line_neurons.tools.bank_view import content_of
 from line_neurons.tools.databases import explained
 from line_neurons.tools.picture_files import is_image_id
+from line_neurons.tools.run_store import Run, Unit
 from line_neurons.tools.wishes import wishes
+
+Row = TypeVar("Row", Run, Unit)
 
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 _PICTURES_AT_ONCE = 200
@@ -66,11 +70,9 @@ def write_bundle(taken: Snapshot, file: BinaryIO, about: Mapping[str, Any]) -> M
 def search_tables(taken: Snapshot, threads: _Threads) -> dict[str, Iterator[str]]:
     """What a run is told by, line by line; see ``bundle_files.SEARCH``."""
     return {
-        form.RUN: iter([json.dumps(asdict(taken.run))]),
-        form.UNITS: _dumped(taken.units()),
-        form.STEPS: _dumped(
-            step for unit in taken.units() for step in taken.runs.steps(taken.run.id, unit.unit)
-        ),
+        form.RUN: _dumped([_at_rest(taken.run)]),
+        form.UNITS: _dumped(map(_at_rest, taken.units())),
+        form.STEPS: _dumped(step for unit in taken.units() for step in taken.runs.steps(taken.run.id, unit.unit)),
         form.EVENTS: _dumped(_events(taken)),
         form.WISHES: _dumped(_wishes(taken)),
         form.CHECKPOINTS: _dumped(threads.checkpoints()),
@@ -176,9 +178,7 @@ class _Threads:
 
     def _rows(self, table: str, unit: int) -> Iterator[Any]:
         columns, order = _THREADS[table]
-        statement = (
-            f"SELECT {columns} FROM {table} WHERE thread_id = ? AND checkpoint_ns = '' ORDER BY {order}"  # noqa: S608
-        )
+        statement = f"SELECT {columns} FROM {table} WHERE thread_id = ? AND checkpoint_ns = '' ORDER BY {order}"  # noqa: S608
         assert self._taken.checkpoints is not None
         with explained(self._taken.store / "checkpoints.db"):
             yield from self._taken.checkpoints.execute(statement, [f"{self._taken.run.id}/{unit}"])
@@ -195,6 +195,11 @@ _THREADS = {
 
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
+
+
+def _at_rest(row: Row) -> Row:
+    """A run or unit as it is where nobody works on it."""
+    return replace(row, status="interrupted") if row.status == "running" else row
 
 
 def _dumped(rows: Iterable[Any]) -> Iterator[str]:
@@ -247,10 +252,11 @@ def _vectors(taken: Snapshot, bundle: _Bundle, images: list[str]) -> None:
     with bundle.opened(form.NUMBERS, zipfile.ZIP_STORED) as write:
         for part in _parts(images if taken.bank else []):
             with explained(taken.store / "bank.db"):
-                bank = cast(Any, taken.bank)
-                for image, vector in bank.execute(statement, [target, taken.run.layer, json.dumps(part)]):
-                    write(vector)
-                    kept.append(json.dumps(asdict(Vector(image, len(vector) // 4))))
+                bank = cast(sqlite3.Connection, taken.bank)
+                rows = bank.execute(statement, [target, taken.run.layer, json.dumps(part)]).fetchall()
+            for image, vector in rows:
+                write(vector)
+                kept.append(json.dumps(asdict(Vector(image, len(vector) // 4))))
     bundle.lines(form.VECTORS, kept)
 
 
@@ -265,11 +271,7 @@ def _controls(taken: Snapshot, bundle: _Bundle) -> list[str]:
         row = taken.bank.execute("SELECT classes, skipped FROM controls WHERE key = ?", [key]).fetchone()
     if row is None:
         return []
-    with (
-        explained(path),
-        path.open("rb") as stream,
-        bundle.opened(form.control_name(digest), zipfile.ZIP_STORED) as write,
-    ):
+    with path.open("rb") as stream, bundle.opened(form.control_name(digest), zipfile.ZIP_STORED) as write:
         for block in iter(partial(stream.read, _BLOCK), b""):
             write(block)
     return [json.dumps(asdict(ControlRow(key, *row)))]

@@ -56,9 +56,7 @@ def folder_written(path: Path, mark: str) -> Iterator[Path]:
     """
     try:
         if os.path.lexists(path) and not (path.is_dir() and (not any(path.iterdir()) or (path / mark).is_file())):
-            raise UsageError(
-                f"{str(path)!r:.200} is no folder that an export made", "name another with --output"
-            )
+            raise UsageError(f"{str(path)!r:.200} is no folder that an export made", "name another with --output")
         whole = path.resolve()
         part, old = part_of(whole), whole.with_name(f".{whole.name}.before-{os.getpid()}")
         part.mkdir()

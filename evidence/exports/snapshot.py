@@ -57,7 +57,7 @@ class Snapshot:
         ]
 
     def drawn(self, images: Sequence[str], unit: int) -> Mapping[str, Drawn]:
-        """How pictures were drawn, and a unit's activation on each, by id; one that the store lacks is left out."""
+        """How pictures were drawn, and a unit's activation on each, by id."""
         if self.bank is None:
             return {}
         target = str(self.run.fingerprints.get("target", ""))
@@ -121,10 +121,10 @@ def _opened(path: Path, stack: ExitStack) -> sqlite3.Connection | None:
 
 @contextmanager
 def _still(path: Path) -> Iterator[None]:
-    """Let nobody write to a run or its checkpoints for the body: both are written within transactions of this file.
+    """Let nobody write to a run or its checkpoints for the body: both are written within transactions of a file.
 
-    In a store that cannot be written nobody is held up; there a search may seem a step behind its history, which is
-    what a killed process leaves too.
+    In a store that cannot be written nobody is held up; there a search may seem a step behind its history, as a
+    killed process leaves it too.
     """
     if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
         yield

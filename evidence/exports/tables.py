@@ -234,7 +234,8 @@ def _parquet(columns: Mapping[str, Kind], rows: Iterator[Row], file: BinaryIO, a
         "texts": pa.list_(pa.string()),
         "json": pa.string(),
     }
-    schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()], {"line-neurons": json.dumps(about)})
+    fields = [(name, kinds[kind]) for name, kind in columns.items()]
+    schema = pa.schema(fields, {"line-neurons": json.dumps(about)})
     with pq.ParquetWriter(file, schema) as writer:
         while some := list(islice(rows, _ROWS_AT_ONCE)):
             storable = [{name: _storable(kind, row[name]) for name, kind in columns.items()} for row in some]
