@@ -117,7 +117,9 @@ class Archive:
     def _row(self, line: bytes, kind: type[Row], place: str) -> Row:
         try:
             return row_of(line, kind)
-        except (ValueError, TypeError, RecursionError, StoreError) as error:
+        except StoreError:
+            raise refused(self.path, "its run has no name that a run can have") from None
+        except (ValueError, TypeError, RecursionError) as error:
             raise refused(self.path, f"{place} does not fit: {_reason(error)}") from None
 
     @contextmanager
@@ -188,6 +190,9 @@ def _look_at(value: Any) -> None:
 def _look_at_names(path: Path, infos: list[zipfile.ZipInfo]) -> None:
     known = {form.MANIFEST, form.PROVENANCE, form.RUN, form.NUMBERS, *form.TABLES}
     names = [info.filename for info in infos]
+    # Of one that was cut zipfile finds the last whole zip file in it: the control activations are one.
+    if min((info.header_offset for info in infos), default=-1) != 0:
+        raise refused(path, "it is cut or no zip file: it does not begin with its first file")
     if len(infos) > _MAX_FILES or len(set(names)) < len(names):
         raise refused(path, "a file is in it twice, or there are too many")
     for info in infos:

@@ -23,6 +23,7 @@ from line_neurons.evidence.imports.archive import Archive, opened, refused, room
 from line_neurons.evidence.imports.threads import Called
 from line_neurons.tools.bank_folder import BankFolder
 from line_neurons.tools.bank_view import content_of
+from line_neurons.tools.databases import explained
 from line_neurons.tools.picture_files import PNG_BEGIN, PictureFiles, is_image_id
 from line_neurons.tools.run_names import is_plain_name
 from line_neurons.tools.run_store import Run, RunStore, Step, Unit
@@ -280,17 +281,14 @@ def _put_run(bundle: Archive, run: Run, runs: RunStore) -> str:
         _put_events(db, name, bundle)
         runs.add_event(name, _IMPORTED, bundle=_digest(bundle), called=run.id)
         called = Called(run.id, name, _put_wishes(db, name, bundle))
-        try:
-            with saver.cursor() as cursor:
-                for unit in units:
-                    # A process that was killed here before may have left some.
-                    for table in ("checkpoints", "writes"):
-                        cursor.execute(f"DELETE FROM {table} WHERE thread_id = ?", [f"{name}/{unit.unit}"])  # noqa: S608
-                cursor.executemany(threads.PUT_CHECKPOINT, threads.checkpoint_rows(bundle, called))
-                cursor.executemany(threads.PUT_WRITE, threads.write_rows(bundle, called))
-        except BaseException:
-            saver.conn.rollback()
-            raise
+        # All or nothing, which the saver's own cursor is not: it commits what came before an error.
+        with explained(runs.path.with_name("checkpoints.db")), saver.conn as rows:
+            for unit in units:
+                # A process that was killed here before may have left some.
+                for table in ("checkpoints", "writes"):
+                    rows.execute(f"DELETE FROM {table} WHERE thread_id = ?", [f"{name}/{unit.unit}"])  # noqa: S608
+            rows.executemany(threads.PUT_CHECKPOINT, threads.checkpoint_rows(bundle, called))
+            rows.executemany(threads.PUT_WRITE, threads.write_rows(bundle, called))
     return name
 
 
