@@ -93,6 +93,8 @@ def _labels(store: Path, path: Path, name: str, model: str | None, layer: str | 
         return
     counted = terminal.counted(len(labels.labels), "label")
     if kept.new:
-        terminal.note(f"{counted} of {labels.model} {labels.layer} kept as {kept.name}: line eval cosy {kept.name}")
+        terminal.note(
+            f"{counted} of {labels.model} {labels.layer} kept as {kept.name}: line eval cosy {kept.name}"
+        )
     else:
         terminal.note(f"these {counted} are here already as {kept.name}; nothing was changed")

@@ -156,7 +156,10 @@ def test_a_run_that_is_worked_on_is_handed_over_as_it_is_at_that_moment(uninterr
     done = import_bundle(tmp_path / "new", bundle)
     parts = parts_for(tmp_path / "new")
     here = parts.runs.run(done.run)
-    assert (here.status, parts.runs.states(done.run)) == ("interrupted", {"finished": 1, "interrupted": 1, "pending": 1})
+    assert (here.status, parts.runs.states(done.run)) == (
+        "interrupted",
+        {"finished": 1, "interrupted": 1, "pending": 1},
+    )
     work(parts, here)
     assert outcome(parts, done.run) == uninterrupted[False]
 
@@ -403,7 +406,9 @@ def test_a_file_twice_a_link_and_another_packing_are_refused(handed, tmp_path):
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(handed, tmp_path):
-    path = rewritten(handed, tmp_path / "bomb.zip", lambda files, _: files.update({"steps.jsonl": bytes(80 << 20)}))
+    path = rewritten(
+        handed, tmp_path / "bomb.zip", lambda files, _: files.update({"steps.jsonl": bytes(80 << 20)})
+    )
     refused(tmp_path / "new", path, "would unpack to")
 
 

@@ -92,7 +92,9 @@ def test_the_whole_history_is_in_the_steps_and_every_picture_says_how_it_was_dra
         assert row["seed"] >= 0
         assert row["of_label"] == (row["picture"] in labels[row["unit"]].images)
     scored = [row["activation"] for row in pictures if row["unit"] == 0 and row["step"] == 1]
-    assert sum(scored) / len(scored) == pytest.approx(next(one.score for one in history if one.step == 1), rel=1e-6)
+    assert sum(scored) / len(scored) == pytest.approx(
+        next(one.score for one in history if one.step == 1), rel=1e-6
+    )
 
 
 def test_every_format_says_where_it_comes_from(store, tmp_path):
@@ -106,7 +108,9 @@ def test_every_format_says_where_it_comes_from(store, tmp_path):
 
 
 TEXT = st.text(st.characters(codec=None, exclude_categories=()), max_size=40)
-LABEL = st.one_of(TEXT, st.sampled_from(["=1+1", "+1", "-1", "@SUM(A1)", "'quoted", "''", "a, b\r\nc", "＝1", "﹣x"]))
+LABEL = st.one_of(
+    TEXT, st.sampled_from(["=1+1", "+1", "-1", "@SUM(A1)", "'quoted", "''", "a, b\r\nc", "＝1", "﹣x"])
+)
 NUMBERS = count()
 
 
@@ -135,7 +139,9 @@ def test_any_label_and_name_comes_back_from_every_table(labels, tmp_path_factory
             assert {one.unit: one.concept for one in read.labels} == shown
             assert (read.model, read.layer) == ("torchvision:resnet18", "avgpool")
     for row in csv.reader(io.StringIO((store / "resnet18-avgpool.csv").read_text("utf-8"), newline="")):
-        assert not any(cell[:1] in {"=", "+", "-", "@", "\t", "\r"} for cell in row if cell[1:2] not in "0123456789.")
+        assert not any(
+            cell[:1] in {"=", "+", "-", "@", "\t", "\r"} for cell in row if cell[1:2] not in "0123456789."
+        )
 
 
 def test_nothing_is_replaced_unasked_and_what_fails_leaves_nothing(store, tmp_path, monkeypatch):
@@ -181,7 +187,9 @@ def test_a_folder_of_somebody_elses_is_not_replaced_and_one_of_ours_is(store, tm
 def test_what_cannot_be_exported_is_one_line_and_writes_nothing(store, tmp_path, given, said):
     asked = {"name": "model", "format_": "csv", "output": "labels.csv", **given}
     with pytest.raises(UsageError, match=said):
-        export(store, asked["name"], asked["format_"], tmp_path / asked["output"], table=asked.get("table", "units"))
+        export(
+            store, asked["name"], asked["format_"], tmp_path / asked["output"], table=asked.get("table", "units")
+        )
     assert list(tmp_path.iterdir()) == []
 
 

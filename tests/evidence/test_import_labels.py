@@ -12,7 +12,9 @@ from line_neurons.evidence.exports.tables import WRITERS
 from line_neurons.evidence.imports.labels import import_labels
 from line_neurons.tools.run_store import Run, RunStore, Unit
 
-LABELS = Labels("invert", "torchvision:resnet18", "layer4.1", (Label(3, "=dog, wet"), Label(0, "sea lion", 2.5)), "a")
+LABELS = Labels(
+    "invert", "torchvision:resnet18", "layer4.1", (Label(3, "=dog, wet"), Label(0, "sea lion", 2.5)), "a"
+)
 PEERS = {
     "falcon": "group,concept_set_noun_phrases\n3,\"[('brass pipes', 0.5)]\"\n",
     "cosy": "neuron,concept,AUC,U1,p,MAD\n3,brass pipes,0.5,1,0.1,1\n",
