@@ -97,10 +97,9 @@ def subject_of(
     labels: list[Labels] = []
     runs: list[Run] = []
     for name in names:
-        found = labels_of(name, store, layer)
-        labels.append(found)
-        if not _is_file(_named(name)[1]) and "/" not in found.source:
-            runs.append(_runs(store).run(found.source))
+        labels.append(one := labels_of(name, store, layer))
+        if not _is_file(_named(name)[1]) and "/" not in one.source:
+            runs.append(_runs(store).run(one.source))
     _refuse_twice(labels)
     if runs:
         parts = _parts_of(runs, settings, changes, preparing, trust)

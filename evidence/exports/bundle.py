@@ -167,8 +167,8 @@ class _Threads:
     def writes(self) -> Iterator[Write]:
         """What was written after them."""
         for unit, row in self._all("writes"):
-            *place, kind, data = row
-            yield Write(unit, *place, kind, _base64(data))
+            number, task, path, idx, channel, kind, data = row
+            yield Write(unit, number, task, path, idx, channel, kind, _base64(data))
 
     def _all(self, table: str) -> Iterator[tuple[int, Any]]:
         for unit in self._units:

@@ -70,7 +70,7 @@ class Snapshot:
         wanted = json.dumps(list(dict.fromkeys(images)))
         with explained(self.store / "bank.db"):
             rows = self.bank.execute(statement, (4 * unit + 1, wanted, target, self.run.layer)).fetchall()
-        return {image: Drawn(*drawn, _number(four)) for image, *drawn, four in rows}
+        return {row[0]: Drawn(row[1], row[2], row[3], _number(row[4])) for row in rows}
 
 
 def _number(four: object) -> float | None:

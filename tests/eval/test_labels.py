@@ -63,9 +63,9 @@ def test_the_method_of_a_file_of_cosys_results_is_in_its_name(tmp_path):
 def test_the_name_of_a_file_has_the_whole_path_of_a_layer_whose_last_part_is_in_the_column(tmp_path):
     file = tmp_path / "mobilenet_v2-classifier.1.csv"
     file.write_text("layer,unit,description,similarity\n1,7,dog,0.1\n")
-    assert (read_csv(file).model, read_csv(file).layer) == ("mobilenet_v2", "classifier.1")
+    assert (read_labels(file).model, read_labels(file).layer) == ("mobilenet_v2", "classifier.1")
     file.write_text("layer,unit,description,similarity\nfeatures,7,dog,0.1\n")
-    assert read_csv(file).layer == "features"
+    assert read_labels(file).layer == "features"
 
 
 def test_a_method_may_be_called_otherwise(tmp_path):

@@ -15,6 +15,7 @@ import numpy as np
 import ormsgpack
 import pytest
 from langgraph.runtime import RunControl
+from old_stores import FINISHED, old_store
 
 from line_neurons.agent.errors import StoreError, UsageError
 from line_neurons.evidence.exports.formats import export
@@ -25,7 +26,6 @@ from line_neurons.graphs.runs import start, work
 from line_neurons.tools.run_store import RunStore
 from line_neurons.tools.store_check import look
 from line_neurons.tools.wishes import ask, wishes
-from old_stores import FINISHED, old_store
 from recorded_store import at_work
 from scripted import LAYER, ScriptedModel, ScriptedTarget, outcome, scripted_parts
 
@@ -217,8 +217,8 @@ def test_code_that_somebody_vouched_for_elsewhere_is_vouched_for_by_nobody_here(
     assert "imported" in kinds
 
 
-# What somebody may have done to a bundle. Each gets its files by name and its manifest, and changes them; the hashes
-# are made right afterwards, unless the name says otherwise.
+# What somebody may have done to a bundle. Each gets its files by name and its manifest, and changes them; then the
+# hashes are made right.
 
 
 def _rows(files, name):
@@ -309,7 +309,8 @@ HOSTILE = {
     "fewer activations": (_first("activations.jsonl", units=4), "no layer gives"),
     "no activations": (lambda files, manifest: files.update({"activations.f32": b""}), "fewer numbers"),
     "more activations": (
-        lambda files, manifest: files.update({"activations.f32": files["activations.f32"] + b"1234"}), "more numbers",
+        lambda files, manifest: files.update({"activations.f32": files["activations.f32"] + b"1234"}),
+        "more numbers",
     ),
     "control activations of others": (_first("controls.jsonl", key="other"), "not those of its run"),
     "control activations pickled": (

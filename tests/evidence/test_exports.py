@@ -108,13 +108,11 @@ def test_every_format_says_where_it_comes_from(store, tmp_path):
 
 
 TEXT = st.text(st.characters(codec=None, exclude_categories=()), max_size=40)
-LABEL = st.one_of(
-    TEXT, st.sampled_from(["=1+1", "+1", "-1", "@SUM(A1)", "'quoted", "''", "a, b\r\nc", "＝1", "﹣x"])
-)
+LABEL = st.one_of(TEXT, st.sampled_from(["=1+1", "+1", "-1", "@SUM(A1)", "'quoted", "''", "a, b\r\nc", "\uff1d1"]))
 NUMBERS = count()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(labels=st.lists(st.tuples(LABEL, TEXT), min_size=1, max_size=3))
 def test_any_label_and_name_comes_back_from_every_table(labels, tmp_path_factory):
     store = tmp_path_factory.mktemp(f"labels{next(NUMBERS)}")
@@ -206,9 +204,8 @@ def test_datasets_opens_the_folder_with_pictures_and_what_they_show(store, tmp_p
     folder = export(store, "model", "hf-dataset", tmp_path / "data").path
     export(store, "model", "jsonl", tmp_path / "pictures", table="pictures")
     rows = READ["jsonl"](tmp_path / "pictures")
-    for source in (["imagefolder"], [str(folder)]):
-        given = {"data_dir": str(folder)} if source == ["imagefolder"] else {}
-        opened = datasets.load_dataset(*source, split="train", cache_dir=str(tmp_path / source[0][-5:]), **given)
+    for place, given in enumerate(({"path": "imagefolder", "data_dir": str(folder)}, {"path": str(folder)})):
+        opened = datasets.load_dataset(**given, split="train", cache_dir=str(tmp_path / f"cache-{place}"))
         assert [{name: row[name] for name in TABLES["pictures"].columns} for row in opened] == [
             {name: row[name] for name in TABLES["pictures"].columns} for row in rows
         ]
