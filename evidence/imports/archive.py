@@ -10,7 +10,7 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -34,6 +34,8 @@ _MOST_PACKED, _ALWAYS = 100, 64 << 20
 """A bundle may unpack to so many times its size; to this many bytes in any case."""
 _BLOCK = 1 << 20
 _LARGEST = 2**63
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, NotImplementedError, RuntimeError)
+"""What reading a zip file may raise."""
 
 
 def refused(path: Path, why: str) -> UsageError:
@@ -126,7 +128,7 @@ class Archive:
     def _reading(self, name: str) -> Iterator[None]:
         try:
             yield
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, NotImplementedError) as error:
+        except _UNREADABLE as error:
             raise refused(self.path, f"{name} cannot be read: {_reason(error)}") from None
 
 
@@ -138,18 +140,16 @@ def opened(path: Path) -> Iterator[Archive]:
         UsageError: it cannot be read, is cut, is of another schema, has a file that no bundle has or that its
             manifest lacks or knows otherwise, or unpacks to more than one of its size can.
     """
-    try:
-        if not path.is_file():
-            raise refused(path, "it is no file")
-        with zipfile.ZipFile(path) as archive:
+    with ExitStack() as stack:
+        try:
+            archive = stack.enter_context(zipfile.ZipFile(path))
             infos = archive.infolist()
             _look_at_names(path, infos)
-            manifest = _manifest(path, archive)
-            whole = Archive(path, archive, manifest)
-            _look_at_files(whole, {info.filename: info for info in infos})
-            yield whole
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise refused(path, f"it is cut or no zip file: {_reason(error)}") from None
+            whole = Archive(path, archive, _manifest(path, archive))
+            _look_at_files(whole, {info.filename for info in infos})
+        except _UNREADABLE as error:
+            raise refused(path, f"it is cut or no zip file: {_reason(error)}") from None
+        yield whole
 
 
 def row_of(line: bytes, kind: type[Row]) -> Row:
@@ -213,7 +213,7 @@ def _manifest(path: Path, archive: zipfile.ZipFile) -> Manifest:
             raise ValueError("it is too large")
         content = archive.read(form.MANIFEST)
         schema = json.loads(content).get("schema")
-    except (KeyError, ValueError, AttributeError, RecursionError, zipfile.BadZipFile) as error:
+    except (*_UNREADABLE, ValueError, AttributeError, RecursionError) as error:
         raise refused(path, f"{form.MANIFEST} is missing or damaged: {_reason(error)}") from None
     if schema != form.SCHEMA:
         raise refused(path, f"its schema is {schema!r:.60}, and this version reads {form.SCHEMA!r}")
@@ -223,10 +223,10 @@ def _manifest(path: Path, archive: zipfile.ZipFile) -> Manifest:
         raise refused(path, f"{form.MANIFEST} does not fit: {_reason(error)}") from None
 
 
-def _look_at_files(bundle: Archive, infos: dict[str, zipfile.ZipInfo]) -> None:
+def _look_at_files(bundle: Archive, names: set[str]) -> None:
     named = bundle.manifest.files
     needed = {form.PROVENANCE, form.RUN, form.NUMBERS, *form.TABLES}
-    if other := sorted((infos.keys() - {form.MANIFEST}) ^ named.keys() | (needed - named.keys())):
+    if other := sorted((names - {form.MANIFEST}) ^ named.keys() | (needed - named.keys())):
         raise refused(bundle.path, f"{other[0]!r:.80} is missing, or the manifest does not name it")
     for name, said in named.items():
         digest, size = hashlib.sha256(), 0

@@ -204,8 +204,8 @@ def test_datasets_opens_the_folder_with_pictures_and_what_they_show(store, tmp_p
     folder = export(store, "model", "hf-dataset", tmp_path / "data").path
     export(store, "model", "jsonl", tmp_path / "pictures", table="pictures")
     rows = READ["jsonl"](tmp_path / "pictures")
-    for place, given in enumerate(({"path": "imagefolder", "data_dir": str(folder)}, {"path": str(folder)})):
-        opened = datasets.load_dataset(**given, split="train", cache_dir=str(tmp_path / f"cache-{place}"))
+    for place, where in enumerate(({"path": "imagefolder", "data_dir": str(folder)}, {"path": str(folder)})):
+        opened = datasets.load_dataset(**where, split="train", cache_dir=str(tmp_path / f"cache-{place}"))
         assert [{name: row[name] for name in TABLES["pictures"].columns} for row in opened] == [
             {name: row[name] for name in TABLES["pictures"].columns} for row in rows
         ]
