@@ -145,6 +145,9 @@ def test_importing_twice_changes_nothing_under_either_name(half, handed, tmp_pat
     here = RunStore(store).rows("SELECT count(*), max(id) FROM events"), RunStore(store).names()
     assert import_bundle(store, handed) == importing.Imported("model-head-2", RUN, False, 0)
     assert here == (RunStore(store).rows("SELECT count(*), max(id) FROM events"), RunStore(store).names())
+    parts = parts_for(store)
+    work(parts, parts.runs.run(first.run))
+    assert not import_bundle(store, handed).new
     # Where it comes from nothing was imported, and still it is there.
     assert import_bundle(half, handed) == importing.Imported(RUN, RUN, False, 0)
 
