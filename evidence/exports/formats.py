@@ -14,6 +14,7 @@ from line_neurons.evidence.exports.dataset import MARK, write_dataset
 from line_neurons.evidence.exports.places import folder_written, refuse_taken, written
 from line_neurons.evidence.exports.snapshot import Snapshot, snapshot
 from line_neurons.evidence.exports.tables import TABLES, WRITERS, write_table
+from line_neurons.evidence.provenance import provenance
 
 SIDECAR = ".provenance.json"
 """What is put after the name of a file for that which says where it comes from."""
@@ -87,21 +88,9 @@ def export(
 
 
 def described(taken: Snapshot) -> dict[str, Any]:
-    """Where a run comes from, JSON-ready: parts, versions, settings, seed and command as they are recorded."""
-    run = taken.run
-    return {
-        "schema": "line-neurons/provenance/1",
-        "run": run.id,
-        "model": run.model,
-        "layer": run.layer,
-        "seed": run.seed,
-        "status": run.status,
-        "created": run.created,
-        "command": run.command,
-        "settings": run.settings,
-        "fingerprints": run.fingerprints,
-        "versions": run.versions,
-    }
+    """Where a run comes from, JSON-ready, without its units: what is told of these is in the tables."""
+    told = provenance(taken.runs, taken.run.id)
+    return {name: value for name, value in told.items() if name != "units"}
 
 
 def _labels(store: Path, name: str, form: str, output: Path, layer: str | None, force: bool) -> Exported:

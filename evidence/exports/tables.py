@@ -11,14 +11,15 @@ from itertools import islice
 from typing import Any, BinaryIO, Literal
 
 from line_neurons.agent.errors import MissingPartError
-from line_neurons.agent.proposal import clean_text, storable_text
+from line_neurons.agent.proposal import storable_text
 from line_neurons.eval.tables import spreadsheet_cell
 from line_neurons.evidence.exports.snapshot import Drawn, Snapshot
+from line_neurons.tools.result_rows import STEP_COLUMNS, UNIT_COLUMNS, Row, step_row, unit_row
 
 Kind = Literal["text", "integer", "number", "flag", "texts", "json"]
-Row = dict[str, Any]
 
 _ROWS_AT_ONCE = 1000
+_ALL = 1 << 20
 _UNKNOWN = Drawn(None, None, None, None)
 
 
@@ -38,22 +39,13 @@ class Table:
 
 
 def _unit_rows(taken: Snapshot) -> Iterator[Row]:
-    run = taken.run
-    for unit in taken.units():
-        yield {
-            "run": run.id,
-            "model": run.model,
-            "layer": run.layer,
-            "seed": run.seed,
-            **{part: run.fingerprints.get(part) for part in _PARTS},
-            **{name: getattr(unit, name) for name in _UNITS if name != "run" and hasattr(unit, name)},
-        }
+    return (unit_row(taken.run, unit, worked_on=taken.worked_on) for unit in taken.units())
 
 
 def _step_rows(taken: Snapshot) -> Iterator[Row]:
     for unit in taken.units():
         for step in taken.runs.steps(taken.run.id, unit.unit):
-            yield {"name": unit.name, **{name: getattr(step, name) for name in _STEPS if name != "name"}}
+            yield {**step_row(step), "name": unit.name, "board": step.board, "detail": step.detail}
 
 
 def picture_rows(taken: Snapshot) -> Iterator[Row]:
@@ -75,64 +67,7 @@ def picture_rows(taken: Snapshot) -> Iterator[Row]:
                 }
 
 
-_PARTS = ("target", "generator", "language_model", "control")
-_UNITS: dict[str, Kind] = {
-    "run": "text",
-    "model": "text",
-    "layer": "text",
-    "unit": "integer",
-    "name": "text",
-    "status": "text",
-    "label": "text",
-    "score": "number",
-    "auc": "number",
-    "mad": "number",
-    "origin": "text",
-    "found_by": "integer",
-    "found_in": "text",
-    "label_step": "integer",
-    "discovered": "flag",
-    "margin": "number",
-    "initial_label": "text",
-    "initial_score": "number",
-    "search_label": "text",
-    "search_score": "number",
-    "second_label": "text",
-    "second_score": "number",
-    "steps": "integer",
-    "images": "texts",
-    "seed": "integer",
-    "target": "text",
-    "generator": "text",
-    "language_model": "text",
-    "control": "text",
-    "seconds": "number",
-    "error": "text",
-}
-_STEPS: dict[str, Kind] = {
-    "run": "text",
-    "unit": "integer",
-    "name": "text",
-    "step": "integer",
-    "attempt": "integer",
-    "kind": "text",
-    "outcome": "text",
-    "concept": "text",
-    "score": "number",
-    "origin": "text",
-    "reasoning": "text",
-    "reply": "text",
-    "prompt": "text",
-    "model": "text",
-    "seed": "integer",
-    "temperature": "number",
-    "images": "texts",
-    "board": "json",
-    "removed": "text",
-    "detail": "json",
-    "seconds": "number",
-    "created": "number",
-}
+_STEPS: dict[str, Kind] = {**STEP_COLUMNS, "name": "text", "board": "json", "detail": "json"}
 _PICTURES: dict[str, Kind] = {
     "run": "text",
     "unit": "integer",
@@ -155,14 +90,11 @@ _PICTURES: dict[str, Kind] = {
 _OF_STEP = ("run", "unit", "step", "attempt", "kind", "concept", "score")
 
 TABLES = {
-    "units": Table("line-neurons/units/1", _UNITS, _unit_rows),
+    "units": Table("line-neurons/units/1", UNIT_COLUMNS, _unit_rows),
     "steps": Table("line-neurons/steps/1", _STEPS, _step_rows),
     "pictures": Table("line-neurons/pictures/1", _PICTURES, picture_rows),
 }
 """The tables by name."""
-
-COLUMNS: dict[str, Kind] = {**_UNITS, "schema": "text"}
-"""The columns of a table of units."""
 
 
 def write_table(table: Table, rows: Iterable[Row], format_: str, file: BinaryIO, about: Mapping[str, Any]) -> int:
@@ -205,8 +137,8 @@ def _csv(columns: Mapping[str, Kind], rows: Iterator[Row], file: BinaryIO, about
 
 def _cell(kind: Kind, value: Any) -> Any:
     if kind == "texts":
-        # Not cut: a cell of ids that lacks the last of them is wrong.
-        return " ".join(clean_text(one, 100) for one in value)
+        # A cell of ids that lacked the last of them would be wrong.
+        return spreadsheet_cell(value, _ALL)
     if kind == "json":
         return None if value is None else spreadsheet_cell(json.dumps(value))
     return spreadsheet_cell(value)

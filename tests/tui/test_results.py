@@ -7,7 +7,6 @@ import sys
 import pytest
 
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.evidence.exports.tables import COLUMNS
 from line_neurons.tools.leases import held
 from line_neurons.tools.result_rows import UNIT_COLUMNS
 from line_neurons.tools.run_store import Run, RunStore, Unit
