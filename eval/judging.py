@@ -26,7 +26,9 @@ from line_neurons.eval.cosy import (
     refuse_remainder,
 )
 from line_neurons.eval.evaluations import Evaluation, Evaluations, Result
-from line_neurons.eval.labels import Label, Labels, file_stem, of_run, read_csv
+from line_neurons.eval.kept_labels import kept
+from line_neurons.eval.label_files import SUFFIXES
+from line_neurons.eval.labels import Label, Labels, file_stem, of_run, read_labels
 from line_neurons.graphs.assembly import Parts, Preparing
 from line_neurons.graphs.own_code import require_vouched, vouch
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations
@@ -77,8 +79,8 @@ def subject_of(
     """Read the labels and put together what judges them.
 
     Args:
-        names: runs of the store, or files of labels, each of which may have its method before it:
-            ``random=labels.csv``.
+        names: runs of the store, labels that it keeps, or files of labels, each of which may have its method
+            before it: ``random=labels.csv``.
         settings: where the store and the asset packs are, and the settings for labels that are of no run.
         changes: settings that are other than those of a run.
         model: the target of files whose name does not say it; without a prefix, torchvision's.
@@ -95,9 +97,9 @@ def subject_of(
     labels: list[Labels] = []
     runs: list[Run] = []
     for name in names:
-        labels.append(labels_of(name, store, layer))
-        if not _is_file(_named(name)[1]):
-            runs.append(_runs(store).run(labels[-1].source))
+        labels.append(one := labels_of(name, store, layer))
+        if not _is_file(_named(name)[1]) and "/" not in one.source:
+            runs.append(_runs(store).run(one.source))
     _refuse_twice(labels)
     if runs:
         parts = _parts_of(runs, settings, changes, preparing, trust)
@@ -131,15 +133,15 @@ def subject_of(
 
 
 def labels_of(name: str, store: Path, layer: str | None = None) -> Labels:
-    """The labels of a run or a file, which may have the method before it: ``random=labels.csv``.
+    """The labels of a run, of a file, or that a store keeps; the method may stand before: ``random=labels.csv``.
 
     Raises:
-        UsageError: there is no such run or file; see ``labels.read_csv``.
+        UsageError: there are none; see ``labels.read_labels`` and ``kept_labels.kept``.
     """
     method, place = _named(name)
     if _is_file(place):
-        return read_csv(Path(place).expanduser(), method, layer)
-    found = of_run(_runs(store), place)
+        return read_labels(Path(place).expanduser(), method, layer)
+    found = kept(store, place) or of_run(_runs(store), place)
     return replace(found, method=method or found.method)
 
 
@@ -273,12 +275,13 @@ def _named(text: str) -> tuple[str | None, str]:
 
 
 def _is_file(place: str) -> bool:
-    return place.casefold().endswith(".csv") or Path(place).expanduser().is_file()
+    return place.casefold().endswith(SUFFIXES) or Path(place).expanduser().is_file()
 
 
 def _runs(store: Path) -> RunStore:
     if not (store / "runs.db").is_file():
-        raise UsageError(f"there are no runs in {str(store)!r}", "name the store with --store, or a CSV file")
+        remedy = "name the store with --store, or a file of labels"
+        raise UsageError(f"there are no runs in {str(store)!r}", remedy)
     return RunStore(store, read_only=True)
 
 

@@ -1,4 +1,4 @@
-"""What methods say about units: LINE's runs, and the CSV files of INVERT, CLIP-Dissect, MILAN, FALCON and CoSy."""
+"""What methods say about units: LINE's runs, and the files of INVERT, CLIP-Dissect, MILAN, FALCON and CoSy."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.proposal import clean_text
+from line_neurons.eval.label_files import rows_of
 from line_neurons.tools.leftovers import whole_or_not
 from line_neurons.tools.run_store import RunStore
 from line_neurons.tools.targets.registry import short_spec
@@ -22,9 +22,7 @@ from line_neurons.tools.targets.registry import short_spec
 MAX_CONCEPT = 300
 """Characters of a concept; INVERT's formulas and MILAN's sentences are longer than LINE's three words."""
 
-_MAX_BYTES = 1 << 28
 _MAX_UNIT = 10_000_000
-_FILES = "name a CSV file of labels"
 _EVALUATED = re.compile(r"evaluation_([^_]+)_(.+)")
 
 Row = Mapping[str, str]
@@ -86,14 +84,14 @@ def of_run(runs: RunStore, run: str) -> Labels:
     return Labels("line", found.model, found.layer, labels, found.id)
 
 
-def read_csv(path: Path, method: str | None = None, layer: str | None = None) -> Labels:
+def read_labels(path: Path, method: str | None = None, layer: str | None = None) -> Labels:
     """The labels in a method's own file, told by its columns; of several rows of a unit the first counts.
 
     Model and layer are read from the columns of these names or else from a name such as CoSy gives,
     ``resnet18-avgpool.csv`` or ``evaluation_INVERT_resnet18-avgpool.csv``.
 
     Args:
-        path: the file, UTF-8.
+        path: the file: CSV or JSON lines in UTF-8, or Parquet.
         method: what the method is called; None: after the form or name of the file.
         layer: which of the layers of a file that has several; its last part is enough.
 
@@ -101,7 +99,7 @@ def read_csv(path: Path, method: str | None = None, layer: str | None = None) ->
         UsageError: the file cannot be read, has none of the forms or a row that does not fit, is of several layers
             of which none is chosen, or has no row.
     """
-    header, rows = _table(path)
+    header, rows, spreadsheet = rows_of(path)
     form = next((form for form in FORMS.values() if form.columns <= set(header)), None)
     if form is None:
         known = "; ".join(f"{one.method}: {', '.join(one.columns)}" for one in FORMS.values())
@@ -111,6 +109,9 @@ def read_csv(path: Path, method: str | None = None, layer: str | None = None) ->
     labels: dict[int, Label] = {}
     for line, row in rows:
         own = row.get("layer", "")
+        if spreadsheet and form.method == "line":
+            # A text that a spreadsheet would take for a formula has an apostrophe before it.
+            row["label"] = row["label"].removeprefix("'")
         if layer and own and _last(own) != _last(layer):
             continue
         try:
@@ -238,9 +239,8 @@ def _falcon(row: Row) -> Label | None:
 
 
 def _own(row: Row) -> Label | None:
-    """A row of ``line results``; None for a unit that has no label yet."""
-    # A text that a spreadsheet would take for a formula has an apostrophe before it.
-    text = row["label"].removeprefix("'")
+    """A row of ``line export``; None for a unit that has no label yet."""
+    text = row["label"]
     return Label(_unit(row["unit"]), _concept(text), _score(row["score"])) if text else None
 
 
@@ -291,25 +291,3 @@ WRITTEN: dict[str, dict[str, str]] = {
     "milan": {"layer": "layer", "unit": "unit", "description": "concept"},
 }  # fmt: skip
 """Forms that are written: each column with what stands in it."""
-
-
-def _table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """The header, and every row that is not blank with its line, by column; missing cells are empty."""
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise UsageError(f"{path} is larger than {_MAX_BYTES >> 20} MiB", _FILES)
-        table = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""))
-        header = [cell.strip() for cell in next(table, [])]
-        rows = [
-            (table.line_num, dict(zip_longest(header, row[: len(header)], fillvalue="")))
-            for row in table
-            if any(cell.strip() for cell in row)
-        ]
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}", _FILES) from None
-    except csv.Error as error:
-        raise UsageError(f"{path} line {table.line_num} is no CSV: {error}", _FILES) from None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"{str(path)!r:.200} cannot be read: {reason}", _FILES) from None
-    return header, rows

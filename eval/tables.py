@@ -101,16 +101,17 @@ def paired_cells(paired: Paired) -> tuple[Any, ...]:
     return told.mean, told.low, told.high, paired.normality, test, paired.p, paired.effect
 
 
-def spreadsheet_cell(value: Any) -> Any:
+def spreadsheet_cell(value: Any, limit: int = MAX_CELL) -> Any:
     """A value as a spreadsheet may see it: text that it would take for a formula gets an apostrophe before it.
 
     So does text that begins with an apostrophe: whoever takes one away from each cell that has one gets the text.
+    It is cut at ``limit`` characters.
     """
     if isinstance(value, bool):
         return "true" if value else "false"
     if value is None or isinstance(value, int | float):
         return value
-    text = clean_text(" ".join(value) if isinstance(value, tuple) else str(value), MAX_CELL)
+    text = clean_text(" ".join(value) if isinstance(value, tuple) else str(value), limit)
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 

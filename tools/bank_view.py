@@ -181,8 +181,8 @@ def _looked_at(store: Path) -> Iterator[sqlite3.Connection]:
 def _picture(store: Path, image: str, drawn: Any, vector: Any) -> Pictured:
     if not is_image_id(image):
         return Pictured(image, store, trouble="has an id that no picture has")
-    path = store / "images" / image[:2] / f"{image}.png"
-    content, trouble = _read(path, image)
+    path = path_of(store, image)
+    content, trouble = content_of(store, image)
     prompt, seed, generator, account = drawn or ("", None, "", None)
     return Pictured(
         image,
@@ -197,7 +197,21 @@ def _picture(store: Path, image: str, drawn: Any, vector: Any) -> Pictured:
     )
 
 
-def _read(path: Path, image: str) -> tuple[bytes, str]:
+def path_of(store: Path, image: str) -> Path:
+    """Where the file of a picture is, or should be."""
+    return store / "images" / image[:2] / f"{image}.png"
+
+
+def content_of(store: Path, image: str) -> tuple[bytes, str]:
+    """The PNG file of a picture and, where it is empty, what is wrong with it, in words that follow "the picture".
+
+    Args:
+        store: the store's folder.
+        image: the picture's id.
+    """
+    if not is_image_id(image):
+        return b"", "has an id that no picture has"
+    path = path_of(store, image)
     try:
         # A pipe in its place would be waited for.
         if not path.is_file():

@@ -85,7 +85,11 @@ def opened_to_look(path: Path) -> sqlite3.Connection:
     Raises:
         sqlite3.Error: it cannot be opened.
     """
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=PATIENCE)
+    uri = f"{path.resolve().as_uri()}?mode=ro"
+    # SQLite makes no file beside one in a folder that nothing can be written in.
+    if not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
+        uri += "&immutable=1"
+    return sqlite3.connect(uri, uri=True, timeout=PATIENCE)
 
 
 def _is_whole(path: Path) -> bool:

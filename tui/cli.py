@@ -396,6 +396,50 @@ def report(
 
 @app.command()
 @opt.takes(opt.only("store"))
+def export(
+    run: Annotated[str, typer.Argument(help="A run, or labels for the form of another method.")],
+    *,
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="csv, jsonl, parquet; cosy, invert, clip-dissect, milan; hf-dataset; neuronpedia-json; bundle.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File or folder to write.")],
+    table: Annotated[
+        str, typer.Option(help="csv, jsonl, parquet: a row for each of units, steps or pictures.")
+    ] = "units",
+    layer: Annotated[str | None, typer.Option(help="Which of the layers of a file of labels.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    json: opt.Json = False,
+    **flags: Any,
+) -> None:
+    """Write a run to a file or folder that others read: tables, a data set, a bundle for another machine."""
+    from line_neurons.tui import exporting
+
+    exporting.export(_store(**flags), run, format_, output, table=table, layer=layer, force=force, as_json=json)
+
+
+@app.command("import")
+@opt.takes(opt.only("store"))
+def import_(
+    path: Annotated[Path, typer.Argument(help="A bundle of `line export`, or a file of labels.")],
+    *,
+    name: Annotated[str, typer.Option("--as", help="What imported labels are to be called.")] = "",
+    model: Annotated[str | None, typer.Option(help="The target of labels whose file does not say it.")] = None,
+    layer: Annotated[str | None, typer.Option(help="The layer likewise, or which of several.")] = None,
+    json: opt.Json = False,
+    **flags: Any,
+) -> None:
+    """Take another machine's run into the store, or another method's labels for the evaluation."""
+    from line_neurons.tui import exporting
+
+    exporting.import_(_store(**flags), path, name=name, model=model, layer=layer, as_json=json)
+
+
+@app.command()
+@opt.takes(opt.only("store"))
 def runs(*, json: opt.Json = False, **flags: Any) -> None:
     """List the runs of a store, newest first."""
     from line_neurons.tui import showing

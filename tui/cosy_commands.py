@@ -1,4 +1,4 @@
-"""What ``line eval cosy`` and ``line eval export`` do and show."""
+"""What ``line eval cosy`` does and shows."""
 
 from __future__ import annotations
 
@@ -23,14 +23,12 @@ from line_neurons.eval.judging import (
     cosy_csv,
     cosy_name,
     judge_labels,
-    labels_of,
     subject_of,
 )
-from line_neurons.eval.labels import file_stem, replace_file, write_csv
+from line_neurons.eval.labels import replace_file
 from line_neurons.eval.photographs import caption_photographs
 from line_neurons.eval.wordnet import WordNet
 from line_neurons.tools.assets.location import assets_root
-from line_neurons.tools.run_store import default_store
 from line_neurons.tools.store_use import in_use
 from line_neurons.tools.targets.lookup import find_layer
 from line_neurons.tools.targets.registry import short_spec
@@ -121,25 +119,6 @@ def cosy(
     _show(subject, results, units, format_)
     for file in files:
         terminal.note(f"written: {file}")
-
-
-def export(name: str, settings: Settings, output: Path, form: str, layer: str | None) -> None:
-    """Write a run's or file's labels in the form of a method.
-
-    Args:
-        name: a run or file.
-        settings: where the store is.
-        output: the file, or a folder in which it is called as CoSy looks for it.
-        form: see ``labels.write_csv``.
-        layer: which of the layers of a file.
-
-    Raises:
-        LineError: there is no such run, file or form, or the file cannot be written.
-    """
-    labels = labels_of(name, settings.store or default_store(), layer)
-    file = output / f"{file_stem(labels)}.csv" if output.is_dir() else output
-    write_csv(labels, file, form)
-    terminal.note(f"{terminal.counted(len(labels.labels), 'label')} of {labels.source} written to {file}")
 
 
 def captions(folder: Path, settings: Settings) -> None:

@@ -7,13 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from line_neurons.agent.errors import UsageError
 from line_neurons.tui import options as opt
 from line_neurons.tui.table_commands import tables_app
 
 eval_app = typer.Typer(help="Is the label right? Protocols, baselines, statistics, tables.", no_args_is_help=True)
 eval_app.add_typer(tables_app)
 
-_LABELS = "Runs, or files of INVERT, CLIP-Dissect, MILAN, FALCON or CoSy; METHOD=FILE names a method."
+_LABELS = "Runs, names of imported labels, or files of other methods; METHOD=FILE names a method."
 _DRAWING = opt.only(
     "diffusion__steps", "diffusion__guidance", "diffusion__size", "diffusion__dtype", "diffusion__revision",
     "diffusion__scheduler", "threshold",
@@ -91,17 +92,22 @@ def captions(
 @eval_app.command()
 @opt.takes(opt.only("store"))
 def export(
-    labels: Annotated[str, typer.Argument(help="A run, or a file of labels.")],
+    labels: Annotated[str, typer.Argument(help="A run, labels that the store keeps, or a file of labels.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write, or a folder of explanations.")],
     form: Annotated[str, typer.Option(help="cosy, invert, clip-dissect or milan.")] = "cosy",
     layer: Annotated[str | None, typer.Option(help="Which of the layers of a file that has several.")] = None,
     **flags: Any,
 ) -> None:
-    """Write labels as a table of explanations that CoSy's own code reads."""
+    """Write labels as CoSy's own code reads them: `line export LABELS --format FORM`, replacing what is there."""
     from line_neurons.agent.settings import load_settings
-    from line_neurons.tui import cosy_commands
+    from line_neurons.eval.labels import WRITTEN
+    from line_neurons.tools.run_store import default_store
+    from line_neurons.tui import exporting
 
-    cosy_commands.export(labels, load_settings(**flags), output, form, layer)
+    if form not in WRITTEN:
+        raise UsageError(f"{form!r:.40} is not a form of explanations", f"use {', '.join(WRITTEN)}")
+    store = load_settings(**flags).store or default_store()
+    exporting.export(store, labels, form, output, layer=layer, force=True, as_json=False)
 
 
 _BASELINE = (

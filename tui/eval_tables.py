@@ -104,15 +104,19 @@ def table1(store: Path, sources: Sequence[str]) -> Report:
     steering = (
         {name: (runs.run(name), steered(runs, name)) for name in runs.names() if name in evaluated} if runs else {}
     )
-    return compared(known, [_source(runs, source, known) for source in sources], steering)
+    return compared(known, [_source(store, runs, source, known) for source in sources], steering)
 
 
-def _source(runs: RunStore | None, name: str, known: Sequence[Any]) -> str:
-    """A source as it was evaluated: a file, a run, or the beginning of a run's name."""
+def _source(store: Path, runs: RunStore | None, name: str, known: Sequence[Any]) -> str:
+    """A source as it was evaluated: a file, labels that the store keeps, or a run by the beginning of its name."""
+    from line_neurons.eval.kept_labels import kept
+
     evaluated = {result.evaluation.source for result in known}
     for one in (name, str(Path(name).absolute())):
         if one in evaluated:
             return one
+    if labels := kept(store, name):
+        return labels.source
     return runs.run(name).id if runs and any(one.startswith(name) for one in runs.names()) else name
 
 

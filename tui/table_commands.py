@@ -89,7 +89,8 @@ def compare(runs: _Runs, *, output: _Folder = None, json: opt.Json = False, **fl
 @opt.takes(opt.only("store", "assets"))
 def quality(
     sources: Annotated[
-        list[str], typer.Argument(metavar="RUN|FILE...", help="Runs and files of labels, the reference first.")
+        list[str],
+        typer.Argument(metavar="RUN|LABELS...", help="Runs, imported labels and files, the reference first."),
     ],
     *,
     output: _Folder = None,

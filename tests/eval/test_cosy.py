@@ -22,7 +22,7 @@ from line_neurons.eval.cosy import (
 )
 from line_neurons.eval.evaluations import Evaluation, Evaluations
 from line_neurons.eval.judging import Subject, common_units, cosy_csv, cosy_name, judge_labels, subject_of
-from line_neurons.eval.labels import Label, Labels, read_csv
+from line_neurons.eval.labels import Label, Labels, read_labels
 from line_neurons.tools.run_store import Run, Unit
 from scripted import LAYER, ScriptedControl, ScriptedGenerator, ScriptedModel, ScriptedTarget, scripted_parts
 
@@ -404,7 +404,7 @@ def test_a_peers_file_on_any_layer_of_a_model_of_ones_own(line, tmp_path):
     assert rows[1][:2] == ["1", "red thing"]
     assert float(rows[1][2]) in {0.0, 1.0}
     assert rows[2] == ["3", "blue thing", "", "", "", ""]
-    assert [one.concept for one in read_csv(tmp_path / "results.csv").labels] == ["red thing", "blue thing"]
+    assert [one.concept for one in read_labels(tmp_path / "results.csv").labels] == ["red thing", "blue thing"]
     status, out, err = line(*command, "--mode", "strict", "--units", "1")
     assert status == 0, err
     assert "red thing" in out

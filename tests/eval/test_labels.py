@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.labels import FORMS, WRITTEN, Label, Labels, file_stem, of_run, read_csv, write_csv
+from line_neurons.eval.labels import FORMS, WRITTEN, Label, Labels, file_stem, of_run, read_labels, write_csv
 from line_neurons.tools.run_store import Run, RunStore, Unit
 
 FILES = {
@@ -45,7 +45,7 @@ def as_tuples(labels):
 def test_each_methods_own_file_is_told_by_its_columns(form, tmp_path):
     file = tmp_path / "resnet18-avgpool.csv"
     file.write_text(FILES[form])
-    labels = read_csv(file)
+    labels = read_labels(file)
     assert labels.method == form
     assert as_tuples(labels) == READ[form]
     assert labels.model.endswith("resnet18")
@@ -56,22 +56,22 @@ def test_each_methods_own_file_is_told_by_its_columns(form, tmp_path):
 def test_the_method_of_a_file_of_cosys_results_is_in_its_name(tmp_path):
     file = tmp_path / "evaluation_CLIP-Dissect_densenet161_places-features.csv"
     file.write_text(FILES["cosy"])
-    labels = read_csv(file)
+    labels = read_labels(file)
     assert (labels.method, labels.model, labels.layer) == ("clip-dissect", "densenet161_places", "features")
 
 
 def test_the_name_of_a_file_has_the_whole_path_of_a_layer_whose_last_part_is_in_the_column(tmp_path):
     file = tmp_path / "mobilenet_v2-classifier.1.csv"
     file.write_text("layer,unit,description,similarity\n1,7,dog,0.1\n")
-    assert (read_csv(file).model, read_csv(file).layer) == ("mobilenet_v2", "classifier.1")
+    assert (read_labels(file).model, read_labels(file).layer) == ("mobilenet_v2", "classifier.1")
     file.write_text("layer,unit,description,similarity\nfeatures,7,dog,0.1\n")
-    assert read_csv(file).layer == "features"
+    assert read_labels(file).layer == "features"
 
 
 def test_a_method_may_be_called_otherwise(tmp_path):
     file = tmp_path / "labels.csv"
     file.write_text(FILES["invert"])
-    labels = read_csv(file, "invert-3")
+    labels = read_labels(file, "invert-3")
     assert (labels.method, labels.model, labels.layer) == ("invert-3", "", "")
 
 
@@ -79,10 +79,10 @@ def test_of_a_file_of_several_layers_one_is_chosen_by_its_last_part(tmp_path):
     file = tmp_path / "descriptions.csv"
     file.write_text("layer,unit,description,similarity\nlayer3,0,sea,.1\nlayer4,0,dog,.2\nlayer4,0,second,.3\n")
     with pytest.raises(UsageError, match="several layers: layer3, layer4"):
-        read_csv(file)
-    assert as_tuples(read_csv(file, layer="features.layer4")) == [(0, "dog", 0.2)]
+        read_labels(file)
+    assert as_tuples(read_labels(file, layer="features.layer4")) == [(0, "dog", 0.2)]
     with pytest.raises(UsageError, match="no label of layer 'fc'"):
-        read_csv(file, layer="fc")
+        read_labels(file, layer="fc")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_malformed_or_hostile_file_is_one_line(content, said, tmp_path):
     file = tmp_path / "labels.csv"
     file.write_bytes(content)
     with pytest.raises(UsageError) as refused:
-        read_csv(file)
+        read_labels(file)
     assert said in str(refused.value)
     assert "\n" not in refused.value.message
 
@@ -118,7 +118,7 @@ def test_a_malformed_or_hostile_file_is_one_line(content, said, tmp_path):
 def test_concepts_of_a_file_cannot_steer_a_terminal(tmp_path):
     file = tmp_path / "labels.csv"
     file.write_text("neuron,concept,metric\n1,\x1b[2Jdog\x00 \u202ecat,1\n")
-    assert read_csv(file).labels[0].concept == "[2Jdog cat"
+    assert read_labels(file).labels[0].concept == "[2Jdog cat"
 
 
 CONCEPT = st.from_regex(r"[a-z][a-z ,\"'-]{0,20}[a-z]", fullmatch=True).map(lambda text: " ".join(text.split()))
@@ -131,7 +131,7 @@ def test_what_is_written_in_a_form_is_read_back(labels, form, tmp_path_factory):
     file = tmp_path_factory.mktemp("forms") / "resnet18-avgpool.csv"
     before = Labels("line", "torchvision:resnet18", "avgpool", tuple(labels), "run")
     write_csv(before, file, form)
-    after = read_csv(file)
+    after = read_labels(file)
     assert after.layer == "avgpool"
     score = (lambda one: None) if form == "milan" else (lambda one: one.score)
     assert as_tuples(after) == [(one.unit, one.concept, score(one)) for one in labels]

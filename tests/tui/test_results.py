@@ -26,7 +26,7 @@ ROW = {
     "found_in": "r-0", "label_step": None, "discovered": True, "margin": 9.1 + 2.5, "initial_label": "sand",
     "initial_score": -2.5, "search_label": "barn owl", "search_score": 4.0, "second_label": "barn owl",
     "second_score": 4.0, "steps": 11, "images": ["aa", "bb"], "seed": 7, "target": "t", "generator": "g",
-    "language_model": "l", "control": "c", "seconds": 1.5, "error": "",
+    "language_model": "l", "control": "c", "seconds": 1.5, "error": "", "schema": "line-neurons/units/1",
 }  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def add(store, name, *units):
 
 
 def test_the_columns_are_these_and_in_this_order():
-    assert list(UNIT_COLUMNS) == list(ROW)
+    assert [*UNIT_COLUMNS, "schema"] == list(ROW)
 
 
 def test_jsonl_has_a_row_with_every_column_for_each_unit_also_while_the_run_goes_on(store, capsys):

@@ -6,7 +6,7 @@ import pytest
 from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.eval.baselines import describe_and_dissect
 from line_neurons.eval.baselines.strongest import strongest_pictures
-from line_neurons.eval.labels import Label, read_csv
+from line_neurons.eval.labels import Label, read_labels
 from line_neurons.tools.language_models.ollama_captions import QUESTION, OllamaCaptioner
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from scripted import ScriptedModel
@@ -142,7 +142,7 @@ def test_the_file_is_that_of_the_authors_code(colour_task, tmp_path):
     assert rows == [
         ["Neuron ID", "Label 1", "Label 2", "Label 3"], ["2", "sky", "rose", " "], ["0", "rose", "sky", " "]
     ]  # fmt: skip
-    read = read_csv(tmp_path / "pixels-head.csv")
+    read = read_labels(tmp_path / "pixels-head.csv")
     assert [(one.unit, one.concept) for one in read.labels] == [(2, "sky"), (0, "rose")]
     assert read.method == "describe-and-dissect"
 

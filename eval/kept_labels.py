@@ -1,0 +1,126 @@
+"""Labels that a store keeps by name: those of baselines, and those of other methods that were imported.
+
+They lie in ``explanations/METHOD/MODEL-LAYER.csv`` or, for the units of a run, ``explanations/METHOD/RUN/...``, as
+CoSy lays out what it evaluates. A name is a file below that folder without its ending, or a folder with one file.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.agent.proposal import clean_text
+from line_neurons.eval.labels import Labels, file_stem, read_labels
+from line_neurons.eval.tables import spreadsheet_cell, write_file
+
+SCHEMA = "line-neurons/labels/1"
+COLUMNS = ("run", "method", "model", "layer", "unit", "label", "score", "origin", "schema")
+"""Of a file of imported labels; ``origin`` is the file that they came from, and ``run`` empty."""
+
+_FOLDER = "explanations"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.() -]{0,80}")
+_SHOWN = 5
+
+
+class Kept(NamedTuple):
+    """Imported labels.
+
+    Args:
+        name: what the evaluation's commands call them.
+        path: where they are.
+        new: they were not there before.
+    """
+
+    name: str
+    path: Path
+    new: bool
+
+
+def keep(store: Path, labels: Labels, name: str = "") -> Kept:
+    """Keep labels of another method in a store; the same labels under the same name again change nothing.
+
+    Args:
+        store: the store's folder; made if it is not there.
+        labels: the labels, with the model and layer that they are of.
+        name: what they are to be called; if empty as the method or, where others are called so, with a number.
+
+    Raises:
+        UsageError: the name cannot be one or is taken, or the file cannot be written.
+    """
+    if name and not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{clean_text(name, 60)!r} cannot be the name of labels", "use letters, digits, '-', '_' and '.'"
+        )
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", file_stem(labels))
+    base = name or re.sub(r"[^A-Za-z0-9_.() -]+", "-", labels.method).strip(".- ") or "labels"
+    content, number = _written(labels), 1
+    while True:
+        called = base if number == 1 else f"{base}-{number}"
+        path = store / _FOLDER / called / f"{stem}.csv"
+        if not path.exists():
+            return Kept(f"{called}/{stem}", write_file(path, content), True)
+        if path.is_file() and path.read_bytes() == content:
+            return Kept(f"{called}/{stem}", path, False)
+        if name:
+            raise UsageError(
+                f"the store has other labels of this layer that are called {name!r:.80}", "choose another --as"
+            )
+        number += 1
+
+
+def kept(store: Path, name: str) -> Labels | None:
+    """Labels that a store keeps; None if it has none of this name.
+
+    Args:
+        store: the store's folder.
+        name: see the module; ``invert`` or ``invert/resnet18-avgpool``.
+
+    Raises:
+        UsageError: there are several of this name, or their file cannot be read.
+    """
+    parts = name.split("/")
+    if not all(part and part not in {".", ".."} for part in parts):
+        return None
+    folder = store / _FOLDER
+    file = folder.joinpath(*parts[:-1], f"{parts[-1]}.csv")
+    # Looked for among the files that are there: a name may be of any length.
+    files = sorted(folder.glob("*/*.csv")) + sorted(folder.glob("*/*/*.csv"))
+    found = [one for one in files if one == file] or [
+        one for one in files if folder.joinpath(*parts) in one.parents
+    ]
+    if len(found) > 1:
+        names = ", ".join(_name(folder, one) for one in found[:_SHOWN])
+        raise UsageError(f"the store keeps several labels called {name!r:.80}", f"name one of them: {names}")
+    if not found:
+        return None
+    known = _name(folder, found[0])
+    return replace(read_labels(found[0], known.partition("/")[0]), source=known)
+
+
+def _name(folder: Path, file: Path) -> str:
+    return file.relative_to(folder).with_suffix("").as_posix()
+
+
+def _written(labels: Labels) -> bytes:
+    written = io.StringIO()
+    writer = csv.writer(written, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for one in labels.labels:
+        row = (
+            "",
+            labels.method,
+            labels.model,
+            labels.layer,
+            one.unit,
+            one.concept,
+            one.score,
+            labels.source,
+            SCHEMA,
+        )
+        writer.writerow([spreadsheet_cell(value) for value in row])
+    return written.getvalue().encode()

@@ -1,0 +1,152 @@
+"""The files of a bundle: what one machine hands to another of a run. Written by ``exports``, read by ``imports``.
+
+A bundle is a zip file. ``manifest.json`` names every other file with its SHA-256; tables are JSON lines.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from line_neurons.agent.steering import WishKind
+
+SCHEMA = "line-neurons/bundle/1"
+MANIFEST, PROVENANCE, RUN = "manifest.json", "provenance.json", "run.json"
+UNITS, STEPS, EVENTS, WISHES = "units.jsonl", "steps.jsonl", "events.jsonl", "wishes.jsonl"
+CHECKPOINTS, WRITES = "checkpoints.jsonl", "writes.jsonl"
+PICTURES, VECTORS, NUMBERS, CONTROLS = "pictures.jsonl", "activations.jsonl", "activations.f32", "controls.jsonl"
+
+TABLES = (UNITS, STEPS, EVENTS, WISHES, CHECKPOINTS, WRITES, PICTURES, VECTORS, CONTROLS)
+"""What is read line by line."""
+
+SEARCH = (RUN, UNITS, STEPS, EVENTS, WISHES, CHECKPOINTS, WRITES)
+"""What a run is told by: two bundles that agree in these are of the same run at the same moment."""
+
+NAMED = re.compile(r"images/([0-9a-f]{64})\.png|controls/([0-9a-f]{64})\.npz")
+"""Names of the other files: pictures by the hash of their content, control activations by that of their key."""
+
+NOT_CARRIED = ("imported", "own code vouched for")
+"""Kinds of events that tell of one store only."""
+
+
+def picture_name(image: str) -> str:
+    """The name of a picture's file."""
+    return f"images/{image}.png"
+
+
+def control_name(digest: str) -> str:
+    """The name of a file of control activations."""
+    return f"controls/{digest}.npz"
+
+
+@dataclass(frozen=True)
+class File:
+    """What the manifest says of a file."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The manifest.
+
+    Args:
+        schema: ``SCHEMA``.
+        line_neurons: version of the program that wrote the bundle.
+        run: id of the run where it was.
+        lost_pictures: pictures of its histories that the store did not have any more.
+        lost_threads: units whose checkpoints could not be read; they begin again.
+        files: every other file by name.
+    """
+
+    schema: str
+    line_neurons: str
+    run: str
+    lost_pictures: int
+    lost_threads: int
+    files: dict[str, File]
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event of the runner; see ``RunStore.add_event``."""
+
+    unit: int | None
+    kind: str
+    created: float
+    detail: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A wish, with the unit that it is of; see ``tools.wishes.Wish``."""
+
+    id: int
+    unit: int
+    kind: WishKind
+    concept: str
+    by: str
+    created: float
+    taken: float | None
+    outcome: str
+    step: int | None
+    attempt: int | None
+    node: str | None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint of a unit as LangGraph keeps it; ``data`` is in base64, of the kind ``type``."""
+
+    unit: int
+    id: str
+    parent: str | None
+    type: str
+    data: str
+    metadata: str
+
+
+@dataclass(frozen=True)
+class Write:
+    """What a node gave after a checkpoint, as LangGraph keeps it."""
+
+    unit: int
+    id: str
+    task: str
+    path: str
+    idx: int
+    channel: str
+    type: str
+    data: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """How a picture was drawn: ``request`` and ``account`` are JSON as the concept bank keeps it."""
+
+    generator: str
+    prompt: str
+    seed: int
+    image: str
+    size: int
+    request: str
+    account: str
+
+
+@dataclass(frozen=True)
+class Vector:
+    """Whose are the next ``units`` numbers of ``activations.f32``, little-endian float32."""
+
+    image: str
+    units: int
+
+
+@dataclass(frozen=True)
+class ControlRow:
+    """Control activations: ``classes`` and ``skipped`` are JSON as the concept bank keeps it."""
+
+    key: str
+    classes: str
+    skipped: str

@@ -1,0 +1,121 @@
+"""The formats that a run can be exported in, and one way to write all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.eval.labels import WRITTEN, file_stem, write_csv
+from line_neurons.evidence.exports.dataset import MARK, write_dataset
+from line_neurons.evidence.exports.places import folder_written, refuse_taken, written
+from line_neurons.evidence.exports.snapshot import Snapshot, snapshot
+from line_neurons.evidence.exports.tables import TABLES, WRITERS, write_table
+from line_neurons.evidence.provenance import provenance
+
+SIDECAR = ".provenance.json"
+"""What is put after the name of a file for that which says where it comes from."""
+
+FORMATS = (*WRITERS, *WRITTEN, "hf-dataset", "neuronpedia-json", "bundle")
+"""All formats by name."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Args:
+        path: the file or folder.
+        said: how much of what.
+        lacks: what of the run the store did not have any more; empty if nothing.
+    """
+
+    path: Path
+    said: str
+    lacks: str = ""
+
+
+def export(
+    store: Path, name: str, format_: str, output: Path, *, table: str = "units", layer: str | None = None,
+    force: bool = False,
+) -> Exported:  # fmt: skip
+    """Write a run, or labels, to a file or folder, whole or not at all; also while the run goes on.
+
+    Args:
+        store: the store's folder.
+        name: a run; for the forms of other methods a file of labels or labels that the store keeps, too.
+        format_: one of ``FORMATS``.
+        output: the file or folder.
+        table: which table of a run, for the formats of tables.
+        layer: which of the layers of a file of labels.
+        force: replace what is there.
+
+    Raises:
+        UsageError: there is no such run or format, or what is written to does not fit or is there already.
+        MissingPartError: the format's package is not installed.
+        StoreError: the store cannot be read.
+    """
+    if format_ not in FORMATS:
+        raise UsageError(f"{format_!r:.40} is not a format", f"use {', '.join(FORMATS)}")
+    if table not in TABLES or (table != "units" and format_ not in WRITERS):
+        known = f"{', '.join(TABLES)} with --format {', '.join(WRITERS)}"
+        raise UsageError(f"there is no table {table!r:.40} for {format_}", known)
+    if format_ in WRITTEN:
+        return _labels(store, name, format_, output, layer, force)
+    refuse_taken(output, force=force)
+    with snapshot(store, name) as taken:
+        about = described(taken)
+        if format_ == "hf-dataset":
+            with folder_written(output, MARK) as folder:
+                counts = write_dataset(taken, folder, about)
+            lacks = f"{counts.lost} pictures" if counts.lost else ""
+            return Exported(output, f"{counts.rows} rows of pictures", lacks)
+        if format_ == "bundle":
+            return _bundle(taken, output, about)
+        with written(output) as file:
+            if format_ in WRITERS:
+                chosen = TABLES[table]
+                said = f"{write_table(chosen, chosen.rows(taken), format_, file, about)} rows of {table}"
+            else:
+                from line_neurons.evidence.exports.neuronpedia import write_features
+
+                said = f"{write_features(taken, file, about)} features"
+            _beside(output, about)
+        return Exported(output, said)
+
+
+def described(taken: Snapshot) -> dict[str, Any]:
+    """Where a run comes from, JSON-ready, without its units: what is told of these is in the tables."""
+    told = provenance(taken.runs, taken.run.id)
+    return {name: value for name, value in told.items() if name != "units"}
+
+
+def _labels(store: Path, name: str, form: str, output: Path, layer: str | None, force: bool) -> Exported:
+    from line_neurons.eval.judging import labels_of
+
+    labels = labels_of(name, store, layer)
+    file = output / f"{file_stem(labels)}.csv" if output.is_dir() else output
+    refuse_taken(file, force=force)
+    write_csv(labels, file, form)
+    if (store / "runs.db").is_file() and "/" not in labels.source:
+        with snapshot(store, labels.source) as taken:
+            _beside(file, described(taken))
+    return Exported(file, f"{len(labels.labels)} labels of {labels.source}")
+
+
+def _bundle(taken: Snapshot, output: Path, about: Mapping[str, Any]) -> Exported:
+    from line_neurons.evidence.exports.bundle import write_bundle
+
+    with written(output) as file:
+        manifest = write_bundle(taken, file, about)
+    lost = {"pictures": manifest.lost_pictures, "searches (their units begin again)": manifest.lost_threads}
+    lacks = ", ".join(f"{count} {what}" for what, count in lost.items() if count)
+    return Exported(output, f"{len(manifest.files)} files of run {manifest.run}", lacks)
+
+
+def _beside(output: Path, about: Mapping[str, Any]) -> None:
+    with written(output.with_name(output.name + SIDECAR)) as file:
+        file.write(json.dumps(about, indent=1).encode() + b"\n")

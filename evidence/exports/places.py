@@ -1,0 +1,77 @@
+"""Where exports go: files and folders that are there whole or not at all, and that take nobody's place unasked."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.tools.leftovers import part_of, whole_or_not
+
+
+def refuse_taken(path: Path, *, force: bool) -> None:
+    """See that nothing is replaced that nobody asked to replace.
+
+    Raises:
+        UsageError: something is there and ``force`` is not given.
+    """
+    if not force and os.path.lexists(path):
+        raise UsageError(f"{str(path)!r:.200} is there already", "choose another --output, or add --force")
+
+
+@contextmanager
+def written(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes the place of what is there when the body ends, or leaves it if that fails.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{str(path)!r:.200} is not a file", "name a file with --output")
+        # What a link points to is replaced, not the link.
+        whole = path.resolve()
+        if not whole.parent.is_dir():
+            raise UsageError(f"there is no folder {str(whole.parent)!r:.200}", "name another with --output")
+        with whole_or_not(whole) as file:
+            yield file
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, error) from error
+
+
+@contextmanager
+def folder_written(path: Path, mark: str) -> Iterator[Path]:
+    """A folder to fill that takes its name when the body ends; what fails leaves nothing.
+
+    Args:
+        path: the folder.
+        mark: a file that each export of this kind has; a folder with it is replaced, no other that has something.
+
+    Raises:
+        UsageError: it cannot be written, or something else is there.
+    """
+    try:
+        if os.path.lexists(path) and not (path.is_dir() and (not any(path.iterdir()) or (path / mark).is_file())):
+            raise UsageError(f"{str(path)!r:.200} is no folder that an export made", "name another with --output")
+        whole = path.resolve()
+        part, old = part_of(whole), whole.with_name(f".{whole.name}.before-{os.getpid()}")
+        part.mkdir()
+        try:
+            yield part
+            if whole.exists():
+                whole.replace(old)
+            part.replace(whole)
+        finally:
+            for left in (part, old):
+                shutil.rmtree(left, ignore_errors=True)
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: Exception) -> UsageError:
+    reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
+    return UsageError(f"{str(path)!r:.200} cannot be written: {reason:.200}", "name another with --output")

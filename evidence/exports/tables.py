@@ -1,0 +1,190 @@
+"""A run as tables: a row for each unit, step or picture, as CSV, JSON lines and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, BinaryIO, Literal
+
+from line_neurons.agent.errors import MissingPartError
+from line_neurons.agent.proposal import storable_text
+from line_neurons.eval.tables import spreadsheet_cell
+from line_neurons.evidence.exports.snapshot import Drawn, Snapshot
+from line_neurons.tools.result_rows import STEP_COLUMNS, UNIT_COLUMNS, Row, step_row, unit_row
+
+Kind = Literal["text", "integer", "number", "flag", "texts", "json"]
+
+_ROWS_AT_ONCE = 1000
+_ALL = 1 << 20
+_UNKNOWN = Drawn(None, None, None, None)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that a run can be written as.
+
+    Args:
+        schema: its name and version, which every row has as its last column.
+        columns: every column but ``schema`` with the kind of its values, in order.
+        rows: its rows, one at a time.
+    """
+
+    schema: str
+    columns: Mapping[str, Kind]
+    rows: Callable[[Snapshot], Iterator[Row]]
+
+
+def _unit_rows(taken: Snapshot) -> Iterator[Row]:
+    return (unit_row(taken.run, unit, worked_on=taken.worked_on) for unit in taken.units())
+
+
+def _step_rows(taken: Snapshot) -> Iterator[Row]:
+    for unit in taken.units():
+        for step in taken.runs.steps(taken.run.id, unit.unit):
+            yield {**step_row(step), "name": unit.name, "board": step.board, "detail": step.detail}
+
+
+def picture_rows(taken: Snapshot) -> Iterator[Row]:
+    """A row for each picture of each entry of the units' histories, in their order."""
+    for unit in taken.units():
+        steps = taken.runs.steps(taken.run.id, unit.unit)
+        known = taken.drawn([image for step in steps for image in step.images], unit.unit)
+        for step in steps:
+            for place, image in enumerate(step.images):
+                yield {
+                    **{name: getattr(step, name) for name in _OF_STEP},
+                    "name": unit.name,
+                    "place": place,
+                    "picture": image,
+                    **known.get(image, _UNKNOWN)._asdict(),
+                    "label": unit.label,
+                    "label_score": unit.score,
+                    "of_label": image in unit.images,
+                }
+
+
+_STEPS: dict[str, Kind] = {**STEP_COLUMNS, "name": "text", "board": "json", "detail": "json"}
+_PICTURES: dict[str, Kind] = {
+    "run": "text",
+    "unit": "integer",
+    "name": "text",
+    "step": "integer",
+    "attempt": "integer",
+    "kind": "text",
+    "concept": "text",
+    "score": "number",
+    "place": "integer",
+    "picture": "text",
+    "prompt": "text",
+    "seed": "integer",
+    "generator": "text",
+    "activation": "number",
+    "label": "text",
+    "label_score": "number",
+    "of_label": "flag",
+}
+_OF_STEP = ("run", "unit", "step", "attempt", "kind", "concept", "score")
+
+TABLES = {
+    "units": Table("line-neurons/units/1", UNIT_COLUMNS, _unit_rows),
+    "steps": Table("line-neurons/steps/1", _STEPS, _step_rows),
+    "pictures": Table("line-neurons/pictures/1", _PICTURES, picture_rows),
+}
+"""The tables by name."""
+
+
+def write_table(table: Table, rows: Iterable[Row], format_: str, file: BinaryIO, about: Mapping[str, Any]) -> int:
+    """Write rows one after another; some of them are in memory at a time.
+
+    Args:
+        table: what they are rows of.
+        rows: the rows.
+        format_: key of ``WRITERS``.
+        file: where to write.
+        about: where the rows are from, which a Parquet file has in its metadata.
+
+    Returns:
+        how many rows there were.
+
+    Raises:
+        MissingPartError: parquet's package is not installed.
+    """
+    columns: dict[str, Kind] = {**table.columns, "schema": "text"}
+    count = 0
+
+    def counted() -> Iterator[Row]:
+        nonlocal count
+        for row in rows:
+            count += 1
+            yield {name: table.schema if name == "schema" else row[name] for name in columns}
+
+    WRITERS[format_](columns, counted(), file, {"schema": table.schema, **about})
+    return count
+
+
+def _csv(columns: Mapping[str, Kind], rows: Iterator[Row], file: BinaryIO, about: Mapping[str, Any]) -> None:
+    text = io.TextIOWrapper(file, "utf-8", newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(kind, row[name]) for name, kind in columns.items()] for row in rows)
+    # The stream stays open for who gave it.
+    text.detach()
+
+
+def _cell(kind: Kind, value: Any) -> Any:
+    if kind == "texts":
+        # A cell of ids that lacked the last of them would be wrong.
+        return spreadsheet_cell(value, _ALL)
+    if kind == "json":
+        return None if value is None else spreadsheet_cell(json.dumps(value))
+    return spreadsheet_cell(value)
+
+
+def _jsonl(columns: Mapping[str, Kind], rows: Iterator[Row], file: BinaryIO, about: Mapping[str, Any]) -> None:
+    # ASCII only, so that nothing in a text can steer a terminal.
+    for row in rows:
+        file.write(json.dumps(row).encode() + b"\n")
+
+
+def _parquet(columns: Mapping[str, Kind], rows: Iterator[Row], file: BinaryIO, about: Mapping[str, Any]) -> None:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise MissingPartError(
+            "parquet files need the package pyarrow", "pip install 'line-neurons[parquet]'"
+        ) from error
+    kinds = {
+        "text": pa.string(),
+        "integer": pa.int64(),
+        "number": pa.float64(),
+        "flag": pa.bool_(),
+        "texts": pa.list_(pa.string()),
+        "json": pa.string(),
+    }
+    fields = [(name, kinds[kind]) for name, kind in columns.items()]
+    schema = pa.schema(fields, {"line-neurons": json.dumps(about)})
+    with pq.ParquetWriter(file, schema) as writer:
+        while some := list(islice(rows, _ROWS_AT_ONCE)):
+            storable = [{name: _storable(kind, row[name]) for name, kind in columns.items()} for row in some]
+            writer.write_table(pa.Table.from_pylist(storable, schema=schema))
+
+
+def _storable(kind: Kind, value: Any) -> Any:
+    if kind == "json":
+        return None if value is None else json.dumps(value)
+    if kind == "texts":
+        return [storable_text(one) for one in value]
+    return storable_text(value) if isinstance(value, str) else value
+
+
+WRITERS: dict[str, Callable[[Mapping[str, Kind], Iterator[Row], BinaryIO, Mapping[str, Any]], None]] = {
+    "csv": _csv,
+    "jsonl": _jsonl,
+    "parquet": _parquet,
+}
+"""The formats of tables by name."""

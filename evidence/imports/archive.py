@@ -1,0 +1,262 @@
+"""A bundle that somebody hands over, looked through before anything of it is believed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from line_neurons.agent.errors import StoreError, UsageError
+from line_neurons.agent.proposal import clean_text
+from line_neurons.evidence import bundle_files as form
+from line_neurons.evidence.bundle_files import Manifest, Vector
+
+Row = TypeVar("Row")
+
+_MAX_FILES = 5_000_000
+_MAX_MANIFEST = 1 << 30
+_MAX_LINE = 1 << 26
+_MAX_UNITS = 10_000_000
+_MAX_PICTURE = 1 << 28
+_MOST_PACKED, _ALWAYS = 100, 64 << 20
+"""A bundle may unpack to so many times its size; to this many bytes in any case."""
+_BLOCK = 1 << 20
+_LARGEST = 2**63
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, NotImplementedError, RuntimeError)
+"""What reading a zip file may raise."""
+
+
+def refused(path: Path, why: str) -> UsageError:
+    """The error for a bundle that is not taken in."""
+    return UsageError(
+        f"{str(path)!r:.200} is not taken in: {clean_text(why, 200)}", "nothing was changed; ask for a new export"
+    )
+
+
+class Archive:
+    """An opened bundle whose files are those that its manifest names, with the content that it names.
+
+    Args:
+        path: the bundle.
+        archive: the zip file.
+        manifest: what it says.
+    """
+
+    def __init__(self, path: Path, archive: zipfile.ZipFile, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._archive = archive
+
+    def read(self, name: str) -> bytes:
+        """A small file or a picture.
+
+        Raises:
+            UsageError: it is not in the bundle, or larger than any picture.
+        """
+        if self.manifest.files[name].bytes > _MAX_PICTURE:
+            raise refused(self.path, f"{name} is larger than {_MAX_PICTURE >> 20} MiB")
+        with self._reading(name):
+            return self._archive.read(name)
+
+    def blocks(self, name: str, size: int = _BLOCK) -> Iterator[bytes]:
+        """A file in blocks of ``size`` bytes, the last of which may be shorter."""
+        with self._reading(name), self._archive.open(name) as stream:
+            while block := stream.read(size):
+                yield block
+
+    def vectors(self) -> Iterator[tuple[Vector, bytes]]:
+        """The vectors with their numbers, little-endian float32.
+
+        Raises:
+            UsageError: there are fewer or more numbers than the vectors have.
+        """
+        with self._reading(form.NUMBERS), self._archive.open(form.NUMBERS) as stream:
+            for vector in self.rows(form.VECTORS, Vector):
+                numbers = stream.read(4 * vector.units) if 0 < vector.units <= _MAX_UNITS else b""
+                if not numbers or len(numbers) != 4 * vector.units:
+                    raise refused(self.path, f"{form.NUMBERS} has fewer numbers than {form.VECTORS} says")
+                yield vector, numbers
+            if stream.read(1):
+                raise refused(self.path, f"{form.NUMBERS} has more numbers than {form.VECTORS} says")
+
+    def rows(self, name: str, kind: type[Row]) -> Iterator[Row]:
+        """The rows of a table.
+
+        Raises:
+            UsageError: a line is no such row.
+        """
+        with self._reading(name), self._archive.open(name) as stream:
+            number = 0
+            while line := stream.readline(_MAX_LINE):
+                number += 1
+                if not line.endswith(b"\n"):
+                    raise refused(self.path, f"line {number} of {name} is cut or too long")
+                yield self._row(line, kind, f"line {number} of {name}")
+
+    def one(self, name: str, kind: type[Row]) -> Row:
+        """The row of a file that has one.
+
+        Raises:
+            UsageError: it has none, several, or another one.
+        """
+        found = list(self.rows(name, kind)) if self.manifest.files[name].bytes <= _MAX_LINE else []
+        if len(found) != 1:
+            raise refused(self.path, f"{name} has {len(found)} rows instead of one")
+        return found[0]
+
+    def _row(self, line: bytes, kind: type[Row], place: str) -> Row:
+        try:
+            return row_of(line, kind)
+        except StoreError:
+            raise refused(self.path, "its run has no name that a run can have") from None
+        except (ValueError, TypeError, RecursionError) as error:
+            raise refused(self.path, f"{place} does not fit: {_reason(error)}") from None
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except _UNREADABLE as error:
+            raise refused(self.path, f"{name} cannot be read: {_reason(error)}") from None
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Archive]:
+    """A bundle, for the body; its files are hashed before.
+
+    Raises:
+        UsageError: it cannot be read, is cut, is of another schema, has a file that no bundle has or that its
+            manifest lacks or knows otherwise, or unpacks to more than one of its size can.
+    """
+    with ExitStack() as stack:
+        try:
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            infos = archive.infolist()
+            _look_at_names(path, infos)
+            whole = Archive(path, archive, _manifest(path, archive))
+            _look_at_files(whole, {info.filename for info in infos})
+        except _UNREADABLE as error:
+            raise refused(path, f"it is cut or no zip file: {_reason(error)}") from None
+        yield whole
+
+
+def row_of(line: bytes, kind: type[Row]) -> Row:
+    """A row from its JSON: every field, no other, all of the right type, all numbers finite.
+
+    Raises:
+        ValueError: it is none.
+    """
+    plain = json.loads(line, parse_constant=_no_number)
+    _look_at(plain)
+    if isinstance(plain, dict) and (other := plain.keys() ^ {field.name for field in fields(kind)}):  # type: ignore[arg-type]
+        raise ValueError(f"{sorted(other)[0]!r} is missing or too much")
+    row: Row = _shape(kind).validate_json(line, strict=True)  # type: ignore[arg-type]
+    return row
+
+
+@cache
+def _shape(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number")
+
+
+def _look_at(value: Any) -> None:
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    if isinstance(value, list):
+        for one in value:
+            _look_at(one)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number is not finite")
+    elif isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
+        raise ValueError("a number is too large")
+
+
+def _look_at_names(path: Path, infos: list[zipfile.ZipInfo]) -> None:
+    known = {form.MANIFEST, form.PROVENANCE, form.RUN, form.NUMBERS, *form.TABLES}
+    names = [info.filename for info in infos]
+    # Of one that was cut zipfile finds the last whole zip file in it: the control activations are one.
+    if min((info.header_offset for info in infos), default=-1) != 0:
+        raise refused(path, "it is cut or no zip file: it does not begin with its first file")
+    if len(infos) > _MAX_FILES or len(set(names)) < len(names):
+        raise refused(path, "a file is in it twice, or there are too many")
+    for info in infos:
+        if info.filename not in known and not form.NAMED.fullmatch(info.filename):
+            raise refused(path, f"it has a file {info.filename!r:.80}, which no bundle has")
+        if stat.S_IFMT(info.external_attr >> 16) not in {0, stat.S_IFREG}:
+            raise refused(path, f"{info.filename} is a link or no plain file")
+        if info.flag_bits & 1 or info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+            raise refused(path, f"{info.filename} is packed in a way that no bundle is")
+    size, unpacked = path.stat().st_size, sum(info.file_size for info in infos)
+    if unpacked > _ALWAYS + _MOST_PACKED * size:
+        raise refused(path, f"its {size} bytes would unpack to {unpacked}")
+
+
+def _manifest(path: Path, archive: zipfile.ZipFile) -> Manifest:
+    try:
+        if archive.getinfo(form.MANIFEST).file_size > _MAX_MANIFEST:
+            raise ValueError("it is too large")
+        content = archive.read(form.MANIFEST)
+        schema = json.loads(content).get("schema")
+    except (*_UNREADABLE, ValueError, AttributeError, RecursionError) as error:
+        raise refused(path, f"{form.MANIFEST} is missing or damaged: {_reason(error)}") from None
+    if schema != form.SCHEMA:
+        raise refused(path, f"its schema is {schema!r:.60}, and this version reads {form.SCHEMA!r}")
+    try:
+        return row_of(content, Manifest)
+    except (ValueError, RecursionError) as error:
+        raise refused(path, f"{form.MANIFEST} does not fit: {_reason(error)}") from None
+
+
+def _look_at_files(bundle: Archive, names: set[str]) -> None:
+    named = bundle.manifest.files
+    needed = {form.PROVENANCE, form.RUN, form.NUMBERS, *form.TABLES}
+    if other := sorted((names - {form.MANIFEST}) ^ named.keys() | (needed - named.keys())):
+        raise refused(bundle.path, f"{other[0]!r:.80} is missing, or the manifest does not name it")
+    for name, said in named.items():
+        digest, size = hashlib.sha256(), 0
+        for block in bundle.blocks(name):
+            digest.update(block)
+            size += len(block)
+        if (digest.hexdigest(), size) != (said.sha256, said.bytes):
+            raise refused(bundle.path, f"the content of {name} is not what the manifest says")
+
+
+def room_for(bundle: Archive, store: Path) -> None:
+    """See that a disk has room for what a bundle brings.
+
+    Raises:
+        UsageError: it has not.
+    """
+    needed = sum(file.bytes for file in bundle.manifest.files.values())
+    place = next(folder for folder in (store, *store.absolute().parents) if folder.is_dir())
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise UsageError(
+            f"the bundle needs {needed >> 20} MiB, and the disk of {str(store)!r:.120} has {free >> 20} MiB free",
+            "make space, or name another with --store",
+        )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_input=False, include_url=False)[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return str(error)

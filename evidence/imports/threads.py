@@ -1,0 +1,128 @@
+"""Checkpoints of a bundle: plain data of the run's own units, brought under the name that the run has here."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from line_neurons.evidence import bundle_files as form
+from line_neurons.evidence.bundle_files import Checkpoint, Write
+from line_neurons.evidence.imports.archive import Archive, refused
+from line_neurons.tools.picture_files import is_image_id
+from line_neurons.tools.plain_data import PlainData
+
+_ID = re.compile(r"[0-9a-f-]{36}")
+
+PUT_CHECKPOINT = (
+    "INSERT INTO checkpoints (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint,"
+    " metadata) VALUES (?, '', ?, ?, ?, ?, ?)"
+)
+PUT_WRITE = (
+    "INSERT INTO writes (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value)"
+    " VALUES (?, '', ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+@dataclass(frozen=True)
+class Called:
+    """What the run and its wishes are called here.
+
+    Args:
+        before: id of the run where it was.
+        now: id of the run here.
+        wishes: numbers of wishes here, by those that they had.
+    """
+
+    before: str
+    now: str
+    wishes: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is called otherwise."""
+        return self.before != self.now or any(number != here for number, here in self.wishes.items())
+
+
+def images_of(bundle: Archive, run: str, units: set[int]) -> set[str]:
+    """Look through all checkpoints of a bundle.
+
+    Returns:
+        the pictures that they name.
+
+    Raises:
+        UsageError: one is no plain data, or of no unit of the run.
+    """
+    found: set[str] = set()
+    for where, unit, value in _values(bundle, units):
+        values = value if where == form.CHECKPOINTS else {}
+        if (values.get("run", run), values.get("unit", unit)) != (run, unit):
+            raise refused(bundle.path, f"a checkpoint of unit {unit} is of another unit or run")
+        images = values.get("images", ()) if where == form.CHECKPOINTS else value if where == "images" else ()
+        found.update(one for one in images if isinstance(one, str) and is_image_id(one))
+    return found
+
+
+def _values(bundle: Archive, units: set[int]) -> Iterator[tuple[str, int, Any]]:
+    for checkpoint in bundle.rows(form.CHECKPOINTS, Checkpoint):
+        _check(bundle, checkpoint, units, checkpoint.id, checkpoint.parent)
+        yield form.CHECKPOINTS, checkpoint.unit, _loaded(bundle, checkpoint)["channel_values"]
+    for write in bundle.rows(form.WRITES, Write):
+        _check(bundle, write, units, write.id, write.task)
+        yield write.channel, write.unit, _loaded(bundle, write)
+
+
+def _check(bundle: Archive, row: Checkpoint | Write, units: set[int], *names: str | None) -> None:
+    if row.unit not in units or not all(name is None or _ID.fullmatch(name) for name in names):
+        raise refused(bundle.path, f"a checkpoint is of unit {row.unit}, which the run has not, or has no id")
+
+
+def _loaded(bundle: Archive, row: Checkpoint | Write) -> Any:
+    try:
+        value = PlainData().loads_typed((row.type, base64.b64decode(row.data, validate=True)))
+        if isinstance(row, Checkpoint):
+            shaped = isinstance(value, dict) and value.get("id") == row.id
+            if not (shaped and isinstance(value["channel_values"], dict)):
+                raise ValueError("it is no checkpoint")
+            if not isinstance(json.loads(row.metadata), dict):
+                raise ValueError("its metadata are none")
+    except Exception as error:
+        # Whatever msgpack makes of it.
+        raise refused(bundle.path, f"a checkpoint of unit {row.unit} is no plain data: {error}") from None
+    return value
+
+
+def checkpoint_rows(bundle: Archive, called: Called) -> Iterator[tuple[Any, ...]]:
+    """The values of ``PUT_CHECKPOINT`` for each checkpoint."""
+    for row in bundle.rows(form.CHECKPOINTS, Checkpoint):
+        kind, data = row.type, base64.b64decode(row.data)
+        if called.changes:
+            checkpoint = PlainData().loads_typed((kind, data))
+            values = {name: _here(name, value, called) for name, value in checkpoint["channel_values"].items()}
+            kind, data = PlainData().dumps_typed({**checkpoint, "channel_values": values})
+        yield f"{called.now}/{row.unit}", row.id, row.parent, kind, data, row.metadata.encode()
+
+
+def write_rows(bundle: Archive, called: Called) -> Iterator[tuple[Any, ...]]:
+    """The values of ``PUT_WRITE`` for each write."""
+    for row in bundle.rows(form.WRITES, Write):
+        kind, data = row.type, base64.b64decode(row.data)
+        if called.changes:
+            value = PlainData().loads_typed((kind, data))
+            here = _here(row.channel, value, called)
+            kind, data = (kind, data) if here == value else PlainData().dumps_typed(here)
+        yield f"{called.now}/{row.unit}", row.id, row.task, row.path, row.idx, row.channel, kind, data
+
+
+def _here(channel: str, value: Any, called: Called) -> Any:
+    """What a channel holds, in the names that the run and its wishes have here."""
+    if channel == "__start__" and isinstance(value, dict):
+        return {name: _here(name, one, called) for name, one in value.items()}
+    if channel == "run":
+        return called.now
+    if channel == "wishes" and isinstance(value, list):
+        return [[called.wishes.get(one[0], one[0]), *one[1:]] if one else one for one in value]
+    return value

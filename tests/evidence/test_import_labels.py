@@ -1,0 +1,126 @@
+"""Labels of other methods, kept in a store and evaluated by name."""
+
+import pytest
+
+from expectations import refused
+from line_neurons.agent.errors import UsageError
+from line_neurons.eval.judging import labels_of
+from line_neurons.eval.kept_labels import keep, kept
+from line_neurons.eval.labels import FORMS, WRITTEN, Label, Labels, read_labels, write_csv
+from line_neurons.evidence.exports.formats import export
+from line_neurons.evidence.exports.tables import WRITERS
+from line_neurons.evidence.imports.labels import import_labels
+from line_neurons.tools.run_store import Run, RunStore, Unit
+
+LABELS = Labels(
+    "invert", "torchvision:resnet18", "layer4.1", (Label(3, "=dog, wet"), Label(0, "sea lion", 2.5)), "a"
+)
+PEERS = {
+    "falcon": "group,concept_set_noun_phrases\n3,\"[('brass pipes', 0.5)]\"\n",
+    "cosy": "neuron,concept,AUC,U1,p,MAD\n3,brass pipes,0.5,1,0.1,1\n",
+    "milan": "layer,unit,description\n1,3,Brass pipes\n",
+    "describe-and-dissect": "Neuron ID,Label 1\n3,brass pipes\n",
+    "invert": "neuron,concept,concept_id,metric\n3,brass pipes,,0.5\n",
+    "clip-dissect": "layer,unit,description,similarity\n1,3,brass pipes,0.5\n",
+    "line": "run,unit,label,score\nr,3,brass pipes,0.5\n",
+}
+
+
+def told(labels):
+    return [(one.unit, one.concept, one.score) for one in labels.labels]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_labels_of_every_method_are_kept_under_its_name(form, tmp_path):
+    (tmp_path / "resnet18-1.csv").write_text(PEERS[form])
+    done, read = import_labels(tmp_path / "store", tmp_path / "resnet18-1.csv")
+    assert (done.name, done.new) == (f"{form}/resnet18-1", True)
+    found = labels_of(form, tmp_path / "store")
+    assert (found.method, found.model, found.layer, found.source) == (form, "resnet18", "1", done.name)
+    assert told(found) == told(read)
+
+
+@pytest.mark.parametrize("format_", [*WRITERS, *WRITTEN])
+def test_a_run_s_labels_come_back_from_what_was_exported(format_, tmp_path):
+    store, file = tmp_path / "old", tmp_path / f"resnet18-avgpool.{format_ if format_ in WRITERS else 'csv'}"
+    run = Run("r-1", "torchvision:resnet18", "avgpool", 7, "finished", 1.0, {}, {}, {})
+    units = [Unit("r-1", 4, 0, "finished", label="a, b", score=0.25), Unit("r-1", 5, 1, "failed", error="=x"),
+             Unit("r-1", 6, 2, "finished", label="'tis", score=1.5), Unit("r-1", 7, 3)]  # fmt: skip
+    RunStore(store).add_run(run, units)
+    export(store, "r-1", format_, file)
+    import_labels(tmp_path / "new", file, name="theirs")
+    labels = kept(tmp_path / "new", "theirs")
+    scores = (None, None) if format_ == "milan" else (0.25, 1.5)
+    assert told(labels) == [(4, "a, b", scores[0]), (6, "'tis", scores[1])]
+    export(tmp_path / "new", "theirs", "cosy", tmp_path / "again.csv")
+    write_csv(read_labels(file), tmp_path / "direct.csv", "cosy")
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "direct.csv").read_bytes()
+
+
+def test_kept_twice_nothing_changes_and_others_get_a_number(tmp_path):
+    first = keep(tmp_path, LABELS)
+    content = first.path.read_bytes()
+    assert keep(tmp_path, LABELS) == (first.name, first.path, False)
+    second = keep(tmp_path, _other())
+    assert (first.name, second.name) == ("invert/resnet18-1", "invert-2/resnet18-1")
+    assert first.path.read_bytes() == content
+    assert told(kept(tmp_path, "invert")) == told(LABELS)
+    with pytest.raises(UsageError, match="other labels of this layer"):
+        keep(tmp_path, _other(), "invert")
+
+
+def _other():
+    return Labels("invert", LABELS.model, LABELS.layer, (Label(3, "cat"),), "b")
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", ".hidden", "a/b", "x" * 100, "\x1b[31m", "-rf"])
+def test_a_name_that_could_be_a_path_is_refused(name, tmp_path):
+    with pytest.raises(UsageError, match="cannot be the name"):
+        keep(tmp_path / "store", LABELS, name)
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("name", ["..", "../store", "invert/..", "", "/", "invert//resnet18-1", "x" * 5000])
+def test_no_name_leads_out_of_the_store(name, tmp_path):
+    keep(tmp_path / "store", LABELS)
+    assert kept(tmp_path / "store", name) is None
+
+
+def test_of_several_of_a_name_one_has_to_be_named(tmp_path):
+    keep(tmp_path, LABELS)
+    keep(tmp_path, Labels("invert", "torchvision:resnet18", "fc", LABELS.labels, "a"))
+    with pytest.raises(UsageError, match="name one of them: invert/resnet18-1, invert/resnet18-fc"):
+        kept(tmp_path, "invert")
+    assert kept(tmp_path, "invert/resnet18-fc").layer == "fc"
+
+
+def test_the_command_says_what_it_took_in_and_refuses_the_rest(line, tmp_path):
+    (tmp_path / "resnet18-fc.csv").write_text(PEERS["invert"])
+    assert "invert/resnet18-fc" in line("import", "resnet18-fc.csv")[2]
+    assert "nothing was changed" in line("import", "resnet18-fc.csv")[2]
+    (tmp_path / "labels.csv").write_text(PEERS["invert"])
+    refused(line("import", "labels.csv"), "does not say which model", "--model")
+    assert "timm:x" in line("import", "labels.csv", "--model", "timm:x", "--layer", "a.b", "--as", "mine")[2]
+    refused(line("import", "nothing.zip"), "there is no file")
+    refused(line("import", "."), "there is no file")
+    (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04 cut")
+    refused(line("import", "cut.zip"), "is not taken in", "cut or no zip")
+    refused(line("import", "cut.zip", "--as", "x"), "--as is for labels")
+    (tmp_path / "x.parquet").write_bytes(b"PAR1 no")
+    refused(line("import", "x.parquet"), "no Parquet file")
+    (tmp_path / "x.jsonl").write_bytes(b'{"run": "r"}\n[1]\n')
+    refused(line("import", "x.jsonl"), "line 2 is no JSON object")
+    assert not (tmp_path / "store" / "runs.db").exists()
+
+
+def test_the_command_hands_a_run_over(line, tmp_path):
+    RunStore(tmp_path / "store").add_run(
+        Run("r-1", "torchvision:resnet18", "avgpool", 7, "finished", 1.0, {}, {}, {}), [Unit("r-1", 4, 0)]
+    )
+    status, _, said = line("export", "r", "--format", "bundle", "-o", "run.zip")
+    assert (status, "run.zip" in said) == (0, True)
+    refused(line("export", "r", "--format", "bundle", "-o", "run.zip"), "is there already", "--force")
+    assert "is here now" in line("import", "run.zip", "--store", tmp_path / "new")[2]
+    assert "is here already" in line("import", "run.zip", "--store", tmp_path / "new")[2]
+    status, out, _ = line("show", "r-1", "--store", tmp_path / "new")
+    assert (status, "r-1" in out) == (0, True)
