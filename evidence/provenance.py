@@ -72,7 +72,7 @@ def provenance(store: Path | RunStore, run: str) -> dict[str, Any]:
             return provenance(opened, run)
     found = store.run(run)
     events = store.events(found.id)
-    work = _worked(found, events)
+    work = who_worked(found, events)
     units = [_unit(store, found, unit, work.sessions) for unit in store.units(found.id)]
     written = Counter(step["session"] for unit in units for step in unit["steps"])
     for index, session in enumerate(work.sessions):
@@ -112,7 +112,7 @@ def provenance(store: Path | RunStore, run: str) -> dict[str, Any]:
 
 
 @dataclass
-class _Worked:
+class Worked:
     """Who worked on a run with what; ``prompts`` and ``made_of`` are those of its begin, None if not recorded."""
 
     environments: list[dict[str, Any]] = field(default_factory=list)
@@ -121,8 +121,9 @@ class _Worked:
     made_of: dict[str, Any] | None = None
 
 
-def _worked(run: Run, events: Sequence[Mapping[str, Any]]) -> _Worked:
-    work = _Worked()
+def who_worked(run: Run, events: Sequence[Mapping[str, Any]]) -> Worked:
+    """What the events of a run say of those who worked on it; see ``provenance`` for the values."""
+    work = Worked()
     here: int | None = 0
     first: dict[str, Any] = next((event["detail"] for event in events if event["kind"] == WORKED_WITH), {})
     if first.get("began"):

@@ -9,10 +9,10 @@ from typing import Any
 
 from line_neurons.agent.settings import Settings
 from line_neurons.evidence.provenance import provenance
+from line_neurons.evidence.recorded import NOT_RECORDED, mapping_of, told_machine, told_moment, told_versions
 from line_neurons.tui import terminal
 from line_neurons.tui.showing import open_store
 
-_NOT_RECORDED = "not recorded"
 _HASH = 12
 
 
@@ -27,10 +27,10 @@ def show(store: Path, name: str, *, as_json: bool) -> None:
     if as_json:
         terminal.dump(told)
         return
-    finished = f", finished {_time(told['finished'])}" if told["finished"] else ""
+    finished = f", finished {told_moment(told['finished'])}" if told["finished"] else ""
     terminal.line(f"{told['run']}: {told['model']} {told['layer']}", style="bold")
-    terminal.line(f"{told['status']}, begun {_time(told['created'])}{finished}")
-    _pair("command", told["command"] or _NOT_RECORDED)
+    terminal.line(f"{told['status']}, begun {told_moment(told['created'])}{finished}")
+    _pair("command", told["command"] or NOT_RECORDED)
     if origin := told["forked_from"]:
         _pair("forked from", f"unit {origin['unit']} of {origin['run']} after step {origin['step']}")
     _parts(told)
@@ -53,9 +53,9 @@ def _parts(told: Mapping[str, Any]) -> None:
 def _work(told: Mapping[str, Any]) -> None:
     for number, one in enumerate(told["environments"], 1):
         _head(f"Environment {number}" if len(told["environments"]) > 1 else "Environment")
-        _pair("packages", _versions(one["versions"]))
-        _pair("line-neurons' source", one["code"] or _NOT_RECORDED)
-        for what, value in _machine(one["machine"]):
+        _pair("packages", told_versions(one["versions"]))
+        _pair("line-neurons' source", one["code"] or NOT_RECORDED)
+        for what, value in told_machine(one["machine"]):
             _pair(what, value)
     _head("Worked on")
     if not told["sessions"]:
@@ -65,13 +65,13 @@ def _work(told: Mapping[str, Any]) -> None:
         ["began", "ended", "how", "process", "host", "steps", "environment"],
         [
             [
-                _time(one["began"]),
-                _time(one["ended"]),
+                told_moment(one["began"]),
+                told_moment(one["ended"]),
                 one["how"] + (f": {one['error']}" if one["error"] else ""),
                 str(one["process"]),
-                one["host"] or _NOT_RECORDED,
+                one["host"] or NOT_RECORDED,
                 one["steps"],
-                _NOT_RECORDED if one["environment"] is None else str(one["environment"] + 1),
+                NOT_RECORDED if one["environment"] is None else str(one["environment"] + 1),
             ]
             for one in told["sessions"]
         ],
@@ -83,29 +83,7 @@ def _work(told: Mapping[str, Any]) -> None:
             for what, value in one.items()
             if what not in {"kind", "unit", "at"}
         )
-        _pair(_time(one["at"]), f"{one['kind']}{unit}: {said}".removesuffix(": "))
-
-
-def _machine(machine: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    if machine is None:
-        return [("machine", _NOT_RECORDED)]
-    rows = [
-        ("system", f"{machine.get('os')}"),
-        ("processor", f"{machine.get('cpu')}, {machine.get('cores')} cores, {_gigabytes(machine.get('memory'))}"),
-    ]
-    torch = _mapping(machine.get("torch"))
-    gpus = torch.get("gpus")
-    rows += [
-        (
-            "GPU",
-            f"{gpu.get('name')}, {_gigabytes(gpu.get('memory'))}, driver {torch.get('driver')}, "
-            f"CUDA {torch.get('cuda')}, cuDNN {torch.get('cudnn')}",
-        )
-        for gpu in map(_mapping, gpus if isinstance(gpus, list) else ())
-    ]
-    if torch:
-        rows.append(("torch", f"{torch.get('threads')} threads, {torch.get('cpu_capability')}"))
-    return rows
+        _pair(told_moment(one["at"]), f"{one['kind']}{unit}: {said}".removesuffix(": "))
 
 
 def _asked(told: Mapping[str, Any]) -> None:
@@ -115,9 +93,9 @@ def _asked(told: Mapping[str, Any]) -> None:
         _pair(what, rule)
     _head("Prompts (SHA-256)")
     for kind, text in (told["prompts"] or {}).items():
-        _pair(kind, str(_mapping(text).get("sha256")))
+        _pair(kind, str(mapping_of(text).get("sha256")))
     if told["prompts"] is None:
-        terminal.line(f"{_NOT_RECORDED}, but for the hash of each question that was asked", lead="  ")
+        terminal.line(f"{NOT_RECORDED}, but for the hash of each question that was asked", lead="  ")
     _head("Settings other than the defaults")
     usual = Settings.model_construct().model_dump(mode="json")
     for name, value in told["settings"].items():
@@ -146,11 +124,6 @@ def _units(told: Mapping[str, Any]) -> None:
     )
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    """A mapping of the store; another program may have written something else there."""
-    return value if isinstance(value, dict) else {}
-
-
 def _head(text: str) -> None:
     terminal.line("")
     terminal.line(text, style="bold")
@@ -158,16 +131,3 @@ def _head(text: str) -> None:
 
 def _pair(name: str, value: str) -> None:
     terminal.line(value, lead=f"  {terminal.plain(name):28}")
-
-
-def _versions(versions: Mapping[str, Any] | None) -> str:
-    return ", ".join(f"{name} {number}" for name, number in (versions or {}).items()) or _NOT_RECORDED
-
-
-def _time(moment: str | None) -> str:
-    """A time to the second; it is UTC, as in the document."""
-    return f"{moment[:10]} {moment[11:19]} UTC" if moment else _NOT_RECORDED
-
-
-def _gigabytes(size: Any) -> str:
-    return f"{size / 1e9:.0f} GB" if isinstance(size, int) else "memory not known"

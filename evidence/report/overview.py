@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from line_neurons.evidence.provenance import SEED_RULES, who_worked
+from line_neurons.evidence.recorded import NOT_RECORDED, mapping_of, told_machine, told_versions
 from line_neurons.evidence.report.charts import Histogram, histogram
 from line_neurons.evidence.wording import is_worked_on, origin, state_of
 from line_neurons.tools.leases import standings
@@ -65,6 +68,9 @@ class Overview:
         cost: what the units of the report took, as name and value.
         settings: those that are named first, as name and value.
         more_settings: all others.
+        worked_with: versions, source and machine of each environment that the run was worked on with.
+        seeds: what each random choice is a function of.
+        prompts: what questions and pictures begin with, as name, SHA-256 and text.
     """
 
     run: Run
@@ -83,6 +89,9 @@ class Overview:
     cost: tuple[tuple[str, str], ...]
     settings: tuple[tuple[str, str], ...]
     more_settings: tuple[tuple[str, str], ...]
+    worked_with: tuple[tuple[tuple[str, str], ...], ...]
+    seeds: tuple[tuple[str, str], ...]
+    prompts: tuple[tuple[str, str, str], ...]
 
 
 def read_overview(runs: RunStore, run: Run, chosen: frozenset[int] | None, now: float) -> Overview:
@@ -106,6 +115,7 @@ def read_overview(runs: RunStore, run: Run, chosen: frozenset[int] | None, now: 
     aucs = [row.auc for row in labelled if row.auc is not None]
     came = Counter(row.origin for row in labelled)
     known = {name: _said(value, name) for name, value in run.settings.items()}
+    work = who_worked(run, runs.events(run.id))
     return Overview(
         run=run,
         model=short_spec(run.model),
@@ -123,7 +133,23 @@ def read_overview(runs: RunStore, run: Run, chosen: frozenset[int] | None, now: 
         cost=tuple(_cost(runs, run, rows, now, going_on=worked_on)),
         settings=tuple((name, known[name]) for name in MAIN if name in known),
         more_settings=tuple((name, value) for name, value in known.items() if name not in MAIN),
+        worked_with=tuple(tuple(_circumstances(one)) for one in work.environments),
+        seeds=(("run seed", str(run.seed)), *SEED_RULES.items()),
+        prompts=tuple(_prompt(kind, mapping_of(text)) for kind, text in mapping_of(work.prompts).items()),
     )
+
+
+def _circumstances(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("packages", told_versions(environment["versions"])),
+        ("source of line-neurons, SHA-256", environment["code"] or NOT_RECORDED),
+        *told_machine(environment["machine"]),
+    ]
+
+
+def _prompt(kind: str, told: Mapping[str, Any]) -> tuple[str, str, str]:
+    text = {name: value for name, value in told.items() if name != "sha256"}
+    return kind, str(told.get("sha256")), json.dumps(text, indent=1, ensure_ascii=False)
 
 
 def _cost(

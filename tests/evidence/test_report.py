@@ -21,6 +21,7 @@ import reported_run
 from hostile.texts import NAMED
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Control
+from line_neurons.evidence.provenance import provenance
 from line_neurons.evidence.report import writing
 from line_neurons.evidence.report.charts import BINS, curve, histogram
 from line_neurons.evidence.report.writing import write_report
@@ -175,6 +176,20 @@ def test_the_cost_counts_each_question_and_each_picture_once(store, tmp_path):
     told = " ".join(page_of(store, FAILED, tmp_path).text["overview"].split())
     assert f"questions to the language model {asked} " in told
     assert f"pictures looked at {pictures} " in told
+
+
+def test_machine_versions_seeds_and_prompts_are_told_as_they_were_recorded(store, tmp_path):
+    made = " ".join(page_of(store, FINISHED, tmp_path).text["made"].split())
+    told = provenance(store, FINISHED)
+    machine = told["environments"][0]["machine"]
+    assert machine["cpu"] in made
+    assert f"langgraph {told['versions']['langgraph']}" in made
+    assert told["environments"][0]["code"] in made
+    assert "(run seed, concept, picture index)" in made
+    for kind, prompt in told["prompts"].items():
+        assert f"Prompt: {kind}" in made
+        assert prompt["sha256"] in made
+    assert "A realistic photo of a {concept}" in made
 
 
 def test_arguments_of_a_chat_model_are_not_shown(tmp_path):
