@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import runpy
 import shutil
@@ -13,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import cycle
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -39,6 +39,7 @@ STANDS = {
     "~/imagenet-val": "imagenet-val",
     "~/imagenet/val": "imagenet/val",
     "~/archives": "archives",
+    "~/flowers": "pictures",
     "bank:/path/to/folder": "bank:pictures",
     "sdxl=/models/sdxl": "sdxl=sdxl",
     "hf:ILSVRC/imagenet-1k@validation": "hf:imagenet",
@@ -48,7 +49,6 @@ STANDS = {
     "langchain:package.module.Class": "langchain:chat_model.Chat",
 }
 """What a word of a command is replaced by; ``RUN`` and ``OTHER`` are the runs that suit the command."""
-WITHIN = {"--units": {"...": "torchvision:mobilenet_v2 classifier.1"}}
 PYTHON = {"activations": np.zeros((4, 2048), np.float32), "labels": np.array([0, 1, 0, 1])}
 """What Python snippets take for granted."""
 STATUS = {"doctor": {0, 1}, "assets verify": {0, 1}}
@@ -57,11 +57,8 @@ NOT_EXECUTED = {
     "ollama serve": "a server of its own; tests/ollama runs a real one",
     "hf download stabilityai/stable-diffusion-xl-base-1.0 --local-dir sdxl --include *.json --include *.txt"
     " --include *.fp16.safetensors": "asks a model hub",
-    "pip install langchain-openai": "a package of others",
 }
 """Commands that no test can carry out, with the reason; ``test_commands`` counts them."""
-ONLY_PARSED = "python"
-"""Of benchmarks and evaluations (``python -m``) only the options are read: they take minutes to days."""
 _PLACEHOLDER = re.compile(r"[A-Z][A-Z_-]{2,}")
 
 
@@ -102,7 +99,7 @@ class Session:
         Raises:
             UnknownCommandError: it is nothing that the test knows.
         """
-        languages = {"python": self._snippet, "toml": self._settings, "csv": self._captions, "text": self._output}
+        languages = {"python": self._snippet, "toml": self._settings, "csv": self._captions, "tree": self._tree, "text": self._output}
         if block.language in SHELL:
             for command in block.commands():
                 self.type(command)
@@ -215,7 +212,7 @@ class Session:
                 assert pin in pins, f"{command.place}: no pack has {pin}"
 
     def _python(self, command: Command) -> None:
-        """The options are read by the program's own parser, which then stops."""
+        """A benchmark or evaluation: only its options are read, by its own parser; it takes minutes to days."""
 
         class Parsed(Exception):
             pass
@@ -254,10 +251,13 @@ class Session:
 
     def _settings(self, block: Block) -> None:
         """Settings: all of them exist and fit; they hold for what follows if the block says that it is line.toml."""
+        text = block.text
+        for word, stands in STANDS.items():
+            text = text.replace(f'"{word}"', f'"{stands}"')
         file = self.folder / "snippet.toml"
-        file.write_text(block.text)
+        file.write_text(text)
         with pytest.MonkeyPatch.context() as patch:
-            for name in list(_line_variables()):
+            for name in [one for one in os.environ if one.startswith("LINE_")]:
                 patch.delenv(name)
             load_settings(file)
         if block.text.startswith("# line.toml"):
@@ -274,6 +274,13 @@ class Session:
         bank = open_bank(str(folder))
         assert len(bank.entries) == len(block.text.splitlines()) - 1
 
+    def _tree(self, block: Block) -> None:
+        """Files that a reader has: pictures by their names."""
+        for name in block.text.splitlines():
+            file = self.folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(self.folder / "cat.jpg", file)
+
     def _output(self, block: Block) -> None:
         """What a page shows of a command has the form of what the commands before it printed."""
         printed = {_form(line) for line in self.printed.splitlines()}
@@ -282,12 +289,6 @@ class Session:
                 f"{block.place}: no command printed anything of the form of {line.strip()!r}; "
                 f"known: {sorted(printed)}"
             )
-
-
-def _line_variables() -> Iterator[str]:
-    import os
-
-    return (name for name in os.environ if name.startswith("LINE_"))
 
 
 _ROW = re.compile(
@@ -302,7 +303,7 @@ def _form(line: str) -> str:
     return "a unit's row" if _ROW.fullmatch(words) else re.sub(r"\d+(\.\d+)?", "0", words)
 
 
-def record(folder: Path, stood: SimpleNamespace, patch: pytest.MonkeyPatch) -> None:
+def record(folder: Path, patch: pytest.MonkeyPatch) -> None:
     """Make the runs that every page's store has, in ``store`` of a folder."""
     patch.chdir(folder)
     patch.setenv("LINE_STORE", str(folder / "store"))

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from torchvision.models import mobilenet_v3_small
 
 from doc_commands import ROOT
 from line_neurons.agent.errors import BackendError, MissingPartError, UsageError
@@ -69,6 +70,10 @@ def lay_out(folder: Path) -> None:
     for name in ("cat", "bee"):
         Image.new("RGB", (32, 32), "orange").save(folder / f"{name}.jpg")
     (folder / "mine.pth").touch()
+    (folder / "places365.pth").touch()
+    for name in ("flowers", "other"):
+        torch.save(mobilenet_v3_small(num_classes=3).state_dict(), folder.parent / f"{name}.pth")
+        (folder / f"{name}.pth").symlink_to(folder.parent / f"{name}.pth")
     (folder / "words.txt").write_text("\n".join(THINGS))
     (folder / "units.csv").write_text("unit,layer\n3,avgpool\n7,avgpool\n")
     (folder / "invert.csv").write_text("neuron,concept,concept_id,metric\n281,violin,1,0.9\n282,tiger,2,0.9\n")
@@ -161,7 +166,7 @@ def open_painter(spec, settings, *, device="auto", download=False, together=5):
 
 
 class Outline(HookedTarget):
-    """A real architecture with random weights: layers, units and names are its own, activations are made up."""
+    """A real architecture without its weights: layers, units and names are its own, activations are made up."""
 
     def activate(self, images, layers, progress=None):
         units = {layer: rows.shape[1] for layer, rows in super().activate([], layers).items()}
@@ -173,24 +178,35 @@ class Outline(HookedTarget):
         }  # fmt: skip
 
 
+def _empty(make, *arguments, **options):
+    """A module with weights of 0, made without the time that random ones take."""
+    with torch.device("meta"):
+        module = make(*arguments, **options)
+    module.to_empty(device="cpu")
+    for tensor in (*module.parameters(), *module.buffers()):
+        tensor.detach().zero_()
+    return module.eval()
+
+
 @lru_cache(maxsize=8)
 def _module(prefix: str, name: str):
     if prefix == "torchvision":
         from torchvision import models
 
-        return models.get_model(name, weights=None), models.get_model_weights(name).DEFAULT.meta["categories"]
+        return _empty(models.get_model, name, weights=None), models.get_model_weights(name).DEFAULT.meta["categories"]
     if prefix == "timm":
         import timm
 
-        return timm.create_model(name, pretrained=False), ()
+        return _empty(timm.create_model, name, pretrained=False), ()
     if (prefix, name) == ("hf", "facebook/dinov2-small"):
         from transformers import Dinov2Config, Dinov2Model
 
-        return Dinov2Model(Dinov2Config(hidden_size=384, num_hidden_layers=12, num_attention_heads=6)), ()
+        config = Dinov2Config(hidden_size=384, num_hidden_layers=12, num_attention_heads=6)
+        return _empty(Dinov2Model, config), ()
     if prefix in {"places365", "robust"} and name == "resnet50":
         from torchvision import models
 
-        return models.resnet50(weights=None), ()
+        return _empty(models.resnet50), ()
     raise UsageError(f"{prefix}:{name} has no stand-in", "add one")
 
 
@@ -203,7 +219,7 @@ def _outline(prefix, name, weights, **options):
             f"none ({weights})",
             "squeezed",
             lambda picture: torch.from_numpy(np.array(picture.resize((224, 224)), np.float32).transpose(2, 0, 1)),
-            lambda: module.eval(),
+            lambda: module,
             () if weights else tuple(classes),
         ),
         **options,
@@ -211,7 +227,7 @@ def _outline(prefix, name, weights, **options):
 
 
 def open_outline(spec, *, assets=None, weights=None, download=False, **options):
-    """Functions of one's own are opened as they are; of all other models the weights are random."""
+    """Functions of one's own are opened as they are; other models are outlines."""
     if is_own_function(spec):
         return open_target(spec, assets=assets, weights=weights, download=download, **options)
     if weights is not None and not weights.is_file():
