@@ -76,9 +76,7 @@ class Session:
         patch: changes the environment for the page.
     """
 
-    def __init__(
-        self, folder: Path, server: str, capture: Callable[[], str], patch: pytest.MonkeyPatch
-    ) -> None:
+    def __init__(self, folder: Path, server: str, capture: Callable[[], str], patch: pytest.MonkeyPatch) -> None:
         self.folder, self.server, self.capture, self.patch = folder, server, capture, patch
         self.printed = ""
         self.unexecuted: list[str] = []
@@ -99,7 +97,13 @@ class Session:
         Raises:
             UnknownCommandError: it is nothing that the test knows.
         """
-        languages = {"python": self._snippet, "toml": self._settings, "csv": self._captions, "tree": self._tree, "text": self._output}
+        languages = {
+            "python": self._snippet,
+            "toml": self._settings,
+            "csv": self._captions,
+            "tree": self._tree,
+            "text": self._output,
+        }
         if block.language in SHELL:
             for command in block.commands():
                 self.type(command)
@@ -110,7 +114,9 @@ class Session:
 
     def type(self, command: Command) -> None:
         """Carry out one command."""
-        words = tuple(re.sub(r"^\.venv/bin/", "", word) if at == 0 else word for at, word in enumerate(command.words))
+        words = tuple(
+            re.sub(r"^\.venv/bin/", "", word) if at == 0 else word for at, word in enumerate(command.words)
+        )
         command = Command(command.place, words, command.variables)
         if command.text in NOT_EXECUTED:
             self.unexecuted.append(command.text)
@@ -132,7 +138,8 @@ class Session:
             try:
                 status = app(arguments, standalone_mode=False) or 0
             except Exception as error:
-                said = getattr(error, "format_message", lambda: str(error))()
+                told = getattr(error, "format_message", None)
+                said = told() if told else error
                 raise AssertionError(f"{command.place}: {command.text}: {said}") from error
         printed = self.capture()
         self.printed += printed
@@ -181,14 +188,16 @@ class Session:
 
     def _make(self, command: Command) -> None:
         """What the target would do; its own ``line`` commands are carried out."""
-        dry = subprocess.run(["make", "-n", *command.words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
+        dry = subprocess.run(
+            ["make", "-n", *command.words[1:]], cwd=ROOT, capture_output=True, text=True, check=False
+        )
         assert dry.returncode == 0, f"{command.place}: {dry.stderr}"
         for line in dry.stdout.splitlines():
             if line.startswith(".venv/bin/line "):
                 self._line(Command(f"{command.place}, {command.text}", tuple(line.split())))
 
     def _pip(self, command: Command) -> None:
-        """Packages that are to be installed are this one, with extras that it has; archives are those of the packs."""
+        """Packages to install are this one, with extras that it has; archives to fetch are those of the packs."""
         if command.words[1] == "download":
             self._pinned(command)
             return
@@ -250,7 +259,7 @@ class Session:
         self.printed += self.capture()
 
     def _settings(self, block: Block) -> None:
-        """Settings: all of them exist and fit; they hold for what follows if the block says that it is line.toml."""
+        """Settings that exist and fit; they hold for what follows if the block says that it is line.toml."""
         text = block.text
         for word, stands in STANDS.items():
             text = text.replace(f'"{word}"', f'"{stands}"')
@@ -321,7 +330,9 @@ def record(folder: Path, patch: pytest.MonkeyPatch) -> None:
     real = labelling.work
 
     def work(parts, run, watch, drain):
-        return real(parts, run, lambda progress: (watch(progress), drain.request_drain("the page's reader")), drain)
+        return real(
+            parts, run, lambda progress: (watch(progress), drain.request_drain("the page's reader")), drain
+        )
 
     patch.setattr(labelling, "work", work)
     assert app([*batch, "layer4", "--units", "252", *parts, "--init", "vocabulary", "--vocabulary", "words.txt"],

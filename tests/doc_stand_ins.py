@@ -147,7 +147,7 @@ class Letters:
 
 
 class Painter(ScriptedGenerator):
-    """Small pictures at once, for every text-to-image model: its name and settings are looked at, nothing is loaded."""
+    """Small pictures at once for every text-to-image model, whose name and settings are looked at."""
 
     out_of_order = False
 
@@ -193,7 +193,9 @@ def _module(prefix: str, name: str):
     if prefix == "torchvision":
         from torchvision import models
 
-        return _empty(models.get_model, name, weights=None), models.get_model_weights(name).DEFAULT.meta["categories"]
+        return _empty(models.get_model, name, weights=None), models.get_model_weights(name).DEFAULT.meta[
+            "categories"
+        ]
     if prefix == "timm":
         import timm
 
@@ -326,4 +328,3 @@ def _shown(self):
     from textual.app import App
 
     return App.run(self, headless=True, size=(120, 40), auto_pilot=_leave)
-

@@ -9,7 +9,9 @@ from mkdocs.config import load_config
 from doc_commands import ROOT, pages
 
 # What a page has a browser fetch, as opposed to links that a reader may follow.
-_FETCHED = re.compile(r"""<(?:script|img|iframe|source)[^>]+src="?([^"\s>]+)|<link[^>]+href="?([^"\s>]+)|url\(["']?([^"')]+)""")
+_FETCHED = re.compile(
+    r"""<(?:script|img|iframe|source)[^>]+src="?([^"\s>]+)|<link[^>]+href="?([^"\s>]+)|url\(["']?([^"')]+)"""
+)
 
 
 @pytest.fixture(scope="module")
