@@ -40,6 +40,7 @@ STANDS = {
     "~/imagenet/val": "imagenet/val",
     "~/archives": "archives",
     "~/flowers": "pictures",
+    "~/photos": "imagenet/val",
     "bank:/path/to/folder": "bank:pictures",
     "sdxl=/models/sdxl": "sdxl=sdxl",
     "hf:ILSVRC/imagenet-1k@validation": "hf:imagenet",

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
-from torchvision.models import mobilenet_v3_small
+from torchvision.models import ResNet50_Weights, mobilenet_v3_small
 
 from doc_commands import ROOT
 from line_neurons.agent.errors import BackendError, MissingPartError, UsageError
@@ -33,6 +33,7 @@ from line_neurons.tools.targets.registry import is_own_function, open_target
 from recorded_store import painted
 from scripted import ScriptedGenerator, ScriptedModel
 from scripted_ollama import ScriptedOllama, answer, proposal, serving, stream
+from small_wordnet import small_wordnet
 
 THINGS = (
     "acoustic guitar", "castle", "honeycomb", "killer whale", "lighthouse", "pipe organ", "steam locomotive",
@@ -266,15 +267,10 @@ def _language_model(spec, real=assembly.open_language_model, **given):
 
 def _word_net(folder: Path) -> None:
     """A WordNet of ImageNet's classes, in their order, and the things of the image bank, all of one kind."""
-    from torchvision.models import ResNet50_Weights
-
     folder.mkdir(parents=True)
-    classes = [name.replace(" ", "_") for name in ResNet50_Weights.IMAGENET1K_V1.meta["categories"]]
-    nouns = dict(enumerate(("thing", *classes, *(thing.replace(" ", "_") for thing in THINGS)), 1))
-    above = {number: "001 @ 00000001 n 0000 " if number > 1 else "000 " for number in nouns}
-    data = [f"{number:08} 00 n 01 {word} 0 {above[number]}| gloss" for number, word in nouns.items()]
-    (folder / "data.noun").write_text("\n".join(data))
-    (folder / "index.noun").write_text("\n".join(f"{word} n 1 0 1 0 {at:08}" for at, word in nouns.items()))
+    names = [*ResNet50_Weights.IMAGENET1K_V1.meta["categories"], *THINGS]
+    nouns = {at: ([name.replace(" ", "_")], [1]) for at, name in enumerate(names, 2)}
+    small_wordnet(folder, {1: (["thing"], []), **nouns})
 
 
 @contextmanager
