@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw
 from torchvision.models import ResNet50_Weights, mobilenet_v3_small
 
 from doc_commands import ROOT
+from line_neurons.agent import presets
 from line_neurons.agent.errors import BackendError, MissingPartError, UsageError
 from line_neurons.agent.ports import DrawnImage
 from line_neurons.graphs import assembly, runs
@@ -64,6 +65,12 @@ def lay_out(folder: Path) -> None:
                 file.write_bytes(painted(thing, 7 * place + number))
                 if name == "pictures":
                     _cut_out(file)
+    for at, thing in nouns().items():
+        file = folder / "photos" / f"n{at:08}_{thing}.png"
+        if thing in THINGS:
+            file.parent.mkdir(exist_ok=True)
+            file.write_bytes(painted(thing, at))
+    (folder / "photos" / "control").symlink_to(folder / "imagenet" / "val")
     (folder / "imagenet-val").symlink_to(folder / "imagenet" / "val")
     (folder / "sdxl").mkdir()
     (folder / "archives").mkdir()
@@ -265,12 +272,16 @@ def _language_model(spec, real=assembly.open_language_model, **given):
     return ScriptedModel(lambda prompt, seed, temperature: reply(seed), fingerprint=spec)
 
 
+def nouns() -> dict[int, str]:
+    """The words of the small WordNet by offset: ImageNet's classes in their order, then the things."""
+    return dict(enumerate((*ResNet50_Weights.IMAGENET1K_V1.meta["categories"], *THINGS), 2))
+
+
 def _word_net(folder: Path) -> None:
-    """A WordNet of ImageNet's classes, in their order, and the things of the image bank, all of one kind."""
+    """A WordNet of these nouns, all of one kind."""
     folder.mkdir(parents=True)
-    names = [*ResNet50_Weights.IMAGENET1K_V1.meta["categories"], *THINGS]
-    nouns = {at: ([name.replace(" ", "_")], [1]) for at, name in enumerate(names, 2)}
-    small_wordnet(folder, {1: (["thing"], []), **nouns})
+    named = {at: ([noun.replace(" ", "_")], [1]) for at, noun in nouns().items()}
+    small_wordnet(folder, {1: (["thing"], []), **named})
 
 
 @contextmanager
@@ -306,6 +317,9 @@ def stood_in(folder: Path) -> Iterator[SimpleNamespace]:
         for module in (clip_dissect, describe_and_dissect):
             patch.setattr(module, "open_encoder", lambda spec, **given: _Encoder())
         patch.setattr(concept_pictures, "IMAGES", 2)
+        sizes = {name.removeprefix("LINE_").lower() for name in SIZES}
+        small = {name: value for name, value in presets.PAPER.items() if name not in sizes}
+        patch.setattr(presets, "PRESETS", {"paper": small})
         patch.setattr(doctor, "_probe", lambda part, root: iter([doctor.Finding(part, "ok", "a stand-in")]))
         patch.setattr(asset_commands, "install_all", lambda packs, **given: [folder / pack.name for pack in packs])
         terminal = SimpleNamespace(isatty=lambda: True)
