@@ -36,6 +36,7 @@ STANDS = {
     "...": "torchvision:mobilenet_v2 classifier.1 tiger",
     "UNIT": "tabby",
     "PATH": "store",
+    "FOLDER": "folder",
     "~/imagenet-val": "imagenet-val",
     "~/imagenet/val": "imagenet/val",
     "~/archives": "archives",
