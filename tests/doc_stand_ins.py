@@ -57,13 +57,13 @@ SIZES = {
 
 def lay_out(folder: Path) -> None:
     """The files that pages take for granted, in a page's folder."""
-    for name in ("imagenet/val", "pictures", "scans"):
+    for name in ("imagenet/val", "captioned", "scans"):
         for place, thing in enumerate(THINGS):
             (folder / name / thing).mkdir(parents=True)
             for number in range(3):
                 file = folder / name / thing / f"{number}.png"
                 file.write_bytes(painted(thing, 7 * place + number))
-                if name == "pictures":
+                if name == "captioned":
                     _cut_out(file)
     for at, thing in nouns().items():
         file = folder / "photos" / f"n{at:08}_{thing}.png"
@@ -300,7 +300,7 @@ def stood_in(folder: Path) -> Iterator[SimpleNamespace]:
 
     lay_out(folder / "laid out")
     _word_net(folder / "assets" / "wordnet")
-    bank = open_bank(str(folder / "laid out" / "pictures"))
+    bank = open_bank(str(folder / "laid out" / "captioned"))
     server = ScriptedOllama(_answer, models=dict.fromkeys(MODELS, "e" * 64), pull=[_pulled])
     with pytest.MonkeyPatch.context() as patch, serving(server):
         for name, value in SIZES.items():
