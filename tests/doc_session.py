@@ -58,6 +58,7 @@ PYTHON = {"activations": np.zeros((4, 2048), np.float32), "labels": np.array([0,
 STATUS = {"doctor": {0, 1}, "assets verify": {0, 1}}
 """What else than 0 a command may end with: the asset packs are not here."""
 NOT_EXECUTED = {
+    "langgraph dev --no-browser": "a server; tests/graphs starts it on a free port",
     "ollama serve": "a server of its own; tests/ollama runs a real one",
     "hf download stabilityai/stable-diffusion-xl-base-1.0 --local-dir sdxl --include *.json --include *.txt"
     " --include *.fp16.safetensors": "asks a model hub",
