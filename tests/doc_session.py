@@ -37,6 +37,7 @@ STANDS = {
     "UNIT": "tabby",
     "PATH": "store",
     "FOLDER": "folder",
+    "INVERT/resnet18-avgpool.csv": "assets/explanations/INVERT/resnet18-avgpool.csv",
     "~/imagenet-val": "imagenet-val",
     "~/imagenet/val": "imagenet/val",
     "~/archives": "archives",

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 import torch
 from PIL import Image, ImageDraw
@@ -91,6 +92,10 @@ def lay_out(folder: Path) -> None:
     peers.mkdir(parents=True)
     rows = (f"{unit},{THINGS[unit % len(THINGS)]},1,0.9" for unit in range(512))
     (peers / "resnet18-avgpool.csv").write_text("\n".join(["neuron,concept,concept_id,metric", *rows]))
+    pyarrow.parquet.write_table(
+        pyarrow.table({"run": ["theirs"], "unit": [3], "label": ["castle"], "score": [0.5]}),
+        folder / "theirs.parquet",
+    )
     (folder / "chat_model.py").write_text(_CHAT_MODEL)
 
 
