@@ -24,6 +24,8 @@ MAX_CONCEPT = 300
 
 _MAX_UNIT = 10_000_000
 _EVALUATED = re.compile(r"evaluation_([^_]+)_(.+)")
+# Files that people name by the method: no model, no layer.
+_NAMED_BY_METHOD = re.compile(r"(best-word|clip-dissect|describe-and-dissect|invert)(-\w+)?", re.IGNORECASE)
 
 Row = Mapping[str, str]
 
@@ -134,7 +136,7 @@ def read_labels(path: Path, method: str | None = None, layer: str | None = None)
     told = evaluated[2] if evaluated else path.stem
     if method is None and form.method == "cosy" and evaluated:
         method = evaluated[1].casefold()
-    model, _, of_name = told.rpartition("-")
+    model, _, of_name = ("", "", "") if _NAMED_BY_METHOD.fullmatch(told) else told.rpartition("-")
     whole = of_name if model else ""
     column = layers.pop()
     return Labels(

@@ -68,6 +68,15 @@ def test_the_name_of_a_file_has_the_whole_path_of_a_layer_whose_last_part_is_in_
     assert read_labels(file).layer == "features"
 
 
+@pytest.mark.parametrize(
+    "name", ["clip-dissect", "invert-3", "best-word", "Describe-and-Dissect", "invert-allowed"]
+)
+def test_a_file_that_is_named_by_its_method_names_no_model(tmp_path, name):
+    file = tmp_path / f"{name}.csv"
+    file.write_text(FILES["invert"])
+    assert (read_labels(file).model, read_labels(file).layer) == ("", "")
+
+
 def test_a_method_may_be_called_otherwise(tmp_path):
     file = tmp_path / "labels.csv"
     file.write_text(FILES["invert"])
