@@ -7,6 +7,7 @@ import pytest
 from langgraph.runtime import RunControl
 from old_stores import FINISHED, old_store
 
+from intervened import intervened
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import DrawnImage
 from line_neurons.agent.settings import revised
@@ -75,18 +76,7 @@ def original(tmp_path_factory):
     """A store with a run of two units, two searches each, in which people intervened, revisited at the end."""
     store = tmp_path_factory.mktemp("original")
     parts = parts_for(store)
-    run = start(parts, LAYER, ["0-1"])
-    wanted = [("ban", "ant"), ("try", "red panda"), ("again", ""), ("pin", "")]
-
-    def watch(progress):
-        if progress.unit == 0 and progress.node == "propose" and progress.step in {1, 2, 7} and wanted:
-            kind, concept = wanted.pop(0)
-            first = next(one.concept for one in parts.runs.steps(run.id, 0) if one.concept != "ant")
-            ask(store, run.id, 0, kind, first if kind == "pin" else concept)
-
-    work(parts, run, watch)
-    ask(store, run.id, 0, "try", "blue heron")
-    return parts, work(parts, run)
+    return parts, intervened(parts, store)
 
 
 def plain(parts, run):

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from intervened import intervened
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import fork_changes, revised
 from line_neurons.graphs import checkpoints
@@ -12,9 +13,9 @@ from line_neurons.graphs.asked import prompt_of
 from line_neurons.graphs.forking import fork
 from line_neurons.graphs.line import build
 from line_neurons.graphs.past import state_after
-from line_neurons.graphs.runs import start, work
-from line_neurons.tools.wishes import ask, wishes
-from scripted import LAYER, ScriptedGenerator, ScriptedModel, outcome, scripted_parts
+from line_neurons.graphs.runs import work
+from line_neurons.tools.wishes import wishes
+from scripted import ScriptedGenerator, ScriptedModel, outcome, scripted_parts
 
 CLASSES = ("ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "ibis", "jay", "kite", "lark")
 SETTINGS = {"iterations": 3, "restarts": 1, "top": 2, "random": 2, "images": 1, "classes": CLASSES}
@@ -40,18 +41,7 @@ def original(tmp_path_factory):
     """A store with a run of two searches, in which people intervened."""
     store = tmp_path_factory.mktemp("original")
     parts = parts_for(store)
-    run = start(parts, LAYER, ["0-1"])
-    wanted = [("ban", "ant"), ("try", "red panda"), ("again", ""), ("pin", "")]
-
-    def watch(progress):
-        if progress.unit == 0 and progress.node == "propose" and progress.step in {1, 2, 7} and wanted:
-            kind, concept = wanted.pop(0)
-            first = next(one.concept for one in parts.runs.steps(run.id, 0) if one.concept != "ant")
-            ask(store, run.id, 0, kind, first if kind == "pin" else concept)
-
-    work(parts, run, watch)
-    ask(store, run.id, 0, "try", "blue heron")
-    return parts, work(parts, run)
+    return parts, intervened(parts, store)
 
 
 def of_unit(parts, run, unit=0):

@@ -1,0 +1,25 @@
+"""A run in whose searches people intervened: what forks and replays have to do again."""
+
+from pathlib import Path
+
+from line_neurons.graphs.assembly import Parts
+from line_neurons.graphs.runs import start, work
+from line_neurons.tools.run_store import Run
+from line_neurons.tools.wishes import ask
+from scripted import LAYER
+
+
+def intervened(parts: Parts, store: Path) -> Run:
+    """Work on two units; of unit 0 a concept is banned, tried, asked anew and pinned, and one tried at the end."""
+    run = start(parts, LAYER, ["0-1"])
+    wanted = [("ban", "ant"), ("try", "red panda"), ("again", ""), ("pin", "")]
+
+    def watch(progress):
+        if progress.unit == 0 and progress.node == "propose" and progress.step in {1, 2, 7} and wanted:
+            kind, concept = wanted.pop(0)
+            first = next(one.concept for one in parts.runs.steps(run.id, 0) if one.concept != "ant")
+            ask(store, run.id, 0, kind, first if kind == "pin" else concept)
+
+    work(parts, run, watch)
+    ask(store, run.id, 0, "try", "blue heron")
+    return work(parts, run)
