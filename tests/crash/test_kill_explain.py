@@ -14,9 +14,9 @@ ARGUMENTS = [
 ]
 
 # `make crash` kills in all nodes; with scripted parts test_killed_batch.py always does.
-NODES = ["propose", "synthesize", "update"]
+NODES = ["propose", "update"]
 if "LINE_KILLS" in os.environ:
-    NODES += ["init", "activate", "score", "summarize"]
+    NODES += ["init", "synthesize", "activate", "score", "summarize"]
 
 # Runs the real command in a process that kills itself at a call deep inside a node: half way through its work.
 KILLED = """
