@@ -11,17 +11,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from random import Random
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import NotDrawableError, UsageError
 from line_neurons.agent.ports import ControlChunk
 from line_neurons.agent.proposal import concept_key
-from line_neurons.agent.seeds import derive_seed
+from line_neurons.agent.seeds import derive_rng
 from line_neurons.eval.formulas import things_named
 from line_neurons.eval.wordnet import WordNet
 from line_neurons.tools.control_sets import control_activations
 from line_neurons.tools.control_sets.pictures import SUFFIXES, read_chunk
+from line_neurons.tools.control_sets.selection import CHUNK
 from line_neurons.tools.image_bank.folder import CAPTIONS_FILE
 from line_neurons.tools.leftovers import whole_or_not
 
@@ -35,7 +35,6 @@ PHOTOGRAPHS = "photos"
 
 _COLUMNS = ("file", "caption", "also", "broader", "kind", "split")
 _ID = re.compile(r"n(\d{8})(?!\d)")
-_CHUNK = 64
 # WordNet 3.0's synsets "physical entity" and "person".
 _PHYSICAL, _PERSON = 1930, 7846
 
@@ -75,7 +74,8 @@ def caption_photographs(folder: Path, words: WordNet) -> Captioned:
     table = folder / CAPTIONS_FILE
     if table.exists():
         raise UsageError(f"{table} is there already", "use it as it is, or move it away")
-    rows, unnamed, synsets = [], [], set()
+    rows, unnamed = [], []
+    names: dict[int, tuple[str, str, str]] = {}
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
         if path.suffix.lower() not in SUFFIXES or any(part[0] == "." for part in relative.parts):
@@ -84,10 +84,11 @@ def caption_photographs(folder: Path, words: WordNet) -> Captioned:
         if synset is None:
             unnamed.append(relative.as_posix())
             continue
-        synsets.add(synset)
-        own = _usual_names(synset, words) or words.lemmas[synset][:1]
-        broader = [name for up in words.hypernyms(synset) for name in _usual_names(up, words)]
-        rows.append((relative.as_posix(), own[0], ";".join(own[1:]), ";".join(broader), "photo", "heldout"))
+        if synset not in names:
+            own = _usual_names(synset, words) or words.lemmas[synset][:1]
+            broader = [name for up in words.hypernyms(synset) for name in _usual_names(up, words)]
+            names[synset] = own[0], ";".join(own[1:]), ";".join(broader)
+        rows.append((relative.as_posix(), *names[synset], "photo", "heldout"))
     if not rows:
         raise UsageError(
             f"no photograph in {folder} is named by a WordNet id",
@@ -100,7 +101,7 @@ def caption_photographs(folder: Path, words: WordNet) -> Captioned:
             file.write(text.getvalue().encode())
     except OSError as error:
         raise UsageError(f"{table} cannot be written: {error.strerror}", "make the folder writable") from error
-    return Captioned(table, len(rows), len(synsets), tuple(unnamed))
+    return Captioned(table, len(rows), len(names), tuple(unnamed))
 
 
 def _synset(path: Path, words: WordNet) -> int | None:
@@ -186,7 +187,7 @@ class Photographs:
             found |= {entry.id: entry for entry in of_thing}
         entries = list(found.values())
         if len(entries) > self.count:
-            entries = Random(derive_seed(self.seed, concept)).sample(entries, self.count)
+            entries = derive_rng(self.seed, concept).sample(entries, self.count)
         return sorted(entries, key=lambda entry: entry.id)
 
 
@@ -215,10 +216,10 @@ class _Pictures:
         return ()
 
     def chunks(self, start: int = 0) -> Iterator[ControlChunk]:
-        for first in range(start * _CHUNK, len(self._entries), _CHUNK):
-            part = self._entries[first : first + _CHUNK]
+        for first in range(start * CHUNK, len(self._entries), CHUNK):
+            part = self._entries[first : first + CHUNK]
             yield read_chunk((entry.id, entry.path.read_bytes, -1) for entry in part)
 
     @property
     def total(self) -> int:
-        return -(-len(self._entries) // _CHUNK)
+        return -(-len(self._entries) // CHUNK)
