@@ -76,6 +76,8 @@ def suspend(process, store):
     """Suspend a process where it holds no database; amid a write it would keep all others from theirs."""
     while True:
         os.kill(process.pid, signal.SIGSTOP)
+        # The signal is only on its way: a thread may run on for a while, and take a database that was free.
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
         try:
             for database in store.glob("*.db"):
                 with closing(sqlite3.connect(database, timeout=0.2)) as db:
@@ -98,18 +100,21 @@ def test_a_suspended_process_writes_nothing_after_another_has_taken_over(tmp_pat
     (ear, says), (hears, mouth) = FORK.Pipe(duplex=False), FORK.Pipe(duplex=False)
     process = FORK.Process(target=suspended, args=(parts.store, run, beat, in_flight, ear, mouth))
     process.start()
-    assert hears.poll(60)
-    assert hears.recv() == "asked"
-    suspend(process, parts.store)
     try:
+        assert hears.poll(60)
+        assert hears.recv() == "asked"
+        suspend(process, parts.store)
         assert work(parts, run).status == "finished"
         before = everything(parts.store)
-    finally:
         os.kill(process.pid, signal.SIGCONT)
-    says.send("go on")
-    assert hears.poll(60)
-    assert f"run {run.id} was taken over by another process" in hears.recv()
-    process.join(60)
+        says.send("go on")
+        assert hears.poll(60)
+        assert f"run {run.id} was taken over by another process" in hears.recv()
+        process.join(60)
+        assert process.exitcode == 0
+    finally:
+        # Else pytest itself would wait for it, for ever.
+        process.kill()
     assert everything(parts.store) == before
     assert outcome(parts, run.id) == outcome(whole, finished.id)
 
