@@ -1,6 +1,8 @@
 # `make demo` and `make test` need Python 3.11 or newer and Debian's build tools, nothing else.
 PYTHON ?= python3
 VENV := .venv
+# Two test processes: each loads torch, some of them a language model too. A file's tests stay in one process.
+TESTS := -n 2 --dist loadfile
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
@@ -10,17 +12,17 @@ demo: $(INSTALLED)
 	$(BIN)/line demo
 
 test: $(INSTALLED) assets ollama
-	$(BIN)/pytest
+	$(BIN)/pytest $(TESTS)
 
 test-fast: $(INSTALLED)
-	$(BIN)/pytest -m "not e2e"
+	$(BIN)/pytest $(TESTS) -m "not e2e"
 
 check: $(INSTALLED) assets ollama
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(BIN)/pytest $(TESTS)
 
 # Kills a batch 200 times and prints what came of it.
 crash: $(INSTALLED) assets
