@@ -239,19 +239,22 @@ class Suite:
 
     def judge_tasks(self) -> list[Task]:
         """CoSy of every search and every baseline; what was judged before is not judged again."""
-        sources = [self._source(variant) for variant in self.searches]
-        files = self._files(self.searches[0])
         tasks = [
-            Task(f"CoSy of {variant.name}", ("eval", "cosy", source, *self.judging, *self.places), "anew")
-            for variant, source in zip(self.searches, sources, strict=True)
+            Task(
+                f"CoSy of {variant.name}",
+                ("eval", "cosy", self._source(variant), *self.judging, *self.places),
+                "anew",
+            )
+            for variant in self.searches
         ]
         tasks += [
             Task(
                 f"CoSy of {file.partition('=')[0]}",
-                ("eval", "cosy", sources[0], file, *self.judging, *self.places),
+                ("eval", "cosy", self._source(variant), file, *self.judging, *self.places),
                 "anew",
             )
-            for file in files
+            for variant in self._bases()
+            for file in self._files(variant)
         ]
         return tasks
 
@@ -259,7 +262,6 @@ class Suite:
         """Tables and figures of what there is."""
         own = self._source(self.searches[0])
         there = {variant.name: run.id for variant in self.searches if (run := self.found(variant))}
-        labelled = [file.partition("=")[2] for file in self._files(self.searches[0])]
         groups = {
             "iterations": [run for name, run in there.items() if name.startswith("N = ")],
             "summary": [run for name, run in there.items() if name.endswith("summary")],
@@ -268,7 +270,7 @@ class Suite:
             "class-kept-out": [run for name, run in there.items() if name == "class kept out"],
         }
         wanted: list[tuple[str, tuple[str, ...]]] = [
-            ("methods", ("table1", own, *labelled)),
+            *self._method_tables(),
             ("winners", ("winners", *there.values())),
             ("steps", ("steps", *dict.fromkeys([self._longest(there, own), own, *groups["proposers"]]))),
             *((name, ("compare", own, *runs)) for name, runs in groups.items() if runs),
@@ -283,6 +285,15 @@ class Suite:
         return [
             Task(name, ("eval", *arguments, "-o", str(self.folder / name), *self._places_of(arguments[0])), "anew")
             for name, arguments in wanted
+        ]
+
+    def _method_tables(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Methods against the suite's own search, and against the one with the classes kept out."""
+        first, *others = self._bases()
+        named = [("methods", first), *((f"methods-{_slug(one.name)}", one) for one in others)]
+        return [
+            (name, ("table1", self._source(one), *(file.partition("=")[2] for file in self._files(one))))
+            for name, one in named
         ]
 
     def _places_of(self, command: str) -> tuple[str, ...]:

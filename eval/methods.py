@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from line_neurons.tools.run_store import Run
 
 MEASURES = {"AUC": "auc", "MAD": "mad"}
+_FINGERPRINTS = {"target": "the target", "images_id": "the pictures", "control_id": "the control set"}
 
 
 def table1(
@@ -28,7 +29,8 @@ def table1(
 ) -> Report:
     """Methods by model and layer, with tests against LINE.
 
-    Evaluations are set side by side where everything but method and source is the same. Each method is compared on
+    Evaluations are set side by side where everything but method and source is the same, weights and pictures by
+    their fingerprints. Each method is compared on
     the units for which all have numbers; further tables have each pair on the units of both, and each method on
     all of its own. The method that
     the others are tested against is the first source named that is in the group, or else the newest of LINE's.
@@ -57,7 +59,7 @@ def table1(
             groups.setdefault(_setting(result.evaluation), []).append(_left_alone(result, runs or {}))
     shared, pairs, own, drawn, notes = [], [], [], {}, []
     for setting in sorted(groups):
-        group = _ordered(groups[setting], sources)
+        group = groups[setting] = _ordered(groups[setting], sources)
         names = _names(group)
         numbers = [{one.unit: one for one in result.judged if isfinite(one.auc)} for result in group]
         units = sorted(set.intersection(*map(set, numbers)))
@@ -87,6 +89,7 @@ def table1(
     )
     taken = {result.evaluation.source for group in groups.values() for result in group}
     steering = told_steering([told for source, told in (runs or {}).items() if source in taken])
+    notes += _told_changes(groups)
     tables = (
         Table(
             "table1",
@@ -125,8 +128,27 @@ def _left_alone(result: Result, runs: Mapping[str, tuple[Run, Steered]]) -> Resu
 
 
 def _setting(evaluation: Evaluation) -> Evaluation:
-    """What numbers of one table have in common, as an evaluation of no method."""
-    return replace(evaluation, method="", source="", target="", images_id="", control_id="")
+    """What numbers of one block of a table have in common, as an evaluation of no method."""
+    return replace(evaluation, method="", source="")
+
+
+def _told_changes(groups: Mapping[Evaluation, Sequence[Result]]) -> list[str]:
+    """Blocks whose settings have the same names, but not the same weights or pictures behind them."""
+    alike: dict[Evaluation, list[Evaluation]] = {}
+    for one in sorted(groups):
+        alike.setdefault(replace(one, **dict.fromkeys(_FINGERPRINTS, "")), []).append(one)
+    notes = []
+    for setting, found in alike.items():
+        if len(found) > 1:
+            changed = [
+                told for name, told in _FINGERPRINTS.items() if len({getattr(one, name) for one in found}) > 1
+            ]
+            blocks = "; ".join(", ".join(_names(groups[one])) for one in found)
+            notes.append(
+                f"{' and '.join(changed).capitalize()} of {short_spec(setting.model)} {setting.layer} changed "
+                f"between evaluations, so that these are not compared with each other: {blocks}."
+            )
+    return notes
 
 
 def _ordered(group: Sequence[Result], sources: Sequence[str]) -> list[Result]:

@@ -23,8 +23,8 @@ def results(tmp_path):
     return Evaluations(tmp_path)
 
 
-def judged(results, method, source, aucs, layer=LAYER):
-    told = Evaluation(method, source, MODEL, layer, "bank:heldout", "bank:heldout", "fixed", 0, 50)
+def judged(results, method, source, aucs, layer=LAYER, **fingerprints):
+    told = Evaluation(method, source, MODEL, layer, "bank:heldout", "bank:heldout", "fixed", 0, 50, **fingerprints)
     found = []
     for unit, auc in aucs.items():
         n, missing = (0, "not drawable") if isnan(auc) else (50, "")
@@ -60,6 +60,25 @@ def test_of_several_runs_the_newest_is_the_reference_unless_one_is_named_first(r
     assert [row["method"] for row in newest[:2]] == ["line (run-2)", "line (run-1)"]
     named = tables(table1(results.results(), ["run-1", "run-2"]))["table1"]
     assert [row["method"] for row in named[:2]] == ["line (run-1)", "line (run-2)"]
+
+
+def test_numbers_on_other_weights_or_pictures_of_the_same_name_are_not_compared(results):
+    judged(results, "line", "run-1", {0: 0.9, 1: 0.8, 2: 0.7}, control_id="before")
+    judged(results, "invert", "invert.csv", {0: 0.5, 1: 0.6, 2: 0.65}, control_id="before")
+    judged(results, "line", "run-1", {0: 0.1, 1: 0.2, 2: 0.3}, control_id="now")
+    judged(results, "random", "random.csv", {0: 0.5, 1: 0.5, 2: 0.5}, control_id="now")
+    report = table1(results.results())
+    rows = [row for row in tables(report)["table1"] if row["measure"] == "AUC"]
+    assert [(row["method"], row["mean"]) for row in rows] == [
+        ("line", pytest.approx(0.8)),
+        ("invert", pytest.approx(1.75 / 3)),
+        ("line", pytest.approx(0.2)),
+        ("random", pytest.approx(0.5)),
+    ]
+    assert report.notes[0] == (
+        "The control set of net:x head changed between evaluations, so that these are not compared with each "
+        "other: line, invert; line, random."
+    )
 
 
 def test_a_method_without_numbers_for_some_units_takes_none_from_the_other_pairs(results, tmp_path):

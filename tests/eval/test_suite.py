@@ -108,7 +108,13 @@ def test_baselines_are_given_the_class_and_kept_from_it_and_the_searchs_own_word
     }
     assert len([task for task in done if task.arguments[:3] == ("eval", "baseline", "initial")]) == 2
     judged = [task.name for task in done if task.name.startswith("CoSy of random")]
-    assert judged == ["CoSy of random", "CoSy of random, initial vocabulary"]
+    assert judged == [
+        "CoSy of random", "CoSy of random, initial vocabulary", "CoSy of random, class kept out",
+        "CoSy of random, class allowed",
+    ]  # fmt: skip
+    (methods,) = (task.arguments for task in done if task.name == "methods-class-kept-out")
+    assert methods[1] == "table1"
+    assert len([one for one in methods if one.endswith(".csv")]) == 3
     (quality,) = (task.arguments for task in done if task.name == "quality-class-kept-out")
     labelled = [one.partition("=") for one in quality if "=" in one]
     assert [name for name, _, _ in labelled] == [
