@@ -273,6 +273,7 @@ class Suite:
             *self._method_tables(),
             ("winners", ("winners", *there.values())),
             ("steps", ("steps", *dict.fromkeys([self._longest(there, own), own, *groups["proposers"]]))),
+            ("proposals", ("proposals", own, *groups["proposers"])),
             *((name, ("compare", own, *runs)) for name, runs in groups.items() if runs),
         ]
         if self.named:

@@ -14,17 +14,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from statistics import mean
 
 from line_neurons.agent.settings import load_settings
 from line_neurons.eval.label_quality import TrueClass, captions_by_name, captions_of, is_right, judge
+from line_neurons.eval.proposals import Proposer, proposer_of
 from line_neurons.eval.statistics import sign_test, wilson
 from line_neurons.eval.wordnet import CLOSE, Judged, WordNet
 from line_neurons.graphs.assembly import Parts, reopen
 from line_neurons.graphs.runs import start, work
 from line_neurons.graphs.scoring import measure
 from line_neurons.tools.image_bank.bank import Bank
-from line_neurons.tools.run_store import Run, Step, Unit
+from line_neurons.tools.run_store import Run, Unit
 
 MODEL = "torchvision:mobilenet_v2"
 LAYER = "classifier.1"
@@ -41,31 +41,6 @@ class Missed:
 
     unproposed: tuple[str, ...]
     beaten: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Proposer:
-    """How a proposer's questions ended, over all units of a run.
-
-    Args:
-        asked: questions, those asked again included.
-        valid: share of them with a usable reply.
-        new: share of them with a usable reply that was not tried before.
-        drawable: share of them with a new concept that could be pictured.
-        stalled: share of steps without any.
-        seconds: mean seconds of a question.
-        best: mean of the best proposed score over the best initial one, minus one.
-        won: share of units whose label was proposed.
-    """
-
-    asked: int
-    valid: float
-    new: float
-    drawable: float
-    stalled: float
-    seconds: float
-    best: float
-    won: float
 
 
 def drawable_classes(bank: Bank, words: WordNet, names: Sequence[str]) -> list[TrueClass]:
@@ -93,31 +68,6 @@ def run_of(parts: Parts, units: Sequence[TrueClass], command: str) -> Run:
         return work(reopen(run, parts.settings.store, parts.settings.assets), run)
     run = start(parts, LAYER, [str(one.unit) for one in units], command=command)
     return work(parts, run)
-
-
-def proposer_of(run: Run, histories: Sequence[Sequence[Step]], units: Sequence[Unit]) -> Proposer:
-    """Read off the histories how a proposer's questions ended."""
-    steps = [step for history in histories for step in history if step.step]
-    asked = [step for step in steps if step.outcome != "stalled"]
-    outcomes = Counter(step.outcome for step in asked)
-    total = max(1, len(asked))
-    gains = []
-    for history in histories:
-        initial = max(step.score for step in history if step.kind == "initial" and step.score is not None)
-        proposed = [step.score for step in history if step.step and step.score is not None]
-        if proposed and initial > 0:
-            gains.append(max(proposed) / initial - 1)
-    rounds = len(histories) * (run.settings["iterations"] + bool(run.settings["summary"]))
-    return Proposer(
-        asked=len(asked),
-        valid=1 - outcomes["invalid"] / total,
-        new=1 - (outcomes["invalid"] + outcomes["duplicate"]) / total,
-        drawable=outcomes["scored"] / total,
-        stalled=sum(step.outcome == "stalled" for step in steps) / max(1, rounds),
-        seconds=mean(step.seconds or 0.0 for step in asked) if asked else 0.0,
-        best=mean(gains) if gains else 0.0,
-        won=mean(unit.origin != "predefined" for unit in units),
-    )
 
 
 Row = tuple[TrueClass, Unit, Judged]
@@ -172,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         units = parts.runs.units(run.id)
         histories = [parts.runs.steps(run.id, unit.unit) for unit in units]
         judged = judge_all(words, classes, units)
-        _print(run, len(every), judged, proposer_of(run, histories, units), missed(parts, judged))
+        _print(run, len(every), judged, proposer_of(histories, units), missed(parts, judged))
         right[llm] = {one.unit for one, _, verdict in judged if is_right(verdict)}
         report[llm] = [
             {"unit": one.unit, "class": one.name, "label": unit.label, "relation": verdict.relation,

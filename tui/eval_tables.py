@@ -86,6 +86,16 @@ def steps(store: Path, names: Sequence[str]) -> Report:
     return stepped(histories(open_store(store), names))
 
 
+def proposals(store: Path, names: Sequence[str]) -> Report:
+    """What proposers contributed, from runs."""
+    from line_neurons.eval.histories import histories
+    from line_neurons.eval.proposals import proposals as told
+
+    runs = open_store(store)
+    found = histories(runs, names)
+    return told(found, {one.run.id: [runs.steps(one.run.id, unit) for unit in one.searches] for one in found})
+
+
 def compare(store: Path, names: Sequence[str]) -> Report:
     """Figure 6 and ablations, from runs over the same units."""
     from line_neurons.eval.comparison import comparison

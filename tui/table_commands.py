@@ -78,6 +78,15 @@ def steps(runs: _Runs, *, output: _Folder = None, json: opt.Json = False, **flag
 
 @tables_app.command()
 @opt.takes(opt.only("store"))
+def proposals(runs: _Runs, *, output: _Folder = None, json: opt.Json = False, **flags: Any) -> None:
+    """Show what language models proposed: how many usable, new, and better than the first board."""
+    from line_neurons.tui import eval_tables
+
+    eval_tables.give(eval_tables.proposals(_store(**flags), runs), output, as_json=json)
+
+
+@tables_app.command()
+@opt.takes(opt.only("store"))
 def compare(runs: _Runs, *, output: _Folder = None, json: opt.Json = False, **flags: Any) -> None:
     """Compare runs over the same units that differ in something, pair by pair (Figure 6, ablations)."""
     from line_neurons.tui import eval_tables

@@ -2,10 +2,10 @@ import pytest
 
 from line_neurons.agent.errors import MissingPartError
 from line_neurons.eval.benchmarks.speed import cost_of_a_known_concept, step_overhead
-from line_neurons.eval.class_units import judge_all, proposer_of, sample
+from line_neurons.eval.class_units import judge_all, sample
 from line_neurons.eval.label_quality import TrueClass
 from line_neurons.eval.wordnet import WordNet
-from line_neurons.tools.run_store import Run, Step, Unit
+from line_neurons.tools.run_store import Unit
 
 
 @pytest.fixture(scope="module")
@@ -58,21 +58,6 @@ def test_the_sample_is_seeded_and_sorted():
     units = [TrueClass(i, f"c{i}", i, ()) for i in range(100)]
     assert sample(units, 10) == sample(units, 10) == sorted(sample(units, 10), key=lambda one: one.unit)
     assert sample(units, 1000) == units
-
-
-def test_the_proposers_shares_are_read_off_the_history():
-    run = Run("r", "m", "l", 0, "finished", 0.0, {"iterations": 2, "summary": False}, {}, {})
-    history = [
-        Step("r", 0, 0, 0, "initial", "scored", "a", 2.0),
-        Step("r", 0, 1, 0, "iteration", "invalid", seconds=1.0),
-        Step("r", 0, 1, 1, "iteration", "duplicate", "a", seconds=1.0),
-        Step("r", 0, 1, 2, "iteration", "not_drawable", "b", seconds=1.0),
-        Step("r", 0, 1, 3, "iteration", "scored", "c", 3.0, seconds=3.0),
-        Step("r", 0, 2, 1, "iteration", "stalled", seconds=0.0),
-    ]
-    read = proposer_of(run, [history], [Unit("r", 0, 0, origin="proposed")])
-    assert (read.asked, read.valid, read.new, read.drawable) == (4, 0.75, 0.5, 0.25)
-    assert (read.stalled, read.seconds, read.best, read.won) == (0.5, 1.5, 0.5, 1.0)
 
 
 @pytest.mark.e2e

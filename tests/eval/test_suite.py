@@ -91,6 +91,8 @@ def test_what_cannot_be_done_here_is_told_and_keeps_nothing_else_from_its_turn(f
     compared = next(task for task in done if task.name == "iterations")
     assert compared.arguments[1] == "compare"
     assert len([one for one in compared.arguments if one.startswith("model-head-")]) == 4
+    proposed = next(task for task in done if task.name == "proposals")
+    assert len([one for one in proposed.arguments if one.startswith("model-head-")]) == 2
 
 
 def test_baselines_are_given_the_class_and_kept_from_it_and_the_searchs_own_words_too(finished):

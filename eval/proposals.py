@@ -1,0 +1,244 @@
+"""What a proposer's questions come to: whether its concepts excite the unit more than the words at hand do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from math import nan
+from statistics import mean
+from typing import TYPE_CHECKING
+
+from line_neurons.eval.histories import History, Search, told_apart, told_steering
+from line_neurons.eval.statistics import Summary, compare, holm, summarise
+from line_neurons.eval.tables import PAIRED, SUMMARY, Report, Table, paired_cells, summary_cells
+from line_neurons.tools.run_store import Step, Trial, Unit
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MEASURES = {
+    "best of the first board": "initial",
+    "a proposal": "proposed",
+    "share of the first board that it beats": "beaten",
+    "share of proposals that take the lead": "leading",
+}
+"""What is read off a unit's search, by the name that tables have for it."""
+
+
+@dataclass(frozen=True)
+class Proposer:
+    """How a proposer's questions ended, over all units of a run.
+
+    Args:
+        asked: questions, those asked again included.
+        valid: share of them with a usable reply.
+        new: share of them with a usable reply that was not tried before.
+        drawable: share of them with a new concept that could be pictured.
+        stalled: share of steps without any.
+        seconds: mean seconds of a question.
+        best: mean of the best proposed score over the best initial one, minus one.
+        won: share of units whose label was proposed.
+    """
+
+    asked: int
+    valid: float
+    new: float
+    drawable: float
+    stalled: float
+    seconds: float
+    best: float
+    won: float
+
+
+def proposer_of(histories: Sequence[Sequence[Step]], units: Sequence[Unit]) -> Proposer:
+    """Read off the histories how a proposer's questions ended."""
+    steps = [step for history in histories for step in history if step.step]
+    asked = [step for step in steps if step.outcome != "stalled"]
+    outcomes = Counter(step.outcome for step in asked)
+    total = max(1, len(asked))
+    gains = []
+    for history in histories:
+        initial = max(step.score for step in history if step.kind == "initial" and step.score is not None)
+        proposed = [step.score for step in history if step.step and step.score is not None]
+        if proposed and initial > 0:
+            gains.append(max(proposed) / initial - 1)
+    rounds = len({(step.unit, step.step) for step in steps})
+    return Proposer(
+        asked=len(asked),
+        valid=1 - outcomes["invalid"] / total,
+        new=1 - (outcomes["invalid"] + outcomes["duplicate"]) / total,
+        drawable=outcomes["scored"] / total,
+        stalled=sum(step.outcome == "stalled" for step in steps) / max(1, rounds),
+        seconds=mean(step.seconds or 0.0 for step in asked) if asked else 0.0,
+        best=mean(gains) if gains else 0.0,
+        won=mean(unit.origin != "predefined" for unit in units),
+    )
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """What the proposals of a unit's search were worth; nan where nothing was proposed that could be pictured.
+
+    Args:
+        initial: the best score of the first board.
+        proposed: mean score of the proposals.
+        beaten: share of the first board's concepts that score lower than a proposal, mean over the proposals.
+        leading: share of the proposals that score higher than all before them.
+    """
+
+    initial: float
+    proposed: float
+    beaten: float
+    leading: float
+
+
+def proposed_in(search: Search) -> Proposed:
+    """Read off a unit's search what its proposals were worth, the summary's among them."""
+    board = _scores(search, "initial")
+    scores = [score for _, score in _proposals(search)]
+    if not scores:
+        return Proposed(max(board), nan, nan, nan)
+    best, leading = max(board), 0
+    for score in scores:
+        leading += score > best
+        best = max(best, score)
+    beaten = mean(_beaten(score, board) for score in scores)
+    return Proposed(max(board), mean(scores), beaten, leading / len(scores))
+
+
+def proposals(histories: Sequence[History], asked: Mapping[str, Sequence[Sequence[Step]]]) -> Report:
+    """What the proposals of runs were worth, and that of each run against the first over the same layer.
+
+    Searches that people steered are left out: what was typed in is no proposal.
+
+    Args:
+        histories: the runs.
+        asked: by run, the steps of each of its units.
+
+    Raises:
+        UsageError: of a run no search is left.
+    """
+    notes = told_steering([(one.run, one.steered) for one in histories])
+    histories = [one.unsteered() for one in histories]
+    labels = told_apart([one.run for one in histories])
+    found = [{unit: proposed_in(search) for unit, search in one.searches.items()} for one in histories]
+    tables: tuple[Table, ...] = (
+        Table(
+            "questions",
+            "How questions ended",
+            ("run", "n", "questions", "usable", "new", "drawable", "steps without any", "seconds of a question"),
+            tuple(_questions(label, one, asked) for label, one in zip(labels, histories, strict=True)),
+            "Shares of the questions: with a usable reply; with one that was not tried before; with one that "
+            "could be pictured, too. The summary's question is among them.",
+        ),
+        Table(
+            "proposals",
+            "What proposals are worth",
+            ("run", "measure", "n", *SUMMARY),
+            tuple(
+                (label, name, told.n, *summary_cells(told))
+                for label, own in zip(labels, found, strict=True)
+                for name, column in MEASURES.items()
+                for told in [summarise([getattr(one, column) for one in own.values()])]
+            ),
+            "Over units: mean, standard deviation, 95 % bootstrap interval. The first two are scores. What a "
+            "proposer knows of the units shows against one that draws random words (--llm random).",
+        ),
+    )
+    if against := _tests(histories, labels, found):
+        tables += (
+            Table(
+                "proposal-tests",
+                "Against the first run of the layer",
+                ("model", "layer", "measure", "run", "n", *PAIRED, "Holm p"),
+                tuple(against),
+                "Run minus the first, over the units of both, pair by pair: Shapiro-Wilk at .05, then paired t "
+                "test (effect: d_z) or Wilcoxon (rank-biserial correlation); Holm's correction over the table.",
+            ),
+        )
+    return Report(
+        "proposals",
+        "What the proposer contributes",
+        tables,
+        {"proposals": lambda: _draw(histories, labels)},
+        notes,
+    )
+
+
+def _scores(search: Search, kind: str) -> list[float]:
+    return [float(trial.score) for trial in search.trials if trial.kind == kind and trial.score is not None]
+
+
+def _proposals(search: Search) -> list[tuple[Trial, float]]:
+    kinds = {"iteration", "summary"}
+    return [
+        (trial, float(trial.score)) for trial in search.trials if trial.kind in kinds and trial.score is not None
+    ]
+
+
+def _beaten(score: float, board: Sequence[float]) -> float:
+    return sum(score > other for other in board) / len(board)
+
+
+def _questions(label: str, history: History, asked: Mapping[str, Sequence[Sequence[Step]]]) -> tuple[object, ...]:
+    own = [steps for steps in asked[history.run.id] if steps and steps[0].unit in history.searches]
+    told = proposer_of(own, [search.unit for search in history.searches.values()])
+    return (label, len(own), told.asked, told.valid, told.new, told.drawable, told.stalled, told.seconds)
+
+
+def _layers(histories: Sequence[History]) -> Iterable[list[int]]:
+    """The places of runs in the order given, layer by layer."""
+    order = sorted(range(len(histories)), key=lambda at: histories[at].place)
+    return (list(own) for _, own in groupby(order, key=lambda at: histories[at].place))
+
+
+def _tests(
+    histories: Sequence[History], labels: Sequence[str], found: Sequence[Mapping[int, Proposed]]
+) -> list[tuple[object, ...]]:
+    compared = []
+    for first, *others in _layers(histories):
+        for name, column in MEASURES.items():
+            for at in others:
+                units = sorted(set(found[first]) & set(found[at]))
+                pairs = [[getattr(found[one][unit], column) for unit in units] for one in (at, first)]
+                compared.append((*histories[at].place, name, labels[at], compare(*pairs)))
+    corrected = holm([paired.p for *_, paired in compared])
+    return [
+        (*told, paired.difference.n, *paired_cells(paired), p)
+        for (*told, paired), p in zip(compared, corrected, strict=True)
+    ]
+
+
+def _by_iteration(history: History) -> list[Summary]:
+    """The share of the first board that proposals beat, iteration by iteration."""
+    values: list[list[float]] = [[] for _ in range(history.iterations)]
+    for search in history.searches.values():
+        board = _scores(search, "initial")
+        for trial, score in _proposals(search):
+            if trial.kind == "iteration":
+                values[trial.step - 1].append(_beaten(score, board))
+    return [summarise(own) for own in values]
+
+
+def _draw(histories: Sequence[History], labels: Sequence[str]) -> Figure:
+    from line_neurons.eval.figures import COLOURS, MARKS, name_of, panels
+
+    layers = list(_layers(histories))
+    figure, grid = panels(len(layers), 1, 2.5)
+    for group, (axes,) in zip(layers, grid, strict=True):
+        for nth, at in enumerate(group):
+            colour, curve = COLOURS[nth % len(COLOURS)], _by_iteration(histories[at])
+            xs = range(1, len(curve) + 1)
+            label = f"{name_of(labels[at])} (n = {len(histories[at].searches)})"
+            axes.plot(xs, [one.mean for one in curve], marker=MARKS[nth % len(MARKS)], color=colour, label=label)
+            axes.fill_between(
+                xs, [one.low for one in curve], [one.high for one in curve], color=colour, alpha=0.15, linewidth=0
+            )
+        axes.set_ylim(0, 1)
+        axes.set_xlabel("iteration")
+        axes.set_ylabel("share of the first board")
+        axes.set_title(f"What a proposal beats, {' '.join(histories[group[0]].place)} (95 % interval)")
+        axes.legend()
+    return figure
