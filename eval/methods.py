@@ -136,7 +136,7 @@ def _told_changes(groups: Mapping[Evaluation, Sequence[Result]]) -> list[str]:
     """Blocks whose settings have the same names, but not the same weights or pictures behind them."""
     alike: dict[Evaluation, list[Evaluation]] = {}
     for one in sorted(groups):
-        alike.setdefault(replace(one, **dict.fromkeys(_FINGERPRINTS, "")), []).append(one)
+        alike.setdefault(replace(one, target="", images_id="", control_id=""), []).append(one)
     notes = []
     for setting, found in alike.items():
         if len(found) > 1:

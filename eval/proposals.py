@@ -198,12 +198,13 @@ def _tests(
     histories: Sequence[History], labels: Sequence[str], found: Sequence[Mapping[int, Proposed]]
 ) -> list[tuple[object, ...]]:
     compared = []
-    for first, *others in _layers(histories):
+    for first, *rest in _layers(histories):
         for name, column in MEASURES.items():
-            for at in others:
+            for at in rest:
                 units = sorted(set(found[first]) & set(found[at]))
-                pairs = [[getattr(found[one][unit], column) for unit in units] for one in (at, first)]
-                compared.append((*histories[at].place, name, labels[at], compare(*pairs)))
+                own = [float(getattr(found[at][unit], column)) for unit in units]
+                others = [float(getattr(found[first][unit], column)) for unit in units]
+                compared.append((*histories[at].place, name, labels[at], compare(own, others)))
     corrected = holm([paired.p for *_, paired in compared])
     return [
         (*told, paired.difference.n, *paired_cells(paired), p)
