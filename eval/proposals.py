@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MEASURES = {
-    "best of the first board": "initial",
     "a proposal": "proposed",
     "share of the first board that it beats": "beaten",
     "share of proposals that take the lead": "leading",
 }
-"""What is read off a unit's search, by the name that tables have for it."""
+"""What is read off a unit's proposals, by the name that tables have for it."""
+_FIRST = "best of the first board"
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def proposals(histories: Sequence[History], asked: Mapping[str, Sequence[Sequenc
             tuple(
                 (label, name, told.n, *summary_cells(told))
                 for label, own in zip(labels, found, strict=True)
-                for name, column in MEASURES.items()
+                for name, column in ({_FIRST: "initial"} | MEASURES).items()
                 for told in [summarise([getattr(one, column) for one in own.values()])]
             ),
             "Over units: mean, standard deviation, 95 % bootstrap interval. The first two are scores. What a "
@@ -238,6 +238,7 @@ def _draw(histories: Sequence[History], labels: Sequence[str]) -> Figure:
                 xs, [one.low for one in curve], [one.high for one in curve], color=colour, alpha=0.15, linewidth=0
             )
         axes.set_ylim(0, 1)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("iteration")
         axes.set_ylabel("share of the first board")
         axes.set_title(f"What a proposal beats, {' '.join(histories[group[0]].place)} (95 % interval)")
