@@ -122,10 +122,16 @@ def selector_of(parts: Parts, layer: str, typed: Sequence[str], units: Sequence[
 
 
 def suiting(settings: Settings) -> list[str]:
-    """The baselines that suit a source of pictures: an image bank has captions, which stand in for CLIP."""
+    """The baselines that suit a search.
+
+    An image bank has captions, which stand in for CLIP; Describe-and-Dissect asks the search's language model, and
+    random words are none.
+    """
     captioned = settings.generator.partition(":")[0] == "bank"
     left_out = "clip-dissect", "describe-and-dissect"
-    return [name for name in BASELINES if (name not in left_out if captioned else not name.endswith("captions"))]
+    found = [name for name in BASELINES if (name not in left_out if captioned else not name.endswith("captions"))]
+    asking = settings.llm != "random"
+    return [name for name in found if asking or not name.startswith("describe-and-dissect")]
 
 
 def _print(tasks: Sequence[Task], *, as_json: bool) -> None:

@@ -199,3 +199,10 @@ def test_a_search_that_ran_over_other_units_than_the_suites_is_told(tmp_path):
 def test_captions_stand_in_for_clip_only_where_there_are_captions(generator, there):
     chosen = suiting(load_settings(generator=generator, control="bank"))
     assert [name for name in chosen if name.startswith("clip-dissect")] == [there]
+
+
+@pytest.mark.parametrize(("llm", "asked"), [("random", False), ("embedded", True)])
+def test_describe_and_dissect_is_run_only_where_there_is_a_language_model_to_ask(llm, asked):
+    chosen = suiting(load_settings(generator="bank", control="bank", llm=llm))
+    assert ("describe-and-dissect-captions" in chosen) is asked
+    assert "invert" in chosen
