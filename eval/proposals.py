@@ -224,6 +224,8 @@ def _by_iteration(history: History) -> list[Summary]:
 
 
 def _draw(histories: Sequence[History], labels: Sequence[str]) -> Figure:
+    from matplotlib.ticker import MaxNLocator
+
     from line_neurons.eval.figures import COLOURS, MARKS, name_of, panels
 
     layers = list(_layers(histories))
@@ -238,7 +240,7 @@ def _draw(histories: Sequence[History], labels: Sequence[str]) -> Figure:
                 xs, [one.low for one in curve], [one.high for one in curve], color=colour, alpha=0.15, linewidth=0
             )
         axes.set_ylim(0, 1)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("iteration")
         axes.set_ylabel("share of the first board")
         axes.set_title(f"What a proposal beats, {' '.join(histories[group[0]].place)} (95 % interval)")
