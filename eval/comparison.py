@@ -17,7 +17,7 @@ from line_neurons.eval.winners import is_generated
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from line_neurons.eval.evaluations import Result
+    from line_neurons.eval.evaluations import Evaluation, Result
 
 Samples = dict[str, list[list[float]]]
 """By measure, for each run, the value of each shared unit; nan where there is none."""
@@ -68,13 +68,12 @@ def _value(history: History, unit: int, column: str) -> float:
 
 
 def _judged(histories: Sequence[History], judged: Sequence[Result], units: Sequence[int]) -> Samples:
-    """CoSy's numbers of the runs on pictures of the same source; the newest evaluation that all runs have."""
-    kinds: dict[str, dict[str, Mapping[int, Any]]] = {}
+    """CoSy's numbers of the runs on the same pictures; the newest evaluation that all runs have."""
+    kinds: dict[Evaluation, dict[str, Mapping[int, Any]]] = {}
     for result in sorted(judged, key=lambda one: one.when):
         told = result.evaluation
         if told.method == "line":
-            kind = json.dumps([told.images, told.control, told.mode, told.seed, told.count])
-            kinds.setdefault(kind, {})[told.source] = {one.unit: one for one in result.judged}
+            kinds.setdefault(told.setting, {})[told.source] = {one.unit: one for one in result.judged}
     for known in reversed(kinds.values()):
         if all(one.run.id in known for one in histories):
             found: Samples = {}

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,11 @@ class Evaluation:
     target: str = ""
     images_id: str = ""
     control_id: str = ""
+
+    @property
+    def setting(self) -> Evaluation:
+        """What numbers that may be compared have in common, as an evaluation of no method."""
+        return replace(self, method="", source="")
 
 
 @dataclass(frozen=True)

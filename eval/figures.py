@@ -87,6 +87,14 @@ def name_of(text: str, limit: int = 40) -> str:
     return cleaned if len(cleaned) <= limit else cleaned[: limit - 1] + "…"
 
 
+def curve(axes: Axes, found: Sequence[Summary], nth: int, start: int = 0, label: str | None = None) -> None:
+    """The nth series of a panel: means from ``start`` on, with their intervals as a band."""
+    colour, xs = COLOURS[nth % len(COLOURS)], range(start, start + len(found))
+    means, low, high = ([getattr(one, name) for one in found] for name in ("mean", "low", "high"))
+    axes.plot(xs, means, marker=MARKS[nth % len(MARKS)], color=colour, label=label)
+    axes.fill_between(xs, low, high, color=colour, alpha=0.15, linewidth=0)
+
+
 def intervals(axes: Axes, names: Sequence[str], found: Sequence[Summary], start: int = 0) -> None:
     """Means with their intervals, one below the other.
 

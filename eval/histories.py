@@ -102,6 +102,14 @@ class History:
         return short_spec(self.run.model), self.run.layer
 
 
+def by_layer(histories: Sequence[History]) -> list[list[int]]:
+    """The positions of the histories, layer by layer, in the order in which layers are first named."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for at, one in enumerate(histories):
+        found.setdefault(one.place, []).append(at)
+    return list(found.values())
+
+
 def histories(runs: RunStore, names: Sequence[str]) -> list[History]:
     """The histories of runs, each once.
 

@@ -56,7 +56,7 @@ def table1(
     groups: dict[Evaluation, list[Result]] = {}
     for result in sorted(results, key=lambda one: -one.when):
         if not sources or result.evaluation.source in sources:
-            groups.setdefault(_setting(result.evaluation), []).append(_left_alone(result, runs or {}))
+            groups.setdefault(result.evaluation.setting, []).append(_left_alone(result, runs or {}))
     shared, pairs, own, drawn, notes = [], [], [], {}, []
     for setting in sorted(groups):
         group = groups[setting] = _ordered(groups[setting], sources)
@@ -125,11 +125,6 @@ def _left_alone(result: Result, runs: Mapping[str, tuple[Run, Steered]]) -> Resu
     """What came of the units that nobody steered."""
     _, steered = runs.get(result.evaluation.source, (None, {}))
     return replace(result, judged=tuple(one for one in result.judged if one.unit not in steered))
-
-
-def _setting(evaluation: Evaluation) -> Evaluation:
-    """What numbers of one block of a table have in common, as an evaluation of no method."""
-    return replace(evaluation, method="", source="")
 
 
 def _told_changes(groups: Mapping[Evaluation, Sequence[Result]]) -> list[str]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from math import nan
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from line_neurons.eval.histories import History, Search, told_apart, told_steering
+from line_neurons.eval.histories import History, Search, by_layer, told_apart, told_steering
 from line_neurons.eval.statistics import Summary, compare, holm, summarise
 from line_neurons.eval.tables import PAIRED, SUMMARY, Report, Table, paired_cells, summary_cells
 from line_neurons.tools.run_store import Step, Trial, Unit
@@ -188,17 +187,11 @@ def _questions(label: str, history: History, asked: Mapping[str, Sequence[Sequen
     return (label, len(own), told.asked, told.valid, told.new, told.drawable, told.stalled, told.seconds)
 
 
-def _layers(histories: Sequence[History]) -> Iterable[list[int]]:
-    """The places of runs in the order given, layer by layer."""
-    order = sorted(range(len(histories)), key=lambda at: histories[at].place)
-    return (list(own) for _, own in groupby(order, key=lambda at: histories[at].place))
-
-
 def _tests(
     histories: Sequence[History], labels: Sequence[str], found: Sequence[Mapping[int, Proposed]]
 ) -> list[tuple[object, ...]]:
     compared = []
-    for first, *rest in _layers(histories):
+    for first, *rest in by_layer(histories):
         for name, column in MEASURES.items():
             for at in rest:
                 units = sorted(set(found[first]) & set(found[at]))
@@ -226,19 +219,14 @@ def _by_iteration(history: History) -> list[Summary]:
 def _draw(histories: Sequence[History], labels: Sequence[str]) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
-    from line_neurons.eval.figures import COLOURS, MARKS, name_of, panels
+    from line_neurons.eval.figures import curve, name_of, panels
 
-    layers = list(_layers(histories))
+    layers = by_layer(histories)
     figure, grid = panels(len(layers), 1, 2.5)
     for group, (axes,) in zip(layers, grid, strict=True):
         for nth, at in enumerate(group):
-            colour, curve = COLOURS[nth % len(COLOURS)], _by_iteration(histories[at])
-            xs = range(1, len(curve) + 1)
             label = f"{name_of(labels[at])} (n = {len(histories[at].searches)})"
-            axes.plot(xs, [one.mean for one in curve], marker=MARKS[nth % len(MARKS)], color=colour, label=label)
-            axes.fill_between(
-                xs, [one.low for one in curve], [one.high for one in curve], color=colour, alpha=0.15, linewidth=0
-            )
+            curve(axes, _by_iteration(histories[at]), nth, start=1, label=label)
         axes.set_ylim(0, 1)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("iteration")

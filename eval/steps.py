@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING
 
-from line_neurons.eval.histories import History, told_apart, told_steering
+from line_neurons.eval.histories import History, by_layer, told_apart, told_steering
 from line_neurons.eval.statistics import Summary, compare, holm, summarise
 from line_neurons.eval.tables import PAIRED, SUMMARY, Report, Table, paired_cells, summary_cells
 
@@ -123,9 +122,9 @@ def _draw(
     names: Sequence[str],
     counted: dict[str, dict[str, int]],
 ) -> Figure:
-    from line_neurons.eval.figures import COLOURS, MARKS, name_of, panels
+    from line_neurons.eval.figures import COLOURS, MARKS, curve, name_of, panels
 
-    groups = [list(own) for _, own in groupby(range(len(labels)), key=lambda at: histories[at].place)]
+    groups = by_layer(histories)
     figure, grid = panels(len(groups), 2, 2.5)
     for group, (left, right) in zip(groups, grid, strict=True):
         place = " ".join(histories[group[0]].place)
@@ -136,12 +135,7 @@ def _draw(
             shares = [counted[labels[at]][name] / units for name in names]
             offsets = [x + (nth - (len(group) - 1) / 2) * width for x in range(len(names))]
             left.bar(offsets, shares, width, color=colour, label=f"{label} (n = {units})")
-            curve = _curve(histories[at])
-            xs = range(len(curve))
-            right.plot(xs, [one.mean for one in curve], marker=MARKS[nth % len(MARKS)], color=colour)
-            right.fill_between(
-                xs, [one.low for one in curve], [one.high for one in curve], color=colour, alpha=0.15, linewidth=0
-            )
+            curve(right, _curve(histories[at]), nth)
             whole = summarise(best_scores(histories[at], histories[at].iterations, summary=True))
             if any(trial.kind == "summary" for one in histories[at].searches.values() for trial in one.trials):
                 end = len(names) - 1

@@ -9,14 +9,16 @@ import pytest
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.eval.comparison import comparison
-from line_neurons.eval.histories import histories
+from line_neurons.eval.cosy import Judged
+from line_neurons.eval.evaluations import Evaluation, Result
+from line_neurons.eval.histories import by_layer, histories
 from line_neurons.eval.statistics import compare, wilson
 from line_neurons.eval.steps import steps
 from line_neurons.eval.tables import Report, Table, as_csv, as_markdown, write
 from line_neurons.eval.trace import trace
 from line_neurons.eval.winners import winners
 from line_neurons.tools.run_store import RunStore
-from made_up import SEARCHES, add, steer, tables
+from made_up import LAYER, MODEL, SEARCHES, add, steer, tables
 
 
 @pytest.fixture
@@ -171,6 +173,28 @@ def test_what_cannot_be_compared_is_refused_in_one_line(store):
     for names, said in ((["a"], "one run"), (["a", "c"], "several layers"), (["a", "b"], "no unit in common")):
         with pytest.raises(UsageError, match=said):
             comparison(histories(store, names))
+
+
+def test_runs_that_were_judged_on_other_pictures_of_the_same_name_are_not_compared_by_them(store):
+    for name in ("a", "b"):
+        add(store, name)
+
+    def result(source, pictures, when):
+        told = Evaluation("line", source, MODEL, LAYER, "photos:x", "x", "fixed", 0, 50, images_id=pictures)
+        judged = [Judged(unit.unit, unit.label, 0.9, 1.0, 0.5, 2.0, 50, "") for unit in store.units(source)]
+        return Result(told, tuple(judged), when)
+
+    found = histories(store, ["a", "b"])
+    before = [result("a", "before", 1.0), result("b", "before", 2.0)]
+    for results, measured in ((before, True), ([before[0], result("b", "now", 3.0)], False)):
+        measures = {row["measure"] for row in tables(comparison(found, results))["compare-means"]}
+        assert ("CoSy AUC" in measures) is measured
+
+
+def test_runs_are_put_together_by_layer_in_the_order_in_which_layers_are_named(store):
+    for name, layer in (("a", "head"), ("b", "body"), ("c", "head")):
+        add(store, name, layer=layer)
+    assert by_layer(histories(store, ["a", "b", "c"])) == [[0, 2], [1]]
 
 
 def test_runs_that_differ_in_nothing_that_can_be_said_go_by_their_ids(store):
