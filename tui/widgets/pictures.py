@@ -133,7 +133,7 @@ class PicturesView(Container):
 
     Attributes:
         wanted: ids of the pictures that are to be shown.
-        loaded: those that are.
+        loaded: those that are, each in its card; empty while they are exchanged.
     """
 
     DEFAULT_CSS = """
@@ -203,13 +203,15 @@ class PicturesView(Container):
         found = event.found
         if event.wanted != self.wanted or not self.is_attached:
             return
-        self.loaded = found
+        # Whoever asks meanwhile must not match the one's cards with the other's pictures.
+        self.loaded = []
         async with self.batch():
             await self.remove_children()
             if found:
                 await self.mount(*(Card(index, one) for index, one in enumerate(found)))
             else:
                 await self.mount(Static("No pictures of it are in the store.", classes="note", markup=False))
+        self.loaded = found
         self._arrange()
 
     def _arrange(self) -> None:

@@ -51,6 +51,23 @@ async def test_how_they_look(store, view, snapshot_svg):
             pilot.app.pop_screen()
 
 
+async def test_pictures_count_as_loaded_when_their_cards_stand(store, monkeypatch):
+    seen = unit_of(store)
+    scored = [one for one in seen.steps if one.outcome == "scored" and one.kind != "initial"]
+    composed, early = Card.compose, []
+
+    def compose(card):
+        early.extend(card.parent.loaded)
+        return composed(card)
+
+    monkeypatch.setattr(Card, "compose", compose)
+    async with opened(store, size=(160, 48)) as pilot:
+        pilot.app.push_screen(ConceptsScreen(store, seen, *scored[-2:]))
+        await until(pilot, lambda: all(one.loaded for one in pilot.app.screen.query(PicturesView)))
+        assert len(pilot.app.screen.query(Card)) == sum(len(one.images) for one in scored[-2:])
+    assert not early
+
+
 async def test_the_prompt_is_that_of_the_step_with_its_refusals(store):
     async with opened(store, size=(160, 48)) as pilot:
         entries = asked(store)
