@@ -1,7 +1,7 @@
 """The `line` command around instant scripted engines, as a program: ``python scripted_line.py batch ...``.
 
 Everything but target, generator, control set and language model is real: settings, store, checkpoints, leases,
-signals. LINE_TEST_PAUSE says how many seconds each batch of pictures takes.
+signals. No picture is drawn while the file that LINE_TEST_HOLD names is there.
 """
 
 import os
@@ -15,10 +15,13 @@ from line_neurons.graphs.assembly import Parts
 from line_neurons.tui.cli import main
 from scripted import ScriptedControl, ScriptedGenerator, ScriptedModel, ScriptedTarget
 
+HOLD = Path(os.environ.get("LINE_TEST_HOLD", "no such file"))
+
 
 class Generator(ScriptedGenerator):
     def synthesize(self, requests, progress=None):
-        time.sleep(float(os.environ.get("LINE_TEST_PAUSE", "0")))
+        while HOLD.is_file():
+            time.sleep(0.02)
         return super().synthesize(requests, progress)
 
 

@@ -23,15 +23,23 @@ PROGRAM = Path(__file__).parents[2] / "scripted_line.py"
 
 
 @pytest.fixture
-def batch(tmp_path, monkeypatch, scripted_line):
-    """Starts ``line batch`` as from another shell, whose batches of pictures take some time each."""
+def hold(tmp_path, monkeypatch, scripted_line):
+    """A file; while it is there, a process that works on a run goes no further than to its next picture."""
+    path = tmp_path / "hold"
+    path.touch()
+    monkeypatch.setenv("LINE_TEST_HOLD", str(path))
+    return path
+
+
+@pytest.fixture
+def batch(tmp_path, monkeypatch, hold):
+    """Starts ``line batch`` as from another shell."""
     begun = []
 
-    def begin(pause, store="store"):
+    def begin():
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setenv("LINE_TEST_PAUSE", str(pause))
         arguments = ["batch", "torchvision:tiny", "head", "--units", "0-2", "--iterations", "3", "--no-revisit",
-                     "--in-flight", "2", "--store", store]  # fmt: skip
+                     "--in-flight", "2", "--store", "store"]  # fmt: skip
         with Path("batch.log").open("wb") as log:
             process = subprocess.Popen([*processes.COMMAND, *arguments], stdout=log, stderr=log)
         begun.append(process)
@@ -48,27 +56,30 @@ def state(store=Path("store")):
         return runs.run(RUN).status, runs.progress(RUN)[0], standings(runs, look=False).get(RUN)
 
 
-async def test_a_batch_is_watched_stopped_resumed_and_watched_to_its_end(batch, monkeypatch):
-    process = batch(0.2)
+async def test_a_batch_is_watched_stopped_resumed_and_watched_to_its_end(batch, hold):
+    process = batch()
     async with opened(Path("store"), size=(160, 48)) as pilot:
         await sees(pilot, "No runs here yet.")
         await sees(pilot, RUN, "● running", f"process {process.pid} on")
         await pilot.press("x")
         await sees(pilot, "◐ stopping")
+        # With each beat a process reads what it is asked for: two later it has acted on it.
+        beats = state()[2].holder.beats
+        await until(pilot, lambda: state()[2].holder.beats > beats + 1)
+        hold.unlink()
         await sees(pilot, "‖ interrupted", "r resumes")
         assert process.wait(60) == 130
         status, finished, held = state()
         assert (status, held) == ("interrupted", None)
         assert finished < UNITS
-        monkeypatch.setenv("LINE_TEST_PAUSE", "0")
         await pilot.press("r")
         await sees(pilot, "◌ starting")
         await sees(pilot, "✓ finished", f"{UNITS}/{UNITS}")
     assert state() == ("finished", UNITS, None)
 
 
-async def test_the_end_and_the_death_of_the_app_leave_a_run_alone(batch, monkeypatch):
-    process = batch(0.1)
+async def test_the_end_and_the_death_of_the_app_leave_a_run_alone(batch, hold):
+    process = batch()
     async with opened(Path("store")) as pilot:
         await sees(pilot, "● running")
     watching = (
@@ -85,12 +96,13 @@ async def test_the_end_and_the_death_of_the_app_leave_a_run_alone(batch, monkeyp
     assert viewer.stdout.readline() == b"sees\n"
     viewer.kill()
     viewer.wait()
+    assert process.poll() is None
+    hold.unlink()
     assert process.wait(120) == 0
     assert state() == ("finished", UNITS, None)
 
 
-async def test_a_run_that_the_app_began_outlives_it(tmp_path, monkeypatch, scripted_line):
-    monkeypatch.setenv("LINE_TEST_PAUSE", "0.1")
+async def test_a_run_that_the_app_began_outlives_it(tmp_path, hold):
     store = tmp_path / "store"
     launched = processes.launch(
         store, ["batch", "torchvision:tiny", "head", "--units", "0-2", "--iterations", "1"]
@@ -99,6 +111,8 @@ async def test_a_run_that_the_app_began_outlives_it(tmp_path, monkeypatch, scrip
     async with opened(store) as pilot:
         await sees(pilot, "● running")
         assert isinstance(pilot.app.screen, RunsScreen)
+    assert launched.poll() is None
+    hold.unlink()
     assert launched.process.wait(120) == 0
     assert state(store)[:2] == ("finished", UNITS)
 
