@@ -66,7 +66,7 @@ def of_run(run: Run, store: Path) -> Choice:
 
     Args:
         run: the run.
-        store: the store's folder; it has the classes of control sets that were measured.
+        store: the store's folder; for runs of older versions it has the classes of the control sets measured.
 
     Raises:
         StoreError: the bank cannot be read.
@@ -74,6 +74,7 @@ def of_run(run: Run, store: Path) -> Choice:
     told = run.settings
     words = run.vocabulary
     if words is None and told.get("init") == "control":
+        # Older versions did not record them with the run.
         words = control_classes(
             store, run.fingerprints.get("target", ""), run.layer, run.fingerprints.get("control", "")
         )

@@ -220,7 +220,7 @@ class Parts:
         return tuple(self.pictures.skipped) if "pictures" in vars(self) else ()
 
     def vocabulary(self) -> tuple[str, ...] | None:
-        """The words that first boards are drawn from, as they are now; None where these are no list.
+        """The words that first boards are drawn from, as they are now; None where a language model names them.
 
         Raises:
             UsageError: the control set has no classes, the word list cannot be read, or the store has no pictures
@@ -228,12 +228,13 @@ class Parts:
         """
         init = self.settings.init
         if init == "control":
-            if self.control_set is None or not self.control_set.classes():
+            classes = self.control_set.classes() if self.control_set else ()
+            if not classes:
                 raise UsageError(
                     f"the pictures of the control set {self.settings.control} have no classes to begin with",
                     "begin with --init vocabulary, bank or model",
                 )
-            return None
+            return tuple(classes)
         if init == "vocabulary":
             return read_words(self.settings.vocabulary)
         if init == "bank":

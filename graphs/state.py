@@ -138,7 +138,7 @@ class Deps:
         settings: the run's settings.
         model: the target's spec.
         layer: dotted path of the layer.
-        vocabulary: words that the first board is drawn from, where these are not the control set's classes.
+        vocabulary: words that the first board is drawn from; empty where a language model names them.
         language_model: proposes.
         generator: draws.
         target: the model under study.

@@ -44,10 +44,10 @@ _TRIALS_AT_ONCE = 1000
 class Run:
     """A run: one target layer, some units, one set of settings.
 
-    ``vocabulary`` holds the words that the first board is drawn from, where these are a list or the store's own
-    concepts. ``status`` is ``pending``, ``running``, ``finished``, ``interrupted`` or ``failed``;
-    times are seconds since the epoch. A fork goes on from what unit ``forked_unit`` of run ``forked_from`` had
-    after step ``forked_step``.
+    ``vocabulary`` holds the words that the first board is drawn from; None where a language model names them, and
+    in records of older versions where they are a control set's classes. ``status`` is ``pending``, ``running``,
+    ``finished``, ``interrupted`` or ``failed``; times are seconds since the epoch. A fork goes on from what unit
+    ``forked_unit`` of run ``forked_from`` had after step ``forked_step``.
     """
 
     id: str

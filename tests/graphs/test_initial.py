@@ -1,9 +1,12 @@
-"""First boards that do not come from a control set's classes."""
+"""First boards: what they are drawn from, and what of it is kept with the run."""
 
+import numpy as np
 import pytest
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.eval.choices import of_run
 from line_neurons.graphs.runs import start, work
+from line_neurons.tools.control_sets.precomputed import PrecomputedControl
 from scripted import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, picture_of, scripted_parts
 
 WORDS = [f"word {letter}" for letter in "abcdefghijklmnop"]
@@ -57,6 +60,20 @@ def test_without_a_control_set_there_is_a_label_but_neither_auc_nor_mad(tmp_path
 def test_imagenets_class_names_are_the_word_list_if_none_is_given(tmp_path):
     parts, run = explained(tmp_path / "s", silent())
     assert {"goldfish", "violin"} <= set(parts.runs.run(run.id).vocabulary)
+
+
+@pytest.mark.parametrize("precomputed", [False, True])
+def test_the_classes_of_a_control_set_are_kept_with_the_run_also_of_a_file_of_activations(tmp_path, precomputed):
+    parts = scripted_parts(tmp_path / "s", silent(), classes=("fox", "heron"), iterations=0, summary=False)
+    if precomputed:
+        path = tmp_path / "probe.npz"
+        np.savez(path, activations=np.eye(2, 3), labels=[0, 1], classes=["fox", "heron"])
+        vars(parts).update(control_set=PrecomputedControl(path))
+    run = work(parts, start(parts, LAYER, ["0"]))
+    assert run.status == "finished"
+    assert parts.runs.run(run.id).vocabulary == ("fox", "heron")
+    assert of_run(parts.runs.run(run.id), parts.store).has(0, ["heron"]) == "in"
+    assert of_run(parts.runs.run(run.id), parts.store).has(0, ["lion"]) == "not in"
 
 
 @pytest.mark.parametrize("text", ["", "\n  \n"])
