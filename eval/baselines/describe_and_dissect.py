@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -70,7 +71,8 @@ def label(task: Task, *, captioner: str = "ollama:llava:7b", encoder: str = "") 
 
     One that cannot be pictured comes after those that can, in the order of proposal and without a score. A unit
     that the language model names nothing for has no label, and a warning says so. What is captioned, asked,
-    measured and drawn is kept, so that work that was cut off goes on where it stopped.
+    measured and drawn is kept, so that work that was cut off goes on where it stopped. ``llm_parallel`` questions
+    about a unit are asked at the same time; none of them depends on another's answer.
 
     Args:
         task: units and probe pictures.
@@ -88,13 +90,14 @@ def label(task: Task, *, captioner: str = "ollama:llava:7b", encoder: str = "") 
     weigh = _weigher(task, encoder) if encoder else None
     told = task.told("units")
     ranked: dict[int, Ranking] = {}
-    for done, (unit, shown) in enumerate(strongest_pictures(task, PICTURES, CROPS), 1):
-        if rows := _of_unit(task, unit, shown, describe, weigh):
-            ranked[unit] = rows
-        else:
-            logger.warning("unit %d has no label: the language model named no usable concept", unit)
-        if told:
-            told(done, len(task.units))
+    with ThreadPoolExecutor(task.parts.settings.llm_parallel, thread_name_prefix="question") as pool:
+        for done, (unit, shown) in enumerate(strongest_pictures(task, PICTURES, CROPS), 1):
+            if rows := _of_unit(task, unit, shown, describe, weigh, pool):
+                ranked[unit] = rows
+            else:
+                logger.warning("unit %d has no label: the language model named no usable concept", unit)
+            if told:
+                told(done, len(task.units))
     if not ranked:
         raise BackendError("the language model named no usable concept for any unit", "use another one with --llm")
     method = "describe-and-dissect" + (f" ({CAPTIONS})" if CAPTIONS in (captioner, encoder) else "")
@@ -165,11 +168,14 @@ def _weigher(task: Task, spec: str) -> Weigher:
 _VISION = "use a vision model, ollama:NAME"
 
 
-def _of_unit(task: Task, unit: int, shown: Sequence[Shown], describe: Captioner, weigh: Weigher | None) -> Ranking:
+def _of_unit(
+    task: Task, unit: int, shown: Sequence[Shown], describe: Captioner, weigh: Weigher | None, pool: Executor
+) -> Ranking:
     """The candidates of a unit with their scores, best first."""
     captions = [describe(one) for one in shown]
-    descriptions = [_simplified(task.parts, caption) for caption in captions]
-    candidates = list(_candidates(task, unit, descriptions))
+    distinct = list(dict.fromkeys(captions))
+    simple = dict(zip(distinct, pool.map(partial(_simplified, task.parts), distinct), strict=True))
+    candidates = _candidates(task, unit, [simple[caption] for caption in captions], pool)
     drawn: dict[str, list[str]] = {}
     for concept in candidates:
         seed = task.parts.settings.seed
@@ -198,26 +204,26 @@ def _simplified(parts: Parts, caption: str) -> str:
     return _asked(parts, lambda refused: simplify_prompt(caption, refused), seed) or caption
 
 
-def _candidates(task: Task, unit: int, descriptions: Sequence[str]) -> Iterator[str]:
+def _candidates(task: Task, unit: int, descriptions: Sequence[str], pool: Executor) -> list[str]:
     """Distinct concepts that the language model names from the descriptions, none of them excluded."""
     settings = task.parts.settings
     excluded = {concept_key(one) for one in (*settings.exclude, *task.excluded.get(unit, ()))}
-    named: set[str] = set()
-    for index in range(CANDIDATES):
+
+    def named(index: int) -> str:
         order = list(descriptions)
         if index:
             derive_rng("describe order", settings.seed, unit, index).shuffle(order)
 
-        def prompt(refused: Sequence[str], order: Sequence[str] = order) -> Prompt:
-            return concept_prompt(order, refused)
-
-        def seed(attempt: int, index: int = index) -> int:
+        def seed(attempt: int) -> int:
             return derive_seed("describe", settings.seed, unit, index, attempt)
 
-        concept = _asked(task.parts, prompt, seed, excluded)
-        if concept and concept_key(concept) not in named:
-            named.add(concept_key(concept))
-            yield concept
+        return _asked(task.parts, lambda refused: concept_prompt(order, refused), seed, excluded)
+
+    distinct: dict[str, str] = {}
+    for concept in pool.map(named, range(CANDIDATES)):
+        if concept:
+            distinct.setdefault(concept_key(concept), concept)
+    return list(distinct.values())
 
 
 def _asked(

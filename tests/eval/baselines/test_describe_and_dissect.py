@@ -1,4 +1,5 @@
 import csv
+import threading
 
 import numpy as np
 import pytest
@@ -68,6 +69,22 @@ def test_units_without_a_usable_candidate_are_told(colour_task, caplog):
     assert "unit 2 has no label" in caplog.text
     with pytest.raises(BackendError, match="no usable concept for any unit"):
         describe_and_dissect.label(colour_task((1,), model=concept_of("garbage")), **STAND_IN)
+
+
+def test_questions_asked_at_the_same_time_find_the_same(colour_task):
+    words = ("moss", "rose", "sky")
+    together = threading.Barrier(describe_and_dissect.CANDIDATES)
+
+    def at_once(prompt, seed, temperature):
+        # It is broken, and so an error, unless all questions about a unit are in hand.
+        together.wait(timeout=30)
+        return words[seed % len(words)]
+
+    one = ScriptedModel(lambda prompt, seed, temperature: words[seed % len(words)])
+    several = colour_task(model=ScriptedModel(at_once), llm_parallel=describe_and_dissect.CANDIDATES)
+    found = describe_and_dissect.label(several, **STAND_IN)
+    assert found == describe_and_dissect.label(colour_task(model=one), **STAND_IN)
+    assert any(len(ranked) > 1 for ranked in found.ranked)
 
 
 def test_an_unknown_captioner_is_named(colour_task):
