@@ -63,6 +63,7 @@ async def test_pictures_count_as_loaded_when_their_cards_stand(store, monkeypatc
     monkeypatch.setattr(Card, "compose", compose)
     async with opened(store, size=(160, 48)) as pilot:
         pilot.app.push_screen(ConceptsScreen(store, seen, *scored[-2:]))
+        await sees(pilot, "more than")
         await until(pilot, lambda: all(one.loaded for one in pilot.app.screen.query(PicturesView)))
         assert len(pilot.app.screen.query(Card)) == sum(len(one.images) for one in scored[-2:])
     assert not early
