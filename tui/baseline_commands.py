@@ -112,7 +112,8 @@ def _task(
     if wanted.run is None:
         if not wanted.model or not wanted.layer or not wanted.units:
             raise UsageError("no units are named", "give MODEL, LAYER and --units, or --run RUN")
-        parts = Parts(wanted.model, settings.model_copy(update={"vocabulary_share": share}), watching.preparing)
+        update = {"vocabulary_share": share, "llm_parallel": _at_once(settings, settings)}
+        parts = Parts(wanted.model, settings.model_copy(update=update), watching.preparing)
         units, _ = select_units(parts, wanted.layer, wanted.units)
         return parts, wanted.layer, tuple(units), settings.exclude_for, ""
     if wanted.model:
@@ -131,6 +132,7 @@ def _task(
     if wanted.allow_excluded:
         changes = {"exclude": (), **changes, "exclude_for": {}}
     revision = revised(run.settings, changes)
+    revision = revision.model_copy(update={"llm_parallel": _at_once(revision, settings)})
     parts = Parts(run.model, revision, watching.preparing, {run.layer})
     if wanted.units:
         chosen, _ = select_units(parts, run.layer, wanted.units)
@@ -138,3 +140,10 @@ def _task(
         if not units:
             raise UsageError(f"run {run.id} has none of these units", f"see `line show {run.id}`")
     return parts, run.layer, tuple(units), revision.exclude_for, run.id
+
+
+def _at_once(settings: Settings, here: Settings) -> int:
+    """How many questions are asked at the same time: as in a batch, unless this machine or its user says."""
+    from line_neurons.tools.language_models.registry import default_parallel
+
+    return here.llm_parallel if "llm_parallel" in here.model_fields_set else default_parallel(settings)

@@ -117,7 +117,7 @@ _BASELINE = (
             Path | None, typer.Option(help="Word list; default: classes of the probe pictures.")
         ]
     }
-    | opt.only("llm", "ollama", "top_p", "context", "reply_tokens", "timeout", "think")
+    | opt.only("llm", "ollama", "top_p", "context", "reply_tokens", "timeout", "think", "llm_parallel")
     | opt.PICTURES
     | opt.DRAWING
     | opt.TARGET

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from line_neurons.agent.errors import DrainedError
 from line_neurons.eval.choices import of_file
 from line_neurons.graphs.runs import start, work
 from line_neurons.tools.image_bank.bundled import bundled_bank
@@ -62,6 +63,33 @@ def test_a_first_board_is_as_the_run_recorded_it_whatever_is_allowed(line, recor
     file = tmp_path / "mine.csv"
     assert line("eval", "baseline", "initial", "--run", recorded, "--allow-excluded", "-o", file)[0] == 0
     assert [of_file(file).has(unit, ("class c",)) for unit in (0, 1)] == ["in", "kept out"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "asked_at_once"),
+    [
+        (("--llm", "langchain:a.B"), None, 4),
+        (("--llm", "random"), None, 1),
+        (("--llm", "langchain:a.B"), "3", 3),
+        (("--llm", "langchain:a.B", "--llm-parallel", "2"), "3", 2),
+    ],
+)
+@pytest.mark.parametrize("of_run", [True, False])
+def test_a_language_model_is_asked_as_a_batch_asks_it(
+    line, recorded, monkeypatch, flags, environment, asked_at_once, of_run
+):
+    if environment:
+        monkeypatch.setenv("LINE_LLM_PARALLEL", environment)
+    asked = []
+
+    def label_units(method, task, **_):
+        asked.append(task.parts.settings.llm_parallel)
+        raise DrainedError
+
+    monkeypatch.setattr(baseline_commands, "label_units", label_units)
+    of = ("--run", recorded) if of_run else ("own:scripted", LAYER, "--units", "0")
+    assert line("eval", "baseline", "random", *of, *flags)[0] == 130
+    assert asked == [asked_at_once]
 
 
 @pytest.mark.parametrize(
