@@ -12,7 +12,7 @@ from line_neurons.tui.app import LineApp
 
 SIZES = ((80, 24), (160, 48))
 THEMES = ("line-dark", "line-light")
-WAIT_SECONDS = 20
+WAIT_SECONDS = 60
 
 # What differs between one drawing of a screen and another, or is fetched from elsewhere.
 _FONTS = re.compile(r"@font-face \{.*?\}\n?", re.DOTALL)

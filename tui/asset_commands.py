@@ -12,6 +12,7 @@ from line_neurons.tools.assets.location import state
 from line_neurons.tools.assets.packs import PACKS, Pack, select
 from line_neurons.tools.assets.verify import verify
 from line_neurons.tui import terminal
+from line_neurons.tui.exit_status import INTERRUPTED
 from line_neurons.tui.watching import download_bars
 
 
@@ -88,7 +89,7 @@ def install(packs: Sequence[Pack], root: Path, *, source: Path | None = None, fo
             return install_all(packs, root=root, source_dir=source, report=report, force=force)
     except KeyboardInterrupt:
         terminal.note("Interrupted; what has arrived is kept. The same command goes on from there.")
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def verify_packs(names: Sequence[str] | None, root: Path, *, as_json: bool) -> bool:

@@ -21,7 +21,8 @@ from line_neurons.tools.language_models.langchain_chat import with_secrets
 from line_neurons.tools.run_store import default_store
 from line_neurons.tools.targets.registry import short_spec
 from line_neurons.tui import showing, terminal
-from line_neurons.tui.draining import INTERRUPTED, draining
+from line_neurons.tui.draining import draining
+from line_neurons.tui.exit_status import INTERRUPTED
 from line_neurons.tui.watching import Watching
 
 SHARE = 1.0

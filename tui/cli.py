@@ -14,6 +14,7 @@ import typer
 from line_neurons.agent.errors import LineError, UsageError
 from line_neurons.tui import options as opt
 from line_neurons.tui.eval_cli import eval_app
+from line_neurons.tui.exit_status import INTERRUPTED
 
 if TYPE_CHECKING:
     from line_neurons.agent.settings import Settings
@@ -28,8 +29,6 @@ app = typer.Typer(
 assets_app = typer.Typer(help="Weights and pictures that install from package registries.", no_args_is_help=True)
 app.add_typer(assets_app, name="assets")
 app.add_typer(eval_app, name="eval")
-
-INTERRUPTED = 130
 
 
 def main() -> None:

@@ -34,7 +34,8 @@ from line_neurons.tools.targets.lookup import find_layer
 from line_neurons.tools.targets.registry import short_spec
 from line_neurons.tools.targets.units import parse_units
 from line_neurons.tui import terminal
-from line_neurons.tui.draining import INTERRUPTED, draining
+from line_neurons.tui.draining import draining
+from line_neurons.tui.exit_status import INTERRUPTED
 from line_neurons.tui.watching import Watching
 
 _FORMATS = ("table", "csv", "json")

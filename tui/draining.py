@@ -11,10 +11,8 @@ from contextlib import contextmanager, suppress
 
 from langgraph.runtime import RunControl
 
+from line_neurons.tui.exit_status import INTERRUPTED
 from line_neurons.tui.terminal import note
-
-INTERRUPTED = 130
-"""Exit status after Ctrl-C."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SHOW_CURSOR = b"\x1b[?25h\n"

@@ -30,7 +30,8 @@ from line_neurons.tools.leases import refuse_held
 from line_neurons.tools.run_store import Run, RunStore, default_store
 from line_neurons.tools.wishes import units_asked
 from line_neurons.tui import showing, terminal
-from line_neurons.tui.draining import INTERRUPTED, draining
+from line_neurons.tui.draining import draining
+from line_neurons.tui.exit_status import INTERRUPTED
 from line_neurons.tui.watching import Watching
 
 DEMO_MODEL = "torchvision:mobilenet_v2"

@@ -31,7 +31,8 @@ from line_neurons.graphs.own_code import require_vouched
 from line_neurons.tools.language_models.ollama_address import without_passwords
 from line_neurons.tools.run_store import Run, default_store
 from line_neurons.tui import terminal
-from line_neurons.tui.draining import INTERRUPTED, draining
+from line_neurons.tui.draining import draining
+from line_neurons.tui.exit_status import INTERRUPTED
 from line_neurons.tui.showing import find_unit, open_store
 from line_neurons.tui.watching import Watching
 

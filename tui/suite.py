@@ -20,6 +20,7 @@ from line_neurons.graphs.assembly import Parts
 from line_neurons.graphs.runs import select_units
 from line_neurons.tui import options as opt
 from line_neurons.tui import terminal
+from line_neurons.tui.exit_status import INTERRUPTED
 from line_neurons.tui.labelling import batch_settings
 
 _EXCLUDED = "LINE_EXCLUDE_FOR"
@@ -95,7 +96,7 @@ def suite(
         _print(whole.plan(), as_json=as_json)
         return
     status = whole.work(execute, terminal.note)
-    if status == 130:
+    if status == INTERRUPTED:
         terminal.note("Interrupted; what is done is kept, and the same command goes on.")
     elif as_json:
         terminal.dump({"report": str(folder / "report.md"), "not done": whole.failures})

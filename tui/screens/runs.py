@@ -17,6 +17,7 @@ from textual.widgets import DataTable, Footer, Input, Static
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.prompts import format_score
 from line_neurons.tools.targets.registry import short_spec
+from line_neurons.tui.exit_status import is_failure
 from line_neurons.tui.following import follow
 from line_neurons.tui.opening import open_outside
 from line_neurons.tui.processes import Launched, launch
@@ -250,8 +251,7 @@ class RunsScreen(Screen[None]):
             if status is None:
                 continue
             del self._launched[run]
-            # 1: units failed, which the table shows; 130: it was asked to stop.
-            if status not in {0, 1, 130}:
+            if is_failure(status):
                 self._said[run] = plain(launched.said()) or f"it ended with status {status}; see {launched.log}"
                 self._tell(f"{run}: {self._said[run]}", severity="error")
             self._draw()

@@ -17,6 +17,7 @@ from line_neurons.agent.steering import WishKind
 from line_neurons.evidence.unit_view import Place, UnitView, board, read_unit, steered
 from line_neurons.evidence.wording import step_name
 from line_neurons.tools.run_store import Step
+from line_neurons.tui.exit_status import is_failure
 from line_neurons.tui.following import follow
 from line_neurons.tui.screens.compare import ConceptsScreen
 from line_neurons.tui.screens.dialogs import ConceptDialog, Fork, ForkDialog
@@ -469,6 +470,7 @@ class UnitScreen(Screen[None]):
             timer.stop()
             if status:
                 self._awaited = None
+            if is_failure(status):
                 said = plain(launched.said()) or f"it ended with status {status}"
                 self.notify(said, title=f"Failed: {what}", severity="error", timeout=30, markup=False)
 

@@ -15,6 +15,7 @@ from textual.widgets import Footer, Input, Static
 
 from line_neurons.agent.errors import LineError, UsageError
 from line_neurons.tools.run_store import RunStore
+from line_neurons.tui.exit_status import is_failure
 from line_neurons.tui.following import follow
 from line_neurons.tui.processes import Launched, launch
 from line_neurons.tui.screens.sort_menu import SortMenu
@@ -291,8 +292,7 @@ class UnitsScreen(Screen[None]):
         """Wait until the started process works on the run; say why if it ends before."""
         while (status := started.poll()) is None and not (self._seen and self._seen.row.is_held):
             await asyncio.sleep(_LOOK_SECONDS)
-        # 1: units failed, which the table shows; 130: it was asked to stop.
-        if status not in {None, 0, 1, 130}:
+        if is_failure(status):
             said = plain(started.said()) or f"it ended with status {status}"
             self.notify(said, title=f"line {started.arguments[0]}", severity="error", markup=False)
         self._started = None

@@ -6,18 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from app_pilot import opened, sees, until
+from app_pilot import opened, sees, told, until
 from line_neurons.graphs.runs import start, work
 from line_neurons.tools.run_store import RunStore
 from line_neurons.tui import processes
 from line_neurons.tui.screens.unit import UnitScreen
 from line_neurons.tui.widgets.board import BoardTable
 from line_neurons.tui.widgets.history import HistoryTable
-from recorded_store import FAILED
+from recorded_store import FAILED, INTERRUPTED
 from scripted import LAYER, ScriptedModel, scripted_parts
 
 pytestmark = pytest.mark.anyio
-PATIENCE = 20
+PATIENCE = 60
 
 
 @contextmanager
@@ -115,6 +115,27 @@ class _Ended:
 
     def said(self):
         return self._said
+
+
+@pytest.mark.parametrize("status", [0, 1, 2, 130])
+async def test_only_what_failed_is_told_as_failed(store, monkeypatch, status):
+    # Units that failed (1) are seen in the store, and to be stopped (130) was asked for.
+    polled = []
+
+    class Resuming(_Ended):
+        def poll(self):
+            polled.append(status)
+            return status
+
+    monkeypatch.setattr(processes, "launch", lambda *_: Resuming(status, "it is so"))
+    async with opened(store) as pilot:
+        screen = UnitScreen(store, INTERRUPTED, 0)
+        pilot.app.push_screen(screen)
+        await until(pilot, lambda: screen.query_one(HistoryTable).row_count)
+        await pilot.press("r")
+        await until(pilot, lambda: polled)
+        await pilot.pause()
+        assert ("Failed: resuming the run it is so" in told(pilot)) == (status == 2)
 
 
 async def test_a_fork_that_cannot_be_made_says_why(store):
