@@ -141,7 +141,8 @@ def _told_changes(groups: Mapping[Evaluation, Sequence[Result]]) -> list[str]:
             blocks = "; ".join(", ".join(_names(groups[one])) for one in found)
             notes.append(
                 f"{' and '.join(changed).capitalize()} of {short_spec(setting.model)} {setting.layer} changed "
-                f"between evaluations, so that these are not compared with each other: {blocks}."
+                f"between evaluations, so that these are not compared with each other: {blocks}. Judged by one "
+                "`line eval cosy RUN METHOD=FILE ...` they are."
             )
     return notes
 

@@ -77,7 +77,7 @@ def test_numbers_on_other_weights_or_pictures_of_the_same_name_are_not_compared(
     ]
     assert report.notes[0] == (
         "The control set of net:x head changed between evaluations, so that these are not compared with each "
-        "other: line, invert; line, random."
+        "other: line, invert; line, random. Judged by one `line eval cosy RUN METHOD=FILE ...` they are."
     )
 
 
