@@ -8,9 +8,9 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.proposal import clean_text
@@ -293,3 +293,15 @@ WRITTEN: dict[str, dict[str, str]] = {
     "milan": {"layer": "layer", "unit": "unit", "description": "concept"},
 }  # fmt: skip
 """Forms that are written: each column with what stands in it."""
+
+
+def short_sources(sources: Sequence[str]) -> list[str]:
+    """The names of runs and of files of labels, each with as many of its folders as tell it from the others."""
+    parts = [PurePath(source).parts for source in sources]
+
+    def shortest(own: tuple[str, ...]) -> tuple[str, ...]:
+        others = {other for other in parts if other != own}
+        tails = (own[-count:] for count in range(1, len(own)))
+        return next((tail for tail in tails if all(other[-len(tail) :] != tail for other in others)), own)
+
+    return [str(PurePath(*shortest(own))) for own in parts]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.eval.histories import Steered, told_steering
+from line_neurons.eval.labels import short_sources
 from line_neurons.eval.statistics import compare, holm, summarise
 from line_neurons.eval.tables import PAIRED, SUMMARY, Report, Table, paired_cells, summary_cells
 from line_neurons.tools.targets.registry import short_spec
@@ -162,9 +163,10 @@ def _ordered(group: Sequence[Result], sources: Sequence[str]) -> list[Result]:
 def _names(group: Sequence[Result]) -> list[str]:
     """Methods, with the source where a method stands twice."""
     methods = [result.evaluation.method for result in group]
+    sources = short_sources([result.evaluation.source for result in group])
     return [
-        method if methods.count(method) == 1 else f"{method} ({result.evaluation.source.rpartition('/')[2]})"
-        for method, result in zip(methods, group, strict=True)
+        method if methods.count(method) == 1 else f"{method} ({source})"
+        for method, source in zip(methods, sources, strict=True)
     ]
 
 

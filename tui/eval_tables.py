@@ -149,6 +149,7 @@ def quality(store: Path, sources: Sequence[str], assets: Path) -> Report:
     from line_neurons.eval.judging import labels_of
     from line_neurons.eval.label_quality import Method, true_classes
     from line_neurons.eval.label_quality import quality as marked
+    from line_neurons.eval.labels import short_sources
     from line_neurons.eval.wordnet import WordNet
     from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
 
@@ -183,8 +184,8 @@ def quality(store: Path, sources: Sequence[str], assets: Path) -> Report:
     methods = [
         Method(labels, details[labels.source], of_run(runs.run(labels.source), store))
         if labels.source in details
-        else Method(labels, Path(labels.source).name, of_file(Path(labels.source)))
-        for labels in every
+        else Method(labels, file, of_file(Path(labels.source)))
+        for labels, file in zip(every, short_sources([labels.source for labels in every]), strict=True)
     ]
     report = marked(methods, classes, words, encoder)
     return replace(report, notes=told_steering(steering))

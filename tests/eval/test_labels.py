@@ -5,7 +5,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.labels import FORMS, WRITTEN, Label, Labels, file_stem, of_run, read_labels, write_csv
+from line_neurons.eval.labels import (
+    FORMS,
+    WRITTEN,
+    Label,
+    Labels,
+    file_stem,
+    of_run,
+    read_labels,
+    short_sources,
+    write_csv,
+)
 from line_neurons.tools.run_store import Run, RunStore, Unit
 
 FILES = {
@@ -179,3 +189,17 @@ def test_a_runs_labels_are_those_of_its_finished_units(tmp_path):
     runs.update_unit("r-1", 5, status="finished", label="dog", score=2.0)
     runs.update_unit("r-1", 9, status="failed", label="cat", score=1.0)
     assert of_run(runs, "r") == Labels("line", run.model, "avgpool", (Label(5, "dog", 2.0),), "r-1")
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders():
+    sources = ["all/invert/net-head.csv", "third/invert/net-head.csv", "other.csv", "run-1", "run-1"]
+    assert short_sources(sources) == [
+        "all/invert/net-head.csv",
+        "third/invert/net-head.csv",
+        "other.csv",
+        "run-1",
+        "run-1",
+    ]
+    assert short_sources([f"/far/{one}" for one in sources[:3]]) == [*sources[:2], "other.csv"]
+    assert short_sources(["/a/x/net.csv", "/b/y/net.csv"]) == ["x/net.csv", "y/net.csv"]
+    assert short_sources(["net.csv", "b/net.csv"]) == ["net.csv", "b/net.csv"]
