@@ -41,7 +41,7 @@ _NEXT = {
 _DONE = {"finished", "failed"}
 
 _QUIET_SECONDS = 60
-"""Without a terminal, drawing that takes longer is told once in this time."""
+"""Without a terminal, drawing and preparations that take longer are told once in this time."""
 _LINE_SECONDS = 15
 """Without a terminal, many units in flight are told of once in this time."""
 _REDRAW_SECONDS = 0.2
@@ -114,7 +114,7 @@ class Watching:
             if not self._live:
                 now = self._clock()
                 late = now - self._noted > _QUIET_SECONDS
-                if late if what == "drawing" else done in (1, total):
+                if late or (what != "drawing" and done in (1, total)):
                     note(f"{what}: {done} of {total or 'unknown'}")
                     self._noted = now
                 return

@@ -104,3 +104,13 @@ def test_the_pictures_of_single_concepts_are_not_told_where_many_are_drawn_at_on
     assert capsys.readouterr().err == ""
     watching.preparing("control set", 1, 5)
     assert "control set: 1 of 5" in capsys.readouterr().err
+
+
+def test_a_long_preparation_is_told_of_at_its_ends_and_every_minute_between(capsys):
+    clock = Clock()
+    watching = Watching(clock)
+    for done in range(1, 11):
+        clock.now += 25
+        watching.preparing("units", done, 10)
+    told = [f"units: {done} of 10" for done in (1, 4, 7, 10)]
+    assert capsys.readouterr().err.splitlines() == told
