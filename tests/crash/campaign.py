@@ -80,6 +80,7 @@ class Campaign:
         if older:
             assert self._nursery.do(store=str(story.store), log=str(story.log), only_start=True) == 0
             of_the_first_schema(story.store)
+            story.older = True
         self.figures.stores += 1
         return story
 
@@ -88,7 +89,7 @@ class Campaign:
         figures = self.figures
         story.finish()
         figures.resumes += story.resumes
-        assert evidence(story.store) == self.expected
+        assert evidence(story.store) == (begun_before(self.expected) if story.older else self.expected)
         assert store_check.look(story.store, deep=True) == []
         figures.kills.update(story.kills)
         figures.mended += story.mended
@@ -125,6 +126,7 @@ class Story:
         self.left: Counter[str] = Counter()
         self.resumes = 0
         self.mended = 0
+        self.older = False
         self._nursery = nursery
         self._job = {"store": str(self.store), "log": str(self.log)}
         self._here: set[tuple[str, int]] = set()
@@ -215,6 +217,12 @@ def evidence(store: Path) -> dict[str, object]:
     found["pictures"] = {path.name: path.read_bytes() for path in (store / "images").rglob("*") if path.is_file()}
     found["controls"] = sorted(path.name for path in (store / "controls").iterdir())
     return found
+
+
+def begun_before(expected: dict[str, object]) -> dict[str, object]:
+    """The evidence of a run that the first version began: it did not record the classes of the control set."""
+    runs = [json.dumps({**json.loads(row), "vocabulary": "None"}) for row in expected["runs.db runs"]]
+    return {**expected, "runs.db runs": sorted(runs)}
 
 
 def _rows(path: Path, table: str) -> list[dict]:
