@@ -234,7 +234,7 @@ class Parts:
                     f"the pictures of the control set {self.settings.control} have no classes to begin with",
                     "begin with --init vocabulary, bank or model",
                 )
-            return tuple(classes)
+            return classes
         if init == "vocabulary":
             return read_words(self.settings.vocabulary)
         if init == "bank":
