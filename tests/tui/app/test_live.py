@@ -28,7 +28,9 @@ def hold(tmp_path, monkeypatch, scripted_line):
     path = tmp_path / "hold"
     path.touch()
     monkeypatch.setenv("LINE_TEST_HOLD", str(path))
-    return path
+    yield path
+    # What a failed test left behind comes to its end.
+    path.unlink(missing_ok=True)
 
 
 @pytest.fixture
