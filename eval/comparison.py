@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.proposal import concept_key
 from line_neurons.eval.histories import History, differences, told_apart, told_steering
-from line_neurons.eval.statistics import Paired, Summary, compare, holm, shared_units, summarise, wilson
-from line_neurons.eval.tables import PAIRED, SUMMARY, Report, Table, paired_cells, summary_cells
+from line_neurons.eval.statistics import Paired, Summary, compare, shared_units, summarise, wilson
+from line_neurons.eval.tables import SUMMARY, TESTED, Report, Table, summary_cells, tested_rows
 from line_neurons.eval.winners import is_generated
 
 if TYPE_CHECKING:
@@ -129,18 +129,13 @@ def _means(labels: Sequence[str], samples: Samples) -> Table:
 
 
 def _tests(labels: Sequence[str], found: Mapping[str, Sequence[Paired]]) -> Table:
-    every = [(measure, label, paired) for measure, own in found.items()
+    every = [((measure, label), paired) for measure, own in found.items()
              for label, paired in zip(labels[1:], own, strict=True)]  # fmt: skip
-    corrected = holm([paired.p for _, _, paired in every])
-    rows = tuple(
-        (measure, label, paired.difference.n, *paired_cells(paired), p)
-        for (measure, label, paired), p in zip(every, corrected, strict=True)
-    )
     return Table(
         "compare-tests",
         f"Differences to {labels[0]}",
-        ("measure", "run", "n", *PAIRED, "Holm p"),
-        rows,
+        ("measure", "run", *TESTED),
+        tuple(tested_rows(every)),
         "Pair by pair: Shapiro-Wilk test of the differences at .05, then paired t-test (effect: d_z) or "
         "Wilcoxon's signed-rank test (effect: rank-biserial correlation); Holm's correction over the whole table.",
     )

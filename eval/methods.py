@@ -11,7 +11,17 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.eval.histories import Steered, told_steering
 from line_neurons.eval.labels import short_sources
 from line_neurons.eval.statistics import compare, holm, summarise
-from line_neurons.eval.tables import PAIRED, SUMMARY, Report, Table, paired_cells, summary_cells
+from line_neurons.eval.tables import (
+    PAIRED,
+    SUMMARY,
+    TESTED,
+    Report,
+    Row,
+    Table,
+    paired_cells,
+    summary_cells,
+    tested_rows,
+)
 from line_neurons.tools.targets.registry import short_spec
 
 if TYPE_CHECKING:
@@ -104,7 +114,7 @@ def table1(
         Table(
             "table1-pairs",
             "Each method against the reference, on the units that both label",
-            ("model", "layer", "measure", "method", "n", *PAIRED, "Holm p"),
+            ("model", "layer", "measure", "method", *TESTED),
             tuple(pairs),
             "As above, with more units where another method has no number for some.",
         ),
@@ -195,20 +205,14 @@ def _shared(
     ]  # fmt: skip
 
 
-def _pairs(
-    place: tuple[str, str], names: Sequence[str], numbers: Sequence[Mapping[int, Judged]]
-) -> list[tuple[object, ...]]:
+def _pairs(place: tuple[str, str], names: Sequence[str], numbers: Sequence[Mapping[int, Judged]]) -> list[Row]:
     found = []
     for measure, column in MEASURES.items():
         for name, own in zip(names[1:], numbers[1:], strict=True):
             units = sorted(set(own) & set(numbers[0]))
             paired = compare(_values(numbers[0], units, column), _values(own, units, column))
-            found.append((measure, name, len(units), paired))
-    corrected = holm([paired.p for *_, paired in found])
-    return [
-        (*place, measure, name, n, *paired_cells(paired), p)
-        for (measure, name, n, paired), p in zip(found, corrected, strict=True)
-    ]
+            found.append(((*place, measure, name), paired))
+    return tested_rows(found)
 
 
 def _draw(

@@ -10,8 +10,8 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from line_neurons.eval.histories import History, Search, by_layer, told_apart, told_steering
-from line_neurons.eval.statistics import Summary, compare, holm, summarise
-from line_neurons.eval.tables import PAIRED, SUMMARY, Report, Table, paired_cells, summary_cells
+from line_neurons.eval.statistics import Summary, compare, summarise
+from line_neurons.eval.tables import SUMMARY, TESTED, Report, Row, Table, summary_cells, tested_rows
 from line_neurons.tools.run_store import Step, Trial, Unit
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def proposals(histories: Sequence[History], asked: Mapping[str, Sequence[Sequenc
             Table(
                 "proposal-tests",
                 "Against the first run of the layer",
-                ("model", "layer", "measure", "run", "n", *PAIRED, "Holm p"),
+                ("model", "layer", "measure", "run", *TESTED),
                 tuple(against),
                 "Run minus the first, over the units of both, pair by pair: Shapiro-Wilk at .05, then paired t "
                 "test (effect: d_z) or Wilcoxon (rank-biserial correlation); Holm's correction over the table.",
@@ -189,7 +189,7 @@ def _questions(label: str, history: History, asked: Mapping[str, Sequence[Sequen
 
 def _tests(
     histories: Sequence[History], labels: Sequence[str], found: Sequence[Mapping[int, Proposed]]
-) -> list[tuple[object, ...]]:
+) -> list[Row]:
     compared = []
     for first, *rest in by_layer(histories):
         for name, column in MEASURES.items():
@@ -197,12 +197,8 @@ def _tests(
                 units = sorted(set(found[first]) & set(found[at]))
                 own = [float(getattr(found[at][unit], column)) for unit in units]
                 others = [float(getattr(found[first][unit], column)) for unit in units]
-                compared.append((*histories[at].place, name, labels[at], compare(own, others)))
-    corrected = holm([paired.p for *_, paired in compared])
-    return [
-        (*told, paired.difference.n, *paired_cells(paired), p)
-        for (*told, paired), p in zip(compared, corrected, strict=True)
-    ]
+                compared.append(((*histories[at].place, name, labels[at]), compare(own, others)))
+    return tested_rows(compared)
 
 
 def _by_iteration(history: History) -> list[Summary]:

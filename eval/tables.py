@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.prompts import format_score
 from line_neurons.agent.proposal import clean_text
-from line_neurons.eval.statistics import Paired, Summary
+from line_neurons.eval.statistics import Paired, Summary, holm
 from line_neurons.tools.leftovers import whole_or_not
 
 if TYPE_CHECKING:
@@ -87,6 +87,8 @@ SUMMARY = ("mean", "sd", "low", "high")
 """Columns of ``summary_cells``; low and high are the ends of the 95 % interval."""
 PAIRED = ("difference", "low", "high", "normality p", "test", "p", "effect")
 """Columns of ``paired_cells``."""
+TESTED = ("n", *PAIRED, "Holm p")
+"""Columns that ``tested_rows`` ends with."""
 
 
 def summary_cells(summary: Summary) -> tuple[float, ...]:
@@ -99,6 +101,15 @@ def paired_cells(paired: Paired) -> tuple[Any, ...]:
     told = paired.difference
     test = {"t": "paired t", "wilcoxon": "Wilcoxon", "none": "none"}[paired.test]
     return told.mean, told.low, told.high, paired.normality, test, paired.p, paired.effect
+
+
+def tested_rows(compared: Sequence[tuple[tuple[Any, ...], Paired]]) -> list[Row]:
+    """Comparisons, each with the cells before it, as rows with Holm's correction over all of them."""
+    corrected = holm([paired.p for _, paired in compared])
+    return [
+        (*told, paired.difference.n, *paired_cells(paired), p)
+        for (told, paired), p in zip(compared, corrected, strict=True)
+    ]
 
 
 def spreadsheet_cell(value: Any, limit: int = MAX_CELL) -> Any:
