@@ -11,8 +11,8 @@ from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.agent.proposal import concept_key
 from line_neurons.eval.choices import Choice
 from line_neurons.eval.labels import Labels
-from line_neurons.eval.statistics import holm, shared_units, sign_test, summarise, wilson
-from line_neurons.eval.tables import SUMMARY, Report, Table, summary_cells
+from line_neurons.eval.statistics import Paired, compare, holm, shared_units, sign_test, summarise, wilson
+from line_neurons.eval.tables import SUMMARY, TESTED, Report, Table, summary_cells, tested_rows
 from line_neurons.eval.wordnet import CLOSE, Judged, Relation, WordNet
 from line_neurons.tools.run_store import Unit
 from line_neurons.tools.vocabulary import imagenet_classes
@@ -218,6 +218,14 @@ def quality(
             "McNemar's exact test of the units that one method has right and the other wrong.",
         ),
         Table(
+            "quality-similarity-tests",
+            f"Similarity to the class: differences to {names[0]}",
+            ("method", *TESTED),
+            tuple(tested_rows(_similarities(names, marked, units))),
+            "Pair by pair: Shapiro-Wilk test of the differences at .05, then paired t-test (effect: d_z) or "
+            "Wilcoxon's signed-rank test (effect: rank-biserial correlation); Holm's correction over the table.",
+        ),
+        Table(
             "quality-units",
             "Each unit",
             ("unit", "class", *(f"{name} {cell}" for name in names for cell in _CELLS)),
@@ -229,7 +237,7 @@ def quality(
         ),
     ]  # fmt: skip
     if len(methods) == 1:
-        del tables[1]
+        del tables[1:3]
     return Report("quality", "Are the labels right?", tuple(tables), {"quality": _drawing(names, marked, units)})
 
 
@@ -256,6 +264,13 @@ def _shares(marked: Sequence[Marked]) -> tuple[float, ...]:
 def _against(first: set[int], other: set[int]) -> tuple[int, int, float]:
     gained, lost = len(other - first), len(first - other)
     return gained, lost, sign_test(gained, lost)
+
+
+def _similarities(
+    names: Sequence[str], marked: Sequence[Mapping[int, Marked]], units: Sequence[int]
+) -> list[tuple[tuple[str], Paired]]:
+    first, *others = ([own[unit].similarity for unit in units] for own in marked)
+    return [((name,), compare(own, first)) for name, own in zip(names[1:], others, strict=True)]
 
 
 def _cells(marked: Marked) -> tuple[str, str, float]:

@@ -1,7 +1,10 @@
 """Labels of units that stand for a class, with a WordNet of a few words and vectors that one can add up."""
 
+from statistics import mean
+
 import numpy as np
 import pytest
+from scipy.stats import ttest_rel
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.eval.choices import Choice
@@ -55,7 +58,19 @@ def test_every_method_is_marked_and_tested_against_the_first(words):
         "method": "random", "n": 3, "right only here": 0, "wrong only here": 2, "p": sign_test(0, 2),
         "Holm p": sign_test(0, 2),
     }  # fmt: skip
-    assert [row["line similarity"] for row in found["quality-units"]][:2] == pytest.approx([1.0, 1.0])
+    similarities = {
+        name: [row[f"{name} similarity"] for row in found["quality-units"]] for name in ("line", "random")
+    }
+    assert similarities["line"][:2] == pytest.approx([1.0, 1.0])
+    (test,) = found["quality-similarity-tests"]
+    assert (test["method"], test["n"], test["test"]) == ("random", 3, "paired t")
+    assert test["difference"] == pytest.approx(mean(similarities["random"]) - mean(similarities["line"]))
+    assert test["p"] == pytest.approx(ttest_rel(similarities["random"], similarities["line"]).pvalue)
+
+
+def test_a_method_alone_is_compared_with_nothing(words):
+    found = tables(quality([said("line", "fox", "heron", "animal")], CLASSES, words, Letters()))
+    assert set(found) == {"quality", "quality-units"}
 
 
 def test_what_was_known_of_the_class_beforehand_divides_a_method(words):
