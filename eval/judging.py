@@ -98,7 +98,7 @@ def subject_of(
     runs: list[Run] = []
     for name in names:
         labels.append(one := labels_of(name, store, layer))
-        if not _is_file(_named(name)[1]) and "/" not in one.source:
+        if not _is_file(method_and_place(name)[1]) and "/" not in one.source:
             runs.append(_runs(store).run(one.source))
     _refuse_twice(labels)
     if runs:
@@ -138,11 +138,17 @@ def labels_of(name: str, store: Path, layer: str | None = None) -> Labels:
     Raises:
         UsageError: there are none; see ``labels.read_labels`` and ``kept_labels.kept``.
     """
-    method, place = _named(name)
+    method, place = method_and_place(name)
     if _is_file(place):
         return read_labels(Path(place).expanduser(), method, layer)
     found = kept(store, place) or of_run(_runs(store), place)
     return replace(found, method=method or found.method)
+
+
+def method_and_place(name: str) -> tuple[str | None, str]:
+    """The method, if one stands before, and the run, file or kept labels."""
+    method, equals, place = name.partition("=")
+    return (None, name) if not equals or "/" in method or Path(name).is_file() else (method.strip(), place)
 
 
 def judge_labels(
@@ -266,12 +272,6 @@ def _control(subject: Subject, source: ControlSet | PrecomputedControl, telling:
             telling("control set", done, total)
 
     return control_activations(parts.bank, parts.target, [layer], source, counted)[layer].activations
-
-
-def _named(text: str) -> tuple[str | None, str]:
-    """The method, if one is given, and the run or file."""
-    method, equals, place = text.partition("=")
-    return (None, text) if not equals or "/" in method or Path(text).is_file() else (method.strip(), place)
 
 
 def _is_file(place: str) -> bool:

@@ -105,7 +105,8 @@ def compare(store: Path, names: Sequence[str]) -> Report:
 
 
 def table1(store: Path, sources: Sequence[str]) -> Report:
-    """Table 1, from the evaluations that the store keeps."""
+    """Table 1, from the evaluations that the store keeps; sources as they were judged, ``third=x.csv`` too."""
+    from line_neurons.eval.judging import method_and_place
     from line_neurons.eval.methods import table1 as compared
 
     known = _evaluated(store)
@@ -114,7 +115,17 @@ def table1(store: Path, sources: Sequence[str]) -> Report:
     steering = (
         {name: (runs.run(name), steered(runs, name)) for name in runs.names() if name in evaluated} if runs else {}
     )
-    return compared(known, [_source(store, runs, source, known) for source in sources], steering)
+    places: dict[str, set[str | None]] = {}
+    for name in sources:
+        method, place = method_and_place(name)
+        found = _source(store, runs, place, known)
+        told = {result.evaluation.method for result in known if result.evaluation.source == found}
+        places.setdefault(name if method and method not in told else found, set()).add(method)
+    wanted = [
+        result for result in known
+        if {None, result.evaluation.method} & places.get(result.evaluation.source, {None})
+    ]  # fmt: skip
+    return compared(wanted, list(places), steering)
 
 
 def _source(store: Path, runs: RunStore | None, name: str, known: Sequence[Any]) -> str:

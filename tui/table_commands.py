@@ -22,7 +22,8 @@ _Folder = Annotated[
 @opt.takes(opt.only("store"))
 def table1(
     sources: Annotated[
-        list[str] | None, typer.Argument(help="Evaluated runs and files, the reference first; default: all.")
+        list[str] | None,
+        typer.Argument(help="Evaluated runs and files (or METHOD=FILE), the reference first; default: all."),
     ] = None,
     *,
     output: _Folder = None,

@@ -13,6 +13,7 @@ from line_neurons.eval.statistics import holm
 from line_neurons.eval.tables import write
 from line_neurons.tools.run_store import RunStore
 from line_neurons.tools.wishes import steered
+from line_neurons.tui import eval_tables
 from made_up import LAYER, MODEL, add, steer, tables
 
 NAN = float("nan")
@@ -129,3 +130,19 @@ def test_nothing_and_nothing_in_common_are_refused(results):
         table1(results.results())
     with pytest.raises(UsageError, match="'nobody' was not evaluated"):
         table1(results.results(), ["nobody"])
+
+
+def test_a_method_may_be_named_before_its_labels_as_it_was_when_they_were_judged(results, tmp_path):
+    judged(results, "line", "run-1", {0: 0.9, 1: 0.8, 2: 0.7})
+    judged(results, "invert", "x.csv", {0: 0.9, 1: 0.6, 2: 0.5})
+    judged(results, "third", "x.csv", {0: 0.8, 1: 0.7, 2: 0.6})
+    judged(results, "random", "y.csv", {0: 0.5, 1: 0.5, 2: 0.5})
+
+    def methods(*sources):
+        return {row["method"] for row in tables(eval_tables.table1(tmp_path, sources))["table1"]}
+
+    assert methods("run-1", "third=x.csv") == {"line", "third"}
+    assert methods("run-1", "third=x.csv", "invert=x.csv") == {"line", "third", "invert"}
+    assert methods("run-1", "x.csv", "random=y.csv") == {"line", "third", "invert", "random"}
+    with pytest.raises(UsageError, match=r"'milan=x\.csv' was not evaluated"):
+        methods("run-1", "milan=x.csv")
