@@ -165,6 +165,10 @@ class Settings(BaseSettings):
         description="Pictures of each class of the control set, or of a whole set without classes; "
         "none: 50, of the bank 4.",
     )
+    class_names: Path | None = Field(
+        None,
+        description="File of names for the class folders of the control set; none: the folders' own.",
+    )
     vocabulary_share: float = Field(
         1 / 3, gt=0, le=1, description="Share of the bank's captions that make the initial vocabulary."
     )
@@ -211,7 +215,7 @@ class Settings(BaseSettings):
     def _clean(cls, concepts: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(normalise_concept(concept, max_words=10) for concept in concepts)
 
-    @field_validator("weights", "vocabulary")
+    @field_validator("weights", "vocabulary", "class_names")
     @classmethod
     def _from_anywhere(cls, path: Path | None) -> Path | None:
         """A run can be resumed from another folder than the one it was started in."""

@@ -13,10 +13,12 @@ from line_neurons.eval.cosy import IMAGES, Mode, requests, strict_requests
 from line_neurons.eval.formulas import things_named
 from line_neurons.eval.photographs import PHOTOGRAPHS, Photographs, names_alike
 from line_neurons.graphs.assembly import BANK_IMAGES, Parts
-from line_neurons.tools.control_sets import PrecomputedControl, control_activations
+from line_neurons.tools.control_sets import PrecomputedControl, control_activations, remarks_of
 from line_neurons.tools.control_sets.digests import FileDigests
 from line_neurons.tools.control_sets.folder import FolderControlSet
 from line_neurons.tools.generators.presets import PRESETS
+from line_neurons.tools.image_folders import images_below, look_into
+from line_neurons.tools.remarks import Remarks
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Activations, Progress
@@ -33,6 +35,10 @@ class ConceptPictures(Protocol):
     @property
     def name(self) -> str:
         """What users and tables call it."""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is left out of it, a line for each reason."""
 
     @property
     def fingerprint(self) -> str:
@@ -78,6 +84,11 @@ class Drawn:
     mode: Mode
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """What an image bank left out."""
+        return remarks_of(self.generator)
+
+    @property
     def fingerprint(self) -> str:
         """The generator's."""
         return self.generator.fingerprint
@@ -119,6 +130,16 @@ class Laid:
         return self.root.name
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """Files of the folder that are no images of a concept."""
+        remarks = Remarks(self.root)
+        for image in look_into(self.root, remarks)[0]:
+            remarks.add(image, "in no folder of a concept")
+        for _ in images_below(self.root, remarks):
+            pass
+        return remarks.lines()
+
+    @property
     def fingerprint(self) -> str:
         """The folder's place; activations are kept by the contents of its files."""
         return f"folder:{self.root.resolve()}"
@@ -134,12 +155,12 @@ class Laid:
             raise _NoFolderError(concept, f"there is no folder {folder.name!r:.80} in {self.name!r:.80}")
         digests = FileDigests(self.parts.store / "digests.db")
         try:
-            pictures = FolderControlSet(folder, self.count or None, digests)
+            pictures = FolderControlSet(folder, self.count or None, digests, flat=True)
             found = control_activations(self.parts.bank, self.parts.target, [self.layer], pictures)[self.layer]
         except UsageError as error:
             raise _NoFolderError(concept, error.message) from error
-        if found.skipped:
-            raise _NoFolderError(concept, f"a picture cannot be read: {found.skipped[0]}")
+        if unread := [line for line in found.skipped if line not in pictures.remarks]:
+            raise _NoFolderError(concept, f"a picture cannot be read: {unread[0]}")
         return found.activations
 
 
@@ -207,7 +228,10 @@ def open_control(spec: str | None, parts: Parts) -> tuple[str, ControlSet | Prec
     if wanted == "none":
         raise UsageError("CoSy compares with a control set, and none is named", "name one with --control")
     if wanted not in {"bank", HELD_OUT}:
-        control = _like(parts, settings.model_copy(update={"control": wanted})).control_set
+        # The names of a run's classes are of its own control set.
+        names = settings.class_names if wanted == settings.control else None
+        update = {"control": wanted, "class_names": names}
+        control = _like(parts, settings.model_copy(update=update)).control_set
         assert control is not None
         return wanted, control
     from line_neurons.tools.image_bank.control import BankControl

@@ -72,6 +72,7 @@ def subject_of(
     *,
     model: str | None = None,
     layer: str | None = None,
+    units_from: int | None = None,
     mode: Mode = "fixed",
     preparing: Preparing | None = None,
     trust: bool = False,
@@ -85,6 +86,7 @@ def subject_of(
         changes: settings that are other than those of a run.
         model: the target of files whose name does not say it; without a prefix, torchvision's.
         layer: the layer likewise.
+        units_from: what the units of files count from; see ``labels.read_labels``.
         mode: ``strict`` prepares pictures for models of torchvision as the reference does.
         preparing: told of long work.
         trust: run code of one's own that a run names, whoever began it.
@@ -97,7 +99,7 @@ def subject_of(
     labels: list[Labels] = []
     runs: list[Run] = []
     for name in names:
-        labels.append(one := labels_of(name, store, layer))
+        labels.append(one := labels_of(name, store, layer, units_from))
         if not _is_file(method_and_place(name)[1]) and "/" not in one.source:
             runs.append(_runs(store).run(one.source))
     _refuse_twice(labels)
@@ -120,10 +122,7 @@ def subject_of(
                 f"the labels of {one.source} are of {file_stem(one)}, not of {wanted}",
                 "judge the labels of one layer at a time; --model and --layer say what a file is of",
             )
-        if outside := next((label.unit for label in one.labels if label.unit >= info.units), None):
-            raise UsageError(
-                f"{one.source} has a label for unit {outside}", f"layer {path} has the units 0-{info.units - 1}"
-            )
+        _refuse_outside(one, path, info.units)
     if mode == "strict" and parts.model.startswith("torchvision:"):
         from line_neurons.tools.targets.preprocessing import COSY, cosy
 
@@ -132,15 +131,39 @@ def subject_of(
     return Subject(parts, path, tuple(labels))
 
 
-def labels_of(name: str, store: Path, layer: str | None = None) -> Labels:
+def _refuse_outside(labels: Labels, layer: str, units: int) -> None:
+    """See that every label is of a unit of the layer.
+
+    Raises:
+        UsageError: one is not; or the units of a file count from 1.
+    """
+    numbers = {label.unit for label in labels.labels}
+    if 0 not in numbers and max(numbers) == units:
+        raise UsageError(
+            f"{labels.source} has a label for unit {units} and none for unit 0: it counts units from 1",
+            f"add --units-from 1, to `line import` if it was imported; layer {layer} has the units 0-{units - 1}",
+        )
+    if outside := next((label.unit for label in labels.labels if label.unit >= units), None):
+        raise UsageError(
+            f"{labels.source} has a label for unit {outside}", f"layer {layer} has the units 0-{units - 1}"
+        )
+
+
+def labels_of(name: str, store: Path, layer: str | None = None, units_from: int | None = None) -> Labels:
     """The labels of a run, of a file, or that a store keeps; the method may stand before: ``random=labels.csv``.
+
+    Args:
+        name: the run, file or kept labels.
+        store: the store's folder.
+        layer: which of the layers of a file that has several.
+        units_from: what the units of a file count from; see ``labels.read_labels``.
 
     Raises:
         UsageError: there are none; see ``labels.read_labels`` and ``kept_labels.kept``.
     """
     method, place = method_and_place(name)
     if _is_file(place):
-        return read_labels(Path(place).expanduser(), method, layer)
+        return read_labels(Path(place).expanduser(), method, layer, units_from)
     found = kept(store, place) or of_run(_runs(store), place)
     return replace(found, method=method or found.method)
 

@@ -99,7 +99,7 @@ def kept(store: Path, name: str) -> Labels | None:
     if not found:
         return None
     known = _name(folder, found[0])
-    return replace(read_labels(found[0], known.partition("/")[0]), source=known)
+    return replace(read_labels(found[0], known.partition("/")[0], units_from=0), source=known)
 
 
 def _name(folder: Path, file: Path) -> str:

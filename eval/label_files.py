@@ -1,51 +1,57 @@
-"""Tables of labels as files have them: CSV, JSON lines and Parquet, each row as texts by column."""
+"""Tables of labels as files have them: CSV, TSV, JSON, JSON lines and Parquet, each row as texts by column."""
 
 from __future__ import annotations
 
 import csv
-import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from line_neurons.agent.errors import MissingPartError, UsageError
 
-SUFFIXES = (".csv", ".jsonl", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 """How names of files of labels end; what has another ending is taken for CSV."""
 
 _MAX_BYTES = 1 << 28
 _MAX_ROWS = 1_000_000
-_FILES = "name a file of labels: CSV, .jsonl or .parquet"
+_FILES = "name a file of labels: CSV, .tsv, .json, .jsonl or .parquet"
+_MAX_HEADING = 1 << 16
+_MARKS = (",", "\t", ";")
 
 
 class Rows(NamedTuple):
     """A table of texts.
 
     Args:
-        header: its columns.
+        header: its columns, each once.
         rows: every row that is not blank, after its line or number in the file; missing cells are empty.
         spreadsheet: texts that a spreadsheet would take for formulas may be marked in it; see
             ``tables.spreadsheet_cell``.
     """
 
     header: list[str]
-    rows: Iterable[tuple[int, dict[str, str]]]
+    rows: Sequence[tuple[int, dict[str, str]]]
     spreadsheet: bool
 
 
 def rows_of(path: Path) -> Rows:
     """Read a table of labels.
 
+    A text file's columns are parted by commas, tabs or semicolons: by what its heading has most of.
+
     Raises:
-        UsageError: it cannot be read, is larger than 256 MiB, or is not of the kind that its name ends with.
+        UsageError: it cannot be read, is larger than 256 MiB or a million rows, has a column twice, a row with
+            more cells than columns or a quote that is not closed, or is not of the kind that its name ends with.
         MissingPartError: it is Parquet, whose package is not installed.
     """
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise UsageError(f"{path} is larger than {_MAX_BYTES >> 20} MiB", _FILES)
-        return {".jsonl": _jsonl, ".parquet": _parquet}.get(path.suffix.casefold(), _csv)(path)
+        read = {".json": _json, ".jsonl": _jsonl, ".parquet": _parquet}.get(path.suffix.casefold(), _csv)
+        return read(path)
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}", _FILES) from None
     except (OSError, ValueError) as error:
@@ -54,31 +60,74 @@ def rows_of(path: Path) -> Rows:
 
 
 def _csv(path: Path) -> Rows:
-    table = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""))
-    try:
-        header = [cell.strip() for cell in next(table, [])]
-        rows = [
-            (table.line_num, dict(zip_longest(header, row[: len(header)], fillvalue="")))
-            for row in table
-            if any(cell.strip() for cell in row)
-        ]
-    except csv.Error as error:
-        raise UsageError(f"{path} line {table.line_num} is no CSV: {error}", _FILES) from None
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        heading = file.readline(_MAX_HEADING)
+        file.seek(0)
+        # Strict: a quote that is not closed would otherwise take the rest of the file for one cell.
+        table = csv.reader(file, delimiter=max(_MARKS, key=heading.count), strict=True)
+        try:
+            header = [cell.strip() for cell in next(table, [])]
+            _refuse_twice(path, header)
+            rows = []
+            for row in table:
+                if any(cell.strip() for cell in row):
+                    rows.append((table.line_num, _cells_by_column(path, table.line_num, header, row)))
+                    _refuse_many(path, len(rows))
+        except csv.Error as error:
+            raise UsageError(f"{path} line {table.line_num} is no CSV: {error}", "close its quotes") from None
     return Rows(header, rows, True)
+
+
+def _cells_by_column(path: Path, line: int, header: Sequence[str], row: Sequence[str]) -> dict[str, str]:
+    if any(cell.strip() for cell in row[len(header) :]):
+        raise UsageError(
+            f"{path} line {line} has {len(row)} cells for {len(header)} columns",
+            "quote texts that have the mark in them",
+        )
+    return dict(zip_longest(header, row[: len(header)], fillvalue=""))
+
+
+def _refuse_many(path: Path, rows: int) -> None:
+    if rows > _MAX_ROWS:
+        raise UsageError(f"{path} has more than {_MAX_ROWS} rows", _FILES)
+
+
+def _refuse_twice(path: Path, columns: Sequence[str]) -> None:
+    counted = Counter(columns)
+    if twice := [name for name in counted if name and counted[name] > 1]:
+        raise UsageError(f"{path} has the column {twice[0]!r:.80} twice", "leave one of them")
+
+
+def _json(path: Path) -> Rows:
+    content = _parsed(path, "", path.read_text(encoding="utf-8-sig"))
+    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
+        raise UsageError(f"{path} is no list of JSON objects", "write an object for each unit, or .jsonl")
+    _refuse_many(path, len(content))
+    return Rows(*_texts(enumerate(content, 1)), False)
 
 
 def _jsonl(path: Path) -> Rows:
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
-        try:
-            row = json.loads(line) if line.strip() else None
-        except (ValueError, RecursionError):
-            row = ()
-        if row is not None and not isinstance(row, dict):
-            raise UsageError(f"{path} line {number} is no JSON object", _FILES)
-        if row:
-            rows.append((number, row))
+    with path.open(encoding="utf-8-sig", newline="\n") as file:
+        for number, line in enumerate(file, 1):
+            row = _parsed(path, f" line {number}", line) if line.strip() else {}
+            if not isinstance(row, dict):
+                raise UsageError(f"{path} line {number} is no JSON object", _FILES)
+            if row:
+                rows.append((number, row))
+                _refuse_many(path, len(rows))
     return Rows(*_texts(rows), False)
+
+
+def _parsed(path: Path, where: str, text: str) -> Any:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        _refuse_twice(path, [name for name, _ in pairs])
+        return dict(pairs)
+
+    try:
+        return json.loads(text, object_pairs_hook=once)
+    except (ValueError, RecursionError):
+        raise UsageError(f"{path}{where} is no JSON object", _FILES) from None
 
 
 def _parquet(path: Path) -> Rows:
@@ -91,8 +140,8 @@ def _parquet(path: Path) -> Rows:
         ) from error
     try:
         with pq.ParquetFile(path) as file:
-            if file.metadata.num_rows > _MAX_ROWS:
-                raise UsageError(f"{path} has more than {_MAX_ROWS} rows", _FILES)
+            _refuse_many(path, file.metadata.num_rows)
+            _refuse_twice(path, file.schema_arrow.names)
             rows = file.read(use_threads=False).to_pylist()
     except (pa.ArrowException, MemoryError) as error:
         raise ValueError(f"it is no Parquet file: {str(error).splitlines()[0]:.100}") from None

@@ -9,13 +9,15 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.proposal import clean_text
 from line_neurons.eval.label_files import rows_of
 from line_neurons.tools.leftovers import whole_or_not
+from line_neurons.tools.remarks import Remarks
+from line_neurons.tools.result_rows import UNIT_COLUMNS
 from line_neurons.tools.run_store import RunStore
 from line_neurons.tools.targets.registry import short_spec
 
@@ -26,6 +28,11 @@ _MAX_UNIT = 10_000_000
 _EVALUATED = re.compile(r"evaluation_([^_]+)_(.+)")
 # Files that people name by the method: no model, no layer.
 _NAMED_BY_METHOD = re.compile(r"(best-word|clip-dissect|describe-and-dissect|invert)(-\w+)?", re.IGNORECASE)
+
+# Columns that any file may have: of ours, of pandas, and those that say what the file is of.
+_MORE = frozenset({"", "Unnamed: 0", "layer", "model", "method", "origin", "schema"})
+# What stands for no text where a table was written from missing values.
+_NOTHING = frozenset({"", "nan", "none", "null", "n/a", "<na>"})
 
 Row = Mapping[str, str]
 
@@ -56,6 +63,7 @@ class Labels:
         layer: the layer's path, or what a file has of it.
         labels: in the method's order, one a unit.
         source: id of the run, or the file.
+        remarks: what of the file was passed over, a line for each reason.
     """
 
     method: str
@@ -63,6 +71,7 @@ class Labels:
     layer: str
     labels: tuple[Label, ...]
     source: str
+    remarks: tuple[str, ...] = ()
 
 
 def of_run(runs: RunStore, run: str) -> Labels:
@@ -86,67 +95,121 @@ def of_run(runs: RunStore, run: str) -> Labels:
     return Labels("line", found.model, found.layer, labels, found.id)
 
 
-def read_labels(path: Path, method: str | None = None, layer: str | None = None) -> Labels:
+def read_labels(
+    path: Path,
+    method: str | None = None,
+    layer: str | None = None,
+    units_from: int | None = None,
+    *,
+    ask: bool = False,
+) -> Labels:
     """The labels in a method's own file, told by its columns; of several rows of a unit the first counts.
 
     Model and layer are read from the columns of these names or else from a name such as CoSy gives,
-    ``resnet18-avgpool.csv`` or ``evaluation_INVERT_resnet18-avgpool.csv``.
+    ``resnet18-avgpool.csv`` or ``evaluation_INVERT_resnet18-avgpool.csv``. Further rows of a unit, rows without a
+    label, scores that are no numbers and columns that are not read are counted in ``remarks``.
 
     Args:
-        path: the file: CSV or JSON lines in UTF-8, or Parquet.
+        path: the file: CSV, TSV, JSON or JSON lines in UTF-8, or Parquet.
         method: what the method is called; None: after the form or name of the file.
         layer: which of the layers of a file that has several; its last part is enough.
+        units_from: the number of the first unit, 0 or 1; None: 0, with a remark where the units are 1 to K.
+        ask: refuse such a file where ``units_from`` is None.
 
     Raises:
         UsageError: the file cannot be read, has none of the forms or a row that does not fit, is of several layers
-            of which none is chosen, or has no row.
+            of which none is chosen, has no row, or leaves open what its units count from.
     """
     header, rows, spreadsheet = rows_of(path)
-    form = next((form for form in FORMS.values() if form.columns <= set(header)), None)
-    if form is None:
-        known = "; ".join(f"{one.method}: {', '.join(one.columns)}" for one in FORMS.values())
-        raise UsageError(f"{path} has the columns of no method: {', '.join(header) or 'none':.80}", known)
-    layers: set[str] = set()
-    models: set[str] = set()
-    labels: dict[int, Label] = {}
+    remarks = Remarks()
+    form = _form_of(path, header, remarks)
+    wanted = []
     for line, row in rows:
-        own = row.get("layer", "")
-        if spreadsheet and form.method == "line":
-            # A text that a spreadsheet would take for a formula has an apostrophe before it.
-            row["label"] = row["label"].removeprefix("'")
-        if layer and own and _last(own) != _last(layer):
-            continue
-        try:
-            label = form.read(row)
-        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
-            reason = clean_text(str(error), 80) or type(error).__name__
-            raise UsageError(f"{path} line {line} does not fit {form.method}: {reason}", "mend it") from None
-        layers.add(own)
-        models.add(row.get("model", ""))
-        if label:
-            labels.setdefault(label.unit, label)
+        if layer and row.get("layer") and not _is_same(row["layer"], layer):
+            remarks.add(f"line {line}", "of another layer")
+        else:
+            wanted.append((line, row))
+    layers, models = ({row.get(column, "") for _, row in wanted} for column in ("layer", "model"))
     if len(layers) > 1 or len(models) > 1:
         which = "layer" if len(layers) > 1 else "model"
         shown = ", ".join(sorted(layers if which == "layer" else models))
         raise UsageError(f"{path} is of several {which}s: {shown:.80}", "choose one with --layer, or divide it")
+    labels: dict[int, Label] = {}
+    for line, row in wanted:
+        if spreadsheet and form.method == "line":
+            # A text that a spreadsheet would take for a formula has an apostrophe before it.
+            row["label"] = row["label"].removeprefix("'")
+        try:
+            _take(form, row, f"line {line}", labels, remarks)
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+            reason = clean_text(str(error), 80) or type(error).__name__
+            raise UsageError(f"{path} line {line} does not fit {form.method}: {reason}", "mend it") from None
     if not labels:
         where = f" of layer {layer!r:.60}" if layer else ""
-        raise UsageError(f"{path} has no label{where}", "name a file with a row for each unit")
+        told = f" ({'; '.join(remarks.lines())})" if remarks.lines() else ""
+        raise UsageError(f"{path} has no label{where}{told}", "name a file with a row for each unit")
+    if units_from is None and form.method != "line":
+        _look_at_numbers(path, labels, remarks, ask=ask)
+    if units_from and 0 in labels:
+        raise UsageError(f"{path} has a unit 0 and does not count from {units_from}", "leave --units-from away")
     evaluated = _EVALUATED.fullmatch(path.stem)
     told = evaluated[2] if evaluated else path.stem
     if method is None and form.method == "cosy" and evaluated:
         method = evaluated[1].casefold()
+    column = next(iter(layers))
     model, _, of_name = ("", "", "") if _NAMED_BY_METHOD.fullmatch(told) else told.rpartition("-")
     whole = of_name if model else ""
-    column = layers.pop()
     return Labels(
         method=method or form.method,
-        model=models.pop() or model,
+        model=next(iter(models)) or model,
         # A column may have a path's last part alone, of which the name has the whole.
         layer=(whole if _last(whole) == column else column) or whole or layer or "",
-        labels=tuple(labels.values()),
+        labels=tuple(replace(label, unit=label.unit - (units_from or 0)) for label in labels.values()),
         source=str(path),
+        remarks=remarks.lines(),
     )
+
+
+def _form_of(path: Path, header: Sequence[str], remarks: Remarks) -> Form:
+    form = next((form for form in FORMS.values() if form.columns <= set(header)), None)
+    if form is None:
+        known = "; ".join(f"{one.method}: {', '.join(one.columns)}" for one in FORMS.values())
+        raise UsageError(f"{path} has the columns of no method: {', '.join(header) or 'none':.80}", known)
+    for name in header:
+        if name not in form.columns | form.more | _MORE:
+            remarks.add(f"column {name}", "not read")
+    return form
+
+
+def _take(form: Form, row: Row, where: str, labels: dict[int, Label], remarks: Remarks) -> None:
+    """Read a row into the labels, or say why it is passed over."""
+    try:
+        label = form.read(row)
+    except _NoLabelError as error:
+        remarks.add(where, str(error))
+        return
+    if any("\n" in cell for cell in row.values()):
+        remarks.add(where, "a text over several lines, read as one")
+    if label.score is None and (score := row.get(form.score, "").strip()):
+        remarks.add(where, f"its {form.score} is {score:.20} and does not count")
+    first = labels.setdefault(label.unit, label)
+    if first is not label:
+        better = first.score is not None and label.score is not None and label.score > first.score
+        higher = ", though this one has a higher score" if better else ""
+        remarks.add(where, f"a further row of a unit, of which the first counts{higher}")
+
+
+def _look_at_numbers(path: Path, labels: Mapping[int, Label], remarks: Remarks, *, ask: bool) -> None:
+    """Tell of units that are 1 to K: those of a whole layer, counted from 1, or units from 0 without the first."""
+    count = len(labels)
+    if count < 2 or set(labels) != set(range(1, count + 1)):
+        return
+    if ask:
+        raise UsageError(
+            f"the units of {path} are 1 to {count}, which may count from 0 or from 1",
+            "say which with --units-from 0 or --units-from 1",
+        )
+    remarks.add(f"units 1 to {count}", "read as counted from 0; if they count from 1: --units-from 1")
 
 
 def write_csv(labels: Labels, path: Path, form: str) -> None:
@@ -201,6 +264,15 @@ def _last(layer: str) -> str:
     return layer.rpartition(".")[2]
 
 
+def _is_same(one: str, other: str) -> bool:
+    """Whether two paths of layers are the same as far as both go."""
+    return one == other or one.endswith(f".{other}") or other.endswith(f".{one}")
+
+
+class _NoLabelError(Exception):
+    """A row says nothing of its unit."""
+
+
 def _unit(text: str) -> int:
     unit = int(text)
     if not 0 <= unit <= _MAX_UNIT:
@@ -210,8 +282,8 @@ def _unit(text: str) -> int:
 
 def _concept(text: str) -> str:
     concept = clean_text(text, MAX_CONCEPT).strip()
-    if not concept:
-        raise ValueError("it has no concept")
+    if concept.casefold() in _NOTHING:
+        raise _NoLabelError("it has no concept")
     return concept
 
 
@@ -222,28 +294,26 @@ def _score(text: str) -> float | None:
     return score if math.isfinite(score) else None
 
 
-def _falcon(row: Row) -> Label | None:
-    """The first of a list of phrases with their similarities, written as Python writes it.
-
-    None where the list is empty, and for a group of several units, which says nothing of each of them.
-    """
+def _falcon(row: Row) -> Label:
+    """The first of a list of phrases with their similarities, written as Python writes it."""
     if "," in row["group"]:
-        return None
+        raise _NoLabelError("of a group of units, which says nothing of each of them")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)
         phrases = ast.literal_eval(row["concept_set_noun_phrases"])
     match phrases:
         case []:
-            return None
+            raise _NoLabelError("it has no concept")
         case [(str(phrase), int(similarity) | float(similarity)), *_]:
-            return Label(_unit(row["group"]), _concept(phrase), float(similarity))
+            return Label(_unit(row["group"]), _concept(phrase), _score(str(similarity)))
     raise ValueError("concept_set_noun_phrases is no list of phrases with similarities")
 
 
-def _own(row: Row) -> Label | None:
-    """A row of ``line export``; None for a unit that has no label yet."""
-    text = row["label"]
-    return Label(_unit(row["unit"]), _concept(text), _score(row["score"])) if text else None
+def _own(row: Row) -> Label:
+    """A row of ``line export``."""
+    if not row["label"]:
+        raise _NoLabelError("a unit without a label yet")
+    return Label(_unit(row["unit"]), _concept(row["label"]), _score(row["score"]))
 
 
 def _plain(unit: str, concept: str, score: str = "") -> Callable[[Row], Label]:
@@ -256,29 +326,55 @@ def _milan(row: Row) -> Label:
 
 @dataclass(frozen=True)
 class Form:
-    """A file's form: whose it is, the columns that tell it, and how a row is read."""
+    """A file's form.
+
+    Args:
+        method: whose it is.
+        columns: those that tell it.
+        read: reads a row; raises ``_NoLabelError`` where it says nothing of its unit.
+        score: the column of the score, if there is one.
+        more: columns that the method writes besides and that are not read.
+    """
 
     method: str
     columns: frozenset[str]
-    read: Callable[[Row], Label | None]
+    read: Callable[[Row], Label]
+    score: str = ""
+    more: frozenset[str] = frozenset()
 
 
 FORMS: dict[str, Form] = {
     form.method: form
     for form in (
-        Form("line", frozenset({"run", "unit", "label", "score"}), _own),
+        Form("line", frozenset({"run", "unit", "label", "score"}), _own, "score", frozenset(UNIT_COLUMNS)),
         Form(
-            "cosy", frozenset({"neuron", "concept", "AUC", "U1", "p", "MAD"}), _plain("neuron", "concept", "AUC")
+            "cosy",
+            frozenset({"neuron", "concept", "AUC", "U1", "p", "MAD"}),
+            _plain("neuron", "concept", "AUC"),
+            "AUC",
         ),
-        Form("invert", frozenset({"neuron", "concept", "metric"}), _plain("neuron", "concept", "metric")),
+        Form(
+            "invert",
+            frozenset({"neuron", "concept", "metric"}),
+            _plain("neuron", "concept", "metric"),
+            "metric",
+            # CoSy's form has the columns of the other methods beside these.
+            frozenset({"concept_id", "unit", "description", "similarity"}),
+        ),
         Form(
             "clip-dissect",
             frozenset({"unit", "description", "similarity"}),
             _plain("unit", "description", "similarity"),
+            "similarity",
         ),
         Form("milan", frozenset({"unit", "description"}), _milan),
         Form("describe-and-dissect", frozenset({"Neuron ID", "Label 1"}), _plain("Neuron ID", "Label 1")),
-        Form("falcon", frozenset({"group", "concept_set_noun_phrases"}), _falcon),
+        Form(
+            "falcon",
+            frozenset({"group", "concept_set_noun_phrases"}),
+            _falcon,
+            more=frozenset({"concept_set_words"}),
+        ),
     )
 }
 """Forms that are read; one with more columns stands before one that has a part of them."""

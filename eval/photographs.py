@@ -20,10 +20,12 @@ from line_neurons.agent.seeds import derive_rng
 from line_neurons.eval.formulas import things_named
 from line_neurons.eval.wordnet import WordNet
 from line_neurons.tools.control_sets import control_activations
-from line_neurons.tools.control_sets.pictures import SUFFIXES, read_chunk
+from line_neurons.tools.control_sets.pictures import read_chunk
 from line_neurons.tools.control_sets.selection import CHUNK
 from line_neurons.tools.image_bank.folder import CAPTIONS_FILE
+from line_neurons.tools.image_folders import images_below
 from line_neurons.tools.leftovers import whole_or_not
+from line_neurons.tools.remarks import Remarks
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Activations, Progress
@@ -48,12 +50,14 @@ class Captioned:
         photographs: how many it names.
         synsets: how many things they show.
         unnamed: files without an id that WordNet knows.
+        remarks: what else is in the folder, a line for each reason.
     """
 
     file: Path
     photographs: int
     synsets: int
     unnamed: tuple[str, ...]
+    remarks: tuple[str, ...]
 
 
 def caption_photographs(folder: Path, words: WordNet) -> Captioned:
@@ -75,11 +79,10 @@ def caption_photographs(folder: Path, words: WordNet) -> Captioned:
     if table.exists():
         raise UsageError(f"{table} is there already", "use it as it is, or move it away")
     rows, unnamed = [], []
+    remarks = Remarks(folder)
     names: dict[int, tuple[str, str, str]] = {}
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(images_below(folder, remarks)):
         relative = path.relative_to(folder)
-        if path.suffix.lower() not in SUFFIXES or any(part[0] == "." for part in relative.parts):
-            continue
         synset = _synset(relative, words)
         if synset is None:
             unnamed.append(relative.as_posix())
@@ -101,7 +104,7 @@ def caption_photographs(folder: Path, words: WordNet) -> Captioned:
             file.write(text.getvalue().encode())
     except OSError as error:
         raise UsageError(f"{table} cannot be written: {error.strerror}", "make the folder writable") from error
-    return Captioned(table, len(rows), len(names), tuple(unnamed))
+    return Captioned(table, len(rows), len(names), tuple(unnamed), remarks.lines())
 
 
 def _synset(path: Path, words: WordNet) -> int | None:
@@ -151,6 +154,11 @@ class Photographs:
     layer: str
     count: int
     seed: int
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the image bank left out."""
+        return (*self.bank.remarks, *self.bank.skipped)
 
     @property
     def fingerprint(self) -> str:

@@ -17,7 +17,7 @@ from line_neurons.graphs.own_code import require_vouched
 from line_neurons.graphs.state import Asking, Deps, stop_if_drained
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.concept_bank import ConceptBank
-from line_neurons.tools.control_sets import PrecomputedControl, control_activations, open_control_set
+from line_neurons.tools.control_sets import PrecomputedControl, control_activations, open_control_set, remarks_of
 from line_neurons.tools.generators.text_to_image import open_text_to_image
 from line_neurons.tools.language_models.langchain_chat import with_secrets
 from line_neurons.tools.language_models.registry import open_language_model
@@ -174,6 +174,11 @@ class Parts:
     def control_set(self) -> ControlSet | PrecomputedControl | None:
         """What AUC and MAD compare with, and where a first board may come from; None if there is none."""
         settings = self.settings
+        if settings.class_names and settings.control in {"none", "bank"}:
+            raise UsageError(
+                f"class names are for a folder of class folders, and the control set is {settings.control!r}",
+                "leave class_names away",
+            )
         if settings.control == "none":
             return None
         if settings.control != "bank":
@@ -183,6 +188,7 @@ class Parts:
                 images=settings.control_images,
                 download=settings.download,
                 digests=self.store / "digests.db",
+                class_names=settings.class_names,
             )
         from line_neurons.tools.image_bank.control import BankControl
 
@@ -215,6 +221,11 @@ class Parts:
         if isinstance(self.control_set, PrecomputedControl):
             self.control(layer)
 
+    def remarks(self) -> dict[str, tuple[str, ...]]:
+        """What the image bank and the control set in use left out, by what it was left out of."""
+        bank, control = (vars(self).get(part) for part in ("pictures", "control_set"))
+        return {"image bank": remarks_of(bank), f"control set {self.settings.control}": remarks_of(control)}
+
     def skipped(self) -> tuple[str, ...]:
         """Pictures of the image bank that could not be read, where the bank is in use."""
         return tuple(self.pictures.skipped) if "pictures" in vars(self) else ()
@@ -230,8 +241,9 @@ class Parts:
         if init == "control":
             classes = self.control_set.classes() if self.control_set else ()
             if not classes:
+                told = "".join(f"; {line}" for line in remarks_of(self.control_set))
                 raise UsageError(
-                    f"the pictures of the control set {self.settings.control} have no classes to begin with",
+                    f"the pictures of the control set {self.settings.control} have no classes to begin with{told}",
                     "begin with --init vocabulary, bank or model",
                 )
             return classes

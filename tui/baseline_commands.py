@@ -14,6 +14,7 @@ from line_neurons.agent.settings import Settings, revised
 from line_neurons.eval.baselines.methods import checked, choice_of, kept_in, label_units, write
 from line_neurons.eval.baselines.task import Task
 from line_neurons.eval.labels import Labels
+from line_neurons.evidence.exports.places import file_in
 from line_neurons.graphs.assembly import Parts
 from line_neurons.graphs.own_code import require_vouched, vouch
 from line_neurons.graphs.runs import select_units
@@ -86,7 +87,10 @@ def baseline(
             terminal.note("Interrupted; what was measured is kept, and the same command goes on from there.")
             raise typer.Exit(INTERRUPTED) from None
     parts = task.parts
-    path = output or kept_in(parts.store, found)
+    for what, lines in parts.remarks().items():
+        terminal.remarks(what, lines)
+    usual = kept_in(parts.store, found)
+    path = file_in(output, usual.name) if output else usual
     write(found, path, choice_of(method, task, found))
     if as_json:
         terminal.dump({**asdict(found), "file": str(path)})

@@ -335,7 +335,7 @@ def results(
     *,
     format_: Annotated[str, typer.Option("--format", help="table, csv, jsonl or parquet.")] = "table",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write; default: standard output.")
+        Path | None, opt.output("FILE", "File to write, or a folder for it; default: standard output.")
     ] = None,
     **flags: Any,
 ) -> None:
@@ -356,10 +356,9 @@ def report(
     *,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="NAME.html: one page with its pictures in it, to send or to print, for up to 100 units. Another "
+        opt.output(
+            "FILE|FOLDER",
+            "NAME.html: one page with its pictures in it, to send or to print, for up to 100 units. Another "
             "name: a folder with a page for each unit, for whole layers. Default: RUN.html.",
         ),
     ] = None,
@@ -405,11 +404,12 @@ def export(
             help="csv, jsonl, parquet; cosy, invert, clip-dissect, milan; hf-dataset; neuronpedia-json; bundle.",
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File or folder to write.")],
+    output: Annotated[Path, opt.output("FILE|FOLDER", "File or folder to write; NAME/: a file in it.")],
     table: Annotated[
         str, typer.Option(help="csv, jsonl, parquet: a row for each of units, steps or pictures.")
     ] = "units",
     layer: Annotated[str | None, typer.Option(help="Which of the layers of a file of labels.")] = None,
+    units_from: opt.UnitsFrom = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
     json: opt.Json = False,
     **flags: Any,
@@ -417,7 +417,17 @@ def export(
     """Write a run to a file or folder that others read: tables, a data set, a bundle for another machine."""
     from line_neurons.tui import exporting
 
-    exporting.export(_store(**flags), run, format_, output, table=table, layer=layer, force=force, as_json=json)
+    exporting.export(
+        _store(**flags),
+        run,
+        format_,
+        output,
+        table=table,
+        layer=layer,
+        units_from=units_from,
+        force=force,
+        as_json=json,
+    )
 
 
 @app.command("import")
@@ -428,13 +438,16 @@ def import_(
     name: Annotated[str, typer.Option("--as", help="What imported labels are to be called.")] = "",
     model: Annotated[str | None, typer.Option(help="The target of labels whose file does not say it.")] = None,
     layer: Annotated[str | None, typer.Option(help="The layer likewise, or which of several.")] = None,
+    units_from: opt.UnitsFrom = None,
     json: opt.Json = False,
     **flags: Any,
 ) -> None:
     """Take another machine's run into the store, or another method's labels for the evaluation."""
     from line_neurons.tui import exporting
 
-    exporting.import_(_store(**flags), path, name=name, model=model, layer=layer, as_json=json)
+    exporting.import_(
+        _store(**flags), path, name=name, model=model, layer=layer, units_from=units_from, as_json=json
+    )
 
 
 @app.command()

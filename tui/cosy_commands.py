@@ -28,7 +28,9 @@ from line_neurons.eval.judging import (
 from line_neurons.eval.labels import replace_file
 from line_neurons.eval.photographs import caption_photographs
 from line_neurons.eval.wordnet import WordNet
+from line_neurons.evidence.exports.places import FolderPath
 from line_neurons.tools.assets.location import assets_root
+from line_neurons.tools.control_sets import remarks_of
 from line_neurons.tools.store_use import in_use
 from line_neurons.tools.targets.lookup import find_layer
 from line_neurons.tools.targets.registry import short_spec
@@ -53,6 +55,7 @@ class Wanted:
     model: str | None = None
     layer: str | None = None
     seed: int = 0
+    units_from: int | None = None
 
 
 def cosy(
@@ -89,8 +92,8 @@ def cosy(
     mode = cast(Mode, wanted.mode)
     with Watching() as watching, draining() as drain, ExitStack() as stack:
         subject = subject_of(
-            names, settings, changes, model=wanted.model, layer=wanted.layer, mode=mode,
-            preparing=watching.preparing, trust=trust,
+            names, settings, changes, model=wanted.model, layer=wanted.layer, units_from=wanted.units_from,
+            mode=mode,            preparing=watching.preparing, trust=trust,
         )  # fmt: skip
         files = _files(output, subject)
         parts = subject.parts
@@ -100,6 +103,10 @@ def cosy(
             wanted.images_from, parts, subject.layer, count=wanted.images, seed=wanted.seed, mode=mode
         )
         control = open_control(wanted.control, parts)
+        for labels in subject.labels:
+            terminal.remarks(labels.source, labels.remarks)
+        terminal.remarks(f"pictures {pictures.name}", pictures.remarks)
+        terminal.remarks(f"control set {control[0]}", remarks_of(control[1]))
         stack.enter_context(in_use(parts.store))
         kept = Evaluations(parts.store)
         stack.callback(kept.close)
@@ -138,6 +145,7 @@ def captions(folder: Path, settings: Settings) -> None:
     if written.unnamed:
         more = f" and {len(written.unnamed) - 1} more" if len(written.unnamed) > 1 else ""
         terminal.note(f"left out, not named by an id of WordNet: {written.unnamed[0]}{more}")
+    terminal.remarks(str(folder), written.remarks)
     terminal.note(
         f"{terminal.counted(written.photographs, 'photograph')} of "
         f"{terminal.counted(written.synsets, 'thing')} named in {written.file}"
@@ -147,8 +155,9 @@ def captions(folder: Path, settings: Settings) -> None:
 def _files(output: Path | None, subject: Subject) -> list[Path]:
     if output is None:
         return []
-    if output.is_dir() or (len(subject.labels) > 1 and not output.exists()):
-        return [output / cosy_name(labels, subject.parts.model, subject.layer) for labels in subject.labels]
+    folder = isinstance(output, FolderPath) or output.is_dir()
+    if folder or (len(subject.labels) > 1 and not output.exists()):
+        return [Path(output) / cosy_name(labels, subject.parts.model, subject.layer) for labels in subject.labels]
     if len(subject.labels) > 1:
         raise UsageError(f"{str(output)!r:.200} is not a folder", "several methods are written to a folder")
     return [output]

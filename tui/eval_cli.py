@@ -51,10 +51,11 @@ def cosy(
     model: Annotated[str | None, typer.Option(help="The target of a file whose name does not say it.")] = None,
     layer: Annotated[str | None, typer.Option(help="The layer likewise, or which of several in a file.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the pictures.")] = 0,
+    units_from: opt.UnitsFrom = None,
     *,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Write CoSy's file of results: a folder, or for one method a file."),
+        opt.output("FILE|FOLDER", "Write CoSy's file of results: a folder, or for one method a file."),
     ] = None,
     format_: Annotated[str, typer.Option("--format", help="Print as table, csv or json.")] = "table",
     config: opt.Config = None,
@@ -69,7 +70,7 @@ def cosy(
         labels,
         load_settings(config, **flags),
         flags,
-        cosy_commands.Wanted(mode, images_from, images, control, units, model, layer, seed),
+        cosy_commands.Wanted(mode, images_from, images, control, units, model, layer, seed, units_from),
         format_=format_,
         output=output,
         trust=trust,
@@ -93,9 +94,10 @@ def captions(
 @opt.takes(opt.only("store"))
 def export(
     labels: Annotated[str, typer.Argument(help="A run, labels that the store keeps, or a file of labels.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write, or a folder of explanations.")],
+    output: Annotated[Path, opt.output("FILE|FOLDER", "File to write, or a folder of explanations.")],
     form: Annotated[str, typer.Option(help="cosy, invert, clip-dissect or milan.")] = "cosy",
     layer: Annotated[str | None, typer.Option(help="Which of the layers of a file that has several.")] = None,
+    units_from: opt.UnitsFrom = None,
     **flags: Any,
 ) -> None:
     """Write labels as CoSy's own code reads them: `line export LABELS --format FORM`, replacing what is there."""
@@ -107,7 +109,7 @@ def export(
     if form not in WRITTEN:
         raise UsageError(f"{form!r:.40} is not a form of explanations", f"use {', '.join(WRITTEN)}")
     store = load_settings(**flags).store or default_store()
-    exporting.export(store, labels, form, output, layer=layer, force=True, as_json=False)
+    exporting.export(store, labels, form, output, layer=layer, units_from=units_from, force=True, as_json=False)
 
 
 _BASELINE = (
@@ -192,7 +194,7 @@ def baseline(
     *,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="File to write, in the method's own form; default: in the store."),
+        opt.output("FILE", "File to write, or a folder for it, in the method's own form; default: in the store."),
     ] = None,
     config: opt.Config = None,
     trust: opt.Trust = False,

@@ -19,11 +19,15 @@ def export(
     *,
     table: str = "units",
     layer: str | None = None,
+    units_from: int | None = None,
     force: bool = False,
     as_json: bool,
 ) -> None:
     """Write a run or labels; see ``exports.formats.export``."""
-    done = formats.export(store, name, format_, output, table=table, layer=layer, force=force)
+    done = formats.export(
+        store, name, format_, output, table=table, layer=layer, units_from=units_from, force=force
+    )
+    terminal.remarks(name, done.remarks)
     if as_json:
         terminal.dump({**asdict(done), "path": str(done.path)})
         return
@@ -32,7 +36,16 @@ def export(
         terminal.note(f"left out, since the store has them no more: {done.lacks}")
 
 
-def import_(store: Path, path: Path, *, name: str, model: str | None, layer: str | None, as_json: bool) -> None:
+def import_(
+    store: Path,
+    path: Path,
+    *,
+    name: str,
+    model: str | None,
+    layer: str | None,
+    units_from: int | None,
+    as_json: bool,
+) -> None:
     """Take in a bundle, or a file of labels.
 
     Args:
@@ -41,6 +54,7 @@ def import_(store: Path, path: Path, *, name: str, model: str | None, layer: str
         name: what labels are to be called; empty: as the method.
         model: the target of labels.
         layer: the layer of labels.
+        units_from: what the units of labels count from.
         as_json: print JSON.
 
     Raises:
@@ -52,13 +66,12 @@ def import_(store: Path, path: Path, *, name: str, model: str | None, layer: str
             f"there is no file {str(path)!r:.200}", "name a bundle of `line export`, or a file of labels"
         )
     if _is_bundle(path):
-        if given := [
-            option for option, value in (("--as", name), ("--model", model), ("--layer", layer)) if value
-        ]:
+        options = {"--as": name, "--model": model, "--layer": layer, "--units-from": units_from}
+        if given := [option for option, value in options.items() if value not in {None, ""}]:
             raise UsageError(f"{given[0]} is for labels, and {str(path)!r:.200} is a bundle", "leave it away")
         _bundle(store, path, as_json)
     else:
-        _labels(store, path, name, model, layer, as_json)
+        _labels(store, path, name, model, layer, units_from, as_json)
 
 
 def _is_bundle(path: Path) -> bool:
@@ -84,13 +97,17 @@ def _bundle(store: Path, path: Path, as_json: bool) -> None:
         terminal.note(f"{done.lost_pictures} of its pictures were lost before it was exported")
 
 
-def _labels(store: Path, path: Path, name: str, model: str | None, layer: str | None, as_json: bool) -> None:
+def _labels(
+    store: Path, path: Path, name: str, model: str | None, layer: str | None, units_from: int | None, as_json: bool
+) -> None:
     from line_neurons.evidence.imports.labels import import_labels
 
-    kept, labels = import_labels(store, path, name=name, model=model, layer=layer)
+    kept, labels = import_labels(store, path, name=name, model=model, layer=layer, units_from=units_from)
     if as_json:
-        terminal.dump({**kept._asdict(), "path": str(kept.path), "labels": len(labels.labels)})
+        told = {"labels": len(labels.labels), "remarks": labels.remarks}
+        terminal.dump({**kept._asdict(), "path": str(kept.path), **told})
         return
+    terminal.remarks(path.name, labels.remarks)
     counted = terminal.counted(len(labels.labels), "label")
     if kept.new:
         terminal.note(

@@ -70,6 +70,7 @@ def explain(model: str, layers: Sequence[str], units: Sequence[str], settings: S
         for layer in layers:
             select_units(parts, layer, units)
         command = shlex.join(["line", *without_passwords(sys.argv[1:])])
+        _say_remarks(parts)
         jobs = [(parts, start(parts, layer, units, command=command)) for layer in layers]
         work_on(jobs, watching)
     if conclude(jobs, as_json=as_json):
@@ -374,9 +375,16 @@ def _say_mended(stats: BankStats) -> None:
             terminal.note(f"{terminal.counted(count, 'picture')} {what}")
 
 
+def _say_remarks(parts: Parts) -> None:
+    for what, lines in parts.remarks().items():
+        terminal.remarks(what, lines)
+
+
 def _say_skipped(parts: Parts, run: Run) -> None:
     control = parts.control(run.layer)
-    skipped = sorted({*(control.skipped if control else ()), *parts.skipped()})
+    _say_remarks(parts)
+    told = {line for lines in parts.remarks().values() for line in lines}
+    skipped = sorted({*(control.skipped if control else ()), *parts.skipped()} - told)
     if skipped:
         terminal.note(f"skipped, because they could not be read: {terminal.counted(len(skipped), 'picture')}")
     for name in skipped[:10]:

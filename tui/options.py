@@ -15,6 +15,8 @@ from typing import Annotated, Any
 
 import typer
 
+from line_neurons.evidence.exports.places import output_path
+
 Options = dict[str, Any]
 """Annotations of options by setting."""
 
@@ -41,6 +43,17 @@ Trust = Annotated[
         rich_help_panel=_FILES,
     ),
 ]
+
+UnitsFrom = Annotated[
+    int | None,
+    typer.Option(min=0, max=1, help="What a file of labels counts units from, 0 or 1; default: 0."),
+]
+
+
+def output(metavar: str, text: str) -> Any:
+    """The option ``-o`` of a command, which knows a folder by the slash at its end."""
+    return typer.Option("--output", "-o", parser=output_path, metavar=metavar, help=text)
+
 
 FILES = _panel(
     _FILES,
@@ -132,6 +145,7 @@ TARGET = _panel(
     {
         "control": (str, "Control set: FOLDER, hf:DATASET, FILE.npz, bank or none."),
         "control_images": (int, "Control pictures of each class, or in all."),
+        "class_names": (Path, "File of names for the class folders of the control set."),
         "weights": (Path, "A checkpoint of your own."),
         "pool": (str, "Pooling: auto, mean or max of maps, cls or mean-tokens."),
         "precision": (str, "float32, float16 or bfloat16 forward passes."),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.evidence.exports.places import written
+from line_neurons.evidence.exports.places import file_in, written
 from line_neurons.evidence.exports.snapshot import Snapshot, snapshot
 from line_neurons.evidence.exports.tables import TABLES, WRITERS, write_table
 from line_neurons.evidence.wording import origin
@@ -24,7 +24,7 @@ def results(store: Path, run_name: str, format_: str, output: Path | None) -> No
         store: the store's folder.
         run_name: the run, or the beginning of its name.
         format_: ``table``, ``csv``, ``jsonl`` or ``parquet``.
-        output: the file, replaced when all rows are there; None: standard output.
+        output: the file, or a folder for it, replaced when all rows are there; None: standard output.
 
     Raises:
         UsageError: there is no such run or format, or the format or the file does not fit.
@@ -38,7 +38,7 @@ def results(store: Path, run_name: str, format_: str, output: Path | None) -> No
         if format_ == "table":
             _print(taken.run, taken.units())
         elif output is not None:
-            with written(output) as file:
+            with written(file_in(output, f"{taken.run.id}.{format_}")) as file:
                 _write(taken, format_, file)
         elif format_ == "parquet" and sys.stdout.isatty():
             raise UsageError("parquet is not for a terminal", "name a file with --output")

@@ -28,6 +28,7 @@ from line_neurons.agent.proposal import MOST_MARKS, clean_text
 MAX_CELL = 4000
 
 _WIDE = 160
+_REMARKS = 10
 _BEYOND_ASCII = re.compile(r"[^ -~\n]+")
 
 
@@ -98,6 +99,14 @@ def duration(seconds: float) -> str:
 def note(text: str) -> None:
     """Print a line beside the results, on standard error."""
     err.print(Text(clean_text(text, MAX_CELL)), soft_wrap=True)
+
+
+def remarks(what: str, lines: Sequence[str]) -> None:
+    """Print what was left out of some input, beside the results; the first ten of many lines."""
+    for line in lines[:_REMARKS]:
+        note(f"{what}: {line}")
+    if len(lines) > _REMARKS:
+        note(f"{what}: {len(lines) - _REMARKS} more of this kind")
 
 
 def dump(value: Any) -> None:

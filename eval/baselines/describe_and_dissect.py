@@ -103,7 +103,7 @@ def label(task: Task, *, captioner: str = "ollama:llava:7b", encoder: str = "") 
     method = "describe-and-dissect" + (f" ({CAPTIONS})" if CAPTIONS in (captioner, encoder) else "")
     found = task.labelled(method, (Label(unit, *rows[0]) for unit, rows in ranked.items()))
     order = tuple(tuple(concept for concept, _ in rows) for rows in ranked.values())
-    return Described(found.method, found.model, found.layer, found.labels, found.source, order)
+    return Described(found.method, found.model, found.layer, found.labels, found.source, ranked=order)
 
 
 def write_csv(found: Described, path: Path) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.labels import WRITTEN, file_stem, write_csv
+from line_neurons.eval.labels import WRITTEN, Labels, file_stem, write_csv
 from line_neurons.evidence.exports.dataset import MARK, write_dataset
-from line_neurons.evidence.exports.places import folder_written, refuse_taken, written
+from line_neurons.evidence.exports.places import file_in, folder_written, refuse_taken, written
 from line_neurons.evidence.exports.snapshot import Snapshot, snapshot
 from line_neurons.evidence.exports.tables import TABLES, WRITERS, write_table
 from line_neurons.evidence.provenance import provenance
@@ -22,6 +22,9 @@ SIDECAR = ".provenance.json"
 FORMATS = (*WRITERS, *WRITTEN, "hf-dataset", "neuronpedia-json", "bundle")
 """All formats by name."""
 
+_ENDINGS = {"neuronpedia-json": "json", "bundle": "zip"}
+"""Of files whose format is called otherwise."""
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -31,16 +34,18 @@ class Exported:
         path: the file or folder.
         said: how much of what.
         lacks: what of the run the store did not have any more; empty if nothing.
+        remarks: what of a file of labels was passed over, a line for each reason.
     """
 
     path: Path
     said: str
     lacks: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 def export(
     store: Path, name: str, format_: str, output: Path, *, table: str = "units", layer: str | None = None,
-    force: bool = False,
+    units_from: int | None = None, force: bool = False,
 ) -> Exported:  # fmt: skip
     """Write a run, or labels, to a file or folder, whole or not at all; also while the run goes on.
 
@@ -48,9 +53,10 @@ def export(
         store: the store's folder.
         name: a run; for the forms of other methods a file of labels or labels that the store keeps, too.
         format_: one of ``FORMATS``.
-        output: the file or folder.
+        output: the file or folder; a file goes into a folder under its usual name (``RUN.csv``).
         table: which table of a run, for the formats of tables.
         layer: which of the layers of a file of labels.
+        units_from: what the units of such a file count from; see ``labels.read_labels``.
         force: replace what is there.
 
     Raises:
@@ -64,9 +70,15 @@ def export(
         known = f"{', '.join(TABLES)} with --format {', '.join(WRITERS)}"
         raise UsageError(f"there is no table {table!r:.40} for {format_}", known)
     if format_ in WRITTEN:
-        return _labels(store, name, format_, output, layer, force)
-    refuse_taken(output, force=force)
+        from line_neurons.eval.judging import labels_of
+
+        labels = labels_of(name, store, layer, units_from)
+        return _labels(store, labels, format_, output, force)
     with snapshot(store, name) as taken:
+        if format_ != "hf-dataset":
+            part = f"-{table}" if table != "units" else ""
+            output = file_in(output, f"{taken.run.id}{part}.{_ENDINGS.get(format_, format_)}")
+        refuse_taken(output, force=force)
         about = described(taken)
         if format_ == "hf-dataset":
             with folder_written(output, MARK) as folder:
@@ -93,17 +105,14 @@ def described(taken: Snapshot) -> dict[str, Any]:
     return {name: value for name, value in told.items() if name != "units"}
 
 
-def _labels(store: Path, name: str, form: str, output: Path, layer: str | None, force: bool) -> Exported:
-    from line_neurons.eval.judging import labels_of
-
-    labels = labels_of(name, store, layer)
-    file = output / f"{file_stem(labels)}.csv" if output.is_dir() else output
+def _labels(store: Path, labels: Labels, form: str, output: Path, force: bool) -> Exported:
+    file = file_in(output, f"{file_stem(labels)}.csv")
     refuse_taken(file, force=force)
     write_csv(labels, file, form)
     if (store / "runs.db").is_file() and "/" not in labels.source:
         with snapshot(store, labels.source) as taken:
             _beside(file, described(taken))
-    return Exported(file, f"{len(labels.labels)} labels of {labels.source}")
+    return Exported(file, f"{len(labels.labels)} labels of {labels.source}", remarks=labels.remarks)
 
 
 def _bundle(taken: Snapshot, output: Path, about: Mapping[str, Any]) -> Exported:

@@ -6,11 +6,37 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import BinaryIO
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.tools.leftovers import part_of, whole_or_not
+
+
+class FolderPath(PosixPath):
+    """A path that was written as a folder's, with a slash at its end, which ``Path`` forgets."""
+
+
+def output_path(text: str) -> Path:
+    """The path that ``-o`` names, a ``FolderPath`` where it ends like a folder."""
+    return (FolderPath if text.endswith(os.sep) else Path)(text)
+
+
+def file_in(output: Path, name: str) -> Path:
+    """The file to write: ``output``, or ``name`` in it where it is a folder or is written as one.
+
+    A folder that is not there is made.
+
+    Raises:
+        UsageError: it cannot be made.
+    """
+    if not isinstance(output, FolderPath):
+        return output / name if output.is_dir() else output
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(output, error) from error
+    return Path(output) / name
 
 
 def refuse_taken(path: Path, *, force: bool) -> None:

@@ -14,6 +14,7 @@ from tempfile import TemporaryFile
 from markupsafe import Markup
 
 from line_neurons.agent.errors import DamagedError, UsageError
+from line_neurons.evidence.exports.places import FolderPath
 from line_neurons.evidence.report.album import Album, InFolder, InPage, Strip
 from line_neurons.evidence.report.controls import Controls
 from line_neurons.evidence.report.overview import Overview, read_overview
@@ -51,7 +52,7 @@ class Written:
 
 def is_page(output: Path) -> bool:
     """Whether a report is written as one page, as its name says."""
-    return output.suffix.lower() in {".html", ".htm"}
+    return output.suffix.lower() in {".html", ".htm"} and not isinstance(output, FolderPath)
 
 
 def write_report(
@@ -176,7 +177,7 @@ def _refuse_foreign(output: Path) -> None:
     if output.is_dir() and not is_page(output) and all(map(_OWN.fullmatch, found)):
         if not found:
             return
-        first = output / "index.html"
+        first = Path(output) / "index.html"
     else:
         first = output
     if first.is_file() and is_page(first):

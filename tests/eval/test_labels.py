@@ -1,4 +1,5 @@
 import csv
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -116,6 +117,10 @@ def test_of_a_file_of_several_layers_one_is_chosen_by_its_last_part(tmp_path):
         (b"neuron,concept,metric\n1, ,1\n", "it has no concept"),
         (b"neuron,concept,metric\n1\n", "it has no concept"),
         (b"neuron,concept,metric\n1,dog,high\n", "could not convert"),
+        (b'neuron,concept,metric\n1,"dog,0.5\n2,cat,0.6\n', "line 3 is no CSV: unexpected end of data"),
+        (b'neuron,concept,metric\n1,"dog,0.5\n2,"cat",0.6\n', "is no CSV"),
+        (b"neuron,concept,concept,metric\n1,dog,cat,1\n", "has the column 'concept' twice"),
+        (b"unit,description\n1,dog, wet\n", "line 2 has 3 cells for 2 columns"),
         (b"neuron,concept,metric\n1,\xff,1\n", "is not UTF-8 text"),
         (b"neuron,concept,metric\n1," + b"x" * 200_000 + b",1\n", "is no CSV"),
         (b"group,concept_set_noun_phrases\n1,__import__('os').system('true')\n", "does not fit falcon"),
@@ -132,6 +137,109 @@ def test_a_malformed_or_hostile_file_is_one_line(content, said, tmp_path):
         read_labels(file)
     assert said in str(refused.value)
     assert "\n" not in refused.value.message
+
+
+PASSED_OVER = {
+    "further rows of a unit": (
+        "neuron,concept,metric\n7,dog,.9\n7,cat,.8\n7,wolf,.95\n3,sea,.5\n",
+        [(7, "dog", 0.9), (3, "sea", 0.5)],
+        ["line 3: a further row of a unit, of which the first counts",
+         "line 4: a further row of a unit, of which the first counts, though this one has a higher score"],
+    ),
+    "rows without a concept": (
+        "layer,unit,description\nfc,0,Dogs\nfc,1,\nfc,2,nan\nfc,3,Sea\n",
+        [(0, "dogs", None), (3, "sea", None)],
+        ["line 3 and 1 more: it has no concept"],
+    ),
+    "scores that are no numbers": (
+        "layer,unit,description,similarity\nfc,0,dog,nan\nfc,2,sea,.5\n",
+        [(0, "dog", None), (2, "sea", 0.5)],
+        ["line 2: its similarity is nan and does not count"],
+    ),
+    "columns that are not read": (
+        "Neuron ID,Label 1,Label 2,note\n0,dog,cat,good\n",
+        [(0, "dog", None)],
+        ["column Label 2 and 1 more: not read"],
+    ),
+    "a text over several lines": (
+        'neuron,concept,metric\n0,"a dog\nthat barks",.9\n', [(0, "a dog that barks", 0.9)],
+        ["line 3: a text over several lines, read as one"],
+    ),
+    "units that may count from 1": (
+        "unit,description\n1,Dog\n2,Sea\n", [(1, "dog", None), (2, "sea", None)],
+        ["units 1 to 2: read as counted from 0; if they count from 1: --units-from 1"],
+    ),
+    "groups of units": (
+        "group,concept_set_noun_phrases\n0,\"[('a b', .1)]\"\n\"1,2\",\"[('c', .1)]\"\n3,[]\n", [(0, "a b", 0.1)],
+        ["line 3: of a group of units, which says nothing of each of them", "line 4: it has no concept"],
+    ),
+    "tabs and semicolons part columns": ("unit;description\n0;Dog, wet\n", [(0, "dog, wet", None)], []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PASSED_OVER)
+def test_what_is_passed_over_is_counted_and_told(case, tmp_path):
+    content, labels, told = PASSED_OVER[case]
+    (tmp_path / "labels.csv").write_text(content)
+    found = read_labels(tmp_path / "labels.csv")
+    assert as_tuples(found) == labels
+    assert list(found.remarks) == told
+
+
+ROW = st.tuples(st.integers(0, 5), st.sampled_from(["dog", "sea", "", "nan"]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=st.lists(ROW, min_size=1).filter(lambda rows: any(concept in {"dog", "sea"} for _, concept in rows)))
+def test_each_row_is_a_label_or_is_counted(rows, tmp_path_factory):
+    file = tmp_path_factory.mktemp("labels") / "labels.csv"
+    file.write_text("unit,description\n" + "".join(f"{unit},{concept}\n" for unit, concept in rows))
+    found = read_labels(file, units_from=0)
+    counted = (re.fullmatch(r"line \d+(?: and (\d+) more)?: .*", line) for line in found.remarks)
+    assert len(found.labels) + sum(1 + int(one[1] or 0) for one in counted) == len(rows)
+
+
+def test_units_that_count_from_1_are_brought_to_0(tmp_path):
+    file = tmp_path / "labels.csv"
+    file.write_text("unit,description\n1,Dog\n2,Sea\n")
+    assert as_tuples(read_labels(file, units_from=1)) == [(0, "dog", None), (1, "sea", None)]
+    assert read_labels(file, units_from=1).remarks == read_labels(file, units_from=0).remarks == ()
+    with pytest.raises(UsageError, match=r"may count from 0 or from 1 .*--units-from"):
+        read_labels(file, ask=True)
+    file.write_text("unit,description\n0,Dog\n1,Sea\n")
+    with pytest.raises(UsageError, match="has a unit 0 and does not count from 1"):
+        read_labels(file, units_from=1)
+
+
+def test_layers_of_one_last_part_are_told_apart(tmp_path):
+    file = tmp_path / "labels.csv"
+    file.write_text("layer,unit,description\nlayer3.conv1,0,Dog\nlayer4.conv1,0,Sea\n")
+    found = read_labels(file, layer="layer4.conv1")
+    assert (as_tuples(found), found.remarks) == ([(0, "sea", None)], ("line 2: of another layer",))
+
+
+def test_more_than_a_million_rows_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("line_neurons.eval.label_files._MAX_ROWS", 2)
+    for name, content in {
+        "a.csv": "unit,description\n0,a\n1,b\n2,c\n",
+        "a.jsonl": '{"unit": 0, "description": "a"}\n' * 3,
+        "a.json": '[{"unit": 0}, {"unit": 1}, {"unit": 2}]',
+    }.items():
+        (tmp_path / name).write_text(content)
+        with pytest.raises(UsageError, match="more than 2 rows"):
+            read_labels(tmp_path / name)
+
+
+def test_a_list_of_json_objects_and_a_table_of_tabs_are_read(tmp_path):
+    (tmp_path / "a.json").write_text('[{"unit": 0, "description": "Dog"}]')
+    (tmp_path / "a.tsv").write_text("unit\tdescription\n0\tDog\n")
+    assert as_tuples(read_labels(tmp_path / "a.json")) == as_tuples(read_labels(tmp_path / "a.tsv"))
+    (tmp_path / "a.json").write_text('{"0": "dog"}')
+    with pytest.raises(UsageError, match="no list of JSON objects"):
+        read_labels(tmp_path / "a.json")
+    (tmp_path / "a.jsonl").write_text('{"unit": 0, "description": "Dog", "description": "Cat"}')
+    with pytest.raises(UsageError, match="column 'description' twice"):
+        read_labels(tmp_path / "a.jsonl")
 
 
 def test_concepts_of_a_file_cannot_steer_a_terminal(tmp_path):

@@ -113,6 +113,49 @@ def test_the_command_says_what_it_took_in_and_refuses_the_rest(line, tmp_path):
     assert not (tmp_path / "store" / "runs.db").exists()
 
 
+def test_the_command_tells_what_it_passed_over_and_asks_from_what_units_count(line, tmp_path):
+    file = tmp_path / "resnet18-fc.csv"
+    file.write_text("neuron,concept,metric\n1,dog,.5\n1,cat,.6\n2,sea,.5\n")
+    refused(line("import", "resnet18-fc.csv"), "1 to 2, which may count from 0 or from 1", "--units-from")
+    _, _, said = line("import", "resnet18-fc.csv", "--units-from", "1")
+    assert "resnet18-fc.csv: line 3: a further row of a unit, of which the first counts" in said
+    assert told(labels_of("invert", tmp_path / "store")) == [(0, "dog", 0.5), (1, "sea", 0.5)]
+    (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04 cut")
+    refused(line("import", "cut.zip", "--units-from", "0"), "--units-from is for labels")
+
+
+@pytest.mark.parametrize(
+    ("format_", "name"),
+    [
+        ("csv", "r-1.csv"),
+        ("neuronpedia-json", "r-1.json"),
+        ("bundle", "r-1.zip"),
+        ("cosy", "resnet18-avgpool.csv"),
+    ],
+)
+def test_a_folder_that_is_not_there_is_made_for_the_file(format_, name, line, tmp_path):
+    RunStore(tmp_path / "store").add_run(
+        Run("r-1", "torchvision:resnet18", "avgpool", 7, "finished", 1.0, {}, {}, {}),
+        [Unit("r-1", 4, 0, "finished", label="dog", score=1.0)],
+    )
+    assert line("export", "r", "--format", format_, "-o", "out/new/")[0] == 0
+    assert (tmp_path / "out" / "new" / name).is_file()
+    refused(line("export", "r", "--format", format_, "-o", "out/new"), "is there already", "--force")
+    refused(line("export", "r", "--format", "csv", "-o", "no/such/file.csv"), "there is no folder")
+
+
+def test_results_and_reports_make_a_folder_that_is_named_as_one(line, tmp_path):
+    RunStore(tmp_path / "store").add_run(
+        Run("r-1", "torchvision:resnet18", "avgpool", 7, "finished", 1.0, {}, {}, {}),
+        [Unit("r-1", 4, 0, "finished", label="dog", score=1.0)],
+    )
+    assert line("results", "r", "--format", "jsonl", "-o", "rows/")[0] == 0
+    assert (tmp_path / "rows" / "r-1.jsonl").is_file()
+    for _ in range(2):
+        assert line("report", "r", "-o", "report.html/")[0] == 0
+    assert (tmp_path / "report.html" / "index.html").is_file()
+
+
 def test_the_command_hands_a_run_over(line, tmp_path):
     RunStore(tmp_path / "store").add_run(
         Run("r-1", "torchvision:resnet18", "avgpool", 7, "finished", 1.0, {}, {}, {}), [Unit("r-1", 4, 0)]

@@ -1,53 +1,74 @@
-"""Control sets of picture files: a folder for each class, or one folder of pictures without classes."""
+"""Control sets of image files: a folder for each class, or one folder of images without classes."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import ControlChunk
+from line_neurons.agent.proposal import storable_text
+from line_neurons.tools.control_sets.class_folders import ClassFolders, class_folders
 from line_neurons.tools.control_sets.class_names import arrange, readable_names
 from line_neurons.tools.control_sets.digests import FileDigests
-from line_neurons.tools.control_sets.pictures import SUFFIXES, read_chunk
+from line_neurons.tools.control_sets.names_file import is_number, read_class_names
+from line_neurons.tools.control_sets.pictures import read_chunk
 from line_neurons.tools.control_sets.selection import CHUNK, limits
+from line_neurons.tools.image_folders import images_below
+from line_neurons.tools.remarks import Remarks
 
-_REMEDY = "give a folder with a folder of pictures for each class, or a folder of pictures"
+_NAMELESS = "a folder whose name is no word, so its images have no class; --class-names FILE names classes"
 
 
 class FolderControlSet:
-    """Picture files; implements the port ``ControlSet``.
+    """Image files; implements the port ``ControlSet``.
 
-    Folders in the folder are classes and are called as they are named, with ``_`` read as a space and WordNet
-    ids translated; pictures beside them are left out and told. A folder that has only pictures is a set without
-    classes.
+    Folders in the folder are classes (see ``class_folders``) and are called as they are named, with ``_`` read as
+    a space and WordNet ids translated, or as a file of names says. A number is no name: images of such a folder
+    have no class. A folder that has only images is a set without classes.
 
     Args:
         path: the folder.
-        images: how many pictures of each class count, the first by file name; of a folder without classes, how
-            many of all. None: 50, and 50,000.
+        images: how many images of each class count, the first in the order of ``images_below``; of a folder
+            without classes, how many of all. None: 50, and 50,000.
         digests: remembers the content hashes of the files.
+        class_names: a file of names; see ``read_class_names``.
+        flat: take all images below the folder as a set without classes.
+
+    Attributes:
+        remarks: what was left out or read in a way of its own, a line for each reason.
 
     Raises:
-        UsageError: the folder cannot be read or has no pictures, or its classes cannot be named.
+        UsageError: the folder cannot be read or has no images, or its classes cannot be named.
         MissingPartError: see ``readable_names``.
     """
 
-    def __init__(self, path: Path, images: int | None = None, digests: FileDigests | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        images: int | None = None,
+        digests: FileDigests | None = None,
+        class_names: Path | None = None,
+        *,
+        flat: bool = False,
+    ) -> None:
         of_class, of_none = limits(images)
         self.path = path
         self._digests = digests or FileDigests()
+        remarks = Remarks(path)
+        found: ClassFolders
         try:
-            folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and entry.name[0] != ".")
-            loose = _pictures(path)
-            found = {folder: files for folder in folders if (files := _pictures(folder))}
+            found, loose = ({}, tuple(images_below(path, remarks))) if flat else class_folders(path, remarks)
         except OSError as error:
-            raise UsageError(f"the control set {path} cannot be read: {error.strerror}", _REMEDY) from error
+            raise UsageError(
+                f"the control set {path} cannot be read: {error.strerror}", "check the path and its permissions"
+            ) from error
         if not found and not loose:
-            raise UsageError(f"the control set {path} has no pictures", self._what_to_give_instead(folders))
-        self._classes, index = arrange(readable_names([folder.name for folder in found]))
+            raise UsageError(f"the folder {path} has no images", "give a folder with images in it")
+        names = self._named(list(found), class_names, remarks)
+        self._classes, index = arrange(names)
         if found:
             counted = (
                 (label, file)
@@ -55,10 +76,9 @@ class FolderControlSet:
                 for file in files[:of_class]
             )
             self._files = sorted(counted, key=lambda pair: pair[0])
-            self._beside = loose
         else:
             self._files = [(-1, file) for file in loose[:of_none]]
-            self._beside = []
+        self.remarks = remarks.lines()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -75,11 +95,11 @@ class FolderControlSet:
         return self._classes
 
     def chunks(self, start: int = 0) -> Iterator[ControlChunk]:
-        """The pictures, class by class, 64 at a time; what cannot be decoded is left out and told."""
+        """The pictures, class by class, 64 at a time; what is left out or cannot be decoded is told."""
         for first in range(start * CHUNK, len(self._files), CHUNK):
             part = self._files[first : first + CHUNK]
-            beside = self._told_beside() if first == 0 else []
-            yield read_chunk(((self._name(file), file.read_bytes, label) for label, file in part), beside)
+            told = self.remarks if first == 0 else ()
+            yield read_chunk(((self._name(file), file.read_bytes, label) for label, file in part), told)
 
     @property
     def total(self) -> int:
@@ -89,24 +109,38 @@ class FolderControlSet:
     def _name(self, file: Path) -> str:
         return file.relative_to(self.path).as_posix()
 
-    def _told_beside(self) -> list[str]:
-        if not self._beside:
-            return []
-        more = f" and {len(self._beside) - 1} more" if len(self._beside) > 1 else ""
-        return [f"{self._name(self._beside[0])}{more}: in no class folder"]
-
-    def _what_to_give_instead(self, folders: list[Path]) -> str:
+    def _named(self, folders: list[str], class_names: Path | None, remarks: Remarks) -> list[str]:
+        """The names of the classes; empty where a folder's name is no word."""
+        if class_names:
+            if not folders:
+                raise UsageError(
+                    f"the control set {self.path} has no class folders that {class_names} could name",
+                    "leave the class names away",
+                )
+            given = read_class_names(class_names, folders)
+            return readable_names([given[folder] for folder in folders])
         for folder in folders:
-            if any(_pictures(inner) for inner in folder.iterdir() if inner.is_dir()):
-                return f"its class folders are one level down: give {folder}"
-        if any(file.suffix in {".parquet", ".arrow", ".tar"} for file in self.path.rglob("*")):
-            return f"for the files of a Hugging Face dataset give hf:{self.path}"
-        return _REMEDY
+            try:
+                folder.encode()
+            except UnicodeEncodeError:
+                raise UsageError(
+                    f"the name of the folder '{storable_text(folder):.200}' in {self.path} is not UTF-8",
+                    "rename it, or name all classes in a file with --class-names",
+                ) from None
+        names = readable_names(["" if is_number(folder) else folder for folder in folders])
+        for folder, name in zip(folders, names, strict=True):
+            if not name:
+                remarks.add(folder, _NAMELESS)
+        for alike in _groups(zip(names, folders, strict=True)):
+            remarks.add(" and ".join(alike), "names that read the same, taken as one class")
+        for alike in _groups((name.casefold(), name) for name in dict.fromkeys(names)):
+            remarks.add(" and ".join(alike), "classes whose names differ in upper and lower case alone")
+        return names
 
 
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(
-        file
-        for file in folder.iterdir()
-        if file.suffix.lower() in SUFFIXES and file.name[0] != "." and file.is_file()
-    )
+def _groups(pairs: Iterable[tuple[str, str]]) -> list[list[str]]:
+    """What stands after the same key, where that is more than one; none after an empty key."""
+    found: dict[str, list[str]] = {}
+    for key, value in pairs:
+        found.setdefault(key, []).append(value)
+    return [values for key, values in found.items() if key and len(values) > 1]

@@ -12,9 +12,6 @@ from line_neurons.agent.proposal import clean_text
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-"""Endings of the files that count as pictures."""
-
 Unread = tuple[str, Callable[[], bytes], int]
 """A picture that is yet to be read: its name, what reads it, and its label."""
 

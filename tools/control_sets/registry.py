@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 def open_control_set(
-    spec: str, *, images: int | None = None, download: bool = False, digests: Path | None = None
+    spec: str,
+    *,
+    images: int | None = None,
+    download: bool = False,
+    digests: Path | None = None,
+    class_names: Path | None = None,
 ) -> ControlSet | PrecomputedControl:
     """Open a control set.
 
@@ -27,6 +32,7 @@ def open_control_set(
             class, 50,000 without classes, all of an ``.npz`` file.
         download: let the dataset be streamed from the hub if it is not on this machine.
         digests: an SQLite file that remembers the content hashes of the set's files.
+        class_names: a file that names the classes of a folder of class folders; see ``read_class_names``.
 
     Raises:
         UsageError: there is no such set, it has no pictures, or it is not laid out as it should be.
@@ -35,7 +41,14 @@ def open_control_set(
     """
     remembered = FileDigests(digests)
     path = Path(spec).expanduser()
-    if spec.startswith("hf:") or _was_saved(path) or _was_saved(Path(spec.rpartition("@")[0]).expanduser()):
+    is_dataset = (
+        spec.startswith("hf:") or _was_saved(path) or _was_saved(Path(spec.rpartition("@")[0]).expanduser())
+    )
+    if class_names and (is_dataset or not path.is_dir()):
+        raise UsageError(
+            f"class names are for a folder of class folders, and {spec!r:.200} is none", "leave --class-names away"
+        )
+    if is_dataset:
         from line_neurons.tools.control_sets.dataset_source import open_source
         from line_neurons.tools.control_sets.hugging_face import DatasetControlSet
 
@@ -43,7 +56,7 @@ def open_control_set(
     if path.is_dir():
         from line_neurons.tools.control_sets.folder import FolderControlSet
 
-        return FolderControlSet(path, images, remembered)
+        return FolderControlSet(path, images, remembered, class_names)
     if path.is_file():
         from line_neurons.tools.control_sets.precomputed import PrecomputedControl
 
@@ -52,6 +65,11 @@ def open_control_set(
         f"there is no control set {spec!r:.200}",
         "give a folder of pictures, an .npz file of activations, or hf:DATASET of the Hugging Face hub",
     )
+
+
+def remarks_of(source: object) -> tuple[str, ...]:
+    """What a source of images left out or read in a way of its own, where it is of a kind that says so."""
+    return tuple(getattr(source, "remarks", ()))
 
 
 def _was_saved(folder: Path) -> bool:

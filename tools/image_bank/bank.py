@@ -20,7 +20,6 @@ Selection = Literal["search", "heldout", "all"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 SPLITS: tuple[Split, ...] = get_args(Split)
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
 _FORMAT = 1
 
@@ -68,13 +67,17 @@ class Bank:
     Args:
         name: what the bank is called in messages and provenance.
         entries: its pictures.
-        skipped: files left out, as ``name: reason``.
+        skipped: images that could not be read, as ``name: reason``.
+        remarks: what else was left out or read in a way of its own, a line for each reason.
     """
 
-    def __init__(self, name: str, entries: Iterable[Entry], skipped: Sequence[str] = ()) -> None:
+    def __init__(
+        self, name: str, entries: Iterable[Entry], skipped: Sequence[str] = (), remarks: Sequence[str] = ()
+    ) -> None:
         self.name = name
         self.entries: tuple[Entry, ...] = tuple(sorted(entries, key=lambda entry: entry.id))
         self.skipped: tuple[str, ...] = tuple(skipped)
+        self.remarks: tuple[str, ...] = tuple(remarks)
 
     @cached_property
     def fingerprint(self) -> str:

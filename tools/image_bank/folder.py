@@ -6,7 +6,7 @@ import csv
 import hashlib
 import importlib.util
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,11 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.proposal import clean_text
-from line_neurons.tools.image_bank.bank import KINDS, PICTURE_SUFFIXES, SPLITS, Bank, Entry, Kind, hold_out
+from line_neurons.agent.proposal import clean_text, storable_text
+from line_neurons.tools.control_sets.class_folders import PLAIN
+from line_neurons.tools.image_bank.bank import KINDS, SPLITS, Bank, Entry, Kind, hold_out
+from line_neurons.tools.image_folders import images_below
+from line_neurons.tools.remarks import Remarks
 
 CAPTIONS_FILE = "captions.csv"
 BACKGROUNDS_FOLDER = "backgrounds"
@@ -63,16 +66,26 @@ def folder_bank(folder: Path) -> Bank:
 
     The captions come from ``captions.csv`` (columns ``file,caption`` and optionally ``also``, ``broader``,
     ``kind``, ``scene``, ``split``; several values are separated by ``;``), else from a ``.txt`` file beside
-    each picture, else from the name of its sub-folder or, at the top, from its file name. Pictures below
+    each picture, else from the name of its sub-folder or, at the top, from its file name; a name that is no word
+    gives none, and its picture is left out. What is left out is in ``skipped`` and ``remarks``. Pictures below
     ``backgrounds/<scene>/`` are backgrounds. Where no split is given a third of the pictures of each caption
     is held out.
 
     Raises:
         UsageError: the folder cannot be read, the captions file is malformed, or no picture is readable.
     """
+    remarks = Remarks(folder)
     try:
         table = folder / CAPTIONS_FILE
-        listed = list(_from_table(table) if table.is_file() else _from_names(folder))
+        if table.is_file():
+            listed = list(_from_table(table))
+            files = {item.file for item in listed}
+            for image in images_below(folder, Remarks(folder)):
+                if image.relative_to(folder).as_posix() not in files:
+                    remarks.add(image, f"not in {CAPTIONS_FILE}")
+        else:
+            images = list(images_below(folder, remarks, beside=frozenset({".txt"})))
+            listed = list(_from_names(folder, images, remarks))
     except OSError as error:
         raise UsageError(f"image bank {folder} cannot be read: {error.strerror}", "check the path") from error
     entries: list[Entry] = []
@@ -83,9 +96,9 @@ def folder_bank(folder: Path) -> Bank:
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             skipped.append(f"{item.file}: {str(error) or type(error).__name__}")
     if not any(entry.is_subject for entry in entries):
-        found = f"{len(skipped)} unreadable" if skipped else "none"
+        found = "; ".join((*([f"{len(skipped)} unreadable"] if skipped else []), *remarks.lines())) or "none"
         raise UsageError(f"image bank {folder} has no readable picture of a thing ({found})", _FORMAT_REMEDY)
-    return Bank(folder.name, _split(entries, listed), skipped)
+    return Bank(folder.name, _split(entries, listed), skipped, remarks.lines())
 
 
 def _package_folder(name: str) -> Path | None:
@@ -131,23 +144,32 @@ def _from_table(table: Path) -> Iterator[_Listed]:
         yield item
 
 
-def _from_names(folder: Path) -> Iterator[_Listed]:
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in PICTURE_SUFFIXES or not path.is_file():
-            continue
-        relative = path.relative_to(folder)
-        if relative.parts[0] == BACKGROUNDS_FOLDER:
-            scenes = tuple(clean(part) for part in relative.parts[1:-1])
-            yield _Listed(relative.as_posix(), clean(path.stem), kind="background", scenes=scenes)
-            continue
+def _from_names(folder: Path, images: Sequence[Path], remarks: Remarks) -> Iterator[_Listed]:
+    """The images that their folders, their own names or text files beside them give a caption to."""
+    parts = [path.relative_to(folder).parts for path in images]
+    inner = {names[:-1] for names in parts if len(names) > 1 and names[0] != BACKGROUNDS_FOLDER}
+    plain = all(len(names) == 1 and names[0].casefold() in PLAIN for names in inner)
+    for names in sorted(inner) if plain else ():
+        remarks.add(names[0], "a folder called like a dataset, so the names of its files are the captions")
+    for path, names in sorted(zip(images, parts, strict=True)):
+        file = "/".join(names)
         sidecar = path.with_suffix(".txt")
-        if sidecar.is_file():
+        if names[0] == BACKGROUNDS_FOLDER:
+            scenes = tuple(clean(part) for part in names[1:-1])
+            yield _Listed(file, clean(path.stem), kind="background", scenes=scenes)
+        elif sidecar.is_file():
             lines = [clean(line) for line in sidecar.read_text("utf-8", "replace").splitlines()]
-            names = [line for line in lines if line] or [clean(path.stem)]
-            yield _Listed(relative.as_posix(), names[0], also=tuple(names[1:]))
+            captions = [line for line in lines if line] or [clean(path.stem)]
+            yield _Listed(file, captions[0], also=tuple(captions[1:]))
         else:
-            name = relative.parts[-2] if len(relative.parts) > 1 else path.stem
-            yield _Listed(relative.as_posix(), clean(name))
+            name = path.stem if plain or len(names) == 1 else names[-2]
+            caption = clean(name)
+            if storable_text(name) != name:
+                remarks.add(path, f"its name is not UTF-8 and gives no caption; give one in {CAPTIONS_FILE}")
+            elif not any(character.isalpha() for character in caption):
+                remarks.add(path, f"its name is no word and gives no caption; give one in {CAPTIONS_FILE}")
+            else:
+                yield _Listed(file, caption)
 
 
 def clean(text: str) -> str:

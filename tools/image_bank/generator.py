@@ -121,9 +121,9 @@ class ImageBankGenerator:
         return 1
 
     @property
-    def skipped(self) -> tuple[str, ...]:
-        """Files of the bank that were left out because they could not be read, as ``name: reason``."""
-        return self._bank.skipped
+    def remarks(self) -> tuple[str, ...]:
+        """What the bank left out, a line for each reason, and each image that could not be read."""
+        return (*self._bank.remarks, *self._bank.skipped)
 
     def synthesize(self, requests: Sequence[ImageRequest], progress: Progress | None = None) -> list[DrawnImage]:
         """Draw the requests, in order; deterministic in (fingerprint, request).

@@ -16,7 +16,16 @@ def pictures(control, start=0):
 
 
 def skipped(control):
-    return [line for chunk in control.chunks() for line in chunk.skipped]
+    """What is told beyond what the folder of these tests has besides its images."""
+    lines = [line for chunk in control.chunks() for line in chunk.skipped]
+    return [line for line in lines if line not in BESIDE]
+
+
+BESIDE = (
+    ".cache: hidden",
+    "bee/notes.txt: without the ending of an image",
+    "empty: a folder without images",
+)
 
 
 def test_folders_that_have_pictures_are_classes_and_pictures_come_as_they_are(folder):
@@ -24,7 +33,7 @@ def test_folders_that_have_pictures_are_classes_and_pictures_come_as_they_are(fo
     assert control.classes() == ("bee", "owl", "tabby cat")
     assert [label for _, label in pictures(control)] == [0, 0, 0, 1, 2, 2, 2]
     assert pictures(control)[5] == ((folder / "tabby_cat" / "1.png").read_bytes(), 2)
-    assert skipped(control) == []
+    assert next(control.chunks()).skipped == control.remarks == BESIDE
 
 
 def test_the_first_pictures_of_a_class_count(folder):
@@ -79,7 +88,7 @@ def test_hidden_files_are_no_pictures(folder, paint):
     paint(folder / "owl" / "._a.png", (1, 1, 1))
     paint(folder / "._stray.png", (1, 1, 1))
     assert pictures(open_control_set(str(folder))) == before
-    assert skipped(open_control_set(str(folder))) == []
+    assert skipped(open_control_set(str(folder))) == ["._stray.png and 2 more: hidden"]
 
 
 def test_pictures_beside_class_folders_are_left_out_and_told(folder, paint):
@@ -151,7 +160,7 @@ def test_a_file_of_hashes_that_cannot_be_used_is_named(folder, tmp_path):
 
 
 def test_a_folder_without_pictures_is_refused_with_what_is_wanted(tmp_path):
-    with pytest.raises(UsageError, match=r"has no pictures \(give a folder with a folder of pictures for each"):
+    with pytest.raises(UsageError, match=r"has no images \(give a folder with a folder of images for each"):
         open_control_set(str(tmp_path))
 
 
@@ -207,6 +216,7 @@ def test_folders_whose_names_read_the_same_are_one_class(tmp_path, paint):
     paint(tmp_path / "barn owl" / "a.png", (3, 2, 1))
     control = open_control_set(str(tmp_path))
     assert control.classes() == ("barn owl",)
+    assert control.remarks == ("barn owl and barn_owl: names that read the same, taken as one class",)
     assert [label for _, label in pictures(control)] == [0, 0]
 
 

@@ -31,6 +31,30 @@ def test_folder_names_give_captions_where_nothing_else_does(tmp_path, photo_file
     assert folder_bank(tmp_path).captions("all") == ("steam engine", "water tower")
 
 
+def test_what_gives_no_caption_or_is_no_image_is_left_out_and_told(tmp_path, photo_file):
+    for folder in ("dog", ".cache", "__MACOSX", "7"):
+        (tmp_path / folder).mkdir()
+        photo_file(tmp_path / folder / "1.png", (9, 9, 9))
+    photo_file(tmp_path / "0001.png", (9, 9, 9))
+    (tmp_path / "dog" / "notes.md").write_text("x")
+    bank = folder_bank(tmp_path)
+    assert [entry.id for entry in bank.entries] == ["dog/1.png"]
+    assert bank.remarks == (
+        ".cache: hidden",
+        "__MACOSX: left by an operating system",
+        "dog/notes.md: without the ending of an image",
+        "0001.png and 1 more: its name is no word and gives no caption; give one in captions.csv",
+    )
+    (tmp_path / "captions.csv").write_text("file,caption\n7/1.png,cat\n")
+    assert folder_bank(tmp_path).remarks == ("0001.png and 1 more: not in captions.csv",)
+
+
+def test_a_folder_called_like_a_dataset_is_no_caption(tmp_path, photo_file):
+    (tmp_path / "images").mkdir()
+    photo_file(tmp_path / "images" / "red_fox2.png", (9, 9, 9))
+    assert folder_bank(tmp_path).captions("all") == ("red fox",)
+
+
 def test_kind_is_told_by_transparency(tmp_path, photo_file, cutout_file):
     photo_file(tmp_path / "whole.png", (9, 9, 9))
     cutout_file(tmp_path / "cut.png", (9, 9, 9))
