@@ -199,4 +199,5 @@ def quality(store: Path, sources: Sequence[str], assets: Path) -> Report:
         for labels, file in zip(every, short_sources([labels.source for labels in every]), strict=True)
     ]
     report = marked(methods, classes, words, encoder)
-    return replace(report, notes=told_steering(steering))
+    passed_over = [f"{labels.source}: {line}" for labels in every for line in labels.remarks]
+    return replace(report, notes=(*told_steering(steering), *passed_over))

@@ -161,7 +161,7 @@ NAMES_FILES = {
     "names.tsv": "0\ttench\n1\tgold_fish\n2\tshark\n",
     "list.json": json.dumps(["tench", "gold fish", "shark"]),
     "by_folder.json": json.dumps({"0": "tench", "1": "gold fish", "2": "shark"}),
-    "imagenet_class_index.json": json.dumps({"0": ["n1", "tench"], "1": ["n2", "gold_fish"], "2": ["n3", "shark"]}),
+    "class_index.json": json.dumps({"0": ["n1", "tench"], "1": ["n2", "gold_fish"], "2": ["n3", "shark"]}),
 }  # fmt: skip
 
 
