@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from line_neurons.agent.errors import BackendError, UnmeasurableError, UsageError, reason_of
 from line_neurons.agent.ports import LayerInfo, Progress
 from line_neurons.tools.devices import find_device, memory_spent
+from line_neurons.tools.targets.checkpoint import check_finite, left_out
 from line_neurons.tools.targets.layer_outputs import (
     LayerOutput,
     check_pool,
@@ -114,7 +115,12 @@ class HookedTarget:
 
     @property
     def output_layer(self) -> str | None:
-        """Path of the layer that puts out the logits: the last with a weight matrix or kernel."""
+        """Path of the layer that puts out the logits: the last with a weight matrix or kernel.
+
+        None where there is none, or where the weights do not have it.
+        """
+        if left_out(self._model):
+            return None
         with self._lock:
             weighted = [path for path in self._found if kernel(self._modules[path]) is not None]
         return weighted[-1] if weighted else None
@@ -171,6 +177,12 @@ class HookedTarget:
         return result
 
     def _output(self, path: str) -> LayerOutput:
+        left = left_out(self._model)
+        if left and path not in self._found and f"{left}.".startswith(f"{path}."):
+            raise UsageError(
+                f"the weights of {self.name} have no {left}, the class layer, so {path!r} puts out no classes",
+                "name a layer before it, or give weights that have it",
+            )
         return self._found[find_layer(self.layers(), path, self.name).path]
 
     def _prepare(self, image: Picture) -> Tensor:
@@ -284,7 +296,9 @@ class HookedTarget:
     def _model(self) -> nn.Module:
         import torch
 
-        model = self._network.build().to(self._device, getattr(torch, self._precision))
+        model = self._network.build()
+        check_finite(model, self.name)
+        model = model.to(self._device, getattr(torch, self._precision))
         if self._channels_last:
             model = model.to(memory_format=torch.channels_last)
         return model.eval().requires_grad_(False)
@@ -312,6 +326,10 @@ class HookedTarget:
                 f"the forward pass of {self.name} gives several values for the same picture",
                 "leave out its random parts, such as dropout that is on without training",
             )
+        if left := left_out(model):
+            # What comes after it would put out the features as though they were classes.
+            paths = list(found)
+            found = {path: found[path] for path in paths[: paths.index(left)]}
         return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -12,17 +12,29 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.errors import MissingPartError, UsageError, reason_of
 from line_neurons.agent.proposal import clean_text
 from line_neurons.tools.assets.manifest import hash_file
-from line_neurons.tools.targets.checkpoint import classes_in, matching, misfit, own_file, read_state
+from line_neurons.tools.packages import missing_package
+from line_neurons.tools.targets.checkpoint import (
+    FoundNetwork,
+    MisfitError,
+    find_network,
+    head_of,
+    leave_out,
+    misfit,
+)
 from line_neurons.tools.targets.hub_files import cached_snapshot
 from line_neurons.tools.targets.network import Network, Wanted, brief
+from line_neurons.tools.targets.weights_files import Checkpoint, WeightsFile, read_checkpoint, weights_file
+from line_neurons.tools.weights_formats import weights_format
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor, nn
 
 _WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
+_PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 _FILES = ("config.json", "preprocessor_config.json", "processor_config.json", "model.safetensors.index.json")
 _PICTURES = "pixel_values"
+_CLASSIFIER = "ForImageClassification"
 
 
 def open_hub(wanted: Wanted) -> Network:
@@ -37,7 +49,7 @@ def open_hub(wanted: Wanted) -> Network:
     try:
         import transformers
     except ImportError as error:
-        raise MissingPartError("transformers is not installed", "pip install 'line-neurons[targets]'") from error
+        raise missing_package(error, "transformers", "pip install 'line-neurons[targets]'") from error
 
     repository, _, revision = wanted.model.partition("@")
     name = f"hf:{repository}"
@@ -61,15 +73,17 @@ def open_hub(wanted: Wanted) -> Network:
             "it needs a config.json of a known architecture and a preprocessor_config.json",
         ) from error
     model_class, config = _vision_part(whole, name)
-    files = [own_file(wanted.weights)] if wanted.weights else _weights_files(folder, name)
-    build = partial(_build_own, files[0]) if wanted.weights else partial(_build, folder)
+    own = weights_file(wanted.weights) if wanted.weights else None
+    files = list(own.files) if own else _weights_files(folder, name)
+    build = partial(_build_own, own) if own else partial(_build, folder)
+    digest = _digest([folder / "config.json", *files])[:16] + (own.mark if own else "")
     return Network(
         name=name,
-        weights=f"{_digest([folder / 'config.json', *files])[:16]} ({'own' if wanted.weights else 'safetensors'})",
+        weights=f"{digest} ({'own' if own else 'safetensors'})",
         preprocessing=brief(processor.to_json_string()),
         prepare=partial(_prepare, processor),
         build=partial(build, model_class, config, name),
-        classes=() if wanted.weights else _classes(model_class, config),
+        classes=() if own else _classes(model_class, config),
         argument=_PICTURES,
     )
 
@@ -98,17 +112,30 @@ def _classes(model_class: Any, config: Any) -> tuple[str, ...]:
     names = tuple(clean_text(str(labels[number]), 100) for number in sorted(labels))
     # LABEL_0, LABEL_1 ... stand where nobody gave names.
     given = any(not name.startswith("LABEL_") for name in names)
-    return names if given and model_class.__name__.endswith("ForImageClassification") else ()
+    return names if given and model_class.__name__.endswith(_CLASSIFIER) else ()
 
 
 def _weights_files(folder: Path, name: str) -> list[Path]:
-    files = sorted(file for pattern in _WEIGHTS for file in folder.glob(pattern))
-    if not files:
+    whole, parts = (sorted(folder.glob(pattern)) for pattern in _WEIGHTS)
+    if whole and parts:
+        raise UsageError(
+            f"{folder} holds both {whole[0].name} and {parts[0].name}",
+            "leave only the weights that you mean there",
+        )
+    pickled = next((folder / one for one in _PICKLED if (folder / one).is_file()), None)
+    if not whole and not parts and pickled:
+        raise MissingPartError(
+            f"{name} has its weights only as {pickled.name}, and no model.safetensors",
+            f"give it as a checkpoint, of which only tensors are read: --weights {pickled}",
+        )
+    if not whole and not parts:
         raise MissingPartError(
             f"{name} has no model.safetensors in {folder}",
             "allow the download with --download, or give a checkpoint with --weights",
         )
-    return files
+    for file in whole or parts:
+        weights_format(file)
+    return whole or parts
 
 
 def _digest(files: list[Path]) -> str:
@@ -125,19 +152,61 @@ def _build(folder: Path, model_class: Any, config: Any, name: str) -> nn.Module:
     return _loaded(model_class, config, name, str(folder), folder, use_safetensors=True, local_files_only=True)
 
 
-def _build_own(file: Path, model_class: Any, config: Any, name: str) -> nn.Module:
+def _build_own(file: WeightsFile, model_class: Any, config: Any, name: str) -> nn.Module:
     import torch
 
-    state = read_state(file)
+    checkpoint = read_checkpoint(file)
     with torch.device("meta"):
         plan = model_class(config)
-    part = matching(state, plan.state_dict())
-    if classes := classes_in(plan, part):
-        config.num_labels = classes
-    return _loaded(model_class, config, name, str(file), None, state_dict=dict(part))
+    head = head_of(plan) if model_class.__name__.endswith(_CLASSIFIER) else None
+    found = _network(checkpoint, plan, name, head)
+    if found.classes:
+        config.num_labels = found.classes
+    left = head if found.headless else None
+    return _loaded(model_class, config, name, found.source, None, left, state_dict=dict(found.state))
 
 
-def _loaded(model_class: Any, config: Any, name: str, source: str, folder: Path | None, **given: Any) -> nn.Module:
+def _network(checkpoint: Checkpoint, plan: Any, name: str, head: str | None) -> FoundNetwork:
+    """The network that fits, by the names of the model, or by the older ones of files, which loading understands.
+
+    Raises:
+        UsageError: as ``find_network`` does.
+    """
+    misfits: list[MisfitError] = []
+    for tensors in _namings(plan):
+        try:
+            return find_network(checkpoint, tensors, name=name, head=head, strict=False)
+        except MisfitError as error:
+            misfits.append(error)
+    raise misfits[0]
+
+
+def _namings(plan: Any) -> Iterator[Mapping[str, Tensor]]:
+    """A model's tensors by the names under which files may have them.
+
+    The names of the module; those that transformers writes, which are older; those of the model below its class
+    layer alone; and each without a pooler, with which some models are not published.
+    """
+    from transformers.core_model_loading import revert_weight_conversion
+
+    base = f"{plan.base_model_prefix}."
+    for named in (plan.state_dict(), revert_weight_conversion(plan, plan.state_dict())):
+        for prefix in ("", base):
+            bare = {name.removeprefix(prefix): tensor for name, tensor in named.items()}
+            yield bare
+            yield {name: tensor for name, tensor in bare.items() if "pooler" not in name.split(".")}
+
+
+def _loaded(
+    model_class: Any,
+    config: Any,
+    name: str,
+    source: str,
+    folder: Path | None,
+    left: str | None = None,
+    **given: Any,
+) -> nn.Module:
+    """The model with its weights; without the layer at ``left``, if the user's checkpoint lacks it."""
     import torch
 
     try:
@@ -151,6 +220,9 @@ def _loaded(model_class: Any, config: Any, name: str, source: str, folder: Path 
     if missing and all(key.startswith("pooler.") for key in missing):
         # Some were published without the pooler that their class has; without it they are whole.
         model.pooler, missing = None, []
+    if left:
+        leave_out(model, left)
+        missing = [key for key in missing if key.rpartition(".")[0] != left]
     if missing:
         raise misfit(source, name, len(model.state_dict()), missing=missing)
     module: nn.Module = model

@@ -39,7 +39,7 @@ def open_keras(wanted: Wanted) -> Network:
     path = wanted.weights or (wanted.assets or Path()) / "resnet50" / "model.json"
     if not path.is_file():
         if wanted.weights:
-            raise UsageError(f"there is no weights file {path}", "give the path of a model.json")
+            raise UsageError(f"there is no weights file {path}", "give the path of a model.json, without #")
         raise MissingPartError("the asset pack 'resnet50' is not installed", "line assets install resnet50")
     files = _files(path)
     digest = hashlib.sha256()

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import LineError, UsageError
 from line_neurons.agent.proposal import clean_text
-from line_neurons.tools.targets.checkpoint import load, matching, own_file, read_state
+from line_neurons.tools.targets.checkpoint import find_network, load
 from line_neurons.tools.targets.network import Network, Wanted, brief
 from line_neurons.tools.targets.own_module import state_hash, unwrapped
 from line_neurons.tools.targets.preprocessing import USUAL, usual
+from line_neurons.tools.targets.weights_files import read_checkpoint, weights_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -104,17 +105,22 @@ def _from_file(path: Path) -> ModuleType:
 
 
 def _call(spec: str, function: Callable[..., Any], weights: Path | None) -> Any:
-    file = own_file(weights) if weights else None
+    file = weights_file(weights) if weights else None
     try:
         taken = file is not None and "weights" in inspect.signature(function).parameters
-        returned = function(weights=file) if taken else function()
+        if taken and file is not None and file.network is not None:
+            raise UsageError(
+                f"{spec} reads {file.path} itself, so its network {file.network!r:.200} cannot be chosen here",
+                "give the file alone, or leave the argument `weights` out of the function",
+            )
+        returned = function(weights=file.path) if file is not None and taken else function()
     except LineError:
         raise
     except (Exception, SystemExit) as error:
         raise _failure(spec, error) from error
     if file is not None and not taken:
         module = _parts(spec, returned)[0]
-        load(module, matching(read_state(file), module.state_dict()), source=str(file), name=spec)
+        load(module, find_network(read_checkpoint(file), module.state_dict(), name=spec), name=spec)
     return returned
 
 

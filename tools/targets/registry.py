@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from line_neurons.agent.errors import MissingPartError, UsageError
+from line_neurons.tools.packages import missing_package
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.network import Network, Wanted
 from line_neurons.tools.targets.own_module import IN_MEMORY
@@ -123,10 +124,8 @@ def known_prefixes() -> str:
 def _require_torchvision() -> None:
     try:
         import torchvision  # noqa: F401
-    except ImportError as error:
-        raise MissingPartError(
-            "torch and torchvision are not installed", "pip install 'line-neurons[torch]'"
-        ) from error
+    except (ImportError, OSError, MemoryError) as error:
+        raise missing_package(error, "torch and torchvision", "pip install 'line-neurons[torch]'") from error
     except RuntimeError as error:
         # A torchvision built for another torch fails while it registers its operators.
         raise MissingPartError(

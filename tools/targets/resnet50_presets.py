@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.tools.assets.manifest import hash_file
-from line_neurons.tools.targets.checkpoint import load, own_file, read_state
+from line_neurons.tools.targets.checkpoint import load
 from line_neurons.tools.targets.network import Network, Wanted, brief
 from line_neurons.tools.targets.preprocessing import MEAN, STD, USUAL, cropped, usual
 from line_neurons.tools.targets.torchvision_models import imagenet_classes, planned
+from line_neurons.tools.targets.weights_files import WeightsFile, read_checkpoint, weights_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _CATEGORIES = "categories_places365.txt"
+# The library's models take pixels in 0-1 and normalise them by these.
+_NORMALISER = ("new_mean", "new_std")
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,11 @@ def open_places365(wanted: Wanted) -> Network:
     file = _checkpoint("places365", wanted, _PLACES365)
     return Network(
         name="places365:resnet50",
-        weights=hash_file(file)[:16],
+        weights=file.identity,
         preprocessing=brief(USUAL),
         prepare=usual,
         build=partial(_build, "places365:resnet50", file, 365, normalise=False),
-        classes=_scenes(file.parent / _CATEGORIES),
+        classes=_scenes(file.path.parent / _CATEGORIES),
     )
 
 
@@ -77,7 +79,7 @@ def open_robust(wanted: Wanted) -> Network:
     file = _checkpoint("robust", wanted, _ROBUST)
     return Network(
         name="robust:resnet50",
-        weights=hash_file(file)[:16],
+        weights=file.identity,
         preprocessing=brief("resize 256, crop 224, normalised in the model"),
         prepare=cropped,
         build=partial(_build, "robust:resnet50", file, 1000, normalise=True),
@@ -85,7 +87,7 @@ def open_robust(wanted: Wanted) -> Network:
     )
 
 
-def _checkpoint(prefix: str, wanted: Wanted, published: _Published) -> Path:
+def _checkpoint(prefix: str, wanted: Wanted, published: _Published) -> WeightsFile:
     if wanted.model != "resnet50":
         raise UsageError(f"{prefix}: has no model {wanted.model!r}", f"there is {prefix}:resnet50")
     if wanted.weights is None:
@@ -93,7 +95,7 @@ def _checkpoint(prefix: str, wanted: Wanted, published: _Published) -> Path:
             f"{prefix}:resnet50 needs the file {published.file}{published.size}",
             f"get it from {published.place} and give it with --weights FILE",
         )
-    return own_file(wanted.weights)
+    return weights_file(wanted.weights)
 
 
 def _scenes(file: Path) -> tuple[str, ...]:
@@ -112,21 +114,25 @@ def _scenes(file: Path) -> tuple[str, ...]:
     return tuple(names[number] for number in range(365))
 
 
-def _build(name: str, file: Path, classes: int, *, normalise: bool) -> nn.Module:
+def _build(name: str, file: WeightsFile, classes: int, *, normalise: bool) -> nn.Module:
     import torch
 
-    state = read_state(file)
-    module, part = planned("resnet50", state)
-    found = part["fc.weight"].shape[0] if "fc.weight" in part else classes
-    if found != classes:
-        raise UsageError(f"{file} has {found} classes, {name} has {classes}", "use torchvision:resnet50 for it")
-    load(module, part, source=str(file), name=name)
+    checkpoint = read_checkpoint(file)
+    module, found = planned("resnet50", checkpoint, name, beside=_NORMALISER)
+    has = 0 if found.headless else len(found.state["fc.bias"])
+    if has != classes:
+        raise UsageError(f"{file.path} has {has} classes, {name} has {classes}", "use torchvision:resnet50 for it")
+    load(module, found, name=name)
     if normalise:
-        # The library's models take pixels in 0-1 and normalise them by what the checkpoint says.
-        for kind, usual in (("mean", MEAN), ("std", STD)):
-            keys = [key for key in state if key.endswith(f".new_{kind}")]
-            value = state[keys[0]].float() if keys else torch.tensor(usual)
-            module.register_buffer(f"input_{kind}", value.view(3, 1, 1), persistent=False)
+        for kind, usual in zip(_NORMALISER, (MEAN, STD), strict=True):
+            values = [one for key, one in checkpoint.tensors.items() if key[-1].endswith(f".{kind}")]
+            if any(not torch.equal(one, values[0]) for one in values):
+                raise UsageError(
+                    f"{file.path} holds several {kind} of different values",
+                    "save the model that you mean into a file of its own",
+                )
+            value = values[0].float() if values else torch.tensor(usual)
+            module.register_buffer(f"input_{kind.removeprefix('new_')}", value.view(3, 1, 1), persistent=False)
         module.register_forward_pre_hook(_normalise)
     return module
 

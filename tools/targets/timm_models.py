@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.agent.proposal import clean_text
-from line_neurons.tools.assets.manifest import hash_file
-from line_neurons.tools.targets.checkpoint import classes_in, load, matching, own_file, read_state
+from line_neurons.tools.packages import missing_package
+from line_neurons.tools.targets.checkpoint import find_network, head_of, load
 from line_neurons.tools.targets.hub_files import cached_snapshot
 from line_neurons.tools.targets.lookup import near_names
 from line_neurons.tools.targets.network import Network, Wanted, brief
 from line_neurons.tools.targets.torchvision_models import imagenet_classes
+from line_neurons.tools.targets.weights_files import WeightsFile, read_checkpoint, weights_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,7 +35,7 @@ def open_timm(wanted: Wanted) -> Network:
         from timm.data.transforms_factory import create_transform
         from timm.models import PretrainedCfg
     except ImportError as error:
-        raise MissingPartError("timm is not installed", "pip install 'line-neurons[targets]'") from error
+        raise missing_package(error, "timm", "pip install 'line-neurons[targets]'") from error
 
     name = f"timm:{wanted.model}"
     if wanted.model not in {*timm.list_models(), *timm.list_pretrained()}:
@@ -44,13 +45,13 @@ def open_timm(wanted: Wanted) -> Network:
         )
     config: Any = timm.get_pretrained_cfg(wanted.model) or PretrainedCfg()
     own = wanted.weights is not None
-    file = own_file(wanted.weights) if wanted.weights else _find_file(name, config, wanted)
+    file = weights_file(wanted.weights) if wanted.weights else WeightsFile(_find_file(name, config, wanted))
     resolve: Any = resolve_data_config
     data = resolve(pretrained_cfg=config.to_dict(), verbose=False)
     transform = create_transform(**data, is_training=False)
     return Network(
         name=name,
-        weights=f"{hash_file(file)[:16]} ({'own, transforms of ' if own else ''}{config.tag or 'timm'})",
+        weights=f"{file.identity} ({'own, transforms of ' if own else ''}{config.tag or 'timm'})",
         preprocessing=brief(repr(transform)),
         prepare=transform,
         build=partial(_build, name, wanted.model, file, own=own),
@@ -73,23 +74,24 @@ def _find_file(name: str, config: Any, wanted: Wanted) -> Path:
     return files[0]
 
 
-def _build(name: str, model: str, file: Path, *, own: bool) -> nn.Module:
+def _build(name: str, model: str, file: WeightsFile, *, own: bool) -> nn.Module:
     import timm
 
-    state = read_state(file)
+    checkpoint = read_checkpoint(file)
     if not own:
         # timm converts what some of its files hold into the model's own names.
-        overlay = {"state_dict": state}
+        overlay = {"state_dict": {".".join(key): tensor for key, tensor in checkpoint.tensors.items()}}
         try:
             pretrained: nn.Module = timm.create_model(model, pretrained=True, pretrained_cfg_overlay=overlay)
         except Exception as error:
-            raise UsageError(f"{file} does not fit {name}: {clean_text(str(error), 300)}") from error
+            raise UsageError(f"{checkpoint} does not fit {name}: {clean_text(str(error), 300)}") from error
         return pretrained
     module: nn.Module = timm.create_model(model, pretrained=False)
-    part = matching(state, module.state_dict())
-    if classes := classes_in(module, part):
-        module = timm.create_model(model, pretrained=False, num_classes=classes)
-    load(module, part, source=str(file), name=name)
+    head = head_of(module)
+    found = find_network(checkpoint, module.state_dict(), name=name, head=head)
+    if found.classes:
+        module = timm.create_model(model, pretrained=False, num_classes=found.classes)
+    load(module, found, name=name, head=head)
     return module
 
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.tools.assets.manifest import hash_file
-from line_neurons.tools.targets.checkpoint import classes_in, load, matching, own_file, read_state
+from line_neurons.tools.targets.checkpoint import FoundNetwork, find_network, head_of, load
 from line_neurons.tools.targets.lookup import near_names
 from line_neurons.tools.targets.network import Network, Wanted, brief
+from line_neurons.tools.targets.weights_files import WeightsFile, read_checkpoint, weights_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from torch import nn
 
-    from torch import Tensor, nn
+    from line_neurons.tools.targets.weights_files import Checkpoint
 
 # The asset packs hold the first release of these; torchvision's own default is a later one.
 _PACKED = {"mobilenet_v2": "IMAGENET1K_V1"}
@@ -37,7 +38,7 @@ def open_torchvision(wanted: Wanted) -> Network:
     said = recipe.name if weights.official else f"own, transforms of {recipe.name}"
     return Network(
         name=name,
-        weights=f"{weights.sha256[:16]} ({said})",
+        weights=f"{weights.file.identity} ({said})",
         preprocessing=brief(repr(preset)),
         prepare=preset,
         build=partial(_build, name, model, weights),
@@ -52,48 +53,55 @@ def imagenet_classes() -> tuple[str, ...]:
     return tuple(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
 
 
-def planned(model: str, state: Mapping[str, Tensor], **options: Any) -> tuple[nn.Module, dict[str, Tensor]]:
-    """A torchvision model on the meta device, with as many classes as ``state`` has, and its part of ``state``.
+def planned(
+    model: str, checkpoint: Checkpoint, name: str, beside: Collection[str] = (), **options: Any
+) -> tuple[nn.Module, FoundNetwork]:
+    """A torchvision model on the meta device, and its network of ``checkpoint``, of the same number of classes.
 
     On the meta device a model is a plan without memory: the tensors that are loaded become its weights.
+
+    Args:
+        model: torchvision's name.
+        checkpoint: see ``find_network``, as for ``name`` and ``beside``.
+        name: the model, for messages.
+        beside: last parts of names that the caller reads itself.
+        options: of the model's builder.
     """
     import torch
     from torchvision import models
 
     with torch.device("meta"):
         module: nn.Module = models.get_model(model, weights=None, **options)
-        part = matching(state, module.state_dict())
-        if classes := classes_in(module, part):
-            module = models.get_model(model, weights=None, num_classes=classes, **options)
-    return module, part
+        found = find_network(checkpoint, module.state_dict(), name=name, head=head_of(module), beside=beside)
+        if found.classes:
+            module = models.get_model(model, weights=None, num_classes=found.classes, **options)
+    return module, found
 
 
 @dataclass(frozen=True)
-class _WeightsFile:
+class _Weights:
     """Weights on disk.
 
     Args:
-        path: the file.
-        sha256: of its content, hex.
+        file: where they are.
         recipe: the torchvision weights entry whose transforms apply.
         official: the content is the one that ``recipe`` names; its class names apply too.
     """
 
-    path: Path
-    sha256: str
+    file: WeightsFile
     recipe: Any
     official: bool
 
 
-def _build(name: str, model: str, weights: _WeightsFile) -> nn.Module:
+def _build(name: str, model: str, weights: _Weights) -> nn.Module:
     # What the builders set when they are given official weights, and the weights alone do not tell.
     options: dict[str, Any] = {}
     if model in {"googlenet", "inception_v3"}:
         options = {"transform_input": True, "init_weights": False}
     elif model.startswith("vit_"):
         options = {"image_size": weights.recipe.meta["min_size"][0]}
-    module, state = planned(model, read_state(weights.path), **options)
-    load(module, state, source=str(weights.path), name=name)
+    module, found = planned(model, read_checkpoint(weights.file), name, **options)
+    load(module, found, name=name, head=head_of(module))
     return module
 
 
@@ -116,15 +124,15 @@ def _find_recipe(model: str, name: str | None) -> Any:
     return entries[wanted]
 
 
-def _find_weights(model: str, recipe: Any, wanted: Wanted) -> _WeightsFile:
+def _find_weights(model: str, recipe: Any, wanted: Wanted) -> _Weights:
     import torch
 
     if wanted.weights is not None:
-        digest = hash_file(own_file(wanted.weights))
+        file = weights_file(wanted.weights)
         for entry in type(recipe):
-            if digest.startswith(_name_and_hash(entry)[1]):
-                return _WeightsFile(wanted.weights, digest, entry, official=True)
-        return _WeightsFile(wanted.weights, digest, recipe, official=False)
+            if file.sha256.startswith(_name_and_hash(entry)[1]):
+                return _Weights(file, entry, official=True)
+        return _Weights(file, recipe, official=False)
 
     name, prefix = _name_and_hash(recipe)
     cached = Path(torch.hub.get_dir()) / "checkpoints" / name
@@ -133,13 +141,13 @@ def _find_weights(model: str, recipe: Any, wanted: Wanted) -> _WeightsFile:
     if path is None:
         _require_download(model, recipe, cached, allowed=wanted.download)
         path = cached
-    digest = hash_file(path)
-    if not digest.startswith(prefix):
+    file = WeightsFile(path)
+    if not file.sha256.startswith(prefix):
         raise MissingPartError(
-            f"the weights file {path} is damaged: its SHA-256 starts with {digest[:8]}, not {prefix}",
+            f"the weights file {path} is damaged: its SHA-256 starts with {file.sha256[:8]}, not {prefix}",
             f"delete it, then: {_remedy(model, recipe, cached)}",
         )
-    return _WeightsFile(path, digest, recipe, official=True)
+    return _Weights(file, recipe, official=True)
 
 
 def _name_and_hash(recipe: Any) -> tuple[str, str]:

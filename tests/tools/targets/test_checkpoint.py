@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torchvision import models
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.targets.checkpoint import matching, read_state
 from line_neurons.tools.targets.registry import open_target
+from line_neurons.tools.targets.weights_files import read_checkpoint, weights_file
 
 SPEC = "torchvision:mobilenet_v3_small"
 
@@ -62,19 +62,12 @@ def test_wrappers_and_prefixes_are_taken_off(prefix, wrapper, checkpoint, pictur
     np.testing.assert_array_equal(logits(path, pictures), logits(checkpoint, pictures))
 
 
-def test_of_several_state_dicts_none_is_guessed(checkpoint, tmp_path):
-    state = torch.load(checkpoint, weights_only=True)
-    torch.save({"student": state, "teacher": state, "epoch": 3}, tmp_path / "dino.pth")
-    with pytest.raises(UsageError, match="holds several state dicts: student, teacher"):
-        open_target(SPEC, weights=tmp_path / "dino.pth", device="cpu").layers()
-
-
 def test_safetensors_are_read(checkpoint, pictures, tmp_path):
     path = tmp_path / "mine.safetensors"
     save_file(torch.load(checkpoint, weights_only=True), path)
     np.testing.assert_array_equal(logits(path, pictures), logits(checkpoint, pictures))
     path.write_bytes(b"not tensors")
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="is a text file"):
         open_target(SPEC, weights=path, device="cpu").layers()
 
 
@@ -124,19 +117,8 @@ def test_a_file_that_asks_for_the_system_is_refused_and_does_nothing(tmp_path):
     touched = tmp_path / "touched"
     torch.save({"model": {"a": torch.ones(1)}, "trap": Trap(os.mkdir, str(touched))}, tmp_path / "trap.pth")
     with pytest.raises(UsageError, match=r"trap\.pth cannot be read"):
-        read_state(tmp_path / "trap.pth")
+        read_checkpoint(weights_file(tmp_path / "trap.pth"))
     assert not touched.exists()
-
-
-def test_of_two_copies_of_a_model_in_a_file_one_is_taken_and_other_parts_are_left_out():
-    names = ["conv.weight", "fc.weight"]
-    state = {
-        f"module.{part}.{name}": torch.tensor(float(number))
-        for number, part in enumerate(["attacker.model", "model"])
-        for name in names
-    }
-    state["module.normalizer.new_mean"] = torch.zeros(3, 1, 1)
-    assert matching(state, names) == {name: torch.tensor(1.0) for name in names}
 
 
 def test_version_numbers_of_modules_outlive_the_prefix(tmp_path):
@@ -160,18 +142,18 @@ def test_densenets_old_names_are_understood(tmp_path):
 
 
 def test_a_checkpoint_of_another_model_is_refused_with_counts_and_examples(checkpoint, tmp_path):
-    counts = r"of 52 tensors, 52 missing \(features\.0\.weight, .* \.\.\.\), 244 unexpected"
+    counts = r"of 52 tensors, 52 missing \(features\.0\.weight, .* \.\.\.\), 210 unexpected"
     with pytest.raises(UsageError, match=rf"mine\.pth does not fit torchvision:squeezenet1_1: {counts}"):
         open_target("torchvision:squeezenet1_1", weights=checkpoint, device="cpu").layers()
     state = torch.load(checkpoint, weights_only=True)
-    state["features.0.0.weight"] = torch.zeros(16, 1, 3, 3)
+    state["features.0.0.weight"] = torch.zeros(16, 3, 5, 5)
     state["extra.weight"] = torch.zeros(1)
     del state["classifier.0.bias"]
     torch.save(state, tmp_path / "odd.pth")
     with pytest.raises(UsageError) as raised:
         open_target(SPEC, weights=tmp_path / "odd.pth", device="cpu").layers()
     assert "1 missing (classifier.0.bias), 1 unexpected (extra.weight)" in str(raised.value)
-    assert "1 of another shape (features.0.0.weight: [16, 1, 3, 3] for [16, 3, 3, 3])" in str(raised.value)
+    assert "1 of another shape (features.0.0.weight: [16, 3, 5, 5] for [16, 3, 3, 3])" in str(raised.value)
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path):
@@ -179,15 +161,52 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
         open_target(SPEC, weights=tmp_path / "none.pth")
     for content in ([1, 2], {"epoch": 3}):
         torch.save(content, tmp_path / "odd.pth")
-        with pytest.raises(UsageError, match="no state dict"):
+        with pytest.raises(UsageError, match="holds no tensors by name"):
             open_target(SPEC, weights=tmp_path / "odd.pth", device="cpu").layers()
     torch.save(torch.nn.Linear(2, 2), tmp_path / "whole.pth")
-    with pytest.raises(UsageError, match=r"no state dict of tensors \(save the model's state_dict\(\)"):
+    with pytest.raises(UsageError, match=r"no state dict \(save the model's state_dict\(\)"):
         open_target(SPEC, weights=tmp_path / "whole.pth", device="cpu").layers()
     torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(tmp_path / "script.pt")
-    with warnings.catch_warnings(), pytest.raises(UsageError, match="cannot be read: it is a TorchScript archive"):
+    with warnings.catch_warnings(), pytest.raises(UsageError, match="is a TorchScript archive"):
         warnings.simplefilter("error")
         open_target(SPEC, weights=tmp_path / "script.pt", device="cpu").layers()
-    (tmp_path / "text.pth").write_text("hello")
-    with pytest.raises(UsageError, match="cannot be read"):
-        open_target(SPEC, weights=tmp_path / "text.pth", device="cpu").layers()
+
+
+def test_the_chosen_network_is_measured_and_named_in_the_fingerprint(checkpoint, pictures, tmp_path):
+    state = torch.load(checkpoint, weights_only=True)
+    other = {key: value * 2 if key == "classifier.3.weight" else value for key, value in state.items()}
+    torch.save({"model": other, "model_ema": state}, tmp_path / "both.pth")
+    chosen = tmp_path / "both.pth#model_ema"
+    np.testing.assert_array_equal(logits(chosen, pictures), logits(checkpoint, pictures))
+    assert not np.array_equal(logits(tmp_path / "both.pth#model", pictures), logits(checkpoint, pictures))
+    whole, ema, model = (
+        open_target(SPEC, weights=tmp_path / f"both.pth{part}").fingerprint
+        for part in ("", "#model_ema", "#model")
+    )
+    assert ema == whole.replace(" (own", "#model_ema (own")
+    assert model != ema
+
+
+def test_a_backbone_has_no_class_layer_and_nothing_after_it(checkpoint, pictures, tmp_path):
+    state = torch.load(checkpoint, weights_only=True)
+    torch.save({k: v for k, v in state.items() if not k.startswith("classifier.3.")}, tmp_path / "backbone.pth")
+    target = open_target(SPEC, weights=tmp_path / "backbone.pth", device="cpu")
+    whole = open_target(SPEC, weights=checkpoint, device="cpu")
+    paths = [layer.path for layer in target.layers()]
+    assert paths == [layer.path for layer in whole.layers()][: len(paths)]
+    assert paths[-1] == "classifier.2"
+    assert target.output_layer is None
+    np.testing.assert_array_equal(
+        target.activate(pictures[:2], ["features.12"])["features.12"],
+        whole.activate(pictures[:2], ["features.12"])["features.12"],
+    )
+    for layer in ("classifier.3", "classifier"):
+        with pytest.raises(UsageError, match=rf"have no classifier\.3, the class layer, so '{layer}' puts out no"):
+            target.unit_names(layer)
+
+
+def test_weights_that_are_no_numbers_are_refused(checkpoint, tmp_path):
+    state = torch.load(checkpoint, weights_only=True)
+    torch.save({**state, "classifier.3.bias": state["classifier.3.bias"] * float("nan")}, tmp_path / "nan.pth")
+    with pytest.raises(UsageError, match=r"NaN or infinity in classifier\.3\.bias"):
+        open_target(SPEC, weights=tmp_path / "nan.pth", device="cpu").layers()

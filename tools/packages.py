@@ -1,0 +1,30 @@
+"""Tell a package that is not installed from one that is there and cannot be loaded."""
+
+from __future__ import annotations
+
+from line_neurons.agent.errors import MissingPartError, reason_of
+
+# Words of an error of the loader of shared libraries, and what helps.
+_CAUSES = (
+    (("Cannot allocate memory", "failed to map segment"), "let it have more memory: a limit is set (ulimit -v)"),
+    (("cannot open shared object file", "undefined symbol"), "its libraries are not whole: install it again"),
+)
+
+
+def missing_package(error: BaseException, name: str, remedy: str) -> MissingPartError:
+    """The error for a package that could not be imported, with the true cause.
+
+    Args:
+        error: what its import raised.
+        name: the package as the user knows it; of several, with `` and `` between.
+        remedy: how it is installed.
+    """
+    packages = name.split(" and ")
+    verb = "are" if len(packages) > 1 else "is"
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in packages:
+        return MissingPartError(f"{name} {verb} not installed", remedy)
+    if isinstance(error, MemoryError):
+        return MissingPartError(f"{name} cannot be loaded: memory ran out", _CAUSES[0][1])
+    told = reason_of(error)
+    known = next((helps for signs, helps in _CAUSES if any(sign in told for sign in signs)), "")
+    return MissingPartError(f"{name} cannot be loaded: {told}", known or f"install what it needs: {remedy}")
