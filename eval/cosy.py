@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from line_neurons.agent.errors import BackendError, MissingPartError, UsageError
+from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.ports import ImageRequest
 from line_neurons.agent.seeds import SEED_LIMIT, derive_seed
 from line_neurons.eval.labels import Label, Labels
+from line_neurons.tools.packages import missing_package
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Activations
@@ -84,7 +85,7 @@ def judge(label: Label, control: Activations, concept: Activations, mode: Mode =
     try:
         from scipy.stats import mannwhitneyu
     except ImportError as error:
-        raise MissingPartError("CoSy needs the package scipy", "pip install 'line-neurons[eval]'") from error
+        raise missing_package(error, "scipy", "pip install 'line-neurons[eval]'", needed="CoSy needs") from error
     try:
         area, deviation = auc(concept, control), mad(concept, control)
     except ValueError as error:

@@ -7,9 +7,9 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from line_neurons.agent.errors import MissingPartError
 from line_neurons.agent.proposal import clean_text
 from line_neurons.eval.statistics import Summary
+from line_neurons.tools.packages import missing_package
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,8 +51,8 @@ def drawn(draw: Callable[[], Figure]) -> dict[str, bytes]:
         import matplotlib as mpl
         from matplotlib import style
     except ImportError as error:
-        raise MissingPartError(
-            "figures need the package matplotlib", "pip install 'line-neurons[eval]'"
+        raise missing_package(
+            error, "matplotlib", "pip install 'line-neurons[eval]'", needed="figures need"
         ) from error
     files = {}
     # A label may have letters that the font lacks: they stand as boxes.

@@ -16,6 +16,7 @@ from line_neurons.agent.errors import BackendError, MissingPartError, UsageError
 from line_neurons.agent.ports import Control, LayerInfo
 from line_neurons.tools.control_sets import control_activations
 from line_neurons.tools.devices import find_device
+from line_neurons.tools.packages import missing_package
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -112,8 +113,8 @@ class TransformersEncoder:
         try:
             import transformers
         except ImportError as error:
-            raise MissingPartError(
-                "an image-text encoder needs transformers", "pip install 'line-neurons[targets]'"
+            raise missing_package(
+                error, "transformers", "pip install 'line-neurons[targets]'", needed="an image-text encoder needs"
             ) from error
         readers: tuple[Any, ...] = (
             transformers.AutoModel,
@@ -192,7 +193,9 @@ def _open_clip(name: str, device: str, download: bool) -> ImageTextEncoder:
     try:
         import open_clip
     except ImportError as error:
-        raise MissingPartError("the package open_clip is not installed", "pip install open_clip_torch") from error
+        raise missing_package(
+            error, "open_clip", "pip install open_clip_torch", needed="the image-text encoder needs"
+        ) from error
     # Hubs and folders say all in one name; other names are of architectures, which have several weights.
     whole = name.startswith(("hf-hub:", "local-dir:"))
     architecture, _, weights = (name, "", "") if whole else name.partition("/")

@@ -10,7 +10,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from line_neurons.agent.errors import MissingPartError, UsageError
+from line_neurons.agent.errors import UsageError
+from line_neurons.tools.packages import missing_package
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 """How names of files of labels end; what has another ending is taken for CSV."""
@@ -135,8 +136,8 @@ def _parquet(path: Path) -> Rows:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise MissingPartError(
-            "parquet files need the package pyarrow", "pip install 'line-neurons[parquet]'"
+        raise missing_package(
+            error, "pyarrow", "pip install 'line-neurons[parquet]'", needed="parquet files need"
         ) from error
     try:
         with pq.ParquetFile(path) as file:

@@ -11,7 +11,8 @@ from math import comb, isfinite, isnan, nan, sqrt
 from statistics import NormalDist, fmean, stdev
 from typing import TYPE_CHECKING, Literal
 
-from line_neurons.agent.errors import MissingPartError, UsageError
+from line_neurons.agent.errors import UsageError
+from line_neurons.tools.packages import missing_package
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -192,6 +193,8 @@ def _scipy() -> ModuleType:
     try:
         from scipy import stats
     except ImportError as error:
-        raise MissingPartError("statistics need the package scipy", "pip install 'line-neurons[eval]'") from error
+        raise missing_package(
+            error, "scipy", "pip install 'line-neurons[eval]'", needed="statistics need"
+        ) from error
     found: ModuleType = stats
     return found

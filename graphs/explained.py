@@ -10,12 +10,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from line_neurons.agent.errors import DamagedError, MissingPartError, UsageError
+from line_neurons.agent.errors import DamagedError, UsageError
 from line_neurons.agent.prompts import format_score
 from line_neurons.agent.proposal import clean_text
 from line_neurons.agent.settings import load_settings
 from line_neurons.tools.bank_view import Pictured, pictures
 from line_neurons.tools.leases import standings
+from line_neurons.tools.packages import missing_package
 from line_neurons.tools.result_rows import STEP_COLUMNS, UNIT_COLUMNS, Kind, Row, status_of, step_row, unit_row
 from line_neurons.tools.run_store import Run, RunStore, Step, Unit, default_store
 
@@ -227,7 +228,9 @@ def _frame(rows: Iterable[Row], columns: Mapping[str, Kind]) -> DataFrame:
     try:
         import pandas as pd
     except ImportError as error:
-        raise MissingPartError("frames need the package pandas", "pip install 'line-neurons[notebook]'") from error
+        raise missing_package(
+            error, "pandas", "pip install 'line-neurons[notebook]'", needed="frames need"
+        ) from error
     found = list(rows)
     return pd.DataFrame(
         {name: pd.Series([row[name] for row in found], dtype=_DTYPES[kind]) for name, kind in columns.items()}

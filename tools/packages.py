@@ -11,20 +11,22 @@ _CAUSES = (
 )
 
 
-def missing_package(error: BaseException, name: str, remedy: str) -> MissingPartError:
+def missing_package(error: BaseException, name: str, remedy: str, *, needed: str = "") -> MissingPartError:
     """The error for a package that could not be imported, with the true cause.
 
     Args:
         error: what its import raised.
         name: the package as the user knows it; of several, with `` and `` between.
         remedy: how it is installed.
+        needed: what needs it, with the verb: ``frames need``.
     """
     packages = name.split(" and ")
     verb = "are" if len(packages) > 1 else "is"
+    said = f"{needed} {name}, which" if needed else name
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in packages:
-        return MissingPartError(f"{name} {verb} not installed", remedy)
+        return MissingPartError(f"{said} {verb} not installed", remedy)
     if isinstance(error, MemoryError):
-        return MissingPartError(f"{name} cannot be loaded: memory ran out", _CAUSES[0][1])
+        return MissingPartError(f"{said} cannot be loaded: memory ran out", _CAUSES[0][1])
     told = reason_of(error)
     known = next((helps for signs, helps in _CAUSES if any(sign in told for sign in signs)), "")
-    return MissingPartError(f"{name} cannot be loaded: {told}", known or f"install what it needs: {remedy}")
+    return MissingPartError(f"{said} cannot be loaded: {told}", known or f"install what it needs: {remedy}")

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, BinaryIO, Literal
 
-from line_neurons.agent.errors import MissingPartError
 from line_neurons.agent.proposal import storable_text
 from line_neurons.eval.tables import spreadsheet_cell
 from line_neurons.evidence.exports.snapshot import Drawn, Snapshot
+from line_neurons.tools.packages import missing_package
 from line_neurons.tools.result_rows import STEP_COLUMNS, UNIT_COLUMNS, Row, step_row, unit_row
 
 Kind = Literal["text", "integer", "number", "flag", "texts", "json"]
@@ -155,8 +155,8 @@ def _parquet(columns: Mapping[str, Kind], rows: Iterator[Row], file: BinaryIO, a
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise MissingPartError(
-            "parquet files need the package pyarrow", "pip install 'line-neurons[parquet]'"
+        raise missing_package(
+            error, "pyarrow", "pip install 'line-neurons[parquet]'", needed="parquet files need"
         ) from error
     kinds = {
         "text": pa.string(),

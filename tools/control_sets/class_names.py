@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from line_neurons.agent.errors import MissingPartError, UsageError
+from line_neurons.agent.errors import UsageError
 from line_neurons.agent.proposal import clean_text
+from line_neurons.tools.packages import missing_package
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,17 +62,22 @@ def _named(ids: list[str]) -> dict[str, str]:
         try:
             from torchvision.models import get_model_weights
         except ImportError as error:
-            raise MissingPartError(
-                "the names of ImageNet's classes need torchvision", "pip install 'line-neurons[torch]'"
+            raise missing_package(
+                error,
+                "torchvision",
+                "pip install 'line-neurons[torch]'",
+                needed="the names of ImageNet's classes need",
             ) from error
         # Sorted WordNet ids are the order of ImageNet-1K's classes.
         return dict(zip(ids, get_model_weights("resnet50")["DEFAULT"].meta["categories"], strict=True))
     try:
         from timm.data.imagenet_info import ImageNetInfo
     except ImportError as error:
-        raise MissingPartError(
-            f"the classes are named by WordNet ids ({ids[0]} ...), whose names need timm",
+        raise missing_package(
+            error,
+            "timm",
             "pip install 'line-neurons[targets]', or name the classes in words",
+            needed=f"the classes are named by WordNet ids ({ids[0]} ...), whose names need",
         ) from error
     info: Any = ImageNetInfo("imagenet-22k-ms")
     unknown = sorted(set(ids) - set(info.label_names()))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.errors import BackendError, LineError, MissingPartError, UsageError
 from line_neurons.agent.proposal import clean_text
 from line_neurons.tools.control_sets.digests import FileDigests
+from line_neurons.tools.packages import missing_package
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetBuilder, IterableDataset
@@ -61,8 +62,8 @@ def open_source(spec: str, download: bool, digests: FileDigests) -> Source:
     try:
         import datasets
     except ImportError as error:
-        raise MissingPartError(
-            "Hugging Face datasets need the package datasets", "pip install 'line-neurons[datasets]'"
+        raise missing_package(
+            error, "datasets", "pip install 'line-neurons[datasets]'", needed="Hugging Face datasets need"
         ) from error
     datasets.logging.set_verbosity_error()
     datasets.disable_progress_bars()

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from line_neurons.agent.errors import BackendError, MissingPartError
+from line_neurons.tools.packages import missing_package
 
 Embeddings = NDArray[np.float32]
 
@@ -73,9 +74,11 @@ class SentenceEncoder:
             from transformers import AutoModel, AutoTokenizer
             from transformers.utils import logging as transformers_logging
         except ImportError as error:
-            raise MissingPartError(
-                "the image bank's text encoder needs transformers",
+            raise missing_package(
+                error,
+                "transformers",
                 "pip install 'line-neurons[torch,embedded]'",
+                needed="the image bank's text encoder needs",
             ) from error
         try:
             transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]

@@ -11,6 +11,7 @@ from line_neurons.agent.errors import BackendError, MissingPartError
 from line_neurons.agent.ports import Message, Prompt
 from line_neurons.agent.proposal import REPLY_SCHEMA
 from line_neurons.tools.language_models.proposer import Completion
+from line_neurons.tools.packages import missing_package
 
 MAX_REPLY_TOKENS = 160
 KEPT_PROMPTS = 2
@@ -60,8 +61,11 @@ class LlamaCppEngine:
         try:
             import xllamacpp
         except ImportError as error:
-            raise MissingPartError(
-                "the embedded language model needs xllamacpp", "pip install 'line-neurons[embedded]'"
+            raise missing_package(
+                error,
+                "xllamacpp",
+                "pip install 'line-neurons[embedded]'",
+                needed="the embedded language model needs",
             ) from error
         parameters = xllamacpp.CommonParams()
         parameters.model.path = str(path)

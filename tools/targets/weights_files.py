@@ -208,7 +208,9 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         from safetensors.torch import load_file
     except ImportError as error:
-        raise missing_package(error, "safetensors", "pip install 'line-neurons[torch]'") from error
+        raise missing_package(
+            error, "safetensors", "pip install 'line-neurons[torch]'", needed="such weights need"
+        ) from error
     # Tensors of a mapped file lie anywhere in memory, and a CPU may compute other last bits with such weights.
     return {name: tensor.clone() for name, tensor in load_file(path).items()}
 

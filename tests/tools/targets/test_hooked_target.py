@@ -142,9 +142,10 @@ def test_a_picture_that_cannot_be_decoded_is_told_apart(target, pictures):
 
 def test_activations_that_are_not_finite_are_refused(checkpoint, pictures, tmp_path):
     state = torch.load(checkpoint, weights_only=True)
-    state["classifier.3.bias"][2] = float("nan")
-    torch.save(state, tmp_path / "nan.pth")
-    target = open_target(SPEC, weights=tmp_path / "nan.pth", device="cpu")
+    for part in ("weight", "bias"):
+        state[f"classifier.3.{part}"][2] = 3e38
+    torch.save(state, tmp_path / "large.pth")
+    target = open_target(SPEC, weights=tmp_path / "large.pth", device="cpu")
     with pytest.raises(UnmeasurableError, match=r"not finite at classifier\.3") as caught:
         target.activate(pictures, ["classifier.3"])
     assert caught.value.picture is pictures[0]

@@ -226,9 +226,66 @@ def test_what_is_no_vision_model_or_not_whole_is_refused(saved, tmp_path):
     with pytest.raises(UsageError, match="is not a vision model that transformers can read"):
         open_target(f"hf:{tmp_path / 'empty'}")
     _, folder = saved(classifier())
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    weights = folder / "model.safetensors"
+    part = weights.rename(folder / "model-00001-of-00001.safetensors")
+    weights.write_bytes(part.read_bytes())
+    with pytest.raises(UsageError, match=r"holds both model\.safetensors and model-00001-of-00001\.safetensors"):
+        open_target(f"hf:{folder}")
+    part.unlink()
+    weights.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 46830571\n")
+    with pytest.raises(UsageError, match=r"model\.safetensors is a Git LFS pointer.*git lfs pull"):
+        open_target(f"hf:{folder}")
+    weights.unlink()
     with pytest.raises(MissingPartError, match=r"has no model\.safetensors"):
         open_target(f"hf:{folder}")
+
+
+def test_a_folder_with_pickled_weights_alone_says_how_they_are_read(saved, square):
+    model, folder = saved(classifier())
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    said = r"only as pytorch_model\.bin, and no model\.safetensors \(.*--weights (.*pytorch_model\.bin)\)"
+    with pytest.raises(MissingPartError, match=said):
+        open_target(f"hf:{folder}")
+    target = open_target(f"hf:{folder}", weights=folder / "pytorch_model.bin", device="cpu")
+    with torch.inference_mode():
+        expected = model(pixel_values=prepared(square)).logits
+    np.testing.assert_allclose(target.activate(square, ["classifier"])["classifier"], expected, **CLOSE)
+
+
+@pytest.mark.parametrize("names", ["model", "file"])
+def test_of_two_networks_in_a_checkpoint_the_chosen_one_is_used(names, saved, square, tmp_path):
+    model, folder = saved(classifier())
+    state = model.state_dict() if names == "model" else load_file(folder / "model.safetensors")
+    other = {key: value + 1 for key, value in state.items()}
+    torch.save(
+        {"model": other, "ema": {f"module.{key}": value for key, value in state.items()}}, tmp_path / "own.pth"
+    )
+    with pytest.raises(UsageError, match="2 networks that fit hf:model: ema, model"):
+        open_target(f"hf:{folder}", weights=tmp_path / "own.pth", device="cpu").layers()
+    target = open_target(f"hf:{folder}", weights=tmp_path / "own.pth#ema", device="cpu")
+    assert "#ema (own)" in target.fingerprint
+    with torch.inference_mode():
+        expected = model(pixel_values=prepared(square)).logits
+    np.testing.assert_allclose(target.activate(square, ["classifier"])["classifier"], expected, **CLOSE)
+
+
+@pytest.mark.parametrize("prefix", ["", "vit."])
+def test_a_checkpoint_without_the_class_layer_has_the_layers_before_it(prefix, saved, square, tmp_path):
+    _, folder = saved(classifier())
+    whole = open_target(f"hf:{folder}", device="cpu")
+    state = load_file(folder / "model.safetensors")
+    backbone = {key.replace("vit.", prefix): value for key, value in state.items() if key.startswith("vit.")}
+    torch.save(backbone, tmp_path / "own.pth")
+    target = open_target(f"hf:{folder}", weights=tmp_path / "own.pth", device="cpu")
+    np.testing.assert_allclose(
+        target.activate(square, ["vit.layers.1"])["vit.layers.1"],
+        whole.activate(square, ["vit.layers.1"])["vit.layers.1"],
+        **CLOSE,
+    )
+    assert "classifier" not in [layer.path for layer in target.layers()]
+    with pytest.raises(UsageError, match="have no classifier, the class layer"):
+        target.unit_names("classifier")
 
 
 def test_code_in_a_repository_is_never_run(saved, tmp_path):

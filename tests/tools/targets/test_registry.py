@@ -1,9 +1,11 @@
+import builtins
 import subprocess
 import sys
 
 import pytest
 
 from line_neurons.agent.errors import MissingPartError, UsageError
+from line_neurons.tools.packages import missing_package
 from line_neurons.tools.targets.registry import absolute_spec, open_target, short_spec
 
 
@@ -27,6 +29,42 @@ def test_a_missing_package_is_named_with_its_install_command(package, spec, reme
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingPartError, match=remedy):
         open_target(spec)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            ImportError("libcudart.so.12: cannot open shared object file: No such file"),
+            "not whole: install it again",
+        ),
+        (
+            ImportError("libtorch_cpu.so: failed to map segment from shared object: Cannot allocate memory"),
+            "more memory",
+        ),
+        (OSError("libcublas.so.12: undefined symbol: cublasLt"), "not whole: install it again"),
+        (MemoryError(), "memory ran out (let it have more memory"),
+        (ModuleNotFoundError("No module named 'sympy'", name="sympy"), "No module named 'sympy' (install what it"),
+        (ImportError("cannot import name 'x'"), "cannot import name 'x' (install what it needs: pip install"),
+    ],
+)
+def test_a_package_that_is_there_and_cannot_be_loaded_gives_the_true_cause(error, told):
+    raised = str(missing_package(error, "torch and torchvision", "pip install 'line-neurons[torch]'"))
+    assert raised.startswith("torch and torchvision cannot be loaded: ")
+    assert told in raised
+    assert "not installed" not in raised
+
+
+def test_what_fails_while_torchvision_is_imported_is_not_called_missing(monkeypatch):
+    def fail(name, *rest):
+        if name == "torchvision":
+            raise ImportError("libcudart.so.12: cannot open shared object file: No such file or directory")
+        return real(name, *rest)
+
+    real = builtins.__import__
+    monkeypatch.setattr(builtins, "__import__", fail)
+    with pytest.raises(MissingPartError, match=r"torch and torchvision cannot be loaded: libcudart\.so\.12"):
+        open_target("torchvision:resnet18")
 
 
 @pytest.mark.parametrize("spec", ["timm:resnet18", "hf:owner/name", "torchvision.models:resnet18", "nothing"])
