@@ -177,7 +177,9 @@ class Settings(BaseSettings):
         {}, description="Concepts kept off the first board of single units, by unit."
     )
 
-    weights: Path | None = Field(None, description="A checkpoint of one's own for the target.")
+    weights: Path | None = Field(
+        None, description="A checkpoint of one's own for the target, FILE or FILE#NETWORK."
+    )
     pool: Pool = Field("auto", description="Pooling; auto: mean of maps, class token of tokens.")
     precision: Precision = Field("float32", description="Precision of the target's forward pass.")
     channels_last: bool = Field(False, description="Memory layout of the target's convolutions.")

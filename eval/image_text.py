@@ -17,6 +17,7 @@ from line_neurons.agent.ports import Control, LayerInfo
 from line_neurons.tools.control_sets import control_activations
 from line_neurons.tools.devices import find_device
 from line_neurons.tools.packages import missing_package
+from line_neurons.tools.weights_formats import weights_format
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -116,6 +117,8 @@ class TransformersEncoder:
             raise missing_package(
                 error, "transformers", "pip install 'line-neurons[targets]'", needed="an image-text encoder needs"
             ) from error
+        for file in self.folder.glob("*.safetensors"):
+            weights_format(file)
         readers: tuple[Any, ...] = (
             transformers.AutoModel,
             transformers.AutoTokenizer,

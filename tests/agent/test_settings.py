@@ -123,6 +123,7 @@ def test_files_of_a_run_are_found_from_another_folder(empty_folder):
         str(empty_folder / "pictures"), f"bank:{empty_folder / 'pictures'}", "sdxl",
     ]  # fmt: skip
     assert settings.weights == empty_folder / "w.pth"
+    assert load_settings(weights="w.pth#state_dict.ema").weights == empty_folder / "w.pth#state_dict.ema"
     assert settings.vocabulary == empty_folder / "words.txt"
     assert settings.control == str(empty_folder / "pictures")
     assert load_settings(control="hf:pictures@val").control == f"hf:{empty_folder / 'pictures'}@val"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -16,6 +17,9 @@ from line_neurons.agent.proposal import clean_text
 from line_neurons.tools.assets import manifest
 from line_neurons.tools.generators.hub import cached, fetch, listed, not_here
 from line_neurons.tools.generators.presets import HUB_ID, Preset, Source
+from line_neurons.tools.weights_formats import weights_format
+
+logger = logging.getLogger(__name__)
 
 INDEX = "model_index.json"
 
@@ -26,6 +30,7 @@ _WEIGHTS = re.compile(
     r"(?:diffusion_pytorch_model|model)(?:\.(\w+))?(?:-\d{5}-of-\d{5})?(?:\.(\w+))?\.safetensors"
 )
 _SHARD_INDEX = re.compile(r"(?:diffusion_pytorch_model|model)\.safetensors\.index(?:\.(\w+))?\.json")
+_LORA = "pytorch_lora_weights.safetensors"
 _PICKLE = (".bin", ".pt", ".pth", ".ckpt")
 _SETTINGS = (".json", ".txt", ".model")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -84,7 +89,8 @@ def find_model(
 
     Raises:
         MissingPartError: the weights are not here, or could not be fetched.
-        UsageError: the folder holds no pipeline that can be loaded safely, or has no weights in safetensors.
+        UsageError: the folder holds no pipeline that can be loaded safely, or has no weights in safetensors, or a
+            file of another kind under such a name.
     """
     variant = None if full_precision else "fp16"
     preset = source.preset
@@ -129,6 +135,7 @@ def find_lora(text: str, *, download: bool) -> tuple[Path, float]:
     if path.is_file():
         if path.suffix != ".safetensors":
             raise UsageError(f"LoRA {place!r} is not a .safetensors file", "other formats can hold code")
+        weights_format(path)
         return path.resolve(), weight
     parts = place.split("/", 2)
     hub = "/".join(parts[:2])
@@ -143,6 +150,9 @@ def find_lora(text: str, *, download: bool) -> tuple[Path, float]:
         raise MissingPartError(f"the LoRA {place!r} is not here", f"allow the download, or `hf download {hub}`")
     if len(files) > 1:
         raise UsageError(f"{hub} has several LoRA files: {', '.join(files[:8])}", f"name one: {hub}/FILE")
+    others = len(_lora_files(folder, "", usual=False)) - 1
+    if not wanted and others > 0:
+        logger.warning("%s has %d LoRA files beside %s, which is used", hub, others, _LORA)
     return folder / files[0], weight
 
 
@@ -166,8 +176,12 @@ def choose_files(
     Args:
         names: all files, relative to the model's folder, with ``/``.
         index: the contents of ``model_index.json``.
-        variant: taken for each part that has it; the plain weights otherwise, or any variant if there are none.
+        variant: taken for each part that has it; the plain weights otherwise, or the only variant if there are
+            none.
         skipped: parts whose weights are not read.
+
+    Raises:
+        UsageError: a part has several variants, and none of them is a usual one.
     """
     parts: dict[str, list[str]] = {part: [] for part in _parts(index)}
     for name in names:
@@ -178,9 +192,15 @@ def choose_files(
     for part, files in parts.items():
         kinds = {file: kind for file in files if (kind := _variant(file)) is not None}
         weights = {} if part in skipped else kinds
-        wanted = next(
-            (one for one in (variant or "", "", "fp16", *weights.values()) if one in weights.values()), ""
-        )
+        there = sorted(set(weights.values()))
+        usual = [one for one in (variant or "", "", "fp16") if one in there]
+        if not usual and len(there) > 1:
+            listed = clean_text(", ".join(there), 200)
+            raise UsageError(
+                f"{clean_text(part, 40)} has several weights, none of a usual name: {listed}",
+                "leave only those in the folder that you mean",
+            )
+        wanted = (usual or there or [""])[0]
         keep = [file for file, of in weights.items() if of == wanted]
         keep += [
             file for file in files if file.endswith(_SETTINGS) and _settings_of(file, wanted, part in skipped)
@@ -261,6 +281,9 @@ def _read_folder(
     read = min(kinds, default=None)
     if read != variant:
         files = choose_files(listed, index, read, skipped)
+    for file in files:
+        if file.endswith(".safetensors"):
+            weights_format(folder / file)
     return ModelFiles(folder, files, index["_class_name"], read, commit)
 
 
@@ -321,8 +344,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _lora_files(folder: Path, wanted: str) -> list[str]:
+def _lora_files(folder: Path, wanted: str, *, usual: bool = True) -> list[str]:
+    """Names of a repository's LoRA files: the ``wanted`` one, or that of the ``usual`` name alone, or all."""
     if wanted:
         return [wanted] if wanted.endswith(".safetensors") and (folder / wanted).is_file() else []
     names = sorted(path.name for path in folder.glob("*.safetensors"))
-    return ["pytorch_lora_weights.safetensors"] if "pytorch_lora_weights.safetensors" in names else names
+    return [_LORA] if usual and _LORA in names else names

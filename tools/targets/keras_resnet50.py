@@ -145,6 +145,8 @@ def _arrays(files: list[Path]) -> dict[str, NDArray[np.float32]]:
             count = int(np.prod(shape))
             arrays[entry["name"]] = np.frombuffer(contents, "<f4", count, start).reshape(shape).copy()
             start += 4 * count
+        if start != len(contents):
+            raise ValueError(f"its shards hold {len(contents)} bytes, its list of weights {start}")
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"the weights of {files[0]} cannot be read: {error}") from error
     return arrays

@@ -140,7 +140,14 @@ def test_a_folder_without_some_weights_is_refused(copied):
 
 def test_a_torn_weights_file_is_one_line(copied):
     file = copied / "unet" / "diffusion_pytorch_model.safetensors"
-    file.write_bytes(file.read_bytes()[:1000])
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    with pytest.raises(UsageError, match=rf"was cut off: {len(whole) - 1:,} of {len(whole):,} bytes .*again\)$"):
+        _ = tiny(copied).fingerprint
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 46830571\n")
+    with pytest.raises(UsageError, match=r"model\.safetensors is a Git LFS pointer.*git lfs pull"):
+        _ = tiny(copied).fingerprint
+    file.write_bytes(whole.replace(b"conv_in.weight", b"conv_on.weight"))
     with pytest.raises(BackendError, match=r"cannot be loaded: .*again\)$"):
         png(tiny(copied))
 
@@ -221,6 +228,14 @@ def test_only_what_drawing_reads_is_chosen():
     for variant, weights in (("fp16", "model.fp16"), (None, "model")):
         chosen = choose_files(files, index, variant)
         assert sorted(chosen) == sorted([*shared, f"unet/diffusion_pytorch_{weights}.safetensors"])
+
+
+def test_of_several_weights_of_unusual_names_none_is_guessed():
+    index = {"unet": ["diffusers", "UNet2DConditionModel"]}
+    ema, other = (f"unet/diffusion_pytorch_model.{name}.safetensors" for name in ("ema", "non_ema"))
+    assert choose_files([ema], index, None) == ("model_index.json", ema)
+    with pytest.raises(UsageError, match="unet has several weights, none of a usual name: ema, non_ema"):
+        choose_files([ema, other], index, "fp16")
 
 
 def test_shards_come_with_the_index_of_their_variant(copied):

@@ -3,6 +3,7 @@ import textwrap
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from line_neurons.agent.errors import LineError, UsageError
 from line_neurons.tools.targets.registry import absolute_spec, open_target, short_spec
@@ -10,6 +11,7 @@ from line_neurons.tools.targets.registry import absolute_spec, open_target, shor
 MODEL = """
     import torch
     from torch import nn
+    from torchvision.transforms import v2
 
     class Net(nn.Module):
         def __init__(self, seed):
@@ -36,6 +38,10 @@ MODEL = """
 
     def with_names():
         return Net(0), None, ["cat", "dog"]
+
+    def grey():
+        transform = v2.Compose([v2.Grayscale(), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+        return nn.Sequential(nn.Conv2d(1, 2, 3)), lambda picture: transform(picture)[:, :8, :8]
 
     def takes(weights=None):
         net = Net(0)
@@ -161,6 +167,26 @@ def test_a_checkpoint_goes_to_the_function_or_into_its_module(function, here, pi
     assert loaded.fingerprint != open_target(spec).fingerprint
     with pytest.raises(UsageError, match="there is no weights file"):
         open_target(spec, weights=here / "none.pth")
+
+
+def test_the_network_of_a_checkpoint_is_chosen_for_a_module_but_not_for_a_function_that_reads_it(here, pixels):
+    own, other = (open_target(f"line_test_file.py:{name}", device="cpu") for name in ("plain", "other"))
+    torch.save({"model": own._model.state_dict(), "ema": other._model.state_dict()}, here / "both.pth")
+    with pytest.raises(UsageError, match=r"holds 2 networks that fit line_test_file\.py:plain: ema, model"):
+        open_target("line_test_file.py:plain", weights=here / "both.pth")
+    loaded = open_target("line_test_file.py:plain", weights=here / "both.pth#ema", device="cpu")
+    np.testing.assert_array_equal(
+        loaded.activate(pixels[:2], ["head"])["head"], other.activate(pixels[:2], ["head"])["head"]
+    )
+    with pytest.raises(UsageError, match=r"takes reads .*both\.pth itself, so its network 'ema' cannot be chosen"):
+        open_target("line_test_file.py:takes", weights=here / "both.pth#ema")
+
+
+def test_a_model_of_grey_images_is_measured_by_a_transform_to_one_channel(here, pixels):
+    target = open_target("line_test_file.py:grey", device="cpu")
+    grey = torch.from_numpy(np.array([Image.fromarray(one).convert("L") for one in pixels[:2]]))
+    expected = target._model(grey[:, None, :8, :8].float() / 255)[:, 0].mean((1, 2)).numpy()
+    np.testing.assert_allclose(target.activate(pixels[:2], ["0"])["0"][:, 0], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

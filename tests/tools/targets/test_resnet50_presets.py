@@ -83,6 +83,20 @@ def test_the_robust_model_normalises_by_what_its_checkpoint_says(robust, pixels,
     assert np.abs(half.activate(pixels, ["fc"])["fc"] - actual["fc"]).max() < 0.1 * np.abs(actual["fc"]).max()
 
 
+def test_a_robust_checkpoint_whose_copies_differ_is_refused(robust, tmp_path):
+    content = torch.load(robust[1], weights_only=False, pickle_module=dill)["model"]
+    odd = {**content, "module.attacker.normalize.new_std": torch.ones(3, 1, 1)}
+    torch.save({"model": odd}, tmp_path / "std.pth")
+    with pytest.raises(UsageError, match="holds several new_std of different values"):
+        open_target("robust:resnet50", weights=tmp_path / "std.pth", device="cpu").layers()
+    odd = {**content, "module.attacker.model.fc.bias": torch.ones(1000)}
+    torch.save({"model": odd}, tmp_path / "fc.pth")
+    with pytest.raises(
+        UsageError, match=r"2 networks that fit robust:resnet50: model\.model, model\.attacker\.model"
+    ):
+        open_target("robust:resnet50", weights=tmp_path / "fc.pth", device="cpu").layers()
+
+
 def test_a_robust_checkpoint_of_plain_names_is_normalised_as_imagenet_is(robust, pixels, imagenet_input, tmp_path):
     model, _ = robust
     torch.save(model.state_dict(), tmp_path / "plain.pth")
