@@ -53,18 +53,22 @@ class FoundNetwork:
         state: its tensors by the model's names.
         source: file and network, for messages.
         classes: the number of its classes where the model has another, else None.
-        headless: it has no weights of the model's class layer.
+        left_out: path of the model's class layer where the network has no weights of it, else None.
     """
 
     state: OrderedDict[str, Tensor]
     source: str
     classes: int | None = None
-    headless: bool = False
+    left_out: str | None = None
 
 
-def head_of(module: nn.Module) -> str:
-    """Path of the class layer of a classifier: the last module with a weight matrix or kernel."""
-    return [path for path, part in module.named_modules() if kernel(part) is not None][-1]
+def head_of(module: nn.Module, classes: int) -> str | None:
+    """Path of the class layer: the last module with a weight matrix or kernel, if that has so many units."""
+    path, found = None, None
+    for name, part in module.named_modules():
+        if (weight := kernel(part)) is not None:
+            path, found = str(name), weight
+    return path if found is not None and found.shape[0] == classes else None
 
 
 def find_network(
@@ -113,10 +117,10 @@ def find_network(
             f"choose one: --weights {checkpoint}#{labels[0]}",
         )
     if chosen is not None and not within:
-        others = [one.label for one in places.networks(places.all) if plan.fits(one, checkpoint)]
+        known = [one.label for one in places.networks(places.all) if plan.fits(one, checkpoint)]
         raise UsageError(
             f"the weights file {checkpoint} holds no network {chosen!r:.200}",
-            f"there is {_listed(others or places.groups())}",
+            f"there is {_listed(known or places.groups())}",
         )
     best = fitting[0] if fitting else max(networks, key=lambda one: len(one.keys), default=_Network(()))
     others = [one for one in networks if one is not best and plan.fits(one, checkpoint)]
@@ -129,23 +133,23 @@ def find_network(
         _tell_passed_over(source, best, places, beside)
     state = OrderedDict((name, checkpoint.tensors[key]) for name, key in best.keys.items())
     state._metadata = places.versions(best)  # type: ignore[attr-defined]
-    return FoundNetwork(state, source, plan.classes(best, checkpoint), plan.headless(best))
+    left = head if plan.headless(best) else None
+    return FoundNetwork(state, source, plan.classes(best, checkpoint), left)
 
 
-def load(module: nn.Module, found: FoundNetwork, *, name: str, head: str | None = None) -> None:
+def load(module: nn.Module, found: FoundNetwork, *, name: str) -> None:
     """Put a network that ``find_network`` found for it into ``module``; its tensors become the module's own.
 
     Args:
         module: may be on the meta device.
         found: of the same number of classes.
         name: the model, for the error.
-        head: path of the class layer, which is left out where the network has none.
 
     Raises:
         UsageError: the tensors do not fit.
     """
-    if found.headless and head:
-        leave_out(module, head)
+    if found.left_out:
+        leave_out(module, found.left_out)
     try:
         module.load_state_dict(found.state, assign=True)
     except (RuntimeError, ValueError) as error:

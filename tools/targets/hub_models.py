@@ -158,12 +158,11 @@ def _build_own(file: WeightsFile, model_class: Any, config: Any, name: str) -> n
     checkpoint = read_checkpoint(file)
     with torch.device("meta"):
         plan = model_class(config)
-    head = head_of(plan) if model_class.__name__.endswith(_CLASSIFIER) else None
+    head = head_of(plan, config.num_labels) if model_class.__name__.endswith(_CLASSIFIER) else None
     found = _network(checkpoint, plan, name, head)
     if found.classes:
         config.num_labels = found.classes
-    left = head if found.headless else None
-    return _loaded(model_class, config, name, found.source, None, left, state_dict=dict(found.state))
+    return _loaded(model_class, config, name, found.source, None, found.left_out, state_dict=dict(found.state))
 
 
 def _network(checkpoint: Checkpoint, plan: Any, name: str, head: str | None) -> FoundNetwork:

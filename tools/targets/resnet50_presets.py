@@ -119,7 +119,7 @@ def _build(name: str, file: WeightsFile, classes: int, *, normalise: bool) -> nn
 
     checkpoint = read_checkpoint(file)
     module, found = planned("resnet50", checkpoint, name, beside=_NORMALISER)
-    has = 0 if found.headless else len(found.state["fc.bias"])
+    has = 0 if found.left_out else len(found.state["fc.bias"])
     if has != classes:
         raise UsageError(f"{file.path} has {has} classes, {name} has {classes}", "use torchvision:resnet50 for it")
     load(module, found, name=name)

@@ -87,11 +87,12 @@ def _build(name: str, model: str, file: WeightsFile, *, own: bool) -> nn.Module:
             raise UsageError(f"{checkpoint} does not fit {name}: {clean_text(str(error), 300)}") from error
         return pretrained
     module: nn.Module = timm.create_model(model, pretrained=False)
-    head = head_of(module)
+    usual: Any = module.num_classes
+    head = head_of(module, usual)
     found = find_network(checkpoint, module.state_dict(), name=name, head=head)
     if found.classes:
         module = timm.create_model(model, pretrained=False, num_classes=found.classes)
-    load(module, found, name=name, head=head)
+    load(module, found, name=name)
     return module
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from line_neurons.tools.targets.weights_files import Checkpoint
 
+# Of every torchvision classifier, unless it is built with others.
+_CLASSES = 1000
 # The asset packs hold the first release of these; torchvision's own default is a later one.
 _PACKED = {"mobilenet_v2": "IMAGENET1K_V1"}
 
@@ -67,15 +69,25 @@ def planned(
         beside: last parts of names that the caller reads itself.
         options: of the model's builder.
     """
+    module = _plan(model, **options)
+    found = find_network(checkpoint, module.state_dict(), name=name, head=head_of(module, _CLASSES), beside=beside)
+    if found.classes:
+        module = _plan(model, num_classes=found.classes, **options)
+    return module, found
+
+
+def _plan(model: str, **options: Any) -> nn.Module:
     import torch
     from torchvision import models
 
-    with torch.device("meta"):
-        module: nn.Module = models.get_model(model, weights=None, **options)
-        found = find_network(checkpoint, module.state_dict(), name=name, head=head_of(module), beside=beside)
-        if found.classes:
-            module = models.get_model(model, weights=None, num_classes=found.classes, **options)
-    return module, found
+    module: nn.Module
+    try:
+        with torch.device("meta"):
+            module = models.get_model(model, weights=None, **options)
+    except NotImplementedError:
+        # RegNets compute their widths with tensors, which have no values there.
+        module = models.get_model(model, weights=None, **options)
+    return module
 
 
 @dataclass(frozen=True)
@@ -101,7 +113,7 @@ def _build(name: str, model: str, weights: _Weights) -> nn.Module:
     elif model.startswith("vit_"):
         options = {"image_size": weights.recipe.meta["min_size"][0]}
     module, found = planned(model, read_checkpoint(weights.file), name, **options)
-    load(module, found, name=name, head=head_of(module))
+    load(module, found, name=name)
     return module
 
 

@@ -98,7 +98,7 @@ def test_the_only_network_that_fits_is_used(kind, opened):
     found = opened(ONE[kind])
     assert all(torch.equal(found.state[key], A[key]) for key in found.state)
     assert set(A) - set(found.state) <= {"bn1.num_batches_tracked"}
-    assert (found.classes, found.headless) == (None, False)
+    assert (found.classes, found.left_out) == (None, None)
 
 
 TWO = {
@@ -206,12 +206,12 @@ def test_what_is_passed_over_is_counted(opened, caplog):
 
 def test_a_backbone_is_used_without_its_class_layer(opened, caplog):
     found = opened(without_head(A))
-    assert found.headless
+    assert found.left_out == "fc"
     assert same(found, without_head(A))
     assert "mine.pth has no weights of fc, the class layer of small: that layer is left out" in caplog.text
     caplog.clear()
     projection = {f"fc.{part}.{kind}": torch.ones(4) for part in (0, 2) for kind in ("weight", "bias")}
-    assert opened({**without_head(A), **projection}).headless
+    assert opened({**without_head(A), **projection}).left_out == "fc"
     assert "but those of another head (fc.0.weight, fc.0.bias, fc.2.weight, fc.2.bias)" in caplog.text
 
 

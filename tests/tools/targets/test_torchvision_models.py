@@ -139,3 +139,10 @@ def test_the_embedded_targets_units_are_those_of_a_plain_forward(assets, pixels,
     actual = target.activate(pixels, ["features.18", "classifier.1"])
     np.testing.assert_allclose(actual["features.18"], pooled, **CLOSE)
     np.testing.assert_allclose(actual["classifier.1"], logits, rtol=1e-4, atol=1e-4)
+
+
+def test_a_regnet_which_cannot_be_planned_without_memory_opens(tmp_path):
+    torch.manual_seed(0)
+    torch.save(models.regnet_y_400mf(num_classes=5).state_dict(), tmp_path / "own.pth")
+    target = open_target("torchvision:regnet_y_400mf", weights=tmp_path / "own.pth", device="cpu")
+    assert (target.output_layer, target.layers()[-1].units) == ("fc", 5)
