@@ -15,11 +15,11 @@ from typing import Any, Literal
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.proposal import clean_text
 from line_neurons.agent.settings import Settings
+from line_neurons.eval.cosy_names import model_stem
 from line_neurons.eval.histories import deciding
 from line_neurons.eval.tables import write_file
 from line_neurons.graphs.runs import recorded
 from line_neurons.tools.run_store import Run, RunStore
-from line_neurons.tools.targets.registry import absolute_spec
 
 LENGTHS = (0, 5, 10, 20)
 _CAPTIONS = ("--encoder", "captions")
@@ -129,7 +129,7 @@ class Suite:
     """An evaluation of some units of a layer.
 
     Args:
-        model: spec of the target.
+        model: spec of the target, with the version of its weights.
         layer: path of the layer.
         units: the units.
         selector: what names these units on the command line.
@@ -142,6 +142,7 @@ class Suite:
         folder: where files are written.
         runs: the store's runs.
         named: whether the units stand for classes.
+        shown_model: what files call the target, where that is another name than ``model``.
     """
 
     model: str
@@ -157,6 +158,7 @@ class Suite:
     folder: Path
     runs: RunStore
     named: bool
+    shown_model: str = ""
     failures: dict[str, str] = field(default_factory=dict)
 
     def found(self, variant: Variant) -> Run | None:
@@ -164,7 +166,7 @@ class Suite:
         wanted = deciding(recorded(self.settings_of(variant.changes)))
         for run in self.runs.runs():
             if (
-                (run.model, run.layer) == (absolute_spec(self.model), self.layer)
+                (run.model, run.layer) == (self.model, self.layer)
                 and deciding(run.settings) == wanted
                 and {unit.unit for unit in self.runs.units(run.id)} == set(self.units)
             ):
@@ -214,7 +216,7 @@ class Suite:
             options = forms[form]
             if name != "initial" or not options:
                 # Named as ``eval/labels.py`` reads model and layer from a file's name.
-                file = f"{self.model.rpartition(':')[2].rpartition('/')[2]}-{self.layer}.csv"
+                file = f"{model_stem(self.shown_model or self.model)}-{self.layer}.csv"
                 where = _slug(f"{variant.name}{form if options else ''}".replace(",", ""))
                 found.append(_Labels(name, form, options, self.folder / "labels" / name / where / file))
         return found
@@ -359,7 +361,12 @@ class Suite:
 
     def report(self) -> str:
         """The report: every table and figure, every command, and what could not be done."""
-        lines = [f"# Evaluation of {self.model} {self.layer}", "", f"{len(self.units)} units.", ""]
+        lines = [
+            f"# Evaluation of {self.shown_model or self.model} {self.layer}",
+            "",
+            f"{len(self.units)} units.",
+            "",
+        ]
         reports = self.report_tasks()
         for task in reports:
             folder = self.folder / task.name

@@ -37,7 +37,7 @@ def comparison(histories: Sequence[History], judged: Sequence[Result] = ()) -> R
     """
     if len(histories) < 2:
         raise UsageError("one run cannot be compared", "name two or more runs over the same units")
-    places = list(dict.fromkeys(f"{one.run.model} {one.run.layer}" for one in histories))
+    places = list(dict.fromkeys(f"{one.run.target_name} {one.run.layer}" for one in histories))
     if len(places) > 1:
         raise UsageError(f"the runs are of several layers: {'; '.join(places):.150}", "name runs of one layer")
     units = shared_units([list(one.searches) for one in histories], "runs")

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from line_neurons.agent.errors import NotDrawableError, UsageError
 from line_neurons.agent.ports import ControlSet, Generator
 from line_neurons.agent.settings import Settings
-from line_neurons.eval.cosy import IMAGES, Mode, requests, strict_requests
+from line_neurons.eval.cosy import (
+    IMAGES,
+    REFERENCE_DRAWING,
+    REFERENCE_GENERATOR,
+    Mode,
+    requests,
+    strict_requests,
+)
 from line_neurons.eval.formulas import things_named
 from line_neurons.eval.photographs import PHOTOGRAPHS, Photographs, names_alike
 from line_neurons.graphs.assembly import BANK_IMAGES, Parts
@@ -73,6 +81,7 @@ class Drawn:
         count: pictures of each concept.
         seed: of the pictures.
         mode: how seeds are given.
+        note: how it generates, where that is not as the search does; a line for the screen.
     """
 
     name: str
@@ -82,6 +91,7 @@ class Drawn:
     count: int
     seed: int
     mode: Mode
+    note: str = ""
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -171,7 +181,14 @@ class _NoFolderError(NotDrawableError):
 
 
 def open_pictures(
-    spec: str | None, parts: Parts, layer: str, *, count: int | None, seed: int, mode: Mode
+    spec: str | None,
+    parts: Parts,
+    layer: str,
+    *,
+    count: int | None,
+    seed: int,
+    mode: Mode,
+    given: Collection[str] = (),
 ) -> ConceptPictures:
     """The source of pictures that ``spec`` names.
 
@@ -186,6 +203,8 @@ def open_pictures(
         count: pictures of each concept; None: the protocol's 50, of a folder all.
         seed: of the pictures.
         mode: how seeds are given.
+        given: settings of the text-to-image model that the user gave for these pictures. In all others SDXL
+            generates as in the reference, whatever the search did; other models as the settings say.
 
     Raises:
         UsageError: there is no such source.
@@ -206,11 +225,20 @@ def open_pictures(
     if wanted in {"bank", HELD_OUT, _SEARCHED}:
         wanted = settings.generator if settings.generator.partition(":")[0] == "bank" else "bank"
     number = count or IMAGES
-    drawing = _like(parts, settings.model_copy(update={"generator": wanted, "images": number, "in_flight": 1}))
+    update: dict[str, Any] = {"generator": wanted, "images": number, "in_flight": 1}
+    note = ""
+    if wanted.partition("=")[0] == REFERENCE_GENERATOR:
+        reference = {name: value for name, value in REFERENCE_DRAWING.items() if name not in given}
+        update["diffusion"] = diffusion = settings.diffusion.model_copy(update=reference)
+        note = (
+            f"{wanted} generates with {diffusion.steps} steps, guidance {diffusion.guidance:g} and "
+            f"{diffusion.size} pixels, CoSy's code with 50, 5 and 1024; set with --steps, --guidance, --size"
+        )
+    made = _like(parts, settings.model_copy(update=update))
     if wanted.partition(":")[0] != "bank":
-        return Drawn(wanted, drawing.generator, parts, layer, number, seed, mode)
+        return Drawn(wanted, made.generator, parts, layer, number, seed, mode, note)
     name = f"bank:{split}" if wanted == "bank" else f"{wanted} ({split})"
-    return Drawn(name, drawing.bank_generator(split), parts, layer, number, seed, mode)
+    return Drawn(name, made.bank_generator(split), parts, layer, number, seed, mode)
 
 
 def open_control(spec: str | None, parts: Parts) -> tuple[str, ControlSet | PrecomputedControl]:

@@ -25,6 +25,14 @@ Mode = Literal["fixed", "strict"]
 TEMPLATE = "realistic photo of a close up of {concept}"
 """CoSy's prompt, apart from the search's."""
 IMAGES = 50
+REFERENCE_GENERATOR = "sdxl"
+REFERENCE_DRAWING = {
+    **{"steps": 50, "guidance": 5.0, "size": 1024},
+    **dict.fromkeys(("dtype", "scheduler")),
+    "lora": (),
+}
+"""How CoSy's code has SDXL generate: what the pipeline of diffusers 0.24, which it requires, does untold, with the
+model's own scheduler, in float16, which is this program's precision on a GPU too."""
 CONTROL_BATCH, CONCEPT_BATCH = 256, 10
 """The reference's batches, which decide what ``strict`` misplaces."""
 EXACT_PAIRS = 20_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sqlite3
 import threading
 import time
@@ -19,6 +20,7 @@ from line_neurons.agent.proposal import storable_text
 from line_neurons.eval.cosy import Judged
 from line_neurons.tools import databases
 from line_neurons.tools.databases import explained
+from line_neurons.tools.targets.versions import same_fingerprint, shown
 from line_neurons.tools.upgrades import log_ahead, refuse_newer, upgrading
 
 SCHEMA = Migrations("line-evaluations")
@@ -32,7 +34,7 @@ class Evaluation:
     Args:
         method: whose labels.
         source: the run or file that they are from.
-        model: spec of the target.
+        model: spec of the target, with the version of its weights.
         layer: path of the layer.
         images: where the concepts' pictures come from, as the user names it.
         control: the control set, as the user names it.
@@ -56,6 +58,13 @@ class Evaluation:
     target: str = ""
     images_id: str = ""
     control_id: str = ""
+
+    @property
+    def drawn(self) -> str:
+        """Where the pictures come from and, of a text-to-image model, how they are generated."""
+        told = re.findall(r"\b(steps|guidance|size|dtype)=(\S+)", self.images_id)
+        how = ", ".join(f"{name} {value}" for name, value in told)
+        return f"{self.images} ({how})" if how and self.images_id.startswith("diffusers:") else self.images
 
     @property
     def setting(self) -> Evaluation:
@@ -179,9 +188,15 @@ class Evaluations:
             )
             for row in rows:
                 judged = self._db.table("judged").rows_where("evaluation = ?", [row["id"]], order_by="rowid")
-                evaluation = Evaluation(**{name: row[name] for name in _IDENTITY})
+                evaluation = _of_today(Evaluation(**{name: row[name] for name in _IDENTITY}))
                 found.append(Result(evaluation, tuple(map(_judged, judged)), float(row["updated"])))
         return found
+
+
+def _of_today(evaluation: Evaluation) -> Evaluation:
+    """An evaluation as it is recorded now: earlier versions left out the version of the target's weights."""
+    target = same_fingerprint(str(evaluation.target))
+    return replace(evaluation, model=shown(evaluation.model, target), target=target)
 
 
 def _judged(row: dict[str, Any]) -> Judged:

@@ -99,7 +99,7 @@ class History:
     @property
     def place(self) -> tuple[str, str]:
         """Model and layer."""
-        return short_spec(self.run.model), self.run.layer
+        return self.run.target_name, self.run.layer
 
 
 def by_layer(histories: Sequence[History]) -> list[list[int]]:
@@ -195,7 +195,9 @@ def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
     """The settings in which runs differ, with the value of each run."""
-    rows = [{"model": run.model, "layer": run.layer, **deciding(run.settings), **_parts(run)} for run in runs]
+    rows = [
+        {"model": run.shown_model, "layer": run.layer, **deciding(run.settings), **_parts(run)} for run in runs
+    ]
     names = dict.fromkeys(name for row in rows for name in row)
     found = {name: [row.get(name) for row in rows] for name in names}
     return {name: values for name, values in found.items() if any(value != values[0] for value in values)}

@@ -25,10 +25,11 @@ from line_neurons.eval.cosy import (
     misplaced,
     refuse_remainder,
 )
+from line_neurons.eval.cosy_names import file_stem, is_of, target_of
 from line_neurons.eval.evaluations import Evaluation, Evaluations, Result
 from line_neurons.eval.kept_labels import kept
 from line_neurons.eval.label_files import SUFFIXES
-from line_neurons.eval.labels import Label, Labels, file_stem, of_run, read_labels
+from line_neurons.eval.labels import Label, Labels, of_run, read_labels
 from line_neurons.graphs.assembly import Parts, Preparing
 from line_neurons.graphs.own_code import require_vouched, vouch
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations
@@ -84,7 +85,7 @@ def subject_of(
             before it: ``random=labels.csv``.
         settings: where the store and the asset packs are, and the settings for labels that are of no run.
         changes: settings that are other than those of a run.
-        model: the target of files whose name does not say it; without a prefix, torchvision's.
+        model: the target of files whose name does not say it; without a prefix, as CoSy calls it.
         layer: the layer likewise.
         units_from: what the units of files count from; see ``labels.read_labels``.
         mode: ``strict`` prepares pictures for models of torchvision as the reference does.
@@ -107,19 +108,20 @@ def subject_of(
         parts = _parts_of(runs, settings, changes, preparing, trust)
         path = runs[0].layer
     else:
-        spec, path = model or labels[0].model, layer or labels[0].layer
+        spec, path = target_of(model or labels[0].model, layer or labels[0].layer)
         for what, found in {"model": spec, "layer": path}.items():
             if not found:
                 raise UsageError(
                     f"{labels[0].source} does not say which {what} it is of", f"name it with --{what}"
                 )
-        parts = Parts(spec if ":" in spec else f"torchvision:{spec}", settings, preparing)
+        parts = Parts(spec, settings, preparing)
     info = find_layer(parts.target.layers(), path, parts.model)
-    wanted = file_stem(Labels("", parts.model, path, (), ""))
+    target = parts.shown_model
     for one in labels:
-        if one.model and not model and one.layer and file_stem(one) != wanted:
+        if one.model and not model and one.layer and not is_of(one.model, one.layer, target, path):
             raise UsageError(
-                f"the labels of {one.source} are of {file_stem(one)}, not of {wanted}",
+                f"the labels of {one.source} are of {file_stem(one.model, one.layer)}, not of "
+                f"{file_stem(target, path)}",
                 "judge the labels of one layer at a time; --model and --layer say what a file is of",
             )
         _refuse_outside(one, path, info.units)
@@ -218,7 +220,7 @@ def judge_labels(
     evaluation = Evaluation(
         method=labels.method,
         source=labels.source,
-        model=parts.model,
+        model=parts.shown_model,
         layer=subject.layer,
         images=pictures.name,
         control=called,
@@ -254,7 +256,7 @@ def cosy_csv(judged: Sequence[Judged]) -> bytes:
 def cosy_name(labels: Labels, model: str, layer: str) -> str:
     """The name that CoSy's code gives to a file of results, ``evaluation_INVERT_resnet18-avgpool.csv``."""
     method = _CALLED.get(labels.method) or re.sub(r"[^\w.]+", "-", labels.method.replace("_", "-")).strip("-")
-    return f"evaluation_{method}_{file_stem(Labels('', model, layer, (), ''))}.csv"
+    return f"evaluation_{method}_{file_stem(model, layer)}.csv"
 
 
 def common_units(results: Sequence[Result]) -> set[int]:

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.proposal import clean_text
-from line_neurons.eval.labels import Labels, file_stem, read_labels
+from line_neurons.eval.cosy_names import file_stem
+from line_neurons.eval.labels import Labels, read_labels
 from line_neurons.eval.tables import spreadsheet_cell, write_file
 
 SCHEMA = "line-neurons/labels/1"
@@ -56,7 +57,7 @@ def keep(store: Path, labels: Labels, name: str = "") -> Kept:
         raise UsageError(
             f"{clean_text(name, 60)!r} cannot be the name of labels", "use letters, digits, '-', '_' and '.'"
         )
-    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", file_stem(labels))
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", file_stem(labels.model, labels.layer))
     base = name or re.sub(r"[^A-Za-z0-9_.() -]+", "-", labels.method).strip(".- ") or "labels"
     content, number = _written(labels), 1
     while True:

@@ -19,7 +19,6 @@ from line_neurons.tools.leftovers import whole_or_not
 from line_neurons.tools.remarks import Remarks
 from line_neurons.tools.result_rows import UNIT_COLUMNS
 from line_neurons.tools.run_store import RunStore
-from line_neurons.tools.targets.registry import short_spec
 
 MAX_CONCEPT = 300
 """Characters of a concept; INVERT's formulas and MILAN's sentences are longer than LINE's three words."""
@@ -92,7 +91,7 @@ def of_run(runs: RunStore, run: str) -> Labels:
     )
     if not labels:
         raise UsageError(f"no unit of run {found.id} has a label yet", f"line resume {found.id}")
-    return Labels("line", found.model, found.layer, labels, found.id)
+    return Labels("line", found.shown_model, found.layer, labels, found.id)
 
 
 def read_labels(
@@ -252,12 +251,6 @@ def replace_file(path: Path, content: bytes) -> None:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"{str(path)!r:.200} cannot be written: {reason}", "name another file") from error
-
-
-def file_stem(labels: Labels) -> str:
-    """Model and layer as CoSy has them in the names of its files, ``resnet18-avgpool``."""
-    model = short_spec(labels.model).rpartition(":")[2].rpartition("/")[2] or "model"
-    return f"{model}-{_last(labels.layer) or 'layer'}"
 
 
 def _last(layer: str) -> str:

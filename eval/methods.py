@@ -93,7 +93,7 @@ def table1(
         )
     told = sorted(
         {
-            f"Pictures: {one.images}, {one.count or 'as many as there are'} of each concept, seed {one.seed}; "
+            f"Pictures: {one.drawn}, {one.count or 'as many as there are'} of each concept, seed {one.seed}; "
             f"control set: {one.control}; mode {one.mode}."
             for one in groups
         }

@@ -10,7 +10,6 @@ from line_neurons.agent.proposal import find_duplicate
 from line_neurons.eval.histories import told_steering
 from line_neurons.eval.tables import Report, Table, number
 from line_neurons.tools.run_store import Run, RunStore, Step, Unit
-from line_neurons.tools.targets.registry import short_spec
 from line_neurons.tools.wishes import Wish, wishes
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def report(run: Run, unit: Unit, steps: Sequence[Step], asked: Sequence[Wish] = 
     winner = max(may_win or scored, key=lambda step: step.score or 0.0)
     first = [step for step in scored if step.kind == "initial" and step.step == 0]
     name = f" ({unit.name})" if unit.name else ""
-    title = f"Unit {unit.unit}{name} of {short_spec(run.model)} {run.layer}, run {run.id}"
+    title = f"Unit {unit.unit}{name} of {run.target_name} {run.layer}, run {run.id}"
     board = Table(
         "trace-first-board",
         "First board",

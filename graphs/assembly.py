@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache, partial
@@ -26,6 +27,7 @@ from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.lookup import find_layer
 from line_neurons.tools.targets.own_module import in_memory
 from line_neurons.tools.targets.registry import absolute_spec, open_target
+from line_neurons.tools.targets.versions import base_of, shown
 from line_neurons.tools.vocabulary import read_words
 
 if TYPE_CHECKING:
@@ -97,17 +99,36 @@ class Parts:
             for name in ("pool", "precision", "channels_last", "device", "batch_size")
         }
         if self.network is None:
-            return open_target(
+            target = open_target(
                 self.model,
                 assets=self.assets,
                 weights=settings.weights,
                 download=settings.download,
                 **measured,
             )
-        if settings.weights is not None:
+        elif settings.weights is not None:
             place = str(settings.weights)
             raise UsageError(f"the weights {place!r} are not for a model in memory", "load them into it")
-        return HookedTarget(self.network, **measured)
+        else:
+            target = HookedTarget(self.network, **measured)
+        if target.note:
+            _say_once(target.note)
+        return target
+
+    @property
+    def spec(self) -> str:
+        """The spec that opens this very target again, with the version of its weights; recorded with a run."""
+        return self._pinned or absolute_spec(self.model)
+
+    @property
+    def shown_model(self) -> str:
+        """The target as users named it, with the version of its weights or the hash of an own checkpoint."""
+        return shown(self._pinned or self.model, self.target.fingerprint)
+
+    @property
+    def _pinned(self) -> str:
+        # Targets that are not of this program's sources have no such specs.
+        return getattr(self.target, "spec", "")
 
     @cached_property
     def generator(self) -> Generator:
@@ -329,6 +350,11 @@ class Parts:
         return tell
 
 
+@cache
+def _say_once(note: str) -> None:
+    logging.getLogger(__name__).warning("%s", note)
+
+
 def reopen(
     run: Run,
     store: Path | None,
@@ -363,11 +389,12 @@ def reopen(
             f"hand it over there: line_neurons.graphs.explain(model, resume={run.id!r}{place})",
         )
     given = absolute_spec(model) if isinstance(model, str) else network.name if network else run.model
-    if given != run.model:
+    # A spec without a version names the run's own.
+    if given not in {run.model, base_of(run.model)}:
         raise UsageError(f"run {run.id} is of the model {run.model}, not of {given}", "give that one")
     settings = revised({**run.settings, "store": store, "assets": assets}, changes)
     parts = Parts(run.model, settings, preparing, {run.layer}, network=network)
-    require_vouched(parts.runs, run, changes, named=given if model else None)
+    require_vouched(parts.runs, run, changes, named=run.model if model else None)
     now = parts.fingerprints()
     for part, before in run.fingerprints.items():
         if now.get(part) == before or (part == "language_model" and changes.keys() & LANGUAGE_MODEL_SETTINGS):

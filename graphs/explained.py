@@ -177,7 +177,7 @@ class Result:
 
     def __repr__(self) -> str:
         """The run and a line for each unit."""
-        lines = [f"run {self.run.id}: {clean_text(self.run.model, 200)} {self.run.layer}, {self.run.status}"]
+        lines = [f"run {self.run.id}: {clean_text(self.run.target_name, 200)} {self.run.layer}, {self.run.status}"]
         return "\n".join([*lines, *(f"  {unit!r}" for unit in self)])
 
     def _repr_html_(self) -> str:

@@ -38,7 +38,7 @@ _PICTURES = """
 _RUN = (
     _PICTURES
     + """
-<div><b>{{ result.run.model|text }} {{ result.run.layer|text }}</b>, run {{ result.run.id|text }}:
+<div><b>{{ result.run.target_name|text }} {{ result.run.layer|text }}</b>, run {{ result.run.id|text }}:
 {{ result.run.status|text }}</div>
 <table><thead><tr><th>unit</th><th>label</th><th>pictures</th><th>score</th><th>AUC</th><th>MAD</th><th>margin</th>
 <th>origin</th><th>runner-up</th></tr></thead><tbody>

@@ -24,7 +24,6 @@ from line_neurons.tools.language_models.langchain_chat import with_secrets
 from line_neurons.tools.run_store import Run, RunStore, default_store
 from line_neurons.tools.targets.lookup import near_names
 from line_neurons.tools.targets.own_module import network_of
-from line_neurons.tools.targets.registry import absolute_spec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -223,7 +222,7 @@ class _Asked:
         selectors = _selectors(self.units)
         numbers, names = select_units(parts, self.layer, selectors)
         units = [(unit, names[unit] if names else None) for unit in numbers]
-        wanted = (absolute_spec(spec), self.layer, recorded(parts.settings), parts.fingerprints(), None)
+        wanted = (parts.spec, self.layer, recorded(parts.settings), parts.fingerprints(), None)
         for run in parts.runs.runs() if self.resume else ():
             its = (run.model, run.layer, run.settings, run.fingerprints, run.forked_from)
             if its == wanted and [(unit.unit, unit.name) for unit in parts.runs.units(run.id)] == units:

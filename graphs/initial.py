@@ -17,6 +17,7 @@ from line_neurons.graphs.asking import ask
 from line_neurons.graphs.state import Deps
 from line_neurons.tools.scorers import SCORERS
 from line_neurons.tools.targets.registry import short_spec
+from line_neurons.tools.targets.versions import base_of
 
 # Concepts whose pictures are measured in one go, so that not all of a large store are in memory at once.
 _CONCEPTS_AT_ONCE = 64
@@ -156,7 +157,7 @@ def _proposed(deps: Deps, again: tuple[int, ...]) -> Iterator[Candidate]:
     for index in range(5 * settings.capacity):
         refused: list[str] = []
         for attempt in range(settings.retries + 1):
-            prompt = initial_prompt(short_spec(deps.model), deps.layer, units, named, refused)
+            prompt = initial_prompt(base_of(short_spec(deps.model)), deps.layer, units, named, refused)
             answer = _answer(deps, prompt, named, (index, attempt, *again))
             yield answer
             if not answer.refused:

@@ -10,12 +10,14 @@ import hmac
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.tools.run_store import Run, RunStore
 from line_neurons.tools.targets.registry import is_own_function
+from line_neurons.tools.targets.versions import base_of
 
 _EVENT = "own code vouched for"
 
@@ -56,9 +58,10 @@ def _named(run: Run, changes: Mapping[str, Any]) -> list[str]:
 
 
 def _is_vouched(runs: RunStore, run: Run, key: bytes) -> bool:
-    seal = _seal(run, key)
+    # Runs of earlier versions were sealed without the version of their weights.
+    fitting = {_seal(one, key) for one in (run, replace(run, model=base_of(run.model)))}
     seals = [str(event["detail"].get("seal")) for event in runs.events(run.id) if event["kind"] == _EVENT]
-    return any(hmac.compare_digest(seal.encode(), one.encode()) for one in seals)
+    return any(hmac.compare_digest(seal.encode(), one.encode()) for one in seals for seal in fitting)
 
 
 def _seal(run: Run, key: bytes) -> str:

@@ -218,7 +218,7 @@ def check_comparable(runs: Sequence[Run]) -> None:
 def _identity(run: Run) -> Iterator[tuple[str, Any, Any]]:
     """What decides a score: its name, its value, and the value as a person knows it."""
     settings, fingerprints = run.settings, run.fingerprints
-    yield "target", fingerprints.get("target"), run.model
+    yield "target", fingerprints.get("target"), run.target_name
     yield "layer", run.layer, run.layer
     yield "generator", fingerprints.get("generator"), settings.get("generator")
     for name in ("scorer", "images", "template", "modifiers"):

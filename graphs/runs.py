@@ -28,8 +28,8 @@ from line_neurons.tools.leftovers import remove_leftovers
 from line_neurons.tools.run_store import Run, RunStore, Unit
 from line_neurons.tools.store_use import in_use
 from line_neurons.tools.targets.lookup import find_layer
-from line_neurons.tools.targets.registry import absolute_spec
 from line_neurons.tools.targets.units import parse_units
+from line_neurons.tools.targets.versions import base_of
 from line_neurons.tools.wishes import units_asked
 
 
@@ -62,8 +62,8 @@ def start(parts: Parts, layer: str, selectors: Sequence[str], command: str = "")
     fingerprints = parts.fingerprints()
     vocabulary = parts.vocabulary()
     run = Run(
-        id=free_name(parts.runs, parts.model, layer),
-        model=absolute_spec(parts.model),
+        id=free_name(parts.runs, parts.spec, layer),
+        model=parts.spec,
         layer=layer,
         seed=parts.settings.seed,
         status="pending",
@@ -85,7 +85,7 @@ def start(parts: Parts, layer: str, selectors: Sequence[str], command: str = "")
             # Another process may have taken the name in between.
             if run.id not in parts.runs.names():
                 raise
-            run = replace(run, id=free_name(parts.runs, parts.model, layer))
+            run = replace(run, id=free_name(parts.runs, parts.spec, layer))
         else:
             vouch(parts.runs, run)
             return run
@@ -225,8 +225,9 @@ def _note_changes(parts: Parts, run: Run) -> None:
 
 
 def free_name(runs: RunStore, model: str, layer: str) -> str:
-    """A name for a new run that can be read and typed: model, layer and the first free number."""
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{model.partition(':')[2] or model}-{layer}")[:60]
+    """A name for a new run that can be read and typed: model without its version, layer, the first free number."""
+    base = base_of(model)
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{base.partition(':')[2] or base}-{layer}")[:60]
     taken = set(runs.names())
     number = 1
     while f"{stem}-{number}" in taken:

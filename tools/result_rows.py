@@ -83,7 +83,7 @@ def unit_row(run: Run, unit: Unit, *, worked_on: bool) -> Row:
     """
     known = {
         "run": run.id,
-        "model": run.model,
+        "model": run.shown_model,
         "layer": run.layer,
         "seed": run.seed,
         **{part: run.fingerprints.get(part) for part in ("target", "generator", "language_model", "control")},

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -21,6 +21,8 @@ from line_neurons.agent.proposal import clean_text, storable_text
 from line_neurons.tools import databases
 from line_neurons.tools.databases import explained
 from line_neurons.tools.run_names import plain_name
+from line_neurons.tools.targets.registry import short_spec
+from line_neurons.tools.targets.versions import same_fingerprint, shown, versioned
 from line_neurons.tools.upgrades import log_ahead, upgrading
 
 if TYPE_CHECKING:
@@ -69,6 +71,16 @@ class Run:
 
     def __post_init__(self) -> None:
         plain_name(self.id)
+
+    @property
+    def shown_model(self) -> str:
+        """The model's spec with the version of its weights or, of an own checkpoint, the start of its hash."""
+        return shown(self.model, str(self.fingerprints.get("target", "")))
+
+    @property
+    def target_name(self) -> str:
+        """The same for the screen: of a file or folder the name alone."""
+        return shown(short_spec(self.model), str(self.fingerprints.get("target", "")))
 
 
 @dataclass(frozen=True)
@@ -342,7 +354,7 @@ class RunStore:
         """
         # Not by the time: a clock may be set back.
         with self._reading():
-            return [_decode(Run, row) for row in self._found("runs ORDER BY rowid DESC")]
+            return [_run_of_today(_decode(Run, row)) for row in self._found("runs ORDER BY rowid DESC")]
 
     def names(self) -> list[str]:
         """The ids of all runs, newest first."""
@@ -361,7 +373,7 @@ class RunStore:
         found = [one for one in names if one == name] or [one for one in names if one.startswith(name)]
         if len(found) == 1 and name:
             with self._reading():
-                return _decode(Run, *self._found("runs WHERE id = ?", found[0]))
+                return _run_of_today(_decode(Run, *self._found("runs WHERE id = ?", found[0])))
         known = ", ".join((found or names)[:5]) or "none yet"
         trouble = "matches several runs" if found else "is not a run of this store"
         raise UsageError(f"{name!r:.60} {trouble}", f"runs: {known}; `line runs` lists all")
@@ -506,6 +518,15 @@ def _decode(kind: type[Row], row: dict[str, Any]) -> Row:
             values[field.name] = _ABSENT.get(field.name) if value is None else value
         decoded: Row = _shapes()[kind].validate_python(values)
         return decoded
+
+
+def _run_of_today(run: Run) -> Run:
+    """A run that an earlier version recorded, with the weights that it had: a spec may stand for others today."""
+    target = run.fingerprints.get("target")
+    if not isinstance(target, str):
+        return run
+    target = same_fingerprint(target)
+    return replace(run, model=versioned(run.model, target), fingerprints={**run.fingerprints, "target": target})
 
 
 def _event_detail(row: Mapping[str, Any]) -> dict[str, Any]:

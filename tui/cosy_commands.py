@@ -14,7 +14,7 @@ import typer
 
 from line_neurons.agent.errors import DrainedError, UsageError
 from line_neurons.agent.settings import Settings
-from line_neurons.eval.concept_pictures import open_control, open_pictures
+from line_neurons.eval.concept_pictures import Drawn, open_control, open_pictures
 from line_neurons.eval.cosy import Judged, Mode, paired
 from line_neurons.eval.evaluations import Evaluations, Result
 from line_neurons.eval.judging import (
@@ -100,8 +100,11 @@ def cosy(
         units = _units(subject, wanted)
         chosen = [paired(labels, units, mode) for labels in subject.labels]
         pictures = open_pictures(
-            wanted.images_from, parts, subject.layer, count=wanted.images, seed=wanted.seed, mode=mode
-        )
+            wanted.images_from, parts, subject.layer, count=wanted.images, seed=wanted.seed, mode=mode,
+            given=changes.get("diffusion", {}),
+        )  # fmt: skip
+        if isinstance(pictures, Drawn) and pictures.note:
+            terminal.note(pictures.note)
         control = open_control(wanted.control, parts)
         for labels in subject.labels:
             terminal.remarks(labels.source, labels.remarks)
@@ -157,7 +160,8 @@ def _files(output: Path | None, subject: Subject) -> list[Path]:
         return []
     folder = isinstance(output, FolderPath) or output.is_dir()
     if folder or (len(subject.labels) > 1 and not output.exists()):
-        return [Path(output) / cosy_name(labels, subject.parts.model, subject.layer) for labels in subject.labels]
+        model = subject.parts.shown_model
+        return [Path(output) / cosy_name(labels, model, subject.layer) for labels in subject.labels]
     if len(subject.labels) > 1:
         raise UsageError(f"{str(output)!r:.200} is not a folder", "several methods are written to a folder")
     return [output]
@@ -206,7 +210,7 @@ def _show(subject: Subject, results: Sequence[Result], units: Sequence[int] | No
                 method = result.evaluation.method
                 terminal.note(f"{method} has no label for {left} of the {len(units)} units")
     control = f"control set {one.control}, {one.mode}, seed {one.seed}"
-    terminal.line(f"Pictures: {one.images}, {one.count or 'as many as there are'} of each concept; {control}")
+    terminal.line(f"Pictures: {one.drawn}, {one.count or 'as many as there are'} of each concept; {control}")
 
 
 def _numbers(one: Judged) -> list[float | int | None]:

@@ -13,7 +13,6 @@ from line_neurons.evidence.exports.snapshot import Snapshot, snapshot
 from line_neurons.evidence.exports.tables import TABLES, WRITERS, write_table
 from line_neurons.evidence.wording import origin
 from line_neurons.tools.run_store import Run, Unit
-from line_neurons.tools.targets.registry import short_spec
 from line_neurons.tui import terminal
 
 
@@ -63,5 +62,5 @@ def _print(run: Run, units: Sequence[Unit]) -> None:
             ]
             for unit in units
         ],
-        f"{short_spec(run.model)} {run.layer}, run {run.id}",
+        f"{run.target_name} {run.layer}, run {run.id}",
     )  # fmt: skip

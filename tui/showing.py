@@ -26,7 +26,6 @@ from line_neurons.evidence.wording import (
 from line_neurons.tools.leases import Standing, standings
 from line_neurons.tools.run_store import Run, RunStore, Step, Unit, default_store
 from line_neurons.tools.targets.own_module import in_memory
-from line_neurons.tools.targets.registry import short_spec
 from line_neurons.tools.wishes import units_asked, wishes
 from line_neurons.tui import terminal
 
@@ -92,7 +91,7 @@ def runs(store: Path, *, as_json: bool) -> None:
         [
             [
                 run.id,
-                short_spec(run.model),
+                run.target_name,
                 run.layer,
                 _counts(states),
                 state_of(run, held.get(run.id)),
@@ -182,7 +181,7 @@ def labels(shown: Run, units: Sequence[Unit]) -> None:
             ]
             for unit in [*first, *failed]
         ],
-        f"{short_spec(shown.model)} {shown.layer}",
+        f"{shown.target_name} {shown.layer}",
     )
     if hidden := len(units) - len(first):
         named = f", of which the failed are shown ({len(failed)})" if failed else ""
@@ -299,9 +298,7 @@ def unit(store: Path, name: str, which: str, step: str | None, sheet: Path | Non
 
 
 def _print_unit(shown: Run, chosen: Unit, history: Sequence[Step], made: Mapping[str, Mapping[str, Any]]) -> None:
-    title = f"{short_spec(shown.model)} {shown.layer} unit {chosen.unit}" + (
-        f" ({chosen.name})" if chosen.name else ""
-    )
+    title = f"{shown.target_name} {shown.layer} unit {chosen.unit}" + (f" ({chosen.name})" if chosen.name else "")
     if chosen.label is None:
         terminal.line(f"{title}: {chosen.status}{f', {chosen.error}' if chosen.error else ''}", style="bold")
     else:

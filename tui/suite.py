@@ -78,7 +78,8 @@ def suite(
     config_option = ["--config", str(config)] if config else []
     searched = {name: value for name, value in flags.items() if name not in _NOT_SEARCHES}
     whole = Suite(
-        model=place[0],
+        model=parts.spec,
+        shown_model=parts.shown_model,
         layer=place[1],
         units=found,
         selector=selector_of(parts, place[1], units, found),

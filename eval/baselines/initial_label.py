@@ -12,7 +12,6 @@ from line_neurons.eval.labels import Label, Labels
 from line_neurons.graphs.assembly import Parts
 from line_neurons.graphs.runs import recorded, start, work
 from line_neurons.tools.run_store import Run
-from line_neurons.tools.targets.registry import absolute_spec
 
 COMMAND = "line eval baseline initial"
 """What runs that were made for this are recorded with."""
@@ -67,7 +66,7 @@ def _without_iteration(task: Task) -> Parts:
 def _known(parts: Parts, layer: str, command: str) -> Run | None:
     # As the store gives it back, where keys are text.
     settings = json.loads(json.dumps(recorded(parts.settings)))
-    wanted = (absolute_spec(parts.model), layer, command, settings)
+    wanted = (parts.spec, layer, command, settings)
     runs = parts.runs.runs()
     return next((run for run in runs if (run.model, run.layer, run.command, run.settings) == wanted), None)
 

@@ -20,7 +20,8 @@ from line_neurons.eval.baselines import (
 )
 from line_neurons.eval.baselines.task import Task
 from line_neurons.eval.choices import Choice, keep, of_run
-from line_neurons.eval.labels import Labels, file_stem, write_csv
+from line_neurons.eval.cosy_names import file_stem
+from line_neurons.eval.labels import Labels, write_csv
 
 
 @dataclass(frozen=True)
@@ -113,4 +114,4 @@ def write(labels: Labels, path: Path, choice: Choice) -> None:
 def kept_in(store: Path, labels: Labels) -> Path:
     """Where a store keeps the labels of a method, as CoSy lays out what it evaluates."""
     of_run = [labels.source] if labels.source != labels.method else []
-    return Path(store, "explanations", labels.method, *of_run, f"{file_stem(labels)}.csv")
+    return Path(store, "explanations", labels.method, *of_run, f"{file_stem(labels.model, labels.layer)}.csv")

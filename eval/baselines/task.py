@@ -125,7 +125,7 @@ class Task:
 
     def labelled(self, method: str, labels: Iterable[Label]) -> Labels:
         """Labels with where they come from."""
-        return Labels(method, self.parts.model, self.layer, tuple(labels), self.source or method)
+        return Labels(method, self.parts.shown_model, self.layer, tuple(labels), self.source or method)
 
     def best(self, method: str, scores: NDArray[np.float64], words: Sequence[str]) -> Labels:
         """The word with the highest score for each unit; of equal ones the first.

@@ -79,7 +79,7 @@ def _copied(store: Path, image: str, folder: Path) -> bool:
 def _card(taken: Snapshot, count: int) -> str:
     run = taken.run
     model, layer, generator = (
-        clean_text(str(text), 300) for text in (run.model, run.layer, run.fingerprints.get("generator"))
+        clean_text(str(text), 300) for text in (run.shown_model, run.layer, run.fingerprints.get("generator"))
     )
     size = next((name for most, name in _SIZES if count < most), "n>1M")
     # JSON is YAML, and quotes whatever a name may hold.

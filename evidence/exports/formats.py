@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.labels import WRITTEN, Labels, file_stem, write_csv
+from line_neurons.eval.cosy_names import file_stem
+from line_neurons.eval.labels import WRITTEN, Labels, write_csv
 from line_neurons.evidence.exports.dataset import MARK, write_dataset
 from line_neurons.evidence.exports.places import file_in, folder_written, refuse_taken, written
 from line_neurons.evidence.exports.snapshot import Snapshot, snapshot
@@ -106,7 +107,7 @@ def described(taken: Snapshot) -> dict[str, Any]:
 
 
 def _labels(store: Path, labels: Labels, form: str, output: Path, force: bool) -> Exported:
-    file = file_in(output, f"{file_stem(labels)}.csv")
+    file = file_in(output, f"{file_stem(labels.model, labels.layer)}.csv")
     refuse_taken(file, force=force)
     write_csv(labels, file, form)
     if (store / "runs.db").is_file() and "/" not in labels.source:

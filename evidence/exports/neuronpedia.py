@@ -13,7 +13,6 @@ from typing import Any, BinaryIO
 
 from line_neurons.evidence.exports.snapshot import Drawn, Snapshot
 from line_neurons.tools.run_store import Step, Unit
-from line_neurons.tools.targets.registry import short_spec
 
 SCHEMA = "line-neurons/neuronpedia-like/1"
 TOP = 20
@@ -49,7 +48,7 @@ def write_features(taken: Snapshot, file: BinaryIO, about: Mapping[str, Any]) ->
 def _features(taken: Snapshot) -> Iterator[dict[str, Any]]:
     run = taken.run
     for unit in taken.units():
-        place = {"modelId": short_spec(run.model), "layer": run.layer, "index": str(unit.unit)}
+        place = {"modelId": run.target_name, "layer": run.layer, "index": str(unit.unit)}
         activations = _activations(taken, unit, place)
         yield {
             **place,

@@ -15,7 +15,6 @@ from line_neurons.evidence.report.charts import Histogram, histogram
 from line_neurons.evidence.wording import is_worked_on, origin, state_of
 from line_neurons.tools.leases import standings
 from line_neurons.tools.run_store import Run, RunStore
-from line_neurons.tools.targets.registry import short_spec
 from line_neurons.tools.unit_rows import UnitRow, UnitRows
 
 ORIGINS = {
@@ -118,7 +117,7 @@ def read_overview(runs: RunStore, run: Run, chosen: frozenset[int] | None, now: 
     work = who_worked(run, runs.events(run.id))
     return Overview(
         run=run,
-        model=short_spec(run.model),
+        model=run.target_name,
         state=state_of(run, held),
         holder=held.holder.name if held and worked_on else "",
         read=now,

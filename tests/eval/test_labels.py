@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.eval.cosy_names import file_stem
 from line_neurons.eval.labels import (
     FORMS,
     WRITTEN,
     Label,
     Labels,
-    file_stem,
     of_run,
     read_labels,
     short_sources,
@@ -276,7 +276,7 @@ def test_the_form_cosy_is_read_by_cosys_code_under_each_methods_name(tmp_path):
     write_csv(labels, tmp_path / "r.csv", "cosy")
     for name in ("INVERT", "CLIP-Dissect", "MILAN"):
         assert load_explanations_of_cosy(tmp_path / "r.csv", name, 0) == "sea lion"
-    assert file_stem(labels) == "resnet18-1"
+    assert file_stem(labels.model, labels.layer) == "resnet18-1"
 
 
 def test_writing_fails_whole(tmp_path):

@@ -23,6 +23,7 @@ from line_neurons.tools.targets.layer_outputs import (
     pooled,
 )
 from line_neurons.tools.targets.lookup import find_layer
+from line_neurons.tools.targets.versions import shown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -80,8 +81,20 @@ class HookedTarget:
 
     @property
     def name(self) -> str:
-        """The spec without the choice of weights, ``torchvision:mobilenet_v2``."""
-        return self._network.name
+        """The model with the version of its official weights, ``torchvision:mobilenet_v2@IMAGENET1K_V1``."""
+        network = self._network
+        own = "(own" in network.weights
+        return network.name if own else shown(network.spec or network.name, self.fingerprint)
+
+    @property
+    def spec(self) -> str:
+        """Opens the same version of the weights again; empty where specs of the source have no versions."""
+        return self._network.spec
+
+    @property
+    def note(self) -> str:
+        """What was chosen that the user did not say, as a line for the screen; empty if nothing was."""
+        return self._network.note
 
     @property
     def fingerprint(self) -> str:

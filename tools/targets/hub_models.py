@@ -52,7 +52,7 @@ def open_hub(wanted: Wanted) -> Network:
         raise missing_package(error, "transformers", "pip install 'line-neurons[targets]'") from error
 
     repository, _, revision = wanted.model.partition("@")
-    name = f"hf:{repository}"
+    name, spec, note = f"hf:{repository}", "", ""
     folder = Path(wanted.model).expanduser()
     if folder.is_dir():
         # The same wherever the folder stands: what is in it is in the hashes.
@@ -62,6 +62,9 @@ def open_hub(wanted: Wanted) -> Network:
         folder = cached_snapshot(
             repository, patterns, name=name, revision=revision or None, download=wanted.download
         )
+        # A branch or tag moves; the folder of a snapshot is called by its commit.
+        spec = f"{name}@{folder.name}"
+        note = "" if revision else f"{name} stands for its main branch, now {folder.name[:7]}; others: @REVISION"
     config_reader: Any = transformers.AutoConfig
     processor_reader: Any = transformers.AutoImageProcessor
     try:
@@ -81,10 +84,12 @@ def open_hub(wanted: Wanted) -> Network:
         name=name,
         weights=f"{digest} ({'own' if own else 'safetensors'})",
         preprocessing=brief(processor.to_json_string()),
-        prepare=partial(_prepare, processor),
+        prepare=partial(prepared_by, processor),
         build=partial(build, model_class, config, name),
         classes=() if own else _classes(model_class, config),
         argument=_PICTURES,
+        spec=spec,
+        note=note,
     )
 
 
@@ -143,7 +148,8 @@ def _digest(files: list[Path]) -> str:
     return hashlib.sha256(digests.encode()).hexdigest()
 
 
-def _prepare(processor: Any, picture: Image) -> Tensor:
+def prepared_by(processor: Any, picture: Image) -> Tensor:
+    """A picture as an image processor prepares it, [3, H, W]."""
     prepared: Tensor = processor(images=picture, return_tensors="pt")[_PICTURES][0]
     return prepared
 

@@ -34,8 +34,8 @@ def open_keras(wanted: Wanted) -> Network:
         UsageError: another model, or an own file that is not this one's.
         MissingPartError: the asset pack is not installed, or is damaged.
     """
-    if wanted.model != "resnet50":
-        raise UsageError(f"there is no Keras model {wanted.model!r}", "there is keras:resnet50")
+    if wanted.model not in {"resnet50", "resnet50@imagenet"}:
+        raise UsageError(f"there is no Keras model {wanted.model!r}", "there is keras:resnet50@imagenet")
     path = wanted.weights or (wanted.assets or Path()) / "resnet50" / "model.json"
     if not path.is_file():
         if wanted.weights:
@@ -55,6 +55,7 @@ def open_keras(wanted: Wanted) -> Network:
         prepare=_prepare,
         build=partial(_build, files),
         classes=imagenet_classes() if official else (),
+        spec="keras:resnet50@imagenet" if official else "",
     )
 
 

@@ -36,13 +36,16 @@ class Network:
     """A vision model with its preprocessing and class names.
 
     Args:
-        name: as the user names it, without the choice of weights: ``torchvision:resnet50``.
+        name: as the user names it, without the version of the weights: ``torchvision:resnet50``.
         weights: identity of the weights: the start of a hash, and whose they are.
         preprocessing: identity of the preprocessing.
         prepare: a picture (RGB) to a float tensor [3, H, W], of the same size for every picture.
         build: makes the module, with its weights.
         classes: names of the output classes; empty if they are not known.
         argument: name of the forward argument that takes the pictures; the first one if empty.
+        spec: opens the same version of the weights again, ``torchvision:resnet50@IMAGENET1K_V1``; of a checkpoint
+            of the user's own, with the same preprocessing. Empty where specs of the source have no versions.
+        note: what was chosen that the user did not say, as a line for the screen; empty if nothing was.
     """
 
     name: str
@@ -52,6 +55,8 @@ class Network:
     build: Callable[[], nn.Module]
     classes: tuple[str, ...] = ()
     argument: str = ""
+    spec: str = ""
+    note: str = ""
 
 
 def brief(text: str) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.errors import LineError, UsageError
 from line_neurons.agent.proposal import clean_text
 from line_neurons.tools.targets.checkpoint import find_network, load
+from line_neurons.tools.targets.known_preprocessing import Known, known_preprocessing, refuse_preparing
 from line_neurons.tools.targets.network import Network, Wanted, brief
 from line_neurons.tools.targets.own_module import state_hash, unwrapped
 from line_neurons.tools.targets.preprocessing import USUAL, usual
@@ -32,8 +33,9 @@ def open_function(spec: str, wanted: Wanted) -> Network:
 
     The function is called with ``weights=FILE`` if ``--weights`` is given and it has such an argument, else
     without arguments; a checkpoint that it does not take is loaded into its module. It returns the module, or
-    (module, transform), or (module, transform, class names); a transform of None stands for resize 256, crop
-    224 and ImageNet's mean and standard deviation.
+    (module, transform), or (module, transform, class names); a transform of None stands for what belongs to a
+    model of timm, torchvision or transformers where that is certain, and else for resize 256, crop 224 and
+    ImageNet's mean and standard deviation.
 
     Raises:
         UsageError: there is no such function, it fails, or it returns something else.
@@ -49,14 +51,27 @@ def open_function(spec: str, wanted: Wanted) -> Network:
     module.eval()
     # The same wherever the file lies: what is in it is in the hashes.
     weights = state_hash(module, f"the module that {spec} returned")
+    known, told = _preprocessing(module, transform, spec)
     return Network(
         name=f"{Path(place).stem if place.endswith('.py') else place}:{name}",
         weights=f"{weights[:16]} (own, source {_source_hash(function)})",
-        preprocessing=brief(_described(transform) if transform else USUAL),
-        prepare=transform or usual,
+        preprocessing=brief(known.identity),
+        prepare=known.prepare,
         build=lambda: module,
         classes=tuple(clean_text(str(one), 100) for one in classes or ()),
+        note=told,
     )
+
+
+def _preprocessing(module: nn.Module, transform: Callable[..., Any] | None, spec: str) -> tuple[Known, str]:
+    """The preprocessing, and a line for the screen where the function returns none."""
+    if transform is not None:
+        return Known(transform, _described(transform), ""), ""
+    refuse_preparing(module, f"what {spec} returned")
+    found = known_preprocessing(module)
+    if not isinstance(found, Known):
+        found = Known(usual, USUAL, "ImageNet (resize 256, crop 224): the function returns none")
+    return found, f"what {spec} returned is seen with the preprocessing of {found.told}"
 
 
 @contextmanager

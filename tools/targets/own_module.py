@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.proposal import clean_text
+from line_neurons.tools.targets.known_preprocessing import Known, known_preprocessing, refuse_preparing
 from line_neurons.tools.targets.network import Network, Wanted, brief
 from line_neurons.tools.targets.preprocessing import USUAL, usual
 
@@ -56,8 +57,8 @@ def network_of(
     Args:
         module: takes pictures as a batch [N, 3, H, W]; it is copied, and neither moved nor set to evaluation.
         transform: a picture (RGB) to a float tensor [3, H, W], of the same size for every picture; ``"imagenet"``:
-            resize 256, crop 224, ImageNet's mean and standard deviation. None: as timm says of a model of its own,
-            and ``"imagenet"`` for a class of torchvision.
+            resize 256, crop 224, ImageNet's mean and standard deviation. None: what belongs to a model of timm,
+            torchvision or transformers, where that is certain.
         class_names: of its output units.
 
     Raises:
@@ -73,7 +74,7 @@ def network_of(
         raise UsageError(
             f"{name} is a TorchScript module, whose layers cannot be reached", "give the original one"
         )
-    prepare, preprocessing = _preprocessing(module, name, transform)
+    known = _preprocessing(module, name, transform)
     if class_names is not None and (isinstance(class_names, str) or not isinstance(class_names, Sequence)):
         raise UsageError(f"class_names is {type(class_names).__name__}", "give a list with the name of each class")
     identity = f"{state_hash(module, name)[:16]} (in memory, structure {brief(_structure(module))})"
@@ -87,10 +88,11 @@ def network_of(
     return Network(
         name=name,
         weights=identity,
-        preprocessing=brief(preprocessing),
-        prepare=prepare,
+        preprocessing=brief(known.identity),
+        prepare=known.prepare,
         build=lambda: kept,
         classes=tuple(clean_text(str(one), 100) for one in class_names or ()),
+        note=f"{name} is seen with the preprocessing of {known.told}" if known.told else "",
     )
 
 
@@ -129,26 +131,22 @@ def state_hash(module: nn.Module, whose: str) -> str:
     return digest.hexdigest()
 
 
-def _preprocessing(module: nn.Module, name: str, transform: Transform | None) -> tuple[Callable[..., Tensor], str]:
+def _preprocessing(module: nn.Module, name: str, transform: Transform | None) -> Known:
     if transform is not None and not isinstance(transform, str):
         if not callable(transform):
             raise UsageError(
                 f"transform is {type(transform).__name__}", 'give a function of a picture, or "imagenet"'
             )
         known = [] if inspect.isroutine(transform) else [repr(transform)]
-        return transform, "\n".join([*known, *_code(transform)])
-    source = type(module).__module__.partition(".")[0]
-    if transform is None and source == "timm" and getattr(module, "pretrained_cfg", None):
-        from timm.data.config import resolve_model_data_config
-        from timm.data.transforms_factory import create_transform
-
-        resolve: Any = resolve_model_data_config
-        made = create_transform(**resolve(module), is_training=False)
-        return made, repr(made)
-    if transform == "imagenet" or (transform is None and source == "torchvision"):
-        return usual, USUAL
+        return Known(transform, "\n".join([*known, *_code(transform)]), "")
+    refuse_preparing(module, name)
+    if transform == "imagenet":
+        return Known(usual, USUAL, "")
+    found = known_preprocessing(module) if transform is None else f"transform is {transform!r:.40}"
+    if isinstance(found, Known):
+        return found
     raise UsageError(
-        f"the preprocessing of {name} is not known" if transform is None else f"transform is {transform!r:.40}",
+        f"the preprocessing of {name} is not known: {found}",
         'give transform=, the one of its evaluation: a picture to a tensor [3, H, W]; or transform="imagenet" for'
         " resize 256, crop 224 and ImageNet's mean and standard deviation",
     )

@@ -26,6 +26,7 @@ _SOURCES = {
     "keras": "keras_resnet50.open_keras",
     IN_MEMORY: "own_module.refuse_absent",
 }
+_PINNED = {"torchvision": "torchvision_models.pinned", "timm": "timm_models.pinned"}
 
 
 def open_target(
@@ -79,6 +80,22 @@ def open_target(
         device=device,
         batch_size=batch_size,
     )
+
+
+def pinned_spec(spec: str) -> str:
+    """The spec with the version of the weights that it stands for where it names none; else as it is.
+
+    Only names are looked at, so that one of the hub's repositories stays as it is.
+    """
+    prefix, _, model = spec.partition(":")
+    if prefix not in _PINNED or not model:
+        return spec
+    module, _, function = _PINNED[prefix].partition(".")
+    pinned = cast(Callable[[str], str], getattr(import_module(f"line_neurons.tools.targets.{module}"), function))
+    try:
+        return f"{prefix}:{pinned(model)}"
+    except ImportError:
+        return spec
 
 
 def is_own_function(spec: str) -> bool:

@@ -37,13 +37,14 @@ def open_timm(wanted: Wanted) -> Network:
     except ImportError as error:
         raise missing_package(error, "timm", "pip install 'line-neurons[targets]'") from error
 
-    name = f"timm:{wanted.model}"
+    name = f"timm:{wanted.model.partition('.')[0]}"
     if wanted.model not in {*timm.list_models(), *timm.list_pretrained()}:
         near = near_names(wanted.model, timm.list_models() + timm.list_pretrained())
         raise UsageError(
             f"timm has no model {wanted.model!r}{'; ' + near if near else ''}", "name one as in timm:resnet18"
         )
-    config: Any = timm.get_pretrained_cfg(wanted.model) or PretrainedCfg()
+    model = pinned(wanted.model)
+    config: Any = timm.get_pretrained_cfg(model) or PretrainedCfg()
     own = wanted.weights is not None
     file = weights_file(wanted.weights) if wanted.weights else WeightsFile(_find_file(name, config, wanted))
     resolve: Any = resolve_data_config
@@ -54,9 +55,31 @@ def open_timm(wanted: Wanted) -> Network:
         weights=f"{file.identity} ({'own, transforms of ' if own else ''}{config.tag or 'timm'})",
         preprocessing=brief(repr(transform)),
         prepare=transform,
-        build=partial(_build, name, wanted.model, file, own=own),
+        build=partial(_build, name, model, file, own=own),
         classes=() if own else _classes(config),
+        spec=f"timm:{model}",
+        note="" if model == wanted.model else _note(name, model, own=own),
     )
+
+
+def pinned(model: str) -> str:
+    """A model with the tag of the weights that timm takes where it names none; as it is if there is none."""
+    import timm
+
+    if "." in model or not timm.is_model(model):
+        return model
+    config: Any = timm.get_pretrained_cfg(model)
+    return f"{model}.{config.tag}" if config and config.tag else model
+
+
+def _note(name: str, model: str, *, own: bool) -> str:
+    import timm
+
+    tags = timm.list_pretrained(f"{model.partition('.')[0]}.*")
+    if len(tags) < 2:
+        return ""
+    what = "a checkpoint of your own is seen with the preprocessing of" if own else "stands for timm's first,"
+    return f"{name}: {what} timm:{model}; name another with its tag: {', '.join(tags[:5])}"
 
 
 def _find_file(name: str, config: Any, wanted: Wanted) -> Path:

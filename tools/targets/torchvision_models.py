@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import MissingPartError, UsageError
+from line_neurons.tools.assets.location import assets_root
+from line_neurons.tools.assets.manifest import hash_file
 from line_neurons.tools.targets.checkpoint import FoundNetwork, find_network, head_of, load
+from line_neurons.tools.targets.known_preprocessing import planned_module
 from line_neurons.tools.targets.lookup import near_names
 from line_neurons.tools.targets.network import Network, Wanted, brief
 from line_neurons.tools.targets.weights_files import WeightsFile, read_checkpoint, weights_file
@@ -21,8 +24,14 @@ if TYPE_CHECKING:
 
 # Of every torchvision classifier, unless it is built with others.
 _CLASSES = 1000
-# The asset packs hold the first release of these; torchvision's own default is a later one.
-_PACKED = {"mobilenet_v2": "IMAGENET1K_V1"}
+REFERENCE = "IMAGENET1K_V1"
+"""The weights that a model without a version stands for: CoSy's, and those of most published explanations.
+
+torchvision's own ``DEFAULT`` is a later entry for many models, and moves with its releases.
+"""
+
+# In the asset packs.
+_PACKED = {"mobilenet_v2": REFERENCE}
 
 
 def open_torchvision(wanted: Wanted) -> Network:
@@ -33,7 +42,7 @@ def open_torchvision(wanted: Wanted) -> Network:
         MissingPartError: the weights are not here, or are damaged.
     """
     model, _, entry = wanted.model.partition("@")
-    weights = _find_weights(model, _find_recipe(model, entry or None), wanted)
+    weights = _find_weights(model, _find_recipe(model, entry), wanted)
     recipe = weights.recipe
     name = f"torchvision:{model}"
     preset = recipe.transforms()
@@ -45,7 +54,30 @@ def open_torchvision(wanted: Wanted) -> Network:
         prepare=preset,
         build=partial(_build, name, model, weights),
         classes=tuple(recipe.meta.get("categories", ())) if weights.official else (),
+        spec=f"{name}@{recipe.name}",
+        note="" if entry else _note(name, weights, given=wanted.weights is not None),
     )
+
+
+def pinned(model: str) -> str:
+    """A model with the version of the weights that it stands for where it names none; else as it is."""
+    from torchvision import models
+
+    known = "@" not in model and model in models.list_models(module=models)
+    return f"{model}@{_find_recipe(model, '').name}" if known else model
+
+
+def _note(name: str, weights: _Weights, *, given: bool) -> str:
+    recipe = weights.recipe
+    entries: Any = type(recipe)
+    if given and weights.official:
+        return f"the file of {name} is the official release {recipe.name}"
+    if len(entries) == 1:
+        return ""
+    what = "a checkpoint of your own is seen with the preprocessing of" if given else "stands for"
+    default = entries.DEFAULT
+    other = f"; torchvision's own default is @{default.name}" if default is not recipe else ""
+    return f"{name}: {what} {name}@{recipe.name}{other}; name another with @"
 
 
 def imagenet_classes() -> tuple[str, ...]:
@@ -69,25 +101,11 @@ def planned(
         beside: last parts of names that the caller reads itself.
         options: of the model's builder.
     """
-    module = _plan(model, **options)
+    module = planned_module(model, **options)
     found = find_network(checkpoint, module.state_dict(), name=name, head=head_of(module, _CLASSES), beside=beside)
     if found.classes:
-        module = _plan(model, num_classes=found.classes, **options)
+        module = planned_module(model, num_classes=found.classes, **options)
     return module, found
-
-
-def _plan(model: str, **options: Any) -> nn.Module:
-    import torch
-    from torchvision import models
-
-    module: nn.Module
-    try:
-        with torch.device("meta"):
-            module = models.get_model(model, weights=None, **options)
-    except NotImplementedError:
-        # RegNets compute their widths with tensors, which have no values there.
-        module = models.get_model(model, weights=None, **options)
-    return module
 
 
 @dataclass(frozen=True)
@@ -109,7 +127,7 @@ def _build(name: str, model: str, weights: _Weights) -> nn.Module:
     # What the builders set when they are given official weights, and the weights alone do not tell.
     options: dict[str, Any] = {}
     if model in {"googlenet", "inception_v3"}:
-        options = {"transform_input": True, "init_weights": False}
+        options = {"transform_input": True}
     elif model.startswith("vit_"):
         options = {"image_size": weights.recipe.meta["min_size"][0]}
     module, found = planned(model, read_checkpoint(weights.file), name, **options)
@@ -117,7 +135,7 @@ def _build(name: str, model: str, weights: _Weights) -> nn.Module:
     return module
 
 
-def _find_recipe(model: str, name: str | None) -> Any:
+def _find_recipe(model: str, name: str) -> Any:
     from torchvision import models
 
     known = models.list_models(module=models)
@@ -128,10 +146,13 @@ def _find_recipe(model: str, name: str | None) -> Any:
             "name one as in torchvision:mobilenet_v2",
         )
     entries = models.get_model_weights(model)
-    wanted = name or _PACKED.get(model) or "DEFAULT"
-    if wanted not in entries.__members__:
+    names = [entry.name for entry in entries]
+    # Some have no weights of that name; then the first that torchvision lists.
+    wanted = name or (REFERENCE if REFERENCE in names else names[0])
+    if wanted not in names:
         raise UsageError(
-            f"{model} has no weights {wanted!r}", f"there are {', '.join(entry.name for entry in entries)}"
+            f"{model} has no weights {wanted!r}",
+            f"there are {', '.join(names)}; a checkpoint of your own is given with --weights",
         )
     return entries[wanted]
 
@@ -162,6 +183,16 @@ def _find_weights(model: str, recipe: Any, wanted: Wanted) -> _Weights:
     return _Weights(file, recipe, official=True)
 
 
+def official_file(recipe: Any) -> Path | None:
+    """The file of official weights if it is here and whole: of the asset packs or of torch hub's folder."""
+    import torch
+
+    name, prefix = _name_and_hash(recipe)
+    model = type(recipe).__name__.removesuffix("_Weights").casefold()
+    places = (assets_root() / model / name, Path(torch.hub.get_dir()) / "checkpoints" / name)
+    return next((path for path in places if path.is_file() and hash_file(path).startswith(prefix)), None)
+
+
 def _name_and_hash(recipe: Any) -> tuple[str, str]:
     name = str(recipe.url).rsplit("/", 1)[-1]
     return name, name.rsplit("-", 1)[-1].split(".")[0]
@@ -178,7 +209,9 @@ def _require_download(model: str, recipe: Any, cached: Path, *, allowed: bool) -
     wanted = f"{cached.name}{f' ({size:.0f} MB)' if size else ''}, the weights {recipe} of {model},"
     remedy = _remedy(model, recipe, cached)
     if not allowed:
-        raise MissingPartError(f"{wanted} are not here", remedy)
+        here = [entry.name for entry in type(recipe) if cached.with_name(_name_and_hash(entry)[0]).is_file()]
+        others = f"; or name those that are here: torchvision:{model}@{here[0]}" if here else ""
+        raise MissingPartError(f"{wanted} are not here", f"{remedy}{others}")
     try:
         recipe.get_state_dict(progress=True, check_hash=True, map_location="cpu")
     except (OSError, RuntimeError, ValueError) as error:

@@ -16,7 +16,6 @@ from textual.widgets import DataTable, Footer, Input, Static
 
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.prompts import format_score
-from line_neurons.tools.targets.registry import short_spec
 from line_neurons.tui.exit_status import is_failure
 from line_neurons.tui.following import follow
 from line_neurons.tui.opening import open_outside
@@ -341,7 +340,7 @@ class RunsScreen(Screen[None]):
             "units": lambda: _bar(row, _bar_of(self.size.width)),
             "pictures/s": lambda: "" if row.rate is None else f"{row.rate:.1f}",
             "left": lambda: "" if row.left is None else duration(row.left),
-            "model": lambda: plain(short_spec(run.model)),
+            "model": lambda: plain(run.target_name),
             "layer": lambda: plain(run.layer),
             "language model": lambda: plain(run.settings.get("llm")),
             "started": lambda: when(run.created),
@@ -385,4 +384,4 @@ def _bar(row: RunRow, width: int) -> str:
 def _text(row: RunRow) -> str:
     run = row.run
     labels = " ".join(label for label, _ in row.labels)
-    return f"{run.id} {run.model} {run.layer} {row.state} {run.settings.get('llm')} {labels}".lower()
+    return f"{run.id} {run.target_name} {run.layer} {row.state} {run.settings.get('llm')} {labels}".lower()

@@ -55,7 +55,7 @@ class RunDetail(VerticalScroll, can_focus=False):
 def _lines(row: RunRow, said: str) -> Iterator[Text]:
     run = row.run
     yield Text.assemble(
-        (plain(run.id), "bold"), f"  {plain(run.model)}  {plain(run.layer)}  seed {run.seed}",
+        (plain(run.id), "bold"), f"  {plain(run.target_name)}  {plain(run.layer)}  seed {run.seed}",
         overflow="ellipsis", no_wrap=True,
     )  # fmt: skip
     yield Text(

@@ -7,14 +7,13 @@ from rich.text import Text
 from line_neurons.agent.prompts import format_score
 from line_neurons.evidence.unit_view import UnitView, number
 from line_neurons.evidence.wording import origin
-from line_neurons.tools.targets.registry import short_spec
 from line_neurons.tui.terminal import plain
 
 
 def title_of(view: UnitView) -> str:
     """Which unit it is, in words."""
     name = f" ({plain(view.unit.name)})" if view.unit.name else ""
-    return f"{plain(short_spec(view.run.model))} {plain(view.run.layer)} unit {view.unit.unit}{name}"
+    return f"{plain(view.run.target_name)} {plain(view.run.layer)} unit {view.unit.unit}{name}"
 
 
 def best_of(view: UnitView) -> tuple[str, float | None]:

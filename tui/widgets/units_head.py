@@ -12,7 +12,6 @@ from textual.widgets import Static
 from line_neurons.agent.prompts import format_score
 from line_neurons.agent.proposal import clean_text
 from line_neurons.tools.live import Doing
-from line_neurons.tools.targets.registry import short_spec
 from line_neurons.tui.run_rows import SIGNS, RunRow
 from line_neurons.tui.terminal import counted, duration
 from line_neurons.tui.widgets.units_columns import state_text
@@ -88,7 +87,7 @@ class RunHead(Horizontal):
         )
 
     def _title(self, row: RunRow) -> Content:
-        place = clean_text(f"{short_spec(row.run.model)} {row.run.layer}", 80)
+        place = clean_text(f"{row.run.target_name} {row.run.layer}", 80)
         look = f"bold {_COLOURS.get(row.state, '')}"
         return Content.assemble((f"{SIGNS[row.state]} {_stands(row)}", look), "  ", place)
 
