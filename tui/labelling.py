@@ -34,7 +34,7 @@ from line_neurons.tui.draining import draining
 from line_neurons.tui.exit_status import INTERRUPTED
 from line_neurons.tui.watching import Watching
 
-DEMO_MODEL = "torchvision:mobilenet_v2"
+DEMO_MODEL = "torchvision:mobilenet_v2@IMAGENET1K_V1"
 DEMO_COMMAND = "line demo"
 # Layer and units: classes whose names tell whether the label is right, and units of the layer before (its mean
 # over positions is what the classifier sees), the first three of random.seed(42), random.sample(range(1280), 50).

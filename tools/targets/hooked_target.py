@@ -23,6 +23,7 @@ from line_neurons.tools.targets.layer_outputs import (
     pooled,
 )
 from line_neurons.tools.targets.lookup import find_layer
+from line_neurons.tools.targets.unfit_input import unfit_input
 from line_neurons.tools.targets.versions import shown
 
 if TYPE_CHECKING:
@@ -333,7 +334,8 @@ class HookedTarget:
                     model, lambda: outputs.append(first_tensor(self._call([probe] * _PROBES))), _PROBES
                 )
         except Exception as error:
-            raise self._failure(error) from error
+            unfit = unfit_input(model, self.name, error, self._network.argument)
+            raise unfit or self._failure(error) from error
         if outputs[0] is not None and not _alike(outputs[0]):
             raise UsageError(
                 f"the forward pass of {self.name} gives several values for the same picture",

@@ -1,13 +1,17 @@
 import copy
+import json
 
 import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torchvision import models
 from torchvision.models import squeezenet1_1
 from torchvision.transforms import v2
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.tools.assets.manifest import hash_file
+from line_neurons.tools.targets import torchvision_models
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.own_module import network_of
 
@@ -106,6 +110,132 @@ def test_the_preprocessing_of_torchvisions_and_timms_models_is_known():
     timm = pytest.importorskip("timm")
     prepared = network_of(timm.create_model("test_vit"))
     assert tuple(prepared.prepare(Image.new("RGB", (300, 200))).shape) == (3, 160, 160)
+
+
+def sizes(module):
+    """The sides of a picture as a module gets it, and whose preprocessing that is said to be."""
+    network = network_of(module)
+    return network.prepare(Image.new("RGB", (500, 400))).shape[1], network.note
+
+
+@pytest.mark.parametrize(
+    ("make", "side", "said"),
+    [
+        (models.resnet18, 224, "ResNet18_Weights.IMAGENET1K_V1 (resize 256, crop 224)"),
+        (models.efficientnet_b0, 224, "EfficientNet_B0_Weights.IMAGENET1K_V1 (resize 256, crop 224)"),
+        (models.efficientnet_b4, 380, "EfficientNet_B4_Weights.IMAGENET1K_V1 (resize 384, crop 380)"),
+        (models.inception_v3, 299, "Inception_V3_Weights.IMAGENET1K_V1 (resize 342, crop 299)"),
+    ],
+)
+def test_a_model_of_torchvision_is_seen_as_its_architecture_wants(make, side, said):
+    options = {"init_weights": False} if make is models.inception_v3 else {}
+    module = make(weights=None, num_classes=3, **options)
+    found, note = sizes(module)
+    assert found == side
+    assert said in note
+
+
+def test_a_head_of_ones_own_does_not_hide_the_architecture():
+    module = models.efficientnet_b0(weights=None)
+    module.classifier = nn.Sequential(nn.Flatten(), nn.Linear(1280, 5), nn.Linear(5, 2))
+    assert "EfficientNet_B0_Weights" in sizes(module)[1]
+
+
+def test_where_releases_are_prepared_differently_the_weights_decide_or_the_user(tmp_path, monkeypatch):
+    monkeypatch.setattr(torchvision_models, "assets_root", lambda: tmp_path)
+    module = models.mobilenet_v2(weights=None)
+    with pytest.raises(UsageError, match=r"V1 \(resize 256, crop 224\), IMAGENET1K_V2 \(resize 232.*transform="):
+        network_of(module)
+    file = tmp_path / "mine.pth"
+    torch.save(module.state_dict(), file)
+    digest = hash_file(file)
+    monkeypatch.setattr(
+        torchvision_models,
+        "_name_and_hash",
+        lambda entry: ("mine.pth", digest[:8]) if entry.name.endswith("V2") else ("other.pth", "00000000"),
+    )
+    (tmp_path / "mobilenet_v2").mkdir()
+    file.rename(tmp_path / "mobilenet_v2" / "mine.pth")
+    assert "MobileNet_V2_Weights.IMAGENET1K_V2 (resize 232, crop 224)" in network_of(module).note
+    with torch.no_grad():
+        module.features[0][0].weight[0] += 1
+    with pytest.raises(UsageError, match="it may be that of"):
+        network_of(module)
+
+
+@pytest.mark.parametrize("transform", [None, "imagenet"])
+def test_a_detector_which_normalises_itself_wants_a_transform(transform):
+    detector = models.detection.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None)
+    with pytest.raises(UsageError, match=r"normalised twice \(give transform= without normalisation"):
+        network_of(detector, transform)
+    assert network_of(detector, resized(32)).note == ""
+
+
+def test_segmentation_of_torchvision_wants_a_transform():
+    with pytest.raises(UsageError, match=r"none of torchvision's classification models.*transform="):
+        network_of(models.segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None))
+
+
+def test_a_model_of_transformers_brings_the_image_processor_of_where_it_is_from(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ViTConfig(
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=8,
+        image_size=32,
+        patch_size=16,
+    )
+    model = transformers.ViTModel(config)
+    with pytest.raises(UsageError, match="does not name where it is from"):
+        network_of(model)
+    model.save_pretrained(tmp_path)
+    loaded = transformers.ViTModel.from_pretrained(tmp_path)
+    with pytest.raises(UsageError, match=r"no preprocessor_config\.json"):
+        network_of(loaded)
+    size = {"height": 32, "width": 32}
+    (tmp_path / "preprocessor_config.json").write_text(
+        json.dumps({"image_processor_type": "ViTImageProcessor", "size": size})
+    )
+    assert sizes(loaded) == (
+        32,
+        f"memory:ViTModel is seen with the preprocessing of the image processor of {tmp_path.name}",
+    )
+
+
+class Texts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1)
+
+    def forward(self, pictures, text):
+        return self.conv(pictures) + text
+
+
+def clip():
+    transformers = pytest.importorskip("transformers")
+    small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = transformers.CLIPConfig(
+        text_config={**small, "vocab_size": 9}, vision_config={**small, "image_size": 32, "patch_size": 16}
+    )
+    return transformers.CLIPModel(config)
+
+
+@pytest.mark.parametrize(
+    ("module", "cause", "remedy"),
+    [
+        (lambda: nn.Sequential(nn.Conv2d(1, 2, 3)), "takes pictures of 1 channel, and its preprocessing gives 3",
+         r"a transform that makes \[1, H, W\] of an RGB picture"),
+        (lambda: nn.Sequential(nn.Conv2d(4, 2, 3)), "takes pictures of 4 channels, and its preprocessing gives 3",
+         r"a transform that makes \[4, H, W\]"),
+        (Texts, "wants more than pictures: text", r"the part that takes pictures alone.*wrap it"),
+        (clip, "wants more than pictures: input_ids", r"model\.vision_model"),
+    ],
+    ids=["grey", "four channels", "second input", "clip"],
+)  # fmt: skip
+def test_inputs_that_do_not_fit_are_one_line_with_the_cause_and_the_remedy(module, cause, remedy):
+    with pytest.raises(UsageError, match=rf"{cause} .*{remedy}"):
+        HookedTarget(network_of(module(), resized(32)), device="cpu").layers()
 
 
 def test_a_torchscript_module_and_one_that_cannot_be_copied_are_refused():
