@@ -92,7 +92,7 @@ class Session:
             "apt-get": self._pinned, "for": self._pinned, "cd": self._nothing, "git": self._nothing,
         }  # fmt: skip
         HERE.clear()
-        HERE.add("torchvision:mobilenet_v2")
+        HERE.add("torchvision:mobilenet_v2@IMAGENET1K_V1")
         patch.chdir(folder)
         patch.syspath_prepend(str(folder))
         patch.setenv("LINE_STORE", str(folder / "store"))

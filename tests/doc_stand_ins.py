@@ -31,7 +31,7 @@ from line_neurons.tools.image_bank import bundled, text_encoder
 from line_neurons.tools.image_bank.folder import open_bank
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.network import Network
-from line_neurons.tools.targets.registry import is_own_function, open_target
+from line_neurons.tools.targets.registry import is_own_function, open_target, pinned_spec
 from recorded_store import painted
 from scripted import ScriptedGenerator, ScriptedModel
 from scripted_ollama import ScriptedOllama, answer, proposal, serving, stream
@@ -247,6 +247,7 @@ def open_outline(spec, *, assets=None, weights=None, download=False, **options):
         return open_target(spec, assets=assets, weights=weights, download=download, **options)
     if weights is not None and not weights.is_file():
         raise MissingPartError(f"{weights} is no file", "name one")
+    spec = pinned_spec(spec)
     if weights is None and not download and spec not in HERE:
         raise MissingPartError(f"the weights of {spec} are not here", "add --download")
     HERE.add(spec)

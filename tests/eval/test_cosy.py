@@ -1,6 +1,7 @@
 import csv
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from line_neurons.agent.errors import BackendError, DrainedError, UsageError
-from line_neurons.eval.concept_pictures import Drawn, Laid
+from line_neurons.eval.concept_pictures import Drawn, Laid, open_pictures
 from line_neurons.eval.cosy import (
     EXACT_PAIRS,
     Judged,
@@ -23,6 +24,7 @@ from line_neurons.eval.cosy import (
 from line_neurons.eval.evaluations import Evaluation, Evaluations
 from line_neurons.eval.judging import Subject, common_units, cosy_csv, cosy_name, judge_labels, subject_of
 from line_neurons.eval.labels import Label, Labels, read_labels
+from line_neurons.graphs import assembly
 from line_neurons.tools.run_store import Run, Unit
 from scripted import LAYER, ScriptedControl, ScriptedGenerator, ScriptedModel, ScriptedTarget, scripted_parts
 
@@ -505,3 +507,46 @@ def test_a_files_unit_that_the_layer_lacks_is_told(tmp_path, line):
             model=f"{tmp_path}/own.py:network",
             layer="2",
         )
+
+
+@pytest.mark.parametrize(
+    ("spec", "given", "expected"),
+    [
+        ("sdxl", (), (50, 5.0, 1024, None, None)),
+        (None, (), (50, 5.0, 1024, None, None)),
+        ("sdxl=owner/copy", (), (50, 5.0, 1024, None, None)),
+        ("sdxl", ("steps", "dtype"), (4, 5.0, 1024, "float32", None)),
+        # The reference has no such model.
+        ("sdxl-turbo", (), (4, 1.0, 512, "float32", "DDIMScheduler")),
+    ],
+)
+def test_sdxl_generates_as_in_the_reference_whatever_the_search_did(tmp_path, monkeypatch, spec, given, expected):
+    asked = []
+
+    def opened(_spec, settings, **_):
+        asked.append(settings)
+        return ScriptedGenerator()
+
+    monkeypatch.setattr(assembly, "open_text_to_image", opened)
+    search = {"steps": 4, "guidance": 1.0, "size": 512, "dtype": "float32", "scheduler": "DDIMScheduler"}
+    parts = scripted_parts(tmp_path, None, generator="sdxl", diffusion=search)
+    found = open_pictures(spec, parts, LAYER, count=None, seed=0, mode="fixed", given=given)
+    (settings,) = asked
+    assert (settings.steps, settings.guidance, settings.size, settings.dtype, settings.scheduler) == expected
+    assert (f"{expected[0]} steps" in found.note) == (spec != "sdxl-turbo")
+
+
+def test_a_result_tells_how_its_pictures_were_generated():
+    fingerprint = "diffusers:StableDiffusionXLPipeline weights=a steps=50 guidance=5.0 size=1024 dtype=float16"
+    one = Evaluation("line", "r-1", "m", "l", "sdxl", "none", "fixed", 0, 50, images_id=fingerprint)
+    assert one.drawn == "sdxl (steps 50, guidance 5.0, size 1024, dtype float16)"
+    assert replace(one, images_id="folder:/steps=3").drawn == "sdxl"
+
+
+def test_an_evaluation_of_an_earlier_version_stands_beside_those_of_today(tmp_path):
+    target = "torchvision:resnet50 weights=0123456789abcdef (IMAGENET1K_V2) transforms=a pool=auto"
+    before = Evaluation("line", "r-1", "torchvision:resnet50", "fc", "bank", "bank", "fixed", 0, 50, target=target)
+    kept = Evaluations(tmp_path)
+    kept.put(before, [Judged(0, "dog", 0.5, 1.0, 0.5, 0.0, 50)])
+    (found,) = kept.results()
+    assert found.evaluation == replace(before, model="torchvision:resnet50@IMAGENET1K_V2")

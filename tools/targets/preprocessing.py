@@ -16,9 +16,11 @@ USUAL = f"resize 256, crop 224, mean {MEAN}, std {STD}"
 
 def cropped(picture: Image) -> Tensor:
     """The middle 224 x 224 pixels after the shorter side is resized to 256; float [3, 224, 224] in 0-1."""
-    from torchvision.transforms import functional
+    from torchvision.transforms import InterpolationMode, functional
 
-    tensor: Tensor = functional.to_tensor(functional.center_crop(functional.resize(picture, 256), 224))
+    tensor: Tensor = functional.to_tensor(
+        functional.center_crop(functional.resize(picture, 256, InterpolationMode.BILINEAR), 224)
+    )
     return tensor
 
 
@@ -36,8 +38,8 @@ COSY = f"resize 224, crop 224, mean {MEAN}, std {STD}"
 
 def cosy(picture: Image) -> Tensor:
     """What CoSy's code does with every picture: unlike ``usual`` the shorter side is resized to 224."""
-    from torchvision.transforms import functional
+    from torchvision.transforms import InterpolationMode, functional
 
-    resized = functional.center_crop(functional.resize(picture, 224), 224)
+    resized = functional.center_crop(functional.resize(picture, 224, InterpolationMode.BILINEAR), 224)
     tensor: Tensor = functional.normalize(functional.to_tensor(resized), MEAN, STD)
     return tensor
