@@ -100,7 +100,7 @@ def test_a_checkpoint_of_ones_own_is_shown_by_its_hash_and_keeps_its_preprocessi
         ("hf:a/b", "safetensors", "hf:a/b", None),
         ("hf:a/b@" + "0123456789" * 4, "safetensors", "hf:a/b@" + "0123456789" * 4, "hf:a/b@0123456"),
         ("hf:a/b", "own", "hf:a/b", "hf:a/b@own-01234567"),
-        ("/x/net.py:make", "own, source abcdef01", "/x/net.py:make", None),
+        ("/x/net.py:make", "own, source abcdef01", "/x/net.py:make", "net.py:make"),
         ("memory:Net", "in memory, structure abc", "memory:Net", None),
     ],
 )  # fmt: skip
