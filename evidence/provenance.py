@@ -81,7 +81,7 @@ def provenance(store: Path | RunStore, run: str) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "run": found.id,
-        "model": found.model,
+        "model": found.shown_model,
         "layer": found.layer,
         "status": found.status,
         "error": found.error,

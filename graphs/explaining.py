@@ -83,7 +83,7 @@ def explain(
         layer: dotted path of the layer.
         units: the units.
         transform: preprocessing of a module in memory: a picture (RGB) to a float tensor [3, H, W]; or
-            ``"imagenet"``. Needed unless timm or torchvision made the module.
+            ``"imagenet"``. Needed where none certainly belongs to it; see ``network_of``.
         class_names: names of the output units of a module in memory.
         resume: True: a run of the store with this model, layer, units and settings is gone on with, its failed
             units again; a finished one is given as it is. False: begin a new run. The name of a run: go on with

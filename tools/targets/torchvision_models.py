@@ -55,7 +55,7 @@ def open_torchvision(wanted: Wanted) -> Network:
         build=partial(_build, name, model, weights),
         classes=tuple(recipe.meta.get("categories", ())) if weights.official else (),
         spec=f"{name}@{recipe.name}",
-        note="" if entry else _note(name, weights, given=wanted.weights is not None),
+        note="" if entry == recipe.name else _note(name, weights, given=wanted.weights is not None),
     )
 
 
