@@ -36,10 +36,10 @@ class Known:
 
 
 def known_preprocessing(module: nn.Module) -> Known | str:
-    """Find the preprocessing that belongs to a module of a library; else say why it is not known."""
+    """Find the preprocessing that belongs to a module of a library; else say why, empty for other classes."""
     source = type(module).__module__.partition(".")[0]
     finders = {"torchvision": _of_torchvision, "timm": _of_timm, "transformers": _of_transformers}
-    return finders[source](module) if source in finders else "its class is of no library whose models bring one"
+    return finders[source](module) if source in finders else ""
 
 
 def refuse_preparing(module: nn.Module, name: str) -> None:

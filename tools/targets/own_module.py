@@ -146,7 +146,7 @@ def _preprocessing(module: nn.Module, name: str, transform: Transform | None) ->
     if isinstance(found, Known):
         return found
     raise UsageError(
-        f"the preprocessing of {name} is not known: {found}",
+        f"the preprocessing of {name} is not known{found and f': {found}'}",
         'give transform=, the one of its evaluation: a picture to a tensor [3, H, W]; or transform="imagenet" for'
         " resize 256, crop 224 and ImageNet's mean and standard deviation",
     )
