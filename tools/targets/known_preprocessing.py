@@ -155,14 +155,14 @@ def _holds(module: nn.Module, entry: Any) -> bool:
     """Whether a module has official weights that are on this machine, to the bit, whatever its head."""
     import torch
 
-    from line_neurons.tools.targets.checkpoint import matching, read_state
     from line_neurons.tools.targets.torchvision_models import official_file
+    from line_neurons.tools.targets.weights_files import WeightsFile, read_checkpoint
 
     file = official_file(entry)
     if file is None:
         return False
     own = module.state_dict()
-    official = matching(read_state(file), own)
+    official = {".".join(place): tensor for place, tensor in read_checkpoint(WeightsFile(file)).tensors.items()}
     named = _without(own, (_head(module), *_AUXILIARY))
     return all(
         name in official and torch.equal(tensor.detach().cpu(), official[name])
