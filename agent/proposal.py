@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from line_neurons.agent.errors import ReplyError
+from line_neurons.agent.nouns import singular
 from line_neurons.agent.ports import Proposal
 
 MAX_CONCEPT_CHARACTERS = 60
@@ -32,16 +33,13 @@ REPLY_SCHEMA: dict[str, Any] = {
 _ARTICLES = ("a", "an", "the")
 _JOINING = {*_ARTICLES, "of", "and", "with", "in", "on"}
 _WORD = re.compile(r"[^\W_]+(?:['’.][^\W_]+)*\.?", re.UNICODE)  # noqa: RUF001 - typographic apostrophe
+_POSSESSIVE = re.compile(r"(?:['’]s)?[.'’]*$")  # noqa: RUF001 - typographic apostrophe
 _SENTENCE_BREAK = re.compile(r"[,;:/\\|<>\[\]{}()=*#`\"]")
 _NOT_SHOWN = {"Cf", "Cs", "Co", "Cn"}
 # Joiners and fillers that count as letters or marks.
 _UNSEEN = set("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 MOST_MARKS = 4
 """So many combining marks in a row are shown; more of them pile up over the lines around."""
-_IRREGULAR = {"mice": "mouse", "geese": "goose", "teeth": "tooth", "feet": "foot", "men": "man",
-              "women": "woman", "children": "child", "people": "person", "oxen": "ox",
-              "leaves": "leaf", "wolves": "wolf", "knives": "knife", "shelves": "shelf",
-              "loaves": "loaf", "calves": "calf", "halves": "half", "scarves": "scarf"}  # fmt: skip
 
 
 def clean_text(text: str, limit: int) -> str:
@@ -107,9 +105,9 @@ def concept_key(concept: str) -> str:
     words = _words(concept)
     if words and words[0] in _ARTICLES and len(words) > 1:
         words = words[1:]
-    if words:
-        words[-1] = _singular(words[-1])
-    return " ".join(words)
+    # The last noun can be a plural, and one before "of": "loaves of bread".
+    heads = (after in _JOINING for after in (*words[1:], "of"))
+    return " ".join(singular(word) if head else word for word, head in zip(words, heads, strict=False))
 
 
 def _words(concept: str) -> list[str]:
@@ -121,23 +119,9 @@ def _composed(text: str) -> str:
     return unicodedata.normalize("NFKC", text[:_LONGEST])
 
 
-def _singular(word: str) -> str:
-    if word in _IRREGULAR:
-        return _IRREGULAR[word]
-    if len(word) <= 3 or word.endswith(("ss", "us", "is")):
-        return word
-    # A key need not be a word: "magpies" and "magpie", "berries" and "berry" must meet.
-    for plural_or_not in ("ies", "ie"):
-        if word.endswith(plural_or_not) and len(word) > len(plural_or_not) + 1:
-            return word.removesuffix(plural_or_not) + "y"
-    if word.endswith(("ches", "shes", "sses", "xes", "zes")):
-        return word[:-2]
-    return word.removesuffix("s")
-
-
 def concept_words(concept: str) -> frozenset[str]:
     """The words that tell what a concept is of, in the singular; joining words only where there are no others."""
-    found = {_singular(word).rstrip(".'’") for word in _words(concept)} or {""}  # noqa: RUF001
+    found = {singular(_POSSESSIVE.sub("", word)) for word in _words(concept)} or {""}
     return frozenset(found - _JOINING or found)
 
 

@@ -96,6 +96,20 @@ def test_a_wish_is_granted_at_the_next_node_wherever_it_arrives(tmp_path, kind, 
             assert following.temperature > gone[0].temperature
 
 
+@pytest.mark.parametrize(
+    ("banned", "proposed"), [("potato", "potatoes"), ("bus", "buses"), ("tomatoes", "tomato")]
+)
+def test_a_banned_concept_does_not_come_back_in_the_other_number(tmp_path, banned, proposed):
+    model = ScriptedModel([proposed, "thing"])
+    parts = scripted_parts(tmp_path, model, iterations=1, target=ScriptedTarget({proposed: 99.0}), images=1)
+    run = start(parts, LAYER, ["0"])
+    ask(tmp_path, run.id, 0, "ban", banned)
+    work(parts, run)
+    refused = [(step.concept, step.outcome) for step in parts.runs.steps(run.id, 0) if step.outcome == "duplicate"]
+    assert refused == [(proposed, "duplicate")]
+    assert parts.runs.units(run.id)[0].label != proposed
+
+
 def test_without_wishes_a_search_is_what_it_was_and_one_that_was_steered_differs(tmp_path):
     plain = parts_for(tmp_path / "plain")
     run = work(plain, start(plain, LAYER, ["0"]))

@@ -17,7 +17,7 @@ import numpy as np
 
 from line_neurons.agent.errors import NotDrawableError
 from line_neurons.tools.image_bank.bank import Bank, Entry, Selection
-from line_neurons.tools.image_bank.phrases import normalise, singular
+from line_neurons.tools.image_bank.phrases import normalise, singular_phrase
 from line_neurons.tools.image_bank.text_encoder import Embeddings, TextEncoder
 
 logger = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class Matcher:
         self._own = frozenset(n for n in by_name if any(n in (e.caption, *e.also) for e in by_name[n]))
         self._exact: dict[str, str] = {}
         for name in self._names:
-            self._exact.setdefault(singular(normalise(name)), name)
+            self._exact.setdefault(singular_phrase(normalise(name)), name)
         for name in self._names:
             self._exact[normalise(name)] = name
         self._matrices: dict[tuple[str, ...], Embeddings] = {}
@@ -103,7 +103,7 @@ class Matcher:
 
     def known(self, phrase: str) -> bool:
         """Whether the phrase, or its singular, is a name of the bank."""
-        return phrase in self._exact or singular(phrase) in self._exact
+        return phrase in self._exact or singular_phrase(phrase) in self._exact
 
     def match(self, phrase: str) -> list[Match]:
         """The names a phrase reaches, best first.
@@ -112,7 +112,7 @@ class Matcher:
             NotDrawableError: no name is close enough.
         """
         text = normalise(phrase)
-        exact = self._exact.get(text) or self._exact.get(singular(text))
+        exact = self._exact.get(text) or self._exact.get(singular_phrase(text))
         if exact is not None:
             return [Match(exact, 1.0, self._entries[exact])]
         scored = self._scored(text)
@@ -140,8 +140,8 @@ class Matcher:
         often no nearer than "spoonbill" and "spoon".
         """
         captions = self._bank.captions(self._selection)
-        taken = {singular(normalise(concept)) for concept in concepts}
-        free = [caption for caption in captions if singular(normalise(caption)) not in taken]
+        taken = {singular_phrase(normalise(concept)) for concept in concepts}
+        free = [caption for caption in captions if singular_phrase(normalise(caption)) not in taken]
         wanted = [text for text in (normalise(concept) for concept in concepts) if text]
         if not free or not wanted or limit < 1:
             return []
@@ -240,7 +240,7 @@ def _same_sort(phrase: str, name: str) -> bool:
     "tree bark" is not a tree and "tractor" is not a tractor wheel, however near their embeddings are: the
     head noun of the one only qualifies that of the other. So it is in a closed compound: "toadstool", "toad".
     """
-    one, two = singular(phrase).split(), singular(name).split()
+    one, two = singular_phrase(phrase).split(), singular_phrase(name).split()
     if one[-1] == two[-1]:
         return True
     compound = one[-1].startswith(two[-1]) and len(one[-1]) >= len(two[-1]) + _SHORTEST_SECOND_WORD
@@ -248,7 +248,7 @@ def _same_sort(phrase: str, name: str) -> bool:
 
 
 def _left_over(phrase: str, name: str) -> tuple[str, ...]:
-    one, two = singular(phrase).split(), singular(name).split()
+    one, two = singular_phrase(phrase).split(), singular_phrase(name).split()
     if one[-1] != two[-1]:
         return ()
     return tuple(word for word in one[:-1] if word not in two)

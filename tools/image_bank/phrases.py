@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
+from line_neurons.agent.nouns import singular
+
 MAX_SUBJECTS = 2
 _MAX_CHARACTERS = 200
 
@@ -126,16 +128,10 @@ def normalise(text: str) -> str:
     return words
 
 
-def singular(phrase: str) -> str:
-    """The phrase with its last word in the singular, by the common rules of English."""
+def singular_phrase(phrase: str) -> str:
+    """Reduce the last word of a normalised phrase to the form that singular and plural share."""
     head, _, last = phrase.rpartition(" ")
-    if len(last) > 3 and last.endswith("ies"):
-        last = last[:-3] + "y"
-    elif len(last) > 4 and re.search(r"(?:s|x|z|ch|sh)es$", last):
-        last = last[:-2]
-    elif len(last) > 3 and last.endswith("s") and not last.endswith(("ss", "us", "is")):
-        last = last[:-1]
-    return f"{head} {last}".strip()
+    return f"{head} {singular(last)}".strip()
 
 
 def _scene_words(extra: Iterable[str]) -> dict[str, str]:
