@@ -57,9 +57,9 @@ def _without_plural(word: str) -> str:
     if len(word) <= 3 or word in _SINGULARS or not word.isalpha() or not _LIKE_A_PLURAL.search(word):
         return word
     engine = _engine()
-    if word.endswith("s") and engine.plural_noun(word) != f"{word}s":  # type: ignore[arg-type]
+    if word.endswith("s") and engine.plural_noun(word) != f"{word}s":
         return word
-    return str(engine.singular_noun(word) or word)  # type: ignore[arg-type]
+    return str(engine.singular_noun(word) or word)
 
 
 @lru_cache(maxsize=1)

@@ -28,6 +28,8 @@ CONFIG_FILE = "line.toml"
 Pool = Literal["auto", "mean", "max", "cls", "mean-tokens"]
 Precision = Literal["float32", "float16", "bfloat16"]
 
+ScorerName = Literal["mean", "auc", "mad"]
+SCORERS_WITHOUT_CONTROL: frozenset[ScorerName] = frozenset({"mean"})
 
 def _absolute(place: str) -> str:
     path = Path(place).expanduser()
@@ -105,7 +107,7 @@ class Settings(BaseSettings):
     restarts: int = Field(
         0, ge=0, le=100, description="Search so often again from a new board, for something else than was found."
     )
-    scorer: Literal["mean", "auc", "mad"] = Field("mean", description="Scorer psi.")
+    scorer: ScorerName = Field("mean", description="Scorer psi.")
     modifiers: Literal["per-image", "per-concept"] = Field(
         "per-image", description="Draw angle and lighting for each picture, or once for a concept."
     )
@@ -246,7 +248,7 @@ class Settings(BaseSettings):
     def _fill_control(self) -> Settings:
         if self.control is None:
             self.control = "bank" if self.init == "control" else "none"
-        if self.control == "none" and (self.init == "control" or self.scorer != "mean"):
+        if self.control == "none" and (self.init == "control" or self.scorer not in SCORERS_WITHOUT_CONTROL):
             needs = "init control" if self.init == "control" else f"scorer {self.scorer}"
             raise ValueError(f"{needs} needs a control set; name one with control")
         return self

@@ -23,6 +23,7 @@ from line_neurons.agent.errors import (
     TakenOverError,
     reason_of,
 )
+from line_neurons.agent.loop import has_proposal
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.line import LineGraph
 from line_neurons.graphs.state import Deps
@@ -237,7 +238,7 @@ class Crew:
             steps=last_step(self._deps.settings),
             attempt=state.get("attempt", 0),
             # What was proposed in the step before is in the state until the next proposal.
-            concept="" if at_work in {"init", "propose", "summarize", ""} else state.get("concept", ""),
+            concept=state.get("concept", "") if has_proposal(at_work) else "",
             best=best[0],
             best_score=best[1],
             since=time.time(),

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.loop import LAST
 from line_neurons.agent.settings import Settings, revised
 from line_neurons.graphs import checkpoints, circumstances
 from line_neurons.graphs.assembly import Parts, installed_versions
@@ -87,7 +88,7 @@ def fork(
         }
         # A process that was killed here before may have left some.
         saver.delete_thread(f"{new.id}/{unit}")
-        graph.update_state(checkpoints.thread_of(new.id, unit), cast("dict[str, Any]", state), as_node="update")
+        graph.update_state(checkpoints.thread_of(new.id, unit), cast("dict[str, Any]", state), as_node=LAST)
         if concept:
             ask_all(runs, new, unit, [("try", concept)])
         runs.add_event(new.id, "forked", unit, forked_from=run.id, step=step)

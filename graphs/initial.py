@@ -15,7 +15,7 @@ from line_neurons.agent.seeds import derive_rng, derive_seed
 from line_neurons.graphs import scoring
 from line_neurons.graphs.asking import ask
 from line_neurons.graphs.state import Deps
-from line_neurons.tools.scorers import SCORERS
+from line_neurons.tools.scorers import scorer_of
 from line_neurons.tools.targets.registry import short_spec
 from line_neurons.tools.targets.versions import base_of
 
@@ -98,14 +98,14 @@ def rank_classes(control: Control, unit: int, scorer: str) -> list[str]:
 
     AUC and MAD compare each class with the control pictures of all other classes.
     """
-    column = control.activations[:, unit]
+    column, ranking = control.activations[:, unit], scorer_of(scorer)
     scored: dict[str, float] = {}
     for index, name in enumerate(control.classes):
         own = control.labels == index
         concept = class_concept(name)
         if not own.any() or not concept:
             continue
-        value = SCORERS[scorer](column[own], column[~own] if scorer != "mean" else column)
+        value = ranking.one(column[own], column[~own] if ranking.needs_control else column)
         scored[concept] = max(value, scored.get(concept, value))
     return _by_score(scored)
 

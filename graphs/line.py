@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
+from line_neurons.agent import loop
 from line_neurons.graphs import nodes
 from line_neurons.graphs.state import Deps, LineState, UnitOfRun
 
 LineGraph = CompiledStateGraph[LineState, Deps, LineState, LineState]
 
 _STEPS: dict[Any, str] = {"initial": "init", "iteration": "propose", "summary": "summarize", "end": END}
+# What a node came to decides what follows it; every other node leads to the one that comes after it in the table.
+_CHOICES: dict[str, tuple[Callable[[LineState], Any], Any]] = {
+    "init": (nodes.next_step, _STEPS),
+    "propose": (nodes.after_asking, {"ask": "propose", "synthesize": "synthesize", "update": "update"}),
+    "summarize": (nodes.after_asking, {"ask": "summarize", "synthesize": "synthesize", "update": "update"}),
+    "synthesize": (
+        nodes.after_drawing,
+        {name: name for name in ("activate", "propose", "summarize", "update")},
+    ),
+    "update": (nodes.next_step, _STEPS),
+}
 
 
 def build(
@@ -34,36 +46,24 @@ def build(
         asked: the schema of the input.
     """
     graph: Any = StateGraph(LineState, context_schema=context, input_schema=asked)
-    graph.add_node("init", nodes.init)
-    graph.add_node("propose", nodes.propose)
-    graph.add_node("summarize", nodes.summarize)
-    graph.add_node("synthesize", nodes.synthesize)
-    graph.add_node("activate", nodes.activate)
-    graph.add_node("score", nodes.score)
-    graph.add_node("update", nodes.update)
-    graph.add_edge(START, "init")
-    graph.add_conditional_edges("init", nodes.next_step, _STEPS)
-    for asking in ("propose", "summarize"):
-        targets: dict[Any, str] = {"ask": asking, "synthesize": "synthesize", "update": "update"}
-        graph.add_conditional_edges(asking, nodes.after_asking, targets)
-    graph.add_conditional_edges("synthesize", nodes.after_drawing, ["activate", "propose", "summarize", "update"])
-    graph.add_edge("activate", "score")
-    graph.add_edge("score", "update")
-    graph.add_conditional_edges("update", nodes.next_step, _STEPS)
+    for name in loop.NODES:
+        graph.add_node(name, getattr(nodes, name))
+        if name in _CHOICES:
+            graph.add_conditional_edges(name, *_CHOICES[name])
+        else:
+            graph.add_edge(name, loop.successor(name))
+    graph.add_edge(START, loop.BEGINNING)
     compiled: LineGraph = graph.compile(checkpointer=checkpointer)
     return compiled
 
 
 def node_after(ended: str, state: Mapping[str, Any]) -> str:
     """The node that is at work once another has ended with this state; empty where the unit is done."""
-    if ended in {"propose", "summarize"}:
-        went = nodes.after_asking(cast("LineState", state))
-        return ended if went == "ask" else went
-    if ended == "synthesize":
-        return nodes.after_drawing(cast("LineState", state))
-    if ended in {"activate", "score"}:
-        return "score" if ended == "activate" else "update"
-    return _STEPS[state["kind"]].removeprefix(END)
+    if ended not in _CHOICES:
+        return loop.successor(ended)
+    choose, targets = _CHOICES[ended]
+    following: str = targets[choose(cast("LineState", state))]
+    return following.removeprefix(END)
 
 
 def make_graph() -> LineGraph:

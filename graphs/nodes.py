@@ -34,6 +34,12 @@ from line_neurons.graphs.state import Deps, Kind, LineState, board_of, board_row
 from line_neurons.graphs.steered import stop_for_wishes
 from line_neurons.tools.run_store import Step
 
+_AFTER_ASKING: dict[str, Literal["ask", "synthesize", "update"]] = {
+    "proposed": "synthesize",
+    "refused": "ask",
+    "stalled": "update",
+}
+_AFTER_DRAWING: dict[str, Literal["activate", "update"]] = {"drawn": "activate", "stalled": "update"}
 _UNASKED: LineState = {"prompt": "", "hints": []}
 
 
@@ -287,18 +293,14 @@ def update(state: LineState, runtime: Runtime[Deps]) -> LineState:
 
 def after_asking(state: LineState) -> Literal["ask", "synthesize", "update"]:
     """Where to go from a question: draw, ask again, or record the stall."""
-    if state["outcome"] == "proposed":
-        return "synthesize"
-    return "ask" if state["outcome"] == "refused" else "update"
+    return _AFTER_ASKING[state["outcome"]]
 
 
 def after_drawing(state: LineState) -> Literal["activate", "propose", "summarize", "update"]:
     """Where to go from the pictures: measure, ask for another concept, or record the stall."""
-    if state["outcome"] == "drawn":
-        return "activate"
-    if state["outcome"] == "stalled":
-        return "update"
-    return "summarize" if state["kind"] == "summary" else "propose"
+    if state["outcome"] == "refused":
+        return "summarize" if state["kind"] == "summary" else "propose"
+    return _AFTER_DRAWING[state["outcome"]]
 
 
 def next_step(state: LineState) -> Kind:

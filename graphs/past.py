@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from line_neurons.agent.loop import nodes_per_attempt
 from line_neurons.agent.scoreboard import Entry
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.course import after_step, better
@@ -13,7 +14,7 @@ from line_neurons.tools.run_store import Step
 from line_neurons.tools.wishes import Place, Wish
 
 # What a node writes down comes after everything that people ask before the nodes of that attempt.
-_AFTER_THE_NODES = 9
+_AFTER_THE_NODES = nodes_per_attempt() + 1
 
 KINDS: dict[str, Kind] = {"initial": "initial", "iteration": "iteration", "summary": "summary"}
 """The kinds of a search's own steps."""

@@ -8,7 +8,7 @@ from line_neurons.agent.errors import BackendError
 from line_neurons.agent.prompts import image_requests
 from line_neurons.agent.proposal import concept_key
 from line_neurons.graphs.state import Deps
-from line_neurons.tools.scorers import SCORERS, needs_control
+from line_neurons.tools.scorers import scorer_of
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ def score(deps: Deps, unit: int, activations: list[float], scorer: str | None = 
     """
     import numpy as np
 
-    name = scorer or deps.settings.scorer
+    chosen = scorer_of(scorer or deps.settings.scorer)
     values = np.asarray(activations, dtype=np.float32)
-    control = deps.control() if needs_control(name) else None
+    control = deps.control() if chosen.needs_control else None
     compared = control.activations[:, unit] if control else np.empty(0, np.float32)
     try:
-        return SCORERS[name](values, compared)
+        return chosen.one(values, compared)
     except ValueError as error:
         raise BackendError(f"unit {unit} cannot be scored: {error}") from error
 

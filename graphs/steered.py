@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.graph import START
 from langgraph.types import StateSnapshot, interrupt
 
+from line_neurons.agent.loop import BEGINNING, LAST, has_proposal, predecessor, rank
 from line_neurons.agent.proposal import find_duplicate
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 from line_neurons.agent.settings import Settings
@@ -21,8 +23,6 @@ from line_neurons.tools.wishes import Place, Wish, due, let_wait, mark, place_of
 if TYPE_CHECKING:
     from line_neurons.graphs.line import LineGraph
 
-# After which node a state leads to the one at work; after ``update`` the kind of the step to come tells.
-_BEFORE = {"synthesize": "propose", "activate": "synthesize", "score": "activate", "update": "score"}
 _NEVER: Place = (2**62, 0, 0)
 
 
@@ -67,7 +67,7 @@ def take_wishes(graph: LineGraph, deps: Deps, run: Run, unit: int, config: Runna
         put(state, deps, "withdrawn", concept=state["concept"], detail={"reason": given_up})
     with runs.atomic(run.id):
         _record(runs, run.id, unit, changes["wishes"][-len(asked) :], asked)
-        as_node = "update" if given_up else _BEFORE.get(node, "update")
+        as_node = LAST if given_up else predecessor(node)
         graph.update_state(config, cast("dict[str, Any]", changes), as_node=as_node)
     return True
 
@@ -83,7 +83,8 @@ def settle(runs: RunStore, run: Run, unit: int, state: LineState) -> None:
 
 def at_work(snapshot: StateSnapshot) -> str:
     """The node that comes next; empty at the end of a search."""
-    return snapshot.next[0] if snapshot.next else ""
+    following = snapshot.next[0] if snapshot.next else ""
+    return BEGINNING if following == START else following
 
 
 def grant(
@@ -102,7 +103,7 @@ def grant(
         The changes, and why the proposal in hand is given up; empty while it is not.
     """
     step, attempt = state.get("step", 0), state.get("attempt", 0)
-    in_hand = node in _BEFORE and state.get("outcome") in {"proposed", "drawn"}
+    in_hand = has_proposal(node) and state.get("outcome") in {"proposed", "drawn"}
     before = search = Search(
         board=board_of(state, settings.capacity) if "board" in state else Scoreboard((), settings.capacity),
         scored=tuple(scored),
@@ -135,7 +136,7 @@ def grant(
     if "step" not in state:
         changes["kind"] = "initial"
         return changes, ""
-    asks = node in {"propose", "summarize", ""} or search.given_up
+    asks = not node or rank(node) == 1 or search.given_up
     goes_on = (search.further if not node else search.typed and state["kind"] == "summary") and asks
     if goes_on:
         changes["kind"] = "iteration"

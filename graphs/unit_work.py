@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 
+from line_neurons.agent.loop import BEGINNING, nodes_per_attempt
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs import checkpoints
 from line_neurons.graphs.line import LineGraph, node_after
@@ -16,11 +17,8 @@ from line_neurons.graphs.state import Deps, LineState
 from line_neurons.graphs.steered import at_work, settle, take_wishes
 from line_neurons.tools.run_store import Run, RunStore, Unit
 
-# Nodes of a step, each asked again at most `retries` times; LangGraph counts every one.
-_NODES_PER_STEP = 5
-
-INTERRUPT = "__interrupt__"
-"""What LangGraph calls an interrupt among the nodes that ended."""
+NOT_NODES = frozenset({"__interrupt__", "__metadata__"})
+"""What LangGraph tells of among the nodes that ended: interrupts, and that an update was there already."""
 
 Tell = Callable[[str, str, Mapping[str, Any]], None]
 """Told of the node that ended, empty before the first, of the one that is at work now, and of the state."""
@@ -46,10 +44,7 @@ def work_unit(graph: LineGraph, deps: Deps, run: Run, unit: Unit, tell: Tell) ->
     """
     runs, settings = deps.runs, deps.settings
     began = time.monotonic()
-    config: RunnableConfig = {
-        **checkpoints.thread_of(run.id, unit.unit),
-        "recursion_limit": _most_nodes(settings),
-    }
+    config = checkpoints.thread_of(run.id, unit.unit)
     snapshot = checkpoints.last_state(graph, run, unit.unit)
     if checkpoints.is_ahead(snapshot, {trial.step for trial in runs.trials(run.id, unit.unit)}):
         begin_again(graph, runs, run, unit.unit)
@@ -60,19 +55,20 @@ def work_unit(graph: LineGraph, deps: Deps, run: Run, unit: Unit, tell: Tell) ->
     given = None if snapshot.created_at else fresh
     state: dict[str, Any] = dict(snapshot.values) or dict(fresh)
     runs.update_unit(run.id, unit.unit, status="running", error="")
-    tell("", at_work(snapshot) or ("init" if given else ""), state)
+    tell("", at_work(snapshot) or (BEGINNING if given else ""), state)
 
     def spent() -> float:
         return unit.seconds + time.monotonic() - began
 
     try:
         while True:
+            bounded: RunnableConfig = {**config, "recursion_limit": _most_nodes(settings, state)}
             stream = graph.stream(
-                given, config, context=deps, stream_mode="updates", durability="sync", control=deps.drain
+                given, bounded, context=deps, stream_mode="updates", durability="sync", control=deps.drain
             )
             for update in stream:
                 for node, changes in update.items():
-                    if node != INTERRUPT:
+                    if node not in NOT_NODES:
                         state |= changes or {}
                         tell(node, node_after(node, state), state)
             if not take_wishes(graph, deps, run, unit.unit, config):
@@ -94,6 +90,11 @@ def begin_again(graph: LineGraph, runs: RunStore, run: Run, unit: int) -> None:
     checkpoints.forget(graph, run.id, unit)
 
 
-def _most_nodes(settings: Settings) -> int:
+def _most_nodes(settings: Settings, state: Mapping[str, Any]) -> int:
+    """How many nodes LangGraph may run before it takes the loop for an endless one.
+
+    A step has the nodes of an attempt, at most ``retries`` times more; what people want tried adds steps.
+    """
     steps = 1 + max(settings.iterations, settings.max_iterations or 0) + settings.summary
-    return 10 + _NODES_PER_STEP * (settings.retries + 1) * steps * (settings.restarts + 1)
+    wanted = len(state.get("typed", ())) + int(state.get("further", 0))
+    return 10 + nodes_per_attempt() * (settings.retries + 1) * (steps * (settings.restarts + 1) + wanted)

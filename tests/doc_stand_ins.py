@@ -31,7 +31,8 @@ from line_neurons.tools.image_bank import bundled, text_encoder
 from line_neurons.tools.image_bank.folder import open_bank
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.network import Network
-from line_neurons.tools.targets.registry import is_own_function, open_target, pinned_spec
+from line_neurons.tools.targets.registry import open_target, pinned_spec
+from line_neurons.tools.targets.sources import is_own_function
 from recorded_store import painted
 from scripted import ScriptedGenerator, ScriptedModel
 from scripted_ollama import ScriptedOllama, answer, proposal, serving, stream

@@ -7,17 +7,19 @@ pictures, or that an activation is not finite.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from line_neurons.agent.errors import UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from line_neurons.agent.ports import Activations
 
-    Scorer = Callable[[Activations, Activations], float]
     LayerScorer = Callable[[Activations], NDArray[np.float64]]
 
 
@@ -46,48 +48,31 @@ def mad(concept: Activations, control: Activations) -> float:
     return float((values.mean() - base.mean()) / base.std(ddof=1))
 
 
-SCORERS: dict[str, Scorer] = {"mean": mean, "auc": auc, "mad": mad}
+def _layer_means(control: Activations) -> LayerScorer:
+    return _means
 
 
-def needs_control(name: str) -> bool:
-    """Whether the scorer ``name`` compares with control activations."""
-    return name != "mean"
+def _layer_areas(control: Activations) -> LayerScorer:
+    ordered = np.sort(_finite(control, "control", 2).T)
+
+    def areas(concepts: Activations) -> NDArray[np.float64]:
+        values = _finite(concepts, "concept", 3)
+        below = np.empty((len(values), len(ordered)), np.int64)
+        for unit, column in enumerate(ordered):
+            own = values[:, :, unit]
+            left = np.searchsorted(column, own, "left")
+            right = left.copy()
+            # Most values equal no control value, and the search is what takes the time.
+            tied = column[np.minimum(left, len(column) - 1)] == own
+            right[tied] = np.searchsorted(column, own[tied], "right")
+            below[:, unit] = (left + right).sum(1)
+        return np.asarray(below / (2 * values.shape[1] * ordered.shape[1]), np.float64)
+
+    return areas
 
 
-def layer_scorer(name: str, control: Activations) -> LayerScorer:
-    """The scorer ``name`` for many concepts and units at once: to the bit what it gives for each alone.
-
-    Args:
-        name: key of ``SCORERS``.
-        control: float32 [m, units], activations on the control pictures; they are prepared once.
-
-    Returns:
-        A function from float32 [concepts, n, units], the units' activations on n pictures of each concept, to
-        float64 [concepts, units].
-
-    Raises:
-        ValueError: there are too few pictures, or an activation is not finite; the function raises it too.
-    """
-    if name == "mean":
-        return _means
+def _layer_deviations(control: Activations) -> LayerScorer:
     base = _finite(control, "control", 2)
-    if name == "auc":
-        ordered = np.sort(base.T)
-
-        def areas(concepts: Activations) -> NDArray[np.float64]:
-            values = _finite(concepts, "concept", 3)
-            below = np.empty((len(values), len(ordered)), np.int64)
-            for unit, column in enumerate(ordered):
-                own = values[:, :, unit]
-                left = np.searchsorted(column, own, "left")
-                right = left.copy()
-                # Most values equal no control value, and the search is what takes the time.
-                tied = column[np.minimum(left, len(column) - 1)] == own
-                right[tied] = np.searchsorted(column, own[tied], "right")
-                below[:, unit] = (left + right).sum(1)
-            return np.asarray(below / (2 * values.shape[1] * ordered.shape[1]), np.float64)
-
-        return areas
     if len(base) < 2:
         raise ValueError("a deviation needs at least two control pictures")
     columns = [column.astype(np.float64) for column in base.T]
@@ -99,6 +84,67 @@ def layer_scorer(name: str, control: Activations) -> LayerScorer:
         return np.where(flat, 0.0, (_means(concepts) - centre) / np.where(flat, 1.0, spread))
 
     return deviations
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A way to score a concept for a unit.
+
+    Args:
+        one: from float32 [n], the unit's activations on the concept's pictures, and float32 [m], those on the
+            control pictures, to a number.
+        layer: the same for many concepts and units at once; see ``layer_scorer``.
+        needs_control: whether it compares with control pictures.
+    """
+
+    one: Callable[[Activations, Activations], float]
+    layer: Callable[[Activations], LayerScorer]
+    needs_control: bool = True
+
+
+SCORERS: Mapping[str, Scorer] = {
+    "mean": Scorer(mean, _layer_means, needs_control=False),
+    "auc": Scorer(auc, _layer_areas),
+    "mad": Scorer(mad, _layer_deviations),
+}
+
+
+def scorer_of(name: str) -> Scorer:
+    """Find a scorer by its name.
+
+    Raises:
+        UsageError: there is no such scorer.
+    """
+    if name not in SCORERS:
+        raise UsageError(f"{name!r:.40} is no scorer", f"choose from {', '.join(SCORERS)}")
+    return SCORERS[name]
+
+
+def needs_control(name: str) -> bool:
+    """Tell whether a scorer compares with control activations.
+
+    Raises:
+        UsageError: there is no such scorer.
+    """
+    return scorer_of(name).needs_control
+
+
+def layer_scorer(name: str, control: Activations) -> LayerScorer:
+    """Prepare a scorer for many concepts and units at once: to the bit what it gives for each alone.
+
+    Args:
+        name: key of ``SCORERS``.
+        control: float32 [m, units], activations on the control pictures; they are prepared once.
+
+    Returns:
+        A function from float32 [concepts, n, units], the units' activations on n pictures of each concept, to
+        float64 [concepts, units].
+
+    Raises:
+        UsageError: there is no such scorer.
+        ValueError: there are too few pictures, or an activation is not finite; the function raises it too.
+    """
+    return scorer_of(name).layer(control)
 
 
 def _means(concepts: Activations) -> NDArray[np.float64]:

@@ -11,9 +11,10 @@ import json
 import socket
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,36 @@ from line_neurons.tools.picture_files import PNG_BEGIN, PNG_END
 DATABASES = ("runs.db", "bank.db", "checkpoints.db", "replies.db", "digests.db", "evaluations.db")
 
 _SHOWN = 3
+
+
+class Fault(StrEnum):
+    """What can be found in a store."""
+
+    DATABASE_DAMAGED = "database damaged"
+    UNIT_WITHOUT_ITS_RUN = "unit without its run"
+    EVENT_WITHOUT_ITS_RUN = "event without its run"
+    WISH_WITHOUT_ITS_UNIT = "wish without its unit"
+    STEP_WITHOUT_ITS_UNIT = "step without its unit"
+    RUN_INTERRUPTED = "run interrupted"
+    UNIT_INTERRUPTED = "unit interrupted"
+    LEASE_LEFT_BEHIND = "lease left behind"
+    STEP_WITHOUT_ITS_PICTURE = "step without its picture"
+    PICTURE_WITHOUT_A_ROW = "picture without a row"
+    PICTURE_KEPT = "picture kept"
+    ROW_WITHOUT_A_PICTURE = "row without a picture"
+    PICTURE_DAMAGED = "picture damaged"
+    VECTOR_WITHOUT_A_PICTURE = "vector without a picture"
+    VECTOR_UNUSABLE = "vector unusable"
+    CONTROL_WITHOUT_A_FILE = "control without a file"
+    CONTROL_WITHOUT_A_ROW = "control without a row"
+    REPLY_UNREADABLE = "reply unreadable"
+    CHECKPOINT_WITHOUT_ITS_UNIT = "checkpoint without its unit"
+    CHECKPOINT_UNREADABLE = "checkpoint unreadable"
+    HISTORY_BEHIND = "history behind"
+    HISTORY_AHEAD = "history ahead"
+    NOT_AT_ITS_END = "not at its end"
+    LEFTOVER = "leftover"
+    LOCK_WITHOUT_ITS_RUN = "lock without its run"
 
 
 class Kind(NamedTuple):
@@ -43,47 +74,47 @@ class Kind(NamedTuple):
     stops: bool = True
 
 
-KINDS = {
-    "database damaged": Kind("damaged database", "see below"),
-    "unit without its run": Kind("unit of a run that does not exist", "removed"),
-    "event without its run": Kind("event of a run that does not exist", "removed"),
-    "wish without its unit": Kind("wish for a unit that does not exist", "removed"),
-    "step without its unit": Kind("history of a unit that does not exist", "removed"),
-    "run interrupted": Kind(
+KINDS: Mapping[Fault, Kind] = {
+    Fault.DATABASE_DAMAGED: Kind("damaged database", "see below"),
+    Fault.UNIT_WITHOUT_ITS_RUN: Kind("unit of a run that does not exist", "removed"),
+    Fault.EVENT_WITHOUT_ITS_RUN: Kind("event of a run that does not exist", "removed"),
+    Fault.WISH_WITHOUT_ITS_UNIT: Kind("wish for a unit that does not exist", "removed"),
+    Fault.STEP_WITHOUT_ITS_UNIT: Kind("history of a unit that does not exist", "removed"),
+    Fault.RUN_INTERRUPTED: Kind(
         "run that nobody works on any more", "marked as interrupted; line resume", stops=False
     ),
-    "unit interrupted": Kind("unit that nobody works on any more", "marked as interrupted", stops=False),
-    "lease left behind": Kind("lease of a process that is gone", "removed", stops=False),
-    "step without its picture": Kind("picture of a history that is gone; its score stays", "", stops=False),
-    "picture without a row": Kind("picture file that nothing names", "removed"),
-    "picture kept": Kind("picture file that only a history names; it stays", "", stops=False),
-    "row without a picture": Kind("picture whose file is gone", "drawn anew when it is needed"),
-    "picture damaged": Kind("picture file that is not what it was", "removed; drawn anew when it is needed"),
-    "vector without a picture": Kind("activations on a picture that does not exist", "removed"),
-    "vector unusable": Kind(
+    Fault.UNIT_INTERRUPTED: Kind("unit that nobody works on any more", "marked as interrupted", stops=False),
+    Fault.LEASE_LEFT_BEHIND: Kind("lease of a process that is gone", "removed", stops=False),
+    Fault.STEP_WITHOUT_ITS_PICTURE: Kind("picture of a history that is gone; its score stays", "", stops=False),
+    Fault.PICTURE_WITHOUT_A_ROW: Kind("picture file that nothing names", "removed"),
+    Fault.PICTURE_KEPT: Kind("picture file that only a history names; it stays", "", stops=False),
+    Fault.ROW_WITHOUT_A_PICTURE: Kind("picture whose file is gone", "drawn anew when it is needed"),
+    Fault.PICTURE_DAMAGED: Kind("picture file that is not what it was", "removed; drawn anew when it is needed"),
+    Fault.VECTOR_WITHOUT_A_PICTURE: Kind("activations on a picture that does not exist", "removed"),
+    Fault.VECTOR_UNUSABLE: Kind(
         "activations of the wrong length or not finite", "removed; measured again when needed"
     ),
-    "control without a file": Kind(
+    Fault.CONTROL_WITHOUT_A_FILE: Kind(
         "control set whose file is gone or damaged", "removed; computed again when needed"
     ),
-    "control without a row": Kind("control file that nothing names", "removed"),
-    "reply unreadable": Kind("reply that cannot be read", "removed; asked for again"),
-    "checkpoint without its unit": Kind("search of a unit that does not exist", "removed"),
-    "checkpoint unreadable": Kind("unit whose last checkpoint cannot be read", "begins again; line resume"),
-    "history behind": Kind("unit whose history lacks steps of its checkpoint", "begins again; line resume"),
-    "history ahead": Kind(
+    Fault.CONTROL_WITHOUT_A_ROW: Kind("control file that nothing names", "removed"),
+    Fault.REPLY_UNREADABLE: Kind("reply that cannot be read", "removed; asked for again"),
+    Fault.CHECKPOINT_WITHOUT_ITS_UNIT: Kind("search of a unit that does not exist", "removed"),
+    Fault.CHECKPOINT_UNREADABLE: Kind("unit whose last checkpoint cannot be read", "begins again; line resume"),
+    Fault.HISTORY_BEHIND: Kind("unit whose history lacks steps of its checkpoint", "begins again; line resume"),
+    Fault.HISTORY_AHEAD: Kind(
         "unit whose history goes beyond its checkpoint", "cut there; line resume makes it again"
     ),
-    "not at its end": Kind(
+    Fault.NOT_AT_ITS_END: Kind(
         "finished unit without a last checkpoint; its label and history are here", "", stops=False
     ),
-    "leftover": Kind("rest of a file that was being written", "removed"),
-    "lock without its run": Kind("lock file of a run that does not exist", "removed", stops=False),
+    Fault.LEFTOVER: Kind("rest of a file that was being written", "removed"),
+    Fault.LOCK_WITHOUT_ITS_RUN: Kind("lock file of a run that does not exist", "removed", stops=False),
 }
 
 
 # Their first value is a hash or a key that tells a person nothing.
-_BY_FILE = {"picture damaged", "control without a file"}
+_BY_FILE = {Fault.PICTURE_DAMAGED, Fault.CONTROL_WITHOUT_A_FILE}
 
 
 @dataclass(frozen=True)
@@ -91,11 +122,11 @@ class Problem:
     """Things of one kind that are wrong.
 
     Args:
-        kind: a key of ``KINDS``.
+        kind: what is wrong with each.
         items: what each of them is: the key of a row, a file relative to the store.
     """
 
-    kind: str
+    kind: Fault
     items: tuple[tuple[Any, ...], ...]
 
     @property
@@ -139,7 +170,7 @@ def look(store: Path, *, deep: bool = False, busy: Sequence[str] | None = None) 
     Raises:
         StoreError: the store cannot be read.
     """
-    found: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    found: dict[Fault, list[tuple[Any, ...]]] = defaultdict(list)
     with _explained(store), ExitStack() as stack:
         looker = _Looker(store, deep, stack, workers(store) if busy is None else busy)
         for kind, item in looker.all():
@@ -147,7 +178,7 @@ def look(store: Path, *, deep: bool = False, busy: Sequence[str] | None = None) 
     return [Problem(kind, tuple(found[kind])) for kind in KINDS if kind in found]
 
 
-_Found = Iterator[tuple[str, tuple[Any, ...]]]
+_Found = Iterator[tuple[Fault, tuple[Any, ...]]]
 
 
 @dataclass
@@ -175,7 +206,7 @@ class _Looker:
             if needed <= self.opened.keys():
                 yield from one()
         if not self.busy:
-            yield from (("leftover", (self._name(path),)) for path in leftovers(self.store))
+            yield from ((Fault.LEFTOVER, (self._name(path),)) for path in leftovers(self.store))
 
     def databases(self) -> _Found:
         check = "PRAGMA integrity_check(3)" if self.deep else "PRAGMA quick_check(3)"
@@ -194,7 +225,7 @@ class _Looker:
             if said == ["ok"]:
                 self.opened[name] = db
             else:
-                yield "database damaged", (name, said[0].splitlines()[-1])
+                yield Fault.DATABASE_DAMAGED, (name, said[0].splitlines()[-1])
 
     def query(self, database: str, statement: str) -> Iterator[Any]:
         """Rows of a query; none where an earlier version made the database, without the table."""
@@ -207,19 +238,19 @@ class _Looker:
     def rows(self) -> _Found:
         no_run, no_unit = "run NOT IN (SELECT id FROM runs)", "(run, unit) NOT IN (SELECT run, unit FROM units)"
         for row in self.query("runs.db", f"SELECT run, unit FROM units WHERE {no_run}"):  # noqa: S608
-            yield "unit without its run", row
+            yield Fault.UNIT_WITHOUT_ITS_RUN, row
         for row in self.query("runs.db", f"SELECT id, run FROM events WHERE {no_run}"):  # noqa: S608
-            yield "event without its run", row
+            yield Fault.EVENT_WITHOUT_ITS_RUN, row
         for row in self.query("runs.db", f"SELECT DISTINCT run, unit FROM wishes WHERE {no_unit}"):  # noqa: S608
-            yield "wish without its unit", row
+            yield Fault.WISH_WITHOUT_ITS_UNIT, row
         for row in self.query("runs.db", f"SELECT DISTINCT run, unit FROM steps WHERE {no_unit}"):  # noqa: S608
-            yield "step without its unit", row
+            yield Fault.STEP_WITHOUT_ITS_UNIT, row
         for run, *unit in [
             *self.query("runs.db", "SELECT id FROM runs WHERE status = 'running'"),
             *self.query("runs.db", "SELECT run, unit FROM units WHERE status = 'running'"),
         ]:
             if run not in self.busy:
-                yield "unit interrupted" if unit else "run interrupted", (run, *unit)
+                yield Fault.UNIT_INTERRUPTED if unit else Fault.RUN_INTERRUPTED, (run, *unit)
 
     @cached_property
     def files(self) -> dict[str, Path]:
@@ -244,15 +275,15 @@ class _Looker:
             if path is None or not path.is_file():
                 # Without a size it is marked already.
                 if least >= 0:
-                    yield "row without a picture", (image,)
+                    yield Fault.ROW_WITHOUT_A_PICTURE, (image,)
             elif not self._whole(path, image, size):
-                yield "picture damaged", (image, self._name(path))
+                yield Fault.PICTURE_DAMAGED, (image, self._name(path))
         if self.busy:
             return
         for image, path in self.files.items():
             if image not in known:
                 kept = "runs.db" not in self.opened or image in self.shown
-                yield "picture kept" if kept else "picture without a row", (self._name(path),)
+                yield Fault.PICTURE_KEPT if kept else Fault.PICTURE_WITHOUT_A_ROW, (self._name(path),)
 
     def _name(self, path: Path) -> str:
         return str(path.relative_to(self.store))
@@ -272,7 +303,7 @@ class _Looker:
     def history_pictures(self) -> _Found:
         here = {image for (image,) in self.query("bank.db", "SELECT DISTINCT image FROM draws")}
         for image in sorted(self.shown - here - self.files.keys()):
-            yield "step without its picture", (image,)
+            yield Fault.STEP_WITHOUT_ITS_PICTURE, (image,)
 
     def vectors(self) -> _Found:
         import numpy as np
@@ -280,7 +311,7 @@ class _Looker:
         lost = "SELECT rowid, image FROM activations WHERE image NOT IN (SELECT image FROM draws)"
         without = dict(self.query("bank.db", lost))
         for row, image in without.items():
-            yield "vector without a picture", (row, image)
+            yield Fault.VECTOR_WITHOUT_A_PICTURE, (row, image)
         lengths: dict[tuple[str, str], Counter[int]] = defaultdict(Counter)
         counted = "SELECT target, layer, length(vector), count(*) FROM activations GROUP BY 1, 2, 3"
         for target, layer, length, count in self.query("bank.db", counted):
@@ -293,7 +324,7 @@ class _Looker:
                 continue
             sound = isinstance(vector, bytes) and len(vector) == usual[target, layer] and len(vector) % 4 == 0
             if not (sound and vector and bool(np.isfinite(np.frombuffer(vector, "<f4")).all())):
-                yield "vector unusable", (row, image)
+                yield Fault.VECTOR_UNUSABLE, (row, image)
 
     def controls(self) -> _Found:
         folder = self.store / "controls"
@@ -302,11 +333,11 @@ class _Looker:
             path = folder / f"{hashlib.sha256(key.encode()).hexdigest()}.npz"
             known.add(path.name)
             if not self._readable(path):
-                yield "control without a file", (key, self._name(path))
+                yield Fault.CONTROL_WITHOUT_A_FILE, (key, self._name(path))
         if not self.busy and folder.is_dir():
             for path in folder.glob("[!.]*"):
                 if path.name not in known:
-                    yield "control without a row", (self._name(path),)
+                    yield Fault.CONTROL_WITHOUT_A_ROW, (self._name(path),)
 
     def _readable(self, path: Path) -> bool:
         import zipfile
@@ -324,7 +355,7 @@ class _Looker:
             reply = _json(response)
             kept = reply.get("kwargs") if isinstance(reply, dict) else None
             if not (isinstance(kept, dict) and isinstance(kept.get("text"), str)):
-                yield "reply unreadable", (row,)
+                yield Fault.REPLY_UNREADABLE, (row,)
 
     def checkpoints(self) -> _Found:
         """Where the searches stand by their checkpoints and by their histories."""
@@ -346,14 +377,14 @@ class _Looker:
         latest = "SELECT thread_id, max(checkpoint_id), type, checkpoint FROM checkpoints GROUP BY thread_id"
         for thread, _, kind, blob in self.query("checkpoints.db", latest):
             if thread not in status:
-                yield "checkpoint without its unit", (thread,)
+                yield Fault.CHECKPOINT_WITHOUT_ITS_UNIT, (thread,)
                 continue
             run, unit, now = status[thread]
             try:
                 values = serde.loads_typed((kind, blob))["channel_values"]
                 step, at_end = int(values.get("step", 0)), values.get("kind") == "end"
             except Exception:
-                yield "checkpoint unreadable", (run, unit)
+                yield Fault.CHECKPOINT_UNREADABLE, (run, unit)
                 continue
             if at_end:
                 ended.add((run, unit))
@@ -361,21 +392,21 @@ class _Looker:
                 continue
             history = written[run, unit]
             if len([one for one in history if one < step]) < step:
-                yield "history behind", (run, unit)
+                yield Fault.HISTORY_BEHIND, (run, unit)
             elif any(one > step for one in history):
-                yield "history ahead", (run, unit, step)
+                yield Fault.HISTORY_AHEAD, (run, unit, step)
         for run, unit, now in status.values():
             if now == "finished" and (run, unit) not in ended:
-                yield "not at its end", (run, unit)
+                yield Fault.NOT_AT_ITS_END, (run, unit)
 
     def locks(self) -> _Found:
         runs = {run for (run,) in self.query("runs.db", "SELECT id FROM runs")}
         for path in sorted((self.store / "locks").glob("*.lock")):
             if run_of(path) not in runs | set(self.busy) and not path.stem.endswith(".db"):
-                yield "lock without its run", (self._name(path),)
+                yield Fault.LOCK_WITHOUT_ITS_RUN, (self._name(path),)
         for thread, run in self.query("runs.db", "SELECT thread, run FROM leases"):
             if run not in self.busy:
-                yield "lease left behind", (thread,)
+                yield Fault.LEASE_LEFT_BEHIND, (thread,)
 
 
 @contextmanager

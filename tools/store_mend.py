@@ -14,7 +14,7 @@ from line_neurons.tools import databases
 from line_neurons.tools.file_lock import hold
 from line_neurons.tools.leftovers import part_of
 from line_neurons.tools.salvage import salvage
-from line_neurons.tools.store_check import KINDS, Problem, look, workers
+from line_neurons.tools.store_check import KINDS, Fault, Problem, look, workers
 from line_neurons.tools.store_use import alone
 
 _ROUNDS = 3
@@ -37,33 +37,33 @@ _FORGET_THREAD: _Statements = (
     ("checkpoints.db", "DELETE FROM checkpoints WHERE thread_id = ?1"),
     ("checkpoints.db", "DELETE FROM writes WHERE thread_id = ?1"),
 )
-_STATEMENTS: dict[str, _Statements] = {
-    "wish without its unit": (("runs.db", "DELETE FROM wishes WHERE run = ?1 AND unit = ?2"),),
-    "step without its unit": (("runs.db", "DELETE FROM steps WHERE run = ?1 AND unit = ?2"),),
-    "event without its run": (("runs.db", "DELETE FROM events WHERE id = ?1"),),
-    "unit without its run": (("runs.db", "DELETE FROM units WHERE run = ?1 AND unit = ?2"),),
-    "lease left behind": (("runs.db", "DELETE FROM leases WHERE thread = ?1"),),
-    "run interrupted": (("runs.db", "UPDATE runs SET status = 'interrupted' WHERE id = ?1"),),
-    "unit interrupted": (("runs.db", "UPDATE units SET status = 'interrupted' WHERE run = ?1 AND unit = ?2"),),
-    "row without a picture": _DRAW_ANEW,
-    "picture damaged": _DRAW_ANEW,
-    "vector without a picture": _MEASURE_ANEW,
-    "vector unusable": _MEASURE_ANEW,
-    "control without a file": (("bank.db", "DELETE FROM controls WHERE key = ?1"),),
-    "reply unreadable": (("replies.db", "DELETE FROM full_llm_cache WHERE rowid = ?1"),),
-    "checkpoint without its unit": _FORGET_THREAD,
-    "checkpoint unreadable": _BEGIN_AGAIN,
-    "history behind": _BEGIN_AGAIN,
-    "history ahead": (("runs.db", "DELETE FROM steps WHERE run = ?1 AND unit = ?2 AND step > ?3"),),
+_STATEMENTS: dict[Fault, _Statements] = {
+    Fault.WISH_WITHOUT_ITS_UNIT: (("runs.db", "DELETE FROM wishes WHERE run = ?1 AND unit = ?2"),),
+    Fault.STEP_WITHOUT_ITS_UNIT: (("runs.db", "DELETE FROM steps WHERE run = ?1 AND unit = ?2"),),
+    Fault.EVENT_WITHOUT_ITS_RUN: (("runs.db", "DELETE FROM events WHERE id = ?1"),),
+    Fault.UNIT_WITHOUT_ITS_RUN: (("runs.db", "DELETE FROM units WHERE run = ?1 AND unit = ?2"),),
+    Fault.LEASE_LEFT_BEHIND: (("runs.db", "DELETE FROM leases WHERE thread = ?1"),),
+    Fault.RUN_INTERRUPTED: (("runs.db", "UPDATE runs SET status = 'interrupted' WHERE id = ?1"),),
+    Fault.UNIT_INTERRUPTED: (("runs.db", "UPDATE units SET status = 'interrupted' WHERE run = ?1 AND unit = ?2"),),
+    Fault.ROW_WITHOUT_A_PICTURE: _DRAW_ANEW,
+    Fault.PICTURE_DAMAGED: _DRAW_ANEW,
+    Fault.VECTOR_WITHOUT_A_PICTURE: _MEASURE_ANEW,
+    Fault.VECTOR_UNUSABLE: _MEASURE_ANEW,
+    Fault.CONTROL_WITHOUT_A_FILE: (("bank.db", "DELETE FROM controls WHERE key = ?1"),),
+    Fault.REPLY_UNREADABLE: (("replies.db", "DELETE FROM full_llm_cache WHERE rowid = ?1"),),
+    Fault.CHECKPOINT_WITHOUT_ITS_UNIT: _FORGET_THREAD,
+    Fault.CHECKPOINT_UNREADABLE: _BEGIN_AGAIN,
+    Fault.HISTORY_BEHIND: _BEGIN_AGAIN,
+    Fault.HISTORY_AHEAD: (("runs.db", "DELETE FROM steps WHERE run = ?1 AND unit = ?2 AND step > ?3"),),
 }
 # Which value of an item is a file to remove.
-_FILES = {
-    "leftover": 0,
-    "picture without a row": 0,
-    "picture damaged": 1,
-    "control without a file": 1,
-    "control without a row": 0,
-    "lock without its run": 0,
+_FILES: dict[Fault, int] = {
+    Fault.LEFTOVER: 0,
+    Fault.PICTURE_WITHOUT_A_ROW: 0,
+    Fault.PICTURE_DAMAGED: 1,
+    Fault.CONTROL_WITHOUT_A_FILE: 1,
+    Fault.CONTROL_WITHOUT_A_ROW: 0,
+    Fault.LOCK_WITHOUT_ITS_RUN: 0,
 }
 
 
@@ -116,10 +116,12 @@ def _keep_others_out(store: Path, stack: ExitStack) -> None:
 
 
 def _mend(store: Path, problem: Problem, copied: set[str], told: Callable[[str], None]) -> None:
-    if problem.kind == "database damaged":
+    if problem.kind == Fault.DATABASE_DAMAGED:
         for name, _ in problem.items:
             told(salvage(store / name))
         return
+    if problem.kind not in _STATEMENTS and problem.kind not in _FILES:
+        raise ValueError(f"nothing mends {problem.kind!r}")
     statements = _STATEMENTS.get(problem.kind, ())
     for name in dict.fromkeys(name for name, _ in statements):
         if name not in copied and (store / name).exists():

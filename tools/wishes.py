@@ -19,6 +19,7 @@ from typing import Any, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from line_neurons.agent.errors import DamagedError, UsageError
+from line_neurons.agent.loop import NODES, rank
 from line_neurons.agent.proposal import clean_text, concept_key, find_duplicate, normalise_concept
 from line_neurons.agent.steering import WishKind
 from line_neurons.tools.leases import this_machine
@@ -74,12 +75,14 @@ class Wish:
 Place = tuple[int, int, int]
 """A place in a unit's search: step, attempt, and the rank of the node that comes next."""
 
-_RANKS = {"propose": 1, "summarize": 1, "synthesize": 2, "activate": 3, "score": 4, "update": 5}
-
 
 def place_of(step: int, attempt: int, node: str) -> Place:
-    """The place before a node's work; an empty node is the end of a search, before a step beyond it begins."""
-    return step, attempt, _RANKS.get(node, 0)
+    """The place before a node's work; an empty node is the end of a search, before a step beyond it begins.
+
+    Raises:
+        ValueError: there is no such node.
+    """
+    return step, attempt, rank(node)
 
 
 _COLUMNS = [field.name for field in fields(Wish)]
@@ -315,6 +318,12 @@ def _read(runs: RunStore, statement: str, *values: Any) -> list[Wish]:
 
 def _wish(row: Sequence[Any]) -> Wish:
     values = dict(zip(_COLUMNS, row, strict=True))
+    if values["node"] not in {None, "", *NODES}:
+        node = clean_text(str(values["node"]), 80)
+        raise DamagedError(
+            f"wish {values['id']} was taken before {node!r}, which is no node of the loop",
+            "open the store with the version that wrote it, or put a backup of runs.db in its place",
+        )
     try:
         wish: Wish = _shape().validate_python(values | {"outcome": values["outcome"] or ""})
     except ValidationError as error:

@@ -35,8 +35,6 @@ SETTINGS = {
 BATCH_IN_FLIGHT = 16
 """Units that ``line batch`` works on at the same time, unless it is told."""
 
-PREFIXES = ("torchvision:", "timm:", "hf:", "places365:", "robust:", "keras:")
-
 _PATIENCE = 300
 _REGISTERED = re.compile(r"^@register_model\([^)]*\)\s*(?:@.*\n)*def (\w+)\(", re.MULTILINE)
 
@@ -63,11 +61,6 @@ def command_line(store: Path, default: Path, values: Mapping[str, str]) -> str:
     wanted = {"model": "MODEL", "layer": "LAYER", "units": "UNITS"}
     shown = {**values, **{name: values.get(name) or word for name, word in wanted.items()}}
     return shlex.join(["line", *command(shown), *place])
-
-
-def is_own_code(model: str) -> bool:
-    """Whether a model names a function that would be called to list its layers."""
-    return ":" in model and not model.startswith(PREFIXES)
 
 
 def faults(values: Mapping[str, str], layers: Sequence[Layer] | None) -> dict[str, str]:

@@ -23,21 +23,12 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
+from line_neurons.agent.loop import BEGINNING, node_of
 from line_neurons.agent.prompts import format_score
 from line_neurons.agent.proposal import clean_text
 from line_neurons.graphs.crew import Progress as RunProgress
 from line_neurons.tui.terminal import counted, duration, err, note
 
-_NEXT = {
-    "": "filling the first board",
-    "init": "asking for a concept",
-    "propose": "drawing",
-    "summarize": "drawing",
-    "synthesize": "measuring",
-    "activate": "scoring",
-    "score": "updating the board",
-    "update": "asking for a concept",
-}
 _DONE = {"finished", "failed"}
 
 _QUIET_SECONDS = 60
@@ -143,7 +134,7 @@ class Watching:
         left = duration((self.steps_in_all - done) * sum(timed) / len(timed)) if timed else ""
         if self._live:
             where = "summary" if progress.kind == "summary" else f"step {progress.step}/{progress.steps}"
-            doing = _NEXT.get(progress.node, progress.node)
+            doing = _doing(progress.node)
             self._show(f"{_name(progress)} · {where} · {doing} · {best}", done, left)
         elif progress.node in {"init", "update"}:
             self._tell(f"{_name(progress)}: {done}/{self.steps_in_all} steps, {best}", left)
@@ -190,6 +181,13 @@ class Watching:
 
     def _tell(self, text: str, left: str) -> None:
         note(text + (f", about {left} left" if left else ""))
+
+
+def _doing(ended: str) -> str:
+    """What a unit does once a node has ended; before the first node the name is empty."""
+    if ended in _DONE:
+        return ended
+    return node_of(ended).then if ended else node_of(BEGINNING).sentence
 
 
 def _name(progress: RunProgress) -> str:

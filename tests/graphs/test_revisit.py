@@ -310,7 +310,7 @@ def test_labels_and_second_best_are_the_best_of_all_concepts(tmp_path, monkeypat
     control = np.array([table[name] for name in CLASSES], np.float32)
 
     def value(concept, unit):
-        return SCORERS[scorer](np.full(2, table[concept][unit], np.float32), control[:, unit])
+        return SCORERS[scorer].one(np.full(2, table[concept][unit], np.float32), control[:, unit])
 
     scored = {step.concept for unit in range(3) for step in parts.runs.steps(run.id, unit) if step.concept}
     for search, unit in zip(before, parts.runs.units(run.id), strict=True):

@@ -9,8 +9,9 @@ from dataclasses import astuple, replace
 
 import pytest
 
+from line_neurons.agent import loop
 from line_neurons.agent.errors import UsageError
-from line_neurons.graphs import checkpoints, steered
+from line_neurons.graphs import checkpoints, nodes, steered
 from line_neurons.graphs.line import build
 from line_neurons.graphs.revisit import revisit
 from line_neurons.graphs.runs import start, work
@@ -101,13 +102,44 @@ def test_a_wish_is_granted_at_the_next_node_wherever_it_arrives(tmp_path, kind, 
 )
 def test_a_banned_concept_does_not_come_back_in_the_other_number(tmp_path, banned, proposed):
     model = ScriptedModel([proposed, "thing"])
-    parts = scripted_parts(tmp_path, model, iterations=1, target=ScriptedTarget({proposed: 99.0}), images=1)
+    target = ScriptedTarget({proposed: 99.0})
+    parts = scripted_parts(tmp_path, model, iterations=1, summary=False, images=1, target=target)
     run = start(parts, LAYER, ["0"])
     ask(tmp_path, run.id, 0, "ban", banned)
     work(parts, run)
     refused = [(step.concept, step.outcome) for step in parts.runs.steps(run.id, 0) if step.outcome == "duplicate"]
     assert refused == [(proposed, "duplicate")]
     assert parts.runs.units(run.id)[0].label != proposed
+
+
+@pytest.mark.parametrize("after", ["score", "critique"])
+def test_a_node_that_is_added_loses_no_concept_that_was_measured(tmp_path, monkeypatch, after):
+    runs_of_node = []
+
+    def critique(state, runtime):
+        nodes._begin("critique", state, runtime)
+        runs_of_node.append(state["step"])
+        return {"outcome": state["outcome"]}
+
+    row = loop.Node("critique", "score", "criticising", "criticising {}", "updating the board")
+    added = {**loop.NODES, "critique": row, "update": replace(loop.NODES["update"], after="critique")}
+    monkeypatch.setattr(loop, "NODES", added)
+    monkeypatch.setattr(nodes, "critique", critique, raising=False)
+    parts, run = steered_run(tmp_path, "try", "red fox", after, iterations=3, summary=False)
+    steps = [step for step in parts.runs.steps(run.id, 0) if step.step]
+    assert [(step.step, step.outcome) for step in steps] == [(1, "scored"), (2, "scored"), (3, "scored")]
+    assert steps[2].concept == "red fox"
+    assert runs_of_node == [1, 2, 3]
+
+
+def test_as_many_concepts_as_people_like_are_tried(tmp_path):
+    parts = parts_for(tmp_path, iterations=1, retries=0, summary=False)
+    run = start(parts, LAYER, ["0"])
+    wanted = [f"thing number {number}" for number in range(30)]
+    for concept in wanted:
+        ask(tmp_path, run.id, 0, "try", concept)
+    assert work(parts, run).status == "finished"
+    assert [step.concept for step in parts.runs.steps(run.id, 0) if step.origin == "typed"] == wanted
 
 
 def test_without_wishes_a_search_is_what_it_was_and_one_that_was_steered_differs(tmp_path):

@@ -1,3 +1,5 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,7 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import mannwhitneyu
 
-from line_neurons.tools.scorers import SCORERS, auc, layer_scorer, mad, mean, needs_control
+from line_neurons.agent.errors import UsageError
+from line_neurons.agent.settings import SCORERS_WITHOUT_CONTROL, ScorerName
+from line_neurons.tools.scorers import SCORERS, Scorer, auc, layer_scorer, mad, mean, needs_control
 
 # Few distinct values, so that ties are common.
 rows = hnp.arrays(
@@ -50,17 +54,39 @@ def test_the_mean_needs_no_control():
     assert [name for name in SCORERS if needs_control(name)] == ["auc", "mad"]
 
 
+def test_the_settings_know_every_scorer_and_which_need_no_control():
+    assert set(get_args(ScorerName)) == set(SCORERS)
+    assert {name for name in SCORERS if not needs_control(name)} == SCORERS_WITHOUT_CONTROL
+
+
+@pytest.mark.parametrize("use", [needs_control, lambda name: layer_scorer(name, np.ones((3, 2), np.float32))])
+def test_a_scorer_that_does_not_exist_is_refused_with_those_that_do(use):
+    with pytest.raises(UsageError, match="'median' is no scorer") as caught:
+        use("median")
+    assert caught.value.remedy == "choose from mean, auc, mad"
+
+
+def test_a_scorer_that_is_added_is_used_for_a_whole_layer(monkeypatch):
+    def medians(control):
+        return lambda concepts: np.median(concepts, axis=1).astype(np.float64)
+
+    median = Scorer(lambda concept, control: float(np.median(concept)), medians, needs_control=False)
+    monkeypatch.setattr("line_neurons.tools.scorers.SCORERS", {**SCORERS, "median": median})
+    values = np.array([[[1.0], [2.0], [9.0]]], np.float32)
+    assert layer_scorer("median", np.ones((3, 1), np.float32))(values).tolist() == [[2.0]]
+
+
 @pytest.mark.parametrize("name", SCORERS)
 @pytest.mark.parametrize("concept", [[], [np.nan], [np.inf, 1], [[1.0]]])
 def test_no_pictures_and_values_that_are_not_finite_are_refused(name, concept):
     with pytest.raises(ValueError, match="concept"):
-        SCORERS[name](np.array(concept, np.float32), np.ones(3, np.float32))
+        SCORERS[name].one(np.array(concept, np.float32), np.ones(3, np.float32))
 
 
 @pytest.mark.parametrize("name", [name for name in SCORERS if needs_control(name)])
 def test_a_control_that_is_empty_is_refused(name):
     with pytest.raises(ValueError, match="control"):
-        SCORERS[name](np.ones(3, np.float32), np.empty(0, np.float32))
+        SCORERS[name].one(np.ones(3, np.float32), np.empty(0, np.float32))
 
 
 def test_mad_against_a_single_control_picture_is_refused():
@@ -86,7 +112,8 @@ def layers(draw):
 def test_a_layer_is_scored_to_the_bit_as_each_unit_and_concept_alone(name, layer):
     values, control = layer
     one_by_one = [
-        [SCORERS[name](own, base) for own, base in zip(concept.T, control.T, strict=True)] for concept in values
+        [SCORERS[name].one(own, base) for own, base in zip(concept.T, control.T, strict=True)]
+        for concept in values
     ]
     assert layer_scorer(name, control)(values).tolist() == one_by_one
 

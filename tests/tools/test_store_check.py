@@ -12,11 +12,12 @@ import pytest
 from crash.campaign import evidence
 from line_neurons.agent.errors import UsageError
 from line_neurons.graphs.runs import start, work
+from line_neurons.tools import store_mend
 from line_neurons.tools.file_lock import hold
 from line_neurons.tools.language_models.proposer import Completion, Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.leftovers import leftovers, remove_leftovers, whole_or_not
-from line_neurons.tools.store_check import KINDS, look
+from line_neurons.tools.store_check import KINDS, Fault, look
 from line_neurons.tools.store_mend import mend
 from line_neurons.tools.store_use import alone
 from scripted import LAYER, scripted_parts
@@ -412,3 +413,9 @@ def test_names_in_a_tampered_store_never_lead_out_of_it(store, tmp_path, name):
     execute(store, "bank.db", "INSERT INTO controls VALUES (?, '[]', '[]')", name)
     mend(store, deep=True)
     assert victim.read_bytes() == b"mine"
+
+
+def test_whatever_is_said_to_be_mended_has_something_that_mends_it():
+    mended = {fault for fault in Fault if KINDS[fault].mending} - {Fault.DATABASE_DAMAGED}
+    assert set(KINDS) == set(Fault)
+    assert mended == set(store_mend._STATEMENTS) | set(store_mend._FILES)

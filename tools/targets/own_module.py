@@ -19,15 +19,13 @@ from line_neurons.agent.proposal import clean_text
 from line_neurons.tools.targets.known_preprocessing import Known, known_preprocessing, refuse_preparing
 from line_neurons.tools.targets.network import Network, Wanted, brief
 from line_neurons.tools.targets.preprocessing import USUAL, usual
+from line_neurons.tools.targets.sources import IN_MEMORY
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor, nn
 
     Transform = Callable[[Image], Tensor] | Literal["imagenet"]
-
-IN_MEMORY = "memory"
-"""How the spec of a model that lives in a Python session begins: ``memory:TinyNet``."""
 
 _NAME_CHARACTERS = 60
 

@@ -11,21 +11,11 @@ from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.tools.packages import missing_package
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.network import Network, Wanted
-from line_neurons.tools.targets.own_module import IN_MEMORY
+from line_neurons.tools.targets.sources import IN_MEMORY, SOURCES
 
 if TYPE_CHECKING:
     from line_neurons.agent.settings import Pool, Precision
 
-# Where each prefix's function lives; imported only when asked for.
-_SOURCES = {
-    "torchvision": "torchvision_models.open_torchvision",
-    "timm": "timm_models.open_timm",
-    "hf": "hub_models.open_hub",
-    "places365": "resnet50_presets.open_places365",
-    "robust": "resnet50_presets.open_robust",
-    "keras": "keras_resnet50.open_keras",
-    IN_MEMORY: "own_module.refuse_absent",
-}
 _PINNED = {"torchvision": "torchvision_models.pinned", "timm": "timm_models.pinned"}
 
 
@@ -64,8 +54,8 @@ def open_target(
         raise UsageError(f"{spec!r} names no model", f"a model starts with {known_prefixes()}")
     _require_torchvision()
     wanted = Wanted(model, weights, assets, download)
-    if prefix in _SOURCES:
-        module, _, function = _SOURCES[prefix].partition(".")
+    if prefix in SOURCES:
+        module, _, function = SOURCES[prefix].partition(".")
         source = getattr(import_module(f"line_neurons.tools.targets.{module}"), function)
         network = cast(Callable[[Wanted], Network], source)(wanted)
     else:
@@ -98,11 +88,6 @@ def pinned_spec(spec: str) -> str:
         return spec
 
 
-def is_own_function(spec: str) -> bool:
-    """Whether a spec names a function of the user's own, which is code to be run."""
-    return spec.partition(":")[0] not in _SOURCES
-
-
 def absolute_spec(spec: str) -> str:
     """The spec with the file or folder that it names as an absolute path, to name the same model from anywhere.
 
@@ -124,7 +109,7 @@ def _placed(spec: str) -> tuple[str, Path | None, str]:
     if prefix == "hf" and model and Path(model).expanduser().is_dir():
         return "hf:", Path(model), ""
     place, _, function = spec.rpartition(":")
-    if prefix in _SOURCES or not place:
+    if prefix in SOURCES or not place:
         return spec, None, ""
     if place.endswith(".py"):
         return "", Path(place), f":{function}"
@@ -134,7 +119,7 @@ def _placed(spec: str) -> tuple[str, Path | None, str]:
 
 def known_prefixes() -> str:
     """How specs can begin, in words."""
-    names = ", ".join(f"{name}:" for name in _SOURCES if name != IN_MEMORY)
+    names = ", ".join(f"{name}:" for name in SOURCES if name != IN_MEMORY)
     return f"{names} as in torchvision:mobilenet_v2, or is MODULE:FUNCTION"
 
 

@@ -23,6 +23,7 @@ from line_neurons.tools.generators.presets import PRESETS
 from line_neurons.tools.language_models.registry import EMBEDDED
 from line_neurons.tools.leases import this_machine
 from line_neurons.tools.run_store import RunStore, default_store
+from line_neurons.tools.targets.sources import is_own_function
 from line_neurons.tui import run_form
 from line_neurons.tui.processes import Launched, launch
 from line_neurons.tui.run_form import Layer, LayersQuestion
@@ -143,7 +144,7 @@ class NewRunScreen(Screen[None]):
             self._notes.pop("model", None)
             if self._debounce:
                 self._debounce.stop()
-            if not run_form.is_own_code(event.value):
+            if not is_own_function(event.value):
                 self._debounce = self.set_timer(_DEBOUNCE, self._ask_for_layers)
         self._draw()
         self._offer()
@@ -233,7 +234,7 @@ class NewRunScreen(Screen[None]):
     def _summary(self, values: dict[str, str], found: dict[str, str]) -> str:
         if self._question:
             return _WAITS.format(plain(self._asked))
-        if run_form.is_own_code(values["model"]) and not self._asked:
+        if is_own_function(values["model"]) and not self._asked:
             return "enter runs this code to list its layers"
         if found:
             return "names of classes are looked up when the run begins" if found.keys() == {"units"} else ""

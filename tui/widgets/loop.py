@@ -8,22 +8,14 @@ from rich.cells import cell_len
 from rich.text import Text
 from textual.widgets import Static
 
+from line_neurons.agent.loop import BEGINNING, NODES
 from line_neurons.evidence.unit_view import UnitView
 from line_neurons.tui.terminal import counted, plain
 
-NODES = ("propose", "synthesize", "activate", "score", "update", "summarize")
+_BOXED = tuple(name for name in NODES if name != BEGINNING)
 _BOXES = 116
 """So wide a terminal has room for a box around each node."""
 
-_SAID = {
-    "init": "filling the first board",
-    "propose": "asking the language model for a concept",
-    "summarize": "asking the language model for one concept over the best three",
-    "synthesize": "drawing pictures of {}",
-    "activate": "measuring the unit on pictures of {}",
-    "score": "scoring {}",
-    "update": "offering {} to the board",
-}
 _SIGNS = {"running": "▸", "finished": "✓", "failed": "✗", "interrupted": "‖", "pending": "·"}
 
 
@@ -52,7 +44,7 @@ class LoopView(Static):
 
 def _line(node: str, lit: str) -> Text:
     drawn = Text(no_wrap=True, overflow="ellipsis")
-    for place, name in enumerate(("init", *NODES)):
+    for place, name in enumerate((BEGINNING, *_BOXED)):
         drawn.append("" if not place else " → ")
         drawn.append(*((f"▐●{name}▌", f"{lit} reverse") if name == node else (name, "")))
     return drawn
@@ -65,7 +57,7 @@ def _boxes(node: str, lit: str) -> Text:
         ("       ", "● init " if node == "init" else "  init ", "       ", "       "), rows, strict=True
     ):
         row.append(text, lit if node == "init" else "")
-    for place, name in enumerate(NODES):
+    for place, name in enumerate(_BOXED):
         arrow = "─▶ " if place else "▶ "
         for index, row in enumerate(rows):
             row.append(arrow if index == 1 else " " * len(arrow))
@@ -156,7 +148,9 @@ def _doing_text(view: UnitView, now: float) -> str:
     doing = view.doing
     assert doing is not None
     concept = f"“{plain(doing.concept)}”" if doing.concept else "the concept"
-    said = _SAID.get(doing.node, plain(doing.node) or "between two steps").format(concept)
+    # The row may be of a version that has other nodes.
+    node = NODES.get(doing.node)
+    said = node.sentence.format(concept) if node else plain(doing.node) or "between two steps"
     where = {"initial": "first board", "summary": "summary", "end": "done"}.get(
         doing.kind, f"step {doing.step} of {doing.steps}"
     )

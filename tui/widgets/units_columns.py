@@ -9,21 +9,11 @@ from typing import Any, NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 
+from line_neurons.agent.loop import NODES
 from line_neurons.agent.prompts import format_score
 from line_neurons.tools.live import Doing
 from line_neurons.tui.terminal import duration
 from line_neurons.tui.widgets.units_lines import STATES, UnitLine
-
-NODES = {
-    "init": "first board",
-    "propose": "proposing",
-    "synthesize": "picturing",
-    "activate": "measuring",
-    "score": "scoring",
-    "update": "updating",
-    "summarize": "summarizing",
-}
-"""What a unit does at each node of the loop, in a word."""
 
 _STATE_RANK = {state: rank for rank, state in enumerate(STATES)}
 
@@ -84,7 +74,9 @@ def state_text(line: UnitLine, doing: Doing | None) -> str:
     """A unit's state as a word or, of one in flight, its node and step."""
     if doing is None or line.state != "running":
         return line.state
-    return f"{NODES.get(doing.node, doing.node):.12} {doing.step}/{doing.steps}"
+    # The row may be of a version that has other nodes.
+    word = NODES[doing.node].word if doing.node in NODES else doing.node
+    return f"{word:.12} {doing.step}/{doing.steps}"
 
 
 def _score(line: UnitLine, around: Around, width: int) -> Sequence[Piece]:
