@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.prompts import IMAGE_TEMPLATE
 
 PAPER: Mapping[str, Any] = {
+    "seed": 0,
     "init": "control",
+    "vocabulary": None,
+    "vocabulary_share": 1 / 3,
+    "exclude": (),
+    "exclude_for": {},
     "top": 5,
     "random": 5,
     "random_pool": 0,
+    "control": None,
     "control_images": 50,
+    "control_seed": None,
     "iterations": 10,
     "summary": True,
     "patience": 0,
@@ -22,23 +29,45 @@ PAPER: Mapping[str, Any] = {
     "revisit": False,
     "images": 5,
     "scorer": "mean",
+    "weights": None,
     "pool": "auto",
+    "precision": "float32",
+    "channels_last": False,
     "template": IMAGE_TEMPLATE,
     "modifiers": "per-image",
     "llm": "ollama:llama3.1:8b",
+    "langchain": {},
+    "context": 4096,
+    "reply_tokens": 512,
+    "think": "off",
     "temperature": 0.5,
     "top_p": 0.9,
-    "duplicates": "accept",
+    "forbidden": "proposed",
+    "duplicates": "overwrite",
+    # Of unusable answers alone: the paper says nothing of them, and they would end the authors' own program.
+    "retries": 3,
     "hotter": 0.0,
     "hints": 0,
     "generator": "sdxl",
+    "threshold": None,
     # As the generator's own model card says: 25 steps, guidance 5.0, 1024 pixels, float16 for sdxl.
     "diffusion": {
-        **dict.fromkeys(("steps", "guidance", "size", "dtype", "revision", "scheduler")),
+        **dict.fromkeys(("steps", "guidance", "size", "dtype", "revision", "scheduler", "channels_last")),
         "lora": (),
+        "vae_tiling": False,
+        "compile": False,
     },
 }
-"""The method as the paper has it (section 3.2, appendix D), whatever line.toml and the environment say."""
+"""The method of the paper (section 3.2, appendix D); docs/explain.md says which of it is a choice of ours."""
+
+MACHINE: Mapping[str, frozenset[str]] = {
+    "": frozenset({
+        "ollama", "timeout", "device", "batch_size", "download", "in_flight", "llm_parallel", "batch_wait",
+        "give_up", "store", "assets", "diffusion",
+    }),
+    "diffusion": frozenset({"offload", "vae_slicing", "batch"}),
+}  # fmt: skip
+"""Settings that say where and how fast a run is worked on, and decide no label; those of ``diffusion`` apart."""
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {"paper": PAPER}
 
@@ -54,3 +83,13 @@ def with_preset(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     preset = PRESETS[name]
     diffusion = {**preset.get("diffusion", {}), **given.get("diffusion", {})}
     return {**preset, **given, "diffusion": diffusion}
+
+
+def fixed_by(name: str, given: Collection[str]) -> dict[str, Any]:
+    """The settings that a preset fixes against files and the environment.
+
+    Args:
+        name: the preset's.
+        given: names of the settings that were given beside it; a language model that was brings its own arguments.
+    """
+    return {key: value for key, value in PRESETS[name].items() if key != "langchain" or "llm" not in given}

@@ -16,24 +16,25 @@ IMAGE_TEMPLATE = "A realistic photo of a {concept}, {angle}, {lighting}"
 ANGLES = ("extreme close-up", "wide angle shot", "aerial view", "low angle")
 LIGHTINGS = ("cinematic lighting", "natural sunlight", "studio lighting")
 
-PROPOSE_SYSTEM = """\
+_PROPOSE_TASK = """\
 You find out what one unit of a vision model looks for. The scoreboard lists concepts with the unit's response \
 to pictures of them: the higher, the better.
 First reason, in two short sentences: what do the strongest concepts share that the weakest lack (kind of thing, \
 shape, texture, material, colour, surroundings, use)? Which two or three other things, not listed yet, share it \
 too? Then propose the one of these that should excite the unit most: a sibling of the strongest, a special kind \
 of them, or a part, material or pattern that they share.
-The concept is one to three words and names something that can be photographed. Never answer with a concept that \
-is on the scoreboard or forbidden.
-Answer with JSON only: {"reasoning": "...", "concept": "..."}"""
-
-SUMMARY_SYSTEM = """\
+The concept is one to three words and names something that can be photographed."""
+_SUMMARY_TASK = """\
 You find out what one unit of a vision model looks for. You see the three concepts whose pictures excite the \
 unit most. First reason, in one short sentence: what do the three share? Then name one more general concept \
 that unifies them.
-The concept is one to three words and names something that can be photographed. Never answer with one of the \
-three or with a forbidden concept.
-Answer with JSON only: {"reasoning": "...", "concept": "..."}"""
+The concept is one to three words and names something that can be photographed."""
+_ANSWER = 'Answer with JSON only: {"reasoning": "...", "concept": "..."}'
+
+PROPOSE_SYSTEM = f"{_PROPOSE_TASK} Never answer with a concept that is on the scoreboard or forbidden.\n{_ANSWER}"
+SUMMARY_SYSTEM = f"{_SUMMARY_TASK} Never answer with one of the three or with a forbidden concept.\n{_ANSWER}"
+PAPER_PROPOSE_SYSTEM = f"{_PROPOSE_TASK} Never answer with a forbidden concept.\n{_ANSWER}"
+PAPER_SUMMARY_SYSTEM = f"{_SUMMARY_TASK}\n{_ANSWER}"
 
 
 INITIAL_SYSTEM = """\
@@ -100,6 +101,14 @@ def _refusals(reasons: Sequence[str]) -> list[str]:
     return [f"Refused: {_told(reason, _LONGEST_REASON)}" for reason in reasons]
 
 
+def _scores(entries: Sequence[Entry]) -> list[str]:
+    return ["Scoreboard:", *(f"{format_score(entry.score)} {_told(entry.concept)}" for entry in entries)]
+
+
+def _other_kind(found: Sequence[str]) -> list[str]:
+    return ["Found before: " + _list(found) + ". Look for something of another kind."] if found else []
+
+
 def format_score(score: float) -> str:
     """A score with three significant digits, never in exponent form for usual activations."""
     return f"{score:.3g}" if abs(score) < 1000 else f"{score:.0f}"
@@ -112,14 +121,11 @@ def _request(
     refused: Sequence[str],
     found: Sequence[str] = (),
 ) -> str:
-    lines = ["Scoreboard:"]
-    lines += [f"{format_score(entry.score)} {_told(entry.concept)}" for entry in entries]
+    lines = _scores(entries)
     lines.append("Forbidden: " + (_list(forbidden) or "none"))
     if drawable:
         lines.append("Pictures can be made of, for example: " + _list(drawable))
-    if found:
-        lines.append("Found before: " + _list(found) + ". Look for something of another kind.")
-    lines += _refusals(refused)
+    lines += [*_other_kind(found), *_refusals(refused)]
     strongest = _list([entry.concept for entry in entries[:3]])
     lines.append(f"Strongest: {strongest}. Name a new concept, not one of these.")
     return "\n".join(lines)
@@ -161,6 +167,42 @@ def summary_prompt(
 ) -> Prompt:
     """The prompt of the summary step: one more general concept over the board's top three."""
     return _chat(SUMMARY_SYSTEM, [_SUMMARY_EXAMPLE], _request(board.top(3), forbidden, drawable, refused, found))
+
+
+def paper_propose_prompt(
+    board: Scoreboard, proposed: Sequence[str], refused: Sequence[str] = (), found: Sequence[str] = ()
+) -> Prompt:
+    """Ask for the concept of one iteration with the parts of the paper's prompt (appendix D.2) and no others.
+
+    Args:
+        board: the scoreboard; shown best first.
+        proposed: every concept that was proposed before, also where it is on the board: they are forbidden.
+        refused: why earlier answers to this very step were refused, oldest first.
+        found: what earlier searches of the same unit ended with.
+    """
+    examples = [_paper_turn(one.entries, one.forbidden) for one in _PROPOSE_EXAMPLES]
+    question = _paper_turn(board.entries, proposed, refused, found)
+    answers = [one.answer for one in _PROPOSE_EXAMPLES]
+    return _dialogue(PAPER_PROPOSE_SYSTEM, list(zip(examples, answers, strict=True)), question)
+
+
+def paper_summary_prompt(board: Scoreboard, refused: Sequence[str] = ()) -> Prompt:
+    """Ask for the summary over the board's top three alone (paper, appendix D.2)."""
+    example = (_paper_turn(_SUMMARY_EXAMPLE.entries, None), _SUMMARY_EXAMPLE.answer)
+    return _dialogue(PAPER_SUMMARY_SYSTEM, [example], _paper_turn(board.top(3), None, refused))
+
+
+def _paper_turn(
+    entries: Sequence[Entry],
+    proposed: Sequence[str] | None,
+    refused: Sequence[str] = (),
+    found: Sequence[str] = (),
+) -> str:
+    """A question; without a list of what is forbidden where ``proposed`` is None."""
+    lines = _scores(entries)
+    if proposed is not None:
+        lines.append("Forbidden: " + (_list(proposed) or "none"))
+    return "\n".join([*lines, *_other_kind(found), *_refusals(refused), "Name a new concept."])
 
 
 _INITIAL_EXAMPLES = (
@@ -256,12 +298,16 @@ def _dialogue(system: str, examples: Sequence[tuple[str, str]], request: str) ->
     return Prompt((*shared, Message("user", request)), shared=len(shared))
 
 
-def instructions() -> dict[str, tuple[Message, ...]]:
-    """What each kind of question of a search begins with: instructions and examples."""
+def instructions(*, paper: bool = False) -> dict[str, tuple[Message, ...]]:
+    """What each kind of question of a search begins with: instructions and examples.
+
+    Args:
+        paper: of a run that asks with the parts of the paper's prompts alone.
+    """
     board = Scoreboard((), 1)
     asked = {
-        "iteration": propose_prompt(board, ()),
-        "summary": summary_prompt(board, ()),
+        "iteration": paper_propose_prompt(board, ()) if paper else propose_prompt(board, ()),
+        "summary": paper_summary_prompt(board) if paper else summary_prompt(board, ()),
         "initial": initial_prompt("", "", 0, ()),
     }
     return {kind: prompt.messages[: prompt.shared] for kind, prompt in asked.items()}

@@ -79,7 +79,15 @@ def draw_others(ranked: Sequence[str], n_top: int, rng: Random, pool: Container[
     return sorted(others, key=lambda name: name not in pool)
 
 
-def update(board: Scoreboard, concept: str, score: float, rng: Random, pinned: Container[str] = ()) -> Update:
+def update(
+    board: Scoreboard,
+    concept: str,
+    score: float,
+    rng: Random,
+    pinned: Container[str] = (),
+    *,
+    overwrite: bool = False,
+) -> Update:
     """Offer a scored concept to the board (paper, section 3.2; the rule keeps the board's size).
 
     If the score beats the lowest, the concept replaces the lowest. Otherwise the concept takes the place of
@@ -94,27 +102,33 @@ def update(board: Scoreboard, concept: str, score: float, rng: Random, pinned: C
         score: its score, finite.
         rng: source of the draw; used only when a removal is drawn.
         pinned: concepts of the board that stay.
+        overwrite: a concept that is on the board already gets its new score, and one leaves by the rule all the
+            same, as in the authors' code: the board is one smaller from then on.
     """
     if not math.isfinite(score):
         raise ValueError(f"the score of {concept!r} is not finite: {score}")
     offered = Entry(concept, score)
     entries = list(board.entries)
     known = next((entry for entry in entries if entry.concept == concept), None)
-    if known is not None:
+    if known is not None and not overwrite:
         kept = known if known.score >= score else offered
         return Update(_replaced(board, known, kept), None)
-    if len(entries) < board.capacity:
+    if len(entries) < board.capacity and not overwrite:
         return Update(Scoreboard((*entries, offered), board.capacity), None)
     free = [entry for entry in entries if entry.concept not in pinned]
     if not free:
         return Update(board, None)
     lowest = free[-1]
     if score > lowest.score:
-        return Update(_replaced(board, lowest, offered), lowest)
-    if len(free) == 1:
+        removed = lowest
+    elif len(free) > 1:
+        removed = _draw_removal(free, entries[0].score, rng)
+    elif known is None:
         return Update(board, None)
-    removed = _draw_removal(free, entries[0].score, rng)
-    return Update(_replaced(board, removed, offered), removed)
+    else:
+        return Update(_replaced(board, known, offered), None)
+    staying = (entry for entry in entries if entry not in (removed, known))
+    return Update(Scoreboard((*staying, offered), board.capacity), removed if removed != known else None)
 
 
 def _draw_removal(entries: Sequence[Entry], best: float, rng: Random) -> Entry:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -18,7 +19,7 @@ from pydantic_settings import (
 )
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.presets import with_preset
+from line_neurons.agent.presets import fixed_by, with_preset
 from line_neurons.agent.prompts import IMAGE_TEMPLATE
 from line_neurons.agent.proposal import normalise_concept
 
@@ -27,9 +28,9 @@ CONFIG_FILE = "line.toml"
 
 Pool = Literal["auto", "mean", "max", "cls", "mean-tokens"]
 Precision = Literal["float32", "float16", "bfloat16"]
-
 ScorerName = Literal["mean", "auc", "mad"]
 SCORERS_WITHOUT_CONTROL: frozenset[ScorerName] = frozenset({"mean"})
+
 
 def _absolute(place: str) -> str:
     path = Path(place).expanduser()
@@ -72,6 +73,31 @@ class DiffusionSettings(BaseModel):
         return tuple(f"{_absolute(place)}{equals}{rest}" for place, equals, rest in parts)
 
 
+def _without_fixed(found: dict[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """What a source says of the settings, and parts of tables, that a preset does not fix.
+
+    Tables of two sources are merged, so that an empty one of a preset would be filled otherwise.
+    """
+    left: dict[str, Any] = {}
+    for name, value in found.items():
+        own = fixed.get(name)
+        if name not in fixed:
+            left[name] = value
+        elif own and isinstance(own, Mapping) and isinstance(value, Mapping):
+            left[name] = {part: one for part, one in value.items() if part not in own}
+    return left
+
+
+class _Environment(EnvSettingsSource):
+    def __call__(self) -> dict[str, Any]:
+        return _without_fixed(super().__call__(), getattr(self.settings_cls, "fixed", {}))
+
+
+class _File(TomlConfigSettingsSource):
+    def __call__(self) -> dict[str, Any]:
+        return _without_fixed(super().__call__(), getattr(self.settings_cls, "fixed", {}))
+
+
 class Settings(BaseSettings):
     """Everything that decides how a run goes; recorded with the run.
 
@@ -82,6 +108,7 @@ class Settings(BaseSettings):
         env_prefix="LINE_", env_nested_delimiter="__", extra="forbid", validate_default=True
     )
     from_outside: ClassVar[bool] = True
+    fixed: ClassVar[Mapping[str, Any]] = {}
 
     seed: int = Field(0, ge=0, lt=2**31, description="Run seed; all other seeds derive from it.")
     iterations: int = Field(10, ge=0, le=1000, description="Refinement iterations N before the summary.")
@@ -127,8 +154,15 @@ class Settings(BaseSettings):
     top_p: float = Field(0.9, gt=0, le=1, description="Nucleus sampling.")
     retries: int = Field(3, ge=0, le=20, description="How often a refused proposal is asked for again.")
     hotter: float = Field(0.2, ge=0, le=1, description="Added to the temperature at each asking again.")
-    duplicates: Literal["refuse", "accept"] = Field(
-        "refuse", description="Ask again for a new concept, or score a repeated one again (as the paper did)."
+    duplicates: Literal["refuse", "accept", "overwrite"] = Field(
+        "refuse",
+        description="Ask again for a new concept, or score a repeated one again: the board keeps the better "
+        "score, or the new one and a concept less (as the paper's authors did).",
+    )
+    forbidden: Literal["off-board", "proposed"] = Field(
+        "off-board",
+        description="What a question forbids beside the board: what was tried and is not on it, or what was "
+        "proposed before and nothing else (as in the paper, whose summary sees the top three alone).",
     )
     hints: int = Field(
         12, ge=0, le=100, description="Name up to so many drawable things near the best concepts; 0: none."
@@ -281,8 +315,11 @@ class Settings(BaseSettings):
         """Flags first, then the environment, then line.toml."""
         if not cls.from_outside:
             return (init_settings,)
-        toml = TomlConfigSettingsSource(settings_cls, settings_cls.model_config.get("toml_file"))
-        return init_settings, env_settings, toml
+        return (
+            init_settings,
+            _Environment(settings_cls),
+            _File(settings_cls, settings_cls.model_config.get("toml_file")),
+        )
 
 
 def load_settings(config: Path | None = None, *, preset: str | None = None, **flags: Any) -> Settings:
@@ -301,12 +338,15 @@ def load_settings(config: Path | None = None, *, preset: str | None = None, **fl
     if config is not None and not config.is_file():
         raise UsageError(f"there is no settings file {str(config)!r}", "name an existing file with --config")
     given = {name: value for name, value in flags.items() if value is not None}
+    by_user = given.keys()
     if preset is not None:
         given = with_preset(preset, given)
     source: type[Settings] = Settings
     if path.is_file():
         _check_toml(path)
         source = type("Settings", (Settings,), {"model_config": {**Settings.model_config, "toml_file": path}})
+    if preset is not None:
+        source = type("Settings", (source,), {"fixed": fixed_by(preset, by_user)})
     try:
         settings = source(**given)
     except ValidationError as error:

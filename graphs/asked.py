@@ -63,7 +63,7 @@ def prompt_of(store: Path | RunStore, run: str, unit: int, step: int, attempt: i
         ) from error
     refused = state["refused"] if state["step"] == entry.step else []
     hints = [str(hint) for hint in (entry.detail or {}).get("hints", [])]
-    prompt = question(state | {"kind": KINDS[entry.kind], "refused": refused}, settings.capacity, hints)
+    prompt = question(state | {"kind": KINDS[entry.kind], "refused": refused}, settings, hints)
     matches = None if entry.prompt is None else prompt_hash(prompt) == entry.prompt
     return Asked(prompt, matches, entry.attempt)
 

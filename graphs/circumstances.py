@@ -39,7 +39,7 @@ def circumstances(parts: Parts) -> dict[str, Any]:
         "machine": machine(),
         "fingerprints": fingerprints,
         "made_of": made_of,
-        "prompts": prompts(parts.settings.template),
+        "prompts": prompts(parts.settings.template, paper=parts.settings.forbidden == "proposed"),
     }
 
 
@@ -65,11 +65,11 @@ def record(runs: RunStore, run: str, parts: Parts, *, began: bool = False) -> No
         runs.add_event(run, WORKED_WITH, began=began, **now)
 
 
-def prompts(template: str) -> dict[str, Any]:
+def prompts(template: str, *, paper: bool) -> dict[str, Any]:
     """What questions of each kind begin with, and what pictures are asked for with; each with its SHA-256."""
     said: dict[str, dict[str, Any]] = {
         kind: {"messages": [[message.role, message.content] for message in messages]}
-        for kind, messages in instructions().items()
+        for kind, messages in instructions(paper=paper).items()
     }
     said["picture"] = {"template": template, "angles": list(ANGLES), "lightings": list(LIGHTINGS)}
     return {

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from line_neurons.agent.scoreboard import Entry
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.state import Kind, LineState, Row, board_of
 
@@ -52,6 +55,26 @@ def _natural(state: LineState, kind: Kind, settings: Settings) -> Kind:
         if settings.summary:
             return "summary"
     return "initial" if state["restart"] < settings.restarts else "end"
+
+
+def best_after(best: Row, concept: str, score: float, on_board: Entry, settings: Settings) -> Row:
+    """The best concept after one more was scored.
+
+    Args:
+        best: the best so far.
+        concept: what was scored.
+        score: its score.
+        on_board: the best of the board after it.
+        settings: the run's settings; where a new score overwrites the old one, the best can fall.
+    """
+    if settings.duplicates == "overwrite" and concept == best[0]:
+        return [on_board.concept, on_board.score]
+    return better(best, concept, score)
+
+
+def standing(scored: Sequence[Entry], duplicates: str) -> list[Entry]:
+    """The scores that count, in order: of a concept that was scored again the last alone where it overwrites."""
+    return list({one.concept: one for one in scored}.values()) if duplicates == "overwrite" else list(scored)
 
 
 def better(best: Row | None, concept: str, score: float) -> Row:

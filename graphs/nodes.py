@@ -27,7 +27,7 @@ from line_neurons.agent.seeds import derive_rng, derive_seed
 from line_neurons.graphs import initial, scoring
 from line_neurons.graphs.asking import ask
 from line_neurons.graphs.assembly import recorded_deps
-from line_neurons.graphs.course import after_step, better, next_kind
+from line_neurons.graphs.course import after_step, best_after, better, next_kind
 from line_neurons.graphs.history import pairs, put
 from line_neurons.graphs.question import question
 from line_neurons.graphs.state import Deps, Kind, LineState, board_of, board_rows
@@ -143,7 +143,7 @@ def _ask(state: LineState, deps: Deps) -> LineState:
     settings = deps.settings
     seed = derive_seed("ask", settings.seed, state["unit"], state["step"], state["attempt"])
     hints = _drawable(state, deps, board_of(state, settings.capacity))
-    prompt = question(state, settings.capacity, hints)
+    prompt = question(state, settings, hints)
     answer = ask(deps, prompt, seed, state["attempt"])
     asked: LineState = {
         "llm_seed": answer.seed,
@@ -203,17 +203,14 @@ def _refuse(state: LineState, deps: Deps, outcome: str, reason: str) -> LineStat
     """Write down a refused answer; after ``retries`` of them the step is recorded as stalled."""
     concept = state.get("concept") or None
     put(state, deps, outcome, concept=concept, detail={"reason": reason})
-    tried = [*state["tried"], concept] if outcome == "not_drawable" and concept else state["tried"]
+    known: LineState = {}
+    if outcome == "not_drawable" and concept:
+        known = {"tried": [*state["tried"], concept], "proposed": [*state.get("proposed", []), concept]}
     attempt = state["attempt"] + 1
     if attempt > deps.settings.retries:
         put(state | {"attempt": attempt, "reasoning": "", "reply": "", "seconds": 0.0} | _UNASKED, deps, "stalled")
-        return {"attempt": attempt, "tried": tried, "outcome": "stalled"}
-    return {
-        "attempt": attempt,
-        "tried": tried,
-        "refused": [*state["refused"], reason],
-        "outcome": "refused",
-    }
+        return known | {"attempt": attempt, "outcome": "stalled"}
+    return known | {"attempt": attempt, "refused": [*state["refused"], reason], "outcome": "refused"}
 
 
 def synthesize(state: LineState, runtime: Runtime[Deps]) -> LineState:
@@ -271,11 +268,19 @@ def update(state: LineState, runtime: Runtime[Deps]) -> LineState:
     changed: LineState = {}
     if state["outcome"] == "drawn":
         rng = update_rng(settings.seed, state["unit"], step)
-        after = update_board(board, state["concept"], state["score"], rng, state.get("pinned", []))
+        after = update_board(
+            board,
+            state["concept"],
+            state["score"],
+            rng,
+            state.get("pinned", []),
+            overwrite=settings.duplicates == "overwrite",
+        )
         changed = {
             "board": board_rows(after.board),
             "tried": [*state["tried"], state["concept"]],
-            "best": better(state["best"], state["concept"], state["score"]),
+            "proposed": [*state.get("proposed", []), state["concept"]],
+            "best": best_after(state["best"], state["concept"], state["score"], after.board.best, settings),
         }
         if state["score"] > board.best.score:
             changed["gained"] = step

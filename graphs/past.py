@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from line_neurons.agent.loop import nodes_per_attempt
 from line_neurons.agent.scoreboard import Entry
 from line_neurons.agent.settings import Settings
-from line_neurons.graphs.course import after_step, better
+from line_neurons.graphs.course import after_step, best_after, better
 from line_neurons.graphs.state import Kind, LineState, Row
 from line_neurons.graphs.steered import grant
 from line_neurons.tools.run_store import Step
@@ -38,7 +38,7 @@ def state_before(settings: Settings, history: Sequence[Step], asked: Sequence[Wi
         if place >= until:
             break
         if isinstance(one, Step):
-            state |= _entered(state, one)
+            state |= _entered(state, one, settings)
             if one.concept and one.score is not None:
                 scored.append(Entry(one.concept, one.score))
         else:
@@ -66,13 +66,15 @@ def _happened(history: Sequence[Step], asked: Sequence[Wish]) -> Iterator[tuple[
             yield (entry.step, entry.attempt, _AFTER_THE_NODES), entry
 
 
-def _entered(state: LineState, entry: Step) -> LineState:
+def _entered(state: LineState, entry: Step, settings: Settings) -> LineState:
     """What an entry of the history changed in the state."""
     fresh = entry.step != state.get("step")
     refused = [] if fresh else state.get("refused", [])
     changed: LineState = {"step": entry.step, "attempt": entry.attempt, "kind": KINDS[entry.kind]}
     if entry.concept and entry.outcome in {"scored", "not_drawable"}:
         changed["tried"] = [*state.get("tried", []), entry.concept]
+        if entry.kind != "initial":
+            changed["proposed"] = [*state.get("proposed", []), entry.concept]
     if entry.origin == "typed":
         changed["typed"] = [one for one in state.get("typed", []) if one != entry.concept]
     board: list[Row] = [[concept, score] for concept, score in entry.board]
@@ -85,7 +87,8 @@ def _entered(state: LineState, entry: Step) -> LineState:
             changed |= {"restart": state["restart"] + 1, "found": found, "pinned": []}
         changed |= {"begin": entry.step, "gained": entry.step}
     elif entry.outcome == "scored" and entry.concept and entry.score is not None:
-        changed |= {"board": board, "best": better(state["best"], entry.concept, entry.score)}
+        best = best_after(state["best"], entry.concept, entry.score, Entry(*_top(board)), settings)
+        changed |= {"board": board, "best": best}
         if entry.score > _top(state["board"])[1]:
             changed["gained"] = entry.step
     elif reason := (entry.detail or {}).get("reason"):

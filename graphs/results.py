@@ -40,22 +40,29 @@ def search_result(deps: Deps, run: Run, unit: Unit) -> dict[str, Any]:
         run: the run.
         unit: a unit of it whose search has ended.
     """
-    found = look_through(deps.runs.trials(run.id, unit.unit), banned(deps.runs, run.id).get(unit.unit, ()))
+    found = look_through(
+        deps.runs.trials(run.id, unit.unit),
+        banned(deps.runs, run.id).get(unit.unit, ()),
+        deps.settings.duplicates,
+    )
     known = initial.vocabulary(deps) | found.boards
     return columns(found) | evidence(deps, unit.unit, text_of(found.best), found.best.images, known)
 
 
-def look_through(history: Iterable[Trial], forbidden: Sequence[str] = ()) -> Found:
+def look_through(history: Iterable[Trial], forbidden: Sequence[str] = (), duplicates: str = "refuse") -> Found:
     """What stands out in the history of a unit whose search has ended, in order.
 
     Args:
         history: what the search tried.
         forbidden: concepts that people want not to be a label; they stand out in nothing.
+        duplicates: the setting of the run; where a new score overwrites the old one, the last alone counts.
     """
     entries = list(history)
     scored = [
         entry for entry in entries if entry.score is not None and not find_duplicate(text_of(entry), forbidden)
     ]
+    if duplicates == "overwrite":
+        scored = list({text_of(entry): entry for entry in scored}.values())
     best = max(scored, key=score_of)
     others = (entry for entry in scored if distinct(text_of(entry), text_of(best)))
     boards = [entry for entry in scored if entry.kind == "initial"]

@@ -244,7 +244,9 @@ def _gather(store: RunStore, runs: Sequence[Run]) -> _Gathered:
                 if number in index:
                     gathered.recorded[concept].append((index[number], trial.score))
             if number in index:
-                found[number] = look_through(history, bans.get(number, ()))
+                found[number] = look_through(
+                    history, bans.get(number, ()), run.settings.get("duplicates", "refuse")
+                )
                 for name in bans.get(number, ()):
                     gathered.forbidden[concept_key(name)].append(index[number])
         gathered.places += [_Place(run, unit, found[unit.unit]) for unit in units]

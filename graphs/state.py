@@ -55,6 +55,7 @@ class LineState(TypedDict, total=False):
         attempt: how often the model was asked in this step before.
         board: the scoreboard, best first.
         tried: every concept that was scored or that nothing can picture, in order; forbidden from then on.
+        proposed: those of them that came after a first board, in order.
         refused: why the answers to this step were refused, in the words that the model is told.
         concept: the proposal in hand.
         reasoning: the model's reasoning for it.
@@ -89,6 +90,7 @@ class LineState(TypedDict, total=False):
     attempt: int
     board: list[Row]
     tried: list[str]
+    proposed: list[str]
     refused: list[str]
     concept: str
     reasoning: str

@@ -14,7 +14,7 @@ from line_neurons.agent.proposal import find_duplicate
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 from line_neurons.agent.settings import Settings
 from line_neurons.agent.steering import Search, steer
-from line_neurons.graphs.course import better
+from line_neurons.graphs.course import better, standing
 from line_neurons.graphs.history import put
 from line_neurons.graphs.state import Deps, LineState, Row, Taken, board_of, board_rows
 from line_neurons.tools.run_store import Run, RunStore
@@ -114,7 +114,7 @@ def grant(
         further=state.get("further", 0),
         ended=not node,
         in_hand=state["concept"] if in_hand else "",
-        repeats=settings.duplicates == "accept",
+        repeats=settings.duplicates != "refuse",
     )
     taken: list[Taken] = list(state.get("wishes", []))
     for wish in asked:
@@ -132,7 +132,7 @@ def grant(
         changes["board"] = board_rows(search.board)
         allowed = [entry for entry in search.scored if not find_duplicate(entry.concept, search.banned)]
         if search.banned != before.banned and allowed:
-            changes["best"] = _best(allowed)
+            changes["best"] = _best(standing(allowed, settings.duplicates))
     if "step" not in state:
         changes["kind"] = "initial"
         return changes, ""

@@ -291,7 +291,7 @@ def _no_try(
     if find_duplicate(named, [wish.concept for wish in before if wish.kind == "try" and wish.taken is None]):
         return "waits to be tried already"
     known = next((one for one in scored if concept_key(one.concept) == concept_key(named)), None)
-    if known is None or settings.get("duplicates") == "accept":
+    if known is None or settings.get("duplicates", "refuse") != "refuse":
         return ""
     return f"was scored already, at step {known.step}"
 

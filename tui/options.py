@@ -77,7 +77,7 @@ BATCH = _panel(
 METHOD = _panel(
     "Method",
     {
-        "preset": (str, "paper: the method as published, whatever line.toml and the environment say."),
+        "preset": (str, "paper: the method of the paper, whatever line.toml and the environment say."),
         "seed": (int, "Run seed."),
         "iterations": (int, "Refinement iterations.", "--iterations", "-N"),
         "summary": (bool, "Summary step.", "--summary/--no-summary"),
@@ -92,7 +92,8 @@ METHOD = _panel(
         "random_pool": (int, "Draw the random others from so many classes that all units share; 0: from all."),
         "scorer": (str, "mean, auc or mad."),
         "modifiers": (str, "Draw angle and light per-image or per-concept."),
-        "duplicates": (str, "refuse a repeated concept, or accept it."),
+        "duplicates": (str, "refuse a repeated concept, accept it, or overwrite its score."),
+        "forbidden": (str, "What questions forbid: off-board or proposed."),
         "retries": (int, "How often to ask again in a step."),
         "exclude": (list[str], "Keep a concept out of the initial vocabulary; repeatable."),
     },

@@ -8,6 +8,8 @@ from line_neurons.agent.prompts import (
     LIGHTINGS,
     format_score,
     image_requests,
+    paper_propose_prompt,
+    paper_summary_prompt,
     propose_prompt,
     summary_prompt,
 )
@@ -34,6 +36,22 @@ def test_the_summary_sees_the_top_three_only():
     assert "candle" not in text
 
 
+def test_the_papers_question_has_the_board_and_what_was_proposed_and_nothing_else():
+    prompt = paper_propose_prompt(BOARD, ["crow", "robin"])
+    assert prompt.messages[-1].content.splitlines() == [
+        "Scoreboard:", "9.2 crow", "7.1 magpie", "6.8 pigeon", "0.2 candle", "Forbidden: crow, robin",
+        "Name a new concept.",
+    ]  # fmt: skip
+    assert not any("Pictures can be made" in message.content for message in prompt.messages)
+
+
+def test_the_papers_summary_sees_the_top_three_alone():
+    prompt = paper_summary_prompt(BOARD)
+    lines = ["Scoreboard:", "9.2 crow", "7.1 magpie", "6.8 pigeon", "Name a new concept."]
+    assert prompt.messages[-1].content.splitlines() == lines
+    assert not any("orbidden" in message.content for message in prompt.messages)
+
+
 def test_refusals_are_told_with_the_duplicate_named():
     text = propose_prompt(BOARD, [], refused=['"robin" was tried already.']).messages[-1].content
     assert 'Refused: "robin" was tried already.' in text
@@ -46,7 +64,8 @@ def test_the_shared_messages_are_the_same_for_every_board():
 
 
 def test_the_examples_answer_in_the_form_that_is_asked_for():
-    for prompt in (propose_prompt(BOARD, []), summary_prompt(BOARD, [])):
+    paper = paper_propose_prompt(BOARD, []), paper_summary_prompt(BOARD)
+    for prompt in (propose_prompt(BOARD, []), summary_prompt(BOARD, []), *paper):
         answers = [message.content for message in prompt.messages if message.role == "assistant"]
         assert answers
         for answer in answers:

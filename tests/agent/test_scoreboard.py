@@ -91,6 +91,26 @@ def test_a_repeated_concept_keeps_its_higher_score_and_takes_no_second_place():
     assert update(board, "b", 5, Random(0)).board.best == Entry("b", 5)
 
 
+def test_a_repeated_concept_that_overwrites_has_its_new_score_and_costs_the_board_a_place():
+    board = board_of({"a": 3, "b": 2, "c": 1})
+    above = update(board, "a", 1.5, Random(0), overwrite=True)
+    assert (above.removed, above.board.entries) == (Entry("c", 1), (Entry("b", 2), Entry("a", 1.5)))
+    later = update(above.board, "d", 9, Random(0), overwrite=True)
+    assert (later.removed, later.board.entries) == (Entry("a", 1.5), (Entry("d", 9), Entry("b", 2)))
+
+
+def test_a_repeated_concept_that_is_drawn_to_leave_only_changes_its_score():
+    board = board_of({"a": 3, "b": 1})
+    result = update(board, "b", 0.5, Random(0), overwrite=True)
+    assert (result.removed, result.board.entries) == (None, (Entry("a", 3), Entry("b", 0.5)))
+
+
+def test_a_board_of_one_takes_the_new_score_of_its_concept():
+    board = board_of({"a": 3})
+    assert update(board, "a", 1, Random(0), overwrite=True).board.entries == (Entry("a", 1),)
+    assert update(board, "b", 1, Random(0), overwrite=True).board == board
+
+
 @pytest.mark.parametrize("score", [float("nan"), float("inf")])
 def test_a_score_that_is_not_finite_is_refused(score):
     with pytest.raises(ValueError, match="not finite"):

@@ -1,7 +1,9 @@
+import json
+
 import pytest
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.presets import PAPER
+from line_neurons.agent.presets import MACHINE, PAPER
 from line_neurons.agent.prompts import ANGLES, LIGHTINGS
 from line_neurons.agent.settings import DiffusionSettings, Settings, load_settings, revised
 from line_neurons.tools.generators.presets import PRESETS
@@ -35,16 +37,68 @@ def test_the_preset_paper_has_every_number_of_the_paper_whatever_the_file_and_th
         "control": "hf:imagenet-1k@validation", "iterations": 10, "summary": True, "patience": 0,
         "max_iterations": None, "restarts": 0, "revisit": False, "images": 5, "scorer": "mean", "pool": "auto",
         "template": "A realistic photo of a {concept}, {angle}, {lighting}", "modifiers": "per-image",
-        "llm": "ollama:llama3.1:8b", "temperature": 0.5, "top_p": 0.9, "duplicates": "accept", "hotter": 0.0,
-        "hints": 0, "generator": "sdxl", "diffusion": DiffusionSettings(),
+        "llm": "ollama:llama3.1:8b", "temperature": 0.5, "top_p": 0.9, "duplicates": "overwrite", "hotter": 0.0,
+        "hints": 0, "generator": "sdxl", "diffusion": DiffusionSettings(), "forbidden": "proposed",
     }  # fmt: skip
     assert {name: getattr(found, name) for name in told} == told
-    assert PAPER.keys() <= told.keys()
     sdxl = PRESETS[found.generator]
     assert (sdxl.hub, sdxl.variant, sdxl.dtype) == ("stabilityai/stable-diffusion-xl-base-1.0", "fp16", "float16")
     assert (sdxl.steps, sdxl.guidance) == (25, 5.0)
     assert ANGLES == ("extreme close-up", "wide angle shot", "aerial view", "low angle")
     assert LIGHTINGS == ("cinematic lighting", "natural sunlight", "studio lighting")
+
+
+# For each setting of the preset another value, which a line.toml and the environment try to bring in.
+OTHERS = {
+    "seed": 7, "init": "bank", "vocabulary": "words.txt", "vocabulary_share": 0.5, "exclude": ["fox"],
+    "exclude_for": {"3": ["fox"]}, "top": 4, "random": 3, "random_pool": 9, "control": "bank", "control_images": 9,
+    "control_seed": 3, "iterations": 3, "summary": False, "patience": 2, "max_iterations": 20, "restarts": 2,
+    "revisit": True, "images": 9, "scorer": "auc", "weights": "own.pth", "pool": "max", "precision": "bfloat16",
+    "channels_last": True, "template": "a {concept}", "modifiers": "per-concept", "llm": "random",
+    "langchain": {"model": "other"}, "context": 2048, "reply_tokens": 64, "think": "on", "temperature": 1.5,
+    "top_p": 0.5, "forbidden": "off-board", "duplicates": "refuse", "retries": 9, "hotter": 0.7, "hints": 3,
+    "generator": "sd15", "threshold": 0.5,
+    "diffusion": {
+        "steps": 4, "guidance": 9.0, "size": 512, "dtype": "float32", "revision": "main", "scheduler": "Other",
+        "channels_last": True, "lora": ["own.safetensors"], "vae_tiling": True, "compile": True,
+    },
+}  # fmt: skip
+
+
+def test_every_setting_is_fixed_by_the_preset_or_decides_no_label():
+    assert PAPER.keys() | MACHINE[""] == Settings.model_fields.keys()
+    assert PAPER.keys() & MACHINE[""] == {"diffusion"}
+    assert PAPER["diffusion"].keys() | MACHINE["diffusion"] == DiffusionSettings.model_fields.keys()
+    assert not PAPER["diffusion"].keys() & MACHINE["diffusion"]
+
+
+@pytest.mark.parametrize("place", ["file", "environment"])
+def test_nothing_from_outside_gets_into_the_preset_but_what_decides_no_label(empty_folder, monkeypatch, place):
+    assert OTHERS.keys() == PAPER.keys()
+    assert OTHERS["diffusion"].keys() == PAPER["diffusion"].keys()
+    flags = {"preset": "paper", "control": "hf:imagenet-1k@validation"}
+    plain = load_settings(**flags)
+    outside = {**OTHERS, "device": "cuda:1", "diffusion": {**OTHERS["diffusion"], "offload": "model"}}
+    if place == "file":
+        (empty_folder / "line.toml").write_text(_toml(outside))
+    else:
+        for name, value in outside.items():
+            said = value if isinstance(value, str) else json.dumps(value)
+            monkeypatch.setenv(f"LINE_{name.upper()}", said)
+    found = load_settings(**flags)
+    assert (found.device, found.diffusion.offload) == ("cuda:1", "model")
+    machine = {"device": plain.device, "diffusion": plain.diffusion}
+    assert found.model_dump() | machine == plain.model_dump() | machine
+    assert found.diffusion.model_copy(update={"offload": "none"}) == plain.diffusion
+
+
+def _toml(values):
+    def said(value):
+        if isinstance(value, dict):
+            return "{" + ", ".join(f"{name} = {said(one)}" for name, one in value.items()) + "}"
+        return json.dumps(value)
+
+    return "".join(f"{name} = {said(value)}\n" for name, value in values.items())
 
 
 def test_a_flag_wins_over_the_preset(empty_folder):

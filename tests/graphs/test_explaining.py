@@ -329,5 +329,5 @@ def test_the_record_says_how_the_run_was_begun(net, asked):
 def test_a_preset_is_taken_as_on_the_command_line(net, asked):
     small = asked | {"generator": "bank", "control": "bank", "iterations": 0, "summary": False}
     run = explain(net, "features", [0], preset="paper", **small).run
-    assert (run.settings["hints"], run.settings["duplicates"], run.settings["iterations"]) == (0, "accept", 0)
+    assert (run.settings["hints"], run.settings["duplicates"], run.settings["iterations"]) == (0, "overwrite", 0)
     assert "preset='paper'" in run.command

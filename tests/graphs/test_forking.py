@@ -91,7 +91,7 @@ def test_where_checkpoints_are_gone_the_history_tells_the_same_state(original, u
             rebuilt = state_after(settings, history, asked, step)
             for name in SEEN:
                 assert rebuilt[name] == recorded[name], (step, name)
-            for name in ("pinned", "banned", "typed"):
+            for name in ("pinned", "banned", "typed", "proposed"):
                 assert rebuilt.get(name, []) == recorded.get(name, []), (step, name)
 
 

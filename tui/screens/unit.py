@@ -382,7 +382,7 @@ class UnitScreen(Screen[None]):
         tried = [one.concept for one in self._view.steps if one.concept and one.outcome == "scored"]
         dialog = ConceptDialog(
             f"unit {self._unit}",
-            tried if self._view.run.settings.get("duplicates") != "accept" else [],
+            tried if self._view.run.settings.get("duplicates", "refuse") == "refuse" else [],
             sorted(steered(self._view.wishes)[1]),
         )
         self.app.push_screen(dialog, lambda concept: self._wish("try", concept) if concept else None)
