@@ -20,6 +20,7 @@ PAPER: Mapping[str, Any] = {
     "random_pool": 0,
     "control": None,
     "control_images": 50,
+    "class_names": None,
     "control_seed": None,
     "iterations": 10,
     "summary": True,

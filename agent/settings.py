@@ -101,7 +101,7 @@ class _File(TomlConfigSettingsSource):
 class Settings(BaseSettings):
     """Everything that decides how a run goes; recorded with the run.
 
-    The defaults of the method are the paper's (section 3.2 and appendix D).
+    The numbers of the method default to the paper's (section 3.2 and appendix D); ``presets.PAPER`` has all of it.
     """
 
     model_config = SettingsConfigDict(

@@ -52,7 +52,9 @@ def test_the_preset_paper_has_every_number_of_the_paper_whatever_the_file_and_th
 OTHERS = {
     "seed": 7, "init": "bank", "vocabulary": "words.txt", "vocabulary_share": 0.5, "exclude": ["fox"],
     "exclude_for": {"3": ["fox"]}, "top": 4, "random": 3, "random_pool": 9, "control": "bank", "control_images": 9,
-    "control_seed": 3, "iterations": 3, "summary": False, "patience": 2, "max_iterations": 20, "restarts": 2,
+    "control_seed": 3,
+    "class_names": "names.txt",
+    "iterations": 3, "summary": False, "patience": 2, "max_iterations": 20, "restarts": 2,
     "revisit": True, "images": 9, "scorer": "auc", "weights": "own.pth", "pool": "max", "precision": "bfloat16",
     "channels_last": True, "template": "a {concept}", "modifiers": "per-concept", "llm": "random",
     "langchain": {"model": "other"}, "context": 2048, "reply_tokens": 64, "think": "on", "temperature": 1.5,
