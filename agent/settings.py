@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -205,6 +207,11 @@ class Settings(BaseSettings):
         None,
         description="File of names for the class folders of the control set; none: the folders' own.",
     )
+    image_range: Annotated[tuple[float, float] | None, NoDecode] = Field(
+        None,
+        description="Values of 16-bit and float images that are black and white, as LOW,HIGH; none: 0 to 65535, "
+        "and 0 to 1 of floats.",
+    )
     vocabulary_share: float = Field(
         1 / 3, gt=0, le=1, description="Share of the bank's captions that make the initial vocabulary."
     )
@@ -252,6 +259,18 @@ class Settings(BaseSettings):
     @classmethod
     def _clean(cls, concepts: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(normalise_concept(concept, max_words=10) for concept in concepts)
+
+    @field_validator("image_range", mode="before")
+    @classmethod
+    def _two_numbers(cls, given: object) -> object:
+        return tuple(given.split(",")) if isinstance(given, str) else given
+
+    @field_validator("image_range")
+    @classmethod
+    def _ascends(cls, given: tuple[float, float] | None) -> tuple[float, float] | None:
+        if given is not None and not (math.isfinite(given[0]) and given[0] < given[1] < math.inf):
+            raise ValueError("must be two numbers LOW,HIGH, the first below the second")
+        return given
 
     @field_validator("weights", "vocabulary", "class_names")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +25,7 @@ from line_neurons.tools.control_sets import PrecomputedControl, control_activati
 from line_neurons.tools.control_sets.digests import FileDigests
 from line_neurons.tools.control_sets.folder import FolderControlSet
 from line_neurons.tools.generators.presets import PRESETS
+from line_neurons.tools.image_account import ImageAccount
 from line_neurons.tools.image_folders import images_below, look_into
 from line_neurons.tools.remarks import Remarks
 
@@ -133,6 +134,12 @@ class Laid:
     parts: Parts
     layer: str
     count: int = 0
+    _read: dict[str, ImageAccount] = field(default_factory=dict, compare=False)
+
+    @property
+    def image_notes(self) -> tuple[str, ...]:
+        """How images of concepts measured so far that are not ordinary were read, with their number."""
+        return sum(self._read.values(), ImageAccount()).notes(self.parts.settings.image_range)
 
     @property
     def name(self) -> str:
@@ -164,8 +171,15 @@ class Laid:
         if not inside:
             raise _NoFolderError(concept, f"there is no folder {folder.name!r:.80} in {self.name!r:.80}")
         digests = FileDigests(self.parts.store / "digests.db")
+        value_range = self.parts.settings.image_range
         try:
-            pictures = FolderControlSet(folder, self.count or None, digests, flat=True)
+            pictures = FolderControlSet(folder, self.count or None, digests, flat=True, value_range=value_range)
+        except UsageError as error:
+            raise _NoFolderError(concept, error.message) from error
+        # Values whose range is not known are a matter for the user, of all concepts.
+        self._read[folder.name] = pictures.account
+        pictures.account.check(str(folder), value_range)
+        try:
             found = control_activations(self.parts.bank, self.parts.target, [self.layer], pictures)[self.layer]
         except UsageError as error:
             raise _NoFolderError(concept, error.message) from error

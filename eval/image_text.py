@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +15,7 @@ from line_neurons.agent.errors import BackendError, MissingPartError, UsageError
 from line_neurons.agent.ports import Control, LayerInfo
 from line_neurons.tools.control_sets import control_activations
 from line_neurons.tools.devices import find_device
+from line_neurons.tools.image_reader import ImageError, read_image
 from line_neurons.tools.packages import missing_package
 from line_neurons.tools.weights_formats import weights_format
 
@@ -252,15 +252,10 @@ def _batched(items: Sequence[Any], embed: Callable[[Sequence[Any]], Any]) -> Emb
 
 
 def _decoded(picture: Picture) -> Any:
-    from PIL import Image, UnidentifiedImageError
-
-    if isinstance(picture, np.ndarray):
-        return Image.fromarray(picture)
     try:
-        with Image.open(BytesIO(picture)) as image:
-            return image.convert("RGB")
-    except (OSError, ValueError, UnidentifiedImageError) as error:
-        raise BackendError(f"a picture cannot be decoded: {reason_of(error)}") from error
+        return read_image(picture)
+    except ImageError as error:
+        raise BackendError(f"a picture cannot be decoded: {error}", error.remedy) from error
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,10 @@ from line_neurons.eval.wordnet import WordNet
 from line_neurons.tools.control_sets import control_activations
 from line_neurons.tools.control_sets.pictures import read_chunk
 from line_neurons.tools.control_sets.selection import CHUNK
+from line_neurons.tools.image_account import ImageAccount, with_reading
 from line_neurons.tools.image_bank.folder import CAPTIONS_FILE
 from line_neurons.tools.image_folders import images_below
+from line_neurons.tools.image_reader import PLAIN, Range
 from line_neurons.tools.leftovers import whole_or_not
 from line_neurons.tools.remarks import Remarks
 
@@ -164,7 +166,13 @@ class Photographs:
     def fingerprint(self) -> str:
         """Of the photographs and of the names that they are found by."""
         names = hashlib.sha256(json.dumps(sorted(self.other_names.items())).encode()).hexdigest()
-        return f"{PHOTOGRAPHS}:{self.bank.fingerprint}:{names[:16]}"
+        reading = _account(self.bank.entries).identity(self.bank.value_range)
+        return with_reading(f"{PHOTOGRAPHS}:{self.bank.fingerprint}:{names[:16]}", reading)
+
+    @property
+    def image_notes(self) -> tuple[str, ...]:
+        """How photographs that are not ordinary are read, with their number."""
+        return _account(self.bank.select("heldout")).notes(self.bank.value_range)
 
     @cached_property
     def _named(self) -> dict[str, list[Entry]]:
@@ -176,7 +184,7 @@ class Photographs:
 
     def activations(self, concept: str, place: int, progress: Progress | None = None) -> Activations:
         """See ``ConceptPictures``; kept in the store by the contents of the files."""
-        pictures = _Pictures(self._entries(concept))
+        pictures = _Pictures(self._entries(concept), self.bank.value_range)
         found = control_activations(self.parts.bank, self.parts.target, [self.layer], pictures, progress)
         return found[self.layer].activations
 
@@ -209,16 +217,23 @@ def names_alike(bank: Bank | None) -> dict[str, list[str]]:
     return {name: list(others) for name, others in found.items()}
 
 
+def _account(entries: Sequence[Entry]) -> ImageAccount:
+    unusual = tuple((entry.id, entry.traits) for entry in entries if entry.traits != PLAIN)
+    return ImageAccount(len(entries), unusual)
+
+
 class _Pictures:
     """Files as a control set without classes; implements the port ``ControlSet``."""
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
+    def __init__(self, entries: Sequence[Entry], value_range: Range | None) -> None:
         self._entries = entries
+        self._value_range = value_range
 
     @cached_property
     def fingerprint(self) -> str:
         digest = hashlib.sha256("\n".join(entry.sha256 for entry in self._entries).encode())
-        return f"photographs:{digest.hexdigest()[:32]}"
+        reading = _account(self._entries).identity(self._value_range)
+        return with_reading(f"photographs:{digest.hexdigest()[:32]}", reading)
 
     def classes(self) -> tuple[str, ...]:
         return ()
@@ -226,7 +241,8 @@ class _Pictures:
     def chunks(self, start: int = 0) -> Iterator[ControlChunk]:
         for first in range(start * CHUNK, len(self._entries), CHUNK):
             part = self._entries[first : first + CHUNK]
-            yield read_chunk((entry.id, entry.path.read_bytes, -1) for entry in part)
+            unread = ((entry.id, entry.path.read_bytes, -1) for entry in part)
+            yield read_chunk(unread, value_range=self._value_range)
 
     @property
     def total(self) -> int:

@@ -54,7 +54,8 @@ def provenance(store: Path | RunStore, run: str) -> dict[str, Any]:
         ``parts``, by name: ``fingerprint``, the values that it ``names``, and what a hash in it is ``made_of``;
         ``prompts``: what questions and pictures begin with, each with its SHA-256;
         ``versions`` of the packages when the run began;
-        ``environments``: ``versions``, ``code``, ``machine``, ``fingerprints``, ``prompts`` (SHA-256);
+        ``environments``: ``versions``, ``code``, ``machine``, ``fingerprints``, ``images`` (how those that are not
+        ordinary were read), ``prompts`` (SHA-256);
         ``sessions``, each time that a process worked on the run: ``process``, ``host``, ``began``, ``ended``,
         ``how`` it ended, ``steps`` that it wrote, and the index of its ``environment``;
         ``resumes``; ``changes``: settings and models that were changed, units begun again, revisits;
@@ -166,6 +167,7 @@ def _environment(detail: Mapping[str, Any]) -> dict[str, Any]:
         "code": detail.get("code"),
         "machine": _mapping(detail.get("machine")),
         "fingerprints": _mapping(detail.get("fingerprints")),
+        "images": detail.get("images"),
         "prompts": {kind: (_mapping(text) or {}).get("sha256") for kind, text in prompts.items()}
         if prompts
         else None,

@@ -173,7 +173,7 @@ class Parts:
         if folder:
             from line_neurons.tools.image_bank.folder import open_bank
 
-            return open_bank(folder)
+            return open_bank(folder, self.settings.image_range)
         from line_neurons.tools.image_bank.bundled import bundled_bank
 
         return bundled_bank(self.assets)
@@ -210,6 +210,7 @@ class Parts:
                 download=settings.download,
                 digests=self.store / "digests.db",
                 class_names=settings.class_names,
+                value_range=settings.image_range,
             )
         from line_neurons.tools.image_bank.control import BankControl
 
@@ -250,6 +251,16 @@ class Parts:
     def skipped(self) -> tuple[str, ...]:
         """Pictures of the image bank that could not be read, where the bank is in use."""
         return tuple(self.pictures.skipped) if "pictures" in vars(self) else ()
+
+    def image_notes(self) -> tuple[str, ...]:
+        """How images that are not ordinary 8-bit ones are read, a line for each kind with their number."""
+        sources = {
+            "the image bank": self.pictures if "pictures" in vars(self) else None,
+            "the control set": self.control_set,
+        }
+        return tuple(
+            f"in {name}, {note}" for name, source in sources.items() for note in getattr(source, "image_notes", ())
+        )
 
     def vocabulary(self) -> tuple[str, ...] | None:
         """The words that first boards are drawn from, as they are now; None where a language model names them.

@@ -28,8 +28,8 @@ def circumstances(parts: Parts) -> dict[str, Any]:
     Returns:
         ``versions`` of Python and of the packages that decide results; ``code``, a hash of the program's own
         source; ``machine``, see ``tools.machine``; ``fingerprints`` of the parts; ``made_of``, what those
-        fingerprints that are a hash alone were made of; ``prompts``, all that questions and pictures begin with,
-        each with its SHA-256.
+        fingerprints that are a hash alone were made of; ``images``, how those that are not ordinary are read;
+        ``prompts``, all that questions and pictures begin with, each with its SHA-256.
     """
     # First, as the machine tells of torch only once a part has imported it.
     fingerprints, made_of = parts.fingerprints(), parts.identities()
@@ -39,6 +39,7 @@ def circumstances(parts: Parts) -> dict[str, Any]:
         "machine": machine(),
         "fingerprints": fingerprints,
         "made_of": made_of,
+        "images": list(parts.image_notes()),
         "prompts": prompts(parts.settings.template, paper=parts.settings.forbidden == "proposed"),
     }
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from line_neurons.agent.prompts import format_score
 from line_neurons.agent.proposal import clean_text
 from line_neurons.agent.settings import load_settings
 from line_neurons.tools.bank_view import Pictured, pictures
+from line_neurons.tools.image_reader import ImageError, read_image
 from line_neurons.tools.leases import standings
 from line_neurons.tools.packages import missing_package
 from line_neurons.tools.result_rows import STEP_COLUMNS, UNIT_COLUMNS, Kind, Row, status_of, step_row, unit_row
@@ -217,11 +217,14 @@ def load(run: str, store: Path | str | None = None) -> Result:
 
 
 def _opened(one: Pictured) -> Image:
-    from PIL import Image
-
     if one.trouble:
         raise DamagedError(f"the picture {one.id[:12]} {one.trouble}", "see `line doctor --store`")
-    return Image.open(BytesIO(one.content))
+    try:
+        return read_image(one.content)
+    except ImageError as error:
+        raise DamagedError(
+            f"the picture {one.id[:12]} cannot be decoded: {error}", "see `line doctor --store`"
+        ) from error
 
 
 def _frame(rows: Iterable[Row], columns: Mapping[str, Kind]) -> DataFrame:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from line_neurons.agent.prompts import format_score
 from line_neurons.agent.proposal import clean_text
 from line_neurons.tools.bank_view import Pictured
+from line_neurons.tools.image_reader import ImageError, read_image
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
@@ -122,12 +123,9 @@ def _caption(one: Pictured) -> str:
 
 
 def _thumbnail(one: Pictured) -> str:
-    from PIL import Image
-
     try:
-        with Image.open(BytesIO(one.content)) as opened:
-            small = opened.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        small = read_image(one.content)
+    except ImageError:
         return ""
     small.thumbnail((_EDGE, _EDGE))
     written = BytesIO()

@@ -19,7 +19,7 @@ from line_neurons.graphs.assembly import Parts, reopen
 from line_neurons.graphs.crew import Progress
 from line_neurons.graphs.explained import Result, UnitResult, load
 from line_neurons.graphs.progress_line import ProgressLine
-from line_neurons.graphs.runs import recorded, retry, select_units, start, work
+from line_neurons.graphs.runs import recorded, retry, select_units, settings_of, start, work
 from line_neurons.tools.language_models.langchain_chat import with_secrets
 from line_neurons.tools.run_store import Run, RunStore, default_store
 from line_neurons.tools.targets.lookup import near_names
@@ -224,7 +224,7 @@ class _Asked:
         units = [(unit, names[unit] if names else None) for unit in numbers]
         wanted = (parts.spec, self.layer, recorded(parts.settings), parts.fingerprints(), None)
         for run in parts.runs.runs() if self.resume else ():
-            its = (run.model, run.layer, run.settings, run.fingerprints, run.forked_from)
+            its = (run.model, run.layer, settings_of(run), run.fingerprints, run.forked_from)
             if its == wanted and [(unit.unit, unit.name) for unit in parts.runs.units(run.id)] == units:
                 return parts, run
         return parts, start(parts, self.layer, selectors, command=self._command(spec))
@@ -346,9 +346,10 @@ class _Work:
             raise Interrupted(result, self._drain.drain_reason or "")
         states = [unit.status for unit in result]
         failed = f", {states.count('failed')} failed" if "failed" in states else ""
+        read = "".join(f"; {note}" for note in self._parts.image_notes())
         self._line.say(
             f"run {self._run.id}: {states.count('finished')} of {len(states)} units done{failed}, "
-            f"{time.monotonic() - self._began:.0f} s",
+            f"{time.monotonic() - self._began:.0f} s{read}",
             last=True,
         )
 

@@ -97,6 +97,11 @@ def recorded(settings: Settings) -> dict[str, Any]:
     return kept | {"langchain": redacted(settings.langchain)}
 
 
+def settings_of(run: Run) -> dict[str, Any]:
+    """The settings of a recorded run; those that there were not yet when it began have their defaults."""
+    return recorded(Settings.model_construct()) | run.settings
+
+
 def work(parts: Parts, run: Run, watch: Watcher | None = None, drain: RunControl | None = None) -> Run:
     """Finish what is not finished of a run, each unit from its last checkpoint; failed units are left alone.
 
@@ -138,6 +143,8 @@ def work(parts: Parts, run: Run, watch: Watcher | None = None, drain: RunControl
             with parts.bank.incidents.recorded(runs, run.id):
                 # Computed here, so that units in flight find it.
                 deps.control()
+                # What a stream holds is known only now.
+                circumstances.record(runs, run.id, parts)
                 graph = build(FencedSaver(saver, runs, run.id))
                 # Something may be asked of a unit when it has its label, while others are worked on.
                 while left and not drain.drain_requested:
@@ -211,7 +218,7 @@ def retry(runs: RunStore, run: Run) -> int:
 def _note_changes(parts: Parts, run: Run) -> None:
     """Record that a run goes on with other settings or another language model, and what they were before."""
     settings, fingerprints = recorded(parts.settings), parts.fingerprints()
-    if (settings, fingerprints) == (run.settings, run.fingerprints):
+    if (settings, fingerprints) == (settings_of(run), run.fingerprints):
         return
     changed = {name: value for name, value in settings.items() if run.settings.get(name) != value}
     parts.runs.update_run(run.id, settings=settings, fingerprints=fingerprints)

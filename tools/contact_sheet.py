@@ -9,6 +9,7 @@ from pathlib import Path
 
 from line_neurons.agent.errors import StoreError, reason_of
 from line_neurons.agent.proposal import clean_text
+from line_neurons.tools.image_reader import ImageError, read_image
 from line_neurons.tools.leftovers import whole_or_not
 
 TILE = 160
@@ -62,8 +63,8 @@ def write_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
                 pen.text((place[0] + 8, place[1] + TILE // 2 - 10), "not to be had", fill="#666666", font=font)
                 continue
             try:
-                opened = Image.open(io.BytesIO(picture)).convert("RGB")
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+                opened = read_image(picture)
+            except ImageError as error:
                 raise StoreError(
                     f"a picture of {title!r:.80} cannot be decoded: {reason_of(error)}",
                     "run it again with a new store",

@@ -362,9 +362,11 @@ def _target_works() -> Iterator[Finding]:
     from PIL import Image
     from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
+    from line_neurons.tools.image_reader import read_image
+
     began = time.monotonic()
     picture = assets_root() / "photos" / "explore_world_animals" / "koala.webp"
-    image = Image.open(picture).convert("RGB") if picture.is_file() else Image.new("RGB", (224, 224), "grey")
+    image = read_image(picture) if picture.is_file() else Image.new("RGB", (224, 224), "grey")
     model = mobilenet_v2(weights=None)
     model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     info = MobileNet_V2_Weights.IMAGENET1K_V1

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from typing import TYPE_CHECKING, TypeVar
 
 from line_neurons.agent.errors import BackendError, DrainedError, LineError, NotDrawableError, reason_of
 from line_neurons.agent.ports import DrawnImage, Generator, ImageRequest, Progress
 from line_neurons.agent.seeds import derive_seed
 from line_neurons.tools.devices import memory_spent
+from line_neurons.tools.image_reader import read_image
 from line_neurons.tools.picture_files import PNG_BEGIN, PNG_END
 
 if TYPE_CHECKING:
@@ -126,7 +126,5 @@ def _plain_colour(image: DrawnImage) -> str:
 
 def _decoded(png: bytes) -> NDArray[np.uint8]:
     import numpy as np
-    from PIL import Image
 
-    with Image.open(BytesIO(png), formats=["PNG"]) as opened:
-        return np.asarray(opened.convert("RGB"))
+    return np.asarray(read_image(png))

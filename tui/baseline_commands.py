@@ -92,6 +92,8 @@ def baseline(
     usual = kept_in(parts.store, found)
     path = file_in(output, usual.name) if output else usual
     write(found, path, choice_of(method, task, found))
+    for note in parts.image_notes():
+        terminal.note(note)
     if as_json:
         terminal.dump({**asdict(found), "file": str(path)})
         return

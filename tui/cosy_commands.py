@@ -128,6 +128,9 @@ def cosy(
     for file, result in zip(files, results, strict=bool(files)):
         replace_file(file, cosy_csv(result.judged))
     _show(subject, results, units, format_)
+    for what, source in {"images of concepts": pictures, "the control set": control[1]}.items():
+        for note in getattr(source, "image_notes", ()):
+            terminal.note(f"in {what}, {note}")
     for file in files:
         terminal.note(f"written: {file}")
 

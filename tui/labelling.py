@@ -338,7 +338,7 @@ def _store_flag(parts: Parts) -> str:
 def conclude(jobs: Sequence[Job], *, as_json: bool) -> bool:
     """Show the labels of runs; True if units of theirs failed."""
     for parts, run in jobs:
-        _say_skipped(parts, run)
+        _say_how_images_were_read(parts, run)
     for bank in {id(parts.bank): parts.bank for parts, _ in jobs}.values():
         _say_mended(bank.snapshot())
     now = [(parts.runs.run(run.id), parts.runs.units(run.id)) for parts, run in jobs]
@@ -380,7 +380,7 @@ def _say_remarks(parts: Parts) -> None:
         terminal.remarks(what, lines)
 
 
-def _say_skipped(parts: Parts, run: Run) -> None:
+def _say_how_images_were_read(parts: Parts, run: Run) -> None:
     control = parts.control(run.layer)
     _say_remarks(parts)
     told = {line for lines in parts.remarks().values() for line in lines}
@@ -389,3 +389,5 @@ def _say_skipped(parts: Parts, run: Run) -> None:
         terminal.note(f"skipped, because they could not be read: {terminal.counted(len(skipped), 'picture')}")
     for name in skipped[:10]:
         terminal.note(f"  {name}")
+    for note in parts.image_notes():
+        terminal.note(note)

@@ -147,6 +147,7 @@ TARGET = _panel(
         "control": (str, "Control set: FOLDER, hf:DATASET, FILE.npz, bank or none."),
         "control_images": (int, "Control pictures of each class, or in all."),
         "class_names": (Path, "File of names for the class folders of the control set."),
+        "image_range": (str, "Values of 16-bit or float images that are black and white: LOW,HIGH."),
         "weights": (Path, "A checkpoint of your own, FILE or FILE#NETWORK."),
         "pool": (str, "Pooling: auto, mean or max of maps, cls or mean-tokens."),
         "precision": (str, "float32, float16 or bfloat16 forward passes."),

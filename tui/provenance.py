@@ -57,6 +57,8 @@ def _work(told: Mapping[str, Any]) -> None:
         _pair("line-neurons' source", one["code"] or NOT_RECORDED)
         for what, value in told_machine(one["machine"]):
             _pair(what, value)
+        for note in one["images"] or ():
+            _pair("images", str(note))
     _head("Worked on")
     if not told["sessions"]:
         terminal.line("not yet", lead="  ")

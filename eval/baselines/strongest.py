@@ -14,6 +14,7 @@ from line_neurons.agent.errors import StoreError
 from line_neurons.agent.ports import ControlChunk
 from line_neurons.eval.baselines.task import Task
 from line_neurons.tools.control_sets import control_activations
+from line_neurons.tools.image_reader import read_image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -97,11 +98,7 @@ def _pictures(task: Task, wanted: Sequence[int]) -> Mapping[int, Picture]:
 
 
 def _cropped(picture: Picture) -> list[bytes]:
-    from PIL import Image
-
-    opened = Image.open(BytesIO(picture)) if isinstance(picture, bytes) else Image.fromarray(picture)
-    with opened as image:
-        whole = image.convert("RGB")
+    whole = read_image(picture)
     width, height = whole.size
     crops = []
     for top in _STARTS:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from markupsafe import Markup
 
-from line_neurons.agent.errors import reason_of
 from line_neurons.evidence.wording import drawn_from
 from line_neurons.tools.bank_view import Pictured, pictures
+from line_neurons.tools.image_reader import ImageError, read_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -205,11 +205,9 @@ def _opened(picture: Pictured, side: int) -> tuple[Image | None, str]:
     if picture.trouble:
         return None, picture.trouble
     try:
-        with Image.open(io.BytesIO(picture.content)) as opened:
-            opened.draft("RGB", (2 * side, 2 * side))
-            small = opened.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return None, f"cannot be decoded: {reason_of(error)}"
+        small = read_image(picture.content, side=2 * side)
+    except ImageError as error:
+        return None, f"cannot be decoded: {error}"
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     return small, ""
 

@@ -217,3 +217,21 @@ def test_recorded_arguments_are_not_mixed_with_those_of_the_environment(monkeypa
     recorded = Settings(langchain={"model": "a"}).model_dump(mode="json")
     monkeypatch.setenv("LINE_LANGCHAIN__API_KEY", "sk-secret")
     assert revised(recorded, {}).langchain == {"model": "a"}
+
+
+def test_the_range_of_images_is_two_numbers_wherever_it_is_stated(empty_folder, monkeypatch):
+    assert load_settings().image_range is None
+    assert load_settings(image_range="0,4095").image_range == (0, 4095)
+    monkeypatch.setenv("LINE_IMAGE_RANGE", "-1024,3071")
+    assert load_settings().image_range == (-1024, 3071)
+    monkeypatch.delenv("LINE_IMAGE_RANGE")
+    (empty_folder / "line.toml").write_text("image_range = [0, 1.5]\n")
+    found = load_settings()
+    assert found.image_range == (0, 1.5)
+    assert revised(found.model_dump(mode="json"), {}).image_range == (0, 1.5)
+
+
+@pytest.mark.parametrize("stated", ["0", "1,0", "0,0", "0,inf", "nan,1", "0,1,2", "low,high", ""])
+def test_a_range_that_is_none_is_refused(stated):
+    with pytest.raises(UsageError, match="image_range"):
+        load_settings(image_range=stated)

@@ -17,6 +17,7 @@ from line_neurons.graphs.forking import fork
 from line_neurons.graphs.runs import start, work
 from line_neurons.tools.machine import machine
 from line_neurons.tools.wishes import ask
+from line_neurons.tui.provenance import show
 from scripted import LAYER, ScriptedModel, scripted_parts
 
 MACHINE = {"os": "another", "cpu": "another", "cores": 64, "memory": 2**40, "torch": None}
@@ -103,6 +104,16 @@ def test_what_has_not_changed_is_recorded_once(tmp_path):
     work(parts, parts.runs.run(run.id))
     kinds = [event["kind"] for event in parts.runs.events(run.id)]
     assert (kinds.count(circumstances.WORKED_WITH), kinds.count("work")) == (1, 2)
+
+
+def test_how_images_that_are_not_ordinary_were_read_is_recorded_and_printed(tmp_path, capsys):
+    parts = parts_for(tmp_path)
+    parts.control_set.image_notes = ("2 of 12 images: 16-bit, values read by the range 0 to 4095",)
+    run = work(parts, start(parts, LAYER, ["0"]))
+    told = ["in the control set, 2 of 12 images: 16-bit, values read by the range 0 to 4095"]
+    assert [one["images"] for one in provenance(tmp_path, run.id)["environments"]] == [told]
+    show(tmp_path, run.id, as_json=False)
+    assert "in the control set, 2 of 12 images: 16-bit" in " ".join(capsys.readouterr().out.split())
 
 
 def test_settings_that_were_changed_and_steps_that_a_fork_copied_are_told(tmp_path):

@@ -5,6 +5,7 @@ import json
 import sqlite3
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 from PIL import Image
@@ -192,17 +193,20 @@ def test_people_see_a_table_and_what_to_do_next(line, assets):
 
 
 @pytest.mark.e2e
-def test_corrupt_pictures_are_skipped_counted_and_named(line, assets, tmp_path):
+def test_pictures_that_are_corrupt_or_not_ordinary_are_counted_and_told(line, assets, tmp_path):
     for name in ("red_fox", "green_apple"):
         folder = tmp_path / "control" / name
         folder.mkdir(parents=True)
         for index in range(2):
             Image.effect_noise((64, 64), 50 + index).convert("RGB").save(folder / f"{index}.png")
     (tmp_path / "control" / "red_fox" / "broken.png").write_bytes(b"\x89PNG nothing more")
+    deep = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / "control" / "red_fox" / "deep.png")
     status, out, err = line("explain", MODEL, "features.18", "7", *SMALL, "--control", tmp_path / "control")
     assert status == 0
     assert "could not be read: 1 picture" in err
     assert "broken.png" in err
+    assert "in the control set, 1 of 5 images: 16-bit, values read by the range 0 to 65535" in err
     assert "7" in out
 
 

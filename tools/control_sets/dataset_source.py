@@ -35,6 +35,7 @@ class Source:
         roots: folders and addresses under which the files lie that rows name.
         column: opens one column alone, with pictures left encoded.
         identity: what tells its content from any other's, as JSON data; may read every file once.
+        remote: whether its pictures are fetched one by one as they are needed.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Source:
     roots: tuple[str, ...]
     column: Callable[[str], Dataset | IterableDataset]
     identity: Callable[[], Any]
+    remote: bool = False
 
 
 def open_source(spec: str, download: bool, digests: FileDigests) -> Source:
@@ -192,6 +194,7 @@ def _on_hub(name: str, spec: str, download: bool) -> Source:
         chosen,
         (f"hf://datasets/{dataset}@{builder.hash}",),
         lambda: ["hub", dataset, builder.config.name, builder.hash, chosen],
+        remote=True,
     )
 
 
@@ -231,6 +234,8 @@ def _streamed(
     split: str,
     roots: tuple[str, ...],
     identity: Callable[[], Any],
+    *,
+    remote: bool = False,
 ) -> Source:
     stream = builder.as_streaming_dataset(split=split)
     known = (builder.info.splits or {}).get(split)
@@ -241,7 +246,9 @@ def _streamed(
         return alone.decode(False).select_columns([wanted])
 
     parquet = hasattr(builder.config, "columns") and hasattr(builder.config, "fragment_scan_options")
-    return Source(name, stream.features or {}, known.num_examples if known else None, roots, column, identity)
+    return Source(
+        name, stream.features or {}, known.num_examples if known else None, roots, column, identity, remote
+    )
 
 
 def _split(name: str, splits: Sequence[str], wanted: str | None) -> str:

@@ -1,22 +1,26 @@
-"""Content hashes of files, remembered while the files stay as they are."""
+"""Content hashes of files, and what images hold, remembered while the files stay as they are."""
 
 from __future__ import annotations
 
 import hashlib
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from line_neurons.agent.errors import StoreError
 from line_neurons.tools import databases
 from line_neurons.tools.databases import explained, is_damaged, set_aside
+from line_neurons.tools.image_account import ImageAccount
+from line_neurons.tools.image_reader import READER
 from line_neurons.tools.upgrades import refuse_newer_file
 
 _AT_ONCE = 256
 _SETTLED_NS = 2_000_000_000
 _Row = tuple[str, int, int, int, str]
+Result = TypeVar("Result")
 
 
 class FileDigests:
@@ -38,17 +42,57 @@ class FileDigests:
         Raises:
             StoreError: the SQLite file cannot be used.
         """
+        return self._mending(lambda: self._of(files))
+
+    def account(self, content: str) -> ImageAccount | None:
+        """What is remembered of the images with a content; None if nothing is.
+
+        Args:
+            content: what identifies the content.
+
+        Raises:
+            StoreError: the SQLite file cannot be used.
+        """
+        return self._mending(lambda: self._account(content))
+
+    def remember(self, content: str, account: ImageAccount) -> None:
+        """Remember what the images with a content hold, which never changes.
+
+        Args:
+            content: what identifies the content.
+            account: of its images.
+
+        Raises:
+            StoreError: the SQLite file cannot be used.
+        """
+        self._mending(lambda: self._remember(content, account))
+
+    def _mending(self, work: Callable[[], Result]) -> Result:
         if self._path is None:
-            return self._of(files)
+            return work()
         try:
             with explained(self._path):
-                return self._of(files)
+                return work()
         except StoreError as error:
             if not is_damaged(self._path, error.__cause__):
                 raise
         set_aside(self._path)
         with explained(self._path):
-            return self._of(files)
+            return work()
+
+    def _account(self, content: str) -> ImageAccount | None:
+        with self._opened() as db:
+            row = db.execute("SELECT account FROM images WHERE content = ? AND reader = ?", (content, READER))
+            found = row.fetchone()
+        try:
+            return ImageAccount.from_json(found[0]) if found else None
+        except (ValueError, TypeError, AttributeError):
+            return None
+
+    def _remember(self, content: str, account: ImageAccount) -> None:
+        with self._opened() as db, db:
+            row = (content, READER, account.to_json())
+            db.execute("INSERT OR REPLACE INTO images VALUES (?, ?, ?)", row)
 
     def _of(self, files: Sequence[Path]) -> list[str]:
         with self._opened() as db:
@@ -70,6 +114,9 @@ class FileDigests:
             db.execute(
                 "CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, size INTEGER, modified INTEGER,"
                 " changed INTEGER, sha256 TEXT)"
+            )
+            db.execute(
+                "CREATE TABLE IF NOT EXISTS images (content TEXT PRIMARY KEY, reader INTEGER, account TEXT)"
             )
             yield db
 

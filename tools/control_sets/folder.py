@@ -16,7 +16,9 @@ from line_neurons.tools.control_sets.digests import FileDigests
 from line_neurons.tools.control_sets.names_file import is_number, read_class_names
 from line_neurons.tools.control_sets.pictures import read_chunk
 from line_neurons.tools.control_sets.selection import CHUNK, limits
+from line_neurons.tools.image_account import ImageAccount, with_reading
 from line_neurons.tools.image_folders import images_below
+from line_neurons.tools.image_reader import Range
 from line_neurons.tools.remarks import Remarks
 
 _NAMELESS = "a folder whose name is no word, so its images have no class; --class-names FILE names classes"
@@ -36,6 +38,7 @@ class FolderControlSet:
         digests: remembers the content hashes of the files.
         class_names: a file of names; see ``read_class_names``.
         flat: take all images below the folder as a set without classes.
+        value_range: see ``image_reader.read_image``.
 
     Attributes:
         remarks: what was left out or read in a way of its own, a line for each reason.
@@ -53,10 +56,12 @@ class FolderControlSet:
         class_names: Path | None = None,
         *,
         flat: bool = False,
+        value_range: Range | None = None,
     ) -> None:
         of_class, of_none = limits(images)
         self.path = path
         self._digests = digests or FileDigests()
+        self._value_range = value_range
         remarks = Remarks(path)
         found: ClassFolders
         try:
@@ -82,7 +87,32 @@ class FolderControlSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the classes, relative paths and contents of the pictures, wherever the folder stands."""
+        """A hash of the classes, relative paths and contents of the pictures, wherever the folder stands.
+
+        How they are read is in it where any of them is not read alike by every decoder.
+
+        Raises:
+            UsageError: the range of their values is not known.
+        """
+        self.account.check(str(self.path), self._value_range)
+        return with_reading(self._content, self.account.identity(self._value_range))
+
+    @property
+    def image_notes(self) -> tuple[str, ...]:
+        """How pictures that are not ordinary are read, with their number."""
+        return self.account.notes(self._value_range)
+
+    @cached_property
+    def account(self) -> ImageAccount:
+        """What the pictures hold beside ordinary pixels."""
+        known = self._digests.account(self._content)
+        if known is None:
+            known = ImageAccount.of((self._name(file), file.read_bytes) for _, file in self._files)
+            self._digests.remember(self._content, known)
+        return known
+
+    @cached_property
+    def _content(self) -> str:
         digest = hashlib.sha256(f"chunks of {CHUNK}\n".encode())
         files = [file for _, file in self._files]
         for (label, file), content in zip(self._files, self._digests.of(files), strict=True):
@@ -99,7 +129,8 @@ class FolderControlSet:
         for first in range(start * CHUNK, len(self._files), CHUNK):
             part = self._files[first : first + CHUNK]
             told = self.remarks if first == 0 else ()
-            yield read_chunk(((self._name(file), file.read_bytes, label) for label, file in part), told)
+            unread = ((self._name(file), file.read_bytes, label) for label, file in part)
+            yield read_chunk(unread, told, value_range=self._value_range)
 
     @property
     def total(self) -> int:

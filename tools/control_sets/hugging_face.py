@@ -13,34 +13,96 @@ from line_neurons.agent.ports import ControlChunk
 from line_neurons.tools.control_sets.class_names import arrange, readable_names, without_unused
 from line_neurons.tools.control_sets.dataset_columns import find_columns, read_picture
 from line_neurons.tools.control_sets.dataset_source import Source, told
+from line_neurons.tools.control_sets.digests import FileDigests
 from line_neurons.tools.control_sets.pictures import read_chunk
 from line_neurons.tools.control_sets.selection import CHUNK, first_of_each, limits
+from line_neurons.tools.image_account import ImageAccount, with_reading
+from line_neurons.tools.image_reader import READER, Range
 
 
 class DatasetControlSet:
     """Pictures of one split of a Hugging Face dataset; implements the port ``ControlSet``.
 
-    Encoded pictures are passed on as they are; arrays become PNG files. The labels are read first, so that only
-    the pictures that count are decoded.
+    Encoded pictures are passed on as they are where any decoder reads them alike; arrays become PNG files. The
+    labels are read first, so that only the pictures that count are decoded.
 
     Args:
         source: the split.
         images: how many pictures of each class count, the first rows; of a set without classes, how many of all.
             None: 50, and 50,000.
+        digests: remembers what the pictures hold.
+        value_range: see ``image_reader.read_image``.
 
     Raises:
         UsageError: the dataset has no column of pictures.
     """
 
-    def __init__(self, source: Source, images: int | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        images: int | None = None,
+        digests: FileDigests | None = None,
+        value_range: Range | None = None,
+    ) -> None:
         self._limits = limits(images)
         self._images = images
+        self._digests = digests or FileDigests()
+        self._value_range = value_range
         self._source = source
         self._columns = find_columns(source.features, source.name)
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the files or the hub's revision, the columns, and how many pictures count."""
+        """A hash of the files or the hub's revision, the columns, and how many pictures count.
+
+        How they are read is in it where any of them is not read alike by every decoder; of a stream, whose
+        pictures nobody has yet seen, always.
+
+        Raises:
+            UsageError: the range of their values is not known.
+        """
+        if self._source.remote:
+            return with_reading(self._content, f"read {READER} {self._value_range or 'full range'}")
+        self._account.check(f"the dataset {self._source.name}", self._value_range)
+        return with_reading(self._content, self._account.identity(self._value_range))
+
+    @property
+    def image_notes(self) -> tuple[str, ...]:
+        """How pictures that are not ordinary are read, with their number; of a stream, those fetched so far."""
+        return self._account.notes(self._value_range)
+
+    @property
+    def _account(self) -> ImageAccount:
+        if self._source.remote:
+            number, found = 0, ImageAccount()
+            while (part := self._digests.account(self._part(number))) is not None:
+                number, found = number + 1, found + part
+            return found
+        return self._account_here
+
+    @cached_property
+    def _account_here(self) -> ImageAccount:
+        known = self._digests.account(self._content)
+        if known is None:
+            rows = self._chosen[1]
+            roots = self._source.roots
+            known = ImageAccount.of(
+                (f"row {row}", partial(read_picture, value, roots))
+                for row, value in zip(rows, self._pictures(rows), strict=False)
+            )
+            self._digests.remember(self._content, known)
+        return known
+
+    def _look_at(self, part: str, account: ImageAccount) -> None:
+        """Check and remember what pictures that were fetched hold."""
+        account.check(f"the dataset {self._source.name}", self._value_range)
+        self._digests.remember(part, account)
+
+    def _part(self, number: int) -> str:
+        return f"{self._content} chunk {number}"
+
+    @cached_property
+    def _content(self) -> str:
         columns = self._columns
         identity = [CHUNK, self._source.identity(), columns.picture, columns.label, columns.names, self._limits]
         return f"dataset:{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]}"
@@ -59,17 +121,22 @@ class DatasetControlSet:
         """The pictures, in the order of the rows, 64 at a time; what cannot be decoded is left out and told.
 
         Raises:
-            UsageError: the dataset cannot be read.
+            UsageError: the dataset cannot be read, or the range of the values of a stream's pictures is not known.
             BackendError: the pictures could not be fetched.
         """
         _, rows, labels = self._chosen
         values = self._pictures(rows[start * CHUNK :])
         for first in range(start * CHUNK, len(rows), CHUNK):
             counted = zip(rows[first : first + CHUNK], labels[first : first + CHUNK], strict=True)
+            part = self._part(first // CHUNK)
             chunk = read_chunk(
-                (f"row {row}", partial(read_picture, value, self._source.roots), label)
-                # In this order no picture is taken beyond the chunk's rows.
-                for (row, label), value in zip(counted, values, strict=False)
+                (
+                    (f"row {row}", partial(read_picture, value, self._source.roots), label)
+                    # In this order no picture is taken beyond the chunk's rows.
+                    for (row, label), value in zip(counted, values, strict=False)
+                ),
+                value_range=self._value_range,
+                account=partial(self._look_at, part) if self._source.remote else None,
             )
             if not chunk.images and not chunk.skipped:
                 return

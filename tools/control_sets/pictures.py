@@ -1,4 +1,4 @@
-"""Pictures of a control set: read, checked, and left as they are encoded."""
+"""Pictures of a control set: read, checked, and left as they are encoded where every decoder reads them alike."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.ports import ControlChunk
 from line_neurons.agent.proposal import clean_text
+from line_neurons.tools.image_account import ImageAccount
+from line_neurons.tools.image_reader import PLAIN, Range, Traits, UnknownRangeError, as_read, traits_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,31 +18,44 @@ Unread = tuple[str, Callable[[], bytes], int]
 """A picture that is yet to be read: its name, what reads it, and its label."""
 
 
-def read_chunk(pictures: Iterable[Unread], also_skipped: Iterable[str] = ()) -> ControlChunk:
-    """The pictures that can be read and decoded, byte for byte; the others are named in ``skipped``.
+def read_chunk(
+    pictures: Iterable[Unread],
+    also_skipped: Iterable[str] = (),
+    *,
+    value_range: Range | None = None,
+    account: Callable[[ImageAccount], None] | None = None,
+) -> ControlChunk:
+    """The pictures that can be read and decoded; the others are named in ``skipped``.
+
+    Those that any decoder reads alike come byte for byte, others as PNG files of what ``image_reader`` reads.
 
     Args:
         pictures: what to read.
         also_skipped: lines to begin ``skipped`` with.
+        value_range: see ``image_reader.read_image``.
+        account: given the account of the pictures, of those too whose range of values is not known.
     """
-    from PIL import Image, UnidentifiedImageError
-
     images: list[bytes] = []
     labels: list[int] = []
     skipped = list(also_skipped)
+    unusual: list[tuple[str, Traits]] = []
     for name, read, label in pictures:
+        shown = clean_text(name, 200)
         try:
             content = read()
-            with Image.open(BytesIO(content)) as image:
-                # A JPEG is checked to its end at a fraction of the cost of decoding it in full.
-                image.draft("RGB", (32, 32))
-                image.load()
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            reason = "not a picture" if isinstance(error, UnidentifiedImageError) else _reason(error)
-            skipped.append(f"{clean_text(name, 200)}: {reason}")
+            traits = traits_of(content)
+            images.append(as_read(content, traits, value_range))
+        except UnknownRangeError as error:
+            skipped.append(f"{shown}: {error} ({error.remedy})")
+            unusual.append((name, traits))
+        except (OSError, ValueError) as error:
+            skipped.append(f"{shown}: {_reason(error)}")
         else:
-            images.append(content)
             labels.append(label)
+            if traits != PLAIN:
+                unusual.append((name, traits))
+    if account:
+        account(ImageAccount(len(images), tuple(unusual)))
     return ControlChunk(tuple(images), tuple(labels), tuple(skipped))
 
 

@@ -11,6 +11,7 @@ from line_neurons.tools.control_sets.digests import FileDigests
 if TYPE_CHECKING:
     from line_neurons.agent.ports import ControlSet
     from line_neurons.tools.control_sets.precomputed import PrecomputedControl
+    from line_neurons.tools.image_reader import Range
 
 
 def open_control_set(
@@ -20,6 +21,7 @@ def open_control_set(
     download: bool = False,
     digests: Path | None = None,
     class_names: Path | None = None,
+    value_range: Range | None = None,
 ) -> ControlSet | PrecomputedControl:
     """Open a control set.
 
@@ -31,8 +33,9 @@ def open_control_set(
         images: how many pictures of each class count, and how many of a set without classes; None: 50 of each
             class, 50,000 without classes, all of an ``.npz`` file.
         download: let the dataset be streamed from the hub if it is not on this machine.
-        digests: an SQLite file that remembers the content hashes of the set's files.
+        digests: an SQLite file that remembers the content hashes of the set's files, and what its images hold.
         class_names: a file that names the classes of a folder of class folders; see ``read_class_names``.
+        value_range: see ``image_reader.read_image``.
 
     Raises:
         UsageError: there is no such set, it has no pictures, or it is not laid out as it should be.
@@ -52,11 +55,12 @@ def open_control_set(
         from line_neurons.tools.control_sets.dataset_source import open_source
         from line_neurons.tools.control_sets.hugging_face import DatasetControlSet
 
-        return DatasetControlSet(open_source(spec.removeprefix("hf:"), download, remembered), images)
+        source = open_source(spec.removeprefix("hf:"), download, remembered)
+        return DatasetControlSet(source, images, remembered, value_range)
     if path.is_dir():
         from line_neurons.tools.control_sets.folder import FolderControlSet
 
-        return FolderControlSet(path, images, remembered, class_names)
+        return FolderControlSet(path, images, remembered, class_names, value_range=value_range)
     if path.is_file():
         from line_neurons.tools.control_sets.precomputed import PrecomputedControl
 

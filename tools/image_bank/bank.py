@@ -6,9 +6,12 @@ import hashlib
 import json
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, get_args
+
+from line_neurons.tools.image_account import ImageAccount
+from line_neurons.tools.image_reader import PLAIN, Range, Traits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,6 +41,7 @@ class Entry:
         scenes: the places and conditions a background shows; for a cut-out, places it is at home in.
         split: ``search`` and ``heldout`` pictures are never used together; ``shared`` ones serve both.
         sha256: hash of the file, in hex.
+        traits: what the file holds beside ordinary pixels.
     """
 
     id: str
@@ -49,6 +53,7 @@ class Entry:
     scenes: tuple[str, ...]
     split: Split
     sha256: str
+    traits: Traits = PLAIN
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -69,23 +74,54 @@ class Bank:
         entries: its pictures.
         skipped: images that could not be read, as ``name: reason``.
         remarks: what else was left out or read in a way of its own, a line for each reason.
+        value_range: see ``image_reader.read_image``.
+
+    Raises:
+        UsageError: the range of the values of its pictures is not known.
     """
 
     def __init__(
-        self, name: str, entries: Iterable[Entry], skipped: Sequence[str] = (), remarks: Sequence[str] = ()
+        self,
+        name: str,
+        entries: Iterable[Entry],
+        skipped: Sequence[str] = (),
+        remarks: Sequence[str] = (),
+        value_range: Range | None = None,
     ) -> None:
         self.name = name
+        self.value_range = value_range
         self.entries: tuple[Entry, ...] = tuple(sorted(entries, key=lambda entry: entry.id))
         self.skipped: tuple[str, ...] = tuple(skipped)
         self.remarks: tuple[str, ...] = tuple(remarks)
+        self.account.check(f"the image bank {name}", value_range)
+
+    @cached_property
+    def account(self) -> ImageAccount:
+        """What its pictures hold beside ordinary pixels, the transparency of cut-outs left aside."""
+        shown = (
+            (entry.id, replace(entry.traits, transparent=entry.traits.transparent and entry.kind != "cutout"))
+            for entry in self.entries
+        )
+        return ImageAccount(len(self.entries), tuple(one for one in shown if one[1] != PLAIN))
+
+    @property
+    def image_notes(self) -> tuple[str, ...]:
+        """How pictures that are not ordinary are read, with their number."""
+        return self.account.notes(self.value_range)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash over every picture's content and description; file dates and places do not enter."""
+        """Hash over every picture's content and description; file dates and places do not enter.
+
+        How they are read is in it where some have more than 8 bits; a bank has always turned the others and laid
+        them on white.
+        """
         described = [
             [e.id, e.sha256, e.caption, e.also, e.broader, e.kind, e.scenes, e.split] for e in self.entries
         ]
-        text = json.dumps([_FORMAT, described], ensure_ascii=True, separators=(",", ":"))
+        deep = ImageAccount(len(self.entries), self.account.deep).identity(self.value_range)
+        identity = [_FORMAT, described, *([deep] if deep else [])]
+        text = json.dumps(identity, ensure_ascii=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def select(self, selection: Selection) -> tuple[Entry, ...]:

@@ -7,17 +7,18 @@ import hashlib
 import importlib.util
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.proposal import clean_text, storable_text
 from line_neurons.tools.control_sets.class_folders import PLAIN
+from line_neurons.tools.image_account import ranges_told
 from line_neurons.tools.image_bank.bank import KINDS, SPLITS, Bank, Entry, Kind, hold_out
 from line_neurons.tools.image_folders import images_below
+from line_neurons.tools.image_reader import Range, Traits, read_cutout, read_image, traits_of
 from line_neurons.tools.remarks import Remarks
 
 CAPTIONS_FILE = "captions.csv"
@@ -41,27 +42,32 @@ class _Listed:
     split: str = ""
 
 
-def open_bank(source: str) -> Bank:
+def open_bank(source: str, value_range: Range | None = None) -> Bank:
     """Open a bank by a folder's path or an installed package's name.
 
+    Args:
+        source: the folder or package.
+        value_range: see ``image_reader.read_image``.
+
     Raises:
-        UsageError: there is no such folder or package, or it holds no readable picture.
+        UsageError: there is no such folder or package, it holds no readable picture, or the range of the values
+            of its pictures is not known.
     """
     folder = Path(source).expanduser()
     if folder.is_dir():
-        return folder_bank(folder)
+        return folder_bank(folder, value_range)
     if folder.exists():
         raise UsageError(f"image bank {source!r} is not a folder", _FORMAT_REMEDY)
     if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", source):
         package = _package_folder(source)
         if package is not None:
-            return folder_bank(package)
+            return folder_bank(package, value_range)
     raise UsageError(
         f"there is no image bank {source!r}", "give a folder of captioned pictures or an installed package"
     )
 
 
-def folder_bank(folder: Path) -> Bank:
+def folder_bank(folder: Path, value_range: Range | None = None) -> Bank:
     """Read a folder of captioned pictures.
 
     The captions come from ``captions.csv`` (columns ``file,caption`` and optionally ``also``, ``broader``,
@@ -71,8 +77,13 @@ def folder_bank(folder: Path) -> Bank:
     ``backgrounds/<scene>/`` are backgrounds. Where no split is given a third of the pictures of each caption
     is held out.
 
+    Args:
+        folder: the folder.
+        value_range: see ``image_reader.read_image``.
+
     Raises:
-        UsageError: the folder cannot be read, the captions file is malformed, or no picture is readable.
+        UsageError: the folder cannot be read, the captions file is malformed, no picture is readable, or the range
+            of the values of pictures is not known.
     """
     remarks = Remarks(folder)
     try:
@@ -92,13 +103,14 @@ def folder_bank(folder: Path) -> Bank:
     skipped: list[str] = []
     for item in listed:
         try:
-            entries.append(_read(folder, item))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            with ranges_told(f"{item.file} of the image bank {folder}"):
+                entries.append(_read(folder, item, value_range))
+        except (OSError, ValueError) as error:
             skipped.append(f"{item.file}: {str(error) or type(error).__name__}")
     if not any(entry.is_subject for entry in entries):
         found = "; ".join((*([f"{len(skipped)} unreadable"] if skipped else []), *remarks.lines())) or "none"
         raise UsageError(f"image bank {folder} has no readable picture of a thing ({found})", _FORMAT_REMEDY)
-    return Bank(folder.name, _split(entries, listed), skipped, remarks.lines())
+    return Bank(folder.name, _split(entries, listed), skipped, remarks.lines(), value_range)
 
 
 def _package_folder(name: str) -> Path | None:
@@ -183,10 +195,11 @@ def _several(cells: Mapping[str, str], column: str) -> tuple[str, ...]:
     return tuple(name for name in (clean(part) for part in cells.get(column, "").split(";")) if name)
 
 
-def _read(folder: Path, item: _Listed) -> Entry:
+def _read(folder: Path, item: _Listed, value_range: Range | None) -> Entry:
     path = folder / item.file
     content = path.read_bytes()
-    kind = _inspect(path)
+    traits = traits_of(content)
+    kind = _kind(content, traits, value_range)
     return Entry(
         id=item.file,
         path=path,
@@ -197,17 +210,16 @@ def _read(folder: Path, item: _Listed) -> Entry:
         scenes=item.scenes,
         split="shared" if item.kind == "background" else "search",
         sha256=hashlib.sha256(content).hexdigest(),
+        traits=traits,
     )
 
 
-def _inspect(path: Path) -> Kind:
+def _kind(content: bytes, traits: Traits, value_range: Range | None) -> Kind:
     """Decode the picture, so that a corrupt one is found now, and tell a cut-out by its alpha."""
-    with Image.open(path) as image:
-        image.draft("RGB", (64, 64))
-        image.load()
-        if not image.has_transparency_data:
-            return "photo"
-        alpha = np.asarray(ImageOps.exif_transpose(image).convert("RGBA").getchannel("A"))
+    if not traits.transparent:
+        read_image(content, value_range=value_range, side=64)
+        return "photo"
+    alpha = np.asarray(read_cutout(content, value_range=value_range).getchannel("A"))
     transparent = float((alpha < 128).mean())
     if transparent == 1:
         raise ValueError("the picture is fully transparent")
@@ -221,7 +233,4 @@ def _split(entries: list[Entry], listed: list[_Listed]) -> list[Entry]:
     else:
         assigned = hold_out([(e.caption, e.sha256) for e in entries])
         splits = ["shared" if not e.is_subject else s for e, s in zip(entries, assigned, strict=True)]
-    return [
-        Entry(e.id, e.path, e.caption, e.also, e.broader, e.kind, e.scenes, split, e.sha256)
-        for e, split in zip(entries, splits, strict=True)
-    ]
+    return [replace(entry, split=split) for entry, split in zip(entries, splits, strict=True)]

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from line_neurons.agent.errors import BackendError, NotDrawableError
 from line_neurons.agent.ports import DrawnImage
@@ -19,6 +19,7 @@ from line_neurons.tools.image_bank.bank import Bank, Entry, Selection
 from line_neurons.tools.image_bank.compose import Cutout, Framing, encode, framing, place, trim, view_photo
 from line_neurons.tools.image_bank.lighting import Pixels
 from line_neurons.tools.image_bank.recolour import recolour
+from line_neurons.tools.image_reader import read_cutout, read_image
 
 STUDIO = "studio"
 _REMEMBERED_PICTURES = 256
@@ -311,14 +312,10 @@ class Painter:
         """Decode at the size that compositions need: RGBA trimmed for a cut-out, else RGB."""
         longest = 2 * self._size
         try:
-            with Image.open(entry.path) as opened:
-                if entry.kind != "cutout":
-                    opened.draft("RGB", (longest, longest))
-                picture = ImageOps.exif_transpose(opened)
-                if entry.kind == "cutout":
-                    return trim(picture.convert("RGBA"), longest)
-                rgb = _opaque(picture)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            if entry.kind == "cutout":
+                return trim(read_cutout(entry.path, value_range=self._bank.value_range), longest)
+            rgb = read_image(entry.path, value_range=self._bank.value_range, side=longest)
+        except ValueError as error:
             raise BackendError(
                 f"picture {entry.id} of the image bank cannot be read: {error}", "mend or remove the file"
             ) from error
@@ -335,14 +332,6 @@ class Painter:
 def _glows(entry: Entry) -> bool:
     """Whether the thing is at home only in the dark: it is shown there, and not dimmed."""
     return bool(entry.scenes) and entry.kind == "cutout" and set(entry.scenes) <= _DARK
-
-
-def _opaque(picture: Image.Image) -> Image.Image:
-    if not picture.has_transparency_data:
-        return picture.convert("RGB")
-    rgba = picture.convert("RGBA")
-    white = Image.new("RGBA", rgba.size, "white")
-    return Image.alpha_composite(white, rgba).convert("RGB")
 
 
 def _conditions(

@@ -10,8 +10,9 @@ from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from line_neurons.agent.errors import BackendError, UsageError, reason_of
+from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.proposal import clean_text
+from line_neurons.tools.image_reader import ImageError, read_image
 from line_neurons.tools.language_models.ollama_chat import OllamaEngine
 from line_neurons.tools.language_models.ollama_servers import Server, ServerPool
 from line_neurons.tools.language_models.proposer import Completion
@@ -102,14 +103,10 @@ class OllamaCaptioner:
 
 def _as_png(picture: Picture) -> bytes:
     """A picture in the one format and size that every vision model is given."""
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        opened = Image.open(BytesIO(picture)) if isinstance(picture, bytes) else Image.fromarray(picture)
-        with opened as image:
-            shown = image.convert("RGB")
-    except (OSError, ValueError, UnidentifiedImageError) as error:
-        raise BackendError(f"a picture cannot be decoded: {reason_of(error)}") from error
+        shown = read_image(picture)
+    except ImageError as error:
+        raise BackendError(f"a picture cannot be decoded: {error}", error.remedy) from error
     shown.thumbnail((_SIDE, _SIDE))
     buffer = BytesIO()
     shown.save(buffer, "PNG")

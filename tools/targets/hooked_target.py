@@ -6,12 +6,12 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import BackendError, UnmeasurableError, UsageError, reason_of
 from line_neurons.agent.ports import LayerInfo, Progress
 from line_neurons.tools.devices import find_device, memory_spent
+from line_neurons.tools.image_reader import ImageError, read_image
 from line_neurons.tools.targets.checkpoint import check_finite, left_out
 from line_neurons.tools.targets.layer_outputs import (
     LayerOutput,
@@ -157,7 +157,7 @@ class HookedTarget:
         """Pooled activations of all units of each of ``layers``; see ``Target.activate``.
 
         Args:
-            images: encoded pictures, read as RGB (an alpha channel is dropped), or pixels, uint8 [H, W, 3].
+            images: encoded pictures, read by ``image_reader``, or pixels, uint8 [H, W, 3].
             layers: dotted paths; of a module used several times in one forward, the last output counts.
             progress: called after each forward batch.
 
@@ -200,21 +200,12 @@ class HookedTarget:
         return self._found[find_layer(self.layers(), path, self.name).path]
 
     def _prepare(self, image: Picture) -> Tensor:
-        import numpy as np
         import torch
-        from PIL import Image, UnidentifiedImageError
 
         try:
-            if isinstance(image, bytes):
-                with Image.open(BytesIO(image)) as opened:
-                    picture = opened.convert("RGB")
-            elif image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
-                picture = Image.fromarray(image)
-            else:
-                raise ValueError(f"{image.dtype} {list(image.shape)} is not uint8 [H, W, 3]")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            reason = "not a picture" if isinstance(error, UnidentifiedImageError) else str(error)
-            raise UnmeasurableError(f"it cannot be decoded: {reason}", picture=image) from error
+            picture = read_image(image)
+        except ImageError as error:
+            raise UnmeasurableError(f"it cannot be decoded: {error}", error.remedy, picture=image) from error
         try:
             prepared = self._network.prepare(picture)
         except Exception as error:

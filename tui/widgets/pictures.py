@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
@@ -23,6 +22,7 @@ from textual.worker import get_current_worker
 from line_neurons.agent.errors import LineError
 from line_neurons.evidence.unit_view import number
 from line_neurons.tools.bank_view import Pictured, pictures
+from line_neurons.tools.image_reader import ImageError, read_image
 from line_neurons.tools.run_store import Run
 from line_neurons.tui.terminal import plain
 
@@ -62,17 +62,14 @@ def load(store: Path, images: Sequence[str], run: Run, unit: int) -> list[Loaded
 
 
 def _decoded(one: Pictured) -> Loaded:
-    from PIL import Image
-
     if not one.content:
         return Loaded(one, None, one.trouble)
     try:
-        with Image.open(io.BytesIO(one.content)) as opened:
-            opened.thumbnail((_PIXELS, _PIXELS))
-            return Loaded(one, opened.convert("RGB"), "")
-    # Whatever a file of another program does to the decoder, the others are shown.
-    except Exception as error:
-        return Loaded(one, None, f"cannot be shown: {type(error).__name__}")
+        shown = read_image(one.content, side=_PIXELS)
+    except ImageError as error:
+        return Loaded(one, None, f"cannot be shown: {error}")
+    shown.thumbnail((_PIXELS, _PIXELS))
+    return Loaded(one, shown, "")
 
 
 class Card(Vertical, can_focus=True):

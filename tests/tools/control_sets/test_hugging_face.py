@@ -2,6 +2,7 @@ import io
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -12,6 +13,9 @@ from PIL import Image as Pillow
 
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.tools.control_sets import control_activations, open_control_set
+from line_neurons.tools.control_sets.dataset_source import open_source
+from line_neurons.tools.control_sets.digests import FileDigests
+from line_neurons.tools.control_sets.hugging_face import DatasetControlSet
 from line_neurons.tools.control_sets.selection import CHUNK
 
 NAMES = ["tabby_cat", "bee", "owl"]
@@ -305,3 +309,45 @@ def test_what_the_library_has_prepared_is_used_without_the_network(rows, tmp_pat
     assert open_control_set("hf:owner/name", download=True).fingerprint == control.fingerprint
     with pytest.raises(UsageError, match=r"no split 'validation' \(choose from train\)"):
         open_control_set("hf:owner/name@validation")
+
+
+class TestImagesThatAreNotOrdinary:
+    @pytest.fixture
+    def deep(self):
+        """Ten images, every other of 16 bits."""
+        images = []
+        for number in range(10):
+            file = io.BytesIO()
+            values = np.full((8, 8), 25 * number, np.uint16)
+            Pillow.fromarray(values * 257 if number % 2 else values.astype(np.uint8)).save(file, "PNG")
+            images.append({"bytes": file.getvalue()})
+        return Dataset.from_dict({"image": images}, features=Features({"image": Image()}))
+
+    @pytest.mark.parametrize("kind", ["arrow", "parquet"])
+    def test_are_read_by_the_range_and_told_before_anything_is_measured(self, kind, deep, tmp_path):
+        control = open_control_set(save(kind, deep, tmp_path / "data"))
+        assert control.image_notes == ("5 of 10 images: 16-bit, values read by the range 0 to 65535",)
+        assert reds(control) == [25 * number for number in range(10)]
+        stated = open_control_set(save(kind, deep, tmp_path / "data"), value_range=(0, 60_000))
+        assert stated.fingerprint != control.fingerprint
+
+    def test_of_a_stream_are_known_and_remembered_as_they_are_fetched(self, deep, tmp_path):
+        def streamed():
+            digests = FileDigests(tmp_path / "digests.db")
+            source = open_source(save("parquet", deep, tmp_path / "data").removeprefix("hf:"), False, digests)
+            return DatasetControlSet(replace(source, remote=True), digests=digests)
+
+        control = streamed()
+        before = control.fingerprint
+        assert control.image_notes == ()
+        assert len(pictures(control)) == 10
+        assert control.image_notes == streamed().image_notes
+        assert control.image_notes == ("5 of 10 images: 16-bit, values read by the range 0 to 65535",)
+        assert control.fingerprint == streamed().fingerprint == before
+
+    def test_of_a_stream_are_refused_where_their_range_is_not_known(self, deep, tmp_path):
+        digests = FileDigests(tmp_path / "digests.db")
+        source = open_source(save("parquet", deep, tmp_path / "data").removeprefix("hf:"), False, digests)
+        # Of the first four images the brightest has 75 of 255.
+        with pytest.raises(UsageError, match=r"no value of the 16-bit images .* \(2\) is above 19275 of 65535"):
+            pictures(DatasetControlSet(replace(source, remote=True), images=4, digests=digests))

@@ -227,7 +227,7 @@ def test_any_picture_gives_a_square_rgb_picture(
     else:
         image = Image.new(mode, (width, height))
     image.save(folder / ("dog.tif" if mode in ("CMYK", "I;16") else "dog.png"))
-    generator = ImageBankGenerator(folder_bank(folder), encoder, "all", BankSettings(size=48))
+    generator = ImageBankGenerator(folder_bank(folder, (0, 65535)), encoder, "all", BankSettings(size=48))
     (drawn,) = generator.synthesize([ask("dog", width, angle)])
     result = Image.open(io.BytesIO(drawn.png))
     assert (result.mode, result.size) == ("RGB", (48, 48))
