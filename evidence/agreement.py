@@ -27,8 +27,8 @@ VERDICTS: dict[Verdict, str] = {
 _LEVELS = tuple(VERDICTS)
 _OTHER = len(_LEVELS) - 1
 
-# How much memory there is decides nothing that comes out.
-_IDLE = {"machine.memory"}
+# Memory decides nothing that comes out, and how images are read is in the fingerprints where it does.
+_IDLE = {"machine.memory", "images"}
 # In the order in which one follows from the other; a language model's fingerprint is told of once for the run.
 _COMPARED = (
     "kind", "prompt", "seed", "temperature", "reply", "concept", "outcome", "origin", "images", "score", "removed",
