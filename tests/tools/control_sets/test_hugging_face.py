@@ -50,7 +50,9 @@ def pictures(control, start=0):
 
 
 def reds(control, start=0):
-    return [Pillow.open(io.BytesIO(image)).getpixel((0, 0))[0] for image, _ in pictures(control, start)]
+    return [
+        Pillow.open(io.BytesIO(image)).convert("RGB").getpixel((0, 0))[0] for image, _ in pictures(control, start)
+    ]
 
 
 @pytest.mark.parametrize("kind", ["arrow", "parquet"])
