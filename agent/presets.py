@@ -21,6 +21,7 @@ PAPER: Mapping[str, Any] = {
     "control": None,
     "control_images": 50,
     "class_names": None,
+    "image_range": None,
     "control_seed": None,
     "iterations": 10,
     "summary": True,

@@ -53,7 +53,7 @@ OTHERS = {
     "seed": 7, "init": "bank", "vocabulary": "words.txt", "vocabulary_share": 0.5, "exclude": ["fox"],
     "exclude_for": {"3": ["fox"]}, "top": 4, "random": 3, "random_pool": 9, "control": "bank", "control_images": 9,
     "control_seed": 3,
-    "class_names": "names.txt",
+    "class_names": "names.txt", "image_range": "0,4095",
     "iterations": 3, "summary": False, "patience": 2, "max_iterations": 20, "restarts": 2,
     "revisit": True, "images": 9, "scorer": "auc", "weights": "own.pth", "pool": "max", "precision": "bfloat16",
     "channels_last": True, "template": "a {concept}", "modifiers": "per-concept", "llm": "random",
