@@ -16,10 +16,10 @@ from pathlib import Path
 from random import Random
 
 from line_neurons.agent.settings import load_settings
-from line_neurons.eval.label_quality import TrueClass, captions_by_name, captions_of, is_right, judge
+from line_neurons.eval.label_quality import RELATIONS, TrueClass, Truth, is_named, is_right, true_classes
 from line_neurons.eval.proposals import Proposer, proposer_of
 from line_neurons.eval.statistics import sign_test, wilson
-from line_neurons.eval.wordnet import CLOSE, Judged, WordNet
+from line_neurons.eval.wordnet import Judged, WordNet
 from line_neurons.graphs.assembly import Parts, reopen
 from line_neurons.graphs.runs import start, work
 from line_neurons.graphs.scoring import measure
@@ -32,7 +32,7 @@ LAYER = "classifier.1"
 
 @dataclass(frozen=True)
 class Missed:
-    """Why units were not labelled with a name of their class: exact, synonym or hypernym.
+    """Why units were not labelled right.
 
     Args:
         unproposed: the class's captions were never scored for the unit, though their pictures beat the label.
@@ -45,12 +45,8 @@ class Missed:
 
 def drawable_classes(bank: Bank, words: WordNet, names: Sequence[str]) -> list[TrueClass]:
     """The classes of which the bank has a picture for the search under one of the class's names."""
-    known = captions_by_name(bank)
-    every = (
-        TrueClass(unit, names[unit], synset, captions_of(known, words, names[unit], synset))
-        for unit, synset in enumerate(words.class_synsets(names))
-    )
-    return [one for one in every if one.captions]
+    units = [Unit("", unit, unit, name=name) for unit, name in enumerate(names)]
+    return [one for one in true_classes(words, units, bank) if one.captions]
 
 
 def sample(units: Sequence[TrueClass], count: int, seed: int = 42) -> list[TrueClass]:
@@ -76,7 +72,8 @@ Row = tuple[TrueClass, Unit, Judged]
 def judge_all(words: WordNet, classes: Sequence[TrueClass], units: Sequence[Unit]) -> list[Row]:
     """Each unit with its label's relation to its class."""
     by_unit = {unit.unit: unit for unit in units}
-    return [(one, by_unit[one.unit], judge(words, by_unit[one.unit].label or "", one)) for one in classes]
+    truth = Truth(words, classes)
+    return [(one, by_unit[one.unit], truth.judge(by_unit[one.unit].label or "", one)) for one in classes]
 
 
 def missed(parts: Parts, judged: Sequence[Row]) -> Missed:
@@ -141,16 +138,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _print(run: Run, drawable: int, judged: Sequence[Row], proposer: Proposer, missed: Missed) -> None:
     counts = Counter(verdict.relation for _, _, verdict in judged)
-    close = sum(verdict.relation == "hypernym" and verdict.levels <= CLOSE for _, _, verdict in judged)
     total = len(judged)
-    right = sum(is_right(verdict) for _, _, verdict in judged)
-    low, high = wilson(right, total)
     print(f"\nrun {run.id}, language model {run.settings['llm']}, N = {run.settings['iterations']}, ", end="")
     print(f"hints {run.settings['hints']}, {total} of {drawable} classes that the bank can draw")
-    print(f"  class, synonym or hypernym: {right}/{total} = {right / total:.2f} [{low:.2f}, {high:.2f}]", end=" ")
-    print(f"(exact {counts['exact']}, synonym {counts['synonym']}, hypernym {counts['hypernym']}, ", end="")
-    print(f"of these within {CLOSE} levels {close})")
-    print(f"  otherwise: sibling {counts['sibling']}, hyponym {counts['hyponym']}, other {counts['other']}")
+    for title, counted in (
+        ("named (exact or synonym)", is_named),
+        ("right (modified and hypernyms too)", is_right),
+    ):
+        hits = sum(counted(verdict) for _, _, verdict in judged)
+        low, high = wilson(hits, total)
+        print(f"  {title}: {hits}/{total} = {hits / total:.2f} [{low:.2f}, {high:.2f}]")
+    print(f"  {', '.join(f'{relation} {counts[relation]}' for relation in RELATIONS)}")
     print(
         f"  questions {proposer.asked}: valid {proposer.valid:.2f}, new {proposer.new:.2f}, "
         f"drawable {proposer.drawable:.2f}, stalled steps {proposer.stalled:.2f}, "

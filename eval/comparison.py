@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.proposal import concept_key
-from line_neurons.eval.histories import History, differences, told_apart, told_steering
+from line_neurons.eval.histories import LENGTH, History, differences, told_apart, told_steering
 from line_neurons.eval.statistics import Paired, Summary, compare, shared_units, summarise, wilson
-from line_neurons.eval.tables import SUMMARY, TESTED, Report, Table, summary_cells, tested_rows
+from line_neurons.eval.tables import INTERVALS, SUMMARY, TESTED, Report, Table, summary_cells, tested_rows
 from line_neurons.eval.winners import is_generated
 
 if TYPE_CHECKING:
@@ -23,6 +23,12 @@ Samples = dict[str, list[list[float]]]
 """By measure, for each run, the value of each shared unit; nan where there is none."""
 
 _MEASURES = {"score": "score", "AUC": "auc", "MAD": "mad"}
+"""Measures on the images that the search chose the label by."""
+_UNTESTED = (
+    "the run differs only in how long it searches. The best of more concepts never scores less, whoever proposes "
+    "them, so that there is no test on the search's own images; judge the runs on others (line eval cosy), or "
+    "hold each against a random proposer (line eval steps)."
+)
 
 
 def comparison(histories: Sequence[History], judged: Sequence[Result] = ()) -> Report:
@@ -49,7 +55,8 @@ def comparison(histories: Sequence[History], judged: Sequence[Result] = ()) -> R
     for measure, values in _judged(histories, judged, units).items():
         samples[measure] = values
     samples = {name: rows for name, rows in samples.items() if not all(isnan(one) for row in rows for one in row)}
-    found = {name: _paired(rows) for name, rows in samples.items()}
+    longer = [_is_longer(histories[0], one) for one in histories[1:]]
+    found = {name: _paired(rows, [name in _MEASURES and one for one in longer]) for name, rows in samples.items()}
     tables = (
         _differences(histories, labels),
         _means(labels, samples),
@@ -58,8 +65,10 @@ def comparison(histories: Sequence[History], judged: Sequence[Result] = ()) -> R
     )
     steered = told_steering([(one.run, one.steered) for one in histories])
     note = f"Over the {len(units)} units that all runs have finished; against {labels[0]}."
+    told = [label for label, untested in zip(labels[1:], longer, strict=True) if untested]
+    untested = [f"{', '.join(told)}: {_UNTESTED}"] if told else []
     figures = {"compare": lambda: _draw(labels, samples, found)}
-    return Report("compare", "Runs compared", tables, figures, (note, *steered))
+    return Report("compare", "Runs compared", tables, figures, (note, *untested, *steered))
 
 
 def _value(history: History, unit: int, column: str) -> float:
@@ -92,8 +101,19 @@ def _fresh(judged: Any, history: History, unit: int, column: str) -> float:
     return float(getattr(judged, column))
 
 
-def _paired(rows: Sequence[Sequence[float]]) -> list[Paired]:
-    return [compare(other, rows[0]) for other in rows[1:]]
+def _is_longer(first: History, other: History) -> bool:
+    """Whether two runs differ only in how long they search."""
+    unlike = set(differences([first.run, other.run]))
+    return bool(unlike) and unlike <= LENGTH
+
+
+def _paired(rows: Sequence[Sequence[float]], untested: Sequence[bool]) -> list[Paired]:
+    """Every run against the first, some without a test."""
+    compared = [compare(other, rows[0]) for other in rows[1:]]
+    return [
+        Paired(one.difference, nan, "none", nan, nan, nan) if without else one
+        for one, without in zip(compared, untested, strict=True)
+    ]
 
 
 def _differences(histories: Sequence[History], labels: Sequence[str]) -> Table:
@@ -123,7 +143,7 @@ def _means(labels: Sequence[str], samples: Samples) -> Table:
         ("measure", "run", "n", *SUMMARY),
         tuple(rows),
         "Score, AUC and MAD are on the pictures of the search, CoSy's on pictures that it did not see; means with "
-        "standard deviation and 95 % bootstrap interval. A score is in units of activation: with another source "
+        f"standard deviation. {INTERVALS} A score is in units of activation: with another source "
         "of pictures or another scorer it is another measure.",
     )
 

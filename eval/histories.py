@@ -21,6 +21,9 @@ MACHINE = frozenset(
 )  # fmt: skip
 """Settings that say how work is done and not what comes of it."""
 
+LENGTH = frozenset({"iterations", "max_iterations", "patience", "restarts", "summary"})
+"""Settings that say how long a search goes on: the shorter of two searches is the beginning of the longer."""
+
 Steered = Mapping[int, tuple[str, ...]]
 """What people asked of units of a run and were granted, by unit."""
 

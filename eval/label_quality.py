@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, get_args
 
-from line_neurons.agent.errors import MissingPartError, UsageError
+from line_neurons.agent.errors import NotDrawableError, UsageError
 from line_neurons.agent.proposal import concept_key
 from line_neurons.eval.choices import Choice
+from line_neurons.eval.formulas import alternatives
+from line_neurons.eval.imagenet import are_imagenets, imagenet_table
 from line_neurons.eval.labels import Labels
 from line_neurons.eval.statistics import Paired, compare, holm, shared_units, sign_test, summarise, wilson
-from line_neurons.eval.tables import SUMMARY, TESTED, Report, Table, summary_cells, tested_rows
-from line_neurons.eval.wordnet import CLOSE, Judged, Relation, WordNet
+from line_neurons.eval.tables import INTERVALS, SUMMARY, TESTED, Report, Row, Table, summary_cells, tested_rows
+from line_neurons.eval.wordnet import CLOSE, WIDEST, Coverage, Judged, Relation, WordNet
 from line_neurons.tools.run_store import Unit
-from line_neurons.tools.vocabulary import imagenet_classes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
 
 RELATIONS: tuple[Relation, ...] = get_args(Relation)
 _CELLS = ("label", "relation", "similarity")
-RIGHT: tuple[Relation, ...] = ("exact", "synonym", "hypernym")
+_NAMED_GUESSES = 20
+NAMED: tuple[Relation, ...] = ("exact", "synonym")
+RIGHT: tuple[Relation, ...] = (*NAMED, "modified", "hypernym")
 
 
 @dataclass(frozen=True)
@@ -36,13 +40,18 @@ class TrueClass:
         unit: the unit.
         name: the class's name.
         synset: its synset in WordNet; None if WordNet has none.
-        captions: what an image bank calls it; each counts as a name of it.
+        also: further names, reviewed.
+        captions: what an image bank calls its images. They may be wider or narrower than the class, so that no
+            label is right by them; each is kept from the unit where the class is.
+        guessed: the name has several senses, and the most usual one was taken.
     """
 
     unit: int
     name: str
     synset: int | None
+    also: tuple[str, ...] = ()
     captions: tuple[str, ...] = ()
+    guessed: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,31 +69,85 @@ class Marked:
     similarity: float
 
 
+def is_named(verdict: Judged) -> bool:
+    """Whether a label is a name of the class: its own or a synonym."""
+    return verdict.relation in NAMED
+
+
 def is_right(verdict: Judged) -> bool:
-    """Whether a label counts: the class, a synonym, or a more general word."""
+    """Whether a label counts: a name of the class, one with a modifier, or a close, narrow hypernym."""
     return verdict.relation in RIGHT
 
 
-def judge(words: WordNet, label: str, true: TrueClass) -> Judged:
-    """How a label relates to a class; a caption of the class counts as a name of it."""
-    key = concept_key(label)
-    if true.synset is not None:
-        verdict = words.judge(label, true.name, true.synset)
-    else:
-        verdict = Judged("exact" if key == concept_key(true.name) else "other")
-    if verdict.relation != "exact" and key in {concept_key(caption) for caption in true.captions}:
-        return Judged("synonym")
-    return verdict
+_COUNTED: dict[str, Callable[[Judged], bool]] = {"named": is_named, "right": is_right}
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What labels of a layer's units are marked by.
+
+    Args:
+        words: WordNet.
+        classes: what the units stand for.
+    """
+
+    words: WordNet
+    classes: Sequence[TrueClass]
+
+    @cached_property
+    def _own(self) -> Coverage | None:
+        """Coverage of the classes at hand; None for units of ImageNet-1K, of which WordNet has all classes."""
+        table = dict(enumerate(imagenet_table()))
+        if all(one.unit in table and table[one.unit].synset == one.synset for one in self.classes):
+            return None
+        return self.words.coverage(one.synset for one in self.classes if one.synset is not None)
+
+    def judge(self, label: str, true: TrueClass) -> Judged:
+        """How a label relates to a class; see ``WordNet.judge``.
+
+        Of several names with commas between, the first counts. A formula is as right as the least right of its
+        alternatives (OR), each of them as right as the best of its parts (AND); what it excludes (NOT) counts for
+        nothing.
+        """
+        if concept_key(label) == concept_key(true.name):
+            return Judged("exact")
+        first = label.partition(",")[0].strip()
+        try:
+            found = alternatives(first)
+        except NotDrawableError:
+            return Judged("other")
+        if found == [first]:
+            return self._judge(first, true)
+        return max(
+            (min((self._judge(part, true) for part in one.split(" and ")), key=_place) for one in found),
+            key=_place,
+        )
+
+    def _judge(self, label: str, true: TrueClass) -> Judged:
+        if true.synset is None:
+            return Judged("exact" if concept_key(label) == concept_key(true.name) else "other")
+        return self.words.judge(label, true.name, true.synset, also=true.also, among=self._own)
+
+
+def _place(verdict: Judged) -> int:
+    return RELATIONS.index(verdict.relation)
 
 
 def names_of(words: WordNet, true: TrueClass) -> tuple[str, ...]:
-    """Every name of a class: its own, WordNet's and an image bank's."""
-    lemmas = words.lemmas[true.synset] if true.synset is not None else ()
-    return tuple(dict.fromkeys((true.name, *lemmas, *true.captions)))
+    """Every name of a class: its own, WordNet's and the reviewed ones."""
+    lemmas = words.lemmas.get(true.synset, ()) if true.synset is not None else ()
+    return tuple(dict.fromkeys((true.name, *lemmas, *true.also)))
+
+
+def names_and_captions(words: WordNet, true: TrueClass) -> tuple[str, ...]:
+    """Every name of a class, and all that an image bank calls its images."""
+    return tuple(dict.fromkeys((*names_of(words, true), *true.captions)))
 
 
 def true_classes(words: WordNet, units: Sequence[Unit], bank: Bank | None = None) -> list[TrueClass]:
-    """The classes that units stand for; ImageNet's with the sense that its order settles.
+    """The classes that units stand for.
+
+    ImageNet-1K's have their official synsets, any others the most usual sense of their name.
 
     Args:
         words: WordNet.
@@ -99,22 +162,28 @@ def true_classes(words: WordNet, units: Sequence[Unit], bank: Bank | None = None
         raise UsageError(
             "the units of these runs stand for no classes", "name runs over a classifier's last layer"
         )
-    known = _imagenet()
-    order = words.class_synsets(known) if all(known[unit : unit + 1] == [name] for unit, name in named) else None
+    official = are_imagenets(named, words.lemmas)
     known_captions = captions_by_name(bank) if bank else {}
     found = []
     for unit, name in named:
-        synset = order[unit] if order else next(iter(words.senses(name)), None)
+        senses = [imagenet_table()[unit].synset] if official else words.senses(name)
+        also = imagenet_table()[unit].also if official else ()
+        synset = next(iter(senses), None)
         captions = captions_of(known_captions, words, name, synset)
-        found.append(TrueClass(unit, name, synset, captions))
+        found.append(TrueClass(unit, name, synset, also, captions, guessed=len(senses) > 1))
     return found
 
 
-def _imagenet() -> list[str]:
-    try:
-        return imagenet_classes()
-    except MissingPartError:
-        return []
+def told_guesses(classes: Sequence[TrueClass]) -> tuple[str, ...]:
+    """A sentence that names the classes whose sense is a guess, if there are any."""
+    names = [one.name for one in classes if one.guessed]
+    if not names:
+        return ()
+    more = f" and {len(names) - _NAMED_GUESSES} others" if len(names) > _NAMED_GUESSES else ""
+    return (
+        "These classes are not ImageNet-1K's, and their names have several senses in WordNet, of which the most "
+        f"usual was taken: {', '.join(names[:_NAMED_GUESSES])}{more}.",
+    )
 
 
 def captions_by_name(bank: Bank) -> dict[str, set[str]]:
@@ -141,17 +210,19 @@ def captions_of(known: Mapping[str, set[str]], words: WordNet, name: str, synset
     return tuple(sorted({caption for key in keys for caption in known.get(key, ())}))
 
 
-def mark(words: WordNet, encoder: TextEncoder, labels: Labels, classes: Sequence[TrueClass]) -> dict[int, Marked]:
+def mark(truth: Truth, encoder: TextEncoder, labels: Labels) -> dict[int, Marked]:
     """A method's labels of some units, marked, by unit."""
     own = {label.unit: label.concept for label in labels.labels}
-    true = [one for one in classes if one.unit in own]
-    names = [names_of(words, one) for one in true]
-    texts = list(dict.fromkeys(text for one in true for text in (own[one.unit], *names_of(words, one))))
+    true = [one for one in truth.classes if one.unit in own]
+    names = [names_of(truth.words, one) for one in true]
+    texts = list(
+        dict.fromkeys(text for one, known in zip(true, names, strict=True) for text in (own[one.unit], *known))
+    )
     vectors = dict(zip(texts, encoder.encode(texts), strict=True))
     return {
         one.unit: Marked(
             own[one.unit],
-            judge(words, own[one.unit], one),
+            truth.judge(own[one.unit], one),
             max(float(vectors[own[one.unit]] @ vectors[name]) for name in own_names),
         )
         for one, own_names in zip(true, names, strict=True)
@@ -181,41 +252,40 @@ def quality(
     Raises:
         UsageError: the methods have no unit in common.
     """
-    marked = [mark(words, encoder, one.labels, classes) for one in methods]
+    truth = Truth(words, classes)
+    marked = [mark(truth, encoder, one.labels) for one in methods]
     units = shared_units([list(one) for one in marked], "methods, of the units that stand for classes,")
-    every_name = {one.unit: names_of(words, one) for one in classes}
+    known = {one.unit: names_and_captions(words, one) for one in classes}
     names = _names(methods)
-    rows, right = [], []
+    rows = []
     for name, method, own in zip(names, methods, marked, strict=True):
-        states = {unit: method.choice.has(unit, every_name[unit]) for unit in units}
-        right.append({unit for unit in units if is_right(own[unit].judged)})
+        states = {unit: method.choice.has(unit, known[unit]) for unit in units}
         groups = sorted(set(states.values()))
         for group in ["all", *groups] if len(groups) > 1 else groups:
             of_group = [own[unit] for unit in units if group in {"all", states[unit]}]
             rows.append((name, group, *_shares(of_group)))
-    against = [_against(right[0], other) for other in right[1:]]
-    corrected = holm([row[-1] for row in against])
     tables = [
         Table(
             "quality",
             "Labels of units that stand for a class",
-            ("method", "class in the vocabulary", "n", "right", "share", "low", "high", *RELATIONS,
-             "close hypernym", *(f"similarity {name}" for name in SUMMARY)),
+            ("method", "class in the vocabulary", "n", "named", "named share", "named low", "named high",
+             "right", "share", "low", "high", *RELATIONS, *(f"similarity {name}" for name in SUMMARY)),
             tuple(rows),
-            f"Right: exact, synonym or hypernym by WordNet, with Wilson's 95 % interval; close: within {CLOSE} "
-            "levels. Similarity: cosine of sentence embeddings of label and class, the largest over the names of "
-            "the class. The vocabulary: of a run what its first boards were drawn from, of a baseline the words "
-            "that it chose from; kept out: a name of the class was kept from the unit. "
+            "Named: exact or synonym by WordNet; right: also the class's name with a modifier, and hypernyms up "
+            f"to {CLOSE} levels that cover at most {WIDEST:.0%} of the classes; both with Wilson's 95 % interval. "
+            "General: words further up or for more classes, which are not right. Similarity: cosine of sentence "
+            f"embeddings of label and class, the largest over the names of the class. {INTERVALS} "
+            "The vocabulary: of a run what its first boards were drawn from, of a baseline the "
+            "words that it chose from; kept out: a name of the class was kept from the unit. "
             "Units that people steered are left out.",
         ),
         Table(
             "quality-tests",
             f"Against {names[0]}",
-            ("method", "n", "right only here", "wrong only here", "p", "Holm p"),
-            tuple(
-                (name, len(units), *row, p) for name, row, p in zip(names[1:], against, corrected, strict=True)
-            ),
-            "McNemar's exact test of the units that one method has right and the other wrong.",
+            ("measure", "method", "n", "right only here", "wrong only here", "p", "Holm p"),
+            tuple(_mcnemar(names, marked, units)),
+            "McNemar's exact test of the units that one method has right and the other wrong, where only names of "
+            "the class count and where all that is right does; Holm's correction over the table.",
         ),
         Table(
             "quality-similarity-tests",
@@ -238,7 +308,13 @@ def quality(
     ]  # fmt: skip
     if len(methods) == 1:
         del tables[1:3]
-    return Report("quality", "Are the labels right?", tuple(tables), {"quality": _drawing(names, marked, units)})
+    return Report(
+        "quality",
+        "Are the labels right?",
+        tuple(tables),
+        {"quality": _drawing(names, marked, units)},
+        told_guesses([one for one in classes if one.unit in units]),
+    )
 
 
 def _names(methods: Sequence[Method]) -> list[str]:
@@ -251,19 +327,28 @@ def _names(methods: Sequence[Method]) -> list[str]:
 
 def _shares(marked: Sequence[Marked]) -> tuple[float, ...]:
     total = len(marked)
-    right = sum(is_right(one.judged) for one in marked)
     counts = Counter(one.judged.relation for one in marked)
-    close = sum(one.judged.relation == "hypernym" and one.judged.levels <= CLOSE for one in marked)
+    shares = []
+    for counted in _COUNTED.values():
+        hits = sum(counted(one.judged) for one in marked)
+        shares += [hits, hits / total, *wilson(hits, total)]
     similarity = summarise([one.similarity for one in marked])
-    return (
-        total, right, right / total, *wilson(right, total), *(counts[one] for one in RELATIONS), close,
-        *summary_cells(similarity),
-    )  # fmt: skip
+    return (total, *shares, *(counts[one] for one in RELATIONS), *summary_cells(similarity))
 
 
-def _against(first: set[int], other: set[int]) -> tuple[int, int, float]:
-    gained, lost = len(other - first), len(first - other)
-    return gained, lost, sign_test(gained, lost)
+def _mcnemar(names: Sequence[str], marked: Sequence[Mapping[int, Marked]], units: Sequence[int]) -> list[Row]:
+    found: list[tuple[str, str, int, int]] = []
+    for measure, counted in _COUNTED.items():
+        first, *others = ({unit for unit in units if counted(own[unit].judged)} for own in marked)
+        found += [
+            (measure, name, len(other - first), len(first - other))
+            for name, other in zip(names[1:], others, strict=True)
+        ]
+    ps = [sign_test(gained, lost) for *_, gained, lost in found]
+    return [
+        (measure, name, len(units), gained, lost, p, corrected)
+        for (measure, name, gained, lost), p, corrected in zip(found, ps, holm(ps), strict=True)
+    ]
 
 
 def _similarities(
@@ -283,7 +368,7 @@ def _drawing(
     def draw() -> Figure:
         from line_neurons.eval.figures import intervals, name_of, panels
 
-        shades = ("#08519c", "#4292c6", "#9ecae1", "#fdd0a2", "#fee6ce", "#ececec")
+        shades = ("#08306b", "#08519c", "#4292c6", "#9ecae1", "#fdae6b", "#fdd0a2", "#fee6ce", "#ececec")
         figure, ((left, right),) = panels(1, 2, 1.3 + 0.28 * len(names))
         for place, own in enumerate(marked):
             counts = Counter(own[unit].judged.relation for unit in units)

@@ -12,6 +12,7 @@ from line_neurons.eval.histories import Steered, told_steering
 from line_neurons.eval.labels import short_sources
 from line_neurons.eval.statistics import compare, holm, summarise
 from line_neurons.eval.tables import (
+    INTERVALS,
     PAIRED,
     SUMMARY,
     TESTED,
@@ -107,7 +108,7 @@ def table1(
             "Methods on the units that all of them label",
             ("model", "layer", "measure", "method", "n", *SUMMARY, *PAIRED, "Holm p"),
             tuple(shared),
-            "Mean with standard deviation and 95 % bootstrap interval. The difference is the reference (the first "
+            f"Mean with standard deviation. {INTERVALS} The difference is the reference (the first "
             "of each block) minus the method, pair by pair: Shapiro-Wilk at .05, then paired t-test (effect: d_z) "
             "or Wilcoxon (effect: rank-biserial correlation); Holm's correction over a layer's comparisons.",
         ),

@@ -9,9 +9,17 @@ from math import nan
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from line_neurons.eval.histories import History, Search, by_layer, told_apart, told_steering
+from line_neurons.eval.histories import (
+    LENGTH,
+    History,
+    Search,
+    by_layer,
+    differences,
+    told_apart,
+    told_steering,
+)
 from line_neurons.eval.statistics import Summary, compare, summarise
-from line_neurons.eval.tables import SUMMARY, TESTED, Report, Row, Table, summary_cells, tested_rows
+from line_neurons.eval.tables import INTERVALS, SUMMARY, TESTED, Report, Row, Table, summary_cells, tested_rows
 from line_neurons.tools.run_store import Step, Trial, Unit
 
 if TYPE_CHECKING:
@@ -93,10 +101,19 @@ class Proposed:
     leading: float
 
 
-def proposed_in(search: Search) -> Proposed:
-    """Read off a unit's search what its proposals were worth, the summary's among them."""
+def proposed_in(search: Search, most: int | None = None) -> Proposed:
+    """Read off a unit's search what its proposals were worth.
+
+    Args:
+        search: the search.
+        most: only its first so many iterations count; None for all and the summary.
+    """
     board = _scores(search, "initial")
-    scores = [score for _, score in _proposals(search)]
+    scores = [
+        score
+        for trial, score in _proposals(search)
+        if most is None or (trial.kind == "iteration" and trial.step <= most)
+    ]
     if not scores:
         return Proposed(max(board), nan, nan, nan)
     best, leading = max(board), 0
@@ -142,19 +159,20 @@ def proposals(histories: Sequence[History], asked: Mapping[str, Sequence[Sequenc
                 for name, column in ({_FIRST: "initial"} | MEASURES).items()
                 for told in [summarise([getattr(one, column) for one in own.values()])]
             ),
-            "Over units: mean, standard deviation, 95 % bootstrap interval. The first two are scores. What a "
+            f"Over units: mean and standard deviation. {INTERVALS} The first two are scores. What a "
             "proposer knows of the units shows against one that draws random words (--llm random).",
         ),
     )
-    if against := _tests(histories, labels, found):
+    if against := _tests(histories, labels):
         tables += (
             Table(
                 "proposal-tests",
                 "Against the first run of the layer",
                 ("model", "layer", "measure", "run", *TESTED),
                 tuple(against),
-                "Run minus the first, over the units of both, pair by pair: Shapiro-Wilk at .05, then paired t "
-                "test (effect: d_z) or Wilcoxon (rank-biserial correlation); Holm's correction over the table.",
+                "Run minus the first, over the units of both and as many iterations, as later proposals take the "
+                "lead less often; pair by pair: Shapiro-Wilk at .05, then paired t test (effect: d_z) or Wilcoxon "
+                "(rank-biserial correlation); Holm's correction over the table.",
             ),
         )
     return Report(
@@ -187,17 +205,22 @@ def _questions(label: str, history: History, asked: Mapping[str, Sequence[Sequen
     return (label, len(own), told.asked, told.valid, told.new, told.drawable, told.stalled, told.seconds)
 
 
-def _tests(
-    histories: Sequence[History], labels: Sequence[str], found: Sequence[Mapping[int, Proposed]]
-) -> list[Row]:
+def _tests(histories: Sequence[History], labels: Sequence[str]) -> list[Row]:
     compared = []
     for first, *rest in by_layer(histories):
         for name, column in MEASURES.items():
             for at in rest:
-                units = sorted(set(found[first]) & set(found[at]))
-                own = [float(getattr(found[at][unit], column)) for unit in units]
-                others = [float(getattr(found[first][unit], column)) for unit in units]
-                compared.append(((*histories[at].place, name, labels[at]), compare(own, others)))
+                both = histories[at], histories[first]
+                most = None
+                if LENGTH & set(differences([one.run for one in both])):
+                    most = min(one.iterations for one in both)
+                own, others = (
+                    {unit: getattr(proposed_in(search, most), column) for unit, search in one.searches.items()}
+                    for one in both
+                )
+                units = sorted(set(own) & set(others))
+                paired = compare([own[unit] for unit in units], [others[unit] for unit in units])
+                compared.append(((*histories[at].place, name, labels[at]), paired))
     return tested_rows(compared)
 
 

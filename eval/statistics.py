@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import comb, isfinite, isnan, nan, sqrt
-from statistics import NormalDist, fmean, stdev
+from math import isfinite, isnan, nan
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Literal
 
 from line_neurons.agent.errors import UsageError
@@ -21,8 +21,10 @@ LEVEL = 0.95
 ALPHA = 0.05
 """Level of the Shapiro-Wilk test, and of what is called significant."""
 
+FEWEST = 10
+"""The bootstrap interval of fewer values covers the mean too seldom to be called a 95 % one."""
+
 _RESAMPLES = 9999
-_Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
 
 Test = Literal["t", "wilcoxon", "none"]
 
@@ -35,7 +37,7 @@ class Summary:
         n: how many values; one that is not a number does not count.
         mean: nan if there are none.
         sd: standard deviation with n - 1; nan below two values.
-        low: lower end of the interval; nan below two values.
+        low: lower end of the interval; nan below ten values.
         high: its upper end.
     """
 
@@ -71,6 +73,8 @@ class Paired:
 def summarise(values: Sequence[float], seed: int = 0) -> Summary:
     """Mean, standard deviation and the bias-corrected and accelerated bootstrap interval of the mean.
 
+    Where all values but one are equal there is no acceleration, and the interval is that of the percentiles.
+
     Args:
         values: a sample; what is not finite is left out.
         seed: seed of the bootstrap; the same values and seed give the same interval.
@@ -82,6 +86,8 @@ def summarise(values: Sequence[float], seed: int = 0) -> Summary:
     if len(known) < 2:
         return Summary(len(known), known[0] if known else nan, nan, nan, nan)
     mean, deviation = fmean(known), stdev(known)
+    if len(known) < FEWEST:
+        return Summary(len(known), mean, deviation, nan, nan)
     if min(known) == max(known):
         return Summary(len(known), mean, 0.0, mean, mean)
     low, high = _bootstrap(known, seed)
@@ -95,7 +101,7 @@ def _bootstrap(values: Sequence[float], seed: int) -> tuple[float, float]:
 
     stats = _scipy()
     with warnings.catch_warnings():
-        # Where all but one value are equal there is no acceleration to be had; the percentiles are.
+        # Of values that are nearly all equal scipy says that they have no acceleration; percentiles follow.
         warnings.simplefilter("ignore")
         for method in ("BCa", "percentile"):
             found = stats.bootstrap(
@@ -159,22 +165,26 @@ def holm(ps: Sequence[float]) -> list[float]:
     return corrected
 
 
-def wilson(right: int, total: int, z: float = _Z) -> tuple[float, float]:
-    """Wilson's interval of a share; of nothing it is everything."""
+def wilson(right: int, total: int) -> tuple[float, float]:
+    """Wilson's interval of a share; of nothing it is everything.
+
+    Raises:
+        MissingPartError: scipy is not installed.
+    """
     if not total:
         return 0.0, 1.0
-    share = right / total
-    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z * sqrt(share * (1 - share) / total + z * z / (4 * total**2)) / (1 + z * z / total)
+    found = _scipy().binomtest(right, total).proportion_ci(LEVEL, method="wilson")
     # At a share of 0 or 1 a bound is the share itself but for rounding.
-    return min(middle - half, share), max(middle + half, share)
+    return min(float(found.low), right / total), max(float(found.high), right / total)
 
 
 def sign_test(one: int, other: int) -> float:
-    """Two-sided exact p-value of ``one`` against ``other`` discordant pairs, as McNemar's exact test has it."""
-    pairs = one + other
-    tail = sum(comb(pairs, k) for k in range(min(one, other) + 1))
-    return float(min(1.0, tail * 0.5 ** (pairs - 1)))
+    """Two-sided exact p-value of ``one`` against ``other`` discordant pairs, as McNemar's exact test has it.
+
+    Raises:
+        MissingPartError: scipy is not installed.
+    """
+    return float(_scipy().binomtest(one, one + other).pvalue) if one + other else 1.0
 
 
 def shared_units(samples: Sequence[Sequence[int]], what: str) -> list[int]:

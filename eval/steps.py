@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from line_neurons.eval.histories import History, by_layer, told_apart, told_steering
-from line_neurons.eval.statistics import Summary, compare, holm, summarise
-from line_neurons.eval.tables import PAIRED, SUMMARY, Report, Table, paired_cells, summary_cells
+from line_neurons.eval.histories import LENGTH, History, by_layer, differences, told_apart, told_steering
+from line_neurons.eval.statistics import Paired, Summary, compare, summarise
+from line_neurons.eval.tables import INTERVALS, SUMMARY, TESTED, Report, Row, Table, summary_cells, tested_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,6 +16,7 @@ LENGTHS = (0, 5, 10, 20)
 """Searches of so many iterations are read off longer ones."""
 MOST = 20
 """Iterations that are drawn."""
+_RANDOM = "random"
 
 
 def winning_step(history: History, unit: int, most: int = MOST) -> str:
@@ -24,10 +25,10 @@ def winning_step(history: History, unit: int, most: int = MOST) -> str:
     return "S" if trial.kind == "summary" else str(trial.step)
 
 
-def best_scores(history: History, iterations: int, *, summary: bool = False) -> list[float]:
-    """The best score of each unit within so many iterations, in the order of the units."""
-    found = (search.best_within(iterations, summary=summary) for search in history.searches.values())
-    return [float(trial.score or 0.0) for trial in found]
+def best_scores(history: History, iterations: int, *, summary: bool = False) -> dict[int, float]:
+    """The best score of each unit within so many iterations, by unit."""
+    found = {unit: one.best_within(iterations, summary=summary) for unit, one in history.searches.items()}
+    return {unit: float(trial.score or 0.0) for unit, trial in found.items()}
 
 
 def step_names(histories: Sequence[History]) -> list[str]:
@@ -37,7 +38,10 @@ def step_names(histories: Sequence[History]) -> list[str]:
 
 
 def steps(histories: Sequence[History]) -> Report:
-    """At which step winners appear, and what shorter searches would have found.
+    """At which step winners appear, what shorter searches would have found, and what a random proposer finds.
+
+    The best of more concepts never scores less, whoever proposes them. So the gain over the first board has no
+    test; a run is tested against the first of the same layer that draws random concepts (``--llm random``).
 
     Searches that people steered say nothing of how the method goes, and are left out.
 
@@ -63,15 +67,25 @@ def steps(histories: Sequence[History]) -> Report:
     rows = []
     for label, one in zip(labels, histories, strict=True):
         rows += _lengths(label, one)
+    tests, told = _against_random(histories, labels)
     lengths = Table(
         "lengths",
         "What searches of N iterations find",
-        ("run", "N", "summary", "n", *SUMMARY, "generated", *(f"gain {name}" for name in PAIRED), "Holm p"),
+        ("run", "N", "summary", "n", *SUMMARY, "generated", *(f"gain {name}" for name in SUMMARY)),
         tuple(rows),
-        "Best score of a unit: mean, standard deviation, 95 % bootstrap interval of the mean; generated: share of "
-        "units whose best concept was not on the first board. Gain: against N = 0 of the same run, pair by pair "
-        "(Shapiro-Wilk, then paired t-test or Wilcoxon), with Holm's correction over the rows of the run. Shorter "
-        "searches are the beginnings of the run's own; the summary belongs to the whole.",
+        "Best score of a unit: mean and standard deviation; generated: share of units whose best concept was not "
+        "on the first board. Gain: over N = 0 of the same run. It cannot be negative, and any proposer gains by "
+        f"proposing more, so that it is not tested. {INTERVALS} Shorter searches are the beginnings of the run's "
+        "own; the summary belongs to the whole.",
+    )
+    against = Table(
+        "lengths-tests",
+        "Against a random proposer, after as many iterations",
+        ("model", "layer", "run", "N", "summary", *TESTED),
+        tuple(tested_rows(tests)),
+        "Best score, run minus the run with --llm random, over the units of both, pair by pair: Shapiro-Wilk at "
+        ".05, then paired t test (effect: d_z) or Wilcoxon (rank-biserial correlation); Holm's correction over "
+        "the table.",
     )
     curves = Table(
         "best-by-step",
@@ -86,34 +100,71 @@ def steps(histories: Sequence[History]) -> Report:
     return Report(
         "steps",
         "How many iterations are worth it",
-        (appears, lengths, curves),
+        (appears, lengths, *([against] if tests else []), curves),
         {"steps": lambda: _draw(histories, labels, names, counted)},
-        notes,
+        (*told, *notes),
     )
 
 
 def _curve(history: History) -> list[Summary]:
     last = min(MOST, history.iterations)
-    return [summarise(best_scores(history, step)) for step in range(last + 1)]
+    return [summarise(list(best_scores(history, step).values())) for step in range(last + 1)]
 
 
-def _lengths(label: str, history: History) -> list[tuple[object, ...]]:
-    kept = [length for length in LENGTHS if length <= history.iterations]
-    wanted = [(length, False) for length in dict.fromkeys([*kept, history.iterations])]
-    if any(trial.kind == "summary" for search in history.searches.values() for trial in search.trials):
-        wanted.append((history.iterations, True))
+def _wanted(history: History) -> list[tuple[int, bool]]:
+    """The lengths that are read off a run, and whether with the summary."""
+    lengths = [length for length in LENGTHS if length <= history.iterations]
+    wanted = [(length, False) for length in dict.fromkeys([*lengths, history.iterations])]
+    return [*wanted, (history.iterations, True)] if _has_summary(history) else wanted
+
+
+def _has_summary(history: History) -> bool:
+    return any(trial.kind == "summary" for search in history.searches.values() for trial in search.trials)
+
+
+def _lengths(label: str, history: History) -> list[Row]:
     start = best_scores(history, 0)
-    found = [(length, summary, best_scores(history, length, summary=summary)) for length, summary in wanted]
-    gains = [compare(scores, start) for _, _, scores in found[1:]]
-    corrected = holm([gain.p for gain in gains])
-    rows = []
-    for place, (length, summary, scores) in enumerate(found):
-        told = summarise(scores)
+    rows: list[Row] = []
+    for length, summary in _wanted(history):
+        scores = best_scores(history, length, summary=summary)
+        told = summarise(list(scores.values()))
         winners = [one.best_within(length, summary=summary) for one in history.searches.values()]
         generated = sum(winner.kind != "initial" for winner in winners) / len(winners)
-        gain = (*paired_cells(gains[place - 1]), corrected[place - 1]) if place else (None,) * (len(PAIRED) + 1)
-        rows.append((label, length, summary, told.n, *summary_cells(told), generated, *gain))
+        gain = summarise([score - start[unit] for unit, score in scores.items()])
+        gained = summary_cells(gain) if (length, summary) != (0, False) else (None,) * len(SUMMARY)
+        rows.append((label, length, summary, told.n, *summary_cells(told), generated, *gained))
     return rows
+
+
+def _against_random(
+    histories: Sequence[History], labels: Sequence[str]
+) -> tuple[list[tuple[tuple[object, ...], Paired]], list[str]]:
+    """Runs against the first of their layer whose concepts are drawn at random, and what is to be said of it."""
+    compared: list[tuple[tuple[object, ...], Paired]] = []
+    notes = []
+    for group in by_layer(histories):
+        drawn = [at for at in group if histories[at].run.settings.get("llm") == _RANDOM]
+        rest = [at for at in group if at not in drawn]
+        if rest and not drawn:
+            place = " ".join(histories[group[0]].place)
+            notes.append(
+                f"Without a run of a random proposer over {place} (--llm random) nothing tells what the language "
+                "model is worth: name one beside these."
+            )
+        for at in rest if drawn else ():
+            one, other = histories[at], histories[drawn[0]]
+            for length, summary in _wanted(one):
+                if length and (length, summary) in _wanted(other):
+                    own, others = (best_scores(run, length, summary=summary) for run in (one, other))
+                    units = sorted(set(own) & set(others))
+                    paired = compare([own[unit] for unit in units], [others[unit] for unit in units])
+                    compared.append(((*one.place, labels[at], length, summary), paired))
+            unlike = sorted(set(differences([one.run, other.run])) - {"llm", *LENGTH})
+            if unlike:
+                notes.append(
+                    f"{labels[at]} and {labels[drawn[0]]} differ in more than the proposer: {', '.join(unlike)}."
+                )
+    return compared, notes
 
 
 def _draw(
@@ -136,8 +187,9 @@ def _draw(
             offsets = [x + (nth - (len(group) - 1) / 2) * width for x in range(len(names))]
             left.bar(offsets, shares, width, color=colour, label=f"{label} (n = {units})")
             curve(right, _curve(histories[at]), nth)
-            whole = summarise(best_scores(histories[at], histories[at].iterations, summary=True))
-            if any(trial.kind == "summary" for one in histories[at].searches.values() for trial in one.trials):
+            best = best_scores(histories[at], histories[at].iterations, summary=True)
+            whole = summarise(list(best.values()))
+            if _has_summary(histories[at]):
                 end = len(names) - 1
                 right.errorbar(
                     [end + (nth - (len(group) - 1) / 2) * 0.3], [whole.mean],

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.prompts import format_score
 from line_neurons.agent.proposal import clean_text
-from line_neurons.eval.statistics import Paired, Summary, holm
+from line_neurons.eval.statistics import FEWEST, Paired, Summary, holm
 from line_neurons.tools.leftovers import whole_or_not
 
 if TYPE_CHECKING:
@@ -84,7 +84,8 @@ def p_value(p: float) -> str:
 
 
 SUMMARY = ("mean", "sd", "low", "high")
-"""Columns of ``summary_cells``; low and high are the ends of the 95 % interval."""
+"""Columns of ``summary_cells``; low and high are the ends of the 95 % interval, nan below ``FEWEST`` values."""
+INTERVALS = f"Means have a 95 % bootstrap interval from {FEWEST} values on; below, they are too few for one."
 PAIRED = ("difference", "low", "high", "normality p", "test", "p", "effect")
 """Columns of ``paired_cells``."""
 TESTED = ("n", *PAIRED, "Holm p")
@@ -176,7 +177,10 @@ def _joined(at: int, deviations: int) -> Callable[[Row], str | None]:
         if mean is None:
             return None
         spread = "".join(f" ± {number(one)}" for one in deviation)
-        return f"{number(mean)}{spread} [{number(low)}, {number(high)}]"
+        if isnan(mean):
+            return number(mean)
+        interval = "too few" if isnan(low) and isnan(high) else f"{number(low)}, {number(high)}"
+        return f"{number(mean)}{spread} [{interval}]"
 
     return join
 

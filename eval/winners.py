@@ -8,7 +8,7 @@ from itertools import groupby
 
 from line_neurons.eval.histories import History, told_steering
 from line_neurons.eval.statistics import summarise, wilson
-from line_neurons.eval.tables import SUMMARY, Report, Table, summary_cells
+from line_neurons.eval.tables import INTERVALS, SUMMARY, Report, Table, summary_cells
 from line_neurons.tools.run_store import Unit
 
 PAPER = (
@@ -86,7 +86,9 @@ def winners(runs: Sequence[History], *, paper: bool = False) -> Report:
             "not in the initial vocabulary; the share has Wilson's 95 % interval. Discovered: the label is not in "
             "the initial vocabulary. Typed: a person named it for this unit or, where a revisit found it, for "
             "another; that counts as neither. Steered: units of which people asked anything. Margin: the label's "
-            "score over that of the best initial label. Rows of several runs leave out forks.",
+            f"score over that of the best initial label, which cannot be negative. {INTERVALS} A proposer that "
+            "draws random concepts wins units too: neither shares nor margins tell what a language model is "
+            "worth. Rows of several runs leave out forks.",
         )
     ]
     if paper:

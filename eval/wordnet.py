@@ -1,4 +1,4 @@
-"""WordNet's nouns: is a label the class itself, a synonym, or a more general word for it?
+"""WordNet's nouns: is a label the class itself, a synonym, a more general word for it, or another thing?
 
 Reads the two files ``index.noun`` and ``data.noun`` (wndb(5WN)) of the asset pack ``wordnet``. The readers that
 are installable want files which Debian's WordNet does not ship.
@@ -6,26 +6,64 @@ are installable want files which Debian's WordNet does not ship.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.agent.proposal import concept_key
+from line_neurons.agent.errors import MissingPartError
+from line_neurons.agent.proposal import class_concept, concept_key
+from line_neurons.eval.imagenet import imagenet_table
 
-Relation = Literal["exact", "synonym", "hypernym", "hyponym", "sibling", "other"]
+Relation = Literal["exact", "synonym", "modified", "hypernym", "general", "hyponym", "sibling", "other"]
 
 CLOSE = 3
-"""Hypernyms up to so many levels up count as close."""
+"""A hypernym of a class is at most so many levels up; what is higher is ``general``."""
+WIDEST = 0.05
+"""A word for more than this share of the classes is ``general`` too, however near it is."""
+
+_ARTIFACT = 21939
+_PREPOSITIONS = frozenset(
+    {"at", "behind", "by", "for", "from", "in", "near", "of", "on", "under", "with", "without"}
+)
+_JOINED = frozenset({"and", "non", "no", "not", "or"})
+# What these words are said of is an image or a copy of a thing, and not the thing.
+_IMITATIONS = frozenset(
+    {"artificial", "cartoon", "dummy", "fake", "imitation", "inflatable", "mock", "model", "origami", "plush",
+     "replica", "stuffed", "toy"}
+)  # fmt: skip
+# So are these of animals, plants and food; an artefact may well be made of them.
+_MATERIALS = frozenset(
+    {"bronze", "ceramic", "china", "clay", "cloth", "concrete", "glass", "iron", "knitted", "marble", "metal",
+     "metallic", "paper", "plastic", "porcelain", "rubber", "stone", "wood", "wooden"}
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Judged:
-    """How a label relates to a class; ``levels`` counts the steps up to a hypernym, else 0."""
+    """How a label relates to a class; ``levels`` counts the steps up to a more general word, else 0."""
 
     relation: Relation
     levels: int = 0
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Which of some classes a word stands for.
+
+    Args:
+        below: of a synset, the positions of the classes that it is or stands above.
+        total: how many classes there are.
+    """
+
+    below: Mapping[int, frozenset[int]]
+    total: int
+
+    def is_wide(self, senses: Iterable[int]) -> bool:
+        """Whether a word of these senses covers more than 5 % of the classes, and more than one."""
+        covered = frozenset().union(*(self.below.get(sense, frozenset()) for sense in senses))
+        return len(covered) > max(1, WIDEST * self.total)
 
 
 class WordNet:
@@ -79,68 +117,77 @@ class WordNet:
             front = [up for one in front for up in self._up.get(one, ()) if levels.setdefault(up, level) == level]
         return levels
 
-    def judge(self, label: str, name: str, synset: int) -> Judged:
+    def coverage(self, synsets: Iterable[int]) -> Coverage:
+        """Count which of some classes, each a synset, every word covers."""
+        below: dict[int, set[int]] = {}
+        total = 0
+        for place, synset in enumerate(synsets):
+            total += 1
+            for covering in (synset, *self.hypernyms(synset)):
+                below.setdefault(covering, set()).add(place)
+        return Coverage({synset: frozenset(places) for synset, places in below.items()}, total)
+
+    @cached_property
+    def _imagenet(self) -> Coverage:
+        return self.coverage(one.synset for one in imagenet_table())
+
+    def judge(
+        self, label: str, name: str, synset: int, *, also: Sequence[str] = (), among: Coverage | None = None
+    ) -> Judged:
         """How a label relates to a class.
 
-        A label of several words that WordNet does not know is judged by its last word or two ("brown bear
-        cub" by "bear cub", then "cub").
+        A hypernym is at most three levels up and covers at most 5 % of ImageNet-1K's classes and of ``among``;
+        other words above the class are ``general``. A label of several words that WordNet knows is judged as what
+        it is and by none of its words: a sea lion is no lion. One that it does not know is judged by its head, the
+        last words before any preposition that WordNet knows: "red violin" is a violin (``modified``), "tiger cage"
+        a cage. A modifier may make another thing of its head, so that nothing is right by a more general head
+        ("rubber duck" for the drake, "husky dog" for the German shepherd), nor where the modifier says that it is
+        an imitation of the class ("toy violin").
 
         Args:
             label: what a unit was labelled with.
             name: the class name.
             synset: the class's synset.
+            also: further names of the class.
+            among: the network's own classes, if they are not ImageNet-1K's.
         """
-        if concept_key(label) == concept_key(name):
-            return Judged("exact")
-        if concept_key(label) in {concept_key(lemma) for lemma in self.lemmas[synset]}:
-            return Judged("synonym")
-        words = label.split()
-        senses = next((found for i in range(len(words)) if (found := self.senses(" ".join(words[i:])))), [])
+        key = concept_key(label)
+        exact = {concept_key(name), concept_key(class_concept(name))}
+        names = exact | {concept_key(one) for one in (*self.lemmas[synset], *also)}
+        if key in names:
+            return Judged("exact" if key in exact else "synonym")
+        if senses := self.senses(label):
+            return self._placed(senses, synset, among)
+        head, modifiers = self._head(label, names)
+        made = _IMITATIONS if _ARTIFACT in self.hypernyms(synset) else _IMITATIONS | _MATERIALS
+        if modifiers & made:
+            return Judged("other")
+        if concept_key(head) in names:
+            return Judged("modified")
+        found = self._placed(self.senses(head), synset, among)
+        return Judged("other") if found.relation in {"hypernym", "general"} else found
+
+    def _placed(self, senses: Sequence[int], synset: int, among: Coverage | None) -> Judged:
+        """Where a noun stands in the hierarchy, seen from a class."""
         above = self.hypernyms(synset)
         levels = [above[sense] for sense in senses if sense in above]
         if levels:
-            return Judged("hypernym", min(levels))
+            wide = any(one.is_wide(senses) for one in (self._imagenet, among) if one)
+            return Judged("general" if wide or min(levels) > CLOSE else "hypernym", min(levels))
         if any(synset in self.hypernyms(sense) for sense in senses):
             return Judged("hyponym")
         parents = set(self._up.get(synset, ()))
-        if any(parents & set(self._up.get(sense, ())) for sense in senses):
-            return Judged("sibling")
-        return Judged("other")
+        siblings = any(parents & set(self._up.get(sense, ())) for sense in senses)
+        return Judged("sibling" if siblings else "other")
 
-    def class_synsets(self, names: Sequence[str]) -> list[int]:
-        """The synset of each ImageNet class, in the order of its index.
-
-        ImageNet-1K's classes are sorted by WordNet id, so of all senses of the names the ones are right that
-        ascend; this settles names with several senses, such as the two cranes.
-
-        Args:
-            names: the class names in ImageNet's order.
-
-        Raises:
-            UsageError: the names are not ImageNet's.
-        """
-        choices = [self.senses(name) or self.senses(name.split()[0]) for name in names]
-        # The longest ascending path through one sense of each class; a path is (length, last sense, what
-        # came before it as (index, path)).
-        paths: list[_Path] = [(0, -1, None)]
-        for index, senses in enumerate(choices):
-            longest = [max((path for path in paths if path[1] < sense), key=_length) for sense in senses]
-            paths += [(path[0] + 1, sense, (index, path)) for path, sense in zip(longest, senses, strict=True)]
-        path = max(paths, key=_length)
-        if path[0] < len(names):
-            raise UsageError(
-                f"only {path[0]} of {len(names)} class names are nouns of WordNet in ImageNet's order",
-                "this needs the names of ImageNet-1K in their order",
-            )
-        found = []
-        while path[2] is not None:
-            found.append(path[1])
-            path = path[2][1]
-        return found[::-1]
-
-
-_Path = tuple[int, int, "tuple[int, _Path] | None"]
-
-
-def _length(path: _Path) -> int:
-    return path[0]
+    def _head(self, label: str, names: set[str]) -> tuple[str, frozenset[str]]:
+        """The head of a phrase, the longest that is a name or a noun, and the words before it, in lower case."""
+        words = label.lower().replace("-", " ").split()
+        if _JOINED & set(words):
+            return "", frozenset()
+        end = next((at for at, word in enumerate(words) if at and word in _PREPOSITIONS), len(words))
+        for start in range(end):
+            head = " ".join(words[start:end])
+            if concept_key(head) in names or self.senses(head):
+                return head, frozenset(words[:start])
+        return "", frozenset()

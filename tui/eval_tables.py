@@ -200,4 +200,4 @@ def quality(store: Path, sources: Sequence[str], assets: Path) -> Report:
     ]
     report = marked(methods, classes, words, encoder)
     passed_over = [f"{labels.source}: {line}" for labels in every for line in labels.remarks]
-    return replace(report, notes=(*told_steering(steering), *passed_over))
+    return replace(report, notes=(*report.notes, *told_steering(steering), *passed_over))

@@ -147,14 +147,14 @@ def _print(tasks: Sequence[Task], *, as_json: bool) -> None:
 
 def names_kept_out(parts: Parts, names: Mapping[int, str]) -> dict[str, list[str]]:
     """Every name of the classes that units stand for, by unit: WordNet's and the image bank's as well."""
-    from line_neurons.eval.label_quality import names_of, true_classes
+    from line_neurons.eval.label_quality import names_and_captions, true_classes
     from line_neurons.eval.wordnet import WordNet
     from line_neurons.tools.run_store import Unit
 
     words = WordNet(parts.assets / "wordnet")
     bank = parts.pictures if "bank" in {parts.settings.generator, parts.settings.control} else None
     units = [Unit("", unit, place, name=name) for place, (unit, name) in enumerate(names.items())]
-    return {str(one.unit): list(names_of(words, one)) for one in true_classes(words, units, bank)}
+    return {str(one.unit): list(names_and_captions(words, one)) for one in true_classes(words, units, bank)}
 
 
 def execute(task: Task) -> int:

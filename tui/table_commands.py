@@ -71,7 +71,7 @@ def trace(
 @tables_app.command()
 @opt.takes(opt.only("store"))
 def steps(runs: _Runs, *, output: _Folder = None, json: opt.Json = False, **flags: Any) -> None:
-    """Show at which step winners appear and what N iterations gain (Figure 5)."""
+    """Show at which step winners appear and what N iterations gain over a random proposer (Figure 5)."""
     from line_neurons.tui import eval_tables
 
     eval_tables.give(eval_tables.steps(_store(**flags), runs), output, as_json=json)
@@ -107,7 +107,7 @@ def quality(
     json: opt.Json = False,
     **flags: Any,
 ) -> None:
-    """Mark labels of units that stand for a class: exact, synonym, hypernym, similarity of the texts."""
+    """Mark labels of units that stand for a class: named, right, or a general word; similarity of the texts."""
     from line_neurons.agent.settings import load_settings
     from line_neurons.tools.assets.location import assets_root
     from line_neurons.tui import eval_tables

@@ -10,6 +10,7 @@ import numpy as np
 
 from line_neurons.agent.proposal import class_concept
 from line_neurons.eval.baselines.task import Task
+from line_neurons.eval.imagenet import imagenet_table
 from line_neurons.eval.wordnet import WordNet
 
 if TYPE_CHECKING:
@@ -57,20 +58,10 @@ def _wider(task: Task) -> Mapping[int, set[str]]:
             broader[entry.caption].update(entry.broader)
         return {index: broader[name] for index, name in enumerate(task.control.classes)}
     words = WordNet(task.parts.assets / "wordnet")
-    known = _imagenet(words)
+    known = {one.name: one.synset for one in imagenet_table()}
     found = {}
     for index, (name, caption) in enumerate(zip(task.control.classes, task.captions, strict=True)):
         synset = known.get(name) or next(iter(words.senses(caption)), None)
         above = words.hypernyms(synset) if synset is not None else ()
         found[index] = {class_concept(words.lemmas[one][0]) for one in above}
     return found
-
-
-def _imagenet(words: WordNet) -> dict[str, int]:
-    """The synsets of ImageNet-1K's classes, whose names alone are ambiguous; none without torchvision's names."""
-    try:
-        from torchvision.models import get_model_weights
-    except (ImportError, RuntimeError):
-        return {}
-    names = get_model_weights("resnet50")["DEFAULT"].meta["categories"]
-    return dict(zip(names, words.class_synsets(names), strict=True))

@@ -17,7 +17,8 @@ from small_wordnet import small_wordnet
 
 # Offset, words, and what it is a kind of.
 NOUNS = {
-    1: (["animal"], []), 2: (["fox"], [1]), 3: (["crane", "bird"], [1]), 4: (["lion", "king_of_beasts"], [1]),
+    1: (["animal"], []), 2: (["fox"], [1]), 3: (["crane", "bird"], [1]), 4: (["lion", "king_of_beasts"], [5]),
+    5: (["cat"], [1]), 6: (["crane"], []),
 }  # fmt: skip
 
 
@@ -41,23 +42,26 @@ def said(method, *concepts):
     return Method(Labels(method, "net:x", "head", labels, f"{method}.csv"), method)
 
 
-CLASSES = [TrueClass(0, "fox", 2), TrueClass(1, "crane", 3, ("heron",)), TrueClass(2, "lion", 4)]
+CLASSES = [TrueClass(0, "fox", 2), TrueClass(1, "crane", 3, ("heron",), ("stork",)), TrueClass(2, "lion", 4)]
 
 
 def test_every_method_is_marked_and_tested_against_the_first(words):
     report = quality(
-        [said("line", "fox", "heron", "animal"), said("random", "lion", "zzz", "king of beasts")],
+        [said("line", "fox", "heron", "cat"), said("random", "animal", "stork", "king of beasts")],
         CLASSES, words, Letters(),
     )  # fmt: skip
     found = tables(report)
     first, second = found["quality"]
     assert (first["exact"], first["synonym"], first["hypernym"], first["right"]) == (1, 1, 1, 3)
-    assert (second["sibling"], second["other"], second["synonym"], second["right"]) == (1, 1, 1, 1)
+    assert (first["named"], first["named share"]) == (2, pytest.approx(2 / 3))
+    assert (second["general"], second["other"], second["synonym"], second["right"]) == (1, 1, 1, 1)
     assert (second["low"], second["high"]) == wilson(1, 3)
-    assert found["quality-tests"][0] == {
-        "method": "random", "n": 3, "right only here": 0, "wrong only here": 2, "p": sign_test(0, 2),
-        "Holm p": sign_test(0, 2),
-    }  # fmt: skip
+    same = {"method": "random", "n": 3}
+    assert found["quality-tests"] == [
+        {"measure": "named", **same, "right only here": 1, "wrong only here": 2, "p": 1.0, "Holm p": 1.0},
+        {"measure": "right", **same, "right only here": 0, "wrong only here": 2, "p": sign_test(0, 2),
+         "Holm p": 1.0},
+    ]  # fmt: skip
     similarities = {
         name: [row[f"{name} similarity"] for row in found["quality-units"]] for name in ("line", "random")
     }
@@ -69,7 +73,7 @@ def test_every_method_is_marked_and_tested_against_the_first(words):
 
 
 def test_a_method_alone_is_compared_with_nothing(words):
-    found = tables(quality([said("line", "fox", "heron", "animal")], CLASSES, words, Letters()))
+    found = tables(quality([said("line", "fox", "heron", "cat")], CLASSES, words, Letters()))
     assert set(found) == {"quality", "quality-units"}
 
 
@@ -83,9 +87,12 @@ def test_what_was_known_of_the_class_beforehand_divides_a_method(words):
     ]  # fmt: skip
 
 
-def test_classes_that_are_not_imagenets_get_their_most_usual_sense(words):
+def test_classes_that_are_not_imagenets_get_their_most_usual_sense_and_are_named(words):
     units = [Unit("r", 0, 0, name="crane"), Unit("r", 1, 1, name="no such thing"), Unit("r", 2, 2)]
-    assert true_classes(words, units) == [TrueClass(0, "crane", 3), TrueClass(1, "no such thing", None)]
+    classes = true_classes(words, units)
+    assert classes == [TrueClass(0, "crane", 3, guessed=True), TrueClass(1, "no such thing", None)]
+    (note,) = quality([said("line", "crane", "no such thing")], classes, words, Letters()).notes
+    assert note.endswith("the most usual was taken: crane.")
     with pytest.raises(UsageError, match="no classes"):
         true_classes(words, units[2:])
 

@@ -65,6 +65,16 @@ def test_runs_are_held_against_the_first_of_their_layer_unit_by_unit(store, tmp_
     assert {path.suffix for path in write(report, tmp_path / "out")} == {".csv", ".md", ".png", ".svg"}
 
 
+def test_runs_of_different_lengths_are_held_against_each_other_over_as_many_iterations(store):
+    add(store, "short", GOOD)
+    longer = {unit: (first, [*scores, *[0.0] * 20], summary) for unit, (first, scores, summary) in GOOD.items()}
+    add(store, "long", longer)
+    rows = tables(told(store, "short", "long"))["proposal-tests"]
+    assert {row["measure"]: row["difference"] for row in rows} == dict.fromkeys(
+        (row["measure"] for row in rows), 0.0
+    )
+
+
 def test_a_search_without_proposals_counts_for_its_first_board_alone(store):
     add(store, "a", {0: GOOD[0]})
     add(store, "none", {0: (1.0, [], 0.1)}, summary=False)

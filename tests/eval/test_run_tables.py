@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from dataclasses import replace
+from random import Random
 
 import pytest
 
@@ -86,7 +87,7 @@ def test_searches_that_people_steered_say_nothing_of_the_steps(store):
     report = steps(histories(store, ["a"]))
     assert {row["step"]: row["a (n = 3)"] for row in tables(report)["winner-steps"]}["3"] == 0
     assert [row["n"] for row in tables(report)["best-by-step"]] == [3] * 4
-    assert report.notes == ("Units of run a that people steered: 0 (pin).",)
+    assert report.notes[1:] == ("Units of run a that people steered: 0 (pin).",)
     for unit in (1, 2, 3):
         steer(store, "a", unit, "pin", "step 1")
     with pytest.raises(UsageError, match="people steered every finished unit of run a"):
@@ -137,6 +138,42 @@ def test_a_shorter_search_is_the_beginning_of_a_longer_one(store):
     assert [row["mean"] for row in found["best-by-step"]] == [1.0, 1.5, 1.5, 1.5, 1.5, 1.5, 5.5]
 
 
+def test_a_gain_that_cannot_be_negative_has_no_test_and_asks_for_a_random_proposer(store):
+    add(store, "a")
+    report = steps(histories(store, ["a"]))
+    assert set(tables(report)) == {"winner-steps", "lengths", "best-by-step"}
+    assert not [heading for heading in tables(report)["lengths"][0] if heading.rpartition(" ")[2] == "p"]
+    assert [row["gain mean"] for row in tables(report)["lengths"]] == [None, (2 + 0 + 0 + 0.5) / 4, 4.5 / 4]
+    assert "--llm random" in report.notes[0]
+
+
+def test_a_run_is_tested_against_the_random_proposer_after_as_many_iterations(store):
+    scores = {unit: (1.0, [1.0 + unit] * 6, 0.0) for unit in range(4)}
+    add(store, "a", scores)
+    add(store, "b", {unit: (1.0, [0.0] * 5, 0.0) for unit in (0, 1, 2)}, llm="random", seed=3)
+    report = steps(histories(store, ["a", "b"]))
+    (row,) = tables(report)["lengths-tests"]
+    expected = compare([1.0, 2.0, 3.0], [1.0, 1.0, 1.0])
+    assert (row["N"], row["summary"], row["n"], row["difference"]) == (5, False, 3, 1.0)
+    assert row["p"] == expected.p
+    assert report.notes[0].endswith("differ in more than the proposer: seed.")
+
+
+def test_two_random_proposers_differ_beyond_chance_about_as_often_as_chance_has_it(store):
+    drawn = Random(7)
+    significant = 0
+    for sample in range(40):
+        for name, llm in ((f"a{sample}", "embedded"), (f"b{sample}", "random")):
+            noise = {
+                unit: (drawn.gauss(0, 1), [drawn.gauss(0, 1) for _ in range(5)], drawn.gauss(0, 1))
+                for unit in range(9)
+            }
+            add(store, name, noise, llm=llm)
+        rows = tables(steps(histories(store, [f"a{sample}", f"b{sample}"])))["lengths-tests"]
+        significant += any(row["p"] < 0.05 for row in rows if not row["summary"])
+    assert significant <= 6
+
+
 def test_a_restart_is_no_part_of_a_search_of_n_iterations(store):
     add(store, "a", restarts=1)
     (last,) = [step for step in store.steps("a", 2) if step.kind == "summary"]
@@ -164,6 +201,21 @@ def test_runs_over_the_same_units_are_compared_pair_by_pair(store):
     assert score["Holm p"] >= score["p"]
     labels = found["compare-labels"][1]
     assert (labels["n"], labels["same label"], labels["scores higher"], labels["scores lower"]) == (3, 3, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "tested"),
+    [({}, False), ({"summary": False}, False), ({"seed": 1}, True), ({"llm": "random"}, True)],
+)
+def test_a_search_is_not_tested_against_its_own_beginning(store, settings, tested):
+    add(store, "a")
+    longer = {unit: (first, [*scores, 9.0], summary) for unit, (first, scores, summary) in SEARCHES.items()}
+    add(store, "b", longer, **settings)
+    report = comparison(histories(store, ["a", "b"]))
+    rows = tables(report)["compare-tests"]
+    assert {row["test"] != "none" for row in rows} == {tested}
+    assert all(row["difference"] is not None for row in rows)
+    assert any("differs only in how long it searches" in note for note in report.notes) is not tested
 
 
 def test_what_cannot_be_compared_is_refused_in_one_line(store):
@@ -221,7 +273,8 @@ def test_figures_are_written_with_the_same_bytes_each_time_whatever_the_labels_s
     report = steps(histories(store, ["a", "b"]))
     first = {path.name: path.read_bytes() for path in write(report, tmp_path / "one")}
     assert set(first) == {
-        "winner-steps.csv", "lengths.csv", "best-by-step.csv", "steps.png", "steps.svg", "steps.md",
+        "winner-steps.csv", "lengths.csv", "lengths-tests.csv", "best-by-step.csv", "steps.png", "steps.svg",
+        "steps.md",
     }  # fmt: skip
     assert first["steps.png"].startswith(b"\x89PNG")
     assert {path.name: path.read_bytes() for path in write(report, tmp_path / "two")} == first

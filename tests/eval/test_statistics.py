@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from line_neurons.eval.statistics import compare, holm, sign_test, summarise, wilson
+from line_neurons.eval.statistics import FEWEST, compare, holm, sign_test, summarise, wilson
 
 VALUES = st.lists(st.floats(-1e3, 1e3, allow_subnormal=False).map(lambda x: round(x, 3)), min_size=3, max_size=30)
+MANY = st.lists(st.floats(-1e3, 1e3, allow_subnormal=False).map(lambda x: round(x, 3)), min_size=10, max_size=30)
 PS = st.lists(st.floats(0, 1), max_size=12)
 NORMAL = list(np.random.default_rng(5).normal(0.4, 1, 30))
 SKEWED = list(np.random.default_rng(2).lognormal(0, 1.5, 30) - 0.5)
@@ -31,7 +32,9 @@ def test_a_summary_is_numpys_mean_and_deviation_and_scipys_bootstrap():
         ([], (0, math.nan, math.nan, math.nan, math.nan)),
         ([2.0], (1, 2.0, math.nan, math.nan, math.nan)),
         ([2.0, math.nan], (1, 2.0, math.nan, math.nan, math.nan)),
-        ([2.0, 2.0, 2.0], (3, 2.0, 0.0, 2.0, 2.0)),
+        ([1.0, 2.0, 3.0], (3, 2.0, 1.0, math.nan, math.nan)),
+        ([1.0, 3.0] * 4 + [2.0], (9, 2.0, 1.0, math.nan, math.nan)),
+        ([2.0] * 10, (10, 2.0, 0.0, 2.0, 2.0)),
     ],
 )
 def test_what_cannot_be_had_from_few_or_equal_values_is_no_number(values, expected):
@@ -39,9 +42,22 @@ def test_what_cannot_be_had_from_few_or_equal_values_is_no_number(values, expect
     assert (found.n, found.mean, found.sd, found.low, found.high) == pytest.approx(expected, nan_ok=True)
 
 
+def test_below_ten_values_an_interval_is_too_short_to_be_called_one():
+    """Of 400 samples of five the bootstrap's interval covers the mean in far less than 95 %."""
+    drawn = np.random.default_rng(1).normal(0, 1, (400, 5))
+    held = [
+        interval.low <= 0 <= interval.high
+        for values in drawn
+        for interval in [stats.bootstrap((values,), np.mean, n_resamples=499, rng=0).confidence_interval]
+    ]
+    assert np.mean(held) < 0.9
+    assert math.isnan(summarise(list(drawn[0])).low)
+    assert summarise(list(drawn[:2].ravel())).n == FEWEST
+
+
 @settings(max_examples=25, deadline=None)
-@given(VALUES)
-def test_the_interval_is_finite_and_within_the_values(values):
+@given(MANY)
+def test_the_interval_of_ten_values_or_more_is_finite_and_within_them(values):
     found = summarise(values)
     assert min(values) - 1e-9 <= found.low <= found.high <= max(values) + 1e-9
 
@@ -105,10 +121,15 @@ def test_holm_never_lowers_a_p_keeps_their_order_and_is_at_most_bonferroni(ps):
     assert ordered == sorted(ordered)
 
 
-@pytest.mark.parametrize(("one", "other"), [(15, 1), (0, 0), (3, 3), (0, 7)])
+@pytest.mark.parametrize(("one", "other"), [(15, 1), (0, 0), (3, 3), (0, 7), (600, 600), (700, 500)])
 def test_the_sign_test_is_scipys(one, other):
     expected = stats.binomtest(min(one, other), one + other).pvalue if one + other else 1.0
     assert sign_test(one, other) == pytest.approx(expected)
+
+
+def test_ten_thousand_pairs_are_no_overflow_and_half_of_them_no_difference():
+    assert sign_test(600, 600) == 1.0
+    assert 0 < sign_test(5300, 4700) < 1e-8
 
 
 @pytest.mark.parametrize(("right", "total"), [(18, 40), (0, 40), (40, 40)])
