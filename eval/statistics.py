@@ -22,7 +22,8 @@ ALPHA = 0.05
 """Level of the Shapiro-Wilk test, and of what is called significant."""
 
 FEWEST = 10
-"""The bootstrap interval of fewer values covers the mean too seldom to be called a 95 % one."""
+"""The bootstrap interval of fewer values holds the mean too seldom to be called a 95 % one: see
+``benchmarks.coverage``."""
 
 _RESAMPLES = 9999
 
@@ -73,8 +74,6 @@ class Paired:
 def summarise(values: Sequence[float], seed: int = 0) -> Summary:
     """Mean, standard deviation and the bias-corrected and accelerated bootstrap interval of the mean.
 
-    Where all values but one are equal there is no acceleration, and the interval is that of the percentiles.
-
     Args:
         values: a sample; what is not finite is left out.
         seed: seed of the bootstrap; the same values and seed give the same interval.
@@ -90,11 +89,18 @@ def summarise(values: Sequence[float], seed: int = 0) -> Summary:
         return Summary(len(known), mean, deviation, nan, nan)
     if min(known) == max(known):
         return Summary(len(known), mean, 0.0, mean, mean)
-    low, high = _bootstrap(known, seed)
+    low, high = bootstrap_interval(known, seed)
     return Summary(len(known), mean, deviation, low, high)
 
 
-def _bootstrap(values: Sequence[float], seed: int) -> tuple[float, float]:
+def bootstrap_interval(values: Sequence[float], seed: int, resamples: int = _RESAMPLES) -> tuple[float, float]:
+    """The bias-corrected and accelerated bootstrap interval of the mean, at 95 % by name, however few the values.
+
+    Where all values but one are equal there is no acceleration, and the interval is that of the percentiles.
+
+    Raises:
+        MissingPartError: scipy is not installed.
+    """
     import warnings
 
     import numpy as np
@@ -107,7 +113,7 @@ def _bootstrap(values: Sequence[float], seed: int) -> tuple[float, float]:
             found = stats.bootstrap(
                 (np.asarray(values),),
                 np.mean,
-                n_resamples=_RESAMPLES,
+                n_resamples=resamples,
                 confidence_level=LEVEL,
                 method=method,
                 rng=np.random.default_rng(seed),

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from line_neurons.eval.benchmarks.coverage import DRAWS, coverage
 from line_neurons.eval.statistics import FEWEST, compare, holm, sign_test, summarise, wilson
 
 VALUES = st.lists(st.floats(-1e3, 1e3, allow_subnormal=False).map(lambda x: round(x, 3)), min_size=3, max_size=30)
@@ -42,17 +43,10 @@ def test_what_cannot_be_had_from_few_or_equal_values_is_no_number(values, expect
     assert (found.n, found.mean, found.sd, found.low, found.high) == pytest.approx(expected, nan_ok=True)
 
 
-def test_below_ten_values_an_interval_is_too_short_to_be_called_one():
-    """Of 400 samples of five the bootstrap's interval covers the mean in far less than 95 %."""
-    drawn = np.random.default_rng(1).normal(0, 1, (400, 5))
-    held = [
-        interval.low <= 0 <= interval.high
-        for values in drawn
-        for interval in [stats.bootstrap((values,), np.mean, n_resamples=499, rng=0).confidence_interval]
-    ]
-    assert np.mean(held) < 0.9
-    assert math.isnan(summarise(list(drawn[0])).low)
-    assert summarise(list(drawn[:2].ravel())).n == FEWEST
+def test_below_ten_values_an_interval_holds_the_mean_too_seldom_to_be_called_one():
+    assert coverage(DRAWS["normal"], 5, samples=200, resamples=199) < 0.9
+    assert math.isnan(summarise(NORMAL[: FEWEST - 1]).low)
+    assert not math.isnan(summarise(NORMAL[:FEWEST]).low)
 
 
 @settings(max_examples=25, deadline=None)
