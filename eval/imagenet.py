@@ -48,12 +48,13 @@ def are_imagenets(named: Iterable[tuple[int, str]], lemmas: Mapping[int, Iterabl
 
     Args:
         named: index and class name of each unit; of several names with commas between, one has to fit.
-        lemmas: WordNet's words of each synset.
+        lemmas: WordNet's words of each synset; a dictionary that lacks one is not WordNet 3.0.
     """
     table = imagenet_table()
     return all(
         unit < len(table)
-        and _keys(name.split(",")) & _keys((table[unit].name, *lemmas.get(table[unit].synset, ())))
+        and table[unit].synset in lemmas
+        and _keys(name.split(",")) & _keys((table[unit].name, *lemmas[table[unit].synset]))
         for unit, name in named
     )
 
