@@ -185,7 +185,7 @@ class Suite:
         if run is None:
             return Task(variant.name, arguments, "missing", variant.exclude_file)
         states = self.runs.states(run.id)
-        if run.finished and states.get("finished", 0) + states.get("failed", 0) == sum(states.values()):
+        if run.concluded and states.get("finished", 0) + states.get("failed", 0) == sum(states.values()):
             return Task(variant.name, arguments, "there", variant.exclude_file)
         return Task(variant.name, ("resume", run.id, *self.places), "unfinished")
 

@@ -21,7 +21,7 @@ from line_neurons.eval.cosy import Judged
 from line_neurons.tools import databases
 from line_neurons.tools.databases import explained
 from line_neurons.tools.targets.versions import same_fingerprint, shown
-from line_neurons.tools.upgrades import log_ahead, refuse_newer, upgrading
+from line_neurons.tools.upgrades import refuse_newer, upgrading
 
 SCHEMA = Migrations("line-evaluations")
 _VERSION = 1
@@ -115,13 +115,15 @@ class Evaluations:
         self._lock = threading.RLock()
         with explained(self.path):
             root.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self.path, timeout=databases.PATIENCE, check_same_thread=False)
+
+            def check(db: sqlite3.Connection) -> None:
+                refuse_newer(db, self.path, _VERSION)
+
+            connection = databases.connect(self.path, check, check_same_thread=False)
             self._db = Database(connection)
-            refuse_newer(connection, self.path, _VERSION)
-            log_ahead(connection)
 
             def step() -> str | None:
-                refuse_newer(connection, self.path, _VERSION)
+                check(connection)
                 pending = SCHEMA.pending(self._db)
                 return pending[0].name.partition("_")[0] if pending else None
 

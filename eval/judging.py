@@ -33,7 +33,7 @@ from line_neurons.eval.labels import Label, Labels, of_run, read_labels
 from line_neurons.graphs.assembly import Parts, Preparing
 from line_neurons.graphs.own_code import require_vouched, vouch
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations
-from line_neurons.tools.run_store import Run, RunStore, default_store
+from line_neurons.tools.run_store import Run, RunStore, default_store, has_runs
 from line_neurons.tools.targets.lookup import find_layer
 
 if TYPE_CHECKING:
@@ -304,7 +304,7 @@ def _is_file(place: str) -> bool:
 
 
 def _runs(store: Path) -> RunStore:
-    if not (store / "runs.db").is_file():
+    if not has_runs(store):
         remedy = "name the store with --store, or a file of labels"
         raise UsageError(f"there are no runs in {str(store)!r}", remedy)
     return RunStore(store, read_only=True)

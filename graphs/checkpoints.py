@@ -25,7 +25,7 @@ from line_neurons.tools.databases import explained
 from line_neurons.tools.picture_files import is_image_id
 from line_neurons.tools.plain_data import PlainData
 from line_neurons.tools.run_store import Run
-from line_neurons.tools.upgrades import refuse_newer_file
+from line_neurons.tools.upgrades import refuse_newer
 
 # A checkpoint of an earlier version knows nothing of restarts.
 _AFTER_A_STEP = {"kind", "step", "attempt", "board", "tried", "refused", "outcome", "best"}
@@ -44,11 +44,9 @@ class Checkpoints(SqliteSaver):
     def __init__(self, path: Path) -> None:
         self._path = path
         with explained(path):
-            refuse_newer_file(path)
-            connection = sqlite3.connect(path, timeout=databases.PATIENCE, check_same_thread=False)
+            connection = databases.connect(path, lambda db: refuse_newer(db, path), check_same_thread=False)
             super().__init__(connection, serde=PlainData())
             try:
-                connection.execute("PRAGMA journal_mode=WAL")
                 # A killed process loses nothing; after a power cut the last steps are done again.
                 connection.execute("PRAGMA synchronous=NORMAL")
                 self.setup()

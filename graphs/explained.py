@@ -18,7 +18,7 @@ from line_neurons.tools.image_reader import ImageError, read_image
 from line_neurons.tools.leases import standings
 from line_neurons.tools.packages import missing_package
 from line_neurons.tools.result_rows import STEP_COLUMNS, UNIT_COLUMNS, Kind, Row, status_of, step_row, unit_row
-from line_neurons.tools.run_store import Run, RunStore, Step, Unit, default_store
+from line_neurons.tools.run_store import Run, RunStore, Step, Unit, default_store, has_runs
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -198,7 +198,7 @@ def load(run: str, store: Path | str | None = None) -> Result:
         StoreError: the store cannot be read.
     """
     place = Path(store).expanduser() if store else load_settings().store or default_store()
-    if not (place / "runs.db").is_file():
+    if not has_runs(place):
         raise UsageError(f"there are no runs in {place}", "name the folder with store=")
     with closing(RunStore(place, read_only=True)) as runs:
         found = runs.run(run)

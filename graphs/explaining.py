@@ -21,7 +21,7 @@ from line_neurons.graphs.explained import Result, UnitResult, load
 from line_neurons.graphs.progress_line import ProgressLine
 from line_neurons.graphs.runs import recorded, retry, select_units, settings_of, start, work
 from line_neurons.tools.language_models.langchain_chat import with_secrets
-from line_neurons.tools.run_store import Run, RunStore, default_store
+from line_neurons.tools.run_store import Run, RunStore, default_store, has_runs
 from line_neurons.tools.targets.lookup import near_names
 from line_neurons.tools.targets.own_module import network_of
 
@@ -195,7 +195,7 @@ class _Asked:
         here = load_settings(self.config, **places)
         changes = {name: value for name, value in self.settings.items() if name not in places}
         store = here.store or default_store()
-        if not (store / "runs.db").is_file():
+        if not has_runs(store):
             raise UsageError(f"there are no runs in {store}", "name the folder with store=")
         runs = RunStore(store)
         run = runs.run(str(self.resume))

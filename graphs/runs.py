@@ -130,13 +130,12 @@ def work(parts: Parts, run: Run, watch: Watcher | None = None, drain: RunControl
             return replace(run, status="interrupted")
         stack.enter_context(in_use(parts.store))
         saver = stack.enter_context(checkpoints.opened(parts.store))
-        left = _left(runs, run.id)
-        if not left and (now := runs.run(run.id)).finished is not None:
+        if (now := runs.run(run.id)).concluded and not _due(runs, run.id):
             return now
         remove_leftovers(parts.store)
         deps = parts.deps(run.layer, run.vocabulary or (), drain)
         _note_changes(parts, run)
-        runs.update_run(run.id, status="running", error="")
+        runs.set_status(run.id, "running")
         circumstances.record(runs, run.id, parts)
         runs.add_event(run.id, "work", process=os.getpid(), host=this_machine().host)
         try:
@@ -147,9 +146,8 @@ def work(parts: Parts, run: Run, watch: Watcher | None = None, drain: RunControl
                 circumstances.record(runs, run.id, parts)
                 graph = build(FencedSaver(saver, runs, run.id))
                 # Something may be asked of a unit when it has its label, while others are worked on.
-                while left and not drain.drain_requested:
+                while not drain.drain_requested and (left := _take(runs, run.id)):
                     Crew(graph, deps, run, watch).work(left)
-                    left = _left(runs, run.id)
                 if not drain.drain_requested and parts.settings.revisit:
                     revisit(deps, [run], parts.told("revisit", drain))
         except DrainedError:
@@ -160,33 +158,43 @@ def work(parts: Parts, run: Run, watch: Watcher | None = None, drain: RunControl
             status = "failed" if isinstance(error, Exception) else "interrupted"
             # Where the store itself is the trouble, that is what has to be told.
             with suppress(StoreError):
-                runs.update_run(run.id, status=status, error=reason_of(error))
+                runs.set_status(run.id, status, error=reason_of(error))
                 runs.add_event(run.id, "stopped", error=reason_of(error))
             raise
         _conclude(runs, run.id, drained=drain.drain_requested)
     return runs.run(run.id)
 
 
-def _left(runs: RunStore, run: str) -> list[Unit]:
+def _due(runs: RunStore, run: str) -> list[Unit]:
     """The units to work on: those without a label, and those with one of which something is asked since."""
     asked = units_asked(runs, run)
-    for unit in runs.units(run):
-        if unit.status == "finished" and unit.unit in asked:
+    return [
+        unit
+        for unit in runs.units(run)
+        if unit.status not in {"finished", "failed"} or (unit.status == "finished" and unit.unit in asked)
+    ]
+
+
+def _take(runs: RunStore, run: str) -> list[Unit]:
+    """The units that are due, none of which counts as finished any more."""
+    due = _due(runs, run)
+    for unit in due:
+        if unit.status == "finished":
             runs.update_unit(run, unit.unit, status="pending")
-    return [unit for unit in runs.units(run) if unit.status not in {"finished", "failed"}]
+    return [replace(unit, status="pending") if unit.status == "finished" else unit for unit in due]
 
 
 def _conclude(runs: RunStore, run: str, *, drained: bool) -> None:
     failed = runs.states(run).get("failed", 0)
     if drained:
-        runs.update_run(run, status="interrupted")
+        runs.set_status(run, "interrupted")
         runs.add_event(run, "drained")
     elif failed:
         units = "1 unit" if failed == 1 else f"{failed} units"
-        runs.update_run(run, status="failed", error=f"{units} failed", finished=time.time())
+        runs.set_status(run, "failed", error=f"{units} failed", concluded=True)
         runs.add_event(run, "finished", failed=failed)
     else:
-        runs.update_run(run, status="finished", finished=time.time())
+        runs.set_status(run, "finished", concluded=True)
         runs.add_event(run, "finished")
 
 
@@ -210,7 +218,7 @@ def retry(runs: RunStore, run: Run) -> int:
                 begin_again(graph, runs, run, unit.unit)
             runs.update_unit(run.id, unit.unit, status="pending")
         if failed:
-            runs.update_run(run.id, status="pending", finished=None)
+            runs.set_status(run.id, "pending")
             runs.add_event(run.id, "retry", units=[unit.unit for unit in failed])
     return len(failed)
 

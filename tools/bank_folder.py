@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from line_neurons.tools import databases
 from line_neurons.tools.databases import explained
 from line_neurons.tools.leftovers import whole_or_not
-from line_neurons.tools.upgrades import log_ahead, refuse_newer, upgrading
+from line_neurons.tools.upgrades import refuse_newer, upgrading
 
 # One tuple of statements for each schema version; SQLite's user_version holds how many were applied.
 _MIGRATIONS = (
@@ -47,8 +47,8 @@ class BankFolder:
         self.lock = threading.RLock()
         with self.mapped():
             root.mkdir(parents=True, exist_ok=True)
-            self.db = sqlite3.connect(
-                root / "bank.db", timeout=databases.PATIENCE, isolation_level=None, check_same_thread=False
+            self.db = databases.connect(
+                root / "bank.db", self._refuse_newer, isolation_level=None, check_same_thread=False
             )
             try:
                 self._migrate()
@@ -90,19 +90,20 @@ class BankFolder:
             return int(self.db.execute("PRAGMA user_version").fetchone()[0])
 
         def step() -> str | None:
-            refuse_newer(self.db, self.root / "bank.db", len(_MIGRATIONS))
+            self._refuse_newer(self.db)
             return f"m{version() + 1:03d}" if version() < len(_MIGRATIONS) else None
 
-        wanted = step()
-        log_ahead(self.db)
         self.db.execute("PRAGMA synchronous = NORMAL")
-        if not wanted:
+        if not step():
             return
         with upgrading(self.db, self.root / "bank.db", step) as wanted:
             if wanted:
                 for statement in chain.from_iterable(_MIGRATIONS[version() :]):
                     self.db.execute(statement)
                 self.db.execute(f"PRAGMA user_version = {len(_MIGRATIONS):d}")
+
+    def _refuse_newer(self, db: sqlite3.Connection) -> None:
+        refuse_newer(db, self.root / "bank.db", len(_MIGRATIONS))
 
     @contextmanager
     def mapped(self) -> Iterator[None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import sqlite3
 import struct
 import zipfile
@@ -16,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.ports import Control, ImageRequest
-from line_neurons.tools import databases
-from line_neurons.tools.databases import explained
+from line_neurons.tools.databases import explained, opened_to_look
 from line_neurons.tools.picture_files import is_image_id
 
 # Of a vector of thousands of units four bytes are wanted.
@@ -170,11 +168,7 @@ def requests_of(store: Path, concept: str, generator: str, limit: int) -> list[I
 @contextmanager
 def _looked_at(store: Path) -> Iterator[sqlite3.Connection]:
     path = store / "bank.db"
-    uri = f"{path.resolve().as_uri()}?mode=ro"
-    # As the run store is looked at: SQLite makes no file beside one in a folder that nothing can be written in.
-    if not os.access(store, os.W_OK) and not path.with_name("bank.db-wal").exists():
-        uri += "&immutable=1"
-    with explained(path), closing(sqlite3.connect(uri, uri=True, timeout=databases.PATIENCE)) as db:
+    with explained(path), closing(opened_to_look(path)) as db:
         yield db
 
 

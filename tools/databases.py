@@ -7,13 +7,16 @@ import logging
 import os
 import shlex
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from line_neurons.agent.errors import StoreError, UsageError, reason_of
 from line_neurons.tools.file_lock import hold
+from line_neurons.tools.leftovers import part_of, whole_or_not
 
 logger = logging.getLogger(__name__)
 
@@ -79,17 +82,75 @@ def name_aside(path: Path) -> Path:
     )
 
 
-def opened_to_look(path: Path) -> sqlite3.Connection:
+def connect(path: Path, check: Callable[[sqlite3.Connection], None], **options: Any) -> sqlite3.Connection:
+    """Open a store's database to read and write, in WAL mode from its first byte.
+
+    Args:
+        path: the file; made if it is not there.
+        check: refuses a database that this version must not touch, before anything of it is changed.
+        options: further arguments of ``sqlite3.connect``.
+
+    Raises:
+        sqlite3.Error: it cannot be used.
+        OSError: the folder cannot be written.
+    """
+    if not path.exists():
+        # Where a file cannot be linked or the folder not be written, SQLite makes the file, or says why it cannot.
+        with suppress(OSError):
+            _create(path)
+    connection = sqlite3.connect(path, timeout=PATIENCE, **options)
+    try:
+        check(connection)
+        _write_ahead(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def opened_to_look(path: Path, **options: Any) -> sqlite3.Connection:
     """A database that is there, for reading only.
+
+    What a killed process left half written is rolled back first: SQLite does that wherever a database is opened to
+    be written, but lets nobody read it otherwise.
+
+    Args:
+        path: the file.
+        options: further arguments of ``sqlite3.connect``.
 
     Raises:
         sqlite3.Error: it cannot be opened.
     """
-    uri = f"{path.resolve().as_uri()}?mode=ro"
+    uri, writable = path.resolve().as_uri(), os.access(path.parent, os.W_OK)
+    if writable and path.with_name(f"{path.name}-journal").exists():
+        with closing(sqlite3.connect(f"{uri}?mode=rw", uri=True, timeout=PATIENCE)) as db:
+            db.execute("PRAGMA schema_version").fetchone()
     # SQLite makes no file beside one in a folder that nothing can be written in.
-    if not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
-        uri += "&immutable=1"
-    return sqlite3.connect(uri, uri=True, timeout=PATIENCE)
+    alone = not writable and not path.with_name(f"{path.name}-wal").exists()
+    return sqlite3.connect(f"{uri}?mode=ro{'&immutable=1' * alone}", uri=True, timeout=PATIENCE, **options)
+
+
+def _create(path: Path) -> None:
+    """Make an empty database in WAL mode, unless another process makes one at the same time."""
+    part = part_of(path)
+    with whole_or_not(path, new=True), closing(sqlite3.connect(part, timeout=PATIENCE)) as db:
+        db.execute("PRAGMA journal_mode = WAL").fetchone()
+
+
+def _write_ahead(db: sqlite3.Connection) -> None:
+    """Let readers and a writer not wait for each other."""
+    if db.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+        return
+    # SQLite waits for other processes everywhere but here, where several may change the same old database.
+    give_up = time.monotonic() + PATIENCE
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL").fetchone()
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)
 
 
 def _is_whole(path: Path) -> bool:

@@ -13,16 +13,21 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
-_PART = re.compile(r"\..+\.\d+-\d+")
+# A database that is being made has files of SQLite's beside it.
+_PART = re.compile(r"(\..+\.\d+-\d+)(?:-journal|-wal|-shm)?")
 # What writes without a lock takes seconds.
 _SURELY_DEAD = 3600.0
 
 
 @contextmanager
-def whole_or_not(path: Path) -> Iterator[BinaryIO]:
+def whole_or_not(path: Path, *, new: bool = False) -> Iterator[BinaryIO]:
     """A file to write that takes its name when the body ends: it is there whole, or not at all.
 
     The folder is made if it is not there.
+
+    Args:
+        path: the file.
+        new: leave a file of that name as it is, which another process may have made meanwhile.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = part_of(path)
@@ -31,7 +36,11 @@ def whole_or_not(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            part.replace(path)
+            if new:
+                with suppress(FileExistsError):
+                    path.hardlink_to(part)
+            else:
+                part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -55,7 +64,7 @@ def _locked(part: Path) -> Iterator[BinaryIO]:
 def leftovers(store: Path) -> list[Path]:
     """Files in a store whose writer is gone."""
     found = chain(*(store.glob(folder) for folder in ("images/??/.*", "controls/.*", "sheets/.*", ".*")))
-    parts = [path for path in found if _PART.fullmatch(path.name) and not _is_locked(path)]
+    parts = [path for path in found if (part := _PART.fullmatch(path.name)) and not _is_locked(path, part[1])]
     unlocked = chain(store.glob("embeddings/*.tmp"), store.glob(".*.db.before-*"))
     return sorted([*parts, *(path for path in unlocked if _is_old(path))])
 
@@ -68,14 +77,17 @@ def remove_leftovers(store: Path) -> None:
             path.unlink()
 
 
-def _is_locked(path: Path) -> bool:
+def _is_locked(path: Path, part: str) -> bool:
+    """Whether the writer of ``part``, which ``path`` is or lies beside, lives."""
     try:
-        with path.open("rb") as file:
+        with path.with_name(part).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except FileNotFoundError:
+        # Either the writer has come to its end meanwhile, or only its journal is left.
+        return not path.exists()
     except OSError:
-        # It has gone meanwhile.
         return True
     return False
 

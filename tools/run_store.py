@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -23,7 +22,7 @@ from line_neurons.tools.databases import explained
 from line_neurons.tools.run_names import plain_name
 from line_neurons.tools.targets.registry import short_spec
 from line_neurons.tools.targets.versions import same_fingerprint, shown, versioned
-from line_neurons.tools.upgrades import log_ahead, upgrading
+from line_neurons.tools.upgrades import upgrading
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -81,6 +80,14 @@ class Run:
     def target_name(self) -> str:
         """The same for the screen: of a file or folder the name alone."""
         return shown(short_spec(self.model), str(self.fingerprints.get("target", "")))
+
+    @property
+    def concluded(self) -> bool:
+        """Whether all that was due of the run is done; of a failed one, whether it came to its end all the same.
+
+        ``finished`` alone tells neither: earlier versions left it in place where a run was taken up again.
+        """
+        return self.status == "finished" or (self.status == "failed" and self.finished is not None)
 
 
 @dataclass(frozen=True)
@@ -195,6 +202,19 @@ def default_store() -> Path:
     return platformdirs.user_data_path("line-neurons")
 
 
+def has_runs(store: Path) -> bool:
+    """Tell whether a store has runs, or had; a database that was never given its tables holds none.
+
+    Raises:
+        StoreError: there is a database that cannot be read.
+    """
+    path = store / "runs.db"
+    if not path.is_file():
+        return False
+    with explained(path), closing(databases.opened_to_look(path)) as db:
+        return db.execute("SELECT 1 FROM sqlite_master WHERE name = 'runs'").fetchone() is not None
+
+
 class RunStore:
     """The database ``runs.db`` of a store; one writer at a time, any number of readers.
 
@@ -211,19 +231,16 @@ class RunStore:
         self._lock = threading.RLock()
         self._tokens: dict[str, str] = {}
         with explained(self.path):
+
+            def check(db: sqlite3.Connection) -> None:
+                _refuse_newer(db, self.path)
+
             if read_only:
-                uri = f"{self.path.resolve().as_uri()}?mode=ro"
-                # Beside a file that logs ahead SQLite makes others, unless it is told that nothing can change.
-                if not os.access(root, os.W_OK) and not self.path.with_name("runs.db-wal").exists():
-                    uri += "&immutable=1"
-                connection = sqlite3.connect(uri, uri=True, timeout=databases.PATIENCE, check_same_thread=False)
+                self._conn = connection = databases.opened_to_look(self.path, check_same_thread=False)
+                check(connection)
             else:
                 root.mkdir(parents=True, exist_ok=True)
-                connection = sqlite3.connect(self.path, timeout=databases.PATIENCE, check_same_thread=False)
-            self._conn = connection
-            _refuse_newer(connection, self.path)
-            if not read_only:
-                log_ahead(connection)
+                self._conn = connection = databases.connect(self.path, check, check_same_thread=False)
                 self._upgrade()
                 connection.execute("PRAGMA synchronous=NORMAL")
                 connection.execute("PRAGMA foreign_keys=ON")
@@ -271,6 +288,17 @@ class RunStore:
         """Change columns of a run."""
         with self._writing(run):
             self._table("runs").update(run, _encoded(changes))
+
+    def set_status(self, run: str, status: str, *, error: str = "", concluded: bool = False) -> None:
+        """Change the state of a run, its time of conclusion with it.
+
+        Args:
+            run: the run.
+            status: see ``Run``.
+            error: why it failed.
+            concluded: nothing of it is due any more.
+        """
+        self.update_run(run, status=status, error=error, finished=time.time() if concluded else None)
 
     def update_unit(self, run: str, unit: int, **changes: Any) -> None:
         """Change columns of a unit."""

@@ -6,7 +6,6 @@ import filecmp
 import logging
 import os
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from itertools import count
@@ -47,8 +46,8 @@ def upgrading(db: sqlite3.Connection, path: Path, step: Callable[[], str | None]
         _log.warning("%s was brought up to date; as it was before it is kept as %s", path, kept)
 
 
-def refuse_newer(db: sqlite3.Connection, path: Path, known: int) -> None:
-    """See that a database's ``user_version`` is one that is known; what has none has 0.
+def refuse_newer(db: sqlite3.Connection, path: Path, known: int = 0) -> None:
+    """See that a database's ``user_version`` is one that is known; what has never had another schema has 0.
 
     Raises:
         StoreError: a newer version of the program made it.
@@ -59,34 +58,6 @@ def refuse_newer(db: sqlite3.Connection, path: Path, known: int) -> None:
             f"{str(path)!r} was made by a newer version (schema {version}, this one knows {known})",
             "update line-neurons, or name another folder with --store",
         )
-
-
-def refuse_newer_file(path: Path) -> None:
-    """See that a database that has never had another schema than the present one is still of it.
-
-    Raises:
-        StoreError: a newer version of the program made it.
-        sqlite3.Error: it cannot be read.
-    """
-    if path.is_file():
-        with closing(databases.opened_to_look(path)) as db:
-            refuse_newer(db, path, 0)
-
-
-def log_ahead(db: sqlite3.Connection) -> None:
-    """Let readers and a writer not wait for each other."""
-    if db.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
-        return
-    # SQLite waits for other processes everywhere but here, where several may make the same new database.
-    give_up = time.monotonic() + databases.PATIENCE
-    while True:
-        try:
-            db.execute("PRAGMA journal_mode = WAL").fetchone()
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
-                raise
-            time.sleep(0.01)
 
 
 def _holds_rows(db: sqlite3.Connection) -> bool:

@@ -23,7 +23,7 @@ from line_neurons.agent.loop import NODES, rank
 from line_neurons.agent.proposal import clean_text, concept_key, find_duplicate, normalise_concept
 from line_neurons.agent.steering import WishKind
 from line_neurons.tools.leases import this_machine
-from line_neurons.tools.run_store import Run, RunStore
+from line_neurons.tools.run_store import Run, RunStore, has_runs
 
 REFUSED = "refused"
 """How the outcome of a wish begins that changed nothing."""
@@ -227,7 +227,7 @@ def ask_as_before(runs: RunStore, run: str, unit: int, asked: Sequence[Wish]) ->
 
 @contextmanager
 def _opened(store: Path) -> Iterator[RunStore]:
-    if not (store / "runs.db").is_file():
+    if not has_runs(store):
         raise UsageError(f"there are no runs in {store}", "name another store with --store")
     runs = RunStore(store)
     with closing(runs):

@@ -9,7 +9,7 @@ from typing import Any
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.eval.tables import Report, Table, compact, shown, write
-from line_neurons.tools.run_store import RunStore
+from line_neurons.tools.run_store import RunStore, has_runs
 from line_neurons.tools.wishes import steered
 from line_neurons.tui import terminal
 from line_neurons.tui.showing import open_store
@@ -110,7 +110,7 @@ def table1(store: Path, sources: Sequence[str]) -> Report:
     from line_neurons.eval.methods import table1 as compared
 
     known = _evaluated(store)
-    runs = open_store(store) if (store / "runs.db").is_file() else None
+    runs = open_store(store) if has_runs(store) else None
     evaluated = {result.evaluation.source for result in known}
     steering = (
         {name: (runs.run(name), steered(runs, name)) for name in runs.names() if name in evaluated} if runs else {}

@@ -20,7 +20,7 @@ from textual.screen import Screen
 from textual.worker import Worker, get_current_worker
 
 from line_neurons.agent.errors import LineError, StoreError, reason_of
-from line_neurons.tools.run_store import RunStore
+from line_neurons.tools.run_store import RunStore, has_runs
 
 T = TypeVar("T")
 
@@ -117,7 +117,7 @@ def _readings(
 ) -> Iterator[T]:
     """What ``read`` gives, each time that it may be another, until another file has taken the store's place."""
     path = store / "runs.db"
-    if not path.is_file():
+    if not has_runs(store):
         raise StoreError(f"there are no runs in {store} yet", "start one")
     with closing(RunStore(store, read_only=True)) as runs:
         inode, version, read_at = _inode(path), -1, float("-inf")

@@ -24,7 +24,7 @@ from line_neurons.evidence.wording import (
     step_name,
 )
 from line_neurons.tools.leases import Standing, standings
-from line_neurons.tools.run_store import Run, RunStore, Step, Unit, default_store
+from line_neurons.tools.run_store import Run, RunStore, Step, Unit, default_store, has_runs
 from line_neurons.tools.targets.own_module import in_memory
 from line_neurons.tools.wishes import units_asked, wishes
 from line_neurons.tui import terminal
@@ -46,14 +46,14 @@ def open_store(store: Path, *, read_only: bool = True) -> RunStore:
     Raises:
         UsageError: nothing was ever run in it.
     """
-    if not (store / "runs.db").is_file():
+    if not has_runs(store):
         raise UsageError(f"there are no runs in {store}", "start one with `line demo` or `line explain`")
     return RunStore(store, read_only=read_only)
 
 
 def runs(store: Path, *, as_json: bool) -> None:
     """Print the runs of a store."""
-    if not (store / "runs.db").is_file():
+    if not has_runs(store):
         if as_json:
             terminal.dump([])
         else:
@@ -440,11 +440,7 @@ def doctor(store: Path, assets: Path, *, ollama: str, deep: bool, as_json: bool)
         )
 
     def schema(path: Path) -> str:
-        return (
-            terminal.counted(len(open_store(path).runs()), "run")
-            if (path / "runs.db").is_file()
-            else "no runs yet"
-        )
+        return terminal.counted(len(open_store(path).runs()), "run") if has_runs(path) else "no runs yet"
 
     findings = check(
         root=assets,

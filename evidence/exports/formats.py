@@ -16,6 +16,7 @@ from line_neurons.evidence.exports.places import file_in, folder_written, refuse
 from line_neurons.evidence.exports.snapshot import Snapshot, snapshot
 from line_neurons.evidence.exports.tables import TABLES, WRITERS, write_table
 from line_neurons.evidence.provenance import provenance
+from line_neurons.tools.run_store import has_runs
 
 SIDECAR = ".provenance.json"
 """What is put after the name of a file for that which says where it comes from."""
@@ -110,7 +111,7 @@ def _labels(store: Path, labels: Labels, form: str, output: Path, force: bool) -
     file = file_in(output, f"{file_stem(labels.model, labels.layer)}.csv")
     refuse_taken(file, force=force)
     write_csv(labels, file, form)
-    if (store / "runs.db").is_file() and "/" not in labels.source:
+    if has_runs(store) and "/" not in labels.source:
         with snapshot(store, labels.source) as taken:
             _beside(file, described(taken))
     return Exported(file, f"{len(labels.labels)} labels of {labels.source}", remarks=labels.remarks)

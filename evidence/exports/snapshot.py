@@ -17,7 +17,7 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.tools import databases
 from line_neurons.tools.databases import explained, opened_to_look
 from line_neurons.tools.leases import standings
-from line_neurons.tools.run_store import Run, RunStore, Unit
+from line_neurons.tools.run_store import Run, RunStore, Unit, has_runs
 
 
 class Drawn(NamedTuple):
@@ -92,7 +92,7 @@ def snapshot(store: Path, run: str) -> Iterator[Snapshot]:
         UsageError: there is no such store or run.
         StoreError: the store cannot be read.
     """
-    if not (store / "runs.db").is_file():
+    if not has_runs(store):
         raise UsageError(f"there are no runs in {str(store)!r:.200}", "name the store with --store")
     with ExitStack() as stack:
         runs = stack.enter_context(closing(RunStore(store, read_only=True)))

@@ -26,7 +26,7 @@ from line_neurons.tools.bank_view import content_of
 from line_neurons.tools.databases import explained
 from line_neurons.tools.picture_files import PNG_BEGIN, PictureFiles, is_image_id
 from line_neurons.tools.run_names import is_plain_name
-from line_neurons.tools.run_store import Run, RunStore, Step, Unit
+from line_neurons.tools.run_store import Run, RunStore, Step, Unit, has_runs
 from line_neurons.tools.store_use import in_use
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _digest(bundle: Archive) -> str:
 
 def _known(store: Path, bundle: Archive, run: Run) -> str:
     """The run here that a bundle is of, as it was imported or as it stands; empty if there is none."""
-    if not (store / "runs.db").is_file():
+    if not has_runs(store):
         return ""
     with closing(RunStore(store, read_only=True)) as runs:
         statement = "SELECT run FROM events WHERE kind = ? AND json_extract(detail, '$.bundle') = ? ORDER BY id"

@@ -18,9 +18,14 @@ import sqlalchemy.dialects.sqlite  # noqa: F401
 from crash.kill_points import Killer
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.ports import LayerInfo
+from line_neurons.eval.evaluations import Evaluations
+from line_neurons.graphs import checkpoints
 from line_neurons.graphs.runs import start, work
+from line_neurons.tools.bank_folder import BankFolder
+from line_neurons.tools.control_sets.digests import FileDigests
 from line_neurons.tools.language_models.proposer import Completion, Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
+from line_neurons.tools.run_store import RunStore
 from scripted import LAYER, ScriptedGenerator, ScriptedTarget, scripted_parts
 
 UNITS = 6
@@ -70,6 +75,24 @@ def do(store, log, place=None, call=0, seed=0, pause=0.0, only_start=False):
             return 1
         note(calls=dict(killer.calls), seconds=time.monotonic() - began)
         return DONE
+
+
+def make_databases(store, files):
+    """Make every database of a store, as the commands that first need it do; exit status 0.
+
+    Args:
+        store: the folder.
+        files: folder of files whose hashes are remembered.
+    """
+    root = Path(store)
+    RunStore(root).close()
+    BankFolder(root).close()
+    with checkpoints.opened(root):
+        pass
+    ReplyCache(root / "replies.db").put("prompt", "model", Completion("reply", truncated=False))
+    FileDigests(root / "digests.db").of(sorted(Path(files).iterdir()))
+    Evaluations(root).close()
+    return DONE
 
 
 @contextmanager

@@ -58,7 +58,8 @@ def main():
     for line in sys.stdin:
         child = os.fork()
         if not child:
-            os._exit(killed_batch.do(**json.loads(line)))
+            job = json.loads(line)
+            os._exit(killed_batch.make_databases(**job) if "files" in job else killed_batch.do(**job))
         os.write(out, f"{child}\n".encode())
         _, status = os.waitpid(child, 0)
         os.write(out, f"{os.waitstatus_to_exitcode(status)}\n".encode())

@@ -15,7 +15,7 @@ from line_neurons.tools import databases
 from line_neurons.tools.databases import explained, is_damaged, set_aside
 from line_neurons.tools.image_account import ImageAccount
 from line_neurons.tools.image_reader import READER
-from line_neurons.tools.upgrades import refuse_newer_file
+from line_neurons.tools.upgrades import refuse_newer
 
 _AT_ONCE = 256
 _SETTLED_NS = 2_000_000_000
@@ -107,10 +107,12 @@ class FileDigests:
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        if self._path:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            refuse_newer_file(self._path)
-        with closing(sqlite3.connect(self._path or ":memory:", timeout=databases.PATIENCE)) as db:
+        path = self._path
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(
+            databases.connect(path, lambda db: refuse_newer(db, path)) if path else sqlite3.connect(":memory:")
+        ) as db:
             db.execute(
                 "CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, size INTEGER, modified INTEGER,"
                 " changed INTEGER, sha256 TEXT)"

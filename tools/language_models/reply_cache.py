@@ -9,16 +9,15 @@ import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from line_neurons.agent.errors import StoreError
 from line_neurons.tools import databases
 from line_neurons.tools.databases import is_damaged, set_aside, store_error
 from line_neurons.tools.language_models.proposer import Completion
-from line_neurons.tools.upgrades import refuse_newer_file
+from line_neurons.tools.upgrades import refuse_newer
 
 if TYPE_CHECKING:
     from langchain_community.cache import SQLAlchemyCache
@@ -140,21 +139,27 @@ class ReplyCache:
     def _cache(self) -> SQLAlchemyCache:
         # langchain-community is winding down: nothing of it is imported before a reply is looked up.
         from langchain_community.cache import FullLLMCache, SQLAlchemyCache
-        from sqlalchemy import URL, create_engine, event
+        from sqlalchemy import URL, create_engine
         from sqlalchemy.schema import CreateTable
 
         # What the cache itself calls; nothing that a user could do about it.
         warnings.filterwarnings("ignore", category=PendingDeprecationWarning, module=r"langchain_community\.cache")
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        refuse_newer_file(self._path)
         url = URL.create("sqlite", database=str(self._path))
-        engine = create_engine(url, connect_args={"timeout": databases.PATIENCE})
-        event.listen(engine, "connect", _write_ahead)
+        engine = create_engine(url, creator=self._connect)
         # The cache looks for its tables and then makes them; another process may make them in between.
         with engine.begin() as database:
             for table in FullLLMCache.metadata.sorted_tables:
                 database.execute(CreateTable(table, if_not_exists=True))
         return SQLAlchemyCache(engine)
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = databases.connect(
+            self._path, lambda db: refuse_newer(db, self._path), check_same_thread=False
+        )
+        # A kept reply need not wait for the disk.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        return connection
 
 
 def _read(response: str) -> Completion | None:
@@ -168,11 +173,3 @@ def _read(response: str) -> Completion | None:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass
     return None
-
-
-def _write_ahead(connection: sqlite3.Connection, _record: Any) -> None:
-    """Let readers and a writer not wait for each other, and a kept reply not for the disk."""
-    # Another process may be at the same at this moment, or the file be read-only.
-    with suppress(sqlite3.OperationalError):
-        connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")

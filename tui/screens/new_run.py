@@ -22,7 +22,7 @@ from line_neurons.agent.settings import Settings, load_settings
 from line_neurons.tools.generators.presets import PRESETS
 from line_neurons.tools.language_models.registry import EMBEDDED
 from line_neurons.tools.leases import this_machine
-from line_neurons.tools.run_store import RunStore, default_store
+from line_neurons.tools.run_store import RunStore, default_store, has_runs
 from line_neurons.tools.targets.sources import is_own_function
 from line_neurons.tui import run_form
 from line_neurons.tui.processes import Launched, launch
@@ -352,7 +352,7 @@ class NewRunScreen(Screen[None]):
 
 def _run_of(store: Path, launched: Launched, began: float) -> str | None:
     """The run that a command began: the one its process holds, or one that was begun so since."""
-    if not (store / "runs.db").is_file():
+    if not has_runs(store):
         return None
     try:
         runs = RunStore(store, read_only=True)

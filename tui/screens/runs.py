@@ -16,6 +16,7 @@ from textual.widgets import DataTable, Footer, Input, Static
 
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.prompts import format_score
+from line_neurons.tools.run_store import has_runs
 from line_neurons.tui.exit_status import is_failure
 from line_neurons.tui.following import follow
 from line_neurons.tui.opening import open_outside
@@ -267,7 +268,7 @@ class RunsScreen(Screen[None]):
         self.notify(plain(text), severity=severity, markup=False, timeout=12 if severity == "error" else 4)
 
     def _failed(self, error: LineError) -> None:
-        if not (self._store / "runs.db").exists():
+        if _has_no_runs_yet(self._store):
             self.add_class("-empty")
             self.query_one(Banner).clear()
         else:
@@ -351,6 +352,13 @@ class RunsScreen(Screen[None]):
         cell = Text(text, style=colour, no_wrap=True, overflow="ellipsis")
         cell.truncate(width, overflow="ellipsis")
         return cell
+
+
+def _has_no_runs_yet(store: Path) -> bool:
+    try:
+        return not has_runs(store) and not (store / "runs.db").is_dir()
+    except LineError:
+        return False
 
 
 def _columns(width: int, longest: int) -> list[tuple[str, int]]:
