@@ -24,9 +24,9 @@ check: $(INSTALLED) assets ollama
 	$(BIN)/lint-imports
 	$(BIN)/pytest $(TESTS)
 
-# Kills a batch 200 times and prints what came of it.
+# Kills a process 1,000 times, 300 of them amid a batch, and prints what came of it.
 crash: $(INSTALLED) assets
-	LINE_KILLS=$${LINE_KILLS:-200} $(BIN)/pytest -s tests/crash
+	LINE_KILLS=$${LINE_KILLS:-300} $(BIN)/pytest -s tests/crash
 
 # The documentation site, in the folder site; a warning is an error.
 docs: $(INSTALLED)

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -27,7 +28,7 @@ _IN_HAND = {
     "run interrupted", "unit interrupted", "lease left behind", "leftover", "picture without a row",
     "control without a row",
 }  # fmt: skip
-_WITHOUT = {"created", "finished", "seconds"}
+_WITHOUT = {"created", "finished", "seconds", "taken"}
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Figures:
     """What a series of kills came to."""
 
     kills: Counter[str] = field(default_factory=Counter)
+    drains: int = 0
     resumes: int = 0
     stores: int = 0
     mended: int = 0
@@ -50,7 +52,8 @@ class Figures:
         return "\n".join(
             [
                 *(f"{place:{width}}  {count:4d}" for place, count in sorted(self.kills.items())),
-                f"{'kills':{width}}  {self.kills.total():4d}, resumes {self.resumes}, stores {self.stores}, "
+                f"{'kills':{width}}  {self.kills.total():4d}, drains as by Ctrl-C {self.drains}, "
+                f"resumes {self.resumes}, stores {self.stores}, "
                 f"mended by --fix in between {self.mended}",
                 f"pictures drawn {self.drawn}, drawn twice {self.drawn_twice}; in hand at a kill {self.in_hand} "
                 f"in all, {self.most_in_hand} at most; questions asked twice {self.asked_twice}",
@@ -84,12 +87,24 @@ class Campaign:
         self.figures.stores += 1
         return story
 
+    @cached_property
+    def steered(self) -> dict[str, object]:
+        """What a store holds where units were steered after the end, and the run finished once more."""
+        story = self.story("steered-undisturbed")
+        story.finish()
+        story.steer()
+        story.finish()
+        self.steered_calls = Counter(story.lines()[-1]["calls"]).total()
+        return evidence(story.store)
+
     def end(self, story: Story) -> None:
         """Finish a batch and see that it ended as the undisturbed one, with nothing left over."""
         figures = self.figures
         story.finish()
         figures.resumes += story.resumes
-        assert evidence(story.store) == (begun_before(self.expected) if story.older else self.expected)
+        figures.drains += story.drains
+        expected = self.steered if story.steered else self.expected
+        assert evidence(story.store) == (begun_before(expected) if story.older else expected)
         assert store_check.look(story.store, deep=True) == []
         figures.kills.update(story.kills)
         figures.mended += story.mended
@@ -126,7 +141,9 @@ class Story:
         self.left: Counter[str] = Counter()
         self.resumes = 0
         self.mended = 0
+        self.drains = 0
         self.older = False
+        self.steered = False
         self._nursery = nursery
         self._job = {"store": str(self.store), "log": str(self.log)}
         self._here: set[tuple[str, int]] = set()
@@ -142,6 +159,23 @@ class Story:
         assert len(died) == 1
         self._killed(place or "a random call of any place")
         return True
+
+    def steer(self) -> None:
+        """Ask something of units that have their labels."""
+        labels = {row["unit"]: row["label"] for row in _rows(self.store / "runs.db", "units")}
+        asked = [(0, "ban", labels[0]), (1, "again", ""), (2, "try", "thing 99"), (3, "ban", labels[3]),
+                 (3, "again", ""), (4, "pin", labels[4])]  # fmt: skip
+        assert self._nursery.do(**self._job, ask=asked) == 0
+        self.steered = True
+
+    def drain(self, call: int) -> bool:
+        """Work on the batch until it is asked to stop, at a call of any place; False if it finished before."""
+        read = len(self.lines())
+        status = self._nursery.do(**self._job, call=call, drained=True)
+        self._ended(read, status)
+        drained = any("drained" in line for line in self.lines()[read:])
+        self.drains += drained
+        return drained
 
     def kill_from_outside(self, seconds: float) -> bool:
         """Kill the batch after some time; False if it finished before."""
@@ -204,7 +238,7 @@ def pictures(store: Path) -> set[tuple[str, int]]:
 
 def evidence(store: Path) -> dict[str, object]:
     """All that a store holds but for times: rows of every table, pictures."""
-    files = {"runs.db": ("runs", "units", "steps"), "bank.db": ("draws", "activations", "controls"),
+    files = {"runs.db": ("runs", "units", "steps", "wishes"), "bank.db": ("draws", "activations", "controls"),
              "replies.db": ("full_llm_cache",)}  # fmt: skip
     found: dict[str, object] = {
         f"{file} {table}": sorted(

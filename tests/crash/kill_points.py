@@ -51,18 +51,20 @@ UPGRADE = {
 
 
 class Killer:
-    """Counts calls of each place and kills the process at one of them.
+    """Counts calls of each place and ends the work at one of them: by SIGKILL, or as Ctrl-C does.
 
     Args:
         note: writes a line that survives the process.
         place: where to die; None for the ``call``-th call of any place.
         call: at which call there, from 1; 0 for never.
+        drain: asks the work to stop, in place of the kill.
     """
 
-    def __init__(self, note, place=None, call=0):
+    def __init__(self, note, place=None, call=0, drain=None):
         self._note = note
         self._place = place
         self._call = call
+        self._drain = drain
         self._lock = threading.Lock()
         self.calls = Counter()
 
@@ -71,6 +73,10 @@ class Killer:
             self.calls[place] += 1
             count = self.calls.total() if self._place is None else self.calls[place]
             if count == self._call and self._place in {None, place}:
+                if self._drain:
+                    self._note(drained=place)
+                    self._drain()
+                    return
                 self._note(killed=place)
                 os.kill(os.getpid(), signal.SIGKILL)
 

@@ -14,6 +14,7 @@ import langchain_community.cache  # noqa: F401
 import langchain_core.load
 import numpy as np
 import sqlalchemy.dialects.sqlite  # noqa: F401
+from langgraph.runtime import RunControl
 
 from crash.kill_points import Killer
 from line_neurons.agent.errors import LineError
@@ -26,6 +27,7 @@ from line_neurons.tools.control_sets.digests import FileDigests
 from line_neurons.tools.language_models.proposer import Completion, Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.run_store import RunStore
+from line_neurons.tools.wishes import ask_all
 from scripted import LAYER, ScriptedGenerator, ScriptedTarget, scripted_parts
 
 UNITS = 6
@@ -41,7 +43,7 @@ _SETTINGS = {
 _CLASSES = ("ant", "bell", "cup", "drum", "eel", "fan", "gull", "hat", "iron", "jar", "kite", "lamp")
 
 
-def do(store, log, place=None, call=0, seed=0, pause=0.0, only_start=False):
+def do(store, log, place=None, call=0, seed=0, pause=0.0, only_start=False, drained=False, ask=()):
     """Start the run with this seed, or go on with it, and die where that is asked for.
 
     Args:
@@ -52,20 +54,25 @@ def do(store, log, place=None, call=0, seed=0, pause=0.0, only_start=False):
         seed: the run's seed.
         pause: seconds that each batch of pictures takes.
         only_start: write the run down and leave it.
+        drained: stop as Ctrl-C does, where it would die.
+        ask: ask this of units, each (unit, kind, concept), and leave it.
 
     Returns:
         Exit status: 0 if the run is finished, 2 if it was refused with a line for the user, 1 for what is a bug.
     """
     began = time.monotonic()
     with _notes(Path(log)) as note:
-        killer = Killer(note, place, call)
+        drain = RunControl()
+        killer = Killer(note, place, call, drain.request_drain if drained else None)
         killer.install()
         try:
             parts = _parts(Path(store), note, seed, pause)
             begun = [run for run in parts.runs.runs() if run.seed == seed]
             run = begun[0] if begun else start(parts, LAYER, ["all"])
-            if not only_start:
-                run = work(parts, run)
+            for unit, kind, concept in ask:
+                ask_all(parts.runs, run, unit, [(kind, concept)])
+            if not only_start and not ask:
+                run = work(parts, run, drain=drain)
                 note(status=run.status)
         except LineError as error:
             note(refused=error.message)

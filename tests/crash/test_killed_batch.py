@@ -1,6 +1,7 @@
 """Batches killed by SIGKILL at every place that matters and at random ones: nothing lost, nothing done twice.
 
-`make crash` kills 200 times and prints what came of it; the number of kills is the variable LINE_KILLS.
+`make crash` kills 300 times amid a batch (the variable LINE_KILLS) and 200 times after its end, and prints what came
+of it.
 """
 
 import os
@@ -15,6 +16,8 @@ from crash.kill_points import PLACES, UPGRADE
 from crash.nursery import Nursery
 from line_neurons.tools import store_check
 
+STEERED_ENDS = 200 if "LINE_KILLS" in os.environ else 8
+"""Kills, and stops as by Ctrl-C, of work on a finished run that was steered."""
 RANDOM_KILLS = max(6, int(os.environ.get("LINE_KILLS", "0")) - len(PLACES) - len(UPGRADE))
 
 
@@ -59,6 +62,25 @@ def test_a_batch_killed_at_random_again_and_again_ends_as_an_undisturbed_one(cam
             if rng.random() < 0.3:
                 story.mend()
         kills += len(story.kills)
+        number += 1
+        campaign.end(story)
+
+
+def test_a_finished_batch_that_is_steered_and_then_killed_or_stopped_is_concluded_all_the_same(campaign):
+    assert campaign.steered != campaign.expected
+    ends = number = 0
+    while ends < STEERED_ENDS:
+        rng = random.Random(number)
+        story = campaign.story(f"steered-{number}")
+        story.finish()
+        story.steer()
+        for _ in range(min(rng.randint(1, 6), STEERED_ENDS - ends)):
+            call = rng.randint(1, campaign.steered_calls)
+            if not (story.drain(call) if rng.random() < 0.4 else story.kill(None, call)):
+                break
+            if rng.random() < 0.2:
+                story.mend()
+        ends += len(story.kills) + story.drains
         number += 1
         campaign.end(story)
 
