@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.errors import StoreError, UsageError, reason_of
+from line_neurons.agent.proposal import clean_text
 from line_neurons.tools.file_lock import hold
 from line_neurons.tools.leftovers import part_of, whole_or_not
+from line_neurons.tools.store_paths import refuse_links
 
 logger = logging.getLogger(__name__)
 
@@ -91,15 +93,18 @@ def connect(path: Path, check: Callable[[sqlite3.Connection], None], **options: 
         options: further arguments of ``sqlite3.connect``.
 
     Raises:
+        StoreError: a symbolic link would lead out of the store, or somebody else's code is in the database.
         sqlite3.Error: it cannot be used.
         OSError: the folder cannot be written.
     """
+    refuse_links(path.parent)
     if not path.exists():
         # Where a file cannot be linked or the folder not be written, SQLite makes the file, or says why it cannot.
         with suppress(OSError):
             _create(path)
-    connection = sqlite3.connect(path, timeout=PATIENCE, **options)
+    connection: sqlite3.Connection = sqlite3.connect(path, timeout=PATIENCE, **options)
     try:
+        _refuse_foreign(connection, path)
         check(connection)
         _write_ahead(connection)
     except BaseException:
@@ -119,6 +124,7 @@ def opened_to_look(path: Path, **options: Any) -> sqlite3.Connection:
         options: further arguments of ``sqlite3.connect``.
 
     Raises:
+        StoreError: somebody else's code is in the database.
         sqlite3.Error: it cannot be opened.
     """
     uri, writable = path.resolve().as_uri(), os.access(path.parent, os.W_OK)
@@ -127,7 +133,32 @@ def opened_to_look(path: Path, **options: Any) -> sqlite3.Connection:
             db.execute("PRAGMA schema_version").fetchone()
     # SQLite makes no file beside one in a folder that nothing can be written in.
     alone = not writable and not path.with_name(f"{path.name}-wal").exists()
-    return sqlite3.connect(f"{uri}?mode=ro{'&immutable=1' * alone}", uri=True, timeout=PATIENCE, **options)
+    connection: sqlite3.Connection = sqlite3.connect(
+        f"{uri}?mode=ro{'&immutable=1' * alone}", uri=True, timeout=PATIENCE, **options
+    )
+    try:
+        # A damaged database says so where something is read.
+        with suppress(sqlite3.DatabaseError):
+            _refuse_foreign(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _refuse_foreign(db: sqlite3.Connection, path: Path) -> None:
+    """Refuse a database with code of somebody else's: a view's query may have no end.
+
+    Raises:
+        StoreError: it has a view or a trigger.
+    """
+    foreign = db.execute("SELECT type, name FROM sqlite_master WHERE type IN ('view', 'trigger')").fetchone()
+    if foreign:
+        raise StoreError(
+            f"{path.name} in {str(path.parent)!r} has a {foreign[0]}, {clean_text(str(foreign[1]), 60)!r},"
+            " which no version of line-neurons makes",
+            "put a backup of the file in its place, or name another store with --store",
+        )
 
 
 def _create(path: Path) -> None:

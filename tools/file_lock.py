@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from line_neurons.agent.errors import LineError
+from line_neurons.tools.store_paths import open_no_link, own_files
+
+_HOLDER = re.compile(r"(?:process \d+ on .* since [\d:]{8})?")
+"""What is written in a lock file: who holds it, nothing when nobody does."""
 
 _POLL_SECONDS = 0.2
 _LOOK_SECONDS = 0.02
@@ -31,10 +36,11 @@ def hold(
 
     Raises:
         LineError: another process holds it and it is not waited for.
+        OSError: the file cannot be written, or is a symbolic link.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     looks = 0
-    with path.open("a+", encoding="utf-8") as stream:
+    with open(path, "a+", encoding="utf-8", opener=open_no_link) as stream:
         while True:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -60,10 +66,18 @@ def hold(
             stream.truncate(0)
 
 
+def lock_files(store: Path) -> Iterator[Path]:
+    """Yield the lock files of a store's runs and databases; a file that holds anything else is none."""
+    for path in own_files(store, "locks"):
+        with suppress(OSError, UnicodeDecodeError):
+            if _HOLDER.fullmatch(path.read_text(encoding="utf-8")):
+                yield path
+
+
 def is_held(path: Path) -> bool:
     """Whether a living process holds the lock file."""
     try:
-        with path.open("r", encoding="utf-8") as stream:
+        with open(path, encoding="utf-8", opener=open_no_link) as stream:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

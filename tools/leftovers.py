@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
-# A database that is being made has files of SQLite's beside it.
-_PART = re.compile(r"(\..+\.\d+-\d+)(?:-journal|-wal|-shm)?")
+from line_neurons.tools.store_paths import open_no_link, unfinished_files
+
 # What writes without a lock takes seconds.
 _SURELY_DEAD = 3600.0
 
@@ -53,7 +51,7 @@ def part_of(path: Path) -> Path:
 @contextmanager
 def _locked(part: Path) -> Iterator[BinaryIO]:
     while True:
-        with part.open("wb") as file:
+        with open(part, "wb", opener=open_no_link) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             # Another process may have taken it for a leftover before it was locked.
             if os.fstat(file.fileno()).st_nlink:
@@ -63,10 +61,11 @@ def _locked(part: Path) -> Iterator[BinaryIO]:
 
 def leftovers(store: Path) -> list[Path]:
     """Files in a store whose writer is gone."""
-    found = chain(*(store.glob(folder) for folder in ("images/??/.*", "controls/.*", "sheets/.*", ".*")))
-    parts = [path for path in found if (part := _PART.fullmatch(path.name)) and not _is_locked(path, part[1])]
-    unlocked = chain(store.glob("embeddings/*.tmp"), store.glob(".*.db.before-*"))
-    return sorted([*parts, *(path for path in unlocked if _is_old(path))])
+    return sorted(
+        path
+        for path, part in unfinished_files(store)
+        if (_is_old(path) if part is None else not _is_locked(path, part))
+    )
 
 
 def remove_leftovers(store: Path) -> None:
@@ -77,10 +76,10 @@ def remove_leftovers(store: Path) -> None:
             path.unlink()
 
 
-def _is_locked(path: Path, part: str) -> bool:
+def _is_locked(path: Path, part: Path) -> bool:
     """Whether the writer of ``part``, which ``path`` is or lies beside, lives."""
     try:
-        with path.with_name(part).open("rb") as file:
+        with open(part, "rb", opener=open_no_link) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

@@ -21,11 +21,10 @@ from typing import Any, NamedTuple
 
 from line_neurons.agent.errors import StoreError
 from line_neurons.tools.databases import opened_to_look
-from line_neurons.tools.file_lock import is_held
+from line_neurons.tools.file_lock import is_held, lock_files
 from line_neurons.tools.leftovers import leftovers
 from line_neurons.tools.picture_files import PNG_BEGIN, PNG_END
-
-DATABASES = ("runs.db", "bank.db", "checkpoints.db", "replies.db", "digests.db", "evaluations.db")
+from line_neurons.tools.store_paths import DATABASES, links, own_files
 
 _SHOWN = 3
 
@@ -33,6 +32,7 @@ _SHOWN = 3
 class Fault(StrEnum):
     """What can be found in a store."""
 
+    LINK = "link"
     DATABASE_DAMAGED = "database damaged"
     UNIT_WITHOUT_ITS_RUN = "unit without its run"
     EVENT_WITHOUT_ITS_RUN = "event without its run"
@@ -75,6 +75,7 @@ class Kind(NamedTuple):
 
 
 KINDS: Mapping[Fault, Kind] = {
+    Fault.LINK: Kind("symbolic link in the place of a file or folder of the store; nothing is looked for there", ""),
     Fault.DATABASE_DAMAGED: Kind("damaged database", "see below"),
     Fault.UNIT_WITHOUT_ITS_RUN: Kind("unit of a run that does not exist", "removed"),
     Fault.EVENT_WITHOUT_ITS_RUN: Kind("event of a run that does not exist", "removed"),
@@ -140,7 +141,7 @@ class Problem:
 
 def workers(store: Path) -> list[str]:
     """Runs that a living process of this machine works on, or that a process of another machine holds."""
-    here = {run_of(path) for path in (store / "locks").glob("*.lock") if is_held(path)}
+    here = {run_of(path) for path in lock_files(store) if is_held(path)}
     return sorted(here | _held_elsewhere(store))
 
 
@@ -191,6 +192,7 @@ class _Looker:
 
     def all(self) -> _Found:
         """Everything; what needs a database that is damaged or not there is left out."""
+        yield from ((Fault.LINK, (self._name(path),)) for path in links(self.store))
         yield from self.databases()
         looks: dict[Callable[[], _Found], set[str]] = {
             self.rows: {"runs.db"},
@@ -212,7 +214,7 @@ class _Looker:
         check = "PRAGMA integrity_check(3)" if self.deep else "PRAGMA quick_check(3)"
         for name in DATABASES:
             path = self.store / name
-            if not path.exists():
+            if not path.exists() or path.is_symlink():
                 continue
             db = self.stack.enter_context(closing(opened_to_look(path)))
             db.text_factory = lambda text: text.decode("utf-8", "replace")
@@ -255,8 +257,7 @@ class _Looker:
     @cached_property
     def files(self) -> dict[str, Path]:
         """Picture files by id."""
-        folder = self.store / "images"
-        return {path.stem: path for path in folder.glob("??/[!.]*.png")}
+        return {path.stem: path for path in own_files(self.store, "images")}
 
     @cached_property
     def shown(self) -> set[str]:
@@ -327,15 +328,14 @@ class _Looker:
                 yield Fault.VECTOR_UNUSABLE, (row, image)
 
     def controls(self) -> _Found:
-        folder = self.store / "controls"
         known = set()
         for (key,) in self.query("bank.db", "SELECT key FROM controls"):
-            path = folder / f"{hashlib.sha256(key.encode()).hexdigest()}.npz"
+            path = self.store / "controls" / f"{hashlib.sha256(key.encode()).hexdigest()}.npz"
             known.add(path.name)
             if not self._readable(path):
                 yield Fault.CONTROL_WITHOUT_A_FILE, (key, self._name(path))
-        if not self.busy and folder.is_dir():
-            for path in folder.glob("[!.]*"):
+        if not self.busy:
+            for path in own_files(self.store, "controls"):
                 if path.name not in known:
                     yield Fault.CONTROL_WITHOUT_A_ROW, (self._name(path),)
 
@@ -401,7 +401,7 @@ class _Looker:
 
     def locks(self) -> _Found:
         runs = {run for (run,) in self.query("runs.db", "SELECT id FROM runs")}
-        for path in sorted((self.store / "locks").glob("*.lock")):
+        for path in lock_files(self.store):
             if run_of(path) not in runs | set(self.busy) and not path.stem.endswith(".db"):
                 yield Fault.LOCK_WITHOUT_ITS_RUN, (self._name(path),)
         for thread, run in self.query("runs.db", "SELECT thread, run FROM leases"):

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from line_neurons.agent.errors import StoreError, UsageError
 from line_neurons.tools import databases
-from line_neurons.tools.file_lock import hold
+from line_neurons.tools.file_lock import hold, lock_files
 from line_neurons.tools.leftovers import part_of
 from line_neurons.tools.salvage import salvage
 from line_neurons.tools.store_check import KINDS, Fault, Problem, look, workers
+from line_neurons.tools.store_paths import refuse_links
 from line_neurons.tools.store_use import alone
 
 _ROUNDS = 3
@@ -82,6 +83,7 @@ def mend(store: Path, *, deep: bool = False, told: Callable[[str], None] = lambd
         UsageError: a process works on the store.
         StoreError: the store cannot be written.
     """
+    refuse_links(store)
     with ExitStack() as stack:
         try:
             _keep_others_out(store, stack)
@@ -111,7 +113,7 @@ def _keep_others_out(store: Path, stack: ExitStack) -> None:
         raise taken(f"run {', '.join(busy[:3])}")
     stack.enter_context(alone(store))
     # What writes to a run without drawing holds only that.
-    for path in sorted((store / "locks").glob("*.lock")):
+    for path in lock_files(store):
         stack.enter_context(hold(path, taken=taken))
 
 

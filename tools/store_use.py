@@ -9,6 +9,7 @@ from pathlib import Path
 
 from line_neurons.agent.errors import StoreError, UsageError
 from line_neurons.tools.file_lock import hold
+from line_neurons.tools.store_paths import open_no_link
 
 _LOCK = Path("locks", "store")
 
@@ -24,7 +25,7 @@ def in_use(store: Path) -> Iterator[None]:
     path = store / _LOCK
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        stream = path.open("a+", encoding="utf-8")
+        stream = open(path, "a+", encoding="utf-8", opener=open_no_link)  # noqa: SIM115 - closed below
     except OSError as error:
         raise StoreError(
             f"the store {str(store)!r} cannot be used: {error.strerror}",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from line_neurons.agent.errors import StoreError
 from line_neurons.agent.proposal import clean_text
+from line_neurons.tools.store_paths import own_files, refuse_links
 
 COMMAND = [
     sys.executable,
@@ -74,7 +75,8 @@ def launch(store: Path, arguments: Sequence[str]) -> Launched:
     command = [*arguments, "--store", str(store)]
     try:
         logs.mkdir(parents=True, exist_ok=True)
-        _forget_old(logs)
+        refuse_links(store)
+        _forget_old(store)
         log = logs / f"{time.strftime('%Y%m%d-%H%M%S')}-{time.monotonic_ns() % 10**9:09d}-{arguments[0]}.log"
         with log.open("xb") as output:
             process = subprocess.Popen(  # noqa: S603 - the program itself, and no shell
@@ -92,6 +94,6 @@ def launch(store: Path, arguments: Sequence[str]) -> Launched:
     return Launched(tuple(command), log, process)
 
 
-def _forget_old(logs: Path) -> None:
-    for old in sorted(logs.glob("*.log"))[:-_KEPT_LOGS]:
+def _forget_old(store: Path) -> None:
+    for old in list(own_files(store, "logs"))[:-_KEPT_LOGS]:
         old.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """Batches killed by SIGKILL at every place that matters and at random ones: nothing lost, nothing done twice.
 
-`make crash` kills 300 times amid a batch (the variable LINE_KILLS) and 200 times after its end, and prints what came
-of it.
+`make crash` kills 300 times amid a batch (the variable LINE_KILLS) and 200 times after its end, and prints what
+came of it.
 """
 
 import os
