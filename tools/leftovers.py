@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+import shutil
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from line_neurons.tools.store_paths import open_no_link, unfinished_files
 
+_BEFORE = "-before"
 # What writes without a lock takes seconds.
 _SURELY_DEAD = 3600.0
 
@@ -43,9 +46,62 @@ def whole_or_not(path: Path, *, new: bool = False) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
 
 
+@contextmanager
+def folder_or_not(path: Path) -> Iterator[Path]:
+    """A folder to fill that takes its name when the body ends: it is there whole, or not at all.
+
+    A folder that had the name before goes then. What killed processes left of the same folder is removed first.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(path)
+    part = part_of(path)
+    before = part.with_name(f"{part.name}{_BEFORE}")
+    try:
+        part.mkdir()
+        with ExitStack() as stack:
+            stack.enter_context(_folder_locked(part))
+            yield part
+            if path.exists():
+                stack.enter_context(_folder_locked(path))
+                path.replace(before)
+            try:
+                part.replace(path)
+            except OSError:
+                if before.exists():
+                    before.replace(path)
+                raise
+    finally:
+        for left in (part, before):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what killed processes left beside a file or folder that they were writing."""
+    left = re.compile(rf"\.{re.escape(path.name)}\.\d+-\d+(?:{_BEFORE})?")
+    for other in [other for other in path.parent.iterdir() if left.fullmatch(other.name)]:
+        # They take space, no more.
+        with suppress(OSError):
+            if other.is_symlink() or _is_held(other):
+                continue
+            if other.is_dir():
+                shutil.rmtree(other)
+            else:
+                other.unlink()
+
+
 def part_of(path: Path) -> Path:
     """The name of a file while this thread writes it."""
     return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+
+
+@contextmanager
+def _folder_locked(folder: Path) -> Iterator[None]:
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(number)
 
 
 @contextmanager
@@ -79,15 +135,23 @@ def remove_leftovers(store: Path) -> None:
 def _is_locked(path: Path, part: Path) -> bool:
     """Whether the writer of ``part``, which ``path`` is or lies beside, lives."""
     try:
-        with open(part, "rb", opener=open_no_link) as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return _is_held(part)
     except FileNotFoundError:
         # Either the writer has come to its end meanwhile, or only its journal is left.
         return not path.exists()
     except OSError:
         return True
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a living process holds the file or folder locked."""
+    number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fcntl.flock(number, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(number)
     return False
 
 

@@ -15,6 +15,7 @@ from line_neurons.agent.errors import LineError, UsageError
 from line_neurons.tui import options as opt
 from line_neurons.tui.eval_cli import eval_app
 from line_neurons.tui.exit_status import INTERRUPTED
+from line_neurons.tui.standard_streams import open_standard_streams
 
 if TYPE_CHECKING:
     from line_neurons.agent.settings import Settings
@@ -33,6 +34,7 @@ app.add_typer(eval_app, name="eval")
 
 def main() -> None:
     """Run the command: status 0, 2 after an error of the user's, 130 after Ctrl-C."""
+    open_standard_streams()
     # A character that the terminal's encoding lacks is no reason to fail.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first lets the steps in hand end, the second leaves at once."""
+"""Ctrl-C, SIGTERM and a closed terminal: the first lets the steps in hand end, the second leaves at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from langgraph.runtime import RunControl
 from line_neurons.tui.exit_status import INTERRUPTED
 from line_neurons.tui.terminal import note
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SHOW_CURSOR = b"\x1b[?25h\n"
 
 
@@ -33,7 +33,9 @@ def draining() -> Iterator[RunControl]:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     reader = threading.Thread(target=_listen, args=(reading, control), name="signals", daemon=True)
-    handlers = {number: signal.signal(number, _nothing) for number in _SIGNALS}
+    # What nohup lets a process ignore stays ignored.
+    heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    handlers = {number: signal.signal(number, _nothing) for number in heard}
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     reader.start()
     try:

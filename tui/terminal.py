@@ -35,7 +35,7 @@ _BEYOND_ASCII = re.compile(r"[^ -~\n]+")
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     # Into a pipe or a file nothing is cut to the width of a terminal that is not there.
-    width = None if stream.isatty() else _WIDE
+    width = None if stream and stream.isatty() else _WIDE
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=width)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PosixPath
 from typing import BinaryIO
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.leftovers import part_of, whole_or_not
+from line_neurons.tools.leftovers import folder_or_not, remove_unfinished, whole_or_not
 
 
 class FolderPath(PosixPath):
@@ -63,6 +62,7 @@ def written(path: Path) -> Iterator[BinaryIO]:
         whole = path.resolve()
         if not whole.parent.is_dir():
             raise UsageError(f"there is no folder {str(whole.parent)!r:.200}", "name another with --output")
+        remove_unfinished(whole)
         with whole_or_not(whole) as file:
             yield file
     except (OSError, ValueError) as error:
@@ -83,17 +83,8 @@ def folder_written(path: Path, mark: str) -> Iterator[Path]:
     try:
         if os.path.lexists(path) and not (path.is_dir() and (not any(path.iterdir()) or (path / mark).is_file())):
             raise UsageError(f"{str(path)!r:.200} is no folder that an export made", "name another with --output")
-        whole = path.resolve()
-        part, old = part_of(whole), whole.with_name(f".{whole.name}.before-{os.getpid()}")
-        part.mkdir()
-        try:
-            yield part
-            if whole.exists():
-                whole.replace(old)
-            part.replace(whole)
-        finally:
-            for left in (part, old):
-                shutil.rmtree(left, ignore_errors=True)
+        with folder_or_not(path.resolve()) as folder:
+            yield folder
     except (OSError, ValueError) as error:
         raise _unwritable(path, error) from error
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -21,7 +20,7 @@ from line_neurons.evidence.report.overview import Overview, read_overview
 from line_neurons.evidence.report.page import MARK, index_page, unit_name, unit_page, unit_section, whole_page
 from line_neurons.evidence.report.search import UnitReport, Unreadable, unit_report
 from line_neurons.evidence.unit_view import read_unit
-from line_neurons.tools.leftovers import part_of, whole_or_not
+from line_neurons.tools.leftovers import folder_or_not, remove_unfinished, whole_or_not
 from line_neurons.tools.run_store import Run, RunStore
 
 ONE_PAGE = 100
@@ -139,13 +138,14 @@ def _write_page(source: _Source, output: Path, indices: Sequence[int]) -> Writte
             lengths.append(body.write(unit_section(report, 3).encode()))
         body.seek(0)
         sections = (Markup(body.read(length).decode()) for length in lengths)  # noqa: S704 - from the template
+        remove_unfinished(output.resolve())
         with whole_or_not(output.resolve()) as file:
             _write(file.write, whole_page(source.overview, source.labels, sections, shelf.rules))
     return Written(output, len(indices), output.stat().st_size)
 
 
 def _write_folder(source: _Source, output: Path, indices: Sequence[int]) -> Written:
-    with _folder_or_not(output.resolve()) as folder:
+    with folder_or_not(output.resolve()) as folder:
         for name in ("units", "pictures"):
             (folder / name).mkdir()
         album = source.album(InFolder(folder / "pictures", "../pictures"))
@@ -188,24 +188,3 @@ def _refuse_foreign(output: Path) -> None:
         f"{str(output)!r:.200} is there and is no report, so it is left as it is",
         "name another file or folder with -o, or remove it",
     )
-
-
-@contextmanager
-def _folder_or_not(path: Path) -> Iterator[Path]:
-    """A folder to fill that takes its name when the body ends; a report that was there before goes then."""
-    part = part_of(path)
-    before = part.with_name(f"{part.name}-before")
-    try:
-        part.mkdir(parents=True)
-        yield part
-        if path.exists():
-            path.rename(before)
-        try:
-            part.rename(path)
-        except OSError:
-            if before.exists():
-                before.rename(path)
-            raise
-        shutil.rmtree(before, ignore_errors=True)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
