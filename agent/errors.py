@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class LineError(Exception):
     """An error a user can act on; the command prints it as one line and exits with status 2.
@@ -77,6 +79,10 @@ class UnmeasurableError(BackendError):
         self.picture = picture
 
 
+class SystemLimitError(LineError):
+    """The system gives the process no more memory, threads or files: whatever it works on fails."""
+
+
 class DrainedError(Exception):
     """Work stopped because that was asked for, where it can go on later."""
 
@@ -130,6 +136,27 @@ class PlainPictureError(NotDrawableError):
         super().__init__(concept, [])
         self.reason = f"{concept!r} {self.SAID}, {colour}, drawn with a second seed too."
         self.args = (self.reason,)
+
+
+def system_limit(error: BaseException) -> SystemLimitError | None:
+    """Tell which limit of the system an exception, or what it comes from, has met; None if it has met none."""
+    seen: BaseException | None = error
+    while seen is not None:
+        # What a part says of its own memory has a better remedy.
+        if isinstance(error, MemoryError):
+            return SystemLimitError("there is no memory left for this process", "end others, or lower --in-flight")
+        if isinstance(seen, RuntimeError) and "can't start new thread" in str(seen):
+            return SystemLimitError(
+                "the system lets this process start no more threads",
+                "raise its limit (ulimit -u, pids of a container), or lower --in-flight and --llm-parallel",
+            )
+        if isinstance(seen, OSError) and seen.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}:
+            return SystemLimitError(
+                f"the system gives this process no more of what it needs: {seen.strerror}",
+                "raise its limits (ulimit -a shows them), or lower --in-flight",
+            )
+        seen = seen.__cause__
+    return None
 
 
 def reason_of(error: BaseException) -> str:

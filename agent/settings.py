@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -356,6 +357,9 @@ def load_settings(config: Path | None = None, *, preset: str | None = None, **fl
     path = config or Path(CONFIG_FILE)
     if config is not None and not config.is_file():
         raise UsageError(f"there is no settings file {str(config)!r}", "name an existing file with --config")
+    if os.path.lexists(path) and not path.is_file():
+        what = "a folder" if path.is_dir() else "no file, or a link to none"
+        raise UsageError(f"{str(path)!r} is {what}", "put a settings file in its place, or remove it")
     given = {name: value for name, value in flags.items() if value is not None}
     by_user = given.keys()
     if preset is not None:

@@ -20,8 +20,10 @@ from line_neurons.agent.errors import (
     LineError,
     MissingPartError,
     StoreError,
+    SystemLimitError,
     TakenOverError,
     reason_of,
+    system_limit,
 )
 from line_neurons.agent.loop import has_proposal
 from line_neurons.agent.settings import Settings
@@ -35,6 +37,8 @@ from line_neurons.tools.live import Doing, tell
 from line_neurons.tools.run_store import Run, Unit
 
 _TRACE_CHARACTERS = 4000
+_NOT_THE_UNITS = (StoreError, MissingPartError, SystemLimitError)
+"""What fails every unit alike."""
 
 
 @dataclass(frozen=True)
@@ -194,10 +198,11 @@ class Crew:
 
     def _failure(self, unit: Unit, error: Exception, state: Mapping[str, Any]) -> None:
         runs, run = self._deps.runs, self._run.id
+        error = system_limit(error) or error
         reason = reason_of(error)
         with self._lock:
             self._streak.append(unit.unit)
-            at_fault = isinstance(error, StoreError | MissingPartError) and not isinstance(error, DamagedError)
+            at_fault = isinstance(error, _NOT_THE_UNITS) and not isinstance(error, DamagedError)
             gives_up = at_fault or len(self._streak) >= self._deps.settings.give_up
             if gives_up or self._drain.drain_requested:
                 self._error = self._error or (self._several(error) if gives_up else None)

@@ -92,7 +92,7 @@ def fork(
         if concept:
             ask_all(runs, new, unit, [("try", concept)])
         runs.add_event(new.id, "forked", unit, forked_from=run.id, step=step)
-    vouch(runs, new)
+        vouch(runs, new)
     return new
 
 

@@ -81,13 +81,13 @@ def start(parts: Parts, layer: str, selectors: Sequence[str], command: str = "")
             with parts.runs.atomic():
                 parts.runs.add_run(run, rows)
                 circumstances.record(parts.runs, run.id, parts, began=True)
+                vouch(parts.runs, run)
         except StoreError:
             # Another process may have taken the name in between.
             if run.id not in parts.runs.names():
                 raise
             run = replace(run, id=free_name(parts.runs, parts.spec, layer))
         else:
-            vouch(parts.runs, run)
             return run
 
 

@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 PATIENCE = 30.0
 """Seconds that a database is waited for while another process writes to it."""
 
+# SQLite's MAX_PATHNAME, less what it appends.
+_LONGEST_PATH = 500
+
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -226,6 +229,8 @@ def _remedy(path: Path, error: Exception) -> str:
         return remedy
     if code == sqlite3.SQLITE_FULL or number in _NO_ROOM:
         return "make space on its disk"
+    if code == sqlite3.SQLITE_CANTOPEN and len(os.fsencode(path.resolve())) > _LONGEST_PATH:
+        return f"SQLite opens no path of more than {_LONGEST_PATH} bytes: name a shorter one with --store"
     closed = code == sqlite3.SQLITE_CANTOPEN and path.parent.is_dir() and not os.access(path.parent, os.W_OK)
     if closed or code == sqlite3.SQLITE_READONLY or number in _NOT_ALLOWED:
         return "make the folder writable, or name another with --store"

@@ -75,7 +75,7 @@ class Kind(NamedTuple):
 
 
 KINDS: Mapping[Fault, Kind] = {
-    Fault.LINK: Kind("symbolic link in the place of a file or folder of the store; nothing is looked for there", ""),
+    Fault.LINK: Kind("symbolic link in the place of a file or folder; nothing is looked for there", ""),
     Fault.DATABASE_DAMAGED: Kind("damaged database", "see below"),
     Fault.UNIT_WITHOUT_ITS_RUN: Kind("unit of a run that does not exist", "removed"),
     Fault.EVENT_WITHOUT_ITS_RUN: Kind("event of a run that does not exist", "removed"),

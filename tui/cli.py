@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
 from contextlib import redirect_stderr
 from importlib.metadata import version
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from line_neurons.agent.errors import LineError, UsageError
+from line_neurons.agent.errors import LineError, UsageError, system_limit
 from line_neurons.tui import options as opt
 from line_neurons.tui.eval_cli import eval_app
 from line_neurons.tui.exit_status import INTERRUPTED
@@ -45,7 +46,9 @@ def main() -> None:
 
         if "--debug" in sys.argv[1:]:
             terminal.trace(error)
-        terminal.complain(error if isinstance(error, LineError) else _refused_by_the_system(error))
+        terminal.complain(
+            error if isinstance(error, LineError) else system_limit(error) or _refused_by_the_system(error)
+        )
         status = 2
     except KeyboardInterrupt:
         status = INTERRUPTED
@@ -55,6 +58,9 @@ def main() -> None:
         show = getattr(error, "show", None)
         if type(error).__name__ == "Abort":
             status = INTERRUPTED
+        elif limit := system_limit(error):
+            terminal.complain(limit)
+            status = 2
         elif show is None:
             terminal.trace(error)
             status = 1
@@ -145,7 +151,7 @@ def demo(*, json: opt.Json = False, **flags: Any) -> None:
 
 
 @app.command()
-@opt.takes(opt.CHANGES | opt.FILES)
+@opt.takes(opt.CHANGES | opt.PLACES | opt.FILES)
 def resume(
     run: Annotated[str | None, typer.Argument(help="A run; default: every unfinished one.")] = None,
     *,
@@ -176,7 +182,7 @@ def stop(
 
 
 @app.command()
-@opt.takes(opt.CHANGES | opt.FILES)
+@opt.takes(opt.CHANGES | opt.PLACES | opt.FILES)
 def retry(
     run: Annotated[str, _RUN],
     *,
@@ -281,7 +287,7 @@ def replay(
 
 
 @app.command()
-@opt.takes(opt.MACHINE | opt.FILES)
+@opt.takes(opt.MACHINE | opt.PLACES | opt.FILES)
 def revisit(
     runs: Annotated[list[str], typer.Argument(help="Runs of one layer of one model.")],
     *,
@@ -516,6 +522,9 @@ def tui(
     **flags: Any,
 ) -> None:
     """Watch, steer and resume runs in a terminal app; leaving it touches no run."""
+    # While the app is imported the terminal is asked for the size of its cells. One that is slow to answer has the
+    # usual size, which is no news for the user.
+    logging.getLogger("textual_image").setLevel(logging.ERROR)
     from line_neurons.tui.app import open_app
 
     open_app(_store(**flags), run)

@@ -168,6 +168,17 @@ RUN = METHOD | LANGUAGE_MODEL | HINTS | PICTURES | DRAWING | TARGET | MACHINE | 
 CHANGES = BATCH | LANGUAGE_MODEL | DRAWING | MACHINE
 """What may be other when a run goes on."""
 
+PLACES = _panel(
+    "Where the run's parts are now, if they were moved",
+    {
+        "generator": (str, "bank:FOLDER or a folder, with the same content."),
+        "control": (str, "Control set, with the same content."),
+        "weights": (Path, "The checkpoint, with the same content."),
+        "class_names": (Path, "File of names for the class folders, with the same content."),
+    },
+)
+"""What may be elsewhere when a run goes on; a part that is another one is refused."""
+
 
 def only(*settings: str) -> Options:
     """Some of the options."""

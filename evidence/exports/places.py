@@ -44,7 +44,7 @@ def refuse_taken(path: Path, *, force: bool) -> None:
     Raises:
         UsageError: something is there and ``force`` is not given.
     """
-    if not force and os.path.lexists(path):
+    if not force and os.path.lexists(path) and not _is_stream(path):
         raise UsageError(f"{str(path)!r:.200} is there already", "choose another --output, or add --force")
 
 
@@ -56,8 +56,12 @@ def written(path: Path) -> Iterator[BinaryIO]:
         UsageError: the file cannot be written.
     """
     try:
-        if path.exists() and not path.is_file():
+        if path.is_dir():
             raise UsageError(f"{str(path)!r:.200} is not a file", "name a file with --output")
+        if _is_stream(path):
+            with path.open("wb") as stream:
+                yield stream
+            return
         # What a link points to is replaced, not the link.
         whole = path.resolve()
         if not whole.parent.is_dir():
@@ -87,6 +91,11 @@ def folder_written(path: Path, mark: str) -> Iterator[Path]:
             yield folder
     except (OSError, ValueError) as error:
         raise _unwritable(path, error) from error
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether what is written there goes to another process or a device."""
+    return path.is_fifo() or path.is_char_device()
 
 
 def _unwritable(path: Path, error: Exception) -> UsageError:
