@@ -241,6 +241,10 @@ class Settings(BaseSettings):
         False, description="At the end, score every unit against every concept that any unit found."
     )
 
+    label_dead: bool = Field(
+        False, description="Search a unit, and label it, even if nothing could be its label; the label is marked."
+    )
+
     store: Path | None = Field(None, description="Folder of runs, pictures and checkpoints.")
     assets: Path | None = Field(None, description="Folder of installed asset packs.")
 

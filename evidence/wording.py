@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.tools.leases import Standing
+from line_neurons.tools.marks import ENDED
 from line_neurons.tools.run_store import Run, Step, Unit
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def is_unfinished(run: Run, states: Iterable[str], asked: Collection[int]) -> bo
         states: those of its units.
         asked: its units of which something is asked.
     """
-    return bool(asked) or not {run.status, *states} <= {"finished", "failed"}
+    return bool(asked) or not {run.status, *states} <= ENDED
 
 
 def origin(unit: Unit | UnitRow) -> str:

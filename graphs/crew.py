@@ -34,6 +34,7 @@ from line_neurons.tools.batching import gathered
 from line_neurons.tools.concept_bank import BankStats
 from line_neurons.tools.leases import unit_held
 from line_neurons.tools.live import Doing, tell
+from line_neurons.tools.marks import DONE
 from line_neurons.tools.run_store import Run, Unit
 
 _TRACE_CHARACTERS = 4000
@@ -116,7 +117,7 @@ class Crew:
         self._error: Exception | None = None
         self._active = 0
         states = deps.runs.states(run.id)
-        self._finished, self._failed = states.get("finished", 0), states.get("failed", 0)
+        self._finished, self._failed = sum(states.get(one, 0) for one in DONE), states.get("failed", 0)
         self._units = sum(states.values())
         self._before = deps.bank.snapshot()
 

@@ -31,7 +31,22 @@ class Concept(NamedTuple):
     images: tuple[str, ...]
 
 
-Best = tuple[Concept, float] | None
+
+
+class Best(NamedTuple):
+    """The best concept for a place.
+
+    Args:
+        concept: the concept.
+        score: its score.
+        tied: a concept of another text has the same score.
+    """
+
+    concept: Concept
+    score: float
+    tied: bool
+
+
 Recorded = Mapping[Concept, Sequence[tuple[int, float]]]
 
 
@@ -43,7 +58,7 @@ def best_and_second(
     recorded: Recorded,
     progress: Progress | None = None,
     forbidden: Mapping[str, Sequence[int]] | None = None,
-) -> tuple[list[Concept | None], list[Best]]:
+) -> tuple[list[Best | None], list[Best | None]]:
     """The best concept for each unit with the run's scorer, of equal ones the first, and the second best.
 
     What shares no word with the label is only known with the label, so all concepts are scored twice; keeping
@@ -53,14 +68,15 @@ def best_and_second(
         deps: the graph's parts.
         concepts: the concepts, each with equally many pictures, in the order that settles ties.
         units: indices of units; one may come several times.
-        own: for each of ``units`` the label that it has, and its score.
+        own: for each of ``units`` the best concept of its own search, and its score.
         recorded: for each concept the scores known before, as (place in ``units``, score); these count.
         progress: told of the concepts compared.
         forbidden: places in ``units`` by the key of a concept that must not be their label.
 
     Returns:
-        For each of ``units`` the concept that scores higher than its own label, None if none does; and the best of
-        the concepts that share no word with its label then, None if there is none.
+        For each of ``units`` the best concept: its own, unless another one scores higher; and the best of the
+        concepts that share no word with it, None if there is none. The first is None where every concept is
+        forbidden.
 
     Raises:
         LostPictureError: a picture that has to be measured anew has gone, and cannot be drawn anew.
@@ -74,13 +90,12 @@ def best_and_second(
         return _allowed(concepts, forbidden or {}, _tables(deps, concepts, units, recorded, told(part)))
 
     best = _best(concepts, tables(0), len(units))
-    labels = [one[0] if one and one[1] > score else None for one, (_, score) in zip(best, own, strict=True)]
     naming: dict[str, list[int]] = defaultdict(list)
-    for place, (label, (text, _)) in enumerate(zip(labels, own, strict=True)):
-        for word in concept_words(label.text if label else text):
+    for place, (found, (text, score)) in enumerate(zip(best, own, strict=True)):
+        for word in concept_words(found.concept.text if found and found.score > score else text):
             naming[word].append(place)
     others = _without(concepts, naming, tables(1))
-    return labels, _best(concepts, others, len(units))
+    return best, _best(concepts, others, len(units))
 
 
 def _tables(
@@ -133,18 +148,25 @@ def _vectors(deps: Deps, images: Sequence[str]) -> Activations:
         return deps.bank.activations(images, deps.target, deps.layer, generator=deps.generator)
 
 
-def _best(concepts: Sequence[Concept], tables: Iterator[tuple[int, Table]], places: int) -> list[Best]:
+def _best(concepts: Sequence[Concept], tables: Iterator[tuple[int, Table]], places: int) -> list[Best | None]:
     """Each place's best concept with its score, the first of equals; None where every score is minus infinity."""
     import numpy as np
 
+    numbers: dict[str, int] = {}
+    # Concepts that count as the same have one number.
+    same = np.array([numbers.setdefault(concept_key(one.text), len(numbers)) for one in concepts])
     scores, which, everyone = np.full(places, -np.inf), np.full(places, -1), np.arange(places)
+    tied = np.zeros(places, bool)
     for start, table in tables:
         rows = table.argmax(0)
         values = table[rows, everyone]
         better = values > scores
-        scores[better], which[better] = values[better], rows[better] + start
+        scores[better], which[better], tied[better] = values[better], rows[better] + start, False
+        others = same[start : start + len(table), None] != same[which][None]
+        tied |= (which >= 0) & ((table == scores) & others).any(0)
     return [
-        (concepts[index], float(score)) if index >= 0 else None for index, score in zip(which, scores, strict=True)
+        Best(concepts[index], float(score), bool(equal)) if index >= 0 else None
+        for index, score, equal in zip(which, scores, tied, strict=True)
     ]
 
 

@@ -21,6 +21,7 @@ from line_neurons.graphs.explained import Result, UnitResult, load
 from line_neurons.graphs.progress_line import ProgressLine
 from line_neurons.graphs.runs import recorded, retry, select_units, settings_of, start, work
 from line_neurons.tools.language_models.langchain_chat import with_secrets
+from line_neurons.tools.marks import DONE
 from line_neurons.tools.run_store import Run, RunStore, default_store, has_runs
 from line_neurons.tools.targets.lookup import near_names
 from line_neurons.tools.targets.own_module import network_of
@@ -49,7 +50,7 @@ class Interrupted(KeyboardInterrupt):
     """
 
     def __init__(self, result: Result, reason: str = "") -> None:
-        done = sum(unit.status == "finished" for unit in result)
+        done = sum(unit.status in DONE for unit in result)
         super().__init__(
             f"{reason or 'interrupted'} with {done} of {len(result)} units done; every finished step is kept. "
             f"The same call goes on; load({result.run.id!r}, {str(result.store)!r}) gives what there is"
@@ -288,7 +289,7 @@ class _Work:
 
     def units(self) -> Iterator[UnitResult]:
         """Work on the run, and give each unit that is done with."""
-        yield from (unit for unit in self.result() if unit.status == "finished")
+        yield from (unit for unit in self.result() if unit.status in DONE)
         self._begin()
         wait = True
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
+from random import Random
 from typing import Any
 
 from line_neurons.agent.errors import UsageError
@@ -70,7 +72,8 @@ def candidates(
     if settings.init == "model":
         named = _proposed(deps, again)
         return iter(()), (one for one in named if one.refused or fits(one.concept))
-    words = _RANKED[settings.init](deps, unit)
+    scored = _RANKED[settings.init](deps, unit)
+    words = list(scored)
     ranked = [word for word in words if fits(word)]
     if not ranked:
         raise UsageError("the initial vocabulary is empty", "name a larger one, or exclude less")
@@ -78,8 +81,22 @@ def candidates(
     pool = _pool(words, settings.random_pool, settings.seed)
     if settings.init == "vocabulary":
         return iter(()), map(Candidate, draw_others(ranked, 0, rng, pool))
-    others = draw_others(ranked, settings.top, rng, pool) if settings.random else []
-    return map(Candidate, ranked), map(Candidate, others)
+    best = _without_alphabet(ranked, scored, derive_rng("ties", settings.seed, unit, *again))
+    # What is not among the best keeps its order, so that no draw depends on how ties among them came out.
+    top = set(best[: settings.top])
+    rest = [*best[: settings.top], *(word for word in ranked if word not in top)]
+    others = draw_others(rest, settings.top, rng, pool) if settings.random else []
+    return map(Candidate, best), map(Candidate, others)
+
+
+def _without_alphabet(ranked: Sequence[str], scored: Mapping[str, float], rng: Random) -> list[str]:
+    """Words by their score, those of the same score in random order."""
+    drawn: list[str] = []
+    for _, same in groupby(ranked, key=scored.__getitem__):
+        words = list(same)
+        rng.shuffle(words)
+        drawn += words
+    return drawn
 
 
 def _pool(words: Sequence[str], size: int, seed: int) -> set[str]:
@@ -93,8 +110,8 @@ def vocabulary(deps: Deps) -> set[str]:
     return {concept_key(class_concept(name)) for name in (control.classes if control else deps.vocabulary)}
 
 
-def rank_classes(control: Control, unit: int, scorer: str) -> list[str]:
-    """Names of the control classes as concepts, best score of the unit first; ties by name.
+def rank_classes(control: Control, unit: int, scorer: str) -> dict[str, float]:
+    """Names of the control classes as concepts with the unit's score, best first; ties by name.
 
     AUC and MAD compare each class with the control pictures of all other classes.
     """
@@ -110,20 +127,20 @@ def rank_classes(control: Control, unit: int, scorer: str) -> list[str]:
     return _by_score(scored)
 
 
-def _by_score(scored: Mapping[str, float]) -> list[str]:
-    return sorted(scored, key=lambda concept: (-scored[concept], concept))
+def _by_score(scored: Mapping[str, float]) -> dict[str, float]:
+    return dict(sorted(scored.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
-def _control_classes(deps: Deps, unit: int) -> list[str]:
+def _control_classes(deps: Deps, unit: int) -> dict[str, float]:
     control = deps.control()
-    return rank_classes(control, unit, deps.settings.scorer) if control else []
+    return rank_classes(control, unit, deps.settings.scorer) if control else {}
 
 
-def _words(deps: Deps, unit: int) -> list[str]:
-    return list(deps.vocabulary)
+def _words(deps: Deps, unit: int) -> dict[str, float]:
+    return dict.fromkeys(deps.vocabulary, 0.0)
 
 
-def _kept_concepts(deps: Deps, unit: int) -> list[str]:
+def _kept_concepts(deps: Deps, unit: int) -> dict[str, float]:
     """The store's concepts by the unit's score on the pictures that it has of them."""
     fingerprint, count = deps.generator.fingerprint, deps.settings.images
     # Each has as many since before the run began, so that pictures of later runs don't change the ranking.
@@ -138,7 +155,7 @@ def _kept_concepts(deps: Deps, unit: int) -> list[str]:
     return _by_score(scored)
 
 
-_RANKED: dict[str, Callable[[Deps, int], Sequence[str]]] = {
+_RANKED: dict[str, Callable[[Deps, int], dict[str, float]]] = {
     "control": _control_classes,
     "vocabulary": _words,
     "bank": _kept_concepts,

@@ -6,7 +6,7 @@ replaces what the interrupted attempt wrote.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Literal
 
@@ -30,9 +30,10 @@ from line_neurons.graphs.assembly import recorded_deps
 from line_neurons.graphs.course import after_step, best_after, better, next_kind
 from line_neurons.graphs.history import pairs, put
 from line_neurons.graphs.question import question
+from line_neurons.graphs.results import unvarying
 from line_neurons.graphs.state import Deps, Kind, LineState, board_of, board_rows
 from line_neurons.graphs.steered import stop_for_wishes
-from line_neurons.tools.run_store import Step
+from line_neurons.tools.run_store import Step, Trial
 
 _AFTER_ASKING: dict[str, Literal["ask", "synthesize", "update"]] = {
     "proposed": "synthesize",
@@ -48,7 +49,8 @@ def init(state: LineState, runtime: Runtime[Deps]) -> LineState:
 
     Where the candidates come from is a setting; in the paper they are the best classes of a control set and some
     random others (section 3.2). A restart fills a new board with what was not tried; where nothing is left for
-    one, the unit is done.
+    one, the unit is done. So it is where its activation never varies: no board is filled for a unit of which the
+    control set tells that, and no search begins where the first board does.
 
     Raises:
         UsageError: there are no candidates for the first board, or none of them can be pictured.
@@ -58,6 +60,11 @@ def init(state: LineState, runtime: Runtime[Deps]) -> LineState:
     deps, unit = _begin("init", state, runtime), state["unit"]
     settings, step, restart = deps.settings, state.get("step", 0), state.get("restart", 0)
     tried = state.get("tried", [])
+    if _nothing_to_search(deps, state, ()):
+        return {
+            "step": step, "restart": restart, "begin": step, "gained": step, "found": [], "attempt": 0, "board": [],
+            "tried": tried, "refused": [], "outcome": "", "kind": "end",
+        }  # fmt: skip
     entries: dict[str, Entry] = {}
     seen: list[Step] = []
 
@@ -121,7 +128,25 @@ def init(state: LineState, runtime: Runtime[Deps]) -> LineState:
     }
     if restart:
         following["pinned"] = []
+    if _nothing_to_search(deps, state, deps.runs.trials(state["run"], unit)):
+        return following | {"kind": "end"}
     return following | next_kind(state | following, "initial", settings)
+
+
+def _nothing_to_search(deps: Deps, state: LineState, history: Iterable[Trial]) -> bool:
+    """Whether a unit has one activation on all that is known of it, so that no concept could be its label.
+
+    A restart, or a concept that a user typed in, is tried all the same.
+
+    Args:
+        deps: the graph's parts.
+        state: the unit's state.
+        history: what of its history counts: nothing before the first board is filled, whatever a killed process
+            wrote down.
+    """
+    if deps.settings.label_dead or state.get("restart") or state.get("typed"):
+        return False
+    return unvarying(deps, state["unit"], history) is not None
 
 
 def propose(state: LineState, runtime: Runtime[Deps]) -> LineState:
@@ -280,9 +305,9 @@ def update(state: LineState, runtime: Runtime[Deps]) -> LineState:
             "board": board_rows(after.board),
             "tried": [*state["tried"], state["concept"]],
             "proposed": [*state.get("proposed", []), state["concept"]],
-            "best": best_after(state["best"], state["concept"], state["score"], after.board.best, settings),
+            "best": best_after(state.get("best"), state["concept"], state["score"], after.board.best, settings),
         }
-        if state["score"] > board.best.score:
+        if not board.entries or state["score"] > board.best.score:
             changed["gained"] = step
         put(
             state | changed,

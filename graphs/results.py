@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 from line_neurons.agent.proposal import concept_key, distinct, find_duplicate
 from line_neurons.graphs import initial, scoring
 from line_neurons.graphs.state import Deps
+from line_neurons.tools import marks
+from line_neurons.tools.marks import Evidence, Mark
+from line_neurons.tools.scorers import auc_interval
 from line_neurons.tools.run_store import Run, Trial, Unit
 from line_neurons.tools.wishes import banned
 
@@ -23,6 +26,10 @@ class Found:
         initial: the highest score on the first board.
         boards: keys of all concepts that came on a board without having been proposed in an iteration.
         steps: number of iterations and summaries.
+        scored: how many of them scored a concept.
+        concepts: number of different concepts that were scored.
+        tied: another concept has the label's score.
+        undecided: several concepts were scored, and all have the same score.
     """
 
     best: Trial
@@ -30,23 +37,102 @@ class Found:
     initial: Trial
     boards: frozenset[str]
     steps: int
+    scored: int
+    concepts: int
+    tied: bool
+    undecided: bool
 
 
 def search_result(deps: Deps, run: Run, unit: Unit) -> dict[str, Any]:
-    """The label that a unit's own search found, with its evidence, by column of ``Unit``.
+    """What a unit's own search found: its state, and its label with the evidence, by column of ``Unit``.
 
     Args:
         deps: the graph's parts.
         run: the run.
         unit: a unit of it whose search has ended.
     """
-    found = look_through(
-        deps.runs.trials(run.id, unit.unit),
-        banned(deps.runs, run.id).get(unit.unit, ()),
-        deps.settings.duplicates,
-    )
+    history = list(deps.runs.trials(run.id, unit.unit))
+    mark = unvarying(deps, unit.unit, history)
+    if mark and not any(trial.score is not None for trial in history):
+        return unlabelled(mark)
+    forbidden = banned(deps.runs, run.id).get(unit.unit, ())
+    found = look_through(history, forbidden, deps.settings.duplicates)
+    mark = mark or undecided(found)
+    if mark and not deps.settings.label_dead:
+        return unlabelled(mark) | {"steps": found.steps}
     known = initial.vocabulary(deps) | found.boards
-    return columns(found) | evidence(deps, unit.unit, text_of(found.best), found.best.images, known)
+    row = columns(found) | evidence(deps, unit.unit, text_of(found.best), found.best.images, known)
+    return {"status": "finished", **row, **noted(deps, found, row, tied=found.tied, mark=mark)}
+
+
+def unvarying(deps: Deps, unit: int, history: Iterable[Trial] = ()) -> Mark | None:
+    """The mark of a unit that has one activation on all images that are known of it; None if it varies.
+
+    These are the control set and what the unit was scored on. Without a control set, two concepts at least have to
+    be known.
+
+    Args:
+        deps: the graph's parts.
+        unit: index of the unit.
+        history: what the search tried.
+    """
+    import numpy as np
+
+    scored = [trial for trial in history if trial.score is not None]
+    control = deps.control()
+    column = np.empty(0, np.float32) if control is None else control.activations[:, unit]
+    if control is not None and marks.unvarying(column, "") is None:
+        return None
+    if control is None and len({concept_key(text_of(trial)) for trial in scored}) < 2:
+        return None
+    if len({trial.score for trial in scored}) > 1:
+        return None
+    images = list(dict.fromkeys(image for trial in scored for image in trial.images))
+    values = np.asarray(scoring.activate(deps, unit, images) if images else [], np.float32)
+    where = " and ".join(
+        [*(["control images"] if control else []), *(["images that it was scored on"] if images else [])]
+    )
+    return marks.unvarying(np.concatenate([column, values]), where)
+
+
+def undecided(found: Found) -> Mark | None:
+    """The mark of a unit of which all concepts have the same score."""
+    return marks.undecided(found.concepts, score_of(found.best)) if found.undecided else None
+
+
+def unlabelled(mark: Mark) -> dict[str, Any]:
+    """The columns of a unit that is done with and has no label, for the reason that a mark tells."""
+    nothing = dict.fromkeys((*_OF_LABEL, "auc", "auc_low", "auc_high", "density", "mad", "discovered", "steps"))
+    return {**nothing, "images": (), "status": mark.code, "note": marks.written([mark])}
+
+
+def noted(
+    deps: Deps, found: Found, row: Mapping[str, Any], *, tied: bool, mark: Mark | None = None
+) -> dict[str, Any]:
+    """What speaks against a label, by column of ``Unit``.
+
+    Args:
+        deps: the graph's parts.
+        found: what the unit's own search found.
+        row: the columns of its label, with the evidence.
+        tied: another concept has the label's score.
+        mark: that of a unit that is labelled although nothing could be its label.
+    """
+    known = row["auc_low"] is not None
+    of_label = marks.of_label(
+        Evidence(
+            images=tuple(row["images"]),
+            wanted=deps.settings.images,
+            tied=tied,
+            own=row["found_by"] is None,
+            steps=found.steps,
+            scored=found.scored,
+            auc=row["auc"],
+            interval=(row["auc_low"], row["auc_high"]) if known else None,
+            density=row["density"],
+        )
+    )
+    return {"note": marks.written([mark, *of_label] if mark else of_label)}
 
 
 def look_through(history: Iterable[Trial], forbidden: Sequence[str] = (), duplicates: str = "refuse") -> Found:
@@ -64,6 +150,8 @@ def look_through(history: Iterable[Trial], forbidden: Sequence[str] = (), duplic
     if duplicates == "overwrite":
         scored = list({text_of(entry): entry for entry in scored}.values())
     best = max(scored, key=score_of)
+    keys = {concept_key(text_of(entry)) for entry in scored}
+    as_high = {concept_key(text_of(entry)) for entry in scored if entry.score == best.score}
     others = (entry for entry in scored if distinct(text_of(entry), text_of(best)))
     boards = [entry for entry in scored if entry.kind == "initial"]
     return Found(
@@ -72,7 +160,17 @@ def look_through(history: Iterable[Trial], forbidden: Sequence[str] = (), duplic
         initial=max((entry for entry in boards if entry.step == 0), key=score_of, default=best),
         boards=frozenset(concept_key(text_of(entry)) for entry in boards),
         steps=len({entry.step for entry in entries if entry.kind != "initial"}),
+        scored=len({entry.step for entry in entries if entry.score is not None and entry.kind != "initial"}),
+        concepts=len(keys),
+        tied=len(as_high) > 1,
+        undecided=len(keys) > 1 and len({entry.score for entry in scored}) == 1,
     )
+
+
+_OF_LABEL = (
+    "label", "score", "origin", "label_step", "initial_label", "initial_score", "second_label", "second_score",
+    "search_label", "search_score", "found_by", "found_in",
+)  # fmt: skip
 
 
 def columns(found: Found) -> dict[str, Any]:
@@ -106,11 +204,17 @@ def evidence(deps: Deps, unit: int, label: str, images: Sequence[str], known: Se
         images: ids of its pictures.
         known: keys of the concepts that the search began with.
     """
-    auc = mad = None
-    if deps.control() is not None:
+    control = deps.control()
+    found: dict[str, Any] = dict.fromkeys(("auc", "auc_low", "auc_high", "mad", "density"))
+    if control is not None:
+        import numpy as np
+
         activations = scoring.activate(deps, unit, list(images))
-        auc, mad = (scoring.score(deps, unit, activations, scorer) for scorer in ("auc", "mad"))
-    return {"auc": auc, "mad": mad, "discovered": concept_key(label) not in known}
+        found |= {scorer: scoring.score(deps, unit, activations, scorer) for scorer in ("auc", "mad")}
+        column = control.activations[:, unit]
+        found["auc_low"], found["auc_high"] = auc_interval(np.asarray(activations, np.float32), column)
+        found["density"] = marks.density(column)
+    return {**found, "discovered": concept_key(label) not in known}
 
 
 def text_of(entry: Trial) -> str:

@@ -21,9 +21,21 @@ from line_neurons.agent.settings import revised
 from line_neurons.graphs import initial, scoring
 from line_neurons.graphs.assembly import Parts, Preparing, reopen
 from line_neurons.graphs.cross_scores import Concept, best_and_second
-from line_neurons.graphs.results import Found, columns, evidence, look_through, score_of, text_of
+from line_neurons.graphs.results import (
+    Found,
+    columns,
+    evidence,
+    look_through,
+    noted,
+    score_of,
+    text_of,
+    undecided,
+    unlabelled,
+    unvarying,
+)
 from line_neurons.graphs.state import Deps
 from line_neurons.tools.leases import held
+from line_neurons.tools.marks import DONE, Mark
 from line_neurons.tools.run_store import Run, RunStore, Step, Unit
 from line_neurons.tools.scorers import needs_control
 from line_neurons.tools.wishes import banned
@@ -40,9 +52,9 @@ class Revisited:
         run: id of the run.
         unit: index of the unit.
         name: its name, if it is an output class.
-        label: its label now.
+        label: its label now; None where nothing could be its label.
         score: that label's score.
-        search_label: the label that its own search found.
+        search_label: the label that its own search found; None where it found none.
         search_score: that label's score.
         found_by: the unit that the label comes from; None where the own search's stays.
         found_in: the run of that unit.
@@ -51,21 +63,25 @@ class Revisited:
     run: str
     unit: int
     name: str | None
-    label: str
-    score: float
-    search_label: str
-    search_score: float
+    label: str | None
+    score: float | None
+    search_label: str | None
+    search_score: float | None
     found_by: int | None = None
     found_in: str | None = None
 
 
 @dataclass(frozen=True)
 class _Place:
-    """A finished unit and what its search found."""
+    """A unit that is done with, and what its search found.
+
+    ``mark`` is that of a unit of which the own search tells that nothing could be its label.
+    """
 
     run: Run
     unit: Unit
     found: Found
+    mark: Mark | None
 
 
 @dataclass
@@ -89,7 +105,8 @@ def revisit(
     """Give every finished unit of the runs the best concept that any unit of them was scored on.
 
     A unit's label changes where another concept's score is higher than that of the label that its own search
-    found; of equal ones the first by its text counts. The second-best concept is chosen among all concepts too.
+    found; of equal ones the first by its text counts, and the label is marked as tied. So a unit may have a label of
+    which the own search could tell no concept from another; one that was not searched at all has none. The second-best concept is chosen among all concepts too.
     All runs are changed together or, after a crash, none. The caller keeps other processes off the runs.
 
     Args:
@@ -99,7 +116,7 @@ def revisit(
         own: parts of single runs by id, where vocabulary or control set are not those of ``deps``.
 
     Returns:
-        Every finished unit, by run and in the order in which they were asked for.
+        Every unit that was searched to the end, by run and in the order in which they were asked for.
 
     Raises:
         UsageError: the runs cannot be compared.
@@ -108,11 +125,12 @@ def revisit(
     """
     runs = list({run.id: run for run in runs}.values())
     check_comparable(runs)
-    gathered = _gather(deps.runs, runs)
+    parts = {run.id: (own or {}).get(run.id, deps) for run in runs}
+    gathered = _gather(deps.runs, runs, parts)
     if not gathered.places:
         return []
     concepts = sorted(gathered.sources)
-    labels, seconds = best_and_second(
+    found, seconds = best_and_second(
         deps,
         concepts,
         [place.unit.unit for place in gathered.places],
@@ -121,20 +139,27 @@ def revisit(
         progress,
         gathered.forbidden,
     )
-    parts = {run.id: (own or {}).get(run.id, deps) for run in runs}
     known = {run: initial.vocabulary(of_run) for run, of_run in parts.items()}
     rows: list[tuple[_Place, dict[str, Any], Step | None]] = []
-    for place, label, second in zip(gathered.places, labels, seconds, strict=True):
+    for place, best, second in zip(gathered.places, found, seconds, strict=True):
         run, unit = place.run.id, place.unit.unit
+        label = best.concept if best and best.score > score_of(place.found.best) else None
+        if label is None and place.mark is not None and not parts[run].settings.label_dead:
+            rows.append((place, unlabelled(place.mark) | {"steps": place.found.steps}, None))
+            continue
         row = columns(place.found) | {
-            "second_label": second[0].text if second else None,
-            "second_score": second[1] if second else None,
+            "second_label": second.concept.text if second else None,
+            "second_score": second.score if second else None,
         }
         entry = None
         if label is not None:
+            if place.mark is not None:
+                row |= dict.fromkeys(("search_label", "search_score", "initial_label", "initial_score"))
             row |= _taken_over(deps, unit, label, gathered.sources[label])
             entry = _entry(deps.runs, run, unit, row, len(concepts))
         row |= evidence(parts[run], unit, row["label"], row["images"], known[run] | place.found.boards)
+        tied, mark = best is not None and best.tied, None if label else place.mark
+        row |= {"status": "finished", **noted(parts[run], place.found, row, tied=tied, mark=mark)}
         rows.append((place, row, entry))
     _write(deps.runs, list(parts), rows, len(concepts))
     return [
@@ -227,12 +252,16 @@ def _identity(run: Run) -> Iterator[tuple[str, Any, Any]]:
         yield "control set", fingerprints.get("control"), settings.get("control")
 
 
-def _gather(store: RunStore, runs: Sequence[Run]) -> _Gathered:
+_SEARCHED = "SELECT DISTINCT unit FROM steps WHERE run = ? AND kind != 'revisit' AND score IS NOT NULL"
+
+
+def _gather(store: RunStore, runs: Sequence[Run], parts: Mapping[str, Deps]) -> _Gathered:
     gathered = _Gathered()
     for run in runs:
-        units = [unit for unit in store.units(run.id) if unit.status == "finished"]
+        searched = {number for (number,) in store.rows(_SEARCHED, run.id)}
+        units = [unit for unit in store.units(run.id) if unit.status in DONE and unit.unit in searched]
         index = {unit.unit: place for place, unit in enumerate(units, len(gathered.places))}
-        found: dict[int, Found] = {}
+        found: dict[int, tuple[Found, Mark | None]] = {}
         bans = banned(store, run.id)
         for number, trials in groupby(store.trials(run.id), lambda trial: trial.unit):
             history = list(trials)
@@ -244,12 +273,11 @@ def _gather(store: RunStore, runs: Sequence[Run]) -> _Gathered:
                 if number in index:
                     gathered.recorded[concept].append((index[number], trial.score))
             if number in index:
-                found[number] = look_through(
-                    history, bans.get(number, ()), run.settings.get("duplicates", "refuse")
-                )
+                looked = look_through(history, bans.get(number, ()), run.settings.get("duplicates", "refuse"))
+                found[number] = looked, unvarying(parts[run.id], number, history) or undecided(looked)
                 for name in bans.get(number, ()):
                     gathered.forbidden[concept_key(name)].append(index[number])
-        gathered.places += [_Place(run, unit, found[unit.unit]) for unit in units]
+        gathered.places += [_Place(run, unit, *found[unit.unit]) for unit in units]
     return gathered
 
 

@@ -25,6 +25,7 @@ from line_neurons.graphs.unit_work import begin_again
 from line_neurons.tools.language_models.langchain_chat import redacted
 from line_neurons.tools.leases import held, this_machine
 from line_neurons.tools.leftovers import remove_leftovers
+from line_neurons.tools.marks import DONE, ENDED
 from line_neurons.tools.run_store import Run, RunStore, Unit
 from line_neurons.tools.store_use import in_use
 from line_neurons.tools.targets.lookup import find_layer
@@ -166,12 +167,12 @@ def work(parts: Parts, run: Run, watch: Watcher | None = None, drain: RunControl
 
 
 def _due(runs: RunStore, run: str) -> list[Unit]:
-    """The units to work on: those without a label, and those with one of which something is asked since."""
+    """The units to work on: those that are not done with, and those of which something is asked since."""
     asked = units_asked(runs, run)
     return [
         unit
         for unit in runs.units(run)
-        if unit.status not in {"finished", "failed"} or (unit.status == "finished" and unit.unit in asked)
+        if unit.status not in ENDED or (unit.status in DONE and unit.unit in asked)
     ]
 
 
@@ -179,9 +180,9 @@ def _take(runs: RunStore, run: str) -> list[Unit]:
     """The units that are due, none of which counts as finished any more."""
     due = _due(runs, run)
     for unit in due:
-        if unit.status == "finished":
+        if unit.status in DONE:
             runs.update_unit(run, unit.unit, status="pending")
-    return [replace(unit, status="pending") if unit.status == "finished" else unit for unit in due]
+    return [replace(unit, status="pending") if unit.status in DONE else unit for unit in due]
 
 
 def _conclude(runs: RunStore, run: str, *, drained: bool) -> None:

@@ -25,7 +25,7 @@ Tell = Callable[[str, str, Mapping[str, Any]], None]
 
 
 def work_unit(graph: LineGraph, deps: Deps, run: Run, unit: Unit, tell: Tell) -> None:
-    """Work on a unit from its last checkpoint until it has a label and nothing more is asked of it.
+    """Work on a unit from its last checkpoint until it has a label, or can have none, and nothing more is asked.
 
     From a checkpoint that is ahead of the unit's history, as after a power cut, it begins again instead.
 
@@ -80,7 +80,7 @@ def work_unit(graph: LineGraph, deps: Deps, run: Run, unit: Unit, tell: Tell) ->
     except BaseException:
         runs.update_unit(run.id, unit.unit, seconds=spent())
         raise
-    runs.update_unit(run.id, unit.unit, status="finished", seconds=spent(), **result)
+    runs.update_unit(run.id, unit.unit, seconds=spent(), **result)
     runs.add_event(run.id, "unit finished", unit.unit)
 
 

@@ -99,3 +99,12 @@ def m006_what_goes_on(db: Database) -> None:
     for column, kind in {"forked_from": str, "forked_unit": int, "forked_step": int}.items():
         db.table("runs").add_column(column, kind)
     db.table("steps").add_column("prompt", str)
+
+
+@SCHEMA()
+def m007_what_is_wrong_with_a_label(db: Database) -> None:
+    """What speaks against a unit's label, in words and numbers; and which outcomes the steps of each run had."""
+    units = db.table("units")
+    for column, kind in {"note": str, "auc_low": float, "auc_high": float, "density": float}.items():
+        units.add_column(column, kind)
+    db.table("steps").create_index(["run", "unit", "kind", "outcome", "origin"], "steps_outcomes")

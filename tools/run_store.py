@@ -19,6 +19,7 @@ from line_neurons.agent.errors import DamagedError, StoreError, TakenOverError, 
 from line_neurons.agent.proposal import clean_text, storable_text
 from line_neurons.tools import databases
 from line_neurons.tools.databases import explained
+from line_neurons.tools.marks import DONE, Mark, read_marks
 from line_neurons.tools.run_names import plain_name
 from line_neurons.tools.targets.registry import short_spec
 from line_neurons.tools.targets.versions import same_fingerprint, shown, versioned
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
     from sqlite_utils.db import Table
 
-SCHEMA_NUMBER = 6
+SCHEMA_NUMBER = 7
 """Number of the last migration of ``run_schema``, which a store that is only looked at is opened without."""
 
 _JSON_COLUMNS = {"settings", "fingerprints", "versions", "vocabulary", "images", "board", "detail"}
@@ -95,7 +96,11 @@ class Unit:
     """A unit of a run and, once it is finished, its label.
 
     ``status`` is ``pending``, ``running``, ``finished``, ``interrupted`` or ``failed``; a failed unit is taken
-    again only when that is asked for. ``initial_label`` is the best concept of the initial board; ``discovered``
+    again only when that is asked for. A unit that is done with and has no label is ``dead`` (its activation is 0 on
+    every image), ``constant`` (another value, and the same on every image) or ``undecided`` (all concepts score the
+    same). ``note`` tells what is wrong with a unit or its label, None in records of older versions; see ``marks``.
+    ``auc_low`` and ``auc_high`` are the 95 % interval of ``auc``, and ``density`` the share of the control images on
+    which the unit is above 0. ``initial_label`` is the best concept of the initial board; ``discovered``
     says that the label was not in the initial vocabulary. ``images`` are ids of the label's pictures;
     ``second_label`` is the best concept that shares no word with the label; ``steps`` counts the unit's iterations
     and summaries. ``search_label`` and ``search_score`` are what the unit's own search found; where a revisit
@@ -126,6 +131,15 @@ class Unit:
     found_in: str | None = None
     search_label: str | None = None
     search_score: float | None = None
+    note: str | None = None
+    auc_low: float | None = None
+    auc_high: float | None = None
+    density: float | None = None
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """What is wrong with the unit or its label."""
+        return read_marks(self.note, self.auc)
 
     @property
     def margin(self) -> float | None:
@@ -453,9 +467,9 @@ class RunStore:
             last = rows[-1][:3]
 
     def progress(self, run: str) -> tuple[int, int]:
-        """Finished units and all units of a run."""
+        """Units of a run that are done with and did not fail, and all of them."""
         counts = self.states(run)
-        return counts.get("finished", 0), sum(counts.values())
+        return sum(counts.get(state, 0) for state in DONE), sum(counts.values())
 
     def states(self, run: str) -> dict[str, int]:
         """How many units of a run are in each state."""

@@ -36,6 +36,26 @@ def auc(concept: Activations, control: Activations) -> float:
     return float(below / (2 * values.size * ordered.size))
 
 
+def auc_interval(concept: Activations, control: Activations) -> tuple[float, float]:
+    """The 95 % interval of the AUC, within [0, 1], from its variance by DeLong, DeLong and Clarke-Pearson (1988).
+
+    It does not know that the concept was chosen for its score. Of one image alone nothing tells how far another
+    would lie from it: the interval is (0, 1).
+    """
+    base, values = np.sort(_checked(control, "control")), np.sort(_checked(concept, "concept"))
+    if values.size < 2 or base.size < 2:
+        return 0.0, 1.0
+    above = (np.searchsorted(base, values, "left") + np.searchsorted(base, values, "right")) / (2 * base.size)
+    below = (np.searchsorted(values, base, "left") + np.searchsorted(values, base, "right")) / (2 * values.size)
+    area = float(above.mean())
+    half = _Z95 * float(np.sqrt(above.var(ddof=1) / values.size + below.var(ddof=1) / base.size))
+    return max(0.0, area - half), min(1.0, area + half)
+
+
+_Z95 = 1.959963984540054
+"""The 0.975 quantile of the standard normal distribution."""
+
+
 def mad(concept: Activations, control: Activations) -> float:
     """Difference of the means in standard deviations (ddof 1) of the control; 0 where that deviation is 0."""
     base = _checked(control, "control")

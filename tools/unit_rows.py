@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from line_neurons.agent.proposal import clean_text
+from line_neurons.tools.marks import Mark, read_marks
 from line_neurons.tools.run_store import RunStore
 
 T = TypeVar("T")
@@ -37,6 +38,12 @@ class UnitRow(NamedTuple):
     steps: int | None
     found_by: int | None
     found_in: str | None
+    note: str | None
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """What is wrong with the unit or its label."""
+        return read_marks(self.note, self.auc)
 
 
 _WHOLE = {"unit", "position", "label_step", "discovered", "steps", "found_by"}

@@ -204,7 +204,7 @@ def revisited(found: Sequence[Revisited], *, as_json: bool) -> None:
                     one.name,
                     one.search_label,
                     one.label,
-                    one.score - one.search_score,
+                    _gain(one),
                     found_by(one),
                 ]
                 for one in better
@@ -213,6 +213,10 @@ def revisited(found: Sequence[Revisited], *, as_json: bool) -> None:
     terminal.line(
         f"{len(better)} of {terminal.counted(len(found), 'unit')} have a better label than their search found."
     )
+
+
+def _gain(one: Revisited) -> float | None:
+    return None if one.score is None or one.search_score is None else one.score - one.search_score
 
 
 def _steps(shown: Run, unit: Unit) -> str:

@@ -52,17 +52,23 @@ def test_the_label_is_the_highest_score_with_its_pictures_and_the_second_shares_
         "found_in": None,
         "discovered": True,
         "auc": None,
+        "auc_low": None,
+        "auc_high": None,
+        "density": None,
         "mad": None,
+        "status": "finished",
+        "note": "repeated images: 2 different images of 5",
     }
 
 
-def test_of_equal_scores_the_earlier_counts(result):
+def test_of_equal_scores_the_earlier_counts_and_the_label_is_marked(result):
     found = result(
         (0, "initial", "gravel", 2.0),
         (0, "initial", "sand", 2.0),
-        (1, "iteration", "ant", 2.0),
+        (1, "iteration", "ant", 1.0),
     )
     assert (found["label"], found["initial_label"], found["second_label"]) == ("gravel", "gravel", "sand")
+    assert "tied: another concept scores exactly as high" in found["note"]
 
 
 def test_a_unit_may_have_no_second_concept(result):

@@ -8,7 +8,8 @@ from line_neurons.agent.settings import load_settings
 from line_neurons.graphs.runs import start, work
 from scripted import LAYER, ScriptedModel, ScriptedTarget, scripted_parts
 
-FLAT = {f"class {letter}": 0.5 for letter in "abcdefghijkl"}
+# Nearly flat: a unit that does not vary on the control set is not searched.
+FLAT = {f"class {letter}": 0.5 - rank / 1000 for rank, letter in enumerate("abcdefghijkl")}
 
 
 def searched(store, script, scores=None, **options):
