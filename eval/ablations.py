@@ -19,6 +19,7 @@ from line_neurons.eval.cosy_names import model_stem
 from line_neurons.eval.histories import deciding
 from line_neurons.eval.tables import write_file
 from line_neurons.graphs.runs import recorded
+from line_neurons.tools.marks import ENDED
 from line_neurons.tools.run_store import Run, RunStore
 
 LENGTHS = (0, 5, 10, 20)
@@ -185,7 +186,7 @@ class Suite:
         if run is None:
             return Task(variant.name, arguments, "missing", variant.exclude_file)
         states = self.runs.states(run.id)
-        if run.concluded and states.get("finished", 0) + states.get("failed", 0) == sum(states.values()):
+        if run.concluded and states.keys() <= ENDED:
             return Task(variant.name, arguments, "there", variant.exclude_file)
         return Task(variant.name, ("resume", run.id, *self.places), "unfinished")
 

@@ -16,6 +16,7 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.agent.proposal import clean_text
 from line_neurons.eval.label_files import rows_of
 from line_neurons.tools.leftovers import whole_or_not
+from line_neurons.tools.marks import UNLABELLED, told
 from line_neurons.tools.remarks import Remarks
 from line_neurons.tools.result_rows import UNIT_COLUMNS
 from line_neurons.tools.run_store import RunStore
@@ -63,6 +64,8 @@ class Labels:
         labels: in the method's order, one a unit.
         source: id of the run, or the file.
         remarks: what of the file was passed over, a line for each reason.
+        unlabelled: units that were asked for and can have no label, and why.
+        tied: units of which another label has the same score; the first one counts.
     """
 
     method: str
@@ -71,6 +74,8 @@ class Labels:
     labels: tuple[Label, ...]
     source: str
     remarks: tuple[str, ...] = ()
+    unlabelled: tuple[tuple[int, str], ...] = ()
+    tied: tuple[int, ...] = ()
 
 
 def of_run(runs: RunStore, run: str) -> Labels:
@@ -84,14 +89,14 @@ def of_run(runs: RunStore, run: str) -> Labels:
         UsageError: there is no such run, or no unit of it has a label yet.
     """
     found = runs.run(run)
+    units = runs.units(found.id)
     labels = tuple(
-        Label(unit.unit, unit.label, unit.score)
-        for unit in runs.units(found.id)
-        if unit.status == "finished" and unit.label
+        Label(unit.unit, unit.label, unit.score) for unit in units if unit.status == "finished" and unit.label
     )
     if not labels:
         raise UsageError(f"no unit of run {found.id} has a label yet", f"line resume {found.id}")
-    return Labels("line", found.shown_model, found.layer, labels, found.id)
+    without = tuple((unit.unit, told(unit.marks)) for unit in units if unit.status in UNLABELLED)
+    return Labels("line", found.shown_model, found.layer, labels, found.id, unlabelled=without)
 
 
 def read_labels(

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from line_neurons.evidence.provenance import named_in, provenance
 from line_neurons.evidence.replay import Plan
 from line_neurons.tools.bank_view import activations
+from line_neurons.tools.marks import DONE
 from line_neurons.tools.run_store import Run, RunStore, Step, Unit
 
 SCHEMA = "line-neurons/replay/1"
@@ -199,7 +200,7 @@ def _agreement(
 ) -> Agreement:
     then = {(step.step, step.attempt): step for step in _own(runs.steps(plan.run.id, unit.unit))}
     now = {(step.step, step.attempt): step for step in _own(again.steps(replay.id, unit.unit))}
-    ended = unit.status == "finished"
+    ended = unit.status in DONE
     keys = sorted(then.keys() | now.keys() if ended else then.keys())
     parted, worst, equal = None, 0, 0
     for key in keys:
@@ -237,9 +238,9 @@ def _agreement(
 
 
 def _note(unit: Unit, other: Unit | None, keys: Sequence[tuple[int, int]]) -> str:
-    if unit.status != "finished":
+    if unit.status not in DONE:
         return f"recorded as {unit.status} in step {keys[-1][0]}, and compared as far as that"
-    if other is None or other.status != "finished":
+    if other is None or other.status != unit.status:
         return (
             f"the replay is {other.status}{f': {other.error}' if other.error else ''}" if other else "not replayed"
         )
@@ -276,7 +277,7 @@ def _parting(
 
 def _ends_apart(plan: Plan, unit: Unit, other: Unit | None, tolerance: float) -> int:
     """How far the results of two searches are apart; what was not recorded is not compared."""
-    if other is None or other.status != "finished":
+    if other is None or other.status != unit.status:
         return _OTHER
     names = _SEARCHED if plan.searches_only else _RESULTS
     apart = {

@@ -23,6 +23,7 @@ from line_neurons.graphs.state import Asking
 from line_neurons.tools.bank_view import requests_of
 from line_neurons.tools.batching import BoundedLanguageModel
 from line_neurons.tools.language_models.langchain_chat import with_secrets
+from line_neurons.tools.marks import DONE, ENDED
 from line_neurons.tools.run_store import Run, RunStore, Unit
 from line_neurons.tools.wishes import ask_as_before, wishes
 
@@ -74,7 +75,9 @@ def plan(runs: RunStore, run: Run, units: Sequence[int] = ()) -> Plan:
     """
     every = runs.units(run.id)
     wanted = [unit for unit in every if not units or unit.unit in units]
-    begun = [unit for unit in wanted if next(runs.trials(run.id, unit.unit), None) is not None]
+    begun = [
+        unit for unit in wanted if unit.status in DONE or next(runs.trials(run.id, unit.unit), None) is not None
+    ]
     left_out = {unit.unit: "nothing of it is recorded" for unit in wanted if unit not in begun}
     if not begun:
         raise UsageError(
@@ -82,7 +85,7 @@ def plan(runs: RunStore, run: Run, units: Sequence[int] = ()) -> Plan:
         )
     done = [event["detail"].get("runs") for event in runs.events(run.id) if event["kind"] == "revisited"]
     looked_at = "" if not done else "other runs too" if done[-1] != [run.id] else "all units"
-    again = looked_at == "all units" and begun == every and runs.states(run.id).keys() == {"finished"}
+    again = looked_at == "all units" and begun == every and runs.states(run.id).keys() <= DONE
     left = f"the revisit, which looked at {looked_at}, is left out: what the searches found is compared"
     return Plan(
         run,
@@ -286,7 +289,7 @@ def folder_for(runs: RunStore, plan: Plan) -> Path:
         with closing(RunStore(folder.parent, read_only=True)) as into:
             done = find(into, plan)
             begun = done or not into.names() or any(find(into, one) for one in plan.whole)
-        if begun and (done is None or done.status not in {"finished", "failed"}):
+        if begun and (done is None or done.status not in ENDED):
             break
         number += 1
     return folder.parent

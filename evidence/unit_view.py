@@ -11,6 +11,7 @@ from line_neurons.agent.proposal import concept_key
 from line_neurons.evidence.wording import OUTCOMES, is_unfinished, step_name
 from line_neurons.tools.leases import standings
 from line_neurons.tools.live import Doing, doings
+from line_neurons.tools.marks import DONE
 from line_neurons.tools.run_store import Run, RunStore, Step, Unit
 from line_neurons.tools.wishes import Wish, units_asked, wishes
 
@@ -50,6 +51,11 @@ class UnitView:
     def worked_on(self) -> bool:
         """Whether a living process holds the run."""
         return bool(self.holder) and not self.stale
+
+    @property
+    def done(self) -> bool:
+        """Whether the unit is done with and did not fail."""
+        return self.unit.status in DONE
 
     @property
     def state(self) -> str:

@@ -31,8 +31,6 @@ class Concept(NamedTuple):
     images: tuple[str, ...]
 
 
-
-
 class Best(NamedTuple):
     """The best concept for a place.
 

@@ -13,7 +13,9 @@ from line_neurons.agent.errors import DamagedError, UsageError
 from line_neurons.agent.prompts import format_score
 from line_neurons.agent.proposal import clean_text
 from line_neurons.agent.settings import load_settings
+from line_neurons.tools import marks
 from line_neurons.tools.bank_view import Pictured, pictures
+from line_neurons.tools.condition import condition
 from line_neurons.tools.image_reader import ImageError, read_image
 from line_neurons.tools.leases import standings
 from line_neurons.tools.packages import missing_package
@@ -95,15 +97,23 @@ class UnitResult(Unit):
         return pictures(self.store, ids, self.target, self.layer, self.unit)
 
     @property
+    def condition(self) -> str:
+        """What is wrong with the unit or its label, in words: all of ``marks``; empty where nothing is."""
+        return marks.told(self.marks)
+
+    @property
     def title(self) -> str:
         """The unit's number with its class name, if it has one."""
         return f"unit {self.unit}" + (f" ({clean_text(self.name, 80)})" if self.name else "")
 
     def __repr__(self) -> str:
         """The unit in a line."""
+        noted = f", {clean_text(self.condition, 300)}" if self.condition else ""
         if self.label is None:
-            return f"<{self.title}: {self.status}{f', {clean_text(self.error, 200)}' if self.error else ''}>"
-        return f"<{self.title}: {clean_text(self.label, 80)}, score {format_score(self.score or 0)}>"
+            return (
+                f"<{self.title}: {self.status}{f', {clean_text(self.error, 200)}' if self.error else ''}{noted}>"
+            )
+        return f"<{self.title}: {clean_text(self.label, 80)}, score {format_score(self.score or 0)}{noted}>"
 
     def _repr_html_(self) -> str:
         from line_neurons.graphs.explained_html import unit_page
@@ -132,8 +142,18 @@ class Result:
 
     @property
     def finished(self) -> bool:
-        """Whether every unit has its label."""
-        return all(unit.status == "finished" for unit in self.units)
+        """Whether every unit is done with: it has its label, or can have none."""
+        return all(unit.status in marks.DONE for unit in self.units)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is wrong with the run as a whole, a sentence each: units without a label, refused answers ...
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with closing(RunStore(self.store, read_only=True)) as runs:
+            return condition(self.store, runs, self.run).remarks()
 
     def __len__(self) -> int:
         """How many units there are."""
@@ -178,7 +198,7 @@ class Result:
     def __repr__(self) -> str:
         """The run and a line for each unit."""
         lines = [f"run {self.run.id}: {clean_text(self.run.target_name, 200)} {self.run.layer}, {self.run.status}"]
-        return "\n".join([*lines, *(f"  {unit!r}" for unit in self)])
+        return "\n".join([*lines, *(f"  {unit!r}" for unit in self), *self.remarks])
 
     def _repr_html_(self) -> str:
         from line_neurons.graphs.explained_html import run_page

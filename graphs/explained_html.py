@@ -46,9 +46,11 @@ _RUN = (
 {%- for unit in result.units[:shown] -%}
 <tr><td>{{ unit.unit }} {{ unit.name|text }}</td>
 {%- if unit.label is none -%}
-<td colspan="8" style="text-align:left">{{ unit.status|text }} {{ unit.error|text }}</td>
+<td colspan="8" style="text-align:left">{{ unit.status|text }} {{ unit.error|text }} {{ unit.condition|text }}</td>
 {%- else -%}
-<td><b>{{ unit.label|text }}</b></td><td style="text-align:left">{{ pictures(unit.evidence()[:few]) }}</td>
+<td><b>{{ unit.label|text }}</b>
+{%- if unit.condition %}<br><em>{{ unit.condition|text }}</em>{% endif -%}</td>
+<td style="text-align:left">{{ pictures(unit.evidence()[:few]) }}</td>
 <td>{{ unit.score|number }}</td><td>{{ unit.auc|number }}</td><td>{{ unit.mad|number }}</td>
 <td>{{ unit.margin|number }}</td><td>{{ unit.origin|text }}</td>
 <td>{% if unit.runner_up %}{{ unit.runner_up[0]|text }} {{ unit.runner_up[1]|number }}{% endif %}</td>
@@ -59,6 +61,7 @@ _RUN = (
 {%- if result.units|length > shown -%}
 <div>and {{ result.units|length - shown }} more units; all of them: <code>.frame()</code></div>
 {%- endif -%}
+{%- for remark in result.remarks -%}<div><em>{{ remark|text }}</em></div>{%- endfor -%}
 """
 )
 
@@ -71,6 +74,7 @@ _UNIT = (
 , score {{ unit.score|number }}, AUC {{ unit.auc|number }}, MAD {{ unit.mad|number }},
 {{ unit.margin|number }} above the best initial label {{ unit.initial_label|text }}
 {%- endif -%}
+{%- if unit.condition %}<br><em>{{ unit.condition|text }}</em>{% endif -%}
 </div><div>{{ pictures(unit.evidence()) }}</div>
 <table><thead><tr><th>step</th><th>concept</th><th>score</th><th>what came of it</th><th>reasoning</th></tr>
 </thead><tbody>

@@ -62,8 +62,8 @@ def init(state: LineState, runtime: Runtime[Deps]) -> LineState:
     tried = state.get("tried", [])
     if _nothing_to_search(deps, state, ()):
         return {
-            "step": step, "restart": restart, "begin": step, "gained": step, "found": [], "attempt": 0, "board": [],
-            "tried": tried, "refused": [], "outcome": "", "kind": "end",
+            "step": step, "restart": restart, "begin": step, "gained": step, "found": [], "attempt": 0,
+            "board": [], "tried": tried, "refused": [], "outcome": "", "kind": "end",
         }  # fmt: skip
     entries: dict[str, Entry] = {}
     seen: list[Step] = []

@@ -11,8 +11,8 @@ from line_neurons.graphs import initial, scoring
 from line_neurons.graphs.state import Deps
 from line_neurons.tools import marks
 from line_neurons.tools.marks import Evidence, Mark
-from line_neurons.tools.scorers import auc_interval
 from line_neurons.tools.run_store import Run, Trial, Unit
+from line_neurons.tools.scorers import auc_interval
 from line_neurons.tools.wishes import banned
 
 

@@ -105,8 +105,9 @@ def revisit(
     """Give every finished unit of the runs the best concept that any unit of them was scored on.
 
     A unit's label changes where another concept's score is higher than that of the label that its own search
-    found; of equal ones the first by its text counts, and the label is marked as tied. So a unit may have a label of
-    which the own search could tell no concept from another; one that was not searched at all has none. The second-best concept is chosen among all concepts too.
+    found; of equal ones the first by its text counts, and the label is marked as tied. So a unit may have a label
+    although its own search could not tell one concept from another; one that was not searched has none. The
+    second-best concept is chosen among all concepts too.
     All runs are changed together or, after a crash, none. The caller keeps other processes off the runs.
 
     Args:

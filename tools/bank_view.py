@@ -105,6 +105,35 @@ def control(store: Path, key: str) -> Control | None:
     return Control(classes, labels, values, skipped)
 
 
+def control_counts(store: Path, layer: str, fingerprints: Mapping[str, Any]) -> tuple[int, int]:
+    """How many images of a run's control set were measured, and how many could not be read; zeros if not known.
+
+    Args:
+        store: the store's folder.
+        layer: dotted path of the run's layer.
+        fingerprints: the run's.
+
+    Raises:
+        StoreError: the bank cannot be read.
+    """
+    import numpy as np
+
+    names = [fingerprints.get("target"), layer, fingerprints.get("control")]
+    if not all(isinstance(name, str) for name in names) or not (store / "bank.db").is_file():
+        return 0, 0
+    key = control_key(*map(str, names))
+    with _looked_at(store) as db:
+        row = db.execute("SELECT skipped FROM controls WHERE key = ?", [key]).fetchone()
+    try:
+        skipped = len(json.loads(row[0])) if row else 0
+        if not skipped:
+            return 0, 0
+        with np.load(control_path(store, key), allow_pickle=False) as arrays:
+            return len(arrays["labels"]), skipped
+    except (OSError, ValueError, TypeError, KeyError, EOFError, RecursionError, zipfile.BadZipFile):
+        return 0, 0
+
+
 def control_key(target: str, layer: str, control: str) -> str:
     """What the activations of a layer on a control set are kept under, of the fingerprints of both."""
     return "\n".join((target, layer, control))

@@ -1,7 +1,7 @@
 """What is wrong with a unit or its label: found from activations and scores, recorded as text, told in words.
 
-A unit ends ``dead``, ``constant`` or ``undecided`` where nothing could be its label, and ``finished`` with one; what
-speaks against that label is told by its marks.
+A unit ends ``dead``, ``constant`` or ``undecided`` where nothing could be its label, and ``finished`` with one;
+what speaks against that label is told by its marks.
 """
 
 from __future__ import annotations

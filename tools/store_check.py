@@ -23,6 +23,7 @@ from line_neurons.agent.errors import StoreError
 from line_neurons.tools.databases import opened_to_look
 from line_neurons.tools.file_lock import is_held, lock_files
 from line_neurons.tools.leftovers import leftovers
+from line_neurons.tools.marks import DONE
 from line_neurons.tools.picture_files import PNG_BEGIN, PNG_END
 from line_neurons.tools.store_paths import DATABASES, links, own_files
 
@@ -388,7 +389,7 @@ class _Looker:
                 continue
             if at_end:
                 ended.add((run, unit))
-            if now == "finished":
+            if now in DONE:
                 continue
             history = written[run, unit]
             if len([one for one in history if one < step]) < step:
@@ -396,7 +397,7 @@ class _Looker:
             elif any(one > step for one in history):
                 yield Fault.HISTORY_AHEAD, (run, unit, step)
         for run, unit, now in status.values():
-            if now == "finished" and (run, unit) not in ended:
+            if now in DONE and (run, unit) not in ended:
                 yield Fault.NOT_AT_ITS_END, (run, unit)
 
     def locks(self) -> _Found:

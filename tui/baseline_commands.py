@@ -103,6 +103,11 @@ def baseline(
         [[one.unit, names[one.unit] if names else None, one.concept, one.score] for one in found.labels],
         _title(found),
     )
+    for unit, why in found.unlabelled:
+        terminal.note(f"unit {unit} has no label: {why}")
+    if found.tied:
+        units = ", ".join(map(str, found.tied))
+        terminal.note(f"another label has the same score, and the first one counts: units {units}")
     terminal.line(f"Written: {path}")
 
 

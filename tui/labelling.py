@@ -24,6 +24,7 @@ from line_neurons.graphs.revisit import revisit_recorded
 from line_neurons.graphs.runs import retry as mark_failed_again
 from line_neurons.graphs.runs import select_units, start, work
 from line_neurons.tools.concept_bank import BankStats
+from line_neurons.tools.condition import condition
 from line_neurons.tools.language_models.langchain_chat import with_secrets
 from line_neurons.tools.language_models.ollama_address import without_passwords
 from line_neurons.tools.leases import refuse_held
@@ -31,7 +32,7 @@ from line_neurons.tools.run_store import Run, RunStore, default_store
 from line_neurons.tools.wishes import units_asked
 from line_neurons.tui import showing, terminal
 from line_neurons.tui.draining import draining
-from line_neurons.tui.exit_status import INTERRUPTED
+from line_neurons.tui.exit_status import ALL_REFUSED, INTERRUPTED, UNITS_FAILED
 from line_neurons.tui.watching import Watching
 
 DEMO_MODEL = "torchvision:mobilenet_v2@IMAGENET1K_V1"
@@ -73,8 +74,8 @@ def explain(model: str, layers: Sequence[str], units: Sequence[str], settings: S
         _say_remarks(parts)
         jobs = [(parts, start(parts, layer, units, command=command)) for layer in layers]
         work_on(jobs, watching)
-    if conclude(jobs, as_json=as_json):
-        raise typer.Exit(1)
+    if status := conclude(jobs, as_json=as_json):
+        raise typer.Exit(status)
 
 
 def resume(
@@ -91,7 +92,8 @@ def resume(
 
     Raises:
         LineError: nothing is left to do, or the run, or each of the unfinished ones, cannot go on.
-        Exit: with status 2 if some could not go on, 1 if units failed, 130 if it was interrupted.
+        Exit: with status 2 if some could not go on, 1 if units failed, 3 if no answer was usable, 130 if it was
+            interrupted.
     """
     store = settings.store or default_store()
     opened = showing.open_store(store, read_only=False)
@@ -122,7 +124,7 @@ def retry(
 
     Raises:
         LineError: no unit failed, or the run cannot go on.
-        Exit: with status 1 if units failed again, 130 if it was interrupted.
+        Exit: with status 1 if units failed again, 3 if no answer was usable, 130 if it was interrupted.
     """
     opened = showing.open_store(settings.store or default_store(), read_only=False)
     run = opened.run(name)
@@ -189,12 +191,12 @@ def demo(settings: Settings, *, as_json: bool) -> None:
             parts = Parts(DEMO_MODEL, settings, watching.preparing, {layer for layer, _ in DEMO_UNITS})
             jobs = [(parts, start(parts, layer, units, command=DEMO_COMMAND)) for layer, units in DEMO_UNITS]
         work_on(jobs, watching)
-    failed = conclude(jobs, as_json=as_json)
+    status = conclude(jobs, as_json=as_json)
     if not as_json:
         minutes = (time.monotonic() - began) / 60
         terminal.line(f"Labelled in {minutes:.1f} minutes.")
-    if failed:
-        raise typer.Exit(1)
+    if status:
+        raise typer.Exit(status)
 
 
 def _is_unfinished(opened: RunStore, run: Run) -> bool:
@@ -256,11 +258,11 @@ def _go_on(
         done = work_on(jobs, watching, errors)
     if len(runs) == len(errors) == 1:
         raise errors[0]
-    failed = conclude(done, as_json=as_json) if done else False
+    status = conclude(done, as_json=as_json) if done else 0
     for error in errors:
         terminal.complain(error)
-    if errors or failed:
-        raise typer.Exit(2 if errors else 1)
+    if errors or status:
+        raise typer.Exit(2 if errors else status)
 
 
 @contextmanager
@@ -335,19 +337,24 @@ def _store_flag(parts: Parts) -> str:
     return f" --store {shlex.quote(str(parts.store))}" if parts.settings.store else ""
 
 
-def conclude(jobs: Sequence[Job], *, as_json: bool) -> bool:
-    """Show the labels of runs; True if units of theirs failed."""
+def conclude(jobs: Sequence[Job], *, as_json: bool) -> int:
+    """Show the labels of runs, and say what is wrong with them; the exit status that tells so."""
     for parts, run in jobs:
         _say_how_images_were_read(parts, run)
     for bank in {id(parts.bank): parts.bank for parts, _ in jobs}.values():
         _say_mended(bank.snapshot())
     now = [(parts.runs.run(run.id), parts.runs.units(run.id)) for parts, run in jobs]
+    conditions = [condition(parts.store, parts.runs, run) for (parts, _), (run, _) in zip(jobs, now, strict=True)]
     if as_json:
-        found = [showing.run_json(run, units) for run, units in now]
+        found = [
+            showing.run_json(parts.store, parts.runs, run, units)
+            for (parts, _), (run, units) in zip(jobs, now, strict=True)
+        ]
         terminal.dump(found[0] if len(found) == 1 else found)
     else:
-        for run, units in now:
+        for (run, units), came in zip(now, conditions, strict=True):
             showing.labels(run, units)
+            showing.remarks(came)
         for parts, run in jobs:
             terminal.line(
                 f"History, reasoning and pictures of a unit: line show {run.id} UNIT{_store_flag(parts)}"
@@ -360,7 +367,9 @@ def conclude(jobs: Sequence[Job], *, as_json: bool) -> bool:
                 f"{terminal.counted(failed, 'unit')} of {run.id} failed; to take them again: "
                 f"line retry {run.id}{_store_flag(parts)}"
             )
-    return any(unit.status == "failed" for _, units in now for unit in units)
+    if any(unit.status == "failed" for _, units in now for unit in units):
+        return UNITS_FAILED
+    return ALL_REFUSED if any(came.refusals.all_refused for came in conditions) else 0
 
 
 def _say_mended(stats: BankStats) -> None:

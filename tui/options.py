@@ -95,6 +95,11 @@ METHOD = _panel(
         "duplicates": (str, "refuse a repeated concept, accept it, or overwrite its score."),
         "forbidden": (str, "What questions forbid: off-board or proposed."),
         "retries": (int, "How often to ask again in a step."),
+        "label_dead": (
+            bool,
+            "Label units that nothing could be the label of, too.",
+            "--label-dead/--no-label-dead",
+        ),
         "exclude": (list[str], "Keep a concept out of the initial vocabulary; repeatable."),
     },
 )

@@ -12,8 +12,10 @@ from line_neurons.evidence.exports.places import file_in, written
 from line_neurons.evidence.exports.snapshot import Snapshot, snapshot
 from line_neurons.evidence.exports.tables import TABLES, WRITERS, write_table
 from line_neurons.evidence.wording import origin
+from line_neurons.tools.condition import condition
+from line_neurons.tools.marks import codes
 from line_neurons.tools.run_store import Run, Unit
-from line_neurons.tui import terminal
+from line_neurons.tui import showing, terminal
 
 
 def results(store: Path, run_name: str, format_: str, output: Path | None) -> None:
@@ -36,6 +38,7 @@ def results(store: Path, run_name: str, format_: str, output: Path | None) -> No
     with snapshot(store, run_name) as taken:
         if format_ == "table":
             _print(taken.run, taken.units())
+            showing.remarks(condition(store, taken.runs, taken.run))
         elif output is not None:
             with written(file_in(output, f"{taken.run.id}.{format_}")) as file:
                 _write(taken, format_, file)
@@ -53,12 +56,15 @@ def _write(taken: Snapshot, format_: str, file: BinaryIO) -> None:
 
 
 def _print(run: Run, units: Sequence[Unit]) -> None:
+    marked = any(unit.marks for unit in units)
     terminal.table(
-        ["unit", "name", "label", "score", "AUC", "MAD", "margin", "origin", "second best", "its score", "state"],
+        ["unit", "name", "label", "score", "AUC", "MAD", "margin", "origin", "second best", "its score",
+         *(["marked"] if marked else []), "state"],
         [
             [
                 unit.unit, unit.name, unit.label, unit.score, unit.auc, unit.mad, unit.margin, origin(unit),
-                unit.second_label, unit.second_score, unit.status + (f": {unit.error}" if unit.error else ""),
+                unit.second_label, unit.second_score, *([codes(unit.marks)] if marked else []),
+                unit.status + (f": {unit.error}" if unit.error else ""),
             ]
             for unit in units
         ],

@@ -7,8 +7,10 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from line_neurons.tools.condition import Condition, condition
 from line_neurons.tools.leases import Standing, standings
 from line_neurons.tools.live import Made, doings, made
+from line_neurons.tools.marks import DONE
 from line_neurons.tools.run_store import Run, RunStore
 
 State = Literal[
@@ -40,7 +42,7 @@ class RunRow:
         run: the run.
         state: what it does, in a word.
         units: number of its units.
-        finished: those that have a label.
+        finished: those that are done with and did not fail.
         failed: those that failed.
         in_hand: those that are worked on.
         holder: the process that works on it or did when it died, as people name it; empty if there is none.
@@ -50,6 +52,8 @@ class RunRow:
         made: pictures that the process drew, reused and measured; None if nobody works on it.
         rate: pictures a second over the last minute; None if nobody works on it.
         left: seconds that it takes yet; None where that cannot be told.
+        remarks: what is wrong with it, a sentence each.
+        noted: the same in a few words.
     """
 
     run: Run
@@ -65,6 +69,8 @@ class RunRow:
     made: Made | None = None
     rate: float | None = None
     left: float | None = None
+    remarks: tuple[str, ...] = ()
+    noted: str = ""
 
     @property
     def share(self) -> float:
@@ -87,7 +93,7 @@ class RunRows:
 
     def __init__(self) -> None:
         self._runs: dict[str, tuple[Any, Run]] = {}
-        self._labels: dict[str, tuple[Any, Any, Any]] = {}
+        self._labels: dict[str, tuple[Any, Any, Any, Condition | None]] = {}
         self._seen: dict[str, deque[tuple[float, int]]] = {}
 
     def __call__(self, runs: RunStore) -> list[RunRow]:
@@ -121,17 +127,19 @@ class RunRows:
         self, runs: RunStore, run: Run, states: dict[str, int], held: Standing | None, in_hand: tuple[int, ...],
         pictures: Made | None,
     ) -> RunRow:  # fmt: skip
-        labels, error = self._best(runs, run.id, states)
+        labels, error, now = self._best(runs, run, states)
         row = RunRow(
             run=run,
             state=_state(run, held),
             units=sum(states.values()),
-            finished=states.get("finished", 0),
+            finished=sum(states.get(state, 0) for state in DONE),
             failed=states.get("failed", 0),
             holder=held.holder.name if held else "",
             stop=(held.holder.stop or "") if held else "",
             labels=labels,
             first_error=error,
+            remarks=tuple(now.remarks()),
+            noted=now.short(),
         )
         if not row.is_held or pictures is None or held is None:
             self._seen.pop(run.id, None)
@@ -144,11 +152,12 @@ class RunRows:
             left=_left(row, len(in_hand), pictures, held.holder.beat),
         )
 
-    def _best(self, runs: RunStore, run: str, states: dict[str, int]) -> tuple[Any, Any]:
-        known, labels, error = self._labels.get(run, (None, (), None))
+    def _best(self, runs: RunStore, of: Run, states: dict[str, int]) -> tuple[Any, Any, Condition]:
+        run = of.id
+        known, labels, error, came = self._labels.get(run, (None, (), None, None))
         # A revisit changes labels after the last unit is finished.
         now = (sorted(states.items()), runs.rows("SELECT max(id) FROM events WHERE run = ?", run))
-        if known != now:
+        if known != now or came is None:
             labels = tuple(
                 (str(label), float(margin))
                 for label, margin in runs.rows(
@@ -163,8 +172,9 @@ class RunRows:
                 "SELECT unit, error FROM units WHERE run = ? AND status = 'failed' ORDER BY position LIMIT 1", run
             )
             error = (int(failed[0][0]), str(failed[0][1] or "")) if failed else None
-            self._labels[run] = now, labels, error
-        return labels, error
+            came = condition(runs.path.parent, runs, of)
+            self._labels[run] = now, labels, error, came
+        return labels, error, came
 
     def _rate(self, run: str, pictures: Made, beat: float) -> float | None:
         count, now = pictures.drawn + pictures.reused, time.monotonic()

@@ -24,6 +24,9 @@ from line_neurons.evidence.wording import (
     step_name,
 )
 from line_neurons.tools.leases import Standing, standings
+from line_neurons.tools.condition import Condition, condition, condition_listed
+from line_neurons.tools.marks import DONE, codes
+from line_neurons.tools.refusals import Refusals, refusals, refusals_by_run, told
 from line_neurons.tools.run_store import Run, RunStore, Step, Unit, default_store, has_runs
 from line_neurons.tools.targets.own_module import in_memory
 from line_neurons.tools.wishes import units_asked, wishes
@@ -61,7 +64,12 @@ def runs(store: Path, *, as_json: bool) -> None:
         return
     opened = open_store(store)
     held = standings(opened)
-    found = [(run, opened.states(run.id)) for run in opened.runs()]
+    refused = refusals_by_run(opened)
+    found = [
+        (run, opened.states(run.id), condition_listed(opened, run, refused.get(run.id, Refusals())))
+        for run in opened.runs()
+    ]
+    noted = any(came.short() for *_, came in found)
     if as_json:
         terminal.dump(
             [
@@ -72,8 +80,9 @@ def runs(store: Path, *, as_json: bool) -> None:
                     "units_finished": states.get("finished", 0),
                     "units_failed": states.get("failed", 0),
                     "units": sum(states.values()),
+                    **_condition_json(came),
                 }
-                for run, states in found
+                for run, states, came in found
             ]
         )
         return
@@ -86,6 +95,7 @@ def runs(store: Path, *, as_json: bool) -> None:
             "state",
             "started",
             "language model",
+            *(["marked"] if noted else []),
             *(["worked on by"] if held else []),
         ],
         [
@@ -97,11 +107,23 @@ def runs(store: Path, *, as_json: bool) -> None:
                 state_of(run, held.get(run.id)),
                 terminal.when(run.created),
                 run.settings.get("llm"),
+                *([came.short()] if noted else []),
                 *([_holder(held.get(run.id))] if held else []),
             ]
-            for run, states in found
+            for run, states, came in found
         ],
     )
+
+
+def _condition_json(came: Condition) -> dict[str, Any]:
+    """How a run came out, for machines."""
+    return {
+        "units_unlabelled": came.unlabelled,
+        "labels_marked": came.marked,
+        "answers": came.refusals.answers,
+        "answers_refused": came.refusals.reasons,
+        "steps_stalled": came.refusals.stalled,
+    }
 
 
 def run(store: Path, name: str, *, as_json: bool) -> None:
@@ -114,9 +136,10 @@ def run(store: Path, name: str, *, as_json: bool) -> None:
     if not is_worked_on(held):
         units = [replace(unit, status="interrupted") if unit.status == "running" else unit for unit in units]
     if as_json:
-        terminal.dump(run_json(shown, units) | {"holder": _holder_json(held)})
+        terminal.dump(run_json(store, opened, shown, units) | {"holder": _holder_json(held)})
         return
     labels(shown, units)
+    remarks(condition(store, opened, shown))
     terminal.line(
         f"run {shown.id}: {state}, {_counts(opened.states(shown.id))} units"
         + (f", {shown.error}" if shown.error else "")
@@ -164,10 +187,21 @@ def run(store: Path, name: str, *, as_json: bool) -> None:
 def labels(shown: Run, units: Sequence[Unit]) -> None:
     """Print the units of a run with their labels; on a terminal only the first of a whole layer."""
     done = all(unit.status == "finished" for unit in units)
+    marked = any(unit.marks for unit in units)
     first = units[:_ROWS] if terminal.out.is_terminal else units
     failed = [unit for unit in units[len(first) :] if unit.status == "failed"][:_ROWS]
     terminal.table(
-        ["unit", "name", "label", "score", "margin", "origin", "steps", *([] if done else ["state"])],
+        [
+            "unit",
+            "name",
+            "label",
+            "score",
+            "margin",
+            "origin",
+            "steps",
+            *(["marked"] if marked else []),
+            *([] if done else ["state"]),
+        ],
         [
             [
                 str(unit.unit),
@@ -177,6 +211,7 @@ def labels(shown: Run, units: Sequence[Unit]) -> None:
                 unit.margin,
                 origin(unit),
                 _steps(shown, unit),
+                *([codes(unit.marks)] if marked else []),
                 *([] if done else [unit.status + (f": {unit.error}" if unit.error else "")]),
             ]
             for unit in [*first, *failed]
@@ -186,6 +221,12 @@ def labels(shown: Run, units: Sequence[Unit]) -> None:
     if hidden := len(units) - len(first):
         named = f", of which the failed are shown ({len(failed)})" if failed else ""
         terminal.line(f"and {terminal.counted(hidden, 'unit')} more{named}; all of them: line results {shown.id}")
+
+
+def remarks(came: Condition) -> None:
+    """Say what is wrong with a run, a line each."""
+    for remark in came.remarks():
+        terminal.line(remark, style="bold")
 
 
 def revisited(found: Sequence[Revisited], *, as_json: bool) -> None:
@@ -228,17 +269,25 @@ def _steps(shown: Run, unit: Unit) -> str:
 
 def _counts(states: Mapping[str, int]) -> str:
     failed = f" ({states['failed']} failed)" if states.get("failed") else ""
-    return f"{states.get('finished', 0)}/{sum(states.values())}{failed}"
+    return f"{sum(states.get(state, 0) for state in DONE)}/{sum(states.values())}{failed}"
 
 
-def run_json(shown: Run, units: Sequence[Unit]) -> dict[str, Any]:
-    """A run with its units as it is printed for machines."""
-    return asdict(shown) | {"units": [unit_json(unit) for unit in units]}
+def run_json(store: Path, opened: RunStore, shown: Run, units: Sequence[Unit]) -> dict[str, Any]:
+    """A run with its units and how it came out, as it is printed for machines."""
+    came = condition(store, opened, shown)
+    control = dict(zip(("control_images", "control_images_unread"), came.control, strict=True))
+    return (
+        asdict(shown)
+        | {"units": [unit_json(unit) for unit in units]}
+        | _condition_json(came)
+        | (control if came.control[1] else {})
+        | {"remarks": came.remarks()}
+    )
 
 
 def unit_json(unit: Unit) -> dict[str, Any]:
     """A unit as it is printed for machines."""
-    return asdict(unit) | {"margin": unit.margin}
+    return asdict(unit) | {"margin": unit.margin, "marks": [mark._asdict() for mark in unit.marks]}
 
 
 def unit(store: Path, name: str, which: str, step: str | None, sheet: Path | None, *, as_json: bool) -> None:
@@ -277,6 +326,7 @@ def unit(store: Path, name: str, which: str, step: str | None, sheet: Path | Non
             {
                 "run": shown.id,
                 "unit": unit_json(chosen),
+                "answers_refused": refusals(opened, shown.id, chosen.unit).reasons,
                 "board": _board(history),
                 "history": [asdict(entry) for entry in history],
                 "pictures": made,
@@ -288,6 +338,8 @@ def unit(store: Path, name: str, which: str, step: str | None, sheet: Path | Non
         )
         return
     _print_unit(shown, chosen, history, made)
+    if said := told(refusals(opened, shown.id, chosen.unit)):
+        terminal.line(said)
     _print_steering(opened, shown, chosen)
     if written:
         terminal.line(f"pictures: {written}")
@@ -314,6 +366,10 @@ def _print_unit(shown: Run, chosen: Unit, history: Sequence[Step], made: Mapping
         )
         if chosen.auc is not None and chosen.mad is not None:
             terminal.line(f"against the control set: AUC {chosen.auc:.3f}, MAD {format_score(chosen.mad)}")
+        if chosen.auc_low is not None and chosen.auc_high is not None:
+            terminal.line(f"95 % interval of the AUC: {chosen.auc_low:.3f} to {chosen.auc_high:.3f}")
+    for mark in chosen.marks:
+        terminal.line(f"marked {mark.code}: {mark.detail}", style="bold")
     if not history:
         return
     terminal.table(["score", "concept"], [[score, concept] for concept, score in _board(history)], "Scoreboard")

@@ -89,7 +89,7 @@ def fork(
 
     Raises:
         LineError: there is no such run, unit or step, or a setting cannot be another.
-        Exit: with status 1 if the unit failed, 130 if it was interrupted.
+        Exit: with status 1 if the unit failed, 3 if no answer was usable, 130 if it was interrupted.
     """
     from line_neurons.graphs import forking
     from line_neurons.tools.language_models.ollama_address import without_passwords
@@ -111,8 +111,8 @@ def fork(
         if working:
             labelling.work_on([(parts, new)], watching)
     if working:
-        if labelling.conclude([(parts, new)], as_json=as_json):
-            raise typer.Exit(1)
+        if status := labelling.conclude([(parts, new)], as_json=as_json):
+            raise typer.Exit(status)
     elif as_json:
         terminal.dump({"run": new.id, "forked_from": run.id, "unit": unit, "step": step})
     else:

@@ -28,6 +28,7 @@ from line_neurons.eval.baselines.task import Task
 from line_neurons.eval.image_text import CAPTIONS, open_encoder
 from line_neurons.eval.labels import Label, Labels, replace_file
 from line_neurons.graphs.asking import MAX_TEMPERATURE
+from line_neurons.tools.marks import unvarying
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Picture
@@ -90,20 +91,26 @@ def label(task: Task, *, captioner: str = "ollama:llava:7b", encoder: str = "") 
     weigh = _weigher(task, encoder) if encoder else None
     told = task.told("units")
     ranked: dict[int, Ranking] = {}
+    flat = [unit for place, unit in enumerate(task.units) if unvarying(task.activations[:, place], "probe images")]
+    without: dict[int, str] = dict.fromkeys(flat, "its activation is the same on all probe images")
     with ThreadPoolExecutor(task.parts.settings.llm_parallel, thread_name_prefix="question") as pool:
         for done, (unit, shown) in enumerate(strongest_pictures(task, PICTURES, CROPS), 1):
+            if unit in without:
+                # Which pictures are the strongest would be decided by their order.
+                continue
             if rows := _of_unit(task, unit, shown, describe, weigh, pool):
                 ranked[unit] = rows
             else:
-                logger.warning("unit %d has no label: the language model named no usable concept", unit)
+                without[unit] = "the language model named no usable concept"
+                logger.warning("unit %d has no label: %s", unit, without[unit])
             if told:
                 told(done, len(task.units))
-    if not ranked:
+    if not ranked and len(flat) < len(task.units):
         raise BackendError("the language model named no usable concept for any unit", "use another one with --llm")
     method = "describe-and-dissect" + (f" ({CAPTIONS})" if CAPTIONS in (captioner, encoder) else "")
-    found = task.labelled(method, (Label(unit, *rows[0]) for unit, rows in ranked.items()))
+    found = task.labelled(method, (Label(unit, *rows[0]) for unit, rows in ranked.items()), without.items())
     order = tuple(tuple(concept for concept, _ in rows) for rows in ranked.values())
-    return Described(found.method, found.model, found.layer, found.labels, found.source, ranked=order)
+    return Described(**vars(found), ranked=order)
 
 
 def write_csv(found: Described, path: Path) -> None:

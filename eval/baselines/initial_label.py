@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import fields, replace
 
 from line_neurons.agent.errors import DrainedError, UsageError
+from line_neurons.agent.proposal import concept_key
 from line_neurons.eval.baselines.task import Task
 from line_neurons.eval.labels import Label, Labels
 from line_neurons.graphs.assembly import Parts
 from line_neurons.graphs.runs import recorded, start, work
-from line_neurons.tools.run_store import Run
+from line_neurons.tools.marks import UNLABELLED, told
+from line_neurons.tools.run_store import Run, Unit
 
 COMMAND = "line eval baseline initial"
 """What runs that were made for this are recorded with."""
@@ -23,7 +26,7 @@ def label(task: Task) -> Labels:
     A run that an earlier call made, with the same settings and units, is gone on with.
 
     Raises:
-        UsageError: the run has no first board of a unit.
+        UsageError: the run has no first board of a unit, or none tells one concept from another.
         LineError: see ``runs.work``.
         DrainedError: it was asked to stop.
     """
@@ -73,12 +76,34 @@ def _known(parts: Parts, layer: str, command: str) -> Run | None:
 
 def _of_run(task: Task, run: str) -> Labels:
     units = {unit.unit: unit for unit in task.parts.runs.units(run)}
-    labels = []
+    labels, without, tied = [], [], []
     for unit in task.units:
         found = units.get(unit)
+        scores = _first_scores(task, run, unit)
+        if found is not None and (why := _unlabelled(found, scores)):
+            without.append((unit, why))
+            continue
         if found is None or not found.initial_label:
             raise UsageError(
                 f"run {run} has no first board of unit {unit}", f"line resume {run}, or other --units"
             )
         labels.append(Label(unit, found.initial_label, found.initial_score))
-    return replace(task.labelled("initial", labels), source=run)
+        if sum(score == max(scores.values()) for score in scores.values()) > 1:
+            tied.append(unit)
+    return replace(task.labelled("initial", labels, without, tied), source=run)
+
+
+def _unlabelled(unit: Unit, scores: Mapping[str, float]) -> str:
+    """Why no concept of a unit's first board can be its label; empty if one can."""
+    if len(scores) > 1 and len(set(scores.values())) == 1:
+        return f"all {len(scores)} concepts of the first board score the same"
+    return told(unit.marks) if unit.status in UNLABELLED else ""
+
+
+def _first_scores(task: Task, run: str, unit: int) -> dict[str, float]:
+    """The scores on a unit's first board, by the key of the concept."""
+    return {
+        concept_key(trial.concept): trial.score
+        for trial in task.parts.runs.trials(run, unit)
+        if trial.kind == "initial" and trial.step == 0 and trial.concept and trial.score is not None
+    }

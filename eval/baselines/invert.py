@@ -13,6 +13,7 @@ from line_neurons.eval.baselines.auc import auc_of_sums, doubled_ranks
 from line_neurons.eval.baselines.concepts import concepts_of
 from line_neurons.eval.baselines.task import Task
 from line_neurons.eval.labels import Label, Labels
+from line_neurons.tools.marks import unvarying
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -233,12 +234,18 @@ def label(
     settings = InvertSettings(length, beam, least, most)
     told = task.told("formulas")
     found = explain(task.activations, members, concepts, task.allowed(concepts), settings, told)
-    labels = []
-    for unit, formulas in zip(task.units, found, strict=True):
+    labels, without, tied = [], [], []
+    for place, (unit, formulas) in enumerate(zip(task.units, found, strict=True)):
+        # Every formula has AUC .5 then, and the order of the concepts would decide.
+        if unvarying(task.activations[:, place], "probe images"):
+            without.append((unit, "its activation is the same on all probe images"))
+            continue
         if not formulas:
             raise UsageError(
                 f"no concept that unit {unit} may have holds for {least:.2%} to {most:.2%} of the probe pictures",
                 "allow other shares, or name other pictures with --control",
             )
         labels.append(Label(unit, formulas[0].formula, formulas[0].auc))
-    return task.labelled("invert" if length == 1 else f"invert-{length}", labels)
+        if any((one.auc, one.length) == (formulas[0].auc, formulas[0].length) for one in formulas[1:]):
+            tied.append(unit)
+    return task.labelled("invert" if length == 1 else f"invert-{length}", labels, without, tied)

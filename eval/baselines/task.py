@@ -123,12 +123,37 @@ class Task:
                 raise UsageError(f"no word is left for unit {unit}", "name a larger vocabulary, or exclude less")
         return found
 
-    def labelled(self, method: str, labels: Iterable[Label]) -> Labels:
-        """Labels with where they come from."""
-        return Labels(method, self.parts.shown_model, self.layer, tuple(labels), self.source or method)
+    def labelled(
+        self,
+        method: str,
+        labels: Iterable[Label],
+        unlabelled: Iterable[tuple[int, str]] = (),
+        tied: Iterable[int] = (),
+    ) -> Labels:
+        """Labels with where they come from, and which units have none or share their score with another label.
+
+        Raises:
+            UsageError: no unit has a label.
+        """
+        found, without = tuple(labels), tuple(unlabelled)
+        if without and not found:
+            raise UsageError(
+                f"no unit has a label: {without[0][1]}", "name other units, or other pictures with --control"
+            )
+        return Labels(
+            method,
+            self.parts.shown_model,
+            self.layer,
+            found,
+            self.source or method,
+            unlabelled=without,
+            tied=tuple(tied),
+        )
 
     def best(self, method: str, scores: NDArray[np.float64], words: Sequence[str]) -> Labels:
-        """The word with the highest score for each unit; of equal ones the first.
+        """The word with the highest score for each unit; none where all words that it may have score the same.
+
+        Of several with the highest score the first counts, and the unit is named as tied.
 
         Args:
             method: what the labels are called.
@@ -137,12 +162,17 @@ class Task:
             words: the words.
         """
         lowest = np.finfo(np.float64).min
-        chosen = np.where(self.allowed(words), np.nan_to_num(scores, nan=lowest), -np.inf).argmax(1)
+        allowed = self.allowed(words)
+        known = np.where(allowed, np.nan_to_num(scores, nan=lowest), -np.inf)
+        chosen = known.argmax(1)
         best = scores[np.arange(len(chosen)), chosen]
-        return self.labelled(
-            method,
-            (
-                Label(unit, words[word], float(score) if np.isfinite(score) else None)
-                for unit, word, score in zip(self.units, chosen, best, strict=True)
-            ),
-        )
+        as_high, several = (known == known.max(1, keepdims=True)).sum(1), allowed.sum(1)
+        labels, without, tied = [], [], []
+        for place, (unit, word, score) in enumerate(zip(self.units, chosen, best, strict=True)):
+            if as_high[place] == several[place] > 1:
+                without.append((unit, f"all {several[place]:,} words score the same"))
+                continue
+            labels.append(Label(unit, words[word], float(score) if np.isfinite(score) else None))
+            if as_high[place] > 1:
+                tied.append(unit)
+        return self.labelled(method, labels, without, tied)

@@ -20,6 +20,7 @@ from line_neurons.eval.benchmarks.real_parts import (
     workplace,
 )
 from line_neurons.graphs.runs import start, work
+from line_neurons.tools.marks import DONE
 from line_neurons.tools.run_store import RunStore
 
 AIMS = {50: 0.6, 200: 0.4, 2000: 0.2}
@@ -107,7 +108,7 @@ def compare(opened: Opening, layer: str, sizes: Sequence[int], store: Path) -> F
         work(parts, run, clock)
         seconds = time.perf_counter() - began
         units = parts.runs.units(run.id)
-        if failed := sum(unit.status != "finished" for unit in units):
+        if failed := sum(unit.status not in DONE for unit in units):
             yield f"{failed} of {len(units)} units did not finish and count as far as they came"
         for size in sorted(sizes):
             found = count(parts.runs, run.id, [unit.unit for unit in units[:size]])

@@ -55,7 +55,7 @@ def _features(taken: Snapshot) -> Iterator[dict[str, Any]]:
             "maxActApprox": activations[0]["maxValue"] if activations else None,
             "explanations": [_explanation(taken, unit, place)] if unit.label else [],
             "activations": activations,
-            "line": {"name": unit.name, "status": unit.status, "error": unit.error},
+            "line": {"name": unit.name, "status": unit.status, "error": unit.error, "note": unit.note},
         }
 
 

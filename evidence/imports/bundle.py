@@ -24,6 +24,7 @@ from line_neurons.evidence.imports.threads import Called
 from line_neurons.tools.bank_folder import BankFolder
 from line_neurons.tools.bank_view import content_of
 from line_neurons.tools.databases import explained
+from line_neurons.tools.marks import ENDED
 from line_neurons.tools.picture_files import PNG_BEGIN, PictureFiles, is_image_id
 from line_neurons.tools.run_names import is_plain_name
 from line_neurons.tools.run_store import Run, RunStore, Step, Unit, has_runs
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 500
 _MAX_UNIT = 10_000_000
-_STATES = {"pending", "finished", "interrupted", "failed"}
+_STATES = {"pending", "interrupted", *ENDED}
 _IMPORTED = form.NOT_CARRIED[0]
 
 

@@ -13,7 +13,9 @@ from line_neurons.evidence.provenance import SEED_RULES, who_worked
 from line_neurons.evidence.recorded import NOT_RECORDED, mapping_of, told_machine, told_versions
 from line_neurons.evidence.report.charts import Histogram, histogram
 from line_neurons.evidence.wording import is_worked_on, origin, state_of
+from line_neurons.tools.condition import condition
 from line_neurons.tools.leases import standings
+from line_neurons.tools.marks import codes
 from line_neurons.tools.run_store import Run, RunStore
 from line_neurons.tools.unit_rows import UnitRow, UnitRows
 
@@ -37,6 +39,11 @@ class Line:
 
     row: UnitRow
     origin: str
+
+    @property
+    def marked(self) -> str:
+        """What is wrong with the unit or its label, in few words."""
+        return codes(self.row.marks)
 
     @property
     def margin(self) -> float | None:
@@ -64,6 +71,7 @@ class Overview:
         origins: how many labels came from where.
         discovered: how many labels were not in the first vocabulary.
         labelled: how many labels there are.
+        remarks: what is wrong with the run as a whole, a sentence each.
         cost: what the units of the report took, as name and value.
         settings: those that are named first, as name and value.
         more_settings: all others.
@@ -85,6 +93,7 @@ class Overview:
     origins: tuple[tuple[str, int], ...]
     discovered: int
     labelled: int
+    remarks: tuple[str, ...]
     cost: tuple[tuple[str, str], ...]
     settings: tuple[tuple[str, str], ...]
     more_settings: tuple[tuple[str, str], ...]
@@ -129,6 +138,7 @@ def read_overview(runs: RunStore, run: Run, chosen: frozenset[int] | None, now: 
         origins=tuple((words, came[name]) for name, words in ORIGINS.items() if came[name]),
         discovered=sum(bool(row.discovered) for row in labelled),
         labelled=len(labelled),
+        remarks=tuple(condition(runs.path.parent, runs, run).remarks()),
         cost=tuple(_cost(runs, run, rows, now, going_on=worked_on)),
         settings=tuple((name, known[name]) for name in MAIN if name in known),
         more_settings=tuple((name, value) for name, value in known.items() if name not in MAIN),

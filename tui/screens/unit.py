@@ -16,6 +16,7 @@ from line_neurons.agent.errors import LineError
 from line_neurons.agent.steering import WishKind
 from line_neurons.evidence.unit_view import Place, UnitView, board, read_unit, steered
 from line_neurons.evidence.wording import step_name
+from line_neurons.tools.marks import DONE
 from line_neurons.tools.run_store import Step
 from line_neurons.tui.exit_status import is_failure
 from line_neurons.tui.following import follow
@@ -422,7 +423,7 @@ class UnitScreen(Screen[None]):
             view.run.seed,
             str(view.run.settings.get("llm", "")),
             sorted(steered(view.wishes)[1]),
-            ended=view.unit.status == "finished",
+            ended=view.unit.status in DONE,
         )
         self.app.push_screen(dialog, self._fork)
 

@@ -10,13 +10,21 @@ from textual.widgets import Static
 
 from line_neurons.agent.loop import BEGINNING, NODES
 from line_neurons.evidence.unit_view import UnitView
+from line_neurons.tools.marks import ENDED, UNLABELLED, told
 from line_neurons.tui.terminal import counted, plain
 
 _BOXED = tuple(name for name in NODES if name != BEGINNING)
 _BOXES = 116
 """So wide a terminal has room for a box around each node."""
 
-_SIGNS = {"running": "▸", "finished": "✓", "failed": "✗", "interrupted": "‖", "pending": "·"}
+_SIGNS = {
+    "running": "▸",
+    **dict.fromkeys(UNLABELLED, "∅"),
+    "finished": "✓",
+    "failed": "✗",
+    "interrupted": "‖",
+    "pending": "·",
+}
 
 
 class LoopView(Static):
@@ -85,6 +93,7 @@ class StateLine(Static):
     StateLine { height: auto; max-height: 3; padding: 0 1; }
     StateLine.failed { color: $text-error; }
     StateLine.interrupted, StateLine.stale { color: $text-warning; }
+    StateLine.dead, StateLine.constant, StateLine.undecided { color: $text-warning; }
     StateLine.finished { color: $text-success; }
     """
 
@@ -118,7 +127,7 @@ def state_text(view: UnitView, now: float) -> str:
     sign = _SIGNS.get(view.state, "!")
     if view.doing is not None:
         return f"{sign} {_doing_text(view, now)}"
-    if view.stale and view.state not in {"finished", "failed"}:
+    if view.stale and view.state not in ENDED:
         return f"! {plain(view.holder)}, which worked on it, is gone; nothing is lost — press r to resume"
     return f"{sign} {_resting_text(view)}"
 
@@ -130,7 +139,9 @@ def _resting_text(view: UnitView) -> str:
     works = (
         f"{plain(view.holder)} works on the run" if view.worked_on else "nobody works on it — press r to resume"
     )
+    nothing = f"no label: {plain(told(unit.marks))}"
     return {
+        **dict.fromkeys(UNLABELLED, f"{nothing}; {duration(unit.seconds)}{_steered_on(view)}"),
         "finished": f"finished{after} in {duration(unit.seconds)}{_steered_on(view)}",
         "failed": f"failed: {plain(unit.error) or 'no reason was recorded'} — press t to try it again",
         "pending": f"not begun, {works}",

@@ -68,6 +68,8 @@ def _lines(row: RunRow, said: str) -> Iterator[Text]:
     if row.first_error:
         unit, why = row.first_error
         yield Text(f"! unit {unit}: {plain(why)}")
+    for remark in row.remarks:
+        yield Text(f"! {plain(remark)}")
     if said:
         yield Text(f"! {said}")
     if row.labels:

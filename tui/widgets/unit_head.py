@@ -7,6 +7,7 @@ from rich.text import Text
 from line_neurons.agent.prompts import format_score
 from line_neurons.evidence.unit_view import UnitView, number
 from line_neurons.evidence.wording import origin
+from line_neurons.tools.marks import UNLABELLED, told
 from line_neurons.tui.terminal import plain
 
 
@@ -32,6 +33,9 @@ def head_text(view: UnitView) -> Text:
     unit = view.unit
     concept, score = best_of(view)
     shown = Text()
+    if unit.status in UNLABELLED:
+        shown.append(f"no label: {plain(told(unit.marks))}", "bold")
+        return shown
     if not concept:
         shown.append("no label yet", "dim")
         return shown
@@ -41,6 +45,7 @@ def head_text(view: UnitView) -> Text:
     margin = None if score is None or first[1] is None else score - first[1]
     above = f"+{format_score(margin)} over {plain(first[0])}" if margin else "0, it is the best of the first board"
     known = [
+        ("marked", plain(told(unit.marks)) if unit.label is not None else ""),
         ("score", number(score)),
         ("margin", above if first[0] else ""),
         ("AUC", "" if unit.auc is None else f"{unit.auc:.3f}"),

@@ -126,7 +126,10 @@ def _number(field: str, show: Callable[[Any], str] = number) -> Cell:
 
 def _label(line: UnitLine, around: Around, width: int) -> Sequence[Piece]:
     if line.label or around.doing is None or not around.doing.best:
-        return [Piece(line.label)]
+        if not line.marks:
+            return [Piece(line.label)]
+        # The sign comes first, so that no narrow column hides it.
+        return [Piece("! ", "interrupted"), Piece(line.label), Piece(f"  {line.marks}", "quiet")]
     # What leads so far is no label yet.
     return [Piece(f"{around.doing.best:.100}…", "quiet")]
 

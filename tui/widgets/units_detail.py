@@ -7,6 +7,7 @@ from textual.widgets import Static
 
 from line_neurons.agent.proposal import clean_text
 from line_neurons.tools.live import Doing
+from line_neurons.tools.marks import UNLABELLED
 from line_neurons.tui.widgets.units_columns import number, state_text
 from line_neurons.tui.widgets.units_lines import STATES, UnitLine
 
@@ -40,7 +41,11 @@ class UnitDetail(Static):
                 facts.append(f"AUC {line.auc:.3f}")
             if line.mad is not None:
                 facts.append(f"MAD {number(line.mad)}")
-            self.say(title, line.label, "bold", "", ", ".join([*facts, line.origin]))
+            marked = f"! {line.condition}; " if line.condition else ""
+            self.say(title, line.label, "bold", "", marked + ", ".join([*facts, line.origin]))
+        elif line.state in UNLABELLED:
+            said = "no concept can be its label; --label-dead in a new run gives it one all the same"
+            self.say(title, f"{STATES[line.state]} {line.condition}", "$text-warning", "", said)
         else:
             waits = "waits for its turn" if worked_on else "r resumes the run"
             self.say(title, f"{STATES[line.state]} {line.state}", "$text-muted", "", waits)

@@ -13,7 +13,7 @@ from line_neurons.tui.widgets.units_lines import UnitLine
 
 Matches = Callable[[UnitLine], bool]
 
-TEXT_FIELDS = ("name", "label", "origin", "state", "error")
+TEXT_FIELDS = ("name", "label", "origin", "state", "error", "marks")
 NUMBER_FIELDS = ("unit", "score", "margin", "auc", "mad", "steps", "seconds")
 
 _COMPARED: dict[str, Callable[[Any, Any], bool]] = {

@@ -94,7 +94,8 @@ class RunHead(Horizontal):
     def _progress(self, row: RunRow, room: int) -> Content:
         said = f" {row.finished}/{counted(row.units, 'unit')}"
         lost = f" · {SIGNS['failed']} {row.failed} failed" if row.failed else ""
-        more = f" · {row.rate:.1f} pictures/s" if row.rate is not None else ""
+        more = f" · ! {clean_text(row.noted, 120)}" if row.noted else ""
+        more += f" · {row.rate:.1f} pictures/s" if row.rate is not None else ""
         more += f" · about {duration(row.left)} left" if row.left is not None else ""
         bar = max(min(40, room - len(said) - len(lost) - len(more)), 8)
         finished = round(bar * row.finished / max(row.units, 1))

@@ -11,6 +11,7 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.agent.proposal import clean_text
 from line_neurons.evidence.wording import origin
 from line_neurons.tools.live import Doing, doings
+from line_neurons.tools.marks import UNLABELLED, codes, told
 from line_neurons.tools.run_store import RunStore
 from line_neurons.tools.unit_rows import UnitRow, UnitRows
 from line_neurons.tui.run_rows import SIGNS, RunRow, RunRows
@@ -21,6 +22,7 @@ STATES = {
     "damaged": "?",
     "interrupted": SIGNS["interrupted"],
     "pending": SIGNS["not begun"],
+    **dict.fromkeys(UNLABELLED, "∅"),
     "finished": SIGNS["finished"],
 }
 """The sign of each state, in the order in which a table sorted by state shows them."""
@@ -33,7 +35,8 @@ class UnitLine(NamedTuple):
     """A unit as a table shows it: numbers to sort by, and clean text.
 
     ``kind`` is the label's origin in one word: ``discovered``, ``proposed``, ``predefined`` or empty.
-    ``text`` is what a filter looks for words in.
+    ``text`` is what a filter looks for words in; ``marks`` what is wrong with the unit or its label, in few words,
+    and ``condition`` the same in full.
     """
 
     unit: int
@@ -51,6 +54,8 @@ class UnitLine(NamedTuple):
     error: str
     initial: str
     text: str
+    marks: str = ""
+    condition: str = ""
 
 
 class Tally(NamedTuple):
@@ -124,6 +129,7 @@ class UnitsReader:
         came_from = clean_text(origin(row), _LABEL_CHARACTERS)
         margin = None if row.score is None or row.initial_score is None else row.score - row.initial_score
         steps = self._steps if row.steps is None and state == "finished" else row.steps
+        marks = clean_text(codes(row.marks), _LABEL_CHARACTERS)
         kind = ""
         if row.origin:
             kind = "predefined" if row.origin == "predefined" else "discovered" if row.discovered else "proposed"
@@ -142,7 +148,9 @@ class UnitsReader:
             state,
             clean_text(row.error or "", _ERROR_CHARACTERS),
             _clean(row.initial_label),
-            f"{name}\n{label}\n{came_from}\n{state}".casefold(),
+            f"{name}\n{label}\n{came_from}\n{state}\n{marks}".casefold(),
+            marks,
+            clean_text(told(row.marks), _ERROR_CHARACTERS),
         )
 
 

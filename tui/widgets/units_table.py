@@ -66,6 +66,7 @@ class UnitsTable(ScrollView, can_focus=True):
         & > .units-table--failed, & > .units-table--damaged { color: $text-error; }
         & > .units-table--finished { color: $text-success; }
         & > .units-table--interrupted { color: $text-warning; }
+        & > .units-table--dead, & > .units-table--constant, & > .units-table--undecided { color: $text-warning; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [

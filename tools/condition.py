@@ -1,0 +1,115 @@
+"""What is wrong with a run: units without a label, marked labels, refused answers, images not read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from line_neurons.tools.bank_view import control_counts
+from line_neurons.tools.marks import UNLABELLED, read_marks
+from line_neurons.tools.refusals import Refusals, refusals, remedy, told
+from line_neurons.tools.run_store import Run, RunStore
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How a run came out, where it did not come out as it should.
+
+    Args:
+        unlabelled: units that can have no label, by state.
+        marked: labels that are marked, by mark; a label may have several.
+        labels: how many labels are marked.
+        refusals: the answers that were refused.
+        control: control images that were measured, and those that could not be read.
+        settings: the run's settings, which decide what helps.
+    """
+
+    unlabelled: dict[str, int]
+    marked: dict[str, int]
+    labels: int
+    refusals: Refusals
+    control: tuple[int, int]
+    settings: dict[str, object]
+
+    def remarks(self) -> list[str]:
+        """A sentence for each thing that is wrong, with what helps; none where nothing is."""
+        found = []
+        if self.unlabelled:
+            found.append(
+                f"{_plural(sum(self.unlabelled.values()), 'unit')} without a label: {_listed(self.unlabelled)}"
+            )
+        if self.marked:
+            found.append(f"{_plural(self.labels, 'label')} marked: {_listed(self.marked)}")
+        if answers := told(self.refusals):
+            stalled = self.refusals.stalled
+            steps = f"; {_plural(stalled, 'step')} without a concept" if stalled else ""
+            alone = ": no label comes from the language model" if self.refusals.all_refused else ""
+            # Some refusals are the method at work; what helps is told where steps were lost.
+            helps = f"; try {remedy(self.refusals, self.settings)}" if stalled else ""
+            found.append(f"{answers}{steps}{alone}{helps}")
+        measured, unread = self.control
+        if unread:
+            found.append(
+                f"{unread:,} of {measured + unread:,} control images could not be read, and count nowhere"
+            )
+        return found
+
+    def short(self) -> str:
+        """The same in a few words, for a column."""
+        found = [f"{count} {state}" for state, count in self.unlabelled.items()]
+        if self.labels:
+            found.append(f"{_plural(self.labels, 'label')} marked")
+        if self.refusals.stalled:
+            found.append(f"{self.refusals.refused:,} of {self.refusals.answers:,} answers refused")
+        return ", ".join(found)
+
+
+def condition(store: Path, runs: RunStore, run: Run) -> Condition:
+    """How a run came out.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    counts = control_counts(store, run.layer, run.fingerprints)
+    return _condition(runs, run, refusals(runs, run.id), counts)
+
+
+def condition_listed(runs: RunStore, run: Run, refused: Refusals) -> Condition:
+    """How a run in a list came out, without a look at its control set.
+
+    Args:
+        runs: the store.
+        run: the run.
+        refused: its refusals, which ``refusals_by_run`` counts for all runs together.
+    """
+    return _condition(runs, run, refused, (0, 0))
+
+
+def _condition(runs: RunStore, run: Run, refused: Refusals, control: tuple[int, int]) -> Condition:
+    # A store that is only looked at may be of an earlier schema.
+    known = runs.rows("SELECT 1 FROM pragma_table_info('units') WHERE name = 'note'")
+    noted = "SELECT status, note, auc, label FROM units WHERE run = ?"
+    rows = runs.rows(noted if known else noted.replace("note", "NULL"), run.id)
+    states = Counter(str(status) for status, *_ in rows)
+    marks = [
+        read_marks(None if note is None else str(note), auc if isinstance(auc, float) else None)
+        for _, note, auc, label in rows
+        if label is not None
+    ]
+    return Condition(
+        {state: states[state] for state in UNLABELLED if states[state]},
+        dict(Counter(mark.code for several in marks for mark in several).most_common()),
+        sum(bool(several) for several in marks),
+        refused,
+        control,
+        dict(run.settings),
+    )
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items())
+
+
+def _plural(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -1,0 +1,133 @@
+"""How many answers of the language model a run refused, and why: counted from the histories of its units."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from line_neurons.tools.run_store import RunStore
+
+# A history has the words that the model was told; each reason has words of its own.
+_TOLD = {
+    "was cut off": "truncated",
+    "answer was empty": "empty",
+    "not a single JSON object": "not_json",
+    "must have exactly": "schema",
+    "must be text": "schema",
+    "was named already": "duplicate",
+}
+_WORDS = {
+    "truncated": "cut off",
+    "empty": "empty",
+    "not_json": "not JSON",
+    "schema": "not in the form",
+    "concept": "no concept",
+    "duplicate": "repeated",
+    "not_drawable": "not drawable",
+}
+_ANOTHER = "another model (--llm)"
+_OF_OLLAMA = {
+    "truncated": "a longer --reply-tokens, --think off, or another model (--llm)",
+    "empty": "--think off, a longer --reply-tokens, or another model (--llm)",
+    "not_json": "--think on or off, or another model (--llm)",
+    "schema": "--think on or off, or another model (--llm)",
+}
+_REMEDIES = {
+    "duplicate": "fewer iterations, a higher --temperature, or another model (--llm)",
+    "not_drawable": "another --generator, a lower --threshold, or more --hints",
+}
+
+_ASKED = (
+    " (kind IN ('iteration', 'summary') AND coalesce(origin, '') != 'typed'"
+    " OR kind = 'initial' AND origin = 'proposed')"
+)
+_REASON = "CASE WHEN json_valid(detail) THEN json_extract(detail, '$.reason') END"
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """What became of the answers of the language model.
+
+    Args:
+        answers: how many there were; what a user typed in is none.
+        reasons: how many were refused, by reason: a kind of ``ReplyError``, ``duplicate`` or ``not_drawable``.
+        stalled: steps that ended without a usable answer.
+    """
+
+    answers: int = 0
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    stalled: int = 0
+
+    @property
+    def refused(self) -> int:
+        """How many answers were refused."""
+        return sum(self.reasons.values())
+
+    @property
+    def all_refused(self) -> bool:
+        """Whether there were answers and none was usable, so that the language model had no part in any label."""
+        return 0 < self.answers == self.refused
+
+    @property
+    def most(self) -> str:
+        """The most frequent reason; empty for none."""
+        return max(self.reasons, key=lambda reason: self.reasons[reason], default="")
+
+
+def refusals(runs: RunStore, run: str, unit: int | None = None) -> Refusals:
+    """The refusals of a run, or of one of its units.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    return _counted(runs, run, unit).get(run, Refusals())
+
+
+def refusals_by_run(runs: RunStore) -> dict[str, Refusals]:
+    """The refusals of all runs that have any answer, by id of the run.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    return _counted(runs, None, None)
+
+
+def _counted(runs: RunStore, run: str | None, unit: int | None) -> dict[str, Refusals]:
+    known = {name: value for name, value in (("run", run), ("unit", unit)) if value is not None}
+    where = "FROM steps WHERE " + "".join(f"{name} = ? AND " for name in known) + _ASKED
+    outcomes: dict[str, Counter[str]] = defaultdict(Counter)
+    for name, outcome, count in runs.rows(f"SELECT run, outcome, count(*) {where} GROUP BY 1, 2", *known.values()):
+        outcomes[name][outcome] += count
+    unusable = f"SELECT run, {_REASON}, count(*) {where} AND outcome = 'invalid' GROUP BY 1, 2"
+    reasons: dict[str, Counter[str]] = defaultdict(Counter)
+    for name, told, count in runs.rows(unusable, *known.values()):
+        reasons[name][_kind(str(told))] += count
+    found = {}
+    for name, counts in outcomes.items():
+        for outcome in ("duplicate", "not_drawable"):
+            if counts[outcome]:
+                reasons[name][outcome] += counts[outcome]
+        stalled = counts.pop("stalled", 0)
+        found[name] = Refusals(counts.total(), dict(reasons[name].most_common()), stalled)
+    return found
+
+
+def _kind(told: str) -> str:
+    return next((kind for words, kind in _TOLD.items() if words in told), "concept")
+
+
+def told(found: Refusals) -> str:
+    """Refusals in words, the most frequent reasons first; empty where no answer was refused."""
+    if not found.refused:
+        return ""
+    why = ", ".join(f"{count:,} {_WORDS[reason]}" for reason, count in found.reasons.items())
+    return f"{found.refused:,} of {found.answers:,} answers refused ({why})"
+
+
+def remedy(found: Refusals, settings: Mapping[str, Any]) -> str:
+    """What helps against the most frequent reason, with the settings of the run."""
+    of_ollama = _OF_OLLAMA if str(settings.get("llm")).startswith("ollama:") else {}
+    return {**_REMEDIES, **of_ollama}.get(found.most, _ANOTHER)
