@@ -96,8 +96,8 @@ class Unit:
     """A unit of a run and, once it is finished, its label.
 
     ``status`` is ``pending``, ``running``, ``finished``, ``interrupted`` or ``failed``; a failed unit is taken
-    again only when that is asked for. A unit that is done with and has no label is ``dead`` (its activation is 0 on
-    every image), ``constant`` (it is another value, the same on every image) or ``undecided`` (all concepts score
+    again only when that is asked for. A unit that is done with and has no label is ``dead`` (its activation is 0
+    on every image), ``constant`` (it is another value, the same on every image) or ``undecided`` (all concepts score
     the same). ``initial_label`` is the best concept of the initial board; ``discovered`` says that the label was
     not in the initial vocabulary. ``images`` are ids of the label's pictures; ``auc_low`` and ``auc_high`` are the
     95 % interval of ``auc``, and ``density`` is the share of the control images on which the unit is above 0.

@@ -5,16 +5,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scipy.stats import mannwhitneyu
+from scipy.stats import mannwhitneyu, norm
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import SCORERS_WITHOUT_CONTROL, ScorerName
 from line_neurons.tools.scorers import SCORERS, Scorer, auc, layer_scorer, mad, mean, needs_control
+from line_neurons.tools.scorers import SCORERS, auc, auc_interval, layer_scorer, mad, mean, needs_control
 
 # Few distinct values, so that ties are common.
 rows = hnp.arrays(
     np.float32, st.integers(1, 30), elements=st.integers(-5, 5).map(lambda value: np.float32(value / 4))
 )
+
+
+@given(rows, rows)
+def test_the_interval_of_the_auc_is_delongs_over_all_pairs_and_holds_the_auc(concept, control):
+    low, high = auc_interval(concept, control)
+    wins = (concept[:, None] > control) + (concept[:, None] == control) / 2
+    assert 0 <= low <= auc(concept, control) + 1e-12 and auc(concept, control) - 1e-12 <= high <= 1
+    if len(concept) < 2 or len(control) < 2:
+        assert (low, high) == (0.0, 1.0)
+        return
+    variance = wins.mean(1).var(ddof=1) / len(concept) + wins.mean(0).var(ddof=1) / len(control)
+    area, half = wins.mean(), norm.ppf(0.975) * np.sqrt(variance)
+    assert (low, high) == pytest.approx((max(0, area - half), min(1, area + half)))
 
 
 @given(rows, rows)
