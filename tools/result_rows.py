@@ -19,11 +19,7 @@ UNIT_COLUMNS: dict[str, Kind] = {
     "label": "text",
     "score": "number",
     "auc": "number",
-    "auc_low": "number",
-    "auc_high": "number",
     "mad": "number",
-    "density": "number",
-    "note": "text",
     "origin": "text",
     "found_by": "integer",
     "found_in": "text",
@@ -45,6 +41,10 @@ UNIT_COLUMNS: dict[str, Kind] = {
     "control": "text",
     "seconds": "number",
     "error": "text",
+    "note": "text",
+    "auc_low": "number",
+    "auc_high": "number",
+    "density": "number",
 }
 """Every column of a unit's row with the kind of its values, in order."""
 

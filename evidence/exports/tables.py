@@ -63,8 +63,8 @@ def picture_rows(taken: Snapshot) -> Iterator[Row]:
                     **known.get(image, _UNKNOWN)._asdict(),
                     "label": unit.label,
                     "label_score": unit.score,
-                    "note": unit.note,
                     "of_label": image in unit.images,
+                    "note": unit.note,
                 }
 
 
@@ -86,8 +86,8 @@ _PICTURES: dict[str, Kind] = {
     "activation": "number",
     "label": "text",
     "label_score": "number",
-    "note": "text",
     "of_label": "flag",
+    "note": "text",
 }
 _OF_STEP = ("run", "unit", "step", "attempt", "kind", "concept", "score")
 

@@ -9,8 +9,7 @@ from scipy.stats import mannwhitneyu, norm
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import SCORERS_WITHOUT_CONTROL, ScorerName
-from line_neurons.tools.scorers import SCORERS, Scorer, auc, layer_scorer, mad, mean, needs_control
-from line_neurons.tools.scorers import SCORERS, auc, auc_interval, layer_scorer, mad, mean, needs_control
+from line_neurons.tools.scorers import SCORERS, Scorer, auc, auc_interval, layer_scorer, mad, mean, needs_control
 
 # Few distinct values, so that ties are common.
 rows = hnp.arrays(

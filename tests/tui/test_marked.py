@@ -1,0 +1,118 @@
+"""Units without a label, marked labels and refused answers, as the command and the app show them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from line_neurons.evidence.report.writing import write_report
+from line_neurons.graphs.assembly import Parts
+from line_neurons.tools.run_store import RunStore
+from line_neurons.tui.exit_status import ALL_REFUSED, is_failure
+from line_neurons.tui.run_rows import RunRows
+from line_neurons.tui.widgets.units_columns import LABEL, Around
+from line_neurons.tui.widgets.units_lines import UnitsReader
+from scripted import LAYER, ScriptedControl, ScriptedGenerator, ScriptedModel, ScriptedTarget, said_by
+
+CLASSES = tuple(f"class {letter}" for letter in "abcdefgh")
+BATCH = (
+    "batch",
+    "scripted:model",
+    LAYER,
+    "--no-revisit",
+    "--images",
+    "2",
+    "--top",
+    "2",
+    "--random",
+    "2",
+    "-N",
+    "1",
+)
+
+
+class Target(ScriptedTarget):
+    """Unit 0 has a value for each word, unit 1 is dead, unit 2 has two values that several words share."""
+
+    def activate(self, images, layers, progress=None):
+        values = [self._value(image) for image in images]
+        shared = [said_by(image)[0] in CLASSES[2:] for image in images]
+        rows = np.array([[value, 0, some] for value, some in zip(values, shared, strict=True)], np.float32)
+        return dict.fromkeys(layers, rows.reshape(len(images), 3))
+
+
+@pytest.fixture
+def parts(monkeypatch):
+    """The parts of every run; gives a function that lets the language model answer something else."""
+    for name, part in {
+        "target": Target(),
+        "generator": ScriptedGenerator(),
+        "control_set": ScriptedControl(CLASSES),
+    }.items():
+        monkeypatch.setattr(Parts, name, part)
+
+    def answers(given):
+        monkeypatch.setattr(Parts, "language_model", ScriptedModel(given))
+
+    answers(lambda prompt, seed, temperature: f"thing {seed}")
+    return answers
+
+
+def test_a_run_with_a_dead_unit_ends_well_and_says_so_everywhere(line, parts, tmp_path):
+    status, out, _ = line(*BATCH, "--units", "0-2")
+    assert status == 0
+    assert "1 unit without a label: 1 dead" in out
+    (run,) = json.loads(line("runs", "--json")[1])
+    assert (run["units_unlabelled"], run["units_finished"], run["units"]) == ({"dead": 1}, 2, 3)
+    assert "1 dead" in line("runs")[1]
+    shown = line("show", run["id"], "1")[1]
+    assert "dead" in shown and "0 on all 8 control images" in shown
+    assert "marked" in line("results", run["id"])[1]
+    rows = [json.loads(row) for row in line("results", run["id"], "--format", "jsonl")[1].splitlines()]
+    assert [(row["status"], row["label"] is None) for row in rows][1] == ("dead", True)
+    assert rows[1]["note"] == "dead: 0 on all 8 control images"
+    assert line("resume")[0] == 2
+    store = tmp_path / "store"
+    page = write_report(store, run["id"], tmp_path / "report.html").path.read_text()
+    assert "1 unit without a label: 1 dead" in page and "0 on all 8 control images" in page
+    features = json.loads(_exported(line, run["id"], "neuronpedia-json", tmp_path / "features.json").read_text())
+    assert features["features"][1]["line"]["note"] == "dead: 0 on all 8 control images"
+
+
+def _exported(line, run, format_, path) -> Path:
+    assert line("export", run, "--format", format_, "-o", path)[0] == 0
+    return path
+
+
+def test_a_bundle_brings_the_states_and_notes_to_another_store(line, parts, tmp_path):
+    assert line(*BATCH, "--units", "0-2")[0] == 0
+    (run,) = json.loads(line("runs", "--json")[1])
+    bundle = _exported(line, run["id"], "bundle", tmp_path / "run.zip")
+    assert line("import", bundle, "--store", tmp_path / "other")[0] == 0
+    before, after = (RunStore(tmp_path / one, read_only=True).units(run["id"]) for one in ("store", "other"))
+    assert before == after and before[1].status == "dead"
+
+
+def test_a_run_of_which_every_answer_was_refused_has_a_status_of_its_own(line, parts):
+    parts(lambda *_: "garbage")
+    status, out, _ = line(*BATCH, "--units", "0")
+    assert status == ALL_REFUSED == 3 and not is_failure(status)
+    assert "8 of 8 answers refused (8 not JSON)" in " ".join(out.split())
+    assert "first board only" in " ".join(out.split())
+    assert "8 of 8 answers refused" in " ".join(line("runs")[1].split())
+
+
+def test_the_app_shows_marks_in_the_row_of_a_unit_and_of_its_run(line, parts, tmp_path):
+    parts(lambda *_: "garbage")
+    assert line(*BATCH, "--units", "0-2")[0] == ALL_REFUSED
+    with_runs = RunStore(tmp_path / "store", read_only=True)
+    (row,) = RunRows()(with_runs)
+    assert row.finished == row.units == 3 and row.noted
+    assert any("without a label: 1 dead" in remark for remark in row.remarks)
+    seen = UnitsReader(row.run.id)(with_runs)
+    states = [line.state for line in seen.lines]
+    assert states == ["finished", "dead", "finished"]
+    cell = LABEL.cell(seen.lines[0], Around(None, (), 1.0), 30)
+    assert cell[0].text == "! " and "first board only" in cell[-1].text
+    assert "first board only" in seen.lines[0].condition
