@@ -349,8 +349,8 @@ class _Work:
         failed = f", {states.count('failed')} failed" if "failed" in states else ""
         read = "".join(f"; {note}" for note in self._parts.image_notes())
         self._line.say(
-            f"run {self._run.id}: {states.count('finished')} of {len(states)} units done{failed}, "
-            f"{time.monotonic() - self._began:.0f} s{read}",
+            f"run {self._run.id}: {sum(state in DONE for state in states)} of {len(states)} units done{failed}, "
+            f"{time.monotonic() - self._began:.0f} s" + "".join(f"; {remark}" for remark in result.remarks),
             last=True,
         )
 

@@ -99,6 +99,12 @@ def cosy(
         parts = subject.parts
         units = _units(subject, wanted)
         chosen = [paired(labels, units, mode) for labels in subject.labels]
+        for labels in subject.labels:
+            if labels.unlabelled:
+                number = terminal.counted(len(labels.unlabelled), "unit")
+                terminal.note(
+                    f"{number} of {labels.source} without a label, not judged: {labels.unlabelled[0][1]} ..."
+                )
         pictures = open_pictures(
             wanted.images_from, parts, subject.layer, count=wanted.images, seed=wanted.seed, mode=mode,
             given=changes.get("diffusion", {}),

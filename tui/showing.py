@@ -23,9 +23,9 @@ from line_neurons.evidence.wording import (
     state_of,
     step_name,
 )
-from line_neurons.tools.leases import Standing, standings
 from line_neurons.tools.condition import Condition, condition, condition_listed
-from line_neurons.tools.marks import DONE, codes
+from line_neurons.tools.leases import Standing, standings
+from line_neurons.tools.marks import DONE, UNLABELLED, codes
 from line_neurons.tools.refusals import Refusals, refusals, refusals_by_run, told
 from line_neurons.tools.run_store import Run, RunStore, Step, Unit, default_store, has_runs
 from line_neurons.tools.targets.own_module import in_memory
@@ -186,7 +186,7 @@ def run(store: Path, name: str, *, as_json: bool) -> None:
 
 def labels(shown: Run, units: Sequence[Unit]) -> None:
     """Print the units of a run with their labels; on a terminal only the first of a whole layer."""
-    done = all(unit.status == "finished" for unit in units)
+    done = all(unit.status in DONE for unit in units)
     marked = any(unit.marks for unit in units)
     first = units[:_ROWS] if terminal.out.is_terminal else units
     failed = [unit for unit in units[len(first) :] if unit.status == "failed"][:_ROWS]
@@ -369,7 +369,9 @@ def _print_unit(shown: Run, chosen: Unit, history: Sequence[Step], made: Mapping
         if chosen.auc_low is not None and chosen.auc_high is not None:
             terminal.line(f"95 % interval of the AUC: {chosen.auc_low:.3f} to {chosen.auc_high:.3f}")
     for mark in chosen.marks:
-        terminal.line(f"marked {mark.code}: {mark.detail}", style="bold")
+        terminal.line(f"{mark.code}: {mark.detail}", style="bold")
+    if chosen.status in UNLABELLED:
+        terminal.line("no concept can be its label; a new run with --label-dead searches it all the same")
     if not history:
         return
     terminal.table(["score", "concept"], [[score, concept] for concept, score in _board(history)], "Scoreboard")

@@ -1,6 +1,7 @@
 """Units that cannot have a label, labels that little speaks for, and answers that were refused: all look so."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -164,6 +165,20 @@ def test_a_run_of_which_no_answer_was_usable_says_so_with_the_reason_and_what_he
         "12 of 12 answers refused (12 not JSON); 3 steps without a concept: no label comes from the language model"
         "; try --think on or off, or another model (--llm)"
     ]
+
+
+class HalfReadable(ScriptedControl):
+    """A control set of which a file a class cannot be read."""
+
+    def chunks(self, start=0):
+        for chunk in super().chunks(start):
+            yield replace(chunk, skipped=(f"{chunk.labels[0]}.png: truncated",))
+
+
+def test_control_images_that_could_not_be_read_are_counted_with_the_run(asked, monkeypatch):
+    monkeypatch.setattr(Parts, "control_set", HalfReadable(CLASSES))
+    result = explain(Net(), "r", "0", **asked)
+    assert "8 of 16 control images could not be read, and count nowhere" in result.remarks
 
 
 def test_a_run_of_usable_answers_has_nothing_to_say_of_them(tmp_path):
