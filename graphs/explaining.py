@@ -350,7 +350,7 @@ class _Work:
         read = "".join(f"; {note}" for note in self._parts.image_notes())
         self._line.say(
             f"run {self._run.id}: {sum(state in DONE for state in states)} of {len(states)} units done{failed}, "
-            f"{time.monotonic() - self._began:.0f} s" + "".join(f"; {remark}" for remark in result.remarks),
+            f"{time.monotonic() - self._began:.0f} s{read}" + "".join(f"; {remark}" for remark in result.remarks),
             last=True,
         )
 

@@ -45,8 +45,8 @@ class Condition:
             stalled = self.refusals.stalled
             steps = f"; {_plural(stalled, 'step')} without a concept" if stalled else ""
             alone = ": no label comes from the language model" if self.refusals.all_refused else ""
-            # Some refusals are the method at work; what helps is told where steps were lost.
-            helps = f"; try {remedy(self.refusals, self.settings)}" if stalled else ""
+            # Some refusals are the method at work.
+            helps = f"; try {remedy(self.refusals, self.settings)}" if self.refusals.mostly else ""
             found.append(f"{answers}{steps}{alone}{helps}")
         measured, unread = self.control
         if unread:
@@ -60,7 +60,7 @@ class Condition:
         found = [f"{count} {state}" for state, count in self.unlabelled.items()]
         if self.labels:
             found.append(f"{_plural(self.labels, 'label')} marked")
-        if self.refusals.stalled:
+        if self.refusals.mostly:
             found.append(f"{self.refusals.refused:,} of {self.refusals.answers:,} answers refused")
         return ", ".join(found)
 

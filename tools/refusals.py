@@ -72,6 +72,11 @@ class Refusals:
         return 0 < self.answers == self.refused
 
     @property
+    def mostly(self) -> bool:
+        """Whether half of the answers or more were refused, which is more than the method itself makes for."""
+        return 0 < self.answers <= 2 * self.refused
+
+    @property
     def most(self) -> str:
         """The most frequent reason; empty for none."""
         return max(self.reasons, key=lambda reason: self.reasons[reason], default="")

@@ -25,7 +25,7 @@ from line_neurons.eval.judging import (
     judge_labels,
     subject_of,
 )
-from line_neurons.eval.labels import replace_file
+from line_neurons.eval.labels import Labels, replace_file
 from line_neurons.eval.photographs import caption_photographs
 from line_neurons.eval.wordnet import WordNet
 from line_neurons.evidence.exports.places import FolderPath
@@ -99,12 +99,7 @@ def cosy(
         parts = subject.parts
         units = _units(subject, wanted)
         chosen = [paired(labels, units, mode) for labels in subject.labels]
-        for labels in subject.labels:
-            if labels.unlabelled:
-                number = terminal.counted(len(labels.unlabelled), "unit")
-                terminal.note(
-                    f"{number} of {labels.source} without a label, not judged: {labels.unlabelled[0][1]} ..."
-                )
+        _say_left_out(subject.labels)
         pictures = open_pictures(
             wanted.images_from, parts, subject.layer, count=wanted.images, seed=wanted.seed, mode=mode,
             given=changes.get("diffusion", {}),
@@ -139,6 +134,14 @@ def cosy(
             terminal.note(f"in {what}, {note}")
     for file in files:
         terminal.note(f"written: {file}")
+
+
+def _say_left_out(several: Sequence[Labels]) -> None:
+    """Say which units of runs are not judged, because they can have no label."""
+    for labels in several:
+        if labels.unlabelled:
+            number = terminal.counted(len(labels.unlabelled), "unit")
+            terminal.note(f"{number} of {labels.source} without a label, left out: {labels.unlabelled[0][1]} ...")
 
 
 def captions(folder: Path, settings: Settings) -> None:

@@ -337,7 +337,7 @@ class RunsScreen(Screen[None]):
         colour = self.app.theme_variables.get(_COLOURS[state], "") if column in {"state", "units"} else ""
         text = {
             "run": lambda: plain(run.id),
-            "state": lambda: f"{SIGNS[state]} {state}{' !' if row.noted else ''}",
+            "state": lambda: f"{SIGNS[state]} {state}{' !' if row.noted and not row.goes_on else ''}",
             "units": lambda: _bar(row, _bar_of(self.size.width)),
             "pictures/s": lambda: "" if row.rate is None else f"{row.rate:.1f}",
             "left": lambda: "" if row.left is None else duration(row.left),

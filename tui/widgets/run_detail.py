@@ -68,13 +68,16 @@ def _lines(row: RunRow, said: str) -> Iterator[Text]:
     if row.first_error:
         unit, why = row.first_error
         yield Text(f"! unit {unit}: {plain(why)}")
-    for remark in row.remarks:
-        yield Text(f"! {plain(remark)}")
+    remarks = [Text(f"! {plain(remark)}") for remark in row.remarks]
+    if row.noted:
+        yield from remarks
     if said:
         yield Text(f"! {said}")
     if row.labels:
         best = ", ".join(f"{plain(label)} +{format_score(margin)}" for label, margin in row.labels)
         yield Text(f"best by margin: {best}")
+    if not row.noted:
+        yield from remarks
 
 
 def _told(row: RunRow) -> str:
