@@ -57,7 +57,7 @@ def _natural(state: LineState, kind: Kind, settings: Settings) -> Kind:
     return "initial" if state["restart"] < settings.restarts else "end"
 
 
-def best_after(best: Row, concept: str, score: float, on_board: Entry, settings: Settings) -> Row:
+def best_after(best: Row | None, concept: str, score: float, on_board: Entry, settings: Settings) -> Row:
     """The best concept after one more was scored.
 
     Args:

@@ -20,9 +20,9 @@ from line_neurons.graphs.initial import _without_alphabet
 from line_neurons.graphs.results import look_through
 from line_neurons.graphs.revisit import revisit
 from line_neurons.graphs.runs import start, work
+from line_neurons.tools.condition import condition
 from line_neurons.tools.marks import Evidence, of_label, read_marks, written
 from line_neurons.tools.refusals import _kind, refusals, told
-from line_neurons.tools.remarks import condition
 from line_neurons.tools.run_store import RunStore, Trial
 from scripted import (
     LAYER,
