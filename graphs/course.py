@@ -61,13 +61,13 @@ def best_after(best: Row | None, concept: str, score: float, on_board: Entry, se
     """The best concept after one more was scored.
 
     Args:
-        best: the best so far.
+        best: the best so far; None where nothing was scored.
         concept: what was scored.
         score: its score.
         on_board: the best of the board after it.
         settings: the run's settings; where a new score overwrites the old one, the best can fall.
     """
-    if settings.duplicates == "overwrite" and concept == best[0]:
+    if best and settings.duplicates == "overwrite" and concept == best[0]:
         return [on_board.concept, on_board.score]
     return better(best, concept, score)
 
