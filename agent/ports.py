@@ -148,12 +148,17 @@ class Generator(Protocol):
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """A layer that can be explained: its dotted path, output shape without the batch, and number of units."""
+    """A layer that can be explained: its dotted path, output shape without the batch, and number of units.
+
+    ``reading`` is what its fingerprint says beside the target's: how the output is read, where earlier releases
+    read it otherwise; else nothing.
+    """
 
     path: str
     kind: str
     shape: tuple[int, ...]
     units: int
+    reading: str = ""
 
 
 class Target(Protocol):

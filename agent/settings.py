@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -30,6 +30,8 @@ CONFIG_FILE = "line.toml"
 
 
 Pool = Literal["auto", "mean", "max", "cls", "mean-tokens"]
+Layout = Literal["channels-first", "channels-last", "tokens"]
+"""Of a layer's output, beside the images of a batch: [K, H, W] or [K, L]; [H, W, K]; [T, K]."""
 Precision = Literal["float32", "float16", "bfloat16"]
 ScorerName = Literal["mean", "auc", "mad"]
 SCORERS_WITHOUT_CONTROL: frozenset[ScorerName] = frozenset({"mean"})
@@ -225,6 +227,11 @@ class Settings(BaseSettings):
         None, description="A checkpoint of one's own for the target, FILE or FILE#NETWORK."
     )
     pool: Pool = Field("auto", description="Pooling; auto: mean of maps, class token of tokens.")
+    layout: tuple[str, ...] = Field(
+        (),
+        description="Layout of layers of which it cannot be known: channels-first, channels-last or tokens; "
+        "of one layer: LAYER=LAYOUT.",
+    )
     precision: Precision = Field("float32", description="Precision of the target's forward pass.")
     channels_last: bool = Field(False, description="Memory layout of the target's convolutions.")
     device: str = Field("auto", description="Device of target and generator: auto, cpu, cuda ...")
@@ -259,6 +266,17 @@ class Settings(BaseSettings):
         if "{concept}" not in template:
             raise ValueError("must contain {concept}")
         return template
+
+    @field_validator("layout")
+    @classmethod
+    def _is_layout(cls, layouts: tuple[str, ...]) -> tuple[str, ...]:
+        paths = [text.rpartition("=")[0] for text in layouts]
+        for text, path in zip(layouts, paths, strict=True):
+            if (name := text.removeprefix(f"{path}=")) not in get_args(Layout):
+                raise ValueError(f"{name!r:.80} is none of {', '.join(get_args(Layout))}, nor LAYER=LAYOUT")
+            if paths.count(path) > 1:
+                raise ValueError(f"{path or 'all layers'} is given two layouts")
+        return layouts
 
     @field_validator("exclude")
     @classmethod

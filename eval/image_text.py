@@ -14,7 +14,7 @@ import numpy as np
 from line_neurons.agent.errors import BackendError, MissingPartError, UsageError, reason_of
 from line_neurons.agent.ports import Control, LayerInfo
 from line_neurons.tools.control_sets import control_activations
-from line_neurons.tools.devices import find_device
+from line_neurons.tools.devices import find_device, hold_arithmetic
 from line_neurons.tools.image_reader import ImageError, read_image
 from line_neurons.tools.packages import missing_package
 from line_neurons.tools.weights_formats import weights_format
@@ -244,6 +244,7 @@ def _batched(items: Sequence[Any], embed: Callable[[Sequence[Any]], Any]) -> Emb
     import torch
 
     parts = []
+    hold_arithmetic()
     with torch.inference_mode():
         for start in range(0, len(items), _AT_ONCE):
             rows = embed(items[start : start + _AT_ONCE]).float()

@@ -34,7 +34,7 @@ from line_neurons.graphs.assembly import Parts, Preparing
 from line_neurons.graphs.own_code import require_vouched, vouch
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations
 from line_neurons.tools.run_store import Run, RunStore, default_store, has_runs
-from line_neurons.tools.targets.lookup import find_layer
+from line_neurons.tools.targets.lookup import find_layer, layer_fingerprint
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Activations
@@ -227,7 +227,7 @@ def judge_labels(
         mode=mode,
         seed=seed,
         count=pictures.count,
-        target=parts.target.fingerprint,
+        target=layer_fingerprint(parts.target, subject.layer),
         images_id=pictures.fingerprint,
         control_id=source.fingerprint,
     )
@@ -324,7 +324,7 @@ def _parts_of(
     if trust:
         vouch(parts.runs, run)
     require_vouched(parts.runs, run, {"llm": ""})
-    now = parts.target.fingerprint
+    now = layer_fingerprint(parts.target, run.layer)
     for one in runs:
         if one.layer != run.layer:
             raise UsageError(

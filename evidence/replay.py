@@ -249,14 +249,14 @@ def _begin(runs: RunStore, plan: Plan, parts: Parts, command: str) -> Run:
         finished=None,
         error="",
         settings=recorded(parts.settings),
-        fingerprints=parts.fingerprints(),
+        fingerprints=parts.fingerprints(run.layer),
         versions=installed_versions(),
         command=command,
     )
     with into.atomic():
         rows = [Unit(new.id, unit.unit, place, name=unit.name) for place, unit in enumerate(plan.units)]
         into.add_run(new, rows)
-        circumstances.record(into, new.id, parts, began=True)
+        circumstances.record(into, new, parts, began=True)
         _mark(into, new, plan)
         for unit in plan.units:
             ask_as_before(into, new.id, unit.unit, wishes(runs, run.id, unit.unit))

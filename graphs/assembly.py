@@ -24,7 +24,7 @@ from line_neurons.tools.language_models.langchain_chat import with_secrets
 from line_neurons.tools.language_models.registry import open_language_model
 from line_neurons.tools.run_store import Run, RunStore, default_store
 from line_neurons.tools.targets.hooked_target import HookedTarget
-from line_neurons.tools.targets.lookup import find_layer
+from line_neurons.tools.targets.lookup import find_layer, layer_fingerprint
 from line_neurons.tools.targets.own_module import in_memory
 from line_neurons.tools.targets.registry import absolute_spec, open_target
 from line_neurons.tools.targets.versions import base_of, shown
@@ -96,7 +96,7 @@ class Parts:
         settings = self.settings
         measured: dict[str, Any] = {
             name: getattr(settings, name)
-            for name in ("pool", "precision", "channels_last", "device", "batch_size")
+            for name in ("pool", "layout", "precision", "channels_last", "device", "batch_size")
         }
         if self.network is None:
             target = open_target(
@@ -329,10 +329,10 @@ class Parts:
             otherwise=self.otherwise,
         )
 
-    def fingerprints(self) -> dict[str, str]:
-        """The identity of each part, as it is recorded with the run."""
+    def fingerprints(self, layer: str) -> dict[str, str]:
+        """The identity of each part, as it is recorded with a run on ``layer``."""
         return {
-            "target": self.target.fingerprint,
+            "target": layer_fingerprint(self.target, layer),
             "generator": self.generator.fingerprint,
             "language_model": self.language_model.fingerprint,
             "control": self.control_set.fingerprint if self.control_set else "none",
@@ -406,7 +406,8 @@ def reopen(
     settings = revised({**run.settings, "store": store, "assets": assets}, changes)
     parts = Parts(run.model, settings, preparing, {run.layer}, network=network)
     require_vouched(parts.runs, run, changes, named=run.model if model else None)
-    now = parts.fingerprints()
+    parts.target.activate([], [run.layer])
+    now = parts.fingerprints(run.layer)
     for part, before in run.fingerprints.items():
         if now.get(part) == before or (part == "language_model" and changes.keys() & LANGUAGE_MODEL_SETTINGS):
             continue

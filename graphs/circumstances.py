@@ -16,14 +16,14 @@ from line_neurons import agent, graphs, tools
 from line_neurons.agent.prompts import ANGLES, LIGHTINGS, instructions
 from line_neurons.graphs.assembly import Parts, installed_versions
 from line_neurons.tools.machine import machine
-from line_neurons.tools.run_store import RunStore
+from line_neurons.tools.run_store import Run, RunStore
 
 WORKED_WITH = "worked with"
 """The kind of the events that hold circumstances."""
 
 
-def circumstances(parts: Parts) -> dict[str, Any]:
-    """What runs with these parts are worked with here and now, as JSON values.
+def circumstances(parts: Parts, layer: str) -> dict[str, Any]:
+    """What runs on a layer with these parts are worked with here and now, as JSON values.
 
     Returns:
         ``versions`` of Python and of the packages that decide results; ``code``, a hash of the program's own
@@ -32,7 +32,7 @@ def circumstances(parts: Parts) -> dict[str, Any]:
         ``prompts``, all that questions and pictures begin with, each with its SHA-256.
     """
     # First, as the machine tells of torch only once a part has imported it.
-    fingerprints, made_of = parts.fingerprints(), parts.identities()
+    fingerprints, made_of = parts.fingerprints(layer), parts.identities()
     return {
         "versions": {"python": platform.python_version(), **installed_versions()},
         "code": own_code(),
@@ -44,18 +44,18 @@ def circumstances(parts: Parts) -> dict[str, Any]:
     }
 
 
-def record(runs: RunStore, run: str, parts: Parts, *, began: bool = False) -> None:
+def record(runs: RunStore, run: Run, parts: Parts, *, began: bool = False) -> None:
     """Record what a run is worked with; nothing where the last record says the same.
 
     Args:
         runs: the run's store.
-        run: id of the run.
+        run: the run.
         parts: the parts.
         began: the run begins with it.
     """
-    now = circumstances(parts)
+    now = circumstances(parts, run.layer)
     last = runs.rows(
-        "SELECT detail FROM events WHERE run = ? AND kind = ? ORDER BY id DESC LIMIT 1", run, WORKED_WITH
+        "SELECT detail FROM events WHERE run = ? AND kind = ? ORDER BY id DESC LIMIT 1", run.id, WORKED_WITH
     )
     try:
         before = json.loads(last[0][0]) if last else {}
@@ -63,7 +63,7 @@ def record(runs: RunStore, run: str, parts: Parts, *, began: bool = False) -> No
         # Who reads the events is told of the damaged row.
         before = {}
     if not isinstance(before, dict) or {name: before.get(name) for name in now} != now:
-        runs.add_event(run, WORKED_WITH, began=began, **now)
+        runs.add_event(run.id, WORKED_WITH, began=began, **now)
 
 
 def prompts(template: str, *, paper: bool) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from line_neurons.agent.errors import BackendError, StoreError
 from line_neurons.agent.proposal import concept_key, concept_words
 from line_neurons.graphs.state import Deps
 from line_neurons.tools.scorers import layer_scorer, needs_control
+from line_neurons.tools.targets.lookup import layer_fingerprint
 
 if TYPE_CHECKING:
     import numpy as np
@@ -141,7 +142,7 @@ def _scorer(deps: Deps, units: NDArray[np.int64]) -> LayerScorer:
 def _vectors(deps: Deps, images: Sequence[str]) -> Activations:
     """Activations of all units of the layer on the pictures; what the bank has lost is measured anew."""
     try:
-        return deps.bank.vectors(images, deps.target.fingerprint, deps.layer)
+        return deps.bank.vectors(images, layer_fingerprint(deps.target, deps.layer), deps.layer)
     except StoreError:
         return deps.bank.activations(images, deps.target, deps.layer, generator=deps.generator)
 

@@ -223,7 +223,7 @@ class _Asked:
         selectors = _selectors(self.units)
         numbers, names = select_units(parts, self.layer, selectors)
         units = [(unit, names[unit] if names else None) for unit in numbers]
-        wanted = (parts.spec, self.layer, recorded(parts.settings), parts.fingerprints(), None)
+        wanted = (parts.spec, self.layer, recorded(parts.settings), parts.fingerprints(self.layer), None)
         for run in parts.runs.runs() if self.resume else ():
             its = (run.model, run.layer, settings_of(run), run.fingerprints, run.forked_from)
             if its == wanted and [(unit.unit, unit.name) for unit in parts.runs.units(run.id)] == units:

@@ -50,7 +50,7 @@ def fork(
     history = [entry for entry in runs.steps(run.id, unit) if entry.kind in KINDS]
     _check_step(history, run, unit, step)
     kept = [entry for entry in history if entry.step <= step]
-    fingerprints = parts.fingerprints()
+    fingerprints = parts.fingerprints(run.layer)
     with checkpoints.opened(parts.store) as saver, runs.atomic():
         graph = build(saver)
         state = checkpoints.state_after(graph, run, unit, step) or _from_history(runs, run, unit, history, step)
@@ -78,7 +78,7 @@ def fork(
             forked_step=step,
         )
         runs.add_run(new, [Unit(new.id, unit, 0, name=found.name)])
-        circumstances.record(runs, new.id, parts, began=True)
+        circumstances.record(runs, new, parts, began=True)
         runs.put_steps([replace(entry, run=new.id) for entry in kept])
         copied = copy_taken(runs, run.id, unit, step, new.id)
         state |= {

@@ -210,7 +210,7 @@ def revisit_recorded(
         vars(parts).update(
             {name: getattr(first, name) for name in ("target", "generator", "language_model", "bank", "runs")}
         )
-        if parts.fingerprints()["control"] != run.fingerprints.get("control"):
+        if parts.fingerprints(run.layer)["control"] != run.fingerprints.get("control"):
             raise UsageError(
                 f"the control set {parts.settings.control} of run {run.id} has changed since it began",
                 "install what the run began with",

@@ -40,8 +40,8 @@ def select_units(parts: Parts, layer: str, selectors: Sequence[str]) -> tuple[li
     Raises:
         UsageError: there is no such layer or unit, or a setting does not fit the layer.
     """
-    info = find_layer(parts.target.layers(), layer, parts.model)
     names = parts.target.unit_names(layer)
+    info = find_layer(parts.target.layers(), layer, parts.model)
     units = parse_units(selectors, info.units, names, seed=parts.settings.seed, layer=layer)
     parts.check(layer)
     return units, names
@@ -60,7 +60,7 @@ def start(parts: Parts, layer: str, selectors: Sequence[str], command: str = "")
         LineError: a model, layer, unit or setting does not fit, or a part is missing.
     """
     units, names = select_units(parts, layer, selectors)
-    fingerprints = parts.fingerprints()
+    fingerprints = parts.fingerprints(layer)
     vocabulary = parts.vocabulary()
     run = Run(
         id=free_name(parts.runs, parts.spec, layer),
@@ -81,7 +81,7 @@ def start(parts: Parts, layer: str, selectors: Sequence[str], command: str = "")
         try:
             with parts.runs.atomic():
                 parts.runs.add_run(run, rows)
-                circumstances.record(parts.runs, run.id, parts, began=True)
+                circumstances.record(parts.runs, run, parts, began=True)
                 vouch(parts.runs, run)
         except StoreError:
             # Another process may have taken the name in between.
@@ -137,7 +137,7 @@ def work(parts: Parts, run: Run, watch: Watcher | None = None, drain: RunControl
         deps = parts.deps(run.layer, run.vocabulary or (), drain)
         _note_changes(parts, run)
         runs.set_status(run.id, "running")
-        circumstances.record(runs, run.id, parts)
+        circumstances.record(runs, run, parts)
         runs.add_event(run.id, "work", process=os.getpid(), host=this_machine().host)
         try:
             with parts.bank.incidents.recorded(runs, run.id):
@@ -226,7 +226,7 @@ def retry(runs: RunStore, run: Run) -> int:
 
 def _note_changes(parts: Parts, run: Run) -> None:
     """Record that a run goes on with other settings or another language model, and what they were before."""
-    settings, fingerprints = recorded(parts.settings), parts.fingerprints()
+    settings, fingerprints = recorded(parts.settings), parts.fingerprints(run.layer)
     if (settings, fingerprints) == (settings_of(run), run.fingerprints):
         return
     changed = {name: value for name, value in settings.items() if run.settings.get(name) != value}

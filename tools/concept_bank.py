@@ -22,6 +22,7 @@ from line_neurons.tools.kept_vectors import KeptVectors
 from line_neurons.tools.measuring import measure
 from line_neurons.tools.picture_bank import BankStats, PictureBank
 from line_neurons.tools.single_flight import Claims
+from line_neurons.tools.targets.lookup import layer_fingerprint
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Activations, Picture
@@ -112,14 +113,16 @@ class ConceptBank(PictureBank):
     ) -> Activations:
         import numpy as np
 
-        fingerprint, layers = target.fingerprint, list(dict.fromkeys([layer, *also]))
+        layers = list(dict.fromkeys([layer, *also]))
+        keys = {path: layer_fingerprint(target, path) for path in layers}
+        fingerprint = keys[layer]
         vectors = self._vectors.read(image_ids, fingerprint, layer)
         measured = 0
         while missing := [image for image in dict.fromkeys(image_ids) if image not in vectors]:
             with self._lock:
                 vectors |= self._vectors.read(missing, fingerprint, layer)
                 missing = [image for image in missing if image not in vectors]
-                claim = self._measuring.take((image, fingerprint, path) for path in layers for image in missing)
+                claim = self._measuring.take((image, keys[path], path) for path in layers for image in missing)
             with claim:
                 mine = [image for image, _, path in claim.mine if path == layer]
                 if mine:
@@ -185,7 +188,7 @@ class ConceptBank(PictureBank):
             raise LostPictureError(lost[0].message, lost[0].remedy, every)
         named = [f"picture {image[:12]}" for image in image_ids]
         measured = measure(target, pictures, named, layers, progress)
-        self._vectors.put(image_ids, target.fingerprint, measured)
+        self._vectors.put(image_ids, {layer: layer_fingerprint(target, layer) for layer in measured}, measured)
         with self._lock:
             self.stats.forwarded += len(image_ids)
             for image in image_ids:

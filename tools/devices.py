@@ -31,6 +31,21 @@ def find_device(name: str) -> torch.device:
     return device
 
 
+def hold_arithmetic() -> None:
+    """Hold the process to arithmetic that gives the same bits each time on a GPU.
+
+    That is: no TF32, and no trials of which algorithm is fastest. These switches are the process's, and generator
+    and target compute at the same time in threads of their own. So all of them set the same values before they
+    compute, and nobody sets them back: what another library or the user's code has set meanwhile is gone with the
+    next computation, and no computation changes another's.
+    """
+    import torch
+
+    cudnn = torch.backends.cudnn
+    cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32 = True, False, True, False
+    torch.set_float32_matmul_precision("highest")
+
+
 def memory_spent(error: Exception) -> bool:
     """Whether an exception says that memory ran out, on a GPU or on the CPU."""
     import torch

@@ -62,20 +62,22 @@ class KeptVectors:
                 whole[image] = vector
         return whole
 
-    def put(self, image_ids: Sequence[str], target: str, measured: Mapping[str, Activations]) -> None:
+    def put(
+        self, image_ids: Sequence[str], targets: Mapping[str, str], measured: Mapping[str, Activations]
+    ) -> None:
         """Keep what was measured of pictures; where a vector is here already, that one stays.
 
         Args:
             image_ids: ids of the pictures.
-            target: fingerprint of the vision model.
+            targets: fingerprint of the vision model for each layer.
             measured: float32 [n_images, n_units] for each layer, all finite.
         """
         with self._folder.transaction() as db:
-            self._widths |= {(target, layer): rows.shape[1] for layer, rows in measured.items()}
+            self._widths |= {(targets[layer], layer): rows.shape[1] for layer, rows in measured.items()}
             db.executemany(
                 "INSERT OR IGNORE INTO activations VALUES (?, ?, ?, ?)",
                 [
-                    (image, target, layer, row.astype("<f4").tobytes())
+                    (image, targets[layer], layer, row.astype("<f4").tobytes())
                     for layer, rows in measured.items()
                     for image, row in zip(image_ids, rows, strict=True)
                 ],

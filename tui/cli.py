@@ -531,7 +531,7 @@ def tui(
 
 
 @app.command()
-@opt.takes(opt.only("weights", "download", "assets"))
+@opt.takes(opt.only("weights", "layout", "download", "assets"))
 def layers(
     model: Annotated[str, _MODEL], *, config: opt.Config = None, json: opt.Json = False, **flags: Any
 ) -> None:

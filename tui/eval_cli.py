@@ -19,7 +19,7 @@ _DRAWING = opt.only(
     "diffusion__steps", "diffusion__guidance", "diffusion__size", "diffusion__dtype", "diffusion__revision",
     "diffusion__scheduler", "threshold",
 )  # fmt: skip
-_MEASURING = opt.only("control_images", "image_range", "weights", "pool", "precision")
+_MEASURING = opt.only("control_images", "image_range", "weights", "pool", "layout", "precision")
 
 
 @eval_app.command()

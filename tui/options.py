@@ -155,6 +155,10 @@ TARGET = _panel(
         "image_range": (str, "Values of 16-bit or float images that are black and white: LOW,HIGH."),
         "weights": (Path, "A checkpoint of your own, FILE or FILE#NETWORK."),
         "pool": (str, "Pooling: auto, mean or max of maps, cls or mean-tokens."),
+        "layout": (
+            list[str],
+            "Layout, if not known: [LAYER=]channels-first, channels-last or tokens.",
+        ),
         "precision": (str, "float32, float16 or bfloat16 forward passes."),
         "channels_last": (bool, "Memory layout of maps.", "--channels-last"),
     },

@@ -84,7 +84,7 @@ def replay(
             raise UsageError(f"{place} is the store of run {run.id} itself", "name a new folder with --into")
         with watching:
             parts = parts_of(runs, planned, place, settings, watching.preparing, changes)
-            differ, unknown = circumstances_differ(runs, run, circumstances(parts[-1]))
+            differ, unknown = circumstances_differ(runs, run, circumstances(parts[-1], run.layer))
         if not as_json:
             _say_circumstances(planned, place, differ, unknown)
         if strict and (others := [one.what for one in differ if one.what.startswith("parts.")]):

@@ -40,6 +40,7 @@ _ROWS = 200
 """On a terminal a table of units has at most so many rows."""
 
 _MISSING = 10
+_LEFT_OUT = 5
 """So many pictures that cannot be shown are named."""
 
 
@@ -470,12 +471,15 @@ def find_unit(shown: Run, units: Sequence[Unit], which: str) -> Unit:
 
 
 def layers(model: str, settings: Settings, *, as_json: bool) -> None:
-    """Print the layers of a model."""
+    """Print the layers of a model, and why others are left out."""
     from line_neurons.graphs.assembly import Parts
+    from line_neurons.tools.targets.hooked_target import HookedTarget
 
     # What a user's own model prints must not come between the results.
     with redirect_stdout(sys.stderr):
-        found = Parts(model, settings).target.layers()
+        target = Parts(model, settings).target
+        found = target.layers()
+        left_out = target.refused_layers() if isinstance(target, HookedTarget) else {}
     if as_json:
         terminal.dump(found)
         return
@@ -486,6 +490,10 @@ def layers(model: str, settings: Settings, *, as_json: bool) -> None:
         ["layer", "kind", "output", "units"],
         [[info.path, info.kind, " x ".join(map(str, info.shape)), info.units] for info in found],
     )
+    for error in list(left_out.values())[:_LEFT_OUT]:
+        terminal.line(f"left out: {error}")
+    if (more := len(left_out) - _LEFT_OUT) > 0:
+        terminal.line(f"left out for such reasons: {more} more; naming one as the layer of a run says why")
 
 
 def doctor(store: Path, assets: Path, *, ollama: str, deep: bool, as_json: bool) -> bool:

@@ -127,7 +127,7 @@ def warm(parts: Parts, layer: str) -> None:
     The control activations are computed into the parts' store. Nothing is drawn into it, and no question is one of
     a run.
     """
-    parts.fingerprints()
+    parts.fingerprints(layer)
     parts.control(layer)
     parts.generator.suggest(["dog"], 1)
     pictures = parts.generator.synthesize(image_requests("dog", 1, 0))

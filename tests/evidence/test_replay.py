@@ -285,7 +285,7 @@ def test_the_pictures_of_a_first_board_of_the_stores_concepts_are_drawn_again(tm
 
 def test_what_is_other_here_is_told_part_by_part(original, tmp_path):
     parts, run = original
-    now = circumstances(parts_for(tmp_path))
+    now = circumstances(parts_for(tmp_path), LAYER)
     assert circumstances_differ(parts.runs, run, now) == ([], [])
     now["fingerprints"]["target"] = "scripted weights=2"
     now["versions"]["torch"] = "9.9"
@@ -305,6 +305,6 @@ def test_what_is_other_here_is_told_part_by_part(original, tmp_path):
 def test_what_an_earlier_version_did_not_record_is_named_and_not_compared(tmp_path):
     parts = parts_for(old_store(tmp_path / "store", "m003"))
     run = parts.runs.run(FINISHED)
-    differ, unknown = circumstances_differ(parts.runs, run, circumstances(parts))
+    differ, unknown = circumstances_differ(parts.runs, run, circumstances(parts, run.layer))
     assert {one.what for one in differ} <= {f"versions.{name}" for name in run.versions} | {"parts.generator"}
     assert unknown == ["versions.python", "code", "machine", "prompts"]

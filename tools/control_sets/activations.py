@@ -10,6 +10,7 @@ from line_neurons.agent.ports import Control, ControlChunk, ControlSet, Progress
 from line_neurons.tools.bank_view import control_key
 from line_neurons.tools.control_sets.class_names import without_unused
 from line_neurons.tools.measuring import measure
+from line_neurons.tools.targets.lookup import layer_fingerprint
 
 if TYPE_CHECKING:
     from line_neurons.tools.concept_bank import ConceptBank
@@ -43,7 +44,7 @@ def control_activations(
         BackendError: see ``measuring.measure``, or the pictures could not be fetched.
         StoreError: the bank cannot be read or written.
     """
-    keys = {layer: control_key(target.fingerprint, layer, control.fingerprint) for layer in layers}
+    keys = {layer: control_key(layer_fingerprint(target, layer), layer, control.fingerprint) for layer in layers}
     found = {layer: kept for layer, key in keys.items() if (kept := bank.control(key)) is not None}
     missing = {layer: key for layer, key in keys.items() if layer not in found}
     if missing:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import inspect
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +16,7 @@ from line_neurons.agent.proposal import clean_text
 from line_neurons.tools.devices import find_device, memory_spent
 from line_neurons.tools.generators.presets import Source
 from line_neurons.tools.generators.weights import LEFT_OUT, ModelFiles, find_lora, find_model, hash_file
+from line_neurons.tools.quiet import quiet
 
 if TYPE_CHECKING:
     import torch
@@ -170,7 +169,7 @@ def load(recipe: Recipe, settings: DiffusionSettings) -> Pipeline:
     # Said by diffusers about itself each time that a half-precision VAE decodes.
     warnings.filterwarnings("ignore", message=".*upcast_vae.*", category=FutureWarning)
     try:
-        with quiet():
+        with quiet("diffusers", "transformers"):
             pipe = _read(recipe)
             if recipe.scheduler_changes or recipe.scheduler != type(pipe.scheduler).__name__:
                 import diffusers
@@ -243,39 +242,6 @@ def denoiser_of(pipe: Pipeline) -> nn.Module:
     """The network that is run at every step."""
     network: nn.Module = getattr(pipe, "unet", None) or pipe.transformer
     return network
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep diffusers and transformers from writing bars and advice for programmers into the terminal.
-
-    Errors too: what they tell is raised as well, and said in one line.
-    """
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    modules = (diffusers_logging, transformers_logging)
-    before = [(module, module.get_verbosity(), module.is_progress_bar_enabled()) for module in modules]
-    for module in modules:
-        module.set_verbosity(logging.CRITICAL)
-        module.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for module, verbosity, bars in before:
-            module.set_verbosity(verbosity)
-            if bars:
-                module.enable_progress_bar()
-
-
-def deterministic() -> AbstractContextManager[None]:
-    """Hold convolutions on a GPU to algorithms that give the same bits each time, and try no others."""
-    import torch
-
-    held: AbstractContextManager[None] = torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=True
-    )
-    return held
 
 
 def first_line(error: BaseException) -> str:

@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import BackendError
 from line_neurons.agent.ports import DrawnImage, Generator, ImageRequest, Progress
-from line_neurons.tools.devices import memory_spent
+from line_neurons.tools.devices import hold_arithmetic, memory_spent
 from line_neurons.tools.generators.pipeline import (
     Pipeline,
     Recipe,
-    deterministic,
     first_line,
     load,
     plan,
-    quiet,
 )
 from line_neurons.tools.generators.presets import Source, parse_source
 from line_neurons.tools.generators.prompt_embeddings import PromptEmbeddings, encodes_apart
+from line_neurons.tools.quiet import quiet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -174,7 +173,8 @@ class TextToImage:
         # tensors of the batch, so trying again is left to the caller, where it is gone.
         vae_dtype = self._vae_dtype
         try:
-            with deterministic(), quiet():
+            hold_arithmetic()
+            with quiet("diffusers", "transformers"):
                 return self._run(batch, before, meter)
         except BaseException as error:
             self._tidy(vae_dtype)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from line_neurons.agent.errors import BackendError, MissingPartError
 from line_neurons.tools.packages import missing_package
+from line_neurons.tools.quiet import quiet
 
 Embeddings = NDArray[np.float32]
 
@@ -43,20 +44,18 @@ class SentenceEncoder:
 
     Args:
         folder: holds ``config.json``, ``tokenizer.json`` and ``model.safetensors``; nothing is downloaded.
-        threads: CPU threads for the forward pass; None leaves torch as it is.
 
     Raises:
         MissingPartError: a file of the encoder is not in the folder.
     """
 
-    def __init__(self, folder: Path, threads: int | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         missing = [name for name in _NEEDED if not (folder / name).is_file()]
         if missing:
             raise MissingPartError(
                 f"the text encoder in {folder} lacks {', '.join(missing)}", "run: line assets install demo"
             )
         self._folder = folder
-        self._threads = threads
         self._lock = threading.Lock()
 
     @cached_property
@@ -72,7 +71,6 @@ class SentenceEncoder:
     def _model(self) -> tuple[Any, Any]:
         try:
             from transformers import AutoModel, AutoTokenizer
-            from transformers.utils import logging as transformers_logging
         except ImportError as error:
             raise missing_package(
                 error,
@@ -81,11 +79,11 @@ class SentenceEncoder:
                 needed="the image bank's text encoder needs",
             ) from error
         try:
-            transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-            tokenizer = AutoTokenizer.from_pretrained(str(self._folder), local_files_only=True)
-            model = AutoModel.from_pretrained(
-                str(self._folder), local_files_only=True, use_safetensors=True
-            ).eval()
+            with quiet("transformers"):
+                tokenizer = AutoTokenizer.from_pretrained(str(self._folder), local_files_only=True)
+                model = AutoModel.from_pretrained(
+                    str(self._folder), local_files_only=True, use_safetensors=True
+                ).eval()
         except (OSError, ValueError, RuntimeError) as error:
             raise BackendError(f"the text encoder in {self._folder} cannot be loaded: {error}") from error
         return tokenizer, model
@@ -96,16 +94,10 @@ class SentenceEncoder:
 
         with self._lock, torch.inference_mode():
             tokenizer, model = self._model
-            before = torch.get_num_threads()
-            if self._threads is not None:
-                torch.set_num_threads(self._threads)
-            try:
-                parts = [
-                    self._forward(tokenizer, model, texts[start : start + _BATCH])
-                    for start in range(0, len(texts), _BATCH)
-                ]
-            finally:
-                torch.set_num_threads(before)
+            parts = [
+                self._forward(tokenizer, model, texts[start : start + _BATCH])
+                for start in range(0, len(texts), _BATCH)
+            ]
         width = int(model.config.hidden_size)
         return np.concatenate(parts) if parts else np.zeros((0, width), np.float32)
 

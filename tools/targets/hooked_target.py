@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import BackendError, UnmeasurableError, UsageError, reason_of
 from line_neurons.agent.ports import LayerInfo, Progress
-from line_neurons.tools.devices import find_device, memory_spent
+from line_neurons.tools.devices import find_device, hold_arithmetic, memory_spent
 from line_neurons.tools.image_reader import ImageError, read_image
 from line_neurons.tools.targets.checkpoint import check_finite, left_out
 from line_neurons.tools.targets.layer_outputs import (
     LayerOutput,
+    check_layout,
     check_pool,
-    find_layers,
     first_tensor,
     hooked,
     kernel,
     pooled,
 )
+from line_neurons.tools.targets.layouts import IMAGES, Layers, find_layers, split_layouts
 from line_neurons.tools.targets.lookup import find_layer
+from line_neurons.tools.targets.steadiness import unsteady_layers
 from line_neurons.tools.targets.unfit_input import unfit_input
 from line_neurons.tools.targets.versions import shown
 
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 # A CPU is as fast with a few pictures as with many, and five are one concept's; a GPU wants more.
 _CPU_BATCH = 5
 _GPU_BATCH = 32
-_PROBES = 3
 
 
 class HookedTarget:
@@ -49,6 +50,7 @@ class HookedTarget:
     Args:
         network: the model; it is built on first use.
         pool: how a map or tokens become one number a unit.
+        layout: where the units of layers are of which that cannot be known; see the setting.
         precision: of weights and forward pass; the pooling is done in float32.
         channels_last: memory layout of the convolutions.
         device: ``auto`` (CUDA if there is one), or a torch device.
@@ -63,6 +65,7 @@ class HookedTarget:
         network: Network,
         *,
         pool: Pool = "auto",
+        layout: Sequence[str] = (),
         precision: Precision = "float32",
         channels_last: bool = False,
         device: str = "auto",
@@ -72,6 +75,7 @@ class HookedTarget:
             raise UsageError(f"a batch of {batch_size} pictures is not possible", "give 1 or more")
         self._network = network
         self._pool = pool
+        self._layout = tuple(layout)
         self._precision = precision
         self._channels_last = channels_last
         self._device = find_device(device)
@@ -111,6 +115,7 @@ class HookedTarget:
         return HookedTarget(
             replace(self._network, prepare=prepare, preprocessing=identity),
             pool=self._pool,
+            layout=self._layout,
             precision=self._precision,
             channels_last=self._channels_last,
             device=str(self._device),
@@ -118,14 +123,24 @@ class HookedTarget:
         )
 
     def layers(self) -> list[LayerInfo]:
-        """Every layer whose output is a vector, tokens or maps, in forward order.
+        """Every layer whose output is a vector, tokens or maps, in forward order; without those of ``refused_layers``.
 
         Raises:
-            UsageError: preprocessing or forward pass are random, or pictures come out in several sizes.
+            UsageError: preprocessing or all layers are random, pictures come out in several sizes, or a layout
+                does not fit.
             BackendError: preprocessing or forward pass failed.
         """
         with self._lock:
             return [output.info for output in self._found.values()]
+
+    def refused_layers(self) -> dict[str, UsageError]:
+        """Why other layers cannot be measured, and what to do about it, by path in forward order.
+
+        Raises:
+            LineError: see ``layers``.
+        """
+        with self._lock:
+            return {path: self._refused[path] for path in self._layers.observed.layers if path in self._refused}
 
     @property
     def output_layer(self) -> str | None:
@@ -172,7 +187,9 @@ class HookedTarget:
         import numpy as np
 
         outputs = {layer: self._output(layer) for layer in layers}
+        everywhere, _ = split_layouts(self._layout)
         for output in outputs.values():
+            check_layout(output, everywhere, self.name)
             check_pool(output, self._pool, self.name)
         result = {layer: np.empty((len(images), one.info.units), np.float32) for layer, one in outputs.items()}
         for start in range(0, len(images) if outputs else 0, self.batch_size):
@@ -197,6 +214,8 @@ class HookedTarget:
                 f"the weights of {self.name} have no {left}, the class layer, so {path!r} puts out no classes",
                 "name a layer before it, or give weights that have it",
             )
+        if (refused := self.refused_layers().get(path)) is not None:
+            raise refused
         return self._found[find_layer(self.layers(), path, self.name).path]
 
     def _prepare(self, image: Picture) -> Tensor:
@@ -222,8 +241,9 @@ class HookedTarget:
             )
         return prepared
 
-    def _probe(self) -> Tensor:
-        """A picture of noise, prepared, after a check that the preprocessing is one for measuring.
+    @cached_property
+    def _probes(self) -> list[Tensor]:
+        """Four images of noise, prepared, each unlike the others; the preprocessing is one for measuring.
 
         Raises:
             UsageError: it gives other values each time, or pictures of several sizes.
@@ -231,9 +251,14 @@ class HookedTarget:
         import numpy as np
         import torch
 
-        noise = np.random.default_rng(0).integers(0, 256, (256, 320, 3), np.uint8)
+        rng = np.random.default_rng(0)
+        # Of other brightness and contrast, so that whatever looks at the whole batch finds other ones.
+        noise, *others = (
+            (rng.random((256, 320, 3)) * contrast + dark).astype(np.uint8)
+            for contrast, dark in ((256, 0), (128, 0), (128, 128), (64, 32))
+        )
         turned = noise.transpose(1, 0, 2).copy()
-        wide, again, high = (self._prepare(pixels) for pixels in (noise, noise, turned))
+        wide, again, high, *rest = (self._prepare(pixels) for pixels in (noise, noise, turned, *others))
         if wide.shape != again.shape or not torch.equal(wide, again):
             raise UsageError(
                 f"the preprocessing of {self.name} gives other values each time",
@@ -245,25 +270,24 @@ class HookedTarget:
                 " for another",
                 "let it give one size, as Resize((224, 224)) does",
             )
-        return wide
+        return [wide, *rest]
 
     def _forward(self, batch: list[Tensor], outputs: Mapping[str, LayerOutput]) -> dict[str, Activations]:
         import torch
 
         captured: dict[str, Tensor] = {}
 
-        def seen(path: str, _module: nn.Module, output: object) -> None:
+        def seen(path: str, _module: nn.Module, output: object, _given: object) -> None:
             tensor = first_tensor(output)
             if tensor is not None:
                 # Now, and as a copy: the next module may work in place (a ReLU, a residual sum).
                 captured[path] = pooled(tensor, outputs[path], self._pool).clone()
 
         filled = batch + [batch[-1]] * (self.batch_size - len(batch))
-        exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
         try:
-            with self._lock, torch.inference_mode(), exact:
+            with self._lock, torch.inference_mode():
                 with hooked({path: self._modules[path] for path in outputs}, seen):
-                    self._call(filled)
+                    self._call(self._batch(filled))
                 missing = [path for path in outputs if path not in captured]
                 if missing:
                     raise BackendError(f"{self.name} {missing[0]} put out nothing")
@@ -286,16 +310,17 @@ class HookedTarget:
             remedy = f"this device cannot do it in {self._precision}: use float32"
         return BackendError(f"the forward pass of {self.name} failed: {reason_of(error)}", remedy)
 
-    def _call(self, pictures: list[Tensor]) -> object:
+    def _batch(self, pictures: Sequence[Tensor]) -> Tensor:
         import torch
 
-        model = self._model
-        batch = torch.stack(pictures).to(self._device, getattr(torch, self._precision))
-        if self._channels_last:
-            batch = batch.to(memory_format=torch.channels_last)
+        batch = torch.stack(list(pictures)).to(self._device, getattr(torch, self._precision))
+        return batch.to(memory_format=torch.channels_last) if self._channels_last else batch
+
+    def _call(self, batch: Tensor) -> object:
+        hold_arithmetic()
         if self._network.argument:
-            return model(**{self._network.argument: batch})
-        return model(batch)
+            return self._model(**{self._network.argument: batch})
+        return self._model(batch)
 
     @cached_property
     def _model(self) -> nn.Module:
@@ -313,36 +338,59 @@ class HookedTarget:
         return dict(self._model.named_modules())
 
     @cached_property
-    def _found(self) -> dict[str, LayerOutput]:
+    def _layers(self) -> Layers:
         import torch
 
-        probe = self._probe()
-        model = self._model
-        outputs: list[Tensor | None] = []
+        probes, model = self._probes, self._model
         try:
             with self._lock, torch.inference_mode():
-                found = find_layers(
-                    model, lambda: outputs.append(first_tensor(self._call([probe] * _PROBES))), _PROBES
+                return find_layers(
+                    model, self._call, self._batch(probes[:IMAGES]), layouts=self._layout, pool=self._pool
                 )
+        except UsageError:
+            raise
         except Exception as error:
             unfit = unfit_input(model, self.name, error, self._network.argument)
             raise unfit or self._failure(error) from error
-        if outputs[0] is not None and not _alike(outputs[0]):
-            raise UsageError(
-                f"the forward pass of {self.name} gives several values for the same picture",
-                "leave out its random parts, such as dropout that is on without training",
-            )
-        if left := left_out(model):
+
+    @cached_property
+    def _refused(self) -> dict[str, UsageError]:
+        """Layers that cannot be measured, by path."""
+        import torch
+
+        probes = self._probes
+        refused = {path: self._unclear(path, shape) for path, shape in self._layers.unknown.items()}
+        try:
+            with self._lock, torch.inference_mode():
+                unsteady = unsteady_layers(
+                    self._model,
+                    self._call,
+                    self._layers.observed,
+                    self._batch(probes[:IMAGES]),
+                    self._batch([probes[3], probes[0], probes[0]]),
+                    half=self._precision != "float32",
+                )
+        except Exception as error:
+            raise self._failure(error) from error
+        return refused | {path: fault.error(path, self.name) for path, fault in unsteady.items()}
+
+    def _unclear(self, path: str, shape: Sequence[int]) -> UsageError:
+        sides = " x ".join(map(str, shape))
+        fitting = "channels-first or tokens" if len(shape) == 2 else "channels-first or channels-last"
+        return UsageError(
+            f"which side of the output of {path} of {self.name} ({sides}) counts its units is not known",
+            f"say so with --layout {path}=LAYOUT: {fitting}",
+        )
+
+    @cached_property
+    def _found(self) -> dict[str, LayerOutput]:
+        known = self._layers.known
+        found = {path: output for path, output in known.items() if path not in self._refused}
+        if left := left_out(self._model):
             # What comes after it would put out the features as though they were classes.
-            paths = list(found)
-            found = {path: found[path] for path in paths[: paths.index(left)]}
+            paths = list(self._layers.observed.layers)
+            before = set(paths[: paths.index(left)])
+            found = {path: output for path, output in found.items() if path in before}
+        if known and not found:
+            raise next(error for path, error in self._refused.items() if path in known)
         return found
-
-
-def _alike(output: Tensor) -> bool:
-    """Whether all rows of the output for one picture, given several times, are the same but for rounding."""
-    if output.ndim < 2 or len(output) != _PROBES or not output.is_floating_point():
-        return True
-    rows = output.float()
-    spread = (rows - rows[0]).abs().max()
-    return not bool(spread > 0.01 * rows.abs().max())

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from line_neurons.agent.errors import MissingPartError, UsageError, reason_of
 from line_neurons.agent.proposal import clean_text
 from line_neurons.tools.assets.manifest import hash_file
 from line_neurons.tools.packages import missing_package
+from line_neurons.tools.quiet import quiet
 from line_neurons.tools.targets.checkpoint import (
     FoundNetwork,
     MisfitError,
@@ -215,7 +215,7 @@ def _loaded(
     import torch
 
     try:
-        with _quiet():
+        with quiet("transformers"):
             model, told = model_class.from_pretrained(
                 folder, config=config, dtype=torch.float32, output_loading_info=True, **given
             )
@@ -232,20 +232,3 @@ def _loaded(
         raise misfit(source, name, len(model.state_dict()), missing=missing)
     module: nn.Module = model
     return module
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    # Loading prints bars, and a table of what a file holds beside the part that is wanted.
-    from transformers.utils import logging
-
-    say: Any = logging
-    verbosity, bars = say.get_verbosity(), say.is_progress_bar_enabled()
-    say.set_verbosity_error()
-    say.disable_progress_bar()
-    try:
-        yield
-    finally:
-        say.set_verbosity(verbosity)
-        if bars:
-            say.enable_progress_bar()

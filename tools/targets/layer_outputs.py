@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from line_neurons.agent.errors import UsageError
@@ -14,24 +13,23 @@ from line_neurons.agent.ports import LayerInfo
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from line_neurons.agent.settings import Pool
+    from line_neurons.agent.settings import Layout, Pool
 
 Form = Literal["vector", "tokens", "sequence", "map", "map-last"]
 """[N, K]; [N, T, K]; [T, N, K]; [N, K, H, W] or [N, K, L]; [N, H, W, K]."""
 
-# The shape of [N, K, H, W] and [N, H, W, K] tells them apart unless K = H = W; then the kind of the last
-# leaf module does. Leaves not listed (activations, dropout) keep the layout of what came before.
-_UNITS_LAST = {"Linear", "LayerNorm", "WindowPartition"}
-_UNITS_FIRST = {
-    "Conv2d",
-    "BatchNorm2d",
-    "MaxPool2d",
-    "AvgPool2d",
-    "AdaptiveAvgPool2d",
-    "LayerNorm2d",
-    "WindowDepartition",
+Rule = Literal["given", "kind", "neighbour", "sizes", "usual kind"]
+"""From what it is known which dimension counts the units.
+
+The user; the kind of the module; a layer that its tensor comes from or goes to; images of another size; the kind
+that the module is made after.
+"""
+
+LAYOUTS: Mapping[Layout, frozenset[Form]] = {
+    "channels-first": frozenset({"map"}),
+    "channels-last": frozenset({"map-last"}),
+    "tokens": frozenset({"tokens", "sequence"}),
 }
-_CLASS_TOKEN = re.compile(r"(?:.+\.)?(?:cls|class)_?(?:tokens?|embed|embedding)")
 _POOLS: dict[str, tuple[Pool, ...]] = {
     "vector": ("auto", "mean", "max", "cls", "mean-tokens"),
     "tokens": ("auto", "cls", "mean-tokens"),
@@ -46,22 +44,40 @@ class LayerOutput:
     Args:
         info: path, kind of module, shape and number of units.
         form: which dimension is which.
-        class_token: the first of the tokens stands for the whole picture.
+        class_token: the first of the tokens stands for the whole picture; None if that is not known.
+        rule: from what the form is known.
     """
 
     info: LayerInfo
     form: Form
-    class_token: bool = False
+    class_token: bool | None = False
+    rule: Rule = "kind"
+
+    def told_apart(self, former: tuple[Form, bool] | None, pool: Pool) -> LayerOutput:
+        """The same with ``info.reading`` where its values differ from those of a former form and class token."""
+        if former is None or self._values(*former, pool) == self._values(self.form, self.class_token, pool):
+            return self
+        layout = next((name for name, forms in LAYOUTS.items() if self.form in forms), "vector")
+        token = f",class-token={'yes' if self.class_token else 'no'}" if layout == "tokens" else ""
+        return replace(self, info=replace(self.info, reading=f" layout={layout}{token}"))
+
+    def _values(self, form: Form, class_token: bool | None, pool: Pool) -> tuple[Form, bool]:
+        """What decides the values that a reading gives: with one token, it is its own mean."""
+        several = form in {"tokens", "sequence"} and self.info.shape[0] > 1
+        return form, bool(class_token) and several and pool in {"auto", "cls"}
 
 
 @contextmanager
-def hooked(modules: Mapping[str, nn.Module], seen: Callable[[str, nn.Module, Any], None]) -> Iterator[None]:
-    """Call ``seen(path, module, output)`` after each forward of ``modules``; hooks are removed at the end."""
+def hooked(modules: Mapping[str, nn.Module], seen: Callable[[str, nn.Module, Any, Any], None]) -> Iterator[None]:
+    """Call ``seen(path, module, output, arguments)`` after each forward of ``modules``.
 
-    def hook(path: str) -> Callable[[nn.Module, Any, Any], None]:
-        return lambda module, _, output: seen(path, module, output)
+    The arguments are the positional ones, then those by name. The hooks are removed at the end.
+    """
 
-    handles = [module.register_forward_hook(hook(path)) for path, module in modules.items()]
+    def hook(path: str) -> Callable[[nn.Module, Any, Any, Any], None]:
+        return lambda module, given, named, output: seen(path, module, output, (*given, *named.values()))
+
+    handles = [module.register_forward_hook(hook(path), with_kwargs=True) for path, module in modules.items()]
     try:
         yield
     finally:
@@ -94,61 +110,6 @@ def first_tensor(output: object) -> Tensor | None:
     return None
 
 
-def find_layers(model: nn.Module, forward: Callable[[], object], pictures: int) -> dict[str, LayerOutput]:
-    """Every layer of ``model`` whose output has units, through one forward pass.
-
-    Args:
-        model: in evaluation mode.
-        forward: calls the model on square pictures.
-        pictures: how many; with 3, tensors that have no batch (position biases) are hardly taken for outputs.
-
-    Returns:
-        The layers by path, in the order in which they first finish. A layer that runs more than once counts
-        with its last output.
-    """
-    found: dict[str, LayerOutput] = {}
-    grids: set[int] = set()
-    named = [name for name, _ in (*model.named_parameters(), *model.named_buffers())]
-    has_token = any(_CLASS_TOKEN.fullmatch(name) for name in named)
-    last = False
-
-    def seen(path: str, module: nn.Module, output: object) -> None:
-        nonlocal last
-        kind = type(module).__name__
-        if kind == "Permute":
-            last = getattr(module, "dims", None) == [0, 2, 3, 1]
-        elif kind in _UNITS_LAST | _UNITS_FIRST:
-            last = kind in _UNITS_LAST
-        tensor = first_tensor(output)
-        if tensor is None or tensor.ndim not in (2, 3, 4) or not tensor.is_floating_point():
-            return
-        shape = tuple(tensor.shape)
-        if len(shape) == 3 and shape[0] > 1 and shape[1] == pictures != shape[0]:
-            form: Form = "sequence"
-            shape = shape[1], shape[0], shape[2]
-        elif shape[0] != pictures:
-            return
-        elif len(shape) == 3 and kind.endswith("1d"):
-            form = "map"
-        elif len(shape) == 4:
-            _, first, second, third = shape
-            if (first == second) != (second == third):
-                last = first == second
-            form = "map-last" if last else "map"
-            if second in {first, third}:
-                grids.add(second * second)
-        else:
-            form = "vector" if len(shape) == 2 else "tokens"
-        tokens = shape[1] if form in {"tokens", "sequence"} else 0
-        token = tokens > 0 and tokens not in grids and (has_token or tokens - 1 in grids)
-        units = shape[1] if form == "map" else shape[-1]
-        found[path] = LayerOutput(LayerInfo(path, kind, shape[1:], units), form, token)
-
-    with hooked({path: module for path, module in model.named_modules() if path}, seen):
-        forward()
-    return found
-
-
 def check_pool(layer: LayerOutput, pool: Pool, model: str) -> None:
     """See that ``pool`` fits what the layer puts out.
 
@@ -164,11 +125,32 @@ def check_pool(layer: LayerOutput, pool: Pool, model: str) -> None:
             f"pool {pool!r} does not fit {layer.info.path} of {model}, which puts out {plural} ({shape})",
             f"for {plural}: {', '.join(_POOLS[kind])}",
         )
-    if pool == "cls" and kind == "tokens" and not layer.class_token:
+    if pool == "cls" and kind == "tokens" and layer.class_token is False:
         raise UsageError(
             f"pool 'cls' does not fit {layer.info.path} of {model}: its tokens ({shape}) have no class token",
             "use mean-tokens",
         )
+    if pool == "auto" and layer.class_token is None:
+        raise UsageError(
+            f"whether the first token of {layer.info.path} of {model} ({shape}) is a class token is not known",
+            "say --pool cls (take the first token) or --pool mean-tokens",
+        )
+
+
+def check_layout(layer: LayerOutput, layout: Layout | None, model: str) -> None:
+    """See that a layout that the user gave for all layers is not another than a layer is known to have.
+
+    Raises:
+        UsageError: it is.
+    """
+    if layout is None or layer.rule == "given" or layer.form == "vector" or layer.form in LAYOUTS[layout]:
+        return
+    known = next(name for name, forms in LAYOUTS.items() if layer.form in forms)
+    shape = " x ".join(map(str, layer.info.shape))
+    raise UsageError(
+        f"layout {layout!r} is not that of {layer.info.path} of {model}, whose output ({shape}) is {known}",
+        f"leave --layout out for it, or insist with --layout {layer.info.path}={layout}",
+    )
 
 
 def pooled(output: Tensor, layer: LayerOutput, pool: Pool) -> Tensor:

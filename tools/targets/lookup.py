@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.ports import LayerInfo
+from line_neurons.agent.ports import LayerInfo, Target
 
 
 def near_names(name: str, names: Iterable[str]) -> str:
@@ -32,3 +32,9 @@ def find_layer(layers: Sequence[LayerInfo], path: str, model: str) -> LayerInfo:
         f"{model} has no layer {path!r} with units{'; ' + near if near else ''}",
         f"`line layers {model}` lists them",
     )
+
+
+def layer_fingerprint(target: Target, path: str) -> str:
+    """What identifies a layer's values: the target's fingerprint, with the layer's ``reading``."""
+    reading = next((layer.reading for layer in target.layers() if layer.path == path), "")
+    return target.fingerprint + reading

@@ -35,7 +35,8 @@ def test_what_a_later_module_does_in_place_does_not_change_what_a_layer_gave(pix
     head = torch.nn.Linear(3, 3)
     model = torch.nn.Sequential(norm, torch.nn.ReLU(inplace=True), torch.nn.Flatten(), head, torch.nn.ReLU(True))
     pictures = [torch.randn(3, 1, 1) - 0.5 for _ in pixels]
-    order = iter([pictures[0]] * 3 + pictures)  # the first three find the layers
+    # Six find the layers.
+    order = iter([pictures[0]] * 3 + [torch.randn(3, 1, 1) for _ in range(3)] + pictures)
     target = HookedTarget(Network("own:model", "0", "0", lambda _: next(order), lambda: model), device="cpu")
     actual = target.activate(pixels, ["0", "3"])
     with torch.inference_mode():
@@ -179,7 +180,7 @@ def test_a_forward_pass_that_fails_is_one_line_with_what_to_do(error, said, pixe
 
 
 def test_pictures_of_unlike_sizes_are_refused(pixels):
-    sizes = iter([8] * 4 + [9])  # three find the layers
+    sizes = iter([8] * 7 + [9])  # six find the layers
     pool = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1))
     network = Network("own:model", "0", "0", lambda _: torch.zeros(3, next(sizes), 8), lambda: pool)
     with pytest.raises(BackendError, match="stack expects each tensor to be equal size"):

@@ -8,17 +8,17 @@ from line_neurons.agent.ports import LayerInfo
 from line_neurons.tools.targets.layer_outputs import (
     LayerOutput,
     check_pool,
-    find_layers,
     first_tensor,
     hooked,
     pooled,
 )
+from line_neurons.tools.targets.layouts import find_layers
 
 
 def found_in(model, size):
     images = torch.rand(3, 3, size, size)
     with torch.inference_mode():
-        return find_layers(model.eval(), lambda: model(images), 3), images
+        return find_layers(model.eval(), model, images).known, images
 
 
 def output(form, *shape, class_token=False):

@@ -99,7 +99,7 @@ MODEL = """
 
     class Dropping(Net):
         def forward(self, pictures):
-            return nn.functional.dropout(super().forward(pictures)["logits"], 0.5, training=True)
+            return super().forward(nn.functional.dropout(pictures, 0.5, training=True))
 
     def dropping():
         return Dropping(0)
@@ -221,7 +221,7 @@ def test_what_goes_wrong_in_the_users_code_is_one_line(spec, said, here):
         ("random_transform", r"preprocessing of .* other values each time \(use the transform of evaluation"),
         ("any_size", r"gives \[3, 256, 320\] for one picture and \[3, 320, 256\] for another \(let it give one"),
         ("whole_numbers", r"gave torch\.uint8, not floats \(end it with ToDtype"),
-        ("dropping", r"several values for the same picture \(leave out its random parts"),
+        ("dropping", r"layer conv .* gives several values for the same image .*\(leave out the random parts"),
     ],
 )
 def test_what_cannot_be_measured_twice_alike_is_refused_before_anything_is(function, said, here):

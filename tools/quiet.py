@@ -1,0 +1,73 @@
+"""Keep transformers and diffusers from writing into the terminal."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+_Library = Literal["transformers", "diffusers"]
+
+
+@dataclass
+class _Hold:
+    """How loud a library was before the first of those that keep it quiet now, and how many these are."""
+
+    holders: int = 0
+    before: tuple[int, bool] = (logging.WARNING, True)
+
+
+@dataclass
+class _Holds:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    by_library: dict[str, _Hold] = field(default_factory=dict)
+
+
+_holds = _Holds()
+
+
+@contextmanager
+def quiet(*libraries: _Library) -> Iterator[None]:
+    """Keep libraries from writing bars and advice for programmers into the terminal.
+
+    Errors too: what they tell is raised as well, and said in one line. How loud a library is, is the process's:
+    the first of several threads makes it quiet, and the last gives it back as it was.
+    """
+    for name in libraries:
+        _hold(name)
+    try:
+        yield
+    finally:
+        for name in libraries:
+            _release(name)
+
+
+def _hold(library: str) -> None:
+    say = _logging_of(library)
+    with _holds.lock:
+        hold = _holds.by_library.setdefault(library, _Hold())
+        if not hold.holders:
+            hold.before = say.get_verbosity(), say.is_progress_bar_enabled()
+            say.set_verbosity(logging.CRITICAL)
+            say.disable_progress_bar()
+        hold.holders += 1
+
+
+def _release(library: str) -> None:
+    say = _logging_of(library)
+    with _holds.lock:
+        hold = _holds.by_library[library]
+        hold.holders -= 1
+        if not hold.holders:
+            verbosity, bars = hold.before
+            say.set_verbosity(verbosity)
+            if bars:
+                say.enable_progress_bar()
+
+
+def _logging_of(library: str) -> Any:
+    return importlib.import_module(f"{library}.utils.logging")

@@ -1,0 +1,119 @@
+"""Whether a layer gives an image the same values each time, whatever the image is batched with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.tools.targets.layouts import observed_again
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from line_neurons.tools.targets.observation import Observation
+
+_ROUNDING = 1e-4
+_HALF_ROUNDING = 2e-2
+"""Largest difference that is rounding, as a share of the largest value of the layer."""
+_DRAWS = 8
+"""Passes through a model that draws random numbers; one pass might draw the same."""
+
+_ALL = slice(None)
+_SAME_IMAGE = slice(0, 1), slice(1, None)
+
+_CAUSES: Mapping[Literal["random", "batch"], tuple[str, str]] = {
+    "random": (
+        "gives several values for the same image",
+        "leave out the random parts before it, such as dropout or masking that is on without training",
+    ),
+    "batch": (
+        "gives an image other values beside other images of a batch",
+        "let it normalise with recorded statistics, or take a layer before it",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Unsteady:
+    """A layer whose values for one image differ.
+
+    Args:
+        cause: they differ from pass to pass, or with the other images of the batch.
+        difference: the largest, as a share of the largest value.
+    """
+
+    cause: Literal["random", "batch"]
+    difference: float
+
+    def error(self, path: str, model: str) -> UsageError:
+        """What the user is told."""
+        what, remedy = _CAUSES[self.cause]
+        return UsageError(f"layer {path} of {model} {what} (up to {self.difference:.0%} of its largest)", remedy)
+
+
+def unsteady_layers(
+    model: nn.Module,
+    call: Callable[[Tensor], object],
+    first: Observation,
+    batch: Tensor,
+    other: Tensor,
+    *,
+    half: bool = False,
+) -> dict[str, Unsteady]:
+    """The layers that give an image several values, by path.
+
+    Args:
+        model: in evaluation mode.
+        call: calls the model on a batch.
+        first: what a pass on ``batch`` showed.
+        batch: images [N, C, H, W].
+        other: another batch of N: one image that ``batch`` has not, then the first of ``batch`` in all places.
+        half: weights and images are in half precision.
+
+    Raises:
+        Exception: whatever the model raises.
+    """
+    allowed = _HALF_ROUNDING if half else _ROUNDING
+    state = _random_state(batch)
+    passes = [observed_again(model, call, other)]
+    if state != _random_state(batch):
+        passes += [observed_again(model, call, other) for _ in range(_DRAWS - 1)]
+    apart = {path: max(_apart(first, seen, path, places=_SAME_IMAGE) for seen in passes) for path in first.layers}
+    differing = {path: share for path, share in apart.items() if share > allowed}
+    if not differing:
+        return {}
+    repeats = [(first, observed_again(model, call, batch)), *((passes[0], seen) for seen in passes[1:])]
+    return {
+        path: Unsteady("random" if any(_apart(*pair, path) > allowed for pair in repeats) else "batch", share)
+        for path, share in differing.items()
+    }
+
+
+def _random_state(batch: Tensor) -> bytes:
+    import torch
+
+    states = [torch.get_rng_state()]
+    if batch.is_cuda:
+        states.append(torch.cuda.get_rng_state(batch.device))
+    return b"".join(bytes(state.numpy()) for state in states)
+
+
+def _apart(
+    one: Observation, other: Observation, path: str, *, places: tuple[slice, slice] = (_ALL, _ALL)
+) -> float:
+    """Largest difference of a layer's values in two passes, as a share of the largest value."""
+    import torch
+
+    rows, others = (seen.layers[path].sample if path in seen.layers else None for seen in (one, other))
+    if rows is None or others is None:
+        return 0.0
+    scale = float(rows.nan_to_num(0, 0, 0).abs().max())
+    rows, others = rows[places[0]], others[places[1]]
+    same = (rows == others) | (rows.isnan() & others.isnan())
+    difference = torch.where(same, 0.0, (rows - others).abs())
+    if not bool(difference.any()):
+        return 0.0
+    largest = float(difference.nan_to_num(float("inf")).max())
+    return largest / scale if scale and largest < float("inf") else 1.0
