@@ -138,6 +138,8 @@ def test_flags_win_over_the_environment_and_that_over_the_file(empty_folder, mon
         ("[diffusion]\nsteps = 0", "diffusion.steps"),
         ("[diffusion]\nstep = 5", "diffusion.step"),
         ("pool = 'median'", "pool"),
+        ("layout = ['block=rows']", "layout"),
+        ("layout = ['tokens', 'channels-first']", "layout"),
         ("init = 'model'\nscorer = 'auc'", "control set"),
     ],
 )

@@ -123,7 +123,7 @@ class HookedTarget:
         )
 
     def layers(self) -> list[LayerInfo]:
-        """Every layer whose output is a vector, tokens or maps, in forward order; without those of ``refused_layers``.
+        """Every layer whose output is a vector, tokens or maps, in forward order, but ``refused_layers``.
 
         Raises:
             UsageError: preprocessing or all layers are random, pictures come out in several sizes, or a layout

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from line_neurons.agent.ports import ControlChunk
+from line_neurons.agent.ports import ControlChunk, LayerInfo
 from line_neurons.tools.concept_bank import ConceptBank
 
 
@@ -19,6 +19,9 @@ class MeanColour:
 
     def __init__(self):
         self.calls = []
+
+    def layers(self):
+        return [LayerInfo(path, "Mean", (3,), 3) for path in ("layer", "negative")]
 
     def activate(self, images, layers, progress=None):
         assert images

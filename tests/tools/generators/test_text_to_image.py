@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
 
@@ -19,6 +20,8 @@ from line_neurons.tools.concept_bank import ConceptBank
 from line_neurons.tools.generators.pipeline import place
 from line_neurons.tools.generators.presets import parse_source
 from line_neurons.tools.generators.text_to_image import TextToImage
+from line_neurons.tools.targets.hooked_target import HookedTarget
+from line_neurons.tools.targets.own_module import network_of
 from tiny_pipelines import ask, tiny
 
 ARCHITECTURES = ("sdxl", "sd15", "flux")
@@ -464,3 +467,46 @@ def test_a_compiled_denoiser_draws_the_same_picture(folders):
         "print(abs(first - second).max())\n"
     )
     assert int(elsewhere(code, folders["flux"]).stdout) <= 1
+
+
+def switches():
+    cudnn = torch.backends.cudnn
+    matmul = torch.get_float32_matmul_precision()
+    return cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul
+
+
+def test_drawing_and_measuring_at_the_same_time_compute_alike_exactly(drawer):
+    class Watched(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pool = torch.nn.AdaptiveAvgPool2d(1)
+
+        def forward(self, images):
+            seen.add(switches())
+            return self.pool(images)
+
+    def prepared(picture):
+        return torch.from_numpy(np.array(picture, np.float32)).permute(2, 0, 1)
+
+    seen, exact = set(), (True, False, True, False, "highest")
+    target = HookedTarget(network_of(Watched(), prepared), device="cpu")
+    target.layers()
+    seen.clear()
+    before = switches()
+    denoiser = drawer._pipe.unet.register_forward_pre_hook(lambda *_: seen.add(switches()))
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = True, True
+    torch.set_float32_matmul_precision("high")
+    try:
+        with ThreadPoolExecutor(2) as threads:
+            drawing = threads.submit(lambda: [drawer.synthesize([ask("cat", seed)]) for seed in range(4)])
+            pixels = [np.zeros((8, 8, 3), np.uint8)] * 5
+            while not drawing.done():
+                target.activate(pixels, ["pool"])
+            drawing.result()
+        assert seen == {exact}
+        assert switches() == exact
+    finally:
+        denoiser.remove()
+        cudnn = torch.backends.cudnn
+        cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32 = before[:4]
+        torch.set_float32_matmul_precision(before[4])
