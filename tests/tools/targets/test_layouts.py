@@ -308,7 +308,7 @@ def scanned(spec):
 
 # LINE_SCAN=all takes every architecture of torchvision and timm, an hour or more; --junitxml has the counts.
 _SCANNED = tuple(architectures()) if os.environ.get("LINE_SCAN") == "all" else _SOME
-# What attention has for each of its heads, where several sides stay as they are, and parts of a linear layer's output.
+# What attention has for each head, where several sides stay as they are, and parts of a linear layer's output.
 _OPEN = {
     "attn_drop",
     "softmax",
