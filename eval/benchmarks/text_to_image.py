@@ -25,13 +25,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from line_neurons.agent.settings import DiffusionSettings
-from line_neurons.tools.devices import find_device, memory_spent
+from line_neurons.tools.devices import find_device, hold_arithmetic, memory_spent
 from line_neurons.tools.generators.pipeline import (
-    deterministic,
     first_line,
     place,
-    quiet,
 )
+from line_neurons.tools.quiet import quiet
 
 # Its classes are not typed.
 _diffusers: Any = diffusers
@@ -150,7 +149,7 @@ def build(architecture: Architecture, device: torch.device, dtype: torch.dtype) 
     )
     parts = {}
     for name, part in planned(architecture).items():
-        with quiet():
+        with quiet("diffusers", "transformers"):
             made = part.to(dtype).to_empty(device=device).eval().requires_grad_(False)
         for weight in made.parameters():
             weight.normal_(0, 0.02)
@@ -231,7 +230,7 @@ def measure(
     def drawn(steps: int) -> None:
         draw(pipe, text, pooled, range(batch), steps, options.size)
 
-    with _attention(variant.attention), quiet():
+    with _attention(variant.attention), quiet("diffusers", "transformers"):
         warm_up = seconds(lambda: drawn(2), device)
         return statistics.median(
             seconds(lambda: drawn(options.steps), device) for _ in range(options.repeat)
@@ -252,19 +251,19 @@ def draw(
         size: side in pixels.
     """
     text, pooled = (value.to(pipe.device, pipe.unet.dtype) for value in (text, pooled))
-    with deterministic():
-        images: torch.Tensor = pipe(
-            prompt_embeds=text,
-            pooled_prompt_embeds=pooled,
-            negative_prompt_embeds=torch.zeros_like(text),
-            negative_pooled_prompt_embeds=torch.zeros_like(pooled),
-            num_inference_steps=steps,
-            guidance_scale=5.0,
-            height=size,
-            width=size,
-            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
-            output_type="pt",
-        ).images
+    hold_arithmetic()
+    images: torch.Tensor = pipe(
+        prompt_embeds=text,
+        pooled_prompt_embeds=pooled,
+        negative_prompt_embeds=torch.zeros_like(text),
+        negative_pooled_prompt_embeds=torch.zeros_like(pooled),
+        num_inference_steps=steps,
+        guidance_scale=5.0,
+        height=size,
+        width=size,
+        generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+        output_type="pt",
+    ).images
     return images.mul(255).to(torch.uint8).cpu()
 
 

@@ -80,7 +80,7 @@ def find_layers(
         UsageError: the user names a layer that there is not, or a layout that does not fit its output.
         Exception: whatever the model raises on ``batch``.
     """
-    seen = observe(model, lambda: call(batch), IMAGES)
+    seen = observe(model, lambda: call(batch), IMAGES, linked=True)
     if seen.error is not None:
         raise seen.error
     others: list[Observation] = []

@@ -67,7 +67,7 @@ class Observed:
         floating: the output is of floating-point numbers.
         runs: how often the module ran.
         tensor: number of that output; layers that put out the very same one have the same.
-        sample: float32 [N, S], values of each image: some of the output, evenly spread, then mean and largest.
+        sample: float32 [N, S], values of each image: some of the output, evenly spread, then the mean of all.
         fixed: bool [T] for [N, T, K] (or [T, N, K]), the tokens that are the same for every image.
     """
 
@@ -101,13 +101,16 @@ class Observation:
     error: Exception | None = None
 
 
-def observe(model: nn.Module, forward: Callable[[], object], images: int | None = None) -> Observation:
+def observe(
+    model: nn.Module, forward: Callable[[], object], images: int | None = None, *, linked: bool = False
+) -> Observation:
     """What a forward pass shows of every layer; one that fails shows what finished before.
 
     Args:
         model: in evaluation mode.
         forward: calls the model on a batch.
-        images: size of the batch, where values and links are looked at as well as shapes.
+        images: size of the batch, where values are looked at as well as shapes.
+        linked: see which tensors come of which, too.
     """
     seen = Observation()
     numbers = _Numbers(seen)
@@ -130,7 +133,7 @@ def observe(model: nn.Module, forward: Callable[[], object], images: int | None 
     try:
         with (
             hooked({path: module for path, module in model.named_modules() if path}, look),
-            nullcontext() if images is None else _linking(numbers),
+            _linking(numbers) if linked else nullcontext(),
         ):
             forward()
     except Exception as error:
@@ -263,7 +266,7 @@ def _look_at_values(one: Observed, tensor: Tensor, images: int) -> None:
     if not flat.shape[1]:
         return
     spread = flat[:, :: -(-flat.shape[1] // _SAMPLED)]
-    one.sample = torch.cat([spread, flat.mean(1, keepdim=True), flat.abs().amax(1, keepdim=True)], 1).cpu()
+    one.sample = torch.cat([spread, flat.mean(1, keepdim=True)], 1).cpu()
     if rows.ndim == 3:
         apart = (rows[1:] - rows[:1]).float().abs().amax((0, 2))
         rounding = 8 * torch.finfo(tensor.dtype).eps * rows.abs().amax().float()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -25,6 +25,7 @@ def open_target(
     assets: Path | None = None,
     weights: Path | None = None,
     pool: Pool = "auto",
+    layout: Sequence[str] = (),
     precision: Precision = "float32",
     channels_last: bool = False,
     device: str = "auto",
@@ -39,6 +40,7 @@ def open_target(
         assets: folder of the installed asset packs.
         weights: a checkpoint of the user's own, instead of the official weights.
         pool: how a map or tokens become one number a unit.
+        layout: where the units of layers are of which that cannot be known; see the setting.
         precision: of weights and forward pass.
         channels_last: memory layout of the convolutions.
         device: ``auto``, or a torch device such as ``cpu`` or ``cuda:1``.
@@ -65,6 +67,7 @@ def open_target(
     return HookedTarget(
         network,
         pool=pool,
+        layout=layout,
         precision=precision,
         channels_last=channels_last,
         device=device,

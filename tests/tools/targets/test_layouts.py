@@ -330,3 +330,37 @@ def test_the_layers_of_an_architecture_are_known_by_kind_neighbour_or_sizes(spec
     assert rules.total() > 0
     assert rules.keys() <= {"vector", "kind", "neighbour", "sizes", "usual kind"}
     assert {path.rpartition(".")[2] for path in unknown} <= _OPEN | {f"crpe{stage}" for stage in range(1, 5)}
+
+
+MODEL = """
+import torch
+
+
+class Odd(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 8, 4, 4)
+        self.odd = torch.nn.Identity()
+
+    def forward(self, images):
+        assert images.shape[2:] == (224, 224)
+        maps = self.conv(images)[:, :, :8, :8]
+        return self.odd(maps @ maps.transpose(1, 2))
+
+
+def odd():
+    torch.manual_seed(0)
+    return Odd()
+"""
+
+
+def test_the_command_names_layers_that_are_left_out_and_takes_a_layout(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "line_test_odd.py").write_text(MODEL)
+    status, out, _ = line("layers", "line_test_odd.py:odd")
+    said = " ".join(out.split())
+    assert status == 0 and "left out: which side of the output of odd" in said and "--layout odd=LAYOUT" in said
+    status, out, _ = line("layers", "line_test_odd.py:odd", "--layout", "odd=channels-last")
+    assert status == 0 and "left out" not in out and "odd" in out
+    status, _, err = line("layers", "line_test_odd.py:odd", "--layout", "rows")
+    assert status == 2 and "layout" in err and "channels-first" in err
