@@ -144,7 +144,7 @@ def work(parts: Parts, run: Run, watch: Watcher | None = None, drain: RunControl
                 # Computed here, so that units in flight find it.
                 deps.control()
                 # What a stream holds is known only now.
-                circumstances.record(runs, run.id, parts)
+                circumstances.record(runs, run, parts)
                 graph = build(FencedSaver(saver, runs, run.id))
                 # Something may be asked of a unit when it has its label, while others are worked on.
                 while not drain.drain_requested and (left := _take(runs, run.id)):

@@ -486,7 +486,7 @@ def test_drawing_and_measuring_at_the_same_time_compute_alike_exactly(drawer):
             return self.pool(images)
 
     def prepared(picture):
-        return torch.from_numpy(np.array(picture, np.float32)).permute(2, 0, 1)
+        return torch.from_numpy(np.array(picture.resize((8, 8)), np.float32)).permute(2, 0, 1)
 
     seen, exact = set(), (True, False, True, False, "highest")
     target = HookedTarget(network_of(Watched(), prepared), device="cpu")
