@@ -22,6 +22,9 @@ PAPER: Mapping[str, Any] = {
     "control_images": 50,
     "class_names": None,
     "image_range": None,
+    "layout": (),
+    # The paper labels every unit; a label of one that nothing could be the label of is marked.
+    "label_dead": True,
     "control_seed": None,
     "iterations": 10,
     "summary": True,

@@ -54,6 +54,7 @@ OTHERS = {
     "exclude_for": {"3": ["fox"]}, "top": 4, "random": 3, "random_pool": 9, "control": "bank", "control_images": 9,
     "control_seed": 3,
     "class_names": "names.txt", "image_range": "0,4095",
+    "layout": ["tokens"], "label_dead": False,
     "iterations": 3, "summary": False, "patience": 2, "max_iterations": 20, "restarts": 2,
     "revisit": True, "images": 9, "scorer": "auc", "weights": "own.pth", "pool": "max", "precision": "bfloat16",
     "channels_last": True, "template": "a {concept}", "modifiers": "per-concept", "llm": "random",
