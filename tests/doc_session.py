@@ -41,6 +41,7 @@ STANDS = {
     "~/imagenet-val": "imagenet-val",
     "~/imagenet/val": "imagenet/val",
     "~/archives": "archives",
+    "~/numbered": "numbered",
     "~/flowers": "captioned",
     "~/photos": "photos",
     "~/photos/control": "photos/control",

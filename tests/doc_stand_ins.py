@@ -7,6 +7,8 @@ ones. Not here are weights of hubs, a GPU, the asset packs, the terminal and the
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -67,6 +69,9 @@ def lay_out(folder: Path) -> None:
                 file.write_bytes(painted(thing, 7 * place + number))
                 if name == "captioned":
                     _cut_out(file)
+    for place, thing in enumerate(THINGS):
+        shutil.copytree(folder / "imagenet" / "val" / thing, folder / "numbered" / str(place))
+    (folder / "imagenet_class_index.json").write_text(json.dumps(dict(enumerate(THINGS))))
     for at, thing in nouns().items():
         file = folder / "photos" / f"n{at:08}_{thing}.png"
         if thing in THINGS:
