@@ -71,6 +71,10 @@ def lay_out(folder: Path) -> None:
                     _cut_out(file)
     for place, thing in enumerate(THINGS):
         shutil.copytree(folder / "imagenet" / "val" / thing, folder / "numbered" / str(place))
+        (folder / "xrays" / thing).mkdir(parents=True)
+        with Image.open(folder / "imagenet" / "val" / thing / "0.png") as image:
+            grey = np.asarray(image.convert("L"), np.uint16) * 16
+        Image.fromarray(grey).save(folder / "xrays" / thing / "0.png")
     (folder / "imagenet_class_index.json").write_text(json.dumps(dict(enumerate(THINGS))))
     for at, thing in nouns().items():
         file = folder / "photos" / f"n{at:08}_{thing}.png"
@@ -222,8 +226,9 @@ def _module(prefix: str, name: str):
     if (prefix, name) == ("hf", "facebook/dinov2-small"):
         from transformers import Dinov2Config, Dinov2Model
 
-        config = Dinov2Config(hidden_size=384, num_hidden_layers=12, num_attention_heads=6)
-        return _empty(Dinov2Model, config), ()
+        # With weights of 0 no token could be told from another: the class token is known by its values.
+        config = Dinov2Config(hidden_size=48, num_hidden_layers=12, num_attention_heads=6)
+        return Dinov2Model(config).eval(), ()
     if prefix in {"places365", "robust"} and name == "resnet50":
         from torchvision import models
 
