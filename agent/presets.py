@@ -8,6 +8,17 @@ from typing import Any
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.prompts import IMAGE_TEMPLATE
 
+OLLAMA_SAMPLING: Mapping[str, Any] = {
+    "top_k": 40,
+    "min_p": 0.0,
+    "typical_p": 1.0,
+    "repeat_penalty": 1.1,
+    "repeat_last_n": 64,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+}
+"""What Ollama samples with where neither a question nor the model's own file says otherwise."""
+
 PAPER: Mapping[str, Any] = {
     "seed": 0,
     "init": "control",
@@ -47,6 +58,8 @@ PAPER: Mapping[str, Any] = {
     "think": "off",
     "temperature": 0.5,
     "top_p": 0.9,
+    # The paper names temperature and top_p alone.
+    **OLLAMA_SAMPLING,
     "forbidden": "proposed",
     "duplicates": "overwrite",
     # Of unusable answers alone: the paper says nothing of them, and they would end the authors' own program.

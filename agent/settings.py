@@ -22,7 +22,7 @@ from pydantic_settings import (
 )
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.presets import fixed_by, with_preset
+from line_neurons.agent.presets import OLLAMA_SAMPLING, fixed_by, with_preset
 from line_neurons.agent.prompts import IMAGE_TEMPLATE
 from line_neurons.agent.proposal import normalise_concept
 
@@ -157,6 +157,39 @@ class Settings(BaseSettings):
     langchain: dict[str, Any] = Field({}, description="Arguments of the LangChain chat model.")
     temperature: float = Field(0.5, ge=0, le=2, description="Sampling temperature.")
     top_p: float = Field(0.9, gt=0, le=1, description="Nucleus sampling.")
+    # Runs from before these were settings have none: they left them to the file of the model, and still do.
+    top_k: int | None = Field(
+        OLLAMA_SAMPLING["top_k"], ge=0, description="Ollama: sample from so many of the likeliest tokens; 0: all."
+    )
+    min_p: float | None = Field(
+        OLLAMA_SAMPLING["min_p"],
+        ge=0,
+        le=1,
+        description="Ollama: least share of the likeliest token's probability.",
+    )
+    typical_p: float | None = Field(
+        OLLAMA_SAMPLING["typical_p"], gt=0, le=1, description="Ollama: locally typical sampling; 1: off."
+    )
+    repeat_penalty: float | None = Field(
+        OLLAMA_SAMPLING["repeat_penalty"], gt=0, le=10, description="Ollama: penalty of repeated tokens; 1: none."
+    )
+    repeat_last_n: int | None = Field(
+        OLLAMA_SAMPLING["repeat_last_n"],
+        ge=-1,
+        description="Ollama: tokens in which repetitions are looked for; -1: the whole context.",
+    )
+    presence_penalty: float | None = Field(
+        OLLAMA_SAMPLING["presence_penalty"],
+        ge=-2,
+        le=2,
+        description="Ollama: penalty of tokens that are there already.",
+    )
+    frequency_penalty: float | None = Field(
+        OLLAMA_SAMPLING["frequency_penalty"],
+        ge=-2,
+        le=2,
+        description="Ollama: penalty of tokens by how often they are there.",
+    )
     retries: int = Field(3, ge=0, le=20, description="How often a refused proposal is asked for again.")
     hotter: float = Field(0.2, ge=0, le=1, description="Added to the temperature at each asking again.")
     duplicates: Literal["refuse", "accept", "overwrite"] = Field(
@@ -417,15 +450,23 @@ class _Given(Settings):
     from_outside = False
 
 
+def unsent(recorded: Mapping[str, Any]) -> dict[str, None]:
+    """The options of Ollama's sampling that a run, from before they were recorded, left to its model's file."""
+    asked_ollama = str(recorded.get("llm")).startswith("ollama:")
+    return dict.fromkeys(OLLAMA_SAMPLING.keys() - recorded.keys()) if asked_ollama else {}
+
+
 def revised(recorded: Mapping[str, Any], changes: Mapping[str, Any]) -> Settings:
     """Recorded settings with some changed; neither the environment nor a file is read.
+
+    What of Ollama's sampling was not sent is still not; see ``unsent``.
 
     Raises:
         UsageError: a changed value does not fit.
     """
     diffusion = {**recorded.get("diffusion", {}), **changes.get("diffusion", {})}
     try:
-        return _Given(**{**recorded, **changes, "diffusion": diffusion})
+        return _Given(**{**unsent(recorded), **recorded, **changes, "diffusion": diffusion})
     except ValidationError as error:
         raise _unfit(error, CONFIG_FILE) from None
 
@@ -434,6 +475,7 @@ FORKABLE = frozenset({
     "seed", "iterations", "summary", "patience", "max_iterations", "llm", "ollama", "context", "reply_tokens",
     "timeout", "think", "langchain", "temperature", "top_p", "retries", "hotter", "hints", "diffusion", "device",
     "batch_size", "download", "in_flight", "llm_parallel", "batch_wait", "give_up", "revisit", "store", "assets",
+    *OLLAMA_SAMPLING,
 })  # fmt: skip
 """Settings that may be others in a fork: none of them changes what a score that was copied means."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Control, ControlSet, Generator, LanguageModel, Progress, Target
+from line_neurons.agent.presets import OLLAMA_SAMPLING
 from line_neurons.agent.proposal import concept_key
 from line_neurons.agent.settings import Settings, load_settings, revised
 from line_neurons.graphs.own_code import require_vouched
@@ -53,7 +54,7 @@ _RECORDED = (
 BANK_IMAGES = 4
 """Pictures of each class of the image bank's control set, unless the settings say otherwise."""
 
-LANGUAGE_MODEL_SETTINGS = frozenset({"llm", "top_p", "context", "reply_tokens", "think"})
+LANGUAGE_MODEL_SETTINGS = frozenset({"llm", "top_p", *OLLAMA_SAMPLING, "context", "reply_tokens", "think"})
 """Settings that change what the language model answers; they may change in the middle of a run."""
 
 Preparing = Callable[[str, int, int], None]
@@ -340,7 +341,11 @@ class Parts:
 
     def identities(self) -> dict[str, dict[str, Any]]:
         """What the fingerprints that are a hash alone were made of, by part."""
-        parts = {"generator": self.generator, "control": self.control_set}
+        parts = {
+            "generator": self.generator,
+            "language_model": self.language_model,
+            "control": self.control_set,
+        }
         told = {name: getattr(part, "identity", None) for name, part in parts.items()}
         return {name: identity() for name, identity in told.items() if identity is not None}
 

@@ -13,7 +13,7 @@ from typing import Any
 from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import DamagedError, DrainedError, StoreError, TakenOverError, reason_of
-from line_neurons.agent.settings import Settings
+from line_neurons.agent.settings import Settings, unsent
 from line_neurons.graphs import checkpoints, circumstances
 from line_neurons.graphs.assembly import Parts, installed_versions
 from line_neurons.graphs.crew import Crew, Watcher
@@ -99,8 +99,8 @@ def recorded(settings: Settings) -> dict[str, Any]:
 
 
 def settings_of(run: Run) -> dict[str, Any]:
-    """The settings of a recorded run; those that there were not yet when it began have their defaults."""
-    return recorded(Settings.model_construct()) | run.settings
+    """The settings of a recorded run; those that there were not yet when it began are as they were for it."""
+    return recorded(Settings.model_construct()) | unsent(run.settings) | run.settings
 
 
 def work(parts: Parts, run: Run, watch: Watcher | None = None, drain: RunControl | None = None) -> Run:

@@ -179,6 +179,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.script.headers.append(self.lower_headers())
                 act = self.script.acts[0] if len(self.script.acts) == 1 else self.script.acts.pop(0)
             act(self, question)
+        else:
+            self.json({"error": "404 page not found"}, 404)
 
     def lower_headers(self):
         return {name.lower(): value for name, value in self.headers.items()}

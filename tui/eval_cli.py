@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.presets import OLLAMA_SAMPLING
 from line_neurons.tui import options as opt
 from line_neurons.tui.table_commands import tables_app
 
@@ -119,7 +120,9 @@ _BASELINE = (
             Path | None, typer.Option(help="Word list; default: classes of the probe pictures.")
         ]
     }
-    | opt.only("llm", "ollama", "top_p", "context", "reply_tokens", "timeout", "think", "llm_parallel")
+    | opt.only(
+        "llm", "ollama", "top_p", *OLLAMA_SAMPLING, "context", "reply_tokens", "timeout", "think", "llm_parallel"
+    )
     | opt.PICTURES
     | opt.DRAWING
     | opt.TARGET

@@ -10,6 +10,7 @@ from torch import nn
 from torchvision.transforms import v2
 
 from line_neurons.agent.errors import BackendError, DamagedError, LineError, MissingPartError, UsageError
+from line_neurons.agent.presets import OLLAMA_SAMPLING
 from line_neurons.agent.seeds import derive_seed
 from line_neurons.graphs import Interrupted, aexplain, explain, iter_explain, load
 from line_neurons.graphs.assembly import Parts
@@ -17,7 +18,9 @@ from line_neurons.tools import leases
 from line_neurons.tools.result_rows import STEP_COLUMNS, UNIT_COLUMNS
 from line_neurons.tools.run_store import RunStore
 from scripted import ScriptedControl, ScriptedGenerator, ScriptedModel
+from scripted_ollama import DIGEST, MODEL, ScriptedOllama, answer, proposal, serving
 
+OWN_LANGUAGE_MODEL = vars(Parts)["language_model"]
 TRANSFORM = v2.Compose([v2.PILToTensor(), v2.Resize((8, 8)), v2.ToDtype(torch.float32, scale=True)])
 NAMES = ["red", "green", "blue"]
 
@@ -119,6 +122,58 @@ def test_an_interrupted_call_keeps_what_is_done_and_the_same_call_ends_as_if_und
     again = explain(net, "features", [0, 1], **elsewhere)
     assert again.run.id == so_far.run.id
     assert outcome(again) == outcome(undisturbed)
+
+
+def by_seed(handler, question):
+    """Answer with a concept of the question's seed."""
+    answer(proposal(f"thing {np.base_repr(question['options']['seed'], 36)}"))(handler, question)
+
+
+@pytest.fixture
+def ollama(asked, monkeypatch):
+    """A scripted Ollama server; what is asked goes to it."""
+    monkeypatch.setattr(Parts, "language_model", OWN_LANGUAGE_MODEL)
+    with serving(ScriptedOllama(by_seed)) as server:
+        asked |= {"llm": f"ollama:{MODEL}", "ollama": server.url}
+        yield server
+
+
+def test_a_model_of_the_same_tag_with_another_digest_does_not_go_on_unsaid(net, asked, ollama):
+    with pytest.raises(Interrupted) as stopped:
+        explain(net, "features", 0, **asked | {"progress": Stop("score")})
+    run = stopped.value.result.run
+    (worked,) = [one for one in RunStore(asked["store"]).events(run.id) if one["kind"] == "worked with"]
+    told = {"sha256": DIGEST, "quantisation": "Q4_K_M", "parameters": "8.0B"}
+    assert worked["detail"]["made_of"]["language_model"] == told
+    ollama.models = {MODEL: "f" * 64}
+    own = {name: asked[name] for name in ("transform", "store", "progress", "ollama")}
+    with pytest.raises(UsageError, match=f"'digest={DIGEST[:16]}' then, 'digest=ffffffffffffffff' now") as caught:
+        explain(net, resume=run.id, **own)
+    assert f"the language model of run {run.id} has changed" in str(caught.value)
+    assert "--llm" in caught.value.remedy
+    ollama.models = {MODEL: DIGEST}
+    assert explain(net, resume=run.id, **own).finished
+
+
+def test_a_run_from_before_all_of_the_sampling_was_sent_goes_on_without(net, asked, ollama):
+    with pytest.raises(Interrupted) as stopped:
+        explain(net, "features", 0, **asked | {"progress": Stop("score")})
+    run, runs = stopped.value.result.run, RunStore(asked["store"])
+    before = runs.run(run.id)
+    settings = {name: value for name, value in before.settings.items() if name not in OLLAMA_SAMPLING}
+    kept = [
+        word for word in before.fingerprints["language_model"].split() if word.split("=")[0] not in OLLAMA_SAMPLING
+    ]
+    prints = before.fingerprints | {"language_model": " ".join(kept)}
+    runs.update_run(run.id, settings=settings, fingerprints=prints)
+    first = len(ollama.questions)
+    own = {name: asked[name] for name in ("transform", "store", "progress", "ollama")}
+    assert explain(net, resume=run.id, **own).finished
+    assert first < len(ollama.questions)
+    sent = [question["options"].keys() & OLLAMA_SAMPLING.keys() for question in ollama.questions]
+    assert all(sent[:first]) and not any(sent[first:])
+    assert runs.run(run.id).fingerprints == prints
+    assert "settings changed" not in {event["kind"] for event in runs.events(run.id)}
 
 
 def test_a_run_is_gone_on_with_by_its_name(net, asked):

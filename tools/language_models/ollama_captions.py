@@ -11,6 +11,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import BackendError, UsageError
+from line_neurons.agent.presets import OLLAMA_SAMPLING
 from line_neurons.agent.proposal import clean_text
 from line_neurons.tools.image_reader import ImageError, read_image
 from line_neurons.tools.language_models.ollama_chat import OllamaEngine
@@ -45,7 +46,13 @@ class OllamaCaptioner:
 
     def __init__(self, name: str, urls: Sequence[str], *, timeout: float, cache: ReplyCache) -> None:
         self._engine = OllamaEngine(
-            name, urls, top_p=1, context=_CONTEXT, reply_tokens=_TOKENS, timeout=timeout, think="auto"
+            name,
+            urls,
+            sampling={"top_p": 1, **OLLAMA_SAMPLING},
+            context=_CONTEXT,
+            reply_tokens=_TOKENS,
+            timeout=timeout,
+            think="auto",
         )
         self._pool = ServerPool([Server(url, timeout=timeout, reply_tokens=_TOKENS) for url in urls])
         self._cache = cache
@@ -89,7 +96,7 @@ class OllamaCaptioner:
 
         url = f"data:image/png;base64,{base64.b64encode(png).decode()}"
         message = HumanMessage([{"type": "text", "text": QUESTION}, {"type": "image_url", "image_url": url}])
-        options = {"num_ctx": _CONTEXT, "num_predict": _TOKENS, "seed": 0, "temperature": 0}
+        options = {**self._engine.options, "num_predict": _TOKENS, "seed": 0, "temperature": 0}
         name = self._engine.name
 
         def ask(server: Server) -> Completion:

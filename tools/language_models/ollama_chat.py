@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.ports import Prompt
-from line_neurons.agent.proposal import REPLY_SCHEMA
+from line_neurons.agent.proposal import REPLY_SCHEMA, clean_text
 from line_neurons.tools.language_models.ollama_servers import Server, ServerPool, Trouble, combined, missing
 from line_neurons.tools.language_models.proposer import Completion
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
+
+_log = logging.getLogger(__name__)
 
 Think = Literal["auto", "on", "off"]
 
@@ -30,16 +33,31 @@ _CHARACTERS_A_TOKEN = 5
 
 
 @dataclass(frozen=True)
+class Entry:
+    """A model in a server's list.
+
+    Args:
+        name: as this server writes it, in its own upper and lower case.
+        digest: SHA-256 of its manifest, in hex.
+        details: ``quantisation`` of its weights, number of ``parameters`` and ``family``, as far as it says.
+    """
+
+    name: str
+    digest: str
+    details: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Model:
     """A model as the servers have it.
 
     Args:
-        digest: SHA-256 of its manifest, in hex.
+        entry: how the first of the servers lists it.
         thinks: whether it is asked to think; None if it cannot, and so is not told either way.
         schema: whether its answers are held to the reply's schema.
     """
 
-    digest: str
+    entry: Entry
     thinks: bool | None
     schema: bool
 
@@ -50,7 +68,8 @@ class OllamaEngine:
     Args:
         name: the model, such as ``llama3.1:8b``.
         urls: addresses of the servers, at least one; questions are spread over them.
-        top_p: nucleus sampling, in (0, 1].
+        sampling: further options of sampling that are sent, such as ``top_p`` and ``top_k``; those that are None
+            are left to the model's own file.
         context: context length in tokens.
         reply_tokens: longest answer in tokens; a model that thinks may use half the context more for its thoughts.
         timeout: seconds that an answer may take.
@@ -67,7 +86,7 @@ class OllamaEngine:
         name: str,
         urls: Sequence[str],
         *,
-        top_p: float,
+        sampling: Mapping[str, float | None],
         context: int,
         reply_tokens: int,
         timeout: float,
@@ -76,7 +95,8 @@ class OllamaEngine:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.name = model_name(name)
-        self._options = {"top_p": top_p, "num_ctx": context}
+        self._sampling = {option: value for option, value in sampling.items() if value is not None}
+        self._context = context
         self._reply_tokens = reply_tokens
         self._thought_tokens = context // 2
         self._think = think
@@ -84,6 +104,7 @@ class OllamaEngine:
         servers = [Server(url, timeout=timeout, reply_tokens=longest) for url in urls]
         self._pool = ServerPool(servers, clock=clock, sleep=sleep)
         self._looking = threading.RLock()
+        self._told = False
 
     @property
     def fingerprint(self) -> str:
@@ -96,47 +117,77 @@ class OllamaEngine:
         """
         model = self._model_once()
         settings = {
-            "digest": model.digest[:16],
-            "top_p": self._options["top_p"],
-            "context": self._options["num_ctx"],
+            "digest": model.entry.digest[:16],
+            **self._sampling,
+            "context": self._context,
             "reply_tokens": self._reply_tokens,
             "think": "on" if model.thinks else "off",
         }
-        return " ".join([f"ollama:{self.name}", *(f"{name}={value}" for name, value in settings.items())])
+        return " ".join([f"ollama:{self.name.lower()}", *(f"{name}={value}" for name, value in settings.items())])
+
+    def identity(self) -> dict[str, str]:
+        """What the servers say of the model's weights: the whole digest, quantisation, parameters and family.
+
+        Raises:
+            LineError: see ``fingerprint``.
+        """
+        entry = self._model_once().entry
+        return {"sha256": entry.digest, **entry.details}
+
+    @property
+    def options(self) -> dict[str, float]:
+        """The options that every question of this engine is sent with."""
+        return {**self._sampling, "num_ctx": self._context}
 
     def complete(self, prompt: Prompt, *, seed: int, temperature: float) -> Completion:
         """See ``ChatEngine.complete``."""
         model = self._model_once()
         room = self._reply_tokens + (self._thought_tokens if model.thinks else 0)
-        options = {**self._options, "num_predict": room, "seed": seed, "temperature": temperature}
-        arguments: dict[str, Any] = {"options": options, "reasoning": model.thinks, "model": self.name}
+        options = {**self.options, "num_predict": room, "seed": seed, "temperature": temperature}
+        arguments: dict[str, Any] = {"options": options, "reasoning": model.thinks}
         if model.schema:
             arguments["format"] = REPLY_SCHEMA
         messages = [(message.role, message.content) for message in prompt.messages]
         # Servers drop what does not fit without a word: whole messages, which cannot be seen from the answer,
         # or a part of one, and then the context is full.
-        context = self._options["num_ctx"]
-        if sum(len(content) for _, content in messages) > context * _CHARACTERS_A_TOKEN:
+        if sum(len(content) for _, content in messages) > self._context * _CHARACTERS_A_TOKEN:
             raise self._does_not_fit()
         reply = self._pool.ask(lambda server: self._chat(server, model, messages, arguments))
-        if not model.thinks and int(reply.response_metadata.get("prompt_eval_count") or 0) >= context:
+        if not model.thinks and int(reply.response_metadata.get("prompt_eval_count") or 0) >= self._context:
             raise self._does_not_fit()
-        return Completion(
+        said = Completion(
             text=str(reply.content),
             truncated=reply.response_metadata.get("done_reason") == "length",
             thoughts=str(reply.additional_kwargs.get("reasoning_content", "")),
         )
+        if model.thinks is not None and not said.text.strip():
+            self._tell_of_silence(thinks=model.thinks, spent=room if said.truncated else 0)
+        return said
+
+    def _tell_of_silence(self, *, thinks: bool, spent: int) -> None:
+        """Warn once that a thinking model answered nothing; the answer itself is refused like any other."""
+        if self._told:
+            return
+        self._told = True
+        why = f": all {spent} tokens that it may use went into its thoughts" if spent else ""
+        _log.warning(
+            "the model %s answered nothing%s; try --think %s, a larger --reply-tokens, or another model",
+            self.name, why, "off" if thinks else "on",
+        )  # fmt: skip
 
     def _does_not_fit(self) -> BackendError:
-        context = self._options["num_ctx"]
-        return BackendError(f"the prompt does not fit into the context of {context} tokens", "a larger --context")
+        return BackendError(
+            f"the prompt does not fit into the context of {self._context} tokens", "a larger --context"
+        )
 
     def _chat(
         self, server: Server, model: Model, messages: Sequence[tuple[str, str]], arguments: dict[str, Any]
     ) -> AIMessage:
         # Each time anew: a server may have come back, or pulled another version meanwhile.
-        self._same(server, self._digest(server), model.digest)
-        reply = server.ask(lambda: server.chat.invoke(list(messages), **arguments), self.name)
+        entry = self._entry(server)
+        self._same(server, entry, model.entry)
+        named = arguments | {"model": entry.name}
+        reply = server.ask(lambda: server.chat.invoke(list(messages), **named), self.name)
         if reply.response_metadata.get("done") is not True:
             raise server.lost("the answer has no end")
         return reply
@@ -147,29 +198,38 @@ class OllamaEngine:
 
     @cached_property
     def _model(self) -> Model:
-        digests: dict[Server, str] = {}
+        entries: dict[Server, Entry] = {}
         troubles: dict[Server, Trouble] = {}
         for server in self._pool.servers:
             try:
-                digests[server] = self._digest(server)
+                entries[server] = self._entry(server)
             except Trouble as trouble:
                 troubles[server] = trouble
                 self._pool.leave_out(server)
-        if not digests:
+        if not entries:
             none = combined(troubles)
             raise none.error from none
-        first, digest = next(iter(digests.items()))
-        for server, other in digests.items():
-            self._same(server, other, digest)
+        first, entry = next(iter(entries.items()))
+        for server, other in entries.items():
+            self._same(server, other, entry)
         try:
-            thinks, schema = self._thinking(first)
+            thinks, schema = self._thinking(first, entry)
         except Trouble as trouble:
             raise trouble.error from trouble
-        return Model(digest=digest, thinks=thinks, schema=schema)
+        return Model(entry=entry, thinks=thinks, schema=schema)
 
-    def _thinking(self, server: Server) -> tuple[bool | None, bool]:
+    def _thinking(self, server: Server, entry: Entry) -> tuple[bool | None, bool]:
         """Whether the model is told to think, and whether its answers can be held to the schema."""
-        if "thinking" not in (server.about(self.name).capabilities or []):
+        # Older servers don't say what a model can do.
+        capabilities = server.about(entry.name).capabilities or []
+        if "embedding" in capabilities and "completion" not in capabilities:
+            raise Trouble(
+                UsageError(
+                    f"the model {self.name} cannot chat: it is an embedding model",
+                    "name a language model, such as ollama:llama3.1:8b",
+                )
+            )
+        if "thinking" not in capabilities:
             if self._think == "on":
                 raise Trouble(UsageError(f"the model {self.name} cannot think", "use --think auto or off"))
             return None, True
@@ -179,23 +239,32 @@ class OllamaEngine:
         thinks = self._think == "on" or (self._think == "auto" and recent)
         return thinks, recent or not thinks
 
-    def _digest(self, server: Server) -> str:
-        for model in server.models().models:
-            if model.digest and _normal(model.model or "") == self.name:
-                return model.digest.removeprefix("sha256:")
+    def _entry(self, server: Server) -> Entry:
+        for listed in server.models().models:
+            name, about = listed.model or "", listed.details
+            if listed.digest and _normal(name).lower() == self.name.lower():
+                details = {
+                    "quantisation": clean_text((about and about.quantization_level) or "", 40),
+                    "parameters": clean_text((about and about.parameter_size) or "", 40),
+                    "family": clean_text((about and about.family) or "", 40),
+                }
+                told = {what: value for what, value in details.items() if value}
+                return Entry(name, listed.digest.removeprefix("sha256:"), told)
         raise missing(self.name, server.name)
 
-    def _same(self, server: Server, digest: str, wanted: str) -> None:
-        if digest != wanted:
+    def _same(self, server: Server, entry: Entry, wanted: Entry) -> None:
+        if entry.digest != wanted.digest:
             raise BackendError(
-                f"the Ollama server at {server.name} has another {self.name} (digest {digest[:16]}, not "
-                f"{wanted[:16]}): its answers would be another model's",
+                f"the Ollama server at {server.name} has another {self.name} (digest {entry.digest[:16]}, not "
+                f"{wanted.digest[:16]}): its answers would be another model's",
                 f"`line pull {self.name}` brings the servers to the same one, or leave it out of --ollama",
             )
 
 
 def model_name(name: str) -> str:
-    """The name of a model as Ollama lists it: ``llama3.1`` and ``library/Llama3.1:latest`` are the same.
+    """The name of a model in the form of Ollama's lists: ``library/llama3.1`` is ``llama3.1:latest``.
+
+    It keeps its upper and lower case, which registries may tell apart and servers do not.
 
     Raises:
         UsageError: no model can have such a name.
@@ -209,5 +278,5 @@ def model_name(name: str) -> str:
 
 def _normal(name: str) -> str:
     # Names of Ollama's own library may be given in full, with the library's host before them.
-    short = re.sub(r"^(?:[^/]+\.[^/]+/)?library/", "", name.lower())
+    short = re.sub(r"^(?:[^/]+\.[^/]+/)?library/", "", name, flags=re.IGNORECASE)
     return short if ":" in short.rpartition("/")[2] else f"{short}:latest"

@@ -11,12 +11,14 @@ from line_neurons.agent.errors import BackendError, LineError, MissingPartError
 from line_neurons.agent.proposal import clean_text
 from line_neurons.tools.language_models.ollama_chat import model_name
 from line_neurons.tools.language_models.ollama_servers import (
-    CONNECT_SECONDS,
     LOOK_SECONDS,
     Server,
     Trouble,
     load_ollama,
 )
+
+# A server says nothing while it checks what it has fetched: minutes for a large model, more on a slow disk.
+PULL_SILENCE_SECONDS = 3600.0
 
 # What the server says when a pull fails, what that means, and what to do.
 _PULL_FAULTS: tuple[tuple[tuple[str, ...], type[LineError], str, str], ...] = (
@@ -123,39 +125,54 @@ def _installed(url: str, timeout: float) -> ServerModels:
     return ServerModels(server.name, clean_text(version, 60), tuple(sorted(models, key=lambda model: model.name)))
 
 
-def pull(name: str, url: str, progress: Callable[[PullStep], None]) -> None:
+def pull(
+    name: str, url: str, progress: Callable[[PullStep], None], *, silence: float = PULL_SILENCE_SECONDS
+) -> None:
     """Let a server fetch a model; one that was interrupted goes on where it stopped.
 
     Args:
         name: the model.
         url: the server's address.
         progress: told of each step; raising from it stops the pull.
+        silence: seconds that may pass between two steps; a pull as a whole may take any time.
 
     Raises:
         UsageError: no model can have that name.
         MissingPartError: there is no such model.
-        BackendError: the server cannot be reached, cannot reach its registry, or has no room.
+        BackendError: the server cannot be reached, cannot reach its registry, has no room, or fell silent.
     """
     load_ollama()
     from ollama import Client
 
-    # Names are the same in any case where they are listed, but registries may tell it apart.
     model_name(name)
-    # The server says nothing while it checks what it has fetched, for minutes where the model is large.
-    patient = {"timeout": httpx.Timeout(None, connect=CONNECT_SECONDS), "transport": None}
     server = Server(url, timeout=LOOK_SECONDS)
-    status = ""
+    # Of a pull, which may last for hours, it is silence that is limited: each step gives it as long again.
+    allowance = server.allowance(LOOK_SECONDS)
+    seconds, status = LOOK_SECONDS, ""
 
     def fetch() -> None:
-        nonlocal status
-        with Client(server.name, **server.http(LOOK_SECONDS) | patient) as client:
+        nonlocal seconds, status
+        with Client(server.name, **server.http(lambda: allowance)) as client:
             for step in client.pull(name, stream=True):
+                seconds = silence
+                allowance.renew(seconds)
                 status = clean_text(step.status or "", 200)
                 layer = clean_text(step.digest or "", 80)
                 progress(PullStep(server.name, status, layer, step.completed or 0, step.total or 0))
 
+    def in_time() -> None:
+        try:
+            fetch()
+        except httpx.ReadTimeout as error:
+            raise Trouble(
+                BackendError(
+                    f"the Ollama server at {server.name} said nothing of the pull for {seconds:g} s",
+                    "look at the server's log; the same command goes on where it stopped",
+                )
+            ) from error
+
     try:
-        server.ask(fetch)
+        server.ask(in_time)
         if status != "success":
             raise server.lost("the pull has no end")
     except Trouble as trouble:

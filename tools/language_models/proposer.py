@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
@@ -58,11 +58,17 @@ class Proposer:
         engine: makes the engine when the first reply has to be computed; never called in a replay.
         fingerprint: model id, weights hash and settings, or what finds them out when they are first asked for.
         cache: where replies are kept, or None to ask anew each time.
+        identity: finds out what is known of the weights behind the fingerprint; None where it says all.
     """
 
     def __init__(
-        self, engine: Callable[[], ChatEngine], fingerprint: str | Callable[[], str], cache: ReplyCache | None
+        self,
+        engine: Callable[[], ChatEngine],
+        fingerprint: str | Callable[[], str],
+        cache: ReplyCache | None,
+        identity: Callable[[], Mapping[str, str]] | None = None,
     ) -> None:
+        self.identity = identity
         self._make_engine = engine
         self._find_fingerprint = fingerprint
         self._cache = cache

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.agent.ports import LanguageModel
+from line_neurons.agent.presets import OLLAMA_SAMPLING
 from line_neurons.agent.settings import Settings
 from line_neurons.tools.language_models.engine_pool import EnginePool
 from line_neurons.tools.language_models.proposer import ChatEngine, Proposer
@@ -98,13 +99,13 @@ def _ollama(name: str, settings: Settings, kept: ReplyCache | None) -> LanguageM
     engine = OllamaEngine(
         name,
         server_urls(settings.ollama),
-        top_p=settings.top_p,
+        sampling={option: getattr(settings, option) for option in ("top_p", *OLLAMA_SAMPLING)},
         context=settings.context,
         reply_tokens=settings.reply_tokens,
         timeout=settings.timeout,
         think=settings.think,
     )
-    return Proposer(lambda: engine, lambda: engine.fingerprint, kept)
+    return Proposer(lambda: engine, lambda: engine.fingerprint, kept, engine.identity)
 
 
 def _langchain(path: str, settings: Settings, kept: ReplyCache | None) -> LanguageModel:

@@ -20,13 +20,17 @@ from scripted_ollama import (
 
 def test_the_model_is_asked_with_the_schema_the_seed_and_the_settings(engine_at, ask, prompt):
     with serving() as server:
-        found = ask(engine_at(server.url, top_p=0.8, context=2048, reply_tokens=300))
+        found = ask(
+            engine_at(
+                server.url, sampling={"top_p": 0.8, "top_k": None, "min_p": 0.0}, context=2048, reply_tokens=300
+            )
+        )
     assert (found.concept, found.reasoning) == ("owl", "birds of prey")
     (question,) = server.questions
     assert question["format"] == REPLY_SCHEMA
     assert list(question["format"]["properties"]) == ["reasoning", "concept"]
     assert question["options"] == {
-        "top_p": 0.8, "num_ctx": 2048, "num_predict": 300, "seed": 7, "temperature": 0.5,
+        "top_p": 0.8, "min_p": 0.0, "num_ctx": 2048, "num_predict": 300, "seed": 7, "temperature": 0.5,
     }  # fmt: skip
     assert [(message["role"], message["content"]) for message in question["messages"]] == [
         (message.role, message.content) for message in prompt.messages
@@ -151,6 +155,50 @@ def test_a_model_thinks_where_it_can_and_its_answer_still_keeps_to_the_schema(
     assert engine.fingerprint.endswith("think=on" if told else "think=off")
 
 
+@pytest.mark.parametrize(
+    ("think", "done", "told"),
+    [
+        ("off", "stop", "answered nothing; try --think on"),
+        ("auto", "stop", "answered nothing; try --think off"),
+        (
+            "auto",
+            "length",
+            "answered nothing: all 2560 tokens that it may use went into its thoughts; try --think off",
+        ),
+    ],
+)
+def test_a_thinking_model_that_answers_nothing_is_told_of_once_with_what_to_do(
+    engine_at, ask, caplog, think, done, told
+):
+    script = ScriptedOllama(answer("", thinking="hm", done=done), capabilities=("completion", "thinking"))
+    with serving(script) as server:
+        engine = engine_at(server.url, think=think)
+        for seed in range(2):
+            with pytest.raises(ReplyError):
+                ask(engine, seed=seed)
+    (line,) = caplog.messages
+    assert told in line
+    assert "--reply-tokens" in line
+
+
+def test_an_embedding_model_is_refused_before_it_is_asked_anything(engine_at):
+    script = ScriptedOllama(capabilities=("embedding",))
+    with serving(script) as server, pytest.raises(UsageError, match="cannot chat: it is an embedding model"):
+        engine_at(server.url).fingerprint  # noqa: B018
+    assert not server.questions
+
+
+def test_a_model_is_asked_for_by_the_name_that_the_server_has_for_it_in_its_capitals(engine_at, ask):
+    name = "hf.co/someone/Model-GGUF:Q4_K_M"
+    with serving(ScriptedOllama(models={name: DIGEST})) as server:
+        engines = [engine_at(server.url, name=given) for given in (name, name.lower())]
+        for engine in engines:
+            ask(engine)
+    assert [question["model"] for question in server.questions] == [name, name]
+    assert engines[0].fingerprint == engines[1].fingerprint
+    assert engines[0].fingerprint.startswith(f"ollama:{name.lower()} ")
+
+
 def test_a_model_that_cannot_think_is_not_made_to(engine_at):
     with serving() as server, pytest.raises(UsageError, match="cannot think"):
         engine_at(server.url, think="on").fingerprint  # noqa: B018
@@ -161,8 +209,9 @@ def test_the_fingerprint_names_the_model_and_what_decides_its_answers_but_not_wh
     with serving() as one, serving() as two:
         first = engine_at(one.url, name="Llama3.1:8B", timeout=5).fingerprint
         assert first == engine_at(two.url, timeout=50).fingerprint
-        others = [{"top_p": 0.5}, {"context": 2048}, {"reply_tokens": 100}]
-        assert len({first, *(engine_at(one.url, **other).fingerprint for other in others)}) == 4
+        others = [{"sampling": {"top_p": 0.5}}, {"context": 2048}, {"reply_tokens": 100}]
+        others += [{"sampling": {"top_p": 0.9, "top_k": top_k}} for top_k in (20, 40)]
+        assert len({first, *(engine_at(one.url, **other).fingerprint for other in others)}) == 6
         two.models = {MODEL: "f" * 64}
         assert engine_at(two.url).fingerprint != first
     assert first == f"ollama:{MODEL} digest={DIGEST[:16]} top_p=0.9 context=4096 reply_tokens=512 think=off"
@@ -173,9 +222,10 @@ def test_the_fingerprint_names_the_model_and_what_decides_its_answers_but_not_wh
     [
         ("llama3.1", "llama3.1:latest"),
         ("llama3.1:latest", "llama3.1:latest"),
-        ("library/Llama3.1", "llama3.1:latest"),
+        ("library/llama3.1", "llama3.1:latest"),
         ("models.example/library/llama3.1:8b", "llama3.1:8b"),
-        ("hf.co/someone/Model-GGUF:Q4_K_M", "hf.co/someone/model-gguf:q4_k_m"),
+        ("Library/Llama3.1", "Llama3.1:latest"),
+        ("hf.co/someone/Model-GGUF:Q4_K_M", "hf.co/someone/Model-GGUF:Q4_K_M"),
         ("box:5000/team/model", "box:5000/team/model:latest"),
     ],
 )

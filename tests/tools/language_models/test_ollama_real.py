@@ -8,6 +8,7 @@ from ollama import Client
 
 from line_neurons.agent.errors import BackendError, MissingPartError, ReplyError
 from line_neurons.agent.ports import Message, Prompt
+from line_neurons.agent.presets import OLLAMA_SAMPLING
 from line_neurons.agent.prompts import propose_prompt
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 from line_neurons.tools.doctor import check
@@ -24,7 +25,8 @@ PROMPT = propose_prompt(BOARD, ["robin"])
 
 
 def engine(name, *servers, **settings):
-    defaults = {"top_p": 0.9, "context": 2048, "reply_tokens": 300, "timeout": 300, "think": "auto"}
+    sampling = {"top_p": 0.9, **OLLAMA_SAMPLING}
+    defaults = {"sampling": sampling, "context": 2048, "reply_tokens": 300, "timeout": 300, "think": "auto"}
     return OllamaEngine(name, [server.url for server in servers], **defaults | settings)
 
 

@@ -33,8 +33,9 @@ FAULTS = {
     "429": (status(429, "slow down"), "429"),
     "connection lost in mid-answer": (cut(chunk('{"reas')), "lost in mid-answer"),
     "answer that ends without its end": (stream(chunk('{"reas')), "lost in mid-answer"),
-    "no answer at all": (stream(), "lost in mid-answer"),
-    "only loaded": (stream(chunk(done="load")), "lost in mid-answer"),
+    "no answer at all": (stream(), "answered nothing"),
+    "only loaded": (stream(chunk(done="load")), "answered nothing"),
+    "graphics card": (stream({"error": "model runner: CUDA error"}), "graphics card of the Ollama server"),
     "error in mid-answer": (stream(chunk("{"), {"error": "runner crashed"}), "runner crashed"),
     "hung up": (raw(b""), "lost in mid-answer"),
     "not HTTP": (raw(b"SSH-2.0-OpenSSH_9.6\r\n"), "lost in mid-answer"),
@@ -65,11 +66,28 @@ def test_a_fault_that_stays_ends_with_one_line(engine_at, waiting, fault, ask):
         (status(404, "model 'x' not found"), MissingPartError, f"line pull {MODEL}"),
         (status(500, TOO_LARGE), BackendError, "too large for the memory.*40.1 GiB.*smaller model"),
         (stream({"error": "CUDA error: out of memory"}), BackendError, "too large for the memory"),
-        (status(400, "does not support chat"), BackendError, "does not support chat"),
+        (status(400, '"x" does not support chat'), BackendError, "cannot chat.*does not support chat.*ollama:"),
+        (status(400, '"x" does not support thinking'), BackendError, "cannot think.*--think off"),
+        (
+            status(400, "json: cannot unmarshal object into Go struct field ChatRequest.format of type string"),
+            BackendError,
+            r"too old to hold answers to a schema.*upgrade Ollama to 0\.5",
+        ),
+        (status(400, "Client sent an HTTP request to an HTTPS server."), BackendError, "speaks HTTPS.*https://"),
         (status(401, "unauthorized"), BackendError, "refuses access.*OLLAMA_API_KEY"),
-        (status(307, "", Location="http://127.0.0.1:1/elsewhere"), BackendError, "redirects elsewhere"),
+        (status(404, "404 page not found"), BackendError, "nothing of Ollama's is at .*is there a path before it"),
+        (
+            status(307, "", Location="http://me:pw@127.0.0.1:1/elsewhere"),
+            BackendError,
+            r"redirects elsewhere \(307\) to http://127\.0\.0\.1:1/elsewhere",
+        ),
         (status(302, "", Location="/login"), BackendError, "redirects elsewhere"),
-        (body(b"<html>hello</html>"), BackendError, "not Ollama's"),
+        (
+            body(b"<!doctype html><title>Sign in</title>"),
+            BackendError,
+            "not Ollama's: a page of the web 'Sign in'.*login page",
+        ),
+        (status(403, "<html><title>Forbidden</title></html>"), BackendError, r"\(403\): 'Forbidden' \(set OLLAMA"),
         (body(b"\xff\xfe\x00garbage\n"), BackendError, "not Ollama's"),
         (body(b"[1, 2]\n"), BackendError, "not Ollama's"),
         (body(b'{"message": {"role": "assistant", "content": 7}, "done": true}\n'), BackendError, "not Ollama's"),
@@ -120,7 +138,7 @@ def test_a_server_that_never_finishes_is_given_up_and_asked_once_more(engine_at,
     assert len(server.questions) == 2
 
 
-@pytest.mark.parametrize("part", [json.dumps(chunk("x" * 1000)).encode() + b"\n", b"x" * 1000])
+@pytest.mark.parametrize("part", [json.dumps(chunk("x" * 20_000)).encode() + b"\n", b"x" * 1000])
 def test_an_answer_without_end_is_cut_before_it_fills_the_memory(engine_at, waiting, part, ask):
     with serving(ScriptedOllama(endless(part))) as server, pytest.raises(BackendError, match="more than 3 MB"):
         ask(engine_at(server.url))

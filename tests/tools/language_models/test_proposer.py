@@ -7,15 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from line_neurons.agent.errors import MissingPartError, ReplyError, UsageError
+from line_neurons.agent.presets import OLLAMA_SAMPLING
 from line_neurons.agent.prompts import propose_prompt
 from line_neurons.agent.scoreboard import Entry, Scoreboard
-from line_neurons.agent.settings import Settings
+from line_neurons.agent.settings import Settings, revised
 from line_neurons.tools.language_models import embedded
 from line_neurons.tools.language_models.proposer import Completion, Proposer
 from line_neurons.tools.language_models.random_words import RandomWords
 from line_neurons.tools.language_models.registry import default_parallel, open_language_model
 from line_neurons.tools.language_models.reply_cache import ReplyCache
-from scripted_ollama import MODEL, serving
+from scripted_ollama import DIGEST, MODEL, serving
 
 BOARD = Scoreboard((Entry("crow", 9.0), Entry("magpie", 7.0), Entry("hammer", 0.1)), 10)
 PROMPT = propose_prompt(BOARD, ["robin"])
@@ -111,8 +112,29 @@ def test_the_settings_reach_the_servers_of_ollama(tmp_path):
         )
         assert not server.asked
         assert model.propose(PROMPT, seed=1, temperature=0.5).concept == "owl"
-        assert model.fingerprint.endswith("top_p=0.5 context=2048 reply_tokens=99 think=off")
-    assert server.questions[0]["options"]["num_ctx"] == 2048
+        assert model.fingerprint.endswith(
+            " top_p=0.5 top_k=40 min_p=0.0 typical_p=1.0 repeat_penalty=1.1 repeat_last_n=64 presence_penalty=0.0 "
+            "frequency_penalty=0.0 context=2048 reply_tokens=99 think=off"
+        )
+        assert model.identity() == {"sha256": DIGEST, "quantisation": "Q4_K_M", "parameters": "8.0B"}
+    assert server.questions[0]["options"] == {
+        "top_p": 0.5, "top_k": 40, "min_p": 0.0, "typical_p": 1.0, "repeat_penalty": 1.1, "repeat_last_n": 64,
+        "presence_penalty": 0.0, "frequency_penalty": 0.0,
+        "num_ctx": 2048, "num_predict": 99, "seed": 1, "temperature": 0.5,
+    }  # fmt: skip
+
+
+def test_an_option_of_the_sampling_that_a_run_has_no_record_of_is_not_sent(tmp_path):
+    recorded = {name: value for name, value in Settings().model_dump().items() if name not in OLLAMA_SAMPLING}
+    with serving() as server:
+        settings = revised(recorded | {"ollama": server.url}, {})
+        model = open_language_model(f"ollama:{MODEL}", settings=settings, assets=tmp_path, cache=None, words=list)
+        model.propose(PROMPT, seed=1, temperature=0.5)
+        assert (
+            model.fingerprint
+            == f"ollama:{MODEL} digest={DIGEST[:16]} top_p=0.9 context=4096 reply_tokens=512 think=off"
+        )
+    assert server.questions[0]["options"].keys().isdisjoint(OLLAMA_SAMPLING)
 
 
 def test_opening_a_chat_model_of_langchain_imports_nothing(tmp_path):
