@@ -135,6 +135,7 @@ def test_an_option_of_the_sampling_that_a_run_has_no_record_of_is_not_sent(tmp_p
             == f"ollama:{MODEL} digest={DIGEST[:16]} top_p=0.9 context=4096 reply_tokens=512 think=off"
         )
     assert server.questions[0]["options"].keys().isdisjoint(OLLAMA_SAMPLING)
+    assert revised(recorded | {"llm": "random"}, {}).top_k == 40
 
 
 def test_opening_a_chat_model_of_langchain_imports_nothing(tmp_path):
