@@ -60,7 +60,7 @@ def asking(store, url, *, timeout=20.0, slept=None, **options):
     """Parts whose language model is the real client of the server at ``url``; waits are only written down."""
     sleep = (slept if slept is not None else []).append
     engine = OllamaEngine(
-        MODEL, [url], sampling={}, context=4096, reply_tokens=512, timeout=timeout, think="auto", sleep=sleep
+        MODEL, [url], top_p=0.9, context=4096, reply_tokens=512, timeout=timeout, think="auto", sleep=sleep
     )
     model = Proposer(lambda: engine, lambda: engine.fingerprint, ReplyCache(store / "replies.db"))
     return scripted_parts(store, model, **{"iterations": 2, "images": 2, "top": 2, "random": 2} | options)

@@ -48,7 +48,8 @@ class OllamaCaptioner:
         self._engine = OllamaEngine(
             name,
             urls,
-            sampling={"top_p": 1, **OLLAMA_SAMPLING},
+            top_p=1,
+            sampling=OLLAMA_SAMPLING,
             context=_CONTEXT,
             reply_tokens=_TOKENS,
             timeout=timeout,

@@ -68,12 +68,12 @@ class OllamaEngine:
     Args:
         name: the model, such as ``llama3.1:8b``.
         urls: addresses of the servers, at least one; questions are spread over them.
-        sampling: further options of sampling that are sent, such as ``top_p`` and ``top_k``; those that are None
-            are left to the model's own file.
+        top_p: nucleus sampling, in (0, 1].
         context: context length in tokens.
         reply_tokens: longest answer in tokens; a model that thinks may use half the context more for its thoughts.
         timeout: seconds that an answer may take.
         think: let the model think; ``auto``: if it can, and the server still holds the answer to the schema.
+        sampling: further options of sampling, such as ``top_k``; what is None is left to the model's own file.
         clock: monotonic seconds, for the time that a server is left out.
         sleep: waits before servers are asked again.
 
@@ -86,16 +86,18 @@ class OllamaEngine:
         name: str,
         urls: Sequence[str],
         *,
-        sampling: Mapping[str, float | None],
+        top_p: float,
         context: int,
         reply_tokens: int,
         timeout: float,
         think: Think,
+        sampling: Mapping[str, float | None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.name = model_name(name)
-        self._sampling = {option: value for option, value in sampling.items() if value is not None}
+        given = {"top_p": top_p, **(sampling or {})}
+        self._sampling = {option: value for option, value in given.items() if value is not None}
         self._context = context
         self._reply_tokens = reply_tokens
         self._thought_tokens = context // 2
@@ -249,7 +251,7 @@ class OllamaEngine:
                     "family": clean_text((about and about.family) or "", 40),
                 }
                 told = {what: value for what, value in details.items() if value}
-                return Entry(name, listed.digest.removeprefix("sha256:"), told)
+                return Entry(name, clean_text(listed.digest, 80).removeprefix("sha256:"), told)
         raise missing(self.name, server.name)
 
     def _same(self, server: Server, entry: Entry, wanted: Entry) -> None:

@@ -99,7 +99,8 @@ def _ollama(name: str, settings: Settings, kept: ReplyCache | None) -> LanguageM
     engine = OllamaEngine(
         name,
         server_urls(settings.ollama),
-        sampling={option: getattr(settings, option) for option in ("top_p", *OLLAMA_SAMPLING)},
+        top_p=settings.top_p,
+        sampling={option: getattr(settings, option) for option in OLLAMA_SAMPLING},
         context=settings.context,
         reply_tokens=settings.reply_tokens,
         timeout=settings.timeout,

@@ -5,9 +5,6 @@ from line_neurons.tools.language_models.ollama_chat import OllamaEngine
 from line_neurons.tools.language_models.proposer import Proposer
 from scripted_ollama import MODEL
 
-SAMPLING = {"top_p": 0.9}
-"""What is sent of runs from before more of it was."""
-
 
 class Waiting:
     """A clock that only sleeping moves."""
@@ -42,7 +39,7 @@ def engine_at(waiting):
     """Makes an engine for servers at these addresses."""
 
     def make(*urls, **settings):
-        defaults = {"sampling": SAMPLING, "context": 4096, "reply_tokens": 512, "timeout": 20, "think": "auto"}
+        defaults = {"top_p": 0.9, "context": 4096, "reply_tokens": 512, "timeout": 20, "think": "auto"}
         chosen = {"name": MODEL} | defaults | settings
         return OllamaEngine(chosen.pop("name"), urls, clock=waiting.clock, sleep=waiting.sleep, **chosen)
 

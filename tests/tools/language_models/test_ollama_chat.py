@@ -20,11 +20,8 @@ from scripted_ollama import (
 
 def test_the_model_is_asked_with_the_schema_the_seed_and_the_settings(engine_at, ask, prompt):
     with serving() as server:
-        found = ask(
-            engine_at(
-                server.url, sampling={"top_p": 0.8, "top_k": None, "min_p": 0.0}, context=2048, reply_tokens=300
-            )
-        )
+        sampling = {"top_k": None, "min_p": 0.0}
+        found = ask(engine_at(server.url, top_p=0.8, sampling=sampling, context=2048, reply_tokens=300))
     assert (found.concept, found.reasoning) == ("owl", "birds of prey")
     (question,) = server.questions
     assert question["format"] == REPLY_SCHEMA
@@ -209,8 +206,8 @@ def test_the_fingerprint_names_the_model_and_what_decides_its_answers_but_not_wh
     with serving() as one, serving() as two:
         first = engine_at(one.url, name="Llama3.1:8B", timeout=5).fingerprint
         assert first == engine_at(two.url, timeout=50).fingerprint
-        others = [{"sampling": {"top_p": 0.5}}, {"context": 2048}, {"reply_tokens": 100}]
-        others += [{"sampling": {"top_p": 0.9, "top_k": top_k}} for top_k in (20, 40)]
+        others = [{"top_p": 0.5}, {"context": 2048}, {"reply_tokens": 100}]
+        others += [{"sampling": {"top_k": top_k}} for top_k in (20, 40)]
         assert len({first, *(engine_at(one.url, **other).fingerprint for other in others)}) == 6
         two.models = {MODEL: "f" * 64}
         assert engine_at(two.url).fingerprint != first

@@ -25,8 +25,8 @@ PROMPT = propose_prompt(BOARD, ["robin"])
 
 
 def engine(name, *servers, **settings):
-    sampling = {"top_p": 0.9, **OLLAMA_SAMPLING}
-    defaults = {"sampling": sampling, "context": 2048, "reply_tokens": 300, "timeout": 300, "think": "auto"}
+    sampling = {"top_p": 0.9, "sampling": OLLAMA_SAMPLING}
+    defaults = sampling | {"context": 2048, "reply_tokens": 300, "timeout": 300, "think": "auto"}
     return OllamaEngine(name, [server.url for server in servers], **defaults | settings)
 
 
