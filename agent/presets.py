@@ -58,8 +58,10 @@ PAPER: Mapping[str, Any] = {
     "think": "off",
     "temperature": 0.5,
     "top_p": 0.9,
-    # The paper names temperature and top_p alone.
+    # The paper names temperature and top_p alone; the authors' code leaves the rest to transformers.
     **OLLAMA_SAMPLING,
+    "top_k": 50,
+    "repeat_penalty": 1.0,
     "forbidden": "proposed",
     "duplicates": "overwrite",
     # Of unusable answers alone: the paper says nothing of them, and they would end the authors' own program.

@@ -38,7 +38,7 @@ def test_the_preset_paper_has_every_number_of_the_paper_whatever_the_file_and_th
         "max_iterations": None, "restarts": 0, "revisit": False, "images": 5, "scorer": "mean", "pool": "auto",
         "template": "A realistic photo of a {concept}, {angle}, {lighting}", "modifiers": "per-image",
         "llm": "ollama:llama3.1:8b", "temperature": 0.5, "top_p": 0.9, "duplicates": "overwrite", "hotter": 0.0,
-        "top_k": 40, "min_p": 0.0, "typical_p": 1.0, "repeat_penalty": 1.1, "repeat_last_n": 64,
+        "top_k": 50, "min_p": 0.0, "typical_p": 1.0, "repeat_penalty": 1.0, "repeat_last_n": 64,
         "presence_penalty": 0.0, "frequency_penalty": 0.0,
         "hints": 0, "generator": "sdxl", "diffusion": DiffusionSettings(), "forbidden": "proposed",
     }  # fmt: skip
@@ -61,7 +61,7 @@ OTHERS = {
     "revisit": True, "images": 9, "scorer": "auc", "weights": "own.pth", "pool": "max", "precision": "bfloat16",
     "channels_last": True, "template": "a {concept}", "modifiers": "per-concept", "llm": "random",
     "langchain": {"model": "other"}, "context": 2048, "reply_tokens": 64, "think": "on", "temperature": 1.5,
-    "top_k": 20, "min_p": 0.1, "typical_p": 0.5, "repeat_penalty": 1.0, "repeat_last_n": -1,
+    "top_k": 20, "min_p": 0.1, "typical_p": 0.5, "repeat_penalty": 1.3, "repeat_last_n": -1,
     "presence_penalty": 0.5, "frequency_penalty": 0.5,
     "top_p": 0.5, "forbidden": "off-board", "duplicates": "refuse", "retries": 9, "hotter": 0.7, "hints": 3,
     "generator": "sd15", "threshold": 0.5,
