@@ -226,11 +226,13 @@ def _tests(histories: Sequence[History], labels: Sequence[str]) -> list[Row]:
 
 def _by_iteration(history: History) -> list[Summary]:
     """The share of the first board that proposals beat, iteration by iteration."""
-    values: list[list[float]] = [[] for _ in range(history.iterations)]
+    # Of no step is there more than there are entries, whatever its number.
+    entries = sum(len(search.trials) for search in history.searches.values())
+    values: list[list[float]] = [[] for _ in range(min(history.iterations, entries))]
     for search in history.searches.values():
         board = _scores(search, "initial")
         for trial, score in _proposals(search):
-            if trial.kind == "iteration":
+            if trial.kind == "iteration" and 1 <= trial.step <= len(values):
                 values[trial.step - 1].append(_beaten(score, board))
     return [summarise(own) for own in values]
 

@@ -62,8 +62,9 @@ def drawn_from(provenances: Sequence[Mapping[str, Any]]) -> str:
     captions: dict[str, float] = {}
     files = set()
     for provenance in provenances:
-        for subject in provenance.get("subjects", ()):
-            # Another program may have written the store: what is no such account is passed over.
+        subjects = provenance.get("subjects")
+        # Another program may have written the store: what is no such account is passed over.
+        for subject in subjects if isinstance(subjects, list) else ():
             try:
                 caption, similarity, file = str(subject["caption"]), float(subject["similarity"]), subject["file"]
             except (KeyError, TypeError, ValueError):

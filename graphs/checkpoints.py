@@ -125,13 +125,26 @@ def is_ahead(snapshot: StateSnapshot, steps: set[int]) -> bool:
     So it is when the system lost what was written last, which it may after a power cut, or when the run store was
     replaced by an earlier one.
     """
-    return not steps.issuperset(range(snapshot.values.get("step", 0)))
+    step: int = snapshot.values.get("step", 0)
+    return len([one for one in steps if 0 <= one < step]) < step
 
 
 def forget(graph: LineGraph, run: str, unit: int) -> None:
     """Let a unit begin again: its checkpoints are removed."""
     assert isinstance(graph.checkpointer, BaseCheckpointSaver)
     graph.checkpointer.delete_thread(f"{run}/{unit}")
+
+
+def forget_run(db: sqlite3.Connection, run: str) -> None:
+    """Remove the checkpoints of all units of a run, within the transaction of who calls.
+
+    Args:
+        db: ``checkpoints.db``.
+        run: id of the run.
+    """
+    for table in ("checkpoints", "writes"):
+        # The names of its threads are those between: "0" comes after "/".
+        db.execute(f"DELETE FROM {table} WHERE thread_id > ? AND thread_id < ?", [f"{run}/", f"{run}0"])  # noqa: S608
 
 
 @cache

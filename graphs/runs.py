@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from langgraph.runtime import RunControl
@@ -22,6 +23,7 @@ from line_neurons.graphs.line import build
 from line_neurons.graphs.own_code import vouch
 from line_neurons.graphs.revisit import revisit
 from line_neurons.graphs.unit_work import begin_again
+from line_neurons.tools.databases import explained
 from line_neurons.tools.language_models.langchain_chat import redacted
 from line_neurons.tools.leases import held, this_machine
 from line_neurons.tools.leftovers import remove_leftovers
@@ -81,6 +83,7 @@ def start(parts: Parts, layer: str, selectors: Sequence[str], command: str = "")
         try:
             with parts.runs.atomic():
                 parts.runs.add_run(run, rows)
+                _forget_namesake(parts.store, run.id)
                 circumstances.record(parts.runs, run, parts, began=True)
                 vouch(parts.runs, run)
         except StoreError:
@@ -90,6 +93,13 @@ def start(parts: Parts, layer: str, selectors: Sequence[str], command: str = "")
             run = replace(run, id=free_name(parts.runs, parts.spec, layer))
         else:
             return run
+
+
+def _forget_namesake(store: Path, run: str) -> None:
+    """Remove what an import of a run of this name left when it was killed: nothing may go on from it."""
+    if (store / "checkpoints.db").is_file():
+        with checkpoints.opened(store) as saver, explained(store / "checkpoints.db"), saver.conn as db:
+            checkpoints.forget_run(db, run)
 
 
 def recorded(settings: Settings) -> dict[str, Any]:

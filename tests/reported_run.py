@@ -54,7 +54,7 @@ def _pictures(store, texts):
             with bank._folder.transaction() as db:
                 account = json.dumps({"subjects": [subject]})
                 db.execute(
-                    "INSERT INTO draws VALUES (?, ?, ?, ?, ?, '{}', ?)",
+                    "INSERT INTO draws VALUES (?, ?, ?, ?, ?, '{}', ?, NULL)",
                     (
                         "painter",
                         texts[-1].encode("utf-8", "replace").decode(),
@@ -64,7 +64,7 @@ def _pictures(store, texts):
                         account,
                     ),
                 )
-                db.execute("INSERT INTO activations VALUES (?, ?, ?, ?)", (image, TARGET, LAYER, vector))
+                db.execute("INSERT INTO activations VALUES (?, ?, ?, ?, NULL)", (image, TARGET, LAYER, vector))
         rows = np.arange(12, dtype=np.float32)[:, None] + np.zeros((1, len(texts)), np.float32)
         names = tuple(f"{texts[number % len(texts)]} {number}" for number in range(6))
         bank.put_control(control_key(TARGET, LAYER, CONTROL), Control(names, np.arange(12) % 6, rows))

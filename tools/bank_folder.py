@@ -25,6 +25,8 @@ _MIGRATIONS = (
         " PRIMARY KEY (image, target, layer))",
         "CREATE TABLE controls (key TEXT PRIMARY KEY, classes TEXT, skipped TEXT)",
     ),
+    # What was kept before has none, and is used as it is.
+    tuple(f"ALTER TABLE {table} ADD COLUMN checksum BLOB" for table in ("draws", "activations", "controls")),
 )
 
 

@@ -6,20 +6,23 @@ import hashlib
 import json
 import math
 import sqlite3
+import statistics
 import struct
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from line_neurons.agent.errors import reason_of
 from line_neurons.agent.ports import Control, ImageRequest
+from line_neurons.tools.array_files import UNREADABLE, read_arrays, shapes_of
+from line_neurons.tools.checksums import checksum, vector_checksum
 from line_neurons.tools.databases import explained, opened_to_look
 from line_neurons.tools.picture_files import is_image_id
 
-# Of a vector of thousands of units four bytes are wanted.
-_VECTOR = "SELECT substr(vector, ?, 4) FROM activations WHERE image = ? AND target = ? AND layer = ?"
+_SAMPLED = 50
+"""Vectors of a layer whose usual length tells which are cut."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Pictured:
         seed: the seed that it was drawn with.
         generator: the generator's fingerprint.
         account: what the generator says of how it was made.
-        activation: the unit's activation on it; None where it is not kept, or not finite.
+        activation: the unit's activation on it; None where it is not kept, or damaged.
     """
 
     id: str
@@ -65,6 +68,7 @@ def pictures(store: Path, images: Sequence[str], target: str, layer: str, unit: 
     if not (store / "bank.db").is_file():
         return [_picture(store, image, None, None) for image in images]
     with _looked_at(store) as db:
+        vectors = _vectors(db)
         return [
             _picture(
                 store,
@@ -73,36 +77,97 @@ def pictures(store: Path, images: Sequence[str], target: str, layer: str, unit: 
                     "SELECT prompt, seed, generator, provenance FROM draws WHERE image = ? ORDER BY rowid LIMIT 1",
                     [image],
                 ).fetchone(),
-                db.execute(_VECTOR, [4 * unit + 1, image, target, layer]).fetchone(),
+                _activation(db.execute(vectors, key).fetchone(), key, unit),
             )
             for image in images
+            for key in [(image, target, layer)]
         ]
 
 
 def control(store: Path, key: str) -> Control | None:
-    """The control activations that are kept under a key; None if there are none, or their file is damaged.
+    """The control activations that are kept under a key; None if there are none, or they are damaged.
 
     Raises:
         StoreError: the bank cannot be read.
     """
-    import numpy as np
-
     if not (store / "bank.db").is_file():
         return None
     with _looked_at(store) as db:
-        row = db.execute("SELECT classes, skipped FROM controls WHERE key = ?", [key]).fetchone()
-    path = control_path(store, key)
-    if row is None:
-        return None
+        row = control_row(db, key)
+    return None if row is None else read_control(store, key, row)[0]
+
+
+def control_row(db: sqlite3.Connection, key: str) -> tuple[Any, Any, Any] | None:
+    """The row of control activations in a bank: classes, skipped, and checksum or None; None if there is none."""
+    statement = f"SELECT classes, skipped, {checksum_of(db, 'controls')} FROM controls WHERE key = ?"  # noqa: S608
+    row: tuple[Any, Any, Any] | None = db.execute(statement, [key]).fetchone()
+    return row
+
+
+def control_checksum(store: Path, key: str, classes: str, skipped: str) -> bytes:
+    """Compute the checksum of control activations: of their file and of what their row says.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with control_path(store, key).open("rb") as file:
+        return checksum(key, classes, skipped, hashlib.file_digest(file, "sha256").digest())
+
+
+def read_control(store: Path, key: str, row: tuple[Any, Any, Any]) -> tuple[Control | None, str]:
+    """Read control activations.
+
+    Args:
+        store: the store's folder.
+        key: what they are kept under.
+        row: see ``control_row``; without a checksum, as an earlier version kept them, they are used as they are.
+
+    Returns:
+        the activations and nothing, or None and what is wrong with them, in words that follow "they".
+    """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            labels, values = arrays["labels"], arrays["activations"]
-        classes, skipped = (tuple(map(str, json.loads(column))) for column in row)
-    except (OSError, ValueError, TypeError, KeyError, EOFError, RecursionError, zipfile.BadZipFile):
-        return None
-    if values.ndim != 2 or labels.shape != values.shape[:1]:
-        return None
-    return Control(classes, labels, values, skipped)
+        if row[2] is not None and row[2] != control_checksum(store, key, *map(str, row[:2])):
+            return None, "are damaged: their content has changed"
+        classes, skipped = (tuple(map(str, json.loads(str(column)))) for column in row[:2])
+        arrays = read_arrays(control_path(store, key), ("labels", "activations"))
+        labels, values = arrays["labels"], arrays["activations"]
+    except FileNotFoundError:
+        return None, "have gone"
+    except (*UNREADABLE, TypeError, KeyError, RecursionError) as error:
+        return None, f"are damaged: {reason_of(error)}"
+    if values.ndim != 2 or labels.shape != values.shape[:1] or labels.dtype.kind not in "iu":
+        return None, f"are damaged: labels {list(labels.shape)}, activations {list(values.shape)}"
+    # A part of a control set knows the names of its classes from the whole.
+    if classes and labels.size and not -1 <= labels.min() <= labels.max() < len(classes):
+        return None, f"have labels from {labels.min()} to {labels.max()}, and {len(classes)} classes"
+    return Control(classes, labels, values, skipped), ""
+
+
+def width_of(store: Path, target: str, layer: str) -> int:
+    """The number of units that most of the kept activations of a layer on pictures have; 0 if none are kept.
+
+    Args:
+        store: the store's folder.
+        target: fingerprint of the vision model.
+        layer: dotted path.
+
+    Raises:
+        StoreError: the bank cannot be read.
+    """
+    path = store / "bank.db"
+    if not path.is_file():
+        return 0
+    with _looked_at(store) as db:
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'activations'").fetchone():
+            return 0
+        return usual_width(db, target, layer)
+
+
+def usual_width(db: sqlite3.Connection, target: str, layer: str) -> int:
+    """The number of units of a layer as most of the vectors in a bank have it; 0 if there are none."""
+    statement = "SELECT length(vector) FROM activations WHERE target = ? AND layer = ? LIMIT ?"
+    sizes = [size or 0 for (size,) in db.execute(statement, (target, layer, _SAMPLED))]
+    return statistics.mode(sizes) // 4 if sizes else 0
 
 
 def control_counts(store: Path, layer: str, fingerprints: Mapping[str, Any]) -> tuple[int, int]:
@@ -116,8 +181,6 @@ def control_counts(store: Path, layer: str, fingerprints: Mapping[str, Any]) -> 
     Raises:
         StoreError: the bank cannot be read.
     """
-    import numpy as np
-
     names = [fingerprints.get("target"), layer, fingerprints.get("control")]
     if not all(isinstance(name, str) for name in names) or not (store / "bank.db").is_file():
         return 0, 0
@@ -128,9 +191,8 @@ def control_counts(store: Path, layer: str, fingerprints: Mapping[str, Any]) -> 
         skipped = len(json.loads(row[0])) if row else 0
         if not skipped:
             return 0, 0
-        with np.load(control_path(store, key), allow_pickle=False) as arrays:
-            return len(arrays["labels"]), skipped
-    except (OSError, ValueError, TypeError, KeyError, EOFError, RecursionError, zipfile.BadZipFile):
+        return shapes_of(control_path(store, key), ("labels",))["labels"][0], skipped
+    except (*UNREADABLE, TypeError, LookupError, RecursionError):
         return 0, 0
 
 
@@ -173,8 +235,8 @@ def activations(store: Path, images: Sequence[str], target: str, layer: str, uni
     if not (store / "bank.db").is_file():
         return [None] * len(images)
     with _looked_at(store) as db:
-        found = (db.execute(_VECTOR, [4 * unit + 1, image, target, layer]).fetchone() for image in images)
-        return [_number(vector[0]) if vector else None for vector in found]
+        vectors, keys = _vectors(db), [(image, target, layer) for image in images]
+        return [_activation(db.execute(vectors, key).fetchone(), key, unit) for key in keys]
 
 
 def requests_of(store: Path, concept: str, generator: str, limit: int) -> list[ImageRequest]:
@@ -201,7 +263,27 @@ def _looked_at(store: Path) -> Iterator[sqlite3.Connection]:
         yield db
 
 
-def _picture(store: Path, image: str, drawn: Any, vector: Any) -> Pictured:
+def checksum_of(db: sqlite3.Connection, table: str) -> str:
+    """What to select for a checksum in a bank that may be of an earlier version, which kept none."""
+    found = db.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = 'checksum'", [table]).fetchone()
+    return "checksum" if found else "NULL"
+
+
+def _vectors(db: sqlite3.Connection) -> str:
+    return (
+        f"SELECT vector, {checksum_of(db, 'activations')} FROM activations"  # noqa: S608
+        " WHERE image = ? AND target = ? AND layer = ? AND typeof(vector) = 'blob'"
+    )
+
+
+def _activation(row: tuple[bytes, bytes | None] | None, key: tuple[str, str, str], unit: int) -> float | None:
+    """A unit's activation out of a row of ``_vectors``; None of none, and of one that is damaged."""
+    if row is None or (row[1] is not None and row[1] != vector_checksum(*key, row[0])):
+        return None
+    return _number(row[0][4 * unit : 4 * unit + 4])
+
+
+def _picture(store: Path, image: str, drawn: Any, activation: float | None) -> Pictured:
     if not is_image_id(image):
         return Pictured(image, store, trouble="has an id that no picture has")
     path = path_of(store, image)
@@ -216,7 +298,7 @@ def _picture(store: Path, image: str, drawn: Any, vector: Any) -> Pictured:
         seed if isinstance(seed, int) else None,
         str(generator),
         _account(account),
-        _number(vector[0]) if vector else None,
+        activation,
     )
 
 

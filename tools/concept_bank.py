@@ -10,14 +10,14 @@ import json
 import logging
 import threading
 import weakref
-import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from line_neurons.agent.errors import LostPictureError, StoreError
 from line_neurons.agent.ports import Control, Generator, Progress, Target
-from line_neurons.tools.bank_view import control_path
+from line_neurons.tools.bank_folder import BankFolder
+from line_neurons.tools.bank_view import control_checksum, control_path, control_row, read_control
 from line_neurons.tools.kept_vectors import KeptVectors
 from line_neurons.tools.measuring import measure
 from line_neurons.tools.picture_bank import BankStats, PictureBank
@@ -194,31 +194,38 @@ class ConceptBank(PictureBank):
             for image in image_ids:
                 self._forget(image)
 
-    def control(self, key: str) -> Control | None:
-        """The control activations kept under ``key``; None if there are none or their file is damaged."""
+    def control(self, key: str, units: int | None = None) -> Control | None:
+        """The control activations kept under ``key``.
+
+        Args:
+            key: what they are kept under.
+            units: how many units the layer has; None: any number of them.
+
+        Returns:
+            the activations; None if there are none, or, with a warning, if they have gone, are damaged or of
+            another number of units.
+        """
         # One thread reads the file, others then find what it read.
         with self._control_files:
             control = self._controls.get(key)
             if control is None:
-                control = self._read_control(key)
+                control = self._read_control(key, units)
                 if control is not None:
                     self._controls[key] = control
             return control
 
-    def _read_control(self, key: str) -> Control | None:
-        import numpy as np
-
-        row = self._folder.one("SELECT classes, skipped FROM controls WHERE key = ?", (key,))
+    def _read_control(self, key: str, units: int | None) -> Control | None:
+        with self._folder.mapped(), self._folder.lock:
+            row = control_row(self._folder.db, key)
         if row is None:
             return None
-        try:
-            with np.load(control_path(self.root, key), allow_pickle=False) as arrays:
-                labels, activations = arrays["labels"], arrays["activations"]
-            classes, skipped = (tuple(json.loads(column)) for column in row)
-        except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
-            logger.warning("control activations have gone or are damaged; they are computed anew")
-            return None
-        return Control(classes, labels, activations, skipped)
+        control, fault = read_control(self.root, key, row)
+        width = control.activations.shape[1] if control and len(control.labels) else units
+        if units not in {None, width}:
+            control, fault = None, f"are of {width} units, and the layer has {units}"
+        if control is None:
+            logger.warning("control activations %s; they are computed anew", fault)
+        return control
 
     def put_control(self, key: str, control: Control) -> None:
         """Keep control activations under ``key``.
@@ -234,11 +241,7 @@ class ConceptBank(PictureBank):
         with self._control_files:
             self._controls.pop(key, None)
             self._folder.write(control_path(self.root, key), write)
-            with self._folder.transaction() as db:
-                db.execute(
-                    "INSERT OR REPLACE INTO controls VALUES (?, ?, ?)",
-                    (key, json.dumps(control.classes), json.dumps(control.skipped)),
-                )
+            put_control_row(self._folder, key, json.dumps(control.classes), json.dumps(control.skipped))
 
     def drop_controls(self, keys: Iterable[str]) -> None:
         """Forget the control activations kept under ``keys``."""
@@ -249,3 +252,14 @@ class ConceptBank(PictureBank):
             for key in keys:
                 self._controls.pop(key, None)
                 control_path(self.root, key).unlink(missing_ok=True)
+
+
+def put_control_row(folder: BankFolder, key: str, classes: str, skipped: str) -> None:
+    """Write the row of control activations whose file is there: ``classes`` and ``skipped`` are JSON."""
+    with folder.mapped():
+        kept = control_checksum(folder.root, key, classes, skipped)
+    with folder.transaction() as db:
+        db.execute(
+            "INSERT OR REPLACE INTO controls (key, classes, skipped, checksum) VALUES (?, ?, ?, ?)",
+            (key, classes, skipped, kept),
+        )

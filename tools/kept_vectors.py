@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from line_neurons.tools.bank_folder import BankFolder
+from line_neurons.tools.bank_view import usual_width
+from line_neurons.tools.checksums import vector_checksum, vector_fault
 from line_neurons.tools.incidents import Incident, Incidents
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Activations
     from line_neurons.tools.picture_bank import BankStats
 
+PUT_VECTOR = "INSERT OR IGNORE INTO activations (image, target, layer, vector, checksum) VALUES (?, ?, ?, ?, ?)"
+"""Keeps what ``vector_row`` gives; where a vector is here already, that one stays."""
+
 _AT_ONCE = 500
-_SAMPLED = 50
-"""Vectors of a layer whose usual length tells which are cut."""
+
+
+def vector_row(image: str, target: str, layer: str, vector: bytes) -> tuple[str, str, str, bytes, bytes]:
+    """The values of ``PUT_VECTOR`` for the activations of a layer on a picture, little-endian float32."""
+    return image, target, layer, vector, vector_checksum(image, target, layer, vector)
 
 
 class KeptVectors:
@@ -36,28 +43,24 @@ class KeptVectors:
 
     def read(self, image_ids: Sequence[str], target: str, layer: str) -> dict[str, bytes]:
         """The vectors that are here and whole, by picture; damaged ones are removed, and told."""
-        import numpy as np
-
         unique = list(dict.fromkeys(image_ids))
-        found: dict[str, bytes | None] = {}
+        found: dict[str, tuple[bytes | None, bytes | None]] = {}
         for start in range(0, len(unique), _AT_ONCE):
             part = json.dumps(unique[start : start + _AT_ONCE])
             with self._folder.mapped(), self._folder.lock:
-                found.update(
-                    self._folder.db.execute(
-                        "SELECT image, CASE typeof(vector) WHEN 'blob' THEN vector END FROM activations"
-                        " WHERE target = ? AND layer = ?"
-                        " AND image IN (SELECT value FROM json_each(?))",
-                        (target, layer, part),
-                    )
+                rows = self._folder.db.execute(
+                    "SELECT image, CASE typeof(vector) WHEN 'blob' THEN vector END, checksum FROM activations"
+                    " WHERE target = ? AND layer = ?"
+                    " AND image IN (SELECT value FROM json_each(?))",
+                    (target, layer, part),
                 )
+                found.update((image, (vector, kept)) for image, vector, kept in rows)
         width = self._width(target, layer) if found else 0
         whole: dict[str, bytes] = {}
-        for image, vector in found.items():
-            if vector is None or len(vector) != 4 * width:
-                self._drop(image, target, layer, vector, f"are damaged: not {width} numbers")
-            elif not np.isfinite(np.frombuffer(vector, "<f4")).all():
-                self._drop(image, target, layer, vector, "are damaged: not all finite")
+        for image, (vector, kept) in found.items():
+            fault = vector_fault(image, target, layer, vector, kept, width)
+            if fault or vector is None:
+                self._drop(image, target, layer, vector, fault)
             else:
                 whole[image] = vector
         return whole
@@ -75,9 +78,9 @@ class KeptVectors:
         with self._folder.transaction() as db:
             self._widths |= {(targets[layer], layer): rows.shape[1] for layer, rows in measured.items()}
             db.executemany(
-                "INSERT OR IGNORE INTO activations VALUES (?, ?, ?, ?)",
+                PUT_VECTOR,
                 [
-                    (image, targets[layer], layer, row.astype("<f4").tobytes())
+                    vector_row(image, targets[layer], layer, row.astype("<f4").tobytes())
                     for layer, rows in measured.items()
                     for image, row in zip(image_ids, rows, strict=True)
                 ],
@@ -88,12 +91,7 @@ class KeptVectors:
         known = self._widths.get((target, layer))
         if known is None:
             with self._folder.mapped(), self._folder.lock:
-                sizes = self._folder.db.execute(
-                    "SELECT length(vector) FROM activations WHERE target = ? AND layer = ? LIMIT ?",
-                    (target, layer, _SAMPLED),
-                ).fetchall()
-                known = statistics.mode(size or 0 for (size,) in sizes or [(0,)]) // 4
-                self._widths[target, layer] = known
+                known = self._widths[target, layer] = usual_width(self._folder.db, target, layer)
         return known
 
     def _drop(self, image: str, target: str, layer: str, vector: bytes | None, fault: str) -> None:

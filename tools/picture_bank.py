@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import DamagedError, LostPictureError, PlainPictureError, StoreError
 from line_neurons.agent.ports import DrawnImage, Generator, ImageRequest, Progress
+from line_neurons.agent.proposal import clean_text
 from line_neurons.tools.bank_folder import BankFolder
+from line_neurons.tools.checksums import draw_checksum
 from line_neurons.tools.drawing import Drawing, draw
 from line_neurons.tools.incidents import Incident, Incidents
 from line_neurons.tools.picture_files import PictureFiles
@@ -23,6 +26,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from line_neurons.agent.ports import Picture
+
+PUT_DRAW = (
+    "INSERT OR IGNORE INTO draws (generator, prompt, seed, image, size, request, provenance, checksum)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+"""Keeps what ``draw_row`` gives; where the same was drawn already, that picture stays."""
 
 _Draw = tuple[str, str, int]
 """Generator, prompt and seed of a picture."""
@@ -201,7 +210,7 @@ class PictureBank:
                 "SELECT image, provenance FROM draws WHERE instr(provenance, ?)", (image_id,)
             ).fetchall()
         for image, provenance in rows:
-            if (lost := json.loads(provenance).get("replaces", {}).get(image_id)) is not None:
+            if (lost := _replaced_in(_table(provenance)).get(image_id)) is not None:
                 return image, lost
         return None
 
@@ -293,9 +302,9 @@ class PictureBank:
             )
             # A process that drew the same at the same time may have been first; then its picture counts.
             db.executemany(
-                "INSERT OR IGNORE INTO draws VALUES (?, ?, ?, ?, ?, ?, ?)",
+                PUT_DRAW,
                 [
-                    (
+                    draw_row(
                         *key,
                         ids[key],
                         len(image.png),
@@ -321,8 +330,10 @@ class PictureBank:
             "SELECT provenance FROM draws WHERE generator = ? AND prompt = ? AND seed = ? AND image = ?",
             (*key, lost),
         ).fetchone()
-        account = json.loads(row[0]) if row else {}
-        return {**account.pop("replaces", {}), lost: account}
+        account = _table(row[0]) if row else {}
+        before = _replaced_in(account)
+        account.pop("replaces", None)
+        return {**before, lost: account}
 
     def _tell_redrawn(self, request: ImageRequest, lost: str, damage: str, now: str) -> None:
         text = f"the file of picture {lost[:12]} ({request.concept!r}) {damage}; it was drawn anew"
@@ -334,10 +345,26 @@ class PictureBank:
         self.incidents.tell(Incident("picture redrawn", text, detail))
 
     def _draws(self, keys: Iterable[_Draw]) -> dict[_Draw, tuple[str, int]]:
-        """Picture and size of its file of each draw that is kept; to be called with the lock."""
-        statement = "SELECT image, size FROM draws WHERE generator = ? AND prompt = ? AND seed = ?"
-        rows = ((key, self._folder.db.execute(statement, key).fetchone()) for key in keys)
-        return {key: row for key, row in rows if row is not None}
+        """Picture and size of its file of each draw that is kept; to be called with the lock.
+
+        Raises:
+            DamagedError: a row, or the index that leads to it, is not what it was: it would give another picture.
+        """
+        statement = "SELECT image, size, checksum FROM draws WHERE generator = ? AND prompt = ? AND seed = ?"
+        found: dict[_Draw, tuple[str, int]] = {}
+        for key in keys:
+            row = self._folder.db.execute(statement, key).fetchone()
+            if row is None:
+                continue
+            if row[2] is not None and row[2] != draw_checksum(*key, row[0]):
+                raise DamagedError(
+                    f"bank.db in {str(self.root)!r} is damaged: it names another picture for"
+                    f" {clean_text(key[1], 80)!r}",
+                    f"line doctor --store {shlex.quote(str(self.root))} --deep --fix, or put a backup of the file"
+                    " in its place",
+                )
+            found[key] = row[:2]
+        return found
 
     def _restored(self, image_ids: Sequence[str], generator: Generator) -> dict[str, str]:
         """Draw lost pictures anew; the id of each one's file as it is now.
@@ -385,3 +412,26 @@ def _part_of(progress: Progress | None, before: int, part: int, whole: int) -> P
     if progress is None or part == whole:
         return progress
     return lambda done, total: progress(before * total // part + done, whole * total // part)
+
+
+def draw_row(
+    generator: str, prompt: str, seed: int, image: str, size: int, request: str, account: str
+) -> tuple[str | int | bytes, ...]:
+    """The values of ``PUT_DRAW`` for a picture: ``request`` and ``account`` are JSON."""
+    return generator, prompt, seed, image, size, request, account, draw_checksum(generator, prompt, seed, image)
+
+
+def _table(text: object) -> dict[str, Any]:
+    """An account as it is kept; empty where it is none."""
+    try:
+        account = json.loads(str(text))
+    except (ValueError, RecursionError):
+        return {}
+    return account if isinstance(account, dict) else {}
+
+
+def _replaced_in(account: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The accounts of the pictures that one took the place of, by id."""
+    replaced = account.get("replaces")
+    found = replaced.items() if isinstance(replaced, dict) else ()
+    return {image: lost for image, lost in found if isinstance(lost, dict)}

@@ -416,7 +416,13 @@ class RunStore:
         found = [one for one in names if one == name] or [one for one in names if one.startswith(name)]
         if len(found) == 1 and name:
             with self._reading():
-                return _run_of_today(_decode(Run, *self._found("runs WHERE id = ?", found[0])))
+                rows = self._found("runs WHERE id = ?", found[0])
+            if not rows:
+                raise DamagedError(
+                    f"runs.db in {str(self.path.parent)!r} is damaged: its table and its index of runs differ",
+                    "put a backup of the file in its place, or name another folder with --store",
+                )
+            return _run_of_today(_decode(Run, rows[0]))
         known = ", ".join((found or names)[:5]) or "none yet"
         trouble = "matches several runs" if found else "is not a run of this store"
         raise UsageError(f"{name!r:.60} {trouble}", f"runs: {known}; `line runs` lists all")

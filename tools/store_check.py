@@ -20,8 +20,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from line_neurons.agent.errors import StoreError
+from line_neurons.tools.array_files import UNREADABLE, shapes_of
+from line_neurons.tools.bank_view import checksum_of, control_path, control_row, read_control, usual_width
+from line_neurons.tools.checksums import draw_checksum, vector_fault
+from line_neurons.tools.control_sets.digests import digest_checksum
 from line_neurons.tools.databases import opened_to_look
 from line_neurons.tools.file_lock import is_held, lock_files
+from line_neurons.tools.kept_embeddings import read_embeddings
 from line_neurons.tools.leftovers import leftovers
 from line_neurons.tools.marks import DONE
 from line_neurons.tools.picture_files import PNG_BEGIN, PNG_END
@@ -47,10 +52,14 @@ class Fault(StrEnum):
     PICTURE_KEPT = "picture kept"
     ROW_WITHOUT_A_PICTURE = "row without a picture"
     PICTURE_DAMAGED = "picture damaged"
+    DRAW_DAMAGED = "draw damaged"
     VECTOR_WITHOUT_A_PICTURE = "vector without a picture"
     VECTOR_UNUSABLE = "vector unusable"
     CONTROL_WITHOUT_A_FILE = "control without a file"
+    CONTROL_OF_ANOTHER_LAYER = "control of another layer"
     CONTROL_WITHOUT_A_ROW = "control without a row"
+    EMBEDDINGS_DAMAGED = "embeddings damaged"
+    DIGEST_DAMAGED = "digest damaged"
     REPLY_UNREADABLE = "reply unreadable"
     CHECKPOINT_WITHOUT_ITS_UNIT = "checkpoint without its unit"
     CHECKPOINT_UNREADABLE = "checkpoint unreadable"
@@ -92,14 +101,25 @@ KINDS: Mapping[Fault, Kind] = {
     Fault.PICTURE_KEPT: Kind("picture file that only a history names; it stays", "", stops=False),
     Fault.ROW_WITHOUT_A_PICTURE: Kind("picture whose file is gone", "drawn anew when it is needed"),
     Fault.PICTURE_DAMAGED: Kind("picture file that is not what it was", "removed; drawn anew when it is needed"),
+    Fault.DRAW_DAMAGED: Kind(
+        "row that names another picture than was drawn", "removed; drawn anew when it is needed"
+    ),
     Fault.VECTOR_WITHOUT_A_PICTURE: Kind("activations on a picture that does not exist", "removed"),
     Fault.VECTOR_UNUSABLE: Kind(
-        "activations of the wrong length or not finite", "removed; measured again when needed"
+        "activations of the wrong length, not finite or changed", "removed; measured again when needed"
     ),
     Fault.CONTROL_WITHOUT_A_FILE: Kind(
-        "control set whose file is gone or damaged", "removed; computed again when needed"
+        "control set whose file is gone, damaged or another one", "removed; computed again when needed"
+    ),
+    Fault.CONTROL_OF_ANOTHER_LAYER: Kind(
+        "control set whose activations are not of the layer's number of units",
+        "removed; computed again when needed",
     ),
     Fault.CONTROL_WITHOUT_A_ROW: Kind("control file that nothing names", "removed"),
+    Fault.EMBEDDINGS_DAMAGED: Kind(
+        "embeddings of the bank's names that are not what they were", "removed; computed again when needed"
+    ),
+    Fault.DIGEST_DAMAGED: Kind("hash of a file that is not what it was", "removed; the file is hashed again"),
     Fault.REPLY_UNREADABLE: Kind("reply that cannot be read", "removed; asked for again"),
     Fault.CHECKPOINT_WITHOUT_ITS_UNIT: Kind("search of a unit that does not exist", "removed"),
     Fault.CHECKPOINT_UNREADABLE: Kind("unit whose last checkpoint cannot be read", "begins again; line resume"),
@@ -116,7 +136,7 @@ KINDS: Mapping[Fault, Kind] = {
 
 
 # Their first value is a hash or a key that tells a person nothing.
-_BY_FILE = {Fault.PICTURE_DAMAGED, Fault.CONTROL_WITHOUT_A_FILE}
+_BY_FILE = {Fault.PICTURE_DAMAGED, Fault.CONTROL_WITHOUT_A_FILE, Fault.CONTROL_OF_ANOTHER_LAYER}
 
 
 @dataclass(frozen=True)
@@ -166,7 +186,7 @@ def look(store: Path, *, deep: bool = False, busy: Sequence[str] | None = None) 
 
     Args:
         store: its folder.
-        deep: also hash every picture, read every control file and check every page of the databases.
+        deep: also hash every picture, verify every checksum and check every page of the databases.
         busy: the runs that a process works on; None: those whose locks are held.
 
     Raises:
@@ -201,6 +221,8 @@ class _Looker:
             self.history_pictures: {"bank.db", "runs.db"},
             self.vectors: {"bank.db"},
             self.controls: {"bank.db"},
+            self.embeddings: set(),
+            self.digests: {"digests.db"},
             self.replies: {"replies.db"},
             self.checkpoints: {"runs.db", "checkpoints.db"},
             self.locks: {"runs.db"},
@@ -280,6 +302,11 @@ class _Looker:
                     yield Fault.ROW_WITHOUT_A_PICTURE, (image,)
             elif not self._whole(path, image, size):
                 yield Fault.PICTURE_DAMAGED, (image, self._name(path))
+        if self.deep and checksum_of(self.opened["bank.db"], "draws") != "NULL":
+            rows = "SELECT rowid, generator, prompt, seed, image, checksum FROM draws WHERE checksum IS NOT NULL"
+            for row, generator, prompt, seed, image, kept in self.query("bank.db", rows):
+                if kept != draw_checksum(str(generator), str(prompt), seed, str(image)):
+                    yield Fault.DRAW_DAMAGED, (row, image)
         if self.busy:
             return
         for image, path in self.files.items():
@@ -308,8 +335,6 @@ class _Looker:
             yield Fault.STEP_WITHOUT_ITS_PICTURE, (image,)
 
     def vectors(self) -> _Found:
-        import numpy as np
-
         lost = "SELECT rowid, image FROM activations WHERE image NOT IN (SELECT image FROM draws)"
         without = dict(self.query("bank.db", lost))
         for row, image in without.items():
@@ -319,37 +344,63 @@ class _Looker:
         for target, layer, length, count in self.query("bank.db", counted):
             lengths[target, layer][length or 0] += count
         usual = {key: counter.most_common(1)[0][0] for key, counter in lengths.items()}
-        for row, image, target, layer, vector in self.query(
-            "bank.db", "SELECT rowid, image, target, layer, vector FROM activations"
-        ):
+        kept = checksum_of(self.opened["bank.db"], "activations") if self.deep else "NULL"
+        statement = f"SELECT rowid, image, target, layer, vector, {kept} FROM activations"  # noqa: S608
+        for row, image, target, layer, vector, checksum in self.query("bank.db", statement):
             if row in without:
                 continue
-            sound = isinstance(vector, bytes) and len(vector) == usual[target, layer] and len(vector) % 4 == 0
-            if not (sound and vector and bool(np.isfinite(np.frombuffer(vector, "<f4")).all())):
+            if not vector or vector_fault(image, target, layer, vector, checksum, usual[target, layer] // 4):
                 yield Fault.VECTOR_UNUSABLE, (row, image)
 
     def controls(self) -> _Found:
         known = set()
         for (key,) in self.query("bank.db", "SELECT key FROM controls"):
-            path = self.store / "controls" / f"{hashlib.sha256(key.encode()).hexdigest()}.npz"
+            path = control_path(self.store, key)
             known.add(path.name)
-            if not self._readable(path):
+            try:
+                shapes = shapes_of(path, ("labels", "activations"))
+                rows, width = shapes["activations"]
+                readable = shapes["labels"] == (rows,)
+            except (*UNREADABLE, KeyError):
+                readable = False
+            row = control_row(self.opened["bank.db"], key) if self.deep else None
+            if not readable or (row and read_control(self.store, key, row)[1]):
                 yield Fault.CONTROL_WITHOUT_A_FILE, (key, self._name(path))
+            elif rows and not self._is_width(key, width):
+                yield Fault.CONTROL_OF_ANOTHER_LAYER, (key, self._name(path))
         if not self.busy:
             for path in own_files(self.store, "controls"):
                 if path.name not in known:
                     yield Fault.CONTROL_WITHOUT_A_ROW, (self._name(path),)
 
-    def _readable(self, path: Path) -> bool:
-        import zipfile
+    def _is_width(self, key: str, width: int) -> bool:
+        """Whether control activations can be of the layer in their key, by its pictures and the runs' units."""
+        target, layer = [*key.split("\n"), "", ""][:2]
+        usual = usual_width(self.opened["bank.db"], target, layer)
+        return usual in {0, width} and self.last_units.get((target, layer), -1) < width
 
-        try:
-            with zipfile.ZipFile(path) as arrays:
-                return {"labels.npy", "activations.npy"} <= set(arrays.namelist()) and not (
-                    self.deep and arrays.testzip()
-                )
-        except (OSError, zipfile.BadZipFile):
-            return False
+    @cached_property
+    def last_units(self) -> dict[tuple[str, str], int]:
+        """The largest unit of all runs by target and layer."""
+        statement = (
+            "SELECT coalesce(json_extract(fingerprints, '$.target'), ''), layer, max(unit) FROM runs"
+            " JOIN units ON run = id WHERE json_valid(fingerprints) GROUP BY 1, 2"
+        )
+        found = self.query("runs.db", statement) if "runs.db" in self.opened else ()
+        return {(target, layer): unit for target, layer, unit in found}
+
+    def embeddings(self) -> _Found:
+        if self.deep:
+            for path in own_files(self.store, "embeddings"):
+                if read_embeddings(path) is None:
+                    yield Fault.EMBEDDINGS_DAMAGED, (self._name(path),)
+
+    def digests(self) -> _Found:
+        # A table of an earlier version has no checksums, and is made anew by who needs it.
+        statement = "SELECT path, size, modified, changed, sha256, checksum FROM digests"
+        for *state, sha256, kept in self.query("digests.db", statement) if self.deep else ():
+            if kept != digest_checksum(tuple(state), str(sha256)):
+                yield Fault.DIGEST_DAMAGED, (state[0],)
 
     def replies(self) -> _Found:
         for row, response in self.query("replies.db", "SELECT rowid, response FROM full_llm_cache"):

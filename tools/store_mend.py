@@ -34,6 +34,7 @@ _BEGIN_AGAIN: _Statements = (
 # A picture without a size is not whole for the bank, which then draws it anew.
 _DRAW_ANEW: _Statements = (("bank.db", "UPDATE draws SET size = -1 WHERE image = ?1"),)
 _MEASURE_ANEW: _Statements = (("bank.db", "DELETE FROM activations WHERE rowid = ?1"),)
+_FORGET_CONTROL: _Statements = (("bank.db", "DELETE FROM controls WHERE key = ?1"),)
 _FORGET_THREAD: _Statements = (
     ("checkpoints.db", "DELETE FROM checkpoints WHERE thread_id = ?1"),
     ("checkpoints.db", "DELETE FROM writes WHERE thread_id = ?1"),
@@ -48,9 +49,12 @@ _STATEMENTS: dict[Fault, _Statements] = {
     Fault.UNIT_INTERRUPTED: (("runs.db", "UPDATE units SET status = 'interrupted' WHERE run = ?1 AND unit = ?2"),),
     Fault.ROW_WITHOUT_A_PICTURE: _DRAW_ANEW,
     Fault.PICTURE_DAMAGED: _DRAW_ANEW,
+    Fault.DRAW_DAMAGED: (("bank.db", "DELETE FROM draws WHERE rowid = ?1"),),
     Fault.VECTOR_WITHOUT_A_PICTURE: _MEASURE_ANEW,
     Fault.VECTOR_UNUSABLE: _MEASURE_ANEW,
-    Fault.CONTROL_WITHOUT_A_FILE: (("bank.db", "DELETE FROM controls WHERE key = ?1"),),
+    Fault.CONTROL_WITHOUT_A_FILE: _FORGET_CONTROL,
+    Fault.CONTROL_OF_ANOTHER_LAYER: _FORGET_CONTROL,
+    Fault.DIGEST_DAMAGED: (("digests.db", "DELETE FROM digests WHERE path = ?1"),),
     Fault.REPLY_UNREADABLE: (("replies.db", "DELETE FROM full_llm_cache WHERE rowid = ?1"),),
     Fault.CHECKPOINT_WITHOUT_ITS_UNIT: _FORGET_THREAD,
     Fault.CHECKPOINT_UNREADABLE: _BEGIN_AGAIN,
@@ -63,7 +67,9 @@ _FILES: dict[Fault, int] = {
     Fault.PICTURE_WITHOUT_A_ROW: 0,
     Fault.PICTURE_DAMAGED: 1,
     Fault.CONTROL_WITHOUT_A_FILE: 1,
+    Fault.CONTROL_OF_ANOTHER_LAYER: 1,
     Fault.CONTROL_WITHOUT_A_ROW: 0,
+    Fault.EMBEDDINGS_DAMAGED: 0,
     Fault.LOCK_WITHOUT_ITS_RUN: 0,
 }
 

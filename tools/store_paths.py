@@ -14,12 +14,14 @@ DATABASES = ("runs.db", "bank.db", "checkpoints.db", "replies.db", "digests.db",
 FOLDERS = ("images", "controls", "locks", "logs", "embeddings", "sheets", "replays")
 
 _HASH = "[0-9a-f]{64}"
+_EMBEDDINGS = r"names-[0-9a-f]{32}\.npz"
 _DATABASE = f"(?:{'|'.join(map(re.escape, DATABASES))})"
 # A file that is being written, and what SQLite has beside it.
 _PART = r"(?P<part>\.{}\.\d+-\d+)(?:-journal|-wal|-shm)?"
 _OWN = {
     "images": re.compile(rf"[0-9a-f]{{2}}/{_HASH}\.png"),
     "controls": re.compile(rf"{_HASH}\.npz"),
+    "embeddings": re.compile(_EMBEDDINGS),
     "logs": re.compile(r"\d{8}-\d{6}-\d{9}-[a-z]+\.log"),
     "locks": re.compile(r"[A-Za-z0-9_.-]+(?:@[A-Za-z0-9._-]+)?\.lock"),
 }
@@ -30,7 +32,7 @@ _LEFTOVERS = {
     "images": re.compile("[0-9a-f]{2}/" + _PART.format(rf"{_HASH}\.png")),
     "controls": re.compile(_PART.format(rf"{_HASH}\.npz")),
     "sheets": re.compile(_PART.format(r"[A-Za-z0-9_.-]+\.png")),
-    "embeddings": re.compile(r"tmp\w{8}\.tmp"),
+    "embeddings": re.compile(_PART.format(_EMBEDDINGS) + r"|tmp\w{8}\.tmp"),
 }
 """What files that were being written are called; ``part`` is the one that its writer holds locked."""
 

@@ -546,7 +546,7 @@ def layers(
 @opt.takes(opt.only("ollama", "store"))
 def doctor(
     deep: Annotated[
-        bool, typer.Option("--deep", help="Also ask the embedded language model; hash each picture of the store.")
+        bool, typer.Option("--deep", help="Also ask the embedded language model; check all that the store keeps.")
     ] = False,
     fix: Annotated[bool, typer.Option("--fix", help="Mend the store: only what can be made again goes.")] = False,
     *,

@@ -17,7 +17,16 @@ from typing import Any, BinaryIO, TypeVar, cast
 from line_neurons.evidence import bundle_files as form
 from line_neurons.evidence.bundle_files import Asked, Checkpoint, ControlRow, Event, File, Manifest, Vector, Write
 from line_neurons.evidence.exports.snapshot import Snapshot
-from line_neurons.tools.bank_view import content_of
+from line_neurons.tools.bank_view import (
+    checksum_of,
+    content_of,
+    control_key,
+    control_path,
+    control_row,
+    read_control,
+    usual_width,
+)
+from line_neurons.tools.checksums import vector_fault
 from line_neurons.tools.databases import explained
 from line_neurons.tools.picture_files import is_image_id
 from line_neurons.tools.run_store import Run, Unit
@@ -244,37 +253,40 @@ _PICTURE = ("generator", "prompt", "seed", "image", "size", "request", "account"
 
 def _vectors(taken: Snapshot, bundle: _Bundle, images: list[str]) -> None:
     kept: list[str] = []
-    statement = (
-        "SELECT image, vector FROM activations WHERE target = ? AND layer = ? AND typeof(vector) = 'blob'"
-        " AND image IN (SELECT value FROM json_each(?)) ORDER BY image"
-    )
-    target = str(taken.run.fingerprints.get("target", ""))
+    target, layer = str(taken.run.fingerprints.get("target", "")), taken.run.layer
     with bundle.opened(form.NUMBERS, zipfile.ZIP_STORED) as write:
         for part in _parts(images if taken.bank else []):
             with explained(taken.store / "bank.db"):
                 bank = cast(sqlite3.Connection, taken.bank)
-                rows = bank.execute(statement, [target, taken.run.layer, json.dumps(part)]).fetchall()
-            for image, vector in rows:
-                write(vector)
-                kept.append(json.dumps(asdict(Vector(image, len(vector) // 4))))
+                width = usual_width(bank, target, layer)
+                statement = (
+                    f"SELECT image, vector, {checksum_of(bank, 'activations')} FROM activations"  # noqa: S608
+                    " WHERE target = ? AND layer = ? AND image IN (SELECT value FROM json_each(?)) ORDER BY image"
+                )
+                rows = bank.execute(statement, [target, layer, json.dumps(part)]).fetchall()
+            for image, vector, checksum in rows:
+                # What is damaged is measured anew where it is needed.
+                if not vector_fault(image, target, layer, vector, checksum, width):
+                    write(vector)
+                    kept.append(json.dumps(asdict(Vector(image, len(vector) // 4))))
     bundle.lines(form.VECTORS, kept)
 
 
 def _controls(taken: Snapshot, bundle: _Bundle) -> list[str]:
     prints = taken.run.fingerprints
-    key = "\n".join((str(prints.get("target")), taken.run.layer, str(prints.get("control"))))
-    digest = hashlib.sha256(key.encode()).hexdigest()
-    path = taken.store / "controls" / f"{digest}.npz"
-    if taken.bank is None or not path.is_file():
+    key = control_key(str(prints.get("target")), taken.run.layer, str(prints.get("control")))
+    if taken.bank is None:
         return []
     with explained(taken.store / "bank.db"):
-        row = taken.bank.execute("SELECT classes, skipped FROM controls WHERE key = ?", [key]).fetchone()
-    if row is None:
+        row = control_row(taken.bank, key)
+    # What no store would take in is computed anew there.
+    if row is None or read_control(taken.store, key, row)[0] is None:
         return []
-    with path.open("rb") as stream, bundle.opened(form.control_name(digest), zipfile.ZIP_STORED) as write:
+    path = control_path(taken.store, key)
+    with path.open("rb") as stream, bundle.opened(form.control_name(path.stem), zipfile.ZIP_STORED) as write:
         for block in iter(partial(stream.read, _BLOCK), b""):
             write(block)
-    return [json.dumps(asdict(ControlRow(key, *row)))]
+    return [json.dumps(asdict(ControlRow(key, *row[:2])))]
 
 
 def _parts(images: list[str]) -> Iterator[list[str]]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import shutil
 import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,6 +35,8 @@ _MOST_PACKED, _ALWAYS = 100, 64 << 20
 """A bundle may unpack to so many times its size; to this many bytes in any case."""
 _BLOCK = 1 << 20
 _LARGEST = 2**63
+_LONE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+"""Finds pairs too."""
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, NotImplementedError, RuntimeError)
 """What reading a zip file may raise."""
 
@@ -162,8 +165,17 @@ def row_of(line: bytes, kind: type[Row]) -> Row:
     _look_at(plain)
     if isinstance(plain, dict) and (other := plain.keys() ^ {field.name for field in fields(kind)}):  # type: ignore[arg-type]
         raise ValueError(f"{sorted(other)[0]!r} is missing or too much")
+    odd = _odd_tables(plain, kind) if _LONE_SURROGATE.search(line) else {}
+    if odd:
+        line = json.dumps({**plain, **{name: {} for name in odd}}).encode()
     row: Row = _shape(kind).validate_json(line, strict=True)  # type: ignore[arg-type]
-    return row
+    return replace(row, **odd) if odd else row  # type: ignore[type-var]
+
+
+def _odd_tables(plain: dict[str, Any], kind: type[Row]) -> dict[str, Any]:
+    """Tables of anything: paths in a run's settings need not be UTF-8, and pydantic refuses what is not."""
+    free = [field.name for field in fields(kind) if str(field.type).startswith("dict[str, Any]")]  # type: ignore[arg-type]
+    return {name: plain[name] for name in free if isinstance(plain[name], dict)}
 
 
 @cache

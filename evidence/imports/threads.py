@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,35 +47,53 @@ class Called:
         return self.before != self.now or any(number != here for number, here in self.wishes.items())
 
 
-def images_of(bundle: Archive, run: str, units: set[int]) -> set[str]:
+def images_of(bundle: Archive, run: str, units: Collection[int], steps: dict[int, int]) -> set[str]:
     """Look through all checkpoints of a bundle.
+
+    Args:
+        bundle: the bundle.
+        run: id of its run.
+        units: the run's units.
+        steps: gets the last step that a checkpoint of each unit is at.
 
     Returns:
         the pictures that they name.
 
     Raises:
-        UsageError: one is no plain data, or of no unit of the run.
+        UsageError: one is no plain data, of no unit of the run, or there twice.
     """
     found: set[str] = set()
     for where, unit, value in _values(bundle, units):
         values = value if where == form.CHECKPOINTS else {}
         if (values.get("run", run), values.get("unit", unit)) != (run, unit):
             raise refused(bundle.path, f"a checkpoint of unit {unit} is of another unit or run")
+        step = values.get("step", 0)
+        if not isinstance(step, int):
+            raise refused(bundle.path, f"a checkpoint of unit {unit} is at step {step!r:.40}")
+        steps[unit] = max(step, steps.get(unit, 0))
         images = values.get("images", ()) if where == form.CHECKPOINTS else value if where == "images" else ()
         found.update(one for one in images if isinstance(one, str) and is_image_id(one))
     return found
 
 
-def _values(bundle: Archive, units: set[int]) -> Iterator[tuple[str, int, Any]]:
+def _values(bundle: Archive, units: Collection[int]) -> Iterator[tuple[str, int, Any]]:
+    known: set[tuple[int, str]] = set()
     for checkpoint in bundle.rows(form.CHECKPOINTS, Checkpoint):
         _check(bundle, checkpoint, units, checkpoint.id, checkpoint.parent)
+        if (place := (checkpoint.unit, checkpoint.id)) in known:
+            raise refused(bundle.path, f"a checkpoint of unit {checkpoint.unit} is in it twice")
+        known.add(place)
         yield form.CHECKPOINTS, checkpoint.unit, _loaded(bundle, checkpoint)["channel_values"]
+    written: set[tuple[int, str, str, int]] = set()
     for write in bundle.rows(form.WRITES, Write):
         _check(bundle, write, units, write.id, write.task)
+        if (row := (write.unit, write.id, write.task, write.idx)) in written:
+            raise refused(bundle.path, f"what was written after a checkpoint of unit {write.unit} is in it twice")
+        written.add(row)
         yield write.channel, write.unit, _loaded(bundle, write)
 
 
-def _check(bundle: Archive, row: Checkpoint | Write, units: set[int], *names: str | None) -> None:
+def _check(bundle: Archive, row: Checkpoint | Write, units: Collection[int], *names: str | None) -> None:
     if row.unit not in units or not all(name is None or _ID.fullmatch(name) for name in names):
         raise refused(bundle.path, f"a checkpoint is of unit {row.unit}, which the run has not, or has no id")
 

@@ -12,6 +12,8 @@ WIDE, HIGH = 320.0, 110.0
 LONG, TALL = 400.0, 150.0
 """Size of the curve of a search."""
 BINS = 24
+# Beyond these the arithmetic of a chart would leave the numbers that there are.
+_TOO_LARGE, _TOO_SMALL = 1e300, 1e-280
 
 
 @dataclass(frozen=True)
@@ -64,19 +66,18 @@ def histogram(
     """The distribution of values; None of none.
 
     Args:
-        values: finite or not; those that are not do not count.
+        values: any; those that are not finite or larger than any chart has do not count.
         marks: values to be marked; the axis reaches them.
         low: the axis begins here; None: at the smallest value.
         high: the axis ends here; None: at the largest value.
     """
-    counted = [value for value in values if math.isfinite(value)]
-    marked = [value for value in marks if math.isfinite(value)]
+    counted = [value for value in values if abs(value) < _TOO_LARGE]
+    marked = [value for value in marks if abs(value) < _TOO_LARGE]
     if not counted:
         return None
-    left = min(counted + marked) if low is None else low
-    right = max(counted + marked) if high is None else high
-    if right <= left:
-        left, right = left - 0.5, right + 0.5
+    left, right = _axis(
+        min(counted + marked) if low is None else low, max(counted + marked) if high is None else high
+    )
     counts = [0] * BINS
     for value in counted:
         counts[max(0, min(BINS - 1, int((value - left) / (right - left) * BINS)))] += 1
@@ -153,14 +154,12 @@ def curve(history: Sequence[Scored], restarts: Sequence[int] = ()) -> Curve | No
         restarts: steps at which the search began again.
     """
     scored = [(step, name, concept, score) for step, name, concept, score in history if score is not None]
-    scored = [one for one in scored if math.isfinite(one[3])]
+    scored = [one for one in scored if abs(one[3]) < _TOO_LARGE]
     if not scored:
         return None
     last = max(1, *(step for step, *_ in history))
     values = [score for *_, score in scored]
-    low, high = min(values), max(values)
-    if high <= low:
-        low, high = low - 0.5, high + 0.5
+    low, high = _axis(min(values), max(values))
 
     def across(step: int) -> float:
         return round(step / last * LONG, 1)
@@ -178,15 +177,15 @@ def curve(history: Sequence[Scored], restarts: Sequence[int] = ()) -> Curve | No
         best[step] = so_far
     corners = []
     level: float | None = None
-    for step in range(last + 1):
-        now = best.get(step, level)
-        if now is None:
-            continue
+    # As many as there are scores: the number of a step may be any.
+    for step, now in sorted(best.items()):
         if level is not None:
             corners.append(f"{across(step)},{up(level)}")
         if now != level:
             corners.append(f"{across(step)},{up(now)}")
         level = now
+    if level is not None and last not in best:
+        corners.append(f"{across(last)},{up(level)}")
     reached = {step for step, *_ in scored}
     return Curve(
         tuple(dots),
@@ -198,6 +197,14 @@ def curve(history: Sequence[Scored], restarts: Sequence[int] = ()) -> Curve | No
         next(iter(best.values())),
         so_far,
     )
+
+
+def _axis(low: float, high: float) -> tuple[float, float]:
+    """The ends of an axis, apart from each other so far that numbers between them can be told apart."""
+    if high - low > 1e-12 * max(abs(low), abs(high), _TOO_SMALL):
+        return low, high
+    margin = max(0.5, 1e-3 * abs(low))
+    return low - margin, high + margin
 
 
 def _round_numbers(low: float, high: float, most: int) -> list[float]:

@@ -20,6 +20,7 @@ from crash.kill_points import Killer
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.ports import LayerInfo
 from line_neurons.eval.evaluations import Evaluations
+from line_neurons.evidence.imports.bundle import import_bundle
 from line_neurons.graphs import checkpoints
 from line_neurons.graphs.runs import start, work
 from line_neurons.tools.bank_folder import BankFolder
@@ -99,6 +100,20 @@ def make_databases(store, files):
     ReplyCache(root / "replies.db").put("prompt", "model", Completion("reply", truncated=False))
     FileDigests(root / "digests.db").of(sorted(Path(files).iterdir()))
     Evaluations(root).close()
+    return DONE
+
+
+def take_in(store, bundle, place=None, call=0):
+    """Import a bundle, and die where that is asked for; exit status 0.
+
+    Args:
+        store: the folder.
+        bundle: the bundle's path.
+        place: see ``Killer``.
+        call: see ``Killer``.
+    """
+    Killer(lambda **_: None, place, call).install()
+    import_bundle(Path(store), Path(bundle))
     return DONE
 
 

@@ -59,7 +59,9 @@ def main():
         child = os.fork()
         if not child:
             job = json.loads(line)
-            os._exit(killed_batch.make_databases(**job) if "files" in job else killed_batch.do(**job))
+            jobs = {"files": killed_batch.make_databases, "bundle": killed_batch.take_in}
+            do = next((do for name, do in jobs.items() if name in job), killed_batch.do)
+            os._exit(do(**job))
         os.write(out, f"{child}\n".encode())
         _, status = os.waitpid(child, 0)
         os.write(out, f"{os.waitstatus_to_exitcode(status)}\n".encode())

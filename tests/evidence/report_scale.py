@@ -53,12 +53,13 @@ def make(store: Path, source: Path, units: int) -> None:
                     prompt = f"A realistic photo of a {concept}, wide angle shot, natural sunlight"
                     account = json.dumps({"subjects": [{"caption": concept, "similarity": 0.9, "file": concept}]})
                     db.execute(
-                        "INSERT OR IGNORE INTO draws VALUES ('painter', ?, ?, ?, 0, '{}', ?)",
+                        "INSERT OR IGNORE INTO draws VALUES ('painter', ?, ?, ?, 0, '{}', ?, NULL)",
                         (prompt, number, image, account),
                     )
                     vector = vectors.normal(size=units).astype("<f4").tobytes()
                     db.execute(
-                        "INSERT OR IGNORE INTO activations VALUES (?, ?, ?, ?)", (image, TARGET, LAYER, vector)
+                        "INSERT OR IGNORE INTO activations VALUES (?, ?, ?, ?, NULL)",
+                        (image, TARGET, LAYER, vector),
                     )
         rows = vectors.normal(size=(8000, units)).astype(np.float32)
         control = Control(tuple(concepts[:CLASSES]), np.arange(8000) % CLASSES, rows)

@@ -5,7 +5,9 @@ import hashlib
 import io
 import json
 import pickle
+import re
 import shutil
+import sqlite3
 import stat
 import zipfile
 from contextlib import closing
@@ -18,6 +20,7 @@ from langgraph.runtime import RunControl
 from old_stores import FINISHED, old_store
 
 from line_neurons.agent.errors import StoreError, UsageError
+from line_neurons.agent.ports import LayerInfo
 from line_neurons.evidence.exports.formats import export
 from line_neurons.evidence.imports import bundle as importing
 from line_neurons.evidence.imports.bundle import import_bundle
@@ -281,6 +284,55 @@ def _msgpack(value):
     return {"type": "msgpack", "data": base64.b64encode(ormsgpack.packb(value)).decode()}
 
 
+def _header(shape):
+    """Control activations whose header claims a shape that no file could hold."""
+
+    def change(files, manifest):
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w") as arrays:
+            for name, kind in (("labels", "<i8"), ("activations", "<f4")):
+                array = io.BytesIO()
+                np.lib.format.write_array_header_1_0(
+                    array, {"descr": kind, "fortran_order": False, "shape": shape[: 1 if name == "labels" else 2]}
+                )
+                arrays.writestr(f"{name}.npy", array.getvalue())
+        files[next(name for name in files if name.startswith("controls/"))] = stream.getvalue()
+
+    return change
+
+
+def _twice(name):
+    return lambda files, manifest: _with(files, name, lambda rows: rows.append(rows[0]))
+
+
+def _vector_twice(files, manifest):
+    _twice("activations.jsonl")(files, manifest)
+    files["activations.f32"] += files["activations.f32"][:12]
+
+
+def _another_unit(number):
+    return lambda files, manifest: _with(files, "units.jsonl", lambda rows: rows[-1].update(unit=number))
+
+
+def _run(**values):
+    return _first("run.json", **values)
+
+
+def _setting(name, value):
+    return lambda files, manifest: _with(files, "run.json", lambda rows: rows[0]["settings"].update({name: value}))
+
+
+def _state(**values):
+    """The last checkpoint with other values."""
+
+    def change(rows):
+        checkpoint = ormsgpack.unpackb(base64.b64decode(rows[-1]["data"]))
+        checkpoint["channel_values"].update(values)
+        rows[-1].update(_msgpack(checkpoint))
+
+    return lambda files, manifest: _with(files, "checkpoints.jsonl", change)
+
+
 PICKLED = {"type": "pickle", "data": base64.b64encode(pickle.dumps({"channel_values": {}})).decode()}
 EXTENSION = _msgpack(ormsgpack.Ext(0, ormsgpack.packb(("os", "mkdir", "here"))))
 HOSTILE = {
@@ -329,6 +381,39 @@ HOSTILE = {
         _control(labels=np.array([{}], object), activations=np.zeros((1, 3), np.float32)), "are damaged",
     ),
     "control activations of nothing": (_control(labels=np.zeros(2, int)), "are damaged"),
+    "a header of 373 GB": (_header((10**8, 932)), "header claims [100000000]"),
+    "a control set of another width": (
+        _control(labels=np.zeros(2, int), activations=np.zeros((2, 1), np.float32)),
+        "of 3 units on pictures, and of 1 on its control set",
+    ),
+    "labels of no class": (
+        _control(labels=np.full(2, 99), activations=np.zeros((2, 3), np.float32)), "the label 99, and 12 classes",
+    ),
+    "labels below none": (
+        _control(labels=np.full(2, -2), activations=np.zeros((2, 3), np.float32)), "the label -2",
+    ),
+    "a unit beyond its layer": (_another_unit(1275), "a unit 1275, and activations of 3 units"),
+    "a step beyond any search": (_first("steps.jsonl", step=2**62), f"a step {2**62}, and its run's settings"),
+    "a label of no step": (_first("units.jsonl", label_step=2**62), f"a step {2**62}"),
+    "a checkpoint beyond any search": (_state(step=2**62), "a step"),
+    "a checkpoint at no step": (_state(step="1"), "is at step '1'"),
+    "an attempt beyond any": (_first("steps.jsonl", attempt=2**62), "has attempt"),
+    "a fork of no step": (_run(forked_step=2**62), "was forked at step"),
+    "iterations without end": (_setting("iterations", 2**62), "its run's setting iterations is"),
+    "arguments that are no table": (_setting("langchain", ["key"]), "its run's setting langchain is"),
+    "a step of no kind": (_first("steps.jsonl", kind="other"), "is 'other'"),
+    "a score beyond all": (_first("steps.jsonl", score=1e308), "has score 1e+308"),
+    "a score of a board beyond all": (_first("steps.jsonl", board=[["owl", -1e308]]), "has board -1e+308"),
+    "a time after all": (_first("units.jsonl", seconds=1e18), "has seconds 1e+18"),
+    "a checkpoint twice": (_twice("checkpoints.jsonl"), "is in it twice"),
+    "a write twice": (_twice("writes.jsonl"), "is in it twice"),
+    "a step twice": (_twice("steps.jsonl"), "is in it twice"),
+    "a unit twice": (_twice("units.jsonl"), "none of its run"),
+    "a picture drawn twice": (_twice("pictures.jsonl"), "it says twice"),
+    "activations twice": (_vector_twice, "twice"),
+    "subjects that are none": (_first("pictures.jsonl", account='{"subjects": 5}'), "says it wrongly"),
+    "predecessors that are none": (_first("pictures.jsonl", account='{"replaces": ["x"]}'), "says it wrongly"),
+    "a picture of another size": (_first("pictures.jsonl", size=7), "says it wrongly"),
     "a file too much": (lambda files, manifest: files.update({"run.sh": b"rm"}), "which no bundle has"),
     "a file in a folder above": (lambda files, manifest: files.update({"../../x": b""}), "which no bundle has"),
     "a file at the root": (lambda files, manifest: files.update({"/etc/cron.d/x": b""}), "which no bundle has"),
@@ -364,6 +449,98 @@ def refused(store, path, said):
 def test_what_no_export_writes_is_refused_and_nothing_is_written(handed, tmp_path, name):
     change, said = HOSTILE[name]
     refused(tmp_path / "new", rewritten(handed, tmp_path / "hostile.zip", change), said)
+
+
+@pytest.mark.parametrize("name", ["a write twice", "a control set of another width", "a score beyond all"])
+def test_a_store_that_refused_a_bundle_is_as_before(handed, tmp_path, name):
+    store = tmp_path / "here"
+    parts, _ = begun(store, seed=7)
+    parts.runs.close()
+    parts.bank.close()
+    before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file() and path.suffix != ".db-shm"}
+    with pytest.raises(UsageError, match=re.escape(HOSTILE[name][1])):
+        import_bundle(store, rewritten(handed, tmp_path / "hostile.zip", HOSTILE[name][0]))
+    after = {path: path.read_bytes() for path in store.rglob("*") if path.is_file() and path.suffix != ".db-shm"}
+    assert after == before
+
+
+def test_a_unit_beyond_the_layer_as_the_store_knows_it_is_refused(half, handed, tmp_path):
+    def change(files, manifest):
+        _another_unit(3)(files, manifest)
+        files.update({"activations.jsonl": b"", "activations.f32": b"", "controls.jsonl": b""})
+        files.pop(next(name for name in files if name.startswith("controls/")))
+
+    bundle = rewritten(handed, tmp_path / "wide.zip", change)
+    with pytest.raises(UsageError, match="a unit 3, and the activations here are of 3 units"):
+        import_bundle(half, bundle)
+    assert import_bundle(tmp_path / "new", bundle).new
+
+
+def test_a_path_that_is_not_utf_8_arrives_as_it_was(half, tmp_path):
+    old = tmp_path / "old"
+    shutil.copytree(half, old)
+    with closing(RunStore(old)) as runs:
+        runs.update_run(RUN, settings={**runs.run(RUN).settings, "vocabulary": "/words/\udcff.txt"})
+        runs.add_event(RUN, "read", path="/words/\udcff.txt")
+    bundle = export(old, RUN, "bundle", tmp_path / "run.zip").path
+    import_bundle(tmp_path / "new", bundle)
+    with closing(RunStore(tmp_path / "new")) as runs:
+        assert runs.run(RUN).settings["vocabulary"] == "/words/\udcff.txt"
+        assert runs.events(RUN)[-2]["detail"] == {"path": "/words/\udcff.txt"}
+    assert files_of(export(tmp_path / "new", RUN, "bundle", tmp_path / "again.zip").path) == files_of(bundle)
+
+
+def test_control_activations_that_no_store_would_take_in_are_not_exported(half, tmp_path):
+    old = tmp_path / "old"
+    shutil.copytree(half, old)
+    (control,) = (old / "controls").iterdir()
+    np.savez(control, labels=np.full(2, 99), activations=np.zeros((2, 3), np.float32))
+    import_bundle(tmp_path / "new", export(old, RUN, "bundle", tmp_path / "run.zip").path)
+    assert not (tmp_path / "new" / "controls").exists()
+    parts = parts_for(tmp_path / "new")
+    assert work(parts, parts.runs.run(RUN)).status == "finished"
+
+
+def test_damaged_activations_are_not_exported(half, uninterrupted, tmp_path):
+    old = tmp_path / "old"
+    shutil.copytree(half, old)
+    with closing(sqlite3.connect(old / "bank.db")) as db, db:
+        db.execute("UPDATE activations SET vector = x'0000803f0000803f0000803f' WHERE rowid % 2")
+        (whole,) = db.execute("SELECT count(*) FROM activations WHERE NOT rowid % 2").fetchone()
+    import_bundle(tmp_path / "new", export(old, RUN, "bundle", tmp_path / "run.zip").path)
+    with closing(sqlite3.connect(tmp_path / "new" / "bank.db")) as db:
+        assert db.execute("SELECT count(*) FROM activations").fetchone() == (whole,)
+    parts = parts_for(tmp_path / "new")
+    work(parts, parts.runs.run(RUN))
+    assert outcome(parts, RUN) == uninterrupted[False]
+
+
+def test_a_damaged_control_set_of_a_store_is_made_whole_by_an_import(half, handed, tmp_path):
+    store = tmp_path / "new"
+    parts = parts_for(store)
+    start(parts, LAYER, ["0"])
+    shutil.copytree(half / "controls", store / "controls", dirs_exist_ok=True)
+    (control,) = (store / "controls").iterdir()
+    whole = control.read_bytes()
+    control.write_bytes(whole[:100])
+    import_bundle(store, handed)
+    assert control.read_bytes() == whole
+    assert look(store, deep=True) == []
+
+
+def test_nothing_goes_on_from_checkpoints_that_a_killed_import_left(handed, uninterrupted, tmp_path):
+    store = tmp_path / "new"
+    import_bundle(store, handed)
+    # As where it was killed when the checkpoints were written, and the run was not.
+    with closing(sqlite3.connect(store / "runs.db")) as db, db:
+        for table in ("runs", "units", "steps", "events", "wishes"):
+            db.execute(f"DELETE FROM {table}")
+    parts, run = begun(store)
+    assert run.id == RUN
+    with closing(sqlite3.connect(store / "checkpoints.db")) as db:
+        assert db.execute("SELECT count(*) FROM checkpoints").fetchone() == (0,)
+    work(parts, run)
+    assert outcome(parts, RUN) == uninterrupted[False]
 
 
 @pytest.mark.parametrize("name", ["run.json", "units.jsonl", "checkpoints.jsonl", "activations.f32"])
@@ -434,6 +611,9 @@ def test_activations_of_another_width_than_those_here_are_refused(handed, tmp_pa
 
 
 class _Wide(ScriptedTarget):
+    def layers(self):
+        return [LayerInfo(LAYER, "Linear", (4,), 4)]
+
     def activate(self, images, layers, progress=None):
         return {
             layer: np.pad(rows, ((0, 0), (0, 1)))

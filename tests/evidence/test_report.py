@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import math
 import re
 import shutil
 import sqlite3
@@ -301,6 +302,33 @@ def test_the_curve_of_a_search_never_falls_and_marks_what_has_no_score():
     assert (chart.first, chart.last, len(chart.gaps)) == (1.0, 4.0, 1)
     assert [dot.better for dot in chart.dots] == [False, True, False, True]
     assert curve([(0, "0", "a", None)]) is None
+
+
+def test_a_curve_has_as_many_corners_as_scores_whatever_the_numbers_of_the_steps():
+    chart = curve([(0, "0", "a", 1.0), (2**62, "x", "b", 3.0)])
+    assert chart.best == "0.0,150.0 400.0,150.0 400.0,0.0"
+    assert len(chart.steps) <= 10
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        [1e308, -1e308],
+        [1e308],
+        [1e200, 1e200],
+        [1e200, -1e200],
+        [5e-324, 0.0],
+        [1e17, 1e17 + 16],
+        [1.0, 1.0 + 2e-16],
+    ],
+    ids=str,
+)
+def test_scores_of_any_size_make_a_chart_or_none(scores):
+    for chart in (curve([(step, "", "", score) for step, score in enumerate(scores)]), histogram(scores)):
+        if chart is not None:
+            ticks = chart.scores if hasattr(chart, "scores") else chart.ticks
+            assert len(ticks) <= 10
+            assert all(math.isfinite(tick.at) for tick in ticks)
 
 
 # Pages that are sound, and inert.

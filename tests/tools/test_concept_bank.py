@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -20,9 +22,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from line_neurons.agent.errors import BackendError, NotDrawableError, StoreError
+from line_neurons.agent.errors import BackendError, DamagedError, NotDrawableError, StoreError
 from line_neurons.agent.ports import Control, DrawnImage, ImageRequest
-from line_neurons.tools import concept_bank, picture_bank
+from line_neurons.tools import bank_view, concept_bank, picture_bank
 from line_neurons.tools.concept_bank import BankStats, ConceptBank
 
 TEMPLATE = "A photo of a {concept}, {angle}, {lighting}"
@@ -238,6 +240,33 @@ def test_many_pictures_are_kept_batch_by_batch_and_the_progress_is_of_the_whole(
     assert len(set(ids)) == 90
 
 
+def test_control_activations_of_another_width_than_the_layer_count_as_missing_and_are_told(bank, caplog):
+    bank.put_control("key", control())
+    width = control().activations.shape[1]
+    assert ConceptBank(bank.root).control("key", width) is not None
+    assert ConceptBank(bank.root).control("key", width + 1) is None
+    assert f"are of {width} units, and the layer has {width + 1}; they are computed anew" in caplog.text
+
+
+def test_control_activations_with_labels_of_no_class_count_as_missing(bank):
+    bank.put_control("key", replace(control(), labels=np.full(len(control().labels), 7)))
+    assert ConceptBank(bank.root).control("key") is None
+
+
+def test_no_room_is_made_for_what_the_header_of_control_activations_claims(bank):
+    bank.put_control("key", control())
+    (file,) = (bank.root / "controls").iterdir()
+    with zipfile.ZipFile(file, "w") as arrays:
+        for name, kind, shape in (("labels", "<i8", (10**8,)), ("activations", "<f4", (10**8, 932))):
+            header = BytesIO()
+            np.lib.format.write_array_header_1_0(header, {"descr": kind, "fortran_order": False, "shape": shape})
+            arrays.writestr(f"{name}.npy", header.getvalue())
+    assert bank_view.read_control(bank.root, "key", ("[]", "[]", None))[1].startswith(
+        "are damaged: its header claims"
+    )
+    assert ConceptBank(bank.root).control("key") is None
+
+
 def test_damaged_control_activations_count_as_missing(bank):
     bank.put_control("key", control())
     (file,) = (bank.root / "controls").iterdir()
@@ -290,6 +319,76 @@ def test_text_that_looks_like_sql_is_text(bank):
     assert bank.concepts(Colours(nasty).fingerprint) == [nasty]
     assert bank.pictures_of(nasty, nasty, 5) == [image]
     bank.activations([image], MeanColour(nasty), nasty)
+
+
+def spoil(bank, statement):
+    with bank._folder.transaction() as db:
+        db.execute(statement)
+
+
+OF_THE_LARGEST = ", ".join(
+    f"{column} = (SELECT {column} FROM activations ORDER BY vector DESC)" for column in ("vector", "checksum")
+)
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["vector = x'0000803f0000803f0000803f'", "checksum = x'00'", OF_THE_LARGEST],
+    ids=["another vector", "another checksum", "those of another picture"],
+)
+def test_a_vector_that_is_not_what_it_was_is_told_and_measured_anew(bank, change):
+    images = bank.images(requests(), Colours())
+    target = MeanColour()
+    before = bank.activations(images, target, "positive")
+    spoil(bank, f"UPDATE activations SET {change}")
+    damaged = sum(
+        one is None
+        for image in images
+        for one in bank_view.activations(bank.root, [image], target.fingerprint, "positive", 0)
+    )
+    assert damaged >= 4
+    np.testing.assert_array_equal(bank.activations(images, target, "positive"), before)
+    assert bank.stats.remeasured == damaged
+    assert sum(target.calls) == len(images) + damaged
+    assert None not in bank_view.activations(bank.root, images, target.fingerprint, "positive", 0)
+
+
+def test_a_picture_that_was_drawn_from_another_prompt_is_never_given(bank):
+    images = bank.images(requests(), Colours())
+    # As where flipped bits of the index lead to another row.
+    spoil(bank, f"UPDATE draws SET image = '{images[1]}' WHERE image = '{images[0]}'")
+    with pytest.raises(DamagedError, match=r"it names another picture for 'A photo of a cat.*--deep --fix"):
+        bank.images(requests(), Colours())
+
+
+def test_what_an_earlier_version_kept_without_checksums_is_used_as_it_is(tmp_path):
+    with closing(ConceptBank(tmp_path)) as bank:
+        images = bank.images(requests(), Colours())
+        before = bank.activations(images, MeanColour(), "positive")
+        bank.put_control("key", control())
+    with closing(sqlite3.connect(tmp_path / "bank.db")) as db, db:
+        for table in ("draws", "activations", "controls"):
+            db.execute(f"ALTER TABLE {table} DROP COLUMN checksum")
+        db.execute("PRAGMA user_version = 1")
+    fingerprint = MeanColour().fingerprint
+    assert None not in bank_view.activations(tmp_path, images, fingerprint, "positive", 0)
+    assert bank_view.control(tmp_path, "key") is not None
+    with closing(ConceptBank(tmp_path)) as bank:
+        target = MeanColour()
+        np.testing.assert_array_equal(bank.activations(images, target, "positive"), before)
+        assert target.calls == []
+        assert bank.control("key") is not None
+
+
+def test_control_activations_of_another_file_or_with_other_classes_are_told_and_not_used(bank, caplog):
+    bank.put_control("key", control())
+    bank.put_control("other", replace(control(), activations=control().activations[::-1]))
+    one, other = (bank_view.control_path(bank.root, key) for key in ("key", "other"))
+    one.write_bytes(other.read_bytes())
+    assert ConceptBank(bank.root).control("key") is None
+    assert "their content has changed; they are computed anew" in caplog.text
+    spoil(bank, "UPDATE controls SET classes = replace(classes, 'bee', 'eel')")
+    assert bank_view.control(bank.root, "other") is None
 
 
 def test_a_bank_of_a_newer_version_is_left_untouched(tmp_path):

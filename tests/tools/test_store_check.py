@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import socket
 import sqlite3
 from contextlib import closing
@@ -13,7 +14,9 @@ from crash.campaign import evidence
 from line_neurons.agent.errors import UsageError
 from line_neurons.graphs.runs import start, work
 from line_neurons.tools import store_mend
+from line_neurons.tools.control_sets.digests import FileDigests
 from line_neurons.tools.file_lock import hold
+from line_neurons.tools.kept_embeddings import write_embeddings
 from line_neurons.tools.language_models.proposer import Completion, Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.leftovers import leftovers, remove_leftovers, whole_or_not
@@ -107,7 +110,9 @@ def lost_row_and_picture(store):
 
 def vectors_of_nothing(store):
     execute(
-        store, "bank.db", "INSERT INTO activations SELECT 'none', target, layer, vector FROM activations LIMIT 1"
+        store,
+        "bank.db",
+        "INSERT INTO activations SELECT 'none', target, layer, vector, checksum FROM activations LIMIT 1",
     )
 
 
@@ -129,6 +134,53 @@ def lost_control(store):
 def cut_control(store):
     path = next((store / "controls").iterdir())
     path.write_bytes(path.read_bytes()[:100])
+
+
+def narrow_control(store):
+    path = next((store / "controls").iterdir())
+    np.savez(path, labels=np.zeros(4, np.int64), activations=np.zeros((4, 1), np.float32))
+    # As an earlier version kept it, or took it out of a bundle.
+    execute(store, "bank.db", "UPDATE controls SET checksum = NULL")
+
+
+def other_control(store):
+    path = next((store / "controls").iterdir())
+    with np.load(path) as arrays:
+        np.savez(path, labels=arrays["labels"], activations=np.roll(arrays["activations"], 1, axis=0))
+
+
+def other_classes(store):
+    execute(store, "bank.db", "UPDATE controls SET classes = replace(classes, 'a', 'o')")
+
+
+def changed_vector(store):
+    execute(store, "bank.db", "UPDATE activations SET vector = x'0000803f0000803f0000803f' WHERE rowid = 1")
+
+
+def vector_of_another_picture(store):
+    other = "SELECT vector FROM activations WHERE rowid = 1"
+    checksum = "SELECT checksum FROM activations WHERE rowid = 1"
+    execute(
+        store, "bank.db", f"UPDATE activations SET vector = ({other}), checksum = ({checksum}) WHERE rowid = 2"
+    )
+
+
+def rolled_embeddings(store):
+    path = store / "embeddings" / f"names-{'0' * 32}.npz"
+    write_embeddings(path, np.eye(9, dtype=np.float32))
+    with np.load(path) as arrays:
+        np.savez(path, embeddings=np.roll(arrays["embeddings"], 7, axis=0), checksum=arrays["checksum"])
+
+
+def changed_digest(store):
+    file = store.parent / "file"
+    file.write_bytes(b"content")
+    os.utime(file, (0, 0))
+    digests = FileDigests(store / "digests.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("time.time_ns", lambda: 2**62)
+        digests.of([file])
+    execute(store, "digests.db", "UPDATE digests SET sha256 = ?", "0" * 64)
 
 
 def control_nobody_knows(store):
@@ -240,6 +292,13 @@ CASES = [
     (vector_with_nan, ["vector unusable"], False),
     (lost_control, ["control without a file"], False),
     (cut_control, ["control without a file"], False),
+    (narrow_control, ["control of another layer"], False),
+    (other_control, ["control without a file"], False),
+    (other_classes, ["control without a file"], False),
+    (changed_vector, ["vector unusable"], False),
+    (vector_of_another_picture, ["vector unusable"], False),
+    (rolled_embeddings, ["embeddings damaged"], False),
+    (changed_digest, ["digest damaged"], False),
     (control_nobody_knows, ["control without a row"], False),
     (garbled_reply, ["reply unreadable"], False),
     (steps_of_no_unit, ["step without its unit", "history behind"], False),
@@ -292,8 +351,31 @@ def test_what_is_wrong_is_found_and_mended_and_the_run_ends_as_before(finished, 
         assert evidence(store)[table] == evidence(finished)[table]
 
 
+def test_a_row_that_names_another_picture_than_was_drawn_is_removed(store):
+    execute(store, "bank.db", "UPDATE draws SET seed = seed + 1 WHERE rowid = 1")
+    assert kinds(look(store, deep=True)) == ["draw damaged"]
+    # A history still names the picture.
+    assert kinds(mend(store, deep=True)) == ["picture kept"]
+    assert execute(store, "bank.db", "SELECT count(*) FROM draws WHERE rowid = 1") == [(0,)]
+
+
+def test_a_run_computes_control_activations_of_another_layer_anew_and_tells_it(store, caplog):
+    narrow_control(store)
+    parts = parts_for(store)
+    run = work(parts, start(parts, LAYER, ["all"]))
+    assert "are of 1 units, and the layer has 3; they are computed anew" in caplog.text
+    labels = [[unit.label for unit in parts.runs.units(name)] for name in (run.id, RUN)]
+    assert labels[0] == labels[1]
+    parts.runs.close()
+    assert look(store, deep=True) == []
+
+
 def test_every_kind_of_trouble_is_made_here():
-    assert {kind for _, found, _ in CASES for kind in found} | {"database damaged", "link"} == KINDS.keys()
+    assert {kind for _, found, _ in CASES for kind in found} | {
+        "database damaged",
+        "link",
+        "draw damaged",
+    } == KINDS.keys()
 
 
 @pytest.mark.parametrize("spoil", [lost_picture, cut_picture, other_picture_of_that_size])
@@ -410,7 +492,7 @@ def test_names_in_a_tampered_store_never_lead_out_of_it(store, tmp_path, name):
     victim = tmp_path / "victim.png"
     victim.write_bytes(b"mine")
     execute(store, "bank.db", "UPDATE draws SET image = ? WHERE rowid = 1", name)
-    execute(store, "bank.db", "INSERT INTO controls VALUES (?, '[]', '[]')", name)
+    execute(store, "bank.db", "INSERT INTO controls VALUES (?, '[]', '[]', NULL)", name)
     mend(store, deep=True)
     assert victim.read_bytes() == b"mine"
 

@@ -199,14 +199,14 @@ def test_processes_that_make_the_same_new_store_at_once_make_one(tmp_path):
 def test_a_bank_with_pictures_is_copied_before_its_schema_changes(tmp_path, monkeypatch):
     folder = BankFolder(tmp_path)
     with folder.transaction() as db:
-        db.execute("INSERT INTO controls VALUES ('key', '[]', '[]')")
+        db.execute("INSERT INTO controls VALUES ('key', '[]', '[]', NULL)")
     folder.close()
     before = dump(tmp_path / "bank.db")
     later = (*bank_folder._MIGRATIONS, ("ALTER TABLE draws ADD COLUMN note TEXT",))
     monkeypatch.setattr(bank_folder, "_MIGRATIONS", later)
     folder = BankFolder(tmp_path)
     assert folder.one("SELECT count(*), count(note) FROM controls LEFT JOIN draws", ()) == (1, 0)
-    assert dump(tmp_path / "bank.db.before-m002.bak") == before
+    assert dump(tmp_path / "bank.db.before-m003.bak") == before
 
 
 def _newer(path):

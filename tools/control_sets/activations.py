@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from line_neurons.agent.errors import StoreError, UsageError
+from line_neurons.agent.errors import BackendError, StoreError, UsageError
 from line_neurons.agent.ports import Control, ControlChunk, ControlSet, Progress, Target
 from line_neurons.tools.bank_view import control_key
 from line_neurons.tools.control_sets.class_names import without_unused
@@ -45,29 +45,40 @@ def control_activations(
         StoreError: the bank cannot be read or written.
     """
     keys = {layer: control_key(layer_fingerprint(target, layer), layer, control.fingerprint) for layer in layers}
-    found = {layer: kept for layer, key in keys.items() if (kept := bank.control(key)) is not None}
+    # A layer of 0 units does not know how many it has.
+    units = {one.path: one.units for one in target.layers() if one.units}
+    found = {
+        layer: kept for layer, key in keys.items() if (kept := bank.control(key, units.get(layer))) is not None
+    }
     missing = {layer: key for layer, key in keys.items() if layer not in found}
     if missing:
-        done = _complete(bank, target, missing, control, progress)
+        done = _complete(bank, target, missing, control, units, progress)
         for layer, key in missing.items():
-            found[layer] = _join(bank, key, done, control.classes())
+            found[layer] = _join(bank, key, done, control.classes(), units.get(layer))
     return {layer: found[layer] for layer in layers}
 
 
 def _complete(
-    bank: ConceptBank, target: Target, keys: dict[str, str], control: ControlSet, progress: Progress | None
+    bank: ConceptBank,
+    target: Target,
+    keys: dict[str, str],
+    control: ControlSet,
+    units: dict[str, int],
+    progress: Progress | None,
 ) -> int:
     """Have the bank keep every chunk of every layer; the number of chunks."""
     number = 0
     chunks: Iterator[ControlChunk] | None = None
     while control.total is None or number < control.total:
-        needed = [layer for layer, key in keys.items() if bank.control(_chunk_key(key, number)) is None]
+        needed = [
+            layer for layer, key in keys.items() if bank.control(_chunk_key(key, number), units.get(layer)) is None
+        ]
         if needed:
             chunks = chunks or control.chunks(number)
             chunk = next(chunks, None)
             if chunk is None:
                 break
-            _keep(bank, target, {layer: _chunk_key(keys[layer], number) for layer in needed}, chunk)
+            _keep(bank, target, {layer: _chunk_key(keys[layer], number) for layer in needed}, units, chunk)
             # The next chunk is read while this name still stands.
             del chunk
         else:
@@ -78,33 +89,40 @@ def _complete(
     return number
 
 
-def _keep(bank: ConceptBank, target: Target, keys: dict[str, str], chunk: ControlChunk) -> None:
+def _keep(
+    bank: ConceptBank, target: Target, keys: dict[str, str], units: dict[str, int], chunk: ControlChunk
+) -> None:
     import numpy as np
 
     labels = np.array(chunk.labels, np.int64)
     named = [f"picture {place} of a part of the control set" for place in range(len(chunk.images))]
     rows = measure(target, chunk.images, named, list(keys)) if chunk.images else {}
+    for layer, measured in rows.items():
+        if (width := measured.shape[1]) != units.get(layer, width):
+            raise BackendError(
+                f"the target gave activations of {width} units at {layer}, which has {units[layer]}"
+            )
     nothing = np.empty((0, 0), np.float32)
     for layer, key in keys.items():
         bank.put_control(key, Control((), labels, rows.get(layer, nothing), chunk.skipped))
 
 
-def _join(bank: ConceptBank, key: str, chunks: int, classes: tuple[str, ...]) -> Control:
+def _join(bank: ConceptBank, key: str, chunks: int, classes: tuple[str, ...], width: int | None) -> Control:
     """The chunks of a layer as one matrix, which takes their place in the bank."""
     import numpy as np
 
     chunk_keys = [_chunk_key(key, number) for number in range(chunks)]
-    shapes = [part.activations.shape for chunk_key in chunk_keys if (part := bank.control(chunk_key))]
+    shapes = [part.activations.shape for chunk_key in chunk_keys if (part := bank.control(chunk_key, width))]
     rows, units = sum(shape[0] for shape in shapes), max((shape[1] for shape in shapes), default=0)
     labels = np.empty(rows, np.int64)
     activations = np.empty((rows, units), np.float32)
     skipped: list[str] = []
     at = 0
     for chunk_key in chunk_keys:
-        part = bank.control(chunk_key)
+        part = bank.control(chunk_key, width)
         if part is None:
             # Another process that worked on the same may have joined the chunks before.
-            joined = bank.control(key)
+            joined = bank.control(key, width)
             if joined is None:
                 raise StoreError("a part of the control set's activations has gone", "run it again")
             bank.drop_controls(chunk_keys)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,19 +13,29 @@ from typing import TypeVar
 
 from line_neurons.agent.errors import StoreError
 from line_neurons.tools import databases
+from line_neurons.tools.checksums import checksum
 from line_neurons.tools.databases import explained, is_damaged, set_aside
 from line_neurons.tools.image_account import ImageAccount
 from line_neurons.tools.image_reader import READER
 from line_neurons.tools.upgrades import refuse_newer
 
+logger = logging.getLogger(__name__)
+
 _AT_ONCE = 256
 _SETTLED_NS = 2_000_000_000
-_Row = tuple[str, int, int, int, str]
+_State = tuple[str, int, int, int]
+"""Path, size, and times of change in nanoseconds: while these stay, so is the content taken to have stayed."""
+
+_Row = tuple[str, int, int, int, str, bytes]
+_SCHEMA = 1
 Result = TypeVar("Result")
 
 
 class FileDigests:
     """SHA-256 of files; a file is read again only if its size or its times have changed.
+
+    What is remembered has a checksum, together with the path, size and times that it holds for; one that does not
+    fit is told, and the file is read again. It is trusted that a file of the same size and times is the same.
 
     Args:
         path: an SQLite file that remembers the hashes, made if it is not there; None: remember nothing.
@@ -102,7 +113,7 @@ class FileDigests:
                 for file in files[start : start + _AT_ONCE]:
                     found.append(_digest(db, file, rows))
                 with db:
-                    db.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?)", rows)
+                    db.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?, ?)", rows)
         return found
 
     @contextmanager
@@ -111,32 +122,60 @@ class FileDigests:
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
         with closing(
-            databases.connect(path, lambda db: refuse_newer(db, path)) if path else sqlite3.connect(":memory:")
+            databases.connect(path, lambda db: refuse_newer(db, path, _SCHEMA))
+            if path
+            else sqlite3.connect(":memory:")
         ) as db:
-            db.execute(
-                "CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, size INTEGER, modified INTEGER,"
-                " changed INTEGER, sha256 TEXT)"
-            )
+            _make_table(db)
             db.execute(
                 "CREATE TABLE IF NOT EXISTS images (content TEXT PRIMARY KEY, reader INTEGER, account TEXT)"
             )
             yield db
 
 
+def digest_checksum(state: _State, sha256: str) -> bytes:
+    """Compute the checksum of a remembered hash: it holds for one path, size and times."""
+    return checksum(*map(str, state), sha256)
+
+
+def _make_table(db: sqlite3.Connection) -> None:
+    if _has_checksums(db):
+        return
+    db.execute("BEGIN IMMEDIATE")
+    with db:
+        # Another process may have been first.
+        if not _has_checksums(db):
+            # Hashes without a checksum, of an earlier version, are computed once more.
+            db.execute("DROP TABLE IF EXISTS digests")
+            db.execute(
+                "CREATE TABLE digests (path TEXT PRIMARY KEY, size INTEGER, modified INTEGER, changed INTEGER,"
+                " sha256 TEXT, checksum BLOB)"
+            )
+            db.execute(f"PRAGMA user_version = {_SCHEMA:d}")
+
+
+def _has_checksums(db: sqlite3.Connection) -> bool:
+    statement = "SELECT 1 FROM pragma_table_info('digests') WHERE name = 'checksum'"
+    return db.execute(statement).fetchone() is not None
+
+
 def _digest(db: sqlite3.Connection, file: Path, rows: list[_Row]) -> str:
     try:
         before = file.stat()
-        state = (str(file.absolute()), before.st_size, before.st_mtime_ns, before.st_ctime_ns)
+        state: _State = (str(file.absolute()), before.st_size, before.st_mtime_ns, before.st_ctime_ns)
         known = db.execute(
-            "SELECT sha256 FROM digests WHERE path = ? AND size = ? AND modified = ? AND changed = ?", state
+            "SELECT sha256, checksum FROM digests WHERE path = ? AND size = ? AND modified = ? AND changed = ?",
+            state,
         ).fetchone()
-        if known:
+        if known and known[1] == digest_checksum(state, str(known[0])):
             return str(known[0])
+        if known:
+            logger.warning("the remembered hash of %r is damaged; the file is hashed again", state[0])
         with file.open("rb") as opened:
             sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError:
         return "unreadable"
     # A file that changed a moment ago may change once more without another time stamp.
     if time.time_ns() - max(before.st_mtime_ns, before.st_ctime_ns) > _SETTLED_NS:
-        rows.append((*state, sha256))
+        rows.append((*state, sha256, digest_checksum(state, sha256)))
     return sha256

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Control
 from line_neurons.agent.proposal import clean_text
+from line_neurons.tools.array_files import UNREADABLE, read_arrays
 from line_neurons.tools.control_sets.class_names import arrange, readable_names, without_unused
 from line_neurons.tools.control_sets.digests import FileDigests
 from line_neurons.tools.control_sets.selection import limits
@@ -80,16 +81,13 @@ class PrecomputedControl:
         return self._control
 
     def _load(self) -> dict[str, NDArray[Any]]:
-        import numpy as np
-
         try:
             if not zipfile.is_zipfile(self.path):
                 raise self._wrong("is not an .npz file")
-            with np.load(self.path, allow_pickle=False) as opened:
-                return {name: opened[name] for name in ("activations", "labels", "classes") if name in opened}
+            return read_arrays(self.path, ("activations", "labels", "classes"))
         except OSError as error:
             raise self._wrong(f"cannot be read: {error.strerror or error}") from error
-        except (ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+        except (*UNREADABLE, MemoryError) as error:
             pickled = "allow_pickle" in str(error)
             damaged = f"is damaged: {clean_text(str(error), 200)}"
             raise self._wrong("holds pickled objects, which are not loaded" if pickled else damaged) from error

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
-import os
-import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,6 +16,7 @@ from line_neurons.agent.errors import NotDrawableError
 from line_neurons.tools.image_bank.bank import Bank, Entry, Selection
 from line_neurons.tools.image_bank.phrases import normalise, singular_phrase
 from line_neurons.tools.image_bank.text_encoder import Embeddings, TextEncoder
+from line_neurons.tools.kept_embeddings import read_embeddings, write_embeddings
 
 logger = logging.getLogger(__name__)
 
@@ -201,34 +199,26 @@ class Matcher:
         if self._cache is None:
             return None
         identity = "\0".join((self._encoder.fingerprint, *texts))
-        return self._cache / f"names-{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npy"
+        return self._cache / f"names-{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"
 
     @staticmethod
     def _read_cache(file: Path | None, count: int) -> Embeddings | None:
         if file is None or not file.is_file():
             return None
-        try:
-            matrix = np.load(file, allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+        matrix = read_embeddings(file)
+        if matrix is None or len(matrix) != count:
+            logger.warning("the embeddings in %s are damaged; they are computed anew", file)
             return None
-        usable = matrix.dtype == np.float32 and matrix.ndim == 2 and len(matrix) == count
-        return matrix if usable else None
+        return matrix
 
     @staticmethod
     def _write_cache(file: Path | None, matrix: Embeddings) -> None:
         if file is None:
             return
-        buffer = io.BytesIO()
-        np.save(buffer, matrix, allow_pickle=False)
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
-            try:
-                with os.fdopen(handle, "wb") as temporary:
-                    temporary.write(buffer.getvalue())
-                Path(name).replace(file)
-            finally:
-                Path(name).unlink(missing_ok=True)
+            write_embeddings(file, matrix)
+            # An earlier version kept them without a checksum.
+            file.with_suffix(".npy").unlink(missing_ok=True)
         except OSError as error:
             # They are computed anew in each process; what else needs the disk says so itself.
             logger.warning("embeddings cannot be kept in %s: %s", file.parent, error.strerror)

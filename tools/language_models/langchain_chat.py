@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from line_neurons.agent.errors import BackendError, LineError, MissingPartError, UsageError
+from line_neurons.agent.errors import BackendError, DamagedError, LineError, MissingPartError, UsageError
 from line_neurons.agent.ports import Prompt
 from line_neurons.agent.proposal import REPLY_SCHEMA, clean_text
 from line_neurons.tools.language_models.proposer import Completion
@@ -214,7 +214,13 @@ def with_secrets(
 
     Raises:
         UsageError: a secret is not given any more.
+        DamagedError: the record is no table.
     """
+    if not isinstance(recorded, Mapping):
+        raise DamagedError(
+            f"the arguments of the language model are recorded as {recorded!r:.60}",
+            "put a backup of the store in its place",
+        )
     filled: dict[str, Any] = {}
     for name, value in recorded.items():
         now = given.get(name)

@@ -124,7 +124,7 @@ def account_text(concept: str, loaded: Loaded) -> Text:
         "prompt": one.prompt,
         "seed": one.seed,
         "generator": one.generator,
-        "drawn from": drawn_from([account]) if isinstance(account.get("subjects", ()), list) else "",
+        "drawn from": drawn_from([account]),
         "angle": account.get("angle"),
         "lighting": account.get("lighting"),
         "file": one.path,

@@ -21,7 +21,7 @@ class MeanColour:
         self.calls = []
 
     def layers(self):
-        return [LayerInfo(path, "Mean", (3,), 3) for path in ("layer", "negative")]
+        return [LayerInfo(name, "mean", (3,), 3) for name in ("layer", "positive", "negative")]
 
     def activate(self, images, layers, progress=None):
         assert images

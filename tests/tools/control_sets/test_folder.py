@@ -2,6 +2,7 @@ import hashlib
 import os
 import sqlite3
 import weakref
+from contextlib import closing
 
 import pytest
 import timm.data
@@ -151,6 +152,34 @@ def test_the_hash_of_a_file_that_has_just_changed_is_not_remembered(folder, tmp_
     assert remembered() == 0
     monkeypatch.setattr("time.time_ns", lambda: 2**62)
     assert remembered() == 7
+
+
+@pytest.mark.parametrize(
+    "change", ["sha256 = '{}'".format("0" * 64), "checksum = x'00'", "checksum = NULL", "path = path || '-'"]
+)
+def test_a_remembered_hash_that_is_not_what_it_was_is_never_used(folder, tmp_path, monkeypatch, caplog, change):
+    monkeypatch.setattr("time.time_ns", lambda: 2**62)
+    digests = tmp_path / "digests.db"
+    plain = open_control_set(str(folder)).fingerprint
+    assert open_control_set(str(folder), digests=digests).fingerprint == plain
+    with closing(sqlite3.connect(digests)) as db, db:
+        db.execute(f"UPDATE digests SET {change}")
+    assert open_control_set(str(folder), digests=digests).fingerprint == plain
+    assert ("is damaged; the file is hashed again" in caplog.text) == (not change.startswith("path"))
+    caplog.clear()
+    assert open_control_set(str(folder), digests=digests).fingerprint == plain
+    assert "damaged" not in caplog.text
+
+
+def test_hashes_of_an_earlier_version_are_computed_once_more(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("time.time_ns", lambda: 2**62)
+    digests = tmp_path / "digests.db"
+    plain = open_control_set(str(folder), digests=digests).fingerprint
+    with closing(sqlite3.connect(digests)) as db, db:
+        db.execute("UPDATE digests SET sha256 = ?", ["0" * 64])
+        db.execute("ALTER TABLE digests DROP COLUMN checksum")
+        db.execute("PRAGMA user_version = 0")
+    assert open_control_set(str(folder), digests=digests).fingerprint == plain
 
 
 def test_a_file_of_hashes_that_cannot_be_used_is_named(folder, tmp_path):

@@ -1,11 +1,15 @@
 """Which names a phrase reaches."""
 
+import io
+import zipfile
+
 import numpy as np
 import pytest
 
 from line_neurons.agent.errors import NotDrawableError
 from line_neurons.tools.image_bank.folder import folder_bank
 from line_neurons.tools.image_bank.matching import Matcher
+from line_neurons.tools.kept_embeddings import write_embeddings
 
 
 @pytest.fixture
@@ -73,7 +77,28 @@ def test_suggestions_begin_with_the_nearest_whatever_the_order(matcher):
     assert matcher.suggest(["apple pie", "ball"], 3) == matcher.suggest(["ball", "apple pie"], 3)
 
 
-def test_embeddings_of_the_names_are_cached_and_a_broken_cache_is_made_again(bank, encoder, tmp_path):
+def roll(file):
+    """Let each row stand for the name of another."""
+    with np.load(file) as arrays:
+        np.savez(file, embeddings=np.roll(arrays["embeddings"], 1, axis=0), checksum=arrays["checksum"])
+
+
+def file_of_others(file):
+    write_embeddings(file.with_name(f"names-{'0' * 32}.npz"), np.load(file)["embeddings"])
+    file.with_name(f"names-{'0' * 32}.npz").replace(file)
+
+
+def claim_much(file):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (10**9, 384)})
+    with zipfile.ZipFile(file, "w") as arrays:
+        arrays.writestr("embeddings.npy", header.getvalue())
+
+
+@pytest.mark.parametrize("spoil", [lambda file: file.write_bytes(b"broken"), roll, file_of_others, claim_much])
+def test_kept_embeddings_that_are_not_what_they_were_are_told_and_made_again(
+    bank, encoder, tmp_path, caplog, spoil
+):
     def nearest():
         return Matcher(bank, encoder, "search", threshold=0.5, margin=0.0, cache=tmp_path).nearest("dogs")
 
@@ -82,6 +107,22 @@ def test_embeddings_of_the_names_are_cached_and_a_broken_cache_is_made_again(ban
     assert nearest() == first
     assert encoder.calls == calls + 1
     (file,) = tmp_path.iterdir()
-    file.write_bytes(b"broken")
+    before = np.load(file)["embeddings"]
+    assert "damaged" not in caplog.text
+    spoil(file)
     assert nearest() == first
-    assert np.load(file).dtype == np.float32
+    assert "are damaged; they are computed anew" in caplog.text
+    np.testing.assert_array_equal(np.load(file)["embeddings"], before)
+
+
+def test_embeddings_that_an_earlier_version_kept_without_a_checksum_are_not_used(bank, encoder, tmp_path):
+    def nearest():
+        return Matcher(bank, encoder, "search", threshold=0.5, margin=0.0, cache=tmp_path).nearest("dogs")
+
+    first = nearest()
+    (file,) = tmp_path.iterdir()
+    earlier = file.with_suffix(".npy")
+    np.save(earlier, np.roll(np.load(file)["embeddings"], 1, axis=0))
+    file.unlink()
+    assert nearest() == first
+    assert list(tmp_path.iterdir()) == [file]

@@ -1,0 +1,304 @@
+"""What a bundle says, held against itself and against the store that it is to come into."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from line_neurons.agent.ports import ImageRequest
+from line_neurons.agent.settings import Settings
+from line_neurons.evidence import bundle_files as form
+from line_neurons.evidence.bundle_files import Asked, ControlRow, Event, Picture
+from line_neurons.evidence.imports import threads
+from line_neurons.evidence.imports.archive import Archive, refused
+from line_neurons.evidence.wording import OUTCOMES
+from line_neurons.tools.array_files import UNREADABLE, read_arrays
+from line_neurons.tools.bank_view import control_key, width_of
+from line_neurons.tools.marks import ENDED
+from line_neurons.tools.picture_files import PNG_BEGIN, is_image_id
+from line_neurons.tools.run_names import is_plain_name
+from line_neurons.tools.run_store import Run, Step, Unit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_MAX_UNIT = 10_000_000
+_STATES = {"pending", "interrupted", *ENDED}
+_KINDS = {"initial", "iteration", "summary", "revisit"}
+# Scores are means, areas and quotients of float32 numbers.
+_LARGEST_SCORE = 1e100
+_TIMES = {"created", "finished", "taken", "seconds"}
+# The last second of the year 9999.
+_LAST_TIME = 253_402_300_799
+# What is counted with, and what is told of a run; resuming looks at all of them.
+_LOOKED_AT = ("iterations", "max_iterations", "patience", "restarts", "retries", "summary", "images", "top",
+              "random", "llm", "generator", "langchain")  # fmt: skip
+# More than any settings allow.
+_MAX_STEP = _MAX_ATTEMPT = 2_000_000
+
+
+@dataclass
+class _Counts:
+    """What a unit's history has.
+
+    Args:
+        rows: how many entries.
+        wishes: how much was asked of the unit.
+        steps: numbers of steps that something names.
+    """
+
+    rows: int = 0
+    wishes: int = 0
+    steps: set[int] = field(default_factory=set)
+
+
+def check_bundle(bundle: Archive, run: Run, store: Path) -> None:
+    """See that all in a bundle is of one run, fits together and into the store, and could do no harm.
+
+    Raises:
+        UsageError: what is wrong.
+        StoreError: the store cannot be read.
+    """
+
+    def need(fits: bool, what: str) -> None:
+        if not fits:
+            raise refused(bundle.path, what)
+
+    need(is_plain_name(run.id) and run.id == bundle.manifest.run, "its run has no name that a run can have")
+    need(run.status in _STATES, f"its run is {run.status!r:.40}")
+    _check_numbers(bundle, run, "its run")
+    settings = _most_steps(bundle, run)
+    units, images = _check_units(bundle, run)
+    places = set()
+    for step in bundle.rows(form.STEPS, Step):
+        place = (step.unit, step.step, step.attempt)
+        need(step.run == run.id and step.unit in units and min(place) >= 0, "a step is of no unit of its run")
+        need(place not in places, f"a step of unit {step.unit} is in it twice")
+        need(step.attempt <= _MAX_ATTEMPT, f"a step of unit {step.unit} has attempt {step.attempt}")
+        need(
+            step.kind in _KINDS and step.outcome in OUTCOMES,
+            f"a step of unit {step.unit} is {step.kind!r:.40}, {step.outcome!r:.40}",
+        )
+        _check_numbers(bundle, step, f"step {step.step} of unit {step.unit}")
+        places.add(place)
+        units[step.unit].rows += 1
+        units[step.unit].steps.add(step.step)
+        images.update(step.images)
+    need(all(map(is_image_id, images)), "a picture of its history has no picture's id")
+    for event in bundle.rows(form.EVENTS, Event):
+        need(event.unit is None or event.unit in units, "an event is of no unit of its run")
+        _check_numbers(bundle, event, "an event")
+    numbers = set()
+    for wish in bundle.rows(form.WISHES, Asked):
+        need(wish.unit in units and wish.id not in numbers, "a wish is of no unit of its run")
+        _check_numbers(bundle, wish, f"a wish for unit {wish.unit}")
+        numbers.add(wish.id)
+        units[wish.unit].wishes += 1
+        units[wish.unit].steps.add(wish.step or 0)
+    steps: dict[int, int] = {}
+    images |= threads.images_of(bundle, run.id, units.keys(), steps)
+    for unit, counts in units.items():
+        # Steps are counted on from 0; what people ask for adds some.
+        most = max(settings + 2 * counts.wishes, counts.rows)
+        last = max(*counts.steps, steps.get(unit, 0) - 1, 0)
+        need(last <= most, f"unit {unit} has a step {last}, and its run's settings allow {most}")
+    _check_pictures(bundle, images)
+    _check_widths(bundle, run, max(units, default=-1), images, store)
+
+
+def _check_units(bundle: Archive, run: Run) -> tuple[dict[int, _Counts], set[str]]:
+    """Look through the units; each with the steps that it names, and the ids of all labels' pictures."""
+    units: dict[int, _Counts] = {}
+    images: set[str] = set()
+    for unit in bundle.rows(form.UNITS, Unit):
+        known = unit.unit in units
+        if unit.run != run.id or not 0 <= unit.unit <= _MAX_UNIT or known or not 0 <= unit.position <= _MAX_UNIT:
+            raise refused(bundle.path, "a unit is none of its run")
+        if unit.status not in _STATES:
+            raise refused(bundle.path, f"unit {unit.unit} is {unit.status!r:.40}")
+        named = [unit.label_step or 0, unit.steps or 0]
+        if min(*named, unit.found_by or 0) < 0:
+            raise refused(bundle.path, f"unit {unit.unit} counts below 0")
+        _check_numbers(bundle, unit, f"unit {unit.unit}")
+        units[unit.unit] = _Counts(steps=set(named))
+        images.update(unit.images)
+    return units, images
+
+
+def _most_steps(bundle: Archive, run: Run) -> int:
+    """The steps that a unit may have by its run's settings."""
+    known: dict[str, Any] = {}
+    for name in _LOOKED_AT:
+        known[name] = run.settings.get(name, Settings.model_fields[name].default)
+        try:
+            _setting(name).validate_python(known[name], strict=True)
+        except ValidationError:
+            raise refused(bundle.path, f"its run's setting {name} is {known[name]!r:.40}") from None
+    forked = run.forked_step or 0
+    if not 0 <= forked <= _MAX_STEP:
+        raise refused(bundle.path, f"its run was forked at step {forked}")
+    most: int = (2 + max(known["iterations"], known["max_iterations"] or 0)) * (1 + known["restarts"])
+    return forked + most
+
+
+def _setting(name: str) -> TypeAdapter[Any]:
+    known = Settings.model_fields[name]
+    kind: Any = Annotated[known.annotation, known]
+    return TypeAdapter(kind)
+
+
+def _check_numbers(bundle: Archive, row: Any, what: str) -> None:
+    """See that times are some that a calendar has, and scores some that can be."""
+    for name, value in vars(row).items():
+        most = _LAST_TIME if name in _TIMES else _LARGEST_SCORE
+        for one in _floats(value):
+            if abs(one) > most:
+                raise refused(bundle.path, f"{what} has {name} {one:g}")
+
+
+def _floats(value: Any) -> Iterator[float]:
+    if isinstance(value, float):
+        yield value
+    elif isinstance(value, tuple | list | Mapping):
+        for one in value.values() if isinstance(value, Mapping) else value:
+            yield from _floats(one)
+
+
+def _check_pictures(bundle: Archive, images: set[str]) -> None:
+    sizes = {}
+    for name, file in bundle.manifest.files.items():
+        if (match := form.NAMED.fullmatch(name)) and match[1]:
+            if match[1] not in images or match[1] != file.sha256:
+                raise refused(bundle.path, f"{name} is no picture of its run")
+            if not bundle.read(name).startswith(PNG_BEGIN):
+                raise refused(bundle.path, f"{name} is no PNG file")
+            sizes[match[1]] = file.bytes
+    keys = set()
+    for row in bundle.rows(form.PICTURES, Picture):
+        key = (row.generator, row.prompt, row.seed)
+        if row.image not in images or not _is_account(row) or row.size not in {-1, sizes.get(row.image, row.size)}:
+            raise refused(bundle.path, "it says how pictures were drawn that its run has not, or says it wrongly")
+        if key in keys:
+            raise refused(bundle.path, f"it says twice what was drawn of {row.prompt!r:.80} with seed {row.seed}")
+        keys.add(key)
+
+
+def _is_account(row: Picture) -> bool:
+    """Whether what is said of how a picture was drawn can be."""
+    try:
+        request, account = json.loads(row.request), json.loads(row.account)
+        made = ImageRequest(**request)
+        fits = (made.prompt, made.seed) == (row.prompt, row.seed) and _is_table(account)
+        texts = all(isinstance(value, str) for name, value in asdict(made).items() if name != "seed")
+        replaced, subjects = account.get("replaces", {}), account.get("subjects", [])
+        shaped = _is_table(replaced, *replaced.values()) and isinstance(subjects, list) and _is_table(*subjects)
+        return fits and texts and shaped and row.size >= -1
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return False
+
+
+def _is_table(*values: object) -> bool:
+    return all(isinstance(value, dict) for value in values)
+
+
+def _check_widths(bundle: Archive, run: Run, last: int, images: set[str], store: Path) -> None:
+    """See that all activations are of as many units as the layer has by the others, and by the store's own."""
+    widths = Counter({"control set": control} if (control := _check_controls(bundle, run)) else {})
+    if vectors := _check_vectors(bundle, images):
+        widths["pictures"] = vectors
+    if len(set(widths.values())) > 1:
+        raise refused(
+            bundle.path,
+            f"its activations are of {widths['pictures']} units on pictures, and of {widths['control set']} on"
+            " its control set",
+        )
+    width = max(widths.values(), default=0)
+    if widths and last >= width:
+        raise refused(bundle.path, f"it has a unit {last}, and activations of {width} units")
+    here = width_of(store, str(run.fingerprints.get("target")), run.layer)
+    if widths and here and here != width:
+        raise refused(bundle.path, f"its activations are of {width} units, those here of {here}")
+    if here and last >= here:
+        raise refused(bundle.path, f"it has a unit {last}, and the activations here are of {here} units")
+
+
+def _check_vectors(bundle: Archive, images: set[str]) -> int:
+    """Look through the activations on pictures; the number of units that they are of, 0 if there are none."""
+    import numpy as np
+
+    seen: set[str] = set()
+    width = 0
+    for vector, numbers in bundle.vectors():
+        width = width or vector.units
+        fits = vector.units == width and vector.image in images
+        if not fits or not np.isfinite(np.frombuffer(numbers, "<f4")).all():
+            raise refused(bundle.path, "it has activations of no picture of its run, or such as no layer gives")
+        if vector.image in seen:
+            raise refused(bundle.path, f"it has activations of picture {vector.image[:12]} twice")
+        seen.add(vector.image)
+    return width
+
+
+def _check_controls(bundle: Archive, run: Run) -> int:
+    """Look through the activations on the control set; the number of units that they are of, 0 without any."""
+    rows = list(bundle.rows(form.CONTROLS, ControlRow))
+    files = [name for name in bundle.manifest.files if (match := form.NAMED.fullmatch(name)) and match[2]]
+    own = control_key(str(run.fingerprints.get("target")), run.layer, str(run.fingerprints.get("control")))
+    if [row.key for row in rows] not in ([], [own]) or files != [control_file(row) for row in rows]:
+        raise refused(bundle.path, "its control activations are not those of its run")
+    width = 0
+    for row in rows:
+        try:
+            width = _control_width(row, b"".join(bundle.blocks(control_file(row))))
+        except (*UNREADABLE, TypeError, KeyError, RecursionError) as error:
+            raise refused(bundle.path, f"its control activations are damaged: {error}") from None
+    return width
+
+
+def control_file(row: ControlRow) -> str:
+    """The name of the file of control activations."""
+    return form.control_name(hashlib.sha256(row.key.encode()).hexdigest())
+
+
+def _control_width(row: ControlRow, content: bytes) -> int:
+    """The number of units of control activations.
+
+    Raises:
+        ValueError: they are none.
+    """
+    import numpy as np
+
+    classes, skipped = json.loads(row.classes), json.loads(row.skipped)
+    if not (_is_texts(classes) and _is_texts(skipped)):
+        raise ValueError("its classes are no names")
+    with zipfile.ZipFile(io.BytesIO(content)) as packed:
+        # As the bank writes them; packed ones could be of any size.
+        if any(info.compress_type != zipfile.ZIP_STORED for info in packed.infolist()):
+            raise ValueError("its arrays are packed")
+    arrays = read_arrays(io.BytesIO(content), ("labels", "activations"))
+    labels, activations = arrays["labels"], arrays["activations"]
+    if labels.ndim != 1 or activations.ndim != 2 or not activations.size or len(labels) != len(activations):
+        raise ValueError(f"labels of shape {list(labels.shape)}, activations of {list(activations.shape)}")
+    if labels.dtype.kind not in "iu" or activations.dtype != np.float32 or not np.isfinite(activations).all():
+        raise ValueError("its numbers are none that a layer gives")
+    _check_labels(labels, len(classes))
+    return int(activations.shape[1])
+
+
+def _check_labels(labels: NDArray[Any], classes: int) -> None:
+    outside = labels[(labels < -1) | (labels >= classes)]
+    if outside.size:
+        raise ValueError(f"it has the label {outside[0]}, and {classes} classes")
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)

@@ -1,0 +1,57 @@
+"""Checksums of what a store keeps to decide results by: kept values that have changed are never used.
+
+They tell damage, not forgery: who can write a store can write its checksums too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+_BYTES = 16
+
+
+def checksum(*parts: str | bytes) -> bytes:
+    """Compute a checksum of some texts and bytes, in this order and each by itself."""
+    digest = hashlib.blake2b(digest_size=_BYTES)
+    for part in parts:
+        content = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
+        digest.update(len(content).to_bytes(8, "little"))
+        digest.update(content)
+    return digest.digest()
+
+
+def draw_checksum(generator: str, prompt: str, seed: int, image: str) -> bytes:
+    """Compute the checksum of what says which picture a generator drew from a prompt with a seed."""
+    return checksum(generator, prompt, str(seed), image)
+
+
+def vector_checksum(image: str, target: str, layer: str, vector: bytes) -> bytes:
+    """Compute the checksum of the activations of a layer on a picture; that of others is another one."""
+    return checksum(image, target, layer, vector)
+
+
+def vector_fault(
+    image: str, target: str, layer: str, vector: object, kept: object, width: int | None = None
+) -> str:
+    """Tell what is wrong with kept activations.
+
+    Args:
+        image: id of the picture.
+        target: fingerprint of the vision model.
+        layer: dotted path.
+        vector: little-endian float32.
+        kept: their checksum; None: an earlier version kept them without.
+        width: the number of units; None: any.
+
+    Returns:
+        words that follow "the activations"; empty if nothing is wrong.
+    """
+    import numpy as np
+
+    if not isinstance(vector, bytes) or len(vector) % 4 or len(vector) != 4 * (width or len(vector) // 4):
+        return "are damaged: not all numbers" if width is None else f"are damaged: not {width} numbers"
+    if not np.isfinite(np.frombuffer(vector, "<f4")).all():
+        return "are damaged: not all finite"
+    if kept is not None and kept != vector_checksum(image, target, layer, vector):
+        return "are damaged: their content has changed"
+    return ""
