@@ -16,7 +16,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
+from rich.box import ASCII2, SIMPLE_HEAD, Box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -28,6 +29,8 @@ from line_neurons.agent.proposal import MOST_MARKS, clean_text
 MAX_CELL = 4000
 
 _WIDE = 160
+# Tables of more rows are printed row by row.
+_MANY = 500
 _REMARKS = 10
 _BEYOND_ASCII = re.compile(r"[^ -~\n]+")
 
@@ -57,18 +60,85 @@ def plain(value: object) -> str:
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
     """Print a table; columns whose cells are all numbers are set to the right."""
     cells = list(rows)
+    numeric = [any(isinstance(row[index], int | float) for row in cells) for index in range(len(headings))]
+    shown = [[plain(cell) for cell in row] for row in cells]
+    many = _lines_of_many(headings, numeric, shown, title) if len(shown) > _MANY else None
+    if many is None:
+        out.print(_table(headings, numeric, shown, title))
+    else:
+        out.out("\n".join(many), highlight=False)
+
+
+def _table(
+    headings: Sequence[str],
+    numeric: Sequence[bool],
+    rows: Iterable[Sequence[str]],
+    title: str = "",
+    box: Box = SIMPLE_HEAD,
+) -> Table:
     shown = Table(
         title=Text(plain(title), style="bold") if title else None,
         title_justify="left",
-        box=SIMPLE_HEAD,
+        box=box,
         pad_edge=False,
     )
-    for index, heading in enumerate(headings):
-        numeric = any(isinstance(row[index], int | float) for row in cells)
-        shown.add_column(heading, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
-    for row in cells:
-        shown.add_row(*(Text(plain(cell)) for cell in row))
-    out.print(shown)
+    for heading, number in zip(headings, numeric, strict=True):
+        shown.add_column(heading, justify="right" if number else "left", overflow="fold", no_wrap=number)
+    for row in rows:
+        shown.add_row(*map(Text, row))
+    return shown
+
+
+def _lines_of_many(
+    headings: Sequence[str], numeric: Sequence[bool], rows: Sequence[Sequence[str]], title: str
+) -> list[str] | None:
+    """The lines that rich prints of a table, put together row by row: rich takes a millisecond for each row.
+
+    None where that is left to rich: the table is too wide, or the terminal lacks the characters of lines.
+    """
+    # A column is as wide as its widest cell and its longest word want it.
+    columns = list(zip(*rows, strict=True))
+    decisive = [max(column, key=cell_len) for column in columns], [max(column, key=_longest) for column in columns]
+    edge = _rendered(_table(headings, numeric, decisive, box=ASCII2))[0].strip()
+    # A cell has a blank on either side, but not at the edges of the table.
+    widths = [len(span) - 2 for span in f"-{edge[1:-1]}-".split("+")]
+    if out.options.ascii_only or edge[-1] != "+" or len(widths) != len(headings) or min(widths) < 1:
+        return None
+    *lines, foot = _rendered(_table(headings, numeric, decisive, title))
+    rule = next(index for index, line in enumerate(lines) if set(line.strip()) == {"─"})
+    body = lines[: rule + 1]
+    for row in rows:
+        cells = [_folded(*cell) for cell in zip(row, widths, numeric, strict=True)]
+        for number in range(max(map(len, cells))):
+            parts = (
+                cell[number] if number < len(cell) else " " * width
+                for cell, width in zip(cells, widths, strict=True)
+            )
+            body.append(f" {'   '.join(parts)} ")
+    return [*body, foot]
+
+
+def _longest(cell: str) -> int:
+    return max(map(cell_len, cell.split()), default=0)
+
+
+def _folded(cell: str, width: int, number: bool) -> list[str]:
+    """The lines of a cell, each as wide as its column."""
+    wide = cell_len(cell)
+    if wide <= width:
+        gap = " " * (width - wide)
+        return [gap + cell if number else cell + gap]
+    options = out.options.update(
+        width=width, height=None, justify="right" if number else "left", overflow="fold", no_wrap=number
+    )
+    return ["".join(part.text for part in line) for line in out.render_lines(Text(cell), options)]
+
+
+def _rendered(shown: Table) -> list[str]:
+    """The lines of a table as they are printed."""
+    with out.capture() as captured:
+        out.print(shown)
+    return captured.get().removesuffix("\n").split("\n")
 
 
 def line(text: str, style: str = "", lead: str = "") -> None:
