@@ -31,6 +31,8 @@ SEED_RULES = {
 }
 """What each random choice is a function of; see ``agent.seeds.derive_seed``."""
 
+_WRITTEN = "SELECT CAST(coalesce(created, 0) AS REAL) FROM steps WHERE run = ?"
+
 _ENDS = {"drained": "stopped on request", "stopped": "failed", "finished": "finished"}
 _CHANGES = {"settings changed", "retry", "begun again", "revisited"}
 # The steps themselves tell of these, or they are told of under a name of their own.
@@ -72,10 +74,17 @@ def provenance(store: Path | RunStore, run: str) -> dict[str, Any]:
         with closing(RunStore(store, read_only=True)) as opened:
             return provenance(opened, run)
     found = store.run(run)
+    starts = [event["created"] for event in store.events(found.id) if event["kind"] == "work"]
+    units = [_unit(store, found, unit, starts) for unit in store.units(found.id)]
+    return {**provenance_of_the_run(store, found), "units": units}
+
+
+def provenance_of_the_run(store: RunStore, found: Run) -> dict[str, Any]:
+    """What ``provenance`` gives, less the units; whatever their number, their histories are not read."""
     events = store.events(found.id)
     work = who_worked(found, events)
-    units = [_unit(store, found, unit, work.sessions) for unit in store.units(found.id)]
-    written = Counter(step["session"] for unit in units for step in unit["steps"])
+    starts = [event["created"] for event in events if event["kind"] == "work"]
+    written = Counter(_session(created, starts) for (created,) in store.rows(_WRITTEN, found.id))
     for index, session in enumerate(work.sessions):
         session["steps"] = written[index]
     first = work.environments[0]
@@ -108,7 +117,6 @@ def provenance(store: Path | RunStore, run: str) -> dict[str, Any]:
         "changes": [_told(event) for event in events if event["kind"] in _CHANGES],
         "incidents": [_told(event) for event in events if event["kind"] not in _TOLD_ELSEWHERE],
         "forked_from": _origin(found),
-        "units": units,
     }
 
 
@@ -174,8 +182,7 @@ def _environment(detail: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _unit(store: RunStore, run: Run, unit: Unit, sessions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    starts = [session["began"] for session in sessions]
+def _unit(store: RunStore, run: Run, unit: Unit, starts: Sequence[float]) -> dict[str, Any]:
     history = store.steps(run.id, unit.unit)
     steps = [_step(step, starts) for step in history]
     return {
@@ -201,9 +208,13 @@ def _unit(store: RunStore, run: Run, unit: Unit, sessions: Sequence[Mapping[str,
     }
 
 
-def _step(step: Step, starts: Sequence[str]) -> dict[str, Any]:
-    written = moment(step.created)
-    session = bisect_right(starts, written) - 1 if written else -1
+def _session(created: float, starts: Sequence[float]) -> int | None:
+    """Which of the sessions that began at ``starts`` wrote a step; None for what a fork copied from before."""
+    session = bisect_right(starts, created) - 1
+    return session if session >= 0 else None
+
+
+def _step(step: Step, starts: Sequence[float]) -> dict[str, Any]:
     return {
         "step": step.step,
         "attempt": step.attempt,
@@ -212,9 +223,8 @@ def _step(step: Step, starts: Sequence[str]) -> dict[str, Any]:
         "concept": step.concept,
         "score": step.score,
         "origin": step.origin,
-        "written": written,
-        # What a fork copied was written before any process worked on it.
-        "session": session if session >= 0 else None,
+        "written": moment(step.created),
+        "session": _session(step.created, starts),
         "model": step.model,
         "prompt": step.prompt,
         "seed": step.seed,

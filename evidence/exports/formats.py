@@ -15,7 +15,7 @@ from line_neurons.evidence.exports.dataset import MARK, write_dataset
 from line_neurons.evidence.exports.places import file_in, folder_written, refuse_taken, written
 from line_neurons.evidence.exports.snapshot import Snapshot, snapshot
 from line_neurons.evidence.exports.tables import TABLES, WRITERS, write_table
-from line_neurons.evidence.provenance import provenance
+from line_neurons.evidence.provenance import provenance_of_the_run
 from line_neurons.tools.run_store import has_runs
 
 SIDECAR = ".provenance.json"
@@ -103,8 +103,7 @@ def export(
 
 def described(taken: Snapshot) -> dict[str, Any]:
     """Where a run comes from, JSON-ready, without its units: what is told of these is in the tables."""
-    told = provenance(taken.runs, taken.run.id)
-    return {name: value for name, value in told.items() if name != "units"}
+    return provenance_of_the_run(taken.runs, taken.runs.run(taken.run.id))
 
 
 def _labels(store: Path, labels: Labels, form: str, output: Path, force: bool) -> Exported:
