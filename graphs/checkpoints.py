@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, cast, get_type_hints
+from typing import Any, get_type_hints
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -22,6 +22,7 @@ from line_neurons.graphs.line import LineGraph
 from line_neurons.graphs.state import LineState, board_of
 from line_neurons.tools import databases
 from line_neurons.tools.databases import explained
+from line_neurons.tools.disk_space import PRUNE
 from line_neurons.tools.picture_files import is_image_id
 from line_neurons.tools.plain_data import PlainData
 from line_neurons.tools.run_store import Run
@@ -98,27 +99,6 @@ def last_state(graph: LineGraph, run: Run, unit: int) -> StateSnapshot:
     return snapshot
 
 
-def state_after(graph: LineGraph, run: Run, unit: int, step: int) -> LineState | None:
-    """A unit's state when a step had ended and nothing else had been done; None if its checkpoint has gone.
-
-    Raises:
-        StoreError: the database cannot be used.
-    """
-    found = None
-    try:
-        for snapshot in graph.get_state_history(thread_of(run.id, unit)):
-            # The newest come first.
-            if snapshot.values.get("step") == step + 1:
-                found = snapshot.values
-        if found is not None:
-            _look_through(found, run, unit)
-    except StoreError:
-        raise
-    except Exception:
-        return None
-    return cast("LineState | None", found)
-
-
 def is_ahead(snapshot: StateSnapshot, steps: set[int]) -> bool:
     """Whether a checkpoint comes after steps that are not in the unit's history.
 
@@ -145,6 +125,21 @@ def forget_run(db: sqlite3.Connection, run: str) -> None:
     for table in ("checkpoints", "writes"):
         # The names of its threads are those between: "0" comes after "/".
         db.execute(f"DELETE FROM {table} WHERE thread_id > ? AND thread_id < ?", [f"{run}/", f"{run}0"])  # noqa: S608
+
+
+def prune(graph: LineGraph, run: str, unit: int) -> None:
+    """Remove all checkpoints of a unit but the last, which is all that it goes on from.
+
+    What came before is in the unit's history: ``past`` puts a state together from it.
+
+    Raises:
+        TakenOverError: another process has taken over the run.
+        StoreError: the database cannot be used.
+    """
+    assert isinstance(graph.checkpointer, SqliteSaver)
+    with graph.checkpointer.cursor() as cursor:
+        for statement in PRUNE:
+            cursor.execute(statement, [f"{run}/{unit}"])
 
 
 @cache

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.loop import LAST
-from line_neurons.agent.settings import Settings, revised
+from line_neurons.agent.settings import revised
 from line_neurons.graphs import checkpoints, circumstances
 from line_neurons.graphs.assembly import Parts, installed_versions
 from line_neurons.graphs.course import next_kind
@@ -17,8 +17,7 @@ from line_neurons.graphs.line import build
 from line_neurons.graphs.own_code import vouch
 from line_neurons.graphs.past import KINDS, state_after
 from line_neurons.graphs.runs import free_name, recorded
-from line_neurons.graphs.state import LineState
-from line_neurons.tools.run_store import Run, RunStore, Step, Unit
+from line_neurons.tools.run_store import Run, Step, Unit
 from line_neurons.tools.wishes import ask_all, copy_taken, wishes
 
 
@@ -53,7 +52,7 @@ def fork(
     fingerprints = parts.fingerprints(run.layer)
     with checkpoints.opened(parts.store) as saver, runs.atomic():
         graph = build(saver)
-        state = checkpoints.state_after(graph, run, unit, step) or _from_history(runs, run, unit, history, step)
+        state = state_after(revised(run.settings, {}), history, wishes(runs, run.id, unit), step)
         if state["kind"] != "initial":
             state |= next_kind(state, KINDS[kept[-1].kind], settings)
         if state["kind"] == "end" and not (concept or ended):
@@ -101,8 +100,3 @@ def _check_step(history: Sequence[Step], run: Run, unit: int, step: int) -> None
     if step not in ended:
         known = f"its steps are {min(ended)} to {max(ended)}" if ended else "it has none yet"
         raise UsageError(f"unit {unit} of run {run.id} has no step {step} that has ended", known)
-
-
-def _from_history(runs: RunStore, run: Run, unit: int, history: Sequence[Step], step: int) -> LineState:
-    settings: Settings = revised(run.settings, {})
-    return state_after(settings, history, wishes(runs, run.id, unit), step)

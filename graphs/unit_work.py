@@ -77,6 +77,8 @@ def work_unit(graph: LineGraph, deps: Deps, run: Run, unit: Unit, tell: Tell) ->
             state = dict(snapshot.values)
             tell("", at_work(snapshot), state)
         result = search_result(deps, run, unit)
+        # Before the unit counts as finished: a process killed in between comes here again.
+        checkpoints.prune(graph, run.id, unit.unit)
     except BaseException:
         runs.update_unit(run.id, unit.unit, seconds=spent())
         raise

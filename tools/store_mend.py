@@ -92,7 +92,7 @@ def mend(store: Path, *, deep: bool = False, told: Callable[[str], None] = lambd
     refuse_links(store)
     with ExitStack() as stack:
         try:
-            _keep_others_out(store, stack)
+            keep_others_out(store, stack)
             copied: set[str] = set()
             for _ in range(_ROUNDS):
                 # Mending one thing may lay open another.
@@ -109,7 +109,14 @@ def mend(store: Path, *, deep: bool = False, told: Callable[[str], None] = lambd
             ) from error
 
 
-def _keep_others_out(store: Path, stack: ExitStack) -> None:
+def keep_others_out(store: Path, stack: ExitStack) -> None:
+    """Keep everybody else from writing to a store until the stack is left.
+
+    Raises:
+        UsageError: a process works on it.
+        OSError: the store cannot be written.
+    """
+
     def taken(holder: str) -> UsageError:
         return UsageError(
             f"the store {str(store)!r} is being worked on: {holder}", "wait for it, or stop it first"

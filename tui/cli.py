@@ -569,6 +569,18 @@ def doctor(
         raise typer.Exit(1)
 
 
+@app.command()
+@opt.takes(opt.only("store"))
+def gc(json: opt.Json = False, **flags: Any) -> None:
+    """Give back space on the disk: old checkpoints of finished units, and free pages of the store's databases.
+
+    Nobody may work on the store meanwhile. Labels, histories, pictures and replies stay.
+    """
+    from line_neurons.tui import space
+
+    space.give_back(_store(**flags), as_json=json)
+
+
 @assets_app.command("list")
 def assets_list(json: opt.Json = False) -> None:
     """List the asset packs: what they are, size, licence, and whether they are here."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from line_neurons.graphs import nodes, revisit, runs
+from line_neurons.graphs import checkpoints, nodes, revisit, runs
 from line_neurons.tools import run_schema
 from line_neurons.tools.bank_folder import BankFolder
 from line_neurons.tools.language_models.reply_cache import ReplyCache
@@ -35,6 +35,7 @@ PLACES = (
     "checkpoint, after its commit",
     "writes, before their commit",
     "writes, after their commit",
+    "checkpoints, pruned",
     "run store, in a transaction",
     "run store, after a transaction",
     "revisit, half way",
@@ -87,6 +88,7 @@ class Killer:
         self._files()
         self._around(ReplyCache, "put", "reply, before it is kept", "reply, after it is kept")
         self._checkpoints()
+        self._around(checkpoints, "prune", None, "checkpoints, pruned")
         self._transactions(RunStore, "_writing", "run store, in a transaction", "run store, after a transaction")
         self._revisits()
         self._around(runs, "_conclude", "end of the run, before it is written", None)

@@ -2,8 +2,11 @@
 
 import dataclasses
 import shutil
+import sqlite3
+from contextlib import closing
 
 import pytest
+from all_checkpoints import all_checkpoints_kept, state_once_ended
 
 from intervened import intervened
 from line_neurons.agent.errors import UsageError
@@ -44,6 +47,15 @@ def original(tmp_path_factory):
     return parts, intervened(parts, store)
 
 
+@pytest.fixture(scope="module")
+def unpruned(tmp_path_factory):
+    """The same run with all its checkpoints, as earlier versions left them."""
+    store = tmp_path_factory.mktemp("unpruned")
+    parts = parts_for(store)
+    with all_checkpoints_kept():
+        return parts, intervened(parts, store)
+
+
 def of_unit(parts, run, unit=0):
     units, steps = outcome(parts, run)
     return [one for one in units if one[0] == unit], [step for step in steps if step[0] == unit]
@@ -80,14 +92,14 @@ def test_a_fork_of_any_step_with_nothing_changed_ends_as_the_original(original, 
 
 
 @pytest.mark.parametrize("unit", [0, 1])
-def test_where_checkpoints_are_gone_the_history_tells_the_same_state(original, unit):
-    parts, run = original
+def test_the_history_tells_the_same_state_as_the_checkpoints_did(unpruned, unit):
+    parts, run = unpruned
     settings, history = revised(run.settings, {}), parts.runs.steps(run.id, unit)
     asked = wishes(parts.runs, run.id, unit)
     with checkpoints.opened(parts.store) as saver:
         graph = build(saver)
         for step in range(last_step(parts, run, unit)):
-            recorded = checkpoints.state_after(graph, run, unit, step)
+            recorded = state_once_ended(graph, run, unit, step)
             rebuilt = state_after(settings, history, asked, step)
             for name in SEEN:
                 assert rebuilt[name] == recorded[name], (step, name)
@@ -95,7 +107,22 @@ def test_where_checkpoints_are_gone_the_history_tells_the_same_state(original, u
                 assert rebuilt.get(name, []) == recorded.get(name, []), (step, name)
 
 
-def test_a_fork_without_the_checkpoints_of_the_original_ends_as_it_too(original, tmp_path):
+def rows_of(store, unit):
+    """How many rows of each table of the checkpoints are a unit's."""
+    with closing(sqlite3.connect(store / "checkpoints.db")) as db:
+        counted = "SELECT count(*) FROM {} WHERE thread_id LIKE '%/' || ?"
+        return [db.execute(counted.format(table), [unit]).fetchone()[0] for table in ("checkpoints", "writes")]
+
+
+@pytest.mark.parametrize("unit", [0, 1])
+def test_of_a_finished_unit_the_last_checkpoint_alone_is_kept(original, unpruned, unit):
+    (parts, run), (before, recorded) = original, unpruned
+    assert rows_of(parts.store, unit) == [1, 0]
+    assert min(rows_of(before.store, unit)) > 20
+    assert outcome(parts, run.id) == outcome(before, recorded.id)
+
+
+def test_a_fork_does_not_need_the_checkpoints_of_the_original(original, tmp_path):
     parts, run = in_a_copy(original, tmp_path)
     (tmp_path / "checkpoints.db").unlink()
     forked = work(parts, fork(parts, run, 1, 4))

@@ -1,6 +1,7 @@
 """A search as the paper has it: what is forbidden, what the summary sees, what a repeated concept does."""
 
 import pytest
+from all_checkpoints import all_checkpoints_kept, state_once_ended
 
 from line_neurons.agent.presets import PAPER
 from line_neurons.agent.settings import revised
@@ -28,7 +29,8 @@ def searched(tmp_path_factory):
         tmp_path_factory.mktemp("store"), model, target=ScriptedTarget(SCORES), classes=CLASSES, top=3, random=2,
         generator=ScriptedGenerator(unknown=frozenset({"democracy"})), iterations=4, **method,
     )  # fmt: skip
-    run = work(parts, start(parts, LAYER, ["0"]))
+    with all_checkpoints_kept():
+        run = work(parts, start(parts, LAYER, ["0"]))
     return parts, run, [prompt.messages[-1].content for prompt, _, _ in model.asked]
 
 
@@ -75,7 +77,7 @@ def test_every_question_and_state_can_be_rebuilt_from_the_history(searched):
     with checkpoints.opened(parts.store) as saver:
         graph = build(saver)
         for step in range(5):
-            recorded = checkpoints.state_after(graph, run, 0, step)
+            recorded = state_once_ended(graph, run, 0, step)
             rebuilt = state_after(revised(run.settings, {}), history, [], step)
             assert rebuilt.get("proposed", []) == recorded.get("proposed", [])
             assert (rebuilt["best"], rebuilt["board"]) == (recorded["best"], recorded["board"])

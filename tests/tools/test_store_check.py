@@ -9,6 +9,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+from all_checkpoints import all_checkpoints_kept
 
 from crash.campaign import evidence
 from line_neurons.agent.errors import UsageError
@@ -40,10 +41,11 @@ def parts_for(store):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A store with a finished run, closed."""
+    """A store with a finished run that has all its checkpoints, closed."""
     store = tmp_path_factory.mktemp("finished") / "store"
     parts = parts_for(store)
-    work(parts, start(parts, LAYER, ["all"]))
+    with all_checkpoints_kept():
+        work(parts, start(parts, LAYER, ["all"]))
     parts.runs.close()
     parts.bank.close()
     return store

@@ -1,6 +1,7 @@
 """`line doctor` on a store: what it says, what it does with --fix, and its exit status."""
 
 import json
+import sqlite3
 
 import pytest
 
@@ -57,6 +58,26 @@ def test_a_store_that_is_worked_on_is_not_mended(line, store):
         assert (status, "is being worked on: run model-head-1" in err) == (2, True)
         status, out, _ = line("doctor", "--store", store)
         assert (status, "what is in hand there is not looked at" in out) == (0, True)
+
+
+def test_space_is_given_back_with_a_line_for_each_database(line, store):
+    with sqlite3.connect(store / "bank.db") as db:
+        db.execute("CREATE TABLE much AS SELECT zeroblob(500000) AS text")
+        db.execute("DROP TABLE much")
+    db.close()
+    status, out, _ = line("gc", "--store", store)
+    lines = out.splitlines()
+    assert (status, [one.split(":")[0] for one in lines[:-1]]) == (0, ["runs.db", "bank.db", "checkpoints.db"])
+    assert lines[1] == "bank.db: 0.6 MB before, 0.1 MB now"
+    assert lines[-1].startswith("freed 0.6 MB of")
+    (_, bank, _) = json.loads(line("gc", "--json")[1])["databases"]
+    assert (bank["database"], bank["before"], bank["pruned"]) == ("bank.db", bank["after"], 0)
+
+
+def test_nothing_is_given_back_while_a_process_works_on_the_store(line, store):
+    with hold(store / "locks" / "model-head-1.lock", taken=AssertionError):
+        status, _, err = line("gc")
+    assert (status, err.count("\n"), "is being worked on: run model-head-1" in err) == (2, 1, True)
 
 
 def test_a_folder_that_is_not_there_is_no_store(line, tmp_path):

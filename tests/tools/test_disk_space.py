@@ -1,0 +1,165 @@
+"""Space that a store gives back: what earlier versions kept of finished units, and free pages of its databases."""
+
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+from all_checkpoints import all_checkpoints_kept
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.graphs.runs import start, work
+from line_neurons.tools import store_check
+from line_neurons.tools.disk_space import PRUNE, give_back
+from line_neurons.tools.store_use import in_use
+from line_neurons.tools.wishes import ask_all
+from scripted import LAYER, ScriptedModel, outcome, scripted_parts
+
+
+def answer(prompt, seed, temperature):
+    return f"thing {seed}"
+
+
+def parts_for(store, **options):
+    return scripted_parts(store, ScriptedModel(answer), iterations=8, **options)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A store that an earlier version left: two finished units, and one that was stopped."""
+    store = tmp_path_factory.mktemp("made") / "store"
+    parts = parts_for(store)
+    with all_checkpoints_kept():
+        run = start(parts, LAYER, ["0-2"])
+        work(parts, run)
+    parts.runs.update_unit(run.id, 2, status="interrupted")
+    parts.runs.set_status(run.id, "interrupted")
+    parts.runs.close()
+    parts.bank.close()
+    return store
+
+
+@pytest.fixture
+def store(made, tmp_path):
+    return shutil.copytree(made, tmp_path / "store")
+
+
+def rows(store, database, statement):
+    with closing(sqlite3.connect(store / database)) as db:
+        return db.execute(statement).fetchall()
+
+
+def threads(store):
+    """How many checkpoints each unit has."""
+    found = rows(store, "checkpoints.db", "SELECT thread_id, count(*) FROM checkpoints GROUP BY thread_id")
+    return [count for _, count in sorted(found)]
+
+
+def content(store):
+    """All rows of the runs and the bank."""
+    tables = {"runs.db": ("runs", "units", "steps", "events"), "bank.db": ("draws", "activations")}
+    return [
+        rows(store, name, f"SELECT * FROM {table} ORDER BY rowid") for name in tables for table in tables[name]
+    ]
+
+
+def test_finished_units_keep_their_last_checkpoint_others_all_and_the_files_get_smaller(store):
+    before, held = threads(store), content(store)
+    given = {one.database: one for one in give_back(store)}
+    assert threads(store) == [1, 1, before[2]]
+    assert before[2] > 20
+    assert rows(store, "checkpoints.db", "SELECT DISTINCT thread_id FROM writes") == [("model-head-1/2",)]
+    found = given["checkpoints.db"]
+    assert (found.pruned, found.after) == (2, (store / "checkpoints.db").stat().st_size)
+    assert found.after < found.before / 2
+    assert [one.pruned for one in give_back(store)] == [0] * len(given)
+    assert content(store) == held
+    assert store_check.look(store, deep=True) == []
+
+
+def test_a_pruned_store_is_resumed_and_steered_as_the_one_that_has_all_checkpoints(store, made, tmp_path):
+    list(give_back(store))
+    kept = shutil.copytree(made, tmp_path / "kept")
+    ends = []
+    for one in (store, kept):
+        parts = parts_for(one)
+        run = parts.runs.run("model")
+        ask_all(parts.runs, run, 0, [("ban", parts.runs.units(run.id)[0].label), ("again", "")])
+        ends.append(outcome(parts, work(parts, run).id))
+    assert ends[0] == ends[1]
+    assert len(ends[0][1]) > len(rows(made, "runs.db", "SELECT 1 FROM steps"))
+
+
+def test_nobody_else_may_work_on_the_store(store):
+    before = threads(store)
+    with in_use(store), pytest.raises(UsageError, match="is being worked on"):
+        list(give_back(store))
+    assert threads(store) == before
+
+
+def test_a_folder_that_is_not_there_is_no_store(tmp_path):
+    with pytest.raises(UsageError, match="there is no store"):
+        list(give_back(tmp_path / "none"))
+    assert not (tmp_path / "none").exists()
+
+
+KILLED = """
+import os, signal, sqlite3, sys
+from pathlib import Path
+from line_neurons.tools.disk_space import give_back
+left = int(sys.argv[2])
+def at_work():
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+class Watched(sqlite3.Connection):
+    def execute(self, statement, *values):
+        self.set_progress_handler(at_work if statement == sys.argv[3] else None, 50)
+        return super().execute(statement, *values)
+connect = sqlite3.connect
+sqlite3.connect = lambda *values, **options: connect(*values, **{"factory": Watched, **options})
+list(give_back(Path(sys.argv[1])))
+"""
+
+
+@pytest.mark.parametrize("statement", ["VACUUM", PRUNE[0], PRUNE[1]], ids=["vacuum", "writes", "checkpoints"])
+@pytest.mark.parametrize("instructions", [0, 3, 10])
+def test_a_kill_in_the_middle_loses_nothing_and_the_next_one_goes_on(store, statement, instructions):
+    held = content(store)
+    command = [sys.executable, "-c", KILLED, str(store), str(instructions), statement]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert min(threads(store)) >= 1
+    list(give_back(store))
+    assert threads(store)[:2] == [1, 1]
+    assert content(store) == held
+    assert store_check.look(store, deep=True) == []
+
+
+ON_A_FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from line_neurons.agent.errors import StoreError
+from line_neurons.tools.disk_space import give_back
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+try:
+    list(give_back(Path(sys.argv[1])))
+except StoreError as error:
+    print(error.message, error.remedy, sep="; ")
+"""
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(store):
+    held = content(store)
+    command = [sys.executable, "-c", ON_A_FULL_DISK, str(store)]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout.count("\n"), ended.stderr) == (0, 1, "")
+    assert "checkpoints.db" in ended.stdout
+    assert "line gc again; nothing is lost" in ended.stdout
+    assert content(store) == held
+    assert list(give_back(store))
+    assert store_check.look(store, deep=True) == []

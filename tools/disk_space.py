@@ -1,0 +1,123 @@
+"""Space on the disk that a store can give back: checkpoints that nothing goes on from, free pages of databases."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from line_neurons.agent.errors import StoreError, UsageError
+from line_neurons.tools import databases
+from line_neurons.tools.run_store import RunStore, has_runs
+from line_neurons.tools.store_mend import keep_others_out
+from line_neurons.tools.store_paths import DATABASES, refuse_links
+from line_neurons.tools.upgrades import refuse_newer
+
+PRUNE = tuple(
+    f"DELETE FROM {table} WHERE thread_id = ?1"  # noqa: S608 - no text from outside
+    " AND checkpoint_id < (SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = ?1)"
+    for table in ("writes", "checkpoints")
+)
+"""The statements that leave a thread of ``checkpoints.db`` its last checkpoint alone."""
+
+_FINISHED = "SELECT run, unit FROM units WHERE status = 'finished'"
+_SEVERAL = "SELECT thread_id FROM checkpoints GROUP BY thread_id HAVING count(*) > 1 ORDER BY thread_id"
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a database gave back.
+
+    Args:
+        database: the file's name.
+        pruned: finished units whose checkpoints were pruned to the last one.
+        before: its size in bytes, with its write-ahead log.
+        after: its size afterwards.
+    """
+
+    database: str
+    pruned: int
+    before: int
+    after: int
+
+
+def give_back(store: Path) -> Iterator[Given]:
+    """Prune the checkpoints of finished units and give free pages of the databases back to the disk.
+
+    A kill or a full disk loses nothing: a unit's checkpoints are pruned in one transaction, and VACUUM is one.
+
+    Args:
+        store: its folder.
+
+    Yields:
+        What each database gave back.
+
+    Raises:
+        UsageError: there is no such store, or a process works on it.
+        StoreError: a database cannot be used, or there is no room for a copy of it.
+    """
+    if not store.is_dir():
+        raise UsageError(f"there is no store at {str(store)!r}", "name its folder with --store")
+    refuse_links(store)
+    with ExitStack() as stack:
+        with databases.explained(store):
+            keep_others_out(store, stack)
+        for name in DATABASES:
+            if (store / name).exists():
+                yield _given(store, name)
+
+
+def _given(store: Path, name: str) -> Given:
+    path = store / name
+
+    def check(db: sqlite3.Connection) -> None:
+        # Elsewhere no row is touched, whatever the schema.
+        if name == "checkpoints.db":
+            refuse_newer(db, path)
+
+    before = _size(path)
+    with (
+        databases.explained(path),
+        _room_explained(path),
+        closing(databases.connect(path, check, isolation_level=None)) as db,
+    ):
+        pruned = _prune(store, db) if name == "checkpoints.db" else 0
+        if db.execute("PRAGMA freelist_count").fetchone()[0]:
+            db.execute("VACUUM")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return Given(name, pruned, before, _size(path))
+
+
+@contextmanager
+def _room_explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}:
+            raise
+        raise StoreError(
+            f"the store's {path.name} in {str(path.parent)!r} cannot be made smaller: {error}",
+            "SQLite needs room for a copy of it, beside it and in the folder of temporary files (SQLITE_TMPDIR,"
+            " TMPDIR): make space, then line gc again; nothing is lost",
+        ) from error
+
+
+def _prune(store: Path, db: sqlite3.Connection) -> int:
+    """Prune the threads of finished units; how many had more than one checkpoint."""
+    if not has_runs(store) or not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'checkpoints'").fetchone():
+        return 0
+    with closing(RunStore(store, read_only=True)) as runs:
+        finished = {f"{run}/{unit}" for run, unit in runs.rows(_FINISHED)}
+    several = [thread for (thread,) in db.execute(_SEVERAL).fetchall() if thread in finished]
+    for thread in several:
+        db.execute("BEGIN IMMEDIATE")
+        for statement in PRUNE:
+            db.execute(statement, [thread])
+        db.execute("COMMIT")
+    return len(several)
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in (path, path.with_name(f"{path.name}-wal")) if file.exists())
