@@ -19,6 +19,7 @@ from typing import Any
 from rich.box import ASCII2, SIMPLE_HEAD, Box
 from rich.cells import cell_len
 from rich.console import Console
+from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
@@ -66,7 +67,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], title: str 
     if many is None:
         out.print(_table(headings, numeric, shown, title))
     else:
-        out.out("\n".join(many), highlight=False)
+        out.print(Segments([Segment("\n".join([*many, ""]))]), crop=False)
 
 
 def _table(
@@ -97,7 +98,7 @@ def _lines_of_many(
     None where that is left to rich: the table is too wide, or the terminal lacks the characters of lines.
     """
     # A column is as wide as its widest cell and its longest word want it.
-    columns = list(zip(*rows, strict=True))
+    columns = [set(column) for column in zip(*rows, strict=True)]
     decisive = [max(column, key=cell_len) for column in columns], [max(column, key=_longest) for column in columns]
     edge = _rendered(_table(headings, numeric, decisive, box=ASCII2))[0].strip()
     # A cell has a blank on either side, but not at the edges of the table.
