@@ -199,7 +199,8 @@ class Crew:
 
     def _failure(self, unit: Unit, error: Exception, state: Mapping[str, Any]) -> None:
         runs, run = self._deps.runs, self._run.id
-        error = system_limit(error) or error
+        # Too little memory may be one unit's own matter.
+        error = (None if isinstance(error, MemoryError) else system_limit(error)) or error
         reason = reason_of(error)
         with self._lock:
             self._streak.append(unit.unit)
