@@ -29,9 +29,9 @@ def file_in(output: Path, name: str) -> Path:
     Raises:
         UsageError: it cannot be made.
     """
-    if not isinstance(output, FolderPath):
-        return output / name if output.is_dir() else output
     try:
+        if not isinstance(output, FolderPath):
+            return output / name if output.is_dir() else output
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unwritable(output, error) from error

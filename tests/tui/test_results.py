@@ -143,7 +143,12 @@ def test_a_file_is_replaced_whole_and_nothing_else_is_left(store, tmp_path):
     assert len(list(folder.iterdir())) == 2
 
 
-@pytest.mark.parametrize("place", ["", "missing/x.csv", "store/runs.db/x.csv", "n" * 300])
+def test_in_a_folder_the_file_is_called_after_the_run(store, tmp_path):
+    results(store, "r-1", "csv", tmp_path)
+    assert (tmp_path / "r-1.csv").read_text().startswith("run,model,")
+
+
+@pytest.mark.parametrize("place", ["missing/x.csv", "store/runs.db/x.csv", "n" * 300])
 def test_a_place_that_cannot_be_written_is_refused(store, tmp_path, place):
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(UsageError, match="--output"):
