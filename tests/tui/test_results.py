@@ -26,7 +26,8 @@ ROW = {
     "found_in": "r-0", "label_step": None, "discovered": True, "margin": 9.1 + 2.5, "initial_label": "sand",
     "initial_score": -2.5, "search_label": "barn owl", "search_score": 4.0, "second_label": "barn owl",
     "second_score": 4.0, "steps": 11, "images": ["aa", "bb"], "seed": 7, "target": "t", "generator": "g",
-    "language_model": "l", "control": "c", "seconds": 1.5, "error": "", "schema": "line-neurons/units/1",
+    "language_model": "l", "control": "c", "seconds": 1.5, "error": "",
+    "note": None, "auc_low": None, "auc_high": None, "density": None, "schema": "line-neurons/units/1",
 }  # fmt: skip
 
 
