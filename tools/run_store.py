@@ -227,7 +227,7 @@ def has_runs(store: Path) -> bool:
     if not path.is_file():
         return False
     with explained(path), closing(databases.opened_to_look(path)) as db:
-        return db.execute("SELECT 1 FROM sqlite_master WHERE name = 'runs'").fetchone() is not None
+        return db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table'").fetchone() is not None
 
 
 class RunStore:
