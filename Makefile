@@ -24,9 +24,11 @@ check: $(INSTALLED) assets ollama
 	$(BIN)/lint-imports
 	$(BIN)/pytest $(TESTS)
 
-# Kills a process 1,000 times, 300 of them amid a batch, and prints what came of it.
+# Kills a process 1,000 times, 300 of them amid a batch, and 200 times more from outside in varied stories; prints what
+# came of it.
 crash: $(INSTALLED) assets
 	LINE_KILLS=$${LINE_KILLS:-300} $(BIN)/pytest -s tests/crash
+	LINE_KILLS=$${LINE_KILLS:-200} $(BIN)/pytest -s tests/crash_outside
 
 # The documentation site, in the folder site; a warning is an error.
 docs: $(INSTALLED)
