@@ -243,15 +243,21 @@ class ConceptBank(PictureBank):
             self._folder.write(control_path(self.root, key), write)
             put_control_row(self._folder, key, json.dumps(control.classes), json.dumps(control.skipped))
 
+    def control_keys(self, beginning: str) -> list[str]:
+        """The keys that begin so, of which control activations are kept."""
+        query = "SELECT json_group_array(key) FROM controls WHERE substr(key, 1, ?) = ?"
+        return list(json.loads(self._folder.one(query, (len(beginning), beginning))[0]))
+
     def drop_controls(self, keys: Iterable[str]) -> None:
         """Forget the control activations kept under ``keys``."""
         keys = list(keys)
         with self._control_files, self._folder.mapped():
-            with self._folder.transaction() as db:
-                db.executemany("DELETE FROM controls WHERE key = ?", [(key,) for key in keys])
             for key in keys:
                 self._controls.pop(key, None)
                 control_path(self.root, key).unlink(missing_ok=True)
+            # Rows go last: after a kill they tell which files were to go.
+            with self._folder.transaction() as db:
+                db.executemany("DELETE FROM controls WHERE key = ?", [(key,) for key in keys])
 
 
 def put_control_row(folder: BankFolder, key: str, classes: str, skipped: str) -> None:

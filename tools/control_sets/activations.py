@@ -50,6 +50,10 @@ def control_activations(
     found = {
         layer: kept for layer, key in keys.items() if (kept := bank.control(key, units.get(layer))) is not None
     }
+    for layer in found:
+        # A process that was killed amid joining leaves chunks that nothing needs any more.
+        if left := bank.control_keys(_chunk_key(keys[layer])):
+            bank.drop_controls(left)
     missing = {layer: key for layer, key in keys.items() if layer not in found}
     if missing:
         done = _complete(bank, target, missing, control, units, progress)
@@ -142,5 +146,5 @@ def _join(bank: ConceptBank, key: str, chunks: int, classes: tuple[str, ...], wi
     return joined
 
 
-def _chunk_key(key: str, number: int) -> str:
+def _chunk_key(key: str, number: int | str = "") -> str:
     return f"{key}\nchunk {number}"

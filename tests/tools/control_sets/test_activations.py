@@ -6,6 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.ports import Control
+from line_neurons.tools.bank_view import control_path
 from line_neurons.tools.concept_bank import ConceptBank
 from line_neurons.tools.control_sets import control_activations, open_control_set
 
@@ -96,6 +98,25 @@ def test_two_that_work_on_the_same_end_the_same_and_leave_no_parts_behind(bank, 
     results.append(control_activations(bank, new_target(), ["layer"], open_control_set(many), other))
     same(results[0]["layer"], results[1]["layer"])
     assert len(list((bank.root / "controls").iterdir())) == 1
+
+
+@pytest.mark.parametrize("place", ["before the chunks go", "amid their files", "before their rows go"])
+def test_what_a_kill_amid_joining_left_goes_when_the_activations_are_next_used(bank, new_target, many, place):
+    whole = control_activations(bank, new_target(), ["layer"], open_control_set(many))
+    (key,) = bank.control_keys("")
+    part = Control((), np.array([0]), np.ones((1, 2), np.float32))
+    chunks = [f"{key}\nchunk {number}" for number in range(3)]
+    for chunk in chunks:
+        bank.put_control(chunk, part)
+    gone = {"before the chunks go": [], "amid their files": chunks[:2], "before their rows go": chunks}[place]
+    for chunk in gone:
+        control_path(bank.root, chunk).unlink()
+
+    again = control_activations(ConceptBank(bank.root), new_target(), ["layer"], open_control_set(many))
+
+    same(whole["layer"], again["layer"])
+    assert ConceptBank(bank.root).control_keys("") == [key]
+    assert [file.name for file in (bank.root / "controls").iterdir()] == [control_path(bank.root, key).name]
 
 
 def test_only_the_chunks_that_a_layer_lacks_are_read(bank, new_target, listed, encoded):
