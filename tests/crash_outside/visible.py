@@ -29,7 +29,9 @@ def visible(world):
     for command, answer in zip(commands[:-1], answers, strict=False):
         rows = answer.splitlines() if command[0] == "results" else [answer]
         try:
-            seen["line " + " ".join(command)] = [lasting(json.loads(row)) for row in rows if row.strip()]
+            said = [lasting(json.loads(row)) for row in rows if row.strip()]
+            # Runs are listed by when they began, which is chance where two begin at once.
+            seen["line " + " ".join(command)] = sorted(said[0], key=repr) if command[0] == "runs" else said
         except ValueError:
             seen["line " + " ".join(command)] = answer
     for name, tables in TABLES.items():
