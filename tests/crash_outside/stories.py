@@ -1,10 +1,12 @@
 """What users do with a store, one command after the other; each command may be ended from outside on the way."""
 
+import json
 import random
 import shutil
 import signal
 import sqlite3
 import tempfile
+import time
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -57,6 +59,8 @@ class World:
     stuck: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
+    # Whether the story ends the same whenever it is told.
+    comparable: bool = True
 
     def __post_init__(self):
         (self.folder / "out").mkdir(parents=True)
@@ -298,7 +302,39 @@ def stop(world):
     world.settle(RUN)
 
 
+def steer_running(world):
+    """What is asked while a process works is granted wherever it is by then, and a replay of the run agrees."""
+    hold = world.folder / "HOLD"
+    hold.touch()
+    command = world.start([*BATCH, "--seed", "8"])
+    command.until("checkpoints.db-wal", 3)
+    for unit, wish in (
+        (0, ("--ban", "class a")),
+        (1, ("--try", "violin")),
+        (2, ("--try", "trumpet")),
+        (3, ("--again",)),
+    ):
+        asked = world.server.run(world.folder, ["steer", RUN, str(unit), *wish, "--store", "store"])
+        world.log.append(f"    steer {unit} {wish}: {asked.status} {asked.err}")
+    command.moment = world.moment()
+    if command.moment and command.moment.kind in SYSTEM_CALLS:
+        command.moment = Moment("time", 0.1)
+    command.begun = time.monotonic()
+    hold.unlink()
+    world.end(command)
+    world.act(["resume", RUN])
+    world.settle(RUN)
+    asked = world.rows("SELECT unit, kind, taken IS NOT NULL FROM wishes ORDER BY unit")
+    if asked != [(0, "ban", 1), (1, "try", 1), (2, "try", 1), (3, "again", 1)]:
+        world.complaints.append(f"wishes: {asked}")
+    again = world.server.run(world.folder, ["replay", RUN, "--json", "--store", "store", "--into", "replayed"])
+    if not json.loads(again.out)["agrees"]:
+        world.complaints.append(f"replay: {again.out}")
+    world.comparable = False
+
+
 STORIES = (
+    steer_running,
     batch,
     batch_with_restart,
     revisit,

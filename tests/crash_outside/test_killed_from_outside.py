@@ -88,7 +88,7 @@ def test_every_story_ends_as_if_undisturbed(server, tmp_path):
         try:
             story(world)
             seen, problems = visible(world)
-            differing = differences(seen, expected[name][0])
+            differing = differences(seen, expected[name][0]) if world.comparable else []
             problems = [problem for problem in problems if problem not in expected[name][1]]
         except Exception as error:
             world.stuck.append(f"{type(error).__name__}: {error}")

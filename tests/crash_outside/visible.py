@@ -1,7 +1,9 @@
 """All that is visible of a store when a story is over, but for times and what a kill rightly leaves a note of."""
 
+import csv
 import json
 import sqlite3
+import zipfile
 from contextlib import closing
 
 # Times, and what names a moment, a process or the place of the store.
@@ -41,7 +43,7 @@ def visible(world):
     seen["hidden files"] = sorted(
         str(path.relative_to(world.folder)) for path in world.folder.rglob(".*") if ".before-" not in path.name
     )
-    seen["outputs"] = sorted(_outputs(world.folder / "out"))
+    seen["outputs"] = dict(sorted(_outputs(world.folder / "out")))
     return seen, [problem["detail"] for problem in json.loads(answers[-1])["problems"]]
 
 
@@ -84,10 +86,17 @@ def _parsed(value):
 
 
 def _outputs(folder):
+    """Each file with what it holds: rows, or the names in an archive."""
     for path in folder.rglob("*"):
-        if path.is_file():
-            text = path.suffix in {".csv", ".jsonl"} and path.parent == folder
-            yield str(path.relative_to(folder)), len(path.read_text().splitlines()) if text else 0
+        holds = []
+        if path.suffix == ".csv":
+            holds = [lasting(row) for row in csv.DictReader(path.read_text().splitlines())]
+        elif path.suffix == ".jsonl" and path.parent == folder:
+            holds = [lasting(json.loads(row)) for row in path.read_text().splitlines()]
+        elif path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                holds = [archive.testzip(), *sorted(archive.namelist())]
+        yield str(path.relative_to(folder)), holds
 
 
 def _first(seen, expected):
