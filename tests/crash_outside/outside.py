@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 SERVER = Path(__file__).with_name("line_server.py")
@@ -134,7 +135,6 @@ class Command:
         status = self.server.ask({"wait": self.pid})
         if self.tracer:
             self.tracer.wait(30)
-            self.tracer.stderr.close()
             self.struck = status == -signal.SIGKILL
         seconds = time.monotonic() - self.begun
         read = (self.out.read_text(errors="replace"), self.err.read_text(errors="replace"))
@@ -197,14 +197,33 @@ class Server:
 
 def _traced(pid, moment):
     inject = f"{moment.kind}:signal=SIGKILL:when={int(moment.at)}"
-    options = ["-f", "-q", "-o", os.devnull, "-e", f"trace={moment.kind}", "-e", f"inject={inject}"]
-    tracer = subprocess.Popen([STRACE, *options, "-p", str(pid)], stderr=subprocess.PIPE, text=True)
-    for _ in range(1000):
-        status = Path(f"/proc/{pid}/status").read_text()
-        if "TracerPid:\t0\n" not in status:
+    return _attached(pid, "-f", "-e", f"trace={moment.kind}", "-e", f"inject={inject}")
+
+
+def _attached(pid, *options):
+    """A tracer of a process; None where there is no strace, or it is not permitted to attach."""
+    if STRACE is None:
+        return None
+    tracer = subprocess.Popen(
+        [STRACE, "-q", "-o", os.devnull, *options, "-p", str(pid)], stderr=subprocess.DEVNULL
+    )
+    while tracer.poll() is None:
+        if "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text():
             return tracer
         time.sleep(0.01)
-    raise AssertionError(f"strace does not attach: {tracer.stderr.read()}")
+    return None
+
+
+@cache
+def system_calls():
+    """The system calls before which a process can be ended here: none without strace that may attach."""
+    with subprocess.Popen(["sleep", "60"]) as sleeper:
+        tracer = _attached(sleeper.pid, "-e", "trace=unlink")
+        sleeper.kill()
+    if tracer is None:
+        return {}
+    tracer.wait(30)
+    return SYSTEM_CALLS
 
 
 def _environment(scratch):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from old_stores import old_store
 
-from crash_outside.outside import SIGHTS, STRACE, SYSTEM_CALLS, Moment, Server
+from crash_outside.outside import SIGHTS, SYSTEM_CALLS, Moment, Server, system_calls
 
 MOST = {
     "a journal": 6,
@@ -69,7 +69,7 @@ class World:
         """The next moment, drawn; None for none."""
         if self.draw is None or self.draw.random() < 0.15:
             return None
-        kinds = ["time"] * 4 + list(SIGHTS) + (list(SYSTEM_CALLS) if STRACE else [])
+        kinds = ["time"] * 4 + list(SIGHTS) + list(system_calls())
         kind = self.draw.choice(kinds)
         if kind == "time":
             return Moment(kind, self.draw.random(), self.draw.choice([signal.SIGKILL] * 4 + [signal.SIGINT]))
@@ -167,17 +167,20 @@ class World:
                     break
 
     def settle(self, run, *options):
-        """Resume a run until it is finished, as often as is reasonable; a finished one once more."""
+        """Resume a run until it is finished and nobody is said to work on it, as often as is reasonable."""
         for _ in range(TRIES):
             state, units = self.states().get(run, ("not there", Counter()))
-            if state == "finished" and units.keys() == {"finished"} and not self.waiting(run):
+            if state == "finished" and units.keys() == {"finished"} and not self.left(run):
                 return
             self.resumes += 1
             self.end(self.start(["resume", run, *options]))
         self.stuck.append(f"run {run} is {self.states().get(run)} after {TRIES} resumes")
 
-    def waiting(self, run):
-        return self.rows("SELECT id FROM wishes WHERE run = ? AND taken IS NULL", run)
+    def left(self, run):
+        """Wishes that wait, and leases, which a killed process leaves."""
+        return self.rows("SELECT id FROM wishes WHERE run = ? AND taken IS NULL", run) + self.rows(
+            "SELECT thread FROM leases WHERE run = ?", run
+        )
 
     def new_run(self, arguments, run):
         """A command that makes a run, and the run to its end."""
@@ -254,6 +257,7 @@ def import_new(world):
 
 def import_old(world):
     old_store(world.folder / "store", "m002")
+    world.act(["doctor", "--fix"])
     world.act(["import", str(world.prepared / "other.zip")])
     world.new_run(["batch", "scripted:third", "head", "--units", "1,4", "-N", "1", "-n", "2"], "third-head-1")
 
