@@ -176,6 +176,9 @@ class Server:
         self._serial += 1
         gate, out, err = (self._scratch / f"{self._serial}.{name}" for name in ("gate", "out", "err"))
         os.mkfifo(gate)
+        # It may be killed before it opens them.
+        out.touch()
+        err.touch()
         request = {"gate": gate, "folder": folder, "out": out, "err": err, "commands": commands}
         pid = self.ask(json.loads(json.dumps(request, default=str)))
         tracer = None
