@@ -53,6 +53,7 @@ class World:
     acts: int = 0
     seconds: list[float] = field(default_factory=list)
     kills: Counter = field(default_factory=Counter)
+    drains: Counter = field(default_factory=Counter)
     misses: int = 0
     resumes: int = 0
     fixes: int = 0
@@ -84,8 +85,8 @@ class World:
         ended = command.wait()
         self.log.append(f"    status {ended.status}, struck {ended.struck}: {ended.err.strip()[-200:]}")
         if ended.struck and command.moment:
-            name = signal.Signals(command.moment.signal).name
-            self.kills[f"{command.moment.kind} ({name})" if name != "SIGKILL" else command.moment.kind] += 1
+            killed = command.moment.signal == signal.SIGKILL
+            (self.kills if killed else self.drains)[command.moment.kind if killed else "Ctrl-C"] += 1
         elif command.moment:
             self.misses += 1
         if ended.hung:
@@ -299,7 +300,7 @@ def stop(world):
         command.until(world.draw.choice(["a picture", "checkpoints.db-wal", "a lock"]), world.draw.randint(1, 5))
         asked = world.server.run(world.folder, ["stop", RUN, "--store", "store"])
         world.log.append(f"    line stop: {asked.status}")
-        world.kills["line stop"] += asked.status == 0
+        world.drains["line stop"] += asked.status == 0
     world.end(command)
     if RUN not in world.states():
         world.end(world.start([*BATCH, "--seed", "7"]))

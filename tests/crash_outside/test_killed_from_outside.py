@@ -30,6 +30,7 @@ class Table:
     found: dict[str, list[str]] = field(
         default_factory=lambda: {"differences": [], "stuck": [], "doctor": [], "complaints": []}
     )
+    drains: Counter = field(default_factory=Counter)
     misses: int = 0
     resumes: int = 0
     fixes: int = 0
@@ -38,6 +39,7 @@ class Table:
         self.stories[story] += 1
         self.kills[story] += world.kills.total()
         self.moments += world.kills
+        self.drains += world.drains
         self.misses, self.resumes, self.fixes = (
             self.misses + world.misses,
             self.resumes + world.resumes,
@@ -50,8 +52,8 @@ class Table:
         counts = ", ".join(f"{kind} {len(lines)}" for kind, lines in self.found.items())
         return "\n".join(
             [
-                f"kills {self.kills.total()} in {self.stories.total()} stories; moments that did not come"
-                f" {self.misses}; resumes to the end {self.resumes}; --fix in between {self.fixes}",
+                f"kills {self.kills.total()} in {self.stories.total()} stories; drains"
+                f" {dict(self.drains)}; moments that did not come {self.misses}; resumes to the end {self.resumes}; --fix in between {self.fixes}",
                 *(
                     f"  {name:22}{self.stories[name]:4} stories {n:4} kills"
                     for name, n in self.kills.most_common()
