@@ -40,11 +40,9 @@ class Table:
         self.kills[story] += world.kills.total()
         self.moments += world.kills
         self.drains += world.drains
-        self.misses, self.resumes, self.fixes = (
-            self.misses + world.misses,
-            self.resumes + world.resumes,
-            self.fixes + world.fixes,
-        )
+        self.misses += world.misses
+        self.resumes += world.resumes
+        self.fixes += world.fixes
         for kind, lines in zip(self.found, (differing, world.stuck, problems, world.complaints), strict=True):
             self.found[kind] += [f"{world.folder.name}: {line}" for line in lines]
 
@@ -52,8 +50,9 @@ class Table:
         counts = ", ".join(f"{kind} {len(lines)}" for kind, lines in self.found.items())
         return "\n".join(
             [
-                f"kills {self.kills.total()} in {self.stories.total()} stories; drains"
-                f" {dict(self.drains)}; moments that did not come {self.misses}; resumes to the end {self.resumes}; --fix in between {self.fixes}",
+                f"kills {self.kills.total()} in {self.stories.total()} stories; drains {dict(self.drains)}",
+                f"moments that did not come {self.misses}; resumes to the end {self.resumes};"
+                f" --fix in between {self.fixes}",
                 *(
                     f"  {name:22}{self.stories[name]:4} stories {n:4} kills"
                     for name, n in self.kills.most_common()
