@@ -105,6 +105,7 @@ class Command:
     server: "Server"
     tracer: subprocess.Popen | None = None
     struck: bool = False
+    gate: int = -1
     _seen: dict = field(default_factory=dict)
 
     def until(self, sight, changes):
@@ -132,10 +133,12 @@ class Command:
                 hung = True
                 os.kill(self.pid, signal.SIGKILL)
         os.close(watched)
+        os.close(self.gate)
         status = self.server.ask({"wait": self.pid})
         if self.tracer:
             self.tracer.wait(30)
-            self.struck = status == -signal.SIGKILL
+        if self.moment and self.moment.kind in SYSTEM_CALLS:
+            self.struck = status == -signal.SIGKILL and not hung
         seconds = time.monotonic() - self.begun
         read = (self.out.read_text(errors="replace"), self.err.read_text(errors="replace"))
         return Ended(status, *read, seconds, self.struck, hung)
@@ -185,8 +188,10 @@ class Server:
         if moment and moment.kind in SYSTEM_CALLS:
             tracer = _traced(pid, moment)
         command = Command(pid, folder, out, err, time.monotonic(), moment, usual, self, tracer)
-        gate.write_text("go\n")
-        gate.unlink()
+        # Opened for both, which does not wait for a reader: it may be killed already.
+        opened = os.open(gate, os.O_RDWR)
+        os.write(opened, b"go\n")
+        command.gate = opened
         return command
 
     def run(self, folder, *commands, moment=None, usual=1.0):
