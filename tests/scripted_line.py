@@ -1,7 +1,8 @@
 """The `line` command around instant scripted engines, as a program: ``python scripted_line.py batch ...``.
 
 Everything but target, generator, control set and language model is real: settings, store, checkpoints, leases,
-signals. No picture is drawn while the file that LINE_TEST_HOLD names is there.
+signals. No image is generated while the file that LINE_TEST_HOLD names is there; a file beside it, ``.reached``,
+tells that one is waited for.
 """
 
 import os
@@ -21,6 +22,7 @@ HOLD = Path(os.environ.get("LINE_TEST_HOLD", "no such file"))
 class Generator(ScriptedGenerator):
     def synthesize(self, requests, progress=None):
         while HOLD.is_file():
+            HOLD.with_suffix(".reached").touch()
             time.sleep(0.02)
         return super().synthesize(requests, progress)
 

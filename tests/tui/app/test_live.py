@@ -63,6 +63,8 @@ async def test_a_batch_is_watched_stopped_resumed_and_watched_to_its_end(batch, 
     async with opened(Path("store"), size=(160, 48)) as pilot:
         await sees(pilot, "No runs here yet.")
         await sees(pilot, RUN, "● running", f"process {process.pid} on")
+        # Before that the process would stop at once.
+        await until(pilot, hold.with_suffix(".reached").exists)
         await pilot.press("x")
         await sees(pilot, "◐ stopping")
         # With each beat a process reads what it is asked for: two later it has acted on it.
