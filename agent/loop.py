@@ -65,13 +65,15 @@ def node_of(name: str) -> Node:
 
 
 def rank(name: str) -> int:
-    """Order a node among those of one attempt: 0 for the first board and the end, 1 for a question, then on.
+    """Order a node among those of one attempt: -1 for the first board, 0 for the end, 1 for a question, then on.
+
+    A restart that finds no board comes to the end at the place of its first board, after it.
 
     Raises:
         ValueError: there is no such node.
     """
     if name in {"", BEGINNING}:
-        return 0
+        return -1 if name else 0
     before = node_of(name).after
     return 1 if before == LAST else 1 + rank(before)
 

@@ -60,11 +60,13 @@ def take_wishes(graph: LineGraph, deps: Deps, run: Run, unit: int, config: Runna
         return False
     scored = _scored(runs, state)
     changes, given_up = grant(state, node, asked, scored, settings)
+    board = board_before_giving_up(state, node, asked, scored, settings) if given_up else None
     if not node:
         # It tells of a label that gives way to what the search comes to now.
         runs.drop_steps(run.id, "revisit", unit)
     if given_up:
-        put(state, deps, "withdrawn", concept=state["concept"], detail={"reason": given_up})
+        at_its_end: LineState = {**state, "board": board} if board else state
+        put(at_its_end, deps, "withdrawn", concept=state["concept"], detail={"reason": given_up})
     with runs.atomic(run.id):
         _record(runs, run.id, unit, changes["wishes"][-len(asked) :], asked)
         as_node = LAST if given_up else predecessor(node)
@@ -143,6 +145,19 @@ def grant(
     if search.given_up:
         changes |= {"attempt": attempt + 1, "refused": [*state["refused"], search.given_up], "outcome": ""}
     return changes, search.given_up
+
+
+def board_before_giving_up(
+    state: LineState, node: str, asked: Sequence[Wish], scored: Sequence[Entry], settings: Settings
+) -> list[Row] | None:
+    """The board when the proposal in hand was given up; None where it is the state's.
+
+    What was asked before that at the same place may have changed it, whether it was taken at once or one by one.
+    """
+    for count in range(1, len(asked) + 1):
+        if grant(state, node, asked[:count], scored, settings)[1]:
+            return grant(state, node, asked[: count - 1], scored, settings)[0].get("board")
+    return None
 
 
 def _best(scored: Sequence[Entry]) -> Row:

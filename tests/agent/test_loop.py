@@ -15,7 +15,7 @@ from line_neurons.agent.loop import (
 def test_nodes_are_ranked_by_what_leads_to_them():
     ranks = {name: rank(name) for name in NODES}
     assert ranks == {
-        "init": 0, "propose": 1, "summarize": 1, "synthesize": 2, "activate": 3, "score": 4, "update": 5
+        "init": -1, "propose": 1, "summarize": 1, "synthesize": 2, "activate": 3, "score": 4, "update": 5
     }  # fmt: skip
     assert rank("") == 0
     assert nodes_per_attempt() == 5

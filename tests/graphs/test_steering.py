@@ -304,6 +304,46 @@ def test_a_unit_that_begins_again_grants_its_wishes_where_it_granted_them_before
     assert astuple(replace(told(parts, run), taken=None)) == place
 
 
+def done_again(parts, run):
+    """The unit's steps, and those after it began again with what was asked of it."""
+    before = [replace(step, created=0, seconds=None) for step in parts.runs.steps(run.id, 0)]
+    with checkpoints.opened(parts.store) as saver:
+        begin_again(build(saver), parts.runs, run, 0)
+    parts.runs.update_unit(run.id, 0, status="pending")
+    assert work(parts, run).status == "finished"
+    return before, [replace(step, created=0, seconds=None) for step in parts.runs.steps(run.id, 0)]
+
+
+def test_what_was_asked_one_by_one_at_one_place_is_granted_alike_when_it_is_asked_at_once(tmp_path):
+    parts = parts_for(tmp_path)
+    run = start(parts, LAYER, ["0"])
+    left = [("again", ""), ("ban", "class a")]
+
+    def watch(progress):
+        # After the first was granted the search is told of at the same place, before the node's work.
+        if left and progress.step == 2 and progress.node == ("synthesize" if len(left) == 2 else ""):
+            ask(tmp_path, run.id, 0, *left.pop())
+
+    work(parts, run, watch)
+    assert not left
+    places = {(wish.step, wish.attempt, wish.node) for wish in wishes(parts.runs, run.id, 0)}
+    assert places == {(2, 0, "activate")}
+    before, after = done_again(parts, run)
+    (withdrawn,) = [step for step in before if step.outcome == "withdrawn"]
+    assert "class a" not in dict(withdrawn.board)
+    assert after == before
+
+
+def test_what_was_asked_after_the_end_is_granted_after_a_restart_that_found_no_board(tmp_path):
+    parts, run = steered_run(
+        tmp_path, "again", "", "finished", restarts=1, classes=("class a", "class b", "class c", "class d")
+    )
+    assert not told(parts, run).outcome.startswith(REFUSED)
+    before, after = done_again(parts, run)
+    assert after == before
+    assert not told(parts, run).outcome.startswith(REFUSED)
+
+
 def test_a_wish_that_makes_no_sense_is_one_clear_error_and_is_not_written(tmp_path):
     parts = parts_for(tmp_path)
     run = work(parts, start(parts, LAYER, ["0"]))
