@@ -129,7 +129,9 @@ def _label(line: UnitLine, around: Around, width: int) -> Sequence[Piece]:
         if not line.marks:
             return [Piece(line.label)]
         # The sign comes first, so that no narrow column hides it.
-        return [Piece("! ", "interrupted"), Piece(line.label), Piece(f"  {line.marks}", "quiet")]
+        sign, place = "! ", len(line.label)
+        text = fitted(f"{line.label}  {line.marks}", width - len(sign))
+        return [Piece(sign, "interrupted"), Piece(text[:place]), Piece(text[place:], "quiet")]
     # What leads so far is no label yet.
     return [Piece(f"{around.doing.best:.100}…", "quiet")]
 

@@ -3,8 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
-from line_neurons.tui.widgets.units_columns import SORTABLE, bar, chosen, fitted, ordered, sparkline
+from line_neurons.tui.widgets.units_columns import SORTABLE, Around, bar, chosen, fitted, ordered, sparkline
 from line_neurons.tui.widgets.units_lines import UnitLine
 
 scores = st.none() | st.floats(-1e6, 1e6)
@@ -48,3 +49,14 @@ def test_a_trend_that_rises_never_falls(values, width):
 @pytest.mark.parametrize(("text", "shown"), [("fox", "fox  "), ("foxes and", "foxe…"), ("狐狐狐", "狐狐…")])
 def test_text_is_cut_by_cells_with_a_sign(text, shown):
     assert fitted(text, 5) == shown
+
+
+@given(
+    st.integers(40, 400), st.text("fox 狐", max_size=40), st.sampled_from(["", "dead", "not above chance, tied"])
+)
+def test_every_cell_of_several_pieces_fills_its_column(width, label, marks):
+    unit = line(1, 2.5)._replace(label=label, marks=marks)
+    for column, cells in chosen(width, named=True):
+        pieces = column.cell(unit, Around(None, (1.0, 2.5), 5.0), cells)
+        if len(pieces) > 1:
+            assert sum(cell_len(piece.text) for piece in pieces) == cells
