@@ -104,4 +104,4 @@ def assets() -> Path:
 
 @pytest.fixture(scope="session")
 def sentence_encoder(assets: Path) -> SentenceEncoder:
-    return SentenceEncoder(assets / "minilm", threads=1)
+    return SentenceEncoder(assets / "minilm")
