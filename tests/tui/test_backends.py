@@ -8,6 +8,7 @@ import pytest
 import tiny_pipelines
 from expectations import refused
 from line_neurons.tui import labelling
+from line_neurons.tui.exit_status import ALL_REFUSED
 from ollama_server import GOOD, SMALL
 
 MODEL = "torchvision:mobilenet_v2"
@@ -20,7 +21,8 @@ WORDS = ["--llm", "random", "--init", "vocabulary"]
 
 def explained(result):
     status, out, err = result
-    assert status == 0, err
+    # The small models of the tests may name nothing that the bank can picture, which is no failure of the command.
+    assert status in {0, ALL_REFUSED}, err
     return json.loads(out)
 
 
