@@ -10,6 +10,7 @@ from pathlib import Path
 
 from line_neurons.agent.errors import StoreError, UsageError
 from line_neurons.tools import databases
+from line_neurons.tools.marks import DONE
 from line_neurons.tools.run_store import RunStore, has_runs
 from line_neurons.tools.store_mend import keep_others_out
 from line_neurons.tools.store_paths import DATABASES, refuse_links
@@ -22,7 +23,7 @@ PRUNE = tuple(
 )
 """The statements that leave a thread of ``checkpoints.db`` its last checkpoint alone."""
 
-_FINISHED = "SELECT run, unit FROM units WHERE status = 'finished'"
+_DONE = f"SELECT run, unit FROM units WHERE status IN ({', '.join('?' * len(DONE))})"  # noqa: S608
 _SEVERAL = "SELECT thread_id FROM checkpoints GROUP BY thread_id HAVING count(*) > 1 ORDER BY thread_id"
 
 
@@ -109,7 +110,7 @@ def _prune(store: Path, db: sqlite3.Connection) -> int:
     if not has_runs(store) or not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'checkpoints'").fetchone():
         return 0
     with closing(RunStore(store, read_only=True)) as runs:
-        finished = {f"{run}/{unit}" for run, unit in runs.rows(_FINISHED)}
+        finished = {f"{run}/{unit}" for run, unit in runs.rows(_DONE, *DONE)}
     several = [thread for (thread,) in db.execute(_SEVERAL).fetchall() if thread in finished]
     for thread in several:
         db.execute("BEGIN IMMEDIATE")
