@@ -28,6 +28,18 @@ def no_caches(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
 
+@pytest.fixture
+def small_vit():
+    """Make a vision transformer of transformers with random weights, for images of 32 pixels."""
+    transformers = pytest.importorskip("transformers")
+
+    def make():
+        sizes = {"hidden_size": 8, "intermediate_size": 8, "image_size": 32, "patch_size": 16}
+        return transformers.ViTModel(transformers.ViTConfig(num_hidden_layers=1, num_attention_heads=1, **sizes))
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def randomised():
     """Give a module random weights under which activations are neither tiny nor huge."""

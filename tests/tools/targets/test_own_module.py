@@ -176,21 +176,12 @@ def test_segmentation_of_torchvision_wants_a_transform():
         network_of(models.segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None))
 
 
-def test_a_model_of_transformers_brings_the_image_processor_of_where_it_is_from(tmp_path):
-    transformers = pytest.importorskip("transformers")
-    config = transformers.ViTConfig(
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        intermediate_size=8,
-        image_size=32,
-        patch_size=16,
-    )
-    model = transformers.ViTModel(config)
+def test_a_model_of_transformers_brings_the_image_processor_of_where_it_is_from(tmp_path, small_vit):
+    model = small_vit()
     with pytest.raises(UsageError, match="does not name where it is from"):
         network_of(model)
     model.save_pretrained(tmp_path)
-    loaded = transformers.ViTModel.from_pretrained(tmp_path)
+    loaded = type(model).from_pretrained(tmp_path)
     with pytest.raises(UsageError, match=r"no preprocessor_config\.json"):
         network_of(loaded)
     size = {"height": 32, "width": 32}

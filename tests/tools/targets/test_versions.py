@@ -139,19 +139,10 @@ def test_a_choice_is_said_once_in_a_process(tmp_path, checkpoint, caplog):
     assert caplog.text.count("preprocessing of torchvision:mobilenet_v2@IMAGENET1K_V1") == 1
 
 
-def test_a_commit_of_the_hub_is_recorded_in_place_of_a_branch(tmp_path):
-    transformers = pytest.importorskip("transformers")
+def test_a_commit_of_the_hub_is_recorded_in_place_of_a_branch(tmp_path, small_vit):
     commit = "0123456789" * 4
-    config = transformers.ViTConfig(
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        intermediate_size=8,
-        image_size=32,
-        patch_size=16,
-    )
     folder = tmp_path / "hub" / "models--a--b" / "snapshots" / commit
-    transformers.ViTModel(config).save_pretrained(folder)
+    small_vit().save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps({"image_processor_type": "ViTImageProcessor"}))
     refs = folder.parent.parent / "refs"
     refs.mkdir()
