@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from line_neurons.agent.ports import ImageRequest, Message, Prompt
-from line_neurons.agent.proposal import clean_text
+from line_neurons.agent.replies import clean_text
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 from line_neurons.agent.seeds import derive_rng, derive_seed
 

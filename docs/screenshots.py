@@ -19,13 +19,13 @@ from tempfile import TemporaryDirectory
 from PIL import Image
 from textual.pilot import Pilot
 
-from line_neurons.evidence.report.page import unit_name
-from line_neurons.evidence.report.writing import write_report
-from line_neurons.tools.run_store import RunStore
-from line_neurons.tui import themes
-from line_neurons.tui.app import LineApp
-from line_neurons.tui.screens.unit import UnitScreen
-from line_neurons.tui.screens.units import UnitsScreen
+from line_neurons.tools.store.runs import RunStore
+from line_neurons.tui.app import themes
+from line_neurons.tui.app.app import LineApp
+from line_neurons.tui.app.unit.screen import UnitScreen
+from line_neurons.tui.app.units.screen import UnitsScreen
+from line_neurons.tui.report.page import unit_name
+from line_neurons.tui.report.writer import write_report
 
 IMAGES = Path(__file__).resolve().parent / "images"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from line_neurons.agent.errors import LineError
-from line_neurons.agent.proposal import clean_text
+from line_neurons.agent.replies import clean_text
 from line_neurons.agent.settings import Settings
-from line_neurons.eval.cosy_names import model_stem
-from line_neurons.eval.histories import deciding
-from line_neurons.eval.tables import write_file
-from line_neurons.graphs.runs import recorded
-from line_neurons.tools.marks import ENDED
-from line_neurons.tools.run_store import Run, RunStore
+from line_neurons.eval.cosy.names import model_stem
+from line_neurons.eval.reports.histories import deciding
+from line_neurons.eval.reports.table import write_file
+from line_neurons.graphs.runs.lifecycle import recorded
+from line_neurons.tools.label_marks import ENDED
+from line_neurons.tools.store.runs import Run, RunStore
 
 LENGTHS = (0, 5, 10, 20)
 _CAPTIONS = ("--encoder", "captions")
@@ -216,7 +216,7 @@ class Suite:
         for name, form in named:
             options = forms[form]
             if name != "initial" or not options:
-                # Named as ``eval/labels.py`` reads model and layer from a file's name.
+                # Named as ``eval/labels/formats.py`` reads model and layer from a file's name.
                 file = f"{model_stem(self.shown_model or self.model)}-{self.layer}.csv"
                 where = _slug(f"{variant.name}{form if options else ''}".replace(",", ""))
                 found.append(_Labels(name, form, options, self.folder / "labels" / name / where / file))

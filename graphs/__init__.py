@@ -6,8 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from line_neurons.graphs.explained import Result, UnitResult, load
-    from line_neurons.graphs.explaining import Interrupted, aexplain, explain, iter_explain
+    from line_neurons.graphs.api.explain import Interrupted, aexplain, explain, iter_explain
+    from line_neurons.graphs.api.result import Result, UnitResult, load
 
 __all__ = ["Interrupted", "Result", "UnitResult", "aexplain", "explain", "iter_explain", "load"]
 
@@ -16,5 +16,5 @@ def __getattr__(name: str) -> Any:
     # Imported when they are asked for: the rooms above import single modules, some without LangGraph.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    place = "explained" if name in {"Result", "UnitResult", "load"} else "explaining"
-    return getattr(import_module(f"{__name__}.{place}"), name)
+    module = "result" if name in {"Result", "UnitResult", "load"} else "explain"
+    return getattr(import_module(f"{__name__}.api.{module}"), name)

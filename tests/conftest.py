@@ -6,8 +6,8 @@ import pytest
 import line_neurons.tools  # noqa: F401 - sets how idle threads wait before anything loads torch
 from line_neurons.tools.assets.location import assets_root, state
 from line_neurons.tools.assets.packs import select
-from line_neurons.tui.cli import main
-from ollama_server import ollama, ollama_servers  # noqa: F401 - fixtures for every test
+from line_neurons.tui.cli.main import main
+from support.ollama_server import ollama, ollama_servers  # noqa: F401 - fixtures for every test
 
 
 @pytest.fixture(scope="session")

@@ -19,8 +19,8 @@ from line_neurons.agent.ports import (
     Proposal,
     Target,
 )
-from line_neurons.tools.gathering import Gatherer
-from line_neurons.tools.measuring import shaped
+from line_neurons.tools.cache.activation_validation import shaped
+from line_neurons.tools.micro_batcher import Gatherer
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Activations, Picture

@@ -5,22 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from line_neurons.tools.leases import Standing
-from line_neurons.tools.marks import ENDED
-from line_neurons.tools.run_store import Run, Step, Unit
+from line_neurons.tools.label_marks import ENDED
+from line_neurons.tools.store.leases import Standing
+from line_neurons.tools.store.runs import Run, Step, Unit
 
 if TYPE_CHECKING:
-    from line_neurons.graphs.revisit import Revisited
-    from line_neurons.tools.unit_rows import UnitRow
-
-OUTCOMES = {
-    "scored": "",
-    "duplicate": "refused: tried already",
-    "invalid": "refused: unusable reply",
-    "not_drawable": "refused: cannot be pictured",
-    "withdrawn": "given up for another",
-    "stalled": "stalled: no usable proposal",
-}
+    from line_neurons.graphs.runs.revisit import Revisited
+    from line_neurons.tools.store.unit_table import UnitRow
 
 
 def is_unfinished(run: Run, states: Iterable[str], asked: Collection[int]) -> bool:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.prompts import format_score
-from line_neurons.agent.proposal import concept_key
-from line_neurons.evidence.wording import OUTCOMES, is_unfinished, step_name
-from line_neurons.tools.leases import standings
-from line_neurons.tools.live import Doing, doings
-from line_neurons.tools.marks import DONE
-from line_neurons.tools.run_store import Run, RunStore, Step, Unit
-from line_neurons.tools.wishes import Wish, units_asked, wishes
+from line_neurons.agent.replies import concept_key
+from line_neurons.tools.label_marks import DONE
+from line_neurons.tools.store.activity import Doing, doings
+from line_neurons.tools.store.columns import OUTCOMES
+from line_neurons.tools.store.leases import standings
+from line_neurons.tools.store.runs import Run, RunStore, Step, Unit
+from line_neurons.tools.store.steering_queue import Wish, units_asked, wishes
+from line_neurons.tui.formatting import is_unfinished, step_name
 
 Place = tuple[int, int]
 """Step and attempt of an entry of a history."""

@@ -6,8 +6,8 @@ import numpy as np
 
 from line_neurons.agent.errors import NotDrawableError, UsageError
 from line_neurons.eval.baselines.task import Task
-from line_neurons.eval.labels import Labels
-from line_neurons.graphs import scoring
+from line_neurons.eval.labels.formats import Labels
+from line_neurons.graphs.loop import scoring
 from line_neurons.tools.scorers import layer_scorer, needs_control
 
 _WORDS_AT_ONCE = 32

@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from line_neurons.agent.errors import MissingPartError, UsageError
+from line_neurons.eval.baselines.image_text import (
+    CAPTIONS,
+    DEFAULT,
+    embedded_pictures,
+    embedded_texts,
+    open_encoder,
+)
 from line_neurons.eval.baselines.similarities import SIMILARITIES
 from line_neurons.eval.baselines.task import Task
-from line_neurons.eval.image_text import CAPTIONS, DEFAULT, embedded_pictures, embedded_texts, open_encoder
-from line_neurons.eval.labels import Labels
+from line_neurons.eval.labels.formats import Labels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from line_neurons.agent.proposal import class_concept
+from line_neurons.agent.replies import class_concept
 from line_neurons.eval.baselines.task import Task
-from line_neurons.eval.imagenet import imagenet_table
-from line_neurons.eval.wordnet import WordNet
+from line_neurons.eval.labels.imagenet import imagenet_table
+from line_neurons.eval.labels.wordnet import WordNet
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

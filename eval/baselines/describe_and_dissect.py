@@ -21,18 +21,18 @@ import numpy as np
 from line_neurons.agent.errors import BackendError, MissingPartError, NotDrawableError, ReplyError, UsageError
 from line_neurons.agent.ports import ImageRequest, Prompt
 from line_neurons.agent.prompts import concept_prompt, simplify_prompt
-from line_neurons.agent.proposal import MAX_CONCEPT_WORDS, concept_key
+from line_neurons.agent.replies import MAX_CONCEPT_WORDS, concept_key
 from line_neurons.agent.seeds import derive_rng, derive_seed
-from line_neurons.eval.baselines.strongest import Shown, strongest_pictures
+from line_neurons.eval.baselines.image_text import CAPTIONS, open_encoder
 from line_neurons.eval.baselines.task import Task
-from line_neurons.eval.image_text import CAPTIONS, open_encoder
-from line_neurons.eval.labels import Label, Labels, replace_file
-from line_neurons.graphs.asking import MAX_TEMPERATURE
-from line_neurons.tools.marks import unvarying
+from line_neurons.eval.baselines.top_images import Shown, strongest_pictures
+from line_neurons.eval.labels.formats import Label, Labels, replace_file
+from line_neurons.graphs.loop.prompting import MAX_TEMPERATURE
+from line_neurons.tools.label_marks import unvarying
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Picture
-    from line_neurons.graphs.assembly import Parts
+    from line_neurons.graphs.runs.components import Parts
 
 logger = logging.getLogger(__name__)
 
@@ -141,8 +141,8 @@ def _captioner(task: Task, spec: str) -> Captioner:
 
         return of_class
     if kind == "ollama" and name:
-        from line_neurons.tools.language_models.ollama_address import server_urls
-        from line_neurons.tools.language_models.ollama_captions import OllamaCaptioner
+        from line_neurons.tools.language_models.ollama.address import server_urls
+        from line_neurons.tools.language_models.ollama.captions import OllamaCaptioner
         from line_neurons.tools.language_models.reply_cache import ReplyCache
 
         cache = ReplyCache(parts.store / "replies.db")

@@ -15,7 +15,7 @@ from line_neurons.agent.errors import BackendError, MissingPartError, UsageError
 from line_neurons.agent.ports import Control, LayerInfo
 from line_neurons.tools.control_sets import control_activations
 from line_neurons.tools.devices import find_device, hold_arithmetic
-from line_neurons.tools.image_reader import ImageError, read_image
+from line_neurons.tools.images.reader import ImageError, read_image
 from line_neurons.tools.packages import missing_package
 from line_neurons.tools.weights_formats import weights_format
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from line_neurons.agent.ports import Activations, ControlSet, Picture, Progress
-    from line_neurons.tools.concept_bank import ConceptBank
+    from line_neurons.tools.cache.activation_cache import ConceptBank
 
     Embeddings = NDArray[np.float32]
 

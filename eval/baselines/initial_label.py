@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 
 from line_neurons.agent.errors import DrainedError, UsageError
-from line_neurons.agent.proposal import concept_key
+from line_neurons.agent.replies import concept_key
 from line_neurons.eval.baselines.task import Task
-from line_neurons.eval.labels import Label, Labels
-from line_neurons.graphs.assembly import Parts
-from line_neurons.graphs.runs import recorded, start, work
-from line_neurons.tools.marks import UNLABELLED, told
-from line_neurons.tools.run_store import Run, Unit
+from line_neurons.eval.labels.formats import Label, Labels
+from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.lifecycle import recorded, start, work
+from line_neurons.tools.label_marks import UNLABELLED, told
+from line_neurons.tools.store.runs import Run, Unit
 
 COMMAND = "line eval baseline initial"
 """What runs that were made for this are recorded with."""

@@ -12,8 +12,8 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.eval.baselines.auc import auc_of_sums, doubled_ranks
 from line_neurons.eval.baselines.concepts import concepts_of
 from line_neurons.eval.baselines.task import Task
-from line_neurons.eval.labels import Label, Labels
-from line_neurons.tools.marks import unvarying
+from line_neurons.eval.labels.formats import Label, Labels
+from line_neurons.tools.label_marks import unvarying
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

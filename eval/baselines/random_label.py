@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from line_neurons.agent.seeds import derive_rng
 from line_neurons.eval.baselines.task import Task
-from line_neurons.eval.labels import Label, Labels
+from line_neurons.eval.labels.formats import Label, Labels
 
 
 def label(task: Task) -> Labels:

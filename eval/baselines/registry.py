@@ -19,9 +19,9 @@ from line_neurons.eval.baselines import (
     random_label,
 )
 from line_neurons.eval.baselines.task import Task
-from line_neurons.eval.choices import Choice, keep, of_run
-from line_neurons.eval.cosy_names import file_stem
-from line_neurons.eval.labels import Labels, write_csv
+from line_neurons.eval.cosy.names import file_stem
+from line_neurons.eval.labels.formats import Labels, write_csv
+from line_neurons.eval.labels.vocabulary import Choice, keep, of_run
 
 
 @dataclass(frozen=True)

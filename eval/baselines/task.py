@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.proposal import class_concept, concept_key
-from line_neurons.eval.labels import Label, Labels
+from line_neurons.agent.replies import class_concept, concept_key
+from line_neurons.eval.labels.formats import Label, Labels
 from line_neurons.tools.control_sets import PrecomputedControl
 from line_neurons.tools.vocabulary import read_words
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from line_neurons.agent.ports import Activations, Control, ControlSet, Progress
-    from line_neurons.graphs.assembly import Parts
+    from line_neurons.graphs.runs.components import Parts
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from line_neurons.agent.errors import StoreError
 from line_neurons.agent.ports import ControlChunk
 from line_neurons.eval.baselines.task import Task
 from line_neurons.tools.control_sets import control_activations
-from line_neurons.tools.image_reader import read_image
+from line_neurons.tools.images.reader import read_image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

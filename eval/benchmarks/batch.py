@@ -12,14 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from line_neurons.agent.errors import LineError
-from line_neurons.eval.benchmarks import (
-    busy_generator,
-    drawn_pictures,
-    gpu_batch,
-    graph_steps,
-    patience_cost,
-    wall_time,
-)
+from line_neurons.eval.benchmarks import busy_generator, gpu_batch, graph_steps, patience_cost, wall_time
+from line_neurons.eval.benchmarks import generated_images as drawn_pictures
 from line_neurons.eval.benchmarks.figures import show
 
 PARTS = {

@@ -10,8 +10,8 @@ from line_neurons.eval.benchmarks.figures import Figure, Found
 from line_neurons.eval.benchmarks.instant import LAYER, InstantModel, SlowGenerator, instant_parts
 from line_neurons.eval.benchmarks.metering import Clock, MeteredGenerator, MeteredModel, Span, covered
 from line_neurons.eval.benchmarks.real_parts import closing, units_of, workplace
-from line_neurons.graphs.assembly import Parts
-from line_neurons.graphs.runs import start, work
+from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.lifecycle import start, work
 
 
 def add_arguments(parser: ArgumentParser) -> None:

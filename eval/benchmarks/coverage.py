@@ -6,7 +6,7 @@ from collections.abc import Callable
 from math import exp
 from random import Random
 
-from line_neurons.eval.statistics import bootstrap_interval
+from line_neurons.eval.reports.statistics import bootstrap_interval
 
 SIZES = (5, 10, 20, 40)
 SAMPLES = 1000

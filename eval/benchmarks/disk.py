@@ -12,7 +12,7 @@ from pathlib import Path
 
 from line_neurons.eval.benchmarks.instant import LAYER, InstantModel, instant_parts
 from line_neurons.eval.benchmarks.real_parts import closing, units_of
-from line_neurons.graphs.runs import start, work
+from line_neurons.graphs.runs.lifecycle import start, work
 
 WORDS = 2000
 """How many words the proposer knows, so that units share some of their concepts."""

@@ -19,9 +19,9 @@ from line_neurons.eval.benchmarks.real_parts import (
     units_of,
     workplace,
 )
-from line_neurons.graphs.runs import start, work
-from line_neurons.tools.marks import DONE
-from line_neurons.tools.run_store import RunStore
+from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.tools.label_marks import DONE
+from line_neurons.tools.store.runs import RunStore
 
 AIMS = {50: 0.6, 200: 0.4, 2000: 0.2}
 

@@ -17,8 +17,8 @@ from line_neurons.eval.benchmarks.figures import Figure, Found
 from line_neurons.eval.benchmarks.instant import LAYER, InstantModel, instant_parts
 from line_neurons.eval.benchmarks.metering import Clock
 from line_neurons.eval.benchmarks.real_parts import closing, units_of
-from line_neurons.graphs.crew import Progress
-from line_neurons.graphs.runs import start, work
+from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.graphs.runs.runner import Progress
 
 
 @dataclass(frozen=True)

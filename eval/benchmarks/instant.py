@@ -16,7 +16,7 @@ from PIL import Image
 
 from line_neurons.agent.ports import ControlChunk, DrawnImage, ImageRequest, LayerInfo, Progress, Prompt, Proposal
 from line_neurons.agent.settings import Settings
-from line_neurons.graphs.assembly import Parts
+from line_neurons.graphs.runs.components import Parts
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Generator, LanguageModel, Picture

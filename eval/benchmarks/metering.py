@@ -17,7 +17,7 @@ from line_neurons.agent.ports import (
     Prompt,
     Proposal,
 )
-from line_neurons.graphs.crew import Progress as RunProgress
+from line_neurons.graphs.runs.runner import Progress as RunProgress
 
 # What a watcher is told of besides the nodes of the graph: a unit's beginning and its end.
 _NO_NODES = {"", "finished", "failed"}

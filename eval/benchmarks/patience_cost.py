@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.benchmarks.drawn_pictures import count
 from line_neurons.eval.benchmarks.figures import Figure, Found
+from line_neurons.eval.benchmarks.generated_images import count
 from line_neurons.eval.benchmarks.metering import Clock
 from line_neurons.eval.benchmarks.real_parts import closing, near_words
-from line_neurons.graphs.assembly import Parts, reopen
-from line_neurons.graphs.runs import start, work
-from line_neurons.tools.run_store import Run, RunStore, Unit, default_store
+from line_neurons.graphs.runs.components import Parts, reopen
+from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.tools.store.runs import Run, RunStore, Unit, default_store
 
 
 @dataclass(frozen=True)

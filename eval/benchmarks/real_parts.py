@@ -20,8 +20,8 @@ from line_neurons.agent.prompts import image_requests, initial_prompt
 from line_neurons.agent.settings import load_settings
 from line_neurons.eval.benchmarks.metering import MeteredGenerator, MeteredModel
 from line_neurons.eval.benchmarks.near_words import NearWords
-from line_neurons.graphs.assembly import Parts
-from line_neurons.tools.language_models.embedded import LlamaCppEngine
+from line_neurons.graphs.runs.components import Parts
+from line_neurons.tools.language_models.llama_cpp import LlamaCppEngine
 from line_neurons.tools.language_models.proposer import Proposer
 from line_neurons.tools.language_models.registry import EMBEDDED
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from line_neurons.eval.benchmarks.instant import LAYER, instant_parts
-from line_neurons.graphs.runs import start, work
+from line_neurons.graphs.runs.lifecycle import start, work
 
 
 def seconds_of(command: Sequence[str], runs: int = 7) -> float:

@@ -30,7 +30,7 @@ from line_neurons.tools.generators.pipeline import (
     first_line,
     place,
 )
-from line_neurons.tools.quiet import quiet
+from line_neurons.tools.quiet_libraries import quiet
 
 # Its classes are not typed.
 _diffusers: Any = diffusers

@@ -31,9 +31,9 @@ from line_neurons.eval.benchmarks.real_parts import (
     warm,
     workplace,
 )
-from line_neurons.graphs.assembly import Parts
-from line_neurons.graphs.runs import start, work
-from line_neurons.tools.language_models.embedded import KEPT_PROMPTS
+from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.tools.language_models.llama_cpp import KEPT_PROMPTS
 
 _EQUAL = 1e-6
 # The reference's own keeps the last prompt, as servers of language models with one slot do.

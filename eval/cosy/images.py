@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from line_neurons.agent.errors import NotDrawableError, UsageError
 from line_neurons.agent.ports import ControlSet, Generator
 from line_neurons.agent.settings import Settings
-from line_neurons.eval.cosy import (
+from line_neurons.eval.cosy.formulas import things_named
+from line_neurons.eval.cosy.photographs import PHOTOGRAPHS, Photographs, names_alike
+from line_neurons.eval.cosy.protocol import (
     IMAGES,
     REFERENCE_DRAWING,
     REFERENCE_GENERATOR,
@@ -18,16 +20,14 @@ from line_neurons.eval.cosy import (
     requests,
     strict_requests,
 )
-from line_neurons.eval.formulas import things_named
-from line_neurons.eval.photographs import PHOTOGRAPHS, Photographs, names_alike
-from line_neurons.graphs.assembly import BANK_IMAGES, Parts
+from line_neurons.graphs.runs.components import BANK_IMAGES, Parts
+from line_neurons.tools.cache.file_hashes import FileDigests
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations, remarks_of
-from line_neurons.tools.control_sets.digests import FileDigests
 from line_neurons.tools.control_sets.folder import FolderControlSet
 from line_neurons.tools.generators.presets import PRESETS
-from line_neurons.tools.image_account import ImageAccount
-from line_neurons.tools.image_folders import images_below, look_into
-from line_neurons.tools.remarks import Remarks
+from line_neurons.tools.images.folders import images_below, look_into
+from line_neurons.tools.images.reading import ImageAccount
+from line_neurons.tools.images.skipped import Remarks
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Activations, Progress

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.tools.targets.registry import pinned_spec, short_spec
-from line_neurons.tools.targets.versions import base_of, shown
+from line_neurons.tools.targets.weights.versions import base_of, shown
 
 MODELS: Mapping[str, str] = {
     **{

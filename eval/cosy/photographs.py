@@ -15,23 +15,23 @@ from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import NotDrawableError, UsageError
 from line_neurons.agent.ports import ControlChunk
-from line_neurons.agent.proposal import concept_key
+from line_neurons.agent.replies import concept_key
 from line_neurons.agent.seeds import derive_rng
-from line_neurons.eval.formulas import things_named
-from line_neurons.eval.wordnet import WordNet
+from line_neurons.eval.cosy.formulas import things_named
+from line_neurons.eval.labels.wordnet import WordNet
 from line_neurons.tools.control_sets import control_activations
-from line_neurons.tools.control_sets.pictures import read_chunk
-from line_neurons.tools.control_sets.selection import CHUNK
-from line_neurons.tools.image_account import ImageAccount, with_reading
+from line_neurons.tools.control_sets.images import read_chunk
+from line_neurons.tools.control_sets.sampling import CHUNK
 from line_neurons.tools.image_bank.folder import CAPTIONS_FILE
-from line_neurons.tools.image_folders import images_below
-from line_neurons.tools.image_reader import PLAIN, Range
-from line_neurons.tools.leftovers import whole_or_not
-from line_neurons.tools.remarks import Remarks
+from line_neurons.tools.images.folders import images_below
+from line_neurons.tools.images.reader import PLAIN, Range
+from line_neurons.tools.images.reading import ImageAccount, with_reading
+from line_neurons.tools.images.skipped import Remarks
+from line_neurons.tools.store.atomic_files import whole_or_not
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Activations, Progress
-    from line_neurons.graphs.assembly import Parts
+    from line_neurons.graphs.runs.components import Parts
     from line_neurons.tools.image_bank.bank import Bank, Entry
 
 PHOTOGRAPHS = "photos"

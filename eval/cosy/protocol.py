@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.ports import ImageRequest
 from line_neurons.agent.seeds import SEED_LIMIT, derive_seed
-from line_neurons.eval.labels import Label, Labels
+from line_neurons.eval.labels.formats import Label, Labels
 from line_neurons.tools.packages import missing_package
 
 if TYPE_CHECKING:

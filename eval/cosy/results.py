@@ -16,12 +16,12 @@ from typing import Any
 from sqlite_utils import Database, Migrations
 
 from line_neurons.agent.errors import DamagedError
-from line_neurons.agent.proposal import storable_text
-from line_neurons.eval.cosy import Judged
-from line_neurons.tools import databases
-from line_neurons.tools.databases import explained
-from line_neurons.tools.targets.versions import same_fingerprint, shown
-from line_neurons.tools.upgrades import refuse_newer, upgrading
+from line_neurons.agent.replies import storable_text
+from line_neurons.eval.cosy.protocol import Judged
+from line_neurons.tools.store import sqlite as databases
+from line_neurons.tools.store.migrations import refuse_newer, upgrading
+from line_neurons.tools.store.sqlite import explained
+from line_neurons.tools.targets.weights.versions import same_fingerprint, shown
 
 SCHEMA = Migrations("line-evaluations")
 _VERSION = 1

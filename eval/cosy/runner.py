@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, cast
 from line_neurons.agent.errors import NotDrawableError, UsageError
 from line_neurons.agent.ports import ControlSet
 from line_neurons.agent.settings import Settings, revised
-from line_neurons.eval.concept_pictures import ConceptPictures, Laid
-from line_neurons.eval.cosy import (
+from line_neurons.eval.cosy.images import ConceptPictures, Laid
+from line_neurons.eval.cosy.names import file_stem, is_of, target_of
+from line_neurons.eval.cosy.protocol import (
     CONCEPT_BATCH,
     CONTROL_BATCH,
     Judged,
@@ -25,15 +26,14 @@ from line_neurons.eval.cosy import (
     misplaced,
     refuse_remainder,
 )
-from line_neurons.eval.cosy_names import file_stem, is_of, target_of
-from line_neurons.eval.evaluations import Evaluation, Evaluations, Result
-from line_neurons.eval.kept_labels import kept
-from line_neurons.eval.label_files import SUFFIXES
-from line_neurons.eval.labels import Label, Labels, of_run, read_labels
-from line_neurons.graphs.assembly import Parts, Preparing
-from line_neurons.graphs.own_code import require_vouched, vouch
+from line_neurons.eval.cosy.results import Evaluation, Evaluations, Result
+from line_neurons.eval.labels.files import SUFFIXES
+from line_neurons.eval.labels.formats import Label, Labels, of_run, read_labels
+from line_neurons.eval.labels.library import kept
+from line_neurons.graphs.runs.code_trust import require_vouched, vouch
+from line_neurons.graphs.runs.components import Parts, Preparing
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations
-from line_neurons.tools.run_store import Run, RunStore, default_store, has_runs
+from line_neurons.tools.store.runs import Run, RunStore, default_store, has_runs
 from line_neurons.tools.targets.lookup import find_layer, layer_fingerprint
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def subject_of(
             )
         _refuse_outside(one, path, info.units)
     if mode == "strict" and parts.model.startswith("torchvision:"):
-        from line_neurons.tools.targets.preprocessing import COSY, cosy
+        from line_neurons.tools.targets.transforms import COSY, cosy
 
         vars(parts)["target"] = cast("HookedTarget", parts.target).prepared_by(cosy, COSY)
     parts.target.activate([], [path])

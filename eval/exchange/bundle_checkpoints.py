@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from line_neurons.evidence import bundle_files as form
-from line_neurons.evidence.bundle_files import Checkpoint, Write
-from line_neurons.evidence.imports.archive import Archive, refused
-from line_neurons.tools.picture_files import is_image_id
-from line_neurons.tools.plain_data import PlainData
+from line_neurons.eval.exchange import bundle_format as form
+from line_neurons.eval.exchange.bundle_format import Checkpoint, Write
+from line_neurons.eval.exchange.bundle_reader import Archive, refused
+from line_neurons.tools.cache.image_files import is_image_id
+from line_neurons.tools.store.serializer import PlainData
 
 _ID = re.compile(r"[0-9a-f-]{36}")
 

@@ -16,17 +16,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from line_neurons.agent.ports import ImageRequest
 from line_neurons.agent.settings import Settings
-from line_neurons.evidence import bundle_files as form
-from line_neurons.evidence.bundle_files import Asked, ControlRow, Event, Picture
-from line_neurons.evidence.imports import threads
-from line_neurons.evidence.imports.archive import Archive, refused
-from line_neurons.evidence.wording import OUTCOMES
+from line_neurons.eval.exchange import bundle_checkpoints as threads
+from line_neurons.eval.exchange import bundle_format as form
+from line_neurons.eval.exchange.bundle_format import Asked, ControlRow, Event, Picture
+from line_neurons.eval.exchange.bundle_reader import Archive, refused
 from line_neurons.tools.array_files import UNREADABLE, read_arrays
-from line_neurons.tools.bank_view import control_key, width_of
-from line_neurons.tools.marks import ENDED
-from line_neurons.tools.picture_files import PNG_BEGIN, is_image_id
-from line_neurons.tools.run_names import is_plain_name
-from line_neurons.tools.run_store import Run, Step, Unit
+from line_neurons.tools.cache.image_files import PNG_BEGIN, is_image_id
+from line_neurons.tools.cache.reader import control_key, width_of
+from line_neurons.tools.label_marks import ENDED
+from line_neurons.tools.store.columns import OUTCOMES
+from line_neurons.tools.store.run_names import is_plain_name
+from line_neurons.tools.store.runs import Run, Step, Unit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

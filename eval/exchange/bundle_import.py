@@ -11,24 +11,24 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from line_neurons.evidence import bundle_files as form
-from line_neurons.evidence.bundle_files import Asked, ControlRow, Event, Picture
-from line_neurons.evidence.exports.bundle import fingerprint_of
-from line_neurons.evidence.exports.snapshot import snapshot
-from line_neurons.evidence.imports import threads
-from line_neurons.evidence.imports.archive import Archive, opened, room_for
-from line_neurons.evidence.imports.checks import check_bundle, control_file
-from line_neurons.evidence.imports.threads import Called
-from line_neurons.tools.bank_folder import BankFolder
-from line_neurons.tools.bank_view import content_of, control, control_path
-from line_neurons.tools.concept_bank import put_control_row
-from line_neurons.tools.databases import explained
-from line_neurons.tools.kept_vectors import PUT_VECTOR, vector_row
-from line_neurons.tools.leftovers import remove_leftovers
-from line_neurons.tools.picture_bank import PUT_DRAW, draw_row
-from line_neurons.tools.picture_files import PictureFiles
-from line_neurons.tools.run_store import Run, RunStore, Step, Unit, has_runs
-from line_neurons.tools.store_use import in_use
+from line_neurons.eval.exchange import bundle_checkpoints as threads
+from line_neurons.eval.exchange import bundle_format as form
+from line_neurons.eval.exchange.bundle_checkpoints import Called
+from line_neurons.eval.exchange.bundle_checks import check_bundle, control_file
+from line_neurons.eval.exchange.bundle_format import Asked, ControlRow, Event, Picture
+from line_neurons.eval.exchange.bundle_reader import Archive, opened, room_for
+from line_neurons.eval.exchange.bundle_writer import fingerprint_of
+from line_neurons.eval.exchange.snapshot import snapshot
+from line_neurons.tools.cache.activation_cache import put_control_row
+from line_neurons.tools.cache.database import BankFolder
+from line_neurons.tools.cache.image_cache import PUT_DRAW, draw_row
+from line_neurons.tools.cache.image_files import PictureFiles
+from line_neurons.tools.cache.reader import content_of, control, control_path
+from line_neurons.tools.cache.vectors import PUT_VECTOR, vector_row
+from line_neurons.tools.store.atomic_files import remove_leftovers
+from line_neurons.tools.store.runs import Run, RunStore, Step, Unit, has_runs
+from line_neurons.tools.store.sqlite import explained
+from line_neurons.tools.store.store_locks import in_use
 
 if TYPE_CHECKING:
     import sqlite3
@@ -144,8 +144,8 @@ def _put(bank: BankFolder, statement: str, rows: Iterator[tuple[Any, ...]]) -> N
 
 def _put_run(bundle: Archive, run: Run, runs: RunStore) -> str:
     """Write the run with its history, what was asked of it, and its checkpoints: all or nothing."""
-    from line_neurons.graphs import checkpoints
-    from line_neurons.graphs.runs import free_name
+    from line_neurons.graphs.runs import checkpoints
+    from line_neurons.graphs.runs.lifecycle import free_name
 
     with checkpoints.opened(runs.path.parent) as saver, runs.atomic() as db:
         name = free_name(runs, run.model, run.layer) if run.id in runs.names() else run.id

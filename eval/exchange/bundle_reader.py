@@ -20,9 +20,9 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from line_neurons.agent.errors import StoreError, UsageError
-from line_neurons.agent.proposal import clean_text
-from line_neurons.evidence import bundle_files as form
-from line_neurons.evidence.bundle_files import Manifest, Vector
+from line_neurons.agent.replies import clean_text
+from line_neurons.eval.exchange import bundle_format as form
+from line_neurons.eval.exchange.bundle_format import Manifest, Vector
 
 Row = TypeVar("Row")
 

@@ -14,10 +14,21 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, BinaryIO, TypeVar, cast
 
-from line_neurons.evidence import bundle_files as form
-from line_neurons.evidence.bundle_files import Asked, Checkpoint, ControlRow, Event, File, Manifest, Vector, Write
-from line_neurons.evidence.exports.snapshot import Snapshot
-from line_neurons.tools.bank_view import (
+from line_neurons.eval.exchange import bundle_format as form
+from line_neurons.eval.exchange.bundle_format import (
+    Asked,
+    Checkpoint,
+    ControlRow,
+    Event,
+    File,
+    Manifest,
+    Vector,
+    Write,
+)
+from line_neurons.eval.exchange.snapshot import Snapshot
+from line_neurons.tools.cache.checksums import vector_fault
+from line_neurons.tools.cache.image_files import is_image_id
+from line_neurons.tools.cache.reader import (
     checksum_of,
     content_of,
     control_key,
@@ -26,11 +37,9 @@ from line_neurons.tools.bank_view import (
     read_control,
     usual_width,
 )
-from line_neurons.tools.checksums import vector_fault
-from line_neurons.tools.databases import explained
-from line_neurons.tools.picture_files import is_image_id
-from line_neurons.tools.run_store import Run, Unit
-from line_neurons.tools.wishes import wishes
+from line_neurons.tools.store.runs import Run, Unit
+from line_neurons.tools.store.sqlite import explained
+from line_neurons.tools.store.steering_queue import wishes
 
 Row = TypeVar("Row", Run, Unit)
 
@@ -146,7 +155,7 @@ class _Threads:
         self._units = [unit.unit for unit in taken.units()]
         if taken.checkpoints is not None:
             # Importing LangGraph takes a second.
-            from line_neurons.tools.plain_data import PlainData
+            from line_neurons.tools.store.serializer import PlainData
 
             self._serde = PlainData()
             for unit in self._units:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from line_neurons.agent.proposal import clean_text, storable_text
-from line_neurons.evidence.exports.snapshot import Snapshot
-from line_neurons.evidence.exports.tables import TABLES, picture_rows
-from line_neurons.tools.bank_view import content_of
+from line_neurons.agent.replies import clean_text, storable_text
+from line_neurons.eval.exchange.run_tables import TABLES, picture_rows
+from line_neurons.eval.exchange.snapshot import Snapshot
+from line_neurons.tools.cache.reader import content_of
 
 SCHEMA = TABLES["pictures"].schema
 MARK = "metadata.jsonl"

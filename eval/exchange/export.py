@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.cosy_names import file_stem
-from line_neurons.eval.labels import WRITTEN, Labels, write_csv
-from line_neurons.evidence.exports.dataset import MARK, write_dataset
-from line_neurons.evidence.exports.places import file_in, folder_written, refuse_taken, written
-from line_neurons.evidence.exports.snapshot import Snapshot, snapshot
-from line_neurons.evidence.exports.tables import TABLES, WRITERS, write_table
-from line_neurons.evidence.provenance import provenance_of_the_run
-from line_neurons.tools.run_store import has_runs
+from line_neurons.eval.cosy.names import file_stem
+from line_neurons.eval.exchange.dataset import MARK, write_dataset
+from line_neurons.eval.exchange.output_files import file_in, folder_written, refuse_taken, written
+from line_neurons.eval.exchange.run_tables import TABLES, WRITERS, write_table
+from line_neurons.eval.exchange.snapshot import Snapshot, snapshot
+from line_neurons.eval.labels.formats import WRITTEN, Labels, write_csv
+from line_neurons.graphs.replay.provenance import provenance_of_the_run
+from line_neurons.tools.store.runs import has_runs
 
 SIDECAR = ".provenance.json"
 """What is put after the name of a file for that which says where it comes from."""
@@ -72,7 +72,7 @@ def export(
         known = f"{', '.join(TABLES)} with --format {', '.join(WRITERS)}"
         raise UsageError(f"there is no table {table!r:.40} for {format_}", known)
     if format_ in WRITTEN:
-        from line_neurons.eval.judging import labels_of
+        from line_neurons.eval.cosy.runner import labels_of
 
         labels = labels_of(name, store, layer, units_from)
         return _labels(store, labels, format_, output, force)
@@ -94,7 +94,7 @@ def export(
                 chosen = TABLES[table]
                 said = f"{write_table(chosen, chosen.rows(taken), format_, file, about)} rows of {table}"
             else:
-                from line_neurons.evidence.exports.neuronpedia import write_features
+                from line_neurons.eval.exchange.neuronpedia import write_features
 
                 said = f"{write_features(taken, file, about)} features"
             _beside(output, about)
@@ -117,7 +117,7 @@ def _labels(store: Path, labels: Labels, form: str, output: Path, force: bool) -
 
 
 def _bundle(taken: Snapshot, output: Path, about: Mapping[str, Any]) -> Exported:
-    from line_neurons.evidence.exports.bundle import write_bundle
+    from line_neurons.eval.exchange.bundle_writer import write_bundle
 
     with written(output) as file:
         manifest = write_bundle(taken, file, about)

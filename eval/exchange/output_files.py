@@ -9,7 +9,7 @@ from pathlib import Path, PosixPath
 from typing import BinaryIO
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.leftovers import folder_or_not, remove_unfinished, whole_or_not
+from line_neurons.tools.store.atomic_files import folder_or_not, remove_unfinished, whole_or_not
 
 
 class FolderPath(PosixPath):

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools import databases
-from line_neurons.tools.databases import explained, opened_to_look
-from line_neurons.tools.leases import standings
-from line_neurons.tools.run_store import Run, RunStore, Unit, has_runs
+from line_neurons.tools.store import sqlite as databases
+from line_neurons.tools.store.leases import standings
+from line_neurons.tools.store.runs import Run, RunStore, Unit, has_runs
+from line_neurons.tools.store.sqlite import explained, opened_to_look
 
 
 class Drawn(NamedTuple):

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.proposal import clean_text
-from line_neurons.eval.label_files import rows_of
-from line_neurons.tools.leftovers import whole_or_not
-from line_neurons.tools.marks import UNLABELLED, told
-from line_neurons.tools.remarks import Remarks
-from line_neurons.tools.result_rows import UNIT_COLUMNS
-from line_neurons.tools.run_store import RunStore
+from line_neurons.agent.replies import clean_text
+from line_neurons.eval.labels.files import rows_of
+from line_neurons.tools.images.skipped import Remarks
+from line_neurons.tools.label_marks import UNLABELLED, told
+from line_neurons.tools.store.atomic_files import whole_or_not
+from line_neurons.tools.store.columns import UNIT_COLUMNS
+from line_neurons.tools.store.runs import RunStore
 
 MAX_CONCEPT = 300
 """Characters of a concept; INVERT's formulas and MILAN's sentences are longer than LINE's three words."""

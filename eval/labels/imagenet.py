@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from line_neurons.agent.proposal import concept_key
+from line_neurons.agent.replies import concept_key
 
 _TABLE = "imagenet_synsets.csv"
 
@@ -36,7 +36,7 @@ class ImageNetClass:
 @cache
 def imagenet_table() -> tuple[ImageNetClass, ...]:
     """Read the 1,000 classes in the order of their indices."""
-    text = files("line_neurons.eval").joinpath(_TABLE).read_text("utf-8")
+    text = files("line_neurons.eval.labels").joinpath(_TABLE).read_text("utf-8")
     return tuple(
         ImageNetClass(int(row["wnid"][1:]), row["name"], tuple(filter(None, row["also"].split(";"))))
         for row in csv.DictReader(text.splitlines())

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.kept_labels import Kept, keep
-from line_neurons.eval.labels import Labels, read_labels
+from line_neurons.eval.labels.formats import Labels, read_labels
+from line_neurons.eval.labels.library import Kept, keep
 
 
 def import_labels(

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from line_neurons.agent.proposal import class_concept, concept_key
-from line_neurons.eval.labels import replace_file
-from line_neurons.tools.bank_view import control_classes
-from line_neurons.tools.run_store import Run
+from line_neurons.agent.replies import class_concept, concept_key
+from line_neurons.eval.labels.formats import replace_file
+from line_neurons.tools.cache.reader import control_classes
+from line_neurons.tools.store.runs import Run
 
 _MAX_BYTES = 1 << 26
 

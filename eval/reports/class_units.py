@@ -1,8 +1,8 @@
 """Are final-layer units labelled with their own class? Where the truth is known, the loop can be marked.
 
-``python -m line_neurons.eval.class_units`` labels units of the embedded target's final layer whose class the image
-bank can draw, with every name of the class kept off the first board, and compares proposers. All runs stay in
-the store; the same command again finishes what is missing and prints the tables from the histories.
+``python -m line_neurons.eval.reports.class_units`` labels units of the embedded target's final layer whose class
+the image bank can draw, with every name of the class kept off the first board, and compares proposers. All runs stay
+in the store; the same command again finishes what is missing and prints the tables from the histories.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from pathlib import Path
 from random import Random
 
 from line_neurons.agent.settings import load_settings
-from line_neurons.eval.label_quality import RELATIONS, TrueClass, Truth, is_named, is_right, true_classes
-from line_neurons.eval.proposals import Proposer, proposer_of
-from line_neurons.eval.statistics import sign_test, wilson
-from line_neurons.eval.wordnet import Judged, WordNet
-from line_neurons.graphs.assembly import Parts, reopen
-from line_neurons.graphs.runs import start, work
-from line_neurons.graphs.scoring import measure
+from line_neurons.eval.labels.wordnet import Judged, WordNet
+from line_neurons.eval.reports.label_quality import RELATIONS, TrueClass, Truth, is_named, is_right, true_classes
+from line_neurons.eval.reports.proposals import Proposer, proposer_of
+from line_neurons.eval.reports.statistics import sign_test, wilson
+from line_neurons.graphs.loop.scoring import measure
+from line_neurons.graphs.runs.components import Parts, reopen
+from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.image_bank.bank import Bank
-from line_neurons.tools.run_store import Run, Unit
+from line_neurons.tools.store.runs import Run, Unit
 
 MODEL = "torchvision:mobilenet_v2"
 LAYER = "classifier.1"
@@ -91,7 +91,7 @@ def missed(parts: Parts, judged: Sequence[Row]) -> Missed:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(prog="python -m line_neurons.eval.class_units", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m line_neurons.eval.reports.class_units", description=__doc__)
     parser.add_argument("--units", type=int, default=48, help="how many units (default 48)")
     parser.add_argument("--llm", action="append", help="a language model; repeatable (default embedded)")
     parser.add_argument("--ollama", help="Ollama servers, with commas between")

@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from line_neurons.agent.proposal import clean_text
-from line_neurons.eval.statistics import Summary
+from line_neurons.agent.replies import clean_text
+from line_neurons.eval.reports.statistics import Summary
 from line_neurons.tools.packages import missing_package
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from itertools import groupby
 from typing import Any
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.proposal import concept_key
+from line_neurons.agent.replies import concept_key
 from line_neurons.agent.settings import revised
-from line_neurons.tools.run_store import Run, RunStore, Trial, Unit
+from line_neurons.tools.store.runs import Run, RunStore, Trial, Unit
+from line_neurons.tools.store.steering_queue import steered
 from line_neurons.tools.targets.registry import short_spec
-from line_neurons.tools.wishes import steered
 
 MACHINE = frozenset(
     {"device", "batch_size", "download", "in_flight", "llm_parallel", "batch_wait", "give_up", "timeout",

@@ -9,15 +9,24 @@ from functools import cached_property
 from typing import TYPE_CHECKING, get_args
 
 from line_neurons.agent.errors import NotDrawableError, UsageError
-from line_neurons.agent.proposal import concept_key
-from line_neurons.eval.choices import Choice
-from line_neurons.eval.formulas import alternatives
-from line_neurons.eval.imagenet import are_imagenets, imagenet_table
-from line_neurons.eval.labels import Labels
-from line_neurons.eval.statistics import Paired, compare, holm, shared_units, sign_test, summarise, wilson
-from line_neurons.eval.tables import INTERVALS, SUMMARY, TESTED, Report, Row, Table, summary_cells, tested_rows
-from line_neurons.eval.wordnet import CLOSE, WIDEST, Coverage, Judged, Relation, WordNet
-from line_neurons.tools.run_store import Unit
+from line_neurons.agent.replies import concept_key
+from line_neurons.eval.cosy.formulas import alternatives
+from line_neurons.eval.labels.formats import Labels
+from line_neurons.eval.labels.imagenet import are_imagenets, imagenet_table
+from line_neurons.eval.labels.vocabulary import Choice
+from line_neurons.eval.labels.wordnet import CLOSE, WIDEST, Coverage, Judged, Relation, WordNet
+from line_neurons.eval.reports.statistics import Paired, compare, holm, shared_units, sign_test, summarise, wilson
+from line_neurons.eval.reports.table import (
+    INTERVALS,
+    SUMMARY,
+    TESTED,
+    Report,
+    Row,
+    Table,
+    summary_cells,
+    tested_rows,
+)
+from line_neurons.tools.store.runs import Unit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -366,7 +375,7 @@ def _drawing(
     names: Sequence[str], marked: Sequence[Mapping[int, Marked]], units: Sequence[int]
 ) -> Callable[[], Figure]:
     def draw() -> Figure:
-        from line_neurons.eval.figures import intervals, name_of, panels
+        from line_neurons.eval.reports.figures import intervals, name_of, panels
 
         shades = ("#08306b", "#08519c", "#4292c6", "#9ecae1", "#fdae6b", "#fdd0a2", "#fee6ce", "#ececec")
         figure, ((left, right),) = panels(1, 2, 1.3 + 0.28 * len(names))

@@ -8,10 +8,10 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.histories import Steered, told_steering
-from line_neurons.eval.labels import short_sources
-from line_neurons.eval.statistics import compare, holm, summarise
-from line_neurons.eval.tables import (
+from line_neurons.eval.labels.formats import short_sources
+from line_neurons.eval.reports.histories import Steered, told_steering
+from line_neurons.eval.reports.statistics import compare, holm, summarise
+from line_neurons.eval.reports.table import (
     INTERVALS,
     PAIRED,
     SUMMARY,
@@ -28,9 +28,9 @@ from line_neurons.tools.targets.registry import short_spec
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from line_neurons.eval.cosy import Judged
-    from line_neurons.eval.evaluations import Evaluation, Result
-    from line_neurons.tools.run_store import Run
+    from line_neurons.eval.cosy.protocol import Judged
+    from line_neurons.eval.cosy.results import Evaluation, Result
+    from line_neurons.tools.store.runs import Run
 
 MEASURES = {"AUC": "auc", "MAD": "mad"}
 _FINGERPRINTS = {"target": "the target", "images_id": "the pictures", "control_id": "the control set"}
@@ -219,7 +219,7 @@ def _pairs(place: tuple[str, str], names: Sequence[str], numbers: Sequence[Mappi
 def _draw(
     groups: Mapping[Evaluation, tuple[Sequence[str], Sequence[Mapping[int, Judged]], Sequence[int]]],
 ) -> Figure:
-    from line_neurons.eval.figures import intervals, panels
+    from line_neurons.eval.reports.figures import intervals, panels
 
     most = max(len(names) for names, _, _ in groups.values())
     figure, grid = panels(len(groups), 2, 0.8 + 0.24 * most)

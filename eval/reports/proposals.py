@@ -9,7 +9,7 @@ from math import nan
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from line_neurons.eval.histories import (
+from line_neurons.eval.reports.histories import (
     LENGTH,
     History,
     Search,
@@ -18,9 +18,18 @@ from line_neurons.eval.histories import (
     told_apart,
     told_steering,
 )
-from line_neurons.eval.statistics import Summary, compare, summarise
-from line_neurons.eval.tables import INTERVALS, SUMMARY, TESTED, Report, Row, Table, summary_cells, tested_rows
-from line_neurons.tools.run_store import Step, Trial, Unit
+from line_neurons.eval.reports.statistics import Summary, compare, summarise
+from line_neurons.eval.reports.table import (
+    INTERVALS,
+    SUMMARY,
+    TESTED,
+    Report,
+    Row,
+    Table,
+    summary_cells,
+    tested_rows,
+)
+from line_neurons.tools.store.runs import Step, Trial, Unit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -240,7 +249,7 @@ def _by_iteration(history: History) -> list[Summary]:
 def _draw(histories: Sequence[History], labels: Sequence[str]) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
-    from line_neurons.eval.figures import curve, name_of, panels
+    from line_neurons.eval.reports.figures import curve, name_of, panels
 
     layers = by_layer(histories)
     figure, grid = panels(len(layers), 1, 2.5)

@@ -8,16 +8,16 @@ from math import isnan, nan
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.proposal import concept_key
-from line_neurons.eval.histories import LENGTH, History, differences, told_apart, told_steering
-from line_neurons.eval.statistics import Paired, Summary, compare, shared_units, summarise, wilson
-from line_neurons.eval.tables import INTERVALS, SUMMARY, TESTED, Report, Table, summary_cells, tested_rows
-from line_neurons.eval.winners import is_generated
+from line_neurons.agent.replies import concept_key
+from line_neurons.eval.reports.histories import LENGTH, History, differences, told_apart, told_steering
+from line_neurons.eval.reports.statistics import Paired, Summary, compare, shared_units, summarise, wilson
+from line_neurons.eval.reports.table import INTERVALS, SUMMARY, TESTED, Report, Table, summary_cells, tested_rows
+from line_neurons.eval.reports.winner_table import is_generated
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from line_neurons.eval.evaluations import Evaluation, Result
+    from line_neurons.eval.cosy.results import Evaluation, Result
 
 Samples = dict[str, list[list[float]]]
 """By measure, for each run, the value of each shared unit; nan where there is none."""
@@ -183,7 +183,7 @@ def _agreement(histories: Sequence[History], labels: Sequence[str], units: Seque
 
 
 def _draw(labels: Sequence[str], samples: Samples, found: Mapping[str, Sequence[Paired]]) -> Figure:
-    from line_neurons.eval.figures import intervals, panels
+    from line_neurons.eval.reports.figures import intervals, panels
 
     figure, grid = panels(len(samples), 2, 0.75 + 0.28 * len(labels))
     for measure, (left, right) in zip(samples, grid, strict=True):

@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from line_neurons.eval.histories import LENGTH, History, by_layer, differences, told_apart, told_steering
-from line_neurons.eval.statistics import Paired, Summary, compare, summarise
-from line_neurons.eval.tables import INTERVALS, SUMMARY, TESTED, Report, Row, Table, summary_cells, tested_rows
+from line_neurons.eval.reports.histories import LENGTH, History, by_layer, differences, told_apart, told_steering
+from line_neurons.eval.reports.statistics import Paired, Summary, compare, summarise
+from line_neurons.eval.reports.table import (
+    INTERVALS,
+    SUMMARY,
+    TESTED,
+    Report,
+    Row,
+    Table,
+    summary_cells,
+    tested_rows,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -173,7 +182,7 @@ def _draw(
     names: Sequence[str],
     counted: dict[str, dict[str, int]],
 ) -> Figure:
-    from line_neurons.eval.figures import COLOURS, MARKS, curve, name_of, panels
+    from line_neurons.eval.reports.figures import COLOURS, MARKS, curve, name_of, panels
 
     groups = by_layer(histories)
     figure, grid = panels(len(groups), 2, 2.5)

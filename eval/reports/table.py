@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.prompts import format_score
-from line_neurons.agent.proposal import clean_text
-from line_neurons.eval.statistics import FEWEST, Paired, Summary, holm
-from line_neurons.tools.leftovers import whole_or_not
+from line_neurons.agent.replies import clean_text
+from line_neurons.eval.reports.statistics import FEWEST, Paired, Summary, holm
+from line_neurons.tools.store.atomic_files import whole_or_not
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -222,7 +222,7 @@ def write(report: Report, folder: Path) -> list[Path]:
     """
     contents = {f"{table.name}.csv": as_csv(table) for table in report.tables}
     if report.figures:
-        from line_neurons.eval.figures import drawn
+        from line_neurons.eval.reports.figures import drawn
 
         for name, draw in report.figures.items():
             contents |= {f"{name}.{kind}": data for kind, data in drawn(draw).items()}

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.proposal import find_duplicate
-from line_neurons.eval.histories import told_steering
-from line_neurons.eval.tables import Report, Table, number
-from line_neurons.tools.run_store import Run, RunStore, Step, Unit
-from line_neurons.tools.wishes import Wish, wishes
+from line_neurons.agent.replies import find_duplicate
+from line_neurons.eval.reports.histories import told_steering
+from line_neurons.eval.reports.table import Report, Table, number
+from line_neurons.tools.store.runs import Run, RunStore, Step, Unit
+from line_neurons.tools.store.steering_queue import Wish, wishes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -147,7 +147,7 @@ def _board(board: _Board) -> str:
 
 
 def _draw(scored: Sequence[Step], winner: Step) -> Figure:
-    from line_neurons.eval.figures import COLOURS, name_of, panels
+    from line_neurons.eval.reports.figures import COLOURS, name_of, panels
 
     walked = [step for step in scored if not (step.kind == "initial" and step.step == 0)]
     first = [step for step in scored if step.kind == "initial" and step.step == 0]

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from line_neurons.eval.histories import History, told_steering
-from line_neurons.eval.statistics import summarise, wilson
-from line_neurons.eval.tables import INTERVALS, SUMMARY, Report, Table, summary_cells
-from line_neurons.tools.run_store import Unit
+from line_neurons.eval.reports.histories import History, told_steering
+from line_neurons.eval.reports.statistics import summarise, wilson
+from line_neurons.eval.reports.table import INTERVALS, SUMMARY, Report, Table, summary_cells
+from line_neurons.tools.store.runs import Unit
 
 PAPER = (
     ("ResNet18", "ImageNet avgpool", 94, 13),

@@ -15,22 +15,22 @@ from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import LineError, TakenOverError, UsageError
 from line_neurons.agent.settings import Settings, load_settings
-from line_neurons.graphs.assembly import Parts, reopen
-from line_neurons.graphs.crew import Progress
-from line_neurons.graphs.explained import Result, UnitResult, load
-from line_neurons.graphs.progress_line import ProgressLine
-from line_neurons.graphs.runs import recorded, retry, select_units, settings_of, start, work
-from line_neurons.tools.language_models.langchain_chat import with_secrets
-from line_neurons.tools.marks import DONE
-from line_neurons.tools.run_store import Run, RunStore, default_store, has_runs
+from line_neurons.graphs.api.progress_line import ProgressLine
+from line_neurons.graphs.api.result import Result, UnitResult, load
+from line_neurons.graphs.runs.components import Parts, reopen
+from line_neurons.graphs.runs.lifecycle import recorded, retry, select_units, settings_of, start, work
+from line_neurons.graphs.runs.runner import Progress
+from line_neurons.tools.label_marks import DONE
+from line_neurons.tools.language_models.langchain import with_secrets
+from line_neurons.tools.store.runs import Run, RunStore, default_store, has_runs
+from line_neurons.tools.targets.custom_module import network_of
 from line_neurons.tools.targets.lookup import near_names
-from line_neurons.tools.targets.own_module import network_of
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from line_neurons.tools.targets.network import Network
-    from line_neurons.tools.targets.own_module import Transform
+    from line_neurons.tools.targets.base import Network
+    from line_neurons.tools.targets.custom_module import Transform
 
 Units = int | str | Iterable[int | str]
 """Units as on the command line, ``"3,10-20"``, ``"all"``, ``"tiger"``, or their numbers."""

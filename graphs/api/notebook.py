@@ -9,14 +9,14 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.prompts import format_score
-from line_neurons.agent.proposal import clean_text
-from line_neurons.tools.bank_view import Pictured
-from line_neurons.tools.image_reader import ImageError, read_image
+from line_neurons.agent.replies import clean_text
+from line_neurons.tools.cache.reader import Pictured
+from line_neurons.tools.images.reader import ImageError, read_image
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
 
-    from line_neurons.graphs.explained import Result, UnitResult
+    from line_neurons.graphs.api.result import Result, UnitResult
 
 UNITS_SHOWN = 20
 """Units of a run that are shown with their pictures."""

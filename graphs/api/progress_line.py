@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 from line_neurons.agent.prompts import format_score
-from line_neurons.agent.proposal import clean_text
-from line_neurons.graphs.crew import Progress
+from line_neurons.agent.replies import clean_text
+from line_neurons.graphs.runs.runner import Progress
 
 _CHARACTERS = 120
 _PAUSE = 0.2

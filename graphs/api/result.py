@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import DamagedError, UsageError
 from line_neurons.agent.prompts import format_score
-from line_neurons.agent.proposal import clean_text
+from line_neurons.agent.replies import clean_text
 from line_neurons.agent.settings import load_settings
-from line_neurons.tools import marks
-from line_neurons.tools.bank_view import Pictured, pictures
-from line_neurons.tools.condition import condition
-from line_neurons.tools.image_reader import ImageError, read_image
-from line_neurons.tools.leases import standings
+from line_neurons.tools import label_marks as marks
+from line_neurons.tools.cache.reader import Pictured, pictures
+from line_neurons.tools.images.reader import ImageError, read_image
 from line_neurons.tools.packages import missing_package
-from line_neurons.tools.result_rows import STEP_COLUMNS, UNIT_COLUMNS, Kind, Row, status_of, step_row, unit_row
-from line_neurons.tools.run_store import Run, RunStore, Step, Unit, default_store, has_runs
+from line_neurons.tools.store.columns import STEP_COLUMNS, UNIT_COLUMNS, Kind, Row, status_of, step_row, unit_row
+from line_neurons.tools.store.leases import standings
+from line_neurons.tools.store.run_problems import condition
+from line_neurons.tools.store.runs import Run, RunStore, Step, Unit, default_store, has_runs
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -116,7 +116,7 @@ class UnitResult(Unit):
         return f"<{self.title}: {clean_text(self.label, 80)}, score {format_score(self.score or 0)}{noted}>"
 
     def _repr_html_(self) -> str:
-        from line_neurons.graphs.explained_html import unit_page
+        from line_neurons.graphs.api.notebook import unit_page
 
         return unit_page(self)
 
@@ -201,7 +201,7 @@ class Result:
         return "\n".join([*lines, *(f"  {unit!r}" for unit in self), *self.remarks])
 
     def _repr_html_(self) -> str:
-        from line_neurons.graphs.explained_html import run_page
+        from line_neurons.graphs.api.notebook import run_page
 
         return run_page(self)
 

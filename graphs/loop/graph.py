@@ -10,8 +10,8 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 from line_neurons.agent import loop
-from line_neurons.graphs import nodes
-from line_neurons.graphs.state import Deps, LineState, UnitOfRun
+from line_neurons.graphs.loop import nodes
+from line_neurons.graphs.loop.state import Deps, LineState, UnitOfRun
 
 LineGraph = CompiledStateGraph[LineState, Deps, LineState, LineState]
 

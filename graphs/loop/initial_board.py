@@ -11,15 +11,15 @@ from typing import Any
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Control, Prompt
 from line_neurons.agent.prompts import initial_prompt
-from line_neurons.agent.proposal import class_concept, concept_key, distinct, find_duplicate
+from line_neurons.agent.replies import class_concept, concept_key, distinct, find_duplicate
 from line_neurons.agent.scoreboard import draw_others
 from line_neurons.agent.seeds import derive_rng, derive_seed
-from line_neurons.graphs import scoring
-from line_neurons.graphs.asking import ask
-from line_neurons.graphs.state import Deps
+from line_neurons.graphs.loop import scoring
+from line_neurons.graphs.loop.prompting import ask
+from line_neurons.graphs.loop.state import Deps
 from line_neurons.tools.scorers import scorer_of
 from line_neurons.tools.targets.registry import short_spec
-from line_neurons.tools.targets.versions import base_of
+from line_neurons.tools.targets.weights.versions import base_of
 
 # Concepts whose pictures are measured in one go, so that not all of a large store are in memory at once.
 _CONCEPTS_AT_ONCE = 64

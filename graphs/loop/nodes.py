@@ -20,20 +20,21 @@ from line_neurons.agent.errors import (
     UsageError,
 )
 from line_neurons.agent.prompts import prompt_hash
-from line_neurons.agent.proposal import concept_key, find_duplicate
+from line_neurons.agent.replies import concept_key, find_duplicate
 from line_neurons.agent.scoreboard import Entry, Scoreboard, update_rng
 from line_neurons.agent.scoreboard import update as update_board
 from line_neurons.agent.seeds import derive_rng, derive_seed
-from line_neurons.graphs import initial, scoring
-from line_neurons.graphs.asking import ask
-from line_neurons.graphs.assembly import recorded_deps
-from line_neurons.graphs.course import after_step, best_after, better, next_kind
-from line_neurons.graphs.history import pairs, put
-from line_neurons.graphs.question import question
-from line_neurons.graphs.results import unvarying
-from line_neurons.graphs.state import Deps, Kind, LineState, board_of, board_rows
-from line_neurons.graphs.steered import stop_for_wishes
-from line_neurons.tools.run_store import Step, Trial
+from line_neurons.graphs.loop import initial_board as initial
+from line_neurons.graphs.loop import scoring
+from line_neurons.graphs.loop.prompting import ask
+from line_neurons.graphs.loop.question import question
+from line_neurons.graphs.loop.routing import after_step, best_after, better, next_kind
+from line_neurons.graphs.loop.state import Deps, Kind, LineState, board_of, board_rows
+from line_neurons.graphs.loop.steering import stop_for_wishes
+from line_neurons.graphs.loop.step_log import pairs, put
+from line_neurons.graphs.runs.components import recorded_deps
+from line_neurons.graphs.runs.results import unvarying
+from line_neurons.tools.store.runs import Step, Trial
 
 _AFTER_ASKING: dict[str, Literal["ask", "synthesize", "update"]] = {
     "proposed": "synthesize",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from line_neurons.agent.errors import ReplyError
 from line_neurons.agent.ports import Prompt
-from line_neurons.graphs.state import Deps
+from line_neurons.graphs.loop.state import Deps
 
 MAX_TEMPERATURE = 1.5
 """However often a question is asked again, it gets no hotter than this."""

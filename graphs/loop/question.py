@@ -11,9 +11,9 @@ from line_neurons.agent.prompts import (
     propose_prompt,
     summary_prompt,
 )
-from line_neurons.agent.proposal import concept_key
+from line_neurons.agent.replies import concept_key
 from line_neurons.agent.settings import Settings
-from line_neurons.graphs.state import LineState, board_of
+from line_neurons.graphs.loop.state import LineState, board_of
 
 
 def question(state: LineState, settings: Settings, hints: Sequence[str]) -> Prompt:

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from line_neurons.agent.loop import nodes_per_attempt
 from line_neurons.agent.scoreboard import Entry
 from line_neurons.agent.settings import Settings
-from line_neurons.graphs.course import after_step, best_after, better
-from line_neurons.graphs.state import Kind, LineState, Row
-from line_neurons.graphs.steered import grant
-from line_neurons.tools.run_store import Step
-from line_neurons.tools.wishes import Place, Wish
+from line_neurons.graphs.loop.routing import after_step, best_after, better
+from line_neurons.graphs.loop.state import Kind, LineState, Row
+from line_neurons.graphs.loop.steering import grant
+from line_neurons.tools.store.runs import Step
+from line_neurons.tools.store.steering_queue import Place, Wish
 
 # What a node writes down comes after everything that people ask before the nodes of that attempt.
 _AFTER_THE_NODES = nodes_per_attempt() + 1

@@ -10,10 +10,10 @@ from line_neurons.agent.errors import DamagedError, UsageError
 from line_neurons.agent.ports import Prompt
 from line_neurons.agent.prompts import prompt_hash
 from line_neurons.agent.settings import revised
-from line_neurons.graphs.past import KINDS, state_before
-from line_neurons.graphs.question import question
-from line_neurons.tools.run_store import RunStore, Step
-from line_neurons.tools.wishes import place_of, wishes
+from line_neurons.graphs.loop.question import question
+from line_neurons.graphs.loop.reconstruct import KINDS, state_before
+from line_neurons.tools.store.runs import RunStore, Step
+from line_neurons.tools.store.steering_queue import place_of, wishes
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from line_neurons.agent.scoreboard import Entry
 from line_neurons.agent.settings import Settings
-from line_neurons.graphs.state import Kind, LineState, Row, board_of
+from line_neurons.graphs.loop.state import Kind, LineState, Row, board_of
 
 
 def after_step(state: LineState, kind: Kind, settings: Settings) -> LineState:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from line_neurons.agent.ports import Control, Generator, LanguageModel, Progress, Target
     from line_neurons.agent.settings import Settings
-    from line_neurons.tools.concept_bank import ConceptBank
-    from line_neurons.tools.run_store import RunStore
+    from line_neurons.tools.cache.activation_cache import ConceptBank
+    from line_neurons.tools.store.runs import RunStore
 
 Kind = Literal["initial", "iteration", "summary", "end"]
 Outcome = Literal["", "proposed", "refused", "stalled", "drawn"]

@@ -10,18 +10,18 @@ from langgraph.graph import START
 from langgraph.types import StateSnapshot, interrupt
 
 from line_neurons.agent.loop import BEGINNING, LAST, has_proposal, predecessor, rank
-from line_neurons.agent.proposal import find_duplicate
+from line_neurons.agent.replies import find_duplicate
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 from line_neurons.agent.settings import Settings
 from line_neurons.agent.steering import Search, steer
-from line_neurons.graphs.course import better, standing
-from line_neurons.graphs.history import put
-from line_neurons.graphs.state import Deps, LineState, Row, Taken, board_of, board_rows
-from line_neurons.tools.run_store import Run, RunStore
-from line_neurons.tools.wishes import Place, Wish, due, let_wait, mark, place_of, wishes
+from line_neurons.graphs.loop.routing import better, standing
+from line_neurons.graphs.loop.state import Deps, LineState, Row, Taken, board_of, board_rows
+from line_neurons.graphs.loop.step_log import put
+from line_neurons.tools.store.runs import Run, RunStore
+from line_neurons.tools.store.steering_queue import Place, Wish, due, let_wait, mark, place_of, wishes
 
 if TYPE_CHECKING:
-    from line_neurons.graphs.line import LineGraph
+    from line_neurons.graphs.loop.graph import LineGraph
 
 _NEVER: Place = (2**62, 0, 0)
 

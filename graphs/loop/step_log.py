@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from line_neurons.agent.scoreboard import Scoreboard
-from line_neurons.graphs.state import Deps, LineState, board_of
-from line_neurons.tools.run_store import Step
+from line_neurons.graphs.loop.state import Deps, LineState, board_of
+from line_neurons.tools.store.runs import Step
 
 
 def put(

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from line_neurons.evidence.provenance import named_in, provenance
-from line_neurons.evidence.replay import Plan
-from line_neurons.tools.bank_view import activations
-from line_neurons.tools.marks import DONE
-from line_neurons.tools.run_store import Run, RunStore, Step, Unit
+from line_neurons.graphs.replay.provenance import named_in, provenance
+from line_neurons.graphs.replay.replay import Plan
+from line_neurons.tools.cache.reader import activations
+from line_neurons.tools.label_marks import DONE
+from line_neurons.tools.store.runs import Run, RunStore, Step, Unit
 
 SCHEMA = "line-neurons/replay/1"
 """Name and version of what a comparison is printed as for machines."""

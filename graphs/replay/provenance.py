@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from line_neurons.graphs.circumstances import WORKED_WITH
-from line_neurons.tools.run_store import Run, RunStore, Step, Unit
-from line_neurons.tools.wishes import Wish, wishes
+from line_neurons.graphs.runs.environment import WORKED_WITH
+from line_neurons.tools.store.runs import Run, RunStore, Step, Unit
+from line_neurons.tools.store.steering_queue import Wish, wishes
 
 SCHEMA = "line-neurons/provenance/1"
 """Name and version of the document; a later version with another number may lack what this one has."""

@@ -14,18 +14,19 @@ from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import Settings, revised
-from line_neurons.graphs import circumstances, forking
-from line_neurons.graphs.assembly import Parts, Preparing, installed_versions
-from line_neurons.graphs.crew import Progress, Watcher
-from line_neurons.graphs.own_code import vouch
-from line_neurons.graphs.runs import recorded, work
-from line_neurons.graphs.state import Asking
-from line_neurons.tools.bank_view import requests_of
+from line_neurons.graphs.loop.state import Asking
+from line_neurons.graphs.runs import environment as circumstances
+from line_neurons.graphs.runs import fork as forking
+from line_neurons.graphs.runs.code_trust import vouch
+from line_neurons.graphs.runs.components import Parts, Preparing, installed_versions
+from line_neurons.graphs.runs.lifecycle import recorded, work
+from line_neurons.graphs.runs.runner import Progress, Watcher
 from line_neurons.tools.batching import BoundedLanguageModel
-from line_neurons.tools.language_models.langchain_chat import with_secrets
-from line_neurons.tools.marks import DONE, ENDED
-from line_neurons.tools.run_store import Run, RunStore, Unit
-from line_neurons.tools.wishes import ask_as_before, wishes
+from line_neurons.tools.cache.reader import requests_of
+from line_neurons.tools.label_marks import DONE, ENDED
+from line_neurons.tools.language_models.langchain import with_secrets
+from line_neurons.tools.store.runs import Run, RunStore, Unit
+from line_neurons.tools.store.steering_queue import ask_as_before, wishes
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import LanguageModel

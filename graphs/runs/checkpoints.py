@@ -16,17 +16,17 @@ from langgraph.types import StateSnapshot
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from line_neurons.agent.errors import DamagedError, StoreError, reason_of
-from line_neurons.agent.proposal import clean_text
+from line_neurons.agent.replies import clean_text
 from line_neurons.agent.settings import revised
-from line_neurons.graphs.line import LineGraph
-from line_neurons.graphs.state import LineState, board_of
-from line_neurons.tools import databases
-from line_neurons.tools.databases import explained
-from line_neurons.tools.disk_space import PRUNE
-from line_neurons.tools.picture_files import is_image_id
-from line_neurons.tools.plain_data import PlainData
-from line_neurons.tools.run_store import Run
-from line_neurons.tools.upgrades import refuse_newer
+from line_neurons.graphs.loop.graph import LineGraph
+from line_neurons.graphs.loop.state import LineState, board_of
+from line_neurons.tools.cache.image_files import is_image_id
+from line_neurons.tools.doctor.disk_space import PRUNE
+from line_neurons.tools.store import sqlite as databases
+from line_neurons.tools.store.migrations import refuse_newer
+from line_neurons.tools.store.runs import Run
+from line_neurons.tools.store.serializer import PlainData
+from line_neurons.tools.store.sqlite import explained
 
 # A checkpoint of an earlier version knows nothing of restarts.
 _AFTER_A_STEP = {"kind", "step", "attempt", "board", "tried", "refused", "outcome", "best"}

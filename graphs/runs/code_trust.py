@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.run_store import Run, RunStore
+from line_neurons.tools.store.runs import Run, RunStore
 from line_neurons.tools.targets.sources import is_own_function
-from line_neurons.tools.targets.versions import base_of
+from line_neurons.tools.targets.weights.versions import base_of
 
 _EVENT = "own code vouched for"
 

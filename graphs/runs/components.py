@@ -13,29 +13,29 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Control, ControlSet, Generator, LanguageModel, Progress, Target
 from line_neurons.agent.presets import OLLAMA_SAMPLING
-from line_neurons.agent.proposal import concept_key
+from line_neurons.agent.replies import concept_key
 from line_neurons.agent.settings import Settings, load_settings, revised
-from line_neurons.graphs.own_code import require_vouched
-from line_neurons.graphs.state import Asking, Deps, stop_if_drained
+from line_neurons.graphs.loop.state import Asking, Deps, stop_if_drained
+from line_neurons.graphs.runs.code_trust import require_vouched
 from line_neurons.tools.assets.location import assets_root
-from line_neurons.tools.concept_bank import ConceptBank
+from line_neurons.tools.cache.activation_cache import ConceptBank
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations, open_control_set, remarks_of
 from line_neurons.tools.generators.text_to_image import open_text_to_image
-from line_neurons.tools.language_models.langchain_chat import with_secrets
+from line_neurons.tools.language_models.langchain import with_secrets
 from line_neurons.tools.language_models.registry import open_language_model
-from line_neurons.tools.run_store import Run, RunStore, default_store
+from line_neurons.tools.store.runs import Run, RunStore, default_store
+from line_neurons.tools.targets.custom_module import in_memory
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.lookup import find_layer, layer_fingerprint
-from line_neurons.tools.targets.own_module import in_memory
 from line_neurons.tools.targets.registry import absolute_spec, open_target
-from line_neurons.tools.targets.versions import base_of, shown
+from line_neurons.tools.targets.weights.versions import base_of, shown
 from line_neurons.tools.vocabulary import read_words
 
 if TYPE_CHECKING:
     from langgraph.runtime import RunControl
 
     from line_neurons.tools.image_bank.bank import Bank, Selection
-    from line_neurons.tools.targets.network import Network
+    from line_neurons.tools.targets.base import Network
 
 _RECORDED = (
     "line-neurons",

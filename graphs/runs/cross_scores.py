@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from line_neurons.agent.errors import BackendError, StoreError
-from line_neurons.agent.proposal import concept_key, concept_words
-from line_neurons.graphs.state import Deps
+from line_neurons.agent.replies import concept_key, concept_words
+from line_neurons.graphs.loop.state import Deps
 from line_neurons.tools.scorers import layer_scorer, needs_control
 from line_neurons.tools.targets.lookup import layer_fingerprint
 

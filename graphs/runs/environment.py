@@ -14,9 +14,9 @@ from typing import Any
 
 from line_neurons import agent, graphs, tools
 from line_neurons.agent.prompts import ANGLES, LIGHTINGS, instructions
-from line_neurons.graphs.assembly import Parts, installed_versions
-from line_neurons.tools.machine import machine
-from line_neurons.tools.run_store import Run, RunStore
+from line_neurons.graphs.runs.components import Parts, installed_versions
+from line_neurons.tools.hardware import machine
+from line_neurons.tools.store.runs import Run, RunStore
 
 WORKED_WITH = "worked with"
 """The kind of the events that hold circumstances."""

@@ -10,15 +10,16 @@ from typing import Any, cast
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.loop import LAST
 from line_neurons.agent.settings import revised
-from line_neurons.graphs import checkpoints, circumstances
-from line_neurons.graphs.assembly import Parts, installed_versions
-from line_neurons.graphs.course import next_kind
-from line_neurons.graphs.line import build
-from line_neurons.graphs.own_code import vouch
-from line_neurons.graphs.past import KINDS, state_after
-from line_neurons.graphs.runs import free_name, recorded
-from line_neurons.tools.run_store import Run, Step, Unit
-from line_neurons.tools.wishes import ask_all, copy_taken, wishes
+from line_neurons.graphs.loop.graph import build
+from line_neurons.graphs.loop.reconstruct import KINDS, state_after
+from line_neurons.graphs.loop.routing import next_kind
+from line_neurons.graphs.runs import checkpoints
+from line_neurons.graphs.runs import environment as circumstances
+from line_neurons.graphs.runs.code_trust import vouch
+from line_neurons.graphs.runs.components import Parts, installed_versions
+from line_neurons.graphs.runs.lifecycle import free_name, recorded
+from line_neurons.tools.store.runs import Run, Step, Unit
+from line_neurons.tools.store.steering_queue import ask_all, copy_taken, wishes
 
 
 def fork(

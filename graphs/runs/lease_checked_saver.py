@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from line_neurons.tools.run_store import RunStore
+from line_neurons.tools.store.runs import RunStore
 
 
 class FencedSaver(SqliteSaver):

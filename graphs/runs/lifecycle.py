@@ -15,25 +15,26 @@ from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import DamagedError, DrainedError, StoreError, TakenOverError, reason_of
 from line_neurons.agent.settings import Settings, unsent
-from line_neurons.graphs import checkpoints, circumstances
-from line_neurons.graphs.assembly import Parts, installed_versions
-from line_neurons.graphs.crew import Crew, Watcher
-from line_neurons.graphs.fenced_saver import FencedSaver
-from line_neurons.graphs.line import build
-from line_neurons.graphs.own_code import vouch
-from line_neurons.graphs.revisit import revisit
-from line_neurons.graphs.unit_work import begin_again
-from line_neurons.tools.databases import explained
-from line_neurons.tools.language_models.langchain_chat import redacted
-from line_neurons.tools.leases import held, this_machine
-from line_neurons.tools.leftovers import remove_leftovers
-from line_neurons.tools.marks import DONE, ENDED
-from line_neurons.tools.run_store import Run, RunStore, Unit
-from line_neurons.tools.store_use import in_use
+from line_neurons.graphs.loop.graph import build
+from line_neurons.graphs.runs import checkpoints
+from line_neurons.graphs.runs import environment as circumstances
+from line_neurons.graphs.runs.code_trust import vouch
+from line_neurons.graphs.runs.components import Parts, installed_versions
+from line_neurons.graphs.runs.lease_checked_saver import FencedSaver
+from line_neurons.graphs.runs.revisit import revisit
+from line_neurons.graphs.runs.runner import Crew, Watcher
+from line_neurons.graphs.runs.unit_runner import begin_again
+from line_neurons.tools.label_marks import DONE, ENDED
+from line_neurons.tools.language_models.langchain import redacted
+from line_neurons.tools.store.atomic_files import remove_leftovers
+from line_neurons.tools.store.leases import held, this_machine
+from line_neurons.tools.store.runs import Run, RunStore, Unit
+from line_neurons.tools.store.sqlite import explained
+from line_neurons.tools.store.steering_queue import units_asked
+from line_neurons.tools.store.store_locks import in_use
 from line_neurons.tools.targets.lookup import find_layer
-from line_neurons.tools.targets.units import parse_units
-from line_neurons.tools.targets.versions import base_of
-from line_neurons.tools.wishes import units_asked
+from line_neurons.tools.targets.unit_selectors import parse_units
+from line_neurons.tools.targets.weights.versions import base_of
 
 
 def select_units(parts: Parts, layer: str, selectors: Sequence[str]) -> tuple[list[int], Sequence[str] | None]:

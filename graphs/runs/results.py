@@ -6,14 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from line_neurons.agent.proposal import concept_key, distinct, find_duplicate
-from line_neurons.graphs import initial, scoring
-from line_neurons.graphs.state import Deps
-from line_neurons.tools import marks
-from line_neurons.tools.marks import Evidence, Mark
-from line_neurons.tools.run_store import Run, Trial, Unit
+from line_neurons.agent.replies import concept_key, distinct, find_duplicate
+from line_neurons.graphs.loop import initial_board as initial
+from line_neurons.graphs.loop import scoring
+from line_neurons.graphs.loop.state import Deps
+from line_neurons.tools import label_marks as marks
+from line_neurons.tools.label_marks import Evidence, Mark
 from line_neurons.tools.scorers import auc_interval
-from line_neurons.tools.wishes import banned
+from line_neurons.tools.store.runs import Run, Trial, Unit
+from line_neurons.tools.store.steering_queue import banned
 
 
 @dataclass(frozen=True)

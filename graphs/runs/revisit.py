@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.proposal import concept_key
+from line_neurons.agent.replies import concept_key
 from line_neurons.agent.settings import revised
-from line_neurons.graphs import initial, scoring
-from line_neurons.graphs.assembly import Parts, Preparing, reopen
-from line_neurons.graphs.cross_scores import Concept, best_and_second
-from line_neurons.graphs.results import (
+from line_neurons.graphs.loop import initial_board as initial
+from line_neurons.graphs.loop import scoring
+from line_neurons.graphs.loop.state import Deps
+from line_neurons.graphs.runs.components import Parts, Preparing, reopen
+from line_neurons.graphs.runs.cross_scores import Concept, best_and_second
+from line_neurons.graphs.runs.results import (
     Found,
     columns,
     evidence,
@@ -33,12 +35,11 @@ from line_neurons.graphs.results import (
     unlabelled,
     unvarying,
 )
-from line_neurons.graphs.state import Deps
-from line_neurons.tools.leases import held
-from line_neurons.tools.marks import DONE, Mark
-from line_neurons.tools.run_store import Run, RunStore, Step, Unit
+from line_neurons.tools.label_marks import DONE, Mark
 from line_neurons.tools.scorers import needs_control
-from line_neurons.tools.wishes import banned
+from line_neurons.tools.store.leases import held
+from line_neurons.tools.store.runs import Run, RunStore, Step, Unit
+from line_neurons.tools.store.steering_queue import banned
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Progress

@@ -27,15 +27,15 @@ from line_neurons.agent.errors import (
 )
 from line_neurons.agent.loop import has_proposal
 from line_neurons.agent.settings import Settings
-from line_neurons.graphs.line import LineGraph
-from line_neurons.graphs.state import Deps
-from line_neurons.graphs.unit_work import work_unit
+from line_neurons.graphs.loop.graph import LineGraph
+from line_neurons.graphs.loop.state import Deps
+from line_neurons.graphs.runs.unit_runner import work_unit
 from line_neurons.tools.batching import gathered
-from line_neurons.tools.concept_bank import BankStats
-from line_neurons.tools.leases import unit_held
-from line_neurons.tools.live import Doing, tell
-from line_neurons.tools.marks import DONE
-from line_neurons.tools.run_store import Run, Unit
+from line_neurons.tools.cache.activation_cache import BankStats
+from line_neurons.tools.label_marks import DONE
+from line_neurons.tools.store.activity import Doing, tell
+from line_neurons.tools.store.leases import unit_held
+from line_neurons.tools.store.runs import Run, Unit
 
 _TRACE_CHARACTERS = 4000
 _NOT_THE_UNITS = (StoreError, MissingPartError, SystemLimitError)

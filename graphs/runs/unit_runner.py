@@ -10,12 +10,12 @@ from langchain_core.runnables import RunnableConfig
 
 from line_neurons.agent.loop import BEGINNING, nodes_per_attempt
 from line_neurons.agent.settings import Settings
-from line_neurons.graphs import checkpoints
-from line_neurons.graphs.line import LineGraph, node_after
-from line_neurons.graphs.results import search_result
-from line_neurons.graphs.state import Deps, LineState
-from line_neurons.graphs.steered import at_work, settle, take_wishes
-from line_neurons.tools.run_store import Run, RunStore, Unit
+from line_neurons.graphs.loop.graph import LineGraph, node_after
+from line_neurons.graphs.loop.state import Deps, LineState
+from line_neurons.graphs.loop.steering import at_work, settle, take_wishes
+from line_neurons.graphs.runs import checkpoints
+from line_neurons.graphs.runs.results import search_result
+from line_neurons.tools.store.runs import Run, RunStore, Unit
 
 NOT_NODES = frozenset({"__interrupt__", "__metadata__"})
 """What LangGraph tells of among the nodes that ended: interrupts, and that an update was there already."""

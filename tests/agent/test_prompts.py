@@ -13,7 +13,7 @@ from line_neurons.agent.prompts import (
     propose_prompt,
     summary_prompt,
 )
-from line_neurons.agent.proposal import parse_reply
+from line_neurons.agent.replies import parse_reply
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 
 BOARD = Scoreboard((Entry("crow", 9.2), Entry("magpie", 7.1), Entry("pigeon", 6.8), Entry("candle", 0.2)), 10)

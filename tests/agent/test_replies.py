@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from line_neurons.agent.errors import ReplyError
-from line_neurons.agent.proposal import (
+from line_neurons.agent.replies import (
     class_concept,
     clean_text,
     concept_key,

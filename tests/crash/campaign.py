@@ -19,9 +19,9 @@ from sqlite_utils import Database
 
 from crash.kill_points import PLACES
 from crash.nursery import Nursery
-from line_neurons.tools import store_check
-from line_neurons.tools.run_schema import SCHEMA
-from line_neurons.tools.store_mend import mend
+from line_neurons.tools.doctor import store as store_check
+from line_neurons.tools.doctor.repair import mend
+from line_neurons.tools.store.schema import SCHEMA
 
 # What an interrupted run may leave for the next process to take up.
 _IN_HAND = {

@@ -13,11 +13,13 @@ from contextlib import contextmanager
 
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from line_neurons.graphs import checkpoints, nodes, revisit, runs
-from line_neurons.tools import run_schema
-from line_neurons.tools.bank_folder import BankFolder
+from line_neurons.graphs.loop import nodes
+from line_neurons.graphs.runs import checkpoints, revisit
+from line_neurons.graphs.runs import lifecycle as runs
+from line_neurons.tools.cache.database import BankFolder
 from line_neurons.tools.language_models.reply_cache import ReplyCache
-from line_neurons.tools.run_store import RunStore
+from line_neurons.tools.store import schema as run_schema
+from line_neurons.tools.store.runs import RunStore
 
 NODES = ("init", "propose", "synthesize", "activate", "score", "update", "summarize")
 PLACES = (

@@ -19,17 +19,17 @@ from langgraph.runtime import RunControl
 from crash.kill_points import Killer
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.ports import LayerInfo
-from line_neurons.eval.evaluations import Evaluations
-from line_neurons.evidence.imports.bundle import import_bundle
-from line_neurons.graphs import checkpoints
-from line_neurons.graphs.runs import start, work
-from line_neurons.tools.bank_folder import BankFolder
-from line_neurons.tools.control_sets.digests import FileDigests
+from line_neurons.eval.cosy.results import Evaluations
+from line_neurons.eval.exchange.bundle_import import import_bundle
+from line_neurons.graphs.runs import checkpoints
+from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.tools.cache.database import BankFolder
+from line_neurons.tools.cache.file_hashes import FileDigests
 from line_neurons.tools.language_models.proposer import Completion, Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
-from line_neurons.tools.run_store import RunStore
-from line_neurons.tools.wishes import ask_all
-from scripted import LAYER, ScriptedGenerator, ScriptedTarget, scripted_parts
+from line_neurons.tools.store.runs import RunStore
+from line_neurons.tools.store.steering_queue import ask_all
+from support.fakes import LAYER, ScriptedGenerator, ScriptedTarget, scripted_parts
 
 UNITS = 6
 IN_FLIGHT = 4

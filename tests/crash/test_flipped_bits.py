@@ -13,8 +13,8 @@ import pytest
 from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import LineError
-from line_neurons.graphs.runs import start, work
-from scripted import LAYER, ScriptedModel, ScriptedTarget, outcome, scripted_parts
+from line_neurons.graphs.runs.lifecycle import start, work
+from support.fakes import LAYER, ScriptedModel, ScriptedTarget, outcome, scripted_parts
 
 ALL = "LINE_KILLS" in os.environ
 PAGE, BITS = 4096, 32

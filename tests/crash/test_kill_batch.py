@@ -12,7 +12,7 @@ from contextlib import closing
 import pytest
 
 from crash.campaign import evidence
-from line_neurons.tools import store_check
+from line_neurons.tools.doctor import store as store_check
 
 ARGUMENTS = [
     *("batch", "torchvision:mobilenet_v2", "classifier.1", "--units", "0-5", "--llm", "random"),
@@ -24,7 +24,7 @@ KILLS = 5 if "LINE_KILLS" in os.environ else 1
 
 def line(store, *arguments):
     return subprocess.Popen(
-        [sys.executable, "-c", "from line_neurons.tui.cli import main; main()", *arguments],
+        [sys.executable, "-c", "from line_neurons.tui.cli.main import main; main()", *arguments],
         env={**os.environ, "LINE_STORE": str(store)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

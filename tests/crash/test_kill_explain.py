@@ -22,12 +22,13 @@ if "LINE_KILLS" in os.environ:
 KILLED = """
 import os, signal, sys
 import line_neurons.tools
-from line_neurons.graphs import nodes, scoring
-from line_neurons.tools.bank_folder import BankFolder
-from line_neurons.tools.language_models import embedded
-from line_neurons.tools.run_store import RunStore
+from line_neurons.graphs.loop import nodes
+from line_neurons.graphs.loop import scoring
+from line_neurons.tools.cache.database import BankFolder
+from line_neurons.tools.language_models import llama_cpp as embedded
+from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.targets.hooked_target import HookedTarget
-from line_neurons.tui.cli import main
+from line_neurons.tui.cli.main import main
 
 node = sys.argv.pop(1)
 owner, name, wanted = {
@@ -65,7 +66,7 @@ main()
 """
 
 
-def line(store, *arguments, script=("-c", "from line_neurons.tui.cli import main; main()")):
+def line(store, *arguments, script=("-c", "from line_neurons.tui.cli.main import main; main()")):
     environment = {**os.environ, "LINE_STORE": str(store)}
     return subprocess.run(
         [sys.executable, *script, *arguments],

@@ -14,7 +14,7 @@ import pytest
 from crash.campaign import Campaign, Story, evidence
 from crash.kill_points import PLACES, UPGRADE
 from crash.nursery import Nursery
-from line_neurons.tools import store_check
+from line_neurons.tools.doctor import store as store_check
 
 STEERED_ENDS = 200 if "LINE_KILLS" in os.environ else 8
 """Kills, and stops as by Ctrl-C, of work on a finished run that was steered."""

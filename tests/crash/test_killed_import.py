@@ -15,9 +15,9 @@ import pytest
 from crash.campaign import evidence
 from crash.kill_points import PLACES
 from crash.nursery import Nursery
-from line_neurons.evidence.exports.formats import export
-from line_neurons.tools import store_check
-from line_neurons.tools.run_store import RunStore
+from line_neurons.eval.exchange.export import export
+from line_neurons.tools.doctor import store as store_check
+from line_neurons.tools.store.runs import RunStore
 
 KILLS = 20 if "LINE_KILLS" in os.environ else 2
 ALONG_THE_WAY = [

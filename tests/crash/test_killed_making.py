@@ -13,12 +13,12 @@ import time
 from contextlib import closing, suppress
 
 import pytest
-from old_stores import FINISHED, VERSIONS, old_store
 
 from crash.nursery import Nursery
-from line_neurons.tools import store_check
-from line_neurons.tools.control_sets.digests import FileDigests
-from line_neurons.tools.store_check import DATABASES
+from line_neurons.tools.cache.file_hashes import FileDigests
+from line_neurons.tools.doctor import store as store_check
+from line_neurons.tools.doctor.store import DATABASES
+from support.released_stores import FINISHED, VERSIONS, old_store
 
 KILLS = 500 if "LINE_KILLS" in os.environ else 12
 FILES = 600

@@ -25,28 +25,27 @@ import numpy as np
 from line_neurons.agent.errors import BackendError
 from line_neurons.agent.ports import LayerInfo
 from line_neurons.agent.seeds import derive_seed
-from line_neurons.graphs.assembly import Parts
+from line_neurons.graphs.runs.components import Parts
 from line_neurons.tools.language_models.proposer import Completion
 from line_neurons.tools.language_models.reply_cache import ReplyCache
-from line_neurons.tui.cli import main
-from scripted import LAYER, ScriptedControl, ScriptedGenerator, ScriptedModel, ScriptedTarget, said_by
+from line_neurons.tui.cli.main import main
+from support.fakes import LAYER, ScriptedControl, ScriptedGenerator, ScriptedModel, ScriptedTarget, said_by
 
 UNITS = 6
 WARM = (
-    "line_neurons.tui.labelling",
-    "line_neurons.tui.exporting",
-    "line_neurons.tui.replaying",
-    "line_neurons.tui.showing",
-    "line_neurons.tui.steering",
-    "line_neurons.tui.stopping",
-    "line_neurons.tui.store_doctor",
-    "line_neurons.tui.results",
-    "line_neurons.graphs.runs",
-    "line_neurons.graphs.forking",
-    "line_neurons.graphs.revisit",
-    "line_neurons.evidence.replay",
-    "line_neurons.evidence.imports",
-    "line_neurons.evidence.exports",
+    "line_neurons.tui.cli.run",
+    "line_neurons.tui.cli.export",
+    "line_neurons.tui.cli.replay",
+    "line_neurons.tui.cli.show",
+    "line_neurons.tui.cli.steer",
+    "line_neurons.tui.cli.stop",
+    "line_neurons.tui.cli.doctor",
+    "line_neurons.tui.cli.results",
+    "line_neurons.graphs.runs.lifecycle",
+    "line_neurons.graphs.runs.fork",
+    "line_neurons.graphs.runs.revisit",
+    "line_neurons.graphs.replay.replay",
+    "line_neurons.eval.exchange",
     "langchain_community.cache",
     "inflect",
     "pandas",

@@ -12,9 +12,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from old_stores import old_store
-
 from crash_outside.outside import SIGHTS, SYSTEM_CALLS, Moment, Server, system_calls
+from support.released_stores import old_store
 
 MOST = {
     "a journal": 6,

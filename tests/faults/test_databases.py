@@ -13,20 +13,20 @@ from itertools import count
 
 import pytest
 
-from expectations import refused
 from line_neurons.agent.errors import StoreError
-from line_neurons.graphs.checkpoints import Checkpoints
-from line_neurons.graphs.fenced_saver import FencedSaver
-from line_neurons.graphs.runs import retry, start, work
-from line_neurons.tools import databases
-from line_neurons.tools.bank_folder import BankFolder
-from line_neurons.tools.concept_bank import ConceptBank
-from line_neurons.tools.control_sets.digests import FileDigests
+from line_neurons.graphs.runs.checkpoints import Checkpoints
+from line_neurons.graphs.runs.lease_checked_saver import FencedSaver
+from line_neurons.graphs.runs.lifecycle import retry, start, work
+from line_neurons.tools.cache.activation_cache import ConceptBank
+from line_neurons.tools.cache.database import BankFolder
+from line_neurons.tools.cache.file_hashes import FileDigests
 from line_neurons.tools.language_models.reply_cache import ReplyCache
-from line_neurons.tools.leases import held
-from line_neurons.tools.run_store import RunStore
-from scripted import LAYER
-from whole_runs import NEEDED, begun, closed, copy_of, outcome, parts_for, stopped_after
+from line_neurons.tools.store import sqlite as databases
+from line_neurons.tools.store.leases import held
+from line_neurons.tools.store.runs import RunStore
+from support.command_checks import refused
+from support.fakes import LAYER
+from support.whole_runs import NEEDED, begun, closed, copy_of, outcome, parts_for, stopped_after
 
 
 def one_line(error, *words):

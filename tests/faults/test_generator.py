@@ -11,8 +11,8 @@ from PIL import Image
 from line_neurons.agent.errors import BackendError
 from line_neurons.agent.ports import DrawnImage
 from line_neurons.agent.seeds import derive_seed
-from line_neurons.graphs.runs import retry, start, work
-from scripted import (
+from line_neurons.graphs.runs.lifecycle import retry, start, work
+from support.fakes import (
     LAYER,
     ScriptedGenerator,
     ScriptedModel,

@@ -8,15 +8,14 @@ import struct
 
 import pytest
 
-from expectations import refused
 from line_neurons.agent.errors import BackendError, LineError, MissingPartError
-from line_neurons.graphs.runs import retry, start, work
-from line_neurons.tools.language_models.ollama_chat import OllamaEngine
+from line_neurons.graphs.runs.lifecycle import retry, start, work
+from line_neurons.tools.language_models.ollama.chat import OllamaEngine
 from line_neurons.tools.language_models.proposer import Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
-from line_neurons.tui.exit_status import ALL_REFUSED
-from scripted import LAYER, scripted_parts
-from scripted_ollama import (
+from line_neurons.tui.cli.exit_codes import ALL_REFUSED
+from support.command_checks import refused
+from support.fake_ollama import (
     MODEL,
     ScriptedOllama,
     answer,
@@ -32,7 +31,8 @@ from scripted_ollama import (
     status,
     stream,
 )
-from whole_runs import Engine, begun, outcome, parts_for
+from support.fakes import LAYER, scripted_parts
+from support.whole_runs import Engine, begun, outcome, parts_for
 
 PATIENCE = 5
 

@@ -11,9 +11,9 @@ import pytest
 from langgraph.runtime import RunControl
 
 from line_neurons.agent.ports import DrawnImage
-from line_neurons.graphs.runs import retry, start, work
-from line_neurons.tools.concept_bank import ConceptBank
-from scripted import LAYER, ScriptedGenerator, ScriptedModel, events, outcome, picture_of, scripted_parts
+from line_neurons.graphs.runs.lifecycle import retry, start, work
+from line_neurons.tools.cache.activation_cache import ConceptBank
+from support.fakes import LAYER, ScriptedGenerator, ScriptedModel, events, outcome, picture_of, scripted_parts
 
 
 def parts_for(store, **options):

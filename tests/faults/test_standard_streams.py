@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from line_neurons.tools.run_store import RunStore, has_runs
+from line_neurons.tools.store.runs import RunStore, has_runs
 
-PROGRAM = Path(__file__).parents[1] / "scripted_line.py"
+PROGRAM = Path(__file__).parents[1] / "support" / "fake_line.py"
 BATCH = f"{sys.executable} {PROGRAM} batch model head --units all --llm random -N 1 -n 1 --top 2 --random 2"
 
 

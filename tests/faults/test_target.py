@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from line_neurons.agent.errors import BackendError
-from line_neurons.graphs.runs import retry, start, work
+from line_neurons.graphs.runs.lifecycle import retry, start, work
 from line_neurons.tools.batching import BatchedTarget
-from line_neurons.tools.measuring import measure
+from line_neurons.tools.cache.activation_validation import measure
+from line_neurons.tools.targets.base import Network
 from line_neurons.tools.targets.hooked_target import HookedTarget
-from line_neurons.tools.targets.network import Network
-from scripted import LAYER, ScriptedModel, ScriptedTarget, events, outcome, said_by, scripted_parts
+from support.fakes import LAYER, ScriptedModel, ScriptedTarget, events, outcome, said_by, scripted_parts
 
 SEARCH = {"iterations": 2, "images": 3, "top": 2, "random": 2, "give_up": 3}
 

@@ -13,15 +13,15 @@ import ormsgpack
 import pytest
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from expectations import refused
 from line_neurons.agent.errors import DamagedError, LineError
-from line_neurons.graphs.runs import retry, work
-from line_neurons.tools.concept_bank import ConceptBank
+from line_neurons.graphs.runs.lifecycle import retry, work
+from line_neurons.tools.cache.activation_cache import ConceptBank
 from line_neurons.tools.language_models.proposer import Completion
 from line_neurons.tools.language_models.reply_cache import ReplyCache
-from line_neurons.tools.plain_data import PlainData
-from line_neurons.tools.run_store import RunStore
-from whole_runs import begun, closed, copy_of, outcome, parts_for, stopped_after
+from line_neurons.tools.store.runs import RunStore
+from line_neurons.tools.store.serializer import PlainData
+from support.command_checks import refused
+from support.whole_runs import begun, closed, copy_of, outcome, parts_for, stopped_after
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,11 +13,11 @@ import httpx
 import pytest
 
 from line_neurons.agent.settings import load_settings
-from line_neurons.graphs import nodes
-from line_neurons.graphs.assembly import Parts
-from line_neurons.graphs.runs import start
-from line_neurons.tools.run_store import RunStore
-from scripted import LAYER, ScriptedModel, scripted_parts
+from line_neurons.graphs.loop import nodes
+from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.lifecycle import start
+from line_neurons.tools.store.runs import RunStore
+from support.fakes import LAYER, ScriptedModel, scripted_parts
 
 REPOSITORY = Path(__file__).parents[2]
 NODES = {"init", "propose", "synthesize", "activate", "score", "update", "summarize"}

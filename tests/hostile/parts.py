@@ -16,11 +16,11 @@ from hostile.texts import NAMED
 from line_neurons.agent.errors import NotDrawableError
 from line_neurons.agent.ports import DrawnImage, LayerInfo, Prompt
 from line_neurons.agent.settings import Settings
-from line_neurons.graphs.assembly import Parts
+from line_neurons.graphs.runs.components import Parts
 from line_neurons.tools.control_sets.class_names import arrange, readable_names
 from line_neurons.tools.language_models.proposer import Completion, Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
-from scripted import ScriptedControl, ScriptedGenerator, ScriptedTarget
+from support.fakes import ScriptedControl, ScriptedGenerator, ScriptedTarget
 
 TEXTS = tuple(NAMED.values())
 LAYER = NAMED["path"]

@@ -9,20 +9,20 @@ from contextlib import closing
 
 import pytest
 
-from app_pilot import SIZES, opened, shown, until
-from expectations import refused
 from hostile.parts import LAYER, Talker, hostile_parts
 from hostile.sandbox import confined
 from hostile.texts import LARGE, NAMED, obeyed
 from line_neurons.agent.errors import StoreError
-from line_neurons.agent.proposal import clean_text
-from line_neurons.graphs.runs import start, work
-from line_neurons.tools.concept_bank import ConceptBank
-from line_neurons.tools.leases import run_lock
-from line_neurons.tui.screens.exchange import ExchangeScreen
-from line_neurons.tui.screens.runs import RunsScreen
-from line_neurons.tui.screens.unit import UnitScreen
-from line_neurons.tui.screens.units import UnitsScreen
+from line_neurons.agent.replies import clean_text
+from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.tools.cache.activation_cache import ConceptBank
+from line_neurons.tools.store.leases import run_lock
+from line_neurons.tui.app.runs.screen import RunsScreen
+from line_neurons.tui.app.unit.prompt import ExchangeScreen
+from line_neurons.tui.app.unit.screen import UnitScreen
+from line_neurons.tui.app.units.screen import UnitsScreen
+from support.app_pilot import SIZES, opened, shown, until
+from support.command_checks import refused
 
 # What SQLite holds.
 TEXTS = [text for name, text in NAMED.items() if name != "lone surrogates"]

@@ -19,13 +19,13 @@ def read_everywhere(text):
 
     from line_neurons.agent.errors import LineError, ReplyError
     from line_neurons.agent.prompts import initial_prompt
-    from line_neurons.agent.proposal import class_concept, concept_words, find_duplicate, parse_reply
+    from line_neurons.agent.replies import class_concept, concept_words, find_duplicate, parse_reply
     from line_neurons.tools.control_sets.class_names import readable_names
     from line_neurons.tools.image_bank.folder import clean
     from line_neurons.tools.image_bank.phrases import normalise, parse
     from line_neurons.tools.language_models.proposer import Completion, _tidied
-    from line_neurons.tools.targets.units import parse_units
-    from line_neurons.tui import terminal
+    from line_neurons.tools.targets.unit_selectors import parse_units
+    from line_neurons.tui.cli import output as terminal
 
     for reply in (text, json.dumps({"reasoning": text, "concept": text}), json.dumps({text: text})):
         tidy = _tidied(Completion(f"<think>{text}</think>{reply}", False, text))

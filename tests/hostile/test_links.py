@@ -7,12 +7,12 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from old_stores import FINISHED, old_store
 
 from line_neurons.agent.errors import StoreError
-from line_neurons.tools.leftovers import remove_leftovers
-from line_neurons.tools.store_paths import DATABASES, FOLDERS
-from line_neurons.tui.processes import launch
+from line_neurons.tools.store.atomic_files import remove_leftovers
+from line_neurons.tools.store.paths import DATABASES, FOLDERS
+from line_neurons.tui.app.processes import launch
+from support.released_stores import FINISHED, old_store
 
 
 @pytest.fixture

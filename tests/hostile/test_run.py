@@ -9,8 +9,8 @@ import pytest
 from hostile.parts import LAYER, TEXTS, Talker, hostile_parts
 from hostile.sandbox import confined
 from hostile.texts import NAMED, obeyed
-from line_neurons.graphs.runs import start, work
-from line_neurons.tui import cli
+from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.tui.cli import main as cli
 
 NAMES = (NAMED["clipboard"], NAMED["lone surrogates"], NAMED["formula"])
 LINE = re.compile(

@@ -15,15 +15,15 @@ from PIL import Image
 
 from hostile.texts import NAMED, hostile, obeyed
 from line_neurons.agent.errors import LineError, StoreError
-from line_neurons.agent.proposal import clean_text, storable_text
-from line_neurons.evidence.exports.tables import TABLES, write_table
-from line_neurons.graphs.crew import Progress
-from line_neurons.tools.concept_bank import BankStats
-from line_neurons.tools.contact_sheet import SheetRow, write_sheet
-from line_neurons.tools.result_rows import unit_row
-from line_neurons.tools.run_store import Run, Unit
-from line_neurons.tui import terminal
-from line_neurons.tui.watching import Watching, download_bars
+from line_neurons.agent.replies import clean_text, storable_text
+from line_neurons.eval.exchange.run_tables import TABLES, write_table
+from line_neurons.graphs.runs.runner import Progress
+from line_neurons.tools.cache.activation_cache import BankStats
+from line_neurons.tools.store.columns import unit_row
+from line_neurons.tools.store.runs import Run, Unit
+from line_neurons.tui.cli import output as terminal
+from line_neurons.tui.cli.progress import Watching, download_bars
+from line_neurons.tui.report.contact_sheet import SheetRow, write_sheet
 
 PARTS = ("target", "generator", "language_model", "control")
 

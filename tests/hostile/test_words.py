@@ -13,11 +13,11 @@ from hostile.texts import NAMED, hostile, obeyed
 from line_neurons.agent.errors import ReplyError, UsageError
 from line_neurons.agent.ports import ImageRequest
 from line_neurons.agent.prompts import IMAGE_TEMPLATE, initial_prompt, propose_prompt, summary_prompt
-from line_neurons.agent.proposal import class_concept, clean_text, concept_key, parse_reply, storable_text
+from line_neurons.agent.replies import class_concept, clean_text, concept_key, parse_reply, storable_text
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 from line_neurons.tools.control_sets.class_names import readable_names
 from line_neurons.tools.image_bank.folder import clean, folder_bank
-from line_neurons.tools.targets.units import parse_units
+from line_neurons.tools.targets.unit_selectors import parse_units
 from line_neurons.tools.vocabulary import read_words
 
 SEVERAL = st.lists(hostile(), min_size=1, max_size=4, unique=True)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from textual.widgets import Input
 
-from line_neurons.tui.app import LineApp
+from line_neurons.tui.app.app import LineApp
 
 SIZES = ((80, 24), (160, 48))
 THEMES = ("line-dark", "line-light")

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from line_neurons.tools.leases import held, unit_held
-from line_neurons.tools.live import Doing, tell
-from line_neurons.tools.run_store import Run, RunStore, Step, Unit
+from line_neurons.tools.store.activity import Doing, tell
+from line_neurons.tools.store.leases import held, unit_held
+from line_neurons.tools.store.runs import Run, RunStore, Step, Unit
 
 RUN = "resnet50-layer4-1"
 NODES = ("init", "propose", "synthesize", "activate", "score", "update")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SHELL = ("", "console", "sh")
 _ASSIGNED = re.compile(r"[A-Z][A-Z0-9_]*=.*", re.DOTALL)
 

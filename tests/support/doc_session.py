@@ -19,15 +19,15 @@ import numpy as np
 import pytest
 from packaging.requirements import Requirement
 
-from doc_commands import ROOT, SHELL, Block, Command
-from doc_stand_ins import HERE, THINGS, Painter
 from line_neurons.agent.settings import load_settings
 from line_neurons.tools.assets.packs import PACKS
 from line_neurons.tools.image_bank.folder import open_bank
-from line_neurons.tools.run_store import RunStore
-from line_neurons.tui import labelling
-from line_neurons.tui.cli import app
-from recorded_store import at_work
+from line_neurons.tools.store.runs import RunStore
+from line_neurons.tui.cli import run as labelling
+from line_neurons.tui.cli.main import app
+from support.doc_commands import ROOT, SHELL, Block, Command
+from support.doc_stand_ins import HERE, THINGS, Painter
+from support.store_factory import at_work
 
 FINISHED, OTHER, UNFINISHED, FAILED = "resnet50-fc-1", "resnet50-fc-2", "resnet50-layer4-1", "resnet50-avgpool-1"
 """The runs that every page's store has: all units labelled (two runs), stopped amid its search, a failed unit."""

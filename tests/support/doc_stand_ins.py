@@ -22,23 +22,24 @@ import torch
 from PIL import Image, ImageDraw
 from torchvision.models import ResNet50_Weights, mobilenet_v3_small
 
-from doc_commands import ROOT
 from line_neurons.agent import presets
 from line_neurons.agent.errors import BackendError, MissingPartError, UsageError
 from line_neurons.agent.ports import DrawnImage
-from line_neurons.graphs import assembly, runs
-from line_neurons.tools import doctor
+from line_neurons.graphs.runs import components as assembly
+from line_neurons.graphs.runs import lifecycle as runs
+from line_neurons.tools.doctor import installation as doctor
 from line_neurons.tools.generators.presets import parse_source
 from line_neurons.tools.image_bank import bundled, text_encoder
 from line_neurons.tools.image_bank.folder import open_bank
+from line_neurons.tools.targets.base import Network
 from line_neurons.tools.targets.hooked_target import HookedTarget
-from line_neurons.tools.targets.network import Network
 from line_neurons.tools.targets.registry import open_target, pinned_spec
 from line_neurons.tools.targets.sources import is_own_function
-from recorded_store import painted
-from scripted import ScriptedGenerator, ScriptedModel
-from scripted_ollama import ScriptedOllama, answer, proposal, serving, stream
-from small_wordnet import small_wordnet
+from support.doc_commands import ROOT
+from support.fake_ollama import ScriptedOllama, answer, proposal, serving, stream
+from support.fakes import ScriptedGenerator, ScriptedModel
+from support.small_wordnet import small_wordnet
+from support.store_factory import painted
 
 THINGS = (
     "acoustic guitar", "castle", "honeycomb", "killer whale", "lighthouse", "pipe organ", "steam locomotive",
@@ -127,7 +128,7 @@ from langchain_core.language_models import FakeListChatModel
 class Chat(FakeListChatModel):
     responses: list[str] = []
     def _call(self, messages, stop=None, run_manager=None, **kwargs):
-        import doc_stand_ins
+        from support import doc_stand_ins
         return doc_stand_ins.reply(next(_NUMBERS))
 
 _NUMBERS = count()
@@ -311,9 +312,13 @@ def stood_in(folder: Path) -> Iterator[SimpleNamespace]:
     Yields:
         ``server`` (the Ollama server's address).
     """
-    from line_neurons.eval import concept_pictures
     from line_neurons.eval.baselines import clip_dissect, describe_and_dissect
-    from line_neurons.tui import app, asset_commands, baseline_commands, labelling, suite
+    from line_neurons.eval.cosy import images as concept_pictures
+    from line_neurons.tui.app import app
+    from line_neurons.tui.cli import assets as asset_commands
+    from line_neurons.tui.cli import run as labelling
+    from line_neurons.tui.cli.eval import baseline as baseline_commands
+    from line_neurons.tui.cli.eval import suite
 
     lay_out(folder / "laid out")
     _word_net(folder / "assets" / "wordnet")

@@ -10,11 +10,11 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from line_neurons.graphs.assembly import Parts
-from line_neurons.tui.cli import main
-from scripted import ScriptedControl, ScriptedGenerator, ScriptedModel, ScriptedTarget
+from line_neurons.graphs.runs.components import Parts
+from line_neurons.tui.cli.main import main
+from support.fakes import ScriptedControl, ScriptedGenerator, ScriptedModel, ScriptedTarget
 
 HOLD = Path(os.environ.get("LINE_TEST_HOLD", "no such file"))
 

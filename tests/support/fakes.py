@@ -13,10 +13,10 @@ import numpy as np
 
 from line_neurons.agent.errors import NotDrawableError
 from line_neurons.agent.ports import ControlChunk, DrawnImage, ImageRequest, LayerInfo, Prompt, Proposal
-from line_neurons.agent.proposal import parse_reply
+from line_neurons.agent.replies import parse_reply
 from line_neurons.agent.seeds import derive_seed
 from line_neurons.agent.settings import Settings
-from line_neurons.graphs.assembly import Parts
+from line_neurons.graphs.runs.components import Parts
 
 LAYER = "head"
 

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from line_neurons.graphs import checkpoints
+from line_neurons.graphs.runs import checkpoints
 
 
 @contextmanager

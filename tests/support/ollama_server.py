@@ -17,7 +17,7 @@ from line_neurons.tools.language_models.registry import EMBEDDED
 FOLDER = Path(sys.prefix) / "ollama"
 SMALL, GOOD = "smollm2:135m", "qwen2.5-coder:1.5b"
 PACKS = {SMALL: "smollm2-135m", GOOD: "qwen2.5-coder-1.5b"}
-_MODELFILE = Path(__file__).parent / "ollama" / "Modelfile"
+_MODELFILE = Path(__file__).parents[1] / "ollama" / "Modelfile"
 _START_SECONDS = 120
 
 

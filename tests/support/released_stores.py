@@ -24,7 +24,7 @@ def old_store(folder, version):
     ):
         with closing(sqlite3.connect(folder / f"{name}.db")) as db:
             db.execute("PRAGMA journal_mode = WAL")
-            db.executescript((Path(__file__).parent / "stores" / f"{script}.sql").read_text())
+            db.executescript((Path(__file__).parents[1] / "stores" / f"{script}.sql").read_text())
             if name == "bank":
                 _draw(folder, db.execute("SELECT image, request, prompt FROM draws").fetchall())
     return folder

@@ -9,14 +9,14 @@ from contextlib import closing
 import numpy as np
 
 from line_neurons.agent.ports import Control
-from line_neurons.agent.proposal import storable_text
+from line_neurons.agent.replies import storable_text
 from line_neurons.agent.settings import Settings
-from line_neurons.graphs.runs import recorded
-from line_neurons.tools.bank_view import control_key
-from line_neurons.tools.concept_bank import ConceptBank
-from line_neurons.tools.run_store import Run, RunStore, Step, Unit
-from line_neurons.tools.wishes import ask
-from recorded_store import painted
+from line_neurons.graphs.runs.lifecycle import recorded
+from line_neurons.tools.cache.activation_cache import ConceptBank
+from line_neurons.tools.cache.reader import control_key
+from line_neurons.tools.store.runs import Run, RunStore, Step, Unit
+from line_neurons.tools.store.steering_queue import ask
+from support.store_factory import painted
 
 RUN, LAYER = "net-head-1", "head"
 TARGET, CONTROL = "net 0123", "control 4567"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from line_neurons.eval.wordnet import WordNet
+from line_neurons.eval.labels.wordnet import WordNet
 
 
 def small_wordnet(folder: Path, nouns: Mapping[int, tuple[Sequence[str], Sequence[int]]]) -> WordNet:

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from line_neurons.graphs.assembly import Parts
-from line_neurons.graphs.runs import start, work
-from line_neurons.tools.run_store import Run
-from line_neurons.tools.wishes import ask
-from scripted import LAYER
+from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.tools.store.runs import Run
+from line_neurons.tools.store.steering_queue import ask
+from support.fakes import LAYER
 
 
 def intervened(parts: Parts, store: Path) -> Run:

@@ -20,11 +20,11 @@ from line_neurons.agent.errors import BackendError
 from line_neurons.agent.ports import ControlChunk, DrawnImage, LayerInfo
 from line_neurons.agent.seeds import derive_seed
 from line_neurons.agent.settings import Settings
-from line_neurons.graphs.assembly import Parts
-from line_neurons.graphs.runs import start, work
-from line_neurons.tools.live import tell
-from line_neurons.tools.run_store import RunStore
-from scripted import ScriptedControl, ScriptedGenerator, ScriptedModel
+from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.tools.store.activity import tell
+from line_neurons.tools.store.runs import RunStore
+from support.fakes import ScriptedControl, ScriptedGenerator, ScriptedModel
 
 FAILED = "resnet50-fc-1"
 """8 units, all done with; of unit 0 every kind of step, unit 5 failed."""

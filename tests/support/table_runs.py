@@ -1,9 +1,9 @@
 """Made-up runs whose tables can be worked out by hand."""
 
 from line_neurons.agent.settings import Settings
-from line_neurons.graphs.runs import recorded
-from line_neurons.tools.run_store import Run, Step, Unit
-from line_neurons.tools.wishes import ask_all, mark
+from line_neurons.graphs.runs.lifecycle import recorded
+from line_neurons.tools.store.runs import Run, Step, Unit
+from line_neurons.tools.store.steering_queue import ask_all, mark
 
 MODEL, LAYER = "net:x", "head"
 

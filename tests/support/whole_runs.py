@@ -5,10 +5,10 @@ import shutil
 
 from langgraph.runtime import RunControl
 
-from line_neurons.graphs.runs import start, work
+from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.language_models.proposer import Completion, Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
-from scripted import LAYER, scripted_parts
+from support.fakes import LAYER, scripted_parts
 
 NEEDED = ["runs.db", "checkpoints.db", "bank.db"]
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from line_neurons.agent.errors import BackendError, DrainedError, NotDrawableError
 from line_neurons.agent.ports import ImageRequest, Prompt
 from line_neurons.tools.batching import BoundedLanguageModel, gathered
-from line_neurons.tools.gathering import Gatherer
-from scripted import ScriptedGenerator, ScriptedModel, ScriptedTarget
+from line_neurons.tools.micro_batcher import Gatherer
+from support.fakes import ScriptedGenerator, ScriptedModel, ScriptedTarget
 
 LONG = 30
 """Seconds that nothing in these tests waits for, unless something is broken."""

@@ -15,7 +15,7 @@ from line_neurons.tools.http_client import (
     TooLargeError,
     speaks_tls,
 )
-from raw_server import DRIPS, deaf, drip, flood, raw_serving, reply
+from support.raw_server import DRIPS, deaf, drip, flood, raw_serving, reply
 
 LIMIT = 100_000
 

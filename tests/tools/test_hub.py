@@ -12,7 +12,7 @@ import pytest
 from line_neurons.agent.errors import MissingPartError
 from line_neurons.agent.settings import DiffusionSettings
 from line_neurons.tools.generators.text_to_image import open_text_to_image
-from tiny_pipelines import COMMIT, ask, fill_cache, tiny
+from support.tiny_pipelines import COMMIT, ask, fill_cache, tiny
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import threading
 
 import transformers
 
-from line_neurons.tools.quiet import quiet
+from line_neurons.tools.quiet_libraries import quiet
 
 say = transformers.logging
 

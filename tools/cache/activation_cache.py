@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from line_neurons.agent.errors import LostPictureError, StoreError
 from line_neurons.agent.ports import Control, Generator, Progress, Target
-from line_neurons.tools.bank_folder import BankFolder
-from line_neurons.tools.bank_view import control_checksum, control_path, control_row, read_control
-from line_neurons.tools.kept_vectors import KeptVectors
-from line_neurons.tools.measuring import measure
-from line_neurons.tools.picture_bank import BankStats, PictureBank
-from line_neurons.tools.single_flight import Claims
+from line_neurons.tools.cache.activation_validation import measure
+from line_neurons.tools.cache.database import BankFolder
+from line_neurons.tools.cache.image_cache import BankStats, PictureBank
+from line_neurons.tools.cache.reader import control_checksum, control_path, control_row, read_control
+from line_neurons.tools.cache.single_flight import Claims
+from line_neurons.tools.cache.vectors import KeptVectors
 from line_neurons.tools.targets.lookup import layer_fingerprint
 
 if TYPE_CHECKING:

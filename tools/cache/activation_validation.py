@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import BackendError, UnmeasurableError
 from line_neurons.agent.ports import Progress, Target
-from line_neurons.tools.drawing import failing_as_one_line
+from line_neurons.tools.cache.image_validation import failing_as_one_line
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Activations, Picture

@@ -10,10 +10,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from line_neurons.tools import databases
-from line_neurons.tools.databases import explained
-from line_neurons.tools.leftovers import whole_or_not
-from line_neurons.tools.upgrades import refuse_newer, upgrading
+from line_neurons.tools.store import sqlite as databases
+from line_neurons.tools.store.atomic_files import whole_or_not
+from line_neurons.tools.store.migrations import refuse_newer, upgrading
+from line_neurons.tools.store.sqlite import explained
 
 # One tuple of statements for each schema version; SQLite's user_version holds how many were applied.
 _MIGRATIONS = (

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from line_neurons.tools.array_files import UNREADABLE, read_arrays
-from line_neurons.tools.checksums import checksum
-from line_neurons.tools.leftovers import whole_or_not
+from line_neurons.tools.cache.checksums import checksum
+from line_neurons.tools.store.atomic_files import whole_or_not
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from line_neurons.tools.run_store import RunStore
+    from line_neurons.tools.store.runs import RunStore
 
 logger = logging.getLogger(__name__)
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from line_neurons.agent.errors import StoreError
-from line_neurons.tools import databases
-from line_neurons.tools.checksums import checksum
-from line_neurons.tools.databases import explained, is_damaged, set_aside
-from line_neurons.tools.image_account import ImageAccount
-from line_neurons.tools.image_reader import READER
-from line_neurons.tools.upgrades import refuse_newer
+from line_neurons.tools.cache.checksums import checksum
+from line_neurons.tools.images.reader import READER
+from line_neurons.tools.images.reading import ImageAccount
+from line_neurons.tools.store import sqlite as databases
+from line_neurons.tools.store.migrations import refuse_newer
+from line_neurons.tools.store.sqlite import explained, is_damaged, set_aside
 
 logger = logging.getLogger(__name__)
 

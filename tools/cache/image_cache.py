@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import DamagedError, LostPictureError, PlainPictureError, StoreError
 from line_neurons.agent.ports import DrawnImage, Generator, ImageRequest, Progress
-from line_neurons.agent.proposal import clean_text
-from line_neurons.tools.bank_folder import BankFolder
-from line_neurons.tools.checksums import draw_checksum
-from line_neurons.tools.drawing import Drawing, draw
-from line_neurons.tools.incidents import Incident, Incidents
-from line_neurons.tools.picture_files import PictureFiles
-from line_neurons.tools.single_flight import Claims
+from line_neurons.agent.replies import clean_text
+from line_neurons.tools.cache.checksums import draw_checksum
+from line_neurons.tools.cache.database import BankFolder
+from line_neurons.tools.cache.events import Incident, Incidents
+from line_neurons.tools.cache.image_files import PictureFiles
+from line_neurons.tools.cache.image_validation import Drawing, draw
+from line_neurons.tools.cache.single_flight import Claims
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from line_neurons.agent.errors import DamagedError
-from line_neurons.agent.proposal import clean_text
-from line_neurons.tools.bank_folder import BankFolder
+from line_neurons.agent.replies import clean_text
+from line_neurons.tools.cache.database import BankFolder
 
 PNG_BEGIN, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 """How every whole PNG file begins and ends."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 from line_neurons.agent.errors import BackendError, DrainedError, LineError, NotDrawableError, reason_of
 from line_neurons.agent.ports import DrawnImage, Generator, ImageRequest, Progress
 from line_neurons.agent.seeds import derive_seed
+from line_neurons.tools.cache.image_files import PNG_BEGIN, PNG_END
 from line_neurons.tools.devices import memory_spent
-from line_neurons.tools.image_reader import read_image
-from line_neurons.tools.picture_files import PNG_BEGIN, PNG_END
+from line_neurons.tools.images.reader import read_image
 
 if TYPE_CHECKING:
     import numpy as np

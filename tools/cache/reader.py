@@ -17,9 +17,9 @@ from typing import Any
 from line_neurons.agent.errors import reason_of
 from line_neurons.agent.ports import Control, ImageRequest
 from line_neurons.tools.array_files import UNREADABLE, read_arrays, shapes_of
-from line_neurons.tools.checksums import checksum, vector_checksum
-from line_neurons.tools.databases import explained, opened_to_look
-from line_neurons.tools.picture_files import is_image_id
+from line_neurons.tools.cache.checksums import checksum, vector_checksum
+from line_neurons.tools.cache.image_files import is_image_id
+from line_neurons.tools.store.sqlite import explained, opened_to_look
 
 _SAMPLED = 50
 """Vectors of a layer whose usual length tells which are cut."""

@@ -6,14 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from line_neurons.tools.bank_folder import BankFolder
-from line_neurons.tools.bank_view import usual_width
-from line_neurons.tools.checksums import vector_checksum, vector_fault
-from line_neurons.tools.incidents import Incident, Incidents
+from line_neurons.tools.cache.checksums import vector_checksum, vector_fault
+from line_neurons.tools.cache.database import BankFolder
+from line_neurons.tools.cache.events import Incident, Incidents
+from line_neurons.tools.cache.reader import usual_width
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Activations
-    from line_neurons.tools.picture_bank import BankStats
+    from line_neurons.tools.cache.image_cache import BankStats
 
 PUT_VECTOR = "INSERT OR IGNORE INTO activations (image, target, layer, vector, checksum) VALUES (?, ?, ?, ?, ?)"
 """Keeps what ``vector_row`` gives; where a vector is here already, that one stays."""

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import BackendError, StoreError, UsageError
 from line_neurons.agent.ports import Control, ControlChunk, ControlSet, Progress, Target
-from line_neurons.tools.bank_view import control_key
+from line_neurons.tools.cache.activation_validation import measure
+from line_neurons.tools.cache.reader import control_key
 from line_neurons.tools.control_sets.class_names import without_unused
-from line_neurons.tools.measuring import measure
 from line_neurons.tools.targets.lookup import layer_fingerprint
 
 if TYPE_CHECKING:
-    from line_neurons.tools.concept_bank import ConceptBank
+    from line_neurons.tools.cache.activation_cache import ConceptBank
 
 
 def control_activations(

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.image_folders import images_below, look_into
-from line_neurons.tools.remarks import Remarks
+from line_neurons.tools.images.folders import images_below, look_into
+from line_neurons.tools.images.skipped import Remarks
 
 ClassFolders = Mapping[str, tuple[Path, ...]]
 """The images of each class, by the name that its folder has, in the order of the folders."""

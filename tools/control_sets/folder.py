@@ -9,17 +9,17 @@ from pathlib import Path
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import ControlChunk
-from line_neurons.agent.proposal import storable_text
+from line_neurons.agent.replies import storable_text
+from line_neurons.tools.cache.file_hashes import FileDigests
 from line_neurons.tools.control_sets.class_folders import ClassFolders, class_folders
 from line_neurons.tools.control_sets.class_names import arrange, readable_names
-from line_neurons.tools.control_sets.digests import FileDigests
+from line_neurons.tools.control_sets.images import read_chunk
 from line_neurons.tools.control_sets.names_file import is_number, read_class_names
-from line_neurons.tools.control_sets.pictures import read_chunk
-from line_neurons.tools.control_sets.selection import CHUNK, limits
-from line_neurons.tools.image_account import ImageAccount, with_reading
-from line_neurons.tools.image_folders import images_below
-from line_neurons.tools.image_reader import Range
-from line_neurons.tools.remarks import Remarks
+from line_neurons.tools.control_sets.sampling import CHUNK, limits
+from line_neurons.tools.images.folders import images_below
+from line_neurons.tools.images.reader import Range
+from line_neurons.tools.images.reading import ImageAccount, with_reading
+from line_neurons.tools.images.skipped import Remarks
 
 _NAMELESS = "a folder whose name is no word, so its images have no class; --class-names FILE names classes"
 

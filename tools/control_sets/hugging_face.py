@@ -10,14 +10,14 @@ from typing import Any
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import ControlChunk
+from line_neurons.tools.cache.file_hashes import FileDigests
 from line_neurons.tools.control_sets.class_names import arrange, readable_names, without_unused
-from line_neurons.tools.control_sets.dataset_columns import find_columns, read_picture
-from line_neurons.tools.control_sets.dataset_source import Source, told
-from line_neurons.tools.control_sets.digests import FileDigests
-from line_neurons.tools.control_sets.pictures import read_chunk
-from line_neurons.tools.control_sets.selection import CHUNK, first_of_each, limits
-from line_neurons.tools.image_account import ImageAccount, with_reading
-from line_neurons.tools.image_reader import READER, Range
+from line_neurons.tools.control_sets.hugging_face_columns import find_columns, read_picture
+from line_neurons.tools.control_sets.hugging_face_source import Source, told
+from line_neurons.tools.control_sets.images import read_chunk
+from line_neurons.tools.control_sets.sampling import CHUNK, first_of_each, limits
+from line_neurons.tools.images.reader import READER, Range
+from line_neurons.tools.images.reading import ImageAccount, with_reading
 
 
 class DatasetControlSet:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.errors import BackendError, UsageError
-from line_neurons.agent.proposal import clean_text
-from line_neurons.tools.control_sets.pictures import as_png
+from line_neurons.agent.replies import clean_text
+from line_neurons.tools.control_sets.images import as_png
 
 _PICTURES = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp", "pixels")
 _LABELS = ("label", "labels", "fine_label", "class", "class_name", "label_name", "label_text", "category")

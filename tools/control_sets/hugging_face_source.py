@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import BackendError, LineError, MissingPartError, UsageError
-from line_neurons.agent.proposal import clean_text
-from line_neurons.tools.control_sets.digests import FileDigests
+from line_neurons.agent.replies import clean_text
+from line_neurons.tools.cache.file_hashes import FileDigests
 from line_neurons.tools.packages import missing_package
 
 if TYPE_CHECKING:

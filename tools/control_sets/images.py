@@ -7,9 +7,9 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.ports import ControlChunk
-from line_neurons.agent.proposal import clean_text
-from line_neurons.tools.image_account import ImageAccount
-from line_neurons.tools.image_reader import PLAIN, Range, Traits, UnknownRangeError, as_read, traits_of
+from line_neurons.agent.replies import clean_text
+from line_neurons.tools.images.reader import PLAIN, Range, Traits, UnknownRangeError, as_read, traits_of
+from line_neurons.tools.images.reading import ImageAccount
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

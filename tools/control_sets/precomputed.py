@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Control
-from line_neurons.agent.proposal import clean_text
+from line_neurons.agent.replies import clean_text
 from line_neurons.tools.array_files import UNREADABLE, read_arrays
+from line_neurons.tools.cache.file_hashes import FileDigests
 from line_neurons.tools.control_sets.class_names import arrange, readable_names, without_unused
-from line_neurons.tools.control_sets.digests import FileDigests
-from line_neurons.tools.control_sets.selection import limits
+from line_neurons.tools.control_sets.sampling import limits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.control_sets.digests import FileDigests
+from line_neurons.tools.cache.file_hashes import FileDigests
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import ControlSet
     from line_neurons.tools.control_sets.precomputed import PrecomputedControl
-    from line_neurons.tools.image_reader import Range
+    from line_neurons.tools.images.reader import Range
 
 
 def open_control_set(
@@ -52,8 +52,8 @@ def open_control_set(
             f"class names are for a folder of class folders, and {spec!r:.200} is none", "leave --class-names away"
         )
     if is_dataset:
-        from line_neurons.tools.control_sets.dataset_source import open_source
         from line_neurons.tools.control_sets.hugging_face import DatasetControlSet
+        from line_neurons.tools.control_sets.hugging_face_source import open_source
 
         source = open_source(spec.removeprefix("hf:"), download, remembered)
         return DatasetControlSet(source, images, remembered, value_range)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from line_neurons.agent.errors import StoreError, UsageError
-from line_neurons.tools import databases
-from line_neurons.tools.marks import DONE
-from line_neurons.tools.run_store import RunStore, has_runs
-from line_neurons.tools.store_mend import keep_others_out
-from line_neurons.tools.store_paths import DATABASES, refuse_links
-from line_neurons.tools.upgrades import refuse_newer
+from line_neurons.tools.doctor.repair import keep_others_out
+from line_neurons.tools.label_marks import DONE
+from line_neurons.tools.store import sqlite as databases
+from line_neurons.tools.store.migrations import refuse_newer
+from line_neurons.tools.store.paths import DATABASES, refuse_links
+from line_neurons.tools.store.runs import RunStore, has_runs
 
 PRUNE = tuple(
     f"DELETE FROM {table} WHERE thread_id = ?1"  # noqa: S608 - no text from outside

@@ -28,8 +28,8 @@ from line_neurons.agent.errors import LineError, MissingPartError
 from line_neurons.agent.settings import Settings
 from line_neurons.tools.assets.location import assets_root, state
 from line_neurons.tools.assets.packs import GROUPS, PACKS, find
-from line_neurons.tools.store_check import KINDS
-from line_neurons.tools.store_check import look as look_at_store
+from line_neurons.tools.doctor.store import KINDS
+from line_neurons.tools.doctor.store import look as look_at_store
 
 Status = Literal["ok", "warn", "missing", "broken"]
 
@@ -131,7 +131,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _probe(part: str, root: Path) -> Iterator[Finding]:
-    code = "import sys; from line_neurons.tools.doctor import run_probe; run_probe(*sys.argv[1:])"
+    code = "import sys; from line_neurons.tools.doctor.installation import run_probe; run_probe(*sys.argv[1:])"
     try:
         child = subprocess.run(  # noqa: S603
             [sys.executable, "-c", code, part, str(root)],
@@ -333,8 +333,8 @@ def _memory() -> Iterator[Finding]:
 
 
 def _ollama(servers: str) -> Iterator[Finding]:
-    from line_neurons.tools.language_models.ollama_address import server_urls
-    from line_neurons.tools.language_models.ollama_models import installed
+    from line_neurons.tools.language_models.ollama.address import server_urls
+    from line_neurons.tools.language_models.ollama.models import installed
 
     try:
         urls = server_urls(servers)
@@ -362,7 +362,7 @@ def _target_works() -> Iterator[Finding]:
     from PIL import Image
     from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
-    from line_neurons.tools.image_reader import read_image
+    from line_neurons.tools.images.reader import read_image
 
     began = time.monotonic()
     picture = assets_root() / "photos" / "explore_world_animals" / "koala.webp"
@@ -398,7 +398,7 @@ def _encoder_works() -> Iterator[Finding]:
 def _language_model_works() -> Iterator[Finding]:
     from line_neurons.agent.ports import Message, Prompt
     from line_neurons.tools.assets.location import asset_dir
-    from line_neurons.tools.language_models.embedded import LlamaCppEngine
+    from line_neurons.tools.language_models.llama_cpp import LlamaCppEngine
 
     part = "language model works"
     path = asset_dir("qwen2.5-coder-1.5b") / "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
-from line_neurons.tools.databases import name_aside
-from line_neurons.tools.leftovers import part_of
+from line_neurons.tools.store.atomic_files import part_of
+from line_neurons.tools.store.sqlite import name_aside
 
 _LOGS = ("-wal", "-shm")
 

@@ -10,13 +10,13 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from line_neurons.agent.errors import StoreError, UsageError
-from line_neurons.tools import databases
-from line_neurons.tools.file_lock import hold, lock_files
-from line_neurons.tools.leftovers import part_of
-from line_neurons.tools.salvage import salvage
-from line_neurons.tools.store_check import KINDS, Fault, Problem, look, workers
-from line_neurons.tools.store_paths import refuse_links
-from line_neurons.tools.store_use import alone
+from line_neurons.tools.doctor.recover import salvage
+from line_neurons.tools.doctor.store import KINDS, Fault, Problem, look, workers
+from line_neurons.tools.store import sqlite as databases
+from line_neurons.tools.store.atomic_files import part_of
+from line_neurons.tools.store.file_locks import hold, lock_files
+from line_neurons.tools.store.paths import refuse_links
+from line_neurons.tools.store.store_locks import alone
 
 _ROUNDS = 3
 

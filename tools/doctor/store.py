@@ -21,16 +21,16 @@ from typing import Any, NamedTuple
 
 from line_neurons.agent.errors import StoreError
 from line_neurons.tools.array_files import UNREADABLE, shapes_of
-from line_neurons.tools.bank_view import checksum_of, control_path, control_row, read_control, usual_width
-from line_neurons.tools.checksums import draw_checksum, vector_fault
-from line_neurons.tools.control_sets.digests import digest_checksum
-from line_neurons.tools.databases import opened_to_look
-from line_neurons.tools.file_lock import is_held, lock_files
-from line_neurons.tools.kept_embeddings import read_embeddings
-from line_neurons.tools.leftovers import leftovers
-from line_neurons.tools.marks import DONE
-from line_neurons.tools.picture_files import PNG_BEGIN, PNG_END
-from line_neurons.tools.store_paths import DATABASES, links, own_files
+from line_neurons.tools.cache.checksums import draw_checksum, vector_fault
+from line_neurons.tools.cache.embeddings import read_embeddings
+from line_neurons.tools.cache.file_hashes import digest_checksum
+from line_neurons.tools.cache.image_files import PNG_BEGIN, PNG_END
+from line_neurons.tools.cache.reader import checksum_of, control_path, control_row, read_control, usual_width
+from line_neurons.tools.label_marks import DONE
+from line_neurons.tools.store.atomic_files import leftovers
+from line_neurons.tools.store.file_locks import is_held, lock_files
+from line_neurons.tools.store.paths import DATABASES, links, own_files
+from line_neurons.tools.store.sqlite import opened_to_look
 
 _SHOWN = 3
 
@@ -413,7 +413,7 @@ class _Looker:
         """Where the searches stand by their checkpoints and by their histories."""
         if self.busy:
             return
-        from line_neurons.tools.plain_data import PlainData
+        from line_neurons.tools.store.serializer import PlainData
 
         serde = PlainData()
         status = {

@@ -24,7 +24,7 @@ from line_neurons.tools.generators.pipeline import (
 )
 from line_neurons.tools.generators.presets import Source, parse_source
 from line_neurons.tools.generators.prompt_embeddings import PromptEmbeddings, encodes_apart
-from line_neurons.tools.quiet import quiet
+from line_neurons.tools.quiet_libraries import quiet
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, get_args
 
-from line_neurons.tools.image_account import ImageAccount
-from line_neurons.tools.image_reader import PLAIN, Range, Traits
+from line_neurons.tools.images.reader import PLAIN, Range, Traits
+from line_neurons.tools.images.reading import ImageAccount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.proposal import clean_text, storable_text
+from line_neurons.agent.replies import clean_text, storable_text
 from line_neurons.tools.control_sets.class_folders import PLAIN
-from line_neurons.tools.image_account import ranges_told
 from line_neurons.tools.image_bank.bank import KINDS, SPLITS, Bank, Entry, Kind, hold_out
-from line_neurons.tools.image_folders import images_below
-from line_neurons.tools.image_reader import Range, Traits, read_cutout, read_image, traits_of
-from line_neurons.tools.remarks import Remarks
+from line_neurons.tools.images.folders import images_below
+from line_neurons.tools.images.reader import Range, Traits, read_cutout, read_image, traits_of
+from line_neurons.tools.images.reading import ranges_told
+from line_neurons.tools.images.skipped import Remarks
 
 CAPTIONS_FILE = "captions.csv"
 BACKGROUNDS_FOLDER = "backgrounds"

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from line_neurons.agent.errors import NotDrawableError
+from line_neurons.tools.cache.embeddings import read_embeddings, write_embeddings
 from line_neurons.tools.image_bank.bank import Bank, Entry, Selection
 from line_neurons.tools.image_bank.phrases import normalise, singular_phrase
 from line_neurons.tools.image_bank.text_encoder import Embeddings, TextEncoder
-from line_neurons.tools.kept_embeddings import read_embeddings, write_embeddings
 
 logger = logging.getLogger(__name__)
 

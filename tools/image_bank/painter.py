@@ -19,7 +19,7 @@ from line_neurons.tools.image_bank.bank import Bank, Entry, Selection
 from line_neurons.tools.image_bank.compose import Cutout, Framing, encode, framing, place, trim, view_photo
 from line_neurons.tools.image_bank.lighting import Pixels
 from line_neurons.tools.image_bank.recolour import recolour
-from line_neurons.tools.image_reader import read_cutout, read_image
+from line_neurons.tools.images.reader import read_cutout, read_image
 
 STUDIO = "studio"
 _REMEMBERED_PICTURES = 256

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from line_neurons.agent.errors import BackendError, MissingPartError
 from line_neurons.tools.packages import missing_package
-from line_neurons.tools.quiet import quiet
+from line_neurons.tools.quiet_libraries import quiet
 
 Embeddings = NDArray[np.float32]
 

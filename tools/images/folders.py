@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from line_neurons.tools.remarks import Remarks
+from line_neurons.tools.images.skipped import Remarks
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 """Endings of image files, in any case: those of torchvision's ``ImageFolder``, and GIF."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.image_reader import (
+from line_neurons.tools.images.reader import (
     GROUND,
     PLAIN,
     READER,

@@ -9,7 +9,7 @@ from typing import Any
 
 from line_neurons.agent.errors import BackendError, MissingPartError
 from line_neurons.agent.ports import Message, Prompt
-from line_neurons.agent.proposal import REPLY_SCHEMA
+from line_neurons.agent.replies import REPLY_SCHEMA
 from line_neurons.tools.language_models.proposer import Completion
 from line_neurons.tools.packages import missing_package
 

@@ -12,7 +12,7 @@ from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.agent.ports import LanguageModel
 from line_neurons.agent.presets import OLLAMA_SAMPLING
 from line_neurons.agent.settings import Settings
-from line_neurons.tools.language_models.engine_pool import EnginePool
+from line_neurons.tools.language_models.engine import EnginePool
 from line_neurons.tools.language_models.proposer import ChatEngine, Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 
@@ -82,7 +82,7 @@ def default_parallel(settings: Settings) -> int:
     if kind == "embedded":
         return min(_cores(), _AT_ONCE)
     if kind == "ollama":
-        from line_neurons.tools.language_models.ollama_address import server_urls
+        from line_neurons.tools.language_models.ollama.address import server_urls
 
         return _AT_ONCE * len(server_urls(settings.ollama))
     return _AT_ONCE if kind == "langchain" else 1
@@ -93,8 +93,8 @@ def _cores() -> int:
 
 
 def _ollama(name: str, settings: Settings, kept: ReplyCache | None) -> LanguageModel:
-    from line_neurons.tools.language_models.ollama_address import server_urls
-    from line_neurons.tools.language_models.ollama_chat import OllamaEngine
+    from line_neurons.tools.language_models.ollama.address import server_urls
+    from line_neurons.tools.language_models.ollama.chat import OllamaEngine
 
     engine = OllamaEngine(
         name,
@@ -110,7 +110,7 @@ def _ollama(name: str, settings: Settings, kept: ReplyCache | None) -> LanguageM
 
 
 def _langchain(path: str, settings: Settings, kept: ReplyCache | None) -> LanguageModel:
-    from line_neurons.tools.language_models.langchain_chat import LangChainEngine
+    from line_neurons.tools.language_models.langchain import LangChainEngine
 
     engine = LangChainEngine(path, settings.langchain, top_p=settings.top_p)
     return Proposer(lambda: engine, lambda: engine.fingerprint, kept)
@@ -127,7 +127,7 @@ def _embedded(pack: str, settings: Settings, assets: Path, kept: ReplyCache | No
     engines = min(settings.llm_parallel, cores)
 
     def engine() -> ChatEngine:
-        from line_neurons.tools.language_models.embedded import LlamaCppEngine
+        from line_neurons.tools.language_models.llama_cpp import LlamaCppEngine
 
         return LlamaCppEngine(path, top_p=top_p, threads=cores // engines)
 

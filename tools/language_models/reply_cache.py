@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from line_neurons.agent.errors import StoreError
-from line_neurons.tools import databases
-from line_neurons.tools.databases import is_damaged, set_aside, store_error
 from line_neurons.tools.language_models.proposer import Completion
-from line_neurons.tools.upgrades import refuse_newer
+from line_neurons.tools.store import sqlite as databases
+from line_neurons.tools.store.migrations import refuse_newer
+from line_neurons.tools.store.sqlite import is_damaged, set_aside, store_error
 
 if TYPE_CHECKING:
     from langchain_community.cache import SQLAlchemyCache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from line_neurons.tools.run_store import RunStore
+from line_neurons.tools.store.runs import RunStore
 
 
 @dataclass(frozen=True)

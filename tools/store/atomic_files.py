@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from line_neurons.tools.store_paths import open_no_link, unfinished_files
+from line_neurons.tools.store.paths import open_no_link, unfinished_files
 
 _BEFORE = "-before"
 # What writes without a lock takes seconds.

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from line_neurons.tools.run_store import Run, Step, Unit
+from line_neurons.tools.store.runs import Run, Step, Unit
 
 Kind = Literal["text", "integer", "number", "flag", "texts"]
 Row = dict[str, Any]
+
+OUTCOMES = {
+    "scored": "",
+    "duplicate": "refused: tried already",
+    "invalid": "refused: unusable reply",
+    "not_drawable": "refused: cannot be pictured",
+    "withdrawn": "given up for another",
+    "stalled": "stalled: no usable proposal",
+}
+"""How an outcome of a step reads to a user; nothing for one that was scored."""
 
 UNIT_COLUMNS: dict[str, Kind] = {
     "run": "text",

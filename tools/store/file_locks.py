@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from line_neurons.agent.errors import LineError
-from line_neurons.tools.store_paths import open_no_link, own_files
+from line_neurons.tools.store.paths import open_no_link, own_files
 
 _HOLDER = re.compile(r"(?:process \d+ on .* since [\d:]{8})?")
 """What is written in a lock file: who holds it, nothing when nobody does."""

@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from line_neurons.agent.errors import StoreError, TakenOverError, UsageError
-from line_neurons.tools.databases import explained
-from line_neurons.tools.file_lock import hold, is_held
-from line_neurons.tools.run_names import plain_name
-from line_neurons.tools.run_store import RunStore, default_store
+from line_neurons.tools.store.file_locks import hold, is_held
+from line_neurons.tools.store.run_names import plain_name
+from line_neurons.tools.store.runs import RunStore, default_store
+from line_neurons.tools.store.sqlite import explained
 
 BEAT_SECONDS = 2.0
 """A process that works on runs says so this often; as often it reads whether it is asked to stop."""

@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from line_neurons.agent.errors import StoreError
-from line_neurons.tools import databases
+from line_neurons.tools.store import sqlite as databases
 
 _log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from line_neurons.tools.run_store import RunStore
+    from line_neurons.tools.store.runs import RunStore
 
 # A history has the words that the model was told; each reason has words of its own.
 _TOLD = {

@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from line_neurons.tools.bank_view import control_counts
-from line_neurons.tools.marks import UNLABELLED, read_marks
-from line_neurons.tools.refusals import Refusals, refusals, remedy, told
-from line_neurons.tools.run_store import Run, RunStore
+from line_neurons.tools.cache.reader import control_counts
+from line_neurons.tools.label_marks import UNLABELLED, read_marks
+from line_neurons.tools.store.refused_replies import Refusals, refusals, remedy, told
+from line_neurons.tools.store.runs import Run, RunStore
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from line_neurons.agent.errors import DamagedError, StoreError, TakenOverError, UsageError, reason_of
-from line_neurons.agent.proposal import clean_text, storable_text
-from line_neurons.tools import databases
-from line_neurons.tools.databases import explained
-from line_neurons.tools.marks import DONE, Mark, read_marks
-from line_neurons.tools.run_names import plain_name
+from line_neurons.agent.replies import clean_text, storable_text
+from line_neurons.tools.label_marks import DONE, Mark, read_marks
+from line_neurons.tools.store import sqlite as databases
+from line_neurons.tools.store.migrations import upgrading
+from line_neurons.tools.store.run_names import plain_name
+from line_neurons.tools.store.sqlite import explained
 from line_neurons.tools.targets.registry import short_spec
-from line_neurons.tools.targets.versions import same_fingerprint, shown, versioned
-from line_neurons.tools.upgrades import upgrading
+from line_neurons.tools.targets.weights.versions import same_fingerprint, shown, versioned
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -273,7 +273,7 @@ class RunStore:
 
     def _upgrade(self) -> None:
         """Bring the schema up to date, in one transaction; another process that wants the same waits."""
-        from line_neurons.tools.run_schema import SCHEMA
+        from line_neurons.tools.store.schema import SCHEMA
 
         def step() -> str | None:
             # One that another process made newer while this one waited is refused too.

@@ -7,7 +7,7 @@ from typing import Any
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.types import Interrupt
 
-from line_neurons.agent.proposal import clean_text
+from line_neurons.agent.replies import clean_text
 
 
 class PlainData(JsonPlusSerializer):

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from line_neurons.agent.errors import StoreError, UsageError
-from line_neurons.tools.file_lock import hold
-from line_neurons.tools.store_paths import open_no_link
+from line_neurons.tools.store.file_locks import hold
+from line_neurons.tools.store.paths import open_no_link
 
 _LOCK = Path("locks", "store")
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from line_neurons.agent.proposal import clean_text
-from line_neurons.tools.marks import Mark, read_marks
-from line_neurons.tools.run_store import RunStore
+from line_neurons.agent.replies import clean_text
+from line_neurons.tools.label_marks import Mark, read_marks
+from line_neurons.tools.store.runs import RunStore
 
 T = TypeVar("T")
 

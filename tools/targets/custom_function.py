@@ -14,13 +14,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import LineError, UsageError
-from line_neurons.agent.proposal import clean_text
-from line_neurons.tools.targets.checkpoint import find_network, load
-from line_neurons.tools.targets.known_preprocessing import Known, known_preprocessing, refuse_preparing
-from line_neurons.tools.targets.network import Network, Wanted, brief
-from line_neurons.tools.targets.own_module import state_hash, unwrapped
-from line_neurons.tools.targets.preprocessing import USUAL, usual
-from line_neurons.tools.targets.weights_files import read_checkpoint, weights_file
+from line_neurons.agent.replies import clean_text
+from line_neurons.tools.targets.base import Network, Wanted, brief
+from line_neurons.tools.targets.custom_module import state_hash, unwrapped
+from line_neurons.tools.targets.known_transforms import Known, known_preprocessing, refuse_preparing
+from line_neurons.tools.targets.transforms import USUAL, usual
+from line_neurons.tools.targets.weights.checkpoint import find_network, load
+from line_neurons.tools.targets.weights.files import read_checkpoint, weights_file
 
 if TYPE_CHECKING:
     from torch import nn

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.proposal import clean_text
-from line_neurons.tools.targets.known_preprocessing import Known, known_preprocessing, refuse_preparing
-from line_neurons.tools.targets.network import Network, Wanted, brief
-from line_neurons.tools.targets.preprocessing import USUAL, usual
+from line_neurons.agent.replies import clean_text
+from line_neurons.tools.targets.base import Network, Wanted, brief
+from line_neurons.tools.targets.known_transforms import Known, known_preprocessing, refuse_preparing
 from line_neurons.tools.targets.sources import IN_MEMORY
+from line_neurons.tools.targets.transforms import USUAL, usual
 
 if TYPE_CHECKING:
     from PIL.Image import Image

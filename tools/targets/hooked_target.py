@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 from line_neurons.agent.errors import BackendError, UnmeasurableError, UsageError, reason_of
 from line_neurons.agent.ports import LayerInfo, Progress
 from line_neurons.tools.devices import find_device, hold_arithmetic, memory_spent
-from line_neurons.tools.image_reader import ImageError, read_image
-from line_neurons.tools.targets.checkpoint import check_finite, left_out
-from line_neurons.tools.targets.layer_outputs import (
+from line_neurons.tools.images.reader import ImageError, read_image
+from line_neurons.tools.targets.input_errors import unfit_input
+from line_neurons.tools.targets.layers.determinism import unsteady_layers
+from line_neurons.tools.targets.layers.layouts import IMAGES, Layers, find_layers, split_layouts
+from line_neurons.tools.targets.layers.outputs import (
     LayerOutput,
     check_layout,
     check_pool,
@@ -22,11 +24,9 @@ from line_neurons.tools.targets.layer_outputs import (
     kernel,
     pooled,
 )
-from line_neurons.tools.targets.layouts import IMAGES, Layers, find_layers, split_layouts
 from line_neurons.tools.targets.lookup import find_layer
-from line_neurons.tools.targets.steadiness import unsteady_layers
-from line_neurons.tools.targets.unfit_input import unfit_input
-from line_neurons.tools.targets.versions import shown
+from line_neurons.tools.targets.weights.checkpoint import check_finite, left_out
+from line_neurons.tools.targets.weights.versions import shown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from line_neurons.agent.ports import Activations, Picture
     from line_neurons.agent.settings import Pool, Precision
-    from line_neurons.tools.targets.network import Network
+    from line_neurons.tools.targets.base import Network
 
 # A CPU is as fast with a few pictures as with many, and five are one concept's; a GPU wants more.
 _CPU_BATCH = 5

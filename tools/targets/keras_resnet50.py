@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.tools.targets.network import Network, Wanted, brief
+from line_neurons.tools.targets.base import Network, Wanted, brief
 from line_neurons.tools.targets.torchvision_models import imagenet_classes
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.targets.layer_outputs import kernel
-from line_neurons.tools.targets.preprocessing import MEAN, STD, USUAL, usual
+from line_neurons.tools.targets.layers.outputs import kernel
+from line_neurons.tools.targets.transforms import MEAN, STD, USUAL, usual
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -74,7 +74,7 @@ def _of_transformers(module: nn.Module) -> Known | str:
         return "its configuration does not name where it is from"
     from transformers import AutoImageProcessor
 
-    from line_neurons.tools.targets.hub_models import prepared_by
+    from line_neurons.tools.targets.transformers_models import prepared_by
 
     reader: Any = AutoImageProcessor
     try:
@@ -156,7 +156,7 @@ def _holds(module: nn.Module, entry: Any) -> bool:
     import torch
 
     from line_neurons.tools.targets.torchvision_models import official_file
-    from line_neurons.tools.targets.weights_files import WeightsFile, read_checkpoint
+    from line_neurons.tools.targets.weights.files import WeightsFile, read_checkpoint
 
     file = official_file(entry)
     if file is None:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.tools.targets.checkpoint import load
-from line_neurons.tools.targets.network import Network, Wanted, brief
-from line_neurons.tools.targets.preprocessing import MEAN, STD, USUAL, cropped, usual
+from line_neurons.tools.targets.base import Network, Wanted, brief
 from line_neurons.tools.targets.torchvision_models import imagenet_classes, planned
-from line_neurons.tools.targets.weights_files import WeightsFile, read_checkpoint, weights_file
+from line_neurons.tools.targets.transforms import MEAN, STD, USUAL, cropped, usual
+from line_neurons.tools.targets.weights.checkpoint import load
+from line_neurons.tools.targets.weights.files import WeightsFile, read_checkpoint, weights_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

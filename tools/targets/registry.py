@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, cast
 
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.tools.packages import missing_package
+from line_neurons.tools.targets.base import Network, Wanted
 from line_neurons.tools.targets.hooked_target import HookedTarget
-from line_neurons.tools.targets.network import Network, Wanted
 from line_neurons.tools.targets.sources import IN_MEMORY, SOURCES
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def open_target(
         source = getattr(import_module(f"line_neurons.tools.targets.{module}"), function)
         network = cast(Callable[[Wanted], Network], source)(wanted)
     else:
-        from line_neurons.tools.targets.own_function import open_function
+        from line_neurons.tools.targets.custom_function import open_function
 
         network = open_function(spec, wanted)
     return HookedTarget(

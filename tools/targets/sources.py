@@ -10,11 +10,11 @@ IN_MEMORY = "memory"
 SOURCES: Mapping[str, str] = {
     "torchvision": "torchvision_models.open_torchvision",
     "timm": "timm_models.open_timm",
-    "hf": "hub_models.open_hub",
-    "places365": "resnet50_presets.open_places365",
-    "robust": "resnet50_presets.open_robust",
+    "hf": "transformers_models.open_hub",
+    "places365": "published_resnet50.open_places365",
+    "robust": "published_resnet50.open_robust",
     "keras": "keras_resnet50.open_keras",
-    IN_MEMORY: "own_module.refuse_absent",
+    IN_MEMORY: "custom_module.refuse_absent",
 }
 """The function of this package that opens each."""
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.agent.proposal import clean_text
+from line_neurons.agent.replies import clean_text
 from line_neurons.tools.packages import missing_package
-from line_neurons.tools.targets.checkpoint import find_network, head_of, load
+from line_neurons.tools.targets.base import Network, Wanted, brief
 from line_neurons.tools.targets.hub_files import cached_snapshot
 from line_neurons.tools.targets.lookup import near_names
-from line_neurons.tools.targets.network import Network, Wanted, brief
 from line_neurons.tools.targets.torchvision_models import imagenet_classes
-from line_neurons.tools.targets.weights_files import WeightsFile, read_checkpoint, weights_file
+from line_neurons.tools.targets.weights.checkpoint import find_network, head_of, load
+from line_neurons.tools.targets.weights.files import WeightsFile, read_checkpoint, weights_file
 
 if TYPE_CHECKING:
     from torch import nn

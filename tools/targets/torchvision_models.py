@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.assets.manifest import hash_file
-from line_neurons.tools.targets.checkpoint import FoundNetwork, find_network, head_of, load
-from line_neurons.tools.targets.known_preprocessing import planned_module
+from line_neurons.tools.targets.base import Network, Wanted, brief
+from line_neurons.tools.targets.known_transforms import planned_module
 from line_neurons.tools.targets.lookup import near_names
-from line_neurons.tools.targets.network import Network, Wanted, brief
-from line_neurons.tools.targets.weights_files import WeightsFile, read_checkpoint, weights_file
+from line_neurons.tools.targets.weights.checkpoint import FoundNetwork, find_network, head_of, load
+from line_neurons.tools.targets.weights.files import WeightsFile, read_checkpoint, weights_file
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from line_neurons.tools.targets.weights_files import Checkpoint
+    from line_neurons.tools.targets.weights.files import Checkpoint
 
 # Of every torchvision classifier, unless it is built with others.
 _CLASSES = 1000

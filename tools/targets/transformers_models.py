@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import MissingPartError, UsageError, reason_of
-from line_neurons.agent.proposal import clean_text
+from line_neurons.agent.replies import clean_text
 from line_neurons.tools.assets.manifest import hash_file
 from line_neurons.tools.packages import missing_package
-from line_neurons.tools.quiet import quiet
-from line_neurons.tools.targets.checkpoint import (
+from line_neurons.tools.quiet_libraries import quiet
+from line_neurons.tools.targets.base import Network, Wanted, brief
+from line_neurons.tools.targets.hub_files import cached_snapshot
+from line_neurons.tools.targets.weights.checkpoint import (
     FoundNetwork,
     MisfitError,
     find_network,
@@ -21,9 +23,7 @@ from line_neurons.tools.targets.checkpoint import (
     leave_out,
     misfit,
 )
-from line_neurons.tools.targets.hub_files import cached_snapshot
-from line_neurons.tools.targets.network import Network, Wanted, brief
-from line_neurons.tools.targets.weights_files import Checkpoint, WeightsFile, read_checkpoint, weights_file
+from line_neurons.tools.targets.weights.files import Checkpoint, WeightsFile, read_checkpoint, weights_file
 from line_neurons.tools.weights_formats import weights_format
 
 if TYPE_CHECKING:

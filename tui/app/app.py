@@ -16,11 +16,11 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tui import themes
-from line_neurons.tui.screens.help import HelpScreen
-from line_neurons.tui.screens.runs import RunsScreen
-from line_neurons.tui.screens.units import UnitsScreen
-from line_neurons.tui.terminal import plain
+from line_neurons.tui.app import themes
+from line_neurons.tui.app.help import HelpScreen
+from line_neurons.tui.app.runs.screen import RunsScreen
+from line_neurons.tui.app.units.screen import UnitsScreen
+from line_neurons.tui.cli.output import plain
 
 
 class LineApp(App[None]):
@@ -135,7 +135,7 @@ def open_app(store: Path, run: str | None = None) -> None:
             "see `line runs` and `line show RUN`, each also with --json",
         )
     if run is not None:
-        from line_neurons.tui.showing import open_store
+        from line_neurons.tui.cli.show import open_store
 
         with closing(open_store(store)) as runs:
             run = runs.run(run).id

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from line_neurons.agent.errors import StoreError
-from line_neurons.agent.proposal import clean_text
-from line_neurons.tools.store_paths import own_files, refuse_links
+from line_neurons.agent.replies import clean_text
+from line_neurons.tools.store.paths import own_files, refuse_links
 
 COMMAND = [
     sys.executable,
     "-P",  # A file of the folder that the app was opened in is no module of the command's.
     "-c",
-    "import sys; sys.argv[0] = 'line'; from line_neurons.tui.cli import main; main()",
+    "import sys; sys.argv[0] = 'line'; from line_neurons.tui.cli.main import main; main()",
 ]
 
 _TAIL_BYTES = 64_000

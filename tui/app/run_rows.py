@@ -7,11 +7,11 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from line_neurons.tools.condition import Condition, condition
-from line_neurons.tools.leases import Standing, standings
-from line_neurons.tools.live import Made, doings, made
-from line_neurons.tools.marks import DONE
-from line_neurons.tools.run_store import Run, RunStore
+from line_neurons.tools.label_marks import DONE
+from line_neurons.tools.store.activity import Made, doings, made
+from line_neurons.tools.store.leases import Standing, standings
+from line_neurons.tools.store.run_problems import Condition, condition
+from line_neurons.tools.store.runs import Run, RunStore
 
 State = Literal[
     "running", "stopping", "starting", "process gone", "interrupted", "failed", "finished", "not begun"

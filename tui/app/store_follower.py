@@ -20,7 +20,7 @@ from textual.screen import Screen
 from textual.worker import Worker, get_current_worker
 
 from line_neurons.agent.errors import LineError, StoreError, reason_of
-from line_neurons.tools.run_store import RunStore, has_runs
+from line_neurons.tools.store.runs import RunStore, has_runs
 
 T = TypeVar("T")
 

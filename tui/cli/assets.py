@@ -11,9 +11,9 @@ from line_neurons.tools.assets.install import Step, install_all
 from line_neurons.tools.assets.location import state
 from line_neurons.tools.assets.packs import PACKS, Pack, select
 from line_neurons.tools.assets.verify import verify
-from line_neurons.tui import terminal
-from line_neurons.tui.exit_status import INTERRUPTED
-from line_neurons.tui.watching import download_bars
+from line_neurons.tui.cli import output as terminal
+from line_neurons.tui.cli.exit_codes import INTERRUPTED
+from line_neurons.tui.cli.progress import download_bars
 
 
 def list_packs(root: Path, *, as_json: bool) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from line_neurons.tools import disk_space
-from line_neurons.tools.disk_space import Given
-from line_neurons.tui import terminal
+from line_neurons.tools.doctor import disk_space
+from line_neurons.tools.doctor.disk_space import Given
+from line_neurons.tui.cli import output as terminal
 
 
 def give_back(store: Path, *, as_json: bool) -> None:

@@ -6,9 +6,9 @@ import shlex
 from pathlib import Path
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.store_check import KINDS, Problem, look, workers
-from line_neurons.tools.store_mend import mend
-from line_neurons.tui import terminal
+from line_neurons.tools.doctor.repair import mend
+from line_neurons.tools.doctor.store import KINDS, Problem, look, workers
+from line_neurons.tui.cli import output as terminal
 
 
 def examine(store: Path, *, fix: bool, deep: bool, as_json: bool) -> bool:

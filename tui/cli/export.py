@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.evidence.exports import formats
-from line_neurons.tui import terminal
+from line_neurons.eval.exchange import export as formats
+from line_neurons.tui.cli import output as terminal
 
 
 def export(
@@ -81,7 +81,7 @@ def _is_bundle(path: Path) -> bool:
 
 
 def _bundle(store: Path, path: Path, as_json: bool) -> None:
-    from line_neurons.evidence.imports.bundle import import_bundle
+    from line_neurons.eval.exchange.bundle_import import import_bundle
 
     done = import_bundle(store, path)
     if as_json:
@@ -100,7 +100,7 @@ def _bundle(store: Path, path: Path, as_json: bool) -> None:
 def _labels(
     store: Path, path: Path, name: str, model: str | None, layer: str | None, units_from: int | None, as_json: bool
 ) -> None:
-    from line_neurons.evidence.imports.labels import import_labels
+    from line_neurons.eval.labels.label_import import import_labels
 
     kept, labels = import_labels(store, path, name=name, model=model, layer=layer, units_from=units_from)
     if as_json:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from line_neurons.agent.errors import LineError, UsageError, system_limit
-from line_neurons.tui import options as opt
-from line_neurons.tui.eval_cli import eval_app
-from line_neurons.tui.exit_status import INTERRUPTED
-from line_neurons.tui.standard_streams import open_standard_streams
+from line_neurons.tui.cli import options as opt
+from line_neurons.tui.cli.eval.commands import eval_app
+from line_neurons.tui.cli.exit_codes import INTERRUPTED
+from line_neurons.tui.cli.standard_streams import open_standard_streams
 
 if TYPE_CHECKING:
     from line_neurons.agent.settings import Settings
@@ -42,7 +42,7 @@ def main() -> None:
     try:
         status = app(standalone_mode=False)
     except (LineError, OSError) as error:
-        from line_neurons.tui import terminal
+        from line_neurons.tui.cli import output as terminal
 
         if "--debug" in sys.argv[1:]:
             terminal.trace(error)
@@ -53,7 +53,7 @@ def main() -> None:
     except KeyboardInterrupt:
         status = INTERRUPTED
     except Exception as error:
-        from line_neurons.tui import terminal
+        from line_neurons.tui.cli import output as terminal
 
         show = getattr(error, "show", None)
         if type(error).__name__ == "Abort":
@@ -115,7 +115,7 @@ def explain(
 ) -> None:
     """Label units of a layer."""
     from line_neurons.agent.settings import load_settings
-    from line_neurons.tui import labelling
+    from line_neurons.tui.cli import run as labelling
 
     settings = load_settings(config, **flags)
     labelling.explain(model, layer.split(","), unit, settings, as_json=json)
@@ -134,7 +134,7 @@ def batch(
 ) -> None:
     """Label many units of a layer at once; what one of them paid for is free for all."""
     from line_neurons.agent.settings import load_settings
-    from line_neurons.tui import labelling
+    from line_neurons.tui.cli import run as labelling
 
     settings = labelling.batch_settings(load_settings(config, **flags))
     labelling.explain(model, layer.split(","), units, settings, as_json=json)
@@ -145,7 +145,7 @@ def batch(
 def demo(*, json: opt.Json = False, **flags: Any) -> None:
     """Label units of MobileNetV2 with embedded parts only: no GPU, no Ollama, no model hub."""
     from line_neurons.agent.settings import load_settings
-    from line_neurons.tui import labelling
+    from line_neurons.tui.cli import run as labelling
 
     labelling.demo(load_settings(**{**labelling.DEMO_PARTS, **flags}), as_json=json)
 
@@ -161,7 +161,7 @@ def resume(
     **flags: Any,
 ) -> None:
     """Finish what is not finished, each unit from its last checkpoint; another language model may take over."""
-    from line_neurons.tui import labelling
+    from line_neurons.tui.cli import run as labelling
 
     labelling.resume(run, *_reopening(config, flags), as_json=json, trust=trust)
 
@@ -176,7 +176,7 @@ def stop(
     **flags: Any,
 ) -> None:
     """Let the process that works on a run finish the steps in hand and stop, as Ctrl-C there does."""
-    from line_neurons.tui import stopping
+    from line_neurons.tui.cli import stop as stopping
 
     stopping.stop(_store(**flags), run, wait=wait, as_json=json)
 
@@ -192,7 +192,7 @@ def retry(
     **flags: Any,
 ) -> None:
     """Take the failed units of a run again, each from its last checkpoint, and finish what is not finished."""
-    from line_neurons.tui import labelling
+    from line_neurons.tui.cli import run as labelling
 
     labelling.retry(run, *_reopening(config, flags), as_json=json, trust=trust)
 
@@ -223,7 +223,7 @@ def steer(
 ) -> None:
     """Ask something of a unit; it is taken before its next node, or when the run is resumed."""
     from line_neurons.agent.steering import WishKind
-    from line_neurons.tui import steering
+    from line_neurons.tui.cli import steer as steering
 
     given: dict[WishKind, list[str] | None] = {"unpin": unpin, "pin": pin, "ban": ban, "try": try_}
     given["again"] = [""] if again else None
@@ -246,7 +246,7 @@ def fork(
     **flags: Any,
 ) -> None:
     """Start a new run from what a unit had after a step: another seed, language model or concept of your own."""
-    from line_neurons.tui import steering
+    from line_neurons.tui.cli import steer as steering
 
     settings, changes = _reopening(config, flags)
     steering.fork(run, unit, step, concept, settings, changes, working=work, as_json=json, trust=trust)
@@ -278,7 +278,7 @@ def replay(
     First what the run was made with and what is here; then, unit by unit, the first step at which they part.
     Status 0 if all is the same, 1 if not, 2 if it cannot be done; 130 after Ctrl-C: the same command goes on.
     """
-    from line_neurons.tui import replaying
+    from line_neurons.tui.cli import replay as replaying
 
     settings, changes = _reopening(config, flags)
     replaying.replay(
@@ -297,7 +297,7 @@ def revisit(
     **flags: Any,
 ) -> None:
     """Label every unit of the runs with the best concept that any of their units found."""
-    from line_neurons.tui import labelling
+    from line_neurons.tui.cli import run as labelling
 
     labelling.revisit(runs, *_reopening(config, flags), as_json=json, trust=trust)
 
@@ -320,7 +320,7 @@ def pull(
 ) -> None:
     """Let the Ollama servers fetch a model."""
     from line_neurons.agent.settings import load_settings
-    from line_neurons.tui import model_commands
+    from line_neurons.tui.cli import models as model_commands
 
     model_commands.pull(model, load_settings(**flags).ollama, as_json=json)
 
@@ -330,7 +330,7 @@ def pull(
 def models(*, json: opt.Json = False, **flags: Any) -> None:
     """List the models that the Ollama servers have."""
     from line_neurons.agent.settings import load_settings
-    from line_neurons.tui import model_commands
+    from line_neurons.tui.cli import models as model_commands
 
     if not model_commands.models(load_settings(**flags).ollama, as_json=json):
         raise typer.Exit(1)
@@ -348,7 +348,7 @@ def results(
     **flags: Any,
 ) -> None:
     """Print or write a row for each unit of a run: label, score, evidence; also while the run goes on."""
-    from line_neurons.tui import results as printing
+    from line_neurons.tui.cli import results as printing
 
     printing.results(_store(**flags), run, format_, output)
 
@@ -386,7 +386,7 @@ def report(
 ) -> None:
     """Write a run as an HTML report: labels, pictures, searches, settings and cost, to read without LINE."""
     from line_neurons.agent.settings import load_settings
-    from line_neurons.tui import reporting
+    from line_neurons.tui.cli import report as reporting
 
     reporting.report(
         _store(**flags),
@@ -423,7 +423,7 @@ def export(
     **flags: Any,
 ) -> None:
     """Write a run to a file or folder that others read: tables, a data set, a bundle for another machine."""
-    from line_neurons.tui import exporting
+    from line_neurons.tui.cli import export as exporting
 
     exporting.export(
         _store(**flags),
@@ -451,7 +451,7 @@ def import_(
     **flags: Any,
 ) -> None:
     """Take another machine's run into the store, or another method's labels for the evaluation."""
-    from line_neurons.tui import exporting
+    from line_neurons.tui.cli import export as exporting
 
     exporting.import_(
         _store(**flags), path, name=name, model=model, layer=layer, units_from=units_from, as_json=json
@@ -462,7 +462,7 @@ def import_(
 @opt.takes(opt.only("store"))
 def runs(*, json: opt.Json = False, **flags: Any) -> None:
     """List the runs of a store, newest first."""
-    from line_neurons.tui import showing
+    from line_neurons.tui.cli import show as showing
 
     showing.runs(_store(**flags), as_json=json)
 
@@ -491,10 +491,10 @@ def show(
     **flags: Any,
 ) -> None:
     """Show a run's labels or, for one unit, its scoreboard, history, reasoning and pictures."""
-    from line_neurons.tui import showing
+    from line_neurons.tui.cli import show as showing
 
     if provenance:
-        from line_neurons.tui import provenance as telling
+        from line_neurons.tui.cli import provenance as telling
 
         if unit is not None or step or sheet or prompt:
             raise UsageError(
@@ -506,7 +506,7 @@ def show(
             raise UsageError("--step, --sheet and --prompt need a unit", "line show RUN UNIT --step 3")
         showing.run(_store(**flags), run, as_json=json)
     elif prompt:
-        from line_neurons.tui import steering
+        from line_neurons.tui.cli import steer as steering
 
         if not (step and step.isascii() and step.isdigit()):
             raise UsageError("--prompt needs the number of a step", "line show RUN UNIT --step 3 --prompt")
@@ -525,7 +525,7 @@ def tui(
     # While the app is imported the terminal is asked for the size of its cells. One that is slow to answer has the
     # usual size, which is no news for the user.
     logging.getLogger("textual_image").setLevel(logging.ERROR)
-    from line_neurons.tui.app import open_app
+    from line_neurons.tui.app.app import open_app
 
     open_app(_store(**flags), run)
 
@@ -537,7 +537,7 @@ def layers(
 ) -> None:
     """List the layers of a model: dotted path, kind, output shape and number of units."""
     from line_neurons.agent.settings import load_settings
-    from line_neurons.tui import showing
+    from line_neurons.tui.cli import show as showing
 
     showing.layers(model, load_settings(config, **flags), as_json=json)
 
@@ -558,7 +558,8 @@ def doctor(
     With --store or --fix only the store is looked at: its databases, pictures and checkpoints.
     """
     from line_neurons.agent.settings import load_settings
-    from line_neurons.tui import showing, store_doctor
+    from line_neurons.tui.cli import doctor as store_doctor
+    from line_neurons.tui.cli import show as showing
 
     settings = load_settings(**flags)
     if fix or "store" in flags:
@@ -576,7 +577,7 @@ def gc(json: opt.Json = False, **flags: Any) -> None:
 
     Nobody may work on the store meanwhile. Labels, histories, pictures and replies stay.
     """
-    from line_neurons.tui import space
+    from line_neurons.tui.cli import disk_space as space
 
     space.give_back(_store(**flags), as_json=json)
 
@@ -584,7 +585,7 @@ def gc(json: opt.Json = False, **flags: Any) -> None:
 @assets_app.command("list")
 def assets_list(json: opt.Json = False) -> None:
     """List the asset packs: what they are, size, licence, and whether they are here."""
-    from line_neurons.tui import asset_commands
+    from line_neurons.tui.cli import assets as asset_commands
 
     asset_commands.list_packs(_assets(), as_json=json)
 
@@ -599,7 +600,7 @@ def assets_install(
     json: opt.Json = False,
 ) -> None:
     """Install asset packs; can be interrupted and run again."""
-    from line_neurons.tui import asset_commands
+    from line_neurons.tui.cli import assets as asset_commands
 
     asset_commands.install_packs(packs, _assets(), source, force=force, as_json=json)
 
@@ -610,7 +611,7 @@ def assets_verify(
     json: opt.Json = False,
 ) -> None:
     """Hash every installed file and compare."""
-    from line_neurons.tui import asset_commands
+    from line_neurons.tui.cli import assets as asset_commands
 
     if not asset_commands.verify_packs(packs, _assets(), as_json=json):
         raise typer.Exit(1)
@@ -618,7 +619,7 @@ def assets_verify(
 
 def _store(**flags: Any) -> Path:
     from line_neurons.agent.settings import load_settings
-    from line_neurons.tools.run_store import default_store
+    from line_neurons.tools.store.runs import default_store
 
     return load_settings(**flags).store or default_store()
 

@@ -8,11 +8,11 @@ import typer
 from rich.progress import TaskID
 
 from line_neurons.agent.errors import BackendError, LineError
-from line_neurons.tools.language_models.ollama_address import server_urls
-from line_neurons.tools.language_models.ollama_models import PullStep, installed
-from line_neurons.tools.language_models.ollama_models import pull as pull_model
-from line_neurons.tui import terminal
-from line_neurons.tui.watching import download_bars
+from line_neurons.tools.language_models.ollama.address import server_urls
+from line_neurons.tools.language_models.ollama.models import PullStep, installed
+from line_neurons.tools.language_models.ollama.models import pull as pull_model
+from line_neurons.tui.cli import output as terminal
+from line_neurons.tui.cli.progress import download_bars
 
 
 def pull(name: str, servers: str, *, as_json: bool) -> None:

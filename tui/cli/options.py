@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from line_neurons.evidence.exports.places import output_path
+from line_neurons.eval.exchange.output_files import output_path
 
 Options = dict[str, Any]
 """Annotations of options by setting."""

@@ -25,7 +25,7 @@ from rich.text import Text
 
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.prompts import format_score
-from line_neurons.agent.proposal import MOST_MARKS, clean_text
+from line_neurons.agent.replies import MOST_MARKS, clean_text
 
 MAX_CELL = 4000
 

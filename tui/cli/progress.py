@@ -25,9 +25,9 @@ from rich.text import Text
 
 from line_neurons.agent.loop import BEGINNING, node_of
 from line_neurons.agent.prompts import format_score
-from line_neurons.agent.proposal import clean_text
-from line_neurons.graphs.crew import Progress as RunProgress
-from line_neurons.tui.terminal import counted, duration, err, note
+from line_neurons.agent.replies import clean_text
+from line_neurons.graphs.runs.runner import Progress as RunProgress
+from line_neurons.tui.cli.output import counted, duration, err, note
 
 _DONE = {"finished", "failed"}
 

@@ -8,10 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.settings import Settings
-from line_neurons.evidence.provenance import provenance
-from line_neurons.evidence.recorded import NOT_RECORDED, mapping_of, told_machine, told_moment, told_versions
-from line_neurons.tui import terminal
-from line_neurons.tui.showing import open_store
+from line_neurons.graphs.replay.provenance import provenance
+from line_neurons.graphs.replay.provenance_text import (
+    NOT_RECORDED,
+    mapping_of,
+    told_machine,
+    told_moment,
+    told_versions,
+)
+from line_neurons.tui.cli import output as terminal
+from line_neurons.tui.cli.show import open_store
 
 _HASH = 12
 

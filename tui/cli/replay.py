@@ -16,7 +16,7 @@ import typer
 
 from line_neurons.agent.errors import LineError, UsageError
 from line_neurons.agent.settings import Settings
-from line_neurons.evidence.agreement import (
+from line_neurons.graphs.replay.compare import (
     SCHEMA,
     VERDICTS,
     Agreement,
@@ -24,17 +24,17 @@ from line_neurons.evidence.agreement import (
     agreements,
     circumstances_differ,
 )
-from line_neurons.evidence.replay import Plan, folder_for, parts_of, plan, redo
-from line_neurons.graphs.circumstances import circumstances
-from line_neurons.graphs.crew import last_step
-from line_neurons.graphs.own_code import require_vouched
-from line_neurons.tools.language_models.ollama_address import without_passwords
-from line_neurons.tools.run_store import Run, default_store
-from line_neurons.tui import terminal
-from line_neurons.tui.draining import draining
-from line_neurons.tui.exit_status import INTERRUPTED
-from line_neurons.tui.showing import find_unit, open_store
-from line_neurons.tui.watching import Watching
+from line_neurons.graphs.replay.replay import Plan, folder_for, parts_of, plan, redo
+from line_neurons.graphs.runs.code_trust import require_vouched
+from line_neurons.graphs.runs.environment import circumstances
+from line_neurons.graphs.runs.runner import last_step
+from line_neurons.tools.language_models.ollama.address import without_passwords
+from line_neurons.tools.store.runs import Run, default_store
+from line_neurons.tui.cli import output as terminal
+from line_neurons.tui.cli.exit_codes import INTERRUPTED
+from line_neurons.tui.cli.progress import Watching
+from line_neurons.tui.cli.show import find_unit, open_store
+from line_neurons.tui.cli.signals import draining
 
 _LONGEST = 60
 

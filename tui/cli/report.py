@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from line_neurons.tui import terminal
-from line_neurons.tui.showing import find_unit, open_store
+from line_neurons.tui.cli import output as terminal
+from line_neurons.tui.cli.show import find_unit, open_store
 
 _MEGABYTE = 1_000_000
 
@@ -41,7 +41,7 @@ def report(
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from line_neurons.evidence.report.writing import write_report
+    from line_neurons.tui.report.writer import write_report
 
     with closing(open_store(store)) as opened:
         shown = opened.run(name)

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.evidence.exports.places import file_in, written
-from line_neurons.evidence.exports.snapshot import Snapshot, snapshot
-from line_neurons.evidence.exports.tables import TABLES, WRITERS, write_table
-from line_neurons.evidence.wording import origin
-from line_neurons.tools.condition import condition
-from line_neurons.tools.marks import codes
-from line_neurons.tools.run_store import Run, Unit
-from line_neurons.tui import showing, terminal
+from line_neurons.eval.exchange.output_files import file_in, written
+from line_neurons.eval.exchange.run_tables import TABLES, WRITERS, write_table
+from line_neurons.eval.exchange.snapshot import Snapshot, snapshot
+from line_neurons.tools.label_marks import codes
+from line_neurons.tools.store.run_problems import condition
+from line_neurons.tools.store.runs import Run, Unit
+from line_neurons.tui.cli import output as terminal
+from line_neurons.tui.cli import show as showing
+from line_neurons.tui.formatting import origin
 
 
 def results(store: Path, run_name: str, format_: str, output: Path | None) -> None:

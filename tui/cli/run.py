@@ -16,24 +16,25 @@ from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import DrainedError, LineError, TakenOverError, UsageError
 from line_neurons.agent.settings import Settings
-from line_neurons.evidence import wording
-from line_neurons.graphs.assembly import Parts, reopen
-from line_neurons.graphs.crew import last_step
-from line_neurons.graphs.own_code import vouch
-from line_neurons.graphs.revisit import revisit_recorded
-from line_neurons.graphs.runs import retry as mark_failed_again
-from line_neurons.graphs.runs import select_units, start, work
-from line_neurons.tools.concept_bank import BankStats
-from line_neurons.tools.condition import condition
-from line_neurons.tools.language_models.langchain_chat import with_secrets
-from line_neurons.tools.language_models.ollama_address import without_passwords
-from line_neurons.tools.leases import refuse_held
-from line_neurons.tools.run_store import Run, RunStore, default_store
-from line_neurons.tools.wishes import units_asked
-from line_neurons.tui import showing, terminal
-from line_neurons.tui.draining import draining
-from line_neurons.tui.exit_status import ALL_REFUSED, INTERRUPTED, UNITS_FAILED
-from line_neurons.tui.watching import Watching
+from line_neurons.graphs.runs.code_trust import vouch
+from line_neurons.graphs.runs.components import Parts, reopen
+from line_neurons.graphs.runs.lifecycle import retry as mark_failed_again
+from line_neurons.graphs.runs.lifecycle import select_units, start, work
+from line_neurons.graphs.runs.revisit import revisit_recorded
+from line_neurons.graphs.runs.runner import last_step
+from line_neurons.tools.cache.activation_cache import BankStats
+from line_neurons.tools.language_models.langchain import with_secrets
+from line_neurons.tools.language_models.ollama.address import without_passwords
+from line_neurons.tools.store.leases import refuse_held
+from line_neurons.tools.store.run_problems import condition
+from line_neurons.tools.store.runs import Run, RunStore, default_store
+from line_neurons.tools.store.steering_queue import units_asked
+from line_neurons.tui import formatting as wording
+from line_neurons.tui.cli import output as terminal
+from line_neurons.tui.cli import show as showing
+from line_neurons.tui.cli.exit_codes import ALL_REFUSED, INTERRUPTED, UNITS_FAILED
+from line_neurons.tui.cli.progress import Watching
+from line_neurons.tui.cli.signals import draining
 
 DEMO_MODEL = "torchvision:mobilenet_v2@IMAGENET1K_V1"
 DEMO_COMMAND = "line demo"
@@ -172,7 +173,7 @@ def demo(settings: Settings, *, as_json: bool) -> None:
     """
     from line_neurons.tools.assets.location import assets_root
     from line_neurons.tools.assets.packs import select
-    from line_neurons.tui.asset_commands import install
+    from line_neurons.tui.cli.assets import install
 
     install(select(["demo"]), settings.assets or assets_root())
     began = time.monotonic()

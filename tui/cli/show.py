@@ -13,8 +13,16 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.errors import StoreError, UsageError
 from line_neurons.agent.prompts import format_score
 from line_neurons.agent.settings import Settings
-from line_neurons.evidence.wording import (
-    OUTCOMES,
+from line_neurons.tools.label_marks import DONE, UNLABELLED, codes
+from line_neurons.tools.store.columns import OUTCOMES
+from line_neurons.tools.store.leases import Standing, standings
+from line_neurons.tools.store.refused_replies import Refusals, refusals, refusals_by_run, told
+from line_neurons.tools.store.run_problems import Condition, condition, condition_listed
+from line_neurons.tools.store.runs import Run, RunStore, Step, Unit, default_store, has_runs
+from line_neurons.tools.store.steering_queue import units_asked, wishes
+from line_neurons.tools.targets.custom_module import in_memory
+from line_neurons.tui.cli import output as terminal
+from line_neurons.tui.formatting import (
     drawn_from,
     found_by,
     is_unfinished,
@@ -23,18 +31,10 @@ from line_neurons.evidence.wording import (
     state_of,
     step_name,
 )
-from line_neurons.tools.condition import Condition, condition, condition_listed
-from line_neurons.tools.leases import Standing, standings
-from line_neurons.tools.marks import DONE, UNLABELLED, codes
-from line_neurons.tools.refusals import Refusals, refusals, refusals_by_run, told
-from line_neurons.tools.run_store import Run, RunStore, Step, Unit, default_store, has_runs
-from line_neurons.tools.targets.own_module import in_memory
-from line_neurons.tools.wishes import units_asked, wishes
-from line_neurons.tui import terminal
 
 if TYPE_CHECKING:
-    from line_neurons.graphs.revisit import Revisited
-    from line_neurons.tools.concept_bank import ConceptBank
+    from line_neurons.graphs.runs.revisit import Revisited
+    from line_neurons.tools.cache.activation_cache import ConceptBank
 
 _ROWS = 200
 """On a terminal a table of units has at most so many rows."""
@@ -296,7 +296,7 @@ def unit(store: Path, name: str, which: str, step: str | None, sheet: Path | Non
 
     Pictures that have gone or are damaged are left out, and named.
     """
-    from line_neurons.tools.concept_bank import ConceptBank
+    from line_neurons.tools.cache.activation_cache import ConceptBank
 
     opened = open_store(store)
     shown = opened.run(name)
@@ -437,7 +437,7 @@ def _result(entry: Step) -> str:
 
 def _write_sheet(bank: ConceptBank, entries: Sequence[Step], path: Path, missing: dict[str, str]) -> Path:
     """Write the pictures of entries; why some are not to be had is put into ``missing``, by id."""
-    from line_neurons.tools.contact_sheet import SheetRow, write_sheet
+    from line_neurons.tui.report.contact_sheet import SheetRow, write_sheet
 
     def read(image: str) -> bytes | None:
         try:
@@ -472,7 +472,7 @@ def find_unit(shown: Run, units: Sequence[Unit], which: str) -> Unit:
 
 def layers(model: str, settings: Settings, *, as_json: bool) -> None:
     """Print the layers of a model, and why others are left out."""
-    from line_neurons.graphs.assembly import Parts
+    from line_neurons.graphs.runs.components import Parts
     from line_neurons.tools.targets.hooked_target import HookedTarget
 
     # What a user's own model prints must not come between the results.
@@ -498,7 +498,7 @@ def layers(model: str, settings: Settings, *, as_json: bool) -> None:
 
 def doctor(store: Path, assets: Path, *, ollama: str, deep: bool, as_json: bool) -> bool:
     """Print the findings; True if nothing is missing or broken."""
-    from line_neurons.tools.doctor import Finding, check
+    from line_neurons.tools.doctor.installation import Finding, check
 
     def tell(finding: Finding) -> None:
         mark = "note" if finding.status == "warn" else finding.status

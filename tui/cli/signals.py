@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 
 from langgraph.runtime import RunControl
 
-from line_neurons.tui.exit_status import INTERRUPTED
-from line_neurons.tui.terminal import note
+from line_neurons.tui.cli.exit_codes import INTERRUPTED
+from line_neurons.tui.cli.output import note
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SHOW_CURSOR = b"\x1b[?25h\n"

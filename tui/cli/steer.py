@@ -15,12 +15,12 @@ import typer
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import Settings, fork_changes
 from line_neurons.agent.steering import WishKind
-from line_neurons.evidence.wording import is_worked_on
-from line_neurons.tools.leases import standings
-from line_neurons.tools.run_store import default_store
-from line_neurons.tools.wishes import ask_all
-from line_neurons.tui import terminal
-from line_neurons.tui.showing import find_unit, open_store
+from line_neurons.tools.store.leases import standings
+from line_neurons.tools.store.runs import default_store
+from line_neurons.tools.store.steering_queue import ask_all
+from line_neurons.tui.cli import output as terminal
+from line_neurons.tui.cli.show import find_unit, open_store
+from line_neurons.tui.formatting import is_worked_on
 
 Asked = Sequence[tuple[WishKind, str]]
 
@@ -91,10 +91,10 @@ def fork(
         LineError: there is no such run, unit or step, or a setting cannot be another.
         Exit: with status 1 if the unit failed, 3 if no answer was usable, 130 if it was interrupted.
     """
-    from line_neurons.graphs import forking
-    from line_neurons.tools.language_models.ollama_address import without_passwords
-    from line_neurons.tui import labelling
-    from line_neurons.tui.watching import Watching
+    from line_neurons.graphs.runs import fork as forking
+    from line_neurons.tools.language_models.ollama.address import without_passwords
+    from line_neurons.tui.cli import run as labelling
+    from line_neurons.tui.cli.progress import Watching
 
     store = settings.store or default_store()
     with closing(open_store(store, read_only=False)) as opened:
@@ -126,7 +126,7 @@ def prompt(store: Path, name: str, which: str, step: int, *, as_json: bool) -> N
     Raises:
         UsageError: there is no such step, or no model was asked in it.
     """
-    from line_neurons.graphs.asked import prompt_of
+    from line_neurons.graphs.loop.recorded_prompt import prompt_of
 
     with closing(open_store(store)) as runs:
         run = runs.run(name)

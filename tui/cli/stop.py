@@ -7,10 +7,10 @@ from contextlib import closing
 from pathlib import Path
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.leases import STALE_SECONDS, Standing, ask_to_stop, standings
-from line_neurons.tools.run_store import RunStore
-from line_neurons.tui import terminal
-from line_neurons.tui.showing import open_store
+from line_neurons.tools.store.leases import STALE_SECONDS, Standing, ask_to_stop, standings
+from line_neurons.tools.store.runs import RunStore
+from line_neurons.tui.cli import output as terminal
+from line_neurons.tui.cli.show import open_store
 
 _POLL_SECONDS = 0.2
 

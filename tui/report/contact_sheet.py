@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from line_neurons.agent.errors import StoreError, reason_of
-from line_neurons.agent.proposal import clean_text
-from line_neurons.tools.image_reader import ImageError, read_image
-from line_neurons.tools.leftovers import whole_or_not
+from line_neurons.agent.replies import clean_text
+from line_neurons.tools.images.reader import ImageError, read_image
+from line_neurons.tools.store.atomic_files import whole_or_not
 
 TILE = 160
 _MARGIN = 8

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import LineError
-from line_neurons.evidence.report.album import Album, Shown, small_copy
-from line_neurons.evidence.report.charts import Histogram, histogram
-from line_neurons.tools.bank_view import control, control_key
-from line_neurons.tools.run_store import Run
+from line_neurons.tools.cache.reader import control, control_key
+from line_neurons.tools.store.runs import Run
+from line_neurons.tui.report.charts import Histogram, histogram
+from line_neurons.tui.report.thumbnails import Album, Shown, small_copy
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Control
@@ -93,7 +93,7 @@ class Controls:
             units: indices of units.
         """
         from line_neurons.agent.settings import revised
-        from line_neurons.graphs.assembly import Parts
+        from line_neurons.graphs.runs.components import Parts
 
         wanted = {row for unit in units for row in self._strongest(unit)}
         if not wanted:

@@ -9,15 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from line_neurons.evidence.provenance import SEED_RULES, who_worked
-from line_neurons.evidence.recorded import NOT_RECORDED, mapping_of, told_machine, told_versions
-from line_neurons.evidence.report.charts import Histogram, histogram
-from line_neurons.evidence.wording import is_worked_on, origin, state_of
-from line_neurons.tools.condition import condition
-from line_neurons.tools.leases import standings
-from line_neurons.tools.marks import codes
-from line_neurons.tools.run_store import Run, RunStore
-from line_neurons.tools.unit_rows import UnitRow, UnitRows
+from line_neurons.graphs.replay.provenance import SEED_RULES, who_worked
+from line_neurons.graphs.replay.provenance_text import NOT_RECORDED, mapping_of, told_machine, told_versions
+from line_neurons.tools.label_marks import codes
+from line_neurons.tools.store.leases import standings
+from line_neurons.tools.store.run_problems import condition
+from line_neurons.tools.store.runs import Run, RunStore
+from line_neurons.tools.store.unit_table import UnitRow, UnitRows
+from line_neurons.tui.formatting import is_worked_on, origin, state_of
+from line_neurons.tui.report.charts import Histogram, histogram
 
 ORIGINS = {
     "predefined": "predefined: on the first board",

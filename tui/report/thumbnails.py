@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from markupsafe import Markup
 
-from line_neurons.evidence.wording import drawn_from
-from line_neurons.tools.bank_view import Pictured, pictures
-from line_neurons.tools.image_reader import ImageError, read_image
+from line_neurons.tools.cache.reader import Pictured, pictures
+from line_neurons.tools.images.reader import ImageError, read_image
+from line_neurons.tui.formatting import drawn_from
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from line_neurons.evidence.report.album import MOST, Album, Photo, Strip
-from line_neurons.evidence.report.charts import Curve, curve
-from line_neurons.evidence.report.controls import Against, Controls
-from line_neurons.evidence.unit_view import BoardRow, UnitView, board, origin_of, reason_of_refusal
-from line_neurons.evidence.wording import OUTCOMES, origin, step_name
-from line_neurons.tools.bank_view import activations
-from line_neurons.tools.run_store import Step, Unit
+from line_neurons.tools.cache.reader import activations
+from line_neurons.tools.store.columns import OUTCOMES
+from line_neurons.tools.store.runs import Step, Unit
+from line_neurons.tui.formatting import origin, step_name
+from line_neurons.tui.report.charts import Curve, curve
+from line_neurons.tui.report.control_images import Against, Controls
+from line_neurons.tui.report.thumbnails import MOST, Album, Photo, Strip
+from line_neurons.tui.unit_view import BoardRow, UnitView, board, origin_of, reason_of_refusal
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,15 @@ from tempfile import TemporaryFile
 from markupsafe import Markup
 
 from line_neurons.agent.errors import DamagedError, UsageError
-from line_neurons.evidence.exports.places import FolderPath
-from line_neurons.evidence.report.album import Album, InFolder, InPage, Strip
-from line_neurons.evidence.report.controls import Controls
-from line_neurons.evidence.report.overview import Overview, read_overview
-from line_neurons.evidence.report.page import MARK, index_page, unit_name, unit_page, unit_section, whole_page
-from line_neurons.evidence.report.search import UnitReport, Unreadable, unit_report
-from line_neurons.evidence.unit_view import read_unit
-from line_neurons.tools.leftovers import folder_or_not, remove_unfinished, whole_or_not
-from line_neurons.tools.run_store import Run, RunStore
+from line_neurons.eval.exchange.output_files import FolderPath
+from line_neurons.tools.store.atomic_files import folder_or_not, remove_unfinished, whole_or_not
+from line_neurons.tools.store.runs import Run, RunStore
+from line_neurons.tui.report.control_images import Controls
+from line_neurons.tui.report.overview import Overview, read_overview
+from line_neurons.tui.report.page import MARK, index_page, unit_name, unit_page, unit_section, whole_page
+from line_neurons.tui.report.thumbnails import Album, InFolder, InPage, Strip
+from line_neurons.tui.report.unit_section import UnitReport, Unreadable, unit_report
+from line_neurons.tui.unit_view import read_unit
 
 ONE_PAGE = 100
 """A page has at most so many units, unless that is wanted."""

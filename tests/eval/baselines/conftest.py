@@ -14,9 +14,9 @@ from line_neurons.agent.errors import NotDrawableError
 from line_neurons.agent.ports import ControlChunk, DrawnImage, LayerInfo
 from line_neurons.agent.settings import Settings
 from line_neurons.eval.baselines.task import Task
-from line_neurons.graphs.assembly import Parts
+from line_neurons.graphs.runs.components import Parts
 from line_neurons.tools.control_sets import PrecomputedControl
-from scripted import ScriptedModel
+from support.fakes import ScriptedModel
 
 LAYER = "pixels"
 COLOURS = {

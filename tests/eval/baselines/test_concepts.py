@@ -5,7 +5,7 @@ from line_neurons.agent.errors import MissingPartError
 from line_neurons.agent.settings import Settings
 from line_neurons.eval.baselines.concepts import concepts_of
 from line_neurons.eval.baselines.task import Task
-from line_neurons.graphs.assembly import Parts
+from line_neurons.graphs.runs.components import Parts
 
 from .conftest import PixelTarget, png
 

@@ -6,12 +6,12 @@ import pytest
 
 from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.eval.baselines import describe_and_dissect
-from line_neurons.eval.baselines.strongest import strongest_pictures
-from line_neurons.eval.labels import Label, read_labels
-from line_neurons.tools.language_models.ollama_captions import QUESTION, OllamaCaptioner
+from line_neurons.eval.baselines.top_images import strongest_pictures
+from line_neurons.eval.labels.formats import Label, read_labels
+from line_neurons.tools.language_models.ollama.captions import QUESTION, OllamaCaptioner
 from line_neurons.tools.language_models.reply_cache import ReplyCache
-from scripted import ScriptedModel
-from scripted_ollama import DIGEST, MODEL, ScriptedOllama, answer, serving
+from support.fake_ollama import DIGEST, MODEL, ScriptedOllama, answer, serving
+from support.fakes import ScriptedModel
 
 from .conftest import COLOURS, PixelTarget, png
 

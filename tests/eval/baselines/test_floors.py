@@ -6,12 +6,12 @@ from random import Random
 import numpy as np
 import pytest
 
-from line_neurons.eval.imagenet import imagenet_table
-from line_neurons.eval.label_quality import Truth, is_named, is_right, names_of, true_classes
-from line_neurons.eval.wordnet import WIDEST, WordNet
+from line_neurons.eval.labels.imagenet import imagenet_table
+from line_neurons.eval.labels.wordnet import WIDEST, WordNet
+from line_neurons.eval.reports.label_quality import Truth, is_named, is_right, names_of, true_classes
 from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
-from line_neurons.tools.run_store import Unit
 from line_neurons.tools.scorers import auc, mad
+from line_neurons.tools.store.runs import Unit
 
 CONSTANT = ("entity", "object", "animal", "thing")
 

@@ -8,9 +8,9 @@ from PIL import Image
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
 from line_neurons.agent.errors import BackendError, MissingPartError, UsageError
-from line_neurons.eval.image_text import embedded_pictures, embedded_texts, open_encoder
-from line_neurons.tools.concept_bank import ConceptBank
-from tiny_pipelines import CONTEXT, WIDTH, tokenizer
+from line_neurons.eval.baselines.image_text import embedded_pictures, embedded_texts, open_encoder
+from line_neurons.tools.cache.activation_cache import ConceptBank
+from support.tiny_pipelines import CONTEXT, WIDTH, tokenizer
 
 SIDE = {"hidden_size": WIDTH, "intermediate_size": 37, "num_attention_heads": 4, "num_hidden_layers": 2}
 

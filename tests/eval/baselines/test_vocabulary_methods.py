@@ -7,15 +7,14 @@ import pytest
 from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import DrainedError, MissingPartError, UsageError
-from line_neurons.eval import image_text
-from line_neurons.eval.baselines import best_word, clip_dissect, initial_label, random_label
-from line_neurons.eval.baselines.methods import label_units
+from line_neurons.eval.baselines import best_word, clip_dissect, image_text, initial_label, random_label
+from line_neurons.eval.baselines.registry import label_units
 from line_neurons.eval.baselines.similarities import soft_wpmi
 from line_neurons.eval.baselines.task import Task
-from line_neurons.graphs.runs import start, work
-from line_neurons.graphs.scoring import measure
-from scripted import LAYER, ScriptedModel, scripted_parts
-from scripted_ollama import ScriptedOllama, serving
+from line_neurons.graphs.loop.scoring import measure
+from line_neurons.graphs.runs.lifecycle import start, work
+from support.fake_ollama import ScriptedOllama, serving
+from support.fakes import LAYER, ScriptedModel, scripted_parts
 
 
 def concepts(found):

@@ -5,9 +5,10 @@ import pytest
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Message, Prompt
 from line_neurons.agent.prompts import image_requests, propose_prompt
-from line_neurons.agent.proposal import concept_key, parse_reply
+from line_neurons.agent.replies import concept_key, parse_reply
 from line_neurons.agent.scoreboard import Entry, Scoreboard
-from line_neurons.eval.benchmarks import batch, busy_generator, drawn_pictures, patience_cost, wall_time
+from line_neurons.eval.benchmarks import batch, busy_generator, patience_cost, wall_time
+from line_neurons.eval.benchmarks import generated_images as drawn_pictures
 from line_neurons.eval.benchmarks.figures import Figure, show
 from line_neurons.eval.benchmarks.graph_steps import run_instant
 from line_neurons.eval.benchmarks.instant import LAYER, batches, latency
@@ -15,8 +16,8 @@ from line_neurons.eval.benchmarks.metering import Clock, MeteredGenerator, Meter
 from line_neurons.eval.benchmarks.near_words import MODIFIERS, NearWords
 from line_neurons.eval.benchmarks.real_parts import near_words
 from line_neurons.eval.benchmarks.wall_time import Stateless
-from line_neurons.graphs.runs import start, work
-from scripted import ScriptedGenerator, ScriptedModel, scripted_parts
+from line_neurons.graphs.runs.lifecycle import start, work
+from support.fakes import ScriptedGenerator, ScriptedModel, scripted_parts
 
 CLASSES = tuple(f"class {letter}" for letter in "abcdefghijkl")
 UNITS = 3

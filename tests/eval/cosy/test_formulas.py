@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from line_neurons.agent.errors import NotDrawableError
-from line_neurons.eval.formulas import alternatives
+from line_neurons.eval.cosy.formulas import alternatives
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 
 from line_neurons.agent.errors import NotDrawableError, UsageError
-from line_neurons.eval.concept_pictures import open_pictures
-from line_neurons.eval.photographs import Photographs, caption_photographs, names_alike
+from line_neurons.eval.cosy.images import open_pictures
+from line_neurons.eval.cosy.photographs import Photographs, caption_photographs, names_alike
 from line_neurons.tools.image_bank.bank import Bank, Entry
 from line_neurons.tools.image_bank.folder import folder_bank
-from scripted import LAYER, ScriptedModel, ScriptedTarget, scripted_parts
-from small_wordnet import small_wordnet
+from support.fakes import LAYER, ScriptedModel, ScriptedTarget, scripted_parts
+from support.small_wordnet import small_wordnet
 
 PHYSICAL, PERSON = 1930, 7846
 NOUNS = {

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from line_neurons.agent.errors import BackendError, DrainedError, UsageError
-from line_neurons.eval.concept_pictures import Drawn, Laid, open_pictures
-from line_neurons.eval.cosy import (
+from line_neurons.eval.cosy.images import Drawn, Laid, open_pictures
+from line_neurons.eval.cosy.protocol import (
     EXACT_PAIRS,
     Judged,
     judge,
@@ -21,12 +21,12 @@ from line_neurons.eval.cosy import (
     requests,
     strict_requests,
 )
-from line_neurons.eval.evaluations import Evaluation, Evaluations
-from line_neurons.eval.judging import Subject, common_units, cosy_csv, cosy_name, judge_labels, subject_of
-from line_neurons.eval.labels import Label, Labels, read_labels
-from line_neurons.graphs import assembly
-from line_neurons.tools.run_store import Run, Unit
-from scripted import LAYER, ScriptedControl, ScriptedGenerator, ScriptedModel, ScriptedTarget, scripted_parts
+from line_neurons.eval.cosy.results import Evaluation, Evaluations
+from line_neurons.eval.cosy.runner import Subject, common_units, cosy_csv, cosy_name, judge_labels, subject_of
+from line_neurons.eval.labels.formats import Label, Labels, read_labels
+from line_neurons.graphs.runs import components as assembly
+from line_neurons.tools.store.runs import Run, Unit
+from support.fakes import LAYER, ScriptedControl, ScriptedGenerator, ScriptedModel, ScriptedTarget, scripted_parts
 
 LABEL = Label(0, "dog")
 FEW = st.sampled_from([-1.0, 0.0, 0.5, 1e-3, 3.0])
@@ -420,8 +420,8 @@ def test_strict_prepares_pictures_as_cosys_code_does(tmp_path):
     from PIL import Image
     from torchvision import transforms
 
-    from line_neurons.tools.targets.preprocessing import COSY, MEAN, STD, cosy
     from line_neurons.tools.targets.registry import open_target
+    from line_neurons.tools.targets.transforms import COSY, MEAN, STD, cosy
 
     (tmp_path / "own.py").write_text(TARGET)
     own = open_target(f"{tmp_path}/own.py:network", device="cpu")
@@ -452,7 +452,7 @@ def test_a_bank_draws_the_first_of_several_names_and_what_fulfils_a_formula(subj
 
 def test_runs_of_another_target_or_layer_are_refused_and_those_of_one_are_judged_together(line, tmp_path):
     from line_neurons.agent.settings import Settings
-    from line_neurons.tools.run_store import RunStore
+    from line_neurons.tools.store.runs import RunStore
     from line_neurons.tools.targets.registry import open_target
 
     (tmp_path / "own.py").write_text(TARGET)

@@ -17,20 +17,20 @@ import numpy as np
 import ormsgpack
 import pytest
 from langgraph.runtime import RunControl
-from old_stores import FINISHED, old_store
 
 from line_neurons.agent.errors import StoreError, UsageError
 from line_neurons.agent.ports import LayerInfo
-from line_neurons.evidence.exports.formats import export
-from line_neurons.evidence.imports import bundle as importing
-from line_neurons.evidence.imports.bundle import import_bundle
-from line_neurons.graphs.forking import fork
-from line_neurons.graphs.runs import start, work
-from line_neurons.tools.run_store import RunStore
-from line_neurons.tools.store_check import look
-from line_neurons.tools.wishes import ask, wishes
-from recorded_store import at_work
-from scripted import LAYER, ScriptedModel, ScriptedTarget, outcome, scripted_parts
+from line_neurons.eval.exchange import bundle_import as importing
+from line_neurons.eval.exchange.bundle_import import import_bundle
+from line_neurons.eval.exchange.export import export
+from line_neurons.graphs.runs.fork import fork
+from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.tools.doctor.store import look
+from line_neurons.tools.store.runs import RunStore
+from line_neurons.tools.store.steering_queue import ask, wishes
+from support.fakes import LAYER, ScriptedModel, ScriptedTarget, outcome, scripted_parts
+from support.released_stores import FINISHED, old_store
+from support.store_factory import at_work
 
 RUN = "model-head-1"
 

@@ -13,16 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.agent.proposal import clean_text, storable_text
-from line_neurons.eval.labels import read_labels
-from line_neurons.evidence.exports.formats import FORMATS, SIDECAR, export
-from line_neurons.evidence.exports.snapshot import snapshot
-from line_neurons.evidence.exports.tables import TABLES, WRITERS
-from line_neurons.graphs.runs import start, work
-from line_neurons.tools.run_store import Run, RunStore, Step, Unit
-from scripted import LAYER, ScriptedModel, scripted_parts
+from line_neurons.agent.replies import clean_text, storable_text
+from line_neurons.eval.exchange.export import FORMATS, SIDECAR, export
+from line_neurons.eval.exchange.run_tables import TABLES, WRITERS
+from line_neurons.eval.exchange.snapshot import snapshot
+from line_neurons.eval.labels.formats import read_labels
+from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.tools.store.runs import Run, RunStore, Step, Unit
+from support.fakes import LAYER, ScriptedModel, scripted_parts
 
-DOCS = Path(__file__).parents[2] / "docs" / "exports.md"
+DOCS = Path(__file__).parents[3] / "docs" / "exports.md"
 FINGERPRINTS = {"target": "t", "generator": "g", "language_model": "l", "control": "c"}
 READ = {
     "csv": lambda path: list(csv.DictReader(io.StringIO(path.read_text("utf-8"), newline=""))),

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.cosy_names import file_stem
-from line_neurons.eval.labels import (
+from line_neurons.eval.cosy.names import file_stem
+from line_neurons.eval.labels.formats import (
     FORMS,
     WRITTEN,
     Label,
@@ -17,7 +17,7 @@ from line_neurons.eval.labels import (
     short_sources,
     write_csv,
 )
-from line_neurons.tools.run_store import Run, RunStore, Unit
+from line_neurons.tools.store.runs import Run, RunStore, Unit
 
 FILES = {
     "invert": "neuron,concept,concept_id,metric\n7,lhasa,n02098413,0.9336\n3,bookshop AND NOT toyshop,n0,0.9\n",
@@ -219,7 +219,7 @@ def test_layers_of_one_last_part_are_told_apart(tmp_path):
 
 
 def test_more_than_a_million_rows_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("line_neurons.eval.label_files._MAX_ROWS", 2)
+    monkeypatch.setattr("line_neurons.eval.labels.files._MAX_ROWS", 2)
     for name, content in {
         "a.csv": "unit,description\n0,a\n1,b\n2,c\n",
         "a.jsonl": '{"unit": 0, "description": "a"}\n' * 3,

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from line_neurons.agent.proposal import concept_key
-from line_neurons.eval.imagenet import are_imagenets, imagenet_table
-from line_neurons.eval.wordnet import WordNet
+from line_neurons.agent.replies import concept_key
+from line_neurons.eval.labels.imagenet import are_imagenets, imagenet_table
+from line_neurons.eval.labels.wordnet import WordNet
 from line_neurons.tools.vocabulary import imagenet_classes
 
 # Class and a word of its synset that no other sense of the class's name has, or that of a class of the same name.

@@ -2,15 +2,15 @@
 
 import pytest
 
-from expectations import refused
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.judging import labels_of
-from line_neurons.eval.kept_labels import keep, kept
-from line_neurons.eval.labels import FORMS, WRITTEN, Label, Labels, read_labels, write_csv
-from line_neurons.evidence.exports.formats import export
-from line_neurons.evidence.exports.tables import WRITERS
-from line_neurons.evidence.imports.labels import import_labels
-from line_neurons.tools.run_store import Run, RunStore, Unit
+from line_neurons.eval.cosy.runner import labels_of
+from line_neurons.eval.exchange.export import export
+from line_neurons.eval.exchange.run_tables import WRITERS
+from line_neurons.eval.labels.formats import FORMS, WRITTEN, Label, Labels, read_labels, write_csv
+from line_neurons.eval.labels.label_import import import_labels
+from line_neurons.eval.labels.library import keep, kept
+from line_neurons.tools.store.runs import Run, RunStore, Unit
+from support.command_checks import refused
 
 LABELS = Labels(
     "invert", "torchvision:resnet18", "layer4.1", (Label(3, "=dog, wet"), Label(0, "sea lion", 2.5)), "a"

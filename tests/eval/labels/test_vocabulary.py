@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from line_neurons.agent.ports import Control
-from line_neurons.eval.choices import Choice, keep, of_file, of_run
-from line_neurons.tools.concept_bank import ConceptBank
-from line_neurons.tools.run_store import RunStore
-from made_up import LAYER, add
+from line_neurons.eval.labels.vocabulary import Choice, keep, of_file, of_run
+from line_neurons.tools.cache.activation_cache import ConceptBank
+from line_neurons.tools.store.runs import RunStore
+from support.table_runs import LAYER, add
 
 NAMES = {0: ("fox",), 1: ("crane", "heron"), 2: ("lion", "king of beasts")}
 

@@ -2,12 +2,12 @@ import pytest
 
 from line_neurons.agent.errors import MissingPartError
 from line_neurons.eval.benchmarks.speed import cost_of_a_known_concept, step_overhead
-from line_neurons.eval.class_units import drawable_classes, judge_all, sample
-from line_neurons.eval.imagenet import imagenet_table
-from line_neurons.eval.label_quality import TrueClass, Truth, is_right, true_classes
-from line_neurons.eval.wordnet import WordNet
+from line_neurons.eval.labels.imagenet import imagenet_table
+from line_neurons.eval.labels.wordnet import WordNet
+from line_neurons.eval.reports.class_units import drawable_classes, judge_all, sample
+from line_neurons.eval.reports.label_quality import TrueClass, Truth, is_right, true_classes
 from line_neurons.tools.image_bank.bundled import bundled_bank
-from line_neurons.tools.run_store import Unit
+from line_neurons.tools.store.runs import Unit
 
 
 @pytest.fixture(scope="module")

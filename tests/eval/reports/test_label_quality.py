@@ -7,13 +7,13 @@ import pytest
 from scipy.stats import ttest_rel
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.choices import Choice
-from line_neurons.eval.label_quality import Method, TrueClass, quality, true_classes
-from line_neurons.eval.labels import Label, Labels
-from line_neurons.eval.statistics import sign_test, wilson
-from line_neurons.tools.run_store import RunStore, Unit
-from made_up import add, tables
-from small_wordnet import small_wordnet
+from line_neurons.eval.labels.formats import Label, Labels
+from line_neurons.eval.labels.vocabulary import Choice
+from line_neurons.eval.reports.label_quality import Method, TrueClass, quality, true_classes
+from line_neurons.eval.reports.statistics import sign_test, wilson
+from line_neurons.tools.store.runs import RunStore, Unit
+from support.small_wordnet import small_wordnet
+from support.table_runs import add, tables
 
 # Offset, words, and what it is a kind of.
 NOUNS = {

@@ -6,15 +6,15 @@ import pytest
 from scipy import stats
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.cosy import Judged
-from line_neurons.eval.evaluations import Evaluation, Evaluations
-from line_neurons.eval.methods import table1
-from line_neurons.eval.statistics import holm
-from line_neurons.eval.tables import write
-from line_neurons.tools.run_store import RunStore
-from line_neurons.tools.wishes import steered
-from line_neurons.tui import eval_tables
-from made_up import LAYER, MODEL, add, steer, tables
+from line_neurons.eval.cosy.protocol import Judged
+from line_neurons.eval.cosy.results import Evaluation, Evaluations
+from line_neurons.eval.reports.method_table import table1
+from line_neurons.eval.reports.statistics import holm
+from line_neurons.eval.reports.table import write
+from line_neurons.tools.store.runs import RunStore
+from line_neurons.tools.store.steering_queue import steered
+from line_neurons.tui.cli.eval import reports as eval_tables
+from support.table_runs import LAYER, MODEL, add, steer, tables
 
 NAN = float("nan")
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from line_neurons.eval.histories import histories
-from line_neurons.eval.proposals import proposals, proposer_of
-from line_neurons.eval.statistics import compare
-from line_neurons.eval.tables import write
-from line_neurons.tools.run_store import RunStore, Step, Unit
-from made_up import add, steer, tables
+from line_neurons.eval.reports.histories import histories
+from line_neurons.eval.reports.proposals import proposals, proposer_of
+from line_neurons.eval.reports.statistics import compare
+from line_neurons.eval.reports.table import write
+from line_neurons.tools.store.runs import RunStore, Step, Unit
+from support.table_runs import add, steer, tables
 
 # The first board of a made-up unit is its best score, and that less one.
 GOOD = {0: (1.0, [0.5, 2.0, 3.0], 0.1), 1: (2.0, [1.0, 1.5, 4.0], 1.2), 2: (5.0, [4.5, 6.0, 4.0], 5.5)}

@@ -9,17 +9,17 @@ from random import Random
 import pytest
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.comparison import comparison
-from line_neurons.eval.cosy import Judged
-from line_neurons.eval.evaluations import Evaluation, Result
-from line_neurons.eval.histories import by_layer, histories
-from line_neurons.eval.statistics import compare, wilson
-from line_neurons.eval.steps import steps
-from line_neurons.eval.tables import Report, Table, as_csv, as_markdown, write
-from line_neurons.eval.trace import trace
-from line_neurons.eval.winners import winners
-from line_neurons.tools.run_store import RunStore
-from made_up import LAYER, MODEL, SEARCHES, add, steer, tables
+from line_neurons.eval.cosy.protocol import Judged
+from line_neurons.eval.cosy.results import Evaluation, Result
+from line_neurons.eval.reports.histories import by_layer, histories
+from line_neurons.eval.reports.run_comparison import comparison
+from line_neurons.eval.reports.statistics import compare, wilson
+from line_neurons.eval.reports.step_curves import steps
+from line_neurons.eval.reports.table import Report, Table, as_csv, as_markdown, write
+from line_neurons.eval.reports.unit_trace import trace
+from line_neurons.eval.reports.winner_table import winners
+from line_neurons.tools.store.runs import RunStore
+from support.table_runs import LAYER, MODEL, SEARCHES, add, steer, tables
 
 
 @pytest.fixture

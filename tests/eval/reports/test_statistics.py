@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from line_neurons.eval.benchmarks.coverage import DRAWS, coverage
-from line_neurons.eval.statistics import FEWEST, compare, holm, sign_test, summarise, wilson
+from line_neurons.eval.reports.statistics import FEWEST, compare, holm, sign_test, summarise, wilson
 
 VALUES = st.lists(st.floats(-1e3, 1e3, allow_subnormal=False).map(lambda x: round(x, 3)), min_size=3, max_size=30)
 MANY = st.lists(st.floats(-1e3, 1e3, allow_subnormal=False).map(lambda x: round(x, 3)), min_size=10, max_size=30)

@@ -13,12 +13,12 @@ from line_neurons.agent.errors import BackendError, DamagedError, LineError, Mis
 from line_neurons.agent.presets import OLLAMA_SAMPLING
 from line_neurons.agent.seeds import derive_seed
 from line_neurons.graphs import Interrupted, aexplain, explain, iter_explain, load
-from line_neurons.graphs.assembly import Parts
-from line_neurons.tools import leases
-from line_neurons.tools.result_rows import STEP_COLUMNS, UNIT_COLUMNS
-from line_neurons.tools.run_store import RunStore
-from scripted import ScriptedControl, ScriptedGenerator, ScriptedModel
-from scripted_ollama import DIGEST, MODEL, ScriptedOllama, answer, proposal, serving
+from line_neurons.graphs.runs.components import Parts
+from line_neurons.tools.store import leases
+from line_neurons.tools.store.columns import STEP_COLUMNS, UNIT_COLUMNS
+from line_neurons.tools.store.runs import RunStore
+from support.fake_ollama import DIGEST, MODEL, ScriptedOllama, answer, proposal, serving
+from support.fakes import ScriptedControl, ScriptedGenerator, ScriptedModel
 
 OWN_LANGUAGE_MODEL = vars(Parts)["language_model"]
 TRANSFORM = v2.Compose([v2.PILToTensor(), v2.Resize((8, 8)), v2.ToDtype(torch.float32, scale=True)])
@@ -361,7 +361,7 @@ def test_a_picture_that_has_gone_is_told_where_it_would_be(net, asked):
 
 
 def test_a_whole_layer_is_shown_in_part(net, asked, monkeypatch):
-    monkeypatch.setattr("line_neurons.graphs.explained_html.UNITS_SHOWN", 2)
+    monkeypatch.setattr("line_neurons.graphs.api.notebook.UNITS_SHOWN", 2)
     page = explain(net, "features", "all", **asked)._repr_html_()
     assert page.count("<tr><td>") == 2 and "and 1 more units" in page
 

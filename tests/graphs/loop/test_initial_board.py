@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.choices import of_run
-from line_neurons.graphs.runs import start, work
+from line_neurons.eval.labels.vocabulary import of_run
+from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.control_sets.precomputed import PrecomputedControl
-from scripted import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, picture_of, scripted_parts
+from support.fakes import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, picture_of, scripted_parts
 
 WORDS = [f"word {letter}" for letter in "abcdefghijklmnop"]
 

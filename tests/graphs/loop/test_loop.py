@@ -1,8 +1,8 @@
 import pytest
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.graphs.runs import start, work
-from scripted import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, scripted_parts
+from line_neurons.graphs.runs.lifecycle import start, work
+from support.fakes import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, scripted_parts
 
 
 def explain(store, model, *, units=("0",), **options):

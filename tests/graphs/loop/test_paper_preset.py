@@ -1,17 +1,17 @@
 """A search as the paper has it: what is forbidden, what the summary sees, what a repeated concept does."""
 
 import pytest
-from all_checkpoints import all_checkpoints_kept, state_once_ended
 
 from line_neurons.agent.presets import PAPER
 from line_neurons.agent.settings import revised
-from line_neurons.graphs import checkpoints
-from line_neurons.graphs.asked import prompt_of
-from line_neurons.graphs.circumstances import WORKED_WITH
-from line_neurons.graphs.line import build
-from line_neurons.graphs.past import state_after
-from line_neurons.graphs.runs import start, work
-from scripted import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, events, scripted_parts
+from line_neurons.graphs.loop.graph import build
+from line_neurons.graphs.loop.reconstruct import state_after
+from line_neurons.graphs.loop.recorded_prompt import prompt_of
+from line_neurons.graphs.runs import checkpoints
+from line_neurons.graphs.runs.environment import WORKED_WITH
+from line_neurons.graphs.runs.lifecycle import start, work
+from support.fakes import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, events, scripted_parts
+from support.full_checkpoints import all_checkpoints_kept, state_once_ended
 
 CLASSES = ("ant", "bee", "cat", "dog", "elk")
 PROPOSED = ["fox", "democracy", "gnu", "hen", "gnu", "ibis"]

@@ -3,10 +3,10 @@
 import pytest
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.proposal import concept_key
+from line_neurons.agent.replies import concept_key
 from line_neurons.agent.settings import load_settings
-from line_neurons.graphs.runs import start, work
-from scripted import LAYER, ScriptedModel, ScriptedTarget, scripted_parts
+from line_neurons.graphs.runs.lifecycle import start, work
+from support.fakes import LAYER, ScriptedModel, ScriptedTarget, scripted_parts
 
 # Nearly flat: a unit that does not vary on the control set is not searched.
 FLAT = {f"class {letter}": 0.5 - rank / 1000 for rank, letter in enumerate("abcdefghijkl")}

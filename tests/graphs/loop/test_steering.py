@@ -11,13 +11,15 @@ import pytest
 
 from line_neurons.agent import loop
 from line_neurons.agent.errors import UsageError
-from line_neurons.graphs import checkpoints, nodes, steered
-from line_neurons.graphs.line import build
-from line_neurons.graphs.revisit import revisit
-from line_neurons.graphs.runs import start, work
-from line_neurons.graphs.unit_work import begin_again
-from line_neurons.tools.wishes import REFUSED, ask, wishes
-from scripted import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, events, outcome, scripted_parts
+from line_neurons.graphs.loop import nodes
+from line_neurons.graphs.loop import steering as steered
+from line_neurons.graphs.loop.graph import build
+from line_neurons.graphs.runs import checkpoints
+from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.graphs.runs.revisit import revisit
+from line_neurons.graphs.runs.unit_runner import begin_again
+from line_neurons.tools.store.steering_queue import REFUSED, ask, wishes
+from support.fakes import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, events, outcome, scripted_parts
 
 NODES = ("", "init", "propose", "synthesize", "activate", "score", "update", "finished")
 WISHES = (("pin", "class b"), ("ban", "class a"), ("try", "Red Foxes"), ("again", ""))
@@ -236,7 +238,7 @@ def killed(store, kind, concept, after, place, call):
 
         setattr(owner, name, dying)
 
-    owners = {"take_wishes": "line_neurons.graphs.unit_work", "grant": steered, "mark": steered}
+    owners = {"take_wishes": "line_neurons.graphs.runs.unit_runner", "grant": steered, "mark": steered}
     if place == "checkpoint, before the rows are committed":
         compiled = type(build())
         real = compiled.update_state
@@ -250,7 +252,7 @@ def killed(store, kind, concept, after, place, call):
         name, _, when = place.partition(", ")
         owner = owners[name]
         if isinstance(owner, str):
-            from line_neurons.graphs import unit_work as owner
+            from line_neurons.graphs.runs import unit_runner as owner
         dies(owner, name, when == "before")
     steered_run(store, kind, concept, after)
 
@@ -376,7 +378,10 @@ def test_a_wish_can_be_written_while_another_process_holds_the_run(tmp_path):
     parts = parts_for(tmp_path)
     run = start(parts, LAYER, ["0"])
 
-    asking = f"from pathlib import Path; from line_neurons.tools.wishes import ask; ask(Path({str(tmp_path)!r}), "
+    asking = (
+        "from pathlib import Path; from line_neurons.tools.store.steering_queue import ask; "
+        f"ask(Path({str(tmp_path)!r}), "
+    )
     asking += f"{run.id!r}, 0, 'try', 'red fox')"
 
     def in_another_process(progress):

@@ -2,10 +2,10 @@
 
 import pytest
 
-from line_neurons.eval.trace import report
-from line_neurons.graphs.runs import start, work
-from line_neurons.tools.run_store import Run
-from scripted import LAYER, ScriptedModel, ScriptedTarget, scripted_parts
+from line_neurons.eval.reports.unit_trace import report
+from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.tools.store.runs import Run
+from support.fakes import LAYER, ScriptedModel, ScriptedTarget, scripted_parts
 
 INITIAL = {
     "harvester": 0.88,

@@ -6,19 +6,19 @@ import re
 
 import pytest
 from langgraph.runtime import RunControl
-from old_stores import FINISHED, KILLED, VERSIONS, dump, old_store
 
-from expectations import refused
 from line_neurons.agent.errors import DamagedError
 from line_neurons.agent.prompts import prompt_hash
-from line_neurons.evidence.provenance import SCHEMA, provenance
-from line_neurons.graphs import circumstances
-from line_neurons.graphs.forking import fork
-from line_neurons.graphs.runs import start, work
-from line_neurons.tools.machine import machine
-from line_neurons.tools.wishes import ask
-from line_neurons.tui.provenance import show
-from scripted import LAYER, ScriptedModel, scripted_parts
+from line_neurons.graphs.replay.provenance import SCHEMA, provenance
+from line_neurons.graphs.runs import environment as circumstances
+from line_neurons.graphs.runs.fork import fork
+from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.tools.hardware import machine
+from line_neurons.tools.store.steering_queue import ask
+from line_neurons.tui.cli.provenance import show
+from support.command_checks import refused
+from support.fakes import LAYER, ScriptedModel, scripted_parts
+from support.released_stores import FINISHED, KILLED, VERSIONS, dump, old_store
 
 MACHINE = {"os": "another", "cpu": "another", "cores": 64, "memory": 2**40, "torch": None}
 

@@ -5,21 +5,29 @@ import shutil
 
 import pytest
 from langgraph.runtime import RunControl
-from old_stores import FINISHED, old_store
 
-from intervened import intervened
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import DrawnImage
 from line_neurons.agent.settings import revised
-from line_neurons.evidence import replay
-from line_neurons.evidence.agreement import agreements, circumstances_differ
-from line_neurons.graphs.assembly import Parts
-from line_neurons.graphs.circumstances import circumstances
-from line_neurons.graphs.forking import fork
-from line_neurons.graphs.runs import start, work
-from line_neurons.tools.run_store import RunStore
-from line_neurons.tools.wishes import ask
-from scripted import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, outcome, picture_of, scripted_parts
+from line_neurons.graphs.replay import replay
+from line_neurons.graphs.replay.compare import agreements, circumstances_differ
+from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.environment import circumstances
+from line_neurons.graphs.runs.fork import fork
+from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.tools.store.runs import RunStore
+from line_neurons.tools.store.steering_queue import ask
+from support.fakes import (
+    LAYER,
+    ScriptedGenerator,
+    ScriptedModel,
+    ScriptedTarget,
+    outcome,
+    picture_of,
+    scripted_parts,
+)
+from support.released_stores import FINISHED, old_store
+from support.steered_run import intervened
 
 CLASSES = ("ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "ibis", "jay", "kite", "lark")
 SETTINGS = {"iterations": 3, "restarts": 1, "top": 2, "random": 2, "images": 1, "revisit": True}

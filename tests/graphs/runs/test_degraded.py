@@ -12,19 +12,19 @@ from torch import nn
 from torchvision.transforms import v2
 
 from line_neurons.agent.errors import BackendError, LineError, ReplyError
-from line_neurons.agent.proposal import parse_reply
+from line_neurons.agent.replies import parse_reply
 from line_neurons.agent.seeds import derive_rng
 from line_neurons.graphs import explain, load
-from line_neurons.graphs.assembly import Parts
-from line_neurons.graphs.initial import _without_alphabet
-from line_neurons.graphs.results import look_through
-from line_neurons.graphs.revisit import revisit
-from line_neurons.graphs.runs import start, work
-from line_neurons.tools.condition import condition
-from line_neurons.tools.marks import Evidence, of_label, read_marks, written
-from line_neurons.tools.refusals import _kind, refusals, told
-from line_neurons.tools.run_store import RunStore, Trial
-from scripted import (
+from line_neurons.graphs.loop.initial_board import _without_alphabet
+from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.graphs.runs.results import look_through
+from line_neurons.graphs.runs.revisit import revisit
+from line_neurons.tools.label_marks import Evidence, of_label, read_marks, written
+from line_neurons.tools.store.refused_replies import _kind, refusals, told
+from line_neurons.tools.store.run_problems import condition
+from line_neurons.tools.store.runs import RunStore, Trial
+from support.fakes import (
     LAYER,
     ScriptedControl,
     ScriptedGenerator,

@@ -6,19 +6,19 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from all_checkpoints import all_checkpoints_kept, state_once_ended
 
-from intervened import intervened
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import fork_changes, revised
-from line_neurons.graphs import checkpoints
-from line_neurons.graphs.asked import prompt_of
-from line_neurons.graphs.forking import fork
-from line_neurons.graphs.line import build
-from line_neurons.graphs.past import state_after
-from line_neurons.graphs.runs import work
-from line_neurons.tools.wishes import wishes
-from scripted import ScriptedGenerator, ScriptedModel, outcome, scripted_parts
+from line_neurons.graphs.loop.graph import build
+from line_neurons.graphs.loop.reconstruct import state_after
+from line_neurons.graphs.loop.recorded_prompt import prompt_of
+from line_neurons.graphs.runs import checkpoints
+from line_neurons.graphs.runs.fork import fork
+from line_neurons.graphs.runs.lifecycle import work
+from line_neurons.tools.store.steering_queue import wishes
+from support.fakes import ScriptedGenerator, ScriptedModel, outcome, scripted_parts
+from support.full_checkpoints import all_checkpoints_kept, state_once_ended
+from support.steered_run import intervened
 
 CLASSES = ("ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "ibis", "jay", "kite", "lark")
 SETTINGS = {"iterations": 3, "restarts": 1, "top": 2, "random": 2, "images": 1, "classes": CLASSES}

@@ -5,9 +5,9 @@ import signal
 import pytest
 
 from line_neurons.agent.errors import BackendError, StoreError, UsageError
-from line_neurons.graphs import nodes
-from line_neurons.graphs.runs import start, work
-from scripted import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, scripted_parts
+from line_neurons.graphs.loop import nodes
+from line_neurons.graphs.runs.lifecycle import start, work
+from support.fakes import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, scripted_parts
 
 NODES = ["init", "propose", "summarize", "synthesize", "activate", "score", "update"]
 
@@ -234,5 +234,5 @@ def test_a_run_whose_name_was_taken_in_between_gets_the_next_one(tmp_path, monke
         seen.append(layer)
         return f"model-head-{len(seen)}"
 
-    monkeypatch.setattr("line_neurons.graphs.runs.free_name", behind)
+    monkeypatch.setattr("line_neurons.graphs.runs.lifecycle.free_name", behind)
     assert start(parts, LAYER, ["0"]).id == "model-head-2"

@@ -1,9 +1,9 @@
 import pytest
 
-from line_neurons.graphs.results import search_result
-from line_neurons.graphs.runs import start
-from line_neurons.tools.run_store import Step
-from scripted import LAYER, ScriptedModel, scripted_parts
+from line_neurons.graphs.runs.lifecycle import start
+from line_neurons.graphs.runs.results import search_result
+from line_neurons.tools.store.runs import Step
+from support.fakes import LAYER, ScriptedModel, scripted_parts
 
 
 @pytest.fixture

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 
 from line_neurons.agent.errors import BackendError, StoreError, UsageError
-from line_neurons.agent.proposal import distinct
+from line_neurons.agent.replies import distinct
 from line_neurons.agent.seeds import derive_seed
-from line_neurons.graphs.revisit import check_comparable, revisit, revisit_recorded
-from line_neurons.graphs.runs import start, work
-from line_neurons.tools.leases import held
-from line_neurons.tools.run_store import Run
+from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.graphs.runs.revisit import check_comparable, revisit, revisit_recorded
 from line_neurons.tools.scorers import SCORERS
-from scripted import LAYER, ScriptedModel, ScriptedTarget, said_by, scripted_parts
+from line_neurons.tools.store.leases import held
+from line_neurons.tools.store.runs import Run
+from support.fakes import LAYER, ScriptedModel, ScriptedTarget, said_by, scripted_parts
 
 CLASSES = ("gravel", "pebble", "sand")
 
@@ -192,7 +192,7 @@ def test_recorded_runs_are_opened_with_one_target_and_revisited_each_with_its_ow
         opened.append(run.id)
         return parts
 
-    monkeypatch.setattr("line_neurons.graphs.revisit.reopen", reopened)
+    monkeypatch.setattr("line_neurons.graphs.runs.revisit.reopen", reopened)
     answer = revisit_recorded([first, second], parts.store, None)
     assert opened == [first.id]
     assert [(one.unit, one.label, one.found_in) for one in answer] == [
@@ -204,7 +204,7 @@ def test_recorded_runs_are_opened_with_one_target_and_revisited_each_with_its_ow
 
 def test_a_recorded_run_that_is_worked_on_or_whose_control_set_changed_is_not_revisited(two_runs, monkeypatch):
     (parts, first), (_, second) = two_runs
-    monkeypatch.setattr("line_neurons.graphs.revisit.reopen", lambda *_: parts)
+    monkeypatch.setattr("line_neurons.graphs.runs.revisit.reopen", lambda *_: parts)
     with held(parts.runs, [second.id]), pytest.raises(UsageError, match=f"{second.id} is being worked on"):
         revisit_recorded([first, second], parts.store, None)
     changed = replace(second, fingerprints=second.fingerprints | {"control": "another"})
@@ -293,7 +293,7 @@ def test_a_revisit_that_breaks_off_changes_nothing(batch, monkeypatch):
 
 
 def test_the_progress_ends_when_all_concepts_are_compared_twice(batch, monkeypatch):
-    monkeypatch.setattr("line_neurons.graphs.cross_scores._PICTURES_AT_ONCE", 4)
+    monkeypatch.setattr("line_neurons.graphs.runs.cross_scores._PICTURES_AT_ONCE", 4)
     parts, run = batch
     told = []
     revisit(parts.deps(LAYER), [run], lambda done, total: told.append((done, total)))
@@ -303,7 +303,7 @@ def test_the_progress_ends_when_all_concepts_are_compared_twice(batch, monkeypat
 @pytest.mark.parametrize("at_once", [2, 512])
 @pytest.mark.parametrize("scorer", SCORERS)
 def test_labels_and_second_best_are_the_best_of_all_concepts(tmp_path, monkeypatch, scorer, at_once):
-    monkeypatch.setattr("line_neurons.graphs.cross_scores._PICTURES_AT_ONCE", at_once)
+    monkeypatch.setattr("line_neurons.graphs.runs.cross_scores._PICTURES_AT_ONCE", at_once)
     rng = np.random.default_rng(at_once)
     words = ["red fox", "fox cub", "cub scout", "scout", "red", "owl", "owl nest", "nest", "ant", *CLASSES]
     # Few distinct values, so that ties are common; each class has a picture in the control set.

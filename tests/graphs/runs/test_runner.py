@@ -13,8 +13,8 @@ from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import BackendError, StoreError
 from line_neurons.agent.ports import LayerInfo
-from line_neurons.graphs.runs import retry, start, work
-from scripted import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, scripted_parts
+from line_neurons.graphs.runs.lifecycle import retry, start, work
+from support.fakes import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, scripted_parts
 
 UNITS = 12
 

@@ -11,11 +11,11 @@ from contextlib import closing
 import pytest
 
 from line_neurons.agent.errors import TakenOverError
-from line_neurons.graphs.revisit import revisit_recorded
-from line_neurons.graphs.runs import retry, start, work
-from line_neurons.tools import leases
-from line_neurons.tools.leases import Machine, ask_to_stop, standings
-from scripted import LAYER, ScriptedModel, scripted_parts
+from line_neurons.graphs.runs.lifecycle import retry, start, work
+from line_neurons.graphs.runs.revisit import revisit_recorded
+from line_neurons.tools.store import leases
+from line_neurons.tools.store.leases import Machine, ask_to_stop, standings
+from support.fakes import LAYER, ScriptedModel, scripted_parts
 
 FORK = multiprocessing.get_context("fork")
 
@@ -165,7 +165,7 @@ def test_retry_and_revisit_hold_what_they_change(tmp_path, monkeypatch):
         real(name, kind, *arguments, **detail)
 
     monkeypatch.setattr(parts.runs, "add_event", add_event)
-    monkeypatch.setattr("line_neurons.graphs.revisit.reopen", lambda *_: parts)
+    monkeypatch.setattr("line_neurons.graphs.runs.revisit.reopen", lambda *_: parts)
     revisit_recorded([run], parts.store, None)
     parts.runs.update_unit(run.id, 0, status="failed")
     retry(parts.runs, run)

@@ -24,8 +24,10 @@ from PIL import Image
 
 from line_neurons.agent.errors import BackendError, DamagedError, NotDrawableError, StoreError
 from line_neurons.agent.ports import Control, DrawnImage, ImageRequest
-from line_neurons.tools import bank_view, concept_bank, picture_bank
-from line_neurons.tools.concept_bank import BankStats, ConceptBank
+from line_neurons.tools.cache import activation_cache as concept_bank
+from line_neurons.tools.cache import image_cache as picture_bank
+from line_neurons.tools.cache import reader as bank_view
+from line_neurons.tools.cache.activation_cache import BankStats, ConceptBank
 
 TEMPLATE = "A photo of a {concept}, {angle}, {lighting}"
 
@@ -480,7 +482,7 @@ def test_opening_and_looking_up_is_quick(bank):
 
 def test_importing_the_bank_brings_no_torch_and_no_numpy():
     code = (
-        "import sys, json; import line_neurons.tools.concept_bank, line_neurons.tools.control_sets,"
+        "import sys, json; import line_neurons.tools.cache.activation_cache, line_neurons.tools.control_sets,"
         " line_neurons.tools.targets.registry; print(json.dumps(list(sys.modules)))"
     )
     modules = json.loads(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from line_neurons.agent.ports import ControlChunk, LayerInfo
-from line_neurons.tools.concept_bank import ConceptBank
+from line_neurons.tools.cache.activation_cache import ConceptBank
 
 
 class MeanColour:

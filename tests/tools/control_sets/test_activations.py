@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Control
-from line_neurons.tools.bank_view import control_path
-from line_neurons.tools.concept_bank import ConceptBank
+from line_neurons.tools.cache.activation_cache import ConceptBank
+from line_neurons.tools.cache.reader import control_path
 from line_neurons.tools.control_sets import control_activations, open_control_set
 
 BOTH = ("positive", "negative")

@@ -9,7 +9,7 @@ import timm.data
 
 from line_neurons.agent.errors import StoreError, UsageError
 from line_neurons.tools.control_sets import open_control_set
-from line_neurons.tools.control_sets.selection import CHUNK
+from line_neurons.tools.control_sets.sampling import CHUNK
 
 
 def pictures(control, start=0):

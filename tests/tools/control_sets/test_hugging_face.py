@@ -12,11 +12,11 @@ from datasets import Array3D, ClassLabel, Dataset, DatasetDict, Features, Image,
 from PIL import Image as Pillow
 
 from line_neurons.agent.errors import MissingPartError, UsageError
+from line_neurons.tools.cache.file_hashes import FileDigests
 from line_neurons.tools.control_sets import control_activations, open_control_set
-from line_neurons.tools.control_sets.dataset_source import open_source
-from line_neurons.tools.control_sets.digests import FileDigests
 from line_neurons.tools.control_sets.hugging_face import DatasetControlSet
-from line_neurons.tools.control_sets.selection import CHUNK
+from line_neurons.tools.control_sets.hugging_face_source import open_source
+from line_neurons.tools.control_sets.sampling import CHUNK
 
 NAMES = ["tabby_cat", "bee", "owl"]
 LABELLED = Features({"image": Image(), "label": ClassLabel(names=NAMES)})

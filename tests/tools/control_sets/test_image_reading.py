@@ -13,23 +13,23 @@ from torch import nn
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Control
-from line_neurons.eval.baselines.strongest import _cropped
-from line_neurons.eval.image_text import _decoded
-from line_neurons.eval.photographs import Photographs
-from line_neurons.evidence.report.album import small_copy
-from line_neurons.graphs.initial import rank_classes
-from line_neurons.tools.bank_view import Pictured, control_key
-from line_neurons.tools.contact_sheet import SheetRow, write_sheet
+from line_neurons.eval.baselines.image_text import _decoded
+from line_neurons.eval.baselines.top_images import _cropped
+from line_neurons.eval.cosy.photographs import Photographs
+from line_neurons.graphs.loop.initial_board import rank_classes
+from line_neurons.tools.cache.reader import Pictured, control_key
 from line_neurons.tools.control_sets import control_activations, open_control_set
-from line_neurons.tools.control_sets.selection import CHUNK
-from line_neurons.tools.image_account import ImageAccount
+from line_neurons.tools.control_sets.sampling import CHUNK
 from line_neurons.tools.image_bank.folder import folder_bank
 from line_neurons.tools.image_bank.painter import Painter, Plan, Source, Thing
-from line_neurons.tools.image_reader import Traits, read_image
-from line_neurons.tools.language_models.ollama_captions import _as_png
+from line_neurons.tools.images.reader import Traits, read_image
+from line_neurons.tools.images.reading import ImageAccount
+from line_neurons.tools.language_models.ollama.captions import _as_png
+from line_neurons.tools.targets.custom_module import network_of
 from line_neurons.tools.targets.hooked_target import HookedTarget
-from line_neurons.tools.targets.own_module import network_of
-from line_neurons.tui.widgets.pictures import _decoded as shown_in_app
+from line_neurons.tui.app.unit.images import _decoded as shown_in_app
+from line_neurons.tui.report.contact_sheet import SheetRow, write_sheet
+from line_neurons.tui.report.thumbnails import small_copy
 
 TURNED = Image.Exif()
 TURNED[0x112] = 6

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from line_neurons.tools.control_sets.selection import first_of_each
+from line_neurons.tools.control_sets.sampling import first_of_each
 
 
 @given(st.lists(st.integers(-1, 3)), st.integers(1, 4))

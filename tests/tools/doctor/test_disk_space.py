@@ -8,15 +8,15 @@ import sys
 from contextlib import closing
 
 import pytest
-from all_checkpoints import all_checkpoints_kept
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.graphs.runs import start, work
-from line_neurons.tools import store_check
-from line_neurons.tools.disk_space import PRUNE, give_back
-from line_neurons.tools.store_use import in_use
-from line_neurons.tools.wishes import ask_all
-from scripted import LAYER, ScriptedModel, outcome, scripted_parts
+from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.tools.doctor import store as store_check
+from line_neurons.tools.doctor.disk_space import PRUNE, give_back
+from line_neurons.tools.store.steering_queue import ask_all
+from line_neurons.tools.store.store_locks import in_use
+from support.fakes import LAYER, ScriptedModel, outcome, scripted_parts
+from support.full_checkpoints import all_checkpoints_kept
 
 
 def answer(prompt, seed, temperature):
@@ -109,7 +109,7 @@ def test_a_folder_that_is_not_there_is_no_store(tmp_path):
 KILLED = """
 import os, signal, sqlite3, sys
 from pathlib import Path
-from line_neurons.tools.disk_space import give_back
+from line_neurons.tools.doctor.disk_space import give_back
 left = int(sys.argv[2])
 def at_work():
     global left
@@ -143,7 +143,7 @@ ON_A_FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 from line_neurons.agent.errors import StoreError
-from line_neurons.tools.disk_space import give_back
+from line_neurons.tools.doctor.disk_space import give_back
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 try:

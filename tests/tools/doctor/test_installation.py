@@ -4,12 +4,12 @@ from importlib import metadata
 import pytest
 
 from line_neurons.agent.errors import StoreError
-from line_neurons.tools import doctor
 from line_neurons.tools.assets import assets_root
 from line_neurons.tools.assets.location import state
 from line_neurons.tools.assets.packs import find
-from line_neurons.tools.doctor import Finding, check, torch_pair_problem
-from scripted_ollama import DIGEST, MODEL, ScriptedOllama, serving
+from line_neurons.tools.doctor import installation as doctor
+from line_neurons.tools.doctor.installation import Finding, check, torch_pair_problem
+from support.fake_ollama import DIGEST, MODEL, ScriptedOllama, serving
 
 PAIR_REMEDY = "pip install torch==2.14.1 torchvision==0.29.1"
 
@@ -114,7 +114,7 @@ def test_the_default_text_to_image_model_that_is_not_here_is_a_warning_with_its_
 
 
 def test_the_default_text_to_image_model_that_is_in_the_cache_is_told_with_its_place(monkeypatch, tmp_path):
-    import tiny_pipelines
+    from support import tiny_pipelines
 
     cache = tmp_path / "hub"
     folder = tiny_pipelines.save(tiny_pipelines.sdxl(), tmp_path / "sdxl")

@@ -9,22 +9,22 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from all_checkpoints import all_checkpoints_kept
 
 from crash.campaign import evidence
 from line_neurons.agent.errors import UsageError
-from line_neurons.graphs.runs import start, work
-from line_neurons.tools import store_mend
-from line_neurons.tools.control_sets.digests import FileDigests
-from line_neurons.tools.file_lock import hold
-from line_neurons.tools.kept_embeddings import write_embeddings
+from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.tools.cache.embeddings import write_embeddings
+from line_neurons.tools.cache.file_hashes import FileDigests
+from line_neurons.tools.doctor import repair as store_mend
+from line_neurons.tools.doctor.repair import mend
+from line_neurons.tools.doctor.store import KINDS, Fault, look
 from line_neurons.tools.language_models.proposer import Completion, Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
-from line_neurons.tools.leftovers import leftovers, remove_leftovers, whole_or_not
-from line_neurons.tools.store_check import KINDS, Fault, look
-from line_neurons.tools.store_mend import mend
-from line_neurons.tools.store_use import alone
-from scripted import LAYER, scripted_parts
+from line_neurons.tools.store.atomic_files import leftovers, remove_leftovers, whole_or_not
+from line_neurons.tools.store.file_locks import hold
+from line_neurons.tools.store.store_locks import alone
+from support.fakes import LAYER, scripted_parts
+from support.full_checkpoints import all_checkpoints_kept
 
 RUN = "model-head-1"
 

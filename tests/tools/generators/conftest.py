@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import tiny_pipelines
-from tiny_pipelines import save
+from support import tiny_pipelines
+from support.tiny_pipelines import save
 
 
 @pytest.fixture(autouse=True, scope="module")

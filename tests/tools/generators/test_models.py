@@ -7,13 +7,13 @@ import sys
 import pytest
 import torch
 
-import tiny_pipelines
 from line_neurons.agent.errors import BackendError, MissingPartError, UsageError
 from line_neurons.agent.settings import DiffusionSettings
 from line_neurons.tools.generators.presets import PRESETS
 from line_neurons.tools.generators.text_to_image import open_text_to_image
 from line_neurons.tools.generators.weights import choose_files
-from tiny_pipelines import LIGHTNING, ask, save, save_lora, tiny
+from support import tiny_pipelines
+from support.tiny_pipelines import LIGHTNING, ask, save, save_lora, tiny
 
 STAND_INS = {
     "sdxl": "sdxl",

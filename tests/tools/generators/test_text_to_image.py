@@ -13,16 +13,16 @@ import pytest
 import torch
 from PIL import Image
 
-import tiny_pipelines
 from line_neurons.agent.errors import BackendError, PlainPictureError, UsageError
 from line_neurons.agent.settings import DiffusionSettings
-from line_neurons.tools.concept_bank import ConceptBank
+from line_neurons.tools.cache.activation_cache import ConceptBank
 from line_neurons.tools.generators.pipeline import place
 from line_neurons.tools.generators.presets import parse_source
 from line_neurons.tools.generators.text_to_image import TextToImage
+from line_neurons.tools.targets.custom_module import network_of
 from line_neurons.tools.targets.hooked_target import HookedTarget
-from line_neurons.tools.targets.own_module import network_of
-from tiny_pipelines import ask, tiny
+from support import tiny_pipelines
+from support.tiny_pipelines import ask, tiny
 
 ARCHITECTURES = ("sdxl", "sd15", "flux")
 

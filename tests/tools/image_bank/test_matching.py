@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from line_neurons.agent.errors import NotDrawableError
+from line_neurons.tools.cache.embeddings import write_embeddings
 from line_neurons.tools.image_bank.folder import folder_bank
 from line_neurons.tools.image_bank.matching import Matcher
-from line_neurons.tools.kept_embeddings import write_embeddings
 
 
 @pytest.fixture

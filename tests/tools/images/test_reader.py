@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile, ImageOps
 
 import line_neurons.tools
-from line_neurons.tools.image_reader import (
+from line_neurons.tools.images.reader import (
     PLAIN,
     ImageError,
     Traits,
@@ -291,8 +291,8 @@ def test_no_other_module_decodes_images():
     )
     found = {
         file.relative_to(rooms).as_posix()
-        for room in ("agent", "tools", "graphs", "eval", "evidence", "tui")
+        for room in ("agent", "tools", "graphs", "eval", "tui")
         for file in (rooms / room).rglob("*.py")
         if decoding.search(file.read_text("utf-8"))
     }
-    assert found == {"tools/image_reader.py"}
+    assert found == {"tools/images/reader.py"}

@@ -1,9 +1,9 @@
 import pytest
 
 from line_neurons.agent.ports import Message, Prompt
-from line_neurons.tools.language_models.ollama_chat import OllamaEngine
+from line_neurons.tools.language_models.ollama.chat import OllamaEngine
 from line_neurons.tools.language_models.proposer import Proposer
-from scripted_ollama import MODEL
+from support.fake_ollama import MODEL
 
 
 class Waiting:

@@ -5,7 +5,7 @@ import pytest
 
 from line_neurons.agent.errors import BackendError
 from line_neurons.agent.ports import Message, Prompt
-from line_neurons.tools.language_models.engine_pool import EnginePool
+from line_neurons.tools.language_models.engine import EnginePool
 from line_neurons.tools.language_models.proposer import Completion
 
 PROMPT = Prompt((Message("user", "?"),), shared=0)

@@ -7,14 +7,14 @@ import pytest
 
 from line_neurons.agent.errors import BackendError, LineError, MissingPartError, UsageError
 from line_neurons.agent.ports import Message, Prompt
-from line_neurons.tools.language_models.langchain_chat import (
+from line_neurons.tools.language_models.langchain import (
     REDACTED,
     LangChainEngine,
     redacted,
     with_secrets,
 )
 from line_neurons.tools.language_models.proposer import Proposer
-from scripted_ollama import MODEL, serving
+from support.fake_ollama import MODEL, serving
 
 GOOD = '{"reasoning": "r", "concept": "owl"}'
 FAKE = "langchain_core.language_models.FakeListChatModel"

@@ -6,8 +6,8 @@ from line_neurons.agent.errors import ReplyError
 from line_neurons.agent.ports import Message, Prompt
 from line_neurons.agent.prompts import propose_prompt, summary_prompt
 from line_neurons.agent.scoreboard import Entry, Scoreboard
-from line_neurons.tools.language_models.embedded import LlamaCppEngine
-from line_neurons.tools.language_models.engine_pool import EnginePool
+from line_neurons.tools.language_models.engine import EnginePool
+from line_neurons.tools.language_models.llama_cpp import LlamaCppEngine
 from line_neurons.tools.language_models.proposer import Proposer
 from line_neurons.tools.language_models.registry import EMBEDDED
 

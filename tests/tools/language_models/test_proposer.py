@@ -11,12 +11,12 @@ from line_neurons.agent.presets import OLLAMA_SAMPLING
 from line_neurons.agent.prompts import propose_prompt
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 from line_neurons.agent.settings import Settings, revised
-from line_neurons.tools.language_models import embedded
+from line_neurons.tools.language_models import llama_cpp as embedded
 from line_neurons.tools.language_models.proposer import Completion, Proposer
 from line_neurons.tools.language_models.random_words import RandomWords
 from line_neurons.tools.language_models.registry import default_parallel, open_language_model
 from line_neurons.tools.language_models.reply_cache import ReplyCache
-from scripted_ollama import DIGEST, MODEL, serving
+from support.fake_ollama import DIGEST, MODEL, serving
 
 BOARD = Scoreboard((Entry("crow", 9.0), Entry("magpie", 7.0), Entry("hammer", 0.1)), 10)
 PROMPT = propose_prompt(BOARD, ["robin"])

@@ -8,16 +8,19 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from old_stores import FINISHED, KILLED, VERSIONS, dump, old_store
 from sqlite_utils import Database
 
 from line_neurons.agent.errors import StoreError
-from line_neurons.tools import bank_folder, run_schema, run_store, upgrades
-from line_neurons.tools.bank_folder import BankFolder
-from line_neurons.tools.control_sets.digests import FileDigests
+from line_neurons.tools.cache import database as bank_folder
+from line_neurons.tools.cache.database import BankFolder
+from line_neurons.tools.cache.file_hashes import FileDigests
 from line_neurons.tools.language_models.reply_cache import ReplyCache
-from line_neurons.tools.leases import standings
-from line_neurons.tools.run_store import RunStore
+from line_neurons.tools.store import migrations as upgrades
+from line_neurons.tools.store import runs as run_store
+from line_neurons.tools.store import schema as run_schema
+from line_neurons.tools.store.leases import standings
+from line_neurons.tools.store.runs import RunStore
+from support.released_stores import FINISHED, KILLED, VERSIONS, dump, old_store
 
 FORK = multiprocessing.get_context("fork")
 NEXT = {"m001": "m002", "m002": "m003", "m003": "m004"}

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from sqlite_utils import Database
 
 from line_neurons.agent.errors import StoreError, UsageError
-from line_neurons.tools.run_schema import SCHEMA
-from line_neurons.tools.run_store import SCHEMA_NUMBER, Run, RunStore, Step, Trial, Unit
+from line_neurons.tools.store.runs import SCHEMA_NUMBER, Run, RunStore, Step, Trial, Unit
+from line_neurons.tools.store.schema import SCHEMA
 
 RUN = Run(
     "r-1", "torchvision:x", "head", 7, "interrupted", 1.0, {"llm": "random"}, {"target": "t"}, {"torch": "2"}
@@ -136,7 +136,7 @@ def test_the_margin_is_over_the_best_initial_label():
 
 
 def test_trials_are_the_searches_of_all_units_in_order_without_revisits(store, monkeypatch):
-    monkeypatch.setattr("line_neurons.tools.run_store._TRIALS_AT_ONCE", 2)
+    monkeypatch.setattr("line_neurons.tools.store.runs._TRIALS_AT_ONCE", 2)
     kept = {}
     for unit in (5, 3):
         for step, attempt in ((1, 1), (0, 0), (1, 0), (2, 0)):

@@ -12,8 +12,8 @@ from torchvision.transforms import v2
 from line_neurons.agent.errors import UsageError
 from line_neurons.tools.assets.manifest import hash_file
 from line_neurons.tools.targets import torchvision_models
+from line_neurons.tools.targets.custom_module import network_of
 from line_neurons.tools.targets.hooked_target import HookedTarget
-from line_neurons.tools.targets.own_module import network_of
 
 
 class Net(nn.Module):

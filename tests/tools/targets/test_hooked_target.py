@@ -4,9 +4,9 @@ import torch
 from torchvision import models
 
 from line_neurons.agent.errors import BackendError, UnmeasurableError, UsageError
+from line_neurons.tools.targets.base import Network
 from line_neurons.tools.targets.hooked_target import HookedTarget
-from line_neurons.tools.targets.layer_outputs import hooked
-from line_neurons.tools.targets.network import Network
+from line_neurons.tools.targets.layers.outputs import hooked
 from line_neurons.tools.targets.registry import open_target
 
 SPEC = "torchvision:mobilenet_v3_small"

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torchvision import models, transforms
 
-from line_neurons.tools.targets.preprocessing import MEAN, STD, cosy, usual
+from line_neurons.tools.targets.transforms import MEAN, STD, cosy, usual
 
 
 @pytest.fixture(params=[(500, 375), (200, 313), (224, 224)], ids=str)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.targets import units
+from line_neurons.tools.targets import unit_selectors as units
 
 NAMES = ["tench", "tabby cat", "great white shark, white shark", "crane", "black-and-tan coonhound", "crane"]
 

@@ -25,9 +25,9 @@ from pathlib import Path
 import pytest
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
-import recorded_store
-from app_pilot import SIZES, THEMES
-from line_neurons.tui import processes
+from line_neurons.tui.app import processes
+from support import store_factory as recorded_store
+from support.app_pilot import SIZES, THEMES
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +79,7 @@ def view(request):
 @pytest.fixture
 def scripted_line(monkeypatch):
     """What the app starts as `line` works with scripted engines; see ``scripted_line``."""
-    program = Path(__file__).parents[2] / "scripted_line.py"
+    program = Path(__file__).parents[2] / "support" / "fake_line.py"
     monkeypatch.setattr(processes, "COMMAND", [sys.executable, str(program)])
 
 

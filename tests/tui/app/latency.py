@@ -25,11 +25,11 @@ from textual._compositor import CompositorUpdate
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-import busy_run
-from line_neurons.tui.app import LineApp
-from line_neurons.tui.screens.units import UnitsScreen
-from line_neurons.tui.widgets.units_head import RunHead
-from line_neurons.tui.widgets.units_table import UnitsTable
+from line_neurons.tui.app.app import LineApp
+from line_neurons.tui.app.units.header import RunHead
+from line_neurons.tui.app.units.screen import UnitsScreen
+from line_neurons.tui.app.units.table import UnitsTable
+from support import busy_run
 
 
 class Watched:
@@ -125,7 +125,7 @@ async def measure(store: Path, args: argparse.Namespace) -> None:
 
 
 async def orders_and_filters(app: LineApp, watched: Watched, pilot, table: UnitsTable) -> None:
-    from line_neurons.tui.widgets.units_columns import SORTABLE
+    from line_neurons.tui.app.units.columns import SORTABLE
 
     table.action_end(-1)
     flips, sorts = [], []
@@ -144,7 +144,7 @@ async def orders_and_filters(app: LineApp, watched: Watched, pilot, table: Units
         flips.append(await key_to_paint(
             app, watched, "o", sight(table, len(table.shown) - 1, descending=not table.descending)))  # fmt: skip
     report("o to the paint of the other order", flips)
-    from line_neurons.tui.widgets.units_filter import matcher
+    from line_neurons.tui.app.units.filter import matcher
 
     filters = []
     for query in ["concept 1", "state:failed", "score>6", "-origin:predefined auc>=0.9", "17", "running"] * 3:

@@ -16,7 +16,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from line_neurons.tools.run_store import RunStore
+from line_neurons.tools.store.runs import RunStore
 
 GIVE_UP_SECONDS = 30
 

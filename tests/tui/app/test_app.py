@@ -6,22 +6,22 @@ import sys
 import pytest
 from textual.widgets import Input
 
-from app_pilot import opened, sees, shown, told, until
-from expectations import refused
-from line_neurons.tui import themes
-from line_neurons.tui.app import LineApp
-from line_neurons.tui.screens.help import HelpScreen
-from line_neurons.tui.screens.units import UnitsScreen
-from recorded_store import FAILED
+from line_neurons.tui.app import themes
+from line_neurons.tui.app.app import LineApp
+from line_neurons.tui.app.help import HelpScreen
+from line_neurons.tui.app.units.screen import UnitsScreen
+from support.app_pilot import opened, sees, shown, told, until
+from support.command_checks import refused
+from support.store_factory import FAILED
 
 HEAVY = {"torch", "torchvision", "langgraph", "diffusers", "transformers", "pandas", "matplotlib", "scipy"}
 
 
 def test_neither_engines_nor_pandas_are_imported(real_store):
     looks = (
-        "import sys; from pathlib import Path; import line_neurons.tui.app;"
-        "from line_neurons.tui.run_rows import *;"
-        "from line_neurons.tui.screens.new_run import *; store = RunStore(Path(sys.argv[1]), read_only=True);"
+        "import sys; from pathlib import Path; import line_neurons.tui.app.app;"
+        "from line_neurons.tui.app.run_rows import *;"
+        "from line_neurons.tui.app.runs.new_run import *; store = RunStore(Path(sys.argv[1]), read_only=True);"
         "assert len(RunRows()(store)) == 3; print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", looks, real_store], capture_output=True, text=True, check=True)

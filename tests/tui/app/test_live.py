@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from app_pilot import opened, sees, until
-from line_neurons.tools.leases import standings
-from line_neurons.tools.run_store import RunStore
-from line_neurons.tui import processes
-from line_neurons.tui.screens.runs import RunsScreen
+from line_neurons.tools.store.leases import standings
+from line_neurons.tools.store.runs import RunStore
+from line_neurons.tui.app import processes
+from line_neurons.tui.app.runs.screen import RunsScreen
+from support.app_pilot import opened, sees, until
 
 pytestmark = pytest.mark.anyio
 
 UNITS = 3
 RUN = "tiny-head-1"
-PROGRAM = Path(__file__).parents[2] / "scripted_line.py"
+PROGRAM = Path(__file__).parents[2] / "support" / "fake_line.py"
 
 
 @pytest.fixture

@@ -5,13 +5,14 @@ import sys
 import pytest
 from textual.widgets import Input
 
-from app_pilot import drawn, opened, sees, until
-from line_neurons.tui import processes, run_form
-from line_neurons.tui.run_form import Layer, faults
-from line_neurons.tui.screens.new_run import NewRunScreen
-from line_neurons.tui.screens.runs import RunsScreen
-from line_neurons.tui.screens.units import UnitsScreen
-from scripted_ollama import DIGEST, ScriptedOllama, serving
+from line_neurons.tui.app import processes
+from line_neurons.tui.app.runs import form as run_form
+from line_neurons.tui.app.runs.form import Layer, faults
+from line_neurons.tui.app.runs.new_run import NewRunScreen
+from line_neurons.tui.app.runs.screen import RunsScreen
+from line_neurons.tui.app.units.screen import UnitsScreen
+from support.app_pilot import drawn, opened, sees, until
+from support.fake_ollama import DIGEST, ScriptedOllama, serving
 
 LAYERS = [Layer("layer4", "Sequential", 2048), Layer("fc", "Linear", 1000)]
 FITTING = {"model": "torchvision:resnet50", "layer": "fc", "units": "0-9"}

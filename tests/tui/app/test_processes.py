@@ -5,7 +5,7 @@ import time
 import pytest
 
 from line_neurons.agent.errors import StoreError
-from line_neurons.tui import processes
+from line_neurons.tui.app import processes
 
 
 def ended(launched):

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from textual.widgets import DataTable
 
-from app_pilot import drawn, opened, sees, shown, told, until
-from line_neurons.tools import leases
-from line_neurons.tools.leases import Machine, standings
-from line_neurons.tools.live import Doing
-from line_neurons.tools.run_store import RunStore, Unit
-from line_neurons.tui.screens.new_run import NewRunScreen
-from line_neurons.tui.screens.runs import RunsScreen
-from line_neurons.tui.screens.units import UnitsScreen
-from recorded_store import FAILED, FINISHED, INTERRUPTED, REASON, at_work
+from line_neurons.tools.store import leases
+from line_neurons.tools.store.activity import Doing
+from line_neurons.tools.store.leases import Machine, standings
+from line_neurons.tools.store.runs import RunStore, Unit
+from line_neurons.tui.app.runs.new_run import NewRunScreen
+from line_neurons.tui.app.runs.screen import RunsScreen
+from line_neurons.tui.app.units.screen import UnitsScreen
+from support.app_pilot import drawn, opened, sees, shown, told, until
+from support.store_factory import FAILED, FINISHED, INTERRUPTED, REASON, at_work
 
 pytestmark = pytest.mark.anyio
 

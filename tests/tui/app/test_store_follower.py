@@ -7,11 +7,11 @@ import pytest
 from textual.app import App
 from textual.screen import Screen
 
-from app_pilot import until
-from line_neurons.tools.run_store import RunStore
-from line_neurons.tui import following
-from line_neurons.tui.following import follow
-from recorded_store import FAILED, INTERRUPTED
+from line_neurons.tools.store.runs import RunStore
+from line_neurons.tui.app import store_follower as following
+from line_neurons.tui.app.store_follower import follow
+from support.app_pilot import until
+from support.store_factory import FAILED, INTERRUPTED
 
 pytestmark = pytest.mark.anyio
 

@@ -4,15 +4,15 @@ from contextlib import closing
 
 import pytest
 
-from app_pilot import SIZES, drawn, opened, sees, shown, until
-from line_neurons.evidence.unit_view import read_unit
-from line_neurons.tools.run_store import RunStore
-from line_neurons.tui.screens.compare import CompareScreen, ConceptsScreen
-from line_neurons.tui.screens.dialogs import ConceptDialog, ForkDialog
-from line_neurons.tui.screens.exchange import ExchangeScreen
-from line_neurons.tui.screens.picture import PictureScreen
-from line_neurons.tui.widgets.pictures import Card, PicturesView, load
-from recorded_store import FAILED, FINISHED
+from line_neurons.tools.store.runs import RunStore
+from line_neurons.tui.app.unit.compare import CompareScreen, ConceptsScreen
+from line_neurons.tui.app.unit.dialogs import ConceptDialog, ForkDialog
+from line_neurons.tui.app.unit.image import PictureScreen
+from line_neurons.tui.app.unit.images import Card, PicturesView, load
+from line_neurons.tui.app.unit.prompt import ExchangeScreen
+from line_neurons.tui.unit_view import read_unit
+from support.app_pilot import SIZES, drawn, opened, sees, shown, until
+from support.store_factory import FAILED, FINISHED
 
 pytestmark = pytest.mark.anyio
 

@@ -7,17 +7,17 @@ from dataclasses import replace
 import pytest
 from textual.widgets import Footer, Tabs
 
-from app_pilot import drawn, opened, sees, shown, until
-from line_neurons.tools.live import Doing
-from line_neurons.tools.run_store import RunStore
-from line_neurons.tools.wishes import wishes
-from line_neurons.tui.screens.exchange import ExchangeScreen
-from line_neurons.tui.screens.picture import PictureScreen
-from line_neurons.tui.screens.unit import UnitScreen
-from line_neurons.tui.widgets.board import BoardTable
-from line_neurons.tui.widgets.history import HistoryTable
-from line_neurons.tui.widgets.pictures import PicturesView
-from recorded_store import FAILED, INTERRUPTED, REASON, at_work
+from line_neurons.tools.store.activity import Doing
+from line_neurons.tools.store.runs import RunStore
+from line_neurons.tools.store.steering_queue import wishes
+from line_neurons.tui.app.unit.board import BoardTable
+from line_neurons.tui.app.unit.history import HistoryTable
+from line_neurons.tui.app.unit.image import PictureScreen
+from line_neurons.tui.app.unit.images import PicturesView
+from line_neurons.tui.app.unit.prompt import ExchangeScreen
+from line_neurons.tui.app.unit.screen import UnitScreen
+from support.app_pilot import drawn, opened, sees, shown, until
+from support.store_factory import FAILED, INTERRUPTED, REASON, at_work
 
 pytestmark = pytest.mark.anyio
 WIDE = (160, 48)

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from app_pilot import opened, sees, told, until
-from line_neurons.graphs.runs import start, work
-from line_neurons.tools.run_store import RunStore
-from line_neurons.tui import processes
-from line_neurons.tui.screens.unit import UnitScreen
-from line_neurons.tui.widgets.board import BoardTable
-from line_neurons.tui.widgets.history import HistoryTable
-from recorded_store import FAILED, INTERRUPTED
-from scripted import LAYER, ScriptedModel, scripted_parts
+from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.tools.store.runs import RunStore
+from line_neurons.tui.app import processes
+from line_neurons.tui.app.unit.board import BoardTable
+from line_neurons.tui.app.unit.history import HistoryTable
+from line_neurons.tui.app.unit.screen import UnitScreen
+from support.app_pilot import opened, sees, told, until
+from support.fakes import LAYER, ScriptedModel, scripted_parts
+from support.store_factory import FAILED, INTERRUPTED
 
 pytestmark = pytest.mark.anyio
 PATIENCE = 60

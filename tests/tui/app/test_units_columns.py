@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from line_neurons.tui.widgets.units_columns import SORTABLE, Around, bar, chosen, fitted, ordered, sparkline
-from line_neurons.tui.widgets.units_lines import UnitLine
+from line_neurons.tui.app.units.columns import SORTABLE, Around, bar, chosen, fitted, ordered, sparkline
+from line_neurons.tui.app.units.model import UnitLine
 
 scores = st.none() | st.floats(-1e6, 1e6)
 

@@ -7,15 +7,15 @@ from contextlib import closing
 import pytest
 from textual.widgets import Input
 
-import busy_run
-from app_pilot import drawn, opened, sees, shown, until
-from line_neurons.tools.leases import standings
-from line_neurons.tools.live import Doing
-from line_neurons.tools.run_store import RunStore
-from line_neurons.tui.screens import units as units_module
-from line_neurons.tui.screens.unit import UnitScreen
-from line_neurons.tui.widgets.units_table import UnitsTable
-from recorded_store import FAILED, FINISHED, INTERRUPTED, REASON, at_work
+from line_neurons.tools.store.activity import Doing
+from line_neurons.tools.store.leases import standings
+from line_neurons.tools.store.runs import RunStore
+from line_neurons.tui.app.unit.screen import UnitScreen
+from line_neurons.tui.app.units import screen as units_module
+from line_neurons.tui.app.units.table import UnitsTable
+from support import busy_run
+from support.app_pilot import drawn, opened, sees, shown, until
+from support.store_factory import FAILED, FINISHED, INTERRUPTED, REASON, at_work
 
 pytestmark = pytest.mark.anyio
 
@@ -165,7 +165,7 @@ async def test_enter_and_a_second_click_open_a_unit(store):
 
 
 async def test_two_marks_open_the_comparison(store):
-    compare = pytest.importorskip("line_neurons.tui.screens.compare")
+    compare = pytest.importorskip("line_neurons.tui.app.unit.compare")
     async with opened(store, FAILED) as pilot:
         await ready(pilot)
         await pilot.press("m", "m", "m", "end")
@@ -241,7 +241,7 @@ async def test_x_asks_the_process_that_works_on_the_run_to_stop(store):
 
 
 async def test_a_run_whose_process_died_is_stale_and_its_units_interrupted(store):
-    from line_neurons.tools.leases import this_machine
+    from line_neurons.tools.store.leases import this_machine
 
     machine = this_machine()
     at_work(store, INTERRUPTED, Doing(3, "score", "iteration", 1, 5, 0, "x", "", None, 1.0), host=machine.host)

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-import tiny_pipelines
-from expectations import refused
-from line_neurons.tui import labelling
-from line_neurons.tui.exit_status import ALL_REFUSED
-from ollama_server import GOOD, SMALL
+from line_neurons.tui.cli import run as labelling
+from line_neurons.tui.cli.exit_codes import ALL_REFUSED
+from support import tiny_pipelines
+from support.command_checks import refused
+from support.ollama_server import GOOD, SMALL
 
 MODEL = "torchvision:mobilenet_v2"
 LAYER = "classifier.1"
-EXAMPLE = f"{Path(__file__).parents[2] / 'examples' / 'own_model.py'}:colours"
+EXAMPLE = f"{Path(__file__).parents[3] / 'examples' / 'own_model.py'}:colours"
 SHORT = ["--top", "2", "--random", "2", "--images", "2", "--iterations", "2"]
 BANK = ["--generator", "bank"]
 WORDS = ["--llm", "random", "--init", "vocabulary"]

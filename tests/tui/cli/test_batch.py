@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from expectations import refused
 from line_neurons.agent.errors import BackendError
 from line_neurons.agent.seeds import derive_seed
-from line_neurons.graphs.assembly import Parts
-from line_neurons.graphs.own_code import vouch
-from line_neurons.tools.run_store import RunStore, Unit
-from line_neurons.tui import labelling
-from scripted import ScriptedControl, ScriptedGenerator, ScriptedModel, ScriptedTarget
+from line_neurons.graphs.runs.code_trust import vouch
+from line_neurons.graphs.runs.components import Parts
+from line_neurons.tools.store.runs import RunStore, Unit
+from line_neurons.tui.cli import run as labelling
+from support.command_checks import refused
+from support.fakes import ScriptedControl, ScriptedGenerator, ScriptedModel, ScriptedTarget
 
 RUN = "model-head-1"
 SHORT = ["--top", "2", "--random", "2", "--images", "2", "--iterations", "2"]

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from line_neurons.graphs import scoring
+from line_neurons.graphs.loop import scoring
 
 ARGUMENTS = [
     *("explain", "torchvision:mobilenet_v2", "classifier.1", "magpie", "castle", "--llm", "random"),

@@ -5,11 +5,11 @@ import shutil
 import pytest
 
 from line_neurons.agent.errors import DrainedError
-from line_neurons.eval.choices import of_file
-from line_neurons.graphs.runs import start, work
+from line_neurons.eval.labels.vocabulary import of_file
+from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.image_bank.bundled import bundled_bank
-from line_neurons.tui import baseline_commands
-from scripted import LAYER, ScriptedModel, ScriptedTarget, scripted_parts
+from line_neurons.tui.cli.eval import baseline as baseline_commands
+from support.fakes import LAYER, ScriptedModel, ScriptedTarget, scripted_parts
 
 CLASSES = ("tiger", "airliner", "broccoli", "tennis ball")
 SHOWN = (*CLASSES, "teapot", "elephant")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from line_neurons.tui import terminal
+from line_neurons.tui.cli import output as terminal
 
 WORDS = st.text("abcé漢字-", max_size=12)
 TEXTS = st.lists(WORDS, max_size=5).map(" ".join)

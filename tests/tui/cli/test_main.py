@@ -10,8 +10,10 @@ import pytest
 import typer
 from PIL import Image
 
-from expectations import refused
-from line_neurons.tui import labelling, options, terminal
+from line_neurons.tui.cli import options
+from line_neurons.tui.cli import output as terminal
+from line_neurons.tui.cli import run as labelling
+from support.command_checks import refused
 
 MODEL = "torchvision:mobilenet_v2"
 # Small but whole: two classes and two others on the first board, two pictures each, one step and the summary.

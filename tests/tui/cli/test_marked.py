@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from line_neurons.evidence.report.writing import write_report
-from line_neurons.graphs.assembly import Parts
-from line_neurons.tools.run_store import RunStore
-from line_neurons.tui.exit_status import ALL_REFUSED, is_failure
-from line_neurons.tui.run_rows import RunRows
-from line_neurons.tui.widgets.units_columns import LABEL, Around
-from line_neurons.tui.widgets.units_lines import UnitsReader
-from scripted import LAYER, ScriptedControl, ScriptedGenerator, ScriptedModel, ScriptedTarget, said_by
+from line_neurons.graphs.runs.components import Parts
+from line_neurons.tools.store.runs import RunStore
+from line_neurons.tui.app.run_rows import RunRows
+from line_neurons.tui.app.units.columns import LABEL, Around
+from line_neurons.tui.app.units.model import UnitsReader
+from line_neurons.tui.cli.exit_codes import ALL_REFUSED, is_failure
+from line_neurons.tui.report.writer import write_report
+from support.fakes import LAYER, ScriptedControl, ScriptedGenerator, ScriptedModel, ScriptedTarget, said_by
 
 CLASSES = tuple(f"class {letter}" for letter in "abcdefgh")
 BATCH = (

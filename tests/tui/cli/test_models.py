@@ -4,8 +4,8 @@ import pytest
 import typer
 
 from line_neurons.agent.errors import LineError, MissingPartError
-from line_neurons.tui import model_commands
-from scripted_ollama import MODEL, ScriptedOllama, serving, stream
+from line_neurons.tui.cli import models as model_commands
+from support.fake_ollama import MODEL, ScriptedOllama, serving, stream
 
 LAYER = {"status": "pulling aabbcc", "digest": "sha256:aabbcc", "total": 100}
 FETCHED = stream(LAYER, LAYER | {"completed": 100}, {"status": "success"})

@@ -1,6 +1,6 @@
-from line_neurons.graphs.crew import Progress
-from line_neurons.tools.concept_bank import BankStats
-from line_neurons.tui.watching import Watching
+from line_neurons.graphs.runs.runner import Progress
+from line_neurons.tools.cache.activation_cache import BankStats
+from line_neurons.tui.cli.progress import Watching
 
 # A first board, ten iterations and the summary.
 LAST, EACH = 11, 12

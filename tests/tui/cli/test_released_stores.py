@@ -4,14 +4,14 @@ import json
 import sqlite3
 
 import pytest
-from old_stores import FINISHED, KILLED, VERSIONS, dump, old_store
 
-from expectations import refused
 from line_neurons.agent.errors import StoreError
-from line_neurons.graphs.runs import start, work
-from line_neurons.tools.run_store import RunStore
-from line_neurons.tui import showing
-from scripted import LAYER, ScriptedModel, scripted_parts
+from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.tools.store.runs import RunStore
+from line_neurons.tui.cli import show as showing
+from support.command_checks import refused
+from support.fakes import LAYER, ScriptedModel, scripted_parts
+from support.released_stores import FINISHED, KILLED, VERSIONS, dump, old_store
 
 
 def parts_for(store):

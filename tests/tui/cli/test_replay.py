@@ -6,12 +6,12 @@ import signal
 
 import pytest
 
-from expectations import refused
 from line_neurons.agent.errors import BackendError
-from line_neurons.evidence import replay
-from line_neurons.graphs.assembly import Parts
-from line_neurons.graphs.runs import start, work
-from scripted import LAYER, ScriptedModel, ScriptedTarget, scripted_parts
+from line_neurons.graphs.replay import replay
+from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.lifecycle import start, work
+from support.command_checks import refused
+from support.fakes import LAYER, ScriptedModel, ScriptedTarget, scripted_parts
 
 RUN = "model-head-1"
 

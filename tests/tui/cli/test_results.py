@@ -7,10 +7,10 @@ import sys
 import pytest
 
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.tools.leases import held
-from line_neurons.tools.result_rows import UNIT_COLUMNS
-from line_neurons.tools.run_store import Run, RunStore, Unit
-from line_neurons.tui.results import results
+from line_neurons.tools.store.columns import UNIT_COLUMNS
+from line_neurons.tools.store.leases import held
+from line_neurons.tools.store.runs import Run, RunStore, Unit
+from line_neurons.tui.cli.results import results
 
 FINGERPRINTS = {"target": "t", "generator": "g", "language_model": "l", "control": "c"}
 RUN = Run("r-1", "torchvision:x", "head", 7, "running", 1.0, {}, FINGERPRINTS, {})
@@ -173,7 +173,7 @@ def test_a_table_shows_the_labels(store, capsys):
 
 def test_results_are_read_without_loading_a_model_s_packages(store):
     code = (
-        "import sys; from pathlib import Path; from line_neurons.tui.results import results;"
+        "import sys; from pathlib import Path; from line_neurons.tui.cli.results import results;"
         f"results(Path({str(store)!r}), 'r-1', 'csv', None);"
         "print({'torch', 'langgraph', 'transformers'} & sys.modules.keys(), file=sys.stderr)"
     )

@@ -6,13 +6,13 @@ import json
 import pytest
 from PIL import Image
 
-from expectations import refused
 from line_neurons.agent.ports import DrawnImage, ImageRequest
 from line_neurons.agent.settings import Settings
-from line_neurons.graphs.runs import recorded
-from line_neurons.tools.concept_bank import ConceptBank
-from line_neurons.tools.run_store import Run, RunStore, Step, Unit
-from line_neurons.tui import showing
+from line_neurons.graphs.runs.lifecycle import recorded
+from line_neurons.tools.cache.activation_cache import ConceptBank
+from line_neurons.tools.store.runs import Run, RunStore, Step, Unit
+from line_neurons.tui.cli import show as showing
+from support.command_checks import refused
 
 
 class Painter:

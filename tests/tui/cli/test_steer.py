@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from expectations import refused
-from line_neurons.graphs.runs import start, work
-from line_neurons.tools.leases import held
-from line_neurons.tools.wishes import wishes
-from line_neurons.tui import labelling
-from scripted import LAYER, ScriptedModel, scripted_parts
+from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.tools.store.leases import held
+from line_neurons.tools.store.steering_queue import wishes
+from line_neurons.tui.cli import run as labelling
+from support.command_checks import refused
+from support.fakes import LAYER, ScriptedModel, scripted_parts
 
 RUN, FORK = "model-head-1", "model-head-2"
 

@@ -7,12 +7,12 @@ import signal
 
 import pytest
 
-from expectations import refused
-from line_neurons.graphs.runs import start, work
-from line_neurons.tools import leases
-from line_neurons.tools.leases import Machine, held
-from line_neurons.tools.run_store import RunStore
-from scripted import LAYER, ScriptedModel, scripted_parts
+from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.tools.store import leases
+from line_neurons.tools.store.leases import Machine, held
+from line_neurons.tools.store.runs import RunStore
+from support.command_checks import refused
+from support.fakes import LAYER, ScriptedModel, scripted_parts
 
 FORK = multiprocessing.get_context("fork")
 RUN = "model-head-1"
@@ -96,7 +96,7 @@ def test_a_killed_worker_leaves_an_interrupted_run_whose_stale_holder_is_told(li
 def test_who_waits_for_a_stop_learns_that_the_worker_died(line, worker, monkeypatch):
     process = worker(Machine("elsewhere", "boot"))
     monkeypatch.setattr(leases, "STALE_SECONDS", 0.3)
-    monkeypatch.setattr("line_neurons.tui.stopping.STALE_SECONDS", 0.3)
+    monkeypatch.setattr("line_neurons.tui.cli.stop.STALE_SECONDS", 0.3)
     real = leases.ask_to_stop
 
     def ask(runs, holder):
@@ -104,7 +104,7 @@ def test_who_waits_for_a_stop_learns_that_the_worker_died(line, worker, monkeypa
         process.join()
         return real(runs, holder)
 
-    monkeypatch.setattr("line_neurons.tui.stopping.ask_to_stop", ask)
+    monkeypatch.setattr("line_neurons.tui.cli.stop.ask_to_stop", ask)
     status, said, _ = line("stop", RUN, "--wait")
     assert status == 0
     assert "has stopped" in said

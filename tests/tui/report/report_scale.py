@@ -1,4 +1,4 @@
-"""How large reports are and how fast they open: python tests/evidence/report_scale.py STORE FOLDER [UNITS].
+"""How large reports are and how fast they open: python tests/tui/report/report_scale.py STORE FOLDER [UNITS].
 
 Makes a run of UNITS units (500) in FOLDER, out of parts of the pictures that are in STORE: boards of ten from 160
 classes, ten iterations and a summary, a question of five refused, five pictures a concept, 2,000 concepts in all.
@@ -23,11 +23,11 @@ from PIL import Image
 
 from line_neurons.agent.ports import Control
 from line_neurons.agent.settings import Settings
-from line_neurons.evidence.report.writing import write_report
-from line_neurons.graphs.runs import recorded
-from line_neurons.tools.bank_view import control_key
-from line_neurons.tools.concept_bank import ConceptBank
-from line_neurons.tools.run_store import Run, RunStore, Step, Unit
+from line_neurons.graphs.runs.lifecycle import recorded
+from line_neurons.tools.cache.activation_cache import ConceptBank
+from line_neurons.tools.cache.reader import control_key
+from line_neurons.tools.store.runs import Run, RunStore, Step, Unit
+from line_neurons.tui.report.writer import write_report
 
 CLASSES, CONCEPTS, PICTURES, BOARD, ITERATIONS, REFUSED = 160, 2000, 5, 10, 10, 0.2
 SIDE = 256

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from line_neurons.agent.errors import StoreError
-from line_neurons.tools.contact_sheet import TILE, SheetRow, write_sheet
+from line_neurons.tui.report.contact_sheet import TILE, SheetRow, write_sheet
 
 
 def picture(colour):

@@ -13,25 +13,25 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import old_stores
 import pytest
 from PIL import Image
 
-import recorded_store
-import reported_run
 from hostile.texts import NAMED
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Control
-from line_neurons.evidence.provenance import provenance
-from line_neurons.evidence.report import writing
-from line_neurons.evidence.report.charts import BINS, curve, histogram
-from line_neurons.evidence.report.writing import write_report
-from line_neurons.tools.bank_view import control_key
-from line_neurons.tools.concept_bank import ConceptBank
+from line_neurons.graphs.replay.provenance import provenance
+from line_neurons.tools.cache.activation_cache import ConceptBank
+from line_neurons.tools.cache.reader import control_key
 from line_neurons.tools.control_sets.folder import FolderControlSet
-from line_neurons.tools.live import Doing
-from line_neurons.tools.run_store import RunStore
-from recorded_store import FAILED, FINISHED, INTERRUPTED, LAST_STEP, REASON, at_work
+from line_neurons.tools.store.activity import Doing
+from line_neurons.tools.store.runs import RunStore
+from line_neurons.tui.report import writer as writing
+from line_neurons.tui.report.charts import BINS, curve, histogram
+from line_neurons.tui.report.writer import write_report
+from support import released_stores as old_stores
+from support import report_run as reported_run
+from support import store_factory as recorded_store
+from support.store_factory import FAILED, FINISHED, INTERRUPTED, LAST_STEP, REASON, at_work
 
 EMPTY = {"img", "meta", "input", "br", "rect", "line", "path", "circle", "polyline"}
 ASIDE = {".db-wal", ".db-shm"}

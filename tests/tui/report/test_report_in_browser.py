@@ -5,12 +5,12 @@ from contextlib import closing
 
 import pytest
 
-import recorded_store
-import reported_run
 from hostile.texts import NAMED
-from line_neurons.evidence.report.writing import write_report
-from line_neurons.tools.run_store import RunStore
-from recorded_store import FAILED
+from line_neurons.tools.store.runs import RunStore
+from line_neurons.tui.report.writer import write_report
+from support import report_run as reported_run
+from support import store_factory as recorded_store
+from support.store_factory import FAILED
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PHONE = {"width": 390, "height": 844}

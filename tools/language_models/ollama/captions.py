@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.presets import OLLAMA_SAMPLING
-from line_neurons.agent.proposal import clean_text
-from line_neurons.tools.image_reader import ImageError, read_image
-from line_neurons.tools.language_models.ollama_chat import OllamaEngine
-from line_neurons.tools.language_models.ollama_servers import Server, ServerPool
+from line_neurons.agent.replies import clean_text
+from line_neurons.tools.images.reader import ImageError, read_image
+from line_neurons.tools.language_models.ollama.chat import OllamaEngine
+from line_neurons.tools.language_models.ollama.client import Server, ServerPool
 from line_neurons.tools.language_models.proposer import Completion
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from line_neurons.agent.errors import BackendError, LineError, MissingPartError, UsageError, reason_of
-from line_neurons.agent.proposal import clean_text
+from line_neurons.agent.replies import clean_text
 from line_neurons.tools.http_client import (
     HEADERS,
     Allowance,
@@ -28,7 +28,7 @@ from line_neurons.tools.http_client import (
     TooLargeError,
     speaks_tls,
 )
-from line_neurons.tools.language_models.ollama_address import shown
+from line_neurons.tools.language_models.ollama.address import shown
 
 if TYPE_CHECKING:
     from langchain_ollama import ChatOllama

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import httpx
 
 from line_neurons.agent.errors import BackendError, LineError, MissingPartError
-from line_neurons.agent.proposal import clean_text
-from line_neurons.tools.language_models.ollama_chat import model_name
-from line_neurons.tools.language_models.ollama_servers import (
+from line_neurons.agent.replies import clean_text
+from line_neurons.tools.language_models.ollama.chat import model_name
+from line_neurons.tools.language_models.ollama.client import (
     LOOK_SECONDS,
     Server,
     Trouble,

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.targets.layouts import observed_again
+from line_neurons.tools.targets.layers.layouts import observed_again
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from line_neurons.tools.targets.observation import Observation
+    from line_neurons.tools.targets.layers.observation import Observation
 
 _ROUNDING = 1e-4
 _HALF_ROUNDING = 2e-2

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import LayerInfo
-from line_neurons.tools.targets.former_readings import former_readings
-from line_neurons.tools.targets.layer_outputs import LAYOUTS, Form, LayerOutput, Rule
+from line_neurons.tools.targets.layers.legacy_layouts import former_readings
+from line_neurons.tools.targets.layers.observation import Laid, Observation, Observed, observe, observe_shapes
+from line_neurons.tools.targets.layers.outputs import LAYOUTS, Form, LayerOutput, Rule
 from line_neurons.tools.targets.lookup import near_names
-from line_neurons.tools.targets.observation import Laid, Observation, Observed, observe, observe_shapes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

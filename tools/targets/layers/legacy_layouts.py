@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import nn
 
-    from line_neurons.tools.targets.layer_outputs import Form
+    from line_neurons.tools.targets.layers.outputs import Form
 
 _UNITS_LAST = {"Linear", "LayerNorm", "WindowPartition"}
 _UNITS_FIRST = {

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from line_neurons.tools.targets.layer_outputs import first_tensor, hooked
+from line_neurons.tools.targets.layers.outputs import first_tensor, hooked
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

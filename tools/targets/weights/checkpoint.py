@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.proposal import clean_text
-from line_neurons.tools.targets.layer_outputs import kernel
+from line_neurons.agent.replies import clean_text
+from line_neurons.tools.targets.layers.outputs import kernel
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from line_neurons.tools.targets.weights_files import Checkpoint, Key
+    from line_neurons.tools.targets.weights.files import Checkpoint, Key
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from line_neurons.agent.prompts import format_score
-from line_neurons.tui.run_rows import SIGNS, RunRow
-from line_neurons.tui.terminal import duration, plain, when
+from line_neurons.tui.app.run_rows import SIGNS, RunRow
+from line_neurons.tui.cli.output import duration, plain, when
 
 _SETTINGS = (
     "iterations", "images", "top", "random", "scorer", "patience", "restarts", "init", "control", "generator",

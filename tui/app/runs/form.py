@@ -18,8 +18,8 @@ from line_neurons.tools.generators.presets import parse_source
 from line_neurons.tools.language_models.registry import EMBEDDED, FORMS
 from line_neurons.tools.targets.lookup import near_names
 from line_neurons.tools.targets.registry import known_prefixes
-from line_neurons.tools.targets.units import parse_units
-from line_neurons.tui import processes
+from line_neurons.tools.targets.unit_selectors import parse_units
+from line_neurons.tui.app import processes
 
 SETTINGS = {
     "llm": "--llm",

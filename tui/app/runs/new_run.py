@@ -21,15 +21,15 @@ from line_neurons.agent.errors import LineError
 from line_neurons.agent.settings import Settings, load_settings
 from line_neurons.tools.generators.presets import PRESETS
 from line_neurons.tools.language_models.registry import EMBEDDED
-from line_neurons.tools.leases import this_machine
-from line_neurons.tools.run_store import RunStore, default_store, has_runs
+from line_neurons.tools.store.leases import this_machine
+from line_neurons.tools.store.runs import RunStore, default_store, has_runs
 from line_neurons.tools.targets.sources import is_own_function
-from line_neurons.tui import run_form
-from line_neurons.tui.processes import Launched, launch
-from line_neurons.tui.run_form import Layer, LayersQuestion
-from line_neurons.tui.screens.units import UnitsScreen
-from line_neurons.tui.terminal import counted, duration, plain
-from line_neurons.tui.widgets.top_bar import TopBar
+from line_neurons.tui.app.processes import Launched, launch
+from line_neurons.tui.app.runs import form as run_form
+from line_neurons.tui.app.runs.form import Layer, LayersQuestion
+from line_neurons.tui.app.top_bar import TopBar
+from line_neurons.tui.app.units.screen import UnitsScreen
+from line_neurons.tui.cli.output import counted, duration, plain
 
 FIELDS = {
     "model": ("model", "torchvision:resnet50, timm:…, hf:…, file.py:function"),
@@ -268,8 +268,8 @@ class NewRunScreen(Screen[None]):
 
     def _look_around(self) -> None:
         """In a thread: the models that are installed, and the defaults."""
-        from line_neurons.tools.language_models.ollama_address import server_urls
-        from line_neurons.tools.language_models.ollama_models import installed
+        from line_neurons.tools.language_models.ollama.address import server_urls
+        from line_neurons.tools.language_models.ollama.models import installed
 
         try:
             settings = load_settings()

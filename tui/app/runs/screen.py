@@ -16,18 +16,18 @@ from textual.widgets import DataTable, Footer, Input, Static
 
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.prompts import format_score
-from line_neurons.tools.run_store import has_runs
-from line_neurons.tui.exit_status import is_failure
-from line_neurons.tui.following import follow
-from line_neurons.tui.opening import open_outside
-from line_neurons.tui.processes import Launched, launch
-from line_neurons.tui.run_rows import SIGNS, RunRow, RunRows
-from line_neurons.tui.screens.units import UnitsScreen
-from line_neurons.tui.stopping import ask_holder
-from line_neurons.tui.terminal import duration, plain, when
-from line_neurons.tui.widgets.banner import Banner
-from line_neurons.tui.widgets.run_detail import RunDetail
-from line_neurons.tui.widgets.top_bar import TopBar
+from line_neurons.tools.store.runs import has_runs
+from line_neurons.tui.app.banner import Banner
+from line_neurons.tui.app.external import open_outside
+from line_neurons.tui.app.processes import Launched, launch
+from line_neurons.tui.app.run_rows import SIGNS, RunRow, RunRows
+from line_neurons.tui.app.runs.detail import RunDetail
+from line_neurons.tui.app.store_follower import follow
+from line_neurons.tui.app.top_bar import TopBar
+from line_neurons.tui.app.units.screen import UnitsScreen
+from line_neurons.tui.cli.exit_codes import is_failure
+from line_neurons.tui.cli.output import duration, plain, when
+from line_neurons.tui.cli.stop import ask_holder
 
 _EMPTY = """
 No runs here yet.
@@ -147,7 +147,7 @@ class RunsScreen(Screen[None]):
 
     def action_new(self) -> None:
         """Open the form for a new run."""
-        from line_neurons.tui.screens.new_run import NewRunScreen
+        from line_neurons.tui.app.runs.new_run import NewRunScreen
 
         self.app.push_screen(NewRunScreen(self._store))
 

@@ -9,9 +9,9 @@ from rich.text import Text
 from textual.binding import BindingType
 from textual.widgets import DataTable
 
-from line_neurons.evidence.unit_view import BoardRow, number
-from line_neurons.tui.terminal import plain
-from line_neurons.tui.widgets.filling import ENDS, fill
+from line_neurons.tui.app.table_sync import ENDS, fill
+from line_neurons.tui.cli.output import plain
+from line_neurons.tui.unit_view import BoardRow, number
 
 _BAR = 10
 _EIGHTHS = " ▏▎▍▌▋▊▉█"

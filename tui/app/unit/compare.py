@@ -15,19 +15,19 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from line_neurons.agent.errors import LineError
-from line_neurons.agent.proposal import concept_key
-from line_neurons.evidence.unit_view import UnitView, board, number, origin_of, read_unit
-from line_neurons.tools.run_store import RunStore, Step
-from line_neurons.tui.following import follow
-from line_neurons.tui.screens.picture import PictureScreen
-from line_neurons.tui.terminal import plain
-from line_neurons.tui.widgets.banner import Banner
-from line_neurons.tui.widgets.board import BoardTable
-from line_neurons.tui.widgets.history import entry_text
-from line_neurons.tui.widgets.pictures import Card, PicturesView
-from line_neurons.tui.widgets.score_plot import ScorePlot
-from line_neurons.tui.widgets.top_bar import TopBar
-from line_neurons.tui.widgets.unit_head import best_of, head_text, title_of
+from line_neurons.agent.replies import concept_key
+from line_neurons.tools.store.runs import RunStore, Step
+from line_neurons.tui.app.banner import Banner
+from line_neurons.tui.app.store_follower import follow
+from line_neurons.tui.app.top_bar import TopBar
+from line_neurons.tui.app.unit.board import BoardTable
+from line_neurons.tui.app.unit.header import best_of, head_text, title_of
+from line_neurons.tui.app.unit.history import entry_text
+from line_neurons.tui.app.unit.image import PictureScreen
+from line_neurons.tui.app.unit.images import Card, PicturesView
+from line_neurons.tui.app.unit.score_plot import ScorePlot
+from line_neurons.tui.cli.output import plain
+from line_neurons.tui.unit_view import UnitView, board, number, origin_of, read_unit
 
 _LOOK = """
 {name} #verdict {{ height: auto; max-height: 3; padding: 0 1; background: $panel; }}

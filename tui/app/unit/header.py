@@ -5,10 +5,10 @@ from __future__ import annotations
 from rich.text import Text
 
 from line_neurons.agent.prompts import format_score
-from line_neurons.evidence.unit_view import UnitView, number
-from line_neurons.evidence.wording import origin
-from line_neurons.tools.marks import UNLABELLED, told
-from line_neurons.tui.terminal import plain
+from line_neurons.tools.label_marks import UNLABELLED, told
+from line_neurons.tui.cli.output import plain
+from line_neurons.tui.formatting import origin
+from line_neurons.tui.unit_view import UnitView, number
 
 
 def title_of(view: UnitView) -> str:

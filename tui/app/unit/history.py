@@ -11,11 +11,11 @@ from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import DataTable, Static
 
-from line_neurons.evidence.unit_view import Place, number, reason_of_refusal, result_of
-from line_neurons.evidence.wording import step_name
-from line_neurons.tools.run_store import Step
-from line_neurons.tui.terminal import plain
-from line_neurons.tui.widgets.filling import ENDS, fill
+from line_neurons.tools.store.runs import Step
+from line_neurons.tui.app.table_sync import ENDS, fill
+from line_neurons.tui.cli.output import plain
+from line_neurons.tui.formatting import step_name
+from line_neurons.tui.unit_view import Place, number, reason_of_refusal, result_of
 
 
 class HistoryTable(DataTable[Text]):

@@ -13,12 +13,12 @@ from textual.containers import Container, Horizontal, VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
-from line_neurons.evidence.unit_view import number
-from line_neurons.evidence.wording import drawn_from
-from line_neurons.tui.opening import open_outside
-from line_neurons.tui.terminal import plain
-from line_neurons.tui.widgets.pictures import Card, Loaded
-from line_neurons.tui.widgets.top_bar import TopBar
+from line_neurons.tui.app.external import open_outside
+from line_neurons.tui.app.top_bar import TopBar
+from line_neurons.tui.app.unit.images import Card, Loaded
+from line_neurons.tui.cli.output import plain
+from line_neurons.tui.formatting import drawn_from
+from line_neurons.tui.unit_view import number
 
 _ACCOUNT = 34
 """The account of a picture has at least so many cells beside it."""

@@ -20,11 +20,11 @@ from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from line_neurons.agent.errors import LineError
-from line_neurons.evidence.unit_view import number
-from line_neurons.tools.bank_view import Pictured, pictures
-from line_neurons.tools.image_reader import ImageError, read_image
-from line_neurons.tools.run_store import Run
-from line_neurons.tui.terminal import plain
+from line_neurons.tools.cache.reader import Pictured, pictures
+from line_neurons.tools.images.reader import ImageError, read_image
+from line_neurons.tools.store.runs import Run
+from line_neurons.tui.cli.output import plain
+from line_neurons.tui.unit_view import number
 
 if TYPE_CHECKING:
     from PIL.Image import Image

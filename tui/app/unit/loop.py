@@ -9,9 +9,9 @@ from rich.text import Text
 from textual.widgets import Static
 
 from line_neurons.agent.loop import BEGINNING, NODES
-from line_neurons.evidence.unit_view import UnitView
-from line_neurons.tools.marks import ENDED, UNLABELLED, told
-from line_neurons.tui.terminal import counted, plain
+from line_neurons.tools.label_marks import ENDED, UNLABELLED, told
+from line_neurons.tui.cli.output import counted, plain
+from line_neurons.tui.unit_view import UnitView
 
 _BOXED = tuple(name for name in NODES if name != BEGINNING)
 _BOXES = 116

@@ -17,11 +17,11 @@ from textual.widgets import Footer, Static
 from textual.worker import get_current_worker
 
 from line_neurons.agent.errors import LineError
-from line_neurons.evidence.unit_view import reason_of_refusal, result_of
-from line_neurons.evidence.wording import step_name
-from line_neurons.tools.run_store import RunStore, Step
-from line_neurons.tui.terminal import plain
-from line_neurons.tui.widgets.top_bar import TopBar
+from line_neurons.tools.store.runs import RunStore, Step
+from line_neurons.tui.app.top_bar import TopBar
+from line_neurons.tui.cli.output import plain
+from line_neurons.tui.formatting import step_name
+from line_neurons.tui.unit_view import reason_of_refusal, result_of
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Prompt
@@ -115,7 +115,7 @@ class ExchangeScreen(Screen[None]):
         self._put("prompt", Text("putting the prompt together …", "dim"))
 
         def rebuild() -> None:
-            from line_neurons.graphs.asked import prompt_of
+            from line_neurons.graphs.loop.recorded_prompt import prompt_of
 
             worker = get_current_worker()
             try:

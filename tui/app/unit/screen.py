@@ -14,27 +14,27 @@ from textual.widgets import DataTable, Footer, Static, Tab, Tabs
 
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.steering import WishKind
-from line_neurons.evidence.unit_view import Place, UnitView, board, read_unit, steered
-from line_neurons.evidence.wording import step_name
-from line_neurons.tools.marks import DONE
-from line_neurons.tools.run_store import Step
-from line_neurons.tui.exit_status import is_failure
-from line_neurons.tui.following import follow
-from line_neurons.tui.screens.compare import ConceptsScreen
-from line_neurons.tui.screens.dialogs import ConceptDialog, Fork, ForkDialog
-from line_neurons.tui.screens.exchange import ExchangeScreen
-from line_neurons.tui.screens.picture import PictureScreen, show_outside
-from line_neurons.tui.stopping import ask_holder
-from line_neurons.tui.terminal import plain
-from line_neurons.tui.widgets.banner import Banner
-from line_neurons.tui.widgets.board import BoardTable
-from line_neurons.tui.widgets.history import EntryView, HistoryTable
-from line_neurons.tui.widgets.loop import LoopView, StateLine
-from line_neurons.tui.widgets.pictures import Card, PicturesView
-from line_neurons.tui.widgets.score_plot import LEGEND, ScorePlot
-from line_neurons.tui.widgets.top_bar import TopBar
-from line_neurons.tui.widgets.unit_head import best_of, head_text, title_of
-from line_neurons.tui.widgets.wishes import WishesView, when_taken
+from line_neurons.tools.label_marks import DONE
+from line_neurons.tools.store.runs import Step
+from line_neurons.tui.app.banner import Banner
+from line_neurons.tui.app.store_follower import follow
+from line_neurons.tui.app.top_bar import TopBar
+from line_neurons.tui.app.unit.board import BoardTable
+from line_neurons.tui.app.unit.compare import ConceptsScreen
+from line_neurons.tui.app.unit.dialogs import ConceptDialog, Fork, ForkDialog
+from line_neurons.tui.app.unit.header import best_of, head_text, title_of
+from line_neurons.tui.app.unit.history import EntryView, HistoryTable
+from line_neurons.tui.app.unit.image import PictureScreen, show_outside
+from line_neurons.tui.app.unit.images import Card, PicturesView
+from line_neurons.tui.app.unit.loop import LoopView, StateLine
+from line_neurons.tui.app.unit.prompt import ExchangeScreen
+from line_neurons.tui.app.unit.score_plot import LEGEND, ScorePlot
+from line_neurons.tui.app.unit.steering_commands import WishesView, when_taken
+from line_neurons.tui.cli.exit_codes import is_failure
+from line_neurons.tui.cli.output import plain
+from line_neurons.tui.cli.stop import ask_holder
+from line_neurons.tui.formatting import step_name
+from line_neurons.tui.unit_view import Place, UnitView, board, read_unit, steered
 
 PANES = ("board", "history", "plot", "pictures")
 
@@ -392,7 +392,7 @@ class UnitScreen(Screen[None]):
         """Write a wish into the store, beside the app's own thread."""
 
         def write() -> None:
-            from line_neurons.tools.wishes import ask
+            from line_neurons.tools.store.steering_queue import ask
 
             try:
                 ask(self._store, self._run, self._unit, kind, concept)
@@ -456,7 +456,7 @@ class UnitScreen(Screen[None]):
 
     def _launch(self, arguments: list[str], what: str) -> None:
         """Start the command as a process of its own, and say so if it fails."""
-        from line_neurons.tui.processes import launch
+        from line_neurons.tui.app.processes import launch
 
         try:
             launched = launch(self._store, arguments)

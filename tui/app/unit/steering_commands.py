@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.text import Text
 from textual.widgets import Static
 
-from line_neurons.evidence.unit_view import UnitView
-from line_neurons.tui.terminal import plain
+from line_neurons.tui.cli.output import plain
+from line_neurons.tui.unit_view import UnitView
 
 MOST = 3
 _SAID = {

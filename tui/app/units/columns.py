@@ -11,9 +11,9 @@ from rich.cells import cell_len, set_cell_size
 
 from line_neurons.agent.loop import NODES
 from line_neurons.agent.prompts import format_score
-from line_neurons.tools.live import Doing
-from line_neurons.tui.terminal import duration
-from line_neurons.tui.widgets.units_lines import STATES, UnitLine
+from line_neurons.tools.store.activity import Doing
+from line_neurons.tui.app.units.model import STATES, UnitLine
+from line_neurons.tui.cli.output import duration
 
 _STATE_RANK = {state: rank for rank, state in enumerate(STATES)}
 

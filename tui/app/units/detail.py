@@ -5,11 +5,11 @@ from __future__ import annotations
 from textual.content import Content
 from textual.widgets import Static
 
-from line_neurons.agent.proposal import clean_text
-from line_neurons.tools.live import Doing
-from line_neurons.tools.marks import UNLABELLED
-from line_neurons.tui.widgets.units_columns import number, state_text
-from line_neurons.tui.widgets.units_lines import STATES, UnitLine
+from line_neurons.agent.replies import clean_text
+from line_neurons.tools.label_marks import UNLABELLED
+from line_neurons.tools.store.activity import Doing
+from line_neurons.tui.app.units.columns import number, state_text
+from line_neurons.tui.app.units.model import STATES, UnitLine
 
 
 class UnitDetail(Static):

@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import Any
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tui.widgets.units_lines import UnitLine
+from line_neurons.tui.app.units.model import UnitLine
 
 Matches = Callable[[UnitLine], bool]
 

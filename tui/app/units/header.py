@@ -10,12 +10,12 @@ from textual.content import Content
 from textual.widgets import Static
 
 from line_neurons.agent.prompts import format_score
-from line_neurons.agent.proposal import clean_text
-from line_neurons.tools.live import Doing
-from line_neurons.tui.run_rows import SIGNS, RunRow
-from line_neurons.tui.terminal import counted, duration
-from line_neurons.tui.widgets.units_columns import state_text
-from line_neurons.tui.widgets.units_lines import Seen, Tally, UnitLine
+from line_neurons.agent.replies import clean_text
+from line_neurons.tools.store.activity import Doing
+from line_neurons.tui.app.run_rows import SIGNS, RunRow
+from line_neurons.tui.app.units.columns import state_text
+from line_neurons.tui.app.units.model import Seen, Tally, UnitLine
+from line_neurons.tui.cli.output import counted, duration
 
 _WIDE = 120
 """From so many cells on the distribution of the scores is shown beside."""

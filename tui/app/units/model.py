@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.proposal import clean_text
-from line_neurons.evidence.wording import origin
-from line_neurons.tools.live import Doing, doings
-from line_neurons.tools.marks import UNLABELLED, codes, told
-from line_neurons.tools.run_store import RunStore
-from line_neurons.tools.unit_rows import UnitRow, UnitRows
-from line_neurons.tui.run_rows import SIGNS, RunRow, RunRows
+from line_neurons.agent.replies import clean_text
+from line_neurons.tools.label_marks import UNLABELLED, codes, told
+from line_neurons.tools.store.activity import Doing, doings
+from line_neurons.tools.store.runs import RunStore
+from line_neurons.tools.store.unit_table import UnitRow, UnitRows
+from line_neurons.tui.app.run_rows import SIGNS, RunRow, RunRows
+from line_neurons.tui.formatting import origin
 
 STATES = {
     "running": SIGNS["running"],

@@ -14,23 +14,23 @@ from textual.screen import Screen
 from textual.widgets import Footer, Input, Static
 
 from line_neurons.agent.errors import LineError, UsageError
-from line_neurons.tools.run_store import RunStore
-from line_neurons.tui.exit_status import is_failure
-from line_neurons.tui.following import follow
-from line_neurons.tui.processes import Launched, launch
-from line_neurons.tui.screens.sort_menu import SortMenu
-from line_neurons.tui.screens.unit import UnitScreen
-from line_neurons.tui.stopping import ask_holder
-from line_neurons.tui.terminal import plain
-from line_neurons.tui.widgets.banner import Banner
-from line_neurons.tui.widgets.top_bar import TopBar
-from line_neurons.tui.widgets.units_columns import SORTABLE
-from line_neurons.tui.widgets.units_detail import UnitDetail
-from line_neurons.tui.widgets.units_filter import matcher
-from line_neurons.tui.widgets.units_head import RunHead
-from line_neurons.tui.widgets.units_lines import Seen, UnitsReader
-from line_neurons.tui.widgets.units_table import UnitsTable
-from line_neurons.tui.widgets.units_trends import trends
+from line_neurons.tools.store.runs import RunStore
+from line_neurons.tui.app.banner import Banner
+from line_neurons.tui.app.processes import Launched, launch
+from line_neurons.tui.app.store_follower import follow
+from line_neurons.tui.app.top_bar import TopBar
+from line_neurons.tui.app.unit.screen import UnitScreen
+from line_neurons.tui.app.units.columns import SORTABLE
+from line_neurons.tui.app.units.detail import UnitDetail
+from line_neurons.tui.app.units.filter import matcher
+from line_neurons.tui.app.units.header import RunHead
+from line_neurons.tui.app.units.model import Seen, UnitsReader
+from line_neurons.tui.app.units.sort_menu import SortMenu
+from line_neurons.tui.app.units.table import UnitsTable
+from line_neurons.tui.app.units.trends import trends
+from line_neurons.tui.cli.exit_codes import is_failure
+from line_neurons.tui.cli.output import plain
+from line_neurons.tui.cli.stop import ask_holder
 
 _LOOK_SECONDS = 0.3
 """As often it is looked how a process that was started fares."""
@@ -225,7 +225,7 @@ class UnitsScreen(Screen[None]):
         marked = tuple(unit for unit in table.marked if unit != line.unit)
         table.mark(marked if line.unit in table.marked else (*marked, line.unit))
         if len(table.marked) == 2:
-            from line_neurons.tui.screens.compare import CompareScreen
+            from line_neurons.tui.app.unit.compare import CompareScreen
 
             left, right = table.marked
             table.mark(())

@@ -14,8 +14,8 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from line_neurons.tools.live import Doing
-from line_neurons.tui.widgets.units_columns import (
+from line_neurons.tools.store.activity import Doing
+from line_neurons.tui.app.units.columns import (
     SCORE,
     TREND,
     UNIT,
@@ -26,8 +26,8 @@ from line_neurons.tui.widgets.units_columns import (
     fitted,
     ordered,
 )
-from line_neurons.tui.widgets.units_filter import Matches
-from line_neurons.tui.widgets.units_lines import STATES, UnitLine
+from line_neurons.tui.app.units.filter import Matches
+from line_neurons.tui.app.units.model import STATES, UnitLine
 
 _LOOKS = ("heading", "cursor", "cursor-unfocused", "quiet", "bar", *STATES)
 _STRIPS = 500

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import accumulate, groupby
 from operator import itemgetter
 
-from line_neurons.tools.run_store import RunStore
+from line_neurons.tools.store.runs import RunStore
 
 _STATEMENT = (
     "SELECT unit, max(score) FROM steps WHERE run = ? AND unit IN ({}) AND outcome = 'scored'"

@@ -11,20 +11,21 @@ import typer
 
 from line_neurons.agent.errors import DrainedError, UsageError
 from line_neurons.agent.settings import Settings, revised
-from line_neurons.eval.baselines.methods import checked, choice_of, kept_in, label_units, write
+from line_neurons.eval.baselines.registry import checked, choice_of, kept_in, label_units, write
 from line_neurons.eval.baselines.task import Task
-from line_neurons.eval.labels import Labels
-from line_neurons.evidence.exports.places import file_in
-from line_neurons.graphs.assembly import Parts
-from line_neurons.graphs.own_code import require_vouched, vouch
-from line_neurons.graphs.runs import select_units
-from line_neurons.tools.language_models.langchain_chat import with_secrets
-from line_neurons.tools.run_store import default_store
+from line_neurons.eval.exchange.output_files import file_in
+from line_neurons.eval.labels.formats import Labels
+from line_neurons.graphs.runs.code_trust import require_vouched, vouch
+from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.lifecycle import select_units
+from line_neurons.tools.language_models.langchain import with_secrets
+from line_neurons.tools.store.runs import default_store
 from line_neurons.tools.targets.registry import short_spec
-from line_neurons.tui import showing, terminal
-from line_neurons.tui.draining import draining
-from line_neurons.tui.exit_status import INTERRUPTED
-from line_neurons.tui.watching import Watching
+from line_neurons.tui.cli import output as terminal
+from line_neurons.tui.cli import show as showing
+from line_neurons.tui.cli.exit_codes import INTERRUPTED
+from line_neurons.tui.cli.progress import Watching
+from line_neurons.tui.cli.signals import draining
 
 SHARE = 1.0
 """Part of the image bank's captions that baselines choose from; a search may find any of them."""

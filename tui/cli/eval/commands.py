@@ -9,8 +9,8 @@ import typer
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.presets import OLLAMA_SAMPLING
-from line_neurons.tui import options as opt
-from line_neurons.tui.table_commands import tables_app
+from line_neurons.tui.cli import options as opt
+from line_neurons.tui.cli.eval.tables import tables_app
 
 eval_app = typer.Typer(help="Is the label right? Protocols, baselines, statistics, tables.", no_args_is_help=True)
 eval_app.add_typer(tables_app)
@@ -65,7 +65,7 @@ def cosy(
 ) -> None:
     """Judge labels by CoSy: do units respond more to pictures of their labels than to others? AUC, U1, p, MAD."""
     from line_neurons.agent.settings import load_settings
-    from line_neurons.tui import cosy_commands
+    from line_neurons.tui.cli.eval import cosy as cosy_commands
 
     cosy_commands.cosy(
         labels,
@@ -86,7 +86,7 @@ def captions(
 ) -> None:
     """Write captions.csv for photographs such as ImageNet's, so that labels can be judged on them."""
     from line_neurons.agent.settings import load_settings
-    from line_neurons.tui import cosy_commands
+    from line_neurons.tui.cli.eval import cosy as cosy_commands
 
     cosy_commands.captions(folder, load_settings(**flags))
 
@@ -103,9 +103,9 @@ def export(
 ) -> None:
     """Write labels as CoSy's own code reads them: `line export LABELS --format FORM`, replacing what is there."""
     from line_neurons.agent.settings import load_settings
-    from line_neurons.eval.labels import WRITTEN
-    from line_neurons.tools.run_store import default_store
-    from line_neurons.tui import exporting
+    from line_neurons.eval.labels.formats import WRITTEN
+    from line_neurons.tools.store.runs import default_store
+    from line_neurons.tui.cli import export as exporting
 
     if form not in WRITTEN:
         raise UsageError(f"{form!r:.40} is not a form of explanations", f"use {', '.join(WRITTEN)}")
@@ -206,7 +206,7 @@ def baseline(
 ) -> None:
     """Label units as another method would: same units, pictures and words; default settings are the authors'."""
     from line_neurons.agent.settings import load_settings
-    from line_neurons.tui import baseline_commands
+    from line_neurons.tui.cli.eval import baseline as baseline_commands
 
     own = {
         "length": length, "beam": beam, "least": least, "most": most, "hypernyms": hypernyms,

@@ -14,10 +14,11 @@ import typer
 
 from line_neurons.agent.errors import DrainedError, UsageError
 from line_neurons.agent.settings import Settings
-from line_neurons.eval.concept_pictures import Drawn, open_control, open_pictures
-from line_neurons.eval.cosy import Judged, Mode, paired
-from line_neurons.eval.evaluations import Evaluations, Result
-from line_neurons.eval.judging import (
+from line_neurons.eval.cosy.images import Drawn, open_control, open_pictures
+from line_neurons.eval.cosy.photographs import caption_photographs
+from line_neurons.eval.cosy.protocol import Judged, Mode, paired
+from line_neurons.eval.cosy.results import Evaluations, Result
+from line_neurons.eval.cosy.runner import (
     Subject,
     common_units,
     cosy_csv,
@@ -25,20 +26,19 @@ from line_neurons.eval.judging import (
     judge_labels,
     subject_of,
 )
-from line_neurons.eval.labels import Labels, replace_file
-from line_neurons.eval.photographs import caption_photographs
-from line_neurons.eval.wordnet import WordNet
-from line_neurons.evidence.exports.places import FolderPath
+from line_neurons.eval.exchange.output_files import FolderPath
+from line_neurons.eval.labels.formats import Labels, replace_file
+from line_neurons.eval.labels.wordnet import WordNet
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.control_sets import remarks_of
-from line_neurons.tools.store_use import in_use
+from line_neurons.tools.store.store_locks import in_use
 from line_neurons.tools.targets.lookup import find_layer
 from line_neurons.tools.targets.registry import short_spec
-from line_neurons.tools.targets.units import parse_units
-from line_neurons.tui import terminal
-from line_neurons.tui.draining import draining
-from line_neurons.tui.exit_status import INTERRUPTED
-from line_neurons.tui.watching import Watching
+from line_neurons.tools.targets.unit_selectors import parse_units
+from line_neurons.tui.cli import output as terminal
+from line_neurons.tui.cli.exit_codes import INTERRUPTED
+from line_neurons.tui.cli.progress import Watching
+from line_neurons.tui.cli.signals import draining
 
 _FORMATS = ("table", "csv", "json")
 

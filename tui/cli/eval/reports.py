@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.tables import Report, Table, compact, shown, write
-from line_neurons.tools.run_store import RunStore, has_runs
-from line_neurons.tools.wishes import steered
-from line_neurons.tui import terminal
-from line_neurons.tui.showing import open_store
+from line_neurons.eval.reports.table import Report, Table, compact, shown, write
+from line_neurons.tools.store.runs import RunStore, has_runs
+from line_neurons.tools.store.steering_queue import steered
+from line_neurons.tui.cli import output as terminal
+from line_neurons.tui.cli.show import open_store
 
 _WIDE = 60
 """Longer texts of a cell are cut on the screen; the files have all of it."""
@@ -65,31 +65,31 @@ def _finite(value: Any) -> Any:
 
 def winners(store: Path, names: Sequence[str], *, paper: bool) -> Report:
     """Table 2, from runs."""
-    from line_neurons.eval.histories import histories
-    from line_neurons.eval.winners import winners as counted
+    from line_neurons.eval.reports.histories import histories
+    from line_neurons.eval.reports.winner_table import winners as counted
 
     return counted(histories(open_store(store), names), paper=paper)
 
 
 def trace(store: Path, run: str, unit: str) -> Report:
     """Tables 3, 6 and 7, of a unit."""
-    from line_neurons.eval.trace import trace as traced
+    from line_neurons.eval.reports.unit_trace import trace as traced
 
     return traced(open_store(store), run, unit)
 
 
 def steps(store: Path, names: Sequence[str]) -> Report:
     """Figure 5, from runs."""
-    from line_neurons.eval.histories import histories
-    from line_neurons.eval.steps import steps as stepped
+    from line_neurons.eval.reports.histories import histories
+    from line_neurons.eval.reports.step_curves import steps as stepped
 
     return stepped(histories(open_store(store), names))
 
 
 def proposals(store: Path, names: Sequence[str]) -> Report:
     """What proposers contributed, from runs."""
-    from line_neurons.eval.histories import histories
-    from line_neurons.eval.proposals import proposals as told
+    from line_neurons.eval.reports.histories import histories
+    from line_neurons.eval.reports.proposals import proposals as told
 
     runs = open_store(store)
     found = histories(runs, names)
@@ -98,16 +98,16 @@ def proposals(store: Path, names: Sequence[str]) -> Report:
 
 def compare(store: Path, names: Sequence[str]) -> Report:
     """Figure 6 and ablations, from runs over the same units."""
-    from line_neurons.eval.comparison import comparison
-    from line_neurons.eval.histories import histories
+    from line_neurons.eval.reports.histories import histories
+    from line_neurons.eval.reports.run_comparison import comparison
 
     return comparison(histories(open_store(store), names), _evaluated(store))
 
 
 def table1(store: Path, sources: Sequence[str]) -> Report:
     """Table 1, from the evaluations that the store keeps; sources as they were judged, ``third=x.csv`` too."""
-    from line_neurons.eval.judging import method_and_place
-    from line_neurons.eval.methods import table1 as compared
+    from line_neurons.eval.cosy.runner import method_and_place
+    from line_neurons.eval.reports.method_table import table1 as compared
 
     known = _evaluated(store)
     runs = open_store(store) if has_runs(store) else None
@@ -130,7 +130,7 @@ def table1(store: Path, sources: Sequence[str]) -> Report:
 
 def _source(store: Path, runs: RunStore | None, name: str, known: Sequence[Any]) -> str:
     """A source as it was evaluated: a file, labels that the store keeps, or a run by the beginning of its name."""
-    from line_neurons.eval.kept_labels import kept
+    from line_neurons.eval.labels.library import kept
 
     evaluated = {result.evaluation.source for result in known}
     for one in (name, str(Path(name).absolute())):
@@ -144,7 +144,7 @@ def _source(store: Path, runs: RunStore | None, name: str, known: Sequence[Any])
 def _evaluated(store: Path) -> list[Any]:
     if not (store / "evaluations.db").is_file():
         return []
-    from line_neurons.eval.evaluations import Evaluations
+    from line_neurons.eval.cosy.results import Evaluations
 
     opened = Evaluations(store)
     try:
@@ -155,13 +155,13 @@ def _evaluated(store: Path) -> list[Any]:
 
 def quality(store: Path, sources: Sequence[str], assets: Path) -> Report:
     """Whether labels of runs and files are right where units stand for classes."""
-    from line_neurons.eval.choices import of_file, of_run
-    from line_neurons.eval.histories import told_apart, told_steering
-    from line_neurons.eval.judging import labels_of
-    from line_neurons.eval.label_quality import Method, true_classes
-    from line_neurons.eval.label_quality import quality as marked
-    from line_neurons.eval.labels import short_sources
-    from line_neurons.eval.wordnet import WordNet
+    from line_neurons.eval.cosy.runner import labels_of
+    from line_neurons.eval.labels.formats import short_sources
+    from line_neurons.eval.labels.vocabulary import of_file, of_run
+    from line_neurons.eval.labels.wordnet import WordNet
+    from line_neurons.eval.reports.histories import told_apart, told_steering
+    from line_neurons.eval.reports.label_quality import Method, true_classes
+    from line_neurons.eval.reports.label_quality import quality as marked
     from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
 
     runs = open_store(store)

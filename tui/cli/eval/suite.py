@@ -14,14 +14,14 @@ import typer
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import Settings, load_settings
-from line_neurons.eval.ablations import BASELINES, Suite, Task, variants
-from line_neurons.eval.tables import write_file
-from line_neurons.graphs.assembly import Parts
-from line_neurons.graphs.runs import select_units
-from line_neurons.tui import options as opt
-from line_neurons.tui import terminal
-from line_neurons.tui.exit_status import INTERRUPTED
-from line_neurons.tui.labelling import batch_settings
+from line_neurons.eval.reports.table import write_file
+from line_neurons.eval.suite import BASELINES, Suite, Task, variants
+from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.lifecycle import select_units
+from line_neurons.tui.cli import options as opt
+from line_neurons.tui.cli import output as terminal
+from line_neurons.tui.cli.exit_codes import INTERRUPTED
+from line_neurons.tui.cli.run import batch_settings
 
 _EXCLUDED = "LINE_EXCLUDE_FOR"
 _NOT_SEARCHES = ("store", "assets")
@@ -147,9 +147,9 @@ def _print(tasks: Sequence[Task], *, as_json: bool) -> None:
 
 def names_kept_out(parts: Parts, names: Mapping[int, str]) -> dict[str, list[str]]:
     """Every name of the classes that units stand for, by unit: WordNet's and the image bank's as well."""
-    from line_neurons.eval.label_quality import names_and_captions, true_classes
-    from line_neurons.eval.wordnet import WordNet
-    from line_neurons.tools.run_store import Unit
+    from line_neurons.eval.labels.wordnet import WordNet
+    from line_neurons.eval.reports.label_quality import names_and_captions, true_classes
+    from line_neurons.tools.store.runs import Unit
 
     words = WordNet(parts.assets / "wordnet")
     bank = parts.pictures if "bank" in {parts.settings.generator, parts.settings.control} else None
@@ -163,7 +163,7 @@ def execute(task: Task) -> int:
     Raises:
         LineError: see the command.
     """
-    from line_neurons.tui.cli import app
+    from line_neurons.tui.cli.main import app
 
     # What commands print stands in the report.
     with _typed(task), Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from line_neurons.tui import options as opt
+from line_neurons.tui.cli import options as opt
 
 tables_app = typer.Typer()
 
@@ -31,7 +31,7 @@ def table1(
     **flags: Any,
 ) -> None:
     """Compare methods by CoSy's numbers, model by model and layer by layer (the paper's Table 1)."""
-    from line_neurons.tui import eval_tables
+    from line_neurons.tui.cli.eval import reports as eval_tables
 
     eval_tables.give(eval_tables.table1(_store(**flags), sources or []), output, as_json=json)
 
@@ -47,7 +47,7 @@ def winners(
     **flags: Any,
 ) -> None:
     """Count predefined against generated winners (Table 2)."""
-    from line_neurons.tui import eval_tables
+    from line_neurons.tui.cli.eval import reports as eval_tables
 
     eval_tables.give(eval_tables.winners(_store(**flags), runs, paper=paper), output, as_json=json)
 
@@ -63,7 +63,7 @@ def trace(
     **flags: Any,
 ) -> None:
     """Show the way of a unit's search: boards, steps, reasoning, winner (Tables 3, 6 and 7)."""
-    from line_neurons.tui import eval_tables
+    from line_neurons.tui.cli.eval import reports as eval_tables
 
     eval_tables.give(eval_tables.trace(_store(**flags), run, unit), output, as_json=json)
 
@@ -72,7 +72,7 @@ def trace(
 @opt.takes(opt.only("store"))
 def steps(runs: _Runs, *, output: _Folder = None, json: opt.Json = False, **flags: Any) -> None:
     """Show at which step winners appear and what N iterations gain over a random proposer (Figure 5)."""
-    from line_neurons.tui import eval_tables
+    from line_neurons.tui.cli.eval import reports as eval_tables
 
     eval_tables.give(eval_tables.steps(_store(**flags), runs), output, as_json=json)
 
@@ -81,7 +81,7 @@ def steps(runs: _Runs, *, output: _Folder = None, json: opt.Json = False, **flag
 @opt.takes(opt.only("store"))
 def proposals(runs: _Runs, *, output: _Folder = None, json: opt.Json = False, **flags: Any) -> None:
     """Show what language models proposed: how many usable, new, and better than the first board."""
-    from line_neurons.tui import eval_tables
+    from line_neurons.tui.cli.eval import reports as eval_tables
 
     eval_tables.give(eval_tables.proposals(_store(**flags), runs), output, as_json=json)
 
@@ -90,7 +90,7 @@ def proposals(runs: _Runs, *, output: _Folder = None, json: opt.Json = False, **
 @opt.takes(opt.only("store"))
 def compare(runs: _Runs, *, output: _Folder = None, json: opt.Json = False, **flags: Any) -> None:
     """Compare runs over the same units that differ in something, pair by pair (Figure 6, ablations)."""
-    from line_neurons.tui import eval_tables
+    from line_neurons.tui.cli.eval import reports as eval_tables
 
     eval_tables.give(eval_tables.compare(_store(**flags), runs), output, as_json=json)
 
@@ -110,7 +110,7 @@ def quality(
     """Mark labels of units that stand for a class: named, right, or a general word; similarity of the texts."""
     from line_neurons.agent.settings import load_settings
     from line_neurons.tools.assets.location import assets_root
-    from line_neurons.tui import eval_tables
+    from line_neurons.tui.cli.eval import reports as eval_tables
 
     assets = load_settings(**flags).assets or assets_root()
     eval_tables.give(eval_tables.quality(_store(**flags), sources, assets), output, as_json=json)
@@ -143,7 +143,7 @@ def suite(
     """Evaluate a layer: searches that differ in one thing, baselines, CoSy, tables; goes on where it stopped."""
     from shlex import split
 
-    from line_neurons.tui import suite as whole
+    from line_neurons.tui.cli.eval import suite as whole
 
     whole.suite(
         (model, layer),
@@ -161,6 +161,6 @@ def suite(
 
 def _store(**flags: Any) -> Path:
     from line_neurons.agent.settings import load_settings
-    from line_neurons.tools.run_store import default_store
+    from line_neurons.tools.store.runs import default_store
 
     return load_settings(**flags).store or default_store()

@@ -1,7 +1,7 @@
 import pytest
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.language_models.ollama_address import (
+from line_neurons.tools.language_models.ollama.address import (
     ollama_url,
     server_urls,
     shown,

@@ -7,10 +7,10 @@ import pytest
 import trustme
 
 from line_neurons.agent.errors import BackendError, LineError
-from line_neurons.tools.language_models import ollama_models
-from line_neurons.tools.language_models.ollama_models import installed, pull
-from raw_server import DRIPS, raw_serving, reply
-from scripted_ollama import MODEL, ScriptedOllama, serving, stream
+from line_neurons.tools.language_models.ollama import models as ollama_models
+from line_neurons.tools.language_models.ollama.models import installed, pull
+from support.fake_ollama import MODEL, ScriptedOllama, serving, stream
+from support.raw_server import DRIPS, raw_serving, reply
 
 STEP = {"status": "pulling aabbcc", "digest": "sha256:aabbcc", "total": 100}
 

@@ -2,11 +2,11 @@ import pytest
 
 from line_neurons.agent.errors import BackendError, ReplyError, UsageError
 from line_neurons.agent.ports import Message, Prompt
-from line_neurons.agent.proposal import REPLY_SCHEMA
-from line_neurons.tools.language_models.ollama_chat import model_name
+from line_neurons.agent.replies import REPLY_SCHEMA
+from line_neurons.tools.language_models.ollama.chat import model_name
 from line_neurons.tools.language_models.proposer import MAX_REPLY_CHARACTERS, Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
-from scripted_ollama import (
+from support.fake_ollama import (
     DIGEST,
     MODEL,
     ScriptedOllama,

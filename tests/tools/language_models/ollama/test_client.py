@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from line_neurons.agent.errors import BackendError, MissingPartError
-from scripted_ollama import (
+from support.fake_ollama import (
     DIGEST,
     MODEL,
     ScriptedOllama,
@@ -334,7 +334,7 @@ def test_a_version_pulled_in_mid_run_is_noticed(engine_at, ask):
 
 
 def test_the_api_key_of_the_environment_goes_with_every_request(engine_at, ask, monkeypatch):
-    from line_neurons.tools.language_models.ollama_models import installed
+    from line_neurons.tools.language_models.ollama.models import installed
 
     monkeypatch.setenv("OLLAMA_API_KEY", "a-key")
     with serving(ScriptedOllama(capabilities=("completion", "thinking"))) as server:
@@ -345,8 +345,8 @@ def test_the_api_key_of_the_environment_goes_with_every_request(engine_at, ask, 
 
 def test_several_servers_may_stand_in_ollama_host(monkeypatch):
     program = (
-        "from line_neurons.tools.language_models.ollama_address import server_urls\n"
-        "from line_neurons.tools.language_models.ollama_models import installed\n"
+        "from line_neurons.tools.language_models.ollama.address import server_urls\n"
+        "from line_neurons.tools.language_models.ollama.models import installed\n"
         "import os; print([one.version for one in installed(server_urls(''))], os.environ['OLLAMA_HOST'])"
     )
     with serving() as one, serving() as two:

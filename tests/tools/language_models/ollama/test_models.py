@@ -1,8 +1,8 @@
 import pytest
 
 from line_neurons.agent.errors import BackendError, MissingPartError, UsageError
-from line_neurons.tools.language_models.ollama_models import InstalledModel, PullStep, installed, pull
-from scripted_ollama import DIGEST, MODEL, ScriptedOllama, cut, serving, status, stream
+from line_neurons.tools.language_models.ollama.models import InstalledModel, PullStep, installed, pull
+from support.fake_ollama import DIGEST, MODEL, ScriptedOllama, cut, serving, status, stream
 
 LAYER = {"status": "pulling aabbcc", "digest": "sha256:aabbcc", "total": 100}
 SUCCESS = {"status": "success"}

@@ -11,12 +11,12 @@ from line_neurons.agent.ports import Message, Prompt
 from line_neurons.agent.presets import OLLAMA_SAMPLING
 from line_neurons.agent.prompts import propose_prompt
 from line_neurons.agent.scoreboard import Entry, Scoreboard
-from line_neurons.tools.doctor import check
-from line_neurons.tools.language_models.langchain_chat import LangChainEngine
-from line_neurons.tools.language_models.ollama_chat import OllamaEngine
-from line_neurons.tools.language_models.ollama_models import installed, pull
+from line_neurons.tools.doctor.installation import check
+from line_neurons.tools.language_models.langchain import LangChainEngine
+from line_neurons.tools.language_models.ollama.chat import OllamaEngine
+from line_neurons.tools.language_models.ollama.models import installed, pull
 from line_neurons.tools.language_models.proposer import Proposer
-from ollama_server import GOOD, SMALL
+from support.ollama_server import GOOD, SMALL
 
 pytestmark = pytest.mark.e2e
 

@@ -5,8 +5,8 @@ from torch import nn
 from torchvision.transforms import v2
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.tools.targets.custom_module import network_of
 from line_neurons.tools.targets.hooked_target import HookedTarget
-from line_neurons.tools.targets.own_module import network_of
 from line_neurons.tools.targets.registry import open_target
 
 PREPARED = v2.Compose([v2.PILToTensor(), v2.Resize((8, 8)), v2.ToDtype(torch.float32, scale=True)])

@@ -13,10 +13,10 @@ from torchvision import models
 from torchvision.transforms import v2
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.tools.targets.custom_module import network_of
 from line_neurons.tools.targets.hooked_target import HookedTarget
-from line_neurons.tools.targets.layouts import IMAGES, find_layers
+from line_neurons.tools.targets.layers.layouts import IMAGES, find_layers
 from line_neurons.tools.targets.lookup import layer_fingerprint
-from line_neurons.tools.targets.own_module import network_of
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 

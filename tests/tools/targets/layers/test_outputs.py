@@ -5,14 +5,14 @@ from torchvision import models
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import LayerInfo
-from line_neurons.tools.targets.layer_outputs import (
+from line_neurons.tools.targets.layers.layouts import find_layers
+from line_neurons.tools.targets.layers.outputs import (
     LayerOutput,
     check_pool,
     first_tensor,
     hooked,
     pooled,
 )
-from line_neurons.tools.targets.layouts import find_layers
 
 
 def found_in(model, size):

@@ -12,7 +12,7 @@ from torchvision import models
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.tools.targets.registry import open_target
-from line_neurons.tools.targets.weights_files import read_checkpoint, weights_file
+from line_neurons.tools.targets.weights.files import read_checkpoint, weights_file
 
 SPEC = "torchvision:mobilenet_v3_small"
 

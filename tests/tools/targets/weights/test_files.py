@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.targets.checkpoint import MisfitError, check_finite, find_network
-from line_neurons.tools.targets.weights_files import read_checkpoint, weights_file
+from line_neurons.tools.targets.weights.checkpoint import MisfitError, check_finite, find_network
+from line_neurons.tools.targets.weights.files import read_checkpoint, weights_file
 
 
 class Small(nn.Module):

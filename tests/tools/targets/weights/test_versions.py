@@ -10,14 +10,14 @@ from safetensors.torch import save_file
 from torchvision import models
 
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.graphs import assembly
-from line_neurons.graphs.assembly import Parts
-from line_neurons.graphs.runs import free_name
-from line_neurons.tools.run_store import Run, RunStore
+from line_neurons.graphs.runs import components as assembly
+from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.lifecycle import free_name
+from line_neurons.tools.store.runs import Run, RunStore
 from line_neurons.tools.targets.registry import open_target, pinned_spec
 from line_neurons.tools.targets.torchvision_models import REFERENCE
-from line_neurons.tools.targets.versions import base_of, same_fingerprint, shown, versioned
-from scripted import scripted_parts
+from line_neurons.tools.targets.weights.versions import base_of, same_fingerprint, shown, versioned
+from support.fakes import scripted_parts
 
 V1, V2 = "resnet50-0676ba61.pth", "resnet50-11ad3fa6.pth"
 HASH = "0123456789abcdef"

@@ -1,0 +1,1 @@
+"""Labels of any method: their files, the store's library of them, and WordNet's verdict."""

@@ -1,1 +1,0 @@
-"""What people take with them from a store: reports, exports, provenance, replays."""

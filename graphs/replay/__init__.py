@@ -1,0 +1,1 @@
+"""Provenance of a run, and its replay from the record alone."""

@@ -1,0 +1,1 @@
+"""Runs over many units: their components, runner, checkpoints, revisit and results."""

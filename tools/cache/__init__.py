@@ -1,0 +1,1 @@
+"""The cache of a store: images, activations and replies that all units and runs share."""

@@ -1,0 +1,1 @@
+"""Ollama servers: their addresses, models, chat and captions."""

@@ -1,0 +1,1 @@
+"""Layers of a target: their outputs, where the units are in them, and whether they are deterministic."""

@@ -1,0 +1,1 @@
+"""The `line` command: a module for each group of commands."""
