@@ -1,8 +1,8 @@
 """Are final-layer units labelled with their own class? Where the truth is known, the loop can be marked.
 
 ``python -m line_neurons.eval.reports.class_units`` labels units of the embedded target's final layer whose class
-the image bank can draw, with every name of the class kept off the first board, and compares proposers. All runs stay
-in the store; the same command again finishes what is missing and prints the tables from the histories.
+the image bank can draw, with every name of the class kept off the first board, and compares proposers. All runs
+stay in the store; the same command again finishes what is missing and prints the tables from the histories.
 """
 
 from __future__ import annotations
