@@ -47,18 +47,18 @@ class TakenOverError(LineError):
     """Another process has taken over the run that this one worked on; nothing more may be written to it."""
 
 
-class LostPictureError(DamagedError):
-    """A picture's file has gone or is damaged.
+class LostImageError(DamagedError):
+    """An image's file has gone or is damaged.
 
     Args:
-        message: what was wrong, with the picture.
+        message: what was wrong, with the image.
         remedy: what to do about it.
-        pictures: ids of all pictures of which that is so.
+        images: ids of all images of which that is so.
     """
 
-    def __init__(self, message: str, remedy: str, pictures: tuple[str, ...]) -> None:
+    def __init__(self, message: str, remedy: str, images: tuple[str, ...]) -> None:
         super().__init__(message, remedy)
-        self.pictures = pictures
+        self.images = images
 
 
 class BackendError(LineError):
@@ -66,17 +66,17 @@ class BackendError(LineError):
 
 
 class UnmeasurableError(BackendError):
-    """A target cannot measure one of the pictures that it was given.
+    """A target cannot measure one of the images that it was given.
 
     Args:
-        message: what was wrong, without the picture, which the target knows no name of.
+        message: what was wrong, without the image, which the target knows no name of.
         remedy: what to do about it.
-        picture: the picture, as it was given.
+        image: the image, as it was given.
     """
 
-    def __init__(self, message: str, remedy: str = "", *, picture: object) -> None:
+    def __init__(self, message: str, remedy: str = "", *, image: object) -> None:
         super().__init__(message, remedy)
-        self.picture = picture
+        self.image = image
 
 
 class SystemLimitError(LineError):
@@ -108,7 +108,7 @@ class ReplyError(Exception):
 
 
 class NotDrawableError(Exception):
-    """The generator has nothing close enough to a concept to picture it truthfully.
+    """The generator has nothing close enough to a concept to image it truthfully.
 
     Args:
         concept: the concept asked for.
@@ -122,8 +122,8 @@ class NotDrawableError(Exception):
         self.nearest = nearest
 
 
-class PlainPictureError(NotDrawableError):
-    """All pixels of a concept's picture have one colour, drawn with another seed too: the generator failed.
+class BlankImageError(NotDrawableError):
+    """All pixels of a concept's image have one colour, drawn with another seed too: the generator failed.
 
     Args:
         concept: the concept asked for.

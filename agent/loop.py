@@ -33,8 +33,8 @@ NODES: Mapping[str, Node] = {
     for node in (
         Node("init", "update", "first board", "filling the first board", "asking for a concept"),
         Node("propose", "update", "proposing", "asking the language model for a concept", "drawing"),
-        Node("synthesize", "propose", "picturing", "drawing pictures of {}", "measuring"),
-        Node("activate", "synthesize", "measuring", "measuring the unit on pictures of {}", "scoring"),
+        Node("synthesize", "propose", "picturing", "drawing images of {}", "measuring"),
+        Node("activate", "synthesize", "measuring", "measuring the unit on images of {}", "scoring"),
         Node("score", "activate", "scoring", "scoring {}", "updating the board"),
         Node("update", "score", "updating", "offering {} to the board", "asking for a concept"),
         Node(

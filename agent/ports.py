@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Activations = NDArray[np.float32]
-    Picture = bytes | NDArray[np.uint8]
-    """A picture as an encoded file (PNG, JPEG ...), or its pixels as uint8 [H, W, 3], RGB."""
+    ImageData = bytes | NDArray[np.uint8]
+    """An image as an encoded file (PNG, JPEG ...), or its pixels as uint8 [H, W, 3], RGB."""
 
 Role = Literal["system", "user", "assistant"]
 Progress = Callable[[int, int], None]
@@ -79,7 +79,7 @@ class LanguageModel(Protocol):
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """One picture to make: the concept with its modifiers, and the seed.
+    """One image to make: the concept with its modifiers, and the seed.
 
     Args:
         concept: one to three words, normalised.
@@ -107,14 +107,14 @@ class ImageRequest:
 
 @dataclass(frozen=True)
 class DrawnImage:
-    """A picture as a PNG file's bytes, with a JSON-serialisable account of how it was made.
+    """An image as a PNG file's bytes, with a JSON-serialisable account of how it was made.
 
     Args:
         png: the file.
         provenance: the account.
-        pixels: the same picture as uint8 [H, W, 3], where the generator has it at hand; spares decoding the file.
-        composed: it was put together from pictures that exist; one of a single colour is then what they show.
-            Elsewhere such a picture is a failure: values that overflowed, or a safety checker.
+        pixels: the same image as uint8 [H, W, 3], where the generator has it at hand; spares decoding the file.
+        composed: it was put together from images that exist; one of a single colour is then what they show.
+            Elsewhere such an image is a failure: values that overflowed, or a safety checker.
     """
 
     png: bytes
@@ -124,7 +124,7 @@ class DrawnImage:
 
 
 class Generator(Protocol):
-    """Makes pictures of concepts."""
+    """Makes images of concepts."""
 
     @property
     def fingerprint(self) -> str:
@@ -132,13 +132,13 @@ class Generator(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """Pictures that it draws at once; more in one call gain nothing, and are lost with it if it fails."""
+        """Images that it draws at once; more in one call gain nothing, and are lost with it if it fails."""
 
     def synthesize(self, requests: Sequence[ImageRequest], progress: Progress | None = None) -> list[DrawnImage]:
         """Draw the requests, in order; deterministic in (fingerprint, request).
 
         Raises:
-            NotDrawableError: a concept cannot be pictured truthfully.
+            NotDrawableError: a concept cannot be generated truthfully.
             BackendError: the generator failed.
         """
 
@@ -170,7 +170,7 @@ class Target(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """Pictures in one forward pass; more of them in one call gain nothing."""
+        """Images in one forward pass; more of them in one call gain nothing."""
 
     def layers(self) -> list[LayerInfo]:
         """Every layer whose output has units, in forward order."""
@@ -179,12 +179,12 @@ class Target(Protocol):
         """Names of the units of ``layer`` if they are output classes, else None."""
 
     def activate(
-        self, images: Sequence[Picture], layers: Sequence[str], progress: Progress | None = None
+        self, images: Sequence[ImageData], layers: Sequence[str], progress: Progress | None = None
     ) -> dict[str, Activations]:
-        """Pooled activations of all units of each of ``layers``, from one forward pass of each picture.
+        """Pooled activations of all units of each of ``layers``, from one forward pass of each image.
 
         Args:
-            images: encoded pictures or pixels.
+            images: encoded images or pixels.
             layers: dotted paths of layers.
             progress: called after each forward batch.
 
@@ -193,7 +193,7 @@ class Target(Protocol):
 
         Raises:
             UsageError: there is no such layer, or it has no units.
-            UnmeasurableError: a picture cannot be decoded or gave values that are not finite.
+            UnmeasurableError: an image cannot be decoded or gave values that are not finite.
             BackendError: the forward pass failed.
         """
 
@@ -204,7 +204,7 @@ class Control:
 
     Args:
         classes: name of each class, sorted; these are the initial vocabulary. Empty if the set has no classes.
-        labels: int [n_images], index into ``classes`` of each row; -1 for a picture without a class.
+        labels: int [n_images], index into ``classes`` of each row; -1 for an image without a class.
         activations: float32 [n_images, n_units].
         skipped: files that could not be read.
     """
@@ -217,12 +217,12 @@ class Control:
 
 @dataclass(frozen=True)
 class ControlChunk:
-    """Some pictures of a control set.
+    """Some images of a control set.
 
     Args:
-        images: encoded pictures.
-        labels: index into the set's classes of each picture; -1 if it has none.
-        skipped: pictures of this chunk that could not be read, as ``name: reason``.
+        images: encoded images.
+        labels: index into the set's classes of each image; -1 if it has none.
+        skipped: images of this chunk that could not be read, as ``name: reason``.
     """
 
     images: tuple[bytes, ...]
@@ -231,17 +231,17 @@ class ControlChunk:
 
 
 class ControlSet(Protocol):
-    """A source of pictures, class-labelled or not, for the initial board and for AUC and MAD."""
+    """A source of images, class-labelled or not, for the initial board and for AUC and MAD."""
 
     @property
     def fingerprint(self) -> str:
-        """Identity of the pictures, their order and their classes."""
+        """Identity of the images, their order and their classes."""
 
     def classes(self) -> tuple[str, ...]:
-        """The class names, sorted; empty if the pictures have no classes."""
+        """The class names, sorted; empty if the images have no classes."""
 
     def chunks(self, start: int = 0) -> Iterator[ControlChunk]:
-        """The pictures, in a fixed order and in the same chunks each time.
+        """The images, in a fixed order and in the same chunks each time.
 
         Args:
             start: how many chunks to leave out; these are not decoded.

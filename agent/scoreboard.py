@@ -72,7 +72,7 @@ def draw_others(ranked: Sequence[str], n_top: int, rng: Random, pool: Container[
 
     Returns:
         All names after the first ``n_top``, in random order. A caller that cannot use one of them (nothing can
-        picture it) takes the next.
+        image it) takes the next.
     """
     others = list(ranked[n_top:])
     rng.shuffle(others)

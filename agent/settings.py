@@ -60,16 +60,14 @@ class DiffusionSettings(BaseModel):
         default="none", description="What waits in CPU memory."
     )
     vae_slicing: bool | None = Field(
-        default=None, description="Decode one picture at a time; none: where the VAE can."
+        default=None, description="Decode one image at a time; none: where the VAE can."
     )
     vae_tiling: bool = Field(default=False, description="Decode in tiles.")
     compile: bool = Field(default=False, description="Compile the denoiser with torch.compile.")
     channels_last: bool | None = Field(
         default=None, description="Memory layout of the convolutions; none: on a GPU."
     )
-    batch: int | None = Field(
-        default=None, ge=1, le=256, description="Pictures in one batch; none: by the device."
-    )
+    batch: int | None = Field(default=None, ge=1, le=256, description="Images in one batch; none: by the device.")
 
     @field_validator("lora")
     @classmethod
@@ -118,7 +116,7 @@ class Settings(BaseSettings):
     seed: int = Field(0, ge=0, lt=2**31, description="Run seed; all other seeds derive from it.")
     iterations: int = Field(10, ge=0, le=1000, description="Refinement iterations N before the summary.")
     summary: bool = Field(True, description="End with the summary step.")
-    images: int = Field(5, ge=1, le=1000, description="Pictures per concept, n.")
+    images: int = Field(5, ge=1, le=1000, description="Images per concept, n.")
     top: int = Field(5, ge=0, le=1000, description="Best classes of the control set on the first board.")
     random: int = Field(5, ge=0, le=1000, description="Random other classes on the first board.")
     random_pool: int = Field(
@@ -141,9 +139,9 @@ class Settings(BaseSettings):
     )
     scorer: ScorerName = Field("mean", description="Scorer psi.")
     modifiers: Literal["per-image", "per-concept"] = Field(
-        "per-image", description="Draw angle and lighting for each picture, or once for a concept."
+        "per-image", description="Draw angle and lighting for each image, or once for a concept."
     )
-    template: str = Field(IMAGE_TEMPLATE, description="Prompt of the pictures.")
+    template: str = Field(IMAGE_TEMPLATE, description="Prompt of the images.")
 
     llm: str = Field(
         "ollama:llama3.1:8b",
@@ -207,7 +205,7 @@ class Settings(BaseSettings):
     )
 
     generator: str = Field(
-        "sdxl", description="Where pictures come from: a preset, a folder or hub id, bank or bank:FOLDER."
+        "sdxl", description="Where images come from: a preset, a folder or hub id, bank or bank:FOLDER."
     )
     diffusion: DiffusionSettings = Field(DiffusionSettings(), description="How a text-to-image model draws.")
     threshold: float | None = Field(
@@ -222,7 +220,7 @@ class Settings(BaseSettings):
     init: Literal["control", "vocabulary", "bank", "model"] = Field(
         "control",
         description="First board: classes ranked on the control set, words of a list, concepts that the store "
-        "has pictures of, or proposals of the language model.",
+        "has images of, or proposals of the language model.",
     )
     vocabulary: Path | None = Field(
         None, description="Word list of the first board, a word a line; none: ImageNet's class names."
@@ -236,7 +234,7 @@ class Settings(BaseSettings):
         None,
         ge=1,
         le=100_000,
-        description="Pictures of each class of the control set, or of a whole set without classes; "
+        description="Images of each class of the control set, or of a whole set without classes; "
         "none: 50, of the bank 4.",
     )
     class_names: Path | None = Field(
@@ -268,13 +266,13 @@ class Settings(BaseSettings):
     precision: Precision = Field("float32", description="Precision of the target's forward pass.")
     channels_last: bool = Field(False, description="Memory layout of the target's convolutions.")
     device: str = Field("auto", description="Device of target and generator: auto, cpu, cuda ...")
-    batch_size: int | None = Field(None, ge=1, description="Pictures in a forward pass; none: the target's own.")
+    batch_size: int | None = Field(None, ge=1, description="Images in a forward pass; none: the target's own.")
     download: bool = Field(False, description="Let the library fetch official weights that are not here.")
 
     in_flight: int = Field(1, ge=1, le=1024, description="Units worked on at the same time.")
     llm_parallel: int = Field(1, ge=1, le=256, description="Questions to the language model at the same time.")
     batch_wait: float = Field(
-        0.05, ge=0, le=60, description="Seconds that pictures of a unit wait for others to fill a batch."
+        0.05, ge=0, le=60, description="Seconds that images of a unit wait for others to fill a batch."
     )
     give_up: int = Field(1, ge=1, description="Stop the run when so many units in a row have failed.")
     revisit: bool = Field(
@@ -285,7 +283,7 @@ class Settings(BaseSettings):
         False, description="Search a unit, and label it, even if nothing could be its label; the label is marked."
     )
 
-    store: Path | None = Field(None, description="Folder of runs, pictures and checkpoints.")
+    store: Path | None = Field(None, description="Folder of runs, images and checkpoints.")
     assets: Path | None = Field(None, description="Folder of installed asset packs.")
 
     @property

@@ -22,7 +22,7 @@ class Search:
     Args:
         board: the scoreboard.
         scored: every concept that the unit was scored on, in order.
-        tried: what is forbidden from now on: what was scored, cannot be pictured, or is banned.
+        tried: what is forbidden from now on: what was scored, cannot be generated, or is banned.
         pinned: concepts of the board that the update rule never removes.
         banned: concepts that are neither proposed nor the label.
         typed: concepts of people, to be proposed next, in order.

@@ -1,6 +1,6 @@
-"""Render the pictures of docs/tui.md and report.md from a store: python docs/screenshots.py STORE [RUN [UNIT]].
+"""Render the images of docs/tui.md and report.md from a store: python docs/screenshots.py STORE [RUN [UNIT]].
 
-Writes SVG into docs/images, and, where a Chromium or Chrome is installed, PNG beside it and the report's picture.
+Writes SVG into docs/images, and, where a Chromium or Chrome is installed, PNG beside it and the report's image.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ IMAGES = Path(__file__).resolve().parent / "images"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 MOST_BYTES = 300_000
 WIDE, SMALL = (150, 42), (80, 24)
-# So long a screen is given to read the store and to draw its pictures.
+# So long a screen is given to read the store and to draw its images.
 SETTLES = 3.0
 
 _FONTS = re.compile(r"@font-face \{.*?\}\n?", re.DOTALL)
@@ -51,7 +51,7 @@ SHOTS: tuple[Shot, ...] = (
 
 
 async def shoot(store: Path, run: str, unit: int, shot: Shot) -> Path:
-    """Take one picture, and give its file."""
+    """Take one image, and give its file."""
     name, size, theme, doings = shot
     app = LineApp(store)
     app.animation_level = "none"
@@ -62,7 +62,7 @@ async def shoot(store: Path, run: str, unit: int, shot: Shot) -> Path:
             await do(pilot, store, run, unit, doing)
             await pilot.pause(SETTLES)
         file = IMAGES / f"{name}.svg"
-        # A picture fetches nothing: it is shown in the reader's own monospaced font.
+        # An image fetches nothing: it is shown in the reader's own monospaced font.
         file.write_text(_FONTS.sub("", app.export_screenshot(title=f"line tui: {name}")), "utf-8")
     return file
 
@@ -79,31 +79,31 @@ async def do(pilot: Pilot[None], store: Path, run: str, unit: int, doing: str) -
 
 def rasterise(browser: str, file: Path) -> Path:
     """A PNG of an SVG, as a browser shows it."""
-    picture = file.with_suffix(".png")
+    image = file.with_suffix(".png")
     with TemporaryDirectory() as profile:
         subprocess.run(  # noqa: S603 - a browser that was found on the path
             [browser, "--headless", "--no-sandbox", f"--user-data-dir={profile}", "--hide-scrollbars",
-             "--window-size=1860,1080", f"--screenshot={picture}", file.absolute().as_uri()],
+             "--window-size=1860,1080", f"--screenshot={image}", file.absolute().as_uri()],
             check=True, capture_output=True, timeout=120,
         )  # fmt: skip
-    return picture
+    return image
 
 
 def shoot_report(browser: str, store: Path, run: str, unit: int) -> Path:
-    """Take the picture of a report: its index, and beside it the page of a unit."""
+    """Take the image of a report: its index, and beside it the page of a unit."""
     file = IMAGES / "report.webp"
     with TemporaryDirectory() as folder:
         pages = Path(folder) / "report"
-        write_report(store, run, pages, control_pictures=True)
+        write_report(store, run, pages, control_images=True)
         halves = []
         for page in (pages / "index.html", pages / "units" / f"{unit_name(unit)}.html"):
-            picture = Path(folder) / f"{page.stem}.png"
+            image = Path(folder) / f"{page.stem}.png"
             subprocess.run(  # noqa: S603 - a browser that was found on the path
                 [browser, "--headless", "--no-sandbox", f"--user-data-dir={folder}/profile", "--hide-scrollbars",
-                 "--window-size=1000,1150", f"--screenshot={picture}", page.as_uri()],
+                 "--window-size=1000,1150", f"--screenshot={image}", page.as_uri()],
                 check=True, capture_output=True, timeout=120,
             )  # fmt: skip
-            halves.append(Image.open(picture).convert("RGB"))
+            halves.append(Image.open(image).convert("RGB"))
     whole = Image.new("RGB", (sum(half.width for half in halves), halves[0].height))
     whole.paste(halves[0], (0, 0))
     whole.paste(halves[1], (halves[0].width, 0))
@@ -112,12 +112,12 @@ def shoot_report(browser: str, store: Path, run: str, unit: int) -> Path:
 
 
 def main(store: Path, run: str = "", unit: str = "") -> None:
-    """Take all pictures of a store; the newest run and its first unit unless others are named."""
+    """Take all images of a store; the newest run and its first unit unless others are named."""
     with closing(RunStore(store, read_only=True)) as runs:
         chosen = runs.run(run or runs.names()[0]).id
         units = runs.units(chosen)
     IMAGES.mkdir(exist_ok=True)
-    # Pictures tell the store's name, and not where it lies on this machine.
+    # Images tell the store's name, and not where it lies on this machine.
     os.chdir(store.absolute().parent)
     store = Path(store.name)
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)

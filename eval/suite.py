@@ -103,7 +103,7 @@ Execute = Callable[[Task], int]
 
 
 def variants(base: Settings, models: Sequence[str], excluded: Path | None, exclude_for: Any) -> list[Variant]:
-    """The suite's searches, its own first, then the longest: its pictures and replies serve the shorter ones.
+    """The suite's searches, its own first, then the longest: its images and replies serve the shorter ones.
 
     Args:
         base: settings of the suite's own search.

@@ -4,8 +4,8 @@
     line explain examples/own_model.py:colours features yellow red --llm embedded --generator bank -N 3
 
 The network is made here, weights and all, so that anybody can judge the labels: its units respond to how much of a
-picture is green, red, blue or yellow, and to how finely it is patterned. A label is something that can be
-pictured, so that of "yellow" is not yellow but a thing that is. The second line gives an orange slice for yellow
+image is green, red, blue or yellow, and to how finely it is patterned. A label is something that can be
+generated, so that of "yellow" is not yellow but a thing that is. The second line gives an orange slice for yellow
 and a rose for red.
 
 Put your own checkpoint in its place: build the module, load your weights, and return it with the transform that it
@@ -29,7 +29,7 @@ TRANSFORM = v2.Compose(
 
 
 class Colours(nn.Module):
-    """Maps of five features of a picture, and their mean over all positions.
+    """Maps of five features of an image, and their mean over all positions.
 
     Takes float [N, 3, H, W] in [0, 1]; gives float [N, 5].
     """
@@ -50,7 +50,7 @@ class Colours(nn.Module):
             self.features[0].bias.copy_(torch.tensor([0, 0, 0, -0.3, 0]))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """The five features of each picture."""
+        """The five features of each image."""
         return self.pool(self.features(images))
 
 

@@ -1,4 +1,4 @@
-"""What touches models, pictures and files: one module for each implementation of a port."""
+"""What touches models, images and files: one module for each implementation of a port."""
 
 import os
 

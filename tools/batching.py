@@ -20,14 +20,14 @@ from line_neurons.agent.ports import (
     Target,
 )
 from line_neurons.tools.cache.activation_validation import shaped
-from line_neurons.tools.micro_batcher import Gatherer
+from line_neurons.tools.micro_batcher import MicroBatcher
 
 if TYPE_CHECKING:
-    from line_neurons.agent.ports import Activations, Picture
+    from line_neurons.agent.ports import Activations, ImageData
 
 
 class BatchedGenerator:
-    """A generator whose pictures are asked for by many threads and drawn in full batches; a ``Generator`` itself.
+    """A generator whose images are asked for by many threads and drawn in full batches; a ``Generator`` itself.
 
     ``suggest`` is answered in the caller's thread, while the generator may be drawing.
 
@@ -43,7 +43,7 @@ class BatchedGenerator:
     ) -> None:
         self._generator = generator
         self.fingerprint = generator.fingerprint
-        self._gatherer: Gatherer[ImageRequest, DrawnImage] = Gatherer(
+        self._gatherer: MicroBatcher[ImageRequest, DrawnImage] = MicroBatcher(
             "generator",
             generator.synthesize,
             lambda: generator.batch_size,
@@ -54,11 +54,11 @@ class BatchedGenerator:
 
     @property
     def batch_size(self) -> int:
-        """Pictures in a batch, as it was when the last one was drawn; does not wait for the one in hand."""
+        """Images in a batch, as it was when the last one was drawn; does not wait for the one in hand."""
         return self._gatherer.size
 
     def synthesize(self, requests: Sequence[ImageRequest], progress: Progress | None = None) -> list[DrawnImage]:
-        """Draw the requests, in order; see ``Generator.synthesize``. The progress is told of whole pictures."""
+        """Draw the requests, in order; see ``Generator.synthesize``. The progress is told of whole images."""
         return self._gatherer.ask(requests, progress)
 
     def suggest(self, concepts: Sequence[str], limit: int) -> list[str]:
@@ -66,12 +66,12 @@ class BatchedGenerator:
         return self._generator.suggest(concepts, limit)
 
     def close(self) -> None:
-        """See ``Gatherer.close``."""
+        """See ``MicroBatcher.close``."""
         self._gatherer.close()
 
 
 class BatchedTarget:
-    """A target whose pictures come from many threads and are measured in full batches; a ``Target`` itself.
+    """A target whose images come from many threads and are measured in full batches; a ``Target`` itself.
 
     Args:
         target: the vision model.
@@ -85,13 +85,13 @@ class BatchedTarget:
     ) -> None:
         self._target = target
         self.fingerprint = target.fingerprint
-        self._gatherer: Gatherer[tuple[tuple[str, ...], Picture], dict[str, Activations]] = Gatherer(
+        self._gatherer: MicroBatcher[tuple[tuple[str, ...], ImageData], dict[str, Activations]] = MicroBatcher(
             "target", self._measure, lambda: target.batch_size, callers=callers, wait=wait, check=check
         )
 
     @property
     def batch_size(self) -> int:
-        """Pictures in one forward pass."""
+        """Images in one forward pass."""
         return self._gatherer.size
 
     def layers(self) -> list[LayerInfo]:
@@ -103,7 +103,7 @@ class BatchedTarget:
         return self._target.unit_names(layer)
 
     def activate(
-        self, images: Sequence[Picture], layers: Sequence[str], progress: Progress | None = None
+        self, images: Sequence[ImageData], layers: Sequence[str], progress: Progress | None = None
     ) -> dict[str, Activations]:
         """Pooled activations of all units of each of ``layers``; see ``Target.activate``."""
         import numpy as np
@@ -115,11 +115,11 @@ class BatchedTarget:
         return {layer: np.stack([row[layer] for row in rows]) for layer in wanted}
 
     def close(self) -> None:
-        """See ``Gatherer.close``."""
+        """See ``MicroBatcher.close``."""
         self._gatherer.close()
 
-    def _measure(self, items: list[tuple[tuple[str, ...], Picture]]) -> list[dict[str, Activations]]:
-        """Activations [n_units] of each picture's layers; one call of the target for each tuple of layers."""
+    def _measure(self, items: list[tuple[tuple[str, ...], ImageData]]) -> list[dict[str, Activations]]:
+        """Activations [n_units] of each image's layers; one call of the target for each tuple of layers."""
         results: list[dict[str, Activations]] = [{} for _ in items]
         for layers in dict.fromkeys(layers for layers, _ in items):
             places = [place for place, item in enumerate(items) if item[0] == layers]
@@ -184,7 +184,7 @@ def gathered(
         language_model: proposes; several questions at once only if ``parallel`` says so.
         callers: how many threads use the parts at present: when all of them wait, no batch waits for more.
         parallel: most questions to the language model at the same time.
-        wait: longest time in seconds that a request for pictures or activations waits to fill a batch.
+        wait: longest time in seconds that a request for images or activations waits to fill a batch.
         check: called before a request or question is begun; what it raises, to stop, is raised for it instead.
     """
     with (

@@ -29,7 +29,7 @@ class _Request(Generic[Item, Result]):
         self.changed = threading.Condition(lock)
 
 
-class Gatherer(Generic[Item, Result]):
+class MicroBatcher(Generic[Item, Result]):
     """Lets many threads ask for results that one worker thread makes in full batches, first come, first served.
 
     A batch goes as soon as it is full, when every caller that can come is waiting, or when the oldest request has

@@ -1,8 +1,8 @@
 """How strongly a unit responds to a concept: the mean, and CoSy's AUC and MAD against a control set.
 
-Each scorer takes the unit's activations on the concept's pictures, float32 [n], and on the control pictures,
+Each scorer takes the unit's activations on the concept's images, float32 [n], and on the control images,
 float32 [m], and returns one number, higher for a better label. ``ValueError`` means that there are too few
-pictures, or that an activation is not finite.
+images, or that an activation is not finite.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 def mean(concept: Activations, control: Activations) -> float:
-    """Mean activation on the concept's pictures; the control pictures, which may be none, do not count."""
+    """Mean activation on the concept's images; the control images, which may be none, do not count."""
     return float(_checked(concept, "concept").mean())
 
 
 def auc(concept: Activations, control: Activations) -> float:
-    """Area under the ROC curve, in [0, 1]: how often a concept picture beats a control one, ties one half."""
+    """Area under the ROC curve, in [0, 1]: how often a concept image beats a control one, ties one half."""
     ordered = np.sort(_checked(control, "control"))
     values = _checked(concept, "concept")
     below = np.searchsorted(ordered, values, "left").sum() + np.searchsorted(ordered, values, "right").sum()
@@ -61,7 +61,7 @@ def mad(concept: Activations, control: Activations) -> float:
     base = _checked(control, "control")
     values = _checked(concept, "concept")
     if base.size < 2:
-        raise ValueError("a deviation needs at least two control pictures")
+        raise ValueError("a deviation needs at least two control images")
     # Equal values have a deviation of exactly 0, which rounding in the mean would hide.
     if base.min() == base.max():
         return 0.0
@@ -94,7 +94,7 @@ def _layer_areas(control: Activations) -> LayerScorer:
 def _layer_deviations(control: Activations) -> LayerScorer:
     base = _finite(control, "control", 2)
     if len(base) < 2:
-        raise ValueError("a deviation needs at least two control pictures")
+        raise ValueError("a deviation needs at least two control images")
     columns = [column.astype(np.float64) for column in base.T]
     centre = np.array([column.mean() for column in columns])
     spread = np.array([column.std(ddof=1) for column in columns])
@@ -111,10 +111,10 @@ class Scorer:
     """A way to score a concept for a unit.
 
     Args:
-        one: from float32 [n], the unit's activations on the concept's pictures, and float32 [m], those on the
-            control pictures, to a number.
+        one: from float32 [n], the unit's activations on the concept's images, and float32 [m], those on the
+            control images, to a number.
         layer: the same for many concepts and units at once; see ``layer_scorer``.
-        needs_control: whether it compares with control pictures.
+        needs_control: whether it compares with control images.
     """
 
     one: Callable[[Activations, Activations], float]
@@ -154,29 +154,29 @@ def layer_scorer(name: str, control: Activations) -> LayerScorer:
 
     Args:
         name: key of ``SCORERS``.
-        control: float32 [m, units], activations on the control pictures; they are prepared once.
+        control: float32 [m, units], activations on the control images; they are prepared once.
 
     Returns:
-        A function from float32 [concepts, n, units], the units' activations on n pictures of each concept, to
+        A function from float32 [concepts, n, units], the units' activations on n images of each concept, to
         float64 [concepts, units].
 
     Raises:
         UsageError: there is no such scorer.
-        ValueError: there are too few pictures, or an activation is not finite; the function raises it too.
+        ValueError: there are too few images, or an activation is not finite; the function raises it too.
     """
     return scorer_of(name).layer(control)
 
 
 def _means(concepts: Activations) -> NDArray[np.float64]:
     values = _finite(concepts, "concept", 3)
-    # Numpy rounds a sum by how its values lie in memory: the pictures have to be neighbours here too.
+    # Numpy rounds a sum by how its values lie in memory: the images have to be neighbours here too.
     return np.asarray(np.ascontiguousarray(values.swapaxes(1, 2), np.float64).mean(-1))
 
 
 def _finite(activations: Activations, which: str, axes: int) -> Activations:
-    """A table of ``axes`` axes, all finite, with at least one picture, on the axis before the last."""
+    """A table of ``axes`` axes, all finite, with at least one image, on the axis before the last."""
     if activations.ndim != axes or not activations.shape[-2]:
-        raise ValueError(f"the {which} activations are of no picture: {activations.shape}")
+        raise ValueError(f"the {which} activations are of no image: {activations.shape}")
     if not np.isfinite(activations).all():
         raise ValueError(f"a {which} activation is not finite")
     return activations
@@ -185,7 +185,7 @@ def _finite(activations: Activations, which: str, axes: int) -> Activations:
 def _checked(activations: Activations, which: str) -> NDArray[np.float64]:
     values = np.asarray(activations, np.float64)
     if values.ndim != 1 or not values.size:
-        raise ValueError(f"the {which} activations must be one row of at least one picture, not {values.shape}")
+        raise ValueError(f"the {which} activations must be one row of at least one image, not {values.shape}")
     if not np.isfinite(values).all():
         raise ValueError(f"a {which} activation is not finite")
     return values

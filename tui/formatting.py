@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.tools.label_marks import ENDED
-from line_neurons.tools.store.leases import Standing
+from line_neurons.tools.store.leases import LeaseStatus
 from line_neurons.tools.store.runs import Run, Step, Unit
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def step_name(entry: Step) -> str:
 
 
 def drawn_from(provenances: Sequence[Mapping[str, Any]]) -> str:
-    """What an image bank drew a concept from: captions with their similarity, and how many source pictures."""
+    """What an image bank drew a concept from: captions with their similarity, and how many source images."""
     captions: dict[str, float] = {}
     files = set()
     for provenance in provenances:
@@ -67,14 +67,14 @@ def drawn_from(provenances: Sequence[Mapping[str, Any]]) -> str:
     named = ", ".join(
         caption if similarity >= 1 else f"{caption} {similarity:.2f}" for caption, similarity in captions.items()
     )
-    return f"{named} ({len(files)} picture{'' if len(files) == 1 else 's'})"
+    return f"{named} ({len(files)} image{'' if len(files) == 1 else 's'})"
 
 
-def is_worked_on(held: Standing | None) -> bool:
+def is_worked_on(held: LeaseStatus | None) -> bool:
     """Whether a living process holds a run."""
     return held is not None and not held.stale
 
 
-def state_of(run: Run, held: Standing | None) -> str:
+def state_of(run: Run, held: LeaseStatus | None) -> str:
     """A run's state; one that nobody works on is not running, whatever its killed process wrote last."""
     return "interrupted" if run.status == "running" and not is_worked_on(held) else run.status

@@ -9,11 +9,11 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.agent.prompts import format_score
 from line_neurons.agent.replies import concept_key
 from line_neurons.tools.label_marks import DONE
-from line_neurons.tools.store.activity import Doing, doings
+from line_neurons.tools.store.activity import Activity, doings
 from line_neurons.tools.store.columns import OUTCOMES
 from line_neurons.tools.store.leases import standings
 from line_neurons.tools.store.runs import Run, RunStore, Step, Unit
-from line_neurons.tools.store.steering_queue import Wish, units_asked, wishes
+from line_neurons.tools.store.steering_queue import SteeringCommand, units_asked, wishes
 from line_neurons.tui.formatting import is_unfinished, step_name
 
 Place = tuple[int, int]
@@ -40,11 +40,11 @@ class UnitView:
     run: Run
     unit: Unit
     steps: tuple[Step, ...]
-    doing: Doing | None
+    doing: Activity | None
     holder: str
     stale: bool
     stopping: str
-    wishes: tuple[Wish, ...]
+    wishes: tuple[SteeringCommand, ...]
     forks: tuple[str, ...]
     unfinished: bool
 
@@ -168,7 +168,7 @@ def board(view: UnitView, until: Place | None = None) -> list[BoardRow]:
     return rows
 
 
-def steered(asked: Sequence[Wish], until: Place | None = None) -> tuple[frozenset[str], frozenset[str]]:
+def steered(asked: Sequence[SteeringCommand], until: Place | None = None) -> tuple[frozenset[str], frozenset[str]]:
     """Keys of the concepts that are pinned and banned, as far as the runner has granted the wishes.
 
     Args:
@@ -211,7 +211,7 @@ def reason_of_refusal(entry: Step) -> str:
     if not isinstance(near, list):
         return ""
     captions = [str(one[0]) for one in near if isinstance(one, list) and one]
-    return f"nothing like it can be pictured; near it: {', '.join(captions)}" if captions else ""
+    return f"nothing like it can be generated; near it: {', '.join(captions)}" if captions else ""
 
 
 def number(value: float | None) -> str:

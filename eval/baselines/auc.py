@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def doubled_ranks(activations: Activations) -> NDArray[np.float64]:
-    """Twice the rank of each picture for each unit, from 2 on; ties share their mean rank, so all are whole.
+    """Twice the rank of each image for each unit, from 2 on; ties share their mean rank, so all are whole.
 
     Args:
         activations: [n_images, n_units], all finite.
@@ -28,14 +28,14 @@ def doubled_ranks(activations: Activations) -> NDArray[np.float64]:
     return ranks
 
 
-def auc_of_sums(sums: NDArray[np.float64], sizes: NDArray[np.float64], pictures: int) -> NDArray[np.float64]:
-    """AUC from the doubled ranks' sums of the pictures with a concept; NaN where all or none have it.
+def auc_of_sums(sums: NDArray[np.float64], sizes: NDArray[np.float64], images: int) -> NDArray[np.float64]:
+    """AUC from the doubled ranks' sums of the images with a concept; NaN where all or none have it.
 
     Args:
         sums: sums of doubled ranks, of any shape.
-        sizes: how many pictures have the concept, in a shape that fits.
-        pictures: how many there are in all.
+        sizes: how many images have the concept, in a shape that fits.
+        images: how many there are in all.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        found: NDArray[np.float64] = (sums - sizes * (sizes + 1)) / (2 * sizes * (pictures - sizes))
+        found: NDArray[np.float64] = (sums - sizes * (sizes + 1)) / (2 * sizes * (images - sizes))
     return found

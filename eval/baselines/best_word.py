@@ -14,14 +14,14 @@ _WORDS_AT_ONCE = 32
 
 
 def label(task: Task) -> Labels:
-    """The word whose pictures excite each unit most, by the run's generator, number of pictures and scorer.
+    """The word whose images excite each unit most, by the run's generator, number of images and scorer.
 
-    Pictures and activations are those of the concept bank; one forward pass serves all units. A word that the
-    generator cannot picture does not count.
+    Images and activations are those of the concept bank; one forward pass serves all units. A word that the
+    generator cannot image does not count.
 
     Raises:
-        UsageError: no word can be pictured.
-        LineError: see ``scoring.draw`` and ``ConceptBank.activations``.
+        UsageError: no word can be generated.
+        LineError: see ``scoring.draw`` and ``Cache.activations``.
     """
     parts, words = task.parts, task.words
     deps, told = parts.deps(task.layer), task.told("words")
@@ -33,19 +33,19 @@ def label(task: Task) -> Labels:
     score = layer_scorer(scorer, compared)
     scores = np.full((len(columns), len(words)), -np.inf)
     for start in range(0, len(words), _WORDS_AT_ONCE):
-        pictures: dict[int, list[str]] = {}
+        images: dict[int, list[str]] = {}
         for place in range(start, min(start + _WORDS_AT_ONCE, len(words))):
             try:
-                pictures[place] = scoring.draw(deps, words[place])
+                images[place] = scoring.draw(deps, words[place])
             except NotDrawableError:
                 continue
-        if pictures:
-            every = [image for images in pictures.values() for image in images]
+        if images:
+            every = [image for image_ids in images.values() for image in image_ids]
             rows = parts.bank.activations(every, parts.target, task.layer, generator=parts.generator)
-            scores[:, list(pictures)] = score(rows[:, columns].reshape(len(pictures), -1, len(columns))).T
+            scores[:, list(images)] = score(rows[:, columns].reshape(len(images), -1, len(columns))).T
         if told:
             told(min(start + _WORDS_AT_ONCE, len(words)), len(words))
-    pictured = np.flatnonzero(np.isfinite(scores).all(0))
-    if not len(pictured):
-        raise UsageError("the generator can picture no word of the vocabulary", "name another --vocabulary")
-    return task.best("best-word", scores[:, pictured], [words[place] for place in pictured])
+    imaged = np.flatnonzero(np.isfinite(scores).all(0))
+    if not len(imaged):
+        raise UsageError("the generator can image no word of the vocabulary", "name another --vocabulary")
+    return task.best("best-word", scores[:, imaged], [words[place] for place in imaged])

@@ -1,4 +1,4 @@
-"""CLIP-Dissect (Oikarinen and Weng, 2023): the word whose similarities to probe pictures fit a unit best."""
+"""CLIP-Dissect (Oikarinen and Weng, 2023): the word whose similarities to probe images fit a unit best."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.eval.baselines.image_text import (
     CAPTIONS,
     DEFAULT,
-    embedded_pictures,
+    embedded_images,
     embedded_texts,
     open_encoder,
 )
@@ -28,12 +28,12 @@ def label(task: Task, *, encoder: str = DEFAULT, similarity: str = "soft_wpmi") 
     How probable a word is counts over all units of the layer, also where only some are labelled.
 
     Args:
-        task: units, probe pictures and words.
+        task: units, probe images and words.
         encoder: see ``open_encoder``; ``captions`` is the stand-in, and the method is then called so.
         similarity: key of ``SIMILARITIES``.
 
     Raises:
-        UsageError: there is no such similarity or encoder, or the probe pictures do not fit it.
+        UsageError: there is no such similarity or encoder, or the probe images do not fit it.
         LineError: the encoder is not here, or failed.
     """
     if similarity not in SIMILARITIES:
@@ -45,20 +45,20 @@ def label(task: Task, *, encoder: str = DEFAULT, similarity: str = "soft_wpmi") 
 
 
 def _by_encoder(task: Task, words: tuple[str, ...], spec: str) -> NDArray[np.float32]:
-    """Similarity of each probe picture and word, [n_images, n_words]."""
+    """Similarity of each probe image and word, [n_images, n_words]."""
     parts = task.parts
-    pictures = task.pictures()
+    images = task.images()
     try:
         encoder = open_encoder(spec, device=parts.settings.device, download=parts.settings.download)
     except MissingPartError as error:
         error.remedy += f"; or, as a stand-in, --encoder {CAPTIONS}"
         raise
-    images = embedded_pictures(encoder, pictures, parts.bank, task.told("image embeddings"))
-    return images @ embedded_texts(encoder.fingerprint, words, parts.bank, encoder.texts).T
+    vectors = embedded_images(encoder, images, parts.bank, task.told("image embeddings"))
+    return vectors @ embedded_texts(encoder.fingerprint, words, parts.bank, encoder.texts).T
 
 
 def _by_captions(task: Task, words: tuple[str, ...]) -> NDArray[np.float32]:
-    """The same with the embedding of a picture's caption, its class, in the place of the picture's."""
+    """The same with the embedding of an image's caption, its class, in the place of the image's."""
     from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
 
     encoder, bank = SentenceEncoder(task.parts.assets / "minilm"), task.parts.bank
@@ -67,6 +67,6 @@ def _by_captions(task: Task, words: tuple[str, ...]) -> NDArray[np.float32]:
     )
     if (task.control.labels < 0).any():
         raise UsageError(
-            "a probe picture has no class that could stand for its caption", "name pictures in class folders"
+            "a probe image has no class that could stand for its caption", "name images in class folders"
         )
     return (captions @ texts.T)[task.control.labels]

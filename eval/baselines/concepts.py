@@ -1,4 +1,4 @@
-"""Which probe pictures are of which concept: the classes, and the wider groups that they belong to."""
+"""Which probe images are of which concept: the classes, and the wider groups that they belong to."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 def concepts_of(task: Task, *, hypernyms: bool) -> tuple[tuple[str, ...], NDArray[np.bool_]]:
-    """The concepts of the probe pictures and whether each picture is one of them.
+    """The concepts of the probe images and whether each image is one of them.
 
     Args:
-        task: has the probe pictures.
+        task: has the probe images.
         hypernyms: also groups of classes: of the image bank its own, of other sets WordNet's hypernyms.
 
     Returns:
         the names, classes first, and bool [n_images, n_concepts].
 
     Raises:
-        UsageError: the pictures have no classes.
+        UsageError: the images have no classes.
         MissingPartError: WordNet is wanted and not here.
     """
     captions = task.captions
@@ -54,7 +54,7 @@ def _wider(task: Task) -> Mapping[int, set[str]]:
     """The groups of each class, by its index."""
     if task.parts.settings.control == "bank":
         broader: dict[str, set[str]] = defaultdict(set)
-        for entry in task.parts.pictures.select("search"):
+        for entry in task.parts.images.select("search"):
             broader[entry.caption].update(entry.broader)
         return {index: broader[name] for index, name in enumerate(task.control.classes)}
     words = WordNet(task.parts.assets / "wordnet")

@@ -1,7 +1,7 @@
-"""Describe-and-Dissect (Bai et al., 2025): caption a unit's strongest pictures, name what they share, rank.
+"""Describe-and-Dissect (Bai et al., 2025): caption a unit's strongest images, name what they share, rank.
 
-A unit's strongest probe pictures and crops of them are captioned; the language model proposes concepts from the
-captions; the generator pictures the concepts, and the unit's activations on these pictures decide.
+A unit's strongest probe images and crops of them are captioned; the language model proposes concepts from the
+captions; the generator images the concepts, and the unit's activations on these images decide.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from line_neurons.agent.replies import MAX_CONCEPT_WORDS, concept_key
 from line_neurons.agent.seeds import derive_rng, derive_seed
 from line_neurons.eval.baselines.image_text import CAPTIONS, open_encoder
 from line_neurons.eval.baselines.task import Task
-from line_neurons.eval.baselines.top_images import Shown, strongest_pictures
+from line_neurons.eval.baselines.top_images import Shown, strongest_images
 from line_neurons.eval.labels.formats import Label, Labels, replace_file
 from line_neurons.graphs.loop.prompting import MAX_TEMPERATURE
 from line_neurons.tools.label_marks import unvarying
 
 if TYPE_CHECKING:
-    from line_neurons.agent.ports import Picture
-    from line_neurons.graphs.runs.components import Parts
+    from line_neurons.agent.ports import ImageData
+    from line_neurons.graphs.runs.components import Components
 
 logger = logging.getLogger(__name__)
 
@@ -40,20 +40,20 @@ TEMPLATE = "One realistic image of {concept}"
 COLUMNS = ("Neuron ID", "Label 1", "Label 2", "Label 3")
 """Those of the file that the authors' code writes."""
 
-PICTURES, CROPS = 10, 4
-"""Strongest pictures of a unit that are captioned, and most crops of each that compete with them."""
+IMAGES, CROPS = 10, 4
+"""Strongest images of a unit that are captioned, and most crops of each that compete with them."""
 CANDIDATES = 5
 """Questions to the language model, each with the captions in another order."""
 DRAWN, COUNTED = 10, 5
-"""Pictures of each candidate, and how many of them, the strongest, count."""
+"""Images of each candidate, and how many of them, the strongest, count."""
 COMPARED = 10
-"""Of the strongest pictures of all candidates, so many are compared with the unit's own."""
+"""Of the strongest images of all candidates, so many are compared with the unit's own."""
 TEMPERATURE = 0.3
 
 Ranking = list[tuple[str, float | None]]
 Captioner = Callable[[Shown], str]
-Weigher = Callable[[Sequence["Picture"], Sequence[str], str, Sequence["Picture"]], float]
-"""How near a candidate and pictures of it are to the pictures and captions of a unit; at most 1."""
+Weigher = Callable[[Sequence["ImageData"], Sequence[str], str, Sequence["ImageData"]], float]
+"""How near a candidate and images of it are to the images and captions of a unit; at most 1."""
 
 
 @dataclass(frozen=True)
@@ -70,16 +70,16 @@ class Described(Labels):
 def label(task: Task, *, captioner: str = "ollama:llava:7b", encoder: str = "") -> Described:
     """The best candidate of each unit.
 
-    One that cannot be pictured comes after those that can, in the order of proposal and without a score. A unit
+    One that cannot be generated comes after those that can, in the order of proposal and without a score. A unit
     that the language model names nothing for has no label, and a warning says so. What is captioned, asked,
     measured and drawn is kept, so that work that was cut off goes on where it stopped. ``llm_parallel`` questions
     about a unit are asked at the same time; none of them depends on another's answer.
 
     Args:
-        task: units and probe pictures.
-        captioner: ``ollama:MODEL``, a vision model, or ``captions``, the stand-in: a picture's caption is its
+        task: units and probe images.
+        captioner: ``ollama:MODEL``, a vision model, or ``captions``, the stand-in: an image's caption is its
             class, and the method is then called so.
-        encoder: an image-text encoder that weighs each candidate by how near its pictures are to the unit's own,
+        encoder: an image-text encoder that weighs each candidate by how near its images are to the unit's own,
             see ``open_encoder``; or ``captions``, the stand-in: how near the candidate is to the captions, and the
             method is then called so. Empty: the activations alone decide.
 
@@ -94,9 +94,9 @@ def label(task: Task, *, captioner: str = "ollama:llava:7b", encoder: str = "") 
     flat = [unit for place, unit in enumerate(task.units) if unvarying(task.activations[:, place], "probe images")]
     without: dict[int, str] = dict.fromkeys(flat, "its activation is the same on all probe images")
     with ThreadPoolExecutor(task.parts.settings.llm_parallel, thread_name_prefix="question") as pool:
-        for done, (unit, shown) in enumerate(strongest_pictures(task, PICTURES, CROPS), 1):
+        for done, (unit, shown) in enumerate(strongest_images(task, IMAGES, CROPS), 1):
             if unit in without:
-                # Which pictures are the strongest would be decided by their order.
+                # Which images are the strongest would be decided by their order.
                 continue
             if rows := _of_unit(task, unit, shown, describe, weigh, pool):
                 ranked[unit] = rows
@@ -136,7 +136,7 @@ def _captioner(task: Task, spec: str) -> Captioner:
         def of_class(shown: Shown) -> str:
             caption = captions[labels[shown.row]] if labels[shown.row] >= 0 else ""
             if not caption:
-                raise UsageError("a probe picture has no class that could stand for its caption", _VISION)
+                raise UsageError("a probe image has no class that could stand for its caption", _VISION)
             return caption
 
         return of_class
@@ -155,7 +155,7 @@ def _captioner(task: Task, spec: str) -> Captioner:
         except (MissingPartError, BackendError) as error:
             error.remedy += f"; or, as a stand-in, --captioner {CAPTIONS}"
             raise
-        return lambda shown: model.caption(shown.picture)
+        return lambda shown: model.caption(shown.image)
     raise UsageError(f"there is no captioner {spec!r:.80}", f"{_VISION}, or {CAPTIONS}")
 
 
@@ -194,12 +194,12 @@ def _of_unit(
             drawn[concept] = task.parts.bank.images(requests, task.parts.generator)
         except NotDrawableError:
             continue
-    near = None if weigh is None else partial(weigh, [one.picture for one in shown], captions)
+    near = None if weigh is None else partial(weigh, [one.image for one in shown], captions)
     ranked = _ranked(task, unit, drawn, near) if drawn else []
     return [*ranked, *((concept, None) for concept in candidates if concept not in drawn)]
 
 
-def _simplified(parts: Parts, caption: str) -> str:
+def _simplified(parts: Components, caption: str) -> str:
     """A caption in few words; as it is where it has no more than these, or the language model gives none."""
     if len(caption.split()) <= MAX_CONCEPT_WORDS:
         return caption
@@ -234,7 +234,7 @@ def _candidates(task: Task, unit: int, descriptions: Sequence[str], pool: Execut
 
 
 def _asked(
-    parts: Parts,
+    parts: Components,
     prompt: Callable[[Sequence[str]], Prompt],
     seed: Callable[[int], int],
     excluded: Collection[str] = (),
@@ -265,12 +265,12 @@ def _ranked(
     task: Task,
     unit: int,
     drawn: Mapping[str, Sequence[str]],
-    near: Callable[[str, Sequence[Picture]], float] | None,
+    near: Callable[[str, Sequence[ImageData]], float] | None,
 ) -> Ranking:
-    """Candidates by the ranks of their pictures among those of all, times how near they are to the unit's own.
+    """Candidates by the ranks of their images among those of all, times how near they are to the unit's own.
 
-    A candidate's rank is by the mean square of the ranks of its ``COUNTED`` strongest pictures, the last one's 1.
-    One with none of the ``COMPARED`` strongest pictures is weighed with -1.
+    A candidate's rank is by the mean square of the ranks of its ``COUNTED`` strongest images, the last one's 1.
+    One with none of the ``COMPARED`` strongest images is weighed with -1.
     """
     parts = task.parts
     images = [(concept, image) for concept, several in drawn.items() for image in several]

@@ -22,13 +22,13 @@ from line_neurons.tools.weights_formats import weights_format
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from line_neurons.agent.ports import Activations, ControlSet, Picture, Progress
-    from line_neurons.tools.cache.activation_cache import ConceptBank
+    from line_neurons.agent.ports import Activations, ControlSet, ImageData, Progress
+    from line_neurons.tools.cache.activation_cache import Cache
 
     Embeddings = NDArray[np.float32]
 
 CAPTIONS = "captions"
-"""The stand-in where there is no such encoder: the embedding of a picture's caption stands for the picture."""
+"""The stand-in where there is no such encoder: the embedding of an image's caption stands for the image."""
 FORMS = ("hf:ID_OR_FOLDER", "open_clip:NAME/WEIGHTS", CAPTIONS)
 DEFAULT = "hf:openai/clip-vit-base-patch16"
 
@@ -39,14 +39,14 @@ _WEIGHTS = (("model.safetensors", "model-*-of-*.safetensors"), ("pytorch_model.b
 
 
 class ImageTextEncoder(Protocol):
-    """Puts pictures and texts into one space, where the inner product is how well they fit."""
+    """Puts images and texts into one space, where the inner product is how well they fit."""
 
     @property
     def fingerprint(self) -> str:
         """Identity of the weights and of how they are used."""
 
-    def images(self, pictures: Sequence[Picture]) -> Embeddings:
-        """Embed pictures, float32 [n, d], each row of length 1."""
+    def images(self, images: Sequence[ImageData]) -> Embeddings:
+        """Embed images, float32 [n, d], each row of length 1."""
 
     def texts(self, texts: Sequence[str]) -> Embeddings:
         """Embed texts, float32 [n, d], each row of length 1."""
@@ -147,7 +147,7 @@ class TransformersEncoder:
         model, tokenizer, processor = self._parts
         return _fingerprint("hf", model, tokenizer.get_vocab(), processor.to_json_string())
 
-    def images(self, pictures: Sequence[Picture]) -> Embeddings:
+    def images(self, images: Sequence[ImageData]) -> Embeddings:
         """See ``ImageTextEncoder.images``."""
         model, _, processor = self._parts
 
@@ -155,7 +155,7 @@ class TransformersEncoder:
             pixels = processor(images=list(part), return_tensors="pt")["pixel_values"]
             return _vector(model.get_image_features(pixel_values=pixels.to(model.device)))
 
-        return _batched([_decoded(picture) for picture in pictures], embed)
+        return _batched([_decoded(image) for image in images], embed)
 
     def texts(self, texts: Sequence[str]) -> Embeddings:
         """See ``ImageTextEncoder.texts``; what is longer than the encoder reads is cut."""
@@ -180,13 +180,13 @@ class _OpenClip:
     tokenize: Any
     device: Any
 
-    def images(self, pictures: Sequence[Picture]) -> Embeddings:
+    def images(self, images: Sequence[ImageData]) -> Embeddings:
         import torch
 
         def embed(part: Sequence[Any]) -> Any:
             return self.model.encode_image(torch.stack([self.prepare(one) for one in part]).to(self.device))
 
-        return _batched([_decoded(picture) for picture in pictures], embed)
+        return _batched([_decoded(image) for image in images], embed)
 
     def texts(self, texts: Sequence[str]) -> Embeddings:
         return _batched(texts, lambda part: self.model.encode_text(self.tokenize(list(part)).to(self.device)))
@@ -252,11 +252,11 @@ def _batched(items: Sequence[Any], embed: Callable[[Sequence[Any]], Any]) -> Emb
     return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
 
 
-def _decoded(picture: Picture) -> Any:
+def _decoded(image: ImageData) -> Any:
     try:
-        return read_image(picture)
+        return read_image(image)
     except ImageError as error:
-        raise BackendError(f"a picture cannot be decoded: {error}", error.remedy) from error
+        raise BackendError(f"an image cannot be decoded: {error}", error.remedy) from error
 
 
 @dataclass(frozen=True)
@@ -277,24 +277,24 @@ class _AsTarget:
         return None
 
     def activate(
-        self, images: Sequence[Picture], layers: Sequence[str], progress: Progress | None = None
+        self, images: Sequence[ImageData], layers: Sequence[str], progress: Progress | None = None
     ) -> dict[str, Activations]:
         return dict.fromkeys(layers, self.encoder.images(images))
 
 
-def embedded_pictures(
-    encoder: ImageTextEncoder, pictures: ControlSet, bank: ConceptBank, progress: Progress | None = None
+def embedded_images(
+    encoder: ImageTextEncoder, images: ControlSet, bank: Cache, progress: Progress | None = None
 ) -> Embeddings:
-    """Embeddings of the pictures of a control set, in its order; the bank keeps them, part by part.
+    """Embeddings of the images of a control set, in its order; the bank keeps them, part by part.
 
     Raises:
         LineError: see ``control_activations``.
     """
-    return control_activations(bank, _AsTarget(encoder), [_SIDE], pictures, progress)[_SIDE].activations
+    return control_activations(bank, _AsTarget(encoder), [_SIDE], images, progress)[_SIDE].activations
 
 
 def embedded_texts(
-    fingerprint: str, texts: Sequence[str], bank: ConceptBank, embed: Callable[[list[str]], Embeddings]
+    fingerprint: str, texts: Sequence[str], bank: Cache, embed: Callable[[list[str]], Embeddings]
 ) -> Embeddings:
     """Embeddings of texts, from the bank or, the first time, from ``embed`` and kept there."""
     key = "\n".join((fingerprint, "texts", hashlib.sha256("\0".join(texts).encode()).hexdigest()))

@@ -11,7 +11,7 @@ from line_neurons.agent.errors import DrainedError, UsageError
 from line_neurons.agent.replies import concept_key
 from line_neurons.eval.baselines.task import Task
 from line_neurons.eval.labels.formats import Label, Labels
-from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import recorded, start, work
 from line_neurons.tools.label_marks import UNLABELLED, told
 from line_neurons.tools.store.runs import Run, Unit
@@ -53,7 +53,7 @@ _NO_ITERATION = {
 }
 
 
-def _without_iteration(task: Task) -> Parts:
+def _without_iteration(task: Task) -> Components:
     """The task's parts with settings that end with the first board; what is open is shared."""
     settings = task.parts.settings
     excluded = settings.exclude_for | {unit: tuple(words) for unit, words in task.excluded.items()}
@@ -61,12 +61,12 @@ def _without_iteration(task: Task) -> Parts:
     asked = settings.llm if settings.init == "model" else "random"
     changes = {**_NO_ITERATION, "exclude_for": excluded, "llm": asked}
     parts = replace(task.parts, settings=settings.model_copy(update=changes))
-    own = {"language_model", *(one.name for one in fields(Parts))}
+    own = {"language_model", *(one.name for one in fields(Components))}
     vars(parts).update({name: part for name, part in vars(task.parts).items() if name not in own})
     return parts
 
 
-def _known(parts: Parts, layer: str, command: str) -> Run | None:
+def _known(parts: Components, layer: str, command: str) -> Run | None:
     # As the store gives it back, where keys are text.
     settings = json.loads(json.dumps(recorded(parts.settings)))
     wanted = (parts.spec, layer, command, settings)

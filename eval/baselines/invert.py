@@ -30,7 +30,7 @@ class InvertSettings:
     Args:
         length: most concepts in a formula, L; 1: single concepts.
         beam: formulas kept at each length, B.
-        least: smallest share of the pictures that a formula may hold for, alpha.
+        least: smallest share of the images that a formula may hold for, alpha.
         most: largest share.
     """
 
@@ -47,8 +47,8 @@ class Found:
     Args:
         formula: in words, with AND, OR and NOT; read from left to right.
         length: concepts in it.
-        auc: of the unit's activation on the pictures that it holds for against all others, in [0, 1].
-        share: part of the pictures that it holds for.
+        auc: of the unit's activation on the images that it holds for against all others, in [0, 1].
+        share: part of the images that it holds for.
     """
 
     formula: str
@@ -75,11 +75,11 @@ def explain(
 ) -> list[list[Found]]:
     """The best formulas of each unit, best first; of equal ones the shorter, then the one found first.
 
-    A formula that holds for the very pictures of another counts as the same, and the beam keeps it once.
+    A formula that holds for the very images of another counts as the same, and the beam keeps it once.
 
     Args:
         activations: [n_images, n_units], all finite.
-        members: whether each picture is one of each concept, [n_images, n_concepts].
+        members: whether each image is one of each concept, [n_images, n_concepts].
         concepts: their names.
         allowed: bool [n_units, n_concepts], which concepts a unit's formulas may name; None: all.
         settings: length, beam and shares.
@@ -103,14 +103,14 @@ def explain(
 
 
 class _Search:
-    """A beam search over formulas, with every sum over pictures from a product of matrices."""
+    """A beam search over formulas, with every sum over images from a product of matrices."""
 
     def __init__(self, members: NDArray[np.float64], concepts: tuple[str, ...], settings: InvertSettings) -> None:
         self.members = members
         self._concepts = concepts
         self._settings = settings
         self._sizes = members.sum(0)
-        self._pictures = len(members)
+        self._images = len(members)
 
     def of_unit(
         self, ranks: NDArray[np.float64], sums: NDArray[np.float64], allowed: NDArray[np.bool_]
@@ -118,13 +118,13 @@ class _Search:
         """The beam of one unit.
 
         Args:
-            ranks: doubled ranks of the pictures, [n_images].
-            sums: sum of the ranks of each concept's pictures, [n_concepts].
+            ranks: doubled ranks of the images, [n_images].
+            sums: sum of the ranks of each concept's images, [n_concepts].
             allowed: the concepts that may be named, [n_concepts].
         """
         all_ranks = ranks.sum()
         literal_sums = np.concatenate([sums, all_ranks - sums])
-        literal_sizes = np.concatenate([self._sizes, self._pictures - self._sizes])
+        literal_sizes = np.concatenate([self._sizes, self._images - self._sizes])
         named = np.tile(allowed, 2)
         aucs = self._aucs(literal_sums, literal_sizes, named)
         beam = self._best([], aucs[None], lambda place: self._literal(place[1], aucs))
@@ -153,10 +153,10 @@ class _Search:
     def _aucs(
         self, sums: NDArray[np.float64], sizes: NDArray[np.float64], named: NDArray[np.bool_]
     ) -> NDArray[np.float64]:
-        share = sizes / self._pictures
-        fits = named & (sizes > 0) & (sizes < self._pictures)
+        share = sizes / self._images
+        fits = named & (sizes > 0) & (sizes < self._images)
         fits = fits & (share >= self._settings.least) & (share <= self._settings.most)
-        return np.where(fits, auc_of_sums(sums, sizes, self._pictures), -np.inf)
+        return np.where(fits, auc_of_sums(sums, sizes, self._images), -np.inf)
 
     def _best(
         self,
@@ -164,7 +164,7 @@ class _Search:
         aucs: NDArray[np.float64],
         build: Callable[[tuple[int, int]], _Formula],
     ) -> list[_Formula]:
-        """The best of the formulas known and those that have these AUC, no two of them for the same pictures."""
+        """The best of the formulas known and those that have these AUC, no two of them for the same images."""
         kept: list[_Formula] = []
         for one in _merged(known, aucs, build):
             if not any(np.array_equal(one.holds, other.holds) for other in kept):
@@ -212,18 +212,18 @@ def _merged(
 def label(
     task: Task, *, length: int = 1, beam: int = 3, least: float = 0.0, most: float = 0.5, hypernyms: bool = True
 ) -> Labels:
-    """The best formula for each unit, by its AUC on the probe pictures.
+    """The best formula for each unit, by its AUC on the probe images.
 
     Args:
-        task: units and probe pictures with classes.
+        task: units and probe images with classes.
         length: most concepts in a formula.
         beam: formulas kept at each length.
-        least: smallest share of the pictures that a formula may hold for.
+        least: smallest share of the images that a formula may hold for.
         most: largest share.
         hypernyms: also name groups of classes; see ``concepts_of``.
 
     Raises:
-        UsageError: a value does not fit, the pictures have no classes, or no formula has a share that is allowed.
+        UsageError: a value does not fit, the images have no classes, or no formula has a share that is allowed.
     """
     if not (1 <= length <= 10 and beam >= 1 and 0 <= least <= most <= 1):
         raise UsageError(
@@ -242,8 +242,8 @@ def label(
             continue
         if not formulas:
             raise UsageError(
-                f"no concept that unit {unit} may have holds for {least:.2%} to {most:.2%} of the probe pictures",
-                "allow other shares, or name other pictures with --control",
+                f"no concept that unit {unit} may have holds for {least:.2%} to {most:.2%} of the probe images",
+                "allow other shares, or name other images with --control",
             )
         labels.append(Label(unit, formulas[0].formula, formulas[0].auc))
         if any((one.auc, one.length) == (formulas[0].auc, formulas[0].length) for one in formulas[1:]):

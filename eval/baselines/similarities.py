@@ -1,6 +1,6 @@
-"""CLIP-Dissect's similarities (Oikarinen and Weng, 2023) of units and words, from pictures that both were shown.
+"""CLIP-Dissect's similarities (Oikarinen and Weng, 2023) of units and words, from images that both were shown.
 
-Each takes the similarities of pictures and words, [n_images, n_words], and the units' activations on the pictures,
+Each takes the similarities of images and words, [n_images, n_words], and the units' activations on the images,
 [n_images, n_units], and gives [n_units, n_words], higher for a better word. The defaults are those of the authors'
 code.
 """
@@ -26,16 +26,16 @@ def soft_wpmi(
     words: Table, units: Table, *, top_k: int = 100, a: float = 10, lam: float = 1, start: float = 0.998,
     end: float = 0.97,
 ) -> NDArray[np.float64]:  # fmt: skip
-    """Soft weighted pointwise mutual information: stronger pictures are the surer of the set.
+    """Soft weighted pointwise mutual information: stronger images are the surer of the set.
 
     Args:
-        words: similarities of pictures and words.
+        words: similarities of images and words.
         units: activations.
-        top_k: pictures that a unit's set is of, the strongest; all of them where there are fewer.
+        top_k: images that a unit's set is of, the strongest; all of them where there are fewer.
         a: what the similarities are multiplied with before the softmax over the words.
         lam: weight of how probable a word is over all units of the layer.
-        start: probability that the strongest picture is in the set.
-        end: what it falls towards over the ``top_k`` pictures.
+        start: probability that the strongest image is in the set.
+        end: what it falls towards over the ``top_k`` images.
     """
     top_k = min(top_k, len(units))
     sure = start - np.arange(top_k)[:, None] / top_k * (start - end)
@@ -43,7 +43,7 @@ def soft_wpmi(
 
 
 def wpmi(words: Table, units: Table, *, top_k: int = 28, a: float = 2, lam: float = 0.6) -> NDArray[np.float64]:
-    """Weighted pointwise mutual information: the ``top_k`` strongest pictures are the set; see ``soft_wpmi``."""
+    """Weighted pointwise mutual information: the ``top_k`` strongest images are the set; see ``soft_wpmi``."""
     return _mutual(words, units, min(top_k, len(units)), a, lam, lambda chances: np.log(chances + _TINY))
 
 
@@ -62,16 +62,16 @@ def _mutual(
 def rank_reorder(
     words: Table, units: Table, *, p: float = 3, top: float = 0.05, scale: float = 0.5, seed: int = 0
 ) -> NDArray[np.float64]:
-    """How little the unit's activations change if its strongest pictures are put into the order of the word.
+    """How little the unit's activations change if its strongest images are put into the order of the word.
 
-    The change is divided by that of five random orders, and by the mean similarity of the pictures and the word to
+    The change is divided by that of five random orders, and by the mean similarity of the images and the word to
     the power ``scale``; a word with no positive mean similarity is the worst.
 
     Args:
-        words: similarities of pictures and words.
+        words: similarities of images and words.
         units: activations.
         p: power of the differences.
-        top: share of the pictures that counts, the strongest; at least two.
+        top: share of the images that counts, the strongest; at least two.
         scale: see above.
         seed: of the random orders.
     """
@@ -93,12 +93,12 @@ def rank_reorder(
 
 
 def cos_similarity(words: Table, units: Table) -> NDArray[np.float64]:
-    """Cosine of a word's similarities and a unit's activations over all pictures; 0 where either is all zeros."""
+    """Cosine of a word's similarities and a unit's activations over all images; 0 where either is all zeros."""
     return _cosines(words, units, lambda table: table, 0)
 
 
 def cos_similarity_cubed(words: Table, units: Table) -> NDArray[np.float64]:
-    """The same of the third powers of the differences from the mean: the strongest pictures count most."""
+    """The same of the third powers of the differences from the mean: the strongest images count most."""
     return _cosines(words, units, lambda table: (table - table.mean(0)) ** 3, 1e-3)
 
 
@@ -123,7 +123,7 @@ def _cosines(
 
 
 def _strongest(units: Table, count: int) -> NDArray[np.int64]:
-    """Indices of the pictures that excite each unit most, strongest first, [count, n_units]; ties by index."""
+    """Indices of the images that excite each unit most, strongest first, [count, n_units]; ties by index."""
     return np.argsort(-units, axis=0, kind="stable")[:count]
 
 

@@ -1,4 +1,4 @@
-"""What every baseline is given: units of a layer, probe pictures, words, and what each unit may not be called."""
+"""What every baseline is given: units of a layer, probe images, words, and what each unit may not be called."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from line_neurons.agent.ports import Activations, Control, ControlSet, Progress
-    from line_neurons.graphs.runs.components import Parts
+    from line_neurons.graphs.runs.components import Components
 
 
 @dataclass(frozen=True)
 class Task:
     """Units to label.
 
-    The probe pictures are those of the control set; of the image bank they come from the search pictures, so that
+    The probe images are those of the control set; of the image bank they come from the search images, so that
     no baseline sees what is held out.
 
     Args:
@@ -39,7 +39,7 @@ class Task:
         drain: asks to stop where nothing is lost.
     """
 
-    parts: Parts
+    parts: Components
     layer: str
     units: tuple[int, ...]
     excluded: Mapping[int, Collection[str]] = field(default_factory=dict)
@@ -52,23 +52,23 @@ class Task:
 
     @cached_property
     def control(self) -> Control:
-        """The activations of the whole layer on the probe pictures.
+        """The activations of the whole layer on the probe images.
 
         Raises:
             UsageError: there is no control set.
         """
         found = self.parts.control(self.layer, self.drain)
         if found is None:
-            raise UsageError("this method needs probe pictures", "name them with --control")
+            raise UsageError("this method needs probe images", "name them with --control")
         return found
 
     @property
     def activations(self) -> Activations:
-        """Those of the task's units on the probe pictures, float32 [n_images, len(units)]."""
+        """Those of the task's units on the probe images, float32 [n_images, len(units)]."""
         return self.control.activations[:, list(self.units)]
 
-    def pictures(self) -> ControlSet:
-        """The probe pictures themselves.
+    def images(self) -> ControlSet:
+        """The probe images themselves.
 
         Raises:
             UsageError: there are only activations on them.
@@ -76,23 +76,23 @@ class Task:
         source = self.parts.control_set
         if source is None or isinstance(source, PrecomputedControl):
             raise UsageError(
-                f"the control set {self.parts.settings.control} has activations and no pictures",
-                "name pictures with --control",
+                f"the control set {self.parts.settings.control} has activations and no images",
+                "name images with --control",
             )
         return source
 
     @cached_property
     def captions(self) -> tuple[str, ...]:
-        """What each class of the probe pictures is called, as a concept.
+        """What each class of the probe images is called, as a concept.
 
         Raises:
-            UsageError: the pictures have no classes.
+            UsageError: the images have no classes.
         """
         return tuple(class_concept(name) for name in self._named(self.control.classes))
 
     @cached_property
     def words(self) -> tuple[str, ...]:
-        """The vocabulary: a word list if the settings name one, else the classes of the probe pictures."""
+        """The vocabulary: a word list if the settings name one, else the classes of the probe images."""
         if self.parts.settings.vocabulary is not None:
             return read_words(self.parts.settings.vocabulary)
         source = self.parts.control_set
@@ -102,8 +102,8 @@ class Task:
     def _named(self, classes: tuple[str, ...]) -> tuple[str, ...]:
         if not classes:
             raise UsageError(
-                f"the pictures of the control set {self.parts.settings.control} have no classes",
-                "name pictures in class folders with --control",
+                f"the images of the control set {self.parts.settings.control} have no classes",
+                "name images in class folders with --control",
             )
         return classes
 
@@ -138,7 +138,7 @@ class Task:
         found, without = tuple(labels), tuple(unlabelled)
         if without and not found:
             raise UsageError(
-                f"no unit has a label: {without[0][1]}", "name other units, or other pictures with --control"
+                f"no unit has a label: {without[0][1]}", "name other units, or other images with --control"
             )
         return Labels(
             method,

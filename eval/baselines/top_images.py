@@ -1,4 +1,4 @@
-"""The probe pictures, and crops of them, that excite a unit most."""
+"""The probe images, and crops of them, that excite a unit most."""
 
 from __future__ import annotations
 
@@ -19,49 +19,49 @@ from line_neurons.tools.images.reader import read_image
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from line_neurons.agent.ports import Picture
+    from line_neurons.agent.ports import ImageData
 
 _STARTS = (0.0, 0.25, 0.5)
-"""Crops have half the sides of a picture and begin here: two of them share at most a third of their area."""
+"""Crops have half the sides of an image and begin here: two of them share at most a third of their area."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A probe picture or a crop of it.
+    """A probe image or a crop of it.
 
     Args:
-        row: of the probe picture.
-        picture: the file.
+        row: of the probe image.
+        image: the file.
     """
 
     row: int
-    picture: Picture
+    image: ImageData
 
 
-def strongest_pictures(task: Task, pictures: int, crops: int) -> Iterator[tuple[int, list[Shown]]]:
-    """For each unit the pictures and crops that excite it most.
+def strongest_images(task: Task, images: int, crops: int) -> Iterator[tuple[int, list[Shown]]]:
+    """For each unit the images and crops that excite it most.
 
-    Of each of the ``pictures`` strongest probe pictures the ``crops`` strongest crops compete with the pictures
-    themselves. Units that are output classes are shown whole pictures: what they respond to is not in one place.
+    Of each of the ``images`` strongest probe images the ``crops`` strongest crops compete with the images
+    themselves. Units that are output classes are shown whole images: what they respond to is not in one place.
 
     Args:
-        task: units and probe pictures.
-        pictures: how many a unit is given.
-        crops: most crops of one picture.
+        task: units and probe images.
+        images: how many a unit is given.
+        crops: most crops of one image.
 
     Raises:
-        UsageError: the probe set has no pictures.
+        UsageError: the probe set has no images.
         LineError: they cannot be read or measured.
     """
-    order = np.argsort(-task.activations, axis=0, kind="stable")[:pictures]
-    shown = _pictures(task, sorted({int(row) for row in order.ravel()}))
+    order = np.argsort(-task.activations, axis=0, kind="stable")[:images]
+    shown = _images(task, sorted({int(row) for row in order.ravel()}))
     cropped = crops > 0 and task.parts.target.unit_names(task.layer) is None
     for unit, rows in zip(task.units, order.T, strict=True):
         own = [Shown(int(row), shown[int(row)]) for row in rows]
         if not cropped:
             yield unit, own
             continue
-        parts = [Shown(one.row, part) for one in own for part in _cropped(one.picture)]
+        parts = [Shown(one.row, part) for one in own for part in _cropped(one.image)]
         strength = _measured(task, unit, parts).reshape(len(own), -1)
         kept = [
             (parts[place * strength.shape[1] + index], float(strength[place, index]))
@@ -69,20 +69,20 @@ def strongest_pictures(task: Task, pictures: int, crops: int) -> Iterator[tuple[
             for index in np.argsort(-strength[place], kind="stable")[:crops]
         ]
         whole = [(one, float(task.control.activations[one.row, unit])) for one in own]
-        # Sorting keeps the order of equals: a picture comes before a crop that is no stronger.
+        # Sorting keeps the order of equals: an image comes before a crop that is no stronger.
         best = sorted([*whole, *kept], key=lambda pair: -pair[1])
-        yield unit, [one for one, _ in best[:pictures]]
+        yield unit, [one for one, _ in best[:images]]
 
 
-def _pictures(task: Task, wanted: Sequence[int]) -> Mapping[int, Picture]:
-    """Pictures of the probe set by row."""
+def _images(task: Task, wanted: Sequence[int]) -> Mapping[int, ImageData]:
+    """Images of the probe set by row."""
     left, found, row = set(wanted), {}, 0
-    source = task.pictures()
-    told = task.told("probe pictures")
+    source = task.images()
+    told = task.told("probe images")
     for number, chunk in enumerate(source.chunks(), 1):
-        for picture in chunk.images:
+        for image in chunk.images:
             if row in left:
-                found[row] = picture
+                found[row] = image
                 left.discard(row)
             row += 1
         if told:
@@ -91,14 +91,14 @@ def _pictures(task: Task, wanted: Sequence[int]) -> Mapping[int, Picture]:
             break
     if left:
         raise StoreError(
-            f"the control set {task.parts.settings.control} has fewer pictures than when it was measured",
-            "put the pictures back that could be read then",
+            f"the control set {task.parts.settings.control} has fewer images than when it was measured",
+            "put the images back that could be read then",
         )
     return found
 
 
-def _cropped(picture: Picture) -> list[bytes]:
-    whole = read_image(picture)
+def _cropped(image: ImageData) -> list[bytes]:
+    whole = read_image(image)
     width, height = whole.size
     crops = []
     for top in _STARTS:
@@ -137,7 +137,7 @@ class _Crops:
 
 
 def _measured(task: Task, unit: int, parts: Sequence[Shown]) -> NDArray[np.float32]:
-    crops = _Crops(tuple(bytes(one.picture) for one in parts))
+    crops = _Crops(tuple(bytes(one.image) for one in parts))
     found = control_activations(task.parts.bank, task.parts.target, [task.layer], crops)
     column: NDArray[np.float32] = found[task.layer].activations[:, unit]
     return column

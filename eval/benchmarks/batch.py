@@ -13,11 +13,11 @@ from pathlib import Path
 
 from line_neurons.agent.errors import LineError
 from line_neurons.eval.benchmarks import busy_generator, gpu_batch, graph_steps, patience_cost, wall_time
-from line_neurons.eval.benchmarks import generated_images as drawn_pictures
+from line_neurons.eval.benchmarks import generated_images as drawn_images
 from line_neurons.eval.benchmarks.figures import show
 
 PARTS = {
-    "images": drawn_pictures,
+    "images": drawn_images,
     "wall": wall_time,
     "busy": busy_generator,
     "steps": graph_steps,

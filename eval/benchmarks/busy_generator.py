@@ -10,7 +10,7 @@ from line_neurons.eval.benchmarks.figures import Figure, Found
 from line_neurons.eval.benchmarks.instant import LAYER, InstantModel, SlowGenerator, instant_parts
 from line_neurons.eval.benchmarks.metering import Clock, MeteredGenerator, MeteredModel, Span, covered
 from line_neurons.eval.benchmarks.real_parts import closing, units_of, workplace
-from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import start, work
 
 
@@ -34,7 +34,7 @@ def measure(options: Namespace) -> Found:
             llm_parallel=options.llm_parallel, batch_wait=options.batch_wait,
         )  # fmt: skip
         yield (
-            f"generator: 50 ms for a picture, 80 ms for {generator.batch_size} at once; language model: 200 ms, a"
+            f"generator: 50 ms for an image, 80 ms for {generator.batch_size} at once; language model: 200 ms, a"
             f" concept nobody named before each time, {options.llm_parallel} questions at once; target: instant;"
             f" {options.in_flight} units in flight. Warm: from a fifth to four fifths of the units."
         )
@@ -43,7 +43,7 @@ def measure(options: Namespace) -> Found:
 
 
 def run_warm(
-    parts: Parts, generator: MeteredGenerator, model: MeteredModel, units: int, *, pictures_alone: float = 0.0
+    parts: Components, generator: MeteredGenerator, model: MeteredModel, units: int, *, images_alone: float = 0.0
 ) -> Found:
     """Run a batch of instant parts around a generator, and say what it did in the warm part of the run.
 
@@ -52,27 +52,27 @@ def run_warm(
         generator: the meter of its generator.
         model: the meter of its language model.
         units: how many units.
-        pictures_alone: pictures a second that the generator draws alone; 0 if that was not measured.
+        images_alone: images a second that the generator draws alone; 0 if that was not measured.
     """
     clock = Clock(units)
     work(parts, start(parts, LAYER, units_of(units)), clock)
     window = clock.warm
     seconds = window[1] - window[0]
-    pictures = generator.pictures_in(window)
+    images = generator.images_in(window)
     calls = _ended_in(generator.spans, window)
     yield Figure(
         "share of time in which the generator draws", covered(generator.spans, window), units,
         aim="at least 0.95", detail=f"in {seconds:.4g} s",
     )  # fmt: skip
     yield Figure(
-        "pictures in a batch", pictures / max(calls, 1), calls, "batches", detail=f"of {generator.batch_size}"
+        "images in a batch", images / max(calls, 1), calls, "batches", detail=f"of {generator.batch_size}"
     )
-    rate = pictures / seconds if seconds else 0.0
-    yield Figure("pictures a second", rate, pictures, "pictures")
-    if pictures_alone:
+    rate = images / seconds if seconds else 0.0
+    yield Figure("images a second", rate, images, "images")
+    if images_alone:
         yield Figure(
-            "pictures a second in the batch, of the generator's alone", rate / pictures_alone,
-            pictures, "pictures", detail=f"{pictures_alone:.4g} a second alone",
+            "images a second in the batch, of the generator's alone", rate / images_alone,
+            images, "images", detail=f"{images_alone:.4g} a second alone",
         )  # fmt: skip
     asked = _ended_in(model.spans, window)
     yield Figure("questions a second", asked / seconds if seconds else 0.0, asked, "questions")

@@ -1,4 +1,4 @@
-"""Part ``images``: pictures that a batch draws, of those that the reference draws for the same units."""
+"""Part ``images``: images that a batch draws, of those that the reference draws for the same units."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ class Counted:
 
     Args:
         units: how many finished units were counted.
-        pictures: pictures of all concepts that the units scored, each unit for itself.
-        distinct: pictures of the distinct ones among them.
+        images: images of all concepts that the units scored, each unit for itself.
+        distinct: images of the distinct ones among them.
         proposed: concepts that the language model proposed and that were scored.
         fresh: those of them that no unit before had scored, in the order of the units.
     """
 
     units: int
-    pictures: int
+    images: int
     distinct: int
     proposed: int
     fresh: int
 
 
 def count(runs: RunStore, run: str, units: Sequence[int]) -> Counted:
-    """Count the pictures in the histories of units; those of a revisit are none that had to be drawn."""
+    """Count the images in the histories of units; those of a revisit are none that had to be drawn."""
     seen: set[tuple[str, int]] = set()
-    pictures = distinct = proposed = fresh = 0
+    images = distinct = proposed = fresh = 0
     for unit in units:
         scored: dict[str, int] = {}
         for step in runs.steps(run, unit):
@@ -58,11 +58,11 @@ def count(runs: RunStore, run: str, units: Sequence[int]) -> Counted:
             scored[step.concept] = key[1] + 1
             new = key not in seen
             seen.add(key)
-            pictures += len(step.images)
+            images += len(step.images)
             distinct += new * len(step.images)
             proposed += step.kind != "initial"
             fresh += new and step.kind != "initial"
-    return Counted(len(units), pictures, distinct, proposed, fresh)
+    return Counted(len(units), images, distinct, proposed, fresh)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -83,7 +83,7 @@ def measure(options: Namespace) -> Found:
 def compare(opened: Opening, layer: str, sizes: Sequence[int], store: Path) -> Found:
     """Run a batch of the most units, and count for each number of units.
 
-    The pictures of the first units alone are counted from their histories: their loops are the same in a batch of
+    The images of the first units alone are counted from their histories: their loops are the same in a batch of
     their own. So are the reference's: it scores what they scored, and draws each anew.
 
     Args:
@@ -99,7 +99,7 @@ def compare(opened: Opening, layer: str, sizes: Sequence[int], store: Path) -> F
         pool = f"from a pool of {settings.random_pool}" if settings.random_pool else "from all classes"
         yield (
             f"{parts.model}, {layer}; proposer {model.fingerprint}; boards of {settings.top} best and"
-            f" {settings.random} others {pool}; {settings.iterations} iterations, {settings.images} pictures a"
+            f" {settings.random} others {pool}; {settings.iterations} iterations, {settings.images} images a"
             " concept. The reference draws every concept that a unit scored anew, the first board's too; counted"
             " from the histories of this batch, whose loops have the same seeds."
         )
@@ -113,17 +113,17 @@ def compare(opened: Opening, layer: str, sizes: Sequence[int], store: Path) -> F
         for size in sorted(sizes):
             found = count(parts.runs, run.id, [unit.unit for unit in units[:size]])
             whole = size == len(units)
-            drawn = generator.pictures if whole else found.distinct
+            drawn = generator.images if whole else found.distinct
             how = "drawn" if whole else "of distinct concepts"
             yield Figure(
-                f"pictures of {size} units, of the reference's", drawn / found.pictures, size,
+                f"images of {size} units, of the reference's", drawn / found.images, size,
                 aim=f"at most {AIMS[size]}" if size in AIMS else "",
-                detail=f"{drawn:,} {how} of {found.pictures:,}",
+                detail=f"{drawn:,} {how} of {found.images:,}",
             )  # fmt: skip
             yield Figure(
                 f"proposals of {size} units that no unit had scored before",
                 found.fresh / max(found.proposed, 1), found.proposed, "proposals",
             )  # fmt: skip
             if whole and drawn != found.distinct:
-                yield f"the histories have {found.distinct:,} distinct pictures, and {drawn:,} were drawn"
+                yield f"the histories have {found.distinct:,} distinct images, and {drawn:,} were drawn"
         yield Figure("time of the batch", seconds, len(units), unit="s", detail=f"{model.questions:,} questions")

@@ -1,4 +1,4 @@
-"""Part ``gpu``: pictures a second of Stable Diffusion XL in a batch, against the same generator alone."""
+"""Part ``gpu``: images a second of Stable Diffusion XL in a batch, against the same generator alone."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     """The part's options."""
     parser.add_argument("--units", type=int, default=10)
     parser.add_argument("--iterations", type=int, default=2)
-    parser.add_argument("--images", type=int, default=5, help="pictures of a concept")
+    parser.add_argument("--images", type=int, default=5, help="images of a concept")
     parser.add_argument("--board", type=int, default=5, help="concepts on a first board")
     parser.add_argument("--in-flight", type=int, default=8)
     parser.add_argument("--llm-parallel", type=int, default=4)
-    parser.add_argument("--batch", type=int, default=8, help="pictures drawn at once")
+    parser.add_argument("--batch", type=int, default=8, help="images drawn at once")
     parser.add_argument("--steps", type=int, default=25, help="denoising steps")
     parser.add_argument("--size", type=int, help="side in pixels; the architecture's own by default")
     parser.add_argument("--repeat", type=int, default=3, help="batches drawn alone")
@@ -64,7 +64,7 @@ def measure(options: Namespace) -> Found:
     )
     alone = rate_alone(generator, options.repeat)
     yield f"{generator.fingerprint}; instant target; language model of 200 ms, {options.llm_parallel} at once"
-    yield Figure("pictures a second of the generator alone", alone, options.repeat, f"batches of {options.batch}")
+    yield Figure("images a second of the generator alone", alone, options.repeat, f"batches of {options.batch}")
     drawing, asked = MeteredGenerator(generator), MeteredModel(InstantModel(seconds=0.2))
     with workplace(options.store) as store:
         parts = instant_parts(
@@ -72,11 +72,11 @@ def measure(options: Namespace) -> Found:
             random=0, in_flight=options.in_flight, llm_parallel=options.llm_parallel,
         )  # fmt: skip
         with closing(parts):
-            yield from run_warm(parts, drawing, asked, options.units, pictures_alone=alone)
+            yield from run_warm(parts, drawing, asked, options.units, images_alone=alone)
 
 
 def rate_alone(generator: RandomWeights, repeat: int) -> float:
-    """Pictures a second of full batches, by the median of several after one that is not counted."""
+    """Images a second of full batches, by the median of several after one that is not counted."""
     taken = []
     for index in range(repeat + 1):
         began = time.perf_counter()
@@ -94,7 +94,7 @@ class RandomWeights:
         device: where it draws.
         steps: denoising steps.
         size: side in pixels; None for the architecture's own.
-        batch_size: pictures drawn at once; every batch is filled up to it.
+        batch_size: images drawn at once; every batch is filled up to it.
     """
 
     architecture: str

@@ -33,7 +33,7 @@ class Went:
         peak: most memory of the process, in MB.
         early: the most until a tenth of the units was finished.
         store: size of the store, in MB.
-        pictures: pictures drawn.
+        images: images drawn.
     """
 
     units: int
@@ -43,7 +43,7 @@ class Went:
     peak: float
     early: float
     store: float
-    pictures: int
+    images: int
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -79,7 +79,7 @@ def measure(options: Namespace) -> Found:
             "most memory", went.peak, units, unit="MB",
             detail=f"{went.early:.4g} MB until a tenth of the units was finished",
         )  # fmt: skip
-        yield Figure("store", went.store, units, unit="MB", detail=f"{went.pictures:,} pictures")
+        yield Figure("store", went.store, units, unit="MB", detail=f"{went.images:,} images")
     least, most = min(peaks), max(peaks)
     if least != most:
         yield Figure(

@@ -16,10 +16,10 @@ from PIL import Image
 
 from line_neurons.agent.ports import ControlChunk, DrawnImage, ImageRequest, LayerInfo, Progress, Prompt, Proposal
 from line_neurons.agent.settings import Settings
-from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.components import Components
 
 if TYPE_CHECKING:
-    from line_neurons.agent.ports import Generator, LanguageModel, Picture
+    from line_neurons.agent.ports import Generator, ImageData, LanguageModel
 
 LAYER = "head"
 UNITS = 2048
@@ -71,7 +71,7 @@ def _spelt(text: str) -> bytes:
 
 @dataclass
 class SlowGenerator(InstantGenerator):
-    """Takes 50 ms for one picture and 80 ms for a full batch of eight, in between on a line."""
+    """Takes 50 ms for one image and 80 ms for a full batch of eight, in between on a line."""
 
     def synthesize(self, requests: Sequence[ImageRequest], progress: Progress | None = None) -> list[DrawnImage]:
         """See ``ports.Generator.synthesize``."""
@@ -79,20 +79,20 @@ class SlowGenerator(InstantGenerator):
         return super().synthesize(requests, progress)
 
 
-def batches(pictures: int, size: int) -> list[int]:
-    """How many pictures each batch has; all but the last are full."""
-    full, rest = divmod(pictures, size)
+def batches(images: int, size: int) -> list[int]:
+    """How many images each batch has; all but the last are full."""
+    full, rest = divmod(images, size)
     return [size] * full + ([rest] if rest else [])
 
 
-def latency(pictures: int) -> float:
-    """Seconds that the slow generator takes for a batch of 1 to 8 pictures."""
-    return 0.05 + 0.03 * (pictures - 1) / 7
+def latency(images: int) -> float:
+    """Seconds that the slow generator takes for a batch of 1 to 8 images."""
+    return 0.05 + 0.03 * (images - 1) / 7
 
 
 @dataclass
 class InstantTarget:
-    """A layer whose activations are made up from the pictures' bytes."""
+    """A layer whose activations are made up from the images' bytes."""
 
     fingerprint: str = "instant target"
     batch_size: int = 32
@@ -106,7 +106,9 @@ class InstantTarget:
         """See ``ports.Target.unit_names``."""
         return None
 
-    def activate(self, images: Sequence[Picture], layers: Sequence[str], progress: Progress | None = None) -> Any:
+    def activate(
+        self, images: Sequence[ImageData], layers: Sequence[str], progress: Progress | None = None
+    ) -> Any:
         """See ``ports.Target.activate``."""
         self.passes += len(images)
         seeds = [int.from_bytes(hashlib.sha256(bytes(image)).digest()[:8], "big") for image in images]
@@ -116,7 +118,7 @@ class InstantTarget:
 
 @dataclass
 class InstantControl:
-    """Twenty classes of one picture."""
+    """Twenty classes of one image."""
 
     fingerprint: str = "instant control"
     names: tuple[str, ...] = field(default_factory=lambda: tuple(f"class {index}" for index in range(20)))
@@ -138,9 +140,9 @@ class InstantControl:
 
 def instant_parts(
     store: Path, model: LanguageModel | None = None, generator: Generator | None = None, **settings: Any
-) -> Parts:
+) -> Components:
     """Real settings, bank, run store and checkpoints around instant parts, or around those given."""
-    parts = Parts("instant:model", Settings(store=store, **settings))
+    parts = Components("instant:model", Settings(store=store, **settings))
     # Parts keeps each opened part in its __dict__ (cached_property): these are simply there already.
     vars(parts).update(
         language_model=model or InstantModel(),

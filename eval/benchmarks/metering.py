@@ -28,12 +28,12 @@ Span = tuple[float, float]
 
 @dataclass
 class MeteredGenerator:
-    """A generator whose pictures and working times are written down.
+    """A generator whose images and working times are written down.
 
     Args:
         generator: draws.
         spans: when it drew, one for each call.
-        drawn: when each call ended and how many pictures it gave.
+        drawn: when each call ended and how many images it gave.
     """
 
     generator: Generator
@@ -51,12 +51,12 @@ class MeteredGenerator:
         return self.generator.batch_size
 
     @property
-    def pictures(self) -> int:
-        """Pictures drawn so far."""
+    def images(self) -> int:
+        """Images drawn so far."""
         return sum(count for _, count in self.drawn)
 
-    def pictures_in(self, window: Span) -> int:
-        """Pictures whose call ended in a window."""
+    def images_in(self, window: Span) -> int:
+        """Images whose call ended in a window."""
         return sum(count for at, count in self.drawn if window[0] < at <= window[1])
 
     def synthesize(self, requests: Sequence[ImageRequest], progress: Progress | None = None) -> list[DrawnImage]:

@@ -13,7 +13,7 @@ from line_neurons.eval.benchmarks.figures import Figure, Found
 from line_neurons.eval.benchmarks.generated_images import count
 from line_neurons.eval.benchmarks.metering import Clock
 from line_neurons.eval.benchmarks.real_parts import closing, near_words
-from line_neurons.graphs.runs.components import Parts, reopen
+from line_neurons.graphs.runs.components import Components, reopen
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.store.runs import Run, RunStore, Unit, default_store
 
@@ -23,12 +23,12 @@ class Effort:
     """What the loops of some units took.
 
     Args:
-        pictures: pictures of all concepts that the units scored, each unit for itself.
-        distinct: pictures of the distinct ones among them, which are drawn.
+        images: images of all concepts that the units scored, each unit for itself.
+        distinct: images of the distinct ones among them, which are drawn.
         questions: questions to the language model.
     """
 
-    pictures: int
+    images: int
     distinct: int
     questions: int
 
@@ -54,7 +54,7 @@ def measure(options: Namespace) -> Found:
     runs.close()
     spec = str(run.fingerprints["language_model"])
 
-    def opened(changes: dict[str, Any]) -> Parts:
+    def opened(changes: dict[str, Any]) -> Components:
         if not spec.startswith("near words"):
             return reopen(run, store, options.assets, changes=changes)
         # The record names another proposer, since the command does not know this one.
@@ -74,7 +74,7 @@ def measure(options: Namespace) -> Found:
             yield from compare(parts, run)
 
 
-def compare(parts: Parts, run: Run) -> Found:
+def compare(parts: Components, run: Run) -> Found:
     """Label the units of a run with other settings, and compare.
 
     Args:
@@ -98,8 +98,8 @@ def compare(parts: Parts, run: Run) -> Found:
     name = f"patience {settings.patience}, restarts {settings.restarts}{further}"
     old, new = effort(parts.runs, run.id, before), effort(parts.runs, again.id, before)
     for what, one, other in (
-        ("pictures, drawn once for all units", new.distinct, old.distinct),
-        ("pictures, each unit for itself", new.pictures, old.pictures),
+        ("images, drawn once for all units", new.distinct, old.distinct),
+        ("images, each unit for itself", new.images, old.images),
         ("questions", new.questions, old.questions),
     ):
         yield Figure(
@@ -116,7 +116,7 @@ def effort(runs: RunStore, run: str, units: Sequence[Unit]) -> Effort:
         # A stalled step's own entry repeats its last question.
         steps = runs.steps(run, unit.unit)
         questions += sum(step.seed is not None and step.outcome != "stalled" for step in steps)
-    return Effort(counted.pictures, counted.distinct, questions)
+    return Effort(counted.images, counted.distinct, questions)
 
 
 def _quality(name: str, pairs: Sequence[tuple[Unit, Unit]]) -> Found:

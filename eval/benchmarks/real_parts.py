@@ -20,12 +20,12 @@ from line_neurons.agent.prompts import image_requests, initial_prompt
 from line_neurons.agent.settings import load_settings
 from line_neurons.eval.benchmarks.metering import MeteredGenerator, MeteredModel
 from line_neurons.eval.benchmarks.near_words import NearWords
-from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.language_models.llama_cpp import LlamaCppEngine
 from line_neurons.tools.language_models.proposer import Proposer
 from line_neurons.tools.language_models.registry import EMBEDDED
 
-Opening = Callable[[Path], Parts]
+Opening = Callable[[Path], Components]
 """Opens all parts around a store."""
 
 SETTINGS = ("seed", "iterations", "images", "random_pool", "in_flight", "llm_parallel", "batch_wait", "assets")
@@ -60,9 +60,9 @@ def flags(options: Namespace) -> dict[str, Any]:
 def opening(options: Namespace) -> Opening:
     """What opens the parts that the options name."""
 
-    def opened(store: Path) -> Parts:
+    def opened(store: Path) -> Components:
         near = options.llm.startswith("near")
-        parts = Parts(
+        parts = Components(
             options.model, load_settings(store=store, llm="random" if near else options.llm, **flags(options))
         )
         if near:
@@ -88,14 +88,14 @@ def near_words(spec: str) -> LanguageModel:
     return Proposer(lambda: NearWords(composed), f"near words composed={composed}", None)
 
 
-def metered(parts: Parts) -> tuple[MeteredGenerator, MeteredModel]:
+def metered(parts: Components) -> tuple[MeteredGenerator, MeteredModel]:
     """Put meters around the parts' generator and language model."""
     generator, model = MeteredGenerator(parts.generator), MeteredModel(parts.language_model)
     vars(parts).update(generator=generator, language_model=model)
     return generator, model
 
 
-def uncached(parts: Parts, llm_parallel: int, kept: int) -> LanguageModel:
+def uncached(parts: Components, llm_parallel: int, kept: int) -> LanguageModel:
     """The parts' language model without kept replies.
 
     Args:
@@ -112,16 +112,16 @@ def uncached(parts: Parts, llm_parallel: int, kept: int) -> LanguageModel:
     return Proposer(engine, parts.language_model.fingerprint, None)
 
 
-def like(parts: Parts, store: Path, **changes: Any) -> Parts:
+def like(parts: Components, store: Path, **changes: Any) -> Components:
     """Parts around another store that share the models that ``parts`` has opened."""
     settings = parts.settings.model_copy(update={"store": store, **changes})
-    made = Parts(parts.model, settings, layers=set(parts.layers))
-    shared = ("target", "generator", "language_model", "control_set", "pictures")
+    made = Components(parts.model, settings, layers=set(parts.layers))
+    shared = ("target", "generator", "language_model", "control_set", "images")
     vars(made).update({name: vars(parts)[name] for name in shared if name in vars(parts)})
     return made
 
 
-def warm(parts: Parts, layer: str) -> None:
+def warm(parts: Components, layer: str) -> None:
     """Load everything: weights, embeddings of the bank's names, and an engine for each question asked at once.
 
     The control activations are computed into the parts' store. Nothing is drawn into it, and no question is one of
@@ -130,8 +130,8 @@ def warm(parts: Parts, layer: str) -> None:
     parts.fingerprints(layer)
     parts.control(layer)
     parts.generator.suggest(["dog"], 1)
-    pictures = parts.generator.synthesize(image_requests("dog", 1, 0))
-    parts.target.activate([one.png for one in pictures], [layer])
+    images = parts.generator.synthesize(image_requests("dog", 1, 0))
+    parts.target.activate([one.png for one in images], [layer])
 
     def ask(index: int) -> None:
         with contextlib.suppress(ReplyError):
@@ -142,7 +142,7 @@ def warm(parts: Parts, layer: str) -> None:
 
 
 @contextmanager
-def closing(parts: Parts) -> Iterator[Parts]:
+def closing(parts: Components) -> Iterator[Components]:
     """Close the parts' databases at the end."""
     try:
         yield parts

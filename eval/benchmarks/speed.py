@@ -1,7 +1,7 @@
 """Start-up, overhead and reuse, measured: ``python -m line_neurons.eval.benchmarks.speed``.
 
 Prints medians. Start-up is a whole process; the overhead of a step is the graph, the checkpoints and the stores
-with parts that answer at once; reuse counts pictures and forward passes of a concept that the bank has.
+with parts that answer at once; reuse counts images and forward passes of a concept that the bank has.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def step_overhead(store: Path, iterations: int = 100) -> float:
 
 
 def cost_of_a_known_concept(store: Path) -> tuple[int, int]:
-    """Pictures drawn and forward passes for a second unit whose concepts are all in the bank."""
+    """Images drawn and forward passes for a second unit whose concepts are all in the bank."""
     first = instant_parts(store, iterations=0, summary=False, top=20, random=0)
     work(first, start(first, LAYER, ["0"]))
     second = instant_parts(store, iterations=0, summary=False, top=20, random=0)
@@ -67,7 +67,7 @@ def main() -> None:
             ("a step's overhead", lambda: f"{1000 * overhead:.1f} ms (aim 15)"),
             (
                 "a concept in the bank",
-                lambda: "{} pictures, {} forward passes (aim 0, 0)".format(
+                lambda: "{} images, {} forward passes (aim 0, 0)".format(
                     *cost_of_a_known_concept(Path(folder) / "bank")
                 ),
             ),

@@ -1,8 +1,8 @@
-"""Pictures a second of Stable Diffusion XL: ``python -m line_neurons.eval.benchmarks.text_to_image``.
+"""Images a second of Stable Diffusion XL: ``python -m line_neurons.eval.benchmarks.text_to_image``.
 
 The real architecture with random weights, since the time does not depend on them: the whole pipeline with
 guidance, every step and the decoding, but not the text encoders, which run once for a prompt. Beside each figure
-stands the share of the arithmetic limit: the operations of a picture, counted, against the fastest large matrix
+stands the share of the arithmetic limit: the operations of an image, counted, against the fastest large matrix
 product of the same run. With no further flag the pipeline is measured as the generator sets it up.
 """
 
@@ -40,7 +40,7 @@ _TOKENS = 77
 
 @dataclass(frozen=True)
 class Architecture:
-    """Configurations of the parts, and the side of its pictures in pixels."""
+    """Configurations of the parts, and the side of its images in pixels."""
 
     unet: Mapping[str, Any]
     vae: Mapping[str, Any]
@@ -121,7 +121,7 @@ class Figure:
 
     Args:
         variant: name of the variant.
-        batch: pictures in a batch.
+        batch: images in a batch.
         images_per_second: of the median repetition; 0 if it did not run.
         share_of_limit: of the arithmetic limit, in [0, 1].
         gigabytes: most memory of the GPU that was in use; 0 on a CPU.
@@ -177,7 +177,7 @@ def planned(architecture: Architecture) -> dict[str, nn.Module]:
 
 
 def operations(architecture: Architecture, size: int) -> tuple[int, int]:
-    """Floating-point operations of a pass of the denoiser and of decoding, of one picture; nothing is computed."""
+    """Floating-point operations of a pass of the denoiser and of decoding, of one image; nothing is computed."""
     parts: Any = planned(architecture)
     unet, vae = parts["unet"], parts["vae"]
     side = size // 2 ** (len(architecture.vae["block_out_channels"]) - 1)
@@ -240,13 +240,13 @@ def measure(
 def draw(
     pipe: Any, text: torch.Tensor, pooled: torch.Tensor, seeds: Sequence[int], steps: int, size: int
 ) -> torch.Tensor:
-    """Pictures uint8 [batch, 3, size, size] in CPU memory, drawn as the generator draws them.
+    """Images uint8 [batch, 3, size, size] in CPU memory, drawn as the generator draws them.
 
     Args:
         pipe: see ``build``.
         text: embeddings of the prompts [batch, 77, C].
         pooled: pooled ones [batch, P].
-        seeds: one for each picture.
+        seeds: one for each image.
         steps: denoising steps.
         size: side in pixels.
     """
@@ -274,14 +274,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     device = find_device(options.device)
     dtype = getattr(torch, options.dtype or ("float32" if device.type == "cpu" else "float16"))
     step, decoding = operations(architecture, options.size)
-    picture = 2 * options.steps * step + decoding
+    image = 2 * options.steps * step + decoding
     limit = peak(device, dtype, architecture.matrix)
     name = (
         torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     )
     print(f"{name}; {options.architecture} at {options.size}, {options.steps} steps, {dtype}")
-    print(f"a picture: {picture / 1e12:.3g} TFLOP (a pass {step / 1e12:.3g}, decoding {decoding / 1e12:.3g})")
-    print(f"largest product: {limit / 1e12:.3g} TFLOP/s, so at most {limit / picture:.3g} pictures/s")
+    print(f"an image: {image / 1e12:.3g} TFLOP (a pass {step / 1e12:.3g}, decoding {decoding / 1e12:.3g})")
+    print(f"largest product: {limit / 1e12:.3g} TFLOP/s, so at most {limit / image:.3g} images/s")
     figures = []
     for variant in variants(options):
         pipe = build(architecture, device, dtype)
@@ -290,10 +290,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         asked = {"compile": variant.compile, "channels_last": variant.channels_last}
         place(pipe, device, DiffusionSettings.model_validate(asked))
         for batch in options.batches:
-            figure = _figure(pipe, architecture, variant, batch, options, picture / limit)
+            figure = _figure(pipe, architecture, variant, batch, options, image / limit)
             figures.append(figure)
             said = figure.failed or (
-                f"{figure.images_per_second:8.3f} pictures/s {figure.share_of_limit:6.1%} of the limit"
+                f"{figure.images_per_second:8.3f} images/s {figure.share_of_limit:6.1%} of the limit"
                 f" {figure.gigabytes:6.1f} GB, warm-up {figure.warm_up:.1f} s"
             )
             print(f"{variant.name:16} batch {batch:3} {said}", flush=True)

@@ -31,7 +31,7 @@ from line_neurons.eval.benchmarks.real_parts import (
     warm,
     workplace,
 )
-from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.language_models.llama_cpp import KEPT_PROMPTS
 
@@ -51,7 +51,7 @@ class Side:
         loading: wall time until models were loaded and warm.
         units: units that were labelled in it.
         questions: questions to the language model.
-        pictures: pictures drawn.
+        images: images drawn.
         labels: label and score of each finished unit.
     """
 
@@ -59,10 +59,10 @@ class Side:
     loading: float = 0.0
     units: int = 0
     questions: int = 0
-    pictures: int = 0
+    images: int = 0
     labels: dict[int, tuple[str, float]] = field(default_factory=dict)
 
-    def take(self, parts: Parts, run: str) -> None:
+    def take(self, parts: Components, run: str) -> None:
         """Add the labels of a run."""
         for unit in parts.runs.units(run):
             self.units += 1
@@ -164,9 +164,9 @@ def compare(
     parallel = settings.llm_parallel if same_threads else 1
     yield (
         f"{parts.model}, {layer}; language model {parts.language_model.fingerprint}; {settings.iterations}"
-        f" iterations, {settings.images} pictures a concept, seed {settings.seed}, random pool"
+        f" iterations, {settings.images} images a concept, seed {settings.seed}, random pool"
         f" {settings.random_pool}; {settings.in_flight} units in flight, {settings.llm_parallel} questions at"
-        " once. Reference: one unit at a time in a new store each, so every picture, activation and answer anew;"
+        " once. Reference: one unit at a time in a new store each, so every image, activation and answer anew;"
         " models, control activations and embeddings of the bank's names loaded before; its language model is set"
         f" up for {parallel} questions at once, asked one at a time, and keeps the state of the last prompt."
         f" First: {'batch' if batch_first else 'reference'}."
@@ -196,12 +196,12 @@ def run_batch(opened: Opening, layer: str, units: int, store: Path) -> Side:
         generator, model = metered(parts)
         warm(parts, layer)
         side.loading = time.perf_counter() - opening_began
-        before = generator.pictures, model.questions
+        before = generator.images, model.questions
         run = start(parts, layer, units_of(units))
         began = time.perf_counter()
         work(parts, run, Clock(units))
         side.seconds = time.perf_counter() - began
-        side.pictures, side.questions = generator.pictures - before[0], model.questions - before[1]
+        side.images, side.questions = generator.images - before[0], model.questions - before[1]
         side.take(parts, run.id)
     return side
 
@@ -217,7 +217,7 @@ def run_reference(
         vars(loaded)["language_model"] = Stateless(asked) if keeps == "nothing" else asked
         generator, model = metered(loaded)
         warm(loaded, layer)
-        before = generator.pictures, model.questions
+        before = generator.images, model.questions
         for unit in range(units):
             store = copied(folder / "template", folder / f"unit-{unit}")
             with closing(like(loaded, store, **alone)) as parts:
@@ -228,7 +228,7 @@ def run_reference(
                 side.take(parts, run.id)
             shutil.rmtree(store)
             print(f"{unit + 1} of {units} units of the reference", file=sys.stderr, flush=True)
-        side.pictures, side.questions = generator.pictures - before[0], model.questions - before[1]
+        side.images, side.questions = generator.images - before[0], model.questions - before[1]
     shutil.rmtree(folder / "reference")
     return side
 
@@ -264,7 +264,7 @@ def labels_compared(batch: dict[int, tuple[str, float]], reference: dict[int, tu
 
 
 def _work_of(side: Side) -> str:
-    return f"{side.questions:,} questions, {side.pictures:,} pictures"
+    return f"{side.questions:,} questions, {side.images:,} images"
 
 
 def _processes(options: Namespace, folder: Path, batch: Side) -> Found:
@@ -308,7 +308,7 @@ def _process(command: Sequence[str], options: Namespace, store: Path, **changes:
 
 
 def _read_files(assets: Path) -> None:
-    """Read the pictures that are drawn from, so that the one who comes first does not read them from the disk."""
+    """Read the images that are drawn from, so that the one who comes first does not read them from the disk."""
     for pack in _READ:
         for path in (assets / pack).rglob("*"):
             if path.is_file():

@@ -1,4 +1,4 @@
-"""What pictures of a compositional label may show: ``(dog OR wolf) AND NOT cat`` is a dog, or a wolf."""
+"""What images of a compositional label may show: ``(dog OR wolf) AND NOT cat`` is a dog, or a wolf."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from itertools import product
 from line_neurons.agent.errors import NotDrawableError, reason_of
 
 MOST = 16
-"""Alternatives that are pictured at most; INVERT's formulas of length 3 have three."""
+"""Alternatives that are generated at most; INVERT's formulas of length 3 have three."""
 
 _WORD = re.compile(r"\(|\)|\b(?:AND|OR|NOT)\b|(?:(?!\b(?:AND|OR|NOT)\b)[^()])+")
 _OPERATOR = re.compile(r"\b(?:AND|OR|NOT)\b")
 
 _Case = tuple[tuple[str, ...], frozenset[str]]
-"""What a picture has to show, and what it must not show."""
+"""What an image has to show, and what it must not show."""
 _Cases = list[_Case]
 
 
 def alternatives(concept: str) -> list[str]:
-    """The things of which pictures fulfil a label, each a phrase; the label itself unless it is a formula.
+    """The things of which images fulfil a label, each a phrase; the label itself unless it is a formula.
 
-    What must not be there is left out: a picture that is put together for a phrase shows nothing else.
+    What must not be there is left out: an image that is put together for a phrase shows nothing else.
 
     Raises:
         NotDrawableError: the formula is not well-formed, contradicts itself, asks only for what is not there, or
@@ -88,12 +88,12 @@ def _joined(one: _Cases, other: _Cases) -> _Cases:
 
 def _refused(concept: str, reason: str) -> NotDrawableError:
     refused = NotDrawableError(concept, [])
-    refused.args = (f"{concept!r:.100} cannot be pictured: {reason}",)
+    refused.args = (f"{concept!r:.100} cannot be generated: {reason}",)
     return refused
 
 
 def things_named(concept: str) -> list[str]:
-    """What a bank, which has pictures of things by their names and not of sentences, is asked for in turn.
+    """What a bank, which has images of things by their names and not of sentences, is asked for in turn.
 
     Of several names with commas between, as ImageNet's classes have them, it is the first; of a formula what
     fulfils it.

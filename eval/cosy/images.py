@@ -1,4 +1,4 @@
-"""Where the pictures come from that labels are judged on: a generator, or a folder as CoSy lays it out."""
+"""Where the images come from that labels are judged on: a generator, or a folder as CoSy lays it out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from line_neurons.eval.cosy.protocol import (
     requests,
     strict_requests,
 )
-from line_neurons.graphs.runs.components import BANK_IMAGES, Parts
+from line_neurons.graphs.runs.components import BANK_IMAGES, Components
 from line_neurons.tools.cache.file_hashes import FileDigests
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations, remarks_of
 from line_neurons.tools.control_sets.folder import FolderControlSet
@@ -38,8 +38,8 @@ HELD_OUT = "bank:heldout"
 _SEARCHED = "bank:search"
 
 
-class ConceptPictures(Protocol):
-    """A source of pictures of concepts, measured at a layer."""
+class ConceptImages(Protocol):
+    """A source of images of concepts, measured at a layer."""
 
     @property
     def name(self) -> str:
@@ -51,43 +51,43 @@ class ConceptPictures(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """What identifies its pictures."""
+        """What identifies its images."""
 
     @property
     def count(self) -> int:
-        """Pictures wanted of each concept; 0 where there are as many as there are."""
+        """Images wanted of each concept; 0 where there are as many as there are."""
 
     def activations(self, concept: str, place: int, progress: Progress | None = None) -> Activations:
-        """Activations of the layer on the concept's pictures, float32 [n_images, n_units].
+        """Activations of the layer on the concept's images, float32 [n_images, n_units].
 
         Args:
             concept: the concept, as the method wrote it.
-            place: how many other concepts come before it; only ``strict`` draws other pictures for that.
+            place: how many other concepts come before it; only ``strict`` draws other images for that.
             progress: told of the drawing.
 
         Raises:
-            NotDrawableError: there are no pictures of it.
+            NotDrawableError: there are no images of it.
         """
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Pictures from a generator, kept in the store's concept bank, as their activations are.
+    """Images from a generator, kept in the store's concept bank, as their activations are.
 
     Args:
         name: what the source is called.
         generator: draws.
         parts: bank and target.
         layer: dotted path.
-        count: pictures of each concept.
-        seed: of the pictures.
+        count: images of each concept.
+        seed: of the images.
         mode: how seeds are given.
         note: how it generates, where that is not as the search does; a line for the screen.
     """
 
     name: str
     generator: Generator
-    parts: Parts
+    parts: Components
     layer: str
     count: int
     seed: int
@@ -105,7 +105,7 @@ class Drawn:
         return self.generator.fingerprint
 
     def activations(self, concept: str, place: int, progress: Progress | None = None) -> Activations:
-        """See ``ConceptPictures``; what the bank has is taken from there."""
+        """See ``ConceptImages``; what the bank has is taken from there."""
         drawn = things_named(concept) if self.name.startswith("bank") else [concept]
         of_each = [
             requests(thing, self.count, self.seed)
@@ -121,17 +121,17 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Laid:
-    """Pictures in a folder for each concept, named as CoSy names them, spaces as ``_``.
+    """Images in a folder for each concept, named as CoSy names them, spaces as ``_``.
 
     Args:
         root: the folder of these folders.
         parts: bank and target.
         layer: dotted path.
-        count: of each folder, so many pictures count, the first by name; 0: all.
+        count: of each folder, so many images count, the first by name; 0: all.
     """
 
     root: Path
-    parts: Parts
+    parts: Components
     layer: str
     count: int = 0
     _read: dict[str, ImageAccount] = field(default_factory=dict, compare=False)
@@ -162,7 +162,7 @@ class Laid:
         return f"folder:{self.root.resolve()}"
 
     def activations(self, concept: str, place: int, progress: Progress | None = None) -> Activations:
-        """See ``ConceptPictures``; activations are kept in the bank, by the contents of the files."""
+        """See ``ConceptImages``; activations are kept in the bank, by the contents of the files."""
         folder = self.root / concept.replace(" ", "_")
         try:
             inside = folder.parent == self.root and folder.name not in {"", ".", ".."} and folder.is_dir()
@@ -173,18 +173,18 @@ class Laid:
         digests = FileDigests(self.parts.store / "digests.db")
         value_range = self.parts.settings.image_range
         try:
-            pictures = FolderControlSet(folder, self.count or None, digests, flat=True, value_range=value_range)
+            images = FolderControlSet(folder, self.count or None, digests, flat=True, value_range=value_range)
         except UsageError as error:
             raise _NoFolderError(concept, error.message) from error
         # Values whose range is not known are a matter for the user, of all concepts.
-        self._read[folder.name] = pictures.account
-        pictures.account.check(str(folder), value_range)
+        self._read[folder.name] = images.account
+        images.account.check(str(folder), value_range)
         try:
-            found = control_activations(self.parts.bank, self.parts.target, [self.layer], pictures)[self.layer]
+            found = control_activations(self.parts.bank, self.parts.target, [self.layer], images)[self.layer]
         except UsageError as error:
             raise _NoFolderError(concept, error.message) from error
-        if unread := [line for line in found.skipped if line not in pictures.remarks]:
-            raise _NoFolderError(concept, f"a picture cannot be read: {unread[0]}")
+        if unread := [line for line in found.skipped if line not in images.remarks]:
+            raise _NoFolderError(concept, f"an image cannot be read: {unread[0]}")
         return found.activations
 
 
@@ -194,17 +194,17 @@ class _NoFolderError(NotDrawableError):
         self.args = (reason,)
 
 
-def open_pictures(
+def open_images(
     spec: str | None,
-    parts: Parts,
+    parts: Components,
     layer: str,
     *,
     count: int | None,
     seed: int,
     mode: Mode,
     given: Collection[str] = (),
-) -> ConceptPictures:
-    """The source of pictures that ``spec`` names.
+) -> ConceptImages:
+    """The source of images that ``spec`` names.
 
     Args:
         spec: ``bank:heldout`` or ``bank:FOLDER`` for the part of an image bank that no search sees,
@@ -214,22 +214,22 @@ def open_pictures(
             held-out part.
         parts: settings, bank and target.
         layer: dotted path.
-        count: pictures of each concept; None: the protocol's 50, of a folder all.
-        seed: of the pictures.
+        count: images of each concept; None: the protocol's 50, of a folder all.
+        seed: of the images.
         mode: how seeds are given.
-        given: settings of the text-to-image model that the user gave for these pictures. In all others SDXL
+        given: settings of the text-to-image model that the user gave for these images. In all others SDXL
             generates as in the reference, whatever the search did; other models as the settings say.
 
     Raises:
         UsageError: there is no such source.
-        MissingPartError: its packages, weights or pictures are not here.
+        MissingPartError: its packages, weights or images are not here.
     """
     settings = parts.settings
     wanted = spec or settings.generator
     source, _, place = wanted.partition(":")
     if source == PHOTOGRAPHS:
-        bank = _like(parts, settings.model_copy(update={"generator": f"bank:{place}"})).pictures
-        searched = parts.pictures if settings.generator.partition(":")[0] == "bank" else None
+        bank = _like(parts, settings.model_copy(update={"generator": f"bank:{place}"})).images
+        searched = parts.images if settings.generator.partition(":")[0] == "bank" else None
         return Photographs(wanted, bank, names_alike(searched), parts, layer, count or IMAGES, seed)
     folder = Path(wanted).expanduser()
     named = source == "bank" or wanted in PRESETS
@@ -255,7 +255,7 @@ def open_pictures(
     return Drawn(name, made.bank_generator(split), parts, layer, number, seed, mode)
 
 
-def open_control(spec: str | None, parts: Parts) -> tuple[str, ControlSet | PrecomputedControl]:
+def open_control(spec: str | None, parts: Components) -> tuple[str, ControlSet | PrecomputedControl]:
     """The control set, and what it is called; of the image bank it is the part that no search sees.
 
     Args:
@@ -278,10 +278,10 @@ def open_control(spec: str | None, parts: Parts) -> tuple[str, ControlSet | Prec
         return wanted, control
     from line_neurons.tools.image_bank.control import BankControl
 
-    bank = parts.pictures
+    bank = parts.images
     images = settings.control_images or BANK_IMAGES
     return HELD_OUT, BankControl(bank, bank.captions("heldout"), m=images, split="heldout")
 
 
-def _like(parts: Parts, settings: Settings) -> Parts:
-    return Parts(parts.model, settings, parts.progress)
+def _like(parts: Components, settings: Settings) -> Components:
+    return Components(parts.model, settings, parts.progress)

@@ -31,7 +31,7 @@ from line_neurons.tools.store.atomic_files import whole_or_not
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Activations, Progress
-    from line_neurons.graphs.runs.components import Parts
+    from line_neurons.graphs.runs.components import Components
     from line_neurons.tools.image_bank.bank import Bank, Entry
 
 PHOTOGRAPHS = "photos"
@@ -134,10 +134,10 @@ def _first_thing(lemma: str, words: WordNet) -> int | None:
 
 @dataclass
 class Photographs:
-    """The held-out photographs of an image bank, measured as they are; implements ``ConceptPictures``.
+    """The held-out photographs of an image bank, measured as they are; implements ``ConceptImages``.
 
     Nothing is composed and nothing drawn twice, so that each is one independent sample of its concept; nor does a
-    likeness of words bring in pictures of something else.
+    likeness of words bring in images of something else.
 
     Args:
         name: what the source is called.
@@ -152,7 +152,7 @@ class Photographs:
     name: str
     bank: Bank
     other_names: Mapping[str, Sequence[str]]
-    parts: Parts
+    parts: Components
     layer: str
     count: int
     seed: int
@@ -183,9 +183,9 @@ class Photographs:
         return found
 
     def activations(self, concept: str, place: int, progress: Progress | None = None) -> Activations:
-        """See ``ConceptPictures``; kept in the store by the contents of the files."""
-        pictures = _Pictures(self._entries(concept), self.bank.value_range)
-        found = control_activations(self.parts.bank, self.parts.target, [self.layer], pictures, progress)
+        """See ``ConceptImages``; kept in the store by the contents of the files."""
+        images = _Images(self._entries(concept), self.bank.value_range)
+        found = control_activations(self.parts.bank, self.parts.target, [self.layer], images, progress)
         return found[self.layer].activations
 
     def _entries(self, concept: str) -> Sequence[Entry]:
@@ -208,7 +208,7 @@ class Photographs:
 
 
 def names_alike(bank: Bank | None) -> dict[str, list[str]]:
-    """What else a bank calls its things: the names that share a picture, by ``concept_key`` of each."""
+    """What else a bank calls its things: the names that share an image, by ``concept_key`` of each."""
     found: dict[str, dict[str, None]] = {}
     for entry in bank.select("all") if bank else ():
         names = (entry.caption, *entry.also)
@@ -222,7 +222,7 @@ def _account(entries: Sequence[Entry]) -> ImageAccount:
     return ImageAccount(len(entries), unusual)
 
 
-class _Pictures:
+class _Images:
     """Files as a control set without classes; implements the port ``ControlSet``."""
 
     def __init__(self, entries: Sequence[Entry], value_range: Range | None) -> None:

@@ -1,4 +1,4 @@
-"""CoSy's protocol (Kopf et al. 2024): does a unit respond more to pictures of its label than to others?
+"""CoSy's protocol (Kopf et al. 2024): does a unit respond more to images of its label than to others?
 
 ``fixed`` measures what the paper describes. ``strict`` does what the reference code does, its defects included,
 for comparison with numbers that it gave; see docs/cosy.md.
@@ -36,8 +36,8 @@ model's own scheduler, in float16, which is this program's precision on a GPU to
 CONTROL_BATCH, CONCEPT_BATCH = 256, 10
 """The reference's batches, which decide what ``strict`` misplaces."""
 EXACT_PAIRS = 20_000
-"""Up to so many pairs of a control and a concept picture scipy chooses between an exact and an asymptotic p-value;
-beyond, where the exact one of a few pictures takes minutes, it is asymptotic."""
+"""Up to so many pairs of a control and a concept image scipy chooses between an exact and an asymptotic p-value;
+beyond, where the exact one of a few images takes minutes, it is asymptotic."""
 
 _AT_ONCE = 3
 
@@ -49,11 +49,11 @@ class Judged:
     Args:
         unit: the unit.
         concept: its label.
-        auc: area under the ROC curve of the pictures of the concept against the control pictures, in [0, 1].
-        u1: Mann and Whitney's U of the control pictures: how many pairs they win, ties one half.
+        auc: area under the ROC curve of the images of the concept against the control images, in [0, 1].
+        u1: Mann and Whitney's U of the control images: how many pairs they win, ties one half.
         p: two-sided p-value of that U.
         mad: difference of the means in standard deviations of the control.
-        n: pictures of the concept.
+        n: images of the concept.
         missing: why there are no numbers (all are NaN then): the concept cannot be drawn. Empty if there are.
     """
 
@@ -68,7 +68,7 @@ class Judged:
 
 
 def absent(label: Label, reason: str) -> Judged:
-    """A label whose concept has no pictures."""
+    """A label whose concept has no images."""
     return Judged(label.unit, label.concept, math.nan, math.nan, math.nan, math.nan, 0, reason)
 
 
@@ -77,13 +77,13 @@ def judge(label: Label, control: Activations, concept: Activations, mode: Mode =
 
     Args:
         label: the label.
-        control: float32 [m], the unit's activations on the control pictures, at least two.
-        concept: float32 [n], on the pictures of the concept, at least one.
+        control: float32 [m], the unit's activations on the control images, at least two.
+        concept: float32 [n], on the images of the concept, at least one.
         mode: with ``strict`` scipy is given float32, as the reference gives it, and then adds ranks in float32: on
-            50,000 control pictures U1 is off by some units.
+            50,000 control images U1 is off by some units.
 
     Raises:
-        BackendError: there are too few pictures, or an activation is not finite.
+        BackendError: there are too few images, or an activation is not finite.
         MissingPartError: scipy is not installed.
     """
     import numpy as np
@@ -108,7 +108,7 @@ def judge(label: Label, control: Activations, concept: Activations, mode: Mode =
 
 
 def requests(concept: str, count: int, seed: int) -> list[ImageRequest]:
-    """The pictures of a concept: CoSy's prompt, and seeds that depend on nothing but these arguments."""
+    """The images of a concept: CoSy's prompt, and seeds that depend on nothing but these arguments."""
     return [
         ImageRequest(concept, "", "", derive_seed("cosy", seed, concept, index), TEMPLATE)
         for index in range(count)
@@ -116,11 +116,11 @@ def requests(concept: str, count: int, seed: int) -> list[ImageRequest]:
 
 
 def strict_requests(concept: str, place: int, count: int, seed: int) -> list[ImageRequest]:
-    """The pictures of the concept that is drawn as number ``place``.
+    """The images of the concept that is drawn as number ``place``.
 
-    Three processes each draw every third concept with one generator that is seeded once: the noise of a picture
+    Three processes each draw every third concept with one generator that is seeded once: the noise of an image
     depends on how many that process drew before, and is the same for three concepts at a time. A seed that counts
-    these pictures stands for the state of the generator.
+    these images stands for the state of the generator.
     """
     first = seed + place // _AT_ONCE * count
     return [ImageRequest(concept, "", "", number % SEED_LIMIT, TEMPLATE) for number in range(first, first + count)]
@@ -136,7 +136,7 @@ def refuse_remainder(concepts: int) -> None:
         raise UsageError(
             f"strict: {concepts} concepts are to be drawn; the reference draws three at a time and fails at the "
             f"last {left}",
-            "take units whose concepts are a multiple of three, pictures of a folder, or --mode fixed",
+            "take units whose concepts are a multiple of three, images of a folder, or --mode fixed",
         )
 
 
@@ -145,7 +145,7 @@ def misplaced(rows: Activations, batch: int) -> Activations:
 
     Args:
         rows: float32 [n, units].
-        batch: pictures in one of its batches.
+        batch: images in one of its batches.
     """
     full, short = divmod(len(rows), batch)
     if not short or not full:

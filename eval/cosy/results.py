@@ -36,13 +36,13 @@ class Evaluation:
         source: the run or file that they are from.
         model: spec of the target, with the version of its weights.
         layer: path of the layer.
-        images: where the concepts' pictures come from, as the user names it.
+        images: where the concepts' images come from, as the user names it.
         control: the control set, as the user names it.
         mode: ``fixed`` or ``strict``.
-        seed: seed of the pictures.
-        count: pictures wanted of each concept; 0 if a folder decides.
+        seed: seed of the images.
+        count: images wanted of each concept; 0 if a folder decides.
         target: fingerprint of the target.
-        images_id: fingerprint of the source of pictures.
+        images_id: fingerprint of the source of images.
         control_id: fingerprint of the control set.
     """
 
@@ -61,7 +61,7 @@ class Evaluation:
 
     @property
     def drawn(self) -> str:
-        """Where the pictures come from and, of a text-to-image model, how they are generated."""
+        """Where the images come from and, of a text-to-image model, how they are generated."""
         told = re.findall(r"\b(steps|guidance|size|dtype)=(\S+)", self.images_id)
         how = ", ".join(f"{name} {value}" for name, value in told)
         return f"{self.images} ({how})" if how and self.images_id.startswith("diffusers:") else self.images

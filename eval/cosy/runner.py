@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from line_neurons.agent.errors import NotDrawableError, UsageError
 from line_neurons.agent.ports import ControlSet
 from line_neurons.agent.settings import Settings, revised
-from line_neurons.eval.cosy.images import ConceptPictures, Laid
+from line_neurons.eval.cosy.images import ConceptImages, Laid
 from line_neurons.eval.cosy.names import file_stem, is_of, target_of
 from line_neurons.eval.cosy.protocol import (
     CONCEPT_BATCH,
@@ -31,7 +31,7 @@ from line_neurons.eval.labels.files import SUFFIXES
 from line_neurons.eval.labels.formats import Label, Labels, of_run, read_labels
 from line_neurons.eval.labels.library import kept
 from line_neurons.graphs.runs.code_trust import require_vouched, vouch
-from line_neurons.graphs.runs.components import Parts, Preparing
+from line_neurons.graphs.runs.components import Components, Preparing
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations
 from line_neurons.tools.store.runs import Run, RunStore, default_store, has_runs
 from line_neurons.tools.targets.lookup import find_layer, layer_fingerprint
@@ -61,7 +61,7 @@ class Subject:
         labels: of each method.
     """
 
-    parts: Parts
+    parts: Components
     layer: str
     labels: tuple[Labels, ...]
 
@@ -88,7 +88,7 @@ def subject_of(
         model: the target of files whose name does not say it; without a prefix, as CoSy calls it.
         layer: the layer likewise.
         units_from: what the units of files count from; see ``labels.read_labels``.
-        mode: ``strict`` prepares pictures for models of torchvision as the reference does.
+        mode: ``strict`` prepares images for models of torchvision as the reference does.
         preparing: told of long work.
         trust: run code of one's own that a run names, whoever began it.
 
@@ -114,7 +114,7 @@ def subject_of(
                 raise UsageError(
                     f"{labels[0].source} does not say which {what} it is of", f"name it with --{what}"
                 )
-        parts = Parts(spec, settings, preparing)
+        parts = Components(spec, settings, preparing)
     info = find_layer(parts.target.layers(), path, parts.model)
     target = parts.shown_model
     for one in labels:
@@ -180,7 +180,7 @@ def judge_labels(
     subject: Subject,
     labels: Labels,
     chosen: Sequence[Label],
-    pictures: ConceptPictures,
+    images: ConceptImages,
     control: tuple[str, ControlSet | PrecomputedControl],
     results: Evaluations,
     *,
@@ -190,18 +190,18 @@ def judge_labels(
 ) -> Result:
     """Judge labels of a method one concept after another; each is kept in the store as it is done.
 
-    Pictures and activations come from the store's concept bank where it has them: what another method or an
+    Images and activations come from the store's concept bank where it has them: what another method or an
     interrupted evaluation had drawn and measured is not done again.
 
     Args:
         subject: the layer and the parts.
         labels: the method's.
         chosen: those to judge; see ``cosy.paired``.
-        pictures: of the concepts.
+        images: of the concepts.
         control: the control set after what it is called.
         results: where results are kept.
         mode: see ``cosy``.
-        seed: the pictures', for the record.
+        seed: the images', for the record.
         telling: told of long work; what it raises ends the work.
 
     Raises:
@@ -210,7 +210,7 @@ def judge_labels(
         StoreError: the store cannot be used.
     """
     concepts = list(dict.fromkeys(label.concept for label in chosen))
-    if mode == "strict" and not isinstance(pictures, Laid):
+    if mode == "strict" and not isinstance(images, Laid):
         refuse_remainder(len(concepts))
     called, source = control
     base = _control(subject, source, telling)
@@ -222,19 +222,19 @@ def judge_labels(
         source=labels.source,
         model=parts.shown_model,
         layer=subject.layer,
-        images=pictures.name,
+        images=images.name,
         control=called,
         mode=mode,
         seed=seed,
-        count=pictures.count,
+        count=images.count,
         target=layer_fingerprint(parts.target, subject.layer),
-        images_id=pictures.fingerprint,
+        images_id=images.fingerprint,
         control_id=source.fingerprint,
     )
     judged: dict[int, Judged] = {}
     for place, concept in enumerate(concepts):
         own = [label for label in chosen if label.concept == concept]
-        part = _judge_concept(own, concept, place, pictures, base, mode, telling)
+        part = _judge_concept(own, concept, place, images, base, mode, telling)
         results.put(evaluation, part)
         judged |= {one.unit: one for one in part}
         if telling:
@@ -269,7 +269,7 @@ def _judge_concept(
     own: Sequence[Label],
     concept: str,
     place: int,
-    pictures: ConceptPictures,
+    images: ConceptImages,
     base: Activations,
     mode: Mode,
     telling: Preparing | None,
@@ -279,7 +279,7 @@ def _judge_concept(
             telling("drawing", done, total)
 
     try:
-        rows = pictures.activations(concept, place, drawing)
+        rows = images.activations(concept, place, drawing)
     except NotDrawableError as error:
         return [absent(label, str(error)) for label in own]
     if mode == "strict":
@@ -316,11 +316,11 @@ def _parts_of(
     changes: Mapping[str, Any],
     preparing: Preparing | None,
     trust: bool,
-) -> Parts:
+) -> Components:
     """The parts of the first of some runs of one target; what judges does without their language model."""
     run = runs[0]
     places = {"store": settings.store, "assets": settings.assets}
-    parts = Parts(run.model, revised({**run.settings, **places}, changes), preparing, {run.layer})
+    parts = Components(run.model, revised({**run.settings, **places}, changes), preparing, {run.layer})
     if trust:
         vouch(parts.runs, run)
     require_vouched(parts.runs, run, {"llm": ""})

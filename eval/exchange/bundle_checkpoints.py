@@ -28,7 +28,7 @@ PUT_WRITE = (
 
 
 @dataclass(frozen=True)
-class Called:
+class IdMapping:
     """What the run and its wishes are called here.
 
     Args:
@@ -57,7 +57,7 @@ def images_of(bundle: Archive, run: str, units: Collection[int], steps: dict[int
         steps: gets the last step that a checkpoint of each unit is at.
 
     Returns:
-        the pictures that they name.
+        the images that they name.
 
     Raises:
         UsageError: one is no plain data, of no unit of the run, or there twice.
@@ -113,7 +113,7 @@ def _loaded(bundle: Archive, row: Checkpoint | Write) -> Any:
     return value
 
 
-def checkpoint_rows(bundle: Archive, called: Called) -> Iterator[tuple[Any, ...]]:
+def checkpoint_rows(bundle: Archive, called: IdMapping) -> Iterator[tuple[Any, ...]]:
     """The values of ``PUT_CHECKPOINT`` for each checkpoint."""
     for row in bundle.rows(form.CHECKPOINTS, Checkpoint):
         kind, data = row.type, base64.b64decode(row.data)
@@ -124,7 +124,7 @@ def checkpoint_rows(bundle: Archive, called: Called) -> Iterator[tuple[Any, ...]
         yield f"{called.now}/{row.unit}", row.id, row.parent, kind, data, row.metadata.encode()
 
 
-def write_rows(bundle: Archive, called: Called) -> Iterator[tuple[Any, ...]]:
+def write_rows(bundle: Archive, called: IdMapping) -> Iterator[tuple[Any, ...]]:
     """The values of ``PUT_WRITE`` for each write."""
     for row in bundle.rows(form.WRITES, Write):
         kind, data = row.type, base64.b64decode(row.data)
@@ -135,7 +135,7 @@ def write_rows(bundle: Archive, called: Called) -> Iterator[tuple[Any, ...]]:
         yield f"{called.now}/{row.unit}", row.id, row.task, row.path, row.idx, row.channel, kind, data
 
 
-def _here(channel: str, value: Any, called: Called) -> Any:
+def _here(channel: str, value: Any, called: IdMapping) -> Any:
     """What a channel holds, in the names that the run and its wishes have here."""
     if channel == "__start__" and isinstance(value, dict):
         return {name: _here(name, one, called) for name, one in value.items()}

@@ -18,7 +18,7 @@ from line_neurons.agent.ports import ImageRequest
 from line_neurons.agent.settings import Settings
 from line_neurons.eval.exchange import bundle_checkpoints as threads
 from line_neurons.eval.exchange import bundle_format as form
-from line_neurons.eval.exchange.bundle_format import Asked, ControlRow, Event, Picture
+from line_neurons.eval.exchange.bundle_format import Asked, ControlRow, Event, Image
 from line_neurons.eval.exchange.bundle_reader import Archive, refused
 from line_neurons.tools.array_files import UNREADABLE, read_arrays
 from line_neurons.tools.cache.image_files import PNG_BEGIN, is_image_id
@@ -93,7 +93,7 @@ def check_bundle(bundle: Archive, run: Run, store: Path) -> None:
         units[step.unit].rows += 1
         units[step.unit].steps.add(step.step)
         images.update(step.images)
-    need(all(map(is_image_id, images)), "a picture of its history has no picture's id")
+    need(all(map(is_image_id, images)), "an image of its history has no image's id")
     for event in bundle.rows(form.EVENTS, Event):
         need(event.unit is None or event.unit in units, "an event is of no unit of its run")
         _check_numbers(bundle, event, "an event")
@@ -111,12 +111,12 @@ def check_bundle(bundle: Archive, run: Run, store: Path) -> None:
         most = max(settings + 2 * counts.wishes, counts.rows)
         last = max(*counts.steps, steps.get(unit, 0) - 1, 0)
         need(last <= most, f"unit {unit} has a step {last}, and its run's settings allow {most}")
-    _check_pictures(bundle, images)
+    _check_images(bundle, images)
     _check_widths(bundle, run, max(units, default=-1), images, store)
 
 
 def _check_units(bundle: Archive, run: Run) -> tuple[dict[int, _Counts], set[str]]:
-    """Look through the units; each with the steps that it names, and the ids of all labels' pictures."""
+    """Look through the units; each with the steps that it names, and the ids of all labels' images."""
     units: dict[int, _Counts] = {}
     images: set[str] = set()
     for unit in bundle.rows(form.UNITS, Unit):
@@ -173,27 +173,27 @@ def _floats(value: Any) -> Iterator[float]:
             yield from _floats(one)
 
 
-def _check_pictures(bundle: Archive, images: set[str]) -> None:
+def _check_images(bundle: Archive, images: set[str]) -> None:
     sizes = {}
     for name, file in bundle.manifest.files.items():
         if (match := form.NAMED.fullmatch(name)) and match[1]:
             if match[1] not in images or match[1] != file.sha256:
-                raise refused(bundle.path, f"{name} is no picture of its run")
+                raise refused(bundle.path, f"{name} is no image of its run")
             if not bundle.read(name).startswith(PNG_BEGIN):
                 raise refused(bundle.path, f"{name} is no PNG file")
             sizes[match[1]] = file.bytes
     keys = set()
-    for row in bundle.rows(form.PICTURES, Picture):
+    for row in bundle.rows(form.IMAGES, Image):
         key = (row.generator, row.prompt, row.seed)
         if row.image not in images or not _is_account(row) or row.size not in {-1, sizes.get(row.image, row.size)}:
-            raise refused(bundle.path, "it says how pictures were drawn that its run has not, or says it wrongly")
+            raise refused(bundle.path, "it says how images were drawn that its run has not, or says it wrongly")
         if key in keys:
             raise refused(bundle.path, f"it says twice what was drawn of {row.prompt!r:.80} with seed {row.seed}")
         keys.add(key)
 
 
-def _is_account(row: Picture) -> bool:
-    """Whether what is said of how a picture was drawn can be."""
+def _is_account(row: Image) -> bool:
+    """Whether what is said of how an image was drawn can be."""
     try:
         request, account = json.loads(row.request), json.loads(row.account)
         made = ImageRequest(**request)
@@ -218,7 +218,7 @@ def _check_widths(bundle: Archive, run: Run, last: int, images: set[str], store:
     if len(set(widths.values())) > 1:
         raise refused(
             bundle.path,
-            f"its activations are of {widths['pictures']} units on pictures, and of {widths['control set']} on"
+            f"its activations are of {widths['images']} units on images, and of {widths['control set']} on"
             " its control set",
         )
     width = max(widths.values(), default=0)
@@ -232,7 +232,7 @@ def _check_widths(bundle: Archive, run: Run, last: int, images: set[str], store:
 
 
 def _check_vectors(bundle: Archive, images: set[str]) -> int:
-    """Look through the activations on pictures; the number of units that they are of, 0 if there are none."""
+    """Look through the activations on images; the number of units that they are of, 0 if there are none."""
     import numpy as np
 
     seen: set[str] = set()
@@ -241,9 +241,9 @@ def _check_vectors(bundle: Archive, images: set[str]) -> int:
         width = width or vector.units
         fits = vector.units == width and vector.image in images
         if not fits or not np.isfinite(np.frombuffer(numbers, "<f4")).all():
-            raise refused(bundle.path, "it has activations of no picture of its run, or such as no layer gives")
+            raise refused(bundle.path, "it has activations of no image of its run, or such as no layer gives")
         if vector.image in seen:
-            raise refused(bundle.path, f"it has activations of picture {vector.image[:12]} twice")
+            raise refused(bundle.path, f"it has activations of image {vector.image[:12]} twice")
         seen.add(vector.image)
     return width
 

@@ -15,23 +15,23 @@ SCHEMA = "line-neurons/bundle/1"
 MANIFEST, PROVENANCE, RUN = "manifest.json", "provenance.json", "run.json"
 UNITS, STEPS, EVENTS, WISHES = "units.jsonl", "steps.jsonl", "events.jsonl", "wishes.jsonl"
 CHECKPOINTS, WRITES = "checkpoints.jsonl", "writes.jsonl"
-PICTURES, VECTORS, NUMBERS, CONTROLS = "pictures.jsonl", "activations.jsonl", "activations.f32", "controls.jsonl"
+IMAGES, VECTORS, NUMBERS, CONTROLS = "pictures.jsonl", "activations.jsonl", "activations.f32", "controls.jsonl"
 
-TABLES = (UNITS, STEPS, EVENTS, WISHES, CHECKPOINTS, WRITES, PICTURES, VECTORS, CONTROLS)
+TABLES = (UNITS, STEPS, EVENTS, WISHES, CHECKPOINTS, WRITES, IMAGES, VECTORS, CONTROLS)
 """What is read line by line."""
 
 SEARCH = (RUN, UNITS, STEPS, EVENTS, WISHES, CHECKPOINTS, WRITES)
 """What a run is told by: two bundles that agree in these are of the same run at the same moment."""
 
 NAMED = re.compile(r"images/([0-9a-f]{64})\.png|controls/([0-9a-f]{64})\.npz")
-"""Names of the other files: pictures by the hash of their content, control activations by that of their key."""
+"""Names of the other files: images by the hash of their content, control activations by that of their key."""
 
 NOT_CARRIED = ("imported", "own code vouched for")
 """Kinds of events that tell of one store only."""
 
 
-def picture_name(image: str) -> str:
-    """The name of a picture's file."""
+def image_name(image: str) -> str:
+    """The name of an image's file."""
     return f"images/{image}.png"
 
 
@@ -56,7 +56,7 @@ class Manifest:
         schema: ``SCHEMA``.
         line_neurons: version of the program that wrote the bundle.
         run: id of the run where it was.
-        lost_pictures: pictures of its histories that the store did not have any more.
+        lost_images: images of its histories that the store did not have any more.
         lost_threads: units whose checkpoints could not be read; they begin again.
         files: every other file by name.
     """
@@ -64,7 +64,7 @@ class Manifest:
     schema: str
     line_neurons: str
     run: str
-    lost_pictures: int
+    lost_images: int
     lost_threads: int
     files: dict[str, File]
 
@@ -81,7 +81,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Asked:
-    """A wish, with the unit that it is of; see ``tools.wishes.Wish``."""
+    """A wish, with the unit that it is of; see ``tools.wishes.SteeringCommand``."""
 
     id: int
     unit: int
@@ -123,8 +123,8 @@ class Write:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """How a picture was drawn: ``request`` and ``account`` are JSON as the concept bank keeps it."""
+class Image:
+    """How an image was drawn: ``request`` and ``account`` are JSON as the concept bank keeps it."""
 
     generator: str
     prompt: str

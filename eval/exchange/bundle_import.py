@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.eval.exchange import bundle_checkpoints as threads
 from line_neurons.eval.exchange import bundle_format as form
-from line_neurons.eval.exchange.bundle_checkpoints import Called
+from line_neurons.eval.exchange.bundle_checkpoints import IdMapping
 from line_neurons.eval.exchange.bundle_checks import check_bundle, control_file
-from line_neurons.eval.exchange.bundle_format import Asked, ControlRow, Event, Picture
+from line_neurons.eval.exchange.bundle_format import Asked, ControlRow, Event, Image
 from line_neurons.eval.exchange.bundle_reader import Archive, opened, room_for
 from line_neurons.eval.exchange.bundle_writer import fingerprint_of
 from line_neurons.eval.exchange.snapshot import snapshot
 from line_neurons.tools.cache.activation_cache import put_control_row
-from line_neurons.tools.cache.database import BankFolder
+from line_neurons.tools.cache.database import CacheDatabase
 from line_neurons.tools.cache.image_cache import PUT_DRAW, draw_row
-from line_neurons.tools.cache.image_files import PictureFiles
+from line_neurons.tools.cache.image_files import ImageFiles
 from line_neurons.tools.cache.reader import content_of, control, control_path
 from line_neurons.tools.cache.vectors import PUT_VECTOR, vector_row
 from line_neurons.tools.store.atomic_files import remove_leftovers
@@ -45,19 +45,19 @@ class Imported:
         run: id of the run here.
         before: its id where it was.
         new: it was not here before; if False nothing was changed.
-        lost_pictures: pictures of its histories that the exporting store had no more.
+        lost_images: images of its histories that the exporting store had no more.
     """
 
     run: str
     before: str
     new: bool
-    lost_pictures: int
+    lost_images: int
 
 
 def import_bundle(store: Path, path: Path) -> Imported:
     """Take a bundle into a store; a run that is here already is left as it is.
 
-    A run whose name is taken here gets the next free one. Pictures, activations and control activations that the
+    A run whose name is taken here gets the next free one. Images, activations and control activations that the
     store has already stay; what it lacks becomes part of its bank, for all runs.
 
     Args:
@@ -73,17 +73,17 @@ def import_bundle(store: Path, path: Path) -> Imported:
         run = bundle.one(form.RUN, Run)
         check_bundle(bundle, run, store)
         if known := _known(store, bundle, run):
-            return Imported(known, run.id, False, bundle.manifest.lost_pictures)
+            return Imported(known, run.id, False, bundle.manifest.lost_images)
         room_for(bundle, store)
         with in_use(store):
             # What an import that was killed was writing.
             remove_leftovers(store)
             # The run comes last: what came before it is part of the bank, and the same import goes on from there.
-            with closing(BankFolder(store)) as bank:
-                _put_pictures(bundle, run, bank)
+            with closing(CacheDatabase(store)) as bank:
+                _put_images(bundle, run, bank)
             with closing(RunStore(store)) as runs:
                 name = _put_run(bundle, run, runs)
-    return Imported(name, run.id, True, bundle.manifest.lost_pictures)
+    return Imported(name, run.id, True, bundle.manifest.lost_images)
 
 
 def _digest(bundle: Archive) -> str:
@@ -107,9 +107,9 @@ def _known(store: Path, bundle: Archive, run: Run) -> str:
     return run.id if same else ""
 
 
-def _put_pictures(bundle: Archive, run: Run, bank: BankFolder) -> None:
-    """Bring pictures with how they were drawn and what was measured on them; what is here already stays."""
-    files = PictureFiles(bank)
+def _put_images(bundle: Archive, run: Run, bank: CacheDatabase) -> None:
+    """Bring images with how they were drawn and what was measured on them; what is here already stays."""
+    files = ImageFiles(bank)
     new: list[str] = []
     try:
         for name in bundle.manifest.files:
@@ -119,7 +119,7 @@ def _put_pictures(bundle: Archive, run: Run, bank: BankFolder) -> None:
                 files.write(match[1], bundle.read(name))
         drawn = (
             draw_row(row.generator, row.prompt, row.seed, row.image, row.size, row.request, row.account)
-            for row in bundle.rows(form.PICTURES, Picture)
+            for row in bundle.rows(form.IMAGES, Image)
         )
         _put(bank, PUT_DRAW, drawn)
     except BaseException:
@@ -135,7 +135,7 @@ def _put_pictures(bundle: Archive, run: Run, bank: BankFolder) -> None:
             put_control_row(bank, row.key, row.classes, row.skipped)
 
 
-def _put(bank: BankFolder, statement: str, rows: Iterator[tuple[Any, ...]]) -> None:
+def _put(bank: CacheDatabase, statement: str, rows: Iterator[tuple[Any, ...]]) -> None:
     """Write rows some at a time, so that who works on the store meanwhile is not kept waiting."""
     while some := list(islice(rows, _AT_ONCE)):
         with bank.transaction() as db:
@@ -160,7 +160,7 @@ def _put_run(bundle: Archive, run: Run, runs: RunStore) -> str:
             runs.put_steps(some)
         _put_events(db, name, bundle)
         runs.add_event(name, _IMPORTED, bundle=_digest(bundle), called=run.id)
-        called = Called(run.id, name, _put_wishes(db, name, bundle))
+        called = IdMapping(run.id, name, _put_wishes(db, name, bundle))
         # All or nothing, which the saver's own cursor is not: it commits what came before an error.
         with explained(runs.path.with_name("checkpoints.db")), saver.conn as rows:
             # A process that was killed here before may have left some.

@@ -30,7 +30,7 @@ _MAX_FILES = 5_000_000
 _MAX_MANIFEST = 1 << 30
 _MAX_LINE = 1 << 26
 _MAX_UNITS = 10_000_000
-_MAX_PICTURE = 1 << 28
+_MAX_IMAGE = 1 << 28
 _MOST_PACKED, _ALWAYS = 100, 64 << 20
 """A bundle may unpack to so many times its size; to this many bytes in any case."""
 _BLOCK = 1 << 20
@@ -63,13 +63,13 @@ class Archive:
         self._archive = archive
 
     def read(self, name: str) -> bytes:
-        """A small file or a picture.
+        """A small file or an image.
 
         Raises:
-            UsageError: it is not in the bundle, or larger than any picture.
+            UsageError: it is not in the bundle, or larger than any image.
         """
-        if self.manifest.files[name].bytes > _MAX_PICTURE:
-            raise refused(self.path, f"{name} is larger than {_MAX_PICTURE >> 20} MiB")
+        if self.manifest.files[name].bytes > _MAX_IMAGE:
+            raise refused(self.path, f"{name} is larger than {_MAX_IMAGE >> 20} MiB")
         with self._reading(name):
             return self._archive.read(name)
 

@@ -1,4 +1,4 @@
-"""Write a run with its pictures, activations and checkpoints as a bundle, for another machine."""
+"""Write a run with its images, activations and checkpoints as a bundle, for another machine."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from line_neurons.tools.store.steering_queue import wishes
 Row = TypeVar("Row", Run, Unit)
 
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
-_PICTURES_AT_ONCE = 200
+_IMAGES_AT_ONCE = 200
 _BLOCK = 1 << 20
 
 
@@ -74,8 +74,8 @@ def write_bundle(taken: Snapshot, file: BinaryIO, about: Mapping[str, Any]) -> M
             content, trouble = content_of(taken.store, image)
             lost += bool(trouble)
             if not trouble:
-                bundle.put(form.picture_name(image), content, zipfile.ZIP_STORED)
-        bundle.lines(form.PICTURES, _pictures(taken, images))
+                bundle.put(form.image_name(image), content, zipfile.ZIP_STORED)
+        bundle.lines(form.IMAGES, _images(taken, images))
         _vectors(taken, bundle, sorted(images))
         bundle.lines(form.CONTROLS, _controls(taken, bundle))
         manifest = Manifest(
@@ -162,7 +162,7 @@ class _Threads:
                 self._look(unit)
 
     def _look(self, unit: int) -> None:
-        """Read what a unit's checkpoints hold; their pictures may be in no history yet."""
+        """Read what a unit's checkpoints hold; their images may be in no history yet."""
         try:
             for _, _, kind, data, metadata in self._rows("checkpoints", unit):
                 values = self._serde.loads_typed((kind, data))["channel_values"]
@@ -244,7 +244,7 @@ def _images_of(taken: Snapshot) -> set[str]:
     return set(filter(is_image_id, found))
 
 
-def _pictures(taken: Snapshot, images: set[str]) -> Iterator[str]:
+def _images(taken: Snapshot, images: set[str]) -> Iterator[str]:
     if taken.bank is None:
         return
     statement = (
@@ -254,10 +254,10 @@ def _pictures(taken: Snapshot, images: set[str]) -> Iterator[str]:
     for part in _parts(sorted(images)):
         with explained(taken.store / "bank.db"):
             for row in taken.bank.execute(statement, [json.dumps(part)]):
-                yield json.dumps(dict(zip(_PICTURE, row, strict=True)))
+                yield json.dumps(dict(zip(_IMAGE, row, strict=True)))
 
 
-_PICTURE = ("generator", "prompt", "seed", "image", "size", "request", "account")
+_IMAGE = ("generator", "prompt", "seed", "image", "size", "request", "account")
 
 
 def _vectors(taken: Snapshot, bundle: _Bundle, images: list[str]) -> None:
@@ -299,4 +299,4 @@ def _controls(taken: Snapshot, bundle: _Bundle) -> list[str]:
 
 
 def _parts(images: list[str]) -> Iterator[list[str]]:
-    return (images[start : start + _PICTURES_AT_ONCE] for start in range(0, len(images), _PICTURES_AT_ONCE))
+    return (images[start : start + _IMAGES_AT_ONCE] for start in range(0, len(images), _IMAGES_AT_ONCE))

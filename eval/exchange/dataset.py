@@ -1,4 +1,4 @@
-"""Write a run's pictures as a data set that ``datasets`` opens: files, a line of metadata for each use, a card."""
+"""Write a run's images as a data set that ``datasets`` opens: files, a line of metadata for each use, a card."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from line_neurons.agent.replies import clean_text, storable_text
-from line_neurons.eval.exchange.run_tables import TABLES, picture_rows
+from line_neurons.eval.exchange.run_tables import TABLES, image_rows
 from line_neurons.eval.exchange.snapshot import Snapshot
 from line_neurons.tools.cache.reader import content_of
 
@@ -20,14 +20,14 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 
 
 class Counts(NamedTuple):
-    """Uses of pictures that were written, and pictures that the store had no more."""
+    """Uses of images that were written, and images that the store had no more."""
 
     rows: int
     lost: int
 
 
 def write_dataset(taken: Snapshot, folder: Path, about: Mapping[str, Any]) -> Counts:
-    """Fill a folder with the pictures that units were scored on.
+    """Fill a folder with the images that units were scored on.
 
     Args:
         taken: the run.
@@ -41,7 +41,7 @@ def write_dataset(taken: Snapshot, folder: Path, about: Mapping[str, Any]) -> Co
     here: dict[str, bool] = {}
     count, columns = 0, TABLES["pictures"].columns
     with (folder / MARK).open("w", encoding="ascii", newline="\n") as lines:
-        for row in picture_rows(taken):
+        for row in image_rows(taken):
             image = row["picture"]
             if image not in here:
                 here[image] = _copied(taken.store, image, folder)
@@ -84,7 +84,7 @@ def _card(taken: Snapshot, count: int) -> str:
     size = next((name for most, name in _SIZES if count < most), "n>1M")
     # JSON is YAML, and quotes whatever a name may hold.
     header = {
-        "pretty_name": f"LINE: pictures of {model} {layer}",
+        "pretty_name": f"LINE: images of {model} {layer}",
         "tags": ["interpretability", "line-neurons"],
         "task_categories": ["image-feature-extraction"],
         "size_categories": [size],
@@ -97,19 +97,19 @@ def _card(taken: Snapshot, count: int) -> str:
     return f"""---
 {yaml}
 ---
-# Pictures that units of a vision model were labelled with
+# Images that units of a vision model were labelled with
 
-Each row is a picture that a unit was scored on in a search by LINE, with the concept that it shows and the unit's
-activation; `of_label` says whether it is one of the pictures of the unit's label. A picture that several searches
+Each row is an image that a unit was scored on in a search by LINE, with the concept that it shows and the unit's
+activation; `of_label` says whether it is one of the images of the unit's label. An image that several searches
 used has several rows.
 
 - model and layer: `{_code(model)}`, `{_code(layer)}`
-- pictures drawn by: `{_code(generator)}`; its licence is that of the pictures
+- images drawn by: `{_code(generator)}`; its licence is that of the images
 - run: `{run.id}`; how it came about is in `provenance.json`
 - schema: `{SCHEMA}`
 
     from datasets import load_dataset
-    pictures = load_dataset("imagefolder", data_dir="THIS FOLDER", split="train")
+    images = load_dataset("imagefolder", data_dir="THIS FOLDER", split="train")
 
 Columns, besides `image`:
 

@@ -85,8 +85,8 @@ def export(
         if format_ == "hf-dataset":
             with folder_written(output, MARK) as folder:
                 counts = write_dataset(taken, folder, about)
-            lacks = f"{counts.lost} pictures" if counts.lost else ""
-            return Exported(output, f"{counts.rows} rows of pictures", lacks)
+            lacks = f"{counts.lost} images" if counts.lost else ""
+            return Exported(output, f"{counts.rows} rows of images", lacks)
         if format_ == "bundle":
             return _bundle(taken, output, about)
         with written(output) as file:
@@ -121,7 +121,7 @@ def _bundle(taken: Snapshot, output: Path, about: Mapping[str, Any]) -> Exported
 
     with written(output) as file:
         manifest = write_bundle(taken, file, about)
-    lost = {"pictures": manifest.lost_pictures, "searches (their units begin again)": manifest.lost_threads}
+    lost = {"pictures": manifest.lost_images, "searches (their units begin again)": manifest.lost_threads}
     lacks = ", ".join(f"{count} {what}" for what, count in lost.items() if count)
     return Exported(output, f"{len(manifest.files)} files of run {manifest.run}", lacks)
 

@@ -16,7 +16,7 @@ from line_neurons.tools.store.runs import Step, Unit
 
 SCHEMA = "line-neurons/neuronpedia-like/1"
 TOP = 20
-"""Pictures of a unit, those with its highest activations."""
+"""Images of a unit, those with its highest activations."""
 
 _SCORES = ("auc", "mad")
 
@@ -92,7 +92,7 @@ def _activations(taken: Snapshot, unit: Unit, place: Mapping[str, str]) -> list[
 def _activation(value: float, image: str, one: Drawn, step: Step, place: Mapping[str, str]) -> dict[str, Any]:
     return {
         **place,
-        # A picture stands for a text of one token.
+        # An image stands for a text of one token.
         "tokens": [image],
         "values": [value],
         "maxValue": value,

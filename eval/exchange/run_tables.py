@@ -1,4 +1,4 @@
-"""A run as tables: a row for each unit, step or picture, as CSV, JSON lines and Parquet."""
+"""A run as tables: a row for each unit, step or image, as CSV, JSON lines and Parquet."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def _step_rows(taken: Snapshot) -> Iterator[Row]:
             yield {**step_row(step), "name": unit.name, "board": step.board, "detail": step.detail}
 
 
-def picture_rows(taken: Snapshot) -> Iterator[Row]:
-    """A row for each picture of each entry of the units' histories, in their order."""
+def image_rows(taken: Snapshot) -> Iterator[Row]:
+    """A row for each image of each entry of the units' histories, in their order."""
     for unit in taken.units():
         steps = taken.runs.steps(taken.run.id, unit.unit)
         known = taken.drawn([image for step in steps for image in step.images], unit.unit)
@@ -69,7 +69,7 @@ def picture_rows(taken: Snapshot) -> Iterator[Row]:
 
 
 _STEPS: dict[str, Kind] = {**STEP_COLUMNS, "name": "text", "board": "json", "detail": "json"}
-_PICTURES: dict[str, Kind] = {
+_IMAGES: dict[str, Kind] = {
     "run": "text",
     "unit": "integer",
     "name": "text",
@@ -94,7 +94,7 @@ _OF_STEP = ("run", "unit", "step", "attempt", "kind", "concept", "score")
 TABLES = {
     "units": Table("line-neurons/units/1", UNIT_COLUMNS, _unit_rows),
     "steps": Table("line-neurons/steps/1", _STEPS, _step_rows),
-    "pictures": Table("line-neurons/pictures/1", _PICTURES, picture_rows),
+    "pictures": Table("line-neurons/pictures/1", _IMAGES, image_rows),
 }
 """The tables by name."""
 

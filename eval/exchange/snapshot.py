@@ -21,7 +21,7 @@ from line_neurons.tools.store.sqlite import explained, opened_to_look
 
 
 class Drawn(NamedTuple):
-    """How a picture was drawn, and what the unit made of it; None where the store does not know."""
+    """How an image was drawn, and what the unit made of it; None where the store does not know."""
 
     prompt: str | None
     seed: int | None
@@ -31,7 +31,7 @@ class Drawn(NamedTuple):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A run as it was when it was opened; pictures are never changed, so they may be read as they are now.
+    """A run as it was when it was opened; images are never changed, so they may be read as they are now.
 
     Args:
         store: the store's folder.
@@ -39,7 +39,7 @@ class Snapshot:
         run: the run; one that nobody works on is not ``running``, whatever a killed process wrote last.
         worked_on: a process worked on it.
         checkpoints: its checkpoints likewise; None if the store has none.
-        bank: its pictures' database; None if the store has none.
+        bank: its images' database; None if the store has none.
     """
 
     store: Path
@@ -57,7 +57,7 @@ class Snapshot:
         ]
 
     def drawn(self, images: Sequence[str], unit: int) -> Mapping[str, Drawn]:
-        """How pictures were drawn, and a unit's activation on each, by id."""
+        """How images were drawn, and a unit's activation on each, by id."""
         if self.bank is None:
             return {}
         target = str(self.run.fingerprints.get("target", ""))

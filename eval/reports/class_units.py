@@ -21,7 +21,7 @@ from line_neurons.eval.reports.label_quality import RELATIONS, TrueClass, Truth,
 from line_neurons.eval.reports.proposals import Proposer, proposer_of
 from line_neurons.eval.reports.statistics import sign_test, wilson
 from line_neurons.graphs.loop.scoring import measure
-from line_neurons.graphs.runs.components import Parts, reopen
+from line_neurons.graphs.runs.components import Components, reopen
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.image_bank.bank import Bank
 from line_neurons.tools.store.runs import Run, Unit
@@ -35,8 +35,8 @@ class Missed:
     """Why units were not labelled right.
 
     Args:
-        unproposed: the class's captions were never scored for the unit, though their pictures beat the label.
-        beaten: another concept's pictures excite the unit more than those of the class's captions.
+        unproposed: the class's captions were never scored for the unit, though their images beat the label.
+        beaten: another concept's images excite the unit more than those of the class's captions.
     """
 
     unproposed: tuple[str, ...]
@@ -44,7 +44,7 @@ class Missed:
 
 
 def drawable_classes(bank: Bank, words: WordNet, names: Sequence[str]) -> list[TrueClass]:
-    """The classes of which the bank has a picture for the search under one of the class's names."""
+    """The classes of which the bank has an image for the search under one of the class's names."""
     units = [Unit("", unit, unit, name=name) for unit, name in enumerate(names)]
     return [one for one in true_classes(words, units, bank) if one.captions]
 
@@ -54,7 +54,7 @@ def sample(units: Sequence[TrueClass], count: int, seed: int = 42) -> list[TrueC
     return sorted(Random(seed).sample(list(units), min(count, len(units))), key=lambda one: one.unit)
 
 
-def run_of(parts: Parts, units: Sequence[TrueClass], command: str) -> Run:
+def run_of(parts: Components, units: Sequence[TrueClass], command: str) -> Run:
     """The finished run for a command: a new one, or the rest of an earlier one."""
     known = [run for run in parts.runs.runs() if run.command == command]
     if known:
@@ -76,7 +76,7 @@ def judge_all(words: WordNet, classes: Sequence[TrueClass], units: Sequence[Unit
     return [(one, by_unit[one.unit], truth.judge(by_unit[one.unit].label or "", one)) for one in classes]
 
 
-def missed(parts: Parts, judged: Sequence[Row]) -> Missed:
+def missed(parts: Components, judged: Sequence[Row]) -> Missed:
     """Score each missed class's own captions, as any concept is scored, and compare them with the label."""
     deps = parts.deps(LAYER)
     unproposed: list[str] = []
@@ -106,15 +106,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     right: dict[str, set[int]] = {}
     for llm in options.llm or ["embedded"]:
         plain = {"llm": llm, "iterations": options.iterations, "hints": options.hints, "seed": options.seed}
-        pictures = {"generator": "bank", "control": "bank", "init": "control"}
-        flags = {**plain, **pictures, "ollama": options.ollama, "store": options.store, "assets": options.assets}
-        parts = Parts(MODEL, load_settings(**flags))
+        images = {"generator": "bank", "control": "bank", "init": "control"}
+        flags = {**plain, **images, "ollama": options.ollama, "store": options.store, "assets": options.assets}
+        parts = Components(MODEL, load_settings(**flags))
         words = WordNet(parts.assets / "wordnet")
         names = parts.target.unit_names(LAYER) or ()
-        every = drawable_classes(parts.pictures, words, names)
+        every = drawable_classes(parts.images, words, names)
         classes = sample(every, options.units)
         excluded = {one.unit: (*one.captions, one.name) for one in classes}
-        parts = Parts(MODEL, parts.settings.model_copy(update={"exclude_for": excluded}))
+        parts = Components(MODEL, parts.settings.model_copy(update={"exclude_for": excluded}))
         run = run_of(parts, classes, f"class_units {options.units} {json.dumps(plain)}")
         units = parts.runs.units(run.id)
         histories = [parts.runs.steps(run.id, unit.unit) for unit in units]
@@ -155,8 +155,8 @@ def _print(run: Run, drawable: int, judged: Sequence[Row], proposer: Proposer, m
         f"{proposer.seconds:.1f} s each; best proposed over best initial {proposer.best:+.2f}, "
         f"label proposed {proposer.won:.2f}"
     )
-    print(f"  missed, own pictures score higher but were never proposed: {', '.join(missed.unproposed) or 'none'}")
-    print(f"  missed, another concept's pictures score higher: {', '.join(missed.beaten) or 'none'}")
+    print(f"  missed, own images score higher but were never proposed: {', '.join(missed.unproposed) or 'none'}")
+    print(f"  missed, another concept's images score higher: {', '.join(missed.beaten) or 'none'}")
     for one, unit, verdict in judged:
         if verdict.relation not in {"exact", "synonym"}:
             print(f"    {one.unit:4d} {one.name}: {unit.label} ({verdict.relation}, score {unit.score:.1f})")

@@ -196,7 +196,7 @@ def told_guesses(classes: Sequence[TrueClass]) -> tuple[str, ...]:
 
 
 def captions_by_name(bank: Bank) -> dict[str, set[str]]:
-    """The captions of the search's pictures by the key of everything that these may be called."""
+    """The captions of the search's images by the key of everything that these may be called."""
     found: dict[str, set[str]] = {}
     for entry in bank.select("search"):
         if entry.is_subject:

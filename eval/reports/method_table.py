@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from line_neurons.tools.store.runs import Run
 
 MEASURES = {"AUC": "auc", "MAD": "mad"}
-_FINGERPRINTS = {"target": "the target", "images_id": "the pictures", "control_id": "the control set"}
+_FINGERPRINTS = {"target": "the target", "images_id": "the images", "control_id": "the control set"}
 
 
 def table1(
@@ -41,7 +41,7 @@ def table1(
 ) -> Report:
     """Methods by model and layer, with tests against LINE.
 
-    Evaluations are set side by side where everything but method and source is the same, weights and pictures by
+    Evaluations are set side by side where everything but method and source is the same, weights and images by
     their fingerprints. Each method is compared on
     the units for which all have numbers; further tables have each pair on the units of both, and each method on
     all of its own. The method that
@@ -94,7 +94,7 @@ def table1(
         )
     told = sorted(
         {
-            f"Pictures: {one.drawn}, {one.count or 'as many as there are'} of each concept, seed {one.seed}; "
+            f"Images: {one.drawn}, {one.count or 'as many as there are'} of each concept, seed {one.seed}; "
             f"control set: {one.control}; mode {one.mode}."
             for one in groups
         }
@@ -125,7 +125,7 @@ def table1(
             ("model", "layer", "method", "source", "units", "not drawable",
              *(f"{name} {cell}" for name in MEASURES for cell in SUMMARY)),
             tuple(own),
-            "A concept that the source of pictures cannot draw has no number and is counted as such. Units that "
+            "A concept that the source of images cannot draw has no number and is counted as such. Units that "
             "people steered are left out of all tables.",
         ),
     )  # fmt: skip
@@ -140,7 +140,7 @@ def _left_alone(result: Result, runs: Mapping[str, tuple[Run, Steered]]) -> Resu
 
 
 def _told_changes(groups: Mapping[Evaluation, Sequence[Result]]) -> list[str]:
-    """Blocks whose settings have the same names, but not the same weights or pictures behind them."""
+    """Blocks whose settings have the same names, but not the same weights or images behind them."""
     alike: dict[Evaluation, list[Evaluation]] = {}
     for one in sorted(groups):
         alike.setdefault(replace(one, target="", images_id="", control_id=""), []).append(one)

@@ -51,7 +51,7 @@ class Proposer:
         asked: questions, those asked again included.
         valid: share of them with a usable reply.
         new: share of them with a usable reply that was not tried before.
-        drawable: share of them with a new concept that could be pictured.
+        drawable: share of them with a new concept that could be generated.
         stalled: share of steps without any.
         seconds: mean seconds of a question.
         best: mean of the best proposed score over the best initial one, minus one.
@@ -95,7 +95,7 @@ def proposer_of(histories: Sequence[Sequence[Step]], units: Sequence[Unit]) -> P
 
 @dataclass(frozen=True)
 class Proposed:
-    """What the proposals of a unit's search were worth; nan where nothing was proposed that could be pictured.
+    """What the proposals of a unit's search were worth; nan where nothing was proposed that could be generated.
 
     Args:
         initial: the best score of the first board.
@@ -156,7 +156,7 @@ def proposals(histories: Sequence[History], asked: Mapping[str, Sequence[Sequenc
             ("run", "n", "questions", "usable", "new", "drawable", "steps without any", "seconds of a question"),
             tuple(_questions(label, one, asked) for label, one in zip(labels, histories, strict=True)),
             "Shares of the questions: with a usable reply; with one that was not tried before; with one that "
-            "could be pictured, too. The summary's question is among them.",
+            "could be generated, too. The summary's question is among them.",
         ),
         Table(
             "proposals",

@@ -77,7 +77,7 @@ def _value(history: History, unit: int, column: str) -> float:
 
 
 def _judged(histories: Sequence[History], judged: Sequence[Result], units: Sequence[int]) -> Samples:
-    """CoSy's numbers of the runs on the same pictures; the newest evaluation that all runs have."""
+    """CoSy's numbers of the runs on the same images; the newest evaluation that all runs have."""
     kinds: dict[Evaluation, dict[str, Mapping[int, Any]]] = {}
     for result in sorted(judged, key=lambda one: one.when):
         told = result.evaluation
@@ -142,9 +142,9 @@ def _means(labels: Sequence[str], samples: Samples) -> Table:
         "Means",
         ("measure", "run", "n", *SUMMARY),
         tuple(rows),
-        "Score, AUC and MAD are on the pictures of the search, CoSy's on pictures that it did not see; means with "
+        "Score, AUC and MAD are on the images of the search, CoSy's on images that it did not see; means with "
         f"standard deviation. {INTERVALS} A score is in units of activation: with another source "
-        "of pictures or another scorer it is another measure.",
+        "of images or another scorer it is another measure.",
     )
 
 

@@ -10,7 +10,7 @@ from line_neurons.agent.replies import find_duplicate
 from line_neurons.eval.reports.histories import told_steering
 from line_neurons.eval.reports.table import Report, Table, number
 from line_neurons.tools.store.runs import Run, RunStore, Step, Unit
-from line_neurons.tools.store.steering_queue import Wish, wishes
+from line_neurons.tools.store.steering_queue import SteeringCommand, wishes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,7 +52,7 @@ def trace(runs: RunStore, run_name: str, unit_name: str) -> Report:
     return report(run, unit, steps, wishes(runs, run.id, unit.unit))
 
 
-def report(run: Run, unit: Unit, steps: Sequence[Step], asked: Sequence[Wish] = ()) -> Report:
+def report(run: Run, unit: Unit, steps: Sequence[Step], asked: Sequence[SteeringCommand] = ()) -> Report:
     """The trace of a unit from its history.
 
     Args:
@@ -119,7 +119,7 @@ def report(run: Run, unit: Unit, steps: Sequence[Step], asked: Sequence[Wish] = 
     return Report("trace", title, tuple(tables), {"trace": lambda: _draw(scored, winner)}, notes)
 
 
-def _asked(wishes: Sequence[Wish]) -> Table:
+def _asked(wishes: Sequence[SteeringCommand]) -> Table:
     return Table(
         "trace-asked",
         "What people asked",

@@ -17,7 +17,7 @@ from line_neurons.agent.errors import LineError, TakenOverError, UsageError
 from line_neurons.agent.settings import Settings, load_settings
 from line_neurons.graphs.api.progress_line import ProgressLine
 from line_neurons.graphs.api.result import Result, UnitResult, load
-from line_neurons.graphs.runs.components import Parts, reopen
+from line_neurons.graphs.runs.components import Components, reopen
 from line_neurons.graphs.runs.lifecycle import recorded, retry, select_units, settings_of, start, work
 from line_neurons.graphs.runs.runner import Progress
 from line_neurons.tools.label_marks import DONE
@@ -29,7 +29,7 @@ from line_neurons.tools.targets.lookup import near_names
 if TYPE_CHECKING:
     from torch import nn
 
-    from line_neurons.tools.targets.base import Network
+    from line_neurons.tools.targets.base import ModelBundle
     from line_neurons.tools.targets.custom_module import Transform
 
 Units = int | str | Iterable[int | str]
@@ -83,7 +83,7 @@ def explain(
             copy is worked on.
         layer: dotted path of the layer.
         units: the units.
-        transform: preprocessing of a module in memory: a picture (RGB) to a float tensor [3, H, W]; or
+        transform: preprocessing of a module in memory: an image (RGB) to a float tensor [3, H, W]; or
             ``"imagenet"``. Needed where none certainly belongs to it; see ``network_of``.
         class_names: names of the output units of a module in memory.
         resume: True: a run of the store with this model, layer, units and settings is gone on with, its failed
@@ -167,7 +167,7 @@ class _Asked:
     config: Path | None
     settings: dict[str, Any]
 
-    def prepared(self, told: Callable[[str, int, int], None]) -> tuple[Parts, Run]:
+    def prepared(self, told: Callable[[str, int, int], None]) -> tuple[Components, Run]:
         """The parts, and the run: that of an equal call before, the one that is named, or a new one."""
         known = [*Settings.model_fields, *([] if isinstance(self.resume, str) else ["preset"])]
         for name in self.settings.keys() - set(known):
@@ -181,7 +181,7 @@ class _Asked:
             retry(parts.runs, run)
         return parts, run
 
-    def _model(self) -> str | Network:
+    def _model(self) -> str | ModelBundle:
         if not isinstance(self.model, str):
             return network_of(self.model, self.transform, self.class_names)
         if self.transform is not None or self.class_names is not None:
@@ -191,7 +191,7 @@ class _Asked:
             )
         return self.model
 
-    def _named(self, told: Callable[[str, int, int], None]) -> tuple[Parts, Run]:
+    def _named(self, told: Callable[[str, int, int], None]) -> tuple[Components, Run]:
         places = {name: self.settings.get(name) for name in ("store", "assets")}
         here = load_settings(self.config, **places)
         changes = {name: value for name, value in self.settings.items() if name not in places}
@@ -214,12 +214,12 @@ class _Asked:
                 raise UsageError(f"run {run.id} has the units {known!s:.80}, not these", "leave them out")
         return parts, run
 
-    def _equal_or_new(self, told: Callable[[str, int, int], None]) -> tuple[Parts, Run]:
+    def _equal_or_new(self, told: Callable[[str, int, int], None]) -> tuple[Components, Run]:
         if self.layer is None or self.units is None:
             raise UsageError("no layer or no units are named", "explain(model, layer, units), or resume=RUN")
         model = self._model()
         spec, network = (model, None) if isinstance(model, str) else (model.name, model)
-        parts = Parts(spec, load_settings(self.config, **self.settings), told, {self.layer}, network=network)
+        parts = Components(spec, load_settings(self.config, **self.settings), told, {self.layer}, network=network)
         selectors = _selectors(self.units)
         numbers, names = select_units(parts, self.layer, selectors)
         units = [(unit, names[unit] if names else None) for unit in numbers]

@@ -1,4 +1,4 @@
-"""How a run and its units look in a notebook: HTML that holds its pictures; every text is escaped."""
+"""How a run and its units look in a notebook: HTML that holds its images; every text is escaped."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from line_neurons.agent.prompts import format_score
 from line_neurons.agent.replies import clean_text
-from line_neurons.tools.cache.reader import Pictured
+from line_neurons.tools.cache.reader import StoredImage
 from line_neurons.tools.images.reader import ImageError, read_image
 
 if TYPE_CHECKING:
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from line_neurons.graphs.api.result import Result, UnitResult
 
 UNITS_SHOWN = 20
-"""Units of a run that are shown with their pictures."""
-PICTURES_SHOWN = 5
-"""Pictures of a unit in the table of a run."""
+"""Units of a run that are shown with their images."""
+IMAGES_SHOWN = 5
+"""Images of a unit in the table of a run."""
 
 _EDGE = 96
-"""Pixels of the longer side of a picture."""
+"""Pixels of the longer side of an image."""
 
-_PICTURES = """
-{%- macro pictures(found) -%}
+_IMAGES = """
+{%- macro strip(found) -%}
 {%- for one in found -%}
-{%- if one.trouble -%}<span title="{{ one.trouble|text }}">the picture {{ one.trouble|text }}</span>
+{%- if one.trouble -%}<span title="{{ one.trouble|text }}">the image {{ one.trouble|text }}</span>
 {%- else -%}<img src="{{ one|thumbnail }}" title="{{ one|caption }}" style="display:inline;margin:1px">
 {%- endif -%}
 {%- endfor -%}
@@ -37,11 +37,11 @@ _PICTURES = """
 """
 
 _RUN = (
-    _PICTURES
+    _IMAGES
     + """
 <div><b>{{ result.run.target_name|text }} {{ result.run.layer|text }}</b>, run {{ result.run.id|text }}:
 {{ result.run.status|text }}</div>
-<table><thead><tr><th>unit</th><th>label</th><th>pictures</th><th>score</th><th>AUC</th><th>MAD</th><th>margin</th>
+<table><thead><tr><th>unit</th><th>label</th><th>images</th><th>score</th><th>AUC</th><th>MAD</th><th>margin</th>
 <th>origin</th><th>runner-up</th></tr></thead><tbody>
 {%- for unit in result.units[:shown] -%}
 <tr><td>{{ unit.unit }} {{ unit.name|text }}</td>
@@ -50,7 +50,7 @@ _RUN = (
 {%- else -%}
 <td><b>{{ unit.label|text }}</b>
 {%- if unit.condition %}<br><em>{{ unit.condition|text }}</em>{% endif -%}</td>
-<td style="text-align:left">{{ pictures(unit.evidence()[:few]) }}</td>
+<td style="text-align:left">{{ strip(unit.evidence()[:few]) }}</td>
 <td>{{ unit.score|number }}</td><td>{{ unit.auc|number }}</td><td>{{ unit.mad|number }}</td>
 <td>{{ unit.margin|number }}</td><td>{{ unit.origin|text }}</td>
 <td>{% if unit.runner_up %}{{ unit.runner_up[0]|text }} {{ unit.runner_up[1]|number }}{% endif %}</td>
@@ -66,7 +66,7 @@ _RUN = (
 )
 
 _UNIT = (
-    _PICTURES
+    _IMAGES
     + """
 <div><b>{{ unit.layer|text }} {{ unit.title|text }}:
 {{ (unit.label or unit.status)|text }}</b> {{ unit.error|text }}
@@ -75,7 +75,7 @@ _UNIT = (
 {{ unit.margin|number }} above the best initial label {{ unit.initial_label|text }}
 {%- endif -%}
 {%- if unit.condition %}<br><em>{{ unit.condition|text }}</em>{% endif -%}
-</div><div>{{ pictures(unit.evidence()) }}</div>
+</div><div>{{ strip(unit.evidence()) }}</div>
 <table><thead><tr><th>step</th><th>concept</th><th>score</th><th>what came of it</th><th>reasoning</th></tr>
 </thead><tbody>
 {%- for step in unit.history -%}
@@ -88,12 +88,12 @@ _UNIT = (
 
 
 def run_page(result: Result) -> str:
-    """A run as a table of its units with their pictures."""
-    return _template(_RUN).render(result=result, shown=UNITS_SHOWN, few=PICTURES_SHOWN)
+    """A run as a table of its units with their images."""
+    return _template(_RUN).render(result=result, shown=UNITS_SHOWN, few=IMAGES_SHOWN)
 
 
 def unit_page(unit: UnitResult) -> str:
-    """A unit with its pictures and its whole history."""
+    """A unit with its images and its whole history."""
     return _template(_UNIT).render(unit=unit)
 
 
@@ -121,12 +121,12 @@ def _number(value: float | None) -> str:
     return "" if value is None else format_score(value)
 
 
-def _caption(one: Pictured) -> str:
+def _caption(one: StoredImage) -> str:
     measured = "" if one.activation is None else f", activation {format_score(one.activation)}"
     return f"{clean_text(one.prompt, 300)}{measured}"
 
 
-def _thumbnail(one: Pictured) -> str:
+def _thumbnail(one: StoredImage) -> str:
     try:
         small = read_image(one.content)
     except ImageError:

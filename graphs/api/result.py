@@ -1,4 +1,4 @@
-"""What came of a run, to look at in Python: labels, boards, histories, pictures and frames."""
+"""What came of a run, to look at in Python: labels, boards, histories, images and frames."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from line_neurons.agent.prompts import format_score
 from line_neurons.agent.replies import clean_text
 from line_neurons.agent.settings import load_settings
 from line_neurons.tools import label_marks as marks
-from line_neurons.tools.cache.reader import Pictured, pictures
+from line_neurons.tools.cache.reader import StoredImage, stored_images
 from line_neurons.tools.images.reader import ImageError, read_image
 from line_neurons.tools.packages import missing_package
 from line_neurons.tools.store.columns import STEP_COLUMNS, UNIT_COLUMNS, Kind, Row, status_of, step_row, unit_row
@@ -72,21 +72,25 @@ class UnitResult(Unit):
         return list(next((step.board for step in reversed(self.history) if step.board), ()))
 
     @property
-    def pictures(self) -> list[Image]:
-        """The label's pictures, read from the store now.
+    def pil_images(self) -> list[Image]:
+        """The label's images, read from the store now.
 
         Raises:
             DamagedError: one has gone or is damaged.
             StoreError: the store cannot be read.
         """
-        return self.pictures_of(self.images)
+        return self.images_of(self.images)
 
-    def pictures_of(self, what: Step | Iterable[str]) -> list[Image]:
-        """The pictures of a step of the history, or those with these ids; errors as of ``pictures``."""
+    def images_of(self, what: Step | Iterable[str]) -> list[Image]:
+        """The images of a step of the history, or those with these ids; errors as of ``images``."""
         return [_opened(one) for one in self.evidence(what)]
 
-    def evidence(self, what: Step | Iterable[str] | None = None) -> list[Pictured]:
-        """Pictures with what they were drawn from, and the unit's activation on each; of the label if None.
+    # The names that these had before, kept for one release.
+    pictures = pil_images
+    pictures_of = images_of
+
+    def evidence(self, what: Step | Iterable[str] | None = None) -> list[StoredImage]:
+        """Images with what they were drawn from, and the unit's activation on each; of the label if None.
 
         Those that have gone or are damaged say so in ``trouble``.
 
@@ -94,7 +98,7 @@ class UnitResult(Unit):
             StoreError: the store cannot be read.
         """
         ids = self.images if what is None else what.images if isinstance(what, Step) else tuple(what)
-        return pictures(self.store, ids, self.target, self.layer, self.unit)
+        return stored_images(self.store, ids, self.target, self.layer, self.unit)
 
     @property
     def condition(self) -> str:
@@ -236,14 +240,14 @@ def load(run: str, store: Path | str | None = None) -> Result:
     return Result(found, units, place, worked_on)
 
 
-def _opened(one: Pictured) -> Image:
+def _opened(one: StoredImage) -> Image:
     if one.trouble:
-        raise DamagedError(f"the picture {one.id[:12]} {one.trouble}", "see `line doctor --store`")
+        raise DamagedError(f"the image {one.id[:12]} {one.trouble}", "see `line doctor --store`")
     try:
         return read_image(one.content)
     except ImageError as error:
         raise DamagedError(
-            f"the picture {one.id[:12]} cannot be decoded: {error}", "see `line doctor --store`"
+            f"the image {one.id[:12]} cannot be decoded: {error}", "see `line doctor --store`"
         ) from error
 
 

@@ -21,7 +21,7 @@ from line_neurons.tools.scorers import scorer_of
 from line_neurons.tools.targets.registry import short_spec
 from line_neurons.tools.targets.weights.versions import base_of
 
-# Concepts whose pictures are measured in one go, so that not all of a large store are in memory at once.
+# Concepts whose images are measured in one go, so that not all of a large store are in memory at once.
 _CONCEPTS_AT_ONCE = 64
 
 
@@ -113,7 +113,7 @@ def vocabulary(deps: Deps) -> set[str]:
 def rank_classes(control: Control, unit: int, scorer: str) -> dict[str, float]:
     """Names of the control classes as concepts with the unit's score, best first; ties by name.
 
-    AUC and MAD compare each class with the control pictures of all other classes.
+    AUC and MAD compare each class with the control images of all other classes.
     """
     column, ranking = control.activations[:, unit], scorer_of(scorer)
     scored: dict[str, float] = {}
@@ -141,17 +141,17 @@ def _words(deps: Deps, unit: int) -> dict[str, float]:
 
 
 def _kept_concepts(deps: Deps, unit: int) -> dict[str, float]:
-    """The store's concepts by the unit's score on the pictures that it has of them."""
+    """The store's concepts by the unit's score on the images that it has of them."""
     fingerprint, count = deps.generator.fingerprint, deps.settings.images
-    # Each has as many since before the run began, so that pictures of later runs don't change the ranking.
-    pictures = {word: deps.bank.pictures_of(word, fingerprint, count) for word in deps.vocabulary}
+    # Each has as many since before the run began, so that images of later runs don't change the ranking.
+    images = {word: deps.bank.images_of(word, fingerprint, count) for word in deps.vocabulary}
     words = list(deps.vocabulary)
     scored = {}
     for start in range(0, len(words), _CONCEPTS_AT_ONCE):
         part = words[start : start + _CONCEPTS_AT_ONCE]
-        values = iter(scoring.activate(deps, unit, [image for word in part for image in pictures[word]]))
+        values = iter(scoring.activate(deps, unit, [image for word in part for image in images[word]]))
         for word in part:
-            scored[word] = scoring.score(deps, unit, [next(values) for _ in pictures[word]])
+            scored[word] = scoring.score(deps, unit, [next(values) for _ in images[word]])
     return _by_score(scored)
 
 
@@ -170,7 +170,7 @@ def _proposed(deps: Deps, again: tuple[int, ...]) -> Iterator[Candidate]:
     settings = deps.settings
     units = next(info.units for info in deps.target.layers() if info.path == deps.layer)
     named: list[str] = list(settings.exclude)
-    # A generator that can picture none of the answers must not keep the model talking for ever.
+    # A generator that can image none of the answers must not keep the model talking for ever.
     for index in range(5 * settings.capacity):
         refused: list[str] = []
         for attempt in range(settings.retries + 1):

@@ -11,7 +11,7 @@ from line_neurons.graphs.loop.routing import after_step, best_after, better
 from line_neurons.graphs.loop.state import Kind, LineState, Row
 from line_neurons.graphs.loop.steering import grant
 from line_neurons.tools.store.runs import Step
-from line_neurons.tools.store.steering_queue import Place, Wish
+from line_neurons.tools.store.steering_queue import Place, SteeringCommand
 
 # What a node writes down comes after everything that people ask before the nodes of that attempt.
 _AFTER_THE_NODES = nodes_per_attempt() + 1
@@ -20,7 +20,9 @@ KINDS: dict[str, Kind] = {"initial": "initial", "iteration": "iteration", "summa
 """The kinds of a search's own steps."""
 
 
-def state_before(settings: Settings, history: Sequence[Step], asked: Sequence[Wish], until: Place) -> LineState:
+def state_before(
+    settings: Settings, history: Sequence[Step], asked: Sequence[SteeringCommand], until: Place
+) -> LineState:
     """What a unit's state was at a place, as far as what comes next depends on it.
 
     Args:
@@ -51,13 +53,17 @@ def state_before(settings: Settings, history: Sequence[Step], asked: Sequence[Wi
     return state
 
 
-def state_after(settings: Settings, history: Sequence[Step], asked: Sequence[Wish], step: int) -> LineState:
+def state_after(
+    settings: Settings, history: Sequence[Step], asked: Sequence[SteeringCommand], step: int
+) -> LineState:
     """What a unit's state was once a step had ended; see ``state_before``."""
     state = state_before(settings, history, asked, (step + 1, 0, 0))
     return state | after_step(state | {"step": step}, state["kind"], settings)
 
 
-def _happened(history: Sequence[Step], asked: Sequence[Wish]) -> Iterator[tuple[Place, Step | Wish]]:
+def _happened(
+    history: Sequence[Step], asked: Sequence[SteeringCommand]
+) -> Iterator[tuple[Place, Step | SteeringCommand]]:
     for wish in asked:
         if wish.granted and wish.place is not None:
             yield wish.place, wish

@@ -1,4 +1,4 @@
-"""Pictures, activations and score of one concept for one unit: what initialisation and every step share."""
+"""Images, activations and score of one concept for one unit: what initialisation and every step share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from line_neurons.tools.scorers import scorer_of
 
 @dataclass(frozen=True)
 class Measured:
-    """A concept's pictures (ids in the bank), the unit's activation on each, and the score."""
+    """A concept's images (ids in the bank), the unit's activation on each, and the score."""
 
     images: list[str]
     activations: list[float]
@@ -21,15 +21,15 @@ class Measured:
 
 
 def draw(deps: Deps, concept: str, repeat: int = 0) -> list[str]:
-    """Ids of the pictures of a concept, from the bank where it has them.
+    """Ids of the images of a concept, from the bank where it has them.
 
     Args:
         deps: the graph's parts.
         concept: the normalised concept.
-        repeat: how often the concept was scored before in this unit; each time gets new pictures.
+        repeat: how often the concept was scored before in this unit; each time gets new images.
 
     Raises:
-        NotDrawableError: the generator cannot picture it.
+        NotDrawableError: the generator cannot image it.
     """
     settings = deps.settings
     requests = image_requests(
@@ -44,22 +44,22 @@ def draw(deps: Deps, concept: str, repeat: int = 0) -> list[str]:
 
 
 def activate(deps: Deps, unit: int, images: list[str]) -> list[float]:
-    """The unit's activation on each picture; the whole layer's vectors go into the bank.
+    """The unit's activation on each image; the whole layer's vectors go into the bank.
 
     Raises:
-        LostPictureError: a picture that has not been measured has gone, and cannot be drawn anew.
+        LostImageError: an image that has not been measured has gone, and cannot be drawn anew.
     """
     vectors = deps.bank.activations(images, deps.target, deps.layer, also=deps.also, generator=deps.generator)
     return [float(value) for value in vectors[:, unit]]
 
 
 def score(deps: Deps, unit: int, activations: list[float], scorer: str | None = None) -> float:
-    """The scorer's value for the unit's activations on a concept's pictures.
+    """The scorer's value for the unit's activations on a concept's images.
 
     Args:
         deps: the graph's parts.
         unit: index of the unit.
-        activations: the unit's activation on each picture.
+        activations: the unit's activation on each image.
         scorer: name of the scorer; default that of the settings.
     """
     import numpy as np
@@ -78,7 +78,7 @@ def measure(deps: Deps, unit: int, concept: str) -> Measured:
     """Draw, activate and score a concept in one go.
 
     Raises:
-        NotDrawableError: the generator cannot picture it.
+        NotDrawableError: the generator cannot image it.
     """
     images = draw(deps, concept)
     activations = activate(deps, unit, images)

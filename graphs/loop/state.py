@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from line_neurons.agent.ports import Control, Generator, LanguageModel, Progress, Target
     from line_neurons.agent.settings import Settings
-    from line_neurons.tools.cache.activation_cache import ConceptBank
+    from line_neurons.tools.cache.activation_cache import Cache
     from line_neurons.tools.store.runs import RunStore
 
 Kind = Literal["initial", "iteration", "summary", "end"]
@@ -41,7 +41,7 @@ class UnitOfRun(TypedDict):
 class LineState(TypedDict, total=False):
     """What travels between the nodes of one unit's loop.
 
-    Pictures and whole-layer vectors stay in the concept bank, the full history in the run store.
+    Images and whole-layer vectors stay in the concept bank, the full history in the run store.
 
     Attributes:
         run: id of the run.
@@ -54,7 +54,7 @@ class LineState(TypedDict, total=False):
         found: what each earlier search ended with.
         attempt: how often the model was asked in this step before.
         board: the scoreboard, best first.
-        tried: every concept that was scored or that nothing can picture, in order; forbidden from then on.
+        tried: every concept that was scored or that nothing can image, in order; forbidden from then on.
         proposed: those of them that came after a first board, in order.
         refused: why the answers to this step were refused, in the words that the model is told.
         concept: the proposal in hand.
@@ -65,8 +65,8 @@ class LineState(TypedDict, total=False):
         seconds: how long the model took.
         model: the fingerprint of the model.
         outcome: what came of the node before; the edges read it.
-        images: ids of the concept's pictures in the concept bank.
-        activations: the unit's activation on each picture.
+        images: ids of the concept's images in the concept bank.
+        activations: the unit's activation on each image.
         score: psi of those activations.
         best: the best concept seen.
         prompt: the hash of the question that was asked; empty where none was.
@@ -144,11 +144,11 @@ class Deps:
         language_model: proposes.
         generator: draws.
         target: the model under study.
-        bank: pictures and activations.
+        bank: images and activations.
         runs: history and results.
         control: the control activations of the layer, computed or read when first called; None without a set.
         also: other layers that are worked on, to be measured in the same forward passes.
-        drawing: told of the pictures' progress.
+        drawing: told of the images' progress.
         drain: asks the unit to stop where nothing is lost; None if nobody can.
         otherwise: questions, by seed, that are asked otherwise than the settings say.
     """
@@ -160,7 +160,7 @@ class Deps:
     language_model: LanguageModel
     generator: Generator
     target: Target
-    bank: ConceptBank
+    bank: Cache
     runs: RunStore
     control: Callable[[], Control | None]
     also: Sequence[str] = ()

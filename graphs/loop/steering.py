@@ -18,7 +18,7 @@ from line_neurons.graphs.loop.routing import better, standing
 from line_neurons.graphs.loop.state import Deps, LineState, Row, Taken, board_of, board_rows
 from line_neurons.graphs.loop.step_log import put
 from line_neurons.tools.store.runs import Run, RunStore
-from line_neurons.tools.store.steering_queue import Place, Wish, due, let_wait, mark, place_of, wishes
+from line_neurons.tools.store.steering_queue import Place, SteeringCommand, due, let_wait, mark, place_of, wishes
 
 if TYPE_CHECKING:
     from line_neurons.graphs.loop.graph import LineGraph
@@ -90,7 +90,7 @@ def at_work(snapshot: StateSnapshot) -> str:
 
 
 def grant(
-    state: LineState, node: str, asked: Sequence[Wish], scored: Sequence[Entry], settings: Settings
+    state: LineState, node: str, asked: Sequence[SteeringCommand], scored: Sequence[Entry], settings: Settings
 ) -> tuple[LineState, str]:
     """What wishes change in a state.
 
@@ -148,7 +148,7 @@ def grant(
 
 
 def board_before_giving_up(
-    state: LineState, node: str, asked: Sequence[Wish], scored: Sequence[Entry], settings: Settings
+    state: LineState, node: str, asked: Sequence[SteeringCommand], scored: Sequence[Entry], settings: Settings
 ) -> list[Row] | None:
     """The board when the proposal in hand was given up; None where it is the state's.
 
@@ -185,7 +185,7 @@ def _scored(runs: RunStore, state: LineState) -> list[Entry]:
     ]
 
 
-def _record(runs: RunStore, run: str, unit: int, taken: Sequence[Taken], asked: Sequence[Wish]) -> None:
+def _record(runs: RunStore, run: str, unit: int, taken: Sequence[Taken], asked: Sequence[SteeringCommand]) -> None:
     by_id = {wish.id: wish for wish in asked}
     for number, step, attempt, node, outcome in taken:
         place = {"step": int(step), "attempt": int(attempt), "node": str(node), "outcome": str(outcome)}

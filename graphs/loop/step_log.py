@@ -29,7 +29,7 @@ def put(
         outcome: see ``Step``.
         concept: the proposal, where there was one.
         score: its score.
-        images: ids of its pictures.
+        images: ids of its images.
         removed: the concept that left the board for it.
         detail: why it was refused.
     """

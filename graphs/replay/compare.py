@@ -18,7 +18,7 @@ SCHEMA = "line-neurons/replay/1"
 Verdict = Literal["identical", "within tolerance", "same label", "different"]
 
 VERDICTS: dict[Verdict, str] = {
-    "identical": "every step, picture and score is the same",
+    "identical": "every step, image and score is the same",
     "within tolerance": "everything is the same but for scores within the tolerance",
     "same label": "the label is the same, not all that led to it",
     "different": "the label is another one, or there is none",
@@ -35,7 +35,7 @@ _COMPARED = (
     "kind", "prompt", "seed", "temperature", "reply", "concept", "outcome", "origin", "images", "score", "removed",
     "board", "detail",
 )  # fmt: skip
-_SHOWN = {"images": "pictures", "prompt": "question", "detail": "reason"}
+_SHOWN = {"prompt": "question", "detail": "reason"}
 _RESULTS = ("label", "score", "auc", "mad", "second_label", "second_score", "discovered", "found_by", "images")
 _SEARCHED = ("search_label", "search_score")
 
@@ -56,13 +56,13 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Parting:
+class Divergence:
     """Where the history of a unit and that of its replay part.
 
     Args:
         step: the step.
         attempt: which of its questions.
-        what: what differs first: the question, the reply, the concept, the pictures, the score ...
+        what: what differs first: the question, the reply, the concept, the images, the score ...
         then: as it was recorded.
         now: as it came out.
     """
@@ -89,10 +89,10 @@ class Agreement:
         steps: entries of the history that were compared.
         equal_steps: how many of them came before the first that differs.
         parted: the first that differs; None if none does.
-        pictures: pictures that were compared, by the hash of their files.
-        equal_pictures: how many of them are the same to the bit.
+        images: images that were compared, by the hash of their files.
+        equal_images: how many of them are the same to the bit.
         score_difference: the largest one of a concept that both scored in the same step; None where there is none.
-        activation_difference: the largest one of a picture in the same place; None where none is kept.
+        activation_difference: the largest one of an image in the same place; None where none is kept.
         note: what else has to be known.
     """
 
@@ -105,9 +105,9 @@ class Agreement:
     score_now: float | None
     steps: int
     equal_steps: int
-    parted: Parting | None
-    pictures: int
-    equal_pictures: int
+    parted: Divergence | None
+    images: int
+    equal_images: int
     score_difference: float | None
     activation_difference: float | None
     note: str = ""
@@ -211,7 +211,7 @@ def _agreement(
         equal += 1
     ends = _ends_apart(plan, unit, other, tolerance) if ended else _OTHER if parted else 0
     both = [(then[key], now[key]) for key in keys if key in then and key in now]
-    pictures = [pair for one, two in both for pair in zip(one.images, two.images, strict=False)]
+    images = [pair for one, two in both for pair in zip(one.images, two.images, strict=False)]
     scores = [
         abs(one.score - two.score)
         for one, two in both
@@ -229,8 +229,8 @@ def _agreement(
         steps=len(keys),
         equal_steps=equal,
         parted=parted,
-        pictures=len(pictures),
-        equal_pictures=sum(one == two for one, two in pictures),
+        images=len(images),
+        equal_images=sum(one == two for one, two in images),
         score_difference=max(scores, default=None),
         activation_difference=_activations_apart(runs, plan.run, again, replay, unit.unit, both),
         note=_note(unit, other, keys),
@@ -254,11 +254,11 @@ def _own(history: Iterable[Step]) -> Iterator[Step]:
 
 def _parting(
     key: tuple[int, int], then: Step | None, now: Step | None, tolerance: float
-) -> tuple[Parting | None, int]:
+) -> tuple[Divergence | None, int]:
     """What differs first in a step, and how far the step is apart; within the tolerance is no parting."""
     if then is None or now is None:
         said = [f"{step.kind}: {step.outcome}" if step else None for step in (then, now)]
-        return Parting(*key, "step", *said), _LEVELS.index("same label")
+        return Divergence(*key, "step", *said), _LEVELS.index("same label")
     worst = 0
     for name in _COMPARED:
         one, two = getattr(then, name), getattr(now, name)
@@ -270,7 +270,7 @@ def _parting(
             # It shows scores; what matters of another digit is whether another reply comes of it.
             apart = min(apart, 1)
         if apart == _OTHER:
-            return Parting(*key, _SHOWN.get(name, name), one, two), _LEVELS.index("same label")
+            return Divergence(*key, _SHOWN.get(name, name), one, two), _LEVELS.index("same label")
         worst = max(worst, apart)
     return None, worst
 
@@ -306,7 +306,7 @@ def _apart(one: Any, two: Any, tolerance: float) -> int:
 def _activations_apart(
     runs: RunStore, run: Run, again: RunStore, replay: Run, unit: int, both: Iterable[tuple[Step, Step]]
 ) -> float | None:
-    """The largest difference of the activations on pictures of one concept in the same place."""
+    """The largest difference of the activations on images of one concept in the same place."""
     places = [
         pair
         for one, two in both

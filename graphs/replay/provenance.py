@@ -16,14 +16,14 @@ from typing import Any
 
 from line_neurons.graphs.runs.environment import WORKED_WITH
 from line_neurons.tools.store.runs import Run, RunStore, Step, Unit
-from line_neurons.tools.store.steering_queue import Wish, wishes
+from line_neurons.tools.store.steering_queue import SteeringCommand, wishes
 
 SCHEMA = "line-neurons/provenance/1"
 """Name and version of the document; a later version with another number may lack what this one has."""
 
 SEED_RULES = {
-    "picture": "(run seed, concept, picture index)",
-    "angle and lighting": "(run seed, concept, picture index)",
+    "picture": "(run seed, concept, image index)",
+    "angle and lighting": "(run seed, concept, image index)",
     "question": "(run seed, unit, step, attempt)",
     "question for a first board": "(run seed, question index, attempt, restart)",
     "first board": "(run seed, unit, restart)",
@@ -54,7 +54,7 @@ def provenance(store: Path | RunStore, run: str) -> dict[str, Any]:
         ``created`` and ``finished`` (ISO 8601, UTC; so all times);
         ``seeds``: the run's, and the rules by which all others derive from it;
         ``parts``, by name: ``fingerprint``, the values that it ``names``, and what a hash in it is ``made_of``;
-        ``prompts``: what questions and pictures begin with, each with its SHA-256;
+        ``prompts``: what questions and images begin with, each with its SHA-256;
         ``versions`` of the packages when the run began;
         ``environments``: ``versions``, ``code``, ``machine``, ``fingerprints``, ``images`` (how those that are not
         ordinary were read), ``prompts`` (SHA-256);
@@ -62,7 +62,7 @@ def provenance(store: Path | RunStore, run: str) -> dict[str, Any]:
         ``how`` it ended, ``steps`` that it wrote, and the index of its ``environment``;
         ``resumes``; ``changes``: settings and models that were changed, units begun again, revisits;
         ``incidents``: what was harmed; ``forked_from``: run, unit and step, or None;
-        ``units``: the ``label`` with its evidence, ``sessions`` that worked on it, ``wishes``, ``pictures`` of the
+        ``units``: the ``label`` with its evidence, ``sessions`` that worked on it, ``wishes``, ``images`` of the
         label, all ``steps`` with the hash of their questions, and ``history_sha256`` over all that they say.
 
     Raises:
@@ -242,7 +242,7 @@ def _said(step: Step) -> list[Any]:
     ]  # fmt: skip
 
 
-def _wish(wish: Wish) -> dict[str, Any]:
+def _wish(wish: SteeringCommand) -> dict[str, Any]:
     """What was asked, without the name of who asked it."""
     return {
         "kind": wish.kind,

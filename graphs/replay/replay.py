@@ -18,7 +18,7 @@ from line_neurons.graphs.loop.state import Asking
 from line_neurons.graphs.runs import environment as circumstances
 from line_neurons.graphs.runs import fork as forking
 from line_neurons.graphs.runs.code_trust import vouch
-from line_neurons.graphs.runs.components import Parts, Preparing, installed_versions
+from line_neurons.graphs.runs.components import Components, Preparing, installed_versions
 from line_neurons.graphs.runs.lifecycle import recorded, work
 from line_neurons.graphs.runs.runner import Progress, Watcher
 from line_neurons.tools.batching import BoundedLanguageModel
@@ -118,7 +118,7 @@ def parts_of(
     machine: Settings,
     preparing: Preparing | None = None,
     changes: Mapping[str, Any] | None = None,
-) -> list[Parts]:
+) -> list[Components]:
     """The parts of each replay of ``plan.whole``: by the recorded settings, as they are here, in another store.
 
     Args:
@@ -132,7 +132,7 @@ def parts_of(
     Raises:
         UsageError: a recorded setting does not fit any more.
     """
-    made: list[Parts] = []
+    made: list[Components] = []
     for one in plan.whole:
         failed = sum(unit.status == "failed" for unit in one.units)
         own = {
@@ -144,7 +144,7 @@ def parts_of(
             # What failed may fail again, and that is to be found out.
             "give_up": max(one.run.settings.get("give_up", 1), failed + 1),
         }
-        parts = Parts(one.run.model, _settings(one.run.settings, own, machine), preparing, {one.run.layer})
+        parts = Components(one.run.model, _settings(one.run.settings, own, machine), preparing, {one.run.layer})
         parts.otherwise.update(_asked_otherwise(runs, one, parts, own, machine))
         if made:
             # Parts keeps each opened part in its __dict__ (cached_property); no fork has another target.
@@ -161,7 +161,7 @@ def _settings(recorded: Mapping[str, Any], own: Mapping[str, Any], machine: Sett
 def redo(
     runs: RunStore,
     plan: Plan,
-    parts: Sequence[Parts],
+    parts: Sequence[Components],
     watch: Watcher | None = None,
     drain: RunControl | None = None,
     command: str = "",
@@ -194,7 +194,7 @@ def redo(
     return work(last[1], new, watch, drain)
 
 
-def _until(parts: Parts, run: Run, step: int, watch: Watcher | None, drain: RunControl) -> None:
+def _until(parts: Components, run: Run, step: int, watch: Watcher | None, drain: RunControl) -> None:
     """Work on a run until its unit has ended a step, or is asked to stop."""
     here = RunControl()
 
@@ -209,7 +209,7 @@ def _until(parts: Parts, run: Run, step: int, watch: Watcher | None, drain: RunC
     work(parts, run, look, here)
 
 
-def begin(runs: RunStore, plan: Plan, parts: Parts, command: str = "") -> Run:
+def begin(runs: RunStore, plan: Plan, parts: Components, command: str = "") -> Run:
     """The replay of a run, as it stands in its own store, or a new one, ready to be worked on.
 
     What people asked of the units is asked again, to be granted where it was granted before.
@@ -239,7 +239,7 @@ def begin(runs: RunStore, plan: Plan, parts: Parts, command: str = "") -> Run:
     return new
 
 
-def _begin(runs: RunStore, plan: Plan, parts: Parts, command: str) -> Run:
+def _begin(runs: RunStore, plan: Plan, parts: Components, command: str) -> Run:
     run, into = plan.run, parts.runs
     if into.names():
         raise UsageError(f"{into.path.parent} has runs of its own", "name a new folder with --into")
@@ -296,11 +296,11 @@ def folder_for(runs: RunStore, plan: Plan) -> Path:
     return folder.parent
 
 
-def draw_vocabulary(runs: RunStore, plan: Plan, parts: Parts) -> None:
+def draw_vocabulary(runs: RunStore, plan: Plan, parts: Components) -> None:
     """Draw again what a first board of the store's concepts was chosen from; nothing for other first boards.
 
     Raises:
-        LineError: a picture cannot be drawn.
+        LineError: an image cannot be drawn.
     """
     run = plan.run
     if parts.settings.init != "bank":
@@ -315,7 +315,7 @@ def draw_vocabulary(runs: RunStore, plan: Plan, parts: Parts) -> None:
 
 
 def _asked_otherwise(
-    runs: RunStore, plan: Plan, parts: Parts, own: Mapping[str, Any], machine: Settings
+    runs: RunStore, plan: Plan, parts: Components, own: Mapping[str, Any], machine: Settings
 ) -> dict[int, Asking]:
     """The questions of a run whose settings or language model were changed on its way, by seed."""
     run = plan.run
@@ -332,7 +332,7 @@ def _asked_otherwise(
     def model(fingerprint: str) -> LanguageModel:
         if fingerprint == run.fingerprints.get("language_model") or fingerprint not in before:
             return parts.language_model
-        earlier = Parts(run.model, _settings(before[fingerprint], own, machine)).language_model
+        earlier = Components(run.model, _settings(before[fingerprint], own, machine)).language_model
         return BoundedLanguageModel(earlier, parts.settings.llm_parallel, check=lambda: None)
 
     return {

@@ -94,7 +94,7 @@ def last_state(graph: LineGraph, run: Run, unit: int) -> StateSnapshot:
     except Exception as error:
         raise DamagedError(
             f"the checkpoint of unit {unit} of run {run.id} cannot be gone on from: {_reason(error)}",
-            f"line retry {run.id} begins the unit again, with the pictures and replies that are kept",
+            f"line retry {run.id} begins the unit again, with the images and replies that are kept",
         ) from error
     return snapshot
 
@@ -174,7 +174,7 @@ def _look_through(values: dict[str, Any], run: Run, unit: int) -> None:
         if [type(part) for part in pair] not in ([str, float], [str, int]):
             raise ValueError("a concept without its score")
     if not all(is_image_id(image) for image in values.get("images", [])):
-        raise ValueError("images: one has no picture's id")
+        raise ValueError("images: one has no image's id")
     if not board_of(state, revised(run.settings, {}).capacity).entries:
         raise ValueError("the board is empty")
 

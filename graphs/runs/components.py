@@ -18,7 +18,7 @@ from line_neurons.agent.settings import Settings, load_settings, revised
 from line_neurons.graphs.loop.state import Asking, Deps, stop_if_drained
 from line_neurons.graphs.runs.code_trust import require_vouched
 from line_neurons.tools.assets.location import assets_root
-from line_neurons.tools.cache.activation_cache import ConceptBank
+from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations, open_control_set, remarks_of
 from line_neurons.tools.generators.text_to_image import open_text_to_image
 from line_neurons.tools.language_models.langchain import with_secrets
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from langgraph.runtime import RunControl
 
     from line_neurons.tools.image_bank.bank import Bank, Selection
-    from line_neurons.tools.targets.base import Network
+    from line_neurons.tools.targets.base import ModelBundle
 
 _RECORDED = (
     "line-neurons",
@@ -52,7 +52,7 @@ _RECORDED = (
 )
 
 BANK_IMAGES = 4
-"""Pictures of each class of the image bank's control set, unless the settings say otherwise."""
+"""Images of each class of the image bank's control set, unless the settings say otherwise."""
 
 LANGUAGE_MODEL_SETTINGS = frozenset({"llm", "top_p", *OLLAMA_SAMPLING, "context", "reply_tokens", "think"})
 """Settings that change what the language model answers; they may change in the middle of a run."""
@@ -62,7 +62,7 @@ Preparing = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Parts:
+class Components:
     """The parts of runs on one model; each is opened when it is first needed, and kept.
 
     Args:
@@ -79,11 +79,11 @@ class Parts:
     progress: Preparing | None = None
     layers: set[str] = field(default_factory=set)
     otherwise: dict[int, Asking] = field(default_factory=dict)
-    network: Network | None = None
+    network: ModelBundle | None = None
 
     @cached_property
     def store(self) -> Path:
-        """The folder of runs, pictures and checkpoints."""
+        """The folder of runs, images and checkpoints."""
         return self.settings.store or default_store()
 
     @cached_property
@@ -133,7 +133,7 @@ class Parts:
 
     @cached_property
     def generator(self) -> Generator:
-        """The source of pictures."""
+        """The source of images."""
         if not self._draws_from_bank:
             settings = self.settings
             return open_text_to_image(
@@ -152,7 +152,7 @@ class Parts:
 
         threshold = self.settings.threshold
         return ImageBankGenerator(
-            self.pictures,
+            self.images,
             SentenceEncoder(self.assets / "minilm"),
             split,
             settings=BankSettings() if threshold is None else BankSettings(threshold=threshold),
@@ -164,7 +164,7 @@ class Parts:
         return self.settings.generator.partition(":")[0] == "bank"
 
     @cached_property
-    def pictures(self) -> Bank:
+    def images(self) -> Bank:
         """The image bank of the generator, or else the bundled one; the control set ``bank`` is made of it."""
         _, colon, folder = self.settings.generator.partition(":") if self._draws_from_bank else ("", "", "")
         if colon and not folder:
@@ -188,7 +188,7 @@ class Parts:
             assets=self.assets,
             cache=self.store / "replies.db",
             words=lambda: (
-                self.pictures.captions() if self._draws_from_bank else read_words(self.settings.vocabulary)
+                self.images.captions() if self._draws_from_bank else read_words(self.settings.vocabulary)
             ),
         )
 
@@ -219,15 +219,15 @@ class Parts:
         seed = settings.seed if settings.control_seed is None else settings.control_seed
         words = [
             caption
-            for caption in self.pictures.vocabulary(seed, settings.vocabulary_share)
+            for caption in self.images.vocabulary(seed, settings.vocabulary_share)
             if concept_key(caption) not in excluded
         ]
-        return BankControl(self.pictures, words, m=settings.control_images or BANK_IMAGES)
+        return BankControl(self.images, words, m=settings.control_images or BANK_IMAGES)
 
     @cached_property
-    def bank(self) -> ConceptBank:
-        """The store's pictures and activations."""
-        return ConceptBank(self.store)
+    def bank(self) -> Cache:
+        """The store's images and activations."""
+        return Cache(self.store)
 
     @cached_property
     def runs(self) -> RunStore:
@@ -246,17 +246,17 @@ class Parts:
 
     def remarks(self) -> dict[str, tuple[str, ...]]:
         """What the image bank and the control set in use left out, by what it was left out of."""
-        bank, control = (vars(self).get(part) for part in ("pictures", "control_set"))
+        bank, control = (vars(self).get(part) for part in ("images", "control_set"))
         return {"image bank": remarks_of(bank), f"control set {self.settings.control}": remarks_of(control)}
 
     def skipped(self) -> tuple[str, ...]:
-        """Pictures of the image bank that could not be read, where the bank is in use."""
-        return tuple(self.pictures.skipped) if "pictures" in vars(self) else ()
+        """Images of the image bank that could not be read, where the bank is in use."""
+        return tuple(self.images.skipped) if "images" in vars(self) else ()
 
     def image_notes(self) -> tuple[str, ...]:
         """How images that are not ordinary 8-bit ones are read, a line for each kind with their number."""
         sources = {
-            "the image bank": self.pictures if "pictures" in vars(self) else None,
+            "the image bank": self.images if "images" in vars(self) else None,
             "the control set": self.control_set,
         }
         return tuple(
@@ -267,7 +267,7 @@ class Parts:
         """The words that first boards are drawn from, as they are now; None where a language model names them.
 
         Raises:
-            UsageError: the control set has no classes, the word list cannot be read, or the store has no pictures
+            UsageError: the control set has no classes, the word list cannot be read, or the store has no images
                 of this generator.
         """
         init = self.settings.init
@@ -276,7 +276,7 @@ class Parts:
             if not classes:
                 told = "".join(f"; {line}" for line in remarks_of(self.control_set))
                 raise UsageError(
-                    f"the pictures of the control set {self.settings.control} have no classes to begin with{told}",
+                    f"the images of the control set {self.settings.control} have no classes to begin with{told}",
                     "begin with --init vocabulary, bank or model",
                 )
             return classes
@@ -287,7 +287,7 @@ class Parts:
             if not kept:
                 count = self.settings.images
                 raise UsageError(
-                    f"the store {self.store} has no concept with {count} pictures of this generator",
+                    f"the store {self.store} has no concept with {count} images of this generator",
                     "begin with --init control, vocabulary or model",
                 )
             return kept
@@ -298,7 +298,7 @@ class Parts:
 
         Args:
             layer: dotted path of the layer.
-            drain: asks to stop after the pictures in hand; what is done of them is kept.
+            drain: asks to stop after the images in hand; what is done of them is kept.
 
         Raises:
             DrainedError: it was asked to stop.
@@ -378,8 +378,8 @@ def reopen(
     preparing: Preparing | None = None,
     changes: Mapping[str, Any] | None = None,
     *,
-    model: str | Network | None = None,
-) -> Parts:
+    model: str | ModelBundle | None = None,
+) -> Components:
     """The parts of a recorded run, with its own settings.
 
     Args:
@@ -409,7 +409,7 @@ def reopen(
     if given not in {run.model, base_of(run.model)}:
         raise UsageError(f"run {run.id} is of the model {run.model}, not of {given}", "give that one")
     settings = revised({**run.settings, "store": store, "assets": assets}, changes)
-    parts = Parts(run.model, settings, preparing, {run.layer}, network=network)
+    parts = Components(run.model, settings, preparing, {run.layer}, network=network)
     require_vouched(parts.runs, run, changes, named=run.model if model else None)
     parts.target.activate([], [run.layer])
     now = parts.fingerprints(run.layer)

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     Table = NDArray[np.float64]
 
 # Whole-layer vectors in memory at once: 4 MB of 2,048 units.
-_PICTURES_AT_ONCE = 512
+_IMAGES_AT_ONCE = 512
 
 
 class Concept(NamedTuple):
-    """A concept with the ids of its pictures; in other pictures it counts as another."""
+    """A concept with the ids of its images; in other images it counts as another."""
 
     text: str
     images: tuple[str, ...]
@@ -65,7 +65,7 @@ def best_and_second(
 
     Args:
         deps: the graph's parts.
-        concepts: the concepts, each with equally many pictures, in the order that settles ties.
+        concepts: the concepts, each with equally many images, in the order that settles ties.
         units: indices of units; one may come several times.
         own: for each of ``units`` the best concept of its own search, and its score.
         recorded: for each concept the scores known before, as (place in ``units``, score); these count.
@@ -78,7 +78,7 @@ def best_and_second(
         forbidden.
 
     Raises:
-        LostPictureError: a picture that has to be measured anew has gone, and cannot be drawn anew.
+        LostImageError: an image that has to be measured anew has gone, and cannot be drawn anew.
         BackendError: the target failed, or an activation is not finite.
     """
 
@@ -105,7 +105,7 @@ def _tables(
 
     columns = np.asarray(units)
     score = _scorer(deps, columns)
-    at_once = max(1, _PICTURES_AT_ONCE // len(concepts[0].images))
+    at_once = max(1, _IMAGES_AT_ONCE // len(concepts[0].images))
     for start in range(0, len(concepts), at_once):
         part = concepts[start : start + at_once]
         vectors = _vectors(deps, [image for concept in part for image in concept.images])
@@ -140,7 +140,7 @@ def _scorer(deps: Deps, units: NDArray[np.int64]) -> LayerScorer:
 
 
 def _vectors(deps: Deps, images: Sequence[str]) -> Activations:
-    """Activations of all units of the layer on the pictures; what the bank has lost is measured anew."""
+    """Activations of all units of the layer on the images; what the bank has lost is measured anew."""
     try:
         return deps.bank.vectors(images, layer_fingerprint(deps.target, deps.layer), deps.layer)
     except StoreError:

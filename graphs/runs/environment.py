@@ -14,7 +14,7 @@ from typing import Any
 
 from line_neurons import agent, graphs, tools
 from line_neurons.agent.prompts import ANGLES, LIGHTINGS, instructions
-from line_neurons.graphs.runs.components import Parts, installed_versions
+from line_neurons.graphs.runs.components import Components, installed_versions
 from line_neurons.tools.hardware import machine
 from line_neurons.tools.store.runs import Run, RunStore
 
@@ -22,14 +22,14 @@ WORKED_WITH = "worked with"
 """The kind of the events that hold circumstances."""
 
 
-def circumstances(parts: Parts, layer: str) -> dict[str, Any]:
+def circumstances(parts: Components, layer: str) -> dict[str, Any]:
     """What runs on a layer with these parts are worked with here and now, as JSON values.
 
     Returns:
         ``versions`` of Python and of the packages that decide results; ``code``, a hash of the program's own
         source; ``machine``, see ``tools.machine``; ``fingerprints`` of the parts; ``made_of``, what those
         fingerprints that are a hash alone were made of; ``images``, how those that are not ordinary are read;
-        ``prompts``, all that questions and pictures begin with, each with its SHA-256.
+        ``prompts``, all that questions and images begin with, each with its SHA-256.
     """
     # First, as the machine tells of torch only once a part has imported it.
     fingerprints, made_of = parts.fingerprints(layer), parts.identities()
@@ -44,7 +44,7 @@ def circumstances(parts: Parts, layer: str) -> dict[str, Any]:
     }
 
 
-def record(runs: RunStore, run: Run, parts: Parts, *, began: bool = False) -> None:
+def record(runs: RunStore, run: Run, parts: Components, *, began: bool = False) -> None:
     """Record what a run is worked with; nothing where the last record says the same.
 
     Args:
@@ -67,7 +67,7 @@ def record(runs: RunStore, run: Run, parts: Parts, *, began: bool = False) -> No
 
 
 def prompts(template: str, *, paper: bool) -> dict[str, Any]:
-    """What questions of each kind begin with, and what pictures are asked for with; each with its SHA-256."""
+    """What questions of each kind begin with, and what images are asked for with; each with its SHA-256."""
     said: dict[str, dict[str, Any]] = {
         kind: {"messages": [[message.role, message.content] for message in messages]}
         for kind, messages in instructions(paper=paper).items()

@@ -16,14 +16,14 @@ from line_neurons.graphs.loop.routing import next_kind
 from line_neurons.graphs.runs import checkpoints
 from line_neurons.graphs.runs import environment as circumstances
 from line_neurons.graphs.runs.code_trust import vouch
-from line_neurons.graphs.runs.components import Parts, installed_versions
+from line_neurons.graphs.runs.components import Components, installed_versions
 from line_neurons.graphs.runs.lifecycle import free_name, recorded
 from line_neurons.tools.store.runs import Run, Step, Unit
 from line_neurons.tools.store.steering_queue import ask_all, copy_taken, wishes
 
 
 def fork(
-    parts: Parts, run: Run, unit: int, step: int, *, concept: str = "", command: str = "", ended: bool = False
+    parts: Components, run: Run, unit: int, step: int, *, concept: str = "", command: str = "", ended: bool = False
 ) -> Run:
     """Write a new run of one unit, ready to be worked on, that begins where the unit stood after a step.
 

@@ -11,7 +11,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from line_neurons.tools.store.runs import RunStore
 
 
-class FencedSaver(SqliteSaver):
+class LeaseCheckedSaver(SqliteSaver):
     """The checkpoints of a run, written within a transaction of the run store.
 
     Another process cannot take over the run before what is written is there; afterwards nothing more is written.

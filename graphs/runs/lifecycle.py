@@ -19,10 +19,10 @@ from line_neurons.graphs.loop.graph import build
 from line_neurons.graphs.runs import checkpoints
 from line_neurons.graphs.runs import environment as circumstances
 from line_neurons.graphs.runs.code_trust import vouch
-from line_neurons.graphs.runs.components import Parts, installed_versions
-from line_neurons.graphs.runs.lease_checked_saver import FencedSaver
+from line_neurons.graphs.runs.components import Components, installed_versions
+from line_neurons.graphs.runs.lease_checked_saver import LeaseCheckedSaver
 from line_neurons.graphs.runs.revisit import revisit
-from line_neurons.graphs.runs.runner import Crew, Watcher
+from line_neurons.graphs.runs.runner import Runner, Watcher
 from line_neurons.graphs.runs.unit_runner import begin_again
 from line_neurons.tools.label_marks import DONE, ENDED
 from line_neurons.tools.language_models.langchain import redacted
@@ -37,7 +37,9 @@ from line_neurons.tools.targets.unit_selectors import parse_units
 from line_neurons.tools.targets.weights.versions import base_of
 
 
-def select_units(parts: Parts, layer: str, selectors: Sequence[str]) -> tuple[list[int], Sequence[str] | None]:
+def select_units(
+    parts: Components, layer: str, selectors: Sequence[str]
+) -> tuple[list[int], Sequence[str] | None]:
     """The units that the user named, and the names of all units of the layer if they are output classes.
 
     Raises:
@@ -50,7 +52,7 @@ def select_units(parts: Parts, layer: str, selectors: Sequence[str]) -> tuple[li
     return units, names
 
 
-def start(parts: Parts, layer: str, selectors: Sequence[str], command: str = "") -> Run:
+def start(parts: Components, layer: str, selectors: Sequence[str], command: str = "") -> Run:
     """Write a new run, ready to be worked on; nothing is written unless everything fits.
 
     Args:
@@ -114,7 +116,7 @@ def settings_of(run: Run) -> dict[str, Any]:
     return recorded(Settings.model_construct()) | unsent(run.settings) | run.settings
 
 
-def work(parts: Parts, run: Run, watch: Watcher | None = None, drain: RunControl | None = None) -> Run:
+def work(parts: Components, run: Run, watch: Watcher | None = None, drain: RunControl | None = None) -> Run:
     """Finish what is not finished of a run, each unit from its last checkpoint; failed units are left alone.
 
     Where settings or the language model are not those that the run is recorded with, the record is brought up to
@@ -156,10 +158,10 @@ def work(parts: Parts, run: Run, watch: Watcher | None = None, drain: RunControl
                 deps.control()
                 # What a stream holds is known only now.
                 circumstances.record(runs, run, parts)
-                graph = build(FencedSaver(saver, runs, run.id))
+                graph = build(LeaseCheckedSaver(saver, runs, run.id))
                 # Something may be asked of a unit when it has its label, while others are worked on.
                 while not drain.drain_requested and (left := _take(runs, run.id)):
-                    Crew(graph, deps, run, watch).work(left)
+                    Runner(graph, deps, run, watch).work(left)
                 if not drain.drain_requested and parts.settings.revisit:
                     revisit(deps, [run], parts.told("revisit", drain))
         except DrainedError:
@@ -235,7 +237,7 @@ def retry(runs: RunStore, run: Run) -> int:
     return len(failed)
 
 
-def _note_changes(parts: Parts, run: Run) -> None:
+def _note_changes(parts: Components, run: Run) -> None:
     """Record that a run goes on with other settings or another language model, and what they were before."""
     settings, fingerprints = recorded(parts.settings), parts.fingerprints(run.layer)
     if (settings, fingerprints) == (settings_of(run), run.fingerprints):

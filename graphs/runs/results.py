@@ -202,7 +202,7 @@ def evidence(deps: Deps, unit: int, label: str, images: Sequence[str], known: Se
         deps: the graph's parts.
         unit: index of the unit.
         label: the concept.
-        images: ids of its pictures.
+        images: ids of its images.
         known: keys of the concepts that the search began with.
     """
     control = deps.control()

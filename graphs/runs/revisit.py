@@ -21,7 +21,7 @@ from line_neurons.agent.settings import revised
 from line_neurons.graphs.loop import initial_board as initial
 from line_neurons.graphs.loop import scoring
 from line_neurons.graphs.loop.state import Deps
-from line_neurons.graphs.runs.components import Parts, Preparing, reopen
+from line_neurons.graphs.runs.components import Components, Preparing, reopen
 from line_neurons.graphs.runs.cross_scores import Concept, best_and_second
 from line_neurons.graphs.runs.results import (
     Found,
@@ -122,7 +122,7 @@ def revisit(
 
     Raises:
         UsageError: the runs cannot be compared.
-        StoreError: a picture that has to be measured anew is not here, or the store cannot be written.
+        StoreError: an image that has to be measured anew is not here, or the store cannot be written.
         BackendError: the target failed.
     """
     runs = list({run.id: run for run in runs}.values())
@@ -206,7 +206,7 @@ def revisit_recorded(
     deps = {runs[0].id: first.deps(runs[0].layer, runs[0].vocabulary or ())}
     for run in runs[1:]:
         settings = revised({**run.settings, "store": store, "assets": assets}, changes)
-        parts = Parts(run.model, settings, preparing, {run.layer})
+        parts = Components(run.model, settings, preparing, {run.layer})
         # Parts keeps each opened part in its __dict__ (cached_property): one target serves all runs.
         vars(parts).update(
             {name: getattr(first, name) for name in ("target", "generator", "language_model", "bank", "runs")}
@@ -238,7 +238,7 @@ def check_comparable(runs: Sequence[Run]) -> None:
                 values = f": {shown!r:.80} and {also_shown!r:.80}" if shown != also_shown else ""
                 raise UsageError(
                     f"runs {first.id} and {other.id} differ in their {what}{values}",
-                    "revisit runs of one layer together that share model, pictures and scorer",
+                    "revisit runs of one layer together that share model, images and scorer",
                 )
 
 

@@ -31,9 +31,9 @@ from line_neurons.graphs.loop.graph import LineGraph
 from line_neurons.graphs.loop.state import Deps
 from line_neurons.graphs.runs.unit_runner import work_unit
 from line_neurons.tools.batching import gathered
-from line_neurons.tools.cache.activation_cache import BankStats
+from line_neurons.tools.cache.activation_cache import CacheStats
 from line_neurons.tools.label_marks import DONE
-from line_neurons.tools.store.activity import Doing, tell
+from line_neurons.tools.store.activity import Activity, tell
 from line_neurons.tools.store.leases import unit_held
 from line_neurons.tools.store.runs import Run, Unit
 
@@ -59,7 +59,7 @@ class Progress:
         steps: the unit's last step, unless patience shortens or extends the search.
         concept: the concept in hand.
         best: the best concept of the unit so far and its score.
-        stats: pictures and forward passes since work on the run began in this process.
+        stats: images and forward passes since work on the run began in this process.
         error: why the unit failed.
     """
 
@@ -75,7 +75,7 @@ class Progress:
     steps: int
     concept: str
     best: tuple[str, float] | None
-    stats: BankStats
+    stats: CacheStats
     error: str = ""
 
     @property
@@ -92,7 +92,7 @@ def last_step(settings: Settings) -> int:
     return (1 + settings.iterations + settings.summary) * (1 + settings.restarts) - 1
 
 
-class Crew:
+class Runner:
     """Works on the units of a run, ``settings.in_flight`` at once.
 
     A unit that fails is recorded with its reason and the others go on. When ``settings.give_up`` units have failed
@@ -237,7 +237,7 @@ class Crew:
         """Let who watches the store see what a unit does now."""
         made = self._since()
         best: tuple[str, float | None] = _best(state) or ("", None)
-        doing = Doing(
+        doing = Activity(
             unit=unit.unit,
             node=at_work,
             kind=state.get("kind", "initial"),
@@ -252,11 +252,11 @@ class Crew:
         )
         tell(self._deps.runs, self._run.id, doing, drawn=made.drawn, reused=made.reused, measured=made.forwarded)
 
-    def _since(self) -> BankStats:
+    def _since(self) -> CacheStats:
         """What the bank did since work on the run began."""
         now = self._deps.bank.snapshot()
-        return BankStats(
-            **{f.name: getattr(now, f.name) - getattr(self._before, f.name) for f in fields(BankStats)}
+        return CacheStats(
+            **{f.name: getattr(now, f.name) - getattr(self._before, f.name) for f in fields(CacheStats)}
         )
 
     def _tell(self, unit: Unit, node: str, state: Mapping[str, Any], error: str = "") -> None:

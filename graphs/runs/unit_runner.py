@@ -38,7 +38,7 @@ def work_unit(graph: LineGraph, deps: Deps, run: Run, unit: Unit, tell: Tell) ->
 
     Raises:
         GraphDrained: it was asked to stop, between two nodes.
-        DrainedError: it was asked to stop, before a question or a picture.
+        DrainedError: it was asked to stop, before a question or an image.
         DamagedError: the checkpoint cannot be gone on from.
         LineError: a part failed.
     """
@@ -87,7 +87,7 @@ def work_unit(graph: LineGraph, deps: Deps, run: Run, unit: Unit, tell: Tell) ->
 
 
 def begin_again(graph: LineGraph, runs: RunStore, run: Run, unit: int) -> None:
-    """Let a unit begin again, with the pictures and replies that are kept, and so with what it found before."""
+    """Let a unit begin again, with the images and replies that are kept, and so with what it found before."""
     runs.drop_history(run.id, unit)
     checkpoints.forget(graph, run.id, unit)
 

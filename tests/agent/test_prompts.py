@@ -27,7 +27,7 @@ def test_the_request_shows_the_board_best_first_the_forbidden_and_what_can_be_dr
 
 
 def test_nothing_is_said_of_drawable_things_when_there_are_none_to_name():
-    assert "Pictures can be made" not in propose_prompt(BOARD, []).messages[-1].content
+    assert "Images can be made" not in propose_prompt(BOARD, []).messages[-1].content
 
 
 def test_the_summary_sees_the_top_three_only():
@@ -42,7 +42,7 @@ def test_the_papers_question_has_the_board_and_what_was_proposed_and_nothing_els
         "Scoreboard:", "9.2 crow", "7.1 magpie", "6.8 pigeon", "0.2 candle", "Forbidden: crow, robin",
         "Name a new concept.",
     ]  # fmt: skip
-    assert not any("Pictures can be made" in message.content for message in prompt.messages)
+    assert not any("Images can be made" in message.content for message in prompt.messages)
 
 
 def test_the_papers_summary_sees_the_top_three_alone():
@@ -72,7 +72,7 @@ def test_the_examples_answer_in_the_form_that_is_asked_for():
             assert parse_reply(answer).concept
 
 
-def test_the_picture_prompt_is_the_papers():
+def test_the_image_prompt_is_the_papers():
     request = image_requests("gatherer", 1, 0)[0]
     assert request.prompt == f"A realistic photo of a gatherer, {request.angle}, {request.lighting}"
 
@@ -82,7 +82,7 @@ def test_a_concept_that_looks_like_a_placeholder_is_drawn_as_it_is():
 
 
 @given(st.text(min_size=1, max_size=20), st.integers(0, 2**31 - 1), st.integers(1, 6))
-def test_pictures_are_a_function_of_seed_concept_and_index(concept, seed, count):
+def test_images_are_a_function_of_seed_concept_and_index(concept, seed, count):
     requests = image_requests(concept, count, seed)
     assert requests == image_requests(concept, count, seed)
     assert requests[1:] == image_requests(concept, count - 1, seed, first=1)
@@ -96,7 +96,7 @@ def test_angles_and_lightings_are_drawn_uniformly():
         assert max(shares) < 1.1
 
 
-def test_one_draw_for_a_concept_gives_all_its_pictures_the_same_modifiers_and_different_seeds():
+def test_one_draw_for_a_concept_gives_all_its_images_the_same_modifiers_and_different_seeds():
     requests = image_requests("dog", 5, 1, per_concept=True)
     assert len({(r.angle, r.lighting) for r in requests}) == 1
     assert len({r.seed for r in requests}) == 5

@@ -180,16 +180,16 @@ def test_files_of_a_run_are_found_from_another_folder(empty_folder):
     (empty_folder / "style.safetensors").touch()
     drawn = {"generator": "sdxl=pictures", "diffusion": {"lora": ("style.safetensors=0.5", "owner/name=0.8")}}
     settings = load_settings(weights="w.pth", vocabulary="words.txt", control="pictures", **drawn)
-    assert settings.generator == f"sdxl={empty_folder / 'pictures'}"
+    assert settings.generator == f"sdxl={empty_folder / 'images'}"
     assert settings.diffusion.lora == (f"{empty_folder / 'style.safetensors'}=0.5", "owner/name=0.8")
     assert [load_settings(generator=name).generator for name in ("./pictures", "bank:pictures", "sdxl")] == [
-        str(empty_folder / "pictures"), f"bank:{empty_folder / 'pictures'}", "sdxl",
+        str(empty_folder / "pictures"), f"bank:{empty_folder / 'images'}", "sdxl",
     ]  # fmt: skip
     assert settings.weights == empty_folder / "w.pth"
     assert load_settings(weights="w.pth#state_dict.ema").weights == empty_folder / "w.pth#state_dict.ema"
     assert settings.vocabulary == empty_folder / "words.txt"
     assert settings.control == str(empty_folder / "pictures")
-    assert load_settings(control="hf:pictures@val").control == f"hf:{empty_folder / 'pictures'}@val"
+    assert load_settings(control="hf:pictures@val").control == f"hf:{empty_folder / 'images'}@val"
     assert load_settings(control="hf:owner/name@val").control == "hf:owner/name@val"
 
 

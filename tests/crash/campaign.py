@@ -25,7 +25,7 @@ from line_neurons.tools.store.schema import SCHEMA
 
 # What an interrupted run may leave for the next process to take up.
 _IN_HAND = {
-    "run interrupted", "unit interrupted", "lease left behind", "leftover", "picture without a row",
+    "run interrupted", "unit interrupted", "lease left behind", "leftover", "image without a row",
     "control without a row",
 }  # fmt: skip
 _WITHOUT = {"created", "finished", "seconds", "taken"}
@@ -55,7 +55,7 @@ class Figures:
                 f"{'kills':{width}}  {self.kills.total():4d}, drains as by Ctrl-C {self.drains}, "
                 f"resumes {self.resumes}, stores {self.stores}, "
                 f"mended by --fix in between {self.mended}",
-                f"pictures drawn {self.drawn}, drawn twice {self.drawn_twice}; in hand at a kill {self.in_hand} "
+                f"images drawn {self.drawn}, drawn twice {self.drawn_twice}; in hand at a kill {self.in_hand} "
                 f"in all, {self.most_in_hand} at most; questions asked twice {self.asked_twice}",
                 "left behind by kills, before the resume: "
                 + (", ".join(f"{what} {n}" for what, n in sorted(self.left_by_kills.items())) or "nothing"),
@@ -108,7 +108,7 @@ class Campaign:
         assert store_check.look(story.store, deep=True) == []
         figures.kills.update(story.kills)
         figures.mended += story.mended
-        drawn = [tuple(picture) for line in story.lines() if (picture := line.get("begun"))]
+        drawn = [tuple(image) for line in story.lines() if (image := line.get("begun"))]
         figures.drawn += len(drawn)
         figures.drawn_twice += len(drawn) - len(set(drawn))
         asked = [line["asked"] for line in story.lines() if "asked" in line]
@@ -225,19 +225,19 @@ class Story:
         assert not self._here & set(begun)
         assert len(begun) == len(set(begun))
         self.resumes += bool(self.kills)
-        self._here = pictures(self.store)
+        self._here = images(self.store)
         self.in_hand.append(len(set(begun) - self._here))
 
 
-def pictures(store: Path) -> set[tuple[str, int]]:
-    """Prompt and seed of the pictures whose row and file are there."""
+def images(store: Path) -> set[tuple[str, int]]:
+    """Prompt and seed of the images whose row and file are there."""
     here = {path.stem for path in (store / "images").rglob("[!.]*.png")}
     rows = _rows(store / "bank.db", "draws")
     return {(row["prompt"], row["seed"]) for row in rows if row["image"] in here}
 
 
 def evidence(store: Path) -> dict[str, object]:
-    """All that a store holds but for times: rows of every table, pictures."""
+    """All that a store holds but for times: rows of every table, images."""
     files = {"runs.db": ("runs", "units", "steps", "wishes"), "bank.db": ("draws", "activations", "controls"),
              "replies.db": ("full_llm_cache",)}  # fmt: skip
     found: dict[str, object] = {

@@ -16,7 +16,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from line_neurons.graphs.loop import nodes
 from line_neurons.graphs.runs import checkpoints, revisit
 from line_neurons.graphs.runs import lifecycle as runs
-from line_neurons.tools.cache.database import BankFolder
+from line_neurons.tools.cache.database import CacheDatabase
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.store import schema as run_schema
 from line_neurons.tools.store.runs import RunStore
@@ -24,10 +24,10 @@ from line_neurons.tools.store.runs import RunStore
 NODES = ("init", "propose", "synthesize", "activate", "score", "update", "summarize")
 PLACES = (
     *(f"{node}, {when}" for node in NODES for when in ("before its work", "after its work")),
-    "picture, half written",
-    "picture, before it is renamed",
-    "picture, before its row",
-    "picture, after its row",
+    "image, half written",
+    "image, before it is renamed",
+    "image, before its row",
+    "image, after its row",
     "bank, in a transaction",
     "control set, half written",
     "control set, before its row",
@@ -125,7 +125,7 @@ class Killer:
         setattr(owner, name, patched)
 
     def _files(self):
-        real, kept = BankFolder.write, threading.local()
+        real, kept = CacheDatabase.write, threading.local()
 
         @functools.wraps(real)
         def patched(folder, path, write):
@@ -141,15 +141,15 @@ class Killer:
                 file.write(whole[len(whole) // 2 :])
                 file.flush()
                 if what == "picture":
-                    self.reached("picture, before it is renamed")
+                    self.reached("image, before it is renamed")
 
             result = real(folder, path, interrupted)
             kept.what = what
             self.reached(f"{what}, before its row")
             return result
 
-        BankFolder.write = patched
-        transaction = BankFolder.transaction
+        CacheDatabase.write = patched
+        transaction = CacheDatabase.transaction
 
         @functools.wraps(transaction)
         @contextmanager
@@ -158,10 +158,10 @@ class Killer:
                 yield given
                 self.reached("bank, in a transaction")
             if getattr(kept, "what", None) == "picture":
-                self.reached("picture, after its row")
+                self.reached("image, after its row")
             kept.what = None
 
-        BankFolder.transaction = committing
+        CacheDatabase.transaction = committing
 
     def _checkpoints(self):
         within = threading.local()

@@ -23,7 +23,7 @@ from line_neurons.eval.cosy.results import Evaluations
 from line_neurons.eval.exchange.bundle_import import import_bundle
 from line_neurons.graphs.runs import checkpoints
 from line_neurons.graphs.runs.lifecycle import start, work
-from line_neurons.tools.cache.database import BankFolder
+from line_neurons.tools.cache.database import CacheDatabase
 from line_neurons.tools.cache.file_hashes import FileDigests
 from line_neurons.tools.language_models.proposer import Completion, Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
@@ -53,7 +53,7 @@ def do(store, log, place=None, call=0, seed=0, pause=0.0, only_start=False, drai
         place: see ``Killer``.
         call: see ``Killer``.
         seed: the run's seed.
-        pause: seconds that each batch of pictures takes.
+        pause: seconds that each batch of images takes.
         only_start: write the run down and leave it.
         drained: stop as Ctrl-C does, where it would die.
         ask: ask this of units, each (unit, kind, concept), and leave it.
@@ -94,7 +94,7 @@ def make_databases(store, files):
     """
     root = Path(store)
     RunStore(root).close()
-    BankFolder(root).close()
+    CacheDatabase(root).close()
     with checkpoints.opened(root):
         pass
     ReplyCache(root / "replies.db").put("prompt", "model", Completion("reply", truncated=False))
@@ -154,10 +154,10 @@ class _Generator(ScriptedGenerator):
         unknown = [request for request in requests if request.concept in self.unknown]
         if not unknown:
             self._note(*({"begun": [request.prompt, request.seed]} for request in requests))
-        pictures = super().synthesize(requests, progress)
+        images = super().synthesize(requests, progress)
         time.sleep(self._pause)
         self._note(*({"done": [request.prompt, request.seed]} for request in requests))
-        return pictures
+        return images
 
 
 class _Engine:

@@ -24,7 +24,7 @@ import os, signal, sys
 import line_neurons.tools
 from line_neurons.graphs.loop import nodes
 from line_neurons.graphs.loop import scoring
-from line_neurons.tools.cache.database import BankFolder
+from line_neurons.tools.cache.database import CacheDatabase
 from line_neurons.tools.language_models import llama_cpp as embedded
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.targets.hooked_target import HookedTarget
@@ -34,7 +34,7 @@ node = sys.argv.pop(1)
 owner, name, wanted = {
     "init": (scoring, "measure", 3),
     "propose": (embedded.LlamaCppEngine, "complete", 2),
-    "synthesize": (BankFolder, "write", 1),
+    "synthesize": (CacheDatabase, "write", 1),
     "activate": (HookedTarget, "activate", -1),
     "score": (scoring, "score", 6),
     "update": (RunStore, "put_steps", 3),
@@ -87,8 +87,8 @@ def evidence(store):
             step.pop(varying)
     found["unit"].pop("seconds")
     found.pop("contact_sheet")
-    pictures = {path.name: path.read_bytes() for path in (store / "images").rglob("*.png")}
-    return found, pictures
+    images = {path.name: path.read_bytes() for path in (store / "images").rglob("*.png")}
+    return found, images
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def undisturbed(assets, tmp_path_factory):
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("node", NODES)
-def test_a_killed_explain_resumes_to_the_same_history_labels_and_pictures(undisturbed, tmp_path, node):
+def test_a_killed_explain_resumes_to_the_same_history_labels_and_images(undisturbed, tmp_path, node):
     killed = line(tmp_path, node, "explain", *ARGUMENTS, script=("-c", KILLED))
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     listed = json.loads(line(tmp_path, "runs", "--json").stdout)

@@ -21,16 +21,16 @@ from line_neurons.tools.store.runs import RunStore
 
 KILLS = 20 if "LINE_KILLS" in os.environ else 2
 ALONG_THE_WAY = [
-    "picture, half written",
-    "picture, before it is renamed",
-    "picture, before its row",
+    "image, half written",
+    "image, before it is renamed",
+    "image, before its row",
     "bank, in a transaction",
     "control set, half written",
     "control set, before its row",
     "run store, in a transaction",
 ]
 # What the same import takes up, and a resume too.
-_IN_HAND = {"leftover", "picture without a row", "picture kept", "control without a row",
+_IN_HAND = {"leftover", "image without a row", "image kept", "control without a row",
             "checkpoint without its unit"}  # fmt: skip
 
 

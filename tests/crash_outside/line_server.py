@@ -25,7 +25,7 @@ import numpy as np
 from line_neurons.agent.errors import BackendError
 from line_neurons.agent.ports import LayerInfo
 from line_neurons.agent.seeds import derive_seed
-from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.language_models.proposer import Completion
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tui.cli.main import main
@@ -113,8 +113,8 @@ INSTANT = {
 def use_instant_parts():
     for name, make in INSTANT.items():
         part = cached_property(make)
-        part.__set_name__(Parts, name)
-        setattr(Parts, name, part)
+        part.__set_name__(Components, name)
+        setattr(Components, name, part)
 
 
 def run_commands(request):

@@ -56,7 +56,7 @@ SIGHTS = {
     "checkpoints.db-wal": _size("store/checkpoints.db-wal"),
     "bank.db-wal": _size("store/bank.db-wal"),
     "replies.db": _size("store/replies.db-wal"),
-    "a picture": _count("store/images/*/*.png"),
+    "an image": _count("store/images/*/*.png"),
     "a hidden file": lambda folder: (
         _count("store/**/.*")(folder) + _count(".*")(folder) + _count("out/.*")(folder)
     ),

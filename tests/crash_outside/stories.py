@@ -21,7 +21,7 @@ MOST = {
     "checkpoints.db-wal": 40,
     "bank.db-wal": 20,
     "replies.db": 8,
-    "a picture": 40,
+    "an image": 40,
     "a hidden file": 20,
     "a lock": 2,
     "a database": 5,
@@ -296,7 +296,7 @@ def stop(world):
     """`line stop` from another process while the run is worked on."""
     command = world.start([*BATCH, "--seed", "7"], world.moment())
     if world.draw is not None:
-        command.until(world.draw.choice(["a picture", "checkpoints.db-wal", "a lock"]), world.draw.randint(1, 5))
+        command.until(world.draw.choice(["an image", "checkpoints.db-wal", "a lock"]), world.draw.randint(1, 5))
         asked = world.server.run(world.folder, ["stop", RUN, "--store", "store"])
         world.log.append(f"    line stop: {asked.status}")
         world.drains["line stop"] += asked.status == 0

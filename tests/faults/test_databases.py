@@ -15,10 +15,10 @@ import pytest
 
 from line_neurons.agent.errors import StoreError
 from line_neurons.graphs.runs.checkpoints import Checkpoints
-from line_neurons.graphs.runs.lease_checked_saver import FencedSaver
+from line_neurons.graphs.runs.lease_checked_saver import LeaseCheckedSaver
 from line_neurons.graphs.runs.lifecycle import retry, start, work
-from line_neurons.tools.cache.activation_cache import ConceptBank
-from line_neurons.tools.cache.database import BankFolder
+from line_neurons.tools.cache.activation_cache import Cache
+from line_neurons.tools.cache.database import CacheDatabase
 from line_neurons.tools.cache.file_hashes import FileDigests
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.store import sqlite as databases
@@ -75,11 +75,11 @@ def fill(disk):
 @pytest.mark.parametrize(
     ("owner", "name", "visit"),
     [
-        (ConceptBank, "put_control", 1),
-        (BankFolder, "write", 4),
-        (BankFolder, "transaction", 5),
+        (Cache, "put_control", 1),
+        (CacheDatabase, "write", 4),
+        (CacheDatabase, "transaction", 5),
         (RunStore, "put_steps", 2),
-        (FencedSaver, "put", 6),
+        (LeaseCheckedSaver, "put", 6),
         (ReplyCache, "put", 2),
         (RunStore, "update_unit", 4),
     ],
@@ -141,7 +141,7 @@ def test_a_read_only_store_can_be_looked_at_and_is_one_line_to_who_would_write(t
         looking = RunStore(store, read_only=True)
         assert looking.runs() == [run]
         looking.close()
-        for use in (lambda: RunStore(store), lambda: ConceptBank(store), lambda: Checkpoints(store / "c.db")):
+        for use in (lambda: RunStore(store), lambda: Cache(store), lambda: Checkpoints(store / "c.db")):
             with pytest.raises(StoreError) as caught:
                 use()
             one_line(caught.value, str(store), "make the folder writable")

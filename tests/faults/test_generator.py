@@ -18,8 +18,8 @@ from support.fakes import (
     ScriptedModel,
     ScriptedTarget,
     events,
+    image_of,
     outcome,
-    picture_of,
     scripted_parts,
 )
 
@@ -78,13 +78,13 @@ FAULTS = {
     "GPU memory": (raising(torch.OutOfMemoryError("CUDA out of memory. Tried\nto")), "memory. Tried (free some"),
     "CPU memory": (raising(RuntimeError("DefaultCPUAllocator: can't allocate memory")), "out of memory: Default"),
     "memory": (raising(MemoryError()), "the generator ran out of memory: MemoryError (free some, or draw smaller"),
-    "too few": (lambda requests, drawn: drawn[:-1], "the generator gave 2 pictures for 3 requests"),
-    "too many": (lambda requests, drawn: drawn * 2, "the generator gave 6 pictures for 3 requests"),
+    "too few": (lambda requests, drawn: drawn[:-1], "the generator gave 2 images for 3 requests"),
+    "too many": (lambda requests, drawn: drawn * 2, "the generator gave 6 images for 3 requests"),
     "nothing": (giving(None), "it is NoneType"),
-    "text": (giving(DrawnImage("a picture")), "it is str"),
+    "text": (giving(DrawnImage("an image")), "it is str"),
     "no PNG": (giving(DrawnImage(b"GIF89a")), "its 6 bytes are no whole PNG file"),
     "cut": (giving(DrawnImage(plain()[:40])), "its 40 bytes are no whole PNG file"),
-    "broken": (giving(DrawnImage(plain()[:20] + b"????" + plain()[24:])), "a broken picture of 'thing "),
+    "broken": (giving(DrawnImage(plain()[:20] + b"????" + plain()[24:])), "a broken image of 'thing "),
 }  # fmt: skip
 
 
@@ -155,21 +155,21 @@ class Plain(ScriptedGenerator):
         ]
 
 
-def test_a_black_picture_is_drawn_again_with_a_seed_that_follows_from_its_own(tmp_path, proposed, caplog):
+def test_a_black_image_is_drawn_again_with_a_seed_that_follows_from_its_own(tmp_path, proposed, caplog):
     def first_seed(request):
         return request.concept == proposed and request.seed == derive_seed("image", 0, proposed, 1)
 
     parts = parts_for(tmp_path / "one", Plain(first_seed))
     run = work(parts, start(parts, LAYER, ["0-2"]))
     assert run.status == "finished"
-    (told,) = events(parts, run.id, "picture drawn again")
+    (told,) = events(parts, run.id, "image drawn again")
     assert (told["concept"], told["plain"]) == (proposed, "rgb(0, 0, 0)")
     again = derive_seed("plain", derive_seed("image", 0, proposed, 1))
     account = parts.bank.provenance(told["picture"])
     assert account["seed"] == derive_seed("image", 0, proposed, 1)
     assert account["drawn_again"] == {"seed": again, "plain": "rgb(0, 0, 0)"}
     (step,) = [step for step in parts.runs.steps(run.id, 1) if step.concept == proposed]
-    assert parts.bank.image_bytes(step.images[1]) == picture_of(
+    assert parts.bank.image_bytes(step.images[1]) == image_of(
         proposed, again, next(r.prompt for r in parts.generator.drawn if r.seed == again)
     )
     assert (parts.bank.stats.drawn_again, caplog.text.count("was drawn with another seed")) == (1, 1)
@@ -206,7 +206,7 @@ def test_a_generator_that_gives_only_black_fails_the_unit_instead_of_stalling_it
     assert run.status == "failed"
     for unit in parts.runs.units(run.id):
         assert unit.error.startswith("3 concepts in a row, the last one ")
-        assert "came out as one plain colour: the generator gives no pictures (half precision" in unit.error
+        assert "came out as one plain colour: the generator gives no images (half precision" in unit.error
         assert "start a run with diffusion.dtype bfloat16 or float32, or with another generator)" in unit.error
     # The same generator may do better on another machine. What was refused before stays so in the history.
     again = parts_for(tmp_path)
@@ -216,7 +216,7 @@ def test_a_generator_that_gives_only_black_fails_the_unit_instead_of_stalling_it
         assert outcome(again, run.id) == undisturbed
 
 
-def test_a_plain_picture_that_was_composed_of_real_ones_is_scored_as_any_other(tmp_path, proposed):
+def test_a_plain_image_that_was_composed_of_real_ones_is_scored_as_any_other(tmp_path, proposed):
     wall = Plain(lambda request: request.concept == proposed, composed=True, colour="red")
     parts = parts_for(tmp_path, wall)
     vars(parts)["target"] = Seeing()

@@ -234,7 +234,7 @@ def test_an_engine_that_raises_fails_its_units_which_are_taken_again(tmp_path, u
 def test_the_command_says_in_one_line_what_failed_and_goes_on_to_the_same_labels(line, assets, tmp_path):
     def labels(store, command):
         code, out, err = line(*command, "--store", store, "--json")
-        # What the scripted server answers may be refused throughout: nothing that the bank can picture.
+        # What the scripted server answers may be refused throughout: nothing that the bank can image.
         assert code in {0, ALL_REFUSED}, err
         run = json.loads(out)
         shown = json.loads(line("show", run["id"], "18", "--store", store, "--json")[1])

@@ -1,4 +1,4 @@
-"""Picture files that are harmed behind the store's back, and drawing that is cut off."""
+"""Image files that are harmed behind the store's back, and drawing that is cut off."""
 
 import multiprocessing
 import os
@@ -12,8 +12,8 @@ from langgraph.runtime import RunControl
 
 from line_neurons.agent.ports import DrawnImage
 from line_neurons.graphs.runs.lifecycle import retry, start, work
-from line_neurons.tools.cache.activation_cache import ConceptBank
-from support.fakes import LAYER, ScriptedGenerator, ScriptedModel, events, outcome, picture_of, scripted_parts
+from line_neurons.tools.cache.activation_cache import Cache
+from support.fakes import LAYER, ScriptedGenerator, ScriptedModel, events, image_of, outcome, scripted_parts
 
 
 def parts_for(store, **options):
@@ -28,7 +28,7 @@ def undisturbed(tmp_path_factory):
 
 
 def stopped_before_measuring(store, proposals=1):
-    """A run stopped when a proposal had been drawn and not yet measured; the run, and ids of those pictures."""
+    """A run stopped when a proposal had been drawn and not yet measured; the run, and ids of those images."""
     drain = RunControl()
 
     class Draining(ScriptedGenerator):
@@ -84,7 +84,7 @@ HARM = {
 
 
 @pytest.mark.parametrize("harm", HARM)
-def test_a_picture_harmed_before_it_is_measured_is_drawn_anew_and_told(tmp_path, undisturbed, caplog, harm):
+def test_a_image_harmed_before_it_is_measured_is_drawn_anew_and_told(tmp_path, undisturbed, caplog, harm):
     run, unmeasured = stopped_before_measuring(tmp_path)
     parts = parts_for(tmp_path)
     do, reason = HARM[harm]
@@ -92,19 +92,19 @@ def test_a_picture_harmed_before_it_is_measured_is_drawn_anew_and_told(tmp_path,
         do(parts.bank.image_path(image))
     assert work(parts, run).status == "finished"
     assert outcome(parts, run.id) == undisturbed
-    told = events(parts, run.id, "picture redrawn")
+    told = events(parts, run.id, "image redrawn")
     assert {one["picture"] for one in told} == unmeasured
     assert all(one["reason"].startswith(reason) and one["concept"].startswith("thing") for one in told)
     assert parts.bank.stats.redrawn == 3
     for image in unmeasured:
-        assert f"the file of picture {image[:12]}" in caplog.text
+        assert f"the file of image {image[:12]}" in caplog.text
         assert parts.bank.image_bytes(image)
     if harm == "a folder":
         assert len([*(tmp_path / "images").rglob("somebody's.txt")]) == 3
 
 
 @pytest.mark.parametrize("lasting", [False, True])
-def test_a_picture_that_the_disk_cannot_read_is_drawn_anew_if_that_lasts(
+def test_a_image_that_the_disk_cannot_read_is_drawn_anew_if_that_lasts(
     tmp_path, undisturbed, monkeypatch, lasting
 ):
     run, unmeasured = stopped_before_measuring(tmp_path)
@@ -124,27 +124,27 @@ def test_a_picture_that_the_disk_cannot_read_is_drawn_anew_if_that_lasts(
     monkeypatch.setattr(Path, "read_bytes", read)
     assert work(parts, run).status == "finished"
     assert outcome(parts, run.id) == undisturbed
-    told = events(parts, run.id, "picture redrawn")
+    told = events(parts, run.id, "image redrawn")
     assert {one["picture"] for one in told} == (unmeasured if lasting else set())
     assert all(one["reason"] == "cannot be read: Input/output error" for one in told)
     for file in held:
         file.close()
 
 
-def test_when_the_whole_folder_of_pictures_goes_what_is_needed_is_drawn_anew(tmp_path, undisturbed, caplog):
+def test_when_the_whole_folder_of_images_goes_what_is_needed_is_drawn_anew(tmp_path, undisturbed, caplog):
     run, _ = stopped_before_measuring(tmp_path)
     shutil.rmtree(tmp_path / "images")
     parts = parts_for(tmp_path)
     assert work(parts, run).status == "finished"
     assert outcome(parts, run.id) == undisturbed
-    redrawn = events(parts, run.id, "picture redrawn")
+    redrawn = events(parts, run.id, "image redrawn")
     assert len(redrawn) == parts.bank.stats.redrawn > 5
     # A handful are told one by one.
     assert caplog.text.count("was drawn anew") == 5
-    assert "more like this are only counted and recorded (picture redrawn)" in caplog.text
+    assert "more like this are only counted and recorded (image redrawn)" in caplog.text
 
 
-def test_a_bank_that_has_forgotten_the_pictures_in_hand_draws_them_anew(tmp_path, undisturbed):
+def test_a_bank_that_has_forgotten_the_images_in_hand_draws_them_anew(tmp_path, undisturbed):
     run, unmeasured = stopped_before_measuring(tmp_path)
     with sqlite3.connect(tmp_path / "bank.db") as db:
         db.executemany("DELETE FROM draws WHERE image = ?", [(image,) for image in unmeasured])
@@ -158,20 +158,20 @@ class Drifted(ScriptedGenerator):
     """Draws the same things, in other bytes: as another release of a library does."""
 
     def synthesize(self, requests, progress=None):
-        return [DrawnImage(picture_of(r.concept, r.seed, r.prompt + " "), {"release": 2}) for r in requests]
+        return [DrawnImage(image_of(r.concept, r.seed, r.prompt + " "), {"release": 2}) for r in requests]
 
 
-def test_a_picture_that_comes_out_differently_takes_the_old_ones_place_and_the_history_keeps_its_id(
+def test_a_image_that_comes_out_differently_takes_the_old_ones_place_and_the_history_keeps_its_id(
     tmp_path, undisturbed, caplog
 ):
     run, unmeasured = stopped_before_measuring(tmp_path)
     shutil.rmtree(tmp_path / "images")
     parts = parts_for(tmp_path, generator=Drifted())
     assert work(parts, run).status == "finished"
-    now = {one["picture"]: one["now"] for one in events(parts, run.id, "picture redrawn")}
+    now = {one["picture"]: one["now"] for one in events(parts, run.id, "image redrawn")}
     assert "and came out differently" in caplog.text
     assert unmeasured <= now.keys()
-    bank = ConceptBank(tmp_path)
+    bank = Cache(tmp_path)
     for lost, new in now.items():
         assert (bank.provenance(lost)["replaced_by"], bank.provenance(new)["release"]) == (new, 2)
         assert bank.provenance(lost)["concept"] == bank.provenance(new)["replaces"][lost]["concept"]
@@ -180,7 +180,7 @@ def test_a_picture_that_comes_out_differently_takes_the_old_ones_place_and_the_h
             bank.activations([new], parts.target, LAYER)
         ).tolist()
     (step,) = [step for step in parts.runs.steps(run.id, 0) if set(step.images) == unmeasured]
-    # These pictures show the same to the target, so all scores are as they were.
+    # These images show the same to the target, so all scores are as they were.
     assert (step.step, [row[:7] for row in outcome(parts, run.id)[1]]) == (1, [row[:7] for row in undisturbed[1]])
 
 
@@ -188,7 +188,7 @@ def test_a_picture_that_comes_out_differently_takes_the_old_ones_place_and_the_h
 def test_an_error_in_a_later_batch_of_a_concept_loses_that_batch_alone(tmp_path, undisturbed, in_flight):
     class Full(ScriptedGenerator):
         def synthesize(self, requests, progress=None):
-            if len(self.drawn) >= 14:  # four concepts are on the first board: this is the second of three pictures
+            if len(self.drawn) >= 14:  # four concepts are on the first board: this is the second of three images
                 raise MemoryError("no more")
             return super().synthesize(requests)
 
@@ -207,10 +207,10 @@ def test_an_error_in_a_later_batch_of_a_concept_loses_that_batch_alone(tmp_path,
     assert len(parts.generator.drawn) == 14
 
 
-def killed_while_drawing(store, pictures):
+def killed_while_drawing(store, images):
     class Deadly(ScriptedGenerator):
         def synthesize(self, requests, progress=None):
-            if len(self.drawn) == pictures:
+            if len(self.drawn) == images:
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().synthesize(requests)
 
@@ -218,7 +218,7 @@ def killed_while_drawing(store, pictures):
     work(parts, start(parts, LAYER, ["0-1"]))
 
 
-def test_a_kill_within_a_concept_loses_no_picture_that_was_drawn(tmp_path, undisturbed):
+def test_a_kill_within_a_concept_loses_no_image_that_was_drawn(tmp_path, undisturbed):
     process = multiprocessing.get_context("fork").Process(target=killed_while_drawing, args=(tmp_path, 14))
     process.start()
     process.join(60)
@@ -228,11 +228,11 @@ def test_a_kill_within_a_concept_loses_no_picture_that_was_drawn(tmp_path, undis
     work(parts, run)
     assert outcome(parts, run.id) == undisturbed
     with sqlite3.connect(tmp_path / "bank.db") as db:
-        (pictures,) = db.execute("SELECT count(*) FROM draws").fetchone()
-    assert len(parts.generator.drawn) == pictures - 14
+        (images,) = db.execute("SELECT count(*) FROM draws").fetchone()
+    assert len(parts.generator.drawn) == images - 14
 
 
-def test_a_unit_whose_labels_pictures_are_lost_for_good_fails_alone(tmp_path):
+def test_a_unit_whose_labels_images_are_lost_for_good_fails_alone(tmp_path):
     run, _ = stopped_before_measuring(tmp_path, proposals=3)
     with sqlite3.connect(tmp_path / "bank.db") as db:
         db.execute("DELETE FROM draws")

@@ -13,7 +13,7 @@ from line_neurons.agent.errors import BackendError
 from line_neurons.graphs.runs.lifecycle import retry, start, work
 from line_neurons.tools.batching import BatchedTarget
 from line_neurons.tools.cache.activation_validation import measure
-from line_neurons.tools.targets.base import Network
+from line_neurons.tools.targets.base import ModelBundle
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from support.fakes import LAYER, ScriptedModel, ScriptedTarget, events, outcome, said_by, scripted_parts
 
@@ -33,7 +33,7 @@ def undisturbed(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shown(undisturbed):
-    """What unit 1 and no other unit is shown first, and the ids of its pictures."""
+    """What unit 1 and no other unit is shown first, and the ids of its images."""
     return next((row[5], row[7]) for row in undisturbed[1] if row[0] == 1 and row[3] == "iteration")
 
 
@@ -66,11 +66,11 @@ def putting(value):
     return fault
 
 
-NOT_FINITE = "picture {picture}: the target gave values that are not finite at head"
+NOT_FINITE = "image {image}: the target gave values that are not finite at head"
 FAULTS = {
     "NaN": (putting(np.nan), NOT_FINITE),
     "infinity": (putting(-np.inf), NOT_FINITE),
-    "too few rows": (lambda measured, _: {LAYER: measured[LAYER][1:]}, "[2, 3] at head, not [3 pictures, units]"),
+    "too few rows": (lambda measured, _: {LAYER: measured[LAYER][1:]}, "[2, 3] at head, not [3 images, units]"),
     "no units": (lambda measured, _: {LAYER: measured[LAYER][:, :0]}, "the target gave [3, 0] at head"),
     "a map": (lambda measured, _: {LAYER: measured[LAYER][..., None]}, "the target gave [3, 3, 1] at head"),
     "another layer": (lambda measured, _: {"tail": measured[LAYER]}, "the target gave [0] at head"),
@@ -96,13 +96,13 @@ def test_a_fault_fails_the_unit_with_its_reason_and_after_mending_all_is_as_undi
     run = work(parts, start(parts, LAYER, ["0-2"]))
     units = parts.runs.units(run.id)
     assert (run.status, [unit.status for unit in units]) == ("failed", ["finished", "failed", "finished"])
-    assert any(said.format(picture=image[:12]) in units[1].error for image in images)
+    assert any(said.format(image=image[:12]) in units[1].error for image in images)
     assert all(vector.shape == (3,) and np.isfinite(vector).all() for vector in vectors(tmp_path))
     again = parts_for(tmp_path, in_flight=in_flight)
     assert retry(again.runs, run) == 1
     assert work(again, again.runs.run(run.id)).status == "finished"
     assert outcome(again, run.id) == undisturbed
-    # The pictures were there.
+    # The images were there.
     assert not [one for one in again.generator.drawn if one.concept == concept]
 
 
@@ -150,7 +150,7 @@ def test_a_vector_harmed_in_the_store_is_measured_anew_and_told(tmp_path, undist
     assert {one["picture"] for one in told} == set(label[:2])
     assert all(one["layer"] == LAYER and reason in one["reason"] for one in told)
     assert again.bank.stats.remeasured == 2
-    assert f"the activations of picture {told[0]['picture'][:12]} at head are damaged: {reason}" in caplog.text
+    assert f"the activations of image {told[0]['image'][:12]} at head are damaged: {reason}" in caplog.text
 
 
 def test_a_revisit_measures_harmed_vectors_anew(tmp_path, undisturbed):
@@ -167,22 +167,22 @@ def test_a_revisit_measures_harmed_vectors_anew(tmp_path, undisturbed):
 
 
 class Inverse(torch.nn.Module):
-    """The inverse of the brightness, which is infinite for a black picture."""
+    """The inverse of the brightness, which is infinite for a black image."""
 
     def __init__(self):
         super().__init__()
         self.pool = torch.nn.AdaptiveAvgPool2d(1)
 
-    def forward(self, pictures):
-        return self.pool(1 / pictures.sum((1, 2, 3), keepdim=True).expand(-1, 4, 2, 2))
+    def forward(self, images):
+        return self.pool(1 / images.sum((1, 2, 3), keepdim=True).expand(-1, 4, 2, 2))
 
 
-def small(picture):
-    return torch.from_numpy(np.array(picture.resize((4, 4)), np.float32)).permute(2, 0, 1)
+def small(image):
+    return torch.from_numpy(np.array(image.resize((4, 4)), np.float32)).permute(2, 0, 1)
 
 
-def test_a_hooked_target_tells_which_picture_it_cannot_measure_also_among_those_of_other_callers():
-    target = HookedTarget(Network("own:net", "0", "0", small, Inverse), device="cpu", batch_size=4)
+def test_a_hooked_target_tells_which_image_it_cannot_measure_also_among_those_of_other_callers():
+    target = HookedTarget(ModelBundle("own:net", "0", "0", small, Inverse), device="cpu", batch_size=4)
     bright = [np.full((4, 4, 3), level, np.uint8) for level in (10, 20, 30, 40, 50)]
     dark = np.zeros((4, 4, 3), np.uint8)
     with (
@@ -198,10 +198,10 @@ def test_a_hooked_target_tells_which_picture_it_cannot_measure_also_among_those_
 
 def test_memory_that_runs_out_in_a_forward_pass_names_what_helps():
     class Large(torch.nn.Module):
-        def forward(self, pictures):
+        def forward(self, images):
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
     for batch, remedy in ((4, "try a --batch-size below 4"), (1, "try a smaller model, or --device cpu")):
-        target = HookedTarget(Network("own:net", "0", "0", small, Large), device="cpu", batch_size=batch)
+        target = HookedTarget(ModelBundle("own:net", "0", "0", small, Large), device="cpu", batch_size=batch)
         with pytest.raises(BackendError, match=re.escape(f"({remedy})")):
             target.layers()

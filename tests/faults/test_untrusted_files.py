@@ -15,7 +15,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from line_neurons.agent.errors import DamagedError, LineError
 from line_neurons.graphs.runs.lifecycle import retry, work
-from line_neurons.tools.cache.activation_cache import ConceptBank
+from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.language_models.proposer import Completion
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.store.runs import RunStore
@@ -79,7 +79,7 @@ def test_a_reader_that_trusts_its_files_would_execute_these(tmp_path, name):
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
-    """A store whose first unit stopped with pictures in hand, to be measured next."""
+    """A store whose first unit stopped with images in hand, to be measured next."""
     store = tmp_path_factory.mktemp("stopped")
     parts, run = begun(store)
     stopped_after(parts, run, "synthesize")
@@ -183,15 +183,15 @@ def change_state(store, changes):
 
 
 @pytest.mark.parametrize("image", ["../../outside", "/etc/passwd", "", "a" * 63 + "/", "A" * 64, "\x00" * 64])
-def test_a_picture_id_that_is_a_path_reads_and_removes_nothing(stopped, undisturbed, tmp_path, image):
+def test_a_image_id_that_is_a_path_reads_and_removes_nothing(stopped, undisturbed, tmp_path, image):
     outside = tmp_path / "outside.png"
     outside.write_bytes(b"precious")
     store, run = copy_of(stopped, tmp_path)
     change_state(store, {"images": [image]})
-    failing_alone(store, run, undisturbed, "one has no picture's id")
+    failing_alone(store, run, undisturbed, "one has no image's id")
     assert outside.read_bytes() == b"precious"
-    with pytest.raises(DamagedError, match="is not the id of a picture"):
-        ConceptBank(store).image_bytes(image)
+    with pytest.raises(DamagedError, match="is not the id of an image"):
+        Cache(store).image_bytes(image)
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ NAMED = [
 def test_looking_at_a_foreign_store_executes_nothing(foreign, line, model, llm):
     mark, record, run = foreign
     record(model, llm)
-    # One whose pictures are none, as those of this store are.
+    # One whose images are none, as those of this store are.
     with suppress(OSError):
         line("show", run.id, "0")
     for command in (["runs"], ["show", run.id], ["results", run.id], ["runs", "--json"]):

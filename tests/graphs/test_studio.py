@@ -14,7 +14,7 @@ import pytest
 
 from line_neurons.agent.settings import load_settings
 from line_neurons.graphs.loop import nodes
-from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import start
 from line_neurons.tools.store.runs import RunStore
 from support.fakes import LAYER, ScriptedModel, scripted_parts
@@ -88,7 +88,7 @@ def served(store, assets):
 @pytest.mark.e2e
 def test_langgraph_dev_serves_the_graph_and_runs_a_unit_to_its_end(assets, tmp_path):
     small = {"llm": "random", "generator": "bank", "init": "vocabulary", "iterations": 1, "images": 1, "top": 1}
-    parts = Parts("torchvision:mobilenet_v2", load_settings(store=tmp_path, assets=assets, random=0, **small))
+    parts = Components("torchvision:mobilenet_v2", load_settings(store=tmp_path, assets=assets, random=0, **small))
     run = start(parts, "classifier.1", ["tiger"])
     with served(tmp_path, assets) as client:
         (assistant,) = client.post("/assistants/search", json={}).json()

@@ -16,7 +16,7 @@ from hostile.texts import NAMED
 from line_neurons.agent.errors import NotDrawableError
 from line_neurons.agent.ports import DrawnImage, LayerInfo, Prompt
 from line_neurons.agent.settings import Settings
-from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.control_sets.class_names import arrange, readable_names
 from line_neurons.tools.language_models.proposer import Completion, Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
@@ -72,7 +72,7 @@ def _account(concept: str) -> dict[str, object]:
 
 @dataclass
 class NoisyTarget(ScriptedTarget):
-    """Scores by the picture's bytes; its layer and its units have hostile names."""
+    """Scores by the image's bytes; its layer and its units have hostile names."""
 
     def layers(self):
         return [LayerInfo(LAYER, "Linear", (3,), 3)]
@@ -81,9 +81,9 @@ class NoisyTarget(ScriptedTarget):
         return zlib.crc32(image) % 1000 / 1000
 
 
-def hostile_parts(store: Path, talker: Talker, names: Sequence[str], **settings: object) -> Parts:
+def hostile_parts(store: Path, talker: Talker, names: Sequence[str], **settings: object) -> Components:
     """Real settings, proposer, caches, bank, run store and checkpoints around parts that bring the texts."""
-    parts = Parts(f"scripted:{NAMED['two lines']}", Settings(store=store, **settings))
+    parts = Components(f"scripted:{NAMED['two lines']}", Settings(store=store, **settings))
     vars(parts).update(
         language_model=Proposer(lambda: talker, NAMED["link"], ReplyCache(store / "replies.db")),
         generator=NoisyGenerator(fingerprint=NAMED["Rich markup"]),

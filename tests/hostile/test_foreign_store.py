@@ -15,10 +15,10 @@ from hostile.texts import LARGE, NAMED, obeyed
 from line_neurons.agent.errors import StoreError
 from line_neurons.agent.replies import clean_text
 from line_neurons.graphs.runs.lifecycle import start, work
-from line_neurons.tools.cache.activation_cache import ConceptBank
+from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.store.leases import run_lock
 from line_neurons.tui.app.runs.screen import RunsScreen
-from line_neurons.tui.app.unit.prompt import ExchangeScreen
+from line_neurons.tui.app.unit.prompt import PromptScreen
 from line_neurons.tui.app.unit.screen import UnitScreen
 from line_neurons.tui.app.units.screen import UnitsScreen
 from support.app_pilot import SIZES, opened, shown, until
@@ -142,7 +142,7 @@ async def test_the_terminal_app_shows_every_text_inert_and_stands(own, foreign, 
         with confined(folder):
             async with opened(store, size=size) as pilot:
                 for screen, key in (
-                    (RunsScreen, "enter"), (UnitsScreen, "enter"), (UnitScreen, "v"), (ExchangeScreen, "escape")
+                    (RunsScreen, "enter"), (UnitsScreen, "enter"), (UnitScreen, "v"), (PromptScreen, "escape")
                 ):  # fmt: skip
                     await until(pilot, lambda screen=screen: isinstance(pilot.app.screen, screen))
                     await pilot.pause(0.3)
@@ -191,7 +191,7 @@ def test_a_name_that_could_be_a_path_or_a_command_locks_nothing(tmp_path, name):
 @pytest.mark.parametrize(
     "image", ["../../../victim", "/victim", "", "A" * 64, "a" * 63, "\x1b[31m", "a" * 64 + "\n"]
 )
-def test_the_id_of_a_picture_that_could_be_a_path_reads_and_removes_nothing(foreign, line, image):
+def test_the_id_of_a_image_that_could_be_a_path_reads_and_removes_nothing(foreign, line, image):
     folder, run, change = foreign
     victim = folder / "victim.png"
     victim.write_bytes(b"precious")
@@ -200,10 +200,10 @@ def test_the_id_of_a_picture_that_could_be_a_path_reads_and_removes_nothing(fore
     with confined(folder):
         status, out, err = line("show", run, "0")
         assert status == 0
-        assert "is not the id of a picture" in err
+        assert "is not the id of an image" in err
         assert obeyed(out + err) == []
-        bank = ConceptBank(folder / "store")
-        with pytest.raises(StoreError, match="is not the id of a picture"):
+        bank = Cache(folder / "store")
+        with pytest.raises(StoreError, match="is not the id of an image"):
             bank.image_bytes(image)
         bank.close()
     assert victim.read_bytes() == b"precious"

@@ -18,7 +18,7 @@ from line_neurons.agent.errors import LineError, StoreError
 from line_neurons.agent.replies import clean_text, storable_text
 from line_neurons.eval.exchange.run_tables import TABLES, write_table
 from line_neurons.graphs.runs.runner import Progress
-from line_neurons.tools.cache.activation_cache import BankStats
+from line_neurons.tools.cache.activation_cache import CacheStats
 from line_neurons.tools.store.columns import unit_row
 from line_neurons.tools.store.runs import Run, Unit
 from line_neurons.tui.cli import output as terminal
@@ -107,7 +107,7 @@ def _png():
     return stream.getvalue()
 
 
-def test_a_contact_sheet_has_any_title_and_grows_with_its_pictures_only(tmp_path):
+def test_a_contact_sheet_has_any_title_and_grows_with_its_images_only(tmp_path):
     sizes = set()
     for text in NAMED.values():
         sheet = write_sheet([SheetRow(text, [_png()])], tmp_path / "sheet.png")
@@ -116,7 +116,7 @@ def test_a_contact_sheet_has_any_title_and_grows_with_its_pictures_only(tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
 
 
-def test_a_contact_sheet_of_what_is_no_picture_or_in_no_file_is_refused(tmp_path):
+def test_a_contact_sheet_of_what_is_no_image_or_in_no_file_is_refused(tmp_path):
     with pytest.raises(StoreError, match="cannot be decoded"):
         write_sheet([SheetRow("owl", [b"\x89PNG\r\n\x1a\nno"])], tmp_path / "sheet.png")
     for place in (tmp_path, tmp_path.root):
@@ -130,7 +130,7 @@ def bars():
     for text in NAMED.values():
         at = Progress(
             run="r", unit=1, name=text, finished=0, failed=1, units=1, node="failed", kind="iteration", step=1,
-            steps=2, concept=text, best=(text, 1.5), stats=BankStats(), error=text,
+            steps=2, concept=text, best=(text, 1.5), stats=CacheStats(), error=text,
         )  # fmt: skip
         with Watching() as watching:
             watching.steps_in_all = 3

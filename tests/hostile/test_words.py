@@ -57,7 +57,7 @@ def test_a_reply_gives_a_clean_proposal_or_is_refused_and_is_kept_either_way(rea
 
 @given(hostile())
 @example("{angle} {lighting} {concept}")
-def test_a_concept_fills_the_picture_s_template_once(text):
+def test_a_concept_fills_the_image_s_template_once(text):
     concept = class_concept(text)
     assert not set(concept) & set('<>[]{}/\\|`"*;=%$')
     drawn = ImageRequest(concept, "low angle", "studio lighting", 0, IMAGE_TEMPLATE).prompt

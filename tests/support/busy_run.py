@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from line_neurons.tools.store.activity import Doing, tell
+from line_neurons.tools.store.activity import Activity, tell
 from line_neurons.tools.store.leases import held, unit_held
 from line_neurons.tools.store.runs import Run, RunStore, Step, Unit
 
@@ -79,7 +79,7 @@ def _unit(runs: RunStore, unit: int, ended: list[float]) -> Iterator[bool]:
         best = ("", None)
         for entry in history:
             for node in NODES:
-                doing = Doing(
+                doing = Activity(
                     unit, node, entry.kind, entry.step, STEPS, 0, entry.concept or "", *best, time.time()
                 )
                 tell(runs, RUN, doing, drawn=unit * 10, reused=unit, measured=unit * 10)

@@ -58,7 +58,7 @@ STANDS = {
 PYTHON = {"activations": np.zeros((4, 2048), np.float32), "labels": np.array([0, 1, 0, 1])}
 """What Python snippets take for granted."""
 STATUS = {"doctor": {0, 1}, "assets verify": {0, 1}, "explain": {0, 3}, "batch": {0, 3}}
-"""What else than 0 a command may end with: the asset packs are not here, and small banks picture few concepts."""
+"""What else than 0 a command may end with: the asset packs are not here, and small banks image few concepts."""
 NOT_EXECUTED = {
     "langgraph dev --no-browser": "a server; tests/graphs starts it on a free port",
     "ollama serve": "a server of its own; tests/ollama runs a real one",
@@ -283,15 +283,15 @@ class Session:
         """A table of captions: an image bank reads it."""
         folder = self.folder / f"bank of line {block.line}"
         for row in block.text.splitlines()[1:]:
-            picture = folder / row.split(",")[0]
-            picture.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(self.folder / "cat.jpg", picture)
+            image = folder / row.split(",")[0]
+            image.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(self.folder / "cat.jpg", image)
         (folder / "captions.csv").write_text(block.text)
         bank = open_bank(str(folder))
         assert len(bank.entries) == len(block.text.splitlines()) - 1
 
     def _tree(self, block: Block) -> None:
-        """Files that a reader has: pictures by their names."""
+        """Files that a reader has: images by their names."""
         for name in block.text.splitlines():
             file = self.folder / name
             file.parent.mkdir(parents=True, exist_ok=True)

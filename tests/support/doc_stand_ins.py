@@ -31,7 +31,7 @@ from line_neurons.tools.doctor import installation as doctor
 from line_neurons.tools.generators.presets import parse_source
 from line_neurons.tools.image_bank import bundled, text_encoder
 from line_neurons.tools.image_bank.folder import open_bank
-from line_neurons.tools.targets.base import Network
+from line_neurons.tools.targets.base import ModelBundle
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.registry import open_target, pinned_spec
 from line_neurons.tools.targets.sources import is_own_function
@@ -45,7 +45,7 @@ THINGS = (
     "acoustic guitar", "castle", "honeycomb", "killer whale", "lighthouse", "pipe organ", "steam locomotive",
     "sunflower", "tabby cat", "tiger", "violin", "zebra",
 )  # fmt: skip
-"""What the small image bank has pictures of, and the classes of the small control sets."""
+"""What the small image bank has images of, and the classes of the small control sets."""
 COLOURS = ("red", "green", "blue", "yellow", "black", "white")
 MODELS = ("llama3.1:8b", "qwen2.5:7b", "qwen2.5:latest")
 """What the Ollama server has, besides what it is asked to pull."""
@@ -111,13 +111,13 @@ def lay_out(folder: Path) -> None:
 
 
 def _cut_out(file: Path) -> None:
-    """Make a picture a round one, so that a bank can paint it in colours."""
-    with Image.open(file) as picture:
-        picture.load()
-    mask = Image.new("L", picture.size)
-    ImageDraw.Draw(mask).ellipse((2, 2, *(side - 3 for side in picture.size)), fill=255)
-    picture.putalpha(mask)
-    picture.save(file)
+    """Make an image a round one, so that a bank can paint it in colours."""
+    with Image.open(file) as image:
+        image.load()
+    mask = Image.new("L", image.size)
+    ImageDraw.Draw(mask).ellipse((2, 2, *(side - 3 for side in image.size)), fill=255)
+    image.putalpha(mask)
+    image.save(file)
 
 
 _CHAT_MODEL = '''
@@ -171,7 +171,7 @@ class Letters:
 
 
 class Painter(ScriptedGenerator):
-    """Small pictures at once for every text-to-image model, whose name and settings are looked at."""
+    """Small images at once for every text-to-image model, whose name and settings are looked at."""
 
     out_of_order = False
 
@@ -241,11 +241,11 @@ def _module(prefix: str, name: str):
 def _outline(prefix, name, weights, **options):
     module, classes = _module(prefix, name)
     return Outline(
-        Network(
+        ModelBundle(
             f"{prefix}:{name}",
             f"none ({weights})",
             "squeezed",
-            lambda picture: torch.from_numpy(np.array(picture.resize((224, 224)), np.float32).transpose(2, 0, 1)),
+            lambda image: torch.from_numpy(np.array(image.resize((224, 224)), np.float32).transpose(2, 0, 1)),
             lambda: module,
             () if weights else tuple(classes),
         ),
@@ -268,12 +268,12 @@ def open_outline(spec, *, assets=None, weights=None, download=False, **options):
 
 
 class _Encoder:
-    """In the place of CLIP: a picture's colours, a text's letters."""
+    """In the place of CLIP: an image's colours, a text's letters."""
 
     fingerprint = "colours and letters"
 
-    def images(self, pictures):
-        return np.array([np.resize(np.frombuffer(bytes(one), np.uint8)[-99:], 26) for one in pictures], np.float32)
+    def images(self, images):
+        return np.array([np.resize(np.frombuffer(bytes(one), np.uint8)[-99:], 26) for one in images], np.float32)
 
     def texts(self, texts):
         return Letters(None).encode(texts)
@@ -313,7 +313,7 @@ def stood_in(folder: Path) -> Iterator[SimpleNamespace]:
         ``server`` (the Ollama server's address).
     """
     from line_neurons.eval.baselines import clip_dissect, describe_and_dissect
-    from line_neurons.eval.cosy import images as concept_pictures
+    from line_neurons.eval.cosy import images as concept_images
     from line_neurons.tui.app import app
     from line_neurons.tui.cli import assets as asset_commands
     from line_neurons.tui.cli import run as labelling
@@ -338,7 +338,7 @@ def stood_in(folder: Path) -> Iterator[SimpleNamespace]:
             patch.setattr(module, "select_units", _first_units)
         for module in (clip_dissect, describe_and_dissect):
             patch.setattr(module, "open_encoder", lambda spec, **given: _Encoder())
-        patch.setattr(concept_pictures, "IMAGES", 2)
+        patch.setattr(concept_images, "IMAGES", 2)
         sizes = {name.removeprefix("LINE_").lower() for name in SIZES}
         small = {name: value for name, value in presets.PAPER.items() if name not in sizes}
         patch.setattr(presets, "PRESETS", {"paper": small})

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.components import Components
 from line_neurons.tui.cli.main import main
 from support.fakes import ScriptedControl, ScriptedGenerator, ScriptedModel, ScriptedTarget
 
@@ -36,6 +36,6 @@ PARTS = {
 
 if __name__ == "__main__":
     for name, part in PARTS.items():
-        setattr(Parts, name, property(lambda parts, part=part: part))
+        setattr(Components, name, property(lambda parts, part=part: part))
     sys.argv[0] = "line"
     main()

@@ -16,12 +16,12 @@ from line_neurons.agent.ports import ControlChunk, DrawnImage, ImageRequest, Lay
 from line_neurons.agent.replies import parse_reply
 from line_neurons.agent.seeds import derive_seed
 from line_neurons.agent.settings import Settings
-from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.components import Components
 
 LAYER = "head"
 
 
-def picture_of(*said: object) -> bytes:
+def image_of(*said: object) -> bytes:
     """A grey PNG file of one row, whose pixels spell what is said as JSON."""
     row = json.dumps(said).encode()
     chunks = (
@@ -35,10 +35,10 @@ def picture_of(*said: object) -> bytes:
     )
 
 
-def said_by(picture: bytes) -> list:
-    """What a picture of ``picture_of`` says."""
-    size = struct.unpack(">I", picture[33:37])[0]
-    return json.loads(zlib.decompress(picture[41 : 41 + size])[1:])
+def said_by(image: bytes) -> list:
+    """What an image of ``image_of`` says."""
+    size = struct.unpack(">I", image[33:37])[0]
+    return json.loads(zlib.decompress(image[41 : 41 + size])[1:])
 
 
 @dataclass
@@ -62,7 +62,7 @@ class ScriptedModel:
 
 @dataclass
 class ScriptedGenerator:
-    """Pictures that spell their request; concepts in ``unknown`` cannot be drawn."""
+    """Images that spell their request; concepts in ``unknown`` cannot be drawn."""
 
     unknown: frozenset[str] = frozenset()
     hints: tuple[str, ...] = ()
@@ -75,7 +75,7 @@ class ScriptedGenerator:
             if request.concept in self.unknown:
                 raise NotDrawableError(request.concept, [("something else", 0.4)])
         self.drawn += requests
-        return [DrawnImage(picture_of(r.concept, r.seed, r.prompt), {"concept": r.concept}) for r in requests]
+        return [DrawnImage(image_of(r.concept, r.seed, r.prompt), {"concept": r.concept}) for r in requests]
 
     def suggest(self, concepts, limit):
         return [hint for hint in self.hints if hint not in concepts][:limit]
@@ -83,7 +83,7 @@ class ScriptedGenerator:
 
 @dataclass
 class ScriptedTarget:
-    """Scores by concept: a number, or a list with one for each time the concept is scored (``n`` pictures)."""
+    """Scores by concept: a number, or a list with one for each time the concept is scored (``n`` images)."""
 
     scores: dict[str, float | list[float]] = field(default_factory=dict)
     run_seed: int = 0
@@ -117,7 +117,7 @@ class ScriptedTarget:
 
 @dataclass
 class ScriptedControl:
-    """A control set with one picture a class."""
+    """A control set with one image a class."""
 
     names: tuple[str, ...]
     fingerprint: str = "scripted control"
@@ -127,8 +127,8 @@ class ScriptedControl:
 
     def chunks(self, start=0):
         for index, name in enumerate(self.classes()[start:], start):
-            picture = picture_of(name, derive_seed("image", 0, name, 0), "")
-            yield ControlChunk((picture,), (index,))
+            image = image_of(name, derive_seed("image", 0, name, 0), "")
+            yield ControlChunk((image,), (index,))
 
     @property
     def total(self):
@@ -143,9 +143,9 @@ def scripted_parts(
     generator: ScriptedGenerator | None = None,
     classes: Sequence[str] = tuple(f"class {letter}" for letter in "abcdefghijkl"),
     **settings: object,
-) -> Parts:
+) -> Components:
     """Real settings, bank, run store and checkpoints around scripted parts."""
-    parts = Parts("scripted:model", Settings(store=store, **settings))
+    parts = Components("scripted:model", Settings(store=store, **settings))
     # Parts keeps each opened part in its __dict__ (cached_property): these are simply there already.
     vars(parts).update(
         language_model=model,
@@ -156,7 +156,7 @@ def scripted_parts(
     return parts
 
 
-def outcome(parts: Parts, run: str) -> tuple[list, list]:
+def outcome(parts: Components, run: str) -> tuple[list, list]:
     """What a run ended with: its units with their labels, and their histories with the boards."""
     units = [
         (u.unit, u.status, u.label, u.score, u.origin, u.second_label, u.images, u.auc, u.mad)
@@ -170,6 +170,6 @@ def outcome(parts: Parts, run: str) -> tuple[list, list]:
     return units, steps
 
 
-def events(parts: Parts, run: str, kind: str) -> list[dict]:
+def events(parts: Components, run: str, kind: str) -> list[dict]:
     """The details of a run's events of one kind."""
     return [event["detail"] for event in parts.runs.events(run) if event["kind"] == kind]

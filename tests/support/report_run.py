@@ -12,7 +12,7 @@ from line_neurons.agent.ports import Control
 from line_neurons.agent.replies import storable_text
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.runs.lifecycle import recorded
-from line_neurons.tools.cache.activation_cache import ConceptBank
+from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.cache.reader import control_key
 from line_neurons.tools.store.runs import Run, RunStore, Step, Unit
 from line_neurons.tools.store.steering_queue import ask
@@ -20,13 +20,13 @@ from support.store_factory import painted
 
 RUN, LAYER = "net-head-1", "head"
 TARGET, CONTROL = "net 0123", "control 4567"
-PICTURES = 3
+IMAGES = 3
 
 
 def write(store, texts, *, control="bank", control_fingerprint=CONTROL, **settings):
     """Write the run; of each unit every kind of step, a restart, and a wish that waits."""
     texts = [storable_text(text) for text in texts]
-    images = _pictures(store, texts)
+    images = _images(store, texts)
     with closing(RunStore(store)) as runs:
         known = recorded(Settings(iterations=3, control=control, restarts=1, **settings))
         fingerprints = {"target": TARGET, "generator": texts[0], "language_model": texts[0],
@@ -40,11 +40,11 @@ def write(store, texts, *, control="bank", control_fingerprint=CONTROL, **settin
     ask(store, RUN, 0, "pin", "owl")
 
 
-def _pictures(store, texts):
-    """Three pictures, measured for as many units as there are texts; and control activations of 12 pictures."""
-    contents = [painted(f"concept {number}", number) for number in range(PICTURES)]
+def _images(store, texts):
+    """Three images, measured for as many units as there are texts; and control activations of 12 images."""
+    contents = [painted(f"concept {number}", number) for number in range(IMAGES)]
     images = [hashlib.sha256(content).hexdigest() for content in contents]
-    with closing(ConceptBank(store)) as bank:
+    with closing(Cache(store)) as bank:
         for number, (image, content) in enumerate(zip(images, contents, strict=True)):
             path = store / "images" / image[:2] / f"{image}.png"
             path.parent.mkdir(parents=True, exist_ok=True)

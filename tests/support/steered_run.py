@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.store.runs import Run
 from line_neurons.tools.store.steering_queue import ask
 from support.fakes import LAYER
 
 
-def intervened(parts: Parts, store: Path) -> Run:
+def intervened(parts: Components, store: Path) -> Run:
     """Work on two units; of unit 0 a concept is banned, tried, asked anew and pinned, and one tried at the end."""
     run = start(parts, LAYER, ["0-1"])
     wanted = [("ban", "ant"), ("try", "red panda"), ("again", ""), ("pin", "")]

@@ -1,4 +1,4 @@
-"""A store as runs leave it: real graph, checkpoints and bank, instant scripted parts, pictures to look at.
+"""A store as runs leave it: real graph, checkpoints and bank, instant scripted parts, images to look at.
 
 Nothing in it depends on when or where it was made, so that screens that show it can be compared with snapshots.
 """
@@ -20,7 +20,7 @@ from line_neurons.agent.errors import BackendError
 from line_neurons.agent.ports import ControlChunk, DrawnImage, LayerInfo
 from line_neurons.agent.seeds import derive_seed
 from line_neurons.agent.settings import Settings
-from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.store.activity import tell
 from line_neurons.tools.store.runs import RunStore
@@ -97,12 +97,12 @@ def _parts(store, model, layer, units, names, **settings):
         "iterations": 4, "top": 3, "random": 2, "images": 4, "retries": 2, "llm": "ollama:llama3.1:8b",
         "generator": "sdxl", "control": "bank", "give_up": 10, **settings,
     }  # fmt: skip
-    parts = Parts(model, Settings(store=store, **given))
+    parts = Components(model, Settings(store=store, **given))
     vars(parts).update(
         language_model=ScriptedModel(_Answers(given.get("seed", 0)), "llama3.1:8b 46e0c10c039e"),
         generator=_Painter(unknown=frozenset({_UNDRAWABLE}), fingerprint=f"{given['generator']} 6f0c1a"),
         target=_Target(layer, units, names, f"{model} 0676ba61"),
-        control_set=_Control(_CLASSES, "image bank, 12 classes of 1 picture"),
+        control_set=_Control(_CLASSES, "image bank, 12 classes of 1 image"),
     )
     return parts
 
@@ -130,7 +130,7 @@ class _Answers:
 
 
 class _Painter(ScriptedGenerator):
-    """Pictures of one shape and colour for each concept, moved about by the seed."""
+    """Images of one shape and colour for each concept, moved about by the seed."""
 
     def synthesize(self, requests, progress=None):
         super().synthesize(requests, progress)
@@ -178,12 +178,12 @@ def _liked(concept, unit):
 
 
 def painted(concept, seed):
-    """A picture of 96 x 96 as a PNG file; says in a text chunk what it shows."""
+    """An image of 96 x 96 as a PNG file; says in a text chunk what it shows."""
     hue = derive_seed("hue", concept) % 256
     ground, ink = (Image.new("HSV", (1, 1), (h % 256, s, v)).convert("RGB").getpixel((0, 0))
                    for h, s, v in ((hue, 90, 235), (hue + 100, 200, 150)))  # fmt: skip
-    picture = Image.new("RGB", (96, 96), ground)
-    draw, move = ImageDraw.Draw(picture), seed % 24
+    image = Image.new("RGB", (96, 96), ground)
+    draw, move = ImageDraw.Draw(image), seed % 24
     match _SHAPES[derive_seed("shape", concept) % len(_SHAPES)]:
         case "circle":
             draw.ellipse((12 + move, 12, 60 + move, 60), fill=ink)
@@ -201,7 +201,7 @@ def painted(concept, seed):
     info, stream = PngInfo(), io.BytesIO()
     info.add_text("concept", concept)
     info.add_text("seed", str(seed))
-    picture.save(stream, "PNG", pnginfo=info)
+    image.save(stream, "PNG", pnginfo=info)
     return stream.getvalue()
 
 

@@ -242,12 +242,12 @@ def fill_cache(cache: Path, repository: str, folder: Path, leave_out: str = "") 
 
 
 def ask(text: str, seed: int = 0) -> ImageRequest:
-    """A request for a picture of ``text``."""
+    """A request for an image of ``text``."""
     return ImageRequest(text, "wide-angle", "natural", seed, "{concept}, {angle}")
 
 
 def tiny(spec: object, *, steps: int = 2, size: int = 64, device: str = "cpu", **settings: Any) -> TextToImage:
-    """A generator of small pictures."""
+    """A generator of small images."""
     made = open_text_to_image(str(spec), DiffusionSettings(steps=steps, size=size, **settings), device=device)
     assert isinstance(made, TextToImage)
     return made

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from line_neurons.agent.errors import BackendError, DrainedError, NotDrawableError
 from line_neurons.agent.ports import ImageRequest, Prompt
 from line_neurons.tools.batching import BoundedLanguageModel, gathered
-from line_neurons.tools.micro_batcher import Gatherer
+from line_neurons.tools.micro_batcher import MicroBatcher
 from support.fakes import ScriptedGenerator, ScriptedModel, ScriptedTarget
 
 LONG = 30
@@ -51,7 +51,7 @@ class Gate:
 class Asked:
     """A caller with its own thread; its request is in the queue when this is made."""
 
-    gatherer: Gatherer
+    gatherer: MicroBatcher
     items: list
     told: list = field(default_factory=list)
 
@@ -77,7 +77,7 @@ def until(happened):
 def busy(gate, *, size=8, callers=100, wait=LONG, limit=256, check=nothing):
     """A gatherer whose worker is held in a first batch, so that what is asked now waits in the queue."""
     with closing(
-        Gatherer("worker", gate, lambda: size, callers=lambda: callers, wait=wait, limit=limit, check=check)
+        MicroBatcher("worker", gate, lambda: size, callers=lambda: callers, wait=wait, limit=limit, check=check)
     ) as gatherer:
         first = ThreadPoolExecutor(1).submit(gatherer.ask, [0] * size)
         gate.wait_for_batch()
@@ -96,7 +96,7 @@ def test_every_caller_gets_its_own_results_and_only_offenders_get_an_error(reque
     gate = Gate(open_at_once=True)
     with (
         closing(
-            Gatherer(
+            MicroBatcher(
                 "worker", gate, lambda: size, callers=lambda: len(requests), wait=0.001, limit=limit, check=nothing
             )
         ) as gatherer,
@@ -115,7 +115,7 @@ def test_every_caller_gets_its_own_results_and_only_offenders_get_an_error(reque
 
 def test_a_lone_caller_is_served_at_once():
     gate = Gate(open_at_once=True)
-    with closing(Gatherer("worker", gate, lambda: 8, callers=lambda: 1, wait=LONG, check=nothing)) as gatherer:
+    with closing(MicroBatcher("worker", gate, lambda: 8, callers=lambda: 1, wait=LONG, check=nothing)) as gatherer:
         assert gatherer.ask([1, 2]) == [2, 4]
         assert gatherer.ask([]) == []
     assert gate.batches == [[1, 2]]
@@ -123,13 +123,13 @@ def test_a_lone_caller_is_served_at_once():
 
 def test_a_batch_goes_when_its_oldest_request_has_waited_long_enough():
     gate = Gate(open_at_once=True)
-    with closing(Gatherer("worker", gate, lambda: 8, callers=lambda: 5, wait=0.01, check=nothing)) as gatherer:
+    with closing(MicroBatcher("worker", gate, lambda: 8, callers=lambda: 5, wait=0.01, check=nothing)) as gatherer:
         assert gatherer.ask([1, 2]) == [2, 4]
 
 
 def test_a_batch_goes_as_soon_as_every_caller_waits():
     gate = Gate(open_at_once=True)
-    with closing(Gatherer("worker", gate, lambda: 8, callers=lambda: 3, wait=LONG, check=nothing)) as gatherer:
+    with closing(MicroBatcher("worker", gate, lambda: 8, callers=lambda: 3, wait=LONG, check=nothing)) as gatherer:
         callers = [Asked(gatherer, [number]) for number in (1, 2, 3)]
         assert [caller.result() for caller in callers] == [[2], [4], [6]]
     assert [sorted(batch) for batch in gate.batches] == [[1, 2, 3]]
@@ -162,7 +162,7 @@ def test_a_size_that_shrinks_counts_from_the_next_batch_on():
     sizes = iter([4, 2, 2, 2])
     gate = Gate(open_at_once=True)
     with closing(
-        Gatherer("worker", gate, lambda: next(sizes), callers=lambda: 1, wait=LONG, check=nothing)
+        MicroBatcher("worker", gate, lambda: next(sizes), callers=lambda: 1, wait=LONG, check=nothing)
     ) as gatherer:
         gatherer.ask([1, 2, 3, 4, 5, 6, 7])
     assert [len(batch) for batch in gate.batches] == [4, 2, 1]
@@ -193,7 +193,9 @@ def test_two_callers_with_the_same_fault_get_an_error_each():
 def test_work_that_loses_a_result_is_an_error():
     with (
         closing(
-            Gatherer("painter", lambda items: items[1:], lambda: 4, callers=lambda: 1, wait=LONG, check=nothing)
+            MicroBatcher(
+                "painter", lambda items: items[1:], lambda: 4, callers=lambda: 1, wait=LONG, check=nothing
+            )
         ) as gatherer,
         pytest.raises(BackendError, match="painter gave 1 results for 2 requests"),
     ):
@@ -225,7 +227,7 @@ def test_progress_that_raises_withdraws_the_rest_of_the_request():
     def stop(done, total):
         raise KeyboardInterrupt
 
-    with closing(Gatherer("worker", gate, lambda: 2, callers=lambda: 1, wait=LONG, check=nothing)) as gatherer:
+    with closing(MicroBatcher("worker", gate, lambda: 2, callers=lambda: 1, wait=LONG, check=nothing)) as gatherer:
         with pytest.raises(KeyboardInterrupt):
             gatherer.ask(list(range(1000)), stop)
         assert gatherer._waiting == 0
@@ -234,7 +236,7 @@ def test_progress_that_raises_withdraws_the_rest_of_the_request():
 
 def test_closing_finishes_the_batch_in_hand_and_refuses_the_rest():
     gate = Gate()
-    gatherer = Gatherer("worker", gate, lambda: 2, callers=lambda: 100, wait=LONG, limit=2, check=nothing)
+    gatherer = MicroBatcher("worker", gate, lambda: 2, callers=lambda: 100, wait=LONG, limit=2, check=nothing)
     in_hand = ThreadPoolExecutor(1).submit(gatherer.ask, [1, 2])
     gate.wait_for_batch()
     waiting, outside = Asked(gatherer, [3, 4]), Asked(gatherer, [5])
@@ -295,9 +297,9 @@ def test_the_shared_parts_answer_as_the_parts_themselves():
         assert drawn == ScriptedGenerator().synthesize(requests)
         assert made.generator.suggest(["cat"], 5) == ["owl"]
         assert (made.generator.fingerprint, made.generator.batch_size) == (generator.fingerprint, 3)
-        pictures = [image.png for image in drawn]
-        rows = made.target.activate(pictures, ["head", "other"])
-        expected = target.activate(pictures, ["head", "other"])
+        images = [image.png for image in drawn]
+        rows = made.target.activate(images, ["head", "other"])
+        expected = target.activate(images, ["head", "other"])
         for layer in ("head", "other"):
             assert rows[layer].dtype == np.float32
             np.testing.assert_array_equal(rows[layer], expected[layer])
@@ -309,7 +311,7 @@ def test_the_shared_parts_answer_as_the_parts_themselves():
         assert made.language_model.propose(Prompt(()), seed=1, temperature=0).concept == "dog"
 
 
-def test_pictures_of_several_callers_are_measured_in_one_forward_pass_for_each_choice_of_layers():
+def test_images_of_several_callers_are_measured_in_one_forward_pass_for_each_choice_of_layers():
     calls = []
 
     class Recording(ScriptedTarget):
@@ -317,18 +319,16 @@ def test_pictures_of_several_callers_are_measured_in_one_forward_pass_for_each_c
             calls.append((len(images), tuple(layers)))
             return super().activate(images, layers)
 
-    pictures = [image.png for image in ScriptedGenerator().synthesize([request(c) for c in ("cat", "dog", "owl")])]
+    images = [image.png for image in ScriptedGenerator().synthesize([request(c) for c in ("cat", "dog", "owl")])]
     wanted = [("head",), ("head", "tail"), ("head",)]
     with parts(target=Recording(), callers=3) as made, ThreadPoolExecutor(3) as threads:
         answers = list(
-            threads.map(
-                lambda picture, layers: made.target.activate([picture], layers), pictures, wanted, timeout=LONG
-            )
+            threads.map(lambda image, layers: made.target.activate([image], layers), images, wanted, timeout=LONG)
         )
     assert sorted(calls) == [(1, ("head", "tail")), (2, ("head",))]
-    for picture, layers, answer in zip(pictures, wanted, answers, strict=True):
+    for image, layers, answer in zip(images, wanted, answers, strict=True):
         assert set(answer) == set(layers)
-        np.testing.assert_array_equal(answer["head"], ScriptedTarget().activate([picture], ["head"])["head"])
+        np.testing.assert_array_equal(answer["head"], ScriptedTarget().activate([image], ["head"])["head"])
 
 
 def test_a_concept_that_cannot_be_drawn_is_no_concern_of_other_units():

@@ -91,7 +91,7 @@ def test_a_scorer_that_is_added_is_used_for_a_whole_layer(monkeypatch):
 
 @pytest.mark.parametrize("name", SCORERS)
 @pytest.mark.parametrize("concept", [[], [np.nan], [np.inf, 1], [[1.0]]])
-def test_no_pictures_and_values_that_are_not_finite_are_refused(name, concept):
+def test_no_images_and_values_that_are_not_finite_are_refused(name, concept):
     with pytest.raises(ValueError, match="concept"):
         SCORERS[name].one(np.array(concept, np.float32), np.ones(3, np.float32))
 
@@ -102,14 +102,14 @@ def test_a_control_that_is_empty_is_refused(name):
         SCORERS[name].one(np.ones(3, np.float32), np.empty(0, np.float32))
 
 
-def test_mad_against_a_single_control_picture_is_refused():
-    with pytest.raises(ValueError, match="two control pictures"):
+def test_mad_against_a_single_control_image_is_refused():
+    with pytest.raises(ValueError, match="two control images"):
         mad(np.ones(3, np.float32), np.ones(1, np.float32))
 
 
 @st.composite
 def layers(draw):
-    """Activations of some units on n pictures of some concepts, and on control pictures; ties are common."""
+    """Activations of some units on n images of some concepts, and on control images; ties are common."""
     concepts, units, n = draw(st.integers(1, 4)), draw(st.integers(1, 4)), draw(st.integers(1, 200))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     grain = draw(st.sampled_from([0.25, 1e-3, 1e-7]))
@@ -132,7 +132,7 @@ def test_a_layer_is_scored_to_the_bit_as_each_unit_and_concept_alone(name, layer
 
 
 @pytest.mark.parametrize("name", SCORERS)
-def test_a_layer_with_a_value_that_is_not_finite_or_without_pictures_is_refused(name):
+def test_a_layer_with_a_value_that_is_not_finite_or_without_images_is_refused(name):
     score = layer_scorer(name, np.ones((3, 2), np.float32))
     for concepts in (np.full((1, 2, 2), np.nan, np.float32), np.empty((1, 0, 2), np.float32)):
         with pytest.raises(ValueError, match="concept"):
@@ -146,6 +146,6 @@ def test_a_layer_against_a_control_that_is_empty_or_not_finite_is_refused(name, 
         layer_scorer(name, control)
 
 
-def test_the_mad_of_a_layer_against_a_single_control_picture_is_refused():
-    with pytest.raises(ValueError, match="two control pictures"):
+def test_the_mad_of_a_layer_against_a_single_control_image_is_refused():
+    with pytest.raises(ValueError, match="two control images"):
         layer_scorer("mad", np.ones((1, 2), np.float32))

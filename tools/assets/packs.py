@@ -219,7 +219,7 @@ PACKS: tuple[Pack, ...] = (
     Pack(
         name="photos",
         title="GCompris photographs: animals, monuments, tools, instruments, fishes",
-        licence="GPL-3.0-or-later, CC-BY, CC-BY-SA, GFDL, public domain; by picture",
+        licence="GPL-3.0-or-later, CC-BY, CC-BY-SA, GFDL, public domain; by image",
         artifacts=(
             _deb(
                 "gcompris-qt-data",
@@ -247,7 +247,7 @@ PACKS: tuple[Pack, ...] = (
     Pack(
         name="backgrounds",
         title="Nature photographs of the MATE, Plasma and Lomiri desktops",
-        licence="GPL-2.0-or-later, LGPL-3.0, CC-BY-4.0, CC-BY-SA-4.0, CC0; by picture",
+        licence="GPL-2.0-or-later, LGPL-3.0, CC-BY-4.0, CC-BY-SA-4.0, CC0; by image",
         artifacts=(
             _deb(
                 "mate-backgrounds",
@@ -270,7 +270,7 @@ PACKS: tuple[Pack, ...] = (
         ),
         rules=(
             Rule(r"usr/share/backgrounds/mate/nature/([^/]+\.jpg)", r"mate/\1"),
-            # Each picture is there once, in its largest size; the other sizes are links to it.
+            # Each image is there once, in its largest size; the other sizes are links to it.
             Rule(
                 rf"usr/share/wallpapers/({_PLASMA_PHOTOS})/contents/images/(?:2560x1600|5120x2880)\.jpg",
                 r"plasma/\1.jpg",

@@ -1,6 +1,6 @@
-"""Pictures and whole-layer activations, kept once for all units and runs.
+"""Images and whole-layer activations, kept once for all units and runs.
 
-A picture depends on the generator, the prompt and the seed, never on the unit, and one forward pass gives all
+An image depends on the generator, the prompt and the seed, never on the unit, and one forward pass gives all
 units of a layer: so both are kept for every run, and several processes may share them.
 """
 
@@ -14,35 +14,35 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from line_neurons.agent.errors import LostPictureError, StoreError
+from line_neurons.agent.errors import LostImageError, StoreError
 from line_neurons.agent.ports import Control, Generator, Progress, Target
 from line_neurons.tools.cache.activation_validation import measure
-from line_neurons.tools.cache.database import BankFolder
-from line_neurons.tools.cache.image_cache import BankStats, PictureBank
+from line_neurons.tools.cache.database import CacheDatabase
+from line_neurons.tools.cache.image_cache import CacheStats, ImageCache
 from line_neurons.tools.cache.reader import control_checksum, control_path, control_row, read_control
 from line_neurons.tools.cache.single_flight import Claims
-from line_neurons.tools.cache.vectors import KeptVectors
+from line_neurons.tools.cache.vectors import VectorCache
 from line_neurons.tools.targets.lookup import layer_fingerprint
 
 if TYPE_CHECKING:
-    from line_neurons.agent.ports import Activations, Picture
+    from line_neurons.agent.ports import Activations, ImageData
 
-__all__ = ["BankStats", "ConceptBank"]
+__all__ = ["Cache", "CacheStats"]
 
 logger = logging.getLogger(__name__)
 
 _Measurement = tuple[str, str, str]
-"""Picture, target and layer of a vector."""
+"""Image, target and layer of a vector."""
 
 _AT_ONCE = 500
-# How often pictures that go while they are waited for are drawn anew.
+# How often images that go while they are waited for are drawn anew.
 _RESTORED = 3
 
 
-class ConceptBank(PictureBank):
-    """A store's pictures, and whole-layer activations on them and, under ``controls/``, on control sets.
+class Cache(ImageCache):
+    """A store's images, and whole-layer activations on them and, under ``controls/``, on control sets.
 
-    Threads that need the same picture measured share one forward pass.
+    Threads that need the same image measured share one forward pass.
 
     Args:
         root: the folder; made if it is not there.
@@ -53,7 +53,7 @@ class ConceptBank(PictureBank):
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
-        self._vectors = KeptVectors(self._folder, self.stats, self.incidents)
+        self._vectors = VectorCache(self._folder, self.stats, self.incidents)
         self._measuring = Claims[_Measurement](self._lock)
         # Large, so they are shared as long as somebody uses them and no longer.
         self._controls = weakref.WeakValueDictionary[str, Control]()
@@ -69,24 +69,24 @@ class ConceptBank(PictureBank):
         also: Sequence[str] = (),
         generator: Generator | None = None,
     ) -> Activations:
-        """Activations of all units of ``layer`` on the pictures; missing ones are computed in one call.
+        """Activations of all units of ``layer`` on the images; missing ones are computed in one call.
 
-        A picture that has not been measured and whose file has gone or is damaged is drawn anew; a vector that is
+        An image that has not been measured and whose file has gone or is damaged is drawn anew; a vector that is
         damaged is measured anew.
 
         Args:
-            image_ids: ids of pictures of this bank.
+            image_ids: ids of images of this bank.
             target: the vision model.
             layer: dotted path.
             progress: told of the forward passes.
-            also: other layers, whose activations are kept too where a picture has to go through the target.
-            generator: drew the pictures; None if lost ones are not to be drawn anew.
+            also: other layers, whose activations are kept too where an image has to go through the target.
+            generator: drew the images; None if lost ones are not to be drawn anew.
 
         Returns:
             float32 [n_images, n_units], in the order of ``image_ids``, all finite.
 
         Raises:
-            LostPictureError: a picture is not here or is damaged, and cannot be drawn anew.
+            LostImageError: an image is not here or is damaged, and cannot be drawn anew.
             StoreError: the bank cannot be read or written.
             UsageError: see ``Target.activate``.
             BackendError: see ``measuring.measure``.
@@ -97,9 +97,9 @@ class ConceptBank(PictureBank):
         for _ in range(_RESTORED if generator else 0):
             try:
                 return self._activations(now, target, layer, progress, also)
-            except LostPictureError as lost:
+            except LostImageError as lost:
                 assert generator is not None
-                restored = self._restored(lost.pictures, generator)
+                restored = self._restored(lost.images, generator)
                 now = [restored.get(image, image) for image in now]
         return self._activations(now, target, layer, progress, also)
 
@@ -141,7 +141,7 @@ class ConceptBank(PictureBank):
         """Activations that are kept already, read without the vision model.
 
         Args:
-            image_ids: ids of pictures of this bank.
+            image_ids: ids of images of this bank.
             target: fingerprint of the vision model.
             layer: dotted path.
 
@@ -149,7 +149,7 @@ class ConceptBank(PictureBank):
             float32 [n_images, n_units], in the order of ``image_ids``; [0, 0] if there are none.
 
         Raises:
-            StoreError: a picture has not been measured, or the bank cannot be read.
+            StoreError: an image has not been measured, or the bank cannot be read.
         """
         import numpy as np
 
@@ -160,7 +160,7 @@ class ConceptBank(PictureBank):
             for image in part:
                 if image not in found:
                     raise StoreError(
-                        f"picture {image[:12]} has not been measured at {layer}", "run it again: that is done then"
+                        f"image {image[:12]} has not been measured at {layer}", "run it again: that is done then"
                     )
             read = np.frombuffer(b"".join(found[image] for image in part), "<f4").reshape(len(part), -1)
             if not start:
@@ -171,23 +171,23 @@ class ConceptBank(PictureBank):
     def _measure(
         self, image_ids: Sequence[str], target: Target, layers: Sequence[str], progress: Progress | None
     ) -> None:
-        """Pass pictures through a target and keep their vectors.
+        """Pass images through a target and keep their vectors.
 
         Raises:
-            LostPictureError: pictures cannot be read; it has the ids of all of them.
+            LostImageError: images cannot be read; it has the ids of all of them.
         """
-        pictures: list[Picture] = []
-        lost: list[LostPictureError] = []
+        images: list[ImageData] = []
+        lost: list[LostImageError] = []
         for image in image_ids:
             try:
-                pictures.append(self._picture(image))
-            except LostPictureError as error:
+                images.append(self._image(image))
+            except LostImageError as error:
                 lost.append(error)
         if lost:
-            every = tuple(image for error in lost for image in error.pictures)
-            raise LostPictureError(lost[0].message, lost[0].remedy, every)
-        named = [f"picture {image[:12]}" for image in image_ids]
-        measured = measure(target, pictures, named, layers, progress)
+            every = tuple(image for error in lost for image in error.images)
+            raise LostImageError(lost[0].message, lost[0].remedy, every)
+        named = [f"image {image[:12]}" for image in image_ids]
+        measured = measure(target, images, named, layers, progress)
         self._vectors.put(image_ids, {layer: layer_fingerprint(target, layer) for layer in measured}, measured)
         with self._lock:
             self.stats.forwarded += len(image_ids)
@@ -260,7 +260,7 @@ class ConceptBank(PictureBank):
                 db.executemany("DELETE FROM controls WHERE key = ?", [(key,) for key in keys])
 
 
-def put_control_row(folder: BankFolder, key: str, classes: str, skipped: str) -> None:
+def put_control_row(folder: CacheDatabase, key: str, classes: str, skipped: str) -> None:
     """Write the row of control activations whose file is there: ``classes`` and ``skipped`` are JSON."""
     with folder.mapped():
         kept = control_checksum(folder.root, key, classes, skipped)

@@ -21,12 +21,12 @@ def checksum(*parts: str | bytes) -> bytes:
 
 
 def draw_checksum(generator: str, prompt: str, seed: int, image: str) -> bytes:
-    """Compute the checksum of what says which picture a generator drew from a prompt with a seed."""
+    """Compute the checksum of what says which image a generator drew from a prompt with a seed."""
     return checksum(generator, prompt, str(seed), image)
 
 
 def vector_checksum(image: str, target: str, layer: str, vector: bytes) -> bytes:
-    """Compute the checksum of the activations of a layer on a picture; that of others is another one."""
+    """Compute the checksum of the activations of a layer on an image; that of others is another one."""
     return checksum(image, target, layer, vector)
 
 
@@ -36,7 +36,7 @@ def vector_fault(
     """Tell what is wrong with kept activations.
 
     Args:
-        image: id of the picture.
+        image: id of the image.
         target: fingerprint of the vision model.
         layer: dotted path.
         vector: little-endian float32.

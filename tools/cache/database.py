@@ -30,7 +30,7 @@ _MIGRATIONS = (
 )
 
 
-class BankFolder:
+class CacheDatabase:
     """A folder with ``bank.db``, opened for several threads and processes.
 
     Args:

@@ -1,4 +1,4 @@
-"""Embeddings of texts in a file, with a checksum: rows that stand for other texts would give wrong pictures."""
+"""Embeddings of texts in a file, with a checksum: rows that stand for other texts would give wrong images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was found wrong with pictures and vectors while work went on, and who is told of it."""
+"""What was found wrong with images and vectors while work went on, and who is told of it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _TOLD = 5
 
 
 @dataclass(frozen=True)
-class Incident:
-    """Something that was wrong with a picture or a vector, and what was done about it.
+class CacheEvent:
+    """Something that was wrong with an image or a vector, and what was done about it.
 
     Args:
-        kind: ``picture redrawn``, ``picture drawn again``, ``concept refused`` or ``vector measured anew``.
+        kind: ``image redrawn``, ``image drawn again``, ``concept refused`` or ``vector measured anew``.
         text: one line for the user.
         detail: the same for the record, JSON-serialisable.
     """
@@ -33,15 +33,15 @@ class Incident:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
-class Incidents:
+class CacheEvents:
     """Tells the user, and whoever listens, of incidents; from any thread."""
 
     def __init__(self) -> None:
-        self._listeners: list[Callable[[Incident], None]] = []
+        self._listeners: list[Callable[[CacheEvent], None]] = []
         self._count: Counter[str] = Counter()
 
     @contextmanager
-    def heard(self, listener: Callable[[Incident], None]) -> Iterator[None]:
+    def heard(self, listener: Callable[[CacheEvent], None]) -> Iterator[None]:
         """Have ``listener`` called for every incident within ``with``, in the thread that met it."""
         self._listeners.append(listener)
         try:
@@ -53,7 +53,7 @@ class Incidents:
         """Have every incident within ``with`` written to the events of a run."""
         return self.heard(lambda incident: runs.add_event(run, incident.kind, **incident.detail))
 
-    def tell(self, incident: Incident) -> None:
+    def tell(self, incident: CacheEvent) -> None:
         """Tell of an incident; call it without locks, as listeners may wait."""
         for listener in tuple(self._listeners):
             listener(incident)

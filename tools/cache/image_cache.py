@@ -1,4 +1,4 @@
-"""The pictures of a store, drawn once for all units and runs, and mended where their files are harmed."""
+"""The images of a store, drawn once for all units and runs, and mended where their files are harmed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from line_neurons.agent.errors import DamagedError, LostPictureError, PlainPictureError, StoreError
+from line_neurons.agent.errors import BlankImageError, DamagedError, LostImageError, StoreError
 from line_neurons.agent.ports import DrawnImage, Generator, ImageRequest, Progress
 from line_neurons.agent.replies import clean_text
 from line_neurons.tools.cache.checksums import draw_checksum
-from line_neurons.tools.cache.database import BankFolder
-from line_neurons.tools.cache.events import Incident, Incidents
-from line_neurons.tools.cache.image_files import PictureFiles
+from line_neurons.tools.cache.database import CacheDatabase
+from line_neurons.tools.cache.events import CacheEvent, CacheEvents
+from line_neurons.tools.cache.image_files import ImageFiles
 from line_neurons.tools.cache.image_validation import Drawing, draw
 from line_neurons.tools.cache.single_flight import Claims
 
@@ -25,32 +25,32 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from line_neurons.agent.ports import Picture
+    from line_neurons.agent.ports import ImageData
 
 PUT_DRAW = (
     "INSERT OR IGNORE INTO draws (generator, prompt, seed, image, size, request, provenance, checksum)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
-"""Keeps what ``draw_row`` gives; where the same was drawn already, that picture stays."""
+"""Keeps what ``draw_row`` gives; where the same was drawn already, that image stays."""
 
 _Draw = tuple[str, str, int]
-"""Generator, prompt and seed of a picture."""
+"""Generator, prompt and seed of an image."""
 
-# Pixels of pictures just drawn wait here for their forward pass: twenty of 1,024 x 1,024.
+# Pixels of images just drawn wait here for their forward pass: twenty of 1,024 x 1,024.
 _PIXEL_BYTES = 64 << 20
 
 
 @dataclass
-class BankStats:
+class CacheStats:
     """What this opened bank did and what it saved.
 
     Args:
-        drawn: pictures that a generator made.
-        reused: pictures that were asked for and were here.
+        drawn: images that a generator made.
+        reused: images that were asked for and were here.
         redrawn: those of ``drawn`` whose file had gone or was damaged.
-        forwarded: pictures that went through a target.
-        saved: forward passes of a picture that were not needed.
-        drawn_again: pictures of one plain colour that were drawn with a second seed.
+        forwarded: images that went through a target.
+        saved: forward passes of an image that were not needed.
+        drawn_again: images of one plain colour that were drawn with a second seed.
         remeasured: vectors that were damaged, and are measured anew where they are needed.
     """
 
@@ -63,18 +63,18 @@ class BankStats:
     remeasured: int = 0
 
 
-class PictureBank:
-    """Pictures under ``images/`` and, in ``bank.db``, how each was drawn.
+class ImageCache:
+    """Images under ``images/`` and, in ``bank.db``, how each was drawn.
 
-    May be used from several threads and processes; threads that need the same picture share one drawing. Files are
-    written under another name and renamed, then their rows are written: a crash leaves no half picture, and what
+    May be used from several threads and processes; threads that need the same image share one drawing. Files are
+    written under another name and renamed, then their rows are written: a crash leaves no half image, and what
     the generator's earlier batches drew. The lock is held for the database alone, never while a file is read or
     written.
 
-    A picture whose file has gone or is damaged is drawn anew where it is needed, by the same generator from the
-    same prompt and seed. Should it come out differently (another release of a library), the new picture takes the
+    An image whose file has gone or is damaged is drawn anew where it is needed, by the same generator from the
+    same prompt and seed. Should it come out differently (another release of a library), the new image takes the
     place of the old one from then on. Histories keep the old one's id, and what was measured on it stays as it is;
-    where that id has not been measured, the new picture is. The account of the new one holds that of the old one.
+    where that id has not been measured, the new image is. The account of the new one holds that of the old one.
 
     Args:
         root: the folder; made if it is not there.
@@ -82,7 +82,7 @@ class PictureBank:
     Attributes:
         root: the folder.
         stats: what was done.
-        incidents: tells of pictures and vectors that were damaged, and of pictures that could not be used.
+        incidents: tells of images and vectors that were damaged, and of images that could not be used.
 
     Raises:
         StoreError: the folder cannot be written, or a newer version of the program made it.
@@ -90,11 +90,11 @@ class PictureBank:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.stats = BankStats()
-        self.incidents = Incidents()
-        self._folder = BankFolder(root)
+        self.stats = CacheStats()
+        self.incidents = CacheEvents()
+        self._folder = CacheDatabase(root)
         self._lock = self._folder.lock
-        self._files = PictureFiles(self._folder)
+        self._files = ImageFiles(self._folder)
         self._drawing = Claims[_Draw](self._lock)
         self._pixels: OrderedDict[str, NDArray[np.uint8]] = OrderedDict()
         self._pixel_bytes = 0
@@ -104,7 +104,7 @@ class PictureBank:
         """Close the database; the bank cannot be used afterwards."""
         self._folder.close()
 
-    def snapshot(self) -> BankStats:
+    def snapshot(self) -> CacheStats:
         """The stats as they are now; they change no more."""
         with self._lock:
             return replace(self.stats)
@@ -112,9 +112,9 @@ class PictureBank:
     def images(
         self, requests: Sequence[ImageRequest], generator: Generator, progress: Progress | None = None
     ) -> list[str]:
-        """Ids of the pictures asked for, in order; those that are missing are drawn.
+        """Ids of the images asked for, in order; those that are missing are drawn.
 
-        They are kept batch by batch as the generator gives them. A picture whose file has gone or is known to be
+        They are kept batch by batch as the generator gives them. An image whose file has gone or is known to be
         damaged is drawn anew.
 
         Returns:
@@ -122,7 +122,7 @@ class PictureBank:
 
         Raises:
             StoreError: the bank cannot be read or written.
-            PlainPictureError: a picture has one colour only; see ``drawing.draw``.
+            BlankImageError: an image has one colour only; see ``drawing.draw``.
             NotDrawableError: see ``Generator.synthesize``.
             BackendError: see ``drawing.draw``.
         """
@@ -154,49 +154,49 @@ class PictureBank:
         return [known[key] for key in keys]
 
     def image_path(self, image_id: str) -> Path:
-        """Where the picture's file is, whether or not it is there."""
+        """Where the image's file is, whether or not it is there."""
         return self._files.path(image_id)
 
     def image_bytes(self, image_id: str) -> bytes:
-        """The picture's PNG file.
+        """The image's PNG file.
 
         Raises:
-            LostPictureError: it is not here or is damaged; it is drawn anew when it is asked for again.
+            LostImageError: it is not here or is damaged; it is drawn anew when it is asked for again.
         """
         content, damage = self._files.read(image_id)
         if damage:
-            raise LostPictureError(
-                f"the file of picture {image_id[:12]} {damage}", "it is drawn anew when it is needed", (image_id,)
+            raise LostImageError(
+                f"the file of image {image_id[:12]} {damage}", "it is drawn anew when it is needed", (image_id,)
             )
         return content
 
     def provenance(self, image_id: str) -> dict[str, Any]:
-        """How the picture was made: ``generator``, ``prompt``, ``seed``, and the generator's own account.
+        """How the image was made: ``generator``, ``prompt``, ``seed``, and the generator's own account.
 
-        ``replaces`` in it holds the accounts, by id, of pictures that were lost and came out as this one;
+        ``replaces`` in it holds the accounts, by id, of images that were lost and came out as this one;
         ``replaced_by`` in theirs is its id.
 
         Raises:
-            StoreError: there is no such picture.
+            StoreError: there is no such image.
         """
         image, lost = image_id, None
         if not (row := self._row(image)) and (successor := self._successor(image_id)):
             image, lost = successor
             row = self._row(image)
         if row is None:
-            raise StoreError(f"there is no picture {image_id[:12]!r} in {self.root}")
+            raise StoreError(f"there is no image {image_id[:12]!r} in {self.root}")
         generator, prompt, seed, provenance = row
         try:
             account = json.loads(provenance) if lost is None else {**lost, "replaced_by": image}
             return {**account, "generator": generator, "prompt": prompt, "seed": seed}
         except (ValueError, TypeError) as error:
             raise DamagedError(
-                f"the account of picture {image_id[:12]} in bank.db is damaged",
+                f"the account of image {image_id[:12]} in bank.db is damaged",
                 "put a backup of the file in its place",
             ) from error
 
     def _row(self, image_id: str) -> tuple[str, str, int, str] | None:
-        """Generator, prompt, seed and account of the first draw that gave a picture."""
+        """Generator, prompt, seed and account of the first draw that gave an image."""
         row: tuple[str, str, int, str] | None = self._folder.one(
             "SELECT generator, prompt, seed, provenance FROM draws WHERE image = ? ORDER BY rowid LIMIT 1",
             (image_id,),
@@ -204,7 +204,7 @@ class PictureBank:
         return row
 
     def _successor(self, image_id: str) -> tuple[str, dict[str, Any]] | None:
-        """The picture that took the place of a lost one, and the lost one's account."""
+        """The image that took the place of a lost one, and the lost one's account."""
         with self._folder.mapped(), self._lock:
             rows = self._folder.db.execute(
                 "SELECT image, provenance FROM draws WHERE instr(provenance, ?)", (image_id,)
@@ -214,7 +214,7 @@ class PictureBank:
                 return image, lost
         return None
 
-    def concepts(self, generator: str, pictures: int = 1) -> list[str]:
+    def concepts(self, generator: str, images: int = 1) -> list[str]:
         """The concepts that a generator has drawn for searches, sorted.
 
         What was drawn for an evaluation, which names no angle, does not count: else evaluating what was found
@@ -222,17 +222,17 @@ class PictureBank:
 
         Args:
             generator: its fingerprint.
-            pictures: how many of them a concept has to have at least.
+            images: how many of them a concept has to have at least.
         """
         statement = (
             "SELECT json_extract(request, '$.concept') AS concept FROM draws WHERE generator = ?"
             " AND json_extract(request, '$.angle') != '' GROUP BY concept HAVING count(DISTINCT image) >= ?"
         )
         with self._folder.mapped(), self._lock:
-            return sorted(concept for (concept,) in self._folder.db.execute(statement, (generator, pictures)))
+            return sorted(concept for (concept,) in self._folder.db.execute(statement, (generator, images)))
 
-    def pictures_of(self, concept: str, generator: str, limit: int) -> list[str]:
-        """Ids of the first ``limit`` pictures that a generator drew of a concept for searches, in that order."""
+    def images_of(self, concept: str, generator: str, limit: int) -> list[str]:
+        """Ids of the first ``limit`` images that a generator drew of a concept for searches, in that order."""
         statement = (
             "SELECT image FROM draws WHERE generator = ? AND json_extract(request, '$.concept') = ?"
             " AND json_extract(request, '$.angle') != '' GROUP BY image ORDER BY min(rowid) LIMIT ?"
@@ -247,10 +247,10 @@ class PictureBank:
         generator: Generator,
         progress: Progress | None,
     ) -> dict[_Draw, str]:
-        """Draw and keep pictures, a batch at a time, some in place of those whose file is no longer whole."""
+        """Draw and keep images, a batch at a time, some in place of those whose file is no longer whole."""
         for key, request in missing.items():
             if key in self._plain:
-                raise PlainPictureError(request.concept, self._plain[key])
+                raise BlankImageError(request.concept, self._plain[key])
         asked = list(missing)
         kept: dict[_Draw, str] = {}
         while left := asked[len(kept) :]:
@@ -275,18 +275,18 @@ class PictureBank:
         with self._lock:
             self.stats.drawn_again += 1
         if drawing.image is not None:
-            text = f"a picture of {request.concept!r} was all {drawing.plain} and was drawn with another seed"
-            self.incidents.tell(Incident("picture drawn again", text, {**detail, "picture": kept}))
+            text = f"an image of {request.concept!r} was all {drawing.plain} and was drawn with another seed"
+            self.incidents.tell(CacheEvent("image drawn again", text, {**detail, "picture": kept}))
             return
-        refused = PlainPictureError(request.concept, drawing.plain)
+        refused = BlankImageError(request.concept, drawing.plain)
         self._plain[key] = drawing.plain
-        self.incidents.tell(Incident("concept refused", refused.reason, detail))
+        self.incidents.tell(CacheEvent("concept refused", refused.reason, detail))
         raise refused
 
     def _keep(
         self, drawn: dict[_Draw, tuple[ImageRequest, DrawnImage]], stale: Mapping[_Draw, tuple[str, str]]
     ) -> dict[_Draw, str]:
-        """Write the files, then all rows at once; the id of the picture that counts for each draw."""
+        """Write the files, then all rows at once; the id of the image that counts for each draw."""
         ids = {key: hashlib.sha256(image.png).hexdigest() for key, (_, image) in drawn.items()}
         for key, (_, image) in drawn.items():
             self._files.write(ids[key], image.png)
@@ -300,7 +300,7 @@ class PictureBank:
                 "DELETE FROM draws WHERE generator = ? AND prompt = ? AND seed = ? AND image = ?",
                 [(*key, lost) for key, (lost, _) in renewed.items()],
             )
-            # A process that drew the same at the same time may have been first; then its picture counts.
+            # A process that drew the same at the same time may have been first; then its image counts.
             db.executemany(
                 PUT_DRAW,
                 [
@@ -325,7 +325,7 @@ class PictureBank:
         return kept
 
     def _replaced(self, key: _Draw, lost: str) -> dict[str, Any]:
-        """The account of a picture that another one takes the place of, and those of its own predecessors."""
+        """The account of an image that another one takes the place of, and those of its own predecessors."""
         row = self._folder.db.execute(
             "SELECT provenance FROM draws WHERE generator = ? AND prompt = ? AND seed = ? AND image = ?",
             (*key, lost),
@@ -336,19 +336,19 @@ class PictureBank:
         return {**before, lost: account}
 
     def _tell_redrawn(self, request: ImageRequest, lost: str, damage: str, now: str) -> None:
-        text = f"the file of picture {lost[:12]} ({request.concept!r}) {damage}; it was drawn anew"
+        text = f"the file of image {lost[:12]} ({request.concept!r}) {damage}; it was drawn anew"
         detail = {"picture": lost, "reason": damage, "concept": request.concept, "seed": request.seed}
         if now != lost:
             text += f" and came out differently, as {now[:12]}"
             detail["now"] = now
             self._files.remove([lost])
-        self.incidents.tell(Incident("picture redrawn", text, detail))
+        self.incidents.tell(CacheEvent("image redrawn", text, detail))
 
     def _draws(self, keys: Iterable[_Draw]) -> dict[_Draw, tuple[str, int]]:
-        """Picture and size of its file of each draw that is kept; to be called with the lock.
+        """Image and size of its file of each draw that is kept; to be called with the lock.
 
         Raises:
-            DamagedError: a row, or the index that leads to it, is not what it was: it would give another picture.
+            DamagedError: a row, or the index that leads to it, is not what it was: it would give another image.
         """
         statement = "SELECT image, size, checksum FROM draws WHERE generator = ? AND prompt = ? AND seed = ?"
         found: dict[_Draw, tuple[str, int]] = {}
@@ -358,7 +358,7 @@ class PictureBank:
                 continue
             if row[2] is not None and row[2] != draw_checksum(*key, row[0]):
                 raise DamagedError(
-                    f"bank.db in {str(self.root)!r} is damaged: it names another picture for"
+                    f"bank.db in {str(self.root)!r} is damaged: it names another image for"
                     f" {clean_text(key[1], 80)!r}",
                     f"line doctor --store {shlex.quote(str(self.root))} --deep --fix, or put a backup of the file"
                     " in its place",
@@ -367,10 +367,10 @@ class PictureBank:
         return found
 
     def _restored(self, image_ids: Sequence[str], generator: Generator) -> dict[str, str]:
-        """Draw lost pictures anew; the id of each one's file as it is now.
+        """Draw lost images anew; the id of each one's file as it is now.
 
         Raises:
-            LostPictureError: the bank does not know how this generator drew one.
+            LostImageError: the bank does not know how this generator drew one.
         """
         requests = {image: self._request(image, generator.fingerprint) for image in image_ids}
         return dict(zip(requests, self.images(list(requests.values()), generator), strict=True))
@@ -381,14 +381,14 @@ class PictureBank:
         if row is None and (successor := self._successor(image_id)):
             row = self._folder.one(statement, (successor[0], generator))
         if row is None:
-            raise LostPictureError(
-                f"picture {image_id[:12]} has gone, and the store does not know how this generator drew it",
+            raise LostImageError(
+                f"image {image_id[:12]} has gone, and the store does not know how this generator drew it",
                 "put a backup of the store in its place, or start a new run",
                 (image_id,),
             )
         return ImageRequest(**json.loads(row[0]))
 
-    def _picture(self, image_id: str) -> Picture:
+    def _image(self, image_id: str) -> ImageData:
         with self._lock:
             pixels = self._pixels.get(image_id)
         return self.image_bytes(image_id) if pixels is None else pixels
@@ -408,7 +408,7 @@ class PictureBank:
 
 
 def _part_of(progress: Progress | None, before: int, part: int, whole: int) -> Progress | None:
-    """Progress of the whole, told of a part that ``before`` pictures came before."""
+    """Progress of the whole, told of a part that ``before`` images came before."""
     if progress is None or part == whole:
         return progress
     return lambda done, total: progress(before * total // part + done, whole * total // part)
@@ -417,7 +417,7 @@ def _part_of(progress: Progress | None, before: int, part: int, whole: int) -> P
 def draw_row(
     generator: str, prompt: str, seed: int, image: str, size: int, request: str, account: str
 ) -> tuple[str | int | bytes, ...]:
-    """The values of ``PUT_DRAW`` for a picture: ``request`` and ``account`` are JSON."""
+    """The values of ``PUT_DRAW`` for an image: ``request`` and ``account`` are JSON."""
     return generator, prompt, seed, image, size, request, account, draw_checksum(generator, prompt, seed, image)
 
 
@@ -431,7 +431,7 @@ def _table(text: object) -> dict[str, Any]:
 
 
 def _replaced_in(account: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The accounts of the pictures that one took the place of, by id."""
+    """The accounts of the images that one took the place of, by id."""
     replaced = account.get("replaces")
     found = replaced.items() if isinstance(replaced, dict) else ()
     return {image: lost for image, lost in found if isinstance(lost, dict)}

@@ -1,4 +1,4 @@
-"""The files of a concept bank's pictures: how they come to be there, and whether they are whole."""
+"""The files of a concept bank's images: how they come to be there, and whether they are whole."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from line_neurons.agent.errors import DamagedError
 from line_neurons.agent.replies import clean_text
-from line_neurons.tools.cache.database import BankFolder
+from line_neurons.tools.cache.database import CacheDatabase
 
 PNG_BEGIN, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 """How every whole PNG file begins and ends."""
@@ -23,30 +23,30 @@ _ID = re.compile(r"[0-9a-f]{64}")
 
 
 def is_image_id(text: str) -> bool:
-    """Whether a text is the id of a picture, here or elsewhere: a SHA-256 in hex."""
+    """Whether a text is the id of an image, here or elsewhere: a SHA-256 in hex."""
     return _ID.fullmatch(text) is not None
 
 
-class PictureFiles:
+class ImageFiles:
     """PNG files under ``images/``, each named by the SHA-256 of its content; may be used from several threads.
 
     Args:
         folder: the bank's folder.
     """
 
-    def __init__(self, folder: BankFolder) -> None:
+    def __init__(self, folder: CacheDatabase) -> None:
         self._folder = folder
         self._damaged: set[str] = set()
 
     def path(self, image_id: str) -> Path:
-        """Where a picture's file is, whether or not it is there.
+        """Where an image's file is, whether or not it is there.
 
         Raises:
-            DamagedError: no picture has such an id; it is part of a path.
+            DamagedError: no image has such an id; it is part of a path.
         """
         if not is_image_id(image_id):
             raise DamagedError(
-                f"{clean_text(image_id, 80)!r} is not the id of a picture",
+                f"{clean_text(image_id, 80)!r} is not the id of an image",
                 "put a backup of the store in its place",
             )
         return self._folder.root / "images" / image_id[:2] / f"{image_id}.png"
@@ -66,7 +66,7 @@ class PictureFiles:
         self._damaged.discard(image_id)
 
     def remove(self, image_ids: Iterable[str]) -> None:
-        """Remove files that no picture has any more, as far as they can be."""
+        """Remove files that no image has any more, as far as they can be."""
         for image in image_ids:
             with suppress(OSError):
                 self.path(image).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Pictures from any generator, looked at before they are kept."""
+"""Images from any generator, looked at before they are kept."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Drawing:
     """What came of a request.
 
     Args:
-        image: the picture; None if there is none that may be scored.
-        plain: the colour that the first attempt had all over, as ``rgb(0, 0, 0)``; empty if that was a picture.
+        image: the image; None if there is none that may be scored.
+        plain: the colour that the first attempt had all over, as ``rgb(0, 0, 0)``; empty if that was an image.
     """
 
     image: DrawnImage | None
@@ -36,11 +36,11 @@ class Drawing:
 def draw(
     generator: Generator, requests: Sequence[ImageRequest], progress: Progress | None = None
 ) -> list[Drawing]:
-    """Have pictures drawn and look at each.
+    """Have images drawn and look at each.
 
-    A picture whose pixels all have one colour is what a text-to-image model gives when half precision overflows or
+    An image whose pixels all have one colour is what a text-to-image model gives when half precision overflows or
     a safety checker steps in. It is drawn once more, with a seed that follows from its own; if that is plain too,
-    there is no picture. What was put together from pictures that exist is taken as it is.
+    there is no image. What was put together from images that exist is taken as it is.
 
     Args:
         generator: draws.
@@ -52,7 +52,7 @@ def draw(
 
     Raises:
         NotDrawableError: see ``Generator.synthesize``.
-        BackendError: the generator failed, or gave something that is no picture.
+        BackendError: the generator failed, or gave something that is no image.
     """
     images = _ask(generator, requests, progress)
     plain = {place: colour for place, image in enumerate(images) if (colour := _plain_colour(image))}
@@ -93,7 +93,7 @@ def _ask(generator: Generator, requests: Sequence[ImageRequest], progress: Progr
         "the generator", lambda: generator.synthesize(requests, progress), "free some, or draw smaller batches"
     )
     if len(images) != len(requests):
-        raise BackendError(f"the generator gave {len(images)} pictures for {len(requests)} requests")
+        raise BackendError(f"the generator gave {len(images)} images for {len(requests)} requests")
     for image, request in zip(images, requests, strict=True):
         if not isinstance(image, DrawnImage) or not isinstance(image.png, bytes):
             given = type(image.png if isinstance(image, DrawnImage) else image).__name__
@@ -109,16 +109,16 @@ def _ask(generator: Generator, requests: Sequence[ImageRequest], progress: Progr
 
 
 def _broken(request: ImageRequest, reason: str) -> BackendError:
-    return BackendError(f"the generator gave a broken picture of {request.concept!r}: {reason}")
+    return BackendError(f"the generator gave a broken image of {request.concept!r}: {reason}")
 
 
 def _plain_colour(image: DrawnImage) -> str:
-    """The colour of a picture that was made up and has only one; empty for any other."""
+    """The colour of an image that was made up and has only one; empty for any other."""
     if image.composed:
         return ""
     pixels = _decoded(image.png) if image.pixels is None else image.pixels
     first = pixels[0, 0]
-    # Most pictures are told by their first row.
+    # Most images are told by their first row.
     if (pixels[0] != first).any() or (pixels != first).any():
         return ""
     return f"rgb({', '.join(map(str, first.tolist()))})"

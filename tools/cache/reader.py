@@ -1,4 +1,4 @@
-"""The pictures of a store, looked at without changing it: files, how they were made, and a unit's activations."""
+"""The images of a store, looked at without changing it: files, how they were made, and a unit's activations."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _SAMPLED = 50
 
 
 @dataclass(frozen=True)
-class Pictured:
-    """A picture as the store has it.
+class StoredImage:
+    """An image as the store has it.
 
     Args:
         id: the SHA-256 of its file.
         path: where the file is, or should be.
         content: the PNG file; empty where ``trouble`` says why there is none.
-        trouble: what is wrong with the picture, in words that follow "the picture".
+        trouble: what is wrong with the image, in words that follow "the image".
         prompt: what it was drawn from; empty where the store does not know.
         seed: the seed that it was drawn with.
         generator: the generator's fingerprint.
@@ -52,12 +52,12 @@ class Pictured:
     activation: float | None = None
 
 
-def pictures(store: Path, images: Sequence[str], target: str, layer: str, unit: int) -> list[Pictured]:
-    """Pictures in the order of ``images``; those that have gone or are damaged say so.
+def stored_images(store: Path, images: Sequence[str], target: str, layer: str, unit: int) -> list[StoredImage]:
+    """Images in the order of ``images``; those that have gone or are damaged say so.
 
     Args:
         store: the store's folder.
-        images: ids of pictures.
+        images: ids of images.
         target: fingerprint of the vision model.
         layer: dotted path.
         unit: index of the unit.
@@ -66,11 +66,11 @@ def pictures(store: Path, images: Sequence[str], target: str, layer: str, unit: 
         StoreError: the bank cannot be read.
     """
     if not (store / "bank.db").is_file():
-        return [_picture(store, image, None, None) for image in images]
+        return [_image(store, image, None, None) for image in images]
     with _looked_at(store) as db:
         vectors = _vectors(db)
         return [
-            _picture(
+            _image(
                 store,
                 image,
                 db.execute(
@@ -144,7 +144,7 @@ def read_control(store: Path, key: str, row: tuple[Any, Any, Any]) -> tuple[Cont
 
 
 def width_of(store: Path, target: str, layer: str) -> int:
-    """The number of units that most of the kept activations of a layer on pictures have; 0 if none are kept.
+    """The number of units that most of the kept activations of a layer on images have; 0 if none are kept.
 
     Args:
         store: the store's folder.
@@ -231,7 +231,7 @@ def control_classes(store: Path, target: str, layer: str, control: str) -> tuple
 
 
 def activations(store: Path, images: Sequence[str], target: str, layer: str, unit: int) -> list[float | None]:
-    """A unit's activation on pictures, in their order, without the pictures; see ``pictures``."""
+    """A unit's activation on images, in their order, without the images; see ``images``."""
     if not (store / "bank.db").is_file():
         return [None] * len(images)
     with _looked_at(store) as db:
@@ -240,7 +240,7 @@ def activations(store: Path, images: Sequence[str], target: str, layer: str, uni
 
 
 def requests_of(store: Path, concept: str, generator: str, limit: int) -> list[ImageRequest]:
-    """What was asked for the first pictures that a generator drew of a concept for searches, in that order.
+    """What was asked for the first images that a generator drew of a concept for searches, in that order.
 
     Raises:
         StoreError: the bank cannot be read.
@@ -283,13 +283,13 @@ def _activation(row: tuple[bytes, bytes | None] | None, key: tuple[str, str, str
     return _number(row[0][4 * unit : 4 * unit + 4])
 
 
-def _picture(store: Path, image: str, drawn: Any, activation: float | None) -> Pictured:
+def _image(store: Path, image: str, drawn: Any, activation: float | None) -> StoredImage:
     if not is_image_id(image):
-        return Pictured(image, store, trouble="has an id that no picture has")
+        return StoredImage(image, store, trouble="has an id that no image has")
     path = path_of(store, image)
     content, trouble = content_of(store, image)
     prompt, seed, generator, account = drawn or ("", None, "", None)
-    return Pictured(
+    return StoredImage(
         image,
         path,
         content,
@@ -303,19 +303,19 @@ def _picture(store: Path, image: str, drawn: Any, activation: float | None) -> P
 
 
 def path_of(store: Path, image: str) -> Path:
-    """Where the file of a picture is, or should be."""
+    """Where the file of an image is, or should be."""
     return store / "images" / image[:2] / f"{image}.png"
 
 
 def content_of(store: Path, image: str) -> tuple[bytes, str]:
-    """The PNG file of a picture and, where it is empty, what is wrong with it, in words that follow "the picture".
+    """The PNG file of an image and, where it is empty, what is wrong with it, in words that follow "the image".
 
     Args:
         store: the store's folder.
-        image: the picture's id.
+        image: the image's id.
     """
     if not is_image_id(image):
-        return b"", "has an id that no picture has"
+        return b"", "has an id that no image has"
     path = path_of(store, image)
     try:
         # A pipe in its place would be waited for.

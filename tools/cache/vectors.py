@@ -1,4 +1,4 @@
-"""Whole-layer activations in a concept bank: a vector for each picture, target and layer."""
+"""Whole-layer activations in a concept bank: a vector for each image, target and layer."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from line_neurons.tools.cache.checksums import vector_checksum, vector_fault
-from line_neurons.tools.cache.database import BankFolder
-from line_neurons.tools.cache.events import Incident, Incidents
+from line_neurons.tools.cache.database import CacheDatabase
+from line_neurons.tools.cache.events import CacheEvent, CacheEvents
 from line_neurons.tools.cache.reader import usual_width
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Activations
-    from line_neurons.tools.cache.image_cache import BankStats
+    from line_neurons.tools.cache.image_cache import CacheStats
 
 PUT_VECTOR = "INSERT OR IGNORE INTO activations (image, target, layer, vector, checksum) VALUES (?, ?, ?, ?, ?)"
 """Keeps what ``vector_row`` gives; where a vector is here already, that one stays."""
@@ -22,11 +22,11 @@ _AT_ONCE = 500
 
 
 def vector_row(image: str, target: str, layer: str, vector: bytes) -> tuple[str, str, str, bytes, bytes]:
-    """The values of ``PUT_VECTOR`` for the activations of a layer on a picture, little-endian float32."""
+    """The values of ``PUT_VECTOR`` for the activations of a layer on an image, little-endian float32."""
     return image, target, layer, vector, vector_checksum(image, target, layer, vector)
 
 
-class KeptVectors:
+class VectorCache:
     """The vectors of a bank, little-endian float32; may be used from several threads and processes.
 
     Args:
@@ -35,14 +35,14 @@ class KeptVectors:
         incidents: told of damaged vectors.
     """
 
-    def __init__(self, folder: BankFolder, stats: BankStats, incidents: Incidents) -> None:
+    def __init__(self, folder: CacheDatabase, stats: CacheStats, incidents: CacheEvents) -> None:
         self._folder = folder
         self._stats = stats
         self._incidents = incidents
         self._widths: dict[tuple[str, str], int] = {}
 
     def read(self, image_ids: Sequence[str], target: str, layer: str) -> dict[str, bytes]:
-        """The vectors that are here and whole, by picture; damaged ones are removed, and told."""
+        """The vectors that are here and whole, by image; damaged ones are removed, and told."""
         unique = list(dict.fromkeys(image_ids))
         found: dict[str, tuple[bytes | None, bytes | None]] = {}
         for start in range(0, len(unique), _AT_ONCE):
@@ -68,10 +68,10 @@ class KeptVectors:
     def put(
         self, image_ids: Sequence[str], targets: Mapping[str, str], measured: Mapping[str, Activations]
     ) -> None:
-        """Keep what was measured of pictures; where a vector is here already, that one stays.
+        """Keep what was measured of images; where a vector is here already, that one stays.
 
         Args:
-            image_ids: ids of the pictures.
+            image_ids: ids of the images.
             targets: fingerprint of the vision model for each layer.
             measured: float32 [n_images, n_units] for each layer, all finite.
         """
@@ -104,6 +104,6 @@ class KeptVectors:
             ).rowcount
             self._stats.remeasured += dropped
         if dropped:
-            text = f"the activations of picture {image[:12]} at {layer} {fault}; they are measured anew"
+            text = f"the activations of image {image[:12]} at {layer} {fault}; they are measured anew"
             detail = {"picture": image, "layer": layer, "reason": fault}
-            self._incidents.tell(Incident("vector measured anew", text, detail))
+            self._incidents.tell(CacheEvent("vector measured anew", text, detail))

@@ -1,4 +1,4 @@
-"""Control sets: pictures, or their activations, that a unit is ranked on and compared with."""
+"""Control sets: images, or their activations, that a unit is ranked on and compared with."""
 
 from line_neurons.tools.control_sets.activations import control_activations
 from line_neurons.tools.control_sets.precomputed import PrecomputedControl

@@ -13,11 +13,11 @@ from line_neurons.tools.control_sets.class_names import without_unused
 from line_neurons.tools.targets.lookup import layer_fingerprint
 
 if TYPE_CHECKING:
-    from line_neurons.tools.cache.activation_cache import ConceptBank
+    from line_neurons.tools.cache.activation_cache import Cache
 
 
 def control_activations(
-    bank: ConceptBank,
+    bank: Cache,
     target: Target,
     layers: Sequence[str],
     control: ControlSet,
@@ -26,22 +26,22 @@ def control_activations(
     """Activations of ``layers`` on the control set: from the bank, or computed in one pass and kept there.
 
     Each chunk is kept as it is done, so that work that was cut off goes on where it stopped; chunks that are
-    kept for all layers are not read again. One chunk of pictures is in memory at a time. A class none of whose
-    pictures can be read is left out.
+    kept for all layers are not read again. One chunk of images is in memory at a time. A class none of whose
+    images can be read is left out.
 
     Args:
         bank: where the activations are kept.
         target: the vision model.
         layers: dotted paths.
-        control: the pictures.
+        control: the images.
         progress: called after each chunk as ``(chunks done, chunks in all)``, with 0 for all if it is unknown.
 
     Returns:
         the activations of each layer.
 
     Raises:
-        UsageError: there is no such layer, or no picture can be read.
-        BackendError: see ``measuring.measure``, or the pictures could not be fetched.
+        UsageError: there is no such layer, or no image can be read.
+        BackendError: see ``measuring.measure``, or the images could not be fetched.
         StoreError: the bank cannot be read or written.
     """
     keys = {layer: control_key(layer_fingerprint(target, layer), layer, control.fingerprint) for layer in layers}
@@ -63,7 +63,7 @@ def control_activations(
 
 
 def _complete(
-    bank: ConceptBank,
+    bank: Cache,
     target: Target,
     keys: dict[str, str],
     control: ControlSet,
@@ -93,13 +93,11 @@ def _complete(
     return number
 
 
-def _keep(
-    bank: ConceptBank, target: Target, keys: dict[str, str], units: dict[str, int], chunk: ControlChunk
-) -> None:
+def _keep(bank: Cache, target: Target, keys: dict[str, str], units: dict[str, int], chunk: ControlChunk) -> None:
     import numpy as np
 
     labels = np.array(chunk.labels, np.int64)
-    named = [f"picture {place} of a part of the control set" for place in range(len(chunk.images))]
+    named = [f"image {place} of a part of the control set" for place in range(len(chunk.images))]
     rows = measure(target, chunk.images, named, list(keys)) if chunk.images else {}
     for layer, measured in rows.items():
         if (width := measured.shape[1]) != units.get(layer, width):
@@ -111,7 +109,7 @@ def _keep(
         bank.put_control(key, Control((), labels, rows.get(layer, nothing), chunk.skipped))
 
 
-def _join(bank: ConceptBank, key: str, chunks: int, classes: tuple[str, ...], width: int | None) -> Control:
+def _join(bank: Cache, key: str, chunks: int, classes: tuple[str, ...], width: int | None) -> Control:
     """The chunks of a layer as one matrix, which takes their place in the bank."""
     import numpy as np
 
@@ -138,7 +136,7 @@ def _join(bank: ConceptBank, key: str, chunks: int, classes: tuple[str, ...], wi
         at = end
     if not rows:
         first = f"; the first is {skipped[0]}" if skipped else ""
-        raise UsageError(f"no picture of the control set can be read{first}", "give a control set of pictures")
+        raise UsageError(f"no image of the control set can be read{first}", "give a control set of images")
     used, labels = without_unused(classes, labels)
     joined = Control(used, labels, activations, tuple(skipped))
     bank.put_control(key, joined)

@@ -43,7 +43,7 @@ def arrange(names: Sequence[str]) -> tuple[tuple[str, ...], list[int]]:
 def without_unused(
     classes: tuple[str, ...], labels: NDArray[np.int64]
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """The classes that have a picture, and the labels as indices among them.
+    """The classes that have an image, and the labels as indices among them.
 
     Args:
         classes: names.

@@ -87,7 +87,7 @@ class FolderControlSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the classes, relative paths and contents of the pictures, wherever the folder stands.
+        """A hash of the classes, relative paths and contents of the images, wherever the folder stands.
 
         How they are read is in it where any of them is not read alike by every decoder.
 
@@ -99,12 +99,12 @@ class FolderControlSet:
 
     @property
     def image_notes(self) -> tuple[str, ...]:
-        """How pictures that are not ordinary are read, with their number."""
+        """How images that are not ordinary are read, with their number."""
         return self.account.notes(self._value_range)
 
     @cached_property
     def account(self) -> ImageAccount:
-        """What the pictures hold beside ordinary pixels."""
+        """What the images hold beside ordinary pixels."""
         known = self._digests.account(self._content)
         if known is None:
             known = ImageAccount.of((self._name(file), file.read_bytes) for _, file in self._files)
@@ -125,7 +125,7 @@ class FolderControlSet:
         return self._classes
 
     def chunks(self, start: int = 0) -> Iterator[ControlChunk]:
-        """The pictures, class by class, 64 at a time; what is left out or cannot be decoded is told."""
+        """The images, class by class, 64 at a time; what is left out or cannot be decoded is told."""
         for first in range(start * CHUNK, len(self._files), CHUNK):
             part = self._files[first : first + CHUNK]
             told = self.remarks if first == 0 else ()

@@ -12,7 +12,7 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import ControlChunk
 from line_neurons.tools.cache.file_hashes import FileDigests
 from line_neurons.tools.control_sets.class_names import arrange, readable_names, without_unused
-from line_neurons.tools.control_sets.hugging_face_columns import find_columns, read_picture
+from line_neurons.tools.control_sets.hugging_face_columns import find_columns, read_image
 from line_neurons.tools.control_sets.hugging_face_source import Source, told
 from line_neurons.tools.control_sets.images import read_chunk
 from line_neurons.tools.control_sets.sampling import CHUNK, first_of_each, limits
@@ -21,20 +21,20 @@ from line_neurons.tools.images.reading import ImageAccount, with_reading
 
 
 class DatasetControlSet:
-    """Pictures of one split of a Hugging Face dataset; implements the port ``ControlSet``.
+    """Images of one split of a Hugging Face dataset; implements the port ``ControlSet``.
 
-    Encoded pictures are passed on as they are where any decoder reads them alike; arrays become PNG files. The
-    labels are read first, so that only the pictures that count are decoded.
+    Encoded images are passed on as they are where any decoder reads them alike; arrays become PNG files. The
+    labels are read first, so that only the images that count are decoded.
 
     Args:
         source: the split.
-        images: how many pictures of each class count, the first rows; of a set without classes, how many of all.
+        images: how many images of each class count, the first rows; of a set without classes, how many of all.
             None: 50, and 50,000.
-        digests: remembers what the pictures hold.
+        digests: remembers what the images hold.
         value_range: see ``image_reader.read_image``.
 
     Raises:
-        UsageError: the dataset has no column of pictures.
+        UsageError: the dataset has no column of images.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class DatasetControlSet:
         value_range: Range | None = None,
     ) -> None:
         self._limits = limits(images)
-        self._images = images
+        self._images_a_class = images
         self._digests = digests or FileDigests()
         self._value_range = value_range
         self._source = source
@@ -53,10 +53,10 @@ class DatasetControlSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the files or the hub's revision, the columns, and how many pictures count.
+        """A hash of the files or the hub's revision, the columns, and how many images count.
 
         How they are read is in it where any of them is not read alike by every decoder; of a stream, whose
-        pictures nobody has yet seen, always.
+        images nobody has yet seen, always.
 
         Raises:
             UsageError: the range of their values is not known.
@@ -68,7 +68,7 @@ class DatasetControlSet:
 
     @property
     def image_notes(self) -> tuple[str, ...]:
-        """How pictures that are not ordinary are read, with their number; of a stream, those fetched so far."""
+        """How images that are not ordinary are read, with their number; of a stream, those fetched so far."""
         return self._account.notes(self._value_range)
 
     @property
@@ -87,14 +87,14 @@ class DatasetControlSet:
             rows = self._chosen[1]
             roots = self._source.roots
             known = ImageAccount.of(
-                (f"row {row}", partial(read_picture, value, roots))
-                for row, value in zip(rows, self._pictures(rows), strict=False)
+                (f"row {row}", partial(read_image, value, roots))
+                for row, value in zip(rows, self._images(rows), strict=False)
             )
             self._digests.remember(self._content, known)
         return known
 
     def _look_at(self, part: str, account: ImageAccount) -> None:
-        """Check and remember what pictures that were fetched hold."""
+        """Check and remember what images that were fetched hold."""
         account.check(f"the dataset {self._source.name}", self._value_range)
         self._digests.remember(part, account)
 
@@ -104,11 +104,11 @@ class DatasetControlSet:
     @cached_property
     def _content(self) -> str:
         columns = self._columns
-        identity = [CHUNK, self._source.identity(), columns.picture, columns.label, columns.names, self._limits]
+        identity = [CHUNK, self._source.identity(), columns.image, columns.label, columns.names, self._limits]
         return f"dataset:{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]}"
 
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes that have pictures, sorted; empty if no class has a name.
+        """The names of the classes that have images, sorted; empty if no class has a name.
 
         Raises:
             UsageError: a label counts a class that is not there, or the dataset cannot be read.
@@ -118,21 +118,21 @@ class DatasetControlSet:
         return self._chosen[0]
 
     def chunks(self, start: int = 0) -> Iterator[ControlChunk]:
-        """The pictures, in the order of the rows, 64 at a time; what cannot be decoded is left out and told.
+        """The images, in the order of the rows, 64 at a time; what cannot be decoded is left out and told.
 
         Raises:
-            UsageError: the dataset cannot be read, or the range of the values of a stream's pictures is not known.
-            BackendError: the pictures could not be fetched.
+            UsageError: the dataset cannot be read, or the range of the values of a stream's images is not known.
+            BackendError: the images could not be fetched.
         """
         _, rows, labels = self._chosen
-        values = self._pictures(rows[start * CHUNK :])
+        values = self._images(rows[start * CHUNK :])
         for first in range(start * CHUNK, len(rows), CHUNK):
             counted = zip(rows[first : first + CHUNK], labels[first : first + CHUNK], strict=True)
             part = self._part(first // CHUNK)
             chunk = read_chunk(
                 (
-                    (f"row {row}", partial(read_picture, value, self._source.roots), label)
-                    # In this order no picture is taken beyond the chunk's rows.
+                    (f"row {row}", partial(read_image, value, self._source.roots), label)
+                    # In this order no image is taken beyond the chunk's rows.
                     for (row, label), value in zip(counted, values, strict=False)
                 ),
                 value_range=self._value_range,
@@ -163,7 +163,7 @@ class DatasetControlSet:
         names, index = arrange(readable_names(raw))
         # The label -1 takes the last one.
         index.append(-1)
-        counted, found = first_of_each((index[label] for label in labels), self._images, len(names))
+        counted, found = first_of_each((index[label] for label in labels), self._images_a_class, len(names))
         classes, kept = without_unused(names, np.array(found, np.int64))
         return classes, counted, kept.tolist()
 
@@ -193,21 +193,21 @@ class DatasetControlSet:
             for row in self._source.column(name):
                 yield row[name]
 
-    def _pictures(self, rows: Sequence[int]) -> Iterator[Any]:
-        """What the picture column holds in the rows, which ascend."""
+    def _images(self, rows: Sequence[int]) -> Iterator[Any]:
+        """What the image column holds in the rows, which ascend."""
         from datasets import Dataset
 
-        name = self._columns.picture
+        name = self._columns.image
         with told(self._source.name):
             if not rows:
                 return
-            pictures = self._source.column(name)
-            if isinstance(pictures, Dataset):
-                yield from (row[name] for row in pictures.select(rows))
+            images = self._source.column(name)
+            if isinstance(images, Dataset):
+                yield from (row[name] for row in images.select(rows))
                 return
             wanted = iter(rows)
             row = next(wanted)
-            for number, found in enumerate(pictures.skip(row), start=row):
+            for number, found in enumerate(images.skip(row), start=row):
                 if number == row:
                     yield found[name]
                     row = next(wanted, -1)

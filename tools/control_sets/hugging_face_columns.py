@@ -1,4 +1,4 @@
-"""Which columns of a Hugging Face dataset hold the pictures and the classes, and how a picture is read."""
+"""Which columns of a Hugging Face dataset hold the images and the classes, and how an image is read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.replies import clean_text
 from line_neurons.tools.control_sets.images import as_png
 
-_PICTURES = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp", "pixels")
+_IMAGES = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp", "pixels")
 _LABELS = ("label", "labels", "fine_label", "class", "class_name", "label_name", "label_text", "category")
 
 
@@ -20,20 +20,20 @@ class Columns:
     """The columns that count.
 
     Args:
-        picture: name of the column of pictures.
-        label: name of the column of classes; None if the pictures have no named classes.
+        image: name of the column of images.
+        label: name of the column of classes; None if the images have no named classes.
         names: the class names that the labels count; None if the labels are the names themselves.
     """
 
-    picture: str
+    image: str
     label: str | None
     names: tuple[str, ...] | None
 
 
 def find_columns(features: Mapping[str, Any], dataset: str) -> Columns:
-    """The picture column and the class column of a dataset.
+    """The image column and the class column of a dataset.
 
-    Pictures are a column of the type Image, or of encoded files or uint8 arrays with a usual name. Classes are a
+    Images are a column of the type Image, or of encoded files or uint8 arrays with a usual name. Classes are a
     ClassLabel, or texts in a column with a usual name; numbers without names are no classes.
 
     Args:
@@ -41,39 +41,39 @@ def find_columns(features: Mapping[str, Any], dataset: str) -> Columns:
         dataset: its name, for the message.
 
     Raises:
-        UsageError: there is no column of pictures.
+        UsageError: there is no column of images.
     """
     from datasets import Array2D, Array3D, ClassLabel, Image
 
     arrays = (Array2D, Array3D)
-    pictures = _preferred((name for name, kind in features.items() if isinstance(kind, Image)), _PICTURES)
-    pictures += [
+    images = _preferred((name for name, kind in features.items() if isinstance(kind, Image)), _IMAGES)
+    images += [
         name
-        for name in _PICTURES
+        for name in _IMAGES
         if (kind := features.get(name)) is not None
         and (_is_file(kind) or (isinstance(kind, arrays) and kind.dtype == "uint8"))
     ]
-    if not pictures:
+    if not images:
         columns = ", ".join(clean_text(name, 40) for name in features) or "texts and numbers"
         raise UsageError(
-            f"the dataset {dataset} has no column of pictures, only {columns:.200}", "give a dataset of pictures"
+            f"the dataset {dataset} has no column of images, only {columns:.200}", "give a dataset of images"
         )
     classes = _preferred((name for name, kind in features.items() if isinstance(kind, ClassLabel)), _LABELS)
     if classes:
-        return Columns(pictures[0], classes[0], tuple(features[classes[0]].names))
+        return Columns(images[0], classes[0], tuple(features[classes[0]].names))
     texts = [name for name in _LABELS if getattr(features.get(name), "dtype", "") in {"string", "large_string"}]
-    return Columns(pictures[0], texts[0] if texts else None, None)
+    return Columns(images[0], texts[0] if texts else None, None)
 
 
-def read_picture(value: Any, roots: Iterable[str]) -> bytes:
-    """The file of a picture as a dataset holds it; arrays become PNG files.
+def read_image(value: Any, roots: Iterable[str]) -> bytes:
+    """The file of an image as a dataset holds it; arrays become PNG files.
 
     Args:
-        value: what the picture column holds in a row.
+        value: what the image column holds in a row.
         roots: folders and addresses under which a file that the row only names may lie.
 
     Raises:
-        ValueError: there is no picture, or its file lies elsewhere.
+        ValueError: there is no image, or its file lies elsewhere.
         OSError: its file cannot be read.
         BackendError: its file could not be fetched from the hub.
     """
@@ -86,7 +86,7 @@ def read_picture(value: Any, roots: Iterable[str]) -> bytes:
     if isinstance(value, dict) and value.get("bytes"):
         return bytes(value["bytes"])
     if not isinstance(value, dict) or not value.get("path"):
-        raise ValueError("no picture")
+        raise ValueError("no image")
     return _read_file(str(value["path"]), roots)
 
 
@@ -108,9 +108,9 @@ def _read_file(path: str, roots: Iterable[str]) -> bytes:
     except Exception as error:
         if "://" not in place:
             raise
-        # A network that fails is no damaged picture: the chunk is asked for again, not kept with a gap.
+        # A network that fails is no damaged image: the chunk is asked for again, not kept with a gap.
         reason = clean_text(str(error), 200)
-        raise BackendError(f"a picture of the dataset could not be fetched: {reason}", "run it again") from error
+        raise BackendError(f"an image of the dataset could not be fetched: {reason}", "run it again") from error
     return content
 
 

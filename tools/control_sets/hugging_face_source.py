@@ -33,9 +33,9 @@ class Source:
         features: its features by column.
         count: number of rows, where it is known beforehand.
         roots: folders and addresses under which the files lie that rows name.
-        column: opens one column alone, with pictures left encoded.
+        column: opens one column alone, with images left encoded.
         identity: what tells its content from any other's, as JSON data; may read every file once.
-        remote: whether its pictures are fetched one by one as they are needed.
+        remote: whether its images are fetched one by one as they are needed.
     """
 
     name: str
@@ -141,7 +141,7 @@ def _saved(name: str, folder: Path, split: str | None, digests: FileDigests) -> 
 
 
 def _of_files(name: str, folder: Path, config: str | None, split: str | None, digests: FileDigests) -> Source:
-    """A folder of a dataset's files: Parquet, Arrow, WebDataset, or pictures."""
+    """A folder of a dataset's files: Parquet, Arrow, WebDataset, or images."""
     from datasets import load_dataset_builder
 
     # A relative folder may be called as one of the library's own readers is.

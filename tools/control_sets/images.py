@@ -1,4 +1,4 @@
-"""Pictures of a control set: read, checked, and left as they are encoded where every decoder reads them alike."""
+"""Images of a control set: read, checked, and left as they are encoded where every decoder reads them alike."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Unread = tuple[str, Callable[[], bytes], int]
-"""A picture that is yet to be read: its name, what reads it, and its label."""
+"""An image that is yet to be read: its name, what reads it, and its label."""
 
 
 def read_chunk(
-    pictures: Iterable[Unread],
+    images: Iterable[Unread],
     also_skipped: Iterable[str] = (),
     *,
     value_range: Range | None = None,
     account: Callable[[ImageAccount], None] | None = None,
 ) -> ControlChunk:
-    """The pictures that can be read and decoded; the others are named in ``skipped``.
+    """The images that can be read and decoded; the others are named in ``skipped``.
 
     Those that any decoder reads alike come byte for byte, others as PNG files of what ``image_reader`` reads.
 
     Args:
-        pictures: what to read.
+        images: what to read.
         also_skipped: lines to begin ``skipped`` with.
         value_range: see ``image_reader.read_image``.
-        account: given the account of the pictures, of those too whose range of values is not known.
+        account: given the account of the images, of those too whose range of values is not known.
     """
-    images: list[bytes] = []
+    contents: list[bytes] = []
     labels: list[int] = []
     skipped = list(also_skipped)
     unusual: list[tuple[str, Traits]] = []
-    for name, read, label in pictures:
+    for name, read, label in images:
         shown = clean_text(name, 200)
         try:
             content = read()
             traits = traits_of(content)
-            images.append(as_read(content, traits, value_range))
+            contents.append(as_read(content, traits, value_range))
         except UnknownRangeError as error:
             skipped.append(f"{shown}: {error} ({error.remedy})")
             unusual.append((name, traits))
@@ -55,8 +55,8 @@ def read_chunk(
             if traits != PLAIN:
                 unusual.append((name, traits))
     if account:
-        account(ImageAccount(len(images), tuple(unusual)))
-    return ControlChunk(tuple(images), tuple(labels), tuple(skipped))
+        account(ImageAccount(len(contents), tuple(unusual)))
+    return ControlChunk(tuple(contents), tuple(labels), tuple(skipped))
 
 
 def as_png(pixels: NDArray[Any]) -> bytes:
@@ -74,7 +74,7 @@ def as_png(pixels: NDArray[Any]) -> bytes:
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     if not pixels.size or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))):
-        raise ValueError(f"an array of shape {pixels.shape} is no picture")
+        raise ValueError(f"an array of shape {pixels.shape} is no image")
     if pixels.min() < 0 or pixels.max() > 255:
         raise ValueError("pixels outside 0 to 255")
     buffer = BytesIO()

@@ -23,12 +23,12 @@ _REMEDY = "save it with numpy.savez(file, activations=..., labels=..., classes=.
 class PrecomputedControl:
     """Activations of one layer in an ``.npz`` file.
 
-    The file holds ``activations``, numbers [n_images, n_units]; and, if the pictures have classes, ``labels``,
+    The file holds ``activations``, numbers [n_images, n_units]; and, if the images have classes, ``labels``,
     integers [n_images] with -1 for none, and ``classes``, the names that the labels count.
 
     Args:
         path: the file; pickled objects in it are never loaded.
-        images: how many pictures of each class count, and how many without a class, the first ones; None: all.
+        images: how many images of each class count, and how many without a class, the first ones; None: all.
         digests: remembers the content hash of the file.
 
     Raises:
@@ -56,10 +56,10 @@ class PrecomputedControl:
         self._control = Control(*without_unused(names, labels[rows]), activations[rows])
         part = "all" if images is None else images
         self.fingerprint = f"npz:{(digests or FileDigests()).of([path])[0][:32]}:{part}"
-        """Content hash of the file, and how many of its pictures count."""
+        """Content hash of the file, and how many of its images count."""
 
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes that have pictures, sorted; empty if there are none."""
+        """The names of the classes that have images, sorted; empty if there are none."""
         return self._control.classes
 
     def control(self, n_units: int, layer: str) -> Control:

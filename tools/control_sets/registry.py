@@ -26,11 +26,11 @@ def open_control_set(
     """Open a control set.
 
     Args:
-        spec: a folder of class folders or of pictures, an ``.npz`` file of activations, a folder that
+        spec: a folder of class folders or of images, an ``.npz`` file of activations, a folder that
             ``save_to_disk`` of Hugging Face datasets wrote (``FOLDER@SPLIT`` if it has several splits), or
             ``hf:DATASET[/CONFIG][@SPLIT]``, where DATASET is ``name`` or ``owner/name`` on the hub, or a folder of
             a dataset's files.
-        images: how many pictures of each class count, and how many of a set without classes; None: 50 of each
+        images: how many images of each class count, and how many of a set without classes; None: 50 of each
             class, 50,000 without classes, all of an ``.npz`` file.
         download: let the dataset be streamed from the hub if it is not on this machine.
         digests: an SQLite file that remembers the content hashes of the set's files, and what its images hold.
@@ -38,7 +38,7 @@ def open_control_set(
         value_range: see ``image_reader.read_image``.
 
     Raises:
-        UsageError: there is no such set, it has no pictures, or it is not laid out as it should be.
+        UsageError: there is no such set, it has no images, or it is not laid out as it should be.
         MissingPartError: a package is missing, or the dataset is not here and may not be fetched.
         BackendError: the hub cannot be reached.
     """
@@ -67,7 +67,7 @@ def open_control_set(
         return PrecomputedControl(path, images, remembered)
     raise UsageError(
         f"there is no control set {spec!r:.200}",
-        "give a folder of pictures, an .npz file of activations, or hf:DATASET of the Hugging Face hub",
+        "give a folder of images, an .npz file of activations, or hf:DATASET of the Hugging Face hub",
     )
 
 

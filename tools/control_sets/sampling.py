@@ -1,4 +1,4 @@
-"""Which pictures of a control set count, and how many of them are read at a time."""
+"""Which images of a control set count, and how many of them are read at a time."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections.abc import Iterable
 from line_neurons.agent.errors import UsageError
 
 PER_CLASS = 50
-"""Pictures of each class that count where nothing else is said."""
+"""Images of each class that count where nothing else is said."""
 UNLABELLED = 50_000
-"""Pictures without a class that count where nothing else is said: as many as ImageNet's validation set has."""
+"""Images without a class that count where nothing else is said: as many as ImageNet's validation set has."""
 CHUNK = 64
-"""Pictures in a chunk; it is part of the fingerprints, because chunks are kept by their number."""
+"""Images in a chunk; it is part of the fingerprints, because chunks are kept by their number."""
 
 
 def limits(images: int | None) -> tuple[int, int]:
-    """How many pictures of each class count, and how many of those without a class.
+    """How many images of each class count, and how many of those without a class.
 
     Raises:
         UsageError: ``images`` is less than 1.
     """
     if images is not None and images < 1:
-        raise UsageError(f"{images} pictures of each class are too few", "give 1 or more, or nothing")
+        raise UsageError(f"{images} images of each class are too few", "give 1 or more, or nothing")
     return images or PER_CLASS, images or UNLABELLED
 
 
@@ -31,7 +31,7 @@ def first_of_each(labels: Iterable[int], images: int | None, classes: int) -> tu
 
     Args:
         labels: the class of each row, -1 for none.
-        images: pictures of each class that count; None: the defaults.
+        images: images of each class that count; None: the defaults.
         classes: number of classes; 0 if no row has a class.
     """
     of_class, of_none = limits(images)

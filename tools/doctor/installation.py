@@ -73,8 +73,8 @@ def check(
         root: the assets root; by default the configured one.
         store: the folder or file that runs are kept in; not looked at if None.
         schema: given ``store``, says which schema version it has; raises LineError if it is not usable.
-        works: also run the target on a picture and the text encoder on words.
-        deep: also ask the embedded language model for an answer, and hash the store's pictures.
+        works: also run the target on an image and the text encoder on words.
+        deep: also ask the embedded language model for an answer, and hash the store's images.
         ollama: Ollama servers, with commas between; empty: OLLAMA_HOST's, or this machine's.
         found: told of each finding as soon as it is there.
 
@@ -365,8 +365,8 @@ def _target_works() -> Iterator[Finding]:
     from line_neurons.tools.images.reader import read_image
 
     began = time.monotonic()
-    picture = assets_root() / "photos" / "explore_world_animals" / "koala.webp"
-    image = read_image(picture) if picture.is_file() else Image.new("RGB", (224, 224), "grey")
+    file = assets_root() / "photos" / "explore_world_animals" / "koala.webp"
+    image = read_image(file) if file.is_file() else Image.new("RGB", (224, 224), "grey")
     model = mobilenet_v2(weights=None)
     model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     info = MobileNet_V2_Weights.IMAGENET1K_V1
@@ -376,7 +376,7 @@ def _target_works() -> Iterator[Finding]:
         yield Finding("target works", "broken", "the outputs are not finite", "line assets verify mobilenet_v2")
         return
     best = info.meta["categories"][int(scores.argmax())]
-    shown = picture.stem if picture.is_file() else "a grey picture"
+    shown = file.stem if file.is_file() else "a grey image"
     seconds = time.monotonic() - began
     yield Finding("target works", "ok", f"sees {best!r} in {shown} ({float(scores.max()):.2f}), {seconds:.1f} s")
 

@@ -31,7 +31,7 @@ _BEGIN_AGAIN: _Statements = (
     # A run that counts as finished would not be taken up.
     ("runs.db", "UPDATE runs SET status = 'interrupted', finished = NULL WHERE id = ?1"),
 )
-# A picture without a size is not whole for the bank, which then draws it anew.
+# An image without a size is not whole for the bank, which then draws it anew.
 _DRAW_ANEW: _Statements = (("bank.db", "UPDATE draws SET size = -1 WHERE image = ?1"),)
 _MEASURE_ANEW: _Statements = (("bank.db", "DELETE FROM activations WHERE rowid = ?1"),)
 _FORGET_CONTROL: _Statements = (("bank.db", "DELETE FROM controls WHERE key = ?1"),)
@@ -47,10 +47,10 @@ _STATEMENTS: dict[Fault, _Statements] = {
     Fault.LEASE_LEFT_BEHIND: (("runs.db", "DELETE FROM leases WHERE thread = ?1"),),
     Fault.RUN_INTERRUPTED: (("runs.db", "UPDATE runs SET status = 'interrupted' WHERE id = ?1"),),
     Fault.UNIT_INTERRUPTED: (("runs.db", "UPDATE units SET status = 'interrupted' WHERE run = ?1 AND unit = ?2"),),
-    Fault.ROW_WITHOUT_A_PICTURE: _DRAW_ANEW,
-    Fault.PICTURE_DAMAGED: _DRAW_ANEW,
+    Fault.ROW_WITHOUT_A_IMAGE: _DRAW_ANEW,
+    Fault.IMAGE_DAMAGED: _DRAW_ANEW,
     Fault.DRAW_DAMAGED: (("bank.db", "DELETE FROM draws WHERE rowid = ?1"),),
-    Fault.VECTOR_WITHOUT_A_PICTURE: _MEASURE_ANEW,
+    Fault.VECTOR_WITHOUT_A_IMAGE: _MEASURE_ANEW,
     Fault.VECTOR_UNUSABLE: _MEASURE_ANEW,
     Fault.CONTROL_WITHOUT_A_FILE: _FORGET_CONTROL,
     Fault.CONTROL_OF_ANOTHER_LAYER: _FORGET_CONTROL,
@@ -64,8 +64,8 @@ _STATEMENTS: dict[Fault, _Statements] = {
 # Which value of an item is a file to remove.
 _FILES: dict[Fault, int] = {
     Fault.LEFTOVER: 0,
-    Fault.PICTURE_WITHOUT_A_ROW: 0,
-    Fault.PICTURE_DAMAGED: 1,
+    Fault.IMAGE_WITHOUT_A_ROW: 0,
+    Fault.IMAGE_DAMAGED: 1,
     Fault.CONTROL_WITHOUT_A_FILE: 1,
     Fault.CONTROL_OF_ANOTHER_LAYER: 1,
     Fault.CONTROL_WITHOUT_A_ROW: 0,

@@ -47,13 +47,13 @@ class Fault(StrEnum):
     RUN_INTERRUPTED = "run interrupted"
     UNIT_INTERRUPTED = "unit interrupted"
     LEASE_LEFT_BEHIND = "lease left behind"
-    STEP_WITHOUT_ITS_PICTURE = "step without its picture"
-    PICTURE_WITHOUT_A_ROW = "picture without a row"
-    PICTURE_KEPT = "picture kept"
-    ROW_WITHOUT_A_PICTURE = "row without a picture"
-    PICTURE_DAMAGED = "picture damaged"
+    STEP_WITHOUT_ITS_IMAGE = "step without its image"
+    IMAGE_WITHOUT_A_ROW = "image without a row"
+    IMAGE_KEPT = "image kept"
+    ROW_WITHOUT_A_IMAGE = "row without an image"
+    IMAGE_DAMAGED = "image damaged"
     DRAW_DAMAGED = "draw damaged"
-    VECTOR_WITHOUT_A_PICTURE = "vector without a picture"
+    VECTOR_WITHOUT_A_IMAGE = "vector without an image"
     VECTOR_UNUSABLE = "vector unusable"
     CONTROL_WITHOUT_A_FILE = "control without a file"
     CONTROL_OF_ANOTHER_LAYER = "control of another layer"
@@ -96,15 +96,15 @@ KINDS: Mapping[Fault, Kind] = {
     ),
     Fault.UNIT_INTERRUPTED: Kind("unit that nobody works on any more", "marked as interrupted", stops=False),
     Fault.LEASE_LEFT_BEHIND: Kind("lease of a process that is gone", "removed", stops=False),
-    Fault.STEP_WITHOUT_ITS_PICTURE: Kind("picture of a history that is gone; its score stays", "", stops=False),
-    Fault.PICTURE_WITHOUT_A_ROW: Kind("picture file that nothing names", "removed"),
-    Fault.PICTURE_KEPT: Kind("picture file that only a history names; it stays", "", stops=False),
-    Fault.ROW_WITHOUT_A_PICTURE: Kind("picture whose file is gone", "drawn anew when it is needed"),
-    Fault.PICTURE_DAMAGED: Kind("picture file that is not what it was", "removed; drawn anew when it is needed"),
+    Fault.STEP_WITHOUT_ITS_IMAGE: Kind("image of a history that is gone; its score stays", "", stops=False),
+    Fault.IMAGE_WITHOUT_A_ROW: Kind("image file that nothing names", "removed"),
+    Fault.IMAGE_KEPT: Kind("image file that only a history names; it stays", "", stops=False),
+    Fault.ROW_WITHOUT_A_IMAGE: Kind("image whose file is gone", "drawn anew when it is needed"),
+    Fault.IMAGE_DAMAGED: Kind("image file that is not what it was", "removed; drawn anew when it is needed"),
     Fault.DRAW_DAMAGED: Kind(
-        "row that names another picture than was drawn", "removed; drawn anew when it is needed"
+        "row that names another image than was drawn", "removed; drawn anew when it is needed"
     ),
-    Fault.VECTOR_WITHOUT_A_PICTURE: Kind("activations on a picture that does not exist", "removed"),
+    Fault.VECTOR_WITHOUT_A_IMAGE: Kind("activations on an image that does not exist", "removed"),
     Fault.VECTOR_UNUSABLE: Kind(
         "activations of the wrong length, not finite or changed", "removed; measured again when needed"
     ),
@@ -136,7 +136,7 @@ KINDS: Mapping[Fault, Kind] = {
 
 
 # Their first value is a hash or a key that tells a person nothing.
-_BY_FILE = {Fault.PICTURE_DAMAGED, Fault.CONTROL_WITHOUT_A_FILE, Fault.CONTROL_OF_ANOTHER_LAYER}
+_BY_FILE = {Fault.IMAGE_DAMAGED, Fault.CONTROL_WITHOUT_A_FILE, Fault.CONTROL_OF_ANOTHER_LAYER}
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def look(store: Path, *, deep: bool = False, busy: Sequence[str] | None = None) 
 
     Args:
         store: its folder.
-        deep: also hash every picture, verify every checksum and check every page of the databases.
+        deep: also hash every image, verify every checksum and check every page of the databases.
         busy: the runs that a process works on; None: those whose locks are held.
 
     Raises:
@@ -217,8 +217,8 @@ class _Looker:
         yield from self.databases()
         looks: dict[Callable[[], _Found], set[str]] = {
             self.rows: {"runs.db"},
-            self.pictures: {"bank.db"},
-            self.history_pictures: {"bank.db", "runs.db"},
+            self.images: {"bank.db"},
+            self.history_images: {"bank.db", "runs.db"},
             self.vectors: {"bank.db"},
             self.controls: {"bank.db"},
             self.embeddings: set(),
@@ -279,18 +279,18 @@ class _Looker:
 
     @cached_property
     def files(self) -> dict[str, Path]:
-        """Picture files by id."""
+        """Image files by id."""
         return {path.stem: path for path in own_files(self.store, "images")}
 
     @cached_property
     def shown(self) -> set[str]:
-        """Pictures that a history names."""
+        """Images that a history names."""
         named: set[str] = set()
         for (images,) in self.query("runs.db", "SELECT DISTINCT images FROM steps WHERE images IS NOT NULL"):
             named.update(map(str, _json(images) or ()))
         return named
 
-    def pictures(self) -> _Found:
+    def images(self) -> _Found:
         known: dict[str, int] = {}
         statement = "SELECT image, max(size), min(size) FROM draws GROUP BY image ORDER BY min(rowid)"
         for image, size, least in self.query("bank.db", statement):
@@ -299,9 +299,9 @@ class _Looker:
             if path is None or not path.is_file():
                 # Without a size it is marked already.
                 if least >= 0:
-                    yield Fault.ROW_WITHOUT_A_PICTURE, (image,)
+                    yield Fault.ROW_WITHOUT_A_IMAGE, (image,)
             elif not self._whole(path, image, size):
-                yield Fault.PICTURE_DAMAGED, (image, self._name(path))
+                yield Fault.IMAGE_DAMAGED, (image, self._name(path))
         if self.deep and checksum_of(self.opened["bank.db"], "draws") != "NULL":
             rows = "SELECT rowid, generator, prompt, seed, image, checksum FROM draws WHERE checksum IS NOT NULL"
             for row, generator, prompt, seed, image, kept in self.query("bank.db", rows):
@@ -312,7 +312,7 @@ class _Looker:
         for image, path in self.files.items():
             if image not in known:
                 kept = "runs.db" not in self.opened or image in self.shown
-                yield Fault.PICTURE_KEPT if kept else Fault.PICTURE_WITHOUT_A_ROW, (self._name(path),)
+                yield Fault.IMAGE_KEPT if kept else Fault.IMAGE_WITHOUT_A_ROW, (self._name(path),)
 
     def _name(self, path: Path) -> str:
         return str(path.relative_to(self.store))
@@ -329,16 +329,16 @@ class _Looker:
             file.seek(-len(PNG_END), 2)
             return file.read() == PNG_END
 
-    def history_pictures(self) -> _Found:
+    def history_images(self) -> _Found:
         here = {image for (image,) in self.query("bank.db", "SELECT DISTINCT image FROM draws")}
         for image in sorted(self.shown - here - self.files.keys()):
-            yield Fault.STEP_WITHOUT_ITS_PICTURE, (image,)
+            yield Fault.STEP_WITHOUT_ITS_IMAGE, (image,)
 
     def vectors(self) -> _Found:
         lost = "SELECT rowid, image FROM activations WHERE image NOT IN (SELECT image FROM draws)"
         without = dict(self.query("bank.db", lost))
         for row, image in without.items():
-            yield Fault.VECTOR_WITHOUT_A_PICTURE, (row, image)
+            yield Fault.VECTOR_WITHOUT_A_IMAGE, (row, image)
         lengths: dict[tuple[str, str], Counter[int]] = defaultdict(Counter)
         counted = "SELECT target, layer, length(vector), count(*) FROM activations GROUP BY 1, 2, 3"
         for target, layer, length, count in self.query("bank.db", counted):
@@ -374,7 +374,7 @@ class _Looker:
                     yield Fault.CONTROL_WITHOUT_A_ROW, (self._name(path),)
 
     def _is_width(self, key: str, width: int) -> bool:
-        """Whether control activations can be of the layer in their key, by its pictures and the runs' units."""
+        """Whether control activations can be of the layer in their key, by its images and the runs' units."""
         target, layer = [*key.split("\n"), "", ""][:2]
         usual = usual_width(self.opened["bank.db"], target, layer)
         return usual in {0, width} and self.last_units.get((target, layer), -1) < width

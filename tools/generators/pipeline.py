@@ -33,7 +33,7 @@ _BIG = 100_000_000
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides a picture besides its prompt and seed, and where it is computed.
+    """Everything that decides an image besides its prompt and seed, and where it is computed.
 
     Args:
         source: the model as it was named.
@@ -64,7 +64,7 @@ class Recipe:
     tiled: bool
 
     def identity(self) -> dict[str, Any]:
-        """All that alters a picture, as JSON values; the files are hashed."""
+        """All that alters an image, as JSON values; the files are hashed."""
         return {
             "pipeline": self.files.pipeline,
             "weights": self.files.sha256()[:16],
@@ -137,7 +137,7 @@ def plan(source: Source, settings: DiffusionSettings, *, device: str, download: 
     size = settings.size or (preset.size if preset else None)
     unit = 16 if files.pipeline.startswith("Flux") else 8
     if size and size % unit:
-        raise UsageError(f"pictures of {size} pixels are not possible", f"a multiple of {unit}")
+        raise UsageError(f"images of {size} pixels are not possible", f"a multiple of {unit}")
     if settings.offload != "none" and place.type == "cpu":
         raise UsageError(f"offload {settings.offload!r} needs a GPU, and the device is {place}", "offload none")
     changes = preset.denoisers[steps].scheduler if preset and preset.denoisers else {}
@@ -191,7 +191,7 @@ def load(recipe: Recipe, settings: DiffusionSettings) -> Pipeline:
         ) from error
     pipe.set_progress_bar_config(disable=True)
     if recipe.device == "cpu" and sum(one.numel() for one in denoiser_of(pipe).parameters()) > _BIG:
-        logging.getLogger(__name__).warning("drawing with %s on a CPU takes minutes a picture", recipe.source.name)
+        logging.getLogger(__name__).warning("drawing with %s on a CPU takes minutes an image", recipe.source.name)
     return pipe
 
 
@@ -207,7 +207,7 @@ def place(pipe: Pipeline, device: torch.device, settings: DiffusionSettings) -> 
     _cut_decoding(pipe, vae, settings)
     if device.type == "cuda" if settings.channels_last is None else settings.channels_last:
         for module in filter(None, (denoiser, vae)):
-            # There is no such layout for the volumes of a video model's VAE, which also draws pictures.
+            # There is no such layout for the volumes of a video model's VAE, which also draws images.
             if all(weight.dim() < 5 for weight in module.parameters()):
                 module.to(memory_format=torch.channels_last)
     if settings.offload == "model":
@@ -233,7 +233,7 @@ def _cut_decoding(pipe: Pipeline, vae: Any, settings: DiffusionSettings) -> None
         if wanted:
             getattr(vae, f"enable_{name}")()
     if settings.vae_tiling and hasattr(vae, "tile_latent_min_size"):
-        # diffusers' tiles are as large as the pictures that the model is made for, which would never be cut.
+        # diffusers' tiles are as large as the images that the model is made for, which would never be cut.
         vae.tile_sample_min_size //= 2
         vae.tile_latent_min_size //= 2
 
@@ -256,7 +256,7 @@ def _pipeline_class(name: str) -> Any:
 
     found: Any
     for found in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values():
-        # Those with a control network want a picture too; combined ones fetch further models by themselves.
+        # Those with a control network want an image too; combined ones fetch further models by themselves.
         if found.__name__ == name and "Control" not in name and not found._load_connected_pipes:
             return found
     raise UsageError(f"a {name} does not draw from text alone", "choose a text-to-image pipeline of diffusers")
@@ -273,7 +273,7 @@ def _scheduler_class(files: ModelFiles, wanted: str | None) -> str:
         )
     if wanted is None or wanted == own:
         return own
-    # This one draws its noise from a source of its own, so that a seed would not decide the picture.
+    # This one draws its noise from a source of its own, so that a seed would not decide the image.
     fitting = {one.__name__ for one in known._get_compatibles()} - {"DPMSolverSDEScheduler"}
     if wanted not in fitting:
         raise UsageError(

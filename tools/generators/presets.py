@@ -63,7 +63,7 @@ class Preset:
 
 def _lightning(steps: int) -> Denoiser:
     if steps == 1:
-        # The one-step network predicts the picture itself, not the noise.
+        # The one-step network predicts the image itself, not the noise.
         trailing = {"timestep_spacing": "trailing", "prediction_type": "sample"}
         return Denoiser("sdxl_lightning_1step_unet_x0.safetensors", trailing)
     return Denoiser(f"sdxl_lightning_{steps}step_unet.safetensors", {"timestep_spacing": "trailing"})

@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from line_neurons.agent.settings import DiffusionSettings
 
 _Pixels = tuple["NDArray[np.uint8]", list[bool]]
-"""Pixels [n, H, W, 3] of a batch, and which of its pictures had finite values."""
+"""Pixels [n, H, W, 3] of a batch, and which of its images had finite values."""
 
 FORMAT = 1
 """Raised whenever the same request would give other pixels or provenance."""
 
-# A CPU gains nothing from more than one picture at a time, a GPU little from more than eight.
+# A CPU gains nothing from more than one image at a time, a GPU little from more than eight.
 _GPU_BATCH = 8
 _CPU_BATCH = 1
 
@@ -53,7 +53,7 @@ def open_text_to_image(
         settings: what is None is as the preset, or else the model, says.
         device: ``auto`` (CUDA if there is one), or a torch device.
         download: let weights be fetched from the hub that are not here.
-        together: how many pictures are asked for at a time; a GPU draws so many in a batch, up to 8.
+        together: how many images are asked for at a time; a GPU draws so many in a batch, up to 8.
 
     Raises:
         UsageError: no such preset or folder.
@@ -64,7 +64,7 @@ def open_text_to_image(
 class TextToImage:
     """Draws prompts with a diffusers pipeline, loaded once; implements the port ``Generator``.
 
-    Every batch has the same shape, short ones being filled up: a picture is then the same to the bit whatever
+    Every batch has the same shape, short ones being filled up: an image is then the same to the bit whatever
     it is drawn with, on one machine with one set of packages. Settings that change only the course of the
     computation (batch, offload, slicing, compile, memory layout) can change last bits and are not in the
     fingerprint.
@@ -74,7 +74,7 @@ class TextToImage:
         settings: how it draws.
         device: ``auto``, or a torch device.
         download: let weights be fetched that are not here.
-        together: how many pictures are asked for at a time.
+        together: how many images are asked for at a time.
     """
 
     def __init__(
@@ -85,12 +85,12 @@ class TextToImage:
         self._together = together
         self._device = device
         self._download = download
-        # A pipeline keeps the state of the picture it draws, so requests of several threads take turns.
+        # A pipeline keeps the state of the image it draws, so requests of several threads take turns.
         self._lock = threading.RLock()
 
     @cached_property
     def fingerprint(self) -> str:
-        """Class, hash of the weights and every setting that alters a picture; loads no weights.
+        """Class, hash of the weights and every setting that alters an image; loads no weights.
 
         Raises:
             MissingPartError: packages or weights are not here.
@@ -105,7 +105,7 @@ class TextToImage:
 
     @property
     def batch_size(self) -> int:
-        """Pictures in one batch; fewer than at first where memory ran out."""
+        """Images in one batch; fewer than at first where memory ran out."""
         with self._lock:
             return self._batch
 
@@ -117,18 +117,18 @@ class TextToImage:
         """Draw the requests, in order; deterministic in (fingerprint, request).
 
         A batch that does not fit into memory is halved and drawn again, and later batches keep that size. A
-        picture with NaN among its values comes out black, with a ``warning`` in its account; the others of its
+        image with NaN among its values comes out black, with a ``warning`` in its account; the others of its
         batch are what they are.
 
         Args:
             requests: prompts and seeds.
-            progress: told of denoising steps, counted for each picture: the total is pictures x steps, and a step
+            progress: told of denoising steps, counted for each image: the total is images x steps, and a step
                 of a batch of five counts five. Raising from it cancels within one step.
 
         Raises:
             MissingPartError: packages or weights are not here.
             UsageError: a setting does not fit the model.
-            BackendError: not even one picture fits into memory, or the model failed.
+            BackendError: not even one image fits into memory, or the model failed.
         """
         if not requests:
             return []
@@ -235,12 +235,12 @@ class TextToImage:
             torch.get_device_module(device).empty_cache()
         if self._batch == 1:
             raise BackendError(
-                f"not even one picture of {self._source.name} fits into the memory of {device}",
+                f"not even one image of {self._source.name} fits into the memory of {device}",
                 "set diffusion.offload to model or sequential, diffusion.vae_tiling, a smaller diffusion.size, or"
                 " another preset",
             )
         self._batch //= 2
-        logging.getLogger(__name__).warning("memory ran out: batches of %d pictures from now on", self._batch)
+        logging.getLogger(__name__).warning("memory ran out: batches of %d images from now on", self._batch)
 
     def _finish(self, request: ImageRequest, pixels: NDArray[np.uint8], finite: bool) -> DrawnImage:
         import numpy as np
@@ -278,17 +278,17 @@ class TextToImage:
 
 
 class _Meter:
-    """Reports denoising steps of single pictures, never fewer than before, and knows what cancelled the work."""
+    """Reports denoising steps of single images, never fewer than before, and knows what cancelled the work."""
 
-    def __init__(self, progress: Progress | None, steps: int, pictures: int) -> None:
+    def __init__(self, progress: Progress | None, steps: int, images: int) -> None:
         self._progress = progress
         self._steps = steps
-        self._total = steps * pictures
+        self._total = steps * images
         self._done = 0
         self.raised: BaseException | None = None
 
     def report(self, before: int, batch: int, share: float) -> None:
-        """Say that ``before`` pictures are drawn, and a ``share`` in [0, 1] of the steps of the next ``batch``."""
+        """Say that ``before`` images are drawn, and a ``share`` in [0, 1] of the steps of the next ``batch``."""
         self._done = max(self._done, before * self._steps + int(share * batch * self._steps + 1e-6))
         if self._progress is None:
             return

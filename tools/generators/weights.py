@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 INDEX = "model_index.json"
 
-# These look at pictures that were drawn, or at pictures given as examples; drawing from text needs none of them.
+# These look at images that were drawn, or at images given as examples; drawing from text needs none of them.
 LEFT_OUT = ("safety_checker", "feature_extractor", "image_encoder")
 
 _WEIGHTS = re.compile(

@@ -1,1 +1,1 @@
-"""Pictures of concept phrases, composed from a bank of captioned pictures."""
+"""Images of concept phrases, composed from a bank of captioned images."""

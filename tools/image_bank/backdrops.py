@@ -46,7 +46,7 @@ def texture(size: int, rng: np.random.Generator) -> tuple[Pixels, str]:
 
 
 def scene(
-    picture: Image.Image,
+    image: Image.Image,
     size: int,
     rng: np.random.Generator,
     *,
@@ -57,19 +57,19 @@ def scene(
     """A square part of a photograph as a backdrop; float32 [size, size, 3].
 
     Args:
-        picture: RGB photograph.
+        image: RGB photograph.
         size: side in pixels.
         rng: source of the variation.
         zoom: range of the part's side as a share of the photograph's shorter side.
         blur: range of the defocus, the standard deviation in pixels at 256 px.
         ground: take the lowest part, where the ground is.
     """
-    width, height = picture.size
+    width, height = image.size
     side = max(2.0, min(width, height) * float(rng.uniform(*zoom)))
     left = (width - side) * float(rng.uniform())
     top = (height - side) * (1.0 if ground else float(rng.uniform(0.3, 1.0)))
     flipped = bool(rng.integers(2))
-    part = picture.resize(
+    part = image.resize(
         (size, size), Image.Resampling.BILINEAR, (left, top, left + side, top + side), reducing_gap=2.0
     )
     if flipped:

@@ -1,4 +1,4 @@
-"""A bank of captioned pictures: its entries, its identity, and the vocabulary drawn from its captions."""
+"""A bank of captioned images: its entries, its identity, and the vocabulary drawn from its captions."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Entry:
-    """One picture of a bank.
+    """One image of a bank.
 
     Args:
         id: path relative to the bank, with forward slashes; unique in the bank.
         path: where the file lies.
-        caption: what is in the picture, a short noun phrase in lower case.
+        caption: what is in the image, a short noun phrase in lower case.
         also: synonyms of the caption.
         broader: names of wider groups the thing belongs to ("bird" for a crow).
         kind: a cut-out with transparency, a whole photograph, or a background without a subject.
         scenes: the places and conditions a background shows; for a cut-out, places it is at home in.
-        split: ``search`` and ``heldout`` pictures are never used together; ``shared`` ones serve both.
+        split: ``search`` and ``heldout`` images are never used together; ``shared`` ones serve both.
         sha256: hash of the file, in hex.
         traits: what the file holds beside ordinary pixels.
     """
@@ -57,27 +57,27 @@ class Entry:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every phrase the picture may be drawn for: caption, synonyms, broader names."""
+        """Every phrase the image may be drawn for: caption, synonyms, broader names."""
         return (self.caption, *self.also, *self.broader)
 
     @property
     def is_subject(self) -> bool:
-        """Whether the picture shows a thing rather than a background."""
+        """Whether the image shows a thing rather than a background."""
         return self.kind != "background"
 
 
 class Bank:
-    """The readable pictures of one source, in the order of their ids.
+    """The readable images of one source, in the order of their ids.
 
     Args:
         name: what the bank is called in messages and provenance.
-        entries: its pictures.
+        entries: its images.
         skipped: images that could not be read, as ``name: reason``.
         remarks: what else was left out or read in a way of its own, a line for each reason.
         value_range: see ``image_reader.read_image``.
 
     Raises:
-        UsageError: the range of the values of its pictures is not known.
+        UsageError: the range of the values of its images is not known.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Bank:
 
     @cached_property
     def account(self) -> ImageAccount:
-        """What its pictures hold beside ordinary pixels, the transparency of cut-outs left aside."""
+        """What its images hold beside ordinary pixels, the transparency of cut-outs left aside."""
         shown = (
             (entry.id, replace(entry.traits, transparent=entry.traits.transparent and entry.kind != "cutout"))
             for entry in self.entries
@@ -106,12 +106,12 @@ class Bank:
 
     @property
     def image_notes(self) -> tuple[str, ...]:
-        """How pictures that are not ordinary are read, with their number."""
+        """How images that are not ordinary are read, with their number."""
         return self.account.notes(self.value_range)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash over every picture's content and description; file dates and places do not enter.
+        """Hash over every image's content and description; file dates and places do not enter.
 
         How they are read is in it where some have more than 8 bits; a bank has always turned the others and laid
         them on white.
@@ -145,23 +145,23 @@ class Bank:
             raise ValueError(f"share must be in (0, 1], not {share}")
         captions = self.captions("search")
         count = min(len(captions), max(1, math.ceil(share * len(captions))))
-        # The digest, not the order in the list, decides, so that one added picture moves one name.
+        # The digest, not the order in the list, decides, so that one added image moves one name.
         ranked = sorted(captions, key=lambda name: _digest(str(seed), name))
         return tuple(sorted(ranked[:count]))
 
 
 def hold_out(groups: Sequence[tuple[str, str]], share: float = 1 / 3) -> list[Split]:
-    """Assign pictures to splits by their content.
+    """Assign images to splits by their content.
 
-    Of every caption with two or more different pictures about ``share``, and at least one, is held out;
-    captions with a single picture stay in the search.
+    Of every caption with two or more different images about ``share``, and at least one, is held out;
+    captions with a single image stay in the search.
 
     Args:
-        groups: (caption, sha256) of each picture.
+        groups: (caption, sha256) of each image.
         share: part to hold out.
 
     Returns:
-        The split of each picture, in order.
+        The split of each image, in order.
     """
     hashes: dict[str, set[str]] = defaultdict(set)
     for caption, sha256 in groups:

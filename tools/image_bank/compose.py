@@ -1,6 +1,6 @@
-"""Putting pictures together: cut-outs on a backdrop, and views of whole photographs.
+"""Putting images together: cut-outs on a backdrop, and views of whole photographs.
 
-Pure functions of pictures and a random generator; the camera angles are scale, crop, squash and perspective.
+Pure functions of images and a random generator; the camera angles are scale, crop, squash and perspective.
 """
 
 from __future__ import annotations
@@ -87,13 +87,13 @@ class Cutout:
     """A thing to place.
 
     Args:
-        picture: RGBA, trimmed to the thing.
+        image: RGBA, trimmed to the thing.
         scale: size relative to the framing's extent.
         centre: horizontal centre as a share of the frame.
         name: what it is called in the description of operations.
     """
 
-    picture: Image.Image
+    image: Image.Image
     scale: float = 1.0
     centre: float = 0.5
     name: str = "subject"
@@ -144,16 +144,14 @@ def place(
     return np.clip(result, 0, 1), operations
 
 
-def view_photo(
-    picture: Image.Image, size: int, view: Framing, rng: np.random.Generator
-) -> tuple[Pixels, list[str]]:
+def view_photo(image: Image.Image, size: int, view: Framing, rng: np.random.Generator) -> tuple[Pixels, list[str]]:
     """A square view of a photograph that keeps its centre.
 
-    A picture with an even border is first widened to a square in the border's colour, so that a long thing on
+    An image with an even border is first widened to a square in the border's colour, so that a long thing on
     a plain ground is not cut.
 
     Args:
-        picture: RGB photograph.
+        image: RGB photograph.
         size: side in pixels.
         view: the camera angle.
         rng: source of the variation.
@@ -162,14 +160,14 @@ def view_photo(
         float32 [size, size, 3] in [0, 1] and the operations, as text.
     """
     operations: list[str] = []
-    border = _even_border(picture)
-    if border is not None and picture.width != picture.height:
-        side = max(picture.size)
+    border = _even_border(image)
+    if border is not None and image.width != image.height:
+        side = max(image.size)
         square = Image.new("RGB", (side, side), border)
-        square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
-        picture = square
+        square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+        image = square
         operations.append("widened to a square in the colour of its even border")
-    width, height = picture.size
+    width, height = image.size
     share = float(rng.uniform(*view.crop))
     side_px = max(2.0, min(width, height) * share)
     tilt = float(rng.uniform(-1, 1)) * min(view.tilt, 4.0)
@@ -193,7 +191,7 @@ def view_photo(
     flipped = bool(rng.integers(2))
     if flipped:
         quad = quad[[1, 0, 3, 2]]
-    source, scale = _reduced(picture, side_px, size)
+    source, scale = _reduced(image, side_px, size)
     pixels = source.transform(
         (size, size),
         Image.Transform.PERSPECTIVE,
@@ -215,31 +213,31 @@ def encode(pixels: Pixels) -> bytes:
     return buffer.getvalue()
 
 
-def trim(picture: Image.Image, longest: int) -> Image.Image:
-    """Cut an RGBA picture to what is visible and limit its longer side to ``longest`` pixels.
+def trim(image: Image.Image, longest: int) -> Image.Image:
+    """Cut an RGBA image to what is visible and limit its longer side to ``longest`` pixels.
 
     Raises:
         ValueError: nothing is visible.
     """
-    box = picture.getchannel("A").point(lambda value: 255 if value > 8 else 0).getbbox()
+    box = image.getchannel("A").point(lambda value: 255 if value > 8 else 0).getbbox()
     if box is None:
-        raise ValueError("the picture is fully transparent")
-    visible = picture.crop(box)
+        raise ValueError("the image is fully transparent")
+    visible = image.crop(box)
     visible.thumbnail((longest, longest), Image.Resampling.LANCZOS)
     return visible
 
 
 def _warp(cutout: Cutout, view: Framing, size: int, rng: np.random.Generator) -> tuple[Image.Image, str]:
-    picture = cutout.picture
+    image = cutout.image
     extent = float(rng.uniform(*view.extent)) * cutout.scale
     squash = float(rng.uniform(*view.squash))
     keystone = float(rng.uniform(*view.keystone))
     tilt = float(rng.uniform(-view.tilt, view.tilt))
     flipped = bool(rng.integers(2))
-    factor = extent * size / max(picture.width, picture.height * squash)
-    width = max(2, round(picture.width * factor))
-    height = max(2, round(picture.height * factor * squash))
-    scaled = picture.resize((width, height), Image.Resampling.LANCZOS)
+    factor = extent * size / max(image.width, image.height * squash)
+    width = max(2, round(image.width * factor))
+    height = max(2, round(image.height * factor * squash))
+    scaled = image.resize((width, height), Image.Resampling.LANCZOS)
     if flipped:
         scaled = scaled.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if abs(keystone) > 0.01:
@@ -308,9 +306,9 @@ def _shadow(
     return np.asarray(soft, np.float32) / np.float32(255), strength
 
 
-def _even_border(picture: Image.Image) -> tuple[int, int, int] | None:
+def _even_border(image: Image.Image) -> tuple[int, int, int] | None:
     """The border's colour if the border is even, else None."""
-    small = np.asarray(picture.resize((48, 48), Image.Resampling.BILINEAR), np.float32)
+    small = np.asarray(image.resize((48, 48), Image.Resampling.BILINEAR), np.float32)
     frame = np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]])
     if float(frame.std(0).max()) > 9.0:
         return None
@@ -318,13 +316,13 @@ def _even_border(picture: Image.Image) -> tuple[int, int, int] | None:
     return red, green, blue
 
 
-def _reduced(picture: Image.Image, side: float, size: int) -> tuple[Image.Image, float]:
-    """The picture at about the scale of the result, so that a sampling transform does not alias."""
+def _reduced(image: Image.Image, side: float, size: int) -> tuple[Image.Image, float]:
+    """The image at about the scale of the result, so that a sampling transform does not alias."""
     if side <= 1.3 * size:
-        return picture, 1.0
+        return image, 1.0
     scale = 1.1 * size / side
-    target = (max(2, round(picture.width * scale)), max(2, round(picture.height * scale)))
-    return picture.resize(target, Image.Resampling.BILINEAR, reducing_gap=2.0), scale
+    target = (max(2, round(image.width * scale)), max(2, round(image.height * scale)))
+    return image.resize(target, Image.Resampling.BILINEAR, reducing_gap=2.0), scale
 
 
 def _perspective(quad: np.ndarray, width: int, height: int) -> list[float]:

@@ -1,4 +1,4 @@
-"""The image bank as a control set: a few neutral pictures of each name a search starts from."""
+"""The image bank as a control set: a few neutral images of each name a search starts from."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _AT_ONCE = 32
 
 
 class BankControl:
-    """Composes control pictures from one split of a bank; implements the port ``ControlSet``.
+    """Composes control images from one split of a bank; implements the port ``ControlSet``.
 
-    Angle and light are neutral and the seeds are apart from the search's, so that no control picture is one
+    Angle and light are neutral and the seeds are apart from the search's, so that no control image is one
     that the search draws.
 
     Args:
-        bank: the pictures.
+        bank: the images.
         classes: captions of the bank; a caller leaves out what the board must not start with.
-        m: pictures of each class, at least 1.
+        m: images of each class, at least 1.
         size: side in pixels.
-        split: whose pictures; ``heldout`` for what must not be a picture that a search saw.
+        split: whose images; ``heldout`` for what must not be an image that a search saw.
 
     Raises:
-        UsageError: no class is given, or a class has no picture in the split.
+        UsageError: no class is given, or a class has no image in the split.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class BankControl:
         unknown = sorted(set(classes) - set(by_caption))
         if unknown:
             raise UsageError(
-                f"the image bank {bank.name!r} has no {split} picture of {unknown[0]!r}",
+                f"the image bank {bank.name!r} has no {split} image of {unknown[0]!r}",
                 "choose from its captions",
             )
         if not classes or m < 1:
-            raise UsageError("a control set needs a class and at least one picture of each", "give both")
+            raise UsageError("a control set needs a class and at least one image of each", "give both")
         self._bank = bank
         self._classes = tuple(sorted(set(classes)))
         self._by_caption = by_caption
@@ -60,7 +60,7 @@ class BankControl:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the bank, the classes, and how many pictures of what size."""
+        """Hash of the bank, the classes, and how many images of what size."""
         identity = [FORMAT, self._bank.fingerprint, self._classes, self._m, self._size, _AT_ONCE]
         # Runs are recorded with fingerprints from when there was but one split.
         apart = [] if self._split == "search" else [self._split]
@@ -84,10 +84,10 @@ class BankControl:
         return self._classes
 
     def chunks(self, start: int = 0) -> Iterator[ControlChunk]:
-        """The pictures as PNG files, class by class: as many whole classes at a time as have about 32 pictures.
+        """The images as PNG files, class by class: as many whole classes at a time as have about 32 images.
 
         Raises:
-            BackendError: a picture of the bank can no longer be read.
+            BackendError: an image of the bank can no longer be read.
         """
         for first in range(start * self._together, len(self._classes), self._together):
             labels = range(first, min(first + self._together, len(self._classes)))
@@ -102,11 +102,11 @@ class BankControl:
         return -(-len(self._classes) // self._together)
 
     def images(self, class_name: str) -> list[bytes]:
-        """The pictures of a class as PNG files.
+        """The images of a class as PNG files.
 
         Raises:
             UsageError: there is no such class.
-            BackendError: a picture of the bank can no longer be read.
+            BackendError: an image of the bank can no longer be read.
         """
         if class_name not in self._classes:
             raise UsageError(f"the control set has no class {class_name!r}", "see its classes")

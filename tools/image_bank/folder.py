@@ -31,7 +31,7 @@ _LONGEST_CAPTION = 200
 
 @dataclass(frozen=True)
 class _Listed:
-    """A picture as a folder describes it, before it was read."""
+    """An image as a folder describes it, before it was read."""
 
     file: str
     caption: str
@@ -50,8 +50,8 @@ def open_bank(source: str, value_range: Range | None = None) -> Bank:
         value_range: see ``image_reader.read_image``.
 
     Raises:
-        UsageError: there is no such folder or package, it holds no readable picture, or the range of the values
-            of its pictures is not known.
+        UsageError: there is no such folder or package, it holds no readable image, or the range of the values
+            of its images is not known.
     """
     folder = Path(source).expanduser()
     if folder.is_dir():
@@ -63,18 +63,18 @@ def open_bank(source: str, value_range: Range | None = None) -> Bank:
         if package is not None:
             return folder_bank(package, value_range)
     raise UsageError(
-        f"there is no image bank {source!r}", "give a folder of captioned pictures or an installed package"
+        f"there is no image bank {source!r}", "give a folder of captioned images or an installed package"
     )
 
 
 def folder_bank(folder: Path, value_range: Range | None = None) -> Bank:
-    """Read a folder of captioned pictures.
+    """Read a folder of captioned images.
 
     The captions come from ``captions.csv`` (columns ``file,caption`` and optionally ``also``, ``broader``,
     ``kind``, ``scene``, ``split``; several values are separated by ``;``), else from a ``.txt`` file beside
-    each picture, else from the name of its sub-folder or, at the top, from its file name; a name that is no word
-    gives none, and its picture is left out. What is left out is in ``skipped`` and ``remarks``. Pictures below
-    ``backgrounds/<scene>/`` are backgrounds. Where no split is given a third of the pictures of each caption
+    each image, else from the name of its sub-folder or, at the top, from its file name; a name that is no word
+    gives none, and its image is left out. What is left out is in ``skipped`` and ``remarks``. Images below
+    ``backgrounds/<scene>/`` are backgrounds. Where no split is given a third of the images of each caption
     is held out.
 
     Args:
@@ -82,8 +82,8 @@ def folder_bank(folder: Path, value_range: Range | None = None) -> Bank:
         value_range: see ``image_reader.read_image``.
 
     Raises:
-        UsageError: the folder cannot be read, the captions file is malformed, no picture is readable, or the range
-            of the values of pictures is not known.
+        UsageError: the folder cannot be read, the captions file is malformed, no image is readable, or the range
+            of the values of images is not known.
     """
     remarks = Remarks(folder)
     try:
@@ -109,7 +109,7 @@ def folder_bank(folder: Path, value_range: Range | None = None) -> Bank:
             skipped.append(f"{item.file}: {str(error) or type(error).__name__}")
     if not any(entry.is_subject for entry in entries):
         found = "; ".join((*([f"{len(skipped)} unreadable"] if skipped else []), *remarks.lines())) or "none"
-        raise UsageError(f"image bank {folder} has no readable picture of a thing ({found})", _FORMAT_REMEDY)
+        raise UsageError(f"image bank {folder} has no readable image of a thing ({found})", _FORMAT_REMEDY)
     return Bank(folder.name, _split(entries, listed), skipped, remarks.lines(), value_range)
 
 
@@ -148,10 +148,10 @@ def _from_table(table: Path) -> Iterator[_Listed]:
         if item.split not in ("", *SPLITS):
             raise UsageError(f"{where}: split is {item.split!r}", f"use {', '.join(SPLITS)} or leave it empty")
         if item.file in seen:
-            raise UsageError(f"{where}: {item.file} is listed twice", "keep one line for each picture")
-        # No path has a NUL; a picture of such a name could not even be looked for.
+            raise UsageError(f"{where}: {item.file} is listed twice", "keep one line for each image")
+        # No path has a NUL; an image of such a name could not even be looked for.
         if "\0" in item.file or not (table.parent / item.file).resolve().is_relative_to(table.parent.resolve()):
-            raise UsageError(f"{where}: {item.file} lies outside the bank", "keep pictures below the folder")
+            raise UsageError(f"{where}: {item.file} lies outside the bank", "keep images below the folder")
         seen.add(item.file)
         yield item
 
@@ -215,14 +215,14 @@ def _read(folder: Path, item: _Listed, value_range: Range | None) -> Entry:
 
 
 def _kind(content: bytes, traits: Traits, value_range: Range | None) -> Kind:
-    """Decode the picture, so that a corrupt one is found now, and tell a cut-out by its alpha."""
+    """Decode the image, so that a corrupt one is found now, and tell a cut-out by its alpha."""
     if not traits.transparent:
         read_image(content, value_range=value_range, side=64)
         return "photo"
     alpha = np.asarray(read_cutout(content, value_range=value_range).getchannel("A"))
     transparent = float((alpha < 128).mean())
     if transparent == 1:
-        raise ValueError("the picture is fully transparent")
+        raise ValueError("the image is fully transparent")
     return "cutout" if transparent > _TRANSPARENT_SHARE else "photo"
 
 

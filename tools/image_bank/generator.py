@@ -1,4 +1,4 @@
-"""The image bank as a generator: concept phrases drawn from captioned pictures."""
+"""The image bank as a generator: concept phrases drawn from captioned images."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _REMEMBERED_PLANS = 4096
 
 @dataclass(frozen=True)
 class BankSettings:
-    """How phrases are matched and how large pictures are.
+    """How phrases are matched and how large images are.
 
     Args:
-        size: side of the pictures in pixels, at least 32.
+        size: side of the images in pixels, at least 32.
         threshold: lowest cosine similarity of a phrase and a caption that is drawn, in (0, 1].
         margin: captions less than this below the best are drawn too, at least 0.
         max_captions: most captions drawn for one thing that is matched by similarity, at least 1.
@@ -53,19 +53,19 @@ class BankSettings:
 
 
 class ImageBankGenerator:
-    """Composes pictures of concepts from one split of a bank; implements the port ``Generator``.
+    """Composes images of concepts from one split of a bank; implements the port ``Generator``.
 
     May be used from several threads.
 
     Args:
-        bank: the pictures.
+        bank: the images.
         encoder: measures how near phrases are to captions.
-        split: ``search`` or ``heldout`` uses only that split's pictures; ``all`` uses every picture.
+        split: ``search`` or ``heldout`` uses only that split's images; ``all`` uses every image.
         settings: matching and size.
         cache: folder for embeddings of the bank's names; None computes them in every process.
 
     Raises:
-        UsageError: the split holds no picture of a thing.
+        UsageError: the split holds no image of a thing.
     """
 
     def __init__(
@@ -78,8 +78,8 @@ class ImageBankGenerator:
     ) -> None:
         if not bank.captions(split):
             raise UsageError(
-                f"image bank {bank.name!r} has no picture in the split {split!r}",
-                "add pictures, or more pictures of the same caption",
+                f"image bank {bank.name!r} has no image in the split {split!r}",
+                "add images, or more images of the same caption",
             )
         self._bank = bank
         self._encoder = encoder
@@ -98,7 +98,7 @@ class ImageBankGenerator:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the bank, the encoder, the split, the settings and the format of the pictures."""
+        """Hash of the bank, the encoder, the split, the settings and the format of the images."""
         identity = [
             FORMAT, self._bank.fingerprint, self._encoder.fingerprint, self._split, asdict(self._settings)
         ]  # fmt: skip
@@ -117,7 +117,7 @@ class ImageBankGenerator:
 
     @property
     def batch_size(self) -> int:
-        """One: pictures are composed one after another."""
+        """One: images are composed one after another."""
         return 1
 
     @property
@@ -130,7 +130,7 @@ class ImageBankGenerator:
 
         Raises:
             NotDrawableError: a concept is not in the bank or cannot be composed; nothing is drawn then.
-            BackendError: a picture of the bank can no longer be read.
+            BackendError: an image of the bank can no longer be read.
         """
         plans = [self.plan(request.concept) for request in requests]
         drawn: list[DrawnImage] = []

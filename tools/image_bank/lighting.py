@@ -1,4 +1,4 @@
-"""Light and weather as image operations on float pictures: float32 [h, w, 3], sRGB values in [0, 1]."""
+"""Light and weather as image operations on float images: float32 [h, w, 3], sRGB values in [0, 1]."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def light(pixels: Pixels, lighting: str, rng: np.random.Generator) -> Operation:
-    """Light a finished picture as the prompt's lighting asks.
+    """Light a finished image as the prompt's lighting asks.
 
     Args:
-        pixels: the picture.
+        pixels: the image.
         lighting: the prompt's words; an unknown lighting changes the exposure only, and says so.
         rng: source of the variation.
 
     Returns:
-        The picture in [0, 1], and a description of what was done.
+        The image in [0, 1], and a description of what was done.
     """
     words = lighting.casefold()
     for key, operation in _LIGHTINGS.items():
@@ -74,7 +74,7 @@ _LIGHTINGS: dict[str, Callable[[Pixels, np.random.Generator], Operation]] = {
 
 def night(pixels: Pixels, rng: np.random.Generator) -> Operation:
     """Relight as moonlight: dark, bluish, little colour."""
-    # A picture that is dark already is darkened less, so that something is still seen.
+    # An image that is dark already is darkened less, so that something is still seen.
     level = float((pixels @ LUMA).mean())
     exposure = _between(rng, 0.9, 1.1) * min(1.0, max(0.36, 0.19 / max(level, 1e-3)))
     grey = (pixels @ LUMA)[..., None]
@@ -84,7 +84,7 @@ def night(pixels: Pixels, rng: np.random.Generator) -> Operation:
 
 
 def fog(pixels: Pixels, rng: np.random.Generator) -> Operation:
-    """Lay haze over the picture, thicker towards the top, where the distance is."""
+    """Lay haze over the image, thicker towards the top, where the distance is."""
     density = _between(rng, 0.45, 0.7)
     rows = np.linspace(density, density * 0.6, pixels.shape[0], dtype=np.float32)[:, None, None]
     haze = np.array([0.8, 0.82, 0.84], np.float32)
@@ -109,7 +109,7 @@ def snow_ground(pixels: Pixels, rng: np.random.Generator) -> Operation:
 
 
 def snowfall(pixels: Pixels, rng: np.random.Generator) -> Operation:
-    """Let flakes fall before the whole picture."""
+    """Let flakes fall before the whole image."""
     height, width = pixels.shape[:2]
     count = int(rng.integers(90, 180) * height * width / 256**2) + 1
     flakes = np.zeros((height, width), np.float32)
@@ -120,7 +120,7 @@ def snowfall(pixels: Pixels, rng: np.random.Generator) -> Operation:
 
 
 def rainfall(pixels: Pixels, rng: np.random.Generator) -> Operation:
-    """Dull the picture and draw falling streaks."""
+    """Dull the image and draw falling streaks."""
     height, width = pixels.shape[:2]
     count = int(rng.integers(120, 220) * height * width / 256**2) + 1
     length = max(4, height // 14)

@@ -1,4 +1,4 @@
-"""Which pictures of a bank a phrase names, by text similarity."""
+"""Which images of a bank a phrase names, by text similarity."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _SHORTEST_SECOND_WORD = 4
 
 @dataclass(frozen=True)
 class Match:
-    """A name of the bank that a phrase reaches, and the pictures under it.
+    """A name of the bank that a phrase reaches, and the images under it.
 
     Args:
         name: the caption, synonym or broader name that was reached.
         similarity: cosine similarity of phrase and name in [-1, 1], rounded to four decimals; 1 if equal.
-        entries: the pictures with that name, sorted by caption and id.
+        entries: the images with that name, sorted by caption and id.
         ignored: words of the phrase that the name lacks although both name the same sort of thing.
     """
 
@@ -44,7 +44,7 @@ class Match:
 
     @property
     def captions(self) -> tuple[str, ...]:
-        """The distinct captions of the pictures, sorted."""
+        """The distinct captions of the images, sorted."""
         return tuple(sorted({entry.caption for entry in self.entries}))
 
 
@@ -52,7 +52,7 @@ class Matcher:
     """Looks phrases up among the names of one split of a bank; may be used from several threads.
 
     Args:
-        bank: where the pictures are.
+        bank: where the images are.
         encoder: embeds phrases and names.
         selection: the split that may be used.
         threshold: lowest similarity of a name that may be drawn for a phrase.

@@ -1,4 +1,4 @@
-"""From a plan (which things, where, in what colour) to a picture, with the account of how it was made."""
+"""From a plan (which things, where, in what colour) to an image, with the account of how it was made."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from line_neurons.tools.image_bank.recolour import recolour
 from line_neurons.tools.images.reader import read_cutout, read_image
 
 STUDIO = "studio"
-_REMEMBERED_PICTURES = 256
+_REMEMBERED_IMAGES = 256
 _SHARE_SCENERY = 0.6
 _MADE_CONDITIONS = {"night", "snow", "fog", "rain", "sunset"}
 _LANDSCAPES = {"forest", "meadow", "field", "plain", "mountain", "road", "lake"}
@@ -53,7 +53,7 @@ class NotComposableError(NotDrawableError):
 
 @dataclass(frozen=True)
 class Source:
-    """A picture that may stand for a thing, and why: the name that matched and how well."""
+    """An image that may stand for a thing, and why: the name that matched and how well."""
 
     entry: Entry
     name: str
@@ -63,7 +63,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Thing:
-    """One thing to draw: the words for it, the colour asked for, and the pictures to choose from."""
+    """One thing to draw: the words for it, the colour asked for, and the images to choose from."""
 
     phrase: str
     sources: tuple[Source, ...]
@@ -92,7 +92,7 @@ class Painter:
     """Draws plans from one split of a bank.
 
     Args:
-        bank: the pictures.
+        bank: the images.
         selection: the split that may be used.
         size: side of the square results in pixels, at least 32.
     """
@@ -104,10 +104,10 @@ class Painter:
         self._size = size
         self._backgrounds = tuple(e for e in bank.select(selection) if e.kind == "background")
         self.scenes = frozenset(scene for entry in self._backgrounds for scene in entry.scenes)
-        self._decode = lru_cache(maxsize=_REMEMBERED_PICTURES)(self._decode_now)
+        self._decode = lru_cache(maxsize=_REMEMBERED_IMAGES)(self._decode_now)
 
     def prepare(self, plan: Plan) -> Plan:
-        """Keep the pictures that can serve the plan: cut-outs where a thing is moved or painted.
+        """Keep the images that can serve the plan: cut-outs where a thing is moved or painted.
 
         Raises:
             NotComposableError: the scene, or a thing in it, cannot be composed from this bank.
@@ -204,9 +204,9 @@ class Painter:
         if not at_place:
             return None
         asked = set(plan.conditions)
-        pictured = [e for e in at_place if asked and asked <= set(e.scenes)]
-        if pictured:
-            return tuple(pictured), ()
+        imaged = [e for e in at_place if asked and asked <= set(e.scenes)]
+        if imaged:
+            return tuple(imaged), ()
         needed = {c for c in asked if c not in _MADE_CONDITIONS}
         partly = [e for e in at_place if needed <= set(e.scenes)]
         if not partly:
@@ -292,12 +292,12 @@ class Painter:
         sides, sizes = ((0.3, 0.7), (0.52, 0.66)) if len(pairs) > 1 else ((0.22, 0.78), (0.36, 0.46))
         sides = sides if rng.integers(2) else sides[::-1]
         for number, (thing, source) in enumerate(pairs):
-            picture = self._decode(source.entry)
+            image = self._decode(source.entry)
             if thing.colour:
-                picture, painted = recolour(picture, thing.colour)
+                image, painted = recolour(image, thing.colour)
                 operations.append(f"{source.entry.caption}: {painted}")
             scale = float(rng.uniform(*sizes)) if together else 1.0
-            cutouts.append(Cutout(picture, scale, sides[number] if together else 0.5, source.entry.caption))
+            cutouts.append(Cutout(image, scale, sides[number] if together else 0.5, source.entry.caption))
         if not cutouts:
             return backdrop.pixels, operations
         shown = set(backdrop.scenes)
@@ -317,7 +317,7 @@ class Painter:
             rgb = read_image(entry.path, value_range=self._bank.value_range, side=longest)
         except ValueError as error:
             raise BackendError(
-                f"picture {entry.id} of the image bank cannot be read: {error}", "mend or remove the file"
+                f"image {entry.id} of the image bank cannot be read: {error}", "mend or remove the file"
             ) from error
         scale = longest / min(rgb.size)
         if scale < 1:
@@ -356,7 +356,7 @@ def _conditions(
 
 
 def _pick(thing: Thing, turn: int) -> Source:
-    """Spread turns over captions first and over the pictures of a caption next, in an order of the phrase."""
+    """Spread turns over captions first and over the images of a caption next, in an order of the phrase."""
     groups: dict[str, list[Source]] = defaultdict(list)
     for source in thing.sources:
         groups[source.entry.caption].append(source)

@@ -44,11 +44,11 @@ def recolour(cutout: Image.Image, colour: str) -> tuple[Image.Image, str]:
     texture survive.
 
     Args:
-        cutout: RGBA picture.
+        cutout: RGBA image.
         colour: a key of ``PAINTS``.
 
     Returns:
-        The painted RGBA picture, and a description.
+        The painted RGBA image, and a description.
 
     Raises:
         KeyError: the colour is not in the table.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
-    from line_neurons.agent.ports import Picture
+    from line_neurons.agent.ports import ImageData
 
 Range = tuple[float, float]
 """The values that become black and white; what lies beyond is black or white too."""
@@ -101,7 +101,7 @@ class Traits:
 PLAIN = Traits()
 
 
-def read_image(source: Picture | Path, *, value_range: Range | None = None, side: int | None = None) -> Image:
+def read_image(source: ImageData | Path, *, value_range: Range | None = None, side: int | None = None) -> Image:
     """Decode an image as RGB of 8 bits, as the module says.
 
     Args:
@@ -122,7 +122,7 @@ def read_image(source: Picture | Path, *, value_range: Range | None = None, side
     return Image.alpha_composite(Image.new("RGBA", image.size, GROUND), image).convert("RGB")
 
 
-def read_cutout(source: Picture | Path, *, value_range: Range | None = None) -> Image:
+def read_cutout(source: ImageData | Path, *, value_range: Range | None = None) -> Image:
     """Decode an image as RGBA of 8 bits, with its transparency; otherwise as ``read_image`` does.
 
     Raises:
@@ -214,7 +214,7 @@ def _likely(traits: Traits) -> str:
     return f"{below},{above}"
 
 
-def _decoded(source: Picture | Path, value_range: Range | None, side: int | None) -> Image:
+def _decoded(source: ImageData | Path, value_range: Range | None, side: int | None) -> Image:
     """RGBA where the image has transparency, else RGB."""
     from PIL import Image
 
@@ -236,7 +236,7 @@ def _decoded(source: Picture | Path, value_range: Range | None, side: int | None
         return shown.transpose(Image.Transpose[turn]) if turn else shown
 
 
-def _of_pixels(pixels: Picture) -> Image:
+def _of_pixels(pixels: ImageData) -> Image:
     import numpy as np
     from PIL import Image
 
@@ -262,7 +262,7 @@ def _opened(source: bytes | Path) -> Iterator[ImageFile]:
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        raise ImageError("not a picture") from error
+        raise ImageError("not an image") from error
     except MemoryError as error:
         raise ImageError("there is no memory for it") from error
     # A damaged file makes decoders raise nearly anything.

@@ -9,7 +9,7 @@ from line_neurons.tools.store.runs import RunStore
 
 
 @dataclass(frozen=True)
-class Doing:
+class Activity:
     """What a unit in flight is doing.
 
     Args:
@@ -39,13 +39,13 @@ class Doing:
 
 @dataclass(frozen=True)
 class Made:
-    """Pictures and forward passes since the process took the run.
+    """Images and forward passes since the process took the run.
 
     Args:
         since: when that was, in seconds since the epoch by the worker's clock.
-        drawn: pictures that the generator made.
-        reused: pictures that the bank had.
-        measured: pictures that the target looked at.
+        drawn: images that the generator made.
+        reused: images that the bank had.
+        measured: images that the target looked at.
     """
 
     since: float
@@ -54,7 +54,7 @@ class Made:
     measured: int
 
 
-_DOING = [field.name for field in fields(Doing)]
+_DOING = [field.name for field in fields(Activity)]
 _TELL_UNIT = f"UPDATE leases SET {', '.join(f'{name} = ?' for name in _DOING[1:])} WHERE thread = ?"  # noqa: S608
 _TELL_RUN = "UPDATE leases SET drawn = ?, reused = ?, measured = ? WHERE thread = ?"
 _UNITS = (
@@ -64,7 +64,7 @@ _UNITS = (
 _RUNS = "SELECT run, began, drawn, reused, measured FROM leases WHERE unit IS NULL AND drawn IS NOT NULL"
 
 
-def tell(runs: RunStore, run: str, doing: Doing, *, drawn: int, reused: int, measured: int) -> None:
+def tell(runs: RunStore, run: str, doing: Activity, *, drawn: int, reused: int, measured: int) -> None:
     """Let who watches see what a unit does now, and what was made for the run so far.
 
     Raises:
@@ -77,11 +77,11 @@ def tell(runs: RunStore, run: str, doing: Doing, *, drawn: int, reused: int, mea
         db.execute(_TELL_RUN, [drawn, reused, measured, run])
 
 
-def doings(runs: RunStore) -> dict[str, list[Doing]]:
+def doings(runs: RunStore) -> dict[str, list[Activity]]:
     """What the units in flight are doing, by run; of a dead process, what they did last."""
-    found: dict[str, list[Doing]] = {}
+    found: dict[str, list[Activity]] = {}
     for run, *values in _rows(runs, _UNITS):
-        found.setdefault(run, []).append(Doing(*values))
+        found.setdefault(run, []).append(Activity(*values))
     return found
 
 

@@ -13,7 +13,7 @@ OUTCOMES = {
     "scored": "",
     "duplicate": "refused: tried already",
     "invalid": "refused: unusable reply",
-    "not_drawable": "refused: cannot be pictured",
+    "not_drawable": "refused: cannot be generated",
     "withdrawn": "given up for another",
     "stalled": "stalled: no usable proposal",
 }

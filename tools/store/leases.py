@@ -80,7 +80,7 @@ class Holder:
 
 
 @dataclass(frozen=True)
-class Standing:
+class LeaseStatus:
     """Who holds a run.
 
     Args:
@@ -164,7 +164,7 @@ def unit_held(runs: RunStore, run: str, unit: int) -> Iterator[None]:
             db.execute("DELETE FROM leases WHERE thread = ?", [thread])
 
 
-def standings(runs: RunStore, *, look: bool = True) -> dict[str, Standing]:
+def standings(runs: RunStore, *, look: bool = True) -> dict[str, LeaseStatus]:
     """Who holds which run of a store, by run; of an older store that is only looked at: nobody.
 
     Args:
@@ -190,7 +190,7 @@ def standings(runs: RunStore, *, look: bool = True) -> dict[str, Standing]:
         if one.unit is not None:
             units[one.run].append(one.unit)
     return {
-        one.run: Standing(one, tuple(sorted(units[one.run])), one.run in dead)
+        one.run: LeaseStatus(one, tuple(sorted(units[one.run])), one.run in dead)
         for one in holders
         if one.unit is None
     }

@@ -99,7 +99,7 @@ class Unit:
     again only when that is asked for. A unit that is done with and has no label is ``dead`` (its activation is 0
     on every image), ``constant`` (it is another value, the same on every image) or ``undecided`` (all concepts
     score the same). ``initial_label`` is the best concept of the initial board; ``discovered`` says that the
-    label was not in the initial vocabulary. ``images`` are ids of the label's pictures; ``auc_low`` and
+    label was not in the initial vocabulary. ``images`` are ids of the label's images; ``auc_low`` and
     ``auc_high`` are the 95 % interval of ``auc``, and ``density`` is the share of the control images on which the
     unit is above 0. ``note`` tells what is wrong with the unit or its label, None in records of older versions;
     see ``marks``. ``second_label`` is the best concept that shares no word with the label; ``steps`` counts the

@@ -46,7 +46,7 @@ def m002_vocabulary_and_model_of_each_step(db: Database) -> None:
 
 @SCHEMA()
 def m003_evidence_of_each_label(db: Database) -> None:
-    """A label's pictures, the second-best distinct concept, and what a revisit changed."""
+    """A label's images, the second-best distinct concept, and what a revisit changed."""
     units = db.table("units")
     columns = {"images": str, "second_label": str, "second_score": float, "steps": int, "found_by": int,
                "found_in": str, "search_label": str, "search_score": float}  # fmt: skip

@@ -35,8 +35,8 @@ _NOT_ALLOWED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 # What is lost with each file, where it can be done without.
 _WITHOUT = {
-    "checkpoints.db": "units that are not finished then begin again, with the pictures and replies that are kept",
-    "bank.db": "pictures are then drawn again, as they were",
+    "checkpoints.db": "units that are not finished then begin again, with the images and replies that are kept",
+    "bank.db": "images are then drawn again, as they were",
 }
 
 

@@ -30,7 +30,7 @@ REFUSED = "refused"
 
 
 @dataclass(frozen=True)
-class Wish:
+class SteeringCommand:
     """What somebody asks of a unit.
 
     Args:
@@ -85,7 +85,7 @@ def place_of(step: int, attempt: int, node: str) -> Place:
     return step, attempt, rank(node)
 
 
-_COLUMNS = [field.name for field in fields(Wish)]
+_COLUMNS = [field.name for field in fields(SteeringCommand)]
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM wishes WHERE run = ? AND unit = ?"  # noqa: S608
 _ASK = "INSERT INTO wishes (run, unit, kind, concept, by, created) VALUES (?, ?, ?, ?, ?, ?)"
 _MARK = (
@@ -117,7 +117,7 @@ def ask(store: Path, run: str, unit: int, kind: WishKind, concept: str = "") -> 
         ask_all(runs, runs.run(run), unit, [(kind, concept)])
 
 
-def ask_all(runs: RunStore, run: Run, unit: int, asked: Sequence[tuple[WishKind, str]]) -> list[Wish]:
+def ask_all(runs: RunStore, run: Run, unit: int, asked: Sequence[tuple[WishKind, str]]) -> list[SteeringCommand]:
     """Ask several things of a unit in order, all or none.
 
     Returns:
@@ -136,16 +136,16 @@ def ask_all(runs: RunStore, run: Run, unit: int, asked: Sequence[tuple[WishKind,
             named = _checked(runs, run, unit, kind, concept)
             by, now = _asker(), time.time()
             row = db.execute(_ASK, [run.id, unit, kind, named, by, now]).lastrowid
-            written.append(Wish(row or 0, kind, named, by, now))
+            written.append(SteeringCommand(row or 0, kind, named, by, now))
     return written
 
 
-def wishes(runs: RunStore, run: str, unit: int) -> list[Wish]:
+def wishes(runs: RunStore, run: str, unit: int) -> list[SteeringCommand]:
     """What was asked of a unit, in order; of an older store that is only looked at: nothing."""
     return _read(runs, f"{_SELECT} ORDER BY id", run, unit)
 
 
-def due(runs: RunStore, run: str, unit: int, place: Place) -> list[Wish]:
+def due(runs: RunStore, run: str, unit: int, place: Place) -> list[SteeringCommand]:
     """What was asked of a unit, was not taken yet, and is to be taken at a place of its search; in order.
 
     Asked before each node, and cheap where there is none.
@@ -195,7 +195,7 @@ def mark(runs: RunStore, run: str, wish: int, *, step: int, attempt: int, node: 
         return db.execute(_MARK, [time.time(), step, attempt, node, outcome, wish, run]).rowcount == 1
 
 
-def copy_taken(runs: RunStore, run: str, unit: int, until: int, to: str) -> list[Wish]:
+def copy_taken(runs: RunStore, run: str, unit: int, until: int, to: str) -> list[SteeringCommand]:
     """Copy the wishes of a unit that were taken up to a step to another run, where they count as taken too."""
     with runs.atomic(to) as db:
         db.execute(_COPY, [to, run, unit, until])
@@ -211,7 +211,7 @@ def let_wait(runs: RunStore, run: str, unit: int, known: Sequence[int]) -> None:
             db.executemany(statement, [(wish,) for wish in lost])
 
 
-def ask_as_before(runs: RunStore, run: str, unit: int, asked: Sequence[Wish]) -> None:
+def ask_as_before(runs: RunStore, run: str, unit: int, asked: Sequence[SteeringCommand]) -> None:
     """Ask what was taken of a unit elsewhere, to be taken where it was taken there."""
     with runs.atomic(run) as db:
         db.executemany(
@@ -261,13 +261,17 @@ def _checked(runs: RunStore, run: Run, unit: int, kind: str, concept: str) -> st
     return named
 
 
-def _no_pin(named: str, scored: Sequence[Any], before: Sequence[Wish], forbidden: Sequence[str], _: Any) -> str:
+def _no_pin(
+    named: str, scored: Sequence[Any], before: Sequence[SteeringCommand], forbidden: Sequence[str], _: Any
+) -> str:
     if find_duplicate(named, forbidden):
         return "is banned"
     return "" if find_duplicate(named, [one.concept for one in scored]) else "was never scored, so it has no place"
 
 
-def _no_unpin(named: str, scored: Sequence[Any], before: Sequence[Wish], forbidden: Sequence[str], _: Any) -> str:
+def _no_unpin(
+    named: str, scored: Sequence[Any], before: Sequence[SteeringCommand], forbidden: Sequence[str], _: Any
+) -> str:
     last = ""
     for wish in before:
         if concept_key(wish.concept) == concept_key(named) and (wish.granted or wish.taken is None):
@@ -275,14 +279,16 @@ def _no_unpin(named: str, scored: Sequence[Any], before: Sequence[Wish], forbidd
     return "" if last == "pin" else "is not pinned"
 
 
-def _no_ban(named: str, scored: Sequence[Any], before: Sequence[Wish], forbidden: Sequence[str], _: Any) -> str:
+def _no_ban(
+    named: str, scored: Sequence[Any], before: Sequence[SteeringCommand], forbidden: Sequence[str], _: Any
+) -> str:
     return "is banned already" if find_duplicate(named, forbidden) else ""
 
 
 def _no_try(
     named: str,
     scored: Sequence[Any],
-    before: Sequence[Wish],
+    before: Sequence[SteeringCommand],
     forbidden: Sequence[str],
     settings: Mapping[str, Any],
 ) -> str:
@@ -312,11 +318,11 @@ def _known(runs: RunStore) -> bool:
     return bool(runs.rows("SELECT 1 FROM sqlite_master WHERE name = 'wishes'"))
 
 
-def _read(runs: RunStore, statement: str, *values: Any) -> list[Wish]:
+def _read(runs: RunStore, statement: str, *values: Any) -> list[SteeringCommand]:
     return [_wish(row) for row in runs.rows(statement, *values)] if _known(runs) else []
 
 
-def _wish(row: Sequence[Any]) -> Wish:
+def _wish(row: Sequence[Any]) -> SteeringCommand:
     values = dict(zip(_COLUMNS, row, strict=True))
     if values["node"] not in {None, "", *NODES}:
         node = clean_text(str(values["node"]), 80)
@@ -325,7 +331,7 @@ def _wish(row: Sequence[Any]) -> Wish:
             "open the store with the version that wrote it, or put a backup of runs.db in its place",
         )
     try:
-        wish: Wish = _shape().validate_python(values | {"outcome": values["outcome"] or ""})
+        wish: SteeringCommand = _shape().validate_python(values | {"outcome": values["outcome"] or ""})
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         raise DamagedError(
@@ -337,5 +343,5 @@ def _wish(row: Sequence[Any]) -> Wish:
 
 
 @cache
-def _shape() -> TypeAdapter[Wish]:
-    return TypeAdapter(Wish)
+def _shape() -> TypeAdapter[SteeringCommand]:
+    return TypeAdapter(SteeringCommand)

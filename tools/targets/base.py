@@ -32,17 +32,17 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Network:
+class ModelBundle:
     """A vision model with its preprocessing and class names.
 
     Args:
         name: as the user names it, without the version of the weights: ``torchvision:resnet50``.
         weights: identity of the weights: the start of a hash, and whose they are.
         preprocessing: identity of the preprocessing.
-        prepare: a picture (RGB) to a float tensor [3, H, W], of the same size for every picture.
+        prepare: an image (RGB) to a float tensor [3, H, W], of the same size for every image.
         build: makes the module, with its weights.
         classes: names of the output classes; empty if they are not known.
-        argument: name of the forward argument that takes the pictures; the first one if empty.
+        argument: name of the forward argument that takes the images; the first one if empty.
         spec: opens the same version of the weights again, ``torchvision:resnet50@IMAGENET1K_V1``; of a checkpoint
             of the user's own, with the same preprocessing. Empty where specs of the source have no versions.
         note: what was chosen that the user did not say, as a line for the screen; empty if nothing was.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import LineError, UsageError
 from line_neurons.agent.replies import clean_text
-from line_neurons.tools.targets.base import Network, Wanted, brief
+from line_neurons.tools.targets.base import ModelBundle, Wanted, brief
 from line_neurons.tools.targets.custom_module import state_hash, unwrapped
 from line_neurons.tools.targets.known_transforms import Known, known_preprocessing, refuse_preparing
 from line_neurons.tools.targets.transforms import USUAL, usual
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _FORM = "return the module, or (module, transform), or (module, transform, class names)"
 
 
-def open_function(spec: str, wanted: Wanted) -> Network:
+def open_function(spec: str, wanted: Wanted) -> ModelBundle:
     """The model that ``package.module:function`` or ``path/to/file.py:function`` returns.
 
     The function is called with ``weights=FILE`` if ``--weights`` is given and it has such an argument, else
@@ -52,7 +52,7 @@ def open_function(spec: str, wanted: Wanted) -> Network:
     # The same wherever the file lies: what is in it is in the hashes.
     weights = state_hash(module, f"the module that {spec} returned")
     known, told = _preprocessing(module, transform, spec)
-    return Network(
+    return ModelBundle(
         name=f"{Path(place).stem if place.endswith('.py') else place}:{name}",
         weights=f"{weights[:16]} (own, source {_source_hash(function)})",
         preprocessing=brief(known.identity),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.replies import clean_text
-from line_neurons.tools.targets.base import Network, Wanted, brief
+from line_neurons.tools.targets.base import ModelBundle, Wanted, brief
 from line_neurons.tools.targets.known_transforms import Known, known_preprocessing, refuse_preparing
 from line_neurons.tools.targets.sources import IN_MEMORY
 from line_neurons.tools.targets.transforms import USUAL, usual
@@ -35,7 +35,7 @@ def in_memory(spec: str) -> bool:
     return spec.partition(":")[0] == IN_MEMORY
 
 
-def refuse_absent(wanted: Wanted) -> Network:
+def refuse_absent(wanted: Wanted) -> ModelBundle:
     """The source of models in memory for whoever was handed none.
 
     Raises:
@@ -49,12 +49,12 @@ def refuse_absent(wanted: Wanted) -> Network:
 
 def network_of(
     module: nn.Module, transform: Transform | None = None, class_names: Sequence[str] | None = None
-) -> Network:
+) -> ModelBundle:
     """A module in memory with what belongs to it, as it is now: what is done to it later has no effect.
 
     Args:
-        module: takes pictures as a batch [N, 3, H, W]; it is copied, and neither moved nor set to evaluation.
-        transform: a picture (RGB) to a float tensor [3, H, W], of the same size for every picture; ``"imagenet"``:
+        module: takes images as a batch [N, 3, H, W]; it is copied, and neither moved nor set to evaluation.
+        transform: an image (RGB) to a float tensor [3, H, W], of the same size for every image; ``"imagenet"``:
             resize 256, crop 224, ImageNet's mean and standard deviation. None: what belongs to a model of timm,
             torchvision or transformers, where that is certain.
         class_names: of its output units.
@@ -83,7 +83,7 @@ def network_of(
             f"{name} cannot be copied: {clean_text(str(error), 200)}",
             "give a module without tensors of a computation in hand, or a file: path/to/file.py:function",
         ) from error
-    return Network(
+    return ModelBundle(
         name=name,
         weights=identity,
         preprocessing=brief(known.identity),
@@ -133,7 +133,7 @@ def _preprocessing(module: nn.Module, name: str, transform: Transform | None) ->
     if transform is not None and not isinstance(transform, str):
         if not callable(transform):
             raise UsageError(
-                f"transform is {type(transform).__name__}", 'give a function of a picture, or "imagenet"'
+                f"transform is {type(transform).__name__}", 'give a function of an image, or "imagenet"'
             )
         known = [] if inspect.isroutine(transform) else [repr(transform)]
         return Known(transform, "\n".join([*known, *_code(transform)]), "")
@@ -145,7 +145,7 @@ def _preprocessing(module: nn.Module, name: str, transform: Transform | None) ->
         return found
     raise UsageError(
         f"the preprocessing of {name} is not known{found and f': {found}'}",
-        'give transform=, the one of its evaluation: a picture to a tensor [3, H, W]; or transform="imagenet" for'
+        'give transform=, the one of its evaluation: an image to a tensor [3, H, W]; or transform="imagenet" for'
         " resize 256, crop 224 and ImageNet's mean and standard deviation",
     )
 

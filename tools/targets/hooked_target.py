@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor, nn
 
-    from line_neurons.agent.ports import Activations, Picture
+    from line_neurons.agent.ports import Activations, ImageData
     from line_neurons.agent.settings import Pool, Precision
-    from line_neurons.tools.targets.base import Network
+    from line_neurons.tools.targets.base import ModelBundle
 
-# A CPU is as fast with a few pictures as with many, and five are one concept's; a GPU wants more.
+# A CPU is as fast with a few images as with many, and five are one concept's; a GPU wants more.
 _CPU_BATCH = 5
 _GPU_BATCH = 32
 
@@ -44,7 +44,7 @@ _GPU_BATCH = 32
 class HookedTarget:
     """A network, hooked at any layer.
 
-    Every forward pass has the same batch shape, short batches being filled up: a picture's activations are
+    Every forward pass has the same batch shape, short batches being filled up: an image's activations are
     then the same bits whatever it is batched with, on one machine with one number of threads.
 
     Args:
@@ -54,7 +54,7 @@ class HookedTarget:
         precision: of weights and forward pass; the pooling is done in float32.
         channels_last: memory layout of the convolutions.
         device: ``auto`` (CUDA if there is one), or a torch device.
-        batch_size: pictures in each forward pass; 5 on a CPU and 32 on a GPU if None.
+        batch_size: images in each forward pass; 5 on a CPU and 32 on a GPU if None.
 
     Raises:
         UsageError: there is no such device, or the batch is empty.
@@ -62,7 +62,7 @@ class HookedTarget:
 
     def __init__(
         self,
-        network: Network,
+        network: ModelBundle,
         *,
         pool: Pool = "auto",
         layout: Sequence[str] = (),
@@ -72,7 +72,7 @@ class HookedTarget:
         batch_size: int | None = None,
     ) -> None:
         if batch_size is not None and batch_size < 1:
-            raise UsageError(f"a batch of {batch_size} pictures is not possible", "give 1 or more")
+            raise UsageError(f"a batch of {batch_size} images is not possible", "give 1 or more")
         self._network = network
         self._pool = pool
         self._layout = tuple(layout)
@@ -126,7 +126,7 @@ class HookedTarget:
         """Every layer whose output is a vector, tokens or maps, in forward order, but ``refused_layers``.
 
         Raises:
-            UsageError: preprocessing or all layers are random, pictures come out in several sizes, or a layout
+            UsageError: preprocessing or all layers are random, images come out in several sizes, or a layout
                 does not fit.
             BackendError: preprocessing or forward pass failed.
         """
@@ -167,12 +167,12 @@ class HookedTarget:
         return names if names and is_output and info.units == len(names) else None
 
     def activate(
-        self, images: Sequence[Picture], layers: Sequence[str], progress: Progress | None = None
+        self, images: Sequence[ImageData], layers: Sequence[str], progress: Progress | None = None
     ) -> dict[str, Activations]:
         """Pooled activations of all units of each of ``layers``; see ``Target.activate``.
 
         Args:
-            images: encoded pictures, read by ``image_reader``, or pixels, uint8 [H, W, 3].
+            images: encoded images, read by ``image_reader``, or pixels, uint8 [H, W, 3].
             layers: dotted paths; of a module used several times in one forward, the last output counts.
             progress: called after each forward batch.
 
@@ -181,7 +181,7 @@ class HookedTarget:
 
         Raises:
             UsageError: there is no such layer, it has no units, or the pool does not fit it.
-            UnmeasurableError: a picture cannot be decoded, or gave NaN or infinity.
+            UnmeasurableError: an image cannot be decoded, or gave NaN or infinity.
             BackendError: the forward pass failed.
         """
         import numpy as np
@@ -201,7 +201,7 @@ class HookedTarget:
                     bad = start + int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
                     large = "float16 ends at 65,504: use bfloat16" if self._precision == "float16" else ""
                     raise UnmeasurableError(
-                        f"{self.name} gave values that are not finite at {layer}", large, picture=images[bad]
+                        f"{self.name} gave values that are not finite at {layer}", large, image=images[bad]
                     )
             if progress:
                 progress(done, len(images))
@@ -218,15 +218,15 @@ class HookedTarget:
             raise refused
         return self._found[find_layer(self.layers(), path, self.name).path]
 
-    def _prepare(self, image: Picture) -> Tensor:
+    def _prepare(self, image: ImageData) -> Tensor:
         import torch
 
         try:
-            picture = read_image(image)
+            decoded = read_image(image)
         except ImageError as error:
-            raise UnmeasurableError(f"it cannot be decoded: {error}", error.remedy, picture=image) from error
+            raise UnmeasurableError(f"it cannot be decoded: {error}", error.remedy, image=image) from error
         try:
-            prepared = self._network.prepare(picture)
+            prepared = self._network.prepare(decoded)
         except Exception as error:
             raise BackendError(
                 f"the preprocessing of {self.name} failed: {reason_of(error)}", "--debug shows where"
@@ -246,7 +246,7 @@ class HookedTarget:
         """Four images of noise, prepared, each unlike the others; the preprocessing is one for measuring.
 
         Raises:
-            UsageError: it gives other values each time, or pictures of several sizes.
+            UsageError: it gives other values each time, or images of several sizes.
         """
         import numpy as np
         import torch
@@ -266,7 +266,7 @@ class HookedTarget:
             )
         if wide.shape != high.shape:
             raise UsageError(
-                f"the preprocessing of {self.name} gives {list(wide.shape)} for one picture and {list(high.shape)}"
+                f"the preprocessing of {self.name} gives {list(wide.shape)} for one image and {list(high.shape)}"
                 " for another",
                 "let it give one size, as Resize((224, 224)) does",
             )
@@ -310,10 +310,10 @@ class HookedTarget:
             remedy = f"this device cannot do it in {self._precision}: use float32"
         return BackendError(f"the forward pass of {self.name} failed: {reason_of(error)}", remedy)
 
-    def _batch(self, pictures: Sequence[Tensor]) -> Tensor:
+    def _batch(self, images: Sequence[Tensor]) -> Tensor:
         import torch
 
-        batch = torch.stack(list(pictures)).to(self._device, getattr(torch, self._precision))
+        batch = torch.stack(list(images)).to(self._device, getattr(torch, self._precision))
         return batch.to(memory_format=torch.channels_last) if self._channels_last else batch
 
     def _call(self, batch: Tensor) -> object:

@@ -1,4 +1,4 @@
-"""Why a model does not take pictures as a batch [N, 3, H, W]: the cause and the remedy of a failed first pass."""
+"""Why a model does not take images as a batch [N, 3, H, W]: the cause and the remedy of a failed first pass."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from line_neurons.agent.errors import UsageError
 if TYPE_CHECKING:
     from torch import nn
 
-_PICTURES = "pixel_values"
+_IMAGES = "pixel_values"
 # What a convolution of torch and the patch embeddings of transformers raise.
 _CHANNELS = re.compile(
     r"to have (?P<wanted>\d+) channels, but got (?P<given>\d+) channels"
@@ -21,42 +21,42 @@ _TEXTS = ("input_ids", "inputs_embeds", "text", "tokens", "token_ids")
 
 
 def unfit_input(model: nn.Module, name: str, error: Exception, argument: str = "") -> UsageError | None:
-    """Tell why a model's forward pass failed on a picture; None if it was something else.
+    """Tell why a model's forward pass failed on an image; None if it was something else.
 
     Args:
         model: the model.
         name: what messages call it.
         error: what the forward pass raised.
-        argument: name of the forward argument that takes the pictures; the first one if empty.
+        argument: name of the forward argument that takes the images; the first one if empty.
     """
     others = _other_inputs(model, argument)
     if others:
         return UsageError(
-            f"the forward pass of {name} wants more than pictures: {', '.join(others):.100}",
-            "explain the part that takes pictures alone (of CLIP and its kin model.vision_model, or hf:NAME), or "
-            "wrap it in a module whose forward(pictures) fills in the rest",
+            f"the forward pass of {name} wants more than images: {', '.join(others):.100}",
+            "explain the part that takes images alone (of CLIP and its kin model.vision_model, or hf:NAME), or "
+            "wrap it in a module whose forward(images) fills in the rest",
         )
     if found := _CHANNELS.search(str(error)):
         wanted, given = found["wanted"] or found["other"], found["given"] or found["their"]
         return UsageError(
-            f"{name} takes pictures of {wanted} channel{'' if wanted == '1' else 's'}, and its preprocessing gives"
+            f"{name} takes images of {wanted} channel{'' if wanted == '1' else 's'}, and its preprocessing gives"
             f" {given}",
-            f"give a transform that makes [{wanted}, H, W] of an RGB picture: transform= in Python, or a function "
+            f"give a transform that makes [{wanted}, H, W] of an RGB image: transform= in Python, or a function "
             "that returns (module, transform): FILE.py:FUNCTION",
         )
     return None
 
 
 def _other_inputs(model: nn.Module, argument: str) -> list[str]:
-    """Inputs beside the pictures that a forward pass cannot do without."""
+    """Inputs beside the images that a forward pass cannot do without."""
     try:
         taken = list(inspect.signature(model.forward).parameters.values())
     except (TypeError, ValueError):
         return []
     named = [one for one in taken if one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD}]
-    pictures = argument or (named[0].name if named else "")
-    needed = [one.name for one in named if one.default is one.empty and one.name != pictures]
-    if not argument and pictures in _TEXTS:
-        # Models of pictures and text have both as keywords, the text first.
-        return [pictures, *(name for name in needed if name != _PICTURES)]
+    images = argument or (named[0].name if named else "")
+    needed = [one.name for one in named if one.default is one.empty and one.name != images]
+    if not argument and images in _TEXTS:
+        # Models of images and text have both as keywords, the text first.
+        return [images, *(name for name in needed if name != _IMAGES)]
     return needed

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.tools.targets.base import Network, Wanted, brief
+from line_neurons.tools.targets.base import ModelBundle, Wanted, brief
 from line_neurons.tools.targets.torchvision_models import imagenet_classes
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _MEAN = (103.939, 116.779, 123.68)
 _BLOCKS = (3, 4, 6, 3)
 
 
-def open_keras(wanted: Wanted) -> Network:
+def open_keras(wanted: Wanted) -> ModelBundle:
     """``resnet50``, the only one there is.
 
     Raises:
@@ -48,7 +48,7 @@ def open_keras(wanted: Wanted) -> Network:
     official = digest.hexdigest() == _SHA256
     if not official and not wanted.weights:
         raise MissingPartError(f"the files in {path.parent} are damaged", "line assets install resnet50 --force")
-    return Network(
+    return ModelBundle(
         name="keras:resnet50",
         weights=f"{digest.hexdigest()[:16]} ({'ImageNet' if official else 'own'})",
         preprocessing=brief(f"resized to {_SIZE} x {_SIZE}, BGR minus {_MEAN}"),
@@ -74,12 +74,12 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _prepare(picture: Image) -> Tensor:
+def _prepare(image: Image) -> Tensor:
     import torch
     from PIL.Image import Resampling
     from torchvision.transforms import functional
 
-    square = picture.resize((_SIZE, _SIZE), Resampling.BILINEAR)
+    square = image.resize((_SIZE, _SIZE), Resampling.BILINEAR)
     blue_first = functional.pil_to_tensor(square).flip(0).float()
     prepared: Tensor = blue_first - torch.tensor(_MEAN).view(3, 1, 1)
     return prepared

@@ -22,10 +22,10 @@ _AUXILIARY = ("AuxLogits", "aux1", "aux2")
 
 @dataclass(frozen=True)
 class Known:
-    """How pictures are prepared for a module.
+    """How images are prepared for a module.
 
     Args:
-        prepare: a picture (RGB) to a float tensor [3, H, W].
+        prepare: an image (RGB) to a float tensor [3, H, W].
         identity: what identifies it.
         told: whose it is, in words.
     """
@@ -43,15 +43,15 @@ def known_preprocessing(module: nn.Module) -> Known | str:
 
 
 def refuse_preparing(module: nn.Module, name: str) -> None:
-    """See that a module does not prepare pictures itself.
+    """See that a module does not prepare images itself.
 
     Raises:
         UsageError: it is a detector of torchvision, which resizes and normalises.
     """
     if type(module).__module__.startswith("torchvision.models.detection."):
         raise UsageError(
-            f"{name} is a detector, which resizes and normalises pictures itself: they would be normalised twice",
-            "give transform= without normalisation: a picture to a float tensor [3, H, W] in 0-1, of one size",
+            f"{name} is a detector, which resizes and normalises images itself: they would be normalised twice",
+            "give transform= without normalisation: an image to a float tensor [3, H, W] in 0-1, of one size",
         )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.tools.targets.base import Network, Wanted, brief
+from line_neurons.tools.targets.base import ModelBundle, Wanted, brief
 from line_neurons.tools.targets.torchvision_models import imagenet_classes, planned
 from line_neurons.tools.targets.transforms import MEAN, STD, USUAL, cropped, usual
 from line_neurons.tools.targets.weights.checkpoint import load
@@ -49,7 +49,7 @@ _ROBUST = _Published(
 )
 
 
-def open_places365(wanted: Wanted) -> Network:
+def open_places365(wanted: Wanted) -> ModelBundle:
     """``resnet50``: the ResNet50 of Places365, 365 scenes.
 
     The names of the scenes are read from categories_places365.txt beside the checkpoint, if it is there.
@@ -59,7 +59,7 @@ def open_places365(wanted: Wanted) -> Network:
         MissingPartError: no checkpoint is given; says which to get.
     """
     file = _checkpoint("places365", wanted, _PLACES365)
-    return Network(
+    return ModelBundle(
         name="places365:resnet50",
         weights=file.identity,
         preprocessing=brief(USUAL),
@@ -69,7 +69,7 @@ def open_places365(wanted: Wanted) -> Network:
     )
 
 
-def open_robust(wanted: Wanted) -> Network:
+def open_robust(wanted: Wanted) -> ModelBundle:
     """``resnet50``: adversarially trained on ImageNet (L2, epsilon 3), as used by Salient ImageNet.
 
     Raises:
@@ -77,7 +77,7 @@ def open_robust(wanted: Wanted) -> Network:
         MissingPartError: no checkpoint is given; says which to get.
     """
     file = _checkpoint("robust", wanted, _ROBUST)
-    return Network(
+    return ModelBundle(
         name="robust:resnet50",
         weights=file.identity,
         preprocessing=brief("resize 256, crop 224, normalised in the model"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.tools.packages import missing_package
-from line_neurons.tools.targets.base import Network, Wanted
+from line_neurons.tools.targets.base import ModelBundle, Wanted
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.sources import IN_MEMORY, SOURCES
 
@@ -44,7 +44,7 @@ def open_target(
         precision: of weights and forward pass.
         channels_last: memory layout of the convolutions.
         device: ``auto``, or a torch device such as ``cpu`` or ``cuda:1``.
-        batch_size: pictures in each forward pass; the target's own choice if None.
+        batch_size: images in each forward pass; the target's own choice if None.
         download: let the library fetch official weights that are not here.
 
     Raises:
@@ -59,7 +59,7 @@ def open_target(
     if prefix in SOURCES:
         module, _, function = SOURCES[prefix].partition(".")
         source = getattr(import_module(f"line_neurons.tools.targets.{module}"), function)
-        network = cast(Callable[[Wanted], Network], source)(wanted)
+        network = cast(Callable[[Wanted], ModelBundle], source)(wanted)
     else:
         from line_neurons.tools.targets.custom_function import open_function
 

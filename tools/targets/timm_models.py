@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.agent.replies import clean_text
 from line_neurons.tools.packages import missing_package
-from line_neurons.tools.targets.base import Network, Wanted, brief
+from line_neurons.tools.targets.base import ModelBundle, Wanted, brief
 from line_neurons.tools.targets.hub_files import cached_snapshot
 from line_neurons.tools.targets.lookup import near_names
 from line_neurons.tools.targets.torchvision_models import imagenet_classes
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _FILES = ("model.safetensors", "open_clip_model.safetensors")
 
 
-def open_timm(wanted: Wanted) -> Network:
+def open_timm(wanted: Wanted) -> ModelBundle:
     """``resnet18``, or ``resnet18.a1_in1k`` for one of several pretrained weights.
 
     Raises:
@@ -50,7 +50,7 @@ def open_timm(wanted: Wanted) -> Network:
     resolve: Any = resolve_data_config
     data = resolve(pretrained_cfg=config.to_dict(), verbose=False)
     transform = create_transform(**data, is_training=False)
-    return Network(
+    return ModelBundle(
         name=name,
         weights=f"{file.identity} ({'own, transforms of ' if own else ''}{config.tag or 'timm'})",
         preprocessing=brief(repr(transform)),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.assets.manifest import hash_file
-from line_neurons.tools.targets.base import Network, Wanted, brief
+from line_neurons.tools.targets.base import ModelBundle, Wanted, brief
 from line_neurons.tools.targets.known_transforms import planned_module
 from line_neurons.tools.targets.lookup import near_names
 from line_neurons.tools.targets.weights.checkpoint import FoundNetwork, find_network, head_of, load
@@ -34,7 +34,7 @@ torchvision's own ``DEFAULT`` is a later entry for many models, and moves with i
 _PACKED = {"mobilenet_v2": REFERENCE}
 
 
-def open_torchvision(wanted: Wanted) -> Network:
+def open_torchvision(wanted: Wanted) -> ModelBundle:
     """``mobilenet_v2``, or ``resnet50@IMAGENET1K_V1`` for one of several official weights.
 
     Raises:
@@ -47,7 +47,7 @@ def open_torchvision(wanted: Wanted) -> Network:
     name = f"torchvision:{model}"
     preset = recipe.transforms()
     said = recipe.name if weights.official else f"own, transforms of {recipe.name}"
-    return Network(
+    return ModelBundle(
         name=name,
         weights=f"{weights.file.identity} ({said})",
         preprocessing=brief(repr(preset)),

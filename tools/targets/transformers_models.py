@@ -13,7 +13,7 @@ from line_neurons.agent.replies import clean_text
 from line_neurons.tools.assets.manifest import hash_file
 from line_neurons.tools.packages import missing_package
 from line_neurons.tools.quiet_libraries import quiet
-from line_neurons.tools.targets.base import Network, Wanted, brief
+from line_neurons.tools.targets.base import ModelBundle, Wanted, brief
 from line_neurons.tools.targets.hub_files import cached_snapshot
 from line_neurons.tools.targets.weights.checkpoint import (
     FoundNetwork,
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 _WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 _FILES = ("config.json", "preprocessor_config.json", "processor_config.json", "model.safetensors.index.json")
-_PICTURES = "pixel_values"
+_IMAGES = "pixel_values"
 _CLASSIFIER = "ForImageClassification"
 
 
-def open_hub(wanted: Wanted) -> Network:
+def open_hub(wanted: Wanted) -> ModelBundle:
     """A hub id, ``facebook/dinov2-small``, with ``@REVISION`` where one is wanted, or a local folder.
 
     Code that a repository brings is never run, and only .safetensors are read.
@@ -80,33 +80,33 @@ def open_hub(wanted: Wanted) -> Network:
     files = list(own.files) if own else _weights_files(folder, name)
     build = partial(_build_own, own) if own else partial(_build, folder)
     digest = _digest([folder / "config.json", *files])[:16] + (own.mark if own else "")
-    return Network(
+    return ModelBundle(
         name=name,
         weights=f"{digest} ({'own' if own else 'safetensors'})",
         preprocessing=brief(processor.to_json_string()),
         prepare=partial(prepared_by, processor),
         build=partial(build, model_class, config, name),
         classes=() if own else _classes(model_class, config),
-        argument=_PICTURES,
+        argument=_IMAGES,
         spec=spec,
         note=note,
     )
 
 
 def _vision_part(config: Any, name: str) -> tuple[Any, Any]:
-    """The class that takes pictures alone, and its configuration."""
+    """The class that takes images alone, and its configuration."""
     import transformers
 
     for architecture in config.architectures or []:
         model_class = getattr(transformers, architecture, None)
         takes = getattr(model_class, "input_modalities", None)
-        if getattr(model_class, "main_input_name", None) == _PICTURES and takes in {None, "image", ("image",)}:
+        if getattr(model_class, "main_input_name", None) == _IMAGES and takes in {None, "image", ("image",)}:
             return model_class, config
     part = getattr(config, "vision_config", config)
     model_class = transformers.AutoModel._model_mapping.get(type(part), None)
-    if getattr(model_class, "main_input_name", None) != _PICTURES:
+    if getattr(model_class, "main_input_name", None) != _IMAGES:
         raise UsageError(
-            f"{name} is a {config.model_type!r} model, which has no part that takes pictures alone",
+            f"{name} is a {config.model_type!r} model, which has no part that takes images alone",
             "name an image classifier, DINOv2, or CLIP and its kin",
         )
     return model_class, part
@@ -148,9 +148,9 @@ def _digest(files: list[Path]) -> str:
     return hashlib.sha256(digests.encode()).hexdigest()
 
 
-def prepared_by(processor: Any, picture: Image) -> Tensor:
-    """A picture as an image processor prepares it, [3, H, W]."""
-    prepared: Tensor = processor(images=picture, return_tensors="pt")[_PICTURES][0]
+def prepared_by(processor: Any, image: Image) -> Tensor:
+    """An image as an image processor prepares it, [3, H, W]."""
+    prepared: Tensor = processor(images=image, return_tensors="pt")[_IMAGES][0]
     return prepared
 
 

@@ -14,21 +14,21 @@ USUAL = f"resize 256, crop 224, mean {MEAN}, std {STD}"
 """What identifies ``usual`` in a fingerprint."""
 
 
-def cropped(picture: Image) -> Tensor:
+def cropped(image: Image) -> Tensor:
     """The middle 224 x 224 pixels after the shorter side is resized to 256; float [3, 224, 224] in 0-1."""
     from torchvision.transforms import InterpolationMode, functional
 
     tensor: Tensor = functional.to_tensor(
-        functional.center_crop(functional.resize(picture, 256, InterpolationMode.BILINEAR), 224)
+        functional.center_crop(functional.resize(image, 256, InterpolationMode.BILINEAR), 224)
     )
     return tensor
 
 
-def usual(picture: Image) -> Tensor:
+def usual(image: Image) -> Tensor:
     """The same, normalised by ImageNet's mean and standard deviation."""
     from torchvision.transforms import functional
 
-    tensor: Tensor = functional.normalize(cropped(picture), MEAN, STD)
+    tensor: Tensor = functional.normalize(cropped(image), MEAN, STD)
     return tensor
 
 
@@ -36,10 +36,10 @@ COSY = f"resize 224, crop 224, mean {MEAN}, std {STD}"
 """What identifies ``cosy`` in a fingerprint."""
 
 
-def cosy(picture: Image) -> Tensor:
-    """What CoSy's code does with every picture: unlike ``usual`` the shorter side is resized to 224."""
+def cosy(image: Image) -> Tensor:
+    """What CoSy's code does with every image: unlike ``usual`` the shorter side is resized to 224."""
     from torchvision.transforms import InterpolationMode, functional
 
-    resized = functional.center_crop(functional.resize(picture, 224, InterpolationMode.BILINEAR), 224)
+    resized = functional.center_crop(functional.resize(image, 224, InterpolationMode.BILINEAR), 224)
     tensor: Tensor = functional.normalize(functional.to_tensor(resized), MEAN, STD)
     return tensor

@@ -37,7 +37,7 @@ class LineApp(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark", "keys", "Help"),
         Binding("d", "dark", "Dark or light", show=False),
-        Binding("ctrl+s", "save_picture", "Save a screenshot", show=False),
+        Binding("ctrl+s", "save_image", "Save a screenshot", show=False),
         Binding("q", "quit", "Quit", tooltip="What runs goes on."),
     ]
 
@@ -82,13 +82,13 @@ class LineApp(App[None]):
         """Change between the dark and the light theme."""
         self.theme = themes.LIGHT.name if self.current_theme.dark else themes.DARK.name
 
-    def action_save_picture(self) -> None:
-        """Save what is shown as a picture, in the working folder or else in the user's."""
+    def action_save_image(self) -> None:
+        """Save what is shown as an image, in the working folder or else in the user's."""
         name = f"line-{datetime.now().astimezone():%Y%m%d-%H%M%S-%f}.svg"
-        picture = self.export_screenshot(title=self.title)
+        image = self.export_screenshot(title=self.title)
         for folder in (Path.cwd(), Path.home()):
             try:
-                (folder / name).write_text(picture, "utf-8")
+                (folder / name).write_text(image, "utf-8")
             except OSError as error:
                 reason = error.strerror
                 continue

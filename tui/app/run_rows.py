@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.store.activity import Made, doings, made
-from line_neurons.tools.store.leases import Standing, standings
+from line_neurons.tools.store.leases import LeaseStatus, standings
 from line_neurons.tools.store.run_problems import Condition, condition
 from line_neurons.tools.store.runs import Run, RunStore
 
@@ -49,8 +49,8 @@ class RunRow:
         stop: who asked that process to stop.
         labels: the best labels with how far they exceed the initial ones, best first.
         first_error: of a failed unit: its index and why.
-        made: pictures that the process drew, reused and measured; None if nobody works on it.
-        rate: pictures a second over the last minute; None if nobody works on it.
+        made: images that the process drew, reused and measured; None if nobody works on it.
+        rate: images a second over the last minute; None if nobody works on it.
         left: seconds that it takes yet; None where that cannot be told.
         remarks: what is wrong with it, a sentence each.
         noted: the same in a few words.
@@ -102,7 +102,7 @@ class RunRows:
         Raises:
             StoreError: the store cannot be read.
         """
-        held, at_work, pictures = standings(runs, look=False), doings(runs), made(runs)
+        held, at_work, images = standings(runs, look=False), doings(runs), made(runs)
         states: dict[str, dict[str, int]] = {}
         for run, status, count in runs.rows("SELECT run, status, count(*) FROM units GROUP BY run, status"):
             states.setdefault(run, {})[status] = count
@@ -112,7 +112,7 @@ class RunRows:
         )
         return [
             self._row(runs, self._run(runs, known), states.get(known[0], {}), held.get(known[0]),
-                      tuple(doing.unit for doing in at_work.get(known[0], ())), pictures.get(known[0]))
+                      tuple(doing.unit for doing in at_work.get(known[0], ())), images.get(known[0]))
             for known in found
         ]  # fmt: skip
 
@@ -124,8 +124,8 @@ class RunRows:
         return run
 
     def _row(
-        self, runs: RunStore, run: Run, states: dict[str, int], held: Standing | None, in_hand: tuple[int, ...],
-        pictures: Made | None,
+        self, runs: RunStore, run: Run, states: dict[str, int], held: LeaseStatus | None, in_hand: tuple[int, ...],
+        images: Made | None,
     ) -> RunRow:  # fmt: skip
         labels, error, now = self._best(runs, run, states)
         row = RunRow(
@@ -141,15 +141,15 @@ class RunRows:
             remarks=tuple(now.remarks()),
             noted=now.short(),
         )
-        if not row.is_held or pictures is None or held is None:
+        if not row.is_held or images is None or held is None:
             self._seen.pop(run.id, None)
             return row
         return replace(
             row,
             in_hand=in_hand,
-            made=pictures,
-            rate=self._rate(run.id, pictures, held.holder.beat),
-            left=_left(row, len(in_hand), pictures, held.holder.beat),
+            made=images,
+            rate=self._rate(run.id, images, held.holder.beat),
+            left=_left(row, len(in_hand), images, held.holder.beat),
         )
 
     def _best(self, runs: RunStore, of: Run, states: dict[str, int]) -> tuple[Any, Any, Condition]:
@@ -176,8 +176,8 @@ class RunRows:
             self._labels[run] = now, labels, error, came
         return labels, error, came
 
-    def _rate(self, run: str, pictures: Made, beat: float) -> float | None:
-        count, now = pictures.drawn + pictures.reused, time.monotonic()
+    def _rate(self, run: str, images: Made, beat: float) -> float | None:
+        count, now = images.drawn + images.reused, time.monotonic()
         seen = self._seen.setdefault(run, deque())
         if seen and seen[-1][1] > count:
             seen.clear()
@@ -187,11 +187,11 @@ class RunRows:
             seen.popleft()
         if now - seen[0][0] >= _SETTLED:
             return round((count - seen[0][1]) / (now - seen[0][0]), 1)
-        passed = beat - pictures.since
+        passed = beat - images.since
         return round(count / passed, 1) if passed >= 1 else None
 
 
-def _state(run: Run, held: Standing | None) -> State:
+def _state(run: Run, held: LeaseStatus | None) -> State:
     if held is not None and not held.stale:
         return "stopping" if held.holder.stop else "running"
     if held is not None and run.status in {"running", "pending"}:
@@ -201,9 +201,9 @@ def _state(run: Run, held: Standing | None) -> State:
     return "not begun" if run.status == "pending" else "interrupted"
 
 
-def _left(row: RunRow, in_hand: int, pictures: Made, beat: float) -> float | None:
-    """From the pictures that the rest needs, at the pace since the process took the run."""
-    passed, count = beat - pictures.since, pictures.drawn + pictures.reused
+def _left(row: RunRow, in_hand: int, images: Made, beat: float) -> float | None:
+    """From the images that the rest needs, at the pace since the process took the run."""
+    passed, count = beat - images.since, images.drawn + images.reused
     settings = row.run.settings
     try:
         steps = settings["top"] + settings["random"] + settings["iterations"] + bool(settings["summary"])

@@ -93,8 +93,8 @@ def _bundle(store: Path, path: Path, as_json: bool) -> None:
     terminal.note(f"run {done.run} is here now: line show {done.run}")
     if done.run != done.before:
         terminal.note(f"it was called {done.before}, a name that another run here has")
-    if done.lost_pictures:
-        terminal.note(f"{done.lost_pictures} of its pictures were lost before it was exported")
+    if done.lost_images:
+        terminal.note(f"{done.lost_images} of its images were lost before it was exported")
 
 
 def _labels(

@@ -28,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-assets_app = typer.Typer(help="Weights and pictures that install from package registries.", no_args_is_help=True)
+assets_app = typer.Typer(help="Weights and images that install from package registries.", no_args_is_help=True)
 app.add_typer(assets_app, name="assets")
 app.add_typer(eval_app, name="eval")
 
@@ -366,25 +366,25 @@ def report(
         Path | None,
         opt.output(
             "FILE|FOLDER",
-            "NAME.html: one page with its pictures in it, to send or to print, for up to 100 units. Another "
+            "NAME.html: one page with its images in it, to send or to print, for up to 100 units. Another "
             "name: a folder with a page for each unit, for whole layers. Default: RUN.html.",
         ),
     ] = None,
     one_page: Annotated[
         bool, typer.Option("--one-page", help="Write one page of more than 100 units too; it grows with them.")
     ] = False,
-    control_pictures: Annotated[
+    control_images: Annotated[
         bool,
         typer.Option(
             "--control-pictures",
-            help="Open the run's control set and show the pictures of it that excite each unit most; the store "
+            help="Open the run's control set and show the images of it that excite each unit most; the store "
             "keeps activations on them only.",
         ),
     ] = False,
     json: opt.Json = False,
     **flags: Any,
 ) -> None:
-    """Write a run as an HTML report: labels, pictures, searches, settings and cost, to read without LINE."""
+    """Write a run as an HTML report: labels, images, searches, settings and cost, to read without LINE."""
     from line_neurons.agent.settings import load_settings
     from line_neurons.tui.cli import report as reporting
 
@@ -395,7 +395,7 @@ def report(
         units or [],
         output,
         one_page=one_page,
-        control_pictures=control_pictures,
+        control_images=control_images,
         as_json=json,
     )
 
@@ -414,7 +414,7 @@ def export(
     ],
     output: Annotated[Path, opt.output("FILE|FOLDER", "File or folder to write; NAME/: a file in it.")],
     table: Annotated[
-        str, typer.Option(help="csv, jsonl, parquet: a row for each of units, steps or pictures.")
+        str, typer.Option(help="csv, jsonl, parquet: a row for each of units, steps or images.")
     ] = "units",
     layer: Annotated[str | None, typer.Option(help="Which of the layers of a file of labels.")] = None,
     units_from: opt.UnitsFrom = None,
@@ -474,7 +474,7 @@ def show(
     unit: Annotated[str | None, typer.Argument(help="A unit of it: its number or class name.")] = None,
     step: Annotated[
         str | None,
-        typer.Option(help="Only the pictures of this step: a number, S for summaries, or R for a revisit."),
+        typer.Option(help="Only the images of this step: a number, S for summaries, or R for a revisit."),
     ] = None,
     sheet: Annotated[Path | None, typer.Option(help="Where to write the contact sheet (PNG).")] = None,
     prompt: Annotated[
@@ -490,7 +490,7 @@ def show(
     json: opt.Json = False,
     **flags: Any,
 ) -> None:
-    """Show a run's labels or, for one unit, its scoreboard, history, reasoning and pictures."""
+    """Show a run's labels or, for one unit, its scoreboard, history, reasoning and images."""
     from line_neurons.tui.cli import show as showing
 
     if provenance:
@@ -555,7 +555,7 @@ def doctor(
 ) -> None:
     """Say of each part whether it is present, which version, whether it works, and what to do if not.
 
-    With --store or --fix only the store is looked at: its databases, pictures and checkpoints.
+    With --store or --fix only the store is looked at: its databases, images and checkpoints.
     """
     from line_neurons.agent.settings import load_settings
     from line_neurons.tui.cli import doctor as store_doctor
@@ -575,7 +575,7 @@ def doctor(
 def gc(json: opt.Json = False, **flags: Any) -> None:
     """Give back space on the disk: old checkpoints of finished units, and free pages of the store's databases.
 
-    Nobody may work on the store meanwhile. Labels, histories, pictures and replies stay.
+    Nobody may work on the store meanwhile. Labels, histories, images and replies stay.
     """
     from line_neurons.tui.cli import disk_space as space
 

@@ -58,7 +58,7 @@ def output(metavar: str, text: str) -> Any:
 FILES = _panel(
     _FILES,
     {
-        "store": (Path, "Folder of runs, pictures and checkpoints."),
+        "store": (Path, "Folder of runs, images and checkpoints."),
         "assets": (Path, "Folder of installed asset packs."),
     },
 )
@@ -68,7 +68,7 @@ BATCH = _panel(
     {
         "in_flight": (int, "Units worked on at the same time."),
         "llm_parallel": (int, "Questions to the language model at the same time."),
-        "batch_wait": (float, "Seconds that pictures wait for others to fill a batch."),
+        "batch_wait": (float, "Seconds that images wait for others to fill a batch."),
         "give_up": (int, "Stop when so many units in a row have failed."),
         "revisit": (bool, "At the end, try every unit on every concept that any found.", "--revisit/--no-revisit"),
     },
@@ -81,7 +81,7 @@ METHOD = _panel(
         "seed": (int, "Run seed."),
         "iterations": (int, "Refinement iterations.", "--iterations", "-N"),
         "summary": (bool, "Summary step.", "--summary/--no-summary"),
-        "images": (int, "Pictures per concept.", "--images", "-n"),
+        "images": (int, "Images per concept.", "--images", "-n"),
         "patience": (int, "End a search after so many iterations without a better concept; 0: never."),
         "max_iterations": (int, "With patience: go on up to so many iterations while a unit still improves."),
         "restarts": (int, "Search so often again from a new board, for something else."),
@@ -128,8 +128,8 @@ HINTS = _panel(
     "Language model", {"hints": (int, "Drawable things of an image bank named in the prompt; 0: none.")}
 )
 
-PICTURES = _panel(
-    "Pictures",
+IMAGES = _panel(
+    "Images",
     {
         "generator": (str, "sdxl or another preset, a folder or hub id, bank or bank:FOLDER."),
         "diffusion__steps": (int, "Denoising steps.", "--steps"),
@@ -144,12 +144,12 @@ PICTURES = _panel(
     },
 )
 DRAWING = _panel(
-    "Pictures",
+    "Images",
     {
         "diffusion__offload": (str, "Keep weights in CPU memory: none, model, sequential.", "--offload"),
-        "diffusion__vae_slicing": (bool, "Decode picture by picture.", "--vae-slicing/--no-vae-slicing"),
+        "diffusion__vae_slicing": (bool, "Decode image by image.", "--vae-slicing/--no-vae-slicing"),
         "diffusion__compile": (bool, "torch.compile the denoiser.", "--compile"),
-        "diffusion__batch": (int, "Pictures drawn in one batch.", "--draw-batch"),
+        "diffusion__batch": (int, "Images drawn in one batch.", "--draw-batch"),
     },
 )
 
@@ -157,7 +157,7 @@ TARGET = _panel(
     "Target and control set",
     {
         "control": (str, "Control set: FOLDER, hf:DATASET, FILE.npz, bank or none."),
-        "control_images": (int, "Control pictures of each class, or in all."),
+        "control_images": (int, "Control images of each class, or in all."),
         "class_names": (Path, "File of names for the class folders of the control set."),
         "image_range": (str, "Values of 16-bit or float images that are black and white: LOW,HIGH."),
         "weights": (Path, "A checkpoint of your own, FILE or FILE#NETWORK."),
@@ -174,12 +174,12 @@ MACHINE = _panel(
     "Target and control set",
     {
         "device": (str, "auto, cpu, cuda ..."),
-        "batch_size": (int, "Pictures in a forward pass."),
+        "batch_size": (int, "Images in a forward pass."),
         "download": (bool, "Fetch weights and data that are not here.", "--download"),
     },
 )
 
-RUN = METHOD | LANGUAGE_MODEL | HINTS | PICTURES | DRAWING | TARGET | MACHINE | FILES
+RUN = METHOD | LANGUAGE_MODEL | HINTS | IMAGES | DRAWING | TARGET | MACHINE | FILES
 """What a new run is told."""
 CHANGES = BATCH | LANGUAGE_MODEL | DRAWING | MACHINE
 """What may be other when a run goes on."""

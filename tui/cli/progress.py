@@ -98,7 +98,7 @@ class Watching:
         self._aside.__exit__(kind, error, trace)
 
     def preparing(self, what: str, done: int, total: int) -> None:
-        """Show a preparation, or how far the pictures in hand are; a total of 0 is unknown."""
+        """Show a preparation, or how far the images in hand are; a total of 0 is unknown."""
         if self.many and what == "drawing":
             return
         with self._lock:

@@ -43,9 +43,7 @@ def show(store: Path, name: str, *, as_json: bool) -> None:
     _work(told)
     _asked(told)
     _units(told)
-    terminal.line(
-        f"All of it, with each step's question and pictures: line show {told['run']} --provenance --json"
-    )
+    terminal.line(f"All of it, with each step's question and images: line show {told['run']} --provenance --json")
 
 
 def _parts(told: Mapping[str, Any]) -> None:

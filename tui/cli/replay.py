@@ -138,7 +138,7 @@ def _say_circumstances(planned: Plan, place: Path, differ: Sequence[Difference],
 
 def _say_agreement(planned: Plan, place: Path, done: Run, found: Sequence[Agreement]) -> None:
     terminal.table(
-        ["unit", "name", "verdict", "label", "score", "label now", "score now", "steps", "pictures", "parts at"],
+        ["unit", "name", "verdict", "label", "score", "label now", "score now", "steps", "images", "parts at"],
         [
             [
                 str(one.unit),
@@ -149,7 +149,7 @@ def _say_agreement(planned: Plan, place: Path, done: Run, found: Sequence[Agreem
                 one.label_now,
                 one.score_now,
                 f"{one.equal_steps}/{one.steps}",
-                f"{one.equal_pictures}/{one.pictures}",
+                f"{one.equal_images}/{one.images}",
                 _place(one),
             ]
             for one in found

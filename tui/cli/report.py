@@ -20,7 +20,7 @@ def report(
     output: Path | None,
     *,
     one_page: bool,
-    control_pictures: bool,
+    control_images: bool,
     as_json: bool,
 ) -> None:
     """Write a report of a run.
@@ -32,7 +32,7 @@ def report(
         which: numbers or class names of units; empty: all.
         output: where it is written; None: a page in this folder, called like the run.
         one_page: write one page however many units there are.
-        control_pictures: open the control set for its pictures.
+        control_images: open the control set for its images.
         as_json: print JSON.
 
     Raises:
@@ -55,7 +55,7 @@ def report(
             output or Path(f"{shown.id}.html"),
             units,
             one_page=one_page,
-            control_pictures=control_pictures,
+            control_images=control_images,
             assets=assets,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )

@@ -17,12 +17,12 @@ from langgraph.runtime import RunControl
 from line_neurons.agent.errors import DrainedError, LineError, TakenOverError, UsageError
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.runs.code_trust import vouch
-from line_neurons.graphs.runs.components import Parts, reopen
+from line_neurons.graphs.runs.components import Components, reopen
 from line_neurons.graphs.runs.lifecycle import retry as mark_failed_again
 from line_neurons.graphs.runs.lifecycle import select_units, start, work
 from line_neurons.graphs.runs.revisit import revisit_recorded
 from line_neurons.graphs.runs.runner import last_step
-from line_neurons.tools.cache.activation_cache import BankStats
+from line_neurons.tools.cache.activation_cache import CacheStats
 from line_neurons.tools.language_models.langchain import with_secrets
 from line_neurons.tools.language_models.ollama.address import without_passwords
 from line_neurons.tools.store.leases import refuse_held
@@ -47,7 +47,7 @@ DEMO_UNITS = (
 DEMO_PARTS = {"llm": "embedded", "generator": "bank", "control": "bank", "init": "control"}
 _BATCH = {"in_flight": 16, "give_up": 10, "revisit": True}
 
-Job = tuple[Parts, Run]
+Job = tuple[Components, Run]
 """A run to work on, with its parts."""
 
 
@@ -67,7 +67,7 @@ def batch_settings(settings: Settings) -> Settings:
 def explain(model: str, layers: Sequence[str], units: Sequence[str], settings: Settings, *, as_json: bool) -> None:
     """Start a run on each layer and work on them."""
     with Watching() as watching:
-        parts = Parts(model, settings, watching.preparing)
+        parts = Components(model, settings, watching.preparing)
         layers = list(dict.fromkeys(layer.strip() for layer in layers))
         for layer in layers:
             select_units(parts, layer, units)
@@ -189,7 +189,7 @@ def demo(settings: Settings, *, as_json: bool) -> None:
                 with suppress(UsageError):
                     jobs.append(reopening.job(run))
         if not jobs:
-            parts = Parts(DEMO_MODEL, settings, watching.preparing, {layer for layer, _ in DEMO_UNITS})
+            parts = Components(DEMO_MODEL, settings, watching.preparing, {layer for layer, _ in DEMO_UNITS})
             jobs = [(parts, start(parts, layer, units, command=DEMO_COMMAND)) for layer, units in DEMO_UNITS]
         work_on(jobs, watching)
     status = conclude(jobs, as_json=as_json)
@@ -221,7 +221,7 @@ class Reopening:
         self._settings = settings
         self._watching = watching
         self._changes = changes
-        self._opened: dict[str, Parts] = {}
+        self._opened: dict[str, Components] = {}
 
     def job(self, run: Run) -> Job:
         """A recorded run with its parts."""
@@ -313,7 +313,7 @@ def _stopped(drain: RunControl) -> str:
 
 
 @contextmanager
-def _naming_the_run(parts: Parts, run: Run) -> Iterator[None]:
+def _naming_the_run(parts: Components, run: Run) -> Iterator[None]:
     """Add to an error how the run goes on once what failed works again."""
     try:
         yield
@@ -324,16 +324,16 @@ def _naming_the_run(parts: Parts, run: Run) -> Iterator[None]:
         raise
 
 
-def _steps_of(parts: Parts, run: Run) -> int:
+def _steps_of(parts: Components, run: Run) -> int:
     """Steps of a run as the progress counts them: filling boards, the iterations, the summaries."""
     return sum(parts.runs.states(run.id).values()) * (last_step(parts.settings) + 1)
 
 
-def _resume(parts: Parts, run: Run) -> str:
+def _resume(parts: Components, run: Run) -> str:
     return f"line resume {run.id}{_store_flag(parts)}"
 
 
-def _store_flag(parts: Parts) -> str:
+def _store_flag(parts: Components) -> str:
     """What a command needs to find a store that is not the user's default."""
     return f" --store {shlex.quote(str(parts.store))}" if parts.settings.store else ""
 
@@ -357,10 +357,8 @@ def conclude(jobs: Sequence[Job], *, as_json: bool) -> int:
             showing.labels(run, units)
             showing.remarks(came)
         for parts, run in jobs:
-            terminal.line(
-                f"History, reasoning and pictures of a unit: line show {run.id} UNIT{_store_flag(parts)}"
-            )
-        terminal.line(f"Pictures: {jobs[0][0].store / 'images'}")
+            terminal.line(f"History, reasoning and images of a unit: line show {run.id} UNIT{_store_flag(parts)}")
+        terminal.line(f"Images: {jobs[0][0].store / 'images'}")
     for (parts, run), (_, units) in zip(jobs, now, strict=True):
         failed = sum(unit.status == "failed" for unit in units)
         if failed:
@@ -373,7 +371,7 @@ def conclude(jobs: Sequence[Job], *, as_json: bool) -> int:
     return ALL_REFUSED if any(came.refusals.all_refused for came in conditions) else 0
 
 
-def _say_mended(stats: BankStats) -> None:
+def _say_mended(stats: CacheStats) -> None:
     """Say what was damaged in the store or of no use from the generator; a run's events have it one by one."""
     found = {
         "whose file had gone or was damaged: drawn anew": stats.redrawn,
@@ -382,21 +380,21 @@ def _say_mended(stats: BankStats) -> None:
     }
     for what, count in found.items():
         if count:
-            terminal.note(f"{terminal.counted(count, 'picture')} {what}")
+            terminal.note(f"{terminal.counted(count, 'image')} {what}")
 
 
-def _say_remarks(parts: Parts) -> None:
+def _say_remarks(parts: Components) -> None:
     for what, lines in parts.remarks().items():
         terminal.remarks(what, lines)
 
 
-def _say_how_images_were_read(parts: Parts, run: Run) -> None:
+def _say_how_images_were_read(parts: Components, run: Run) -> None:
     control = parts.control(run.layer)
     _say_remarks(parts)
     told = {line for lines in parts.remarks().values() for line in lines}
     skipped = sorted({*(control.skipped if control else ()), *parts.skipped()} - told)
     if skipped:
-        terminal.note(f"skipped, because they could not be read: {terminal.counted(len(skipped), 'picture')}")
+        terminal.note(f"skipped, because they could not be read: {terminal.counted(len(skipped), 'image')}")
     for name in skipped[:10]:
         terminal.note(f"  {name}")
     for note in parts.image_notes():

@@ -15,7 +15,7 @@ from line_neurons.agent.prompts import format_score
 from line_neurons.agent.settings import Settings
 from line_neurons.tools.label_marks import DONE, UNLABELLED, codes
 from line_neurons.tools.store.columns import OUTCOMES
-from line_neurons.tools.store.leases import Standing, standings
+from line_neurons.tools.store.leases import LeaseStatus, standings
 from line_neurons.tools.store.refused_replies import Refusals, refusals, refusals_by_run, told
 from line_neurons.tools.store.run_problems import Condition, condition, condition_listed
 from line_neurons.tools.store.runs import Run, RunStore, Step, Unit, default_store, has_runs
@@ -34,14 +34,14 @@ from line_neurons.tui.formatting import (
 
 if TYPE_CHECKING:
     from line_neurons.graphs.runs.revisit import Revisited
-    from line_neurons.tools.cache.activation_cache import ConceptBank
+    from line_neurons.tools.cache.activation_cache import Cache
 
 _ROWS = 200
 """On a terminal a table of units has at most so many rows."""
 
 _MISSING = 10
 _LEFT_OUT = 5
-"""So many pictures that cannot be shown are named."""
+"""So many images that cannot be shown are named."""
 
 
 def open_store(store: Path, *, read_only: bool = True) -> RunStore:
@@ -292,26 +292,26 @@ def unit_json(unit: Unit) -> dict[str, Any]:
 
 
 def unit(store: Path, name: str, which: str, step: str | None, sheet: Path | None, *, as_json: bool) -> None:
-    """Print a unit's board and history, and write the contact sheet of its pictures.
+    """Print a unit's board and history, and write the contact sheet of its images.
 
-    Pictures that have gone or are damaged are left out, and named.
+    Images that have gone or are damaged are left out, and named.
     """
-    from line_neurons.tools.cache.activation_cache import ConceptBank
+    from line_neurons.tools.cache.activation_cache import Cache
 
     opened = open_store(store)
     shown = opened.run(name)
     chosen = find_unit(shown, opened.units(shown.id), which)
     history = opened.steps(shown.id, chosen.unit)
-    pictured = [entry for entry in history if entry.images]
+    imaged = [entry for entry in history if entry.images]
     if step is not None:
-        pictured = [entry for entry in pictured if step.upper() in {step_name(entry), str(entry.step)}]
-        if not pictured:
+        imaged = [entry for entry in imaged if step.upper() in {step_name(entry), str(entry.step)}]
+        if not imaged:
             known = dict.fromkeys(step_name(entry) for entry in history if entry.images)
             raise UsageError(
-                f"step {step!r:.20} of unit {chosen.unit} has no pictures",
-                f"steps with pictures: {', '.join(known)}",
+                f"step {step!r:.20} of unit {chosen.unit} has no images",
+                f"steps with images: {', '.join(known)}",
             )
-    bank = ConceptBank(store)
+    bank = Cache(store)
     missing: dict[str, str] = {}
     made: dict[str, Mapping[str, Any]] = {}
     for image in dict.fromkeys(image for entry in history for image in entry.images):
@@ -321,7 +321,7 @@ def unit(store: Path, name: str, which: str, step: str | None, sheet: Path | Non
             made[image] = {}
             missing[image] = error.message
     path = sheet or store / "sheets" / f"{shown.id}-{chosen.unit}{f'-step-{step}' if step else ''}.png"
-    written = _write_sheet(bank, pictured, path, missing) if pictured else None
+    written = _write_sheet(bank, imaged, path, missing) if imaged else None
     if as_json:
         terminal.dump(
             {
@@ -343,9 +343,9 @@ def unit(store: Path, name: str, which: str, step: str | None, sheet: Path | Non
         terminal.line(said)
     _print_steering(opened, shown, chosen)
     if written:
-        terminal.line(f"pictures: {written}")
+        terminal.line(f"images: {written}")
     if missing:
-        terminal.note(f"{terminal.counted(len(missing), 'picture')} of this unit cannot be shown:")
+        terminal.note(f"{terminal.counted(len(missing), 'image')} of this unit cannot be shown:")
     for image, reason in list(missing.items())[:_MISSING]:
         now = made[image].get("replaced_by")
         terminal.note(f"  {reason}{f'; drawn anew it came out differently, as {now[:12]}' if now else ''}")
@@ -435,8 +435,8 @@ def _result(entry: Step) -> str:
     return f"refused: {reason}" if reason else OUTCOMES.get(entry.outcome, entry.outcome)
 
 
-def _write_sheet(bank: ConceptBank, entries: Sequence[Step], path: Path, missing: dict[str, str]) -> Path:
-    """Write the pictures of entries; why some are not to be had is put into ``missing``, by id."""
+def _write_sheet(bank: Cache, entries: Sequence[Step], path: Path, missing: dict[str, str]) -> Path:
+    """Write the images of entries; why some are not to be had is put into ``missing``, by id."""
     from line_neurons.tui.report.contact_sheet import SheetRow, write_sheet
 
     def read(image: str) -> bytes | None:
@@ -472,12 +472,12 @@ def find_unit(shown: Run, units: Sequence[Unit], which: str) -> Unit:
 
 def layers(model: str, settings: Settings, *, as_json: bool) -> None:
     """Print the layers of a model, and why others are left out."""
-    from line_neurons.graphs.runs.components import Parts
+    from line_neurons.graphs.runs.components import Components
     from line_neurons.tools.targets.hooked_target import HookedTarget
 
     # What a user's own model prints must not come between the results.
     with redirect_stdout(sys.stderr):
-        target = Parts(model, settings).target
+        target = Components(model, settings).target
         found = target.layers()
         left_out = target.refused_layers() if isinstance(target, HookedTarget) else {}
     if as_json:
@@ -525,11 +525,11 @@ def doctor(store: Path, assets: Path, *, ollama: str, deep: bool, as_json: bool)
     return all(finding.status in {"ok", "warn"} for finding in findings)
 
 
-def _holder(held: Standing | None) -> str:
+def _holder(held: LeaseStatus | None) -> str:
     return f"{held.holder.name}{' (gone)' if held.stale else ''}" if held else ""
 
 
-def _holder_json(held: Standing | None) -> dict[str, Any] | None:
+def _holder_json(held: LeaseStatus | None) -> dict[str, Any] | None:
     if held is None:
         return None
     one = held.holder

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.store.leases import STALE_SECONDS, Standing, ask_to_stop, standings
+from line_neurons.tools.store.leases import STALE_SECONDS, LeaseStatus, ask_to_stop, standings
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.show import open_store
@@ -55,7 +55,7 @@ def ask_holder(store: Path, run: str) -> bool:
         return held is not None and ask_to_stop(runs, held.holder)
 
 
-def _wait(runs: RunStore, found: Standing) -> None:
+def _wait(runs: RunStore, found: LeaseStatus) -> None:
     """Wait until a holder is done with its run, or dead."""
     run, token = found.holder.run, found.holder.token
     beats, heard = found.holder.beats, time.monotonic()

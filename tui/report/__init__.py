@@ -1,1 +1,1 @@
-"""A run as pages that open anywhere: labels with pictures, the way of each search, settings and cost."""
+"""A run as pages that open anywhere: labels with images, the way of each search, settings and cost."""

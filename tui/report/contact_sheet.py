@@ -1,4 +1,4 @@
-"""Contact sheets: the pictures of a unit's concepts on one PNG, a row for each."""
+"""Contact sheets: the images of a unit's concepts on one PNG, a row for each."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ _PER_ROW = 10
 
 @dataclass(frozen=True)
 class SheetRow:
-    """A concept's pictures (encoded) under a title; None for one that is not to be had."""
+    """A concept's images (encoded) under a title; None for one that is not to be had."""
 
     title: str
-    pictures: Sequence[bytes | None]
+    images: Sequence[bytes | None]
 
 
 def write_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
     """Write a contact sheet; the file appears whole or not at all.
 
     Args:
-        rows: what to show, from top to bottom; more than ten pictures of a row are wrapped.
+        rows: what to show, from top to bottom; more than ten images of a row are wrapped.
         path: the PNG file.
 
     Returns:
         The path.
 
     Raises:
-        StoreError: a picture cannot be decoded, or the file cannot be written.
+        StoreError: an image cannot be decoded, or the file cannot be written.
     """
     from PIL import Image, ImageDraw, ImageFont
 
     if path.is_dir():
         raise StoreError(f"{str(path)!r} is a folder", "name a file with --sheet")
     font = ImageFont.load_default(size=15)
-    columns = min(_PER_ROW, max((len(row.pictures) for row in rows), default=1))
-    heights = [_TITLE + -(-max(1, len(row.pictures)) // columns) * (TILE + _MARGIN) for row in rows]
+    columns = min(_PER_ROW, max((len(row.images) for row in rows), default=1))
+    heights = [_TITLE + -(-max(1, len(row.images)) // columns) * (TILE + _MARGIN) for row in rows]
     width = columns * (TILE + _MARGIN) + _MARGIN
     sheet = Image.new("RGB", (width, sum(heights) + _MARGIN), "white")
     pen = ImageDraw.Draw(sheet)
@@ -55,18 +55,18 @@ def write_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
         while title and pen.textlength(title, font=font) > width - 2 * _MARGIN:
             title = title[:-1]
         pen.text((_MARGIN, top + 6), title, fill="black", font=font)
-        for index, picture in enumerate(row.pictures):
+        for index, image in enumerate(row.images):
             left = _MARGIN + (index % columns) * (TILE + _MARGIN)
             place = left, top + _TITLE + (index // columns) * (TILE + _MARGIN)
-            if picture is None:
+            if image is None:
                 pen.rectangle([place, (place[0] + TILE - 1, place[1] + TILE - 1)], "#eeeeee", "#999999")
                 pen.text((place[0] + 8, place[1] + TILE // 2 - 10), "not to be had", fill="#666666", font=font)
                 continue
             try:
-                opened = read_image(picture)
+                opened = read_image(image)
             except ImageError as error:
                 raise StoreError(
-                    f"a picture of {title!r:.80} cannot be decoded: {reason_of(error)}",
+                    f"an image of {title!r:.80} cannot be decoded: {reason_of(error)}",
                     "run it again with a new store",
                 ) from error
             sheet.paste(opened.resize((TILE, TILE), Image.Resampling.LANCZOS), place)

@@ -77,7 +77,7 @@ class Overview:
         more_settings: all others.
         worked_with: versions, source and machine of each environment that the run was worked on with.
         seeds: what each random choice is a function of.
-        prompts: what questions and pictures begin with, as name, SHA-256 and text.
+        prompts: what questions and images begin with, as name, SHA-256 and text.
     """
 
     run: Run
@@ -164,21 +164,21 @@ def _prompt(kind: str, told: Mapping[str, Any]) -> tuple[str, str, str]:
 def _cost(
     runs: RunStore, run: Run, rows: Sequence[UnitRow], now: float, *, going_on: bool
 ) -> list[tuple[str, str]]:
-    """Questions, pictures and time, read off the histories of the units."""
+    """Questions, images and time, read off the histories of the units."""
     units = "(" + ",".join(str(int(row.unit)) for row in rows) + ")"
     steps = f"FROM steps WHERE run = ? AND unit IN {units}"
     asked = " AND kind IN ('iteration', 'summary') AND outcome != 'stalled' AND coalesce(origin, '') != 'typed'"
     (questions, waited), *_ = runs.rows(f"SELECT count(*), coalesce(total(seconds), 0) {steps}{asked}", run.id)
     (concepts,), *_ = runs.rows(f"SELECT count(DISTINCT concept) {steps} AND score IS NOT NULL", run.id)
-    # What is no list in a damaged store has no pictures.
-    images = "steps, json_each(CASE WHEN json_valid(steps.images) THEN steps.images ELSE '[]' END) AS image"
-    (pictures,), *_ = runs.rows(f"SELECT count(DISTINCT image.value) {steps.replace('steps', images, 1)}", run.id)
+    # What is no list in a damaged store has no images.
+    joined = "steps, json_each(CASE WHEN json_valid(steps.images) THEN steps.images ELSE '[]' END) AS image"
+    (images,), *_ = runs.rows(f"SELECT count(DISTINCT image.value) {steps.replace('steps', joined, 1)}", run.id)
     ended = run.finished or (now if going_on else None)
     found = [
         ("questions to the language model", f"{questions:,}"),
         ("seconds for answers", f"{waited:,.0f}"),
         ("concepts scored", f"{concepts:,}"),
-        ("pictures looked at", f"{pictures:,}"),
+        ("images looked at", f"{images:,}"),
         ("seconds of work, all units", f"{sum(row.seconds or 0.0 for row in rows):,.0f}"),
     ]
     if ended is not None and ended >= run.created:

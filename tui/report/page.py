@@ -22,7 +22,7 @@ MARK = '<meta name="generator" content="line report">'
 """In the head of every page, so that a report is told from files that are none."""
 MAX_TEXT = 4000
 """A text has at most so many characters."""
-# From a server the pictures are the page's own; where a browser opens files it goes by the scheme.
+# From a server the images are the page's own; where a browser opens files it goes by the scheme.
 _FROM_FILES = "'self' file:"
 _FILES = files(__package__) / "templates"
 
@@ -44,17 +44,17 @@ def unit_section(report: UnitReport | Unreadable, level: int) -> Markup:
 
 
 def whole_page(
-    overview: Overview, labels: Mapping[int, Strip | None], units: Iterable[Markup], pictures: str
+    overview: Overview, labels: Mapping[int, Strip | None], units: Iterable[Markup], images: str
 ) -> Iterator[str]:
     """A report as one page, piece by piece.
 
     Args:
         overview: the run.
-        labels: the pictures of each unit's label.
+        labels: the images of each unit's label.
         units: its units, as ``unit_section`` gives them.
-        pictures: style rules of the pictures that are shown more than once.
+        images: style rules of the images that are shown more than once.
     """
-    return _page("index.html.j2", "data:", pictures, overview=overview, labels=labels, units=units, address="#{}")
+    return _page("index.html.j2", "data:", images, overview=overview, labels=labels, units=units, address="#{}")
 
 
 def index_page(overview: Overview, labels: Mapping[int, Strip | None]) -> Iterator[str]:
@@ -82,9 +82,9 @@ def unit_page(
     )  # fmt: skip
 
 
-def _page(template: str, images: str, pictures: str, **given: Any) -> Iterator[str]:
+def _page(template: str, images: str, image_sheet: str, **given: Any) -> Iterator[str]:
     style, script = _own("report.css"), _own("report.js")
-    sheets = [sheet for sheet in (style, pictures) if sheet]
+    sheets = [sheet for sheet in (style, image_sheet) if sheet]
     policy = "; ".join(
         (
             "default-src 'none'",

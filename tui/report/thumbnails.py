@@ -1,4 +1,4 @@
-"""The pictures of a report: made small, and kept in the page or in files beside it, each once."""
+"""The images of a report: made small, and kept in the page or in files beside it, each once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from markupsafe import Markup
 
-from line_neurons.tools.cache.reader import Pictured, pictures
+from line_neurons.tools.cache.reader import StoredImage, stored_images
 from line_neurons.tools.images.reader import ImageError, read_image
 from line_neurons.tui.formatting import drawn_from
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 LARGE = 224
-"""Side of a label's picture in pixels, at most."""
+"""Side of a label's image in pixels, at most."""
 TILE = 96
-"""Side of a picture in the row of a concept's pictures."""
+"""Side of an image in the row of a concept's images."""
 _GAP = 3
-"""Pixels between two pictures of a row."""
+"""Pixels between two images of a row."""
 MOST = 10
-"""So many pictures of a concept are shown."""
+"""So many images of a concept are shown."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """How an element shows a picture: by its address, or by a class of the page's style sheet.
+    """How an element shows an image: by its address, or by a class of the page's style sheet.
 
     Args:
         src: what an ``img`` is given; empty where ``style`` shows it.
@@ -48,12 +48,12 @@ class Shown:
 
 @dataclass(frozen=True)
 class Strip:
-    """The pictures of a concept in a row.
+    """The images of a concept in a row.
 
     Args:
-        shown: the row as one picture; None where no picture of it is to be had.
-        tiles: how many pictures stand in it, those that have gone included.
-        total: how many pictures there are.
+        shown: the row as one image; None where no image of it is to be had.
+        tiles: how many images stand in it, those that have gone included.
+        total: how many images there are.
         lost: what is wrong with those that cannot be shown.
         drawn_from: what an image bank drew them from; empty of other generators.
     """
@@ -67,15 +67,15 @@ class Strip:
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture on its own with what the store knows of it; ``shown`` is None where it is not to be had."""
+    """An image on its own with what the store knows of it; ``shown`` is None where it is not to be had."""
 
-    picture: Pictured
+    image: StoredImage
     shown: Shown | None
     trouble: str
 
 
 class Shelf(Protocol):
-    """Where the pictures of a report are kept."""
+    """Where the images of a report are kept."""
 
     def alone(self, content: bytes, size: tuple[int, int]) -> Shown:
         """Keep a WebP file that one element shows."""
@@ -85,7 +85,7 @@ class Shelf(Protocol):
 
 
 class InPage:
-    """Pictures that stand in the page itself; those that are shown more than once in its style sheet.
+    """Images that stand in the page itself; those that are shown more than once in its style sheet.
 
     Attributes:
         rules: the rules of the style sheet.
@@ -96,7 +96,7 @@ class InPage:
 
     @property
     def rules(self) -> str:
-        """Style rules, one for each shared picture."""
+        """Style rules, one for each shared image."""
         return "".join(self._rules.values())
 
     def alone(self, content: bytes, size: tuple[int, int]) -> Shown:
@@ -112,7 +112,7 @@ class InPage:
 
 
 class InFolder:
-    """Pictures in files, named by their content.
+    """Images in files, named by their content.
 
     Args:
         folder: where the files are written.
@@ -135,7 +135,7 @@ class InFolder:
 
 
 class Album:
-    """The pictures of a run's units as a report shows them.
+    """The images of a run's units as a report shows them.
 
     Args:
         store: the store's folder.
@@ -152,22 +152,22 @@ class Album:
         self._strips: dict[tuple[str, ...], Strip] = {}
 
     def photos(self, images: Sequence[str], unit: int) -> list[Photo]:
-        """The pictures of a unit's label, the first ``MOST``."""
-        found = pictures(self._store, images[:MOST], self._target, self._layer, unit)
+        """The images of a unit's label, the first ``MOST``."""
+        found = stored_images(self._store, images[:MOST], self._target, self._layer, unit)
         return [self._photo(one) for one in found]
 
-    def _photo(self, picture: Pictured) -> Photo:
-        small, trouble = _opened(picture, LARGE)
+    def _photo(self, image: StoredImage) -> Photo:
+        small, trouble = _opened(image, LARGE)
         if small is None:
-            return Photo(picture, None, trouble)
-        return Photo(picture, self._shelf.alone(_webp(small), small.size), "")
+            return Photo(image, None, trouble)
+        return Photo(image, self._shelf.alone(_webp(small), small.size), "")
 
-    def control_picture(self, content: bytes, size: tuple[int, int]) -> Shown:
-        """A small control picture, which may be strong for several units."""
+    def control_image(self, content: bytes, size: tuple[int, int]) -> Shown:
+        """A small control image, which may be strong for several units."""
         return self._shelf.shared(content, size)
 
     def strip(self, images: Sequence[str]) -> Strip | None:
-        """The pictures of a concept; None where it has none."""
+        """The images of a concept; None where it has none."""
         if not images:
             return None
         key = tuple(images)
@@ -179,13 +179,13 @@ class Album:
         from PIL import Image
 
         # The unit is asked for by its activations only, which are read for each unit anew.
-        found = pictures(self._store, images[:MOST], self._target, self._layer, 0)
+        found = stored_images(self._store, images[:MOST], self._target, self._layer, 0)
         row = Image.new("RGBA", (len(found) * (TILE + _GAP) - _GAP, TILE))
         lost = []
-        for place, picture in enumerate(found):
-            small, trouble = _opened(picture, TILE)
+        for place, image in enumerate(found):
+            small, trouble = _opened(image, TILE)
             if small is None:
-                lost.append(f"picture {place + 1} {trouble}")
+                lost.append(f"image {place + 1} {trouble}")
                 small = Image.new("RGB", (TILE, TILE), "#8a9096")
             row.paste(small.resize((TILE, TILE), Image.Resampling.LANCZOS), (place * (TILE + _GAP), 0))
         shown = self._shelf.shared(_webp(row), row.size) if len(lost) < len(found) else None
@@ -194,27 +194,27 @@ class Album:
 
 
 def small_copy(content: bytes, side: int) -> tuple[bytes, tuple[int, int]] | None:
-    """A picture of anybody's as a small WebP file with its size; None where it cannot be decoded."""
-    small, _ = _opened(Pictured("", Path(), content), side)
+    """An image of anybody's as a small WebP file with its size; None where it cannot be decoded."""
+    small, _ = _opened(StoredImage("", Path(), content), side)
     return (_webp(small), small.size) if small else None
 
 
-def _opened(picture: Pictured, side: int) -> tuple[Image | None, str]:
+def _opened(image: StoredImage, side: int) -> tuple[Image | None, str]:
     from PIL import Image
 
-    if picture.trouble:
-        return None, picture.trouble
+    if image.trouble:
+        return None, image.trouble
     try:
-        small = read_image(picture.content, side=2 * side)
+        small = read_image(image.content, side=2 * side)
     except ImageError as error:
         return None, f"cannot be decoded: {error}"
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     return small, ""
 
 
-def _webp(picture: Image) -> bytes:
+def _webp(image: Image) -> bytes:
     written = io.BytesIO()
-    picture.save(written, "WEBP", quality=72, method=4)
+    image.save(written, "WEBP", quality=72, method=4)
     return written.getvalue()
 
 

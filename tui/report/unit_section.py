@@ -27,7 +27,7 @@ class Tried:
         outcome: what came of it, in words.
         tone: ``best`` for a new best score, ``scored``, or ``refused`` for what has no score.
         reason: why it was refused.
-        strip: the concept's pictures; None if it has none.
+        strip: the concept's images; None if it has none.
         activations: the unit's activation on each of them; None where it is not known.
         board: the board after it; empty where it did not change it.
         asked: how the language model was asked, as name and value.
@@ -79,12 +79,12 @@ class UnitReport:
     Args:
         view: the unit.
         origin: where its label came from, in words.
-        photos: the label's pictures.
+        photos: the label's images.
         hidden: how many of them are not shown.
         label_activations: the unit's activation on each that is shown.
         against: the control set; None where ``no_control`` says why.
         no_control: why there is nothing about a control set.
-        without_pictures: why control pictures are not shown.
+        without_images: why control images are not shown.
         curve: the course of the search.
         board: the board as it stands.
         facets: runners-up, and what each search found.
@@ -98,7 +98,7 @@ class UnitReport:
     hidden: int
     against: Against | None
     no_control: str
-    without_pictures: str
+    without_images: str
     curve: Curve | None
     board: tuple[BoardRow, ...]
     facets: tuple[Facet, ...]
@@ -125,7 +125,7 @@ def unit_report(store: Path, view: UnitView, album: Album, controls: Controls) -
     Args:
         store: the store's folder.
         view: the unit.
-        album: where its pictures are kept.
+        album: where its images are kept.
         controls: the run's control set.
 
     Raises:
@@ -151,7 +151,7 @@ def unit_report(store: Path, view: UnitView, album: Album, controls: Controls) -
         max(0, len(unit.images) - MOST),
         controls.against(unit.unit, on_label, album),
         controls.missing or "the control set's activations are not of this layer",
-        controls.without_pictures,
+        controls.without_images,
         curve(history, [search.begins for search in searches if search.number]),
         tuple(board(view)),
         tuple(_facets(unit, searches)),

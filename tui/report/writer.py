@@ -61,7 +61,7 @@ def write_report(
     units: Sequence[int] | None = None,
     *,
     one_page: bool = False,
-    control_pictures: bool = False,
+    control_images: bool = False,
     assets: Path | None = None,
     progress: Progress | None = None,
 ) -> Written:
@@ -75,7 +75,7 @@ def write_report(
         output: a file that ends in ``.html``, or a folder.
         units: indices of units; None: all.
         one_page: write one page even of more than ``ONE_PAGE`` units.
-        control_pictures: open the run's control set and show its pictures.
+        control_images: open the run's control set and show its images.
         assets: folder of installed asset packs; None: the usual one.
         progress: told of each unit.
 
@@ -96,7 +96,7 @@ def write_report(
             )
         _refuse_foreign(output)
         controls = Controls(store, shown)
-        if control_pictures:
+        if control_images:
             controls.look_up(store, assets, shown, indices)
         write = _write_page if is_page(output) else _write_folder
         return write(_Source(store, runs, shown, overview, controls, progress), output, indices)
@@ -111,7 +111,7 @@ class _Source:
     controls: Controls
     progress: Progress | None
     labels: dict[int, Strip | None] = field(default_factory=dict)
-    """The pictures of each label, once the units were read."""
+    """The images of each label, once the units were read."""
 
     def album(self, shelf: InPage | InFolder) -> Album:
         return Album(self.store, str(self.run.fingerprints.get("target")), self.run.layer, shelf)
@@ -133,7 +133,7 @@ def _write_page(source: _Source, output: Path, indices: Sequence[int]) -> Writte
     shelf = InPage()
     with TemporaryFile() as body:
         lengths = []
-        # The policy in the page's head names the style sheet, which has the pictures of all units.
+        # The policy in the page's head names the style sheet, which has the images of all units.
         for report in source.reports(indices, source.album(shelf)):
             lengths.append(body.write(unit_section(report, 3).encode()))
         body.seek(0)

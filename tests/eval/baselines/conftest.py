@@ -1,4 +1,4 @@
-"""Pictures of one colour, a target whose three units see red, green and blue, and a generator of colours."""
+"""Images of one colour, a target whose three units see red, green and blue, and a generator of colours."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from line_neurons.agent.errors import NotDrawableError
 from line_neurons.agent.ports import ControlChunk, DrawnImage, LayerInfo
 from line_neurons.agent.settings import Settings
 from line_neurons.eval.baselines.task import Task
-from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.control_sets import PrecomputedControl
 from support.fakes import ScriptedModel
 
@@ -26,7 +26,7 @@ COLOURS = {
 
 
 def png(colour: tuple[int, int, int], spot: tuple[int, int, int] | None = None) -> bytes:
-    """A picture of one colour, with a spot of another in its upper left quarter."""
+    """An image of one colour, with a spot of another in its upper left quarter."""
     image = Image.new("RGB", (32, 32), colour)
     if spot:
         image.paste(spot, (0, 0, 16, 16))
@@ -82,23 +82,23 @@ class ColourGenerator:
 
 @dataclass
 class ColourControl:
-    """A picture of each colour, two to a part."""
+    """An image of each colour, two to a part."""
 
-    pictures: dict[str, bytes]
+    images: dict[str, bytes]
     fingerprint: str = "colour control"
 
     def classes(self):
-        return tuple(sorted(self.pictures))
+        return tuple(sorted(self.images))
 
     def chunks(self, start=0):
         names = self.classes()
         for first in range(2 * start, len(names), 2):
             part = range(first, min(first + 2, len(names)))
-            yield ControlChunk(tuple(self.pictures[names[label]] for label in part), tuple(part))
+            yield ControlChunk(tuple(self.images[names[label]] for label in part), tuple(part))
 
     @property
     def total(self):
-        return -(-len(self.pictures) // 2)
+        return -(-len(self.images) // 2)
 
 
 @pytest.fixture
@@ -108,18 +108,18 @@ def colour_task(tmp_path) -> Callable[..., Task]:
     def make(
         units: Sequence[int] = (0, 1, 2),
         *,
-        pictures: dict[str, bytes] | None = None,
+        images: dict[str, bytes] | None = None,
         model: ScriptedModel | None = None,
         target: PixelTarget | None = None,
         excluded: dict[int, tuple[str, ...]] | None = None,
         **settings: object,
     ) -> Task:
-        parts = Parts("own:pixels", Settings(store=tmp_path / "store", **{"control": "colours", **settings}))
+        parts = Components("own:pixels", Settings(store=tmp_path / "store", **{"control": "colours", **settings}))
         vars(parts).update(
             language_model=model or ScriptedModel(()),
             generator=ColourGenerator(),
             target=target or PixelTarget(),
-            control_set=ColourControl(pictures or {name: png(colour) for name, colour in COLOURS.items()}),
+            control_set=ColourControl(images or {name: png(colour) for name, colour in COLOURS.items()}),
         )
         return Task(parts, LAYER, tuple(units), excluded or {})
 
@@ -128,13 +128,15 @@ def colour_task(tmp_path) -> Callable[..., Task]:
 
 @pytest.fixture
 def measured_task(tmp_path) -> Callable[..., Task]:
-    """A task over activations from a file: no picture, no model."""
+    """A task over activations from a file: no image, no model."""
 
     def make(activations, labels=None, classes=(), units=None, excluded=None, **settings: object) -> Task:
         path = tmp_path / "probe.npz"
         named = {} if labels is None else {"labels": labels, "classes": np.array(classes)}
         np.savez(path, activations=activations, **named)
-        parts = Parts("own:measured", Settings(store=tmp_path / "store", **{"control": str(path), **settings}))
+        parts = Components(
+            "own:measured", Settings(store=tmp_path / "store", **{"control": str(path), **settings})
+        )
         width = np.shape(activations)[1]
 
         class Target(PixelTarget):

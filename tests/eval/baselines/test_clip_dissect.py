@@ -57,7 +57,7 @@ def test_rank_reorder():
         errors = []
         for word in range(5):
             by_word = sorted(images, key=lambda image: WORDS[image, word])
-            # The picture that is first by the word gets the strongest activation.
+            # The image that is first by the word gets the strongest activation.
             moved = {image: sorted(own)[place] for place, image in enumerate(by_word)}
             change = sum(abs(own[at] - moved[image]) ** 3 for at, image in enumerate(images)) / 10
             errors.append(change / sqrt(sum(WORDS[image, word] for image in images) / 10))
@@ -65,7 +65,7 @@ def test_rank_reorder():
         np.testing.assert_allclose(-found[unit] / -found[unit, 0], np.array(errors) / errors[0], rtol=1e-6)
 
 
-def test_a_word_that_no_strong_picture_is_near_is_the_worst_by_rank_reorder():
+def test_a_word_that_no_strong_image_is_near_is_the_worst_by_rank_reorder():
     words = WORDS.copy()
     words[:, 2] = -0.1
     assert (rank_reorder(words, UNITS)[:, 2] == -np.inf).all()
@@ -92,7 +92,7 @@ def test_each_finds_the_word_that_a_unit_follows(name):
 
 
 @pytest.mark.parametrize("name", SIMILARITIES)
-def test_few_pictures_and_constant_units_give_numbers(name):
+def test_few_images_and_constant_units_give_numbers(name):
     found = SIMILARITIES[name](WORDS[:3], np.zeros((3, 2), np.float32))
     assert found.shape == (2, 5)
     assert not np.isnan(found).any()

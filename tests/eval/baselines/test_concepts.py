@@ -5,12 +5,12 @@ from line_neurons.agent.errors import MissingPartError
 from line_neurons.agent.settings import Settings
 from line_neurons.eval.baselines.concepts import concepts_of
 from line_neurons.eval.baselines.task import Task
-from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.components import Components
 
 from .conftest import PixelTarget, png
 
 
-def pictures_of(names, members):
+def images_of(names, members):
     return {name: np.flatnonzero(members[:, place]).tolist() for place, name in enumerate(names)}
 
 
@@ -27,15 +27,15 @@ def bank_task(tmp_path):
     settings = Settings(
         store=tmp_path / "store", generator=f"bank:{folder}", control="bank", control_images=1, vocabulary_share=1
     )
-    parts = Parts("own:pixels", settings)
+    parts = Components("own:pixels", settings)
     vars(parts).update(target=PixelTarget())
     return Task(parts, "pixels", (0,))
 
 
-def test_groups_of_the_image_bank_are_concepts_of_all_their_pictures(bank_task):
+def test_groups_of_the_image_bank_are_concepts_of_all_their_images(bank_task):
     names, members = concepts_of(bank_task, hypernyms=True)
     # Of vehicles there is but one, which is the boat.
-    assert pictures_of(names, members) == {
+    assert images_of(names, members) == {
         "bird": [0, 2, 3],
         "boat": [1],
         "crow": [2],
@@ -50,10 +50,10 @@ def test_without_groups_the_concepts_are_the_classes(bank_task):
     assert members.sum(0).tolist() == [1, 1, 1, 1]
 
 
-def test_pictures_without_a_class_are_of_no_concept(measured_task):
+def test_images_without_a_class_are_of_no_concept(measured_task):
     task = measured_task(np.ones((4, 1), np.float32), np.array([0, -1, 1, 1]), ("ant", "bee"))
     names, members = concepts_of(task, hypernyms=False)
-    assert pictures_of(names, members) == {"ant": [0], "bee": [2, 3]}
+    assert images_of(names, members) == {"ant": [0], "bee": [2, 3]}
 
 
 @pytest.mark.e2e
@@ -62,7 +62,7 @@ def test_classes_of_other_sets_have_the_hypernyms_of_wordnet(measured_task, asse
     classes = ("crane", "hammer", "lion", "tiger")
     task = measured_task(np.ones((4, 1), np.float32), np.arange(4), classes, assets=assets)
     names, members = concepts_of(task, hypernyms=True)
-    found = pictures_of(names, members)
+    found = images_of(names, members)
     assert found["big cat"] == [2, 3]
     assert found["instrumentality"] == [0, 1]
     assert "physical entity" in found

@@ -6,7 +6,7 @@ import pytest
 
 from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.eval.baselines import describe_and_dissect
-from line_neurons.eval.baselines.top_images import strongest_pictures
+from line_neurons.eval.baselines.top_images import strongest_images
 from line_neurons.eval.labels.formats import Label, read_labels
 from line_neurons.tools.language_models.ollama.captions import QUESTION, OllamaCaptioner
 from line_neurons.tools.language_models.reply_cache import ReplyCache
@@ -25,17 +25,17 @@ def concept_of(*answers):
     return ScriptedModel(lambda *_: answers[next(turn) % len(answers)])
 
 
-def test_the_candidate_whose_pictures_excite_a_unit_most_is_its_label(colour_task):
+def test_the_candidate_whose_images_excite_a_unit_most_is_its_label(colour_task):
     task = colour_task(model=concept_of("moss", "rose", "sky", "unicorn", "moss"))
     found = describe_and_dissect.label(task, **STAND_IN)
     assert [one.concept for one in found.labels] == ["rose", "sky", "sky"]
     assert found.method == "describe-and-dissect (captions)"
-    # What cannot be pictured comes last, and of the three others the best has rank 3.
+    # What cannot be generated comes last, and of the three others the best has rank 3.
     assert found.ranked[0] == ("rose", "sky", "moss", "unicorn")
     assert found.labels[0].score == 3
 
 
-def test_the_language_model_is_told_the_captions_of_the_strongest_pictures(colour_task):
+def test_the_language_model_is_told_the_captions_of_the_strongest_images(colour_task):
     model = concept_of("rose")
     describe_and_dissect.label(colour_task((2,), model=model, target=CLASSES), **STAND_IN)
     assert len(model.asked) == describe_and_dissect.CANDIDATES
@@ -56,7 +56,7 @@ def test_unusable_answers_and_excluded_concepts_are_refused_and_asked_again(colo
     assert '"roses" is forbidden' in refusals[2]
 
 
-def test_a_unit_whose_candidates_cannot_be_pictured_is_called_by_the_first(colour_task):
+def test_a_unit_whose_candidates_cannot_be_imaged_is_called_by_the_first(colour_task):
     found = describe_and_dissect.label(colour_task((0,), model=concept_of("unicorn", "griffin")), **STAND_IN)
     assert found.labels == (Label(0, "unicorn", None),)
     assert found.ranked == (("unicorn", "griffin"),)
@@ -94,13 +94,13 @@ def test_an_unknown_captioner_is_named(colour_task):
 
 def test_a_spot_is_shown_larger_where_the_unit_is_not_an_output_class(colour_task):
     spotted = {"ink": png(COLOURS["ink"], (255, 0, 0)), "coal": png(COLOURS["coal"]), "moss": png(COLOURS["moss"])}
-    ((_, shown),) = strongest_pictures(colour_task((0,), pictures=spotted), 3, 4)
+    ((_, shown),) = strongest_images(colour_task((0,), images=spotted), 3, 4)
     crop, *rest = shown
-    red = PixelTarget().activate([crop.picture], ["pixels"])["pixels"][0]
+    red = PixelTarget().activate([crop.image], ["pixels"])["pixels"][0]
     assert red.tolist() == [255, 0, 0]
     assert [one.row for one in rest[:1]] == [1]
-    ((_, whole),) = strongest_pictures(colour_task((0,), pictures=spotted, target=CLASSES), 3, 4)
-    assert [one.picture for one in whole] == [spotted["ink"], spotted["moss"], spotted["coal"]]
+    ((_, whole),) = strongest_images(colour_task((0,), images=spotted, target=CLASSES), 3, 4)
+    assert [one.image for one in whole] == [spotted["ink"], spotted["moss"], spotted["coal"]]
 
 
 def test_what_was_measured_and_drawn_is_not_done_again(colour_task):
@@ -111,22 +111,22 @@ def test_what_was_measured_and_drawn_is_not_done_again(colour_task):
     assert again.parts.generator.drawn == []
 
 
-def test_an_encoder_weighs_candidates_by_how_near_their_pictures_are(colour_task, monkeypatch):
+def test_an_encoder_weighs_candidates_by_how_near_their_images_are(colour_task, monkeypatch):
     class Encoder:
-        """Sees the unit's own pictures first, and all others as half like these."""
+        """Sees the unit's own images first, and all others as half like these."""
 
         seen = 0
 
-        def images(self, pictures):
+        def images(self, images):
             self.seen += 1
-            return np.array([[1.0, 0.0] if self.seen == 1 else [0.5, 0.8]] * len(pictures), np.float32)
+            return np.array([[1.0, 0.0] if self.seen == 1 else [0.5, 0.8]] * len(images), np.float32)
 
     task = colour_task((0,), model=concept_of("coal", "rose"), target=CLASSES)
     monkeypatch.setattr(describe_and_dissect, "open_encoder", lambda *_, **__: Encoder())
     plain = describe_and_dissect.label(task, **STAND_IN)
     weighed = describe_and_dissect.label(task, **STAND_IN, encoder="hf:any")
     assert plain.ranked == weighed.ranked == (("rose", "coal"),)
-    # None of the ten strongest pictures is of the second one.
+    # None of the ten strongest images is of the second one.
     assert (plain.labels[0].score, weighed.labels[0].score) == (2, pytest.approx(2 * 0.5))
 
 
@@ -148,7 +148,7 @@ def test_captions_may_stand_in_for_the_encoder_too(colour_task, monkeypatch):
         task = colour_task((0,), model=concept_of("coal", "rose"), target=CLASSES, ollama=server.url)
         found = describe_and_dissect.label(task, captioner=f"ollama:{MODEL}", encoder="captions")
     assert found.method == "describe-and-dissect (captions)"
-    # One of eight captions is the candidate that is pictured among the strongest.
+    # One of eight captions is the candidate that is generated among the strongest.
     assert found.labels[0].score == pytest.approx(2 / 8)
 
 
@@ -168,7 +168,7 @@ def captioner(server, tmp_path):
     return OllamaCaptioner(MODEL, [server.url], timeout=5, cache=ReplyCache(tmp_path / "replies.db"))
 
 
-def test_a_vision_model_of_ollama_is_shown_each_picture_once(tmp_path):
+def test_a_vision_model_of_ollama_is_shown_each_image_once(tmp_path):
     script = ScriptedOllama(answer("A red\nsquare."), capabilities=("completion", "vision"))
     with serving(script) as server:
         seen = captioner(server, tmp_path)
@@ -182,7 +182,7 @@ def test_a_vision_model_of_ollama_is_shown_each_picture_once(tmp_path):
 
 
 def test_vision_models_label_whole_units(colour_task, tmp_path):
-    script = ScriptedOllama(answer("a picture that is wholly red"), capabilities=("completion", "vision"))
+    script = ScriptedOllama(answer("an image that is wholly red"), capabilities=("completion", "vision"))
     model = concept_of("rose")
     with serving(script) as server:
         task = colour_task((0,), model=model, ollama=server.url, target=CLASSES)
@@ -191,14 +191,14 @@ def test_vision_models_label_whole_units(colour_task, tmp_path):
     assert found.labels[0].concept == "rose"
     # What is longer than a concept is asked for in few words first.
     told = [prompt.messages[-1].content for prompt, _, _ in model.asked]
-    assert "a picture that is wholly red" in told
+    assert "an image that is wholly red" in told
     assert told[-1].splitlines()[1:] == ["rose"] * len(COLOURS)
 
 
 @pytest.mark.parametrize(
     ("script", "error", "said"),
     [
-        (ScriptedOllama(capabilities=("completion",)), UsageError, "cannot see pictures"),
+        (ScriptedOllama(capabilities=("completion",)), UsageError, "cannot see images"),
         (ScriptedOllama(answer(""), capabilities=("vision",)), BackendError, "said nothing"),
     ],
 )

@@ -8,8 +8,8 @@ from PIL import Image
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
 from line_neurons.agent.errors import BackendError, MissingPartError, UsageError
-from line_neurons.eval.baselines.image_text import embedded_pictures, embedded_texts, open_encoder
-from line_neurons.tools.cache.activation_cache import ConceptBank
+from line_neurons.eval.baselines.image_text import embedded_images, embedded_texts, open_encoder
+from line_neurons.tools.cache.activation_cache import Cache
 from support.tiny_pipelines import CONTEXT, WIDTH, tokenizer
 
 SIDE = {"hidden_size": WIDTH, "intermediate_size": 37, "num_attention_heads": 4, "num_hidden_layers": 2}
@@ -35,7 +35,7 @@ def clip(tmp_path_factory):
     return folder, save_clip(folder)
 
 
-def pictures(count=3):
+def sample_images(count=3):
     made = []
     for seed in range(count):
         pixels = np.random.default_rng(seed).integers(0, 255, (20, 24, 3), np.uint8)
@@ -45,12 +45,12 @@ def pictures(count=3):
     return made
 
 
-def test_pictures_and_texts_are_embedded_as_the_model_itself_does(clip):
+def test_images_and_texts_are_embedded_as_the_model_itself_does(clip):
     folder, model = clip
     encoder = open_encoder(f"hf:{folder}", device="cpu")
-    images, texts = encoder.images(pictures()), encoder.texts(["cat", "a dog"])
+    images, texts = encoder.images(sample_images()), encoder.texts(["cat", "a dog"])
     processor = CLIPImageProcessor.from_pretrained(folder)
-    opened = [Image.open(io.BytesIO(one)) for one in pictures()]
+    opened = [Image.open(io.BytesIO(one)) for one in sample_images()]
     with torch.inference_mode():
         whole = model(
             pixel_values=processor(opened, return_tensors="pt").pixel_values,
@@ -61,10 +61,10 @@ def test_pictures_and_texts_are_embedded_as_the_model_itself_does(clip):
     np.testing.assert_allclose(np.linalg.norm(images, axis=1), 1, atol=1e-5)
 
 
-def test_pixels_and_files_of_the_same_picture_are_the_same(clip):
+def test_pixels_and_files_of_the_same_image_are_the_same(clip):
     encoder = open_encoder(f"hf:{clip[0]}", device="cpu")
-    pixels = np.asarray(Image.open(io.BytesIO(pictures(1)[0])))
-    np.testing.assert_allclose(encoder.images([pixels]), encoder.images(pictures(1)), atol=1e-6)
+    pixels = np.asarray(Image.open(io.BytesIO(sample_images(1)[0])))
+    np.testing.assert_allclose(encoder.images([pixels]), encoder.images(sample_images(1)), atol=1e-6)
 
 
 def test_long_texts_are_cut_and_no_texts_are_none(clip):
@@ -95,7 +95,7 @@ def test_models_of_open_clip_are_opened_from_a_file(tmp_path):
     with torch.inference_mode():
         expected = model.encode_text(open_clip.get_tokenizer("tiny")(["cat"]), normalize=True)
     np.testing.assert_allclose(encoder.texts(["cat"]), expected, atol=1e-5)
-    assert encoder.images(pictures()).shape == (3, 16)
+    assert encoder.images(sample_images()).shape == (3, 16)
 
 
 class Part:
@@ -110,21 +110,21 @@ class Part:
     def chunks(self, start=0):
         from line_neurons.agent.ports import ControlChunk
 
-        for images in (pictures()[:2], pictures()[2:])[start:]:
+        for images in (sample_images()[:2], sample_images()[2:])[start:]:
             yield ControlChunk(tuple(images), (-1,) * len(images))
 
 
 def test_embeddings_are_kept_in_the_bank(clip, tmp_path):
     encoder = open_encoder(f"hf:{clip[0]}", device="cpu")
-    with_bank = embedded_pictures(encoder, Part(), ConceptBank(tmp_path))
-    texts = embedded_texts(encoder.fingerprint, ["cat"], ConceptBank(tmp_path), encoder.texts)
-    np.testing.assert_allclose(with_bank, encoder.images(pictures()), atol=1e-5)
+    with_bank = embedded_images(encoder, Part(), Cache(tmp_path))
+    texts = embedded_texts(encoder.fingerprint, ["cat"], Cache(tmp_path), encoder.texts)
+    np.testing.assert_allclose(with_bank, encoder.images(sample_images()), atol=1e-5)
 
     class Gone:
         fingerprint = encoder.fingerprint
 
-    bank = ConceptBank(tmp_path)
-    np.testing.assert_array_equal(embedded_pictures(Gone(), Part(), bank), with_bank)
+    bank = Cache(tmp_path)
+    np.testing.assert_array_equal(embedded_images(Gone(), Part(), bank), with_bank)
     np.testing.assert_array_equal(embedded_texts(encoder.fingerprint, ["cat"], bank, None), texts)
 
 
@@ -149,6 +149,6 @@ def test_a_folder_of_another_model_is_refused(tmp_path):
         open_encoder(f"hf:{tmp_path}").texts(["cat"])
 
 
-def test_a_picture_that_cannot_be_decoded_is_one_line(clip):
+def test_a_image_that_cannot_be_decoded_is_one_line(clip):
     with pytest.raises(BackendError, match="cannot be decoded"):
         open_encoder(f"hf:{clip[0]}", device="cpu").images([b"no picture"])

@@ -39,9 +39,9 @@ def allowed(formula: str, members: np.ndarray, least: float, most: float) -> boo
 
 
 probes = st.integers(4, 14).flatmap(
-    lambda pictures: st.tuples(
-        hnp.arrays(np.float32, (pictures, 2), elements=st.integers(-3, 3).map(float)),
-        hnp.arrays(bool, (pictures, len(NAMES))),
+    lambda images: st.tuples(
+        hnp.arrays(np.float32, (images, 2), elements=st.integers(-3, 3).map(float)),
+        hnp.arrays(bool, (images, len(NAMES))),
     )
 )
 
@@ -89,7 +89,7 @@ def test_longer_formulas_are_taken_only_where_they_are_better():
     assert (two.formula, two.length, two.auc, two.share) == ("a OR b", 2, 1.0, 0.5)
 
 
-def test_the_beam_keeps_formulas_of_the_same_pictures_once():
+def test_the_beam_keeps_formulas_of_the_same_images_once():
     members = np.zeros((10, 4), bool)
     members[:2, 0] = members[:2, 1] = members[2:4, 2] = True
     activations = np.arange(10, 0, -1, dtype=np.float32)[:, None]
@@ -130,6 +130,6 @@ def test_options_that_do_not_fit_are_named(measured_task, options, said):
         invert.label(task, hypernyms=False, **options)
 
 
-def test_probe_pictures_without_classes_are_refused(measured_task):
+def test_probe_images_without_classes_are_refused(measured_task):
     with pytest.raises(UsageError, match="have no classes"):
         invert.label(measured_task(np.eye(4, 2, dtype=np.float32)))

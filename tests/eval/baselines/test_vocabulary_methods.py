@@ -57,7 +57,7 @@ def test_the_best_word_is_scored_as_a_search_scores_it(colour_task):
     assert concepts(by_auc)[1] == "leaf"
 
 
-def test_words_that_cannot_be_pictured_do_not_count(colour_task, tmp_path):
+def test_words_that_cannot_be_imaged_do_not_count(colour_task, tmp_path):
     words = tmp_path / "words.txt"
     words.write_text("unicorn\nmoss\n")
     assert concepts(best_word.label(colour_task(vocabulary=words))) == ["moss"] * 3
@@ -68,7 +68,7 @@ def test_words_that_cannot_be_pictured_do_not_count(colour_task, tmp_path):
         best_word.label(colour_task(vocabulary=words))
 
 
-def test_pictures_and_activations_are_paid_for_once(colour_task):
+def test_images_and_activations_are_paid_for_once(colour_task):
     best_word.label(colour_task())
     again = colour_task()
     best_word.label(again)
@@ -112,7 +112,7 @@ def test_without_a_run_one_of_no_iteration_is_made_and_found_again(tmp_path):
     assert run.settings["exclude_for"] == {"2": ["class a"]}
 
 
-def test_clip_dissect_is_the_similarity_of_the_encoders_pictures_and_words(colour_task, monkeypatch, tmp_path):
+def test_clip_dissect_is_the_similarity_of_the_encoders_images_and_words(colour_task, monkeypatch, tmp_path):
     rng = np.random.default_rng(0)
     space = {}
 
@@ -128,10 +128,8 @@ def test_clip_dissect_is_the_similarity_of_the_encoders_pictures_and_words(colou
     monkeypatch.setattr(clip_dissect, "open_encoder", lambda *_, **__: Random())
     task = colour_task((2, 0))
     found = clip_dissect.label(task)
-    pictures = [image for chunk in task.pictures().chunks() for image in chunk.images]
-    expected = soft_wpmi(Random().images(pictures) @ Random().texts(task.words).T, task.control.activations)[
-        [2, 0]
-    ]
+    images = [image for chunk in task.images().chunks() for image in chunk.images]
+    expected = soft_wpmi(Random().images(images) @ Random().texts(task.words).T, task.control.activations)[[2, 0]]
     assert concepts(found) == [task.words[word] for word in expected.argmax(1)]
     assert [one.score for one in found.labels] == pytest.approx(expected.max(1).tolist())
     assert found.method == "clip-dissect"
@@ -146,7 +144,7 @@ def test_a_unit_that_no_image_excites_has_no_label(measured_task):
 
 
 def test_the_stand_in_is_called_so(colour_task, monkeypatch):
-    """With captions for pictures, a unit's word is that of the pictures that excite it."""
+    """With captions for images, a unit's word is that of the images that excite it."""
     from line_neurons.tools.image_bank import text_encoder
 
     class Letters:
@@ -177,5 +175,5 @@ def test_what_is_missing_names_the_stand_in(colour_task, monkeypatch, tmp_path):
 def test_options_that_do_not_fit_are_named(colour_task, measured_task):
     with pytest.raises(UsageError, match="'cosine'"):
         clip_dissect.label(colour_task(), similarity="cosine")
-    with pytest.raises(UsageError, match="activations and no pictures"):
+    with pytest.raises(UsageError, match="activations and no images"):
         clip_dissect.label(measured_task(np.eye(3, dtype=np.float32), np.arange(3), ("a", "b", "c")))

@@ -8,7 +8,7 @@ from line_neurons.agent.prompts import image_requests, propose_prompt
 from line_neurons.agent.replies import concept_key, parse_reply
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 from line_neurons.eval.benchmarks import batch, busy_generator, patience_cost, wall_time
-from line_neurons.eval.benchmarks import generated_images as drawn_pictures
+from line_neurons.eval.benchmarks import generated_images as drawn_images
 from line_neurons.eval.benchmarks.figures import Figure, show
 from line_neurons.eval.benchmarks.graph_steps import run_instant
 from line_neurons.eval.benchmarks.instant import LAYER, batches, latency
@@ -43,8 +43,8 @@ def figures(found):
     return {one.what: one for one in found if isinstance(one, Figure)}
 
 
-def test_pictures_are_counted_for_the_batch_and_its_first_units_against_one_unit_at_a_time(tmp_path, opened):
-    found = figures(drawn_pictures.compare(opened, LAYER, [1, UNITS], tmp_path / "batch"))
+def test_images_are_counted_for_the_batch_and_its_first_units_against_one_unit_at_a_time(tmp_path, opened):
+    found = figures(drawn_images.compare(opened, LAYER, [1, UNITS], tmp_path / "batch"))
 
     alone = []
     for unit in range(UNITS):
@@ -55,9 +55,9 @@ def test_pictures_are_counted_for_the_batch_and_its_first_units_against_one_unit
     work(together, start(together, LAYER, [f"0-{UNITS - 1}"]))
     drawn = len(together.generator.drawn)
     assert drawn < sum(alone)
-    assert found[f"pictures of {UNITS} units, of the reference's"].value == drawn / sum(alone)
-    assert found["pictures of 1 units, of the reference's"].value == 1
-    assert found[f"pictures of {UNITS} units, of the reference's"].n == UNITS
+    assert found[f"images of {UNITS} units, of the reference's"].value == drawn / sum(alone)
+    assert found["images of 1 units, of the reference's"].value == 1
+    assert found[f"images of {UNITS} units, of the reference's"].n == UNITS
 
 
 def test_the_reference_draws_everything_anew_for_each_unit_and_its_labels_are_never_better(tmp_path, opened):
@@ -76,7 +76,7 @@ def test_the_reference_draws_everything_anew_for_each_unit_and_its_labels_are_ne
     batch, reference = found["wall time of the batch"], found["wall time of the reference"]
     steps = UNITS * (3 + 1)
     assert f"{steps} questions" in batch.detail
-    assert f"{steps} questions, {(UNITS * 10 + steps) * 5} pictures" in reference.detail
+    assert f"{steps} questions, {(UNITS * 10 + steps) * 5} images" in reference.detail
     assert found["labels that score worse in the batch"].value == 0
     assert sum(one.value for what, one in found.items() if what.startswith("labels that score")) == UNITS
     assert found["wall time of the batch, of the reference's"].n == UNITS
@@ -134,7 +134,7 @@ def test_the_covered_share_counts_each_moment_of_the_window_once(spans, share):
     assert covered(spans, (10, 20)) == pytest.approx(share)
 
 
-def test_the_slow_generator_takes_50_ms_for_one_picture_and_80_for_a_full_batch():
+def test_the_slow_generator_takes_50_ms_for_one_image_and_80_for_a_full_batch():
     assert latency(1) == 0.05
     assert latency(8) == pytest.approx(0.08)
     assert batches(21, 8) == [8, 8, 5]
@@ -148,8 +148,8 @@ def test_meters_count_and_alter_nothing():
     assert generator.synthesize(requests) == ScriptedGenerator().synthesize(requests)
     assert model.propose(Prompt(()), seed=1, temperature=0).concept == "owl"
     assert generator.suggest(["dog"], 1) == ["cat"]
-    assert (generator.pictures, model.questions) == (3, 1)
-    assert generator.pictures_in(generator.spans[0]) == 3
+    assert (generator.images, model.questions) == (3, 1)
+    assert generator.images_in(generator.spans[0]) == 3
 
 
 def test_a_clock_counts_nodes_and_knows_when_a_share_of_the_units_was_finished(tmp_path, opened):
@@ -168,11 +168,11 @@ def test_the_generator_of_a_warm_batch_is_measured_over_its_middle(tmp_path, ope
     generator, model = MeteredGenerator(parts.generator), MeteredModel(parts.language_model)
     vars(parts).update(generator=generator, language_model=model)
 
-    found = figures(busy_generator.run_warm(parts, generator, model, UNITS, pictures_alone=2.0))
+    found = figures(busy_generator.run_warm(parts, generator, model, UNITS, images_alone=2.0))
 
     assert 0 <= found["share of time in which the generator draws"].value <= 1
-    rate = found["pictures a second"].value
-    assert found["pictures a second in the batch, of the generator's alone"].value == rate / 2
+    rate = found["images a second"].value
+    assert found["images a second in the batch, of the generator's alone"].value == rate / 2
 
 
 def test_steps_of_instant_graphs_are_counted_with_memory_and_store(tmp_path):
@@ -180,7 +180,7 @@ def test_steps_of_instant_graphs_are_counted_with_memory_and_store(tmp_path):
 
     assert (went.units, went.steps, went.nodes) == (4, 4 * 3, 4 + 4 * 3 * 5)
     proposed = 4 * 3 * 5
-    assert proposed < went.pictures <= proposed + 20 * 5
+    assert proposed < went.images <= proposed + 20 * 5
     assert went.peak >= went.early > 0
     assert went.store > 0
 
@@ -190,7 +190,7 @@ def test_patience_is_compared_with_the_same_units_without_it(tmp_path, opened):
     run = work(parts, start(parts, LAYER, [f"0-{UNITS - 1}"]))
     whole = patience_cost.effort(parts.runs, run.id, parts.runs.units(run.id))
     assert whole.questions == len(parts.language_model.asked)
-    assert whole.pictures == UNITS * (10 + 6 + 1) * 5
+    assert whole.images == UNITS * (10 + 6 + 1) * 5
 
     found = figures(patience_cost.compare(opened(tmp_path, iterations=6, patience=1), run))
 
@@ -245,7 +245,7 @@ def test_the_command_measures_a_part(tmp_path, capsys):
     assert "graph steps a second" in capsys.readouterr().out
 
 
-def test_full_size_pictures_without_a_gpu_are_refused(capsys):
+def test_full_size_images_without_a_gpu_are_refused(capsys):
     assert batch.main(["gpu", "--device", "cpu"]) == 2
 
     assert "try it with --tiny" in capsys.readouterr().err

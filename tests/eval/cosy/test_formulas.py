@@ -22,7 +22,7 @@ from line_neurons.eval.cosy.formulas import alternatives
         ("dog AND dog", ["dog"]),
     ],
 )
-def test_pictures_show_what_fulfils_a_formula(formula, things):
+def test_images_show_what_fulfils_a_formula(formula, things):
     assert alternatives(formula) == things
 
 
@@ -37,10 +37,10 @@ def test_pictures_show_what_fulfils_a_formula(formula, things):
         ("dog AND NOT dog", "contradicts itself"),
         ("dog OR cat)", "'[)]' does not belong"),
         (" AND ".join(["(a OR b)"] * 30), "too many cases"),
-        ("NOT (" * 3000 + "dog", "cannot be pictured"),
+        ("NOT (" * 3000 + "dog", "cannot be generated"),
     ],
 )
-def test_what_no_picture_can_show_is_refused(formula, said):
+def test_what_no_image_can_show_is_refused(formula, said):
     with pytest.raises(NotDrawableError, match=said):
         alternatives(formula)
 

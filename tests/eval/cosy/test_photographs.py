@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from line_neurons.agent.errors import NotDrawableError, UsageError
-from line_neurons.eval.cosy.images import open_pictures
+from line_neurons.eval.cosy.images import open_images
 from line_neurons.eval.cosy.photographs import Photographs, caption_photographs, names_alike
 from line_neurons.tools.image_bank.bank import Bank, Entry
 from line_neurons.tools.image_bank.folder import folder_bank
@@ -97,17 +97,17 @@ def of(folder, parts, count=50, seed=0, other_names=None):
     return Photographs("photos", folder_bank(folder), other_names or {}, parts, LAYER, count, seed)
 
 
-def rows(pictures, concept):
-    return sorted(pictures.activations(concept, 0)[:, 0].round().tolist())
+def rows(images, concept):
+    return sorted(images.activations(concept, 0)[:, 0].round().tolist())
 
 
 def test_each_photograph_counts_once_and_as_it_is(folder, words, parts):
     caption_photographs(folder, words)
-    pictures = of(folder, parts)
-    assert rows(pictures, "physical entity") == pytest.approx([0, 10, 20, 30, 40], abs=3)
-    assert rows(pictures, "Tigers") == rows(pictures, "panthera tigris") == pytest.approx([0, 10], abs=3)
-    assert rows(pictures, "animal") == pytest.approx([0, 10, 20], abs=3)
-    assert rows(pictures, "(mouse OR racket) AND NOT tiger") == pytest.approx([20, 40], abs=3)
+    images = of(folder, parts)
+    assert rows(images, "physical entity") == pytest.approx([0, 10, 20, 30, 40], abs=3)
+    assert rows(images, "Tigers") == rows(images, "panthera tigris") == pytest.approx([0, 10], abs=3)
+    assert rows(images, "animal") == pytest.approx([0, 10, 20], abs=3)
+    assert rows(images, "(mouse OR racket) AND NOT tiger") == pytest.approx([20, 40], abs=3)
 
 
 def test_of_many_a_seeded_part_is_taken(folder, words, parts):
@@ -130,15 +130,15 @@ def test_a_label_is_also_found_by_what_the_searched_bank_calls_the_same_thing(fo
     searched = Bank("b", [Entry("x", tmp_path, "big cat", ("tiger",), ("animal",), "photo", (), "search", "0")])
     named = names_alike(searched)
     assert named == {"big cat": ["big cat", "tiger"], "tiger": ["big cat", "tiger"]}
-    pictures = of(folder, parts, other_names=named)
-    assert rows(pictures, "big cats") == rows(pictures, "tiger")
-    assert pictures.fingerprint != of(folder, parts).fingerprint
+    images = of(folder, parts, other_names=named)
+    assert rows(images, "big cats") == rows(images, "tiger")
+    assert images.fingerprint != of(folder, parts).fingerprint
 
 
 def test_the_source_is_named_by_its_folder(folder, words, parts):
     caption_photographs(folder, words)
-    found = open_pictures(f"photos:{folder}", parts, LAYER, count=None, seed=0, mode="fixed")
+    found = open_images(f"photos:{folder}", parts, LAYER, count=None, seed=0, mode="fixed")
     assert (found.name, found.count) == (f"photos:{folder}", 50)
     for wrong in ("photos:", "photos:/nowhere"):
         with pytest.raises(UsageError):
-            open_pictures(wrong, parts, LAYER, count=None, seed=0, mode="fixed")
+            open_images(wrong, parts, LAYER, count=None, seed=0, mode="fixed")

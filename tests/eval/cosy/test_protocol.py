@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from line_neurons.agent.errors import BackendError, DrainedError, UsageError
-from line_neurons.eval.cosy.images import Drawn, Laid, open_pictures
+from line_neurons.eval.cosy.images import Drawn, Laid, open_images
 from line_neurons.eval.cosy.protocol import (
     EXACT_PAIRS,
     Judged,
@@ -89,7 +89,7 @@ def test_too_few_or_unfit_activations_are_one_line(control, concept):
         judge(LABEL, np.array(control, np.float32), np.array(concept, np.float32))
 
 
-def test_pictures_have_cosys_prompt_and_seeds_apart_from_the_searchs():
+def test_images_have_cosys_prompt_and_seeds_apart_from_the_searchs():
     from line_neurons.agent.prompts import image_requests
 
     mine = requests("sea lion", 50, seed=0)
@@ -101,7 +101,7 @@ def test_pictures_have_cosys_prompt_and_seeds_apart_from_the_searchs():
 
 
 class Reference:
-    """CoSy's code in short: what it computes from pictures, explanations and batches, step by step."""
+    """CoSy's code in short: what it computes from images, explanations and batches, step by step."""
 
     def get_activations(self, values, batch_size, n_neurons):
         model_features = np.zeros([len(values), n_neurons], np.float32)
@@ -115,7 +115,7 @@ class Reference:
         return list(zip(neuron_ids, concepts.values(), strict=False))
 
     def seeds(self, concepts, n_images):
-        """Which number each picture is among those that its process draws from its generator; None: it fails."""
+        """Which number each image is among those that its process draws from its generator; None: it fails."""
         drawn = {}
         counters = [0, 0, 0]
         for start in range(0, len(concepts), 3):
@@ -195,10 +195,10 @@ CONTROL = "scripted", ScriptedControl(("apple", "bean", "corn", "dog"))
 
 def judged(subject, labels=None, *, mode="fixed", count=4, telling=None, **keywords):
     labels = labels or subject.labels[0]
-    pictures = Drawn("scripted", subject.parts.generator, subject.parts, LAYER, count, 0, mode)
+    images = Drawn("scripted", subject.parts.generator, subject.parts, LAYER, count, 0, mode)
     results = Evaluations(subject.parts.store)
     result = judge_labels(
-        subject, labels, labels.labels, pictures, CONTROL, results, mode=mode, telling=telling, **keywords
+        subject, labels, labels.labels, images, CONTROL, results, mode=mode, telling=telling, **keywords
     )
     results.close()
     return result
@@ -243,7 +243,7 @@ def test_what_was_judged_is_kept_apart_by_method_and_seed_and_replaced_by_the_sa
     assert len(results.results()) == 3
 
 
-def test_methods_share_pictures_and_forward_passes(subject):
+def test_methods_share_images_and_forward_passes(subject):
     judged(subject)
     drawn, passes = len(subject.parts.generator.drawn), subject.parts.target.passes
     judged(subject, Labels("other", "", LAYER, (Label(0, "sea lion"), Label(2, "cat")), "f.csv"))
@@ -277,7 +277,7 @@ def test_strict_ends_as_the_reference_does(subject):
     assert {name: [one.seed for one in parts.generator.drawn if one.concept == name] for name in seeds} == seeds
     values = {"cat": 2.0, "sea lion": 3.0, "dog": 0.5}
     concepts = {name: np.array([[values[name] + unit for unit in range(3)]] * 13, np.float32) for name in values}
-    images = [picture for chunk in CONTROL[1].chunks() for picture in chunk.images]
+    images = [image for chunk in CONTROL[1].chunks() for image in chunk.images]
     control = parts.target.activate(images, [LAYER])[LAYER]
     expected = Reference().evaluate(control, concepts, [(one.unit, one.concept) for one in chosen])
     for found, row in zip(result.judged, expected, strict=True):
@@ -293,7 +293,7 @@ def test_the_common_reading_has_the_units_that_every_method_has_numbers_for(subj
     assert common_units([some, other]) == {0}
 
 
-def test_a_folder_as_cosy_lays_it_out_gives_the_pictures(subject, tmp_path):
+def test_a_folder_as_cosy_lays_it_out_gives_the_images(subject, tmp_path):
     from PIL import Image
 
     root = tmp_path / "gen_images"
@@ -308,15 +308,15 @@ def test_a_folder_as_cosy_lays_it_out_gives_the_pictures(subject, tmp_path):
             return float(np.asarray(Image.open(io.BytesIO(image)))[0, 0, 0])
 
     vars(subject.parts)["target"] = Red(fingerprint="red")
-    pictures = Laid(root, subject.parts, LAYER)
+    images = Laid(root, subject.parts, LAYER)
     rows = [0.0, 90.0, 180.0]
-    assert pictures.activations("sea lion", 0)[:, 0].tolist() == rows
+    assert images.activations("sea lion", 0)[:, 0].tolist() == rows
     assert Laid(root, subject.parts, LAYER, 2).activations("sea lion", 0)[:, 0].tolist() == rows[:2]
     for unfit in ("dog", "../secret", "sea lion/../../secret", "..", ".", "", "a\0b", "x" * 5000):
         with pytest.raises(Exception, match="there is no folder"):
-            pictures.activations(unfit, 0)
+            images.activations(unfit, 0)
     passes = subject.parts.target.passes
-    pictures.activations("sea lion", 0)
+    images.activations("sea lion", 0)
     assert subject.parts.target.passes == passes
 
 
@@ -415,7 +415,7 @@ def test_a_peers_file_on_any_layer_of_a_model_of_ones_own(line, tmp_path):
     assert status == 2
 
 
-def test_strict_prepares_pictures_as_cosys_code_does(tmp_path):
+def test_strict_prepares_images_as_cosys_code_does(tmp_path):
     import torch
     from PIL import Image
     from torchvision import transforms
@@ -440,9 +440,9 @@ def test_strict_prepares_pictures_as_cosys_code_does(tmp_path):
 
 
 def test_a_bank_draws_the_first_of_several_names_and_what_fulfils_a_formula(subject):
-    pictures = Drawn("bank:heldout", subject.parts.generator, subject.parts, LAYER, 4, 0, "fixed")
-    pictures.activations("prayer rug, prayer mat", 0)
-    pictures.activations("(dog OR cat) AND NOT sea lion", 1)
+    images = Drawn("bank:heldout", subject.parts.generator, subject.parts, LAYER, 4, 0, "fixed")
+    images.activations("prayer rug, prayer mat", 0)
+    images.activations("(dog OR cat) AND NOT sea lion", 1)
     assert [one.concept for one in subject.parts.generator.drawn] == ["prayer rug"] * 4 + ["dog", "cat"] * 2
     sentence = Drawn("sdxl", subject.parts.generator, subject.parts, LAYER, 1, 0, "fixed")
     sentence.activations("dog AND NOT cat, of course", 0)
@@ -479,7 +479,7 @@ def test_runs_of_another_target_or_layer_are_refused_and_those_of_one_are_judged
 
 
 @pytest.mark.e2e
-def test_labels_of_mobilenet_are_judged_on_held_out_pictures(line, assets, tmp_path):
+def test_labels_of_mobilenet_are_judged_on_held_out_images(line, assets, tmp_path):
     file = tmp_path / "mobilenet_v2-1.csv"
     file.write_text("neuron,concept,metric\n483,castle,1\n292,castle,1\n889,violin,1\n")
     command = (
@@ -530,13 +530,13 @@ def test_sdxl_generates_as_in_the_reference_whatever_the_search_did(tmp_path, mo
     monkeypatch.setattr(assembly, "open_text_to_image", opened)
     search = {"steps": 4, "guidance": 1.0, "size": 512, "dtype": "float32", "scheduler": "DDIMScheduler"}
     parts = scripted_parts(tmp_path, None, generator="sdxl", diffusion=search)
-    found = open_pictures(spec, parts, LAYER, count=None, seed=0, mode="fixed", given=given)
+    found = open_images(spec, parts, LAYER, count=None, seed=0, mode="fixed", given=given)
     (settings,) = asked
     assert (settings.steps, settings.guidance, settings.size, settings.dtype, settings.scheduler) == expected
     assert (f"{expected[0]} steps" in found.note) == (spec != "sdxl-turbo")
 
 
-def test_a_result_tells_how_its_pictures_were_generated():
+def test_a_result_tells_how_its_images_were_generated():
     fingerprint = "diffusers:StableDiffusionXLPipeline weights=a steps=50 guidance=5.0 size=1024 dtype=float16"
     one = Evaluation("line", "r-1", "m", "l", "sdxl", "none", "fixed", 0, 50, images_id=fingerprint)
     assert one.drawn == "sdxl (steps 50, guidance 5.0, size 1024, dtype float16)"

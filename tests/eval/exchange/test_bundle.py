@@ -95,7 +95,7 @@ def handed(half):
 def test_an_imported_run_is_the_one_that_was_exported(half, handed, tmp_path):
     store = tmp_path / "new"
     done = import_bundle(store, handed)
-    assert (done.run, done.new, done.lost_pictures) == (RUN, True, 0)
+    assert (done.run, done.new, done.lost_images) == (RUN, True, 0)
     assert found(store) == found(half)
     assert look(store, deep=True) == []
     again = export(store, RUN, "bundle", tmp_path / "again.zip").path
@@ -194,18 +194,18 @@ def test_a_run_of_an_earlier_version_is_exported_without_changing_its_store(tmp_
     bundle = export(old, FINISHED, "bundle", tmp_path / "run.zip").path
     assert (old / "runs.db").read_bytes() == before
     with pytest.raises(UsageError, match="is no PNG file"):
-        # The pictures of that store are none; every other check has passed.
+        # The images of that store are none; every other check has passed.
         import_bundle(tmp_path / "new", bundle)
 
 
-def test_lost_pictures_are_told_and_drawn_anew_where_they_are_needed(half, tmp_path):
+def test_lost_images_are_told_and_drawn_anew_where_they_are_needed(half, tmp_path):
     old = tmp_path / "old"
     shutil.copytree(half, old)
     gone = next((old / "images").rglob("*.png"))
     gone.unlink()
     done = export(old, RUN, "bundle", tmp_path / "run.zip")
-    assert done.lacks == "1 pictures"
-    assert import_bundle(tmp_path / "new", done.path).lost_pictures == 1
+    assert done.lacks == "1 images"
+    assert import_bundle(tmp_path / "new", done.path).lost_images == 1
 
 
 def test_what_fails_while_it_is_written_leaves_no_run(handed, tmp_path, monkeypatch):
@@ -254,15 +254,15 @@ def _text(name, before, after):
     return lambda files, manifest: files.update({name: files[name].replace(before, after)})
 
 
-def _picture(files):
+def _image(files):
     return next(name for name in files if name.startswith("images/"))
 
 
-def _other_picture(files, manifest):
-    files[_picture(files)] += b"x"
+def _other_image(files, manifest):
+    files[_image(files)] += b"x"
 
 
-def _foreign_picture(files, manifest):
+def _foreign_image(files, manifest):
     content = b"\x89PNG\r\n\x1a\n of no step"
     files[f"images/{hashlib.sha256(content).hexdigest()}.png"] = content
 
@@ -347,7 +347,7 @@ HOSTILE = {
     "a unit below 0": (_first("units.jsonl", unit=-1), "none of its run"),
     "a unit that is text": (_first("units.jsonl", unit="0"), "line 1 of units.jsonl"),
     "a unit that works": (_first("units.jsonl", status="running"), "'running'"),
-    "a picture that is a path": (_first("units.jsonl", images=["../../etc/passwd"]), "no picture's id"),
+    "an image that is a path": (_first("units.jsonl", images=["../../etc/passwd"]), "no image's id"),
     "a step of no unit": (_first("steps.jsonl", unit=77), "of no unit"),
     "a score that is none": (_text("steps.jsonl", b'"score": 0.', b'"score": NaN, "x": 0.'), "NaN is no number"),
     "a score without end": (_text("steps.jsonl", b'"score": 0.', b'"score": 1e999, "x": 0.'), "not finite"),
@@ -363,12 +363,12 @@ HOSTILE = {
     "a checkpoint that is a path": (_first("checkpoints.jsonl", id="../../x"), "has no id"),
     "a checkpoint of no unit": (_first("checkpoints.jsonl", unit=77), "of unit 77"),
     "a write that calls": (_first("writes.jsonl", **EXTENSION), "no plain data"),
-    "another picture": (_other_picture, "is no picture of its run"),
-    "a picture of no step": (_foreign_picture, "is no picture of its run"),
-    "a picture drawn otherwise": (_first("pictures.jsonl", prompt="a trap"), "says it wrongly"),
-    "a picture of another run": (_first("pictures.jsonl", image="0" * 64), "its run has not"),
+    "another image": (_other_image, "is no image of its run"),
+    "an image of no step": (_foreign_image, "is no image of its run"),
+    "an image drawn otherwise": (_first("pictures.jsonl", prompt="a trap"), "says it wrongly"),
+    "an image of another run": (_first("pictures.jsonl", image="0" * 64), "its run has not"),
     "an account of nothing": (_first("pictures.jsonl", account="[]"), "says it wrongly"),
-    "activations of no picture": (_first("activations.jsonl", image="0" * 64), "of no picture"),
+    "activations of no image": (_first("activations.jsonl", image="0" * 64), "of no image"),
     "activations without end": (_infinite, "no layer gives"),
     "fewer activations": (_first("activations.jsonl", units=4), "no layer gives"),
     "no activations": (lambda files, manifest: files.update({"activations.f32": b""}), "fewer numbers"),
@@ -384,7 +384,7 @@ HOSTILE = {
     "a header of 373 GB": (_header((10**8, 932)), "header claims [100000000]"),
     "a control set of another width": (
         _control(labels=np.zeros(2, int), activations=np.zeros((2, 1), np.float32)),
-        "of 3 units on pictures, and of 1 on its control set",
+        "of 3 units on images, and of 1 on its control set",
     ),
     "labels of no class": (
         _control(labels=np.full(2, 99), activations=np.zeros((2, 3), np.float32)), "the label 99, and 12 classes",
@@ -409,11 +409,11 @@ HOSTILE = {
     "a write twice": (_twice("writes.jsonl"), "is in it twice"),
     "a step twice": (_twice("steps.jsonl"), "is in it twice"),
     "a unit twice": (_twice("units.jsonl"), "none of its run"),
-    "a picture drawn twice": (_twice("pictures.jsonl"), "it says twice"),
+    "an image drawn twice": (_twice("pictures.jsonl"), "it says twice"),
     "activations twice": (_vector_twice, "twice"),
     "subjects that are none": (_first("pictures.jsonl", account='{"subjects": 5}'), "says it wrongly"),
     "predecessors that are none": (_first("pictures.jsonl", account='{"replaces": ["x"]}'), "says it wrongly"),
-    "a picture of another size": (_first("pictures.jsonl", size=7), "says it wrongly"),
+    "an image of another size": (_first("pictures.jsonl", size=7), "says it wrongly"),
     "a file too much": (lambda files, manifest: files.update({"run.sh": b"rm"}), "which no bundle has"),
     "a file in a folder above": (lambda files, manifest: files.update({"../../x": b""}), "which no bundle has"),
     "a file at the root": (lambda files, manifest: files.update({"/etc/cron.d/x": b""}), "which no bundle has"),

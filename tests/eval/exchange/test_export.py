@@ -72,10 +72,10 @@ def test_each_table_has_the_same_rows_in_every_format(store, tmp_path, table):
                 assert cells[name].split() == value
 
 
-def test_the_whole_history_is_in_the_steps_and_every_picture_says_how_it_was_drawn(store, tmp_path):
+def test_the_whole_history_is_in_the_steps_and_every_image_says_how_it_was_drawn(store, tmp_path):
     export(store, "model", "jsonl", tmp_path / "steps", table="steps")
     export(store, "model", "jsonl", tmp_path / "pictures", table="pictures")
-    steps, pictures = READ["jsonl"](tmp_path / "steps"), READ["jsonl"](tmp_path / "pictures")
+    steps, images = READ["jsonl"](tmp_path / "steps"), READ["jsonl"](tmp_path / "pictures")
     with closing(RunStore(store, read_only=True)) as runs:
         history = [step for unit in (0, 1) for step in runs.steps("model-head-1", unit)]
         labels = {unit.unit: unit for unit in runs.units("model-head-1")}
@@ -84,14 +84,14 @@ def test_the_whole_history_is_in_the_steps_and_every_picture_says_how_it_was_dra
         (one.unit, one.step, one.attempt, one.concept, one.reply, one.prompt, [list(pair) for pair in one.board])
         for one in history
     ]  # fmt: skip
-    assert [(row["unit"], row["step"], row["picture"]) for row in pictures] == [
+    assert [(row["unit"], row["step"], row["picture"]) for row in images] == [
         (one.unit, one.step, image) for one in history for image in one.images
     ]
-    for row in pictures:
+    for row in images:
         assert row["concept"] in row["prompt"]
         assert row["seed"] >= 0
         assert row["of_label"] == (row["picture"] in labels[row["unit"]].images)
-    scored = [row["activation"] for row in pictures if row["unit"] == 0 and row["step"] == 1]
+    scored = [row["activation"] for row in images if row["unit"] == 0 and row["step"] == 1]
     assert sum(scored) / len(scored) == pytest.approx(
         next(one.score for one in history if one.step == 1), rel=1e-6
     )
@@ -198,7 +198,7 @@ def test_a_format_whose_package_is_missing_says_what_to_install(store, tmp_path,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_datasets_opens_the_folder_with_pictures_and_what_they_show(store, tmp_path, monkeypatch):
+def test_datasets_opens_the_folder_with_images_and_what_they_show(store, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     datasets = pytest.importorskip("datasets")
     folder = export(store, "model", "hf-dataset", tmp_path / "data").path
@@ -213,7 +213,7 @@ def test_datasets_opens_the_folder_with_pictures_and_what_they_show(store, tmp_p
     assert (folder / "README.md").read_text().startswith('---\npretty_name: "')
 
 
-def test_features_have_explanations_scores_and_their_strongest_pictures(store, tmp_path):
+def test_features_have_explanations_scores_and_their_strongest_images(store, tmp_path):
     told = json.loads(export(store, "model", "neuronpedia-json", tmp_path / "features.json").path.read_text())
     with closing(RunStore(store, read_only=True)) as runs:
         units = runs.units("model-head-1")

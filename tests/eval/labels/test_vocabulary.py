@@ -7,7 +7,7 @@ import pytest
 
 from line_neurons.agent.ports import Control
 from line_neurons.eval.labels.vocabulary import Choice, keep, of_file, of_run
-from line_neurons.tools.cache.activation_cache import ConceptBank
+from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.store.runs import RunStore
 from support.table_runs import LAYER, add
 
@@ -36,7 +36,7 @@ def test_the_classes_of_any_control_set_are_those_that_the_store_measured(tmp_pa
     prints = {"target": "net", "control": "folder:1"}
     assert states(of_run(replace(run, fingerprints=prints), tmp_path)) == ["unknown"] * 3
     control = Control(("fox, red fox", "heron"), np.array([0, 1]), np.zeros((2, 3), np.float32))
-    ConceptBank(tmp_path).put_control(f"net\n{LAYER}\nfolder:1", control)
+    Cache(tmp_path).put_control(f"net\n{LAYER}\nfolder:1", control)
     assert states(of_run(replace(run, fingerprints=prints), tmp_path)) == ["in", "in", "not in"]
     assert (
         states(of_run(replace(run, fingerprints={**prints, "control": "folder:2"}), tmp_path)) == ["unknown"] * 3

@@ -63,7 +63,7 @@ def test_of_several_runs_the_newest_is_the_reference_unless_one_is_named_first(r
     assert [row["method"] for row in named[:2]] == ["line (run-1)", "line (run-2)"]
 
 
-def test_numbers_on_other_weights_or_pictures_of_the_same_name_are_not_compared(results):
+def test_numbers_on_other_weights_or_images_of_the_same_name_are_not_compared(results):
     judged(results, "line", "run-1", {0: 0.9, 1: 0.8, 2: 0.7}, control_id="before")
     judged(results, "invert", "invert.csv", {0: 0.5, 1: 0.6, 2: 0.65}, control_id="before")
     judged(results, "line", "run-1", {0: 0.1, 1: 0.2, 2: 0.3}, control_id="now")

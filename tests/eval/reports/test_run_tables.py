@@ -227,12 +227,12 @@ def test_what_cannot_be_compared_is_refused_in_one_line(store):
             comparison(histories(store, names))
 
 
-def test_runs_that_were_judged_on_other_pictures_of_the_same_name_are_not_compared_by_them(store):
+def test_runs_that_were_judged_on_other_images_of_the_same_name_are_not_compared_by_them(store):
     for name in ("a", "b"):
         add(store, name)
 
-    def result(source, pictures, when):
-        told = Evaluation("line", source, MODEL, LAYER, "photos:x", "x", "fixed", 0, 50, images_id=pictures)
+    def result(source, images, when):
+        told = Evaluation("line", source, MODEL, LAYER, "photos:x", "x", "fixed", 0, 50, images_id=images)
         judged = [Judged(unit.unit, unit.label, 0.9, 1.0, 0.5, 2.0, 50, "") for unit in store.units(source)]
         return Result(told, tuple(judged), when)
 

@@ -13,14 +13,14 @@ from line_neurons.agent.errors import BackendError, DamagedError, LineError, Mis
 from line_neurons.agent.presets import OLLAMA_SAMPLING
 from line_neurons.agent.seeds import derive_seed
 from line_neurons.graphs import Interrupted, aexplain, explain, iter_explain, load
-from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.store import leases
 from line_neurons.tools.store.columns import STEP_COLUMNS, UNIT_COLUMNS
 from line_neurons.tools.store.runs import RunStore
 from support.fake_ollama import DIGEST, MODEL, ScriptedOllama, answer, proposal, serving
 from support.fakes import ScriptedControl, ScriptedGenerator, ScriptedModel
 
-OWN_LANGUAGE_MODEL = vars(Parts)["language_model"]
+OWN_LANGUAGE_MODEL = vars(Components)["language_model"]
 TRANSFORM = v2.Compose([v2.PILToTensor(), v2.Resize((8, 8)), v2.ToDtype(torch.float32, scale=True)])
 NAMES = ["red", "green", "blue"]
 
@@ -31,8 +31,8 @@ class Tiny(nn.Module):
         self.features = nn.Conv2d(3, 3, 3)
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
-    def forward(self, pictures):
-        return self.pool(self.features(pictures))
+    def forward(self, images):
+        return self.pool(self.features(images))
 
 
 @pytest.fixture
@@ -45,9 +45,9 @@ def net():
 def asked(tmp_path, monkeypatch):
     """What every call is given; all parts but the target are instant."""
     model = ScriptedModel(lambda prompt, seed, temperature: f"thing {np.base_repr(seed, 36)}")
-    monkeypatch.setattr(Parts, "language_model", model)
-    monkeypatch.setattr(Parts, "generator", ScriptedGenerator())
-    monkeypatch.setattr(Parts, "control_set", ScriptedControl(tuple(f"class {one}" for one in "abcdef")))
+    monkeypatch.setattr(Components, "language_model", model)
+    monkeypatch.setattr(Components, "generator", ScriptedGenerator())
+    monkeypatch.setattr(Components, "control_set", ScriptedControl(tuple(f"class {one}" for one in "abcdef")))
     monkeypatch.chdir(tmp_path)
     small = {"iterations": 2, "images": 2, "top": 2, "random": 1}
     return {"transform": TRANSFORM, "store": tmp_path / "store", "progress": False, **small}
@@ -70,7 +70,7 @@ def test_units_of_a_module_in_memory_get_labels_and_the_module_stays_as_it_was(n
     assert unit is result.units[1]
     assert (unit.label, unit.score) == max(unit.board, key=lambda pair: pair[1])
     assert {"scored"} == {step.outcome for step in unit.history} and unit.history[-1].reasoning
-    assert len(unit.pictures) == 2 and unit.runner_up is not None and unit.auc is not None
+    assert len(unit.images) == 2 and unit.runner_up is not None and unit.auc is not None
     assert [one.activation is not None for one in unit.evidence()] == [True, True]
 
 
@@ -132,7 +132,7 @@ def by_seed(handler, question):
 @pytest.fixture
 def ollama(asked, monkeypatch):
     """A scripted Ollama server; what is asked goes to it."""
-    monkeypatch.setattr(Parts, "language_model", OWN_LANGUAGE_MODEL)
+    monkeypatch.setattr(Components, "language_model", OWN_LANGUAGE_MODEL)
     with serving(ScriptedOllama(by_seed)) as server:
         asked |= {"llm": f"ollama:{MODEL}", "ollama": server.url}
         yield server
@@ -267,7 +267,7 @@ def test_a_stop_from_another_process_ends_the_call_too(net, asked, monkeypatch):
 
 
 def test_a_failed_unit_says_why_and_the_same_call_takes_it_again(net, asked, monkeypatch):
-    works = Parts.language_model
+    works = Components.language_model
     seeds = {derive_seed("ask", 0, 1, step, 0) for step in range(9)}
 
     def answer(prompt, seed, temperature):
@@ -275,7 +275,7 @@ def test_a_failed_unit_says_why_and_the_same_call_takes_it_again(net, asked, mon
             raise BackendError("the server is gone", "start it")
         return works.script(prompt, seed, temperature)
 
-    monkeypatch.setattr(Parts, "language_model", ScriptedModel(answer))
+    monkeypatch.setattr(Components, "language_model", ScriptedModel(answer))
     result = explain(net, "features", [0, 1], **asked | {"give_up": 5})
     assert [(unit.status, unit.error) for unit in result] == [
         ("finished", ""),
@@ -284,7 +284,7 @@ def test_a_failed_unit_says_why_and_the_same_call_takes_it_again(net, asked, mon
     assert "failed, the server is gone" in repr(result) and "the server is gone" in result._repr_html_()
     with pytest.raises(BackendError, match=r"start it; then the same call goes on"):
         explain(net, "features", [1], **asked)
-    monkeypatch.setattr(Parts, "language_model", works)
+    monkeypatch.setattr(Components, "language_model", works)
     assert explain(net, "features", [0, 1], **asked | {"give_up": 5}).finished
 
 
@@ -351,13 +351,13 @@ def test_texts_of_a_store_are_no_markup_in_a_notebook(net, asked):
     assert "\x1b" not in repr(changed)
 
 
-def test_a_picture_that_has_gone_is_told_where_it_would_be(net, asked):
+def test_a_image_that_has_gone_is_told_where_it_would_be(net, asked):
     result = explain(net, "features", [0], **asked)
     lost = result[0].images[0]
     (asked["store"] / "images" / lost[:2] / f"{lost}.png").unlink()
-    assert "the picture has gone" in result._repr_html_()
-    with pytest.raises(DamagedError, match=f"the picture {lost[:12]} has gone"):
-        result[0].pictures  # noqa: B018
+    assert "the image has gone" in result._repr_html_()
+    with pytest.raises(DamagedError, match=f"the image {lost[:12]} has gone"):
+        result[0].images  # noqa: B018
 
 
 def test_a_whole_layer_is_shown_in_part(net, asked, monkeypatch):

@@ -45,7 +45,7 @@ def test_a_first_look_labels_a_unit_and_shows_its_evidence(assets, alone):
 
 
 @pytest.mark.e2e
-def test_a_model_of_ones_own_in_memory_is_explained_on_ones_own_pictures(assets, alone):
+def test_a_model_of_ones_own_in_memory_is_explained_on_ones_own_images(assets, alone):
     notebook = executed(EXAMPLES / "2-your-own-model.ipynb", alone)
     assert "blueberry" in "".join(shown(notebook, "text/html"))
 

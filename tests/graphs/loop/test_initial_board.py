@@ -7,7 +7,7 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.eval.labels.vocabulary import of_run
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.control_sets.precomputed import PrecomputedControl
-from support.fakes import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, picture_of, scripted_parts
+from support.fakes import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, image_of, scripted_parts
 
 WORDS = [f"word {letter}" for letter in "abcdefghijklmnop"]
 
@@ -103,7 +103,7 @@ def test_the_stores_own_concepts_are_ranked_by_the_unit(tmp_path, words):
 
 
 def test_an_empty_store_has_no_concepts_to_begin_with(tmp_path):
-    with pytest.raises(UsageError, match="no concept with 5 pictures of this generator"):
+    with pytest.raises(UsageError, match="no concept with 5 images of this generator"):
         explained(tmp_path / "s", silent(), init="bank")
 
 
@@ -144,7 +144,7 @@ def test_a_concept_named_twice_is_asked_for_again_and_written_down_as_refused(tm
     assert model.asked[1][2] < model.asked[2][2]
 
 
-def test_what_cannot_be_pictured_is_replaced_by_another_proposal(tmp_path):
+def test_what_cannot_be_imaged_is_replaced_by_another_proposal(tmp_path):
     answers = iter(["idea", "cat", "dog"])
     model = ScriptedModel(lambda prompt, seed, temperature: next(answers))
     generator = ScriptedGenerator(frozenset({"idea"}))
@@ -159,7 +159,7 @@ def test_a_model_that_never_answers_in_form_is_one_clear_error(tmp_path):
     assert len(model.asked) == 4
 
 
-def test_pictures_without_classes_cannot_fill_a_board_but_serve_auc_and_mad(tmp_path, words):
+def test_images_without_classes_cannot_fill_a_board_but_serve_auc_and_mad(tmp_path, words):
     class Unlabelled:
         fingerprint, total = "unlabelled", 1
 
@@ -169,8 +169,8 @@ def test_pictures_without_classes_cannot_fill_a_board_but_serve_auc_and_mad(tmp_
         def chunks(self, start=0):
             from line_neurons.agent.ports import ControlChunk
 
-            pictures = tuple(picture_of(word, 1, "") for word in WORDS)
-            yield from [ControlChunk(pictures, (-1,) * len(pictures))][start:]
+            images = tuple(image_of(word, 1, "") for word in WORDS)
+            yield from [ControlChunk(images, (-1,) * len(images))][start:]
 
     for init in ("control", "vocabulary"):
         settings = {"init": init, "control": "pictures", "iterations": 0, "summary": False}

@@ -96,13 +96,13 @@ def test_an_unusable_reply_is_told_what_was_wrong_and_kept(tmp_path):
     assert parts.runs.steps(run.id, 0)[-2].reply == "garbage"
 
 
-def test_a_concept_that_nothing_can_picture_is_recorded_and_asked_for_anew(tmp_path):
+def test_a_concept_that_nothing_can_image_is_recorded_and_asked_for_anew(tmp_path):
     model = ScriptedModel(["democracy", "fox", "owl"])
     generator = ScriptedGenerator(unknown=frozenset({"democracy"}))
     parts, run = explain(tmp_path, model, generator=generator, iterations=2, summary=False)
     assert history(parts, run)[:2] == [(1, 0, "not_drawable", "democracy"), (1, 1, "scored", "fox")]
     asked_again = model.asked[1][0].messages[-1].content
-    assert '"democracy" cannot be pictured; near it: something else' in asked_again
+    assert '"democracy" cannot be generated; near it: something else' in asked_again
     assert "democracy" in model.asked[2][0].messages[-1].content.split("Forbidden: ")[1].splitlines()[0]
 
 
@@ -113,7 +113,7 @@ def test_a_stalled_summary_ends_the_unit(tmp_path):
     assert parts.runs.units(run.id)[0].status == "finished"
 
 
-def test_classes_that_cannot_be_pictured_give_way_to_the_next(tmp_path):
+def test_classes_that_cannot_be_imaged_give_way_to_the_next(tmp_path):
     generator = ScriptedGenerator(unknown=frozenset({"class a", "class b"}))
     parts, run = explain(tmp_path, ScriptedModel([]), generator=generator, iterations=0, summary=False)
     steps = parts.runs.steps(run.id, 0)
@@ -121,9 +121,9 @@ def test_classes_that_cannot_be_pictured_give_way_to_the_next(tmp_path):
     assert {step.concept for step in steps if step.outcome == "not_drawable"} <= {"class a", "class b"}
 
 
-def test_a_vocabulary_of_which_nothing_can_be_pictured_is_an_error_that_says_so(tmp_path):
+def test_a_vocabulary_of_which_nothing_can_be_imaged_is_an_error_that_says_so(tmp_path):
     generator = ScriptedGenerator(unknown=frozenset({"class a"}))
-    with pytest.raises(UsageError, match="no concept for the first board can be pictured"):
+    with pytest.raises(UsageError, match="no concept for the first board can be generated"):
         explain(tmp_path, ScriptedModel([]), generator=generator, classes=["class a"])
 
 
@@ -157,10 +157,10 @@ def test_drawable_things_near_the_best_are_named_unless_they_were_tried(tmp_path
 def test_no_hints_when_they_are_switched_off(tmp_path):
     model = ScriptedModel(["fox"])
     explain(tmp_path, model, generator=ScriptedGenerator(hints=("owl",)), hints=0, iterations=1, summary=False)
-    assert "Pictures can be made" not in model.asked[0][0].messages[-1].content
+    assert "Images can be made" not in model.asked[0][0].messages[-1].content
 
 
-def test_a_concept_that_is_in_the_bank_costs_no_picture_and_no_forward_pass(tmp_path):
+def test_a_concept_that_is_in_the_bank_costs_no_image_and_no_forward_pass(tmp_path):
     same = ["fox", "owl", "crow"]
     parts, _ = explain(tmp_path, ScriptedModel(same), iterations=2, top=12, random=0)
     drawn, passes = parts.bank.stats.drawn, parts.target.passes
@@ -170,7 +170,7 @@ def test_a_concept_that_is_in_the_bank_costs_no_picture_and_no_forward_pass(tmp_
     assert history(again, run, 1)[-1][3] == "crow"
 
 
-def test_the_same_seed_gives_the_same_run_and_another_seed_other_pictures(tmp_path):
+def test_the_same_seed_gives_the_same_run_and_another_seed_other_images(tmp_path):
     runs = []
     for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
         parts, run = explain(tmp_path / folder, counting(), units=["0", "2"], seed=seed)
@@ -192,7 +192,7 @@ def test_other_scorers_compare_with_the_control_set(tmp_path, scorer):
     assert unit.auc == 1.0
 
 
-def test_accepted_duplicates_get_new_pictures(tmp_path):
+def test_accepted_duplicates_get_new_images(tmp_path):
     parts, run = explain(tmp_path, ScriptedModel(["fox", "fox"]), iterations=2, summary=False, duplicates="accept")
     first, second = (step for step in parts.runs.steps(run.id, 0) if step.step)
     assert not set(first.images) & set(second.images)

@@ -183,7 +183,7 @@ def test_wishes_of_a_unit_that_has_not_begun_or_has_failed_wait_for_it(tmp_path)
     assert [wish.taken for wish in wishes(parts.runs, run.id, 1)] == [None, None]
 
 
-def test_a_concept_that_cannot_be_pictured_is_recorded_and_the_model_is_asked_in_its_place(tmp_path):
+def test_a_concept_that_cannot_be_imaged_is_recorded_and_the_model_is_asked_in_its_place(tmp_path):
     generator = ScriptedGenerator(unknown=frozenset({"democracy"}))
     parts, run = steered_run(tmp_path, "try", "democracy", "update", generator=generator)
     place = told(parts, run).step

@@ -11,7 +11,7 @@ from line_neurons.agent.ports import DrawnImage
 from line_neurons.agent.settings import revised
 from line_neurons.graphs.replay import replay
 from line_neurons.graphs.replay.compare import agreements, circumstances_differ
-from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.environment import circumstances
 from line_neurons.graphs.runs.fork import fork
 from line_neurons.graphs.runs.lifecycle import start, work
@@ -22,8 +22,8 @@ from support.fakes import (
     ScriptedGenerator,
     ScriptedModel,
     ScriptedTarget,
+    image_of,
     outcome,
-    picture_of,
     scripted_parts,
 )
 from support.released_stores import FINISHED, old_store
@@ -34,7 +34,7 @@ SETTINGS = {"iterations": 3, "restarts": 1, "top": 2, "random": 2, "images": 1, 
 
 
 def answer(prompt, seed, temperature):
-    """Something new, something that nothing can picture, something tried before, and nothing usable."""
+    """Something new, something that nothing can image, something tried before, and nothing usable."""
     return ("bee", "garbage", "democracy", f"{CLASSES[seed % 5]} {seed}", f"thing {seed}")[seed % 5]
 
 
@@ -56,7 +56,7 @@ def here(monkeypatch):
     made = []
 
     def opened(model, settings, preparing=None, layers=None):
-        parts = Parts(model, settings, preparing, layers or set())
+        parts = Components(model, settings, preparing, layers or set())
         known = parts_for(settings.store, **{name: part for name, part in others.items() if name != "models"})
         named = ("language_model", "generator", "target", "control_set")
         vars(parts).update({name: getattr(known, name) for name in named})
@@ -100,7 +100,7 @@ def test_a_replay_with_the_same_parts_is_identical_to_the_last_wish_and_asks_and
     assert [one.verdict for one in found] == ["identical", "identical"]
     assert plain(again, done) == plain(parts, run)
     assert all(one.agrees and one.parted is None and one.equal_steps == one.steps > 5 for one in found)
-    assert all(one.pictures == one.equal_pictures > 5 and one.activation_difference == 0 for one in found)
+    assert all(one.images == one.equal_images > 5 and one.activation_difference == 0 for one in found)
     questions = sum(step.prompt is not None for unit in (0, 1) for step in parts.runs.steps(run.id, unit))
     assert len(again.language_model.asked) == questions
     assert {image for _, *rest in plain(again, done)[1] for image in rest[6]}
@@ -128,18 +128,18 @@ def test_another_reply_is_found_at_the_very_question(original, tmp_path, here):
 class Repainted(ScriptedGenerator):
     def synthesize(self, requests, progress=None):
         super().synthesize(requests, progress)
-        return [DrawnImage(picture_of(r.concept, r.seed, f"{r.prompt}!"), {}) for r in requests]
+        return [DrawnImage(image_of(r.concept, r.seed, f"{r.prompt}!"), {}) for r in requests]
 
 
-def test_another_generator_gives_other_pictures_and_the_same_label_where_scores_are_the_same(
+def test_another_generator_gives_other_images_and_the_same_label_where_scores_are_the_same(
     original, tmp_path, here
 ):
     parts, run = original
     here["generator"] = Repainted(unknown=frozenset({"democracy"}), hints=("owl", "crow", "wren"))
     _, _, found = replayed(here, parts, run, tmp_path / "again")
     for one in found:
-        assert (one.verdict, one.parted.what, one.parted.step) == ("same label", "pictures", 0)
-        assert (one.equal_pictures, one.score_difference, one.activation_difference) == (0, 0, 0)
+        assert (one.verdict, one.parted.what, one.parted.step) == ("same label", "images", 0)
+        assert (one.equal_images, one.score_difference, one.activation_difference) == (0, 0, 0)
 
 
 class Nudged(ScriptedTarget):
@@ -282,7 +282,7 @@ def test_wishes_of_a_search_that_ends_sooner_now_are_granted_at_its_end(tmp_path
     assert found[0].parted is not None
 
 
-def test_the_pictures_of_a_first_board_of_the_stores_concepts_are_drawn_again(tmp_path, here):
+def test_the_images_of_a_first_board_of_the_stores_concepts_are_drawn_again(tmp_path, here):
     earlier = parts_for(tmp_path / "store", seed=5)
     work(earlier, start(earlier, LAYER, ["1"]))
     parts = parts_for(tmp_path / "store", init="bank", control="none")

@@ -16,7 +16,7 @@ from line_neurons.agent.replies import parse_reply
 from line_neurons.agent.seeds import derive_rng
 from line_neurons.graphs import explain, load
 from line_neurons.graphs.loop.initial_board import _without_alphabet
-from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.graphs.runs.results import look_through
 from line_neurons.graphs.runs.revisit import revisit
@@ -57,9 +57,11 @@ class Net(nn.Module):
 @pytest.fixture
 def asked(tmp_path, monkeypatch):
     """What every call is given; all parts but the network are instant."""
-    monkeypatch.setattr(Parts, "language_model", ScriptedModel(lambda prompt, seed, temperature: f"thing {seed}"))
-    monkeypatch.setattr(Parts, "generator", ScriptedGenerator())
-    monkeypatch.setattr(Parts, "control_set", ScriptedControl(CLASSES))
+    monkeypatch.setattr(
+        Components, "language_model", ScriptedModel(lambda prompt, seed, temperature: f"thing {seed}")
+    )
+    monkeypatch.setattr(Components, "generator", ScriptedGenerator())
+    monkeypatch.setattr(Components, "control_set", ScriptedControl(CLASSES))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "words.txt").write_text("".join(f"{word}\n" for word in WORDS))
     small = {"iterations": 2, "images": 2, "top": 2, "random": 2}
@@ -85,13 +87,13 @@ def test_a_unit_that_never_varies_on_the_control_set_is_not_searched_and_has_no_
 
 
 def test_without_a_control_set_the_first_board_tells_and_no_question_is_asked(asked, monkeypatch):
-    monkeypatch.setattr(Parts, "control_set", None)
+    monkeypatch.setattr(Components, "control_set", None)
     options = {"init": "vocabulary", "vocabulary": "words.txt", "control": "none"}
     result = explain(Net(), "r", "1-2", **asked, **options)
     assert states(result) == [("dead", True, 4), ("constant", True, 4)]
     assert result[1].note == "dead: 0 on all 8 images that it was scored on"
     assert {step.kind for step in result[2].history} == {"initial"}
-    assert Parts.language_model.asked == []
+    assert Components.language_model.asked == []
 
 
 def test_who_insists_gets_a_label_that_says_what_it_is(asked):
@@ -109,7 +111,7 @@ def test_a_run_that_stopped_ends_with_the_same_states_as_one_that_went_through(a
         raise BackendError("the server has gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Parts, "language_model", ScriptedModel(gone))
+        patch.setattr(Components, "language_model", ScriptedModel(gone))
         with pytest.raises(LineError, match="has gone"):
             explain(Net(), "r", "1,0,2", **asked)
     stopped = load(whole.run.id, asked["store"])
@@ -176,7 +178,7 @@ class HalfReadable(ScriptedControl):
 
 
 def test_control_images_that_could_not_be_read_are_counted_with_the_run(asked, monkeypatch):
-    monkeypatch.setattr(Parts, "control_set", HalfReadable(CLASSES))
+    monkeypatch.setattr(Components, "control_set", HalfReadable(CLASSES))
     result = explain(Net(), "r", "0", **asked)
     assert "8 of 16 control images could not be read, and count nowhere" in result.remarks
 

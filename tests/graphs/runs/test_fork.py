@@ -30,7 +30,7 @@ SEEN = (
 
 
 def answer(prompt, seed, temperature):
-    """Something new, something that nothing can picture, something tried before, and nothing usable."""
+    """Something new, something that nothing can image, something tried before, and nothing usable."""
     return ("bee", "garbage", "democracy", f"{CLASSES[seed % 5]} {seed}", f"thing {seed}")[seed % 5]
 
 

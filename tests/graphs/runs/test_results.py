@@ -27,7 +27,7 @@ def result(tmp_path):
     return of
 
 
-def test_the_label_is_the_highest_score_with_its_pictures_and_the_second_shares_no_word_with_it(result):
+def test_the_label_is_the_highest_score_with_its_images_and_the_second_shares_no_word_with_it(result):
     assert result(
         (0, "initial", "gravel", 2.0),
         (0, "initial", "sand", 1.0),

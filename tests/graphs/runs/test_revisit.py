@@ -19,7 +19,7 @@ CLASSES = ("gravel", "pebble", "sand")
 
 @dataclass
 class TableTarget(ScriptedTarget):
-    """Each unit's activation on the pictures of a concept, by concept; 0 where the table has none."""
+    """Each unit's activation on the images of a concept, by concept; 0 where the table has none."""
 
     table: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
@@ -259,7 +259,7 @@ def test_a_run_without_a_finished_unit_is_left_as_it_is(tmp_path):
     assert parts.runs.events(run.id) == events
 
 
-def test_pictures_whose_vectors_were_lost_are_measured_again_and_not_drawn(batch, tmp_path):
+def test_images_whose_vectors_were_lost_are_measured_again_and_not_drawn(batch, tmp_path):
     parts, run = batch
     revisited(parts, run)
     whole, drawn, passes = rows(parts, run), len(parts.generator.drawn), parts.target.passes
@@ -306,7 +306,7 @@ def test_labels_and_second_best_are_the_best_of_all_concepts(tmp_path, monkeypat
     monkeypatch.setattr("line_neurons.graphs.runs.cross_scores._PICTURES_AT_ONCE", at_once)
     rng = np.random.default_rng(at_once)
     words = ["red fox", "fox cub", "cub scout", "scout", "red", "owl", "owl nest", "nest", "ant", *CLASSES]
-    # Few distinct values, so that ties are common; each class has a picture in the control set.
+    # Few distinct values, so that ties are common; each class has an image in the control set.
     table = {word: tuple(rng.integers(0, 4, 3).tolist()) for word in words}
     proposals = {unit: rng.permutation(words[:9])[:4].tolist() for unit in range(3)}
     parts, run = ran(tmp_path, proposals, table, iterations=4, scorer=scorer)

@@ -70,7 +70,7 @@ def test_units_in_flight_end_as_units_one_after_another(tmp_path, one_by_one):
     assert outcome(parts, run) == one_by_one
 
 
-def test_each_picture_is_drawn_and_measured_once_for_all_units(tmp_path):
+def test_each_image_is_drawn_and_measured_once_for_all_units(tmp_path):
     parts = batch(tmp_path)
     run = work(parts, start(parts, LAYER, ["all"]))
     drawn = [(request.prompt, request.seed) for request in parts.generator.drawn]
@@ -177,7 +177,7 @@ def killed_after(nodes, store, run):
 
 
 @pytest.mark.parametrize("nodes", [3, 90, 170])
-def test_a_killed_run_ends_as_an_undisturbed_one_with_no_picture_drawn_twice(tmp_path, one_by_one, nodes):
+def test_a_killed_run_ends_as_an_undisturbed_one_with_no_image_drawn_twice(tmp_path, one_by_one, nodes):
     run = start(batch(tmp_path), LAYER, ["all"])
     process = multiprocessing.get_context("fork").Process(target=killed_after, args=(nodes, tmp_path, run))
     process.start()
@@ -208,7 +208,7 @@ def test_a_drained_run_asks_and_draws_nothing_more(tmp_path):
     assert parts.runs.states(run.id).get("pending", 0) >= UNITS - parts.settings.in_flight
 
 
-def test_the_progress_counts_units_pictures_and_failures(tmp_path):
+def test_the_progress_counts_units_images_and_failures(tmp_path):
     parts = batch(tmp_path)
     seen = []
     work(parts, start(parts, LAYER, ["all"]), seen.append)

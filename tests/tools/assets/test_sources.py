@@ -97,7 +97,7 @@ def test_npm_packs_without_scripts(registry, work, tmp_path, monkeypatch, make_t
     archive = registry.folder / "pictures-1.0.tgz"
     archive.write_bytes(make_tar({"package/cat.png": b"cat"}, {}, "w:gz"))
     artifact = registry.artifact("npm", "pictures", archive)
-    # npm pack pictures@1.0 --ignore-scripts --pack-destination FOLDER
+    # npm pack images@1.0 --ignore-scripts --pack-destination FOLDER
     script(tmp_path / "bin", "npm", f'[ "$3" = --ignore-scripts ] && cp {archive} "$5"')
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     assert fetch(artifact, work).read_bytes() == archive.read_bytes()

@@ -25,9 +25,9 @@ from PIL import Image
 from line_neurons.agent.errors import BackendError, DamagedError, NotDrawableError, StoreError
 from line_neurons.agent.ports import Control, DrawnImage, ImageRequest
 from line_neurons.tools.cache import activation_cache as concept_bank
-from line_neurons.tools.cache import image_cache as picture_bank
+from line_neurons.tools.cache import image_cache as image_bank
 from line_neurons.tools.cache import reader as bank_view
-from line_neurons.tools.cache.activation_cache import BankStats, ConceptBank
+from line_neurons.tools.cache.activation_cache import Cache, CacheStats
 
 TEMPLATE = "A photo of a {concept}, {angle}, {lighting}"
 
@@ -74,13 +74,13 @@ class MeanColour:
         pixels = [
             np.asarray(Image.open(BytesIO(image))) if isinstance(image, bytes) else image for image in images
         ]
-        rows = np.array([picture.mean((0, 1)) / 7 for picture in pixels], np.float32).reshape(len(images), 3)
+        rows = np.array([image.mean((0, 1)) / 7 for image in pixels], np.float32).reshape(len(images), 3)
         return {layer: -rows if layer == "negative" else rows for layer in layers}
 
 
 @pytest.fixture
 def bank(tmp_path):
-    opened = ConceptBank(tmp_path / "store")
+    opened = Cache(tmp_path / "store")
     yield opened
     opened.close()
 
@@ -89,7 +89,7 @@ def requests(concept="cat", seeds=range(5)):
     return [ImageRequest(concept, "low angle", "studio lighting", seed, TEMPLATE) for seed in seeds]
 
 
-def test_only_missing_pictures_are_drawn_and_in_one_call(bank):
+def test_only_missing_images_are_drawn_and_in_one_call(bank):
     colours = Colours()
     first = bank.images(requests(seeds=[0, 1]), colours)
     again = bank.images(requests(seeds=[2, 1, 0, 2]), colours)
@@ -107,7 +107,7 @@ def test_nothing_is_asked_of_a_generator_when_all_is_there(bank):
     assert len(colours.calls) == 1
 
 
-def test_a_picture_is_known_by_its_content_and_says_how_it_was_made(bank):
+def test_a_image_is_known_by_its_content_and_says_how_it_was_made(bank):
     request = requests()[3]
     (image,) = bank.images([request], Colours())
     content = bank.image_bytes(image)
@@ -140,7 +140,7 @@ def test_a_file_that_has_gone_or_was_cut_is_drawn_anew_and_reported(bank, caplog
     assert hashlib.sha256(bank.image_bytes(ids[2])).hexdigest() == ids[2]
 
 
-def test_a_generator_that_draws_differently_after_a_loss_gives_the_picture_a_new_id(bank):
+def test_a_generator_that_draws_differently_after_a_loss_gives_the_image_a_new_id(bank):
     (lost,) = bank.images(requests(seeds=[1]), Colours())
     bank.image_path(lost).unlink()
 
@@ -163,7 +163,7 @@ def test_a_file_changed_in_place_is_found_when_read_and_drawn_anew_afterwards(ba
     assert bank.image_bytes(image)
 
 
-def test_an_unknown_picture_is_refused(bank):
+def test_an_unknown_image_is_refused(bank):
     for ask in (bank.image_bytes, bank.provenance):
         with pytest.raises(StoreError, match="0000"):
             ask("0" * 64)
@@ -198,7 +198,7 @@ def test_everything_is_there_after_opening_anew(bank):
     ids = bank.images(requests(), Colours())
     rows = bank.activations(ids, MeanColour(), "positive")
     bank.put_control("key", control())
-    again = ConceptBank(bank.root)
+    again = Cache(bank.root)
     colours, target = Colours(), MeanColour()
     assert again.images(requests(), colours) == ids
     assert again.activations(ids, target, "positive").tobytes() == rows.tobytes()
@@ -219,16 +219,16 @@ def control():
 def test_control_activations_come_back_as_they_were_put(bank):
     assert bank.control("key") is None
     bank.put_control("key", control())
-    kept = ConceptBank(bank.root).control("key")
+    kept = Cache(bank.root).control("key")
     assert (kept.classes, kept.skipped) == (("bee", "cat"), ("x.jpg: cut",))
     np.testing.assert_array_equal(kept.labels, control().labels)
     np.testing.assert_array_equal(kept.activations, control().activations)
     assert (kept.labels.dtype, kept.activations.dtype) == (np.int64, np.float32)
     bank.drop_controls(["key"])
-    assert ConceptBank(bank.root).control("key") is None
+    assert Cache(bank.root).control("key") is None
 
 
-def test_many_pictures_are_kept_batch_by_batch_and_the_progress_is_of_the_whole(bank):
+def test_many_images_are_kept_batch_by_batch_and_the_progress_is_of_the_whole(bank):
     class Slow(Colours):
         def synthesize(self, requests, progress=None):
             for done in range(1, 2 * len(requests) + 1):
@@ -245,14 +245,14 @@ def test_many_pictures_are_kept_batch_by_batch_and_the_progress_is_of_the_whole(
 def test_control_activations_of_another_width_than_the_layer_count_as_missing_and_are_told(bank, caplog):
     bank.put_control("key", control())
     width = control().activations.shape[1]
-    assert ConceptBank(bank.root).control("key", width) is not None
-    assert ConceptBank(bank.root).control("key", width + 1) is None
+    assert Cache(bank.root).control("key", width) is not None
+    assert Cache(bank.root).control("key", width + 1) is None
     assert f"are of {width} units, and the layer has {width + 1}; they are computed anew" in caplog.text
 
 
 def test_control_activations_with_labels_of_no_class_count_as_missing(bank):
     bank.put_control("key", replace(control(), labels=np.full(len(control().labels), 7)))
-    assert ConceptBank(bank.root).control("key") is None
+    assert Cache(bank.root).control("key") is None
 
 
 def test_no_room_is_made_for_what_the_header_of_control_activations_claims(bank):
@@ -266,7 +266,7 @@ def test_no_room_is_made_for_what_the_header_of_control_activations_claims(bank)
     assert bank_view.read_control(bank.root, "key", ("[]", "[]", None))[1].startswith(
         "are damaged: its header claims"
     )
-    assert ConceptBank(bank.root).control("key") is None
+    assert Cache(bank.root).control("key") is None
 
 
 def test_damaged_control_activations_count_as_missing(bank):
@@ -288,7 +288,7 @@ def test_pixels_that_a_generator_hands_over_spare_reading_the_file(bank):
     for image in ids:
         bank.image_path(image).unlink()
     rows = bank.activations(ids, MeanColour(), "positive", also=["negative"])
-    other = ConceptBank(bank.root)
+    other = Cache(bank.root)
     again = other.images(requests(), Colours())
     assert again == ids
     np.testing.assert_array_equal(other.activations(ids, MeanColour("other"), "positive"), rows)
@@ -297,13 +297,13 @@ def test_pixels_that_a_generator_hands_over_spare_reading_the_file(bank):
     assert target.calls == []
 
 
-def test_the_concepts_with_enough_pictures_are_told_and_their_pictures_in_the_order_of_drawing(bank):
+def test_the_concepts_with_enough_images_are_told_and_their_images_in_the_order_of_drawing(bank):
     first = bank.images(requests("cat", [3, 1]), Colours())
     bank.images(requests("cat", [2]), Colours())
     bank.images(requests("dog", [1, 2]), Colours())
     assert bank.concepts(Colours().fingerprint, 2) == ["cat", "dog"]
     assert bank.concepts(Colours().fingerprint, 3) == ["cat"]
-    assert bank.pictures_of("cat", Colours().fingerprint, 2) == first
+    assert bank.images_of("cat", Colours().fingerprint, 2) == first
 
 
 def test_what_an_evaluation_had_drawn_alters_no_later_first_board(bank):
@@ -312,14 +312,14 @@ def test_what_an_evaluation_had_drawn_alters_no_later_first_board(bank):
     assert bank.concepts(Colours().fingerprint) == []
     own = bank.images(requests("cat", [1]), Colours())
     assert bank.concepts(Colours().fingerprint) == ["cat"]
-    assert bank.pictures_of("cat", Colours().fingerprint, 5) == own
+    assert bank.images_of("cat", Colours().fingerprint, 5) == own
 
 
 def test_text_that_looks_like_sql_is_text(bank):
     nasty = "'); DROP TABLE draws; --"
     (image,) = bank.images(requests(nasty, [1]), Colours(nasty))
     assert bank.concepts(Colours(nasty).fingerprint) == [nasty]
-    assert bank.pictures_of(nasty, nasty, 5) == [image]
+    assert bank.images_of(nasty, nasty, 5) == [image]
     bank.activations([image], MeanColour(nasty), nasty)
 
 
@@ -336,7 +336,7 @@ OF_THE_LARGEST = ", ".join(
 @pytest.mark.parametrize(
     "change",
     ["vector = x'0000803f0000803f0000803f'", "checksum = x'00'", OF_THE_LARGEST],
-    ids=["another vector", "another checksum", "those of another picture"],
+    ids=["another vector", "another checksum", "those of another image"],
 )
 def test_a_vector_that_is_not_what_it_was_is_told_and_measured_anew(bank, change):
     images = bank.images(requests(), Colours())
@@ -355,16 +355,16 @@ def test_a_vector_that_is_not_what_it_was_is_told_and_measured_anew(bank, change
     assert None not in bank_view.activations(bank.root, images, target.fingerprint, "positive", 0)
 
 
-def test_a_picture_that_was_drawn_from_another_prompt_is_never_given(bank):
+def test_a_image_that_was_drawn_from_another_prompt_is_never_given(bank):
     images = bank.images(requests(), Colours())
     # As where flipped bits of the index lead to another row.
     spoil(bank, f"UPDATE draws SET image = '{images[1]}' WHERE image = '{images[0]}'")
-    with pytest.raises(DamagedError, match=r"it names another picture for 'A photo of a cat.*--deep --fix"):
+    with pytest.raises(DamagedError, match=r"it names another image for 'A photo of a cat.*--deep --fix"):
         bank.images(requests(), Colours())
 
 
 def test_what_an_earlier_version_kept_without_checksums_is_used_as_it_is(tmp_path):
-    with closing(ConceptBank(tmp_path)) as bank:
+    with closing(Cache(tmp_path)) as bank:
         images = bank.images(requests(), Colours())
         before = bank.activations(images, MeanColour(), "positive")
         bank.put_control("key", control())
@@ -375,7 +375,7 @@ def test_what_an_earlier_version_kept_without_checksums_is_used_as_it_is(tmp_pat
     fingerprint = MeanColour().fingerprint
     assert None not in bank_view.activations(tmp_path, images, fingerprint, "positive", 0)
     assert bank_view.control(tmp_path, "key") is not None
-    with closing(ConceptBank(tmp_path)) as bank:
+    with closing(Cache(tmp_path)) as bank:
         target = MeanColour()
         np.testing.assert_array_equal(bank.activations(images, target, "positive"), before)
         assert target.calls == []
@@ -387,7 +387,7 @@ def test_control_activations_of_another_file_or_with_other_classes_are_told_and_
     bank.put_control("other", replace(control(), activations=control().activations[::-1]))
     one, other = (bank_view.control_path(bank.root, key) for key in ("key", "other"))
     one.write_bytes(other.read_bytes())
-    assert ConceptBank(bank.root).control("key") is None
+    assert Cache(bank.root).control("key") is None
     assert "their content has changed; they are computed anew" in caplog.text
     spoil(bank, "UPDATE controls SET classes = replace(classes, 'bee', 'eel')")
     assert bank_view.control(bank.root, "other") is None
@@ -399,7 +399,7 @@ def test_a_bank_of_a_newer_version_is_left_untouched(tmp_path):
     db.close()
     before = (tmp_path / "bank.db").read_bytes()
     with pytest.raises(StoreError, match=r"newer version \(schema 99.*update line-neurons"):
-        ConceptBank(tmp_path)
+        Cache(tmp_path)
     assert (tmp_path / "bank.db").read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["bank.db"]
 
@@ -407,23 +407,23 @@ def test_a_bank_of_a_newer_version_is_left_untouched(tmp_path):
 def test_a_file_that_is_no_database_is_refused(tmp_path):
     (tmp_path / "bank.db").write_bytes(b"hello, this is a text file and no database at all" * 50)
     with pytest.raises(StoreError, match=r"bank\.db .* is damaged"):
-        ConceptBank(tmp_path)
+        Cache(tmp_path)
 
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"cannot be used.*is writable"):
-        ConceptBank(tmp_path / "file" / "store")
+        Cache(tmp_path / "file" / "store")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_permission_is_refused(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(StoreError, match="make the folder writable"):
-        ConceptBank(tmp_path / "store")
+        Cache(tmp_path / "store")
 
 
-def test_a_failed_write_leaves_no_half_picture(bank, monkeypatch):
+def test_a_failed_write_leaves_no_half_image(bank, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
@@ -449,7 +449,7 @@ def test_threads_share_one_bank(bank):
 
 def open_and_fill(root, start):
     start.wait()
-    bank = ConceptBank(root)
+    bank = Cache(root)
     for concept in ("cat", "dog", "bee"):
         ids = bank.images(requests(concept), Colours())
         bank.activations(ids, MeanColour(), "positive")
@@ -489,8 +489,8 @@ def test_importing_the_bank_brings_no_torch_and_no_numpy():
     assert not {"torch", "torchvision", "numpy", "PIL"} & set(modules)
 
 
-def test_two_processes_that_draw_the_same_agree_on_one_picture(bank):
-    other = ConceptBank(bank.root)
+def test_two_processes_that_draw_the_same_agree_on_one_image(bank):
+    other = Cache(bank.root)
     meet = threading.Barrier(2)
 
     class Unsteady(Colours):
@@ -548,7 +548,7 @@ def threads():
         yield pool
 
 
-def test_two_threads_that_need_a_picture_at_the_same_moment_share_one_drawing(bank, threads):
+def test_two_threads_that_need_a_image_at_the_same_moment_share_one_drawing(bank, threads):
     held, idle = Held(), Colours()
     first = threads.submit(bank.images, requests(seeds=[0, 1]), held)
     assert held.begun.wait(30)
@@ -591,9 +591,9 @@ def test_threads_with_overlapping_needs_do_not_wait_for_each_other_for_ever(bank
 
 @given(st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=7), min_size=2, max_size=4))
 @settings(max_examples=25, deadline=None)
-def test_however_the_needs_of_threads_overlap_each_picture_is_drawn_and_measured_once(needs):
+def test_however_the_needs_of_threads_overlap_each_image_is_drawn_and_measured_once(needs):
     with TemporaryDirectory() as folder, ThreadPoolExecutor(len(needs)) as threads:
-        bank, colours, target = ConceptBank(Path(folder)), Colours(), MeanColour()
+        bank, colours, target = Cache(Path(folder)), Colours(), MeanColour()
 
         def work(seeds):
             ids = bank.images(requests(seeds=seeds), colours)
@@ -604,7 +604,7 @@ def test_however_the_needs_of_threads_overlap_each_picture_is_drawn_and_measured
         assert sorted(one.seed for call in colours.calls for one in call) == sorted(distinct)
         assert sum(target.calls) == len(distinct)
         asked = sum(map(len, needs))
-        assert bank.snapshot() == BankStats(
+        assert bank.snapshot() == CacheStats(
             drawn=len(distinct), reused=asked - len(distinct), forwarded=len(distinct), saved=asked - len(distinct)
         )
         for seeds, (ids, rows) in zip(needs, results, strict=True):
@@ -619,7 +619,7 @@ def results_of(bank, seed):
     return bank.images(requests(seeds=[seed]), Colours())[0]
 
 
-def test_two_threads_that_measure_a_picture_at_the_same_moment_share_one_forward_pass(bank, threads):
+def test_two_threads_that_measure_a_image_at_the_same_moment_share_one_forward_pass(bank, threads):
     ids = bank.images(requests(), Colours())
     begun, go_on = threading.Event(), threading.Event()
 
@@ -653,7 +653,7 @@ def test_pixels_are_let_go_of_once_they_are_measured_or_when_there_are_too_many(
     assert set(bank._pixels) == set(ids)
     bank.activations(ids[:2], MeanColour(), "positive")
     assert set(bank._pixels) == set(ids[2:])
-    monkeypatch.setattr(picture_bank, "_PIXEL_BYTES", 3 * 16 * 16 * 3)
+    monkeypatch.setattr(image_bank, "_PIXEL_BYTES", 3 * 16 * 16 * 3)
     more = bank.images(requests("dog"), WithPixels())
     assert list(bank._pixels) == more[2:]
     bank.activations([*ids, *more], MeanColour(), "positive")

@@ -1,4 +1,4 @@
-"""Real pictures of plain colours, and a target whose three units are their mean colour."""
+"""Real images of plain colours, and a target whose three units are their mean colour."""
 
 import hashlib
 import weakref
@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from line_neurons.agent.ports import ControlChunk, LayerInfo
-from line_neurons.tools.cache.activation_cache import ConceptBank
+from line_neurons.tools.cache.activation_cache import Cache
 
 
 class MeanColour:
-    """Notes each call as (number of pictures, layers); the second layer is the first one's negative."""
+    """Notes each call as (number of images, layers); the second layer is the first one's negative."""
 
     fingerprint = "mean-colour:1"
 
@@ -80,7 +80,7 @@ def listed():
 
 
 @pytest.fixture(name="encoded", scope="session")
-def encoded_picture():
+def encoded_image():
     return encoded
 
 
@@ -91,7 +91,7 @@ def painted_file():
 
 @pytest.fixture
 def bank(tmp_path):
-    return ConceptBank(tmp_path / "store")
+    return Cache(tmp_path / "store")
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def folder(tmp_path):
         paint(root / "tabby_cat" / f"{level}.png", (level, 0, 0))
         paint(root / "bee" / f"{level}.JPG", (0, level * 9, 0))
     paint(root / "owl" / "a.webp", (0, 0, 9))
-    (root / "bee" / "notes.txt").write_text("not a picture")
+    (root / "bee" / "notes.txt").write_text("not an image")
     (root / "empty").mkdir()
     (root / ".cache").mkdir()
     return root

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Control
-from line_neurons.tools.cache.activation_cache import ConceptBank
+from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.cache.reader import control_path
 from line_neurons.tools.control_sets import control_activations, open_control_set
 
@@ -16,7 +16,7 @@ BOTH = ("positive", "negative")
 
 @pytest.fixture
 def many(tmp_path, paint):
-    """Three chunks of pictures, the middle one with a file that is no picture."""
+    """Three chunks of images, the middle one with a file that is no image."""
     root = tmp_path / "many"
     for name in ("bee", "owl", "tabby cat"):
         for number in range(50):
@@ -39,7 +39,7 @@ def same(one, other):
     assert one.activations.tobytes() == other.activations.tobytes()
 
 
-def test_there_is_a_row_for_each_picture_and_it_is_computed_once(bank, new_target, folder):
+def test_there_is_a_row_for_each_image_and_it_is_computed_once(bank, new_target, folder):
     target, seen = new_target(), []
     control = open_control_set(str(folder))
     found = control_activations(bank, target, ["layer"], control, lambda *told: seen.append(told))["layer"]
@@ -48,7 +48,7 @@ def test_there_is_a_row_for_each_picture_and_it_is_computed_once(bank, new_targe
     assert found.activations[4:, 0].tolist() == [0, 1, 2]
     assert found.activations.dtype == np.float32
     assert seen == [(1, 1)]
-    again = control_activations(ConceptBank(bank.root), target, ["layer"], open_control_set(str(folder)))
+    again = control_activations(Cache(bank.root), target, ["layer"], open_control_set(str(folder)))
     same(again["layer"], found)
     assert target.calls == [(7, ("layer",))]
     assert len(list((bank.root / "controls").iterdir())) == 1
@@ -76,14 +76,14 @@ def test_work_that_was_cut_off_goes_on_where_it_stopped_and_ends_the_same(bank, 
         control_activations(bank, new_target(), BOTH, open_control_set(many), stopping_after(done))
     target, seen = new_target(), []
     resumed = control_activations(
-        ConceptBank(bank.root), target, BOTH, open_control_set(many), lambda *told: seen.append(told)
+        Cache(bank.root), target, BOTH, open_control_set(many), lambda *told: seen.append(told)
     )
     assert [count for count, _ in target.calls] == [64, 63, 22][done:]
     assert seen == [(1, 3), (2, 3), (3, 3)]
-    whole = control_activations(ConceptBank(tmp_path / "other"), new_target(), BOTH, open_control_set(many))
+    whole = control_activations(Cache(tmp_path / "other"), new_target(), BOTH, open_control_set(many))
     for layer in BOTH:
         same(resumed[layer], whole[layer])
-    assert resumed["positive"].skipped == ("owl/20.png: not a picture",)
+    assert resumed["positive"].skipped == ("owl/20.png: not an image",)
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3])
@@ -92,7 +92,7 @@ def test_two_that_work_on_the_same_end_the_same_and_leave_no_parts_behind(bank, 
 
     def other(done, total):
         if done == chunk:
-            bank_of_other = ConceptBank(bank.root)
+            bank_of_other = Cache(bank.root)
             results.append(control_activations(bank_of_other, new_target(), ["layer"], open_control_set(many)))
 
     results.append(control_activations(bank, new_target(), ["layer"], open_control_set(many), other))
@@ -112,10 +112,10 @@ def test_what_a_kill_amid_joining_left_goes_when_the_activations_are_next_used(b
     for chunk in gone:
         control_path(bank.root, chunk).unlink()
 
-    again = control_activations(ConceptBank(bank.root), new_target(), ["layer"], open_control_set(many))
+    again = control_activations(Cache(bank.root), new_target(), ["layer"], open_control_set(many))
 
     same(whole["layer"], again["layer"])
-    assert ConceptBank(bank.root).control_keys("") == [key]
+    assert Cache(bank.root).control_keys("") == [key]
     assert [file.name for file in (bank.root / "controls").iterdir()] == [control_path(bank.root, key).name]
 
 
@@ -128,14 +128,14 @@ def test_only_the_chunks_that_a_layer_lacks_are_read(bank, new_target, listed, e
     for number in (2, 6, 7):
         files[number].write_bytes(b"damaged")
     control, target = listed(chunks), new_target()
-    found = control_activations(ConceptBank(bank.root), target, BOTH, control)
+    found = control_activations(Cache(bank.root), target, BOTH, control)
     assert control.read == [1, 3]
     assert target.calls == [(1, ("positive",)), (1, BOTH)]
     assert found["positive"].activations[:, 0].tolist() == [0, 1, 2, 3, 4]
     assert found["negative"].activations[:, 0].tolist() == [0, -1, -2, -3, -4]
 
 
-def test_one_chunk_of_pictures_is_alive_at_a_time(bank, new_target, listed, encoded):
+def test_one_chunk_of_images_is_alive_at_a_time(bank, new_target, listed, encoded):
     control = listed([((encoded((number, 0, 0)),), (-1,), ()) for number in range(6)])
     control_activations(bank, new_target(), ["layer"], control)
     assert len(control.read) == 6
@@ -149,7 +149,7 @@ def test_a_set_of_unknown_length_is_read_to_its_end(bank, new_target, listed, en
     assert seen == [(1, 0), (2, 0), (3, 0)]
 
 
-def test_pictures_without_classes_have_no_label(bank, new_target, tmp_path, paint):
+def test_images_without_classes_have_no_label(bank, new_target, tmp_path, paint):
     for number in range(3):
         paint(tmp_path / "flat" / f"{number}.png", (number, 0, 0))
     control = open_control_set(str(tmp_path / "flat"))
@@ -158,32 +158,32 @@ def test_pictures_without_classes_have_no_label(bank, new_target, tmp_path, pain
     assert found.activations[:, 0].tolist() == [0, 1, 2]
 
 
-def test_a_class_without_a_readable_picture_is_left_out(bank, new_target, folder):
+def test_a_class_without_a_readable_image_is_left_out(bank, new_target, folder):
     (folder / "owl" / "a.webp").write_text("text")
     found = control_activations(bank, new_target(), ["layer"], open_control_set(str(folder)))["layer"]
     assert found.classes == ("bee", "tabby cat")
     assert found.labels.tolist() == [0, 0, 0, 1, 1, 1]
 
 
-def test_a_chunk_without_a_readable_picture_takes_no_forward_pass(bank, new_target, listed, encoded):
-    picture = encoded((7, 0, 0))
-    control = listed([((), (), ("a: broken",)), ((picture,), (0,), ())], ("bee",), total=2)
+def test_a_chunk_without_a_readable_image_takes_no_forward_pass(bank, new_target, listed, encoded):
+    image = encoded((7, 0, 0))
+    control = listed([((), (), ("a: broken",)), ((image,), (0,), ())], ("bee",), total=2)
     target = new_target()
     found = control_activations(bank, target, ["layer"], control)["layer"]
     assert target.calls == [(1, ("layer",))]
     assert (found.classes, found.skipped, found.activations.shape) == (("bee",), ("a: broken",), (1, 3))
 
 
-def test_a_set_without_any_readable_picture_is_refused(bank, new_target, tmp_path):
+def test_a_set_without_any_readable_image_is_refused(bank, new_target, tmp_path):
     (tmp_path / "control" / "owl").mkdir(parents=True)
     (tmp_path / "control" / "owl" / "a.png").write_text("text")
-    with pytest.raises(UsageError, match=r"can be read; the first is owl/a\.png: not a picture"):
+    with pytest.raises(UsageError, match=r"can be read; the first is owl/a\.png: not an image"):
         control_activations(bank, new_target(), ["layer"], open_control_set(str(tmp_path / "control")))
 
 
 @given(data=st.data(), colours=st.lists(st.integers(0, 255), min_size=1, max_size=9))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_how_pictures_are_cut_into_chunks_and_interrupted_never_changes_the_matrix(
+def test_how_images_are_cut_into_chunks_and_interrupted_never_changes_the_matrix(
     tmp_path_factory, new_target, listed, encoded, data, colours
 ):
     images = [encoded((colour, 1, 2)) for colour in colours]
@@ -191,7 +191,7 @@ def test_how_pictures_are_cut_into_chunks_and_interrupted_never_changes_the_matr
     cuts = data.draw(st.sets(st.integers(1, len(colours))))
     bounds = [0, *sorted(cuts - {len(colours)}), len(colours)]
     chunks = [(tuple(images[first:end]), tuple(labels[first:end]), ()) for first, end in pairwise(bounds)]
-    bank = ConceptBank(tmp_path_factory.mktemp("store"))
+    bank = Cache(tmp_path_factory.mktemp("store"))
     for stop in data.draw(st.lists(st.integers(1, len(chunks)), max_size=2)):
         with pytest.raises(KeyboardInterrupt):
             control_activations(bank, new_target(), ["layer"], listed(chunks, ("a", "b")), stopping_after(stop))

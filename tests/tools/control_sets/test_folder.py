@@ -12,8 +12,8 @@ from line_neurons.tools.control_sets import open_control_set
 from line_neurons.tools.control_sets.sampling import CHUNK
 
 
-def pictures(control, start=0):
-    return [picture for chunk in control.chunks(start) for picture in zip(chunk.images, chunk.labels, strict=True)]
+def images(control, start=0):
+    return [image for chunk in control.chunks(start) for image in zip(chunk.images, chunk.labels, strict=True)]
 
 
 def skipped(control):
@@ -29,25 +29,25 @@ BESIDE = (
 )
 
 
-def test_folders_that_have_pictures_are_classes_and_pictures_come_as_they_are(folder):
+def test_folders_that_have_images_are_classes_and_images_come_as_they_are(folder):
     control = open_control_set(str(folder))
     assert control.classes() == ("bee", "owl", "tabby cat")
-    assert [label for _, label in pictures(control)] == [0, 0, 0, 1, 2, 2, 2]
-    assert pictures(control)[5] == ((folder / "tabby_cat" / "1.png").read_bytes(), 2)
+    assert [label for _, label in images(control)] == [0, 0, 0, 1, 2, 2, 2]
+    assert images(control)[5] == ((folder / "tabby_cat" / "1.png").read_bytes(), 2)
     assert next(control.chunks()).skipped == control.remarks == BESIDE
 
 
-def test_the_first_pictures_of_a_class_count(folder):
+def test_the_first_images_of_a_class_count(folder):
     control = open_control_set(str(folder), images=2)
-    assert [label for _, label in pictures(control)] == [0, 0, 1, 2, 2]
-    assert pictures(control)[4][0] == (folder / "tabby_cat" / "1.png").read_bytes()
+    assert [label for _, label in images(control)] == [0, 0, 1, 2, 2]
+    assert images(control)[4][0] == (folder / "tabby_cat" / "1.png").read_bytes()
     assert control.fingerprint != open_control_set(str(folder)).fingerprint
 
 
-def test_fifty_pictures_of_a_class_count_by_default(tmp_path, paint):
+def test_fifty_images_of_a_class_count_by_default(tmp_path, paint):
     for number in range(52):
         paint(tmp_path / "owl" / f"{number}.png", (number, 0, 0))
-    assert len(pictures(open_control_set(str(tmp_path)))) == 50
+    assert len(images(open_control_set(str(tmp_path)))) == 50
 
 
 def test_chunks_have_a_fixed_size_and_may_begin_at_any(tmp_path, paint):
@@ -57,15 +57,15 @@ def test_chunks_have_a_fixed_size_and_may_begin_at_any(tmp_path, paint):
     control = open_control_set(str(tmp_path))
     assert control.total == 2
     assert [len(chunk.images) for chunk in control.chunks()] == [CHUNK, 90 - CHUNK]
-    assert pictures(control)[CHUNK:] == pictures(control, start=1)
-    assert pictures(control, start=2) == []
+    assert images(control)[CHUNK:] == images(control, start=1)
+    assert images(control, start=2) == []
 
 
 def test_chunks_that_are_left_out_are_not_read(tmp_path, paint):
     for number in range(CHUNK + 1):
         paint(tmp_path / f"{number:03}.png", (number, 0, 0))
     control = open_control_set(str(tmp_path))
-    (tmp_path / "000.png").write_text("no longer a picture")
+    (tmp_path / "000.png").write_text("no longer an image")
     assert [chunk.skipped for chunk in control.chunks(1)] == [()]
 
 
@@ -75,41 +75,41 @@ def test_a_set_keeps_no_chunk_that_it_has_given(folder):
     assert given() is None
 
 
-def test_a_folder_of_pictures_alone_has_no_classes_and_all_count(tmp_path, paint):
+def test_a_folder_of_images_alone_has_no_classes_and_all_count(tmp_path, paint):
     for number in range(60):
         paint(tmp_path / f"{number:02}.png", (number, 0, 0))
     control = open_control_set(str(tmp_path))
     assert control.classes() == ()
-    assert [label for _, label in pictures(control)] == [-1] * 60
-    assert pictures(open_control_set(str(tmp_path), images=7)) == pictures(control)[:7]
+    assert [label for _, label in images(control)] == [-1] * 60
+    assert images(open_control_set(str(tmp_path), images=7)) == images(control)[:7]
 
 
-def test_hidden_files_are_no_pictures(folder, paint):
-    before = pictures(open_control_set(str(folder)))
+def test_hidden_files_are_no_images(folder, paint):
+    before = images(open_control_set(str(folder)))
     paint(folder / "owl" / "._a.png", (1, 1, 1))
     paint(folder / "._stray.png", (1, 1, 1))
-    assert pictures(open_control_set(str(folder))) == before
+    assert images(open_control_set(str(folder))) == before
     assert skipped(open_control_set(str(folder))) == ["._stray.png and 2 more: hidden"]
 
 
-def test_pictures_beside_class_folders_are_left_out_and_told(folder, paint):
-    before = pictures(open_control_set(str(folder)))
+def test_images_beside_class_folders_are_left_out_and_told(folder, paint):
+    before = images(open_control_set(str(folder)))
     paint(folder / "stray.png", (1, 1, 1))
     assert skipped(open_control_set(str(folder))) == ["stray.png: in no class folder"]
     paint(folder / "more.png", (1, 1, 1))
     control = open_control_set(str(folder))
     assert skipped(control) == ["more.png and 1 more: in no class folder"]
-    assert pictures(control) == before
+    assert images(control) == before
 
 
-def test_pictures_that_cannot_be_decoded_are_skipped_and_told(folder):
+def test_images_that_cannot_be_decoded_are_skipped_and_told(folder):
     jpeg = folder / "bee" / "0.JPG"
     jpeg.write_bytes(jpeg.read_bytes()[:-60])
     (folder / "bee" / "1.JPG").write_text("text")
     control = open_control_set(str(folder))
-    assert [label for _, label in pictures(control)] == [0, 1, 2, 2, 2]
+    assert [label for _, label in images(control)] == [0, 1, 2, 2, 2]
     assert [line.split(":")[0] for line in skipped(control)] == ["bee/0.JPG", "bee/1.JPG"]
-    assert skipped(control)[1].endswith("not a picture")
+    assert skipped(control)[1].endswith("not an image")
 
 
 def test_the_fingerprint_is_of_the_content_not_of_the_place(folder, tmp_path, paint):
@@ -120,7 +120,7 @@ def test_the_fingerprint_is_of_the_content_not_of_the_place(folder, tmp_path, pa
     assert open_control_set(str(moved)).fingerprint != before
 
 
-def test_the_fingerprint_tells_to_which_class_a_picture_belongs(folder):
+def test_the_fingerprint_tells_to_which_class_a_image_belongs(folder):
     before = open_control_set(str(folder)).fingerprint
     (folder / "owl").rename(folder / "barn owl")
     assert open_control_set(str(folder)).fingerprint != before
@@ -188,7 +188,7 @@ def test_a_file_of_hashes_that_cannot_be_used_is_named(folder, tmp_path):
         _ = open_control_set(str(folder), digests=tmp_path / "file" / "digests.db").fingerprint
 
 
-def test_a_folder_without_pictures_is_refused_with_what_is_wanted(tmp_path):
+def test_a_folder_without_images_is_refused_with_what_is_wanted(tmp_path):
     with pytest.raises(UsageError, match=r"has no images \(give a folder with a folder of images for each"):
         open_control_set(str(tmp_path))
 
@@ -207,13 +207,13 @@ def test_files_of_a_dataset_are_pointed_to_the_right_name(tmp_path):
 
 
 @pytest.mark.parametrize("images", [0, -3])
-def test_fewer_than_one_picture_are_refused(folder, images):
-    with pytest.raises(UsageError, match=f"{images} pictures of each class"):
+def test_fewer_than_one_image_are_refused(folder, images):
+    with pytest.raises(UsageError, match=f"{images} images of each class"):
         open_control_set(str(folder), images=images)
 
 
 def test_what_is_not_there_is_refused_with_the_kinds_there_are(tmp_path):
-    with pytest.raises(UsageError, match=r"no control set .*nowhere.* \(give a folder of pictures, an .npz"):
+    with pytest.raises(UsageError, match=r"no control set .*nowhere.* \(give a folder of images, an .npz"):
         open_control_set(str(tmp_path / "nowhere"))
 
 
@@ -246,7 +246,7 @@ def test_folders_whose_names_read_the_same_are_one_class(tmp_path, paint):
     control = open_control_set(str(tmp_path))
     assert control.classes() == ("barn owl",)
     assert control.remarks == ("barn owl and barn_owl: names that read the same, taken as one class",)
-    assert [label for _, label in pictures(control)] == [0, 0]
+    assert [label for _, label in images(control)] == [0, 0]
 
 
 def test_folder_names_are_cleaned(tmp_path, paint):

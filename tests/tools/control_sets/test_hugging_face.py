@@ -30,7 +30,7 @@ def library_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def rows(encoded):
-    """Ninety pictures in turn of three classes; the red of each is its number."""
+    """Ninety images in turn of three classes; the red of each is its number."""
     images = [{"bytes": encoded((number, 0, 0), "JPEG" if number % 2 else "PNG")} for number in range(90)]
     return Dataset.from_dict({"image": images, "label": [number % 3 for number in range(90)]}, features=LABELLED)
 
@@ -45,35 +45,35 @@ def save(kind, dataset, folder):
     return f"hf:{folder}"
 
 
-def pictures(control, start=0):
-    return [picture for chunk in control.chunks(start) for picture in zip(chunk.images, chunk.labels, strict=True)]
+def images(control, start=0):
+    return [image for chunk in control.chunks(start) for image in zip(chunk.images, chunk.labels, strict=True)]
 
 
 def reds(control, start=0):
     return [
-        Pillow.open(io.BytesIO(image)).convert("RGB").getpixel((0, 0))[0] for image, _ in pictures(control, start)
+        Pillow.open(io.BytesIO(image)).convert("RGB").getpixel((0, 0))[0] for image, _ in images(control, start)
     ]
 
 
 @pytest.mark.parametrize("kind", ["arrow", "parquet"])
 class TestBothForms:
-    def test_pictures_come_as_they_are_encoded_with_the_named_classes(self, kind, rows, tmp_path):
+    def test_images_come_as_they_are_encoded_with_the_named_classes(self, kind, rows, tmp_path):
         control = open_control_set(save(kind, rows, tmp_path / "data"))
         assert control.classes() == ("bee", "owl", "tabby cat")
         encoded = rows.cast_column("image", Image(decode=False))
-        assert pictures(control) == [(row["image"]["bytes"], [2, 0, 1][row["label"]]) for row in encoded]
+        assert images(control) == [(row["image"]["bytes"], [2, 0, 1][row["label"]]) for row in encoded]
 
     def test_chunks_have_a_fixed_size_and_may_begin_at_any(self, kind, rows, tmp_path):
         control = open_control_set(save(kind, rows, tmp_path / "data"))
         assert control.total == 2
         assert [len(chunk.images) for chunk in control.chunks()] == [CHUNK, 90 - CHUNK]
-        assert pictures(control, start=1) == pictures(control)[CHUNK:]
-        assert pictures(control, start=2) == []
+        assert images(control, start=1) == images(control)[CHUNK:]
+        assert images(control, start=2) == []
 
-    def test_the_first_pictures_of_each_class_count(self, kind, rows, tmp_path):
+    def test_the_first_images_of_each_class_count(self, kind, rows, tmp_path):
         by_class = rows.sort("label")
         few = open_control_set(save(kind, by_class, tmp_path / "data"), images=2)
-        assert [label for _, label in pictures(few)] == [2, 2, 0, 0, 1, 1]
+        assert [label for _, label in images(few)] == [2, 2, 0, 0, 1, 1]
         # JPEG changes a colour by little.
         assert reds(few) == pytest.approx([0, 3, 1, 4, 2, 5], abs=1)
 
@@ -84,46 +84,46 @@ class TestBothForms:
         other = rows.select(range(89))
         assert open_control_set(save(kind, other, tmp_path / "three")).fingerprint != first
 
-    def test_damaged_and_missing_pictures_are_skipped_and_told(self, kind, rows, tmp_path, encoded):
+    def test_damaged_and_missing_images_are_skipped_and_told(self, kind, rows, tmp_path, encoded):
         images = [{"bytes": encoded((1, 0, 0))}, {"bytes": b"text"}, None, {"bytes": encoded((3, 0, 0))}]
         data = Dataset.from_dict({"image": images, "label": [0, 1, 2, 0]}, features=LABELLED)
         (chunk,) = open_control_set(save(kind, data, tmp_path / "data")).chunks()
         assert chunk.labels == (2, 2)
-        assert chunk.skipped == ("row 1: not a picture", "row 2: no picture")
+        assert chunk.skipped == ("row 1: not an image", "row 2: no image")
 
     def test_rows_without_a_label_have_none(self, kind, rows, tmp_path):
         images = rows.cast_column("image", Image(decode=False)).select(range(4))["image"]
         data = Dataset.from_dict({"image": list(images), "label": [None, -1, 0, 1]}, LABELLED)
         control = open_control_set(save(kind, data, tmp_path / "data"))
         assert control.classes() == ("bee", "tabby cat")
-        assert [label for _, label in pictures(control)] == [-1, -1, 1, 0]
+        assert [label for _, label in images(control)] == [-1, -1, 1, 0]
 
     def test_text_labels_are_classes_and_numbers_without_names_are_not(self, kind, rows, tmp_path):
         texts = rows.remove_columns("label").add_column("label", ["red_fox", "bee"] * 45)
         control = open_control_set(save(kind, texts, tmp_path / "texts"))
         assert control.classes() == ("bee", "red fox")
-        assert [label for _, label in pictures(control)] == [1, 0] * 45
+        assert [label for _, label in images(control)] == [1, 0] * 45
         numbers = rows.cast_column("label", Value("int64"))
         control = open_control_set(save(kind, numbers, tmp_path / "numbers"))
         assert control.classes() == ()
         assert reds(control) == reds(open_control_set(save(kind, rows, tmp_path / "data")))
-        assert {label for _, label in pictures(control)} == {-1}
+        assert {label for _, label in images(control)} == {-1}
 
     def test_arrays_become_pngs_of_the_same_pixels(self, kind, tmp_path):
         pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 3), np.uint8)
         features = Features({"img": Array3D((4, 5, 3), "uint8"), "label": ClassLabel(names=NAMES)})
         data = Dataset.from_dict({"img": list(pixels), "label": [0, 1, 2]}, features=features)
         control = open_control_set(save(kind, data, tmp_path / "data"))
-        found = [np.asarray(Pillow.open(io.BytesIO(image))) for image, _ in pictures(control)]
+        found = [np.asarray(Pillow.open(io.BytesIO(image))) for image, _ in images(control)]
         np.testing.assert_array_equal(found, pixels)
 
-    def test_bytes_in_a_column_called_image_are_pictures(self, kind, tmp_path, encoded):
+    def test_bytes_in_a_column_called_image_are_images(self, kind, tmp_path, encoded):
         data = Dataset.from_dict({"image": [encoded((number, 0, 0)) for number in range(3)], "text": list("abc")})
         assert reds(open_control_set(save(kind, data, tmp_path / "data"))) == [0, 1, 2]
 
-    def test_a_dataset_without_pictures_is_refused_with_its_columns(self, kind, tmp_path):
+    def test_a_dataset_without_images_is_refused_with_its_columns(self, kind, tmp_path):
         data = Dataset.from_dict({"text": ["a"], "label": [0]})
-        with pytest.raises(UsageError, match="no column of pictures, only text, label"):
+        with pytest.raises(UsageError, match="no column of images, only text, label"):
             open_control_set(save(kind, data, tmp_path / "data"))
 
     def test_a_file_elsewhere_that_a_row_names_is_not_read(self, kind, tmp_path, paint):
@@ -198,13 +198,13 @@ def test_configurations_of_a_folder_are_named_after_it(rows, tmp_path):
     assert reds(open_control_set(f"hf:{tmp_path}/rotated@train")) == [20]
 
 
-def test_loose_pictures_of_a_dataset_folder_are_read_from_it(tmp_path, paint):
+def test_loose_images_of_a_dataset_folder_are_read_from_it(tmp_path, paint):
     for split in ("train", "validation"):
         for number, name in enumerate(("bee", "red_fox")):
             paint(tmp_path / split / name / "a.png", (number * 9, 0, 0))
     control = open_control_set(f"hf:{tmp_path}@validation")
     assert control.classes() == ("bee", "red fox")
-    assert (reds(control), [label for _, label in pictures(control)]) == ([0, 9], [0, 1])
+    assert (reds(control), [label for _, label in images(control)]) == ([0, 9], [0, 1])
 
 
 def test_web_datasets_are_read_and_numbers_are_no_classes(tmp_path, encoded):
@@ -225,13 +225,13 @@ def test_a_folder_may_be_called_as_a_reader_of_the_library_is(rows, tmp_path, mo
     assert reds(open_control_set("hf:parquet")) == [4]
 
 
-def test_tables_without_pictures_are_refused(tmp_path):
+def test_tables_without_images_are_refused(tmp_path):
     (tmp_path / "train.csv").write_text("text,label\na,0\n")
-    with pytest.raises(UsageError, match="no column of pictures"):
+    with pytest.raises(UsageError, match="no column of images"):
         open_control_set(f"hf:{tmp_path}")
 
 
-def test_a_stream_without_classes_ends_where_its_pictures_end(rows, tmp_path):
+def test_a_stream_without_classes_ends_where_its_images_end(rows, tmp_path):
     path = save("parquet", rows.remove_columns("label"), tmp_path / "data")
     control = open_control_set(path)
     assert control.total is None
@@ -342,7 +342,7 @@ class TestImagesThatAreNotOrdinary:
         control = streamed()
         before = control.fingerprint
         assert control.image_notes == ()
-        assert len(pictures(control)) == 10
+        assert len(images(control)) == 10
         assert control.image_notes == streamed().image_notes
         assert control.image_notes == ("5 of 10 images: 16-bit, values read by the range 0 to 65535",)
         assert control.fingerprint == streamed().fingerprint == before
@@ -352,4 +352,4 @@ class TestImagesThatAreNotOrdinary:
         source = open_source(save("parquet", deep, tmp_path / "data").removeprefix("hf:"), False, digests)
         # Of the first four images the brightest has 75 of 255.
         with pytest.raises(UsageError, match=r"no value of the 16-bit images .* \(2\) is above 19275 of 65535"):
-            pictures(DatasetControlSet(replace(source, remote=True), images=4, digests=digests))
+            images(DatasetControlSet(replace(source, remote=True), images=4, digests=digests))

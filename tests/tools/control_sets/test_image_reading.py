@@ -17,7 +17,7 @@ from line_neurons.eval.baselines.image_text import _decoded
 from line_neurons.eval.baselines.top_images import _cropped
 from line_neurons.eval.cosy.photographs import Photographs
 from line_neurons.graphs.loop.initial_board import rank_classes
-from line_neurons.tools.cache.reader import Pictured, control_key
+from line_neurons.tools.cache.reader import StoredImage, control_key
 from line_neurons.tools.control_sets import control_activations, open_control_set
 from line_neurons.tools.control_sets.sampling import CHUNK
 from line_neurons.tools.image_bank.folder import folder_bank
@@ -278,9 +278,9 @@ class TestEveryReader:
         (image,) = next(open_control_set(str(tmp_path)).chunks()).images
         seen = []
 
-        def looked_at(picture):
-            seen.append(np.asarray(picture).astype(int))
-            return prepare(picture)
+        def looked_at(image):
+            seen.append(np.asarray(image).astype(int))
+            return prepare(image)
 
         target = HookedTarget(network_of(nn.Sequential(nn.Conv2d(3, 2, 3)), looked_at), device="cpu")
         target.activate([odd_file, image], ["0"])
@@ -296,7 +296,7 @@ class TestEveryReader:
 
     def test_captioner_encoder_crops_app_and_report(self, odd_file, tmp_path):
         right = self.right(odd_file)
-        in_app = shown_in_app(Pictured("a" * 64, None, odd_file)).pixels
+        in_app = shown_in_app(StoredImage("a" * 64, None, odd_file)).pixels
         for pixels in (_decoded(odd_file), read_image(_as_png(odd_file)), in_app):
             assert (np.asarray(pixels) == right).all()
         assert read_image(_cropped(odd_file)[0]).size == read_image(odd_file).size

@@ -36,13 +36,13 @@ def test_activations_without_labels_are_a_set_without_classes(save):
     assert found.activations.dtype == np.float32
 
 
-def test_a_class_without_a_picture_is_left_out(save):
+def test_a_class_without_a_image_is_left_out(save):
     control = open_control_set(save(activations=MATRIX, labels=[2, 2, 0, 0], classes=["a", "b", "c"]))
     assert control.classes() == ("a", "c")
     assert control.control(3, "layer").labels.tolist() == [1, 1, 0, 0]
 
 
-def test_the_first_pictures_of_each_class_count_if_a_number_is_given(save):
+def test_the_first_images_of_each_class_count_if_a_number_is_given(save):
     path = save(activations=MATRIX, labels=[1, 0, 1, 1], classes=["a", "b"])
     few = open_control_set(path, images=1)
     assert few.control(3, "layer").activations.tolist() == MATRIX[:2].tolist()
@@ -104,7 +104,7 @@ def test_files_that_are_no_npz_files_are_refused(tmp_path, save):
 
 
 @given(st.lists(st.integers(-1, 3), min_size=1, max_size=30), st.none() | st.integers(1, 4))
-def test_each_row_keeps_its_class_and_no_class_has_more_pictures_than_asked_for(tmp_path_factory, labels, images):
+def test_each_row_keeps_its_class_and_no_class_has_more_images_than_asked_for(tmp_path_factory, labels, images):
     names = np.array(["d", "b", "a", "c"])
     path = tmp_path_factory.mktemp("npz") / "control.npz"
     np.savez(path, activations=np.arange(len(labels))[:, None], labels=labels, classes=names)

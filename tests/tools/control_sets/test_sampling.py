@@ -13,14 +13,14 @@ def test_the_first_rows_of_each_class_and_of_none_count_in_their_order(labels, i
     )
 
 
-def test_reading_stops_once_every_class_is_full_whether_or_not_pictures_without_one_are():
+def test_reading_stops_once_every_class_is_full_whether_or_not_images_without_one_are():
     labels = iter([-1, 0, -1, -1, 1, 1, 0, 1, 0])
     rows, _ = first_of_each(labels, 2, classes=2)
     assert rows == [0, 1, 2, 4, 5, 6]
     assert list(labels) == [1, 0]
 
 
-def test_reading_stops_once_there_are_enough_pictures_without_a_class():
+def test_reading_stops_once_there_are_enough_images_without_a_class():
     labels = iter([-1] * 5)
     assert first_of_each(labels, 3, classes=0) == ([0, 1, 2], [-1, -1, -1])
     assert len(list(labels)) == 2

@@ -64,7 +64,7 @@ def execute(store, database, statement, *values):
         return db.execute(statement, values).fetchall()
 
 
-def picture(store, number=0):
+def image(store, number=0):
     return sorted((store / "images").glob("??/*.png"))[number]
 
 
@@ -73,41 +73,41 @@ def unfinished(store, unit=1):
     execute(store, "runs.db", "UPDATE runs SET status = 'interrupted', finished = NULL")
 
 
-def lost_picture(store):
-    picture(store).unlink()
+def lost_image(store):
+    image(store).unlink()
 
 
-def cut_picture(store):
-    path = picture(store)
+def cut_image(store):
+    path = image(store)
     path.write_bytes(path.read_bytes()[:-4])
 
 
-def other_picture_of_that_size(store):
-    path = picture(store)
+def other_image_of_that_size(store):
+    path = image(store)
     path.write_bytes(bytes(len(path.read_bytes())))
 
 
 def png_without_its_end(store):
-    path = picture(store)
+    path = image(store)
     content = b"\x89PNG\r\n\x1a\n" + bytes(40)
     path.write_bytes(content)
     execute(store, "bank.db", "UPDATE draws SET size = ? WHERE image = ?", len(content), path.stem)
 
 
-def picture_nobody_knows(store):
+def image_nobody_knows(store):
     path = store / "images" / "ab" / f"{'ab' * 32}.png"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"a picture")
 
 
 def lost_row(store):
-    execute(store, "bank.db", "DELETE FROM draws WHERE image = ?", picture(store).stem)
-    execute(store, "bank.db", "DELETE FROM activations WHERE image = ?", picture(store).stem)
+    execute(store, "bank.db", "DELETE FROM draws WHERE image = ?", image(store).stem)
+    execute(store, "bank.db", "DELETE FROM activations WHERE image = ?", image(store).stem)
 
 
-def lost_row_and_picture(store):
+def lost_row_and_image(store):
     lost_row(store)
-    picture(store).unlink()
+    image(store).unlink()
 
 
 def vectors_of_nothing(store):
@@ -159,7 +159,7 @@ def changed_vector(store):
     execute(store, "bank.db", "UPDATE activations SET vector = x'0000803f0000803f0000803f' WHERE rowid = 1")
 
 
-def vector_of_another_picture(store):
+def vector_of_another_image(store):
     other = "SELECT vector FROM activations WHERE rowid = 1"
     checksum = "SELECT checksum FROM activations WHERE rowid = 1"
     execute(
@@ -253,8 +253,8 @@ def no_last_checkpoint(store):
         execute(store, "checkpoints.db", f"DELETE FROM {table} WHERE thread_id LIKE '%/1'")
 
 
-def half_a_picture(store):
-    (picture(store).parent / f".{'ab' * 32}.png.1234-5678").write_bytes(b"half")
+def half_a_image(store):
+    (image(store).parent / f".{'ab' * 32}.png.1234-5678").write_bytes(b"half")
 
 
 def lock_of_no_run(store):
@@ -282,14 +282,14 @@ def garbled_page(store):
 
 # What is done to the store, what is found, and whether mending leaves a note of it.
 CASES = [
-    (lost_picture, ["row without a picture"], False),
-    (cut_picture, ["picture damaged"], False),
-    (other_picture_of_that_size, ["picture damaged"], False),
-    (png_without_its_end, ["picture damaged"], False),
-    (picture_nobody_knows, ["picture without a row"], False),
-    (lost_row, ["picture kept"], True),
-    (lost_row_and_picture, ["step without its picture"], True),
-    (vectors_of_nothing, ["vector without a picture"], False),
+    (lost_image, ["row without an image"], False),
+    (cut_image, ["image damaged"], False),
+    (other_image_of_that_size, ["image damaged"], False),
+    (png_without_its_end, ["image damaged"], False),
+    (image_nobody_knows, ["image without a row"], False),
+    (lost_row, ["image kept"], True),
+    (lost_row_and_image, ["step without its image"], True),
+    (vectors_of_nothing, ["vector without an image"], False),
     (short_vector, ["vector unusable"], False),
     (vector_with_nan, ["vector unusable"], False),
     (lost_control, ["control without a file"], False),
@@ -298,7 +298,7 @@ CASES = [
     (other_control, ["control without a file"], False),
     (other_classes, ["control without a file"], False),
     (changed_vector, ["vector unusable"], False),
-    (vector_of_another_picture, ["vector unusable"], False),
+    (vector_of_another_image, ["vector unusable"], False),
     (rolled_embeddings, ["embeddings damaged"], False),
     (changed_digest, ["digest damaged"], False),
     (control_nobody_knows, ["control without a row"], False),
@@ -312,7 +312,7 @@ CASES = [
     (history_with_a_hole, ["history behind"], False),
     (history_beyond, ["history ahead"], False),
     (no_last_checkpoint, ["not at its end"], True),
-    (half_a_picture, ["leftover"], False),
+    (half_a_image, ["leftover"], False),
     (lock_of_no_run, ["lock without its run"], False),
     (lease_of_the_dead, ["lease left behind"], False),
 ]
@@ -353,11 +353,11 @@ def test_what_is_wrong_is_found_and_mended_and_the_run_ends_as_before(finished, 
         assert evidence(store)[table] == evidence(finished)[table]
 
 
-def test_a_row_that_names_another_picture_than_was_drawn_is_removed(store):
+def test_a_row_that_names_another_image_than_was_drawn_is_removed(store):
     execute(store, "bank.db", "UPDATE draws SET seed = seed + 1 WHERE rowid = 1")
     assert kinds(look(store, deep=True)) == ["draw damaged"]
-    # A history still names the picture.
-    assert kinds(mend(store, deep=True)) == ["picture kept"]
+    # A history still names the image.
+    assert kinds(mend(store, deep=True)) == ["image kept"]
     assert execute(store, "bank.db", "SELECT count(*) FROM draws WHERE rowid = 1") == [(0,)]
 
 
@@ -380,9 +380,9 @@ def test_every_kind_of_trouble_is_made_here():
     } == KINDS.keys()
 
 
-@pytest.mark.parametrize("spoil", [lost_picture, cut_picture, other_picture_of_that_size])
-def test_a_picture_that_is_gone_is_drawn_anew_when_it_is_asked_for(finished, store, spoil):
-    path = picture(store)
+@pytest.mark.parametrize("spoil", [lost_image, cut_image, other_image_of_that_size])
+def test_a_image_that_is_gone_is_drawn_anew_when_it_is_asked_for(finished, store, spoil):
+    path = image(store)
     whole = path.read_bytes()
     spoil(store)
     mend(store, deep=True)
@@ -409,7 +409,7 @@ def test_what_can_be_read_of_a_damaged_database_is_saved_and_the_file_kept(finis
     assert "database damaged" in kinds(look(store))
     told = []
     # Files whose rows are lost stay where a history names them.
-    assert kinds(mend(store, deep=True, told=told.append)) in ([], ["picture kept"])
+    assert kinds(mend(store, deep=True, told=told.append)) in ([], ["image kept"])
     assert (store / "bank.db.damaged-1").exists()
     assert "rows were saved" in told[0]
     parts = parts_for(store)
@@ -429,7 +429,7 @@ def test_runs_of_which_nothing_can_be_read_are_left_for_a_backup(store):
     assert kinds(mend(store, told=told.append)) == ["database damaged"]
     assert "put a backup in its place" in told[0]
     assert (store / "runs.db").read_bytes() == b"not a database at all" * 500
-    # Without the runs it is not known which pictures a history names.
+    # Without the runs it is not known which images a history names.
     assert sorted((store / "images").rglob("*.png"))
 
 
@@ -440,8 +440,8 @@ def hold_run(store, ready, over):
 
 
 def test_a_store_that_is_worked_on_is_not_mended_and_what_is_in_hand_not_reported(store):
-    half_a_picture(store)
-    picture_nobody_knows(store)
+    half_a_image(store)
+    image_nobody_knows(store)
     killed(store)
     fork = multiprocessing.get_context("fork")
     ready, over = fork.Event(), fork.Event()

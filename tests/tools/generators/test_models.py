@@ -287,7 +287,7 @@ def test_lightning_does_not_read_the_denoiser_it_replaces(folders, tmp_path):
     assert (folder / LIGHTNING[0]).is_file()
 
 
-def test_a_lora_alters_pictures_by_its_weight(sdxl, tmp_path):
+def test_a_lora_alters_images_by_its_weight(sdxl, tmp_path):
     file = save_lora(tmp_path)
     plain, whole, half, none = (
         tiny(sdxl, lora=lora) for lora in ((), (str(file),), (f"{file}=0.5",), (f"{file}=0",))
@@ -301,8 +301,8 @@ def test_a_lora_alters_pictures_by_its_weight(sdxl, tmp_path):
 
 def test_two_loras_add_up(sdxl, tmp_path):
     first, second = (save_lora(tmp_path / str(seed), seed) for seed in (1, 2))
-    pictures = {png(tiny(sdxl, lora=lora)) for lora in ((str(first),), (str(second),), (str(first), str(second)))}
-    assert len(pictures) == 3
+    images = {png(tiny(sdxl, lora=lora)) for lora in ((str(first),), (str(second),), (str(first), str(second)))}
+    assert len(images) == 3
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from line_neurons.agent.errors import BackendError, PlainPictureError, UsageError
+from line_neurons.agent.errors import BackendError, BlankImageError, UsageError
 from line_neurons.agent.settings import DiffusionSettings
-from line_neurons.tools.cache.activation_cache import ConceptBank
+from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.generators.pipeline import place
 from line_neurons.tools.generators.presets import parse_source
 from line_neurons.tools.generators.text_to_image import TextToImage
@@ -34,7 +34,7 @@ def drawer(sdxl):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_pictures_are_pngs_with_the_same_pixels_beside_them(folders, architecture):
+def test_images_are_pngs_with_the_same_pixels_beside_them(folders, architecture):
     drawn = tiny(folders[architecture], batch=2).synthesize([ask("cat"), ask("dog", 1)])
     for image in drawn:
         with Image.open(BytesIO(image.png)) as opened:
@@ -48,7 +48,7 @@ def test_pictures_are_pngs_with_the_same_pixels_beside_them(folders, architectur
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_the_picture_follows_from_prompt_and_seed(folders, architecture):
+def test_the_image_follows_from_prompt_and_seed(folders, architecture):
     generator = tiny(folders[architecture], batch=4)
     one, again, other_seed, other_prompt = generator.synthesize(
         [ask("cat", 3), ask("cat", 3), ask("cat", 4), ask("dog", 3)]
@@ -59,7 +59,7 @@ def test_the_picture_follows_from_prompt_and_seed(folders, architecture):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_picture_does_not_depend_on_what_it_is_drawn_with(folders, architecture):
+def test_a_image_does_not_depend_on_what_it_is_drawn_with(folders, architecture):
     generator = tiny(folders[architecture], batch=3)
     rows = []
     pipe = generator._pipe
@@ -102,7 +102,7 @@ def test_another_process_draws_the_same_bytes(sdxl, drawer):
     assert done.stderr == ""
 
 
-def test_progress_counts_the_steps_of_every_picture(drawer):
+def test_progress_counts_the_steps_of_every_image(drawer):
     seen = []
     drawer.synthesize([ask("cat"), ask("dog"), ask("bird")], lambda done, total: seen.append((done, total)))
     assert seen[0] == (0, 6)
@@ -148,7 +148,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_size_is_remembered(sdxl, ca
     generator = tiny(sdxl, batch=4)
     rows = []
     unet = generator._pipe.unet
-    unet.register_forward_pre_hook(fails_above(4, rows), with_kwargs=True)  # two pictures, with guidance
+    unet.register_forward_pre_hook(fails_above(4, rows), with_kwargs=True)  # two images, with guidance
     requests = [ask("cat", seed) for seed in range(5)]
     drawn = generator.synthesize(requests)
     assert rows == [8, *[4] * 6]
@@ -184,10 +184,10 @@ def test_memory_of_the_cpu_runs_out_in_words_only(sdxl):
     assert len(generator.synthesize([ask("cat"), ask("dog")])) == 2
 
 
-def test_one_picture_that_does_not_fit_is_an_error_with_remedies(sdxl):
+def test_one_image_that_does_not_fit_is_an_error_with_remedies(sdxl):
     generator = tiny(sdxl, batch=2)
     generator._pipe.unet.register_forward_pre_hook(fails_above(0, []), with_kwargs=True)
-    with pytest.raises(BackendError, match=r"not even one picture.*offload.*vae_tiling.*size.*preset"):
+    with pytest.raises(BackendError, match=r"not even one image.*offload.*vae_tiling.*size.*preset"):
         generator.synthesize([ask("cat"), ask("dog")])
 
 
@@ -242,7 +242,7 @@ def test_a_prompt_that_is_cut_is_told(drawer, caplog):
     assert "is cut after 77" in caplog.text
 
 
-def test_values_that_are_not_finite_give_a_black_picture_that_says_so(sdxl):
+def test_values_that_are_not_finite_give_a_black_image_that_says_so(sdxl):
     generator = tiny(sdxl)
     with torch.no_grad():
         generator._pipe.vae.decoder.conv_out.bias.fill_(float("nan"))
@@ -252,7 +252,7 @@ def test_values_that_are_not_finite_give_a_black_picture_that_says_so(sdxl):
 
 
 def spoil_from(generator, first, last):
-    """Let the VAE, which decodes one picture after another, give NaN for some of them."""
+    """Let the VAE, which decodes one image after another, give NaN for some of them."""
     decoded = itertools.count(1)
 
     def spoil(_module, _args, output):
@@ -263,7 +263,7 @@ def spoil_from(generator, first, last):
     return generator._pipe.vae.decoder.register_forward_hook(spoil)
 
 
-def test_a_picture_that_is_not_finite_leaves_the_others_of_its_batch_as_they_are(sdxl):
+def test_a_image_that_is_not_finite_leaves_the_others_of_its_batch_as_they_are(sdxl):
     generator = tiny(sdxl, batch=2)
     whole = generator.synthesize([ask("cat"), ask("dog")])
     spoil_from(generator, 1, 1)
@@ -272,31 +272,31 @@ def test_a_picture_that_is_not_finite_leaves_the_others_of_its_batch_as_they_are
     assert drawn[1] == whole[1]
 
 
-def test_a_concept_whose_pictures_are_not_finite_is_refused_with_either_seed(sdxl, tmp_path):
-    generator, bank = tiny(sdxl, batch=2), ConceptBank(tmp_path)
+def test_a_concept_whose_images_are_not_finite_is_refused_with_either_seed(sdxl, tmp_path):
+    generator, bank = tiny(sdxl, batch=2), Cache(tmp_path)
     hook = spoil_from(generator, 2, 4)
-    with pytest.raises(PlainPictureError, match=r"'cat' came out as one plain colour, rgb\(0, 0, 0\)"):
+    with pytest.raises(BlankImageError, match=r"'cat' came out as one plain colour, rgb\(0, 0, 0\)"):
         bank.images([ask("cat", 0), ask("cat", 1)], generator)
-    # The first of the batch was a picture, and is kept.
+    # The first of the batch was an image, and is kept.
     assert len(bank.images([ask("cat", 0)], generator)) == bank.stats.drawn == 1
     hook.remove()
-    again = ConceptBank(tmp_path)
+    again = Cache(tmp_path)
     assert len(again.images([ask("cat", 0), ask("cat", 1)], generator)) == 2
     assert (again.stats.drawn, again.stats.reused) == (1, 1)
 
 
 def test_what_was_drawn_before_memory_ran_out_is_in_the_bank(sdxl, tmp_path):
-    generator, bank = tiny(sdxl, batch=1), ConceptBank(tmp_path)
+    generator, bank = tiny(sdxl, batch=1), Cache(tmp_path)
     passes = []
 
     def fail_late(*_):
         passes.append(1)
-        if len(passes) > 3:  # two steps a picture
+        if len(passes) > 3:  # two steps an image
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     hook = generator._pipe.unet.register_forward_pre_hook(fail_late)
     requests = [ask("cat", seed) for seed in range(3)]
-    with pytest.raises(BackendError, match="not even one picture"):
+    with pytest.raises(BackendError, match="not even one image"):
         bank.images(requests, generator)
     hook.remove()
     assert len(set(bank.images(requests, generator))) == 3
@@ -324,7 +324,7 @@ def test_a_failure_inside_is_one_line(sdxl):
         {"size": 80},
     ],
 )
-def test_what_alters_a_picture_alters_the_fingerprint(sdxl, drawer, settings):
+def test_what_alters_a_image_alters_the_fingerprint(sdxl, drawer, settings):
     other = tiny(sdxl, batch=2, **settings)
     assert other.fingerprint != drawer.fingerprint
     drawn = other.synthesize([ask("cat"), ask("cat")])
@@ -333,14 +333,14 @@ def test_what_alters_a_picture_alters_the_fingerprint(sdxl, drawer, settings):
 
 
 @pytest.mark.parametrize("settings", [{"vae_slicing": True}, {"channels_last": True}, {"batch": 3}])
-def test_what_only_alters_the_computation_keeps_picture_and_fingerprint(sdxl, drawer, settings):
+def test_what_only_alters_the_computation_keeps_image_and_fingerprint(sdxl, drawer, settings):
     other = tiny(sdxl, **{"batch": 2, **settings})
     assert other.fingerprint == drawer.fingerprint
     first, second = (one.synthesize([ask("cat")])[0].pixels.astype(int) for one in (drawer, other))
     assert abs(first - second).max() <= 1
 
 
-def test_slicing_decodes_one_picture_at_a_time_and_tiling_in_tiles(sdxl):
+def test_slicing_decodes_one_image_at_a_time_and_tiling_in_tiles(sdxl):
     plain = tiny(sdxl, batch=2)
     cut = tiny(sdxl, batch=2, vae_slicing=True, vae_tiling=True)  # at the size that the model is made for
     rows = []
@@ -371,7 +371,7 @@ def placed(pipe, settings):
 
 
 @pytest.mark.parametrize(("images", "batch"), [(1, 1), (5, 5), (8, 8), (9, 5), (10, 5), (17, 6)])
-def test_a_gpu_draws_the_pictures_of_a_concept_in_even_batches(sdxl, images, batch):
+def test_a_gpu_draws_the_images_of_a_concept_in_even_batches(sdxl, images, batch):
     generator = TextToImage(
         parse_source(str(sdxl)), DiffusionSettings(), device="cpu", download=False, together=images
     )
@@ -387,7 +387,7 @@ def test_channels_last_lays_out_the_convolutions(sdxl):
     assert tiny(sdxl)._pipe.unet.conv_in.weight.is_contiguous()
 
 
-def test_provenance_says_how_a_picture_was_made(sdxl):
+def test_provenance_says_how_a_image_was_made(sdxl):
     generator = tiny(sdxl, batch=2, scheduler="DDIMScheduler", vae_slicing=True)
     said = generator.synthesize([ask("cat", 5)])[0].provenance
     assert json.loads(json.dumps(said)) == said
@@ -430,7 +430,7 @@ def test_settings_that_are_not_possible_are_refused_before_weights_are_loaded(sd
     assert "_pipe" not in vars(generator)
 
 
-def test_no_device_no_pictures(sdxl):
+def test_no_device_no_images(sdxl):
     with pytest.raises(UsageError, match="device 'nowhere'"):
         _ = tiny(sdxl, device="nowhere").fingerprint
 
@@ -441,7 +441,7 @@ def test_a_large_model_on_a_cpu_is_told_once(sdxl, monkeypatch, caplog):
     generator.synthesize([ask("cat")])
     generator.synthesize([ask("dog")])
     assert [record.message for record in caplog.records] == [
-        f"drawing with {sdxl} on a CPU takes minutes a picture"
+        f"drawing with {sdxl} on a CPU takes minutes an image"
     ]
 
 
@@ -459,7 +459,7 @@ def test_compile_wraps_the_denoiser(sdxl, folders):
 
 @pytest.mark.e2e
 @pytest.mark.skipif(shutil.which("c++") is None, reason="no compiler")
-def test_a_compiled_denoiser_draws_the_same_picture(folders):
+def test_a_compiled_denoiser_draws_the_same_image(folders):
     # In a process of its own: the compiler's build tools want to be the first to bring their version of distutils.
     code = (
         "plain, compiled = (tiny(sys.argv[2], compile=wanted) for wanted in (False, True))\n"
@@ -485,8 +485,8 @@ def test_drawing_and_measuring_at_the_same_time_compute_alike_exactly(drawer):
             seen.add(switches())
             return self.pool(images)
 
-    def prepared(picture):
-        return torch.from_numpy(np.array(picture.resize((8, 8)), np.float32)).permute(2, 0, 1)
+    def prepared(image):
+        return torch.from_numpy(np.array(image.resize((8, 8)), np.float32)).permute(2, 0, 1)
 
     seen, exact = set(), (True, False, True, False, "highest")
     target = HookedTarget(network_of(Watched(), prepared), device="cpu")

@@ -1,4 +1,4 @@
-"""Small banks of drawn pictures, and an encoder that knows words by their letters."""
+"""Small banks of drawn images, and an encoder that knows words by their letters."""
 
 from __future__ import annotations
 

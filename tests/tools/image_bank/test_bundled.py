@@ -41,7 +41,7 @@ def generator(bundled, sentence_encoder):
     return ImageBankGenerator(bundled, sentence_encoder)
 
 
-def test_every_caption_with_several_pictures_has_one_in_each_split(manifest):
+def test_every_caption_with_several_images_has_one_in_each_split(manifest):
     splits = defaultdict(list)
     for row in manifest:
         if row["kind"] != "background":
@@ -74,7 +74,7 @@ def test_a_missing_encoder_names_the_command_that_installs_it(tmp_path):
 
 
 @pytest.mark.e2e
-def test_every_listed_picture_is_there_and_can_be_drawn(bundled):
+def test_every_listed_image_is_there_and_can_be_drawn(bundled):
     captions = bundled.captions()
     control = BankControl(bundled, captions, m=1, size=64)
     for caption in captions:
@@ -151,7 +151,7 @@ def test_the_held_out_generator_shares_no_thing_with_the_search(bundled, sentenc
 
 
 @pytest.mark.e2e
-def test_twenty_pictures_are_made_in_a_second(generator):
+def test_twenty_images_are_made_in_a_second(generator):
     generator.synthesize([ask("gorilla", seed) for seed in range(3)])
     start = time.process_time()
     generator.synthesize([ask("gorilla", seed) for seed in range(20)])

@@ -6,19 +6,19 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.tools.image_bank.control import BankControl
 
 
-def test_classes_are_sorted_and_each_has_m_different_pictures(bank):
+def test_classes_are_sorted_and_each_has_m_different_images(bank):
     control = BankControl(bank, ["dog", "cat"], m=3, size=48)
     assert control.classes() == ("cat", "dog")
     for name in control.classes():
         assert len(set(control.images(name))) == 3
 
 
-def test_pictures_are_the_same_every_time_and_whatever_else_is_in_the_set(bank):
+def test_images_are_the_same_every_time_and_whatever_else_is_in_the_set(bank):
     alone = BankControl(bank, ["dog"], m=2, size=48).images("dog")
     assert BankControl(bank, ["cat", "dog"], m=2, size=48).images("dog") == alone
 
 
-def test_chunks_hold_the_pictures_class_by_class(bank):
+def test_chunks_hold_the_images_class_by_class(bank):
     control = BankControl(bank, ["dog", "cat", "ball"], m=3, size=48)
     assert control.total == 1
     (chunk,) = control.chunks()
@@ -45,11 +45,11 @@ def test_the_fingerprint_follows_classes_and_count(bank):
     assert len({control.fingerprint for control in sets}) == 4
 
 
-def test_a_held_out_set_has_other_pictures_and_no_class_without_them(bank):
+def test_a_held_out_set_has_other_images_and_no_class_without_them(bank):
     searched, held_out = BankControl(bank, ["dog"]), BankControl(bank, ["dog"], split="heldout")
     assert not set(searched.images("dog")) & set(held_out.images("dog"))
     assert searched.fingerprint != held_out.fingerprint
-    with pytest.raises(UsageError, match="no heldout picture of 'cat'"):
+    with pytest.raises(UsageError, match="no heldout image of 'cat'"):
         BankControl(bank, ["dog", "cat"], split="heldout")
 
 

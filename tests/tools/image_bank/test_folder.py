@@ -1,4 +1,4 @@
-"""A user's folder of captioned pictures."""
+"""A user's folder of captioned images."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def test_captions_file_gives_captions_kinds_scenes_and_splits(bank):
     assert bank.captions() == ("ball", "cat", "dog", "green apple")
 
 
-def test_text_files_beside_pictures_give_captions_and_synonyms(tmp_path, photo_file):
+def test_text_files_beside_images_give_captions_and_synonyms(tmp_path, photo_file):
     photo_file(tmp_path / "1.png", (9, 9, 9))
     (tmp_path / "1.txt").write_text("A chest X-ray.\nradiograph\n")
     (entry,) = folder_bank(tmp_path).entries
@@ -61,7 +61,7 @@ def test_kind_is_told_by_transparency(tmp_path, photo_file, cutout_file):
     assert [entry.kind for entry in folder_bank(tmp_path).entries] == ["cutout", "photo"]
 
 
-def test_pictures_below_backgrounds_are_backgrounds_of_their_folder(tmp_path, photo_file):
+def test_images_below_backgrounds_are_backgrounds_of_their_folder(tmp_path, photo_file):
     (tmp_path / "backgrounds" / "clinic").mkdir(parents=True)
     photo_file(tmp_path / "backgrounds" / "clinic" / "a.png", (9, 9, 9))
     photo_file(tmp_path / "lung.png", (9, 9, 9))
@@ -69,7 +69,7 @@ def test_pictures_below_backgrounds_are_backgrounds_of_their_folder(tmp_path, ph
     assert (background.kind, background.scenes, background.split) == ("background", ("clinic",), "shared")
 
 
-def test_corrupt_pictures_are_skipped_and_reported(tmp_path, photo_file):
+def test_corrupt_images_are_skipped_and_reported(tmp_path, photo_file):
     photo_file(tmp_path / "good.png", (9, 9, 9))
     whole = (tmp_path / "good.png").read_bytes()
     (tmp_path / "cut_short.png").write_bytes(whole[: len(whole) // 2])
@@ -125,8 +125,8 @@ def test_fingerprint_follows_content_and_captions_not_the_place(tmp_path, photo_
 
 
 def test_a_third_of_each_caption_is_held_out_where_no_split_is_given():
-    pictures = [("dog", f"{n:02}") for n in range(6)] + [("cat", "a"), ("cat", "b"), ("owl", "c")]
-    splits = hold_out(pictures)
+    images = [("dog", f"{n:02}") for n in range(6)] + [("cat", "a"), ("cat", "b"), ("owl", "c")]
+    splits = hold_out(images)
     assert splits[:6].count("heldout") == 2
     assert splits[6:8].count("heldout") == 1
     assert splits[8] == "search"

@@ -40,7 +40,7 @@ def generator(bank, encoder):
     seed=st.integers(0, 2**31 - 1),
 )
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_same_request_gives_the_same_square_rgb_picture(
+def test_the_same_request_gives_the_same_square_rgb_image(
     generator, bank, encoder, concept, angle, lighting, seed
 ):
     request = ask(concept, seed, angle, lighting)
@@ -53,17 +53,17 @@ def test_the_same_request_gives_the_same_square_rgb_picture(
 
 
 @pytest.mark.parametrize("concept", ["dog", "cat", "beach"])
-def test_different_seeds_give_different_pictures(generator, concept):
+def test_different_seeds_give_different_images(generator, concept):
     drawn = generator.synthesize([ask(concept, seed) for seed in range(6)])
     assert len({image.png for image in drawn}) == 6
 
 
-def test_a_picture_does_not_depend_on_what_was_asked_with_it(generator):
+def test_a_image_does_not_depend_on_what_was_asked_with_it(generator):
     alone = generator.synthesize([ask("dog", 3)])
     assert generator.synthesize([ask("ball", 1), ask("dog", 3)])[1:] == alone
 
 
-def test_consecutive_seeds_use_every_source_picture(generator):
+def test_consecutive_seeds_use_every_source_image(generator):
     drawn = generator.synthesize([ask("dog", seed) for seed in (7, 8)])
     assert {image.provenance["subjects"][0]["file"] for image in drawn} == {"dog1.png", "dog2.png"}
 
@@ -73,7 +73,7 @@ def test_a_broader_term_is_drawn_as_several_things(generator):
     assert {image.provenance["subjects"][0]["caption"] for image in drawn} == {"cat", "dog"}
 
 
-def test_search_and_held_out_pictures_are_never_mixed(bank, encoder):
+def test_search_and_held_out_images_are_never_mixed(bank, encoder):
     for split, allowed in (("search", {"dog1.png", "dog2.png"}), ("heldout", {"dog3.png"})):
         generator = ImageBankGenerator(bank, encoder, split, BankSettings(size=64))
         drawn = generator.synthesize([ask("dog", seed) for seed in range(12)])
@@ -169,7 +169,7 @@ def test_progress_is_told_and_can_cancel(generator):
         generator.synthesize([ask("dog")], stop)
 
 
-def test_a_picture_that_vanished_is_a_backend_error(tmp_path, encoder, cutout_file):
+def test_a_image_that_vanished_is_a_backend_error(tmp_path, encoder, cutout_file):
     cutout_file(tmp_path / "dog.png", (9, 99, 9))
     generator = ImageBankGenerator(folder_bank(tmp_path), encoder, "all")
     (tmp_path / "dog.png").unlink()
@@ -215,9 +215,7 @@ def test_an_empty_split_is_refused(tmp_path, encoder, cutout_file):
     angle=st.sampled_from((*ANGLES, "")),
 )
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_picture_gives_a_square_rgb_picture(
-    tmp_path_factory, encoder, width, height, mode, transparent, angle
-):
+def test_any_image_gives_a_square_rgb_image(tmp_path_factory, encoder, width, height, mode, transparent, angle):
     folder = tmp_path_factory.mktemp("odd")
     if mode in ("RGBA", "LA"):
         image = Image.new(mode, (width, height), 255 if mode == "LA" else "white")

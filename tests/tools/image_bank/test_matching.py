@@ -29,7 +29,7 @@ def test_a_broader_name_reaches_every_member(matcher):
     assert match.captions == ("cat", "dog")
 
 
-def test_a_held_out_picture_is_never_matched_in_the_search(matcher):
+def test_a_held_out_image_is_never_matched_in_the_search(matcher):
     assert [entry.id for entry in matcher.match("dog")[0].entries] == ["dog1.png", "dog2.png"]
 
 

@@ -222,9 +222,9 @@ def test_exif_data_that_cannot_be_read_say_nothing():
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "not a picture"),
-        (b"<html>404</html>", "not a picture"),
-        (b"version https://git-lfs.github.com/spec/v1", "not a picture"),
+        (b"", "not an image"),
+        (b"<html>404</html>", "not an image"),
+        (b"version https://git-lfs.github.com/spec/v1", "not an image"),
         (encoded(GREY, "PNG")[:-40], "truncated"),
         (encoded(GREY, "JPEG")[:-30], "truncated"),
         (encoded(GREY, "JPEG", progressive=True)[:-30], "truncated"),

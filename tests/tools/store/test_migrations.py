@@ -12,7 +12,7 @@ from sqlite_utils import Database
 
 from line_neurons.agent.errors import StoreError
 from line_neurons.tools.cache import database as bank_folder
-from line_neurons.tools.cache.database import BankFolder
+from line_neurons.tools.cache.database import CacheDatabase
 from line_neurons.tools.cache.file_hashes import FileDigests
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.store import migrations as upgrades
@@ -95,7 +95,7 @@ def test_the_pooling_that_the_first_version_recorded_is_kept_as_one_setting(tmp_
 
 def test_a_new_store_needs_no_copy(tmp_path):
     RunStore(tmp_path)
-    BankFolder(tmp_path)
+    CacheDatabase(tmp_path)
     assert not list(tmp_path.glob("*.bak"))
 
 
@@ -199,15 +199,15 @@ def test_processes_that_make_the_same_new_store_at_once_make_one(tmp_path):
     assert {opened.get(timeout=60)[1] for _ in processes} == {0}
 
 
-def test_a_bank_with_pictures_is_copied_before_its_schema_changes(tmp_path, monkeypatch):
-    folder = BankFolder(tmp_path)
+def test_a_bank_with_images_is_copied_before_its_schema_changes(tmp_path, monkeypatch):
+    folder = CacheDatabase(tmp_path)
     with folder.transaction() as db:
         db.execute("INSERT INTO controls VALUES ('key', '[]', '[]', NULL)")
     folder.close()
     before = dump(tmp_path / "bank.db")
     later = (*bank_folder._MIGRATIONS, ("ALTER TABLE draws ADD COLUMN note TEXT",))
     monkeypatch.setattr(bank_folder, "_MIGRATIONS", later)
-    folder = BankFolder(tmp_path)
+    folder = CacheDatabase(tmp_path)
     assert folder.one("SELECT count(*), count(note) FROM controls LEFT JOIN draws", ()) == (1, 0)
     assert dump(tmp_path / "bank.db.before-m003.bak") == before
 
@@ -225,7 +225,9 @@ def _hash(root):
     return FileDigests(root / "digests.db").of([root])
 
 
-@pytest.mark.parametrize(("name", "use"), [("bank.db", BankFolder), ("replies.db", _ask), ("digests.db", _hash)])
+@pytest.mark.parametrize(
+    ("name", "use"), [("bank.db", CacheDatabase), ("replies.db", _ask), ("digests.db", _hash)]
+)
 def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(tmp_path, name, use):
     use(tmp_path)
     _newer(tmp_path / name)

@@ -68,14 +68,14 @@ def checkpoint(tmp_path_factory, randomised):
 
 @pytest.fixture(scope="session")
 def pixels():
-    """Seven small pictures as uint8 [H, W, 3]."""
+    """Seven small images as uint8 [H, W, 3]."""
     draw = np.random.default_rng(0)
     return [draw.integers(0, 255, (40, 48, 3), dtype=np.uint8) for _ in range(7)]
 
 
 @pytest.fixture(scope="session")
-def pictures(pixels):
-    """The same pictures as PNG files."""
+def images(pixels):
+    """The same images as PNG files."""
     files = [BytesIO() for _ in pixels]
     for file, one in zip(files, pixels, strict=True):
         Image.fromarray(one).save(file, "PNG")
@@ -84,12 +84,12 @@ def pictures(pixels):
 
 @pytest.fixture(scope="session")
 def imagenet_input(pixels):
-    """The pictures as the usual preprocessing of ImageNet makes them: [7, 3, 224, 224]."""
+    """The images as the usual preprocessing of ImageNet makes them: [7, 3, 224, 224]."""
     from torchvision.transforms import functional
 
     def prepare(one):
-        picture = functional.center_crop(functional.resize(Image.fromarray(one), 256), 224)
-        return functional.normalize(functional.to_tensor(picture), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+        image = functional.center_crop(functional.resize(Image.fromarray(one), 256), 224)
+        return functional.normalize(functional.to_tensor(image), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
     return torch.stack([prepare(one) for one in pixels])
 

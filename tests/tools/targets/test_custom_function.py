@@ -20,8 +20,8 @@ MODEL = """
             self.conv = nn.Conv2d(3, 4, 3)
             self.head = nn.Linear(4, 2)
 
-        def forward(self, pictures):
-            maps = self.conv(pictures)
+        def forward(self, images):
+            maps = self.conv(images)
             return {"maps": maps, "logits": self.head(maps.mean((2, 3)))}
 
     def plain():
@@ -30,7 +30,7 @@ MODEL = """
     def other():
         return Net(1)
 
-    def brown(picture):
+    def brown(image):
         return torch.tensor(picture.resize((8, 8)).getpixel((0, 0))).float().view(3, 1, 1).expand(3, 8, 8) / 255
 
     def with_transform():
@@ -41,7 +41,7 @@ MODEL = """
 
     def grey():
         transform = v2.Compose([v2.Grayscale(), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
-        return nn.Sequential(nn.Conv2d(1, 2, 3)), lambda picture: transform(picture)[:, :8, :8]
+        return nn.Sequential(nn.Conv2d(1, 2, 3)), lambda image: transform(image)[:, :8, :8]
 
     def takes(weights=None):
         net = Net(0)
@@ -79,13 +79,13 @@ MODEL = """
     def compiled():
         return torch.compile(Net(0))
 
-    def shifting(picture):
+    def shifting(image):
         return torch.rand(3, 8, 8)
 
-    def unscaled(picture):
+    def unscaled(image):
         return torch.zeros(3, 8, 8, dtype=torch.uint8)
 
-    def uncropped(picture):
+    def uncropped(image):
         return torch.zeros(3, picture.height, picture.width)
 
     def random_transform():
@@ -98,8 +98,8 @@ MODEL = """
         return Net(0), uncropped
 
     class Dropping(Net):
-        def forward(self, pictures):
-            return super().forward(nn.functional.dropout(pictures, 0.5, training=True))
+        def forward(self, images):
+            return super().forward(nn.functional.dropout(images, 0.5, training=True))
 
     def dropping():
         return Dropping(0)
@@ -219,7 +219,7 @@ def test_what_goes_wrong_in_the_users_code_is_one_line(spec, said, here):
     ("function", "said"),
     [
         ("random_transform", r"preprocessing of .* other values each time \(use the transform of evaluation"),
-        ("any_size", r"gives \[3, 256, 320\] for one picture and \[3, 320, 256\] for another \(let it give one"),
+        ("any_size", r"gives \[3, 256, 320\] for one image and \[3, 320, 256\] for another \(let it give one"),
         ("whole_numbers", r"gave torch\.uint8, not floats \(end it with ToDtype"),
         ("dropping", r"layer conv .* gives several values for the same image .*\(leave out the random parts"),
     ],

@@ -22,13 +22,13 @@ class Net(nn.Module):
         self.conv = nn.Conv2d(3, 2, 1)
         self.power = power
 
-    def forward(self, pictures):
-        return self.conv(pictures) ** self.power
+    def forward(self, images):
+        return self.conv(images) ** self.power
 
 
 class Squared(Net):
-    def forward(self, pictures):
-        return self.conv(pictures) * self.conv(pictures)
+    def forward(self, images):
+        return self.conv(images) * self.conv(images)
 
 
 def net(kind=Net, **arguments):
@@ -72,8 +72,8 @@ def test_a_module_that_computes_the_same_is_the_same_target(same):
 
 
 def resized(size):
-    return lambda picture: v2.functional.to_dtype(
-        v2.functional.resize(v2.functional.pil_to_tensor(picture), [size, size]), torch.float32, scale=True
+    return lambda image: v2.functional.to_dtype(
+        v2.functional.resize(v2.functional.pil_to_tensor(image), [size, size]), torch.float32, scale=True
     )
 
 
@@ -81,8 +81,8 @@ class Resize:
     def __init__(self, size):
         self.size = size
 
-    def __call__(self, picture):
-        return resized(self.size)(picture)
+    def __call__(self, image):
+        return resized(self.size)(image)
 
 
 @pytest.mark.parametrize("transform", [resized, Resize, v2.Resize], ids=["closure", "object", "torchvision"])
@@ -94,11 +94,11 @@ def test_a_transform_is_known_by_what_it_does(transform):
 def test_what_is_done_to_a_module_later_has_no_effect():
     module = net()
     target = HookedTarget(network_of(module, resized(8)))
-    picture = torch.zeros(4, 4, 3, dtype=torch.uint8).numpy()
+    image = torch.zeros(4, 4, 3, dtype=torch.uint8).numpy()
     with torch.no_grad():
         module.conv.bias += 5
-    expected = HookedTarget(network_of(net(), resized(8))).activate([picture], ["conv"])["conv"]
-    assert (target.activate([picture], ["conv"])["conv"] == expected).all()
+    expected = HookedTarget(network_of(net(), resized(8))).activate([image], ["conv"])["conv"]
+    assert (target.activate([image], ["conv"])["conv"] == expected).all()
 
 
 def test_the_preprocessing_of_torchvisions_and_timms_models_is_known():
@@ -113,7 +113,7 @@ def test_the_preprocessing_of_torchvisions_and_timms_models_is_known():
 
 
 def sizes(module):
-    """The sides of a picture as a module gets it, and whose preprocessing that is said to be."""
+    """The sides of an image as a module gets it, and whose preprocessing that is said to be."""
     network = network_of(module)
     return network.prepare(Image.new("RGB", (500, 400))).shape[1], network.note
 
@@ -199,8 +199,8 @@ class Texts(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(3, 2, 1)
 
-    def forward(self, pictures, text):
-        return self.conv(pictures) + text
+    def forward(self, images, text):
+        return self.conv(images) + text
 
 
 def clip():
@@ -215,12 +215,12 @@ def clip():
 @pytest.mark.parametrize(
     ("module", "cause", "remedy"),
     [
-        (lambda: nn.Sequential(nn.Conv2d(1, 2, 3)), "takes pictures of 1 channel, and its preprocessing gives 3",
-         r"a transform that makes \[1, H, W\] of an RGB picture"),
-        (lambda: nn.Sequential(nn.Conv2d(4, 2, 3)), "takes pictures of 4 channels, and its preprocessing gives 3",
+        (lambda: nn.Sequential(nn.Conv2d(1, 2, 3)), "takes images of 1 channel, and its preprocessing gives 3",
+         r"a transform that makes \[1, H, W\] of an RGB image"),
+        (lambda: nn.Sequential(nn.Conv2d(4, 2, 3)), "takes images of 4 channels, and its preprocessing gives 3",
          r"a transform that makes \[4, H, W\]"),
-        (Texts, "wants more than pictures: text", r"the part that takes pictures alone.*wrap it"),
-        (clip, "wants more than pictures: input_ids", r"model\.vision_model"),
+        (Texts, "wants more than images: text", r"the part that takes images alone.*wrap it"),
+        (clip, "wants more than images: input_ids", r"model\.vision_model"),
     ],
     ids=["grey", "four channels", "second input", "clip"],
 )  # fmt: skip

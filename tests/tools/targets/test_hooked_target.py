@@ -4,7 +4,7 @@ import torch
 from torchvision import models
 
 from line_neurons.agent.errors import BackendError, UnmeasurableError, UsageError
-from line_neurons.tools.targets.base import Network
+from line_neurons.tools.targets.base import ModelBundle
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.layers.outputs import hooked
 from line_neurons.tools.targets.registry import open_target
@@ -12,21 +12,21 @@ from line_neurons.tools.targets.registry import open_target
 SPEC = "torchvision:mobilenet_v3_small"
 
 
-def one(target, pictures, layer):
-    return target.activate(pictures, [layer])[layer]
+def one(target, images, layer):
+    return target.activate(images, [layer])[layer]
 
 
-def test_several_layers_come_from_one_forward_pass_and_are_those_of_each_alone(target, pictures):
+def test_several_layers_come_from_one_forward_pass_and_are_those_of_each_alone(target, images):
     layers = ["features.0", "features.12", "avgpool", "classifier.3"]
     target.layers()
     passes = []
     with hooked({"features": target._modules["features"]}, lambda *seen: passes.append(seen[0])):
-        together = target.activate(pictures[:5], layers)
+        together = target.activate(images[:5], layers)
         assert len(passes) == 1
     assert list(together) == layers
     for layer in layers:
         assert together[layer].dtype == np.float32
-        np.testing.assert_array_equal(together[layer], one(target, pictures[:5], layer))
+        np.testing.assert_array_equal(together[layer], one(target, images[:5], layer))
 
 
 def test_what_a_later_module_does_in_place_does_not_change_what_a_layer_gave(pixels):
@@ -34,65 +34,65 @@ def test_what_a_later_module_does_in_place_does_not_change_what_a_layer_gave(pix
     norm = torch.nn.BatchNorm2d(3).eval()
     head = torch.nn.Linear(3, 3)
     model = torch.nn.Sequential(norm, torch.nn.ReLU(inplace=True), torch.nn.Flatten(), head, torch.nn.ReLU(True))
-    pictures = [torch.randn(3, 1, 1) - 0.5 for _ in pixels]
+    images = [torch.randn(3, 1, 1) - 0.5 for _ in pixels]
     # Six find the layers.
-    order = iter([pictures[0]] * 3 + [torch.randn(3, 1, 1) for _ in range(3)] + pictures)
-    target = HookedTarget(Network("own:model", "0", "0", lambda _: next(order), lambda: model), device="cpu")
+    order = iter([images[0]] * 3 + [torch.randn(3, 1, 1) for _ in range(3)] + images)
+    target = HookedTarget(ModelBundle("own:model", "0", "0", lambda _: next(order), lambda: model), device="cpu")
     actual = target.activate(pixels, ["0", "3"])
     with torch.inference_mode():
-        maps = norm(torch.stack(pictures))
+        maps = norm(torch.stack(images))
         logits = head(maps.flatten(1).clamp(min=0))
     assert (maps < 0).any() and (logits < 0).any()
     np.testing.assert_allclose(actual["0"], maps.flatten(1), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(actual["3"], logits, rtol=1e-4, atol=1e-5)
 
 
-def test_pixels_and_encoded_pictures_give_the_same(target, pictures, pixels):
-    np.testing.assert_array_equal(one(target, pixels, "avgpool"), one(target, pictures, "avgpool"))
+def test_pixels_and_encoded_images_give_the_same(target, images, pixels):
+    np.testing.assert_array_equal(one(target, pixels, "avgpool"), one(target, images, "avgpool"))
 
 
-def test_a_pictures_activations_are_the_same_bits_whatever_it_is_batched_with(target, pictures):
-    together = one(target, pictures, "features.12")
-    alone = np.concatenate([one(target, [picture], "features.12") for picture in pictures])
-    backwards = one(target, pictures[::-1], "features.12")[::-1]
+def test_a_images_activations_are_the_same_bits_whatever_it_is_batched_with(target, images):
+    together = one(target, images, "features.12")
+    alone = np.concatenate([one(target, [image], "features.12") for image in images])
+    backwards = one(target, images[::-1], "features.12")[::-1]
     assert together.tobytes() == alone.tobytes() == backwards.tobytes()
 
 
-def test_progress_counts_pictures_and_can_cancel(target, pictures):
+def test_progress_counts_images_and_can_cancel(target, images):
     seen = []
-    target.activate(pictures, ["avgpool"], lambda done, total: seen.append((done, total)))
+    target.activate(images, ["avgpool"], lambda done, total: seen.append((done, total)))
     assert seen == [(5, 7), (7, 7)]
 
     def cancel(done, total):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        target.activate(pictures, ["avgpool"], cancel)
+        target.activate(images, ["avgpool"], cancel)
     assert target.activate([], ["avgpool"])["avgpool"].shape == (0, 576)
-    assert target.activate(pictures, []) == {}
+    assert target.activate(images, []) == {}
 
 
-def test_hooks_are_gone_after_use_and_after_errors(target, pictures):
-    target.activate(pictures[:1], ["avgpool"])
+def test_hooks_are_gone_after_use_and_after_errors(target, images):
+    target.activate(images[:1], ["avgpool"])
     with pytest.raises(ZeroDivisionError), hooked({"avgpool": target._modules["avgpool"]}, print):
         raise ZeroDivisionError
     assert not any(module._forward_hooks for module in target._model.modules())
 
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
-def test_half_precision_is_near_single_and_comes_back_as_float32(checkpoint, target, pictures, precision):
+def test_half_precision_is_near_single_and_comes_back_as_float32(checkpoint, target, images, precision):
     half = open_target(SPEC, weights=checkpoint, device="cpu", precision=precision)
-    actual = one(half, pictures, "classifier.3")
-    expected = one(target, pictures, "classifier.3")
+    actual = one(half, images, "classifier.3")
+    expected = one(target, images, "classifier.3")
     assert actual.dtype == np.float32
     assert next(half._model.parameters()).dtype == getattr(torch, precision)
     assert 0 < np.abs(actual - expected).max() < 0.05 * np.abs(expected).max()
     assert half.fingerprint != target.fingerprint
 
 
-def test_channels_last_changes_the_layout_and_not_the_result(checkpoint, target, pictures):
+def test_channels_last_changes_the_layout_and_not_the_result(checkpoint, target, images):
     other = open_target(SPEC, weights=checkpoint, device="cpu", channels_last=True)
-    actual, expected = (one(each, pictures, "features.12") for each in (other, target))
+    actual, expected = (one(each, images, "features.12") for each in (other, target))
     assert other._modules["features.1.block.0.0"].weight.is_contiguous(memory_format=torch.channels_last)
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
     assert other.fingerprint == target.fingerprint
@@ -103,22 +103,22 @@ def test_batch_size_and_device_are_not_part_of_the_fingerprint_and_pool_is(check
     assert open_target(SPEC, weights=checkpoint, pool="max").fingerprint != target.fingerprint
 
 
-def test_a_map_is_pooled_by_its_mean_or_its_maximum(checkpoint, target, pictures):
+def test_a_map_is_pooled_by_its_mean_or_its_maximum(checkpoint, target, images):
     largest = open_target(SPEC, weights=checkpoint, pool="max", device="cpu")
-    by_mean = one(target, pictures[:2], "features.12")
-    np.testing.assert_allclose(by_mean, one(target, pictures[:2], "avgpool"), rtol=1e-4, atol=1e-5)
-    assert (one(largest, pictures[:2], "features.12") >= by_mean).all()
+    by_mean = one(target, images[:2], "features.12")
+    np.testing.assert_allclose(by_mean, one(target, images[:2], "avgpool"), rtol=1e-4, atol=1e-5)
+    assert (one(largest, images[:2], "features.12") >= by_mean).all()
 
 
-def test_a_pool_for_tokens_is_refused_for_maps_before_any_picture_is_looked_at(checkpoint):
+def test_a_pool_for_tokens_is_refused_for_maps_before_any_image_is_looked_at(checkpoint):
     target = open_target(SPEC, weights=checkpoint, pool="cls", device="cpu")
     with pytest.raises(UsageError, match=r"'cls' does not fit features\.12 .* maps \(576 x 7 x 7\).*mean, max"):
         target.activate([b"no picture"], ["features.12"])
 
 
-def test_an_unknown_layer_is_refused_with_near_ones(target, pictures):
+def test_an_unknown_layer_is_refused_with_near_ones(target, images):
     with pytest.raises(UsageError, match=r"near: features\.12.*line layers torchvision:mobilenet_v3_small"):
-        target.activate(pictures, ["feature.12"])
+        target.activate(images, ["feature.12"])
     with pytest.raises(UsageError, match=r"no layer 'feature\.12'"):
         target.unit_names("feature.12")
 
@@ -129,27 +129,27 @@ def test_a_device_that_is_not_there_is_refused(device, checkpoint):
         open_target(SPEC, weights=checkpoint, device=device)
 
 
-def test_a_batch_of_no_pictures_is_refused(checkpoint):
+def test_a_batch_of_no_images_is_refused(checkpoint):
     with pytest.raises(UsageError, match="batch of 0"):
         open_target(SPEC, weights=checkpoint, batch_size=0)
 
 
-def test_a_picture_that_cannot_be_decoded_is_told_apart(target, pictures):
-    for broken in (b"", b"text", pictures[0][:200], np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3))):
+def test_a_image_that_cannot_be_decoded_is_told_apart(target, images):
+    for broken in (b"", b"text", images[0][:200], np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3))):
         with pytest.raises(UnmeasurableError, match="cannot be decoded") as caught:
-            target.activate([pictures[0], broken], ["avgpool"])
-        assert caught.value.picture is broken
+            target.activate([images[0], broken], ["avgpool"])
+        assert caught.value.image is broken
 
 
-def test_activations_that_are_not_finite_are_refused(checkpoint, pictures, tmp_path):
+def test_activations_that_are_not_finite_are_refused(checkpoint, images, tmp_path):
     state = torch.load(checkpoint, weights_only=True)
     for part in ("weight", "bias"):
         state[f"classifier.3.{part}"][2] = 3e38
     torch.save(state, tmp_path / "large.pth")
     target = open_target(SPEC, weights=tmp_path / "large.pth", device="cpu")
     with pytest.raises(UnmeasurableError, match=r"not finite at classifier\.3") as caught:
-        target.activate(pictures, ["classifier.3"])
-    assert caught.value.picture is pictures[0]
+        target.activate(images, ["classifier.3"])
+    assert caught.value.image is images[0]
 
 
 class Failing(torch.nn.Module):
@@ -160,10 +160,10 @@ class Failing(torch.nn.Module):
         self.pool = torch.nn.AdaptiveAvgPool2d(1)
         self.error = error
 
-    def forward(self, pictures):
-        if len(pictures) != 3:
+    def forward(self, images):
+        if len(images) != 3:
             raise self.error
-        return self.pool(pictures)
+        return self.pool(images)
 
 
 @pytest.mark.parametrize(
@@ -174,24 +174,24 @@ class Failing(torch.nn.Module):
     ],
 )
 def test_a_forward_pass_that_fails_is_one_line_with_what_to_do(error, said, pixels):
-    network = Network("own:model", "0", "0", lambda picture: torch.zeros(3, 8, 8), lambda: Failing(error))
+    network = ModelBundle("own:model", "0", "0", lambda image: torch.zeros(3, 8, 8), lambda: Failing(error))
     with pytest.raises(BackendError, match=said):
         HookedTarget(network, device="cpu").activate(pixels, ["pool"])
 
 
-def test_pictures_of_unlike_sizes_are_refused(pixels):
+def test_images_of_unlike_sizes_are_refused(pixels):
     sizes = iter([8] * 7 + [9])  # six find the layers
     pool = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1))
-    network = Network("own:model", "0", "0", lambda _: torch.zeros(3, next(sizes), 8), lambda: pool)
+    network = ModelBundle("own:model", "0", "0", lambda _: torch.zeros(3, next(sizes), 8), lambda: pool)
     with pytest.raises(BackendError, match="stack expects each tensor to be equal size"):
         HookedTarget(network, device="cpu").activate(pixels[:2], ["0"])
 
 
-def test_preprocessing_that_fails_or_makes_no_picture_tensor_is_one_line(pixels):
-    def fail(picture):
+def test_preprocessing_that_fails_or_makes_no_image_tensor_is_one_line(pixels):
+    def fail(image):
         raise KeyError("mean")
 
     for prepare, said in ((fail, "failed: 'mean'"), (lambda _: torch.zeros(8, 8), r"gave \[8, 8\], not a tensor")):
-        network = Network("own:model", "0", "0", prepare, models.squeezenet1_1)
+        network = ModelBundle("own:model", "0", "0", prepare, models.squeezenet1_1)
         with pytest.raises(BackendError, match=f"preprocessing of own:model {said}"):
             HookedTarget(network, device="cpu").activate(pixels, ["features.0"])

@@ -21,9 +21,9 @@ def prepared(pixels, size, crop, mean, std):
     # Written out, with Pillow alone: the shorter side to size, the middle, scaled.
     tensors = []
     for one in pixels:
-        picture = Image.fromarray(one)
-        scale = size / min(picture.size)
-        resized = picture.resize([int(side * scale) for side in picture.size], Image.Resampling.BICUBIC)
+        image = Image.fromarray(one)
+        scale = size / min(image.size)
+        resized = image.resize([int(side * scale) for side in image.size], Image.Resampling.BICUBIC)
         left, top = (round((side - crop) / 2) for side in resized.size)
         middle = resized.crop((left, top, left + crop, top + crop))
         tensors.append((torch.from_numpy(np.asarray(middle) / np.float32(255)) - mean) / std)

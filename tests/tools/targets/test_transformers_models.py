@@ -132,7 +132,7 @@ def test_other_vision_models_give_what_a_plain_forward_gives(make, layer, pick, 
 
 
 @pytest.mark.parametrize("make", [clip, siglip])
-def test_of_a_model_of_pictures_and_text_the_vision_part_is_taken(make, saved, square, capfd):
+def test_of_a_model_of_images_and_text_the_vision_part_is_taken(make, saved, square, capfd):
     model, folder = saved(make())
     capfd.readouterr()
     target = open_target(f"hf:{folder}", device="cpu", pool="mean-tokens")
@@ -220,7 +220,7 @@ def test_the_fingerprint_follows_weights_configuration_and_preprocessing(saved):
 
 def test_what_is_no_vision_model_or_not_whole_is_refused(saved, tmp_path):
     _, folder = saved(transformers.BertModel(transformers.BertConfig(vocab_size=50, **SMALL)), "bert")
-    with pytest.raises(UsageError, match="is a 'bert' model, which has no part that takes pictures alone"):
+    with pytest.raises(UsageError, match="is a 'bert' model, which has no part that takes images alone"):
         open_target(f"hf:{folder}")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="is not a vision model that transformers can read"):
@@ -317,7 +317,7 @@ def test_a_hub_id_is_found_in_the_cache_and_its_absence_says_what_to_do(saved, s
         open_target("hf:some/model")
 
 
-def test_a_picture_is_resized_as_the_processor_says(saved, pixels):
+def test_a_image_is_resized_as_the_processor_says(saved, pixels):
     model, folder = saved(classifier())
     target = open_target(f"hf:{folder}", device="cpu")
     resized = [np.asarray(Image.fromarray(one).resize((32, 32), Image.Resampling.BILINEAR)) for one in pixels]

@@ -10,17 +10,17 @@ from line_neurons.tools.targets.transforms import MEAN, STD, cosy, usual
 
 
 @pytest.fixture(params=[(500, 375), (200, 313), (224, 224)], ids=str)
-def picture(request):
+def image(request):
     width, height = request.param
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8))
 
 
-def test_the_usual_one_is_that_of_torchvisions_first_release_to_the_bit(picture):
+def test_the_usual_one_is_that_of_torchvisions_first_release_to_the_bit(image):
     for weights in (models.ResNet18_Weights.IMAGENET1K_V1, models.ResNet50_Weights.IMAGENET1K_V1):
-        assert torch.equal(usual(picture), weights.transforms()(picture))
+        assert torch.equal(usual(image), weights.transforms()(image))
 
 
-def test_cosys_is_that_of_its_code_to_the_bit(picture):
+def test_cosys_is_that_of_its_code_to_the_bit(image):
     reference = transforms.Compose(
         [
             transforms.Resize(224),
@@ -29,4 +29,4 @@ def test_cosys_is_that_of_its_code_to_the_bit(picture):
             transforms.Normalize(mean=MEAN, std=STD),
         ]
     )
-    assert torch.equal(cosy(picture), reference(picture))
+    assert torch.equal(cosy(image), reference(image))

@@ -79,9 +79,9 @@ async def test_a_screenshot_is_saved_and_said_where(store, tmp_path):
     async with opened(store) as pilot:
         await sees(pilot, "3 runs")
         await pilot.press("ctrl+s")
-        (picture,) = tmp_path.glob("line-*.svg")
-        assert f"Screenshot saved {picture}" in told(pilot)
-    assert FAILED in picture.read_text()
+        (image,) = tmp_path.glob("line-*.svg")
+        assert f"Screenshot saved {image}" in told(pilot)
+    assert FAILED in image.read_text()
 
 
 @pytest.mark.anyio

@@ -24,7 +24,7 @@ PROGRAM = Path(__file__).parents[2] / "support" / "fake_line.py"
 
 @pytest.fixture
 def hold(tmp_path, monkeypatch, scripted_line):
-    """A file; while it is there, a process that works on a run goes no further than to its next picture."""
+    """A file; while it is there, a process that works on a run goes no further than to its next image."""
     path = tmp_path / "hold"
     path.touch()
     monkeypatch.setenv("LINE_TEST_HOLD", str(path))

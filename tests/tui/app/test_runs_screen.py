@@ -9,7 +9,7 @@ import pytest
 from textual.widgets import DataTable
 
 from line_neurons.tools.store import leases
-from line_neurons.tools.store.activity import Doing
+from line_neurons.tools.store.activity import Activity
 from line_neurons.tools.store.leases import Machine, standings
 from line_neurons.tools.store.runs import RunStore, Unit
 from line_neurons.tui.app.runs.new_run import NewRunScreen
@@ -20,7 +20,7 @@ from support.store_factory import FAILED, FINISHED, INTERRUPTED, REASON, at_work
 
 pytestmark = pytest.mark.anyio
 
-DOING = Doing(2, "synthesize", "iteration", 2, 5, 0, "foaming waves", "tiger", 3.2, 1.0)
+DOING = Activity(2, "synthesize", "iteration", 2, 5, 0, "foaming waves", "tiger", 3.2, 1.0)
 
 
 def listed(pilot):
@@ -59,8 +59,8 @@ async def test_a_run_that_is_worked_on_says_by_whom_how_fast_and_how_long_yet(st
         db.execute("UPDATE leases SET beat = began + 100")
     async with opened(store, size=(160, 48)) as pilot:
         await go_to(pilot, INTERRUPTED)
-        # 4 units less half of the one in hand, 40 pictures each, at 8 a second.
-        await sees(pilot, "● running", "8.0", "18 s", "process 4242 on lab-gpu", "600 pictures drawn", "1 running")
+        # 4 units less half of the one in hand, 40 images each, at 8 a second.
+        await sees(pilot, "● running", "8.0", "18 s", "process 4242 on lab-gpu", "600 images drawn", "1 running")
 
 
 async def test_x_asks_the_process_to_stop(store):

@@ -1,4 +1,4 @@
-"""What stands beside a unit's screen: questions and replies, a picture, concepts and units side by side."""
+"""What stands beside a unit's screen: questions and replies, an image, concepts and units side by side."""
 
 from contextlib import closing
 
@@ -7,9 +7,9 @@ import pytest
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.app.unit.compare import CompareScreen, ConceptsScreen
 from line_neurons.tui.app.unit.dialogs import ConceptDialog, ForkDialog
-from line_neurons.tui.app.unit.image import PictureScreen
-from line_neurons.tui.app.unit.images import Card, PicturesView, load
-from line_neurons.tui.app.unit.prompt import ExchangeScreen
+from line_neurons.tui.app.unit.image import ImageScreen
+from line_neurons.tui.app.unit.images import Card, ImagesView, load
+from line_neurons.tui.app.unit.prompt import PromptScreen
 from line_neurons.tui.unit_view import read_unit
 from support.app_pilot import SIZES, drawn, opened, sees, shown, until
 from support.store_factory import FAILED, FINISHED
@@ -30,8 +30,8 @@ async def test_how_they_look(store, view, snapshot_svg):
     seen = unit_of(store)
     scored = [one for one in seen.steps if one.outcome == "scored" and one.kind != "initial"]
     screens = {
-        "exchange": (ExchangeScreen(store, asked(store), 2), "as it was sent (its hash matches)"),
-        "picture": (PictureScreen("tiger fur", load(store, scored[0].images, seen.run, 0)), "prompt: A realistic"),
+        "exchange": (PromptScreen(store, asked(store), 2), "as it was sent (its hash matches)"),
+        "picture": (ImageScreen("tiger fur", load(store, scored[0].images, seen.run, 0)), "prompt: A realistic"),
         "concepts": (ConceptsScreen(store, seen, *scored[-2:]), "more than"),
         "units": (CompareScreen(store, (FAILED, 0), (FINISHED, 1)), "scored on both"),
         "fork": (ForkDialog("unit 0", range(6), 2, 0, "ollama:llama3.1:8b"), "first proposal"),
@@ -41,17 +41,17 @@ async def test_how_they_look(store, view, snapshot_svg):
         for name, (screen, text) in screens.items():
             pilot.app.push_screen(screen)
             await sees(pilot, text)
-            pictures = list(screen.query(PicturesView))
-            await until(pilot, lambda pictures=pictures: all(one.loaded for one in pictures))
+            images = list(screen.query(ImagesView))
+            await until(pilot, lambda images=images: all(one.loaded for one in images))
             if view["size"] == SIZES[1]:
-                # Pictures of this size would be a megabyte of text; the small screens show them.
+                # Images of this size would be a megabyte of text; the small screens show them.
                 for card in screen.query(Card):
                     card.children[0].visible = False
             assert await drawn(pilot) == snapshot_svg(name=name)
             pilot.app.pop_screen()
 
 
-async def test_pictures_count_as_loaded_when_their_cards_stand(store, monkeypatch):
+async def test_images_count_as_loaded_when_their_cards_stand(store, monkeypatch):
     seen = unit_of(store)
     scored = [one for one in seen.steps if one.outcome == "scored" and one.kind != "initial"]
     composed, early = Card.compose, []
@@ -64,7 +64,7 @@ async def test_pictures_count_as_loaded_when_their_cards_stand(store, monkeypatc
     async with opened(store, size=(160, 48)) as pilot:
         pilot.app.push_screen(ConceptsScreen(store, seen, *scored[-2:]))
         await sees(pilot, "more than")
-        await until(pilot, lambda: all(one.loaded for one in pilot.app.screen.query(PicturesView)))
+        await until(pilot, lambda: all(one.loaded for one in pilot.app.screen.query(ImagesView)))
         assert len(pilot.app.screen.query(Card)) == sum(len(one.images) for one in scored[-2:])
     assert not early
 
@@ -73,7 +73,7 @@ async def test_the_prompt_is_that_of_the_step_with_its_refusals(store):
     async with opened(store, size=(160, 48)) as pilot:
         entries = asked(store)
         second = next(at for at, one in enumerate(entries) if (one.step, one.attempt) == (2, 1))
-        pilot.app.push_screen(ExchangeScreen(store, entries, second))
+        pilot.app.push_screen(PromptScreen(store, entries, second))
         await sees(pilot, "as it was sent (its hash matches)", 'Refused: "striped cat" was tried already', "seed")
         await pilot.press("left")
         await sees(pilot, "step 2, try 1", "its hash matches")
@@ -94,9 +94,9 @@ async def test_a_prompt_that_is_another_than_was_sent_is_told(store):
             db.execute("UPDATE steps SET prompt = NULL WHERE run = ? AND unit = 0 AND step = 1", [FAILED])
     async with opened(store, size=(160, 48)) as pilot:
         entries = asked(store)
-        pilot.app.push_screen(ExchangeScreen(store, entries, len(entries) - 1))
+        pilot.app.push_screen(PromptScreen(store, entries, len(entries) - 1))
         await sees(pilot, "rebuilt, but its hash is another")
-        pilot.app.push_screen(ExchangeScreen(store, entries, 0))
+        pilot.app.push_screen(PromptScreen(store, entries, 0))
         await sees(pilot, "rebuilt, not checked")
 
 
@@ -105,7 +105,7 @@ async def test_a_damaged_history_has_its_reply_without_a_prompt(store):
     with closing(RunStore(store)) as runs, runs.atomic() as db:
         db.execute("DELETE FROM steps WHERE run = ? AND unit = 0 AND step < 2", [FAILED])
     async with opened(store, size=(160, 48)) as pilot:
-        pilot.app.push_screen(ExchangeScreen(store, entries, len(entries) - 1))
+        pilot.app.push_screen(PromptScreen(store, entries, len(entries) - 1))
         await sees(pilot, "does not tell what came before", "striped animal")
 
 
@@ -117,4 +117,4 @@ async def test_two_units_share_concepts_and_are_followed(store):
             runs.update_unit(FAILED, 1, label="quilt", score=99.0)
         await sees(pilot, "label quilt")
         await pilot.press("p")
-        await until(pilot, lambda: isinstance(pilot.app.screen, PictureScreen))
+        await until(pilot, lambda: isinstance(pilot.app.screen, ImageScreen))

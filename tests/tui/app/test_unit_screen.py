@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 from textual.widgets import Footer, Tabs
 
-from line_neurons.tools.store.activity import Doing
+from line_neurons.tools.store.activity import Activity
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import wishes
 from line_neurons.tui.app.unit.board import BoardTable
 from line_neurons.tui.app.unit.history import HistoryTable
-from line_neurons.tui.app.unit.image import PictureScreen
-from line_neurons.tui.app.unit.images import PicturesView
-from line_neurons.tui.app.unit.prompt import ExchangeScreen
+from line_neurons.tui.app.unit.image import ImageScreen
+from line_neurons.tui.app.unit.images import ImagesView
+from line_neurons.tui.app.unit.prompt import PromptScreen
 from line_neurons.tui.app.unit.screen import UnitScreen
 from support.app_pilot import drawn, opened, sees, shown, until
 from support.store_factory import FAILED, INTERRUPTED, REASON, at_work
@@ -36,17 +36,17 @@ async def told(pilot, text):
     await until(pilot, lambda: any(text in one.message for one in pilot.app._notifications))
 
 
-async def all_pictures(pilot, screen):
-    """Wait for the pictures of the concept that is chosen now."""
-    shown = screen.query_one(PicturesView)
-    await until(pilot, lambda: shown.loaded and shown.wanted == tuple(one.picture.id for one in shown.loaded))
+async def all_images(pilot, screen):
+    """Wait for the images of the concept that is chosen now."""
+    shown = screen.query_one(ImagesView)
+    await until(pilot, lambda: shown.loaded and shown.wanted == tuple(one.image.id for one in shown.loaded))
     await until(pilot, lambda: len(shown.query("Card")) == len(shown.loaded))
 
 
 def working(unit=2, node="activate", **more):
     """A unit at work since a time that has not come, so that what is drawn does not change."""
     given = {"kind": "iteration", "step": 4, "steps": 5, "attempt": 1, "concept": "rusty gears"} | more
-    return Doing(
+    return Activity(
         unit, node, **given, best="wet cobblestones", best_score=6.6, since=time.time() + 1e6
     )  # fmt: skip
 
@@ -55,7 +55,7 @@ async def test_how_a_unit_at_work_looks(store, view, snapshot_svg):
     at_work(store, INTERRUPTED, working())
     async with unit_opened(store, INTERRUPTED, 2, **view) as (pilot, screen):
         await sees(pilot, "rusty gears", "wet cobblestones", "● activate" if view["size"] == WIDE else "●activate")
-        await all_pictures(pilot, screen)
+        await all_images(pilot, screen)
         assert await drawn(pilot) == snapshot_svg
 
 
@@ -67,7 +67,7 @@ async def test_how_the_past_of_a_finished_unit_looks(store, view, snapshot_svg):
         await sees(pilot, "You see the first board")
         await pilot.press(*["down"] * 9)
         await sees(pilot, "You see the board after step")
-        await all_pictures(pilot, screen)
+        await all_images(pilot, screen)
         assert await drawn(pilot) == snapshot_svg
 
 
@@ -165,7 +165,7 @@ async def test_who_looks_at_the_past_is_not_taken_away_by_a_new_step(store):
 
 async def test_a_narrow_terminal_shows_one_pane_at_a_time(store):
     async with unit_opened(store, size=(80, 24)) as (pilot, screen):
-        for key, name in zip("1234", ("board", "history", "plot", "pictures"), strict=True):
+        for key, name in zip("1234", ("board", "history", "plot", "images"), strict=True):
             await pilot.press(key)
             await pilot.pause()
             assert [pane.id for pane in screen.query(".pane") if pane.display] == [name]
@@ -175,13 +175,13 @@ async def test_a_narrow_terminal_shows_one_pane_at_a_time(store):
         await until(pilot, lambda: all(pane.display for pane in screen.query(".pane")))
 
 
-async def test_pictures_have_the_units_activations_and_open_large(store):
+async def test_images_have_the_units_activations_and_open_large(store):
     async with unit_opened(store, size=WIDE) as (pilot, screen):
-        await all_pictures(pilot, screen)
-        loaded = screen.query_one(PicturesView).loaded
-        assert [one.picture.activation is not None for one in loaded] == [True] * 4
+        await all_images(pilot, screen)
+        loaded = screen.query_one(ImagesView).loaded
+        assert [one.image.activation is not None for one in loaded] == [True] * 4
         await pilot.press("p")
-        await sees(pilot, "prompt: A realistic photo of a", "1/4", f"seed: {loaded[0].picture.seed}")
+        await sees(pilot, "prompt: A realistic photo of a", "1/4", f"seed: {loaded[0].image.seed}")
         await pilot.press("right")
         await sees(pilot, "2/4")
         await pilot.press("left", "left")
@@ -190,33 +190,33 @@ async def test_pictures_have_the_units_activations_and_open_large(store):
         assert pilot.app.screen is screen
 
 
-async def test_a_click_opens_that_picture(store):
+async def test_a_click_opens_that_image(store):
     async with unit_opened(store, size=WIDE) as (pilot, screen):
-        await all_pictures(pilot, screen)
+        await all_images(pilot, screen)
         await pilot.click(list(screen.query("Card"))[2])
-        await until(pilot, lambda: isinstance(pilot.app.screen, PictureScreen))
+        await until(pilot, lambda: isinstance(pilot.app.screen, ImageScreen))
         await sees(pilot, "3/4")
 
 
-async def test_pictures_that_are_gone_or_harmed_are_said(store):
+async def test_images_that_are_gone_or_harmed_are_said(store):
     with closing(RunStore(store, read_only=True)) as runs:
         images = runs.units(FAILED)[0].images
     paths = [store / "images" / one[:2] / f"{one}.png" for one in images]
     paths[0].unlink()
     paths[1].write_bytes(paths[1].read_bytes()[:-9])
     async with unit_opened(store, size=WIDE) as (pilot, screen):
-        await all_pictures(pilot, screen)
-        troubles = [one.trouble for one in screen.query_one(PicturesView).loaded]
+        await all_images(pilot, screen)
+        troubles = [one.trouble for one in screen.query_one(ImagesView).loaded]
         assert troubles == ["has gone", "is damaged: its content has changed", "", ""]
         await sees(pilot, "gone", "damaged")
 
 
-async def test_without_a_viewer_the_picture_files_path_is_said(store, monkeypatch):
+async def test_without_a_viewer_the_image_files_path_is_said(store, monkeypatch):
     monkeypatch.setenv("PATH", "")
     async with unit_opened(store) as (pilot, screen):
-        await all_pictures(pilot, screen)
+        await all_images(pilot, screen)
         await pilot.press("e")
-        await told(pilot, screen.query_one(PicturesView).loaded[0].picture.id)
+        await told(pilot, screen.query_one(ImagesView).loaded[0].image.id)
 
 
 async def test_the_label_is_copied(store):
@@ -314,4 +314,4 @@ async def test_a_unit_that_does_not_exist_is_said(store):
 async def test_enter_on_an_entry_opens_what_was_asked(store):
     async with unit_opened(store) as (pilot, _):
         await pilot.press("2", "enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ExchangeScreen))
+        await until(pilot, lambda: isinstance(pilot.app.screen, PromptScreen))

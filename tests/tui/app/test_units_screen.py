@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 from textual.widgets import Input
 
-from line_neurons.tools.store.activity import Doing
+from line_neurons.tools.store.activity import Activity
 from line_neurons.tools.store.leases import standings
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.app.unit.screen import UnitScreen
@@ -46,8 +46,8 @@ async def test_how_it_looks(store, view, snapshot_svg):
 
 async def test_how_a_run_looks_that_is_worked_on(store, view, snapshot_svg):
     doing = [
-        Doing(2, "synthesize", "iteration", 3, 5, 0, "woven basket", "birch trunks", 6.25, time.time()),
-        Doing(3, "init", "initial", 0, 5, 0, "", "", None, time.time() + 1),
+        Activity(2, "synthesize", "iteration", 3, 5, 0, "woven basket", "birch trunks", 6.25, time.time()),
+        Activity(3, "init", "initial", 0, 5, 0, "", "", None, time.time() + 1),
     ]
     at_work(store, INTERRUPTED, *doing, drawn=0)
     async with opened(store, INTERRUPTED, **view) as pilot:
@@ -244,7 +244,7 @@ async def test_a_run_whose_process_died_is_stale_and_its_units_interrupted(store
     from line_neurons.tools.store.leases import this_machine
 
     machine = this_machine()
-    at_work(store, INTERRUPTED, Doing(3, "score", "iteration", 1, 5, 0, "x", "", None, 1.0), host=machine.host)
+    at_work(store, INTERRUPTED, Activity(3, "score", "iteration", 1, 5, 0, "x", "", None, 1.0), host=machine.host)
     with closing(RunStore(store)) as runs, runs.atomic() as db:
         db.execute("UPDATE leases SET boot = ?", [machine.boot])
     async with opened(store, INTERRUPTED) as pilot:

@@ -21,7 +21,7 @@ WORDS = ["--llm", "random", "--init", "vocabulary"]
 
 def explained(result):
     status, out, err = result
-    # The small models of the tests may name nothing that the bank can picture, which is no failure of the command.
+    # The small models of the tests may name nothing that the bank can image, which is no failure of the command.
     assert status in {0, ALL_REFUSED}, err
     return json.loads(out)
 
@@ -143,10 +143,10 @@ def test_a_text_to_image_model_draws_through_the_whole_loop(line, assets, tiny_s
         assert resumed["units"][0][key] == whole["units"][0][key]
     assert resumed["fingerprints"] == whole["fingerprints"]
     shown = json.loads(line("show", resumed["id"], "889", "--json")[1])
-    pictures = list(shown["pictures"].values())
-    assert len(pictures) == 2 * (4 + 3)
-    assert {picture["prompt"].split(" photo of a ")[0] for picture in pictures} == {"A realistic"}
-    assert len({picture["seed"] for picture in pictures}) == len(pictures)
+    images = list(shown["pictures"].values())
+    assert len(images) == 2 * (4 + 3)
+    assert {image["prompt"].split(" photo of a ")[0] for image in images} == {"A realistic"}
+    assert len({image["seed"] for image in images}) == len(images)
 
 
 @pytest.mark.e2e

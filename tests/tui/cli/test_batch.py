@@ -8,7 +8,7 @@ import pytest
 from line_neurons.agent.errors import BackendError
 from line_neurons.agent.seeds import derive_seed
 from line_neurons.graphs.runs.code_trust import vouch
-from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.store.runs import RunStore, Unit
 from line_neurons.tui.cli import run as labelling
 from support.command_checks import refused
@@ -43,7 +43,7 @@ def model(monkeypatch):
         "control_set": ScriptedControl(classes),
     }
     for name, part in parts.items():
-        monkeypatch.setattr(Parts, name, part)
+        monkeypatch.setattr(Components, name, part)
     return proposer
 
 
@@ -177,7 +177,7 @@ def test_a_run_that_cannot_go_on_keeps_no_other_from_its_turn(line, model, inter
 
 
 def test_a_revisit_names_the_units_that_others_found_better_labels_for(line, model):
-    Parts.target.scores["bright thing"] = 9.0
+    Components.target.scores["bright thing"] = 9.0
     dull = labelled(line(*BATCH, "--units", "0", "--no-revisit", "--json"))
     model.script = lambda prompt, seed, temperature: "bright thing"
     bright = labelled(line(*BATCH, "--units", "1", "--no-revisit", "--json"))

@@ -1,4 +1,4 @@
-"""Picture files that are harmed between two commands, on real parts: what the user sees, and how the run ends."""
+"""Image files that are harmed between two commands, on real parts: what the user sees, and how the run ends."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ def evidence(line, unit):
 
 
 @pytest.mark.e2e
-def test_pictures_harmed_while_a_run_is_interrupted_are_drawn_anew_and_it_ends_as_undisturbed(
+def test_images_harmed_while_a_run_is_interrupted_are_drawn_anew_and_it_ends_as_undisturbed(
     line, assets, tmp_path, monkeypatch, caplog
 ):
     monkeypatch.setenv("LINE_VOCABULARY_SHARE", "0.03")
@@ -55,7 +55,7 @@ def test_pictures_harmed_while_a_run_is_interrupted_are_drawn_anew_and_it_ends_a
     status, out, err = line("show", RUN, "magpie")
     assert status == 0
     assert "Scoreboard" in out
-    assert "pictures of this unit cannot be shown:" in err
+    assert "images of this unit cannot be shown:" in err
     assert "is damaged: its content has changed" in err
 
     status, _, err = line("resume")

@@ -15,7 +15,7 @@ HALF = f"images/ab/.{'ab' * 32}.png.12-34"
 
 @pytest.fixture
 def store(tmp_path):
-    """A store with a finished run and the rest of a picture that was being written."""
+    """A store with a finished run and the rest of an image that was being written."""
     parts = scripted_parts(
         tmp_path / "store", ScriptedModel(lambda prompt, seed, temperature: f"thing {seed}"), iterations=1
     )

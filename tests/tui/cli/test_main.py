@@ -16,7 +16,7 @@ from line_neurons.tui.cli import run as labelling
 from support.command_checks import refused
 
 MODEL = "torchvision:mobilenet_v2"
-# Small but whole: two classes and two others on the first board, two pictures each, one step and the summary.
+# Small but whole: two classes and two others on the first board, two images each, one step and the summary.
 SMALL = [
     *("--llm", "random", "--generator", "bank"),
     *("--top", "2", "--random", "2", "--images", "2", "--iterations", "1"),
@@ -195,7 +195,7 @@ def test_people_see_a_table_and_what_to_do_next(line, assets):
 
 
 @pytest.mark.e2e
-def test_pictures_that_are_corrupt_or_not_ordinary_are_counted_and_told(line, assets, tmp_path):
+def test_images_that_are_corrupt_or_not_ordinary_are_counted_and_told(line, assets, tmp_path):
     for name in ("red_fox", "green_apple"):
         folder = tmp_path / "control" / name
         folder.mkdir(parents=True)
@@ -206,7 +206,7 @@ def test_pictures_that_are_corrupt_or_not_ordinary_are_counted_and_told(line, as
     Image.fromarray(deep).save(tmp_path / "control" / "red_fox" / "deep.png")
     status, out, err = line("explain", MODEL, "features.18", "7", *SMALL, "--control", tmp_path / "control")
     assert status == 0
-    assert "could not be read: 1 picture" in err
+    assert "could not be read: 1 image" in err
     assert "broken.png" in err
     assert "in the control set, 1 of 5 images: 16-bit, values read by the range 0 to 65535" in err
     assert "7" in out

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.app.run_rows import RunRows
 from line_neurons.tui.app.units.columns import LABEL, Around
@@ -50,10 +50,10 @@ def parts(monkeypatch):
         "generator": ScriptedGenerator(),
         "control_set": ScriptedControl(CLASSES),
     }.items():
-        monkeypatch.setattr(Parts, name, part)
+        monkeypatch.setattr(Components, name, part)
 
     def answers(given):
-        monkeypatch.setattr(Parts, "language_model", ScriptedModel(given))
+        monkeypatch.setattr(Components, "language_model", ScriptedModel(given))
 
     answers(lambda prompt, seed, temperature: f"thing {seed}")
     return answers

@@ -1,5 +1,5 @@
 from line_neurons.graphs.runs.runner import Progress
-from line_neurons.tools.cache.activation_cache import BankStats
+from line_neurons.tools.cache.activation_cache import CacheStats
 from line_neurons.tui.cli.progress import Watching
 
 # A first board, ten iterations and the summary.
@@ -10,7 +10,7 @@ def at(unit, node, step=0, *, finished=0, failed=0, drawn=0, reused=0, error="",
     return Progress(
         run="run", unit=unit, name=None, finished=finished, failed=failed, units=units, node=node,
         kind="iteration", step=step, steps=LAST, concept="", best=("fox", 1.5),
-        stats=BankStats(drawn=drawn, reused=reused), error=error,
+        stats=CacheStats(drawn=drawn, reused=reused), error=error,
     )  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def test_many_units_are_told_of_every_quarter_of_a_minute(capsys):
     assert len(capsys.readouterr().err.splitlines()) == 5
 
 
-def test_units_pictures_and_the_time_left_are_those_of_the_whole_run(capsys):
+def test_units_images_and_the_time_left_are_those_of_the_whole_run(capsys):
     clock = Clock()
     watching = many(clock)
     for unit in (1, 2):
@@ -96,7 +96,7 @@ def test_the_last_unit_is_told_whenever_it_ends(capsys):
     assert capsys.readouterr().err.splitlines()[-1].startswith("4/4 units")
 
 
-def test_the_pictures_of_single_concepts_are_not_told_where_many_are_drawn_at_once(capsys):
+def test_the_images_of_single_concepts_are_not_told_where_many_are_drawn_at_once(capsys):
     clock = Clock()
     watching = many(clock)
     clock.now = 1000

@@ -21,7 +21,7 @@ def parts_for(store):
 
 
 def drawn(parts, step):
-    """What a step's pictures were drawn from; the scripted ones were other files then."""
+    """What a step's images were drawn from; the scripted ones were other files then."""
     made = map(parts.bank.provenance, step.images)
     return [(account["prompt"], account["seed"]) for account in made]
 
@@ -29,7 +29,7 @@ def drawn(parts, step):
 @pytest.mark.parametrize("upgraded", [False, True], ids=["as it is", "upgraded"])
 @pytest.mark.parametrize("version", VERSIONS)
 def test_runs_and_labels_of_an_old_store_are_shown(line, tmp_path, monkeypatch, version, upgraded):
-    # The scripted pictures are none that a sheet could show.
+    # The scripted images are none that a sheet could show.
     monkeypatch.setattr(showing, "_write_sheet", lambda *_: None)
     store = old_store(tmp_path / "store", version)
     if upgraded:

@@ -8,7 +8,7 @@ import pytest
 
 from line_neurons.agent.errors import BackendError
 from line_neurons.graphs.replay import replay
-from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import start, work
 from support.command_checks import refused
 from support.fakes import LAYER, ScriptedModel, ScriptedTarget, scripted_parts
@@ -29,7 +29,7 @@ def here(tmp_path, monkeypatch):
 
     def opened(model, settings, preparing=None, layers=None):
         known = scripted_parts(settings.store, found["model"], target=found["target"])
-        made = Parts(model, settings, preparing, layers)
+        made = Components(model, settings, preparing, layers)
         named = ("language_model", "generator", "target", "control_set")
         vars(made).update({name: getattr(known, name) for name in named})
         return made

@@ -9,7 +9,7 @@ from PIL import Image
 from line_neurons.agent.ports import DrawnImage, ImageRequest
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.runs.lifecycle import recorded
-from line_neurons.tools.cache.activation_cache import ConceptBank
+from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.store.runs import Run, RunStore, Step, Unit
 from line_neurons.tui.cli import show as showing
 from support.command_checks import refused
@@ -91,10 +91,10 @@ def test_a_whole_layer_is_cut_on_a_terminal_alone_but_for_what_failed(
 
 @pytest.fixture
 def long_history(store, tmp_path):
-    """A unit with two searches, each with a summary, and a revisit; a picture at each step."""
+    """A unit with two searches, each with a summary, and a revisit; an image at each step."""
     add(store, [found(0)])
     kinds = ["initial", "iteration", "summary", "initial", "iteration", "summary", "revisit"]
-    bank = ConceptBank(tmp_path / "store")
+    bank = Cache(tmp_path / "store")
     for step, kind in enumerate(kinds):
         images = bank.images([ImageRequest(f"thing {step}", "", "", step, "{concept}")], Painter())
         board = () if kind == "revisit" else ((f"board {step}", 1.0),)
@@ -112,32 +112,32 @@ def test_the_history_shows_restarts_summaries_and_the_revisit(line, long_history
 
 
 @pytest.mark.parametrize(("step", "pictures"), [("S", 2), ("s", 2), ("R", 1), ("3", 1), ("5", 1)])
-def test_pictures_of_a_step_are_asked_for_by_number_or_letter(line, long_history, step, pictures):
+def test_images_of_a_step_are_asked_for_by_number_or_letter(line, long_history, step, images):
     shown = json.loads(line("show", "net-1", "0", "--step", step, "--json")[1])
     one = json.loads(line("show", "net-1", "0", "--step", "0", "--json")[1])
     heights = [Image.open(sheet["contact_sheet"]).height for sheet in (shown, one)]
-    assert round(heights[0] / heights[1]) == pictures
+    assert round(heights[0] / heights[1]) == images
 
 
-def test_pictures_that_have_gone_or_changed_are_left_out_and_named(line, long_history, tmp_path):
+def test_images_that_have_gone_or_changed_are_left_out_and_named(line, long_history, tmp_path):
     whole = json.loads(line("show", "net-1", "0", "--json")[1])
     assert whole["missing"] == {}
     first, second = (entry["images"][0] for entry in whole["history"][:2])
-    bank = ConceptBank(tmp_path / "store")
+    bank = Cache(tmp_path / "store")
     bank.image_path(first).unlink()
     bank.image_path(second).write_bytes(b"other")
     bank.close()
     status, out, err = line("show", "net-1", "0")
     assert status == 0
     assert "board 5" in out
-    assert "2 pictures of this unit cannot be shown:" in err
-    assert f"the file of picture {first[:12]} has gone" in err
-    assert f"the file of picture {second[:12]} is damaged: its content has changed" in err
+    assert "2 images of this unit cannot be shown:" in err
+    assert f"the file of image {first[:12]} has gone" in err
+    assert f"the file of image {second[:12]} is damaged: its content has changed" in err
     shown = json.loads(line("show", "net-1", "0", "--json")[1])
     assert shown["missing"].keys() == {first, second}
     assert Image.open(shown["contact_sheet"]).size == Image.open(whole["contact_sheet"]).size
 
 
 @pytest.mark.parametrize("step", ["9", "x", "../x"])
-def test_a_step_without_pictures_is_refused_with_those_that_have_some(line, long_history, step):
+def test_a_step_without_images_is_refused_with_those_that_have_some(line, long_history, step):
     refused(line("show", "net-1", "0", "--step", step), repr(step), "0, 1, S, 3, 4, R")

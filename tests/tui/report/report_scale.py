@@ -1,7 +1,7 @@
 """How large reports are and how fast they open: python tests/tui/report/report_scale.py STORE FOLDER [UNITS].
 
-Makes a run of UNITS units (500) in FOLDER, out of parts of the pictures that are in STORE: boards of ten from 160
-classes, ten iterations and a summary, a question of five refused, five pictures a concept, 2,000 concepts in all.
+Makes a run of UNITS units (500) in FOLDER, out of parts of the images that are in STORE: boards of ten from 160
+classes, ten iterations and a summary, a question of five refused, five images a concept, 2,000 concepts in all.
 Writes it as one page and as a folder, and opens both in Chromium.
 """
 
@@ -24,12 +24,12 @@ from PIL import Image
 from line_neurons.agent.ports import Control
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.runs.lifecycle import recorded
-from line_neurons.tools.cache.activation_cache import ConceptBank
+from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.cache.reader import control_key
 from line_neurons.tools.store.runs import Run, RunStore, Step, Unit
 from line_neurons.tui.report.writer import write_report
 
-CLASSES, CONCEPTS, PICTURES, BOARD, ITERATIONS, REFUSED = 160, 2000, 5, 10, 10, 0.2
+CLASSES, CONCEPTS, IMAGES, BOARD, ITERATIONS, REFUSED = 160, 2000, 5, 10, 10, 0.2
 SIDE = 256
 RUN, LAYER, TARGET, CONTROL = "net-layer-1", "layer", "net 0123", "control 4567"
 REASONING = (
@@ -45,9 +45,9 @@ def make(store: Path, source: Path, units: int) -> None:
     concepts = [f"concept {number}" for number in range(CONCEPTS)]
     vectors = np.random.default_rng(0)
     images: dict[str, tuple[str, ...]] = {}
-    with closing(ConceptBank(store)) as bank:
+    with closing(Cache(store)) as bank:
         for concept in concepts:
-            images[concept] = tuple(_picture(store, draw, originals) for _ in range(PICTURES))
+            images[concept] = tuple(_image(store, draw, originals) for _ in range(IMAGES))
             with bank._folder.transaction() as db:
                 for number, image in enumerate(images[concept]):
                     prompt = f"A realistic photo of a {concept}, wide angle shot, natural sunlight"
@@ -75,7 +75,7 @@ def make(store: Path, source: Path, units: int) -> None:
             runs.put_steps(steps)
 
 
-def _picture(store: Path, draw: random.Random, originals: list[bytes]) -> str:
+def _image(store: Path, draw: random.Random, originals: list[bytes]) -> str:
     with Image.open(io.BytesIO(draw.choice(originals))) as image:
         side = draw.randint(128, min(image.size))
         left, top = draw.randint(0, image.width - side), draw.randint(0, image.height - side)
@@ -180,7 +180,7 @@ def main() -> None:
             first = written.path.stat().st_size
             page = (folder / name / "units" / "unit-0.html").stat().st_size
             files = len(list((folder / name / "pictures").iterdir()))
-            print(f"  index {first / 1e6:.2f} MB, a unit's page {page / 1e3:.0f} kB, {files} picture files")
+            print(f"  index {first / 1e6:.2f} MB, a unit's page {page / 1e3:.0f} kB, {files} image files")
 
 
 if __name__ == "__main__":

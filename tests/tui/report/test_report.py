@@ -20,10 +20,10 @@ from hostile.texts import NAMED
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Control
 from line_neurons.graphs.replay.provenance import provenance
-from line_neurons.tools.cache.activation_cache import ConceptBank
+from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.cache.reader import control_key
 from line_neurons.tools.control_sets.folder import FolderControlSet
-from line_neurons.tools.store.activity import Doing
+from line_neurons.tools.store.activity import Activity
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.report import writer as writing
 from line_neurons.tui.report.charts import BINS, curve, histogram
@@ -117,7 +117,7 @@ def test_every_unit_has_a_row_and_a_part_with_its_label_and_score(store, tmp_pat
 def test_the_way_of_a_search_is_told_with_what_was_refused_and_why(store, tmp_path):
     told = page_of(store, FAILED, tmp_path).of(0)
     for words in (
-        "striped cat", "refused: tried already", '"striped cat" was tried already', "refused: cannot be pictured",
+        "striped cat", "refused: tried already", '"striped cat" was tried already', "refused: cannot be generated",
         "infinite regret", "refused: unusable reply", "garbage", "stalled: no usable proposal", "new best",
         "The best concepts so far share a texture", "Board after this step",
     ):  # fmt: skip
@@ -139,7 +139,7 @@ def test_an_interrupted_run_shows_what_there_is(store, tmp_path):
 
 
 def test_a_run_that_is_worked_on_tells_what_is_done_at_this_moment(store, tmp_path):
-    doing = Doing(2, "propose", "iteration", 3, LAST_STEP, 0, "tall grass", "tiger fur", 4.5, 0.0)
+    doing = Activity(2, "propose", "iteration", 3, LAST_STEP, 0, "tall grass", "tiger fur", 4.5, 0.0)
     at_work(store, INTERRUPTED, doing)
     told = page_of(store, INTERRUPTED, tmp_path).of(2)
     assert "At this moment: propose, step 3 of 5, tall grass; best so far tiger fur (4.5); process 4242" in told
@@ -169,14 +169,14 @@ def test_only_the_chosen_units_are_told(store, tmp_path):
     ]  # fmt: skip
 
 
-def test_the_cost_counts_each_question_and_each_picture_once(store, tmp_path):
+def test_the_cost_counts_each_question_and_each_image_once(store, tmp_path):
     with closing(RunStore(store)) as runs:
         steps = [step for unit in runs.units(FAILED) for step in runs.steps(FAILED, unit.unit)]
     asked = sum(step.kind in {"iteration", "summary"} and step.outcome != "stalled" for step in steps)
-    pictures = len({image for step in steps for image in step.images})
+    images = len({image for step in steps for image in step.images})
     told = " ".join(page_of(store, FAILED, tmp_path).text["overview"].split())
     assert f"questions to the language model {asked} " in told
-    assert f"pictures looked at {pictures} " in told
+    assert f"images looked at {images} " in told
 
 
 def test_machine_versions_seeds_and_prompts_are_told_as_they_were_recorded(store, tmp_path):
@@ -186,7 +186,7 @@ def test_machine_versions_seeds_and_prompts_are_told_as_they_were_recorded(store
     assert machine["cpu"] in made
     assert f"langgraph {told['versions']['langgraph']}" in made
     assert told["environments"][0]["code"] in made
-    assert "(run seed, concept, picture index)" in made
+    assert "(run seed, concept, image index)" in made
     for kind, prompt in told["prompts"].items():
         assert f"Prompt: {kind}" in made
         assert prompt["sha256"] in made
@@ -200,18 +200,18 @@ def test_arguments_of_a_chat_model_are_not_shown(tmp_path):
     assert "1 arguments, not shown" in " ".join(Page(path).text["made"].split())
 
 
-# Pictures.
+# Images.
 
 
-def test_pictures_that_have_gone_or_are_damaged_are_named_and_the_others_shown(store, tmp_path):
+def test_images_that_have_gone_or_are_damaged_are_named_and_the_others_shown(store, tmp_path):
     with closing(RunStore(store)) as runs:
         gone, harmed, *_ = runs.unit(FINISHED, 1).images
     (store / "images" / gone[:2] / f"{gone}.png").unlink()
     (store / "images" / harmed[:2] / f"{harmed}.png").write_bytes(b"\x89PNG no more")
     told = page_of(store, FINISHED, tmp_path, 1).of(1)
-    assert "This picture has gone" in told
-    assert "This picture is damaged: its content has changed" in told
-    assert "Not every picture is to be had: picture 1 has gone" in told
+    assert "This image has gone" in told
+    assert "This image is damaged: its content has changed" in told
+    assert "Not every image is to be had: image 1 has gone" in told
 
 
 def test_a_store_without_a_bank_still_has_its_labels_and_reasons(store, tmp_path):
@@ -219,12 +219,12 @@ def test_a_store_without_a_bank_still_has_its_labels_and_reasons(store, tmp_path
     for file in store.glob("bank.db*"):
         file.unlink()
     page = page_of(store, FINISHED, tmp_path)
-    assert "No picture is to be had" in page.of(1)
+    assert "No image is to be had" in page.of(1)
     assert "the store does not have the activations on the control set" in page.of(1)
     assert "share a texture" in page.of(1)
 
 
-def test_each_picture_of_a_folder_is_one_file_however_often_it_is_shown(store, tmp_path):
+def test_each_image_of_a_folder_is_one_file_however_often_it_is_shown(store, tmp_path):
     write_report(store, FAILED, tmp_path / "pages")
     shown = [
         element["src"]
@@ -241,20 +241,20 @@ def test_each_picture_of_a_folder_is_one_file_however_often_it_is_shown(store, t
             assert image.format == "WEBP"
 
 
-def test_the_control_pictures_that_excite_a_unit_most_are_told_in_order(store, tmp_path):
+def test_the_control_images_that_excite_a_unit_most_are_told_in_order(store, tmp_path):
     with closing(RunStore(store)) as runs:
         run = runs.run(FINISHED)
     key = control_key(run.fingerprints["target"], run.layer, run.fingerprints["control"])
-    with closing(ConceptBank(store)) as bank:
+    with closing(Cache(store)) as bank:
         kept = bank.control(key)
     order = np.argsort(-kept.activations[:, 1])[:8]
     expected = " ".join(f"{kept.activations[row, 1]:.3g} {kept.classes[kept.labels[row]]}" for row in order)
     told = page_of(store, FINISHED, tmp_path, 1).of(1)
-    assert f"Control pictures that excite the unit most: {expected}" in told
-    assert "the store keeps activations on control pictures and not the pictures" in told
+    assert f"Control images that excite the unit most: {expected}" in told
+    assert "the store keeps activations on control images and not the images" in told
 
 
-def test_the_control_set_itself_gives_its_pictures_where_that_is_asked(tmp_path):
+def test_the_control_set_itself_gives_its_images_where_that_is_asked(tmp_path):
     for place in range(12):
         folder = tmp_path / "control" / f"class {place % 6}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -263,10 +263,10 @@ def test_the_control_set_itself_gives_its_pictures_where_that_is_asked(tmp_path)
     store = tmp_path / "store"
     reported_run.write(store, ["owl"], control=str(tmp_path / "control"), control_fingerprint=control.fingerprint)
     rows = np.arange(12, dtype=np.float32)[:, None]
-    with closing(ConceptBank(store)) as bank:
+    with closing(Cache(store)) as bank:
         key = control_key(reported_run.TARGET, reported_run.LAYER, control.fingerprint)
         bank.put_control(key, Control(control.classes(), np.repeat(np.arange(6), 2), rows))
-    write_report(store, reported_run.RUN, tmp_path / "pages", control_pictures=True)
+    write_report(store, reported_run.RUN, tmp_path / "pages", control_images=True)
     page = Page(tmp_path / "pages" / "units" / "unit-0.html")
     shown = [row["src"] for tag, row in page.elements if tag == "img" and row["class"] == "control"]
     images = [image for chunk in control.chunks() for image in chunk.images]
@@ -277,7 +277,7 @@ def test_the_control_set_itself_gives_its_pictures_where_that_is_asked(tmp_path)
         ):
             assert abs(small.getpixel((5, 5))[0] - whole.getpixel((5, 5))[0]) < 8
     Image.new("RGB", (64, 48)).save(tmp_path / "control" / "class 0" / "another.png")
-    told = page_of(store, reported_run.RUN, tmp_path, control_pictures=True).of(0)
+    told = page_of(store, reported_run.RUN, tmp_path, control_images=True).of(0)
     assert "the control set that is here now is another than the run's" in told
 
 
@@ -472,8 +472,8 @@ def test_stores_of_earlier_versions_are_told_too(tmp_path, version):
         with closing(RunStore(store, read_only=True)) as runs:
             units = runs.units(run)
         assert all((unit.label or "no label") in page.of(unit.unit) for unit in units)
-        # What stands for pictures in these stores is none.
-        assert "No picture is to be had: picture 1 cannot be decoded" in page.of(units[0].unit)
+        # What stands for images in these stores is none.
+        assert "No image is to be had: image 1 cannot be decoded" in page.of(units[0].unit)
 
 
 def test_a_damaged_row_is_told_where_it_stands(store, tmp_path):

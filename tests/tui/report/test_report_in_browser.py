@@ -205,15 +205,15 @@ def test_in_print_the_first_boards_are_open_and_the_ground_is_white(opened):
     assert page.locator("#unit-7 .strip").last.is_visible()
 
 
-def test_pictures_are_seen_in_both_forms(opened, reports):
+def test_images_are_seen_in_both_forms(opened, reports):
     page = opened("report/units/unit-0.html")
-    pictures = page.locator("img")
-    assert pictures.count() > 10
-    for picture in (pictures.first, pictures.last):
-        picture.evaluate("one => { for (let at = one; at; at = at.parentElement) at.open = true; }")
-        picture.scroll_into_view_if_needed()
-        picture.evaluate("one => one.decode()")
-        assert picture.evaluate("one => one.naturalWidth") > 0
+    images = page.locator("img")
+    assert images.count() > 10
+    for image in (images.first, images.last):
+        image.evaluate("one => { for (let at = one; at; at = at.parentElement) at.open = true; }")
+        image.scroll_into_view_if_needed()
+        image.evaluate("one => one.decode()")
+        assert image.evaluate("one => one.naturalWidth") > 0
     page = opened("report.html")
     with closing(RunStore(reports / "store", read_only=True)) as runs:
         images = runs.unit(FAILED, 0).images

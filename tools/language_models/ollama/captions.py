@@ -19,7 +19,7 @@ from line_neurons.tools.language_models.ollama.client import Server, ServerPool
 from line_neurons.tools.language_models.proposer import Completion
 
 if TYPE_CHECKING:
-    from line_neurons.agent.ports import Picture
+    from line_neurons.agent.ports import ImageData
     from line_neurons.tools.language_models.reply_cache import ReplyCache
 
 QUESTION = "Describe in one sentence of at most fifteen words what this picture shows."
@@ -74,17 +74,17 @@ class OllamaCaptioner:
             )
         return f"captions {fingerprint}"
 
-    def caption(self, picture: Picture) -> str:
+    def caption(self, image: ImageData) -> str:
         """One line about a picture, at most ``LONGEST`` characters.
 
         Args:
-            picture: an encoded picture or its pixels.
+            image: an encoded picture or its pixels.
 
         Raises:
             BackendError: it cannot be decoded, nothing was said, or no server can answer.
             MissingPartError: no server has the model.
         """
-        png = _as_png(picture)
+        png = _as_png(image)
         key = json.dumps({"caption": QUESTION, "picture": hashlib.sha256(png).hexdigest()})
         said = self._cache.get_or_ask(key, self.fingerprint, lambda: self._ask(png)).text
         caption = clean_text(said, LONGEST)
@@ -109,10 +109,10 @@ class OllamaCaptioner:
         return self._pool.ask(ask)
 
 
-def _as_png(picture: Picture) -> bytes:
+def _as_png(image: ImageData) -> bytes:
     """A picture in the one format and size that every vision model is given."""
     try:
-        shown = read_image(picture)
+        shown = read_image(image)
     except ImageError as error:
         raise BackendError(f"a picture cannot be decoded: {error}", error.remedy) from error
     shown.thumbnail((_SIDE, _SIDE))

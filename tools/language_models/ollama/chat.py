@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.ports import Prompt
 from line_neurons.agent.replies import REPLY_SCHEMA, clean_text
-from line_neurons.tools.language_models.ollama.client import Server, ServerPool, Trouble, combined, missing
+from line_neurons.tools.language_models.ollama.client import Server, ServerError, ServerPool, combined, missing
 from line_neurons.tools.language_models.proposer import Completion
 
 if TYPE_CHECKING:
@@ -201,11 +201,11 @@ class OllamaEngine:
     @cached_property
     def _model(self) -> Model:
         entries: dict[Server, Entry] = {}
-        troubles: dict[Server, Trouble] = {}
+        troubles: dict[Server, ServerError] = {}
         for server in self._pool.servers:
             try:
                 entries[server] = self._entry(server)
-            except Trouble as trouble:
+            except ServerError as trouble:
                 troubles[server] = trouble
                 self._pool.leave_out(server)
         if not entries:
@@ -216,7 +216,7 @@ class OllamaEngine:
             self._same(server, other, entry)
         try:
             thinks, schema = self._thinking(first, entry)
-        except Trouble as trouble:
+        except ServerError as trouble:
             raise trouble.error from trouble
         return Model(entry=entry, thinks=thinks, schema=schema)
 
@@ -225,7 +225,7 @@ class OllamaEngine:
         # Older servers don't say what a model can do.
         capabilities = server.about(entry.name).capabilities or []
         if "embedding" in capabilities and "completion" not in capabilities:
-            raise Trouble(
+            raise ServerError(
                 UsageError(
                     f"the model {self.name} cannot chat: it is an embedding model",
                     "name a language model, such as ollama:llama3.1:8b",
@@ -233,7 +233,7 @@ class OllamaEngine:
             )
         if "thinking" not in capabilities:
             if self._think == "on":
-                raise Trouble(UsageError(f"the model {self.name} cannot think", "use --think auto or off"))
+                raise ServerError(UsageError(f"the model {self.name} cannot think", "use --think auto or off"))
             return None, True
         version = [int(number) for number in re.findall(r"\d{1,9}", server.version())[:3]]
         # Builds of one's own call themselves 0.0.0.

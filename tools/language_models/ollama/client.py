@@ -79,7 +79,7 @@ _MEANINGS: tuple[tuple[str, str, str, int], ...] = (
 )
 
 
-class Trouble(Exception):
+class ServerError(Exception):
     """What is wrong with a server, and how often a question is worth asking in spite of it.
 
     Args:
@@ -234,13 +234,13 @@ class Server:
             raise self._late(self._timeout, remedy) from error
         except TooLargeError as error:
             text = f"the Ollama server at {self.name} answered with more than {self._limit / 1e6:.0f} MB"
-            raise Trouble(BackendError(text, _ANOTHER_PROGRAM)) from error
+            raise ServerError(BackendError(text, _ANOTHER_PROGRAM)) from error
         except EncodedError as error:
             text = f"{self.name} answered in the encoding {clean_text(str(error), 40)!r}, which was not asked for"
-            raise Trouble(BackendError(text, "let what stands before the server compress nothing")) from error
+            raise ServerError(BackendError(text, "let what stands before the server compress nothing")) from error
         except CertificatesError as error:
             text = f"the certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read: {reason_of(error)}"
-            raise Trouble(UsageError(text, "name a file of certificates in PEM form")) from error
+            raise ServerError(UsageError(text, "name a file of certificates in PEM form")) from error
         except ResponseError as error:
             raise self._refused(error, model) from error
         except (httpx.HTTPError, httpx.StreamError) as error:
@@ -251,16 +251,16 @@ class Server:
             # langchain-ollama says so when the answer ended before it began.
             if "No data received" in str(error):
                 text = f"the Ollama server at {self.name} answered nothing, the model was at most loaded"
-                raise Trouble(BackendError(text, _LOG), _PATIENT) from error
+                raise ServerError(BackendError(text, _LOG), _PATIENT) from error
             raise self._another_program(error) from error
         self._answered = True
         return answer
 
-    def _late(self, seconds: float, remedy: str) -> Trouble:
+    def _late(self, seconds: float, remedy: str) -> ServerError:
         text = f"the Ollama server at {self.name} did not finish within {seconds:g} s"
-        return Trouble(BackendError(text, remedy), _TWICE)
+        return ServerError(BackendError(text, remedy), _TWICE)
 
-    def _unreached(self, error: Exception) -> Trouble:
+    def _unreached(self, error: Exception) -> ServerError:
         cause = next((one for one in _causes(error) if isinstance(one, ssl.SSLError | socket.gaierror)), error)
         if isinstance(cause, ssl.SSLCertVerificationError):
             wrong_name = "mismatch" in cause.verify_message
@@ -270,21 +270,21 @@ class Server:
                 else "name the file of its certificate, or of the authority that signed it, in SSL_CERT_FILE"
             )
             said = clean_text(cause.verify_message, 200)
-            return Trouble(BackendError(f"the certificate of {self.name} is not trusted: {said}", remedy))
+            return ServerError(BackendError(f"the certificate of {self.name} is not trusted: {said}", remedy))
         if isinstance(cause, socket.gaierror):
             host = self._parts.hostname
-            return Trouble(
+            return ServerError(
                 BackendError(f"no machine is called {host!r} here, as in {self.name}", "check the address"),
                 _PATIENT,
             )
         # The system's words for a handshake that the other side does not answer.
         if isinstance(cause, ssl.SSLError) or "handshake" in str(_causes(error)[-1]):
             plain = self.name.replace("https://", "http://", 1)
-            return Trouble(
+            return ServerError(
                 BackendError(f"{self.name} does not speak HTTPS", f"is it {plain} (OpenSSL: {reason_of(cause)})?"),
                 _ONCE if isinstance(cause, ssl.SSLError) else _TWICE,
             )
-        return Trouble(
+        return ServerError(
             BackendError(
                 f"no Ollama server answers at {self.name}",
                 "start it with `ollama serve`, or name another with --ollama or OLLAMA_HOST",
@@ -299,11 +299,11 @@ class Server:
             return False
         return speaks_tls(host, port, min(self._timeout, _PROBE_SECONDS))
 
-    def _no_plain_http(self) -> Trouble:
+    def _no_plain_http(self) -> ServerError:
         other = self.name.replace("http://", "https://", 1)
-        return Trouble(BackendError(f"{self.name} speaks HTTPS", f"write {other}"))
+        return ServerError(BackendError(f"{self.name} speaks HTTPS", f"write {other}"))
 
-    def _another_program(self, error: Exception) -> Trouble:
+    def _another_program(self, error: Exception) -> ServerError:
         page = str(getattr(error, "doc", ""))
         if page.lstrip().startswith("<"):
             what = f"a page of the web{_titled(page)}"
@@ -311,11 +311,11 @@ class Server:
             # Of JSON in another form Python speaks in words of this program.
             what = clean_text(str(error), 120) if isinstance(error, ValueError) else "JSON of another form"
         text = f"{self.name} answered with something that is not Ollama's: {what}"
-        return Trouble(BackendError(text, _ANOTHER_PROGRAM))
+        return ServerError(BackendError(text, _ANOTHER_PROGRAM))
 
-    def lost(self, detail: str) -> Trouble:
+    def lost(self, detail: str) -> ServerError:
         """The connection was lost before the answer had ended."""
-        return Trouble(
+        return ServerError(
             BackendError(
                 f"the connection to the Ollama server at {self.name} was lost in mid-answer: {detail}",
                 "look at the server's log; `line resume` goes on where the run stopped",
@@ -323,7 +323,7 @@ class Server:
             _PATIENT,
         )
 
-    def _refused(self, error: ResponseError, model: str) -> Trouble:
+    def _refused(self, error: ResponseError, model: str) -> ServerError:
         # In the middle of a stream an error comes without a status, -1.
         status, words = error.status_code, str(error.error)
         said = clean_text(_titled(words).strip() if words.lstrip().startswith("<") else words, 300)
@@ -336,21 +336,21 @@ class Server:
         for signs, meaning, remedy, rounds in _MEANINGS:
             if re.search(signs, said, re.IGNORECASE):
                 meant = meaning.format(server=self.name, model=model)
-                return Trouble(BackendError(f"{meant}: {said}", remedy), rounds, said)
+                return ServerError(BackendError(f"{meant}: {said}", remedy), rounds, said)
         if 300 <= status < 400:
             causes = [cause for cause in _causes(error) if isinstance(cause, httpx.HTTPStatusError)]
             target = causes[0].response.headers.get("location", "") if causes else ""
             where = f" to {clean_text(shown(target), 100)}" if target else ""
-            return Trouble(
+            return ServerError(
                 BackendError(f"{self.name} redirects elsewhere ({status}){where}", "name the server's own address")
             )
         if status in (401, 403):
             return self._no_access(status, said)
         text = f"the Ollama server at {self.name} failed" + (f" ({status})" if status > 0 else "") + f": {said}"
         passing = status >= 500 or status in (-1, 408, 429)
-        return Trouble(BackendError(text, _LOG), _PATIENT if passing else _ONCE, said)
+        return ServerError(BackendError(text, _LOG), _PATIENT if passing else _ONCE, said)
 
-    def _no_such_path(self, said: str) -> Trouble:
+    def _no_such_path(self, said: str) -> ServerError:
         base, _, last = self.name.rpartition("/")
         if last in ("v1", "api"):
             remedy = f"leave /{last} away: {base}"
@@ -358,9 +358,9 @@ class Server:
             remedy = "check the path in the address"
         else:
             remedy = f"is there a path before it, as in {self.name}/ollama? {_ANOTHER_PROGRAM}"
-        return Trouble(BackendError(f"nothing of Ollama's is at {self.name} (404): {said}", remedy))
+        return ServerError(BackendError(f"nothing of Ollama's is at {self.name} (404): {said}", remedy))
 
-    def _no_access(self, status: int, said: str) -> Trouble:
+    def _no_access(self, status: int, said: str) -> ServerError:
         if self._auth:
             remedy = "check user and password in its address"
         elif _api_key():
@@ -368,7 +368,7 @@ class Server:
         else:
             remedy = "set OLLAMA_API_KEY, or write its address as http://USER:PASSWORD@HOST:PORT"
         text = f"the Ollama server at {self.name} refuses access ({status}): {said}"
-        return Trouble(BackendError(text, remedy))
+        return ServerError(BackendError(text, remedy))
 
 
 def _causes(error: BaseException) -> list[BaseException]:
@@ -402,9 +402,9 @@ def _api_key() -> dict[str, str]:
     return {"authorization": f"Bearer {key}"} if key else {}
 
 
-def missing(model: str, name: str) -> Trouble:
+def missing(model: str, name: str) -> ServerError:
     """The server called ``name`` does not have ``model``."""
-    return Trouble(
+    return ServerError(
         MissingPartError(
             f"the Ollama server at {name} does not have the model {model}",
             f"line pull {model}, or ollama pull {model}",
@@ -447,7 +447,7 @@ class ServerPool:
         while True:
             try:
                 return self._round(question)
-            except Trouble as trouble:
+            except ServerError as trouble:
                 if rounds >= trouble.rounds:
                     raise trouble.error from trouble
                 self._sleep(2.0 ** (rounds - 1))
@@ -459,12 +459,12 @@ class ServerPool:
             server.left_out_until = self._clock() + LEFT_OUT_SECONDS
 
     def _round(self, question: Callable[[Server], Answer]) -> Answer:
-        troubles: dict[Server, Trouble] = {}
+        troubles: dict[Server, ServerError] = {}
         while len(troubles) < len(self.servers):
             server = self._take(troubles)
             try:
                 return question(server)
-            except Trouble as trouble:
+            except ServerError as trouble:
                 troubles[server] = trouble
                 self.leave_out(server)
             finally:
@@ -472,7 +472,7 @@ class ServerPool:
                     server.busy -= 1
         raise combined(troubles)
 
-    def _take(self, tried: Mapping[Server, Trouble]) -> Server:
+    def _take(self, tried: Mapping[Server, ServerError]) -> Server:
         with self._lock:
             now = self._clock()
             rest = [server for server in self.servers if server not in tried]
@@ -483,7 +483,7 @@ class ServerPool:
             return chosen
 
 
-def combined(troubles: Mapping[Server, Trouble]) -> Trouble:
+def combined(troubles: Mapping[Server, ServerError]) -> ServerError:
     """The troubles of all servers as one."""
     found = list(troubles.values())
     if len(found) == 1:
@@ -491,4 +491,4 @@ def combined(troubles: Mapping[Server, Trouble]) -> Trouble:
     kind = MissingPartError if all(isinstance(one.error, MissingPartError) for one in found) else BackendError
     message = "no Ollama server can answer: " + "; ".join(one.error.message for one in found)
     remedies = dict.fromkeys(one.error.remedy for one in found)
-    return Trouble(kind(message, "; ".join(filter(None, remedies))), max(one.rounds for one in found))
+    return ServerError(kind(message, "; ".join(filter(None, remedies))), max(one.rounds for one in found))

@@ -13,7 +13,7 @@ from line_neurons.tools.language_models.ollama.chat import model_name
 from line_neurons.tools.language_models.ollama.client import (
     LOOK_SECONDS,
     Server,
-    Trouble,
+    ServerError,
     load_ollama,
 )
 
@@ -110,7 +110,7 @@ def _installed(url: str, timeout: float) -> ServerModels:
     server = Server(url, timeout=timeout)
     try:
         version, listed = server.version(), server.models().models
-    except Trouble as trouble:
+    except ServerError as trouble:
         return ServerModels(server.name, error=trouble.error.message, remedy=trouble.error.remedy)
     models = [
         InstalledModel(
@@ -164,7 +164,7 @@ def pull(
         try:
             fetch()
         except httpx.ReadTimeout as error:
-            raise Trouble(
+            raise ServerError(
                 BackendError(
                     f"the Ollama server at {server.name} said nothing of the pull for {seconds:g} s",
                     "look at the server's log; the same command goes on where it stopped",
@@ -175,11 +175,11 @@ def pull(
         server.ask(in_time)
         if status != "success":
             raise server.lost("the pull has no end")
-    except Trouble as trouble:
+    except ServerError as trouble:
         raise _pull_fault(server.name, trouble) from trouble
 
 
-def _pull_fault(server: str, trouble: Trouble) -> LineError:
+def _pull_fault(server: str, trouble: ServerError) -> LineError:
     for signs, kind, what, remedy in _PULL_FAULTS:
         if any(sign in trouble.said.lower() for sign in signs):
             return kind(f"the Ollama server at {server} {what}: {trouble.said}", remedy)

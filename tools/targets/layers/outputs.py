@@ -44,7 +44,7 @@ class LayerOutput:
     Args:
         info: path, kind of module, shape and number of units.
         form: which dimension is which.
-        class_token: the first of the tokens stands for the whole picture; None if that is not known.
+        class_token: the first of the tokens stands for the whole image; None if that is not known.
         rule: from what the form is known.
     """
 
@@ -154,7 +154,7 @@ def check_layout(layer: LayerOutput, layout: Layout | None, model: str) -> None:
 
 
 def pooled(output: Tensor, layer: LayerOutput, pool: Pool) -> Tensor:
-    """One number a unit and picture, as float32.
+    """One number a unit and image, as float32.
 
     Args:
         output: as ``layer.form`` says.

@@ -83,12 +83,12 @@ def _lines(row: RunRow, said: str) -> Iterator[Text]:
 def _told(row: RunRow) -> str:
     """A state with its reason and what to press."""
     made = row.made
-    pictures = f"; {made.drawn} pictures drawn, {made.reused} taken from the store" if made else ""
-    rate = f", {row.rate:.1f} pictures/s" if row.rate is not None else ""
+    images = f"; {made.drawn} images drawn, {made.reused} taken from the store" if made else ""
+    rate = f", {row.rate:.1f} images/s" if row.rate is not None else ""
     left = f", about {duration(row.left)} left" if row.left is not None else ""
     again = "t takes the failed units again" if row.failed else "r resumes"
     return {
-        "running": f"running, {plain(row.holder)}{pictures}{rate}{left}; x stops it",
+        "running": f"running, {plain(row.holder)}{images}{rate}{left}; x stops it",
         "stopping": f"stopping after the steps in hand, asked by {plain(row.stop)}",
         "process gone": f"{plain(row.holder)} is gone; r resumes, and nothing finished is lost",
         "interrupted": "interrupted, every finished step is kept; r resumes",

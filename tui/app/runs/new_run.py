@@ -36,10 +36,10 @@ FIELDS = {
     "layer": ("layer", "a dotted path, or several with commas"),
     "units": ("units", "7, 10-20, all, random:50, cosy, @FILE"),
     "llm": ("language model", ""),
-    "generator": ("pictures from", ""),
+    "generator": ("images from", ""),
     "control": ("control set", ""),
     "iterations": ("iterations", ""),
-    "images": ("pictures each", ""),
+    "images": ("images each", ""),
     "seed": ("seed", ""),
     "in_flight": ("units at once", ""),
 }
@@ -122,8 +122,8 @@ class NewRunScreen(Screen[None]):
     def on_mount(self) -> None:
         """Show the defaults, and ask what is installed."""
         self._known = {
-            "generator": [*((name, "") for name in PRESETS), ("bank", "pictures of the bundled bank")],
-            "control": [("bank", "pictures of the bundled bank"), ("none", "AUC and MAD are left out")],
+            "generator": [*((name, "") for name in PRESETS), ("bank", "images of the bundled bank")],
+            "control": [("bank", "images of the bundled bank"), ("none", "AUC and MAD are left out")],
             "units": [("all", ""), ("random:50", "drawn with the seed"), ("cosy", "as the CoSy benchmark")],
             "llm": _embedded(),
         }

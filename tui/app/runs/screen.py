@@ -339,7 +339,7 @@ class RunsScreen(Screen[None]):
             "run": lambda: plain(run.id),
             "state": lambda: f"{SIGNS[state]} {state}{' !' if row.noted and not row.goes_on else ''}",
             "units": lambda: _bar(row, _bar_of(self.size.width)),
-            "pictures/s": lambda: "" if row.rate is None else f"{row.rate:.1f}",
+            "images/s": lambda: "" if row.rate is None else f"{row.rate:.1f}",
             "left": lambda: "" if row.left is None else duration(row.left),
             "model": lambda: plain(run.target_name),
             "layer": lambda: plain(run.layer),
@@ -370,7 +370,7 @@ def _columns(width: int, longest: int) -> list[tuple[str, int]]:
     """
     fixed = [("run", max(12, min(longest, width * 7 // 20))), ("state", 14), ("units", _bar_of(width) + 11)]
     if width >= 100:
-        fixed += [("pictures/s", 10), ("left", 7)]
+        fixed += [("images/s", 10), ("left", 7)]
     if width >= 150:
         fixed += [("language model", 20), ("started", 16)]
     # A cell of padding at each side, and the scroll bar.

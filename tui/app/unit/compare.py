@@ -23,8 +23,8 @@ from line_neurons.tui.app.top_bar import TopBar
 from line_neurons.tui.app.unit.board import BoardTable
 from line_neurons.tui.app.unit.header import best_of, head_text, title_of
 from line_neurons.tui.app.unit.history import entry_text
-from line_neurons.tui.app.unit.image import PictureScreen
-from line_neurons.tui.app.unit.images import Card, PicturesView
+from line_neurons.tui.app.unit.image import ImageScreen
+from line_neurons.tui.app.unit.images import Card, ImagesView
 from line_neurons.tui.app.unit.score_plot import ScorePlot
 from line_neurons.tui.cli.output import plain
 from line_neurons.tui.unit_view import UnitView, board, number, origin_of, read_unit
@@ -34,7 +34,7 @@ _LOOK = """
 {name} Horizontal {{ height: 1fr; }}
 {name} .side {{ width: 1fr; height: 1fr; border: round $panel; border-title-color: $foreground; padding: 0 1; }}
 {name} .side:focus-within {{ border: round $accent; }}
-{name} PicturesView {{ min-height: 6; }}
+{name} ImagesView {{ min-height: 6; }}
 """
 
 
@@ -56,7 +56,7 @@ class ConceptsScreen(Screen[None]):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,m", "app.pop_screen", "Back"),
-        Binding("p", "pictures", "Picture large"),
+        Binding("p", "images", "Images, large"),
     ]
 
     def __init__(self, store: Path, view: UnitView, left: Step, right: Step) -> None:
@@ -73,32 +73,32 @@ class ConceptsScreen(Screen[None]):
                     side.border_title = Text(plain(one.concept)).plain.replace("[", "\\[")
                     with VerticalScroll():
                         yield Static(self._account(one))
-                    yield PicturesView(self._store)
+                    yield ImagesView(self._store)
         yield Footer()
 
     def on_mount(self) -> None:
-        """Load the pictures."""
+        """Load the images."""
         self.sub_title = title_of(self._view)
-        for one, shown in zip(self._entries, self.query(PicturesView), strict=True):
+        for one, shown in zip(self._entries, self.query(ImagesView), strict=True):
             shown.show(self._view.run, self._view.unit.unit, one.images)
 
-    def action_pictures(self) -> None:
-        """Open the picture that has the focus large, else the first."""
+    def action_images(self) -> None:
+        """Open the image that has the focus large, else the first."""
         shown = self._focused()
         if shown.loaded:
-            concept = self._entries[list(self.query(PicturesView)).index(shown)].concept or ""
-            self.app.push_screen(PictureScreen(concept, shown.loaded, shown.focused()))
+            concept = self._entries[list(self.query(ImagesView)).index(shown)].concept or ""
+            self.app.push_screen(ImageScreen(concept, shown.loaded, shown.focused()))
 
     @on(Card.Opened)
     def _open(self, event: Card.Opened) -> None:
-        self.action_pictures()
+        self.action_images()
 
-    @on(PicturesView.Failed)
-    def _failed(self, event: PicturesView.Failed) -> None:
+    @on(ImagesView.Failed)
+    def _failed(self, event: ImagesView.Failed) -> None:
         self.notify(plain(str(event.error)), severity="error", markup=False)
 
-    def _focused(self) -> PicturesView:
-        views = list(self.query(PicturesView))
+    def _focused(self) -> ImagesView:
+        views = list(self.query(ImagesView))
         return next((one for one in views if one.has_focus_within), views[0])
 
     def _account(self, one: Step) -> Text:
@@ -136,13 +136,13 @@ class CompareScreen(Screen[None]):
     CompareScreen .head { height: auto; max-height: 4; }
     CompareScreen BoardTable { height: 2fr; }
     CompareScreen ScorePlot { height: 1fr; }
-    CompareScreen PicturesView { height: 1fr; }
-    CompareScreen.-short ScorePlot, CompareScreen.-short PicturesView { display: none; }
+    CompareScreen ImagesView { height: 1fr; }
+    CompareScreen.-short ScorePlot, CompareScreen.-short ImagesView { display: none; }
     """
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,m", "app.pop_screen", "Back"),
-        Binding("p", "pictures", "Picture large"),
+        Binding("p", "images", "Images, large"),
     ]
 
     def __init__(self, store: Path, left: tuple[str, int], right: tuple[str, int]) -> None:
@@ -161,7 +161,7 @@ class CompareScreen(Screen[None]):
                     yield Static(classes="head", markup=False)
                     yield BoardTable()
                     yield ScorePlot()
-                    yield PicturesView(self._store)
+                    yield ImagesView(self._store)
         yield Footer()
 
     def on_mount(self) -> None:
@@ -172,23 +172,23 @@ class CompareScreen(Screen[None]):
         """Show boards alone where there is no room for more."""
         self.set_class(event.size.height < 36, "-short")
 
-    def action_pictures(self) -> None:
-        """Open the pictures of the concept under the cursor."""
+    def action_images(self) -> None:
+        """Open the images of the concept under the cursor."""
         shown = self._side()
-        pictures = list(self.query(PicturesView))[shown]
-        if pictures.loaded:
-            self.app.push_screen(PictureScreen(self._concept(shown), pictures.loaded, pictures.focused()))
+        images = list(self.query(ImagesView))[shown]
+        if images.loaded:
+            self.app.push_screen(ImageScreen(self._concept(shown), images.loaded, images.focused()))
 
     @on(BoardTable.RowHighlighted)
     def _moved(self) -> None:
-        self._pictures()
+        self._images()
 
     @on(Card.Opened)
     def _open(self, event: Card.Opened) -> None:
-        self.action_pictures()
+        self.action_images()
 
-    @on(PicturesView.Failed)
-    def _no_pictures(self, event: PicturesView.Failed) -> None:
+    @on(ImagesView.Failed)
+    def _no_images(self, event: ImagesView.Failed) -> None:
         self._failed(event.error)
 
     def _read(self, runs: RunStore) -> list[UnitView]:
@@ -207,15 +207,15 @@ class CompareScreen(Screen[None]):
                 rows, [row.concept for row in rows if concept_key(row.concept) in shared], ("=", "both")
             )
             side.query_one(ScorePlot).show(view.steps)
-        self._pictures()
+        self._images()
 
-    def _pictures(self) -> None:
+    def _images(self) -> None:
         for index, view in enumerate(self._views):
             concept = self._concept(index)
             images: Sequence[str] = next(
                 (one.images for one in reversed(view.steps) if one.concept == concept and one.images), ()
             )
-            list(self.query(PicturesView))[index].show(view.run, view.unit.unit, images)
+            list(self.query(ImagesView))[index].show(view.run, view.unit.unit, images)
 
     def _concept(self, side: int) -> str:
         row = list(self.query(BoardTable))[side].chosen()

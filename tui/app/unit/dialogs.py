@@ -68,7 +68,7 @@ class ConceptDialog(ModalScreen[str | None]):
         with Vertical() as box:
             box.border_title = "Try a concept of your own"
             yield Static(
-                Text(f"It is the next proposal for {self._unit}: pictured, measured and scored like any other.")
+                Text(f"It is the next proposal for {self._unit}: generated, measured and scored like any other.")
             )
             yield Input(placeholder="one to three words, such as: striped fur", max_length=200)
             yield Static(classes="told", markup=False)

@@ -1,4 +1,4 @@
-"""One picture, as large as the terminal is, with how it was made."""
+"""One image, as large as the terminal is, with how it was made."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from line_neurons.tui.formatting import drawn_from
 from line_neurons.tui.unit_view import number
 
 _ACCOUNT = 34
-"""The account of a picture has at least so many cells beside it."""
+"""The account of an image has at least so many cells beside it."""
 
 
-class PictureScreen(Screen[None]):
-    """Pictures of a concept, one at a time.
+class ImageScreen(Screen[None]):
+    """Images of a concept, one at a time.
 
     Args:
         concept: what they show.
-        loaded: the pictures; at least one.
+        loaded: the images; at least one.
         index: the one to begin with.
     """
 
     CSS = """
-    PictureScreen Horizontal { height: 1fr; }
-    PictureScreen #frame { align: center middle; }
-    PictureScreen #frame Card { margin: 0; }
-    PictureScreen VerticalScroll { width: 1fr; padding: 0 1; border-left: solid $panel; }
+    ImageScreen Horizontal { height: 1fr; }
+    ImageScreen #frame { align: center middle; }
+    ImageScreen #frame Card { margin: 0; }
+    ImageScreen VerticalScroll { width: 1fr; padding: 0 1; border-left: solid $panel; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,p", "app.pop_screen", "Back"),
@@ -56,7 +56,7 @@ class PictureScreen(Screen[None]):
         self._index = index
 
     def compose(self) -> ComposeResult:
-        """The picture beside its account."""
+        """The image beside its account."""
         yield TopBar()
         with Horizontal():
             yield Container(id="frame")
@@ -65,17 +65,17 @@ class PictureScreen(Screen[None]):
         yield Footer()
 
     async def on_mount(self) -> None:
-        """Show the first picture."""
+        """Show the first image."""
         await self._show()
 
     def on_resize(self, event: events.Resize) -> None:
-        """Give the picture all the height, and the account what is left beside it."""
+        """Give the image all the height, and the account what is left beside it."""
         room = 2 * max(1, event.size.height - 3)
         self.query_one("#frame").styles.width = max(20, min(room + 2, event.size.width - _ACCOUNT))
         self.call_after_refresh(self._fit)
 
     async def action_move(self, by: int) -> None:
-        """Go to another picture."""
+        """Go to another image."""
         self._index = (self._index + by) % len(self._loaded)
         await self._show()
 
@@ -85,7 +85,7 @@ class PictureScreen(Screen[None]):
 
     def action_copy(self) -> None:
         """Copy the file's path."""
-        path = str(self._loaded[self._index].picture.path)
+        path = str(self._loaded[self._index].image.path)
         self.app.copy_to_clipboard(path)
         self.notify(plain(path), title="Copied", markup=False)
 
@@ -106,21 +106,21 @@ class PictureScreen(Screen[None]):
 
 
 def show_outside(screen: Screen[None], loaded: Loaded) -> None:
-    """Open a picture's file with the desktop's viewer; where that is not possible, say where it is."""
-    one = loaded.picture
+    """Open an image's file with the desktop's viewer; where that is not possible, say where it is."""
+    one = loaded.image
     if loaded.trouble and not one.content:
-        screen.notify(f"the picture {plain(loaded.trouble)}", severity="warning", markup=False)
+        screen.notify(f"the image {plain(loaded.trouble)}", severity="warning", markup=False)
     elif not open_outside(one.path):
         screen.notify(plain(one.path), title="No viewer here; the file is", markup=False, timeout=15)
 
 
 def account_text(concept: str, loaded: Loaded) -> Text:
-    """How a picture was made, a line for each thing known."""
-    one, account = loaded.picture, loaded.picture.account or {}
+    """How an image was made, a line for each thing known."""
+    one, account = loaded.image, loaded.image.account or {}
     lines = {
         "concept": concept,
         "activation": number(one.activation) if one.activation is not None else "not kept in the store",
-        "trouble": f"the picture {loaded.trouble}" if loaded.trouble else "",
+        "trouble": f"the image {loaded.trouble}" if loaded.trouble else "",
         "prompt": one.prompt,
         "seed": one.seed,
         "generator": one.generator,

@@ -1,4 +1,4 @@
-"""The pictures of a concept, as the terminal can show them."""
+"""The images of a concept, as the terminal can show them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from line_neurons.agent.errors import LineError
-from line_neurons.tools.cache.reader import Pictured, pictures
+from line_neurons.tools.cache.reader import StoredImage, stored_images
 from line_neurons.tools.images.reader import ImageError, read_image
 from line_neurons.tools.store.runs import Run
 from line_neurons.tui.cli.output import plain
@@ -37,31 +37,31 @@ ImageWidget: Callable[..., Widget] = (
 )
 
 MOST = 30
-"""So many pictures of a concept are shown."""
+"""So many images of a concept are shown."""
 
 _PIXELS = 768
 _CAPTION = 1
 
 
 class Loaded(NamedTuple):
-    """A picture and its pixels; where there are none ``trouble`` says why."""
+    """An image and its pixels; where there are none ``trouble`` says why."""
 
-    picture: Pictured
+    image: StoredImage
     pixels: Image | None
     trouble: str
 
 
 def load(store: Path, images: Sequence[str], run: Run, unit: int) -> list[Loaded]:
-    """Pictures of a run with their pixels, small enough to be shown quickly; takes a while.
+    """Images of a run with their pixels, small enough to be shown quickly; takes a while.
 
     Raises:
         StoreError: the bank cannot be read.
     """
     target = str(run.fingerprints.get("target", ""))
-    return [_decoded(one) for one in pictures(store, images, target, run.layer, unit)]
+    return [_decoded(one) for one in stored_images(store, images, target, run.layer, unit)]
 
 
-def _decoded(one: Pictured) -> Loaded:
+def _decoded(one: StoredImage) -> Loaded:
     if not one.content:
         return Loaded(one, None, one.trouble)
     try:
@@ -73,7 +73,7 @@ def _decoded(one: Pictured) -> Loaded:
 
 
 class Card(Vertical, can_focus=True):
-    """A picture with the unit's activation under it."""
+    """An image with the unit's activation under it."""
 
     DEFAULT_CSS = """
     Card { width: auto; height: auto; margin: 0 1 0 0; }
@@ -83,7 +83,7 @@ class Card(Vertical, can_focus=True):
     """
 
     class Opened(Message):
-        """The picture was clicked."""
+        """The image was clicked."""
 
         def __init__(self, index: int) -> None:
             super().__init__()
@@ -95,14 +95,14 @@ class Card(Vertical, can_focus=True):
         self._loaded = loaded
 
     def compose(self) -> ComposeResult:
-        """The picture, or what is wrong with it."""
+        """The image, or what is wrong with it."""
         one = self._loaded
         shown: Widget
         if one.pixels is None:
-            shown = Static(Text(f"the picture {plain(one.trouble)}"), classes="missing", markup=False)
+            shown = Static(Text(f"the image {plain(one.trouble)}"), classes="missing", markup=False)
         else:
             shown = ImageWidget(one.pixels)
-        said = number(one.picture.activation) if one.picture.activation is not None else "not measured"
+        said = number(one.image.activation) if one.image.activation is not None else "not measured"
         yield shown
         yield Static(Text(f"{self.index + 1}: {said}"), classes="caption", markup=False)
 
@@ -122,26 +122,26 @@ class Card(Vertical, can_focus=True):
         self.post_message(self.Opened(self.index))
 
 
-class PicturesView(Container):
-    """The pictures of one concept, each as large as there is room for all; they are loaded beside the app.
+class ImagesView(Container):
+    """The images of one concept, each as large as there is room for all; they are loaded beside the app.
 
     Args:
         store: the store's folder.
 
     Attributes:
-        wanted: ids of the pictures that are to be shown.
+        wanted: ids of the images that are to be shown.
         loaded: those that are, each in its card; empty while they are exchanged.
     """
 
     DEFAULT_CSS = """
-    PicturesView { height: 1fr; layout: grid; grid-gutter: 0; align: center middle; overflow-y: auto; }
-    PicturesView > .note { height: auto; color: $text-muted; }
+    ImagesView { height: 1fr; layout: grid; grid-gutter: 0; align: center middle; overflow-y: auto; }
+    ImagesView > .note { height: auto; color: $text-muted; }
     """
-    BINDING_GROUP_TITLE = "Pictures"
+    BINDING_GROUP_TITLE = "Images"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "app.focus_previous", "Previous picture", show=False),
-        Binding("right", "app.focus_next", "Next picture", show=False),
-        Binding("enter", "open", "Open picture", show=False),
+        Binding("left", "app.focus_previous", "Previous image", show=False),
+        Binding("right", "app.focus_next", "Next image", show=False),
+        Binding("enter", "open", "Open image", show=False),
     ]
 
     class Failed(Message):
@@ -152,7 +152,7 @@ class PicturesView(Container):
             self.error = error
 
     class _Found(Message):
-        """Pictures were loaded."""
+        """Images were loaded."""
 
         def __init__(self, wanted: tuple[str, ...], found: list[Loaded]) -> None:
             super().__init__()
@@ -165,7 +165,7 @@ class PicturesView(Container):
         self.loaded: list[Loaded] = []
 
     def show(self, run: Run, unit: int, images: Sequence[str]) -> None:
-        """Show pictures of a run by their ids, with one unit's activations on them."""
+        """Show images of a run by their ids, with one unit's activations on them."""
         wanted = tuple(images[:MOST])
         if wanted == self.wanted:
             return
@@ -181,14 +181,14 @@ class PicturesView(Container):
             if not worker.is_cancelled:
                 self.post_message(self._Found(wanted, found))
 
-        self.run_worker(read, thread=True, exclusive=True, group="pictures", exit_on_error=False)
+        self.run_worker(read, thread=True, exclusive=True, group="images", exit_on_error=False)
 
     def focused(self) -> int:
-        """Index of the picture that has the focus, else the first."""
+        """Index of the image that has the focus, else the first."""
         return next((card.index for card in self.query(Card) if card.has_focus), 0)
 
     def action_open(self) -> None:
-        """Open the picture that has the focus."""
+        """Open the image that has the focus."""
         self.post_message(Card.Opened(self.focused()))
 
     def on_resize(self, event: events.Resize) -> None:
@@ -200,14 +200,14 @@ class PicturesView(Container):
         found = event.found
         if event.wanted != self.wanted or not self.is_attached:
             return
-        # Whoever asks meanwhile must not match the one's cards with the other's pictures.
+        # Whoever asks meanwhile must not match the one's cards with the other's images.
         self.loaded = []
         async with self.batch():
             await self.remove_children()
             if found:
                 await self.mount(*(Card(index, one) for index, one in enumerate(found)))
             else:
-                await self.mount(Static("No pictures of it are in the store.", classes="note", markup=False))
+                await self.mount(Static("No images of it are in the store.", classes="note", markup=False))
         self.loaded = found
         self._arrange()
 
@@ -224,10 +224,10 @@ class PicturesView(Container):
 
 
 def best_grid(count: int, width: int, height: int) -> tuple[int, int, int]:
-    """Columns, and the cells of a square picture, with which ``count`` pictures are largest in a space.
+    """Columns, and the cells of a square image, with which ``count`` images are largest in a space.
 
     Args:
-        count: number of pictures.
+        count: number of images.
         width: of the space, in cells.
         height: of the space, in cells.
     """

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _ROLES = {"system": "system", "user": "example", "assistant": "example answer"}
 
 
-class ExchangeScreen(Screen[None]):
+class PromptScreen(Screen[None]):
     """Prompt and reply of the entries of a history that the language model was asked for.
 
     Args:
@@ -39,14 +39,14 @@ class ExchangeScreen(Screen[None]):
     """
 
     CSS = """
-    ExchangeScreen #facts { height: auto; max-height: 4; padding: 0 1; background: $panel; }
-    ExchangeScreen Horizontal { height: 1fr; }
-    ExchangeScreen VerticalScroll {
+    PromptScreen #facts { height: auto; max-height: 4; padding: 0 1; background: $panel; }
+    PromptScreen Horizontal { height: 1fr; }
+    PromptScreen VerticalScroll {
         width: 1fr; padding: 0 1; border: round $panel; border-title-color: $foreground;
     }
-    ExchangeScreen VerticalScroll:focus { border: round $accent; }
-    ExchangeScreen.-low Horizontal { layout: vertical; }
-    ExchangeScreen.-low #prompt { height: 2fr; }
+    PromptScreen VerticalScroll:focus { border: round $accent; }
+    PromptScreen.-low Horizontal { layout: vertical; }
+    PromptScreen.-low #prompt { height: 2fr; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,v", "app.pop_screen", "Back"),

@@ -24,23 +24,23 @@ from line_neurons.tui.app.unit.compare import ConceptsScreen
 from line_neurons.tui.app.unit.dialogs import ConceptDialog, Fork, ForkDialog
 from line_neurons.tui.app.unit.header import best_of, head_text, title_of
 from line_neurons.tui.app.unit.history import EntryView, HistoryTable
-from line_neurons.tui.app.unit.image import PictureScreen, show_outside
-from line_neurons.tui.app.unit.images import Card, PicturesView
+from line_neurons.tui.app.unit.image import ImageScreen, show_outside
+from line_neurons.tui.app.unit.images import Card, ImagesView
 from line_neurons.tui.app.unit.loop import LoopView, StateLine
-from line_neurons.tui.app.unit.prompt import ExchangeScreen
+from line_neurons.tui.app.unit.prompt import PromptScreen
 from line_neurons.tui.app.unit.score_plot import LEGEND, ScorePlot
-from line_neurons.tui.app.unit.steering_commands import WishesView, when_taken
+from line_neurons.tui.app.unit.steering_commands import SteeringView, when_taken
 from line_neurons.tui.cli.exit_codes import is_failure
 from line_neurons.tui.cli.output import plain
 from line_neurons.tui.cli.stop import ask_holder
 from line_neurons.tui.formatting import step_name
 from line_neurons.tui.unit_view import Place, UnitView, board, read_unit, steered
 
-PANES = ("board", "history", "plot", "pictures")
+PANES = ("board", "history", "plot", "images")
 
 
 class UnitScreen(Screen[None]):
-    """A unit's search as it goes on: the loop, the board, the history, the scores and the pictures.
+    """A unit's search as it goes on: the loop, the board, the history, the scores and the images.
 
     Where the terminal has no room for all, they are behind tabs.
 
@@ -73,7 +73,7 @@ class UnitScreen(Screen[None]):
         Binding("escape", "back", "Back", tooltip="To now, where the past is shown; else to the units."),
         Binding("end", "live", "Now", priority=True, tooltip="Leave the past."),
         Binding("v", "exchange", "Prompt", tooltip="What the language model was asked, and what it replied."),
-        Binding("p", "pictures", "Pictures", tooltip="The chosen concept's pictures, large."),
+        Binding("p", "images", "Images", tooltip="The chosen concept's images, large."),
         Binding("f", "fork", "Fork", tooltip="A new run that goes on from the step that is shown."),
         Binding("P", "steer('pin')", "Pin", tooltip="The chosen concept stays on the board; again: no longer."),
         Binding("B", "steer('ban')", "Ban", tooltip="The chosen concept leaves the board and is never the label."),
@@ -81,7 +81,7 @@ class UnitScreen(Screen[None]):
         Binding("A", "steer('again')", "Ask anew", tooltip="The proposal in hand is given up."),
         Binding("m", "mark", "Compare", tooltip="Mark the chosen concept; the second one opens both."),
         Binding("c", "copy", "Copy label"),
-        Binding("e", "open", "Open picture file", show=False),
+        Binding("e", "open", "Open image file", show=False),
         Binding("r", "resume", "Resume", tooltip="A process of its own goes on with the run."),
         Binding("x", "stop", "Stop", tooltip="The run stops where nothing is lost."),
         Binding("t", "retry", "Retry", tooltip="Try the run's failed units again."),
@@ -116,16 +116,16 @@ class UnitScreen(Screen[None]):
         with Container(id="panes"):
             with Vertical(id="board", classes="pane chosen"):
                 yield BoardTable()
-                yield WishesView()
+                yield SteeringView()
             with Vertical(id="history", classes="pane"):
                 yield HistoryTable()
                 yield EntryView()
             with Vertical(id="plot", classes="pane"):
                 yield ScorePlot()
                 yield Static(LEGEND, id="legend", markup=False)
-            with Vertical(id="pictures", classes="pane"):
+            with Vertical(id="images", classes="pane"):
                 yield Static(id="whose", markup=False)
-                yield PicturesView(self._store)
+                yield ImagesView(self._store)
         yield Footer()
 
     def on_mount(self) -> None:
@@ -168,7 +168,7 @@ class UnitScreen(Screen[None]):
         self.query_one("#head", Static).update(head_text(view))
         self.query_one(LoopView).light(view.doing.node if view.doing else "")
         self.query_one(StateLine).show(view)
-        self.query_one(WishesView).show(view)
+        self.query_one(SteeringView).show(view)
         if self._past is not None and all((one.step, one.attempt) != self._past for one in view.steps):
             # The unit has begun again.
             self._past = None
@@ -182,7 +182,7 @@ class UnitScreen(Screen[None]):
             self.app.push_screen(UnitScreen(self._store, min(new), self._unit))
 
     def _show_place(self) -> None:
-        """Show board, plot and pictures as of the place in the history that is looked at."""
+        """Show board, plot and images as of the place in the history that is looked at."""
         view, past = self._view, self._past
         if view is None:
             return
@@ -197,15 +197,15 @@ class UnitScreen(Screen[None]):
                 said += f", try {past[1] + 1}, which changed nothing"
             self.query_one("#past", Static).update(f"◷ You see {said}. End: back to now, f: fork from here")
         self._titles()
-        self._show_pictures()
+        self._show_images()
 
-    def _show_pictures(self) -> None:
+    def _show_images(self) -> None:
         entry = self._entry()
         if self._view is not None:
-            self.query_one(PicturesView).show(self._view.run, self._unit, entry.images if entry else ())
-            title = f"Pictures of {plain(entry.concept)}" if entry and entry.concept else "Pictures"
+            self.query_one(ImagesView).show(self._view.run, self._unit, entry.images if entry else ())
+            title = f"Images of {plain(entry.concept)}" if entry and entry.concept else "Images"
             title += " — activation under each"
-            self._title("pictures", title)
+            self._title("images", title)
             self.query_one("#whose", Static).update(title)
 
     def _titles(self) -> None:
@@ -220,8 +220,8 @@ class UnitScreen(Screen[None]):
     def _failed(self, error: LineError) -> None:
         self.notify(plain(str(error)), severity="error", markup=False)
 
-    @on(PicturesView.Failed)
-    def _no_pictures(self, event: PicturesView.Failed) -> None:
+    @on(ImagesView.Failed)
+    def _no_images(self, event: ImagesView.Failed) -> None:
         self._failed(event.error)
 
     # What is chosen
@@ -245,7 +245,7 @@ class UnitScreen(Screen[None]):
             row = table.chosen()
             if row is not None and (table.has_focus or self._concept is None):
                 self._concept = row.concept
-                self._show_pictures()
+                self._show_images()
         elif isinstance(table, HistoryTable):
             chosen = table.chosen()
             if table.has_focus and chosen is not None:
@@ -261,7 +261,7 @@ class UnitScreen(Screen[None]):
         if isinstance(event.data_table, HistoryTable):
             self.action_exchange()
         else:
-            self.action_pictures()
+            self.action_images()
 
     @on(Tabs.TabActivated)
     def _tab(self, event: Tabs.TabActivated) -> None:
@@ -277,7 +277,7 @@ class UnitScreen(Screen[None]):
             pane.set_class(pane.id == name, "chosen")
             # Now, so that the next key finds the focus where it belongs.
             self.app.stylesheet.update(pane)
-        first = {"board": "BoardTable", "history": "HistoryTable", "pictures": "Card"}.get(name)
+        first = {"board": "BoardTable", "history": "HistoryTable", "images": "Card"}.get(name)
         if first is not None and (found := self.query(first)):
             self.set_focus(found.first())
 
@@ -307,24 +307,24 @@ class UnitScreen(Screen[None]):
         else:
             self.notify("there is no label yet", severity="warning", markup=False)
 
-    def action_pictures(self) -> None:
-        """Open the chosen concept's pictures large."""
-        shown, entry = self.query_one(PicturesView), self._entry()
+    def action_images(self) -> None:
+        """Open the chosen concept's images large."""
+        shown, entry = self.query_one(ImagesView), self._entry()
         if shown.loaded and entry:
-            self.app.push_screen(PictureScreen(entry.concept or "", shown.loaded, shown.focused()))
+            self.app.push_screen(ImageScreen(entry.concept or "", shown.loaded, shown.focused()))
         else:
-            self.notify("there are no pictures of this entry", severity="warning", markup=False)
+            self.notify("there are no images of this entry", severity="warning", markup=False)
 
     @on(Card.Opened)
     def _open_card(self, event: Card.Opened) -> None:
         entry = self._entry()
-        loaded = self.query_one(PicturesView).loaded
+        loaded = self.query_one(ImagesView).loaded
         if loaded and entry:
-            self.app.push_screen(PictureScreen(entry.concept or "", loaded, event.index))
+            self.app.push_screen(ImageScreen(entry.concept or "", loaded, event.index))
 
     def action_open(self) -> None:
-        """Open the picture's file with the desktop's viewer, or say where it is."""
-        shown = self.query_one(PicturesView)
+        """Open the image's file with the desktop's viewer, or say where it is."""
+        shown = self.query_one(ImagesView)
         if shown.loaded:
             show_outside(self, shown.loaded[shown.focused()])
 
@@ -345,7 +345,7 @@ class UnitScreen(Screen[None]):
         index = next((at for at, one in enumerate(asked) if (one.step, one.attempt) >= place), len(asked) - 1)
         if wanted and wanted not in asked:
             self.notify(f"step {step_name(wanted)} asked no model; this is the nearest that did", markup=False)
-        self.app.push_screen(ExchangeScreen(self._store, asked, index))
+        self.app.push_screen(PromptScreen(self._store, asked, index))
 
     def action_mark(self) -> None:
         """Mark the chosen concept; with a second one, show both side by side."""

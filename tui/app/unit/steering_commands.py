@@ -18,12 +18,12 @@ _SAID = {
 }
 
 
-class WishesView(Static):
+class SteeringView(Static):
     """The last wishes: those that wait with a sign, those that were taken with what came of them."""
 
     DEFAULT_CSS = """
-    WishesView { height: auto; max-height: 5; padding: 0 1; display: none; border-top: solid $panel; }
-    WishesView.some { display: block; }
+    SteeringView { height: auto; max-height: 5; padding: 0 1; display: none; border-top: solid $panel; }
+    SteeringView.some { display: block; }
     """
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from rich.cells import cell_len, set_cell_size
 
 from line_neurons.agent.loop import NODES
 from line_neurons.agent.prompts import format_score
-from line_neurons.tools.store.activity import Doing
+from line_neurons.tools.store.activity import Activity
 from line_neurons.tui.app.units.model import STATES, UnitLine
 from line_neurons.tui.cli.output import duration
 
@@ -25,7 +25,7 @@ class Around(NamedTuple):
     a full bar.
     """
 
-    doing: Doing | None
+    doing: Activity | None
     trend: tuple[float, ...]
     top: float
 
@@ -70,7 +70,7 @@ def number(value: float | None) -> str:
     return f"{value:.0e}" if 0 < abs(value) < 0.001 else format_score(value)
 
 
-def state_text(line: UnitLine, doing: Doing | None) -> str:
+def state_text(line: UnitLine, doing: Activity | None) -> str:
     """A unit's state as a word or, of one in flight, its node and step."""
     if doing is None or line.state != "running":
         return line.state

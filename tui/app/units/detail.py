@@ -7,7 +7,7 @@ from textual.widgets import Static
 
 from line_neurons.agent.replies import clean_text
 from line_neurons.tools.label_marks import UNLABELLED
-from line_neurons.tools.store.activity import Doing
+from line_neurons.tools.store.activity import Activity
 from line_neurons.tui.app.units.columns import number, state_text
 from line_neurons.tui.app.units.model import STATES, UnitLine
 
@@ -19,7 +19,7 @@ class UnitDetail(Static):
     UnitDetail { height: 3; padding: 0 1; background: $panel; color: $foreground; }
     """
 
-    def show_unit(self, line: UnitLine | None, doing: Doing | None, *, worked_on: bool) -> None:
+    def show_unit(self, line: UnitLine | None, doing: Activity | None, *, worked_on: bool) -> None:
         """Show what is known of a unit; None: no unit matches the filter."""
         if line is None:
             self.say("", "No unit matches the filter", "$text-muted", "escape takes it away", "")

@@ -11,7 +11,7 @@ from textual.widgets import Static
 
 from line_neurons.agent.prompts import format_score
 from line_neurons.agent.replies import clean_text
-from line_neurons.tools.store.activity import Doing
+from line_neurons.tools.store.activity import Activity
 from line_neurons.tui.app.run_rows import SIGNS, RunRow
 from line_neurons.tui.app.units.columns import state_text
 from line_neurons.tui.app.units.model import Seen, Tally, UnitLine
@@ -95,7 +95,7 @@ class RunHead(Horizontal):
         said = f" {row.finished}/{counted(row.units, 'unit')}"
         lost = f" · {SIGNS['failed']} {row.failed} failed" if row.failed else ""
         more = f" · ! {clean_text(row.noted, 120)}" if row.noted else ""
-        more += f" · {row.rate:.1f} pictures/s" if row.rate is not None else ""
+        more += f" · {row.rate:.1f} images/s" if row.rate is not None else ""
         more += f" · about {duration(row.left)} left" if row.left is not None else ""
         bar = max(min(40, room - len(said) - len(lost) - len(more)), 8)
         finished = round(bar * row.finished / max(row.units, 1))
@@ -110,7 +110,7 @@ class RunHead(Horizontal):
         )
 
 
-def _in_flight(doing: Sequence[Doing], seen: Seen, room: int) -> Content:
+def _in_flight(doing: Sequence[Activity], seen: Seen, room: int) -> Content:
     names = {line.unit: line.name for line in seen.lines if line.unit in seen.doing}
     text, shown = "", 0
     for one in sorted(doing, key=lambda one: one.since):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.replies import clean_text
 from line_neurons.tools.label_marks import UNLABELLED, codes, told
-from line_neurons.tools.store.activity import Doing, doings
+from line_neurons.tools.store.activity import Activity, doings
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.unit_table import UnitRow, UnitRows
 from line_neurons.tui.app.run_rows import SIGNS, RunRow, RunRows
@@ -84,7 +84,7 @@ class Seen:
     """
 
     row: RunRow
-    doing: Mapping[int, Doing]
+    doing: Mapping[int, Activity]
     lines: list[UnitLine]
     tally: Tally
 

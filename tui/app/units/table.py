@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from line_neurons.tools.store.activity import Doing
+from line_neurons.tools.store.activity import Activity
 from line_neurons.tui.app.units.columns import (
     SCORE,
     TREND,
@@ -110,7 +110,7 @@ class UnitsTable(ScrollView, can_focus=True):
         self.marked: tuple[int, ...] = ()
         self._lines: Sequence[UnitLine] = ()
         self._matches: Matches | None = None
-        self._doing: Mapping[int, Doing] = {}
+        self._doing: Mapping[int, Activity] = {}
         self._trends: Mapping[int, tuple[float, ...]] = {}
         self._top = 0.0
         self._named = False
@@ -128,7 +128,7 @@ class UnitsTable(ScrollView, can_focus=True):
         """The unit that the cursor is on; None where no unit is shown."""
         return self.shown[self._cursor] if self.shown else None
 
-    def show_units(self, lines: Sequence[UnitLine], doing: Mapping[int, Doing], top: float) -> None:
+    def show_units(self, lines: Sequence[UnitLine], doing: Mapping[int, Activity], top: float) -> None:
         """Show units as they stand now.
 
         Args:

@@ -16,7 +16,7 @@ from line_neurons.eval.baselines.task import Task
 from line_neurons.eval.exchange.output_files import file_in
 from line_neurons.eval.labels.formats import Labels
 from line_neurons.graphs.runs.code_trust import require_vouched, vouch
-from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import select_units
 from line_neurons.tools.language_models.langchain import with_secrets
 from line_neurons.tools.store.runs import default_store
@@ -119,14 +119,14 @@ def _title(found: Labels) -> str:
 
 def _task(
     method: str, wanted: Wanted, settings: Settings, flags: Mapping[str, Any], watching: Watching
-) -> tuple[Parts, str, tuple[int, ...], Mapping[int, Sequence[str]], str]:
+) -> tuple[Components, str, tuple[int, ...], Mapping[int, Sequence[str]], str]:
     """The arguments of the task."""
     share = wanted.share or (settings.vocabulary_share if method == "initial" else SHARE)
     if wanted.run is None:
         if not wanted.model or not wanted.layer or not wanted.units:
             raise UsageError("no units are named", "give MODEL, LAYER and --units, or --run RUN")
         update = {"vocabulary_share": share, "llm_parallel": _at_once(settings, settings)}
-        parts = Parts(wanted.model, settings.model_copy(update=update), watching.preparing)
+        parts = Components(wanted.model, settings.model_copy(update=update), watching.preparing)
         units, _ = select_units(parts, wanted.layer, wanted.units)
         return parts, wanted.layer, tuple(units), settings.exclude_for, ""
     if wanted.model:
@@ -146,7 +146,7 @@ def _task(
         changes = {"exclude": (), **changes, "exclude_for": {}}
     revision = revised(run.settings, changes)
     revision = revision.model_copy(update={"llm_parallel": _at_once(revision, settings)})
-    parts = Parts(run.model, revision, watching.preparing, {run.layer})
+    parts = Components(run.model, revision, watching.preparing, {run.layer})
     if wanted.units:
         chosen, _ = select_units(parts, run.layer, wanted.units)
         units = [unit for unit in chosen if unit in set(units)]

@@ -39,7 +39,7 @@ def cosy(
         ),
     ] = None,
     images: Annotated[
-        int | None, typer.Option("--images", "-n", min=1, max=1000, help="Pictures of each concept; default 50.")
+        int | None, typer.Option("--images", "-n", min=1, max=1000, help="Images of each concept; default 50.")
     ] = None,
     control: Annotated[
         str | None,
@@ -51,7 +51,7 @@ def cosy(
     ] = None,
     model: Annotated[str | None, typer.Option(help="The target of a file whose name does not say it.")] = None,
     layer: Annotated[str | None, typer.Option(help="The layer likewise, or which of several in a file.")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the pictures.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the images.")] = 0,
     units_from: opt.UnitsFrom = None,
     *,
     output: Annotated[
@@ -63,7 +63,7 @@ def cosy(
     trust: opt.Trust = False,
     **flags: Any,
 ) -> None:
-    """Judge labels by CoSy: do units respond more to pictures of their labels than to others? AUC, U1, p, MAD."""
+    """Judge labels by CoSy: do units respond more to images of their labels than to others? AUC, U1, p, MAD."""
     from line_neurons.agent.settings import load_settings
     from line_neurons.tui.cli.eval import cosy as cosy_commands
 
@@ -115,15 +115,11 @@ def export(
 
 _BASELINE = (
     opt.only("seed", "images", "scorer", "exclude")
-    | {
-        "vocabulary": Annotated[
-            Path | None, typer.Option(help="Word list; default: classes of the probe pictures.")
-        ]
-    }
+    | {"vocabulary": Annotated[Path | None, typer.Option(help="Word list; default: classes of the probe images.")]}
     | opt.only(
         "llm", "ollama", "top_p", *OLLAMA_SAMPLING, "context", "reply_tokens", "timeout", "think", "llm_parallel"
     )
-    | opt.PICTURES
+    | opt.IMAGES
     | opt.DRAWING
     | opt.TARGET
     | opt.MACHINE
@@ -164,7 +160,7 @@ def baseline(
     ] = None,
     least: Annotated[
         float | None,
-        typer.Option(help="invert: least share of pictures a formula holds for; default 0.", rich_help_panel=_OWN),
+        typer.Option(help="invert: least share of images a formula holds for; default 0.", rich_help_panel=_OWN),
     ] = None,
     most: Annotated[
         float | None, typer.Option(help="invert: largest such share; default 0.5.", rich_help_panel=_OWN)
@@ -204,7 +200,7 @@ def baseline(
     json: opt.Json = False,
     **flags: Any,
 ) -> None:
-    """Label units as another method would: same units, pictures and words; default settings are the authors'."""
+    """Label units as another method would: same units, images and words; default settings are the authors'."""
     from line_neurons.agent.settings import load_settings
     from line_neurons.tui.cli.eval import baseline as baseline_commands
 

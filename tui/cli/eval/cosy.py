@@ -14,7 +14,7 @@ import typer
 
 from line_neurons.agent.errors import DrainedError, UsageError
 from line_neurons.agent.settings import Settings
-from line_neurons.eval.cosy.images import Drawn, open_control, open_pictures
+from line_neurons.eval.cosy.images import Drawn, open_control, open_images
 from line_neurons.eval.cosy.photographs import caption_photographs
 from line_neurons.eval.cosy.protocol import Judged, Mode, paired
 from line_neurons.eval.cosy.results import Evaluations, Result
@@ -100,16 +100,16 @@ def cosy(
         units = _units(subject, wanted)
         chosen = [paired(labels, units, mode) for labels in subject.labels]
         _say_left_out(subject.labels)
-        pictures = open_pictures(
+        images = open_images(
             wanted.images_from, parts, subject.layer, count=wanted.images, seed=wanted.seed, mode=mode,
             given=changes.get("diffusion", {}),
         )  # fmt: skip
-        if isinstance(pictures, Drawn) and pictures.note:
-            terminal.note(pictures.note)
+        if isinstance(images, Drawn) and images.note:
+            terminal.note(images.note)
         control = open_control(wanted.control, parts)
         for labels in subject.labels:
             terminal.remarks(labels.source, labels.remarks)
-        terminal.remarks(f"pictures {pictures.name}", pictures.remarks)
+        terminal.remarks(f"images {images.name}", images.remarks)
         terminal.remarks(f"control set {control[0]}", remarks_of(control[1]))
         stack.enter_context(in_use(parts.store))
         kept = Evaluations(parts.store)
@@ -119,7 +119,7 @@ def cosy(
             for labels, some in zip(subject.labels, chosen, strict=True):
                 results.append(
                     judge_labels(
-                        subject, labels, some, pictures, control, kept,
+                        subject, labels, some, images, control, kept,
                         mode=mode, seed=wanted.seed, telling=parts.telling(drain),
                     )
                 )  # fmt: skip
@@ -129,7 +129,7 @@ def cosy(
     for file, result in zip(files, results, strict=bool(files)):
         replace_file(file, cosy_csv(result.judged))
     _show(subject, results, units, format_)
-    for what, source in {"images of concepts": pictures, "the control set": control[1]}.items():
+    for what, source in {"images of concepts": images, "the control set": control[1]}.items():
         for note in getattr(source, "image_notes", ()):
             terminal.note(f"in {what}, {note}")
     for file in files:
@@ -222,7 +222,7 @@ def _show(subject: Subject, results: Sequence[Result], units: Sequence[int] | No
                 method = result.evaluation.method
                 terminal.note(f"{method} has no label for {left} of the {len(units)} units")
     control = f"control set {one.control}, {one.mode}, seed {one.seed}"
-    terminal.line(f"Pictures: {one.drawn}, {one.count or 'as many as there are'} of each concept; {control}")
+    terminal.line(f"Images: {one.drawn}, {one.count or 'as many as there are'} of each concept; {control}")
 
 
 def _numbers(one: Judged) -> list[float | int | None]:

@@ -16,7 +16,7 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import Settings, load_settings
 from line_neurons.eval.reports.table import write_file
 from line_neurons.eval.suite import BASELINES, Suite, Task, variants
-from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import select_units
 from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
@@ -46,7 +46,7 @@ def suite(
         place: the target's spec and the layer.
         units: as ``line batch`` takes them.
         models: language models to compare with the suite's own.
-        baselines: names of baselines; None: those that suit the source of pictures.
+        baselines: names of baselines; None: those that suit the source of images.
         judging: options of ``line eval cosy``.
         config: the settings file.
         flags: options of the searches.
@@ -66,7 +66,7 @@ def suite(
         return batch_settings(load_settings(config, **{"revisit": False, **flags, **changes}))
 
     base = settings_of({})
-    parts = Parts(place[0], base)
+    parts = Components(place[0], base)
     found, names = select_units(parts, place[1], units)
     excluded = exclude = None
     if names is not None:
@@ -109,7 +109,7 @@ def suite(
         raise typer.Exit(status)
 
 
-def selector_of(parts: Parts, layer: str, typed: Sequence[str], units: Sequence[int]) -> str:
+def selector_of(parts: Components, layer: str, typed: Sequence[str], units: Sequence[int]) -> str:
     """One selector of units, as they were typed where that names the same ones, else by number.
 
     A file is named so that it is found from any folder.
@@ -145,14 +145,14 @@ def _print(tasks: Sequence[Task], *, as_json: bool) -> None:
         terminal.line(task.shown, lead=" " * 12)
 
 
-def names_kept_out(parts: Parts, names: Mapping[int, str]) -> dict[str, list[str]]:
+def names_kept_out(parts: Components, names: Mapping[int, str]) -> dict[str, list[str]]:
     """Every name of the classes that units stand for, by unit: WordNet's and the image bank's as well."""
     from line_neurons.eval.labels.wordnet import WordNet
     from line_neurons.eval.reports.label_quality import names_and_captions, true_classes
     from line_neurons.tools.store.runs import Unit
 
     words = WordNet(parts.assets / "wordnet")
-    bank = parts.pictures if "bank" in {parts.settings.generator, parts.settings.control} else None
+    bank = parts.images if "bank" in {parts.settings.generator, parts.settings.control} else None
     units = [Unit("", unit, place, name=name) for place, (unit, name) in enumerate(names.items())]
     return {str(one.unit): list(names_and_captions(words, one)) for one in true_classes(words, units, bank)}
 

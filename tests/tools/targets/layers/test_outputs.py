@@ -66,8 +66,8 @@ class Permuting(nn.Module):
         self.act = nn.GELU()
         self.block = nn.Identity()
 
-    def forward(self, pictures):
-        tiles = self.act(self.linear(self.conv(pictures).permute(0, 2, 3, 1)))
+    def forward(self, images):
+        tiles = self.act(self.linear(self.conv(images).permute(0, 2, 3, 1)))
         return self.block(tiles.permute(0, 3, 1, 2))
 
 
@@ -93,8 +93,8 @@ class Tokens(nn.Module):
         self.extra = name if extra else None
         self.block = nn.Linear(6, 6)
 
-    def forward(self, pictures):
-        tokens = self.embed(pictures).flatten(2).transpose(1, 2)
+    def forward(self, images):
+        tokens = self.embed(images).flatten(2).transpose(1, 2)
         if self.extra:
             tokens = torch.cat([getattr(self, self.extra).expand(len(tokens), -1, -1), tokens], 1)
         return self.block(tokens.transpose(0, 1) if self.batch_second else tokens)

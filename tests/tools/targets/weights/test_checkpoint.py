@@ -17,8 +17,8 @@ from line_neurons.tools.targets.weights.files import read_checkpoint, weights_fi
 SPEC = "torchvision:mobilenet_v3_small"
 
 
-def logits(path, pictures):
-    return open_target(SPEC, weights=path, device="cpu").activate(pictures[:2], ["classifier.3"])["classifier.3"]
+def logits(path, images):
+    return open_target(SPEC, weights=path, device="cpu").activate(images[:2], ["classifier.3"])["classifier.3"]
 
 
 class Python2Pickler(pickle._Pickler):
@@ -40,7 +40,7 @@ PYTHON2 = SimpleNamespace(
 )
 
 
-def test_a_checkpoint_of_parallel_training_saved_by_python_2_gives_the_same(checkpoint, pictures, tmp_path):
+def test_a_checkpoint_of_parallel_training_saved_by_python_2_gives_the_same(checkpoint, images, tmp_path):
     state = torch.load(checkpoint, weights_only=True)
     old = {f"module.{key}": value for key, value in state.items() if not key.endswith("num_batches_tracked")}
     path = tmp_path / "old.pth.tar"
@@ -50,22 +50,22 @@ def test_a_checkpoint_of_parallel_training_saved_by_python_2_gives_the_same(chec
         pickle_module=PYTHON2,
         _use_new_zipfile_serialization=False,
     )
-    np.testing.assert_array_equal(logits(path, pictures), logits(checkpoint, pictures))
+    np.testing.assert_array_equal(logits(path, images), logits(checkpoint, images))
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "model.", "backbone.", "net.", "module.model.", "a.b.c."])
 @pytest.mark.parametrize("wrapper", ["", "state_dict", "model", "ema"])
-def test_wrappers_and_prefixes_are_taken_off(prefix, wrapper, checkpoint, pictures, tmp_path):
+def test_wrappers_and_prefixes_are_taken_off(prefix, wrapper, checkpoint, images, tmp_path):
     state = {f"{prefix}{key}": value for key, value in torch.load(checkpoint, weights_only=True).items()}
     path = tmp_path / "wrapped.pth"
     torch.save({wrapper: state, "epoch": 3} if wrapper else state, path)
-    np.testing.assert_array_equal(logits(path, pictures), logits(checkpoint, pictures))
+    np.testing.assert_array_equal(logits(path, images), logits(checkpoint, images))
 
 
-def test_safetensors_are_read(checkpoint, pictures, tmp_path):
+def test_safetensors_are_read(checkpoint, images, tmp_path):
     path = tmp_path / "mine.safetensors"
     save_file(torch.load(checkpoint, weights_only=True), path)
-    np.testing.assert_array_equal(logits(path, pictures), logits(checkpoint, pictures))
+    np.testing.assert_array_equal(logits(path, images), logits(checkpoint, images))
     path.write_bytes(b"not tensors")
     with pytest.raises(UsageError, match="is a text file"):
         open_target(SPEC, weights=path, device="cpu").layers()
@@ -95,7 +95,7 @@ class Trap:
         return self.reduced
 
 
-def test_only_tensors_are_read_from_a_checkpoint_with_other_objects(checkpoint, pictures, tmp_path):
+def test_only_tensors_are_read_from_a_checkpoint_with_other_objects(checkpoint, images, tmp_path):
     path, touched = tmp_path / "training.pth", tmp_path / "touched"
     state = torch.load(checkpoint, weights_only=True)
     extra = {
@@ -107,7 +107,7 @@ def test_only_tensors_are_read_from_a_checkpoint_with_other_objects(checkpoint, 
     extra |= {"counts": defaultdict(list, a=[1]), "hyper_parameters": Dictionary(lr=0.1)}
     for zipped in (True, False):
         torch.save({"model": state, **extra}, path, _use_new_zipfile_serialization=zipped)
-        np.testing.assert_array_equal(logits(path, pictures), logits(checkpoint, pictures))
+        np.testing.assert_array_equal(logits(path, images), logits(checkpoint, images))
     assert not touched.exists()
 
 
@@ -172,13 +172,13 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
         open_target(SPEC, weights=tmp_path / "script.pt", device="cpu").layers()
 
 
-def test_the_chosen_network_is_measured_and_named_in_the_fingerprint(checkpoint, pictures, tmp_path):
+def test_the_chosen_network_is_measured_and_named_in_the_fingerprint(checkpoint, images, tmp_path):
     state = torch.load(checkpoint, weights_only=True)
     other = {key: value * 2 if key == "classifier.3.weight" else value for key, value in state.items()}
     torch.save({"model": other, "model_ema": state}, tmp_path / "both.pth")
     chosen = tmp_path / "both.pth#model_ema"
-    np.testing.assert_array_equal(logits(chosen, pictures), logits(checkpoint, pictures))
-    assert not np.array_equal(logits(tmp_path / "both.pth#model", pictures), logits(checkpoint, pictures))
+    np.testing.assert_array_equal(logits(chosen, images), logits(checkpoint, images))
+    assert not np.array_equal(logits(tmp_path / "both.pth#model", images), logits(checkpoint, images))
     whole, ema, model = (
         open_target(SPEC, weights=tmp_path / f"both.pth{part}").fingerprint
         for part in ("", "#model_ema", "#model")
@@ -187,7 +187,7 @@ def test_the_chosen_network_is_measured_and_named_in_the_fingerprint(checkpoint,
     assert model != ema
 
 
-def test_a_backbone_has_no_class_layer_and_nothing_after_it(checkpoint, pictures, tmp_path):
+def test_a_backbone_has_no_class_layer_and_nothing_after_it(checkpoint, images, tmp_path):
     state = torch.load(checkpoint, weights_only=True)
     torch.save({k: v for k, v in state.items() if not k.startswith("classifier.3.")}, tmp_path / "backbone.pth")
     target = open_target(SPEC, weights=tmp_path / "backbone.pth", device="cpu")
@@ -197,8 +197,8 @@ def test_a_backbone_has_no_class_layer_and_nothing_after_it(checkpoint, pictures
     assert paths[-1] == "classifier.2"
     assert target.output_layer is None
     np.testing.assert_array_equal(
-        target.activate(pictures[:2], ["features.12"])["features.12"],
-        whole.activate(pictures[:2], ["features.12"])["features.12"],
+        target.activate(images[:2], ["features.12"])["features.12"],
+        whole.activate(images[:2], ["features.12"])["features.12"],
     )
     for layer in ("classifier.3", "classifier"):
         with pytest.raises(UsageError, match=rf"have no classifier\.3, the class layer, so '{layer}' puts out no"):

@@ -11,7 +11,7 @@ from torchvision import models
 
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.graphs.runs import components as assembly
-from line_neurons.graphs.runs.components import Parts
+from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import free_name
 from line_neurons.tools.store.runs import Run, RunStore
 from line_neurons.tools.targets.registry import open_target, pinned_spec
@@ -134,7 +134,7 @@ def test_a_choice_is_said_once_in_a_process(tmp_path, checkpoint, caplog):
     assembly._say_once.cache_clear()
     store = scripted_parts(tmp_path, None).settings.store
     for spec in ("torchvision:mobilenet_v2", "torchvision:mobilenet_v2"):
-        parts = Parts(spec, scripted_parts(store, None, weights=checkpoint).settings)
+        parts = Components(spec, scripted_parts(store, None, weights=checkpoint).settings)
         assert parts.spec == "torchvision:mobilenet_v2@IMAGENET1K_V1"
     assert caplog.text.count("preprocessing of torchvision:mobilenet_v2@IMAGENET1K_V1") == 1
 
