@@ -20,7 +20,8 @@ from line_neurons.eval.reports.histories import deciding
 from line_neurons.eval.reports.table import write_file
 from line_neurons.graphs.runs.lifecycle import recorded
 from line_neurons.tools.label_marks import ENDED
-from line_neurons.tools.store.runs import Run, RunStore
+from line_neurons.tools.store.records import Run
+from line_neurons.tools.store.runs import RunStore
 
 LENGTHS = (0, 5, 10, 20)
 _CAPTIONS = ("--encoder", "captions")

@@ -19,7 +19,7 @@ from line_neurons.agent.ports import (
     Proposal,
     Target,
 )
-from line_neurons.tools.cache.activation_validation import shaped
+from line_neurons.tools.cache.validation import shaped
 from line_neurons.tools.micro_batcher import MicroBatcher
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.tools.label_marks import ENDED
 from line_neurons.tools.store.leases import LeaseStatus
-from line_neurons.tools.store.runs import Run, Step, Unit
+from line_neurons.tools.store.records import Run, Step, Unit
 
 if TYPE_CHECKING:
     from line_neurons.graphs.runs.revisit import Revisited

@@ -12,7 +12,8 @@ from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.store.activity import Activity, doings
 from line_neurons.tools.store.columns import OUTCOMES
 from line_neurons.tools.store.leases import standings
-from line_neurons.tools.store.runs import Run, RunStore, Step, Unit
+from line_neurons.tools.store.records import Run, Step, Unit
+from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import SteeringCommand, units_asked, wishes
 from line_neurons.tui.formatting import is_unfinished, step_name
 

@@ -14,7 +14,7 @@ from line_neurons.eval.labels.formats import Label, Labels
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import recorded, start, work
 from line_neurons.tools.label_marks import UNLABELLED, told
-from line_neurons.tools.store.runs import Run, Unit
+from line_neurons.tools.store.records import Run, Unit
 
 COMMAND = "line eval baseline initial"
 """What runs that were made for this are recorded with."""

@@ -15,7 +15,8 @@ from line_neurons.eval.benchmarks.metering import Clock
 from line_neurons.eval.benchmarks.real_parts import closing, near_words
 from line_neurons.graphs.runs.components import Components, reopen
 from line_neurons.graphs.runs.lifecycle import start, work
-from line_neurons.tools.store.runs import Run, RunStore, Unit, default_store
+from line_neurons.tools.store.records import Run, Unit
+from line_neurons.tools.store.runs import RunStore, default_store
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ from line_neurons.eval.labels.library import kept
 from line_neurons.graphs.runs.code_trust import require_vouched, vouch
 from line_neurons.graphs.runs.components import Components, Preparing
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations
-from line_neurons.tools.store.runs import Run, RunStore, default_store, has_runs
+from line_neurons.tools.store.records import Run
+from line_neurons.tools.store.runs import RunStore, default_store, has_runs
 from line_neurons.tools.targets.lookup import find_layer, layer_fingerprint
 
 if TYPE_CHECKING:

@@ -25,8 +25,7 @@ from line_neurons.tools.cache.image_files import PNG_BEGIN, is_image_id
 from line_neurons.tools.cache.reader import control_key, width_of
 from line_neurons.tools.label_marks import ENDED
 from line_neurons.tools.store.columns import OUTCOMES
-from line_neurons.tools.store.run_names import is_plain_name
-from line_neurons.tools.store.runs import Run, Step, Unit
+from line_neurons.tools.store.records import Run, Step, Unit, is_plain_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

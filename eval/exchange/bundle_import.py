@@ -19,16 +19,16 @@ from line_neurons.eval.exchange.bundle_format import Asked, ControlRow, Event, I
 from line_neurons.eval.exchange.bundle_reader import Archive, opened, room_for
 from line_neurons.eval.exchange.bundle_writer import fingerprint_of
 from line_neurons.eval.exchange.snapshot import snapshot
-from line_neurons.tools.cache.activation_cache import put_control_row
+from line_neurons.tools.cache.activation_cache import PUT_VECTOR, put_control_row, vector_row
 from line_neurons.tools.cache.database import CacheDatabase
 from line_neurons.tools.cache.image_cache import PUT_DRAW, draw_row
 from line_neurons.tools.cache.image_files import ImageFiles
 from line_neurons.tools.cache.reader import content_of, control, control_path
-from line_neurons.tools.cache.vectors import PUT_VECTOR, vector_row
 from line_neurons.tools.store.atomic_files import remove_leftovers
-from line_neurons.tools.store.runs import Run, RunStore, Step, Unit, has_runs
+from line_neurons.tools.store.locks import in_use
+from line_neurons.tools.store.records import Run, Step, Unit
+from line_neurons.tools.store.runs import RunStore, has_runs
 from line_neurons.tools.store.sqlite import explained
-from line_neurons.tools.store.store_locks import in_use
 
 if TYPE_CHECKING:
     import sqlite3

@@ -37,7 +37,7 @@ from line_neurons.tools.cache.reader import (
     read_control,
     usual_width,
 )
-from line_neurons.tools.store.runs import Run, Unit
+from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.sqlite import explained
 from line_neurons.tools.store.steering_queue import wishes
 

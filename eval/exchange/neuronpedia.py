@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 from line_neurons.eval.exchange.snapshot import Drawn, Snapshot
-from line_neurons.tools.store.runs import Step, Unit
+from line_neurons.tools.store.records import Step, Unit
 
 SCHEMA = "line-neurons/neuronpedia-like/1"
 TOP = 20

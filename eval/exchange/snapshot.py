@@ -16,7 +16,8 @@ from typing import NamedTuple
 from line_neurons.agent.errors import UsageError
 from line_neurons.tools.store import sqlite as databases
 from line_neurons.tools.store.leases import standings
-from line_neurons.tools.store.runs import Run, RunStore, Unit, has_runs
+from line_neurons.tools.store.records import Run, Unit
+from line_neurons.tools.store.runs import RunStore, has_runs
 from line_neurons.tools.store.sqlite import explained, opened_to_look
 
 

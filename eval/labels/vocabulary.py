@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from line_neurons.agent.replies import class_concept, concept_key
 from line_neurons.eval.labels.formats import replace_file
 from line_neurons.tools.cache.reader import control_classes
-from line_neurons.tools.store.runs import Run
+from line_neurons.tools.store.records import Run
 
 _MAX_BYTES = 1 << 26
 

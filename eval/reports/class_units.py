@@ -24,7 +24,7 @@ from line_neurons.graphs.loop.scoring import measure
 from line_neurons.graphs.runs.components import Components, reopen
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.image_bank.bank import Bank
-from line_neurons.tools.store.runs import Run, Unit
+from line_neurons.tools.store.records import Run, Unit
 
 MODEL = "torchvision:mobilenet_v2"
 LAYER = "classifier.1"

@@ -11,7 +11,8 @@ from typing import Any
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.replies import concept_key
 from line_neurons.agent.settings import revised
-from line_neurons.tools.store.runs import Run, RunStore, Trial, Unit
+from line_neurons.tools.store.records import Run, Trial, Unit
+from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import steered
 from line_neurons.tools.targets.registry import short_spec
 

@@ -26,7 +26,7 @@ from line_neurons.eval.reports.table import (
     summary_cells,
     tested_rows,
 )
-from line_neurons.tools.store.runs import Unit
+from line_neurons.tools.store.records import Unit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from line_neurons.eval.cosy.protocol import Judged
     from line_neurons.eval.cosy.results import Evaluation, Result
-    from line_neurons.tools.store.runs import Run
+    from line_neurons.tools.store.records import Run
 
 MEASURES = {"AUC": "auc", "MAD": "mad"}
 _FINGERPRINTS = {"target": "the target", "images_id": "the images", "control_id": "the control set"}

@@ -29,7 +29,7 @@ from line_neurons.eval.reports.table import (
     summary_cells,
     tested_rows,
 )
-from line_neurons.tools.store.runs import Step, Trial, Unit
+from line_neurons.tools.store.records import Step, Trial, Unit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,7 +9,8 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.agent.replies import find_duplicate
 from line_neurons.eval.reports.histories import told_steering
 from line_neurons.eval.reports.table import Report, Table, number
-from line_neurons.tools.store.runs import Run, RunStore, Step, Unit
+from line_neurons.tools.store.records import Run, Step, Unit
+from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import SteeringCommand, wishes
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from itertools import groupby
 from line_neurons.eval.reports.histories import History, told_steering
 from line_neurons.eval.reports.statistics import summarise, wilson
 from line_neurons.eval.reports.table import INTERVALS, SUMMARY, Report, Table, summary_cells
-from line_neurons.tools.store.runs import Unit
+from line_neurons.tools.store.records import Unit
 
 PAPER = (
     ("ResNet18", "ImageNet avgpool", 94, 13),

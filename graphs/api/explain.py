@@ -22,7 +22,8 @@ from line_neurons.graphs.runs.lifecycle import recorded, retry, select_units, se
 from line_neurons.graphs.runs.runner import Progress
 from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.language_models.langchain import with_secrets
-from line_neurons.tools.store.runs import Run, RunStore, default_store, has_runs
+from line_neurons.tools.store.records import Run
+from line_neurons.tools.store.runs import RunStore, default_store, has_runs
 from line_neurons.tools.targets.custom_module import network_of
 from line_neurons.tools.targets.lookup import near_names
 

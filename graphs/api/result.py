@@ -19,8 +19,9 @@ from line_neurons.tools.images.reader import ImageError, read_image
 from line_neurons.tools.packages import missing_package
 from line_neurons.tools.store.columns import STEP_COLUMNS, UNIT_COLUMNS, Kind, Row, status_of, step_row, unit_row
 from line_neurons.tools.store.leases import standings
+from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.run_problems import condition
-from line_neurons.tools.store.runs import Run, RunStore, Step, Unit, default_store, has_runs
+from line_neurons.tools.store.runs import RunStore, default_store, has_runs
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -34,7 +34,7 @@ from line_neurons.graphs.loop.steering import stop_for_wishes
 from line_neurons.graphs.loop.step_log import pairs, put
 from line_neurons.graphs.runs.components import recorded_deps
 from line_neurons.graphs.runs.results import unvarying
-from line_neurons.tools.store.runs import Step, Trial
+from line_neurons.tools.store.records import Step, Trial
 
 _AFTER_ASKING: dict[str, Literal["ask", "synthesize", "update"]] = {
     "proposed": "synthesize",

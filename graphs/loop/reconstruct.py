@@ -10,7 +10,7 @@ from line_neurons.agent.settings import Settings
 from line_neurons.graphs.loop.routing import after_step, best_after, better
 from line_neurons.graphs.loop.state import Kind, LineState, Row
 from line_neurons.graphs.loop.steering import grant
-from line_neurons.tools.store.runs import Step
+from line_neurons.tools.store.records import Step
 from line_neurons.tools.store.steering_queue import Place, SteeringCommand
 
 # What a node writes down comes after everything that people ask before the nodes of that attempt.

@@ -12,7 +12,8 @@ from line_neurons.agent.prompts import prompt_hash
 from line_neurons.agent.settings import revised
 from line_neurons.graphs.loop.question import question
 from line_neurons.graphs.loop.reconstruct import KINDS, state_before
-from line_neurons.tools.store.runs import RunStore, Step
+from line_neurons.tools.store.records import Step
+from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import place_of, wishes
 
 

@@ -17,7 +17,8 @@ from line_neurons.agent.steering import Search, steer
 from line_neurons.graphs.loop.routing import better, standing
 from line_neurons.graphs.loop.state import Deps, LineState, Row, Taken, board_of, board_rows
 from line_neurons.graphs.loop.step_log import put
-from line_neurons.tools.store.runs import Run, RunStore
+from line_neurons.tools.store.records import Run
+from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import Place, SteeringCommand, due, let_wait, mark, place_of, wishes
 
 if TYPE_CHECKING:

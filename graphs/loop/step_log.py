@@ -7,7 +7,7 @@ from typing import Any
 
 from line_neurons.agent.scoreboard import Scoreboard
 from line_neurons.graphs.loop.state import Deps, LineState, board_of
-from line_neurons.tools.store.runs import Step
+from line_neurons.tools.store.records import Step
 
 
 def put(

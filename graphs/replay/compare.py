@@ -10,7 +10,8 @@ from line_neurons.graphs.replay.provenance import named_in, provenance
 from line_neurons.graphs.replay.replay import Plan
 from line_neurons.tools.cache.reader import activations
 from line_neurons.tools.label_marks import DONE
-from line_neurons.tools.store.runs import Run, RunStore, Step, Unit
+from line_neurons.tools.store.records import Run, Step, Unit
+from line_neurons.tools.store.runs import RunStore
 
 SCHEMA = "line-neurons/replay/1"
 """Name and version of what a comparison is printed as for machines."""

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from line_neurons.graphs.runs.environment import WORKED_WITH
-from line_neurons.tools.store.runs import Run, RunStore, Step, Unit
+from line_neurons.tools.store.records import Run, Step, Unit
+from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import SteeringCommand, wishes
 
 SCHEMA = "line-neurons/provenance/1"

@@ -25,7 +25,8 @@ from line_neurons.tools.batching import BoundedLanguageModel
 from line_neurons.tools.cache.reader import requests_of
 from line_neurons.tools.label_marks import DONE, ENDED
 from line_neurons.tools.language_models.langchain import with_secrets
-from line_neurons.tools.store.runs import Run, RunStore, Unit
+from line_neurons.tools.store.records import Run, Unit
+from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import ask_as_before, wishes
 
 if TYPE_CHECKING:

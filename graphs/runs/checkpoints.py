@@ -24,7 +24,7 @@ from line_neurons.tools.cache.image_files import is_image_id
 from line_neurons.tools.doctor.disk_space import PRUNE
 from line_neurons.tools.store import sqlite as databases
 from line_neurons.tools.store.migrations import refuse_newer
-from line_neurons.tools.store.runs import Run
+from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.serializer import PlainData
 from line_neurons.tools.store.sqlite import explained
 

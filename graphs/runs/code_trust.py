@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.store.runs import Run, RunStore
+from line_neurons.tools.store.records import Run
+from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.targets.sources import is_own_function
 from line_neurons.tools.targets.weights.versions import base_of
 

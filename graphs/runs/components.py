@@ -23,7 +23,8 @@ from line_neurons.tools.control_sets import PrecomputedControl, control_activati
 from line_neurons.tools.generators.text_to_image import open_text_to_image
 from line_neurons.tools.language_models.langchain import with_secrets
 from line_neurons.tools.language_models.registry import open_language_model
-from line_neurons.tools.store.runs import Run, RunStore, default_store
+from line_neurons.tools.store.records import Run
+from line_neurons.tools.store.runs import RunStore, default_store
 from line_neurons.tools.targets.custom_module import in_memory
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.lookup import find_layer, layer_fingerprint

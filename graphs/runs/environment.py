@@ -16,7 +16,8 @@ from line_neurons import agent, graphs, tools
 from line_neurons.agent.prompts import ANGLES, LIGHTINGS, instructions
 from line_neurons.graphs.runs.components import Components, installed_versions
 from line_neurons.tools.hardware import machine
-from line_neurons.tools.store.runs import Run, RunStore
+from line_neurons.tools.store.records import Run
+from line_neurons.tools.store.runs import RunStore
 
 WORKED_WITH = "worked with"
 """The kind of the events that hold circumstances."""

@@ -18,7 +18,7 @@ from line_neurons.graphs.runs import environment as circumstances
 from line_neurons.graphs.runs.code_trust import vouch
 from line_neurons.graphs.runs.components import Components, installed_versions
 from line_neurons.graphs.runs.lifecycle import free_name, recorded
-from line_neurons.tools.store.runs import Run, Step, Unit
+from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.steering_queue import ask_all, copy_taken, wishes
 
 

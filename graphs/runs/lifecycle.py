@@ -28,10 +28,11 @@ from line_neurons.tools.label_marks import DONE, ENDED
 from line_neurons.tools.language_models.langchain import redacted
 from line_neurons.tools.store.atomic_files import remove_leftovers
 from line_neurons.tools.store.leases import held, this_machine
-from line_neurons.tools.store.runs import Run, RunStore, Unit
+from line_neurons.tools.store.locks import in_use
+from line_neurons.tools.store.records import Run, Unit
+from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.sqlite import explained
 from line_neurons.tools.store.steering_queue import units_asked
-from line_neurons.tools.store.store_locks import in_use
 from line_neurons.tools.targets.lookup import find_layer
 from line_neurons.tools.targets.unit_selectors import parse_units
 from line_neurons.tools.targets.weights.versions import base_of

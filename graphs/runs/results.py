@@ -13,7 +13,7 @@ from line_neurons.graphs.loop.state import Deps
 from line_neurons.tools import label_marks as marks
 from line_neurons.tools.label_marks import Evidence, Mark
 from line_neurons.tools.scorers import auc_interval
-from line_neurons.tools.store.runs import Run, Trial, Unit
+from line_neurons.tools.store.records import Run, Trial, Unit
 from line_neurons.tools.store.steering_queue import banned
 
 

@@ -38,7 +38,8 @@ from line_neurons.graphs.runs.results import (
 from line_neurons.tools.label_marks import DONE, Mark
 from line_neurons.tools.scorers import needs_control
 from line_neurons.tools.store.leases import held
-from line_neurons.tools.store.runs import Run, RunStore, Step, Unit
+from line_neurons.tools.store.records import Run, Step, Unit
+from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import banned
 
 if TYPE_CHECKING:

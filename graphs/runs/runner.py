@@ -35,7 +35,7 @@ from line_neurons.tools.cache.activation_cache import CacheStats
 from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.store.activity import Activity, tell
 from line_neurons.tools.store.leases import unit_held
-from line_neurons.tools.store.runs import Run, Unit
+from line_neurons.tools.store.records import Run, Unit
 
 _TRACE_CHARACTERS = 4000
 _NOT_THE_UNITS = (StoreError, MissingPartError, SystemLimitError)

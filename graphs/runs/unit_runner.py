@@ -15,7 +15,8 @@ from line_neurons.graphs.loop.state import Deps, LineState
 from line_neurons.graphs.loop.steering import at_work, settle, take_wishes
 from line_neurons.graphs.runs import checkpoints
 from line_neurons.graphs.runs.results import search_result
-from line_neurons.tools.store.runs import Run, RunStore, Unit
+from line_neurons.tools.store.records import Run, Unit
+from line_neurons.tools.store.runs import RunStore
 
 NOT_NODES = frozenset({"__interrupt__", "__metadata__"})
 """What LangGraph tells of among the nodes that ended: interrupts, and that an update was there already."""

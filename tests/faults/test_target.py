@@ -12,7 +12,7 @@ import torch
 from line_neurons.agent.errors import BackendError
 from line_neurons.graphs.runs.lifecycle import retry, start, work
 from line_neurons.tools.batching import BatchedTarget
-from line_neurons.tools.cache.activation_validation import measure
+from line_neurons.tools.cache.validation import measure
 from line_neurons.tools.targets.base import ModelBundle
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from support.fakes import LAYER, ScriptedModel, ScriptedTarget, events, outcome, said_by, scripted_parts

@@ -20,7 +20,7 @@ from line_neurons.eval.exchange.run_tables import TABLES, write_table
 from line_neurons.graphs.runs.runner import Progress
 from line_neurons.tools.cache.activation_cache import CacheStats
 from line_neurons.tools.store.columns import unit_row
-from line_neurons.tools.store.runs import Run, Unit
+from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.progress import Watching, download_bars
 from line_neurons.tui.report.contact_sheet import SheetRow, write_sheet

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from line_neurons.tools.store.activity import Activity, tell
 from line_neurons.tools.store.leases import held, unit_held
-from line_neurons.tools.store.runs import Run, RunStore, Step, Unit
+from line_neurons.tools.store.records import Run, Step, Unit
+from line_neurons.tools.store.runs import RunStore
 
 RUN = "resnet50-layer4-1"
 NODES = ("init", "propose", "synthesize", "activate", "score", "update")

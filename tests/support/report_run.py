@@ -14,7 +14,8 @@ from line_neurons.agent.settings import Settings
 from line_neurons.graphs.runs.lifecycle import recorded
 from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.cache.reader import control_key
-from line_neurons.tools.store.runs import Run, RunStore, Step, Unit
+from line_neurons.tools.store.records import Run, Step, Unit
+from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import ask
 from support.store_factory import painted
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import start, work
-from line_neurons.tools.store.runs import Run
+from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.steering_queue import ask
 from support.fakes import LAYER
 

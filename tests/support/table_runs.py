@@ -2,7 +2,7 @@
 
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.runs.lifecycle import recorded
-from line_neurons.tools.store.runs import Run, Step, Unit
+from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.steering_queue import ask_all, mark
 
 MODEL, LAYER = "net:x", "head"

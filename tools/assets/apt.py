@@ -13,7 +13,7 @@ from pathlib import Path
 from line_neurons.agent.errors import LineError, MissingPartError
 from line_neurons.tools.assets.client import BytesDone, ClientError, run
 from line_neurons.tools.assets.packs import Artifact
-from line_neurons.tools.store.file_locks import hold
+from line_neurons.tools.store.locks import hold
 
 # The hooks would run the system's clean-up commands; "#clear" needs a file, "-o" cannot empty a list.
 _CONFIGURATION = """\

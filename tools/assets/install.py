@@ -21,7 +21,7 @@ from line_neurons.tools.assets.manifest import FileEntry, Manifest
 from line_neurons.tools.assets.packs import Artifact, Pack
 from line_neurons.tools.assets.sources import fetch, from_folder
 from line_neurons.tools.assets.unpack import unpack
-from line_neurons.tools.store.file_locks import hold
+from line_neurons.tools.store.locks import hold
 
 _SPARE_BYTES = 32 << 20
 

@@ -18,8 +18,8 @@ from line_neurons.tools.cache.checksums import draw_checksum
 from line_neurons.tools.cache.database import CacheDatabase
 from line_neurons.tools.cache.events import CacheEvent, CacheEvents
 from line_neurons.tools.cache.image_files import ImageFiles
-from line_neurons.tools.cache.image_validation import Drawing, draw
 from line_neurons.tools.cache.single_flight import Claims
+from line_neurons.tools.cache.validation import Drawing, draw
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import BackendError, StoreError, UsageError
 from line_neurons.agent.ports import Control, ControlChunk, ControlSet, Progress, Target
-from line_neurons.tools.cache.activation_validation import measure
 from line_neurons.tools.cache.reader import control_key
+from line_neurons.tools.cache.validation import measure
 from line_neurons.tools.control_sets.class_names import without_unused
 from line_neurons.tools.targets.lookup import layer_fingerprint
 

@@ -14,9 +14,8 @@ from line_neurons.tools.doctor.recover import salvage
 from line_neurons.tools.doctor.store import KINDS, Fault, Problem, look, workers
 from line_neurons.tools.store import sqlite as databases
 from line_neurons.tools.store.atomic_files import part_of
-from line_neurons.tools.store.file_locks import hold, lock_files
+from line_neurons.tools.store.locks import alone, hold, lock_files
 from line_neurons.tools.store.paths import refuse_links
-from line_neurons.tools.store.store_locks import alone
 
 _ROUNDS = 3
 

@@ -28,7 +28,7 @@ from line_neurons.tools.cache.image_files import PNG_BEGIN, PNG_END
 from line_neurons.tools.cache.reader import checksum_of, control_path, control_row, read_control, usual_width
 from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.store.atomic_files import leftovers
-from line_neurons.tools.store.file_locks import is_held, lock_files
+from line_neurons.tools.store.locks import is_held, lock_files
 from line_neurons.tools.store.paths import DATABASES, links, own_files
 from line_neurons.tools.store.sqlite import opened_to_look
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from line_neurons.tools.store.runs import Run, Step, Unit
+from line_neurons.tools.store.records import Run, Step, Unit
 
 Kind = Literal["text", "integer", "number", "flag", "texts"]
 Row = dict[str, Any]

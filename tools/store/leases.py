@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from line_neurons.agent.errors import StoreError, TakenOverError, UsageError
-from line_neurons.tools.store.file_locks import hold, is_held
-from line_neurons.tools.store.run_names import plain_name
+from line_neurons.tools.store.locks import hold, is_held
+from line_neurons.tools.store.records import plain_name
 from line_neurons.tools.store.runs import RunStore, default_store
 from line_neurons.tools.store.sqlite import explained
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from line_neurons.tools.cache.reader import control_counts
 from line_neurons.tools.label_marks import UNLABELLED, read_marks
+from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.refused_replies import Refusals, refusals, remedy, told
-from line_neurons.tools.store.runs import Run, RunStore
+from line_neurons.tools.store.runs import RunStore
 
 
 @dataclass(frozen=True)

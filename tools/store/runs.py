@@ -6,199 +6,39 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, fields, replace
-from functools import cache, cached_property
+from dataclasses import fields
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from line_neurons.agent.errors import DamagedError, StoreError, TakenOverError, UsageError, reason_of
-from line_neurons.agent.replies import clean_text, storable_text
-from line_neurons.tools.label_marks import DONE, Mark, read_marks
+from line_neurons.agent.errors import DamagedError, StoreError, TakenOverError, UsageError
+from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.store import sqlite as databases
 from line_neurons.tools.store.migrations import upgrading
-from line_neurons.tools.store.run_names import plain_name
+from line_neurons.tools.store.records import (
+    Run,
+    Step,
+    Trial,
+    Unit,
+    decode,
+    decode_event,
+    decode_trial,
+    encode,
+    encode_values,
+    updated_run,
+)
 from line_neurons.tools.store.sqlite import explained
-from line_neurons.tools.targets.registry import short_spec
-from line_neurons.tools.targets.weights.versions import same_fingerprint, shown, versioned
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
     from sqlite_utils.db import Table
 
 SCHEMA_NUMBER = 7
-"""Number of the last migration of ``run_schema``, which a store that is only looked at is opened without."""
+"""Number of the last migration of ``schema``, which a store that is only looked at is opened without."""
 
-_JSON_COLUMNS = {"settings", "fingerprints", "versions", "vocabulary", "images", "board", "detail"}
-# What stands for nothing in columns that always hold something.
-_ABSENT: dict[str, Any] = {
-    **{name: {} for name in ("settings", "fingerprints", "versions")},
-    **dict.fromkeys(("images", "board"), ()),
-    **dict.fromkeys(("error", "reasoning", "reply", "command"), ""),
-}
 _TRIALS_AT_ONCE = 1000
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run: one target layer, some units, one set of settings.
-
-    ``vocabulary`` holds the words that the first board is drawn from; None where a language model names them, and
-    in records of older versions where they are a control set's classes. ``status`` is ``pending``, ``running``,
-    ``finished``, ``interrupted`` or ``failed``; times are seconds since the epoch. A fork goes on from what unit
-    ``forked_unit`` of run ``forked_from`` had after step ``forked_step``.
-    """
-
-    id: str
-    model: str
-    layer: str
-    seed: int
-    status: str
-    created: float
-    settings: dict[str, Any]
-    fingerprints: dict[str, Any]
-    versions: dict[str, Any]
-    command: str = ""
-    vocabulary: tuple[str, ...] | None = None
-    finished: float | None = None
-    error: str = ""
-    forked_from: str | None = None
-    forked_unit: int | None = None
-    forked_step: int | None = None
-
-    def __post_init__(self) -> None:
-        plain_name(self.id)
-
-    @property
-    def shown_model(self) -> str:
-        """The model's spec with the version of its weights or, of an own checkpoint, the start of its hash."""
-        return shown(self.model, str(self.fingerprints.get("target", "")))
-
-    @property
-    def target_name(self) -> str:
-        """The same for the screen: of a file or folder the name alone."""
-        return shown(short_spec(self.model), str(self.fingerprints.get("target", "")))
-
-    @property
-    def concluded(self) -> bool:
-        """Whether all that was due of the run is done; of a failed one, whether it came to its end all the same.
-
-        ``finished`` alone tells neither: earlier versions left it in place where a run was taken up again.
-        """
-        return self.status == "finished" or (self.status == "failed" and self.finished is not None)
-
-
-@dataclass(frozen=True)
-class Unit:
-    """A unit of a run and, once it is finished, its label.
-
-    ``status`` is ``pending``, ``running``, ``finished``, ``interrupted`` or ``failed``; a failed unit is taken
-    again only when that is asked for. A unit that is done with and has no label is ``dead`` (its activation is 0
-    on every image), ``constant`` (it is another value, the same on every image) or ``undecided`` (all concepts
-    score the same). ``initial_label`` is the best concept of the initial board; ``discovered`` says that the
-    label was not in the initial vocabulary. ``images`` are ids of the label's images; ``auc_low`` and
-    ``auc_high`` are the 95 % interval of ``auc``, and ``density`` is the share of the control images on which the
-    unit is above 0. ``note`` tells what is wrong with the unit or its label, None in records of older versions;
-    see ``marks``. ``second_label`` is the best concept that shares no word with the label; ``steps`` counts the
-    unit's iterations and summaries. ``search_label`` and ``search_score`` are what the unit's own search found;
-    where a revisit found better, ``origin`` is ``revisit`` and the label comes from unit ``found_by`` of run
-    ``found_in``.
-    """
-
-    run: str
-    unit: int
-    position: int
-    status: str = "pending"
-    name: str | None = None
-    label: str | None = None
-    score: float | None = None
-    origin: str | None = None
-    label_step: int | None = None
-    discovered: bool | None = None
-    initial_label: str | None = None
-    initial_score: float | None = None
-    auc: float | None = None
-    mad: float | None = None
-    seconds: float = 0.0
-    error: str = ""
-    images: tuple[str, ...] = ()
-    second_label: str | None = None
-    second_score: float | None = None
-    steps: int | None = None
-    found_by: int | None = None
-    found_in: str | None = None
-    search_label: str | None = None
-    search_score: float | None = None
-    note: str | None = None
-    auc_low: float | None = None
-    auc_high: float | None = None
-    density: float | None = None
-
-    @property
-    def marks(self) -> tuple[Mark, ...]:
-        """What is wrong with the unit or its label."""
-        return read_marks(self.note, self.auc)
-
-    @property
-    def margin(self) -> float | None:
-        """How much the label's score exceeds that of the best initial label; at least 0."""
-        if self.score is None or self.initial_score is None:
-            return None
-        return self.score - self.initial_score
-
-
-@dataclass(frozen=True)
-class Step:
-    """One entry of a unit's history.
-
-    ``kind`` is ``initial`` (one entry for each concept), ``iteration``, ``summary``, or ``revisit`` for a label
-    that another unit found; ``step`` counts on over restarts. ``outcome`` is
-    ``scored``, ``duplicate``, ``invalid``, ``not_drawable``, ``withdrawn`` (a person gave the proposal up) or
-    ``stalled``. ``origin`` is ``predefined``, ``proposed``, ``summary``, ``revisit``, or ``typed`` by a person.
-    ``board`` is the board after the step as [concept, score] pairs, best first; ``images`` are ids in the concept
-    bank; ``seconds`` is how long the language model took, ``model`` its fingerprint, and ``prompt`` the hash of
-    the question that it was asked.
-    """
-
-    run: str
-    unit: int
-    step: int
-    attempt: int
-    kind: str
-    outcome: str
-    concept: str | None = None
-    score: float | None = None
-    reasoning: str = ""
-    reply: str = ""
-    origin: str | None = None
-    images: tuple[str, ...] = ()
-    board: tuple[tuple[str, float], ...] = ()
-    removed: str | None = None
-    seed: int | None = None
-    temperature: float | None = None
-    seconds: float | None = None
-    model: str | None = None
-    detail: dict[str, Any] | None = None
-    created: float = 0.0
-    prompt: str | None = None
-
-
-class Trial(NamedTuple):
-    """An entry of a unit's own search, without what was asked and answered; see ``Step``."""
-
-    unit: int
-    step: int
-    attempt: int
-    kind: str
-    concept: str | None
-    score: float | None
-    origin: str | None
-    images: tuple[str, ...]
-
-
 _STEP = [field.name for field in fields(Step)]
 # Written for every step of every unit; the general upsert of sqlite-utils took 7 % of an instant batch's time.
 _PUT_STEP = (
@@ -206,8 +46,6 @@ _PUT_STEP = (
     " ON CONFLICT (run, unit, step, attempt) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in _STEP)
 )
-
-Row = TypeVar("Row", Run, Unit, Step)
 
 
 def default_store() -> Path:
@@ -296,13 +134,13 @@ class RunStore:
     def add_run(self, run: Run, units: Sequence[Unit]) -> None:
         """Write a run with its units, all or nothing."""
         with self._writing():
-            self._table("runs").insert(_encode(run))
-            self._table("units").insert_all([_encode(unit) for unit in units])
+            self._table("runs").insert(encode(run))
+            self._table("units").insert_all([encode(unit) for unit in units])
 
     def update_run(self, run: str, **changes: Any) -> None:
         """Change columns of a run."""
         with self._writing(run):
-            self._table("runs").update(run, _encoded(changes))
+            self._table("runs").update(run, encode_values(changes))
 
     def set_status(self, run: str, status: str, *, error: str = "", concluded: bool = False) -> None:
         """Change the state of a run, its time of conclusion with it.
@@ -318,7 +156,7 @@ class RunStore:
     def update_unit(self, run: str, unit: int, **changes: Any) -> None:
         """Change columns of a unit."""
         with self._writing(run):
-            self._table("units").update((run, unit), _encoded(changes))
+            self._table("units").update((run, unit), encode_values(changes))
 
     def put_step(self, step: Step) -> None:
         """Write an entry of the history; the same (run, unit, step, attempt) again replaces it."""
@@ -326,7 +164,7 @@ class RunStore:
 
     def put_steps(self, steps: Sequence[Step]) -> None:
         """Write entries of a history, all or nothing; see ``put_step``."""
-        rows = [_encode(step) | {"created": step.created or time.time()} for step in steps]
+        rows = [encode(step) | {"created": step.created or time.time()} for step in steps]
         with self._writing(*{step.run for step in steps}):
             self._conn.executemany(_PUT_STEP, rows)
 
@@ -387,7 +225,7 @@ class RunStore:
         """Events of a run with an id above ``after``, oldest first."""
         with self._reading():
             rows = self._found("events WHERE run = ? AND id > ? ORDER BY id", run, after)
-            return [{**row, "detail": _event_detail(row)} for row in rows]
+            return [{**row, "detail": decode_event(row)} for row in rows]
 
     def runs(self) -> list[Run]:
         """All runs, newest first.
@@ -397,7 +235,7 @@ class RunStore:
         """
         # Not by the time: a clock may be set back.
         with self._reading():
-            return [_run_of_today(_decode(Run, row)) for row in self._found("runs ORDER BY rowid DESC")]
+            return [updated_run(decode(Run, row)) for row in self._found("runs ORDER BY rowid DESC")]
 
     def names(self) -> list[str]:
         """The ids of all runs, newest first."""
@@ -422,7 +260,7 @@ class RunStore:
                     f"runs.db in {str(self.path.parent)!r} is damaged: its table and its index of runs differ",
                     "put a backup of the file in its place, or name another folder with --store",
                 )
-            return _run_of_today(_decode(Run, rows[0]))
+            return updated_run(decode(Run, rows[0]))
         known = ", ".join((found or names)[:5]) or "none yet"
         trouble = "matches several runs" if found else "is not a run of this store"
         raise UsageError(f"{name!r:.60} {trouble}", f"runs: {known}; `line runs` lists all")
@@ -431,19 +269,19 @@ class RunStore:
         """The units of a run, in the order in which they were asked for."""
         with self._reading():
             rows = self._found("units WHERE run = ? ORDER BY position", run)
-            return [_decode(Unit, row) for row in rows]
+            return [decode(Unit, row) for row in rows]
 
     def unit(self, run: str, unit: int) -> Unit | None:
         """One unit of a run; None if the run has no such unit."""
         with self._reading():
             rows = self._found("units WHERE run = ? AND unit = ?", run, unit)
-            return next((_decode(Unit, row) for row in rows), None)
+            return next((decode(Unit, row) for row in rows), None)
 
     def steps(self, run: str, unit: int) -> list[Step]:
         """The history of a unit, in order."""
         with self._reading():
             rows = self._found("steps WHERE run = ? AND unit = ? ORDER BY step, attempt", run, unit)
-            return [_decode(Step, row) for row in rows]
+            return [decode(Step, row) for row in rows]
 
     def trials(self, run: str, unit: int | None = None) -> Iterator[Trial]:
         """What the searches of a run's units tried, by unit and then in order; some rows in memory at a time.
@@ -463,12 +301,7 @@ class RunStore:
             place = dict(zip(("unit", "step", "attempt"), last, strict=True))
             with self._reading():
                 rows = self._conn.execute(statement, fixed | place).fetchall()
-            for *columns, images in rows:
-                with _entry(
-                    "steps", {"run": run, **dict(zip(("unit", "step", "attempt"), columns, strict=False))}
-                ):
-                    trial: Trial = _shapes()[Trial].validate_python([*columns, json.loads(images or "[]")])
-                yield trial
+            yield from (decode_trial(run, row) for row in rows)
             if len(rows) < _TRIALS_AT_ONCE:
                 return
             last = rows[-1][:3]
@@ -541,71 +374,3 @@ def _refuse_newer(db: sqlite3.Connection, path: Path) -> None:
             f"the store {str(path)!r} was made by a newer version of line-neurons ({newer[-1]})",
             "upgrade line-neurons, or name another folder with --store",
         )
-
-
-def _encode(row: Run | Unit | Step) -> dict[str, Any]:
-    return _encoded({field.name: getattr(row, field.name) for field in fields(row)})
-
-
-def _encoded(values: Mapping[str, Any]) -> dict[str, Any]:
-    def encoded(key: str, value: Any) -> Any:
-        if key in _JSON_COLUMNS and value is not None:
-            return json.dumps(value)
-        return storable_text(value) if isinstance(value, str) else value
-
-    return {key: encoded(key, value) for key, value in values.items()}
-
-
-def _decode(kind: type[Row], row: dict[str, Any]) -> Row:
-    with _entry(f"{kind.__name__.lower()}s", row):
-        values = {}
-        for field in fields(kind):
-            # A store that is only looked at may be of an earlier schema.
-            value: Any = row.get(field.name)
-            if field.name in _JSON_COLUMNS and value is not None:
-                value = json.loads(value)
-            values[field.name] = _ABSENT.get(field.name) if value is None else value
-        decoded: Row = _shapes()[kind].validate_python(values)
-        return decoded
-
-
-def _run_of_today(run: Run) -> Run:
-    """A run that an earlier version recorded, with the weights that it had: a spec may stand for others today."""
-    target = run.fingerprints.get("target")
-    if not isinstance(target, str):
-        return run
-    target = same_fingerprint(target)
-    return replace(run, model=versioned(run.model, target), fingerprints={**run.fingerprints, "target": target})
-
-
-def _event_detail(row: Mapping[str, Any]) -> dict[str, Any]:
-    with _entry("events", row):
-        detail = json.loads(row["detail"])
-        if not isinstance(detail, dict):
-            raise ValueError("detail: there is no mapping")
-        return detail
-
-
-@cache
-def _shapes() -> dict[type, TypeAdapter[Any]]:
-    return {kind: TypeAdapter(kind) for kind in (Run, Unit, Step, Trial)}
-
-
-@contextmanager
-def _entry(table: str, row: Mapping[str, Any]) -> Iterator[None]:
-    """What is wrong with a row that is read, as a ``DamagedError`` that names it."""
-    try:
-        yield
-    except (ValueError, TypeError, RecursionError) as error:
-        names = ("id", "run", "unit", "step", "attempt")
-        place = ", ".join(
-            f"{name} {clean_text(str(row[name]), 80)}" for name in names if row.get(name) is not None
-        )
-        what = reason_of(error)
-        if isinstance(error, ValidationError):
-            first = error.errors(include_input=False, include_url=False)[0]
-            what = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-        raise DamagedError(
-            f"a row of {table} in runs.db is damaged ({place}): {clean_text(what, 200)}",
-            "put a backup of the file in its place, or name another folder with --store",
-        ) from error

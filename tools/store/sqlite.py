@@ -17,7 +17,7 @@ from typing import Any
 from line_neurons.agent.errors import StoreError, UsageError, reason_of
 from line_neurons.agent.replies import clean_text
 from line_neurons.tools.store.atomic_files import part_of, whole_or_not
-from line_neurons.tools.store.file_locks import hold
+from line_neurons.tools.store.locks import hold
 from line_neurons.tools.store.paths import refuse_links
 
 logger = logging.getLogger(__name__)

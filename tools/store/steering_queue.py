@@ -23,7 +23,8 @@ from line_neurons.agent.loop import NODES, rank
 from line_neurons.agent.replies import clean_text, concept_key, find_duplicate, normalise_concept
 from line_neurons.agent.steering import WishKind
 from line_neurons.tools.store.leases import this_machine
-from line_neurons.tools.store.runs import Run, RunStore, has_runs
+from line_neurons.tools.store.records import Run
+from line_neurons.tools.store.runs import RunStore, has_runs
 
 REFUSED = "refused"
 """How the outcome of a wish begins that changed nothing."""

@@ -10,8 +10,9 @@ from typing import Any, Literal
 from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.store.activity import Made, doings, made
 from line_neurons.tools.store.leases import LeaseStatus, standings
+from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.run_problems import Condition, condition
-from line_neurons.tools.store.runs import Run, RunStore
+from line_neurons.tools.store.runs import RunStore
 
 State = Literal[
     "running", "stopping", "starting", "process gone", "interrupted", "failed", "finished", "not begun"

@@ -29,7 +29,8 @@ from line_neurons.graphs.runs.code_trust import require_vouched
 from line_neurons.graphs.runs.environment import circumstances
 from line_neurons.graphs.runs.runner import last_step
 from line_neurons.tools.language_models.ollama.address import without_passwords
-from line_neurons.tools.store.runs import Run, default_store
+from line_neurons.tools.store.records import Run
+from line_neurons.tools.store.runs import default_store
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.exit_codes import INTERRUPTED
 from line_neurons.tui.cli.progress import Watching

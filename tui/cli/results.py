@@ -12,8 +12,8 @@ from line_neurons.eval.exchange.output_files import file_in, written
 from line_neurons.eval.exchange.run_tables import TABLES, WRITERS, write_table
 from line_neurons.eval.exchange.snapshot import Snapshot, snapshot
 from line_neurons.tools.label_marks import codes
+from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.run_problems import condition
-from line_neurons.tools.store.runs import Run, Unit
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli import show as showing
 from line_neurons.tui.formatting import origin

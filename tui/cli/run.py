@@ -26,8 +26,9 @@ from line_neurons.tools.cache.activation_cache import CacheStats
 from line_neurons.tools.language_models.langchain import with_secrets
 from line_neurons.tools.language_models.ollama.address import without_passwords
 from line_neurons.tools.store.leases import refuse_held
+from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.run_problems import condition
-from line_neurons.tools.store.runs import Run, RunStore, default_store
+from line_neurons.tools.store.runs import RunStore, default_store
 from line_neurons.tools.store.steering_queue import units_asked
 from line_neurons.tui import formatting as wording
 from line_neurons.tui.cli import output as terminal

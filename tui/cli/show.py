@@ -16,9 +16,10 @@ from line_neurons.agent.settings import Settings
 from line_neurons.tools.label_marks import DONE, UNLABELLED, codes
 from line_neurons.tools.store.columns import OUTCOMES
 from line_neurons.tools.store.leases import LeaseStatus, standings
+from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.refused_replies import Refusals, refusals, refusals_by_run, told
 from line_neurons.tools.store.run_problems import Condition, condition, condition_listed
-from line_neurons.tools.store.runs import Run, RunStore, Step, Unit, default_store, has_runs
+from line_neurons.tools.store.runs import RunStore, default_store, has_runs
 from line_neurons.tools.store.steering_queue import units_asked, wishes
 from line_neurons.tools.targets.custom_module import in_memory
 from line_neurons.tui.cli import output as terminal

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import LineError
 from line_neurons.tools.cache.reader import control, control_key
-from line_neurons.tools.store.runs import Run
+from line_neurons.tools.store.records import Run
 from line_neurons.tui.report.charts import Histogram, histogram
 from line_neurons.tui.report.thumbnails import Album, Shown, small_copy
 

@@ -13,8 +13,9 @@ from line_neurons.graphs.replay.provenance import SEED_RULES, who_worked
 from line_neurons.graphs.replay.provenance_text import NOT_RECORDED, mapping_of, told_machine, told_versions
 from line_neurons.tools.label_marks import codes
 from line_neurons.tools.store.leases import standings
+from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.run_problems import condition
-from line_neurons.tools.store.runs import Run, RunStore
+from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.unit_table import UnitRow, UnitRows
 from line_neurons.tui.formatting import is_worked_on, origin, state_of
 from line_neurons.tui.report.charts import Histogram, histogram

@@ -9,7 +9,7 @@ from typing import Any
 
 from line_neurons.tools.cache.reader import activations
 from line_neurons.tools.store.columns import OUTCOMES
-from line_neurons.tools.store.runs import Step, Unit
+from line_neurons.tools.store.records import Step, Unit
 from line_neurons.tui.formatting import origin, step_name
 from line_neurons.tui.report.charts import Curve, curve
 from line_neurons.tui.report.control_images import Against, Controls

@@ -15,7 +15,8 @@ from markupsafe import Markup
 from line_neurons.agent.errors import DamagedError, UsageError
 from line_neurons.eval.exchange.output_files import FolderPath
 from line_neurons.tools.store.atomic_files import folder_or_not, remove_unfinished, whole_or_not
-from line_neurons.tools.store.runs import Run, RunStore
+from line_neurons.tools.store.records import Run
+from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.report.control_images import Controls
 from line_neurons.tui.report.overview import Overview, read_overview
 from line_neurons.tui.report.page import MARK, index_page, unit_name, unit_page, unit_section, whole_page

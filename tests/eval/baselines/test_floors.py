@@ -11,7 +11,7 @@ from line_neurons.eval.labels.wordnet import WIDEST, WordNet
 from line_neurons.eval.reports.label_quality import Truth, is_named, is_right, names_of, true_classes
 from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
 from line_neurons.tools.scorers import auc, mad
-from line_neurons.tools.store.runs import Unit
+from line_neurons.tools.store.records import Unit
 
 CONSTANT = ("entity", "object", "animal", "thing")
 

@@ -25,7 +25,7 @@ from line_neurons.eval.cosy.results import Evaluation, Evaluations
 from line_neurons.eval.cosy.runner import Subject, common_units, cosy_csv, cosy_name, judge_labels, subject_of
 from line_neurons.eval.labels.formats import Label, Labels, read_labels
 from line_neurons.graphs.runs import components as assembly
-from line_neurons.tools.store.runs import Run, Unit
+from line_neurons.tools.store.records import Run, Unit
 from support.fakes import LAYER, ScriptedControl, ScriptedGenerator, ScriptedModel, ScriptedTarget, scripted_parts
 
 LABEL = Label(0, "dog")

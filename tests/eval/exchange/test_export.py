@@ -19,7 +19,8 @@ from line_neurons.eval.exchange.run_tables import TABLES, WRITERS
 from line_neurons.eval.exchange.snapshot import snapshot
 from line_neurons.eval.labels.formats import read_labels
 from line_neurons.graphs.runs.lifecycle import start, work
-from line_neurons.tools.store.runs import Run, RunStore, Step, Unit
+from line_neurons.tools.store.records import Run, Step, Unit
+from line_neurons.tools.store.runs import RunStore
 from support.fakes import LAYER, ScriptedModel, scripted_parts
 
 DOCS = Path(__file__).parents[3] / "docs" / "exports.md"

@@ -17,7 +17,8 @@ from line_neurons.eval.labels.formats import (
     short_sources,
     write_csv,
 )
-from line_neurons.tools.store.runs import Run, RunStore, Unit
+from line_neurons.tools.store.records import Run, Unit
+from line_neurons.tools.store.runs import RunStore
 
 FILES = {
     "invert": "neuron,concept,concept_id,metric\n7,lhasa,n02098413,0.9336\n3,bookshop AND NOT toyshop,n0,0.9\n",

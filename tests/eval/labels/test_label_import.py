@@ -9,7 +9,8 @@ from line_neurons.eval.exchange.run_tables import WRITERS
 from line_neurons.eval.labels.formats import FORMS, WRITTEN, Label, Labels, read_labels, write_csv
 from line_neurons.eval.labels.label_import import import_labels
 from line_neurons.eval.labels.library import keep, kept
-from line_neurons.tools.store.runs import Run, RunStore, Unit
+from line_neurons.tools.store.records import Run, Unit
+from line_neurons.tools.store.runs import RunStore
 from support.command_checks import refused
 
 LABELS = Labels(

@@ -11,7 +11,8 @@ from line_neurons.eval.labels.formats import Label, Labels
 from line_neurons.eval.labels.vocabulary import Choice
 from line_neurons.eval.reports.label_quality import Method, TrueClass, quality, true_classes
 from line_neurons.eval.reports.statistics import sign_test, wilson
-from line_neurons.tools.store.runs import RunStore, Unit
+from line_neurons.tools.store.records import Unit
+from line_neurons.tools.store.runs import RunStore
 from support.small_wordnet import small_wordnet
 from support.table_runs import add, tables
 

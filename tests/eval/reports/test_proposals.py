@@ -6,7 +6,8 @@ from line_neurons.eval.reports.histories import histories
 from line_neurons.eval.reports.proposals import proposals, proposer_of
 from line_neurons.eval.reports.statistics import compare
 from line_neurons.eval.reports.table import write
-from line_neurons.tools.store.runs import RunStore, Step, Unit
+from line_neurons.tools.store.records import Step, Unit
+from line_neurons.tools.store.runs import RunStore
 from support.table_runs import add, steer, tables
 
 # The first board of a made-up unit is its best score, and that less one.

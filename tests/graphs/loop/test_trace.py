@@ -4,7 +4,7 @@ import pytest
 
 from line_neurons.eval.reports.unit_trace import report
 from line_neurons.graphs.runs.lifecycle import start, work
-from line_neurons.tools.store.runs import Run
+from line_neurons.tools.store.records import Run
 from support.fakes import LAYER, ScriptedModel, ScriptedTarget, scripted_parts
 
 INITIAL = {

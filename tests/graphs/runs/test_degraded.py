@@ -21,9 +21,10 @@ from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.graphs.runs.results import look_through
 from line_neurons.graphs.runs.revisit import revisit
 from line_neurons.tools.label_marks import Evidence, of_label, read_marks, written
+from line_neurons.tools.store.records import Trial
 from line_neurons.tools.store.refused_replies import _kind, refusals, told
 from line_neurons.tools.store.run_problems import condition
-from line_neurons.tools.store.runs import RunStore, Trial
+from line_neurons.tools.store.runs import RunStore
 from support.fakes import (
     LAYER,
     ScriptedControl,

@@ -2,7 +2,7 @@ import pytest
 
 from line_neurons.graphs.runs.lifecycle import start
 from line_neurons.graphs.runs.results import search_result
-from line_neurons.tools.store.runs import Step
+from line_neurons.tools.store.records import Step
 from support.fakes import LAYER, ScriptedModel, scripted_parts
 
 

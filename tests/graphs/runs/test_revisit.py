@@ -11,7 +11,7 @@ from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.graphs.runs.revisit import check_comparable, revisit, revisit_recorded
 from line_neurons.tools.scorers import SCORERS
 from line_neurons.tools.store.leases import held
-from line_neurons.tools.store.runs import Run
+from line_neurons.tools.store.records import Run
 from support.fakes import LAYER, ScriptedModel, ScriptedTarget, said_by, scripted_parts
 
 CLASSES = ("gravel", "pebble", "sand")

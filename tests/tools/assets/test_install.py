@@ -197,7 +197,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(joined, tmp_path):
 
 
 def hold_lock(root, ready, release):
-    from line_neurons.tools.store.file_locks import hold
+    from line_neurons.tools.store.locks import hold
 
     with hold(Path(root) / ".locks" / "joined.lock", taken=LineError):
         ready.set()

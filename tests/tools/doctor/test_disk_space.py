@@ -13,8 +13,8 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.doctor import store as store_check
 from line_neurons.tools.doctor.disk_space import PRUNE, give_back
+from line_neurons.tools.store.locks import in_use
 from line_neurons.tools.store.steering_queue import ask_all
-from line_neurons.tools.store.store_locks import in_use
 from support.fakes import LAYER, ScriptedModel, outcome, scripted_parts
 from support.full_checkpoints import all_checkpoints_kept
 

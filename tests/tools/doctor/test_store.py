@@ -21,8 +21,7 @@ from line_neurons.tools.doctor.store import KINDS, Fault, look
 from line_neurons.tools.language_models.proposer import Completion, Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.store.atomic_files import leftovers, remove_leftovers, whole_or_not
-from line_neurons.tools.store.file_locks import hold
-from line_neurons.tools.store.store_locks import alone
+from line_neurons.tools.store.locks import alone, hold
 from support.fakes import LAYER, scripted_parts
 from support.full_checkpoints import all_checkpoints_kept
 

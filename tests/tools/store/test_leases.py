@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from line_neurons.agent.errors import StoreError, TakenOverError, UsageError
 from line_neurons.tools.store import leases
 from line_neurons.tools.store.leases import Machine, ask_to_stop, held, run_lock, standings, unit_held
-from line_neurons.tools.store.runs import Run, RunStore, Step, Unit
+from line_neurons.tools.store.records import Run, Step, Unit
+from line_neurons.tools.store.runs import RunStore
 
 FORK = multiprocessing.get_context("fork")
 HERE, ELSEWHERE = Machine("here", "boot 1"), Machine("elsewhere", "boot 2")

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from sqlite_utils import Database
 
 from line_neurons.agent.errors import StoreError, UsageError
-from line_neurons.tools.store.runs import SCHEMA_NUMBER, Run, RunStore, Step, Trial, Unit
+from line_neurons.tools.store.records import Run, Step, Trial, Unit
+from line_neurons.tools.store.runs import SCHEMA_NUMBER, RunStore
 from line_neurons.tools.store.schema import SCHEMA
 
 RUN = Run(

@@ -11,7 +11,8 @@ from textual.widgets import DataTable
 from line_neurons.tools.store import leases
 from line_neurons.tools.store.activity import Activity
 from line_neurons.tools.store.leases import Machine, standings
-from line_neurons.tools.store.runs import RunStore, Unit
+from line_neurons.tools.store.records import Unit
+from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.app.runs.new_run import NewRunScreen
 from line_neurons.tui.app.runs.screen import RunsScreen
 from line_neurons.tui.app.units.screen import UnitsScreen

@@ -9,7 +9,8 @@ from line_neurons.agent.errors import BackendError
 from line_neurons.agent.seeds import derive_seed
 from line_neurons.graphs.runs.code_trust import vouch
 from line_neurons.graphs.runs.components import Components
-from line_neurons.tools.store.runs import RunStore, Unit
+from line_neurons.tools.store.records import Unit
+from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.cli import run as labelling
 from support.command_checks import refused
 from support.fakes import ScriptedControl, ScriptedGenerator, ScriptedModel, ScriptedTarget

@@ -7,7 +7,7 @@ import pytest
 
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.doctor.store import look
-from line_neurons.tools.store.file_locks import hold
+from line_neurons.tools.store.locks import hold
 from support.fakes import LAYER, ScriptedModel, scripted_parts
 
 HALF = f"images/ab/.{'ab' * 32}.png.12-34"

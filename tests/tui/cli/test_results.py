@@ -9,7 +9,8 @@ import pytest
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.tools.store.columns import UNIT_COLUMNS
 from line_neurons.tools.store.leases import held
-from line_neurons.tools.store.runs import Run, RunStore, Unit
+from line_neurons.tools.store.records import Run, Unit
+from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.cli.results import results
 
 FINGERPRINTS = {"target": "t", "generator": "g", "language_model": "l", "control": "c"}

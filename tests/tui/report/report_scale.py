@@ -26,7 +26,8 @@ from line_neurons.agent.settings import Settings
 from line_neurons.graphs.runs.lifecycle import recorded
 from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.cache.reader import control_key
-from line_neurons.tools.store.runs import Run, RunStore, Step, Unit
+from line_neurons.tools.store.records import Run, Step, Unit
+from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.report.writer import write_report
 
 CLASSES, CONCEPTS, IMAGES, BOARD, ITERATIONS, REFUSED = 160, 2000, 5, 10, 10, 0.2

@@ -16,7 +16,8 @@ from textual.widgets import Footer, Static
 
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.replies import concept_key
-from line_neurons.tools.store.runs import RunStore, Step
+from line_neurons.tools.store.records import Step
+from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.app.banner import Banner
 from line_neurons.tui.app.store_follower import follow
 from line_neurons.tui.app.top_bar import TopBar

@@ -11,7 +11,7 @@ from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import DataTable, Static
 
-from line_neurons.tools.store.runs import Step
+from line_neurons.tools.store.records import Step
 from line_neurons.tui.app.table_sync import ENDS, fill
 from line_neurons.tui.cli.output import plain
 from line_neurons.tui.formatting import step_name

@@ -22,7 +22,7 @@ from textual.worker import get_current_worker
 from line_neurons.agent.errors import LineError
 from line_neurons.tools.cache.reader import StoredImage, stored_images
 from line_neurons.tools.images.reader import ImageError, read_image
-from line_neurons.tools.store.runs import Run
+from line_neurons.tools.store.records import Run
 from line_neurons.tui.cli.output import plain
 from line_neurons.tui.unit_view import number
 

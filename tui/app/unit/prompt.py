@@ -17,7 +17,8 @@ from textual.widgets import Footer, Static
 from textual.worker import get_current_worker
 
 from line_neurons.agent.errors import LineError
-from line_neurons.tools.store.runs import RunStore, Step
+from line_neurons.tools.store.records import Step
+from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.app.top_bar import TopBar
 from line_neurons.tui.cli.output import plain
 from line_neurons.tui.formatting import step_name

@@ -8,7 +8,7 @@ from itertools import pairwise
 from textual.color import Color
 from textual_plotext import PlotextPlot
 
-from line_neurons.tools.store.runs import Step
+from line_neurons.tools.store.records import Step
 
 LEGEND = "● proposal   ── best so far   ╌╌ best of the first board"
 

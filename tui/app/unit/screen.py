@@ -15,7 +15,7 @@ from textual.widgets import DataTable, Footer, Static, Tab, Tabs
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.steering import WishKind
 from line_neurons.tools.label_marks import DONE
-from line_neurons.tools.store.runs import Step
+from line_neurons.tools.store.records import Step
 from line_neurons.tui.app.banner import Banner
 from line_neurons.tui.app.store_follower import follow
 from line_neurons.tui.app.top_bar import TopBar

@@ -149,7 +149,7 @@ def names_kept_out(parts: Components, names: Mapping[int, str]) -> dict[str, lis
     """Every name of the classes that units stand for, by unit: WordNet's and the image bank's as well."""
     from line_neurons.eval.labels.wordnet import WordNet
     from line_neurons.eval.reports.label_quality import names_and_captions, true_classes
-    from line_neurons.tools.store.runs import Unit
+    from line_neurons.tools.store.records import Unit
 
     words = WordNet(parts.assets / "wordnet")
     bank = parts.images if "bank" in {parts.settings.generator, parts.settings.control} else None

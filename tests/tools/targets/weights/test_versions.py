@@ -13,7 +13,8 @@ from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.graphs.runs import components as assembly
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import free_name
-from line_neurons.tools.store.runs import Run, RunStore
+from line_neurons.tools.store.records import Run
+from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.targets.registry import open_target, pinned_spec
 from line_neurons.tools.targets.torchvision_models import REFERENCE
 from line_neurons.tools.targets.weights.versions import base_of, same_fingerprint, shown, versioned

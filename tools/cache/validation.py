@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from line_neurons.agent.errors import BackendError, DrainedError, LineError, NotDrawableError, reason_of
-from line_neurons.agent.ports import DrawnImage, Generator, ImageRequest, Progress
+from line_neurons.agent.errors import (
+    BackendError,
+    DrainedError,
+    LineError,
+    NotDrawableError,
+    UnmeasurableError,
+    reason_of,
+)
+from line_neurons.agent.ports import DrawnImage, Generator, ImageRequest, Progress, Target
 from line_neurons.agent.seeds import derive_seed
 from line_neurons.tools.cache.image_files import PNG_BEGIN, PNG_END
 from line_neurons.tools.devices import memory_spent
@@ -16,6 +23,8 @@ from line_neurons.tools.images.reader import read_image
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from line_neurons.agent.ports import Activations, ImageData
 
 Result = TypeVar("Result")
 
@@ -128,3 +137,59 @@ def _decoded(png: bytes) -> NDArray[np.uint8]:
     import numpy as np
 
     return np.asarray(read_image(png))
+
+
+def measure(
+    target: Target,
+    images: Sequence[ImageData],
+    names: Sequence[str],
+    layers: Sequence[str],
+    progress: Progress | None = None,
+) -> dict[str, Activations]:
+    """Have images measured and look at what comes back.
+
+    Args:
+        target: the vision model.
+        images: at least one.
+        names: what each image is called in a message.
+        layers: dotted paths.
+        progress: see ``Target.activate``.
+
+    Returns:
+        float32 [n_images, n_units] for each layer, all finite.
+
+    Raises:
+        UsageError: see ``Target.activate``.
+        BackendError: the target failed, or gave values that are not finite or of another shape; the message names
+            layer and image.
+    """
+    import numpy as np
+
+    try:
+        given = failing_as_one_line(
+            "the target", lambda: target.activate(images, layers, progress), "free some, or take a smaller batch"
+        )
+    except UnmeasurableError as error:
+        place = next(place for place, image in enumerate(images) if image is error.image)
+        raise BackendError(f"{names[place]}: {error.message}", error.remedy) from error
+    measured = shaped(given, layers, len(images))
+    for layer, rows in measured.items():
+        bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+        if len(bad):
+            raise BackendError(f"{names[bad[0]]}: the target gave values that are not finite at {layer}")
+    return measured
+
+
+def shaped(given: Mapping[str, Activations], layers: Sequence[str], images: int) -> dict[str, Activations]:
+    """What a target gave for so many images, float32 [n_images, n_units] for each layer.
+
+    Raises:
+        BackendError: it is of another shape.
+    """
+    import numpy as np
+
+    found = {layer: np.asarray(given.get(layer, ()), np.float32) for layer in layers}
+    for layer, rows in found.items():
+        if rows.ndim != 2 or len(rows) != images or not rows.shape[1]:
+            raise BackendError(f"the target gave {list(rows.shape)} at {layer}, not [{images} images, units]")
+    return found

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from line_neurons.agent.errors import LineError
+from line_neurons.agent.errors import LineError, StoreError, UsageError
 from line_neurons.tools.store.paths import open_no_link, own_files
 
 _HOLDER = re.compile(r"(?:process \d+ on .* since [\d:]{8})?")
 """What is written in a lock file: who holds it, nothing when nobody does."""
 
+_STORE_LOCK = Path("locks", "store")
 _POLL_SECONDS = 0.2
 _LOOK_SECONDS = 0.02
 _LOOKS = 3
@@ -84,3 +85,48 @@ def is_held(path: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+@contextmanager
+def in_use(store: Path) -> Iterator[None]:
+    """Keep a store from being mended for the body; others may use it too.
+
+    Raises:
+        UsageError: it is being mended.
+        StoreError: it cannot be written.
+    """
+    path = store / _STORE_LOCK
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = open(path, "a+", encoding="utf-8", opener=open_no_link)  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise StoreError(
+            f"the store {str(store)!r} cannot be used: {error.strerror}",
+            "make it writable, or name another with --store",
+        ) from error
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"the store {str(store)!r} is being mended by another process", "wait for it, then line resume"
+            ) from None
+        yield
+
+
+@contextmanager
+def alone(store: Path) -> Iterator[None]:
+    """Keep others from working on a store for the body.
+
+    Raises:
+        UsageError: another process works on it.
+        OSError: the store cannot be written.
+    """
+
+    def taken(holder: str) -> UsageError:
+        return UsageError(
+            f"the store {str(store)!r} is being worked on by {holder}", "wait for it, or stop it first"
+        )
+
+    with hold(store / _STORE_LOCK, taken=taken):
+        yield
