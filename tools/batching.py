@@ -19,7 +19,7 @@ from line_neurons.agent.ports import (
     Proposal,
     Target,
 )
-from line_neurons.tools.cache.validation import shaped
+from line_neurons.tools.cache.validation import check_shapes
 from line_neurons.tools.micro_batcher import MicroBatcher
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class BatchedTarget:
         for layers in dict.fromkeys(layers for layers, _ in items):
             places = [place for place, item in enumerate(items) if item[0] == layers]
             given = self._target.activate([items[place][1] for place in places], layers)
-            for layer, rows in shaped(given, layers, len(places)).items():
+            for layer, rows in check_shapes(given, layers, len(places)).items():
                 for place, row in zip(places, rows, strict=True):
                     results[place][layer] = row
         return results

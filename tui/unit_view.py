@@ -9,12 +9,12 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.agent.prompts import format_score
 from line_neurons.agent.replies import concept_key
 from line_neurons.tools.label_marks import DONE
-from line_neurons.tools.store.activity import Activity, doings
+from line_neurons.tools.store.activity import Activity, activities
 from line_neurons.tools.store.columns import OUTCOMES
-from line_neurons.tools.store.leases import standings
+from line_neurons.tools.store.leases import lease_status
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tools.store.steering_queue import SteeringCommand, units_asked, wishes
+from line_neurons.tools.store.steering_queue import SteeringCommand, commands, units_with_pending
 from line_neurons.tui.formatting import is_unfinished, step_name
 
 Place = tuple[int, int]
@@ -99,10 +99,10 @@ def read_unit(runs: RunStore, run: str, unit: int) -> UnitView:
     found = runs.unit(shown.id, unit)
     if found is None:
         raise UsageError(f"run {shown.id} has no unit {unit}", f"its units: line show {shown.id}")
-    held = standings(runs, look=False).get(shown.id)
+    held = lease_status(runs, look=False).get(shown.id)
     doing = None
     if held is not None and not held.stale:
-        doing = next((one for one in doings(runs).get(shown.id, []) if one.unit == unit), None)
+        doing = next((one for one in activities(runs).get(shown.id, []) if one.unit == unit), None)
     return UnitView(
         shown,
         found,
@@ -111,9 +111,9 @@ def read_unit(runs: RunStore, run: str, unit: int) -> UnitView:
         held.holder.name if held else "",
         held is not None and held.stale,
         (held.holder.stop or "") if held else "",
-        tuple(wishes(runs, shown.id, unit)),
+        tuple(commands(runs, shown.id, unit)),
         _forks(runs, shown.id, unit),
-        is_unfinished(shown, runs.states(shown.id), units_asked(runs, shown.id)),
+        is_unfinished(shown, runs.states(shown.id), units_with_pending(runs, shown.id)),
     )
 
 

@@ -21,7 +21,7 @@ from line_neurons.eval.cosy.protocol import (
     strict_requests,
 )
 from line_neurons.graphs.runs.components import BANK_IMAGES, Components
-from line_neurons.tools.cache.file_hashes import FileDigests
+from line_neurons.tools.cache.file_hashes import FileHashes
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations, remarks_of
 from line_neurons.tools.control_sets.folder import FolderControlSet
 from line_neurons.tools.generators.presets import PRESETS
@@ -170,7 +170,7 @@ class Laid:
             inside = False
         if not inside:
             raise _NoFolderError(concept, f"there is no folder {folder.name!r:.80} in {self.name!r:.80}")
-        digests = FileDigests(self.parts.store / "digests.db")
+        digests = FileHashes(self.parts.store / "digests.db")
         value_range = self.parts.settings.image_range
         try:
             images = FolderControlSet(folder, self.count or None, digests, flat=True, value_range=value_range)

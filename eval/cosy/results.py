@@ -19,8 +19,8 @@ from line_neurons.agent.errors import DamagedError
 from line_neurons.agent.replies import storable_text
 from line_neurons.eval.cosy.protocol import Judged
 from line_neurons.tools.store import sqlite as databases
-from line_neurons.tools.store.migrations import refuse_newer, upgrading
-from line_neurons.tools.store.sqlite import explained
+from line_neurons.tools.store.migrations import migration, refuse_newer
+from line_neurons.tools.store.sqlite import translate_errors
 from line_neurons.tools.targets.weights.versions import same_fingerprint, shown
 
 SCHEMA = Migrations("line-evaluations")
@@ -113,7 +113,7 @@ class Evaluations:
     def __init__(self, root: Path) -> None:
         self.path = root / "evaluations.db"
         self._lock = threading.RLock()
-        with explained(self.path):
+        with translate_errors(self.path):
             root.mkdir(parents=True, exist_ok=True)
 
             def check(db: sqlite3.Connection) -> None:
@@ -128,7 +128,7 @@ class Evaluations:
                 return pending[0].name.partition("_")[0] if pending else None
 
             if step():
-                with upgrading(connection, self.path, step) as wanted:
+                with migration(connection, self.path, step) as wanted:
                     if wanted:
                         SCHEMA.apply(self._db)
 
@@ -161,7 +161,7 @@ class Evaluations:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, explained(self.path):
+        with self._lock, translate_errors(self.path):
             db = self._db.conn
             db.execute("BEGIN IMMEDIATE")
             try:
@@ -184,7 +184,7 @@ class Evaluations:
         chosen = {name: where[name] for name in _IDENTITY if name in where}
         condition = " AND ".join(f'"{name}" = :{name}' for name in chosen) or "1"
         found = []
-        with explained(self.path), self._lock:
+        with translate_errors(self.path), self._lock:
             rows = list(
                 self._db.table("evaluations").rows_where(condition, chosen, order_by="updated desc, id desc")
             )

@@ -13,7 +13,7 @@ from line_neurons.eval.exchange import bundle_format as form
 from line_neurons.eval.exchange.bundle_format import Checkpoint, Write
 from line_neurons.eval.exchange.bundle_reader import Archive, refused
 from line_neurons.tools.cache.image_files import is_image_id
-from line_neurons.tools.store.serializer import PlainData
+from line_neurons.tools.store.serializer import PlainSerializer
 
 _ID = re.compile(r"[0-9a-f-]{36}")
 
@@ -100,7 +100,7 @@ def _check(bundle: Archive, row: Checkpoint | Write, units: Collection[int], *na
 
 def _loaded(bundle: Archive, row: Checkpoint | Write) -> Any:
     try:
-        value = PlainData().loads_typed((row.type, base64.b64decode(row.data, validate=True)))
+        value = PlainSerializer().loads_typed((row.type, base64.b64decode(row.data, validate=True)))
         if isinstance(row, Checkpoint):
             shaped = isinstance(value, dict) and value.get("id") == row.id
             if not (shaped and isinstance(value["channel_values"], dict)):
@@ -118,9 +118,9 @@ def checkpoint_rows(bundle: Archive, called: IdMapping) -> Iterator[tuple[Any, .
     for row in bundle.rows(form.CHECKPOINTS, Checkpoint):
         kind, data = row.type, base64.b64decode(row.data)
         if called.changes:
-            checkpoint = PlainData().loads_typed((kind, data))
+            checkpoint = PlainSerializer().loads_typed((kind, data))
             values = {name: _here(name, value, called) for name, value in checkpoint["channel_values"].items()}
-            kind, data = PlainData().dumps_typed({**checkpoint, "channel_values": values})
+            kind, data = PlainSerializer().dumps_typed({**checkpoint, "channel_values": values})
         yield f"{called.now}/{row.unit}", row.id, row.parent, kind, data, row.metadata.encode()
 
 
@@ -129,9 +129,9 @@ def write_rows(bundle: Archive, called: IdMapping) -> Iterator[tuple[Any, ...]]:
     for row in bundle.rows(form.WRITES, Write):
         kind, data = row.type, base64.b64decode(row.data)
         if called.changes:
-            value = PlainData().loads_typed((kind, data))
+            value = PlainSerializer().loads_typed((kind, data))
             here = _here(row.channel, value, called)
-            kind, data = (kind, data) if here == value else PlainData().dumps_typed(here)
+            kind, data = (kind, data) if here == value else PlainSerializer().dumps_typed(here)
         yield f"{called.now}/{row.unit}", row.id, row.task, row.path, row.idx, row.channel, kind, data
 
 

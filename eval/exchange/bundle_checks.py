@@ -22,7 +22,7 @@ from line_neurons.eval.exchange.bundle_format import Asked, ControlRow, Event, I
 from line_neurons.eval.exchange.bundle_reader import Archive, refused
 from line_neurons.tools.array_files import UNREADABLE, read_arrays
 from line_neurons.tools.cache.image_files import PNG_BEGIN, is_image_id
-from line_neurons.tools.cache.reader import control_key, width_of
+from line_neurons.tools.cache.reader import control_key, layer_width
 from line_neurons.tools.label_marks import ENDED
 from line_neurons.tools.store.columns import OUTCOMES
 from line_neurons.tools.store.records import Run, Step, Unit, is_plain_name
@@ -223,7 +223,7 @@ def _check_widths(bundle: Archive, run: Run, last: int, images: set[str], store:
     width = max(widths.values(), default=0)
     if widths and last >= width:
         raise refused(bundle.path, f"it has a unit {last}, and activations of {width} units")
-    here = width_of(store, str(run.fingerprints.get("target")), run.layer)
+    here = layer_width(store, str(run.fingerprints.get("target")), run.layer)
     if widths and here and here != width:
         raise refused(bundle.path, f"its activations are of {width} units, those here of {here}")
     if here and last >= here:

@@ -21,14 +21,14 @@ from line_neurons.eval.exchange.bundle_writer import fingerprint_of
 from line_neurons.eval.exchange.snapshot import snapshot
 from line_neurons.tools.cache.activation_cache import PUT_VECTOR, put_control_row, vector_row
 from line_neurons.tools.cache.database import CacheDatabase
-from line_neurons.tools.cache.image_cache import PUT_DRAW, draw_row
+from line_neurons.tools.cache.image_cache import PUT_IMAGE, image_row
 from line_neurons.tools.cache.image_files import ImageFiles
-from line_neurons.tools.cache.reader import content_of, control, control_path
-from line_neurons.tools.store.atomic_files import remove_leftovers
-from line_neurons.tools.store.locks import in_use
+from line_neurons.tools.cache.reader import control_path, read_image_file, stored_control
+from line_neurons.tools.store.atomic_files import remove_abandoned
+from line_neurons.tools.store.locks import shared_lock
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.runs import RunStore, has_runs
-from line_neurons.tools.store.sqlite import explained
+from line_neurons.tools.store.sqlite import translate_errors
 
 if TYPE_CHECKING:
     import sqlite3
@@ -75,9 +75,9 @@ def import_bundle(store: Path, path: Path) -> Imported:
         if known := _known(store, bundle, run):
             return Imported(known, run.id, False, bundle.manifest.lost_images)
         room_for(bundle, store)
-        with in_use(store):
+        with shared_lock(store):
             # What an import that was killed was writing.
-            remove_leftovers(store)
+            remove_abandoned(store)
             # The run comes last: what came before it is part of the bank, and the same import goes on from there.
             with closing(CacheDatabase(store)) as bank:
                 _put_images(bundle, run, bank)
@@ -114,14 +114,14 @@ def _put_images(bundle: Archive, run: Run, bank: CacheDatabase) -> None:
     try:
         for name in bundle.manifest.files:
             match = form.NAMED.fullmatch(name)
-            if match and match[1] and content_of(bank.root, match[1])[1]:
+            if match and match[1] and read_image_file(bank.root, match[1])[1]:
                 new.append(match[1])
                 files.write(match[1], bundle.read(name))
         drawn = (
-            draw_row(row.generator, row.prompt, row.seed, row.image, row.size, row.request, row.account)
+            image_row(row.generator, row.prompt, row.seed, row.image, row.size, row.request, row.account)
             for row in bundle.rows(form.IMAGES, Image)
         )
-        _put(bank, PUT_DRAW, drawn)
+        _put(bank, PUT_IMAGE, drawn)
     except BaseException:
         files.remove(new)
         raise
@@ -129,7 +129,7 @@ def _put_images(bundle: Archive, run: Run, bank: CacheDatabase) -> None:
     vectors = (vector_row(vector.image, target, run.layer, numbers) for vector, numbers in bundle.vectors())
     _put(bank, PUT_VECTOR, vectors)
     for row in bundle.rows(form.CONTROLS, ControlRow):
-        if control(bank.root, row.key) is None:
+        if stored_control(bank.root, row.key) is None:
             content = b"".join(bundle.blocks(control_file(row)))
             bank.write(control_path(bank.root, row.key), lambda file, content=content: file.write(content))  # type: ignore[misc]
             put_control_row(bank, row.key, row.classes, row.skipped)
@@ -162,7 +162,7 @@ def _put_run(bundle: Archive, run: Run, runs: RunStore) -> str:
         runs.add_event(name, _IMPORTED, bundle=_digest(bundle), called=run.id)
         called = IdMapping(run.id, name, _put_wishes(db, name, bundle))
         # All or nothing, which the saver's own cursor is not: it commits what came before an error.
-        with explained(runs.path.with_name("checkpoints.db")), saver.conn as rows:
+        with translate_errors(runs.path.with_name("checkpoints.db")), saver.conn as rows:
             # A process that was killed here before may have left some.
             checkpoints.forget_run(rows, name)
             rows.executemany(threads.PUT_CHECKPOINT, threads.checkpoint_rows(bundle, called))

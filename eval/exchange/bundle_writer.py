@@ -26,20 +26,20 @@ from line_neurons.eval.exchange.bundle_format import (
     Write,
 )
 from line_neurons.eval.exchange.snapshot import Snapshot
-from line_neurons.tools.cache.checksums import vector_fault
+from line_neurons.tools.cache.checksums import vector_error
 from line_neurons.tools.cache.image_files import is_image_id
 from line_neurons.tools.cache.reader import (
-    checksum_of,
-    content_of,
+    checksum_column,
     control_key,
     control_path,
     control_row,
     read_control,
-    usual_width,
+    read_image_file,
+    stored_width,
 )
 from line_neurons.tools.store.records import Run, Unit
-from line_neurons.tools.store.sqlite import explained
-from line_neurons.tools.store.steering_queue import wishes
+from line_neurons.tools.store.sqlite import translate_errors
+from line_neurons.tools.store.steering_queue import commands
 
 Row = TypeVar("Row", Run, Unit)
 
@@ -71,7 +71,7 @@ def write_bundle(taken: Snapshot, file: BinaryIO, about: Mapping[str, Any]) -> M
         images = threads.images | _images_of(taken)
         lost = 0
         for image in sorted(images):
-            content, trouble = content_of(taken.store, image)
+            content, trouble = read_image_file(taken.store, image)
             lost += bool(trouble)
             if not trouble:
                 bundle.put(form.image_name(image), content, zipfile.ZIP_STORED)
@@ -155,9 +155,9 @@ class _Threads:
         self._units = [unit.unit for unit in taken.units()]
         if taken.checkpoints is not None:
             # Importing LangGraph takes a second.
-            from line_neurons.tools.store.serializer import PlainData
+            from line_neurons.tools.store.serializer import PlainSerializer
 
-            self._serde = PlainData()
+            self._serde = PlainSerializer()
             for unit in self._units:
                 self._look(unit)
 
@@ -198,7 +198,7 @@ class _Threads:
         columns, order = _THREADS[table]
         statement = f"SELECT {columns} FROM {table} WHERE thread_id = ? AND checkpoint_ns = '' ORDER BY {order}"  # noqa: S608
         assert self._taken.checkpoints is not None
-        with explained(self._taken.store / "checkpoints.db"):
+        with translate_errors(self._taken.store / "checkpoints.db"):
             yield from self._taken.checkpoints.execute(statement, [f"{self._taken.run.id}/{unit}"])
 
 
@@ -232,7 +232,7 @@ def _events(taken: Snapshot) -> Iterator[Event]:
 
 def _wishes(taken: Snapshot) -> Iterator[Asked]:
     for unit in taken.units():
-        for wish in wishes(taken.runs, taken.run.id, unit.unit):
+        for wish in commands(taken.runs, taken.run.id, unit.unit):
             yield Asked(unit=unit.unit, **asdict(wish))
 
 
@@ -252,7 +252,7 @@ def _images(taken: Snapshot, images: set[str]) -> Iterator[str]:
         " WHERE image IN (SELECT value FROM json_each(?)) ORDER BY image, generator, prompt, seed"
     )
     for part in _parts(sorted(images)):
-        with explained(taken.store / "bank.db"):
+        with translate_errors(taken.store / "bank.db"):
             for row in taken.bank.execute(statement, [json.dumps(part)]):
                 yield json.dumps(dict(zip(_IMAGE, row, strict=True)))
 
@@ -265,17 +265,17 @@ def _vectors(taken: Snapshot, bundle: _Bundle, images: list[str]) -> None:
     target, layer = str(taken.run.fingerprints.get("target", "")), taken.run.layer
     with bundle.opened(form.NUMBERS, zipfile.ZIP_STORED) as write:
         for part in _parts(images if taken.bank else []):
-            with explained(taken.store / "bank.db"):
+            with translate_errors(taken.store / "bank.db"):
                 bank = cast(sqlite3.Connection, taken.bank)
-                width = usual_width(bank, target, layer)
+                width = stored_width(bank, target, layer)
                 statement = (
-                    f"SELECT image, vector, {checksum_of(bank, 'activations')} FROM activations"  # noqa: S608
+                    f"SELECT image, vector, {checksum_column(bank, 'activations')} FROM activations"  # noqa: S608
                     " WHERE target = ? AND layer = ? AND image IN (SELECT value FROM json_each(?)) ORDER BY image"
                 )
                 rows = bank.execute(statement, [target, layer, json.dumps(part)]).fetchall()
             for image, vector, checksum in rows:
                 # What is damaged is measured anew where it is needed.
-                if not vector_fault(image, target, layer, vector, checksum, width):
+                if not vector_error(image, target, layer, vector, checksum, width):
                     write(vector)
                     kept.append(json.dumps(asdict(Vector(image, len(vector) // 4))))
     bundle.lines(form.VECTORS, kept)
@@ -286,7 +286,7 @@ def _controls(taken: Snapshot, bundle: _Bundle) -> list[str]:
     key = control_key(str(prints.get("target")), taken.run.layer, str(prints.get("control")))
     if taken.bank is None:
         return []
-    with explained(taken.store / "bank.db"):
+    with translate_errors(taken.store / "bank.db"):
         row = control_row(taken.bank, key)
     # What no store would take in is computed anew there.
     if row is None or read_control(taken.store, key, row)[0] is None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from line_neurons.agent.replies import clean_text, storable_text
 from line_neurons.eval.exchange.run_tables import TABLES, image_rows
 from line_neurons.eval.exchange.snapshot import Snapshot
-from line_neurons.tools.cache.reader import content_of
+from line_neurons.tools.cache.reader import read_image_file
 
 SCHEMA = TABLES["pictures"].schema
 MARK = "metadata.jsonl"
@@ -67,7 +67,7 @@ def _name(image: str) -> str:
 
 
 def _copied(store: Path, image: str, folder: Path) -> bool:
-    content, trouble = content_of(store, image)
+    content, trouble = read_image_file(store, image)
     if trouble:
         return False
     path = folder / _name(image)

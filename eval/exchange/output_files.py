@@ -9,7 +9,7 @@ from pathlib import Path, PosixPath
 from typing import BinaryIO
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.store.atomic_files import folder_or_not, remove_unfinished, whole_or_not
+from line_neurons.tools.store.atomic_files import atomic_folder, atomic_write, remove_unfinished
 
 
 class FolderPath(PosixPath):
@@ -67,7 +67,7 @@ def written(path: Path) -> Iterator[BinaryIO]:
         if not whole.parent.is_dir():
             raise UsageError(f"there is no folder {str(whole.parent)!r:.200}", "name another with --output")
         remove_unfinished(whole)
-        with whole_or_not(whole) as file:
+        with atomic_write(whole) as file:
             yield file
     except (OSError, ValueError) as error:
         raise _unwritable(path, error) from error
@@ -87,7 +87,7 @@ def folder_written(path: Path, mark: str) -> Iterator[Path]:
     try:
         if os.path.lexists(path) and not (path.is_dir() and (not any(path.iterdir()) or (path / mark).is_file())):
             raise UsageError(f"{str(path)!r:.200} is no folder that an export made", "name another with --output")
-        with folder_or_not(path.resolve()) as folder:
+        with atomic_folder(path.resolve()) as folder:
             yield folder
     except (OSError, ValueError) as error:
         raise _unwritable(path, error) from error

@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.tools.store import sqlite as databases
-from line_neurons.tools.store.leases import standings
+from line_neurons.tools.store.leases import lease_status
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.runs import RunStore, has_runs
-from line_neurons.tools.store.sqlite import explained, opened_to_look
+from line_neurons.tools.store.sqlite import open_readonly, translate_errors
 
 
 class Drawn(NamedTuple):
@@ -69,7 +69,7 @@ class Snapshot:
             " ON kept.image = wanted.value AND kept.target = ? AND kept.layer = ?"
         )
         wanted = json.dumps(list(dict.fromkeys(images)))
-        with explained(self.store / "bank.db"):
+        with translate_errors(self.store / "bank.db"):
             rows = self.bank.execute(statement, (4 * unit + 1, wanted, target, self.run.layer)).fetchall()
         return {row[0]: Drawn(row[1], row[2], row[3], _number(row[4])) for row in rows}
 
@@ -103,10 +103,10 @@ def snapshot(store: Path, run: str) -> Iterator[Snapshot]:
             runs.rows("BEGIN")
             found = runs.run(run)
             if threads is not None:
-                with explained(store / "checkpoints.db"):
+                with translate_errors(store / "checkpoints.db"):
                     threads.execute("BEGIN")
                     threads.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        held = standings(runs).get(found.id)
+        held = lease_status(runs).get(found.id)
         worked_on = held is not None and not held.stale
         if found.status == "running" and not worked_on:
             found = replace(found, status="interrupted")
@@ -116,8 +116,8 @@ def snapshot(store: Path, run: str) -> Iterator[Snapshot]:
 def _opened(path: Path, stack: ExitStack) -> sqlite3.Connection | None:
     if not path.is_file():
         return None
-    with explained(path):
-        return stack.enter_context(closing(opened_to_look(path)))
+    with translate_errors(path):
+        return stack.enter_context(closing(open_readonly(path)))
 
 
 @contextmanager
@@ -130,7 +130,10 @@ def _still(path: Path) -> Iterator[None]:
     if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
         yield
         return
-    with explained(path), closing(sqlite3.connect(path, timeout=databases.PATIENCE, isolation_level=None)) as db:
+    with (
+        translate_errors(path),
+        closing(sqlite3.connect(path, timeout=databases.BUSY_TIMEOUT, isolation_level=None)) as db,
+    ):
         db.execute("BEGIN IMMEDIATE")
         try:
             yield

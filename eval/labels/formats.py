@@ -17,7 +17,7 @@ from line_neurons.agent.replies import clean_text
 from line_neurons.eval.labels.files import rows_of
 from line_neurons.tools.images.skipped import Remarks
 from line_neurons.tools.label_marks import UNLABELLED, told
-from line_neurons.tools.store.atomic_files import whole_or_not
+from line_neurons.tools.store.atomic_files import atomic_write
 from line_neurons.tools.store.columns import UNIT_COLUMNS
 from line_neurons.tools.store.runs import RunStore
 
@@ -251,7 +251,7 @@ def replace_file(path: Path, content: bytes) -> None:
     try:
         if path.exists() and not path.is_file():
             raise UsageError(f"{str(path)!r:.200} is not a file", "name a file with --output")
-        with whole_or_not(path.resolve()) as file:
+        with atomic_write(path.resolve()) as file:
             file.write(content)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error

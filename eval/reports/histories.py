@@ -13,7 +13,7 @@ from line_neurons.agent.replies import concept_key
 from line_neurons.agent.settings import revised
 from line_neurons.tools.store.records import Run, Trial, Unit
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tools.store.steering_queue import steered
+from line_neurons.tools.store.steering_queue import applied_kinds
 from line_neurons.tools.targets.registry import short_spec
 
 MACHINE = frozenset(
@@ -143,7 +143,7 @@ def history(runs: RunStore, run: Run) -> History:
             searches[unit] = Search(_with_origin(runs, row, typed), trials[unit])
     if not searches:
         raise UsageError(f"no unit of run {run.id} is finished", f"line resume {run.id}")
-    return History(run, searches, steered(runs, run.id))
+    return History(run, searches, applied_kinds(runs, run.id))
 
 
 def _typed(trials: Iterable[Trial]) -> set[str]:

@@ -15,7 +15,7 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.agent.prompts import format_score
 from line_neurons.agent.replies import clean_text
 from line_neurons.eval.reports.statistics import FEWEST, Paired, Summary, holm
-from line_neurons.tools.store.atomic_files import whole_or_not
+from line_neurons.tools.store.atomic_files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -237,7 +237,7 @@ def write_file(path: Path, content: bytes) -> Path:
         UsageError: it cannot be written.
     """
     try:
-        with whole_or_not(path) as file:
+        with atomic_write(path) as file:
             file.write(content)
     except OSError as error:
         raise UsageError(

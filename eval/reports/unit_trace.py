@@ -11,7 +11,7 @@ from line_neurons.eval.reports.histories import told_steering
 from line_neurons.eval.reports.table import Report, Table, number
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tools.store.steering_queue import SteeringCommand, wishes
+from line_neurons.tools.store.steering_queue import SteeringCommand, commands
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,7 +50,7 @@ def trace(runs: RunStore, run_name: str, unit_name: str) -> Report:
     steps = runs.steps(run.id, unit.unit)
     if not any(step.score is not None for step in steps):
         raise UsageError(f"nothing was scored for unit {unit.unit} of run {run.id} yet", f"line resume {run.id}")
-    return report(run, unit, steps, wishes(runs, run.id, unit.unit))
+    return report(run, unit, steps, commands(runs, run.id, unit.unit))
 
 
 def report(run: Run, unit: Unit, steps: Sequence[Step], asked: Sequence[SteeringCommand] = ()) -> Report:
@@ -120,12 +120,12 @@ def report(run: Run, unit: Unit, steps: Sequence[Step], asked: Sequence[Steering
     return Report("trace", title, tuple(tables), {"trace": lambda: _draw(scored, winner)}, notes)
 
 
-def _asked(wishes: Sequence[SteeringCommand]) -> Table:
+def _asked(commands: Sequence[SteeringCommand]) -> Table:
     return Table(
         "trace-asked",
         "What people asked",
         ("step", "asked", "concept", "what came of it"),
-        tuple((wish.step, wish.kind, wish.concept, wish.outcome or "waits") for wish in wishes),
+        tuple((wish.step, wish.kind, wish.concept, wish.outcome or "waits") for wish in commands),
         "Step: the one in hand when it was taken. The same settings and seed alone do not give this search.",
     )
 

@@ -18,9 +18,9 @@ from line_neurons.tools.cache.reader import StoredImage, stored_images
 from line_neurons.tools.images.reader import ImageError, read_image
 from line_neurons.tools.packages import missing_package
 from line_neurons.tools.store.columns import STEP_COLUMNS, UNIT_COLUMNS, Kind, Row, status_of, step_row, unit_row
-from line_neurons.tools.store.leases import standings
+from line_neurons.tools.store.leases import lease_status
 from line_neurons.tools.store.records import Run, Step, Unit
-from line_neurons.tools.store.run_problems import condition
+from line_neurons.tools.store.run_problems import run_problems
 from line_neurons.tools.store.runs import RunStore, default_store, has_runs
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class Result:
             StoreError: the store cannot be read.
         """
         with closing(RunStore(self.store, read_only=True)) as runs:
-            return condition(self.store, runs, self.run).remarks()
+            return run_problems(self.store, runs, self.run).remarks()
 
     def __len__(self) -> int:
         """How many units there are."""
@@ -227,7 +227,7 @@ def load(run: str, store: Path | str | None = None) -> Result:
         raise UsageError(f"there are no runs in {place}", "name the folder with store=")
     with closing(RunStore(place, read_only=True)) as runs:
         found = runs.run(run)
-        held = standings(runs, look=False).get(found.id)
+        held = lease_status(runs, look=False).get(found.id)
         worked_on = held is not None and not held.stale
         belongs: dict[str, Any] = {
             "store": place,

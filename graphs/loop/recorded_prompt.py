@@ -14,7 +14,7 @@ from line_neurons.graphs.loop.question import question
 from line_neurons.graphs.loop.reconstruct import KINDS, state_before
 from line_neurons.tools.store.records import Step
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tools.store.steering_queue import place_of, wishes
+from line_neurons.tools.store.steering_queue import commands, place_of
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def prompt_of(store: Path | RunStore, run: str, unit: int, step: int, attempt: i
     settings = revised(recorded.settings, {})
     try:
         before = place_of(entry.step, entry.attempt, "synthesize")
-        state = state_before(settings, history, wishes(runs, run, unit), before)
+        state = state_before(settings, history, commands(runs, run, unit), before)
     except (ValueError, KeyError) as error:
         raise DamagedError(
             f"the history of unit {unit} of run {run} does not tell what came before step {step}: {error}",

@@ -19,7 +19,15 @@ from line_neurons.graphs.loop.state import Deps, LineState, Row, Taken, board_of
 from line_neurons.graphs.loop.step_log import put
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tools.store.steering_queue import Place, SteeringCommand, due, let_wait, mark, place_of, wishes
+from line_neurons.tools.store.steering_queue import (
+    Place,
+    SteeringCommand,
+    commands,
+    mark_applied,
+    pending,
+    place_of,
+    requeue,
+)
 
 if TYPE_CHECKING:
     from line_neurons.graphs.loop.graph import LineGraph
@@ -29,7 +37,7 @@ _NEVER: Place = (2**62, 0, 0)
 
 def stop_for_wishes(runs: RunStore, node: str, state: LineState) -> None:
     """Interrupt the graph before a node's work if something is asked of its unit; see ``take_wishes``."""
-    if asked := due(runs, state["run"], state["unit"], _place(node, state)):
+    if asked := pending(runs, state["run"], state["unit"], _place(node, state)):
         interrupt([wish.id for wish in asked])
 
 
@@ -56,7 +64,9 @@ def take_wishes(graph: LineGraph, deps: Deps, run: Run, unit: int, config: Runna
     runs, settings, snapshot = deps.runs, deps.settings, graph.get_state(config)
     state, node = cast("LineState", snapshot.values), at_work(snapshot)
     # What was taken at a later place than a search comes to now that it is done again is taken at its end.
-    asked = due(runs, run.id, unit, _place(node, state)) or ([] if node else due(runs, run.id, unit, _NEVER))
+    asked = pending(runs, run.id, unit, _place(node, state)) or (
+        [] if node else pending(runs, run.id, unit, _NEVER)
+    )
     if not asked:
         return False
     scored = _scored(runs, state)
@@ -78,10 +88,10 @@ def take_wishes(graph: LineGraph, deps: Deps, run: Run, unit: int, config: Runna
 def settle(runs: RunStore, run: Run, unit: int, state: LineState) -> None:
     """Bring a unit's wishes into line with its search as it stands: the checkpoint tells which were taken."""
     taken = state.get("wishes", [])
-    let_wait(runs, run.id, unit, [int(one[0]) for one in taken])
+    requeue(runs, run.id, unit, [int(one[0]) for one in taken])
     if taken:
         with runs.atomic(run.id):
-            _record(runs, run.id, unit, taken, wishes(runs, run.id, unit))
+            _record(runs, run.id, unit, taken, commands(runs, run.id, unit))
 
 
 def at_work(snapshot: StateSnapshot) -> str:
@@ -190,6 +200,6 @@ def _record(runs: RunStore, run: str, unit: int, taken: Sequence[Taken], asked: 
     by_id = {wish.id: wish for wish in asked}
     for number, step, attempt, node, outcome in taken:
         place = {"step": int(step), "attempt": int(attempt), "node": str(node), "outcome": str(outcome)}
-        if mark(runs, run, int(number), **place):  # type: ignore[arg-type]
+        if mark_applied(runs, run, int(number), **place):  # type: ignore[arg-type]
             wish = by_id[int(number)]
             runs.add_event(run, "steered", unit, wish=wish.kind, concept=wish.concept, by=wish.by, **place)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from line_neurons.graphs.replay.provenance import named_in, provenance
 from line_neurons.graphs.replay.replay import Plan
-from line_neurons.tools.cache.reader import activations
+from line_neurons.tools.cache.reader import stored_activations
 from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.runs import RunStore
@@ -316,7 +316,7 @@ def _activations_apart(
     ]
     sides = ((runs, run, [one for one, _ in places]), (again, replay, [two for _, two in places]))
     then, now = (
-        activations(opened.path.parent, images, str(of.fingerprints.get("target")), of.layer, unit)
+        stored_activations(opened.path.parent, images, str(of.fingerprints.get("target")), of.layer, unit)
         for opened, of, images in sides
     )
     found = [abs(one - two) for one, two in zip(then, now, strict=True) if one is not None and two is not None]

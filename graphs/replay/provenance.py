@@ -17,7 +17,7 @@ from typing import Any
 from line_neurons.graphs.runs.environment import WORKED_WITH
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tools.store.steering_queue import SteeringCommand, wishes
+from line_neurons.tools.store.steering_queue import SteeringCommand, commands
 
 SCHEMA = "line-neurons/provenance/1"
 """Name and version of the document; a later version with another number may lack what this one has."""
@@ -203,7 +203,7 @@ def _unit(store: RunStore, run: Run, unit: Unit, starts: Sequence[float]) -> dic
         "found_in": unit.found_in,
         "pictures": list(unit.images),
         "sessions": sorted({step["session"] for step in steps if step["session"] is not None}),
-        "wishes": [_wish(wish) for wish in wishes(store, run.id, unit.unit)],
+        "wishes": [_wish(wish) for wish in commands(store, run.id, unit.unit)],
         "steps": steps,
         "history_sha256": _sha256([_said(step) for step in history]),
     }

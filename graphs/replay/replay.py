@@ -22,12 +22,12 @@ from line_neurons.graphs.runs.components import Components, Preparing, installed
 from line_neurons.graphs.runs.lifecycle import recorded, work
 from line_neurons.graphs.runs.runner import Progress, Watcher
 from line_neurons.tools.batching import BoundedLanguageModel
-from line_neurons.tools.cache.reader import requests_of
+from line_neurons.tools.cache.reader import image_requests
 from line_neurons.tools.label_marks import DONE, ENDED
 from line_neurons.tools.language_models.langchain import with_secrets
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tools.store.steering_queue import ask_as_before, wishes
+from line_neurons.tools.store.steering_queue import commands, reschedule
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import LanguageModel
@@ -235,8 +235,8 @@ def begin(runs: RunStore, plan: Plan, parts: Components, command: str = "") -> R
                 f"line replay {plan.origin.run.id} {unit} shows how",
             ) from error
         _mark(into, new, plan)
-        later = [wish for wish in wishes(runs, run.id, unit) if (wish.step or 0) > step]
-        ask_as_before(into, new.id, unit, later)
+        later = [wish for wish in commands(runs, run.id, unit) if (wish.step or 0) > step]
+        reschedule(into, new.id, unit, later)
     return new
 
 
@@ -261,7 +261,7 @@ def _begin(runs: RunStore, plan: Plan, parts: Components, command: str) -> Run:
         circumstances.record(into, new, parts, began=True)
         _mark(into, new, plan)
         for unit in plan.units:
-            ask_as_before(into, new.id, unit.unit, wishes(runs, run.id, unit.unit))
+            reschedule(into, new.id, unit.unit, commands(runs, run.id, unit.unit))
     vouch(into, new)
     return new
 
@@ -309,7 +309,7 @@ def draw_vocabulary(runs: RunStore, plan: Plan, parts: Components) -> None:
     words, generator = run.vocabulary or (), str(run.fingerprints.get("generator"))
     told = parts.told("drawing the store's concepts")
     for done, word in enumerate(words):
-        asked = requests_of(runs.path.parent, word, generator, parts.settings.images)
+        asked = image_requests(runs.path.parent, word, generator, parts.settings.images)
         parts.bank.images(asked, parts.generator)
         if told:
             told(done + 1, len(words))

@@ -25,8 +25,8 @@ from line_neurons.tools.doctor.disk_space import PRUNE
 from line_neurons.tools.store import sqlite as databases
 from line_neurons.tools.store.migrations import refuse_newer
 from line_neurons.tools.store.records import Run
-from line_neurons.tools.store.serializer import PlainData
-from line_neurons.tools.store.sqlite import explained
+from line_neurons.tools.store.serializer import PlainSerializer
+from line_neurons.tools.store.sqlite import translate_errors
 
 # A checkpoint of an earlier version knows nothing of restarts.
 _AFTER_A_STEP = {"kind", "step", "attempt", "board", "tried", "refused", "outcome", "best"}
@@ -44,9 +44,9 @@ class Checkpoints(SqliteSaver):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with explained(path):
+        with translate_errors(path):
             connection = databases.connect(path, lambda db: refuse_newer(db, path), check_same_thread=False)
-            super().__init__(connection, serde=PlainData())
+            super().__init__(connection, serde=PlainSerializer())
             try:
                 # A killed process loses nothing; after a power cut the last steps are done again.
                 connection.execute("PRAGMA synchronous=NORMAL")
@@ -58,7 +58,7 @@ class Checkpoints(SqliteSaver):
     @contextmanager
     def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:
         """See ``SqliteSaver.cursor``, through which all that reads and writes goes."""
-        with explained(self._path), super().cursor(transaction) as cursor:
+        with translate_errors(self._path), super().cursor(transaction) as cursor:
             yield cursor
 
 

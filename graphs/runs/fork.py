@@ -19,7 +19,7 @@ from line_neurons.graphs.runs.code_trust import vouch
 from line_neurons.graphs.runs.components import Components, installed_versions
 from line_neurons.graphs.runs.lifecycle import free_name, recorded
 from line_neurons.tools.store.records import Run, Step, Unit
-from line_neurons.tools.store.steering_queue import ask_all, copy_taken, wishes
+from line_neurons.tools.store.steering_queue import commands, copy_applied, submit_all
 
 
 def fork(
@@ -53,7 +53,7 @@ def fork(
     fingerprints = parts.fingerprints(run.layer)
     with checkpoints.opened(parts.store) as saver, runs.atomic():
         graph = build(saver)
-        state = state_after(revised(run.settings, {}), history, wishes(runs, run.id, unit), step)
+        state = state_after(revised(run.settings, {}), history, commands(runs, run.id, unit), step)
         if state["kind"] != "initial":
             state |= next_kind(state, KINDS[kept[-1].kind], settings)
         if state["kind"] == "end" and not (concept or ended):
@@ -80,7 +80,7 @@ def fork(
         runs.add_run(new, [Unit(new.id, unit, 0, name=found.name)])
         circumstances.record(runs, new, parts, began=True)
         runs.put_steps([replace(entry, run=new.id) for entry in kept])
-        copied = copy_taken(runs, run.id, unit, step, new.id)
+        copied = copy_applied(runs, run.id, unit, step, new.id)
         state |= {
             "run": new.id,
             "unit": unit,
@@ -90,7 +90,7 @@ def fork(
         saver.delete_thread(f"{new.id}/{unit}")
         graph.update_state(checkpoints.thread_of(new.id, unit), cast("dict[str, Any]", state), as_node=LAST)
         if concept:
-            ask_all(runs, new, unit, [("try", concept)])
+            submit_all(runs, new, unit, [("try", concept)])
         runs.add_event(new.id, "forked", unit, forked_from=run.id, step=step)
         vouch(runs, new)
     return new

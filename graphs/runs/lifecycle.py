@@ -26,13 +26,13 @@ from line_neurons.graphs.runs.runner import Runner, Watcher
 from line_neurons.graphs.runs.unit_runner import begin_again
 from line_neurons.tools.label_marks import DONE, ENDED
 from line_neurons.tools.language_models.langchain import redacted
-from line_neurons.tools.store.atomic_files import remove_leftovers
-from line_neurons.tools.store.leases import held, this_machine
-from line_neurons.tools.store.locks import in_use
+from line_neurons.tools.store.atomic_files import remove_abandoned
+from line_neurons.tools.store.leases import acquire, this_machine
+from line_neurons.tools.store.locks import shared_lock
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tools.store.sqlite import explained
-from line_neurons.tools.store.steering_queue import units_asked
+from line_neurons.tools.store.sqlite import translate_errors
+from line_neurons.tools.store.steering_queue import units_with_pending
 from line_neurons.tools.targets.lookup import find_layer
 from line_neurons.tools.targets.unit_selectors import parse_units
 from line_neurons.tools.targets.weights.versions import base_of
@@ -102,7 +102,7 @@ def start(parts: Components, layer: str, selectors: Sequence[str], command: str 
 def _forget_namesake(store: Path, run: str) -> None:
     """Remove what an import of a run of this name left when it was killed: nothing may go on from it."""
     if (store / "checkpoints.db").is_file():
-        with checkpoints.opened(store) as saver, explained(store / "checkpoints.db"), saver.conn as db:
+        with checkpoints.opened(store) as saver, translate_errors(store / "checkpoints.db"), saver.conn as db:
             checkpoints.forget_run(db, run)
 
 
@@ -140,14 +140,14 @@ def work(parts: Components, run: Run, watch: Watcher | None = None, drain: RunCo
     runs, drain = parts.runs, drain or RunControl()
     with ExitStack() as stack:
         try:
-            stack.enter_context(held(runs, [run.id], drain.request_drain, parts.telling(drain)))
+            stack.enter_context(acquire(runs, [run.id], drain.request_drain, parts.telling(drain)))
         except DrainedError:
             return replace(run, status="interrupted")
-        stack.enter_context(in_use(parts.store))
+        stack.enter_context(shared_lock(parts.store))
         saver = stack.enter_context(checkpoints.opened(parts.store))
         if (now := runs.run(run.id)).concluded and not _due(runs, run.id):
             return now
-        remove_leftovers(parts.store)
+        remove_abandoned(parts.store)
         deps = parts.deps(run.layer, run.vocabulary or (), drain)
         _note_changes(parts, run)
         runs.set_status(run.id, "running")
@@ -182,7 +182,7 @@ def work(parts: Components, run: Run, watch: Watcher | None = None, drain: RunCo
 
 def _due(runs: RunStore, run: str) -> list[Unit]:
     """The units to work on: those that are not done with, and those of which something is asked since."""
-    asked = units_asked(runs, run)
+    asked = units_with_pending(runs, run)
     return [
         unit
         for unit in runs.units(run)
@@ -223,7 +223,7 @@ def retry(runs: RunStore, run: Run) -> int:
         UsageError: another process works on the run.
         StoreError: the store cannot be used.
     """
-    with held(runs, [run.id]), checkpoints.opened(runs.path.parent) as saver:
+    with acquire(runs, [run.id]), checkpoints.opened(runs.path.parent) as saver:
         graph = build(saver)
         failed = [unit for unit in runs.units(run.id) if unit.status == "failed"]
         for unit in failed:

@@ -37,7 +37,7 @@ from line_neurons.graphs.runs.results import (
 )
 from line_neurons.tools.label_marks import DONE, Mark
 from line_neurons.tools.scorers import needs_control
-from line_neurons.tools.store.leases import held
+from line_neurons.tools.store.leases import acquire
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import banned
@@ -220,7 +220,7 @@ def revisit_recorded(
         deps[run.id] = parts.deps(run.layer, run.vocabulary or ())
     drain = drain or RunControl()
     with (
-        held(first.runs, list(deps), drain.request_drain, first.telling(drain)),
+        acquire(first.runs, list(deps), drain.request_drain, first.telling(drain)),
         first.bank.incidents.recorded(first.runs, runs[0].id),
     ):
         return revisit(deps[runs[0].id], runs, first.told("revisit", drain), deps)

@@ -33,8 +33,8 @@ from line_neurons.graphs.runs.unit_runner import work_unit
 from line_neurons.tools.batching import gathered
 from line_neurons.tools.cache.activation_cache import CacheStats
 from line_neurons.tools.label_marks import DONE
-from line_neurons.tools.store.activity import Activity, tell
-from line_neurons.tools.store.leases import unit_held
+from line_neurons.tools.store.activity import Activity, report_activity
+from line_neurons.tools.store.leases import lease_unit
 from line_neurons.tools.store.records import Run, Unit
 
 _TRACE_CHARACTERS = 4000
@@ -166,7 +166,7 @@ class Runner:
         with self._lock:
             self._active += 1
         try:
-            with unit_held(deps.runs, self._run.id, unit.unit):
+            with lease_unit(deps.runs, self._run.id, unit.unit):
                 self._finish(unit, deps)
         finally:
             with self._lock:
@@ -250,7 +250,9 @@ class Runner:
             best_score=best[1],
             since=time.time(),
         )
-        tell(self._deps.runs, self._run.id, doing, drawn=made.drawn, reused=made.reused, measured=made.forwarded)
+        report_activity(
+            self._deps.runs, self._run.id, doing, drawn=made.drawn, reused=made.reused, measured=made.forwarded
+        )
 
     def _since(self) -> CacheStats:
         """What the bank did since work on the run began."""

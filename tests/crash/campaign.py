@@ -20,7 +20,7 @@ from sqlite_utils import Database
 from crash.kill_points import PLACES
 from crash.nursery import Nursery
 from line_neurons.tools.doctor import store as store_check
-from line_neurons.tools.doctor.repair import mend
+from line_neurons.tools.doctor.repair import repair
 from line_neurons.tools.store.schema import SCHEMA
 
 # What an interrupted run may leave for the next process to take up.
@@ -105,7 +105,7 @@ class Campaign:
         figures.drains += story.drains
         expected = self.steered if story.steered else self.expected
         assert evidence(story.store) == (begun_before(expected) if story.older else expected)
-        assert store_check.look(story.store, deep=True) == []
+        assert store_check.check(story.store, deep=True) == []
         figures.kills.update(story.kills)
         figures.mended += story.mended
         drawn = [tuple(image) for line in story.lines() if (image := line.get("begun"))]
@@ -192,10 +192,10 @@ class Story:
         self._killed("from outside, at a random time")
         return True
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Let the check of the store mend what the kill left."""
-        assert mend(self.store, deep=True) == []
-        assert store_check.look(self.store, deep=True) == []
+        assert repair(self.store, deep=True) == []
+        assert store_check.check(self.store, deep=True) == []
         self.mended += 1
 
     def finish(self) -> None:
@@ -212,7 +212,7 @@ class Story:
     def _killed(self, place: str) -> None:
         self.kills.append(place)
         if self.store.exists():
-            found = Counter(problem.kind for problem in store_check.look(self.store, deep=True))
+            found = Counter(problem.kind for problem in store_check.check(self.store, deep=True))
             assert not found.keys() - _IN_HAND, found
             self.left += found
 

@@ -24,11 +24,11 @@ from line_neurons.eval.exchange.bundle_import import import_bundle
 from line_neurons.graphs.runs import checkpoints
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.cache.database import CacheDatabase
-from line_neurons.tools.cache.file_hashes import FileDigests
+from line_neurons.tools.cache.file_hashes import FileHashes
 from line_neurons.tools.language_models.proposer import Completion, Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tools.store.steering_queue import ask_all
+from line_neurons.tools.store.steering_queue import submit_all
 from support.fakes import LAYER, ScriptedGenerator, ScriptedTarget, scripted_parts
 
 UNITS = 6
@@ -71,7 +71,7 @@ def do(store, log, place=None, call=0, seed=0, pause=0.0, only_start=False, drai
             begun = [run for run in parts.runs.runs() if run.seed == seed]
             run = begun[0] if begun else start(parts, LAYER, ["all"])
             for unit, kind, concept in ask:
-                ask_all(parts.runs, run, unit, [(kind, concept)])
+                submit_all(parts.runs, run, unit, [(kind, concept)])
             if not only_start and not ask:
                 run = work(parts, run, drain=drain)
                 note(status=run.status)
@@ -98,7 +98,7 @@ def make_databases(store, files):
     with checkpoints.opened(root):
         pass
     ReplyCache(root / "replies.db").put("prompt", "model", Completion("reply", truncated=False))
-    FileDigests(root / "digests.db").of(sorted(Path(files).iterdir()))
+    FileHashes(root / "digests.db").of(sorted(Path(files).iterdir()))
     Evaluations(root).close()
     return DONE
 

@@ -60,7 +60,7 @@ def test_a_real_batch_killed_from_outside_ends_as_an_undisturbed_one(assets, tmp
         process.kill()
         process.communicate()
         assert process.returncode == -signal.SIGKILL
-        assert not [one for one in store_check.look(killed, deep=True) if one.kind == "image damaged"]
+        assert not [one for one in store_check.check(killed, deep=True) if one.kind == "image damaged"]
     ended(line(killed, "resume"))
     assert evidence(killed) == evidence(whole)
-    assert store_check.look(killed, deep=True) == []
+    assert store_check.check(killed, deep=True) == []

@@ -129,7 +129,7 @@ def test_a_second_process_on_a_run_is_refused_and_one_on_another_run_goes_on(two
     assert second.do(**other) == 0
     assert first.wait() == 0
     assert evidence(folder / "store") == both_runs
-    assert store_check.look(folder / "store", deep=True) == []
+    assert store_check.check(folder / "store", deep=True) == []
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -146,4 +146,4 @@ def test_two_batches_of_one_store_killed_together_both_go_on(two, shared, both_r
         nursery.start(**job)
     assert [nursery.wait() for nursery in two] == [0, 0]
     assert evidence(folder / "store") == both_runs
-    assert store_check.look(folder / "store", deep=True) == []
+    assert store_check.check(folder / "store", deep=True) == []

@@ -68,10 +68,10 @@ def test_an_import_that_was_killed_is_done_again(nursery, tmp_path):
             assert status in {0, -signal.SIGKILL}
             kills += status != 0
             if store.exists():
-                assert {problem.kind for problem in store_check.look(store, deep=True)} <= _IN_HAND
+                assert {problem.kind for problem in store_check.check(store, deep=True)} <= _IN_HAND
         assert nursery.do(store=str(store), bundle=bundle) == 0
         assert evidence(store) == expected
-        assert store_check.look(store, deep=True) == []
+        assert store_check.check(store, deep=True) == []
     print(f"\nkilled while a bundle was imported: {kills} in {number} stores, 0 differences")  # noqa: T201
 
 

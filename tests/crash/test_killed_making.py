@@ -15,7 +15,7 @@ from contextlib import closing, suppress
 import pytest
 
 from crash.nursery import Nursery
-from line_neurons.tools.cache.file_hashes import FileDigests
+from line_neurons.tools.cache.file_hashes import FileHashes
 from line_neurons.tools.doctor import store as store_check
 from line_neurons.tools.doctor.store import DATABASES
 from support.released_stores import FINISHED, VERSIONS, old_store
@@ -75,7 +75,7 @@ def test_databases_whose_making_is_killed_are_made_by_the_next_process(nursery, 
     assert nursery.do(store=str(tmp_path / "whole"), files=str(files)) == 0
     seconds = time.monotonic() - began
     rng, left, stories, kills = random.Random(0), set(), 0, 0
-    expected = FileDigests().of(sorted(files.iterdir()))
+    expected = FileHashes().of(sorted(files.iterdir()))
     while kills < KILLS:
         store = tmp_path / str(stories)
         stories += 1
@@ -87,13 +87,13 @@ def test_databases_whose_making_is_killed_are_made_by_the_next_process(nursery, 
                 os.kill(child, signal.SIGKILL)
             kills += nursery.wait() == -signal.SIGKILL
             if store.exists():
-                left |= {problem.kind for problem in store_check.look(store, deep=True)}
+                left |= {problem.kind for problem in store_check.check(store, deep=True)}
         assert nursery.do(store=str(store), files=str(files)) == 0
-        assert FileDigests(store / "digests.db").of(sorted(files.iterdir())) == expected
+        assert FileHashes(store / "digests.db").of(sorted(files.iterdir())) == expected
         for name in DATABASES:
             with closing(sqlite3.connect(store / name)) as db:
                 assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        assert {problem.kind for problem in store_check.look(store, deep=True)} <= {"leftover"}
+        assert {problem.kind for problem in store_check.check(store, deep=True)} <= {"leftover"}
     assert left <= {"leftover"}
     print(f"\nkilled while databases were made: {kills} in {stories} stores, 0 stuck")  # noqa: T201
 
@@ -103,7 +103,7 @@ def test_a_rollback_journal_left_by_a_killed_process_keeps_nobody_out(name, tmp_
     store = tmp_path / "store"
     assert nursery.do(store=str(store), files=str(files)) == 0
     kill_amid_a_write(store / name)
-    assert store_check.look(store, deep=True) == []
+    assert store_check.check(store, deep=True) == []
     kill_amid_a_write(store / name)
     assert nursery.do(store=str(store), files=str(files)) == 0
     with closing(read_only(store / name)) as db:

@@ -19,10 +19,10 @@ from line_neurons.graphs.runs.lease_checked_saver import LeaseCheckedSaver
 from line_neurons.graphs.runs.lifecycle import retry, start, work
 from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.cache.database import CacheDatabase
-from line_neurons.tools.cache.file_hashes import FileDigests
+from line_neurons.tools.cache.file_hashes import FileHashes
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.store import sqlite as databases
-from line_neurons.tools.store.leases import held
+from line_neurons.tools.store.leases import acquire
 from line_neurons.tools.store.runs import RunStore
 from support.command_checks import refused
 from support.fakes import LAYER
@@ -266,9 +266,9 @@ def test_damaged_hashes_of_files_are_set_aside_and_made_anew(tmp_path, damage):
     (tmp_path / "one").write_bytes(b"1")
     os.utime(tmp_path / "one", (1, 1))
     path = tmp_path / "digests.db"
-    first = FileDigests(path).of([tmp_path / "one"])
+    first = FileHashes(path).of([tmp_path / "one"])
     damage(path)
-    assert FileDigests(path).of([tmp_path / "one"]) == first
+    assert FileHashes(path).of([tmp_path / "one"]) == first
     assert (tmp_path / "digests.db.damaged-1").exists()
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("PRAGMA quick_check").fetchone() == ("ok",)
@@ -319,7 +319,7 @@ def test_a_damaged_checkpoint_fails_its_unit_alone_and_retry_begins_that_unit_ag
 
 def test_an_error_of_what_is_done_with_a_run_is_not_taken_for_one_of_its_lock(tmp_path):
     parts, run = begun(tmp_path)
-    with pytest.raises(FileNotFoundError, match="mine"), held(parts.runs, [run.id]):
+    with pytest.raises(FileNotFoundError, match="mine"), acquire(parts.runs, [run.id]):
         raise FileNotFoundError("mine")
 
 

@@ -12,7 +12,7 @@ import torch
 from line_neurons.agent.errors import BackendError
 from line_neurons.graphs.runs.lifecycle import retry, start, work
 from line_neurons.tools.batching import BatchedTarget
-from line_neurons.tools.cache.validation import measure
+from line_neurons.tools.cache.validation import activate
 from line_neurons.tools.targets.base import ModelBundle
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from support.fakes import LAYER, ScriptedModel, ScriptedTarget, events, outcome, said_by, scripted_parts
@@ -189,8 +189,8 @@ def test_a_hooked_target_tells_which_image_it_cannot_measure_also_among_those_of
         closing(BatchedTarget(target, callers=lambda: 2, wait=5, check=lambda: None)) as batched,
         ThreadPoolExecutor(2) as threads,
     ):
-        good = threads.submit(measure, batched, bright[:2], "ab", ["pool"])
-        bad = threads.submit(measure, batched, [*bright, dark], "cdefgh", ["pool"])
+        good = threads.submit(activate, batched, bright[:2], "ab", ["pool"])
+        bad = threads.submit(activate, batched, [*bright, dark], "cdefgh", ["pool"])
         assert good.result(30)["pool"].shape == (2, 4)
         with pytest.raises(BackendError, match=r"^h: own:net gave values that are not finite at pool$"):
             bad.result(30)

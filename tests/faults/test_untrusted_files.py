@@ -19,7 +19,7 @@ from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.language_models.proposer import Completion
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tools.store.serializer import PlainData
+from line_neurons.tools.store.serializer import PlainSerializer
 from support.command_checks import refused
 from support.whole_runs import begun, closed, copy_of, outcome, parts_for, stopped_after
 
@@ -114,7 +114,7 @@ def test_a_checkpoint_that_asks_for_more_than_data_fails_its_unit_and_executes_n
     mark = tmp_path / "mark"
     kind, blob = HOSTILE[name](str(mark))
     with pytest.raises(ValueError):
-        PlainData().loads_typed((kind, blob))
+        PlainSerializer().loads_typed((kind, blob))
     store, run = copy_of(stopped, tmp_path)
     with closing(sqlite3.connect(store / "checkpoints.db")) as database, database:
         row, _, _ = latest(database)
@@ -165,7 +165,7 @@ def test_a_state_that_no_search_can_have_left_fails_its_unit(stopped, undisturbe
 
 
 def change_state(store, changes):
-    reader = PlainData()
+    reader = PlainSerializer()
     with closing(sqlite3.connect(store / "checkpoints.db")) as database, database:
         row, kind, blob = latest(database)
         for channel, value in changes.items():

@@ -16,7 +16,7 @@ from line_neurons.agent.errors import StoreError
 from line_neurons.agent.replies import clean_text
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.cache.activation_cache import Cache
-from line_neurons.tools.store.leases import run_lock
+from line_neurons.tools.store.leases import run_lock_path
 from line_neurons.tui.app.runs.screen import RunsScreen
 from line_neurons.tui.app.unit.prompt import PromptScreen
 from line_neurons.tui.app.unit.screen import UnitScreen
@@ -185,7 +185,7 @@ def files(folder):
 @pytest.mark.parametrize("name", ["../../owned", "/owned", "", "a/b", "a\0", "a" * 300, "a b", "$(id)"])
 def test_a_name_that_could_be_a_path_or_a_command_locks_nothing(tmp_path, name):
     with pytest.raises(StoreError, match="is named"):
-        run_lock(tmp_path / "store", name)
+        run_lock_path(tmp_path / "store", name)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from line_neurons.agent.errors import StoreError
-from line_neurons.tools.store.atomic_files import remove_leftovers
+from line_neurons.tools.store.atomic_files import remove_abandoned
 from line_neurons.tools.store.paths import DATABASES, FOLDERS
 from line_neurons.tui.app.processes import launch
 from support.released_stores import FINISHED, old_store
@@ -51,7 +51,7 @@ def test_a_folder_that_leads_out_of_the_store_is_told_and_left_alone(store, home
         assert f"{name} in the store" in err and "is a symbolic link" in err
     with pytest.raises(StoreError, match="is a symbolic link"):
         launch(store, ["runs"])
-    remove_leftovers(store)
+    remove_abandoned(store)
     assert contents(home) == mine
 
 
@@ -85,7 +85,7 @@ def test_files_of_somebody_elses_in_a_store_are_left_alone(store, home, line):
     for name in own:
         (store / name).write_text("mine")
     assert line("doctor", "--fix", "--store", store)[0] == 0
-    remove_leftovers(store)
+    remove_abandoned(store)
     for folder in (store, *(store / name for name in ("controls", "locks", "logs", "sheets", "images"))):
         for name in own:
             assert (folder / name).read_text() == "mine"

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from line_neurons.tools.store.activity import Activity, tell
-from line_neurons.tools.store.leases import held, unit_held
+from line_neurons.tools.store.activity import Activity, report_activity
+from line_neurons.tools.store.leases import acquire, lease_unit
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.runs import RunStore
 
@@ -55,7 +55,7 @@ def worker(store: Path, events: int, seconds: float) -> subprocess.Popen[str]:
 def work(store: Path, events: int, seconds: float) -> tuple[float, list[float]]:
     """Change the run so many times a second; gives how many it were, and the times at which units finished."""
     ended, began, written = [], time.monotonic(), 0
-    with closing(RunStore(store)) as runs, held(runs, [RUN]):
+    with closing(RunStore(store)) as runs, acquire(runs, [RUN]):
         waiting = iter([unit.unit for unit in runs.units(RUN) if unit.status == "pending"])
         in_flight = [_unit(runs, unit, ended) for unit, _ in zip(waiting, range(IN_FLIGHT), strict=False)]
         while in_flight and time.monotonic() - began < seconds:
@@ -73,7 +73,7 @@ def work(store: Path, events: int, seconds: float) -> tuple[float, list[float]]:
 
 def _unit(runs: RunStore, unit: int, ended: list[float]) -> Iterator[bool]:
     draw = random.Random(unit)
-    with unit_held(runs, RUN, unit):
+    with lease_unit(runs, RUN, unit):
         runs.update_unit(RUN, unit, status="running")
         yield True
         history = _history(unit, draw)
@@ -83,7 +83,7 @@ def _unit(runs: RunStore, unit: int, ended: list[float]) -> Iterator[bool]:
                 doing = Activity(
                     unit, node, entry.kind, entry.step, STEPS, 0, entry.concept or "", *best, time.time()
                 )
-                tell(runs, RUN, doing, drawn=unit * 10, reused=unit, measured=unit * 10)
+                report_activity(runs, RUN, doing, drawn=unit * 10, reused=unit, measured=unit * 10)
                 yield True
             runs.put_step(entry)
             best = (entry.concept or "", entry.score)

@@ -16,7 +16,7 @@ from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.cache.reader import control_key
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tools.store.steering_queue import ask
+from line_neurons.tools.store.steering_queue import submit
 from support.store_factory import painted
 
 RUN, LAYER = "net-head-1", "head"
@@ -38,7 +38,7 @@ def write(store, texts, *, control="bank", control_fingerprint=CONTROL, **settin
         )  # fmt: skip
         runs.add_run(run, [_unit(place, text, images) for place, text in enumerate(texts)])
         runs.put_steps([step for place, text in enumerate(texts) for step in _steps(place, text, images)])
-    ask(store, RUN, 0, "pin", "owl")
+    submit(store, RUN, 0, "pin", "owl")
 
 
 def _images(store, texts):

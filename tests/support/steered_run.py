@@ -5,7 +5,7 @@ from pathlib import Path
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.store.records import Run
-from line_neurons.tools.store.steering_queue import ask
+from line_neurons.tools.store.steering_queue import submit
 from support.fakes import LAYER
 
 
@@ -18,8 +18,8 @@ def intervened(parts: Components, store: Path) -> Run:
         if progress.unit == 0 and progress.node == "propose" and progress.step in {1, 2, 7} and wanted:
             kind, concept = wanted.pop(0)
             first = next(one.concept for one in parts.runs.steps(run.id, 0) if one.concept != "ant")
-            ask(store, run.id, 0, kind, first if kind == "pin" else concept)
+            submit(store, run.id, 0, kind, first if kind == "pin" else concept)
 
     work(parts, run, watch)
-    ask(store, run.id, 0, "try", "blue heron")
+    submit(store, run.id, 0, "try", "blue heron")
     return work(parts, run)

@@ -22,7 +22,7 @@ from line_neurons.agent.seeds import derive_seed
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import start, work
-from line_neurons.tools.store.activity import tell
+from line_neurons.tools.store.activity import report_activity
 from line_neurons.tools.store.runs import RunStore
 from support.fakes import ScriptedControl, ScriptedGenerator, ScriptedModel
 
@@ -261,4 +261,4 @@ def at_work(
             )
         for doing in doings:
             runs.update_unit(run, doing.unit, status="running")
-            tell(runs, run, doing, drawn=drawn, reused=reused, measured=measured)
+            report_activity(runs, run, doing, drawn=drawn, reused=reused, measured=measured)

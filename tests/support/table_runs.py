@@ -3,7 +3,7 @@
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.runs.lifecycle import recorded
 from line_neurons.tools.store.records import Run, Step, Unit
-from line_neurons.tools.store.steering_queue import ask_all, mark
+from line_neurons.tools.store.steering_queue import mark_applied, submit_all
 
 MODEL, LAYER = "net:x", "head"
 
@@ -55,8 +55,8 @@ def _step(run, unit, step, attempt, kind, concept, score, origin, board):
 
 def steer(store, name, unit, kind, concept="", outcome="granted"):
     """What a person asked of a unit of a made-up run, as the runner marks it when it is taken."""
-    (wish,) = ask_all(store, store.run(name), unit, [(kind, concept)])
-    mark(store, name, wish.id, step=1, attempt=0, node="update", outcome=outcome)
+    (wish,) = submit_all(store, store.run(name), unit, [(kind, concept)])
+    mark_applied(store, name, wish.id, step=1, attempt=0, node="update", outcome=outcome)
 
 
 def tables(report):

@@ -13,7 +13,7 @@ from pathlib import Path
 from line_neurons.agent.errors import LineError, MissingPartError
 from line_neurons.tools.assets.client import BytesDone, ClientError, run
 from line_neurons.tools.assets.packs import Artifact
-from line_neurons.tools.store.locks import hold
+from line_neurons.tools.store.locks import file_lock
 
 # The hooks would run the system's clean-up commands; "#clear" needs a file, "-o" cannot empty a list.
 _CONFIGURATION = """\
@@ -51,7 +51,7 @@ def download(artifact: Artifact, target: Path, root: Path, done: BytesDone) -> N
     except ClientError:
         _empty(target)
     private = root / ".staging" / "apt"
-    with hold(root / ".locks" / "apt.lock", taken=LineError, waiting=lambda holder: done(0)):
+    with file_lock(root / ".locks" / "apt.lock", taken=LineError, waiting=lambda holder: done(0)):
         options = ["-q", "-c", str(_configure(private)), *_unsandboxed()]
         try:
             run([program, *options, *wanted], folder=target, done=done)

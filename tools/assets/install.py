@@ -21,7 +21,7 @@ from line_neurons.tools.assets.manifest import FileEntry, Manifest
 from line_neurons.tools.assets.packs import Artifact, Pack
 from line_neurons.tools.assets.sources import fetch, from_folder
 from line_neurons.tools.assets.unpack import unpack
-from line_neurons.tools.store.locks import hold
+from line_neurons.tools.store.locks import file_lock
 
 _SPARE_BYTES = 32 << 20
 
@@ -118,7 +118,7 @@ def _install_locked(
         return LineError(f"the asset pack {pack.name!r} is being installed by {holder}", "wait until it is done")
 
     path = root / ".locks" / f"{pack.name}.lock"
-    with hold(path, taken=taken, waiting=waiting if wait else None):
+    with file_lock(path, taken=taken, waiting=waiting if wait else None):
         folder = root / pack.name
         if not force and state(pack, root) == "installed":
             report(Step(pack.name, "done", "", pack.installed_bytes, pack.installed_bytes))

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from line_neurons.agent.errors import LostImageError, StoreError
 from line_neurons.agent.ports import Control, Generator, Progress, Target
-from line_neurons.tools.cache.checksums import vector_checksum, vector_fault
+from line_neurons.tools.cache.checksums import vector_checksum, vector_error
 from line_neurons.tools.cache.database import CacheDatabase
 from line_neurons.tools.cache.events import CacheEvent, CacheEvents
 from line_neurons.tools.cache.image_cache import CacheStats, ImageCache
-from line_neurons.tools.cache.reader import control_checksum, control_path, control_row, read_control, usual_width
-from line_neurons.tools.cache.single_flight import Claims
-from line_neurons.tools.cache.validation import measure
+from line_neurons.tools.cache.reader import control_checksum, control_path, control_row, read_control, stored_width
+from line_neurons.tools.cache.single_flight import KeyClaims
+from line_neurons.tools.cache.validation import activate
 from line_neurons.tools.targets.lookup import layer_fingerprint
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class VectorCache:
         width = self._width(target, layer) if found else 0
         whole: dict[str, bytes] = {}
         for image, (vector, kept) in found.items():
-            fault = vector_fault(image, target, layer, vector, kept, width)
+            fault = vector_error(image, target, layer, vector, kept, width)
             if fault or vector is None:
                 self._drop(image, target, layer, vector, fault)
             else:
@@ -114,7 +114,7 @@ class VectorCache:
         known = self._widths.get((target, layer))
         if known is None:
             with self._folder.mapped(), self._folder.lock:
-                known = self._widths[target, layer] = usual_width(self._folder.db, target, layer)
+                known = self._widths[target, layer] = stored_width(self._folder.db, target, layer)
         return known
 
     def _drop(self, image: str, target: str, layer: str, vector: bytes | None, fault: str) -> None:
@@ -147,7 +147,7 @@ class Cache(ImageCache):
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self._vectors = VectorCache(self._folder, self.stats, self.incidents)
-        self._measuring = Claims[_Measurement](self._lock)
+        self._measuring = KeyClaims[_Measurement](self._lock)
         # Large, so they are shared as long as somebody uses them and no longer.
         self._controls = weakref.WeakValueDictionary[str, Control]()
         self._control_files = threading.Lock()
@@ -182,7 +182,7 @@ class Cache(ImageCache):
             LostImageError: an image is not here or is damaged, and cannot be drawn anew.
             StoreError: the bank cannot be read or written.
             UsageError: see ``Target.activate``.
-            BackendError: see ``measuring.measure``.
+            BackendError: see ``measuring.activate``.
         """
         if not image_ids:
             return target.activate([], [layer])[layer]
@@ -280,7 +280,7 @@ class Cache(ImageCache):
             every = tuple(image for error in lost for image in error.images)
             raise LostImageError(lost[0].message, lost[0].remedy, every)
         named = [f"image {image[:12]}" for image in image_ids]
-        measured = measure(target, images, named, layers, progress)
+        measured = activate(target, images, named, layers, progress)
         self._vectors.put(image_ids, {layer: layer_fingerprint(target, layer) for layer in measured}, measured)
         with self._lock:
             self.stats.forwarded += len(image_ids)

@@ -20,7 +20,7 @@ def checksum(*parts: str | bytes) -> bytes:
     return digest.digest()
 
 
-def draw_checksum(generator: str, prompt: str, seed: int, image: str) -> bytes:
+def image_checksum(generator: str, prompt: str, seed: int, image: str) -> bytes:
     """Compute the checksum of what says which image a generator drew from a prompt with a seed."""
     return checksum(generator, prompt, str(seed), image)
 
@@ -30,7 +30,7 @@ def vector_checksum(image: str, target: str, layer: str, vector: bytes) -> bytes
     return checksum(image, target, layer, vector)
 
 
-def vector_fault(
+def vector_error(
     image: str, target: str, layer: str, vector: object, kept: object, width: int | None = None
 ) -> str:
     """Tell what is wrong with kept activations.

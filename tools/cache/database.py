@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from line_neurons.tools.store import sqlite as databases
-from line_neurons.tools.store.atomic_files import whole_or_not
-from line_neurons.tools.store.migrations import refuse_newer, upgrading
-from line_neurons.tools.store.sqlite import explained
+from line_neurons.tools.store.atomic_files import atomic_write
+from line_neurons.tools.store.migrations import migration, refuse_newer
+from line_neurons.tools.store.sqlite import translate_errors
 
 # One tuple of statements for each schema version; SQLite's user_version holds how many were applied.
 _MIGRATIONS = (
@@ -70,7 +70,7 @@ class CacheDatabase:
 
     def write(self, path: Path, write: Callable[[BinaryIO], object]) -> None:
         """Write a file under another name and rename it: it is there whole, or not at all."""
-        with explained(path), whole_or_not(path) as file:
+        with translate_errors(path), atomic_write(path) as file:
             write(file)
 
     @contextmanager
@@ -98,7 +98,7 @@ class CacheDatabase:
         self.db.execute("PRAGMA synchronous = NORMAL")
         if not step():
             return
-        with upgrading(self.db, self.root / "bank.db", step) as wanted:
+        with migration(self.db, self.root / "bank.db", step) as wanted:
             if wanted:
                 for statement in chain.from_iterable(_MIGRATIONS[version() :]):
                     self.db.execute(statement)
@@ -110,5 +110,5 @@ class CacheDatabase:
     @contextmanager
     def mapped(self) -> Iterator[None]:
         """Errors of the database and of files as a ``StoreError``."""
-        with explained(self.root / "bank.db"):
+        with translate_errors(self.root / "bank.db"):
             yield

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from line_neurons.tools.array_files import UNREADABLE, read_arrays
 from line_neurons.tools.cache.checksums import checksum
-from line_neurons.tools.store.atomic_files import whole_or_not
+from line_neurons.tools.store.atomic_files import atomic_write
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +40,7 @@ def write_embeddings(path: Path, embeddings: NDArray[np.float32]) -> None:
     import numpy as np
 
     kept = np.frombuffer(_checksum(path, embeddings), np.uint8)
-    with whole_or_not(path) as file:
+    with atomic_write(path) as file:
         np.savez(file, embeddings=embeddings, checksum=kept)
 
 

@@ -17,7 +17,7 @@ from line_neurons.tools.images.reader import READER
 from line_neurons.tools.images.reading import ImageAccount
 from line_neurons.tools.store import sqlite as databases
 from line_neurons.tools.store.migrations import refuse_newer
-from line_neurons.tools.store.sqlite import explained, is_damaged, set_aside
+from line_neurons.tools.store.sqlite import is_damaged, quarantine, translate_errors
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ _SCHEMA = 1
 Result = TypeVar("Result")
 
 
-class FileDigests:
+class FileHashes:
     """SHA-256 of files; a file is read again only if its size or its times have changed.
 
     What is remembered has a checksum, together with the path, size and times that it holds for; one that does not
@@ -82,13 +82,13 @@ class FileDigests:
         if self._path is None:
             return work()
         try:
-            with explained(self._path):
+            with translate_errors(self._path):
                 return work()
         except StoreError as error:
             if not is_damaged(self._path, error.__cause__):
                 raise
-        set_aside(self._path)
-        with explained(self._path):
+        quarantine(self._path)
+        with translate_errors(self._path):
             return work()
 
     def _account(self, content: str) -> ImageAccount | None:
@@ -133,7 +133,7 @@ class FileDigests:
             yield db
 
 
-def digest_checksum(state: _State, sha256: str) -> bytes:
+def hash_checksum(state: _State, sha256: str) -> bytes:
     """Compute the checksum of a remembered hash: it holds for one path, size and times."""
     return checksum(*map(str, state), sha256)
 
@@ -167,7 +167,7 @@ def _digest(db: sqlite3.Connection, file: Path, rows: list[_Row]) -> str:
             "SELECT sha256, checksum FROM digests WHERE path = ? AND size = ? AND modified = ? AND changed = ?",
             state,
         ).fetchone()
-        if known and known[1] == digest_checksum(state, str(known[0])):
+        if known and known[1] == hash_checksum(state, str(known[0])):
             return str(known[0])
         if known:
             logger.warning("the remembered hash of %r is damaged; the file is hashed again", state[0])
@@ -177,5 +177,5 @@ def _digest(db: sqlite3.Connection, file: Path, rows: list[_Row]) -> str:
         return "unreadable"
     # A file that changed a moment ago may change once more without another time stamp.
     if time.time_ns() - max(before.st_mtime_ns, before.st_ctime_ns) > _SETTLED_NS:
-        rows.append((*state, sha256, digest_checksum(state, sha256)))
+        rows.append((*state, sha256, hash_checksum(state, sha256)))
     return sha256

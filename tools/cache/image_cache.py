@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.errors import BlankImageError, DamagedError, LostImageError, StoreError
 from line_neurons.agent.ports import DrawnImage, Generator, ImageRequest, Progress
 from line_neurons.agent.replies import clean_text
-from line_neurons.tools.cache.checksums import draw_checksum
+from line_neurons.tools.cache.checksums import image_checksum
 from line_neurons.tools.cache.database import CacheDatabase
 from line_neurons.tools.cache.events import CacheEvent, CacheEvents
 from line_neurons.tools.cache.image_files import ImageFiles
-from line_neurons.tools.cache.single_flight import Claims
-from line_neurons.tools.cache.validation import Drawing, draw
+from line_neurons.tools.cache.single_flight import KeyClaims
+from line_neurons.tools.cache.validation import Generation, generate
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
     from line_neurons.agent.ports import ImageData
 
-PUT_DRAW = (
+PUT_IMAGE = (
     "INSERT OR IGNORE INTO draws (generator, prompt, seed, image, size, request, provenance, checksum)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
-"""Keeps what ``draw_row`` gives; where the same was drawn already, that image stays."""
+"""Keeps what ``image_row`` gives; where the same was drawn already, that image stays."""
 
-_Draw = tuple[str, str, int]
+_Key = tuple[str, str, int]
 """Generator, prompt and seed of an image."""
 
 # Pixels of images just drawn wait here for their forward pass: twenty of 1,024 x 1,024.
@@ -95,10 +95,10 @@ class ImageCache:
         self._folder = CacheDatabase(root)
         self._lock = self._folder.lock
         self._files = ImageFiles(self._folder)
-        self._drawing = Claims[_Draw](self._lock)
+        self._drawing = KeyClaims[_Key](self._lock)
         self._pixels: OrderedDict[str, NDArray[np.uint8]] = OrderedDict()
         self._pixel_bytes = 0
-        self._plain: dict[_Draw, str] = {}
+        self._plain: dict[_Key, str] = {}
 
     def close(self) -> None:
         """Close the database; the bank cannot be used afterwards."""
@@ -122,22 +122,22 @@ class ImageCache:
 
         Raises:
             StoreError: the bank cannot be read or written.
-            BlankImageError: an image has one colour only; see ``drawing.draw``.
+            BlankImageError: an image has one colour only; see ``drawing.generate``.
             NotDrawableError: see ``Generator.synthesize``.
-            BackendError: see ``drawing.draw``.
+            BackendError: see ``drawing.generate``.
         """
         fingerprint = generator.fingerprint
         keys = [(fingerprint, request.prompt, request.seed) for request in requests]
         wanted = dict(zip(keys, requests, strict=True))
-        known: dict[_Draw, str] = {}
-        damaged: set[_Draw] = set()
+        known: dict[_Key, str] = {}
+        damaged: set[_Key] = set()
         drawn = 0
         while left := [key for key in wanted if key not in known]:
             with self._folder.mapped(), self._lock:
                 rows = self._draws(left)
                 claim = self._drawing.take(key for key in left if key not in rows or key in damaged)
             with claim:
-                stale: dict[_Draw, tuple[str, str]] = {}
+                stale: dict[_Key, tuple[str, str]] = {}
                 for key, (image, size) in rows.items():
                     if damage := self._files.damage(image, size):
                         # Claimed when it is looked up again, unless another thread draws it anew meanwhile.
@@ -210,7 +210,7 @@ class ImageCache:
                 "SELECT image, provenance FROM draws WHERE instr(provenance, ?)", (image_id,)
             ).fetchall()
         for image, provenance in rows:
-            if (lost := _replaced_in(_table(provenance)).get(image_id)) is not None:
+            if (lost := _replaced_in(_parse_metadata(provenance)).get(image_id)) is not None:
                 return image, lost
         return None
 
@@ -242,21 +242,21 @@ class ImageCache:
 
     def _draw(
         self,
-        missing: dict[_Draw, ImageRequest],
-        stale: Mapping[_Draw, tuple[str, str]],
+        missing: dict[_Key, ImageRequest],
+        stale: Mapping[_Key, tuple[str, str]],
         generator: Generator,
         progress: Progress | None,
-    ) -> dict[_Draw, str]:
+    ) -> dict[_Key, str]:
         """Draw and keep images, a batch at a time, some in place of those whose file is no longer whole."""
         for key, request in missing.items():
             if key in self._plain:
                 raise BlankImageError(request.concept, self._plain[key])
         asked = list(missing)
-        kept: dict[_Draw, str] = {}
+        kept: dict[_Key, str] = {}
         while left := asked[len(kept) :]:
             part = left[: max(1, generator.batch_size)]
-            told = _part_of(progress, len(kept), len(part), len(asked))
-            drawings = dict(zip(part, draw(generator, [missing[key] for key in part], told), strict=True))
+            told = _share_progress(progress, len(kept), len(part), len(asked))
+            drawings = dict(zip(part, generate(generator, [missing[key] for key in part], told), strict=True))
             usable = {key: (missing[key], one.image) for key, one in drawings.items() if one.image is not None}
             if usable:
                 kept |= self._keep(usable, {key: stale[key] for key in usable if key in stale})
@@ -265,7 +265,7 @@ class ImageCache:
                     self._tell_plain(key, missing[key], drawing, kept.get(key, ""))
         return kept
 
-    def _tell_plain(self, key: _Draw, request: ImageRequest, drawing: Drawing, kept: str) -> None:
+    def _tell_plain(self, key: _Key, request: ImageRequest, drawing: Generation, kept: str) -> None:
         detail = {
             "concept": request.concept,
             "prompt": request.prompt,
@@ -284,8 +284,8 @@ class ImageCache:
         raise refused
 
     def _keep(
-        self, drawn: dict[_Draw, tuple[ImageRequest, DrawnImage]], stale: Mapping[_Draw, tuple[str, str]]
-    ) -> dict[_Draw, str]:
+        self, drawn: dict[_Key, tuple[ImageRequest, DrawnImage]], stale: Mapping[_Key, tuple[str, str]]
+    ) -> dict[_Key, str]:
         """Write the files, then all rows at once; the id of the image that counts for each draw."""
         ids = {key: hashlib.sha256(image.png).hexdigest() for key, (_, image) in drawn.items()}
         for key, (_, image) in drawn.items():
@@ -302,9 +302,9 @@ class ImageCache:
             )
             # A process that drew the same at the same time may have been first; then its image counts.
             db.executemany(
-                PUT_DRAW,
+                PUT_IMAGE,
                 [
-                    draw_row(
+                    image_row(
                         *key,
                         ids[key],
                         len(image.png),
@@ -324,13 +324,13 @@ class ImageCache:
             self._tell_redrawn(drawn[key][0], lost, damage, kept[key])
         return kept
 
-    def _replaced(self, key: _Draw, lost: str) -> dict[str, Any]:
+    def _replaced(self, key: _Key, lost: str) -> dict[str, Any]:
         """The account of an image that another one takes the place of, and those of its own predecessors."""
         row = self._folder.db.execute(
             "SELECT provenance FROM draws WHERE generator = ? AND prompt = ? AND seed = ? AND image = ?",
             (*key, lost),
         ).fetchone()
-        account = _table(row[0]) if row else {}
+        account = _parse_metadata(row[0]) if row else {}
         before = _replaced_in(account)
         account.pop("replaces", None)
         return {**before, lost: account}
@@ -344,19 +344,19 @@ class ImageCache:
             self._files.remove([lost])
         self.incidents.tell(CacheEvent("image redrawn", text, detail))
 
-    def _draws(self, keys: Iterable[_Draw]) -> dict[_Draw, tuple[str, int]]:
+    def _draws(self, keys: Iterable[_Key]) -> dict[_Key, tuple[str, int]]:
         """Image and size of its file of each draw that is kept; to be called with the lock.
 
         Raises:
             DamagedError: a row, or the index that leads to it, is not what it was: it would give another image.
         """
         statement = "SELECT image, size, checksum FROM draws WHERE generator = ? AND prompt = ? AND seed = ?"
-        found: dict[_Draw, tuple[str, int]] = {}
+        found: dict[_Key, tuple[str, int]] = {}
         for key in keys:
             row = self._folder.db.execute(statement, key).fetchone()
             if row is None:
                 continue
-            if row[2] is not None and row[2] != draw_checksum(*key, row[0]):
+            if row[2] is not None and row[2] != image_checksum(*key, row[0]):
                 raise DamagedError(
                     f"bank.db in {str(self.root)!r} is damaged: it names another image for"
                     f" {clean_text(key[1], 80)!r}",
@@ -407,21 +407,21 @@ class ImageCache:
             self._pixel_bytes -= pixels.nbytes
 
 
-def _part_of(progress: Progress | None, before: int, part: int, whole: int) -> Progress | None:
+def _share_progress(progress: Progress | None, before: int, part: int, whole: int) -> Progress | None:
     """Progress of the whole, told of a part that ``before`` images came before."""
     if progress is None or part == whole:
         return progress
     return lambda done, total: progress(before * total // part + done, whole * total // part)
 
 
-def draw_row(
+def image_row(
     generator: str, prompt: str, seed: int, image: str, size: int, request: str, account: str
 ) -> tuple[str | int | bytes, ...]:
-    """The values of ``PUT_DRAW`` for an image: ``request`` and ``account`` are JSON."""
-    return generator, prompt, seed, image, size, request, account, draw_checksum(generator, prompt, seed, image)
+    """The values of ``PUT_IMAGE`` for an image: ``request`` and ``account`` are JSON."""
+    return generator, prompt, seed, image, size, request, account, image_checksum(generator, prompt, seed, image)
 
 
-def _table(text: object) -> dict[str, Any]:
+def _parse_metadata(text: object) -> dict[str, Any]:
     """An account as it is kept; empty where it is none."""
     try:
         account = json.loads(str(text))

@@ -19,7 +19,7 @@ from line_neurons.agent.ports import Control, ImageRequest
 from line_neurons.tools.array_files import UNREADABLE, read_arrays, shapes_of
 from line_neurons.tools.cache.checksums import checksum, vector_checksum
 from line_neurons.tools.cache.image_files import is_image_id
-from line_neurons.tools.store.sqlite import explained, opened_to_look
+from line_neurons.tools.store.sqlite import open_readonly, translate_errors
 
 _SAMPLED = 50
 """Vectors of a layer whose usual length tells which are cut."""
@@ -67,7 +67,7 @@ def stored_images(store: Path, images: Sequence[str], target: str, layer: str, u
     """
     if not (store / "bank.db").is_file():
         return [_image(store, image, None, None) for image in images]
-    with _looked_at(store) as db:
+    with _opened(store) as db:
         vectors = _vectors(db)
         return [
             _image(
@@ -84,7 +84,7 @@ def stored_images(store: Path, images: Sequence[str], target: str, layer: str, u
         ]
 
 
-def control(store: Path, key: str) -> Control | None:
+def stored_control(store: Path, key: str) -> Control | None:
     """The control activations that are kept under a key; None if there are none, or they are damaged.
 
     Raises:
@@ -92,14 +92,14 @@ def control(store: Path, key: str) -> Control | None:
     """
     if not (store / "bank.db").is_file():
         return None
-    with _looked_at(store) as db:
+    with _opened(store) as db:
         row = control_row(db, key)
     return None if row is None else read_control(store, key, row)[0]
 
 
 def control_row(db: sqlite3.Connection, key: str) -> tuple[Any, Any, Any] | None:
     """The row of control activations in a bank: classes, skipped, and checksum or None; None if there is none."""
-    statement = f"SELECT classes, skipped, {checksum_of(db, 'controls')} FROM controls WHERE key = ?"  # noqa: S608
+    statement = f"SELECT classes, skipped, {checksum_column(db, 'controls')} FROM controls WHERE key = ?"  # noqa: S608
     row: tuple[Any, Any, Any] | None = db.execute(statement, [key]).fetchone()
     return row
 
@@ -143,7 +143,7 @@ def read_control(store: Path, key: str, row: tuple[Any, Any, Any]) -> tuple[Cont
     return Control(classes, labels, values, skipped), ""
 
 
-def width_of(store: Path, target: str, layer: str) -> int:
+def layer_width(store: Path, target: str, layer: str) -> int:
     """The number of units that most of the kept activations of a layer on images have; 0 if none are kept.
 
     Args:
@@ -157,13 +157,13 @@ def width_of(store: Path, target: str, layer: str) -> int:
     path = store / "bank.db"
     if not path.is_file():
         return 0
-    with _looked_at(store) as db:
+    with _opened(store) as db:
         if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'activations'").fetchone():
             return 0
-        return usual_width(db, target, layer)
+        return stored_width(db, target, layer)
 
 
-def usual_width(db: sqlite3.Connection, target: str, layer: str) -> int:
+def stored_width(db: sqlite3.Connection, target: str, layer: str) -> int:
     """The number of units of a layer as most of the vectors in a bank have it; 0 if there are none."""
     statement = "SELECT length(vector) FROM activations WHERE target = ? AND layer = ? LIMIT ?"
     sizes = [size or 0 for (size,) in db.execute(statement, (target, layer, _SAMPLED))]
@@ -185,7 +185,7 @@ def control_counts(store: Path, layer: str, fingerprints: Mapping[str, Any]) -> 
     if not all(isinstance(name, str) for name in names) or not (store / "bank.db").is_file():
         return 0, 0
     key = control_key(*map(str, names))
-    with _looked_at(store) as db:
+    with _opened(store) as db:
         row = db.execute("SELECT skipped FROM controls WHERE key = ?", [key]).fetchone()
     try:
         skipped = len(json.loads(row[0])) if row else 0
@@ -220,7 +220,7 @@ def control_classes(store: Path, target: str, layer: str, control: str) -> tuple
     """
     if not (store / "bank.db").is_file():
         return None
-    with _looked_at(store) as db:
+    with _opened(store) as db:
         key = control_key(target, layer, control)
         row = db.execute("SELECT classes FROM controls WHERE key = ?", [key]).fetchone()
     try:
@@ -230,16 +230,18 @@ def control_classes(store: Path, target: str, layer: str, control: str) -> tuple
     return tuple(map(str, names)) or None if isinstance(names, list) else None
 
 
-def activations(store: Path, images: Sequence[str], target: str, layer: str, unit: int) -> list[float | None]:
+def stored_activations(
+    store: Path, images: Sequence[str], target: str, layer: str, unit: int
+) -> list[float | None]:
     """A unit's activation on images, in their order, without the images; see ``images``."""
     if not (store / "bank.db").is_file():
         return [None] * len(images)
-    with _looked_at(store) as db:
+    with _opened(store) as db:
         vectors, keys = _vectors(db), [(image, target, layer) for image in images]
         return [_activation(db.execute(vectors, key).fetchone(), key, unit) for key in keys]
 
 
-def requests_of(store: Path, concept: str, generator: str, limit: int) -> list[ImageRequest]:
+def image_requests(store: Path, concept: str, generator: str, limit: int) -> list[ImageRequest]:
     """What was asked for the first images that a generator drew of a concept for searches, in that order.
 
     Raises:
@@ -251,19 +253,19 @@ def requests_of(store: Path, concept: str, generator: str, limit: int) -> list[I
         "SELECT request FROM draws WHERE generator = ? AND json_extract(request, '$.concept') = ?"
         " AND json_extract(request, '$.angle') != '' GROUP BY image ORDER BY min(rowid) LIMIT ?"
     )
-    with _looked_at(store) as db:
+    with _opened(store) as db:
         rows = db.execute(statement, [generator, concept, limit]).fetchall()
     return [ImageRequest(**json.loads(request)) for (request,) in rows]
 
 
 @contextmanager
-def _looked_at(store: Path) -> Iterator[sqlite3.Connection]:
+def _opened(store: Path) -> Iterator[sqlite3.Connection]:
     path = store / "bank.db"
-    with explained(path), closing(opened_to_look(path)) as db:
+    with translate_errors(path), closing(open_readonly(path)) as db:
         yield db
 
 
-def checksum_of(db: sqlite3.Connection, table: str) -> str:
+def checksum_column(db: sqlite3.Connection, table: str) -> str:
     """What to select for a checksum in a bank that may be of an earlier version, which kept none."""
     found = db.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = 'checksum'", [table]).fetchone()
     return "checksum" if found else "NULL"
@@ -271,7 +273,7 @@ def checksum_of(db: sqlite3.Connection, table: str) -> str:
 
 def _vectors(db: sqlite3.Connection) -> str:
     return (
-        f"SELECT vector, {checksum_of(db, 'activations')} FROM activations"  # noqa: S608
+        f"SELECT vector, {checksum_column(db, 'activations')} FROM activations"  # noqa: S608
         " WHERE image = ? AND target = ? AND layer = ? AND typeof(vector) = 'blob'"
     )
 
@@ -286,8 +288,8 @@ def _activation(row: tuple[bytes, bytes | None] | None, key: tuple[str, str, str
 def _image(store: Path, image: str, drawn: Any, activation: float | None) -> StoredImage:
     if not is_image_id(image):
         return StoredImage(image, store, trouble="has an id that no image has")
-    path = path_of(store, image)
-    content, trouble = content_of(store, image)
+    path = image_path(store, image)
+    content, trouble = read_image_file(store, image)
     prompt, seed, generator, account = drawn or ("", None, "", None)
     return StoredImage(
         image,
@@ -302,12 +304,12 @@ def _image(store: Path, image: str, drawn: Any, activation: float | None) -> Sto
     )
 
 
-def path_of(store: Path, image: str) -> Path:
+def image_path(store: Path, image: str) -> Path:
     """Where the file of an image is, or should be."""
     return store / "images" / image[:2] / f"{image}.png"
 
 
-def content_of(store: Path, image: str) -> tuple[bytes, str]:
+def read_image_file(store: Path, image: str) -> tuple[bytes, str]:
     """The PNG file of an image and, where it is empty, what is wrong with it, in words that follow "the image".
 
     Args:
@@ -316,7 +318,7 @@ def content_of(store: Path, image: str) -> tuple[bytes, str]:
     """
     if not is_image_id(image):
         return b"", "has an id that no image has"
-    path = path_of(store, image)
+    path = image_path(store, image)
     try:
         # A pipe in its place would be waited for.
         if not path.is_file():

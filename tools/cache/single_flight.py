@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 Key = TypeVar("Key", bound=Hashable)
 
 
-class Claims(Generic[Key]):
+class KeyClaims(Generic[Key]):
     """Which keys are being worked on.
 
     Args:
@@ -50,7 +50,7 @@ class Claim(Generic[Key]):
     """
 
     def __init__(
-        self, claims: Claims[Key], mine: tuple[Key, ...], done: threading.Event, others: set[threading.Event]
+        self, claims: KeyClaims[Key], mine: tuple[Key, ...], done: threading.Event, others: set[threading.Event]
     ) -> None:
         self.mine = mine
         self._claims = claims

@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Drawing:
+class Generation:
     """What came of a request.
 
     Args:
@@ -42,9 +42,9 @@ class Drawing:
     plain: str = ""
 
 
-def draw(
+def generate(
     generator: Generator, requests: Sequence[ImageRequest], progress: Progress | None = None
-) -> list[Drawing]:
+) -> list[Generation]:
     """Have images drawn and look at each.
 
     An image whose pixels all have one colour is what a text-to-image model gives when half precision overflows or
@@ -65,18 +65,20 @@ def draw(
     """
     images = _ask(generator, requests, progress)
     plain = {place: colour for place, image in enumerate(images) if (colour := _plain_colour(image))}
-    drawings = [Drawing(image) for image in images]
+    drawings = [Generation(image) for image in images]
     if plain:
         again = [replace(requests[place], seed=derive_seed("plain", requests[place].seed)) for place in plain]
         for (place, colour), request, image in zip(
             plain.items(), again, _ask(generator, again, None), strict=True
         ):
             account = {**image.provenance, "drawn_again": {"seed": request.seed, "plain": colour}}
-            drawings[place] = Drawing(None if _plain_colour(image) else replace(image, provenance=account), colour)
+            drawings[place] = Generation(
+                None if _plain_colour(image) else replace(image, provenance=account), colour
+            )
     return drawings
 
 
-def failing_as_one_line(what: str, work: Callable[[], Result], remedy: str) -> Result:
+def one_line_errors(what: str, work: Callable[[], Result], remedy: str) -> Result:
     """What ``work`` gives, with any exception of a part told as an error for the user.
 
     Args:
@@ -98,7 +100,7 @@ def failing_as_one_line(what: str, work: Callable[[], Result], remedy: str) -> R
 
 
 def _ask(generator: Generator, requests: Sequence[ImageRequest], progress: Progress | None) -> list[DrawnImage]:
-    images = failing_as_one_line(
+    images = one_line_errors(
         "the generator", lambda: generator.synthesize(requests, progress), "free some, or draw smaller batches"
     )
     if len(images) != len(requests):
@@ -139,7 +141,7 @@ def _decoded(png: bytes) -> NDArray[np.uint8]:
     return np.asarray(read_image(png))
 
 
-def measure(
+def activate(
     target: Target,
     images: Sequence[ImageData],
     names: Sequence[str],
@@ -166,13 +168,13 @@ def measure(
     import numpy as np
 
     try:
-        given = failing_as_one_line(
+        given = one_line_errors(
             "the target", lambda: target.activate(images, layers, progress), "free some, or take a smaller batch"
         )
     except UnmeasurableError as error:
         place = next(place for place, image in enumerate(images) if image is error.image)
         raise BackendError(f"{names[place]}: {error.message}", error.remedy) from error
-    measured = shaped(given, layers, len(images))
+    measured = check_shapes(given, layers, len(images))
     for layer, rows in measured.items():
         bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
         if len(bad):
@@ -180,7 +182,7 @@ def measure(
     return measured
 
 
-def shaped(given: Mapping[str, Activations], layers: Sequence[str], images: int) -> dict[str, Activations]:
+def check_shapes(given: Mapping[str, Activations], layers: Sequence[str], images: int) -> dict[str, Activations]:
     """What a target gave for so many images, float32 [n_images, n_units] for each layer.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from line_neurons.agent.errors import BackendError, StoreError, UsageError
 from line_neurons.agent.ports import Control, ControlChunk, ControlSet, Progress, Target
 from line_neurons.tools.cache.reader import control_key
-from line_neurons.tools.cache.validation import measure
+from line_neurons.tools.cache.validation import activate
 from line_neurons.tools.control_sets.class_names import without_unused
 from line_neurons.tools.targets.lookup import layer_fingerprint
 
@@ -41,7 +41,7 @@ def control_activations(
 
     Raises:
         UsageError: there is no such layer, or no image can be read.
-        BackendError: see ``measuring.measure``, or the images could not be fetched.
+        BackendError: see ``measuring.activate``, or the images could not be fetched.
         StoreError: the bank cannot be read or written.
     """
     keys = {layer: control_key(layer_fingerprint(target, layer), layer, control.fingerprint) for layer in layers}
@@ -98,7 +98,7 @@ def _keep(bank: Cache, target: Target, keys: dict[str, str], units: dict[str, in
 
     labels = np.array(chunk.labels, np.int64)
     named = [f"image {place} of a part of the control set" for place in range(len(chunk.images))]
-    rows = measure(target, chunk.images, named, list(keys)) if chunk.images else {}
+    rows = activate(target, chunk.images, named, list(keys)) if chunk.images else {}
     for layer, measured in rows.items():
         if (width := measured.shape[1]) != units.get(layer, width):
             raise BackendError(

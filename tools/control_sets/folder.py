@@ -10,7 +10,7 @@ from pathlib import Path
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import ControlChunk
 from line_neurons.agent.replies import storable_text
-from line_neurons.tools.cache.file_hashes import FileDigests
+from line_neurons.tools.cache.file_hashes import FileHashes
 from line_neurons.tools.control_sets.class_folders import ClassFolders, class_folders
 from line_neurons.tools.control_sets.class_names import arrange, readable_names
 from line_neurons.tools.control_sets.images import read_chunk
@@ -52,7 +52,7 @@ class FolderControlSet:
         self,
         path: Path,
         images: int | None = None,
-        digests: FileDigests | None = None,
+        digests: FileHashes | None = None,
         class_names: Path | None = None,
         *,
         flat: bool = False,
@@ -60,7 +60,7 @@ class FolderControlSet:
     ) -> None:
         of_class, of_none = limits(images)
         self.path = path
-        self._digests = digests or FileDigests()
+        self._digests = digests or FileHashes()
         self._value_range = value_range
         remarks = Remarks(path)
         found: ClassFolders

@@ -10,7 +10,7 @@ from typing import Any
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import ControlChunk
-from line_neurons.tools.cache.file_hashes import FileDigests
+from line_neurons.tools.cache.file_hashes import FileHashes
 from line_neurons.tools.control_sets.class_names import arrange, readable_names, without_unused
 from line_neurons.tools.control_sets.hugging_face_columns import find_columns, read_image
 from line_neurons.tools.control_sets.hugging_face_source import Source, told
@@ -41,12 +41,12 @@ class DatasetControlSet:
         self,
         source: Source,
         images: int | None = None,
-        digests: FileDigests | None = None,
+        digests: FileHashes | None = None,
         value_range: Range | None = None,
     ) -> None:
         self._limits = limits(images)
         self._images_a_class = images
-        self._digests = digests or FileDigests()
+        self._digests = digests or FileHashes()
         self._value_range = value_range
         self._source = source
         self._columns = find_columns(source.features, source.name)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import BackendError, LineError, MissingPartError, UsageError
 from line_neurons.agent.replies import clean_text
-from line_neurons.tools.cache.file_hashes import FileDigests
+from line_neurons.tools.cache.file_hashes import FileHashes
 from line_neurons.tools.packages import missing_package
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Source:
     remote: bool = False
 
 
-def open_source(spec: str, download: bool, digests: FileDigests) -> Source:
+def open_source(spec: str, download: bool, digests: FileHashes) -> Source:
     """Open a split of a dataset: what is on this machine if it is here, else the hub's if that is allowed.
 
     Args:
@@ -126,7 +126,7 @@ def _local(spec: str) -> tuple[Path | None, str | None, str | None]:
     return (path.parent, path.name, split or None) if of_config else (path, None, None)
 
 
-def _saved(name: str, folder: Path, split: str | None, digests: FileDigests) -> Source:
+def _saved(name: str, folder: Path, split: str | None, digests: FileHashes) -> Source:
     """A folder that ``save_to_disk`` wrote."""
     from datasets import Dataset
 
@@ -140,7 +140,7 @@ def _saved(name: str, folder: Path, split: str | None, digests: FileDigests) -> 
     return _mapped(name, rows, (str(folder),), lambda: _contents(folder, files, digests))
 
 
-def _of_files(name: str, folder: Path, config: str | None, split: str | None, digests: FileDigests) -> Source:
+def _of_files(name: str, folder: Path, config: str | None, split: str | None, digests: FileHashes) -> Source:
     """A folder of a dataset's files: Parquet, Arrow, WebDataset, or images."""
     from datasets import load_dataset_builder
 
@@ -264,7 +264,7 @@ def _split(name: str, splits: Sequence[str], wanted: str | None) -> str:
     return usual[0]
 
 
-def _contents(folder: Path, files: Sequence[Path], digests: FileDigests) -> list[Any]:
+def _contents(folder: Path, files: Sequence[Path], digests: FileHashes) -> list[Any]:
     names = [file.relative_to(folder).as_posix() for file in files]
     return ["files", list(zip(names, digests.of(files), strict=True))]
 

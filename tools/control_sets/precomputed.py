@@ -10,7 +10,7 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Control
 from line_neurons.agent.replies import clean_text
 from line_neurons.tools.array_files import UNREADABLE, read_arrays
-from line_neurons.tools.cache.file_hashes import FileDigests
+from line_neurons.tools.cache.file_hashes import FileHashes
 from line_neurons.tools.control_sets.class_names import arrange, readable_names, without_unused
 from line_neurons.tools.control_sets.sampling import limits
 
@@ -36,7 +36,7 @@ class PrecomputedControl:
         MissingPartError: see ``readable_names``.
     """
 
-    def __init__(self, path: Path, images: int | None = None, digests: FileDigests | None = None) -> None:
+    def __init__(self, path: Path, images: int | None = None, digests: FileHashes | None = None) -> None:
         import numpy as np
 
         self.path = path
@@ -55,7 +55,7 @@ class PrecomputedControl:
         rows = _first_rows(labels, images)
         self._control = Control(*without_unused(names, labels[rows]), activations[rows])
         part = "all" if images is None else images
-        self.fingerprint = f"npz:{(digests or FileDigests()).of([path])[0][:32]}:{part}"
+        self.fingerprint = f"npz:{(digests or FileHashes()).of([path])[0][:32]}:{part}"
         """Content hash of the file, and how many of its images count."""
 
     def classes(self) -> tuple[str, ...]:

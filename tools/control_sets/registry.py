@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.cache.file_hashes import FileDigests
+from line_neurons.tools.cache.file_hashes import FileHashes
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import ControlSet
@@ -42,7 +42,7 @@ def open_control_set(
         MissingPartError: a package is missing, or the dataset is not here and may not be fetched.
         BackendError: the hub cannot be reached.
     """
-    remembered = FileDigests(digests)
+    remembered = FileHashes(digests)
     path = Path(spec).expanduser()
     is_dataset = (
         spec.startswith("hf:") or _was_saved(path) or _was_saved(Path(spec.rpartition("@")[0]).expanduser())

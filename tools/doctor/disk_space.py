@@ -28,7 +28,7 @@ _SEVERAL = "SELECT thread_id FROM checkpoints GROUP BY thread_id HAVING count(*)
 
 
 @dataclass(frozen=True)
-class Given:
+class Freed:
     """What a database gave back.
 
     Args:
@@ -44,7 +44,7 @@ class Given:
     after: int
 
 
-def give_back(store: Path) -> Iterator[Given]:
+def compact(store: Path) -> Iterator[Freed]:
     """Prune the checkpoints of finished units and give free pages of the databases back to the disk.
 
     A kill or a full disk loses nothing: a unit's checkpoints are pruned in one transaction, and VACUUM is one.
@@ -63,14 +63,14 @@ def give_back(store: Path) -> Iterator[Given]:
         raise UsageError(f"there is no store at {str(store)!r}", "name its folder with --store")
     refuse_links(store)
     with ExitStack() as stack:
-        with databases.explained(store):
+        with databases.translate_errors(store):
             keep_others_out(store, stack)
         for name in DATABASES:
             if (store / name).exists():
                 yield _given(store, name)
 
 
-def _given(store: Path, name: str) -> Given:
+def _given(store: Path, name: str) -> Freed:
     path = store / name
 
     def check(db: sqlite3.Connection) -> None:
@@ -80,7 +80,7 @@ def _given(store: Path, name: str) -> Given:
 
     before = _size(path)
     with (
-        databases.explained(path),
+        databases.translate_errors(path),
         _room_explained(path),
         closing(databases.connect(path, check, isolation_level=None)) as db,
     ):
@@ -88,7 +88,7 @@ def _given(store: Path, name: str) -> Given:
         if db.execute("PRAGMA freelist_count").fetchone()[0]:
             db.execute("VACUUM")
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    return Given(name, pruned, before, _size(path))
+    return Freed(name, pruned, before, _size(path))
 
 
 @contextmanager

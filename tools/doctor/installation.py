@@ -28,8 +28,8 @@ from line_neurons.agent.errors import LineError, MissingPartError
 from line_neurons.agent.settings import Settings
 from line_neurons.tools.assets.location import assets_root, state
 from line_neurons.tools.assets.packs import GROUPS, PACKS, find
-from line_neurons.tools.doctor.store import KINDS
-from line_neurons.tools.doctor.store import look as look_at_store
+from line_neurons.tools.doctor.store import FAULTS
+from line_neurons.tools.doctor.store import check as check_store
 
 Status = Literal["ok", "warn", "missing", "broken"]
 
@@ -100,8 +100,8 @@ def check(
         *([("language model works", lambda: _probe("language model works", root))] if deep else []),
     ]
     findings: list[Finding] = []
-    for part, look in checks:
-        for finding in _isolated(part, look):
+    for part, probe in checks:
+        for finding in _isolated(part, probe):
             findings.append(finding)
             found(finding)
     return findings
@@ -114,9 +114,9 @@ def run_probe(part: str, root: str) -> None:
         print(_MARK + json.dumps(asdict(finding)), flush=True)  # noqa: T201
 
 
-def _isolated(part: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
+def _isolated(part: str, probe: Callable[[], Iterator[Finding]]) -> list[Finding]:
     try:
-        return list(look())
+        return list(probe())
     except MissingPartError as error:
         return [Finding(part, "missing", error.message, error.remedy)]
     except LineError as error:
@@ -297,8 +297,8 @@ def _store(store: Path, schema: Callable[[Path], str] | None, *, deep: bool) -> 
         yield Finding("store", "ok", f"{store} will be made by the first run")
     else:
         yield Finding("store", "ok", f"{store}, {schema(store)}" if schema else str(store))
-        for problem in look_at_store(store, deep=deep) if store.is_dir() else ():
-            kind = KINDS[problem.kind]
+        for problem in check_store(store, deep=deep) if store.is_dir() else ():
+            kind = FAULTS[problem.kind]
             remedy = f"line doctor --store {shlex.quote(str(store))} --fix" if kind.mending else ""
             yield Finding("store", "broken" if kind.stops else "warn", problem.said, remedy)
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
-from line_neurons.tools.store.atomic_files import part_of
-from line_neurons.tools.store.sqlite import name_aside
+from line_neurons.tools.store.atomic_files import partial_path
+from line_neurons.tools.store.sqlite import quarantine_path
 
 _LOGS = ("-wal", "-shm")
 
 
-def salvage(path: Path) -> str:
+def recover(path: Path) -> str:
     """Put in a damaged database's place a new one with the rows that can be read; the old file is kept.
 
     Where nothing can be read, what can be made anew is only moved away, and the runs are left as they are.
@@ -28,12 +28,12 @@ def salvage(path: Path) -> str:
         sqlite3.Error: the new one cannot be written.
         OSError: a file cannot be renamed.
     """
-    part = part_of(path)
+    part = partial_path(path)
     try:
         rows = _copy_rows(path, part)
         if rows is None and path.name == "runs.db":
             return f"{path.name} is left as it is: nothing in it can be read; put a backup in its place"
-        kept = name_aside(path)
+        kept = quarantine_path(path)
         # With its log: what is in there belongs to it, and would be taken for the new one's.
         for ending in _LOGS:
             if (log := path.with_name(f"{path.name}{ending}")).exists():

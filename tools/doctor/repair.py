@@ -10,11 +10,11 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from line_neurons.agent.errors import StoreError, UsageError
-from line_neurons.tools.doctor.recover import salvage
-from line_neurons.tools.doctor.store import KINDS, Fault, Problem, look, workers
+from line_neurons.tools.doctor.recover import recover
+from line_neurons.tools.doctor.store import FAULTS, Fault, Problem, active_runs, check
 from line_neurons.tools.store import sqlite as databases
-from line_neurons.tools.store.atomic_files import part_of
-from line_neurons.tools.store.locks import alone, hold, lock_files
+from line_neurons.tools.store.atomic_files import partial_path
+from line_neurons.tools.store.locks import exclusive_lock, file_lock, lock_files
 from line_neurons.tools.store.paths import refuse_links
 
 _ROUNDS = 3
@@ -73,12 +73,12 @@ _FILES: dict[Fault, int] = {
 }
 
 
-def mend(store: Path, *, deep: bool = False, told: Callable[[str], None] = lambda line: None) -> list[Problem]:
+def repair(store: Path, *, deep: bool = False, told: Callable[[str], None] = lambda line: None) -> list[Problem]:
     """Mend what can be mended, while no process works on the store.
 
     Args:
         store: its folder.
-        deep: see ``look``.
+        deep: see ``check``.
         told: told of each thing that was done, in a line.
 
     Returns:
@@ -95,12 +95,12 @@ def mend(store: Path, *, deep: bool = False, told: Callable[[str], None] = lambd
             copied: set[str] = set()
             for _ in range(_ROUNDS):
                 # Mending one thing may lay open another.
-                found = [problem for problem in look(store, deep=deep, busy=()) if KINDS[problem.kind].mending]
+                found = [problem for problem in check(store, deep=deep, busy=()) if FAULTS[problem.kind].mending]
                 if not found:
                     break
                 for problem in found:
                     _mend(store, problem, copied, told)
-            return look(store, deep=deep, busy=())
+            return check(store, deep=deep, busy=())
         except (sqlite3.Error, OSError) as error:
             raise StoreError(
                 f"the store {str(store)!r} cannot be mended: {error}",
@@ -121,18 +121,18 @@ def keep_others_out(store: Path, stack: ExitStack) -> None:
             f"the store {str(store)!r} is being worked on: {holder}", "wait for it, or stop it first"
         )
 
-    if busy := workers(store):
+    if busy := active_runs(store):
         raise taken(f"run {', '.join(busy[:3])}")
-    stack.enter_context(alone(store))
+    stack.enter_context(exclusive_lock(store))
     # What writes to a run without drawing holds only that.
     for path in lock_files(store):
-        stack.enter_context(hold(path, taken=taken))
+        stack.enter_context(file_lock(path, taken=taken))
 
 
 def _mend(store: Path, problem: Problem, copied: set[str], told: Callable[[str], None]) -> None:
     if problem.kind == Fault.DATABASE_DAMAGED:
         for name, _ in problem.items:
-            told(salvage(store / name))
+            told(recover(store / name))
         return
     if problem.kind not in _STATEMENTS and problem.kind not in _FILES:
         raise ValueError(f"nothing mends {problem.kind!r}")
@@ -144,7 +144,7 @@ def _mend(store: Path, problem: Problem, copied: set[str], told: Callable[[str],
     for name, rows in _by_database(statements):
         if not (store / name).exists():
             continue
-        with closing(sqlite3.connect(store / name, timeout=databases.PATIENCE)) as db, db:
+        with closing(sqlite3.connect(store / name, timeout=databases.BUSY_TIMEOUT)) as db, db:
             for statement in rows:
                 values = max(map(int, re.findall(r"\?(\d)", statement)))
                 db.executemany(statement, [item[:values] for item in problem.items])
@@ -152,7 +152,7 @@ def _mend(store: Path, problem: Problem, copied: set[str], told: Callable[[str],
     if place is not None:
         for item in problem.items:
             (store / item[place]).unlink(missing_ok=True)
-    told(f"{problem.said}: {KINDS[problem.kind].mending}")
+    told(f"{problem.said}: {FAULTS[problem.kind].mending}")
 
 
 def _by_database(statements: _Statements) -> Iterator[tuple[str, list[str]]]:
@@ -163,10 +163,10 @@ def _by_database(statements: _Statements) -> Iterator[tuple[str, list[str]]]:
 def _copy(path: Path) -> Path:
     """Copy a database; the copy is there whole, or not at all."""
     stem = f"{path.name}.before-fix-{time.strftime('%Y%m%d-%H%M%S')}"
-    part = part_of(path.with_name(stem))
+    part = partial_path(path.with_name(stem))
     try:
         with (
-            closing(sqlite3.connect(path, timeout=databases.PATIENCE)) as source,
+            closing(sqlite3.connect(path, timeout=databases.BUSY_TIMEOUT)) as source,
             closing(sqlite3.connect(part)) as target,
         ):
             source.backup(target)

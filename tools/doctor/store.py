@@ -21,16 +21,16 @@ from typing import Any, NamedTuple
 
 from line_neurons.agent.errors import StoreError
 from line_neurons.tools.array_files import UNREADABLE, shapes_of
-from line_neurons.tools.cache.checksums import draw_checksum, vector_fault
+from line_neurons.tools.cache.checksums import image_checksum, vector_error
 from line_neurons.tools.cache.embeddings import read_embeddings
-from line_neurons.tools.cache.file_hashes import digest_checksum
+from line_neurons.tools.cache.file_hashes import hash_checksum
 from line_neurons.tools.cache.image_files import PNG_BEGIN, PNG_END
-from line_neurons.tools.cache.reader import checksum_of, control_path, control_row, read_control, usual_width
+from line_neurons.tools.cache.reader import checksum_column, control_path, control_row, read_control, stored_width
 from line_neurons.tools.label_marks import DONE
-from line_neurons.tools.store.atomic_files import leftovers
+from line_neurons.tools.store.atomic_files import abandoned_files
 from line_neurons.tools.store.locks import is_held, lock_files
 from line_neurons.tools.store.paths import DATABASES, links, own_files
-from line_neurons.tools.store.sqlite import opened_to_look
+from line_neurons.tools.store.sqlite import open_readonly
 
 _SHOWN = 3
 
@@ -70,7 +70,7 @@ class Fault(StrEnum):
     LOCK_WITHOUT_ITS_RUN = "lock without its run"
 
 
-class Kind(NamedTuple):
+class FaultKind(NamedTuple):
     """A kind of trouble.
 
     Args:
@@ -84,54 +84,58 @@ class Kind(NamedTuple):
     stops: bool = True
 
 
-KINDS: Mapping[Fault, Kind] = {
-    Fault.LINK: Kind("symbolic link in the place of a file or folder; nothing is looked for there", ""),
-    Fault.DATABASE_DAMAGED: Kind("damaged database", "see below"),
-    Fault.UNIT_WITHOUT_ITS_RUN: Kind("unit of a run that does not exist", "removed"),
-    Fault.EVENT_WITHOUT_ITS_RUN: Kind("event of a run that does not exist", "removed"),
-    Fault.WISH_WITHOUT_ITS_UNIT: Kind("wish for a unit that does not exist", "removed"),
-    Fault.STEP_WITHOUT_ITS_UNIT: Kind("history of a unit that does not exist", "removed"),
-    Fault.RUN_INTERRUPTED: Kind(
+FAULTS: Mapping[Fault, FaultKind] = {
+    Fault.LINK: FaultKind("symbolic link in the place of a file or folder; nothing is looked for there", ""),
+    Fault.DATABASE_DAMAGED: FaultKind("damaged database", "see below"),
+    Fault.UNIT_WITHOUT_ITS_RUN: FaultKind("unit of a run that does not exist", "removed"),
+    Fault.EVENT_WITHOUT_ITS_RUN: FaultKind("event of a run that does not exist", "removed"),
+    Fault.WISH_WITHOUT_ITS_UNIT: FaultKind("wish for a unit that does not exist", "removed"),
+    Fault.STEP_WITHOUT_ITS_UNIT: FaultKind("history of a unit that does not exist", "removed"),
+    Fault.RUN_INTERRUPTED: FaultKind(
         "run that nobody works on any more", "marked as interrupted; line resume", stops=False
     ),
-    Fault.UNIT_INTERRUPTED: Kind("unit that nobody works on any more", "marked as interrupted", stops=False),
-    Fault.LEASE_LEFT_BEHIND: Kind("lease of a process that is gone", "removed", stops=False),
-    Fault.STEP_WITHOUT_ITS_IMAGE: Kind("image of a history that is gone; its score stays", "", stops=False),
-    Fault.IMAGE_WITHOUT_A_ROW: Kind("image file that nothing names", "removed"),
-    Fault.IMAGE_KEPT: Kind("image file that only a history names; it stays", "", stops=False),
-    Fault.ROW_WITHOUT_A_IMAGE: Kind("image whose file is gone", "drawn anew when it is needed"),
-    Fault.IMAGE_DAMAGED: Kind("image file that is not what it was", "removed; drawn anew when it is needed"),
-    Fault.DRAW_DAMAGED: Kind(
+    Fault.UNIT_INTERRUPTED: FaultKind("unit that nobody works on any more", "marked as interrupted", stops=False),
+    Fault.LEASE_LEFT_BEHIND: FaultKind("lease of a process that is gone", "removed", stops=False),
+    Fault.STEP_WITHOUT_ITS_IMAGE: FaultKind("image of a history that is gone; its score stays", "", stops=False),
+    Fault.IMAGE_WITHOUT_A_ROW: FaultKind("image file that nothing names", "removed"),
+    Fault.IMAGE_KEPT: FaultKind("image file that only a history names; it stays", "", stops=False),
+    Fault.ROW_WITHOUT_A_IMAGE: FaultKind("image whose file is gone", "drawn anew when it is needed"),
+    Fault.IMAGE_DAMAGED: FaultKind("image file that is not what it was", "removed; drawn anew when it is needed"),
+    Fault.DRAW_DAMAGED: FaultKind(
         "row that names another image than was drawn", "removed; drawn anew when it is needed"
     ),
-    Fault.VECTOR_WITHOUT_A_IMAGE: Kind("activations on an image that does not exist", "removed"),
-    Fault.VECTOR_UNUSABLE: Kind(
+    Fault.VECTOR_WITHOUT_A_IMAGE: FaultKind("activations on an image that does not exist", "removed"),
+    Fault.VECTOR_UNUSABLE: FaultKind(
         "activations of the wrong length, not finite or changed", "removed; measured again when needed"
     ),
-    Fault.CONTROL_WITHOUT_A_FILE: Kind(
+    Fault.CONTROL_WITHOUT_A_FILE: FaultKind(
         "control set whose file is gone, damaged or another one", "removed; computed again when needed"
     ),
-    Fault.CONTROL_OF_ANOTHER_LAYER: Kind(
+    Fault.CONTROL_OF_ANOTHER_LAYER: FaultKind(
         "control set whose activations are not of the layer's number of units",
         "removed; computed again when needed",
     ),
-    Fault.CONTROL_WITHOUT_A_ROW: Kind("control file that nothing names", "removed"),
-    Fault.EMBEDDINGS_DAMAGED: Kind(
+    Fault.CONTROL_WITHOUT_A_ROW: FaultKind("control file that nothing names", "removed"),
+    Fault.EMBEDDINGS_DAMAGED: FaultKind(
         "embeddings of the bank's names that are not what they were", "removed; computed again when needed"
     ),
-    Fault.DIGEST_DAMAGED: Kind("hash of a file that is not what it was", "removed; the file is hashed again"),
-    Fault.REPLY_UNREADABLE: Kind("reply that cannot be read", "removed; asked for again"),
-    Fault.CHECKPOINT_WITHOUT_ITS_UNIT: Kind("search of a unit that does not exist", "removed"),
-    Fault.CHECKPOINT_UNREADABLE: Kind("unit whose last checkpoint cannot be read", "begins again; line resume"),
-    Fault.HISTORY_BEHIND: Kind("unit whose history lacks steps of its checkpoint", "begins again; line resume"),
-    Fault.HISTORY_AHEAD: Kind(
+    Fault.DIGEST_DAMAGED: FaultKind("hash of a file that is not what it was", "removed; the file is hashed again"),
+    Fault.REPLY_UNREADABLE: FaultKind("reply that cannot be read", "removed; asked for again"),
+    Fault.CHECKPOINT_WITHOUT_ITS_UNIT: FaultKind("search of a unit that does not exist", "removed"),
+    Fault.CHECKPOINT_UNREADABLE: FaultKind(
+        "unit whose last checkpoint cannot be read", "begins again; line resume"
+    ),
+    Fault.HISTORY_BEHIND: FaultKind(
+        "unit whose history lacks steps of its checkpoint", "begins again; line resume"
+    ),
+    Fault.HISTORY_AHEAD: FaultKind(
         "unit whose history goes beyond its checkpoint", "cut there; line resume makes it again"
     ),
-    Fault.NOT_AT_ITS_END: Kind(
+    Fault.NOT_AT_ITS_END: FaultKind(
         "finished unit without a last checkpoint; its label and history are here", "", stops=False
     ),
-    Fault.LEFTOVER: Kind("rest of a file that was being written", "removed"),
-    Fault.LOCK_WITHOUT_ITS_RUN: Kind("lock file of a run that does not exist", "removed", stops=False),
+    Fault.LEFTOVER: FaultKind("rest of a file that was being written", "removed"),
+    Fault.LOCK_WITHOUT_ITS_RUN: FaultKind("lock file of a run that does not exist", "removed", stops=False),
 }
 
 
@@ -157,10 +161,10 @@ class Problem:
         columns = slice(1, 2) if self.kind in _BY_FILE else slice(2)
         named = ", ".join(" ".join(map(str, item[columns])) for item in self.items[:_SHOWN])
         more = ", ..." if len(self.items) > _SHOWN else ""
-        return f"{KINDS[self.kind].said}: {len(self.items)} ({named}{more})"
+        return f"{FAULTS[self.kind].said}: {len(self.items)} ({named}{more})"
 
 
-def workers(store: Path) -> list[str]:
+def active_runs(store: Path) -> list[str]:
     """Runs that a living process of this machine works on, or that a process of another machine holds."""
     here = {run_of(path) for path in lock_files(store) if is_held(path)}
     return sorted(here | _held_elsewhere(store))
@@ -168,7 +172,7 @@ def workers(store: Path) -> list[str]:
 
 def _held_elsewhere(store: Path) -> set[str]:
     try:
-        with closing(opened_to_look(store / "runs.db")) as db:
+        with closing(open_readonly(store / "runs.db")) as db:
             leases = db.execute("SELECT run, host FROM leases").fetchall()
     except sqlite3.DatabaseError:
         # Not there, damaged, or of an earlier version.
@@ -181,7 +185,7 @@ def run_of(lock: Path) -> str:
     return lock.stem.partition("@")[0]
 
 
-def look(store: Path, *, deep: bool = False, busy: Sequence[str] | None = None) -> list[Problem]:
+def check(store: Path, *, deep: bool = False, busy: Sequence[str] | None = None) -> list[Problem]:
     """Find what is wrong with a store.
 
     Args:
@@ -194,17 +198,17 @@ def look(store: Path, *, deep: bool = False, busy: Sequence[str] | None = None) 
     """
     found: dict[Fault, list[tuple[Any, ...]]] = defaultdict(list)
     with _explained(store), ExitStack() as stack:
-        looker = _Looker(store, deep, stack, workers(store) if busy is None else busy)
+        looker = _Checker(store, deep, stack, active_runs(store) if busy is None else busy)
         for kind, item in looker.all():
             found[kind].append(item)
-    return [Problem(kind, tuple(found[kind])) for kind in KINDS if kind in found]
+    return [Problem(kind, tuple(found[kind])) for kind in FAULTS if kind in found]
 
 
 _Found = Iterator[tuple[Fault, tuple[Any, ...]]]
 
 
 @dataclass
-class _Looker:
+class _Checker:
     store: Path
     deep: bool
     stack: ExitStack
@@ -231,7 +235,7 @@ class _Looker:
             if needed <= self.opened.keys():
                 yield from one()
         if not self.busy:
-            yield from ((Fault.LEFTOVER, (self._name(path),)) for path in leftovers(self.store))
+            yield from ((Fault.LEFTOVER, (self._name(path),)) for path in abandoned_files(self.store))
 
     def databases(self) -> _Found:
         check = "PRAGMA integrity_check(3)" if self.deep else "PRAGMA quick_check(3)"
@@ -239,7 +243,7 @@ class _Looker:
             path = self.store / name
             if not path.exists() or path.is_symlink():
                 continue
-            db = self.stack.enter_context(closing(opened_to_look(path)))
+            db = self.stack.enter_context(closing(open_readonly(path)))
             db.text_factory = lambda text: text.decode("utf-8", "replace")
             try:
                 said = [row[0] for row in db.execute(check)]
@@ -302,10 +306,10 @@ class _Looker:
                     yield Fault.ROW_WITHOUT_A_IMAGE, (image,)
             elif not self._whole(path, image, size):
                 yield Fault.IMAGE_DAMAGED, (image, self._name(path))
-        if self.deep and checksum_of(self.opened["bank.db"], "draws") != "NULL":
+        if self.deep and checksum_column(self.opened["bank.db"], "draws") != "NULL":
             rows = "SELECT rowid, generator, prompt, seed, image, checksum FROM draws WHERE checksum IS NOT NULL"
             for row, generator, prompt, seed, image, kept in self.query("bank.db", rows):
-                if kept != draw_checksum(str(generator), str(prompt), seed, str(image)):
+                if kept != image_checksum(str(generator), str(prompt), seed, str(image)):
                     yield Fault.DRAW_DAMAGED, (row, image)
         if self.busy:
             return
@@ -344,12 +348,12 @@ class _Looker:
         for target, layer, length, count in self.query("bank.db", counted):
             lengths[target, layer][length or 0] += count
         usual = {key: counter.most_common(1)[0][0] for key, counter in lengths.items()}
-        kept = checksum_of(self.opened["bank.db"], "activations") if self.deep else "NULL"
+        kept = checksum_column(self.opened["bank.db"], "activations") if self.deep else "NULL"
         statement = f"SELECT rowid, image, target, layer, vector, {kept} FROM activations"  # noqa: S608
         for row, image, target, layer, vector, checksum in self.query("bank.db", statement):
             if row in without:
                 continue
-            if not vector or vector_fault(image, target, layer, vector, checksum, usual[target, layer] // 4):
+            if not vector or vector_error(image, target, layer, vector, checksum, usual[target, layer] // 4):
                 yield Fault.VECTOR_UNUSABLE, (row, image)
 
     def controls(self) -> _Found:
@@ -376,7 +380,7 @@ class _Looker:
     def _is_width(self, key: str, width: int) -> bool:
         """Whether control activations can be of the layer in their key, by its images and the runs' units."""
         target, layer = [*key.split("\n"), "", ""][:2]
-        usual = usual_width(self.opened["bank.db"], target, layer)
+        usual = stored_width(self.opened["bank.db"], target, layer)
         return usual in {0, width} and self.last_units.get((target, layer), -1) < width
 
     @cached_property
@@ -399,7 +403,7 @@ class _Looker:
         # A table of an earlier version has no checksums, and is made anew by who needs it.
         statement = "SELECT path, size, modified, changed, sha256, checksum FROM digests"
         for *state, sha256, kept in self.query("digests.db", statement) if self.deep else ():
-            if kept != digest_checksum(tuple(state), str(sha256)):
+            if kept != hash_checksum(tuple(state), str(sha256)):
                 yield Fault.DIGEST_DAMAGED, (state[0],)
 
     def replies(self) -> _Found:
@@ -413,9 +417,9 @@ class _Looker:
         """Where the searches stand by their checkpoints and by their histories."""
         if self.busy:
             return
-        from line_neurons.tools.store.serializer import PlainData
+        from line_neurons.tools.store.serializer import PlainSerializer
 
-        serde = PlainData()
+        serde = PlainSerializer()
         status = {
             f"{run}/{unit}": (run, unit, status)
             for run, unit, status in self.query("runs.db", "SELECT run, unit, status FROM units")

@@ -17,7 +17,7 @@ from line_neurons.agent.errors import StoreError
 from line_neurons.tools.language_models.proposer import Completion
 from line_neurons.tools.store import sqlite as databases
 from line_neurons.tools.store.migrations import refuse_newer
-from line_neurons.tools.store.sqlite import is_damaged, set_aside, store_error
+from line_neurons.tools.store.sqlite import is_damaged, quarantine, store_error
 
 if TYPE_CHECKING:
     from langchain_community.cache import SQLAlchemyCache
@@ -121,7 +121,7 @@ class ReplyCache:
         with self._opening:
             if damaged := vars(self).pop("_cache", None):
                 damaged.engine.dispose()
-            set_aside(self._path)
+            quarantine(self._path)
         return self._attempt(use)
 
     def _attempt(self, use: Callable[[SQLAlchemyCache], Found]) -> Found:

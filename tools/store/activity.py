@@ -38,7 +38,7 @@ class Activity:
 
 
 @dataclass(frozen=True)
-class Made:
+class WorkCounts:
     """Images and forward passes since the process took the run.
 
     Args:
@@ -64,7 +64,7 @@ _UNITS = (
 _RUNS = "SELECT run, began, drawn, reused, measured FROM leases WHERE unit IS NULL AND drawn IS NOT NULL"
 
 
-def tell(runs: RunStore, run: str, doing: Activity, *, drawn: int, reused: int, measured: int) -> None:
+def report_activity(runs: RunStore, run: str, doing: Activity, *, drawn: int, reused: int, measured: int) -> None:
     """Let who watches see what a unit does now, and what was made for the run so far.
 
     Raises:
@@ -77,7 +77,7 @@ def tell(runs: RunStore, run: str, doing: Activity, *, drawn: int, reused: int, 
         db.execute(_TELL_RUN, [drawn, reused, measured, run])
 
 
-def doings(runs: RunStore) -> dict[str, list[Activity]]:
+def activities(runs: RunStore) -> dict[str, list[Activity]]:
     """What the units in flight are doing, by run; of a dead process, what they did last."""
     found: dict[str, list[Activity]] = {}
     for run, *values in _rows(runs, _UNITS):
@@ -85,9 +85,9 @@ def doings(runs: RunStore) -> dict[str, list[Activity]]:
     return found
 
 
-def made(runs: RunStore) -> dict[str, Made]:
+def work_counts(runs: RunStore) -> dict[str, WorkCounts]:
     """What was drawn and measured by the processes that hold runs, by run."""
-    return {run: Made(*values) for run, *values in _rows(runs, _RUNS)}
+    return {run: WorkCounts(*values) for run, *values in _rows(runs, _RUNS)}
 
 
 def _rows(runs: RunStore, statement: str) -> list[Any]:

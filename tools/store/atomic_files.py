@@ -21,7 +21,7 @@ _SURELY_DEAD = 3600.0
 
 
 @contextmanager
-def whole_or_not(path: Path, *, new: bool = False) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, *, new: bool = False) -> Iterator[BinaryIO]:
     """A file to write that takes its name when the body ends: it is there whole, or not at all.
 
     The folder is made if it is not there.
@@ -31,7 +31,7 @@ def whole_or_not(path: Path, *, new: bool = False) -> Iterator[BinaryIO]:
         new: leave a file of that name as it is, which another process may have made meanwhile.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = part_of(path)
+    part = partial_path(path)
     try:
         with _locked(part) as file:
             yield file
@@ -47,14 +47,14 @@ def whole_or_not(path: Path, *, new: bool = False) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def folder_or_not(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """A folder to fill that takes its name when the body ends: it is there whole, or not at all.
 
     A folder that had the name before goes then. What killed processes left of the same folder is removed first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_unfinished(path)
-    part = part_of(path)
+    part = partial_path(path)
     before = part.with_name(f"{part.name}{_BEFORE}")
     try:
         part.mkdir()
@@ -89,7 +89,7 @@ def remove_unfinished(path: Path) -> None:
                 other.unlink()
 
 
-def part_of(path: Path) -> Path:
+def partial_path(path: Path) -> Path:
     """The name of a file while this thread writes it."""
     return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
 
@@ -115,7 +115,7 @@ def _locked(part: Path) -> Iterator[BinaryIO]:
                 return
 
 
-def leftovers(store: Path) -> list[Path]:
+def abandoned_files(store: Path) -> list[Path]:
     """Files in a store whose writer is gone."""
     return sorted(
         path
@@ -124,9 +124,9 @@ def leftovers(store: Path) -> list[Path]:
     )
 
 
-def remove_leftovers(store: Path) -> None:
+def remove_abandoned(store: Path) -> None:
     """Remove what killed processes were writing."""
-    for path in leftovers(store):
+    for path in abandoned_files(store):
         # They take space, no more.
         with suppress(OSError):
             path.unlink()

@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from line_neurons.agent.errors import StoreError, TakenOverError, UsageError
-from line_neurons.tools.store.locks import hold, is_held
+from line_neurons.tools.store.locks import file_lock, is_held
 from line_neurons.tools.store.records import plain_name
 from line_neurons.tools.store.runs import RunStore, default_store
-from line_neurons.tools.store.sqlite import explained
+from line_neurons.tools.store.sqlite import translate_errors
 
 BEAT_SECONDS = 2.0
 """A process that works on runs says so this often; as often it reads whether it is asked to stop."""
@@ -38,11 +38,11 @@ STALE_SECONDS = 30.0
 _LOOK_SECONDS = 3 * BEAT_SECONDS
 _POLL_SECONDS = 0.2
 
-Told = Callable[[str, int, int], None]
+ProgressCallback = Callable[[str, int, int], None]
 """Told as ``(what, done, total)`` of the seconds that another machine's holder is watched."""
 
 
-class Machine(NamedTuple):
+class MachineId(NamedTuple):
     """This machine: its name, and what no other machine shares nor it itself after a restart."""
 
     host: str
@@ -97,18 +97,21 @@ class LeaseStatus:
 _COLUMNS = ", ".join(field.name for field in fields(Holder))
 
 
-def this_machine() -> Machine:
+def this_machine() -> MachineId:
     """The machine that this process runs on."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except OSError:
         boot = ""
-    return Machine(socket.gethostname(), boot)
+    return MachineId(socket.gethostname(), boot)
 
 
 @contextmanager
-def held(
-    runs: RunStore, names: Sequence[str], stop: Callable[[str], None] | None = None, told: Told | None = None
+def acquire(
+    runs: RunStore,
+    names: Sequence[str],
+    stop: Callable[[str], None] | None = None,
+    told: ProgressCallback | None = None,
 ) -> Iterator[None]:
     """Hold runs for the body, all or none: no other process may write to them.
 
@@ -127,7 +130,7 @@ def held(
     with ExitStack() as stack:
         for name in names:
             stack.enter_context(_locked(runs, name, machine))
-        token = _take(runs, names, machine, told)
+        token = _write_leases(runs, names, machine, told)
         over = threading.Event()
         beating = threading.Thread(
             target=_beat, args=(runs, token, len(names), over, stop), name="heartbeat", daemon=True
@@ -148,7 +151,7 @@ def held(
 
 
 @contextmanager
-def unit_held(runs: RunStore, run: str, unit: int) -> Iterator[None]:
+def lease_unit(runs: RunStore, run: str, unit: int) -> Iterator[None]:
     """Let others see that the holder of a run has one of its units in hand."""
     thread = f"{run}/{unit}"
     with runs.atomic(run) as db:
@@ -164,7 +167,7 @@ def unit_held(runs: RunStore, run: str, unit: int) -> Iterator[None]:
             db.execute("DELETE FROM leases WHERE thread = ?", [thread])
 
 
-def standings(runs: RunStore, *, look: bool = True) -> dict[str, LeaseStatus]:
+def lease_status(runs: RunStore, *, look: bool = True) -> dict[str, LeaseStatus]:
     """Who holds which run of a store, by run; of an older store that is only looked at: nobody.
 
     Args:
@@ -177,14 +180,14 @@ def standings(runs: RunStore, *, look: bool = True) -> dict[str, LeaseStatus]:
     dead = {
         one.run
         for one in holders
-        if _is_here(one, machine) and not is_held(run_lock(runs.path.parent, one.run, machine))
+        if _is_here(one, machine) and not is_held(run_lock_path(runs.path.parent, one.run, machine))
     }
     silent = [
         one
         for one in holders
         if one.unit is None and not _is_here(one, machine) and not 0 <= time.time() - one.beat < STALE_SECONDS
     ]
-    dead |= {one.run for one in _still(runs, silent if look else [], _LOOK_SECONDS)}
+    dead |= {one.run for one in _silent_holders(runs, silent if look else [], _LOOK_SECONDS)}
     units: dict[str, list[int]] = defaultdict(list)
     for one in holders:
         if one.unit is not None:
@@ -196,19 +199,19 @@ def standings(runs: RunStore, *, look: bool = True) -> dict[str, LeaseStatus]:
     }
 
 
-def refuse_held(runs: RunStore, name: str) -> None:
-    """Say early that a process of this machine holds a run; whether it can be held, only ``held`` knows.
+def refuse_leased(runs: RunStore, name: str) -> None:
+    """Say early that a process of this machine holds a run; whether it can be held, only ``acquire`` knows.
 
     Raises:
         UsageError: one does.
     """
     machine = this_machine()
     for one in _holders(runs, name):
-        if one.unit is None and _is_here(one, machine) and is_held(run_lock(runs.path.parent, name, machine)):
+        if one.unit is None and _is_here(one, machine) and is_held(run_lock_path(runs.path.parent, name, machine)):
             raise _refusal(runs, name, str(one))
 
 
-def ask_to_stop(runs: RunStore, holder: Holder) -> bool:
+def request_stop(runs: RunStore, holder: Holder) -> bool:
     """Ask the holder of a run to stop where nothing is lost; False if it holds the run no more."""
     asker = f"process {os.getpid()} on {this_machine().host}"
     with runs.atomic() as db:
@@ -218,22 +221,22 @@ def ask_to_stop(runs: RunStore, holder: Holder) -> bool:
         return asked.rowcount == 1
 
 
-def run_lock(store: Path, run: str, machine: Machine | None = None) -> Path:
+def run_lock_path(store: Path, run: str, machine: MachineId | None = None) -> Path:
     """The lock file of a run: whoever holds it is the one process of its machine that may work on the run."""
     host = re.sub(r"[^A-Za-z0-9._-]", "_", (machine or this_machine()).host)
     return store / "locks" / f"{plain_name(run)}@{host}.lock"
 
 
 @contextmanager
-def _locked(runs: RunStore, run: str, machine: Machine) -> Iterator[None]:
+def _locked(runs: RunStore, run: str, machine: MachineId) -> Iterator[None]:
     def taken(holder: str) -> UsageError:
         known = [one for one in _holders(runs, run) if one.unit is None and _is_here(one, machine)]
         return _refusal(runs, run, str(known[0]) if known else holder)
 
-    lock = run_lock(runs.path.parent, run, machine)
+    lock = run_lock_path(runs.path.parent, run, machine)
     with ExitStack() as stack:
-        with explained(lock):
-            stack.enter_context(hold(lock, taken=taken))
+        with translate_errors(lock):
+            stack.enter_context(file_lock(lock, taken=taken))
         yield
 
 
@@ -245,11 +248,11 @@ def _refusal(runs: RunStore, run: str, holder: str) -> UsageError:
     )
 
 
-def _take(runs: RunStore, names: Sequence[str], machine: Machine, told: Told | None) -> str:
+def _write_leases(runs: RunStore, names: Sequence[str], machine: MachineId, told: ProgressCallback | None) -> str:
     """Write the leases of runs whose locks are held; the token is new."""
     before = [one for name in names for one in _holders(runs, name) if one.unit is None]
     abroad = [one for one in before if not _is_here(one, machine)]
-    still = {one.token for one in _still(runs, abroad, STALE_SECONDS, told)}
+    still = {one.token for one in _silent_holders(runs, abroad, STALE_SECONDS, told)}
     seen = {(one.run, one.token, one.beats) for one in before}
     token, now = secrets.token_hex(16), time.time()
     with runs.atomic() as db:
@@ -268,7 +271,9 @@ def _take(runs: RunStore, names: Sequence[str], machine: Machine, told: Told | N
     return token
 
 
-def _still(runs: RunStore, holders: Sequence[Holder], seconds: float, told: Told | None = None) -> list[Holder]:
+def _silent_holders(
+    runs: RunStore, holders: Sequence[Holder], seconds: float, told: ProgressCallback | None = None
+) -> list[Holder]:
     """Those of the holders that give no sign of life for so many seconds; it ends early when none is left."""
     began, second = time.monotonic(), 0
     left = list(holders)
@@ -302,7 +307,7 @@ def _beat(
                 stop(f"asked to stop by {asker}")
 
 
-def _is_here(holder: Holder, machine: Machine) -> bool:
+def _is_here(holder: Holder, machine: MachineId) -> bool:
     return (holder.host, holder.boot) == machine
 
 

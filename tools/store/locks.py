@@ -25,7 +25,7 @@ _LOOKS = 3
 
 
 @contextmanager
-def hold(
+def file_lock(
     path: Path, *, taken: Callable[[str], LineError], waiting: Callable[[str], None] | None = None
 ) -> Iterator[None]:
     """Hold the lock file for the body.
@@ -88,7 +88,7 @@ def is_held(path: Path) -> bool:
 
 
 @contextmanager
-def in_use(store: Path) -> Iterator[None]:
+def shared_lock(store: Path) -> Iterator[None]:
     """Keep a store from being mended for the body; others may use it too.
 
     Raises:
@@ -115,7 +115,7 @@ def in_use(store: Path) -> Iterator[None]:
 
 
 @contextmanager
-def alone(store: Path) -> Iterator[None]:
+def exclusive_lock(store: Path) -> Iterator[None]:
     """Keep others from working on a store for the body.
 
     Raises:
@@ -128,5 +128,5 @@ def alone(store: Path) -> Iterator[None]:
             f"the store {str(store)!r} is being worked on by {holder}", "wait for it, or stop it first"
         )
 
-    with hold(store / _STORE_LOCK, taken=taken):
+    with file_lock(store / _STORE_LOCK, taken=taken):
         yield

@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def upgrading(db: sqlite3.Connection, path: Path, step: Callable[[], str | None]) -> Iterator[str | None]:
+def migration(db: sqlite3.Connection, path: Path, step: Callable[[], str | None]) -> Iterator[str | None]:
     """Migrate a database in the body, in one transaction; of several processes the others wait.
 
     A database that holds something is copied beside itself first, as ``NAME.before-STEP.bak``, and a warning is
@@ -72,7 +72,7 @@ def _copied(path: Path, step: str) -> Path:
     try:
         part.unlink(missing_ok=True)
         with (
-            closing(sqlite3.connect(path, timeout=databases.PATIENCE)) as source,
+            closing(sqlite3.connect(path, timeout=databases.BUSY_TIMEOUT)) as source,
             closing(sqlite3.connect(part)) as target,
         ):
             source.backup(target)

@@ -108,8 +108,8 @@ def _counted(runs: RunStore, run: str | None, unit: int | None) -> dict[str, Ref
         outcomes[name][outcome] += count
     unusable = f"SELECT run, {_REASON}, count(*) {where} AND outcome = 'invalid' GROUP BY 1, 2"
     reasons: dict[str, Counter[str]] = defaultdict(Counter)
-    for name, told, count in runs.rows(unusable, *known.values()):
-        reasons[name][_kind(str(told))] += count
+    for name, detail, count in runs.rows(unusable, *known.values()):
+        reasons[name][_kind(str(detail))] += count
     found = {}
     for name, counts in outcomes.items():
         for outcome in ("duplicate", "not_drawable"):
@@ -120,11 +120,11 @@ def _counted(runs: RunStore, run: str | None, unit: int | None) -> dict[str, Ref
     return found
 
 
-def _kind(told: str) -> str:
-    return next((kind for words, kind in _TOLD.items() if words in told), "concept")
+def _kind(detail: str) -> str:
+    return next((kind for words, kind in _TOLD.items() if words in detail), "concept")
 
 
-def told(found: Refusals) -> str:
+def summary(found: Refusals) -> str:
     """Refusals in words, the most frequent reasons first; empty where no answer was refused."""
     if not found.refused:
         return ""

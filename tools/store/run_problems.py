@@ -9,12 +9,12 @@ from pathlib import Path
 from line_neurons.tools.cache.reader import control_counts
 from line_neurons.tools.label_marks import UNLABELLED, read_marks
 from line_neurons.tools.store.records import Run
-from line_neurons.tools.store.refused_replies import Refusals, refusals, remedy, told
+from line_neurons.tools.store.refused_replies import Refusals, refusals, remedy, summary
 from line_neurons.tools.store.runs import RunStore
 
 
 @dataclass(frozen=True)
-class Condition:
+class RunProblems:
     """How a run came out, where it did not come out as it should.
 
     Args:
@@ -42,7 +42,7 @@ class Condition:
             )
         if self.marked:
             found.append(f"{_plural(self.labels, 'label')} marked: {_listed(self.marked)}")
-        if answers := told(self.refusals):
+        if answers := summary(self.refusals):
             stalled = self.refusals.stalled
             steps = f"; {_plural(stalled, 'step')} without a concept" if stalled else ""
             alone = ": no label comes from the language model" if self.refusals.all_refused else ""
@@ -66,7 +66,7 @@ class Condition:
         return ", ".join(found)
 
 
-def condition(store: Path, runs: RunStore, run: Run) -> Condition:
+def run_problems(store: Path, runs: RunStore, run: Run) -> RunProblems:
     """How a run came out.
 
     Raises:
@@ -76,7 +76,7 @@ def condition(store: Path, runs: RunStore, run: Run) -> Condition:
     return _condition(runs, run, refusals(runs, run.id), counts)
 
 
-def condition_listed(runs: RunStore, run: Run, refused: Refusals) -> Condition:
+def listed_run_problems(runs: RunStore, run: Run, refused: Refusals) -> RunProblems:
     """How a run in a list came out, without a look at its control set.
 
     Args:
@@ -87,7 +87,7 @@ def condition_listed(runs: RunStore, run: Run, refused: Refusals) -> Condition:
     return _condition(runs, run, refused, (0, 0))
 
 
-def _condition(runs: RunStore, run: Run, refused: Refusals, control: tuple[int, int]) -> Condition:
+def _condition(runs: RunStore, run: Run, refused: Refusals, control: tuple[int, int]) -> RunProblems:
     # A store that is only looked at may be of an earlier schema.
     known = runs.rows("SELECT 1 FROM pragma_table_info('units') WHERE name = 'note'")
     noted = "SELECT status, note, auc, label FROM units WHERE run = ?"
@@ -98,7 +98,7 @@ def _condition(runs: RunStore, run: Run, refused: Refusals, control: tuple[int, 
         for _, note, auc, label in rows
         if label is not None
     ]
-    return Condition(
+    return RunProblems(
         {state: states[state] for state in UNLABELLED if states[state]},
         dict(Counter(mark.code for several in marks for mark in several).most_common()),
         sum(bool(several) for several in marks),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.errors import DamagedError, StoreError, TakenOverError, UsageError
 from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.store import sqlite as databases
-from line_neurons.tools.store.migrations import upgrading
+from line_neurons.tools.store.migrations import migration
 from line_neurons.tools.store.records import (
     Run,
     Step,
@@ -29,7 +29,7 @@ from line_neurons.tools.store.records import (
     encode_values,
     updated_run,
 )
-from line_neurons.tools.store.sqlite import explained
+from line_neurons.tools.store.sqlite import translate_errors
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -64,7 +64,7 @@ def has_runs(store: Path) -> bool:
     path = store / "runs.db"
     if not path.is_file():
         return False
-    with explained(path), closing(databases.opened_to_look(path)) as db:
+    with translate_errors(path), closing(databases.open_readonly(path)) as db:
         return db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table'").fetchone() is not None
 
 
@@ -83,13 +83,13 @@ class RunStore:
         self.path = root / "runs.db"
         self._lock = threading.RLock()
         self._tokens: dict[str, str] = {}
-        with explained(self.path):
+        with translate_errors(self.path):
 
             def check(db: sqlite3.Connection) -> None:
                 _refuse_newer(db, self.path)
 
             if read_only:
-                self._conn = connection = databases.opened_to_look(self.path, check_same_thread=False)
+                self._conn = connection = databases.open_readonly(self.path, check_same_thread=False)
                 check(connection)
             else:
                 root.mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,7 @@ class RunStore:
             return pending[0].name.partition("_")[0] if pending else None
 
         if step():
-            with upgrading(self._conn, self.path, step) as wanted:
+            with migration(self._conn, self.path, step) as wanted:
                 if wanted:
                     SCHEMA.apply(self._db)
 
@@ -327,7 +327,7 @@ class RunStore:
 
     @contextmanager
     def _writing(self, *runs: str) -> Iterator[None]:
-        with self._lock, explained(self.path):
+        with self._lock, translate_errors(self.path):
             database = self._conn
             outermost = not database.in_transaction
             if outermost:
@@ -359,7 +359,7 @@ class RunStore:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        with self._lock, explained(self.path):
+        with self._lock, translate_errors(self.path):
             yield
 
 

@@ -10,7 +10,7 @@ from langgraph.types import Interrupt
 from line_neurons.agent.replies import clean_text
 
 
-class PlainData(JsonPlusSerializer):
+class PlainSerializer(JsonPlusSerializer):
     """Reads numbers, texts, lists and mappings, and refuses whatever names a type to be made.
 
     LangGraph's own reading makes the types of a list of theirs, and from JSON any class of langchain-core.

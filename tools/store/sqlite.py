@@ -16,13 +16,13 @@ from typing import Any
 
 from line_neurons.agent.errors import StoreError, UsageError, reason_of
 from line_neurons.agent.replies import clean_text
-from line_neurons.tools.store.atomic_files import part_of, whole_or_not
-from line_neurons.tools.store.locks import hold
+from line_neurons.tools.store.atomic_files import atomic_write, partial_path
+from line_neurons.tools.store.locks import file_lock
 from line_neurons.tools.store.paths import refuse_links
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 30.0
+BUSY_TIMEOUT = 30.0
 """Seconds that a database is waited for while another process writes to it."""
 
 # SQLite's MAX_PATHNAME, less what it appends.
@@ -41,7 +41,7 @@ _WITHOUT = {
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def translate_errors(path: Path) -> Iterator[None]:
     """What goes wrong with the database at ``path``, or with another file at its place, as a ``StoreError``."""
     try:
         yield
@@ -51,7 +51,7 @@ def explained(path: Path) -> Iterator[None]:
 
 def store_error(path: Path, error: Exception) -> StoreError:
     """The error that a person is told: the file, what is wrong with it, and what can be done."""
-    return StoreError(f"the store's {_said(path, error)}", _remedy(path, error))
+    return StoreError(f"the store's {_describe(path, error)}", _remedy(path, error))
 
 
 def is_damaged(path: Path, error: BaseException | None) -> bool:
@@ -59,7 +59,7 @@ def is_damaged(path: Path, error: BaseException | None) -> bool:
     return isinstance(error, sqlite3.Error) and (_code(error) in _DAMAGED or path.is_dir())
 
 
-def set_aside(path: Path) -> bool:
+def quarantine(path: Path) -> bool:
     """Give a damaged database that can be made anew another name, with a warning; True if it was damaged.
 
     Another process may have done so meanwhile: what is there now is looked through first.
@@ -68,10 +68,10 @@ def set_aside(path: Path) -> bool:
         StoreError: the folder cannot be written.
     """
     lock = path.parent / "locks" / f"{path.name}.lock"
-    with explained(path), hold(lock, taken=UsageError, waiting=lambda holder: None):
+    with translate_errors(path), file_lock(lock, taken=UsageError, waiting=lambda holder: None):
         if _is_whole(path):
             return False
-        aside = name_aside(path)
+        aside = quarantine_path(path)
         path.replace(aside)
         # They belong to the file that has gone; SQLite would apply them to the new one.
         for log in ("-wal", "-shm"):
@@ -80,7 +80,7 @@ def set_aside(path: Path) -> bool:
     return True
 
 
-def name_aside(path: Path) -> Path:
+def quarantine_path(path: Path) -> Path:
     """The first free name under which a damaged database is kept."""
     return next(
         aside for number in count(1) if not (aside := path.with_name(f"{path.name}.damaged-{number}")).exists()
@@ -105,18 +105,18 @@ def connect(path: Path, check: Callable[[sqlite3.Connection], None], **options: 
         # Where a file cannot be linked or the folder not be written, SQLite makes the file, or says why it cannot.
         with suppress(OSError):
             _create(path)
-    connection: sqlite3.Connection = sqlite3.connect(path, timeout=PATIENCE, **options)
+    connection: sqlite3.Connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, **options)
     try:
         _refuse_foreign(connection, path)
         check(connection)
-        _write_ahead(connection)
+        enable_wal(connection)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def opened_to_look(path: Path, **options: Any) -> sqlite3.Connection:
+def open_readonly(path: Path, **options: Any) -> sqlite3.Connection:
     """A database that is there, for reading only.
 
     What a killed process left half written is rolled back first: SQLite does that wherever a database is opened to
@@ -132,12 +132,12 @@ def opened_to_look(path: Path, **options: Any) -> sqlite3.Connection:
     """
     uri, writable = path.resolve().as_uri(), os.access(path.parent, os.W_OK)
     if writable and path.with_name(f"{path.name}-journal").exists():
-        with closing(sqlite3.connect(f"{uri}?mode=rw", uri=True, timeout=PATIENCE)) as db:
+        with closing(sqlite3.connect(f"{uri}?mode=rw", uri=True, timeout=BUSY_TIMEOUT)) as db:
             db.execute("PRAGMA schema_version").fetchone()
     # SQLite makes no file beside one in a folder that nothing can be written in.
     alone = not writable and not path.with_name(f"{path.name}-wal").exists()
     connection: sqlite3.Connection = sqlite3.connect(
-        f"{uri}?mode=ro{'&immutable=1' * alone}", uri=True, timeout=PATIENCE, **options
+        f"{uri}?mode=ro{'&immutable=1' * alone}", uri=True, timeout=BUSY_TIMEOUT, **options
     )
     try:
         # A damaged database says so where something is read.
@@ -166,17 +166,17 @@ def _refuse_foreign(db: sqlite3.Connection, path: Path) -> None:
 
 def _create(path: Path) -> None:
     """Make an empty database in WAL mode, unless another process makes one at the same time."""
-    part = part_of(path)
-    with whole_or_not(path, new=True), closing(sqlite3.connect(part, timeout=PATIENCE)) as db:
+    part = partial_path(path)
+    with atomic_write(path, new=True), closing(sqlite3.connect(part, timeout=BUSY_TIMEOUT)) as db:
         db.execute("PRAGMA journal_mode = WAL").fetchone()
 
 
-def _write_ahead(db: sqlite3.Connection) -> None:
+def enable_wal(db: sqlite3.Connection) -> None:
     """Let readers and a writer not wait for each other."""
     if db.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
         return
     # SQLite waits for other processes everywhere but here, where several may change the same old database.
-    give_up = time.monotonic() + PATIENCE
+    give_up = time.monotonic() + BUSY_TIMEOUT
     while True:
         try:
             db.execute("PRAGMA journal_mode = WAL").fetchone()
@@ -191,7 +191,7 @@ def _is_whole(path: Path) -> bool:
     if not path.exists():
         return True
     try:
-        with closing(sqlite3.connect(path, timeout=PATIENCE)) as database:
+        with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT)) as database:
             return bool(database.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
     except sqlite3.DatabaseError as error:
         if is_damaged(path, error):
@@ -203,13 +203,13 @@ def _code(error: Exception) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
-def _said(path: Path, error: Exception) -> str:
+def _describe(path: Path, error: Exception) -> str:
     what = (error.strerror if isinstance(error, OSError) else "") or reason_of(error)
     place = f"{path.name} in {str(path.parent)!r}"
     if path.is_dir():
         return f"{place} is a folder, not a database"
     if _code(error) in _BUSY:
-        return f"{place} was in use by another process for more than {PATIENCE:g} s: {what}"
+        return f"{place} was in use by another process for more than {BUSY_TIMEOUT:g} s: {what}"
     if is_damaged(path, error):
         return f"{place} is damaged: {what}"
     return f"{place} cannot be used: {what}"

@@ -100,7 +100,7 @@ _COPY = (
 )
 
 
-def ask(store: Path, run: str, unit: int, kind: WishKind, concept: str = "") -> None:
+def submit(store: Path, run: str, unit: int, kind: WishKind, concept: str = "") -> None:
     """Ask something of a unit; the runner takes it before the unit's next node.
 
     Args:
@@ -115,10 +115,12 @@ def ask(store: Path, run: str, unit: int, kind: WishKind, concept: str = "") -> 
         StoreError: the store cannot be written.
     """
     with _opened(store) as runs:
-        ask_all(runs, runs.run(run), unit, [(kind, concept)])
+        submit_all(runs, runs.run(run), unit, [(kind, concept)])
 
 
-def ask_all(runs: RunStore, run: Run, unit: int, asked: Sequence[tuple[WishKind, str]]) -> list[SteeringCommand]:
+def submit_all(
+    runs: RunStore, run: Run, unit: int, asked: Sequence[tuple[WishKind, str]]
+) -> list[SteeringCommand]:
     """Ask several things of a unit in order, all or none.
 
     Returns:
@@ -135,27 +137,27 @@ def ask_all(runs: RunStore, run: Run, unit: int, asked: Sequence[tuple[WishKind,
         written = []
         for kind, concept in asked:
             named = _checked(runs, run, unit, kind, concept)
-            by, now = _asker(), time.time()
+            by, now = _current_user(), time.time()
             row = db.execute(_ASK, [run.id, unit, kind, named, by, now]).lastrowid
             written.append(SteeringCommand(row or 0, kind, named, by, now))
     return written
 
 
-def wishes(runs: RunStore, run: str, unit: int) -> list[SteeringCommand]:
+def commands(runs: RunStore, run: str, unit: int) -> list[SteeringCommand]:
     """What was asked of a unit, in order; of an older store that is only looked at: nothing."""
     return _read(runs, f"{_SELECT} ORDER BY id", run, unit)
 
 
-def due(runs: RunStore, run: str, unit: int, place: Place) -> list[SteeringCommand]:
+def pending(runs: RunStore, run: str, unit: int, place: Place) -> list[SteeringCommand]:
     """What was asked of a unit, was not taken yet, and is to be taken at a place of its search; in order.
 
     Asked before each node, and cheap where there is none.
     """
-    waiting = [_wish(row) for row in runs.rows(f"{_SELECT} AND taken IS NULL ORDER BY id", run, unit)]
+    waiting = [_decode(row) for row in runs.rows(f"{_SELECT} AND taken IS NULL ORDER BY id", run, unit)]
     return [wish for wish in waiting if wish.place is None or wish.place <= place]
 
 
-def units_asked(runs: RunStore, run: str) -> set[int]:
+def units_with_pending(runs: RunStore, run: str) -> set[int]:
     """The units of a run of which something was asked that was not taken yet, but for those that failed."""
     if not _known(runs):
         return set()
@@ -178,7 +180,7 @@ def banned(runs: RunStore, run: str) -> dict[int, list[str]]:
     return dict(found)
 
 
-def steered(runs: RunStore, run: str) -> dict[int, tuple[str, ...]]:
+def applied_kinds(runs: RunStore, run: str) -> dict[int, tuple[str, ...]]:
     """What was granted to people of each unit that they steered, each kind once, by unit of a run."""
     if not _known(runs):
         return {}
@@ -190,29 +192,29 @@ def steered(runs: RunStore, run: str) -> dict[int, tuple[str, ...]]:
     return {unit: tuple(kinds) for unit, kinds in found.items()}
 
 
-def mark(runs: RunStore, run: str, wish: int, *, step: int, attempt: int, node: str, outcome: str) -> bool:
+def mark_applied(runs: RunStore, run: str, wish: int, *, step: int, attempt: int, node: str, outcome: str) -> bool:
     """Write down that a wish was taken, where, and what came of it; False if that is written already."""
     with runs.atomic(run) as db:
         return db.execute(_MARK, [time.time(), step, attempt, node, outcome, wish, run]).rowcount == 1
 
 
-def copy_taken(runs: RunStore, run: str, unit: int, until: int, to: str) -> list[SteeringCommand]:
+def copy_applied(runs: RunStore, run: str, unit: int, until: int, to: str) -> list[SteeringCommand]:
     """Copy the wishes of a unit that were taken up to a step to another run, where they count as taken too."""
     with runs.atomic(to) as db:
         db.execute(_COPY, [to, run, unit, until])
-        return wishes(runs, to, unit)
+        return commands(runs, to, unit)
 
 
-def let_wait(runs: RunStore, run: str, unit: int, known: Sequence[int]) -> None:
+def requeue(runs: RunStore, run: str, unit: int, known: Sequence[int]) -> None:
     """Let the wishes wait that a unit's search as it stands does not know, though they were taken once."""
-    lost = [wish.id for wish in wishes(runs, run, unit) if wish.taken is not None and wish.id not in known]
+    lost = [wish.id for wish in commands(runs, run, unit) if wish.taken is not None and wish.id not in known]
     if lost:
         with runs.atomic(run) as db:
             statement = "UPDATE wishes SET taken = NULL, outcome = NULL WHERE id = ?"
             db.executemany(statement, [(wish,) for wish in lost])
 
 
-def ask_as_before(runs: RunStore, run: str, unit: int, asked: Sequence[SteeringCommand]) -> None:
+def reschedule(runs: RunStore, run: str, unit: int, asked: Sequence[SteeringCommand]) -> None:
     """Ask what was taken of a unit elsewhere, to be taken where it was taken there."""
     with runs.atomic(run) as db:
         db.executemany(
@@ -254,7 +256,7 @@ def _checked(runs: RunStore, run: Run, unit: int, kind: str, concept: str) -> st
             named = normalise_concept(concept)
         except ValueError as error:
             raise UsageError(f"{concept!r:.60} is no concept: {error}", "name one to three words") from None
-    before = wishes(runs, run.id, unit)
+    before = commands(runs, run.id, unit)
     forbidden = [wish.concept for wish in before if wish.kind == "ban" and (wish.granted or wish.taken is None)]
     refused = _SENSELESS[kind](named, scored, before, forbidden, run.settings)
     if refused:
@@ -306,7 +308,7 @@ def _no_try(
 _SENSELESS = {"pin": _no_pin, "unpin": _no_unpin, "ban": _no_ban, "try": _no_try}
 
 
-def _asker() -> str:
+def _current_user() -> str:
     try:
         person = getpass.getuser()
     except (KeyError, OSError):
@@ -320,10 +322,10 @@ def _known(runs: RunStore) -> bool:
 
 
 def _read(runs: RunStore, statement: str, *values: Any) -> list[SteeringCommand]:
-    return [_wish(row) for row in runs.rows(statement, *values)] if _known(runs) else []
+    return [_decode(row) for row in runs.rows(statement, *values)] if _known(runs) else []
 
 
-def _wish(row: Sequence[Any]) -> SteeringCommand:
+def _decode(row: Sequence[Any]) -> SteeringCommand:
     values = dict(zip(_COLUMNS, row, strict=True))
     if values["node"] not in {None, "", *NODES}:
         node = clean_text(str(values["node"]), 80)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from line_neurons.tools.label_marks import DONE
-from line_neurons.tools.store.activity import Made, doings, made
-from line_neurons.tools.store.leases import LeaseStatus, standings
+from line_neurons.tools.store.activity import WorkCounts, activities, work_counts
+from line_neurons.tools.store.leases import LeaseStatus, lease_status
 from line_neurons.tools.store.records import Run
-from line_neurons.tools.store.run_problems import Condition, condition
+from line_neurons.tools.store.run_problems import RunProblems, run_problems
 from line_neurons.tools.store.runs import RunStore
 
 State = Literal[
@@ -67,7 +67,7 @@ class RunRow:
     stop: str = ""
     labels: tuple[tuple[str, float], ...] = ()
     first_error: tuple[int, str] | None = None
-    made: Made | None = None
+    made: WorkCounts | None = None
     rate: float | None = None
     left: float | None = None
     remarks: tuple[str, ...] = ()
@@ -94,7 +94,7 @@ class RunRows:
 
     def __init__(self) -> None:
         self._runs: dict[str, tuple[Any, Run]] = {}
-        self._labels: dict[str, tuple[Any, Any, Any, Condition | None]] = {}
+        self._labels: dict[str, tuple[Any, Any, Any, RunProblems | None]] = {}
         self._seen: dict[str, deque[tuple[float, int]]] = {}
 
     def __call__(self, runs: RunStore) -> list[RunRow]:
@@ -103,7 +103,7 @@ class RunRows:
         Raises:
             StoreError: the store cannot be read.
         """
-        held, at_work, images = standings(runs, look=False), doings(runs), made(runs)
+        held, at_work, images = lease_status(runs, look=False), activities(runs), work_counts(runs)
         states: dict[str, dict[str, int]] = {}
         for run, status, count in runs.rows("SELECT run, status, count(*) FROM units GROUP BY run, status"):
             states.setdefault(run, {})[status] = count
@@ -126,7 +126,7 @@ class RunRows:
 
     def _row(
         self, runs: RunStore, run: Run, states: dict[str, int], held: LeaseStatus | None, in_hand: tuple[int, ...],
-        images: Made | None,
+        images: WorkCounts | None,
     ) -> RunRow:  # fmt: skip
         labels, error, now = self._best(runs, run, states)
         row = RunRow(
@@ -153,7 +153,7 @@ class RunRows:
             left=_left(row, len(in_hand), images, held.holder.beat),
         )
 
-    def _best(self, runs: RunStore, of: Run, states: dict[str, int]) -> tuple[Any, Any, Condition]:
+    def _best(self, runs: RunStore, of: Run, states: dict[str, int]) -> tuple[Any, Any, RunProblems]:
         run = of.id
         known, labels, error, came = self._labels.get(run, (None, (), None, None))
         # A revisit changes labels after the last unit is finished.
@@ -173,11 +173,11 @@ class RunRows:
                 "SELECT unit, error FROM units WHERE run = ? AND status = 'failed' ORDER BY position LIMIT 1", run
             )
             error = (int(failed[0][0]), str(failed[0][1] or "")) if failed else None
-            came = condition(runs.path.parent, runs, of)
+            came = run_problems(runs.path.parent, runs, of)
             self._labels[run] = now, labels, error, came
         return labels, error, came
 
-    def _rate(self, run: str, images: Made, beat: float) -> float | None:
+    def _rate(self, run: str, images: WorkCounts, beat: float) -> float | None:
         count, now = images.drawn + images.reused, time.monotonic()
         seen = self._seen.setdefault(run, deque())
         if seen and seen[-1][1] > count:
@@ -202,7 +202,7 @@ def _state(run: Run, held: LeaseStatus | None) -> State:
     return "not begun" if run.status == "pending" else "interrupted"
 
 
-def _left(row: RunRow, in_hand: int, images: Made, beat: float) -> float | None:
+def _left(row: RunRow, in_hand: int, images: WorkCounts, beat: float) -> float | None:
     """From the images that the rest needs, at the pace since the process took the run."""
     passed, count = beat - images.since, images.drawn + images.reused
     settings = row.run.settings

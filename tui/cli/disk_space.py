@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from line_neurons.tools.doctor import disk_space
-from line_neurons.tools.doctor.disk_space import Given
+from line_neurons.tools.doctor.disk_space import Freed
 from line_neurons.tui.cli import output as terminal
 
 
@@ -17,8 +17,8 @@ def give_back(store: Path, *, as_json: bool) -> None:
         UsageError: there is no such store, or a process works on it.
         StoreError: a database cannot be used, or there is no room for a copy of it.
     """
-    done: list[Given] = []
-    for one in disk_space.give_back(store):
+    done: list[Freed] = []
+    for one in disk_space.compact(store):
         done.append(one)
         if not as_json:
             terminal.line(_said(one))
@@ -28,7 +28,7 @@ def give_back(store: Path, *, as_json: bool) -> None:
         terminal.line(f"freed {_megabytes(sum(one.before - one.after for one in done))} of {store}")
 
 
-def _said(one: Given) -> str:
+def _said(one: Freed) -> str:
     pruned = f", checkpoints of {terminal.counted(one.pruned, 'finished unit')} pruned" if one.pruned else ""
     return f"{one.database}: {_megabytes(one.before)} before, {_megabytes(one.after)} now{pruned}"
 

@@ -13,7 +13,7 @@ from line_neurons.eval.exchange.run_tables import TABLES, WRITERS, write_table
 from line_neurons.eval.exchange.snapshot import Snapshot, snapshot
 from line_neurons.tools.label_marks import codes
 from line_neurons.tools.store.records import Run, Unit
-from line_neurons.tools.store.run_problems import condition
+from line_neurons.tools.store.run_problems import run_problems
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli import show as showing
 from line_neurons.tui.formatting import origin
@@ -39,7 +39,7 @@ def results(store: Path, run_name: str, format_: str, output: Path | None) -> No
     with snapshot(store, run_name) as taken:
         if format_ == "table":
             _print(taken.run, taken.units())
-            showing.remarks(condition(store, taken.runs, taken.run))
+            showing.remarks(run_problems(store, taken.runs, taken.run))
         elif output is not None:
             with written(file_in(output, f"{taken.run.id}.{format_}")) as file:
                 _write(taken, format_, file)

@@ -25,11 +25,11 @@ from line_neurons.graphs.runs.runner import last_step
 from line_neurons.tools.cache.activation_cache import CacheStats
 from line_neurons.tools.language_models.langchain import with_secrets
 from line_neurons.tools.language_models.ollama.address import without_passwords
-from line_neurons.tools.store.leases import refuse_held
+from line_neurons.tools.store.leases import refuse_leased
 from line_neurons.tools.store.records import Run
-from line_neurons.tools.store.run_problems import condition
+from line_neurons.tools.store.run_problems import run_problems
 from line_neurons.tools.store.runs import RunStore, default_store
-from line_neurons.tools.store.steering_queue import units_asked
+from line_neurons.tools.store.steering_queue import units_with_pending
 from line_neurons.tui import formatting as wording
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli import show as showing
@@ -202,7 +202,7 @@ def demo(settings: Settings, *, as_json: bool) -> None:
 
 
 def _is_unfinished(opened: RunStore, run: Run) -> bool:
-    return wording.is_unfinished(run, opened.states(run.id), units_asked(opened, run.id))
+    return wording.is_unfinished(run, opened.states(run.id), units_with_pending(opened, run.id))
 
 
 def vouch_for(store: Path, runs: Sequence[Run], *, trust: bool) -> None:
@@ -252,7 +252,7 @@ def _go_on(
         for run in runs:
             with _collecting(errors):
                 # Before parts are opened, which may take minutes.
-                refuse_held(opened, run.id)
+                refuse_leased(opened, run.id)
                 parts, _ = job = reopening.job(run)
                 if again:
                     mark_failed_again(parts.runs, run)
@@ -346,7 +346,9 @@ def conclude(jobs: Sequence[Job], *, as_json: bool) -> int:
     for bank in {id(parts.bank): parts.bank for parts, _ in jobs}.values():
         _say_mended(bank.snapshot())
     now = [(parts.runs.run(run.id), parts.runs.units(run.id)) for parts, run in jobs]
-    conditions = [condition(parts.store, parts.runs, run) for (parts, _), (run, _) in zip(jobs, now, strict=True)]
+    conditions = [
+        run_problems(parts.store, parts.runs, run) for (parts, _), (run, _) in zip(jobs, now, strict=True)
+    ]
     if as_json:
         found = [
             showing.run_json(parts.store, parts.runs, run, units)

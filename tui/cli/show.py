@@ -15,12 +15,12 @@ from line_neurons.agent.prompts import format_score
 from line_neurons.agent.settings import Settings
 from line_neurons.tools.label_marks import DONE, UNLABELLED, codes
 from line_neurons.tools.store.columns import OUTCOMES
-from line_neurons.tools.store.leases import LeaseStatus, standings
+from line_neurons.tools.store.leases import LeaseStatus, lease_status
 from line_neurons.tools.store.records import Run, Step, Unit
-from line_neurons.tools.store.refused_replies import Refusals, refusals, refusals_by_run, told
-from line_neurons.tools.store.run_problems import Condition, condition, condition_listed
+from line_neurons.tools.store.refused_replies import Refusals, refusals, refusals_by_run, summary
+from line_neurons.tools.store.run_problems import RunProblems, listed_run_problems, run_problems
 from line_neurons.tools.store.runs import RunStore, default_store, has_runs
-from line_neurons.tools.store.steering_queue import units_asked, wishes
+from line_neurons.tools.store.steering_queue import commands, units_with_pending
 from line_neurons.tools.targets.custom_module import in_memory
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.formatting import (
@@ -65,10 +65,10 @@ def runs(store: Path, *, as_json: bool) -> None:
             terminal.line(f"There are no runs in {store} yet; start one with `line demo` or `line explain`.")
         return
     opened = open_store(store)
-    held = standings(opened)
+    held = lease_status(opened)
     refused = refusals_by_run(opened)
     found = [
-        (run, opened.states(run.id), condition_listed(opened, run, refused.get(run.id, Refusals())))
+        (run, opened.states(run.id), listed_run_problems(opened, run, refused.get(run.id, Refusals())))
         for run in opened.runs()
     ]
     noted = any(came.short() for *_, came in found)
@@ -117,7 +117,7 @@ def runs(store: Path, *, as_json: bool) -> None:
     )
 
 
-def _condition_json(came: Condition) -> dict[str, Any]:
+def _condition_json(came: RunProblems) -> dict[str, Any]:
     """How a run came out, for machines."""
     return {
         "units_unlabelled": came.unlabelled,
@@ -133,7 +133,7 @@ def run(store: Path, name: str, *, as_json: bool) -> None:
     opened = open_store(store)
     shown = opened.run(name)
     units = opened.units(shown.id)
-    held = standings(opened).get(shown.id)
+    held = lease_status(opened).get(shown.id)
     state = state_of(shown, held)
     if not is_worked_on(held):
         units = [replace(unit, status="interrupted") if unit.status == "running" else unit for unit in units]
@@ -141,7 +141,7 @@ def run(store: Path, name: str, *, as_json: bool) -> None:
         terminal.dump(run_json(store, opened, shown, units) | {"holder": _holder_json(held)})
         return
     labels(shown, units)
-    remarks(condition(store, opened, shown))
+    remarks(run_problems(store, opened, shown))
     terminal.line(
         f"run {shown.id}: {state}, {_counts(opened.states(shown.id))} units"
         + (f", {shown.error}" if shown.error else "")
@@ -172,7 +172,7 @@ def run(store: Path, name: str, *, as_json: bool) -> None:
         terminal.line(
             f"forked from unit {shown.forked_unit} of {shown.forked_from} after step {shown.forked_step}"
         )
-    waiting = units_asked(opened, shown.id)
+    waiting = units_with_pending(opened, shown.id)
     if waiting:
         terminal.line(f"asked for and not taken yet: units {', '.join(map(str, sorted(waiting)))}")
     unfinished = is_unfinished(shown, states, waiting)
@@ -225,7 +225,7 @@ def labels(shown: Run, units: Sequence[Unit]) -> None:
         terminal.line(f"and {terminal.counted(hidden, 'unit')} more{named}; all of them: line results {shown.id}")
 
 
-def remarks(came: Condition) -> None:
+def remarks(came: RunProblems) -> None:
     """Say what is wrong with a run, a line each."""
     for remark in came.remarks():
         terminal.line(remark, style="bold")
@@ -276,7 +276,7 @@ def _counts(states: Mapping[str, int]) -> str:
 
 def run_json(store: Path, opened: RunStore, shown: Run, units: Sequence[Unit]) -> dict[str, Any]:
     """A run with its units and how it came out, as it is printed for machines."""
-    came = condition(store, opened, shown)
+    came = run_problems(store, opened, shown)
     control = dict(zip(("control_images", "control_images_unread"), came.control, strict=True))
     return (
         asdict(shown)
@@ -333,14 +333,14 @@ def unit(store: Path, name: str, which: str, step: str | None, sheet: Path | Non
                 "history": [asdict(entry) for entry in history],
                 "pictures": made,
                 "missing": missing,
-                "wishes": wishes(opened, shown.id, chosen.unit),
+                "wishes": commands(opened, shown.id, chosen.unit),
                 "forks": [one.id for one in forks_of(opened, shown.id, chosen.unit)],
                 "contact_sheet": str(written) if written else None,
             }
         )
         return
     _print_unit(shown, chosen, history, made)
-    if said := told(refusals(opened, shown.id, chosen.unit)):
+    if said := summary(refusals(opened, shown.id, chosen.unit)):
         terminal.line(said)
     _print_steering(opened, shown, chosen)
     if written:
@@ -395,7 +395,7 @@ def _print_unit(shown: Run, chosen: Unit, history: Sequence[Step], made: Mapping
 
 def _print_steering(opened: RunStore, shown: Run, chosen: Unit) -> None:
     """What people asked of a unit, where it was forked from, and what was forked from it."""
-    if asked := wishes(opened, shown.id, chosen.unit):
+    if asked := commands(opened, shown.id, chosen.unit):
         terminal.table(
             ["asked", "concept", "by", "when", "at step", "what came of it"],
             [

@@ -15,9 +15,9 @@ import typer
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import Settings, fork_changes
 from line_neurons.agent.steering import WishKind
-from line_neurons.tools.store.leases import standings
+from line_neurons.tools.store.leases import lease_status
 from line_neurons.tools.store.runs import default_store
-from line_neurons.tools.store.steering_queue import ask_all
+from line_neurons.tools.store.steering_queue import submit_all
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.show import find_unit, open_store
 from line_neurons.tui.formatting import is_worked_on
@@ -43,8 +43,8 @@ def steer(store: Path, name: str, which: str, asked: Asked, *, as_json: bool) ->
     with closing(open_store(store, read_only=False)) as runs:
         run = runs.run(name)
         unit = find_unit(run, runs.units(run.id), which)
-        written = ask_all(runs, run, unit.unit, asked)
-        held = standings(runs, look=False).get(run.id)
+        written = submit_all(runs, run, unit.unit, asked)
+        held = lease_status(runs, look=False).get(run.id)
     worked_on = is_worked_on(held)
     if as_json:
         terminal.dump(

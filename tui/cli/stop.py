@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.store.leases import STALE_SECONDS, LeaseStatus, ask_to_stop, standings
+from line_neurons.tools.store.leases import STALE_SECONDS, LeaseStatus, lease_status, request_stop
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.show import open_store
@@ -29,8 +29,8 @@ def stop(store: Path, name: str, *, wait: bool, as_json: bool) -> None:
     """
     runs = open_store(store, read_only=False)
     run = runs.run(name).id
-    found = standings(runs).get(run)
-    if found is None or found.stale or not ask_to_stop(runs, found.holder):
+    found = lease_status(runs).get(run)
+    if found is None or found.stale or not request_stop(runs, found.holder):
         left = f"{found.holder.name}, which worked on it, is gone; " if found else ""
         raise UsageError(f"nobody works on run {run}", f"{left}see `line runs`")
     if not as_json:
@@ -51,15 +51,15 @@ def ask_holder(store: Path, run: str) -> bool:
         StoreError: the store cannot be written.
     """
     with closing(RunStore(store)) as runs:
-        held = standings(runs, look=False).get(run)
-        return held is not None and ask_to_stop(runs, held.holder)
+        held = lease_status(runs, look=False).get(run)
+        return held is not None and request_stop(runs, held.holder)
 
 
 def _wait(runs: RunStore, found: LeaseStatus) -> None:
     """Wait until a holder is done with its run, or dead."""
     run, token = found.holder.run, found.holder.token
     beats, heard = found.holder.beats, time.monotonic()
-    while (now := standings(runs, look=False).get(run)) and now.holder.token == token and not now.stale:
+    while (now := lease_status(runs, look=False).get(run)) and now.holder.token == token and not now.stale:
         if now.holder.beats != beats:
             beats, heard = now.holder.beats, time.monotonic()
         elif time.monotonic() - heard > STALE_SECONDS:

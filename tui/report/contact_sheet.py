@@ -10,7 +10,7 @@ from pathlib import Path
 from line_neurons.agent.errors import StoreError, reason_of
 from line_neurons.agent.replies import clean_text
 from line_neurons.tools.images.reader import ImageError, read_image
-from line_neurons.tools.store.atomic_files import whole_or_not
+from line_neurons.tools.store.atomic_files import atomic_write
 
 TILE = 160
 _MARGIN = 8
@@ -74,7 +74,7 @@ def write_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
     encoded = io.BytesIO()
     sheet.save(encoded, format="PNG")
     try:
-        with whole_or_not(path) as file:
+        with atomic_write(path) as file:
             file.write(encoded.getvalue())
     except OSError as error:
         raise StoreError(

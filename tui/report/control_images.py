@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import LineError
-from line_neurons.tools.cache.reader import control, control_key
+from line_neurons.tools.cache.reader import control_key, stored_control
 from line_neurons.tools.store.records import Run
 from line_neurons.tui.report.charts import Histogram, histogram
 from line_neurons.tui.report.thumbnails import Album, Shown, small_copy
@@ -76,7 +76,7 @@ class Controls:
         known = [name for name in names if isinstance(name, str)]
         self.missing = "" if len(known) == 3 else "the run has no control set"
         self.without_images = "the store keeps activations on control images and not the images"
-        self._kept: Control | None = control(store, control_key(*known)) if len(known) == 3 else None
+        self._kept: Control | None = stored_control(store, control_key(*known)) if len(known) == 3 else None
         self._small: dict[int, tuple[bytes, tuple[int, int]]] = {}
         if not self.missing and self._kept is None:
             self.missing = "the store does not have the activations on the control set (any more)"

@@ -12,9 +12,9 @@ from typing import Any
 from line_neurons.graphs.replay.provenance import SEED_RULES, who_worked
 from line_neurons.graphs.replay.provenance_text import NOT_RECORDED, mapping_of, told_machine, told_versions
 from line_neurons.tools.label_marks import codes
-from line_neurons.tools.store.leases import standings
+from line_neurons.tools.store.leases import lease_status
 from line_neurons.tools.store.records import Run
-from line_neurons.tools.store.run_problems import condition
+from line_neurons.tools.store.run_problems import run_problems
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.unit_table import UnitRow, UnitRows
 from line_neurons.tui.formatting import is_worked_on, origin, state_of
@@ -115,7 +115,7 @@ def read_overview(runs: RunStore, run: Run, chosen: frozenset[int] | None, now: 
     Raises:
         StoreError: the store cannot be read.
     """
-    held = standings(runs, look=False).get(run.id)
+    held = lease_status(runs, look=False).get(run.id)
     worked_on = is_worked_on(held)
     every = UnitRows(run.id, lambda row: row).read(runs, worked_on=worked_on)
     rows = [row for row in every if chosen is None or row.unit in chosen]
@@ -139,7 +139,7 @@ def read_overview(runs: RunStore, run: Run, chosen: frozenset[int] | None, now: 
         origins=tuple((words, came[name]) for name, words in ORIGINS.items() if came[name]),
         discovered=sum(bool(row.discovered) for row in labelled),
         labelled=len(labelled),
-        remarks=tuple(condition(runs.path.parent, runs, run).remarks()),
+        remarks=tuple(run_problems(runs.path.parent, runs, run).remarks()),
         cost=tuple(_cost(runs, run, rows, now, going_on=worked_on)),
         settings=tuple((name, known[name]) for name in MAIN if name in known),
         more_settings=tuple((name, value) for name, value in known.items() if name not in MAIN),

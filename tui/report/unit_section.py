@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from line_neurons.tools.cache.reader import activations
+from line_neurons.tools.cache.reader import stored_activations
 from line_neurons.tools.store.columns import OUTCOMES
 from line_neurons.tools.store.records import Step, Unit
 from line_neurons.tui.formatting import origin, step_name
@@ -134,7 +134,7 @@ def unit_report(store: Path, view: UnitView, album: Album, controls: Controls) -
     target, unit = str(view.run.fingerprints.get("target")), view.unit
     looked_at = [*(entry.images for entry in view.steps), unit.images]
     images = list(dict.fromkeys(image for one in looked_at for image in one[:MOST]))
-    values = activations(store, images, target, view.run.layer, unit.unit)
+    values = stored_activations(store, images, target, view.run.layer, unit.unit)
     measured = {image: value for image, value in zip(images, values, strict=True) if value is not None}
     photos = album.photos(unit.images, unit.unit)
     on_label = [measured[image] for image in unit.images[:MOST] if image in measured]

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from line_neurons.agent.errors import DamagedError, UsageError
 from line_neurons.eval.exchange.output_files import FolderPath
-from line_neurons.tools.store.atomic_files import folder_or_not, remove_unfinished, whole_or_not
+from line_neurons.tools.store.atomic_files import atomic_folder, atomic_write, remove_unfinished
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.report.control_images import Controls
@@ -140,13 +140,13 @@ def _write_page(source: _Source, output: Path, indices: Sequence[int]) -> Writte
         body.seek(0)
         sections = (Markup(body.read(length).decode()) for length in lengths)  # noqa: S704 - from the template
         remove_unfinished(output.resolve())
-        with whole_or_not(output.resolve()) as file:
+        with atomic_write(output.resolve()) as file:
             _write(file.write, whole_page(source.overview, source.labels, sections, shelf.rules))
     return Written(output, len(indices), output.stat().st_size)
 
 
 def _write_folder(source: _Source, output: Path, indices: Sequence[int]) -> Written:
-    with folder_or_not(output.resolve()) as folder:
+    with atomic_folder(output.resolve()) as folder:
         for name in ("units", "pictures"):
             (folder / name).mkdir()
         album = source.album(InFolder(folder / "pictures", "../pictures"))

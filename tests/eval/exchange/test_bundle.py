@@ -25,9 +25,9 @@ from line_neurons.eval.exchange.bundle_import import import_bundle
 from line_neurons.eval.exchange.export import export
 from line_neurons.graphs.runs.fork import fork
 from line_neurons.graphs.runs.lifecycle import start, work
-from line_neurons.tools.doctor.store import look
+from line_neurons.tools.doctor.store import check
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tools.store.steering_queue import ask, wishes
+from line_neurons.tools.store.steering_queue import commands, submit
 from support.fakes import LAYER, ScriptedModel, ScriptedTarget, outcome, scripted_parts
 from support.released_stores import FINISHED, old_store
 from support.store_factory import at_work
@@ -70,7 +70,7 @@ def uninterrupted(tmp_path_factory):
         parts, run = begun(tmp_path_factory.mktemp("whole"))
         stopped(parts, run)
         if asked:
-            ask(parts.store, run.id, 1, "try", "red fox")
+            submit(parts.store, run.id, 1, "try", "red fox")
         outcomes[asked] = outcome(parts_for(parts.store), work(parts, run).id)
     return outcomes
 
@@ -97,7 +97,7 @@ def test_an_imported_run_is_the_one_that_was_exported(half, handed, tmp_path):
     done = import_bundle(store, handed)
     assert (done.run, done.new, done.lost_images) == (RUN, True, 0)
     assert found(store) == found(half)
-    assert look(store, deep=True) == []
+    assert check(store, deep=True) == []
     again = export(store, RUN, "bundle", tmp_path / "again.zip").path
     assert files_of(again) == files_of(handed)
     assert export(store, RUN, "bundle", tmp_path / "third.zip").path.read_bytes() == again.read_bytes()
@@ -130,21 +130,21 @@ def test_beside_another_run_of_its_name_it_gets_a_free_one_and_ends_as_it_would(
     old, store = tmp_path / "old", tmp_path / "new"
     # So that the wish's number is another one here.
     other, run = begun(store)
-    ask(store, RUN, 1, "ban", "class b")
+    submit(store, RUN, 1, "ban", "class b")
     work(other, run)
     before = found(store)
     shutil.copytree(half, old)
-    ask(old, RUN, 1, "try", "red fox")
+    submit(old, RUN, 1, "try", "red fox")
     parts = parts_for(old)
     stopped(parts, parts.runs.run(RUN), "synthesize", 3)
-    (wish,) = wishes(parts.runs, RUN, 1)
+    (wish,) = commands(parts.runs, RUN, 1)
     assert wish.granted
     done = import_bundle(store, export(old, RUN, "bundle", tmp_path / "run.zip").path)
     assert (done.run, done.before) == ("model-head-2", RUN)
     parts = parts_for(store)
     work(parts, parts.runs.run(done.run))
     assert outcome(parts, done.run) == uninterrupted[True]
-    (wish,) = wishes(parts.runs, done.run, 1)
+    (wish,) = commands(parts.runs, done.run, 1)
     assert (wish.id, wish.concept, wish.granted) == (2, "red fox", True)
     assert found(store) == before
 
@@ -216,7 +216,7 @@ def test_what_fails_while_it_is_written_leaves_no_run(handed, tmp_path, monkeypa
     with pytest.raises(StoreError, match="No space"):
         import_bundle(tmp_path / "new", handed)
     assert RunStore(tmp_path / "new").names() == []
-    assert look(tmp_path / "new") == []
+    assert check(tmp_path / "new") == []
     monkeypatch.undo()
     assert import_bundle(tmp_path / "new", handed).new
 
@@ -525,7 +525,7 @@ def test_a_damaged_control_set_of_a_store_is_made_whole_by_an_import(half, hande
     control.write_bytes(whole[:100])
     import_bundle(store, handed)
     assert control.read_bytes() == whole
-    assert look(store, deep=True) == []
+    assert check(store, deep=True) == []
 
 
 def test_nothing_goes_on_from_checkpoints_that_a_killed_import_left(handed, uninterrupted, tmp_path):

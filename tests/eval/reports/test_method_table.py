@@ -12,7 +12,7 @@ from line_neurons.eval.reports.method_table import table1
 from line_neurons.eval.reports.statistics import holm
 from line_neurons.eval.reports.table import write
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tools.store.steering_queue import steered
+from line_neurons.tools.store.steering_queue import applied_kinds
 from line_neurons.tui.cli.eval import reports as eval_tables
 from support.table_runs import LAYER, MODEL, add, steer, tables
 
@@ -102,7 +102,7 @@ def test_units_that_people_steered_are_left_out_and_named(results, tmp_path):
     steer(store, "run-1", 3, "try", "owl")
     judged(results, "line", "run-1", {0: 0.9, 1: 0.8, 2: 0.7, 3: 0.1})
     judged(results, "invert", "invert.csv", {0: 0.5, 1: 0.6, 2: 0.65, 3: 0.9})
-    report = table1(results.results(), runs={"run-1": (run, steered(store, "run-1"))})
+    report = table1(results.results(), runs={"run-1": (run, applied_kinds(store, "run-1"))})
     rows = tables(report)
     assert {row["n"] for row in rows["table1"]} == {3}
     assert rows["table1"][0]["mean"] == pytest.approx(0.8)

@@ -18,7 +18,7 @@ from line_neurons.graphs.runs import checkpoints
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.graphs.runs.revisit import revisit
 from line_neurons.graphs.runs.unit_runner import begin_again
-from line_neurons.tools.store.steering_queue import REFUSED, ask, wishes
+from line_neurons.tools.store.steering_queue import REFUSED, commands, submit
 from support.fakes import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, events, outcome, scripted_parts
 
 NODES = ("", "init", "propose", "synthesize", "activate", "score", "update", "finished")
@@ -43,7 +43,7 @@ def steered_run(store, kind, concept, after, step=2, **options):
         now = progress.step == step or after in {"", "init", "finished"}
         if progress.node == after and now and not asked:
             asked.append(progress)
-            ask(store, run.id, 0, kind, concept)
+            submit(store, run.id, 0, kind, concept)
 
     work(parts, run, watch)
     assert asked
@@ -51,7 +51,7 @@ def steered_run(store, kind, concept, after, step=2, **options):
 
 
 def told(parts, run):
-    (wish,) = wishes(parts.runs, run.id, 0)
+    (wish,) = commands(parts.runs, run.id, 0)
     return wish
 
 
@@ -107,7 +107,7 @@ def test_a_banned_concept_does_not_come_back_in_the_other_number(tmp_path, banne
     target = ScriptedTarget({proposed: 99.0})
     parts = scripted_parts(tmp_path, model, iterations=1, summary=False, images=1, target=target)
     run = start(parts, LAYER, ["0"])
-    ask(tmp_path, run.id, 0, "ban", banned)
+    submit(tmp_path, run.id, 0, "ban", banned)
     work(parts, run)
     refused = [(step.concept, step.outcome) for step in parts.runs.steps(run.id, 0) if step.outcome == "duplicate"]
     assert refused == [(proposed, "duplicate")]
@@ -139,7 +139,7 @@ def test_as_many_concepts_as_people_like_are_tried(tmp_path):
     run = start(parts, LAYER, ["0"])
     wanted = [f"thing number {number}" for number in range(30)]
     for concept in wanted:
-        ask(tmp_path, run.id, 0, "try", concept)
+        submit(tmp_path, run.id, 0, "try", concept)
     assert work(parts, run).status == "finished"
     assert [step.concept for step in parts.runs.steps(run.id, 0) if step.origin == "typed"] == wanted
 
@@ -157,7 +157,7 @@ def test_a_finished_unit_is_taken_up_for_what_is_asked_of_it_and_gets_a_new_labe
     parts = parts_for(tmp_path, target=ScriptedTarget(SCORES | {"red fox": 99.0}))
     run = work(parts, start(parts, LAYER, ["0-1"]))
     before, other = outcome(parts, run.id)
-    ask(tmp_path, run.id, 0, kind, concept)
+    submit(tmp_path, run.id, 0, kind, concept)
     again = parts_for(tmp_path, target=parts.target)
     assert work(again, run).status == "finished"
     units, steps = outcome(again, run.id)
@@ -175,12 +175,12 @@ def test_wishes_of_a_unit_that_has_not_begun_or_has_failed_wait_for_it(tmp_path)
     run = start(parts, LAYER, ["0-1"])
     parts.runs.update_unit(run.id, 1, status="failed")
     for unit in (0, 1):
-        ask(tmp_path, run.id, unit, "ban", "class a")
-        ask(tmp_path, run.id, unit, "try", "red fox")
+        submit(tmp_path, run.id, unit, "ban", "class a")
+        submit(tmp_path, run.id, unit, "try", "red fox")
     work(parts, run)
     assert "class a" not in entries(parts, run)
     assert entries(parts, run)[4:5] == ["red fox"]
-    assert [wish.taken for wish in wishes(parts.runs, run.id, 1)] == [None, None]
+    assert [wish.taken for wish in commands(parts.runs, run.id, 1)] == [None, None]
 
 
 def test_a_concept_that_cannot_be_imaged_is_recorded_and_the_model_is_asked_in_its_place(tmp_path):
@@ -195,17 +195,17 @@ def test_a_restart_keeps_bans_and_begins_without_pins(tmp_path):
     classes = ("ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "ibis", "jay", "kite", "lark")
     parts = parts_for(tmp_path, restarts=1, iterations=1, classes=classes)
     run = start(parts, LAYER, ["0"])
-    ask(tmp_path, run.id, 0, "ban", "bee")
+    submit(tmp_path, run.id, 0, "ban", "bee")
     seen = []
 
     def watch(progress):
         if (progress.node, progress.step) == ("update", 2):
             seen.append(entries(parts, run)[0])
-            ask(tmp_path, run.id, 0, "pin", seen[0])
+            submit(tmp_path, run.id, 0, "pin", seen[0])
 
     work(parts, run, watch)
     assert "bee" not in entries(parts, run)
-    assert [wish.granted for wish in wishes(parts.runs, run.id, 0)] == [True, True]
+    assert [wish.granted for wish in commands(parts.runs, run.id, 0)] == [True, True]
     assert entries(parts, run, "kind").count("initial") == 8
     assert last_state(parts, run)["pinned"] == []
     assert last_state(parts, run)["banned"] == ["bee"]
@@ -214,7 +214,7 @@ def test_a_restart_keeps_bans_and_begins_without_pins(tmp_path):
 def test_a_revisit_gives_no_unit_a_concept_that_was_banned_for_it(tmp_path):
     parts = parts_for(tmp_path, target=ScriptedTarget({"class a": 9.0, "class c": 8.0}))
     run = start(parts, LAYER, ["0-1"])
-    ask(tmp_path, run.id, 1, "ban", "class a")
+    submit(tmp_path, run.id, 1, "ban", "class a")
     run = work(parts, run)
     revisit(parts.deps(LAYER), [run])
     assert [unit.label for unit in parts.runs.units(run.id)] == ["class a", "class c"]
@@ -324,11 +324,11 @@ def test_what_was_asked_one_by_one_at_one_place_is_granted_alike_when_it_is_aske
     def watch(progress):
         # After the first was granted the search is told of at the same place, before the node's work.
         if left and progress.step == 2 and progress.node == ("synthesize" if len(left) == 2 else ""):
-            ask(tmp_path, run.id, 0, *left.pop())
+            submit(tmp_path, run.id, 0, *left.pop())
 
     work(parts, run, watch)
     assert not left
-    places = {(wish.step, wish.attempt, wish.node) for wish in wishes(parts.runs, run.id, 0)}
+    places = {(wish.step, wish.attempt, wish.node) for wish in commands(parts.runs, run.id, 0)}
     assert places == {(2, 0, "activate")}
     before, after = done_again(parts, run)
     (withdrawn,) = [step for step in before if step.outcome == "withdrawn"]
@@ -362,16 +362,16 @@ def test_a_wish_that_makes_no_sense_is_one_clear_error_and_is_not_written(tmp_pa
     ]
     for name, unit, kind, concept, said in senseless:
         with pytest.raises(UsageError, match=said) as caught:
-            ask(tmp_path, name, unit, kind, concept)
+            submit(tmp_path, name, unit, kind, concept)
         assert caught.value.remedy
-    assert wishes(parts.runs, run.id, 0) == []
+    assert commands(parts.runs, run.id, 0) == []
     with pytest.raises(UsageError, match="there are no runs"):
-        ask(tmp_path / "elsewhere", run.id, 0, "again")
+        submit(tmp_path / "elsewhere", run.id, 0, "again")
     assert not (tmp_path / "elsewhere").exists()
-    ask(tmp_path, run.id, 0, "ban", "The Class A")
+    submit(tmp_path, run.id, 0, "ban", "The Class A")
     for kind in ("ban", "try", "pin"):
         with pytest.raises(UsageError, match="'class a' is banned"):
-            ask(tmp_path, run.id, 0, kind, "class a")
+            submit(tmp_path, run.id, 0, kind, "class a")
 
 
 def test_a_wish_can_be_written_while_another_process_holds_the_run(tmp_path):
@@ -395,7 +395,7 @@ def test_a_wish_can_be_written_while_another_process_holds_the_run(tmp_path):
 def test_a_wish_that_no_version_wrote_fails_its_unit_alone_and_is_named(tmp_path):
     parts = parts_for(tmp_path, give_up=2)
     run = start(parts, LAYER, ["0-1"])
-    ask(tmp_path, run.id, 0, "again")
+    submit(tmp_path, run.id, 0, "again")
     with parts.runs.atomic() as db:
         db.execute("UPDATE wishes SET kind = 'obey'")
     work(parts, run)

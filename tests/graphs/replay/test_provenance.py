@@ -14,7 +14,7 @@ from line_neurons.graphs.runs import environment as circumstances
 from line_neurons.graphs.runs.fork import fork
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.hardware import machine
-from line_neurons.tools.store.steering_queue import ask
+from line_neurons.tools.store.steering_queue import submit
 from line_neurons.tui.cli.provenance import show
 from support.command_checks import refused
 from support.fakes import LAYER, ScriptedModel, scripted_parts
@@ -44,7 +44,7 @@ def stopped(store):
 def test_everything_that_decides_a_label_is_in_the_document_and_nothing_of_a_user(tmp_path):
     parts = parts_for(tmp_path)
     run = start(parts, LAYER, ["0-1"], "line explain scripted:model head 0-1")
-    ask(tmp_path, run.id, 0, "try", "blue heron")
+    submit(tmp_path, run.id, 0, "try", "blue heron")
     work(parts, run)
     told = provenance(tmp_path, run.id[:6])
     assert json.loads(json.dumps(told)) == told

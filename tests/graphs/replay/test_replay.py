@@ -16,7 +16,7 @@ from line_neurons.graphs.runs.environment import circumstances
 from line_neurons.graphs.runs.fork import fork
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tools.store.steering_queue import ask
+from line_neurons.tools.store.steering_queue import submit
 from support.fakes import (
     LAYER,
     ScriptedGenerator,
@@ -272,7 +272,7 @@ def test_a_fork_of_what_is_not_in_the_store_is_one_clear_error(original, tmp_pat
 def test_wishes_of_a_search_that_ends_sooner_now_are_granted_at_its_end(tmp_path, here):
     parts = parts_for(tmp_path / "store", revisit=False, restarts=0)
     run = work(parts, start(parts, LAYER, ["0"]))
-    ask(parts.store, run.id, 0, "try", "blue heron")
+    submit(parts.store, run.id, 0, "try", "blue heron")
     work(parts, run)
     settings = dict(parts.runs.run(run.id).settings) | {"summary": False, "iterations": 1}
     parts.runs.update_run(run.id, settings=settings)

@@ -22,8 +22,8 @@ from line_neurons.graphs.runs.results import look_through
 from line_neurons.graphs.runs.revisit import revisit
 from line_neurons.tools.label_marks import Evidence, of_label, read_marks, written
 from line_neurons.tools.store.records import Trial
-from line_neurons.tools.store.refused_replies import _kind, refusals, told
-from line_neurons.tools.store.run_problems import condition
+from line_neurons.tools.store.refused_replies import _kind, refusals, summary
+from line_neurons.tools.store.run_problems import run_problems
 from line_neurons.tools.store.runs import RunStore
 from support.fakes import (
     LAYER,
@@ -164,7 +164,7 @@ def test_a_run_of_which_no_answer_was_usable_says_so_with_the_reason_and_what_he
     assert found.all_refused
     (unit,) = parts.runs.units(run.id)
     assert ("first board only", "none of 3 steps brought a concept") in unit.marks
-    assert [remark for remark in condition(tmp_path, parts.runs, run).remarks() if "answers" in remark] == [
+    assert [remark for remark in run_problems(tmp_path, parts.runs, run).remarks() if "answers" in remark] == [
         "12 of 12 answers refused (12 not JSON); 3 steps without a concept: no label comes from the language model"
         "; try --think on or off, or another model (--llm)"
     ]
@@ -187,7 +187,7 @@ def test_control_images_that_could_not_be_read_are_counted_with_the_run(asked, m
 def test_a_run_of_usable_answers_has_nothing_to_say_of_them(tmp_path):
     parts, run = searched(tmp_path, lambda prompt, seed, temperature: f"thing {seed}", iterations=2)
     found = refusals(parts.runs, run.id)
-    assert (found.answers, found.refused, found.all_refused, told(found)) == (3, 0, False, "")
+    assert (found.answers, found.refused, found.all_refused, summary(found)) == (3, 0, False, "")
 
 
 def test_repeated_and_undrawable_answers_are_counted_and_what_a_user_typed_is_not(tmp_path):
@@ -196,7 +196,7 @@ def test_repeated_and_undrawable_answers_are_counted_and_what_a_user_typed_is_no
     parts, run = searched(tmp_path, lambda *_: next(answers), iterations=2, generator=generator)
     found = refusals(parts.runs, run.id)
     assert (found.answers, dict(found.reasons), found.stalled) == (6, {"duplicate": 2, "not_drawable": 1}, 0)
-    assert told(found) == "3 of 6 answers refused (2 repeated, 1 not drawable)"
+    assert summary(found) == "3 of 6 answers refused (2 repeated, 1 not drawable)"
 
 
 @pytest.mark.parametrize(

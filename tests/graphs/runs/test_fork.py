@@ -15,7 +15,7 @@ from line_neurons.graphs.loop.recorded_prompt import prompt_of
 from line_neurons.graphs.runs import checkpoints
 from line_neurons.graphs.runs.fork import fork
 from line_neurons.graphs.runs.lifecycle import work
-from line_neurons.tools.store.steering_queue import wishes
+from line_neurons.tools.store.steering_queue import commands
 from support.fakes import ScriptedGenerator, ScriptedModel, outcome, scripted_parts
 from support.full_checkpoints import all_checkpoints_kept, state_once_ended
 from support.steered_run import intervened
@@ -80,7 +80,7 @@ def test_a_fork_of_any_step_with_nothing_changed_ends_as_the_original(original, 
     units, steps = of_unit(parts, run.id, unit)
     expected = [step for step in steps if step[1] <= whole]
     for step in range(whole):
-        later = [wish for wish in wishes(parts.runs, run.id, unit) if wish.step > step]
+        later = [wish for wish in commands(parts.runs, run.id, unit) if wish.step > step]
         forked = fork(parts, run, unit, step)
         assert (forked.forked_from, forked.forked_unit, forked.forked_step) == (run.id, unit, step)
         assert of_unit(parts, forked.id, unit)[1] == [one for one in expected if one[1] <= step]
@@ -95,7 +95,7 @@ def test_a_fork_of_any_step_with_nothing_changed_ends_as_the_original(original, 
 def test_the_history_tells_the_same_state_as_the_checkpoints_did(unpruned, unit):
     parts, run = unpruned
     settings, history = revised(run.settings, {}), parts.runs.steps(run.id, unit)
-    asked = wishes(parts.runs, run.id, unit)
+    asked = commands(parts.runs, run.id, unit)
     with checkpoints.opened(parts.store) as saver:
         graph = build(saver)
         for step in range(last_step(parts, run, unit)):

@@ -10,7 +10,7 @@ from line_neurons.agent.seeds import derive_seed
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.graphs.runs.revisit import check_comparable, revisit, revisit_recorded
 from line_neurons.tools.scorers import SCORERS
-from line_neurons.tools.store.leases import held
+from line_neurons.tools.store.leases import acquire
 from line_neurons.tools.store.records import Run
 from support.fakes import LAYER, ScriptedModel, ScriptedTarget, said_by, scripted_parts
 
@@ -205,7 +205,7 @@ def test_recorded_runs_are_opened_with_one_target_and_revisited_each_with_its_ow
 def test_a_recorded_run_that_is_worked_on_or_whose_control_set_changed_is_not_revisited(two_runs, monkeypatch):
     (parts, first), (_, second) = two_runs
     monkeypatch.setattr("line_neurons.graphs.runs.revisit.reopen", lambda *_: parts)
-    with held(parts.runs, [second.id]), pytest.raises(UsageError, match=f"{second.id} is being worked on"):
+    with acquire(parts.runs, [second.id]), pytest.raises(UsageError, match=f"{second.id} is being worked on"):
         revisit_recorded([first, second], parts.store, None)
     changed = replace(second, fingerprints=second.fingerprints | {"control": "another"})
     with pytest.raises(UsageError, match=f"control set none of run {second.id} has changed"):

@@ -14,7 +14,7 @@ from line_neurons.agent.errors import TakenOverError
 from line_neurons.graphs.runs.lifecycle import retry, start, work
 from line_neurons.graphs.runs.revisit import revisit_recorded
 from line_neurons.tools.store import leases
-from line_neurons.tools.store.leases import Machine, ask_to_stop, standings
+from line_neurons.tools.store.leases import MachineId, lease_status, request_stop
 from support.fakes import LAYER, ScriptedModel, scripted_parts
 
 FORK = multiprocessing.get_context("fork")
@@ -52,7 +52,7 @@ def everything(store):
 
 def suspended(store, run, beat, in_flight, ear, mouth):
     """Work on a run on another machine; says when the model is asked for the third time, and waits there."""
-    leases.this_machine = lambda: Machine("elsewhere", "boot")
+    leases.this_machine = lambda: MachineId("elsewhere", "boot")
     leases.BEAT_SECONDS = beat
     asked, lock = [], threading.Lock()
 
@@ -125,13 +125,13 @@ def test_units_in_flight_and_only_they_have_a_lease(tmp_path):
     seen = []
 
     def look(progress):
-        units = standings(parts.runs)[run.id].units
+        units = lease_status(parts.runs)[run.id].units
         assert len(units) <= 2
         seen.append(progress.unit in units)
 
     work(parts, run, look)
     assert all(seen)
-    assert standings(parts.runs) == {}
+    assert lease_status(parts.runs) == {}
 
 
 def test_a_run_that_is_asked_to_stop_drains_and_resumes_to_the_same_end(tmp_path, monkeypatch):
@@ -144,7 +144,7 @@ def test_a_run_that_is_asked_to_stop_drains_and_resumes_to_the_same_end(tmp_path
 
     def stop(progress):
         if not asked.is_set():
-            assert ask_to_stop(parts.runs, standings(parts.runs)[run.id].holder)
+            assert request_stop(parts.runs, lease_status(parts.runs)[run.id].holder)
             asked.set()
         threading.Event().wait(0.05)
 
@@ -161,7 +161,7 @@ def test_retry_and_revisit_hold_what_they_change(tmp_path, monkeypatch):
     real = parts.runs.add_event
 
     def add_event(name, kind, *arguments, **detail):
-        seen.append((kind, list(standings(parts.runs))))
+        seen.append((kind, list(lease_status(parts.runs))))
         real(name, kind, *arguments, **detail)
 
     monkeypatch.setattr(parts.runs, "add_event", add_event)

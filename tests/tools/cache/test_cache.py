@@ -346,13 +346,13 @@ def test_a_vector_that_is_not_what_it_was_is_told_and_measured_anew(bank, change
     damaged = sum(
         one is None
         for image in images
-        for one in bank_view.activations(bank.root, [image], target.fingerprint, "positive", 0)
+        for one in bank_view.stored_activations(bank.root, [image], target.fingerprint, "positive", 0)
     )
     assert damaged >= 4
     np.testing.assert_array_equal(bank.activations(images, target, "positive"), before)
     assert bank.stats.remeasured == damaged
     assert sum(target.calls) == len(images) + damaged
-    assert None not in bank_view.activations(bank.root, images, target.fingerprint, "positive", 0)
+    assert None not in bank_view.stored_activations(bank.root, images, target.fingerprint, "positive", 0)
 
 
 def test_a_image_that_was_drawn_from_another_prompt_is_never_given(bank):
@@ -373,8 +373,8 @@ def test_what_an_earlier_version_kept_without_checksums_is_used_as_it_is(tmp_pat
             db.execute(f"ALTER TABLE {table} DROP COLUMN checksum")
         db.execute("PRAGMA user_version = 1")
     fingerprint = MeanColour().fingerprint
-    assert None not in bank_view.activations(tmp_path, images, fingerprint, "positive", 0)
-    assert bank_view.control(tmp_path, "key") is not None
+    assert None not in bank_view.stored_activations(tmp_path, images, fingerprint, "positive", 0)
+    assert bank_view.stored_control(tmp_path, "key") is not None
     with closing(Cache(tmp_path)) as bank:
         target = MeanColour()
         np.testing.assert_array_equal(bank.activations(images, target, "positive"), before)
@@ -390,7 +390,7 @@ def test_control_activations_of_another_file_or_with_other_classes_are_told_and_
     assert Cache(bank.root).control("key") is None
     assert "their content has changed; they are computed anew" in caplog.text
     spoil(bank, "UPDATE controls SET classes = replace(classes, 'bee', 'eel')")
-    assert bank_view.control(bank.root, "other") is None
+    assert bank_view.stored_control(bank.root, "other") is None
 
 
 def test_a_bank_of_a_newer_version_is_left_untouched(tmp_path):

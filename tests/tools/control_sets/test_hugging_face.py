@@ -12,7 +12,7 @@ from datasets import Array3D, ClassLabel, Dataset, DatasetDict, Features, Image,
 from PIL import Image as Pillow
 
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.tools.cache.file_hashes import FileDigests
+from line_neurons.tools.cache.file_hashes import FileHashes
 from line_neurons.tools.control_sets import control_activations, open_control_set
 from line_neurons.tools.control_sets.hugging_face import DatasetControlSet
 from line_neurons.tools.control_sets.hugging_face_source import open_source
@@ -335,7 +335,7 @@ class TestImagesThatAreNotOrdinary:
 
     def test_of_a_stream_are_known_and_remembered_as_they_are_fetched(self, deep, tmp_path):
         def streamed():
-            digests = FileDigests(tmp_path / "digests.db")
+            digests = FileHashes(tmp_path / "digests.db")
             source = open_source(save("parquet", deep, tmp_path / "data").removeprefix("hf:"), False, digests)
             return DatasetControlSet(replace(source, remote=True), digests=digests)
 
@@ -348,7 +348,7 @@ class TestImagesThatAreNotOrdinary:
         assert control.fingerprint == streamed().fingerprint == before
 
     def test_of_a_stream_are_refused_where_their_range_is_not_known(self, deep, tmp_path):
-        digests = FileDigests(tmp_path / "digests.db")
+        digests = FileHashes(tmp_path / "digests.db")
         source = open_source(save("parquet", deep, tmp_path / "data").removeprefix("hf:"), False, digests)
         # Of the first four images the brightest has 75 of 255.
         with pytest.raises(UsageError, match=r"no value of the 16-bit images .* \(2\) is above 19275 of 65535"):

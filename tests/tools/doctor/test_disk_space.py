@@ -12,9 +12,9 @@ import pytest
 from line_neurons.agent.errors import UsageError
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.doctor import store as store_check
-from line_neurons.tools.doctor.disk_space import PRUNE, give_back
-from line_neurons.tools.store.locks import in_use
-from line_neurons.tools.store.steering_queue import ask_all
+from line_neurons.tools.doctor.disk_space import PRUNE, compact
+from line_neurons.tools.store.locks import shared_lock
+from line_neurons.tools.store.steering_queue import submit_all
 from support.fakes import LAYER, ScriptedModel, outcome, scripted_parts
 from support.full_checkpoints import all_checkpoints_kept
 
@@ -68,26 +68,26 @@ def content(store):
 
 def test_finished_units_keep_their_last_checkpoint_others_all_and_the_files_get_smaller(store):
     before, held = threads(store), content(store)
-    given = {one.database: one for one in give_back(store)}
+    given = {one.database: one for one in compact(store)}
     assert threads(store) == [1, 1, before[2]]
     assert before[2] > 20
     assert rows(store, "checkpoints.db", "SELECT DISTINCT thread_id FROM writes") == [("model-head-1/2",)]
     found = given["checkpoints.db"]
     assert (found.pruned, found.after) == (2, (store / "checkpoints.db").stat().st_size)
     assert found.after < found.before / 2
-    assert [one.pruned for one in give_back(store)] == [0] * len(given)
+    assert [one.pruned for one in compact(store)] == [0] * len(given)
     assert content(store) == held
-    assert store_check.look(store, deep=True) == []
+    assert store_check.check(store, deep=True) == []
 
 
 def test_a_pruned_store_is_resumed_and_steered_as_the_one_that_has_all_checkpoints(store, made, tmp_path):
-    list(give_back(store))
+    list(compact(store))
     kept = shutil.copytree(made, tmp_path / "kept")
     ends = []
     for one in (store, kept):
         parts = parts_for(one)
         run = parts.runs.run("model")
-        ask_all(parts.runs, run, 0, [("ban", parts.runs.units(run.id)[0].label), ("again", "")])
+        submit_all(parts.runs, run, 0, [("ban", parts.runs.units(run.id)[0].label), ("again", "")])
         ends.append(outcome(parts, work(parts, run).id))
     assert ends[0] == ends[1]
     assert len(ends[0][1]) > len(rows(made, "runs.db", "SELECT 1 FROM steps"))
@@ -95,14 +95,14 @@ def test_a_pruned_store_is_resumed_and_steered_as_the_one_that_has_all_checkpoin
 
 def test_nobody_else_may_work_on_the_store(store):
     before = threads(store)
-    with in_use(store), pytest.raises(UsageError, match="is being worked on"):
-        list(give_back(store))
+    with shared_lock(store), pytest.raises(UsageError, match="is being worked on"):
+        list(compact(store))
     assert threads(store) == before
 
 
 def test_a_folder_that_is_not_there_is_no_store(tmp_path):
     with pytest.raises(UsageError, match="there is no store"):
-        list(give_back(tmp_path / "none"))
+        list(compact(tmp_path / "none"))
     assert not (tmp_path / "none").exists()
 
 
@@ -133,10 +133,10 @@ def test_a_kill_in_the_middle_loses_nothing_and_the_next_one_goes_on(store, stat
     command = [sys.executable, "-c", KILLED, str(store), str(instructions), statement]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     assert min(threads(store)) >= 1
-    list(give_back(store))
+    list(compact(store))
     assert threads(store)[:2] == [1, 1]
     assert content(store) == held
-    assert store_check.look(store, deep=True) == []
+    assert store_check.check(store, deep=True) == []
 
 
 ON_A_FULL_DISK = """
@@ -161,5 +161,5 @@ def test_a_full_disk_is_one_line_and_loses_nothing(store):
     assert "checkpoints.db" in ended.stdout
     assert "line gc again; nothing is lost" in ended.stdout
     assert content(store) == held
-    assert list(give_back(store))
-    assert store_check.look(store, deep=True) == []
+    assert list(compact(store))
+    assert store_check.check(store, deep=True) == []

@@ -14,14 +14,14 @@ from crash.campaign import evidence
 from line_neurons.agent.errors import UsageError
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.cache.embeddings import write_embeddings
-from line_neurons.tools.cache.file_hashes import FileDigests
+from line_neurons.tools.cache.file_hashes import FileHashes
 from line_neurons.tools.doctor import repair as store_mend
-from line_neurons.tools.doctor.repair import mend
-from line_neurons.tools.doctor.store import KINDS, Fault, look
+from line_neurons.tools.doctor.repair import repair
+from line_neurons.tools.doctor.store import FAULTS, Fault, check
 from line_neurons.tools.language_models.proposer import Completion, Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
-from line_neurons.tools.store.atomic_files import leftovers, remove_leftovers, whole_or_not
-from line_neurons.tools.store.locks import alone, hold
+from line_neurons.tools.store.atomic_files import abandoned_files, atomic_write, remove_abandoned
+from line_neurons.tools.store.locks import exclusive_lock, file_lock
 from support.fakes import LAYER, scripted_parts
 from support.full_checkpoints import all_checkpoints_kept
 
@@ -177,7 +177,7 @@ def changed_digest(store):
     file = store.parent / "file"
     file.write_bytes(b"content")
     os.utime(file, (0, 0))
-    digests = FileDigests(store / "digests.db")
+    digests = FileHashes(store / "digests.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("time.time_ns", lambda: 2**62)
         digests.of([file])
@@ -328,21 +328,21 @@ def contents(store):
 
 
 def test_a_store_of_a_whole_run_has_nothing_wrong(store):
-    assert look(store) == look(store, deep=True) == []
+    assert check(store) == check(store, deep=True) == []
 
 
 @pytest.mark.parametrize(("spoil", "found", "stays"), CASES, ids=lambda case: getattr(case, "__name__", ""))
 def test_what_is_wrong_is_found_and_mended_and_the_run_ends_as_before(finished, store, spoil, found, stays):
     spoil(store)
     before = contents(store)
-    assert kinds(look(store, deep=True)) == found
+    assert kinds(check(store, deep=True)) == found
     assert contents(store) == before
     told = []
-    left = mend(store, deep=True, told=told.append)
+    left = repair(store, deep=True, told=told.append)
     assert kinds(left) == (found if stays else [])
     assert bool(told) != stays
     again = []
-    assert mend(store, deep=True, told=again.append) == left
+    assert repair(store, deep=True, told=again.append) == left
     assert again == []
     parts = parts_for(store)
     run = work(parts, parts.runs.run(RUN))
@@ -354,9 +354,9 @@ def test_what_is_wrong_is_found_and_mended_and_the_run_ends_as_before(finished, 
 
 def test_a_row_that_names_another_image_than_was_drawn_is_removed(store):
     execute(store, "bank.db", "UPDATE draws SET seed = seed + 1 WHERE rowid = 1")
-    assert kinds(look(store, deep=True)) == ["draw damaged"]
+    assert kinds(check(store, deep=True)) == ["draw damaged"]
     # A history still names the image.
-    assert kinds(mend(store, deep=True)) == ["image kept"]
+    assert kinds(repair(store, deep=True)) == ["image kept"]
     assert execute(store, "bank.db", "SELECT count(*) FROM draws WHERE rowid = 1") == [(0,)]
 
 
@@ -368,7 +368,7 @@ def test_a_run_computes_control_activations_of_another_layer_anew_and_tells_it(s
     labels = [[unit.label for unit in parts.runs.units(name)] for name in (run.id, RUN)]
     assert labels[0] == labels[1]
     parts.runs.close()
-    assert look(store, deep=True) == []
+    assert check(store, deep=True) == []
 
 
 def test_every_kind_of_trouble_is_made_here():
@@ -376,7 +376,7 @@ def test_every_kind_of_trouble_is_made_here():
         "database damaged",
         "link",
         "draw damaged",
-    } == KINDS.keys()
+    } == FAULTS.keys()
 
 
 @pytest.mark.parametrize("spoil", [lost_image, cut_image, other_image_of_that_size])
@@ -384,19 +384,19 @@ def test_a_image_that_is_gone_is_drawn_anew_when_it_is_asked_for(finished, store
     path = image(store)
     whole = path.read_bytes()
     spoil(store)
-    mend(store, deep=True)
+    repair(store, deep=True)
     parts = parts_for(store)
     work(parts, start(parts, LAYER, ["all"]))
     assert path.read_bytes() == whole
     assert len(parts.generator.drawn) == 1
-    assert look(store, deep=True) == []
+    assert check(store, deep=True) == []
 
 
 def test_a_database_is_kept_as_it_was_before_it_is_changed(store):
     garbled_reply(store)
     before = execute(store, "replies.db", "SELECT * FROM full_llm_cache")
     told = []
-    mend(store, told=told.append)
+    repair(store, told=told.append)
     (kept,) = store.glob("replies.db.before-fix-*.bak")
     assert execute(store, kept.name, "SELECT * FROM full_llm_cache") == before
     assert any(kept.name in line for line in told)
@@ -405,10 +405,10 @@ def test_a_database_is_kept_as_it_was_before_it_is_changed(store):
 
 def test_what_can_be_read_of_a_damaged_database_is_saved_and_the_file_kept(finished, store):
     garbled_page(store)
-    assert "database damaged" in kinds(look(store))
+    assert "database damaged" in kinds(check(store))
     told = []
     # Files whose rows are lost stay where a history names them.
-    assert kinds(mend(store, deep=True, told=told.append)) in ([], ["image kept"])
+    assert kinds(repair(store, deep=True, told=told.append)) in ([], ["image kept"])
     assert (store / "bank.db.damaged-1").exists()
     assert "rows were saved" in told[0]
     parts = parts_for(store)
@@ -418,14 +418,14 @@ def test_what_can_be_read_of_a_damaged_database_is_saved_and_the_file_kept(finis
     assert work(parts, parts.runs.run(RUN)).status == "finished"
     parts.runs.close()
     assert evidence(store)["runs.db steps"] == evidence(finished)["runs.db steps"]
-    assert look(store, deep=True) == []
+    assert check(store, deep=True) == []
 
 
 def test_runs_of_which_nothing_can_be_read_are_left_for_a_backup(store):
     (store / "runs.db").write_bytes(b"not a database at all" * 500)
-    assert "database damaged" in kinds(look(store))
+    assert "database damaged" in kinds(check(store))
     told = []
-    assert kinds(mend(store, told=told.append)) == ["database damaged"]
+    assert kinds(repair(store, told=told.append)) == ["database damaged"]
     assert "put a backup in its place" in told[0]
     assert (store / "runs.db").read_bytes() == b"not a database at all" * 500
     # Without the runs it is not known which images a history names.
@@ -433,7 +433,7 @@ def test_runs_of_which_nothing_can_be_read_are_left_for_a_backup(store):
 
 
 def hold_run(store, ready, over):
-    with hold(store / "locks" / f"{RUN}.lock", taken=lambda _: UsageError("taken")):
+    with file_lock(store / "locks" / f"{RUN}.lock", taken=lambda _: UsageError("taken")):
         ready.set()
         over.wait(30)
 
@@ -449,40 +449,40 @@ def test_a_store_that_is_worked_on_is_not_mended_and_what_is_in_hand_not_reporte
     try:
         assert ready.wait(30)
         before = contents(store)
-        assert look(store, deep=True) == []
+        assert check(store, deep=True) == []
         with pytest.raises(UsageError, match=f"is being worked on: run {RUN}"):
-            mend(store)
+            repair(store)
         assert contents(store) == before
     finally:
         over.set()
         worker.join()
-    assert len(look(store, deep=True)) == 4
+    assert len(check(store, deep=True)) == 4
 
 
 def test_a_store_that_another_machine_holds_a_run_of_is_not_mended(store):
     lease(store, "elsewhere")
-    assert look(store, deep=True) == []
+    assert check(store, deep=True) == []
     with pytest.raises(UsageError, match=f"is being worked on: run {RUN}"):
-        mend(store)
+        repair(store)
 
 
 def test_no_run_is_worked_on_while_the_store_is_mended(store):
     parts = parts_for(store)
     run = start(parts, LAYER, ["0"])
-    with alone(store), pytest.raises(UsageError, match="is being mended by another process"):
+    with exclusive_lock(store), pytest.raises(UsageError, match="is being mended by another process"):
         work(parts, run)
     assert work(parts, run).status == "finished"
 
 
 def test_a_file_that_is_being_written_is_no_leftover_until_its_writer_is_gone(store):
     path = store / "images" / "ab" / f"{'a' * 64}.png"
-    with whole_or_not(path) as file:
+    with atomic_write(path) as file:
         file.write(b"half")
         file.flush()
-        assert leftovers(store) == []
+        assert abandoned_files(store) == []
         (path.parent / ".DS_Store").write_bytes(b"not ours")
         (path.parent / f".{'b' * 64}.png.1-2").write_bytes(b"dead")
-        remove_leftovers(store)
+        remove_abandoned(store)
         assert len(list(path.parent.glob(".aaa*"))) == 1
     assert path.read_bytes() == b"half"
     assert [one.name for one in path.parent.glob(".*")] == [".DS_Store"]
@@ -494,11 +494,11 @@ def test_names_in_a_tampered_store_never_lead_out_of_it(store, tmp_path, name):
     victim.write_bytes(b"mine")
     execute(store, "bank.db", "UPDATE draws SET image = ? WHERE rowid = 1", name)
     execute(store, "bank.db", "INSERT INTO controls VALUES (?, '[]', '[]', NULL)", name)
-    mend(store, deep=True)
+    repair(store, deep=True)
     assert victim.read_bytes() == b"mine"
 
 
 def test_whatever_is_said_to_be_mended_has_something_that_mends_it():
-    mended = {fault for fault in Fault if KINDS[fault].mending} - {Fault.DATABASE_DAMAGED}
-    assert set(KINDS) == set(Fault)
+    mended = {fault for fault in Fault if FAULTS[fault].mending} - {Fault.DATABASE_DAMAGED}
+    assert set(FAULTS) == set(Fault)
     assert mended == set(store_mend._STATEMENTS) | set(store_mend._FILES)

@@ -13,12 +13,12 @@ from sqlite_utils import Database
 from line_neurons.agent.errors import StoreError
 from line_neurons.tools.cache import database as bank_folder
 from line_neurons.tools.cache.database import CacheDatabase
-from line_neurons.tools.cache.file_hashes import FileDigests
+from line_neurons.tools.cache.file_hashes import FileHashes
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.store import migrations as upgrades
 from line_neurons.tools.store import runs as run_store
 from line_neurons.tools.store import schema as run_schema
-from line_neurons.tools.store.leases import standings
+from line_neurons.tools.store.leases import lease_status
 from line_neurons.tools.store.runs import RunStore
 from support.released_stores import FINISHED, KILLED, VERSIONS, dump, old_store
 
@@ -70,7 +70,7 @@ def test_who_only_looks_leaves_an_old_store_as_it_is(tmp_path, version):
     assert [run.id for run in viewer.runs()] == [KILLED, FINISHED]
     assert [unit.status for unit in viewer.units(KILLED)] == ["finished", "running"]
     assert viewer.steps(FINISHED, 0)
-    assert standings(viewer) == {}
+    assert lease_status(viewer) == {}
     viewer.close()
     assert {path.name: dump(path) for path in tmp_path.glob("*.db")} == before
     assert not list(tmp_path.glob("*.bak"))
@@ -222,7 +222,7 @@ def _ask(root):
 
 
 def _hash(root):
-    return FileDigests(root / "digests.db").of([root])
+    return FileHashes(root / "digests.db").of([root])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from textual.widgets import DataTable
 
 from line_neurons.tools.store import leases
 from line_neurons.tools.store.activity import Activity
-from line_neurons.tools.store.leases import Machine, standings
+from line_neurons.tools.store.leases import MachineId, lease_status
 from line_neurons.tools.store.records import Unit
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.app.runs.new_run import NewRunScreen
@@ -72,13 +72,13 @@ async def test_x_asks_the_process_to_stop(store):
         await pilot.press("x")
         await sees(pilot, "◐ stopping", "asked by process")
         with closing(RunStore(store, read_only=True)) as runs:
-            assert "process" in standings(runs, look=False)[INTERRUPTED].holder.stop
+            assert "process" in lease_status(runs, look=False)[INTERRUPTED].holder.stop
         await pilot.press("r")
         await until(pilot, lambda: "process 4242 on lab-gpu works on" in told(pilot))
 
 
 async def test_a_run_whose_process_died_says_so_and_what_to_press(store, monkeypatch):
-    monkeypatch.setattr(leases, "this_machine", lambda: Machine("lab-gpu", "boot"))
+    monkeypatch.setattr(leases, "this_machine", lambda: MachineId("lab-gpu", "boot"))
     at_work(store, INTERRUPTED, DOING)
     async with opened(store) as pilot:
         await go_to(pilot, INTERRUPTED)

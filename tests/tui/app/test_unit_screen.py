@@ -9,7 +9,7 @@ from textual.widgets import Footer, Tabs
 
 from line_neurons.tools.store.activity import Activity
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tools.store.steering_queue import wishes
+from line_neurons.tools.store.steering_queue import commands
 from line_neurons.tui.app.unit.board import BoardTable
 from line_neurons.tui.app.unit.history import HistoryTable
 from line_neurons.tui.app.unit.image import ImageScreen
@@ -246,7 +246,7 @@ async def test_pinning_without_a_runner_waits_and_says_so(store):
         await pilot.press("P")
         await sees(pilot, f"… pin “{concept}”: waits until the run is resumed (r)")
         with closing(RunStore(store, read_only=True)) as runs:
-            assert [(wish.kind, wish.concept) for wish in wishes(runs, INTERRUPTED, 2)] == [("pin", concept)]
+            assert [(wish.kind, wish.concept) for wish in commands(runs, INTERRUPTED, 2)] == [("pin", concept)]
 
 
 async def test_what_makes_no_sense_is_refused_in_words(store):

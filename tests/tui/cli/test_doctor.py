@@ -6,8 +6,8 @@ import sqlite3
 import pytest
 
 from line_neurons.graphs.runs.lifecycle import start, work
-from line_neurons.tools.doctor.store import look
-from line_neurons.tools.store.locks import hold
+from line_neurons.tools.doctor.store import check
+from line_neurons.tools.store.locks import file_lock
 from support.fakes import LAYER, ScriptedModel, scripted_parts
 
 HALF = f"images/ab/.{'ab' * 32}.png.12-34"
@@ -32,7 +32,7 @@ def test_it_says_what_is_wrong_and_how_it_is_mended(line, store):
     assert status == 1
     assert f"broken  rest of a file that was being written: 1 ({HALF})" in out
     assert f"line doctor --store {store} --fix" in out
-    assert len(look(store)) == 1
+    assert len(check(store)) == 1
 
 
 def test_it_mends_the_default_store_and_says_each_thing_that_it_did(line, store):
@@ -53,7 +53,7 @@ def test_machines_read_it_too(line, store):
 
 
 def test_a_store_that_is_worked_on_is_not_mended(line, store):
-    with hold(store / "locks" / "model-head-1.lock", taken=AssertionError):
+    with file_lock(store / "locks" / "model-head-1.lock", taken=AssertionError):
         status, _, err = line("doctor", "--fix")
         assert (status, "is being worked on: run model-head-1" in err) == (2, True)
         status, out, _ = line("doctor", "--store", store)
@@ -75,7 +75,7 @@ def test_space_is_given_back_with_a_line_for_each_database(line, store):
 
 
 def test_nothing_is_given_back_while_a_process_works_on_the_store(line, store):
-    with hold(store / "locks" / "model-head-1.lock", taken=AssertionError):
+    with file_lock(store / "locks" / "model-head-1.lock", taken=AssertionError):
         status, _, err = line("gc")
     assert (status, err.count("\n"), "is being worked on: run model-head-1" in err) == (2, 1, True)
 

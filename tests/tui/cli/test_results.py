@@ -8,7 +8,7 @@ import pytest
 
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.tools.store.columns import UNIT_COLUMNS
-from line_neurons.tools.store.leases import held
+from line_neurons.tools.store.leases import acquire
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.cli.results import results
@@ -49,7 +49,7 @@ def test_the_columns_are_these_and_in_this_order():
 
 
 def test_jsonl_has_a_row_with_every_column_for_each_unit_also_while_the_run_goes_on(store, capsys):
-    with held(RunStore(store), ["r-1"]):
+    with acquire(RunStore(store), ["r-1"]):
         results(store, "r", "jsonl", None)
     done, left = map(json.loads, capsys.readouterr().out.splitlines())
     assert list(done.items()) == list(ROW.items())

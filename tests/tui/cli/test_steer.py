@@ -5,8 +5,8 @@ import json
 import pytest
 
 from line_neurons.graphs.runs.lifecycle import start, work
-from line_neurons.tools.store.leases import held
-from line_neurons.tools.store.steering_queue import wishes
+from line_neurons.tools.store.leases import acquire
+from line_neurons.tools.store.steering_queue import commands
 from line_neurons.tui.cli import run as labelling
 from support.command_checks import refused
 from support.fakes import LAYER, ScriptedModel, scripted_parts
@@ -55,7 +55,7 @@ def test_what_is_asked_is_written_and_said_with_how_it_is_taken_up(line, parts):
 
 
 def test_who_works_on_the_run_is_said_to_take_the_wish(line, parts):
-    with held(parts.runs, [RUN]):
+    with acquire(parts.runs, [RUN]):
         assert "takes it before the unit's next node" in " ".join(line("steer", RUN, "0", "--again")[1].split())
         assert json.loads(line("steer", RUN, "0", "--again", "--json")[1])["worked_on"] is True
 
@@ -64,7 +64,7 @@ def test_of_several_wishes_all_are_written_or_none(line, parts):
     refused(line("steer", RUN, "0", "--ban", "class a", "--pin", "aardvark"), "aardvark", "never scored")
     refused(line("steer", RUN, "0"), "nothing is asked")
     refused(line("steer", RUN, "7", "--again"), "has no unit '7'")
-    assert wishes(parts.runs, RUN, 0) == []
+    assert commands(parts.runs, RUN, 0) == []
 
 
 def test_a_fork_is_a_run_that_says_where_it_comes_from(line, parts):

@@ -9,7 +9,7 @@ import pytest
 
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.store import leases
-from line_neurons.tools.store.leases import Machine, held
+from line_neurons.tools.store.leases import MachineId, acquire
 from line_neurons.tools.store.runs import RunStore
 from support.command_checks import refused
 from support.fakes import LAYER, ScriptedModel, scripted_parts
@@ -94,10 +94,10 @@ def test_a_killed_worker_leaves_an_interrupted_run_whose_stale_holder_is_told(li
 
 
 def test_who_waits_for_a_stop_learns_that_the_worker_died(line, worker, monkeypatch):
-    process = worker(Machine("elsewhere", "boot"))
+    process = worker(MachineId("elsewhere", "boot"))
     monkeypatch.setattr(leases, "STALE_SECONDS", 0.3)
     monkeypatch.setattr("line_neurons.tui.cli.stop.STALE_SECONDS", 0.3)
-    real = leases.ask_to_stop
+    real = leases.request_stop
 
     def ask(runs, holder):
         process.kill()
@@ -116,7 +116,7 @@ def test_nobody_and_nothing_cannot_be_stopped(line, store):
 
 
 def test_a_stop_is_asked_for_without_waiting(line, store):
-    with held(RunStore(store), [RUN]):
+    with acquire(RunStore(store), [RUN]):
         status, said, _ = line("stop", RUN)
         assert (status, "Asked process" in said, "has stopped" in said) == (0, True, False)
         assert "asked to stop by process" in line("show", RUN)[1]

@@ -392,10 +392,10 @@ class UnitScreen(Screen[None]):
         """Write a wish into the store, beside the app's own thread."""
 
         def write() -> None:
-            from line_neurons.tools.store.steering_queue import ask
+            from line_neurons.tools.store.steering_queue import submit
 
             try:
-                ask(self._store, self._run, self._unit, kind, concept)
+                submit(self._store, self._run, self._unit, kind, concept)
             except LineError as error:
                 self.app.call_from_thread(self._failed, error)
             else:

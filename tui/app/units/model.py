@@ -10,7 +10,7 @@ from typing import NamedTuple
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.replies import clean_text
 from line_neurons.tools.label_marks import UNLABELLED, codes, told
-from line_neurons.tools.store.activity import Activity, doings
+from line_neurons.tools.store.activity import Activity, activities
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.unit_table import UnitRow, UnitRows
 from line_neurons.tui.app.run_rows import SIGNS, RunRow, RunRows
@@ -117,7 +117,7 @@ class UnitsReader:
         # Runs of earlier versions did not count their steps: they took as many as their settings say.
         iterations = row.run.settings.get("iterations")
         self._steps = iterations + bool(row.run.settings.get("summary")) if isinstance(iterations, int) else None
-        doing = {one.unit: one for one in doings(runs).get(self._run, [])} if row.is_held else {}
+        doing = {one.unit: one for one in activities(runs).get(self._run, [])} if row.is_held else {}
         lines = self._rows.read(runs, worked_on=row.is_held)
         if lines is not self._lines:
             self._lines, self._tally = lines, tally(lines)

@@ -31,7 +31,7 @@ from line_neurons.eval.labels.formats import Labels, replace_file
 from line_neurons.eval.labels.wordnet import WordNet
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.control_sets import remarks_of
-from line_neurons.tools.store.locks import in_use
+from line_neurons.tools.store.locks import shared_lock
 from line_neurons.tools.targets.lookup import find_layer
 from line_neurons.tools.targets.registry import short_spec
 from line_neurons.tools.targets.unit_selectors import parse_units
@@ -111,7 +111,7 @@ def cosy(
             terminal.remarks(labels.source, labels.remarks)
         terminal.remarks(f"images {images.name}", images.remarks)
         terminal.remarks(f"control set {control[0]}", remarks_of(control[1]))
-        stack.enter_context(in_use(parts.store))
+        stack.enter_context(shared_lock(parts.store))
         kept = Evaluations(parts.store)
         stack.callback(kept.close)
         results = []

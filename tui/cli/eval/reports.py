@@ -10,7 +10,7 @@ from typing import Any
 from line_neurons.agent.errors import UsageError
 from line_neurons.eval.reports.table import Report, Table, compact, shown, write
 from line_neurons.tools.store.runs import RunStore, has_runs
-from line_neurons.tools.store.steering_queue import steered
+from line_neurons.tools.store.steering_queue import applied_kinds
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.show import open_store
 
@@ -113,7 +113,9 @@ def table1(store: Path, sources: Sequence[str]) -> Report:
     runs = open_store(store) if has_runs(store) else None
     evaluated = {result.evaluation.source for result in known}
     steering = (
-        {name: (runs.run(name), steered(runs, name)) for name in runs.names() if name in evaluated} if runs else {}
+        {name: (runs.run(name), applied_kinds(runs, name)) for name in runs.names() if name in evaluated}
+        if runs
+        else {}
     )
     places: dict[str, set[str | None]] = {}
     for name in sources:
@@ -186,7 +188,7 @@ def quality(store: Path, sources: Sequence[str], assets: Path) -> Report:
     units = {unit.unit: unit for run in named for unit in runs.units(run.id)}
     classes = true_classes(words, list(units.values()), bank)
     details = dict(zip((run.id for run in named), told_apart(named), strict=True))
-    steering = [(run, steered(runs, run.id)) for run in named]
+    steering = [(run, applied_kinds(runs, run.id)) for run in named]
     asked = {run.id: units for run, units in steering}
     every = [
         replace(labels, labels=tuple(one for one in labels.labels if one.unit not in asked.get(labels.source, ())))
