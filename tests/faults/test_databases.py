@@ -154,7 +154,7 @@ def test_a_read_only_store_can_be_looked_at_and_is_one_line_to_who_would_write(t
 def test_a_database_that_another_process_keeps_to_itself_is_waited_for_and_then_told(
     tmp_path, undisturbed, monkeypatch, name
 ):
-    monkeypatch.setattr(databases, "PATIENCE", 0.1)
+    monkeypatch.setattr(databases, "BUSY_TIMEOUT", 0.1)
     parts, run = begun(tmp_path)
     with closing(sqlite3.connect(tmp_path / name, isolation_level=None, check_same_thread=False)) as other:
         locked = []
