@@ -179,7 +179,7 @@ def steered(asked: Sequence[SteeringCommand], until: Place | None = None) -> tup
     pinned: set[str] = set()
     banned: set[str] = set()
     for wish in asked:
-        if not wish.granted or (until is not None and (wish.step or 0) > until[0]):
+        if not wish.applied or (until is not None and (wish.step or 0) > until[0]):
             continue
         key = concept_key(wish.concept)
         if wish.kind in {"unpin", "ban"}:

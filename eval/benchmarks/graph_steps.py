@@ -105,7 +105,7 @@ def run_instant(units: int, store: Path, *, iterations: int, in_flight: int, wor
         work(parts, run, watch)
         seconds = time.perf_counter() - began
         finished = parts.runs.states(run.id).get("finished", 0)
-        drawn = parts.bank.stats.drawn
+        drawn = parts.bank.stats.generated
     size = sum(path.stat().st_size for path in store.rglob("*") if path.is_file()) / 1e6
     return Went(
         finished,

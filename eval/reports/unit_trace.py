@@ -63,7 +63,7 @@ def report(run: Run, unit: Unit, steps: Sequence[Step], asked: Sequence[Steering
         asked: what people asked of it, in order.
     """
     scored = [step for step in steps if step.score is not None]
-    banned = [wish.concept for wish in asked if wish.kind == "ban" and wish.granted]
+    banned = [wish.concept for wish in asked if wish.kind == "ban" and wish.applied]
     may_win = [step for step in scored if not find_duplicate(step.concept or "", banned)]
     winner = max(may_win or scored, key=lambda step: step.score or 0.0)
     first = [step for step in scored if step.kind == "initial" and step.step == 0]

@@ -29,7 +29,7 @@ _EDGE = 96
 _IMAGES = """
 {%- macro strip(found) -%}
 {%- for one in found -%}
-{%- if one.trouble -%}<span title="{{ one.trouble|text }}">the image {{ one.trouble|text }}</span>
+{%- if one.error -%}<span title="{{ one.error|text }}">the image {{ one.error|text }}</span>
 {%- else -%}<img src="{{ one|thumbnail }}" title="{{ one|caption }}" style="display:inline;margin:1px">
 {%- endif -%}
 {%- endfor -%}

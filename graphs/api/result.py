@@ -242,8 +242,8 @@ def load(run: str, store: Path | str | None = None) -> Result:
 
 
 def _opened(one: StoredImage) -> Image:
-    if one.trouble:
-        raise DamagedError(f"the image {one.id[:12]} {one.trouble}", "see `line doctor --store`")
+    if one.error:
+        raise DamagedError(f"the image {one.id[:12]} {one.error}", "see `line doctor --store`")
     try:
         return read_image(one.content)
     except ImageError as error:

@@ -65,7 +65,7 @@ def _happened(
     history: Sequence[Step], asked: Sequence[SteeringCommand]
 ) -> Iterator[tuple[Place, Step | SteeringCommand]]:
     for wish in asked:
-        if wish.granted and wish.place is not None:
+        if wish.applied and wish.place is not None:
             yield wish.place, wish
     for entry in history:
         if entry.kind in KINDS:

@@ -154,7 +154,7 @@ def work(parts: Components, run: Run, watch: Watcher | None = None, drain: RunCo
         circumstances.record(runs, run, parts)
         runs.add_event(run.id, "work", process=os.getpid(), host=this_machine().host)
         try:
-            with parts.bank.incidents.recorded(runs, run.id):
+            with parts.bank.events.record_to(runs, run.id):
                 # Computed here, so that units in flight find it.
                 deps.control()
                 # What a stream holds is known only now.

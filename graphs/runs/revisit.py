@@ -221,7 +221,7 @@ def revisit_recorded(
     drain = drain or RunControl()
     with (
         acquire(first.runs, list(deps), drain.request_drain, first.telling(drain)),
-        first.bank.incidents.recorded(first.runs, runs[0].id),
+        first.bank.events.record_to(first.runs, runs[0].id),
     ):
         return revisit(deps[runs[0].id], runs, first.told("revisit", drain), deps)
 

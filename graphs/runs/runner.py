@@ -251,7 +251,12 @@ class Runner:
             since=time.time(),
         )
         report_activity(
-            self._deps.runs, self._run.id, doing, drawn=made.drawn, reused=made.reused, measured=made.forwarded
+            self._deps.runs,
+            self._run.id,
+            doing,
+            generated=made.generated,
+            reused=made.reused,
+            measured=made.forwarded,
         )
 
     def _since(self) -> CacheStats:

@@ -95,7 +95,7 @@ def test_a_image_harmed_before_it_is_measured_is_drawn_anew_and_told(tmp_path, u
     told = events(parts, run.id, "image redrawn")
     assert {one["picture"] for one in told} == unmeasured
     assert all(one["reason"].startswith(reason) and one["concept"].startswith("thing") for one in told)
-    assert parts.bank.stats.redrawn == 3
+    assert parts.bank.stats.regenerated == 3
     for image in unmeasured:
         assert f"the file of image {image[:12]}" in caplog.text
         assert parts.bank.image_bytes(image)
@@ -138,10 +138,10 @@ def test_when_the_whole_folder_of_images_goes_what_is_needed_is_drawn_anew(tmp_p
     assert work(parts, run).status == "finished"
     assert outcome(parts, run.id) == undisturbed
     redrawn = events(parts, run.id, "image redrawn")
-    assert len(redrawn) == parts.bank.stats.redrawn > 5
+    assert len(redrawn) == parts.bank.stats.regenerated > 5
     # A handful are told one by one.
     assert caplog.text.count("was drawn anew") == 5
-    assert "more like this are only counted and recorded (image redrawn)" in caplog.text
+    assert "more events like this are only counted and recorded (image redrawn)" in caplog.text
 
 
 def test_a_bank_that_has_forgotten_the_images_in_hand_draws_them_anew(tmp_path, undisturbed):

@@ -149,7 +149,7 @@ def test_a_vector_harmed_in_the_store_is_measured_anew_and_told(tmp_path, undist
     told = events(again, run.id, "vector measured anew")
     assert {one["picture"] for one in told} == set(label[:2])
     assert all(one["layer"] == LAYER and reason in one["reason"] for one in told)
-    assert again.bank.stats.remeasured == 2
+    assert again.bank.stats.recomputed == 2
     assert f"the activations of image {told[0]['image'][:12]} at head are damaged: {reason}" in caplog.text
 
 
@@ -163,7 +163,7 @@ def test_a_revisit_measures_harmed_vectors_anew(tmp_path, undisturbed):
     again.runs.update_run(run.id, status="interrupted", finished=None)
     assert work(again, run).status == "finished"
     assert outcome(again, run.id) == first
-    assert again.bank.stats.remeasured > 3
+    assert again.bank.stats.recomputed > 3
 
 
 class Inverse(torch.nn.Module):

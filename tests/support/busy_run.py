@@ -83,7 +83,7 @@ def _unit(runs: RunStore, unit: int, ended: list[float]) -> Iterator[bool]:
                 doing = Activity(
                     unit, node, entry.kind, entry.step, STEPS, 0, entry.concept or "", *best, time.time()
                 )
-                report_activity(runs, RUN, doing, drawn=unit * 10, reused=unit, measured=unit * 10)
+                report_activity(runs, RUN, doing, generated=unit * 10, reused=unit, measured=unit * 10)
                 yield True
             runs.put_step(entry)
             best = (entry.concept or "", entry.score)

@@ -261,4 +261,4 @@ def at_work(
             )
         for doing in doings:
             runs.update_unit(run, doing.unit, status="running")
-            report_activity(runs, run, doing, drawn=drawn, reused=reused, measured=measured)
+            report_activity(runs, run, doing, generated=drawn, reused=reused, measured=measured)

@@ -55,13 +55,13 @@ class VectorCache:
     Args:
         folder: the bank's folder.
         stats: the bank's, where damaged vectors are counted.
-        incidents: told of damaged vectors.
+        events: where damaged vectors are reported.
     """
 
-    def __init__(self, folder: CacheDatabase, stats: CacheStats, incidents: CacheEvents) -> None:
+    def __init__(self, folder: CacheDatabase, stats: CacheStats, events: CacheEvents) -> None:
         self._folder = folder
         self._stats = stats
-        self._incidents = incidents
+        self._events = events
         self._widths: dict[tuple[str, str], int] = {}
 
     def read(self, image_ids: Sequence[str], target: str, layer: str) -> dict[str, bytes]:
@@ -125,11 +125,11 @@ class VectorCache:
                 " AND (typeof(vector) != 'blob' OR vector = ?)",
                 (image, target, layer, vector),
             ).rowcount
-            self._stats.remeasured += dropped
+            self._stats.recomputed += dropped
         if dropped:
             text = f"the activations of image {image[:12]} at {layer} {fault}; they are measured anew"
             detail = {"picture": image, "layer": layer, "reason": fault}
-            self._incidents.tell(CacheEvent("vector measured anew", text, detail))
+            self._events.report(CacheEvent("vector measured anew", text, detail))
 
 
 class Cache(ImageCache):
@@ -146,7 +146,7 @@ class Cache(ImageCache):
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
-        self._vectors = VectorCache(self._folder, self.stats, self.incidents)
+        self._vectors = VectorCache(self._folder, self.stats, self.events)
         self._measuring = KeyClaims[_Measurement](self._lock)
         # Large, so they are shared as long as somebody uses them and no longer.
         self._controls = weakref.WeakValueDictionary[str, Control]()

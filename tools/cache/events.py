@@ -1,4 +1,4 @@
-"""What was found wrong with images and vectors while work went on, and who is told of it."""
+"""Collect and report corrupt cache entries found during a run."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_TOLD = 5
-"""Of each kind so many are told one by one; when a whole folder has gone there are thousands."""
+_LOGGED = 5
+"""Log at most this many events of a kind; where a whole folder has gone there are thousands."""
 
 
 @dataclass(frozen=True)
@@ -34,31 +34,31 @@ class CacheEvent:
 
 
 class CacheEvents:
-    """Tells the user, and whoever listens, of incidents; from any thread."""
+    """Log cache events and pass them to listeners; from any thread."""
 
     def __init__(self) -> None:
         self._listeners: list[Callable[[CacheEvent], None]] = []
         self._count: Counter[str] = Counter()
 
     @contextmanager
-    def heard(self, listener: Callable[[CacheEvent], None]) -> Iterator[None]:
-        """Have ``listener`` called for every incident within ``with``, in the thread that met it."""
+    def listening(self, listener: Callable[[CacheEvent], None]) -> Iterator[None]:
+        """Call ``listener`` for every event of the body, in the thread that met it."""
         self._listeners.append(listener)
         try:
             yield
         finally:
             self._listeners.remove(listener)
 
-    def recorded(self, runs: RunStore, run: str) -> AbstractContextManager[None]:
-        """Have every incident within ``with`` written to the events of a run."""
-        return self.heard(lambda incident: runs.add_event(run, incident.kind, **incident.detail))
+    def record_to(self, runs: RunStore, run: str) -> AbstractContextManager[None]:
+        """Write every event of the body to the events of a run."""
+        return self.listening(lambda event: runs.add_event(run, event.kind, **event.detail))
 
-    def tell(self, incident: CacheEvent) -> None:
-        """Tell of an incident; call it without locks, as listeners may wait."""
+    def report(self, event: CacheEvent) -> None:
+        """Report an event; call it without locks, as listeners may wait."""
         for listener in tuple(self._listeners):
-            listener(incident)
-        self._count[incident.kind] += 1
-        if self._count[incident.kind] <= _TOLD:
-            logger.warning("%s", incident.text)
-        elif self._count[incident.kind] == _TOLD + 1:
-            logger.warning("more like this are only counted and recorded (%s)", incident.kind)
+            listener(event)
+        self._count[event.kind] += 1
+        if self._count[event.kind] <= _LOGGED:
+            logger.warning("%s", event.text)
+        elif self._count[event.kind] == _LOGGED + 1:
+            logger.warning("more events like this are only counted and recorded (%s)", event.kind)

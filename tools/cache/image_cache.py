@@ -45,22 +45,22 @@ class CacheStats:
     """What this opened bank did and what it saved.
 
     Args:
-        drawn: images that a generator made.
+        generated: images that a generator made.
         reused: images that were asked for and were here.
-        redrawn: those of ``drawn`` whose file had gone or was damaged.
+        regenerated: those of ``generated`` whose file had gone or was damaged.
         forwarded: images that went through a target.
         saved: forward passes of an image that were not needed.
-        drawn_again: images of one plain colour that were drawn with a second seed.
-        remeasured: vectors that were damaged, and are measured anew where they are needed.
+        retried: images of one plain colour that were drawn with a second seed.
+        recomputed: vectors that were damaged, and are measured anew where they are needed.
     """
 
-    drawn: int = 0
+    generated: int = 0
     reused: int = 0
-    redrawn: int = 0
+    regenerated: int = 0
     forwarded: int = 0
     saved: int = 0
-    drawn_again: int = 0
-    remeasured: int = 0
+    retried: int = 0
+    recomputed: int = 0
 
 
 class ImageCache:
@@ -82,7 +82,7 @@ class ImageCache:
     Attributes:
         root: the folder.
         stats: what was done.
-        incidents: tells of images and vectors that were damaged, and of images that could not be used.
+        events: reports damaged images and vectors, and images that could not be used.
 
     Raises:
         StoreError: the folder cannot be written, or a newer version of the program made it.
@@ -91,7 +91,7 @@ class ImageCache:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.stats = CacheStats()
-        self.incidents = CacheEvents()
+        self.events = CacheEvents()
         self._folder = CacheDatabase(root)
         self._lock = self._folder.lock
         self._files = ImageFiles(self._folder)
@@ -273,14 +273,14 @@ class ImageCache:
             "plain": drawing.plain,
         }
         with self._lock:
-            self.stats.drawn_again += 1
+            self.stats.retried += 1
         if drawing.image is not None:
             text = f"an image of {request.concept!r} was all {drawing.plain} and was drawn with another seed"
-            self.incidents.tell(CacheEvent("image drawn again", text, {**detail, "picture": kept}))
+            self.events.report(CacheEvent("image drawn again", text, {**detail, "picture": kept}))
             return
         refused = BlankImageError(request.concept, drawing.plain)
         self._plain[key] = drawing.plain
-        self.incidents.tell(CacheEvent("concept refused", refused.reason, detail))
+        self.events.report(CacheEvent("concept refused", refused.reason, detail))
         raise refused
 
     def _keep(
@@ -315,8 +315,8 @@ class ImageCache:
                 ],
             )
             kept = {key: image for key, (image, _) in self._draws(drawn).items()}
-            self.stats.drawn += len(drawn)
-            self.stats.redrawn += len(renewed)
+            self.stats.generated += len(drawn)
+            self.stats.regenerated += len(renewed)
             for key, (_, image) in drawn.items():
                 if image.pixels is not None and kept[key] == ids[key]:
                     self._remember(ids[key], image.pixels)
@@ -342,7 +342,7 @@ class ImageCache:
             text += f" and came out differently, as {now[:12]}"
             detail["now"] = now
             self._files.remove([lost])
-        self.incidents.tell(CacheEvent("image redrawn", text, detail))
+        self.events.report(CacheEvent("image redrawn", text, detail))
 
     def _draws(self, keys: Iterable[_Key]) -> dict[_Key, tuple[str, int]]:
         """Image and size of its file of each draw that is kept; to be called with the lock.

@@ -32,8 +32,8 @@ class StoredImage:
     Args:
         id: the SHA-256 of its file.
         path: where the file is, or should be.
-        content: the PNG file; empty where ``trouble`` says why there is none.
-        trouble: what is wrong with the image, in words that follow "the image".
+        content: the PNG file; empty where ``error`` says why there is none.
+        error: what is wrong with the image, in words that follow "the image".
         prompt: what it was drawn from; empty where the store does not know.
         seed: the seed that it was drawn with.
         generator: the generator's fingerprint.
@@ -44,7 +44,7 @@ class StoredImage:
     id: str
     path: Path
     content: bytes = b""
-    trouble: str = ""
+    error: str = ""
     prompt: str = ""
     seed: int | None = None
     generator: str = ""
@@ -287,15 +287,15 @@ def _activation(row: tuple[bytes, bytes | None] | None, key: tuple[str, str, str
 
 def _image(store: Path, image: str, drawn: Any, activation: float | None) -> StoredImage:
     if not is_image_id(image):
-        return StoredImage(image, store, trouble="has an id that no image has")
+        return StoredImage(image, store, error="has an id that no image has")
     path = image_path(store, image)
-    content, trouble = read_image_file(store, image)
+    content, error = read_image_file(store, image)
     prompt, seed, generator, account = drawn or ("", None, "", None)
     return StoredImage(
         image,
         path,
         content,
-        trouble,
+        error,
         str(prompt),
         seed if isinstance(seed, int) else None,
         str(generator),

@@ -194,10 +194,24 @@ class RunStore:
         with self._writing(*runs):
             yield self._conn
 
-    def rows(self, statement: str, *values: Any) -> list[Any]:
-        """The rows of a query."""
+    def rows(self, statement: str, *values: Any, needs: str = "") -> list[Any]:
+        """Return the rows of a query; for ``tools.store`` and its bundles only.
+
+        Args:
+            statement: the query.
+            values: its parameters.
+            needs: a ``table.column``, without which there are no rows: a store that is opened read-only may be of
+                an earlier schema.
+        """
+        table, _, column = needs.partition(".")
+        if needs and column not in self.columns(table):
+            return []
         with self._reading():
             return self._conn.execute(statement, values).fetchall()
+
+    def columns(self, table: str) -> frozenset[str]:
+        """Return the columns of a table; none of a table that an earlier schema lacks."""
+        return frozenset(name for (name,) in self.rows("SELECT name FROM pragma_table_info(?)", table))
 
     @contextmanager
     def at_one_moment(self) -> Iterator[None]:

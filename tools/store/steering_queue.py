@@ -61,7 +61,7 @@ class SteeringCommand:
     node: str | None = None
 
     @property
-    def granted(self) -> bool:
+    def applied(self) -> bool:
         """Whether it was taken and changed something."""
         return self.taken is not None and not self.outcome.startswith(REFUSED)
 
@@ -257,7 +257,7 @@ def _checked(runs: RunStore, run: Run, unit: int, kind: str, concept: str) -> st
         except ValueError as error:
             raise UsageError(f"{concept!r:.60} is no concept: {error}", "name one to three words") from None
     before = commands(runs, run.id, unit)
-    forbidden = [wish.concept for wish in before if wish.kind == "ban" and (wish.granted or wish.taken is None)]
+    forbidden = [wish.concept for wish in before if wish.kind == "ban" and (wish.applied or wish.taken is None)]
     refused = _SENSELESS[kind](named, scored, before, forbidden, run.settings)
     if refused:
         raise UsageError(f"unit {unit} of run {run.id}: {named!r} {refused}", f"see `line show {run.id} {unit}`")
@@ -277,7 +277,7 @@ def _no_unpin(
 ) -> str:
     last = ""
     for wish in before:
-        if concept_key(wish.concept) == concept_key(named) and (wish.granted or wish.taken is None):
+        if concept_key(wish.concept) == concept_key(named) and (wish.applied or wish.taken is None):
             last = wish.kind if wish.kind != "try" else last
     return "" if last == "pin" else "is not pinned"
 

@@ -178,7 +178,7 @@ class RunRows:
         return labels, error, came
 
     def _rate(self, run: str, images: WorkCounts, beat: float) -> float | None:
-        count, now = images.drawn + images.reused, time.monotonic()
+        count, now = images.generated + images.reused, time.monotonic()
         seen = self._seen.setdefault(run, deque())
         if seen and seen[-1][1] > count:
             seen.clear()
@@ -204,7 +204,7 @@ def _state(run: Run, held: LeaseStatus | None) -> State:
 
 def _left(row: RunRow, in_hand: int, images: WorkCounts, beat: float) -> float | None:
     """From the images that the rest needs, at the pace since the process took the run."""
-    passed, count = beat - images.since, images.drawn + images.reused
+    passed, count = beat - images.since, images.generated + images.reused
     settings = row.run.settings
     try:
         steps = settings["top"] + settings["random"] + settings["iterations"] + bool(settings["summary"])

@@ -155,7 +155,7 @@ class Watching:
             return
         self._noted = now
         done = self.steps_before + progress.position * (progress.steps + 1) + sum(self._in_flight.values())
-        drawn, reused = progress.stats.drawn, progress.stats.reused
+        drawn, reused = progress.stats.generated, progress.stats.reused
         if not self._samples or now - self._samples[-1][0] >= _SAMPLE_SECONDS:
             self._samples.append((now, done, drawn))
         since, done_then, drawn_then = self._samples[0]
@@ -165,7 +165,7 @@ class Watching:
             f"{progress.position}/{progress.units} units{failed}, {counted(self._steps, 'step')}, "
             f"{(drawn - drawn_then) / seconds:.1f} images/s, {reused / max(reused + drawn, 1):.0%} reused"
         )
-        if redrawn := progress.stats.redrawn:
+        if redrawn := progress.stats.regenerated:
             text += f", {redrawn} redrawn"
         gained, ahead = done - done_then, self.steps_in_all - done
         left = duration(ahead * seconds / gained) if gained and ahead else ""

@@ -377,9 +377,9 @@ def conclude(jobs: Sequence[Job], *, as_json: bool) -> int:
 def _say_mended(stats: CacheStats) -> None:
     """Say what was damaged in the store or of no use from the generator; a run's events have it one by one."""
     found = {
-        "whose file had gone or was damaged: drawn anew": stats.redrawn,
-        "of one plain colour: drawn again with another seed": stats.drawn_again,
-        "whose activations were damaged: measured anew": stats.remeasured,
+        "whose file had gone or was damaged: drawn anew": stats.regenerated,
+        "of one plain colour: drawn again with another seed": stats.retried,
+        "whose activations were damaged: measured anew": stats.recomputed,
     }
     for what, count in found.items():
         if count:

@@ -202,8 +202,8 @@ def small_copy(content: bytes, side: int) -> tuple[bytes, tuple[int, int]] | Non
 def _opened(image: StoredImage, side: int) -> tuple[Image | None, str]:
     from PIL import Image
 
-    if image.trouble:
-        return None, image.trouble
+    if image.error:
+        return None, image.error
     try:
         small = read_image(image.content, side=2 * side)
     except ImageError as error:

@@ -138,14 +138,14 @@ def test_beside_another_run_of_its_name_it_gets_a_free_one_and_ends_as_it_would(
     parts = parts_for(old)
     stopped(parts, parts.runs.run(RUN), "synthesize", 3)
     (wish,) = commands(parts.runs, RUN, 1)
-    assert wish.granted
+    assert wish.applied
     done = import_bundle(store, export(old, RUN, "bundle", tmp_path / "run.zip").path)
     assert (done.run, done.before) == ("model-head-2", RUN)
     parts = parts_for(store)
     work(parts, parts.runs.run(done.run))
     assert outcome(parts, done.run) == uninterrupted[True]
     (wish,) = commands(parts.runs, done.run, 1)
-    assert (wish.id, wish.concept, wish.granted) == (2, "red fox", True)
+    assert (wish.id, wish.concept, wish.applied) == (2, "red fox", True)
     assert found(store) == before
 
 

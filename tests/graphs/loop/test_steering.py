@@ -205,7 +205,7 @@ def test_a_restart_keeps_bans_and_begins_without_pins(tmp_path):
 
     work(parts, run, watch)
     assert "bee" not in entries(parts, run)
-    assert [wish.granted for wish in commands(parts.runs, run.id, 0)] == [True, True]
+    assert [wish.applied for wish in commands(parts.runs, run.id, 0)] == [True, True]
     assert entries(parts, run, "kind").count("initial") == 8
     assert last_state(parts, run)["pinned"] == []
     assert last_state(parts, run)["banned"] == ["bee"]
@@ -238,7 +238,7 @@ def killed(store, kind, concept, after, place, call):
 
         setattr(owner, name, dying)
 
-    owners = {"take_wishes": "line_neurons.graphs.runs.unit_runner", "grant": steered, "mark": steered}
+    owners = {"take_wishes": "line_neurons.graphs.runs.unit_runner", "grant": steered, "mark_applied": steered}
     if place == "checkpoint, before the rows are committed":
         compiled = type(build())
         real = compiled.update_state
@@ -260,8 +260,8 @@ def killed(store, kind, concept, after, place, call):
 PLACES = (
     "take_wishes, before",
     "grant, after",
-    "mark, before",
-    "mark, after",
+    "mark_applied, before",
+    "mark_applied, after",
     "checkpoint, before the rows are committed",
     "take_wishes, after",
 )

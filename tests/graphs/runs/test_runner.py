@@ -189,7 +189,7 @@ def test_a_killed_run_ends_as_an_undisturbed_one_with_no_image_drawn_twice(tmp_p
     assert outcome(parts, run) == one_by_one
     drawn = len({path.name for path in (tmp_path / "images").rglob("*.png")} - before)
     # Files that were written when the process died, and whose rows were not, are drawn once more.
-    assert drawn <= parts.bank.stats.drawn <= drawn + parts.settings.in_flight * parts.settings.images
+    assert drawn <= parts.bank.stats.generated <= drawn + parts.settings.in_flight * parts.settings.images
 
 
 def test_a_drained_run_asks_and_draws_nothing_more(tmp_path):
@@ -214,7 +214,7 @@ def test_the_progress_counts_units_images_and_failures(tmp_path):
     work(parts, start(parts, LAYER, ["all"]), seen.append)
     last = seen[-1]
     assert (last.finished, last.failed, last.units, last.node) == (UNITS, 0, UNITS, "finished")
-    assert last.stats.drawn == len(parts.generator.drawn)
+    assert last.stats.generated == len(parts.generator.drawn)
     assert sorted(progress.finished for progress in seen) == [progress.finished for progress in seen]
 
 

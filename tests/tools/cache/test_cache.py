@@ -96,7 +96,7 @@ def test_only_missing_images_are_drawn_and_in_one_call(bank):
     assert again[1:3] == first[::-1]
     assert again[0] == again[3]
     assert [[request.seed for request in call] for call in colours.calls] == [[0, 1], [2]]
-    assert (bank.stats.drawn, bank.stats.reused) == (3, 3)
+    assert (bank.stats.generated, bank.stats.reused) == (3, 3)
 
 
 def test_nothing_is_asked_of_a_generator_when_all_is_there(bank):
@@ -135,7 +135,7 @@ def test_a_file_that_has_gone_or_was_cut_is_drawn_anew_and_reported(bank, caplog
     colours = Colours()
     assert bank.images(requests(), colours) == ids
     assert [request.seed for request in colours.calls[0]] == [2]
-    assert bank.stats.redrawn == 1
+    assert bank.stats.regenerated == 1
     assert ids[2][:12] in caplog.text
     assert hashlib.sha256(bank.image_bytes(ids[2])).hexdigest() == ids[2]
 
@@ -350,7 +350,7 @@ def test_a_vector_that_is_not_what_it_was_is_told_and_measured_anew(bank, change
     )
     assert damaged >= 4
     np.testing.assert_array_equal(bank.activations(images, target, "positive"), before)
-    assert bank.stats.remeasured == damaged
+    assert bank.stats.recomputed == damaged
     assert sum(target.calls) == len(images) + damaged
     assert None not in bank_view.stored_activations(bank.root, images, target.fingerprint, "positive", 0)
 
@@ -558,7 +558,7 @@ def test_two_threads_that_need_a_image_at_the_same_moment_share_one_drawing(bank
     held.go_on.set()
     assert first.result(30)[1] == second.result(30)[0]
     assert [[one.seed for one in call] for call in (*held.calls, *idle.calls)] == [[0, 1], [2]]
-    assert (bank.stats.drawn, bank.stats.reused) == (3, 1)
+    assert (bank.stats.generated, bank.stats.reused) == (3, 1)
 
 
 @pytest.mark.parametrize("error", [BackendError("out of memory"), NotDrawableError("cat", [("dog", 0.5)])])
@@ -573,7 +573,7 @@ def test_a_thread_draws_itself_what_another_one_failed_to_draw(bank, threads, er
     assert first.exception(30) is error
     assert len(second.result(30)) == 1
     assert len(able.calls) == 1
-    assert bank.stats.drawn == 1
+    assert bank.stats.generated == 1
 
 
 def test_threads_with_overlapping_needs_do_not_wait_for_each_other_for_ever(bank, threads):
@@ -586,7 +586,7 @@ def test_threads_with_overlapping_needs_do_not_wait_for_each_other_for_ever(bank
     other.go_on.set()
     held.go_on.set()
     assert set(first.result(30)) | {second.result(30)[0]} < set(third.result(30))
-    assert bank.stats.drawn == 5
+    assert bank.stats.generated == 5
 
 
 @given(st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=7), min_size=2, max_size=4))

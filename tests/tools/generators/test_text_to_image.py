@@ -278,11 +278,11 @@ def test_a_concept_whose_images_are_not_finite_is_refused_with_either_seed(sdxl,
     with pytest.raises(BlankImageError, match=r"'cat' came out as one plain colour, rgb\(0, 0, 0\)"):
         bank.images([ask("cat", 0), ask("cat", 1)], generator)
     # The first of the batch was an image, and is kept.
-    assert len(bank.images([ask("cat", 0)], generator)) == bank.stats.drawn == 1
+    assert len(bank.images([ask("cat", 0)], generator)) == bank.stats.generated == 1
     hook.remove()
     again = Cache(tmp_path)
     assert len(again.images([ask("cat", 0), ask("cat", 1)], generator)) == 2
-    assert (again.stats.drawn, again.stats.reused) == (1, 1)
+    assert (again.stats.generated, again.stats.reused) == (1, 1)
 
 
 def test_what_was_drawn_before_memory_ran_out_is_in_the_bank(sdxl, tmp_path):
@@ -300,7 +300,7 @@ def test_what_was_drawn_before_memory_ran_out_is_in_the_bank(sdxl, tmp_path):
         bank.images(requests, generator)
     hook.remove()
     assert len(set(bank.images(requests, generator))) == 3
-    assert (bank.stats.drawn, bank.stats.reused) == (3, 1)
+    assert (bank.stats.generated, bank.stats.reused) == (3, 1)
 
 
 def test_a_failure_inside_is_one_line(sdxl):

@@ -206,7 +206,7 @@ async def test_images_that_are_gone_or_harmed_are_said(store):
     paths[1].write_bytes(paths[1].read_bytes()[:-9])
     async with unit_opened(store, size=WIDE) as (pilot, screen):
         await all_images(pilot, screen)
-        troubles = [one.trouble for one in screen.query_one(ImagesView).loaded]
+        troubles = [one.error for one in screen.query_one(ImagesView).loaded]
         assert troubles == ["has gone", "is damaged: its content has changed", "", ""]
         await sees(pilot, "gone", "damaged")
 

@@ -83,7 +83,7 @@ def _lines(row: RunRow, said: str) -> Iterator[Text]:
 def _told(row: RunRow) -> str:
     """A state with its reason and what to press."""
     made = row.made
-    images = f"; {made.drawn} images drawn, {made.reused} taken from the store" if made else ""
+    images = f"; {made.generated} images drawn, {made.reused} taken from the store" if made else ""
     rate = f", {row.rate:.1f} images/s" if row.rate is not None else ""
     left = f", about {duration(row.left)} left" if row.left is not None else ""
     again = "t takes the failed units again" if row.failed else "r resumes"

@@ -108,8 +108,8 @@ class ImageScreen(Screen[None]):
 def show_outside(screen: Screen[None], loaded: Loaded) -> None:
     """Open an image's file with the desktop's viewer; where that is not possible, say where it is."""
     one = loaded.image
-    if loaded.trouble and not one.content:
-        screen.notify(f"the image {plain(loaded.trouble)}", severity="warning", markup=False)
+    if loaded.error and not one.content:
+        screen.notify(f"the image {plain(loaded.error)}", severity="warning", markup=False)
     elif not open_outside(one.path):
         screen.notify(plain(one.path), title="No viewer here; the file is", markup=False, timeout=15)
 
@@ -120,7 +120,7 @@ def account_text(concept: str, loaded: Loaded) -> Text:
     lines = {
         "concept": concept,
         "activation": number(one.activation) if one.activation is not None else "not kept in the store",
-        "trouble": f"the image {loaded.trouble}" if loaded.trouble else "",
+        "trouble": f"the image {loaded.error}" if loaded.error else "",
         "prompt": one.prompt,
         "seed": one.seed,
         "generator": one.generator,

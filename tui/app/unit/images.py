@@ -44,11 +44,11 @@ _CAPTION = 1
 
 
 class Loaded(NamedTuple):
-    """An image and its pixels; where there are none ``trouble`` says why."""
+    """An image and its pixels; where there are none ``error`` says why."""
 
     image: StoredImage
     pixels: Image | None
-    trouble: str
+    error: str
 
 
 def load(store: Path, images: Sequence[str], run: Run, unit: int) -> list[Loaded]:
@@ -63,7 +63,7 @@ def load(store: Path, images: Sequence[str], run: Run, unit: int) -> list[Loaded
 
 def _decoded(one: StoredImage) -> Loaded:
     if not one.content:
-        return Loaded(one, None, one.trouble)
+        return Loaded(one, None, one.error)
     try:
         shown = read_image(one.content, side=_PIXELS)
     except ImageError as error:
@@ -99,7 +99,7 @@ class Card(Vertical, can_focus=True):
         one = self._loaded
         shown: Widget
         if one.pixels is None:
-            shown = Static(Text(f"the image {plain(one.trouble)}"), classes="missing", markup=False)
+            shown = Static(Text(f"the image {plain(one.error)}"), classes="missing", markup=False)
         else:
             shown = ImageWidget(one.pixels)
         said = number(one.image.activation) if one.image.activation is not None else "not measured"

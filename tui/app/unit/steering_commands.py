@@ -50,6 +50,6 @@ def wishes_text(view: UnitView) -> Text:
         if wish.taken is None:
             said = f"… {said}: {when_taken(view)}"
         else:
-            said = f"{'✓' if wish.granted else '✗'} {said}: {plain(wish.outcome) or 'taken'}"
+            said = f"{'✓' if wish.applied else '✗'} {said}: {plain(wish.outcome) or 'taken'}"
         shown.append(("\n" if shown else "") + said, "bold" if wish.taken is None else "")
     return shown
