@@ -12,6 +12,7 @@ from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.store.activity import Activity, activities
 from line_neurons.tools.store.columns import OUTCOMES
 from line_neurons.tools.store.leases import lease_status
+from line_neurons.tools.store.queries import forks
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import SteeringCommand, commands, units_with_pending
@@ -112,17 +113,9 @@ def read_unit(runs: RunStore, run: str, unit: int) -> UnitView:
         held is not None and held.stale,
         (held.holder.stop or "") if held else "",
         tuple(commands(runs, shown.id, unit)),
-        _forks(runs, shown.id, unit),
+        forks(runs, shown.id, unit),
         is_unfinished(shown, runs.states(shown.id), units_with_pending(runs, shown.id)),
     )
-
-
-def _forks(runs: RunStore, run: str, unit: int) -> tuple[str, ...]:
-    # A store that is only looked at may be of an earlier schema.
-    if not runs.rows("SELECT 1 FROM pragma_table_info('runs') WHERE name = 'forked_unit'"):
-        return ()
-    found = runs.rows("SELECT id FROM runs WHERE forked_from = ? AND forked_unit = ? ORDER BY rowid", run, unit)
-    return tuple(str(fork) for (fork,) in found)
 
 
 def board(view: UnitView, until: Place | None = None) -> list[BoardRow]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from line_neurons.graphs.runs.environment import WORKED_WITH
+from line_neurons.tools.store.queries import step_times
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import SteeringCommand, commands
@@ -31,8 +32,6 @@ SEED_RULES = {
     "update of the scoreboard": "(run seed, unit, step)",
 }
 """What each random choice is a function of; see ``agent.seeds.derive_seed``."""
-
-_WRITTEN = "SELECT CAST(coalesce(created, 0) AS REAL) FROM steps WHERE run = ?"
 
 _ENDS = {"drained": "stopped on request", "stopped": "failed", "finished": "finished"}
 _CHANGES = {"settings changed", "retry", "begun again", "revisited"}
@@ -85,7 +84,7 @@ def provenance_of_the_run(store: RunStore, found: Run) -> dict[str, Any]:
     events = store.events(found.id)
     work = who_worked(found, events)
     starts = [event["created"] for event in events if event["kind"] == "work"]
-    written = Counter(_session(created, starts) for (created,) in store.rows(_WRITTEN, found.id))
+    written = Counter(_session(created, starts) for created in step_times(store, found.id))
     for index, session in enumerate(work.sessions):
         session["steps"] = written[index]
     first = work.environments[0]

@@ -16,6 +16,7 @@ from line_neurons import agent, graphs, tools
 from line_neurons.agent.prompts import ANGLES, LIGHTINGS, instructions
 from line_neurons.graphs.runs.components import Components, installed_versions
 from line_neurons.tools.hardware import machine
+from line_neurons.tools.store.queries import last_detail
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore
 
@@ -55,14 +56,7 @@ def record(runs: RunStore, run: Run, parts: Components, *, began: bool = False) 
         began: the run begins with it.
     """
     now = circumstances(parts, run.layer)
-    last = runs.rows(
-        "SELECT detail FROM events WHERE run = ? AND kind = ? ORDER BY id DESC LIMIT 1", run.id, WORKED_WITH
-    )
-    try:
-        before = json.loads(last[0][0]) if last else {}
-    except ValueError:
-        # Who reads the events is told of the damaged row.
-        before = {}
+    before = last_detail(runs, run.id, WORKED_WITH)
     if not isinstance(before, dict) or {name: before.get(name) for name in now} != now:
         runs.add_event(run.id, WORKED_WITH, began=began, **now)
 

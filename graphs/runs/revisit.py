@@ -38,6 +38,7 @@ from line_neurons.graphs.runs.results import (
 from line_neurons.tools.label_marks import DONE, Mark
 from line_neurons.tools.scorers import needs_control
 from line_neurons.tools.store.leases import acquire
+from line_neurons.tools.store.queries import searched_units
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import banned
@@ -255,13 +256,10 @@ def _identity(run: Run) -> Iterator[tuple[str, Any, Any]]:
         yield "control set", fingerprints.get("control"), settings.get("control")
 
 
-_SEARCHED = "SELECT DISTINCT unit FROM steps WHERE run = ? AND kind != 'revisit' AND score IS NOT NULL"
-
-
 def _gather(store: RunStore, runs: Sequence[Run], parts: Mapping[str, Deps]) -> _Gathered:
     gathered = _Gathered()
     for run in runs:
-        searched = {number for (number,) in store.rows(_SEARCHED, run.id)}
+        searched = searched_units(store, run.id)
         units = [unit for unit in store.units(run.id) if unit.status in DONE and unit.unit in searched]
         index = {unit.unit: place for place, unit in enumerate(units, len(gathered.places))}
         found: dict[int, tuple[Found, Mark | None]] = {}

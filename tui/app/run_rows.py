@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from line_neurons.tools.label_marks import DONE
+from line_neurons.tools.store import queries
 from line_neurons.tools.store.activity import WorkCounts, activities, work_counts
 from line_neurons.tools.store.leases import LeaseStatus, lease_status
 from line_neurons.tools.store.records import Run
@@ -104,24 +105,18 @@ class RunRows:
             StoreError: the store cannot be read.
         """
         held, at_work, images = lease_status(runs, look=False), activities(runs), work_counts(runs)
-        states: dict[str, dict[str, int]] = {}
-        for run, status, count in runs.rows("SELECT run, status, count(*) FROM units GROUP BY run, status"):
-            states.setdefault(run, {})[status] = count
-        # Without the words that a run's first boards are drawn from, which may be thousands.
-        found = runs.rows(
-            "SELECT id, status, finished, error, settings, fingerprints FROM runs ORDER BY rowid DESC"
-        )
+        states = queries.unit_states(runs)
         return [
-            self._row(runs, self._run(runs, known), states.get(known[0], {}), held.get(known[0]),
-                      tuple(doing.unit for doing in at_work.get(known[0], ())), images.get(known[0]))
-            for known in found
+            self._row(runs, self._run(runs, name, revision), states.get(name, {}), held.get(name),
+                      tuple(activity.unit for activity in at_work.get(name, ())), images.get(name))
+            for name, revision in queries.run_revisions(runs).items()
         ]  # fmt: skip
 
-    def _run(self, runs: RunStore, known: Any) -> Run:
-        before, run = self._runs.get(known[0], (None, None))
-        if run is None or before != known:
-            run = replace(runs.run(known[0]), vocabulary=None)
-            self._runs[known[0]] = known, run
+    def _run(self, runs: RunStore, name: str, revision: tuple[Any, ...]) -> Run:
+        before, run = self._runs.get(name, (None, None))
+        if run is None or before != revision:
+            run = replace(runs.run(name), vocabulary=None)
+            self._runs[name] = revision, run
         return run
 
     def _row(
@@ -157,22 +152,10 @@ class RunRows:
         run = of.id
         known, labels, error, came = self._labels.get(run, (None, (), None, None))
         # A revisit changes labels after the last unit is finished.
-        now = (sorted(states.items()), runs.rows("SELECT max(id) FROM events WHERE run = ?", run))
+        now = (sorted(states.items()), queries.last_event_id(runs, run))
         if known != now or came is None:
-            labels = tuple(
-                (str(label), float(margin))
-                for label, margin in runs.rows(
-                    "SELECT label, max(score - initial_score) AS margin FROM units"
-                    " WHERE run = ? AND label IS NOT NULL GROUP BY label"
-                    " HAVING margin IS NOT NULL ORDER BY margin DESC, label LIMIT ?",
-                    run,
-                    BEST_LABELS,
-                )
-            )
-            failed = runs.rows(
-                "SELECT unit, error FROM units WHERE run = ? AND status = 'failed' ORDER BY position LIMIT 1", run
-            )
-            error = (int(failed[0][0]), str(failed[0][1] or "")) if failed else None
+            labels = queries.largest_margins(runs, run, BEST_LABELS)
+            error = queries.first_failure(runs, run)
             came = run_problems(runs.path.parent, runs, of)
             self._labels[run] = now, labels, error, came
         return labels, error, came

@@ -13,6 +13,7 @@ from line_neurons.graphs.replay.provenance import SEED_RULES, who_worked
 from line_neurons.graphs.replay.provenance_text import NOT_RECORDED, mapping_of, told_machine, told_versions
 from line_neurons.tools.label_marks import codes
 from line_neurons.tools.store.leases import lease_status
+from line_neurons.tools.store.queries import cost
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.run_problems import run_problems
 from line_neurons.tools.store.runs import RunStore
@@ -166,20 +167,13 @@ def _cost(
     runs: RunStore, run: Run, rows: Sequence[UnitRow], now: float, *, going_on: bool
 ) -> list[tuple[str, str]]:
     """Questions, images and time, read off the histories of the units."""
-    units = "(" + ",".join(str(int(row.unit)) for row in rows) + ")"
-    steps = f"FROM steps WHERE run = ? AND unit IN {units}"
-    asked = " AND kind IN ('iteration', 'summary') AND outcome != 'stalled' AND coalesce(origin, '') != 'typed'"
-    (questions, waited), *_ = runs.rows(f"SELECT count(*), coalesce(total(seconds), 0) {steps}{asked}", run.id)
-    (concepts,), *_ = runs.rows(f"SELECT count(DISTINCT concept) {steps} AND score IS NOT NULL", run.id)
-    # What is no list in a damaged store has no images.
-    joined = "steps, json_each(CASE WHEN json_valid(steps.images) THEN steps.images ELSE '[]' END) AS image"
-    (images,), *_ = runs.rows(f"SELECT count(DISTINCT image.value) {steps.replace('steps', joined, 1)}", run.id)
+    took = cost(runs, run.id, [row.unit for row in rows])
     ended = run.finished or (now if going_on else None)
     found = [
-        ("questions to the language model", f"{questions:,}"),
-        ("seconds for answers", f"{waited:,.0f}"),
-        ("concepts scored", f"{concepts:,}"),
-        ("images looked at", f"{images:,}"),
+        ("questions to the language model", f"{took.requests:,}"),
+        ("seconds for answers", f"{took.reply_seconds:,.0f}"),
+        ("concepts scored", f"{took.concepts:,}"),
+        ("images looked at", f"{took.images:,}"),
         ("seconds of work, all units", f"{sum(row.seconds or 0.0 for row in rows):,.0f}"),
     ]
     if ended is not None and ended >= run.created:

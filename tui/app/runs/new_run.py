@@ -22,6 +22,7 @@ from line_neurons.agent.settings import Settings, load_settings
 from line_neurons.tools.generators.presets import PRESETS
 from line_neurons.tools.language_models.registry import EMBEDDED
 from line_neurons.tools.store.leases import this_machine
+from line_neurons.tools.store.queries import run_of_command, run_of_process
 from line_neurons.tools.store.runs import RunStore, default_store, has_runs
 from line_neurons.tools.targets.sources import is_own_function
 from line_neurons.tui.app.processes import Launched, launch
@@ -359,21 +360,12 @@ def _run_of(store: Path, launched: Launched, began: float) -> str | None:
     except LineError:
         return None
     try:
-        held = runs.rows(
-            "SELECT run FROM leases WHERE process = ? AND host = ? AND unit IS NULL",
-            launched.pid,
-            this_machine().host,
-        )
-        ours = held or runs.rows(
-            "SELECT id FROM runs WHERE command = ? AND created >= ? ORDER BY rowid DESC LIMIT 1",
-            shlex.join(["line", *launched.arguments]),
-            began - 5,
-        )
+        held = run_of_process(runs, launched.pid, this_machine().host)
+        return held or run_of_command(runs, shlex.join(["line", *launched.arguments]), began - 5)
     except LineError:
         return None
     finally:
         runs.close()
-    return str(ours[0][0]) if ours else None
 
 
 def _embedded() -> list[tuple[str, str]]:

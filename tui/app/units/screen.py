@@ -14,6 +14,7 @@ from textual.screen import Screen
 from textual.widgets import Footer, Input, Static
 
 from line_neurons.agent.errors import LineError, UsageError
+from line_neurons.tools.store.queries import best_scores
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.app.banner import Banner
 from line_neurons.tui.app.processes import Launched, launch
@@ -27,7 +28,6 @@ from line_neurons.tui.app.units.header import RunHead
 from line_neurons.tui.app.units.model import Seen, UnitsReader
 from line_neurons.tui.app.units.sort_menu import SortMenu
 from line_neurons.tui.app.units.table import UnitsTable
-from line_neurons.tui.app.units.trends import trends
 from line_neurons.tui.cli.exit_codes import is_failure
 from line_neurons.tui.cli.output import plain
 from line_neurons.tui.cli.stop import ask_holder
@@ -152,7 +152,7 @@ class UnitsScreen(Screen[None]):
 
     def _look_up(self, units: list[int]) -> dict[int, tuple[float, ...]]:
         with closing(RunStore(self._store, read_only=True)) as runs:
-            return trends(runs, self._run, units)
+            return best_scores(runs, self._run, units)
 
     # Finding
 
