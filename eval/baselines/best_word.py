@@ -23,10 +23,10 @@ def label(task: Task) -> Labels:
         UsageError: no word can be generated.
         LineError: see ``scoring.draw`` and ``Cache.activations``.
     """
-    parts, words = task.parts, task.words
-    deps, told = parts.deps(task.layer), task.told("words")
+    components, words = task.components, task.words
+    deps, told = components.deps(task.layer), task.told("words")
     columns = list(task.units)
-    scorer = parts.settings.scorer
+    scorer = components.settings.scorer
     compared = (
         task.control.activations[:, columns] if needs_control(scorer) else np.empty((0, len(columns)), np.float32)
     )
@@ -41,7 +41,9 @@ def label(task: Task) -> Labels:
                 continue
         if images:
             every = [image for image_ids in images.values() for image in image_ids]
-            rows = parts.bank.activations(every, parts.target, task.layer, generator=parts.generator)
+            rows = components.bank.activations(
+                every, components.target, task.layer, generator=components.generator
+            )
             scores[:, list(images)] = score(rows[:, columns].reshape(len(images), -1, len(columns))).T
         if told:
             told(min(start + _WORDS_AT_ONCE, len(words)), len(words))

@@ -46,22 +46,22 @@ def label(task: Task, *, encoder: str = DEFAULT, similarity: str = "soft_wpmi") 
 
 def _by_encoder(task: Task, words: tuple[str, ...], spec: str) -> NDArray[np.float32]:
     """Similarity of each probe image and word, [n_images, n_words]."""
-    parts = task.parts
+    components = task.components
     images = task.images()
     try:
-        encoder = open_encoder(spec, device=parts.settings.device, download=parts.settings.download)
+        encoder = open_encoder(spec, device=components.settings.device, download=components.settings.download)
     except MissingPartError as error:
         error.remedy += f"; or, as a stand-in, --encoder {CAPTIONS}"
         raise
-    vectors = embedded_images(encoder, images, parts.bank, task.told("image embeddings"))
-    return vectors @ embedded_texts(encoder.fingerprint, words, parts.bank, encoder.texts).T
+    vectors = embedded_images(encoder, images, components.bank, task.told("image embeddings"))
+    return vectors @ embedded_texts(encoder.fingerprint, words, components.bank, encoder.texts).T
 
 
 def _by_captions(task: Task, words: tuple[str, ...]) -> NDArray[np.float32]:
     """The same with the embedding of an image's caption, its class, in the place of the image's."""
     from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
 
-    encoder, bank = SentenceEncoder(task.parts.assets / "minilm"), task.parts.bank
+    encoder, bank = SentenceEncoder(task.components.assets / "minilm"), task.components.bank
     captions, texts = (
         embedded_texts(encoder.fingerprint, several, bank, encoder.encode) for several in (task.captions, words)
     )

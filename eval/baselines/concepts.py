@@ -52,12 +52,12 @@ def concepts_of(task: Task, *, hypernyms: bool) -> tuple[tuple[str, ...], NDArra
 
 def _wider(task: Task) -> Mapping[int, set[str]]:
     """The groups of each class, by its index."""
-    if task.parts.settings.control == "bank":
+    if task.components.settings.control == "bank":
         broader: dict[str, set[str]] = defaultdict(set)
-        for entry in task.parts.images.select("search"):
+        for entry in task.components.images.select("search"):
             broader[entry.caption].update(entry.broader)
         return {index: broader[name] for index, name in enumerate(task.control.classes)}
-    words = WordNet(task.parts.assets / "wordnet")
+    words = WordNet(task.components.assets / "wordnet")
     known = {one.name: one.synset for one in imagenet_table()}
     found = {}
     for index, (name, caption) in enumerate(zip(task.control.classes, task.captions, strict=True)):

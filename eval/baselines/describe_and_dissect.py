@@ -93,7 +93,7 @@ def label(task: Task, *, captioner: str = "ollama:llava:7b", encoder: str = "") 
     ranked: dict[int, Ranking] = {}
     flat = [unit for place, unit in enumerate(task.units) if unvarying(task.activations[:, place], "probe images")]
     without: dict[int, str] = dict.fromkeys(flat, "its activation is the same on all probe images")
-    with ThreadPoolExecutor(task.parts.settings.llm_parallel, thread_name_prefix="question") as pool:
+    with ThreadPoolExecutor(task.components.settings.llm_parallel, thread_name_prefix="question") as pool:
         for done, (unit, shown) in enumerate(strongest_images(task, IMAGES, CROPS), 1):
             if unit in without:
                 # Which images are the strongest would be decided by their order.
@@ -128,7 +128,7 @@ def write_csv(found: Described, path: Path) -> None:
 
 
 def _captioner(task: Task, spec: str) -> Captioner:
-    parts = task.parts
+    components = task.components
     kind, _, name = spec.partition(":")
     if spec == CAPTIONS:
         captions, labels = task.captions, task.control.labels
@@ -145,9 +145,9 @@ def _captioner(task: Task, spec: str) -> Captioner:
         from line_neurons.tools.language_models.ollama.captions import OllamaCaptioner
         from line_neurons.tools.language_models.reply_cache import ReplyCache
 
-        cache = ReplyCache(parts.store / "replies.db")
+        cache = ReplyCache(components.store / "replies.db")
         model = OllamaCaptioner(
-            name, server_urls(parts.settings.ollama), timeout=parts.settings.timeout, cache=cache
+            name, server_urls(components.settings.ollama), timeout=components.settings.timeout, cache=cache
         )
         try:
             # Before anything is measured.
@@ -160,11 +160,11 @@ def _captioner(task: Task, spec: str) -> Captioner:
 
 
 def _weigher(task: Task, spec: str) -> Weigher:
-    settings = task.parts.settings
+    settings = task.components.settings
     if spec == CAPTIONS:
         from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
 
-        texts = SentenceEncoder(task.parts.assets / "minilm")
+        texts = SentenceEncoder(task.components.assets / "minilm")
         return lambda _, captions, concept, __: float(
             (texts.encode([*captions]) @ texts.encode([concept]).T).mean()
         )
@@ -181,17 +181,17 @@ def _of_unit(
     """The candidates of a unit with their scores, best first."""
     captions = [describe(one) for one in shown]
     distinct = list(dict.fromkeys(captions))
-    simple = dict(zip(distinct, pool.map(partial(_simplified, task.parts), distinct), strict=True))
+    simple = dict(zip(distinct, pool.map(partial(_simplified, task.components), distinct), strict=True))
     candidates = _candidates(task, unit, [simple[caption] for caption in captions], pool)
     drawn: dict[str, list[str]] = {}
     for concept in candidates:
-        seed = task.parts.settings.seed
+        seed = task.components.settings.seed
         requests = [
             ImageRequest(concept, "", "", derive_seed("describe image", seed, concept, index), TEMPLATE)
             for index in range(DRAWN)
         ]
         try:
-            drawn[concept] = task.parts.bank.images(requests, task.parts.generator)
+            drawn[concept] = task.components.bank.images(requests, task.components.generator)
         except NotDrawableError:
             continue
     near = None if weigh is None else partial(weigh, [one.image for one in shown], captions)
@@ -199,21 +199,21 @@ def _of_unit(
     return [*ranked, *((concept, None) for concept in candidates if concept not in drawn)]
 
 
-def _simplified(parts: Components, caption: str) -> str:
+def _simplified(components: Components, caption: str) -> str:
     """A caption in few words; as it is where it has no more than these, or the language model gives none."""
     if len(caption.split()) <= MAX_CONCEPT_WORDS:
         return caption
-    settings = parts.settings
+    settings = components.settings
 
     def seed(attempt: int) -> int:
         return derive_seed("simplify", settings.seed, caption, attempt)
 
-    return _asked(parts, lambda refused: simplify_prompt(caption, refused), seed) or caption
+    return _asked(components, lambda refused: simplify_prompt(caption, refused), seed) or caption
 
 
 def _candidates(task: Task, unit: int, descriptions: Sequence[str], pool: Executor) -> list[str]:
     """Distinct concepts that the language model names from the descriptions, none of them excluded."""
-    settings = task.parts.settings
+    settings = task.components.settings
     excluded = {concept_key(one) for one in (*settings.exclude, *task.excluded.get(unit, ()))}
 
     def named(index: int) -> str:
@@ -224,7 +224,7 @@ def _candidates(task: Task, unit: int, descriptions: Sequence[str], pool: Execut
         def seed(attempt: int) -> int:
             return derive_seed("describe", settings.seed, unit, index, attempt)
 
-        return _asked(task.parts, lambda refused: concept_prompt(order, refused), seed, excluded)
+        return _asked(task.components, lambda refused: concept_prompt(order, refused), seed, excluded)
 
     distinct: dict[str, str] = {}
     for concept in pool.map(named, range(CANDIDATES)):
@@ -234,7 +234,7 @@ def _candidates(task: Task, unit: int, descriptions: Sequence[str], pool: Execut
 
 
 def _asked(
-    parts: Components,
+    components: Components,
     prompt: Callable[[Sequence[str]], Prompt],
     seed: Callable[[int], int],
     excluded: Collection[str] = (),
@@ -242,16 +242,16 @@ def _asked(
     """The concept that the language model answers with; empty if no answer was usable.
 
     Args:
-        parts: has the language model, and how often it is asked again.
+        components: has the language model, and how often it is asked again.
         prompt: the question, from why earlier answers were refused.
         seed: that of an attempt.
         excluded: keys of concepts that are refused.
     """
     refused: list[str] = []
-    for attempt in range(parts.settings.retries + 1):
+    for attempt in range(components.settings.retries + 1):
         temperature = min(TEMPERATURE * (attempt + 1), MAX_TEMPERATURE)
         try:
-            said = parts.language_model.propose(prompt(refused), seed=seed(attempt), temperature=temperature)
+            said = components.language_model.propose(prompt(refused), seed=seed(attempt), temperature=temperature)
         except ReplyError as error:
             refused.append(f"your answer was unusable: {error.detail}.")
             continue
@@ -272,9 +272,11 @@ def _ranked(
     A candidate's rank is by the mean square of the ranks of its ``COUNTED`` strongest images, the last one's 1.
     One with none of the ``COMPARED`` strongest images is weighed with -1.
     """
-    parts = task.parts
+    components = task.components
     images = [(concept, image) for concept, several in drawn.items() for image in several]
-    rows = parts.bank.activations([i for _, i in images], parts.target, task.layer, generator=parts.generator)
+    rows = components.bank.activations(
+        [i for _, i in images], components.target, task.layer, generator=components.generator
+    )
     order = np.argsort(-rows[:, unit], kind="stable")
     ranks = {concept: [at for at, place in enumerate(order) if images[place][0] == concept] for concept in drawn}
     squares = {concept: float(np.square(places[:COUNTED]).mean()) for concept, places in ranks.items()}
@@ -283,6 +285,6 @@ def _ranked(
     if near is not None:
         for concept in drawn:
             among = [images[place][1] for place in order[:COMPARED] if images[place][0] == concept]
-            theirs = [parts.bank.image_bytes(image) for image in among]
+            theirs = [components.bank.image_bytes(image) for image in among]
             scores[concept] *= near(concept, theirs) if theirs else -1.0
     return [*sorted(scores.items(), key=lambda pair: -pair[1])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 
 from line_neurons.agent.errors import DrainedError, UsageError
 from line_neurons.agent.replies import concept_key
@@ -32,12 +32,12 @@ def label(task: Task) -> Labels:
     """
     if task.source:
         return _of_run(task, task.source)
-    parts = _without_iteration(task)
+    components = _without_iteration(task)
     units = [str(unit) for unit in task.units]
     command = shlex.join([COMMAND, *units])
-    run = _known(parts, task.layer, command) or start(parts, task.layer, units, command=command)
+    run = _known(components, task.layer, command) or start(components, task.layer, units, command=command)
     if run.status != "finished":
-        run = work(parts, run, drain=task.drain)
+        run = work(components, run, drain=task.drain)
     if run.status == "interrupted":
         raise DrainedError
     return _of_run(task, run.id)
@@ -55,27 +55,25 @@ _NO_ITERATION = {
 
 def _without_iteration(task: Task) -> Components:
     """The task's parts with settings that end with the first board; what is open is shared."""
-    settings = task.parts.settings
+    settings = task.components.settings
     excluded = settings.exclude_for | {unit: tuple(words) for unit, words in task.excluded.items()}
     # Nobody is asked, so no server has to be there; unless it is the language model that fills the first board.
     asked = settings.llm if settings.init == "model" else "random"
     changes = {**_NO_ITERATION, "exclude_for": excluded, "llm": asked}
-    parts = replace(task.parts, settings=settings.model_copy(update=changes))
-    own = {"language_model", *(one.name for one in fields(Components))}
-    vars(parts).update({name: part for name, part in vars(task.parts).items() if name not in own})
-    return parts
+    shared = {name: part for name, part in task.components.opened().items() if name != "language_model"}
+    return replace(task.components, settings=settings.model_copy(update=changes)).with_(**shared)
 
 
-def _known(parts: Components, layer: str, command: str) -> Run | None:
+def _known(components: Components, layer: str, command: str) -> Run | None:
     # As the store gives it back, where keys are text.
-    settings = json.loads(json.dumps(recorded(parts.settings)))
-    wanted = (parts.spec, layer, command, settings)
-    runs = parts.runs.runs()
+    settings = json.loads(json.dumps(recorded(components.settings)))
+    wanted = (components.spec, layer, command, settings)
+    runs = components.runs.runs()
     return next((run for run in runs if (run.model, run.layer, run.command, run.settings) == wanted), None)
 
 
 def _of_run(task: Task, run: str) -> Labels:
-    units = {unit.unit: unit for unit in task.parts.runs.units(run)}
+    units = {unit.unit: unit for unit in task.components.runs.units(run)}
     labels, without, tied = [], [], []
     for unit in task.units:
         found = units.get(unit)
@@ -104,6 +102,6 @@ def _first_scores(task: Task, run: str, unit: int) -> dict[str, float]:
     """The scores on a unit's first board, by the key of the concept."""
     return {
         concept_key(trial.concept): trial.score
-        for trial in task.parts.runs.trials(run, unit)
+        for trial in task.components.runs.trials(run, unit)
         if trial.kind == "initial" and trial.step == 0 and trial.concept and trial.score is not None
     }

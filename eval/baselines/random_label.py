@@ -10,7 +10,7 @@ from line_neurons.eval.labels.formats import Label, Labels
 def label(task: Task) -> Labels:
     """A word for each unit, drawn uniformly from the vocabulary; a function of (seed, unit, vocabulary)."""
     words = sorted(task.words)
-    seed = task.parts.settings.seed
+    seed = task.components.settings.seed
 
     def drawn(place: int, unit: int) -> Label:
         fits = [word for word, fit in zip(words, allowed[place], strict=True) if fit]

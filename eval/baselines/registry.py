@@ -91,10 +91,10 @@ def checked(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
 def choice_of(method: str, task: Task, labels: Labels) -> Choice:
     """What the labels that a method gave the units of a task could be chosen from."""
     if method == "initial":
-        return of_run(task.parts.runs.run(labels.source), task.parts.store)
+        return of_run(task.components.runs.run(labels.source), task.components.store)
     words = METHODS[method].words
     by_unit = {unit: tuple(names) for unit, names in task.excluded.items()}
-    return Choice(words(task) if words else None, task.parts.settings.exclude, by_unit, open=words is None)
+    return Choice(words(task) if words else None, task.components.settings.exclude, by_unit, open=words is None)
 
 
 def write(labels: Labels, path: Path, choice: Choice) -> None:

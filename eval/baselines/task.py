@@ -31,7 +31,7 @@ class Task:
     no baseline sees what is held out.
 
     Args:
-        parts: model and settings; ``settings.seed`` decides every random choice.
+        components: model and settings; ``settings.seed`` decides every random choice.
         layer: dotted path of the layer.
         units: indices of the units, each once.
         excluded: concepts that a unit may not be labelled with, by unit.
@@ -39,7 +39,7 @@ class Task:
         drain: asks to stop where nothing is lost.
     """
 
-    parts: Components
+    components: Components
     layer: str
     units: tuple[int, ...]
     excluded: Mapping[int, Collection[str]] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Task:
 
     def told(self, what: str) -> Progress | None:
         """What is told of long work; it raises ``DrainedError`` where a stop was asked for."""
-        return self.parts.told(what, self.drain)
+        return self.components.told(what, self.drain)
 
     @cached_property
     def control(self) -> Control:
@@ -57,7 +57,7 @@ class Task:
         Raises:
             UsageError: there is no control set.
         """
-        found = self.parts.control(self.layer, self.drain)
+        found = self.components.control(self.layer, self.drain)
         if found is None:
             raise UsageError("this method needs probe images", "name them with --control")
         return found
@@ -73,10 +73,10 @@ class Task:
         Raises:
             UsageError: there are only activations on them.
         """
-        source = self.parts.control_set
+        source = self.components.control_set
         if source is None or isinstance(source, PrecomputedControl):
             raise UsageError(
-                f"the control set {self.parts.settings.control} has activations and no images",
+                f"the control set {self.components.settings.control} has activations and no images",
                 "name images with --control",
             )
         return source
@@ -93,16 +93,16 @@ class Task:
     @cached_property
     def words(self) -> tuple[str, ...]:
         """The vocabulary: a word list if the settings name one, else the classes of the probe images."""
-        if self.parts.settings.vocabulary is not None:
-            return read_words(self.parts.settings.vocabulary)
-        source = self.parts.control_set
+        if self.components.settings.vocabulary is not None:
+            return read_words(self.components.settings.vocabulary)
+        source = self.components.control_set
         names = self._named(source.classes() if source else ())
         return tuple(sorted({concept for name in names if (concept := class_concept(name))}))
 
     def _named(self, classes: tuple[str, ...]) -> tuple[str, ...]:
         if not classes:
             raise UsageError(
-                f"the images of the control set {self.parts.settings.control} have no classes",
+                f"the images of the control set {self.components.settings.control} have no classes",
                 "name images in class folders with --control",
             )
         return classes
@@ -114,7 +114,7 @@ class Task:
             UsageError: nothing is left for a unit.
         """
         keys = [concept_key(word) for word in words]
-        everywhere = self.parts.settings.exclude
+        everywhere = self.components.settings.exclude
         found = np.ones((len(self.units), len(words)), bool)
         for place, unit in enumerate(self.units):
             out = {concept_key(one) for one in (*everywhere, *self.excluded.get(unit, ()))}
@@ -142,7 +142,7 @@ class Task:
             )
         return Labels(
             method,
-            self.parts.shown_model,
+            self.components.shown_model,
             self.layer,
             found,
             self.source or method,

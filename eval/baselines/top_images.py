@@ -55,7 +55,7 @@ def strongest_images(task: Task, images: int, crops: int) -> Iterator[tuple[int,
     """
     order = np.argsort(-task.activations, axis=0, kind="stable")[:images]
     shown = _images(task, sorted({int(row) for row in order.ravel()}))
-    cropped = crops > 0 and task.parts.target.unit_names(task.layer) is None
+    cropped = crops > 0 and task.components.target.unit_names(task.layer) is None
     for unit, rows in zip(task.units, order.T, strict=True):
         own = [Shown(int(row), shown[int(row)]) for row in rows]
         if not cropped:
@@ -91,7 +91,7 @@ def _images(task: Task, wanted: Sequence[int]) -> Mapping[int, ImageData]:
             break
     if left:
         raise StoreError(
-            f"the control set {task.parts.settings.control} has fewer images than when it was measured",
+            f"the control set {task.components.settings.control} has fewer images than when it was measured",
             "put the images back that could be read then",
         )
     return found
@@ -138,6 +138,6 @@ class _Crops:
 
 def _measured(task: Task, unit: int, parts: Sequence[Shown]) -> NDArray[np.float32]:
     crops = _Crops(tuple(bytes(one.image) for one in parts))
-    found = control_activations(task.parts.bank, task.parts.target, [task.layer], crops)
+    found = control_activations(task.components.bank, task.components.target, [task.layer], crops)
     column: NDArray[np.float32] = found[task.layer].activations[:, unit]
     return column

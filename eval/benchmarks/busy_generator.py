@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from line_neurons.eval.benchmarks.figures import Figure, Found
-from line_neurons.eval.benchmarks.instant import LAYER, InstantModel, SlowGenerator, instant_parts
+from line_neurons.eval.benchmarks.instant import LAYER, InstantModel, SlowGenerator, instant_components
 from line_neurons.eval.benchmarks.metering import Clock, MeteredGenerator, MeteredModel, Span, covered
 from line_neurons.eval.benchmarks.real_parts import closing, units_of, workplace
 from line_neurons.graphs.runs.components import Components
@@ -29,7 +29,7 @@ def measure(options: Namespace) -> Found:
     generator = MeteredGenerator(SlowGenerator())
     model = MeteredModel(InstantModel(seconds=0.2))
     with workplace(options.store) as store:
-        parts = instant_parts(
+        components = instant_components(
             store, model, generator, iterations=options.iterations, in_flight=options.in_flight,
             llm_parallel=options.llm_parallel, batch_wait=options.batch_wait,
         )  # fmt: skip
@@ -38,24 +38,29 @@ def measure(options: Namespace) -> Found:
             f" concept nobody named before each time, {options.llm_parallel} questions at once; target: instant;"
             f" {options.in_flight} units in flight. Warm: from a fifth to four fifths of the units."
         )
-        with closing(parts):
-            yield from run_warm(parts, generator, model, options.units)
+        with closing(components):
+            yield from run_warm(components, generator, model, options.units)
 
 
 def run_warm(
-    parts: Components, generator: MeteredGenerator, model: MeteredModel, units: int, *, images_alone: float = 0.0
+    components: Components,
+    generator: MeteredGenerator,
+    model: MeteredModel,
+    units: int,
+    *,
+    images_alone: float = 0.0,
 ) -> Found:
     """Run a batch of instant parts around a generator, and say what it did in the warm part of the run.
 
     Args:
-        parts: the parts, with the meters in them.
+        components: the parts, with the meters in them.
         generator: the meter of its generator.
         model: the meter of its language model.
         units: how many units.
         images_alone: images a second that the generator draws alone; 0 if that was not measured.
     """
     clock = Clock(units)
-    work(parts, start(parts, LAYER, units_of(units)), clock)
+    work(components, start(components, LAYER, units_of(units)), clock)
     window = clock.warm
     seconds = window[1] - window[0]
     images = generator.images_in(window)

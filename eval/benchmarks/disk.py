@@ -10,7 +10,7 @@ from argparse import ArgumentParser
 from collections.abc import Mapping
 from pathlib import Path
 
-from line_neurons.eval.benchmarks.instant import LAYER, InstantModel, instant_parts
+from line_neurons.eval.benchmarks.instant import LAYER, InstantModel, instant_components
 from line_neurons.eval.benchmarks.real_parts import closing, units_of
 from line_neurons.graphs.runs.lifecycle import start, work
 
@@ -20,9 +20,9 @@ WORDS = 2000
 
 def bytes_a_unit(store: Path, units: int, iterations: int) -> Mapping[str, float]:
     """Label units with instant parts; the size of each database over the number of units."""
-    parts = instant_parts(store, InstantModel(WORDS), iterations=iterations, in_flight=16, revisit=True)
-    with closing(parts):
-        work(parts, start(parts, LAYER, units_of(units)))
+    components = instant_components(store, InstantModel(WORDS), iterations=iterations, in_flight=16, revisit=True)
+    with closing(components):
+        work(components, start(components, LAYER, units_of(units)))
     return {path.name: path.stat().st_size / units for path in sorted(store.glob("*.db"))}
 
 

@@ -92,26 +92,26 @@ def compare(opened: Opening, layer: str, sizes: Sequence[int], store: Path) -> F
         sizes: numbers of units.
         store: folder of the run.
     """
-    with closing(opened(store)) as parts:
-        generator, model = metered(parts)
-        run = start(parts, layer, units_of(max(sizes)))
-        settings = parts.settings
+    components, generator, model = metered(opened(store))
+    with closing(components):
+        run = start(components, layer, units_of(max(sizes)))
+        settings = components.settings
         pool = f"from a pool of {settings.random_pool}" if settings.random_pool else "from all classes"
         yield (
-            f"{parts.model}, {layer}; proposer {model.fingerprint}; boards of {settings.top} best and"
+            f"{components.model}, {layer}; proposer {model.fingerprint}; boards of {settings.top} best and"
             f" {settings.random} others {pool}; {settings.iterations} iterations, {settings.images} images a"
             " concept. The reference draws every concept that a unit scored anew, the first board's too; counted"
             " from the histories of this batch, whose loops have the same seeds."
         )
         clock = Clock(max(sizes))
         began = time.perf_counter()
-        work(parts, run, clock)
+        work(components, run, clock)
         seconds = time.perf_counter() - began
-        units = parts.runs.units(run.id)
+        units = components.runs.units(run.id)
         if failed := sum(unit.status not in DONE for unit in units):
             yield f"{failed} of {len(units)} units did not finish and count as far as they came"
         for size in sorted(sizes):
-            found = count(parts.runs, run.id, [unit.unit for unit in units[:size]])
+            found = count(components.runs, run.id, [unit.unit for unit in units[:size]])
             whole = size == len(units)
             drawn = generator.images if whole else found.distinct
             how = "drawn" if whole else "of distinct concepts"

@@ -17,7 +17,7 @@ from line_neurons.agent.ports import DrawnImage, ImageRequest, Progress
 from line_neurons.agent.prompts import image_requests
 from line_neurons.eval.benchmarks.busy_generator import run_warm
 from line_neurons.eval.benchmarks.figures import Figure, Found
-from line_neurons.eval.benchmarks.instant import InstantModel, instant_parts
+from line_neurons.eval.benchmarks.instant import InstantModel, instant_components
 from line_neurons.eval.benchmarks.metering import MeteredGenerator, MeteredModel
 from line_neurons.eval.benchmarks.real_parts import closing, workplace
 
@@ -67,12 +67,12 @@ def measure(options: Namespace) -> Found:
     yield Figure("images a second of the generator alone", alone, options.repeat, f"batches of {options.batch}")
     drawing, asked = MeteredGenerator(generator), MeteredModel(InstantModel(seconds=0.2))
     with workplace(options.store) as store:
-        parts = instant_parts(
+        components = instant_components(
             store, asked, drawing, iterations=options.iterations, images=options.images, top=options.board,
             random=0, in_flight=options.in_flight, llm_parallel=options.llm_parallel,
         )  # fmt: skip
-        with closing(parts):
-            yield from run_warm(parts, drawing, asked, options.units, images_alone=alone)
+        with closing(components):
+            yield from run_warm(components, drawing, asked, options.units, images_alone=alone)
 
 
 def rate_alone(generator: RandomWeights, repeat: int) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from line_neurons.agent.errors import BackendError
 from line_neurons.eval.benchmarks.figures import Figure, Found
-from line_neurons.eval.benchmarks.instant import LAYER, InstantModel, instant_parts
+from line_neurons.eval.benchmarks.instant import LAYER, InstantModel, instant_components
 from line_neurons.eval.benchmarks.metering import Clock
 from line_neurons.eval.benchmarks.real_parts import closing, units_of
 from line_neurons.graphs.runs.lifecycle import start, work
@@ -89,7 +89,9 @@ def measure(options: Namespace) -> Found:
 
 def run_instant(units: int, store: Path, *, iterations: int, in_flight: int, words: int) -> Went:
     """Label units with instant parts."""
-    parts = instant_parts(store, InstantModel(words), iterations=iterations, in_flight=in_flight, revisit=True)
+    components = instant_components(
+        store, InstantModel(words), iterations=iterations, in_flight=in_flight, revisit=True
+    )
     clock = Clock(units)
     early = 0.0
 
@@ -99,13 +101,13 @@ def run_instant(units: int, store: Path, *, iterations: int, in_flight: int, wor
         if 10 * progress.finished <= units:
             early = peak_memory()
 
-    with closing(parts):
-        run = start(parts, LAYER, units_of(units))
+    with closing(components):
+        run = start(components, LAYER, units_of(units))
         began = time.perf_counter()
-        work(parts, run, watch)
+        work(components, run, watch)
         seconds = time.perf_counter() - began
-        finished = parts.runs.states(run.id).get("finished", 0)
-        drawn = parts.bank.stats.generated
+        finished = components.runs.states(run.id).get("finished", 0)
+        drawn = components.bank.stats.generated
     size = sum(path.stat().st_size for path in store.rglob("*") if path.is_file()) / 1e6
     return Went(
         finished,

@@ -138,16 +138,13 @@ class InstantControl:
         return len(self.names)
 
 
-def instant_parts(
+def instant_components(
     store: Path, model: LanguageModel | None = None, generator: Generator | None = None, **settings: Any
 ) -> Components:
     """Real settings, bank, run store and checkpoints around instant parts, or around those given."""
-    parts = Components("instant:model", Settings(store=store, **settings))
-    # Parts keeps each opened part in its __dict__ (cached_property): these are simply there already.
-    vars(parts).update(
+    return Components("instant:model", Settings(store=store, **settings)).with_(
         language_model=model or InstantModel(),
         generator=generator or InstantGenerator(),
         target=InstantTarget(),
         control_set=InstantControl(),
     )
-    return parts

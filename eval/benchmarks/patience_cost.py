@@ -59,9 +59,8 @@ def measure(options: Namespace) -> Found:
         if not spec.startswith("near words"):
             return reopen(run, store, options.assets, changes=changes)
         # The record names another proposer, since the command does not know this one.
-        parts = reopen(run, store, options.assets, changes={**changes, "llm": run.settings["llm"]})
-        vars(parts)["language_model"] = near_words(f"near:{spec.partition('=')[2]}")
-        return parts
+        components = reopen(run, store, options.assets, changes={**changes, "llm": run.settings["llm"]})
+        return components.with_(language_model=near_words(f"near:{spec.partition('=')[2]}"))
 
     yield (
         f"{run.id}: {run.model}, {run.layer}; language model {spec}; {run.settings['iterations']} iterations. Each"
@@ -71,33 +70,33 @@ def measure(options: Namespace) -> Found:
     )
     for patience in options.patience:
         changes = {"patience": patience, "restarts": options.restarts, "max_iterations": options.max_iterations}
-        with closing(opened(changes)) as parts:
-            yield from compare(parts, run)
+        with closing(opened(changes)) as components:
+            yield from compare(components, run)
 
 
-def compare(parts: Components, run: Run) -> Found:
+def compare(components: Components, run: Run) -> Found:
     """Label the units of a run with other settings, and compare.
 
     Args:
-        parts: parts with the other settings, around the run's store.
+        components: parts with the other settings, around the run's store.
         run: the run, which is finished.
 
     Raises:
         UsageError: the run has patience or is not finished.
     """
-    settings = parts.settings
+    settings = components.settings
     if run.settings.get("patience") or run.settings.get("restarts") or run.status != "finished":
         raise UsageError(
             f"the run {run.id} has patience or restarts, or is not finished", "name a finished one without them"
         )
-    before = parts.runs.units(run.id)
-    again = start(parts, run.layer, [str(unit.unit) for unit in before])
-    work(parts, again, Clock(len(before)))
-    after = {unit.unit: unit for unit in parts.runs.units(again.id)}
+    before = components.runs.units(run.id)
+    again = start(components, run.layer, [str(unit.unit) for unit in before])
+    work(components, again, Clock(len(before)))
+    after = {unit.unit: unit for unit in components.runs.units(again.id)}
     pairs = [(unit, after[unit.unit]) for unit in before]
     further = f", up to {settings.max_iterations} iterations" if settings.max_iterations else ""
     name = f"patience {settings.patience}, restarts {settings.restarts}{further}"
-    old, new = effort(parts.runs, run.id, before), effort(parts.runs, again.id, before)
+    old, new = effort(components.runs, run.id, before), effort(components.runs, again.id, before)
     for what, one, other in (
         ("images, drawn once for all units", new.distinct, old.distinct),
         ("images, each unit for itself", new.images, old.images),

@@ -62,12 +62,10 @@ def opening(options: Namespace) -> Opening:
 
     def opened(store: Path) -> Components:
         near = options.llm.startswith("near")
-        parts = Components(
+        components = Components(
             options.model, load_settings(store=store, llm="random" if near else options.llm, **flags(options))
         )
-        if near:
-            vars(parts)["language_model"] = near_words(options.llm)
-        return parts
+        return components.with_(language_model=near_words(options.llm)) if near else components
 
     return opened
 
@@ -88,67 +86,64 @@ def near_words(spec: str) -> LanguageModel:
     return Proposer(lambda: NearWords(composed), f"near words composed={composed}", None)
 
 
-def metered(parts: Components) -> tuple[MeteredGenerator, MeteredModel]:
-    """Put meters around the parts' generator and language model."""
-    generator, model = MeteredGenerator(parts.generator), MeteredModel(parts.language_model)
-    vars(parts).update(generator=generator, language_model=model)
-    return generator, model
+def metered(components: Components) -> tuple[Components, MeteredGenerator, MeteredModel]:
+    """Return components with meters around the generator and the language model, and the meters."""
+    generator, model = MeteredGenerator(components.generator), MeteredModel(components.language_model)
+    return components.with_(generator=generator, language_model=model), generator, model
 
 
-def uncached(parts: Components, llm_parallel: int, kept: int) -> LanguageModel:
+def uncached(components: Components, llm_parallel: int, kept: int) -> LanguageModel:
     """The parts' language model without kept replies.
 
     Args:
-        parts: whose model it is.
+        components: whose model it is.
         llm_parallel: for how many questions at the same time the cores are divided.
         kept: for how many kinds of prompts an embedded model keeps the state of what they share.
     """
-    kind, _, pack = parts.settings.llm.partition(":")
+    kind, _, pack = components.settings.llm.partition(":")
     if kind != "embedded":
-        return parts.language_model
+        return components.language_model
     pack = pack or next(iter(EMBEDDED))
-    path, threads = parts.assets / pack / EMBEDDED[pack][0], len(os.sched_getaffinity(0)) // llm_parallel
-    engine = partial(LlamaCppEngine, path, top_p=parts.settings.top_p, threads=max(threads, 1), kept=kept)
-    return Proposer(engine, parts.language_model.fingerprint, None)
+    path, threads = components.assets / pack / EMBEDDED[pack][0], len(os.sched_getaffinity(0)) // llm_parallel
+    engine = partial(LlamaCppEngine, path, top_p=components.settings.top_p, threads=max(threads, 1), kept=kept)
+    return Proposer(engine, components.language_model.fingerprint, None)
 
 
-def like(parts: Components, store: Path, **changes: Any) -> Components:
-    """Parts around another store that share the models that ``parts`` has opened."""
-    settings = parts.settings.model_copy(update={"store": store, **changes})
-    made = Components(parts.model, settings, layers=set(parts.layers))
-    shared = ("target", "generator", "language_model", "control_set", "images")
-    vars(made).update({name: vars(parts)[name] for name in shared if name in vars(parts)})
-    return made
+def like(components: Components, store: Path, **changes: Any) -> Components:
+    """Parts around another store that share the models that ``components`` has opened."""
+    settings = components.settings.model_copy(update={"store": store, **changes})
+    shared = {name: part for name, part in components.opened().items() if name not in {"bank", "runs"}}
+    return Components(components.model, settings, layers=set(components.layers)).with_(**shared)
 
 
-def warm(parts: Components, layer: str) -> None:
+def warm(components: Components, layer: str) -> None:
     """Load everything: weights, embeddings of the bank's names, and an engine for each question asked at once.
 
     The control activations are computed into the parts' store. Nothing is drawn into it, and no question is one of
     a run.
     """
-    parts.fingerprints(layer)
-    parts.control(layer)
-    parts.generator.suggest(["dog"], 1)
-    images = parts.generator.synthesize(image_requests("dog", 1, 0))
-    parts.target.activate([one.png for one in images], [layer])
+    components.fingerprints(layer)
+    components.control(layer)
+    components.generator.suggest(["dog"], 1)
+    images = components.generator.synthesize(image_requests("dog", 1, 0))
+    components.target.activate([one.png for one in images], [layer])
 
     def ask(index: int) -> None:
         with contextlib.suppress(ReplyError):
-            parts.language_model.propose(initial_prompt("none", "none", 1, []), seed=index, temperature=0)
+            components.language_model.propose(initial_prompt("none", "none", 1, []), seed=index, temperature=0)
 
-    with ThreadPoolExecutor(parts.settings.llm_parallel) as pool:
-        list(pool.map(ask, range(parts.settings.llm_parallel)))
+    with ThreadPoolExecutor(components.settings.llm_parallel) as pool:
+        list(pool.map(ask, range(components.settings.llm_parallel)))
 
 
 @contextmanager
-def closing(parts: Components) -> Iterator[Components]:
+def closing(components: Components) -> Iterator[Components]:
     """Close the parts' databases at the end."""
     try:
-        yield parts
+        yield components
     finally:
-        parts.bank.close()
-        parts.runs.close()
+        components.bank.close()
+        components.runs.close()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from line_neurons.eval.benchmarks.instant import LAYER, instant_parts
+from line_neurons.eval.benchmarks.instant import LAYER, instant_components
 from line_neurons.graphs.runs.lifecycle import start, work
 
 
@@ -34,22 +34,22 @@ def seconds_of(command: Sequence[str], runs: int = 7) -> float:
 
 def step_overhead(store: Path, iterations: int = 100) -> float:
     """Median seconds of a step (five nodes, each with its checkpoint) with instant parts."""
-    parts = instant_parts(store, iterations=iterations, summary=False)
+    components = instant_components(store, iterations=iterations, summary=False)
     ends: list[float] = []
 
     def watch(progress: Any) -> None:
         if progress.node == "update":
             ends.append(time.perf_counter())
 
-    work(parts, start(parts, LAYER, ["0"]), watch)
+    work(components, start(components, LAYER, ["0"]), watch)
     return statistics.median(after - before for before, after in pairwise(ends))
 
 
 def cost_of_a_known_concept(store: Path) -> tuple[int, int]:
     """Images drawn and forward passes for a second unit whose concepts are all in the bank."""
-    first = instant_parts(store, iterations=0, summary=False, top=20, random=0)
+    first = instant_components(store, iterations=0, summary=False, top=20, random=0)
     work(first, start(first, LAYER, ["0"]))
-    second = instant_parts(store, iterations=0, summary=False, top=20, random=0)
+    second = instant_components(store, iterations=0, summary=False, top=20, random=0)
     work(second, start(second, LAYER, ["1"]))
     return second.generator.drawn, second.target.passes  # type: ignore[attr-defined]
 

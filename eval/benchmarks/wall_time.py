@@ -62,9 +62,9 @@ class Side:
     images: int = 0
     labels: dict[int, tuple[str, float]] = field(default_factory=dict)
 
-    def take(self, parts: Components, run: str) -> None:
+    def take(self, components: Components, run: str) -> None:
         """Add the labels of a run."""
-        for unit in parts.runs.units(run):
+        for unit in components.runs.units(run):
             self.units += 1
             if unit.label is not None and unit.score is not None:
                 self.labels[unit.unit] = (unit.label, unit.score)
@@ -157,14 +157,14 @@ def compare(
         what the batch took.
     """
     template = folder / "template"
-    with closing(opened(template)) as parts:
-        settings = parts.settings
-        _read_files(parts.assets)
-        parts.control(layer)
+    with closing(opened(template)) as components:
+        settings = components.settings
+        _read_files(components.assets)
+        components.control(layer)
     parallel = settings.llm_parallel if same_threads else 1
     yield (
-        f"{parts.model}, {layer}; language model {parts.language_model.fingerprint}; {settings.iterations}"
-        f" iterations, {settings.images} images a concept, seed {settings.seed}, random pool"
+        f"{components.model}, {layer}; language model {components.language_model.fingerprint};"
+        f" {settings.iterations} iterations, {settings.images} images a concept, seed {settings.seed}, random pool"
         f" {settings.random_pool}; {settings.in_flight} units in flight, {settings.llm_parallel} questions at"
         " once. Reference: one unit at a time in a new store each, so every image, activation and answer anew;"
         " models, control activations and embeddings of the bank's names loaded before; its language model is set"
@@ -192,17 +192,17 @@ def run_batch(opened: Opening, layer: str, units: int, store: Path) -> Side:
     """Label the units in one batch around a store."""
     side = Side()
     opening_began = time.perf_counter()
-    with closing(opened(store)) as parts:
-        generator, model = metered(parts)
-        warm(parts, layer)
+    components, generator, model = metered(opened(store))
+    with closing(components):
+        warm(components, layer)
         side.loading = time.perf_counter() - opening_began
         before = generator.images, model.questions
-        run = start(parts, layer, units_of(units))
+        run = start(components, layer, units_of(units))
         began = time.perf_counter()
-        work(parts, run, Clock(units))
+        work(components, run, Clock(units))
         side.seconds = time.perf_counter() - began
         side.images, side.questions = generator.images - before[0], model.questions - before[1]
-        side.take(parts, run.id)
+        side.take(components, run.id)
     return side
 
 
@@ -212,20 +212,22 @@ def run_reference(
     """Label the units one by one, each around a store that has the template's control activations alone."""
     side = Side()
     alone = {"in_flight": 1, "revisit": False, "llm_parallel": llm_parallel}
-    with closing(opened(copied(folder / "template", folder / "reference"))) as loaded:
-        asked = uncached(loaded, llm_parallel, kept=1 if keeps == "last" else KEPT_PROMPTS)
-        vars(loaded)["language_model"] = Stateless(asked) if keeps == "nothing" else asked
-        generator, model = metered(loaded)
+    plain = opened(copied(folder / "template", folder / "reference"))
+    asked = uncached(plain, llm_parallel, kept=1 if keeps == "last" else KEPT_PROMPTS)
+    loaded, generator, model = metered(
+        plain.with_(language_model=Stateless(asked) if keeps == "nothing" else asked)
+    )
+    with closing(loaded):
         warm(loaded, layer)
         before = generator.images, model.questions
         for unit in range(units):
             store = copied(folder / "template", folder / f"unit-{unit}")
-            with closing(like(loaded, store, **alone)) as parts:
-                run = start(parts, layer, [str(unit)])
+            with closing(like(loaded, store, **alone)) as components:
+                run = start(components, layer, [str(unit)])
                 began = time.perf_counter()
-                work(parts, run)
+                work(components, run)
                 side.seconds += time.perf_counter() - began
-                side.take(parts, run.id)
+                side.take(components, run.id)
             shutil.rmtree(store)
             print(f"{unit + 1} of {units} units of the reference", file=sys.stderr, flush=True)
         side.images, side.questions = generator.images - before[0], model.questions - before[1]

@@ -77,7 +77,7 @@ class Drawn:
     Args:
         name: what the source is called.
         generator: draws.
-        parts: bank and target.
+        components: bank and target.
         layer: dotted path.
         count: images of each concept.
         seed: of the images.
@@ -87,7 +87,7 @@ class Drawn:
 
     name: str
     generator: Generator
-    parts: Components
+    components: Components
     layer: str
     count: int
     seed: int
@@ -114,7 +114,7 @@ class Drawn:
             for thing in drawn
         ]
         asked = [of_each[index % len(drawn)][index] for index in range(self.count)]
-        bank, target = self.parts.bank, self.parts.target
+        bank, target = self.components.bank, self.components.target
         images = bank.images(asked, self.generator, progress)
         return bank.activations(images, target, self.layer, generator=self.generator)
 
@@ -125,13 +125,13 @@ class Laid:
 
     Args:
         root: the folder of these folders.
-        parts: bank and target.
+        components: bank and target.
         layer: dotted path.
         count: of each folder, so many images count, the first by name; 0: all.
     """
 
     root: Path
-    parts: Components
+    components: Components
     layer: str
     count: int = 0
     _read: dict[str, ImageAccount] = field(default_factory=dict, compare=False)
@@ -139,7 +139,7 @@ class Laid:
     @property
     def image_notes(self) -> tuple[str, ...]:
         """How images of concepts measured so far that are not ordinary were read, with their number."""
-        return sum(self._read.values(), ImageAccount()).notes(self.parts.settings.image_range)
+        return sum(self._read.values(), ImageAccount()).notes(self.components.settings.image_range)
 
     @property
     def name(self) -> str:
@@ -170,8 +170,8 @@ class Laid:
             inside = False
         if not inside:
             raise _NoFolderError(concept, f"there is no folder {folder.name!r:.80} in {self.name!r:.80}")
-        digests = FileHashes(self.parts.store / "digests.db")
-        value_range = self.parts.settings.image_range
+        digests = FileHashes(self.components.store / "digests.db")
+        value_range = self.components.settings.image_range
         try:
             images = FolderControlSet(folder, self.count or None, digests, flat=True, value_range=value_range)
         except UsageError as error:
@@ -180,7 +180,9 @@ class Laid:
         self._read[folder.name] = images.account
         images.account.check(str(folder), value_range)
         try:
-            found = control_activations(self.parts.bank, self.parts.target, [self.layer], images)[self.layer]
+            found = control_activations(self.components.bank, self.components.target, [self.layer], images)[
+                self.layer
+            ]
         except UsageError as error:
             raise _NoFolderError(concept, error.message) from error
         if unread := [line for line in found.skipped if line not in images.remarks]:
@@ -196,7 +198,7 @@ class _NoFolderError(NotDrawableError):
 
 def open_images(
     spec: str | None,
-    parts: Components,
+    components: Components,
     layer: str,
     *,
     count: int | None,
@@ -212,7 +214,7 @@ def open_images(
             the photographs of such a bank, each once and as it is, a text-to-image model as a search names it, or
             a folder of folders as CoSy makes it. None: the generator of the settings, of an image bank the
             held-out part.
-        parts: settings, bank and target.
+        components: settings, bank and target.
         layer: dotted path.
         count: images of each concept; None: the protocol's 50, of a folder all.
         seed: of the images.
@@ -224,17 +226,17 @@ def open_images(
         UsageError: there is no such source.
         MissingPartError: its packages, weights or images are not here.
     """
-    settings = parts.settings
+    settings = components.settings
     wanted = spec or settings.generator
     source, _, place = wanted.partition(":")
     if source == PHOTOGRAPHS:
-        bank = _like(parts, settings.model_copy(update={"generator": f"bank:{place}"})).images
-        searched = parts.images if settings.generator.partition(":")[0] == "bank" else None
-        return Photographs(wanted, bank, names_alike(searched), parts, layer, count or IMAGES, seed)
+        bank = _like(components, settings.model_copy(update={"generator": f"bank:{place}"})).images
+        searched = components.images if settings.generator.partition(":")[0] == "bank" else None
+        return Photographs(wanted, bank, names_alike(searched), components, layer, count or IMAGES, seed)
     folder = Path(wanted).expanduser()
     named = source == "bank" or wanted in PRESETS
     if not named and folder.is_dir() and not (folder / "model_index.json").is_file():
-        return Laid(folder.resolve(), parts, layer, count or 0)
+        return Laid(folder.resolve(), components, layer, count or 0)
     split: Selection = "search" if wanted == _SEARCHED else "heldout"
     if wanted in {"bank", HELD_OUT, _SEARCHED}:
         wanted = settings.generator if settings.generator.partition(":")[0] == "bank" else "bank"
@@ -248,24 +250,24 @@ def open_images(
             f"{wanted} generates with {diffusion.steps} steps, guidance {diffusion.guidance:g} and "
             f"{diffusion.size} pixels, CoSy's code with 50, 5 and 1024; set with --steps, --guidance, --size"
         )
-    made = _like(parts, settings.model_copy(update=update))
+    made = _like(components, settings.model_copy(update=update))
     if wanted.partition(":")[0] != "bank":
-        return Drawn(wanted, made.generator, parts, layer, number, seed, mode, note)
+        return Drawn(wanted, made.generator, components, layer, number, seed, mode, note)
     name = f"bank:{split}" if wanted == "bank" else f"{wanted} ({split})"
-    return Drawn(name, made.bank_generator(split), parts, layer, number, seed, mode)
+    return Drawn(name, made.bank_generator(split), components, layer, number, seed, mode)
 
 
-def open_control(spec: str | None, parts: Components) -> tuple[str, ControlSet | PrecomputedControl]:
+def open_control(spec: str | None, components: Components) -> tuple[str, ControlSet | PrecomputedControl]:
     """The control set, and what it is called; of the image bank it is the part that no search sees.
 
     Args:
         spec: a control set as a search names it; None: that of the settings.
-        parts: settings and store.
+        components: settings and store.
 
     Raises:
         UsageError: there is no such set, or none is named.
     """
-    settings = parts.settings
+    settings = components.settings
     wanted = spec or settings.control or "none"
     if wanted == "none":
         raise UsageError("CoSy compares with a control set, and none is named", "name one with --control")
@@ -273,15 +275,15 @@ def open_control(spec: str | None, parts: Components) -> tuple[str, ControlSet |
         # The names of a run's classes are of its own control set.
         names = settings.class_names if wanted == settings.control else None
         update = {"control": wanted, "class_names": names}
-        control = _like(parts, settings.model_copy(update=update)).control_set
+        control = _like(components, settings.model_copy(update=update)).control_set
         assert control is not None
         return wanted, control
     from line_neurons.tools.image_bank.control import BankControl
 
-    bank = parts.images
+    bank = components.images
     images = settings.control_images or BANK_IMAGES
     return HELD_OUT, BankControl(bank, bank.captions("heldout"), m=images, split="heldout")
 
 
-def _like(parts: Components, settings: Settings) -> Components:
-    return Components(parts.model, settings, parts.progress)
+def _like(components: Components, settings: Settings) -> Components:
+    return Components(components.model, settings, components.progress)

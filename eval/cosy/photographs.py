@@ -143,7 +143,7 @@ class Photographs:
         name: what the source is called.
         bank: the photographs.
         other_names: what else a thing may be called, by ``concept_key``.
-        parts: bank and target.
+        components: bank and target.
         layer: dotted path.
         count: at most so many of a concept, drawn by (seed, concept).
         seed: of that draw.
@@ -152,7 +152,7 @@ class Photographs:
     name: str
     bank: Bank
     other_names: Mapping[str, Sequence[str]]
-    parts: Components
+    components: Components
     layer: str
     count: int
     seed: int
@@ -185,7 +185,7 @@ class Photographs:
     def activations(self, concept: str, place: int, progress: Progress | None = None) -> Activations:
         """See ``ConceptImages``; kept in the store by the contents of the files."""
         images = _Images(self._entries(concept), self.bank.value_range)
-        found = control_activations(self.parts.bank, self.parts.target, [self.layer], images, progress)
+        found = control_activations(self.components.bank, self.components.target, [self.layer], images, progress)
         return found[self.layer].activations
 
     def _entries(self, concept: str) -> Sequence[Entry]:

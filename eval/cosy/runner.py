@@ -57,12 +57,12 @@ class Subject:
     """What is judged: labels of one layer, with the parts to do it.
 
     Args:
-        parts: target, bank and settings; of a run, its own.
+        components: target, bank and settings; of a run, its own.
         layer: path of the layer.
         labels: of each method.
     """
 
-    parts: Components
+    components: Components
     layer: str
     labels: tuple[Labels, ...]
 
@@ -106,7 +106,7 @@ def subject_of(
             runs.append(_runs(store).run(one.source))
     _refuse_twice(labels)
     if runs:
-        parts = _parts_of(runs, settings, changes, preparing, trust)
+        components = _components_of(runs, settings, changes, preparing, trust)
         path = runs[0].layer
     else:
         spec, path = target_of(model or labels[0].model, layer or labels[0].layer)
@@ -115,9 +115,9 @@ def subject_of(
                 raise UsageError(
                     f"{labels[0].source} does not say which {what} it is of", f"name it with --{what}"
                 )
-        parts = Components(spec, settings, preparing)
-    info = find_layer(parts.target.layers(), path, parts.model)
-    target = parts.shown_model
+        components = Components(spec, settings, preparing)
+    info = find_layer(components.target.layers(), path, components.model)
+    target = components.shown_model
     for one in labels:
         if one.model and not model and one.layer and not is_of(one.model, one.layer, target, path):
             raise UsageError(
@@ -126,12 +126,12 @@ def subject_of(
                 "judge the labels of one layer at a time; --model and --layer say what a file is of",
             )
         _refuse_outside(one, path, info.units)
-    if mode == "strict" and parts.model.startswith("torchvision:"):
+    if mode == "strict" and components.model.startswith("torchvision:"):
         from line_neurons.tools.targets.transforms import COSY, cosy
 
-        vars(parts)["target"] = cast("HookedTarget", parts.target).prepared_by(cosy, COSY)
-    parts.target.activate([], [path])
-    return Subject(parts, path, tuple(labels))
+        components = components.with_(target=cast("HookedTarget", components.target).prepared_by(cosy, COSY))
+    components.target.activate([], [path])
+    return Subject(components, path, tuple(labels))
 
 
 def _refuse_outside(labels: Labels, layer: str, units: int) -> None:
@@ -217,18 +217,18 @@ def judge_labels(
     base = _control(subject, source, telling)
     if mode == "strict":
         base = misplaced(base, CONTROL_BATCH)
-    parts = subject.parts
+    components = subject.components
     evaluation = Evaluation(
         method=labels.method,
         source=labels.source,
-        model=parts.shown_model,
+        model=components.shown_model,
         layer=subject.layer,
         images=images.name,
         control=called,
         mode=mode,
         seed=seed,
         count=images.count,
-        target=layer_fingerprint(parts.target, subject.layer),
+        target=layer_fingerprint(components.target, subject.layer),
         images_id=images.fingerprint,
         control_id=source.fingerprint,
     )
@@ -289,15 +289,17 @@ def _judge_concept(
 
 
 def _control(subject: Subject, source: ControlSet | PrecomputedControl, telling: Preparing | None) -> Activations:
-    parts, layer = subject.parts, subject.layer
+    components, layer = subject.components, subject.layer
     if isinstance(source, PrecomputedControl):
-        return source.control(find_layer(parts.target.layers(), layer, parts.model).units, layer).activations
+        return source.control(
+            find_layer(components.target.layers(), layer, components.model).units, layer
+        ).activations
 
     def counted(done: int, total: int) -> None:
         if telling:
             telling("control set", done, total)
 
-    return control_activations(parts.bank, parts.target, [layer], source, counted)[layer].activations
+    return control_activations(components.bank, components.target, [layer], source, counted)[layer].activations
 
 
 def _is_file(place: str) -> bool:
@@ -311,7 +313,7 @@ def _runs(store: Path) -> RunStore:
     return RunStore(store, read_only=True)
 
 
-def _parts_of(
+def _components_of(
     runs: Sequence[Run],
     settings: Settings,
     changes: Mapping[str, Any],
@@ -321,11 +323,11 @@ def _parts_of(
     """The parts of the first of some runs of one target; what judges does without their language model."""
     run = runs[0]
     places = {"store": settings.store, "assets": settings.assets}
-    parts = Components(run.model, revised({**run.settings, **places}, changes), preparing, {run.layer})
+    components = Components(run.model, revised({**run.settings, **places}, changes), preparing, {run.layer})
     if trust:
-        vouch(parts.runs, run)
-    require_vouched(parts.runs, run, {"llm": ""})
-    now = layer_fingerprint(parts.target, run.layer)
+        vouch(components.runs, run)
+    require_vouched(components.runs, run, {"llm": ""})
+    now = layer_fingerprint(components.target, run.layer)
     for one in runs:
         if one.layer != run.layer:
             raise UsageError(
@@ -337,7 +339,7 @@ def _parts_of(
                 f"the target of run {one.id} was {before!r:.150}, and it is {now!r:.150}",
                 "judge runs of one target together, with what they began with installed",
             )
-    return parts
+    return components
 
 
 def _refuse_twice(labels: Sequence[Labels]) -> None:

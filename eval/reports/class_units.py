@@ -54,16 +54,16 @@ def sample(units: Sequence[TrueClass], count: int, seed: int = 42) -> list[TrueC
     return sorted(Random(seed).sample(list(units), min(count, len(units))), key=lambda one: one.unit)
 
 
-def run_of(parts: Components, units: Sequence[TrueClass], command: str) -> Run:
+def run_of(components: Components, units: Sequence[TrueClass], command: str) -> Run:
     """The finished run for a command: a new one, or the rest of an earlier one."""
-    known = [run for run in parts.runs.runs() if run.command == command]
+    known = [run for run in components.runs.runs() if run.command == command]
     if known:
         run = known[0]
         if run.status == "finished":
             return run
-        return work(reopen(run, parts.settings.store, parts.settings.assets), run)
-    run = start(parts, LAYER, [str(one.unit) for one in units], command=command)
-    return work(parts, run)
+        return work(reopen(run, components.settings.store, components.settings.assets), run)
+    run = start(components, LAYER, [str(one.unit) for one in units], command=command)
+    return work(components, run)
 
 
 Row = tuple[TrueClass, Unit, Judged]
@@ -76,9 +76,9 @@ def judge_all(words: WordNet, classes: Sequence[TrueClass], units: Sequence[Unit
     return [(one, by_unit[one.unit], truth.judge(by_unit[one.unit].label or "", one)) for one in classes]
 
 
-def missed(parts: Components, judged: Sequence[Row]) -> Missed:
+def missed(components: Components, judged: Sequence[Row]) -> Missed:
     """Score each missed class's own captions, as any concept is scored, and compare them with the label."""
-    deps = parts.deps(LAYER)
+    deps = components.deps(LAYER)
     unproposed: list[str] = []
     beaten: list[str] = []
     for one, unit, verdict in judged:
@@ -108,18 +108,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         plain = {"llm": llm, "iterations": options.iterations, "hints": options.hints, "seed": options.seed}
         images = {"generator": "bank", "control": "bank", "init": "control"}
         flags = {**plain, **images, "ollama": options.ollama, "store": options.store, "assets": options.assets}
-        parts = Components(MODEL, load_settings(**flags))
-        words = WordNet(parts.assets / "wordnet")
-        names = parts.target.unit_names(LAYER) or ()
-        every = drawable_classes(parts.images, words, names)
+        components = Components(MODEL, load_settings(**flags))
+        words = WordNet(components.assets / "wordnet")
+        names = components.target.unit_names(LAYER) or ()
+        every = drawable_classes(components.images, words, names)
         classes = sample(every, options.units)
         excluded = {one.unit: (*one.captions, one.name) for one in classes}
-        parts = Components(MODEL, parts.settings.model_copy(update={"exclude_for": excluded}))
-        run = run_of(parts, classes, f"class_units {options.units} {json.dumps(plain)}")
-        units = parts.runs.units(run.id)
-        histories = [parts.runs.steps(run.id, unit.unit) for unit in units]
+        components = Components(MODEL, components.settings.model_copy(update={"exclude_for": excluded}))
+        run = run_of(components, classes, f"class_units {options.units} {json.dumps(plain)}")
+        units = components.runs.units(run.id)
+        histories = [components.runs.steps(run.id, unit.unit) for unit in units]
         judged = judge_all(words, classes, units)
-        _print(run, len(every), judged, proposer_of(histories, units), missed(parts, judged))
+        _print(run, len(every), judged, proposer_of(histories, units), missed(components, judged))
         right[llm] = {one.unit for one, _, verdict in judged if is_right(verdict)}
         report[llm] = [
             {"unit": one.unit, "class": one.name, "label": unit.label, "relation": verdict.relation,

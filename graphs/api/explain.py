@@ -177,10 +177,10 @@ class _Asked:
                 f"there is no setting {name!r:.60}{'; ' + near if near else ''}",
                 "see line_neurons.agent.settings.Settings",
             )
-        parts, run = self._named(told) if isinstance(self.resume, str) else self._equal_or_new(told)
-        if parts.runs.states(run.id).get("failed"):
-            retry(parts.runs, run)
-        return parts, run
+        components, run = self._named(told) if isinstance(self.resume, str) else self._equal_or_new(told)
+        if components.runs.states(run.id).get("failed"):
+            retry(components.runs, run)
+        return components, run
 
     def _model(self) -> str | ModelBundle:
         if not isinstance(self.model, str):
@@ -204,32 +204,40 @@ class _Asked:
         if "llm" not in changes:
             changes["langchain"] = with_secrets(run.settings.get("langchain", {}), here.langchain)
         changes.setdefault("ollama", here.ollama)
-        parts = reopen(run, here.store, here.assets, told, changes, model=self._model())
+        components = reopen(run, here.store, here.assets, told, changes, model=self._model())
         if self.layer not in {None, run.layer}:
             raise UsageError(
                 f"run {run.id} is of the layer {run.layer}, not of {self.layer!r:.60}", "leave it out"
             )
         if self.units is not None:
-            asked, _ = select_units(parts, run.layer, _selectors(self.units))
+            asked, _ = select_units(components, run.layer, _selectors(self.units))
             if asked != (known := [unit.unit for unit in runs.units(run.id)]):
                 raise UsageError(f"run {run.id} has the units {known!s:.80}, not these", "leave them out")
-        return parts, run
+        return components, run
 
     def _equal_or_new(self, told: Callable[[str, int, int], None]) -> tuple[Components, Run]:
         if self.layer is None or self.units is None:
             raise UsageError("no layer or no units are named", "explain(model, layer, units), or resume=RUN")
         model = self._model()
         spec, network = (model, None) if isinstance(model, str) else (model.name, model)
-        parts = Components(spec, load_settings(self.config, **self.settings), told, {self.layer}, network=network)
+        components = Components(
+            spec, load_settings(self.config, **self.settings), told, {self.layer}, network=network
+        )
         selectors = _selectors(self.units)
-        numbers, names = select_units(parts, self.layer, selectors)
+        numbers, names = select_units(components, self.layer, selectors)
         units = [(unit, names[unit] if names else None) for unit in numbers]
-        wanted = (parts.spec, self.layer, recorded(parts.settings), parts.fingerprints(self.layer), None)
-        for run in parts.runs.runs() if self.resume else ():
+        wanted = (
+            components.spec,
+            self.layer,
+            recorded(components.settings),
+            components.fingerprints(self.layer),
+            None,
+        )
+        for run in components.runs.runs() if self.resume else ():
             its = (run.model, run.layer, settings_of(run), run.fingerprints, run.forked_from)
-            if its == wanted and [(unit.unit, unit.name) for unit in parts.runs.units(run.id)] == units:
-                return parts, run
-        return parts, start(parts, self.layer, selectors, command=self._command(spec))
+            if its == wanted and [(unit.unit, unit.name) for unit in components.runs.units(run.id)] == units:
+                return components, run
+        return components, start(components, self.layer, selectors, command=self._command(spec))
 
     def _command(self, spec: str) -> str:
         """The call, for the record; without what may hold a password."""

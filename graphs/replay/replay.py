@@ -112,7 +112,7 @@ def _origin(runs: RunStore, run: Run, depth: int = 0) -> Plan:
     return Plan(found, units, origin=None if found.forked_from is None else _origin(runs, found, depth + 1))
 
 
-def parts_of(
+def components_of(
     runs: RunStore,
     plan: Plan,
     into: Path,
@@ -145,12 +145,12 @@ def parts_of(
             # What failed may fail again, and that is to be found out.
             "give_up": max(one.run.settings.get("give_up", 1), failed + 1),
         }
-        parts = Components(one.run.model, _settings(one.run.settings, own, machine), preparing, {one.run.layer})
-        parts.otherwise.update(_asked_otherwise(runs, one, parts, own, machine))
-        if made:
-            # Parts keeps each opened part in its __dict__ (cached_property); no fork has another target.
-            vars(parts)["target"] = made[0].target
-        made.append(parts)
+        components = Components(
+            one.run.model, _settings(one.run.settings, own, machine), preparing, {one.run.layer}
+        )
+        components.otherwise.update(_asked_otherwise(runs, one, components, own, machine))
+        # No fork has another target.
+        made.append(components.with_(target=made[0].target) if made else components)
     return made
 
 
@@ -162,7 +162,7 @@ def _settings(recorded: Mapping[str, Any], own: Mapping[str, Any], machine: Sett
 def redo(
     runs: RunStore,
     plan: Plan,
-    parts: Sequence[Components],
+    components: Sequence[Components],
     watch: Watcher | None = None,
     drain: RunControl | None = None,
     command: str = "",
@@ -172,7 +172,7 @@ def redo(
     Args:
         runs: the store of what is done again.
         plan: what is done again.
-        parts: see ``parts_of``.
+        components: see ``components_of``.
         watch: told of the end of each node.
         drain: asks all units to stop at their next checkpoint; then the replay's status is ``interrupted``.
         command: what the user typed, for the record.
@@ -183,7 +183,7 @@ def redo(
         LineError: a part failed or is missing; the same again goes on.
     """
     drain = drain or RunControl()
-    *before, last = zip(plan.whole, parts, strict=True)
+    *before, last = zip(plan.whole, components, strict=True)
     for (one, own), after in zip(before, plan.whole[1:], strict=True):
         new = begin(runs, one, own, command)
         draw_vocabulary(runs, one, own)
@@ -195,7 +195,7 @@ def redo(
     return work(last[1], new, watch, drain)
 
 
-def _until(parts: Components, run: Run, step: int, watch: Watcher | None, drain: RunControl) -> None:
+def _until(components: Components, run: Run, step: int, watch: Watcher | None, drain: RunControl) -> None:
     """Work on a run until its unit has ended a step, or is asked to stop."""
     here = RunControl()
 
@@ -207,10 +207,10 @@ def _until(parts: Components, run: Run, step: int, watch: Watcher | None, drain:
         if watch:
             watch(progress)
 
-    work(parts, run, look, here)
+    work(components, run, look, here)
 
 
-def begin(runs: RunStore, plan: Plan, parts: Components, command: str = "") -> Run:
+def begin(runs: RunStore, plan: Plan, components: Components, command: str = "") -> Run:
     """The replay of a run, as it stands in its own store, or a new one, ready to be worked on.
 
     What people asked of the units is asked again, to be granted where it was granted before.
@@ -218,16 +218,16 @@ def begin(runs: RunStore, plan: Plan, parts: Components, command: str = "") -> R
     Raises:
         UsageError: see ``redo``.
     """
-    run, into = plan.run, parts.runs
+    run, into = plan.run, components.runs
     if known := find(into, plan):
         return known
     if plan.origin is None:
-        return _begin(runs, plan, parts, command)
+        return _begin(runs, plan, components, command)
     origin, unit, step = find(into, plan.origin), run.forked_unit, run.forked_step
     assert origin is not None and unit is not None and step is not None
     with into.atomic():
         try:
-            new = forking.fork(parts, origin, unit, step, command=command, ended=True)
+            new = forking.fork(components, origin, unit, step, command=command, ended=True)
         except UsageError as error:
             comes_out = f"run {run.id} cannot be done again, as {plan.origin.run.id} comes out differently"
             raise UsageError(
@@ -240,8 +240,8 @@ def begin(runs: RunStore, plan: Plan, parts: Components, command: str = "") -> R
     return new
 
 
-def _begin(runs: RunStore, plan: Plan, parts: Components, command: str) -> Run:
-    run, into = plan.run, parts.runs
+def _begin(runs: RunStore, plan: Plan, components: Components, command: str) -> Run:
+    run, into = plan.run, components.runs
     if into.names():
         raise UsageError(f"{into.path.parent} has runs of its own", "name a new folder with --into")
     new = replace(
@@ -250,15 +250,15 @@ def _begin(runs: RunStore, plan: Plan, parts: Components, command: str) -> Run:
         created=time.time(),
         finished=None,
         error="",
-        settings=recorded(parts.settings),
-        fingerprints=parts.fingerprints(run.layer),
+        settings=recorded(components.settings),
+        fingerprints=components.fingerprints(run.layer),
         versions=installed_versions(),
         command=command,
     )
     with into.atomic():
         rows = [Unit(new.id, unit.unit, place, name=unit.name) for place, unit in enumerate(plan.units)]
         into.add_run(new, rows)
-        circumstances.record(into, new, parts, began=True)
+        circumstances.record(into, new, components, began=True)
         _mark(into, new, plan)
         for unit in plan.units:
             reschedule(into, new.id, unit.unit, commands(runs, run.id, unit.unit))
@@ -297,26 +297,26 @@ def folder_for(runs: RunStore, plan: Plan) -> Path:
     return folder.parent
 
 
-def draw_vocabulary(runs: RunStore, plan: Plan, parts: Components) -> None:
+def draw_vocabulary(runs: RunStore, plan: Plan, components: Components) -> None:
     """Draw again what a first board of the store's concepts was chosen from; nothing for other first boards.
 
     Raises:
         LineError: an image cannot be drawn.
     """
     run = plan.run
-    if parts.settings.init != "bank":
+    if components.settings.init != "bank":
         return
     words, generator = run.vocabulary or (), str(run.fingerprints.get("generator"))
-    told = parts.told("drawing the store's concepts")
+    told = components.told("drawing the store's concepts")
     for done, word in enumerate(words):
-        asked = image_requests(runs.path.parent, word, generator, parts.settings.images)
-        parts.bank.images(asked, parts.generator)
+        asked = image_requests(runs.path.parent, word, generator, components.settings.images)
+        components.bank.images(asked, components.generator)
         if told:
             told(done + 1, len(words))
 
 
 def _asked_otherwise(
-    runs: RunStore, plan: Plan, parts: Components, own: Mapping[str, Any], machine: Settings
+    runs: RunStore, plan: Plan, components: Components, own: Mapping[str, Any], machine: Settings
 ) -> dict[int, Asking]:
     """The questions of a run whose settings or language model were changed on its way, by seed."""
     run = plan.run
@@ -332,9 +332,9 @@ def _asked_otherwise(
     @cache
     def model(fingerprint: str) -> LanguageModel:
         if fingerprint == run.fingerprints.get("language_model") or fingerprint not in before:
-            return parts.language_model
+            return components.language_model
         earlier = Components(run.model, _settings(before[fingerprint], own, machine)).language_model
-        return BoundedLanguageModel(earlier, parts.settings.llm_parallel, check=lambda: None)
+        return BoundedLanguageModel(earlier, components.settings.llm_parallel, check=lambda: None)
 
     return {
         step.seed: Asking(model(step.model), step.temperature)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -58,6 +58,9 @@ BANK_IMAGES = 4
 LANGUAGE_MODEL_SETTINGS = frozenset({"llm", "top_p", *OLLAMA_SAMPLING, "context", "reply_tokens", "think"})
 """Settings that change what the language model answers; they may change in the middle of a run."""
 
+COMPONENTS = frozenset({"target", "generator", "images", "language_model", "control_set", "bank", "runs"})
+"""Properties of ``Components`` that are opened when first read."""
+
 Preparing = Callable[[str, int, int], None]
 """Told of long work as ``(what, done, total)``."""
 
@@ -81,6 +84,23 @@ class Components:
     layers: set[str] = field(default_factory=set)
     otherwise: dict[int, Asking] = field(default_factory=dict)
     network: ModelBundle | None = None
+
+    def opened(self) -> dict[str, Any]:
+        """Return the components that are open, by name."""
+        return {name: value for name, value in vars(self).items() if name in COMPONENTS}
+
+    def with_(self, **components: Any) -> Components:
+        """Return a copy that has ``components`` in place of its own; what else is open is shared.
+
+        Raises:
+            TypeError: a name is that of no component.
+        """
+        if unknown := components.keys() - COMPONENTS:
+            raise TypeError(f"no component is named {', '.join(sorted(unknown))}")
+        copy = replace(self)
+        # A cached property is read from __dict__ first.
+        vars(copy).update(self.opened() | components)
+        return copy
 
     @cached_property
     def store(self) -> Path:
@@ -247,19 +267,16 @@ class Components:
 
     def remarks(self) -> dict[str, tuple[str, ...]]:
         """What the image bank and the control set in use left out, by what it was left out of."""
-        bank, control = (vars(self).get(part) for part in ("images", "control_set"))
+        bank, control = (self.opened().get(name) for name in ("images", "control_set"))
         return {"image bank": remarks_of(bank), f"control set {self.settings.control}": remarks_of(control)}
 
     def skipped(self) -> tuple[str, ...]:
         """Images of the image bank that could not be read, where the bank is in use."""
-        return tuple(self.images.skipped) if "images" in vars(self) else ()
+        return tuple(self.images.skipped) if "images" in self.opened() else ()
 
     def image_notes(self) -> tuple[str, ...]:
         """How images that are not ordinary 8-bit ones are read, a line for each kind with their number."""
-        sources = {
-            "the image bank": self.images if "images" in vars(self) else None,
-            "the control set": self.control_set,
-        }
+        sources = {"the image bank": self.opened().get("images"), "the control set": self.control_set}
         return tuple(
             f"in {name}, {note}" for name, source in sources.items() for note in getattr(source, "image_notes", ())
         )
@@ -342,12 +359,12 @@ class Components:
 
     def identities(self) -> dict[str, dict[str, Any]]:
         """What the fingerprints that are a hash alone were made of, by part."""
-        parts = {
+        components = {
             "generator": self.generator,
             "language_model": self.language_model,
             "control": self.control_set,
         }
-        told = {name: getattr(part, "identity", None) for name, part in parts.items()}
+        told = {name: getattr(part, "identity", None) for name, part in components.items()}
         return {name: identity() for name, identity in told.items() if identity is not None}
 
     def told(self, what: str, drain: RunControl | None = None) -> Progress | None:
@@ -410,10 +427,10 @@ def reopen(
     if given not in {run.model, base_of(run.model)}:
         raise UsageError(f"run {run.id} is of the model {run.model}, not of {given}", "give that one")
     settings = revised({**run.settings, "store": store, "assets": assets}, changes)
-    parts = Components(run.model, settings, preparing, {run.layer}, network=network)
-    require_vouched(parts.runs, run, changes, named=run.model if model else None)
-    parts.target.activate([], [run.layer])
-    now = parts.fingerprints(run.layer)
+    components = Components(run.model, settings, preparing, {run.layer}, network=network)
+    require_vouched(components.runs, run, changes, named=run.model if model else None)
+    components.target.activate([], [run.layer])
+    now = components.fingerprints(run.layer)
     for part, before in run.fingerprints.items():
         if now.get(part) == before or (part == "language_model" and changes.keys() & LANGUAGE_MODEL_SETTINGS):
             continue
@@ -426,7 +443,7 @@ def reopen(
             f"{then!r:.100} then, {today!r:.100} now",
             remedy,
         )
-    return parts
+    return components
 
 
 def _differing(before: str, now: str) -> tuple[str, str]:
@@ -446,8 +463,8 @@ def recorded_deps(run: str) -> Deps:
     found = RunStore(settings.store or default_store(), read_only=True).run(run)
     langchain = with_secrets(found.settings.get("langchain", {}), settings.langchain)
     changes = {"ollama": settings.ollama, "langchain": langchain}
-    parts = reopen(found, settings.store, settings.assets, changes=changes)
-    return parts.deps(found.layer, found.vocabulary or ())
+    components = reopen(found, settings.store, settings.assets, changes=changes)
+    return components.deps(found.layer, found.vocabulary or ())
 
 
 def installed_versions() -> dict[str, str]:

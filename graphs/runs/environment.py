@@ -24,7 +24,7 @@ WORKED_WITH = "worked with"
 """The kind of the events that hold circumstances."""
 
 
-def circumstances(parts: Components, layer: str) -> dict[str, Any]:
+def circumstances(components: Components, layer: str) -> dict[str, Any]:
     """What runs on a layer with these parts are worked with here and now, as JSON values.
 
     Returns:
@@ -34,28 +34,28 @@ def circumstances(parts: Components, layer: str) -> dict[str, Any]:
         ``prompts``, all that questions and images begin with, each with its SHA-256.
     """
     # First, as the machine tells of torch only once a part has imported it.
-    fingerprints, made_of = parts.fingerprints(layer), parts.identities()
+    fingerprints, made_of = components.fingerprints(layer), components.identities()
     return {
         "versions": {"python": platform.python_version(), **installed_versions()},
         "code": own_code(),
         "machine": machine(),
         "fingerprints": fingerprints,
         "made_of": made_of,
-        "images": list(parts.image_notes()),
-        "prompts": prompts(parts.settings.template, paper=parts.settings.forbidden == "proposed"),
+        "images": list(components.image_notes()),
+        "prompts": prompts(components.settings.template, paper=components.settings.forbidden == "proposed"),
     }
 
 
-def record(runs: RunStore, run: Run, parts: Components, *, began: bool = False) -> None:
+def record(runs: RunStore, run: Run, components: Components, *, began: bool = False) -> None:
     """Record what a run is worked with; nothing where the last record says the same.
 
     Args:
         runs: the run's store.
         run: the run.
-        parts: the parts.
+        components: the parts.
         began: the run begins with it.
     """
-    now = circumstances(parts, run.layer)
+    now = circumstances(components, run.layer)
     before = last_detail(runs, run.id, WORKED_WITH)
     if not isinstance(before, dict) or {name: before.get(name) for name in now} != now:
         runs.add_event(run.id, WORKED_WITH, began=began, **now)

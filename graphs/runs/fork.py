@@ -23,7 +23,14 @@ from line_neurons.tools.store.steering_queue import commands, copy_applied, subm
 
 
 def fork(
-    parts: Components, run: Run, unit: int, step: int, *, concept: str = "", command: str = "", ended: bool = False
+    components: Components,
+    run: Run,
+    unit: int,
+    step: int,
+    *,
+    concept: str = "",
+    command: str = "",
+    ended: bool = False,
 ) -> Run:
     """Write a new run of one unit, ready to be worked on, that begins where the unit stood after a step.
 
@@ -31,7 +38,7 @@ def fork(
     nothing changed the new run ends as the other one did.
 
     Args:
-        parts: model and settings of the new run; see ``agent.settings.fork_changes`` for what may be another.
+        components: model and settings of the new run; see ``agent.settings.fork_changes`` for what may be another.
         run: the run to fork.
         unit: index of a unit of it.
         step: the last step that is kept; 0 for the first board.
@@ -43,15 +50,15 @@ def fork(
         UsageError: there is no such unit or step, nothing would come after it, or the concept cannot be tried.
         StoreError: the store cannot be used.
     """
-    runs, settings = parts.runs, parts.settings
+    runs, settings = components.runs, components.settings
     found = next((one for one in runs.units(run.id) if one.unit == unit), None)
     if found is None:
         raise UsageError(f"run {run.id} has no unit {unit!r:.60}", f"see `line show {run.id}`")
     history = [entry for entry in runs.steps(run.id, unit) if entry.kind in KINDS]
     _check_step(history, run, unit, step)
     kept = [entry for entry in history if entry.step <= step]
-    fingerprints = parts.fingerprints(run.layer)
-    with checkpoints.opened(parts.store) as saver, runs.atomic():
+    fingerprints = components.fingerprints(run.layer)
+    with checkpoints.opened(components.store) as saver, runs.atomic():
         graph = build(saver)
         state = state_after(revised(run.settings, {}), history, commands(runs, run.id, unit), step)
         if state["kind"] != "initial":
@@ -78,7 +85,7 @@ def fork(
             forked_step=step,
         )
         runs.add_run(new, [Unit(new.id, unit, 0, name=found.name)])
-        circumstances.record(runs, new, parts, began=True)
+        circumstances.record(runs, new, components, began=True)
         runs.put_steps([replace(entry, run=new.id) for entry in kept])
         copied = copy_applied(runs, run.id, unit, step, new.id)
         state |= {

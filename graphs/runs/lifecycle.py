@@ -39,25 +39,25 @@ from line_neurons.tools.targets.weights.versions import base_of
 
 
 def select_units(
-    parts: Components, layer: str, selectors: Sequence[str]
+    components: Components, layer: str, selectors: Sequence[str]
 ) -> tuple[list[int], Sequence[str] | None]:
     """The units that the user named, and the names of all units of the layer if they are output classes.
 
     Raises:
         UsageError: there is no such layer or unit, or a setting does not fit the layer.
     """
-    names = parts.target.unit_names(layer)
-    info = find_layer(parts.target.layers(), layer, parts.model)
-    units = parse_units(selectors, info.units, names, seed=parts.settings.seed, layer=layer)
-    parts.check(layer)
+    names = components.target.unit_names(layer)
+    info = find_layer(components.target.layers(), layer, components.model)
+    units = parse_units(selectors, info.units, names, seed=components.settings.seed, layer=layer)
+    components.check(layer)
     return units, names
 
 
-def start(parts: Components, layer: str, selectors: Sequence[str], command: str = "") -> Run:
+def start(components: Components, layer: str, selectors: Sequence[str], command: str = "") -> Run:
     """Write a new run, ready to be worked on; nothing is written unless everything fits.
 
     Args:
-        parts: model and settings.
+        components: model and settings.
         layer: dotted path of the layer.
         selectors: units as numbers, ranges or class names.
         command: what the user typed, for the record.
@@ -65,36 +65,36 @@ def start(parts: Components, layer: str, selectors: Sequence[str], command: str 
     Raises:
         LineError: a model, layer, unit or setting does not fit, or a part is missing.
     """
-    units, names = select_units(parts, layer, selectors)
-    fingerprints = parts.fingerprints(layer)
-    vocabulary = parts.vocabulary()
+    units, names = select_units(components, layer, selectors)
+    fingerprints = components.fingerprints(layer)
+    vocabulary = components.vocabulary()
     run = Run(
-        id=free_name(parts.runs, parts.spec, layer),
-        model=parts.spec,
+        id=free_name(components.runs, components.spec, layer),
+        model=components.spec,
         layer=layer,
-        seed=parts.settings.seed,
+        seed=components.settings.seed,
         status="pending",
         created=time.time(),
-        settings=recorded(parts.settings),
+        settings=recorded(components.settings),
         fingerprints=fingerprints,
         versions=installed_versions(),
         command=command,
         vocabulary=vocabulary,
     )
-    parts.layers.add(layer)
+    components.layers.add(layer)
     while True:
         rows = [Unit(run.id, unit, place, name=names[unit] if names else None) for place, unit in enumerate(units)]
         try:
-            with parts.runs.atomic():
-                parts.runs.add_run(run, rows)
-                _forget_namesake(parts.store, run.id)
-                circumstances.record(parts.runs, run, parts, began=True)
-                vouch(parts.runs, run)
+            with components.runs.atomic():
+                components.runs.add_run(run, rows)
+                _forget_namesake(components.store, run.id)
+                circumstances.record(components.runs, run, components, began=True)
+                vouch(components.runs, run)
         except StoreError:
             # Another process may have taken the name in between.
-            if run.id not in parts.runs.names():
+            if run.id not in components.runs.names():
                 raise
-            run = replace(run, id=free_name(parts.runs, parts.spec, layer))
+            run = replace(run, id=free_name(components.runs, components.spec, layer))
         else:
             return run
 
@@ -117,14 +117,14 @@ def settings_of(run: Run) -> dict[str, Any]:
     return recorded(Settings.model_construct()) | unsent(run.settings) | run.settings
 
 
-def work(parts: Components, run: Run, watch: Watcher | None = None, drain: RunControl | None = None) -> Run:
+def work(components: Components, run: Run, watch: Watcher | None = None, drain: RunControl | None = None) -> Run:
     """Finish what is not finished of a run, each unit from its last checkpoint; failed units are left alone.
 
     Where settings or the language model are not those that the run is recorded with, the record is brought up to
     date, and an event keeps what it was before. At the end the units may be revisited (``settings.revisit``).
 
     Args:
-        parts: model and settings.
+        components: model and settings.
         run: the run.
         watch: told of the end of each node, from one thread at a time.
         drain: asks all units to stop at their next checkpoint; then the run's status is ``interrupted``.
@@ -137,34 +137,34 @@ def work(parts: Components, run: Run, watch: Watcher | None = None, drain: RunCo
         TakenOverError: another process took it over while this one was suspended.
         LineError: the run stopped because a part failed; it can be resumed.
     """
-    runs, drain = parts.runs, drain or RunControl()
+    runs, drain = components.runs, drain or RunControl()
     with ExitStack() as stack:
         try:
-            stack.enter_context(acquire(runs, [run.id], drain.request_drain, parts.telling(drain)))
+            stack.enter_context(acquire(runs, [run.id], drain.request_drain, components.telling(drain)))
         except DrainedError:
             return replace(run, status="interrupted")
-        stack.enter_context(shared_lock(parts.store))
-        saver = stack.enter_context(checkpoints.opened(parts.store))
+        stack.enter_context(shared_lock(components.store))
+        saver = stack.enter_context(checkpoints.opened(components.store))
         if (now := runs.run(run.id)).concluded and not _due(runs, run.id):
             return now
-        remove_abandoned(parts.store)
-        deps = parts.deps(run.layer, run.vocabulary or (), drain)
-        _note_changes(parts, run)
+        remove_abandoned(components.store)
+        deps = components.deps(run.layer, run.vocabulary or (), drain)
+        _note_changes(components, run)
         runs.set_status(run.id, "running")
-        circumstances.record(runs, run, parts)
+        circumstances.record(runs, run, components)
         runs.add_event(run.id, "work", process=os.getpid(), host=this_machine().host)
         try:
-            with parts.bank.events.record_to(runs, run.id):
+            with components.bank.events.record_to(runs, run.id):
                 # Computed here, so that units in flight find it.
                 deps.control()
                 # What a stream holds is known only now.
-                circumstances.record(runs, run, parts)
+                circumstances.record(runs, run, components)
                 graph = build(LeaseCheckedSaver(saver, runs, run.id))
                 # Something may be asked of a unit when it has its label, while others are worked on.
                 while not drain.drain_requested and (left := _take(runs, run.id)):
                     Runner(graph, deps, run, watch).work(left)
-                if not drain.drain_requested and parts.settings.revisit:
-                    revisit(deps, [run], parts.told("revisit", drain))
+                if not drain.drain_requested and components.settings.revisit:
+                    revisit(deps, [run], components.told("revisit", drain))
         except DrainedError:
             pass
         except TakenOverError:
@@ -238,17 +238,17 @@ def retry(runs: RunStore, run: Run) -> int:
     return len(failed)
 
 
-def _note_changes(parts: Components, run: Run) -> None:
+def _note_changes(components: Components, run: Run) -> None:
     """Record that a run goes on with other settings or another language model, and what they were before."""
-    settings, fingerprints = recorded(parts.settings), parts.fingerprints(run.layer)
+    settings, fingerprints = recorded(components.settings), components.fingerprints(run.layer)
     if (settings, fingerprints) == (settings_of(run), run.fingerprints):
         return
     changed = {name: value for name, value in settings.items() if run.settings.get(name) != value}
-    parts.runs.update_run(run.id, settings=settings, fingerprints=fingerprints)
+    components.runs.update_run(run.id, settings=settings, fingerprints=fingerprints)
     before = {name: run.settings.get(name) for name in changed}
     model = run.fingerprints.get("language_model")
-    vouch(parts.runs, replace(run, settings=settings))
-    parts.runs.add_event(
+    vouch(components.runs, replace(run, settings=settings))
+    components.runs.add_event(
         run.id, "settings changed", before=before, after=changed, language_model_before=model,
         language_model_after=fingerprints["language_model"],
     )  # fmt: skip

@@ -129,8 +129,8 @@ def revisit(
     """
     runs = list({run.id: run for run in runs}.values())
     check_comparable(runs)
-    parts = {run.id: (own or {}).get(run.id, deps) for run in runs}
-    gathered = _gather(deps.runs, runs, parts)
+    by_run = {run.id: (own or {}).get(run.id, deps) for run in runs}
+    gathered = _gather(deps.runs, runs, by_run)
     if not gathered.places:
         return []
     concepts = sorted(gathered.sources)
@@ -143,12 +143,12 @@ def revisit(
         progress,
         gathered.forbidden,
     )
-    known = {run: initial.vocabulary(of_run) for run, of_run in parts.items()}
+    known = {run: initial.vocabulary(of_run) for run, of_run in by_run.items()}
     rows: list[tuple[_Place, dict[str, Any], Step | None]] = []
     for place, best, second in zip(gathered.places, found, seconds, strict=True):
         run, unit = place.run.id, place.unit.unit
         label = best.concept if best and best.score > score_of(place.found.best) else None
-        if label is None and place.mark is not None and not parts[run].settings.label_dead:
+        if label is None and place.mark is not None and not by_run[run].settings.label_dead:
             rows.append((place, unlabelled(place.mark) | {"steps": place.found.steps}, None))
             continue
         row = columns(place.found) | {
@@ -161,11 +161,11 @@ def revisit(
                 row |= dict.fromkeys(("search_label", "search_score", "initial_label", "initial_score"))
             row |= _taken_over(deps, unit, label, gathered.sources[label])
             entry = _entry(deps.runs, run, unit, row, len(concepts))
-        row |= evidence(parts[run], unit, row["label"], row["images"], known[run] | place.found.boards)
+        row |= evidence(by_run[run], unit, row["label"], row["images"], known[run] | place.found.boards)
         tied, mark = best is not None and best.tied, None if label else place.mark
-        row |= {"status": "finished", **noted(parts[run], place.found, row, tied=tied, mark=mark)}
+        row |= {"status": "finished", **noted(by_run[run], place.found, row, tied=tied, mark=mark)}
         rows.append((place, row, entry))
-    _write(deps.runs, list(parts), rows, len(concepts))
+    _write(deps.runs, list(by_run), rows, len(concepts))
     return [
         Revisited(
             place.run.id,
@@ -208,17 +208,14 @@ def revisit_recorded(
     deps = {runs[0].id: first.deps(runs[0].layer, runs[0].vocabulary or ())}
     for run in runs[1:]:
         settings = revised({**run.settings, "store": store, "assets": assets}, changes)
-        parts = Components(run.model, settings, preparing, {run.layer})
-        # Parts keeps each opened part in its __dict__ (cached_property): one target serves all runs.
-        vars(parts).update(
-            {name: getattr(first, name) for name in ("target", "generator", "language_model", "bank", "runs")}
-        )
-        if parts.fingerprints(run.layer)["control"] != run.fingerprints.get("control"):
+        shared = {name: getattr(first, name) for name in ("target", "generator", "language_model", "bank", "runs")}
+        components = Components(run.model, settings, preparing, {run.layer}).with_(**shared)
+        if components.fingerprints(run.layer)["control"] != run.fingerprints.get("control"):
             raise UsageError(
-                f"the control set {parts.settings.control} of run {run.id} has changed since it began",
+                f"the control set {components.settings.control} of run {run.id} has changed since it began",
                 "install what the run began with",
             )
-        deps[run.id] = parts.deps(run.layer, run.vocabulary or ())
+        deps[run.id] = components.deps(run.layer, run.vocabulary or ())
     drain = drain or RunControl()
     with (
         acquire(first.runs, list(deps), drain.request_drain, first.telling(drain)),
@@ -256,7 +253,7 @@ def _identity(run: Run) -> Iterator[tuple[str, Any, Any]]:
         yield "control set", fingerprints.get("control"), settings.get("control")
 
 
-def _gather(store: RunStore, runs: Sequence[Run], parts: Mapping[str, Deps]) -> _Gathered:
+def _gather(store: RunStore, runs: Sequence[Run], by_run: Mapping[str, Deps]) -> _Gathered:
     gathered = _Gathered()
     for run in runs:
         searched = searched_units(store, run.id)
@@ -275,7 +272,7 @@ def _gather(store: RunStore, runs: Sequence[Run], parts: Mapping[str, Deps]) -> 
                     gathered.recorded[concept].append((index[number], trial.score))
             if number in index:
                 looked = look_through(history, bans.get(number, ()), run.settings.get("duplicates", "refuse"))
-                found[number] = looked, unvarying(parts[run.id], number, history) or undecided(looked)
+                found[number] = looked, unvarying(by_run[run.id], number, history) or undecided(looked)
                 for name in bans.get(number, ()):
                     gathered.forbidden[concept_key(name)].append(index[number])
         gathered.places += [_Place(run, unit, *found[unit.unit]) for unit in units]

@@ -29,7 +29,7 @@ from line_neurons.tools.language_models.proposer import Completion, Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import submit_all
-from support.fakes import LAYER, ScriptedGenerator, ScriptedTarget, scripted_parts
+from support.fakes import LAYER, ScriptedGenerator, ScriptedTarget, scripted_components
 
 UNITS = 6
 IN_FLIGHT = 4
@@ -67,13 +67,13 @@ def do(store, log, place=None, call=0, seed=0, pause=0.0, only_start=False, drai
         killer = Killer(note, place, call, drain.request_drain if drained else None)
         killer.install()
         try:
-            parts = _parts(Path(store), note, seed, pause)
-            begun = [run for run in parts.runs.runs() if run.seed == seed]
-            run = begun[0] if begun else start(parts, LAYER, ["all"])
+            components = _parts(Path(store), note, seed, pause)
+            begun = [run for run in components.runs.runs() if run.seed == seed]
+            run = begun[0] if begun else start(components, LAYER, ["all"])
             for unit, kind, concept in ask:
-                submit_all(parts.runs, run, unit, [(kind, concept)])
+                submit_all(components.runs, run, unit, [(kind, concept)])
             if not only_start and not ask:
-                run = work(parts, run, drain=drain)
+                run = work(components, run, drain=drain)
                 note(status=run.status)
         except LineError as error:
             note(refused=error.message)
@@ -174,7 +174,7 @@ class _Engine:
 
 def _parts(store, note, seed, pause):
     model = Proposer(lambda: _Engine(note), "scripted engine", ReplyCache(store / "replies.db"))
-    return scripted_parts(
+    return scripted_components(
         store, model, target=_Target(), generator=_Generator(note, pause), seed=seed, classes=_CLASSES,
         **_SETTINGS,
     )  # fmt: skip

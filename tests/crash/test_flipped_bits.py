@@ -14,39 +14,39 @@ from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import LineError
 from line_neurons.graphs.runs.lifecycle import start, work
-from support.fakes import LAYER, ScriptedModel, ScriptedTarget, outcome, scripted_parts
+from support.fakes import LAYER, ScriptedModel, ScriptedTarget, outcome, scripted_components
 
 ALL = "LINE_KILLS" in os.environ
 PAGE, BITS = 4096, 32
 
 
-def parts_for(store):
+def components_for(store):
     model = ScriptedModel(lambda prompt, seed, temperature: f"thing {seed % 997}")
-    return scripted_parts(store, model, iterations=3, top=2, random=2, images=2,
+    return scripted_components(store, model, iterations=3, top=2, random=2, images=2,
                           target=ScriptedTarget({"class a": 0.6}))  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    parts = parts_for(tmp_path_factory.mktemp("whole"))
-    run = work(parts, start(parts, LAYER, ["0-2"]))
-    return outcome(parts, run.id)
+    components = components_for(tmp_path_factory.mktemp("whole"))
+    run = work(components, start(components, LAYER, ["0-2"]))
+    return outcome(components, run.id)
 
 
 @pytest.fixture(scope="module")
 def half_done(tmp_path_factory):
     """A closed store whose run was stopped in its second unit."""
     store = tmp_path_factory.mktemp("half") / "store"
-    parts, drain = parts_for(store), RunControl()
+    components, drain = components_for(store), RunControl()
 
     def watch(progress):
         if (progress.unit, progress.node, progress.step) == (1, "score", 2):
             drain.request_drain("test")
 
-    run = work(parts, start(parts, LAYER, ["0-2"]), watch, drain)
+    run = work(components, start(components, LAYER, ["0-2"]), watch, drain)
     assert run.status == "interrupted"
-    parts.runs.close()
-    parts.bank.close()
+    components.runs.close()
+    components.bank.close()
     assert not list(store.glob("*-wal"))
     return store
 
@@ -59,18 +59,18 @@ def pages(store):
 def come_out(store, expected):
     """What a resume of the run comes to."""
     try:
-        parts = parts_for(store)
-        run = work(parts, parts.runs.run("model-head-1"))
+        components = components_for(store)
+        run = work(components, components.runs.run("model-head-1"))
         if run.status == "failed":
             return "a failed unit"
-        return "as undisturbed" if outcome(parts, run.id) == expected else "another result"
+        return "as undisturbed" if outcome(components, run.id) == expected else "another result"
     except LineError:
         return "an error"
     finally:
         with suppress(UnboundLocalError):
             for name in ("runs", "bank"):
-                if name in vars(parts):
-                    vars(parts)[name].close()
+                if name in components.opened():
+                    getattr(components, name).close()
 
 
 def test_flipped_bits_in_the_bank_never_give_another_result(half_done, undisturbed, tmp_path):

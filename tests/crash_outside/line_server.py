@@ -103,14 +103,16 @@ class Model(ScriptedModel):
 
 
 INSTANT = {
-    "target": lambda parts: Target(fingerprint="target from outside"),
-    "generator": lambda parts: Generator(frozenset({"idea 5", "idea 6"}), fingerprint="generator from outside"),
-    "control_set": lambda parts: ScriptedControl(tuple(f"class {letter}" for letter in "abcdefgh")),
-    "language_model": lambda parts: Model(ReplyCache(parts.store / "replies.db")),
+    "target": lambda components: Target(fingerprint="target from outside"),
+    "generator": lambda components: Generator(
+        frozenset({"idea 5", "idea 6"}), fingerprint="generator from outside"
+    ),
+    "control_set": lambda components: ScriptedControl(tuple(f"class {letter}" for letter in "abcdefgh")),
+    "language_model": lambda components: Model(ReplyCache(components.store / "replies.db")),
 }
 
 
-def use_instant_parts():
+def use_instant_components():
     for name, make in INSTANT.items():
         part = cached_property(make)
         part.__set_name__(Components, name)
@@ -144,7 +146,7 @@ def run_commands(request):
 
 def serve():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    use_instant_parts()
+    use_instant_components()
     for module in WARM:
         importlib.import_module(module)
     gc.collect()

@@ -9,7 +9,7 @@ from line_neurons.agent.settings import Settings, load_settings
 from line_neurons.eval.suite import INTERRUPTED, Suite, variants
 from line_neurons.graphs.runs.lifecycle import select_units, start, work
 from line_neurons.tui.cli.eval.suite import as_options, selector_of, suiting
-from support.fakes import LAYER, ScriptedModel, scripted_parts
+from support.fakes import LAYER, ScriptedModel, scripted_components
 
 MODEL = "scripted:model"
 SETTINGS = {"iterations": 5, "control": "bank", "llm": "embedded"}
@@ -24,15 +24,15 @@ def prepared(tmp_path):
     def settings_of(changes: Mapping) -> Settings:
         return Settings(**{**SETTINGS, **changes, "store": store})
 
-    def parts_of(changes):
+    def components_of(changes):
         model = ScriptedModel(lambda *asked: f"concept {asked[1] % 50}")
-        return scripted_parts(store, model, **{**SETTINGS, **changes})
+        return scripted_components(store, model, **{**SETTINGS, **changes})
 
     whole = Suite(
         model=MODEL, layer=LAYER, units=[0, 2], selector="2,0",
         searches=variants(settings_of({}), ["random"], excluded, {"0": ["class a"]}), settings_of=settings_of,
         options_of=as_options, places=["--store", str(store)], baselines=["random", "initial", "clip-dissect"],
-        judging=[], folder=folder, runs=parts_of({}).runs, named=True,
+        judging=[], folder=folder, runs=components_of({}).runs, named=True,
     )  # fmt: skip
     done = []
 
@@ -40,8 +40,8 @@ def prepared(tmp_path):
         done.append(task)
         if task.arguments[0] == "batch":
             changes = next(one.changes for one in whole.searches if one.name == task.name)
-            parts = parts_of(changes)
-            work(parts, start(parts, LAYER, ["0", "2"]))
+            components = components_of(changes)
+            work(components, start(components, LAYER, ["0", "2"]))
         elif task.arguments[:3] == ("eval", "baseline", "clip-dissect"):
             raise MissingPartError("there is no CLIP here", "install one")
         elif task.arguments[:2] == ("eval", "baseline"):
@@ -169,12 +169,12 @@ def test_settings_become_the_options_that_give_them():
 
 
 def test_units_are_told_by_one_option_as_they_were_typed_where_that_names_the_same_ones(tmp_path, monkeypatch):
-    parts = scripted_parts(tmp_path / "store", ScriptedModel([]))
+    components = scripted_components(tmp_path / "store", ScriptedModel([]))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "some.txt").write_text("0\n2\n")
 
     def told(*typed):
-        return selector_of(parts, LAYER, typed, select_units(parts, LAYER, typed)[0])
+        return selector_of(components, LAYER, typed, select_units(components, LAYER, typed)[0])
 
     assert [told("2", "0"), told("0-1", "2"), told("random:2"), told("cosy")] == [
         "2,0",

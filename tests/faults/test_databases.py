@@ -26,7 +26,7 @@ from line_neurons.tools.store.leases import acquire
 from line_neurons.tools.store.runs import RunStore
 from support.command_checks import refused
 from support.fakes import LAYER
-from support.whole_runs import NEEDED, begun, closed, copy_of, outcome, parts_for, stopped_after
+from support.whole_runs import NEEDED, begun, closed, components_for, copy_of, outcome, stopped_after
 
 
 def one_line(error, *words):
@@ -88,7 +88,7 @@ def fill(disk):
 def test_a_disk_that_fills_up_at_any_write_stops_the_run_and_loses_nothing(
     small_disk, undisturbed, monkeypatch, owner, name, visit
 ):
-    parts, run = begun(small_disk / "store")
+    components, run = begun(small_disk / "store")
     visits, fillers, real = count(1), [], getattr(owner, name)
 
     def write(*arguments, **options):
@@ -98,13 +98,13 @@ def test_a_disk_that_fills_up_at_any_write_stops_the_run_and_loses_nothing(
 
     monkeypatch.setattr(owner, name, write)
     with pytest.raises(StoreError) as caught:
-        work(parts, run)
+        work(components, run)
     assert fillers, caught.value
     one_line(caught.value, "make space on its disk")
-    closed(parts)
+    closed(components)
     fillers[0].unlink()
     assert not list((small_disk / "store").rglob(".*")), "a half-written file was left"
-    again = parts_for(small_disk / "store")
+    again = components_for(small_disk / "store")
     assert work(again, run).status == "finished"
     assert outcome(again, run) == undisturbed
 
@@ -113,7 +113,7 @@ def within(size, store, run):
     """Work on a run in a process none of whose files may grow larger."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
     try:
-        work(parts_for(store), run)
+        work(components_for(store), run)
     except StoreError as error:
         os._exit(10 if "disk" in str(error) or "space" in str(error) else 11)
     os._exit(12)
@@ -121,21 +121,21 @@ def within(size, store, run):
 
 @pytest.mark.parametrize("size", [24_000, 48_000])
 def test_files_that_may_not_grow_stop_the_run_and_lose_nothing(tmp_path, undisturbed, size):
-    parts, run = begun(tmp_path)
-    closed(parts)
+    components, run = begun(tmp_path)
+    closed(components)
     child = multiprocessing.get_context("fork").Process(target=within, args=(size, tmp_path, run))
     child.start()
     child.join(60)
     assert child.exitcode == 10
-    again = parts_for(tmp_path)
+    again = components_for(tmp_path)
     work(again, run)
     assert outcome(again, run) == undisturbed
 
 
 def test_a_read_only_store_can_be_looked_at_and_is_one_line_to_who_would_write(tmp_path, undisturbed):
     store = tmp_path / "store"
-    parts, run = begun(store)
-    closed(parts)
+    components, run = begun(store)
+    closed(components)
     with mounted(store, "--bind", store):
         subprocess.run(["mount", "-o", "remount,bind,ro", str(store)], check=True)
         looking = RunStore(store, read_only=True)
@@ -145,7 +145,7 @@ def test_a_read_only_store_can_be_looked_at_and_is_one_line_to_who_would_write(t
             with pytest.raises(StoreError) as caught:
                 use()
             one_line(caught.value, str(store), "make the folder writable")
-    again = parts_for(store)
+    again = components_for(store)
     work(again, run)
     assert outcome(again, run) == undisturbed
 
@@ -155,7 +155,7 @@ def test_a_database_that_another_process_keeps_to_itself_is_waited_for_and_then_
     tmp_path, undisturbed, monkeypatch, name
 ):
     monkeypatch.setattr(databases, "BUSY_TIMEOUT", 0.1)
-    parts, run = begun(tmp_path)
+    components, run = begun(tmp_path)
     with closing(sqlite3.connect(tmp_path / name, isolation_level=None, check_same_thread=False)) as other:
         locked = []
 
@@ -164,11 +164,11 @@ def test_a_database_that_another_process_keeps_to_itself_is_waited_for_and_then_
                 locked.append(other.execute("BEGIN EXCLUSIVE"))
 
         with pytest.raises(StoreError) as caught:
-            work(parts, run, lock)
+            work(components, run, lock)
         one_line(caught.value, name, "was in use by another process for more than 0.1 s", "wait for that process")
         other.execute("ROLLBACK")
-    closed(parts)
-    again = parts_for(tmp_path)
+    closed(components)
+    again = components_for(tmp_path)
     work(again, run)
     assert outcome(again, run) == undisturbed
 
@@ -202,18 +202,18 @@ def test_a_damaged_database_is_named_and_a_backup_in_its_place_lets_the_run_end(
     store, run = copy_of(half_done, tmp_path)
     damage(store / name)
     with pytest.raises(StoreError) as caught:
-        parts = parts_for(store)
-        parts.runs.names()
-        if work(parts, run).status == "failed":
+        components = components_for(store)
+        components.runs.names()
+        if work(components, run).status == "failed":
             # The unit whose entries are damaged fails; nothing else does.
-            (unit,) = [unit for unit in parts.runs.units(run.id) if unit.status == "failed"]
+            (unit,) = [unit for unit in components.runs.units(run.id) if unit.status == "failed"]
             raise StoreError(f"{name}: {unit.error}", "line doctor")
     one_line(caught.value, name, "line doctor")
     shutil.rmtree(store / name) if (store / name).is_dir() else (store / name).unlink()
     for left in store.glob(f"{name}-*"):
         left.unlink()
     shutil.copy(half_done[0] / name, store)
-    again = parts_for(store)
+    again = components_for(store)
     work(again, run)
     assert outcome(again, run) == undisturbed
 
@@ -236,27 +236,27 @@ def test_without_checkpoints_or_bank_the_run_ends_as_it_would_have(
     store, run = copy_of(half_done, tmp_path)
     (store / name).unlink()
     instead(store / name)
-    parts = parts_for(store)
-    work(parts, run)
-    assert outcome(parts, run) == undisturbed
+    components = components_for(store)
+    work(components, run)
+    assert outcome(components, run) == undisturbed
 
 
 def test_damaged_control_activations_are_computed_anew(half_done, undisturbed, tmp_path):
     store, run = copy_of(half_done, tmp_path)
     with closing(sqlite3.connect(store / "bank.db")) as database, database:
         assert database.execute("UPDATE controls SET classes = '[\"class a'").rowcount
-    parts = parts_for(store)
-    work(parts, run)
-    assert outcome(parts, run) == undisturbed
+    components = components_for(store)
+    work(components, run)
+    assert outcome(components, run) == undisturbed
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_a_damaged_reply_cache_is_set_aside_and_the_run_goes_on(half_done, undisturbed, tmp_path, damage, caplog):
     store, run = copy_of(half_done, tmp_path)
     damage(store / "replies.db")
-    parts = parts_for(store)
-    work(parts, run)
-    assert outcome(parts, run) == undisturbed
+    components = components_for(store)
+    work(components, run)
+    assert outcome(components, run) == undisturbed
     assert (store / "replies.db.damaged-1").exists()
     assert "replies.db was damaged; it is kept as replies.db.damaged-1" in caplog.text
 
@@ -275,7 +275,7 @@ def test_damaged_hashes_of_files_are_set_aside_and_made_anew(tmp_path, damage):
 
 
 def dying(store, run):
-    stopped_after(parts_for(store), run, "update", then=lambda: os._exit(9))
+    stopped_after(components_for(store), run, "update", then=lambda: os._exit(9))
 
 
 def garbage(file):
@@ -285,14 +285,14 @@ def garbage(file):
 @pytest.mark.parametrize("name", NEEDED)
 @pytest.mark.parametrize("damage", [lambda file: file.unlink(), garbage], ids=["gone", "garbage"])
 def test_what_a_lost_log_held_is_done_again(tmp_path, undisturbed, name, damage):
-    parts, run = begun(tmp_path)
-    closed(parts)
+    components, run = begun(tmp_path)
+    closed(components)
     child = multiprocessing.get_context("fork").Process(target=dying, args=(tmp_path, run))
     child.start()
     child.join(60)
     assert child.exitcode == 9
     damage(tmp_path / f"{name}-wal")
-    again = parts_for(tmp_path)
+    again = components_for(tmp_path)
     if run.id not in again.runs.names():
         pytest.fail("the run itself was only in the log")
     work(again, run)
@@ -306,32 +306,32 @@ def test_a_damaged_checkpoint_fails_its_unit_alone_and_retry_begins_that_unit_ag
     with closing(sqlite3.connect(store / "checkpoints.db")) as database, database:
         changed = database.execute("UPDATE checkpoints SET checkpoint = substr(checkpoint, 1, 40)").rowcount
     assert changed
-    parts = parts_for(store, give_up=2)
-    assert work(parts, run).status == "failed"
-    failed, other = parts.runs.units(run.id)
+    components = components_for(store, give_up=2)
+    assert work(components, run).status == "failed"
+    failed, other = components.runs.units(run.id)
     assert (failed.status, other.status) == ("failed", "finished")
     assert failed.error.startswith(f"the checkpoint of unit 0 of run {run.id} cannot be gone on from")
     assert f"line retry {run.id}" in failed.error
-    assert retry(parts.runs, run) == 1
-    assert work(parts, run).status == "finished"
-    assert outcome(parts, run) == undisturbed
+    assert retry(components.runs, run) == 1
+    assert work(components, run).status == "finished"
+    assert outcome(components, run) == undisturbed
 
 
 def test_an_error_of_what_is_done_with_a_run_is_not_taken_for_one_of_its_lock(tmp_path):
-    parts, run = begun(tmp_path)
-    with pytest.raises(FileNotFoundError, match="mine"), acquire(parts.runs, [run.id]):
+    components, run = begun(tmp_path)
+    with pytest.raises(FileNotFoundError, match="mine"), acquire(components.runs, [run.id]):
         raise FileNotFoundError("mine")
 
 
 def test_a_clock_that_goes_back_leaves_histories_events_and_runs_in_order(tmp_path, undisturbed, monkeypatch):
     clock = count(2_000_000_000, -3600)
     monkeypatch.setattr(time, "time", lambda: float(next(clock)))
-    parts, first = begun(tmp_path)
-    work(parts, first)
-    assert outcome(parts, first) == undisturbed
-    second = start(parts, LAYER, ["2"])
-    assert [run.id for run in parts.runs.runs()] == [second.id, first.id]
-    kinds = [event["kind"] for event in parts.runs.events(first.id)]
+    components, first = begun(tmp_path)
+    work(components, first)
+    assert outcome(components, first) == undisturbed
+    second = start(components, LAYER, ["2"])
+    assert [run.id for run in components.runs.runs()] == [second.id, first.id]
+    kinds = [event["kind"] for event in components.runs.events(first.id)]
     assert [kind for kind in kinds if kind in {"work", "finished"}] == ["work", "finished"]
-    assert all(unit.seconds >= 0 for unit in parts.runs.units(first.id))
-    assert all((step.seconds or 0) >= 0 for step in parts.runs.steps(first.id, 0))
+    assert all(unit.seconds >= 0 for unit in components.runs.units(first.id))
+    assert all((step.seconds or 0) >= 0 for step in components.runs.steps(first.id, 0))

@@ -20,20 +20,20 @@ from support.fakes import (
     events,
     image_of,
     outcome,
-    scripted_parts,
+    scripted_components,
 )
 
 
-def parts_for(store, generator=None, **options):
+def components_for(store, generator=None, **options):
     model = ScriptedModel(lambda prompt, seed, temperature: f"thing {seed}")
     given = {"iterations": 2, "images": 3, "top": 2, "random": 2, "give_up": 3, "retries": 2} | options
-    return scripted_parts(store, model, generator=generator, **given)
+    return scripted_components(store, model, generator=generator, **given)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    parts = parts_for(tmp_path_factory.mktemp("undisturbed"))
-    return outcome(parts, work(parts, start(parts, LAYER, ["0-2"])).id)
+    components = components_for(tmp_path_factory.mktemp("undisturbed"))
+    return outcome(components, work(components, start(components, LAYER, ["0-2"])).id)
 
 
 @pytest.fixture(scope="module")
@@ -93,35 +93,37 @@ def test_a_fault_fails_the_unit_with_its_reason_and_after_mending_all_is_as_undi
     tmp_path, undisturbed, proposed, fault
 ):
     do, said = FAULTS[fault]
-    parts = parts_for(tmp_path, Faulty(lambda request: request.concept == proposed, do))
-    run = work(parts, start(parts, LAYER, ["0-2"]))
-    units = parts.runs.units(run.id)
+    components = components_for(tmp_path, Faulty(lambda request: request.concept == proposed, do))
+    run = work(components, start(components, LAYER, ["0-2"]))
+    units = components.runs.units(run.id)
     assert (run.status, [unit.status for unit in units]) == ("failed", ["finished", "failed", "finished"])
     assert said in units[1].error
     assert "\n" not in units[1].error
     with sqlite3.connect(tmp_path / "bank.db") as db:
         kept = db.execute("SELECT count(*) FROM draws WHERE request LIKE ?", (f'%"{proposed}"%',)).fetchone()
     assert kept == (0,)
-    again = parts_for(tmp_path)
+    again = components_for(tmp_path)
     assert retry(again.runs, run) == 1
     assert work(again, again.runs.run(run.id)).status == "finished"
     assert outcome(again, run.id) == undisturbed
 
 
 def test_what_a_generator_raised_is_kept_with_where_it_was_raised(tmp_path, proposed):
-    parts = parts_for(tmp_path, Faulty(lambda request: request.concept == proposed, raising(KeyError("odd"))))
-    run = work(parts, start(parts, LAYER, ["0-2"]))
-    (event,) = events(parts, run.id, "unit failed")
+    components = components_for(
+        tmp_path, Faulty(lambda request: request.concept == proposed, raising(KeyError("odd")))
+    )
+    run = work(components, start(components, LAYER, ["0-2"]))
+    (event,) = events(components, run.id, "unit failed")
     assert "test_generator.py" in event["trace"]
     assert event["trace"].endswith("KeyError: 'odd'\n")
 
 
 def test_a_generator_that_always_fails_stops_the_run_in_one_line_and_it_resumes(tmp_path, undisturbed):
-    parts = parts_for(tmp_path, Faulty(lambda request: True, raising(OSError("no such file"))))
-    run = start(parts, LAYER, ["0-2"])
+    components = components_for(tmp_path, Faulty(lambda request: True, raising(OSError("no such file"))))
+    run = start(components, LAYER, ["0-2"])
     with pytest.raises(BackendError, match="3 units in a row failed, the last one: the generator failed: no such"):
-        work(parts, run)
-    again = parts_for(tmp_path)
+        work(components, run)
+    again = components_for(tmp_path)
     assert work(again, run).status == "finished"
     assert outcome(again, run.id) == undisturbed
 
@@ -159,39 +161,39 @@ def test_a_black_image_is_drawn_again_with_a_seed_that_follows_from_its_own(tmp_
     def first_seed(request):
         return request.concept == proposed and request.seed == derive_seed("image", 0, proposed, 1)
 
-    parts = parts_for(tmp_path / "one", Plain(first_seed))
-    run = work(parts, start(parts, LAYER, ["0-2"]))
+    components = components_for(tmp_path / "one", Plain(first_seed))
+    run = work(components, start(components, LAYER, ["0-2"]))
     assert run.status == "finished"
-    (told,) = events(parts, run.id, "image drawn again")
+    (told,) = events(components, run.id, "image drawn again")
     assert (told["concept"], told["plain"]) == (proposed, "rgb(0, 0, 0)")
     again = derive_seed("plain", derive_seed("image", 0, proposed, 1))
-    account = parts.bank.provenance(told["picture"])
+    account = components.bank.provenance(told["picture"])
     assert account["seed"] == derive_seed("image", 0, proposed, 1)
     assert account["drawn_again"] == {"seed": again, "plain": "rgb(0, 0, 0)"}
-    (step,) = [step for step in parts.runs.steps(run.id, 1) if step.concept == proposed]
-    assert parts.bank.image_bytes(step.images[1]) == image_of(
-        proposed, again, next(r.prompt for r in parts.generator.drawn if r.seed == again)
+    (step,) = [step for step in components.runs.steps(run.id, 1) if step.concept == proposed]
+    assert components.bank.image_bytes(step.images[1]) == image_of(
+        proposed, again, next(r.prompt for r in components.generator.drawn if r.seed == again)
     )
-    assert (parts.bank.stats.retried, caplog.text.count("was drawn with another seed")) == (1, 1)
+    assert (components.bank.stats.retried, caplog.text.count("was drawn with another seed")) == (1, 1)
     # Another store draws the same.
-    other = parts_for(tmp_path / "two", Plain(first_seed), in_flight=3)
-    assert outcome(other, work(other, start(other, LAYER, ["0-2"])).id) == outcome(parts, run.id)
+    other = components_for(tmp_path / "two", Plain(first_seed), in_flight=3)
+    assert outcome(other, work(other, start(other, LAYER, ["0-2"])).id) == outcome(components, run.id)
 
 
 def test_a_concept_that_stays_black_is_refused_and_never_scored(tmp_path, proposed, caplog):
     target = Seeing()
-    parts = parts_for(tmp_path, Plain(lambda request: request.concept == proposed), retries=3)
-    vars(parts)["target"] = target
-    run = work(parts, start(parts, LAYER, ["0-2"]))
+    components = components_for(tmp_path, Plain(lambda request: request.concept == proposed), retries=3)
+    components = components.with_(target=target)
+    run = work(components, start(components, LAYER, ["0-2"]))
     assert run.status == "finished"
-    refused, after = [step for step in parts.runs.steps(run.id, 1) if step.step == 1]
+    refused, after = [step for step in components.runs.steps(run.id, 1) if step.step == 1]
     reason = f"{proposed!r} came out as one plain colour, rgb(0, 0, 0), drawn with a second seed too."
     assert (refused.outcome, refused.concept, refused.detail) == ("not_drawable", proposed, {"reason": reason})
     assert (after.outcome, after.attempt) == ("scored", 1)
-    prompts = [prompt.messages[-1].content for prompt, _, _ in parts.language_model.asked]
+    prompts = [prompt.messages[-1].content for prompt, _, _ in components.language_model.asked]
     assert sum(reason in prompt for prompt in prompts) == 1
     assert plain() not in target.seen
-    (told,) = events(parts, run.id, "concept refused")
+    (told,) = events(components, run.id, "concept refused")
     assert (told["concept"], told["plain"]) == (proposed, "rgb(0, 0, 0)")
     assert reason in caplog.text
 
@@ -201,15 +203,15 @@ def test_a_generator_that_gives_only_black_fails_the_unit_instead_of_stalling_it
     def at(request):
         return where == "the first board" or request.concept.startswith("thing")
 
-    parts = parts_for(tmp_path, Plain(at), give_up=5)
-    run = work(parts, start(parts, LAYER, ["0-2"]))
+    components = components_for(tmp_path, Plain(at), give_up=5)
+    run = work(components, start(components, LAYER, ["0-2"]))
     assert run.status == "failed"
-    for unit in parts.runs.units(run.id):
+    for unit in components.runs.units(run.id):
         assert unit.error.startswith("3 concepts in a row, the last one ")
         assert "came out as one plain colour: the generator gives no images (half precision" in unit.error
         assert "start a run with diffusion.dtype bfloat16 or float32, or with another generator)" in unit.error
     # The same generator may do better on another machine. What was refused before stays so in the history.
-    again = parts_for(tmp_path)
+    again = components_for(tmp_path)
     retry(again.runs, run)
     assert work(again, again.runs.run(run.id)).status == "finished"
     if where == "the first board":
@@ -218,10 +220,10 @@ def test_a_generator_that_gives_only_black_fails_the_unit_instead_of_stalling_it
 
 def test_a_plain_image_that_was_composed_of_real_ones_is_scored_as_any_other(tmp_path, proposed):
     wall = Plain(lambda request: request.concept == proposed, composed=True, colour="red")
-    parts = parts_for(tmp_path, wall)
-    vars(parts)["target"] = Seeing()
-    run = work(parts, start(parts, LAYER, ["0-2"]))
+    components = components_for(tmp_path, wall)
+    components = components.with_(target=Seeing())
+    run = work(components, start(components, LAYER, ["0-2"]))
     assert run.status == "finished"
-    (step,) = [step for step in parts.runs.steps(run.id, 1) if step.concept == proposed]
+    (step,) = [step for step in components.runs.steps(run.id, 1) if step.concept == proposed]
     assert (step.outcome, step.score) == ("scored", 1.5)
-    assert not events(parts, run.id, "concept refused")
+    assert not events(components, run.id, "concept refused")

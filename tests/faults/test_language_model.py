@@ -31,8 +31,8 @@ from support.fake_ollama import (
     status,
     stream,
 )
-from support.fakes import LAYER, scripted_parts
-from support.whole_runs import Engine, begun, outcome, parts_for
+from support.fakes import LAYER, scripted_components
+from support.whole_runs import Engine, begun, components_for, outcome
 
 PATIENCE = 5
 
@@ -64,7 +64,7 @@ def asking(store, url, *, timeout=20.0, slept=None, **options):
         MODEL, [url], top_p=0.9, context=4096, reply_tokens=512, timeout=timeout, think="auto", sleep=sleep
     )
     model = Proposer(lambda: engine, lambda: engine.fingerprint, ReplyCache(store / "replies.db"))
-    return scripted_parts(store, model, **{"iterations": 2, "images": 2, "top": 2, "random": 2} | options)
+    return scripted_components(store, model, **{"iterations": 2, "images": 2, "top": 2, "random": 2} | options)
 
 
 # Seconds that an answer may take where the fault is that none ends.
@@ -98,10 +98,10 @@ def test_a_server_that_fails_in_the_middle_stops_the_run_which_ends_as_undisturb
     fault, said, asked = FAULTS[name]
     with serving(ScriptedOllama(by_seed, by_seed, fault)) as server:
         slept = []
-        parts = asking(tmp_path, server.url, timeout=SHORT if name in SLOW else 20.0, slept=slept)
-        run = start(parts, LAYER, ["0-1"])
+        components = asking(tmp_path, server.url, timeout=SHORT if name in SLOW else 20.0, slept=slept)
+        run = start(components, LAYER, ["0-1"])
         with pytest.raises(LineError) as caught:
-            work(parts, run)
+            work(components, run)
         assert isinstance(caught.value, BackendError | MissingPartError)
         assert said in str(caught.value)
         assert caught.value.remedy
@@ -109,10 +109,10 @@ def test_a_server_that_fails_in_the_middle_stops_the_run_which_ends_as_undisturb
         assert len(str(caught.value)) < 500
         assert len(server.questions) <= 2 + asked
         assert sum(slept) <= 1 + 2 + 4 + 8
-        stopped, unbegun = parts.runs.units(run.id)
+        stopped, unbegun = components.runs.units(run.id)
         assert (stopped.status, unbegun.status) == ("interrupted", "pending")
         assert stopped.error == str(caught.value)[:300]
-        assert parts.runs.run(run.id).status == "failed"
+        assert components.runs.run(run.id).status == "failed"
         server.acts[:] = [by_seed]
         mended = asking(tmp_path, server.url)
         assert work(mended, run).status == "finished"
@@ -124,33 +124,33 @@ def test_a_server_that_is_back_in_time_leaves_no_trace(tmp_path, undisturbed, na
     fault, _, _ = FAULTS[name]
     with serving(ScriptedOllama(by_seed, fault, by_seed)) as server:
         slept = []
-        parts = asking(tmp_path, server.url, timeout=SHORT if name in SLOW else 20.0, slept=slept)
-        run = start(parts, LAYER, ["0-1"])
-        assert work(parts, run).status == "finished"
-        assert outcome(parts, run) == undisturbed
+        components = asking(tmp_path, server.url, timeout=SHORT if name in SLOW else 20.0, slept=slept)
+        run = start(components, LAYER, ["0-1"])
+        assert work(components, run).status == "finished"
+        assert outcome(components, run) == undisturbed
     assert slept == [1.0]
 
 
 def test_a_server_that_is_gone_from_the_start_leaves_nothing_behind(tmp_path):
     with serving() as server:
         gone = server.url
-    parts = asking(tmp_path, gone)
+    components = asking(tmp_path, gone)
     with pytest.raises(BackendError, match="no Ollama server answers"):
-        start(parts, LAYER, ["0-1"])
-    assert parts.runs.names() == []
+        start(components, LAYER, ["0-1"])
+    assert components.runs.names() == []
 
 
 def test_a_server_that_goes_in_the_middle_and_comes_back_elsewhere_is_gone_on_with(tmp_path, undisturbed):
     with serving(ScriptedOllama(by_seed, by_seed, close)) as server:
-        parts = asking(tmp_path, server.url)
-        run = start(parts, LAYER, ["0-1"])
+        components = asking(tmp_path, server.url)
+        run = start(components, LAYER, ["0-1"])
 
         def leave(progress):
             if progress.node == "update":
                 server.acts[:] = [close]
 
         with pytest.raises(BackendError):
-            work(parts, run, leave)
+            work(components, run, leave)
     with pytest.raises(BackendError, match="no Ollama server answers"):
         work(asking(tmp_path, server.url), run)
     with serving(ScriptedOllama(by_seed)) as other:
@@ -176,24 +176,24 @@ NONSENSE = {
 def test_nonsense_is_recorded_and_asked_for_anew_so_often_and_no_more(tmp_path, name):
     script = ScriptedOllama(answer(NONSENSE[name]))
     with serving(script) as server:
-        parts = asking(tmp_path, server.url, retries=2)
-        run = start(parts, LAYER, ["0"])
-        assert work(parts, run).status == "finished"
-        steps = [step for step in parts.runs.steps(run.id, 0) if step.step]
+        components = asking(tmp_path, server.url, retries=2)
+        run = start(components, LAYER, ["0"])
+        assert work(components, run).status == "finished"
+        steps = [step for step in components.runs.steps(run.id, 0) if step.step]
         assert [step.outcome for step in steps] == 3 * ["invalid", "invalid", "invalid", "stalled"]
         assert all(step.detail["reason"] for step in steps if step.outcome == "invalid")
         assert steps[0].reply == NONSENSE[name]
         assert len(server.questions) == 9
-        (unit,) = parts.runs.units(run.id)
+        (unit,) = components.runs.units(run.id)
         assert (unit.status, unit.origin) == ("finished", "predefined")
 
 
 def test_nonsense_once_costs_one_attempt(tmp_path):
     with serving(ScriptedOllama(answer("{"), by_seed)) as server:
-        parts = asking(tmp_path, server.url)
-        run = start(parts, LAYER, ["0"])
-        work(parts, run)
-        first = [step for step in parts.runs.steps(run.id, 0) if step.step == 1]
+        components = asking(tmp_path, server.url)
+        run = start(components, LAYER, ["0"])
+        work(components, run)
+        first = [step for step in components.runs.steps(run.id, 0) if step.step == 1]
         assert [step.outcome for step in first] == ["invalid", "scored"]
 
 
@@ -218,14 +218,14 @@ class Failing(Engine):
 )  # fmt: skip
 def test_an_engine_that_raises_fails_its_units_which_are_taken_again(tmp_path, undisturbed, error):
     engine = Failing(error)
-    parts, run = begun(tmp_path, engine=engine, give_up=5)
-    assert work(parts, run).status == "failed"
-    assert [unit.status for unit in parts.runs.units(run.id)] == ["failed", "failed"]
-    assert all(unit.error for unit in parts.runs.units(run.id))
+    components, run = begun(tmp_path, engine=engine, give_up=5)
+    assert work(components, run).status == "failed"
+    assert [unit.status for unit in components.runs.units(run.id)] == ["failed", "failed"]
+    assert all(unit.error for unit in components.runs.units(run.id))
     assert engine.asked == 4
     engine.error = None
-    assert retry(parts.runs, run) == 2
-    mended = parts_for(tmp_path)
+    assert retry(components.runs, run) == 2
+    mended = components_for(tmp_path)
     assert work(mended, run).status == "finished"
     assert outcome(mended, run) == undisturbed
 

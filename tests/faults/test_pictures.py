@@ -13,18 +13,18 @@ from langgraph.runtime import RunControl
 from line_neurons.agent.ports import DrawnImage
 from line_neurons.graphs.runs.lifecycle import retry, start, work
 from line_neurons.tools.cache.activation_cache import Cache
-from support.fakes import LAYER, ScriptedGenerator, ScriptedModel, events, image_of, outcome, scripted_parts
+from support.fakes import LAYER, ScriptedGenerator, ScriptedModel, events, image_of, outcome, scripted_components
 
 
-def parts_for(store, **options):
+def components_for(store, **options):
     model = ScriptedModel(lambda prompt, seed, temperature: f"thing {seed}")
-    return scripted_parts(store, model, **{"iterations": 2, "images": 3, "top": 2, "random": 2} | options)
+    return scripted_components(store, model, **{"iterations": 2, "images": 3, "top": 2, "random": 2} | options)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    parts = parts_for(tmp_path_factory.mktemp("undisturbed"))
-    return outcome(parts, work(parts, start(parts, LAYER, ["0-1"])).id)
+    components = components_for(tmp_path_factory.mktemp("undisturbed"))
+    return outcome(components, work(components, start(components, LAYER, ["0-1"])).id)
 
 
 def stopped_before_measuring(store, proposals=1):
@@ -38,10 +38,10 @@ def stopped_before_measuring(store, proposals=1):
                 drain.request_drain("test")
             return super().synthesize(requests)
 
-    parts = parts_for(store, generator=Draining())
-    run = start(parts, LAYER, ["0-1"])
-    assert work(parts, run, drain=drain).status == "interrupted"
-    parts.bank.close()
+    components = components_for(store, generator=Draining())
+    run = start(components, LAYER, ["0-1"])
+    assert work(components, run, drain=drain).status == "interrupted"
+    components.bank.close()
     with sqlite3.connect(store / "bank.db") as db:
         query = "SELECT image FROM draws WHERE image NOT IN (SELECT image FROM activations)"
         images = {image for (image,) in db.execute(query)}
@@ -86,19 +86,19 @@ HARM = {
 @pytest.mark.parametrize("harm", HARM)
 def test_a_image_harmed_before_it_is_measured_is_drawn_anew_and_told(tmp_path, undisturbed, caplog, harm):
     run, unmeasured = stopped_before_measuring(tmp_path)
-    parts = parts_for(tmp_path)
+    components = components_for(tmp_path)
     do, reason = HARM[harm]
     for image in unmeasured:
-        do(parts.bank.image_path(image))
-    assert work(parts, run).status == "finished"
-    assert outcome(parts, run.id) == undisturbed
-    told = events(parts, run.id, "image redrawn")
+        do(components.bank.image_path(image))
+    assert work(components, run).status == "finished"
+    assert outcome(components, run.id) == undisturbed
+    told = events(components, run.id, "image redrawn")
     assert {one["picture"] for one in told} == unmeasured
     assert all(one["reason"].startswith(reason) and one["concept"].startswith("thing") for one in told)
-    assert parts.bank.stats.regenerated == 3
+    assert components.bank.stats.regenerated == 3
     for image in unmeasured:
         assert f"the file of image {image[:12]}" in caplog.text
-        assert parts.bank.image_bytes(image)
+        assert components.bank.image_bytes(image)
     if harm == "a folder":
         assert len([*(tmp_path / "images").rglob("somebody's.txt")]) == 3
 
@@ -108,9 +108,9 @@ def test_a_image_that_the_disk_cannot_read_is_drawn_anew_if_that_lasts(
     tmp_path, undisturbed, monkeypatch, lasting
 ):
     run, unmeasured = stopped_before_measuring(tmp_path)
-    parts = parts_for(tmp_path)
+    components = components_for(tmp_path)
     # Held open, so that no new file gets the number of one of them.
-    held = [parts.bank.image_path(image).open("rb") for image in unmeasured]
+    held = [components.bank.image_path(image).open("rb") for image in unmeasured]
     bad = {os.fstat(file.fileno()).st_ino for file in held}
     real = Path.read_bytes
 
@@ -122,9 +122,9 @@ def test_a_image_that_the_disk_cannot_read_is_drawn_anew_if_that_lasts(
         return real(path)
 
     monkeypatch.setattr(Path, "read_bytes", read)
-    assert work(parts, run).status == "finished"
-    assert outcome(parts, run.id) == undisturbed
-    told = events(parts, run.id, "image redrawn")
+    assert work(components, run).status == "finished"
+    assert outcome(components, run.id) == undisturbed
+    told = events(components, run.id, "image redrawn")
     assert {one["picture"] for one in told} == (unmeasured if lasting else set())
     assert all(one["reason"] == "cannot be read: Input/output error" for one in told)
     for file in held:
@@ -134,11 +134,11 @@ def test_a_image_that_the_disk_cannot_read_is_drawn_anew_if_that_lasts(
 def test_when_the_whole_folder_of_images_goes_what_is_needed_is_drawn_anew(tmp_path, undisturbed, caplog):
     run, _ = stopped_before_measuring(tmp_path)
     shutil.rmtree(tmp_path / "images")
-    parts = parts_for(tmp_path)
-    assert work(parts, run).status == "finished"
-    assert outcome(parts, run.id) == undisturbed
-    redrawn = events(parts, run.id, "image redrawn")
-    assert len(redrawn) == parts.bank.stats.regenerated > 5
+    components = components_for(tmp_path)
+    assert work(components, run).status == "finished"
+    assert outcome(components, run.id) == undisturbed
+    redrawn = events(components, run.id, "image redrawn")
+    assert len(redrawn) == components.bank.stats.regenerated > 5
     # A handful are told one by one.
     assert caplog.text.count("was drawn anew") == 5
     assert "more events like this are only counted and recorded (image redrawn)" in caplog.text
@@ -149,9 +149,9 @@ def test_a_bank_that_has_forgotten_the_images_in_hand_draws_them_anew(tmp_path, 
     with sqlite3.connect(tmp_path / "bank.db") as db:
         db.executemany("DELETE FROM draws WHERE image = ?", [(image,) for image in unmeasured])
     shutil.rmtree(tmp_path / "images")
-    parts = parts_for(tmp_path)
-    assert work(parts, run).status == "finished"
-    assert outcome(parts, run.id) == undisturbed
+    components = components_for(tmp_path)
+    assert work(components, run).status == "finished"
+    assert outcome(components, run.id) == undisturbed
 
 
 class Drifted(ScriptedGenerator):
@@ -166,9 +166,9 @@ def test_a_image_that_comes_out_differently_takes_the_old_ones_place_and_the_his
 ):
     run, unmeasured = stopped_before_measuring(tmp_path)
     shutil.rmtree(tmp_path / "images")
-    parts = parts_for(tmp_path, generator=Drifted())
-    assert work(parts, run).status == "finished"
-    now = {one["picture"]: one["now"] for one in events(parts, run.id, "image redrawn")}
+    components = components_for(tmp_path, generator=Drifted())
+    assert work(components, run).status == "finished"
+    now = {one["picture"]: one["now"] for one in events(components, run.id, "image redrawn")}
     assert "and came out differently" in caplog.text
     assert unmeasured <= now.keys()
     bank = Cache(tmp_path)
@@ -176,12 +176,15 @@ def test_a_image_that_comes_out_differently_takes_the_old_ones_place_and_the_his
         assert (bank.provenance(lost)["replaced_by"], bank.provenance(new)["release"]) == (new, 2)
         assert bank.provenance(lost)["concept"] == bank.provenance(new)["replaces"][lost]["concept"]
         assert not bank.image_path(lost).exists()
-        assert (bank.activations([lost], parts.target, LAYER, generator=parts.generator)).tolist() == (
-            bank.activations([new], parts.target, LAYER)
+        assert (bank.activations([lost], components.target, LAYER, generator=components.generator)).tolist() == (
+            bank.activations([new], components.target, LAYER)
         ).tolist()
-    (step,) = [step for step in parts.runs.steps(run.id, 0) if set(step.images) == unmeasured]
+    (step,) = [step for step in components.runs.steps(run.id, 0) if set(step.images) == unmeasured]
     # These images show the same to the target, so all scores are as they were.
-    assert (step.step, [row[:7] for row in outcome(parts, run.id)[1]]) == (1, [row[:7] for row in undisturbed[1]])
+    assert (step.step, [row[:7] for row in outcome(components, run.id)[1]]) == (
+        1,
+        [row[:7] for row in undisturbed[1]],
+    )
 
 
 @pytest.mark.parametrize("in_flight", [1, 2])
@@ -192,19 +195,19 @@ def test_an_error_in_a_later_batch_of_a_concept_loses_that_batch_alone(tmp_path,
                 raise MemoryError("no more")
             return super().synthesize(requests)
 
-    parts = parts_for(tmp_path, generator=Full(), in_flight=in_flight, give_up=3)
-    run = start(parts, LAYER, ["0-1"])
-    assert work(parts, run).status == "failed"
-    assert {unit.error for unit in parts.runs.units(run.id) if unit.status == "failed"} == {
+    components = components_for(tmp_path, generator=Full(), in_flight=in_flight, give_up=3)
+    run = start(components, LAYER, ["0-1"])
+    assert work(components, run).status == "failed"
+    assert {unit.error for unit in components.runs.units(run.id) if unit.status == "failed"} == {
         "the generator ran out of memory: no more (free some, or draw smaller batches)"
     }
-    again = parts_for(tmp_path, in_flight=in_flight)
+    again = components_for(tmp_path, in_flight=in_flight)
     retry(again.runs, run)
     assert work(again, again.runs.run(run.id)).status == "finished"
     assert outcome(again, run.id) == undisturbed
-    drawn = [(one.prompt, one.seed) for one in (*parts.generator.drawn, *again.generator.drawn)]
+    drawn = [(one.prompt, one.seed) for one in (*components.generator.drawn, *again.generator.drawn)]
     assert len(drawn) == len(set(drawn))
-    assert len(parts.generator.drawn) == 14
+    assert len(components.generator.drawn) == 14
 
 
 def killed_while_drawing(store, images):
@@ -214,8 +217,8 @@ def killed_while_drawing(store, images):
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().synthesize(requests)
 
-    parts = parts_for(store, generator=Deadly())
-    work(parts, start(parts, LAYER, ["0-1"]))
+    components = components_for(store, generator=Deadly())
+    work(components, start(components, LAYER, ["0-1"]))
 
 
 def test_a_kill_within_a_concept_loses_no_image_that_was_drawn(tmp_path, undisturbed):
@@ -223,13 +226,13 @@ def test_a_kill_within_a_concept_loses_no_image_that_was_drawn(tmp_path, undistu
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-    parts = parts_for(tmp_path)
-    (run,) = parts.runs.runs()
-    work(parts, run)
-    assert outcome(parts, run.id) == undisturbed
+    components = components_for(tmp_path)
+    (run,) = components.runs.runs()
+    work(components, run)
+    assert outcome(components, run.id) == undisturbed
     with sqlite3.connect(tmp_path / "bank.db") as db:
         (images,) = db.execute("SELECT count(*) FROM draws").fetchone()
-    assert len(parts.generator.drawn) == images - 14
+    assert len(components.generator.drawn) == images - 14
 
 
 def test_a_unit_whose_labels_images_are_lost_for_good_fails_alone(tmp_path):
@@ -238,8 +241,8 @@ def test_a_unit_whose_labels_images_are_lost_for_good_fails_alone(tmp_path):
         db.execute("DELETE FROM draws")
         db.execute("DELETE FROM activations")
     shutil.rmtree(tmp_path / "images")
-    parts = parts_for(tmp_path, give_up=3)
-    assert work(parts, run).status == "failed"
-    first, second = parts.runs.units(run.id)
+    components = components_for(tmp_path, give_up=3)
+    assert work(components, run).status == "failed"
+    first, second = components.runs.units(run.id)
     assert (first.status, second.status) == ("failed", "finished")
     assert "the store does not know how this generator drew it" in first.error

@@ -15,20 +15,20 @@ from line_neurons.tools.batching import BatchedTarget
 from line_neurons.tools.cache.validation import activate
 from line_neurons.tools.targets.base import ModelBundle
 from line_neurons.tools.targets.hooked_target import HookedTarget
-from support.fakes import LAYER, ScriptedModel, ScriptedTarget, events, outcome, said_by, scripted_parts
+from support.fakes import LAYER, ScriptedModel, ScriptedTarget, events, outcome, said_by, scripted_components
 
 SEARCH = {"iterations": 2, "images": 3, "top": 2, "random": 2, "give_up": 3}
 
 
-def parts_for(store, target=None, **options):
+def components_for(store, target=None, **options):
     model = ScriptedModel(lambda prompt, seed, temperature: f"thing {seed}")
-    return scripted_parts(store, model, target=target, **SEARCH | options)
+    return scripted_components(store, model, target=target, **SEARCH | options)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    parts = parts_for(tmp_path_factory.mktemp("undisturbed"))
-    return outcome(parts, work(parts, start(parts, LAYER, ["0-2"])).id)
+    components = components_for(tmp_path_factory.mktemp("undisturbed"))
+    return outcome(components, work(components, start(components, LAYER, ["0-2"])).id)
 
 
 @pytest.fixture(scope="module")
@@ -92,13 +92,13 @@ def test_a_fault_fails_the_unit_with_its_reason_and_after_mending_all_is_as_undi
 ):
     do, said = FAULTS[fault]
     concept, images = shown
-    parts = parts_for(tmp_path, Faulty(concept, do), in_flight=in_flight)
-    run = work(parts, start(parts, LAYER, ["0-2"]))
-    units = parts.runs.units(run.id)
+    components = components_for(tmp_path, Faulty(concept, do), in_flight=in_flight)
+    run = work(components, start(components, LAYER, ["0-2"]))
+    units = components.runs.units(run.id)
     assert (run.status, [unit.status for unit in units]) == ("failed", ["finished", "failed", "finished"])
     assert any(said.format(image=image[:12]) in units[1].error for image in images)
     assert all(vector.shape == (3,) and np.isfinite(vector).all() for vector in vectors(tmp_path))
-    again = parts_for(tmp_path, in_flight=in_flight)
+    again = components_for(tmp_path, in_flight=in_flight)
     assert retry(again.runs, run) == 1
     assert work(again, again.runs.run(run.id)).status == "finished"
     assert outcome(again, run.id) == undisturbed
@@ -111,14 +111,14 @@ def test_control_activations_that_are_not_finite_stop_the_run_and_are_not_kept(t
         def activate(self, images, layers, progress=None):
             return {layer: rows * np.nan for layer, rows in super().activate(images, layers).items()}
 
-    parts = parts_for(tmp_path, Nan())
-    run = start(parts, LAYER, ["0-2"])
+    components = components_for(tmp_path, Nan())
+    run = start(components, LAYER, ["0-2"])
     with pytest.raises(
         BackendError, match="of the control set: the target gave values that are not finite at head"
     ):
-        work(parts, run)
+        work(components, run)
     assert not [*tmp_path.rglob("*.npz")]
-    again = parts_for(tmp_path)
+    again = components_for(tmp_path)
     assert work(again, run).status == "finished"
     assert outcome(again, run.id) == undisturbed
 
@@ -136,14 +136,14 @@ def test_control_activations_that_are_not_finite_stop_the_run_and_are_not_kept(t
     ],
 )
 def test_a_vector_harmed_in_the_store_is_measured_anew_and_told(tmp_path, undisturbed, caplog, harm, reason):
-    parts = parts_for(tmp_path)
-    work(parts, start(parts, LAYER, ["0"]))
-    parts.bank.close()
+    components = components_for(tmp_path)
+    work(components, start(components, LAYER, ["0"]))
+    components.bank.close()
     label = undisturbed[0][0][6]
     with sqlite3.connect(tmp_path / "bank.db") as db:
         statement = f"UPDATE activations SET vector = {harm} WHERE image IN (?, ?)"
         assert db.execute(statement, label[:2]).rowcount == 2
-    again = parts_for(tmp_path)
+    again = components_for(tmp_path)
     run = work(again, start(again, LAYER, ["0-2"]))
     assert outcome(again, run.id) == undisturbed
     told = events(again, run.id, "vector measured anew")
@@ -154,12 +154,12 @@ def test_a_vector_harmed_in_the_store_is_measured_anew_and_told(tmp_path, undist
 
 
 def test_a_revisit_measures_harmed_vectors_anew(tmp_path, undisturbed):
-    parts = parts_for(tmp_path, revisit=True)
-    run = work(parts, start(parts, LAYER, ["0-2"]))
-    first = outcome(parts, run.id)
+    components = components_for(tmp_path, revisit=True)
+    run = work(components, start(components, LAYER, ["0-2"]))
+    first = outcome(components, run.id)
     with sqlite3.connect(tmp_path / "bank.db") as db:
         db.execute("UPDATE activations SET vector = x'0000c07f' WHERE rowid % 3 = 0")
-    again = parts_for(tmp_path, revisit=True)
+    again = components_for(tmp_path, revisit=True)
     again.runs.update_run(run.id, status="interrupted", finished=None)
     assert work(again, run).status == "finished"
     assert outcome(again, run.id) == first

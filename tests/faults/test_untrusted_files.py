@@ -21,7 +21,7 @@ from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.serializer import PlainSerializer
 from support.command_checks import refused
-from support.whole_runs import begun, closed, copy_of, outcome, parts_for, stopped_after
+from support.whole_runs import begun, closed, components_for, copy_of, outcome, stopped_after
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,8 +36,8 @@ class Payload:
         return Path.touch, (Path(self.marker),)
 
 
-def extension(code, *parts):
-    return "msgpack", ormsgpack.packb(ormsgpack.Ext(code, ormsgpack.packb(parts)))
+def extension(code, *components):
+    return "msgpack", ormsgpack.packb(ormsgpack.Ext(code, ormsgpack.packb(components)))
 
 
 # Kind and content of a checkpoint that makes the marker file, or a type, when it is revived as it asks.
@@ -81,9 +81,9 @@ def test_a_reader_that_trusts_its_files_would_execute_these(tmp_path, name):
 def stopped(tmp_path_factory):
     """A store whose first unit stopped with images in hand, to be measured next."""
     store = tmp_path_factory.mktemp("stopped")
-    parts, run = begun(store)
-    stopped_after(parts, run, "synthesize")
-    closed(parts)
+    components, run = begun(store)
+    stopped_after(components, run, "synthesize")
+    closed(components)
     return store, run
 
 
@@ -95,16 +95,16 @@ def latest(database):
 
 def failing_alone(store, run, undisturbed, *words):
     """The unit whose checkpoint was written to fails with a reason, the other finishes, and retry mends it."""
-    parts = parts_for(store, give_up=2)
-    assert work(parts, run).status == "failed"
-    failed, other = parts.runs.units(run.id)
+    components = components_for(store, give_up=2)
+    assert work(components, run).status == "failed"
+    failed, other = components.runs.units(run.id)
     assert (failed.status, other.status) == ("failed", "finished")
     assert len(failed.error.splitlines()) == 1
     for word in words:
         assert word in failed.error
-    retry(parts.runs, run)
-    assert work(parts, run).status == "finished"
-    assert outcome(parts, run) == undisturbed
+    retry(components.runs, run)
+    assert work(components, run).status == "finished"
+    assert outcome(components, run) == undisturbed
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -226,18 +226,18 @@ def test_a_damaged_row_of_one_run_keeps_no_other_run_from_its_turn(half_done, un
         columns = [name for _, name, *_ in database.execute("PRAGMA table_info(runs)")]
         values = ", ".join({"id": "'broken'", "settings": "'{'"}.get(name, name) for name in columns)
         database.execute(f"INSERT INTO runs SELECT {values} FROM runs")
-    parts = parts_for(store)
-    work(parts, parts.runs.run(run.id))
-    assert outcome(parts, run) == undisturbed
+    components = components_for(store)
+    work(components, components.runs.run(run.id))
+    assert outcome(components, run) == undisturbed
 
 
 def test_a_damaged_row_of_a_history_fails_its_unit_alone(half_done, undisturbed, tmp_path):
     store, run = copy_of(half_done, tmp_path)
     with closing(sqlite3.connect(store / "runs.db")) as database, database:
         database.execute("UPDATE steps SET images = '{' WHERE unit = 0 AND step = 1")
-    parts = parts_for(store, give_up=2)
-    work(parts, run)
-    assert [unit.status for unit in parts.runs.units(run.id)] == ["failed", "finished"]
+    components = components_for(store, give_up=2)
+    work(components, run)
+    assert [unit.status for unit in components.runs.units(run.id)] == ["failed", "finished"]
 
 
 @pytest.mark.parametrize(

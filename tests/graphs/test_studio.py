@@ -17,7 +17,7 @@ from line_neurons.graphs.loop import nodes
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import start
 from line_neurons.tools.store.runs import RunStore
-from support.fakes import LAYER, ScriptedModel, scripted_parts
+from support.fakes import LAYER, ScriptedModel, scripted_components
 
 REPOSITORY = Path(__file__).parents[2]
 NODES = {"init", "propose", "synthesize", "activate", "score", "update", "summarize"}
@@ -44,12 +44,12 @@ def test_a_server_is_told_that_a_run_and_a_unit_are_asked_for():
 
 @pytest.mark.parametrize("context", [None, {}], ids=["no context", "an empty one"])
 def test_without_parts_handed_over_the_state_names_a_recorded_run(tmp_path, monkeypatch, context):
-    parts = scripted_parts(tmp_path, ScriptedModel(["one", "two"]), iterations=1)
-    run = start(parts, LAYER, ["0"])
-    monkeypatch.setattr(nodes, "recorded_deps", lambda given: {run.id: parts.deps(LAYER)}[given])
+    components = scripted_components(tmp_path, ScriptedModel(["one", "two"]), iterations=1)
+    run = start(components, LAYER, ["0"])
+    monkeypatch.setattr(nodes, "recorded_deps", lambda given: {run.id: components.deps(LAYER)}[given])
     state = made_graph().invoke({"run": run.id, "unit": 0}, context=context)
     assert state["step"] == 3
-    assert [step.concept for step in parts.runs.steps(run.id, 0) if step.step] == ["one", "two"]
+    assert [step.concept for step in components.runs.steps(run.id, 0) if step.step] == ["one", "two"]
 
 
 @contextmanager
@@ -88,8 +88,10 @@ def served(store, assets):
 @pytest.mark.e2e
 def test_langgraph_dev_serves_the_graph_and_runs_a_unit_to_its_end(assets, tmp_path):
     small = {"llm": "random", "generator": "bank", "init": "vocabulary", "iterations": 1, "images": 1, "top": 1}
-    parts = Components("torchvision:mobilenet_v2", load_settings(store=tmp_path, assets=assets, random=0, **small))
-    run = start(parts, "classifier.1", ["tiger"])
+    components = Components(
+        "torchvision:mobilenet_v2", load_settings(store=tmp_path, assets=assets, random=0, **small)
+    )
+    run = start(components, "classifier.1", ["tiger"])
     with served(tmp_path, assets) as client:
         (assistant,) = client.post("/assistants/search", json={}).json()
         assert assistant["graph_id"] == "line"

@@ -81,13 +81,12 @@ class NoisyTarget(ScriptedTarget):
         return zlib.crc32(image) % 1000 / 1000
 
 
-def hostile_parts(store: Path, talker: Talker, names: Sequence[str], **settings: object) -> Components:
+def hostile_components(store: Path, talker: Talker, names: Sequence[str], **settings: object) -> Components:
     """Real settings, proposer, caches, bank, run store and checkpoints around parts that bring the texts."""
-    parts = Components(f"scripted:{NAMED['two lines']}", Settings(store=store, **settings))
-    vars(parts).update(
+    components = Components(f"scripted:{NAMED['two lines']}", Settings(store=store, **settings))
+    return components.with_(
         language_model=Proposer(lambda: talker, NAMED["link"], ReplyCache(store / "replies.db")),
         generator=NoisyGenerator(fingerprint=NAMED["Rich markup"]),
         target=NoisyTarget(names=tuple(names), fingerprint=NAMED["override"]),
         control_set=ScriptedControl(arrange(readable_names(TEXTS))[0], fingerprint=NAMED["SQL"]),
     )
-    return parts

@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from hostile.parts import LAYER, Talker, hostile_parts
+from hostile.components import LAYER, Talker, hostile_components
 from hostile.sandbox import confined
 from hostile.texts import LARGE, NAMED, obeyed
 from line_neurons.agent.errors import StoreError
@@ -37,10 +37,12 @@ DATABASES = {"runs.db": ("runs", "units", "steps", "events"), "bank.db": ("draws
 def own(tmp_path_factory):
     """A store of one run of one unit, and the run's name."""
     store = tmp_path_factory.mktemp("own") / "store"
-    parts = hostile_parts(store, Talker(), ("a", "b", "c"), iterations=1, summary=False, top=2, random=1, images=1)
-    run = work(parts, start(parts, LAYER, ["0"]))
-    parts.runs.close()
-    parts.bank.close()
+    components = hostile_components(
+        store, Talker(), ("a", "b", "c"), iterations=1, summary=False, top=2, random=1, images=1
+    )
+    run = work(components, start(components, LAYER, ["0"]))
+    components.runs.close()
+    components.bank.close()
     return store, run.id
 
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from hostile.parts import LAYER, TEXTS, Talker, hostile_parts
+from hostile.components import LAYER, TEXTS, Talker, hostile_components
 from hostile.sandbox import confined
 from hostile.texts import NAMED, obeyed
 from line_neurons.graphs.runs.lifecycle import start, work
@@ -24,9 +24,9 @@ def ran(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sandbox")
     store, talker = folder / "store", Talker()
     with confined(folder):
-        parts = hostile_parts(store, talker, NAMES, iterations=60, retries=3, hints=5)
-        run = work(parts, start(parts, LAYER, ["0"], command=f"line {NAMED['lone surrogates']}"))
-    return SimpleNamespace(folder=folder, store=store, talker=talker, parts=parts, run=run)
+        components = hostile_components(store, talker, NAMES, iterations=60, retries=3, hints=5)
+        run = work(components, start(components, LAYER, ["0"], command=f"line {NAMED['lone surrogates']}"))
+    return SimpleNamespace(folder=folder, store=store, talker=talker, components=components, run=run)
 
 
 @pytest.fixture
@@ -40,21 +40,21 @@ def command(ran, line, monkeypatch):
 
 
 def test_it_ends_with_a_label_and_every_text_was_answered(ran):
-    (unit,) = ran.parts.runs.units(ran.run.id)
+    (unit,) = ran.components.runs.units(ran.run.id)
     assert (ran.run.status, unit.status) == ("finished", "finished")
     assert len(ran.talker.prompts) > 3 * len(TEXTS)
     assert re.fullmatch(r"[A-Za-z0-9_.-]+", ran.run.id)
 
 
 def test_the_evidence_has_each_reply_as_it_came(ran):
-    kept = {step.reply for step in ran.parts.runs.steps(ran.run.id, 0)}
+    kept = {step.reply for step in ran.components.runs.steps(ran.run.id, 0)}
     # The one thing that no database holds as text.
     escaped = {NAMED["lone surrogates"]: r"owl\ud800 \udfff\udce9"}
     assert {escaped.get(text, text).lstrip() for text in TEXTS} <= kept
 
 
 def test_no_text_reached_a_concept_or_a_reason_as_it_was(ran):
-    for step in ran.parts.runs.steps(ran.run.id, 0):
+    for step in ran.components.runs.steps(ran.run.id, 0):
         proposed = "" if step.outcome == "invalid" else step.concept
         concepts = [proposed or "", step.removed or "", *(concept for concept, _ in step.board)]
         assert not set("".join(concepts)) & set('<>[]{}/\\|`"*;=')
@@ -87,7 +87,7 @@ def test_json_is_inert_and_holds_every_reply_as_it_is_kept(ran, command):
     assert (status, err) == (0, "")
     assert obeyed(out) == []
     shown = json.loads(out)
-    kept = [step.reply for step in ran.parts.runs.steps(ran.run.id, 0)]
+    kept = [step.reply for step in ran.components.runs.steps(ran.run.id, 0)]
     assert [entry["reply"] for entry in shown["history"]] == kept
     assert any("\x1b" in reply for reply in kept)
 

@@ -279,8 +279,8 @@ class _Encoder:
         return Letters(None).encode(texts)
 
 
-def _first_units(parts, layer, selectors, real=runs.select_units):
-    units, names = real(parts, layer, selectors)
+def _first_units(components, layer, selectors, real=runs.select_units):
+    units, names = real(components, layer, selectors)
     return units[:UNITS], names
 
 

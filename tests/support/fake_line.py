@@ -36,6 +36,6 @@ PARTS = {
 
 if __name__ == "__main__":
     for name, part in PARTS.items():
-        setattr(Components, name, property(lambda parts, part=part: part))
+        setattr(Components, name, property(lambda components, part=part: part))
     sys.argv[0] = "line"
     main()

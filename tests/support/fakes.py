@@ -135,7 +135,7 @@ class ScriptedControl:
         return len(self.names)
 
 
-def scripted_parts(
+def scripted_components(
     store: Path,
     model: ScriptedModel,
     *,
@@ -145,31 +145,29 @@ def scripted_parts(
     **settings: object,
 ) -> Components:
     """Real settings, bank, run store and checkpoints around scripted parts."""
-    parts = Components("scripted:model", Settings(store=store, **settings))
-    # Parts keeps each opened part in its __dict__ (cached_property): these are simply there already.
-    vars(parts).update(
+    components = Components("scripted:model", Settings(store=store, **settings))
+    return components.with_(
         language_model=model,
         generator=generator or ScriptedGenerator(),
         target=target or ScriptedTarget(),
-        control_set=ScriptedControl(tuple(classes)) if parts.settings.control != "none" else None,
+        control_set=ScriptedControl(tuple(classes)) if components.settings.control != "none" else None,
     )
-    return parts
 
 
-def outcome(parts: Components, run: str) -> tuple[list, list]:
+def outcome(components: Components, run: str) -> tuple[list, list]:
     """What a run ended with: its units with their labels, and their histories with the boards."""
     units = [
         (u.unit, u.status, u.label, u.score, u.origin, u.second_label, u.images, u.auc, u.mad)
-        for u in parts.runs.units(run)
+        for u in components.runs.units(run)
     ]
     steps = [
         (s.unit, s.step, s.attempt, s.kind, s.outcome, s.concept, s.score, s.images, s.board, s.detail)
         for unit in units
-        for s in parts.runs.steps(run, unit[0])
+        for s in components.runs.steps(run, unit[0])
     ]
     return units, steps
 
 
-def events(parts: Components, run: str, kind: str) -> list[dict]:
+def events(components: Components, run: str, kind: str) -> list[dict]:
     """The details of a run's events of one kind."""
-    return [event["detail"] for event in parts.runs.events(run) if event["kind"] == kind]
+    return [event["detail"] for event in components.runs.events(run) if event["kind"] == kind]

@@ -9,17 +9,17 @@ from line_neurons.tools.store.steering_queue import submit
 from support.fakes import LAYER
 
 
-def intervened(parts: Components, store: Path) -> Run:
+def intervened(components: Components, store: Path) -> Run:
     """Work on two units; of unit 0 a concept is banned, tried, asked anew and pinned, and one tried at the end."""
-    run = start(parts, LAYER, ["0-1"])
+    run = start(components, LAYER, ["0-1"])
     wanted = [("ban", "ant"), ("try", "red panda"), ("again", ""), ("pin", "")]
 
     def watch(progress):
         if progress.unit == 0 and progress.node == "propose" and progress.step in {1, 2, 7} and wanted:
             kind, concept = wanted.pop(0)
-            first = next(one.concept for one in parts.runs.steps(run.id, 0) if one.concept != "ant")
+            first = next(one.concept for one in components.runs.steps(run.id, 0) if one.concept != "ant")
             submit(store, run.id, 0, kind, first if kind == "pin" else concept)
 
-    work(parts, run, watch)
+    work(components, run, watch)
     submit(store, run.id, 0, "try", "blue heron")
-    return work(parts, run)
+    return work(components, run)

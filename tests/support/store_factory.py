@@ -67,28 +67,28 @@ _SHAPES = ("circle", "stripes", "chess", "dots", "triangle")
 
 def build(store):
     """Let the three runs come about in a store."""
-    parts = _parts(store, "torchvision:resnet50", "fc", 8, UNIT_NAMES)
-    run = start(parts, "fc", ["all"], "line batch torchvision:resnet50 fc --units all")
-    work(parts, run)
+    components = _parts(store, "torchvision:resnet50", "fc", 8, UNIT_NAMES)
+    run = start(components, "fc", ["all"], "line batch torchvision:resnet50 fc --units all")
+    work(components, run)
 
-    parts = _parts(store, "torchvision:resnet50", "layer4", 512, None, generator="bank", seed=7)
-    run = start(parts, "layer4", ["0-5"], "line batch torchvision:resnet50 layer4 --units 0-5 --seed 7")
+    components = _parts(store, "torchvision:resnet50", "layer4", 512, None, generator="bank", seed=7)
+    run = start(components, "layer4", ["0-5"], "line batch torchvision:resnet50 layer4 --units 0-5 --seed 7")
     drain = RunControl()
 
     def stop_amid(progress):
         if (progress.unit, progress.step) == (2, 3):
             drain.request_drain("asked to stop by process 4242 on lab-gpu")
 
-    work(parts, run, stop_amid, drain)
+    work(components, run, stop_amid, drain)
 
-    parts = _parts(
+    components = _parts(
         store, "torchvision:vit_b_16", "heads.head", 8, UNIT_NAMES, revisit=True, llm="embedded", give_up=10
     )
     run = start(
-        parts, "heads.head", ["1-3"], "line batch torchvision:vit_b_16 heads.head --units 1-3 --llm embedded"
+        components, "heads.head", ["1-3"], "line batch torchvision:vit_b_16 heads.head --units 1-3 --llm embedded"
     )
-    work(parts, run)
-    parts.runs.close()
+    work(components, run)
+    components.runs.close()
     _without_clock(store)
 
 
@@ -97,14 +97,13 @@ def _parts(store, model, layer, units, names, **settings):
         "iterations": 4, "top": 3, "random": 2, "images": 4, "retries": 2, "llm": "ollama:llama3.1:8b",
         "generator": "sdxl", "control": "bank", "give_up": 10, **settings,
     }  # fmt: skip
-    parts = Components(model, Settings(store=store, **given))
-    vars(parts).update(
+    components = Components(model, Settings(store=store, **given))
+    return components.with_(
         language_model=ScriptedModel(_Answers(given.get("seed", 0)), "llama3.1:8b 46e0c10c039e"),
         generator=_Painter(unknown=frozenset({_UNDRAWABLE}), fingerprint=f"{given['generator']} 6f0c1a"),
         target=_Target(layer, units, names, f"{model} 0676ba61"),
         control_set=_Control(_CLASSES, "image bank, 12 classes of 1 image"),
     )
-    return parts
 
 
 class _Answers:

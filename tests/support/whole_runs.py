@@ -8,7 +8,7 @@ from langgraph.runtime import RunControl
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.language_models.proposer import Completion, Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
-from support.fakes import LAYER, scripted_parts
+from support.fakes import LAYER, scripted_components
 
 NEEDED = ["runs.db", "checkpoints.db", "bank.db"]
 
@@ -20,40 +20,40 @@ class Engine:
         return Completion(json.dumps({"reasoning": f"because of {seed}", "concept": f"thing {seed % 97}"}), False)
 
 
-def parts_for(store, engine=None, **options):
+def components_for(store, engine=None, **options):
     made = engine or Engine()
     model = Proposer(lambda: made, "an engine", ReplyCache(store / "replies.db"))
-    return scripted_parts(store, model, **{"iterations": 2, "images": 2, "top": 2, "random": 2} | options)
+    return scripted_components(store, model, **{"iterations": 2, "images": 2, "top": 2, "random": 2} | options)
 
 
 def begun(store, **options):
     """A run on two units that nothing has been done for yet."""
-    parts = parts_for(store, **options)
-    return parts, start(parts, LAYER, ["0-1"])
+    components = components_for(store, **options)
+    return components, start(components, LAYER, ["0-1"])
 
 
-def closed(parts):
+def closed(components):
     """Close the parts' databases, as the end of their process would."""
     for name in ("runs", "bank"):
-        if name in vars(parts):
-            getattr(parts, name).close()
+        if name in components.opened():
+            getattr(components, name).close()
 
 
-def outcome(parts, run):
+def outcome(components, run):
     """What a run found: labels, scores and the whole history."""
     units = [
         (unit.unit, unit.status, unit.label, unit.score, unit.origin, unit.label_step, unit.images)
-        for unit in parts.runs.units(run.id)
+        for unit in components.runs.units(run.id)
     ]
     steps = [
         (s.unit, s.step, s.attempt, s.kind, s.outcome, s.concept, s.score, s.reply, s.images, s.board, s.removed)
         for unit in units
-        for s in parts.runs.steps(run.id, unit[0])
+        for s in components.runs.steps(run.id, unit[0])
     ]
     return units, steps
 
 
-def stopped_after(parts, run, node, then=lambda: None):
+def stopped_after(components, run, node, then=lambda: None):
     """Work on a run until a node has ended for the second time, then do something."""
     drain, left = RunControl(), [2]
 
@@ -64,7 +64,7 @@ def stopped_after(parts, run, node, then=lambda: None):
             then()
             drain.request_drain("test")
 
-    return work(parts, run, watch, drain)
+    return work(components, run, watch, drain)
 
 
 def copy_of(half_done, tmp_path):

@@ -24,7 +24,7 @@ from line_neurons.graphs.replay.compare import (
     agreements,
     circumstances_differ,
 )
-from line_neurons.graphs.replay.replay import Plan, folder_for, parts_of, plan, redo
+from line_neurons.graphs.replay.replay import Plan, components_of, folder_for, plan, redo
 from line_neurons.graphs.runs.code_trust import require_vouched
 from line_neurons.graphs.runs.environment import circumstances
 from line_neurons.graphs.runs.runner import last_step
@@ -84,8 +84,8 @@ def replay(
         if place.resolve() == store.resolve():
             raise UsageError(f"{place} is the store of run {run.id} itself", "name a new folder with --into")
         with watching:
-            parts = parts_of(runs, planned, place, settings, watching.preparing, changes)
-            differ, unknown = circumstances_differ(runs, run, circumstances(parts[-1], run.layer))
+            components = components_of(runs, planned, place, settings, watching.preparing, changes)
+            differ, unknown = circumstances_differ(runs, run, circumstances(components[-1], run.layer))
         if not as_json:
             _say_circumstances(planned, place, differ, unknown)
         if strict and (others := [one.what for one in differ if one.what.startswith("parts.")]):
@@ -93,12 +93,12 @@ def replay(
                 f"parts are not those that run {run.id} had: {', '.join(others)}",
                 "install what it had, or leave out --strict",
             )
-        own = parts[-1].settings
+        own = components[-1].settings
         watching.steps_in_all = len(planned.units) * (last_step(own) + 1)
         watching.many = own.in_flight > 1 and len(planned.units) > 1
         with watching, draining() as drain:
             try:
-                done = redo(runs, planned, parts, watching.watch, drain, command)
+                done = redo(runs, planned, components, watching.watch, drain, command)
             except UsageError:
                 raise
             except LineError as error:
@@ -107,7 +107,7 @@ def replay(
         if done.status == "interrupted":
             terminal.note(f"Interrupted; every finished step is kept. The same command goes on: {command}")
             raise typer.Exit(INTERRUPTED)
-        found = agreements(runs, planned, parts[-1].runs, done, tolerance)
+        found = agreements(runs, planned, components[-1].runs, done, tolerance)
     if as_json:
         terminal.dump(_json(planned, place, done, differ, unknown, found, tolerance))
     else:

@@ -68,13 +68,13 @@ def batch_settings(settings: Settings) -> Settings:
 def explain(model: str, layers: Sequence[str], units: Sequence[str], settings: Settings, *, as_json: bool) -> None:
     """Start a run on each layer and work on them."""
     with Watching() as watching:
-        parts = Components(model, settings, watching.preparing)
+        components = Components(model, settings, watching.preparing)
         layers = list(dict.fromkeys(layer.strip() for layer in layers))
         for layer in layers:
-            select_units(parts, layer, units)
+            select_units(components, layer, units)
         command = shlex.join(["line", *without_passwords(sys.argv[1:])])
-        _say_remarks(parts)
-        jobs = [(parts, start(parts, layer, units, command=command)) for layer in layers]
+        _say_remarks(components)
+        jobs = [(components, start(components, layer, units, command=command)) for layer in layers]
         work_on(jobs, watching)
     if status := conclude(jobs, as_json=as_json):
         raise typer.Exit(status)
@@ -190,8 +190,10 @@ def demo(settings: Settings, *, as_json: bool) -> None:
                 with suppress(UsageError):
                     jobs.append(reopening.job(run))
         if not jobs:
-            parts = Components(DEMO_MODEL, settings, watching.preparing, {layer for layer, _ in DEMO_UNITS})
-            jobs = [(parts, start(parts, layer, units, command=DEMO_COMMAND)) for layer, units in DEMO_UNITS]
+            components = Components(DEMO_MODEL, settings, watching.preparing, {layer for layer, _ in DEMO_UNITS})
+            jobs = [
+                (components, start(components, layer, units, command=DEMO_COMMAND)) for layer, units in DEMO_UNITS
+            ]
         work_on(jobs, watching)
     status = conclude(jobs, as_json=as_json)
     if not as_json:
@@ -227,17 +229,17 @@ class Reopening:
     def job(self, run: Run) -> Job:
         """A recorded run with its parts."""
         key = json.dumps([run.model, run.settings, run.fingerprints], sort_keys=True)
-        parts = self._opened.get(key)
-        if parts is None:
+        components = self._opened.get(key)
+        if components is None:
             settings, told = self._settings, self._watching.preparing
             arguments = settings.langchain
             if "llm" not in self._changes:
                 arguments = with_secrets(run.settings.get("langchain", {}), arguments)
             changes = {"ollama": settings.ollama, **self._changes, "langchain": arguments}
-            parts = reopen(run, settings.store, settings.assets, told, changes)
-            self._opened[key] = parts
-        parts.layers.add(run.layer)
-        return parts, run
+            components = reopen(run, settings.store, settings.assets, told, changes)
+            self._opened[key] = components
+        components.layers.add(run.layer)
+        return components, run
 
 
 def _go_on(
@@ -253,9 +255,9 @@ def _go_on(
             with _collecting(errors):
                 # Before parts are opened, which may take minutes.
                 refuse_leased(opened, run.id)
-                parts, _ = job = reopening.job(run)
+                components, _ = job = reopening.job(run)
                 if again:
-                    mark_failed_again(parts.runs, run)
+                    mark_failed_again(components.runs, run)
                 jobs.append(job)
         done = work_on(jobs, watching, errors)
     if len(runs) == len(errors) == 1:
@@ -289,22 +291,22 @@ def work_on(jobs: Sequence[Job], watching: Watching, errors: list[LineError] | N
         LineError: a run cannot go on, and there is no list for it.
         Exit: it was interrupted; status 130.
     """
-    steps = [_steps_of(parts, run) for parts, run in jobs]
+    steps = [_steps_of(components, run) for components, run in jobs]
     watching.steps_in_all = sum(steps)
     done: list[Job] = []
-    for index, (parts, run) in enumerate(jobs):
+    for index, (components, run) in enumerate(jobs):
         watching.steps_before = sum(steps[:index])
-        watching.many = parts.settings.in_flight > 1 and sum(parts.runs.states(run.id).values()) > 1
-        with _collecting(errors), _naming_the_run(parts, run), draining() as drain:
-            if work(parts, run, watching.watch, drain).status == "interrupted":
-                finished, units = parts.runs.progress(run.id)
-                rest = _resume(parts, run) if len(jobs) == 1 else f"line resume{_store_flag(parts)}"
+        watching.many = components.settings.in_flight > 1 and sum(components.runs.states(run.id).values()) > 1
+        with _collecting(errors), _naming_the_run(components, run), draining() as drain:
+            if work(components, run, watching.watch, drain).status == "interrupted":
+                finished, units = components.runs.progress(run.id)
+                rest = _resume(components, run) if len(jobs) == 1 else f"line resume{_store_flag(components)}"
                 terminal.note(
                     f"{_stopped(drain)} with {finished}/{units} units done; every finished step is kept. "
                     f"Go on with: {rest}"
                 )
                 raise typer.Exit(INTERRUPTED)
-            done.append((parts, run))
+            done.append((components, run))
     return done
 
 
@@ -314,60 +316,65 @@ def _stopped(drain: RunControl) -> str:
 
 
 @contextmanager
-def _naming_the_run(parts: Components, run: Run) -> Iterator[None]:
+def _naming_the_run(components: Components, run: Run) -> Iterator[None]:
     """Add to an error how the run goes on once what failed works again."""
     try:
         yield
     except (UsageError, TakenOverError):
         raise
     except LineError as error:
-        error.remedy = f"{error.remedy}; then {_resume(parts, run)}" if error.remedy else _resume(parts, run)
+        error.remedy = (
+            f"{error.remedy}; then {_resume(components, run)}" if error.remedy else _resume(components, run)
+        )
         raise
 
 
-def _steps_of(parts: Components, run: Run) -> int:
+def _steps_of(components: Components, run: Run) -> int:
     """Steps of a run as the progress counts them: filling boards, the iterations, the summaries."""
-    return sum(parts.runs.states(run.id).values()) * (last_step(parts.settings) + 1)
+    return sum(components.runs.states(run.id).values()) * (last_step(components.settings) + 1)
 
 
-def _resume(parts: Components, run: Run) -> str:
-    return f"line resume {run.id}{_store_flag(parts)}"
+def _resume(components: Components, run: Run) -> str:
+    return f"line resume {run.id}{_store_flag(components)}"
 
 
-def _store_flag(parts: Components) -> str:
+def _store_flag(components: Components) -> str:
     """What a command needs to find a store that is not the user's default."""
-    return f" --store {shlex.quote(str(parts.store))}" if parts.settings.store else ""
+    return f" --store {shlex.quote(str(components.store))}" if components.settings.store else ""
 
 
 def conclude(jobs: Sequence[Job], *, as_json: bool) -> int:
     """Show the labels of runs, and say what is wrong with them; the exit status that tells so."""
-    for parts, run in jobs:
-        _say_how_images_were_read(parts, run)
-    for bank in {id(parts.bank): parts.bank for parts, _ in jobs}.values():
+    for components, run in jobs:
+        _say_how_images_were_read(components, run)
+    for bank in {id(components.bank): components.bank for components, _ in jobs}.values():
         _say_mended(bank.snapshot())
-    now = [(parts.runs.run(run.id), parts.runs.units(run.id)) for parts, run in jobs]
+    now = [(components.runs.run(run.id), components.runs.units(run.id)) for components, run in jobs]
     conditions = [
-        run_problems(parts.store, parts.runs, run) for (parts, _), (run, _) in zip(jobs, now, strict=True)
+        run_problems(components.store, components.runs, run)
+        for (components, _), (run, _) in zip(jobs, now, strict=True)
     ]
     if as_json:
         found = [
-            showing.run_json(parts.store, parts.runs, run, units)
-            for (parts, _), (run, units) in zip(jobs, now, strict=True)
+            showing.run_json(components.store, components.runs, run, units)
+            for (components, _), (run, units) in zip(jobs, now, strict=True)
         ]
         terminal.dump(found[0] if len(found) == 1 else found)
     else:
         for (run, units), came in zip(now, conditions, strict=True):
             showing.labels(run, units)
             showing.remarks(came)
-        for parts, run in jobs:
-            terminal.line(f"History, reasoning and images of a unit: line show {run.id} UNIT{_store_flag(parts)}")
+        for components, run in jobs:
+            terminal.line(
+                f"History, reasoning and images of a unit: line show {run.id} UNIT{_store_flag(components)}"
+            )
         terminal.line(f"Images: {jobs[0][0].store / 'images'}")
-    for (parts, run), (_, units) in zip(jobs, now, strict=True):
+    for (components, run), (_, units) in zip(jobs, now, strict=True):
         failed = sum(unit.status == "failed" for unit in units)
         if failed:
             terminal.note(
                 f"{terminal.counted(failed, 'unit')} of {run.id} failed; to take them again: "
-                f"line retry {run.id}{_store_flag(parts)}"
+                f"line retry {run.id}{_store_flag(components)}"
             )
     if any(unit.status == "failed" for _, units in now for unit in units):
         return UNITS_FAILED
@@ -386,19 +393,19 @@ def _say_mended(stats: CacheStats) -> None:
             terminal.note(f"{terminal.counted(count, 'image')} {what}")
 
 
-def _say_remarks(parts: Components) -> None:
-    for what, lines in parts.remarks().items():
+def _say_remarks(components: Components) -> None:
+    for what, lines in components.remarks().items():
         terminal.remarks(what, lines)
 
 
-def _say_how_images_were_read(parts: Components, run: Run) -> None:
-    control = parts.control(run.layer)
-    _say_remarks(parts)
-    told = {line for lines in parts.remarks().values() for line in lines}
-    skipped = sorted({*(control.skipped if control else ()), *parts.skipped()} - told)
+def _say_how_images_were_read(components: Components, run: Run) -> None:
+    control = components.control(run.layer)
+    _say_remarks(components)
+    told = {line for lines in components.remarks().values() for line in lines}
+    skipped = sorted({*(control.skipped if control else ()), *components.skipped()} - told)
     if skipped:
         terminal.note(f"skipped, because they could not be read: {terminal.counted(len(skipped), 'image')}")
     for name in skipped[:10]:
         terminal.note(f"  {name}")
-    for note in parts.image_notes():
+    for note in components.image_notes():
         terminal.note(note)

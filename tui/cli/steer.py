@@ -103,15 +103,15 @@ def fork(
     allowed = fork_changes(run.settings, changes)
     labelling.vouch_for(store, [run], trust=trust)
     with Watching() as watching:
-        parts, _ = labelling.Reopening(settings, watching, allowed).job(run)
+        components, _ = labelling.Reopening(settings, watching, allowed).job(run)
         command = shlex.join(["line", *without_passwords(sys.argv[1:])])
-        new = forking.fork(parts, run, unit, step, concept=concept, command=command)
+        new = forking.fork(components, run, unit, step, concept=concept, command=command)
         # Said before the work, and beside the results.
         terminal.note(f"Forked unit {unit} of {run.id} after step {step} as {new.id}.")
         if working:
-            labelling.work_on([(parts, new)], watching)
+            labelling.work_on([(components, new)], watching)
     if working:
-        if status := labelling.conclude([(parts, new)], as_json=as_json):
+        if status := labelling.conclude([(components, new)], as_json=as_json):
             raise typer.Exit(status)
     elif as_json:
         terminal.dump({"run": new.id, "forked_from": run.id, "unit": unit, "step": step})

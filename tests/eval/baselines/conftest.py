@@ -114,14 +114,16 @@ def colour_task(tmp_path) -> Callable[..., Task]:
         excluded: dict[int, tuple[str, ...]] | None = None,
         **settings: object,
     ) -> Task:
-        parts = Components("own:pixels", Settings(store=tmp_path / "store", **{"control": "colours", **settings}))
-        vars(parts).update(
+        components = Components(
+            "own:pixels", Settings(store=tmp_path / "store", **{"control": "colours", **settings})
+        )
+        components = components.with_(
             language_model=model or ScriptedModel(()),
             generator=ColourGenerator(),
             target=target or PixelTarget(),
             control_set=ColourControl(images or {name: png(colour) for name, colour in COLOURS.items()}),
         )
-        return Task(parts, LAYER, tuple(units), excluded or {})
+        return Task(components, LAYER, tuple(units), excluded or {})
 
     return make
 
@@ -134,7 +136,7 @@ def measured_task(tmp_path) -> Callable[..., Task]:
         path = tmp_path / "probe.npz"
         named = {} if labels is None else {"labels": labels, "classes": np.array(classes)}
         np.savez(path, activations=activations, **named)
-        parts = Components(
+        components = Components(
             "own:measured", Settings(store=tmp_path / "store", **{"control": str(path), **settings})
         )
         width = np.shape(activations)[1]
@@ -143,7 +145,7 @@ def measured_task(tmp_path) -> Callable[..., Task]:
             def layers(self):
                 return [LayerInfo(LAYER, "given", (width,), width)]
 
-        vars(parts).update(target=Target(), control_set=PrecomputedControl(path))
-        return Task(parts, LAYER, tuple(units or range(width)), excluded or {})
+        components = components.with_(target=Target(), control_set=PrecomputedControl(path))
+        return Task(components, LAYER, tuple(units or range(width)), excluded or {})
 
     return make

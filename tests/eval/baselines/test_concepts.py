@@ -27,9 +27,7 @@ def bank_task(tmp_path):
     settings = Settings(
         store=tmp_path / "store", generator=f"bank:{folder}", control="bank", control_images=1, vocabulary_share=1
     )
-    parts = Components("own:pixels", settings)
-    vars(parts).update(target=PixelTarget())
-    return Task(parts, "pixels", (0,))
+    return Task(Components("own:pixels", settings).with_(target=PixelTarget()), "pixels", (0,))
 
 
 def test_groups_of_the_image_bank_are_concepts_of_all_their_images(bank_task):

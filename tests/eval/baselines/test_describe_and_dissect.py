@@ -107,8 +107,8 @@ def test_what_was_measured_and_drawn_is_not_done_again(colour_task):
     first = describe_and_dissect.label(colour_task(model=concept_of("rose", "sky")), **STAND_IN)
     again = colour_task(model=concept_of("rose", "sky"))
     assert describe_and_dissect.label(again, **STAND_IN) == first
-    assert again.parts.target.passes == 0
-    assert again.parts.generator.drawn == []
+    assert again.components.target.passes == 0
+    assert again.components.generator.drawn == []
 
 
 def test_an_encoder_weighs_candidates_by_how_near_their_images_are(colour_task, monkeypatch):

@@ -14,7 +14,7 @@ from line_neurons.eval.baselines.task import Task
 from line_neurons.graphs.loop.scoring import measure
 from line_neurons.graphs.runs.lifecycle import start, work
 from support.fake_ollama import ScriptedOllama, serving
-from support.fakes import LAYER, ScriptedModel, scripted_parts
+from support.fakes import LAYER, ScriptedModel, scripted_components
 
 
 def concepts(found):
@@ -49,7 +49,7 @@ def test_the_best_word_is_scored_as_a_search_scores_it(colour_task):
     task = colour_task()
     found = best_word.label(task)
     assert concepts(found) == ["rose", "snow", "sky"]
-    deps = task.parts.deps(task.layer)
+    deps = task.components.deps(task.layer)
     assert [one.score for one in found.labels] == [
         measure(deps, one.unit, one.concept).score for one in found.labels
     ]
@@ -72,8 +72,8 @@ def test_images_and_activations_are_paid_for_once(colour_task):
     best_word.label(colour_task())
     again = colour_task()
     best_word.label(again)
-    assert again.parts.generator.drawn == []
-    assert again.parts.target.passes == 0
+    assert again.components.generator.drawn == []
+    assert again.components.target.passes == 0
 
 
 @pytest.mark.parametrize("method", ["best-word", "describe-and-dissect", "initial"])
@@ -88,26 +88,28 @@ def test_a_method_that_is_asked_to_stop_does_so_and_goes_on_later(colour_task, m
 
 
 def test_initial_labels_come_from_the_run_that_is_named(tmp_path):
-    parts = scripted_parts(tmp_path, ScriptedModel(["owl"] * 99), control="set", iterations=1, summary=False)
-    run = work(parts, start(parts, LAYER, ["0", "1"]))
-    found = initial_label.label(Task(parts, LAYER, (1, 0), source=run.id))
-    units = {unit.unit: unit for unit in parts.runs.units(run.id)}
+    components = scripted_components(
+        tmp_path, ScriptedModel(["owl"] * 99), control="set", iterations=1, summary=False
+    )
+    run = work(components, start(components, LAYER, ["0", "1"]))
+    found = initial_label.label(Task(components, LAYER, (1, 0), source=run.id))
+    units = {unit.unit: unit for unit in components.runs.units(run.id)}
     assert [(one.concept, one.score) for one in found.labels] == [
         (units[unit].initial_label, units[unit].initial_score) for unit in (1, 0)
     ]
     assert (found.method, found.source) == ("initial", run.id)
     with pytest.raises(UsageError, match="no first board of unit 2"):
-        initial_label.label(Task(parts, LAYER, (2,), source=run.id))
+        initial_label.label(Task(components, LAYER, (2,), source=run.id))
 
 
 def test_without_a_run_one_of_no_iteration_is_made_and_found_again(tmp_path):
     def task(model):
-        return Task(scripted_parts(tmp_path, model, control="set"), LAYER, (0, 2), {2: ("class a",)})
+        return Task(scripted_components(tmp_path, model, control="set"), LAYER, (0, 2), {2: ("class a",)})
 
     first = initial_label.label(task(ScriptedModel(())))
     again = initial_label.label(task(ScriptedModel(())))
     assert first == again
-    (run,) = task(ScriptedModel(())).parts.runs.runs()
+    (run,) = task(ScriptedModel(())).components.runs.runs()
     assert (run.id, run.status, run.settings["iterations"]) == (first.source, "finished", 0)
     assert run.settings["exclude_for"] == {"2": ["class a"]}
 

@@ -17,7 +17,7 @@ from line_neurons.eval.benchmarks.near_words import MODIFIERS, NearWords
 from line_neurons.eval.benchmarks.real_parts import near_words
 from line_neurons.eval.benchmarks.wall_time import Stateless
 from line_neurons.graphs.runs.lifecycle import start, work
-from support.fakes import ScriptedGenerator, ScriptedModel, scripted_parts
+from support.fakes import ScriptedGenerator, ScriptedModel, scripted_components
 
 CLASSES = tuple(f"class {letter}" for letter in "abcdefghijkl")
 UNITS = 3
@@ -34,7 +34,7 @@ def words(prompt, seed, temperature):
 def opened():
     def opened(store, **settings):
         given = {"iterations": 3, "in_flight": 2, "revisit": True, "seed": 3} | settings
-        return scripted_parts(store, ScriptedModel(words), classes=CLASSES, **given)
+        return scripted_components(store, ScriptedModel(words), classes=CLASSES, **given)
 
     return opened
 
@@ -48,9 +48,9 @@ def test_images_are_counted_for_the_batch_and_its_first_units_against_one_unit_a
 
     alone = []
     for unit in range(UNITS):
-        parts = opened(tmp_path / f"alone {unit}", in_flight=1, revisit=False)
-        work(parts, start(parts, LAYER, [str(unit)]))
-        alone.append(len(parts.generator.drawn))
+        components = opened(tmp_path / f"alone {unit}", in_flight=1, revisit=False)
+        work(components, start(components, LAYER, [str(unit)]))
+        alone.append(len(components.generator.drawn))
     together = opened(tmp_path / "together")
     work(together, start(together, LAYER, [f"0-{UNITS - 1}"]))
     drawn = len(together.generator.drawn)
@@ -153,8 +153,8 @@ def test_meters_count_and_alter_nothing():
 
 
 def test_a_clock_counts_nodes_and_knows_when_a_share_of_the_units_was_finished(tmp_path, opened):
-    parts, clock = opened(tmp_path), Clock(UNITS)
-    work(parts, start(parts, LAYER, [f"0-{UNITS - 1}"]), clock)
+    components, clock = opened(tmp_path), Clock(UNITS)
+    work(components, start(components, LAYER, [f"0-{UNITS - 1}"]), clock)
 
     steps = UNITS * (3 + 1)
     assert clock.nodes["init"] == UNITS
@@ -164,11 +164,11 @@ def test_a_clock_counts_nodes_and_knows_when_a_share_of_the_units_was_finished(t
 
 
 def test_the_generator_of_a_warm_batch_is_measured_over_its_middle(tmp_path, opened):
-    parts = opened(tmp_path)
-    generator, model = MeteredGenerator(parts.generator), MeteredModel(parts.language_model)
-    vars(parts).update(generator=generator, language_model=model)
+    components = opened(tmp_path)
+    generator, model = MeteredGenerator(components.generator), MeteredModel(components.language_model)
+    components = components.with_(generator=generator, language_model=model)
 
-    found = figures(busy_generator.run_warm(parts, generator, model, UNITS, images_alone=2.0))
+    found = figures(busy_generator.run_warm(components, generator, model, UNITS, images_alone=2.0))
 
     assert 0 <= found["share of time in which the generator draws"].value <= 1
     rate = found["images a second"].value
@@ -186,10 +186,10 @@ def test_steps_of_instant_graphs_are_counted_with_memory_and_store(tmp_path):
 
 
 def test_patience_is_compared_with_the_same_units_without_it(tmp_path, opened):
-    parts = opened(tmp_path, iterations=6)
-    run = work(parts, start(parts, LAYER, [f"0-{UNITS - 1}"]))
-    whole = patience_cost.effort(parts.runs, run.id, parts.runs.units(run.id))
-    assert whole.questions == len(parts.language_model.asked)
+    components = opened(tmp_path, iterations=6)
+    run = work(components, start(components, LAYER, [f"0-{UNITS - 1}"]))
+    whole = patience_cost.effort(components.runs, run.id, components.runs.units(run.id))
+    assert whole.questions == len(components.language_model.asked)
     assert whole.images == UNITS * (10 + 6 + 1) * 5
 
     found = figures(patience_cost.compare(opened(tmp_path, iterations=6, patience=1), run))
@@ -201,11 +201,11 @@ def test_patience_is_compared_with_the_same_units_without_it(tmp_path, opened):
 
 
 def test_a_run_with_patience_of_its_own_is_no_measure_of_patience(tmp_path, opened):
-    parts = opened(tmp_path, patience=1)
-    run = work(parts, start(parts, LAYER, ["0"]))
+    components = opened(tmp_path, patience=1)
+    run = work(components, start(components, LAYER, ["0"]))
 
     with pytest.raises(UsageError, match="has patience"):
-        list(patience_cost.compare(parts, run))
+        list(patience_cost.compare(components, run))
 
 
 def near(board, forbidden=(), drawable=(), composed=0.5, seed=0):

@@ -11,7 +11,7 @@ from line_neurons.eval.cosy.images import open_images
 from line_neurons.eval.cosy.photographs import Photographs, caption_photographs, names_alike
 from line_neurons.tools.image_bank.bank import Bank, Entry
 from line_neurons.tools.image_bank.folder import folder_bank
-from support.fakes import LAYER, ScriptedModel, ScriptedTarget, scripted_parts
+from support.fakes import LAYER, ScriptedModel, ScriptedTarget, scripted_components
 from support.small_wordnet import small_wordnet
 
 PHYSICAL, PERSON = 1930, 7846
@@ -89,56 +89,56 @@ class Reddest(ScriptedTarget):
 
 
 @pytest.fixture
-def parts(tmp_path):
-    return scripted_parts(tmp_path / "store", ScriptedModel([]), target=Reddest(fingerprint="reddest"))
+def components(tmp_path):
+    return scripted_components(tmp_path / "store", ScriptedModel([]), target=Reddest(fingerprint="reddest"))
 
 
-def of(folder, parts, count=50, seed=0, other_names=None):
-    return Photographs("photos", folder_bank(folder), other_names or {}, parts, LAYER, count, seed)
+def of(folder, components, count=50, seed=0, other_names=None):
+    return Photographs("photos", folder_bank(folder), other_names or {}, components, LAYER, count, seed)
 
 
 def rows(images, concept):
     return sorted(images.activations(concept, 0)[:, 0].round().tolist())
 
 
-def test_each_photograph_counts_once_and_as_it_is(folder, words, parts):
+def test_each_photograph_counts_once_and_as_it_is(folder, words, components):
     caption_photographs(folder, words)
-    images = of(folder, parts)
+    images = of(folder, components)
     assert rows(images, "physical entity") == pytest.approx([0, 10, 20, 30, 40], abs=3)
     assert rows(images, "Tigers") == rows(images, "panthera tigris") == pytest.approx([0, 10], abs=3)
     assert rows(images, "animal") == pytest.approx([0, 10, 20], abs=3)
     assert rows(images, "(mouse OR racket) AND NOT tiger") == pytest.approx([20, 40], abs=3)
 
 
-def test_of_many_a_seeded_part_is_taken(folder, words, parts):
+def test_of_many_a_seeded_part_is_taken(folder, words, components):
     caption_photographs(folder, words)
-    drawn = {seed: tuple(rows(of(folder, parts, 2, seed), "physical entity")) for seed in range(8)}
+    drawn = {seed: tuple(rows(of(folder, components, 2, seed), "physical entity")) for seed in range(8)}
     assert all(len(found) == 2 for found in drawn.values())
     assert len(set(drawn.values())) > 1
-    assert tuple(rows(of(folder, parts, 2, 3), "physical entity")) == drawn[3]
+    assert tuple(rows(of(folder, components, 2, 3), "physical entity")) == drawn[3]
 
 
-def test_what_is_near_in_words_alone_has_no_photograph(folder, words, parts):
+def test_what_is_near_in_words_alone_has_no_photograph(folder, words, components):
     caption_photographs(folder, words)
     for unknown in ("tiger cat", "lion", "mouse and racket", "", "tiger in snow"):
         with pytest.raises(NotDrawableError):
-            of(folder, parts).activations(unknown, 0)
+            of(folder, components).activations(unknown, 0)
 
 
-def test_a_label_is_also_found_by_what_the_searched_bank_calls_the_same_thing(folder, words, parts, tmp_path):
+def test_a_label_is_also_found_by_what_the_searched_bank_calls_the_same_thing(folder, words, components, tmp_path):
     caption_photographs(folder, words)
     searched = Bank("b", [Entry("x", tmp_path, "big cat", ("tiger",), ("animal",), "photo", (), "search", "0")])
     named = names_alike(searched)
     assert named == {"big cat": ["big cat", "tiger"], "tiger": ["big cat", "tiger"]}
-    images = of(folder, parts, other_names=named)
+    images = of(folder, components, other_names=named)
     assert rows(images, "big cats") == rows(images, "tiger")
-    assert images.fingerprint != of(folder, parts).fingerprint
+    assert images.fingerprint != of(folder, components).fingerprint
 
 
-def test_the_source_is_named_by_its_folder(folder, words, parts):
+def test_the_source_is_named_by_its_folder(folder, words, components):
     caption_photographs(folder, words)
-    found = open_images(f"photos:{folder}", parts, LAYER, count=None, seed=0, mode="fixed")
+    found = open_images(f"photos:{folder}", components, LAYER, count=None, seed=0, mode="fixed")
     assert (found.name, found.count) == (f"photos:{folder}", 50)
     for wrong in ("photos:", "photos:/nowhere"):
         with pytest.raises(UsageError):
-            open_images(wrong, parts, LAYER, count=None, seed=0, mode="fixed")
+            open_images(wrong, components, LAYER, count=None, seed=0, mode="fixed")

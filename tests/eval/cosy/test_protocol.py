@@ -26,7 +26,14 @@ from line_neurons.eval.cosy.runner import Subject, common_units, cosy_csv, cosy_
 from line_neurons.eval.labels.formats import Label, Labels, read_labels
 from line_neurons.graphs.runs import components as assembly
 from line_neurons.tools.store.records import Run, Unit
-from support.fakes import LAYER, ScriptedControl, ScriptedGenerator, ScriptedModel, ScriptedTarget, scripted_parts
+from support.fakes import (
+    LAYER,
+    ScriptedControl,
+    ScriptedGenerator,
+    ScriptedModel,
+    ScriptedTarget,
+    scripted_components,
+)
 
 LABEL = Label(0, "dog")
 FEW = st.sampled_from([-1.0, 0.0, 0.5, 1e-3, 3.0])
@@ -181,13 +188,13 @@ def test_strict_fails_at_a_unit_without_a_label_and_fixed_leaves_it_out():
 @pytest.fixture
 def subject(tmp_path):
     target = ScriptedTarget(scores={"cat": 2.0, "sea lion": 3.0, "dog": 0.5})
-    parts = scripted_parts(tmp_path / "store", ScriptedModel([]), target=target)
-    parts.generator.unknown = frozenset({"music"})
+    components = scripted_components(tmp_path / "store", ScriptedModel([]), target=target)
+    components.generator.unknown = frozenset({"music"})
     labels = Labels(
         "line", "scripted:model", LAYER,
         (Label(2, "sea lion"), Label(0, "cat"), Label(1, "music"), Label(1, "sea lion")), "r-1",
     )  # fmt: skip
-    return Subject(parts, LAYER, (labels,))
+    return Subject(components, LAYER, (labels,))
 
 
 CONTROL = "scripted", ScriptedControl(("apple", "bean", "corn", "dog"))
@@ -195,8 +202,8 @@ CONTROL = "scripted", ScriptedControl(("apple", "bean", "corn", "dog"))
 
 def judged(subject, labels=None, *, mode="fixed", count=4, telling=None, **keywords):
     labels = labels or subject.labels[0]
-    images = Drawn("scripted", subject.parts.generator, subject.parts, LAYER, count, 0, mode)
-    results = Evaluations(subject.parts.store)
+    images = Drawn("scripted", subject.components.generator, subject.components, LAYER, count, 0, mode)
+    results = Evaluations(subject.components.store)
     result = judge_labels(
         subject, labels, labels.labels, images, CONTROL, results, mode=mode, telling=telling, **keywords
     )
@@ -235,7 +242,7 @@ def test_what_was_judged_is_kept_apart_by_method_and_seed_and_replaced_by_the_sa
     again = judged(subject, three)
     judged(subject, Labels("other", "", LAYER, (Label(0, "dog"),), "f.csv"))
     judged(subject, three, seed=5)
-    results = Evaluations(subject.parts.store)
+    results = Evaluations(subject.components.store)
     assert [one.evaluation.seed for one in results.results(method="line")] == [5, 0]
     (kept,) = results.results(method="line", seed=0)
     assert repr(kept.judged) == repr(again.judged)
@@ -245,9 +252,9 @@ def test_what_was_judged_is_kept_apart_by_method_and_seed_and_replaced_by_the_sa
 
 def test_methods_share_images_and_forward_passes(subject):
     judged(subject)
-    drawn, passes = len(subject.parts.generator.drawn), subject.parts.target.passes
+    drawn, passes = len(subject.components.generator.drawn), subject.components.target.passes
     judged(subject, Labels("other", "", LAYER, (Label(0, "sea lion"), Label(2, "cat")), "f.csv"))
-    assert (len(subject.parts.generator.drawn), subject.parts.target.passes) == (drawn, passes)
+    assert (len(subject.components.generator.drawn), subject.components.target.passes) == (drawn, passes)
 
 
 def test_an_interrupted_evaluation_goes_on_where_it_stopped_and_ends_as_the_uninterrupted_one(subject, tmp_path):
@@ -257,28 +264,32 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped_and_ends_as_the_unin
 
     with pytest.raises(DrainedError):
         judged(subject, telling=stop)
-    assert len(Evaluations(subject.parts.store).results()[0].judged) == 2
-    drawn = list(subject.parts.generator.drawn)
+    assert len(Evaluations(subject.components.store).results()[0].judged) == 2
+    drawn = list(subject.components.generator.drawn)
     assert len(drawn) == 4
     ended = judged(subject)
-    assert len({(one.concept, one.seed) for one in subject.parts.generator.drawn}) == 8
-    assert len(subject.parts.generator.drawn) == 8
+    assert len({(one.concept, one.seed) for one in subject.components.generator.drawn}) == 8
+    assert len(subject.components.generator.drawn) == 8
     generator = ScriptedGenerator(unknown=frozenset({"music"}))
-    parts = scripted_parts(tmp_path / "other", ScriptedModel([]), target=subject.parts.target, generator=generator)
-    assert repr(judged(Subject(parts, LAYER, subject.labels)).judged) == repr(ended.judged)
+    components = scripted_components(
+        tmp_path / "other", ScriptedModel([]), target=subject.components.target, generator=generator
+    )
+    assert repr(judged(Subject(components, LAYER, subject.labels)).judged) == repr(ended.judged)
 
 
 def test_strict_ends_as_the_reference_does(subject):
     chosen = (Label(2, "sea lion"), Label(0, "cat"), Label(1, "dog"))
     labels = Labels("invert", "", LAYER, chosen, "f.csv")
-    parts = subject.parts
+    components = subject.components
     result = judged(subject, labels, mode="strict", count=13)
     seeds = Reference().seeds(["sea lion", "cat", "dog"], 13)
-    assert {name: [one.seed for one in parts.generator.drawn if one.concept == name] for name in seeds} == seeds
+    assert {
+        name: [one.seed for one in components.generator.drawn if one.concept == name] for name in seeds
+    } == seeds
     values = {"cat": 2.0, "sea lion": 3.0, "dog": 0.5}
     concepts = {name: np.array([[values[name] + unit for unit in range(3)]] * 13, np.float32) for name in values}
     images = [image for chunk in CONTROL[1].chunks() for image in chunk.images]
-    control = parts.target.activate(images, [LAYER])[LAYER]
+    control = components.target.activate(images, [LAYER])[LAYER]
     expected = Reference().evaluate(control, concepts, [(one.unit, one.concept) for one in chosen])
     for found, row in zip(result.judged, expected, strict=True):
         assert [found.unit, found.concept] == row[:2]
@@ -307,17 +318,17 @@ def test_a_folder_as_cosy_lays_it_out_gives_the_images(subject, tmp_path):
         def _value(self, image):
             return float(np.asarray(Image.open(io.BytesIO(image)))[0, 0, 0])
 
-    vars(subject.parts)["target"] = Red(fingerprint="red")
-    images = Laid(root, subject.parts, LAYER)
+    subject = replace(subject, components=subject.components.with_(target=Red(fingerprint="red")))
+    images = Laid(root, subject.components, LAYER)
     rows = [0.0, 90.0, 180.0]
     assert images.activations("sea lion", 0)[:, 0].tolist() == rows
-    assert Laid(root, subject.parts, LAYER, 2).activations("sea lion", 0)[:, 0].tolist() == rows[:2]
+    assert Laid(root, subject.components, LAYER, 2).activations("sea lion", 0)[:, 0].tolist() == rows[:2]
     for unfit in ("dog", "../secret", "sea lion/../../secret", "..", ".", "", "a\0b", "x" * 5000):
         with pytest.raises(Exception, match="there is no folder"):
             images.activations(unfit, 0)
-    passes = subject.parts.target.passes
+    passes = subject.components.target.passes
     images.activations("sea lion", 0)
-    assert subject.parts.target.passes == passes
+    assert subject.components.target.passes == passes
 
 
 def test_evaluations_survive_being_opened_by_two_at_once(tmp_path):
@@ -333,7 +344,7 @@ def test_evaluations_survive_being_opened_by_two_at_once(tmp_path):
 
 @pytest.fixture
 def run(subject):
-    runs = subject.parts.runs
+    runs = subject.components.runs
     runs.add_run(
         Run("r-1", "scripted:model", LAYER, 0, "finished", 1.0, {}, {}, {}),
         [Unit("r-1", 0, 0, status="finished", label="cat", score=2.0)],
@@ -346,7 +357,7 @@ def test_labels_of_other_layers_and_two_of_a_name_are_refused(line, run, subject
     file.write_text("neuron,concept,metric\n0,dog,1\n")
     nameless = tmp_path / "labels.csv"
     nameless.write_text(file.read_text())
-    store = subject.parts.store
+    store = subject.components.store
     for command, said in {
         ("eval", "cosy", file, file): "two of these are called 'invert'",
         ("eval", "cosy", "nothing.csv"): "cannot be read",
@@ -368,7 +379,7 @@ def test_export_writes_a_runs_labels_for_cosy(line, run, subject, tmp_path):
     folder = tmp_path / "explanations"
     folder.mkdir()
     status, _, err = line(
-        "eval", "export", "r-1", "--store", subject.parts.store, "-o", folder, "--form", "invert"
+        "eval", "export", "r-1", "--store", subject.components.store, "-o", folder, "--form", "invert"
     )
     assert status == 0, err
     assert (folder / "model-head.csv").read_text() == "neuron,concept,concept_id,metric\n0,cat,,2.0\n"
@@ -440,13 +451,13 @@ def test_strict_prepares_images_as_cosys_code_does(tmp_path):
 
 
 def test_a_bank_draws_the_first_of_several_names_and_what_fulfils_a_formula(subject):
-    images = Drawn("bank:heldout", subject.parts.generator, subject.parts, LAYER, 4, 0, "fixed")
+    images = Drawn("bank:heldout", subject.components.generator, subject.components, LAYER, 4, 0, "fixed")
     images.activations("prayer rug, prayer mat", 0)
     images.activations("(dog OR cat) AND NOT sea lion", 1)
-    assert [one.concept for one in subject.parts.generator.drawn] == ["prayer rug"] * 4 + ["dog", "cat"] * 2
-    sentence = Drawn("sdxl", subject.parts.generator, subject.parts, LAYER, 1, 0, "fixed")
+    assert [one.concept for one in subject.components.generator.drawn] == ["prayer rug"] * 4 + ["dog", "cat"] * 2
+    sentence = Drawn("sdxl", subject.components.generator, subject.components, LAYER, 1, 0, "fixed")
     sentence.activations("dog AND NOT cat, of course", 0)
-    asked = subject.parts.generator.drawn[-1].prompt
+    asked = subject.components.generator.drawn[-1].prompt
     assert asked == "realistic photo of a close up of dog AND NOT cat, of course"
 
 
@@ -529,8 +540,8 @@ def test_sdxl_generates_as_in_the_reference_whatever_the_search_did(tmp_path, mo
 
     monkeypatch.setattr(assembly, "open_text_to_image", opened)
     search = {"steps": 4, "guidance": 1.0, "size": 512, "dtype": "float32", "scheduler": "DDIMScheduler"}
-    parts = scripted_parts(tmp_path, None, generator="sdxl", diffusion=search)
-    found = open_images(spec, parts, LAYER, count=None, seed=0, mode="fixed", given=given)
+    components = scripted_components(tmp_path, None, generator="sdxl", diffusion=search)
+    found = open_images(spec, components, LAYER, count=None, seed=0, mode="fixed", given=given)
     (settings,) = asked
     assert (settings.steps, settings.guidance, settings.size, settings.dtype, settings.scheduler) == expected
     assert (f"{expected[0]} steps" in found.note) == (spec != "sdxl-turbo")

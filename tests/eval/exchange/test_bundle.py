@@ -28,25 +28,25 @@ from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.doctor.store import check
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import commands, submit
-from support.fakes import LAYER, ScriptedModel, ScriptedTarget, outcome, scripted_parts
+from support.fakes import LAYER, ScriptedModel, ScriptedTarget, outcome, scripted_components
 from support.released_stores import FINISHED, old_store
 from support.store_factory import at_work
 
 RUN = "model-head-1"
 
 
-def parts_for(store, **options):
+def components_for(store, **options):
     model = ScriptedModel(lambda prompt, seed, temperature: f"thing {seed % 997}")
     given = {"iterations": 3, "top": 2, "random": 2, "images": 2, "target": ScriptedTarget({"class a": 0.6})}
-    return scripted_parts(store, model, **given | options)
+    return scripted_components(store, model, **given | options)
 
 
 def begun(store, **options):
-    parts = parts_for(store, **options)
-    return parts, start(parts, LAYER, ["0-2"])
+    components = components_for(store, **options)
+    return components, start(components, LAYER, ["0-2"])
 
 
-def stopped(parts, run, node="score", step=2, unit=1, then=lambda: None):
+def stopped(components, run, node="score", step=2, unit=1, then=lambda: None):
     """Work on a run up to the end of a node of a unit."""
     drain = RunControl()
 
@@ -55,11 +55,11 @@ def stopped(parts, run, node="score", step=2, unit=1, then=lambda: None):
             then()
             drain.request_drain("test")
 
-    work(parts, run, watch, drain)
+    work(components, run, watch, drain)
 
 
 def found(store, run=RUN):
-    return outcome(parts_for(store), run)
+    return outcome(components_for(store), run)
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +67,11 @@ def uninterrupted(tmp_path_factory):
     """What the run comes to when nothing interrupts it, with and without what somebody asked meanwhile."""
     outcomes = {}
     for asked in (False, True):
-        parts, run = begun(tmp_path_factory.mktemp("whole"))
-        stopped(parts, run)
+        components, run = begun(tmp_path_factory.mktemp("whole"))
+        stopped(components, run)
         if asked:
-            submit(parts.store, run.id, 1, "try", "red fox")
-        outcomes[asked] = outcome(parts_for(parts.store), work(parts, run).id)
+            submit(components.store, run.id, 1, "try", "red fox")
+        outcomes[asked] = outcome(components_for(components.store), work(components, run).id)
     return outcomes
 
 
@@ -79,10 +79,10 @@ def uninterrupted(tmp_path_factory):
 def half(tmp_path_factory):
     """A store whose run was interrupted: one unit done, one amid a step, one not begun."""
     store = tmp_path_factory.mktemp("half") / "store"
-    parts, run = begun(store)
-    stopped(parts, run)
-    parts.runs.close()
-    parts.bank.close()
+    components, run = begun(store)
+    stopped(components, run)
+    components.runs.close()
+    components.bank.close()
     return store
 
 
@@ -112,18 +112,18 @@ def files_of(bundle):
 
 def test_an_interrupted_run_ends_elsewhere_as_the_uninterrupted_one(handed, uninterrupted, tmp_path):
     import_bundle(tmp_path / "new", handed)
-    parts = parts_for(tmp_path / "new")
-    assert work(parts, parts.runs.run(RUN)).status == "finished"
-    assert outcome(parts, RUN) == uninterrupted[False]
+    components = components_for(tmp_path / "new")
+    assert work(components, components.runs.run(RUN)).status == "finished"
+    assert outcome(components, RUN) == uninterrupted[False]
 
 
 def test_what_was_measured_where_it_comes_from_is_not_done_again(handed, tmp_path):
     import_bundle(tmp_path / "new", handed)
-    parts = parts_for(tmp_path / "new")
-    drawn_before = {prompt for (prompt,) in parts.bank._folder.db.execute("SELECT prompt FROM draws")}
-    work(parts, parts.runs.run(RUN))
-    assert not drawn_before & {request.prompt for request in parts.generator.drawn}
-    assert parts.bank.stats.forwarded == len(parts.generator.drawn)
+    components = components_for(tmp_path / "new")
+    drawn_before = {prompt for (prompt,) in components.bank._folder.db.execute("SELECT prompt FROM draws")}
+    work(components, components.runs.run(RUN))
+    assert not drawn_before & {request.prompt for request in components.generator.drawn}
+    assert components.bank.stats.forwarded == len(components.generator.drawn)
 
 
 def test_beside_another_run_of_its_name_it_gets_a_free_one_and_ends_as_it_would(half, uninterrupted, tmp_path):
@@ -135,16 +135,16 @@ def test_beside_another_run_of_its_name_it_gets_a_free_one_and_ends_as_it_would(
     before = found(store)
     shutil.copytree(half, old)
     submit(old, RUN, 1, "try", "red fox")
-    parts = parts_for(old)
-    stopped(parts, parts.runs.run(RUN), "synthesize", 3)
-    (wish,) = commands(parts.runs, RUN, 1)
+    components = components_for(old)
+    stopped(components, components.runs.run(RUN), "synthesize", 3)
+    (wish,) = commands(components.runs, RUN, 1)
     assert wish.applied
     done = import_bundle(store, export(old, RUN, "bundle", tmp_path / "run.zip").path)
     assert (done.run, done.before) == ("model-head-2", RUN)
-    parts = parts_for(store)
-    work(parts, parts.runs.run(done.run))
-    assert outcome(parts, done.run) == uninterrupted[True]
-    (wish,) = commands(parts.runs, done.run, 1)
+    components = components_for(store)
+    work(components, components.runs.run(done.run))
+    assert outcome(components, done.run) == uninterrupted[True]
+    (wish,) = commands(components.runs, done.run, 1)
     assert (wish.id, wish.concept, wish.applied) == (2, "red fox", True)
     assert found(store) == before
 
@@ -157,34 +157,34 @@ def test_importing_twice_changes_nothing_under_either_name(half, handed, tmp_pat
     here = RunStore(store).rows("SELECT count(*), max(id) FROM events"), RunStore(store).names()
     assert import_bundle(store, handed) == importing.Imported("model-head-2", RUN, False, 0)
     assert here == (RunStore(store).rows("SELECT count(*), max(id) FROM events"), RunStore(store).names())
-    parts = parts_for(store)
-    work(parts, parts.runs.run(first.run))
+    components = components_for(store)
+    work(components, components.runs.run(first.run))
     assert not import_bundle(store, handed).new
     # Where it comes from nothing was imported, and still it is there.
     assert import_bundle(half, handed) == importing.Imported(RUN, RUN, False, 0)
 
 
 def test_a_run_that_is_worked_on_is_handed_over_as_it_is_at_that_moment(uninterrupted, tmp_path):
-    parts, run = begun(tmp_path / "old")
+    components, run = begun(tmp_path / "old")
     bundle = tmp_path / "amid.zip"
-    stopped(parts, run, "activate", 3, then=lambda: export(tmp_path / "old", RUN, "bundle", bundle))
+    stopped(components, run, "activate", 3, then=lambda: export(tmp_path / "old", RUN, "bundle", bundle))
     done = import_bundle(tmp_path / "new", bundle)
-    parts = parts_for(tmp_path / "new")
-    here = parts.runs.run(done.run)
-    assert (here.status, parts.runs.states(done.run)) == (
+    components = components_for(tmp_path / "new")
+    here = components.runs.run(done.run)
+    assert (here.status, components.runs.states(done.run)) == (
         "interrupted",
         {"finished": 1, "interrupted": 1, "pending": 1},
     )
-    work(parts, here)
-    assert outcome(parts, done.run) == uninterrupted[False]
+    work(components, here)
+    assert outcome(components, done.run) == uninterrupted[False]
 
 
 def test_an_imported_run_can_be_forked_from_any_step(handed, tmp_path):
     import_bundle(tmp_path / "new", handed)
-    parts = parts_for(tmp_path / "new")
-    new = fork(parts, parts.runs.run(RUN), 0, 1, concept="red fox")
-    work(parts, new)
-    concepts = [step.concept for step in parts.runs.steps(new.id, 0) if step.kind == "iteration"]
+    components = components_for(tmp_path / "new")
+    new = fork(components, components.runs.run(RUN), 0, 1, concept="red fox")
+    work(components, new)
+    concepts = [step.concept for step in components.runs.steps(new.id, 0) if step.kind == "iteration"]
     assert concepts[1] == "red fox"
 
 
@@ -454,9 +454,9 @@ def test_what_no_export_writes_is_refused_and_nothing_is_written(handed, tmp_pat
 @pytest.mark.parametrize("name", ["a write twice", "a control set of another width", "a score beyond all"])
 def test_a_store_that_refused_a_bundle_is_as_before(handed, tmp_path, name):
     store = tmp_path / "here"
-    parts, _ = begun(store, seed=7)
-    parts.runs.close()
-    parts.bank.close()
+    components, _ = begun(store, seed=7)
+    components.runs.close()
+    components.bank.close()
     before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file() and path.suffix != ".db-shm"}
     with pytest.raises(UsageError, match=re.escape(HOSTILE[name][1])):
         import_bundle(store, rewritten(handed, tmp_path / "hostile.zip", HOSTILE[name][0]))
@@ -497,8 +497,8 @@ def test_control_activations_that_no_store_would_take_in_are_not_exported(half, 
     np.savez(control, labels=np.full(2, 99), activations=np.zeros((2, 3), np.float32))
     import_bundle(tmp_path / "new", export(old, RUN, "bundle", tmp_path / "run.zip").path)
     assert not (tmp_path / "new" / "controls").exists()
-    parts = parts_for(tmp_path / "new")
-    assert work(parts, parts.runs.run(RUN)).status == "finished"
+    components = components_for(tmp_path / "new")
+    assert work(components, components.runs.run(RUN)).status == "finished"
 
 
 def test_damaged_activations_are_not_exported(half, uninterrupted, tmp_path):
@@ -510,15 +510,15 @@ def test_damaged_activations_are_not_exported(half, uninterrupted, tmp_path):
     import_bundle(tmp_path / "new", export(old, RUN, "bundle", tmp_path / "run.zip").path)
     with closing(sqlite3.connect(tmp_path / "new" / "bank.db")) as db:
         assert db.execute("SELECT count(*) FROM activations").fetchone() == (whole,)
-    parts = parts_for(tmp_path / "new")
-    work(parts, parts.runs.run(RUN))
-    assert outcome(parts, RUN) == uninterrupted[False]
+    components = components_for(tmp_path / "new")
+    work(components, components.runs.run(RUN))
+    assert outcome(components, RUN) == uninterrupted[False]
 
 
 def test_a_damaged_control_set_of_a_store_is_made_whole_by_an_import(half, handed, tmp_path):
     store = tmp_path / "new"
-    parts = parts_for(store)
-    start(parts, LAYER, ["0"])
+    components = components_for(store)
+    start(components, LAYER, ["0"])
     shutil.copytree(half / "controls", store / "controls", dirs_exist_ok=True)
     (control,) = (store / "controls").iterdir()
     whole = control.read_bytes()
@@ -535,12 +535,12 @@ def test_nothing_goes_on_from_checkpoints_that_a_killed_import_left(handed, unin
     with closing(sqlite3.connect(store / "runs.db")) as db, db:
         for table in ("runs", "units", "steps", "events", "wishes"):
             db.execute(f"DELETE FROM {table}")
-    parts, run = begun(store)
+    components, run = begun(store)
     assert run.id == RUN
     with closing(sqlite3.connect(store / "checkpoints.db")) as db:
         assert db.execute("SELECT count(*) FROM checkpoints").fetchone() == (0,)
-    work(parts, run)
-    assert outcome(parts, RUN) == uninterrupted[False]
+    work(components, run)
+    assert outcome(components, RUN) == uninterrupted[False]
 
 
 @pytest.mark.parametrize("name", ["run.json", "units.jsonl", "checkpoints.jsonl", "activations.f32"])
@@ -603,8 +603,8 @@ def test_a_bomb_is_refused_before_it_is_unpacked(handed, tmp_path):
 
 
 def test_activations_of_another_width_than_those_here_are_refused(handed, tmp_path):
-    parts, run = begun(tmp_path / "new", target=_Wide())
-    work(parts, run)
+    components, run = begun(tmp_path / "new", target=_Wide())
+    work(components, run)
     with pytest.raises(UsageError, match="of 3 units, those here of 4"):
         import_bundle(tmp_path / "new", handed)
     assert RunStore(tmp_path / "new").names() == [run.id]

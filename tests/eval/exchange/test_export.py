@@ -21,7 +21,7 @@ from line_neurons.eval.labels.formats import read_labels
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.runs import RunStore
-from support.fakes import LAYER, ScriptedModel, scripted_parts
+from support.fakes import LAYER, ScriptedModel, scripted_components
 
 DOCS = Path(__file__).parents[3] / "docs" / "exports.md"
 FINGERPRINTS = {"target": "t", "generator": "g", "language_model": "l", "control": "c"}
@@ -37,10 +37,10 @@ def store(tmp_path_factory):
     """A store with a finished run of two units."""
     store = tmp_path_factory.mktemp("exports") / "store"
     model = ScriptedModel(lambda prompt, seed, temperature: f"thing {seed % 997}")
-    parts = scripted_parts(store, model, iterations=2, top=2, random=2, images=2)
-    work(parts, start(parts, LAYER, ["0-1"]))
-    parts.runs.close()
-    parts.bank.close()
+    components = scripted_components(store, model, iterations=2, top=2, random=2, images=2)
+    work(components, start(components, LAYER, ["0-1"]))
+    components.runs.close()
+    components.bank.close()
     return store
 
 

@@ -7,7 +7,7 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.eval.labels.vocabulary import of_run
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.control_sets.precomputed import PrecomputedControl
-from support.fakes import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, image_of, scripted_parts
+from support.fakes import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, image_of, scripted_components
 
 WORDS = [f"word {letter}" for letter in "abcdefghijklmnop"]
 
@@ -17,12 +17,16 @@ def silent():
 
 
 def explained(store, model, *, units=("0",), **options):
-    parts = scripted_parts(store, model, **{"iterations": 0, "summary": False, "init": "vocabulary"} | options)
-    return parts, work(parts, start(parts, LAYER, units))
+    components = scripted_components(
+        store, model, **{"iterations": 0, "summary": False, "init": "vocabulary"} | options
+    )
+    return components, work(components, start(components, LAYER, units))
 
 
-def first_board(parts, run, unit=0):
-    return {step.concept for step in parts.runs.steps(run.id, unit) if step.outcome == "scored" and not step.step}
+def first_board(components, run, unit=0):
+    return {
+        step.concept for step in components.runs.steps(run.id, unit) if step.outcome == "scored" and not step.step
+    }
 
 
 @pytest.fixture
@@ -33,47 +37,49 @@ def words(tmp_path):
 
 
 def test_a_word_list_is_drawn_from_uniformly_for_each_unit(tmp_path, words):
-    parts, run = explained(tmp_path / "s", silent(), units=["0-2"], vocabulary=words)
-    boards = [first_board(parts, run, unit) for unit in range(3)]
+    components, run = explained(tmp_path / "s", silent(), units=["0-2"], vocabulary=words)
+    boards = [first_board(components, run, unit) for unit in range(3)]
     assert all(len(board) == 10 and board <= set(WORDS) for board in boards)
     assert boards[0] != boards[1] != boards[2]
 
 
 def test_the_words_are_kept_with_the_run_whatever_becomes_of_the_file(tmp_path, words):
-    parts = scripted_parts(
+    components = scripted_components(
         tmp_path / "s", silent(), iterations=0, summary=False, init="vocabulary", vocabulary=words
     )
-    run = start(parts, LAYER, ["0"])
+    run = start(components, LAYER, ["0"])
     words.write_text("something else\n")
-    assert parts.runs.run(run.id).vocabulary == tuple(WORDS)
-    assert first_board(parts, work(parts, run)) <= set(WORDS)
+    assert components.runs.run(run.id).vocabulary == tuple(WORDS)
+    assert first_board(components, work(components, run)) <= set(WORDS)
 
 
 def test_without_a_control_set_there_is_a_label_but_neither_auc_nor_mad(tmp_path, words):
-    parts, run = explained(tmp_path / "s", silent(), vocabulary=words)
-    unit = parts.runs.units(run.id)[0]
+    components, run = explained(tmp_path / "s", silent(), vocabulary=words)
+    unit = components.runs.units(run.id)[0]
     assert unit.label in WORDS
     assert (unit.auc, unit.mad, unit.discovered) == (None, None, False)
-    assert parts.runs.run(run.id).fingerprints["control"] == "none"
+    assert components.runs.run(run.id).fingerprints["control"] == "none"
 
 
 def test_imagenets_class_names_are_the_word_list_if_none_is_given(tmp_path):
-    parts, run = explained(tmp_path / "s", silent())
-    assert {"goldfish", "violin"} <= set(parts.runs.run(run.id).vocabulary)
+    components, run = explained(tmp_path / "s", silent())
+    assert {"goldfish", "violin"} <= set(components.runs.run(run.id).vocabulary)
 
 
 @pytest.mark.parametrize("precomputed", [False, True])
 def test_the_classes_of_a_control_set_are_kept_with_the_run_also_of_a_file_of_activations(tmp_path, precomputed):
-    parts = scripted_parts(tmp_path / "s", silent(), classes=("fox", "heron"), iterations=0, summary=False)
+    components = scripted_components(
+        tmp_path / "s", silent(), classes=("fox", "heron"), iterations=0, summary=False
+    )
     if precomputed:
         path = tmp_path / "probe.npz"
         np.savez(path, activations=np.eye(2, 3), labels=[0, 1], classes=["fox", "heron"])
-        vars(parts).update(control_set=PrecomputedControl(path))
-    run = work(parts, start(parts, LAYER, ["0"]))
+        components = components.with_(control_set=PrecomputedControl(path))
+    run = work(components, start(components, LAYER, ["0"]))
     assert run.status == "finished"
-    assert parts.runs.run(run.id).vocabulary == ("fox", "heron")
-    assert of_run(parts.runs.run(run.id), parts.store).has(0, ["heron"]) == "in"
-    assert of_run(parts.runs.run(run.id), parts.store).has(0, ["lion"]) == "not in"
+    assert components.runs.run(run.id).vocabulary == ("fox", "heron")
+    assert of_run(components.runs.run(run.id), components.store).has(0, ["heron"]) == "in"
+    assert of_run(components.runs.run(run.id), components.store).has(0, ["lion"]) == "not in"
 
 
 @pytest.mark.parametrize("text", ["", "\n  \n"])
@@ -81,13 +87,13 @@ def test_a_word_list_that_names_nothing_is_refused_and_nothing_is_written(tmp_pa
     words.write_text(text)
     with pytest.raises(UsageError, match="names nothing"):
         explained(tmp_path / "s", silent(), vocabulary=words)
-    assert scripted_parts(tmp_path / "s", silent()).runs.runs() == []
+    assert scripted_components(tmp_path / "s", silent()).runs.runs() == []
 
 
 def test_excluded_words_stay_off_the_first_board(tmp_path, words):
     kept = WORDS[3:]
-    parts, run = explained(tmp_path / "s", silent(), vocabulary=words, exclude=WORDS[:3], top=20)
-    assert first_board(parts, run) == set(kept)
+    components, run = explained(tmp_path / "s", silent(), vocabulary=words, exclude=WORDS[:3], top=20)
+    assert first_board(components, run) == set(kept)
 
 
 def test_the_stores_own_concepts_are_ranked_by_the_unit(tmp_path, words):
@@ -95,11 +101,13 @@ def test_the_stores_own_concepts_are_ranked_by_the_unit(tmp_path, words):
     target = ScriptedTarget(scores)
     explained(tmp_path / "s", silent(), vocabulary=words, top=16, random=0, target=target)
     again = ScriptedGenerator()
-    parts, run = explained(tmp_path / "s", silent(), init="bank", generator=again, target=target, top=3, random=2)
-    board = [step.concept for step in parts.runs.steps(run.id, 0)]
+    components, run = explained(
+        tmp_path / "s", silent(), init="bank", generator=again, target=target, top=3, random=2
+    )
+    board = [step.concept for step in components.runs.steps(run.id, 0)]
     assert board[:3] == WORDS[:-4:-1]
     assert again.drawn == []
-    assert parts.runs.run(run.id).vocabulary == tuple(sorted(WORDS))
+    assert components.runs.run(run.id).vocabulary == tuple(sorted(WORDS))
 
 
 def test_an_empty_store_has_no_concepts_to_begin_with(tmp_path):
@@ -109,25 +117,25 @@ def test_an_empty_store_has_no_concepts_to_begin_with(tmp_path):
 
 def test_the_language_model_names_ten_concepts_the_same_for_all_units(tmp_path):
     model = ScriptedModel(lambda prompt, seed, temperature: f"thing {seed}")
-    parts, run = explained(tmp_path / "s", model, units=["0-1"], init="model")
-    boards = [first_board(parts, run, unit) for unit in (0, 1)]
+    components, run = explained(tmp_path / "s", model, units=["0-1"], init="model")
+    boards = [first_board(components, run, unit) for unit in (0, 1)]
     assert len(boards[0]) == 10
     assert boards[0] == boards[1]
     question = model.asked[9][0].messages[-1].content
     assert f"scripted:model, layer {LAYER}, 3 units." in question
-    assert all(concept in question for concept in [step.concept for step in parts.runs.steps(run.id, 0)][:9])
-    step = parts.runs.steps(run.id, 0)[0]
+    assert all(concept in question for concept in [step.concept for step in components.runs.steps(run.id, 0)][:9])
+    step = components.runs.steps(run.id, 0)[0]
     assert (step.origin, step.model, step.reasoning.startswith("because")) == ("proposed", "scripted model", True)
-    assert parts.runs.units(run.id)[0].discovered is False
+    assert components.runs.units(run.id)[0].discovered is False
 
 
 def test_concepts_excluded_for_a_unit_stay_off_its_board_alone(tmp_path):
     model = ScriptedModel(lambda prompt, seed, temperature: f"thing {seed % 1000}")
-    parts, run = explained(tmp_path / "a", model, init="model", top=3, random=0)
-    first = next(step.concept for step in parts.runs.steps(run.id, 0))
+    components, run = explained(tmp_path / "a", model, init="model", top=3, random=0)
+    first = next(step.concept for step in components.runs.steps(run.id, 0))
     excluded = {"init": "model", "top": 3, "random": 0, "exclude_for": {0: (first,)}}
-    parts, run = explained(tmp_path / "b", model, units=["0-1"], **excluded)
-    boards = [first_board(parts, run, unit) for unit in (0, 1)]
+    components, run = explained(tmp_path / "b", model, units=["0-1"], **excluded)
+    boards = [first_board(components, run, unit) for unit in (0, 1)]
     assert [first in board for board in boards] == [False, True]
     assert [len(board) for board in boards] == [3, 3]
 
@@ -135,8 +143,8 @@ def test_concepts_excluded_for_a_unit_stay_off_its_board_alone(tmp_path):
 def test_a_concept_named_twice_is_asked_for_again_and_written_down_as_refused(tmp_path):
     answers = iter(["cat", "cats", "garbage", "dog", "fox"])
     model = ScriptedModel(lambda prompt, seed, temperature: next(answers))
-    parts, run = explained(tmp_path / "s", model, init="model", top=3, random=0)
-    history = [(step.outcome, step.concept) for step in parts.runs.steps(run.id, 0)]
+    components, run = explained(tmp_path / "s", model, init="model", top=3, random=0)
+    history = [(step.outcome, step.concept) for step in components.runs.steps(run.id, 0)]
     assert history == [
         ("scored", "cat"), ("invalid", "cats"), ("invalid", None), ("scored", "dog"), ("scored", "fox"),
     ]  # fmt: skip
@@ -148,8 +156,8 @@ def test_what_cannot_be_imaged_is_replaced_by_another_proposal(tmp_path):
     answers = iter(["idea", "cat", "dog"])
     model = ScriptedModel(lambda prompt, seed, temperature: next(answers))
     generator = ScriptedGenerator(frozenset({"idea"}))
-    parts, run = explained(tmp_path / "s", model, init="model", top=2, random=0, generator=generator)
-    assert first_board(parts, run) == {"cat", "dog"}
+    components, run = explained(tmp_path / "s", model, init="model", top=2, random=0, generator=generator)
+    assert first_board(components, run) == {"cat", "dog"}
 
 
 def test_a_model_that_never_answers_in_form_is_one_clear_error(tmp_path):
@@ -174,13 +182,13 @@ def test_images_without_classes_cannot_fill_a_board_but_serve_auc_and_mad(tmp_pa
 
     for init in ("control", "vocabulary"):
         settings = {"init": init, "control": "pictures", "iterations": 0, "summary": False}
-        parts = scripted_parts(tmp_path / init, silent(), vocabulary=words, **settings)
-        vars(parts)["control_set"] = Unlabelled()
+        components = scripted_components(tmp_path / init, silent(), vocabulary=words, **settings)
+        components = components.with_(control_set=Unlabelled())
         if init == "control":
             with pytest.raises(UsageError, match="no classes"):
-                start(parts, LAYER, ["0"])
+                start(components, LAYER, ["0"])
             continue
-        unit = parts.runs.units(work(parts, start(parts, LAYER, ["0"])).id)[0]
+        unit = components.runs.units(work(components, start(components, LAYER, ["0"])).id)[0]
         assert unit.auc is not None
         assert unit.mad is not None
 
@@ -188,4 +196,4 @@ def test_images_without_classes_cannot_fill_a_board_but_serve_auc_and_mad(tmp_pa
 @pytest.mark.parametrize("settings", [{"init": "control", "control": "none"}, {"init": "model", "scorer": "auc"}])
 def test_settings_that_need_a_control_set_say_so(tmp_path, settings):
     with pytest.raises(ValueError, match="needs a control set"):
-        scripted_parts(tmp_path, silent(), **settings)
+        scripted_components(tmp_path, silent(), **settings)

@@ -10,7 +10,7 @@ from line_neurons.graphs.loop.recorded_prompt import prompt_of
 from line_neurons.graphs.runs import checkpoints
 from line_neurons.graphs.runs.environment import WORKED_WITH
 from line_neurons.graphs.runs.lifecycle import start, work
-from support.fakes import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, events, scripted_parts
+from support.fakes import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, events, scripted_components
 from support.full_checkpoints import all_checkpoints_kept, state_once_ended
 
 CLASSES = ("ant", "bee", "cat", "dog", "elk")
@@ -25,13 +25,13 @@ SCORES = {
 def searched(tmp_path_factory):
     method = {name: PAPER[name] for name in ("forbidden", "duplicates", "hints", "hotter", "retries")}
     model = ScriptedModel(PROPOSED)
-    parts = scripted_parts(
+    components = scripted_components(
         tmp_path_factory.mktemp("store"), model, target=ScriptedTarget(SCORES), classes=CLASSES, top=3, random=2,
         generator=ScriptedGenerator(unknown=frozenset({"democracy"})), iterations=4, **method,
     )  # fmt: skip
     with all_checkpoints_kept():
-        run = work(parts, start(parts, LAYER, ["0"]))
-    return parts, run, [prompt.messages[-1].content for prompt, _, _ in model.asked]
+        run = work(components, start(components, LAYER, ["0"]))
+    return components, run, [prompt.messages[-1].content for prompt, _, _ in model.asked]
 
 
 def forbidden(question):
@@ -53,8 +53,8 @@ def test_the_summary_sees_three_concepts_and_nothing_is_forbidden_to_it(searched
 
 
 def test_a_repeated_concept_is_scored_again_and_its_new_score_overwrites_the_old_one(searched):
-    parts, run, _ = searched
-    steps = [step for step in parts.runs.steps(run.id, 0) if step.step and step.score is not None]
+    components, run, _ = searched
+    steps = [step for step in components.runs.steps(run.id, 0) if step.step and step.score is not None]
     assert [(step.concept, step.score) for step in steps][-3:] == [("hen", 4.5), ("gnu", 2.5), ("ibis", 1.5)]
     before, after = steps[-3].board, steps[-2].board
     assert dict(before)["gnu"] == 9.0
@@ -64,17 +64,17 @@ def test_a_repeated_concept_is_scored_again_and_its_new_score_overwrites_the_old
 
 
 def test_the_label_is_the_best_of_the_scores_that_stand(searched):
-    parts, run, _ = searched
-    unit = parts.runs.units(run.id)[0]
+    components, run, _ = searched
+    unit = components.runs.units(run.id)[0]
     assert (unit.label, unit.score, unit.label_step) == ("fox", 6.0, 1)
 
 
 def test_every_question_and_state_can_be_rebuilt_from_the_history(searched):
-    parts, run, questions = searched
-    history = parts.runs.steps(run.id, 0)
-    asked = [prompt_of(parts.store, run.id, 0, step.step, step.attempt) for step in history if step.prompt]
+    components, run, questions = searched
+    history = components.runs.steps(run.id, 0)
+    asked = [prompt_of(components.store, run.id, 0, step.step, step.attempt) for step in history if step.prompt]
     assert [one.matches for one in asked] == [True] * len(questions)
-    with checkpoints.opened(parts.store) as saver:
+    with checkpoints.opened(components.store) as saver:
         graph = build(saver)
         for step in range(5):
             recorded = state_once_ended(graph, run, 0, step)
@@ -84,8 +84,8 @@ def test_every_question_and_state_can_be_rebuilt_from_the_history(searched):
 
 
 def test_a_run_of_the_paper_records_the_instructions_that_it_asked_with(searched):
-    parts, run, _ = searched
-    (kept,) = events(parts, run.id, WORKED_WITH)
+    components, run, _ = searched
+    (kept,) = events(components, run.id, WORKED_WITH)
     said = kept["prompts"]["iteration"]["messages"][0][1]
     assert "on the scoreboard or forbidden" not in said
     assert "Never answer with a forbidden concept." in said

@@ -6,16 +6,18 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.agent.replies import concept_key
 from line_neurons.agent.settings import load_settings
 from line_neurons.graphs.runs.lifecycle import start, work
-from support.fakes import LAYER, ScriptedModel, ScriptedTarget, scripted_parts
+from support.fakes import LAYER, ScriptedModel, ScriptedTarget, scripted_components
 
 # Nearly flat: a unit that does not vary on the control set is not searched.
 FLAT = {f"class {letter}": 0.5 - rank / 1000 for rank, letter in enumerate("abcdefghijkl")}
 
 
 def searched(store, script, scores=None, **options):
-    parts = scripted_parts(store, ScriptedModel(script), target=ScriptedTarget(FLAT | (scores or {})), **options)
-    run = work(parts, start(parts, LAYER, ["0"]))
-    return parts, [step for step in parts.runs.steps(run.id, 0) if step.outcome == "scored"], run
+    components = scripted_components(
+        store, ScriptedModel(script), target=ScriptedTarget(FLAT | (scores or {})), **options
+    )
+    run = work(components, start(components, LAYER, ["0"]))
+    return components, [step for step in components.runs.steps(run.id, 0) if step.outcome == "scored"], run
 
 
 def kinds(steps, initial=False):
@@ -51,7 +53,7 @@ def test_most_iterations_that_mean_nothing_are_refused(given):
 
 
 def test_a_restart_begins_on_a_new_board_with_nothing_tried_before(tmp_path):
-    parts, steps, run = searched(
+    components, steps, run = searched(
         tmp_path, ["owl", "one", "two", "fox", "three", "four"], {"owl": 9.0, "fox": 5.0},
         iterations=2, restarts=1, top=2, random=2,
     )  # fmt: skip
@@ -59,17 +61,17 @@ def test_a_restart_begins_on_a_new_board_with_nothing_tried_before(tmp_path):
     assert [step.step for step in steps] == [0] * 4 + [1, 2, 3] + [4] * 4 + [5, 6, 7]
     keys = [concept_key(step.concept) for step in steps]
     assert len(set(keys)) == len(keys)
-    unit = parts.runs.units(run.id)[0]
+    unit = components.runs.units(run.id)[0]
     assert (unit.label, unit.second_label, unit.steps) == ("owl", "fox", 6)
 
 
 def test_a_restart_tells_the_model_what_was_found_and_keeps_its_words_off_the_board(tmp_path):
     classes = [*FLAT, "snowy owl", "owl nest"]
-    parts, steps, _ = searched(
+    components, steps, _ = searched(
         tmp_path, ["barn owl", "one"], {"barn owl": 9.0}, classes=classes,
         iterations=1, summary=False, restarts=1, top=2, random=0,
     )  # fmt: skip
-    asked = [prompt.messages[-1].content for prompt, _, _ in parts.language_model.asked]
+    asked = [prompt.messages[-1].content for prompt, _, _ in components.language_model.asked]
     assert "Found before" not in asked[0]
     assert "Found before: barn owl." in asked[1]
     boards = [step.concept for step in steps if step.kind == "initial" and step.step > 0]
@@ -78,11 +80,11 @@ def test_a_restart_tells_the_model_what_was_found_and_keeps_its_words_off_the_bo
 
 
 def test_a_unit_without_candidates_for_another_board_is_done(tmp_path):
-    parts, steps, run = searched(
+    components, steps, run = searched(
         tmp_path, ["one", "two"], iterations=1, summary=False, restarts=5, top=12, random=0
     )
     assert kinds(steps) == ["iteration"]
-    assert parts.runs.run(run.id).status == "finished"
+    assert components.runs.run(run.id).status == "finished"
 
 
 def test_the_first_search_is_the_same_with_and_without_restarts(tmp_path):
@@ -98,12 +100,12 @@ def test_units_draw_their_random_concepts_from_the_pool_of_the_run(tmp_path):
     classes = [f"kind {number}" for number in range(60)]
 
     def random_ones(pool):
-        parts = scripted_parts(
+        components = scripted_components(
             tmp_path / str(pool), ScriptedModel([]), classes=classes, iterations=0, summary=False,
             top=2, random=5, random_pool=pool,
         )  # fmt: skip
-        run = work(parts, start(parts, LAYER, ["0-2"]))
-        boards = [[step.concept for step in parts.runs.steps(run.id, unit)] for unit in range(3)]
+        run = work(components, start(components, LAYER, ["0-2"]))
+        boards = [[step.concept for step in components.runs.steps(run.id, unit)] for unit in range(3)]
         return [set(board[2:]) for board in boards]
 
     shared, free = random_ones(8), random_ones(0)

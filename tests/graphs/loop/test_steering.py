@@ -19,24 +19,32 @@ from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.graphs.runs.revisit import revisit
 from line_neurons.graphs.runs.unit_runner import begin_again
 from line_neurons.tools.store.steering_queue import REFUSED, commands, submit
-from support.fakes import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, events, outcome, scripted_parts
+from support.fakes import (
+    LAYER,
+    ScriptedGenerator,
+    ScriptedModel,
+    ScriptedTarget,
+    events,
+    outcome,
+    scripted_components,
+)
 
 NODES = ("", "init", "propose", "synthesize", "activate", "score", "update", "finished")
 WISHES = (("pin", "class b"), ("ban", "class a"), ("try", "Red Foxes"), ("again", ""))
 SCORES = {"class a": 9.0, "class b": 0.01}
 
 
-def parts_for(store, **options):
+def components_for(store, **options):
     """A search with a full board of four, which something leaves at every step."""
     model = ScriptedModel(lambda prompt, seed, temperature: f"thing {seed}")
     given = {"iterations": 3, "top": 2, "random": 2, "images": 1, "target": ScriptedTarget(SCORES)}
-    return scripted_parts(store, model, **given | options)
+    return scripted_components(store, model, **given | options)
 
 
 def steered_run(store, kind, concept, after, step=2, **options):
     """A finished run of a unit, of which something was asked when a node had ended in a step."""
-    parts = parts_for(store, **options)
-    run = start(parts, LAYER, ["0"])
+    components = components_for(store, **options)
+    run = start(components, LAYER, ["0"])
     asked = []
 
     def watch(progress):
@@ -45,33 +53,33 @@ def steered_run(store, kind, concept, after, step=2, **options):
             asked.append(progress)
             submit(store, run.id, 0, kind, concept)
 
-    work(parts, run, watch)
+    work(components, run, watch)
     assert asked
-    return parts, run
+    return components, run
 
 
-def told(parts, run):
-    (wish,) = commands(parts.runs, run.id, 0)
+def told(components, run):
+    (wish,) = commands(components.runs, run.id, 0)
     return wish
 
 
-def entries(parts, run, kind="concept"):
-    return [getattr(step, kind) for step in parts.runs.steps(run.id, 0)]
+def entries(components, run, kind="concept"):
+    return [getattr(step, kind) for step in components.runs.steps(run.id, 0)]
 
 
-def last_state(parts, run):
-    with checkpoints.opened(parts.store) as saver:
+def last_state(components, run):
+    with checkpoints.opened(components.store) as saver:
         return checkpoints.last_state(build(saver), run, 0).values
 
 
 @pytest.mark.parametrize("after", NODES[1:])
 @pytest.mark.parametrize(("kind", "concept"), WISHES)
 def test_a_wish_is_granted_at_the_next_node_wherever_it_arrives(tmp_path, kind, concept, after):
-    parts, run = steered_run(tmp_path, kind, concept, after)
-    wish, unit, state = told(parts, run), parts.runs.units(run.id)[0], last_state(parts, run)
+    components, run = steered_run(tmp_path, kind, concept, after)
+    wish, unit, state = told(components, run), components.runs.units(run.id)[0], last_state(components, run)
     assert wish.taken is not None
     assert unit.status == "finished"
-    (event,) = events(parts, run.id, "steered")
+    (event,) = events(components, run.id, "steered")
     assert event == {
         "wish": kind, "concept": wish.concept, "by": wish.by, "step": wish.step, "attempt": wish.attempt,
         "node": wish.node, "outcome": wish.outcome,
@@ -85,17 +93,17 @@ def test_a_wish_is_granted_at_the_next_node_wherever_it_arrives(tmp_path, kind, 
         assert unit.label != "class a"
         assert state["best"][0] == unit.label
     if kind == "try":
-        typed = [step for step in parts.runs.steps(run.id, 0) if step.origin == "typed"]
+        typed = [step for step in components.runs.steps(run.id, 0) if step.origin == "typed"]
         assert [(step.concept, step.model, step.outcome) for step in typed] == [("red foxes", None, "scored")]
         assert typed[0].step - wish.step in {0, 1}
     if kind == "again":
-        gone = [step for step in parts.runs.steps(run.id, 0) if step.outcome == "withdrawn"]
+        gone = [step for step in components.runs.steps(run.id, 0) if step.outcome == "withdrawn"]
         in_hand = after not in {"init", "update", "finished"}
         assert len(gone) == in_hand
         assert wish.outcome.startswith(REFUSED) == (after in {"init", "update"})
         if in_hand:
             place = (gone[0].step, gone[0].attempt + 1)
-            following = next(s for s in parts.runs.steps(run.id, 0) if (s.step, s.attempt) == place)
+            following = next(s for s in components.runs.steps(run.id, 0) if (s.step, s.attempt) == place)
             assert following.temperature > gone[0].temperature
 
 
@@ -105,13 +113,15 @@ def test_a_wish_is_granted_at_the_next_node_wherever_it_arrives(tmp_path, kind, 
 def test_a_banned_concept_does_not_come_back_in_the_other_number(tmp_path, banned, proposed):
     model = ScriptedModel([proposed, "thing"])
     target = ScriptedTarget({proposed: 99.0})
-    parts = scripted_parts(tmp_path, model, iterations=1, summary=False, images=1, target=target)
-    run = start(parts, LAYER, ["0"])
+    components = scripted_components(tmp_path, model, iterations=1, summary=False, images=1, target=target)
+    run = start(components, LAYER, ["0"])
     submit(tmp_path, run.id, 0, "ban", banned)
-    work(parts, run)
-    refused = [(step.concept, step.outcome) for step in parts.runs.steps(run.id, 0) if step.outcome == "duplicate"]
+    work(components, run)
+    refused = [
+        (step.concept, step.outcome) for step in components.runs.steps(run.id, 0) if step.outcome == "duplicate"
+    ]
     assert refused == [(proposed, "duplicate")]
-    assert parts.runs.units(run.id)[0].label != proposed
+    assert components.runs.units(run.id)[0].label != proposed
 
 
 @pytest.mark.parametrize("after", ["score", "critique"])
@@ -127,38 +137,38 @@ def test_a_node_that_is_added_loses_no_concept_that_was_measured(tmp_path, monke
     added = {**loop.NODES, "critique": row, "update": replace(loop.NODES["update"], after="critique")}
     monkeypatch.setattr(loop, "NODES", added)
     monkeypatch.setattr(nodes, "critique", critique, raising=False)
-    parts, run = steered_run(tmp_path, "try", "red fox", after, iterations=3, summary=False)
-    steps = [step for step in parts.runs.steps(run.id, 0) if step.step]
+    components, run = steered_run(tmp_path, "try", "red fox", after, iterations=3, summary=False)
+    steps = [step for step in components.runs.steps(run.id, 0) if step.step]
     assert [(step.step, step.outcome) for step in steps] == [(1, "scored"), (2, "scored"), (3, "scored")]
     assert steps[2].concept == "red fox"
     assert runs_of_node == [1, 2, 3]
 
 
 def test_as_many_concepts_as_people_like_are_tried(tmp_path):
-    parts = parts_for(tmp_path, iterations=1, retries=0, summary=False)
-    run = start(parts, LAYER, ["0"])
+    components = components_for(tmp_path, iterations=1, retries=0, summary=False)
+    run = start(components, LAYER, ["0"])
     wanted = [f"thing number {number}" for number in range(30)]
     for concept in wanted:
         submit(tmp_path, run.id, 0, "try", concept)
-    assert work(parts, run).status == "finished"
-    assert [step.concept for step in parts.runs.steps(run.id, 0) if step.origin == "typed"] == wanted
+    assert work(components, run).status == "finished"
+    assert [step.concept for step in components.runs.steps(run.id, 0) if step.origin == "typed"] == wanted
 
 
 def test_without_wishes_a_search_is_what_it_was_and_one_that_was_steered_differs(tmp_path):
-    plain = parts_for(tmp_path / "plain")
+    plain = components_for(tmp_path / "plain")
     run = work(plain, start(plain, LAYER, ["0"]))
-    steered_parts, other = steered_run(tmp_path / "steered", "try", "red fox", "update")
-    assert entries(plain, run)[:5] == entries(steered_parts, other)[:5]
-    assert "red fox" in set(entries(steered_parts, other)) - set(entries(plain, run))
+    steered_components, other = steered_run(tmp_path / "steered", "try", "red fox", "update")
+    assert entries(plain, run)[:5] == entries(steered_components, other)[:5]
+    assert "red fox" in set(entries(steered_components, other)) - set(entries(plain, run))
 
 
 @pytest.mark.parametrize(("kind", "concept"), [("ban", "class a"), ("try", "red fox"), ("again", "")])
 def test_a_finished_unit_is_taken_up_for_what_is_asked_of_it_and_gets_a_new_label(tmp_path, kind, concept):
-    parts = parts_for(tmp_path, target=ScriptedTarget(SCORES | {"red fox": 99.0}))
-    run = work(parts, start(parts, LAYER, ["0-1"]))
-    before, other = outcome(parts, run.id)
+    components = components_for(tmp_path, target=ScriptedTarget(SCORES | {"red fox": 99.0}))
+    run = work(components, start(components, LAYER, ["0-1"]))
+    before, other = outcome(components, run.id)
     submit(tmp_path, run.id, 0, kind, concept)
-    again = parts_for(tmp_path, target=parts.target)
+    again = components_for(tmp_path, target=components.target)
     assert work(again, run).status == "finished"
     units, steps = outcome(again, run.id)
     assert units[1] == before[1]
@@ -167,58 +177,58 @@ def test_a_finished_unit_is_taken_up_for_what_is_asked_of_it_and_gets_a_new_labe
     assert len(added) == (kind != "ban")
     if kind != "again":
         assert units[0][2] == {"ban": units[0][2], "try": "red fox"}[kind] != before[0][2]
-    assert work(parts_for(tmp_path), run).finished == again.runs.run(run.id).finished
+    assert work(components_for(tmp_path), run).finished == again.runs.run(run.id).finished
 
 
 def test_wishes_of_a_unit_that_has_not_begun_or_has_failed_wait_for_it(tmp_path):
-    parts = parts_for(tmp_path)
-    run = start(parts, LAYER, ["0-1"])
-    parts.runs.update_unit(run.id, 1, status="failed")
+    components = components_for(tmp_path)
+    run = start(components, LAYER, ["0-1"])
+    components.runs.update_unit(run.id, 1, status="failed")
     for unit in (0, 1):
         submit(tmp_path, run.id, unit, "ban", "class a")
         submit(tmp_path, run.id, unit, "try", "red fox")
-    work(parts, run)
-    assert "class a" not in entries(parts, run)
-    assert entries(parts, run)[4:5] == ["red fox"]
-    assert [wish.taken for wish in commands(parts.runs, run.id, 1)] == [None, None]
+    work(components, run)
+    assert "class a" not in entries(components, run)
+    assert entries(components, run)[4:5] == ["red fox"]
+    assert [wish.taken for wish in commands(components.runs, run.id, 1)] == [None, None]
 
 
 def test_a_concept_that_cannot_be_imaged_is_recorded_and_the_model_is_asked_in_its_place(tmp_path):
     generator = ScriptedGenerator(unknown=frozenset({"democracy"}))
-    parts, run = steered_run(tmp_path, "try", "democracy", "update", generator=generator)
-    place = told(parts, run).step
-    found = [(step.outcome, step.origin) for step in parts.runs.steps(run.id, 0) if step.step == place]
+    components, run = steered_run(tmp_path, "try", "democracy", "update", generator=generator)
+    place = told(components, run).step
+    found = [(step.outcome, step.origin) for step in components.runs.steps(run.id, 0) if step.step == place]
     assert found == [("not_drawable", "typed"), ("scored", "proposed")]
 
 
 def test_a_restart_keeps_bans_and_begins_without_pins(tmp_path):
     classes = ("ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "ibis", "jay", "kite", "lark")
-    parts = parts_for(tmp_path, restarts=1, iterations=1, classes=classes)
-    run = start(parts, LAYER, ["0"])
+    components = components_for(tmp_path, restarts=1, iterations=1, classes=classes)
+    run = start(components, LAYER, ["0"])
     submit(tmp_path, run.id, 0, "ban", "bee")
     seen = []
 
     def watch(progress):
         if (progress.node, progress.step) == ("update", 2):
-            seen.append(entries(parts, run)[0])
+            seen.append(entries(components, run)[0])
             submit(tmp_path, run.id, 0, "pin", seen[0])
 
-    work(parts, run, watch)
-    assert "bee" not in entries(parts, run)
-    assert [wish.applied for wish in commands(parts.runs, run.id, 0)] == [True, True]
-    assert entries(parts, run, "kind").count("initial") == 8
-    assert last_state(parts, run)["pinned"] == []
-    assert last_state(parts, run)["banned"] == ["bee"]
+    work(components, run, watch)
+    assert "bee" not in entries(components, run)
+    assert [wish.applied for wish in commands(components.runs, run.id, 0)] == [True, True]
+    assert entries(components, run, "kind").count("initial") == 8
+    assert last_state(components, run)["pinned"] == []
+    assert last_state(components, run)["banned"] == ["bee"]
 
 
 def test_a_revisit_gives_no_unit_a_concept_that_was_banned_for_it(tmp_path):
-    parts = parts_for(tmp_path, target=ScriptedTarget({"class a": 9.0, "class c": 8.0}))
-    run = start(parts, LAYER, ["0-1"])
+    components = components_for(tmp_path, target=ScriptedTarget({"class a": 9.0, "class c": 8.0}))
+    run = start(components, LAYER, ["0-1"])
     submit(tmp_path, run.id, 1, "ban", "class a")
-    run = work(parts, run)
-    revisit(parts.deps(LAYER), [run])
-    assert [unit.label for unit in parts.runs.units(run.id)] == ["class a", "class c"]
-    assert parts.runs.units(run.id)[1].second_label != "class a"
+    run = work(components, run)
+    revisit(components.deps(LAYER), [run])
+    assert [unit.label for unit in components.runs.units(run.id)] == ["class a", "class c"]
+    assert components.runs.units(run.id)[1].second_label != "class a"
 
 
 def killed(store, kind, concept, after, place, call):
@@ -278,47 +288,47 @@ def test_a_wish_is_taken_exactly_once_wherever_the_process_is_killed(tmp_path, k
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-    parts = parts_for(store)
-    run = parts.runs.runs()[0]
-    assert work(parts, run).status == "finished"
-    assert outcome(parts, run.id) == whole
-    assert told(parts, run).taken is not None
-    assert len(events(parts, run.id, "steered")) == 1
-    assert [row[0] for row in last_state(parts, run)["wishes"]] == [told(parts, run).id]
+    components = components_for(store)
+    run = components.runs.runs()[0]
+    assert work(components, run).status == "finished"
+    assert outcome(components, run.id) == whole
+    assert told(components, run).taken is not None
+    assert len(events(components, run.id, "steered")) == 1
+    assert [row[0] for row in last_state(components, run)["wishes"]] == [told(components, run).id]
 
 
 def _named(pair):
-    parts, run = pair
-    return parts, run.id
+    components, run = pair
+    return components, run.id
 
 
 @pytest.mark.parametrize("after", ["propose", "update", "finished"])
 @pytest.mark.parametrize(("kind", "concept"), [("ban", "class a"), ("again", ""), ("try", "red fox")])
 def test_a_unit_that_begins_again_grants_its_wishes_where_it_granted_them_before(tmp_path, kind, concept, after):
-    parts, run = steered_run(tmp_path, kind, concept, after)
-    before, place = outcome(parts, run.id), astuple(replace(told(parts, run), taken=None))
+    components, run = steered_run(tmp_path, kind, concept, after)
+    before, place = outcome(components, run.id), astuple(replace(told(components, run), taken=None))
     with checkpoints.opened(tmp_path) as saver:
-        begin_again(build(saver), parts.runs, run, 0)
-    parts.runs.update_unit(run.id, 0, status="interrupted")
-    parts.runs.update_run(run.id, status="interrupted", finished=None)
-    work(parts_for(tmp_path), run)
-    assert outcome(parts, run.id) == before
-    assert astuple(replace(told(parts, run), taken=None)) == place
+        begin_again(build(saver), components.runs, run, 0)
+    components.runs.update_unit(run.id, 0, status="interrupted")
+    components.runs.update_run(run.id, status="interrupted", finished=None)
+    work(components_for(tmp_path), run)
+    assert outcome(components, run.id) == before
+    assert astuple(replace(told(components, run), taken=None)) == place
 
 
-def done_again(parts, run):
+def done_again(components, run):
     """The unit's steps, and those after it began again with what was asked of it."""
-    before = [replace(step, created=0, seconds=None) for step in parts.runs.steps(run.id, 0)]
-    with checkpoints.opened(parts.store) as saver:
-        begin_again(build(saver), parts.runs, run, 0)
-    parts.runs.update_unit(run.id, 0, status="pending")
-    assert work(parts, run).status == "finished"
-    return before, [replace(step, created=0, seconds=None) for step in parts.runs.steps(run.id, 0)]
+    before = [replace(step, created=0, seconds=None) for step in components.runs.steps(run.id, 0)]
+    with checkpoints.opened(components.store) as saver:
+        begin_again(build(saver), components.runs, run, 0)
+    components.runs.update_unit(run.id, 0, status="pending")
+    assert work(components, run).status == "finished"
+    return before, [replace(step, created=0, seconds=None) for step in components.runs.steps(run.id, 0)]
 
 
 def test_what_was_asked_one_by_one_at_one_place_is_granted_alike_when_it_is_asked_at_once(tmp_path):
-    parts = parts_for(tmp_path)
-    run = start(parts, LAYER, ["0"])
+    components = components_for(tmp_path)
+    run = start(components, LAYER, ["0"])
     left = [("again", ""), ("ban", "class a")]
 
     def watch(progress):
@@ -326,29 +336,29 @@ def test_what_was_asked_one_by_one_at_one_place_is_granted_alike_when_it_is_aske
         if left and progress.step == 2 and progress.node == ("synthesize" if len(left) == 2 else ""):
             submit(tmp_path, run.id, 0, *left.pop())
 
-    work(parts, run, watch)
+    work(components, run, watch)
     assert not left
-    places = {(wish.step, wish.attempt, wish.node) for wish in commands(parts.runs, run.id, 0)}
+    places = {(wish.step, wish.attempt, wish.node) for wish in commands(components.runs, run.id, 0)}
     assert places == {(2, 0, "activate")}
-    before, after = done_again(parts, run)
+    before, after = done_again(components, run)
     (withdrawn,) = [step for step in before if step.outcome == "withdrawn"]
     assert "class a" not in dict(withdrawn.board)
     assert after == before
 
 
 def test_what_was_asked_after_the_end_is_granted_after_a_restart_that_found_no_board(tmp_path):
-    parts, run = steered_run(
+    components, run = steered_run(
         tmp_path, "again", "", "finished", restarts=1, classes=("class a", "class b", "class c", "class d")
     )
-    assert not told(parts, run).outcome.startswith(REFUSED)
-    before, after = done_again(parts, run)
+    assert not told(components, run).outcome.startswith(REFUSED)
+    before, after = done_again(components, run)
     assert after == before
-    assert not told(parts, run).outcome.startswith(REFUSED)
+    assert not told(components, run).outcome.startswith(REFUSED)
 
 
 def test_a_wish_that_makes_no_sense_is_one_clear_error_and_is_not_written(tmp_path):
-    parts = parts_for(tmp_path)
-    run = work(parts, start(parts, LAYER, ["0"]))
+    components = components_for(tmp_path)
+    run = work(components, start(components, LAYER, ["0"]))
     senseless = [
         ("nothing", 0, "pin", "class a", "is not a run"),
         (run.id, 7, "pin", "class a", "has no unit 7"),
@@ -364,7 +374,7 @@ def test_a_wish_that_makes_no_sense_is_one_clear_error_and_is_not_written(tmp_pa
         with pytest.raises(UsageError, match=said) as caught:
             submit(tmp_path, name, unit, kind, concept)
         assert caught.value.remedy
-    assert commands(parts.runs, run.id, 0) == []
+    assert commands(components.runs, run.id, 0) == []
     with pytest.raises(UsageError, match="there are no runs"):
         submit(tmp_path / "elsewhere", run.id, 0, "again")
     assert not (tmp_path / "elsewhere").exists()
@@ -375,8 +385,8 @@ def test_a_wish_that_makes_no_sense_is_one_clear_error_and_is_not_written(tmp_pa
 
 
 def test_a_wish_can_be_written_while_another_process_holds_the_run(tmp_path):
-    parts = parts_for(tmp_path)
-    run = start(parts, LAYER, ["0"])
+    components = components_for(tmp_path)
+    run = start(components, LAYER, ["0"])
 
     asking = (
         "from pathlib import Path; from line_neurons.tools.store.steering_queue import ask; "
@@ -388,17 +398,17 @@ def test_a_wish_can_be_written_while_another_process_holds_the_run(tmp_path):
         if progress.node == "init":
             subprocess.run([sys.executable, "-c", asking], check=True, timeout=60)
 
-    work(parts, run, in_another_process)
-    assert "red fox" in entries(parts, run)
+    work(components, run, in_another_process)
+    assert "red fox" in entries(components, run)
 
 
 def test_a_wish_that_no_version_wrote_fails_its_unit_alone_and_is_named(tmp_path):
-    parts = parts_for(tmp_path, give_up=2)
-    run = start(parts, LAYER, ["0-1"])
+    components = components_for(tmp_path, give_up=2)
+    run = start(components, LAYER, ["0-1"])
     submit(tmp_path, run.id, 0, "again")
-    with parts.runs.atomic() as db:
+    with components.runs.atomic() as db:
         db.execute("UPDATE wishes SET kind = 'obey'")
-    work(parts, run)
-    broken, other = parts.runs.units(run.id)
+    work(components, run)
+    broken, other = components.runs.units(run.id)
     assert (broken.status, other.status) == ("failed", "finished")
     assert "a row of wishes in runs.db is damaged (id 1): kind" in broken.error

@@ -5,7 +5,7 @@ import pytest
 from line_neurons.eval.reports.unit_trace import report
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.store.records import Run
-from support.fakes import LAYER, ScriptedModel, ScriptedTarget, scripted_parts
+from support.fakes import LAYER, ScriptedModel, ScriptedTarget, scripted_components
 
 INITIAL = {
     "harvester": 0.88,
@@ -50,7 +50,7 @@ LEAVERS = [
 def replayed(tmp_path_factory):
     scores = {**INITIAL, **dict(STEPS), "separation": [0.39, 0.32]}
     model = ScriptedModel([concept for concept, _ in STEPS])
-    parts = scripted_parts(
+    components = scripted_components(
         tmp_path_factory.mktemp("store"),
         model,
         target=ScriptedTarget(scores),
@@ -58,8 +58,8 @@ def replayed(tmp_path_factory):
         duplicates="accept",
         seed=0,
     )
-    run = work(parts, start(parts, LAYER, ["0"]))
-    return parts.runs.units(run.id)[0], parts.runs.steps(run.id, 0), model
+    run = work(components, start(components, LAYER, ["0"]))
+    return components.runs.units(run.id)[0], components.runs.steps(run.id, 0), model
 
 
 def test_the_first_board_is_the_papers(replayed):

@@ -17,35 +17,35 @@ from line_neurons.tools.hardware import machine
 from line_neurons.tools.store.steering_queue import submit
 from line_neurons.tui.cli.provenance import show
 from support.command_checks import refused
-from support.fakes import LAYER, ScriptedModel, scripted_parts
+from support.fakes import LAYER, ScriptedModel, scripted_components
 from support.released_stores import FINISHED, KILLED, VERSIONS, dump, old_store
 
 MACHINE = {"os": "another", "cpu": "another", "cores": 64, "memory": 2**40, "torch": None}
 
 
-def parts_for(store, **options):
+def components_for(store, **options):
     model = ScriptedModel(lambda prompt, seed, temperature: f"thing {seed % 1000}")
-    return scripted_parts(store, model, iterations=2, top=1, random=1, images=2, **options)
+    return scripted_components(store, model, iterations=2, top=1, random=1, images=2, **options)
 
 
 def stopped(store):
     """A run that was stopped in its first unit."""
-    parts, drain = parts_for(store), RunControl()
-    run = start(parts, LAYER, ["0-1"], "line explain scripted:model head 0-1")
+    components, drain = components_for(store), RunControl()
+    run = start(components, LAYER, ["0-1"], "line explain scripted:model head 0-1")
 
     def stop(progress):
         if progress.step == 2:
             drain.request_drain("enough")
 
-    work(parts, run, stop, drain)
-    return parts, run
+    work(components, run, stop, drain)
+    return components, run
 
 
 def test_everything_that_decides_a_label_is_in_the_document_and_nothing_of_a_user(tmp_path):
-    parts = parts_for(tmp_path)
-    run = start(parts, LAYER, ["0-1"], "line explain scripted:model head 0-1")
+    components = components_for(tmp_path)
+    run = start(components, LAYER, ["0-1"], "line explain scripted:model head 0-1")
     submit(tmp_path, run.id, 0, "try", "blue heron")
-    work(parts, run)
+    work(components, run)
     told = provenance(tmp_path, run.id[:6])
     assert json.loads(json.dumps(told)) == told
     assert (told["schema"], told["run"], told["command"]) == (
@@ -64,31 +64,36 @@ def test_everything_that_decides_a_label_is_in_the_document_and_nothing_of_a_use
     assert {name: part["fingerprint"] for name, part in told["parts"].items()} == run.fingerprints
     unit = told["units"][0]
     assert [wish["concept"] for wish in unit["wishes"]] == ["blue heron"]
-    assert (unit["label"], unit["score"]) == (parts.runs.units(run.id)[0].label, parts.runs.units(run.id)[0].score)
+    assert (unit["label"], unit["score"]) == (
+        components.runs.units(run.id)[0].label,
+        components.runs.units(run.id)[0].score,
+    )
     asked = [step for step in unit["steps"] if step["prompt"]]
-    sent = {prompt_hash(prompt) for prompt, *_ in parts.language_model.asked}
+    sent = {prompt_hash(prompt) for prompt, *_ in components.language_model.asked}
     assert {step["prompt"] for step in asked} <= sent
     assert {step["model"] for step in asked} == {"scripted model"}
     assert f'"{getpass.getuser()}' not in json.dumps(told)
 
 
 def test_the_text_of_the_prompts_is_what_every_question_begins_with(tmp_path):
-    parts = parts_for(tmp_path)
-    run = work(parts, start(parts, LAYER, ["0"]))
+    components = components_for(tmp_path)
+    run = work(components, start(components, LAYER, ["0"]))
     told = provenance(tmp_path, run.id)["prompts"]
-    for kind, (prompt, *_) in zip(("iteration", "iteration", "summary"), parts.language_model.asked, strict=True):
+    for kind, (prompt, *_) in zip(
+        ("iteration", "iteration", "summary"), components.language_model.asked, strict=True
+    ):
         said = [[message.role, message.content] for message in prompt.messages]
         assert said[: len(told[kind]["messages"])] == told[kind]["messages"]
         assert len(said) == len(told[kind]["messages"]) + 1
-    assert told["picture"]["template"] == parts.settings.template
+    assert told["picture"]["template"] == components.settings.template
 
 
 def test_a_run_that_is_finished_on_another_machine_tells_of_both(tmp_path, monkeypatch):
-    parts, run = stopped(tmp_path)
+    components, run = stopped(tmp_path)
     monkeypatch.setattr(circumstances, "machine", lambda: MACHINE)
     monkeypatch.setattr(circumstances, "installed_versions", lambda: {"torch": "9.9"})
-    work(parts, parts.runs.run(run.id))
-    told = provenance(parts.runs, run.id)
+    work(components, components.runs.run(run.id))
+    told = provenance(components.runs, run.id)
     assert [one["machine"] for one in told["environments"]] == [machine(), MACHINE]
     assert told["versions"]["torch"] != "9.9" == told["environments"][1]["versions"]["torch"]
     assert [(one["how"], one["environment"]) for one in told["sessions"]] == [
@@ -100,16 +105,16 @@ def test_a_run_that_is_finished_on_another_machine_tells_of_both(tmp_path, monke
 
 
 def test_what_has_not_changed_is_recorded_once(tmp_path):
-    parts, run = stopped(tmp_path)
-    work(parts, parts.runs.run(run.id))
-    kinds = [event["kind"] for event in parts.runs.events(run.id)]
+    components, run = stopped(tmp_path)
+    work(components, components.runs.run(run.id))
+    kinds = [event["kind"] for event in components.runs.events(run.id)]
     assert (kinds.count(circumstances.WORKED_WITH), kinds.count("work")) == (1, 2)
 
 
 def test_how_images_that_are_not_ordinary_were_read_is_recorded_and_printed(tmp_path, capsys):
-    parts = parts_for(tmp_path)
-    parts.control_set.image_notes = ("2 of 12 images: 16-bit, values read by the range 0 to 4095",)
-    run = work(parts, start(parts, LAYER, ["0"]))
+    components = components_for(tmp_path)
+    components.control_set.image_notes = ("2 of 12 images: 16-bit, values read by the range 0 to 4095",)
+    run = work(components, start(components, LAYER, ["0"]))
     told = ["in the control set, 2 of 12 images: 16-bit, values read by the range 0 to 4095"]
     assert [one["images"] for one in provenance(tmp_path, run.id)["environments"]] == [told]
     show(tmp_path, run.id, as_json=False)
@@ -118,7 +123,7 @@ def test_how_images_that_are_not_ordinary_were_read_is_recorded_and_printed(tmp_
 
 def test_settings_that_were_changed_and_steps_that_a_fork_copied_are_told(tmp_path):
     _, run = stopped(tmp_path)
-    warm = parts_for(tmp_path, temperature=0.9)
+    warm = components_for(tmp_path, temperature=0.9)
     work(warm, warm.runs.run(run.id))
     told = provenance(tmp_path, run.id)
     assert [(one["kind"], one["after"]) for one in told["changes"]] == [("settings changed", {"temperature": 0.9})]
@@ -144,9 +149,9 @@ def test_of_an_old_store_what_was_not_recorded_is_nothing(tmp_path, version):
 
 
 def test_an_old_run_that_is_gone_on_with_tells_of_the_machine_from_then_on(tmp_path):
-    parts = parts_for(old_store(tmp_path, "m003"))
+    components = components_for(old_store(tmp_path, "m003"))
     before = len(provenance(tmp_path, KILLED)["sessions"])
-    work(parts, parts.runs.run(KILLED))
+    work(components, components.runs.run(KILLED))
     told = provenance(tmp_path, KILLED)
     assert [one["machine"] for one in told["environments"]] == [None, machine()]
     assert [one["environment"] for one in told["sessions"]] == [*range(before), 1]
@@ -156,31 +161,31 @@ def test_an_old_run_that_is_gone_on_with_tells_of_the_machine_from_then_on(tmp_p
 def test_a_history_has_one_hash_whenever_it_comes_about_and_another_if_a_word_is_another(tmp_path):
     hashes = []
     for name in ("one", "two"):
-        parts = parts_for(tmp_path / name)
-        run = work(parts, start(parts, LAYER, ["0"]))
-        hashes.append(provenance(parts.runs, run.id)["units"][0]["history_sha256"])
+        components = components_for(tmp_path / name)
+        run = work(components, start(components, LAYER, ["0"]))
+        hashes.append(provenance(components.runs, run.id)["units"][0]["history_sha256"])
     assert hashes[0] == hashes[1]
-    with parts.runs.atomic() as db:
+    with components.runs.atomic() as db:
         db.execute("UPDATE steps SET reasoning = 'because' WHERE step = 1")
-    assert provenance(parts.runs, run.id)["units"][0]["history_sha256"] != hashes[0]
+    assert provenance(components.runs, run.id)["units"][0]["history_sha256"] != hashes[0]
 
 
 def test_a_damaged_record_is_one_clear_error_and_does_not_keep_a_run_from_going_on(tmp_path):
-    parts, run = stopped(tmp_path)
-    with parts.runs.atomic() as db:
+    components, run = stopped(tmp_path)
+    with components.runs.atomic() as db:
         db.execute("UPDATE events SET detail = '{' WHERE kind = ?", [circumstances.WORKED_WITH])
-    assert work(parts, parts.runs.run(run.id)).status == "finished"
+    assert work(components, components.runs.run(run.id)).status == "finished"
     with pytest.raises(DamagedError, match="a row of events in runs"):
         provenance(tmp_path, run.id)
 
 
 def test_it_is_shown_for_people_and_for_machines(line, tmp_path):
-    parts, run = stopped(tmp_path / "store")
+    components, run = stopped(tmp_path / "store")
     status, out, _ = line("show", run.id, "--provenance")
     assert status == 0
     for said in ("scripted target", "run seed", "stopped on request", machine()["os"]):
         assert said in out
-    assert json.loads(line("show", run.id, "--provenance", "--json")[1]) == provenance(parts.runs, run.id)
+    assert json.loads(line("show", run.id, "--provenance", "--json")[1]) == provenance(components.runs, run.id)
     refused(line("show", run.id, "0", "--provenance"), "--provenance tells of a whole run")
     old_store(tmp_path / "old", "m002")
     shown = line("show", FINISHED, "--provenance", "--store", tmp_path / "old")[1]

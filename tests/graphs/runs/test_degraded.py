@@ -32,7 +32,7 @@ from support.fakes import (
     ScriptedModel,
     ScriptedTarget,
     said_by,
-    scripted_parts,
+    scripted_components,
 )
 
 TRANSFORM = v2.Compose([v2.PILToTensor(), v2.Resize((8, 8)), v2.ToDtype(torch.float32, scale=True)])
@@ -153,18 +153,20 @@ def test_of_classes_that_tie_for_the_first_board_each_comes_as_often(tmp_path):
 
 def searched(store, answers, **options):
     target = ScriptedTarget({name: rank / 100 for rank, name in enumerate(CLASSES)})
-    parts = scripted_parts(store, ScriptedModel(answers), target=target, classes=CLASSES, **options)
-    return parts, work(parts, start(parts, LAYER, ["0"]))
+    components = scripted_components(store, ScriptedModel(answers), target=target, classes=CLASSES, **options)
+    return components, work(components, start(components, LAYER, ["0"]))
 
 
 def test_a_run_of_which_no_answer_was_usable_says_so_with_the_reason_and_what_helps(tmp_path):
-    parts, run = searched(tmp_path, lambda *_: "garbage", iterations=2, retries=3, llm="ollama:some:1b")
-    found = refusals(parts.runs, run.id)
+    components, run = searched(tmp_path, lambda *_: "garbage", iterations=2, retries=3, llm="ollama:some:1b")
+    found = refusals(components.runs, run.id)
     assert (found.answers, found.refused, dict(found.reasons), found.stalled) == (12, 12, {"not_json": 12}, 3)
     assert found.all_refused
-    (unit,) = parts.runs.units(run.id)
+    (unit,) = components.runs.units(run.id)
     assert ("first board only", "none of 3 steps brought a concept") in unit.marks
-    assert [remark for remark in run_problems(tmp_path, parts.runs, run).remarks() if "answers" in remark] == [
+    assert [
+        remark for remark in run_problems(tmp_path, components.runs, run).remarks() if "answers" in remark
+    ] == [
         "12 of 12 answers refused (12 not JSON); 3 steps without a concept: no label comes from the language model"
         "; try --think on or off, or another model (--llm)"
     ]
@@ -185,16 +187,16 @@ def test_control_images_that_could_not_be_read_are_counted_with_the_run(asked, m
 
 
 def test_a_run_of_usable_answers_has_nothing_to_say_of_them(tmp_path):
-    parts, run = searched(tmp_path, lambda prompt, seed, temperature: f"thing {seed}", iterations=2)
-    found = refusals(parts.runs, run.id)
+    components, run = searched(tmp_path, lambda prompt, seed, temperature: f"thing {seed}", iterations=2)
+    found = refusals(components.runs, run.id)
     assert (found.answers, found.refused, found.all_refused, summary(found)) == (3, 0, False, "")
 
 
 def test_repeated_and_undrawable_answers_are_counted_and_what_a_user_typed_is_not(tmp_path):
     answers = iter(["thing one", "thing one", "class a", "fog", "thing two", "thing three"])
     generator = ScriptedGenerator(unknown=frozenset({"fog"}))
-    parts, run = searched(tmp_path, lambda *_: next(answers), iterations=2, generator=generator)
-    found = refusals(parts.runs, run.id)
+    components, run = searched(tmp_path, lambda *_: next(answers), iterations=2, generator=generator)
+    found = refusals(components.runs, run.id)
     assert (found.answers, dict(found.reasons), found.stalled) == (6, {"duplicate": 2, "not_drawable": 1}, 0)
     assert summary(found) == "3 of 6 answers refused (2 repeated, 1 not drawable)"
 
@@ -261,16 +263,16 @@ class OneWord(ScriptedTarget):
 def test_a_unit_that_its_own_search_found_dead_may_get_a_label_that_another_unit_found(tmp_path):
     words = tmp_path / "words.txt"
     words.write_text("fox\nowl\n")
-    parts = scripted_parts(
+    components = scripted_components(
         tmp_path / "store", ScriptedModel(lambda *_: "class a"), target=OneWord(), init="vocabulary",
         vocabulary=words, control="none", top=0, random=2, images=2, iterations=1, summary=False,
     )  # fmt: skip
-    run = work(parts, start(parts, LAYER, ["0-2"]))
-    assert [unit.status for unit in parts.runs.units(run.id)] == ["finished", "finished", "dead"]
+    run = work(components, start(components, LAYER, ["0-2"]))
+    assert [unit.status for unit in components.runs.units(run.id)] == ["finished", "finished", "dead"]
     for _ in range(2):
-        revisit(parts.deps(LAYER, run.vocabulary), [run])
-        assert [unit.label for unit in parts.runs.units(run.id)] == ["fox", "owl", "class a"]
-        last = parts.runs.unit(run.id, 2)
+        revisit(components.deps(LAYER, run.vocabulary), [run])
+        assert [unit.label for unit in components.runs.units(run.id)] == ["fox", "owl", "class a"]
+        last = components.runs.unit(run.id, 2)
         assert (last.status, last.origin, last.found_by, last.search_label) == ("finished", "revisit", 0, None)
         assert not last.marks
 

@@ -3,7 +3,7 @@ import pytest
 from line_neurons.graphs.runs.lifecycle import start
 from line_neurons.graphs.runs.results import search_result
 from line_neurons.tools.store.records import Step
-from support.fakes import LAYER, ScriptedModel, scripted_parts
+from support.fakes import LAYER, ScriptedModel, scripted_components
 
 
 @pytest.fixture
@@ -11,18 +11,20 @@ def result(tmp_path):
     """The result of a unit whose history is written down as (step, kind, concept, score)."""
     words = tmp_path / "words.txt"
     words.write_text("gravel\nsand\nteapot\n")
-    parts = scripted_parts(tmp_path, ScriptedModel([]), init="vocabulary", vocabulary=words, control="none")
-    run = start(parts, LAYER, ["1"])
+    components = scripted_components(
+        tmp_path, ScriptedModel([]), init="vocabulary", vocabulary=words, control="none"
+    )
+    run = start(components, LAYER, ["1"])
 
     def of(*history):
         for attempt, (step, kind, concept, score) in enumerate(history):
             outcome = "stalled" if score is None else "scored"
             origin = {"initial": "predefined", "iteration": "proposed"}.get(kind, kind)
             images = (f"{concept} 1", f"{concept} 2")
-            parts.runs.put_step(
+            components.runs.put_step(
                 Step(run.id, 1, step, attempt, kind, outcome, concept, score, origin=origin, images=images)
             )
-        return search_result(parts.deps(LAYER, run.vocabulary), run, parts.runs.units(run.id)[0])
+        return search_result(components.deps(LAYER, run.vocabulary), run, components.runs.units(run.id)[0])
 
     return of
 

@@ -14,7 +14,7 @@ from langgraph.runtime import RunControl
 from line_neurons.agent.errors import BackendError, StoreError
 from line_neurons.agent.ports import LayerInfo
 from line_neurons.graphs.runs.lifecycle import retry, start, work
-from support.fakes import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, scripted_parts
+from support.fakes import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, scripted_components
 
 UNITS = 12
 
@@ -38,47 +38,49 @@ def few_words(prompt, seed, temperature):
 
 
 def batch(store, script=few_words, **options):
-    return scripted_parts(
+    return scripted_components(
         store, ScriptedModel(script), target=WideTarget(),
         **{"in_flight": 6, "llm_parallel": 3, "iterations": 3, "give_up": 5, "batch_wait": 0.01} | options,
     )  # fmt: skip
 
 
-def outcome(parts, run):
+def outcome(components, run):
     units = [
         (u.unit, u.status, u.label, u.score, u.origin, u.second_label, u.found_by)
-        for u in parts.runs.units(run.id)
+        for u in components.runs.units(run.id)
     ]
     steps = [
         (s.unit, s.step, s.attempt, s.kind, s.outcome, s.concept, s.score, s.images, s.board)
         for unit in units
-        for s in parts.runs.steps(run.id, unit[0])
+        for s in components.runs.steps(run.id, unit[0])
     ]
     return units, steps
 
 
 @pytest.fixture(scope="module")
 def one_by_one(tmp_path_factory):
-    parts = batch(tmp_path_factory.mktemp("one"), in_flight=1)
-    return outcome(parts, work(parts, start(parts, LAYER, ["all"])))
+    components = batch(tmp_path_factory.mktemp("one"), in_flight=1)
+    return outcome(components, work(components, start(components, LAYER, ["all"])))
 
 
 def test_units_in_flight_end_as_units_one_after_another(tmp_path, one_by_one):
-    parts = batch(tmp_path)
-    run = work(parts, start(parts, LAYER, ["all"]))
+    components = batch(tmp_path)
+    run = work(components, start(components, LAYER, ["all"]))
     assert run.status == "finished"
-    assert outcome(parts, run) == one_by_one
+    assert outcome(components, run) == one_by_one
 
 
 def test_each_image_is_drawn_and_measured_once_for_all_units(tmp_path):
-    parts = batch(tmp_path)
-    run = work(parts, start(parts, LAYER, ["all"]))
-    drawn = [(request.prompt, request.seed) for request in parts.generator.drawn]
-    images = {image for unit in range(UNITS) for step in parts.runs.steps(run.id, unit) for image in step.images}
+    components = batch(tmp_path)
+    run = work(components, start(components, LAYER, ["all"]))
+    drawn = [(request.prompt, request.seed) for request in components.generator.drawn]
+    images = {
+        image for unit in range(UNITS) for step in components.runs.steps(run.id, unit) for image in step.images
+    }
     assert len(drawn) == len(set(drawn)) == len(images)
-    control = len(parts.control_set.classes())
-    assert parts.target.passes == len(images) + control
-    assert parts.bank.stats.reused > 0
+    control = len(components.control_set.classes())
+    assert components.target.passes == len(images) + control
+    assert components.bank.stats.reused > 0
 
 
 def test_one_units_failure_is_recorded_on_the_unit_and_the_others_go_on(tmp_path, one_by_one):
@@ -88,7 +90,7 @@ def test_one_units_failure_is_recorded_on_the_unit_and_the_others_go_on(tmp_path
         return few_words(prompt, seed, temperature)
 
     broken = set()
-    parts = batch(tmp_path, broken_for_three)
+    components = batch(tmp_path, broken_for_three)
 
     def watch(progress):
         if progress.unit == 3 and progress.node == "init":
@@ -96,18 +98,18 @@ def test_one_units_failure_is_recorded_on_the_unit_and_the_others_go_on(tmp_path
         if progress.node in {"failed", "finished"}:
             broken.discard(threading.current_thread().name)
 
-    run = work(parts, start(parts, LAYER, ["all"]), watch)
-    units = {unit.unit: unit for unit in parts.runs.units(run.id)}
+    run = work(components, start(components, LAYER, ["all"]), watch)
+    units = {unit.unit: unit for unit in components.runs.units(run.id)}
     assert (run.status, run.error) == ("failed", "1 unit failed")
     assert (units[3].status, units[3].error) == ("failed", "the model stumbled (ask again)")
     assert {unit.status for unit in units.values() if unit.unit != 3} == {"finished"}
     # Resuming takes what is not finished; the failed unit is taken again only when that is asked for.
-    asked = len(parts.language_model.asked)
-    assert work(parts, run).status == "failed"
-    assert len(parts.language_model.asked) == asked
-    assert retry(parts.runs, run) == 1
+    asked = len(components.language_model.asked)
+    assert work(components, run).status == "failed"
+    assert len(components.language_model.asked) == asked
+    assert retry(components.runs, run) == 1
     again = batch(tmp_path)
-    assert work(again, parts.runs.run(run.id)).status == "finished"
+    assert work(again, components.runs.run(run.id)).status == "finished"
     assert outcome(again, run) == one_by_one
 
 
@@ -115,12 +117,12 @@ def test_a_run_whose_units_all_fail_stops_and_can_be_resumed(tmp_path, one_by_on
     def gone(prompt, seed, temperature):
         raise BackendError("the server has gone", "start it")
 
-    parts = batch(tmp_path, gone)
-    run = start(parts, LAYER, ["all"])
+    components = batch(tmp_path, gone)
+    run = start(components, LAYER, ["all"])
     with pytest.raises(BackendError, match="5 units in a row failed, the last one: the server has gone"):
-        work(parts, run)
-    assert parts.runs.run(run.id).status == "failed"
-    assert "failed" not in parts.runs.states(run.id)
+        work(components, run)
+    assert components.runs.run(run.id).status == "failed"
+    assert "failed" not in components.runs.states(run.id)
     mended = batch(tmp_path)
     assert work(mended, run).status == "finished"
     assert outcome(mended, run) == one_by_one
@@ -131,11 +133,11 @@ def test_a_store_that_fails_stops_the_run_at_once(tmp_path):
         def synthesize(self, requests, progress=None):
             raise StoreError("no space left", "make room")
 
-    parts = batch(tmp_path, generator=Full())
-    run = start(parts, LAYER, ["all"])
+    components = batch(tmp_path, generator=Full())
+    run = start(components, LAYER, ["all"])
     with pytest.raises(StoreError, match="no space left"):
-        work(parts, run)
-    assert not parts.runs.states(run.id).keys() & {"failed", "finished", "running"}
+        work(components, run)
+    assert not components.runs.states(run.id).keys() & {"failed", "finished", "running"}
 
 
 @examples(max_examples=5, deadline=None)
@@ -152,15 +154,15 @@ def test_a_drained_run_ends_as_an_undisturbed_one_wherever_it_was_stopped(tmp_pa
             if seen == stop:
                 drain.request_drain("enough")
 
-        parts = batch(store)
-        after = work(parts, run, watch, drain)
+        components = batch(store)
+        after = work(components, run, watch, drain)
         if after.status == "finished":
             break
         assert after.status == "interrupted"
-        assert not parts.runs.states(run.id).keys() & {"failed", "running"}
-    parts = batch(store)
-    assert work(parts, run).status == "finished"
-    assert outcome(parts, run) == one_by_one
+        assert not components.runs.states(run.id).keys() & {"failed", "running"}
+    components = batch(store)
+    assert work(components, run).status == "finished"
+    assert outcome(components, run) == one_by_one
 
 
 def killed_after(nodes, store, run):
@@ -183,38 +185,42 @@ def test_a_killed_run_ends_as_an_undisturbed_one_with_no_image_drawn_twice(tmp_p
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-    parts = batch(tmp_path)
+    components = batch(tmp_path)
     before = {path.name for path in (tmp_path / "images").rglob("*.png")}
-    assert work(parts, run).status == "finished"
-    assert outcome(parts, run) == one_by_one
+    assert work(components, run).status == "finished"
+    assert outcome(components, run) == one_by_one
     drawn = len({path.name for path in (tmp_path / "images").rglob("*.png")} - before)
     # Files that were written when the process died, and whose rows were not, are drawn once more.
-    assert drawn <= parts.bank.stats.generated <= drawn + parts.settings.in_flight * parts.settings.images
+    assert (
+        drawn
+        <= components.bank.stats.generated
+        <= drawn + components.settings.in_flight * components.settings.images
+    )
 
 
 def test_a_drained_run_asks_and_draws_nothing_more(tmp_path):
     drain = RunControl()
-    parts = batch(tmp_path)
+    components = batch(tmp_path)
 
     def watch(progress):
         drain.request_drain("enough")
-        seen.append((len(parts.language_model.asked), len(parts.generator.drawn)))
+        seen.append((len(components.language_model.asked), len(components.generator.drawn)))
 
     seen = []
-    run = start(parts, LAYER, ["all"])
-    assert work(parts, run, watch, drain).status == "interrupted"
+    run = start(components, LAYER, ["all"])
+    assert work(components, run, watch, drain).status == "interrupted"
     # What was in hand when it was asked may end; nothing new begins.
-    assert len(parts.language_model.asked) <= seen[0][0] + parts.settings.in_flight
-    assert parts.runs.states(run.id).get("pending", 0) >= UNITS - parts.settings.in_flight
+    assert len(components.language_model.asked) <= seen[0][0] + components.settings.in_flight
+    assert components.runs.states(run.id).get("pending", 0) >= UNITS - components.settings.in_flight
 
 
 def test_the_progress_counts_units_images_and_failures(tmp_path):
-    parts = batch(tmp_path)
+    components = batch(tmp_path)
     seen = []
-    work(parts, start(parts, LAYER, ["all"]), seen.append)
+    work(components, start(components, LAYER, ["all"]), seen.append)
     last = seen[-1]
     assert (last.finished, last.failed, last.units, last.node) == (UNITS, 0, UNITS, "finished")
-    assert last.stats.generated == len(parts.generator.drawn)
+    assert last.stats.generated == len(components.generator.drawn)
     assert sorted(progress.finished for progress in seen) == [progress.finished for progress in seen]
 
 
@@ -223,11 +229,11 @@ def test_an_interrupt_of_the_caller_stops_the_units_and_leaves_a_run_to_resume(t
         if progress.finished == 2:
             raise KeyboardInterrupt
 
-    parts = batch(tmp_path)
-    run = start(parts, LAYER, ["all"])
+    components = batch(tmp_path)
+    run = start(components, LAYER, ["all"])
     with pytest.raises(KeyboardInterrupt):
-        work(parts, run, watch)
-    assert parts.runs.run(run.id).status == "interrupted"
+        work(components, run, watch)
+    assert components.runs.run(run.id).status == "interrupted"
     again = batch(tmp_path)
     work(again, run)
     assert outcome(again, run) == one_by_one

@@ -15,7 +15,7 @@ from line_neurons.graphs.runs.lifecycle import retry, start, work
 from line_neurons.graphs.runs.revisit import revisit_recorded
 from line_neurons.tools.store import leases
 from line_neurons.tools.store.leases import MachineId, lease_status, request_stop
-from support.fakes import LAYER, ScriptedModel, scripted_parts
+from support.fakes import LAYER, ScriptedModel, scripted_components
 
 FORK = multiprocessing.get_context("fork")
 
@@ -24,16 +24,16 @@ def propose(prompt, seed, temperature):
     return f"thing {seed}"
 
 
-def parts_for(store, script=propose, **settings):
-    return scripted_parts(store, ScriptedModel(script), iterations=2, **settings)
+def components_for(store, script=propose, **settings):
+    return scripted_components(store, ScriptedModel(script), iterations=2, **settings)
 
 
-def outcome(parts, run):
-    units = parts.runs.units(run)
+def outcome(components, run):
+    units = components.runs.units(run)
     steps = [
         (one.unit, one.step, one.attempt, one.outcome, one.concept, one.score, one.images, one.board)
         for unit in units
-        for one in parts.runs.steps(run, unit.unit)
+        for one in components.runs.steps(run, unit.unit)
     ]
     return [(one.unit, one.status, one.label, one.score) for one in units], steps
 
@@ -65,7 +65,7 @@ def suspended(store, run, beat, in_flight, ear, mouth):
         return propose(prompt, seed, temperature)
 
     try:
-        work(parts_for(store, propose_slowly, in_flight=in_flight), run)
+        work(components_for(store, propose_slowly, in_flight=in_flight), run)
     except TakenOverError as error:
         mouth.send(str(error))
     else:
@@ -93,19 +93,19 @@ def suspend(process, store):
 )
 def test_a_suspended_process_writes_nothing_after_another_has_taken_over(tmp_path, monkeypatch, beat, in_flight):
     monkeypatch.setattr(leases, "STALE_SECONDS", 0.3)
-    whole = parts_for(tmp_path / "whole")
+    whole = components_for(tmp_path / "whole")
     finished = work(whole, start(whole, LAYER, ["0-1"]))
-    parts = parts_for(tmp_path / "store")
-    run = start(parts, LAYER, ["0-1"])
+    components = components_for(tmp_path / "store")
+    run = start(components, LAYER, ["0-1"])
     (ear, says), (hears, mouth) = FORK.Pipe(duplex=False), FORK.Pipe(duplex=False)
-    process = FORK.Process(target=suspended, args=(parts.store, run, beat, in_flight, ear, mouth))
+    process = FORK.Process(target=suspended, args=(components.store, run, beat, in_flight, ear, mouth))
     process.start()
     try:
         assert hears.poll(60)
         assert hears.recv() == "asked"
-        suspend(process, parts.store)
-        assert work(parts, run).status == "finished"
-        before = everything(parts.store)
+        suspend(process, components.store)
+        assert work(components, run).status == "finished"
+        before = everything(components.store)
         os.kill(process.pid, signal.SIGCONT)
         says.send("go on")
         assert hears.poll(60)
@@ -115,58 +115,58 @@ def test_a_suspended_process_writes_nothing_after_another_has_taken_over(tmp_pat
     finally:
         # Else pytest itself would wait for it, for ever.
         process.kill()
-    assert everything(parts.store) == before
-    assert outcome(parts, run.id) == outcome(whole, finished.id)
+    assert everything(components.store) == before
+    assert outcome(components, run.id) == outcome(whole, finished.id)
 
 
 def test_units_in_flight_and_only_they_have_a_lease(tmp_path):
-    parts = parts_for(tmp_path, in_flight=2)
-    run = start(parts, LAYER, ["0-2"])
+    components = components_for(tmp_path, in_flight=2)
+    run = start(components, LAYER, ["0-2"])
     seen = []
 
     def look(progress):
-        units = lease_status(parts.runs)[run.id].units
+        units = lease_status(components.runs)[run.id].units
         assert len(units) <= 2
         seen.append(progress.unit in units)
 
-    work(parts, run, look)
+    work(components, run, look)
     assert all(seen)
-    assert lease_status(parts.runs) == {}
+    assert lease_status(components.runs) == {}
 
 
 def test_a_run_that_is_asked_to_stop_drains_and_resumes_to_the_same_end(tmp_path, monkeypatch):
     monkeypatch.setattr(leases, "BEAT_SECONDS", 0.01)
-    whole = parts_for(tmp_path / "whole")
+    whole = components_for(tmp_path / "whole")
     finished = work(whole, start(whole, LAYER, ["0-1"]))
-    parts = parts_for(tmp_path / "store")
-    run = start(parts, LAYER, ["0-1"])
+    components = components_for(tmp_path / "store")
+    run = start(components, LAYER, ["0-1"])
     asked = threading.Event()
 
     def stop(progress):
         if not asked.is_set():
-            assert request_stop(parts.runs, lease_status(parts.runs)[run.id].holder)
+            assert request_stop(components.runs, lease_status(components.runs)[run.id].holder)
             asked.set()
         threading.Event().wait(0.05)
 
-    assert work(parts, run, stop).status == "interrupted"
-    assert outcome(parts, run.id) != outcome(whole, finished.id)
-    assert work(parts_for(tmp_path / "store"), run).status == "finished"
-    assert outcome(parts, run.id) == outcome(whole, finished.id)
+    assert work(components, run, stop).status == "interrupted"
+    assert outcome(components, run.id) != outcome(whole, finished.id)
+    assert work(components_for(tmp_path / "store"), run).status == "finished"
+    assert outcome(components, run.id) == outcome(whole, finished.id)
 
 
 def test_retry_and_revisit_hold_what_they_change(tmp_path, monkeypatch):
-    parts = parts_for(tmp_path)
-    run = work(parts, start(parts, LAYER, ["0"]))
+    components = components_for(tmp_path)
+    run = work(components, start(components, LAYER, ["0"]))
     seen = []
-    real = parts.runs.add_event
+    real = components.runs.add_event
 
     def add_event(name, kind, *arguments, **detail):
-        seen.append((kind, list(lease_status(parts.runs))))
+        seen.append((kind, list(lease_status(components.runs))))
         real(name, kind, *arguments, **detail)
 
-    monkeypatch.setattr(parts.runs, "add_event", add_event)
-    monkeypatch.setattr("line_neurons.graphs.runs.revisit.reopen", lambda *_: parts)
-    revisit_recorded([run], parts.store, None)
-    parts.runs.update_unit(run.id, 0, status="failed")
-    retry(parts.runs, run)
+    monkeypatch.setattr(components.runs, "add_event", add_event)
+    monkeypatch.setattr("line_neurons.graphs.runs.revisit.reopen", lambda *_: components)
+    revisit_recorded([run], components.store, None)
+    components.runs.update_unit(run.id, 0, status="failed")
+    retry(components.runs, run)
     assert seen == [("revisited", [run.id]), ("retry", [run.id])]

@@ -15,7 +15,7 @@ from line_neurons.tools.doctor import store as store_check
 from line_neurons.tools.doctor.disk_space import PRUNE, compact
 from line_neurons.tools.store.locks import shared_lock
 from line_neurons.tools.store.steering_queue import submit_all
-from support.fakes import LAYER, ScriptedModel, outcome, scripted_parts
+from support.fakes import LAYER, ScriptedModel, outcome, scripted_components
 from support.full_checkpoints import all_checkpoints_kept
 
 
@@ -23,22 +23,22 @@ def answer(prompt, seed, temperature):
     return f"thing {seed}"
 
 
-def parts_for(store, **options):
-    return scripted_parts(store, ScriptedModel(answer), iterations=8, **options)
+def components_for(store, **options):
+    return scripted_components(store, ScriptedModel(answer), iterations=8, **options)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A store that an earlier version left: two finished units, and one that was stopped."""
     store = tmp_path_factory.mktemp("made") / "store"
-    parts = parts_for(store)
+    components = components_for(store)
     with all_checkpoints_kept():
-        run = start(parts, LAYER, ["0-2"])
-        work(parts, run)
-    parts.runs.update_unit(run.id, 2, status="interrupted")
-    parts.runs.set_status(run.id, "interrupted")
-    parts.runs.close()
-    parts.bank.close()
+        run = start(components, LAYER, ["0-2"])
+        work(components, run)
+    components.runs.update_unit(run.id, 2, status="interrupted")
+    components.runs.set_status(run.id, "interrupted")
+    components.runs.close()
+    components.bank.close()
     return store
 
 
@@ -85,10 +85,10 @@ def test_a_pruned_store_is_resumed_and_steered_as_the_one_that_has_all_checkpoin
     kept = shutil.copytree(made, tmp_path / "kept")
     ends = []
     for one in (store, kept):
-        parts = parts_for(one)
-        run = parts.runs.run("model")
-        submit_all(parts.runs, run, 0, [("ban", parts.runs.units(run.id)[0].label), ("again", "")])
-        ends.append(outcome(parts, work(parts, run).id))
+        components = components_for(one)
+        run = components.runs.run("model")
+        submit_all(components.runs, run, 0, [("ban", components.runs.units(run.id)[0].label), ("again", "")])
+        ends.append(outcome(components, work(components, run).id))
     assert ends[0] == ends[1]
     assert len(ends[0][1]) > len(rows(made, "runs.db", "SELECT 1 FROM steps"))
 

@@ -22,7 +22,7 @@ from line_neurons.tools.language_models.proposer import Completion, Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.store.atomic_files import abandoned_files, atomic_write, remove_abandoned
 from line_neurons.tools.store.locks import exclusive_lock, file_lock
-from support.fakes import LAYER, scripted_parts
+from support.fakes import LAYER, scripted_components
 from support.full_checkpoints import all_checkpoints_kept
 
 RUN = "model-head-1"
@@ -33,20 +33,20 @@ class Engine:
         return Completion(json.dumps({"reasoning": "so", "concept": f"thing {seed % 30}"}), truncated=False)
 
 
-def parts_for(store):
+def components_for(store):
     model = Proposer(Engine, "scripted engine", ReplyCache(store / "replies.db"))
-    return scripted_parts(store, model, iterations=2, images=2, top=2, random=2)
+    return scripted_components(store, model, iterations=2, images=2, top=2, random=2)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A store with a finished run that has all its checkpoints, closed."""
     store = tmp_path_factory.mktemp("finished") / "store"
-    parts = parts_for(store)
+    components = components_for(store)
     with all_checkpoints_kept():
-        work(parts, start(parts, LAYER, ["all"]))
-    parts.runs.close()
-    parts.bank.close()
+        work(components, start(components, LAYER, ["all"]))
+    components.runs.close()
+    components.bank.close()
     return store
 
 
@@ -344,10 +344,10 @@ def test_what_is_wrong_is_found_and_mended_and_the_run_ends_as_before(finished, 
     again = []
     assert repair(store, deep=True, told=again.append) == left
     assert again == []
-    parts = parts_for(store)
-    run = work(parts, parts.runs.run(RUN))
+    components = components_for(store)
+    run = work(components, components.runs.run(RUN))
     assert run.status == "finished"
-    parts.runs.close()
+    components.runs.close()
     for table in ("runs.db runs", "runs.db units", "runs.db steps"):
         assert evidence(store)[table] == evidence(finished)[table]
 
@@ -362,12 +362,12 @@ def test_a_row_that_names_another_image_than_was_drawn_is_removed(store):
 
 def test_a_run_computes_control_activations_of_another_layer_anew_and_tells_it(store, caplog):
     narrow_control(store)
-    parts = parts_for(store)
-    run = work(parts, start(parts, LAYER, ["all"]))
+    components = components_for(store)
+    run = work(components, start(components, LAYER, ["all"]))
     assert "are of 1 units, and the layer has 3; they are computed anew" in caplog.text
-    labels = [[unit.label for unit in parts.runs.units(name)] for name in (run.id, RUN)]
+    labels = [[unit.label for unit in components.runs.units(name)] for name in (run.id, RUN)]
     assert labels[0] == labels[1]
-    parts.runs.close()
+    components.runs.close()
     assert check(store, deep=True) == []
 
 
@@ -385,10 +385,10 @@ def test_a_image_that_is_gone_is_drawn_anew_when_it_is_asked_for(finished, store
     whole = path.read_bytes()
     spoil(store)
     repair(store, deep=True)
-    parts = parts_for(store)
-    work(parts, start(parts, LAYER, ["all"]))
+    components = components_for(store)
+    work(components, start(components, LAYER, ["all"]))
     assert path.read_bytes() == whole
-    assert len(parts.generator.drawn) == 1
+    assert len(components.generator.drawn) == 1
     assert check(store, deep=True) == []
 
 
@@ -411,12 +411,12 @@ def test_what_can_be_read_of_a_damaged_database_is_saved_and_the_file_kept(finis
     assert kinds(repair(store, deep=True, told=told.append)) in ([], ["image kept"])
     assert (store / "bank.db.damaged-1").exists()
     assert "rows were saved" in told[0]
-    parts = parts_for(store)
+    components = components_for(store)
     for unit in range(3):
         unfinished(store, unit)
     execute(store, "checkpoints.db", "DELETE FROM checkpoints")
-    assert work(parts, parts.runs.run(RUN)).status == "finished"
-    parts.runs.close()
+    assert work(components, components.runs.run(RUN)).status == "finished"
+    components.runs.close()
     assert evidence(store)["runs.db steps"] == evidence(finished)["runs.db steps"]
     assert check(store, deep=True) == []
 
@@ -467,11 +467,11 @@ def test_a_store_that_another_machine_holds_a_run_of_is_not_mended(store):
 
 
 def test_no_run_is_worked_on_while_the_store_is_mended(store):
-    parts = parts_for(store)
-    run = start(parts, LAYER, ["0"])
+    components = components_for(store)
+    run = start(components, LAYER, ["0"])
     with exclusive_lock(store), pytest.raises(UsageError, match="is being mended by another process"):
-        work(parts, run)
-    assert work(parts, run).status == "finished"
+        work(components, run)
+    assert work(components, run).status == "finished"
 
 
 def test_a_file_that_is_being_written_is_no_leftover_until_its_writer_is_gone(store):

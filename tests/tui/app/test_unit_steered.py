@@ -13,7 +13,7 @@ from line_neurons.tui.app.unit.board import BoardTable
 from line_neurons.tui.app.unit.history import HistoryTable
 from line_neurons.tui.app.unit.screen import UnitScreen
 from support.app_pilot import opened, sees, told, until
-from support.fakes import LAYER, ScriptedModel, scripted_parts
+from support.fakes import LAYER, ScriptedModel, scripted_components
 from support.store_factory import FAILED, INTERRUPTED
 
 pytestmark = pytest.mark.anyio
@@ -30,9 +30,9 @@ def runner(store):
         assert turns.acquire(timeout=PATIENCE)
         return next(words)
 
-    parts = scripted_parts(store, ScriptedModel(answer), iterations=6, images=2, top=3, random=2)
-    run = start(parts, LAYER, ["0"], "line explain")
-    thread = threading.Thread(target=work, args=(parts, run))
+    components = scripted_components(store, ScriptedModel(answer), iterations=6, images=2, top=3, random=2)
+    run = start(components, LAYER, ["0"], "line explain")
+    thread = threading.Thread(target=work, args=(components, run))
     thread.start()
     try:
         yield run.id, turns
@@ -40,7 +40,7 @@ def runner(store):
         turns.release(50)
         thread.join(PATIENCE)
         assert not thread.is_alive()
-        parts.runs.close()
+        components.runs.close()
 
 
 def board_of(screen):

@@ -34,13 +34,13 @@ def interrupt(monkeypatch, node, action):
     """Do something with the run's drain once, when the first unit's first ``node`` ends."""
     real, left = labelling.work, [action]
 
-    def work(parts, run, watch, drain):
+    def work(components, run, watch, drain):
         def watch_for(progress):
             watch(progress)
             if progress.node == node and left:
                 left.pop()(drain)
 
-        return real(parts, run, watch_for, drain)
+        return real(components, run, watch_for, drain)
 
     monkeypatch.setattr(labelling, "work", work)
 

@@ -37,13 +37,13 @@ def model(monkeypatch):
     """The language model of instant parts that stand in for every model."""
     proposer = Mended(lambda prompt, seed, temperature: f"thing {seed % 50}")
     classes = tuple(f"class {letter}" for letter in "abcdefghijkl")
-    parts = {
+    components = {
         "language_model": proposer,
         "generator": ScriptedGenerator(),
         "target": ScriptedTarget(n=2),
         "control_set": ScriptedControl(classes),
     }
-    for name, part in parts.items():
+    for name, part in components.items():
         monkeypatch.setattr(Components, name, part)
     return proposer
 
@@ -53,14 +53,14 @@ def interrupt(monkeypatch):
     """Ask for a drain when the first unit has its first board, as Ctrl-C does; only once."""
     real, left = labelling.work, [True]
 
-    def work(parts, run, watch, drain):
+    def work(components, run, watch, drain):
         def watching(progress):
             watch(progress)
             if progress.node == "init" and left:
                 left.clear()
                 drain.request_drain("test")
 
-        return real(parts, run, watching, drain)
+        return real(components, run, watching, drain)
 
     monkeypatch.setattr(labelling, "work", work)
 

@@ -8,7 +8,7 @@ import pytest
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.doctor.store import check
 from line_neurons.tools.store.locks import file_lock
-from support.fakes import LAYER, ScriptedModel, scripted_parts
+from support.fakes import LAYER, ScriptedModel, scripted_components
 
 HALF = f"images/ab/.{'ab' * 32}.png.12-34"
 
@@ -16,12 +16,12 @@ HALF = f"images/ab/.{'ab' * 32}.png.12-34"
 @pytest.fixture
 def store(tmp_path):
     """A store with a finished run and the rest of an image that was being written."""
-    parts = scripted_parts(
+    components = scripted_components(
         tmp_path / "store", ScriptedModel(lambda prompt, seed, temperature: f"thing {seed}"), iterations=1
     )
-    work(parts, start(parts, LAYER, ["0"]))
-    parts.runs.close()
-    parts.bank.close()
+    work(components, start(components, LAYER, ["0"]))
+    components.runs.close()
+    components.bank.close()
     (tmp_path / "store" / "images" / "ab").mkdir(exist_ok=True)
     (tmp_path / "store" / HALF).write_bytes(b"half")
     return tmp_path / "store"

@@ -1,6 +1,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,7 @@ from line_neurons.eval.labels.vocabulary import of_file
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.image_bank.bundled import bundled_bank
 from line_neurons.tui.cli.eval import baseline as baseline_commands
-from support.fakes import LAYER, ScriptedModel, ScriptedTarget, scripted_parts
+from support.fakes import LAYER, ScriptedModel, ScriptedTarget, scripted_components
 
 CLASSES = ("tiger", "airliner", "broccoli", "tennis ball")
 SHOWN = (*CLASSES, "teapot", "elephant")
@@ -19,17 +20,17 @@ SHOWN = (*CLASSES, "teapot", "elephant")
 def recorded(tmp_path, monkeypatch):
     """A run of scripted parts in the store, whose parts the command opens; gives its name."""
 
-    def parts(model=None, settings=None, *_):
-        made = scripted_parts(tmp_path / "store", ScriptedModel(["owl"] * 99), target=target, control="set")
+    def components(model=None, settings=None, *_):
+        made = scripted_components(tmp_path / "store", ScriptedModel(["owl"] * 99), target=target, control="set")
         if settings is not None:
-            vars(made)["settings"] = settings
+            return replace(made, settings=settings).with_(**made.opened())
         return made
 
     target = ScriptedTarget({"class c": 9.0, "class d": 8.0})
-    monkeypatch.setattr(baseline_commands, "Parts", parts)
-    first = parts()
+    monkeypatch.setattr(baseline_commands, "Components", components)
+    first = components()
     excluded = first.settings.model_copy(update={"exclude_for": {1: ("class c",)}, "iterations": 1})
-    made = parts(None, excluded)
+    made = components(None, excluded)
     return work(made, start(made, LAYER, ["2", "0-1"])).id
 
 
@@ -83,7 +84,7 @@ def test_a_language_model_is_asked_as_a_batch_asks_it(
     asked = []
 
     def label_units(method, task, **_):
-        asked.append(task.parts.settings.llm_parallel)
+        asked.append(task.components.settings.llm_parallel)
         raise DrainedError
 
     monkeypatch.setattr(baseline_commands, "label_units", label_units)
@@ -124,7 +125,7 @@ def test_baselines_name_classes_of_a_real_model(line, assets, tmp_path):
             (folder / entry.caption).mkdir(parents=True, exist_ok=True)
             shutil.copy(entry.path, folder / entry.caption)
     units = [flag for name in ("tiger", "airliner", "broccoli", "tennis ball") for flag in ("--units", name)]
-    parts = ("--generator", f"bank:{folder}", "--control", "bank", "--assets", str(assets))
+    components = ("--generator", f"bank:{folder}", "--control", "bank", "--assets", str(assets))
     own = {"invert": (), "clip-dissect": ("--encoder", "captions"), "best-word": ()}
     for method, options in own.items():
         status, out, err = line(
@@ -134,7 +135,7 @@ def test_baselines_name_classes_of_a_real_model(line, assets, tmp_path):
             "torchvision:mobilenet_v2",
             "classifier.1",
             *units,
-            *parts,
+            *components,
             *options,
             "--json",
         )

@@ -43,7 +43,7 @@ class Target(ScriptedTarget):
 
 
 @pytest.fixture
-def parts(monkeypatch):
+def components(monkeypatch):
     """The parts of every run; gives a function that lets the language model answer something else."""
     for name, part in {
         "target": Target(),
@@ -59,7 +59,7 @@ def parts(monkeypatch):
     return answers
 
 
-def test_a_run_with_a_dead_unit_ends_well_and_says_so_everywhere(line, parts, tmp_path):
+def test_a_run_with_a_dead_unit_ends_well_and_says_so_everywhere(line, components, tmp_path):
     status, out, _ = line(*BATCH, "--units", "0-2")
     assert status == 0
     assert "1 unit without a label: 1 dead" in out
@@ -85,7 +85,7 @@ def _exported(line, run, format_, path) -> Path:
     return path
 
 
-def test_a_bundle_brings_the_states_and_notes_to_another_store(line, parts, tmp_path):
+def test_a_bundle_brings_the_states_and_notes_to_another_store(line, components, tmp_path):
     assert line(*BATCH, "--units", "0-2")[0] == 0
     (run,) = json.loads(line("runs", "--json")[1])
     bundle = _exported(line, run["id"], "bundle", tmp_path / "run.zip")
@@ -94,8 +94,8 @@ def test_a_bundle_brings_the_states_and_notes_to_another_store(line, parts, tmp_
     assert before == after and before[1].status == "dead"
 
 
-def test_a_run_of_which_every_answer_was_refused_has_a_status_of_its_own(line, parts):
-    parts(lambda *_: "garbage")
+def test_a_run_of_which_every_answer_was_refused_has_a_status_of_its_own(line, components):
+    components(lambda *_: "garbage")
     status, out, _ = line(*BATCH, "--units", "0")
     assert status == ALL_REFUSED == 3 and not is_failure(status)
     assert "8 of 8 answers refused (8 not JSON)" in " ".join(out.split())
@@ -103,8 +103,8 @@ def test_a_run_of_which_every_answer_was_refused_has_a_status_of_its_own(line, p
     assert "8 of 8 answers refused" in " ".join(line("runs")[1].split())
 
 
-def test_the_app_shows_marks_in_the_row_of_a_unit_and_of_its_run(line, parts, tmp_path):
-    parts(lambda *_: "garbage")
+def test_the_app_shows_marks_in_the_row_of_a_unit_and_of_its_run(line, components, tmp_path):
+    components(lambda *_: "garbage")
     assert line(*BATCH, "--units", "0-2")[0] == ALL_REFUSED
     with_runs = RunStore(tmp_path / "store", read_only=True)
     (row,) = RunRows()(with_runs)

@@ -10,19 +10,19 @@ from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.cli import show as showing
 from support.command_checks import refused
-from support.fakes import LAYER, ScriptedModel, scripted_parts
+from support.fakes import LAYER, ScriptedModel, scripted_components
 from support.released_stores import FINISHED, KILLED, VERSIONS, dump, old_store
 
 
-def parts_for(store):
+def components_for(store):
     """The parts with which the stores were made."""
     model = ScriptedModel(lambda prompt, seed, temperature: f"thing {seed % 1000}")
-    return scripted_parts(store, model, iterations=2, top=1, random=1, images=2)
+    return scripted_components(store, model, iterations=2, top=1, random=1, images=2)
 
 
-def drawn(parts, step):
+def drawn(components, step):
     """What a step's images were drawn from; the scripted ones were other files then."""
-    made = map(parts.bank.provenance, step.images)
+    made = map(components.bank.provenance, step.images)
     return [(account["prompt"], account["seed"]) for account in made]
 
 
@@ -48,31 +48,31 @@ def test_runs_and_labels_of_an_old_store_are_shown(line, tmp_path, monkeypatch, 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_run_that_an_old_version_left_ends_as_one_that_was_never_interrupted(tmp_path, version):
-    whole = parts_for(tmp_path / "whole")
+    whole = components_for(tmp_path / "whole")
     run = work(whole, start(whole, LAYER, ["0-1"]))
-    parts = parts_for(old_store(tmp_path / "store", version))
-    assert work(parts, parts.runs.run(KILLED)).status == "finished"
+    components = components_for(old_store(tmp_path / "store", version))
+    assert work(components, components.runs.run(KILLED)).status == "finished"
     for unit in (0, 1):
         one, other = (
             [
                 (step.step, step.kind, step.outcome, step.concept, step.score, drawn(opened, step), step.board)
                 for step in opened.runs.steps(name, unit)
             ]
-            for opened, name in ((whole, run.id), (parts, KILLED))
+            for opened, name in ((whole, run.id), (components, KILLED))
         )
         assert one == other
-    assert [u.label for u in whole.runs.units(run.id)] == [u.label for u in parts.runs.units(KILLED)]
+    assert [u.label for u in whole.runs.units(run.id)] == [u.label for u in components.runs.units(KILLED)]
     # It went on where it was: the questions of its first unit, and the first of its second, were not asked again.
-    assert len(parts.language_model.asked) < 4
+    assert len(components.language_model.asked) < 4
 
 
 def test_checkpoints_of_a_newer_version_are_refused_and_left_as_they_are(tmp_path):
-    parts = parts_for(old_store(tmp_path, "m003"))
+    components = components_for(old_store(tmp_path, "m003"))
     with sqlite3.connect(tmp_path / "checkpoints.db") as db:
         db.execute("PRAGMA user_version = 1")
     before = dump(tmp_path / "checkpoints.db")
     with pytest.raises(StoreError, match=r"checkpoints.db' was made by a newer version"):
-        work(parts, parts.runs.run(KILLED))
+        work(components, components.runs.run(KILLED))
     assert dump(tmp_path / "checkpoints.db") == before
 
 

@@ -11,7 +11,7 @@ from line_neurons.graphs.replay import replay
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import start, work
 from support.command_checks import refused
-from support.fakes import LAYER, ScriptedModel, ScriptedTarget, scripted_parts
+from support.fakes import LAYER, ScriptedModel, ScriptedTarget, scripted_components
 
 RUN = "model-head-1"
 
@@ -23,18 +23,17 @@ def answer(prompt, seed, temperature):
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """A finished run of two units; what is put in are the parts that a replay finds here."""
-    parts = scripted_parts(tmp_path / "store", ScriptedModel(answer), iterations=2)
-    work(parts, start(parts, LAYER, ["0-1"]))
+    components = scripted_components(tmp_path / "store", ScriptedModel(answer), iterations=2)
+    work(components, start(components, LAYER, ["0-1"]))
     found = {"model": ScriptedModel(answer), "target": ScriptedTarget()}
 
     def opened(model, settings, preparing=None, layers=None):
-        known = scripted_parts(settings.store, found["model"], target=found["target"])
-        made = Components(model, settings, preparing, layers)
+        known = scripted_components(settings.store, found["model"], target=found["target"])
         named = ("language_model", "generator", "target", "control_set")
-        vars(made).update({name: getattr(known, name) for name in named})
-        return made
+        made = Components(model, settings, preparing, layers)
+        return made.with_(**{name: getattr(known, name) for name in named})
 
-    monkeypatch.setattr(replay, "Parts", opened)
+    monkeypatch.setattr(replay, "Components", opened)
     return found
 
 

@@ -9,30 +9,30 @@ from line_neurons.tools.store.leases import acquire
 from line_neurons.tools.store.steering_queue import commands
 from line_neurons.tui.cli import run as labelling
 from support.command_checks import refused
-from support.fakes import LAYER, ScriptedModel, scripted_parts
+from support.fakes import LAYER, ScriptedModel, scripted_components
 
 RUN, FORK = "model-head-1", "model-head-2"
 
 
-def parts_for(store, **options):
-    return scripted_parts(store, ScriptedModel(lambda prompt, seed, temperature: f"thing {seed}"), **options)
+def components_for(store, **options):
+    return scripted_components(store, ScriptedModel(lambda prompt, seed, temperature: f"thing {seed}"), **options)
 
 
 @pytest.fixture
-def parts(tmp_path, monkeypatch):
+def components(tmp_path, monkeypatch):
     """A finished run, whose recorded parts are opened as scripted ones."""
-    made = parts_for(tmp_path / "store", iterations=2)
+    made = components_for(tmp_path / "store", iterations=2)
     work(made, start(made, LAYER, ["0"]))
 
     def reopened(run, store, assets, told, changes):
         given = {name: value for name, value in changes.items() if name in {"seed", "control_seed", "llm"}}
-        return parts_for(tmp_path / "store", **{"iterations": 2} | given)
+        return components_for(tmp_path / "store", **{"iterations": 2} | given)
 
     monkeypatch.setattr(labelling, "reopen", reopened)
     return made
 
 
-def test_what_is_asked_is_written_and_said_with_how_it_is_taken_up(line, parts):
+def test_what_is_asked_is_written_and_said_with_how_it_is_taken_up(line, components):
     status, out, _ = line("steer", RUN, "0", "--ban", "class a", "--try", "Red Fox", "--again")
     assert status == 0
     assert (
@@ -54,20 +54,20 @@ def test_what_is_asked_is_written_and_said_with_how_it_is_taken_up(line, parts):
     refused(line("resume"), "nothing to resume")
 
 
-def test_who_works_on_the_run_is_said_to_take_the_wish(line, parts):
-    with acquire(parts.runs, [RUN]):
+def test_who_works_on_the_run_is_said_to_take_the_wish(line, components):
+    with acquire(components.runs, [RUN]):
         assert "takes it before the unit's next node" in " ".join(line("steer", RUN, "0", "--again")[1].split())
         assert json.loads(line("steer", RUN, "0", "--again", "--json")[1])["worked_on"] is True
 
 
-def test_of_several_wishes_all_are_written_or_none(line, parts):
+def test_of_several_wishes_all_are_written_or_none(line, components):
     refused(line("steer", RUN, "0", "--ban", "class a", "--pin", "aardvark"), "aardvark", "never scored")
     refused(line("steer", RUN, "0"), "nothing is asked")
     refused(line("steer", RUN, "7", "--again"), "has no unit '7'")
-    assert commands(parts.runs, RUN, 0) == []
+    assert commands(components.runs, RUN, 0) == []
 
 
-def test_a_fork_is_a_run_that_says_where_it_comes_from(line, parts):
+def test_a_fork_is_a_run_that_says_where_it_comes_from(line, components):
     status, _, err = line("fork", RUN, "0", "--step", "1", "--seed", "7", "--concept", "red fox")
     assert status == 0
     assert f"Forked unit 0 of {RUN} after step 1 as {FORK}." in err
@@ -80,29 +80,29 @@ def test_a_fork_is_a_run_that_says_where_it_comes_from(line, parts):
     assert json.loads(line("show", RUN, "0", "--json")[1])["forks"] == [FORK]
 
 
-def test_a_fork_without_work_waits_for_a_resume(line, parts):
+def test_a_fork_without_work_waits_for_a_resume(line, components):
     told = json.loads(line("fork", RUN, "0", "--step", "0", "--no-work", "--json")[1])
     assert told == {"run": FORK, "forked_from": RUN, "unit": 0, "step": 0}
-    assert parts.runs.run(FORK).status == "pending"
+    assert components.runs.run(FORK).status == "pending"
     assert line("resume", FORK)[0] == 0
-    ours, theirs = ([step.concept for step in parts.runs.steps(run, 0)] for run in (RUN, FORK))
+    ours, theirs = ([step.concept for step in components.runs.steps(run, 0)] for run in (RUN, FORK))
     assert theirs == ours
 
 
-def test_a_fork_that_makes_no_sense_is_one_line(line, parts):
+def test_a_fork_that_makes_no_sense_is_one_line(line, components):
     refused(line("fork", RUN, "0", "--step", "9"), "has no step 9 that has ended")
     refused(line("fork", RUN, "0", "--step", "3"), "ended with step 3")
     refused(line("fork", "other", "0", "--step", "1"), "is not a run")
-    assert parts.runs.names() == [RUN]
+    assert components.runs.names() == [RUN]
 
 
-def test_the_question_of_a_step_is_printed_and_checked(line, parts):
+def test_the_question_of_a_step_is_printed_and_checked(line, components):
     status, out, _ = line("show", RUN, "0", "--step", "2", "--prompt")
     assert status == 0
     assert "step 2, question 0: as it was sent, by its recorded hash" in out
     assert "Scoreboard:" in out
     told = json.loads(line("show", RUN, "0", "--step", "2", "--prompt", "--json")[1])
-    sent = parts.language_model.asked[1][0].messages[-1].content
+    sent = components.language_model.asked[1][0].messages[-1].content
     assert told[0]["prompt"]["messages"][-1]["content"] == sent
     refused(line("show", RUN, "0", "--prompt"), "--prompt needs the number of a step")
     refused(line("show", RUN, "0", "--step", "0", "--prompt"), "asked no question")

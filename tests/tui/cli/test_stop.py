@@ -12,34 +12,36 @@ from line_neurons.tools.store import leases
 from line_neurons.tools.store.leases import MachineId, acquire
 from line_neurons.tools.store.runs import RunStore
 from support.command_checks import refused
-from support.fakes import LAYER, ScriptedModel, scripted_parts
+from support.fakes import LAYER, ScriptedModel, scripted_components
 
 FORK = multiprocessing.get_context("fork")
 RUN = "model-head-1"
 
 
-def parts_for(store):
-    return scripted_parts(store, ScriptedModel(lambda prompt, seed, temperature: f"thing {seed}"), iterations=2)
+def components_for(store):
+    return scripted_components(
+        store, ScriptedModel(lambda prompt, seed, temperature: f"thing {seed}"), iterations=2
+    )
 
 
 @pytest.fixture
 def store(tmp_path):
-    parts = parts_for(tmp_path / "store")
-    start(parts, LAYER, ["0-2"])
-    parts.runs.close()
+    components = components_for(tmp_path / "store")
+    start(components, LAYER, ["0-2"])
+    components.runs.close()
     return tmp_path / "store"
 
 
 def _work(store, mouth, machine):
     leases.this_machine = lambda: machine
     leases.BEAT_SECONDS = 0.02
-    parts = parts_for(store)
+    components = components_for(store)
 
     def slowly(progress):
         mouth.send(progress.node)
         signal.sigtimedwait([], 0.1)
 
-    work(parts, parts.runs.run(RUN), slowly)
+    work(components, components.runs.run(RUN), slowly)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Components = tuple[str, ...]
+Parts = tuple[str, ...]
 """A dotted name in its parts."""
 
 # What wrappers of parallel, sharded, compiled and checkpointed training put into names, anywhere in them.
@@ -237,7 +237,7 @@ def misfit(
 class _Network:
     """Tensors below one prefix that have names of the model."""
 
-    prefix: Components
+    prefix: Parts
     keys: dict[str, Key] = field(default_factory=dict)
 
     @property
@@ -259,14 +259,14 @@ class _Places:
         short = [(_short(name, _WRAPPERS), name) for name in names]
         self._wrappers = _WRAPPERS if len(dict(short)) == len(short) else set()
         self._names = {_short(name, self._wrappers): name for _, name in short}
-        self.all: dict[Key, Components] = {}
+        self.all: dict[Key, Parts] = {}
         self._starts: dict[Key, tuple[int, ...]] = {}
         for key in checkpoint.tensors:
             pieces = [_short(piece, self._wrappers) for piece in key]
             self.all[key] = tuple(part for piece in pieces for part in piece)
             self._starts[key] = tuple(sum(map(len, pieces[:level])) for level in range(len(pieces)))
 
-    def short(self, name: str) -> Components:
+    def short(self, name: str) -> Parts:
         return _short(name, self._wrappers)
 
     def versions(self, network: _Network) -> dict[str, Any]:
@@ -287,7 +287,7 @@ class _Places:
             start for start in self._starts[next(iter(network.keys.values()))] if start <= len(network.prefix)
         )
 
-    def under(self, name: str) -> dict[Key, Components]:
+    def under(self, name: str) -> dict[Key, Parts]:
         """The tensors whose name, in the file or in one of its nested dicts, begins with ``name``."""
         wanted = self.short(name)
         return {
@@ -299,9 +299,9 @@ class _Places:
             )
         }
 
-    def networks(self, within: Mapping[Key, Components]) -> list[_Network]:
+    def networks(self, within: Mapping[Key, Parts]) -> list[_Network]:
         """All prefixes below which names of the model stand, the shortest first."""
-        found: dict[Components, _Network] = {}
+        found: dict[Parts, _Network] = {}
         for key, parts in within.items():
             for start in range(len(parts)):
                 name = self._names.get(parts[start:])
@@ -318,7 +318,7 @@ class _Places:
         return sorted(found.values(), key=lambda one: (len(one.prefix), one.prefix))
 
     def unclaimed(
-        self, network: _Network, others: Iterable[_Network], within: Mapping[Key, Components]
+        self, network: _Network, others: Iterable[_Network], within: Mapping[Key, Parts]
     ) -> dict[str, Key]:
         """Tensors below a network's prefix, in the same dicts, that no name of the model stands for."""
         dicts = {key[:-1] for key in network.keys.values()}
@@ -339,7 +339,7 @@ class _Places:
             if key not in used and parts and parts[-1] not in beside and self._checkpoint.tensors[key].ndim
         ]
 
-    def groups(self, beside: Components = (), passed: Iterable[Key] | None = None) -> dict[str, int]:
+    def groups(self, beside: Parts = (), passed: Iterable[Key] | None = None) -> dict[str, int]:
         """How many tensors stand under which name, next to those under ``beside``."""
         counts: Counter[str] = Counter()
         for key in self.all if passed is None else passed:
@@ -350,7 +350,7 @@ class _Places:
         return counts
 
 
-def _short(name: str, wrappers: Collection[str]) -> Components:
+def _short(name: str, wrappers: Collection[str]) -> Parts:
     return tuple(part for part in _DENSENET.sub(r"\1\2.", name).split(".") if part and part not in wrappers)
 
 

@@ -87,18 +87,18 @@ def baseline(
         except DrainedError:
             terminal.note("Interrupted; what was measured is kept, and the same command goes on from there.")
             raise typer.Exit(INTERRUPTED) from None
-    parts = task.parts
-    for what, lines in parts.remarks().items():
+    components = task.components
+    for what, lines in components.remarks().items():
         terminal.remarks(what, lines)
-    usual = kept_in(parts.store, found)
+    usual = kept_in(components.store, found)
     path = file_in(output, usual.name) if output else usual
     write(found, path, choice_of(method, task, found))
-    for note in parts.image_notes():
+    for note in components.image_notes():
         terminal.note(note)
     if as_json:
         terminal.dump({**asdict(found), "file": str(path)})
         return
-    names = parts.target.unit_names(found.layer)
+    names = components.target.unit_names(found.layer)
     terminal.table(
         ["unit", "name", "label", "score"],
         [[one.unit, names[one.unit] if names else None, one.concept, one.score] for one in found.labels],
@@ -126,9 +126,9 @@ def _task(
         if not wanted.model or not wanted.layer or not wanted.units:
             raise UsageError("no units are named", "give MODEL, LAYER and --units, or --run RUN")
         update = {"vocabulary_share": share, "llm_parallel": _at_once(settings, settings)}
-        parts = Components(wanted.model, settings.model_copy(update=update), watching.preparing)
-        units, _ = select_units(parts, wanted.layer, wanted.units)
-        return parts, wanted.layer, tuple(units), settings.exclude_for, ""
+        components = Components(wanted.model, settings.model_copy(update=update), watching.preparing)
+        units, _ = select_units(components, wanted.layer, wanted.units)
+        return components, wanted.layer, tuple(units), settings.exclude_for, ""
     if wanted.model:
         raise UsageError(f"both the run {wanted.run} and the model {wanted.model} are named", "give one of them")
     store = settings.store or default_store()
@@ -146,13 +146,13 @@ def _task(
         changes = {"exclude": (), **changes, "exclude_for": {}}
     revision = revised(run.settings, changes)
     revision = revision.model_copy(update={"llm_parallel": _at_once(revision, settings)})
-    parts = Components(run.model, revision, watching.preparing, {run.layer})
+    components = Components(run.model, revision, watching.preparing, {run.layer})
     if wanted.units:
-        chosen, _ = select_units(parts, run.layer, wanted.units)
+        chosen, _ = select_units(components, run.layer, wanted.units)
         units = [unit for unit in chosen if unit in set(units)]
         if not units:
             raise UsageError(f"run {run.id} has none of these units", f"see `line show {run.id}`")
-    return parts, run.layer, tuple(units), revision.exclude_for, run.id
+    return components, run.layer, tuple(units), revision.exclude_for, run.id
 
 
 def _at_once(settings: Settings, here: Settings) -> int:

@@ -96,23 +96,23 @@ def cosy(
             mode=mode,            preparing=watching.preparing, trust=trust,
         )  # fmt: skip
         files = _files(output, subject)
-        parts = subject.parts
+        components = subject.components
         units = _units(subject, wanted)
         chosen = [paired(labels, units, mode) for labels in subject.labels]
         _say_left_out(subject.labels)
         images = open_images(
-            wanted.images_from, parts, subject.layer, count=wanted.images, seed=wanted.seed, mode=mode,
+            wanted.images_from, components, subject.layer, count=wanted.images, seed=wanted.seed, mode=mode,
             given=changes.get("diffusion", {}),
         )  # fmt: skip
         if isinstance(images, Drawn) and images.note:
             terminal.note(images.note)
-        control = open_control(wanted.control, parts)
+        control = open_control(wanted.control, components)
         for labels in subject.labels:
             terminal.remarks(labels.source, labels.remarks)
         terminal.remarks(f"images {images.name}", images.remarks)
         terminal.remarks(f"control set {control[0]}", remarks_of(control[1]))
-        stack.enter_context(shared_lock(parts.store))
-        kept = Evaluations(parts.store)
+        stack.enter_context(shared_lock(components.store))
+        kept = Evaluations(components.store)
         stack.callback(kept.close)
         results = []
         try:
@@ -120,7 +120,7 @@ def cosy(
                 results.append(
                     judge_labels(
                         subject, labels, some, images, control, kept,
-                        mode=mode, seed=wanted.seed, telling=parts.telling(drain),
+                        mode=mode, seed=wanted.seed, telling=components.telling(drain),
                     )
                 )  # fmt: skip
         except DrainedError:
@@ -172,7 +172,7 @@ def _files(output: Path | None, subject: Subject) -> list[Path]:
         return []
     folder = isinstance(output, FolderPath) or output.is_dir()
     if folder or (len(subject.labels) > 1 and not output.exists()):
-        model = subject.parts.shown_model
+        model = subject.components.shown_model
         return [Path(output) / cosy_name(labels, model, subject.layer) for labels in subject.labels]
     if len(subject.labels) > 1:
         raise UsageError(f"{str(output)!r:.200} is not a folder", "several methods are written to a folder")
@@ -182,9 +182,9 @@ def _files(output: Path | None, subject: Subject) -> list[Path]:
 def _units(subject: Subject, wanted: Wanted) -> list[int] | None:
     if not wanted.units:
         return None
-    parts = subject.parts
-    info = find_layer(parts.target.layers(), subject.layer, parts.model)
-    names = parts.target.unit_names(subject.layer)
+    components = subject.components
+    info = find_layer(components.target.layers(), subject.layer, components.model)
+    names = components.target.unit_names(subject.layer)
     return parse_units(wanted.units, info.units, names, seed=wanted.seed, layer=subject.layer)
 
 

@@ -66,11 +66,11 @@ def suite(
         return batch_settings(load_settings(config, **{"revisit": False, **flags, **changes}))
 
     base = settings_of({})
-    parts = Components(place[0], base)
-    found, names = select_units(parts, place[1], units)
+    components = Components(place[0], base)
+    found, names = select_units(components, place[1], units)
     excluded = exclude = None
     if names is not None:
-        exclude = names_kept_out(parts, {unit: names[unit] for unit in found})
+        exclude = names_kept_out(components, {unit: names[unit] for unit in found})
         excluded = folder / "kept-out.json"
         if not only_plan:
             write_file(excluded, json.dumps(exclude).encode())
@@ -78,11 +78,11 @@ def suite(
     config_option = ["--config", str(config)] if config else []
     searched = {name: value for name, value in flags.items() if name not in _NOT_SEARCHES}
     whole = Suite(
-        model=parts.spec,
-        shown_model=parts.shown_model,
+        model=components.spec,
+        shown_model=components.shown_model,
         layer=place[1],
         units=found,
-        selector=selector_of(parts, place[1], units, found),
+        selector=selector_of(components, place[1], units, found),
         searches=variants(base, [one for one in models if one != base.llm], excluded, exclude),
         settings_of=settings_of,
         options_of=lambda changes: [*as_options({"revisit": False, **searched, **changes}), *config_option],
@@ -90,7 +90,7 @@ def suite(
         baselines=suiting(base) if baselines is None else baselines,
         judging=judging,
         folder=folder,
-        runs=parts.runs,
+        runs=components.runs,
         named=names is not None,
     )
     if only_plan:
@@ -109,7 +109,7 @@ def suite(
         raise typer.Exit(status)
 
 
-def selector_of(parts: Components, layer: str, typed: Sequence[str], units: Sequence[int]) -> str:
+def selector_of(components: Components, layer: str, typed: Sequence[str], units: Sequence[int]) -> str:
     """One selector of units, as they were typed where that names the same ones, else by number.
 
     A file is named so that it is found from any folder.
@@ -118,7 +118,7 @@ def selector_of(parts: Components, layer: str, typed: Sequence[str], units: Sequ
     absolute = [f"@{Path(one[1:]).expanduser().absolute()}" if one.startswith("@") else one for one in named]
     together = ",".join(absolute)
     with suppress(UsageError):
-        if select_units(parts, layer, [together])[0] == list(units):
+        if select_units(components, layer, [together])[0] == list(units):
             return together
     return ",".join(map(str, units))
 
@@ -145,14 +145,14 @@ def _print(tasks: Sequence[Task], *, as_json: bool) -> None:
         terminal.line(task.shown, lead=" " * 12)
 
 
-def names_kept_out(parts: Components, names: Mapping[int, str]) -> dict[str, list[str]]:
+def names_kept_out(components: Components, names: Mapping[int, str]) -> dict[str, list[str]]:
     """Every name of the classes that units stand for, by unit: WordNet's and the image bank's as well."""
     from line_neurons.eval.labels.wordnet import WordNet
     from line_neurons.eval.reports.label_quality import names_and_captions, true_classes
     from line_neurons.tools.store.records import Unit
 
-    words = WordNet(parts.assets / "wordnet")
-    bank = parts.images if "bank" in {parts.settings.generator, parts.settings.control} else None
+    words = WordNet(components.assets / "wordnet")
+    bank = components.images if "bank" in {components.settings.generator, components.settings.control} else None
     units = [Unit("", unit, place, name=name) for place, (unit, name) in enumerate(names.items())]
     return {str(one.unit): list(names_and_captions(words, one)) for one in true_classes(words, units, bank)}
 

@@ -18,7 +18,7 @@ from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.targets.registry import open_target, pinned_spec
 from line_neurons.tools.targets.torchvision_models import REFERENCE
 from line_neurons.tools.targets.weights.versions import base_of, same_fingerprint, shown, versioned
-from support.fakes import scripted_parts
+from support.fakes import scripted_components
 
 V1, V2 = "resnet50-0676ba61.pth", "resnet50-11ad3fa6.pth"
 HASH = "0123456789abcdef"
@@ -133,10 +133,10 @@ def test_names_of_runs_stay_short(tmp_path):
 
 def test_a_choice_is_said_once_in_a_process(tmp_path, checkpoint, caplog):
     assembly._say_once.cache_clear()
-    store = scripted_parts(tmp_path, None).settings.store
+    store = scripted_components(tmp_path, None).settings.store
     for spec in ("torchvision:mobilenet_v2", "torchvision:mobilenet_v2"):
-        parts = Components(spec, scripted_parts(store, None, weights=checkpoint).settings)
-        assert parts.spec == "torchvision:mobilenet_v2@IMAGENET1K_V1"
+        components = Components(spec, scripted_components(store, None, weights=checkpoint).settings)
+        assert components.spec == "torchvision:mobilenet_v2@IMAGENET1K_V1"
     assert caplog.text.count("preprocessing of torchvision:mobilenet_v2@IMAGENET1K_V1") == 1
 
 
