@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from line_neurons.agent.ports import ImageRequest, Message, Prompt
-from line_neurons.agent.replies import clean_text
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 from line_neurons.agent.seeds import derive_rng, derive_seed
+from line_neurons.agent.text import clean_text, format_score
 
 IMAGE_TEMPLATE = "A realistic photo of a {concept}, {angle}, {lighting}"
 ANGLES = ("extreme close-up", "wide angle shot", "aerial view", "low angle")
@@ -88,30 +88,26 @@ _LONGEST_NAME = 100
 _LONGEST_REASON = 500
 
 
-def _told(text: str, limit: int = _LONGEST_NAME) -> str:
-    """Text from outside as a part of one line of a request: it begins no line, turn or object of its own."""
+def quoted(text: str, limit: int = _LONGEST_NAME) -> str:
+    """Quote text from outside within one line of a request: it can begin no line, turn or object of its own."""
     return clean_text(text[: 4 * limit].translate(_MARKS), limit)
 
 
 def _list(names: Sequence[str]) -> str:
-    return ", ".join(_told(name) for name in names)
+    return ", ".join(quoted(name) for name in names)
 
 
-def _refusals(reasons: Sequence[str]) -> list[str]:
-    return [f"Refused: {_told(reason, _LONGEST_REASON)}" for reason in reasons]
+def refusal_lines(reasons: Sequence[str]) -> list[str]:
+    """Tell the model why earlier replies to the same request were refused, a line each."""
+    return [f"Refused: {quoted(reason, _LONGEST_REASON)}" for reason in reasons]
 
 
 def _scores(entries: Sequence[Entry]) -> list[str]:
-    return ["Scoreboard:", *(f"{format_score(entry.score)} {_told(entry.concept)}" for entry in entries)]
+    return ["Scoreboard:", *(f"{format_score(entry.score)} {quoted(entry.concept)}" for entry in entries)]
 
 
 def _other_kind(found: Sequence[str]) -> list[str]:
     return ["Found before: " + _list(found) + ". Look for something of another kind."] if found else []
-
-
-def format_score(score: float) -> str:
-    """A score with three significant digits, never in exponent form for usual activations."""
-    return f"{score:.3g}" if abs(score) < 1000 else f"{score:.0f}"
 
 
 def _request(
@@ -125,7 +121,7 @@ def _request(
     lines.append("Forbidden: " + (_list(forbidden) or "none"))
     if drawable:
         lines.append("Pictures can be made of, for example: " + _list(drawable))
-    lines += [*_other_kind(found), *_refusals(refused)]
+    lines += [*_other_kind(found), *refusal_lines(refused)]
     strongest = _list([entry.concept for entry in entries[:3]])
     lines.append(f"Strongest: {strongest}. Name a new concept, not one of these.")
     return "\n".join(lines)
@@ -183,13 +179,13 @@ def paper_propose_prompt(
     examples = [_paper_turn(one.entries, one.forbidden) for one in _PROPOSE_EXAMPLES]
     question = _paper_turn(board.entries, proposed, refused, found)
     answers = [one.answer for one in _PROPOSE_EXAMPLES]
-    return _dialogue(PAPER_PROPOSE_SYSTEM, list(zip(examples, answers, strict=True)), question)
+    return dialogue(PAPER_PROPOSE_SYSTEM, list(zip(examples, answers, strict=True)), question)
 
 
 def paper_summary_prompt(board: Scoreboard, refused: Sequence[str] = ()) -> Prompt:
     """Ask for the summary over the board's top three alone (paper, appendix D.2)."""
     example = (_paper_turn(_SUMMARY_EXAMPLE.entries, None), _SUMMARY_EXAMPLE.answer)
-    return _dialogue(PAPER_SUMMARY_SYSTEM, [example], _paper_turn(board.top(3), None, refused))
+    return dialogue(PAPER_SUMMARY_SYSTEM, [example], _paper_turn(board.top(3), None, refused))
 
 
 def _paper_turn(
@@ -202,7 +198,7 @@ def _paper_turn(
     lines = _scores(entries)
     if proposed is not None:
         lines.append("Forbidden: " + (_list(proposed) or "none"))
-    return "\n".join([*lines, *_other_kind(found), *_refusals(refused), "Name a new concept."])
+    return "\n".join([*lines, *_other_kind(found), *refusal_lines(refused), "Name a new concept."])
 
 
 _INITIAL_EXAMPLES = (
@@ -231,67 +227,17 @@ def initial_prompt(
         named: the concepts proposed so far.
         refused: why earlier answers to this very question were refused, oldest first.
     """
-    lines = [f"{_told(model)}, layer {_told(layer)}, {units} units.", "Named already: " + (_list(named) or "none")]
-    lines += _refusals(refused)
+    lines = [
+        f"{quoted(model)}, layer {quoted(layer)}, {units} units.",
+        "Named already: " + (_list(named) or "none"),
+    ]
+    lines += refusal_lines(refused)
     lines.append("Name a new concept.")
-    return _dialogue(INITIAL_SYSTEM, _INITIAL_EXAMPLES, "\n".join(lines))
+    return dialogue(INITIAL_SYSTEM, _INITIAL_EXAMPLES, "\n".join(lines))
 
 
-CONCEPT_SYSTEM = """\
-You are told what the pictures show that excite one unit of a vision model most. Name the one concept that most \
-of the descriptions, not necessarily all, have in common; do not just repeat one of them.
-First reason, in one short sentence. The concept is one to three words and names something that can be \
-photographed.
-Answer with JSON only: {"reasoning": "...", "concept": "..."}"""
-
-SIMPLIFY_SYSTEM = """\
-You are given the description of a picture. Say in one to three words what it shows, without the details.
-First reason, in one short sentence.
-Answer with JSON only: {"reasoning": "...", "concept": "..."}"""
-
-_CONCEPT_EXAMPLES = (
-    (
-        ("a brown horse grazing behind a fence", "two zebras at a water hole", "a pony with a child on its back",
-         "a donkey carrying baskets", "a stone wall"),
-        '{"reasoning": "Horse, zebras, pony and donkey are all of the horse family.", "concept": "equine"}',
-    ),
-    (
-        ("a knitted woollen hat", "a wicker basket full of bread", "a chain-link fence", "a carpet with fringes"),
-        '{"reasoning": "Hat, basket, fence and carpet are all made of interlaced strands.", '
-        '"concept": "woven texture"}',
-    ),
-)  # fmt: skip
-_SIMPLIFY_EXAMPLES = (
-    (
-        "a close up view of a green background with a green leaf on a green background",
-        '{"reasoning": "All of it is a leaf.", "concept": "green leaf"}',
-    ),
-)
-_LONGEST_DESCRIPTION = 300
-
-
-def concept_prompt(descriptions: Sequence[str], refused: Sequence[str] = ()) -> Prompt:
-    """The prompt for what descriptions of a unit's strongest pictures have in common (Describe-and-Dissect).
-
-    Args:
-        descriptions: of the pictures, in the order in which they are told.
-        refused: why earlier answers to this very question were refused, oldest first.
-    """
-    examples = [(_described(several), answer) for several, answer in _CONCEPT_EXAMPLES]
-    return _dialogue(CONCEPT_SYSTEM, examples, "\n".join([_described(descriptions), *_refusals(refused)]))
-
-
-def simplify_prompt(description: str, refused: Sequence[str] = ()) -> Prompt:
-    """The prompt that asks for a long description in few words (Describe-and-Dissect)."""
-    told = _told(description, _LONGEST_DESCRIPTION)
-    return _dialogue(SIMPLIFY_SYSTEM, _SIMPLIFY_EXAMPLES, "\n".join([told, *_refusals(refused)]))
-
-
-def _described(descriptions: Sequence[str]) -> str:
-    return "Descriptions:\n" + "\n".join(_told(one, _LONGEST_DESCRIPTION) for one in descriptions)
-
-
-def _dialogue(system: str, examples: Sequence[tuple[str, str]], request: str) -> Prompt:
+def dialogue(system: str, examples: Sequence[tuple[str, str]], request: str) -> Prompt:
+    """Put a system message, worked examples and a request together as one chat."""
     shared = [Message("system", system)]
     for question, answer in examples:
         shared += [Message("user", question), Message("assistant", answer)]

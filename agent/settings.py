@@ -21,10 +21,10 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from line_neurons.agent.concepts import normalise_concept
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.presets import OLLAMA_SAMPLING, fixed_by, with_preset
 from line_neurons.agent.prompts import IMAGE_TEMPLATE
-from line_neurons.agent.replies import normalise_concept
 
 CONFIG_FILE = "line.toml"
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from line_neurons.agent.replies import concept_key, find_duplicate
+from line_neurons.agent.concepts import concept_key, find_duplicate
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 
 WishKind = Literal["pin", "unpin", "ban", "try", "again"]

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from line_neurons.agent.errors import LineError
-from line_neurons.agent.replies import clean_text
 from line_neurons.agent.settings import Settings
+from line_neurons.agent.text import clean_text
 from line_neurons.eval.cosy.names import model_stem
 from line_neurons.eval.reports.histories import deciding
 from line_neurons.eval.reports.table import write_file

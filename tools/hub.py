@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 from line_neurons.tools.generators.presets import Source
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from line_neurons.agent.prompts import format_score
+from line_neurons.agent.text import format_score
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Activations

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from line_neurons.agent.concepts import class_concept, concept_key
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.agent.replies import class_concept, concept_key
 
 
 def read_words(path: Path | None) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 
 Format = Literal["safetensors", "torch"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.prompts import format_score
-from line_neurons.agent.replies import concept_key
+from line_neurons.agent.text import format_score
 from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.store.activity import Activity, activities
 from line_neurons.tools.store.columns import OUTCOMES

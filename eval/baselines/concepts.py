@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from line_neurons.agent.replies import class_concept
+from line_neurons.agent.concepts import class_concept
 from line_neurons.eval.baselines.task import Task
 from line_neurons.eval.labels.imagenet import imagenet_table
 from line_neurons.eval.labels.wordnet import WordNet

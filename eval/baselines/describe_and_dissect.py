@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from line_neurons.agent.concepts import MAX_CONCEPT_WORDS, concept_key
 from line_neurons.agent.errors import BackendError, MissingPartError, NotDrawableError, ReplyError, UsageError
 from line_neurons.agent.ports import ImageRequest, Prompt
-from line_neurons.agent.prompts import concept_prompt, simplify_prompt
-from line_neurons.agent.replies import MAX_CONCEPT_WORDS, concept_key
+from line_neurons.agent.prompts import dialogue, quoted, refusal_lines
 from line_neurons.agent.seeds import derive_rng, derive_seed
 from line_neurons.eval.baselines.image_text import CAPTIONS, open_encoder
 from line_neurons.eval.baselines.task import Task
@@ -49,6 +49,38 @@ DRAWN, COUNTED = 10, 5
 COMPARED = 10
 """Of the strongest images of all candidates, so many are compared with the unit's own."""
 TEMPERATURE = 0.3
+
+CONCEPT_SYSTEM = """\
+You are told what the pictures show that excite one unit of a vision model most. Name the one concept that most \
+of the descriptions, not necessarily all, have in common; do not just repeat one of them.
+First reason, in one short sentence. The concept is one to three words and names something that can be \
+photographed.
+Answer with JSON only: {"reasoning": "...", "concept": "..."}"""
+
+SIMPLIFY_SYSTEM = """\
+You are given the description of a picture. Say in one to three words what it shows, without the details.
+First reason, in one short sentence.
+Answer with JSON only: {"reasoning": "...", "concept": "..."}"""
+
+_CONCEPT_EXAMPLES = (
+    (
+        ("a brown horse grazing behind a fence", "two zebras at a water hole", "a pony with a child on its back",
+         "a donkey carrying baskets", "a stone wall"),
+        '{"reasoning": "Horse, zebras, pony and donkey are all of the horse family.", "concept": "equine"}',
+    ),
+    (
+        ("a knitted woollen hat", "a wicker basket full of bread", "a chain-link fence", "a carpet with fringes"),
+        '{"reasoning": "Hat, basket, fence and carpet are all made of interlaced strands.", '
+        '"concept": "woven texture"}',
+    ),
+)  # fmt: skip
+_SIMPLIFY_EXAMPLES = (
+    (
+        "a close up view of a green background with a green leaf on a green background",
+        '{"reasoning": "All of it is a leaf.", "concept": "green leaf"}',
+    ),
+)
+_LONGEST_DESCRIPTION = 300
 
 Ranking = list[tuple[str, float | None]]
 Captioner = Callable[[Shown], str]
@@ -288,3 +320,24 @@ def _ranked(
             theirs = [components.bank.image_bytes(image) for image in among]
             scores[concept] *= near(concept, theirs) if theirs else -1.0
     return [*sorted(scores.items(), key=lambda pair: -pair[1])]
+
+
+def concept_prompt(descriptions: Sequence[str], refused: Sequence[str] = ()) -> Prompt:
+    """The prompt for what descriptions of a unit's strongest pictures have in common (Describe-and-Dissect).
+
+    Args:
+        descriptions: of the pictures, in the order in which they are told.
+        refused: why earlier answers to this very question were refused, oldest first.
+    """
+    examples = [(_described(several), answer) for several, answer in _CONCEPT_EXAMPLES]
+    return dialogue(CONCEPT_SYSTEM, examples, "\n".join([_described(descriptions), *refusal_lines(refused)]))
+
+
+def simplify_prompt(description: str, refused: Sequence[str] = ()) -> Prompt:
+    """The prompt that asks for a long description in few words (Describe-and-Dissect)."""
+    told = quoted(description, _LONGEST_DESCRIPTION)
+    return dialogue(SIMPLIFY_SYSTEM, _SIMPLIFY_EXAMPLES, "\n".join([told, *refusal_lines(refused)]))
+
+
+def _described(descriptions: Sequence[str]) -> str:
+    return "Descriptions:\n" + "\n".join(quoted(one, _LONGEST_DESCRIPTION) for one in descriptions)

@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 
+from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import DrainedError, UsageError
-from line_neurons.agent.replies import concept_key
 from line_neurons.eval.baselines.task import Task
 from line_neurons.eval.labels.formats import Label, Labels
 from line_neurons.graphs.runs.components import Components

@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import re
 
+from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.ports import Prompt
-from line_neurons.agent.replies import concept_key
 from line_neurons.agent.seeds import derive_rng
 from line_neurons.tools.image_bank.phrases import COLOURS
 from line_neurons.tools.language_models.proposer import Completion

@@ -13,9 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import NotDrawableError, UsageError
 from line_neurons.agent.ports import ControlChunk
-from line_neurons.agent.replies import concept_key
 from line_neurons.agent.seeds import derive_rng
 from line_neurons.eval.cosy.formulas import things_named
 from line_neurons.eval.labels.wordnet import WordNet

@@ -16,7 +16,7 @@ from typing import Any
 from sqlite_utils import Database, Migrations
 
 from line_neurons.agent.errors import DamagedError
-from line_neurons.agent.replies import storable_text
+from line_neurons.agent.text import storable_text
 from line_neurons.eval.cosy.protocol import Judged
 from line_neurons.tools.store import sqlite as databases
 from line_neurons.tools.store.migrations import migration, refuse_newer

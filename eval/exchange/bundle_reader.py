@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from line_neurons.agent.errors import StoreError, UsageError
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 from line_neurons.eval.exchange import bundle_format as form
 from line_neurons.eval.exchange.bundle_format import Manifest, Vector
 

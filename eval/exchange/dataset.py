@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from line_neurons.agent.replies import clean_text, storable_text
+from line_neurons.agent.text import clean_text, storable_text
 from line_neurons.eval.exchange.run_tables import TABLES, image_rows
 from line_neurons.eval.exchange.snapshot import Snapshot
 from line_neurons.tools.cache.reader import read_image_file

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, BinaryIO, Literal
 
-from line_neurons.agent.replies import storable_text
+from line_neurons.agent.text import spreadsheet_cell, storable_text
 from line_neurons.eval.exchange.snapshot import Drawn, Snapshot
-from line_neurons.eval.reports.table import spreadsheet_cell
 from line_neurons.tools.packages import missing_package
 from line_neurons.tools.store.columns import STEP_COLUMNS, UNIT_COLUMNS, Row, step_row, unit_row
 

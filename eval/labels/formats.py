@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 from line_neurons.eval.labels.files import rows_of
 from line_neurons.tools.images.skipped import Remarks
 from line_neurons.tools.label_marks import UNLABELLED, told

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from line_neurons.agent.replies import concept_key
+from line_neurons.agent.concepts import concept_key
 
 _TABLE = "imagenet_synsets.csv"
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text, spreadsheet_cell
 from line_neurons.eval.cosy.names import file_stem
 from line_neurons.eval.labels.formats import Labels, read_labels
-from line_neurons.eval.reports.table import spreadsheet_cell, write_file
+from line_neurons.eval.reports.table import write_file
 
 SCHEMA = "line-neurons/labels/1"
 COLUMNS = ("run", "method", "model", "layer", "unit", "label", "score", "origin", "schema")

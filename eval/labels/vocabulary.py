@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from line_neurons.agent.replies import class_concept, concept_key
+from line_neurons.agent.concepts import class_concept, concept_key
 from line_neurons.eval.labels.formats import replace_file
 from line_neurons.tools.cache.reader import control_classes
 from line_neurons.tools.store.records import Run

@@ -12,8 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from line_neurons.agent.concepts import class_concept, concept_key
 from line_neurons.agent.errors import MissingPartError
-from line_neurons.agent.replies import class_concept, concept_key
 from line_neurons.eval.labels.imagenet import imagenet_table
 
 Relation = Literal["exact", "synonym", "modified", "hypernym", "general", "hyponym", "sibling", "other"]

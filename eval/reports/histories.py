@@ -8,8 +8,8 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any
 
+from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.replies import concept_key
 from line_neurons.agent.settings import revised
 from line_neurons.tools.store.records import Run, Trial, Unit
 from line_neurons.tools.store.runs import RunStore

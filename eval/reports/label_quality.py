@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, get_args
 
+from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import NotDrawableError, UsageError
-from line_neurons.agent.replies import concept_key
 from line_neurons.eval.cosy.formulas import alternatives
 from line_neurons.eval.labels.formats import Labels
 from line_neurons.eval.labels.imagenet import are_imagenets, imagenet_table

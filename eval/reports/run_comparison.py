@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from math import isnan, nan
 from typing import TYPE_CHECKING, Any
 
+from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.replies import concept_key
 from line_neurons.eval.reports.histories import LENGTH, History, differences, told_apart, told_steering
 from line_neurons.eval.reports.statistics import Paired, Summary, compare, shared_units, summarise, wilson
 from line_neurons.eval.reports.table import INTERVALS, SUMMARY, TESTED, Report, Table, summary_cells, tested_rows

@@ -12,18 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.prompts import format_score
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import MAX_CELL, clean_text, format_score, spreadsheet_cell
 from line_neurons.eval.reports.statistics import FEWEST, Paired, Summary, holm
 from line_neurons.tools.store.atomic_files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MAX_CELL = 4000
-
-# Some spreadsheets take the full-width forms for the signs.
-_FORMULA = ("=", "+", "-", "@", "'", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _MARKUP = str.maketrans({one: f"\\{one}" for one in "\\`*_<>|#"})
 
 Row = Sequence[Any]
@@ -111,20 +106,6 @@ def tested_rows(compared: Sequence[tuple[tuple[Any, ...], Paired]]) -> list[Row]
         (*told, paired.difference.n, *paired_cells(paired), p)
         for (told, paired), p in zip(compared, corrected, strict=True)
     ]
-
-
-def spreadsheet_cell(value: Any, limit: int = MAX_CELL) -> Any:
-    """A value as a spreadsheet may see it: text that it would take for a formula gets an apostrophe before it.
-
-    So does text that begins with an apostrophe: whoever takes one away from each cell that has one gets the text.
-    It is cut at ``limit`` characters.
-    """
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if value is None or isinstance(value, int | float):
-        return value
-    text = clean_text(" ".join(value) if isinstance(value, tuple) else str(value), limit)
-    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def as_csv(table: Table) -> bytes:

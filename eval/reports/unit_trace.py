@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from line_neurons.agent.concepts import find_duplicate
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.replies import find_duplicate
 from line_neurons.eval.reports.histories import told_steering
 from line_neurons.eval.reports.table import Report, Table, number
 from line_neurons.tools.store.records import Run, Step, Unit

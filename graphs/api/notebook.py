@@ -8,8 +8,7 @@ from functools import cache
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from line_neurons.agent.prompts import format_score
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text, format_score
 from line_neurons.tools.cache.reader import StoredImage
 from line_neurons.tools.images.reader import ImageError, read_image
 

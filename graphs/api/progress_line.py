@@ -6,8 +6,7 @@ import sys
 import time
 from typing import Any
 
-from line_neurons.agent.prompts import format_score
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text, format_score
 from line_neurons.graphs.runs.runner import Progress
 
 _CHARACTERS = 120

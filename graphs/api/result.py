@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import DamagedError, UsageError
-from line_neurons.agent.prompts import format_score
-from line_neurons.agent.replies import clean_text
 from line_neurons.agent.settings import load_settings
+from line_neurons.agent.text import clean_text, format_score
 from line_neurons.tools import label_marks as marks
 from line_neurons.tools.cache.reader import StoredImage, stored_images
 from line_neurons.tools.images.reader import ImageError, read_image

@@ -8,10 +8,10 @@ from itertools import groupby
 from random import Random
 from typing import Any
 
+from line_neurons.agent.concepts import class_concept, concept_key, distinct, find_duplicate
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Control, Prompt
 from line_neurons.agent.prompts import initial_prompt
-from line_neurons.agent.replies import class_concept, concept_key, distinct, find_duplicate
 from line_neurons.agent.scoreboard import draw_others
 from line_neurons.agent.seeds import derive_rng, derive_seed
 from line_neurons.graphs.loop import scoring

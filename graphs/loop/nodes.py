@@ -12,6 +12,7 @@ from typing import Literal
 
 from langgraph.runtime import Runtime
 
+from line_neurons.agent.concepts import concept_key, find_duplicate
 from line_neurons.agent.errors import (
     BackendError,
     BlankImageError,
@@ -20,7 +21,6 @@ from line_neurons.agent.errors import (
     UsageError,
 )
 from line_neurons.agent.prompts import prompt_hash
-from line_neurons.agent.replies import concept_key, find_duplicate
 from line_neurons.agent.scoreboard import Entry, Scoreboard, update_rng
 from line_neurons.agent.scoreboard import update as update_board
 from line_neurons.agent.seeds import derive_rng, derive_seed

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.ports import Prompt
-from line_neurons.agent.prompts import (
-    paper_propose_prompt,
-    paper_summary_prompt,
-    propose_prompt,
-    summary_prompt,
-)
-from line_neurons.agent.replies import concept_key
+from line_neurons.agent.prompts import paper_propose_prompt, paper_summary_prompt, propose_prompt, summary_prompt
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.loop.state import LineState, board_of
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import BackendError
 from line_neurons.agent.prompts import image_requests
-from line_neurons.agent.replies import concept_key
 from line_neurons.graphs.loop.state import Deps
 from line_neurons.tools.scorers import scorer_of
 

@@ -9,8 +9,8 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START
 from langgraph.types import StateSnapshot, interrupt
 
+from line_neurons.agent.concepts import find_duplicate
 from line_neurons.agent.loop import BEGINNING, LAST, has_proposal, predecessor, rank
-from line_neurons.agent.replies import find_duplicate
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 from line_neurons.agent.settings import Settings
 from line_neurons.agent.steering import Search, steer

@@ -16,8 +16,8 @@ from langgraph.types import StateSnapshot
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from line_neurons.agent.errors import DamagedError, StoreError, reason_of
-from line_neurons.agent.replies import clean_text
 from line_neurons.agent.settings import revised
+from line_neurons.agent.text import clean_text
 from line_neurons.graphs.loop.graph import LineGraph
 from line_neurons.graphs.loop.state import LineState, board_of
 from line_neurons.tools.cache.image_files import is_image_id

@@ -10,10 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Control, ControlSet, Generator, LanguageModel, Progress, Target
 from line_neurons.agent.presets import OLLAMA_SAMPLING
-from line_neurons.agent.replies import concept_key
 from line_neurons.agent.settings import Settings, load_settings, revised
 from line_neurons.graphs.loop.state import Asking, Deps, stop_if_drained
 from line_neurons.graphs.runs.code_trust import require_vouched

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from line_neurons.agent.concepts import concept_key, concept_words
 from line_neurons.agent.errors import BackendError, StoreError
-from line_neurons.agent.replies import concept_key, concept_words
 from line_neurons.graphs.loop.state import Deps
 from line_neurons.tools.scorers import layer_scorer, needs_control
 from line_neurons.tools.targets.lookup import layer_fingerprint

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from line_neurons.agent.replies import concept_key, distinct, find_duplicate
+from line_neurons.agent.concepts import concept_key, distinct, find_duplicate
 from line_neurons.graphs.loop import initial_board as initial
 from line_neurons.graphs.loop import scoring
 from line_neurons.graphs.loop.state import Deps

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from langgraph.runtime import RunControl
 
+from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.replies import concept_key
 from line_neurons.agent.settings import revised
 from line_neurons.graphs.loop import initial_board as initial
 from line_neurons.graphs.loop import scoring

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from line_neurons.agent.concepts import class_concept, concept_key
 from line_neurons.agent.nouns import singular
-from line_neurons.agent.replies import class_concept, concept_key
 from line_neurons.tools.vocabulary import imagenet_classes
 
 

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from line_neurons.agent.prompts import (
     ANGLES,
     LIGHTINGS,
-    format_score,
     image_requests,
     paper_propose_prompt,
     paper_summary_prompt,
@@ -15,6 +14,7 @@ from line_neurons.agent.prompts import (
 )
 from line_neurons.agent.replies import parse_reply
 from line_neurons.agent.scoreboard import Entry, Scoreboard
+from line_neurons.agent.text import format_score
 
 BOARD = Scoreboard((Entry("crow", 9.2), Entry("magpie", 7.1), Entry("pigeon", 6.8), Entry("candle", 0.2)), 10)
 

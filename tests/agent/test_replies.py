@@ -4,16 +4,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from line_neurons.agent.concepts import class_concept, concept_key, distinct, find_duplicate, normalise_concept
 from line_neurons.agent.errors import ReplyError
-from line_neurons.agent.replies import (
-    class_concept,
-    clean_text,
-    concept_key,
-    distinct,
-    find_duplicate,
-    normalise_concept,
-    parse_reply,
-)
+from line_neurons.agent.replies import parse_reply
+from line_neurons.agent.text import clean_text
 
 
 def reply(concept: object = "tractor", reasoning: object = "It harvests.") -> str:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from line_neurons.agent.replies import concept_key
+from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 from line_neurons.agent.steering import Search, steer
 

@@ -13,7 +13,7 @@ from hostile.components import LAYER, Talker, hostile_components
 from hostile.sandbox import confined
 from hostile.texts import LARGE, NAMED, obeyed
 from line_neurons.agent.errors import StoreError
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.store.leases import run_lock_path

@@ -17,9 +17,10 @@ def read_everywhere(text):
     import contextlib
     import json
 
+    from line_neurons.agent.concepts import class_concept, concept_words, find_duplicate
     from line_neurons.agent.errors import LineError, ReplyError
     from line_neurons.agent.prompts import initial_prompt
-    from line_neurons.agent.replies import class_concept, concept_words, find_duplicate, parse_reply
+    from line_neurons.agent.replies import parse_reply
     from line_neurons.tools.control_sets.class_names import readable_names
     from line_neurons.tools.image_bank.folder import clean
     from line_neurons.tools.image_bank.phrases import normalise, parse

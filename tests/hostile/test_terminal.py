@@ -15,7 +15,7 @@ from PIL import Image
 
 from hostile.texts import NAMED, hostile, obeyed
 from line_neurons.agent.errors import LineError, StoreError
-from line_neurons.agent.replies import clean_text, storable_text
+from line_neurons.agent.text import clean_text, storable_text
 from line_neurons.eval.exchange.run_tables import TABLES, write_table
 from line_neurons.graphs.runs.runner import Progress
 from line_neurons.tools.cache.activation_cache import CacheStats

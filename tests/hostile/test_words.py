@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hostile.texts import NAMED, hostile, obeyed
+from line_neurons.agent.concepts import class_concept, concept_key
 from line_neurons.agent.errors import ReplyError, UsageError
 from line_neurons.agent.ports import ImageRequest
 from line_neurons.agent.prompts import IMAGE_TEMPLATE, initial_prompt, propose_prompt, summary_prompt
-from line_neurons.agent.replies import class_concept, clean_text, concept_key, parse_reply, storable_text
+from line_neurons.agent.replies import parse_reply
 from line_neurons.agent.scoreboard import Entry, Scoreboard
+from line_neurons.agent.text import clean_text, storable_text
 from line_neurons.tools.control_sets.class_names import readable_names
 from line_neurons.tools.image_bank.folder import clean, folder_bank
 from line_neurons.tools.targets.unit_selectors import parse_units

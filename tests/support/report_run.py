@@ -9,8 +9,8 @@ from contextlib import closing
 import numpy as np
 
 from line_neurons.agent.ports import Control
-from line_neurons.agent.replies import storable_text
 from line_neurons.agent.settings import Settings
+from line_neurons.agent.text import storable_text
 from line_neurons.graphs.runs.lifecycle import recorded
 from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.cache.reader import control_key

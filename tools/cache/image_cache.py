@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import BlankImageError, DamagedError, LostImageError, StoreError
 from line_neurons.agent.ports import DrawnImage, Generator, ImageRequest, Progress
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 from line_neurons.tools.cache.checksums import image_checksum
 from line_neurons.tools.cache.database import CacheDatabase
 from line_neurons.tools.cache.events import CacheEvent, CacheEvents

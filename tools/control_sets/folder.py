@@ -9,7 +9,7 @@ from pathlib import Path
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import ControlChunk
-from line_neurons.agent.replies import storable_text
+from line_neurons.agent.text import storable_text
 from line_neurons.tools.cache.file_hashes import FileHashes
 from line_neurons.tools.control_sets.class_folders import ClassFolders, class_folders
 from line_neurons.tools.control_sets.class_names import arrange, readable_names

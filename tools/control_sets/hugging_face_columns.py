@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.errors import BackendError, UsageError
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 from line_neurons.tools.control_sets.images import as_png
 
 _IMAGES = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp", "pixels")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import BackendError, LineError, MissingPartError, UsageError
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 from line_neurons.tools.cache.file_hashes import FileHashes
 from line_neurons.tools.packages import missing_package
 

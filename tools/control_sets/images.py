@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.ports import ControlChunk
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 from line_neurons.tools.images.reader import PLAIN, Range, Traits, UnknownRangeError, as_read, traits_of
 from line_neurons.tools.images.reading import ImageAccount
 

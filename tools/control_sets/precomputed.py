@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Control
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 from line_neurons.tools.array_files import UNREADABLE, read_arrays
 from line_neurons.tools.cache.file_hashes import FileHashes
 from line_neurons.tools.control_sets.class_names import arrange, readable_names, without_unused

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import BackendError, LineError, MissingPartError, UsageError
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 from line_neurons.tools.devices import find_device, memory_spent
 from line_neurons.tools.generators.presets import Source
 from line_neurons.tools.generators.weights import LEFT_OUT, ModelFiles, find_lora, find_model, hash_file

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 
 if TYPE_CHECKING:
     from torch import Tensor

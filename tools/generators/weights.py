@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 from line_neurons.tools.assets import manifest
 from line_neurons.tools.generators.presets import HUB_ID, Preset, Source
 from line_neurons.tools.hub import cached, fetch, listed, not_here

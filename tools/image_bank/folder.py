@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.replies import clean_text, storable_text
+from line_neurons.agent.text import clean_text, storable_text
 from line_neurons.tools.control_sets.class_folders import PLAIN
 from line_neurons.tools.image_bank.bank import KINDS, SPLITS, Bank, Entry, Kind, hold_out
 from line_neurons.tools.images.folders import images_below

@@ -17,7 +17,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image

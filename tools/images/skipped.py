@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 
 _LONGEST = 200
 

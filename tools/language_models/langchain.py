@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import BackendError, DamagedError, LineError, MissingPartError, UsageError
 from line_neurons.agent.ports import Prompt
-from line_neurons.agent.replies import REPLY_SCHEMA, clean_text
+from line_neurons.agent.replies import REPLY_SCHEMA
+from line_neurons.agent.text import clean_text
 from line_neurons.tools.language_models.proposer import Completion
 
 if TYPE_CHECKING:

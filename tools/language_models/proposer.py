@@ -11,7 +11,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from line_neurons.agent.ports import Prompt, Proposal
-from line_neurons.agent.replies import parse_reply, storable_text
+from line_neurons.agent.replies import parse_reply
+from line_neurons.agent.text import storable_text
 
 if TYPE_CHECKING:
     from line_neurons.tools.language_models.reply_cache import ReplyCache

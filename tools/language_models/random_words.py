@@ -6,8 +6,8 @@ import json
 import re
 from collections.abc import Sequence
 
+from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.ports import Prompt
-from line_neurons.agent.replies import concept_key
 from line_neurons.agent.seeds import derive_rng
 from line_neurons.tools.language_models.proposer import Completion
 

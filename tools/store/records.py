@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from line_neurons.agent.errors import DamagedError, StoreError, reason_of
-from line_neurons.agent.replies import clean_text, storable_text
+from line_neurons.agent.text import clean_text, storable_text
 from line_neurons.tools.label_marks import Mark, read_marks
 from line_neurons.tools.targets.registry import short_spec
 from line_neurons.tools.targets.weights.versions import same_fingerprint, shown, versioned

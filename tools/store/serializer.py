@@ -7,7 +7,7 @@ from typing import Any
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.types import Interrupt
 
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 
 
 class PlainSerializer(JsonPlusSerializer):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.errors import StoreError, UsageError, reason_of
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 from line_neurons.tools.store.atomic_files import atomic_write, partial_path
 from line_neurons.tools.store.locks import file_lock
 from line_neurons.tools.store.paths import refuse_links

@@ -18,10 +18,11 @@ from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
+from line_neurons.agent.concepts import concept_key, find_duplicate, normalise_concept
 from line_neurons.agent.errors import DamagedError, UsageError
 from line_neurons.agent.loop import NODES, rank
-from line_neurons.agent.replies import clean_text, concept_key, find_duplicate, normalise_concept
 from line_neurons.agent.steering import WishKind
+from line_neurons.agent.text import clean_text
 from line_neurons.tools.store.leases import this_machine
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore, has_runs

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 from line_neurons.tools.label_marks import Mark, read_marks
 from line_neurons.tools.store.runs import RunStore
 

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import LineError, UsageError
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 from line_neurons.tools.targets.base import ModelBundle, Wanted, brief
 from line_neurons.tools.targets.custom_module import state_hash, unwrapped
 from line_neurons.tools.targets.known_transforms import Known, known_preprocessing, refuse_preparing

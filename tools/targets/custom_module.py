@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 from line_neurons.tools.targets.base import ModelBundle, Wanted, brief
 from line_neurons.tools.targets.known_transforms import Known, known_preprocessing, refuse_preparing
 from line_neurons.tools.targets.sources import IN_MEMORY

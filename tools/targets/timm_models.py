@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 from line_neurons.tools.packages import missing_package
 from line_neurons.tools.targets.base import ModelBundle, Wanted, brief
 from line_neurons.tools.targets.hub_files import cached_snapshot

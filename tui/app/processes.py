@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from line_neurons.agent.errors import StoreError
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 from line_neurons.tools.store.paths import own_files, refuse_links
 
 COMMAND = [

@@ -24,8 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from line_neurons.agent.errors import LineError
-from line_neurons.agent.prompts import format_score
-from line_neurons.agent.replies import MOST_MARKS, clean_text
+from line_neurons.agent.text import MAX_COMBINING_MARKS, clean_text, format_score
 
 MAX_CELL = 4000
 
@@ -191,7 +190,7 @@ def _escaped(found: re.Match[str]) -> str:
     written, marks = [], 0
     for character in found[0]:
         marks = marks + 1 if unicodedata.category(character) in {"Mn", "Me"} else 0
-        shown = character.isprintable() and marks <= MOST_MARKS
+        shown = character.isprintable() and marks <= MAX_COMBINING_MARKS
         written.append(character if shown else json.dumps(character)[1:-1])
     return "".join(written)
 

@@ -24,8 +24,7 @@ from rich.table import Column
 from rich.text import Text
 
 from line_neurons.agent.loop import BEGINNING, node_of
-from line_neurons.agent.prompts import format_score
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text, format_score
 from line_neurons.graphs.runs.runner import Progress as RunProgress
 from line_neurons.tui.cli.output import counted, duration, err, note
 

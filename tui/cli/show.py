@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import StoreError, UsageError
-from line_neurons.agent.prompts import format_score
 from line_neurons.agent.settings import Settings
+from line_neurons.agent.text import format_score
 from line_neurons.tools.label_marks import DONE, UNLABELLED, codes
 from line_neurons.tools.store.columns import OUTCOMES
 from line_neurons.tools.store.leases import LeaseStatus, lease_status

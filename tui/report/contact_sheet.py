@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from line_neurons.agent.errors import StoreError, reason_of
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 from line_neurons.tools.images.reader import ImageError, read_image
 from line_neurons.tools.store.atomic_files import atomic_write
 

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 from line_neurons.tui.report.overview import Overview, moment
 from line_neurons.tui.report.thumbnails import Strip
 from line_neurons.tui.report.unit_section import UnitReport, Unreadable

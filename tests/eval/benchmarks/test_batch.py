@@ -2,10 +2,11 @@ import json
 
 import pytest
 
+from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Message, Prompt
 from line_neurons.agent.prompts import image_requests, propose_prompt
-from line_neurons.agent.replies import concept_key, parse_reply
+from line_neurons.agent.replies import parse_reply
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 from line_neurons.eval.benchmarks import batch, busy_generator, patience_cost, wall_time
 from line_neurons.eval.benchmarks import generated_images as drawn_images

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.agent.replies import clean_text, storable_text
+from line_neurons.agent.text import clean_text, storable_text
 from line_neurons.eval.exchange.export import FORMATS, SIDECAR, export
 from line_neurons.eval.exchange.run_tables import TABLES, WRITERS
 from line_neurons.eval.exchange.snapshot import snapshot

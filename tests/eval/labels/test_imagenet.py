@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from line_neurons.agent.replies import concept_key
+from line_neurons.agent.concepts import concept_key
 from line_neurons.eval.labels.imagenet import are_imagenets, imagenet_table
 from line_neurons.eval.labels.wordnet import WordNet
 from line_neurons.tools.vocabulary import imagenet_classes

@@ -2,8 +2,8 @@
 
 import pytest
 
+from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.replies import concept_key
 from line_neurons.agent.settings import load_settings
 from line_neurons.graphs.runs.lifecycle import start, work
 from support.fakes import LAYER, ScriptedModel, ScriptedTarget, scripted_components

@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 import pytest
 
+from line_neurons.agent.concepts import distinct
 from line_neurons.agent.errors import BackendError, StoreError, UsageError
-from line_neurons.agent.replies import distinct
 from line_neurons.agent.seeds import derive_seed
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.graphs.runs.revisit import check_comparable, revisit, revisit_recorded

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.presets import OLLAMA_SAMPLING
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 from line_neurons.tools.images.reader import ImageError, read_image
 from line_neurons.tools.language_models.ollama.chat import OllamaEngine
 from line_neurons.tools.language_models.ollama.client import Server, ServerPool

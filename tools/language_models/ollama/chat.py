@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.ports import Prompt
-from line_neurons.agent.replies import REPLY_SCHEMA, clean_text
+from line_neurons.agent.replies import REPLY_SCHEMA
+from line_neurons.agent.text import clean_text
 from line_neurons.tools.language_models.ollama.client import Server, ServerError, ServerPool, combined, missing
 from line_neurons.tools.language_models.proposer import Completion
 

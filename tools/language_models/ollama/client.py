@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from line_neurons.agent.errors import BackendError, LineError, MissingPartError, UsageError, reason_of
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 from line_neurons.tools.http_client import (
     HEADERS,
     Allowance,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import httpx
 
 from line_neurons.agent.errors import BackendError, LineError, MissingPartError
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 from line_neurons.tools.language_models.ollama.chat import model_name
 from line_neurons.tools.language_models.ollama.client import (
     LOOK_SECONDS,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import LineError, UsageError
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 from line_neurons.tools.assets.manifest import hash_file
 from line_neurons.tools.packages import missing_package
 from line_neurons.tools.weights_formats import SAVE, weights_format

@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from line_neurons.agent.prompts import format_score
+from line_neurons.agent.text import format_score
 from line_neurons.tui.app.run_rows import SIGNS, RunRow
 from line_neurons.tui.cli.output import duration, plain, when
 

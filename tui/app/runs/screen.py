@@ -15,7 +15,7 @@ from textual.screen import Screen
 from textual.widgets import DataTable, Footer, Input, Static
 
 from line_neurons.agent.errors import LineError
-from line_neurons.agent.prompts import format_score
+from line_neurons.agent.text import format_score
 from line_neurons.tools.store.runs import has_runs
 from line_neurons.tui.app.banner import Banner
 from line_neurons.tui.app.external import open_outside

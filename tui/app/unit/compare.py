@@ -14,8 +14,8 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
+from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import LineError
-from line_neurons.agent.replies import concept_key
 from line_neurons.tools.store.records import Step
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.app.banner import Banner

@@ -14,7 +14,7 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Static
 
-from line_neurons.agent.replies import find_duplicate, normalise_concept
+from line_neurons.agent.concepts import find_duplicate, normalise_concept
 from line_neurons.tools.language_models.registry import FORMS
 from line_neurons.tui.cli.output import plain
 

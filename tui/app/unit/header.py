@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from line_neurons.agent.prompts import format_score
+from line_neurons.agent.text import format_score
 from line_neurons.tools.label_marks import UNLABELLED, told
 from line_neurons.tui.cli.output import plain
 from line_neurons.tui.formatting import origin

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from rich.cells import cell_len, set_cell_size
 
 from line_neurons.agent.loop import NODES
-from line_neurons.agent.prompts import format_score
+from line_neurons.agent.text import format_score
 from line_neurons.tools.store.activity import Activity
 from line_neurons.tui.app.units.model import STATES, UnitLine
 from line_neurons.tui.cli.output import duration

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.content import Content
 from textual.widgets import Static
 
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 from line_neurons.tools.label_marks import UNLABELLED
 from line_neurons.tools.store.activity import Activity
 from line_neurons.tui.app.units.columns import number, state_text

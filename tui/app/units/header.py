@@ -9,8 +9,7 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Static
 
-from line_neurons.agent.prompts import format_score
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text, format_score
 from line_neurons.tools.store.activity import Activity
 from line_neurons.tui.app.run_rows import SIGNS, RunRow
 from line_neurons.tui.app.units.columns import state_text

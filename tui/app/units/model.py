@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 from line_neurons.tools.label_marks import UNLABELLED, codes, told
 from line_neurons.tools.store.activity import Activity, activities
 from line_neurons.tools.store.runs import RunStore

@@ -1,0 +1,65 @@
+"""Clean text: one printable line, text that UTF-8 can store, spreadsheet cells and scores."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+MAX_COMBINING_MARKS = 4
+"""Combining marks in a row that are kept; more of them would pile up over the lines around."""
+MAX_CELL = 4000
+"""Characters of a table's cell."""
+
+_INVISIBLE_CATEGORIES = {"Cf", "Cs", "Co", "Cn"}
+# Joiners and fillers that count as letters or marks.
+_INVISIBLE_LETTERS = set("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+# Some spreadsheets take the full-width forms for the signs.
+_FORMULA_STARTS = ("=", "+", "-", "@", "'", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+def clean_text(text: str, limit: int) -> str:
+    """Return ``text`` as one printable line of at most ``limit`` characters.
+
+    It has no control, format, private, unassigned and surrogate characters, no invisible letters, at most
+    ``MAX_COMBINING_MARKS`` combining marks in a row, and single spaces for whitespace.
+    """
+    text = text[: 4 * limit]
+    if text.isascii() and text.isprintable():
+        return " ".join(text.split())[:limit].rstrip()
+    kept, marks = [], 0
+    for character in text:
+        category = unicodedata.category(character)
+        marks = marks + 1 if category in {"Mn", "Me"} else 0
+        if category == "Cc" or character.isspace():
+            kept.append(" ")
+        elif (
+            category not in _INVISIBLE_CATEGORIES
+            and character not in _INVISIBLE_LETTERS
+            and marks <= MAX_COMBINING_MARKS
+        ):
+            kept.append(character)
+    return " ".join("".join(kept).split())[:limit].rstrip()
+
+
+def storable_text(text: str) -> str:
+    """Escape lone surrogates, which file names and replies may hold and UTF-8 cannot."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def spreadsheet_cell(value: Any, limit: int = MAX_CELL) -> Any:
+    """Return a value as a spreadsheet may read it, text cut at ``limit`` characters.
+
+    Text that a spreadsheet would take for a formula, or that begins with an apostrophe, gets an apostrophe before
+    it: removing one from each cell that has one gives the text.
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None or isinstance(value, int | float):
+        return value
+    text = clean_text(" ".join(value) if isinstance(value, tuple) else str(value), limit)
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def format_score(score: float) -> str:
+    """Format a score with three significant digits, without an exponent for usual activations."""
+    return f"{score:.3g}" if abs(score) < 1000 else f"{score:.0f}"
