@@ -28,7 +28,6 @@ from line_neurons.tools.store.atomic_files import remove_abandoned
 from line_neurons.tools.store.locks import shared_lock
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.runs import RunStore, has_runs
-from line_neurons.tools.store.sqlite import translate_errors
 
 if TYPE_CHECKING:
     import sqlite3
@@ -144,10 +143,10 @@ def _put(bank: CacheDatabase, statement: str, rows: Iterator[tuple[Any, ...]]) -
 
 def _put_run(bundle: Archive, run: Run, runs: RunStore) -> str:
     """Write the run with its history, what was asked of it, and its checkpoints: all or nothing."""
-    from line_neurons.graphs.runs import checkpoints
     from line_neurons.graphs.runs.lifecycle import free_name
+    from line_neurons.tools.store.checkpoints import forget_run, open_checkpoints
 
-    with checkpoints.opened(runs.path.parent) as saver, runs.atomic() as db:
+    with open_checkpoints(runs.path.parent) as saver, runs.atomic() as db:
         name = free_name(runs, run.model, run.layer) if run.id in runs.names() else run.id
         found_in = {run.id: name}
         units = [
@@ -161,10 +160,9 @@ def _put_run(bundle: Archive, run: Run, runs: RunStore) -> str:
         _put_events(db, name, bundle)
         runs.add_event(name, _IMPORTED, bundle=_digest(bundle), called=run.id)
         called = IdMapping(run.id, name, _put_wishes(db, name, bundle))
-        # All or nothing, which the saver's own cursor is not: it commits what came before an error.
-        with translate_errors(runs.path.with_name("checkpoints.db")), saver.conn as rows:
+        with saver.atomic() as rows:
             # A process that was killed here before may have left some.
-            checkpoints.forget_run(rows, name)
+            forget_run(rows, name)
             rows.executemany(threads.PUT_CHECKPOINT, threads.checkpoint_rows(bundle, called))
             rows.executemany(threads.PUT_WRITE, threads.write_rows(bundle, called))
     return name

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from functools import cache
-from pathlib import Path
 from typing import Any, get_type_hints
 
-from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.types import StateSnapshot
@@ -21,62 +16,11 @@ from line_neurons.agent.text import clean_text
 from line_neurons.graphs.loop.graph import LineGraph
 from line_neurons.graphs.loop.state import LineState, board_of
 from line_neurons.tools.cache.image_files import is_image_id
-from line_neurons.tools.doctor.disk_space import PRUNE
-from line_neurons.tools.store import sqlite as databases
-from line_neurons.tools.store.migrations import refuse_newer
+from line_neurons.tools.store.checkpoints import prune_unit, thread_config
 from line_neurons.tools.store.records import Run
-from line_neurons.tools.store.serializer import PlainSerializer
-from line_neurons.tools.store.sqlite import translate_errors
 
 # A checkpoint of an earlier version knows nothing of restarts.
 _AFTER_A_STEP = {"kind", "step", "attempt", "board", "tried", "refused", "outcome", "best"}
-
-
-class Checkpoints(SqliteSaver):
-    """The database ``checkpoints.db`` of a store.
-
-    Args:
-        path: the file; made if it is not there.
-
-    Raises:
-        StoreError: it cannot be used; so from each method.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        with translate_errors(path):
-            connection = databases.connect(path, lambda db: refuse_newer(db, path), check_same_thread=False)
-            super().__init__(connection, serde=PlainSerializer())
-            try:
-                # A killed process loses nothing; after a power cut the last steps are done again.
-                connection.execute("PRAGMA synchronous=NORMAL")
-                self.setup()
-            except BaseException:
-                connection.close()
-                raise
-
-    @contextmanager
-    def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:
-        """See ``SqliteSaver.cursor``, through which all that reads and writes goes."""
-        with translate_errors(self._path), super().cursor(transaction) as cursor:
-            yield cursor
-
-
-@contextmanager
-def opened(store: Path) -> Iterator[Checkpoints]:
-    """The checkpoints of a store, for the body.
-
-    Raises:
-        StoreError: they cannot be used.
-    """
-    saver = Checkpoints(store / "checkpoints.db")
-    with closing(saver.conn):
-        yield saver
-
-
-def thread_of(run: str, unit: int) -> RunnableConfig:
-    """LangGraph's name of a unit's checkpoints."""
-    return {"configurable": {"thread_id": f"{run}/{unit}"}}
 
 
 def last_state(graph: LineGraph, run: Run, unit: int) -> StateSnapshot:
@@ -87,7 +31,7 @@ def last_state(graph: LineGraph, run: Run, unit: int) -> StateSnapshot:
         StoreError: the database cannot be used.
     """
     try:
-        snapshot = graph.get_state(thread_of(run.id, unit))
+        snapshot = graph.get_state(thread_config(run.id, unit))
         _look_through(snapshot.values, run, unit)
     except StoreError:
         raise
@@ -115,18 +59,6 @@ def forget(graph: LineGraph, run: str, unit: int) -> None:
     graph.checkpointer.delete_thread(f"{run}/{unit}")
 
 
-def forget_run(db: sqlite3.Connection, run: str) -> None:
-    """Remove the checkpoints of all units of a run, within the transaction of who calls.
-
-    Args:
-        db: ``checkpoints.db``.
-        run: id of the run.
-    """
-    for table in ("checkpoints", "writes"):
-        # The names of its threads are those between: "0" comes after "/".
-        db.execute(f"DELETE FROM {table} WHERE thread_id > ? AND thread_id < ?", [f"{run}/", f"{run}0"])  # noqa: S608
-
-
 def prune(graph: LineGraph, run: str, unit: int) -> None:
     """Remove all checkpoints of a unit but the last, which is all that it goes on from.
 
@@ -137,9 +69,7 @@ def prune(graph: LineGraph, run: str, unit: int) -> None:
         StoreError: the database cannot be used.
     """
     assert isinstance(graph.checkpointer, SqliteSaver)
-    with graph.checkpointer.cursor() as cursor:
-        for statement in PRUNE:
-            cursor.execute(statement, [f"{run}/{unit}"])
+    prune_unit(graph.checkpointer, run, unit)
 
 
 @cache

@@ -13,11 +13,11 @@ from line_neurons.agent.settings import revised
 from line_neurons.graphs.loop.graph import build
 from line_neurons.graphs.loop.reconstruct import KINDS, state_after
 from line_neurons.graphs.loop.routing import next_kind
-from line_neurons.graphs.runs import checkpoints
 from line_neurons.graphs.runs import environment as circumstances
 from line_neurons.graphs.runs.code_trust import vouch
 from line_neurons.graphs.runs.components import Components, installed_versions
 from line_neurons.graphs.runs.lifecycle import free_name, recorded
+from line_neurons.tools.store.checkpoints import open_checkpoints, thread_config
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.steering_queue import commands, copy_applied, submit_all
 
@@ -58,7 +58,7 @@ def fork(
     _check_step(history, run, unit, step)
     kept = [entry for entry in history if entry.step <= step]
     fingerprints = components.fingerprints(run.layer)
-    with checkpoints.opened(components.store) as saver, runs.atomic():
+    with open_checkpoints(components.store) as saver, runs.atomic():
         graph = build(saver)
         state = state_after(revised(run.settings, {}), history, commands(runs, run.id, unit), step)
         if state["kind"] != "initial":
@@ -95,7 +95,7 @@ def fork(
         }
         # A process that was killed here before may have left some.
         saver.delete_thread(f"{new.id}/{unit}")
-        graph.update_state(checkpoints.thread_of(new.id, unit), cast("dict[str, Any]", state), as_node=LAST)
+        graph.update_state(thread_config(new.id, unit), cast("dict[str, Any]", state), as_node=LAST)
         if concept:
             submit_all(runs, new, unit, [("try", concept)])
         runs.add_event(new.id, "forked", unit, forked_from=run.id, step=step)

@@ -20,18 +20,17 @@ from line_neurons.graphs.runs import checkpoints
 from line_neurons.graphs.runs import environment as circumstances
 from line_neurons.graphs.runs.code_trust import vouch
 from line_neurons.graphs.runs.components import Components, installed_versions
-from line_neurons.graphs.runs.lease_checked_saver import LeaseCheckedSaver
 from line_neurons.graphs.runs.revisit import revisit
 from line_neurons.graphs.runs.runner import Runner, Watcher
 from line_neurons.graphs.runs.unit_runner import begin_again
 from line_neurons.tools.label_marks import DONE, ENDED
 from line_neurons.tools.language_models.langchain import redacted
 from line_neurons.tools.store.atomic_files import remove_abandoned
+from line_neurons.tools.store.checkpoints import LeaseCheckedSaver, forget_run, open_checkpoints
 from line_neurons.tools.store.leases import acquire, this_machine
 from line_neurons.tools.store.locks import shared_lock
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tools.store.sqlite import translate_errors
 from line_neurons.tools.store.steering_queue import units_with_pending
 from line_neurons.tools.targets.lookup import find_layer
 from line_neurons.tools.targets.unit_selectors import parse_units
@@ -102,8 +101,8 @@ def start(components: Components, layer: str, selectors: Sequence[str], command:
 def _forget_namesake(store: Path, run: str) -> None:
     """Remove what an import of a run of this name left when it was killed: nothing may go on from it."""
     if (store / "checkpoints.db").is_file():
-        with checkpoints.opened(store) as saver, translate_errors(store / "checkpoints.db"), saver.conn as db:
-            checkpoints.forget_run(db, run)
+        with open_checkpoints(store) as saver, saver.atomic() as db:
+            forget_run(db, run)
 
 
 def recorded(settings: Settings) -> dict[str, Any]:
@@ -144,7 +143,7 @@ def work(components: Components, run: Run, watch: Watcher | None = None, drain: 
         except DrainedError:
             return replace(run, status="interrupted")
         stack.enter_context(shared_lock(components.store))
-        saver = stack.enter_context(checkpoints.opened(components.store))
+        saver = stack.enter_context(open_checkpoints(components.store))
         if (now := runs.run(run.id)).concluded and not _due(runs, run.id):
             return now
         remove_abandoned(components.store)
@@ -223,7 +222,7 @@ def retry(runs: RunStore, run: Run) -> int:
         UsageError: another process works on the run.
         StoreError: the store cannot be used.
     """
-    with acquire(runs, [run.id]), checkpoints.opened(runs.path.parent) as saver:
+    with acquire(runs, [run.id]), open_checkpoints(runs.path.parent) as saver:
         graph = build(saver)
         failed = [unit for unit in runs.units(run.id) if unit.status == "failed"]
         for unit in failed:

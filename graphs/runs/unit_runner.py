@@ -15,6 +15,7 @@ from line_neurons.graphs.loop.state import Deps, LineState
 from line_neurons.graphs.loop.steering import at_work, settle, take_wishes
 from line_neurons.graphs.runs import checkpoints
 from line_neurons.graphs.runs.results import search_result
+from line_neurons.tools.store.checkpoints import thread_config
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.runs import RunStore
 
@@ -45,7 +46,7 @@ def work_unit(graph: LineGraph, deps: Deps, run: Run, unit: Unit, tell: Tell) ->
     """
     runs, settings = deps.runs, deps.settings
     began = time.monotonic()
-    config = checkpoints.thread_of(run.id, unit.unit)
+    config = thread_config(run.id, unit.unit)
     snapshot = checkpoints.last_state(graph, run, unit.unit)
     if checkpoints.is_ahead(snapshot, {trial.step for trial in runs.trials(run.id, unit.unit)}):
         begin_again(graph, runs, run, unit.unit)

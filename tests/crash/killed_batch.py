@@ -21,12 +21,12 @@ from line_neurons.agent.errors import LineError
 from line_neurons.agent.ports import LayerInfo
 from line_neurons.eval.cosy.results import Evaluations
 from line_neurons.eval.exchange.bundle_import import import_bundle
-from line_neurons.graphs.runs import checkpoints
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.cache.database import CacheDatabase
 from line_neurons.tools.cache.file_hashes import FileHashes
 from line_neurons.tools.language_models.proposer import Completion, Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
+from line_neurons.tools.store.checkpoints import open_checkpoints
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import submit_all
 from support.fakes import LAYER, ScriptedGenerator, ScriptedTarget, scripted_components
@@ -95,7 +95,7 @@ def make_databases(store, files):
     root = Path(store)
     RunStore(root).close()
     CacheDatabase(root).close()
-    with checkpoints.opened(root):
+    with open_checkpoints(root):
         pass
     ReplyCache(root / "replies.db").put("prompt", "model", Completion("reply", truncated=False))
     FileHashes(root / "digests.db").of(sorted(Path(files).iterdir()))

@@ -14,14 +14,13 @@ from itertools import count
 import pytest
 
 from line_neurons.agent.errors import StoreError
-from line_neurons.graphs.runs.checkpoints import Checkpoints
-from line_neurons.graphs.runs.lease_checked_saver import LeaseCheckedSaver
 from line_neurons.graphs.runs.lifecycle import retry, start, work
 from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.cache.database import CacheDatabase
 from line_neurons.tools.cache.file_hashes import FileHashes
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.store import sqlite as databases
+from line_neurons.tools.store.checkpoints import Checkpoints, LeaseCheckedSaver
 from line_neurons.tools.store.leases import acquire
 from line_neurons.tools.store.runs import RunStore
 from support.command_checks import refused

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 import pytest
 
 from line_neurons.graphs.runs import checkpoints
+from line_neurons.tools.store.checkpoints import thread_config
 
 
 @contextmanager
@@ -17,5 +18,5 @@ def all_checkpoints_kept():
 
 def state_once_ended(graph, run, unit, step):
     """A unit's state by its checkpoints when a step had ended and nothing else had been done."""
-    history = graph.get_state_history(checkpoints.thread_of(run.id, unit))
+    history = graph.get_state_history(thread_config(run.id, unit))
     return [one.values for one in history if one.values.get("step") == step + 1][-1]

@@ -16,13 +16,6 @@ from line_neurons.tools.store.migrations import refuse_newer
 from line_neurons.tools.store.paths import DATABASES, refuse_links
 from line_neurons.tools.store.runs import RunStore, has_runs
 
-PRUNE = tuple(
-    f"DELETE FROM {table} WHERE thread_id = ?1"  # noqa: S608 - no text from outside
-    " AND checkpoint_id < (SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = ?1)"
-    for table in ("writes", "checkpoints")
-)
-"""The statements that leave a thread of ``checkpoints.db`` its last checkpoint alone."""
-
 _DONE = f"SELECT run, unit FROM units WHERE status IN ({', '.join('?' * len(DONE))})"  # noqa: S608
 _SEVERAL = "SELECT thread_id FROM checkpoints GROUP BY thread_id HAVING count(*) > 1 ORDER BY thread_id"
 
@@ -107,6 +100,8 @@ def _room_explained(path: Path) -> Iterator[None]:
 
 def _prune(store: Path, db: sqlite3.Connection) -> int:
     """Prune the threads of finished units; how many had more than one checkpoint."""
+    from line_neurons.tools.store.checkpoints import PRUNE
+
     if not has_runs(store) or not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'checkpoints'").fetchone():
         return 0
     with closing(RunStore(store, read_only=True)) as runs:

@@ -7,9 +7,9 @@ from line_neurons.agent.settings import revised
 from line_neurons.graphs.loop.graph import build
 from line_neurons.graphs.loop.reconstruct import state_after
 from line_neurons.graphs.loop.recorded_prompt import prompt_of
-from line_neurons.graphs.runs import checkpoints
 from line_neurons.graphs.runs.environment import WORKED_WITH
 from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.tools.store.checkpoints import open_checkpoints
 from support.fakes import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, events, scripted_components
 from support.full_checkpoints import all_checkpoints_kept, state_once_ended
 
@@ -74,7 +74,7 @@ def test_every_question_and_state_can_be_rebuilt_from_the_history(searched):
     history = components.runs.steps(run.id, 0)
     asked = [prompt_of(components.store, run.id, 0, step.step, step.attempt) for step in history if step.prompt]
     assert [one.matches for one in asked] == [True] * len(questions)
-    with checkpoints.opened(components.store) as saver:
+    with open_checkpoints(components.store) as saver:
         graph = build(saver)
         for step in range(5):
             recorded = state_once_ended(graph, run, 0, step)

@@ -18,6 +18,7 @@ from line_neurons.graphs.runs import checkpoints
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.graphs.runs.revisit import revisit
 from line_neurons.graphs.runs.unit_runner import begin_again
+from line_neurons.tools.store.checkpoints import open_checkpoints
 from line_neurons.tools.store.steering_queue import REFUSED, commands, submit
 from support.fakes import (
     LAYER,
@@ -68,7 +69,7 @@ def entries(components, run, kind="concept"):
 
 
 def last_state(components, run):
-    with checkpoints.opened(components.store) as saver:
+    with open_checkpoints(components.store) as saver:
         return checkpoints.last_state(build(saver), run, 0).values
 
 
@@ -307,7 +308,7 @@ def _named(pair):
 def test_a_unit_that_begins_again_grants_its_wishes_where_it_granted_them_before(tmp_path, kind, concept, after):
     components, run = steered_run(tmp_path, kind, concept, after)
     before, place = outcome(components, run.id), astuple(replace(told(components, run), taken=None))
-    with checkpoints.opened(tmp_path) as saver:
+    with open_checkpoints(tmp_path) as saver:
         begin_again(build(saver), components.runs, run, 0)
     components.runs.update_unit(run.id, 0, status="interrupted")
     components.runs.update_run(run.id, status="interrupted", finished=None)
@@ -319,7 +320,7 @@ def test_a_unit_that_begins_again_grants_its_wishes_where_it_granted_them_before
 def done_again(components, run):
     """The unit's steps, and those after it began again with what was asked of it."""
     before = [replace(step, created=0, seconds=None) for step in components.runs.steps(run.id, 0)]
-    with checkpoints.opened(components.store) as saver:
+    with open_checkpoints(components.store) as saver:
         begin_again(build(saver), components.runs, run, 0)
     components.runs.update_unit(run.id, 0, status="pending")
     assert work(components, run).status == "finished"

@@ -12,9 +12,9 @@ from line_neurons.agent.settings import fork_changes, revised
 from line_neurons.graphs.loop.graph import build
 from line_neurons.graphs.loop.reconstruct import state_after
 from line_neurons.graphs.loop.recorded_prompt import prompt_of
-from line_neurons.graphs.runs import checkpoints
 from line_neurons.graphs.runs.fork import fork
 from line_neurons.graphs.runs.lifecycle import work
+from line_neurons.tools.store.checkpoints import open_checkpoints
 from line_neurons.tools.store.steering_queue import commands
 from support.fakes import ScriptedGenerator, ScriptedModel, outcome, scripted_components
 from support.full_checkpoints import all_checkpoints_kept, state_once_ended
@@ -96,7 +96,7 @@ def test_the_history_tells_the_same_state_as_the_checkpoints_did(unpruned, unit)
     components, run = unpruned
     settings, history = revised(run.settings, {}), components.runs.steps(run.id, unit)
     asked = commands(components.runs, run.id, unit)
-    with checkpoints.opened(components.store) as saver:
+    with open_checkpoints(components.store) as saver:
         graph = build(saver)
         for step in range(last_step(components, run, unit)):
             recorded = state_once_ended(graph, run, unit, step)
