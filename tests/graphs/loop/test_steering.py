@@ -390,8 +390,8 @@ def test_a_wish_can_be_written_while_another_process_holds_the_run(tmp_path):
     run = start(components, LAYER, ["0"])
 
     asking = (
-        "from pathlib import Path; from line_neurons.tools.store.steering_queue import ask; "
-        f"ask(Path({str(tmp_path)!r}), "
+        "from pathlib import Path; from line_neurons.tools.store.steering_queue import submit; "
+        f"submit(Path({str(tmp_path)!r}), "
     )
     asking += f"{run.id!r}, 0, 'try', 'red fox')"
 

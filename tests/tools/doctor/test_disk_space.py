@@ -12,7 +12,8 @@ import pytest
 from line_neurons.agent.errors import UsageError
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.doctor import store as store_check
-from line_neurons.tools.doctor.disk_space import PRUNE, compact
+from line_neurons.tools.doctor.disk_space import compact
+from line_neurons.tools.store.checkpoints import PRUNE
 from line_neurons.tools.store.locks import shared_lock
 from line_neurons.tools.store.steering_queue import submit_all
 from support.fakes import LAYER, ScriptedModel, outcome, scripted_components
@@ -109,7 +110,7 @@ def test_a_folder_that_is_not_there_is_no_store(tmp_path):
 KILLED = """
 import os, signal, sqlite3, sys
 from pathlib import Path
-from line_neurons.tools.doctor.disk_space import give_back
+from line_neurons.tools.doctor.disk_space import compact
 left = int(sys.argv[2])
 def at_work():
     global left
@@ -122,7 +123,7 @@ class Watched(sqlite3.Connection):
         return super().execute(statement, *values)
 connect = sqlite3.connect
 sqlite3.connect = lambda *values, **options: connect(*values, **{"factory": Watched, **options})
-list(give_back(Path(sys.argv[1])))
+list(compact(Path(sys.argv[1])))
 """
 
 
@@ -143,11 +144,11 @@ ON_A_FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 from line_neurons.agent.errors import StoreError
-from line_neurons.tools.doctor.disk_space import give_back
+from line_neurons.tools.doctor.disk_space import compact
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 try:
-    list(give_back(Path(sys.argv[1])))
+    list(compact(Path(sys.argv[1])))
 except StoreError as error:
     print(error.message, error.remedy, sep="; ")
 """
