@@ -15,11 +15,11 @@ from typing import Any, Literal
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.settings import Settings
 from line_neurons.agent.text import clean_text
-from line_neurons.eval.cosy.names import model_stem
+from line_neurons.eval.labels.names import model_stem
 from line_neurons.eval.reports.histories import deciding
-from line_neurons.eval.reports.table import write_file
 from line_neurons.graphs.runs.lifecycle import recorded
 from line_neurons.tools.label_marks import ENDED
+from line_neurons.tools.store.atomic_files import write_file
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore
 

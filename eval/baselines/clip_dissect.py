@@ -1,4 +1,9 @@
-"""CLIP-Dissect (Oikarinen and Weng, 2023): the word whose similarities to probe images fit a unit best."""
+"""CLIP-Dissect (Oikarinen and Weng, 2023): the word whose similarities to probe images fit a unit best.
+
+Each function of ``SIMILARITIES`` takes the similarities of images and words, [n_images, n_words], and the units'
+activations on the images, [n_images, n_units], and returns [n_units, n_words], higher for a better word. The
+defaults are those of the authors' code.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +19,20 @@ from line_neurons.eval.baselines.image_text import (
     embedded_texts,
     open_encoder,
 )
-from line_neurons.eval.baselines.similarities import SIMILARITIES
 from line_neurons.eval.baselines.task import Task
 from line_neurons.eval.labels.formats import Labels
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
+
+    Table = NDArray[np.float64] | NDArray[np.float32]
+    Similarity = Callable[[Table, Table], NDArray[np.float64]]
+
+
+_TINY = 1e-7
+_WORDS_AT_ONCE = 1024
 
 
 def label(task: Task, *, encoder: str = DEFAULT, similarity: str = "soft_wpmi") -> Labels:
@@ -70,3 +83,120 @@ def _by_captions(task: Task, words: tuple[str, ...]) -> NDArray[np.float32]:
             "a probe image has no class that could stand for its caption", "name images in class folders"
         )
     return (captions @ texts.T)[task.control.labels]
+
+
+def soft_wpmi(
+    words: Table, units: Table, *, top_k: int = 100, a: float = 10, lam: float = 1, start: float = 0.998,
+    end: float = 0.97,
+) -> NDArray[np.float64]:  # fmt: skip
+    """Soft weighted pointwise mutual information: stronger images are the surer of the set.
+
+    Args:
+        words: similarities of images and words.
+        units: activations.
+        top_k: images that a unit's set is of, the strongest; all of them where there are fewer.
+        a: what the similarities are multiplied with before the softmax over the words.
+        lam: weight of how probable a word is over all units of the layer.
+        start: probability that the strongest image is in the set.
+        end: what it falls towards over the ``top_k`` images.
+    """
+    top_k = min(top_k, len(units))
+    sure = start - np.arange(top_k)[:, None] / top_k * (start - end)
+    return _mutual(words, units, top_k, a, lam, lambda chances: np.log(1 + sure * (chances - 1) + _TINY))
+
+
+def wpmi(words: Table, units: Table, *, top_k: int = 28, a: float = 2, lam: float = 0.6) -> NDArray[np.float64]:
+    """Weighted pointwise mutual information: the ``top_k`` strongest images are the set; see ``soft_wpmi``."""
+    return _mutual(words, units, min(top_k, len(units)), a, lam, lambda chances: np.log(chances + _TINY))
+
+
+def _mutual(
+    words: Table, units: Table, top_k: int, a: float, lam: float,
+    log_chances: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+) -> NDArray[np.float64]:  # fmt: skip
+    given = np.empty((units.shape[1], words.shape[1]))
+    for unit, strongest in enumerate(_strongest(units, top_k).T):
+        given[unit] = log_chances(_softmax(a * words[strongest].astype(np.float64))).sum(0)
+    overall = np.logaddexp.reduce(given, axis=0) - np.log(len(given))
+    found: NDArray[np.float64] = given - lam * overall
+    return found
+
+
+def rank_reorder(
+    words: Table, units: Table, *, p: float = 3, top: float = 0.05, scale: float = 0.5, seed: int = 0
+) -> NDArray[np.float64]:
+    """How little the unit's activations change if its strongest images are put into the order of the word.
+
+    The change is divided by that of five random orders, and by the mean similarity of the images and the word to
+    the power ``scale``; a word with no positive mean similarity is the worst.
+
+    Args:
+        words: similarities of images and words.
+        units: activations.
+        p: power of the differences.
+        top: share of the images that counts, the strongest; at least two.
+        scale: see above.
+        seed: of the random orders.
+    """
+    count = min(len(units), max(2, int(len(units) * top)))
+    rng = np.random.default_rng(seed)
+    found = np.empty((units.shape[1], words.shape[1]))
+    for unit, strongest in enumerate(_strongest(units, count).T):
+        own = units[strongest, unit].astype(np.float64)
+        rising = own[::-1]
+        shuffled = np.stack([rising[rng.permutation(count)] for _ in range(5)], 1)
+        by_chance = (np.abs(rising[:, None] - shuffled) ** p).mean()
+        seen = words[strongest].astype(np.float64)
+        order = seen.argsort(0, kind="stable").argsort(0, kind="stable")
+        change = (np.abs(own[:, None] - rising[order]) ** p).mean(0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            error = change / by_chance / np.maximum(seen.mean(0), 0) ** scale
+        found[unit] = -np.nan_to_num(error, nan=np.inf, posinf=np.inf)
+    return found
+
+
+def cos_similarity(words: Table, units: Table) -> NDArray[np.float64]:
+    """Cosine of a word's similarities and a unit's activations over all images; 0 where either is all zeros."""
+    return _cosines(words, units, lambda table: table, 0)
+
+
+def cos_similarity_cubed(words: Table, units: Table) -> NDArray[np.float64]:
+    """The same of the third powers of the differences from the mean: the strongest images count most."""
+    return _cosines(words, units, lambda table: (table - table.mean(0)) ** 3, 1e-3)
+
+
+SIMILARITIES: dict[str, Similarity] = {
+    "soft_wpmi": soft_wpmi,
+    "wpmi": wpmi,
+    "rank_reorder": rank_reorder,
+    "cos_similarity": cos_similarity,
+    "cos_similarity_cubed": cos_similarity_cubed,
+}
+"""By the names that the authors' code has for them."""
+
+
+def _cosines(
+    words: Table, units: Table, prepare: Callable[[NDArray[np.float64]], NDArray[np.float64]], least: float
+) -> NDArray[np.float64]:
+    """Cosines of the prepared columns; lengths below ``least`` count as that."""
+    ours = _unit_length(prepare(units.astype(np.float64)), least).T
+    # All words of a large vocabulary at double precision would take twice the memory of their table again.
+    parts = (words[:, start : start + _WORDS_AT_ONCE] for start in range(0, words.shape[1], _WORDS_AT_ONCE))
+    return np.concatenate([ours @ _unit_length(prepare(part.astype(np.float64)), least) for part in parts], 1)
+
+
+def _strongest(units: Table, count: int) -> NDArray[np.int64]:
+    """Indices of the images that excite each unit most, strongest first, [count, n_units]; ties by index."""
+    return np.argsort(-units, axis=0, kind="stable")[:count]
+
+
+def _softmax(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    powers = np.exp(table - table.max(1, keepdims=True))
+    found: NDArray[np.float64] = powers / powers.sum(1, keepdims=True)
+    return found
+
+
+def _unit_length(table: NDArray[np.float64], least: float) -> NDArray[np.float64]:
+    length = np.maximum(np.linalg.norm(table, axis=0), least)
+    found: NDArray[np.float64] = table / np.where(length > 0, length, 1)
+    return found

@@ -26,9 +26,10 @@ from line_neurons.agent.seeds import derive_rng, derive_seed
 from line_neurons.eval.baselines.image_text import CAPTIONS, open_encoder
 from line_neurons.eval.baselines.task import Task
 from line_neurons.eval.baselines.top_images import Shown, strongest_images
-from line_neurons.eval.labels.formats import Label, Labels, replace_file
+from line_neurons.eval.labels.formats import Label, Labels
 from line_neurons.graphs.loop.prompting import MAX_TEMPERATURE
 from line_neurons.tools.label_marks import unvarying
+from line_neurons.tools.store.atomic_files import write_file
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import ImageData
@@ -156,7 +157,7 @@ def write_csv(found: Described, path: Path) -> None:
     writer.writerow(COLUMNS)
     for one, order in zip(found.labels, found.ranked, strict=True):
         writer.writerow([one.unit, *(*order, " ", " ")[:3]])
-    replace_file(path, written.getvalue().encode())
+    write_file(path, written.getvalue().encode())
 
 
 def _captioner(task: Task, spec: str) -> Captioner:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from line_neurons.agent.concepts import class_concept
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.baselines.auc import auc_of_sums, doubled_ranks
-from line_neurons.eval.baselines.concepts import concepts_of
 from line_neurons.eval.baselines.task import Task
 from line_neurons.eval.labels.formats import Label, Labels
+from line_neurons.eval.labels.imagenet import imagenet_table
+from line_neurons.eval.labels.wordnet import WordNet
 from line_neurons.tools.label_marks import unvarying
 
 if TYPE_CHECKING:
@@ -249,3 +251,82 @@ def label(
         if any((one.auc, one.length) == (formulas[0].auc, formulas[0].length) for one in formulas[1:]):
             tied.append(unit)
     return task.labelled("invert" if length == 1 else f"invert-{length}", labels, without, tied)
+
+
+def concepts_of(task: Task, *, hypernyms: bool) -> tuple[tuple[str, ...], NDArray[np.bool_]]:
+    """The concepts of the probe images and whether each image is one of them.
+
+    Args:
+        task: has the probe images.
+        hypernyms: also groups of classes: of the image bank its own, of other sets WordNet's hypernyms.
+
+    Returns:
+        the names, classes first, and bool [n_images, n_concepts].
+
+    Raises:
+        UsageError: the images have no classes.
+        MissingPartError: WordNet is wanted and not here.
+    """
+    captions = task.captions
+    classes: dict[str, set[int]] = defaultdict(set)
+    for index, caption in enumerate(captions):
+        if caption:
+            classes[caption].add(index)
+    if hypernyms:
+        groups: dict[str, set[int]] = defaultdict(set)
+        for index, wider in _wider(task).items():
+            for name in wider:
+                groups[name].add(index)
+        for name, own in sorted(groups.items()):
+            # What is a class' alone tells nothing that the class does not; a class may be a group of others too.
+            if name in classes or len(own) > 1:
+                classes[name] |= own
+    labels = task.control.labels
+    members = np.stack([np.isin(labels, sorted(own)) for own in classes.values()], 1)
+    return tuple(classes), members
+
+
+def _wider(task: Task) -> Mapping[int, set[str]]:
+    """The groups of each class, by its index."""
+    if task.components.settings.control == "bank":
+        broader: dict[str, set[str]] = defaultdict(set)
+        for entry in task.components.images.select("search"):
+            broader[entry.caption].update(entry.broader)
+        return {index: broader[name] for index, name in enumerate(task.control.classes)}
+    words = WordNet(task.components.assets / "wordnet")
+    known = {one.name: one.synset for one in imagenet_table()}
+    found = {}
+    for index, (name, caption) in enumerate(zip(task.control.classes, task.captions, strict=True)):
+        synset = known.get(name) or next(iter(words.senses(caption)), None)
+        above = words.hypernyms(synset) if synset is not None else ()
+        found[index] = {class_concept(words.lemmas[one][0]) for one in above}
+    return found
+
+
+def doubled_ranks(activations: Activations) -> NDArray[np.float64]:
+    """Twice the rank of each image for each unit, from 2 on; ties share their mean rank, so all are whole.
+
+    Args:
+        activations: [n_images, n_units], all finite.
+
+    Returns:
+        float64 [n_images, n_units] of whole numbers; their sums are exact.
+    """
+    ranks = np.empty(activations.shape, np.float64)
+    for unit, column in enumerate(activations.T):
+        ordered = np.sort(column)
+        ranks[:, unit] = np.searchsorted(ordered, column, "left") + np.searchsorted(ordered, column, "right") + 1
+    return ranks
+
+
+def auc_of_sums(sums: NDArray[np.float64], sizes: NDArray[np.float64], images: int) -> NDArray[np.float64]:
+    """AUC from the doubled ranks' sums of the images with a concept; NaN where all or none have it.
+
+    Args:
+        sums: sums of doubled ranks, of any shape.
+        sizes: how many images have the concept, in a shape that fits.
+        images: how many there are in all.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found: NDArray[np.float64] = (sums - sizes * (sizes + 1)) / (2 * sizes * (images - sizes))
+    return found

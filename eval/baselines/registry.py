@@ -10,17 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.baselines import (
-    best_word,
-    clip_dissect,
-    describe_and_dissect,
-    initial_label,
-    invert,
-    random_label,
-)
+from line_neurons.eval.baselines import clip_dissect, describe_and_dissect, invert, simple
 from line_neurons.eval.baselines.task import Task
-from line_neurons.eval.cosy.names import file_stem
 from line_neurons.eval.labels.formats import Labels, write_csv
+from line_neurons.eval.labels.names import file_stem
 from line_neurons.eval.labels.vocabulary import Choice, keep, of_run
 
 
@@ -45,9 +38,9 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
-    "random": Method(random_label.label),
-    "initial": Method(initial_label.label),
-    "best-word": Method(best_word.label),
+    "random": Method(simple.random_label),
+    "initial": Method(simple.initial_label),
+    "best-word": Method(simple.best_word),
     "invert": Method(invert.label, "invert", attrgetter("captions")),
     "clip-dissect": Method(clip_dissect.label),
     "describe-and-dissect": Method(describe_and_dissect.label, words=None),

@@ -14,7 +14,7 @@ from pathlib import Path
 from line_neurons.agent.errors import LineError
 from line_neurons.eval.benchmarks import busy_generator, gpu_batch, graph_steps, patience_cost, wall_time
 from line_neurons.eval.benchmarks import generated_images as drawn_images
-from line_neurons.eval.benchmarks.figures import show
+from line_neurons.eval.benchmarks.metering import show
 
 PARTS = {
     "images": drawn_images,

@@ -6,9 +6,16 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from line_neurons.eval.benchmarks.figures import Figure, Found
 from line_neurons.eval.benchmarks.instant import LAYER, InstantModel, SlowGenerator, instant_components
-from line_neurons.eval.benchmarks.metering import Clock, MeteredGenerator, MeteredModel, Span, covered
+from line_neurons.eval.benchmarks.metering import (
+    Clock,
+    Figure,
+    Found,
+    MeteredGenerator,
+    MeteredModel,
+    Span,
+    covered,
+)
 from line_neurons.eval.benchmarks.real_parts import closing, units_of, workplace
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import start, work

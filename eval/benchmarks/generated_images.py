@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from line_neurons.eval.benchmarks.figures import Figure, Found
-from line_neurons.eval.benchmarks.metering import Clock
+from line_neurons.eval.benchmarks.metering import Clock, Figure, Found
 from line_neurons.eval.benchmarks.real_parts import (
     Opening,
     add_options,

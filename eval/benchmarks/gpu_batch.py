@@ -16,9 +16,8 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import DrawnImage, ImageRequest, Progress
 from line_neurons.agent.prompts import image_requests
 from line_neurons.eval.benchmarks.busy_generator import run_warm
-from line_neurons.eval.benchmarks.figures import Figure, Found
 from line_neurons.eval.benchmarks.instant import InstantModel, instant_components
-from line_neurons.eval.benchmarks.metering import MeteredGenerator, MeteredModel
+from line_neurons.eval.benchmarks.metering import Figure, Found, MeteredGenerator, MeteredModel
 from line_neurons.eval.benchmarks.real_parts import closing, workplace
 
 if TYPE_CHECKING:

@@ -13,9 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from line_neurons.agent.errors import BackendError
-from line_neurons.eval.benchmarks.figures import Figure, Found
 from line_neurons.eval.benchmarks.instant import LAYER, InstantModel, instant_components
-from line_neurons.eval.benchmarks.metering import Clock
+from line_neurons.eval.benchmarks.metering import Clock, Figure, Found
 from line_neurons.eval.benchmarks.real_parts import closing, units_of
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.graphs.runs.runner import Progress

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.benchmarks.figures import Figure, Found
 from line_neurons.eval.benchmarks.generated_images import count
-from line_neurons.eval.benchmarks.metering import Clock
+from line_neurons.eval.benchmarks.metering import Clock, Figure, Found
 from line_neurons.eval.benchmarks.real_parts import closing, near_words
 from line_neurons.graphs.runs.components import Components, reopen
 from line_neurons.graphs.runs.lifecycle import start, work

@@ -15,8 +15,7 @@ from types import MappingProxyType
 
 from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.ports import LanguageModel, Prompt, Proposal
-from line_neurons.eval.benchmarks.figures import Figure, Found
-from line_neurons.eval.benchmarks.metering import Clock
+from line_neurons.eval.benchmarks.metering import Clock, Figure, Found
 from line_neurons.eval.benchmarks.real_parts import (
     Opening,
     add_options,

@@ -27,7 +27,7 @@ from line_neurons.tools.images.folders import images_below
 from line_neurons.tools.images.reader import PLAIN, Range
 from line_neurons.tools.images.reading import ImageAccount, with_reading
 from line_neurons.tools.images.skipped import Remarks
-from line_neurons.tools.store.atomic_files import atomic_write
+from line_neurons.tools.store.atomic_files import write_file
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Activations, Progress
@@ -101,11 +101,7 @@ def caption_photographs(folder: Path, words: WordNet) -> Captioned:
         )
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows((_COLUMNS, *rows))
-    try:
-        with atomic_write(table) as file:
-            file.write(text.getvalue().encode())
-    except OSError as error:
-        raise UsageError(f"{table} cannot be written: {error.strerror}", "make the folder writable") from error
+    write_file(table, text.getvalue().encode(), "make the folder writable")
     return Captioned(table, len(rows), len(names), tuple(unnamed), remarks.lines())
 
 

@@ -7,15 +7,13 @@ import io
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from line_neurons.agent.errors import NotDrawableError, UsageError
 from line_neurons.agent.ports import ControlSet
 from line_neurons.agent.settings import Settings, revised
 from line_neurons.eval.cosy.images import ConceptImages, Laid
-from line_neurons.eval.cosy.names import file_stem, is_of, target_of
 from line_neurons.eval.cosy.protocol import (
     CONCEPT_BATCH,
     CONTROL_BATCH,
@@ -27,14 +25,14 @@ from line_neurons.eval.cosy.protocol import (
     refuse_remainder,
 )
 from line_neurons.eval.cosy.results import Evaluation, Evaluations, Result
-from line_neurons.eval.labels.files import SUFFIXES
-from line_neurons.eval.labels.formats import Label, Labels, of_run, read_labels
-from line_neurons.eval.labels.library import kept
+from line_neurons.eval.labels.formats import Label, Labels
+from line_neurons.eval.labels.library import is_file, labels_of, method_and_place, open_runs
+from line_neurons.eval.labels.names import file_stem, is_of, target_of
 from line_neurons.graphs.runs.code_trust import require_vouched, vouch
 from line_neurons.graphs.runs.components import Components, Preparing
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations
 from line_neurons.tools.store.records import Run
-from line_neurons.tools.store.runs import RunStore, default_store, has_runs
+from line_neurons.tools.store.runs import default_store
 from line_neurons.tools.targets.lookup import find_layer, layer_fingerprint
 
 if TYPE_CHECKING:
@@ -102,8 +100,8 @@ def subject_of(
     runs: list[Run] = []
     for name in names:
         labels.append(one := labels_of(name, store, layer, units_from))
-        if not _is_file(method_and_place(name)[1]) and "/" not in one.source:
-            runs.append(_runs(store).run(one.source))
+        if not is_file(method_and_place(name)[1]) and "/" not in one.source:
+            runs.append(open_runs(store).run(one.source))
     _refuse_twice(labels)
     if runs:
         components = _components_of(runs, settings, changes, preparing, trust)
@@ -150,31 +148,6 @@ def _refuse_outside(labels: Labels, layer: str, units: int) -> None:
         raise UsageError(
             f"{labels.source} has a label for unit {outside}", f"layer {layer} has the units 0-{units - 1}"
         )
-
-
-def labels_of(name: str, store: Path, layer: str | None = None, units_from: int | None = None) -> Labels:
-    """The labels of a run, of a file, or that a store keeps; the method may stand before: ``random=labels.csv``.
-
-    Args:
-        name: the run, file or kept labels.
-        store: the store's folder.
-        layer: which of the layers of a file that has several.
-        units_from: what the units of a file count from; see ``labels.read_labels``.
-
-    Raises:
-        UsageError: there are none; see ``labels.read_labels`` and ``kept_labels.kept``.
-    """
-    method, place = method_and_place(name)
-    if _is_file(place):
-        return read_labels(Path(place).expanduser(), method, layer, units_from)
-    found = kept(store, place) or of_run(_runs(store), place)
-    return replace(found, method=method or found.method)
-
-
-def method_and_place(name: str) -> tuple[str | None, str]:
-    """The method, if one stands before, and the run, file or kept labels."""
-    method, equals, place = name.partition("=")
-    return (None, name) if not equals or "/" in method or Path(name).is_file() else (method.strip(), place)
 
 
 def judge_labels(
@@ -300,17 +273,6 @@ def _control(subject: Subject, source: ControlSet | PrecomputedControl, telling:
             telling("control set", done, total)
 
     return control_activations(components.bank, components.target, [layer], source, counted)[layer].activations
-
-
-def _is_file(place: str) -> bool:
-    return place.casefold().endswith(SUFFIXES) or Path(place).expanduser().is_file()
-
-
-def _runs(store: Path) -> RunStore:
-    if not has_runs(store):
-        remedy = "name the store with --store, or a file of labels"
-        raise UsageError(f"there are no runs in {str(store)!r}", remedy)
-    return RunStore(store, read_only=True)
 
 
 def _components_of(

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.cosy.names import file_stem
 from line_neurons.eval.exchange.dataset import MARK, write_dataset
 from line_neurons.eval.exchange.output_files import file_in, folder_written, refuse_taken, written
 from line_neurons.eval.exchange.run_tables import TABLES, WRITERS, write_table
 from line_neurons.eval.exchange.snapshot import Snapshot, snapshot
 from line_neurons.eval.labels.formats import WRITTEN, Labels, write_csv
+from line_neurons.eval.labels.library import labels_of
+from line_neurons.eval.labels.names import file_stem
 from line_neurons.graphs.replay.provenance import provenance_of_the_run
 from line_neurons.tools.store.runs import has_runs
 
@@ -72,8 +73,6 @@ def export(
         known = f"{', '.join(TABLES)} with --format {', '.join(WRITERS)}"
         raise UsageError(f"there is no table {table!r:.40} for {format_}", known)
     if format_ in WRITTEN:
-        from line_neurons.eval.cosy.runner import labels_of
-
         labels = labels_of(name, store, layer, units_from)
         return _labels(store, labels, format_, output, force)
     with snapshot(store, name) as taken:

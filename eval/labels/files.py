@@ -30,7 +30,7 @@ class Rows(NamedTuple):
         header: its columns, each once.
         rows: every row that is not blank, after its line or number in the file; missing cells are empty.
         spreadsheet: texts that a spreadsheet would take for formulas may be marked in it; see
-            ``tables.spreadsheet_cell``.
+            ``spreadsheet_cell``.
     """
 
     header: list[str]

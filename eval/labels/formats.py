@@ -17,7 +17,7 @@ from line_neurons.agent.text import clean_text
 from line_neurons.eval.labels.files import rows_of
 from line_neurons.tools.images.skipped import Remarks
 from line_neurons.tools.label_marks import UNLABELLED, told
-from line_neurons.tools.store.atomic_files import atomic_write
+from line_neurons.tools.store.atomic_files import write_file
 from line_neurons.tools.store.columns import UNIT_COLUMNS
 from line_neurons.tools.store.runs import RunStore
 
@@ -239,23 +239,7 @@ def write_csv(labels: Labels, path: Path, form: str) -> None:
         score = "" if label.score is None else repr(label.score)
         cells = {"unit": label.unit, "concept": label.concept, "score": score, "layer": layer, "": ""}
         writer.writerow([cells[what] for what in columns.values()])
-    replace_file(path, written.getvalue().encode())
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file whole, or leave what was there.
-
-    Raises:
-        UsageError: it cannot be written.
-    """
-    try:
-        if path.exists() and not path.is_file():
-            raise UsageError(f"{str(path)!r:.200} is not a file", "name a file with --output")
-        with atomic_write(path.resolve()) as file:
-            file.write(content)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"{str(path)!r:.200} cannot be written: {reason}", "name another file") from error
+    write_file(path, written.getvalue().encode())
 
 
 def _last(layer: str) -> str:

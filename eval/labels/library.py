@@ -15,9 +15,11 @@ from typing import NamedTuple
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.text import clean_text, spreadsheet_cell
-from line_neurons.eval.cosy.names import file_stem
-from line_neurons.eval.labels.formats import Labels, read_labels
-from line_neurons.eval.reports.table import write_file
+from line_neurons.eval.labels.files import SUFFIXES
+from line_neurons.eval.labels.formats import Labels, of_run, read_labels
+from line_neurons.eval.labels.names import file_stem
+from line_neurons.tools.store.atomic_files import write_file
+from line_neurons.tools.store.runs import RunStore, has_runs
 
 SCHEMA = "line-neurons/labels/1"
 COLUMNS = ("run", "method", "model", "layer", "unit", "label", "score", "origin", "schema")
@@ -125,3 +127,79 @@ def _written(labels: Labels) -> bytes:
         )
         writer.writerow([spreadsheet_cell(value) for value in row])
     return written.getvalue().encode()
+
+
+def import_labels(
+    store: Path,
+    path: Path,
+    *,
+    name: str = "",
+    model: str | None = None,
+    layer: str | None = None,
+    units_from: int | None = None,
+) -> tuple[Kept, Labels]:
+    """Keep the labels of a file.
+
+    Args:
+        store: the store's folder; made if it is not there.
+        path: the file; see ``labels.read_labels``.
+        name: what they are to be called; empty: as the method.
+        model: the target that they are of, where the file does not say it.
+        layer: the layer likewise, or which of several in the file.
+        units_from: the number of the first unit, 0 or 1; see ``labels.read_labels``.
+
+    Returns:
+        where they are kept, and what they are.
+
+    Raises:
+        UsageError: the file is none of labels, does not say what it is of or counts from, or the name is taken.
+    """
+    labels = read_labels(path, name or None, layer, units_from, ask=True)
+    # The file's own place says nothing on another machine.
+    labels = replace(labels, model=model or labels.model, layer=layer or labels.layer, source=path.name)
+    for what, found in {"model": labels.model, "layer": labels.layer}.items():
+        if not found:
+            raise UsageError(f"{path} does not say which {what} it is of", f"name it with --{what}")
+    return keep(store, labels, name), labels
+
+
+def labels_of(name: str, store: Path, layer: str | None = None, units_from: int | None = None) -> Labels:
+    """The labels of a run, of a file, or that a store keeps; the method may stand before: ``random=labels.csv``.
+
+    Args:
+        name: the run, file or kept labels.
+        store: the store's folder.
+        layer: which of the layers of a file that has several.
+        units_from: what the units of a file count from; see ``labels.read_labels``.
+
+    Raises:
+        UsageError: there are none; see ``labels.read_labels`` and ``kept_labels.kept``.
+    """
+    method, place = method_and_place(name)
+    if is_file(place):
+        return read_labels(Path(place).expanduser(), method, layer, units_from)
+    found = kept(store, place) or of_run(open_runs(store), place)
+    return replace(found, method=method or found.method)
+
+
+def method_and_place(name: str) -> tuple[str | None, str]:
+    """The method, if one stands before, and the run, file or kept labels."""
+    method, equals, place = name.partition("=")
+    return (None, name) if not equals or "/" in method or Path(name).is_file() else (method.strip(), place)
+
+
+def is_file(place: str) -> bool:
+    """Return whether a source of labels is a file, and not a run or a name in the library."""
+    return place.casefold().endswith(SUFFIXES) or Path(place).expanduser().is_file()
+
+
+def open_runs(store: Path) -> RunStore:
+    """Open the run store of a folder read-only.
+
+    Raises:
+        UsageError: it has no runs.
+    """
+    if not has_runs(store):
+        remedy = "name the store with --store, or a file of labels"
+        raise UsageError(f"there are no runs in {str(store)!r}", remedy)
+    return RunStore(store, read_only=True)

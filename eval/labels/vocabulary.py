@@ -15,8 +15,8 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from line_neurons.agent.concepts import class_concept, concept_key
-from line_neurons.eval.labels.formats import replace_file
 from line_neurons.tools.cache.reader import control_classes
+from line_neurons.tools.store.atomic_files import write_file
 from line_neurons.tools.store.records import Run
 
 _MAX_BYTES = 1 << 26
@@ -97,7 +97,7 @@ def keep(choice: Choice, labels: Path) -> None:
         UsageError: the file cannot be written.
     """
     kept = _Kept(hashlib.sha256(labels.read_bytes()).hexdigest(), choice)
-    replace_file(_beside(labels), json.dumps(asdict(kept), indent=1).encode())
+    write_file(_beside(labels), json.dumps(asdict(kept), indent=1).encode())
 
 
 def of_file(labels: Path) -> Choice:

@@ -11,10 +11,9 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from line_neurons.agent.errors import UsageError
 from line_neurons.agent.text import MAX_CELL, clean_text, format_score, spreadsheet_cell
 from line_neurons.eval.reports.statistics import FEWEST, Paired, Summary, holm
-from line_neurons.tools.store.atomic_files import atomic_write
+from line_neurons.tools.store.atomic_files import write_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -209,19 +208,3 @@ def write(report: Report, folder: Path) -> list[Path]:
             contents |= {f"{name}.{kind}": data for kind, data in drawn(draw).items()}
     contents[f"{report.name}.md"] = as_markdown(report).encode()
     return [write_file(folder / name, content) for name, content in contents.items()]
-
-
-def write_file(path: Path, content: bytes) -> Path:
-    """Write a file whole, or leave what was there.
-
-    Raises:
-        UsageError: it cannot be written.
-    """
-    try:
-        with atomic_write(path) as file:
-            file.write(content)
-    except OSError as error:
-        raise UsageError(
-            f"{str(path)!r:.200} cannot be written: {error.strerror}", "name another folder with --output"
-        ) from error
-    return path

@@ -242,6 +242,8 @@ class Session:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(argparse.ArgumentParser, "parse_args", parse)
             patch.setattr(sys, "argv", [program, *arguments])
+            # A test has imported the module already; run here, it is another one.
+            patch.delitem(sys.modules, program, raising=False)
             try:
                 if program.endswith(".speed"):
                     assert not arguments

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from line_neurons.agent.errors import UsageError
 from line_neurons.tools.store.paths import open_no_link, unfinished_files
 
 _BEFORE = "-before"
@@ -44,6 +45,23 @@ def atomic_write(path: Path, *, new: bool = False) -> Iterator[BinaryIO]:
                 part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_file(path: Path, content: bytes, remedy: str = "name another with --output") -> Path:
+    """Write a file whole, or leave what was there; of a link, the file that it points to.
+
+    Raises:
+        UsageError: it cannot be written; ``remedy`` says what to do.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{str(path)!r:.200} is not a file", remedy)
+        with atomic_write(path.resolve()) as file:
+            file.write(content)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{str(path)!r:.200} cannot be written: {reason}", remedy) from error
+    return path
 
 
 @contextmanager

@@ -100,7 +100,7 @@ def _bundle(store: Path, path: Path, as_json: bool) -> None:
 def _labels(
     store: Path, path: Path, name: str, model: str | None, layer: str | None, units_from: int | None, as_json: bool
 ) -> None:
-    from line_neurons.eval.labels.label_import import import_labels
+    from line_neurons.eval.labels.library import import_labels
 
     kept, labels = import_labels(store, path, name=name, model=model, layer=layer, units_from=units_from)
     if as_json:

@@ -5,7 +5,7 @@ from math import exp, log, sqrt
 import numpy as np
 import pytest
 
-from line_neurons.eval.baselines.similarities import SIMILARITIES, rank_reorder, soft_wpmi, wpmi
+from line_neurons.eval.baselines.clip_dissect import SIMILARITIES, rank_reorder, soft_wpmi, wpmi
 
 RNG = np.random.default_rng(3)
 WORDS = RNG.uniform(0.05, 0.9, (40, 5))

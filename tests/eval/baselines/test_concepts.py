@@ -3,7 +3,7 @@ import pytest
 
 from line_neurons.agent.errors import MissingPartError
 from line_neurons.agent.settings import Settings
-from line_neurons.eval.baselines.concepts import concepts_of
+from line_neurons.eval.baselines.invert import concepts_of
 from line_neurons.eval.baselines.task import Task
 from line_neurons.graphs.runs.components import Components
 

@@ -7,9 +7,9 @@ import pytest
 from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import DrainedError, MissingPartError, UsageError
-from line_neurons.eval.baselines import best_word, clip_dissect, image_text, initial_label, random_label
+from line_neurons.eval.baselines import clip_dissect, image_text, simple
+from line_neurons.eval.baselines.clip_dissect import soft_wpmi
 from line_neurons.eval.baselines.registry import label_units
-from line_neurons.eval.baselines.similarities import soft_wpmi
 from line_neurons.eval.baselines.task import Task
 from line_neurons.graphs.loop.scoring import measure
 from line_neurons.graphs.runs.lifecycle import start, work
@@ -22,9 +22,9 @@ def concepts(found):
 
 
 def test_random_words_depend_on_seed_and_unit_alone(colour_task):
-    every = random_label.label(colour_task(range(3)))
-    assert concepts(random_label.label(colour_task((2, 0)))) == [concepts(every)[2], concepts(every)[0]]
-    others = [concepts(random_label.label(colour_task(range(3), seed=seed))) for seed in range(1, 20)]
+    every = simple.random_label(colour_task(range(3)))
+    assert concepts(simple.random_label(colour_task((2, 0)))) == [concepts(every)[2], concepts(every)[0]]
+    others = [concepts(simple.random_label(colour_task(range(3), seed=seed))) for seed in range(1, 20)]
     assert len({tuple(one) for one in others}) > 10
     assert every.method == "random"
     assert [one.score for one in every.labels] == [None] * 3
@@ -33,45 +33,45 @@ def test_random_words_depend_on_seed_and_unit_alone(colour_task):
 def test_a_random_word_is_never_one_that_is_excluded(colour_task):
     words = ("rose", "brick", "leaf", "moss", "sky", "ink", "snow")
     task = colour_task((0, 1), excluded={0: words}, exclude=("ink",))
-    assert concepts(random_label.label(task))[0] == "coal"
+    assert concepts(simple.random_label(task))[0] == "coal"
     with pytest.raises(UsageError, match="no word is left for unit 0"):
-        random_label.label(colour_task((0,), excluded={0: (*words, "coal")}))
+        simple.random_label(colour_task((0,), excluded={0: (*words, "coal")}))
 
 
 def test_words_may_come_from_a_list(colour_task, tmp_path):
     (tmp_path / "words.txt").write_text("Tiger\n\nsofa\n")
     task = colour_task((0, 1, 2), vocabulary=tmp_path / "words.txt")
     assert set(task.words) == {"tiger", "sofa"}
-    assert set(concepts(random_label.label(task))) <= {"tiger", "sofa"}
+    assert set(concepts(simple.random_label(task))) <= {"tiger", "sofa"}
 
 
 def test_the_best_word_is_scored_as_a_search_scores_it(colour_task):
     task = colour_task()
-    found = best_word.label(task)
+    found = simple.best_word(task)
     assert concepts(found) == ["rose", "snow", "sky"]
     deps = task.components.deps(task.layer)
     assert [one.score for one in found.labels] == [
         measure(deps, one.unit, one.concept).score for one in found.labels
     ]
-    by_auc = best_word.label(colour_task(scorer="auc", excluded={1: ("snow",)}))
+    by_auc = simple.best_word(colour_task(scorer="auc", excluded={1: ("snow",)}))
     assert concepts(by_auc)[1] == "leaf"
 
 
 def test_words_that_cannot_be_imaged_do_not_count(colour_task, tmp_path):
     words = tmp_path / "words.txt"
     words.write_text("unicorn\nmoss\n")
-    assert concepts(best_word.label(colour_task(vocabulary=words))) == ["moss"] * 3
+    assert concepts(simple.best_word(colour_task(vocabulary=words))) == ["moss"] * 3
     with pytest.raises(UsageError, match="no word is left for unit 1"):
-        best_word.label(colour_task(vocabulary=words, excluded={1: ("moss",)}))
+        simple.best_word(colour_task(vocabulary=words, excluded={1: ("moss",)}))
     words.write_text("unicorn\n")
     with pytest.raises(UsageError, match="no word of the vocabulary"):
-        best_word.label(colour_task(vocabulary=words))
+        simple.best_word(colour_task(vocabulary=words))
 
 
 def test_images_and_activations_are_paid_for_once(colour_task):
-    best_word.label(colour_task())
+    simple.best_word(colour_task())
     again = colour_task()
-    best_word.label(again)
+    simple.best_word(again)
     assert again.components.generator.drawn == []
     assert again.components.target.passes == 0
 
@@ -92,22 +92,22 @@ def test_initial_labels_come_from_the_run_that_is_named(tmp_path):
         tmp_path, ScriptedModel(["owl"] * 99), control="set", iterations=1, summary=False
     )
     run = work(components, start(components, LAYER, ["0", "1"]))
-    found = initial_label.label(Task(components, LAYER, (1, 0), source=run.id))
+    found = simple.initial_label(Task(components, LAYER, (1, 0), source=run.id))
     units = {unit.unit: unit for unit in components.runs.units(run.id)}
     assert [(one.concept, one.score) for one in found.labels] == [
         (units[unit].initial_label, units[unit].initial_score) for unit in (1, 0)
     ]
     assert (found.method, found.source) == ("initial", run.id)
     with pytest.raises(UsageError, match="no first board of unit 2"):
-        initial_label.label(Task(components, LAYER, (2,), source=run.id))
+        simple.initial_label(Task(components, LAYER, (2,), source=run.id))
 
 
 def test_without_a_run_one_of_no_iteration_is_made_and_found_again(tmp_path):
     def task(model):
         return Task(scripted_components(tmp_path, model, control="set"), LAYER, (0, 2), {2: ("class a",)})
 
-    first = initial_label.label(task(ScriptedModel(())))
-    again = initial_label.label(task(ScriptedModel(())))
+    first = simple.initial_label(task(ScriptedModel(())))
+    again = simple.initial_label(task(ScriptedModel(())))
     assert first == again
     (run,) = task(ScriptedModel(())).components.runs.runs()
     assert (run.id, run.status, run.settings["iterations"]) == (first.source, "finished", 0)

@@ -10,12 +10,10 @@ from line_neurons.agent.replies import parse_reply
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 from line_neurons.eval.benchmarks import batch, busy_generator, patience_cost, wall_time
 from line_neurons.eval.benchmarks import generated_images as drawn_images
-from line_neurons.eval.benchmarks.figures import Figure, show
 from line_neurons.eval.benchmarks.graph_steps import run_instant
 from line_neurons.eval.benchmarks.instant import LAYER, batches, latency
-from line_neurons.eval.benchmarks.metering import Clock, MeteredGenerator, MeteredModel, covered
-from line_neurons.eval.benchmarks.near_words import MODIFIERS, NearWords
-from line_neurons.eval.benchmarks.real_parts import near_words
+from line_neurons.eval.benchmarks.metering import Clock, Figure, MeteredGenerator, MeteredModel, covered, show
+from line_neurons.eval.benchmarks.real_parts import MODIFIERS, NearWords, near_words
 from line_neurons.eval.benchmarks.wall_time import Stateless
 from line_neurons.graphs.runs.lifecycle import start, work
 from support.fakes import ScriptedGenerator, ScriptedModel, scripted_components

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.cosy.names import file_stem
 from line_neurons.eval.labels.formats import (
     FORMS,
     WRITTEN,
@@ -17,6 +16,7 @@ from line_neurons.eval.labels.formats import (
     short_sources,
     write_csv,
 )
+from line_neurons.eval.labels.names import file_stem
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.runs import RunStore
 

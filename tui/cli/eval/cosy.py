@@ -27,10 +27,11 @@ from line_neurons.eval.cosy.runner import (
     subject_of,
 )
 from line_neurons.eval.exchange.output_files import FolderPath
-from line_neurons.eval.labels.formats import Labels, replace_file
+from line_neurons.eval.labels.formats import Labels
 from line_neurons.eval.labels.wordnet import WordNet
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.control_sets import remarks_of
+from line_neurons.tools.store.atomic_files import write_file
 from line_neurons.tools.store.locks import shared_lock
 from line_neurons.tools.targets.lookup import find_layer
 from line_neurons.tools.targets.registry import short_spec
@@ -127,7 +128,7 @@ def cosy(
             terminal.note("Interrupted; the same command goes on where it stopped.")
             raise typer.Exit(INTERRUPTED) from None
     for file, result in zip(files, results, strict=bool(files)):
-        replace_file(file, cosy_csv(result.judged))
+        write_file(file, cosy_csv(result.judged))
     _show(subject, results, units, format_)
     for what, source in {"images of concepts": images, "the control set": control[1]}.items():
         for note in getattr(source, "image_notes", ()):

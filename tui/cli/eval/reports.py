@@ -106,7 +106,7 @@ def compare(store: Path, names: Sequence[str]) -> Report:
 
 def table1(store: Path, sources: Sequence[str]) -> Report:
     """Table 1, from the evaluations that the store keeps; sources as they were judged, ``third=x.csv`` too."""
-    from line_neurons.eval.cosy.runner import method_and_place
+    from line_neurons.eval.labels.library import method_and_place
     from line_neurons.eval.reports.method_table import table1 as compared
 
     known = _evaluated(store)
@@ -157,8 +157,8 @@ def _evaluated(store: Path) -> list[Any]:
 
 def quality(store: Path, sources: Sequence[str], assets: Path) -> Report:
     """Whether labels of runs and files are right where units stand for classes."""
-    from line_neurons.eval.cosy.runner import labels_of
     from line_neurons.eval.labels.formats import short_sources
+    from line_neurons.eval.labels.library import labels_of
     from line_neurons.eval.labels.vocabulary import of_file, of_run
     from line_neurons.eval.labels.wordnet import WordNet
     from line_neurons.eval.reports.histories import told_apart, told_steering

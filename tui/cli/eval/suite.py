@@ -14,10 +14,10 @@ import typer
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import Settings, load_settings
-from line_neurons.eval.reports.table import write_file
 from line_neurons.eval.suite import BASELINES, Suite, Task, variants
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import select_units
+from line_neurons.tools.store.atomic_files import write_file
 from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.exit_codes import INTERRUPTED

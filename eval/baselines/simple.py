@@ -1,4 +1,4 @@
-"""The best concept of LINE's first board, without iteration: LINE with N = 0."""
+"""Three simple baselines: a random word, the best word of the vocabulary, and LINE with N = 0."""
 
 from __future__ import annotations
 
@@ -7,20 +7,80 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from line_neurons.agent.concepts import concept_key
-from line_neurons.agent.errors import DrainedError, UsageError
+from line_neurons.agent.errors import DrainedError, NotDrawableError, UsageError
+from line_neurons.agent.seeds import derive_rng
 from line_neurons.eval.baselines.task import Task
 from line_neurons.eval.labels.formats import Label, Labels
+from line_neurons.graphs.loop import scoring
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import recorded, start, work
 from line_neurons.tools.label_marks import UNLABELLED, told
+from line_neurons.tools.scorers import layer_scorer, needs_control
 from line_neurons.tools.store.records import Run, Unit
 
 COMMAND = "line eval baseline initial"
-"""What runs that were made for this are recorded with."""
+"""The command that runs of ``initial_label`` are recorded with."""
+
+_WORDS_AT_ONCE = 32
 
 
-def label(task: Task) -> Labels:
+def random_label(task: Task) -> Labels:
+    """A word for each unit, drawn uniformly from the vocabulary; a function of (seed, unit, vocabulary)."""
+    words = sorted(task.words)
+    seed = task.components.settings.seed
+
+    def drawn(place: int, unit: int) -> Label:
+        fits = [word for word, fit in zip(words, allowed[place], strict=True) if fit]
+        return Label(unit, derive_rng("random label", seed, unit).choice(fits))
+
+    allowed = task.allowed(words)
+    return task.labelled("random", (drawn(place, unit) for place, unit in enumerate(task.units)))
+
+
+def best_word(task: Task) -> Labels:
+    """The word whose images excite each unit most, by the run's generator, number of images and scorer.
+
+    Images and activations are those of the concept bank; one forward pass serves all units. A word that the
+    generator cannot image does not count.
+
+    Raises:
+        UsageError: no word can be generated.
+        LineError: see ``scoring.draw`` and ``Cache.activations``.
+    """
+    components, words = task.components, task.words
+    deps, told = components.deps(task.layer), task.told("words")
+    columns = list(task.units)
+    scorer = components.settings.scorer
+    compared = (
+        task.control.activations[:, columns] if needs_control(scorer) else np.empty((0, len(columns)), np.float32)
+    )
+    score = layer_scorer(scorer, compared)
+    scores = np.full((len(columns), len(words)), -np.inf)
+    for first in range(0, len(words), _WORDS_AT_ONCE):
+        images: dict[int, list[str]] = {}
+        for place in range(first, min(first + _WORDS_AT_ONCE, len(words))):
+            try:
+                images[place] = scoring.draw(deps, words[place])
+            except NotDrawableError:
+                continue
+        if images:
+            every = [image for image_ids in images.values() for image in image_ids]
+            rows = components.bank.activations(
+                every, components.target, task.layer, generator=components.generator
+            )
+            scores[:, list(images)] = score(rows[:, columns].reshape(len(images), -1, len(columns))).T
+        if told:
+            told(min(first + _WORDS_AT_ONCE, len(words)), len(words))
+    imaged = np.flatnonzero(np.isfinite(scores).all(0))
+    if not len(imaged):
+        raise UsageError("the generator can image no word of the vocabulary", "name another --vocabulary")
+    return task.best("best-word", scores[:, imaged], [words[place] for place in imaged])
+
+
+def initial_label(task: Task) -> Labels:
     """The best initial label of each unit: from the run that the task is of, or of a run with N = 0 made now.
 
     A run that an earlier call made, with the same settings and units, is gone on with.

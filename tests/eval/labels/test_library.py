@@ -3,12 +3,10 @@
 import pytest
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.cosy.runner import labels_of
 from line_neurons.eval.exchange.export import export
 from line_neurons.eval.exchange.run_tables import WRITERS
 from line_neurons.eval.labels.formats import FORMS, WRITTEN, Label, Labels, read_labels, write_csv
-from line_neurons.eval.labels.label_import import import_labels
-from line_neurons.eval.labels.library import keep, kept
+from line_neurons.eval.labels.library import import_labels, keep, kept, labels_of
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.runs import RunStore
 from support.command_checks import refused

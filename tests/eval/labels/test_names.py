@@ -3,7 +3,7 @@
 import pytest
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.cosy.names import MODELS, file_stem, is_of, target_of
+from line_neurons.eval.labels.names import MODELS, file_stem, is_of, target_of
 
 # Its files of explanations, and the names that its code lists beside them.
 PUBLISHED = [
