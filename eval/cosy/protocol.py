@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from line_neurons.agent.errors import BackendError, UsageError
@@ -16,6 +15,7 @@ from line_neurons.agent.ports import ImageRequest
 from line_neurons.agent.seeds import SEED_LIMIT, derive_seed
 from line_neurons.eval.labels.formats import Label, Labels
 from line_neurons.tools.packages import missing_package
+from line_neurons.tools.store.evaluations import Judged
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Activations
@@ -40,31 +40,6 @@ EXACT_PAIRS = 20_000
 beyond, where the exact one of a few images takes minutes, it is asymptotic."""
 
 _AT_ONCE = 3
-
-
-@dataclass(frozen=True)
-class Judged:
-    """CoSy's numbers of one label.
-
-    Args:
-        unit: the unit.
-        concept: its label.
-        auc: area under the ROC curve of the images of the concept against the control images, in [0, 1].
-        u1: Mann and Whitney's U of the control images: how many pairs they win, ties one half.
-        p: two-sided p-value of that U.
-        mad: difference of the means in standard deviations of the control.
-        n: images of the concept.
-        missing: why there are no numbers (all are NaN then): the concept cannot be drawn. Empty if there are.
-    """
-
-    unit: int
-    concept: str
-    auc: float
-    u1: float
-    p: float
-    mad: float
-    n: int = 0
-    missing: str = ""
 
 
 def absent(label: Label, reason: str) -> Judged:

@@ -17,20 +17,19 @@ from line_neurons.eval.cosy.images import ConceptImages, Laid
 from line_neurons.eval.cosy.protocol import (
     CONCEPT_BATCH,
     CONTROL_BATCH,
-    Judged,
     Mode,
     absent,
     judge,
     misplaced,
     refuse_remainder,
 )
-from line_neurons.eval.cosy.results import Evaluation, Evaluations, Result
 from line_neurons.eval.labels.formats import Label, Labels
 from line_neurons.eval.labels.library import is_file, labels_of, method_and_place, open_runs
 from line_neurons.eval.labels.names import file_stem, is_of, target_of
 from line_neurons.graphs.runs.code_trust import require_vouched, vouch
 from line_neurons.graphs.runs.components import Components, Preparing
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations
+from line_neurons.tools.store.evaluations import Evaluation, Evaluations, Judged, Result
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import default_store
 from line_neurons.tools.targets.lookup import find_layer, layer_fingerprint

@@ -28,8 +28,7 @@ from line_neurons.tools.targets.registry import short_spec
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from line_neurons.eval.cosy.protocol import Judged
-    from line_neurons.eval.cosy.results import Evaluation, Result
+    from line_neurons.tools.store.evaluations import Evaluation, Judged, Result
     from line_neurons.tools.store.records import Run
 
 MEASURES = {"AUC": "auc", "MAD": "mad"}

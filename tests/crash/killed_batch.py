@@ -19,7 +19,6 @@ from langgraph.runtime import RunControl
 from crash.kill_points import Killer
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.ports import LayerInfo
-from line_neurons.eval.cosy.results import Evaluations
 from line_neurons.eval.exchange.bundle_import import import_bundle
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.cache.database import CacheDatabase
@@ -27,6 +26,7 @@ from line_neurons.tools.cache.file_hashes import FileHashes
 from line_neurons.tools.language_models.proposer import Completion, Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.store.checkpoints import open_checkpoints
+from line_neurons.tools.store.evaluations import Evaluations
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import submit_all
 from support.fakes import LAYER, ScriptedGenerator, ScriptedTarget, scripted_components

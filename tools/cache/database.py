@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from line_neurons.tools.store import sqlite as databases
 from line_neurons.tools.store.atomic_files import atomic_write
-from line_neurons.tools.store.migrations import migration, refuse_newer
+from line_neurons.tools.store.migrations import migrate, refuse_newer, schema_version
 from line_neurons.tools.store.sqlite import translate_errors
 
 # One tuple of statements for each schema version; SQLite's user_version holds how many were applied.
@@ -75,34 +75,23 @@ class CacheDatabase:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """The database, all of whose changes within ``with`` are kept, or none if it fails."""
-        with self.mapped(), self.lock:
-            self.db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self.db
-                self.db.execute("COMMIT")
-            except BaseException:
-                # Of some errors, such as a full disk, SQLite itself takes back the whole transaction.
-                if self.db.in_transaction:
-                    self.db.execute("ROLLBACK")
-                raise
+        """Commit all changes of the body, or none if it fails."""
+        with self.mapped(), self.lock, databases.transaction(self.db):
+            yield self.db
 
     def _migrate(self) -> None:
-        def version() -> int:
-            return int(self.db.execute("PRAGMA user_version").fetchone()[0])
-
-        def step() -> str | None:
+        def pending() -> str | None:
             self._refuse_newer(self.db)
-            return f"m{version() + 1:03d}" if version() < len(_MIGRATIONS) else None
+            version = schema_version(self.db)
+            return f"m{version + 1:03d}" if version < len(_MIGRATIONS) else None
+
+        def apply() -> None:
+            for statement in chain.from_iterable(_MIGRATIONS[schema_version(self.db) :]):
+                self.db.execute(statement)
+            self.db.execute(f"PRAGMA user_version = {len(_MIGRATIONS):d}")
 
         self.db.execute("PRAGMA synchronous = NORMAL")
-        if not step():
-            return
-        with migration(self.db, self.root / "bank.db", step) as wanted:
-            if wanted:
-                for statement in chain.from_iterable(_MIGRATIONS[version() :]):
-                    self.db.execute(statement)
-                self.db.execute(f"PRAGMA user_version = {len(_MIGRATIONS):d}")
+        migrate(self.db, self.root / "bank.db", pending, apply)
 
     def _refuse_newer(self, db: sqlite3.Connection) -> None:
         refuse_newer(db, self.root / "bank.db", len(_MIGRATIONS))

@@ -13,7 +13,6 @@ from line_neurons.agent.errors import StoreError, UsageError
 from line_neurons.tools.doctor.recover import recover
 from line_neurons.tools.doctor.store import FAULTS, Fault, Problem, active_runs, check
 from line_neurons.tools.store import sqlite as databases
-from line_neurons.tools.store.atomic_files import partial_path
 from line_neurons.tools.store.locks import exclusive_lock, file_lock, lock_files
 from line_neurons.tools.store.paths import refuse_links
 
@@ -139,7 +138,8 @@ def _mend(store: Path, problem: Problem, copied: set[str], told: Callable[[str],
     statements = _STATEMENTS.get(problem.kind, ())
     for name in dict.fromkeys(name for name, _ in statements):
         if name not in copied and (store / name).exists():
-            told(f"kept {name} as it was before as {_copy(store / name).name}")
+            copy = databases.copy_database(store / name, f"fix-{time.strftime('%Y%m%d-%H%M%S')}")
+            told(f"kept {name} as it was before as {copy.name}")
             copied.add(name)
     for name, rows in _by_database(statements):
         if not (store / name).exists():
@@ -158,25 +158,3 @@ def _mend(store: Path, problem: Problem, copied: set[str], told: Callable[[str],
 def _by_database(statements: _Statements) -> Iterator[tuple[str, list[str]]]:
     for name in dict.fromkeys(name for name, _ in statements):
         yield name, [statement for database, statement in statements if database == name]
-
-
-def _copy(path: Path) -> Path:
-    """Copy a database; the copy is there whole, or not at all."""
-    stem = f"{path.name}.before-fix-{time.strftime('%Y%m%d-%H%M%S')}"
-    part = partial_path(path.with_name(stem))
-    try:
-        with (
-            closing(sqlite3.connect(path, timeout=databases.BUSY_TIMEOUT)) as source,
-            closing(sqlite3.connect(part)) as target,
-        ):
-            source.backup(target)
-            # Else the copy would want to be opened for writing before it could be read.
-            target.execute("PRAGMA journal_mode = DELETE").fetchone()
-        number, kept = 1, path.with_name(f"{stem}.bak")
-        while kept.exists():
-            number += 1
-            kept = path.with_name(f"{stem}-{number}.bak")
-        part.replace(kept)
-    finally:
-        part.unlink(missing_ok=True)
-    return kept

@@ -22,27 +22,16 @@ _SURELY_DEAD = 3600.0
 
 
 @contextmanager
-def atomic_write(path: Path, *, new: bool = False) -> Iterator[BinaryIO]:
-    """A file to write that takes its name when the body ends: it is there whole, or not at all.
+def partial_file(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """Open a file to write before it gets its name; it goes when the body ends, unless it was renamed.
 
-    The folder is made if it is not there.
-
-    Args:
-        path: the file.
-        new: leave a file of that name as it is, which another process may have made meanwhile.
+    Its folder is made if it is not there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = partial_path(path)
     try:
         with _locked(part) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            if new:
-                with suppress(FileExistsError):
-                    path.hardlink_to(part)
-            else:
-                part.replace(path)
+            yield part, file
     finally:
         part.unlink(missing_ok=True)
 
@@ -62,6 +51,25 @@ def write_file(path: Path, content: bytes, remedy: str = "name another with --ou
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"{str(path)!r:.200} cannot be written: {reason}", remedy) from error
     return path
+
+
+@contextmanager
+def atomic_write(path: Path, *, new: bool = False) -> Iterator[BinaryIO]:
+    """Open a file to write that takes its name when the body ends: it is there whole, or not at all.
+
+    Args:
+        path: the file; its folder is made if it is not there.
+        new: leave a file of that name as it is, which another process may have made meanwhile.
+    """
+    with partial_file(path) as (part, file):
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+        if new:
+            with suppress(FileExistsError):
+                path.hardlink_to(part)
+        else:
+            part.replace(path)
 
 
 @contextmanager

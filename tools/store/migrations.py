@@ -1,58 +1,84 @@
-"""A store's databases brought up to date: one process at a time, all or nothing, with a copy from before."""
+"""Migrate a store's databases: one process at a time, all or nothing, with a copy from before."""
 
 from __future__ import annotations
 
-import filecmp
 import logging
-import os
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from itertools import count
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import StoreError
-from line_neurons.tools.store import sqlite as databases
+from line_neurons.tools.store.sqlite import copy_database, transaction
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database, Migrations
 
 _log = logging.getLogger(__name__)
 
 
-@contextmanager
-def migration(db: sqlite3.Connection, path: Path, step: Callable[[], str | None]) -> Iterator[str | None]:
-    """Migrate a database in the body, in one transaction; of several processes the others wait.
+def migrate(
+    db: sqlite3.Connection, path: Path, pending: Callable[[], str | None], apply: Callable[[], None]
+) -> None:
+    """Apply the pending migrations of a database in one transaction; of several processes the others wait.
 
-    A database that holds something is copied beside itself first, as ``NAME.before-STEP.bak``, and a warning is
-    logged that tells where. A copy is never overwritten, and not kept twice.
+    A database that holds something is copied first, and a warning is logged that tells where.
 
     Args:
         db: the database.
         path: its file.
-        step: the name of the first migration that it lacks, None if it lacks none; asked within the transaction.
-
-    Yields:
-        What ``step`` gave.
+        pending: gives the name of the first migration that it lacks, None if it lacks none.
+        apply: applies all that it lacks.
     """
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        wanted = step()
-        kept = _copied(path, wanted) if wanted and _holds_rows(db) else None
-        yield wanted
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-    if kept:
-        _log.warning("%s was brought up to date; as it was before it is kept as %s", path, kept)
+    if pending() is None:
+        return
+    copy = None
+    with transaction(db):
+        # Another process may have migrated it while this one waited.
+        if step := pending():
+            copy = copy_database(path, step) if _has_rows(db) else None
+            apply()
+    if copy:
+        _log.warning("%s was brought up to date; as it was before it is kept as %s", path, copy)
+
+
+def migrate_schema(
+    schema: Migrations, db: Database, path: Path, check: Callable[[sqlite3.Connection], None]
+) -> None:
+    """Apply the pending migrations of a schema that the database itself records; see ``migrate``.
+
+    Args:
+        schema: the migrations.
+        db: the database.
+        path: its file.
+        check: refuses a database that another process made newer while this one waited.
+    """
+
+    def pending() -> str | None:
+        check(db.conn)
+        steps = schema.pending(db)
+        return steps[0].name.partition("_")[0] if steps else None
+
+    migrate(db.conn, path, pending, lambda: schema.apply(db))
+
+
+def schema_version(db: sqlite3.Connection) -> int:
+    """Return the ``user_version`` of a database."""
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
 
 
 def refuse_newer(db: sqlite3.Connection, path: Path, known: int = 0) -> None:
-    """See that a database's ``user_version`` is one that is known; what has never had another schema has 0.
+    """Raise if a database was written by a newer version of the program.
+
+    Args:
+        db: the database.
+        path: its file.
+        known: the ``user_version`` of this version; a schema that never changed has 0.
 
     Raises:
-        StoreError: a newer version of the program made it.
+        StoreError: it was.
     """
-    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    version = schema_version(db)
     if version > known:
         raise StoreError(
             f"{str(path)!r} was made by a newer version (schema {version}, this one knows {known})",
@@ -60,34 +86,7 @@ def refuse_newer(db: sqlite3.Connection, path: Path, known: int = 0) -> None:
         )
 
 
-def _holds_rows(db: sqlite3.Connection) -> bool:
+def _has_rows(db: sqlite3.Connection) -> bool:
     names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()]
     own = [name for name in names if not name.startswith(("sqlite_", "_"))]
     return any(db.execute(f'SELECT 1 FROM "{name}" LIMIT 1').fetchone() for name in own)  # noqa: S608
-
-
-def _copied(path: Path, step: str) -> Path:
-    """Copy a database that nobody changes now; it is there whole, or not at all."""
-    part = path.with_name(f".{path.name}.before-{step}")
-    try:
-        part.unlink(missing_ok=True)
-        with (
-            closing(sqlite3.connect(path, timeout=databases.BUSY_TIMEOUT)) as source,
-            closing(sqlite3.connect(part)) as target,
-        ):
-            source.backup(target)
-            # Else the copy would want to be opened for writing before it could be read.
-            target.execute("PRAGMA journal_mode = DELETE").fetchone()
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        names = (f"{path.name}.before-{step}{f'-{number}' if number > 1 else ''}.bak" for number in count(1))
-        kept = next(
-            file
-            for file in map(path.with_name, names)
-            if not file.exists() or filecmp.cmp(part, file, shallow=False)
-        )
-        if not kept.exists():
-            part.replace(kept)
-        return kept
-    finally:
-        part.unlink(missing_ok=True)

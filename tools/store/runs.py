@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.errors import DamagedError, StoreError, TakenOverError, UsageError
 from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.store import sqlite as databases
-from line_neurons.tools.store.migrations import migration
+from line_neurons.tools.store.migrations import migrate_schema
 from line_neurons.tools.store.records import (
     Run,
     Step,
@@ -29,7 +29,7 @@ from line_neurons.tools.store.records import (
     encode_values,
     updated_run,
 )
-from line_neurons.tools.store.sqlite import translate_errors
+from line_neurons.tools.store.sqlite import transaction, translate_errors
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -94,7 +94,9 @@ class RunStore:
             else:
                 root.mkdir(parents=True, exist_ok=True)
                 self._conn = connection = databases.connect(self.path, check, check_same_thread=False)
-                self._upgrade()
+                from line_neurons.tools.store.schema import SCHEMA
+
+                migrate_schema(SCHEMA, self._db, self.path, check)
                 connection.execute("PRAGMA synchronous=NORMAL")
                 connection.execute("PRAGMA foreign_keys=ON")
 
@@ -108,21 +110,6 @@ class RunStore:
     def close(self) -> None:
         """Close the database."""
         self._conn.close()
-
-    def _upgrade(self) -> None:
-        """Bring the schema up to date, in one transaction; another process that wants the same waits."""
-        from line_neurons.tools.store.schema import SCHEMA
-
-        def step() -> str | None:
-            # One that another process made newer while this one waited is refused too.
-            _refuse_newer(self._conn, self.path)
-            pending = SCHEMA.pending(self._db)
-            return pending[0].name.partition("_")[0] if pending else None
-
-        if step():
-            with migration(self._conn, self.path, step) as wanted:
-                if wanted:
-                    SCHEMA.apply(self._db)
 
     def guard(self, run: str, token: str | None) -> None:
         """Refuse from now on what is written to ``run``, unless its lease has this token; None: write freely."""
@@ -341,22 +328,15 @@ class RunStore:
 
     @contextmanager
     def _writing(self, *runs: str) -> Iterator[None]:
-        with self._lock, translate_errors(self.path):
-            database = self._conn
-            outermost = not database.in_transaction
-            if outermost:
-                # What is read before the first change must be as new as what is changed.
-                database.execute("BEGIN IMMEDIATE")
-            try:
-                for run in runs:
-                    self._check(run)
-                yield
-                if outermost:
-                    database.execute("COMMIT")
-            except BaseException:
-                if outermost and database.in_transaction:
-                    database.execute("ROLLBACK")
-                raise
+        with (
+            self._lock,
+            translate_errors(self.path),
+            # An inner write belongs to the outer transaction.
+            nullcontext() if self._conn.in_transaction else transaction(self._conn),
+        ):
+            for run in runs:
+                self._check(run)
+            yield
 
     def _check(self, run: str) -> None:
         token = self._tokens.get(run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import filecmp
 import logging
 import os
 import shlex
@@ -16,7 +17,7 @@ from typing import Any
 
 from line_neurons.agent.errors import StoreError, UsageError, reason_of
 from line_neurons.agent.text import clean_text
-from line_neurons.tools.store.atomic_files import atomic_write, partial_path
+from line_neurons.tools.store.atomic_files import atomic_write, partial_file, partial_path
 from line_neurons.tools.store.locks import file_lock
 from line_neurons.tools.store.paths import refuse_links
 
@@ -147,6 +148,44 @@ def open_readonly(path: Path, **options: Any) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Commit what the body writes all together or, if it raises, nothing; other writers wait."""
+    # What is read before the first change must be as new as what is changed.
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield db
+        db.execute("COMMIT")
+    except BaseException:
+        # Of some errors, such as a full disk, SQLite itself takes back the whole transaction.
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def copy_database(path: Path, reason: str) -> Path:
+    """Copy a database to ``NAME.before-REASON.bak``; no copy is overwritten, and none is kept twice."""
+    stem = f"{path.name}.before-{reason}"
+    with partial_file(path.with_name(stem)) as (part, file):
+        with (
+            closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT)) as source,
+            closing(sqlite3.connect(part)) as target,
+        ):
+            source.backup(target)
+            # Else the copy would want to be opened for writing before it could be read.
+            target.execute("PRAGMA journal_mode = DELETE").fetchone()
+        os.fsync(file.fileno())
+        names = (f"{stem}{f'-{number}' if number > 1 else ''}.bak" for number in count(1))
+        copy = next(
+            copy
+            for copy in map(path.with_name, names)
+            if not copy.exists() or filecmp.cmp(part, copy, shallow=False)
+        )
+        if not copy.exists():
+            part.replace(copy)
+    return copy
 
 
 def _refuse_foreign(db: sqlite3.Connection, path: Path) -> None:

@@ -13,7 +13,6 @@ from line_neurons.agent.errors import BackendError, DrainedError, UsageError
 from line_neurons.eval.cosy.images import Drawn, Laid, open_images
 from line_neurons.eval.cosy.protocol import (
     EXACT_PAIRS,
-    Judged,
     judge,
     misplaced,
     paired,
@@ -21,10 +20,10 @@ from line_neurons.eval.cosy.protocol import (
     requests,
     strict_requests,
 )
-from line_neurons.eval.cosy.results import Evaluation, Evaluations
 from line_neurons.eval.cosy.runner import Subject, common_units, cosy_csv, cosy_name, judge_labels, subject_of
 from line_neurons.eval.labels.formats import Label, Labels, read_labels
 from line_neurons.graphs.runs import components as assembly
+from line_neurons.tools.store.evaluations import Evaluation, Evaluations, Judged
 from line_neurons.tools.store.records import Run, Unit
 from support.fakes import (
     LAYER,

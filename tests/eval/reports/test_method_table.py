@@ -6,11 +6,10 @@ import pytest
 from scipy import stats
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.cosy.protocol import Judged
-from line_neurons.eval.cosy.results import Evaluation, Evaluations
 from line_neurons.eval.reports.method_table import table1
 from line_neurons.eval.reports.statistics import holm
 from line_neurons.eval.reports.table import write
+from line_neurons.tools.store.evaluations import Evaluation, Evaluations, Judged
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import applied_kinds
 from line_neurons.tui.cli.eval import reports as eval_tables

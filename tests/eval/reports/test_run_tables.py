@@ -9,8 +9,6 @@ from random import Random
 import pytest
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.cosy.protocol import Judged
-from line_neurons.eval.cosy.results import Evaluation, Result
 from line_neurons.eval.reports.histories import by_layer, histories
 from line_neurons.eval.reports.run_comparison import comparison
 from line_neurons.eval.reports.statistics import compare, wilson
@@ -18,6 +16,7 @@ from line_neurons.eval.reports.step_curves import steps
 from line_neurons.eval.reports.table import Report, Table, as_csv, as_markdown, write
 from line_neurons.eval.reports.unit_trace import trace
 from line_neurons.eval.reports.winner_table import winners
+from line_neurons.tools.store.evaluations import Evaluation, Judged, Result
 from line_neurons.tools.store.runs import RunStore
 from support.table_runs import LAYER, MODEL, SEARCHES, add, steer, tables
 

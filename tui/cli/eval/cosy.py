@@ -16,8 +16,7 @@ from line_neurons.agent.errors import DrainedError, UsageError
 from line_neurons.agent.settings import Settings
 from line_neurons.eval.cosy.images import Drawn, open_control, open_images
 from line_neurons.eval.cosy.photographs import caption_photographs
-from line_neurons.eval.cosy.protocol import Judged, Mode, paired
-from line_neurons.eval.cosy.results import Evaluations, Result
+from line_neurons.eval.cosy.protocol import Mode, paired
 from line_neurons.eval.cosy.runner import (
     Subject,
     common_units,
@@ -32,6 +31,7 @@ from line_neurons.eval.labels.wordnet import WordNet
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.control_sets import remarks_of
 from line_neurons.tools.store.atomic_files import write_file
+from line_neurons.tools.store.evaluations import Evaluations, Judged, Result
 from line_neurons.tools.store.locks import shared_lock
 from line_neurons.tools.targets.lookup import find_layer
 from line_neurons.tools.targets.registry import short_spec

@@ -146,7 +146,7 @@ def _source(store: Path, runs: RunStore | None, name: str, known: Sequence[Any])
 def _evaluated(store: Path) -> list[Any]:
     if not (store / "evaluations.db").is_file():
         return []
-    from line_neurons.eval.cosy.results import Evaluations
+    from line_neurons.tools.store.evaluations import Evaluations
 
     opened = Evaluations(store)
     try:

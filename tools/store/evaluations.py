@@ -7,8 +7,7 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,37 @@ from sqlite_utils import Database, Migrations
 
 from line_neurons.agent.errors import DamagedError
 from line_neurons.agent.text import storable_text
-from line_neurons.eval.cosy.protocol import Judged
-from line_neurons.tools.store import sqlite as databases
-from line_neurons.tools.store.migrations import migration, refuse_newer
-from line_neurons.tools.store.sqlite import translate_errors
+from line_neurons.tools.store.migrations import migrate_schema, refuse_newer
+from line_neurons.tools.store.sqlite import connect, transaction, translate_errors
 from line_neurons.tools.targets.weights.versions import same_fingerprint, shown
 
 SCHEMA = Migrations("line-evaluations")
 _VERSION = 1
+
+
+@dataclass(frozen=True)
+class Judged:
+    """CoSy's numbers of one label.
+
+    Args:
+        unit: the unit.
+        concept: its label.
+        auc: area under the ROC curve of the images of the concept against the control images, in [0, 1].
+        u1: Mann and Whitney's U of the control images: how many pairs they win, ties one half.
+        p: two-sided p-value of that U.
+        mad: difference of the means in standard deviations of the control.
+        n: images of the concept.
+        missing: why there are no numbers (all are NaN then): the concept cannot be drawn. Empty if there are.
+    """
+
+    unit: int
+    concept: str
+    auc: float
+    u1: float
+    p: float
+    mad: float
+    n: int = 0
+    missing: str = ""
 
 
 @dataclass(frozen=True, order=True)
@@ -119,18 +141,8 @@ class Evaluations:
             def check(db: sqlite3.Connection) -> None:
                 refuse_newer(db, self.path, _VERSION)
 
-            connection = databases.connect(self.path, check, check_same_thread=False)
-            self._db = Database(connection)
-
-            def step() -> str | None:
-                check(connection)
-                pending = SCHEMA.pending(self._db)
-                return pending[0].name.partition("_")[0] if pending else None
-
-            if step():
-                with migration(connection, self.path, step) as wanted:
-                    if wanted:
-                        SCHEMA.apply(self._db)
+            self._db = Database(connect(self.path, check, check_same_thread=False))
+            migrate_schema(SCHEMA, self._db, self.path, check)
 
     def close(self) -> None:
         """Close the database."""
@@ -151,26 +163,13 @@ class Evaluations:
             }
             for one in judged
         ]
-        with self._writing() as db:
+        with self._lock, translate_errors(self.path), transaction(self._db.conn) as db:
             now = {**identity, "updated": time.time()}
             self._db.table("evaluations").insert(now, ignore=True)
             db.execute(f"UPDATE evaluations SET updated = :updated WHERE {where}", now)  # noqa: S608
             (key,) = db.execute(f"SELECT id FROM evaluations WHERE {where}", identity).fetchone()  # noqa: S608
             named = [{"evaluation": key, **row} for row in rows]
             self._db.table("judged").upsert_all(named, pk=("evaluation", "unit"))
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, translate_errors(self.path):
-            db = self._db.conn
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
 
     def results(self, **where: str | int) -> list[Result]:
         """What is kept, newest first.
