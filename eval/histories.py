@@ -1,5 +1,6 @@
 """Former place of ``reports.histories``, kept for one release."""
 
-from line_neurons.eval.reports.histories import History, Search, histories, history
+from line_neurons.eval.reports.histories import History, histories, history
+from line_neurons.eval.reports.histories import UnitSearch as Search
 
 __all__ = ["History", "Search", "histories", "history"]

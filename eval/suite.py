@@ -16,7 +16,7 @@ from line_neurons.agent.errors import LineError
 from line_neurons.agent.settings import Settings
 from line_neurons.agent.text import clean_text
 from line_neurons.eval.labels.names import model_stem
-from line_neurons.eval.reports.histories import deciding
+from line_neurons.eval.reports.histories import result_settings
 from line_neurons.graphs.runs.lifecycle import recorded
 from line_neurons.tools.label_marks import ENDED
 from line_neurons.tools.store.atomic_files import write_file
@@ -65,7 +65,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Task:
+class Command:
     """A command of the suite.
 
     Args:
@@ -99,7 +99,7 @@ class _Labels:
     path: Path
 
 
-Execute = Callable[[Task], int]
+Execute = Callable[[Command], int]
 """Carries out a task and gives its exit status; raises ``LineError`` where it cannot be."""
 
 
@@ -165,33 +165,33 @@ class Suite:
 
     def found(self, variant: Variant) -> Run | None:
         """The newest run of the store that is a search of this suite, whoever began it."""
-        wanted = deciding(recorded(self.settings_of(variant.changes)))
+        wanted = result_settings(recorded(self.settings_of(variant.changes)))
         for run in self.runs.runs():
             if (
                 (run.model, run.layer) == (self.model, self.layer)
-                and deciding(run.settings) == wanted
+                and result_settings(run.settings) == wanted
                 and {unit.unit for unit in self.runs.units(run.id)} == set(self.units)
             ):
                 return run
         return None
 
-    def search_tasks(self) -> list[Task]:
+    def search_tasks(self) -> list[Command]:
         """The searches."""
         return [self._search(variant) for variant in self.searches]
 
-    def _search(self, variant: Variant) -> Task:
+    def _search(self, variant: Variant) -> Command:
         changes = {name: value for name, value in variant.changes.items() if name != "exclude_for"}
         named = ("batch", self.model, self.layer, "--units", self.selector)
         arguments = (*named, *self.options_of(changes), *self.places)
         run = self.found(variant)
         if run is None:
-            return Task(variant.name, arguments, "missing", variant.exclude_file)
+            return Command(variant.name, arguments, "missing", variant.exclude_file)
         states = self.runs.states(run.id)
         if run.concluded and states.keys() <= ENDED:
-            return Task(variant.name, arguments, "there", variant.exclude_file)
-        return Task(variant.name, ("resume", run.id, *self.places), "unfinished")
+            return Command(variant.name, arguments, "there", variant.exclude_file)
+        return Command(variant.name, ("resume", run.id, *self.places), "unfinished")
 
-    def label_tasks(self) -> list[Task]:
+    def label_tasks(self) -> list[Command]:
         """The baselines, on the units of the suite's own search and of the one with the classes kept out."""
         found = []
         for variant in self._bases():
@@ -203,7 +203,7 @@ class Suite:
                     "-o", str(labels.path), *self.places,
                 )  # fmt: skip
                 state: State = "there" if labels.path.is_file() else "missing"
-                found.append(Task(f"{labels.baseline}{labels.form}, units of {variant.name}", arguments, state))
+                found.append(Command(f"{labels.baseline}{labels.form}, units of {variant.name}", arguments, state))
         return found
 
     def _bases(self) -> list[Variant]:
@@ -241,10 +241,10 @@ class Suite:
             if labels.path.is_file()
         ]
 
-    def judge_tasks(self) -> list[Task]:
+    def judge_tasks(self) -> list[Command]:
         """CoSy of every search and every baseline; what was judged before is not judged again."""
         tasks = [
-            Task(
+            Command(
                 f"CoSy of {variant.name}",
                 ("eval", "cosy", self._source(variant), *self.judging, *self.places),
                 "anew",
@@ -252,7 +252,7 @@ class Suite:
             for variant in self.searches
         ]
         tasks += [
-            Task(
+            Command(
                 f"CoSy of {file.partition('=')[0]}",
                 ("eval", "cosy", self._source(variant), file, *self.judging, *self.places),
                 "anew",
@@ -262,7 +262,7 @@ class Suite:
         ]
         return tasks
 
-    def report_tasks(self) -> list[Task]:
+    def report_tasks(self) -> list[Command]:
         """Tables and figures of what there is."""
         own = self._source(self.searches[0])
         there = {variant.name: run.id for variant in self.searches if (run := self.found(variant))}
@@ -288,7 +288,9 @@ class Suite:
         if (unit := self._telling_unit()) is not None:
             wanted.append(("trace", ("trace", own, str(unit))))
         return [
-            Task(name, ("eval", *arguments, "-o", str(self.folder / name), *self._places_of(arguments[0])), "anew")
+            Command(
+                name, ("eval", *arguments, "-o", str(self.folder / name), *self._places_of(arguments[0])), "anew"
+            )
             for name, arguments in wanted
         ]
 
@@ -321,7 +323,7 @@ class Suite:
         units = [unit for unit in self.runs.units(run.id) if unit.margin is not None] if run else []
         return max(units, key=lambda unit: unit.margin or 0.0).unit if units else None
 
-    def plan(self) -> list[Task]:
+    def plan(self) -> list[Command]:
         """Every command, with whether its result is there; names of runs that are not stand in angle brackets."""
         return [*self.search_tasks(), *self.label_tasks(), *self.judge_tasks(), *self.report_tasks()]
 
@@ -351,7 +353,7 @@ class Suite:
             if task.state == "missing" and task.name not in self.failures:
                 self.failures[task.name] = "ran over other units or settings: their file was changed meanwhile"
 
-    def _attempt(self, execute: Execute, task: Task) -> int:
+    def _attempt(self, execute: Execute, task: Command) -> int:
         try:
             status = execute(task)
         except LineError as error:

@@ -15,11 +15,11 @@ from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.eval.baselines.image_text import (
     CAPTIONS,
     DEFAULT,
-    embedded_images,
-    embedded_texts,
+    embed_images,
+    embed_texts,
     open_encoder,
 )
-from line_neurons.eval.baselines.task import Task
+from line_neurons.eval.baselines.task import BaselineTask
 from line_neurons.eval.labels.formats import Labels
 
 if TYPE_CHECKING:
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Table = NDArray[np.float64] | NDArray[np.float32]
-    Similarity = Callable[[Table, Table], NDArray[np.float64]]
+    Matrix = NDArray[np.float64] | NDArray[np.float32]
+    Similarity = Callable[[Matrix, Matrix], NDArray[np.float64]]
 
 
 _TINY = 1e-7
 _WORDS_AT_ONCE = 1024
 
 
-def label(task: Task, *, encoder: str = DEFAULT, similarity: str = "soft_wpmi") -> Labels:
+def label(task: BaselineTask, *, encoder: str = DEFAULT, similarity: str = "soft_wpmi") -> Labels:
     """The most similar word for each unit.
 
     How probable a word is counts over all units of the layer, also where only some are labelled.
@@ -57,7 +57,7 @@ def label(task: Task, *, encoder: str = DEFAULT, similarity: str = "soft_wpmi") 
     return task.best(f"clip-dissect ({CAPTIONS})" if encoder == CAPTIONS else "clip-dissect", scores, words)
 
 
-def _by_encoder(task: Task, words: tuple[str, ...], spec: str) -> NDArray[np.float32]:
+def _by_encoder(task: BaselineTask, words: tuple[str, ...], spec: str) -> NDArray[np.float32]:
     """Similarity of each probe image and word, [n_images, n_words]."""
     components = task.components
     images = task.images()
@@ -66,17 +66,17 @@ def _by_encoder(task: Task, words: tuple[str, ...], spec: str) -> NDArray[np.flo
     except MissingPartError as error:
         error.remedy += f"; or, as a stand-in, --encoder {CAPTIONS}"
         raise
-    vectors = embedded_images(encoder, images, components.bank, task.told("image embeddings"))
-    return vectors @ embedded_texts(encoder.fingerprint, words, components.bank, encoder.texts).T
+    vectors = embed_images(encoder, images, components.bank, task.told("image embeddings"))
+    return vectors @ embed_texts(encoder.fingerprint, words, components.bank, encoder.texts).T
 
 
-def _by_captions(task: Task, words: tuple[str, ...]) -> NDArray[np.float32]:
+def _by_captions(task: BaselineTask, words: tuple[str, ...]) -> NDArray[np.float32]:
     """The same with the embedding of an image's caption, its class, in the place of the image's."""
     from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
 
     encoder, bank = SentenceEncoder(task.components.assets / "minilm"), task.components.bank
     captions, texts = (
-        embedded_texts(encoder.fingerprint, several, bank, encoder.encode) for several in (task.captions, words)
+        embed_texts(encoder.fingerprint, several, bank, encoder.encode) for several in (task.captions, words)
     )
     if (task.control.labels < 0).any():
         raise UsageError(
@@ -86,7 +86,7 @@ def _by_captions(task: Task, words: tuple[str, ...]) -> NDArray[np.float32]:
 
 
 def soft_wpmi(
-    words: Table, units: Table, *, top_k: int = 100, a: float = 10, lam: float = 1, start: float = 0.998,
+    words: Matrix, units: Matrix, *, top_k: int = 100, a: float = 10, lam: float = 1, start: float = 0.998,
     end: float = 0.97,
 ) -> NDArray[np.float64]:  # fmt: skip
     """Soft weighted pointwise mutual information: stronger images are the surer of the set.
@@ -105,13 +105,13 @@ def soft_wpmi(
     return _mutual(words, units, top_k, a, lam, lambda chances: np.log(1 + sure * (chances - 1) + _TINY))
 
 
-def wpmi(words: Table, units: Table, *, top_k: int = 28, a: float = 2, lam: float = 0.6) -> NDArray[np.float64]:
+def wpmi(words: Matrix, units: Matrix, *, top_k: int = 28, a: float = 2, lam: float = 0.6) -> NDArray[np.float64]:
     """Weighted pointwise mutual information: the ``top_k`` strongest images are the set; see ``soft_wpmi``."""
     return _mutual(words, units, min(top_k, len(units)), a, lam, lambda chances: np.log(chances + _TINY))
 
 
 def _mutual(
-    words: Table, units: Table, top_k: int, a: float, lam: float,
+    words: Matrix, units: Matrix, top_k: int, a: float, lam: float,
     log_chances: Callable[[NDArray[np.float64]], NDArray[np.float64]],
 ) -> NDArray[np.float64]:  # fmt: skip
     given = np.empty((units.shape[1], words.shape[1]))
@@ -123,7 +123,7 @@ def _mutual(
 
 
 def rank_reorder(
-    words: Table, units: Table, *, p: float = 3, top: float = 0.05, scale: float = 0.5, seed: int = 0
+    words: Matrix, units: Matrix, *, p: float = 3, top: float = 0.05, scale: float = 0.5, seed: int = 0
 ) -> NDArray[np.float64]:
     """How little the unit's activations change if its strongest images are put into the order of the word.
 
@@ -155,12 +155,12 @@ def rank_reorder(
     return found
 
 
-def cos_similarity(words: Table, units: Table) -> NDArray[np.float64]:
+def cos_similarity(words: Matrix, units: Matrix) -> NDArray[np.float64]:
     """Cosine of a word's similarities and a unit's activations over all images; 0 where either is all zeros."""
     return _cosines(words, units, lambda table: table, 0)
 
 
-def cos_similarity_cubed(words: Table, units: Table) -> NDArray[np.float64]:
+def cos_similarity_cubed(words: Matrix, units: Matrix) -> NDArray[np.float64]:
     """The same of the third powers of the differences from the mean: the strongest images count most."""
     return _cosines(words, units, lambda table: (table - table.mean(0)) ** 3, 1e-3)
 
@@ -176,7 +176,7 @@ SIMILARITIES: dict[str, Similarity] = {
 
 
 def _cosines(
-    words: Table, units: Table, prepare: Callable[[NDArray[np.float64]], NDArray[np.float64]], least: float
+    words: Matrix, units: Matrix, prepare: Callable[[NDArray[np.float64]], NDArray[np.float64]], least: float
 ) -> NDArray[np.float64]:
     """Cosines of the prepared columns; lengths below ``least`` count as that."""
     ours = _unit_length(prepare(units.astype(np.float64)), least).T
@@ -185,7 +185,7 @@ def _cosines(
     return np.concatenate([ours @ _unit_length(prepare(part.astype(np.float64)), least) for part in parts], 1)
 
 
-def _strongest(units: Table, count: int) -> NDArray[np.int64]:
+def _strongest(units: Matrix, count: int) -> NDArray[np.int64]:
     """Indices of the images that excite each unit most, strongest first, [count, n_units]; ties by index."""
     return np.argsort(-units, axis=0, kind="stable")[:count]
 

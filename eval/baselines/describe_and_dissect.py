@@ -24,8 +24,8 @@ from line_neurons.agent.ports import ImageRequest, Prompt
 from line_neurons.agent.prompts import dialogue, quoted, refusal_lines
 from line_neurons.agent.seeds import derive_rng, derive_seed
 from line_neurons.eval.baselines.image_text import CAPTIONS, open_encoder
-from line_neurons.eval.baselines.task import Task
-from line_neurons.eval.baselines.top_images import Shown, strongest_images
+from line_neurons.eval.baselines.task import BaselineTask
+from line_neurons.eval.baselines.top_images import ProbeImage, find_top_images
 from line_neurons.eval.labels.formats import Label, Labels
 from line_neurons.graphs.loop.prompting import MAX_TEMPERATURE
 from line_neurons.tools.label_marks import unvarying
@@ -45,9 +45,9 @@ IMAGES, CROPS = 10, 4
 """Strongest images of a unit that are captioned, and most crops of each that compete with them."""
 CANDIDATES = 5
 """Questions to the language model, each with the captions in another order."""
-DRAWN, COUNTED = 10, 5
+IMAGES_PER_CANDIDATE, TOP_COUNTED = 10, 5
 """Images of each candidate, and how many of them, the strongest, count."""
-COMPARED = 10
+TOP_COMPARED = 10
 """Of the strongest images of all candidates, so many are compared with the unit's own."""
 TEMPERATURE = 0.3
 
@@ -84,13 +84,13 @@ _SIMPLIFY_EXAMPLES = (
 _LONGEST_DESCRIPTION = 300
 
 Ranking = list[tuple[str, float | None]]
-Captioner = Callable[[Shown], str]
-Weigher = Callable[[Sequence["ImageData"], Sequence[str], str, Sequence["ImageData"]], float]
+Captioner = Callable[[ProbeImage], str]
+ConceptWeight = Callable[[Sequence["ImageData"], Sequence[str], str, Sequence["ImageData"]], float]
 """How near a candidate and images of it are to the images and captions of a unit; at most 1."""
 
 
 @dataclass(frozen=True)
-class Described(Labels):
+class RankedLabels(Labels):
     """Labels with what came after them, of the units that have one.
 
     Args:
@@ -100,7 +100,7 @@ class Described(Labels):
     ranked: tuple[tuple[str, ...], ...] = ()
 
 
-def label(task: Task, *, captioner: str = "ollama:llava:7b", encoder: str = "") -> Described:
+def label(task: BaselineTask, *, captioner: str = "ollama:llava:7b", encoder: str = "") -> RankedLabels:
     """The best candidate of each unit.
 
     One that cannot be generated comes after those that can, in the order of proposal and without a score. A unit
@@ -127,7 +127,7 @@ def label(task: Task, *, captioner: str = "ollama:llava:7b", encoder: str = "") 
     flat = [unit for place, unit in enumerate(task.units) if unvarying(task.activations[:, place], "probe images")]
     without: dict[int, str] = dict.fromkeys(flat, "its activation is the same on all probe images")
     with ThreadPoolExecutor(task.components.settings.llm_parallel, thread_name_prefix="question") as pool:
-        for done, (unit, shown) in enumerate(strongest_images(task, IMAGES, CROPS), 1):
+        for done, (unit, shown) in enumerate(find_top_images(task, IMAGES, CROPS), 1):
             if unit in without:
                 # Which images are the strongest would be decided by their order.
                 continue
@@ -141,12 +141,12 @@ def label(task: Task, *, captioner: str = "ollama:llava:7b", encoder: str = "") 
     if not ranked and len(flat) < len(task.units):
         raise BackendError("the language model named no usable concept for any unit", "use another one with --llm")
     method = "describe-and-dissect" + (f" ({CAPTIONS})" if CAPTIONS in (captioner, encoder) else "")
-    found = task.labelled(method, (Label(unit, *rows[0]) for unit, rows in ranked.items()), without.items())
+    found = task.as_labels(method, (Label(unit, *rows[0]) for unit, rows in ranked.items()), without.items())
     order = tuple(tuple(concept for concept, _ in rows) for rows in ranked.values())
-    return Described(**vars(found), ranked=order)
+    return RankedLabels(**vars(found), ranked=order)
 
 
-def write_csv(found: Described, path: Path) -> None:
+def write_csv(found: RankedLabels, path: Path) -> None:
     """Write the three best of each unit as the authors' code does: a blank where there is none.
 
     Raises:
@@ -160,13 +160,13 @@ def write_csv(found: Described, path: Path) -> None:
     write_file(path, written.getvalue().encode())
 
 
-def _captioner(task: Task, spec: str) -> Captioner:
+def _captioner(task: BaselineTask, spec: str) -> Captioner:
     components = task.components
     kind, _, name = spec.partition(":")
     if spec == CAPTIONS:
         captions, labels = task.captions, task.control.labels
 
-        def of_class(shown: Shown) -> str:
+        def of_class(shown: ProbeImage) -> str:
             caption = captions[labels[shown.row]] if labels[shown.row] >= 0 else ""
             if not caption:
                 raise UsageError("a probe image has no class that could stand for its caption", _VISION)
@@ -192,7 +192,7 @@ def _captioner(task: Task, spec: str) -> Captioner:
     raise UsageError(f"there is no captioner {spec!r:.80}", f"{_VISION}, or {CAPTIONS}")
 
 
-def _weigher(task: Task, spec: str) -> Weigher:
+def _weigher(task: BaselineTask, spec: str) -> ConceptWeight:
     settings = task.components.settings
     if spec == CAPTIONS:
         from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
@@ -209,7 +209,12 @@ _VISION = "use a vision model, ollama:NAME"
 
 
 def _of_unit(
-    task: Task, unit: int, shown: Sequence[Shown], describe: Captioner, weigh: Weigher | None, pool: Executor
+    task: BaselineTask,
+    unit: int,
+    shown: Sequence[ProbeImage],
+    describe: Captioner,
+    weigh: ConceptWeight | None,
+    pool: Executor,
 ) -> Ranking:
     """The candidates of a unit with their scores, best first."""
     captions = [describe(one) for one in shown]
@@ -221,7 +226,7 @@ def _of_unit(
         seed = task.components.settings.seed
         requests = [
             ImageRequest(concept, "", "", derive_seed("describe image", seed, concept, index), TEMPLATE)
-            for index in range(DRAWN)
+            for index in range(IMAGES_PER_CANDIDATE)
         ]
         try:
             drawn[concept] = task.components.bank.images(requests, task.components.generator)
@@ -244,7 +249,7 @@ def _simplified(components: Components, caption: str) -> str:
     return _asked(components, lambda refused: simplify_prompt(caption, refused), seed) or caption
 
 
-def _candidates(task: Task, unit: int, descriptions: Sequence[str], pool: Executor) -> list[str]:
+def _candidates(task: BaselineTask, unit: int, descriptions: Sequence[str], pool: Executor) -> list[str]:
     """Distinct concepts that the language model names from the descriptions, none of them excluded."""
     settings = task.components.settings
     excluded = {concept_key(one) for one in (*settings.exclude, *task.excluded.get(unit, ()))}
@@ -295,15 +300,15 @@ def _asked(
 
 
 def _ranked(
-    task: Task,
+    task: BaselineTask,
     unit: int,
     drawn: Mapping[str, Sequence[str]],
     near: Callable[[str, Sequence[ImageData]], float] | None,
 ) -> Ranking:
     """Candidates by the ranks of their images among those of all, times how near they are to the unit's own.
 
-    A candidate's rank is by the mean square of the ranks of its ``COUNTED`` strongest images, the last one's 1.
-    One with none of the ``COMPARED`` strongest images is weighed with -1.
+    A candidate's rank is by the mean square of the ranks of its ``TOP_COUNTED`` strongest images; the last one has
+    rank 1. A candidate with none of the ``TOP_COMPARED`` strongest images is weighed with -1.
     """
     components = task.components
     images = [(concept, image) for concept, several in drawn.items() for image in several]
@@ -312,12 +317,12 @@ def _ranked(
     )
     order = np.argsort(-rows[:, unit], kind="stable")
     ranks = {concept: [at for at, place in enumerate(order) if images[place][0] == concept] for concept in drawn}
-    squares = {concept: float(np.square(places[:COUNTED]).mean()) for concept, places in ranks.items()}
+    squares = {concept: float(np.square(places[:TOP_COUNTED]).mean()) for concept, places in ranks.items()}
     worst_first = sorted(drawn, key=lambda concept: -squares[concept])
     scores = {concept: float(place) for place, concept in enumerate(worst_first, 1)}
     if near is not None:
         for concept in drawn:
-            among = [images[place][1] for place in order[:COMPARED] if images[place][0] == concept]
+            among = [images[place][1] for place in order[:TOP_COMPARED] if images[place][0] == concept]
             theirs = [components.bank.image_bytes(image) for image in among]
             scores[concept] *= near(concept, theirs) if theirs else -1.0
     return [*sorted(scores.items(), key=lambda pair: -pair[1])]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 CAPTIONS = "captions"
 """The stand-in where there is no such encoder: the embedding of an image's caption stands for the image."""
-FORMS = ("hf:ID_OR_FOLDER", "open_clip:NAME/WEIGHTS", CAPTIONS)
+ENCODER_SPECS = ("hf:ID_OR_FOLDER", "open_clip:NAME/WEIGHTS", CAPTIONS)
 DEFAULT = "hf:openai/clip-vit-base-patch16"
 
 _AT_ONCE = 64
@@ -71,7 +71,7 @@ def open_encoder(spec: str, *, device: str = "auto", download: bool = False) -> 
         return TransformersEncoder(_folder(name, download), device)
     if kind == "open_clip" and name:
         return _open_clip(name, device, download)
-    raise UsageError(f"there is no image-text encoder {spec!r:.80}", f"use one of: {', '.join(FORMS)}")
+    raise UsageError(f"there is no image-text encoder {spec!r:.80}", f"use one of: {', '.join(ENCODER_SPECS)}")
 
 
 def _folder(name: str, download: bool) -> Path:
@@ -282,7 +282,7 @@ class _AsTarget:
         return dict.fromkeys(layers, self.encoder.images(images))
 
 
-def embedded_images(
+def embed_images(
     encoder: ImageTextEncoder, images: ControlSet, bank: Cache, progress: Progress | None = None
 ) -> Embeddings:
     """Embeddings of the images of a control set, in its order; the bank keeps them, part by part.
@@ -293,7 +293,7 @@ def embedded_images(
     return control_activations(bank, _AsTarget(encoder), [_SIDE], images, progress)[_SIDE].activations
 
 
-def embedded_texts(
+def embed_texts(
     fingerprint: str, texts: Sequence[str], bank: Cache, embed: Callable[[list[str]], Embeddings]
 ) -> Embeddings:
     """Embeddings of texts, from the bank or, the first time, from ``embed`` and kept there."""

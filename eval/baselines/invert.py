@@ -11,7 +11,7 @@ import numpy as np
 
 from line_neurons.agent.concepts import class_concept
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.baselines.task import Task
+from line_neurons.eval.baselines.task import BaselineTask
 from line_neurons.eval.labels.formats import Label, Labels
 from line_neurons.eval.labels.imagenet import imagenet_table
 from line_neurons.eval.labels.wordnet import WordNet
@@ -43,7 +43,7 @@ class InvertSettings:
 
 
 @dataclass(frozen=True)
-class Found:
+class ScoredFormula:
     """A formula and how well a unit tells it.
 
     Args:
@@ -67,14 +67,14 @@ class _Formula:
     auc: float
 
 
-def explain(
+def search_formulas(
     activations: Activations,
     members: Members,
     concepts: Sequence[str],
     allowed: NDArray[np.bool_] | None = None,
     settings: InvertSettings | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> list[list[Found]]:
+) -> list[list[ScoredFormula]]:
     """The best formulas of each unit, best first; of equal ones the shorter, then the one found first.
 
     A formula that holds for the very images of another counts as the same, and the beam keeps it once.
@@ -98,7 +98,7 @@ def explain(
     for unit in range(activations.shape[1]):
         fits = np.ones(len(concepts), bool) if allowed is None else allowed[unit]
         formulas = search.of_unit(ranks[:, unit], sums[unit], fits)
-        found.append([Found(one.text, one.length, one.auc, float(one.holds.mean())) for one in formulas])
+        found.append([ScoredFormula(one.text, one.length, one.auc, float(one.holds.mean())) for one in formulas])
         if progress:
             progress(unit + 1, activations.shape[1])
     return found
@@ -212,7 +212,13 @@ def _merged(
 
 
 def label(
-    task: Task, *, length: int = 1, beam: int = 3, least: float = 0.0, most: float = 0.5, hypernyms: bool = True
+    task: BaselineTask,
+    *,
+    length: int = 1,
+    beam: int = 3,
+    least: float = 0.0,
+    most: float = 0.5,
+    hypernyms: bool = True,
 ) -> Labels:
     """The best formula for each unit, by its AUC on the probe images.
 
@@ -235,7 +241,7 @@ def label(
     concepts, members = concepts_of(task, hypernyms=hypernyms)
     settings = InvertSettings(length, beam, least, most)
     told = task.told("formulas")
-    found = explain(task.activations, members, concepts, task.allowed(concepts), settings, told)
+    found = search_formulas(task.activations, members, concepts, task.allowed(concepts), settings, told)
     labels, without, tied = [], [], []
     for place, (unit, formulas) in enumerate(zip(task.units, found, strict=True)):
         # Every formula has AUC .5 then, and the order of the concepts would decide.
@@ -250,10 +256,10 @@ def label(
         labels.append(Label(unit, formulas[0].formula, formulas[0].auc))
         if any((one.auc, one.length) == (formulas[0].auc, formulas[0].length) for one in formulas[1:]):
             tied.append(unit)
-    return task.labelled("invert" if length == 1 else f"invert-{length}", labels, without, tied)
+    return task.as_labels("invert" if length == 1 else f"invert-{length}", labels, without, tied)
 
 
-def concepts_of(task: Task, *, hypernyms: bool) -> tuple[tuple[str, ...], NDArray[np.bool_]]:
+def concepts_of(task: BaselineTask, *, hypernyms: bool) -> tuple[tuple[str, ...], NDArray[np.bool_]]:
     """The concepts of the probe images and whether each image is one of them.
 
     Args:
@@ -286,7 +292,7 @@ def concepts_of(task: Task, *, hypernyms: bool) -> tuple[tuple[str, ...], NDArra
     return tuple(classes), members
 
 
-def _wider(task: Task) -> Mapping[int, set[str]]:
+def _wider(task: BaselineTask) -> Mapping[int, set[str]]:
     """The groups of each class, by its index."""
     if task.components.settings.control == "bank":
         broader: dict[str, set[str]] = defaultdict(set)

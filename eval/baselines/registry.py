@@ -11,25 +11,25 @@ from typing import Any
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.eval.baselines import clip_dissect, describe_and_dissect, invert, simple
-from line_neurons.eval.baselines.task import Task
+from line_neurons.eval.baselines.task import BaselineTask
 from line_neurons.eval.labels.formats import Labels, write_csv
 from line_neurons.eval.labels.names import file_stem
-from line_neurons.eval.labels.vocabulary import Choice, keep, of_run
+from line_neurons.eval.labels.vocabulary import LabelVocabulary, vocabulary_of_run, write_vocabulary
 
 
 @dataclass(frozen=True)
-class Method:
+class Baseline:
     """A baseline.
 
     Args:
         label: labels the units of a task; its keyword arguments are the method's own options.
-        form: key of ``labels.WRITTEN`` for its files.
+        form: key of ``labels.WRITE_FORMATS`` for its files.
         words: the words that it chooses from; None: a language model names whatever it likes.
     """
 
     label: Callable[..., Labels]
     form: str = "clip-dissect"
-    words: Callable[[Task], tuple[str, ...]] | None = attrgetter("words")
+    words: Callable[[BaselineTask], tuple[str, ...]] | None = attrgetter("words")
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -37,17 +37,17 @@ class Method:
         return tuple(inspect.signature(self.label).parameters)[1:]
 
 
-METHODS: dict[str, Method] = {
-    "random": Method(simple.random_label),
-    "initial": Method(simple.initial_label),
-    "best-word": Method(simple.best_word),
-    "invert": Method(invert.label, "invert", attrgetter("captions")),
-    "clip-dissect": Method(clip_dissect.label),
-    "describe-and-dissect": Method(describe_and_dissect.label, words=None),
+METHODS: dict[str, Baseline] = {
+    "random": Baseline(simple.random_label),
+    "initial": Baseline(simple.initial_label),
+    "best-word": Baseline(simple.best_word),
+    "invert": Baseline(invert.label, "invert", attrgetter("captions")),
+    "clip-dissect": Baseline(clip_dissect.label),
+    "describe-and-dissect": Baseline(describe_and_dissect.label, words=None),
 }
 
 
-def label_units(method: str, task: Task, **options: Any) -> Labels:
+def label_units(method: str, task: BaselineTask, **options: Any) -> Labels:
     """The labels that a method gives the units of a task, one each, in their order.
 
     Args:
@@ -60,11 +60,11 @@ def label_units(method: str, task: Task, **options: Any) -> Labels:
         DrainedError: it was asked to stop; what was measured is kept.
         LineError: see the method.
     """
-    given = checked(method, options)
+    given = check_options(method, options)
     return METHODS[method].label(task, **given)
 
 
-def checked(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def check_options(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that were given, which the method has.
 
     Raises:
@@ -81,30 +81,34 @@ def checked(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def choice_of(method: str, task: Task, labels: Labels) -> Choice:
+def label_vocabulary(method: str, task: BaselineTask, labels: Labels) -> LabelVocabulary:
     """What the labels that a method gave the units of a task could be chosen from."""
     if method == "initial":
-        return of_run(task.components.runs.run(labels.source), task.components.store)
+        return vocabulary_of_run(task.components.runs.run(labels.source), task.components.store)
     words = METHODS[method].words
     by_unit = {unit: tuple(names) for unit, names in task.excluded.items()}
-    return Choice(words(task) if words else None, task.components.settings.exclude, by_unit, open=words is None)
+    return LabelVocabulary(
+        words(task) if words else None, task.components.settings.exclude, by_unit, open=words is None
+    )
 
 
-def write(labels: Labels, path: Path, choice: Choice) -> None:
+def write_labels(labels: Labels, path: Path, choice: LabelVocabulary) -> None:
     """Write labels in the form of the method that gave them, and beside them what they could be chosen from.
 
     Raises:
         UsageError: the file cannot be written.
     """
-    if isinstance(labels, describe_and_dissect.Described):
+    if isinstance(labels, describe_and_dissect.RankedLabels):
         describe_and_dissect.write_csv(labels, path)
     else:
         form = next((one.form for name, one in METHODS.items() if labels.method.startswith(name)), "clip-dissect")
         write_csv(labels, path, form)
-    keep(choice, path)
+    write_vocabulary(choice, path)
 
 
-def kept_in(store: Path, labels: Labels) -> Path:
+def default_path(store: Path, labels: Labels) -> Path:
     """Where a store keeps the labels of a method, as CoSy lays out what it evaluates."""
-    of_run = [labels.source] if labels.source != labels.method else []
-    return Path(store, "explanations", labels.method, *of_run, f"{file_stem(labels.model, labels.layer)}.csv")
+    vocabulary_of_run = [labels.source] if labels.source != labels.method else []
+    return Path(
+        store, "explanations", labels.method, *vocabulary_of_run, f"{file_stem(labels.model, labels.layer)}.csv"
+    )

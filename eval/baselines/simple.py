@@ -12,7 +12,7 @@ import numpy as np
 from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import DrainedError, NotDrawableError, UsageError
 from line_neurons.agent.seeds import derive_rng
-from line_neurons.eval.baselines.task import Task
+from line_neurons.eval.baselines.task import BaselineTask
 from line_neurons.eval.labels.formats import Label, Labels
 from line_neurons.graphs.loop import scoring
 from line_neurons.graphs.runs.components import Components
@@ -27,7 +27,7 @@ COMMAND = "line eval baseline initial"
 _WORDS_AT_ONCE = 32
 
 
-def random_label(task: Task) -> Labels:
+def random_label(task: BaselineTask) -> Labels:
     """A word for each unit, drawn uniformly from the vocabulary; a function of (seed, unit, vocabulary)."""
     words = sorted(task.words)
     seed = task.components.settings.seed
@@ -37,10 +37,10 @@ def random_label(task: Task) -> Labels:
         return Label(unit, derive_rng("random label", seed, unit).choice(fits))
 
     allowed = task.allowed(words)
-    return task.labelled("random", (drawn(place, unit) for place, unit in enumerate(task.units)))
+    return task.as_labels("random", (drawn(place, unit) for place, unit in enumerate(task.units)))
 
 
-def best_word(task: Task) -> Labels:
+def best_word(task: BaselineTask) -> Labels:
     """The word whose images excite each unit most, by the run's generator, number of images and scorer.
 
     Images and activations are those of the concept bank; one forward pass serves all units. A word that the
@@ -80,7 +80,7 @@ def best_word(task: Task) -> Labels:
     return task.best("best-word", scores[:, imaged], [words[place] for place in imaged])
 
 
-def initial_label(task: Task) -> Labels:
+def initial_label(task: BaselineTask) -> Labels:
     """The best initial label of each unit: from the run that the task is of, or of a run with N = 0 made now.
 
     A run that an earlier call made, with the same settings and units, is gone on with.
@@ -113,7 +113,7 @@ _NO_ITERATION = {
 }
 
 
-def _without_iteration(task: Task) -> Components:
+def _without_iteration(task: BaselineTask) -> Components:
     """The task's parts with settings that end with the first board; what is open is shared."""
     settings = task.components.settings
     excluded = settings.exclude_for | {unit: tuple(words) for unit, words in task.excluded.items()}
@@ -132,7 +132,7 @@ def _known(components: Components, layer: str, command: str) -> Run | None:
     return next((run for run in runs if (run.model, run.layer, run.command, run.settings) == wanted), None)
 
 
-def _of_run(task: Task, run: str) -> Labels:
+def _of_run(task: BaselineTask, run: str) -> Labels:
     units = {unit.unit: unit for unit in task.components.runs.units(run)}
     labels, without, tied = [], [], []
     for unit in task.units:
@@ -148,7 +148,7 @@ def _of_run(task: Task, run: str) -> Labels:
         labels.append(Label(unit, found.initial_label, found.initial_score))
         if sum(score == max(scores.values()) for score in scores.values()) > 1:
             tied.append(unit)
-    return replace(task.labelled("initial", labels, without, tied), source=run)
+    return replace(task.as_labels("initial", labels, without, tied), source=run)
 
 
 def _unlabelled(unit: Unit, scores: Mapping[str, float]) -> str:
@@ -158,7 +158,7 @@ def _unlabelled(unit: Unit, scores: Mapping[str, float]) -> str:
     return told(unit.marks) if unit.status in UNLABELLED else ""
 
 
-def _first_scores(task: Task, run: str, unit: int) -> dict[str, float]:
+def _first_scores(task: BaselineTask, run: str, unit: int) -> dict[str, float]:
     """The scores on a unit's first board, by the key of the concept."""
     return {
         concept_key(trial.concept): trial.score

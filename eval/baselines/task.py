@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Task:
+class BaselineTask:
     """Units to label.
 
     The probe images are those of the control set; of the image bank they come from the search images, so that
@@ -123,7 +123,7 @@ class Task:
                 raise UsageError(f"no word is left for unit {unit}", "name a larger vocabulary, or exclude less")
         return found
 
-    def labelled(
+    def as_labels(
         self,
         method: str,
         labels: Iterable[Label],
@@ -175,4 +175,4 @@ class Task:
             labels.append(Label(unit, words[word], float(score) if np.isfinite(score) else None))
             if as_high[place] > 1:
                 tied.append(unit)
-        return self.labelled(method, labels, without, tied)
+        return self.as_labels(method, labels, without, tied)

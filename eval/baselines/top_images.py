@@ -12,7 +12,7 @@ import numpy as np
 
 from line_neurons.agent.errors import StoreError
 from line_neurons.agent.ports import ControlChunk
-from line_neurons.eval.baselines.task import Task
+from line_neurons.eval.baselines.task import BaselineTask
 from line_neurons.tools.control_sets import control_activations
 from line_neurons.tools.images.reader import read_image
 
@@ -26,7 +26,7 @@ _STARTS = (0.0, 0.25, 0.5)
 
 
 @dataclass(frozen=True)
-class Shown:
+class ProbeImage:
     """A probe image or a crop of it.
 
     Args:
@@ -38,7 +38,7 @@ class Shown:
     image: ImageData
 
 
-def strongest_images(task: Task, images: int, crops: int) -> Iterator[tuple[int, list[Shown]]]:
+def find_top_images(task: BaselineTask, images: int, crops: int) -> Iterator[tuple[int, list[ProbeImage]]]:
     """For each unit the images and crops that excite it most.
 
     Of each of the ``images`` strongest probe images the ``crops`` strongest crops compete with the images
@@ -57,11 +57,11 @@ def strongest_images(task: Task, images: int, crops: int) -> Iterator[tuple[int,
     shown = _images(task, sorted({int(row) for row in order.ravel()}))
     cropped = crops > 0 and task.components.target.unit_names(task.layer) is None
     for unit, rows in zip(task.units, order.T, strict=True):
-        own = [Shown(int(row), shown[int(row)]) for row in rows]
+        own = [ProbeImage(int(row), shown[int(row)]) for row in rows]
         if not cropped:
             yield unit, own
             continue
-        parts = [Shown(one.row, part) for one in own for part in _cropped(one.image)]
+        parts = [ProbeImage(one.row, part) for one in own for part in _cropped(one.image)]
         strength = _measured(task, unit, parts).reshape(len(own), -1)
         kept = [
             (parts[place * strength.shape[1] + index], float(strength[place, index]))
@@ -74,7 +74,7 @@ def strongest_images(task: Task, images: int, crops: int) -> Iterator[tuple[int,
         yield unit, [one for one, _ in best[:images]]
 
 
-def _images(task: Task, wanted: Sequence[int]) -> Mapping[int, ImageData]:
+def _images(task: BaselineTask, wanted: Sequence[int]) -> Mapping[int, ImageData]:
     """Images of the probe set by row."""
     left, found, row = set(wanted), {}, 0
     source = task.images()
@@ -136,7 +136,7 @@ class _Crops:
         return 1
 
 
-def _measured(task: Task, unit: int, parts: Sequence[Shown]) -> NDArray[np.float32]:
+def _measured(task: BaselineTask, unit: int, parts: Sequence[ProbeImage]) -> NDArray[np.float32]:
     crops = _Crops(tuple(bytes(one.image) for one in parts))
     found = control_activations(task.components.bank, task.components.target, [task.layer], crops)
     column: NDArray[np.float32] = found[task.layer].activations[:, unit]

@@ -10,7 +10,7 @@ from line_neurons.eval.benchmarks.instant import LAYER, InstantModel, SlowGenera
 from line_neurons.eval.benchmarks.metering import (
     Clock,
     Figure,
-    Found,
+    Figures,
     MeteredGenerator,
     MeteredModel,
     Span,
@@ -31,7 +31,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--store", type=Path, help="keep the store in this folder, which must be new")
 
 
-def measure(options: Namespace) -> Found:
+def measure(options: Namespace) -> Figures:
     """Run a batch around a slow generator and a slow language model."""
     generator = MeteredGenerator(SlowGenerator())
     model = MeteredModel(InstantModel(seconds=0.2))
@@ -56,7 +56,7 @@ def run_warm(
     units: int,
     *,
     images_alone: float = 0.0,
-) -> Found:
+) -> Figures:
     """Run a batch of instant parts around a generator, and say what it did in the warm part of the run.
 
     Args:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from line_neurons.eval.benchmarks.metering import Clock, Figure, Found
+from line_neurons.eval.benchmarks.metering import Clock, Figure, Figures
 from line_neurons.eval.benchmarks.real_parts import (
-    Opening,
+    OpenComponents,
     add_options,
     closing,
     metered,
@@ -73,13 +73,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def measure(options: Namespace) -> Found:
+def measure(options: Namespace) -> Figures:
     """Run one batch and count."""
     with workplace(options.store) as store:
         yield from compare(opening(options), options.layer, options.units, store)
 
 
-def compare(opened: Opening, layer: str, sizes: Sequence[int], store: Path) -> Found:
+def compare(opened: OpenComponents, layer: str, sizes: Sequence[int], store: Path) -> Figures:
     """Run a batch of the most units, and count for each number of units.
 
     The images of the first units alone are counted from their histories: their loops are the same in a batch of

@@ -17,7 +17,7 @@ from line_neurons.agent.ports import DrawnImage, ImageRequest, Progress
 from line_neurons.agent.prompts import image_requests
 from line_neurons.eval.benchmarks.busy_generator import run_warm
 from line_neurons.eval.benchmarks.instant import InstantModel, instant_components
-from line_neurons.eval.benchmarks.metering import Figure, Found, MeteredGenerator, MeteredModel
+from line_neurons.eval.benchmarks.metering import Figure, Figures, MeteredGenerator, MeteredModel
 from line_neurons.eval.benchmarks.real_parts import closing, workplace
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--store", type=Path, help="keep the store in this folder, which must be new")
 
 
-def measure(options: Namespace) -> Found:
+def measure(options: Namespace) -> Figures:
     """Draw alone, then in a batch.
 
     Raises:

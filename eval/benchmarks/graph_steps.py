@@ -14,14 +14,14 @@ from pathlib import Path
 
 from line_neurons.agent.errors import BackendError
 from line_neurons.eval.benchmarks.instant import LAYER, InstantModel, instant_components
-from line_neurons.eval.benchmarks.metering import Clock, Figure, Found
+from line_neurons.eval.benchmarks.metering import Clock, Figure, Figures
 from line_neurons.eval.benchmarks.real_parts import closing, units_of
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.graphs.runs.runner import Progress
 
 
 @dataclass(frozen=True)
-class Went:
+class LoopSpeed:
     """How a batch with instant parts went.
 
     Args:
@@ -58,7 +58,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def measure(options: Namespace) -> Found:
+def measure(options: Namespace) -> Figures:
     """Run each number of units in a process of its own."""
     words = f"{options.words:,} words" if options.words else "a new word each time"
     yield (
@@ -86,7 +86,7 @@ def measure(options: Namespace) -> Found:
         )
 
 
-def run_instant(units: int, store: Path, *, iterations: int, in_flight: int, words: int) -> Went:
+def run_instant(units: int, store: Path, *, iterations: int, in_flight: int, words: int) -> LoopSpeed:
     """Label units with instant parts."""
     components = instant_components(
         store, InstantModel(words), iterations=iterations, in_flight=in_flight, revisit=True
@@ -108,7 +108,7 @@ def run_instant(units: int, store: Path, *, iterations: int, in_flight: int, wor
         finished = components.runs.states(run.id).get("finished", 0)
         drawn = components.bank.stats.generated
     size = sum(path.stat().st_size for path in store.rglob("*") if path.is_file()) / 1e6
-    return Went(
+    return LoopSpeed(
         finished,
         seconds,
         sum(clock.nodes.values()),
@@ -126,12 +126,12 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
-def _in_a_process(units: int, options: Namespace) -> Went:
+def _in_a_process(units: int, options: Namespace) -> LoopSpeed:
     given = [str(value) for value in (units, options.iterations, options.in_flight, options.words)]
     done = subprocess.run([sys.executable, "-m", __spec__.name, *given], check=False, stdout=subprocess.PIPE)
     if done.returncode:
         raise BackendError(f"the process of {units} units ended with status {done.returncode}", "see above")
-    return Went(**json.loads(done.stdout))
+    return LoopSpeed(**json.loads(done.stdout))
 
 
 def main() -> None:

@@ -190,7 +190,7 @@ class Figure:
         return f"{self.what}: {number}{' ' * bool(self.unit)}{self.unit} ({'; '.join(filter(None, notes))})"
 
 
-Found = Iterator[Figure | str]
+Figures = Iterator[Figure | str]
 """Figures as they come, and remarks on how they were measured."""
 
 

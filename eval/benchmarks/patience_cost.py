@@ -10,7 +10,7 @@ from typing import Any
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.eval.benchmarks.generated_images import count
-from line_neurons.eval.benchmarks.metering import Clock, Figure, Found
+from line_neurons.eval.benchmarks.metering import Clock, Figure, Figures
 from line_neurons.eval.benchmarks.real_parts import closing, near_words
 from line_neurons.graphs.runs.components import Components, reopen
 from line_neurons.graphs.runs.lifecycle import start, work
@@ -46,7 +46,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--max-iterations", type=int)
 
 
-def measure(options: Namespace) -> Found:
+def measure(options: Namespace) -> Figures:
     """Label the units of the run again with each patience, in the same store."""
     store = options.store or default_store()
     runs = RunStore(store, read_only=True)
@@ -73,7 +73,7 @@ def measure(options: Namespace) -> Found:
             yield from compare(components, run)
 
 
-def compare(components: Components, run: Run) -> Found:
+def compare(components: Components, run: Run) -> Figures:
     """Label the units of a run with other settings, and compare.
 
     Args:
@@ -118,7 +118,7 @@ def effort(runs: RunStore, run: str, units: Sequence[Unit]) -> Effort:
     return Effort(counted.images, counted.distinct, questions)
 
 
-def _quality(name: str, pairs: Sequence[tuple[Unit, Unit]]) -> Found:
+def _quality(name: str, pairs: Sequence[tuple[Unit, Unit]]) -> Figures:
     labelled = [(old, new) for old, new in pairs if old.score is not None and new.score is not None]
     given_up = [(old.score or 0.0) - (new.score or 0.0) for old, new in labelled]
     whole = sum(old.score or 0.0 for old, _ in labelled)

@@ -29,7 +29,7 @@ from line_neurons.tools.language_models.llama_cpp import LlamaCppEngine
 from line_neurons.tools.language_models.proposer import Completion, Proposer
 from line_neurons.tools.language_models.registry import EMBEDDED
 
-Opening = Callable[[Path], Components]
+OpenComponents = Callable[[Path], Components]
 """Opens all parts around a store."""
 
 SETTINGS = ("seed", "iterations", "images", "random_pool", "in_flight", "llm_parallel", "batch_wait", "assets")
@@ -61,7 +61,7 @@ def flags(options: Namespace) -> dict[str, Any]:
     return {"generator": options.generator, "control": "bank", "revisit": True, **given}
 
 
-def opening(options: Namespace) -> Opening:
+def opening(options: Namespace) -> OpenComponents:
     """What opens the parts that the options name."""
 
     def opened(store: Path) -> Components:

@@ -15,9 +15,9 @@ from types import MappingProxyType
 
 from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.ports import LanguageModel, Prompt, Proposal
-from line_neurons.eval.benchmarks.metering import Clock, Figure, Found
+from line_neurons.eval.benchmarks.metering import Clock, Figure, Figures
 from line_neurons.eval.benchmarks.real_parts import (
-    Opening,
+    OpenComponents,
     add_options,
     closing,
     copied,
@@ -114,7 +114,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--first", choices=["reference", "batch"], default="reference")
 
 
-def measure(options: Namespace) -> Found:
+def measure(options: Namespace) -> Figures:
     """Measure both sides."""
     reference = options.units if options.reference_units is None else options.reference_units
     with workplace(options.store) as folder:
@@ -129,7 +129,7 @@ def measure(options: Namespace) -> Found:
 
 
 def compare(
-    opened: Opening,
+    opened: OpenComponents,
     layer: str,
     units: int,
     folder: Path,
@@ -187,7 +187,7 @@ def compare(
     return sides["batch"]
 
 
-def run_batch(opened: Opening, layer: str, units: int, store: Path) -> Side:
+def run_batch(opened: OpenComponents, layer: str, units: int, store: Path) -> Side:
     """Label the units in one batch around a store."""
     side = Side()
     opening_began = time.perf_counter()
@@ -206,7 +206,7 @@ def run_batch(opened: Opening, layer: str, units: int, store: Path) -> Side:
 
 
 def run_reference(
-    opened: Opening, layer: str, units: int, folder: Path, llm_parallel: int, *, keeps: str = "last"
+    opened: OpenComponents, layer: str, units: int, folder: Path, llm_parallel: int, *, keeps: str = "last"
 ) -> Side:
     """Label the units one by one, each around a store that has the template's control activations alone."""
     side = Side()
@@ -234,7 +234,7 @@ def run_reference(
     return side
 
 
-def _compared(batch: Side, reference: Side | None) -> Found:
+def _compared(batch: Side, reference: Side | None) -> Figures:
     yield Figure("wall time of the batch", batch.seconds, batch.units, unit="s", detail=_work_of(batch))
     if reference is None:
         return
@@ -249,7 +249,7 @@ def _compared(batch: Side, reference: Side | None) -> Found:
     yield from labels_compared(batch.labels, reference.labels)
 
 
-def labels_compared(batch: dict[int, tuple[str, float]], reference: dict[int, tuple[str, float]]) -> Found:
+def labels_compared(batch: dict[int, tuple[str, float]], reference: dict[int, tuple[str, float]]) -> Figures:
     """How the batch's labels score beside the reference's, over the units that have both."""
     both = sorted(batch.keys() & reference.keys())
     gains = [batch[unit][1] - reference[unit][1] for unit in both]
@@ -268,7 +268,7 @@ def _work_of(side: Side) -> str:
     return f"{side.questions:,} questions, {side.images:,} images"
 
 
-def _processes(options: Namespace, folder: Path, batch: Side) -> Found:
+def _processes(options: Namespace, folder: Path, batch: Side) -> Figures:
     """``line explain`` with a process for each unit, against one process for the batch."""
     if options.llm.startswith("near"):
         raise UsageError("the proposer near is not one of the command's", "name another with --llm")

@@ -7,7 +7,7 @@ from itertools import product
 
 from line_neurons.agent.errors import NotDrawableError, reason_of
 
-MOST = 16
+MAX_ALTERNATIVES = 16
 """Alternatives that are generated at most; INVERT's formulas of length 3 have three."""
 
 _WORD = re.compile(r"\(|\)|\b(?:AND|OR|NOT)\b|(?:(?!\b(?:AND|OR|NOT)\b)[^()])+")
@@ -77,7 +77,7 @@ def _one(words: list[str]) -> tuple[_Cases, _Cases]:
 
 
 def _joined(one: _Cases, other: _Cases) -> _Cases:
-    if len(one) * len(other) > MOST:
+    if len(one) * len(other) > MAX_ALTERNATIVES:
         raise ValueError("it has too many cases")
     joined = [
         (tuple(dict.fromkeys((*wanted, *also))), unwanted | nor)
@@ -92,7 +92,7 @@ def _refused(concept: str, reason: str) -> NotDrawableError:
     return refused
 
 
-def things_named(concept: str) -> list[str]:
+def depicted_concepts(concept: str) -> list[str]:
     """What a bank, which has images of things by their names and not of sentences, is asked for in turn.
 
     Of several names with commas between, as ImageNet's classes have them, it is the first; of a formula what

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from line_neurons.agent.errors import NotDrawableError, UsageError
 from line_neurons.agent.ports import ControlSet, Generator
 from line_neurons.agent.settings import Settings
-from line_neurons.eval.cosy.formulas import things_named
-from line_neurons.eval.cosy.photographs import PHOTOGRAPHS, Photographs, names_alike
+from line_neurons.eval.cosy.formulas import depicted_concepts
+from line_neurons.eval.cosy.photographs import PHOTOGRAPHS, Photographs, synonyms
 from line_neurons.eval.cosy.protocol import (
     IMAGES,
-    REFERENCE_DRAWING,
+    REFERENCE_DIFFUSION,
     REFERENCE_GENERATOR,
     Mode,
     requests,
@@ -71,7 +71,7 @@ class ConceptImages(Protocol):
 
 
 @dataclass(frozen=True)
-class Drawn:
+class GeneratedImages:
     """Images from a generator, kept in the store's concept bank, as their activations are.
 
     Args:
@@ -106,7 +106,7 @@ class Drawn:
 
     def activations(self, concept: str, place: int, progress: Progress | None = None) -> Activations:
         """See ``ConceptImages``; what the bank has is taken from there."""
-        drawn = things_named(concept) if self.name.startswith("bank") else [concept]
+        drawn = depicted_concepts(concept) if self.name.startswith("bank") else [concept]
         of_each = [
             requests(thing, self.count, self.seed)
             if self.mode == "fixed"
@@ -120,7 +120,7 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Laid:
+class FolderImages:
     """Images in a folder for each concept, named as CoSy names them, spaces as ``_``.
 
     Args:
@@ -232,11 +232,11 @@ def open_images(
     if source == PHOTOGRAPHS:
         bank = _like(components, settings.model_copy(update={"generator": f"bank:{place}"})).images
         searched = components.images if settings.generator.partition(":")[0] == "bank" else None
-        return Photographs(wanted, bank, names_alike(searched), components, layer, count or IMAGES, seed)
+        return Photographs(wanted, bank, synonyms(searched), components, layer, count or IMAGES, seed)
     folder = Path(wanted).expanduser()
     named = source == "bank" or wanted in PRESETS
     if not named and folder.is_dir() and not (folder / "model_index.json").is_file():
-        return Laid(folder.resolve(), components, layer, count or 0)
+        return FolderImages(folder.resolve(), components, layer, count or 0)
     split: Selection = "search" if wanted == _SEARCHED else "heldout"
     if wanted in {"bank", HELD_OUT, _SEARCHED}:
         wanted = settings.generator if settings.generator.partition(":")[0] == "bank" else "bank"
@@ -244,7 +244,7 @@ def open_images(
     update: dict[str, Any] = {"generator": wanted, "images": number, "in_flight": 1}
     note = ""
     if wanted.partition("=")[0] == REFERENCE_GENERATOR:
-        reference = {name: value for name, value in REFERENCE_DRAWING.items() if name not in given}
+        reference = {name: value for name, value in REFERENCE_DIFFUSION.items() if name not in given}
         update["diffusion"] = diffusion = settings.diffusion.model_copy(update=reference)
         note = (
             f"{wanted} generates with {diffusion.steps} steps, guidance {diffusion.guidance:g} and "
@@ -252,9 +252,9 @@ def open_images(
         )
     made = _like(components, settings.model_copy(update=update))
     if wanted.partition(":")[0] != "bank":
-        return Drawn(wanted, made.generator, components, layer, number, seed, mode, note)
+        return GeneratedImages(wanted, made.generator, components, layer, number, seed, mode, note)
     name = f"bank:{split}" if wanted == "bank" else f"{wanted} ({split})"
-    return Drawn(name, made.bank_generator(split), components, layer, number, seed, mode)
+    return GeneratedImages(name, made.bank_generator(split), components, layer, number, seed, mode)
 
 
 def open_control(spec: str | None, components: Components) -> tuple[str, ControlSet | PrecomputedControl]:

@@ -17,7 +17,7 @@ from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import NotDrawableError, UsageError
 from line_neurons.agent.ports import ControlChunk
 from line_neurons.agent.seeds import derive_rng
-from line_neurons.eval.cosy.formulas import things_named
+from line_neurons.eval.cosy.formulas import depicted_concepts
 from line_neurons.eval.labels.wordnet import WordNet
 from line_neurons.tools.control_sets import control_activations
 from line_neurons.tools.control_sets.images import read_chunk
@@ -44,7 +44,7 @@ _PHYSICAL, _PERSON = 1930, 7846
 
 
 @dataclass(frozen=True)
-class Captioned:
+class CaptionResult:
     """What came of naming the photographs of a folder.
 
     Args:
@@ -62,7 +62,7 @@ class Captioned:
     remarks: tuple[str, ...]
 
 
-def caption_photographs(folder: Path, words: WordNet) -> Captioned:
+def caption_photographs(folder: Path, words: WordNet) -> CaptionResult:
     """Write the table of captions of a folder whose photographs, or their folders, are named by WordNet ids.
 
     ImageNet's files are (``n02123045_tabby.JPEG``, ``n02123045/ILSVRC2012_val_00000123.JPEG``). A photograph is
@@ -102,7 +102,7 @@ def caption_photographs(folder: Path, words: WordNet) -> Captioned:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows((_COLUMNS, *rows))
     write_file(table, text.getvalue().encode(), "make the folder writable")
-    return Captioned(table, len(rows), len(names), tuple(unnamed), remarks.lines())
+    return CaptionResult(table, len(rows), len(names), tuple(unnamed), remarks.lines())
 
 
 def _synset(path: Path, words: WordNet) -> int | None:
@@ -191,7 +191,7 @@ class Photographs:
             NotDrawableError: there are none of it.
         """
         found: dict[str, Entry] = {}
-        for thing in things_named(concept):
+        for thing in depicted_concepts(concept):
             names = [thing, *self.other_names.get(concept_key(thing), ())]
             of_thing = next((some for name in names if (some := self._named.get(concept_key(name)))), None)
             if of_thing is None:
@@ -203,7 +203,7 @@ class Photographs:
         return sorted(entries, key=lambda entry: entry.id)
 
 
-def names_alike(bank: Bank | None) -> dict[str, list[str]]:
+def synonyms(bank: Bank | None) -> dict[str, list[str]]:
     """What else a bank calls its things: the names that share an image, by ``concept_key`` of each."""
     found: dict[str, dict[str, None]] = {}
     for entry in bank.select("all") if bank else ():

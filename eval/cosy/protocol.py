@@ -26,7 +26,7 @@ TEMPLATE = "realistic photo of a close up of {concept}"
 """CoSy's prompt, apart from the search's."""
 IMAGES = 50
 REFERENCE_GENERATOR = "sdxl"
-REFERENCE_DRAWING = {
+REFERENCE_DIFFUSION = {
     **{"steps": 50, "guidance": 5.0, "size": 1024},
     **dict.fromkeys(("dtype", "scheduler")),
     "lora": (),
@@ -42,7 +42,7 @@ beyond, where the exact one of a few images takes minutes, it is asymptotic."""
 _AT_ONCE = 3
 
 
-def absent(label: Label, reason: str) -> Judged:
+def missing_score(label: Label, reason: str) -> Judged:
     """A label whose concept has no images."""
     return Judged(label.unit, label.concept, math.nan, math.nan, math.nan, math.nan, 0, reason)
 
@@ -101,7 +101,7 @@ def strict_requests(concept: str, place: int, count: int, seed: int) -> list[Ima
     return [ImageRequest(concept, "", "", number % SEED_LIMIT, TEMPLATE) for number in range(first, first + count)]
 
 
-def refuse_remainder(concepts: int) -> None:
+def check_multiple_of_three(concepts: int) -> None:
     """See that the reference would draw so many concepts.
 
     Raises:
@@ -115,7 +115,7 @@ def refuse_remainder(concepts: int) -> None:
         )
 
 
-def misplaced(rows: Activations, batch: int) -> Activations:
+def emulate_short_batch(rows: Activations, batch: int) -> Activations:
     """Activations as the reference keeps them: a short last batch overwrites earlier rows and leaves zeros.
 
     Args:
@@ -131,7 +131,7 @@ def misplaced(rows: Activations, batch: int) -> Activations:
     return placed
 
 
-def paired(labels: Labels, units: Sequence[int] | None, mode: Mode) -> list[Label]:
+def select_labels(labels: Labels, units: Sequence[int] | None, mode: Mode) -> list[Label]:
     """The labels to judge, in the order of the units.
 
     Args:

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any, cast
 from line_neurons.agent.errors import NotDrawableError, UsageError
 from line_neurons.agent.ports import ControlSet
 from line_neurons.agent.settings import Settings, revised
-from line_neurons.eval.cosy.images import ConceptImages, Laid
+from line_neurons.eval.cosy.images import ConceptImages, FolderImages
 from line_neurons.eval.cosy.protocol import (
     CONCEPT_BATCH,
     CONTROL_BATCH,
     Mode,
-    absent,
+    check_multiple_of_three,
+    emulate_short_batch,
     judge,
-    misplaced,
-    refuse_remainder,
+    missing_score,
 )
 from line_neurons.eval.labels.formats import Label, Labels
-from line_neurons.eval.labels.library import is_file, labels_of, method_and_place, open_runs
-from line_neurons.eval.labels.names import file_stem, is_of, target_of
+from line_neurons.eval.labels.library import find_labels, is_file, open_runs, split_source
+from line_neurons.eval.labels.names import file_stem, matches_target, target_of
 from line_neurons.graphs.runs.code_trust import require_vouched, vouch
 from line_neurons.graphs.runs.components import Components, Preparing
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations
@@ -50,7 +50,7 @@ _CALLED = {
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluatedLayer:
     """What is judged: labels of one layer, with the parts to do it.
 
     Args:
@@ -64,7 +64,7 @@ class Subject:
     labels: tuple[Labels, ...]
 
 
-def subject_of(
+def open_layer(
     names: Sequence[str],
     settings: Settings,
     changes: Mapping[str, Any],
@@ -75,7 +75,7 @@ def subject_of(
     mode: Mode = "fixed",
     preparing: Preparing | None = None,
     trust: bool = False,
-) -> Subject:
+) -> EvaluatedLayer:
     """Read the labels and put together what judges them.
 
     Args:
@@ -98,8 +98,8 @@ def subject_of(
     labels: list[Labels] = []
     runs: list[Run] = []
     for name in names:
-        labels.append(one := labels_of(name, store, layer, units_from))
-        if not is_file(method_and_place(name)[1]) and "/" not in one.source:
+        labels.append(one := find_labels(name, store, layer, units_from))
+        if not is_file(split_source(name)[1]) and "/" not in one.source:
             runs.append(open_runs(store).run(one.source))
     _refuse_twice(labels)
     if runs:
@@ -116,7 +116,7 @@ def subject_of(
     info = find_layer(components.target.layers(), path, components.model)
     target = components.shown_model
     for one in labels:
-        if one.model and not model and one.layer and not is_of(one.model, one.layer, target, path):
+        if one.model and not model and one.layer and not matches_target(one.model, one.layer, target, path):
             raise UsageError(
                 f"the labels of {one.source} are of {file_stem(one.model, one.layer)}, not of "
                 f"{file_stem(target, path)}",
@@ -128,7 +128,7 @@ def subject_of(
 
         components = components.with_(target=cast("HookedTarget", components.target).prepared_by(cosy, COSY))
     components.target.activate([], [path])
-    return Subject(components, path, tuple(labels))
+    return EvaluatedLayer(components, path, tuple(labels))
 
 
 def _refuse_outside(labels: Labels, layer: str, units: int) -> None:
@@ -149,8 +149,8 @@ def _refuse_outside(labels: Labels, layer: str, units: int) -> None:
         )
 
 
-def judge_labels(
-    subject: Subject,
+def evaluate_labels(
+    subject: EvaluatedLayer,
     labels: Labels,
     chosen: Sequence[Label],
     images: ConceptImages,
@@ -169,7 +169,7 @@ def judge_labels(
     Args:
         subject: the layer and the parts.
         labels: the method's.
-        chosen: those to judge; see ``cosy.paired``.
+        chosen: those to judge; see ``cosy.select_labels``.
         images: of the concepts.
         control: the control set after what it is called.
         results: where results are kept.
@@ -183,12 +183,12 @@ def judge_labels(
         StoreError: the store cannot be used.
     """
     concepts = list(dict.fromkeys(label.concept for label in chosen))
-    if mode == "strict" and not isinstance(images, Laid):
-        refuse_remainder(len(concepts))
+    if mode == "strict" and not isinstance(images, FolderImages):
+        check_multiple_of_three(len(concepts))
     called, source = control
     base = _control(subject, source, telling)
     if mode == "strict":
-        base = misplaced(base, CONTROL_BATCH)
+        base = emulate_short_batch(base, CONTROL_BATCH)
     components = subject.components
     evaluation = Evaluation(
         method=labels.method,
@@ -226,7 +226,7 @@ def cosy_csv(judged: Sequence[Judged]) -> bytes:
     return written.getvalue().encode()
 
 
-def cosy_name(labels: Labels, model: str, layer: str) -> str:
+def cosy_file_name(labels: Labels, model: str, layer: str) -> str:
     """The name that CoSy's code gives to a file of results, ``evaluation_INVERT_resnet18-avgpool.csv``."""
     method = _CALLED.get(labels.method) or re.sub(r"[^\w.]+", "-", labels.method.replace("_", "-")).strip("-")
     return f"evaluation_{method}_{file_stem(model, layer)}.csv"
@@ -254,13 +254,15 @@ def _judge_concept(
     try:
         rows = images.activations(concept, place, drawing)
     except NotDrawableError as error:
-        return [absent(label, str(error)) for label in own]
+        return [missing_score(label, str(error)) for label in own]
     if mode == "strict":
-        rows = misplaced(rows, CONCEPT_BATCH)
+        rows = emulate_short_batch(rows, CONCEPT_BATCH)
     return [judge(label, base[:, label.unit], rows[:, label.unit], mode) for label in own]
 
 
-def _control(subject: Subject, source: ControlSet | PrecomputedControl, telling: Preparing | None) -> Activations:
+def _control(
+    subject: EvaluatedLayer, source: ControlSet | PrecomputedControl, telling: Preparing | None
+) -> Activations:
     components, layer = subject.components, subject.layer
     if isinstance(source, PrecomputedControl):
         return source.control(

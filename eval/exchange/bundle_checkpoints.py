@@ -11,7 +11,7 @@ from typing import Any
 
 from line_neurons.eval.exchange import bundle_format as form
 from line_neurons.eval.exchange.bundle_format import Checkpoint, Write
-from line_neurons.eval.exchange.bundle_reader import Archive, refused
+from line_neurons.eval.exchange.bundle_reader import Archive, refusal
 from line_neurons.tools.cache.image_files import is_image_id
 from line_neurons.tools.store.serializer import PlainSerializer
 
@@ -66,10 +66,10 @@ def images_of(bundle: Archive, run: str, units: Collection[int], steps: dict[int
     for where, unit, value in _values(bundle, units):
         values = value if where == form.CHECKPOINTS else {}
         if (values.get("run", run), values.get("unit", unit)) != (run, unit):
-            raise refused(bundle.path, f"a checkpoint of unit {unit} is of another unit or run")
+            raise refusal(bundle.path, f"a checkpoint of unit {unit} is of another unit or run")
         step = values.get("step", 0)
         if not isinstance(step, int):
-            raise refused(bundle.path, f"a checkpoint of unit {unit} is at step {step!r:.40}")
+            raise refusal(bundle.path, f"a checkpoint of unit {unit} is at step {step!r:.40}")
         steps[unit] = max(step, steps.get(unit, 0))
         images = values.get("images", ()) if where == form.CHECKPOINTS else value if where == "images" else ()
         found.update(one for one in images if isinstance(one, str) and is_image_id(one))
@@ -81,21 +81,21 @@ def _values(bundle: Archive, units: Collection[int]) -> Iterator[tuple[str, int,
     for checkpoint in bundle.rows(form.CHECKPOINTS, Checkpoint):
         _check(bundle, checkpoint, units, checkpoint.id, checkpoint.parent)
         if (place := (checkpoint.unit, checkpoint.id)) in known:
-            raise refused(bundle.path, f"a checkpoint of unit {checkpoint.unit} is in it twice")
+            raise refusal(bundle.path, f"a checkpoint of unit {checkpoint.unit} is in it twice")
         known.add(place)
         yield form.CHECKPOINTS, checkpoint.unit, _loaded(bundle, checkpoint)["channel_values"]
     written: set[tuple[int, str, str, int]] = set()
     for write in bundle.rows(form.WRITES, Write):
         _check(bundle, write, units, write.id, write.task)
         if (row := (write.unit, write.id, write.task, write.idx)) in written:
-            raise refused(bundle.path, f"what was written after a checkpoint of unit {write.unit} is in it twice")
+            raise refusal(bundle.path, f"what was written after a checkpoint of unit {write.unit} is in it twice")
         written.add(row)
         yield write.channel, write.unit, _loaded(bundle, write)
 
 
 def _check(bundle: Archive, row: Checkpoint | Write, units: Collection[int], *names: str | None) -> None:
     if row.unit not in units or not all(name is None or _ID.fullmatch(name) for name in names):
-        raise refused(bundle.path, f"a checkpoint is of unit {row.unit}, which the run has not, or has no id")
+        raise refusal(bundle.path, f"a checkpoint is of unit {row.unit}, which the run has not, or has no id")
 
 
 def _loaded(bundle: Archive, row: Checkpoint | Write) -> Any:
@@ -109,7 +109,7 @@ def _loaded(bundle: Archive, row: Checkpoint | Write) -> Any:
                 raise ValueError("its metadata are none")
     except Exception as error:
         # Whatever msgpack makes of it.
-        raise refused(bundle.path, f"a checkpoint of unit {row.unit} is no plain data: {error}") from None
+        raise refusal(bundle.path, f"a checkpoint of unit {row.unit} is no plain data: {error}") from None
     return value
 
 

@@ -18,8 +18,8 @@ from line_neurons.agent.ports import ImageRequest
 from line_neurons.agent.settings import Settings
 from line_neurons.eval.exchange import bundle_checkpoints as threads
 from line_neurons.eval.exchange import bundle_format as form
-from line_neurons.eval.exchange.bundle_format import Asked, ControlRow, Event, Image
-from line_neurons.eval.exchange.bundle_reader import Archive, refused
+from line_neurons.eval.exchange.bundle_format import CommandRow, ControlRow, Event, Image
+from line_neurons.eval.exchange.bundle_reader import Archive, refusal
 from line_neurons.tools.array_files import UNREADABLE, read_arrays
 from line_neurons.tools.cache.image_files import PNG_BEGIN, is_image_id
 from line_neurons.tools.cache.reader import control_key, layer_width
@@ -70,7 +70,7 @@ def check_bundle(bundle: Archive, run: Run, store: Path) -> None:
 
     def need(fits: bool, what: str) -> None:
         if not fits:
-            raise refused(bundle.path, what)
+            raise refusal(bundle.path, what)
 
     need(is_plain_name(run.id) and run.id == bundle.manifest.run, "its run has no name that a run can have")
     need(run.status in _STATES, f"its run is {run.status!r:.40}")
@@ -97,7 +97,7 @@ def check_bundle(bundle: Archive, run: Run, store: Path) -> None:
         need(event.unit is None or event.unit in units, "an event is of no unit of its run")
         _check_numbers(bundle, event, "an event")
     numbers = set()
-    for wish in bundle.rows(form.WISHES, Asked):
+    for wish in bundle.rows(form.WISHES, CommandRow):
         need(wish.unit in units and wish.id not in numbers, "a wish is of no unit of its run")
         _check_numbers(bundle, wish, f"a wish for unit {wish.unit}")
         numbers.add(wish.id)
@@ -121,12 +121,12 @@ def _check_units(bundle: Archive, run: Run) -> tuple[dict[int, _Counts], set[str
     for unit in bundle.rows(form.UNITS, Unit):
         known = unit.unit in units
         if unit.run != run.id or not 0 <= unit.unit <= _MAX_UNIT or known or not 0 <= unit.position <= _MAX_UNIT:
-            raise refused(bundle.path, "a unit is none of its run")
+            raise refusal(bundle.path, "a unit is none of its run")
         if unit.status not in _STATES:
-            raise refused(bundle.path, f"unit {unit.unit} is {unit.status!r:.40}")
+            raise refusal(bundle.path, f"unit {unit.unit} is {unit.status!r:.40}")
         named = [unit.label_step or 0, unit.steps or 0]
         if min(*named, unit.found_by or 0) < 0:
-            raise refused(bundle.path, f"unit {unit.unit} counts below 0")
+            raise refusal(bundle.path, f"unit {unit.unit} counts below 0")
         _check_numbers(bundle, unit, f"unit {unit.unit}")
         units[unit.unit] = _Counts(steps=set(named))
         images.update(unit.images)
@@ -141,10 +141,10 @@ def _most_steps(bundle: Archive, run: Run) -> int:
         try:
             _setting(name).validate_python(known[name], strict=True)
         except ValidationError:
-            raise refused(bundle.path, f"its run's setting {name} is {known[name]!r:.40}") from None
+            raise refusal(bundle.path, f"its run's setting {name} is {known[name]!r:.40}") from None
     forked = run.forked_step or 0
     if not 0 <= forked <= _MAX_STEP:
-        raise refused(bundle.path, f"its run was forked at step {forked}")
+        raise refusal(bundle.path, f"its run was forked at step {forked}")
     most: int = (2 + max(known["iterations"], known["max_iterations"] or 0)) * (1 + known["restarts"])
     return forked + most
 
@@ -161,7 +161,7 @@ def _check_numbers(bundle: Archive, row: Any, what: str) -> None:
         most = _LAST_TIME if name in _TIMES else _LARGEST_SCORE
         for one in _floats(value):
             if abs(one) > most:
-                raise refused(bundle.path, f"{what} has {name} {one:g}")
+                raise refusal(bundle.path, f"{what} has {name} {one:g}")
 
 
 def _floats(value: Any) -> Iterator[float]:
@@ -177,17 +177,17 @@ def _check_images(bundle: Archive, images: set[str]) -> None:
     for name, file in bundle.manifest.files.items():
         if (match := form.NAMED.fullmatch(name)) and match[1]:
             if match[1] not in images or match[1] != file.sha256:
-                raise refused(bundle.path, f"{name} is no image of its run")
+                raise refusal(bundle.path, f"{name} is no image of its run")
             if not bundle.read(name).startswith(PNG_BEGIN):
-                raise refused(bundle.path, f"{name} is no PNG file")
+                raise refusal(bundle.path, f"{name} is no PNG file")
             sizes[match[1]] = file.bytes
     keys = set()
     for row in bundle.rows(form.IMAGES, Image):
         key = (row.generator, row.prompt, row.seed)
         if row.image not in images or not _is_account(row) or row.size not in {-1, sizes.get(row.image, row.size)}:
-            raise refused(bundle.path, "it says how images were drawn that its run has not, or says it wrongly")
+            raise refusal(bundle.path, "it says how images were drawn that its run has not, or says it wrongly")
         if key in keys:
-            raise refused(bundle.path, f"it says twice what was drawn of {row.prompt!r:.80} with seed {row.seed}")
+            raise refusal(bundle.path, f"it says twice what was drawn of {row.prompt!r:.80} with seed {row.seed}")
         keys.add(key)
 
 
@@ -213,21 +213,21 @@ def _check_widths(bundle: Archive, run: Run, last: int, images: set[str], store:
     """See that all activations are of as many units as the layer has by the others, and by the store's own."""
     widths = Counter({"control set": control} if (control := _check_controls(bundle, run)) else {})
     if vectors := _check_vectors(bundle, images):
-        widths["pictures"] = vectors
+        widths["images"] = vectors
     if len(set(widths.values())) > 1:
-        raise refused(
+        raise refusal(
             bundle.path,
             f"its activations are of {widths['images']} units on images, and of {widths['control set']} on"
             " its control set",
         )
     width = max(widths.values(), default=0)
     if widths and last >= width:
-        raise refused(bundle.path, f"it has a unit {last}, and activations of {width} units")
+        raise refusal(bundle.path, f"it has a unit {last}, and activations of {width} units")
     here = layer_width(store, str(run.fingerprints.get("target")), run.layer)
     if widths and here and here != width:
-        raise refused(bundle.path, f"its activations are of {width} units, those here of {here}")
+        raise refusal(bundle.path, f"its activations are of {width} units, those here of {here}")
     if here and last >= here:
-        raise refused(bundle.path, f"it has a unit {last}, and the activations here are of {here} units")
+        raise refusal(bundle.path, f"it has a unit {last}, and the activations here are of {here} units")
 
 
 def _check_vectors(bundle: Archive, images: set[str]) -> int:
@@ -240,9 +240,9 @@ def _check_vectors(bundle: Archive, images: set[str]) -> int:
         width = width or vector.units
         fits = vector.units == width and vector.image in images
         if not fits or not np.isfinite(np.frombuffer(numbers, "<f4")).all():
-            raise refused(bundle.path, "it has activations of no image of its run, or such as no layer gives")
+            raise refusal(bundle.path, "it has activations of no image of its run, or such as no layer gives")
         if vector.image in seen:
-            raise refused(bundle.path, f"it has activations of image {vector.image[:12]} twice")
+            raise refusal(bundle.path, f"it has activations of image {vector.image[:12]} twice")
         seen.add(vector.image)
     return width
 
@@ -253,13 +253,13 @@ def _check_controls(bundle: Archive, run: Run) -> int:
     files = [name for name in bundle.manifest.files if (match := form.NAMED.fullmatch(name)) and match[2]]
     own = control_key(str(run.fingerprints.get("target")), run.layer, str(run.fingerprints.get("control")))
     if [row.key for row in rows] not in ([], [own]) or files != [control_file(row) for row in rows]:
-        raise refused(bundle.path, "its control activations are not those of its run")
+        raise refusal(bundle.path, "its control activations are not those of its run")
     width = 0
     for row in rows:
         try:
             width = _control_width(row, b"".join(bundle.blocks(control_file(row))))
         except (*UNREADABLE, TypeError, KeyError, RecursionError) as error:
-            raise refused(bundle.path, f"its control activations are damaged: {error}") from None
+            raise refusal(bundle.path, f"its control activations are damaged: {error}") from None
     return width
 
 

@@ -80,7 +80,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Asked:
+class CommandRow:
     """A wish, with the unit that it is of; see ``tools.wishes.SteeringCommand``."""
 
     id: int

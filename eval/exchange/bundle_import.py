@@ -15,8 +15,8 @@ from line_neurons.eval.exchange import bundle_checkpoints as threads
 from line_neurons.eval.exchange import bundle_format as form
 from line_neurons.eval.exchange.bundle_checkpoints import IdMapping
 from line_neurons.eval.exchange.bundle_checks import check_bundle, control_file
-from line_neurons.eval.exchange.bundle_format import Asked, ControlRow, Event, Image
-from line_neurons.eval.exchange.bundle_reader import Archive, opened, room_for
+from line_neurons.eval.exchange.bundle_format import CommandRow, ControlRow, Event, Image
+from line_neurons.eval.exchange.bundle_reader import Archive, check_disk_space, open_bundle
 from line_neurons.eval.exchange.bundle_writer import fingerprint_of
 from line_neurons.eval.exchange.snapshot import snapshot
 from line_neurons.tools.cache.activation_cache import PUT_VECTOR, put_control_row, vector_row
@@ -37,7 +37,7 @@ _IMPORTED = form.NOT_CARRIED[0]
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportResult:
     """What an import came to.
 
     Args:
@@ -53,7 +53,7 @@ class Imported:
     lost_images: int
 
 
-def import_bundle(store: Path, path: Path) -> Imported:
+def import_bundle(store: Path, path: Path) -> ImportResult:
     """Take a bundle into a store; a run that is here already is left as it is.
 
     A run whose name is taken here gets the next free one. Images, activations and control activations that the
@@ -68,12 +68,12 @@ def import_bundle(store: Path, path: Path) -> Imported:
             or into the store, or the disk has no room; nothing is written then.
         StoreError: the store cannot be written.
     """
-    with opened(path) as bundle:
+    with open_bundle(path) as bundle:
         run = bundle.one(form.RUN, Run)
         check_bundle(bundle, run, store)
         if known := _known(store, bundle, run):
-            return Imported(known, run.id, False, bundle.manifest.lost_images)
-        room_for(bundle, store)
+            return ImportResult(known, run.id, False, bundle.manifest.lost_images)
+        check_disk_space(bundle, store)
         with shared_lock(store):
             # What an import that was killed was writing.
             remove_abandoned(store)
@@ -82,7 +82,7 @@ def import_bundle(store: Path, path: Path) -> Imported:
                 _put_images(bundle, run, bank)
             with closing(RunStore(store)) as runs:
                 name = _put_run(bundle, run, runs)
-    return Imported(name, run.id, True, bundle.manifest.lost_images)
+    return ImportResult(name, run.id, True, bundle.manifest.lost_images)
 
 
 def _digest(bundle: Archive) -> str:
@@ -191,7 +191,7 @@ def _put_wishes(db: sqlite3.Connection, run: str, bundle: Archive) -> dict[int, 
     columns = ("unit", "kind", "concept", "by", "created", "taken", "step", "attempt", "node", "outcome")
     statement = f"INSERT INTO wishes (run, {', '.join(columns)}) VALUES ({', '.join('?' * (len(columns) + 1))})"  # noqa: S608
     numbers = {}
-    for wish in bundle.rows(form.WISHES, Asked):
+    for wish in bundle.rows(form.WISHES, CommandRow):
         values = [getattr(wish, name) for name in columns]
         # What waits has no outcome yet.
         values[-1] = wish.outcome or None

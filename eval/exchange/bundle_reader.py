@@ -41,7 +41,7 @@ _UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, NotI
 """What reading a zip file may raise."""
 
 
-def refused(path: Path, why: str) -> UsageError:
+def refusal(path: Path, why: str) -> UsageError:
     """The error for a bundle that is not taken in."""
     return UsageError(
         f"{str(path)!r:.200} is not taken in: {clean_text(why, 200)}", "nothing was changed; ask for a new export"
@@ -69,7 +69,7 @@ class Archive:
             UsageError: it is not in the bundle, or larger than any image.
         """
         if self.manifest.files[name].bytes > _MAX_IMAGE:
-            raise refused(self.path, f"{name} is larger than {_MAX_IMAGE >> 20} MiB")
+            raise refusal(self.path, f"{name} is larger than {_MAX_IMAGE >> 20} MiB")
         with self._reading(name):
             return self._archive.read(name)
 
@@ -89,10 +89,10 @@ class Archive:
             for vector in self.rows(form.VECTORS, Vector):
                 numbers = stream.read(4 * vector.units) if 0 < vector.units <= _MAX_UNITS else b""
                 if not numbers or len(numbers) != 4 * vector.units:
-                    raise refused(self.path, f"{form.NUMBERS} has fewer numbers than {form.VECTORS} says")
+                    raise refusal(self.path, f"{form.NUMBERS} has fewer numbers than {form.VECTORS} says")
                 yield vector, numbers
             if stream.read(1):
-                raise refused(self.path, f"{form.NUMBERS} has more numbers than {form.VECTORS} says")
+                raise refusal(self.path, f"{form.NUMBERS} has more numbers than {form.VECTORS} says")
 
     def rows(self, name: str, kind: type[Row]) -> Iterator[Row]:
         """The rows of a table.
@@ -105,7 +105,7 @@ class Archive:
             while line := stream.readline(_MAX_LINE):
                 number += 1
                 if not line.endswith(b"\n"):
-                    raise refused(self.path, f"line {number} of {name} is cut or too long")
+                    raise refusal(self.path, f"line {number} of {name} is cut or too long")
                 yield self._row(line, kind, f"line {number} of {name}")
 
     def one(self, name: str, kind: type[Row]) -> Row:
@@ -116,27 +116,27 @@ class Archive:
         """
         found = list(self.rows(name, kind)) if self.manifest.files[name].bytes <= _MAX_LINE else []
         if len(found) != 1:
-            raise refused(self.path, f"{name} has {len(found)} rows instead of one")
+            raise refusal(self.path, f"{name} has {len(found)} rows instead of one")
         return found[0]
 
     def _row(self, line: bytes, kind: type[Row], place: str) -> Row:
         try:
             return row_of(line, kind)
         except StoreError:
-            raise refused(self.path, "its run has no name that a run can have") from None
+            raise refusal(self.path, "its run has no name that a run can have") from None
         except (ValueError, TypeError, RecursionError) as error:
-            raise refused(self.path, f"{place} does not fit: {_reason(error)}") from None
+            raise refusal(self.path, f"{place} does not fit: {_reason(error)}") from None
 
     @contextmanager
     def _reading(self, name: str) -> Iterator[None]:
         try:
             yield
         except _UNREADABLE as error:
-            raise refused(self.path, f"{name} cannot be read: {_reason(error)}") from None
+            raise refusal(self.path, f"{name} cannot be read: {_reason(error)}") from None
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Archive]:
+def open_bundle(path: Path) -> Iterator[Archive]:
     """A bundle, for the body; its files are hashed before.
 
     Raises:
@@ -151,7 +151,7 @@ def opened(path: Path) -> Iterator[Archive]:
             whole = Archive(path, archive, _manifest(path, archive))
             _look_at_files(whole, {info.filename for info in infos})
         except _UNREADABLE as error:
-            raise refused(path, f"it is cut or no zip file: {_reason(error)}") from None
+            raise refusal(path, f"it is cut or no zip file: {_reason(error)}") from None
         yield whole
 
 
@@ -204,19 +204,19 @@ def _look_at_names(path: Path, infos: list[zipfile.ZipInfo]) -> None:
     names = [info.filename for info in infos]
     # Of one that was cut zipfile finds the last whole zip file in it: the control activations are one.
     if min((info.header_offset for info in infos), default=-1) != 0:
-        raise refused(path, "it is cut or no zip file: it does not begin with its first file")
+        raise refusal(path, "it is cut or no zip file: it does not begin with its first file")
     if len(infos) > _MAX_FILES or len(set(names)) < len(names):
-        raise refused(path, "a file is in it twice, or there are too many")
+        raise refusal(path, "a file is in it twice, or there are too many")
     for info in infos:
         if info.filename not in known and not form.NAMED.fullmatch(info.filename):
-            raise refused(path, f"it has a file {info.filename!r:.80}, which no bundle has")
+            raise refusal(path, f"it has a file {info.filename!r:.80}, which no bundle has")
         if stat.S_IFMT(info.external_attr >> 16) not in {0, stat.S_IFREG}:
-            raise refused(path, f"{info.filename} is a link or no plain file")
+            raise refusal(path, f"{info.filename} is a link or no plain file")
         if info.flag_bits & 1 or info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-            raise refused(path, f"{info.filename} is packed in a way that no bundle is")
+            raise refusal(path, f"{info.filename} is packed in a way that no bundle is")
     size, unpacked = path.stat().st_size, sum(info.file_size for info in infos)
     if unpacked > _ALWAYS + _MOST_PACKED * size:
-        raise refused(path, f"its {size} bytes would unpack to {unpacked}")
+        raise refusal(path, f"its {size} bytes would unpack to {unpacked}")
 
 
 def _manifest(path: Path, archive: zipfile.ZipFile) -> Manifest:
@@ -226,30 +226,30 @@ def _manifest(path: Path, archive: zipfile.ZipFile) -> Manifest:
         content = archive.read(form.MANIFEST)
         schema = json.loads(content).get("schema")
     except (*_UNREADABLE, ValueError, AttributeError, RecursionError) as error:
-        raise refused(path, f"{form.MANIFEST} is missing or damaged: {_reason(error)}") from None
+        raise refusal(path, f"{form.MANIFEST} is missing or damaged: {_reason(error)}") from None
     if schema != form.SCHEMA:
-        raise refused(path, f"its schema is {schema!r:.60}, and this version reads {form.SCHEMA!r}")
+        raise refusal(path, f"its schema is {schema!r:.60}, and this version reads {form.SCHEMA!r}")
     try:
         return row_of(content, Manifest)
     except (ValueError, RecursionError) as error:
-        raise refused(path, f"{form.MANIFEST} does not fit: {_reason(error)}") from None
+        raise refusal(path, f"{form.MANIFEST} does not fit: {_reason(error)}") from None
 
 
 def _look_at_files(bundle: Archive, names: set[str]) -> None:
     named = bundle.manifest.files
     needed = {form.PROVENANCE, form.RUN, form.NUMBERS, *form.TABLES}
     if other := sorted((names - {form.MANIFEST}) ^ named.keys() | (needed - named.keys())):
-        raise refused(bundle.path, f"{other[0]!r:.80} is missing, or the manifest does not name it")
+        raise refusal(bundle.path, f"{other[0]!r:.80} is missing, or the manifest does not name it")
     for name, said in named.items():
         digest, size = hashlib.sha256(), 0
         for block in bundle.blocks(name):
             digest.update(block)
             size += len(block)
         if (digest.hexdigest(), size) != (said.sha256, said.bytes):
-            raise refused(bundle.path, f"the content of {name} is not what the manifest says")
+            raise refusal(bundle.path, f"the content of {name} is not what the manifest says")
 
 
-def room_for(bundle: Archive, store: Path) -> None:
+def check_disk_space(bundle: Archive, store: Path) -> None:
     """See that a disk has room for what a bundle brings.
 
     Raises:

@@ -16,8 +16,8 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 from line_neurons.eval.exchange import bundle_format as form
 from line_neurons.eval.exchange.bundle_format import (
-    Asked,
     Checkpoint,
+    CommandRow,
     ControlRow,
     Event,
     File,
@@ -230,10 +230,10 @@ def _events(taken: Snapshot) -> Iterator[Event]:
             yield Event(event["unit"], event["kind"], event["created"], event["detail"])
 
 
-def _wishes(taken: Snapshot) -> Iterator[Asked]:
+def _wishes(taken: Snapshot) -> Iterator[CommandRow]:
     for unit in taken.units():
         for wish in commands(taken.runs, taken.run.id, unit.unit):
-            yield Asked(unit=unit.unit, **asdict(wish))
+            yield CommandRow(unit=unit.unit, **asdict(wish))
 
 
 def _images_of(taken: Snapshot) -> set[str]:

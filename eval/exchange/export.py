@@ -10,11 +10,11 @@ from typing import Any
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.eval.exchange.dataset import MARK, write_dataset
-from line_neurons.eval.exchange.output_files import file_in, folder_written, refuse_taken, written
+from line_neurons.eval.exchange.output_files import open_output, output_file, output_folder, refuse_existing
 from line_neurons.eval.exchange.run_tables import TABLES, WRITERS, write_table
 from line_neurons.eval.exchange.snapshot import Snapshot, snapshot
-from line_neurons.eval.labels.formats import WRITTEN, Labels, write_csv
-from line_neurons.eval.labels.library import labels_of
+from line_neurons.eval.labels.formats import WRITE_FORMATS, Labels, write_csv
+from line_neurons.eval.labels.library import find_labels
 from line_neurons.eval.labels.names import file_stem
 from line_neurons.graphs.replay.provenance import provenance_of_the_run
 from line_neurons.tools.store.runs import has_runs
@@ -22,7 +22,7 @@ from line_neurons.tools.store.runs import has_runs
 SIDECAR = ".provenance.json"
 """What is put after the name of a file for that which says where it comes from."""
 
-FORMATS = (*WRITERS, *WRITTEN, "hf-dataset", "neuronpedia-json", "bundle")
+FORMATS = (*WRITERS, *WRITE_FORMATS, "hf-dataset", "neuronpedia-json", "bundle")
 """All formats by name."""
 
 _ENDINGS = {"neuronpedia-json": "json", "bundle": "zip"}
@@ -72,23 +72,23 @@ def export(
     if table not in TABLES or (table != "units" and format_ not in WRITERS):
         known = f"{', '.join(TABLES)} with --format {', '.join(WRITERS)}"
         raise UsageError(f"there is no table {table!r:.40} for {format_}", known)
-    if format_ in WRITTEN:
-        labels = labels_of(name, store, layer, units_from)
+    if format_ in WRITE_FORMATS:
+        labels = find_labels(name, store, layer, units_from)
         return _labels(store, labels, format_, output, force)
     with snapshot(store, name) as taken:
         if format_ != "hf-dataset":
             part = f"-{table}" if table != "units" else ""
-            output = file_in(output, f"{taken.run.id}{part}.{_ENDINGS.get(format_, format_)}")
-        refuse_taken(output, force=force)
-        about = described(taken)
+            output = output_file(output, f"{taken.run.id}{part}.{_ENDINGS.get(format_, format_)}")
+        refuse_existing(output, force=force)
+        about = run_provenance(taken)
         if format_ == "hf-dataset":
-            with folder_written(output, MARK) as folder:
+            with output_folder(output, MARK) as folder:
                 counts = write_dataset(taken, folder, about)
             lacks = f"{counts.lost} images" if counts.lost else ""
             return Exported(output, f"{counts.rows} rows of images", lacks)
         if format_ == "bundle":
             return _bundle(taken, output, about)
-        with written(output) as file:
+        with open_output(output) as file:
             if format_ in WRITERS:
                 chosen = TABLES[table]
                 said = f"{write_table(chosen, chosen.rows(taken), format_, file, about)} rows of {table}"
@@ -100,25 +100,25 @@ def export(
         return Exported(output, said)
 
 
-def described(taken: Snapshot) -> dict[str, Any]:
+def run_provenance(taken: Snapshot) -> dict[str, Any]:
     """Where a run comes from, JSON-ready, without its units: what is told of these is in the tables."""
     return provenance_of_the_run(taken.runs, taken.runs.run(taken.run.id))
 
 
 def _labels(store: Path, labels: Labels, form: str, output: Path, force: bool) -> Exported:
-    file = file_in(output, f"{file_stem(labels.model, labels.layer)}.csv")
-    refuse_taken(file, force=force)
+    file = output_file(output, f"{file_stem(labels.model, labels.layer)}.csv")
+    refuse_existing(file, force=force)
     write_csv(labels, file, form)
     if has_runs(store) and "/" not in labels.source:
         with snapshot(store, labels.source) as taken:
-            _beside(file, described(taken))
+            _beside(file, run_provenance(taken))
     return Exported(file, f"{len(labels.labels)} labels of {labels.source}", remarks=labels.remarks)
 
 
 def _bundle(taken: Snapshot, output: Path, about: Mapping[str, Any]) -> Exported:
     from line_neurons.eval.exchange.bundle_writer import write_bundle
 
-    with written(output) as file:
+    with open_output(output) as file:
         manifest = write_bundle(taken, file, about)
     lost = {"pictures": manifest.lost_images, "searches (their units begin again)": manifest.lost_threads}
     lacks = ", ".join(f"{count} {what}" for what, count in lost.items() if count)
@@ -126,5 +126,5 @@ def _bundle(taken: Snapshot, output: Path, about: Mapping[str, Any]) -> Exported
 
 
 def _beside(output: Path, about: Mapping[str, Any]) -> None:
-    with written(output.with_name(output.name + SIDECAR)) as file:
+    with open_output(output.with_name(output.name + SIDECAR)) as file:
         file.write(json.dumps(about, indent=1).encode() + b"\n")

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
-from line_neurons.eval.exchange.snapshot import Drawn, Snapshot
+from line_neurons.eval.exchange.snapshot import ImageOrigin, Snapshot
 from line_neurons.tools.store.records import Step, Unit
 
 SCHEMA = "line-neurons/neuronpedia-like/1"
@@ -89,7 +89,9 @@ def _activations(taken: Snapshot, unit: Unit, place: Mapping[str, str]) -> list[
     return [_activation(value, image, one, shown[image], place) for value, image, one in measured[:TOP]]
 
 
-def _activation(value: float, image: str, one: Drawn, step: Step, place: Mapping[str, str]) -> dict[str, Any]:
+def _activation(
+    value: float, image: str, one: ImageOrigin, step: Step, place: Mapping[str, str]
+) -> dict[str, Any]:
     return {
         **place,
         # An image stands for a text of one token.

@@ -21,7 +21,7 @@ def output_path(text: str) -> Path:
     return (FolderPath if text.endswith(os.sep) else Path)(text)
 
 
-def file_in(output: Path, name: str) -> Path:
+def output_file(output: Path, name: str) -> Path:
     """The file to write: ``output``, or ``name`` in it where it is a folder or is written as one.
 
     A folder that is not there is made.
@@ -38,7 +38,7 @@ def file_in(output: Path, name: str) -> Path:
     return Path(output) / name
 
 
-def refuse_taken(path: Path, *, force: bool) -> None:
+def refuse_existing(path: Path, *, force: bool) -> None:
     """See that nothing is replaced that nobody asked to replace.
 
     Raises:
@@ -49,7 +49,7 @@ def refuse_taken(path: Path, *, force: bool) -> None:
 
 
 @contextmanager
-def written(path: Path) -> Iterator[BinaryIO]:
+def open_output(path: Path) -> Iterator[BinaryIO]:
     """A file to write that takes the place of what is there when the body ends, or leaves it if that fails.
 
     Raises:
@@ -74,7 +74,7 @@ def written(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def folder_written(path: Path, mark: str) -> Iterator[Path]:
+def output_folder(path: Path, mark: str) -> Iterator[Path]:
     """A folder to fill that takes its name when the body ends; what fails leaves nothing.
 
     Args:

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, BinaryIO, Literal
 
 from line_neurons.agent.text import spreadsheet_cell, storable_text
-from line_neurons.eval.exchange.snapshot import Drawn, Snapshot
+from line_neurons.eval.exchange.snapshot import ImageOrigin, Snapshot
 from line_neurons.tools.packages import missing_package
 from line_neurons.tools.store.columns import STEP_COLUMNS, UNIT_COLUMNS, Row, step_row, unit_row
 
@@ -19,7 +19,7 @@ Kind = Literal["text", "integer", "number", "flag", "texts", "json"]
 
 _ROWS_AT_ONCE = 1000
 _ALL = 1 << 20
-_UNKNOWN = Drawn(None, None, None, None)
+_UNKNOWN = ImageOrigin(None, None, None, None)
 
 
 @dataclass(frozen=True)

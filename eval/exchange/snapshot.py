@@ -21,7 +21,7 @@ from line_neurons.tools.store.runs import RunStore, has_runs
 from line_neurons.tools.store.sqlite import open_readonly, translate_errors
 
 
-class Drawn(NamedTuple):
+class ImageOrigin(NamedTuple):
     """How an image was drawn, and what the unit made of it; None where the store does not know."""
 
     prompt: str | None
@@ -57,7 +57,7 @@ class Snapshot:
             for unit in self.runs.units(self.run.id)
         ]
 
-    def drawn(self, images: Sequence[str], unit: int) -> Mapping[str, Drawn]:
+    def drawn(self, images: Sequence[str], unit: int) -> Mapping[str, ImageOrigin]:
         """How images were drawn, and a unit's activation on each, by id."""
         if self.bank is None:
             return {}
@@ -71,7 +71,7 @@ class Snapshot:
         wanted = json.dumps(list(dict.fromkeys(images)))
         with translate_errors(self.store / "bank.db"):
             rows = self.bank.execute(statement, (4 * unit + 1, wanted, target, self.run.layer)).fetchall()
-        return {row[0]: Drawn(row[1], row[2], row[3], _number(row[4])) for row in rows}
+        return {row[0]: ImageOrigin(row[1], row[2], row[3], _number(row[4])) for row in rows}
 
 
 def _number(four: object) -> float | None:

@@ -23,7 +23,7 @@ _MAX_HEADING = 1 << 16
 _MARKS = (",", "\t", ";")
 
 
-class Rows(NamedTuple):
+class LabelTable(NamedTuple):
     """A table of texts.
 
     Args:
@@ -38,7 +38,7 @@ class Rows(NamedTuple):
     spreadsheet: bool
 
 
-def rows_of(path: Path) -> Rows:
+def read_table(path: Path) -> LabelTable:
     """Read a table of labels.
 
     A text file's columns are parted by commas, tabs or semicolons: by what its heading has most of.
@@ -60,7 +60,7 @@ def rows_of(path: Path) -> Rows:
         raise UsageError(f"{str(path)!r:.200} cannot be read: {reason!s:.200}", _FILES) from None
 
 
-def _csv(path: Path) -> Rows:
+def _csv(path: Path) -> LabelTable:
     with path.open(encoding="utf-8-sig", newline="") as file:
         heading = file.readline(_MAX_HEADING)
         file.seek(0)
@@ -76,7 +76,7 @@ def _csv(path: Path) -> Rows:
                     _refuse_many(path, len(rows))
         except csv.Error as error:
             raise UsageError(f"{path} line {table.line_num} is no CSV: {error}", "close its quotes") from None
-    return Rows(header, rows, True)
+    return LabelTable(header, rows, True)
 
 
 def _cells_by_column(path: Path, line: int, header: Sequence[str], row: Sequence[str]) -> dict[str, str]:
@@ -99,15 +99,15 @@ def _refuse_twice(path: Path, columns: Sequence[str]) -> None:
         raise UsageError(f"{path} has the column {twice[0]!r:.80} twice", "leave one of them")
 
 
-def _json(path: Path) -> Rows:
+def _json(path: Path) -> LabelTable:
     content = _parsed(path, "", path.read_text(encoding="utf-8-sig"))
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
         raise UsageError(f"{path} is no list of JSON objects", "write an object for each unit, or .jsonl")
     _refuse_many(path, len(content))
-    return Rows(*_texts(enumerate(content, 1)), False)
+    return LabelTable(*_texts(enumerate(content, 1)), False)
 
 
-def _jsonl(path: Path) -> Rows:
+def _jsonl(path: Path) -> LabelTable:
     rows = []
     with path.open(encoding="utf-8-sig", newline="\n") as file:
         for number, line in enumerate(file, 1):
@@ -117,7 +117,7 @@ def _jsonl(path: Path) -> Rows:
             if row:
                 rows.append((number, row))
                 _refuse_many(path, len(rows))
-    return Rows(*_texts(rows), False)
+    return LabelTable(*_texts(rows), False)
 
 
 def _parsed(path: Path, where: str, text: str) -> Any:
@@ -131,7 +131,7 @@ def _parsed(path: Path, where: str, text: str) -> Any:
         raise UsageError(f"{path}{where} is no JSON object", _FILES) from None
 
 
-def _parquet(path: Path) -> Rows:
+def _parquet(path: Path) -> LabelTable:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -146,7 +146,7 @@ def _parquet(path: Path) -> Rows:
             rows = file.read(use_threads=False).to_pylist()
     except (pa.ArrowException, MemoryError) as error:
         raise ValueError(f"it is no Parquet file: {str(error).splitlines()[0]:.100}") from None
-    return Rows(*_texts(enumerate(rows, 1)), False)
+    return LabelTable(*_texts(enumerate(rows, 1)), False)
 
 
 def _texts(rows: Iterable[tuple[int, Mapping[str, Any]]]) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:

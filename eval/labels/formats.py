@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.text import clean_text
-from line_neurons.eval.labels.files import rows_of
+from line_neurons.eval.labels.files import read_table
 from line_neurons.tools.images.skipped import Remarks
 from line_neurons.tools.label_marks import UNLABELLED, told
 from line_neurons.tools.store.atomic_files import write_file
@@ -78,7 +78,7 @@ class Labels:
     tied: tuple[int, ...] = ()
 
 
-def of_run(runs: RunStore, run: str) -> Labels:
+def labels_of_run(runs: RunStore, run: str) -> Labels:
     """The labels of a run's finished units, in the order in which these were asked for.
 
     Args:
@@ -124,7 +124,7 @@ def read_labels(
         UsageError: the file cannot be read, has none of the forms or a row that does not fit, is of several layers
             of which none is chosen, has no row, or leaves open what its units count from.
     """
-    header, rows, spreadsheet = rows_of(path)
+    header, rows, spreadsheet = read_table(path)
     remarks = Remarks()
     form = _form_of(path, header, remarks)
     wanted = []
@@ -174,10 +174,10 @@ def read_labels(
     )
 
 
-def _form_of(path: Path, header: Sequence[str], remarks: Remarks) -> Form:
-    form = next((form for form in FORMS.values() if form.columns <= set(header)), None)
+def _form_of(path: Path, header: Sequence[str], remarks: Remarks) -> LabelFormat:
+    form = next((form for form in READ_FORMATS.values() if form.columns <= set(header)), None)
     if form is None:
-        known = "; ".join(f"{one.method}: {', '.join(one.columns)}" for one in FORMS.values())
+        known = "; ".join(f"{one.method}: {', '.join(one.columns)}" for one in READ_FORMATS.values())
         raise UsageError(f"{path} has the columns of no method: {', '.join(header) or 'none':.80}", known)
     for name in header:
         if name not in form.columns | form.more | _MORE:
@@ -185,7 +185,7 @@ def _form_of(path: Path, header: Sequence[str], remarks: Remarks) -> Form:
     return form
 
 
-def _take(form: Form, row: Row, where: str, labels: dict[int, Label], remarks: Remarks) -> None:
+def _take(form: LabelFormat, row: Row, where: str, labels: dict[int, Label], remarks: Remarks) -> None:
     """Read a row into the labels, or say why it is passed over."""
     try:
         label = form.read(row)
@@ -222,15 +222,15 @@ def write_csv(labels: Labels, path: Path, form: str) -> None:
     Args:
         labels: what to write.
         path: the file.
-        form: key of ``WRITTEN``. ``cosy`` has the columns of INVERT, CLIP-Dissect and MILAN side by side, so that
-            CoSy's code reads it whichever of these methods it is told.
+        form: key of ``WRITE_FORMATS``. ``cosy`` has the columns of INVERT, CLIP-Dissect and MILAN side by side,
+            so that CoSy's code can read it as any of these methods.
 
     Raises:
         UsageError: there is no such form, or the file cannot be written.
     """
-    if form not in WRITTEN:
-        raise UsageError(f"{form!r:.40} is not a form of explanations", f"use {', '.join(WRITTEN)}")
-    columns = WRITTEN[form]
+    if form not in WRITE_FORMATS:
+        raise UsageError(f"{form!r:.40} is not a form of explanations", f"use {', '.join(WRITE_FORMATS)}")
+    columns = WRITE_FORMATS[form]
     layer = _last(labels.layer)
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\n")
@@ -307,7 +307,7 @@ def _milan(row: Row) -> Label:
 
 
 @dataclass(frozen=True)
-class Form:
+class LabelFormat:
     """A file's form.
 
     Args:
@@ -325,17 +325,17 @@ class Form:
     more: frozenset[str] = frozenset()
 
 
-FORMS: dict[str, Form] = {
+READ_FORMATS: dict[str, LabelFormat] = {
     form.method: form
     for form in (
-        Form("line", frozenset({"run", "unit", "label", "score"}), _own, "score", frozenset(UNIT_COLUMNS)),
-        Form(
+        LabelFormat("line", frozenset({"run", "unit", "label", "score"}), _own, "score", frozenset(UNIT_COLUMNS)),
+        LabelFormat(
             "cosy",
             frozenset({"neuron", "concept", "AUC", "U1", "p", "MAD"}),
             _plain("neuron", "concept", "AUC"),
             "AUC",
         ),
-        Form(
+        LabelFormat(
             "invert",
             frozenset({"neuron", "concept", "metric"}),
             _plain("neuron", "concept", "metric"),
@@ -343,15 +343,15 @@ FORMS: dict[str, Form] = {
             # CoSy's form has the columns of the other methods beside these.
             frozenset({"concept_id", "unit", "description", "similarity"}),
         ),
-        Form(
+        LabelFormat(
             "clip-dissect",
             frozenset({"unit", "description", "similarity"}),
             _plain("unit", "description", "similarity"),
             "similarity",
         ),
-        Form("milan", frozenset({"unit", "description"}), _milan),
-        Form("describe-and-dissect", frozenset({"Neuron ID", "Label 1"}), _plain("Neuron ID", "Label 1")),
-        Form(
+        LabelFormat("milan", frozenset({"unit", "description"}), _milan),
+        LabelFormat("describe-and-dissect", frozenset({"Neuron ID", "Label 1"}), _plain("Neuron ID", "Label 1")),
+        LabelFormat(
             "falcon",
             frozenset({"group", "concept_set_noun_phrases"}),
             _falcon,
@@ -361,7 +361,7 @@ FORMS: dict[str, Form] = {
 }
 """Forms that are read; one with more columns stands before one that has a part of them."""
 
-WRITTEN: dict[str, dict[str, str]] = {
+WRITE_FORMATS: dict[str, dict[str, str]] = {
     "cosy": {
         "neuron": "unit", "concept": "concept", "concept_id": "", "metric": "score",
         "layer": "layer", "unit": "unit", "description": "concept", "similarity": "score",

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.text import clean_text, spreadsheet_cell
 from line_neurons.eval.labels.files import SUFFIXES
-from line_neurons.eval.labels.formats import Labels, of_run, read_labels
+from line_neurons.eval.labels.formats import Labels, labels_of_run, read_labels
 from line_neurons.eval.labels.names import file_stem
 from line_neurons.tools.store.atomic_files import write_file
 from line_neurons.tools.store.runs import RunStore, has_runs
@@ -30,7 +30,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.() -]{0,80}")
 _SHOWN = 5
 
 
-class Kept(NamedTuple):
+class StoredLabels(NamedTuple):
     """Imported labels.
 
     Args:
@@ -44,7 +44,7 @@ class Kept(NamedTuple):
     new: bool
 
 
-def keep(store: Path, labels: Labels, name: str = "") -> Kept:
+def store_labels(store: Path, labels: Labels, name: str = "") -> StoredLabels:
     """Keep labels of another method in a store; the same labels under the same name again change nothing.
 
     Args:
@@ -66,9 +66,9 @@ def keep(store: Path, labels: Labels, name: str = "") -> Kept:
         called = base if number == 1 else f"{base}-{number}"
         path = store / _FOLDER / called / f"{stem}.csv"
         if not path.exists():
-            return Kept(f"{called}/{stem}", write_file(path, content), True)
+            return StoredLabels(f"{called}/{stem}", write_file(path, content), True)
         if path.is_file() and path.read_bytes() == content:
-            return Kept(f"{called}/{stem}", path, False)
+            return StoredLabels(f"{called}/{stem}", path, False)
         if name:
             raise UsageError(
                 f"the store has other labels of this layer that are called {name!r:.80}", "choose another --as"
@@ -76,7 +76,7 @@ def keep(store: Path, labels: Labels, name: str = "") -> Kept:
         number += 1
 
 
-def kept(store: Path, name: str) -> Labels | None:
+def stored_labels(store: Path, name: str) -> Labels | None:
     """Labels that a store keeps; None if it has none of this name.
 
     Args:
@@ -137,7 +137,7 @@ def import_labels(
     model: str | None = None,
     layer: str | None = None,
     units_from: int | None = None,
-) -> tuple[Kept, Labels]:
+) -> tuple[StoredLabels, Labels]:
     """Keep the labels of a file.
 
     Args:
@@ -160,10 +160,10 @@ def import_labels(
     for what, found in {"model": labels.model, "layer": labels.layer}.items():
         if not found:
             raise UsageError(f"{path} does not say which {what} it is of", f"name it with --{what}")
-    return keep(store, labels, name), labels
+    return store_labels(store, labels, name), labels
 
 
-def labels_of(name: str, store: Path, layer: str | None = None, units_from: int | None = None) -> Labels:
+def find_labels(name: str, store: Path, layer: str | None = None, units_from: int | None = None) -> Labels:
     """The labels of a run, of a file, or that a store keeps; the method may stand before: ``random=labels.csv``.
 
     Args:
@@ -173,16 +173,16 @@ def labels_of(name: str, store: Path, layer: str | None = None, units_from: int 
         units_from: what the units of a file count from; see ``labels.read_labels``.
 
     Raises:
-        UsageError: there are none; see ``labels.read_labels`` and ``kept_labels.kept``.
+        UsageError: there are none; see ``labels.read_labels`` and ``kept_labels.stored_labels``.
     """
-    method, place = method_and_place(name)
+    method, place = split_source(name)
     if is_file(place):
         return read_labels(Path(place).expanduser(), method, layer, units_from)
-    found = kept(store, place) or of_run(open_runs(store), place)
+    found = stored_labels(store, place) or labels_of_run(open_runs(store), place)
     return replace(found, method=method or found.method)
 
 
-def method_and_place(name: str) -> tuple[str | None, str]:
+def split_source(name: str) -> tuple[str | None, str]:
     """The method, if one stands before, and the run, file or kept labels."""
     method, equals, place = name.partition("=")
     return (None, name) if not equals or "/" in method or Path(name).is_file() else (method.strip(), place)

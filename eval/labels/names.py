@@ -85,7 +85,7 @@ def model_stem(model: str) -> str:
     return called.removesuffix("@IMAGENET1K_V1") if spec.startswith("torchvision:") else called
 
 
-def is_of(model: str, layer: str, spec: str, path: str) -> bool:
+def matches_target(model: str, layer: str, spec: str, path: str) -> bool:
     """Whether labels of this model and layer are of a target; a spec without a version is of any of its versions.
 
     Args:

@@ -23,7 +23,7 @@ _MAX_BYTES = 1 << 26
 
 
 @dataclass(frozen=True)
-class Choice:
+class LabelVocabulary:
     """What labels could be chosen from.
 
     Args:
@@ -61,7 +61,7 @@ def _keys(names: Sequence[str]) -> frozenset[str]:
     return frozenset(concept_key(class_concept(name)) for name in names)
 
 
-def of_run(run: Run, store: Path) -> Choice:
+def vocabulary_of_run(run: Run, store: Path) -> LabelVocabulary:
     """What the first boards of a run could be drawn from.
 
     Args:
@@ -79,7 +79,7 @@ def of_run(run: Run, store: Path) -> Choice:
             store, run.fingerprints.get("target", ""), run.layer, run.fingerprints.get("control", "")
         )
     by_unit = {int(unit): tuple(names) for unit, names in told.get("exclude_for", {}).items()}
-    return Choice(words, tuple(told.get("exclude", ())), by_unit, told.get("init") == "model")
+    return LabelVocabulary(words, tuple(told.get("exclude", ())), by_unit, told.get("init") == "model")
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,10 @@ class _Kept:
     """A choice with the SHA-256 of the file of labels that it is of."""
 
     labels: str
-    choice: Choice
+    choice: LabelVocabulary
 
 
-def keep(choice: Choice, labels: Path) -> None:
+def write_vocabulary(choice: LabelVocabulary, labels: Path) -> None:
     """Write what the labels of a file could be chosen from beside it.
 
     Raises:
@@ -100,7 +100,7 @@ def keep(choice: Choice, labels: Path) -> None:
     write_file(_beside(labels), json.dumps(asdict(kept), indent=1).encode())
 
 
-def of_file(labels: Path) -> Choice:
+def vocabulary_of_file(labels: Path) -> LabelVocabulary:
     """What the labels of a file could be chosen from; of labels that were changed since nothing is known."""
     place = _beside(labels)
     try:
@@ -110,7 +110,7 @@ def of_file(labels: Path) -> Choice:
                 return kept.choice
     except (OSError, ValueError, ValidationError):
         pass
-    return Choice()
+    return LabelVocabulary()
 
 
 def _beside(labels: Path) -> Path:

@@ -41,7 +41,7 @@ _MATERIALS = frozenset(
 
 
 @dataclass(frozen=True)
-class Judged:
+class Verdict:
     """How a label relates to a class; ``levels`` counts the steps up to a more general word, else 0."""
 
     relation: Relation
@@ -133,7 +133,7 @@ class WordNet:
 
     def judge(
         self, label: str, name: str, synset: int, *, also: Sequence[str] = (), among: Coverage | None = None
-    ) -> Judged:
+    ) -> Verdict:
         """How a label relates to a class.
 
         A hypernym is at most three levels up and covers at most 5 % of ImageNet-1K's classes and of ``among``;
@@ -155,30 +155,30 @@ class WordNet:
         exact = {concept_key(name), concept_key(class_concept(name))}
         names = exact | {concept_key(one) for one in (*self.lemmas[synset], *also)}
         if key in names:
-            return Judged("exact" if key in exact else "synonym")
+            return Verdict("exact" if key in exact else "synonym")
         if senses := self.senses(label):
             return self._placed(senses, synset, among)
         head, modifiers = self._head(label, names)
         made = _IMITATIONS if _ARTIFACT in self.hypernyms(synset) else _IMITATIONS | _MATERIALS
         if modifiers & made:
-            return Judged("other")
+            return Verdict("other")
         if concept_key(head) in names:
-            return Judged("modified")
+            return Verdict("modified")
         found = self._placed(self.senses(head), synset, among)
-        return Judged("other") if found.relation in {"hypernym", "general"} else found
+        return Verdict("other") if found.relation in {"hypernym", "general"} else found
 
-    def _placed(self, senses: Sequence[int], synset: int, among: Coverage | None) -> Judged:
+    def _placed(self, senses: Sequence[int], synset: int, among: Coverage | None) -> Verdict:
         """Where a noun stands in the hierarchy, seen from a class."""
         above = self.hypernyms(synset)
         levels = [above[sense] for sense in senses if sense in above]
         if levels:
             wide = any(one.is_wide(senses) for one in (self._imagenet, among) if one)
-            return Judged("general" if wide or min(levels) > CLOSE else "hypernym", min(levels))
+            return Verdict("general" if wide or min(levels) > CLOSE else "hypernym", min(levels))
         if any(synset in self.hypernyms(sense) for sense in senses):
-            return Judged("hyponym")
+            return Verdict("hyponym")
         parents = set(self._up.get(synset, ()))
         siblings = any(parents & set(self._up.get(sense, ())) for sense in senses)
-        return Judged("sibling" if siblings else "other")
+        return Verdict("sibling" if siblings else "other")
 
     def _head(self, label: str, names: set[str]) -> tuple[str, frozenset[str]]:
         """The head of a phrase, the longest that is a name or a noun, and the words before it, in lower case."""

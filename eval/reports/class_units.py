@@ -16,10 +16,10 @@ from pathlib import Path
 from random import Random
 
 from line_neurons.agent.settings import load_settings
-from line_neurons.eval.labels.wordnet import Judged, WordNet
+from line_neurons.eval.labels.wordnet import Verdict, WordNet
 from line_neurons.eval.reports.label_quality import RELATIONS, TrueClass, Truth, is_named, is_right, true_classes
-from line_neurons.eval.reports.proposals import Proposer, proposer_of
-from line_neurons.eval.reports.statistics import sign_test, wilson
+from line_neurons.eval.reports.proposals import ProposerStats, proposer_stats
+from line_neurons.eval.reports.statistics import sign_test, wilson_interval
 from line_neurons.graphs.loop.scoring import measure
 from line_neurons.graphs.runs.components import Components, reopen
 from line_neurons.graphs.runs.lifecycle import start, work
@@ -66,7 +66,7 @@ def run_of(components: Components, units: Sequence[TrueClass], command: str) -> 
     return work(components, run)
 
 
-Row = tuple[TrueClass, Unit, Judged]
+Row = tuple[TrueClass, Unit, Verdict]
 
 
 def judge_all(words: WordNet, classes: Sequence[TrueClass], units: Sequence[Unit]) -> list[Row]:
@@ -76,7 +76,7 @@ def judge_all(words: WordNet, classes: Sequence[TrueClass], units: Sequence[Unit
     return [(one, by_unit[one.unit], truth.judge(by_unit[one.unit].label or "", one)) for one in classes]
 
 
-def missed(components: Components, judged: Sequence[Row]) -> Missed:
+def missed_classes(components: Components, judged: Sequence[Row]) -> Missed:
     """Score each missed class's own captions, as any concept is scored, and compare them with the label."""
     deps = components.deps(LAYER)
     unproposed: list[str] = []
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         units = components.runs.units(run.id)
         histories = [components.runs.steps(run.id, unit.unit) for unit in units]
         judged = judge_all(words, classes, units)
-        _print(run, len(every), judged, proposer_of(histories, units), missed(components, judged))
+        _print(run, len(every), judged, proposer_stats(histories, units), missed_classes(components, judged))
         right[llm] = {one.unit for one, _, verdict in judged if is_right(verdict)}
         report[llm] = [
             {"unit": one.unit, "class": one.name, "label": unit.label, "relation": verdict.relation,
@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.json.write_text(json.dumps(report, indent=1))
 
 
-def _print(run: Run, drawable: int, judged: Sequence[Row], proposer: Proposer, missed: Missed) -> None:
+def _print(run: Run, drawable: int, judged: Sequence[Row], proposer: ProposerStats, missed: Missed) -> None:
     counts = Counter(verdict.relation for _, _, verdict in judged)
     total = len(judged)
     print(f"\nrun {run.id}, language model {run.settings['llm']}, N = {run.settings['iterations']}, ", end="")
@@ -146,7 +146,7 @@ def _print(run: Run, drawable: int, judged: Sequence[Row], proposer: Proposer, m
         ("right (modified and hypernyms too)", is_right),
     ):
         hits = sum(counted(verdict) for _, _, verdict in judged)
-        low, high = wilson(hits, total)
+        low, high = wilson_interval(hits, total)
         print(f"  {title}: {hits}/{total} = {hits / total:.2f} [{low:.2f}, {high:.2f}]")
     print(f"  {', '.join(f'{relation} {counts[relation]}' for relation in RELATIONS)}")
     print(

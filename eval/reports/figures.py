@@ -41,7 +41,7 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def drawn(draw: Callable[[], Figure]) -> dict[str, bytes]:
+def rendered(draw: Callable[[], Figure]) -> dict[str, bytes]:
     """A figure's files by their kind; the same figure gives the same bytes.
 
     Raises:
@@ -81,7 +81,7 @@ def panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Figu
     return figure, figure.subplots(rows, columns, squeeze=False, **options).tolist()
 
 
-def name_of(text: str, limit: int = 40) -> str:
+def shortened(text: str, limit: int = 40) -> str:
     """Text of others as it stands in a figure."""
     cleaned = clean_text(text, 4 * limit)
     return cleaned if len(cleaned) <= limit else cleaned[: limit - 1] + "…"
@@ -109,7 +109,7 @@ def intervals(axes: Axes, names: Sequence[str], found: Sequence[Summary], start:
         mark = MARKS[(place + start) % len(MARKS)]
         axes.plot([summary.low, summary.high], [place, place], color=colour, linewidth=2, solid_capstyle="butt")
         axes.plot([summary.mean], [place], mark, color=colour, markersize=5.5)
-    axes.set_yticks(range(len(names)), [name_of(name) for name in names])
+    axes.set_yticks(range(len(names)), [shortened(name) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.locator_params(axis="x", nbins=5)
     axes.grid(visible=False, axis="y")

@@ -16,16 +16,16 @@ from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import applied_kinds
 from line_neurons.tools.targets.registry import short_spec
 
-MACHINE = frozenset(
+EXECUTION_SETTINGS = frozenset(
     {"device", "batch_size", "download", "in_flight", "llm_parallel", "batch_wait", "give_up", "timeout",
      "langchain"}
 )  # fmt: skip
 """Settings that say how work is done and not what comes of it."""
 
-LENGTH = frozenset({"iterations", "max_iterations", "patience", "restarts", "summary"})
+LENGTH_SETTINGS = frozenset({"iterations", "max_iterations", "patience", "restarts", "summary"})
 """Settings that say how long a search goes on: the shorter of two searches is the beginning of the longer."""
 
-Steered = Mapping[int, tuple[str, ...]]
+SteeredUnits = Mapping[int, tuple[str, ...]]
 """What people asked of units of a run and were granted, by unit."""
 
 _NAMED = 20
@@ -33,7 +33,7 @@ _NAMED = 20
 
 
 @dataclass(frozen=True)
-class Search:
+class UnitSearch:
     """What a finished unit's own search scored, up to its first restart, in order.
 
     Args:
@@ -78,8 +78,8 @@ class History:
     """
 
     run: Run
-    searches: Mapping[int, Search]
-    steered: Steered = field(default_factory=dict)
+    searches: Mapping[int, UnitSearch]
+    steered: SteeredUnits = field(default_factory=dict)
 
     def unsteered(self) -> History:
         """The searches that went their own way.
@@ -140,7 +140,7 @@ def history(runs: RunStore, run: Run) -> History:
     searches = {}
     for unit, row in sorted(units.items()):
         if trials.get(unit):
-            searches[unit] = Search(_with_origin(runs, row, typed), trials[unit])
+            searches[unit] = UnitSearch(_with_origin(runs, row, typed), trials[unit])
     if not searches:
         raise UsageError(f"no unit of run {run.id} is finished", f"line resume {run.id}")
     return History(run, searches, applied_kinds(runs, run.id))
@@ -160,7 +160,7 @@ def _with_origin(runs: RunStore, unit: Unit, typed: Mapping[int, set[str]]) -> U
     return replace(unit, origin="typed") if concept_key(unit.label) in found else unit
 
 
-def told_steering(runs: Sequence[tuple[Run, Steered]]) -> tuple[str, ...]:
+def steering_notes(runs: Sequence[tuple[Run, SteeredUnits]]) -> tuple[str, ...]:
     """Which units of runs people steered, and which runs are forks; a sentence for each run of which there is one.
 
     Args:
@@ -192,15 +192,18 @@ def _score(trial: Trial) -> float:
     return float("-inf") if trial.score is None else trial.score
 
 
-def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
+def result_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Recorded settings that decide what comes of a run; what is newer than the record has its default."""
-    return revised(dict(settings), {}).model_dump(mode="json", exclude={"store", "assets", "ollama", *MACHINE})
+    return revised(dict(settings), {}).model_dump(
+        mode="json", exclude={"store", "assets", "ollama", *EXECUTION_SETTINGS}
+    )
 
 
 def differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
     """The settings in which runs differ, with the value of each run."""
     rows = [
-        {"model": run.shown_model, "layer": run.layer, **deciding(run.settings), **_parts(run)} for run in runs
+        {"model": run.shown_model, "layer": run.layer, **result_settings(run.settings), **_parts(run)}
+        for run in runs
     ]
     names = dict.fromkeys(name for row in rows for name in row)
     found = {name: [row.get(name) for row in rows] for name in names}
@@ -215,7 +218,7 @@ def _parts(run: Run) -> dict[str, Any]:
 SHORT = {"iterations": "N", "images": "n", "llm": "", "modifiers": "", "generator": "", "layer": "", "model": ""}
 
 
-def told_apart(runs: Sequence[Run]) -> list[str]:
+def distinguishing_names(runs: Sequence[Run]) -> list[str]:
     """A short name of each run: in what it differs from the others, or its id where that says nothing."""
     found = {
         name: values

@@ -13,13 +13,21 @@ from line_neurons.agent.errors import NotDrawableError, UsageError
 from line_neurons.eval.cosy.formulas import alternatives
 from line_neurons.eval.labels.formats import Labels
 from line_neurons.eval.labels.imagenet import are_imagenets, imagenet_table
-from line_neurons.eval.labels.vocabulary import Choice
-from line_neurons.eval.labels.wordnet import CLOSE, WIDEST, Coverage, Judged, Relation, WordNet
-from line_neurons.eval.reports.statistics import Paired, compare, holm, shared_units, sign_test, summarise, wilson
+from line_neurons.eval.labels.vocabulary import LabelVocabulary
+from line_neurons.eval.labels.wordnet import CLOSE, WIDEST, Coverage, Relation, Verdict, WordNet
+from line_neurons.eval.reports.statistics import (
+    PairedTest,
+    compare,
+    holm_correction,
+    shared_units,
+    sign_test,
+    summarise,
+    wilson_interval,
+)
 from line_neurons.eval.reports.table import (
-    INTERVALS,
-    SUMMARY,
-    TESTED,
+    INTERVAL_NOTE,
+    SUMMARY_COLUMNS,
+    TEST_COLUMNS,
     Report,
     Row,
     Table,
@@ -64,7 +72,7 @@ class TrueClass:
 
 
 @dataclass(frozen=True)
-class Marked:
+class MarkedLabel:
     """A method's label of a unit, marked.
 
     Args:
@@ -74,21 +82,21 @@ class Marked:
     """
 
     label: str
-    judged: Judged
+    judged: Verdict
     similarity: float
 
 
-def is_named(verdict: Judged) -> bool:
+def is_named(verdict: Verdict) -> bool:
     """Whether a label is a name of the class: its own or a synonym."""
     return verdict.relation in NAMED
 
 
-def is_right(verdict: Judged) -> bool:
+def is_right(verdict: Verdict) -> bool:
     """Whether a label counts: a name of the class, one with a modifier, or a close, narrow hypernym."""
     return verdict.relation in RIGHT
 
 
-_COUNTED: dict[str, Callable[[Judged], bool]] = {"named": is_named, "right": is_right}
+_COUNTED: dict[str, Callable[[Verdict], bool]] = {"named": is_named, "right": is_right}
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,7 @@ class Truth:
             return None
         return self.words.coverage(one.synset for one in self.classes if one.synset is not None)
 
-    def judge(self, label: str, true: TrueClass) -> Judged:
+    def judge(self, label: str, true: TrueClass) -> Verdict:
         """How a label relates to a class; see ``WordNet.judge``.
 
         Of several names with commas between, the first counts. A formula is as right as the least right of its
@@ -119,12 +127,12 @@ class Truth:
         nothing.
         """
         if concept_key(label) == concept_key(true.name):
-            return Judged("exact")
+            return Verdict("exact")
         first = label.partition(",")[0].strip()
         try:
             found = alternatives(first)
         except NotDrawableError:
-            return Judged("other")
+            return Verdict("other")
         if found == [first]:
             return self._judge(first, true)
         return max(
@@ -132,13 +140,13 @@ class Truth:
             key=_place,
         )
 
-    def _judge(self, label: str, true: TrueClass) -> Judged:
+    def _judge(self, label: str, true: TrueClass) -> Verdict:
         if true.synset is None:
-            return Judged("exact" if concept_key(label) == concept_key(true.name) else "other")
+            return Verdict("exact" if concept_key(label) == concept_key(true.name) else "other")
         return self.words.judge(label, true.name, true.synset, also=true.also, among=self._own)
 
 
-def _place(verdict: Judged) -> int:
+def _place(verdict: Verdict) -> int:
     return RELATIONS.index(verdict.relation)
 
 
@@ -183,7 +191,7 @@ def true_classes(words: WordNet, units: Sequence[Unit], bank: Bank | None = None
     return found
 
 
-def told_guesses(classes: Sequence[TrueClass]) -> tuple[str, ...]:
+def sense_notes(classes: Sequence[TrueClass]) -> tuple[str, ...]:
     """A sentence that names the classes whose sense is a guess, if there are any."""
     names = [one.name for one in classes if one.guessed]
     if not names:
@@ -219,7 +227,7 @@ def captions_of(known: Mapping[str, set[str]], words: WordNet, name: str, synset
     return tuple(sorted({caption for key in keys for caption in known.get(key, ())}))
 
 
-def mark(truth: Truth, encoder: TextEncoder, labels: Labels) -> dict[int, Marked]:
+def mark(truth: Truth, encoder: TextEncoder, labels: Labels) -> dict[int, MarkedLabel]:
     """A method's labels of some units, marked, by unit."""
     own = {label.unit: label.concept for label in labels.labels}
     true = [one for one in truth.classes if one.unit in own]
@@ -229,7 +237,7 @@ def mark(truth: Truth, encoder: TextEncoder, labels: Labels) -> dict[int, Marked
     )
     vectors = dict(zip(texts, encoder.encode(texts), strict=True))
     return {
-        one.unit: Marked(
+        one.unit: MarkedLabel(
             own[one.unit],
             truth.judge(own[one.unit], one),
             max(float(vectors[own[one.unit]] @ vectors[name]) for name in own_names),
@@ -239,16 +247,16 @@ def mark(truth: Truth, encoder: TextEncoder, labels: Labels) -> dict[int, Marked
 
 
 @dataclass(frozen=True)
-class Method:
+class LabelSource:
     """A method's labels, and what they could be chosen from; ``detail`` tells it from another of its name."""
 
     labels: Labels
     detail: str
-    choice: Choice = field(default_factory=Choice)
+    choice: LabelVocabulary = field(default_factory=LabelVocabulary)
 
 
 def quality(
-    methods: Sequence[Method], classes: Sequence[TrueClass], words: WordNet, encoder: TextEncoder
+    methods: Sequence[LabelSource], classes: Sequence[TrueClass], words: WordNet, encoder: TextEncoder
 ) -> Report:
     """Every method's labels against the classes, and against the first method.
 
@@ -278,12 +286,12 @@ def quality(
             "quality",
             "Labels of units that stand for a class",
             ("method", "class in the vocabulary", "n", "named", "named share", "named low", "named high",
-             "right", "share", "low", "high", *RELATIONS, *(f"similarity {name}" for name in SUMMARY)),
+             "right", "share", "low", "high", *RELATIONS, *(f"similarity {name}" for name in SUMMARY_COLUMNS)),
             tuple(rows),
             "Named: exact or synonym by WordNet; right: also the class's name with a modifier, and hypernyms up "
             f"to {CLOSE} levels that cover at most {WIDEST:.0%} of the classes; both with Wilson's 95 % interval. "
             "General: words further up or for more classes, which are not right. Similarity: cosine of sentence "
-            f"embeddings of label and class, the largest over the names of the class. {INTERVALS} "
+            f"embeddings of label and class, the largest over the names of the class. {INTERVAL_NOTE} "
             "The vocabulary: of a run what its first boards were drawn from, of a baseline the "
             "words that it chose from; kept out: a name of the class was kept from the unit. "
             "Units that people steered are left out.",
@@ -299,7 +307,7 @@ def quality(
         Table(
             "quality-similarity-tests",
             f"Similarity to the class: differences to {names[0]}",
-            ("method", *TESTED),
+            ("method", *TEST_COLUMNS),
             tuple(tested_rows(_similarities(names, marked, units))),
             "Pair by pair: Shapiro-Wilk test of the differences at .05, then paired t-test (effect: d_z) or "
             "Wilcoxon's signed-rank test (effect: rank-biserial correlation); Holm's correction over the table.",
@@ -322,11 +330,11 @@ def quality(
         "Are the labels right?",
         tuple(tables),
         {"quality": _drawing(names, marked, units)},
-        told_guesses([one for one in classes if one.unit in units]),
+        sense_notes([one for one in classes if one.unit in units]),
     )
 
 
-def _names(methods: Sequence[Method]) -> list[str]:
+def _names(methods: Sequence[LabelSource]) -> list[str]:
     kinds = [one.labels.method for one in methods]
     return [
         kind if kinds.count(kind) == 1 else f"{kind} ({one.detail})"
@@ -334,18 +342,18 @@ def _names(methods: Sequence[Method]) -> list[str]:
     ]
 
 
-def _shares(marked: Sequence[Marked]) -> tuple[float, ...]:
+def _shares(marked: Sequence[MarkedLabel]) -> tuple[float, ...]:
     total = len(marked)
     counts = Counter(one.judged.relation for one in marked)
     shares = []
     for counted in _COUNTED.values():
         hits = sum(counted(one.judged) for one in marked)
-        shares += [hits, hits / total, *wilson(hits, total)]
+        shares += [hits, hits / total, *wilson_interval(hits, total)]
     similarity = summarise([one.similarity for one in marked])
     return (total, *shares, *(counts[one] for one in RELATIONS), *summary_cells(similarity))
 
 
-def _mcnemar(names: Sequence[str], marked: Sequence[Mapping[int, Marked]], units: Sequence[int]) -> list[Row]:
+def _mcnemar(names: Sequence[str], marked: Sequence[Mapping[int, MarkedLabel]], units: Sequence[int]) -> list[Row]:
     found: list[tuple[str, str, int, int]] = []
     for measure, counted in _COUNTED.items():
         first, *others = ({unit for unit in units if counted(own[unit].judged)} for own in marked)
@@ -356,26 +364,26 @@ def _mcnemar(names: Sequence[str], marked: Sequence[Mapping[int, Marked]], units
     ps = [sign_test(gained, lost) for *_, gained, lost in found]
     return [
         (measure, name, len(units), gained, lost, p, corrected)
-        for (measure, name, gained, lost), p, corrected in zip(found, ps, holm(ps), strict=True)
+        for (measure, name, gained, lost), p, corrected in zip(found, ps, holm_correction(ps), strict=True)
     ]
 
 
 def _similarities(
-    names: Sequence[str], marked: Sequence[Mapping[int, Marked]], units: Sequence[int]
-) -> list[tuple[tuple[str], Paired]]:
+    names: Sequence[str], marked: Sequence[Mapping[int, MarkedLabel]], units: Sequence[int]
+) -> list[tuple[tuple[str], PairedTest]]:
     first, *others = ([own[unit].similarity for unit in units] for own in marked)
     return [((name,), compare(own, first)) for name, own in zip(names[1:], others, strict=True)]
 
 
-def _cells(marked: Marked) -> tuple[str, str, float]:
+def _cells(marked: MarkedLabel) -> tuple[str, str, float]:
     return marked.label, marked.judged.relation, marked.similarity
 
 
 def _drawing(
-    names: Sequence[str], marked: Sequence[Mapping[int, Marked]], units: Sequence[int]
+    names: Sequence[str], marked: Sequence[Mapping[int, MarkedLabel]], units: Sequence[int]
 ) -> Callable[[], Figure]:
     def draw() -> Figure:
-        from line_neurons.eval.reports.figures import intervals, name_of, panels
+        from line_neurons.eval.reports.figures import intervals, panels, shortened
 
         shades = ("#08306b", "#08519c", "#4292c6", "#9ecae1", "#fdae6b", "#fdd0a2", "#fee6ce", "#ececec")
         figure, ((left, right),) = panels(1, 2, 1.3 + 0.28 * len(names))
@@ -388,12 +396,12 @@ def _drawing(
                 left.barh(place, share, 0.62, start, color=shade, label=told, edgecolor="white", linewidth=0.5)
                 start += share
             hits = sum(counts[relation] for relation in RIGHT)
-            low, high = wilson(hits, len(units))
+            low, high = wilson_interval(hits, len(units))
             left.errorbar(
                 hits / len(units), place, xerr=[[hits / len(units) - low], [high - hits / len(units)]],
                 color="#000000", capsize=2.5, linewidth=1.1,
             )  # fmt: skip
-        left.set_yticks(range(len(names)), [name_of(name, 28) for name in names])
+        left.set_yticks(range(len(names)), [shortened(name, 28) for name in names])
         left.set_ylim(len(names) - 0.5, -0.5)
         left.grid(visible=False, axis="y")
         left.set_xlim(0, 1)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.eval.labels.formats import short_sources
-from line_neurons.eval.reports.histories import Steered, told_steering
-from line_neurons.eval.reports.statistics import compare, holm, summarise
+from line_neurons.eval.reports.histories import SteeredUnits, steering_notes
+from line_neurons.eval.reports.statistics import compare, holm_correction, summarise
 from line_neurons.eval.reports.table import (
-    INTERVALS,
-    PAIRED,
-    SUMMARY,
-    TESTED,
+    INTERVAL_NOTE,
+    PAIRED_COLUMNS,
+    SUMMARY_COLUMNS,
+    TEST_COLUMNS,
     Report,
     Row,
     Table,
@@ -36,7 +36,9 @@ _FINGERPRINTS = {"target": "the target", "images_id": "the images", "control_id"
 
 
 def table1(
-    results: Sequence[Result], sources: Sequence[str] = (), runs: Mapping[str, tuple[Run, Steered]] | None = None
+    results: Sequence[Result],
+    sources: Sequence[str] = (),
+    runs: Mapping[str, tuple[Run, SteeredUnits]] | None = None,
 ) -> Report:
     """Methods by model and layer, with tests against LINE.
 
@@ -68,7 +70,7 @@ def table1(
     for result in sorted(results, key=lambda one: -one.when):
         if not sources or result.evaluation.source in sources:
             groups.setdefault(result.evaluation.setting, []).append(_left_alone(result, runs or {}))
-    shared, pairs, own, drawn, notes = [], [], [], {}, []
+    shared, pairs, own, rendered, notes = [], [], [], {}, []
     for setting in sorted(groups):
         group = groups[setting] = _ordered(groups[setting], sources)
         names = _names(group)
@@ -78,7 +80,7 @@ def table1(
         pairs += _pairs(place, names, numbers)
         if units:
             shared += _shared(place, names, numbers, units)
-            drawn[setting] = (names, numbers, units)
+            rendered[setting] = (names, numbers, units)
         else:
             notes.append(f"No unit of {' '.join(place)} has numbers for all of: {', '.join(names)}.")
         own += [
@@ -87,7 +89,7 @@ def table1(
              *(cell for column in MEASURES.values() for cell in _own(result.judged, column)))
             for name, result in zip(names, group, strict=True)
         ]  # fmt: skip
-    if not drawn and not any(row[4] for row in pairs):
+    if not rendered and not any(row[4] for row in pairs):
         raise UsageError(
             "the evaluated methods have no unit in common", "name some over the same units of one layer"
         )
@@ -99,22 +101,22 @@ def table1(
         }
     )
     taken = {result.evaluation.source for group in groups.values() for result in group}
-    steering = told_steering([told for source, told in (runs or {}).items() if source in taken])
+    steering = steering_notes([told for source, told in (runs or {}).items() if source in taken])
     notes += _told_changes(groups)
     tables = (
         Table(
             "table1",
             "Methods on the units that all of them label",
-            ("model", "layer", "measure", "method", "n", *SUMMARY, *PAIRED, "Holm p"),
+            ("model", "layer", "measure", "method", "n", *SUMMARY_COLUMNS, *PAIRED_COLUMNS, "Holm p"),
             tuple(shared),
-            f"Mean with standard deviation. {INTERVALS} The difference is the reference (the first "
+            f"Mean with standard deviation. {INTERVAL_NOTE} The difference is the reference (the first "
             "of each block) minus the method, pair by pair: Shapiro-Wilk at .05, then paired t-test (effect: d_z) "
             "or Wilcoxon (effect: rank-biserial correlation); Holm's correction over a layer's comparisons.",
         ),
         Table(
             "table1-pairs",
             "Each method against the reference, on the units that both label",
-            ("model", "layer", "measure", "method", *TESTED),
+            ("model", "layer", "measure", "method", *TEST_COLUMNS),
             tuple(pairs),
             "As above, with more units where another method has no number for some.",
         ),
@@ -122,17 +124,17 @@ def table1(
             "table1-own-units",
             "Each method on all units that it labels",
             ("model", "layer", "method", "source", "units", "not drawable",
-             *(f"{name} {cell}" for name in MEASURES for cell in SUMMARY)),
+             *(f"{name} {cell}" for name in MEASURES for cell in SUMMARY_COLUMNS)),
             tuple(own),
             "A concept that the source of images cannot draw has no number and is counted as such. Units that "
             "people steered are left out of all tables.",
         ),
     )  # fmt: skip
-    figures = {"table1": lambda: _draw(drawn)} if drawn else {}
+    figures = {"table1": lambda: _draw(rendered)} if rendered else {}
     return Report("table1", "Methods compared by CoSy", tables, figures, (*notes, *told, *steering))
 
 
-def _left_alone(result: Result, runs: Mapping[str, tuple[Run, Steered]]) -> Result:
+def _left_alone(result: Result, runs: Mapping[str, tuple[Run, SteeredUnits]]) -> Result:
     """What came of the units that nobody steered."""
     _, steered = runs.get(result.evaluation.source, (None, {}))
     return replace(result, judged=tuple(one for one in result.judged if one.unit not in steered))
@@ -197,10 +199,10 @@ def _shared(
         for at, name in enumerate(names):
             values = _values(numbers[at], units, column)
             found.append((measure, name, summarise(values), compare(reference, values) if at else None))
-    corrected = iter(holm([paired.p for *_, paired in found if paired]))
+    corrected = iter(holm_correction([paired.p for *_, paired in found if paired]))
     return [
         (*place, measure, name, told.n, *summary_cells(told),
-         *((*paired_cells(paired), next(corrected)) if paired else (None,) * (len(PAIRED) + 1)))
+         *((*paired_cells(paired), next(corrected)) if paired else (None,) * (len(PAIRED_COLUMNS) + 1)))
         for measure, name, told, paired in found
     ]  # fmt: skip
 

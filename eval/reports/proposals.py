@@ -10,19 +10,19 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from line_neurons.eval.reports.histories import (
-    LENGTH,
+    LENGTH_SETTINGS,
     History,
-    Search,
+    UnitSearch,
     by_layer,
     differences,
-    told_apart,
-    told_steering,
+    distinguishing_names,
+    steering_notes,
 )
 from line_neurons.eval.reports.statistics import Summary, compare, summarise
 from line_neurons.eval.reports.table import (
-    INTERVALS,
-    SUMMARY,
-    TESTED,
+    INTERVAL_NOTE,
+    SUMMARY_COLUMNS,
+    TEST_COLUMNS,
     Report,
     Row,
     Table,
@@ -44,7 +44,7 @@ _FIRST = "best of the first board"
 
 
 @dataclass(frozen=True)
-class Proposer:
+class ProposerStats:
     """How a proposer's questions ended, over all units of a run.
 
     Args:
@@ -68,7 +68,7 @@ class Proposer:
     won: float
 
 
-def proposer_of(histories: Sequence[Sequence[Step]], units: Sequence[Unit]) -> Proposer:
+def proposer_stats(histories: Sequence[Sequence[Step]], units: Sequence[Unit]) -> ProposerStats:
     """Read off the histories how a proposer's questions ended."""
     steps = [step for history in histories for step in history if step.step]
     asked = [step for step in steps if step.outcome != "stalled"]
@@ -81,7 +81,7 @@ def proposer_of(histories: Sequence[Sequence[Step]], units: Sequence[Unit]) -> P
         if proposed and initial > 0:
             gains.append(max(proposed) / initial - 1)
     rounds = len({(step.unit, step.step) for step in steps})
-    return Proposer(
+    return ProposerStats(
         asked=len(asked),
         valid=1 - outcomes["invalid"] / total,
         new=1 - (outcomes["invalid"] + outcomes["duplicate"]) / total,
@@ -94,7 +94,7 @@ def proposer_of(histories: Sequence[Sequence[Step]], units: Sequence[Unit]) -> P
 
 
 @dataclass(frozen=True)
-class Proposed:
+class ProposalStats:
     """What the proposals of a unit's search were worth; nan where nothing was proposed that could be generated.
 
     Args:
@@ -110,7 +110,7 @@ class Proposed:
     leading: float
 
 
-def proposed_in(search: Search, most: int | None = None) -> Proposed:
+def proposal_stats(search: UnitSearch, most: int | None = None) -> ProposalStats:
     """Read off a unit's search what its proposals were worth.
 
     Args:
@@ -124,13 +124,13 @@ def proposed_in(search: Search, most: int | None = None) -> Proposed:
         if most is None or (trial.kind == "iteration" and trial.step <= most)
     ]
     if not scores:
-        return Proposed(max(board), nan, nan, nan)
+        return ProposalStats(max(board), nan, nan, nan)
     best, leading = max(board), 0
     for score in scores:
         leading += score > best
         best = max(best, score)
     beaten = mean(_beaten(score, board) for score in scores)
-    return Proposed(max(board), mean(scores), beaten, leading / len(scores))
+    return ProposalStats(max(board), mean(scores), beaten, leading / len(scores))
 
 
 def proposals(histories: Sequence[History], asked: Mapping[str, Sequence[Sequence[Step]]]) -> Report:
@@ -145,10 +145,10 @@ def proposals(histories: Sequence[History], asked: Mapping[str, Sequence[Sequenc
     Raises:
         UsageError: of a run no search is left.
     """
-    notes = told_steering([(one.run, one.steered) for one in histories])
+    notes = steering_notes([(one.run, one.steered) for one in histories])
     histories = [one.unsteered() for one in histories]
-    labels = told_apart([one.run for one in histories])
-    found = [{unit: proposed_in(search) for unit, search in one.searches.items()} for one in histories]
+    labels = distinguishing_names([one.run for one in histories])
+    found = [{unit: proposal_stats(search) for unit, search in one.searches.items()} for one in histories]
     tables: tuple[Table, ...] = (
         Table(
             "questions",
@@ -161,14 +161,14 @@ def proposals(histories: Sequence[History], asked: Mapping[str, Sequence[Sequenc
         Table(
             "proposals",
             "What proposals are worth",
-            ("run", "measure", "n", *SUMMARY),
+            ("run", "measure", "n", *SUMMARY_COLUMNS),
             tuple(
                 (label, name, told.n, *summary_cells(told))
                 for label, own in zip(labels, found, strict=True)
                 for name, column in ({_FIRST: "initial"} | MEASURES).items()
                 for told in [summarise([getattr(one, column) for one in own.values()])]
             ),
-            f"Over units: mean and standard deviation. {INTERVALS} The first two are scores. What a "
+            f"Over units: mean and standard deviation. {INTERVAL_NOTE} The first two are scores. What a "
             "proposer knows of the units shows against one that draws random words (--llm random).",
         ),
     )
@@ -177,7 +177,7 @@ def proposals(histories: Sequence[History], asked: Mapping[str, Sequence[Sequenc
             Table(
                 "proposal-tests",
                 "Against the first run of the layer",
-                ("model", "layer", "measure", "run", *TESTED),
+                ("model", "layer", "measure", "run", *TEST_COLUMNS),
                 tuple(against),
                 "Run minus the first, over the units of both and as many iterations, as later proposals take the "
                 "lead less often; pair by pair: Shapiro-Wilk at .05, then paired t test (effect: d_z) or Wilcoxon "
@@ -193,11 +193,11 @@ def proposals(histories: Sequence[History], asked: Mapping[str, Sequence[Sequenc
     )
 
 
-def _scores(search: Search, kind: str) -> list[float]:
+def _scores(search: UnitSearch, kind: str) -> list[float]:
     return [float(trial.score) for trial in search.trials if trial.kind == kind and trial.score is not None]
 
 
-def _proposals(search: Search) -> list[tuple[Trial, float]]:
+def _proposals(search: UnitSearch) -> list[tuple[Trial, float]]:
     kinds = {"iteration", "summary"}
     return [
         (trial, float(trial.score)) for trial in search.trials if trial.kind in kinds and trial.score is not None
@@ -210,7 +210,7 @@ def _beaten(score: float, board: Sequence[float]) -> float:
 
 def _questions(label: str, history: History, asked: Mapping[str, Sequence[Sequence[Step]]]) -> tuple[object, ...]:
     own = [steps for steps in asked[history.run.id] if steps and steps[0].unit in history.searches]
-    told = proposer_of(own, [search.unit for search in history.searches.values()])
+    told = proposer_stats(own, [search.unit for search in history.searches.values()])
     return (label, len(own), told.asked, told.valid, told.new, told.drawable, told.stalled, told.seconds)
 
 
@@ -221,10 +221,10 @@ def _tests(histories: Sequence[History], labels: Sequence[str]) -> list[Row]:
             for at in rest:
                 both = histories[at], histories[first]
                 most = None
-                if LENGTH & set(differences([one.run for one in both])):
+                if LENGTH_SETTINGS & set(differences([one.run for one in both])):
                     most = min(one.iterations for one in both)
                 own, others = (
-                    {unit: getattr(proposed_in(search, most), column) for unit, search in one.searches.items()}
+                    {unit: getattr(proposal_stats(search, most), column) for unit, search in one.searches.items()}
                     for one in both
                 )
                 units = sorted(set(own) & set(others))
@@ -249,13 +249,13 @@ def _by_iteration(history: History) -> list[Summary]:
 def _draw(histories: Sequence[History], labels: Sequence[str]) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
-    from line_neurons.eval.reports.figures import curve, name_of, panels
+    from line_neurons.eval.reports.figures import curve, panels, shortened
 
     layers = by_layer(histories)
     figure, grid = panels(len(layers), 1, 2.5)
     for group, (axes,) in zip(layers, grid, strict=True):
         for nth, at in enumerate(group):
-            label = f"{name_of(labels[at])} (n = {len(histories[at].searches)})"
+            label = f"{shortened(labels[at])} (n = {len(histories[at].searches)})"
             curve(axes, _by_iteration(histories[at]), nth, start=1, label=label)
         axes.set_ylim(0, 1)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -9,9 +9,30 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.reports.histories import LENGTH, History, differences, told_apart, told_steering
-from line_neurons.eval.reports.statistics import Paired, Summary, compare, shared_units, summarise, wilson
-from line_neurons.eval.reports.table import INTERVALS, SUMMARY, TESTED, Report, Table, summary_cells, tested_rows
+from line_neurons.eval.reports.histories import (
+    LENGTH_SETTINGS,
+    History,
+    differences,
+    distinguishing_names,
+    steering_notes,
+)
+from line_neurons.eval.reports.statistics import (
+    PairedTest,
+    Summary,
+    compare,
+    shared_units,
+    summarise,
+    wilson_interval,
+)
+from line_neurons.eval.reports.table import (
+    INTERVAL_NOTE,
+    SUMMARY_COLUMNS,
+    TEST_COLUMNS,
+    Report,
+    Table,
+    summary_cells,
+    tested_rows,
+)
 from line_neurons.eval.reports.winner_table import is_generated
 
 if TYPE_CHECKING:
@@ -47,7 +68,7 @@ def comparison(histories: Sequence[History], judged: Sequence[Result] = ()) -> R
     if len(places) > 1:
         raise UsageError(f"the runs are of several layers: {'; '.join(places):.150}", "name runs of one layer")
     units = shared_units([list(one.searches) for one in histories], "runs")
-    labels = told_apart([one.run for one in histories])
+    labels = distinguishing_names([one.run for one in histories])
     samples: Samples = {
         name: [[_value(one, unit, column) for unit in units] for one in histories]
         for name, column in _MEASURES.items()
@@ -63,7 +84,7 @@ def comparison(histories: Sequence[History], judged: Sequence[Result] = ()) -> R
         _tests(labels, found),
         _agreement(histories, labels, units),
     )
-    steered = told_steering([(one.run, one.steered) for one in histories])
+    steered = steering_notes([(one.run, one.steered) for one in histories])
     note = f"Over the {len(units)} units that all runs have finished; against {labels[0]}."
     told = [label for label, untested in zip(labels[1:], longer, strict=True) if untested]
     untested = [f"{', '.join(told)}: {_UNTESTED}"] if told else []
@@ -104,14 +125,14 @@ def _fresh(judged: Any, history: History, unit: int, column: str) -> float:
 def _is_longer(first: History, other: History) -> bool:
     """Whether two runs differ only in how long they search."""
     unlike = set(differences([first.run, other.run]))
-    return bool(unlike) and unlike <= LENGTH
+    return bool(unlike) and unlike <= LENGTH_SETTINGS
 
 
-def _paired(rows: Sequence[Sequence[float]], untested: Sequence[bool]) -> list[Paired]:
+def _paired(rows: Sequence[Sequence[float]], untested: Sequence[bool]) -> list[PairedTest]:
     """Every run against the first, some without a test."""
     compared = [compare(other, rows[0]) for other in rows[1:]]
     return [
-        Paired(one.difference, nan, "none", nan, nan, nan) if without else one
+        PairedTest(one.difference, nan, "none", nan, nan, nan) if without else one
         for one, without in zip(compared, untested, strict=True)
     ]
 
@@ -140,21 +161,21 @@ def _means(labels: Sequence[str], samples: Samples) -> Table:
     return Table(
         "compare-means",
         "Means",
-        ("measure", "run", "n", *SUMMARY),
+        ("measure", "run", "n", *SUMMARY_COLUMNS),
         tuple(rows),
         "Score, AUC and MAD are on the images of the search, CoSy's on images that it did not see; means with "
-        f"standard deviation. {INTERVALS} A score is in units of activation: with another source "
+        f"standard deviation. {INTERVAL_NOTE} A score is in units of activation: with another source "
         "of images or another scorer it is another measure.",
     )
 
 
-def _tests(labels: Sequence[str], found: Mapping[str, Sequence[Paired]]) -> Table:
+def _tests(labels: Sequence[str], found: Mapping[str, Sequence[PairedTest]]) -> Table:
     every = [((measure, label), paired) for measure, own in found.items()
              for label, paired in zip(labels[1:], own, strict=True)]  # fmt: skip
     return Table(
         "compare-tests",
         f"Differences to {labels[0]}",
-        ("measure", "run", *TESTED),
+        ("measure", "run", *TEST_COLUMNS),
         tuple(tested_rows(every)),
         "Pair by pair: Shapiro-Wilk test of the differences at .05, then paired t-test (effect: d_z) or "
         "Wilcoxon's signed-rank test (effect: rank-biserial correlation); Holm's correction over the whole table.",
@@ -172,7 +193,9 @@ def _agreement(histories: Sequence[History], labels: Sequence[str], units: Seque
         higher = sum((a.score or 0.0) > (b.score or 0.0) for a, b in pairs)
         lower = sum((a.score or 0.0) < (b.score or 0.0) for a, b in pairs)
         generated = sum(map(is_generated, own)) / len(own)
-        rows.append((label, len(own), same, same / len(own), *wilson(same, len(own)), higher, lower, generated))
+        rows.append(
+            (label, len(own), same, same / len(own), *wilson_interval(same, len(own)), higher, lower, generated)
+        )
     return Table(
         "compare-labels",
         f"Labels, against {labels[0]}",
@@ -182,7 +205,7 @@ def _agreement(histories: Sequence[History], labels: Sequence[str], units: Seque
     )
 
 
-def _draw(labels: Sequence[str], samples: Samples, found: Mapping[str, Sequence[Paired]]) -> Figure:
+def _draw(labels: Sequence[str], samples: Samples, found: Mapping[str, Sequence[PairedTest]]) -> Figure:
     from line_neurons.eval.reports.figures import intervals, panels
 
     figure, grid = panels(len(samples), 2, 0.75 + 0.28 * len(labels))

@@ -21,7 +21,7 @@ LEVEL = 0.95
 ALPHA = 0.05
 """Level of the Shapiro-Wilk test, and of what is called significant."""
 
-FEWEST = 10
+MIN_INTERVAL_VALUES = 10
 """The bootstrap interval of fewer values holds the mean too seldom to be called a 95 % one: see
 ``benchmarks.coverage``."""
 
@@ -50,7 +50,7 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Paired:
+class PairedTest:
     """One sample against another, pair by pair; positive differences favour the first.
 
     Args:
@@ -85,7 +85,7 @@ def summarise(values: Sequence[float], seed: int = 0) -> Summary:
     if len(known) < 2:
         return Summary(len(known), known[0] if known else nan, nan, nan, nan)
     mean, deviation = fmean(known), stdev(known)
-    if len(known) < FEWEST:
+    if len(known) < MIN_INTERVAL_VALUES:
         return Summary(len(known), mean, deviation, nan, nan)
     if min(known) == max(known):
         return Summary(len(known), mean, 0.0, mean, mean)
@@ -123,7 +123,7 @@ def bootstrap_interval(values: Sequence[float], seed: int, resamples: int = _RES
     return float(found.low), float(found.high)
 
 
-def compare(one: Sequence[float], other: Sequence[float], seed: int = 0) -> Paired:
+def compare(one: Sequence[float], other: Sequence[float], seed: int = 0) -> PairedTest:
     """Compare paired samples as the paper does (appendix G).
 
     The differences are tested for normality by Shapiro and Wilk at .05; then comes Student's paired t-test or,
@@ -141,26 +141,26 @@ def compare(one: Sequence[float], other: Sequence[float], seed: int = 0) -> Pair
     differences = [a - b for a, b in zip(one, other, strict=True) if isfinite(a) and isfinite(b)]
     difference = summarise(differences, seed)
     if len(differences) < 3:
-        return Paired(difference, nan, "none", nan, nan, nan)
+        return PairedTest(difference, nan, "none", nan, nan, nan)
     if not any(differences):
-        return Paired(difference, nan, "wilcoxon", 0.0, 1.0, 0.0)
+        return PairedTest(difference, nan, "wilcoxon", 0.0, 1.0, 0.0)
     stats = _scipy()
     constant = max(differences) - min(differences) <= 1e-12 * max(map(abs, differences))
     normality = nan if constant else float(stats.shapiro(differences).pvalue)
     if normality >= ALPHA:
         test = stats.ttest_1samp(differences, 0.0)
         effect = difference.mean / difference.sd
-        return Paired(difference, normality, "t", float(test.statistic), float(test.pvalue), effect)
+        return PairedTest(difference, normality, "t", float(test.statistic), float(test.pvalue), effect)
     test = stats.wilcoxon(differences)
     moved = [value for value in differences if value]
     ranks = stats.rankdata([abs(value) for value in moved])
     signed = sum(rank if value > 0 else -rank for rank, value in zip(ranks, moved, strict=True))
-    return Paired(
+    return PairedTest(
         difference, normality, "wilcoxon", float(test.statistic), float(test.pvalue), float(signed / sum(ranks))
     )
 
 
-def holm(ps: Sequence[float]) -> list[float]:
+def holm_correction(ps: Sequence[float]) -> list[float]:
     """P-values of the comparisons of one table, corrected by Holm (1979); nan stays and counts for nothing."""
     order = sorted((p, place) for place, p in enumerate(ps) if not isnan(p))
     corrected = [nan] * len(ps)
@@ -171,7 +171,7 @@ def holm(ps: Sequence[float]) -> list[float]:
     return corrected
 
 
-def wilson(right: int, total: int) -> tuple[float, float]:
+def wilson_interval(right: int, total: int) -> tuple[float, float]:
     """Wilson's interval of a share; of nothing it is everything.
 
     Raises:

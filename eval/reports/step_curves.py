@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from line_neurons.eval.reports.histories import LENGTH, History, by_layer, differences, told_apart, told_steering
-from line_neurons.eval.reports.statistics import Paired, Summary, compare, summarise
+from line_neurons.eval.reports.histories import (
+    LENGTH_SETTINGS,
+    History,
+    by_layer,
+    differences,
+    distinguishing_names,
+    steering_notes,
+)
+from line_neurons.eval.reports.statistics import PairedTest, Summary, compare, summarise
 from line_neurons.eval.reports.table import (
-    INTERVALS,
-    SUMMARY,
-    TESTED,
+    INTERVAL_NOTE,
+    SUMMARY_COLUMNS,
+    TEST_COLUMNS,
     Report,
     Row,
     Table,
@@ -57,9 +64,9 @@ def steps(histories: Sequence[History]) -> Report:
     Raises:
         UsageError: of a run no search is left.
     """
-    notes = told_steering([(one.run, one.steered) for one in histories])
+    notes = steering_notes([(one.run, one.steered) for one in histories])
     histories = [one.unsteered() for one in histories]
-    labels = told_apart([one.run for one in histories])
+    labels = distinguishing_names([one.run for one in histories])
     names = step_names(histories)
     counted = {label: dict.fromkeys(names, 0) for label in labels}
     for label, one in zip(labels, histories, strict=True):
@@ -80,17 +87,17 @@ def steps(histories: Sequence[History]) -> Report:
     lengths = Table(
         "lengths",
         "What searches of N iterations find",
-        ("run", "N", "summary", "n", *SUMMARY, "generated", *(f"gain {name}" for name in SUMMARY)),
+        ("run", "N", "summary", "n", *SUMMARY_COLUMNS, "generated", *(f"gain {name}" for name in SUMMARY_COLUMNS)),
         tuple(rows),
         "Best score of a unit: mean and standard deviation; generated: share of units whose best concept was not "
         "on the first board. Gain: over N = 0 of the same run. It cannot be negative, and any proposer gains by "
-        f"proposing more, so that it is not tested. {INTERVALS} Shorter searches are the beginnings of the run's "
-        "own; the summary belongs to the whole.",
+        f"proposing more, so that it has no test. {INTERVAL_NOTE} Shorter searches are the beginning of the "
+        "run's own; the summary belongs to the whole search.",
     )
     against = Table(
         "lengths-tests",
         "Against a random proposer, after as many iterations",
-        ("model", "layer", "run", "N", "summary", *TESTED),
+        ("model", "layer", "run", "N", "summary", *TEST_COLUMNS),
         tuple(tested_rows(tests)),
         "Best score, run minus the run with --llm random, over the units of both, pair by pair: Shapiro-Wilk at "
         ".05, then paired t test (effect: d_z) or Wilcoxon (rank-biserial correlation); Holm's correction over "
@@ -99,7 +106,7 @@ def steps(histories: Sequence[History]) -> Report:
     curves = Table(
         "best-by-step",
         "Mean best score by iteration",
-        ("run", "iteration", "n", *SUMMARY),
+        ("run", "iteration", "n", *SUMMARY_COLUMNS),
         tuple(
             (label, step, found.n, *summary_cells(found))
             for label, one in zip(labels, histories, strict=True)
@@ -140,38 +147,39 @@ def _lengths(label: str, history: History) -> list[Row]:
         winners = [one.best_within(length, summary=summary) for one in history.searches.values()]
         generated = sum(winner.kind != "initial" for winner in winners) / len(winners)
         gain = summarise([score - start[unit] for unit, score in scores.items()])
-        gained = summary_cells(gain) if (length, summary) != (0, False) else (None,) * len(SUMMARY)
+        gained = summary_cells(gain) if (length, summary) != (0, False) else (None,) * len(SUMMARY_COLUMNS)
         rows.append((label, length, summary, told.n, *summary_cells(told), generated, *gained))
     return rows
 
 
 def _against_random(
     histories: Sequence[History], labels: Sequence[str]
-) -> tuple[list[tuple[tuple[object, ...], Paired]], list[str]]:
+) -> tuple[list[tuple[tuple[object, ...], PairedTest]], list[str]]:
     """Runs against the first of their layer whose concepts are drawn at random, and what is to be said of it."""
-    compared: list[tuple[tuple[object, ...], Paired]] = []
+    compared: list[tuple[tuple[object, ...], PairedTest]] = []
     notes = []
     for group in by_layer(histories):
-        drawn = [at for at in group if histories[at].run.settings.get("llm") == _RANDOM]
-        rest = [at for at in group if at not in drawn]
-        if rest and not drawn:
+        random_runs = [at for at in group if histories[at].run.settings.get("llm") == _RANDOM]
+        rest = [at for at in group if at not in random_runs]
+        if rest and not random_runs:
             place = " ".join(histories[group[0]].place)
             notes.append(
                 f"Without a run of a random proposer over {place} (--llm random) nothing tells what the language "
                 "model is worth: name one beside these."
             )
-        for at in rest if drawn else ():
-            one, other = histories[at], histories[drawn[0]]
+        for at in rest if random_runs else ():
+            one, other = histories[at], histories[random_runs[0]]
             for length, summary in _wanted(one):
                 if length and (length, summary) in _wanted(other):
                     own, others = (best_scores(run, length, summary=summary) for run in (one, other))
                     units = sorted(set(own) & set(others))
                     paired = compare([own[unit] for unit in units], [others[unit] for unit in units])
                     compared.append(((*one.place, labels[at], length, summary), paired))
-            unlike = sorted(set(differences([one.run, other.run])) - {"llm", *LENGTH})
+            unlike = sorted(set(differences([one.run, other.run])) - {"llm", *LENGTH_SETTINGS})
             if unlike:
                 notes.append(
-                    f"{labels[at]} and {labels[drawn[0]]} differ in more than the proposer: {', '.join(unlike)}."
+                    f"{labels[at]} and {labels[random_runs[0]]} differ in more than the proposer: "
+                    f"{', '.join(unlike)}."
                 )
     return compared, notes
 
@@ -182,7 +190,7 @@ def _draw(
     names: Sequence[str],
     counted: dict[str, dict[str, int]],
 ) -> Figure:
-    from line_neurons.eval.reports.figures import COLOURS, MARKS, curve, name_of, panels
+    from line_neurons.eval.reports.figures import COLOURS, MARKS, curve, panels, shortened
 
     groups = by_layer(histories)
     figure, grid = panels(len(groups), 2, 2.5)
@@ -190,7 +198,7 @@ def _draw(
         place = " ".join(histories[group[0]].place)
         width = 0.8 / len(group)
         for nth, at in enumerate(group):
-            colour, label = COLOURS[nth % len(COLOURS)], name_of(labels[at])
+            colour, label = COLOURS[nth % len(COLOURS)], shortened(labels[at])
             units = len(histories[at].searches)
             shares = [counted[labels[at]][name] / units for name in names]
             offsets = [x + (nth - (len(group) - 1) / 2) * width for x in range(len(names))]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.text import MAX_CELL, clean_text, format_score, spreadsheet_cell
-from line_neurons.eval.reports.statistics import FEWEST, Paired, Summary, holm
+from line_neurons.eval.reports.statistics import MIN_INTERVAL_VALUES, PairedTest, Summary, holm_correction
 from line_neurons.tools.store.atomic_files import write_file
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Table:
     headings: tuple[str, ...]
     rows: tuple[Row, ...]
     note: str = ""
-    aside: tuple[str, ...] = ()
+    files_only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,14 @@ def p_value(p: float) -> str:
     return "< .0001" if p < 0.0001 else f"{p:.2g}"
 
 
-SUMMARY = ("mean", "sd", "low", "high")
-"""Columns of ``summary_cells``; low and high are the ends of the 95 % interval, nan below ``FEWEST`` values."""
-INTERVALS = f"Means have a 95 % bootstrap interval from {FEWEST} values on; below, they are too few for one."
-PAIRED = ("difference", "low", "high", "normality p", "test", "p", "effect")
+SUMMARY_COLUMNS = ("mean", "sd", "low", "high")
+"""Columns of ``summary_cells``; low and high end the 95 % interval, nan below ``MIN_INTERVAL_VALUES`` values."""
+INTERVAL_NOTE = (
+    f"Means have a 95 % bootstrap interval from {MIN_INTERVAL_VALUES} values on; below, they are too few for one."
+)
+PAIRED_COLUMNS = ("difference", "low", "high", "normality p", "test", "p", "effect")
 """Columns of ``paired_cells``."""
-TESTED = ("n", *PAIRED, "Holm p")
+TEST_COLUMNS = ("n", *PAIRED_COLUMNS, "Holm p")
 """Columns that ``tested_rows`` ends with."""
 
 
@@ -91,16 +93,16 @@ def summary_cells(summary: Summary) -> tuple[float, ...]:
     return summary.mean, summary.sd, summary.low, summary.high
 
 
-def paired_cells(paired: Paired) -> tuple[Any, ...]:
+def paired_cells(paired: PairedTest) -> tuple[Any, ...]:
     """A comparison as cells of a table."""
     told = paired.difference
     test = {"t": "paired t", "wilcoxon": "Wilcoxon", "none": "none"}[paired.test]
     return told.mean, told.low, told.high, paired.normality, test, paired.p, paired.effect
 
 
-def tested_rows(compared: Sequence[tuple[tuple[Any, ...], Paired]]) -> list[Row]:
+def tested_rows(compared: Sequence[tuple[tuple[Any, ...], PairedTest]]) -> list[Row]:
     """Comparisons, each with the cells before it, as rows with Holm's correction over all of them."""
-    corrected = holm([paired.p for _, paired in compared])
+    corrected = holm_correction([paired.p for _, paired in compared])
     return [
         (*told, paired.difference.n, *paired_cells(paired), p)
         for (told, paired), p in zip(compared, corrected, strict=True)
@@ -120,7 +122,7 @@ def _known(value: Any) -> Any:
     return None if isinstance(value, float) and not isfinite(value) else value
 
 
-def shown(heading: str, value: Any) -> str:
+def display_text(heading: str, value: Any) -> str:
     """A value as people read it."""
     if value is None:
         return ""
@@ -138,7 +140,7 @@ def compact(table: Table) -> Table:
     while at < len(headings):
         prefix, _, last = headings[at].rpartition(" ")
         prefix = f"{prefix} " if prefix else ""
-        if last == "mean" and headings[at + 1 : at + 4] == tuple(prefix + name for name in SUMMARY[1:]):
+        if last == "mean" and headings[at + 1 : at + 4] == tuple(prefix + name for name in SUMMARY_COLUMNS[1:]):
             columns.append((f"{headings[at]} ± sd [95 %]", _joined(at, 1)))
             at += 4
         elif headings[at + 1 : at + 3] == (f"{prefix}low", f"{prefix}high"):
@@ -174,7 +176,9 @@ def as_markdown(report: Report, level: int = 1) -> str:
         lines.append(f"| {' | '.join(map(_text, table.headings))} |")
         lines.append(f"|{'|'.join('---:' if right else '---' for right in numeric)}|")
         for row in table.rows:
-            cells = (_text(shown(heading, value)) for heading, value in zip(table.headings, row, strict=True))
+            cells = (
+                _text(display_text(heading, value)) for heading, value in zip(table.headings, row, strict=True)
+            )
             lines.append(f"| {' | '.join(cells)} |")
         lines += ["", *([_text(table.note), ""] if table.note else [])]
     lines += [line for name in report.figures for line in (f"![{_text(name)}]({name}.png)", "")]
@@ -186,7 +190,7 @@ def _text(text: str) -> str:
     return clean_text(text, MAX_CELL).translate(_MARKUP).replace("](", "]\\(")
 
 
-def write(report: Report, folder: Path) -> list[Path]:
+def write_report(report: Report, folder: Path) -> list[Path]:
     """Write a report's tables as CSV, its figures as PNG and SVG, and all of it as Markdown; each file whole.
 
     Args:
@@ -202,9 +206,9 @@ def write(report: Report, folder: Path) -> list[Path]:
     """
     contents = {f"{table.name}.csv": as_csv(table) for table in report.tables}
     if report.figures:
-        from line_neurons.eval.reports.figures import drawn
+        from line_neurons.eval.reports.figures import rendered
 
         for name, draw in report.figures.items():
-            contents |= {f"{name}.{kind}": data for kind, data in drawn(draw).items()}
+            contents |= {f"{name}.{kind}": data for kind, data in rendered(draw).items()}
     contents[f"{report.name}.md"] = as_markdown(report).encode()
     return [write_file(folder / name, content) for name, content in contents.items()]

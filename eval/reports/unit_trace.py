@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from line_neurons.agent.concepts import find_duplicate
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.reports.histories import told_steering
+from line_neurons.eval.reports.histories import steering_notes
 from line_neurons.eval.reports.table import Report, Table, number
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.runs import RunStore
@@ -116,7 +116,7 @@ def report(run: Run, unit: Unit, steps: Sequence[Step], asked: Sequence[Steering
     tables = [board, walk, last]
     if asked:
         tables.append(_asked(asked))
-    notes = (said, *told_steering([(run, {})]))
+    notes = (said, *steering_notes([(run, {})]))
     return Report("trace", title, tuple(tables), {"trace": lambda: _draw(scored, winner)}, notes)
 
 
@@ -148,7 +148,7 @@ def _board(board: _Board) -> str:
 
 
 def _draw(scored: Sequence[Step], winner: Step) -> Figure:
-    from line_neurons.eval.reports.figures import COLOURS, name_of, panels
+    from line_neurons.eval.reports.figures import COLOURS, panels, shortened
 
     walked = [step for step in scored if not (step.kind == "initial" and step.step == 0)]
     first = [step for step in scored if step.kind == "initial" and step.step == 0]
@@ -175,7 +175,7 @@ def _draw(scored: Sequence[Step], winner: Step) -> Figure:
     axes.plot(
         [at], [winner.score or 0.0], "o", markersize=10, markerfacecolor="none", color="#000000", label="label"
     )
-    names = [f"{step_name(step)}  {name_of(step.concept or '', 24)}" for step in walked]
+    names = [f"{step_name(step)}  {shortened(step.concept or '', 24)}" for step in walked]
     axes.set_xticks([0, *places], ["first board", *names], rotation=35, ha="right")
     axes.set_ylabel("score")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))

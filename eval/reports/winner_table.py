@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from line_neurons.eval.reports.histories import History, told_steering
-from line_neurons.eval.reports.statistics import summarise, wilson
-from line_neurons.eval.reports.table import INTERVALS, SUMMARY, Report, Table, summary_cells
+from line_neurons.eval.reports.histories import History, steering_notes
+from line_neurons.eval.reports.statistics import summarise, wilson_interval
+from line_neurons.eval.reports.table import INTERVAL_NOTE, SUMMARY_COLUMNS, Report, Table, summary_cells
 from line_neurons.tools.store.records import Unit
 
 PAPER = (
@@ -28,7 +28,7 @@ _KINDS = ("proposed", "summary", "revisit", "typed", "discovered")
 
 
 @dataclass(frozen=True)
-class Winners:
+class LabelOrigins:
     """How many labels are of which kind."""
 
     units: int
@@ -45,10 +45,10 @@ def is_generated(unit: Unit) -> bool:
     return bool(unit.discovered) if unit.origin == "revisit" else unit.origin in {"proposed", "summary"}
 
 
-def count(units: Iterable[Unit]) -> Winners:
+def count(units: Iterable[Unit]) -> LabelOrigins:
     """Count labels by where they are from."""
     found = list(units)
-    return Winners(
+    return LabelOrigins(
         units=len(found),
         generated=sum(map(is_generated, found)),
         proposed=sum(unit.origin == "proposed" for unit in found),
@@ -66,7 +66,7 @@ def winners(runs: Sequence[History], *, paper: bool = False) -> Report:
         runs: the runs.
         paper: put the paper's figures below.
     """
-    notes = told_steering([(one.run, one.steered) for one in runs])
+    notes = steering_notes([(one.run, one.steered) for one in runs])
     in_order = sorted(runs, key=lambda one: one.place)
     rows = []
     for place, own in groupby(in_order, key=lambda one: one.place):
@@ -80,20 +80,28 @@ def winners(runs: Sequence[History], *, paper: bool = False) -> Report:
         Table(
             "winners",
             "Predefined against generated winners",
-            (*_COLUMNS, *_KINDS, "steered", *(f"margin {name}" for name in SUMMARY)),
+            (*_COLUMNS, *_KINDS, "steered", *(f"margin {name}" for name in SUMMARY_COLUMNS)),
             tuple(rows),
             "Generated: the label was proposed in an iteration or the summary, or was found by a revisit and is "
             "not in the initial vocabulary; the share has Wilson's 95 % interval. Discovered: the label is not in "
             "the initial vocabulary. Typed: a person named it for this unit or, where a revisit found it, for "
-            "another; that counts as neither. Steered: units of which people asked anything. Margin: the label's "
-            f"score over that of the best initial label, which cannot be negative. {INTERVALS} A proposer that "
+            "another; that counts as neither. Steered: units with applied steering commands. Margin: the "
+            f"label's score over that of the best initial label, never negative. {INTERVAL_NOTE} A proposer that "
             "draws random concepts wins units too: neither shares nor margins tell what a language model is "
             "worth. Rows of several runs leave out forks.",
         )
     ]
     if paper:
         known = [
-            (model, layer, units, units - generated, generated, generated / units, *wilson(generated, units))
+            (
+                model,
+                layer,
+                units,
+                units - generated,
+                generated,
+                generated / units,
+                *wilson_interval(generated, units),
+            )
             for model, layer, units, generated in PAPER
         ]
         headings = ("model", "layer", "units", "predefined", "generated", "share", "low", "high")
@@ -115,6 +123,6 @@ def _row(where: tuple[str, ...], runs: Sequence[History]) -> tuple[object, ...]:
     margin = summarise([unit.margin for unit in units if unit.margin is not None])
     return (
         *where, found.units, found.units - found.generated - found.typed, found.generated, share,
-        *wilson(found.generated, found.units), *(getattr(found, kind) for kind in _KINDS), steered,
+        *wilson_interval(found.generated, found.units), *(getattr(found, kind) for kind in _KINDS), steered,
         *summary_cells(margin),
     )  # fmt: skip

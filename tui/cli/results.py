@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.exchange.output_files import file_in, written
+from line_neurons.eval.exchange.output_files import open_output, output_file
 from line_neurons.eval.exchange.run_tables import TABLES, WRITERS, write_table
 from line_neurons.eval.exchange.snapshot import Snapshot, snapshot
 from line_neurons.tools.label_marks import codes
@@ -41,7 +41,7 @@ def results(store: Path, run_name: str, format_: str, output: Path | None) -> No
             _print(taken.run, taken.units())
             showing.remarks(run_problems(store, taken.runs, taken.run))
         elif output is not None:
-            with written(file_in(output, f"{taken.run.id}.{format_}")) as file:
+            with open_output(output_file(output, f"{taken.run.id}.{format_}")) as file:
                 _write(taken, format_, file)
         elif format_ == "parquet" and sys.stdout.isatty():
             raise UsageError("parquet is not for a terminal", "name a file with --output")

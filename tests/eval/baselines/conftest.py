@@ -13,7 +13,7 @@ from PIL import Image
 from line_neurons.agent.errors import NotDrawableError
 from line_neurons.agent.ports import ControlChunk, DrawnImage, LayerInfo
 from line_neurons.agent.settings import Settings
-from line_neurons.eval.baselines.task import Task
+from line_neurons.eval.baselines.task import BaselineTask
 from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.control_sets import PrecomputedControl
 from support.fakes import ScriptedModel
@@ -102,7 +102,7 @@ class ColourControl:
 
 
 @pytest.fixture
-def colour_task(tmp_path) -> Callable[..., Task]:
+def colour_task(tmp_path) -> Callable[..., BaselineTask]:
     """A task over the colours; settings by name, ``model`` answers the questions."""
 
     def make(
@@ -113,7 +113,7 @@ def colour_task(tmp_path) -> Callable[..., Task]:
         target: PixelTarget | None = None,
         excluded: dict[int, tuple[str, ...]] | None = None,
         **settings: object,
-    ) -> Task:
+    ) -> BaselineTask:
         components = Components(
             "own:pixels", Settings(store=tmp_path / "store", **{"control": "colours", **settings})
         )
@@ -123,16 +123,16 @@ def colour_task(tmp_path) -> Callable[..., Task]:
             target=target or PixelTarget(),
             control_set=ColourControl(images or {name: png(colour) for name, colour in COLOURS.items()}),
         )
-        return Task(components, LAYER, tuple(units), excluded or {})
+        return BaselineTask(components, LAYER, tuple(units), excluded or {})
 
     return make
 
 
 @pytest.fixture
-def measured_task(tmp_path) -> Callable[..., Task]:
+def measured_task(tmp_path) -> Callable[..., BaselineTask]:
     """A task over activations from a file: no image, no model."""
 
-    def make(activations, labels=None, classes=(), units=None, excluded=None, **settings: object) -> Task:
+    def make(activations, labels=None, classes=(), units=None, excluded=None, **settings: object) -> BaselineTask:
         path = tmp_path / "probe.npz"
         named = {} if labels is None else {"labels": labels, "classes": np.array(classes)}
         np.savez(path, activations=activations, **named)
@@ -146,6 +146,6 @@ def measured_task(tmp_path) -> Callable[..., Task]:
                 return [LayerInfo(LAYER, "given", (width,), width)]
 
         components = components.with_(target=Target(), control_set=PrecomputedControl(path))
-        return Task(components, LAYER, tuple(units or range(width)), excluded or {})
+        return BaselineTask(components, LAYER, tuple(units or range(width)), excluded or {})
 
     return make

@@ -4,7 +4,7 @@ import pytest
 from line_neurons.agent.errors import MissingPartError
 from line_neurons.agent.settings import Settings
 from line_neurons.eval.baselines.invert import concepts_of
-from line_neurons.eval.baselines.task import Task
+from line_neurons.eval.baselines.task import BaselineTask
 from line_neurons.graphs.runs.components import Components
 
 from .conftest import PixelTarget, png
@@ -27,7 +27,7 @@ def bank_task(tmp_path):
     settings = Settings(
         store=tmp_path / "store", generator=f"bank:{folder}", control="bank", control_images=1, vocabulary_share=1
     )
-    return Task(Components("own:pixels", settings).with_(target=PixelTarget()), "pixels", (0,))
+    return BaselineTask(Components("own:pixels", settings).with_(target=PixelTarget()), "pixels", (0,))
 
 
 def test_groups_of_the_image_bank_are_concepts_of_all_their_images(bank_task):

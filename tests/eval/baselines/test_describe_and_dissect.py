@@ -6,7 +6,7 @@ import pytest
 
 from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.eval.baselines import describe_and_dissect
-from line_neurons.eval.baselines.top_images import strongest_images
+from line_neurons.eval.baselines.top_images import find_top_images
 from line_neurons.eval.labels.formats import Label, read_labels
 from line_neurons.tools.language_models.ollama.captions import QUESTION, OllamaCaptioner
 from line_neurons.tools.language_models.reply_cache import ReplyCache
@@ -94,12 +94,12 @@ def test_an_unknown_captioner_is_named(colour_task):
 
 def test_a_spot_is_shown_larger_where_the_unit_is_not_an_output_class(colour_task):
     spotted = {"ink": png(COLOURS["ink"], (255, 0, 0)), "coal": png(COLOURS["coal"]), "moss": png(COLOURS["moss"])}
-    ((_, shown),) = strongest_images(colour_task((0,), images=spotted), 3, 4)
+    ((_, shown),) = find_top_images(colour_task((0,), images=spotted), 3, 4)
     crop, *rest = shown
     red = PixelTarget().activate([crop.image], ["pixels"])["pixels"][0]
     assert red.tolist() == [255, 0, 0]
     assert [one.row for one in rest[:1]] == [1]
-    ((_, whole),) = strongest_images(colour_task((0,), images=spotted, target=CLASSES), 3, 4)
+    ((_, whole),) = find_top_images(colour_task((0,), images=spotted, target=CLASSES), 3, 4)
     assert [one.image for one in whole] == [spotted["ink"], spotted["moss"], spotted["coal"]]
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
 from line_neurons.agent.errors import BackendError, MissingPartError, UsageError
-from line_neurons.eval.baselines.image_text import embedded_images, embedded_texts, open_encoder
+from line_neurons.eval.baselines.image_text import embed_images, embed_texts, open_encoder
 from line_neurons.tools.cache.activation_cache import Cache
 from support.tiny_pipelines import CONTEXT, WIDTH, tokenizer
 
@@ -116,16 +116,16 @@ class Part:
 
 def test_embeddings_are_kept_in_the_bank(clip, tmp_path):
     encoder = open_encoder(f"hf:{clip[0]}", device="cpu")
-    with_bank = embedded_images(encoder, Part(), Cache(tmp_path))
-    texts = embedded_texts(encoder.fingerprint, ["cat"], Cache(tmp_path), encoder.texts)
+    with_bank = embed_images(encoder, Part(), Cache(tmp_path))
+    texts = embed_texts(encoder.fingerprint, ["cat"], Cache(tmp_path), encoder.texts)
     np.testing.assert_allclose(with_bank, encoder.images(sample_images()), atol=1e-5)
 
     class Gone:
         fingerprint = encoder.fingerprint
 
     bank = Cache(tmp_path)
-    np.testing.assert_array_equal(embedded_images(Gone(), Part(), bank), with_bank)
-    np.testing.assert_array_equal(embedded_texts(encoder.fingerprint, ["cat"], bank, None), texts)
+    np.testing.assert_array_equal(embed_images(Gone(), Part(), bank), with_bank)
+    np.testing.assert_array_equal(embed_texts(encoder.fingerprint, ["cat"], bank, None), texts)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.eval.baselines import invert
-from line_neurons.eval.baselines.invert import InvertSettings, explain
+from line_neurons.eval.baselines.invert import InvertSettings, search_formulas
 
 NAMES = ("a", "b", "c", "d")
 WIDE = 100_000
@@ -50,7 +50,7 @@ probes = st.integers(4, 14).flatmap(
 @settings(max_examples=60, deadline=None)
 def test_the_auc_of_every_concept_is_scikit_learns(probe):
     activations, members = probe
-    found = explain(activations, members, NAMES, settings=InvertSettings(beam=WIDE, most=1))
+    found = search_formulas(activations, members, NAMES, settings=InvertSettings(beam=WIDE, most=1))
     for unit, formulas in enumerate(found):
         for one in formulas:
             own = holds(one.formula, members)
@@ -68,7 +68,7 @@ def test_a_wide_beam_finds_what_a_search_of_all_formulas_finds(probe, shares):
     limits = InvertSettings(length=3, beam=WIDE, least=least, most=most)
     # Literals whose own share is not allowed begin no formula, here and in the authors' code.
     begun = [one for one in every_formula(1) if allowed(one, members, least, most)]
-    for unit, formulas in enumerate(explain(activations, members, NAMES, settings=limits)):
+    for unit, formulas in enumerate(search_formulas(activations, members, NAMES, settings=limits)):
         if len(begun) == 2 * len(NAMES):
             best = max(roc_auc_score(own, activations[:, unit]) for own in distinct)
             assert formulas[0].auc == pytest.approx(best, abs=1e-6)
@@ -84,7 +84,7 @@ def test_longer_formulas_are_taken_only_where_they_are_better():
     activations = np.zeros((12, 2), np.float32)
     activations[:3, 0] = 1
     activations[:6, 1] = 1
-    (alone, *_), (two, *_) = explain(activations, members, NAMES, settings=InvertSettings(length=3))
+    (alone, *_), (two, *_) = search_formulas(activations, members, NAMES, settings=InvertSettings(length=3))
     assert (alone.formula, alone.length, alone.auc) == ("a", 1, 1.0)
     assert (two.formula, two.length, two.auc, two.share) == ("a OR b", 2, 1.0, 0.5)
 
@@ -93,7 +93,7 @@ def test_the_beam_keeps_formulas_of_the_same_images_once():
     members = np.zeros((10, 4), bool)
     members[:2, 0] = members[:2, 1] = members[2:4, 2] = True
     activations = np.arange(10, 0, -1, dtype=np.float32)[:, None]
-    (beam,) = explain(activations, members, NAMES, settings=InvertSettings(length=2, beam=5))
+    (beam,) = search_formulas(activations, members, NAMES, settings=InvertSettings(length=2, beam=5))
     supports = [tuple(holds(one.formula, members)) for one in beam]
     assert len(set(supports)) == len(supports)
     assert beam == sorted(beam, key=lambda one: -one.auc)

@@ -10,7 +10,7 @@ from line_neurons.agent.errors import DrainedError, MissingPartError, UsageError
 from line_neurons.eval.baselines import clip_dissect, image_text, simple
 from line_neurons.eval.baselines.clip_dissect import soft_wpmi
 from line_neurons.eval.baselines.registry import label_units
-from line_neurons.eval.baselines.task import Task
+from line_neurons.eval.baselines.task import BaselineTask
 from line_neurons.graphs.loop.scoring import measure
 from line_neurons.graphs.runs.lifecycle import start, work
 from support.fake_ollama import ScriptedOllama, serving
@@ -92,19 +92,19 @@ def test_initial_labels_come_from_the_run_that_is_named(tmp_path):
         tmp_path, ScriptedModel(["owl"] * 99), control="set", iterations=1, summary=False
     )
     run = work(components, start(components, LAYER, ["0", "1"]))
-    found = simple.initial_label(Task(components, LAYER, (1, 0), source=run.id))
+    found = simple.initial_label(BaselineTask(components, LAYER, (1, 0), source=run.id))
     units = {unit.unit: unit for unit in components.runs.units(run.id)}
     assert [(one.concept, one.score) for one in found.labels] == [
         (units[unit].initial_label, units[unit].initial_score) for unit in (1, 0)
     ]
     assert (found.method, found.source) == ("initial", run.id)
     with pytest.raises(UsageError, match="no first board of unit 2"):
-        simple.initial_label(Task(components, LAYER, (2,), source=run.id))
+        simple.initial_label(BaselineTask(components, LAYER, (2,), source=run.id))
 
 
 def test_without_a_run_one_of_no_iteration_is_made_and_found_again(tmp_path):
     def task(model):
-        return Task(scripted_components(tmp_path, model, control="set"), LAYER, (0, 2), {2: ("class a",)})
+        return BaselineTask(scripted_components(tmp_path, model, control="set"), LAYER, (0, 2), {2: ("class a",)})
 
     first = simple.initial_label(task(ScriptedModel(())))
     again = simple.initial_label(task(ScriptedModel(())))

@@ -8,7 +8,7 @@ from PIL import Image
 
 from line_neurons.agent.errors import NotDrawableError, UsageError
 from line_neurons.eval.cosy.images import open_images
-from line_neurons.eval.cosy.photographs import Photographs, caption_photographs, names_alike
+from line_neurons.eval.cosy.photographs import Photographs, caption_photographs, synonyms
 from line_neurons.tools.image_bank.bank import Bank, Entry
 from line_neurons.tools.image_bank.folder import folder_bank
 from support.fakes import LAYER, ScriptedModel, ScriptedTarget, scripted_components
@@ -128,7 +128,7 @@ def test_what_is_near_in_words_alone_has_no_photograph(folder, words, components
 def test_a_label_is_also_found_by_what_the_searched_bank_calls_the_same_thing(folder, words, components, tmp_path):
     caption_photographs(folder, words)
     searched = Bank("b", [Entry("x", tmp_path, "big cat", ("tiger",), ("animal",), "photo", (), "search", "0")])
-    named = names_alike(searched)
+    named = synonyms(searched)
     assert named == {"big cat": ["big cat", "tiger"], "tiger": ["big cat", "tiger"]}
     images = of(folder, components, other_names=named)
     assert rows(images, "big cats") == rows(images, "tiger")

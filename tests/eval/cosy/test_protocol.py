@@ -10,17 +10,24 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from line_neurons.agent.errors import BackendError, DrainedError, UsageError
-from line_neurons.eval.cosy.images import Drawn, Laid, open_images
+from line_neurons.eval.cosy.images import FolderImages, GeneratedImages, open_images
 from line_neurons.eval.cosy.protocol import (
     EXACT_PAIRS,
+    check_multiple_of_three,
+    emulate_short_batch,
     judge,
-    misplaced,
-    paired,
-    refuse_remainder,
     requests,
+    select_labels,
     strict_requests,
 )
-from line_neurons.eval.cosy.runner import Subject, common_units, cosy_csv, cosy_name, judge_labels, subject_of
+from line_neurons.eval.cosy.runner import (
+    EvaluatedLayer,
+    common_units,
+    cosy_csv,
+    cosy_file_name,
+    evaluate_labels,
+    open_layer,
+)
 from line_neurons.eval.labels.formats import Label, Labels, read_labels
 from line_neurons.graphs.runs import components as assembly
 from line_neurons.tools.store.evaluations import Evaluation, Evaluations, Judged
@@ -148,7 +155,7 @@ class Reference:
 @given(n=st.integers(1, 80), batch=st.integers(1, 40))
 def test_strict_places_activations_as_the_reference_does(n, batch):
     values = np.arange(1, 2 * n + 1, dtype=np.float32).reshape(n, 2)
-    assert np.array_equal(misplaced(values, batch), Reference().get_activations(values, batch, 2))
+    assert np.array_equal(emulate_short_batch(values, batch), Reference().get_activations(values, batch, 2))
 
 
 @pytest.mark.parametrize("number", range(1, 8))
@@ -157,9 +164,9 @@ def test_strict_draws_and_fails_as_the_reference_does(number):
     expected = Reference().seeds(concepts, 4)
     if expected is None:
         with pytest.raises(UsageError, match="draws three at a time and fails"):
-            refuse_remainder(number)
+            check_multiple_of_three(number)
     else:
-        refuse_remainder(number)
+        check_multiple_of_three(number)
         drawn = {name: [one.seed for one in strict_requests(name, i, 4, 0)] for i, name in enumerate(concepts)}
         assert drawn == expected
 
@@ -168,9 +175,9 @@ def test_strict_pairs_falcons_phrases_in_the_wrong_order_and_fixed_does_not():
     file = [(6, "tubas"), (25, "bananas"), (48, "squash"), (54, "bottle")]
     labels = Labels("falcon", "", "", tuple(Label(*row) for row in file), "f.csv")
     units = [54, 7, 6, 48]
-    strict = [(one.unit, one.concept) for one in paired(labels, units, "strict")]
+    strict = [(one.unit, one.concept) for one in select_labels(labels, units, "strict")]
     assert strict == Reference().falcon(file, units) == [(54, "tubas"), (7, "squash"), (6, "bottle")]
-    assert [(one.unit, one.concept) for one in paired(labels, units, "fixed")] == [
+    assert [(one.unit, one.concept) for one in select_labels(labels, units, "fixed")] == [
         (54, "bottle"), (6, "tubas"), (48, "squash"),
     ]  # fmt: skip
 
@@ -178,10 +185,10 @@ def test_strict_pairs_falcons_phrases_in_the_wrong_order_and_fixed_does_not():
 def test_strict_fails_at_a_unit_without_a_label_and_fixed_leaves_it_out():
     labels = Labels("invert", "", "", (Label(3, "dog"),), "f.csv")
     with pytest.raises(UsageError, match="no label for unit 8"):
-        paired(labels, [3, 8], "strict")
-    assert paired(labels, [3, 8], "fixed") == [Label(3, "dog")]
+        select_labels(labels, [3, 8], "strict")
+    assert select_labels(labels, [3, 8], "fixed") == [Label(3, "dog")]
     with pytest.raises(UsageError, match="no label for the units"):
-        paired(labels, [8], "fixed")
+        select_labels(labels, [8], "fixed")
 
 
 @pytest.fixture
@@ -193,7 +200,7 @@ def subject(tmp_path):
         "line", "scripted:model", LAYER,
         (Label(2, "sea lion"), Label(0, "cat"), Label(1, "music"), Label(1, "sea lion")), "r-1",
     )  # fmt: skip
-    return Subject(components, LAYER, (labels,))
+    return EvaluatedLayer(components, LAYER, (labels,))
 
 
 CONTROL = "scripted", ScriptedControl(("apple", "bean", "corn", "dog"))
@@ -201,9 +208,9 @@ CONTROL = "scripted", ScriptedControl(("apple", "bean", "corn", "dog"))
 
 def judged(subject, labels=None, *, mode="fixed", count=4, telling=None, **keywords):
     labels = labels or subject.labels[0]
-    images = Drawn("scripted", subject.components.generator, subject.components, LAYER, count, 0, mode)
+    images = GeneratedImages("scripted", subject.components.generator, subject.components, LAYER, count, 0, mode)
     results = Evaluations(subject.components.store)
-    result = judge_labels(
+    result = evaluate_labels(
         subject, labels, labels.labels, images, CONTROL, results, mode=mode, telling=telling, **keywords
     )
     results.close()
@@ -231,8 +238,10 @@ def test_the_file_of_results_has_the_bytes_that_cosys_code_writes():
         b"neuron,concept,AUC,U1,p,MAD\r\n" + b'456,"prayer rug, prayer mat",0.75,3.0,1e-12,-0.5\r\n'
     )
     clip = Labels("clip-dissect", "", "", (), "")
-    assert cosy_name(clip, "torchvision:resnet18", "avgpool") == "evaluation_CLIP-Dissect_resnet18-avgpool.csv"
-    assert cosy_name(Labels("a/../b_c", "", "", (), ""), "m", "x.fc") == "evaluation_a-..-b-c_m-fc.csv"
+    assert (
+        cosy_file_name(clip, "torchvision:resnet18", "avgpool") == "evaluation_CLIP-Dissect_resnet18-avgpool.csv"
+    )
+    assert cosy_file_name(Labels("a/../b_c", "", "", (), ""), "m", "x.fc") == "evaluation_a-..-b-c_m-fc.csv"
 
 
 def test_what_was_judged_is_kept_apart_by_method_and_seed_and_replaced_by_the_same_again(subject):
@@ -273,7 +282,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped_and_ends_as_the_unin
     components = scripted_components(
         tmp_path / "other", ScriptedModel([]), target=subject.components.target, generator=generator
     )
-    assert repr(judged(Subject(components, LAYER, subject.labels)).judged) == repr(ended.judged)
+    assert repr(judged(EvaluatedLayer(components, LAYER, subject.labels)).judged) == repr(ended.judged)
 
 
 def test_strict_ends_as_the_reference_does(subject):
@@ -318,10 +327,10 @@ def test_a_folder_as_cosy_lays_it_out_gives_the_images(subject, tmp_path):
             return float(np.asarray(Image.open(io.BytesIO(image)))[0, 0, 0])
 
     subject = replace(subject, components=subject.components.with_(target=Red(fingerprint="red")))
-    images = Laid(root, subject.components, LAYER)
+    images = FolderImages(root, subject.components, LAYER)
     rows = [0.0, 90.0, 180.0]
     assert images.activations("sea lion", 0)[:, 0].tolist() == rows
-    assert Laid(root, subject.components, LAYER, 2).activations("sea lion", 0)[:, 0].tolist() == rows[:2]
+    assert FolderImages(root, subject.components, LAYER, 2).activations("sea lion", 0)[:, 0].tolist() == rows[:2]
     for unfit in ("dog", "../secret", "sea lion/../../secret", "..", ".", "", "a\0b", "x" * 5000):
         with pytest.raises(Exception, match="there is no folder"):
             images.activations(unfit, 0)
@@ -450,11 +459,13 @@ def test_strict_prepares_images_as_cosys_code_does(tmp_path):
 
 
 def test_a_bank_draws_the_first_of_several_names_and_what_fulfils_a_formula(subject):
-    images = Drawn("bank:heldout", subject.components.generator, subject.components, LAYER, 4, 0, "fixed")
+    images = GeneratedImages(
+        "bank:heldout", subject.components.generator, subject.components, LAYER, 4, 0, "fixed"
+    )
     images.activations("prayer rug, prayer mat", 0)
     images.activations("(dog OR cat) AND NOT sea lion", 1)
     assert [one.concept for one in subject.components.generator.drawn] == ["prayer rug"] * 4 + ["dog", "cat"] * 2
-    sentence = Drawn("sdxl", subject.components.generator, subject.components, LAYER, 1, 0, "fixed")
+    sentence = GeneratedImages("sdxl", subject.components.generator, subject.components, LAYER, 1, 0, "fixed")
     sentence.activations("dog AND NOT cat, of course", 0)
     asked = subject.components.generator.drawn[-1].prompt
     assert asked == "realistic photo of a close up of dog AND NOT cat, of course"
@@ -476,7 +487,7 @@ def test_runs_of_another_target_or_layer_are_refused_and_those_of_one_are_judged
         )
 
     def subject_of_runs(*names, trust=True):
-        return subject_of(names, Settings(store=store), {}, trust=trust)
+        return open_layer(names, Settings(store=store), {}, trust=trust)
 
     with pytest.raises(UsageError, match="asks to run code"):
         subject_of_runs("a-1", trust=False)
@@ -510,7 +521,7 @@ def test_a_files_unit_that_the_layer_lacks_is_told(tmp_path, line):
     from line_neurons.agent.settings import Settings
 
     with pytest.raises(UsageError, match="label for unit 4"):
-        subject_of(
+        open_layer(
             [str(tmp_path / "labels.csv")],
             Settings(store=tmp_path / "store"),
             {},

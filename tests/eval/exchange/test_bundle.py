@@ -155,13 +155,13 @@ def test_importing_twice_changes_nothing_under_either_name(half, handed, tmp_pat
     first = import_bundle(store, handed)
     assert first.run == "model-head-2"
     here = RunStore(store).rows("SELECT count(*), max(id) FROM events"), RunStore(store).names()
-    assert import_bundle(store, handed) == importing.Imported("model-head-2", RUN, False, 0)
+    assert import_bundle(store, handed) == importing.ImportResult("model-head-2", RUN, False, 0)
     assert here == (RunStore(store).rows("SELECT count(*), max(id) FROM events"), RunStore(store).names())
     components = components_for(store)
     work(components, components.runs.run(first.run))
     assert not import_bundle(store, handed).new
     # Where it comes from nothing was imported, and still it is there.
-    assert import_bundle(half, handed) == importing.Imported(RUN, RUN, False, 0)
+    assert import_bundle(half, handed) == importing.ImportResult(RUN, RUN, False, 0)
 
 
 def test_a_run_that_is_worked_on_is_handed_over_as_it_is_at_that_moment(uninterrupted, tmp_path):
@@ -437,7 +437,7 @@ def rewritten(bundle, path, change, *, right=True, packing=zipfile.ZIP_DEFLATED)
     return path
 
 
-def refused(store, path, said):
+def refusal(store, path, said):
     with pytest.raises(UsageError) as error:
         import_bundle(store, path)
     assert said in error.value.message
@@ -448,7 +448,7 @@ def refused(store, path, said):
 @pytest.mark.parametrize("name", HOSTILE)
 def test_what_no_export_writes_is_refused_and_nothing_is_written(handed, tmp_path, name):
     change, said = HOSTILE[name]
-    refused(tmp_path / "new", rewritten(handed, tmp_path / "hostile.zip", change), said)
+    refusal(tmp_path / "new", rewritten(handed, tmp_path / "hostile.zip", change), said)
 
 
 @pytest.mark.parametrize("name", ["a write twice", "a control set of another width", "a score beyond all"])
@@ -548,7 +548,7 @@ def test_a_changed_file_is_refused_by_its_hash(handed, tmp_path, name):
     def change(files, manifest):
         files[name] = files[name][:-2] + b"  "
 
-    refused(
+    refusal(
         tmp_path / "new",
         rewritten(handed, tmp_path / "changed.zip", change, right=False),
         f"the content of {name} is not what the manifest says",
@@ -559,7 +559,7 @@ def test_a_changed_file_is_refused_by_its_hash(handed, tmp_path, name):
 def test_a_cut_bundle_is_refused(handed, tmp_path, part):
     content = handed.read_bytes()
     (tmp_path / "cut.zip").write_bytes(content[: int(len(content) * part)])
-    refused(tmp_path / "new", tmp_path / "cut.zip", "cut or no zip")
+    refusal(tmp_path / "new", tmp_path / "cut.zip", "cut or no zip")
 
 
 def test_a_bundle_with_flipped_bytes_is_refused_or_the_same(handed, tmp_path):
@@ -586,20 +586,20 @@ def test_a_file_twice_a_link_and_another_packing_are_refused(handed, tmp_path):
         path = Path(shutil.copy(handed, tmp_path / f"{name}.zip"))
         with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(path, "a") as archive:
             archive.writestr(added, b"/etc/passwd")
-        refused(tmp_path / "new", path, said)
+        refusal(tmp_path / "new", path, said)
     path = tmp_path / "only-link.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(link, b"/etc/passwd")
-    refused(tmp_path / "new", path, "is a link")
+    refusal(tmp_path / "new", path, "is a link")
     packed = rewritten(handed, tmp_path / "packed.zip", lambda *_: None, packing=zipfile.ZIP_LZMA)
-    refused(tmp_path / "new", packed, "packed in a way")
+    refusal(tmp_path / "new", packed, "packed in a way")
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(handed, tmp_path):
     path = rewritten(
         handed, tmp_path / "bomb.zip", lambda files, _: files.update({"steps.jsonl": bytes(80 << 20)})
     )
-    refused(tmp_path / "new", path, "would unpack to")
+    refusal(tmp_path / "new", path, "would unpack to")
 
 
 def test_activations_of_another_width_than_those_here_are_refused(handed, tmp_path):

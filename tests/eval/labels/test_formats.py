@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.eval.labels.formats import (
-    FORMS,
-    WRITTEN,
+    READ_FORMATS,
+    WRITE_FORMATS,
     Label,
     Labels,
-    of_run,
+    labels_of_run,
     read_labels,
     short_sources,
     write_csv,
@@ -53,7 +53,7 @@ def as_tuples(labels):
     return [(one.unit, one.concept, one.score) for one in labels.labels]
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", READ_FORMATS)
 def test_each_methods_own_file_is_told_by_its_columns(form, tmp_path):
     file = tmp_path / "resnet18-avgpool.csv"
     file.write_text(FILES[form])
@@ -254,7 +254,9 @@ LABEL = st.builds(Label, st.integers(0, 9999), CONCEPT, st.floats(allow_nan=Fals
 
 
 @settings(max_examples=60, deadline=None)
-@given(labels=st.lists(LABEL, min_size=1, unique_by=lambda one: one.unit), form=st.sampled_from(sorted(WRITTEN)))
+@given(
+    labels=st.lists(LABEL, min_size=1, unique_by=lambda one: one.unit), form=st.sampled_from(sorted(WRITE_FORMATS))
+)
 def test_what_is_written_in_a_form_is_read_back(labels, form, tmp_path_factory):
     file = tmp_path_factory.mktemp("forms") / "resnet18-avgpool.csv"
     before = Labels("line", "torchvision:resnet18", "avgpool", tuple(labels), "run")
@@ -294,10 +296,10 @@ def test_a_runs_labels_are_those_of_its_finished_units(tmp_path):
     run = Run("r-1", "torchvision:resnet18", "avgpool", 0, "running", 1.0, {}, {}, {})
     runs.add_run(run, [Unit("r-1", 5, 0), Unit("r-1", 2, 1), Unit("r-1", 9, 2)])
     with pytest.raises(UsageError, match="has a label yet"):
-        of_run(runs, "r-1")
+        labels_of_run(runs, "r-1")
     runs.update_unit("r-1", 5, status="finished", label="dog", score=2.0)
     runs.update_unit("r-1", 9, status="failed", label="cat", score=1.0)
-    assert of_run(runs, "r") == Labels("line", run.model, "avgpool", (Label(5, "dog", 2.0),), "r-1")
+    assert labels_of_run(runs, "r") == Labels("line", run.model, "avgpool", (Label(5, "dog", 2.0),), "r-1")
 
 
 def test_files_of_one_name_are_told_apart_by_their_folders():

@@ -5,8 +5,8 @@ import pytest
 from line_neurons.agent.errors import UsageError
 from line_neurons.eval.exchange.export import export
 from line_neurons.eval.exchange.run_tables import WRITERS
-from line_neurons.eval.labels.formats import FORMS, WRITTEN, Label, Labels, read_labels, write_csv
-from line_neurons.eval.labels.library import import_labels, keep, kept, labels_of
+from line_neurons.eval.labels.formats import READ_FORMATS, WRITE_FORMATS, Label, Labels, read_labels, write_csv
+from line_neurons.eval.labels.library import find_labels, import_labels, store_labels, stored_labels
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.runs import RunStore
 from support.command_checks import refused
@@ -29,17 +29,17 @@ def told(labels):
     return [(one.unit, one.concept, one.score) for one in labels.labels]
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", READ_FORMATS)
 def test_the_labels_of_every_method_are_kept_under_its_name(form, tmp_path):
     (tmp_path / "resnet18-1.csv").write_text(PEERS[form])
     done, read = import_labels(tmp_path / "store", tmp_path / "resnet18-1.csv")
     assert (done.name, done.new) == (f"{form}/resnet18-1", True)
-    found = labels_of(form, tmp_path / "store")
+    found = find_labels(form, tmp_path / "store")
     assert (found.method, found.model, found.layer, found.source) == (form, "resnet18", "1", done.name)
     assert told(found) == told(read)
 
 
-@pytest.mark.parametrize("format_", [*WRITERS, *WRITTEN])
+@pytest.mark.parametrize("format_", [*WRITERS, *WRITE_FORMATS])
 def test_a_run_s_labels_come_back_from_what_was_exported(format_, tmp_path):
     store, file = tmp_path / "old", tmp_path / f"resnet18-avgpool.{format_ if format_ in WRITERS else 'csv'}"
     run = Run("r-1", "torchvision:resnet18", "avgpool", 7, "finished", 1.0, {}, {}, {})
@@ -48,7 +48,7 @@ def test_a_run_s_labels_come_back_from_what_was_exported(format_, tmp_path):
     RunStore(store).add_run(run, units)
     export(store, "r-1", format_, file)
     import_labels(tmp_path / "new", file, name="theirs")
-    labels = kept(tmp_path / "new", "theirs")
+    labels = stored_labels(tmp_path / "new", "theirs")
     scores = (None, None) if format_ == "milan" else (0.25, 1.5)
     assert told(labels) == [(4, "a, b", scores[0]), (6, "'tis", scores[1])]
     export(tmp_path / "new", "theirs", "cosy", tmp_path / "again.csv")
@@ -57,15 +57,15 @@ def test_a_run_s_labels_come_back_from_what_was_exported(format_, tmp_path):
 
 
 def test_kept_twice_nothing_changes_and_others_get_a_number(tmp_path):
-    first = keep(tmp_path, LABELS)
+    first = store_labels(tmp_path, LABELS)
     content = first.path.read_bytes()
-    assert keep(tmp_path, LABELS) == (first.name, first.path, False)
-    second = keep(tmp_path, _other())
+    assert store_labels(tmp_path, LABELS) == (first.name, first.path, False)
+    second = store_labels(tmp_path, _other())
     assert (first.name, second.name) == ("invert/resnet18-1", "invert-2/resnet18-1")
     assert first.path.read_bytes() == content
-    assert told(kept(tmp_path, "invert")) == told(LABELS)
+    assert told(stored_labels(tmp_path, "invert")) == told(LABELS)
     with pytest.raises(UsageError, match="other labels of this layer"):
-        keep(tmp_path, _other(), "invert")
+        store_labels(tmp_path, _other(), "invert")
 
 
 def _other():
@@ -75,22 +75,22 @@ def _other():
 @pytest.mark.parametrize("name", ["../x", "/x", ".hidden", "a/b", "x" * 100, "\x1b[31m", "-rf"])
 def test_a_name_that_could_be_a_path_is_refused(name, tmp_path):
     with pytest.raises(UsageError, match="cannot be the name"):
-        keep(tmp_path / "store", LABELS, name)
+        store_labels(tmp_path / "store", LABELS, name)
     assert not (tmp_path / "store").exists()
 
 
 @pytest.mark.parametrize("name", ["..", "../store", "invert/..", "", "/", "invert//resnet18-1", "x" * 5000])
 def test_no_name_leads_out_of_the_store(name, tmp_path):
-    keep(tmp_path / "store", LABELS)
-    assert kept(tmp_path / "store", name) is None
+    store_labels(tmp_path / "store", LABELS)
+    assert stored_labels(tmp_path / "store", name) is None
 
 
 def test_of_several_of_a_name_one_has_to_be_named(tmp_path):
-    keep(tmp_path, LABELS)
-    keep(tmp_path, Labels("invert", "torchvision:resnet18", "fc", LABELS.labels, "a"))
+    store_labels(tmp_path, LABELS)
+    store_labels(tmp_path, Labels("invert", "torchvision:resnet18", "fc", LABELS.labels, "a"))
     with pytest.raises(UsageError, match="name one of them: invert/resnet18-1, invert/resnet18-fc"):
-        kept(tmp_path, "invert")
-    assert kept(tmp_path, "invert/resnet18-fc").layer == "fc"
+        stored_labels(tmp_path, "invert")
+    assert stored_labels(tmp_path, "invert/resnet18-fc").layer == "fc"
 
 
 def test_the_command_says_what_it_took_in_and_refuses_the_rest(line, tmp_path):
@@ -118,7 +118,7 @@ def test_the_command_tells_what_it_passed_over_and_asks_from_what_units_count(li
     refused(line("import", "resnet18-fc.csv"), "1 to 2, which may count from 0 or from 1", "--units-from")
     _, _, said = line("import", "resnet18-fc.csv", "--units-from", "1")
     assert "resnet18-fc.csv: line 3: a further row of a unit, of which the first counts" in said
-    assert told(labels_of("invert", tmp_path / "store")) == [(0, "dog", 0.5), (1, "sea", 0.5)]
+    assert told(find_labels("invert", tmp_path / "store")) == [(0, "dog", 0.5), (1, "sea", 0.5)]
     (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04 cut")
     refused(line("import", "cut.zip", "--units-from", "0"), "--units-from is for labels")
 

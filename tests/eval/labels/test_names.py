@@ -3,7 +3,7 @@
 import pytest
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.labels.names import MODELS, file_stem, is_of, target_of
+from line_neurons.eval.labels.names import MODELS, file_stem, matches_target, target_of
 
 # Its files of explanations, and the names that its code lists beside them.
 PUBLISHED = [
@@ -23,13 +23,13 @@ PUBLISHED = [
 def test_a_published_name_is_read_as_its_target_and_written_as_the_same_name(model, layer, spec, path):
     assert target_of(model, layer) == (spec, path)
     assert file_stem(spec, path) == f"{model}-{layer}"
-    assert is_of(model, layer, spec, path)
+    assert matches_target(model, layer, spec, path)
 
 
 def test_a_published_file_is_not_of_another_release_or_other_weights():
     for spec in ("torchvision:resnet50@IMAGENET1K_V2", "torchvision:resnet50@own-01234567", "robust:resnet50",
                  "places365:resnet50", "keras:resnet50@imagenet", "timm:resnet50.a1_in1k"):  # fmt: skip
-        assert not is_of("resnet50", "avgpool", spec, "avgpool"), spec
+        assert not matches_target("resnet50", "avgpool", spec, "avgpool"), spec
         assert file_stem(spec, "avgpool") not in {
             f"{name}-avgpool" for name in MODELS if name != "resnet50_places"
         }
@@ -38,13 +38,13 @@ def test_a_published_file_is_not_of_another_release_or_other_weights():
 
 def test_labels_that_do_not_say_the_version_are_of_any():
     for version in ("@IMAGENET1K_V1", "@IMAGENET1K_V2", "@own-01234567"):
-        assert is_of("torchvision:resnet50", "layer4", f"torchvision:resnet50{version}", "layer4")
-    assert not is_of("torchvision:resnet50", "layer3", "torchvision:resnet50@IMAGENET1K_V1", "layer4")
+        assert matches_target("torchvision:resnet50", "layer4", f"torchvision:resnet50{version}", "layer4")
+    assert not matches_target("torchvision:resnet50", "layer3", "torchvision:resnet50@IMAGENET1K_V1", "layer4")
 
 
 def test_some_files_call_the_vits_features_subset():
     assert target_of("vit_b_16", "subset") == target_of("vit_b_16", "features")
-    assert is_of("vit_b_16", "subset", "torchvision:vit_b_16@IMAGENET1K_V1", "encoder")
+    assert matches_target("vit_b_16", "subset", "torchvision:vit_b_16@IMAGENET1K_V1", "encoder")
 
 
 def test_other_names_are_torchvisions_with_the_references_weights():

@@ -8,9 +8,9 @@ from scipy.stats import ttest_rel
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.eval.labels.formats import Label, Labels
-from line_neurons.eval.labels.vocabulary import Choice
-from line_neurons.eval.reports.label_quality import Method, TrueClass, quality, true_classes
-from line_neurons.eval.reports.statistics import sign_test, wilson
+from line_neurons.eval.labels.vocabulary import LabelVocabulary
+from line_neurons.eval.reports.label_quality import LabelSource, TrueClass, quality, true_classes
+from line_neurons.eval.reports.statistics import sign_test, wilson_interval
 from line_neurons.tools.store.records import Unit
 from line_neurons.tools.store.runs import RunStore
 from support.small_wordnet import small_wordnet
@@ -40,7 +40,7 @@ class Letters:
 
 def said(method, *concepts):
     labels = tuple(Label(unit, concept) for unit, concept in enumerate(concepts))
-    return Method(Labels(method, "net:x", "head", labels, f"{method}.csv"), method)
+    return LabelSource(Labels(method, "net:x", "head", labels, f"{method}.csv"), method)
 
 
 CLASSES = [TrueClass(0, "fox", 2), TrueClass(1, "crane", 3, ("heron",), ("stork",)), TrueClass(2, "lion", 4)]
@@ -56,7 +56,7 @@ def test_every_method_is_marked_and_tested_against_the_first(words):
     assert (first["exact"], first["synonym"], first["hypernym"], first["right"]) == (1, 1, 1, 3)
     assert (first["named"], first["named share"]) == (2, pytest.approx(2 / 3))
     assert (second["general"], second["other"], second["synonym"], second["right"]) == (1, 1, 1, 1)
-    assert (second["low"], second["high"]) == wilson(1, 3)
+    assert (second["low"], second["high"]) == wilson_interval(1, 3)
     same = {"method": "random", "n": 3}
     assert found["quality-tests"] == [
         {"measure": "named", **same, "right only here": 1, "wrong only here": 2, "p": 1.0, "Holm p": 1.0},
@@ -79,8 +79,8 @@ def test_a_method_alone_is_compared_with_nothing(words):
 
 
 def test_what_was_known_of_the_class_beforehand_divides_a_method(words):
-    choice = Choice(("crane", "lion"), exclude_for={0: ("fox",)})
-    method = Method(said("line", "fox", "bird", "fox").labels, "line", choice)
+    choice = LabelVocabulary(("crane", "lion"), exclude_for={0: ("fox",)})
+    method = LabelSource(said("line", "fox", "bird", "fox").labels, "line", choice)
     rows = tables(quality([method], CLASSES, words, Letters()))["quality"]
     states = "class in the vocabulary"
     assert [(row[states], row["n"], row["right"]) for row in rows] == [

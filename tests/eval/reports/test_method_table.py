@@ -7,7 +7,7 @@ from scipy import stats
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.eval.reports.method_table import table1
-from line_neurons.eval.reports.statistics import holm
+from line_neurons.eval.reports.statistics import holm_correction
 from line_neurons.eval.reports.table import write
 from line_neurons.tools.store.evaluations import Evaluation, Evaluations, Judged
 from line_neurons.tools.store.runs import RunStore
@@ -46,7 +46,7 @@ def test_methods_are_compared_on_the_units_that_all_have_numbers_for(results, tm
     assert rows[0]["mean"] == pytest.approx(sum(line) / 5)
     assert (rows[1]["test"], rows[1]["p"]) == ("paired t", pytest.approx(stats.ttest_rel(line, invert).pvalue))
     ps = [row["p"] for row in rows if row["p"] is not None]
-    assert [row["Holm p"] for row in rows if row["p"] is not None] == pytest.approx(holm(ps))
+    assert [row["Holm p"] for row in rows if row["p"] is not None] == pytest.approx(holm_correction(ps))
     own = {row["method"]: row for row in tables(report)["table1-own-units"]}
     assert (own["invert"]["units"], own["invert"]["not drawable"]) == (6, 1)
     assert own["line"]["AUC mean"] == pytest.approx((sum(line) + 0.1) / 6)

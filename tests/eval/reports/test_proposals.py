@@ -3,7 +3,7 @@
 import pytest
 
 from line_neurons.eval.reports.histories import histories
-from line_neurons.eval.reports.proposals import proposals, proposer_of
+from line_neurons.eval.reports.proposals import proposals, proposer_stats
 from line_neurons.eval.reports.statistics import compare
 from line_neurons.eval.reports.table import write
 from line_neurons.tools.store.records import Step, Unit
@@ -36,7 +36,7 @@ def test_the_proposers_shares_are_read_off_the_history():
         Step("r", 0, 1, 3, "iteration", "scored", "c", 3.0, seconds=3.0),
         Step("r", 0, 2, 1, "iteration", "stalled", seconds=0.0),
     ]
-    read = proposer_of([history], [Unit("r", 0, 0, origin="proposed")])
+    read = proposer_stats([history], [Unit("r", 0, 0, origin="proposed")])
     assert (read.asked, read.valid, read.new, read.drawable) == (4, 0.75, 0.5, 0.25)
     assert (read.stalled, read.seconds, read.best, read.won) == (0.5, 1.5, 0.5, 1.0)
 

@@ -11,7 +11,7 @@ import pytest
 from line_neurons.agent.errors import UsageError
 from line_neurons.eval.reports.histories import by_layer, histories
 from line_neurons.eval.reports.run_comparison import comparison
-from line_neurons.eval.reports.statistics import compare, wilson
+from line_neurons.eval.reports.statistics import compare, wilson_interval
 from line_neurons.eval.reports.step_curves import steps
 from line_neurons.eval.reports.table import Report, Table, as_csv, as_markdown, write
 from line_neurons.eval.reports.unit_trace import trace
@@ -31,7 +31,7 @@ def test_generated_winners_are_counted_with_their_interval(store):
     row = tables(winners(histories(store, ["a"])))["winners"][0]
     assert (row["units"], row["predefined"], row["generated"], row["share"]) == (4, 1, 3, 0.75)
     assert (row["proposed"], row["summary"], row["revisit"], row["discovered"]) == (2, 1, 0, 3)
-    assert (row["low"], row["high"]) == wilson(3, 4)
+    assert (row["low"], row["high"]) == wilson_interval(3, 4)
     assert row["margin mean"] == pytest.approx((2 + 2 + 0 + 0.5) / 4)
 
 

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from line_neurons.eval.benchmarks.coverage import DRAWS, coverage
-from line_neurons.eval.reports.statistics import FEWEST, compare, holm, sign_test, summarise, wilson
+from line_neurons.eval.reports.statistics import (
+    MIN_INTERVAL_VALUES,
+    compare,
+    holm_correction,
+    sign_test,
+    summarise,
+    wilson_interval,
+)
 
 VALUES = st.lists(st.floats(-1e3, 1e3, allow_subnormal=False).map(lambda x: round(x, 3)), min_size=3, max_size=30)
 MANY = st.lists(st.floats(-1e3, 1e3, allow_subnormal=False).map(lambda x: round(x, 3)), min_size=10, max_size=30)
@@ -45,8 +52,8 @@ def test_what_cannot_be_had_from_few_or_equal_values_is_no_number(values, expect
 
 def test_below_ten_values_an_interval_holds_the_mean_too_seldom_to_be_called_one():
     assert coverage(DRAWS["normal"], 5, samples=200, resamples=199) < 0.9
-    assert math.isnan(summarise(NORMAL[: FEWEST - 1]).low)
-    assert not math.isnan(summarise(NORMAL[:FEWEST]).low)
+    assert math.isnan(summarise(NORMAL[: MIN_INTERVAL_VALUES - 1]).low)
+    assert not math.isnan(summarise(NORMAL[:MIN_INTERVAL_VALUES]).low)
 
 
 @settings(max_examples=25, deadline=None)
@@ -103,12 +110,14 @@ def test_no_difference_has_p_1_and_too_few_pairs_have_no_test():
 
 
 def test_holms_correction_is_his_by_hand():
-    assert holm([0.01, 0.04, 0.03, math.nan]) == pytest.approx([0.03, 0.06, 0.06, math.nan], nan_ok=True)
+    assert holm_correction([0.01, 0.04, 0.03, math.nan]) == pytest.approx(
+        [0.03, 0.06, 0.06, math.nan], nan_ok=True
+    )
 
 
 @given(PS)
 def test_holm_never_lowers_a_p_keeps_their_order_and_is_at_most_bonferroni(ps):
-    corrected = holm(ps)
+    corrected = holm_correction(ps)
     for p, better in zip(ps, corrected, strict=True):
         assert p <= better <= min(1.0, p * len(ps))
     ordered = [better for _, better in sorted(zip(ps, corrected, strict=True))]
@@ -129,10 +138,10 @@ def test_ten_thousand_pairs_are_no_overflow_and_half_of_them_no_difference():
 @pytest.mark.parametrize(("right", "total"), [(18, 40), (0, 40), (40, 40)])
 def test_the_interval_of_a_share_is_scipys(right, total):
     expected = stats.binomtest(right, total).proportion_ci(method="wilson")
-    low, high = wilson(right, total)
+    low, high = wilson_interval(right, total)
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-12)
     assert low <= right / total <= high
 
 
 def test_nothing_is_known_of_a_share_of_nothing():
-    assert wilson(0, 0) == (0.0, 1.0)
+    assert wilson_interval(0, 0) == (0.0, 1.0)

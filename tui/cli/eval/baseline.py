@@ -11,9 +11,15 @@ import typer
 
 from line_neurons.agent.errors import DrainedError, UsageError
 from line_neurons.agent.settings import Settings, revised
-from line_neurons.eval.baselines.registry import checked, choice_of, kept_in, label_units, write
-from line_neurons.eval.baselines.task import Task
-from line_neurons.eval.exchange.output_files import file_in
+from line_neurons.eval.baselines.registry import (
+    check_options,
+    default_path,
+    label_units,
+    label_vocabulary,
+    write_labels,
+)
+from line_neurons.eval.baselines.task import BaselineTask
+from line_neurons.eval.exchange.output_files import output_file
 from line_neurons.eval.labels.formats import Labels
 from line_neurons.graphs.runs.code_trust import require_vouched, vouch
 from line_neurons.graphs.runs.components import Components
@@ -79,9 +85,9 @@ def baseline(
         LineError: something does not fit, is not here, or failed.
         Exit: with status 130 if it was interrupted.
     """
-    given = checked(method, options)
+    given = check_options(method, options)
     with Watching() as watching, draining() as drain:
-        task = Task(*_task(method, wanted, settings, flags, watching), drain=drain)
+        task = BaselineTask(*_task(method, wanted, settings, flags, watching), drain=drain)
         try:
             found = label_units(method, task, **given)
         except DrainedError:
@@ -90,9 +96,9 @@ def baseline(
     components = task.components
     for what, lines in components.remarks().items():
         terminal.remarks(what, lines)
-    usual = kept_in(components.store, found)
-    path = file_in(output, usual.name) if output else usual
-    write(found, path, choice_of(method, task, found))
+    usual = default_path(components.store, found)
+    path = output_file(output, usual.name) if output else usual
+    write_labels(found, path, label_vocabulary(method, task, found))
     for note in components.image_notes():
         terminal.note(note)
     if as_json:

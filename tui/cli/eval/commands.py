@@ -103,12 +103,12 @@ def export(
 ) -> None:
     """Write labels as CoSy's own code reads them: `line export LABELS --format FORM`, replacing what is there."""
     from line_neurons.agent.settings import load_settings
-    from line_neurons.eval.labels.formats import WRITTEN
+    from line_neurons.eval.labels.formats import WRITE_FORMATS
     from line_neurons.tools.store.runs import default_store
     from line_neurons.tui.cli import export as exporting
 
-    if form not in WRITTEN:
-        raise UsageError(f"{form!r:.40} is not a form of explanations", f"use {', '.join(WRITTEN)}")
+    if form not in WRITE_FORMATS:
+        raise UsageError(f"{form!r:.40} is not a form of explanations", f"use {', '.join(WRITE_FORMATS)}")
     store = load_settings(**flags).store or default_store()
     exporting.export(store, labels, form, output, layer=layer, units_from=units_from, force=True, as_json=False)
 

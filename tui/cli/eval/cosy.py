@@ -14,16 +14,16 @@ import typer
 
 from line_neurons.agent.errors import DrainedError, UsageError
 from line_neurons.agent.settings import Settings
-from line_neurons.eval.cosy.images import Drawn, open_control, open_images
+from line_neurons.eval.cosy.images import GeneratedImages, open_control, open_images
 from line_neurons.eval.cosy.photographs import caption_photographs
-from line_neurons.eval.cosy.protocol import Mode, paired
+from line_neurons.eval.cosy.protocol import Mode, select_labels
 from line_neurons.eval.cosy.runner import (
-    Subject,
+    EvaluatedLayer,
     common_units,
     cosy_csv,
-    cosy_name,
-    judge_labels,
-    subject_of,
+    cosy_file_name,
+    evaluate_labels,
+    open_layer,
 )
 from line_neurons.eval.exchange.output_files import FolderPath
 from line_neurons.eval.labels.formats import Labels
@@ -92,20 +92,20 @@ def cosy(
         raise UsageError("csv is printed of one method", "write a folder with --output, or print json")
     mode = cast(Mode, wanted.mode)
     with Watching() as watching, draining() as drain, ExitStack() as stack:
-        subject = subject_of(
+        subject = open_layer(
             names, settings, changes, model=wanted.model, layer=wanted.layer, units_from=wanted.units_from,
             mode=mode,            preparing=watching.preparing, trust=trust,
         )  # fmt: skip
         files = _files(output, subject)
         components = subject.components
         units = _units(subject, wanted)
-        chosen = [paired(labels, units, mode) for labels in subject.labels]
+        chosen = [select_labels(labels, units, mode) for labels in subject.labels]
         _say_left_out(subject.labels)
         images = open_images(
             wanted.images_from, components, subject.layer, count=wanted.images, seed=wanted.seed, mode=mode,
             given=changes.get("diffusion", {}),
         )  # fmt: skip
-        if isinstance(images, Drawn) and images.note:
+        if isinstance(images, GeneratedImages) and images.note:
             terminal.note(images.note)
         control = open_control(wanted.control, components)
         for labels in subject.labels:
@@ -119,7 +119,7 @@ def cosy(
         try:
             for labels, some in zip(subject.labels, chosen, strict=True):
                 results.append(
-                    judge_labels(
+                    evaluate_labels(
                         subject, labels, some, images, control, kept,
                         mode=mode, seed=wanted.seed, telling=components.telling(drain),
                     )
@@ -168,19 +168,19 @@ def captions(folder: Path, settings: Settings) -> None:
     )
 
 
-def _files(output: Path | None, subject: Subject) -> list[Path]:
+def _files(output: Path | None, subject: EvaluatedLayer) -> list[Path]:
     if output is None:
         return []
     folder = isinstance(output, FolderPath) or output.is_dir()
     if folder or (len(subject.labels) > 1 and not output.exists()):
         model = subject.components.shown_model
-        return [Path(output) / cosy_name(labels, model, subject.layer) for labels in subject.labels]
+        return [Path(output) / cosy_file_name(labels, model, subject.layer) for labels in subject.labels]
     if len(subject.labels) > 1:
         raise UsageError(f"{str(output)!r:.200} is not a folder", "several methods are written to a folder")
     return [output]
 
 
-def _units(subject: Subject, wanted: Wanted) -> list[int] | None:
+def _units(subject: EvaluatedLayer, wanted: Wanted) -> list[int] | None:
     if not wanted.units:
         return None
     components = subject.components
@@ -189,7 +189,7 @@ def _units(subject: Subject, wanted: Wanted) -> list[int] | None:
     return parse_units(wanted.units, info.units, names, seed=wanted.seed, layer=subject.layer)
 
 
-def _show(subject: Subject, results: Sequence[Result], units: Sequence[int] | None, format_: str) -> None:
+def _show(subject: EvaluatedLayer, results: Sequence[Result], units: Sequence[int] | None, format_: str) -> None:
     if format_ == "csv":
         sys.stdout.buffer.write(cosy_csv(results[0].judged))
         sys.stdout.buffer.flush()

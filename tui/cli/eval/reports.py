@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.reports.table import Report, Table, compact, shown, write
+from line_neurons.eval.reports.table import Report, Table, compact, display_text, write_report
 from line_neurons.tools.store.runs import RunStore, has_runs
 from line_neurons.tools.store.steering_queue import applied_kinds
 from line_neurons.tui.cli import output as terminal
@@ -25,7 +25,7 @@ def give(report: Report, output: Path | None, *, as_json: bool) -> None:
         UsageError: the folder cannot be written to.
         MissingPartError: matplotlib is not installed.
     """
-    written = write(report, output) if output is not None else []
+    written = write_report(report, output) if output is not None else []
     if as_json:
         terminal.dump(
             {
@@ -37,9 +37,9 @@ def give(report: Report, output: Path | None, *, as_json: bool) -> None:
         )
         return
     for table in map(compact, report.tables):
-        kept = [at for at, heading in enumerate(table.headings) if heading not in table.aside]
+        kept = [at for at, heading in enumerate(table.headings) if heading not in table.files_only]
         headings = [table.headings[at] for at in kept]
-        rows = [[_cut(shown(table.headings[at], row[at])) for at in kept] for row in table.rows]
+        rows = [[_cut(display_text(table.headings[at], row[at])) for at in kept] for row in table.rows]
         terminal.table(headings, rows, table.title)
         if table.note:
             terminal.line(table.note)
@@ -106,7 +106,7 @@ def compare(store: Path, names: Sequence[str]) -> Report:
 
 def table1(store: Path, sources: Sequence[str]) -> Report:
     """Table 1, from the evaluations that the store keeps; sources as they were judged, ``third=x.csv`` too."""
-    from line_neurons.eval.labels.library import method_and_place
+    from line_neurons.eval.labels.library import split_source
     from line_neurons.eval.reports.method_table import table1 as compared
 
     known = _evaluated(store)
@@ -119,7 +119,7 @@ def table1(store: Path, sources: Sequence[str]) -> Report:
     )
     places: dict[str, set[str | None]] = {}
     for name in sources:
-        method, place = method_and_place(name)
+        method, place = split_source(name)
         found = _source(store, runs, place, known)
         told = {result.evaluation.method for result in known if result.evaluation.source == found}
         places.setdefault(name if method and method not in told else found, set()).add(method)
@@ -132,13 +132,13 @@ def table1(store: Path, sources: Sequence[str]) -> Report:
 
 def _source(store: Path, runs: RunStore | None, name: str, known: Sequence[Any]) -> str:
     """A source as it was evaluated: a file, labels that the store keeps, or a run by the beginning of its name."""
-    from line_neurons.eval.labels.library import kept
+    from line_neurons.eval.labels.library import stored_labels
 
     evaluated = {result.evaluation.source for result in known}
     for one in (name, str(Path(name).absolute())):
         if one in evaluated:
             return one
-    if labels := kept(store, name):
+    if labels := stored_labels(store, name):
         return labels.source
     return runs.run(name).id if runs and any(one.startswith(name) for one in runs.names()) else name
 
@@ -158,16 +158,16 @@ def _evaluated(store: Path) -> list[Any]:
 def quality(store: Path, sources: Sequence[str], assets: Path) -> Report:
     """Whether labels of runs and files are right where units stand for classes."""
     from line_neurons.eval.labels.formats import short_sources
-    from line_neurons.eval.labels.library import labels_of
-    from line_neurons.eval.labels.vocabulary import of_file, of_run
+    from line_neurons.eval.labels.library import find_labels
+    from line_neurons.eval.labels.vocabulary import vocabulary_of_file, vocabulary_of_run
     from line_neurons.eval.labels.wordnet import WordNet
-    from line_neurons.eval.reports.histories import told_apart, told_steering
-    from line_neurons.eval.reports.label_quality import Method, true_classes
+    from line_neurons.eval.reports.histories import distinguishing_names, steering_notes
+    from line_neurons.eval.reports.label_quality import LabelSource, true_classes
     from line_neurons.eval.reports.label_quality import quality as marked
     from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
 
     runs = open_store(store)
-    every = [labels_of(source, store) for source in sources]
+    every = [find_labels(source, store) for source in sources]
     known = set(runs.names())
     named = [runs.run(labels.source) for labels in every if labels.source in known]
     if not named:
@@ -187,7 +187,7 @@ def quality(store: Path, sources: Sequence[str], assets: Path) -> Report:
         bank = bundled_bank(assets)
     units = {unit.unit: unit for run in named for unit in runs.units(run.id)}
     classes = true_classes(words, list(units.values()), bank)
-    details = dict(zip((run.id for run in named), told_apart(named), strict=True))
+    details = dict(zip((run.id for run in named), distinguishing_names(named), strict=True))
     steering = [(run, applied_kinds(runs, run.id)) for run in named]
     asked = {run.id: units for run, units in steering}
     every = [
@@ -195,11 +195,11 @@ def quality(store: Path, sources: Sequence[str], assets: Path) -> Report:
         for labels in every
     ]
     methods = [
-        Method(labels, details[labels.source], of_run(runs.run(labels.source), store))
+        LabelSource(labels, details[labels.source], vocabulary_of_run(runs.run(labels.source), store))
         if labels.source in details
-        else Method(labels, file, of_file(Path(labels.source)))
+        else LabelSource(labels, file, vocabulary_of_file(Path(labels.source)))
         for labels, file in zip(every, short_sources([labels.source for labels in every]), strict=True)
     ]
     report = marked(methods, classes, words, encoder)
     passed_over = [f"{labels.source}: {line}" for labels in every for line in labels.remarks]
-    return replace(report, notes=(*report.notes, *told_steering(steering), *passed_over))
+    return replace(report, notes=(*report.notes, *steering_notes(steering), *passed_over))

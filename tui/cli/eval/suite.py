@@ -14,7 +14,7 @@ import typer
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import Settings, load_settings
-from line_neurons.eval.suite import BASELINES, Suite, Task, variants
+from line_neurons.eval.suite import BASELINES, Command, Suite, variants
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import select_units
 from line_neurons.tools.store.atomic_files import write_file
@@ -136,7 +136,7 @@ def suiting(settings: Settings) -> list[str]:
     return [name for name in found if asking or not name.startswith("describe-and-dissect")]
 
 
-def _print(tasks: Sequence[Task], *, as_json: bool) -> None:
+def _print(tasks: Sequence[Command], *, as_json: bool) -> None:
     if as_json:
         terminal.dump([{"name": one.name, "state": one.state, "command": one.shown} for one in tasks])
         return
@@ -157,7 +157,7 @@ def names_kept_out(components: Components, names: Mapping[int, str]) -> dict[str
     return {str(one.unit): list(names_and_captions(words, one)) for one in true_classes(words, units, bank)}
 
 
-def execute(task: Task) -> int:
+def execute(task: Command) -> int:
     """Carry out a command in this process, as if it had been typed.
 
     Raises:
@@ -179,7 +179,7 @@ def execute(task: Task) -> int:
 
 
 @contextmanager
-def _typed(task: Task) -> Iterator[None]:
+def _typed(task: Command) -> Iterator[None]:
     """Runs record the command that began them."""
     before, excluded = sys.argv, os.environ.get(_EXCLUDED)
     sys.argv = ["line", *task.arguments]
