@@ -22,7 +22,7 @@ def half_done(tmp_path_factory):
     components, run = begun(store)
     assert stopped_after(components, run, "update").status == "interrupted"
     closed(components)
-    components.language_model._cache._cache.engine.dispose()
+    components.language_model._cache._replies._cache.engine.dispose()
     for name in [*NEEDED, "replies.db"]:
         with closing(sqlite3.connect(store / name)) as database:
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
