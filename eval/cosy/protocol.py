@@ -15,7 +15,7 @@ from line_neurons.agent.ports import ImageRequest
 from line_neurons.agent.seeds import SEED_LIMIT, derive_seed
 from line_neurons.eval.labels.formats import Label, Labels
 from line_neurons.tools.packages import missing_package
-from line_neurons.tools.store.evaluations import Judged
+from line_neurons.tools.store.evaluations import CosyScore
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Activations
@@ -42,12 +42,12 @@ beyond, where the exact one of a few images takes minutes, it is asymptotic."""
 _AT_ONCE = 3
 
 
-def missing_score(label: Label, reason: str) -> Judged:
+def missing_score(label: Label, reason: str) -> CosyScore:
     """A label whose concept has no images."""
-    return Judged(label.unit, label.concept, math.nan, math.nan, math.nan, math.nan, 0, reason)
+    return CosyScore(label.unit, label.concept, math.nan, math.nan, math.nan, math.nan, 0, reason)
 
 
-def judge(label: Label, control: Activations, concept: Activations, mode: Mode = "fixed") -> Judged:
+def judge(label: Label, control: Activations, concept: Activations, mode: Mode = "fixed") -> CosyScore:
     """The numbers of a label.
 
     Args:
@@ -77,7 +77,7 @@ def judge(label: Label, control: Activations, concept: Activations, mode: Mode =
     base, values = np.asarray(control, kind), np.asarray(concept, kind)
     exact = base.size * values.size <= EXACT_PAIRS
     test = mannwhitneyu(base, values, method="auto" if exact else "asymptotic")
-    return Judged(
+    return CosyScore(
         label.unit, label.concept, area, float(test.statistic), float(test.pvalue), deviation, values.size
     )
 

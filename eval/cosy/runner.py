@@ -29,7 +29,7 @@ from line_neurons.eval.labels.names import file_stem, matches_target, target_of
 from line_neurons.graphs.runs.code_trust import require_vouched, vouch
 from line_neurons.graphs.runs.components import Components, Preparing
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations
-from line_neurons.tools.store.evaluations import Evaluation, Evaluations, Judged, Result
+from line_neurons.tools.store.evaluations import CosyScore, Evaluation, Evaluations, Result
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import default_store
 from line_neurons.tools.targets.lookup import find_layer, layer_fingerprint
@@ -204,7 +204,7 @@ def evaluate_labels(
         images_id=images.fingerprint,
         control_id=source.fingerprint,
     )
-    judged: dict[int, Judged] = {}
+    judged: dict[int, CosyScore] = {}
     for place, concept in enumerate(concepts):
         own = [label for label in chosen if label.concept == concept]
         part = _judge_concept(own, concept, place, images, base, mode, telling)
@@ -215,7 +215,7 @@ def evaluate_labels(
     return Result(evaluation, tuple(judged[label.unit] for label in chosen), time.time())
 
 
-def cosy_csv(judged: Sequence[Judged]) -> bytes:
+def cosy_csv(judged: Sequence[CosyScore]) -> bytes:
     """Results as CoSy's code writes them; the numbers of a concept that cannot be drawn are empty."""
     written = io.StringIO()
     writer = csv.writer(written)
@@ -234,7 +234,7 @@ def cosy_file_name(labels: Labels, model: str, layer: str) -> str:
 
 def common_units(results: Sequence[Result]) -> set[int]:
     """The units that every method has numbers for."""
-    with_numbers = [{one.unit for one in result.judged if not one.missing} for result in results]
+    with_numbers = [{one.unit for one in result.scores if not one.missing} for result in results]
     return set.intersection(*with_numbers) if with_numbers else set()
 
 
@@ -246,7 +246,7 @@ def _judge_concept(
     base: Activations,
     mode: Mode,
     telling: Preparing | None,
-) -> list[Judged]:
+) -> list[CosyScore]:
     def drawing(done: int, total: int) -> None:
         if telling:
             telling("drawing", done, total)

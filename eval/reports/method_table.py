@@ -28,7 +28,7 @@ from line_neurons.tools.targets.registry import short_spec
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from line_neurons.tools.store.evaluations import Evaluation, Judged, Result
+    from line_neurons.tools.store.evaluations import CosyScore, Evaluation, Result
     from line_neurons.tools.store.records import Run
 
 MEASURES = {"AUC": "auc", "MAD": "mad"}
@@ -74,7 +74,7 @@ def table1(
     for setting in sorted(groups):
         group = groups[setting] = _ordered(groups[setting], sources)
         names = _names(group)
-        numbers = [{one.unit: one for one in result.judged if isfinite(one.auc)} for result in group]
+        numbers = [{one.unit: one for one in result.scores if isfinite(one.auc)} for result in group]
         units = sorted(set.intersection(*map(set, numbers)))
         place = (short_spec(setting.model), setting.layer)
         pairs += _pairs(place, names, numbers)
@@ -84,9 +84,9 @@ def table1(
         else:
             notes.append(f"No unit of {' '.join(place)} has numbers for all of: {', '.join(names)}.")
         own += [
-            (*place, name, result.evaluation.source, len(result.judged),
-             sum(bool(one.missing) for one in result.judged),
-             *(cell for column in MEASURES.values() for cell in _own(result.judged, column)))
+            (*place, name, result.evaluation.source, len(result.scores),
+             sum(bool(one.missing) for one in result.scores),
+             *(cell for column in MEASURES.values() for cell in _own(result.scores, column)))
             for name, result in zip(names, group, strict=True)
         ]  # fmt: skip
     if not rendered and not any(row[4] for row in pairs):
@@ -137,7 +137,7 @@ def table1(
 def _left_alone(result: Result, runs: Mapping[str, tuple[Run, SteeredUnits]]) -> Result:
     """What came of the units that nobody steered."""
     _, steered = runs.get(result.evaluation.source, (None, {}))
-    return replace(result, judged=tuple(one for one in result.judged if one.unit not in steered))
+    return replace(result, scores=tuple(one for one in result.scores if one.unit not in steered))
 
 
 def _told_changes(groups: Mapping[Evaluation, Sequence[Result]]) -> list[str]:
@@ -182,16 +182,16 @@ def _names(group: Sequence[Result]) -> list[str]:
     ]
 
 
-def _own(judged: Sequence[Judged], column: str) -> tuple[float, ...]:
+def _own(judged: Sequence[CosyScore], column: str) -> tuple[float, ...]:
     return summary_cells(summarise([getattr(one, column) for one in judged]))
 
 
-def _values(numbers: Mapping[int, Judged], units: Sequence[int], column: str) -> list[float]:
+def _values(numbers: Mapping[int, CosyScore], units: Sequence[int], column: str) -> list[float]:
     return [float(getattr(numbers[unit], column)) for unit in units]
 
 
 def _shared(
-    place: tuple[str, str], names: Sequence[str], numbers: Sequence[Mapping[int, Judged]], units: Sequence[int]
+    place: tuple[str, str], names: Sequence[str], numbers: Sequence[Mapping[int, CosyScore]], units: Sequence[int]
 ) -> list[tuple[object, ...]]:
     found = []
     for measure, column in MEASURES.items():
@@ -207,7 +207,7 @@ def _shared(
     ]  # fmt: skip
 
 
-def _pairs(place: tuple[str, str], names: Sequence[str], numbers: Sequence[Mapping[int, Judged]]) -> list[Row]:
+def _pairs(place: tuple[str, str], names: Sequence[str], numbers: Sequence[Mapping[int, CosyScore]]) -> list[Row]:
     found = []
     for measure, column in MEASURES.items():
         for name, own in zip(names[1:], numbers[1:], strict=True):
@@ -218,7 +218,7 @@ def _pairs(place: tuple[str, str], names: Sequence[str], numbers: Sequence[Mappi
 
 
 def _draw(
-    groups: Mapping[Evaluation, tuple[Sequence[str], Sequence[Mapping[int, Judged]], Sequence[int]]],
+    groups: Mapping[Evaluation, tuple[Sequence[str], Sequence[Mapping[int, CosyScore]], Sequence[int]]],
 ) -> Figure:
     from line_neurons.eval.reports.figures import intervals, panels
 

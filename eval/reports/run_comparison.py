@@ -103,7 +103,7 @@ def _judged(histories: Sequence[History], judged: Sequence[Result], units: Seque
     for result in sorted(judged, key=lambda one: one.when):
         told = result.evaluation
         if told.method == "line":
-            kinds.setdefault(told.setting, {})[told.source] = {one.unit: one for one in result.judged}
+            kinds.setdefault(told.setting, {})[told.source] = {one.unit: one for one in result.scores}
     for known in reversed(kinds.values()):
         if all(one.run.id in known for one in histories):
             found: Samples = {}

@@ -25,7 +25,7 @@ _VERSION = 1
 
 
 @dataclass(frozen=True)
-class Judged:
+class CosyScore:
     """CoSy's numbers of one label.
 
     Args:
@@ -99,7 +99,7 @@ class Result:
     """An evaluation with what came of it, by unit in the order of judging; ``when`` is seconds since the epoch."""
 
     evaluation: Evaluation
-    judged: tuple[Judged, ...]
+    scores: tuple[CosyScore, ...]
     when: float
 
 
@@ -148,7 +148,7 @@ class Evaluations:
         """Close the database."""
         self._db.close()
 
-    def put(self, evaluation: Evaluation, judged: Sequence[Judged]) -> None:
+    def put(self, evaluation: Evaluation, scores: Sequence[CosyScore]) -> None:
         """Keep what came of some units, all or nothing; what was kept of these in this evaluation is replaced."""
         identity = {
             name: storable_text(value) if isinstance(value, str) else value
@@ -161,7 +161,7 @@ class Evaluations:
                 "concept": storable_text(one.concept),
                 **{name: None if math.isnan(value := getattr(one, name)) else value for name in _NUMBERS},
             }
-            for one in judged
+            for one in scores
         ]
         with self._lock, translate_errors(self.path), transaction(self._db.conn) as db:
             now = {**identity, "updated": time.time()}
@@ -188,9 +188,11 @@ class Evaluations:
                 self._db.table("evaluations").rows_where(condition, chosen, order_by="updated desc, id desc")
             )
             for row in rows:
-                judged = self._db.table("judged").rows_where("evaluation = ?", [row["id"]], order_by="rowid")
+                rows_of_units = self._db.table("judged").rows_where(
+                    "evaluation = ?", [row["id"]], order_by="rowid"
+                )
                 evaluation = _of_today(Evaluation(**{name: row[name] for name in _IDENTITY}))
-                found.append(Result(evaluation, tuple(map(_judged, judged)), float(row["updated"])))
+                found.append(Result(evaluation, tuple(map(_score, rows_of_units)), float(row["updated"])))
         return found
 
 
@@ -200,10 +202,10 @@ def _of_today(evaluation: Evaluation) -> Evaluation:
     return replace(evaluation, model=shown(evaluation.model, target), target=target)
 
 
-def _judged(row: dict[str, Any]) -> Judged:
+def _score(row: dict[str, Any]) -> CosyScore:
     try:
         numbers = {name: math.nan if row[name] is None else float(row[name]) for name in _NUMBERS}
-        return Judged(
+        return CosyScore(
             int(row["unit"]), str(row["concept"]), **numbers, n=int(row["n"]), missing=str(row["missing"])
         )
     except (TypeError, ValueError) as error:

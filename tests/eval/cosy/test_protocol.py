@@ -30,7 +30,7 @@ from line_neurons.eval.cosy.runner import (
 )
 from line_neurons.eval.labels.formats import Label, Labels, read_labels
 from line_neurons.graphs.runs import components as assembly
-from line_neurons.tools.store.evaluations import Evaluation, Evaluations, Judged
+from line_neurons.tools.store.evaluations import CosyScore, Evaluation, Evaluations
 from line_neurons.tools.store.records import Run, Unit
 from support.fakes import (
     LAYER,
@@ -220,20 +220,20 @@ def judged(subject, labels=None, *, mode="fixed", count=4, telling=None, **keywo
 def test_labels_are_judged_and_what_cannot_be_drawn_is_told_and_not_dropped(subject):
     labels = Labels("line", "scripted:model", LAYER, subject.labels[0].labels[:3], "r-1")
     result = judged(subject, labels)
-    assert [(one.unit, one.concept, one.n, bool(one.missing)) for one in result.judged] == [
+    assert [(one.unit, one.concept, one.n, bool(one.missing)) for one in result.scores] == [
         (2, "sea lion", 4, False), (0, "cat", 4, False), (1, "music", 0, True),
     ]  # fmt: skip
-    assert result.judged[0].auc == 1
-    assert math.isnan(result.judged[2].auc)
-    assert "nothing in the bank is close enough to 'music'" in result.judged[2].missing
-    written = list(csv.reader(io.StringIO(cosy_csv(result.judged).decode(), newline="")))
+    assert result.scores[0].auc == 1
+    assert math.isnan(result.scores[2].auc)
+    assert "nothing in the bank is close enough to 'music'" in result.scores[2].missing
+    written = list(csv.reader(io.StringIO(cosy_csv(result.scores).decode(), newline="")))
     assert written[0] == ["neuron", "concept", "AUC", "U1", "p", "MAD"]
     assert written[1][:4] == ["2", "sea lion", "1.0", "0.0"]
     assert written[3] == ["1", "music", "", "", "", ""]
 
 
 def test_the_file_of_results_has_the_bytes_that_cosys_code_writes():
-    rows = [Judged(456, "prayer rug, prayer mat", 0.75, 3.0, 1e-12, -0.5, 50)]
+    rows = [CosyScore(456, "prayer rug, prayer mat", 0.75, 3.0, 1e-12, -0.5, 50)]
     assert cosy_csv(rows) == (
         b"neuron,concept,AUC,U1,p,MAD\r\n" + b'456,"prayer rug, prayer mat",0.75,3.0,1e-12,-0.5\r\n'
     )
@@ -253,7 +253,7 @@ def test_what_was_judged_is_kept_apart_by_method_and_seed_and_replaced_by_the_sa
     results = Evaluations(subject.components.store)
     assert [one.evaluation.seed for one in results.results(method="line")] == [5, 0]
     (kept,) = results.results(method="line", seed=0)
-    assert repr(kept.judged) == repr(again.judged)
+    assert repr(kept.scores) == repr(again.scores)
     assert kept.evaluation == again.evaluation
     assert len(results.results()) == 3
 
@@ -272,7 +272,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped_and_ends_as_the_unin
 
     with pytest.raises(DrainedError):
         judged(subject, telling=stop)
-    assert len(Evaluations(subject.components.store).results()[0].judged) == 2
+    assert len(Evaluations(subject.components.store).results()[0].scores) == 2
     drawn = list(subject.components.generator.drawn)
     assert len(drawn) == 4
     ended = judged(subject)
@@ -282,7 +282,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped_and_ends_as_the_unin
     components = scripted_components(
         tmp_path / "other", ScriptedModel([]), target=subject.components.target, generator=generator
     )
-    assert repr(judged(EvaluatedLayer(components, LAYER, subject.labels)).judged) == repr(ended.judged)
+    assert repr(judged(EvaluatedLayer(components, LAYER, subject.labels)).scores) == repr(ended.scores)
 
 
 def test_strict_ends_as_the_reference_does(subject):
@@ -299,7 +299,7 @@ def test_strict_ends_as_the_reference_does(subject):
     images = [image for chunk in CONTROL[1].chunks() for image in chunk.images]
     control = components.target.activate(images, [LAYER])[LAYER]
     expected = Reference().evaluate(control, concepts, [(one.unit, one.concept) for one in chosen])
-    for found, row in zip(result.judged, expected, strict=True):
+    for found, row in zip(result.scores, expected, strict=True):
         assert [found.unit, found.concept] == row[:2]
         assert [found.auc, found.u1, found.p, found.mad] == pytest.approx(row[2:], abs=1e-6)
     with pytest.raises(UsageError, match="2 concepts are to be drawn"):
@@ -342,11 +342,11 @@ def test_a_folder_as_cosy_lays_it_out_gives_the_images(subject, tmp_path):
 def test_evaluations_survive_being_opened_by_two_at_once(tmp_path):
     first, second = Evaluations(tmp_path), Evaluations(tmp_path)
     evaluation = Evaluation("line", "r", "m", "l", "i", "c", "fixed", 0, 50)
-    first.put(evaluation, [Judged(1, "dog", 0.5, 1.0, 1.0, 0.0, 3)])
-    second.put(evaluation, [Judged(2, "cat\udcff", math.inf, 1.0, math.nan, 0.0, 3)])
+    first.put(evaluation, [CosyScore(1, "dog", 0.5, 1.0, 1.0, 0.0, 3)])
+    second.put(evaluation, [CosyScore(2, "cat\udcff", math.inf, 1.0, math.nan, 0.0, 3)])
     (result,) = first.results(method="line", count=50)
-    assert [one.unit for one in result.judged] == [1, 2]
-    assert result.judged[1].auc == math.inf
+    assert [one.unit for one in result.scores] == [1, 2]
+    assert result.scores[1].auc == math.inf
     assert first.results(method="x") == []
 
 
@@ -568,6 +568,6 @@ def test_an_evaluation_of_an_earlier_version_stands_beside_those_of_today(tmp_pa
     target = "torchvision:resnet50 weights=0123456789abcdef (IMAGENET1K_V2) transforms=a pool=auto"
     before = Evaluation("line", "r-1", "torchvision:resnet50", "fc", "bank", "bank", "fixed", 0, 50, target=target)
     kept = Evaluations(tmp_path)
-    kept.put(before, [Judged(0, "dog", 0.5, 1.0, 0.5, 0.0, 50)])
+    kept.put(before, [CosyScore(0, "dog", 0.5, 1.0, 0.5, 0.0, 50)])
     (found,) = kept.results()
     assert found.evaluation == replace(before, model="torchvision:resnet50@IMAGENET1K_V2")

@@ -9,7 +9,7 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.eval.reports.method_table import table1
 from line_neurons.eval.reports.statistics import holm_correction
 from line_neurons.eval.reports.table import write
-from line_neurons.tools.store.evaluations import Evaluation, Evaluations, Judged
+from line_neurons.tools.store.evaluations import CosyScore, Evaluation, Evaluations
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import applied_kinds
 from line_neurons.tui.cli.eval import reports as eval_tables
@@ -28,7 +28,7 @@ def judged(results, method, source, aucs, layer=LAYER, **fingerprints):
     found = []
     for unit, auc in aucs.items():
         n, missing = (0, "not drawable") if isnan(auc) else (50, "")
-        found.append(Judged(unit, "fox", auc, 1.0, 0.5, 10 * auc, n, missing))
+        found.append(CosyScore(unit, "fox", auc, 1.0, 0.5, 10 * auc, n, missing))
     results.put(told, found)
 
 

@@ -16,7 +16,7 @@ from line_neurons.eval.reports.step_curves import steps
 from line_neurons.eval.reports.table import Report, Table, as_csv, as_markdown, write
 from line_neurons.eval.reports.unit_trace import trace
 from line_neurons.eval.reports.winner_table import winners
-from line_neurons.tools.store.evaluations import Evaluation, Judged, Result
+from line_neurons.tools.store.evaluations import CosyScore, Evaluation, Result
 from line_neurons.tools.store.runs import RunStore
 from support.table_runs import LAYER, MODEL, SEARCHES, add, steer, tables
 
@@ -232,7 +232,7 @@ def test_runs_that_were_judged_on_other_images_of_the_same_name_are_not_compared
 
     def result(source, images, when):
         told = Evaluation("line", source, MODEL, LAYER, "photos:x", "x", "fixed", 0, 50, images_id=images)
-        judged = [Judged(unit.unit, unit.label, 0.9, 1.0, 0.5, 2.0, 50, "") for unit in store.units(source)]
+        judged = [CosyScore(unit.unit, unit.label, 0.9, 1.0, 0.5, 2.0, 50, "") for unit in store.units(source)]
         return Result(told, tuple(judged), when)
 
     found = histories(store, ["a", "b"])

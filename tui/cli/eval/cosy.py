@@ -31,7 +31,7 @@ from line_neurons.eval.labels.wordnet import WordNet
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.control_sets import remarks_of
 from line_neurons.tools.store.atomic_files import write_file
-from line_neurons.tools.store.evaluations import Evaluations, Judged, Result
+from line_neurons.tools.store.evaluations import CosyScore, Evaluations, Result
 from line_neurons.tools.store.locks import shared_lock
 from line_neurons.tools.targets.lookup import find_layer
 from line_neurons.tools.targets.registry import short_spec
@@ -128,7 +128,7 @@ def cosy(
             terminal.note("Interrupted; the same command goes on where it stopped.")
             raise typer.Exit(INTERRUPTED) from None
     for file, result in zip(files, results, strict=bool(files)):
-        write_file(file, cosy_csv(result.judged))
+        write_file(file, cosy_csv(result.scores))
     _show(subject, results, units, format_)
     for what, source in {"images of concepts": images, "the control set": control[1]}.items():
         for note in getattr(source, "image_notes", ()):
@@ -191,7 +191,7 @@ def _units(subject: EvaluatedLayer, wanted: Wanted) -> list[int] | None:
 
 def _show(subject: EvaluatedLayer, results: Sequence[Result], units: Sequence[int] | None, format_: str) -> None:
     if format_ == "csv":
-        sys.stdout.buffer.write(cosy_csv(results[0].judged))
+        sys.stdout.buffer.write(cosy_csv(results[0].scores))
         sys.stdout.buffer.flush()
         return
     if format_ == "json":
@@ -204,7 +204,7 @@ def _show(subject: EvaluatedLayer, results: Sequence[Result], units: Sequence[in
             ["unit", "label", "AUC", "U1", "p", "MAD", "n", ""],
             [
                 [one.unit, one.concept, *_numbers(one), "not drawable" if one.missing else ""]
-                for one in result.judged
+                for one in result.scores
             ],
             f"{where}, {result.evaluation.method} ({result.evaluation.source})",
         )
@@ -219,21 +219,21 @@ def _show(subject: EvaluatedLayer, results: Sequence[Result], units: Sequence[in
         )
     if units is not None:
         for result in results:
-            if left := len(set(units) - {one.unit for one in result.judged}):
+            if left := len(set(units) - {one.unit for one in result.scores}):
                 method = result.evaluation.method
                 terminal.note(f"{method} has no label for {left} of the {len(units)} units")
     control = f"control set {one.control}, {one.mode}, seed {one.seed}"
     terminal.line(f"Images: {one.drawn}, {one.count or 'as many as there are'} of each concept; {control}")
 
 
-def _numbers(one: Judged) -> list[float | int | None]:
+def _numbers(one: CosyScore) -> list[float | int | None]:
     return [None] * 5 if one.missing else [one.auc, one.u1, one.p, one.mad, one.n]
 
 
 def _summary(result: Result, common: set[int] | None) -> list[object]:
-    numbers = [one for one in result.judged if not one.missing and (common is None or one.unit in common)]
-    missing = sum(bool(one.missing) for one in result.judged)
-    cells: list[object] = [result.evaluation.method, len(result.judged), missing, len(numbers)]
+    numbers = [one for one in result.scores if not one.missing and (common is None or one.unit in common)]
+    missing = sum(bool(one.missing) for one in result.scores)
+    cells: list[object] = [result.evaluation.method, len(result.scores), missing, len(numbers)]
     for values in ([one.auc for one in numbers], [one.mad for one in numbers]):
         cells += [mean(values) if values else None, stdev(values) if len(values) > 1 else None]
     return cells
@@ -242,6 +242,6 @@ def _summary(result: Result, common: set[int] | None) -> list[object]:
 def _json(result: Result, common: set[int]) -> dict[str, Any]:
     rows = [
         {**asdict(one), **({} if not one.missing else dict.fromkeys(("auc", "u1", "p", "mad")))}
-        for one in result.judged
+        for one in result.scores
     ]
     return {**asdict(result.evaluation), "common": sorted(common), "units": rows}
