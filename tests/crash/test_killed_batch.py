@@ -125,7 +125,7 @@ def test_a_second_process_on_a_run_is_refused_and_one_on_another_run_goes_on(two
     first.start(**mine, pause=0.1)
     until_it_draws(folder / "log-0")
     assert second.do(**{**mine, "log": str(folder / "log-refused")}) == 2
-    assert "is being worked on by process" in (folder / "log-refused").read_text()
+    assert "is in use by process" in (folder / "log-refused").read_text()
     assert second.do(**other) == 0
     assert first.wait() == 0
     assert evidence(folder / "store") == both_runs

@@ -257,7 +257,7 @@ def test_a_damaged_reply_cache_is_set_aside_and_the_run_goes_on(half_done, undis
     work(components, run)
     assert outcome(components, run) == undisturbed
     assert (store / "replies.db.damaged-1").exists()
-    assert "replies.db was damaged; it is kept as replies.db.damaged-1" in caplog.text
+    assert "replies.db is damaged; it was renamed to replies.db.damaged-1" in caplog.text
 
 
 @pytest.mark.parametrize("damage", [header, folder], ids=lambda damage: damage.__name__)

@@ -174,7 +174,7 @@ def test_a_black_image_is_drawn_again_with_a_seed_that_follows_from_its_own(tmp_
     assert components.bank.image_bytes(step.images[1]) == image_of(
         proposed, again, next(r.prompt for r in components.generator.drawn if r.seed == again)
     )
-    assert (components.bank.stats.retried, caplog.text.count("was drawn with another seed")) == (1, 1)
+    assert (components.bank.stats.retried, caplog.text.count("was generated with another seed")) == (1, 1)
     # Another store draws the same.
     other = components_for(tmp_path / "two", Plain(first_seed), in_flight=3)
     assert outcome(other, work(other, start(other, LAYER, ["0-2"])).id) == outcome(components, run.id)

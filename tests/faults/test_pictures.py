@@ -77,8 +77,8 @@ HARM = {
     "cut": (cut, "is damaged: its content has changed"),
     "changed": (changed, "is damaged: its content has changed"),
     "deleted": (os.unlink, "has gone"),
-    "a folder": (a_folder, "is no file any more"),
-    "a pipe": (a_pipe, "is no file any more"),
+    "a folder": (a_folder, "is not a regular file"),
+    "a pipe": (a_pipe, "is not a regular file"),
     "a link to nothing": (a_link_to_nothing, "has gone"),
 }
 
@@ -140,7 +140,7 @@ def test_when_the_whole_folder_of_images_goes_what_is_needed_is_drawn_anew(tmp_p
     redrawn = events(components, run.id, "image redrawn")
     assert len(redrawn) == components.bank.stats.regenerated > 5
     # A handful are told one by one.
-    assert caplog.text.count("was drawn anew") == 5
+    assert caplog.text.count("was generated again") == 5
     assert "more events like this are only counted and recorded (image redrawn)" in caplog.text
 
 
@@ -169,7 +169,7 @@ def test_a_image_that_comes_out_differently_takes_the_old_ones_place_and_the_his
     components = components_for(tmp_path, generator=Drifted())
     assert work(components, run).status == "finished"
     now = {one["picture"]: one["now"] for one in events(components, run.id, "image redrawn")}
-    assert "and came out differently" in caplog.text
+    assert "and differs from before" in caplog.text
     assert unmeasured <= now.keys()
     bank = Cache(tmp_path)
     for lost, new in now.items():
@@ -199,7 +199,7 @@ def test_an_error_in_a_later_batch_of_a_concept_loses_that_batch_alone(tmp_path,
     run = start(components, LAYER, ["0-1"])
     assert work(components, run).status == "failed"
     assert {unit.error for unit in components.runs.units(run.id) if unit.status == "failed"} == {
-        "the generator ran out of memory: no more (free some, or draw smaller batches)"
+        "the generator ran out of memory: no more (free some, or generate smaller batches)"
     }
     again = components_for(tmp_path, in_flight=in_flight)
     retry(again.runs, run)

@@ -127,7 +127,7 @@ class VectorCache:
             ).rowcount
             self._stats.recomputed += dropped
         if dropped:
-            text = f"the activations of image {image[:12]} at {layer} {fault}; they are measured anew"
+            text = f"the activations of image {image[:12]} at {layer} {fault}; they are computed again"
             detail = {"picture": image, "layer": layer, "reason": fault}
             self._events.report(CacheEvent("vector measured anew", text, detail))
 
@@ -317,7 +317,7 @@ class Cache(ImageCache):
         if units not in {None, width}:
             control, fault = None, f"are of {width} units, and the layer has {units}"
         if control is None:
-            logger.warning("control activations %s; they are computed anew", fault)
+            logger.warning("control activations %s; they are computed again", fault)
         return control
 
     def put_control(self, key: str, control: Control) -> None:

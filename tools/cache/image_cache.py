@@ -166,7 +166,7 @@ class ImageCache:
         content, damage = self._files.read(image_id)
         if damage:
             raise LostImageError(
-                f"the file of image {image_id[:12]} {damage}", "it is drawn anew when it is needed", (image_id,)
+                f"the file of image {image_id[:12]} {damage}", "it is generated again when needed", (image_id,)
             )
         return content
 
@@ -275,7 +275,7 @@ class ImageCache:
         with self._lock:
             self.stats.retried += 1
         if drawing.image is not None:
-            text = f"an image of {request.concept!r} was all {drawing.plain} and was drawn with another seed"
+            text = f"an image of {request.concept!r} was all {drawing.plain} and was generated with another seed"
             self.events.report(CacheEvent("image drawn again", text, {**detail, "picture": kept}))
             return
         refused = BlankImageError(request.concept, drawing.plain)
@@ -336,10 +336,10 @@ class ImageCache:
         return {**before, lost: account}
 
     def _tell_redrawn(self, request: ImageRequest, lost: str, damage: str, now: str) -> None:
-        text = f"the file of image {lost[:12]} ({request.concept!r}) {damage}; it was drawn anew"
+        text = f"the file of image {lost[:12]} ({request.concept!r}) {damage}; it was generated again"
         detail = {"picture": lost, "reason": damage, "concept": request.concept, "seed": request.seed}
         if now != lost:
-            text += f" and came out differently, as {now[:12]}"
+            text += f" and differs from before; it is now {now[:12]}"
             detail["now"] = now
             self._files.remove([lost])
         self.events.report(CacheEvent("image redrawn", text, detail))
@@ -382,7 +382,7 @@ class ImageCache:
             row = self._folder.one(statement, (successor[0], generator))
         if row is None:
             raise LostImageError(
-                f"image {image_id[:12]} has gone, and the store does not know how this generator drew it",
+                f"image {image_id[:12]} has gone, and the store does not record how this generator made it",
                 "put a backup of the store in its place, or start a new run",
                 (image_id,),
             )

@@ -90,7 +90,7 @@ class ImageFiles:
         except OSError as error:
             return _unreadable(error)
         if not stat.S_ISREG(found.st_mode):
-            return "is no file any more"
+            return "is not a regular file"
         return "" if found.st_size == size else f"has {found.st_size} bytes instead of {size}"
 
     def _look(self, image_id: str) -> tuple[bytes, str]:
@@ -98,7 +98,7 @@ class ImageFiles:
         try:
             # A pipe in its place would be waited for.
             if not stat.S_ISREG(path.stat().st_mode):
-                return b"", "is no file any more"
+                return b"", "is not a regular file"
             content = path.read_bytes()
         except OSError as error:
             return b"", _unreadable(error)

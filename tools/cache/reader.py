@@ -322,7 +322,7 @@ def read_image_file(store: Path, image: str) -> tuple[bytes, str]:
     try:
         # A pipe in its place would be waited for.
         if not path.is_file():
-            return b"", "is no file any more" if path.exists() else "has gone"
+            return b"", "is not a regular file" if path.exists() else "has gone"
         content = path.read_bytes()
     except OSError as error:
         return b"", f"cannot be read: {error.strerror}"

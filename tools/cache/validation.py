@@ -101,7 +101,7 @@ def one_line_errors(what: str, work: Callable[[], Result], remedy: str) -> Resul
 
 def _ask(generator: Generator, requests: Sequence[ImageRequest], progress: Progress | None) -> list[DrawnImage]:
     images = one_line_errors(
-        "the generator", lambda: generator.synthesize(requests, progress), "free some, or draw smaller batches"
+        "the generator", lambda: generator.synthesize(requests, progress), "free some, or generate smaller batches"
     )
     if len(images) != len(requests):
         raise BackendError(f"the generator gave {len(images)} images for {len(requests)} requests")

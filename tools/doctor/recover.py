@@ -40,9 +40,11 @@ def recover(path: Path) -> str:
                 log.replace(kept.with_name(f"{kept.name}{ending}"))
         path.replace(kept)
         if rows is None:
-            return f"{path.name} is kept as {kept.name}: nothing in it could be read; it is made anew"
+            return (
+                f"{path.name} is kept as {kept.name}: nothing in it could be read; a new one is made when needed"
+            )
         part.replace(path)
-        return f"{path.name} was damaged: {rows} rows were saved; the old file is kept as {kept.name}"
+        return f"{path.name} was damaged: {rows} rows were recovered; the old file is kept as {kept.name}"
     finally:
         part.unlink(missing_ok=True)
 

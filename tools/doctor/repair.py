@@ -102,8 +102,8 @@ def repair(store: Path, *, deep: bool = False, told: Callable[[str], None] = lam
             return check(store, deep=deep, busy=())
         except (sqlite3.Error, OSError) as error:
             raise StoreError(
-                f"the store {str(store)!r} cannot be mended: {error}",
-                "see that it is writable and has free space, then mend again; what is mended stays so",
+                f"the store {str(store)!r} cannot be repaired: {error}",
+                "check that it is writable and has free space, then repair it again; what is repaired stays so",
             ) from error
 
 
@@ -116,9 +116,7 @@ def keep_others_out(store: Path, stack: ExitStack) -> None:
     """
 
     def taken(holder: str) -> UsageError:
-        return UsageError(
-            f"the store {str(store)!r} is being worked on: {holder}", "wait for it, or stop it first"
-        )
+        return UsageError(f"the store {str(store)!r} is in use: {holder}", "wait for it, or stop it first")
 
     if busy := active_runs(store):
         raise taken(f"run {', '.join(busy[:3])}")
@@ -139,7 +137,7 @@ def _mend(store: Path, problem: Problem, copied: set[str], told: Callable[[str],
     for name in dict.fromkeys(name for name, _ in statements):
         if name not in copied and (store / name).exists():
             copy = databases.copy_database(store / name, f"fix-{time.strftime('%Y%m%d-%H%M%S')}")
-            told(f"kept {name} as it was before as {copy.name}")
+            told(f"copied {name} to {copy.name}")
             copied.add(name)
     for name, rows in _by_database(statements):
         if not (store / name).exists():

@@ -85,56 +85,56 @@ class FaultKind(NamedTuple):
 
 
 FAULTS: Mapping[Fault, FaultKind] = {
-    Fault.LINK: FaultKind("symbolic link in the place of a file or folder; nothing is looked for there", ""),
+    Fault.LINK: FaultKind("symbolic link in the place of a file or folder; ignored", ""),
     Fault.DATABASE_DAMAGED: FaultKind("damaged database", "see below"),
     Fault.UNIT_WITHOUT_ITS_RUN: FaultKind("unit of a run that does not exist", "removed"),
     Fault.EVENT_WITHOUT_ITS_RUN: FaultKind("event of a run that does not exist", "removed"),
-    Fault.WISH_WITHOUT_ITS_UNIT: FaultKind("wish for a unit that does not exist", "removed"),
+    Fault.WISH_WITHOUT_ITS_UNIT: FaultKind("steering command for a unit that does not exist", "removed"),
     Fault.STEP_WITHOUT_ITS_UNIT: FaultKind("history of a unit that does not exist", "removed"),
     Fault.RUN_INTERRUPTED: FaultKind(
-        "run that nobody works on any more", "marked as interrupted; line resume", stops=False
+        "run whose process is gone", "marked as interrupted; line resume", stops=False
     ),
-    Fault.UNIT_INTERRUPTED: FaultKind("unit that nobody works on any more", "marked as interrupted", stops=False),
+    Fault.UNIT_INTERRUPTED: FaultKind("unit whose process is gone", "marked as interrupted", stops=False),
     Fault.LEASE_LEFT_BEHIND: FaultKind("lease of a process that is gone", "removed", stops=False),
-    Fault.STEP_WITHOUT_ITS_IMAGE: FaultKind("image of a history that is gone; its score stays", "", stops=False),
-    Fault.IMAGE_WITHOUT_A_ROW: FaultKind("image file that nothing names", "removed"),
-    Fault.IMAGE_KEPT: FaultKind("image file that only a history names; it stays", "", stops=False),
-    Fault.ROW_WITHOUT_A_IMAGE: FaultKind("image whose file is gone", "drawn anew when it is needed"),
-    Fault.IMAGE_DAMAGED: FaultKind("image file that is not what it was", "removed; drawn anew when it is needed"),
+    Fault.STEP_WITHOUT_ITS_IMAGE: FaultKind(
+        "image named by a history is missing; its score stays", "", stops=False
+    ),
+    Fault.IMAGE_WITHOUT_A_ROW: FaultKind("image file without any reference", "removed"),
+    Fault.IMAGE_KEPT: FaultKind("image file referenced only by a history; it stays", "", stops=False),
+    Fault.ROW_WITHOUT_A_IMAGE: FaultKind("image with a missing file", "generated again when needed"),
+    Fault.IMAGE_DAMAGED: FaultKind("corrupt image file", "removed; generated again when needed"),
     Fault.DRAW_DAMAGED: FaultKind(
-        "row that names another image than was drawn", "removed; drawn anew when it is needed"
+        "row that names a different image than was generated", "removed; generated again when needed"
     ),
     Fault.VECTOR_WITHOUT_A_IMAGE: FaultKind("activations on an image that does not exist", "removed"),
     Fault.VECTOR_UNUSABLE: FaultKind(
-        "activations of the wrong length, not finite or changed", "removed; measured again when needed"
+        "activations of the wrong length, not finite or corrupt", "removed; computed again when needed"
     ),
     Fault.CONTROL_WITHOUT_A_FILE: FaultKind(
-        "control set whose file is gone, damaged or another one", "removed; computed again when needed"
+        "control set with a missing, corrupt or different file", "removed; computed again when needed"
     ),
     Fault.CONTROL_OF_ANOTHER_LAYER: FaultKind(
-        "control set whose activations are not of the layer's number of units",
+        "control set with activations of a different number of units than the layer has",
         "removed; computed again when needed",
     ),
-    Fault.CONTROL_WITHOUT_A_ROW: FaultKind("control file that nothing names", "removed"),
+    Fault.CONTROL_WITHOUT_A_ROW: FaultKind("control file without any reference", "removed"),
     Fault.EMBEDDINGS_DAMAGED: FaultKind(
-        "embeddings of the bank's names that are not what they were", "removed; computed again when needed"
+        "corrupt embeddings of the image bank's names", "removed; computed again when needed"
     ),
-    Fault.DIGEST_DAMAGED: FaultKind("hash of a file that is not what it was", "removed; the file is hashed again"),
-    Fault.REPLY_UNREADABLE: FaultKind("reply that cannot be read", "removed; asked for again"),
-    Fault.CHECKPOINT_WITHOUT_ITS_UNIT: FaultKind("search of a unit that does not exist", "removed"),
-    Fault.CHECKPOINT_UNREADABLE: FaultKind(
-        "unit whose last checkpoint cannot be read", "begins again; line resume"
-    ),
+    Fault.DIGEST_DAMAGED: FaultKind("corrupt hash of a file", "removed; the file is hashed again"),
+    Fault.REPLY_UNREADABLE: FaultKind("reply that cannot be read", "removed; requested again when needed"),
+    Fault.CHECKPOINT_WITHOUT_ITS_UNIT: FaultKind("checkpoint of a unit that does not exist", "removed"),
+    Fault.CHECKPOINT_UNREADABLE: FaultKind("unit with an unreadable last checkpoint", "restarted by line resume"),
     Fault.HISTORY_BEHIND: FaultKind(
-        "unit whose history lacks steps of its checkpoint", "begins again; line resume"
+        "unit with steps of its checkpoint missing from its history", "restarted by line resume"
     ),
     Fault.HISTORY_AHEAD: FaultKind(
-        "unit whose history goes beyond its checkpoint", "cut there; line resume makes it again"
+        "unit with a history beyond its checkpoint", "cut there; line resume repeats the rest"
     ),
     Fault.NOT_AT_ITS_END: FaultKind(
         "finished unit without a last checkpoint; its label and history are here", "", stops=False
     ),
-    Fault.LEFTOVER: FaultKind("rest of a file that was being written", "removed"),
+    Fault.LEFTOVER: FaultKind("partial file of a process that is gone", "removed"),
     Fault.LOCK_WITHOUT_ITS_RUN: FaultKind("lock file of a run that does not exist", "removed", stops=False),
 }
 

@@ -243,9 +243,7 @@ def _locked(runs: RunStore, run: str, machine: MachineId) -> Iterator[None]:
 def _refusal(runs: RunStore, run: str, holder: str) -> UsageError:
     store = runs.path.parent
     place = "" if store == default_store() else f" --store {shlex.quote(str(store))}"
-    return UsageError(
-        f"run {run} is being worked on by {holder}", f"wait for it, or stop it: line stop {run}{place}"
-    )
+    return UsageError(f"run {run} is in use by {holder}", f"wait for it, or stop it: line stop {run}{place}")
 
 
 def _write_leases(runs: RunStore, names: Sequence[str], machine: MachineId, told: ProgressCallback | None) -> str:

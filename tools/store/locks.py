@@ -109,7 +109,7 @@ def shared_lock(store: Path) -> Iterator[None]:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UsageError(
-                f"the store {str(store)!r} is being mended by another process", "wait for it, then line resume"
+                f"the store {str(store)!r} is being repaired by another process", "wait for it, then line resume"
             ) from None
         yield
 
@@ -124,9 +124,7 @@ def exclusive_lock(store: Path) -> Iterator[None]:
     """
 
     def taken(holder: str) -> UsageError:
-        return UsageError(
-            f"the store {str(store)!r} is being worked on by {holder}", "wait for it, or stop it first"
-        )
+        return UsageError(f"the store {str(store)!r} is in use by {holder}", "wait for it, or stop it first")
 
     with file_lock(store / _STORE_LOCK, taken=taken):
         yield

@@ -39,7 +39,7 @@ def migrate(
             copy = copy_database(path, step) if _has_rows(db) else None
             apply()
     if copy:
-        _log.warning("%s was brought up to date; as it was before it is kept as %s", path, copy)
+        _log.warning("%s was migrated; the copy from before is %s", path, copy)
 
 
 def migrate_schema(

@@ -36,8 +36,8 @@ _NOT_ALLOWED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 # What is lost with each file, where it can be done without.
 _WITHOUT = {
-    "checkpoints.db": "units that are not finished then begin again, with the images and replies that are kept",
-    "bank.db": "images are then drawn again, as they were",
+    "checkpoints.db": "unfinished units then restart, with the cached images and replies",
+    "bank.db": "images are then generated again from the same requests",
 }
 
 
@@ -77,7 +77,7 @@ def quarantine(path: Path) -> bool:
         # They belong to the file that has gone; SQLite would apply them to the new one.
         for log in ("-wal", "-shm"):
             path.with_name(f"{path.name}{log}").unlink(missing_ok=True)
-    logger.warning("%s was damaged; it is kept as %s, and a new one is made", path, aside.name)
+    logger.warning("%s is damaged; it was renamed to %s, and a new one is made", path, aside.name)
     return True
 
 

@@ -102,7 +102,7 @@ def test_a_second_process_is_told_who_works_on_the_run(tmp_path):
     run = start(components, LAYER, ["0"])
 
     def intrude(progress):
-        with pytest.raises(UsageError, match=f"worked on by process {os.getpid()}"):
+        with pytest.raises(UsageError, match=f"in use by process {os.getpid()}"):
             work(components_for(tmp_path), run)
         seen.append(progress)
 
@@ -200,7 +200,7 @@ def test_a_run_that_another_process_works_on_keeps_its_record(tmp_path):
     run = start(components, LAYER, ["0"])
 
     def intrude(progress):
-        with pytest.raises(UsageError, match="worked on by"):
+        with pytest.raises(UsageError, match="in use by"):
             work(components_for(tmp_path, llm="random"), run)
 
     assert work(components, run, intrude).settings == run.settings

@@ -211,7 +211,7 @@ def test_recorded_runs_are_opened_with_one_target_and_revisited_each_with_its_ow
 def test_a_recorded_run_that_is_worked_on_or_whose_control_set_changed_is_not_revisited(two_runs, monkeypatch):
     (components, first), (_, second) = two_runs
     monkeypatch.setattr("line_neurons.graphs.runs.revisit.reopen", lambda *_: components)
-    with acquire(components.runs, [second.id]), pytest.raises(UsageError, match=f"{second.id} is being worked on"):
+    with acquire(components.runs, [second.id]), pytest.raises(UsageError, match=f"{second.id} is in use"):
         revisit_recorded([first, second], components.store, None)
     changed = replace(second, fingerprints=second.fingerprints | {"control": "another"})
     with pytest.raises(UsageError, match=f"control set none of run {second.id} has changed"):

@@ -247,7 +247,7 @@ def test_control_activations_of_another_width_than_the_layer_count_as_missing_an
     width = control().activations.shape[1]
     assert Cache(bank.root).control("key", width) is not None
     assert Cache(bank.root).control("key", width + 1) is None
-    assert f"are of {width} units, and the layer has {width + 1}; they are computed anew" in caplog.text
+    assert f"are of {width} units, and the layer has {width + 1}; they are computed again" in caplog.text
 
 
 def test_control_activations_with_labels_of_no_class_count_as_missing(bank):
@@ -388,7 +388,7 @@ def test_control_activations_of_another_file_or_with_other_classes_are_told_and_
     one, other = (bank_view.control_path(bank.root, key) for key in ("key", "other"))
     one.write_bytes(other.read_bytes())
     assert Cache(bank.root).control("key") is None
-    assert "their content has changed; they are computed anew" in caplog.text
+    assert "their content has changed; they are computed again" in caplog.text
     spoil(bank, "UPDATE controls SET classes = replace(classes, 'bee', 'eel')")
     assert bank_view.stored_control(bank.root, "other") is None
 

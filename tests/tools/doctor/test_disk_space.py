@@ -96,7 +96,7 @@ def test_a_pruned_store_is_resumed_and_steered_as_the_one_that_has_all_checkpoin
 
 def test_nobody_else_may_work_on_the_store(store):
     before = threads(store)
-    with shared_lock(store), pytest.raises(UsageError, match="is being worked on"):
+    with shared_lock(store), pytest.raises(UsageError, match="is in use"):
         list(compact(store))
     assert threads(store) == before
 

@@ -364,7 +364,7 @@ def test_a_run_computes_control_activations_of_another_layer_anew_and_tells_it(s
     narrow_control(store)
     components = components_for(store)
     run = work(components, start(components, LAYER, ["all"]))
-    assert "are of 1 units, and the layer has 3; they are computed anew" in caplog.text
+    assert "are of 1 units, and the layer has 3; they are computed again" in caplog.text
     labels = [[unit.label for unit in components.runs.units(name)] for name in (run.id, RUN)]
     assert labels[0] == labels[1]
     components.runs.close()
@@ -410,7 +410,7 @@ def test_what_can_be_read_of_a_damaged_database_is_saved_and_the_file_kept(finis
     # Files whose rows are lost stay where a history names them.
     assert kinds(repair(store, deep=True, told=told.append)) in ([], ["image kept"])
     assert (store / "bank.db.damaged-1").exists()
-    assert "rows were saved" in told[0]
+    assert "rows were recovered" in told[0]
     components = components_for(store)
     for unit in range(3):
         unfinished(store, unit)
@@ -450,7 +450,7 @@ def test_a_store_that_is_worked_on_is_not_mended_and_what_is_in_hand_not_reporte
         assert ready.wait(30)
         before = contents(store)
         assert check(store, deep=True) == []
-        with pytest.raises(UsageError, match=f"is being worked on: run {RUN}"):
+        with pytest.raises(UsageError, match=f"is in use: run {RUN}"):
             repair(store)
         assert contents(store) == before
     finally:
@@ -462,14 +462,14 @@ def test_a_store_that_is_worked_on_is_not_mended_and_what_is_in_hand_not_reporte
 def test_a_store_that_another_machine_holds_a_run_of_is_not_mended(store):
     lease(store, "elsewhere")
     assert check(store, deep=True) == []
-    with pytest.raises(UsageError, match=f"is being worked on: run {RUN}"):
+    with pytest.raises(UsageError, match=f"is in use: run {RUN}"):
         repair(store)
 
 
 def test_no_run_is_worked_on_while_the_store_is_mended(store):
     components = components_for(store)
     run = start(components, LAYER, ["0"])
-    with exclusive_lock(store), pytest.raises(UsageError, match="is being mended by another process"):
+    with exclusive_lock(store), pytest.raises(UsageError, match="is being repaired by another process"):
         work(components, run)
     assert work(components, run).status == "finished"
 

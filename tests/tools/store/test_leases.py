@@ -88,7 +88,7 @@ def holder(store, machine=None, jump=0.0):
 def test_a_run_is_held_by_one_and_free_afterwards(store):
     with (
         acquire(store, ["r-1"]),
-        pytest.raises(UsageError, match="r-1 is being worked on"),
+        pytest.raises(UsageError, match="r-1 is in use"),
         acquire(store, ["r-1"]),
     ):
         pass

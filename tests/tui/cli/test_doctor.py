@@ -30,7 +30,7 @@ def store(tmp_path):
 def test_it_says_what_is_wrong_and_how_it_is_mended(line, store):
     status, out, _ = line("doctor", "--store", store)
     assert status == 1
-    assert f"broken  rest of a file that was being written: 1 ({HALF})" in out
+    assert f"broken  partial file of a process that is gone: 1 ({HALF})" in out
     assert f"line doctor --store {store} --fix" in out
     assert len(check(store)) == 1
 
@@ -38,7 +38,7 @@ def test_it_says_what_is_wrong_and_how_it_is_mended(line, store):
 def test_it_mends_the_default_store_and_says_each_thing_that_it_did(line, store):
     status, out, _ = line("doctor", "--fix")
     assert status == 0
-    assert f"mended  rest of a file that was being written: 1 ({HALF}): removed" in out
+    assert f"mended  partial file of a process that is gone: 1 ({HALF}): removed" in out
     again = line("doctor", "--fix")
     assert (again[0], "nothing is wrong" in again[1], "mended" in again[1]) == (0, True, False)
 
@@ -55,7 +55,7 @@ def test_machines_read_it_too(line, store):
 def test_a_store_that_is_worked_on_is_not_mended(line, store):
     with file_lock(store / "locks" / "model-head-1.lock", taken=AssertionError):
         status, _, err = line("doctor", "--fix")
-        assert (status, "is being worked on: run model-head-1" in err) == (2, True)
+        assert (status, "is in use: run model-head-1" in err) == (2, True)
         status, out, _ = line("doctor", "--store", store)
         assert (status, "what is in hand there is not looked at" in out) == (0, True)
 
@@ -77,7 +77,7 @@ def test_space_is_given_back_with_a_line_for_each_database(line, store):
 def test_nothing_is_given_back_while_a_process_works_on_the_store(line, store):
     with file_lock(store / "locks" / "model-head-1.lock", taken=AssertionError):
         status, _, err = line("gc")
-    assert (status, err.count("\n"), "is being worked on: run model-head-1" in err) == (2, 1, True)
+    assert (status, err.count("\n"), "is in use: run model-head-1" in err) == (2, 1, True)
 
 
 def test_a_folder_that_is_not_there_is_no_store(line, tmp_path):
