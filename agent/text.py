@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import unicodedata
 from typing import Any
 
@@ -44,6 +45,21 @@ def clean_text(text: str, limit: int) -> str:
 def storable_text(text: str) -> str:
     """Escape lone surrogates, which file names and replies may hold and UTF-8 cannot."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def shell_word(text: str) -> str:
+    """Quote a word for a shell on one line that ``clean_text`` leaves as it is.
+
+    Words that ``shlex.quote`` would print over several lines, or with characters that are not shown, become
+    ``$'...'`` with the bytes of the word in octal, which bash, zsh and ksh read.
+    """
+    if clean_text(text, len(text)) == text:
+        return shlex.quote(text)
+    content = "".join(
+        chr(byte) if 32 < byte < 127 and byte not in b"\\'" else f"\\{byte:03o}"
+        for byte in text.encode("utf-8", "surrogateescape")
+    )
+    return f"$'{content}'"
 
 
 def spreadsheet_cell(value: Any, limit: int = MAX_CELL) -> Any:

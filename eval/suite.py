@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.settings import Settings
-from line_neurons.agent.text import clean_text
+from line_neurons.agent.text import clean_text, shell_word
 from line_neurons.eval.labels.names import model_stem
 from line_neurons.eval.reports.histories import result_settings
 from line_neurons.graphs.runs.lifecycle import recorded
@@ -85,7 +85,7 @@ class Command:
     def shown(self) -> str:
         """The command as one would type it."""
         typed = shlex.join(["line", *self.arguments])
-        read = f'LINE_EXCLUDE_FOR="$(cat {shlex.quote(str(self.exclude_file))})" ' if self.exclude_file else ""
+        read = f'LINE_EXCLUDE_FOR="$(cat {shell_word(str(self.exclude_file))})" ' if self.exclude_file else ""
         return read + typed
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import BlankImageError, DamagedError, LostImageError, StoreError
 from line_neurons.agent.ports import DrawnImage, Generator, ImageRequest, Progress
-from line_neurons.agent.text import clean_text
+from line_neurons.agent.text import clean_text, shell_word
 from line_neurons.tools.cache.checksums import image_checksum
 from line_neurons.tools.cache.database import CacheDatabase
 from line_neurons.tools.cache.events import CacheEvent, CacheEvents
@@ -360,7 +359,7 @@ class ImageCache:
                 raise DamagedError(
                     f"bank.db in {str(self.root)!r} is damaged: it names another image for"
                     f" {clean_text(key[1], 80)!r}",
-                    f"line doctor --store {shlex.quote(str(self.root))} --deep --fix, or put a backup of the file"
+                    f"line doctor --store {shell_word(str(self.root))} --deep --fix, or put a backup of the file"
                     " in its place",
                 )
             found[key] = row[:2]

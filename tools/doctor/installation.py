@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import re
-import shlex
 import shutil
 import signal
 import sqlite3
@@ -26,6 +25,7 @@ from typing import Literal
 
 from line_neurons.agent.errors import LineError, MissingPartError
 from line_neurons.agent.settings import Settings
+from line_neurons.agent.text import shell_word
 from line_neurons.tools.assets.location import assets_root, state
 from line_neurons.tools.assets.packs import GROUPS, PACKS, find
 from line_neurons.tools.doctor.store import FAULTS
@@ -299,7 +299,7 @@ def _store(store: Path, schema: Callable[[Path], str] | None, *, deep: bool) -> 
         yield Finding("store", "ok", f"{store}, {schema(store)}" if schema else str(store))
         for problem in check_store(store, deep=deep) if store.is_dir() else ():
             kind = FAULTS[problem.kind]
-            remedy = f"line doctor --store {shlex.quote(str(store))} --fix" if kind.mending else ""
+            remedy = f"line doctor --store {shell_word(str(store))} --fix" if kind.mending else ""
             yield Finding("store", "broken" if kind.stops else "warn", problem.said, remedy)
 
 

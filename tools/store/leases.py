@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import shlex
 import socket
 import threading
 import time
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from line_neurons.agent.errors import StoreError, TakenOverError, UsageError
+from line_neurons.agent.text import shell_word
 from line_neurons.tools.store.locks import file_lock, is_held
 from line_neurons.tools.store.records import plain_name
 from line_neurons.tools.store.runs import RunStore, default_store
@@ -242,7 +242,7 @@ def _locked(runs: RunStore, run: str, machine: MachineId) -> Iterator[None]:
 
 def _refusal(runs: RunStore, run: str, holder: str) -> UsageError:
     store = runs.path.parent
-    place = "" if store == default_store() else f" --store {shlex.quote(str(store))}"
+    place = "" if store == default_store() else f" --store {shell_word(str(store))}"
     return UsageError(f"run {run} is in use by {holder}", f"wait for it, or stop it: line stop {run}{place}")
 
 

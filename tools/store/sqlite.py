@@ -6,7 +6,6 @@ import errno
 import filecmp
 import logging
 import os
-import shlex
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.errors import StoreError, UsageError, reason_of
-from line_neurons.agent.text import clean_text
+from line_neurons.agent.text import clean_text, shell_word
 from line_neurons.tools.store.atomic_files import atomic_write, partial_file, partial_path
 from line_neurons.tools.store.locks import file_lock
 from line_neurons.tools.store.paths import refuse_links
@@ -261,7 +260,7 @@ def _remedy(path: Path, error: Exception) -> str:
         return "wait for that process, or stop it"
     if is_damaged(path, error):
         remedy = (
-            f"line doctor --store {shlex.quote(str(path.parent))} --fix, or put a backup of the file in its place"
+            f"line doctor --store {shell_word(str(path.parent))} --fix, or put a backup of the file in its place"
         )
         if lost := _WITHOUT.get(path.name):
             remedy += f", or move it away with its -wal and -shm: {lost}"

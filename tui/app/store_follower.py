@@ -6,7 +6,6 @@ never falls behind.
 
 from __future__ import annotations
 
-import shlex
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from textual.screen import Screen
 from textual.worker import Worker, get_current_worker
 
 from line_neurons.agent.errors import LineError, StoreError, reason_of
+from line_neurons.agent.text import shell_word
 from line_neurons.tools.store.runs import RunStore, has_runs
 
 T = TypeVar("T")
@@ -71,7 +71,7 @@ def follow(
                 # A worker that ends in silence would leave the screen as it was for ever.
                 trouble = StoreError(
                     f"the store cannot be shown: {type(error).__name__}: {reason_of(error)}",
-                    f"line doctor --store {shlex.quote(str(store))}",
+                    f"line doctor --store {shell_word(str(store))}",
                 )
             last = _NOTHING
             if str(trouble) != said:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.text import shell_word
 from line_neurons.tools.doctor.repair import repair
 from line_neurons.tools.doctor.store import FAULTS, Problem, active_runs, check
 from line_neurons.tui.cli import output as terminal
@@ -44,7 +44,7 @@ def _tell(store: Path, found: list[Problem]) -> None:
             f"{', '.join(busy)} is being worked on; what is in hand there is not looked at", lead="note    "
         )
     if any(FAULTS[problem.kind].mending for problem in found):
-        terminal.line(f"to mend it: line doctor --store {shlex.quote(str(store))} --fix")
+        terminal.line(f"to mend it: line doctor --store {shell_word(str(store))} --fix")
     elif not found:
         terminal.line(f"store: nothing is wrong with {store}", lead="ok      ")
 

@@ -16,6 +16,7 @@ import typer
 
 from line_neurons.agent.errors import LineError, UsageError
 from line_neurons.agent.settings import Settings
+from line_neurons.agent.text import shell_word
 from line_neurons.graphs.replay.compare import (
     SCHEMA,
     VERDICTS,
@@ -165,7 +166,7 @@ def _say_agreement(planned: Plan, place: Path, done: Run, found: Sequence[Agreem
     counts = {verdict: sum(one.verdict == verdict for one in found) for verdict in VERDICTS}
     said = [f"{terminal.counted(count, 'unit')} {verdict}" for verdict, count in counts.items() if count]
     terminal.line(f"{', '.join(said)}{_within(found)}.", style="bold")
-    terminal.line(f"Its own store: line show {done.id} --store {shlex.quote(str(place))}")
+    terminal.line(f"Its own store: line show {done.id} --store {shell_word(str(place))}")
 
 
 def _within(found: Sequence[Agreement]) -> str:

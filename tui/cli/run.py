@@ -16,6 +16,7 @@ from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import DrainedError, LineError, TakenOverError, UsageError
 from line_neurons.agent.settings import Settings
+from line_neurons.agent.text import shell_word
 from line_neurons.graphs.runs.code_trust import vouch
 from line_neurons.graphs.runs.components import Components, reopen
 from line_neurons.graphs.runs.lifecycle import retry as mark_failed_again
@@ -340,7 +341,7 @@ def _resume(components: Components, run: Run) -> str:
 
 def _store_flag(components: Components) -> str:
     """What a command needs to find a store that is not the user's default."""
-    return f" --store {shlex.quote(str(components.store))}" if components.settings.store else ""
+    return f" --store {shell_word(str(components.store))}" if components.settings.store else ""
 
 
 def conclude(jobs: Sequence[Job], *, as_json: bool) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import StoreError, UsageError
 from line_neurons.agent.settings import Settings
-from line_neurons.agent.text import format_score
+from line_neurons.agent.text import format_score, shell_word
 from line_neurons.tools.label_marks import DONE, UNLABELLED, codes
 from line_neurons.tools.store.columns import OUTCOMES
 from line_neurons.tools.store.leases import LeaseStatus, lease_status
@@ -166,7 +165,7 @@ def run(store: Path, name: str, *, as_json: bool) -> None:
     )
     for part, fingerprint in shown.fingerprints.items():
         terminal.line(f"  {part.replace('_', ' ')}: {fingerprint}", style="dim")
-    place = "" if store == default_store() else f" --store {shlex.quote(str(store))}"
+    place = "" if store == default_store() else f" --store {shell_word(str(store))}"
     states = {unit.status for unit in units}
     if shown.forked_from:
         terminal.line(

@@ -15,6 +15,7 @@ import typer
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import Settings, fork_changes
 from line_neurons.agent.steering import WishKind
+from line_neurons.agent.text import shell_word
 from line_neurons.tools.store.leases import lease_status
 from line_neurons.tools.store.runs import default_store
 from line_neurons.tools.store.steering_queue import submit_all
@@ -52,7 +53,7 @@ def steer(store: Path, name: str, which: str, asked: Asked, *, as_json: bool) ->
         )
         return
     said = ", ".join(f"{one.kind} {one.concept}".rstrip() for one in written)
-    place = "" if store == default_store() else f" --store {shlex.quote(str(store))}"
+    place = "" if store == default_store() else f" --store {shell_word(str(store))}"
     if worked_on and held is not None:
         then = f"{held.holder.name} takes it before the unit's next node."
     elif unit.status == "failed":
@@ -116,7 +117,7 @@ def fork(
     elif as_json:
         terminal.dump({"run": new.id, "forked_from": run.id, "unit": unit, "step": step})
     else:
-        place = f" --store {shlex.quote(str(store))}" if settings.store else ""
+        place = f" --store {shell_word(str(store))}" if settings.store else ""
         terminal.line(f"Work on it with: line resume {new.id}{place}")
 
 
