@@ -13,11 +13,10 @@ from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
 
-from line_neurons.agent.errors import UsageError
 from line_neurons.tools.store import sqlite as databases
 from line_neurons.tools.store.leases import lease_status
 from line_neurons.tools.store.records import Run, Unit
-from line_neurons.tools.store.runs import RunStore, has_runs
+from line_neurons.tools.store.runs import RunStore, open_store
 from line_neurons.tools.store.sqlite import open_readonly, translate_errors
 
 
@@ -93,10 +92,8 @@ def snapshot(store: Path, run: str) -> Iterator[Snapshot]:
         UsageError: there is no such store or run.
         StoreError: the store cannot be read.
     """
-    if not has_runs(store):
-        raise UsageError(f"there are no runs in {str(store)!r:.200}", "name the store with --store")
     with ExitStack() as stack:
-        runs = stack.enter_context(closing(RunStore(store, read_only=True)))
+        runs = stack.enter_context(closing(open_store(store, remedy="name the store with --store")))
         threads, bank = (_opened(store / name, stack) for name in ("checkpoints.db", "bank.db"))
         with _still(store / "runs.db"):
             # What is read first fixes what is seen until the end.

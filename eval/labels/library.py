@@ -19,7 +19,7 @@ from line_neurons.eval.labels.files import SUFFIXES
 from line_neurons.eval.labels.formats import Labels, labels_of_run, read_labels
 from line_neurons.eval.labels.names import file_stem
 from line_neurons.tools.store.atomic_files import write_file
-from line_neurons.tools.store.runs import RunStore, has_runs
+from line_neurons.tools.store.runs import RunStore, open_store
 
 SCHEMA = "line-neurons/labels/1"
 COLUMNS = ("run", "method", "model", "layer", "unit", "label", "score", "origin", "schema")
@@ -199,7 +199,4 @@ def open_runs(store: Path) -> RunStore:
     Raises:
         UsageError: it has no runs.
     """
-    if not has_runs(store):
-        remedy = "name the store with --store, or a file of labels"
-        raise UsageError(f"there are no runs in {str(store)!r}", remedy)
-    return RunStore(store, read_only=True)
+    return open_store(store, remedy="name the store with --store, or a file of labels")

@@ -23,7 +23,7 @@ from line_neurons.graphs.runs.runner import Progress
 from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.language_models.langchain import with_secrets
 from line_neurons.tools.store.records import Run
-from line_neurons.tools.store.runs import RunStore, default_store, has_runs
+from line_neurons.tools.store.runs import default_store, open_store
 from line_neurons.tools.targets.custom_module import network_of
 from line_neurons.tools.targets.lookup import near_names
 
@@ -197,9 +197,7 @@ class _Asked:
         here = load_settings(self.config, **places)
         changes = {name: value for name, value in self.settings.items() if name not in places}
         store = here.store or default_store()
-        if not has_runs(store):
-            raise UsageError(f"there are no runs in {store}", "name the folder with store=")
-        runs = RunStore(store)
+        runs = open_store(store, read_only=False, remedy="name the folder with store=")
         run = runs.run(str(self.resume))
         if "llm" not in changes:
             changes["langchain"] = with_secrets(run.settings.get("langchain", {}), here.langchain)

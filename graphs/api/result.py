@@ -20,7 +20,7 @@ from line_neurons.tools.store.columns import STEP_COLUMNS, UNIT_COLUMNS, Kind, R
 from line_neurons.tools.store.leases import lease_status
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.run_problems import run_problems
-from line_neurons.tools.store.runs import RunStore, default_store, has_runs
+from line_neurons.tools.store.runs import RunStore, default_store, open_store
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -222,9 +222,7 @@ def load(run: str, store: Path | str | None = None) -> Result:
         StoreError: the store cannot be read.
     """
     place = Path(store).expanduser() if store else load_settings().store or default_store()
-    if not has_runs(place):
-        raise UsageError(f"there are no runs in {place}", "name the folder with store=")
-    with closing(RunStore(place, read_only=True)) as runs:
+    with closing(open_store(place, remedy="name the folder with store=")) as runs:
         found = runs.run(run)
         held = lease_status(runs, look=False).get(found.id)
         worked_on = held is not None and not held.stale

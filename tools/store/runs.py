@@ -68,6 +68,33 @@ def has_runs(store: Path) -> bool:
         return db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table'").fetchone() is not None
 
 
+def open_store(
+    store: Path, *, read_only: bool = True, remedy: str = "start one with `line demo` or `line explain`"
+) -> RunStore:
+    """Open the runs of a store that has some; without ``read_only`` it is migrated.
+
+    Raises:
+        UsageError: it has no runs.
+    """
+    if not has_runs(store):
+        raise UsageError(f"there are no runs in {store}", remedy)
+    return RunStore(store, read_only=read_only)
+
+
+def find_unit(run: Run, units: Sequence[Unit], which: str) -> Unit:
+    """Find a unit of a run by its number or class name.
+
+    Raises:
+        UsageError: the run has no such unit.
+    """
+    number = int(which) if len(which) < 20 and which.isascii() and which.isdigit() else None
+    for unit in units:
+        if unit.unit == number or (unit.name and unit.name.lower() == which.lower()):
+            return unit
+    known = ", ".join(f"{unit.unit} ({unit.name})" if unit.name else str(unit.unit) for unit in units[:12])
+    raise UsageError(f"run {run.id} has no unit {which!r:.60}", f"units: {known}")
+
+
 class RunStore:
     """The database ``runs.db`` of a store; one writer at a time, any number of readers.
 

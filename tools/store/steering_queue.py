@@ -9,8 +9,8 @@ from __future__ import annotations
 import getpass
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -25,7 +25,7 @@ from line_neurons.agent.steering import WishKind
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.store.leases import this_machine
 from line_neurons.tools.store.records import Run
-from line_neurons.tools.store.runs import RunStore, has_runs
+from line_neurons.tools.store.runs import RunStore, open_store
 
 REFUSED = "refused"
 """How the outcome of a wish begins that changed nothing."""
@@ -115,7 +115,7 @@ def submit(store: Path, run: str, unit: int, kind: WishKind, concept: str = "") 
         UsageError: there is no such run or unit, or the wish makes no sense.
         StoreError: the store cannot be written.
     """
-    with _opened(store) as runs:
+    with closing(open_store(store, read_only=False, remedy="name another store with --store")) as runs:
         submit_all(runs, runs.run(run), unit, [(kind, concept)])
 
 
@@ -227,15 +227,6 @@ def reschedule(runs: RunStore, run: str, unit: int, asked: Sequence[SteeringComm
                 if one.taken is not None
             ],
         )
-
-
-@contextmanager
-def _opened(store: Path) -> Iterator[RunStore]:
-    if not has_runs(store):
-        raise UsageError(f"there are no runs in {store}", "name another store with --store")
-    runs = RunStore(store)
-    with closing(runs):
-        yield runs
 
 
 def _checked(runs: RunStore, run: Run, unit: int, kind: str, concept: str) -> str:

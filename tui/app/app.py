@@ -135,7 +135,7 @@ def open_app(store: Path, run: str | None = None) -> None:
             "see `line runs` and `line show RUN`, each also with --json",
         )
     if run is not None:
-        from line_neurons.tui.cli.show import open_store
+        from line_neurons.tools.store.runs import open_store
 
         with closing(open_store(store)) as runs:
             run = runs.run(run).id

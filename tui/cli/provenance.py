@@ -16,8 +16,8 @@ from line_neurons.graphs.replay.provenance_text import (
     told_moment,
     told_versions,
 )
+from line_neurons.tools.store.runs import open_store
 from line_neurons.tui.cli import output as terminal
-from line_neurons.tui.cli.show import open_store
 
 _HASH = 12
 

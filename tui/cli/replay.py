@@ -31,11 +31,10 @@ from line_neurons.graphs.runs.environment import circumstances
 from line_neurons.graphs.runs.runner import last_step
 from line_neurons.tools.language_models.ollama.address import without_passwords
 from line_neurons.tools.store.records import Run
-from line_neurons.tools.store.runs import default_store
+from line_neurons.tools.store.runs import default_store, find_unit, open_store
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.exit_codes import INTERRUPTED
 from line_neurons.tui.cli.progress import Watching
-from line_neurons.tui.cli.show import find_unit, open_store
 from line_neurons.tui.cli.signals import draining
 
 _LONGEST = 60

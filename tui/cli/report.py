@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from line_neurons.tools.store.runs import find_unit, open_store
 from line_neurons.tui.cli import output as terminal
-from line_neurons.tui.cli.show import find_unit, open_store
 
 _MEGABYTE = 1_000_000
 

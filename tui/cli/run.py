@@ -29,7 +29,7 @@ from line_neurons.tools.language_models.ollama.address import without_passwords
 from line_neurons.tools.store.leases import refuse_leased
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.run_problems import run_problems
-from line_neurons.tools.store.runs import RunStore, default_store
+from line_neurons.tools.store.runs import RunStore, default_store, open_store
 from line_neurons.tools.store.steering_queue import units_with_pending
 from line_neurons.tui import formatting as wording
 from line_neurons.tui.cli import output as terminal
@@ -99,7 +99,7 @@ def resume(
             interrupted.
     """
     store = settings.store or default_store()
-    opened = showing.open_store(store, read_only=False)
+    opened = open_store(store, read_only=False)
     if name is None:
         found = [run for run in reversed(opened.runs()) if _is_unfinished(opened, run)]
         if not found:
@@ -129,7 +129,7 @@ def retry(
         LineError: no unit failed, or the run cannot go on.
         Exit: with status 1 if units failed again, 3 if no answer was usable, 130 if it was interrupted.
     """
-    opened = showing.open_store(settings.store or default_store(), read_only=False)
+    opened = open_store(settings.store or default_store(), read_only=False)
     run = opened.run(name)
     if not opened.states(run.id).get("failed"):
         remedy = f"line resume {run.id}" if _is_unfinished(opened, run) else "see `line show` for its labels"
@@ -154,7 +154,7 @@ def revisit(
     Raises:
         LineError: see ``graphs.revisit.revisit_recorded``.
     """
-    opened = showing.open_store(settings.store or default_store(), read_only=False)
+    opened = open_store(settings.store or default_store(), read_only=False)
     runs = list({run.id: run for run in map(opened.run, names)}.values())
     opened.close()
     vouch_for(settings.store or default_store(), runs, trust=trust)
@@ -249,7 +249,7 @@ def _go_on(
     """Work on recorded runs, with ``again`` on their failed units too; what cannot go on is told at the end."""
     errors: list[LineError] = []
     jobs: list[Job] = []
-    opened = showing.open_store(settings.store or default_store())
+    opened = open_store(settings.store or default_store())
     with Watching() as watching:
         reopening = Reopening(settings, watching, changes)
         for run in runs:

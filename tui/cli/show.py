@@ -18,7 +18,7 @@ from line_neurons.tools.store.leases import LeaseStatus, lease_status
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.refused_replies import Refusals, refusals, refusals_by_run, summary
 from line_neurons.tools.store.run_problems import RunProblems, listed_run_problems, run_problems
-from line_neurons.tools.store.runs import RunStore, default_store, has_runs
+from line_neurons.tools.store.runs import RunStore, default_store, find_unit, has_runs, open_store
 from line_neurons.tools.store.steering_queue import commands, units_with_pending
 from line_neurons.tools.targets.custom_module import in_memory
 from line_neurons.tui.cli import output as terminal
@@ -42,17 +42,6 @@ _ROWS = 200
 _MISSING = 10
 _LEFT_OUT = 5
 """So many images that cannot be shown are named."""
-
-
-def open_store(store: Path, *, read_only: bool = True) -> RunStore:
-    """A store that is there; one for looking only is left as it is, another is brought up to date.
-
-    Raises:
-        UsageError: nothing was ever run in it.
-    """
-    if not has_runs(store):
-        raise UsageError(f"there are no runs in {store}", "start one with `line demo` or `line explain`")
-    return RunStore(store, read_only=read_only)
 
 
 def runs(store: Path, *, as_json: bool) -> None:
@@ -454,20 +443,6 @@ def _write_sheet(bank: Cache, entries: Sequence[Step], path: Path, missing: dict
         for entry in entries
     ]
     return write_sheet(rows, path)
-
-
-def find_unit(shown: Run, units: Sequence[Unit], which: str) -> Unit:
-    """A unit of a run by its number or class name.
-
-    Raises:
-        UsageError: the run has no such unit.
-    """
-    number = int(which) if len(which) < 20 and which.isascii() and which.isdigit() else None
-    for one in units:
-        if one.unit == number or (one.name and one.name.lower() == which.lower()):
-            return one
-    known = ", ".join(f"{one.unit} ({one.name})" if one.name else str(one.unit) for one in units[:12])
-    raise UsageError(f"run {shown.id} has no unit {which!r:.60}", f"units: {known}")
 
 
 def layers(model: str, settings: Settings, *, as_json: bool) -> None:

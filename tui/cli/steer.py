@@ -17,10 +17,9 @@ from line_neurons.agent.settings import Settings, fork_changes
 from line_neurons.agent.steering import WishKind
 from line_neurons.agent.text import shell_word
 from line_neurons.tools.store.leases import lease_status
-from line_neurons.tools.store.runs import default_store
+from line_neurons.tools.store.runs import default_store, find_unit, open_store
 from line_neurons.tools.store.steering_queue import submit_all
 from line_neurons.tui.cli import output as terminal
-from line_neurons.tui.cli.show import find_unit, open_store
 from line_neurons.tui.formatting import is_worked_on
 
 Asked = Sequence[tuple[WishKind, str]]

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.tools.store.leases import STALE_SECONDS, LeaseStatus, lease_status, request_stop
-from line_neurons.tools.store.runs import RunStore
+from line_neurons.tools.store.runs import RunStore, open_store
 from line_neurons.tui.cli import output as terminal
-from line_neurons.tui.cli.show import open_store
 
 _POLL_SECONDS = 0.2
 

@@ -25,10 +25,9 @@ from line_neurons.graphs.runs.code_trust import require_vouched, vouch
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import select_units
 from line_neurons.tools.language_models.langchain import with_secrets
-from line_neurons.tools.store.runs import default_store
+from line_neurons.tools.store.runs import default_store, open_store
 from line_neurons.tools.targets.registry import short_spec
 from line_neurons.tui.cli import output as terminal
-from line_neurons.tui.cli import show as showing
 from line_neurons.tui.cli.exit_codes import INTERRUPTED
 from line_neurons.tui.cli.progress import Watching
 from line_neurons.tui.cli.signals import draining
@@ -138,7 +137,7 @@ def _task(
     if wanted.model:
         raise UsageError(f"both the run {wanted.run} and the model {wanted.model} are named", "give one of them")
     store = settings.store or default_store()
-    opened = showing.open_store(store, read_only=not wanted.trust)
+    opened = open_store(store, read_only=not wanted.trust)
     run = opened.run(wanted.run)
     if wanted.trust:
         vouch(opened, run)

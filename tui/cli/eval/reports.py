@@ -9,10 +9,9 @@ from typing import Any
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.eval.reports.table import Report, Table, compact, display_text, write_report
-from line_neurons.tools.store.runs import RunStore, has_runs
+from line_neurons.tools.store.runs import RunStore, has_runs, open_store
 from line_neurons.tools.store.steering_queue import applied_kinds
 from line_neurons.tui.cli import output as terminal
-from line_neurons.tui.cli.show import open_store
 
 _WIDE = 60
 """Longer texts of a cell are cut on the screen; the files have all of it."""
