@@ -301,7 +301,7 @@ def test_a_revisit_that_breaks_off_changes_nothing(batch, monkeypatch):
 
 
 def test_the_progress_ends_when_all_concepts_are_compared_twice(batch, monkeypatch):
-    monkeypatch.setattr("line_neurons.graphs.runs.cross_scores._PICTURES_AT_ONCE", 4)
+    monkeypatch.setattr("line_neurons.graphs.runs.cross_scores._IMAGES_AT_ONCE", 4)
     components, run = batch
     told = []
     revisit(components.deps(LAYER), [run], lambda done, total: told.append((done, total)))
@@ -311,7 +311,7 @@ def test_the_progress_ends_when_all_concepts_are_compared_twice(batch, monkeypat
 @pytest.mark.parametrize("at_once", [2, 512])
 @pytest.mark.parametrize("scorer", SCORERS)
 def test_labels_and_second_best_are_the_best_of_all_concepts(tmp_path, monkeypatch, scorer, at_once):
-    monkeypatch.setattr("line_neurons.graphs.runs.cross_scores._PICTURES_AT_ONCE", at_once)
+    monkeypatch.setattr("line_neurons.graphs.runs.cross_scores._IMAGES_AT_ONCE", at_once)
     rng = np.random.default_rng(at_once)
     words = ["red fox", "fox cub", "cub scout", "scout", "red", "owl", "owl nest", "nest", "ant", *CLASSES]
     # Few distinct values, so that ties are common; each class has an image in the control set.
