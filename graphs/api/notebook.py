@@ -1,4 +1,4 @@
-"""How a run and its units look in a notebook: HTML that holds its images; every text is escaped."""
+"""HTML of a run and of a unit for notebooks, with embedded images; every text is escaped."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 from collections.abc import Callable
 from functools import cache
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.text import clean_text, format_score
 from line_neurons.tools.cache.reader import StoredImage
@@ -15,15 +15,13 @@ from line_neurons.tools.images.reader import ImageError, read_image
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
 
-    from line_neurons.graphs.api.result import Result, UnitResult
-
 UNITS_SHOWN = 20
-"""Units of a run that are shown with their images."""
+"""Maximum number of units in the table of a run."""
 IMAGES_SHOWN = 5
-"""Images of a unit in the table of a run."""
+"""Maximum number of images of a unit in the table of a run."""
 
 _EDGE = 96
-"""Pixels of the longer side of an image."""
+"""Longer side of a thumbnail, in pixels."""
 
 _IMAGES = """
 {%- macro strip(found) -%}
@@ -35,7 +33,7 @@ _IMAGES = """
 {%- endmacro -%}
 """
 
-_RUN = (
+RUN = (
     _IMAGES
     + """
 <div><b>{{ result.run.target_name|text }} {{ result.run.layer|text }}</b>, run {{ result.run.id|text }}:
@@ -64,7 +62,7 @@ _RUN = (
 """
 )
 
-_UNIT = (
+UNIT = (
     _IMAGES
     + """
 <div><b>{{ unit.layer|text }} {{ unit.title|text }}:
@@ -75,7 +73,7 @@ _UNIT = (
 {%- endif -%}
 {%- if unit.condition %}<br><em>{{ unit.condition|text }}</em>{% endif -%}
 </div><div>{{ strip(unit.evidence()) }}</div>
-<table><thead><tr><th>step</th><th>concept</th><th>score</th><th>what came of it</th><th>reasoning</th></tr>
+<table><thead><tr><th>step</th><th>concept</th><th>score</th><th>outcome</th><th>reasoning</th></tr>
 </thead><tbody>
 {%- for step in unit.history -%}
 <tr><td>{{ step.step }} {{ step.kind|text }}</td><td>{{ step.concept|text }}</td><td>{{ step.score|number }}</td>
@@ -86,29 +84,24 @@ _UNIT = (
 )
 
 
-def run_page(result: Result) -> str:
-    """A run as a table of its units with their images."""
-    return _template(_RUN).render(result=result, shown=UNITS_SHOWN, few=IMAGES_SHOWN)
-
-
-def unit_page(unit: UnitResult) -> str:
-    """A unit with its images and its whole history."""
-    return _template(_UNIT).render(unit=unit)
+def render(template: str, **values: Any) -> str:
+    """Fill ``RUN`` in with a ``result``, or ``UNIT`` with a ``unit``."""
+    return _template(template).render(shown=UNITS_SHOWN, few=IMAGES_SHOWN, **values)
 
 
 @cache
 def _environment() -> Environment:
     from jinja2 import Environment
 
-    made = Environment(autoescape=True)
+    environment = Environment(autoescape=True)
     filters: dict[str, Callable[..., str]] = {
         "text": lambda value: "" if value is None else clean_text(str(value), 2000),
         "number": _number,
         "thumbnail": _thumbnail,
         "caption": _caption,
     }
-    made.filters.update(filters)
-    return made
+    environment.filters.update(filters)
+    return environment
 
 
 @cache
@@ -120,17 +113,17 @@ def _number(value: float | None) -> str:
     return "" if value is None else format_score(value)
 
 
-def _caption(one: StoredImage) -> str:
-    measured = "" if one.activation is None else f", activation {format_score(one.activation)}"
-    return f"{clean_text(one.prompt, 300)}{measured}"
+def _caption(image: StoredImage) -> str:
+    activation = "" if image.activation is None else f", activation {format_score(image.activation)}"
+    return f"{clean_text(image.prompt, 300)}{activation}"
 
 
-def _thumbnail(one: StoredImage) -> str:
+def _thumbnail(image: StoredImage) -> str:
     try:
-        small = read_image(one.content)
+        small = read_image(image.content)
     except ImageError:
         return ""
     small.thumbnail((_EDGE, _EDGE))
-    written = BytesIO()
-    small.save(written, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(written.getvalue()).decode()}"
+    file = BytesIO()
+    small.save(file, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

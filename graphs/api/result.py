@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.errors import DamagedError, UsageError
 from line_neurons.agent.settings import load_settings
 from line_neurons.agent.text import clean_text, format_score
+from line_neurons.graphs.api.notebook import RUN, UNIT, render
 from line_neurons.tools import label_marks as marks
 from line_neurons.tools.cache.reader import StoredImage, stored_images
 from line_neurons.tools.images.reader import ImageError, read_image
@@ -120,9 +121,7 @@ class UnitResult(Unit):
         return f"<{self.title}: {clean_text(self.label, 80)}, score {format_score(self.score or 0)}{noted}>"
 
     def _repr_html_(self) -> str:
-        from line_neurons.graphs.api.notebook import unit_page
-
-        return unit_page(self)
+        return render(UNIT, unit=self)
 
 
 @dataclass(frozen=True)
@@ -205,9 +204,7 @@ class Result:
         return "\n".join([*lines, *(f"  {unit!r}" for unit in self), *self.remarks])
 
     def _repr_html_(self) -> str:
-        from line_neurons.graphs.api.notebook import run_page
-
-        return run_page(self)
+        return render(RUN, result=self)
 
 
 def load(run: str, store: Path | str | None = None) -> Result:

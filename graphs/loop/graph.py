@@ -1,55 +1,43 @@
-"""The LINE loop as a LangGraph state machine."""
+"""The LINE loop of one unit as a LangGraph graph."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.graph import END, START, StateGraph
-from langgraph.graph.state import CompiledStateGraph
+from langgraph.graph import START, StateGraph
+from langgraph.runtime import Runtime
 
 from line_neurons.agent import loop
 from line_neurons.graphs.loop import nodes
-from line_neurons.graphs.loop.state import Deps, LineState, UnitOfRun
-
-LineGraph = CompiledStateGraph[LineState, Deps, LineState, LineState]
-
-_STEPS: dict[Any, str] = {"initial": "init", "iteration": "propose", "summary": "summarize", "end": END}
-# What a node came to decides what follows it; every other node leads to the one that comes after it in the table.
-_CHOICES: dict[str, tuple[Callable[[LineState], Any], Any]] = {
-    "init": (nodes.next_step, _STEPS),
-    "propose": (nodes.after_asking, {"ask": "propose", "synthesize": "synthesize", "update": "update"}),
-    "summarize": (nodes.after_asking, {"ask": "summarize", "synthesize": "synthesize", "update": "update"}),
-    "synthesize": (
-        nodes.after_drawing,
-        {name: name for name in ("activate", "propose", "summarize", "update")},
-    ),
-    "update": (nodes.next_step, _STEPS),
-}
+from line_neurons.graphs.loop.routing import CHOICES
+from line_neurons.graphs.loop.state import Deps, LineGraph, LineState
+from line_neurons.graphs.loop.steering import interrupt_if_pending
 
 
 def build(
     checkpointer: BaseCheckpointSaver[Any] | None = None,
     *,
-    context: type | None = Deps,
-    asked: type = LineState,
+    resolve: Callable[[str], Deps] | None = None,
+    input_schema: type = LineState,
 ) -> LineGraph:
-    """The compiled graph of one unit: init, then propose -> synthesize -> activate -> score -> update.
+    """Compile the loop: init, then propose -> synthesize -> activate -> score -> update, at last summarize.
 
-    The loop goes round for N iterations, then once more from summarize; a restart begins again at init. A refused
-    answer goes back to the question; a step in which every answer is refused is recorded as stalled.
+    A refused reply leads back to its request; a step whose replies are all refused is recorded as stalled. A
+    restart begins again at init.
 
     Args:
         checkpointer: where the state is kept after each node; None for a graph that a server keeps.
-        context: what is handed over at each invocation; None: nothing, the run in the state tells the parts.
-        asked: the schema of the input.
+        resolve: opens what the nodes work with from the id of a run, for a server that invokes the graph without
+            a context; else each invocation hands its ``Deps`` over as the context.
+        input_schema: the schema of the input.
     """
-    graph: Any = StateGraph(LineState, context_schema=context, input_schema=asked)
+    graph: Any = StateGraph(LineState, context_schema=None if resolve else Deps, input_schema=input_schema)
     for name in loop.NODES:
-        graph.add_node(name, getattr(nodes, name))
-        if name in _CHOICES:
-            graph.add_conditional_edges(name, *_CHOICES[name])
+        graph.add_node(name, _node(name, resolve))
+        if name in CHOICES:
+            graph.add_conditional_edges(name, *CHOICES[name])
         else:
             graph.add_edge(name, loop.successor(name))
     graph.add_edge(START, loop.BEGINNING)
@@ -57,19 +45,18 @@ def build(
     return compiled
 
 
-def node_after(ended: str, state: Mapping[str, Any]) -> str:
-    """The node that is at work once another has ended with this state; empty where the unit is done."""
-    if ended not in _CHOICES:
-        return loop.successor(ended)
-    choose, targets = _CHOICES[ended]
-    following: str = targets[choose(cast("LineState", state))]
-    return following.removeprefix(END)
+def _node(name: str, resolve: Callable[[str], Deps] | None) -> Callable[[LineState, Runtime[Deps]], LineState]:
+    """Wrap the function of ``nodes`` that has a node's name: pending steering commands are applied first."""
+    work: Callable[[LineState, Deps], LineState] = getattr(nodes, name)
 
+    def run(state: LineState, runtime: Runtime[Deps]) -> LineState:
+        # A server has no context to hand over; its users steer with the server's own means.
+        context: object = runtime.context
+        if isinstance(context, Deps):
+            interrupt_if_pending(context.runs, name, state)
+            return work(state, context)
+        if resolve is None:
+            raise TypeError("the graph was invoked without its context")
+        return work(state, resolve(state["run"]))
 
-def make_graph() -> LineGraph:
-    """The graph for LangGraph Studio, which brings its own checkpointer.
-
-    Its input names a unit of a recorded run: ``{"run": "mobilenet_v2-classifier.1-1", "unit": 18}``.
-    """
-    # A server makes the context from JSON, of which no parts can be made.
-    return build(context=None, asked=UnitOfRun)
+    return run

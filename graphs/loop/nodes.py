@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Literal
-
-from langgraph.runtime import Runtime
 
 from line_neurons.agent.concepts import concept_key, find_duplicate
 from line_neurons.agent.errors import (
@@ -26,26 +23,16 @@ from line_neurons.agent.scoreboard import update as update_board
 from line_neurons.agent.seeds import derive_rng, derive_seed
 from line_neurons.graphs.loop import initial_board as initial
 from line_neurons.graphs.loop import scoring
-from line_neurons.graphs.loop.prompting import ask
-from line_neurons.graphs.loop.question import question
+from line_neurons.graphs.loop.prompting import ask, question
 from line_neurons.graphs.loop.routing import after_step, best_after, better, next_kind
-from line_neurons.graphs.loop.state import Deps, Kind, LineState, board_of, board_rows
-from line_neurons.graphs.loop.steering import stop_for_wishes
+from line_neurons.graphs.loop.state import Deps, LineState, board_of, board_rows
 from line_neurons.graphs.loop.step_log import pairs, put
-from line_neurons.graphs.runs.components import recorded_deps
-from line_neurons.graphs.runs.results import unvarying
 from line_neurons.tools.store.records import Step, Trial
 
-_AFTER_ASKING: dict[str, Literal["ask", "synthesize", "update"]] = {
-    "proposed": "synthesize",
-    "refused": "ask",
-    "stalled": "update",
-}
-_AFTER_DRAWING: dict[str, Literal["activate", "update"]] = {"drawn": "activate", "stalled": "update"}
 _UNASKED: LineState = {"prompt": "", "hints": []}
 
 
-def init(state: LineState, runtime: Runtime[Deps]) -> LineState:
+def init(state: LineState, deps: Deps) -> LineState:
     """Fill a board and score its concepts on images, as every later concept is scored.
 
     Where the candidates come from is a setting; in the paper they are the best classes of a control set and some
@@ -58,8 +45,7 @@ def init(state: LineState, runtime: Runtime[Deps]) -> LineState:
         BackendError: more candidates in a row than an answer may be asked for again came out as one plain colour.
         DrainedError: it was asked to stop.
     """
-    deps, unit = _begin("init", state, runtime), state["unit"]
-    settings, step, restart = deps.settings, state.get("step", 0), state.get("restart", 0)
+    unit, settings, step, restart = state["unit"], deps.settings, state.get("step", 0), state.get("restart", 0)
     tried = state.get("tried", [])
     if _nothing_to_search(deps, state, ()):
         return {
@@ -147,21 +133,20 @@ def _nothing_to_search(deps: Deps, state: LineState, history: Iterable[Trial]) -
     """
     if deps.settings.label_dead or state.get("restart") or state.get("typed"):
         return False
-    return unvarying(deps, state["unit"], history) is not None
+    return scoring.unvarying(deps, state["unit"], history) is not None
 
 
-def propose(state: LineState, runtime: Runtime[Deps]) -> LineState:
+def propose(state: LineState, deps: Deps) -> LineState:
     """Ask the language model once for a new concept; a refused answer is asked for again, hotter.
 
     What a person typed in is proposed instead, in order.
     """
-    deps = _begin("propose", state, runtime)
     return _typed(state) if state.get("typed") else _ask(state, deps)
 
 
-def summarize(state: LineState, runtime: Runtime[Deps]) -> LineState:
+def summarize(state: LineState, deps: Deps) -> LineState:
     """Ask once for a more general concept over the board's top three (paper, section 3.2, step S)."""
-    return _ask(state, _begin("summarize", state, runtime))
+    return _ask(state, deps)
 
 
 def _ask(state: LineState, deps: Deps) -> LineState:
@@ -239,14 +224,14 @@ def _refuse(state: LineState, deps: Deps, outcome: str, reason: str) -> LineStat
     return known | {"attempt": attempt, "refused": [*state["refused"], reason], "outcome": "refused"}
 
 
-def synthesize(state: LineState, runtime: Runtime[Deps]) -> LineState:
+def synthesize(state: LineState, deps: Deps) -> LineState:
     """Draw the concept's images; one that the generator cannot image is refused, and asked for anew.
 
     Raises:
         BackendError: each concept of this step came out as one plain colour: the generator is at fault, and steps
             that are stalled would hide that.
     """
-    deps, concept = _begin("synthesize", state, runtime), state["concept"]
+    concept = state["concept"]
     try:
         images = scoring.draw(deps, concept, scoring.times_scored(concept, state["tried"]))
     except BlankImageError as error:
@@ -270,9 +255,9 @@ def _gives_plain_images(count: int, last: BlankImageError) -> BackendError:
     )
 
 
-def activate(state: LineState, runtime: Runtime[Deps]) -> LineState:
+def activate(state: LineState, deps: Deps) -> LineState:
     """Measure the unit on the images; where the store knows nothing of them any more, they are drawn anew."""
-    deps, images = _begin("activate", state, runtime), state["images"]
+    images = state["images"]
     try:
         activations = scoring.activate(deps, state["unit"], images)
     except LostImageError:
@@ -281,14 +266,13 @@ def activate(state: LineState, runtime: Runtime[Deps]) -> LineState:
     return {"images": images, "activations": activations}
 
 
-def score(state: LineState, runtime: Runtime[Deps]) -> LineState:
+def score(state: LineState, deps: Deps) -> LineState:
     """Turn the activations into the concept's score."""
-    return {"score": scoring.score(_begin("score", state, runtime), state["unit"], state["activations"])}
+    return {"score": scoring.score(deps, state["unit"], state["activations"])}
 
 
-def update(state: LineState, runtime: Runtime[Deps]) -> LineState:
+def update(state: LineState, deps: Deps) -> LineState:
     """Offer the concept to the board, write the step down and go on to the next."""
-    deps = _begin("update", state, runtime)
     settings = deps.settings
     board, kind, step = board_of(state, settings.capacity), state["kind"], state["step"]
     changed: LineState = {}
@@ -320,31 +304,3 @@ def update(state: LineState, runtime: Runtime[Deps]) -> LineState:
             removed=after.removed.concept if after.removed else None,
         )
     return changed | after_step(state | changed, kind, settings)
-
-
-def after_asking(state: LineState) -> Literal["ask", "synthesize", "update"]:
-    """Where to go from a question: draw, ask again, or record the stall."""
-    return _AFTER_ASKING[state["outcome"]]
-
-
-def after_drawing(state: LineState) -> Literal["activate", "propose", "summarize", "update"]:
-    """Where to go from the images: measure, ask for another concept, or record the stall."""
-    if state["outcome"] == "refused":
-        return "summarize" if state["kind"] == "summary" else "propose"
-    return _AFTER_DRAWING[state["outcome"]]
-
-
-def next_step(state: LineState) -> Kind:
-    """Where to go when a step is done: the next iteration, the summary, a new board, or the end."""
-    return state["kind"]
-
-
-def _begin(node: str, state: LineState, runtime: Runtime[Deps]) -> Deps:
-    """What a node works with, once nothing is asked of its unit that has to be granted first."""
-    # A server such as LangGraph Studio runs the graph without a context; the state names a recorded run then, and
-    # its people steer with the server's own means.
-    context: object = runtime.context
-    if not isinstance(context, Deps):
-        return recorded_deps(state["run"])
-    stop_for_wishes(context.runs, node, state)
-    return context

@@ -1,17 +1,25 @@
-"""A unit's state as it was at a place of its search, put together from the recorded history alone."""
+"""A unit's state at a place of its search, and the prompt of a step, from the recorded history alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
 
+from line_neurons.agent.errors import DamagedError, UsageError
 from line_neurons.agent.loop import nodes_per_attempt
+from line_neurons.agent.ports import Prompt
+from line_neurons.agent.prompts import prompt_hash
 from line_neurons.agent.scoreboard import Entry
-from line_neurons.agent.settings import Settings
+from line_neurons.agent.settings import Settings, revised
+from line_neurons.graphs.loop.prompting import question
 from line_neurons.graphs.loop.routing import after_step, best_after, better
 from line_neurons.graphs.loop.state import Kind, LineState, Row
 from line_neurons.graphs.loop.steering import grant
 from line_neurons.tools.store.records import Step
-from line_neurons.tools.store.steering_queue import Place, SteeringCommand
+from line_neurons.tools.store.runs import RunStore
+from line_neurons.tools.store.steering_queue import Place, SteeringCommand, commands, place_of
 
 # What a node writes down comes after everything that people ask before the nodes of that attempt.
 _AFTER_THE_NODES = nodes_per_attempt() + 1
@@ -104,3 +112,76 @@ def _entered(state: LineState, entry: Step, settings: Settings) -> LineState:
 
 def _top(board: Sequence[Row]) -> tuple[str, float]:
     return str(board[0][0]), float(board[0][1])
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question.
+
+    Args:
+        prompt: the chat.
+        matches: whether it is to the letter what was sent, by the hash that was recorded; None where an earlier
+            version recorded none, and what the generator suggested then is not known.
+        attempt: which of the step's questions it is, from 0.
+    """
+
+    prompt: Prompt
+    matches: bool | None
+    attempt: int
+
+
+def prompt_of(store: Path | RunStore, run: str, unit: int, step: int, attempt: int | None = None) -> Asked:
+    """What the language model was asked in a step.
+
+    Args:
+        store: the store's folder, or its runs.
+        run: id of the run.
+        unit: index of the unit.
+        step: an iteration or summary that has ended, or at least a question of which was answered.
+        attempt: which of the step's questions; None for the last.
+
+    Raises:
+        UsageError: there is no such step, or no model was asked in it.
+        DamagedError: the history does not tell what came before.
+    """
+    if isinstance(store, Path):
+        with closing(RunStore(store, read_only=True)) as opened:
+            return prompt_of(opened, run, unit, step, attempt)
+    runs = store
+    recorded, history = runs.run(run), runs.steps(run, unit)
+    entry = _entry(history, step, attempt)
+    settings = revised(recorded.settings, {})
+    try:
+        before = place_of(entry.step, entry.attempt, "synthesize")
+        state = state_before(settings, history, commands(runs, run, unit), before)
+    except (ValueError, KeyError) as error:
+        raise DamagedError(
+            f"the history of unit {unit} of run {run} does not tell what came before step {step}: {error}",
+            "put a backup of the store in its place",
+        ) from error
+    refused = state["refused"] if state["step"] == entry.step else []
+    hints = [str(hint) for hint in (entry.detail or {}).get("hints", [])]
+    prompt = question(state | {"kind": KINDS[entry.kind], "refused": refused}, settings, hints)
+    matches = None if entry.prompt is None else prompt_hash(prompt) == entry.prompt
+    return Asked(prompt, matches, entry.attempt)
+
+
+def _entry(history: list[Step], step: int, attempt: int | None) -> Step:
+    own = [entry for entry in history if entry.step == step]
+    asked = [
+        entry
+        for entry in own
+        if entry.kind in {"iteration", "summary"} and entry.origin != "typed" and entry.outcome != "stalled"
+    ]
+    found = [entry for entry in asked if attempt in {None, entry.attempt}]
+    if found:
+        return found[-1]
+    known = sorted({entry.step for entry in history if entry.kind in {"iteration", "summary"}})
+    if asked:
+        raise UsageError(f"step {step} has no question {attempt}", f"it has {len(asked)}, from 0")
+    if own:
+        what = (
+            "a person typed the concept in" if own[-1].origin == "typed" else f"it is of the kind {own[-1].kind}"
+        )
+        raise UsageError(f"step {step} asked no question: {what}", "name an iteration or a summary")
+    raise UsageError(f"there is no step {step}", f"steps: {known[0]} to {known[-1]}" if known else "none yet")

@@ -1,9 +1,13 @@
-"""What comes after a step of a unit's search: another iteration, the summary, a new board, or the end."""
+"""What follows a node, and what follows a step: an iteration, the summary, a new board, or the end."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, cast
 
+from langgraph.graph import END
+
+from line_neurons.agent import loop
 from line_neurons.agent.scoreboard import Entry
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.loop.state import Kind, LineState, Row, board_of
@@ -80,3 +84,47 @@ def standing(scored: Sequence[Entry], duplicates: str) -> list[Entry]:
 def better(best: Row | None, concept: str, score: float) -> Row:
     """The better of the best so far and another concept; of equal ones the first."""
     return best if best and float(best[1]) >= score else [concept, score]
+
+
+def after_prompting(state: LineState) -> Literal["ask", "synthesize", "update"]:
+    """Choose what follows a request: generate images, prompt again, or record the stall."""
+    return _AFTER_PROMPTING[state["outcome"]]
+
+
+def after_generation(state: LineState) -> Literal["activate", "propose", "summarize", "update"]:
+    """Choose what follows the images: measure, prompt for another concept, or record the stall."""
+    if state["outcome"] == "refused":
+        return "summarize" if state["kind"] == "summary" else "propose"
+    return _AFTER_GENERATION[state["outcome"]]
+
+
+def next_step(state: LineState) -> Kind:
+    """Choose what follows a step: the next iteration, the summary, a new board, or the end."""
+    return state["kind"]
+
+
+_AFTER_PROMPTING: dict[str, Literal["ask", "synthesize", "update"]] = {
+    "proposed": "synthesize",
+    "refused": "ask",
+    "stalled": "update",
+}
+_AFTER_GENERATION: dict[str, Literal["activate", "update"]] = {"drawn": "activate", "stalled": "update"}
+_STEPS: dict[Any, str] = {"initial": "init", "iteration": "propose", "summary": "summarize", "end": END}
+
+CHOICES: Mapping[str, tuple[Callable[[LineState], Any], Any]] = {
+    "init": (next_step, _STEPS),
+    "propose": (after_prompting, {"ask": "propose", "synthesize": "synthesize", "update": "update"}),
+    "summarize": (after_prompting, {"ask": "summarize", "synthesize": "synthesize", "update": "update"}),
+    "synthesize": (after_generation, {name: name for name in ("activate", "propose", "summarize", "update")}),
+    "update": (next_step, _STEPS),
+}
+"""Nodes whose outcome decides what follows; every other leads to its successor in the table of nodes."""
+
+
+def node_after(ended: str, state: Mapping[str, Any]) -> str:
+    """Return the node that follows one that ended with a state; empty where the unit is done."""
+    if ended not in CHOICES:
+        return loop.successor(ended)
+    choose, targets = CHOICES[ended]
+    following: str = targets[choose(cast("LineState", state))]
+    return following.removeprefix(END)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import BackendError
 from line_neurons.agent.prompts import image_requests
 from line_neurons.graphs.loop.state import Deps
+from line_neurons.tools import label_marks as marks
+from line_neurons.tools.label_marks import Mark
 from line_neurons.tools.scorers import scorer_of
+from line_neurons.tools.store.records import Trial
 
 
 @dataclass(frozen=True)
@@ -88,3 +92,33 @@ def measure(deps: Deps, unit: int, concept: str) -> Measured:
 def times_scored(concept: str, tried: list[str]) -> int:
     """How often a concept is in the list of those tried."""
     return sum(concept_key(other) == concept_key(concept) for other in tried)
+
+
+def unvarying(deps: Deps, unit: int, history: Iterable[Trial] = ()) -> Mark | None:
+    """The mark of a unit that has one activation on all images that are known of it; None if it varies.
+
+    These are the control set and what the unit was scored on. Without a control set, two concepts at least have to
+    be known.
+
+    Args:
+        deps: the graph's parts.
+        unit: index of the unit.
+        history: what the search tried.
+    """
+    import numpy as np
+
+    scored = [trial for trial in history if trial.score is not None]
+    control = deps.control()
+    column = np.empty(0, np.float32) if control is None else control.activations[:, unit]
+    if control is not None and marks.unvarying(column, "") is None:
+        return None
+    if control is None and len({concept_key(trial.concept or "") for trial in scored}) < 2:
+        return None
+    if len({trial.score for trial in scored}) > 1:
+        return None
+    images = list(dict.fromkeys(image for trial in scored for image in trial.images))
+    values = np.asarray(activate(deps, unit, images) if images else [], np.float32)
+    where = " and ".join(
+        [*(["control images"] if control else []), *(["images that it was scored on"] if images else [])]
+    )
+    return marks.unvarying(np.concatenate([column, values]), where)

@@ -12,6 +12,7 @@ from line_neurons.agent.errors import DrainedError
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 
 if TYPE_CHECKING:
+    from langgraph.graph.state import CompiledStateGraph
     from langgraph.runtime import RunControl
 
     from line_neurons.agent.ports import Control, Generator, LanguageModel, Progress, Target
@@ -19,23 +20,14 @@ if TYPE_CHECKING:
     from line_neurons.tools.cache.activation_cache import Cache
     from line_neurons.tools.store.runs import RunStore
 
+    LineGraph = CompiledStateGraph["LineState", "Deps", "LineState", "LineState"]
+    """The compiled loop of one unit."""
+
 Kind = Literal["initial", "iteration", "summary", "end"]
 Outcome = Literal["", "proposed", "refused", "stalled", "drawn"]
 Taken = list[int | str]
 Row = list[str | float]
 """A [concept, score] pair; tuples would come back from a checkpoint as lists."""
-
-
-class UnitOfRun(TypedDict):
-    """What a server is asked to work on.
-
-    Attributes:
-        run: id of a recorded run.
-        unit: index of a unit of it.
-    """
-
-    run: str
-    unit: int
 
 
 class LineState(TypedDict, total=False):

@@ -30,12 +30,12 @@ from line_neurons.tools.store.steering_queue import (
 )
 
 if TYPE_CHECKING:
-    from line_neurons.graphs.loop.graph import LineGraph
+    from line_neurons.graphs.loop.state import LineGraph
 
 _NEVER: Place = (2**62, 0, 0)
 
 
-def stop_for_wishes(runs: RunStore, node: str, state: LineState) -> None:
+def interrupt_if_pending(runs: RunStore, node: str, state: LineState) -> None:
     """Interrupt the graph before a node's work if something is asked of its unit; see ``take_wishes``."""
     if asked := pending(runs, state["run"], state["unit"], _place(node, state)):
         interrupt([wish.id for wish in asked])

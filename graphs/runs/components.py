@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property, lru_cache, partial
+from functools import cache, cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +14,13 @@ from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Control, ControlSet, Generator, LanguageModel, Progress, Target
 from line_neurons.agent.presets import OLLAMA_SAMPLING
-from line_neurons.agent.settings import Settings, load_settings, revised
+from line_neurons.agent.settings import Settings, revised
 from line_neurons.graphs.loop.state import Asking, Deps, stop_if_drained
 from line_neurons.graphs.runs.code_trust import require_vouched
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations, open_control_set, remarks_of
 from line_neurons.tools.generators.text_to_image import open_text_to_image
-from line_neurons.tools.language_models.langchain import with_secrets
 from line_neurons.tools.language_models.registry import open_language_model
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore, default_store
@@ -450,21 +449,6 @@ def _differing(before: str, now: str) -> tuple[str, str]:
     """The words of two fingerprints that the other one lacks."""
     old, new = before.split(), now.split()
     return " ".join(word for word in old if word not in new), " ".join(word for word in new if word not in old)
-
-
-@lru_cache(maxsize=1)
-def recorded_deps(run: str) -> Deps:
-    """What the nodes of a recorded run work with, for a server that runs the graph without handing it over.
-
-    Args:
-        run: id of a run in the store that line.toml or the environment names.
-    """
-    settings = load_settings()
-    found = RunStore(settings.store or default_store(), read_only=True).run(run)
-    langchain = with_secrets(found.settings.get("langchain", {}), settings.langchain)
-    changes = {"ollama": settings.ollama, "langchain": langchain}
-    components = reopen(found, settings.store, settings.assets, changes=changes)
-    return components.deps(found.layer, found.vocabulary or ())
 
 
 def installed_versions() -> dict[str, str]:

@@ -12,7 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from line_neurons import agent, graphs, tools
 from line_neurons.agent.prompts import ANGLES, LIGHTINGS, instructions
 from line_neurons.graphs.runs.components import Components, installed_versions
 from line_neurons.tools.hardware import machine
@@ -77,10 +76,10 @@ def prompts(template: str, *, paper: bool) -> dict[str, Any]:
 @cache
 def own_code() -> str:
     """SHA-256 of the source of the rooms that decide results, wherever they are installed."""
-    digest = hashlib.sha256()
-    for room in (agent, tools, graphs):
-        folder = Path(room.__path__[0])
+    digest, root = hashlib.sha256(), Path(__file__).parents[2]
+    for name in ("agent", "tools", "graphs"):
+        folder = root / name
         for file in sorted(folder.rglob("*.py")):
             content = hashlib.sha256(file.read_bytes()).hexdigest()
-            digest.update(f"{room.__name__}/{file.relative_to(folder).as_posix()} {content}\n".encode())
+            digest.update(f"line_neurons.{name}/{file.relative_to(folder).as_posix()} {content}\n".encode())
     return digest.hexdigest()

@@ -53,7 +53,7 @@ def search_result(deps: Deps, run: Run, unit: Unit) -> dict[str, Any]:
         unit: a unit of it whose search has ended.
     """
     history = list(deps.runs.trials(run.id, unit.unit))
-    mark = unvarying(deps, unit.unit, history)
+    mark = scoring.unvarying(deps, unit.unit, history)
     if mark and not any(trial.score is not None for trial in history):
         return unlabelled(mark)
     forbidden = banned(deps.runs, run.id).get(unit.unit, ())
@@ -64,36 +64,6 @@ def search_result(deps: Deps, run: Run, unit: Unit) -> dict[str, Any]:
     known = initial.vocabulary(deps) | found.boards
     row = columns(found) | evidence(deps, unit.unit, text_of(found.best), found.best.images, known)
     return {"status": "finished", **row, **noted(deps, found, row, tied=found.tied, mark=mark)}
-
-
-def unvarying(deps: Deps, unit: int, history: Iterable[Trial] = ()) -> Mark | None:
-    """The mark of a unit that has one activation on all images that are known of it; None if it varies.
-
-    These are the control set and what the unit was scored on. Without a control set, two concepts at least have to
-    be known.
-
-    Args:
-        deps: the graph's parts.
-        unit: index of the unit.
-        history: what the search tried.
-    """
-    import numpy as np
-
-    scored = [trial for trial in history if trial.score is not None]
-    control = deps.control()
-    column = np.empty(0, np.float32) if control is None else control.activations[:, unit]
-    if control is not None and marks.unvarying(column, "") is None:
-        return None
-    if control is None and len({concept_key(text_of(trial)) for trial in scored}) < 2:
-        return None
-    if len({trial.score for trial in scored}) > 1:
-        return None
-    images = list(dict.fromkeys(image for trial in scored for image in trial.images))
-    values = np.asarray(scoring.activate(deps, unit, images) if images else [], np.float32)
-    where = " and ".join(
-        [*(["control images"] if control else []), *(["images that it was scored on"] if images else [])]
-    )
-    return marks.unvarying(np.concatenate([column, values]), where)
 
 
 def undecided(found: Found) -> Mark | None:

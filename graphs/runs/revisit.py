@@ -33,7 +33,6 @@ from line_neurons.graphs.runs.results import (
     text_of,
     undecided,
     unlabelled,
-    unvarying,
 )
 from line_neurons.tools.label_marks import DONE, Mark
 from line_neurons.tools.scorers import needs_control
@@ -272,7 +271,7 @@ def _gather(store: RunStore, runs: Sequence[Run], by_run: Mapping[str, Deps]) ->
                     gathered.recorded[concept].append((index[number], trial.score))
             if number in index:
                 looked = look_through(history, bans.get(number, ()), run.settings.get("duplicates", "refuse"))
-                found[number] = looked, unvarying(by_run[run.id], number, history) or undecided(looked)
+                found[number] = looked, scoring.unvarying(by_run[run.id], number, history) or undecided(looked)
                 for name in bans.get(number, ()):
                     gathered.forbidden[concept_key(name)].append(index[number])
         gathered.places += [_Place(run, unit, *found[unit.unit]) for unit in units]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
@@ -27,7 +27,6 @@ from line_neurons.agent.errors import (
 )
 from line_neurons.agent.loop import has_proposal
 from line_neurons.agent.settings import Settings
-from line_neurons.graphs.loop.graph import LineGraph
 from line_neurons.graphs.loop.state import Deps
 from line_neurons.graphs.runs.unit_runner import work_unit
 from line_neurons.tools.batching import gathered
@@ -36,6 +35,9 @@ from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.store.activity import Activity, report_activity
 from line_neurons.tools.store.leases import lease_unit
 from line_neurons.tools.store.records import Run, Unit
+
+if TYPE_CHECKING:
+    from line_neurons.graphs.loop.state import LineGraph
 
 _TRACE_CHARACTERS = 4000
 _NOT_THE_UNITS = (StoreError, MissingPartError, SystemLimitError)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from line_neurons.agent.settings import load_settings
-from line_neurons.graphs.loop import nodes
+from line_neurons.graphs import studio
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import start
 from line_neurons.tools.store.runs import RunStore
@@ -46,7 +46,7 @@ def test_a_server_is_told_that_a_run_and_a_unit_are_asked_for():
 def test_without_parts_handed_over_the_state_names_a_recorded_run(tmp_path, monkeypatch, context):
     components = scripted_components(tmp_path, ScriptedModel(["one", "two"]), iterations=1)
     run = start(components, LAYER, ["0"])
-    monkeypatch.setattr(nodes, "recorded_deps", lambda given: {run.id: components.deps(LAYER)}[given])
+    monkeypatch.setattr(studio, "recorded_deps", lambda given: {run.id: components.deps(LAYER)}[given])
     state = made_graph().invoke({"run": run.id, "unit": 0}, context=context)
     assert state["step"] == 3
     assert [step.concept for step in components.runs.steps(run.id, 0) if step.step] == ["one", "two"]

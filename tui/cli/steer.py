@@ -126,7 +126,7 @@ def prompt(store: Path, name: str, which: str, step: int, *, as_json: bool) -> N
     Raises:
         UsageError: there is no such step, or no model was asked in it.
     """
-    from line_neurons.graphs.loop.recorded_prompt import prompt_of
+    from line_neurons.graphs.loop.reconstruct import prompt_of
 
     with closing(open_store(store)) as runs:
         run = runs.run(name)

@@ -5,8 +5,7 @@ import pytest
 from line_neurons.agent.presets import PAPER
 from line_neurons.agent.settings import revised
 from line_neurons.graphs.loop.graph import build
-from line_neurons.graphs.loop.reconstruct import state_after
-from line_neurons.graphs.loop.recorded_prompt import prompt_of
+from line_neurons.graphs.loop.reconstruct import prompt_of, state_after
 from line_neurons.graphs.runs.environment import WORKED_WITH
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.store.checkpoints import open_checkpoints

@@ -129,8 +129,7 @@ def test_a_banned_concept_does_not_come_back_in_the_other_number(tmp_path, banne
 def test_a_node_that_is_added_loses_no_concept_that_was_measured(tmp_path, monkeypatch, after):
     runs_of_node = []
 
-    def critique(state, runtime):
-        nodes._begin("critique", state, runtime)
+    def critique(state, deps):
         runs_of_node.append(state["step"])
         return {"outcome": state["outcome"]}
 

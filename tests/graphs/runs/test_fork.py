@@ -10,8 +10,7 @@ import pytest
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import fork_changes, revised
 from line_neurons.graphs.loop.graph import build
-from line_neurons.graphs.loop.reconstruct import state_after
-from line_neurons.graphs.loop.recorded_prompt import prompt_of
+from line_neurons.graphs.loop.reconstruct import prompt_of, state_after
 from line_neurons.graphs.runs.fork import fork
 from line_neurons.graphs.runs.lifecycle import work
 from line_neurons.tools.store.checkpoints import open_checkpoints

@@ -116,7 +116,7 @@ class PromptScreen(Screen[None]):
         self._put("prompt", Text("putting the prompt together …", "dim"))
 
         def rebuild() -> None:
-            from line_neurons.graphs.loop.recorded_prompt import prompt_of
+            from line_neurons.graphs.loop.reconstruct import prompt_of
 
             worker = get_current_worker()
             try:
