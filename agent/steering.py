@@ -9,7 +9,7 @@ from typing import Literal
 from line_neurons.agent.concepts import concept_key, find_duplicate
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 
-WishKind = Literal["pin", "unpin", "ban", "try", "again"]
+SteeringKind = Literal["pin", "unpin", "ban", "try", "again"]
 """``pin``: a concept stays on the board; ``unpin``: no longer; ``ban``: it leaves the board for good and is no
 label; ``try``: a concept of one's own is the next proposal; ``again``: the proposal in hand is given up and the
 model asked anew, or a search that has ended goes on for one iteration."""
@@ -46,7 +46,7 @@ class Search:
     repeats: bool = False
 
 
-def steer(search: Search, kind: WishKind, concept: str = "") -> tuple[Search, str]:
+def steer(search: Search, kind: SteeringKind, concept: str = "") -> tuple[Search, str]:
     """Grant a wish.
 
     Args:

@@ -66,15 +66,15 @@ def _by_encoder(task: BaselineTask, words: tuple[str, ...], spec: str) -> NDArra
     except MissingPartError as error:
         error.remedy += f"; or, as a stand-in, --encoder {CAPTIONS}"
         raise
-    vectors = embed_images(encoder, images, components.bank, task.told("image embeddings"))
-    return vectors @ embed_texts(encoder.fingerprint, words, components.bank, encoder.texts).T
+    vectors = embed_images(encoder, images, components.cache, task.progress_for("image embeddings"))
+    return vectors @ embed_texts(encoder.fingerprint, words, components.cache, encoder.texts).T
 
 
 def _by_captions(task: BaselineTask, words: tuple[str, ...]) -> NDArray[np.float32]:
     """The same with the embedding of an image's caption, its class, in the place of the image's."""
     from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
 
-    encoder, bank = SentenceEncoder(task.components.assets / "minilm"), task.components.bank
+    encoder, bank = SentenceEncoder(task.components.assets / "minilm"), task.components.cache
     captions, texts = (
         embed_texts(encoder.fingerprint, several, bank, encoder.encode) for several in (task.captions, words)
     )

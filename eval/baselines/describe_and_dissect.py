@@ -122,7 +122,7 @@ def label(task: BaselineTask, *, captioner: str = "ollama:llava:7b", encoder: st
     """
     describe = _captioner(task, captioner)
     weigh = _weigher(task, encoder) if encoder else None
-    told = task.told("units")
+    told = task.progress_for("units")
     ranked: dict[int, Ranking] = {}
     flat = [unit for place, unit in enumerate(task.units) if unvarying(task.activations[:, place], "probe images")]
     without: dict[int, str] = dict.fromkeys(flat, "its activation is the same on all probe images")
@@ -229,7 +229,7 @@ def _of_unit(
             for index in range(IMAGES_PER_CANDIDATE)
         ]
         try:
-            drawn[concept] = task.components.bank.images(requests, task.components.generator)
+            drawn[concept] = task.components.cache.images(requests, task.components.generator)
         except NotDrawableError:
             continue
     near = None if weigh is None else partial(weigh, [one.image for one in shown], captions)
@@ -312,7 +312,7 @@ def _ranked(
     """
     components = task.components
     images = [(concept, image) for concept, several in drawn.items() for image in several]
-    rows = components.bank.activations(
+    rows = components.cache.activations(
         [i for _, i in images], components.target, task.layer, generator=components.generator
     )
     order = np.argsort(-rows[:, unit], kind="stable")
@@ -323,7 +323,7 @@ def _ranked(
     if near is not None:
         for concept in drawn:
             among = [images[place][1] for place in order[:TOP_COMPARED] if images[place][0] == concept]
-            theirs = [components.bank.image_bytes(image) for image in among]
+            theirs = [components.cache.image_bytes(image) for image in among]
             scores[concept] *= near(concept, theirs) if theirs else -1.0
     return [*sorted(scores.items(), key=lambda pair: -pair[1])]
 

@@ -240,7 +240,7 @@ def label(
         )
     concepts, members = concepts_of(task, hypernyms=hypernyms)
     settings = InvertSettings(length, beam, least, most)
-    told = task.told("formulas")
+    told = task.progress_for("formulas")
     found = search_formulas(task.activations, members, concepts, task.allowed(concepts), settings, told)
     labels, without, tied = [], [], []
     for place, (unit, formulas) in enumerate(zip(task.units, found, strict=True)):
@@ -296,7 +296,7 @@ def _wider(task: BaselineTask) -> Mapping[int, set[str]]:
     """The groups of each class, by its index."""
     if task.components.settings.control == "bank":
         broader: dict[str, set[str]] = defaultdict(set)
-        for entry in task.components.images.select("search"):
+        for entry in task.components.image_bank.select("search"):
             broader[entry.caption].update(entry.broader)
         return {index: broader[name] for index, name in enumerate(task.control.classes)}
     words = WordNet(task.components.assets / "wordnet")

@@ -51,7 +51,7 @@ def best_word(task: BaselineTask) -> Labels:
         LineError: see ``scoring.draw`` and ``Cache.activations``.
     """
     components, words = task.components, task.words
-    deps, told = components.deps(task.layer), task.told("words")
+    deps, told = components.deps(task.layer), task.progress_for("words")
     columns = list(task.units)
     scorer = components.settings.scorer
     compared = (
@@ -68,7 +68,7 @@ def best_word(task: BaselineTask) -> Labels:
                 continue
         if images:
             every = [image for image_ids in images.values() for image in image_ids]
-            rows = components.bank.activations(
+            rows = components.cache.activations(
                 every, components.target, task.layer, generator=components.generator
             )
             scores[:, list(images)] = score(rows[:, columns].reshape(len(images), -1, len(columns))).T

@@ -46,9 +46,9 @@ class BaselineTask:
     source: str = ""
     drain: RunControl | None = None
 
-    def told(self, what: str) -> Progress | None:
+    def progress_for(self, what: str) -> Progress | None:
         """What is told of long work; it raises ``DrainedError`` where a stop was asked for."""
-        return self.components.told(what, self.drain)
+        return self.components.progress_for(what, self.drain)
 
     @cached_property
     def control(self) -> Control:

@@ -78,7 +78,7 @@ def _images(task: BaselineTask, wanted: Sequence[int]) -> Mapping[int, ImageData
     """Images of the probe set by row."""
     left, found, row = set(wanted), {}, 0
     source = task.images()
-    told = task.told("probe images")
+    told = task.progress_for("probe images")
     for number, chunk in enumerate(source.chunks(), 1):
         for image in chunk.images:
             if row in left:
@@ -138,6 +138,6 @@ class _Crops:
 
 def _measured(task: BaselineTask, unit: int, parts: Sequence[ProbeImage]) -> NDArray[np.float32]:
     crops = _Crops(tuple(bytes(one.image) for one in parts))
-    found = control_activations(task.components.bank, task.components.target, [task.layer], crops)
+    found = control_activations(task.components.cache, task.components.target, [task.layer], crops)
     column: NDArray[np.float32] = found[task.layer].activations[:, unit]
     return column

@@ -106,7 +106,7 @@ def run_instant(units: int, store: Path, *, iterations: int, in_flight: int, wor
         work(components, run, watch)
         seconds = time.perf_counter() - began
         finished = components.runs.states(run.id).get("finished", 0)
-        drawn = components.bank.stats.generated
+        drawn = components.cache.stats.generated
     size = sum(path.stat().st_size for path in store.rglob("*") if path.is_file()) / 1e6
     return LoopSpeed(
         finished,

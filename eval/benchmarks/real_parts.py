@@ -116,7 +116,7 @@ def uncached(components: Components, llm_parallel: int, kept: int) -> LanguageMo
 def like(components: Components, store: Path, **changes: Any) -> Components:
     """Parts around another store that share the models that ``components`` has opened."""
     settings = components.settings.model_copy(update={"store": store, **changes})
-    shared = {name: part for name, part in components.opened().items() if name not in {"bank", "runs"}}
+    shared = {name: part for name, part in components.opened().items() if name not in {"cache", "runs"}}
     return Components(components.model, settings, layers=set(components.layers)).with_(**shared)
 
 
@@ -146,7 +146,7 @@ def closing(components: Components) -> Iterator[Components]:
     try:
         yield components
     finally:
-        components.bank.close()
+        components.cache.close()
         components.runs.close()
 
 

@@ -114,7 +114,7 @@ class GeneratedImages:
             for thing in drawn
         ]
         asked = [of_each[index % len(drawn)][index] for index in range(self.count)]
-        bank, target = self.components.bank, self.components.target
+        bank, target = self.components.cache, self.components.target
         images = bank.images(asked, self.generator, progress)
         return bank.activations(images, target, self.layer, generator=self.generator)
 
@@ -180,7 +180,7 @@ class FolderImages:
         self._read[folder.name] = images.account
         images.account.check(str(folder), value_range)
         try:
-            found = control_activations(self.components.bank, self.components.target, [self.layer], images)[
+            found = control_activations(self.components.cache, self.components.target, [self.layer], images)[
                 self.layer
             ]
         except UsageError as error:
@@ -230,8 +230,8 @@ def open_images(
     wanted = spec or settings.generator
     source, _, place = wanted.partition(":")
     if source == PHOTOGRAPHS:
-        bank = _like(components, settings.model_copy(update={"generator": f"bank:{place}"})).images
-        searched = components.images if settings.generator.partition(":")[0] == "bank" else None
+        bank = _like(components, settings.model_copy(update={"generator": f"bank:{place}"})).image_bank
+        searched = components.image_bank if settings.generator.partition(":")[0] == "bank" else None
         return Photographs(wanted, bank, synonyms(searched), components, layer, count or IMAGES, seed)
     folder = Path(wanted).expanduser()
     named = source == "bank" or wanted in PRESETS
@@ -280,10 +280,10 @@ def open_control(spec: str | None, components: Components) -> tuple[str, Control
         return wanted, control
     from line_neurons.tools.image_bank.control import BankControl
 
-    bank = components.images
+    bank = components.image_bank
     images = settings.control_images or BANK_IMAGES
     return HELD_OUT, BankControl(bank, bank.captions("heldout"), m=images, split="heldout")
 
 
 def _like(components: Components, settings: Settings) -> Components:
-    return Components(components.model, settings, components.progress)
+    return Components(components.model, settings, components.on_progress)

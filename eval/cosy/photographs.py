@@ -181,7 +181,7 @@ class Photographs:
     def activations(self, concept: str, place: int, progress: Progress | None = None) -> Activations:
         """See ``ConceptImages``; kept in the store by the contents of the files."""
         images = _Images(self._entries(concept), self.bank.value_range)
-        found = control_activations(self.components.bank, self.components.target, [self.layer], images, progress)
+        found = control_activations(self.components.cache, self.components.target, [self.layer], images, progress)
         return found[self.layer].activations
 
     def _entries(self, concept: str) -> Sequence[Entry]:

@@ -26,8 +26,8 @@ from line_neurons.eval.cosy.protocol import (
 from line_neurons.eval.labels.formats import Label, Labels
 from line_neurons.eval.labels.library import find_labels, is_file, open_runs, split_source
 from line_neurons.eval.labels.names import file_stem, matches_target, target_of
-from line_neurons.graphs.runs.code_trust import require_vouched, vouch
-from line_neurons.graphs.runs.components import Components, Preparing
+from line_neurons.graphs.runs.code_trust import record_trust, require_trust
+from line_neurons.graphs.runs.components import Components, OnProgress
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations
 from line_neurons.tools.store.evaluations import CosyScore, Evaluation, Evaluations, Result
 from line_neurons.tools.store.records import Run
@@ -73,7 +73,7 @@ def open_layer(
     layer: str | None = None,
     units_from: int | None = None,
     mode: Mode = "fixed",
-    preparing: Preparing | None = None,
+    preparing: OnProgress | None = None,
     trust: bool = False,
 ) -> EvaluatedLayer:
     """Read the labels and put together what judges them.
@@ -159,7 +159,7 @@ def evaluate_labels(
     *,
     mode: Mode = "fixed",
     seed: int = 0,
-    telling: Preparing | None = None,
+    telling: OnProgress | None = None,
 ) -> Result:
     """Judge labels of a method one concept after another; each is kept in the store as it is done.
 
@@ -245,7 +245,7 @@ def _judge_concept(
     images: ConceptImages,
     base: Activations,
     mode: Mode,
-    telling: Preparing | None,
+    telling: OnProgress | None,
 ) -> list[CosyScore]:
     def drawing(done: int, total: int) -> None:
         if telling:
@@ -261,7 +261,7 @@ def _judge_concept(
 
 
 def _control(
-    subject: EvaluatedLayer, source: ControlSet | PrecomputedControl, telling: Preparing | None
+    subject: EvaluatedLayer, source: ControlSet | PrecomputedControl, telling: OnProgress | None
 ) -> Activations:
     components, layer = subject.components, subject.layer
     if isinstance(source, PrecomputedControl):
@@ -273,14 +273,14 @@ def _control(
         if telling:
             telling("control set", done, total)
 
-    return control_activations(components.bank, components.target, [layer], source, counted)[layer].activations
+    return control_activations(components.cache, components.target, [layer], source, counted)[layer].activations
 
 
 def _components_of(
     runs: Sequence[Run],
     settings: Settings,
     changes: Mapping[str, Any],
-    preparing: Preparing | None,
+    preparing: OnProgress | None,
     trust: bool,
 ) -> Components:
     """The parts of the first of some runs of one target; what judges does without their language model."""
@@ -288,8 +288,8 @@ def _components_of(
     places = {"store": settings.store, "assets": settings.assets}
     components = Components(run.model, revised({**run.settings, **places}, changes), preparing, {run.layer})
     if trust:
-        vouch(components.runs, run)
-    require_vouched(components.runs, run, {"llm": ""})
+        record_trust(components.runs, run)
+    require_trust(components.runs, run, {"llm": ""})
     now = layer_fingerprint(components.target, run.layer)
     for one in runs:
         if one.layer != run.layer:

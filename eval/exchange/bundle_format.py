@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from line_neurons.agent.steering import WishKind
+from line_neurons.agent.steering import SteeringKind
 
 SCHEMA = "line-neurons/bundle/1"
 MANIFEST, PROVENANCE, RUN = "manifest.json", "provenance.json", "run.json"
@@ -85,7 +85,7 @@ class CommandRow:
 
     id: int
     unit: int
-    kind: WishKind
+    kind: SteeringKind
     concept: str
     by: str
     created: float

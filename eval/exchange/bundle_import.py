@@ -143,11 +143,11 @@ def _put(bank: CacheDatabase, statement: str, rows: Iterator[tuple[Any, ...]]) -
 
 def _put_run(bundle: Archive, run: Run, runs: RunStore) -> str:
     """Write the run with its history, what was asked of it, and its checkpoints: all or nothing."""
-    from line_neurons.graphs.runs.lifecycle import free_name
+    from line_neurons.graphs.runs.lifecycle import new_run_id
     from line_neurons.tools.store.checkpoints import forget_run, open_checkpoints
 
     with open_checkpoints(runs.path.parent) as saver, runs.atomic() as db:
-        name = free_name(runs, run.model, run.layer) if run.id in runs.names() else run.id
+        name = new_run_id(runs, run.model, run.layer) if run.id in runs.names() else run.id
         found_in = {run.id: name}
         units = [
             replace(unit, run=name, found_in=found_in.get(unit.found_in or "", unit.found_in))

@@ -16,7 +16,7 @@ from line_neurons.eval.exchange.snapshot import Snapshot, snapshot
 from line_neurons.eval.labels.formats import WRITE_FORMATS, Labels, write_csv
 from line_neurons.eval.labels.library import find_labels
 from line_neurons.eval.labels.names import file_stem
-from line_neurons.graphs.replay.provenance import provenance_of_the_run
+from line_neurons.graphs.replay.provenance import provenance_of_run
 from line_neurons.tools.store.runs import has_runs
 
 SIDECAR = ".provenance.json"
@@ -102,7 +102,7 @@ def export(
 
 def run_provenance(taken: Snapshot) -> dict[str, Any]:
     """Where a run comes from, JSON-ready, without its units: what is told of these is in the tables."""
-    return provenance_of_the_run(taken.runs, taken.runs.run(taken.run.id))
+    return provenance_of_run(taken.runs, taken.runs.run(taken.run.id))
 
 
 def _labels(store: Path, labels: Labels, form: str, output: Path, force: bool) -> Exported:

@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         components = Components(MODEL, load_settings(**flags))
         words = WordNet(components.assets / "wordnet")
         names = components.target.unit_names(LAYER) or ()
-        every = drawable_classes(components.images, words, names)
+        every = drawable_classes(components.image_bank, words, names)
         classes = sample(every, options.units)
         excluded = {one.unit: (*one.captions, one.name) for one in classes}
         components = Components(MODEL, components.settings.model_copy(update={"exclude_for": excluded}))

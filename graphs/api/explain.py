@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Units = int | str | Iterable[int | str]
 """Units as on the command line, ``"3,10-20"``, ``"all"``, ``"tiger"``, or their numbers."""
 
-Watcher = Callable[[Progress], None]
+ProgressCallback = Callable[[Progress], None]
 
 _LOOK_SECONDS = 0.5
 _DONE = {"finished", "failed"}
@@ -70,7 +70,7 @@ def explain(
     transform: Transform | None = None,
     class_names: Sequence[str] | None = None,
     resume: bool | str = True,
-    progress: bool | Watcher = True,
+    progress: bool | ProgressCallback = True,
     config: Path | None = None,
     **settings: Any,
 ) -> Result:
@@ -217,9 +217,9 @@ class _Asked:
         if self.layer is None or self.units is None:
             raise UsageError("no layer or no units are named", "explain(model, layer, units), or resume=RUN")
         model = self._model()
-        spec, network = (model, None) if isinstance(model, str) else (model.name, model)
+        spec, bundle = (model, None) if isinstance(model, str) else (model.name, model)
         components = Components(
-            spec, load_settings(self.config, **self.settings), told, {self.layer}, network=network
+            spec, load_settings(self.config, **self.settings), told, {self.layer}, bundle=bundle
         )
         selectors = _selectors(self.units)
         numbers, names = select_units(components, self.layer, selectors)
@@ -252,10 +252,10 @@ def _asked(
     transform: Transform | None = None,
     class_names: Sequence[str] | None = None,
     resume: bool | str = True,
-    progress: bool | Watcher = True,
+    progress: bool | ProgressCallback = True,
     config: Path | None = None,
     **settings: Any,
-) -> tuple[_Asked, bool | Watcher]:
+) -> tuple[_Asked, bool | ProgressCallback]:
     return _Asked(model, layer, units, transform, class_names, resume, config, settings), progress
 
 
@@ -281,7 +281,7 @@ class _Work:
     _open: ClassVar[dict[tuple[Path, str], _Work]] = {}
     """By store and run, who works on it in this process."""
 
-    def __init__(self, asked: _Asked, progress: bool | Watcher, *, paced: bool = False) -> None:
+    def __init__(self, asked: _Asked, progress: bool | ProgressCallback, *, paced: bool = False) -> None:
         self._queue: queue.SimpleQueue[_Told] = queue.SimpleQueue()
         self._line = ProgressLine(shown=progress is True)
         self._watcher = progress if callable(progress) else None
@@ -290,8 +290,10 @@ class _Work:
         self._wanted = threading.Event()
         self._wanted.set()
         self._began = time.monotonic()
-        self._parts, self._run = asked.prepared(lambda what, done, total: self._queue.put((what, done, total)))
-        self._key = (self._parts.store.resolve(), self._run.id)
+        self._components, self._run = asked.prepared(
+            lambda what, done, total: self._queue.put((what, done, total))
+        )
+        self._key = (self._components.store.resolve(), self._run.id)
         self._thread = threading.Thread(target=self._work, name=f"run {self._run.id}", daemon=True)
 
     def units(self) -> Iterator[UnitResult]:
@@ -326,7 +328,7 @@ class _Work:
 
     def result(self) -> Result:
         """The run as it is now."""
-        return load(self._run.id, self._parts.store)
+        return load(self._run.id, self._components.store)
 
     def _begin(self) -> None:
         before = self._open.get(self._key)
@@ -343,8 +345,8 @@ class _Work:
         self._wanted.set()
         if wait:
             self._thread.join()
-            self._parts.runs.close()
-            self._parts.bank.close()
+            self._components.runs.close()
+            self._components.cache.close()
             if self._open.get(self._key) is self:
                 del self._open[self._key]
 
@@ -354,7 +356,7 @@ class _Work:
             raise Interrupted(result, self._drain.drain_reason or "")
         states = [unit.status for unit in result]
         failed = f", {states.count('failed')} failed" if "failed" in states else ""
-        read = "".join(f"; {note}" for note in self._parts.image_notes())
+        read = "".join(f"; {note}" for note in self._components.image_notes())
         self._line.say(
             f"run {self._run.id}: {sum(state in DONE for state in states)} of {len(states)} units done{failed}, "
             f"{time.monotonic() - self._began:.0f} s{read}" + "".join(f"; {remark}" for remark in result.remarks),
@@ -364,7 +366,7 @@ class _Work:
     def _work(self) -> None:
         ended: BaseException | None = None
         try:
-            work(self._parts, self._run, self._watch, self._drain)
+            work(self._components, self._run, self._watch, self._drain)
         except BaseException as error:
             ended = error
         self._queue.put(ended)

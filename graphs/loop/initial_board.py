@@ -15,7 +15,7 @@ from line_neurons.agent.prompts import initial_prompt
 from line_neurons.agent.scoreboard import draw_others
 from line_neurons.agent.seeds import derive_rng, derive_seed
 from line_neurons.graphs.loop import scoring
-from line_neurons.graphs.loop.prompting import ask
+from line_neurons.graphs.loop.prompting import request_proposal
 from line_neurons.graphs.loop.state import Deps
 from line_neurons.tools.scorers import scorer_of
 from line_neurons.tools.targets.registry import short_spec
@@ -144,7 +144,7 @@ def _kept_concepts(deps: Deps, unit: int) -> dict[str, float]:
     """The store's concepts by the unit's score on the images that it has of them."""
     fingerprint, count = deps.generator.fingerprint, deps.settings.images
     # Each has as many since before the run began, so that images of later runs don't change the ranking.
-    images = {word: deps.bank.images_of(word, fingerprint, count) for word in deps.vocabulary}
+    images = {word: deps.cache.images_of(word, fingerprint, count) for word in deps.vocabulary}
     words = list(deps.vocabulary)
     scored = {}
     for start in range(0, len(words), _CONCEPTS_AT_ONCE):
@@ -185,10 +185,10 @@ def _proposed(deps: Deps, again: tuple[int, ...]) -> Iterator[Candidate]:
             return
 
 
-def _answer(deps: Deps, prompt: Prompt, named: Sequence[str], question: tuple[int, ...]) -> Candidate:
+def _answer(deps: Deps, prompt: Prompt, named: Sequence[str], request: tuple[int, ...]) -> Candidate:
     """Ask a question, named by its index, the attempt and, after the first board, the restart."""
-    seed = derive_seed("ask initial", deps.settings.seed, *question)
-    answer = asdict(ask(deps, prompt, seed, attempt=question[1]))
-    concept, refused = answer.pop("concept"), answer.pop("unusable")
+    seed = derive_seed("ask initial", deps.settings.seed, *request)
+    answer = asdict(request_proposal(deps, prompt, seed, attempt=request[1]))
+    concept, refused = answer.pop("concept"), answer.pop("refusal")
     known = None if refused else find_duplicate(concept, named)
     return Candidate(concept, "proposed", f'"{known}" was named already.' if known else refused, answer)

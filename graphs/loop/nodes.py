@@ -23,10 +23,10 @@ from line_neurons.agent.scoreboard import update as update_board
 from line_neurons.agent.seeds import derive_rng, derive_seed
 from line_neurons.graphs.loop import initial_board as initial
 from line_neurons.graphs.loop import scoring
-from line_neurons.graphs.loop.prompting import ask, question
+from line_neurons.graphs.loop.prompting import request_proposal, step_prompt
 from line_neurons.graphs.loop.routing import after_step, best_after, better, next_kind
 from line_neurons.graphs.loop.state import Deps, LineState, board_of, board_rows
-from line_neurons.graphs.loop.step_log import pairs, put
+from line_neurons.graphs.loop.step_log import board_pairs, log_step
 from line_neurons.tools.store.records import Step, Trial
 
 _UNASKED: LineState = {"prompt": "", "hints": []}
@@ -99,7 +99,7 @@ def init(state: LineState, deps: Deps) -> LineState:
             return {"kind": "end"}
         raise
     board = Scoreboard(tuple(entries.values()), settings.capacity)
-    deps.runs.put_steps([replace(one, board=pairs(board)) for one in seen])
+    deps.runs.put_steps([replace(one, board=board_pairs(board)) for one in seen])
     following: LineState = {
         "step": step + 1,
         "restart": restart,
@@ -154,8 +154,8 @@ def _ask(state: LineState, deps: Deps) -> LineState:
     settings = deps.settings
     seed = derive_seed("ask", settings.seed, state["unit"], state["step"], state["attempt"])
     hints = _drawable(state, deps, board_of(state, settings.capacity))
-    prompt = question(state, settings, hints)
-    answer = ask(deps, prompt, seed, state["attempt"])
+    prompt = step_prompt(state, settings, hints)
+    answer = request_proposal(deps, prompt, seed, state["attempt"])
     asked: LineState = {
         "llm_seed": answer.seed,
         "temperature": answer.temperature,
@@ -168,8 +168,8 @@ def _ask(state: LineState, deps: Deps) -> LineState:
         "hints": hints,
         "origin": "summary" if state["kind"] == "summary" else "proposed",
     }
-    if answer.unusable:
-        return asked | _refuse(state | asked, deps, "invalid", answer.unusable)
+    if answer.refusal:
+        return asked | _refuse(state | asked, deps, "invalid", answer.refusal)
     if (forbidden := find_duplicate(answer.concept, state.get("banned", []))) is not None:
         return asked | _refuse(state | asked, deps, "duplicate", f'"{forbidden}" is forbidden.')
     if settings.duplicates == "refuse":
@@ -213,13 +213,15 @@ def _drawable(state: LineState, deps: Deps, board: Scoreboard) -> list[str]:
 def _refuse(state: LineState, deps: Deps, outcome: str, reason: str) -> LineState:
     """Write down a refused answer; after ``retries`` of them the step is recorded as stalled."""
     concept = state.get("concept") or None
-    put(state, deps, outcome, concept=concept, detail={"reason": reason})
+    log_step(state, deps, outcome, concept=concept, detail={"reason": reason})
     known: LineState = {}
     if outcome == "not_drawable" and concept:
         known = {"tried": [*state["tried"], concept], "proposed": [*state.get("proposed", []), concept]}
     attempt = state["attempt"] + 1
     if attempt > deps.settings.retries:
-        put(state | {"attempt": attempt, "reasoning": "", "reply": "", "seconds": 0.0} | _UNASKED, deps, "stalled")
+        log_step(
+            state | {"attempt": attempt, "reasoning": "", "reply": "", "seconds": 0.0} | _UNASKED, deps, "stalled"
+        )
         return known | {"attempt": attempt, "outcome": "stalled"}
     return known | {"attempt": attempt, "refused": [*state["refused"], reason], "outcome": "refused"}
 
@@ -294,7 +296,7 @@ def update(state: LineState, deps: Deps) -> LineState:
         }
         if not board.entries or state["score"] > board.best.score:
             changed["gained"] = step
-        put(
+        log_step(
             state | changed,
             deps,
             "scored",

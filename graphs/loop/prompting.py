@@ -23,7 +23,7 @@ MAX_TEMPERATURE = 1.5
 
 
 @dataclass(frozen=True)
-class Answer:
+class ModelReply:
     """What the language model said, and how it was asked.
 
     Args:
@@ -34,7 +34,7 @@ class Answer:
         temperature: the temperature with which it was asked.
         model: the fingerprint of the model.
         seconds: how long it took.
-        unusable: why the answer cannot be used, in words for the model; empty for a proposal.
+        refusal: why the answer cannot be used, in words for the model; empty for a proposal.
     """
 
     concept: str
@@ -44,10 +44,10 @@ class Answer:
     temperature: float
     model: str
     seconds: float
-    unusable: str = ""
+    refusal: str = ""
 
 
-def ask(deps: Deps, prompt: Prompt, seed: int, attempt: int) -> Answer:
+def request_proposal(deps: Deps, prompt: Prompt, seed: int, attempt: int) -> ModelReply:
     """Ask once; each attempt at the same question is hotter than the one before.
 
     Args:
@@ -61,20 +61,20 @@ def ask(deps: Deps, prompt: Prompt, seed: int, attempt: int) -> Answer:
     """
     settings, model = deps.settings, deps.language_model
     temperature = min(settings.temperature + settings.hotter * attempt, MAX_TEMPERATURE)
-    if otherwise := deps.otherwise.get(seed):
-        model, temperature = otherwise.model, otherwise.temperature
+    if llm_overrides := deps.llm_overrides.get(seed):
+        model, temperature = llm_overrides.model, llm_overrides.temperature
     fingerprint, began = model.fingerprint, time.monotonic()
     try:
         said = model.propose(prompt, seed=seed, temperature=temperature)
     except ReplyError as error:
         concept, reasoning, reply = error.concept, error.reasoning, error.raw
-        unusable = f"your answer was unusable: {error.detail}."
+        refusal = f"your answer was unusable: {error.detail}."
     else:
-        concept, reasoning, reply, unusable = said.concept, said.reasoning, said.raw, ""
-    return Answer(concept, reasoning, reply, seed, temperature, fingerprint, time.monotonic() - began, unusable)
+        concept, reasoning, reply, refusal = said.concept, said.reasoning, said.raw, ""
+    return ModelReply(concept, reasoning, reply, seed, temperature, fingerprint, time.monotonic() - began, refusal)
 
 
-def question(state: LineState, settings: Settings, hints: Sequence[str]) -> Prompt:
+def step_prompt(state: LineState, settings: Settings, hints: Sequence[str]) -> Prompt:
     """What the language model is asked for the next concept, or for the summary.
 
     Args:

@@ -13,10 +13,10 @@ from line_neurons.agent.ports import Prompt
 from line_neurons.agent.prompts import prompt_hash
 from line_neurons.agent.scoreboard import Entry
 from line_neurons.agent.settings import Settings, revised
-from line_neurons.graphs.loop.prompting import question
+from line_neurons.graphs.loop.prompting import step_prompt
 from line_neurons.graphs.loop.routing import after_step, best_after, better
 from line_neurons.graphs.loop.state import Kind, LineState, Row
-from line_neurons.graphs.loop.steering import grant
+from line_neurons.graphs.loop.steering import apply_commands
 from line_neurons.tools.store.records import Step
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import Place, SteeringCommand, commands, place_of
@@ -54,7 +54,7 @@ def state_before(
         else:
             # That a proposal was given up is an entry of the history.
             here: LineState = {"step": place[0], "attempt": place[1], "outcome": ""} if state else {}
-            changes, _ = grant(state | here, one.node or "", [one], scored, settings)
+            changes, _ = apply_commands(state | here, one.node or "", [one], scored, settings)
             state |= changes
     if "board" not in state:
         raise ValueError("no board had been filled")
@@ -115,7 +115,7 @@ def _top(board: Sequence[Row]) -> tuple[str, float]:
 
 
 @dataclass(frozen=True)
-class Asked:
+class RecordedPrompt:
     """A question.
 
     Args:
@@ -130,7 +130,9 @@ class Asked:
     attempt: int
 
 
-def prompt_of(store: Path | RunStore, run: str, unit: int, step: int, attempt: int | None = None) -> Asked:
+def recorded_prompt(
+    store: Path | RunStore, run: str, unit: int, step: int, attempt: int | None = None
+) -> RecordedPrompt:
     """What the language model was asked in a step.
 
     Args:
@@ -146,7 +148,7 @@ def prompt_of(store: Path | RunStore, run: str, unit: int, step: int, attempt: i
     """
     if isinstance(store, Path):
         with closing(RunStore(store, read_only=True)) as opened:
-            return prompt_of(opened, run, unit, step, attempt)
+            return recorded_prompt(opened, run, unit, step, attempt)
     runs = store
     recorded, history = runs.run(run), runs.steps(run, unit)
     entry = _entry(history, step, attempt)
@@ -161,9 +163,9 @@ def prompt_of(store: Path | RunStore, run: str, unit: int, step: int, attempt: i
         ) from error
     refused = state["refused"] if state["step"] == entry.step else []
     hints = [str(hint) for hint in (entry.detail or {}).get("hints", [])]
-    prompt = question(state | {"kind": KINDS[entry.kind], "refused": refused}, settings, hints)
+    prompt = step_prompt(state | {"kind": KINDS[entry.kind], "refused": refused}, settings, hints)
     matches = None if entry.prompt is None else prompt_hash(prompt) == entry.prompt
-    return Asked(prompt, matches, entry.attempt)
+    return RecordedPrompt(prompt, matches, entry.attempt)
 
 
 def _entry(history: list[Step], step: int, attempt: int | None) -> Step:

@@ -76,7 +76,7 @@ def best_after(best: Row | None, concept: str, score: float, on_board: Entry, se
     return better(best, concept, score)
 
 
-def standing(scored: Sequence[Entry], duplicates: str) -> list[Entry]:
+def effective_scores(scored: Sequence[Entry], duplicates: str) -> list[Entry]:
     """The scores that count, in order: of a concept that was scored again the last alone where it overwrites."""
     return list({one.concept: one for one in scored}.values()) if duplicates == "overwrite" else list(scored)
 

@@ -117,7 +117,7 @@ def stop_if_drained(drain: RunControl | None) -> None:
 
 
 @dataclass(frozen=True)
-class Asking:
+class LLMOverride:
     """Who is asked a question, and how hot."""
 
     model: LanguageModel
@@ -136,7 +136,7 @@ class Deps:
         language_model: proposes.
         generator: draws.
         target: the model under study.
-        bank: images and activations.
+        cache: images and activations.
         runs: history and results.
         control: the control activations of the layer, computed or read when first called; None without a set.
         also: other layers that are worked on, to be measured in the same forward passes.
@@ -152,13 +152,13 @@ class Deps:
     language_model: LanguageModel
     generator: Generator
     target: Target
-    bank: Cache
+    cache: Cache
     runs: RunStore
     control: Callable[[], Control | None]
     also: Sequence[str] = ()
     drawing: Progress | None = None
     drain: RunControl | None = None
-    otherwise: Mapping[int, Asking] = field(default_factory=dict)
+    llm_overrides: Mapping[int, LLMOverride] = field(default_factory=dict)
 
     def check_drain(self) -> None:
         """Stop here if that was asked for.

@@ -14,9 +14,9 @@ from line_neurons.agent.loop import BEGINNING, LAST, has_proposal, predecessor, 
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 from line_neurons.agent.settings import Settings
 from line_neurons.agent.steering import Search, steer
-from line_neurons.graphs.loop.routing import better, standing
+from line_neurons.graphs.loop.routing import better, effective_scores
 from line_neurons.graphs.loop.state import Deps, LineState, Row, Taken, board_of, board_rows
-from line_neurons.graphs.loop.step_log import put
+from line_neurons.graphs.loop.step_log import log_step
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import (
@@ -36,16 +36,16 @@ _NEVER: Place = (2**62, 0, 0)
 
 
 def interrupt_if_pending(runs: RunStore, node: str, state: LineState) -> None:
-    """Interrupt the graph before a node's work if something is asked of its unit; see ``take_wishes``."""
+    """Interrupt the graph before a node's work if something is asked of its unit; see ``apply_pending``."""
     if asked := pending(runs, state["run"], state["unit"], _place(node, state)):
         interrupt([wish.id for wish in asked])
 
 
-def take_wishes(graph: LineGraph, deps: Deps, run: Run, unit: int, config: RunnableConfig) -> bool:
+def apply_pending(graph: LineGraph, deps: Deps, run: Run, unit: int, config: RunnableConfig) -> bool:
     """Let the search go on from a state in which what is asked of the unit is granted.
 
     The wishes count as taken with the checkpoint that grants them: a process that is killed between it and the row
-    of a wish finds in the checkpoint that it was taken, and ``settle`` writes the row.
+    of a wish finds in the checkpoint that it was taken, and ``reconcile`` writes the row.
 
     Args:
         graph: the compiled loop with the run's checkpoints.
@@ -62,7 +62,7 @@ def take_wishes(graph: LineGraph, deps: Deps, run: Run, unit: int, config: Runna
         StoreError: the store cannot be written.
     """
     runs, settings, snapshot = deps.runs, deps.settings, graph.get_state(config)
-    state, node = cast("LineState", snapshot.values), at_work(snapshot)
+    state, node = cast("LineState", snapshot.values), next_node(snapshot)
     # What was taken at a later place than a search comes to now that it is done again is taken at its end.
     asked = pending(runs, run.id, unit, _place(node, state)) or (
         [] if node else pending(runs, run.id, unit, _NEVER)
@@ -70,14 +70,14 @@ def take_wishes(graph: LineGraph, deps: Deps, run: Run, unit: int, config: Runna
     if not asked:
         return False
     scored = _scored(runs, state)
-    changes, given_up = grant(state, node, asked, scored, settings)
-    board = board_before_giving_up(state, node, asked, scored, settings) if given_up else None
+    changes, given_up = apply_commands(state, node, asked, scored, settings)
+    board = board_before_withdrawal(state, node, asked, scored, settings) if given_up else None
     if not node:
         # It tells of a label that gives way to what the search comes to now.
         runs.drop_steps(run.id, "revisit", unit)
     if given_up:
         at_its_end: LineState = {**state, "board": board} if board else state
-        put(at_its_end, deps, "withdrawn", concept=state["concept"], detail={"reason": given_up})
+        log_step(at_its_end, deps, "withdrawn", concept=state["concept"], detail={"reason": given_up})
     with runs.atomic(run.id):
         _record(runs, run.id, unit, changes["wishes"][-len(asked) :], asked)
         as_node = LAST if given_up else predecessor(node)
@@ -85,7 +85,7 @@ def take_wishes(graph: LineGraph, deps: Deps, run: Run, unit: int, config: Runna
     return True
 
 
-def settle(runs: RunStore, run: Run, unit: int, state: LineState) -> None:
+def reconcile(runs: RunStore, run: Run, unit: int, state: LineState) -> None:
     """Bring a unit's wishes into line with its search as it stands: the checkpoint tells which were taken."""
     taken = state.get("wishes", [])
     requeue(runs, run.id, unit, [int(one[0]) for one in taken])
@@ -94,13 +94,13 @@ def settle(runs: RunStore, run: Run, unit: int, state: LineState) -> None:
             _record(runs, run.id, unit, taken, commands(runs, run.id, unit))
 
 
-def at_work(snapshot: StateSnapshot) -> str:
+def next_node(snapshot: StateSnapshot) -> str:
     """The node that comes next; empty at the end of a search."""
     following = snapshot.next[0] if snapshot.next else ""
     return BEGINNING if following == START else following
 
 
-def grant(
+def apply_commands(
     state: LineState, node: str, asked: Sequence[SteeringCommand], scored: Sequence[Entry], settings: Settings
 ) -> tuple[LineState, str]:
     """What wishes change in a state.
@@ -145,7 +145,7 @@ def grant(
         changes["board"] = board_rows(search.board)
         allowed = [entry for entry in search.scored if not find_duplicate(entry.concept, search.banned)]
         if search.banned != before.banned and allowed:
-            changes["best"] = _best(standing(allowed, settings.duplicates))
+            changes["best"] = _best(effective_scores(allowed, settings.duplicates))
     if "step" not in state:
         changes["kind"] = "initial"
         return changes, ""
@@ -158,7 +158,7 @@ def grant(
     return changes, search.given_up
 
 
-def board_before_giving_up(
+def board_before_withdrawal(
     state: LineState, node: str, asked: Sequence[SteeringCommand], scored: Sequence[Entry], settings: Settings
 ) -> list[Row] | None:
     """The board when the proposal in hand was given up; None where it is the state's.
@@ -166,8 +166,8 @@ def board_before_giving_up(
     What was asked before that at the same place may have changed it, whether it was taken at once or one by one.
     """
     for count in range(1, len(asked) + 1):
-        if grant(state, node, asked[:count], scored, settings)[1]:
-            return grant(state, node, asked[: count - 1], scored, settings)[0].get("board")
+        if apply_commands(state, node, asked[:count], scored, settings)[1]:
+            return apply_commands(state, node, asked[: count - 1], scored, settings)[0].get("board")
     return None
 
 

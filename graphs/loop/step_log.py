@@ -10,7 +10,7 @@ from line_neurons.graphs.loop.state import Deps, LineState, board_of
 from line_neurons.tools.store.records import Step
 
 
-def put(
+def log_step(
     state: LineState,
     deps: Deps,
     outcome: str,
@@ -50,7 +50,7 @@ def put(
             reply=state.get("reply", ""),
             origin=state.get("origin") or ("summary" if state["kind"] == "summary" else "proposed"),
             images=images,
-            board=pairs(board_of(state, deps.settings.capacity)),
+            board=board_pairs(board_of(state, deps.settings.capacity)),
             removed=removed,
             seed=None if typed else state["llm_seed"],
             temperature=None if typed else state["temperature"],
@@ -62,6 +62,6 @@ def put(
     )
 
 
-def pairs(board: Scoreboard) -> tuple[tuple[str, float], ...]:
+def board_pairs(board: Scoreboard) -> tuple[tuple[str, float], ...]:
     """A scoreboard as the history has it."""
     return tuple((entry.concept, entry.score) for entry in board.entries)

@@ -119,7 +119,7 @@ class Agreement:
         return self.verdict in {"identical", "within tolerance"}
 
 
-def circumstances_differ(runs: RunStore, run: Run, here: Mapping[str, Any]) -> tuple[list[Difference], list[str]]:
+def compare_environment(runs: RunStore, run: Run, here: Mapping[str, Any]) -> tuple[list[Difference], list[str]]:
     """What of that which a run was worked on with is another here, before anything is done again.
 
     Args:
@@ -182,7 +182,9 @@ def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, str]:
     return leaves
 
 
-def agreements(runs: RunStore, plan: Plan, again: RunStore, replay: Run, tolerance: float = 0) -> list[Agreement]:
+def compare_units(
+    runs: RunStore, plan: Plan, again: RunStore, replay: Run, tolerance: float = 0
+) -> list[Agreement]:
     """Compare each unit of a plan with its replay, as far as both have come.
 
     Args:

@@ -76,13 +76,13 @@ def provenance(store: Path | RunStore, run: str) -> dict[str, Any]:
     found = store.run(run)
     starts = [event["created"] for event in store.events(found.id) if event["kind"] == "work"]
     units = [_unit(store, found, unit, starts) for unit in store.units(found.id)]
-    return {**provenance_of_the_run(store, found), "units": units}
+    return {**provenance_of_run(store, found), "units": units}
 
 
-def provenance_of_the_run(store: RunStore, found: Run) -> dict[str, Any]:
+def provenance_of_run(store: RunStore, found: Run) -> dict[str, Any]:
     """What ``provenance`` gives, less the units; whatever their number, their histories are not read."""
     events = store.events(found.id)
-    work = who_worked(found, events)
+    work = work_history(found, events)
     starts = [event["created"] for event in events if event["kind"] == "work"]
     written = Counter(_session(created, starts) for created in step_times(store, found.id))
     for index, session in enumerate(work.sessions):
@@ -121,7 +121,7 @@ def provenance_of_the_run(store: RunStore, found: Run) -> dict[str, Any]:
 
 
 @dataclass
-class Worked:
+class WorkHistory:
     """Who worked on a run with what; ``prompts`` and ``made_of`` are those of its begin, None if not recorded."""
 
     environments: list[dict[str, Any]] = field(default_factory=list)
@@ -130,9 +130,9 @@ class Worked:
     made_of: dict[str, Any] | None = None
 
 
-def who_worked(run: Run, events: Sequence[Mapping[str, Any]]) -> Worked:
+def work_history(run: Run, events: Sequence[Mapping[str, Any]]) -> WorkHistory:
     """What the events of a run say of those who worked on it; see ``provenance`` for the values."""
-    work = Worked()
+    work = WorkHistory()
     here: int | None = 0
     first: dict[str, Any] = next((event["detail"] for event in events if event["kind"] == WORKED_WITH), {})
     if first.get("began"):

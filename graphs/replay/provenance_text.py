@@ -8,7 +8,7 @@ from typing import Any
 NOT_RECORDED = "not recorded"
 
 
-def told_machine(machine: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+def machine_rows(machine: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     """A machine as pairs of what and which; None: a run whose machine was not recorded."""
     if machine is None:
         return [("machine", NOT_RECORDED)]
@@ -31,12 +31,12 @@ def told_machine(machine: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     return rows
 
 
-def told_moment(moment: str | None) -> str:
+def format_moment(moment: str | None) -> str:
     """A time to the second; it is UTC, as in the document."""
     return f"{moment[:10]} {moment[11:19]} UTC" if moment else NOT_RECORDED
 
 
-def told_versions(versions: Mapping[str, Any] | None) -> str:
+def format_versions(versions: Mapping[str, Any] | None) -> str:
     """Packages with their versions, in one line."""
     return ", ".join(f"{name} {number}" for name, number in (versions or {}).items()) or NOT_RECORDED
 

@@ -14,13 +14,13 @@ from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import Settings, revised
-from line_neurons.graphs.loop.state import Asking
+from line_neurons.graphs.loop.state import LLMOverride
 from line_neurons.graphs.runs import environment as circumstances
 from line_neurons.graphs.runs import fork as forking
-from line_neurons.graphs.runs.code_trust import vouch
-from line_neurons.graphs.runs.components import Components, Preparing, installed_versions
+from line_neurons.graphs.runs.code_trust import record_trust
+from line_neurons.graphs.runs.components import Components, OnProgress, installed_versions
 from line_neurons.graphs.runs.lifecycle import recorded, work
-from line_neurons.graphs.runs.runner import Progress, Watcher
+from line_neurons.graphs.runs.runner import Progress, ProgressCallback
 from line_neurons.tools.batching import BoundedLanguageModel
 from line_neurons.tools.cache.reader import image_requests
 from line_neurons.tools.label_marks import DONE, ENDED
@@ -117,7 +117,7 @@ def components_of(
     plan: Plan,
     into: Path,
     machine: Settings,
-    preparing: Preparing | None = None,
+    on_progress: OnProgress | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> list[Components]:
     """The parts of each replay of ``plan.whole``: by the recorded settings, as they are here, in another store.
@@ -127,7 +127,7 @@ def components_of(
         plan: what is done again.
         into: the folder of the replay's own store.
         machine: settings of this machine: where asset packs and servers are, and secrets.
-        preparing: told of long work.
+        on_progress: told of long work.
         changes: settings that do not alter what comes out, such as the device.
 
     Raises:
@@ -146,9 +146,9 @@ def components_of(
             "give_up": max(one.run.settings.get("give_up", 1), failed + 1),
         }
         components = Components(
-            one.run.model, _settings(one.run.settings, own, machine), preparing, {one.run.layer}
+            one.run.model, _settings(one.run.settings, own, machine), on_progress, {one.run.layer}
         )
-        components.otherwise.update(_asked_otherwise(runs, one, components, own, machine))
+        components.llm_overrides.update(_llm_overrides(runs, one, components, own, machine))
         # No fork has another target.
         made.append(components.with_(target=made[0].target) if made else components)
     return made
@@ -159,11 +159,11 @@ def _settings(recorded: Mapping[str, Any], own: Mapping[str, Any], machine: Sett
     return revised({**recorded, "langchain": secrets}, own)
 
 
-def redo(
+def replay_run(
     runs: RunStore,
     plan: Plan,
     components: Sequence[Components],
-    watch: Watcher | None = None,
+    watch: ProgressCallback | None = None,
     drain: RunControl | None = None,
     command: str = "",
 ) -> Run:
@@ -186,16 +186,16 @@ def redo(
     *before, last = zip(plan.whole, components, strict=True)
     for (one, own), after in zip(before, plan.whole[1:], strict=True):
         new = begin(runs, one, own, command)
-        draw_vocabulary(runs, one, own)
+        regenerate_vocabulary(runs, one, own)
         _until(own, new, after.run.forked_step or 0, watch, drain)
         if drain.drain_requested:
             return replace(new, status="interrupted")
     new = begin(runs, *last, command)
-    draw_vocabulary(runs, *last)
+    regenerate_vocabulary(runs, *last)
     return work(last[1], new, watch, drain)
 
 
-def _until(components: Components, run: Run, step: int, watch: Watcher | None, drain: RunControl) -> None:
+def _until(components: Components, run: Run, step: int, watch: ProgressCallback | None, drain: RunControl) -> None:
     """Work on a run until its unit has ended a step, or is asked to stop."""
     here = RunControl()
 
@@ -216,7 +216,7 @@ def begin(runs: RunStore, plan: Plan, components: Components, command: str = "")
     What people asked of the units is asked again, to be granted where it was granted before.
 
     Raises:
-        UsageError: see ``redo``.
+        UsageError: see ``replay_run``.
     """
     run, into = plan.run, components.runs
     if known := find(into, plan):
@@ -262,7 +262,7 @@ def _begin(runs: RunStore, plan: Plan, components: Components, command: str) -> 
         _mark(into, new, plan)
         for unit in plan.units:
             reschedule(into, new.id, unit.unit, commands(runs, run.id, unit.unit))
-    vouch(into, new)
+    record_trust(into, new)
     return new
 
 
@@ -284,7 +284,7 @@ def _named(plan: Plan) -> dict[str, Any]:
     return {"of": plan.run.id, "created": plan.run.created, "units": units}
 
 
-def folder_for(runs: RunStore, plan: Plan) -> Path:
+def replay_folder(runs: RunStore, plan: Plan) -> Path:
     """Where a replay goes unless the user says otherwise: to an unfinished one of the same, or a new folder."""
     base, number = runs.path.parent / "replays", 1
     while (folder := base / f"{plan.run.id}-{number}" / "runs.db").is_file():
@@ -297,7 +297,7 @@ def folder_for(runs: RunStore, plan: Plan) -> Path:
     return folder.parent
 
 
-def draw_vocabulary(runs: RunStore, plan: Plan, components: Components) -> None:
+def regenerate_vocabulary(runs: RunStore, plan: Plan, components: Components) -> None:
     """Draw again what a first board of the store's concepts was chosen from; nothing for other first boards.
 
     Raises:
@@ -307,17 +307,17 @@ def draw_vocabulary(runs: RunStore, plan: Plan, components: Components) -> None:
     if components.settings.init != "bank":
         return
     words, generator = run.vocabulary or (), str(run.fingerprints.get("generator"))
-    told = components.told("drawing the store's concepts")
+    told = components.progress_for("drawing the store's concepts")
     for done, word in enumerate(words):
         asked = image_requests(runs.path.parent, word, generator, components.settings.images)
-        components.bank.images(asked, components.generator)
+        components.cache.images(asked, components.generator)
         if told:
             told(done + 1, len(words))
 
 
-def _asked_otherwise(
+def _llm_overrides(
     runs: RunStore, plan: Plan, components: Components, own: Mapping[str, Any], machine: Settings
-) -> dict[int, Asking]:
+) -> dict[int, LLMOverride]:
     """The questions of a run whose settings or language model were changed on its way, by seed."""
     run = plan.run
     changed = [event["detail"] for event in runs.events(run.id) if event["kind"] == "settings changed"]
@@ -337,7 +337,7 @@ def _asked_otherwise(
         return BoundedLanguageModel(earlier, components.settings.llm_parallel, check=lambda: None)
 
     return {
-        step.seed: Asking(model(step.model), step.temperature)
+        step.seed: LLMOverride(model(step.model), step.temperature)
         for unit in plan.units
         for step in runs.steps(run.id, unit.unit)
         if step.seed is not None and step.temperature is not None and step.model is not None

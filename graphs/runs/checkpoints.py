@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _AFTER_A_STEP = {"kind", "step", "attempt", "board", "tried", "refused", "outcome", "best"}
 
 
-def last_state(graph: LineGraph, run: Run, unit: int) -> StateSnapshot:
+def resumable_state(graph: LineGraph, run: Run, unit: int) -> StateSnapshot:
     """A unit's last checkpoint, of which is known that the unit can go on from it.
 
     Raises:

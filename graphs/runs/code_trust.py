@@ -23,14 +23,14 @@ from line_neurons.tools.targets.weights.versions import base_of
 _EVENT = "own code vouched for"
 
 
-def vouch(runs: RunStore, run: Run) -> None:
+def record_trust(runs: RunStore, run: Run) -> None:
     """Record that this user wants the code that a run names to be run; nothing where it names none."""
     key = _key()
     if _named(run, {}) and key and not _is_vouched(runs, run, key):
         runs.add_event(run.id, _EVENT, seal=_seal(run, key))
 
 
-def require_vouched(runs: RunStore, run: Run, changes: Mapping[str, Any], named: str | None = None) -> None:
+def require_trust(runs: RunStore, run: Run, changes: Mapping[str, Any], named: str | None = None) -> None:
     """See that no code is run that only the record of a run asks for.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property, partial
+from functools import cached_property, lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,8 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Control, ControlSet, Generator, LanguageModel, Progress, Target
 from line_neurons.agent.presets import OLLAMA_SAMPLING
 from line_neurons.agent.settings import Settings, revised
-from line_neurons.graphs.loop.state import Asking, Deps, stop_if_drained
-from line_neurons.graphs.runs.code_trust import require_vouched
+from line_neurons.graphs.loop.state import Deps, LLMOverride, stop_if_drained
+from line_neurons.graphs.runs.code_trust import require_trust
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations, open_control_set, remarks_of
@@ -57,10 +57,10 @@ BANK_IMAGES = 4
 LANGUAGE_MODEL_SETTINGS = frozenset({"llm", "top_p", *OLLAMA_SAMPLING, "context", "reply_tokens", "think"})
 """Settings that change what the language model answers; they may change in the middle of a run."""
 
-COMPONENTS = frozenset({"target", "generator", "images", "language_model", "control_set", "bank", "runs"})
+COMPONENTS = frozenset({"target", "generator", "image_bank", "language_model", "control_set", "cache", "runs"})
 """Properties of ``Components`` that are opened when first read."""
 
-Preparing = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]
 """Told of long work as ``(what, done, total)``."""
 
 
@@ -71,18 +71,18 @@ class Components:
     Args:
         model: the target's spec.
         settings: the settings of the runs.
-        progress: told of long work as ``(what, done, total)``.
+        on_progress: told of long work as ``(what, done, total)``.
         layers: the layers that are worked on; what is measured for one is measured for all in one forward pass.
         otherwise: questions, by seed, that are asked otherwise than the settings say.
-        network: a model in memory, which ``model`` stands for; None where ``model`` names one that can be opened.
+        bundle: a model in memory, which ``model`` stands for; None where ``model`` names one that can be opened.
     """
 
     model: str
     settings: Settings
-    progress: Preparing | None = None
+    on_progress: OnProgress | None = None
     layers: set[str] = field(default_factory=set)
-    otherwise: dict[int, Asking] = field(default_factory=dict)
-    network: ModelBundle | None = None
+    llm_overrides: dict[int, LLMOverride] = field(default_factory=dict)
+    bundle: ModelBundle | None = None
 
     def opened(self) -> dict[str, Any]:
         """Return the components that are open, by name."""
@@ -119,7 +119,7 @@ class Components:
             name: getattr(settings, name)
             for name in ("pool", "layout", "precision", "channels_last", "device", "batch_size")
         }
-        if self.network is None:
+        if self.bundle is None:
             target = open_target(
                 self.model,
                 assets=self.assets,
@@ -131,7 +131,7 @@ class Components:
             place = str(settings.weights)
             raise UsageError(f"the weights {place!r} are not for a model in memory", "load them into it")
         else:
-            target = HookedTarget(self.network, **measured)
+            target = HookedTarget(self.bundle, **measured)
         if target.note:
             _say_once(target.note)
         return target
@@ -172,7 +172,7 @@ class Components:
 
         threshold = self.settings.threshold
         return ImageBankGenerator(
-            self.images,
+            self.image_bank,
             SentenceEncoder(self.assets / "minilm"),
             split,
             settings=BankSettings() if threshold is None else BankSettings(threshold=threshold),
@@ -184,7 +184,7 @@ class Components:
         return self.settings.generator.partition(":")[0] == "bank"
 
     @cached_property
-    def images(self) -> Bank:
+    def image_bank(self) -> Bank:
         """The image bank of the generator, or else the bundled one; the control set ``bank`` is made of it."""
         _, colon, folder = self.settings.generator.partition(":") if self._draws_from_bank else ("", "", "")
         if colon and not folder:
@@ -208,7 +208,7 @@ class Components:
             assets=self.assets,
             cache=self.store / "replies.db",
             words=lambda: (
-                self.images.captions() if self._draws_from_bank else read_words(self.settings.vocabulary)
+                self.image_bank.captions() if self._draws_from_bank else read_words(self.settings.vocabulary)
             ),
         )
 
@@ -239,13 +239,13 @@ class Components:
         seed = settings.seed if settings.control_seed is None else settings.control_seed
         words = [
             caption
-            for caption in self.images.vocabulary(seed, settings.vocabulary_share)
+            for caption in self.image_bank.vocabulary(seed, settings.vocabulary_share)
             if concept_key(caption) not in excluded
         ]
-        return BankControl(self.images, words, m=settings.control_images or BANK_IMAGES)
+        return BankControl(self.image_bank, words, m=settings.control_images or BANK_IMAGES)
 
     @cached_property
-    def bank(self) -> Cache:
+    def cache(self) -> Cache:
         """The store's images and activations."""
         return Cache(self.store)
 
@@ -266,16 +266,16 @@ class Components:
 
     def remarks(self) -> dict[str, tuple[str, ...]]:
         """What the image bank and the control set in use left out, by what it was left out of."""
-        bank, control = (self.opened().get(name) for name in ("images", "control_set"))
+        bank, control = (self.opened().get(name) for name in ("image_bank", "control_set"))
         return {"image bank": remarks_of(bank), f"control set {self.settings.control}": remarks_of(control)}
 
     def skipped(self) -> tuple[str, ...]:
         """Images of the image bank that could not be read, where the bank is in use."""
-        return tuple(self.images.skipped) if "images" in self.opened() else ()
+        return tuple(self.image_bank.skipped) if "image_bank" in self.opened() else ()
 
     def image_notes(self) -> tuple[str, ...]:
         """How images that are not ordinary 8-bit ones are read, a line for each kind with their number."""
-        sources = {"the image bank": self.opened().get("images"), "the control set": self.control_set}
+        sources = {"the image bank": self.opened().get("image_bank"), "the control set": self.control_set}
         return tuple(
             f"in {name}, {note}" for name, source in sources.items() for note in getattr(source, "image_notes", ())
         )
@@ -300,7 +300,7 @@ class Components:
         if init == "vocabulary":
             return read_words(self.settings.vocabulary)
         if init == "bank":
-            kept = tuple(self.bank.concepts(self.generator.fingerprint, self.settings.images))
+            kept = tuple(self.cache.concepts(self.generator.fingerprint, self.settings.images))
             if not kept:
                 count = self.settings.images
                 raise UsageError(
@@ -326,7 +326,9 @@ class Components:
         if isinstance(source, PrecomputedControl):
             return source.control(find_layer(self.target.layers(), layer, self.model).units, layer)
         layers = [layer, *sorted(self.layers - {layer})]
-        return control_activations(self.bank, self.target, layers, source, self.told("control set", drain))[layer]
+        return control_activations(
+            self.cache, self.target, layers, source, self.progress_for("control set", drain)
+        )[layer]
 
     def deps(self, layer: str, vocabulary: Sequence[str] = (), drain: RunControl | None = None) -> Deps:
         """What the nodes of a run on ``layer`` work with; ``drain`` asks them to stop."""
@@ -338,13 +340,13 @@ class Components:
             language_model=self.language_model,
             generator=self.generator,
             target=self.target,
-            bank=self.bank,
+            cache=self.cache,
             runs=self.runs,
-            control=cache(lambda: self.control(layer, drain)),
+            control=lru_cache(lambda: self.control(layer, drain)),
             also=sorted(self.layers - {layer}),
-            drawing=self.told("drawing"),
+            drawing=self.progress_for("drawing"),
             drain=drain,
-            otherwise=self.otherwise,
+            llm_overrides=self.llm_overrides,
         )
 
     def fingerprints(self, layer: str) -> dict[str, str]:
@@ -366,24 +368,24 @@ class Components:
         told = {name: getattr(part, "identity", None) for name, part in components.items()}
         return {name: identity() for name, identity in told.items() if identity is not None}
 
-    def told(self, what: str, drain: RunControl | None = None) -> Progress | None:
+    def progress_for(self, what: str, drain: RunControl | None = None) -> Progress | None:
         """What is told of long work named ``what``; it raises ``DrainedError`` where a stop was asked for."""
-        if self.progress is None and drain is None:
+        if self.on_progress is None and drain is None:
             return None
-        return partial(self.telling(drain), what)
+        return partial(self.reporter(drain), what)
 
-    def telling(self, drain: RunControl | None) -> Preparing:
+    def reporter(self, drain: RunControl | None) -> OnProgress:
         """What is told of long work by name; it raises ``DrainedError`` where a stop was asked for."""
 
         def tell(what: str, done: int, total: int) -> None:
-            if self.progress:
-                self.progress(what, done, total)
+            if self.on_progress:
+                self.on_progress(what, done, total)
             stop_if_drained(drain)
 
         return tell
 
 
-@cache
+@lru_cache
 def _say_once(note: str) -> None:
     logging.getLogger(__name__).warning("%s", note)
 
@@ -392,7 +394,7 @@ def reopen(
     run: Run,
     store: Path | None,
     assets: Path | None,
-    preparing: Preparing | None = None,
+    on_progress: OnProgress | None = None,
     changes: Mapping[str, Any] | None = None,
     *,
     model: str | ModelBundle | None = None,
@@ -403,7 +405,7 @@ def reopen(
         run: the recorded run.
         store: the folder that it is kept in.
         assets: folder of asset packs.
-        preparing: told of long work.
+        on_progress: told of long work.
         changes: settings that are other than recorded, from now on. Where they say how the language model is
             asked, another one is accepted, and every step records which one it asked.
         model: what the user gave as the run's model: its spec, which then need not be vouched for, or the model in
@@ -414,20 +416,20 @@ def reopen(
             names code that the user did not vouch for, or its model lives in memory and was not given.
     """
     changes = changes or {}
-    network = None if isinstance(model, str) else model
-    if network is None and in_memory(run.model):
+    bundle = None if isinstance(model, str) else model
+    if bundle is None and in_memory(run.model):
         place = f", store={str(store)!r}" if store else ""
         raise UsageError(
             f"the model {run.model} of run {run.id} lived in the memory of a Python session",
             f"hand it over there: line_neurons.graphs.explain(model, resume={run.id!r}{place})",
         )
-    given = absolute_spec(model) if isinstance(model, str) else network.name if network else run.model
+    given = absolute_spec(model) if isinstance(model, str) else bundle.name if bundle else run.model
     # A spec without a version names the run's own.
     if given not in {run.model, base_of(run.model)}:
         raise UsageError(f"run {run.id} is of the model {run.model}, not of {given}", "give that one")
     settings = revised({**run.settings, "store": store, "assets": assets}, changes)
-    components = Components(run.model, settings, preparing, {run.layer}, network=network)
-    require_vouched(components.runs, run, changes, named=run.model if model else None)
+    components = Components(run.model, settings, on_progress, {run.layer}, bundle=bundle)
+    require_trust(components.runs, run, changes, named=run.model if model else None)
     components.target.activate([], [run.layer])
     now = components.fingerprints(run.layer)
     for part, before in run.fingerprints.items():

@@ -142,9 +142,9 @@ def _scorer(deps: Deps, units: NDArray[np.int64]) -> LayerScorer:
 def _vectors(deps: Deps, images: Sequence[str]) -> Activations:
     """Activations of all units of the layer on the images; what the bank has lost is measured anew."""
     try:
-        return deps.bank.vectors(images, layer_fingerprint(deps.target, deps.layer), deps.layer)
+        return deps.cache.vectors(images, layer_fingerprint(deps.target, deps.layer), deps.layer)
     except StoreError:
-        return deps.bank.activations(images, deps.target, deps.layer, generator=deps.generator)
+        return deps.cache.activations(images, deps.target, deps.layer, generator=deps.generator)
 
 
 def _best(concepts: Sequence[Concept], tables: Iterator[tuple[int, Table]], places: int) -> list[Best | None]:

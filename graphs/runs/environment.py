@@ -36,7 +36,7 @@ def circumstances(components: Components, layer: str) -> dict[str, Any]:
     fingerprints, made_of = components.fingerprints(layer), components.identities()
     return {
         "versions": {"python": platform.python_version(), **installed_versions()},
-        "code": own_code(),
+        "code": source_hash(),
         "machine": machine(),
         "fingerprints": fingerprints,
         "made_of": made_of,
@@ -74,7 +74,7 @@ def prompts(template: str, *, paper: bool) -> dict[str, Any]:
 
 
 @cache
-def own_code() -> str:
+def source_hash() -> str:
     """SHA-256 of the source of the rooms that decide results, wherever they are installed."""
     digest, root = hashlib.sha256(), Path(__file__).parents[2]
     for name in ("agent", "tools", "graphs"):

@@ -14,9 +14,9 @@ from line_neurons.graphs.loop.graph import build
 from line_neurons.graphs.loop.reconstruct import KINDS, state_after
 from line_neurons.graphs.loop.routing import next_kind
 from line_neurons.graphs.runs import environment as circumstances
-from line_neurons.graphs.runs.code_trust import vouch
+from line_neurons.graphs.runs.code_trust import record_trust
 from line_neurons.graphs.runs.components import Components, installed_versions
-from line_neurons.graphs.runs.lifecycle import free_name, recorded
+from line_neurons.graphs.runs.lifecycle import new_run_id, recorded
 from line_neurons.tools.store.checkpoints import open_checkpoints, thread_config
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.steering_queue import commands, copy_applied, submit_all
@@ -69,7 +69,7 @@ def fork(
                 "name an earlier step, more iterations, or a --concept to try",
             )
         new = Run(
-            id=free_name(runs, run.model, run.layer),
+            id=new_run_id(runs, run.model, run.layer),
             model=run.model,
             layer=run.layer,
             seed=settings.seed,
@@ -99,7 +99,7 @@ def fork(
         if concept:
             submit_all(runs, new, unit, [("try", concept)])
         runs.add_event(new.id, "forked", unit, forked_from=run.id, step=step)
-        vouch(runs, new)
+        record_trust(runs, new)
     return new
 
 

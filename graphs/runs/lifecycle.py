@@ -18,11 +18,11 @@ from line_neurons.agent.settings import Settings, unsent
 from line_neurons.graphs.loop.graph import build
 from line_neurons.graphs.runs import checkpoints
 from line_neurons.graphs.runs import environment as circumstances
-from line_neurons.graphs.runs.code_trust import vouch
+from line_neurons.graphs.runs.code_trust import record_trust
 from line_neurons.graphs.runs.components import Components, installed_versions
 from line_neurons.graphs.runs.revisit import revisit
-from line_neurons.graphs.runs.runner import Runner, Watcher
-from line_neurons.graphs.runs.unit_runner import begin_again
+from line_neurons.graphs.runs.runner import ProgressCallback, Runner
+from line_neurons.graphs.runs.unit_runner import restart_unit
 from line_neurons.tools.label_marks import DONE, ENDED
 from line_neurons.tools.language_models.langchain import redacted
 from line_neurons.tools.store.atomic_files import remove_abandoned
@@ -68,7 +68,7 @@ def start(components: Components, layer: str, selectors: Sequence[str], command:
     fingerprints = components.fingerprints(layer)
     vocabulary = components.vocabulary()
     run = Run(
-        id=free_name(components.runs, components.spec, layer),
+        id=new_run_id(components.runs, components.spec, layer),
         model=components.spec,
         layer=layer,
         seed=components.settings.seed,
@@ -88,12 +88,12 @@ def start(components: Components, layer: str, selectors: Sequence[str], command:
                 components.runs.add_run(run, rows)
                 _forget_namesake(components.store, run.id)
                 circumstances.record(components.runs, run, components, began=True)
-                vouch(components.runs, run)
+                record_trust(components.runs, run)
         except StoreError:
             # Another process may have taken the name in between.
             if run.id not in components.runs.names():
                 raise
-            run = replace(run, id=free_name(components.runs, components.spec, layer))
+            run = replace(run, id=new_run_id(components.runs, components.spec, layer))
         else:
             return run
 
@@ -116,7 +116,9 @@ def settings_of(run: Run) -> dict[str, Any]:
     return recorded(Settings.model_construct()) | unsent(run.settings) | run.settings
 
 
-def work(components: Components, run: Run, watch: Watcher | None = None, drain: RunControl | None = None) -> Run:
+def work(
+    components: Components, run: Run, watch: ProgressCallback | None = None, drain: RunControl | None = None
+) -> Run:
     """Finish what is not finished of a run, each unit from its last checkpoint; failed units are left alone.
 
     Where settings or the language model are not those that the run is recorded with, the record is brought up to
@@ -139,7 +141,7 @@ def work(components: Components, run: Run, watch: Watcher | None = None, drain: 
     runs, drain = components.runs, drain or RunControl()
     with ExitStack() as stack:
         try:
-            stack.enter_context(acquire(runs, [run.id], drain.request_drain, components.telling(drain)))
+            stack.enter_context(acquire(runs, [run.id], drain.request_drain, components.reporter(drain)))
         except DrainedError:
             return replace(run, status="interrupted")
         stack.enter_context(shared_lock(components.store))
@@ -153,7 +155,7 @@ def work(components: Components, run: Run, watch: Watcher | None = None, drain: 
         circumstances.record(runs, run, components)
         runs.add_event(run.id, "work", process=os.getpid(), host=this_machine().host)
         try:
-            with components.bank.events.record_to(runs, run.id):
+            with components.cache.events.record_to(runs, run.id):
                 # Computed here, so that units in flight find it.
                 deps.control()
                 # What a stream holds is known only now.
@@ -163,7 +165,7 @@ def work(components: Components, run: Run, watch: Watcher | None = None, drain: 
                 while not drain.drain_requested and (left := _take(runs, run.id)):
                     Runner(graph, deps, run, watch).work(left)
                 if not drain.drain_requested and components.settings.revisit:
-                    revisit(deps, [run], components.told("revisit", drain))
+                    revisit(deps, [run], components.progress_for("revisit", drain))
         except DrainedError:
             pass
         except TakenOverError:
@@ -227,9 +229,9 @@ def retry(runs: RunStore, run: Run) -> int:
         failed = [unit for unit in runs.units(run.id) if unit.status == "failed"]
         for unit in failed:
             try:
-                checkpoints.last_state(graph, run, unit.unit)
+                checkpoints.resumable_state(graph, run, unit.unit)
             except DamagedError:
-                begin_again(graph, runs, run, unit.unit)
+                restart_unit(graph, runs, run, unit.unit)
             runs.update_unit(run.id, unit.unit, status="pending")
         if failed:
             runs.set_status(run.id, "pending")
@@ -246,14 +248,14 @@ def _note_changes(components: Components, run: Run) -> None:
     components.runs.update_run(run.id, settings=settings, fingerprints=fingerprints)
     before = {name: run.settings.get(name) for name in changed}
     model = run.fingerprints.get("language_model")
-    vouch(components.runs, replace(run, settings=settings))
+    record_trust(components.runs, replace(run, settings=settings))
     components.runs.add_event(
         run.id, "settings changed", before=before, after=changed, language_model_before=model,
         language_model_after=fingerprints["language_model"],
     )  # fmt: skip
 
 
-def free_name(runs: RunStore, model: str, layer: str) -> str:
+def new_run_id(runs: RunStore, model: str, layer: str) -> str:
     """A name for a new run that can be read and typed: model without its version, layer, the first free number."""
     base = base_of(model)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{base.partition(':')[2] or base}-{layer}")[:60]

@@ -57,7 +57,7 @@ def search_result(deps: Deps, run: Run, unit: Unit) -> dict[str, Any]:
     if mark and not any(trial.score is not None for trial in history):
         return unlabelled(mark)
     forbidden = banned(deps.runs, run.id).get(unit.unit, ())
-    found = look_through(history, forbidden, deps.settings.duplicates)
+    found = summarize_history(history, forbidden, deps.settings.duplicates)
     mark = mark or undecided(found)
     if mark and not deps.settings.label_dead:
         return unlabelled(mark) | {"steps": found.steps}
@@ -106,7 +106,9 @@ def noted(
     return {"note": marks.written([mark, *of_label] if mark else of_label)}
 
 
-def look_through(history: Iterable[Trial], forbidden: Sequence[str] = (), duplicates: str = "refuse") -> Found:
+def summarize_history(
+    history: Iterable[Trial], forbidden: Sequence[str] = (), duplicates: str = "refuse"
+) -> Found:
     """What stands out in the history of a unit whose search has ended, in order.
 
     Args:

@@ -21,15 +21,15 @@ from line_neurons.agent.settings import revised
 from line_neurons.graphs.loop import initial_board as initial
 from line_neurons.graphs.loop import scoring
 from line_neurons.graphs.loop.state import Deps
-from line_neurons.graphs.runs.components import Components, Preparing, reopen
+from line_neurons.graphs.runs.components import Components, OnProgress, reopen
 from line_neurons.graphs.runs.cross_scores import Concept, best_and_second
 from line_neurons.graphs.runs.results import (
     Found,
     columns,
     evidence,
-    look_through,
     noted,
     score_of,
+    summarize_history,
     text_of,
     undecided,
     unlabelled,
@@ -180,7 +180,7 @@ def revisit_recorded(
     runs: Sequence[Run],
     store: Path | None,
     assets: Path | None,
-    preparing: Preparing | None = None,
+    on_progress: OnProgress | None = None,
     changes: Mapping[str, Any] | None = None,
     drain: RunControl | None = None,
 ) -> list[Revisited]:
@@ -190,7 +190,7 @@ def revisit_recorded(
         runs: the recorded runs.
         store: the folder that they are kept in.
         assets: folder of asset packs.
-        preparing: told of long work.
+        on_progress: told of long work.
         changes: settings of this machine, such as the device.
         drain: asks to stop; nothing is changed then.
 
@@ -203,12 +203,14 @@ def revisit_recorded(
     check_comparable(runs)
     # The vocabulary is recorded with each run, and its file may have gone.
     changes = {**(changes or {}), "llm": "random", "vocabulary": None}
-    first = reopen(runs[0], store, assets, preparing, changes)
+    first = reopen(runs[0], store, assets, on_progress, changes)
     deps = {runs[0].id: first.deps(runs[0].layer, runs[0].vocabulary or ())}
     for run in runs[1:]:
         settings = revised({**run.settings, "store": store, "assets": assets}, changes)
-        shared = {name: getattr(first, name) for name in ("target", "generator", "language_model", "bank", "runs")}
-        components = Components(run.model, settings, preparing, {run.layer}).with_(**shared)
+        shared = {
+            name: getattr(first, name) for name in ("target", "generator", "language_model", "cache", "runs")
+        }
+        components = Components(run.model, settings, on_progress, {run.layer}).with_(**shared)
         if components.fingerprints(run.layer)["control"] != run.fingerprints.get("control"):
             raise UsageError(
                 f"the control set {components.settings.control} of run {run.id} has changed since it began",
@@ -217,10 +219,10 @@ def revisit_recorded(
         deps[run.id] = components.deps(run.layer, run.vocabulary or ())
     drain = drain or RunControl()
     with (
-        acquire(first.runs, list(deps), drain.request_drain, first.telling(drain)),
-        first.bank.events.record_to(first.runs, runs[0].id),
+        acquire(first.runs, list(deps), drain.request_drain, first.reporter(drain)),
+        first.cache.events.record_to(first.runs, runs[0].id),
     ):
-        return revisit(deps[runs[0].id], runs, first.told("revisit", drain), deps)
+        return revisit(deps[runs[0].id], runs, first.progress_for("revisit", drain), deps)
 
 
 def check_comparable(runs: Sequence[Run]) -> None:
@@ -270,7 +272,7 @@ def _gather(store: RunStore, runs: Sequence[Run], by_run: Mapping[str, Deps]) ->
                 if number in index:
                     gathered.recorded[concept].append((index[number], trial.score))
             if number in index:
-                looked = look_through(history, bans.get(number, ()), run.settings.get("duplicates", "refuse"))
+                looked = summarize_history(history, bans.get(number, ()), run.settings.get("duplicates", "refuse"))
                 found[number] = looked, scoring.unvarying(by_run[run.id], number, history) or undecided(looked)
                 for name in bans.get(number, ()):
                     gathered.forbidden[concept_key(name)].append(index[number])

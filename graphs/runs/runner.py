@@ -86,7 +86,7 @@ class Progress:
         return self.finished + self.failed
 
 
-Watcher = Callable[[Progress], None]
+ProgressCallback = Callable[[Progress], None]
 
 
 def last_step(settings: Settings) -> int:
@@ -108,7 +108,7 @@ class Runner:
         watch: told of each node's end, from one thread at a time; what it raises stops the run.
     """
 
-    def __init__(self, graph: LineGraph, deps: Deps, run: Run, watch: Watcher | None) -> None:
+    def __init__(self, graph: LineGraph, deps: Deps, run: Run, watch: ProgressCallback | None) -> None:
         self._graph = graph
         self._deps = deps
         self._run = run
@@ -121,7 +121,7 @@ class Runner:
         states = deps.runs.states(run.id)
         self._finished, self._failed = sum(states.get(one, 0) for one in DONE), states.get("failed", 0)
         self._units = sum(states.values())
-        self._before = deps.bank.snapshot()
+        self._before = deps.cache.snapshot()
 
     def work(self, units: Sequence[Unit]) -> None:
         """Work on ``units``, begun in this order, until all are done with or it was asked to stop.
@@ -263,7 +263,7 @@ class Runner:
 
     def _since(self) -> CacheStats:
         """What the bank did since work on the run began."""
-        now = self._deps.bank.snapshot()
+        now = self._deps.cache.snapshot()
         return CacheStats(
             **{f.name: getattr(now, f.name) - getattr(self._before, f.name) for f in fields(CacheStats)}
         )

@@ -12,7 +12,7 @@ from line_neurons.agent.loop import BEGINNING, nodes_per_attempt
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.loop.routing import node_after
 from line_neurons.graphs.loop.state import Deps, LineState
-from line_neurons.graphs.loop.steering import at_work, settle, take_wishes
+from line_neurons.graphs.loop.steering import apply_pending, next_node, reconcile
 from line_neurons.graphs.runs import checkpoints
 from line_neurons.graphs.runs.results import search_result
 from line_neurons.tools.store.checkpoints import thread_config
@@ -22,7 +22,7 @@ from line_neurons.tools.store.runs import RunStore
 if TYPE_CHECKING:
     from line_neurons.graphs.loop.state import LineGraph
 
-NOT_NODES = frozenset({"__interrupt__", "__metadata__"})
+INTERNAL_UPDATES = frozenset({"__interrupt__", "__metadata__"})
 """What LangGraph tells of among the nodes that ended: interrupts, and that an update was there already."""
 
 Tell = Callable[[str, str, Mapping[str, Any]], None]
@@ -50,37 +50,37 @@ def work_unit(graph: LineGraph, deps: Deps, run: Run, unit: Unit, tell: Tell) ->
     runs, settings = deps.runs, deps.settings
     began = time.monotonic()
     config = thread_config(run.id, unit.unit)
-    snapshot = checkpoints.last_state(graph, run, unit.unit)
+    snapshot = checkpoints.resumable_state(graph, run, unit.unit)
     if checkpoints.is_ahead(snapshot, {trial.step for trial in runs.trials(run.id, unit.unit)}):
-        begin_again(graph, runs, run, unit.unit)
+        restart_unit(graph, runs, run, unit.unit)
         runs.add_event(run.id, "begun again", unit.unit, reason="the history ends before the checkpoint")
-        snapshot = checkpoints.last_state(graph, run, unit.unit)
-    settle(runs, run, unit.unit, cast("LineState", snapshot.values))
+        snapshot = checkpoints.resumable_state(graph, run, unit.unit)
+    reconcile(runs, run, unit.unit, cast("LineState", snapshot.values))
     fresh: LineState = {"run": run.id, "unit": unit.unit}
     given = None if snapshot.created_at else fresh
     state: dict[str, Any] = dict(snapshot.values) or dict(fresh)
     runs.update_unit(run.id, unit.unit, status="running", error="")
-    tell("", at_work(snapshot) or (BEGINNING if given else ""), state)
+    tell("", next_node(snapshot) or (BEGINNING if given else ""), state)
 
     def spent() -> float:
         return unit.seconds + time.monotonic() - began
 
     try:
         while True:
-            bounded: RunnableConfig = {**config, "recursion_limit": _most_nodes(settings, state)}
+            bounded: RunnableConfig = {**config, "recursion_limit": _recursion_limit(settings, state)}
             stream = graph.stream(
                 given, bounded, context=deps, stream_mode="updates", durability="sync", control=deps.drain
             )
             for update in stream:
                 for node, changes in update.items():
-                    if node not in NOT_NODES:
+                    if node not in INTERNAL_UPDATES:
                         state |= changes or {}
                         tell(node, node_after(node, state), state)
-            if not take_wishes(graph, deps, run, unit.unit, config):
+            if not apply_pending(graph, deps, run, unit.unit, config):
                 break
             given, snapshot = None, graph.get_state(config)
             state = dict(snapshot.values)
-            tell("", at_work(snapshot), state)
+            tell("", next_node(snapshot), state)
         result = search_result(deps, run, unit)
         # Before the unit counts as finished: a process killed in between comes here again.
         checkpoints.prune(graph, run.id, unit.unit)
@@ -91,13 +91,13 @@ def work_unit(graph: LineGraph, deps: Deps, run: Run, unit: Unit, tell: Tell) ->
     runs.add_event(run.id, "unit finished", unit.unit)
 
 
-def begin_again(graph: LineGraph, runs: RunStore, run: Run, unit: int) -> None:
+def restart_unit(graph: LineGraph, runs: RunStore, run: Run, unit: int) -> None:
     """Let a unit begin again, with the images and replies that are kept, and so with what it found before."""
     runs.drop_history(run.id, unit)
     checkpoints.forget(graph, run.id, unit)
 
 
-def _most_nodes(settings: Settings, state: Mapping[str, Any]) -> int:
+def _recursion_limit(settings: Settings, state: Mapping[str, Any]) -> int:
     """How many nodes LangGraph may run before it takes the loop for an endless one.
 
     A step has the nodes of an attempt, at most ``retries`` times more; what people want tried adds steps.

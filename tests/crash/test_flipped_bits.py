@@ -46,7 +46,7 @@ def half_done(tmp_path_factory):
     run = work(components, start(components, LAYER, ["0-2"]), watch, drain)
     assert run.status == "interrupted"
     components.runs.close()
-    components.bank.close()
+    components.cache.close()
     assert not list(store.glob("*-wal"))
     return store
 
@@ -68,7 +68,7 @@ def come_out(store, expected):
         return "an error"
     finally:
         with suppress(UnboundLocalError):
-            for name in ("runs", "bank"):
+            for name in ("runs", "cache"):
                 if name in components.opened():
                     getattr(components, name).close()
 

@@ -167,14 +167,14 @@ def test_a_black_image_is_drawn_again_with_a_seed_that_follows_from_its_own(tmp_
     (told,) = events(components, run.id, "image drawn again")
     assert (told["concept"], told["plain"]) == (proposed, "rgb(0, 0, 0)")
     again = derive_seed("plain", derive_seed("image", 0, proposed, 1))
-    account = components.bank.provenance(told["picture"])
+    account = components.cache.provenance(told["picture"])
     assert account["seed"] == derive_seed("image", 0, proposed, 1)
     assert account["drawn_again"] == {"seed": again, "plain": "rgb(0, 0, 0)"}
     (step,) = [step for step in components.runs.steps(run.id, 1) if step.concept == proposed]
-    assert components.bank.image_bytes(step.images[1]) == image_of(
+    assert components.cache.image_bytes(step.images[1]) == image_of(
         proposed, again, next(r.prompt for r in components.generator.drawn if r.seed == again)
     )
-    assert (components.bank.stats.retried, caplog.text.count("was generated with another seed")) == (1, 1)
+    assert (components.cache.stats.retried, caplog.text.count("was generated with another seed")) == (1, 1)
     # Another store draws the same.
     other = components_for(tmp_path / "two", Plain(first_seed), in_flight=3)
     assert outcome(other, work(other, start(other, LAYER, ["0-2"])).id) == outcome(components, run.id)

@@ -41,7 +41,7 @@ def stopped_before_measuring(store, proposals=1):
     components = components_for(store, generator=Draining())
     run = start(components, LAYER, ["0-1"])
     assert work(components, run, drain=drain).status == "interrupted"
-    components.bank.close()
+    components.cache.close()
     with sqlite3.connect(store / "bank.db") as db:
         query = "SELECT image FROM draws WHERE image NOT IN (SELECT image FROM activations)"
         images = {image for (image,) in db.execute(query)}
@@ -89,16 +89,16 @@ def test_a_image_harmed_before_it_is_measured_is_drawn_anew_and_told(tmp_path, u
     components = components_for(tmp_path)
     do, reason = HARM[harm]
     for image in unmeasured:
-        do(components.bank.image_path(image))
+        do(components.cache.image_path(image))
     assert work(components, run).status == "finished"
     assert outcome(components, run.id) == undisturbed
     told = events(components, run.id, "image redrawn")
     assert {one["picture"] for one in told} == unmeasured
     assert all(one["reason"].startswith(reason) and one["concept"].startswith("thing") for one in told)
-    assert components.bank.stats.regenerated == 3
+    assert components.cache.stats.regenerated == 3
     for image in unmeasured:
         assert f"the file of image {image[:12]}" in caplog.text
-        assert components.bank.image_bytes(image)
+        assert components.cache.image_bytes(image)
     if harm == "a folder":
         assert len([*(tmp_path / "images").rglob("somebody's.txt")]) == 3
 
@@ -110,7 +110,7 @@ def test_a_image_that_the_disk_cannot_read_is_drawn_anew_if_that_lasts(
     run, unmeasured = stopped_before_measuring(tmp_path)
     components = components_for(tmp_path)
     # Held open, so that no new file gets the number of one of them.
-    held = [components.bank.image_path(image).open("rb") for image in unmeasured]
+    held = [components.cache.image_path(image).open("rb") for image in unmeasured]
     bad = {os.fstat(file.fileno()).st_ino for file in held}
     real = Path.read_bytes
 
@@ -138,7 +138,7 @@ def test_when_the_whole_folder_of_images_goes_what_is_needed_is_drawn_anew(tmp_p
     assert work(components, run).status == "finished"
     assert outcome(components, run.id) == undisturbed
     redrawn = events(components, run.id, "image redrawn")
-    assert len(redrawn) == components.bank.stats.regenerated > 5
+    assert len(redrawn) == components.cache.stats.regenerated > 5
     # A handful are told one by one.
     assert caplog.text.count("was generated again") == 5
     assert "more events like this are only counted and recorded (image redrawn)" in caplog.text

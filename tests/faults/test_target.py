@@ -138,7 +138,7 @@ def test_control_activations_that_are_not_finite_stop_the_run_and_are_not_kept(t
 def test_a_vector_harmed_in_the_store_is_measured_anew_and_told(tmp_path, undisturbed, caplog, harm, reason):
     components = components_for(tmp_path)
     work(components, start(components, LAYER, ["0"]))
-    components.bank.close()
+    components.cache.close()
     label = undisturbed[0][0][6]
     with sqlite3.connect(tmp_path / "bank.db") as db:
         statement = f"UPDATE activations SET vector = {harm} WHERE image IN (?, ?)"
@@ -149,7 +149,7 @@ def test_a_vector_harmed_in_the_store_is_measured_anew_and_told(tmp_path, undist
     told = events(again, run.id, "vector measured anew")
     assert {one["picture"] for one in told} == set(label[:2])
     assert all(one["layer"] == LAYER and reason in one["reason"] for one in told)
-    assert again.bank.stats.recomputed == 2
+    assert again.cache.stats.recomputed == 2
     assert f"the activations of image {told[0]['image'][:12]} at head are damaged: {reason}" in caplog.text
 
 
@@ -163,7 +163,7 @@ def test_a_revisit_measures_harmed_vectors_anew(tmp_path, undisturbed):
     again.runs.update_run(run.id, status="interrupted", finished=None)
     assert work(again, run).status == "finished"
     assert outcome(again, run.id) == first
-    assert again.bank.stats.recomputed > 3
+    assert again.cache.stats.recomputed > 3
 
 
 class Inverse(torch.nn.Module):

@@ -42,7 +42,7 @@ def own(tmp_path_factory):
     )
     run = work(components, start(components, LAYER, ["0"]))
     components.runs.close()
-    components.bank.close()
+    components.cache.close()
     return store, run.id
 
 

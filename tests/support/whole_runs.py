@@ -34,7 +34,7 @@ def begun(store, **options):
 
 def closed(components):
     """Close the parts' databases, as the end of their process would."""
-    for name in ("runs", "bank"):
+    for name in ("runs", "cache"):
         if name in components.opened():
             getattr(components, name).close()
 

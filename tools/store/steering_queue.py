@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from line_neurons.agent.concepts import concept_key, find_duplicate, normalise_concept
 from line_neurons.agent.errors import DamagedError, UsageError
 from line_neurons.agent.loop import NODES, rank
-from line_neurons.agent.steering import WishKind
+from line_neurons.agent.steering import SteeringKind
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.store.leases import this_machine
 from line_neurons.tools.store.records import Run
@@ -37,7 +37,7 @@ class SteeringCommand:
 
     Args:
         id: its number; wishes are taken in this order.
-        kind: see ``agent.steering.WishKind``.
+        kind: see ``agent.steering.SteeringKind``.
         concept: of what concept; empty for ``again``.
         by: who asked.
         created: when, in seconds since the epoch.
@@ -51,7 +51,7 @@ class SteeringCommand:
     """
 
     id: int
-    kind: WishKind
+    kind: SteeringKind
     concept: str
     by: str
     created: float
@@ -101,7 +101,7 @@ _COPY = (
 )
 
 
-def submit(store: Path, run: str, unit: int, kind: WishKind, concept: str = "") -> None:
+def submit(store: Path, run: str, unit: int, kind: SteeringKind, concept: str = "") -> None:
     """Ask something of a unit; the runner takes it before the unit's next node.
 
     Args:
@@ -120,7 +120,7 @@ def submit(store: Path, run: str, unit: int, kind: WishKind, concept: str = "") 
 
 
 def submit_all(
-    runs: RunStore, run: Run, unit: int, asked: Sequence[tuple[WishKind, str]]
+    runs: RunStore, run: Run, unit: int, asked: Sequence[tuple[SteeringKind, str]]
 ) -> list[SteeringCommand]:
     """Ask several things of a unit in order, all or none.
 
@@ -235,8 +235,8 @@ def _checked(runs: RunStore, run: Run, unit: int, kind: str, concept: str) -> st
     Raises:
         UsageError: the wish makes no sense.
     """
-    if kind not in get_args(WishKind):
-        raise UsageError(f"{kind!r:.40} is nothing that can be asked", f"ask {', '.join(get_args(WishKind))}")
+    if kind not in get_args(SteeringKind):
+        raise UsageError(f"{kind!r:.40} is nothing that can be asked", f"ask {', '.join(get_args(SteeringKind))}")
     if kind == "again":
         if concept:
             raise UsageError(f"again takes no concept, not {concept!r:.60}", "to try one of your own, ask try")

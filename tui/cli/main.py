@@ -222,10 +222,10 @@ def steer(
     **flags: Any,
 ) -> None:
     """Ask something of a unit; it is taken before its next node, or when the run is resumed."""
-    from line_neurons.agent.steering import WishKind
+    from line_neurons.agent.steering import SteeringKind
     from line_neurons.tui.cli import steer as steering
 
-    given: dict[WishKind, list[str] | None] = {"unpin": unpin, "pin": pin, "ban": ban, "try": try_}
+    given: dict[SteeringKind, list[str] | None] = {"unpin": unpin, "pin": pin, "ban": ban, "try": try_}
     given["again"] = [""] if again else None
     asked = [(kind, concept) for kind, concepts in given.items() for concept in concepts or ()]
     steering.steer(_store(**flags), run, unit, asked, as_json=json)

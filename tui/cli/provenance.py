@@ -11,10 +11,10 @@ from line_neurons.agent.settings import Settings
 from line_neurons.graphs.replay.provenance import provenance
 from line_neurons.graphs.replay.provenance_text import (
     NOT_RECORDED,
+    format_moment,
+    format_versions,
+    machine_rows,
     mapping_of,
-    told_machine,
-    told_moment,
-    told_versions,
 )
 from line_neurons.tools.store.runs import open_store
 from line_neurons.tui.cli import output as terminal
@@ -33,9 +33,9 @@ def show(store: Path, name: str, *, as_json: bool) -> None:
     if as_json:
         terminal.dump(told)
         return
-    finished = f", finished {told_moment(told['finished'])}" if told["finished"] else ""
+    finished = f", finished {format_moment(told['finished'])}" if told["finished"] else ""
     terminal.line(f"{told['run']}: {told['model']} {told['layer']}", style="bold")
-    terminal.line(f"{told['status']}, begun {told_moment(told['created'])}{finished}")
+    terminal.line(f"{told['status']}, begun {format_moment(told['created'])}{finished}")
     _pair("command", told["command"] or NOT_RECORDED)
     if origin := told["forked_from"]:
         _pair("forked from", f"unit {origin['unit']} of {origin['run']} after step {origin['step']}")
@@ -57,9 +57,9 @@ def _parts(told: Mapping[str, Any]) -> None:
 def _work(told: Mapping[str, Any]) -> None:
     for number, one in enumerate(told["environments"], 1):
         _head(f"Environment {number}" if len(told["environments"]) > 1 else "Environment")
-        _pair("packages", told_versions(one["versions"]))
+        _pair("packages", format_versions(one["versions"]))
         _pair("line-neurons' source", one["code"] or NOT_RECORDED)
-        for what, value in told_machine(one["machine"]):
+        for what, value in machine_rows(one["machine"]):
             _pair(what, value)
         for note in one["images"] or ():
             _pair("images", str(note))
@@ -71,8 +71,8 @@ def _work(told: Mapping[str, Any]) -> None:
         ["began", "ended", "how", "process", "host", "steps", "environment"],
         [
             [
-                told_moment(one["began"]),
-                told_moment(one["ended"]),
+                format_moment(one["began"]),
+                format_moment(one["ended"]),
                 one["how"] + (f": {one['error']}" if one["error"] else ""),
                 str(one["process"]),
                 one["host"] or NOT_RECORDED,
@@ -89,7 +89,7 @@ def _work(told: Mapping[str, Any]) -> None:
             for what, value in one.items()
             if what not in {"kind", "unit", "at"}
         )
-        _pair(told_moment(one["at"]), f"{one['kind']}{unit}: {said}".removesuffix(": "))
+        _pair(format_moment(one["at"]), f"{one['kind']}{unit}: {said}".removesuffix(": "))
 
 
 def _asked(told: Mapping[str, Any]) -> None:

@@ -22,11 +22,11 @@ from line_neurons.graphs.replay.compare import (
     VERDICTS,
     Agreement,
     Difference,
-    agreements,
-    circumstances_differ,
+    compare_environment,
+    compare_units,
 )
-from line_neurons.graphs.replay.replay import Plan, components_of, folder_for, plan, redo
-from line_neurons.graphs.runs.code_trust import require_vouched
+from line_neurons.graphs.replay.replay import Plan, components_of, plan, replay_folder, replay_run
+from line_neurons.graphs.runs.code_trust import require_trust
 from line_neurons.graphs.runs.environment import circumstances
 from line_neurons.graphs.runs.runner import last_step
 from line_neurons.tools.language_models.ollama.address import without_passwords
@@ -77,15 +77,15 @@ def replay(
         every = runs.units(run.id)
         planned = plan(runs, run, [find_unit(run, every, one).unit for one in which])
         for one in () if trust else planned.whole:
-            require_vouched(runs, one.run, changes)
+            require_trust(runs, one.run, changes)
         if into is None and not os.access(store, os.W_OK):
             raise UsageError(f"nothing can be written in {store}", "name a folder for the replay with --into")
-        place = into or folder_for(runs, planned)
+        place = into or replay_folder(runs, planned)
         if place.resolve() == store.resolve():
             raise UsageError(f"{place} is the store of run {run.id} itself", "name a new folder with --into")
         with watching:
             components = components_of(runs, planned, place, settings, watching.preparing, changes)
-            differ, unknown = circumstances_differ(runs, run, circumstances(components[-1], run.layer))
+            differ, unknown = compare_environment(runs, run, circumstances(components[-1], run.layer))
         if not as_json:
             _say_circumstances(planned, place, differ, unknown)
         if strict and (others := [one.what for one in differ if one.what.startswith("parts.")]):
@@ -98,7 +98,7 @@ def replay(
         watching.many = own.in_flight > 1 and len(planned.units) > 1
         with watching, draining() as drain:
             try:
-                done = redo(runs, planned, components, watching.watch, drain, command)
+                done = replay_run(runs, planned, components, watching.watch, drain, command)
             except UsageError:
                 raise
             except LineError as error:
@@ -107,7 +107,7 @@ def replay(
         if done.status == "interrupted":
             terminal.note(f"Interrupted; every finished step is kept. The same command goes on: {command}")
             raise typer.Exit(INTERRUPTED)
-        found = agreements(runs, planned, components[-1].runs, done, tolerance)
+        found = compare_units(runs, planned, components[-1].runs, done, tolerance)
     if as_json:
         terminal.dump(_json(planned, place, done, differ, unknown, found, tolerance))
     else:

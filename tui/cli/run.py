@@ -17,7 +17,7 @@ from langgraph.runtime import RunControl
 from line_neurons.agent.errors import DrainedError, LineError, TakenOverError, UsageError
 from line_neurons.agent.settings import Settings
 from line_neurons.agent.text import shell_word
-from line_neurons.graphs.runs.code_trust import vouch
+from line_neurons.graphs.runs.code_trust import record_trust
 from line_neurons.graphs.runs.components import Components, reopen
 from line_neurons.graphs.runs.lifecycle import retry as mark_failed_again
 from line_neurons.graphs.runs.lifecycle import select_units, start, work
@@ -214,7 +214,7 @@ def vouch_for(store: Path, runs: Sequence[Run], *, trust: bool) -> None:
         return
     opened = RunStore(store)
     for run in runs:
-        vouch(opened, run)
+        record_trust(opened, run)
     opened.close()
 
 
@@ -348,7 +348,7 @@ def conclude(jobs: Sequence[Job], *, as_json: bool) -> int:
     """Show the labels of runs, and say what is wrong with them; the exit status that tells so."""
     for components, run in jobs:
         _say_how_images_were_read(components, run)
-    for bank in {id(components.bank): components.bank for components, _ in jobs}.values():
+    for bank in {id(components.cache): components.cache for components, _ in jobs}.values():
         _say_mended(bank.snapshot())
     now = [(components.runs.run(run.id), components.runs.units(run.id)) for components, run in jobs]
     conditions = [

@@ -14,7 +14,7 @@ import typer
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import Settings, fork_changes
-from line_neurons.agent.steering import WishKind
+from line_neurons.agent.steering import SteeringKind
 from line_neurons.agent.text import shell_word
 from line_neurons.tools.store.leases import lease_status
 from line_neurons.tools.store.runs import default_store, find_unit, open_store
@@ -22,7 +22,7 @@ from line_neurons.tools.store.steering_queue import submit_all
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.formatting import is_worked_on
 
-Asked = Sequence[tuple[WishKind, str]]
+Asked = Sequence[tuple[SteeringKind, str]]
 
 
 def steer(store: Path, name: str, which: str, asked: Asked, *, as_json: bool) -> None:
@@ -126,17 +126,17 @@ def prompt(store: Path, name: str, which: str, step: int, *, as_json: bool) -> N
     Raises:
         UsageError: there is no such step, or no model was asked in it.
     """
-    from line_neurons.graphs.loop.reconstruct import prompt_of
+    from line_neurons.graphs.loop.reconstruct import recorded_prompt
 
     with closing(open_store(store)) as runs:
         run = runs.run(name)
         unit = find_unit(run, runs.units(run.id), which)
-        last = prompt_of(runs, run.id, unit.unit, step)
+        last = recorded_prompt(runs, run.id, unit.unit, step)
         entries = [entry for entry in runs.steps(run.id, unit.unit) if entry.step == step]
         asked = []
         for entry in entries:
             if entry.attempt < last.attempt and entry.origin != "typed":
-                asked.append((prompt_of(runs, run.id, unit.unit, step, entry.attempt), entry.reply))
+                asked.append((recorded_prompt(runs, run.id, unit.unit, step, entry.attempt), entry.reply))
             elif entry.attempt == last.attempt:
                 asked.append((last, entry.reply))
     if as_json:

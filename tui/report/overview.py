@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from line_neurons.graphs.replay.provenance import SEED_RULES, who_worked
-from line_neurons.graphs.replay.provenance_text import NOT_RECORDED, mapping_of, told_machine, told_versions
+from line_neurons.graphs.replay.provenance import SEED_RULES, work_history
+from line_neurons.graphs.replay.provenance_text import NOT_RECORDED, format_versions, machine_rows, mapping_of
 from line_neurons.tools.label_marks import codes
 from line_neurons.tools.store.leases import lease_status
 from line_neurons.tools.store.queries import cost
@@ -125,7 +125,7 @@ def read_overview(runs: RunStore, run: Run, chosen: frozenset[int] | None, now: 
     aucs = [row.auc for row in labelled if row.auc is not None]
     came = Counter(row.origin for row in labelled)
     known = {name: _said(value, name) for name, value in run.settings.items()}
-    work = who_worked(run, runs.events(run.id))
+    work = work_history(run, runs.events(run.id))
     return Overview(
         run=run,
         model=run.target_name,
@@ -152,9 +152,9 @@ def read_overview(runs: RunStore, run: Run, chosen: frozenset[int] | None, now: 
 
 def _circumstances(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
-        ("packages", told_versions(environment["versions"])),
+        ("packages", format_versions(environment["versions"])),
         ("source of line-neurons, SHA-256", environment["code"] or NOT_RECORDED),
-        *told_machine(environment["machine"]),
+        *machine_rows(environment["machine"]),
     ]
 
 

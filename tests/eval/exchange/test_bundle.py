@@ -82,7 +82,7 @@ def half(tmp_path_factory):
     components, run = begun(store)
     stopped(components, run)
     components.runs.close()
-    components.bank.close()
+    components.cache.close()
     return store
 
 
@@ -120,10 +120,10 @@ def test_an_interrupted_run_ends_elsewhere_as_the_uninterrupted_one(handed, unin
 def test_what_was_measured_where_it_comes_from_is_not_done_again(handed, tmp_path):
     import_bundle(tmp_path / "new", handed)
     components = components_for(tmp_path / "new")
-    drawn_before = {prompt for (prompt,) in components.bank._folder.db.execute("SELECT prompt FROM draws")}
+    drawn_before = {prompt for (prompt,) in components.cache._folder.db.execute("SELECT prompt FROM draws")}
     work(components, components.runs.run(RUN))
     assert not drawn_before & {request.prompt for request in components.generator.drawn}
-    assert components.bank.stats.forwarded == len(components.generator.drawn)
+    assert components.cache.stats.forwarded == len(components.generator.drawn)
 
 
 def test_beside_another_run_of_its_name_it_gets_a_free_one_and_ends_as_it_would(half, uninterrupted, tmp_path):
@@ -456,7 +456,7 @@ def test_a_store_that_refused_a_bundle_is_as_before(handed, tmp_path, name):
     store = tmp_path / "here"
     components, _ = begun(store, seed=7)
     components.runs.close()
-    components.bank.close()
+    components.cache.close()
     before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file() and path.suffix != ".db-shm"}
     with pytest.raises(UsageError, match=re.escape(HOSTILE[name][1])):
         import_bundle(store, rewritten(handed, tmp_path / "hostile.zip", HOSTILE[name][0]))

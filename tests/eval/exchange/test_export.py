@@ -40,7 +40,7 @@ def store(tmp_path_factory):
     components = scripted_components(store, model, iterations=2, top=2, random=2, images=2)
     work(components, start(components, LAYER, ["0-1"]))
     components.runs.close()
-    components.bank.close()
+    components.cache.close()
     return store
 
 

@@ -169,10 +169,10 @@ def test_no_hints_when_they_are_switched_off(tmp_path):
 def test_a_concept_that_is_in_the_bank_costs_no_image_and_no_forward_pass(tmp_path):
     same = ["fox", "owl", "crow"]
     components, _ = explain(tmp_path, ScriptedModel(same), iterations=2, top=12, random=0)
-    drawn, passes = components.bank.stats.generated, components.target.passes
+    drawn, passes = components.cache.stats.generated, components.target.passes
     again, run = explain(tmp_path, ScriptedModel(same), units=["1"], iterations=2, top=12, random=0)
     assert (drawn, passes) == (75, 87)
-    assert (again.bank.stats.generated, again.target.passes) == (0, 0)
+    assert (again.cache.stats.generated, again.target.passes) == (0, 0)
     assert history(again, run, 1)[-1][3] == "crow"
 
 

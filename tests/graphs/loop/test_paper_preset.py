@@ -5,7 +5,7 @@ import pytest
 from line_neurons.agent.presets import PAPER
 from line_neurons.agent.settings import revised
 from line_neurons.graphs.loop.graph import build
-from line_neurons.graphs.loop.reconstruct import prompt_of, state_after
+from line_neurons.graphs.loop.reconstruct import recorded_prompt, state_after
 from line_neurons.graphs.runs.environment import WORKED_WITH
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.store.checkpoints import open_checkpoints
@@ -71,7 +71,9 @@ def test_the_label_is_the_best_of_the_scores_that_stand(searched):
 def test_every_question_and_state_can_be_rebuilt_from_the_history(searched):
     components, run, questions = searched
     history = components.runs.steps(run.id, 0)
-    asked = [prompt_of(components.store, run.id, 0, step.step, step.attempt) for step in history if step.prompt]
+    asked = [
+        recorded_prompt(components.store, run.id, 0, step.step, step.attempt) for step in history if step.prompt
+    ]
     assert [one.matches for one in asked] == [True] * len(questions)
     with open_checkpoints(components.store) as saver:
         graph = build(saver)

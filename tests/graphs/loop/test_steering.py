@@ -17,7 +17,7 @@ from line_neurons.graphs.loop.graph import build
 from line_neurons.graphs.runs import checkpoints
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.graphs.runs.revisit import revisit
-from line_neurons.graphs.runs.unit_runner import begin_again
+from line_neurons.graphs.runs.unit_runner import restart_unit
 from line_neurons.tools.store.checkpoints import open_checkpoints
 from line_neurons.tools.store.steering_queue import REFUSED, commands, submit
 from support.fakes import (
@@ -68,16 +68,16 @@ def entries(components, run, kind="concept"):
     return [getattr(step, kind) for step in components.runs.steps(run.id, 0)]
 
 
-def last_state(components, run):
+def resumable_state(components, run):
     with open_checkpoints(components.store) as saver:
-        return checkpoints.last_state(build(saver), run, 0).values
+        return checkpoints.resumable_state(build(saver), run, 0).values
 
 
 @pytest.mark.parametrize("after", NODES[1:])
 @pytest.mark.parametrize(("kind", "concept"), WISHES)
 def test_a_wish_is_granted_at_the_next_node_wherever_it_arrives(tmp_path, kind, concept, after):
     components, run = steered_run(tmp_path, kind, concept, after)
-    wish, unit, state = told(components, run), components.runs.units(run.id)[0], last_state(components, run)
+    wish, unit, state = told(components, run), components.runs.units(run.id)[0], resumable_state(components, run)
     assert wish.taken is not None
     assert unit.status == "finished"
     (event,) = events(components, run.id, "steered")
@@ -217,8 +217,8 @@ def test_a_restart_keeps_bans_and_begins_without_pins(tmp_path):
     assert "bee" not in entries(components, run)
     assert [wish.applied for wish in commands(components.runs, run.id, 0)] == [True, True]
     assert entries(components, run, "kind").count("initial") == 8
-    assert last_state(components, run)["pinned"] == []
-    assert last_state(components, run)["banned"] == ["bee"]
+    assert resumable_state(components, run)["pinned"] == []
+    assert resumable_state(components, run)["banned"] == ["bee"]
 
 
 def test_a_revisit_gives_no_unit_a_concept_that_was_banned_for_it(tmp_path):
@@ -294,7 +294,7 @@ def test_a_wish_is_taken_exactly_once_wherever_the_process_is_killed(tmp_path, k
     assert outcome(components, run.id) == whole
     assert told(components, run).taken is not None
     assert len(events(components, run.id, "steered")) == 1
-    assert [row[0] for row in last_state(components, run)["wishes"]] == [told(components, run).id]
+    assert [row[0] for row in resumable_state(components, run)["wishes"]] == [told(components, run).id]
 
 
 def _named(pair):
@@ -308,7 +308,7 @@ def test_a_unit_that_begins_again_grants_its_wishes_where_it_granted_them_before
     components, run = steered_run(tmp_path, kind, concept, after)
     before, place = outcome(components, run.id), astuple(replace(told(components, run), taken=None))
     with open_checkpoints(tmp_path) as saver:
-        begin_again(build(saver), components.runs, run, 0)
+        restart_unit(build(saver), components.runs, run, 0)
     components.runs.update_unit(run.id, 0, status="interrupted")
     components.runs.update_run(run.id, status="interrupted", finished=None)
     work(components_for(tmp_path), run)
@@ -320,7 +320,7 @@ def done_again(components, run):
     """The unit's steps, and those after it began again with what was asked of it."""
     before = [replace(step, created=0, seconds=None) for step in components.runs.steps(run.id, 0)]
     with open_checkpoints(components.store) as saver:
-        begin_again(build(saver), components.runs, run, 0)
+        restart_unit(build(saver), components.runs, run, 0)
     components.runs.update_unit(run.id, 0, status="pending")
     assert work(components, run).status == "finished"
     return before, [replace(step, created=0, seconds=None) for step in components.runs.steps(run.id, 0)]

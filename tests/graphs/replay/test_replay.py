@@ -10,7 +10,7 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import DrawnImage
 from line_neurons.agent.settings import revised
 from line_neurons.graphs.replay import replay
-from line_neurons.graphs.replay.compare import agreements, circumstances_differ
+from line_neurons.graphs.replay.compare import compare_environment, compare_units
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.environment import circumstances
 from line_neurons.graphs.runs.fork import fork
@@ -75,9 +75,9 @@ def replayed(here, components, run, into, units=(), *, tolerance=0, watch=None, 
     made = here.pop("made")
     planned = replay.plan(components.runs, components.runs.run(run.id), units)
     opened = replay.components_of(components.runs, planned, into, revised({}, {}))
-    done = replay.redo(components.runs, planned, opened, watch, drain)
+    done = replay.replay_run(components.runs, planned, opened, watch, drain)
     here["made"] = made
-    return opened[-1], done, agreements(components.runs, planned, opened[-1].runs, done, tolerance)
+    return opened[-1], done, compare_units(components.runs, planned, opened[-1].runs, done, tolerance)
 
 
 @pytest.fixture(scope="module")
@@ -190,13 +190,13 @@ def test_a_replay_goes_to_a_folder_of_its_own_and_back_to_one_that_is_not_finish
     components = components_for(tmp_path)
     planned, some = replay.plan(components.runs, run), replay.plan(components.runs, run, [1])
     first, second = (tmp_path / "replays" / f"{run.id}-{number}" for number in (1, 2))
-    assert replay.folder_for(components.runs, planned) == first
+    assert replay.replay_folder(components.runs, planned) == first
     drain = RunControl()
     drain.request_drain("at once")
     replayed(here, components, run, first, drain=drain)
-    assert [replay.folder_for(components.runs, one) for one in (planned, some)] == [first, second]
+    assert [replay.replay_folder(components.runs, one) for one in (planned, some)] == [first, second]
     replayed(here, components, run, first)
-    assert replay.folder_for(components.runs, planned) == second
+    assert replay.replay_folder(components.runs, planned) == second
 
 
 def test_of_an_interrupted_run_what_there_is_is_compared(tmp_path, here):
@@ -297,12 +297,12 @@ def test_the_images_of_a_first_board_of_the_stores_concepts_are_drawn_again(tmp_
 def test_what_is_other_here_is_told_part_by_part(original, tmp_path):
     components, run = original
     now = circumstances(components_for(tmp_path), LAYER)
-    assert circumstances_differ(components.runs, run, now) == ([], [])
+    assert compare_environment(components.runs, run, now) == ([], [])
     now["fingerprints"]["target"] = "scripted weights=2"
     now["versions"]["torch"] = "9.9"
     now["machine"] |= {"cores": 4096, "memory": 1, "torch": {"gpus": ["one"]}}
     changed = dataclasses.replace(run, fingerprints=run.fingerprints | {"target": "scripted weights=1"})
-    differ, unknown = circumstances_differ(components.runs, changed, now)
+    differ, unknown = compare_environment(components.runs, changed, now)
     told = {one.what: (one.then, one.now) for one in differ}
     assert told["parts.target"] == (("scripted weights=1",), "scripted weights=2")
     assert told["parts.target.weights"] == (("1",), "2")
@@ -316,6 +316,6 @@ def test_what_is_other_here_is_told_part_by_part(original, tmp_path):
 def test_what_an_earlier_version_did_not_record_is_named_and_not_compared(tmp_path):
     components = components_for(old_store(tmp_path / "store", "m003"))
     run = components.runs.run(FINISHED)
-    differ, unknown = circumstances_differ(components.runs, run, circumstances(components, run.layer))
+    differ, unknown = compare_environment(components.runs, run, circumstances(components, run.layer))
     assert {one.what for one in differ} <= {f"versions.{name}" for name in run.versions} | {"parts.generator"}
     assert unknown == ["versions.python", "code", "machine", "prompts"]

@@ -18,7 +18,7 @@ from line_neurons.graphs import explain, load
 from line_neurons.graphs.loop.initial_board import _without_alphabet
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import start, work
-from line_neurons.graphs.runs.results import look_through
+from line_neurons.graphs.runs.results import summarize_history
 from line_neurons.graphs.runs.revisit import revisit
 from line_neurons.tools.label_marks import Evidence, of_label, read_marks, written
 from line_neurons.tools.store.records import Trial
@@ -131,7 +131,7 @@ def test_a_run_that_stopped_ends_with_the_same_states_as_one_that_went_through(a
 def test_another_alphabet_changes_neither_whether_there_is_a_label_nor_its_marks(scores, other):
     def found(words):
         kinds = ["initial" if place < 2 else "iteration" for place in range(len(scores))]
-        return look_through(
+        return summarize_history(
             Trial(0, place * (kind != "initial"), place, kind, word, float(score), "predefined", ())
             for place, (kind, word, score) in enumerate(zip(kinds, words, scores, strict=False))
         )

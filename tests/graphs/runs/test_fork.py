@@ -10,7 +10,7 @@ import pytest
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import fork_changes, revised
 from line_neurons.graphs.loop.graph import build
-from line_neurons.graphs.loop.reconstruct import prompt_of, state_after
+from line_neurons.graphs.loop.reconstruct import recorded_prompt, state_after
 from line_neurons.graphs.runs.fork import fork
 from line_neurons.graphs.runs.lifecycle import work
 from line_neurons.tools.store.checkpoints import open_checkpoints
@@ -136,7 +136,7 @@ def test_every_question_can_be_rebuilt_from_the_store_and_is_the_one_that_was_se
         for step in components.runs.steps(run.id, unit):
             if step.prompt is None:
                 continue
-            asked = prompt_of(components.store, run.id, unit, step.step, step.attempt)
+            asked = recorded_prompt(components.store, run.id, unit, step.step, step.attempt)
             assert asked.matches is True
             assert asked.prompt.messages in sent
             count += 1
@@ -148,9 +148,9 @@ def test_a_question_whose_history_was_altered_is_told_from_the_one_that_was_sent
     last = [step for step in components.runs.steps(run.id, 1) if step.prompt][-1]
     first = components.runs.steps(run.id, 1)[0]
     components.runs.put_step(dataclasses.replace(first, concept="zebra"))
-    assert prompt_of(tmp_path, run.id, 1, last.step, last.attempt).matches is False
+    assert recorded_prompt(tmp_path, run.id, 1, last.step, last.attempt).matches is False
     components.runs.put_step(dataclasses.replace(last, prompt=None))
-    assert prompt_of(tmp_path, run.id, 1, last.step, last.attempt).matches is None
+    assert recorded_prompt(tmp_path, run.id, 1, last.step, last.attempt).matches is None
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_a_question_whose_history_was_altered_is_told_from_the_one_that_was_sent
 def test_a_question_that_was_not_asked_is_one_clear_error(original, step, attempt, said):
     components, run = original
     with pytest.raises(UsageError, match=said):
-        prompt_of(components.store, run.id, 1, step, attempt)
+        recorded_prompt(components.store, run.id, 1, step, attempt)
 
 
 def test_a_fork_with_another_seed_shares_the_past_and_has_another_future(original, tmp_path):

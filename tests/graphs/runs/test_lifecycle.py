@@ -213,7 +213,7 @@ def test_a_layer_that_is_worked_on_too_is_measured_in_the_same_forward_passes(tm
         work(components, start(components, LAYER, ["0"]))
     assert both.target.passes == one.target.passes
     images = [image for step in both.runs.steps(both.runs.runs()[0].id, 0) for image in step.images]
-    both.bank.activations(images, both.target, "other")
+    both.cache.activations(images, both.target, "other")
     assert both.target.passes == one.target.passes
 
 
@@ -234,5 +234,5 @@ def test_a_run_whose_name_was_taken_in_between_gets_the_next_one(tmp_path, monke
         seen.append(layer)
         return f"model-head-{len(seen)}"
 
-    monkeypatch.setattr("line_neurons.graphs.runs.lifecycle.free_name", behind)
+    monkeypatch.setattr("line_neurons.graphs.runs.lifecycle.new_run_id", behind)
     assert start(components, LAYER, ["0"]).id == "model-head-2"

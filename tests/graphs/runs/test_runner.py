@@ -80,7 +80,7 @@ def test_each_image_is_drawn_and_measured_once_for_all_units(tmp_path):
     assert len(drawn) == len(set(drawn)) == len(images)
     control = len(components.control_set.classes())
     assert components.target.passes == len(images) + control
-    assert components.bank.stats.reused > 0
+    assert components.cache.stats.reused > 0
 
 
 def test_one_units_failure_is_recorded_on_the_unit_and_the_others_go_on(tmp_path, one_by_one):
@@ -193,7 +193,7 @@ def test_a_killed_run_ends_as_an_undisturbed_one_with_no_image_drawn_twice(tmp_p
     # Files that were written when the process died, and whose rows were not, are drawn once more.
     assert (
         drawn
-        <= components.bank.stats.generated
+        <= components.cache.stats.generated
         <= drawn + components.settings.in_flight * components.settings.images
     )
 

@@ -240,11 +240,11 @@ def test_photographs_are_turned_and_laid_on_white_and_known_by_it(tmp_path):
     for name, made in {"plain": image.convert("RGB"), "clear": image}.items():
         save(tmp_path / name / "dog.png", made)
         (tmp_path / name / "captions.csv").write_text("file,caption,kind,split\ndog.png,dog,photo,heldout\n")
-    parts = SimpleNamespace(bank=None, target=None)
+    parts = SimpleNamespace(cache=None, target=None)
     banks = (folder_bank(tmp_path / name) for name in ("plain", "clear"))
     plain, clear = (Photographs("photos", bank, {}, parts, "layer", 5, 0) for bank in banks)
-    assert plain.fingerprint.startswith(f"photos:{plain.bank.fingerprint}:")
-    assert not clear.fingerprint.startswith(f"photos:{clear.bank.fingerprint}:")
+    assert plain.fingerprint.startswith(f"photos:{plain.cache.fingerprint}:")
+    assert not clear.fingerprint.startswith(f"photos:{clear.cache.fingerprint}:")
     assert (notes(plain), notes(clear)) == ([], ["1 of 1 images: transparent, laid on white"])
 
 

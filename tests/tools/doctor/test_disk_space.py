@@ -39,7 +39,7 @@ def made(tmp_path_factory):
     components.runs.update_unit(run.id, 2, status="interrupted")
     components.runs.set_status(run.id, "interrupted")
     components.runs.close()
-    components.bank.close()
+    components.cache.close()
     return store
 
 

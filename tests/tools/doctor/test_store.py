@@ -46,7 +46,7 @@ def finished(tmp_path_factory):
     with all_checkpoints_kept():
         work(components, start(components, LAYER, ["all"]))
     components.runs.close()
-    components.bank.close()
+    components.cache.close()
     return store
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from line_neurons.agent.errors import BackendError
 from line_neurons.agent.seeds import derive_seed
-from line_neurons.graphs.runs.code_trust import vouch
+from line_neurons.graphs.runs.code_trust import record_trust
 from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.store.records import Unit
 from line_neurons.tools.store.runs import RunStore
@@ -169,7 +169,7 @@ def test_a_run_that_cannot_go_on_keeps_no_other_from_its_turn(line, model, inter
     (first,) = store.runs()
     other = replace(first, id="other", created=first.created + 1)
     store.add_run(other, [Unit("other", 1, 0)])
-    vouch(store, other)
+    record_trust(store, other)
     store.update_run(first.id, fingerprints={**first.fingerprints, "generator": "another"})
     status, out, err = line("resume", "--json")
     assert (status, json.loads(out)["id"]) == (2, "other")

@@ -21,7 +21,7 @@ def store(tmp_path):
     )
     work(components, start(components, LAYER, ["0"]))
     components.runs.close()
-    components.bank.close()
+    components.cache.close()
     (tmp_path / "store" / "images" / "ab").mkdir(exist_ok=True)
     (tmp_path / "store" / HALF).write_bytes(b"half")
     return tmp_path / "store"

@@ -22,7 +22,7 @@ def components_for(store):
 
 def drawn(components, step):
     """What a step's images were drawn from; the scripted ones were other files then."""
-    made = map(components.bank.provenance, step.images)
+    made = map(components.cache.provenance, step.images)
     return [(account["prompt"], account["seed"]) for account in made]
 
 

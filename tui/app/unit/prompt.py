@@ -116,12 +116,12 @@ class PromptScreen(Screen[None]):
         self._put("prompt", Text("putting the prompt together …", "dim"))
 
         def rebuild() -> None:
-            from line_neurons.graphs.loop.reconstruct import prompt_of
+            from line_neurons.graphs.loop.reconstruct import recorded_prompt
 
             worker = get_current_worker()
             try:
                 with closing(RunStore(self._store, read_only=True)) as runs:
-                    asked = prompt_of(runs, one.run, one.unit, one.step, one.attempt)
+                    asked = recorded_prompt(runs, one.run, one.unit, one.step, one.attempt)
             except LineError as error:
                 if not worker.is_cancelled:
                     self.app.call_from_thread(self._no_prompt, one, str(error))

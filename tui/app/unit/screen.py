@@ -13,7 +13,7 @@ from textual.screen import Screen
 from textual.widgets import DataTable, Footer, Static, Tab, Tabs
 
 from line_neurons.agent.errors import LineError
-from line_neurons.agent.steering import WishKind
+from line_neurons.agent.steering import SteeringKind
 from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.store.records import Step
 from line_neurons.tui.app.banner import Banner
@@ -362,7 +362,7 @@ class UnitScreen(Screen[None]):
             if first.concept != entry.concept:
                 self.app.push_screen(ConceptsScreen(self._store, self._view, first, entry))
 
-    def action_steer(self, kind: WishKind) -> None:
+    def action_steer(self, kind: SteeringKind) -> None:
         """Ask something of the unit: pin or unpin the chosen concept, ban it, or ask the model anew now."""
         if self._view is None:
             return
@@ -388,7 +388,7 @@ class UnitScreen(Screen[None]):
         )
         self.app.push_screen(dialog, lambda concept: self._wish("try", concept) if concept else None)
 
-    def _wish(self, kind: WishKind, concept: str) -> None:
+    def _wish(self, kind: SteeringKind, concept: str) -> None:
         """Write a wish into the store, beside the app's own thread."""
 
         def write() -> None:
@@ -403,7 +403,7 @@ class UnitScreen(Screen[None]):
 
         self.run_worker(write, thread=True, group="wish", exit_on_error=False)
 
-    def _asked(self, kind: WishKind, concept: str) -> None:
+    def _asked(self, kind: SteeringKind, concept: str) -> None:
         said = {"again": "ask anew", "try": f"try “{plain(concept)}”"}.get(kind, f"{kind} “{plain(concept)}”")
         if self._view is not None:
             self.notify(f"It {when_taken(self._view)}.", title=f"Asked: {said}", markup=False)

@@ -21,7 +21,7 @@ from line_neurons.eval.baselines.registry import (
 from line_neurons.eval.baselines.task import BaselineTask
 from line_neurons.eval.exchange.output_files import output_file
 from line_neurons.eval.labels.formats import Labels
-from line_neurons.graphs.runs.code_trust import require_vouched, vouch
+from line_neurons.graphs.runs.code_trust import record_trust, require_trust
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import select_units
 from line_neurons.tools.language_models.langchain import with_secrets
@@ -140,8 +140,8 @@ def _task(
     opened = open_store(store, read_only=not wanted.trust)
     run = opened.run(wanted.run)
     if wanted.trust:
-        vouch(opened, run)
-    require_vouched(opened, run, flags)
+        record_trust(opened, run)
+    require_trust(opened, run, flags)
     units = [unit.unit for unit in opened.units(run.id)]
     opened.close()
     here = {"store": store, "assets": settings.assets, "ollama": settings.ollama}

@@ -121,7 +121,7 @@ def cosy(
                 results.append(
                     evaluate_labels(
                         subject, labels, some, images, control, kept,
-                        mode=mode, seed=wanted.seed, telling=components.telling(drain),
+                        mode=mode, seed=wanted.seed, telling=components.reporter(drain),
                     )
                 )  # fmt: skip
         except DrainedError:

@@ -152,7 +152,9 @@ def names_kept_out(components: Components, names: Mapping[int, str]) -> dict[str
     from line_neurons.tools.store.records import Unit
 
     words = WordNet(components.assets / "wordnet")
-    bank = components.images if "bank" in {components.settings.generator, components.settings.control} else None
+    bank = (
+        components.image_bank if "bank" in {components.settings.generator, components.settings.control} else None
+    )
     units = [Unit("", unit, place, name=name) for place, (unit, name) in enumerate(names.items())]
     return {str(one.unit): list(names_and_captions(words, one)) for one in true_classes(words, units, bank)}
 

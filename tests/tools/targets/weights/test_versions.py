@@ -12,7 +12,7 @@ from torchvision import models
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.graphs.runs import components as assembly
 from line_neurons.graphs.runs.components import Components
-from line_neurons.graphs.runs.lifecycle import free_name
+from line_neurons.graphs.runs.lifecycle import new_run_id
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.targets.registry import open_target, pinned_spec
@@ -127,7 +127,9 @@ def test_a_fingerprint_of_timm_that_had_the_tag_twice_is_read_as_it_is_written_n
 
 def test_names_of_runs_stay_short(tmp_path):
     store = RunStore(tmp_path)
-    named = [free_name(store, model, "fc") for model in ("torchvision:resnet50@IMAGENET1K_V1", "timm:resnet50.a1")]
+    named = [
+        new_run_id(store, model, "fc") for model in ("torchvision:resnet50@IMAGENET1K_V1", "timm:resnet50.a1")
+    ]
     assert named == ["resnet50-fc-1", "resnet50-fc-1"]
 
 
