@@ -62,6 +62,10 @@ def import_(
     """
     path = path.expanduser()
     if not path.is_file():
+        if path.exists() and not path.is_dir():
+            raise UsageError(
+                f"{str(path)!r:.200} is a pipe, which can be read only once", "write it to a file first"
+            )
         raise UsageError(
             f"there is no file {str(path)!r:.200}", "name a bundle of `line export`, or a file of labels"
         )

@@ -1,5 +1,7 @@
 """Labels of other methods, kept in a store and evaluated by name."""
 
+import os
+
 import pytest
 
 from line_neurons.agent.errors import UsageError
@@ -102,6 +104,8 @@ def test_the_command_says_what_it_took_in_and_refuses_the_rest(line, tmp_path):
     assert "timm:x" in line("import", "labels.csv", "--model", "timm:x", "--layer", "a.b", "--as", "mine")[2]
     refused(line("import", "nothing.zip"), "there is no file")
     refused(line("import", "."), "there is no file")
+    os.mkfifo("pipe")
+    refused(line("import", "pipe"), "is a pipe", "write it to a file first")
     (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04 cut")
     refused(line("import", "cut.zip"), "is not taken in", "cut or no zip")
     refused(line("import", "cut.zip", "--as", "x"), "--as is for labels")
