@@ -79,9 +79,7 @@ def _by_captions(task: BaselineTask, words: tuple[str, ...]) -> NDArray[np.float
         embed_texts(encoder.fingerprint, several, bank, encoder.encode) for several in (task.captions, words)
     )
     if (task.control.labels < 0).any():
-        raise UsageError(
-            "a probe image has no class that could stand for its caption", "name images in class folders"
-        )
+        raise UsageError("a probe image has no class to use as its caption", "name images in class folders")
     return (captions @ texts.T)[task.control.labels]
 
 

@@ -134,12 +134,14 @@ def label(task: BaselineTask, *, captioner: str = "ollama:llava:7b", encoder: st
             if rows := _of_unit(task, unit, shown, describe, weigh, pool):
                 ranked[unit] = rows
             else:
-                without[unit] = "the language model named no usable concept"
+                without[unit] = "the language model proposed no usable concept"
                 logger.warning("unit %d has no label: %s", unit, without[unit])
             if told:
                 told(done, len(task.units))
     if not ranked and len(flat) < len(task.units):
-        raise BackendError("the language model named no usable concept for any unit", "use another one with --llm")
+        raise BackendError(
+            "the language model proposed no usable concept for any unit", "use another one with --llm"
+        )
     method = "describe-and-dissect" + (f" ({CAPTIONS})" if CAPTIONS in (captioner, encoder) else "")
     found = task.as_labels(method, (Label(unit, *rows[0]) for unit, rows in ranked.items()), without.items())
     order = tuple(tuple(concept for concept, _ in rows) for rows in ranked.values())
@@ -169,7 +171,7 @@ def _captioner(task: BaselineTask, spec: str) -> Captioner:
         def of_class(shown: ProbeImage) -> str:
             caption = captions[labels[shown.row]] if labels[shown.row] >= 0 else ""
             if not caption:
-                raise UsageError("a probe image has no class that could stand for its caption", _VISION)
+                raise UsageError("a probe image has no class to use as its caption", _VISION)
             return caption
 
         return of_class

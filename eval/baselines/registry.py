@@ -77,7 +77,7 @@ def check_options(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
     for name in given:
         if name not in known:
             others = ", ".join(f"--{one}" for one in known) or "none"
-            raise UsageError(f"{method} has no option --{name}", f"options of its own: {others}")
+            raise UsageError(f"{method} has no option --{name}", f"its options: {others}")
     return given
 
 

@@ -76,7 +76,7 @@ def best_word(task: BaselineTask) -> Labels:
             told(min(first + _WORDS_AT_ONCE, len(words)), len(words))
     imaged = np.flatnonzero(np.isfinite(scores).all(0))
     if not len(imaged):
-        raise UsageError("the generator can image no word of the vocabulary", "name another --vocabulary")
+        raise UsageError("no word of the vocabulary can be generated", "name another --vocabulary")
     return task.best("best-word", scores[:, imaged], [words[place] for place in imaged])
 
 
@@ -143,7 +143,7 @@ def _of_run(task: BaselineTask, run: str) -> Labels:
             continue
         if found is None or not found.initial_label:
             raise UsageError(
-                f"run {run} has no first board of unit {unit}", f"line resume {run}, or other --units"
+                f"run {run} has no initial scoreboard of unit {unit}", f"line resume {run}, or other --units"
             )
         labels.append(Label(unit, found.initial_label, found.initial_score))
         if sum(score == max(scores.values()) for score in scores.values()) > 1:
@@ -154,7 +154,7 @@ def _of_run(task: BaselineTask, run: str) -> Labels:
 def _unlabelled(unit: Unit, scores: Mapping[str, float]) -> str:
     """Why no concept of a unit's first board can be its label; empty if one can."""
     if len(scores) > 1 and len(set(scores.values())) == 1:
-        return f"all {len(scores)} concepts of the first board score the same"
+        return f"all {len(scores)} concepts of the initial scoreboard score the same"
     return told(unit.marks) if unit.status in UNLABELLED else ""
 
 

@@ -92,7 +92,7 @@ def _images(task: BaselineTask, wanted: Sequence[int]) -> Mapping[int, ImageData
     if left:
         raise StoreError(
             f"the control set {task.components.settings.control} has fewer images than when it was measured",
-            "put the images back that could be read then",
+            "restore the missing images",
         )
     return found
 

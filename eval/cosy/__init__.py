@@ -1,1 +1,1 @@
-"""CoSy (Kopf et al. 2024): images, protocol, results, and the runner over labels."""
+"""CoSy (Kopf et al. 2024): do units respond more to images of their label than to control images?"""

@@ -1,4 +1,4 @@
-"""What images of a compositional label may show: ``(dog OR wolf) AND NOT cat`` is a dog, or a wolf."""
+"""Parse compositional labels: ``(dog OR wolf) AND NOT cat`` is shown by a dog, or by a wolf."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import product
 from line_neurons.agent.errors import NotDrawableError, reason_of
 
 MAX_ALTERNATIVES = 16
-"""Alternatives that are generated at most; INVERT's formulas of length 3 have three."""
+"""Largest number of alternatives; INVERT's formulas of length 3 have three."""
 
 _WORD = re.compile(r"\(|\)|\b(?:AND|OR|NOT)\b|(?:(?!\b(?:AND|OR|NOT)\b)[^()])+")
 _OPERATOR = re.compile(r"\b(?:AND|OR|NOT)\b")
@@ -19,13 +19,13 @@ _Cases = list[_Case]
 
 
 def alternatives(concept: str) -> list[str]:
-    """The things of which images fulfil a label, each a phrase; the label itself unless it is a formula.
+    """Return the phrases whose images fulfil a label; the label itself unless it is a formula.
 
-    What must not be there is left out: an image that is put together for a phrase shows nothing else.
+    Negated concepts are left out: an image generated for a phrase shows nothing else.
 
     Raises:
-        NotDrawableError: the formula is not well-formed, contradicts itself, asks only for what is not there, or
-            has too many cases.
+        NotDrawableError: the formula is malformed, contradicts itself, has only negated concepts, or has too many
+            cases.
     """
     if not _OPERATOR.search(concept):
         return [concept]
@@ -38,12 +38,12 @@ def alternatives(concept: str) -> list[str]:
         raise _refused(concept, f"{words[-1]!r} does not belong there")
     phrases = list(dict.fromkeys(" and ".join(wanted) for wanted, _ in cases))
     if not phrases or "" in phrases:
-        raise _refused(concept, "it asks for what is not there" if phrases else "it contradicts itself")
+        raise _refused(concept, "it has only negated concepts" if phrases else "it contradicts itself")
     return phrases
 
 
 def _either(words: list[str]) -> tuple[_Cases, _Cases]:
-    """Read a formula off the end of ``words``: the cases that fulfil it, and those that fulfil its negation."""
+    """Parse a formula off the end of ``words``; return the cases of it and of its negation."""
     yes, no = _both(words)
     while words and words[-1] == "OR":
         words.pop()
@@ -93,9 +93,9 @@ def _refused(concept: str, reason: str) -> NotDrawableError:
 
 
 def depicted_concepts(concept: str) -> list[str]:
-    """What a bank, which has images of things by their names and not of sentences, is asked for in turn.
+    """Return the concepts whose images an image bank composes in turn for a label.
 
-    Of several names with commas between, as ImageNet's classes have them, it is the first; of a formula what
-    fulfils it.
+    A bank has images by name and not by sentence: the first of several names with commas between, as ImageNet's
+    classes have them, or the alternatives of a formula.
     """
     return alternatives(concept.partition(",")[0].strip())

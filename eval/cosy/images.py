@@ -1,4 +1,4 @@
-"""Where the images come from that labels are judged on: a generator, or a folder as CoSy lays it out."""
+"""Sources of images of concepts for CoSy: a generator, photographs, or a folder in CoSy's layout."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from line_neurons.tools.image_bank.bank import Selection
 
 HELD_OUT = "bank:heldout"
-"""The part of the image bank that no search sees."""
+"""The part of the image bank that searches do not use."""
 _SEARCHED = "bank:search"
 
 
@@ -43,27 +43,27 @@ class ConceptImages(Protocol):
 
     @property
     def name(self) -> str:
-        """What users and tables call it."""
+        """Name of the source for users and tables."""
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What is left out of it, a line for each reason."""
+        """Skipped images, a line for each reason."""
 
     @property
     def fingerprint(self) -> str:
-        """What identifies its images."""
+        """Identity of the images."""
 
     @property
     def count(self) -> int:
-        """Images wanted of each concept; 0 where there are as many as there are."""
+        """Images wanted of each concept; 0 for all of a folder."""
 
     def activations(self, concept: str, place: int, progress: Progress | None = None) -> Activations:
-        """Activations of the layer on the concept's images, float32 [n_images, n_units].
+        """Return activations of the layer on the concept's images, float32 [n_images, n_units].
 
         Args:
             concept: the concept, as the method wrote it.
-            place: how many other concepts come before it; only ``strict`` draws other images for that.
-            progress: told of the drawing.
+            place: number of concepts before it; it decides the images in ``strict`` mode only.
+            progress: reports images generated so far.
 
         Raises:
             NotDrawableError: there are no images of it.
@@ -72,17 +72,17 @@ class ConceptImages(Protocol):
 
 @dataclass(frozen=True)
 class GeneratedImages:
-    """Images from a generator, kept in the store's concept bank, as their activations are.
+    """Images from a generator; the store's cache keeps them and their activations.
 
     Args:
-        name: what the source is called.
-        generator: draws.
-        components: bank and target.
+        name: name of the source.
+        generator: generates the images.
+        components: cache and target.
         layer: dotted path.
         count: images of each concept.
         seed: of the images.
-        mode: how seeds are given.
-        note: how it generates, where that is not as the search does; a line for the screen.
+        mode: how seeds are derived.
+        note: how it generates, where that differs from the search; a line for the user.
     """
 
     name: str
@@ -96,16 +96,16 @@ class GeneratedImages:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What an image bank left out."""
+        """Skipped images of an image bank."""
         return remarks_of(self.generator)
 
     @property
     def fingerprint(self) -> str:
-        """The generator's."""
+        """The generator's fingerprint."""
         return self.generator.fingerprint
 
     def activations(self, concept: str, place: int, progress: Progress | None = None) -> Activations:
-        """See ``ConceptImages``; what the bank has is taken from there."""
+        """See ``ConceptImages``; cached images and activations are reused."""
         drawn = depicted_concepts(concept) if self.name.startswith("bank") else [concept]
         of_each = [
             requests(thing, self.count, self.seed)
@@ -121,13 +121,13 @@ class GeneratedImages:
 
 @dataclass(frozen=True)
 class FolderImages:
-    """Images in a folder for each concept, named as CoSy names them, spaces as ``_``.
+    """Images in a folder for each concept, named as in CoSy, spaces as ``_``.
 
     Args:
         root: the folder of these folders.
-        components: bank and target.
+        components: cache and target.
         layer: dotted path.
-        count: of each folder, so many images count, the first by name; 0: all.
+        count: use the first images of each folder by name; 0: all.
     """
 
     root: Path
@@ -138,7 +138,7 @@ class FolderImages:
 
     @property
     def image_notes(self) -> tuple[str, ...]:
-        """How images of concepts measured so far that are not ordinary were read, with their number."""
+        """How unusual images measured so far were read, with their number."""
         return sum(self._read.values(), ImageAccount()).notes(self.components.settings.image_range)
 
     @property
@@ -148,7 +148,7 @@ class FolderImages:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Files of the folder that are no images of a concept."""
+        """Files in the folder that are not images of a concept."""
         remarks = Remarks(self.root)
         for image in look_into(self.root, remarks)[0]:
             remarks.add(image, "in no folder of a concept")
@@ -158,11 +158,11 @@ class FolderImages:
 
     @property
     def fingerprint(self) -> str:
-        """The folder's place; activations are kept by the contents of its files."""
+        """The folder's path; cached activations are keyed by the contents of its files."""
         return f"folder:{self.root.resolve()}"
 
     def activations(self, concept: str, place: int, progress: Progress | None = None) -> Activations:
-        """See ``ConceptImages``; activations are kept in the bank, by the contents of the files."""
+        """See ``ConceptImages``; activations are cached by the contents of the files."""
         folder = self.root / concept.replace(" ", "_")
         try:
             inside = folder.parent == self.root and folder.name not in {"", ".", ".."} and folder.is_dir()
@@ -206,25 +206,24 @@ def open_images(
     mode: Mode,
     given: Collection[str] = (),
 ) -> ConceptImages:
-    """The source of images that ``spec`` names.
+    """Open the source of images that ``spec`` names.
 
     Args:
-        spec: ``bank:heldout`` or ``bank:FOLDER`` for the part of an image bank that no search sees,
-            ``bank:search`` for the part that searches see, which is no independent evidence, ``photos:FOLDER`` for
-            the photographs of such a bank, each once and as it is, a text-to-image model as a search names it, or
-            a folder of folders as CoSy makes it. None: the generator of the settings, of an image bank the
-            held-out part.
-        components: settings, bank and target.
+        spec: ``bank:heldout`` or ``bank:FOLDER`` for the held-out part of an image bank, ``bank:search`` for the
+            part that searches use, which is not independent evidence, ``photos:FOLDER`` for the photographs of
+            such a bank, unchanged and each used once, a text-to-image model as in a search, or a folder of folders
+            in CoSy's layout. None: the generator of the settings, for an image bank its held-out part.
+        components: settings, cache and target.
         layer: dotted path.
-        count: images of each concept; None: the protocol's 50, of a folder all.
+        count: images of each concept; None: the protocol's 50, for a folder all.
         seed: of the images.
-        mode: how seeds are given.
+        mode: how seeds are derived.
         given: settings of the text-to-image model that the user gave for these images. In all others SDXL
-            generates as in the reference, whatever the search did; other models as the settings say.
+            generates as in CoSy's reference code, whatever the search did; other models follow the settings.
 
     Raises:
         UsageError: there is no such source.
-        MissingPartError: its packages, weights or images are not here.
+        MissingPartError: its packages, weights or images are missing.
     """
     settings = components.settings
     wanted = spec or settings.generator
@@ -258,10 +257,10 @@ def open_images(
 
 
 def open_control(spec: str | None, components: Components) -> tuple[str, ControlSet | PrecomputedControl]:
-    """The control set, and what it is called; of the image bank it is the part that no search sees.
+    """Open a control set, and return it after its name; of the image bank it is the held-out part.
 
     Args:
-        spec: a control set as a search names it; None: that of the settings.
+        spec: a control set as in a search; None: that of the settings.
         components: settings and store.
 
     Raises:
@@ -270,7 +269,7 @@ def open_control(spec: str | None, components: Components) -> tuple[str, Control
     settings = components.settings
     wanted = spec or settings.control or "none"
     if wanted == "none":
-        raise UsageError("CoSy compares with a control set, and none is named", "name one with --control")
+        raise UsageError("CoSy needs a control set, and none is named", "name one with --control")
     if wanted not in {"bank", HELD_OUT}:
         # The names of a run's classes are of its own control set.
         names = settings.class_names if wanted == settings.control else None

@@ -1,4 +1,4 @@
-"""Photographs that labels are judged on: each once and as it is, found by names that WordNet gives them."""
+"""Photographs for CoSy, unchanged and each used once, found by their WordNet names."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from line_neurons.tools.image_bank.bank import Bank, Entry
 
 PHOTOGRAPHS = "photos"
-"""What the specs of this source begin with, before a colon and a folder."""
+"""Prefix of the specs of this source, before a colon and a folder."""
 
 _COLUMNS = ("file", "caption", "also", "broader", "kind", "split")
 _ID = re.compile(r"n(\d{8})(?!\d)")
@@ -45,14 +45,14 @@ _PHYSICAL, _PERSON = 1930, 7846
 
 @dataclass(frozen=True)
 class CaptionResult:
-    """What came of naming the photographs of a folder.
+    """The captions written for the photographs of a folder.
 
     Args:
         file: the table that was written.
-        photographs: how many it names.
-        synsets: how many things they show.
-        unnamed: files without an id that WordNet knows.
-        remarks: what else is in the folder, a line for each reason.
+        photographs: number of photographs in it.
+        synsets: number of different subjects.
+        unnamed: files without an id that WordNet has.
+        remarks: other files in the folder, a line for each reason.
     """
 
     file: Path
@@ -65,21 +65,21 @@ class CaptionResult:
 def caption_photographs(folder: Path, words: WordNet) -> CaptionResult:
     """Write the table of captions of a folder whose photographs, or their folders, are named by WordNet ids.
 
-    ImageNet's files are (``n02123045_tabby.JPEG``, ``n02123045/ILSVRC2012_val_00000123.JPEG``). A photograph is
-    called by the nouns of its synset, and its broader names are those of all that is more general: "cat" and
-    "animal" find a tabby. A noun counts for what it mostly means: "mouse" finds no computer mouse, and "key" no
-    space bar. Every photograph is held out: no search draws from it.
+    ImageNet's files are (``n02123045_tabby.JPEG``, ``n02123045/ILSVRC2012_val_00000123.JPEG``). The names of a
+    photograph are the nouns of its synset, and its broader names those of all hypernyms: "cat" and "animal" find a
+    tabby. A noun counts by its most frequent meaning: "mouse" finds no computer mouse, and "key" no space bar.
+    Every photograph is held out: searches do not use it.
 
     Args:
         folder: photographs, at any depth.
         words: WordNet 3.0, whose noun offsets are the ids.
 
     Raises:
-        UsageError: the folder has such a table already or cannot be written to, or nothing in it has such an id.
+        UsageError: the folder has such a table or cannot be written to, or nothing in it has such an id.
     """
     table = folder / CAPTIONS_FILE
     if table.exists():
-        raise UsageError(f"{table} is there already", "use it as it is, or move it away")
+        raise UsageError(f"{table} exists already", "use it as it is, or move it away")
     rows, unnamed = [], []
     remarks = Remarks(folder)
     names: dict[int, tuple[str, str, str]] = {}
@@ -97,7 +97,7 @@ def caption_photographs(folder: Path, words: WordNet) -> CaptionResult:
     if not rows:
         raise UsageError(
             f"no photograph in {folder} is named by a WordNet id",
-            "name files or their folders so (n02123045), or write captions.csv as docs/image-bank.md has it",
+            "name files or folders by ids such as n02123045, or write captions.csv, see docs/image-bank.md",
         )
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows((_COLUMNS, *rows))
@@ -106,7 +106,7 @@ def caption_photographs(folder: Path, words: WordNet) -> CaptionResult:
 
 
 def _synset(path: Path, words: WordNet) -> int | None:
-    """The innermost id in a path, of a synset that there is."""
+    """Return the innermost id in a path that is a synset of WordNet."""
     for part in reversed(path.parts):
         found = _ID.match(part)
         if found and int(found[1]) in words.lemmas:
@@ -115,12 +115,12 @@ def _synset(path: Path, words: WordNet) -> int | None:
 
 
 def _usual_names(synset: int, words: WordNet) -> list[str]:
-    """The nouns of a synset that do not more usually mean another thing."""
+    """Return the nouns of a synset whose most frequent meaning is not another object."""
     return [lemma for lemma in words.lemmas[synset] if _first_thing(lemma, words) in {synset, None}]
 
 
 def _first_thing(lemma: str, words: WordNet) -> int | None:
-    """The most usual sense that can be photographed; people ("tiger": a fierce person) are not looked for."""
+    """Return the most frequent sense that can be photographed, except persons ("tiger": a fierce person)."""
     for sense in words.senses(lemma):
         above = words.hypernyms(sense)
         if _PHYSICAL in above and _PERSON not in above:
@@ -130,18 +130,18 @@ def _first_thing(lemma: str, words: WordNet) -> int | None:
 
 @dataclass
 class Photographs:
-    """The held-out photographs of an image bank, measured as they are; implements ``ConceptImages``.
+    """The held-out photographs of an image bank, measured unchanged; implements ``ConceptImages``.
 
-    Nothing is composed and nothing drawn twice, so that each is one independent sample of its concept; nor does a
-    likeness of words bring in images of something else.
+    Nothing is composed and no photograph is used twice, so each is one independent sample of its concept; and
+    similarity of words does not bring in images of something else.
 
     Args:
-        name: what the source is called.
+        name: name of the source.
         bank: the photographs.
-        other_names: what else a thing may be called, by ``concept_key``.
-        components: bank and target.
+        other_names: synonyms, by ``concept_key``.
+        components: cache and target.
         layer: dotted path.
-        count: at most so many of a concept, drawn by (seed, concept).
+        count: at most this many of a concept, drawn at random by (seed, concept).
         seed: of that draw.
     """
 
@@ -155,19 +155,19 @@ class Photographs:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What the image bank left out."""
+        """Skipped images of the image bank."""
         return (*self.bank.remarks, *self.bank.skipped)
 
     @property
     def fingerprint(self) -> str:
-        """Of the photographs and of the names that they are found by."""
+        """Identity of the photographs and of their names."""
         names = hashlib.sha256(json.dumps(sorted(self.other_names.items())).encode()).hexdigest()
         reading = _account(self.bank.entries).identity(self.bank.value_range)
         return with_reading(f"{PHOTOGRAPHS}:{self.bank.fingerprint}:{names[:16]}", reading)
 
     @property
     def image_notes(self) -> tuple[str, ...]:
-        """How photographs that are not ordinary are read, with their number."""
+        """How unusual photographs are read, with their number."""
         return _account(self.bank.select("heldout")).notes(self.bank.value_range)
 
     @cached_property
@@ -179,16 +179,16 @@ class Photographs:
         return found
 
     def activations(self, concept: str, place: int, progress: Progress | None = None) -> Activations:
-        """See ``ConceptImages``; kept in the store by the contents of the files."""
+        """See ``ConceptImages``; activations are cached by the contents of the files."""
         images = _Images(self._entries(concept), self.bank.value_range)
         found = control_activations(self.components.cache, self.components.target, [self.layer], images, progress)
         return found[self.layer].activations
 
     def _entries(self, concept: str) -> Sequence[Entry]:
-        """The photographs of a concept, by its name or another that the search's bank has for the same thing.
+        """Return the photographs of a concept, by its name or a synonym from the search's image bank.
 
         Raises:
-            NotDrawableError: there are none of it.
+            NotDrawableError: there are none.
         """
         found: dict[str, Entry] = {}
         for thing in depicted_concepts(concept):
@@ -204,7 +204,7 @@ class Photographs:
 
 
 def synonyms(bank: Bank | None) -> dict[str, list[str]]:
-    """What else a bank calls its things: the names that share an image, by ``concept_key`` of each."""
+    """Return the names that share an image in a bank, by ``concept_key`` of each."""
     found: dict[str, dict[str, None]] = {}
     for entry in bank.select("all") if bank else ():
         names = (entry.caption, *entry.also)

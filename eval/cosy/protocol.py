@@ -1,7 +1,7 @@
-"""CoSy's protocol (Kopf et al. 2024): does a unit respond more to images of its label than to others?
+"""CoSy's protocol (Kopf et al. 2024): AUC and MAD of a unit on images of its label against a control set.
 
-``fixed`` measures what the paper describes. ``strict`` does what the reference code does, its defects included,
-for comparison with numbers that it gave; see docs/cosy.md.
+``fixed`` measures what the paper describes. ``strict`` reproduces the reference code with its defects, for
+comparison with published numbers; see docs/cosy.md.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Mode = Literal["fixed", "strict"]
 
 TEMPLATE = "realistic photo of a close up of {concept}"
-"""CoSy's prompt, apart from the search's."""
+"""CoSy's prompt, which is not the search's."""
 IMAGES = 50
 REFERENCE_GENERATOR = "sdxl"
 REFERENCE_DIFFUSION = {
@@ -31,31 +31,31 @@ REFERENCE_DIFFUSION = {
     **dict.fromkeys(("dtype", "scheduler")),
     "lora": (),
 }
-"""How CoSy's code has SDXL generate: what the pipeline of diffusers 0.24, which it requires, does untold, with the
+"""SDXL's settings in CoSy's code: the defaults of the pipeline of diffusers 0.24, which it requires, with the
 model's own scheduler, in float16, which is this program's precision on a GPU too."""
 CONTROL_BATCH, CONCEPT_BATCH = 256, 10
-"""The reference's batches, which decide what ``strict`` misplaces."""
+"""Batch sizes of the reference code, which decide the rows that ``strict`` overwrites."""
 EXACT_PAIRS = 20_000
-"""Up to so many pairs of a control and a concept image scipy chooses between an exact and an asymptotic p-value;
-beyond, where the exact one of a few images takes minutes, it is asymptotic."""
+"""Up to this many pairs of control and concept images scipy chooses between an exact and an asymptotic p-value;
+beyond, where the exact one takes minutes, it is asymptotic."""
 
 _AT_ONCE = 3
 
 
 def missing_score(label: Label, reason: str) -> CosyScore:
-    """A label whose concept has no images."""
+    """Return the score of a label whose concept has no images."""
     return CosyScore(label.unit, label.concept, math.nan, math.nan, math.nan, math.nan, 0, reason)
 
 
 def judge(label: Label, control: Activations, concept: Activations, mode: Mode = "fixed") -> CosyScore:
-    """The numbers of a label.
+    """Compute the CoSy score of a label.
 
     Args:
         label: the label.
         control: float32 [m], the unit's activations on the control images, at least two.
         concept: float32 [n], on the images of the concept, at least one.
-        mode: with ``strict`` scipy is given float32, as the reference gives it, and then adds ranks in float32: on
-            50,000 control images U1 is off by some units.
+        mode: in ``strict`` mode scipy gets float32, as in the reference code, and sums ranks in float32: on 50,000
+            control images U1 is off by some units.
 
     Raises:
         BackendError: there are too few images, or an activation is not finite.
@@ -72,7 +72,9 @@ def judge(label: Label, control: Activations, concept: Activations, mode: Mode =
     try:
         area, deviation = auc(concept, control), mad(concept, control)
     except ValueError as error:
-        raise BackendError(f"unit {label.unit} cannot be judged: {error}", "give a larger control set") from error
+        raise BackendError(
+            f"unit {label.unit} cannot be evaluated: {error}", "give a larger control set"
+        ) from error
     kind = np.float32 if mode == "strict" else np.float64
     base, values = np.asarray(control, kind), np.asarray(concept, kind)
     exact = base.size * values.size <= EXACT_PAIRS
@@ -83,7 +85,7 @@ def judge(label: Label, control: Activations, concept: Activations, mode: Mode =
 
 
 def requests(concept: str, count: int, seed: int) -> list[ImageRequest]:
-    """The images of a concept: CoSy's prompt, and seeds that depend on nothing but these arguments."""
+    """Return the image requests of a concept: CoSy's prompt, and seeds that depend on these arguments only."""
     return [
         ImageRequest(concept, "", "", derive_seed("cosy", seed, concept, index), TEMPLATE)
         for index in range(count)
@@ -91,32 +93,32 @@ def requests(concept: str, count: int, seed: int) -> list[ImageRequest]:
 
 
 def strict_requests(concept: str, place: int, count: int, seed: int) -> list[ImageRequest]:
-    """The images of the concept that is drawn as number ``place``.
+    """Return the image requests of concept number ``place`` in ``strict`` mode.
 
-    Three processes each draw every third concept with one generator that is seeded once: the noise of an image
-    depends on how many that process drew before, and is the same for three concepts at a time. A seed that counts
-    these images stands for the state of the generator.
+    In the reference code three processes each generate every third concept with one random generator, seeded once:
+    the noise of an image depends on the number of images before it in its process, and is the same for three
+    concepts at a time. A seed that counts these images stands for the state of the generator.
     """
     first = seed + place // _AT_ONCE * count
     return [ImageRequest(concept, "", "", number % SEED_LIMIT, TEMPLATE) for number in range(first, first + count)]
 
 
 def check_multiple_of_three(concepts: int) -> None:
-    """See that the reference would draw so many concepts.
+    """Check that the reference code can generate this number of concepts.
 
     Raises:
-        UsageError: it would end with an error before the last ones.
+        UsageError: it would fail before the last ones.
     """
     if left := concepts % _AT_ONCE:
         raise UsageError(
-            f"strict: {concepts} concepts are to be drawn; the reference draws three at a time and fails at the "
-            f"last {left}",
-            "take units whose concepts are a multiple of three, images of a folder, or --mode fixed",
+            f"strict: {concepts} concepts are to be generated; the reference generates three at a time and "
+            f"fails at the last {left}",
+            "choose units with a multiple of three concepts, images of a folder, or --mode fixed",
         )
 
 
 def emulate_short_batch(rows: Activations, batch: int) -> Activations:
-    """Activations as the reference keeps them: a short last batch overwrites earlier rows and leaves zeros.
+    """Reproduce the reference code's defect: a short last batch overwrites earlier rows and leaves zeros.
 
     Args:
         rows: float32 [n, units].
@@ -132,16 +134,16 @@ def emulate_short_batch(rows: Activations, batch: int) -> Activations:
 
 
 def select_labels(labels: Labels, units: Sequence[int] | None, mode: Mode) -> list[Label]:
-    """The labels to judge, in the order of the units.
+    """Return the labels to evaluate, in the order of the units.
 
     Args:
-        labels: all of a method's.
-        units: the units wanted; None for those that have a label, in the method's order.
-        mode: with ``strict`` FALCON's phrases are paired as the reference pairs them: in the order of the file
-            with the units in the order in which they were drawn.
+        labels: all labels of a method.
+        units: the units wanted; None for all that have a label, in the method's order.
+        mode: in ``strict`` mode FALCON's phrases are paired as in the reference code: in the order of the file
+            with the units in the order in which they were drawn at random.
 
     Raises:
-        UsageError: none of the units has a label; with ``strict``, one has none.
+        UsageError: none of the units has a label; in ``strict`` mode, one has none.
     """
     if units is None:
         return list(labels.labels)

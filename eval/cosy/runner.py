@@ -1,4 +1,4 @@
-"""Judge the labels of runs and files by CoSy: from what the user names to results in the store."""
+"""Evaluate labels of runs and files by CoSy, and write the scores to the store."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ _CALLED = {
 
 @dataclass(frozen=True)
 class EvaluatedLayer:
-    """What is judged: labels of one layer, with the parts to do it.
+    """Labels of one layer, with the components to evaluate them.
 
     Args:
-        components: target, bank and settings; of a run, its own.
+        components: target, cache and settings; those of the run for labels of a run.
         layer: path of the layer.
         labels: of each method.
     """
@@ -76,23 +76,23 @@ def open_layer(
     preparing: OnProgress | None = None,
     trust: bool = False,
 ) -> EvaluatedLayer:
-    """Read the labels and put together what judges them.
+    """Read labels and open the components that evaluate them.
 
     Args:
-        names: runs of the store, labels that it keeps, or files of labels, each of which may have its method
-            before it: ``random=labels.csv``.
-        settings: where the store and the asset packs are, and the settings for labels that are of no run.
-        changes: settings that are other than those of a run.
-        model: the target of files whose name does not say it; without a prefix, as CoSy calls it.
-        layer: the layer likewise.
-        units_from: what the units of files count from; see ``labels.read_labels``.
-        mode: ``strict`` prepares images for models of torchvision as the reference does.
-        preparing: told of long work.
-        trust: run code of one's own that a run names, whoever began it.
+        names: runs of the store, entries of its library, or files of labels, each optionally after its method:
+            ``random=labels.csv``.
+        settings: locations of store and asset packs, and the settings for labels that are of no run.
+        changes: settings that override those of a run.
+        model: the target of files whose name does not contain it; without a prefix, CoSy's name of a model.
+        layer: the layer of such files.
+        units_from: number of the first unit of files; see ``formats.read_labels``.
+        mode: ``strict`` prepares images for torchvision's models as the reference code does.
+        preparing: reports long work.
+        trust: run the custom code that a run names, whoever started it.
 
     Raises:
-        UsageError: there is no such run or file, the labels are of several models or layers or of none that is
-            known, a label's unit is not one of the layer's, or the target is not the one that the run had.
+        UsageError: there is no such run or file, the labels are of several models or layers or of unknown ones, a
+            label's unit is not in the layer, or the target is not the run's.
     """
     store = settings.store or default_store()
     labels: list[Labels] = []
@@ -109,9 +109,7 @@ def open_layer(
         spec, path = target_of(model or labels[0].model, layer or labels[0].layer)
         for what, found in {"model": spec, "layer": path}.items():
             if not found:
-                raise UsageError(
-                    f"{labels[0].source} does not say which {what} it is of", f"name it with --{what}"
-                )
+                raise UsageError(f"{labels[0].source} does not name its {what}", f"name it with --{what}")
         components = Components(spec, settings, preparing)
     info = find_layer(components.target.layers(), path, components.model)
     target = components.shown_model
@@ -120,7 +118,7 @@ def open_layer(
             raise UsageError(
                 f"the labels of {one.source} are of {file_stem(one.model, one.layer)}, not of "
                 f"{file_stem(target, path)}",
-                "judge the labels of one layer at a time; --model and --layer say what a file is of",
+                "evaluate the labels of one layer at a time; name that of a file with --model and --layer",
             )
         _refuse_outside(one, path, info.units)
     if mode == "strict" and components.model.startswith("torchvision:"):
@@ -132,7 +130,7 @@ def open_layer(
 
 
 def _refuse_outside(labels: Labels, layer: str, units: int) -> None:
-    """See that every label is of a unit of the layer.
+    """Check that every label is of a unit of the layer.
 
     Raises:
         UsageError: one is not; or the units of a file count from 1.
@@ -161,25 +159,24 @@ def evaluate_labels(
     seed: int = 0,
     telling: OnProgress | None = None,
 ) -> Result:
-    """Judge labels of a method one concept after another; each is kept in the store as it is done.
+    """Evaluate labels of a method concept by concept; each result is written to the store at once.
 
-    Images and activations come from the store's concept bank where it has them: what another method or an
-    interrupted evaluation had drawn and measured is not done again.
+    Cached images and activations of other methods and of an interrupted evaluation are reused.
 
     Args:
-        subject: the layer and the parts.
+        subject: the layer and the components.
         labels: the method's.
-        chosen: those to judge; see ``cosy.select_labels``.
+        chosen: the labels to evaluate; see ``protocol.select_labels``.
         images: of the concepts.
-        control: the control set after what it is called.
-        results: where results are kept.
-        mode: see ``cosy``.
+        control: the control set after its name.
+        results: where results are written.
+        mode: see ``protocol``.
         seed: the images', for the record.
-        telling: told of long work; what it raises ends the work.
+        telling: reports long work; its exceptions end the work.
 
     Raises:
-        UsageError: ``strict`` cannot be run on these.
-        BackendError: a part failed.
+        UsageError: ``strict`` mode does not fit these labels.
+        BackendError: a component failed.
         StoreError: the store cannot be used.
     """
     concepts = list(dict.fromkeys(label.concept for label in chosen))
@@ -216,7 +213,7 @@ def evaluate_labels(
 
 
 def cosy_csv(judged: Sequence[CosyScore]) -> bytes:
-    """Results as CoSy's code writes them; the numbers of a concept that cannot be drawn are empty."""
+    """Write scores as CoSy's code does; those of a concept that cannot be generated are empty."""
     written = io.StringIO()
     writer = csv.writer(written)
     writer.writerow(COLUMNS)
@@ -227,13 +224,13 @@ def cosy_csv(judged: Sequence[CosyScore]) -> bytes:
 
 
 def cosy_file_name(labels: Labels, model: str, layer: str) -> str:
-    """The name that CoSy's code gives to a file of results, ``evaluation_INVERT_resnet18-avgpool.csv``."""
+    """Return the name of CoSy's file of results, ``evaluation_INVERT_resnet18-avgpool.csv``."""
     method = _CALLED.get(labels.method) or re.sub(r"[^\w.]+", "-", labels.method.replace("_", "-")).strip("-")
     return f"evaluation_{method}_{file_stem(model, layer)}.csv"
 
 
 def common_units(results: Sequence[Result]) -> set[int]:
-    """The units that every method has numbers for."""
+    """Return the units with a score from every method."""
     with_numbers = [{one.unit for one in result.scores if not one.missing} for result in results]
     return set.intersection(*with_numbers) if with_numbers else set()
 
@@ -283,7 +280,7 @@ def _components_of(
     preparing: OnProgress | None,
     trust: bool,
 ) -> Components:
-    """The parts of the first of some runs of one target; what judges does without their language model."""
+    """Open the components of the first of some runs of one target; their language model is not used."""
     run = runs[0]
     places = {"store": settings.store, "assets": settings.assets}
     components = Components(run.model, revised({**run.settings, **places}, changes), preparing, {run.layer})
@@ -295,12 +292,12 @@ def _components_of(
         if one.layer != run.layer:
             raise UsageError(
                 f"run {one.id} is of layer {one.layer!r:.60}, and {run.id} of {run.layer!r:.60}",
-                "judge the labels of one layer at a time",
+                "evaluate the labels of one layer at a time",
             )
         if (before := one.fingerprints.get("target", now)) != now:
             raise UsageError(
-                f"the target of run {one.id} was {before!r:.150}, and it is {now!r:.150}",
-                "judge runs of one target together, with what they began with installed",
+                f"the target of run {one.id} was {before!r:.150}, and now it is {now!r:.150}",
+                "evaluate runs of one target together, with the versions that they started with",
             )
     return components
 
@@ -308,4 +305,4 @@ def _components_of(
 def _refuse_twice(labels: Sequence[Labels]) -> None:
     named = [one.method for one in labels]
     if twice := next((name for name in named if named.count(name) > 1), None):
-        raise UsageError(f"two of these are called {twice!r:.60}", "give one another name: METHOD=FILE")
+        raise UsageError(f"two methods are called {twice!r:.60}", "rename one: METHOD=FILE")

@@ -88,7 +88,7 @@ def _values(bundle: Archive, units: Collection[int]) -> Iterator[tuple[str, int,
     for write in bundle.rows(form.WRITES, Write):
         _check(bundle, write, units, write.id, write.task)
         if (row := (write.unit, write.id, write.task, write.idx)) in written:
-            raise refusal(bundle.path, f"what was written after a checkpoint of unit {write.unit} is in it twice")
+            raise refusal(bundle.path, f"a write after a checkpoint of unit {write.unit} is in it twice")
         written.add(row)
         yield write.channel, write.unit, _loaded(bundle, write)
 

@@ -72,7 +72,7 @@ def check_bundle(bundle: Archive, run: Run, store: Path) -> None:
         if not fits:
             raise refusal(bundle.path, what)
 
-    need(is_plain_name(run.id) and run.id == bundle.manifest.run, "its run has no name that a run can have")
+    need(is_plain_name(run.id) and run.id == bundle.manifest.run, "its run has an invalid name")
     need(run.status in _STATES, f"its run is {run.status!r:.40}")
     _check_numbers(bundle, run, "its run")
     settings = _most_steps(bundle, run)
@@ -98,8 +98,8 @@ def check_bundle(bundle: Archive, run: Run, store: Path) -> None:
         _check_numbers(bundle, event, "an event")
     numbers = set()
     for wish in bundle.rows(form.WISHES, CommandRow):
-        need(wish.unit in units and wish.id not in numbers, "a wish is of no unit of its run")
-        _check_numbers(bundle, wish, f"a wish for unit {wish.unit}")
+        need(wish.unit in units and wish.id not in numbers, "a steering command is of no unit of its run")
+        _check_numbers(bundle, wish, f"a steering command for unit {wish.unit}")
         numbers.add(wish.id)
         units[wish.unit].wishes += 1
         units[wish.unit].steps.add(wish.step or 0)
@@ -185,9 +185,9 @@ def _check_images(bundle: Archive, images: set[str]) -> None:
     for row in bundle.rows(form.IMAGES, Image):
         key = (row.generator, row.prompt, row.seed)
         if row.image not in images or not _is_account(row) or row.size not in {-1, sizes.get(row.image, row.size)}:
-            raise refusal(bundle.path, "it says how images were drawn that its run has not, or says it wrongly")
+            raise refusal(bundle.path, "its records of generated images do not fit its run")
         if key in keys:
-            raise refusal(bundle.path, f"it says twice what was drawn of {row.prompt!r:.80} with seed {row.seed}")
+            raise refusal(bundle.path, f"it records an image of {row.prompt!r:.80} with seed {row.seed} twice")
         keys.add(key)
 
 
@@ -240,7 +240,9 @@ def _check_vectors(bundle: Archive, images: set[str]) -> int:
         width = width or vector.units
         fits = vector.units == width and vector.image in images
         if not fits or not np.isfinite(np.frombuffer(numbers, "<f4")).all():
-            raise refusal(bundle.path, "it has activations of no image of its run, or such as no layer gives")
+            raise refusal(
+                bundle.path, "it has activations of no image of its run, of another width, or not finite"
+            )
         if vector.image in seen:
             raise refusal(bundle.path, f"it has activations of image {vector.image[:12]} twice")
         seen.add(vector.image)
@@ -288,7 +290,7 @@ def _control_width(row: ControlRow, content: bytes) -> int:
     if labels.ndim != 1 or activations.ndim != 2 or not activations.size or len(labels) != len(activations):
         raise ValueError(f"labels of shape {list(labels.shape)}, activations of {list(activations.shape)}")
     if labels.dtype.kind not in "iu" or activations.dtype != np.float32 or not np.isfinite(activations).all():
-        raise ValueError("its numbers are none that a layer gives")
+        raise ValueError("its numbers are not finite activations")
     _check_labels(labels, len(classes))
     return int(activations.shape[1])
 

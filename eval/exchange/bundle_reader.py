@@ -44,7 +44,8 @@ _UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, NotI
 def refusal(path: Path, why: str) -> UsageError:
     """The error for a bundle that is not taken in."""
     return UsageError(
-        f"{str(path)!r:.200} is not taken in: {clean_text(why, 200)}", "nothing was changed; ask for a new export"
+        f"{str(path)!r:.200} cannot be imported: {clean_text(why, 200)}",
+        "nothing was changed; ask for a new export",
     )
 
 
@@ -105,7 +106,7 @@ class Archive:
             while line := stream.readline(_MAX_LINE):
                 number += 1
                 if not line.endswith(b"\n"):
-                    raise refusal(self.path, f"line {number} of {name} is cut or too long")
+                    raise refusal(self.path, f"line {number} of {name} is truncated or too long")
                 yield self._row(line, kind, f"line {number} of {name}")
 
     def one(self, name: str, kind: type[Row]) -> Row:
@@ -123,7 +124,7 @@ class Archive:
         try:
             return row_of(line, kind)
         except StoreError:
-            raise refusal(self.path, "its run has no name that a run can have") from None
+            raise refusal(self.path, "its run has an invalid name") from None
         except (ValueError, TypeError, RecursionError) as error:
             raise refusal(self.path, f"{place} does not fit: {_reason(error)}") from None
 
@@ -151,7 +152,7 @@ def open_bundle(path: Path) -> Iterator[Archive]:
             whole = Archive(path, archive, _manifest(path, archive))
             _look_at_files(whole, {info.filename for info in infos})
         except _UNREADABLE as error:
-            raise refusal(path, f"it is cut or no zip file: {_reason(error)}") from None
+            raise refusal(path, f"it is truncated or no zip file: {_reason(error)}") from None
         yield whole
 
 
@@ -164,7 +165,7 @@ def row_of(line: bytes, kind: type[Row]) -> Row:
     plain = json.loads(line, parse_constant=_no_number)
     _look_at(plain)
     if isinstance(plain, dict) and (other := plain.keys() ^ {field.name for field in fields(kind)}):  # type: ignore[arg-type]
-        raise ValueError(f"{sorted(other)[0]!r} is missing or too much")
+        raise ValueError(f"{sorted(other)[0]!r} is missing or unexpected")
     odd = _odd_tables(plain, kind) if _LONE_SURROGATE.search(line) else {}
     if odd:
         line = json.dumps({**plain, **{name: {} for name in odd}}).encode()
@@ -204,7 +205,7 @@ def _look_at_names(path: Path, infos: list[zipfile.ZipInfo]) -> None:
     names = [info.filename for info in infos]
     # Of one that was cut zipfile finds the last whole zip file in it: the control activations are one.
     if min((info.header_offset for info in infos), default=-1) != 0:
-        raise refusal(path, "it is cut or no zip file: it does not begin with its first file")
+        raise refusal(path, "it is truncated or no zip file: it does not begin with its first file")
     if len(infos) > _MAX_FILES or len(set(names)) < len(names):
         raise refusal(path, "a file is in it twice, or there are too many")
     for info in infos:

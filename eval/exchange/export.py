@@ -120,7 +120,7 @@ def _bundle(taken: Snapshot, output: Path, about: Mapping[str, Any]) -> Exported
 
     with open_output(output) as file:
         manifest = write_bundle(taken, file, about)
-    lost = {"pictures": manifest.lost_images, "searches (their units begin again)": manifest.lost_threads}
+    lost = {"images": manifest.lost_images, "checkpoints (their units start again)": manifest.lost_threads}
     lacks = ", ".join(f"{count} {what}" for what, count in lost.items() if count)
     return Exported(output, f"{len(manifest.files)} files of run {manifest.run}", lacks)
 

@@ -45,7 +45,7 @@ def refuse_existing(path: Path, *, force: bool) -> None:
         UsageError: something is there and ``force`` is not given.
     """
     if not force and os.path.lexists(path) and not _is_stream(path):
-        raise UsageError(f"{str(path)!r:.200} is there already", "choose another --output, or add --force")
+        raise UsageError(f"{str(path)!r:.200} exists already", "choose another --output, or add --force")
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def output_folder(path: Path, mark: str) -> Iterator[Path]:
     """
     try:
         if os.path.lexists(path) and not (path.is_dir() and (not any(path.iterdir()) or (path / mark).is_file())):
-            raise UsageError(f"{str(path)!r:.200} is no folder that an export made", "name another with --output")
+            raise UsageError(f"{str(path)!r:.200} is not a folder of an export", "name another with --output")
         with atomic_folder(path.resolve()) as folder:
             yield folder
     except (OSError, ValueError) as error:

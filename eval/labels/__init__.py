@@ -1,1 +1,1 @@
-"""Labels of any method: their files, the store's library of them, and WordNet's verdict."""
+"""Labels of units from any method: file formats, the store's library, vocabularies and WordNet."""

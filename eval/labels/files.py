@@ -1,4 +1,4 @@
-"""Tables of labels as files have them: CSV, TSV, JSON, JSON lines and Parquet, each row as texts by column."""
+"""Read tables of labels (CSV, TSV, JSON, JSON lines, Parquet) as rows of texts by column."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.tools.packages import missing_package
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
-"""How names of files of labels end; what has another ending is taken for CSV."""
+"""Endings of files of labels; files with another ending are read as CSV."""
 
 _MAX_BYTES = 1 << 28
 _MAX_ROWS = 1_000_000
@@ -28,9 +28,8 @@ class LabelTable(NamedTuple):
 
     Args:
         header: its columns, each once.
-        rows: every row that is not blank, after its line or number in the file; missing cells are empty.
-        spreadsheet: texts that a spreadsheet would take for formulas may be marked in it; see
-            ``spreadsheet_cell``.
+        rows: every row that is not blank, with its line or number in the file; missing cells are empty.
+        spreadsheet: the file may have texts escaped by ``spreadsheet_cell``.
     """
 
     header: list[str]
@@ -41,11 +40,12 @@ class LabelTable(NamedTuple):
 def read_table(path: Path) -> LabelTable:
     """Read a table of labels.
 
-    A text file's columns are parted by commas, tabs or semicolons: by what its heading has most of.
+    The columns of a text file are separated by commas, tabs or semicolons: the mark that is most frequent in the
+    heading.
 
     Raises:
         UsageError: it cannot be read, is larger than 256 MiB or a million rows, has a column twice, a row with
-            more cells than columns or a quote that is not closed, or is not of the kind that its name ends with.
+            more cells than columns or an unclosed quote, or has another format than its ending says.
         MissingPartError: it is Parquet, whose package is not installed.
     """
     try:

@@ -1,4 +1,4 @@
-"""What methods say about units: LINE's runs, and the files of INVERT, CLIP-Dissect, MILAN, FALCON and CoSy."""
+"""Read and write labels in the formats of LINE, INVERT, CLIP-Dissect, MILAN, FALCON and CoSy."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.text import clean_text
-from line_neurons.eval.labels.files import read_table
+from line_neurons.eval.labels.files import LabelTable, read_table
 from line_neurons.tools.images.skipped import Remarks
 from line_neurons.tools.label_marks import UNLABELLED, told
 from line_neurons.tools.store.atomic_files import write_file
@@ -43,7 +44,7 @@ class Label:
 
     Args:
         unit: its index.
-        concept: the text; of INVERT it may be a formula (``dog AND NOT cat``).
+        concept: the text; for INVERT possibly a formula (``dog AND NOT cat``).
         score: the method's own (INVERT's AUC, CLIP-Dissect's similarity, LINE's score); None if it has none.
     """
 
@@ -54,18 +55,18 @@ class Label:
 
 @dataclass(frozen=True)
 class Labels:
-    """What one method says about units of one layer.
+    """The labels of one method for units of one layer.
 
     Args:
         method: ``line``, ``invert``, ``invert-3``, ``clip-dissect``, ``clip-dissect (captions)``, ``random``,
             ``initial``, ``milan``, ``falcon``, ``describe-and-dissect`` ...
-        model: the target's spec; empty if a file does not say it.
-        layer: the layer's path, or what a file has of it.
+        model: the target's spec; empty if a file does not name it.
+        layer: path of the layer, or the part of it that a file has.
         labels: in the method's order, one a unit.
         source: id of the run, or the file.
-        remarks: what of the file was passed over, a line for each reason.
-        unlabelled: units that were asked for and can have no label, and why.
-        tied: units of which another label has the same score; the first one counts.
+        remarks: skipped parts of the file, a line for each reason.
+        unlabelled: units that can have no label, each with the reason.
+        tied: units with a second label of the same score; the first one counts.
     """
 
     method: str
@@ -79,14 +80,10 @@ class Labels:
 
 
 def labels_of_run(runs: RunStore, run: str) -> Labels:
-    """The labels of a run's finished units, in the order in which these were asked for.
-
-    Args:
-        runs: the store.
-        run: id of the run, or the beginning of one.
+    """Return the labels of a run's finished units, in the order of the run.
 
     Raises:
-        UsageError: there is no such run, or no unit of it has a label yet.
+        UsageError: there is no such run (``run`` is its id or the beginning of one), or no unit has a label yet.
     """
     found = runs.run(run)
     units = runs.units(found.id)
@@ -107,77 +104,57 @@ def read_labels(
     *,
     ask: bool = False,
 ) -> Labels:
-    """The labels in a method's own file, told by its columns; of several rows of a unit the first counts.
+    """Read the labels in a method's own file; of several rows of a unit the first counts.
 
-    Model and layer are read from the columns of these names or else from a name such as CoSy gives,
-    ``resnet18-avgpool.csv`` or ``evaluation_INVERT_resnet18-avgpool.csv``. Further rows of a unit, rows without a
-    label, scores that are no numbers and columns that are not read are counted in ``remarks``.
+    The columns tell the format. Model and layer are read from columns of these names or else from a file name such
+    as CoSy's, ``resnet18-avgpool.csv`` or ``evaluation_INVERT_resnet18-avgpool.csv``. Further rows of a unit, rows
+    without a label, scores that are not numbers and columns that are not read are counted in ``remarks``.
 
     Args:
-        path: the file: CSV, TSV, JSON or JSON lines in UTF-8, or Parquet.
-        method: what the method is called; None: after the form or name of the file.
-        layer: which of the layers of a file that has several; its last part is enough.
-        units_from: the number of the first unit, 0 or 1; None: 0, with a remark where the units are 1 to K.
+        path: CSV, TSV, JSON or JSON lines in UTF-8, or Parquet.
+        method: name of the method; None: as the format or the file name has it.
+        layer: which layer of a file that has several; its last part is enough.
+        units_from: number of the first unit, 0 or 1; None: 0, with a remark where the units are 1 to K.
         ask: refuse such a file where ``units_from`` is None.
 
     Raises:
-        UsageError: the file cannot be read, has none of the forms or a row that does not fit, is of several layers
-            of which none is chosen, has no row, or leaves open what its units count from.
+        UsageError: the file cannot be read, has an unknown format or a row that does not fit, is of several layers
+            of which none is chosen, has no row, or leaves open where its units count from.
     """
-    header, rows, spreadsheet = read_table(path)
+    table = read_table(path)
     remarks = Remarks()
-    form = _form_of(path, header, remarks)
-    wanted = []
-    for line, row in rows:
-        if layer and row.get("layer") and not _is_same(row["layer"], layer):
-            remarks.add(f"line {line}", "of another layer")
-        else:
-            wanted.append((line, row))
-    layers, models = ({row.get(column, "") for _, row in wanted} for column in ("layer", "model"))
-    if len(layers) > 1 or len(models) > 1:
-        which = "layer" if len(layers) > 1 else "model"
-        shown = ", ".join(sorted(layers if which == "layer" else models))
-        raise UsageError(f"{path} is of several {which}s: {shown:.80}", "choose one with --layer, or divide it")
-    labels: dict[int, Label] = {}
-    for line, row in wanted:
-        if spreadsheet and form.method == "line":
-            # A text that a spreadsheet would take for a formula has an apostrophe before it.
-            row["label"] = row["label"].removeprefix("'")
-        try:
-            _take(form, row, f"line {line}", labels, remarks)
-        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
-            reason = clean_text(str(error), 80) or type(error).__name__
-            raise UsageError(f"{path} line {line} does not fit {form.method}: {reason}", "mend it") from None
+    form = _format_of(path, table.header, remarks)
+    rows = _rows_of_layer(table, layer, remarks)
+    column_layer, column_model = (_single_value(path, rows, column) for column in ("layer", "model"))
+    labels = _labels_by_unit(path, form, rows, remarks, spreadsheet=table.spreadsheet)
     if not labels:
         where = f" of layer {layer!r:.60}" if layer else ""
-        told = f" ({'; '.join(remarks.lines())})" if remarks.lines() else ""
-        raise UsageError(f"{path} has no label{where}{told}", "name a file with a row for each unit")
+        skipped = f" ({'; '.join(remarks.lines())})" if remarks.lines() else ""
+        raise UsageError(f"{path} has no label{where}{skipped}", "name a file with a row for each unit")
     if units_from is None and form.method != "line":
-        _look_at_numbers(path, labels, remarks, ask=ask)
+        _check_numbering(path, labels, remarks, ask=ask)
     if units_from and 0 in labels:
-        raise UsageError(f"{path} has a unit 0 and does not count from {units_from}", "leave --units-from away")
-    evaluated = _EVALUATED.fullmatch(path.stem)
-    told = evaluated[2] if evaluated else path.stem
-    if method is None and form.method == "cosy" and evaluated:
-        method = evaluated[1].casefold()
-    column = next(iter(layers))
-    model, _, of_name = ("", "", "") if _NAMED_BY_METHOD.fullmatch(told) else told.rpartition("-")
-    whole = of_name if model else ""
+        raise UsageError(
+            f"{path} has a unit 0, so its units do not count from {units_from}", "leave --units-from away"
+        )
+    name = _parse_name(path.stem)
+    if method is None and form.method == "cosy":
+        method = name.method
     return Labels(
         method=method or form.method,
-        model=next(iter(models)) or model,
-        # A column may have a path's last part alone, of which the name has the whole.
-        layer=(whole if _last(whole) == column else column) or whole or layer or "",
+        model=column_model or name.model,
+        # A column may have the last part of a path only, and the file name all of it.
+        layer=(name.layer if _last(name.layer) == column_layer else column_layer) or name.layer or layer or "",
         labels=tuple(replace(label, unit=label.unit - (units_from or 0)) for label in labels.values()),
         source=str(path),
         remarks=remarks.lines(),
     )
 
 
-def _form_of(path: Path, header: Sequence[str], remarks: Remarks) -> LabelFormat:
+def _format_of(path: Path, header: Sequence[str], remarks: Remarks) -> LabelFormat:
     form = next((form for form in READ_FORMATS.values() if form.columns <= set(header)), None)
     if form is None:
-        known = "; ".join(f"{one.method}: {', '.join(one.columns)}" for one in READ_FORMATS.values())
+        known = "; ".join(f"{form.method}: {', '.join(form.columns)}" for form in READ_FORMATS.values())
         raise UsageError(f"{path} has the columns of no method: {', '.join(header) or 'none':.80}", known)
     for name in header:
         if name not in form.columns | form.more | _MORE:
@@ -185,17 +162,71 @@ def _form_of(path: Path, header: Sequence[str], remarks: Remarks) -> LabelFormat
     return form
 
 
+def _rows_of_layer(table: LabelTable, layer: str | None, remarks: Remarks) -> list[tuple[int, dict[str, str]]]:
+    rows = []
+    for line, row in table.rows:
+        if layer and row.get("layer") and not _is_same(row["layer"], layer):
+            remarks.add(f"line {line}", "of another layer")
+        else:
+            rows.append((line, row))
+    return rows
+
+
+def _single_value(path: Path, rows: Sequence[tuple[int, Row]], column: str) -> str:
+    values = {row.get(column, "") for _, row in rows}
+    if len(values) > 1:
+        shown = ", ".join(sorted(values))
+        raise UsageError(f"{path} is of several {column}s: {shown:.80}", "choose one with --layer, or divide it")
+    return next(iter(values), "")
+
+
+def _labels_by_unit(
+    path: Path,
+    form: LabelFormat,
+    rows: Sequence[tuple[int, dict[str, str]]],
+    remarks: Remarks,
+    *,
+    spreadsheet: bool,
+) -> dict[int, Label]:
+    labels: dict[int, Label] = {}
+    for line, row in rows:
+        if spreadsheet and form.method == "line":
+            # A text that a spreadsheet would take for a formula has an apostrophe before it.
+            row["label"] = row["label"].removeprefix("'")
+        try:
+            _take(form, row, f"line {line}", labels, remarks)
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+            reason = clean_text(str(error), 80) or type(error).__name__
+            raise UsageError(f"{path} line {line} does not fit {form.method}: {reason}", "correct it") from None
+    return labels
+
+
+class _FileName(NamedTuple):
+    """Method, model and layer as a file name has them; empty where it does not."""
+
+    method: str | None
+    model: str
+    layer: str
+
+
+def _parse_name(stem: str) -> _FileName:
+    evaluated = _EVALUATED.fullmatch(stem)
+    method, place = (evaluated[1].casefold(), evaluated[2]) if evaluated else (None, stem)
+    model, _, layer = ("", "", "") if _NAMED_BY_METHOD.fullmatch(place) else place.rpartition("-")
+    return _FileName(method, model, layer if model else "")
+
+
 def _take(form: LabelFormat, row: Row, where: str, labels: dict[int, Label], remarks: Remarks) -> None:
-    """Read a row into the labels, or say why it is passed over."""
+    """Read a row into the labels, or add a remark why it is skipped."""
     try:
         label = form.read(row)
     except _NoLabelError as error:
         remarks.add(where, str(error))
         return
     if any("\n" in cell for cell in row.values()):
-        remarks.add(where, "a text over several lines, read as one")
+        remarks.add(where, "a text on several lines, read as one")
     if label.score is None and (score := row.get(form.score, "").strip()):
-        remarks.add(where, f"its {form.score} is {score:.20} and does not count")
+        remarks.add(where, f"its {form.score} is {score:.20} and is ignored")
     first = labels.setdefault(label.unit, label)
     if first is not label:
         better = first.score is not None and label.score is not None and label.score > first.score
@@ -203,8 +234,8 @@ def _take(form: LabelFormat, row: Row, where: str, labels: dict[int, Label], rem
         remarks.add(where, f"a further row of a unit, of which the first counts{higher}")
 
 
-def _look_at_numbers(path: Path, labels: Mapping[int, Label], remarks: Remarks, *, ask: bool) -> None:
-    """Tell of units that are 1 to K: those of a whole layer, counted from 1, or units from 0 without the first."""
+def _check_numbering(path: Path, labels: Mapping[int, Label], remarks: Remarks, *, ask: bool) -> None:
+    """Add a remark on units that are 1 to K: a layer counted from 1, or from 0 without the first unit."""
     count = len(labels)
     if count < 2 or set(labels) != set(range(1, count + 1)):
         return
@@ -217,16 +248,16 @@ def _look_at_numbers(path: Path, labels: Mapping[int, Label], remarks: Remarks, 
 
 
 def write_csv(labels: Labels, path: Path, form: str) -> None:
-    """Write labels in a method's form; the file is there whole, or as it was before.
+    """Write labels in a method's format; the file is written whole or left as it was.
 
     Args:
-        labels: what to write.
+        labels: the labels.
         path: the file.
-        form: key of ``WRITE_FORMATS``. ``cosy`` has the columns of INVERT, CLIP-Dissect and MILAN side by side,
-            so that CoSy's code can read it as any of these methods.
+        form: key of ``WRITE_FORMATS``. ``cosy`` has the columns of INVERT, CLIP-Dissect and MILAN side by side, so
+            that CoSy's code can read it as any of these methods.
 
     Raises:
-        UsageError: there is no such form, or the file cannot be written.
+        UsageError: there is no such format, or the file cannot be written.
     """
     if form not in WRITE_FORMATS:
         raise UsageError(f"{form!r:.40} is not a form of explanations", f"use {', '.join(WRITE_FORMATS)}")
@@ -246,13 +277,13 @@ def _last(layer: str) -> str:
     return layer.rpartition(".")[2]
 
 
-def _is_same(one: str, other: str) -> bool:
-    """Whether two paths of layers are the same as far as both go."""
-    return one == other or one.endswith(f".{other}") or other.endswith(f".{one}")
+def _is_same(first: str, second: str) -> bool:
+    """Return whether one path of a layer is the end of the other."""
+    return first == second or first.endswith(f".{second}") or second.endswith(f".{first}")
 
 
 class _NoLabelError(Exception):
-    """A row says nothing of its unit."""
+    """A row has no label for its unit."""
 
 
 def _unit(text: str) -> int:
@@ -277,9 +308,9 @@ def _score(text: str) -> float | None:
 
 
 def _falcon(row: Row) -> Label:
-    """The first of a list of phrases with their similarities, written as Python writes it."""
+    """Read the first of a list of phrases with similarities, a Python literal."""
     if "," in row["group"]:
-        raise _NoLabelError("of a group of units, which says nothing of each of them")
+        raise _NoLabelError("of a group of units, which has no label for each of them")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)
         phrases = ast.literal_eval(row["concept_set_noun_phrases"])
@@ -292,7 +323,7 @@ def _falcon(row: Row) -> Label:
 
 
 def _own(row: Row) -> Label:
-    """A row of ``line export``."""
+    """Read a row of ``line export``."""
     if not row["label"]:
         raise _NoLabelError("a unit without a label yet")
     return Label(_unit(row["unit"]), _concept(row["label"]), _score(row["score"]))
@@ -308,14 +339,14 @@ def _milan(row: Row) -> Label:
 
 @dataclass(frozen=True)
 class LabelFormat:
-    """A file's form.
+    """The format of a method's file.
 
     Args:
-        method: whose it is.
-        columns: those that tell it.
-        read: reads a row; raises ``_NoLabelError`` where it says nothing of its unit.
+        method: the method.
+        columns: the columns that identify it.
+        read: reads a row; raises ``_NoLabelError`` where it has no label.
         score: the column of the score, if there is one.
-        more: columns that the method writes besides and that are not read.
+        more: further columns of the method, which are not read.
     """
 
     method: str
@@ -359,7 +390,7 @@ READ_FORMATS: dict[str, LabelFormat] = {
         ),
     )
 }
-"""Forms that are read; one with more columns stands before one that has a part of them."""
+"""Formats that are read; a format comes before those whose columns it contains."""
 
 WRITE_FORMATS: dict[str, dict[str, str]] = {
     "cosy": {
@@ -370,11 +401,11 @@ WRITE_FORMATS: dict[str, dict[str, str]] = {
     "clip-dissect": {"layer": "layer", "unit": "unit", "description": "concept", "similarity": "score"},
     "milan": {"layer": "layer", "unit": "unit", "description": "concept"},
 }  # fmt: skip
-"""Forms that are written: each column with what stands in it."""
+"""Formats that are written: the value of each column."""
 
 
 def short_sources(sources: Sequence[str]) -> list[str]:
-    """The names of runs and of files of labels, each with as many of its folders as tell it from the others."""
+    """Shorten paths of runs and files to the last folders that tell them apart."""
     parts = [PurePath(source).parts for source in sources]
 
     def shortest(own: tuple[str, ...]) -> tuple[str, ...]:

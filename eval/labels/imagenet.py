@@ -1,8 +1,8 @@
-"""ImageNet-1K's classes: the WordNet synset that each of them is.
+"""The 1,000 classes of ImageNet-1K with their WordNet synsets.
 
 The ids are those of ILSVRC 2012 as timm 1.0.31 lists them (``timm/data/_info/imagenet_synsets.txt``, Apache-2.0);
-their digits are offsets of WordNet 3.0. The names are torchvision's. A class's further names, few and reviewed by
-hand, are words that WordNet has elsewhere or not at all and that name just what the class's images show.
+their digits are offsets of WordNet 3.0. The names are torchvision's. The further names of a class, few and
+reviewed by hand, are words that WordNet lacks or has elsewhere and that name exactly what the images show.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class ImageNetClass:
 
     Args:
         synset: offset of its noun synset in WordNet 3.0.
-        name: what torchvision calls it.
+        name: torchvision's name.
         also: reviewed names that its synset lacks.
     """
 
@@ -44,11 +44,11 @@ def imagenet_table() -> tuple[ImageNetClass, ...]:
 
 
 def are_imagenets(named: Iterable[tuple[int, str]], lemmas: Mapping[int, Iterable[str]]) -> bool:
-    """Check whether units of these names are the classes of ImageNet-1K in their order.
+    """Return whether units of these names are the classes of ImageNet-1K in their order.
 
     Args:
         named: index and class name of each unit; of several names with commas between, one has to fit.
-        lemmas: WordNet's words of each synset; a dictionary that lacks one is not WordNet 3.0.
+        lemmas: WordNet's words of each synset; a dictionary that lacks a class's synset is not WordNet 3.0.
     """
     table = imagenet_table()
     return all(

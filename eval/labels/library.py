@@ -1,7 +1,7 @@
-"""Labels that a store keeps by name: those of baselines, and those of other methods that were imported.
+"""The library of labels in a store: those of baselines, and imported ones of other methods.
 
-They lie in ``explanations/METHOD/MODEL-LAYER.csv`` or, for the units of a run, ``explanations/METHOD/RUN/...``, as
-CoSy lays out what it evaluates. A name is a file below that folder without its ending, or a folder with one file.
+The files are ``explanations/METHOD/MODEL-LAYER.csv`` or, for units of a run, ``explanations/METHOD/RUN/...``, the
+layout that CoSy evaluates. A name is a file below that folder without its ending, or a folder with one file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from line_neurons.tools.store.runs import RunStore, open_store
 
 SCHEMA = "line-neurons/labels/1"
 COLUMNS = ("run", "method", "model", "layer", "unit", "label", "score", "origin", "schema")
-"""Of a file of imported labels; ``origin`` is the file that they came from, and ``run`` empty."""
+"""Columns of a file of imported labels; ``origin`` is the imported file, and ``run`` is empty."""
 
 _FOLDER = "explanations"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.() -]{0,80}")
@@ -31,13 +31,7 @@ _SHOWN = 5
 
 
 class StoredLabels(NamedTuple):
-    """Imported labels.
-
-    Args:
-        name: what the evaluation's commands call them.
-        path: where they are.
-        new: they were not there before.
-    """
+    """Labels in the library: their name, their file, and whether it is new."""
 
     name: str
     path: Path
@@ -45,15 +39,15 @@ class StoredLabels(NamedTuple):
 
 
 def store_labels(store: Path, labels: Labels, name: str = "") -> StoredLabels:
-    """Keep labels of another method in a store; the same labels under the same name again change nothing.
+    """Add labels of another method to a store; adding the same labels under the same name changes nothing.
 
     Args:
-        store: the store's folder; made if it is not there.
-        labels: the labels, with the model and layer that they are of.
-        name: what they are to be called; if empty as the method or, where others are called so, with a number.
+        store: the store's folder, created if needed.
+        labels: the labels, with their model and layer.
+        name: their name; if empty, the method's, with a number where it is taken.
 
     Raises:
-        UsageError: the name cannot be one or is taken, or the file cannot be written.
+        UsageError: the name is not valid or taken, or the file cannot be written.
     """
     if name and not _NAME.fullmatch(name):
         raise UsageError(
@@ -77,7 +71,7 @@ def store_labels(store: Path, labels: Labels, name: str = "") -> StoredLabels:
 
 
 def stored_labels(store: Path, name: str) -> Labels | None:
-    """Labels that a store keeps; None if it has none of this name.
+    """Find labels in a store's library; None if it has none of this name.
 
     Args:
         store: the store's folder.
@@ -138,42 +132,39 @@ def import_labels(
     layer: str | None = None,
     units_from: int | None = None,
 ) -> tuple[StoredLabels, Labels]:
-    """Keep the labels of a file.
+    """Import a file of labels into a store.
 
     Args:
-        store: the store's folder; made if it is not there.
-        path: the file; see ``labels.read_labels``.
-        name: what they are to be called; empty: as the method.
-        model: the target that they are of, where the file does not say it.
-        layer: the layer likewise, or which of several in the file.
-        units_from: the number of the first unit, 0 or 1; see ``labels.read_labels``.
-
-    Returns:
-        where they are kept, and what they are.
+        store: the store's folder, created if needed.
+        path: see ``formats.read_labels``.
+        name: name of the labels; empty: the method's.
+        model: the target, where the file does not name it.
+        layer: the layer, where the file does not name it, or which of several in the file.
+        units_from: number of the first unit, 0 or 1; see ``formats.read_labels``.
 
     Raises:
-        UsageError: the file is none of labels, does not say what it is of or counts from, or the name is taken.
+        UsageError: the file has no labels, leaves open its model, layer or numbering, or the name is taken.
     """
     labels = read_labels(path, name or None, layer, units_from, ask=True)
     # The file's own place says nothing on another machine.
     labels = replace(labels, model=model or labels.model, layer=layer or labels.layer, source=path.name)
     for what, found in {"model": labels.model, "layer": labels.layer}.items():
         if not found:
-            raise UsageError(f"{path} does not say which {what} it is of", f"name it with --{what}")
+            raise UsageError(f"{path} does not name its {what}", f"name it with --{what}")
     return store_labels(store, labels, name), labels
 
 
 def find_labels(name: str, store: Path, layer: str | None = None, units_from: int | None = None) -> Labels:
-    """The labels of a run, of a file, or that a store keeps; the method may stand before: ``random=labels.csv``.
+    """Find labels by the name of a run, a file or an entry of the library, as in ``random=labels.csv``.
 
     Args:
-        name: the run, file or kept labels.
+        name: the source, optionally after the name of the method and ``=``.
         store: the store's folder.
-        layer: which of the layers of a file that has several.
-        units_from: what the units of a file count from; see ``labels.read_labels``.
+        layer: which layer of a file that has several.
+        units_from: number of the first unit of a file; see ``formats.read_labels``.
 
     Raises:
-        UsageError: there are none; see ``labels.read_labels`` and ``kept_labels.stored_labels``.
+        UsageError: there are none; see ``formats.read_labels`` and ``stored_labels``.
     """
     method, place = split_source(name)
     if is_file(place):
@@ -183,7 +174,7 @@ def find_labels(name: str, store: Path, layer: str | None = None, units_from: in
 
 
 def split_source(name: str) -> tuple[str | None, str]:
-    """The method, if one stands before, and the run, file or kept labels."""
+    """Split ``METHOD=SOURCE``; the method is None where none is given."""
     method, equals, place = name.partition("=")
     return (None, name) if not equals or "/" in method or Path(name).is_file() else (method.strip(), place)
 

@@ -1,7 +1,7 @@
-"""CoSy's names of models and layers, ``vit_b_16-features``, with the targets that they stand for.
+"""CoSy's names of models and layers, ``vit_b_16-features``, and the targets that they stand for.
 
-As its code has them (lkopf/cosy, ``src/utils.py``: ``get_target_model``, ``get_activations``); INVERT's,
-CLIP-Dissect's, MILAN's and FALCON's files are called by these names.
+As in its code (lkopf/cosy, ``src/utils.py``: ``get_target_model``, ``get_activations``); files of INVERT,
+CLIP-Dissect, MILAN and FALCON have these names.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MODELS: Mapping[str, str] = {
     },
     "resnet50_places": "places365:resnet50",
 }
-"""The target of each model: torchvision's are of the first release of its weights."""
+"""The target of each model; torchvision's have the first release of their weights."""
 
 LAYERS: Mapping[tuple[str, str], str] = {
     # The class token after the encoder; some of the files call the layer after the module that takes it out.
@@ -38,18 +38,18 @@ _ABSENT: Mapping[str, str] = {
     "dino_vits8": "a model of torch.hub's facebookresearch/dino",
     "densenet161-features": "torchvision's DenseNet161 with a ReLU and a pooling that CoSy adds as modules",
 }
-"""What has no target here, by model or by model and layer."""
+"""Names without a target here, by model or by model and layer."""
 
 
 def target_of(model: str, layer: str) -> tuple[str, str]:
-    """The spec and the layer's path that names in a file of labels stand for.
+    """Return the spec and the layer's path for the names in a file of labels.
 
     Args:
-        model: a spec, or CoSy's name of a model, or another name of torchvision's.
+        model: a spec, CoSy's name of a model, or another name of torchvision's.
         layer: a path, or CoSy's name of a layer.
 
     Raises:
-        UsageError: it is one of CoSy's that there is no target of.
+        UsageError: it is a name of CoSy's without a target here.
     """
     if ":" in model:
         return model, layer
@@ -64,9 +64,9 @@ def target_of(model: str, layer: str) -> tuple[str, str]:
 
 
 def file_stem(model: str, layer: str) -> str:
-    """Model and layer as CoSy has them in the names of its files, ``resnet18-avgpool``.
+    """Return the stem of CoSy's files for a model and layer, ``resnet18-avgpool``.
 
-    Weights of which CoSy has no name keep their version: ``resnet50@IMAGENET1K_V2-avgpool``.
+    Weights without a name of CoSy's keep their version: ``resnet50@IMAGENET1K_V2-avgpool``.
     """
     called = model_stem(model)
     for (of, name), path in LAYERS.items():
@@ -76,7 +76,7 @@ def file_stem(model: str, layer: str) -> str:
 
 
 def model_stem(model: str) -> str:
-    """What names of files call a model: CoSy's name where it has one, and no other model by it."""
+    """Return the name of a model in file names: CoSy's, where it has one for exactly this model."""
     spec = shown(short_spec(model), "")
     named = next((name for name, target in MODELS.items() if target == spec), "")
     if not named and spec.startswith("robust:"):
@@ -86,11 +86,11 @@ def model_stem(model: str) -> str:
 
 
 def matches_target(model: str, layer: str, spec: str, path: str) -> bool:
-    """Whether labels of this model and layer are of a target; a spec without a version is of any of its versions.
+    """Return whether labels of a model and layer are of a target; a spec without a version matches all versions.
 
     Args:
-        model: what the labels say.
-        layer: likewise; its last part is enough.
+        model: the model of the labels.
+        layer: the layer of the labels; its last part is enough.
         spec: the target, with the version of its weights.
         path: the layer's path.
     """

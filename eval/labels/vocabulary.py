@@ -1,6 +1,6 @@
-"""What labels could be chosen from, and so whether the class that a unit stands for was among it.
+"""The vocabulary that labels were chosen from, and whether the class of a unit was in it.
 
-Of a run its record tells it, of a baseline's labels a file beside theirs.
+It is part of a run's record; for a baseline's labels it is in a file beside theirs.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _MAX_BYTES = 1 << 26
 
 @dataclass(frozen=True)
 class LabelVocabulary:
-    """What labels could be chosen from.
+    """The vocabulary that labels were chosen from.
 
     Args:
-        words: the vocabulary; None where it is not on record.
-        exclude: what no unit may be called, or find on its first board.
-        exclude_for: what single units may not, by unit.
-        open: there is no vocabulary: a language model names whatever it likes.
+        words: the words; None where they are not recorded.
+        exclude: words that are excluded for every unit.
+        exclude_for: words that are excluded for single units.
+        open: there is no vocabulary: a language model proposes the labels freely.
     """
 
     words: tuple[str, ...] | None = None
@@ -43,11 +43,11 @@ class LabelVocabulary:
         return _keys(self.words or ())
 
     def has(self, unit: int, names: Sequence[str]) -> str:
-        """Whether a unit's class was in the vocabulary, by any of its names.
+        """Return whether a unit's class was in the vocabulary, under any of its names.
 
         Returns:
-            ``kept out`` where one of them is kept from the unit, ``in`` or ``not in`` the vocabulary, ``no
-            vocabulary``, or ``unknown`` where that is not on record.
+            ``kept out`` if a name is excluded for the unit, ``in`` or ``not in`` the vocabulary, ``no
+            vocabulary``, or ``unknown`` if it is not recorded.
         """
         keys = _keys(names)
         if keys & {concept_key(one) for one in (*self.exclude, *self.exclude_for.get(unit, ()))}:
@@ -62,14 +62,15 @@ def _keys(names: Sequence[str]) -> frozenset[str]:
 
 
 def vocabulary_of_run(run: Run, store: Path) -> LabelVocabulary:
-    """What the first boards of a run could be drawn from.
+    """Return the vocabulary of a run's initial scoreboards.
 
     Args:
         run: the run.
-        store: the store's folder; for runs of older versions it has the classes of the control sets measured.
+        store: the store's folder; it has the classes of the measured control sets, which older versions did not
+            record.
 
     Raises:
-        StoreError: the bank cannot be read.
+        StoreError: the cache cannot be read.
     """
     told = run.settings
     words = run.vocabulary
@@ -84,14 +85,14 @@ def vocabulary_of_run(run: Run, store: Path) -> LabelVocabulary:
 
 @dataclass(frozen=True)
 class _Kept:
-    """A choice with the SHA-256 of the file of labels that it is of."""
+    """A vocabulary with the SHA-256 of its file of labels."""
 
     labels: str
     choice: LabelVocabulary
 
 
 def write_vocabulary(choice: LabelVocabulary, labels: Path) -> None:
-    """Write what the labels of a file could be chosen from beside it.
+    """Write the vocabulary of a file of labels beside it.
 
     Raises:
         UsageError: the file cannot be written.
@@ -101,7 +102,7 @@ def write_vocabulary(choice: LabelVocabulary, labels: Path) -> None:
 
 
 def vocabulary_of_file(labels: Path) -> LabelVocabulary:
-    """What the labels of a file could be chosen from; of labels that were changed since nothing is known."""
+    """Return the vocabulary of a file of labels; unknown if the labels were changed since it was written."""
     place = _beside(labels)
     try:
         if place.stat().st_size <= _MAX_BYTES:

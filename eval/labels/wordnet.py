@@ -1,7 +1,7 @@
-"""WordNet's nouns: is a label the class itself, a synonym, a more general word for it, or another thing?
+"""WordNet's nouns: is a label the class itself, a synonym, a hypernym or something else?
 
-Reads the two files ``index.noun`` and ``data.noun`` (wndb(5WN)) of the asset pack ``wordnet``. The readers that
-are installable want files which Debian's WordNet does not ship.
+Reads the files ``index.noun`` and ``data.noun`` (wndb(5WN)) of the asset pack ``wordnet``. The readers on PyPI
+need files that Debian's WordNet does not ship.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from line_neurons.eval.labels.imagenet import imagenet_table
 Relation = Literal["exact", "synonym", "modified", "hypernym", "general", "hyponym", "sibling", "other"]
 
 CLOSE = 3
-"""A hypernym of a class is at most so many levels up; what is higher is ``general``."""
+"""A hypernym of a class is at most this many levels up; a higher word is ``general``."""
 WIDEST = 0.05
-"""A word for more than this share of the classes is ``general`` too, however near it is."""
+"""A word for more than this share of the classes is ``general`` too, however close it is."""
 
 _ARTIFACT = 21939
 _PREPOSITIONS = frozenset(
@@ -42,7 +42,7 @@ _MATERIALS = frozenset(
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a label relates to a class; ``levels`` counts the steps up to a more general word, else 0."""
+    """The relation of a label to a class; ``levels`` counts the steps up to a hypernym, else 0."""
 
     relation: Relation
     levels: int = 0
@@ -50,30 +50,27 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Which of some classes a word stands for.
+    """Which classes of a set each word covers.
 
     Args:
-        below: of a synset, the positions of the classes that it is or stands above.
-        total: how many classes there are.
+        below: the positions of the classes at or below each synset.
+        total: number of classes.
     """
 
     below: Mapping[int, frozenset[int]]
     total: int
 
     def is_wide(self, senses: Iterable[int]) -> bool:
-        """Whether a word of these senses covers more than 5 % of the classes, and more than one."""
+        """Return whether a word of these senses covers more than 5 % of the classes, and more than one."""
         covered = frozenset().union(*(self.below.get(sense, frozenset()) for sense in senses))
         return len(covered) > max(1, WIDEST * self.total)
 
 
 class WordNet:
-    """The noun hierarchy of WordNet 3.0.
-
-    Args:
-        folder: holds ``index.noun`` and ``data.noun``.
+    """The noun hierarchy of WordNet 3.0, read from ``index.noun`` and ``data.noun`` of a folder.
 
     Raises:
-        MissingPartError: they are not there.
+        MissingPartError: the files are missing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -105,11 +102,11 @@ class WordNet:
         self._up[offset] = [int(target) for symbol, target, *_ in pointers if symbol in {"@", "@i"}]
 
     def senses(self, word: str) -> list[int]:
-        """Offsets of the synsets of a noun, most usual first; empty if it is none."""
+        """Return the offsets of the synsets of a noun, the most frequent first."""
         return self._senses.get(concept_key(word), [])
 
     def hypernyms(self, synset: int) -> dict[int, int]:
-        """Every more general synset with the least number of levels up to it."""
+        """Return every hypernym of a synset with the least number of levels up to it."""
         levels: dict[int, int] = {}
         front, level = [synset], 0
         while front:
@@ -118,7 +115,7 @@ class WordNet:
         return levels
 
     def coverage(self, synsets: Iterable[int]) -> Coverage:
-        """Count which of some classes, each a synset, every word covers."""
+        """Count which classes, given by synset, each word covers."""
         below: dict[int, set[int]] = {}
         total = 0
         for place, synset in enumerate(synsets):
@@ -134,18 +131,17 @@ class WordNet:
     def judge(
         self, label: str, name: str, synset: int, *, also: Sequence[str] = (), among: Coverage | None = None
     ) -> Verdict:
-        """How a label relates to a class.
+        """Return the relation of a label to a class.
 
         A hypernym is at most three levels up and covers at most 5 % of ImageNet-1K's classes and of ``among``;
-        other words above the class are ``general``. A label of several words that WordNet knows is judged as what
-        it is and by none of its words: a sea lion is no lion. One that it does not know is judged by its head, the
-        last words before any preposition that WordNet knows: "red violin" is a violin (``modified``), "tiger cage"
-        a cage. A modifier may make another thing of its head, so that nothing is right by a more general head
-        ("rubber duck" for the drake, "husky dog" for the German shepherd), nor where the modifier says that it is
-        an imitation of the class ("toy violin").
+        other words above the class are ``general``. A label of several words that is in WordNet is judged as a
+        whole: a sea lion is not a lion. Other labels are judged by their head, the last words before a preposition
+        that WordNet has: "red violin" is a violin (``modified``), "tiger cage" a cage. A modifier may change what
+        the head means, so a more general head does not count ("rubber duck" for the drake, "husky dog" for the
+        German shepherd), nor does a modifier that makes it an imitation of the class ("toy violin").
 
         Args:
-            label: what a unit was labelled with.
+            label: the label of a unit.
             name: the class name.
             synset: the class's synset.
             also: further names of the class.
@@ -168,7 +164,7 @@ class WordNet:
         return Verdict("other") if found.relation in {"hypernym", "general"} else found
 
     def _placed(self, senses: Sequence[int], synset: int, among: Coverage | None) -> Verdict:
-        """Where a noun stands in the hierarchy, seen from a class."""
+        """Return the relation of a noun to a class by the hierarchy."""
         above = self.hypernyms(synset)
         levels = [above[sense] for sense in senses if sense in above]
         if levels:
@@ -181,7 +177,10 @@ class WordNet:
         return Verdict("sibling" if siblings else "other")
 
     def _head(self, label: str, names: set[str]) -> tuple[str, frozenset[str]]:
-        """The head of a phrase, the longest that is a name or a noun, and the words before it, in lower case."""
+        """Return the head of a phrase and the words before it, in lower case.
+
+        The head is the longest end that is a name or a noun.
+        """
         words = label.lower().replace("-", " ").split()
         if _JOINED & set(words):
             return "", frozenset()

@@ -90,7 +90,7 @@ class History:
         own = {unit: search for unit, search in self.searches.items() if unit not in self.steered}
         if not own:
             raise UsageError(
-                f"people steered every finished unit of run {self.run.id}", "name a run that was left to itself"
+                f"every finished unit of run {self.run.id} was steered", "name a run without steering"
             )
         return replace(self, searches=own)
 
@@ -171,7 +171,7 @@ def steering_notes(runs: Sequence[tuple[Run, SteeredUnits]]) -> tuple[str, ...]:
         if units:
             named = [f"{unit} ({', '.join(kinds)})" for unit, kinds in list(units.items())[:_NAMED]]
             others = [f"{len(units) - _NAMED} others"] if len(units) > _NAMED else []
-            said.append(f"Units of run {run.id} that people steered: {'; '.join([*named, *others])}.")
+            said.append(f"Steered units of run {run.id}: {'; '.join([*named, *others])}.")
         if run.forked_from:
             said.append(
                 f"Run {run.id} is a fork: up to step {run.forked_step} it is unit {run.forked_unit} of run "

@@ -1,4 +1,4 @@
-"""Random words, first boards, the best word, and CLIP-Dissect."""
+"""Random words, initial labels, the best word, and CLIP-Dissect."""
 
 from dataclasses import replace
 
@@ -98,7 +98,7 @@ def test_initial_labels_come_from_the_run_that_is_named(tmp_path):
         (units[unit].initial_label, units[unit].initial_score) for unit in (1, 0)
     ]
     assert (found.method, found.source) == ("initial", run.id)
-    with pytest.raises(UsageError, match="no first board of unit 2"):
+    with pytest.raises(UsageError, match="no initial scoreboard of unit 2"):
         simple.initial_label(BaselineTask(components, LAYER, (2,), source=run.id))
 
 

@@ -72,7 +72,7 @@ def test_a_noun_counts_for_the_thing_that_it_mostly_means(folder, words):
 def test_a_table_that_is_there_and_a_folder_without_ids_are_left_as_they_are(folder, words, tmp_path):
     caption_photographs(folder, words)
     before = (folder / "captions.csv").read_bytes()
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="exists already"):
         caption_photographs(folder, words)
     assert (folder / "captions.csv").read_bytes() == before
     (tmp_path / "empty").mkdir()

@@ -98,7 +98,7 @@ def test_a_large_control_set_has_the_numbers_too_and_does_not_wait_for_an_exact_
 
 @pytest.mark.parametrize(("control", "concept"), [([1.0], [1.0]), ([1.0, 2.0], []), ([1.0, math.nan], [1.0])])
 def test_too_few_or_unfit_activations_are_one_line(control, concept):
-    with pytest.raises(BackendError, match="unit 0 cannot be judged"):
+    with pytest.raises(BackendError, match="unit 0 cannot be evaluated"):
         judge(LABEL, np.array(control, np.float32), np.array(concept, np.float32))
 
 

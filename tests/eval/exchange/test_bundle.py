@@ -369,8 +369,8 @@ HOSTILE = {
     "an image of another run": (_first("pictures.jsonl", image="0" * 64), "its run has not"),
     "an account of nothing": (_first("pictures.jsonl", account="[]"), "says it wrongly"),
     "activations of no image": (_first("activations.jsonl", image="0" * 64), "of no image"),
-    "activations without end": (_infinite, "no layer gives"),
-    "fewer activations": (_first("activations.jsonl", units=4), "no layer gives"),
+    "activations without end": (_infinite, "of another width, or not finite"),
+    "fewer activations": (_first("activations.jsonl", units=4), "of another width, or not finite"),
     "no activations": (lambda files, manifest: files.update({"activations.f32": b""}), "fewer numbers"),
     "more activations": (
         lambda files, manifest: files.update({"activations.f32": files["activations.f32"] + b"1234"}),
@@ -409,7 +409,7 @@ HOSTILE = {
     "a write twice": (_twice("writes.jsonl"), "is in it twice"),
     "a step twice": (_twice("steps.jsonl"), "is in it twice"),
     "a unit twice": (_twice("units.jsonl"), "none of its run"),
-    "an image drawn twice": (_twice("pictures.jsonl"), "it says twice"),
+    "an image drawn twice": (_twice("pictures.jsonl"), "it records an image of"),
     "activations twice": (_vector_twice, "twice"),
     "subjects that are none": (_first("pictures.jsonl", account='{"subjects": 5}'), "says it wrongly"),
     "predecessors that are none": (_first("pictures.jsonl", account='{"replaces": ["x"]}'), "says it wrongly"),
@@ -559,7 +559,7 @@ def test_a_changed_file_is_refused_by_its_hash(handed, tmp_path, name):
 def test_a_cut_bundle_is_refused(handed, tmp_path, part):
     content = handed.read_bytes()
     (tmp_path / "cut.zip").write_bytes(content[: int(len(content) * part)])
-    refusal(tmp_path / "new", tmp_path / "cut.zip", "cut or no zip")
+    refusal(tmp_path / "new", tmp_path / "cut.zip", "truncated or no zip")
 
 
 def test_a_bundle_with_flipped_bytes_is_refused_or_the_same(handed, tmp_path):

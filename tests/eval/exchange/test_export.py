@@ -147,7 +147,7 @@ def test_nothing_is_replaced_unasked_and_what_fails_leaves_nothing(store, tmp_pa
     for format_ in FORMATS:
         path = tmp_path / format_
         path.write_text("mine")
-        with pytest.raises(UsageError, match="is there already"):
+        with pytest.raises(UsageError, match="exists already"):
             export(store, "model", format_, path)
         assert path.read_text() == "mine"
         if format_ != "hf-dataset":

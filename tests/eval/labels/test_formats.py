@@ -155,7 +155,7 @@ PASSED_OVER = {
     "scores that are no numbers": (
         "layer,unit,description,similarity\nfc,0,dog,nan\nfc,2,sea,.5\n",
         [(0, "dog", None), (2, "sea", 0.5)],
-        ["line 2: its similarity is nan and does not count"],
+        ["line 2: its similarity is nan and is ignored"],
     ),
     "columns that are not read": (
         "Neuron ID,Label 1,Label 2,note\n0,dog,cat,good\n",
@@ -164,7 +164,7 @@ PASSED_OVER = {
     ),
     "a text over several lines": (
         'neuron,concept,metric\n0,"a dog\nthat barks",.9\n', [(0, "a dog that barks", 0.9)],
-        ["line 3: a text over several lines, read as one"],
+        ["line 3: a text on several lines, read as one"],
     ),
     "units that may count from 1": (
         "unit,description\n1,Dog\n2,Sea\n", [(1, "dog", None), (2, "sea", None)],
@@ -172,7 +172,7 @@ PASSED_OVER = {
     ),
     "groups of units": (
         "group,concept_set_noun_phrases\n0,\"[('a b', .1)]\"\n\"1,2\",\"[('c', .1)]\"\n3,[]\n", [(0, "a b", 0.1)],
-        ["line 3: of a group of units, which says nothing of each of them", "line 4: it has no concept"],
+        ["line 3: of a group of units, which has no label for each of them", "line 4: it has no concept"],
     ),
     "tabs and semicolons part columns": ("unit;description\n0;Dog, wet\n", [(0, "dog, wet", None)], []),
 }  # fmt: skip
@@ -208,7 +208,7 @@ def test_units_that_count_from_1_are_brought_to_0(tmp_path):
     with pytest.raises(UsageError, match=r"may count from 0 or from 1 .*--units-from"):
         read_labels(file, ask=True)
     file.write_text("unit,description\n0,Dog\n1,Sea\n")
-    with pytest.raises(UsageError, match="has a unit 0 and does not count from 1"):
+    with pytest.raises(UsageError, match="has a unit 0, so its units do not count from 1"):
         read_labels(file, units_from=1)
 
 

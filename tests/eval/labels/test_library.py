@@ -107,7 +107,7 @@ def test_the_command_says_what_it_took_in_and_refuses_the_rest(line, tmp_path):
     os.mkfifo("pipe")
     refused(line("import", "pipe"), "is a pipe", "write it to a file first")
     (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04 cut")
-    refused(line("import", "cut.zip"), "is not taken in", "cut or no zip")
+    refused(line("import", "cut.zip"), "cannot be imported", "truncated or no zip")
     refused(line("import", "cut.zip", "--as", "x"), "--as is for labels")
     (tmp_path / "x.parquet").write_bytes(b"PAR1 no")
     refused(line("import", "x.parquet"), "no Parquet file")
@@ -143,7 +143,7 @@ def test_a_folder_that_is_not_there_is_made_for_the_file(format_, name, line, tm
     )
     assert line("export", "r", "--format", format_, "-o", "out/new/")[0] == 0
     assert (tmp_path / "out" / "new" / name).is_file()
-    refused(line("export", "r", "--format", format_, "-o", "out/new"), "is there already", "--force")
+    refused(line("export", "r", "--format", format_, "-o", "out/new"), "exists already", "--force")
     refused(line("export", "r", "--format", "csv", "-o", "no/such/file.csv"), "there is no folder")
 
 
@@ -165,7 +165,7 @@ def test_the_command_hands_a_run_over(line, tmp_path):
     )
     status, _, said = line("export", "r", "--format", "bundle", "-o", "run.zip")
     assert (status, "run.zip" in said) == (0, True)
-    refused(line("export", "r", "--format", "bundle", "-o", "run.zip"), "is there already", "--force")
+    refused(line("export", "r", "--format", "bundle", "-o", "run.zip"), "exists already", "--force")
     assert "is here now" in line("import", "run.zip", "--store", tmp_path / "new")[2]
     assert "is here already" in line("import", "run.zip", "--store", tmp_path / "new")[2]
     status, out, _ = line("show", "r-1", "--store", tmp_path / "new")

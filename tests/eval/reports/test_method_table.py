@@ -106,7 +106,7 @@ def test_units_that_people_steered_are_left_out_and_named(results, tmp_path):
     assert {row["n"] for row in rows["table1"]} == {3}
     assert rows["table1"][0]["mean"] == pytest.approx(0.8)
     assert {row["method"]: row["units"] for row in rows["table1-own-units"]} == {"line": 3, "invert": 4}
-    assert report.notes[-1] == "Units of run run-1 that people steered: 3 (try)."
+    assert report.notes[-1] == "Steered units of run run-1: 3 (try)."
 
 
 def test_layers_stand_apart(results):

@@ -93,4 +93,4 @@ def test_searches_that_people_steered_are_left_out(store):
     assert set(tables(report)) == {"questions", "proposals"}
     assert {row["n"] for row in tables(report)["proposals"]} == {2}
     assert [row["n"] for row in tables(report)["questions"]] == [2]
-    assert report.notes == ("Units of run a that people steered: 1 (try).",)
+    assert report.notes == ("Steered units of run a: 1 (try).",)

@@ -68,7 +68,7 @@ def test_units_that_people_steered_are_named_and_what_was_refused_steers_nothing
     steer(store, "a", 3, "again", outcome="refused: nothing was in hand")
     report = winners(histories(store, ["a"]))
     assert tables(report)["winners"][0]["steered"] == 1
-    assert report.notes == ("Units of run a that people steered: 0 (try, ban).",)
+    assert report.notes == ("Steered units of run a: 0 (try, ban).",)
 
 
 def test_a_fork_is_named_and_its_unit_counted_once(store):
@@ -86,10 +86,10 @@ def test_searches_that_people_steered_say_nothing_of_the_steps(store):
     report = steps(histories(store, ["a"]))
     assert {row["step"]: row["a (n = 3)"] for row in tables(report)["winner-steps"]}["3"] == 0
     assert [row["n"] for row in tables(report)["best-by-step"]] == [3] * 4
-    assert report.notes[1:] == ("Units of run a that people steered: 0 (pin).",)
+    assert report.notes[1:] == ("Steered units of run a: 0 (pin).",)
     for unit in (1, 2, 3):
         steer(store, "a", unit, "pin", "step 1")
-    with pytest.raises(UsageError, match="people steered every finished unit of run a"):
+    with pytest.raises(UsageError, match="every finished unit of run a was steered"):
         steps(histories(store, ["a"]))
 
 
