@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -23,6 +22,7 @@ from line_neurons.eval.exchange.bundle_reader import Archive, refusal
 from line_neurons.tools.array_files import UNREADABLE, read_arrays
 from line_neurons.tools.cache.image_files import PNG_BEGIN, is_image_id
 from line_neurons.tools.cache.reader import control_key, layer_width
+from line_neurons.tools.json_text import loads
 from line_neurons.tools.label_marks import ENDED
 from line_neurons.tools.store.columns import OUTCOMES
 from line_neurons.tools.store.records import Run, Step, Unit, is_plain_name
@@ -194,14 +194,14 @@ def _check_images(bundle: Archive, images: set[str]) -> None:
 def _is_account(row: Image) -> bool:
     """Whether what is said of how an image was drawn can be."""
     try:
-        request, account = json.loads(row.request), json.loads(row.account)
+        request, account = loads(row.request), loads(row.account)
         made = ImageRequest(**request)
         fits = (made.prompt, made.seed) == (row.prompt, row.seed) and _is_table(account)
         texts = all(isinstance(value, str) for name, value in asdict(made).items() if name != "seed")
         replaced, subjects = account.get("replaces", {}), account.get("subjects", [])
         shaped = _is_table(replaced, *replaced.values()) and isinstance(subjects, list) and _is_table(*subjects)
         return fits and texts and shaped and row.size >= -1
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except (ValueError, TypeError, AttributeError):
         return False
 
 
@@ -260,7 +260,7 @@ def _check_controls(bundle: Archive, run: Run) -> int:
     for row in rows:
         try:
             width = _control_width(row, b"".join(bundle.blocks(control_file(row))))
-        except (*UNREADABLE, TypeError, KeyError, RecursionError) as error:
+        except (*UNREADABLE, TypeError, KeyError) as error:
             raise refusal(bundle.path, f"its control activations are damaged: {error}") from None
     return width
 
@@ -278,7 +278,7 @@ def _control_width(row: ControlRow, content: bytes) -> int:
     """
     import numpy as np
 
-    classes, skipped = json.loads(row.classes), json.loads(row.skipped)
+    classes, skipped = loads(row.classes), loads(row.skipped)
     if not (_is_texts(classes) and _is_texts(skipped)):
         raise ValueError("its classes are no names")
     with zipfile.ZipFile(io.BytesIO(content)) as packed:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.tools.json_text import loads
 from line_neurons.tools.packages import missing_package
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
@@ -126,8 +126,8 @@ def _parsed(path: Path, where: str, text: str) -> Any:
         return dict(pairs)
 
     try:
-        return json.loads(text, object_pairs_hook=once)
-    except (ValueError, RecursionError):
+        return loads(text, object_pairs_hook=once)
+    except ValueError:
         raise UsageError(f"{path}{where} is no JSON object", _FILES) from None
 
 

@@ -23,6 +23,7 @@ from line_neurons.tools.cache.image_cache import CacheStats, ImageCache
 from line_neurons.tools.cache.reader import control_checksum, control_path, control_row, read_control, stored_width
 from line_neurons.tools.cache.single_flight import KeyClaims
 from line_neurons.tools.cache.validation import activate
+from line_neurons.tools.json_text import loads
 from line_neurons.tools.targets.lookup import layer_fingerprint
 
 if TYPE_CHECKING:
@@ -339,7 +340,7 @@ class Cache(ImageCache):
     def control_keys(self, beginning: str) -> list[str]:
         """The keys that begin so, of which control activations are kept."""
         query = "SELECT json_group_array(key) FROM controls WHERE substr(key, 1, ?) = ?"
-        return list(json.loads(self._folder.one(query, (len(beginning), beginning))[0]))
+        return list(loads(self._folder.one(query, (len(beginning), beginning))[0]))
 
     def drop_controls(self, keys: Iterable[str]) -> None:
         """Forget the control activations kept under ``keys``."""

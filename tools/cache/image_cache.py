@@ -19,6 +19,7 @@ from line_neurons.tools.cache.events import CacheEvent, CacheEvents
 from line_neurons.tools.cache.image_files import ImageFiles
 from line_neurons.tools.cache.single_flight import KeyClaims
 from line_neurons.tools.cache.validation import Generation, generate
+from line_neurons.tools.json_text import loads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -186,7 +187,7 @@ class ImageCache:
             raise StoreError(f"there is no image {image_id[:12]!r} in {self.root}")
         generator, prompt, seed, provenance = row
         try:
-            account = json.loads(provenance) if lost is None else {**lost, "replaced_by": image}
+            account = loads(provenance) if lost is None else {**lost, "replaced_by": image}
             return {**account, "generator": generator, "prompt": prompt, "seed": seed}
         except (ValueError, TypeError) as error:
             raise DamagedError(
@@ -385,7 +386,7 @@ class ImageCache:
                 "put a backup of the store in its place, or start a new run",
                 (image_id,),
             )
-        return ImageRequest(**json.loads(row[0]))
+        return ImageRequest(**loads(row[0]))
 
     def _image(self, image_id: str) -> ImageData:
         with self._lock:
@@ -423,8 +424,8 @@ def image_row(
 def _parse_metadata(text: object) -> dict[str, Any]:
     """An account as it is kept; empty where it is none."""
     try:
-        account = json.loads(str(text))
-    except (ValueError, RecursionError):
+        account = loads(str(text))
+    except ValueError:
         return {}
     return account if isinstance(account, dict) else {}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import sqlite3
 import statistics
@@ -19,6 +18,7 @@ from line_neurons.agent.ports import Control, ImageRequest
 from line_neurons.tools.array_files import UNREADABLE, read_arrays, shapes_of
 from line_neurons.tools.cache.checksums import checksum, vector_checksum
 from line_neurons.tools.cache.image_files import is_image_id
+from line_neurons.tools.json_text import loads
 from line_neurons.tools.store.sqlite import open_readonly, translate_errors
 
 _SAMPLED = 50
@@ -128,12 +128,12 @@ def read_control(store: Path, key: str, row: tuple[Any, Any, Any]) -> tuple[Cont
     try:
         if row[2] is not None and row[2] != control_checksum(store, key, *map(str, row[:2])):
             return None, "are damaged: their content has changed"
-        classes, skipped = (tuple(map(str, json.loads(str(column)))) for column in row[:2])
+        classes, skipped = (tuple(map(str, loads(str(column)))) for column in row[:2])
         arrays = read_arrays(control_path(store, key), ("labels", "activations"))
         labels, values = arrays["labels"], arrays["activations"]
     except FileNotFoundError:
         return None, "have gone"
-    except (*UNREADABLE, TypeError, KeyError, RecursionError) as error:
+    except (*UNREADABLE, TypeError, KeyError) as error:
         return None, f"are damaged: {reason_of(error)}"
     if values.ndim != 2 or labels.shape != values.shape[:1] or labels.dtype.kind not in "iu":
         return None, f"are damaged: labels {list(labels.shape)}, activations {list(values.shape)}"
@@ -188,11 +188,11 @@ def control_counts(store: Path, layer: str, fingerprints: Mapping[str, Any]) -> 
     with _opened(store) as db:
         row = db.execute("SELECT skipped FROM controls WHERE key = ?", [key]).fetchone()
     try:
-        skipped = len(json.loads(row[0])) if row else 0
+        skipped = len(loads(row[0])) if row else 0
         if not skipped:
             return 0, 0
         return shapes_of(control_path(store, key), ("labels",))["labels"][0], skipped
-    except (*UNREADABLE, TypeError, LookupError, RecursionError):
+    except (*UNREADABLE, TypeError, LookupError):
         return 0, 0
 
 
@@ -224,8 +224,8 @@ def control_classes(store: Path, target: str, layer: str, control: str) -> tuple
         key = control_key(target, layer, control)
         row = db.execute("SELECT classes FROM controls WHERE key = ?", [key]).fetchone()
     try:
-        names = json.loads(row[0]) if row else None
-    except (ValueError, TypeError, RecursionError):
+        names = loads(row[0]) if row else None
+    except (ValueError, TypeError):
         return None
     return tuple(map(str, names)) or None if isinstance(names, list) else None
 
@@ -255,7 +255,7 @@ def image_requests(store: Path, concept: str, generator: str, limit: int) -> lis
     )
     with _opened(store) as db:
         rows = db.execute(statement, [generator, concept, limit]).fetchall()
-    return [ImageRequest(**json.loads(request)) for (request,) in rows]
+    return [ImageRequest(**loads(request)) for (request,) in rows]
 
 
 @contextmanager
@@ -333,8 +333,8 @@ def read_image_file(store: Path, image: str) -> tuple[bytes, str]:
 
 def _account(text: object) -> Mapping[str, Any] | None:
     try:
-        account = json.loads(text) if isinstance(text, str) else None
-    except (ValueError, RecursionError):
+        account = loads(text) if isinstance(text, str) else None
+    except ValueError:
         return None
     return account if isinstance(account, dict) else None
 

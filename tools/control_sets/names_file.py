@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.tools.json_text import loads
 
 _MAX_BYTES = 1 << 24
 _REMEDY = (
@@ -38,8 +38,8 @@ def read_class_names(file: Path, folders: Sequence[str]) -> dict[str, str]:
         if file.stat().st_size > _MAX_BYTES:
             raise UsageError(f"the class names {file} are larger than {_MAX_BYTES >> 20} MiB", _REMEDY)
         text = file.read_text("utf-8-sig")
-        names = _of_json(json.loads(text)) if file.suffix.lower() == ".json" else _of_text(text, folders)
-    except (OSError, ValueError, RecursionError) as error:
+        names = _of_json(loads(text)) if file.suffix.lower() == ".json" else _of_text(text, folders)
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"the class names {file} cannot be read: {reason!s:.200}", _REMEDY) from error
     by_folder = names if isinstance(names, dict) else _in_order(file, names, folders)

@@ -7,7 +7,6 @@ Looking changes nothing, and says nothing of what a process that works on the st
 from __future__ import annotations
 
 import hashlib
-import json
 import socket
 import sqlite3
 from collections import Counter, defaultdict
@@ -26,6 +25,7 @@ from line_neurons.tools.cache.embeddings import read_embeddings
 from line_neurons.tools.cache.file_hashes import hash_checksum
 from line_neurons.tools.cache.image_files import PNG_BEGIN, PNG_END
 from line_neurons.tools.cache.reader import checksum_column, control_path, control_row, read_control, stored_width
+from line_neurons.tools.json_text import loads
 from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.store.atomic_files import abandoned_files
 from line_neurons.tools.store.locks import is_held, lock_files
@@ -477,6 +477,6 @@ def _explained(store: Path) -> Iterator[None]:
 
 def _json(text: object) -> Any:
     try:
-        return json.loads(text) if isinstance(text, str) else None
+        return loads(text) if isinstance(text, str) else None
     except ValueError:
         return None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
 from line_neurons.tools.cache.replies import ReplyDatabase
+from line_neurons.tools.json_text import loads
 from line_neurons.tools.language_models.proposer import Completion
 
 
@@ -75,11 +75,11 @@ class ReplyCache:
 def _decode(response: str) -> Completion | None:
     """Read a kept reply as plain data; None if it is none."""
     try:
-        kept = json.loads(response)["kwargs"]
+        kept = loads(response)["kwargs"]
         info = kept.get("generation_info") or {}
         text, thoughts = kept["text"], info.get("thoughts", "")
         if isinstance(text, str) and isinstance(thoughts, str):
             return Completion(text=text, truncated=info.get("truncated", False) is True, thoughts=thoughts)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         pass
     return None

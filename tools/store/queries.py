@@ -9,6 +9,7 @@ from itertools import accumulate, groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from line_neurons.tools.json_text import loads
 from line_neurons.tools.store.runs import RunStore
 
 
@@ -40,7 +41,7 @@ def last_detail(runs: RunStore, run: str, kind: str) -> Any:
     statement = "SELECT detail FROM events WHERE run = ? AND kind = ? ORDER BY id DESC LIMIT 1"
     rows = runs.rows(statement, run, kind)
     try:
-        return json.loads(rows[0][0]) if rows else None
+        return loads(rows[0][0]) if rows else None
     except ValueError:
         # Reading the events reports the damaged row.
         return None

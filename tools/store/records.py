@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from line_neurons.agent.errors import DamagedError, StoreError, reason_of
 from line_neurons.agent.text import clean_text, storable_text
+from line_neurons.tools.json_text import loads
 from line_neurons.tools.label_marks import Mark, read_marks
 from line_neurons.tools.targets.registry import short_spec
 from line_neurons.tools.targets.weights.versions import same_fingerprint, shown, versioned
@@ -235,7 +236,7 @@ def decode(kind: type[Row], row: dict[str, Any]) -> Row:
             # A store that is only looked at may be of an earlier schema.
             value: Any = row.get(field.name)
             if field.name in _JSON_COLUMNS and value is not None:
-                value = json.loads(value)
+                value = loads(value)
             values[field.name] = _ABSENT.get(field.name) if value is None else value
         decoded: Row = _adapters()[kind].validate_python(values)
         return decoded
@@ -254,14 +255,14 @@ def decode_trial(run: str, row: Sequence[Any]) -> Trial:
     """Decode a row of ``steps`` that has the columns of ``Trial``."""
     *columns, images = row
     with damaged_row("steps", {"run": run, **dict(zip(Trial._fields, columns, strict=False))}):
-        trial: Trial = _adapters()[Trial].validate_python([*columns, json.loads(images or "[]")])
+        trial: Trial = _adapters()[Trial].validate_python([*columns, loads(images or "[]")])
         return trial
 
 
 def decode_event(row: Mapping[str, Any]) -> dict[str, Any]:
     """Decode the detail of a row of ``events``."""
     with damaged_row("events", row):
-        detail = json.loads(row["detail"])
+        detail = loads(row["detail"])
         if not isinstance(detail, dict):
             raise ValueError("detail: there is no mapping")
         return detail
@@ -277,7 +278,7 @@ def damaged_row(table: str, row: Mapping[str, Any]) -> Iterator[None]:
     """What is wrong with a row that is read, as a ``DamagedError`` that names it."""
     try:
         yield
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError) as error:
         names = ("id", "run", "unit", "step", "attempt")
         place = ", ".join(
             f"{name} {clean_text(str(row[name]), 80)}" for name in names if row.get(name) is not None
