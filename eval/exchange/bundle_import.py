@@ -22,8 +22,8 @@ from line_neurons.eval.exchange.snapshot import snapshot
 from line_neurons.tools.cache.activation_cache import PUT_VECTOR, put_control_row, vector_row
 from line_neurons.tools.cache.database import CacheDatabase
 from line_neurons.tools.cache.image_cache import PUT_IMAGE, image_row
-from line_neurons.tools.cache.image_files import ImageFiles
-from line_neurons.tools.cache.reader import control_path, read_image_file, stored_control
+from line_neurons.tools.cache.image_files import ImageFiles, read_image_file
+from line_neurons.tools.cache.reader import control_path, stored_control
 from line_neurons.tools.store.atomic_files import remove_abandoned
 from line_neurons.tools.store.locks import shared_lock
 from line_neurons.tools.store.records import Run, Step, Unit

@@ -27,14 +27,13 @@ from line_neurons.eval.exchange.bundle_format import (
 )
 from line_neurons.eval.exchange.snapshot import Snapshot
 from line_neurons.tools.cache.checksums import vector_error
-from line_neurons.tools.cache.image_files import is_image_id
+from line_neurons.tools.cache.image_files import is_image_id, read_image_file
 from line_neurons.tools.cache.reader import (
     checksum_column,
     control_key,
     control_path,
     control_row,
     read_control,
-    read_image_file,
     stored_width,
 )
 from line_neurons.tools.store.records import Run, Unit

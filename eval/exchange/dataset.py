@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from line_neurons.agent.text import clean_text, storable_text
 from line_neurons.eval.exchange.run_tables import TABLES, image_rows
 from line_neurons.eval.exchange.snapshot import Snapshot
-from line_neurons.tools.cache.reader import read_image_file
+from line_neurons.tools.cache.image_files import read_image_file
 
 SCHEMA = TABLES["pictures"].schema
 MARK = "metadata.jsonl"

@@ -17,7 +17,7 @@ from line_neurons.agent.errors import reason_of
 from line_neurons.agent.ports import Control, ImageRequest
 from line_neurons.tools.array_files import UNREADABLE, read_arrays, shapes_of
 from line_neurons.tools.cache.checksums import checksum, vector_checksum
-from line_neurons.tools.cache.image_files import is_image_id
+from line_neurons.tools.cache.image_files import image_path, is_image_id, read_image_file
 from line_neurons.tools.json_text import loads
 from line_neurons.tools.store.sqlite import open_readonly, translate_errors
 
@@ -302,33 +302,6 @@ def _image(store: Path, image: str, drawn: Any, activation: float | None) -> Sto
         _account(account),
         activation,
     )
-
-
-def image_path(store: Path, image: str) -> Path:
-    """Where the file of an image is, or should be."""
-    return store / "images" / image[:2] / f"{image}.png"
-
-
-def read_image_file(store: Path, image: str) -> tuple[bytes, str]:
-    """The PNG file of an image and, where it is empty, what is wrong with it, in words that follow "the image".
-
-    Args:
-        store: the store's folder.
-        image: the image's id.
-    """
-    if not is_image_id(image):
-        return b"", "has an id that no image has"
-    path = image_path(store, image)
-    try:
-        # A pipe in its place would be waited for.
-        if not path.is_file():
-            return b"", "is not a regular file" if path.exists() else "has gone"
-        content = path.read_bytes()
-    except OSError as error:
-        return b"", f"cannot be read: {error.strerror}"
-    if hashlib.sha256(content).hexdigest() != image:
-        return b"", "is damaged: its content has changed"
-    return content, ""
 
 
 def _account(text: object) -> Mapping[str, Any] | None:
