@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from line_neurons.agent.errors import DamagedError
-from line_neurons.agent.replies import clean_text
+from line_neurons.agent.text import clean_text
 from line_neurons.tools.cache.database import CacheDatabase
 
 PNG_BEGIN, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
