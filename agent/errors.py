@@ -144,16 +144,19 @@ def system_limit(error: BaseException) -> SystemLimitError | None:
     while seen is not None:
         # What a part says of its own memory has a better remedy.
         if isinstance(error, MemoryError):
-            return SystemLimitError("there is no memory left for this process", "end others, or lower --in-flight")
+            return SystemLimitError(
+                "there is no memory left for this process", "end others, or lower --max-concurrent-units"
+            )
         if isinstance(seen, RuntimeError) and "can't start new thread" in str(seen):
             return SystemLimitError(
                 "the system lets this process start no more threads",
-                "raise its limit (ulimit -u, pids of a container), or lower --in-flight and --llm-parallel",
+                "raise its limit (ulimit -u, pids of a container), or lower --max-concurrent-units and "
+                "--llm-parallel",
             )
         if isinstance(seen, OSError) and seen.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}:
             return SystemLimitError(
                 f"the system gives this process no more of what it needs: {seen.strerror}",
-                "raise its limits (ulimit -a shows them), or lower --in-flight",
+                "raise its limits (ulimit -a shows them), or lower --max-concurrent-units",
             )
         seen = seen.__cause__
     return None

@@ -66,7 +66,7 @@ PAPER: Mapping[str, Any] = {
     "duplicates": "overwrite",
     # Of unusable answers alone: the paper says nothing of them, and they would end the authors' own program.
     "retries": 3,
-    "hotter": 0.0,
+    "retry_temperature_step": 0.0,
     "hints": 0,
     "generator": "sdxl",
     "threshold": None,
@@ -82,8 +82,8 @@ PAPER: Mapping[str, Any] = {
 
 MACHINE: Mapping[str, frozenset[str]] = {
     "": frozenset({
-        "ollama", "timeout", "device", "batch_size", "download", "in_flight", "llm_parallel", "batch_wait",
-        "give_up", "store", "assets", "diffusion",
+        "ollama", "timeout", "device", "batch_size", "download", "max_concurrent_units", "llm_parallel",
+        "batch_timeout", "max_consecutive_failures", "store", "assets", "diffusion",
     }),
     "diffusion": frozenset({"offload", "vae_slicing", "batch"}),
 }  # fmt: skip

@@ -24,10 +24,10 @@ from line_neurons.graphs.runs.lifecycle import start, work
 def add_arguments(parser: ArgumentParser) -> None:
     """The part's options."""
     parser.add_argument("--units", type=int, default=100)
-    parser.add_argument("--in-flight", type=int, default=24)
+    parser.add_argument("--max-concurrent-units", type=int, default=24)
     parser.add_argument("--llm-parallel", type=int, default=8)
     parser.add_argument("--iterations", type=int, default=10)
-    parser.add_argument("--batch-wait", type=float, default=0.05)
+    parser.add_argument("--batch-timeout", type=float, default=0.05)
     parser.add_argument("--store", type=Path, help="keep the store in this folder, which must be new")
 
 
@@ -37,13 +37,14 @@ def measure(options: Namespace) -> Figures:
     model = MeteredModel(InstantModel(seconds=0.2))
     with workplace(options.store) as store:
         components = instant_components(
-            store, model, generator, iterations=options.iterations, in_flight=options.in_flight,
-            llm_parallel=options.llm_parallel, batch_wait=options.batch_wait,
+            store, model, generator, iterations=options.iterations,
+            max_concurrent_units=options.max_concurrent_units, llm_parallel=options.llm_parallel,
+            batch_timeout=options.batch_timeout,
         )  # fmt: skip
         yield (
             f"generator: 50 ms for an image, 80 ms for {generator.batch_size} at once; language model: 200 ms, a"
             f" concept nobody named before each time, {options.llm_parallel} questions at once; target: instant;"
-            f" {options.in_flight} units in flight. Warm: from a fifth to four fifths of the units."
+            f" {options.max_concurrent_units} units in flight. Warm: from a fifth to four fifths of the units."
         )
         with closing(components):
             yield from run_warm(components, generator, model, options.units)

@@ -20,7 +20,9 @@ WORDS = 2000
 
 def bytes_a_unit(store: Path, units: int, iterations: int) -> Mapping[str, float]:
     """Label units with instant parts; the size of each database over the number of units."""
-    components = instant_components(store, InstantModel(WORDS), iterations=iterations, in_flight=16, revisit=True)
+    components = instant_components(
+        store, InstantModel(WORDS), iterations=iterations, max_concurrent_units=16, revisit=True
+    )
     with closing(components):
         work(components, start(components, LAYER, units_of(units)))
     return {path.name: path.stat().st_size / units for path in sorted(store.glob("*.db"))}

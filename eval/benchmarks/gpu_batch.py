@@ -30,7 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--iterations", type=int, default=2)
     parser.add_argument("--images", type=int, default=5, help="images of a concept")
     parser.add_argument("--board", type=int, default=5, help="concepts on a first board")
-    parser.add_argument("--in-flight", type=int, default=8)
+    parser.add_argument("--max-concurrent-units", type=int, default=8)
     parser.add_argument("--llm-parallel", type=int, default=4)
     parser.add_argument("--batch", type=int, default=8, help="images drawn at once")
     parser.add_argument("--steps", type=int, default=25, help="denoising steps")
@@ -68,7 +68,7 @@ def measure(options: Namespace) -> Figures:
     with workplace(options.store) as store:
         components = instant_components(
             store, asked, drawing, iterations=options.iterations, images=options.images, top=options.board,
-            random=0, in_flight=options.in_flight, llm_parallel=options.llm_parallel,
+            random=0, max_concurrent_units=options.max_concurrent_units, llm_parallel=options.llm_parallel,
         )  # fmt: skip
         with closing(components):
             yield from run_warm(components, drawing, asked, options.units, images_alone=alone)
@@ -114,7 +114,7 @@ class RandomWeights:
     def _pipe(self) -> Any:
         import torch
 
-        from line_neurons.agent.settings import DiffusionSettings
+        from line_neurons.agent.diffusion_settings import DiffusionSettings
         from line_neurons.eval.benchmarks.text_to_image import ARCHITECTURES, build
         from line_neurons.tools.generators.pipeline import place
 

@@ -51,7 +51,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--units", type=lambda text: [int(part) for part in text.split(",")], default=[200, 2000],
         help="numbers of units, with commas between; a process and a store for each",
     )  # fmt: skip
-    parser.add_argument("--in-flight", type=int, default=16)
+    parser.add_argument("--max-concurrent-units", type=int, default=16)
     parser.add_argument("--iterations", type=int, default=10)
     parser.add_argument(
         "--words", type=int, default=2000, help="words that the proposer knows; 0: always new ones"
@@ -63,7 +63,7 @@ def measure(options: Namespace) -> Figures:
     words = f"{options.words:,} words" if options.words else "a new word each time"
     yield (
         f"instant generator, target and control set; proposer of {words}; {options.iterations} iterations,"
-        f" {options.in_flight} units in flight; a process and a new store for each number of units"
+        f" {options.max_concurrent_units} units in flight; a process and a new store for each number of units"
     )
     peaks = {}
     for units in options.units:
@@ -86,10 +86,10 @@ def measure(options: Namespace) -> Figures:
         )
 
 
-def run_instant(units: int, store: Path, *, iterations: int, in_flight: int, words: int) -> LoopSpeed:
+def run_instant(units: int, store: Path, *, iterations: int, max_concurrent_units: int, words: int) -> LoopSpeed:
     """Label units with instant parts."""
     components = instant_components(
-        store, InstantModel(words), iterations=iterations, in_flight=in_flight, revisit=True
+        store, InstantModel(words), iterations=iterations, max_concurrent_units=max_concurrent_units, revisit=True
     )
     clock = Clock(units)
     early = 0.0
@@ -127,7 +127,7 @@ def peak_memory() -> float:
 
 
 def _in_a_process(units: int, options: Namespace) -> LoopSpeed:
-    given = [str(value) for value in (units, options.iterations, options.in_flight, options.words)]
+    given = [str(value) for value in (units, options.iterations, options.max_concurrent_units, options.words)]
     done = subprocess.run([sys.executable, "-m", __spec__.name, *given], check=False, stdout=subprocess.PIPE)
     if done.returncode:
         raise BackendError(f"the process of {units} units ended with status {done.returncode}", "see above")
@@ -136,9 +136,11 @@ def _in_a_process(units: int, options: Namespace) -> LoopSpeed:
 
 def main() -> None:
     """What the process of one number of units does."""
-    units, iterations, in_flight, words = map(int, sys.argv[1:])
+    units, iterations, max_concurrent_units, words = map(int, sys.argv[1:])
     with tempfile.TemporaryDirectory(prefix="line-benchmark-") as folder:
-        went = run_instant(units, Path(folder), iterations=iterations, in_flight=in_flight, words=words)
+        went = run_instant(
+            units, Path(folder), iterations=iterations, max_concurrent_units=max_concurrent_units, words=words
+        )
     print(json.dumps(asdict(went)))
 
 

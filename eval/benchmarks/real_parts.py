@@ -32,7 +32,16 @@ from line_neurons.tools.language_models.registry import EMBEDDED
 OpenComponents = Callable[[Path], Components]
 """Opens all parts around a store."""
 
-SETTINGS = ("seed", "iterations", "images", "random_pool", "in_flight", "llm_parallel", "batch_wait", "assets")
+SETTINGS = (
+    "seed",
+    "iterations",
+    "images",
+    "random_pool",
+    "max_concurrent_units",
+    "llm_parallel",
+    "batch_timeout",
+    "assets",
+)
 """Settings of a run that the benchmarks' options name."""
 
 
@@ -48,9 +57,9 @@ def add_options(parser: ArgumentParser, *, llm: str) -> None:
     parser.add_argument("--iterations", type=int)
     parser.add_argument("--images", type=int)
     parser.add_argument("--random-pool", type=int)
-    parser.add_argument("--in-flight", type=int, default=16)
+    parser.add_argument("--max-concurrent-units", type=int, default=16)
     parser.add_argument("--llm-parallel", type=int, default=1)
-    parser.add_argument("--batch-wait", type=float)
+    parser.add_argument("--batch-timeout", type=float)
     parser.add_argument("--assets", type=Path)
     parser.add_argument("--store", type=Path, help="keep the stores in this folder, which must be new")
 

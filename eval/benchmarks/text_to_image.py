@@ -24,7 +24,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from line_neurons.agent.settings import DiffusionSettings
+from line_neurons.agent.diffusion_settings import DiffusionSettings
 from line_neurons.tools.devices import find_device, hold_arithmetic, memory_spent
 from line_neurons.tools.generators.pipeline import (
     first_line,

@@ -164,8 +164,9 @@ def compare(
     yield (
         f"{components.model}, {layer}; language model {components.language_model.fingerprint};"
         f" {settings.iterations} iterations, {settings.images} images a concept, seed {settings.seed}, random pool"
-        f" {settings.random_pool}; {settings.in_flight} units in flight, {settings.llm_parallel} questions at"
-        " once. Reference: one unit at a time in a new store each, so every image, activation and answer anew;"
+        f" {settings.random_pool}; {settings.max_concurrent_units} units in flight,"
+        f" {settings.llm_parallel} requests at once. Reference: one unit at a time in a new store each, so"
+        " every image, activation and reply again;"
         " models, control activations and embeddings of the bank's names loaded before; its language model is set"
         f" up for {parallel} questions at once, asked one at a time, and keeps the state of the last prompt."
         f" First: {'batch' if batch_first else 'reference'}."
@@ -210,7 +211,7 @@ def run_reference(
 ) -> Side:
     """Label the units one by one, each around a store that has the template's control activations alone."""
     side = Side()
-    alone = {"in_flight": 1, "revisit": False, "llm_parallel": llm_parallel}
+    alone = {"max_concurrent_units": 1, "revisit": False, "llm_parallel": llm_parallel}
     plain = opened(copied(folder / "template", folder / "reference"))
     asked = uncached(plain, llm_parallel, kept=1 if keeps == "last" else KEPT_PROMPTS)
     loaded, generator, model = metered(
@@ -283,7 +284,7 @@ def _processes(options: Namespace, folder: Path, batch: Side) -> Figures:
             store = folder / f"process-{unit}"
             if template:
                 copied(template, store)
-            alone = {"in_flight": 1, "llm_parallel": 1, "revisit": False}
+            alone = {"max_concurrent_units": 1, "llm_parallel": 1, "revisit": False}
             each.append(_process([*command, str(unit)], options, store, **alone))
             shutil.rmtree(store)
         yield Figure(

@@ -240,7 +240,7 @@ def open_images(
     if wanted in {"bank", HELD_OUT, _SEARCHED}:
         wanted = settings.generator if settings.generator.partition(":")[0] == "bank" else "bank"
     number = count or IMAGES
-    update: dict[str, Any] = {"generator": wanted, "images": number, "in_flight": 1}
+    update: dict[str, Any] = {"generator": wanted, "images": number, "max_concurrent_units": 1}
     note = ""
     if wanted.partition("=")[0] == REFERENCE_GENERATOR:
         reference = {name: value for name, value in REFERENCE_DIFFUSION.items() if name not in given}

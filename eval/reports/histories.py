@@ -17,8 +17,8 @@ from line_neurons.tools.store.steering_queue import applied_kinds
 from line_neurons.tools.targets.registry import short_spec
 
 EXECUTION_SETTINGS = frozenset(
-    {"device", "batch_size", "download", "in_flight", "llm_parallel", "batch_wait", "give_up", "timeout",
-     "langchain"}
+    {"device", "batch_size", "download", "max_concurrent_units", "llm_parallel", "batch_timeout",
+     "max_consecutive_failures", "timeout", "langchain"}
 )  # fmt: skip
 """Settings that say how work is done and not what comes of it."""
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import LineError, TakenOverError, UsageError
+from line_neurons.agent.renamed import RENAMED
 from line_neurons.agent.settings import Settings, load_settings
 from line_neurons.graphs.api.progress_line import ProgressLine
 from line_neurons.graphs.api.result import Result, UnitResult, load
@@ -171,7 +172,7 @@ class _Asked:
     def prepared(self, told: Callable[[str, int, int], None]) -> tuple[Components, Run]:
         """The parts, and the run: that of an equal call before, the one that is named, or a new one."""
         known = [*Settings.model_fields, *([] if isinstance(self.resume, str) else ["preset"])]
-        for name in self.settings.keys() - set(known):
+        for name in self.settings.keys() - {*known, *RENAMED}:
             near = near_names(name, known)
             raise UsageError(
                 f"there is no setting {name!r:.60}{'; ' + near if near else ''}",

@@ -158,7 +158,7 @@ def _kept_concepts(deps: Deps, unit: int) -> dict[str, float]:
 _RANKED: dict[str, Callable[[Deps, int], dict[str, float]]] = {
     "control": _control_classes,
     "vocabulary": _words,
-    "bank": _kept_concepts,
+    "cache": _kept_concepts,
 }
 
 

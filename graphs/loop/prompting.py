@@ -60,7 +60,7 @@ def request_proposal(deps: Deps, prompt: Prompt, seed: int, attempt: int) -> Mod
         BackendError: see ``LanguageModel.propose``.
     """
     settings, model = deps.settings, deps.language_model
-    temperature = min(settings.temperature + settings.hotter * attempt, MAX_TEMPERATURE)
+    temperature = min(settings.temperature + settings.retry_temperature_step * attempt, MAX_TEMPERATURE)
     if llm_overrides := deps.llm_overrides.get(seed):
         model, temperature = llm_overrides.model, llm_overrides.temperature
     fingerprint, began = model.fingerprint, time.monotonic()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.renamed import current_names
 from line_neurons.agent.settings import Settings, revised
 from line_neurons.graphs.loop.state import LLMOverride
 from line_neurons.graphs.runs import environment as circumstances
@@ -143,7 +144,7 @@ def components_of(
             "ollama": machine.ollama,
             "revisit": one.revisit,
             # What failed may fail again, and that is to be found out.
-            "give_up": max(one.run.settings.get("give_up", 1), failed + 1),
+            "max_consecutive_failures": max(one.run.settings.get("max_consecutive_failures", 1), failed + 1),
         }
         components = Components(
             one.run.model, _settings(one.run.settings, own, machine), on_progress, {one.run.layer}
@@ -304,7 +305,7 @@ def regenerate_vocabulary(runs: RunStore, plan: Plan, components: Components) ->
         LineError: an image cannot be drawn.
     """
     run = plan.run
-    if components.settings.init != "bank":
+    if components.settings.init != "cache":
         return
     words, generator = run.vocabulary or (), str(run.fingerprints.get("generator"))
     told = components.progress_for("drawing the store's concepts")
@@ -326,7 +327,7 @@ def _llm_overrides(
     settings = dict(run.settings)
     before: dict[str, dict[str, Any]] = {}
     for detail in reversed(changed):
-        settings |= detail.get("before") or {}
+        settings |= current_names(detail.get("before") or {})
         before[str(detail.get("language_model_before"))] = dict(settings)
 
     @cache

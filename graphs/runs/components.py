@@ -161,7 +161,7 @@ class Components:
                 settings.diffusion,
                 device=settings.device,
                 download=settings.download,
-                together=settings.images * settings.in_flight,
+                together=settings.images * settings.max_concurrent_units,
             )
         return self.bank_generator("search")
 
@@ -294,18 +294,18 @@ class Components:
                 told = "".join(f"; {line}" for line in remarks_of(self.control_set))
                 raise UsageError(
                     f"the images of the control set {self.settings.control} have no classes to begin with{told}",
-                    "begin with --init vocabulary, bank or model",
+                    "start with --init vocabulary, cache or model",
                 )
             return classes
         if init == "vocabulary":
             return read_words(self.settings.vocabulary)
-        if init == "bank":
+        if init == "cache":
             kept = tuple(self.cache.concepts(self.generator.fingerprint, self.settings.images))
             if not kept:
                 count = self.settings.images
                 raise UsageError(
                     f"the store {self.store} has no concept with {count} images of this generator",
-                    "begin with --init control, vocabulary or model",
+                    "start with --init control, vocabulary or model",
                 )
             return kept
         return None

@@ -95,11 +95,11 @@ def last_step(settings: Settings) -> int:
 
 
 class Runner:
-    """Works on the units of a run, ``settings.in_flight`` at once.
+    """Works on the units of a run, ``settings.max_concurrent_units`` at once.
 
-    A unit that fails is recorded with its reason and the others go on. When ``settings.give_up`` units have failed
-    with none finished in between, or the store or a package is at fault, the run stops; these units then count as
-    interrupted, since what failed was not theirs.
+    A unit that fails is recorded with its reason and the others go on. When
+    ``settings.max_consecutive_failures`` units have failed with none finished in between, or the store
+    or a package is at fault, the run stops; these units then count as interrupted, since the fault was not theirs.
 
     Args:
         graph: the compiled loop with the store's checkpoints.
@@ -131,7 +131,7 @@ class Runner:
         """
         with (
             self._shared() as deps,
-            ThreadPoolExecutor(deps.settings.in_flight, thread_name_prefix="unit") as pool,
+            ThreadPoolExecutor(deps.settings.max_concurrent_units, thread_name_prefix="unit") as pool,
         ):
             try:
                 for future in as_completed([pool.submit(self._work_on, unit, deps) for unit in units]):
@@ -146,7 +146,7 @@ class Runner:
     def _shared(self) -> Iterator[Deps]:
         """The parts as units in flight share them: requests gathered into batches, questions bounded."""
         deps, settings = self._deps, self._deps.settings
-        if settings.in_flight == 1:
+        if settings.max_concurrent_units == 1:
             yield deps
             return
         with gathered(
@@ -155,7 +155,7 @@ class Runner:
             deps.language_model,
             callers=lambda: self._active,
             parallel=settings.llm_parallel,
-            wait=settings.batch_wait,
+            wait=settings.batch_timeout,
             check=deps.check_drain,
         ) as parts:
             yield replace(
@@ -207,7 +207,7 @@ class Runner:
         with self._lock:
             self._streak.append(unit.unit)
             at_fault = isinstance(error, _NOT_THE_UNITS) and not isinstance(error, DamagedError)
-            gives_up = at_fault or len(self._streak) >= self._deps.settings.give_up
+            gives_up = at_fault or len(self._streak) >= self._deps.settings.max_consecutive_failures
             if gives_up or self._drain.drain_requested:
                 self._error = self._error or (self._several(error) if gives_up else None)
                 self._drain.request_drain("gave up")

@@ -15,7 +15,7 @@ def raised(error, cause=None):
 @pytest.mark.parametrize(
     ("error", "remedy"),
     [
-        (raised(MemoryError()), "--in-flight"),
+        (raised(MemoryError()), "--max-concurrent-units"),
         (raised(RuntimeError("can't start new thread")), "ulimit -u"),
         (raised(BackendError("the forward pass failed"), RuntimeError("can't start new thread")), "ulimit -u"),
         (raised(OSError(errno.EMFILE, "Too many open files")), "ulimit -a"),

@@ -2,10 +2,11 @@ import json
 
 import pytest
 
+from line_neurons.agent.diffusion_settings import DiffusionSettings
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.presets import MACHINE, PAPER
 from line_neurons.agent.prompts import ANGLES, LIGHTINGS
-from line_neurons.agent.settings import DiffusionSettings, Settings, load_settings, revised
+from line_neurons.agent.settings import Settings, load_settings, revised
 from line_neurons.tools.generators.presets import PRESETS
 
 
@@ -37,9 +38,9 @@ def test_the_preset_paper_has_every_number_of_the_paper_whatever_the_file_and_th
         "control": "hf:imagenet-1k@validation", "iterations": 10, "summary": True, "patience": 0,
         "max_iterations": None, "restarts": 0, "revisit": False, "images": 5, "scorer": "mean", "pool": "auto",
         "template": "A realistic photo of a {concept}, {angle}, {lighting}", "modifiers": "per-image",
-        "llm": "ollama:llama3.1:8b", "temperature": 0.5, "top_p": 0.9, "duplicates": "overwrite", "hotter": 0.0,
-        "top_k": 50, "min_p": 0.0, "typical_p": 1.0, "repeat_penalty": 1.0, "repeat_last_n": 64,
-        "presence_penalty": 0.0, "frequency_penalty": 0.0,
+        "llm": "ollama:llama3.1:8b", "temperature": 0.5, "top_p": 0.9, "duplicates": "overwrite",
+        "retry_temperature_step": 0.0, "top_k": 50, "min_p": 0.0, "typical_p": 1.0, "repeat_penalty": 1.0,
+        "repeat_last_n": 64, "presence_penalty": 0.0, "frequency_penalty": 0.0,
         "hints": 0, "generator": "sdxl", "diffusion": DiffusionSettings(), "forbidden": "proposed",
     }  # fmt: skip
     assert {name: getattr(found, name) for name in told} == told
@@ -52,7 +53,7 @@ def test_the_preset_paper_has_every_number_of_the_paper_whatever_the_file_and_th
 
 # For each setting of the preset another value, which a line.toml and the environment try to bring in.
 OTHERS = {
-    "seed": 7, "init": "bank", "vocabulary": "words.txt", "vocabulary_share": 0.5, "exclude": ["fox"],
+    "seed": 7, "init": "cache", "vocabulary": "words.txt", "vocabulary_share": 0.5, "exclude": ["fox"],
     "exclude_for": {"3": ["fox"]}, "top": 4, "random": 3, "random_pool": 9, "control": "bank", "control_images": 9,
     "control_seed": 3,
     "class_names": "names.txt", "image_range": "0,4095",
@@ -63,8 +64,8 @@ OTHERS = {
     "langchain": {"model": "other"}, "context": 2048, "reply_tokens": 64, "think": "on", "temperature": 1.5,
     "top_k": 20, "min_p": 0.1, "typical_p": 0.5, "repeat_penalty": 1.3, "repeat_last_n": -1,
     "presence_penalty": 0.5, "frequency_penalty": 0.5,
-    "top_p": 0.5, "forbidden": "off-board", "duplicates": "refuse", "retries": 9, "hotter": 0.7, "hints": 3,
-    "generator": "sd15", "threshold": 0.5,
+    "top_p": 0.5, "forbidden": "off-board", "duplicates": "refuse", "retries": 9, "retry_temperature_step": 0.7,
+    "hints": 3, "generator": "sd15", "threshold": 0.5,
     "diffusion": {
         "steps": 4, "guidance": 9.0, "size": 512, "dtype": "float32", "revision": "main", "scheduler": "Other",
         "channels_last": True, "lora": ["own.safetensors"], "vae_tiling": True, "compile": True,
@@ -180,16 +181,16 @@ def test_files_of_a_run_are_found_from_another_folder(empty_folder):
     (empty_folder / "style.safetensors").touch()
     drawn = {"generator": "sdxl=pictures", "diffusion": {"lora": ("style.safetensors=0.5", "owner/name=0.8")}}
     settings = load_settings(weights="w.pth", vocabulary="words.txt", control="pictures", **drawn)
-    assert settings.generator == f"sdxl={empty_folder / 'images'}"
+    assert settings.generator == f"sdxl={empty_folder / 'pictures'}"
     assert settings.diffusion.lora == (f"{empty_folder / 'style.safetensors'}=0.5", "owner/name=0.8")
     assert [load_settings(generator=name).generator for name in ("./pictures", "bank:pictures", "sdxl")] == [
-        str(empty_folder / "pictures"), f"bank:{empty_folder / 'images'}", "sdxl",
+        str(empty_folder / "pictures"), f"bank:{empty_folder / 'pictures'}", "sdxl",
     ]  # fmt: skip
     assert settings.weights == empty_folder / "w.pth"
     assert load_settings(weights="w.pth#state_dict.ema").weights == empty_folder / "w.pth#state_dict.ema"
     assert settings.vocabulary == empty_folder / "words.txt"
     assert settings.control == str(empty_folder / "pictures")
-    assert load_settings(control="hf:pictures@val").control == f"hf:{empty_folder / 'images'}@val"
+    assert load_settings(control="hf:pictures@val").control == f"hf:{empty_folder / 'pictures'}@val"
     assert load_settings(control="hf:owner/name@val").control == "hf:owner/name@val"
 
 
@@ -242,3 +243,46 @@ def test_the_range_of_images_is_two_numbers_wherever_it_is_stated(empty_folder, 
 def test_a_range_that_is_none_is_refused(stated):
     with pytest.raises(UsageError, match="image_range"):
         load_settings(image_range=stated)
+
+
+OLD_NAMES = {"in_flight": 3, "batch_wait": 0.5, "give_up": 4, "hotter": 0.1, "init": "bank"}
+SAME = {
+    "max_concurrent_units": 3, "batch_timeout": 0.5, "max_consecutive_failures": 4, "retry_temperature_step": 0.1,
+    "init": "cache",
+}  # fmt: skip
+
+
+def named(settings):
+    return {name: getattr(settings, name) for name in SAME}
+
+
+@pytest.mark.parametrize("place", ["file", "environment", "flags", "record", "changes"])
+def test_names_of_earlier_versions_are_understood_wherever_they_stand(empty_folder, monkeypatch, place):
+    if place == "file":
+        (empty_folder / "line.toml").write_text(_toml(OLD_NAMES))
+    elif place == "environment":
+        for name, value in OLD_NAMES.items():
+            monkeypatch.setenv(f"LINE_{name.upper()}", str(value))
+    recorded = Settings().model_dump(mode="json")
+    read = {
+        "flags": lambda: load_settings(**OLD_NAMES),
+        "record": lambda: revised(
+            {name: recorded[name] for name in recorded.keys() - SAME.keys()} | OLD_NAMES, {}
+        ),
+        "changes": lambda: revised(recorded, OLD_NAMES),
+    }.get(place, load_settings)
+    assert named(read()) == SAME
+
+
+def test_a_name_of_today_wins_over_the_old_one_of_the_same_place_and_a_flag_over_the_file(empty_folder):
+    (empty_folder / "line.toml").write_text("in_flight = 2\nmax_concurrent_units = 3\ngive_up = 5\n")
+    found = load_settings(max_consecutive_failures=7)
+    assert (found.max_concurrent_units, found.max_consecutive_failures) == (3, 7)
+    assert load_settings(in_flight=9).max_concurrent_units == 9
+
+
+def test_a_preset_fixes_a_setting_by_its_old_name_too(empty_folder, monkeypatch):
+    monkeypatch.setenv("LINE_HOTTER", "0.7")
+    (empty_folder / "line.toml").write_text("hotter = 0.6\n")
+    assert load_settings(preset="paper", control="bank").retry_temperature_step == 0
+    assert load_settings(preset="paper", control="bank", hotter=0.3).retry_temperature_step == 0.3

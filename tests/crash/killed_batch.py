@@ -37,8 +37,8 @@ DRAWN_TOGETHER = 4
 REFUSED, DONE = 2, 0
 
 _SETTINGS = {
-    "in_flight": IN_FLIGHT, "llm_parallel": 2, "batch_wait": 0.002, "images": 2, "top": 2, "random": 2,
-    "iterations": 2, "restarts": 1, "revisit": True, "retries": 2,
+    "max_concurrent_units": IN_FLIGHT, "llm_parallel": 2, "batch_timeout": 0.002, "images": 2, "top": 2,
+    "random": 2, "iterations": 2, "restarts": 1, "revisit": True, "retries": 2,
 }  # fmt: skip
 # No two share a word, so that a restart finds what is left for a board.
 _CLASSES = ("ant", "bell", "cup", "drum", "eel", "fan", "gull", "hat", "iron", "jar", "kite", "lamp")

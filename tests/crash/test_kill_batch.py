@@ -16,7 +16,18 @@ from line_neurons.tools.doctor import store as store_check
 
 ARGUMENTS = [
     *("batch", "torchvision:mobilenet_v2", "classifier.1", "--units", "0-5", "--llm", "random"),
-    *("--generator", "bank", "--in-flight", "4", "--control-images", "1", "--top", "2", "--random", "2"),
+    *(
+        "--generator",
+        "bank",
+        "--max-concurrent-units",
+        "4",
+        "--control-images",
+        "1",
+        "--top",
+        "2",
+        "--random",
+        "2",
+    ),
     *("-n", "2", "-N", "4", "--restarts", "1"),
 ]
 KILLS = 5 if "LINE_KILLS" in os.environ else 1

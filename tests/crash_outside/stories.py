@@ -201,7 +201,7 @@ BATCH = ("batch", "scripted:model", "head", "--units", "0-3", "-N", "1", "-n", "
 
 
 def batch(world):
-    world.new_run([*BATCH, "--seed", "3", "--in-flight", "2"], RUN)
+    world.new_run([*BATCH, "--seed", "3", "--max-concurrent-units", "2"], RUN)
 
 
 def batch_with_restart(world):
@@ -216,7 +216,9 @@ def revisit(world):
 
 def retry(world):
     (world.folder / "BROKEN").touch()
-    world.act([*BATCH, "--give-up", "9", "--seed", "6"], lambda: RUN in world.states(), ["resume", RUN])
+    world.act(
+        [*BATCH, "--max-consecutive-failures", "9", "--seed", "6"], lambda: RUN in world.states(), ["resume", RUN]
+    )
     (world.folder / "BROKEN").unlink()
     if world.failed(RUN):
         world.act(["retry", RUN], lambda: not world.failed(RUN), ["resume", RUN])

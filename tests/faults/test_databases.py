@@ -305,7 +305,7 @@ def test_a_damaged_checkpoint_fails_its_unit_alone_and_retry_begins_that_unit_ag
     with closing(sqlite3.connect(store / "checkpoints.db")) as database, database:
         changed = database.execute("UPDATE checkpoints SET checkpoint = substr(checkpoint, 1, 40)").rowcount
     assert changed
-    components = components_for(store, give_up=2)
+    components = components_for(store, max_consecutive_failures=2)
     assert work(components, run).status == "failed"
     failed, other = components.runs.units(run.id)
     assert (failed.status, other.status) == ("failed", "finished")

@@ -26,7 +26,14 @@ from support.fakes import (
 
 def components_for(store, generator=None, **options):
     model = ScriptedModel(lambda prompt, seed, temperature: f"thing {seed}")
-    given = {"iterations": 2, "images": 3, "top": 2, "random": 2, "give_up": 3, "retries": 2} | options
+    given = {
+        "iterations": 2,
+        "images": 3,
+        "top": 2,
+        "random": 2,
+        "max_consecutive_failures": 3,
+        "retries": 2,
+    } | options
     return scripted_components(store, model, generator=generator, **given)
 
 
@@ -176,7 +183,7 @@ def test_a_black_image_is_drawn_again_with_a_seed_that_follows_from_its_own(tmp_
     )
     assert (components.cache.stats.retried, caplog.text.count("was generated with another seed")) == (1, 1)
     # Another store draws the same.
-    other = components_for(tmp_path / "two", Plain(first_seed), in_flight=3)
+    other = components_for(tmp_path / "two", Plain(first_seed), max_concurrent_units=3)
     assert outcome(other, work(other, start(other, LAYER, ["0-2"])).id) == outcome(components, run.id)
 
 
@@ -203,7 +210,7 @@ def test_a_generator_that_gives_only_black_fails_the_unit_instead_of_stalling_it
     def at(request):
         return where == "the first board" or request.concept.startswith("thing")
 
-    components = components_for(tmp_path, Plain(at), give_up=5)
+    components = components_for(tmp_path, Plain(at), max_consecutive_failures=5)
     run = work(components, start(components, LAYER, ["0-2"]))
     assert run.status == "failed"
     for unit in components.runs.units(run.id):

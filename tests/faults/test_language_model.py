@@ -218,7 +218,7 @@ class Failing(Engine):
 )  # fmt: skip
 def test_an_engine_that_raises_fails_its_units_which_are_taken_again(tmp_path, undisturbed, error):
     engine = Failing(error)
-    components, run = begun(tmp_path, engine=engine, give_up=5)
+    components, run = begun(tmp_path, engine=engine, max_consecutive_failures=5)
     assert work(components, run).status == "failed"
     assert [unit.status for unit in components.runs.units(run.id)] == ["failed", "failed"]
     assert all(unit.error for unit in components.runs.units(run.id))

@@ -195,13 +195,15 @@ def test_an_error_in_a_later_batch_of_a_concept_loses_that_batch_alone(tmp_path,
                 raise MemoryError("no more")
             return super().synthesize(requests)
 
-    components = components_for(tmp_path, generator=Full(), in_flight=in_flight, give_up=3)
+    components = components_for(
+        tmp_path, generator=Full(), max_concurrent_units=in_flight, max_consecutive_failures=3
+    )
     run = start(components, LAYER, ["0-1"])
     assert work(components, run).status == "failed"
     assert {unit.error for unit in components.runs.units(run.id) if unit.status == "failed"} == {
         "the generator ran out of memory: no more (free some, or generate smaller batches)"
     }
-    again = components_for(tmp_path, in_flight=in_flight)
+    again = components_for(tmp_path, max_concurrent_units=in_flight)
     retry(again.runs, run)
     assert work(again, again.runs.run(run.id)).status == "finished"
     assert outcome(again, run.id) == undisturbed
@@ -241,7 +243,7 @@ def test_a_unit_whose_labels_images_are_lost_for_good_fails_alone(tmp_path):
         db.execute("DELETE FROM draws")
         db.execute("DELETE FROM activations")
     shutil.rmtree(tmp_path / "images")
-    components = components_for(tmp_path, give_up=3)
+    components = components_for(tmp_path, max_consecutive_failures=3)
     assert work(components, run).status == "failed"
     first, second = components.runs.units(run.id)
     assert (first.status, second.status) == ("failed", "finished")

@@ -17,7 +17,7 @@ from line_neurons.tools.targets.base import ModelBundle
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from support.fakes import LAYER, ScriptedModel, ScriptedTarget, events, outcome, said_by, scripted_components
 
-SEARCH = {"iterations": 2, "images": 3, "top": 2, "random": 2, "give_up": 3}
+SEARCH = {"iterations": 2, "images": 3, "top": 2, "random": 2, "max_consecutive_failures": 3}
 
 
 def components_for(store, target=None, **options):
@@ -92,13 +92,13 @@ def test_a_fault_fails_the_unit_with_its_reason_and_after_mending_all_is_as_undi
 ):
     do, said = FAULTS[fault]
     concept, images = shown
-    components = components_for(tmp_path, Faulty(concept, do), in_flight=in_flight)
+    components = components_for(tmp_path, Faulty(concept, do), max_concurrent_units=in_flight)
     run = work(components, start(components, LAYER, ["0-2"]))
     units = components.runs.units(run.id)
     assert (run.status, [unit.status for unit in units]) == ("failed", ["finished", "failed", "finished"])
     assert any(said.format(image=image[:12]) in units[1].error for image in images)
     assert all(vector.shape == (3,) and np.isfinite(vector).all() for vector in vectors(tmp_path))
-    again = components_for(tmp_path, in_flight=in_flight)
+    again = components_for(tmp_path, max_concurrent_units=in_flight)
     assert retry(again.runs, run) == 1
     assert work(again, again.runs.run(run.id)).status == "finished"
     assert outcome(again, run.id) == undisturbed

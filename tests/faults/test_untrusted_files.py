@@ -95,7 +95,7 @@ def latest(database):
 
 def failing_alone(store, run, undisturbed, *words):
     """The unit whose checkpoint was written to fails with a reason, the other finishes, and retry mends it."""
-    components = components_for(store, give_up=2)
+    components = components_for(store, max_consecutive_failures=2)
     assert work(components, run).status == "failed"
     failed, other = components.runs.units(run.id)
     assert (failed.status, other.status) == ("failed", "finished")
@@ -235,7 +235,7 @@ def test_a_damaged_row_of_a_history_fails_its_unit_alone(half_done, undisturbed,
     store, run = copy_of(half_done, tmp_path)
     with closing(sqlite3.connect(store / "runs.db")) as database, database:
         database.execute("UPDATE steps SET images = '{' WHERE unit = 0 AND step = 1")
-    components = components_for(store, give_up=2)
+    components = components_for(store, max_consecutive_failures=2)
     work(components, run)
     assert [unit.status for unit in components.runs.units(run.id)] == ["failed", "finished"]
 

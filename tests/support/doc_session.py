@@ -336,7 +336,7 @@ def record(folder: Path, patch: pytest.MonkeyPatch) -> None:
     assert not app([*batch, "fc", *units, *whole], standalone_mode=False)
     assert not app([*batch, "fc", *units, *parts, "--seed", "1"], standalone_mode=False)
     patch.setattr(Painter, "out_of_order", True)
-    failing = ["--generator", "sdxl", "--in-flight", "1", "--download"]
+    failing = ["--generator", "sdxl", "--max-concurrent-units", "1", "--download"]
     assert app([*batch, "avgpool", "--units", "3", *failing], standalone_mode=False) == 1
     patch.setattr(Painter, "out_of_order", False)
     real = labelling.work

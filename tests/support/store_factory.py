@@ -82,7 +82,14 @@ def build(store):
     work(components, run, stop_amid, drain)
 
     components = _parts(
-        store, "torchvision:vit_b_16", "heads.head", 8, UNIT_NAMES, revisit=True, llm="embedded", give_up=10
+        store,
+        "torchvision:vit_b_16",
+        "heads.head",
+        8,
+        UNIT_NAMES,
+        revisit=True,
+        llm="embedded",
+        max_consecutive_failures=10,
     )
     run = start(
         components, "heads.head", ["1-3"], "line batch torchvision:vit_b_16 heads.head --units 1-3 --llm embedded"
@@ -95,7 +102,7 @@ def build(store):
 def _parts(store, model, layer, units, names, **settings):
     given = {
         "iterations": 4, "top": 3, "random": 2, "images": 4, "retries": 2, "llm": "ollama:llama3.1:8b",
-        "generator": "sdxl", "control": "bank", "give_up": 10, **settings,
+        "generator": "sdxl", "control": "bank", "max_consecutive_failures": 10, **settings,
     }  # fmt: skip
     components = Components(model, Settings(store=store, **given))
     return components.with_(

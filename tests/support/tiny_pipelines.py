@@ -29,8 +29,8 @@ from transformers import (
     T5EncoderModel,
 )
 
+from line_neurons.agent.diffusion_settings import DiffusionSettings
 from line_neurons.agent.ports import ImageRequest
-from line_neurons.agent.settings import DiffusionSettings
 from line_neurons.tools.generators.text_to_image import TextToImage, open_text_to_image
 
 WIDTH = 32

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from line_neurons.agent.diffusion_settings import DiffusionSettings
 from line_neurons.agent.errors import MissingPartError
-from line_neurons.agent.settings import DiffusionSettings
 from line_neurons.tools.generators.text_to_image import open_text_to_image
 from support.tiny_pipelines import COMMIT, ask, fill_cache, tiny
 

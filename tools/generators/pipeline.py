@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from line_neurons.agent.settings import DiffusionSettings
+    from line_neurons.agent.diffusion_settings import DiffusionSettings
 
 Pipeline = Any
 """A diffusers pipeline; its classes share their methods without a type that declares them."""

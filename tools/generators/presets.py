@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from line_neurons.agent.diffusion_settings import Precision
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.settings import Precision
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from line_neurons.agent.settings import DiffusionSettings
+    from line_neurons.agent.diffusion_settings import DiffusionSettings
 
 _Pixels = tuple["NDArray[np.uint8]", list[bool]]
 """Pixels [n, H, W, 3] of a batch, and which of its images had finite values."""

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from line_neurons.agent.errors import DamagedError, StoreError, reason_of
+from line_neurons.agent.renamed import current_names
 from line_neurons.agent.text import clean_text, storable_text
 from line_neurons.tools.json_text import loads
 from line_neurons.tools.label_marks import Mark, read_marks
@@ -243,7 +244,8 @@ def decode(kind: type[Row], row: dict[str, Any]) -> Row:
 
 
 def updated_run(run: Run) -> Run:
-    """A run that an earlier version recorded, with the weights that it had: a spec may stand for others today."""
+    """Return a run under current names of settings, and with the weights it had: a spec may name others today."""
+    run = replace(run, settings=current_names(run.settings))
     target = run.fingerprints.get("target")
     if not isinstance(target, str):
         return run

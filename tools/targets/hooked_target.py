@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor, nn
 
+    from line_neurons.agent.diffusion_settings import Precision
     from line_neurons.agent.ports import Activations, ImageData
-    from line_neurons.agent.settings import Pool, Precision
+    from line_neurons.agent.settings import Pool
     from line_neurons.tools.targets.base import ModelBundle
 
 # A CPU is as fast with a few images as with many, and five are one concept's; a GPU wants more.

@@ -14,7 +14,8 @@ from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.sources import IN_MEMORY, SOURCES
 
 if TYPE_CHECKING:
-    from line_neurons.agent.settings import Pool, Precision
+    from line_neurons.agent.diffusion_settings import Precision
+    from line_neurons.agent.settings import Pool
 
 _PINNED = {"torchvision": "torchvision_models.pinned", "timm": "timm_models.pinned"}
 

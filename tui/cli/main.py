@@ -253,7 +253,7 @@ def fork(
 
 
 @app.command()
-@opt.takes(opt.only("ollama", "timeout", "in_flight", "llm_parallel") | opt.MACHINE | opt.FILES)
+@opt.takes(opt.only("ollama", "timeout", "max_concurrent_units", "llm_parallel") | opt.MACHINE | opt.FILES)
 def replay(
     run: Annotated[str, _RUN],
     unit: Annotated[

@@ -66,10 +66,10 @@ FILES = _panel(
 BATCH = _panel(
     "Batch",
     {
-        "in_flight": (int, "Units worked on at the same time."),
+        "max_concurrent_units": (int, "Units worked on at the same time."),
         "llm_parallel": (int, "Questions to the language model at the same time."),
-        "batch_wait": (float, "Seconds that images wait for others to fill a batch."),
-        "give_up": (int, "Stop when so many units in a row have failed."),
+        "batch_timeout": (float, "Seconds that images wait for others to fill a batch."),
+        "max_consecutive_failures": (int, "Stop when so many units in a row have failed."),
         "revisit": (bool, "At the end, try every unit on every concept that any found.", "--revisit/--no-revisit"),
     },
 )

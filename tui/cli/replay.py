@@ -95,7 +95,7 @@ def replay(
             )
         own = components[-1].settings
         watching.steps_in_all = len(planned.units) * (last_step(own) + 1)
-        watching.many = own.in_flight > 1 and len(planned.units) > 1
+        watching.many = own.max_concurrent_units > 1 and len(planned.units) > 1
         with watching, draining() as drain:
             try:
                 done = replay_run(runs, planned, components, watching.watch, drain, command)

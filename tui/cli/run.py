@@ -47,7 +47,7 @@ DEMO_UNITS = (
     ("features.18", ("228", "51", "563")),
 )
 DEMO_PARTS = {"llm": "embedded", "generator": "bank", "control": "bank", "init": "control"}
-_BATCH = {"in_flight": 16, "give_up": 10, "revisit": True}
+_BATCH = {"max_concurrent_units": 16, "max_consecutive_failures": 10, "revisit": True}
 
 Job = tuple[Components, Run]
 """A run to work on, with its parts."""
@@ -297,7 +297,9 @@ def work_on(jobs: Sequence[Job], watching: Watching, errors: list[LineError] | N
     done: list[Job] = []
     for index, (components, run) in enumerate(jobs):
         watching.steps_before = sum(steps[:index])
-        watching.many = components.settings.in_flight > 1 and sum(components.runs.states(run.id).values()) > 1
+        watching.many = (
+            components.settings.max_concurrent_units > 1 and sum(components.runs.states(run.id).values()) > 1
+        )
         with _collecting(errors), _naming_the_run(components, run), draining() as drain:
             if work(components, run, watching.watch, drain).status == "interrupted":
                 finished, units = components.runs.progress(run.id)

@@ -32,7 +32,7 @@ def words(prompt, seed, temperature):
 @pytest.fixture
 def opened():
     def opened(store, **settings):
-        given = {"iterations": 3, "in_flight": 2, "revisit": True, "seed": 3} | settings
+        given = {"iterations": 3, "max_concurrent_units": 2, "revisit": True, "seed": 3} | settings
         return scripted_components(store, ScriptedModel(words), classes=CLASSES, **given)
 
     return opened
@@ -47,7 +47,7 @@ def test_images_are_counted_for_the_batch_and_its_first_units_against_one_unit_a
 
     alone = []
     for unit in range(UNITS):
-        components = opened(tmp_path / f"alone {unit}", in_flight=1, revisit=False)
+        components = opened(tmp_path / f"alone {unit}", max_concurrent_units=1, revisit=False)
         work(components, start(components, LAYER, [str(unit)]))
         alone.append(len(components.generator.drawn))
     together = opened(tmp_path / "together")
@@ -175,7 +175,7 @@ def test_the_generator_of_a_warm_batch_is_measured_over_its_middle(tmp_path, ope
 
 
 def test_steps_of_instant_graphs_are_counted_with_memory_and_store(tmp_path):
-    went = run_instant(4, tmp_path, iterations=2, in_flight=2, words=0)
+    went = run_instant(4, tmp_path, iterations=2, max_concurrent_units=2, words=0)
 
     assert (went.units, went.steps, went.nodes) == (4, 4 * 3, 4 + 4 * 3 * 5)
     proposed = 4 * 3 * 5
@@ -239,7 +239,7 @@ def test_figures_are_printed_with_what_they_were_measured_on_and_kept_as_json(tm
 
 
 def test_the_command_measures_a_part(tmp_path, capsys):
-    assert batch.main(["steps", "--units", "2", "--iterations", "1", "--in-flight", "2"]) == 0
+    assert batch.main(["steps", "--units", "2", "--iterations", "1", "--max-concurrent-units", "2"]) == 0
 
     assert "graph steps a second" in capsys.readouterr().out
 

@@ -276,7 +276,7 @@ def test_a_failed_unit_says_why_and_the_same_call_takes_it_again(net, asked, mon
         return works.script(prompt, seed, temperature)
 
     monkeypatch.setattr(Components, "language_model", ScriptedModel(answer))
-    result = explain(net, "features", [0, 1], **asked | {"give_up": 5})
+    result = explain(net, "features", [0, 1], **asked | {"max_consecutive_failures": 5})
     assert [(unit.status, unit.error) for unit in result] == [
         ("finished", ""),
         ("failed", "the server is gone (start it)"),
@@ -285,7 +285,7 @@ def test_a_failed_unit_says_why_and_the_same_call_takes_it_again(net, asked, mon
     with pytest.raises(BackendError, match=r"start it; then the same call goes on"):
         explain(net, "features", [1], **asked)
     monkeypatch.setattr(Components, "language_model", works)
-    assert explain(net, "features", [0, 1], **asked | {"give_up": 5}).finished
+    assert explain(net, "features", [0, 1], **asked | {"max_consecutive_failures": 5}).finished
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,9 @@ SCORES = {
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
-    method = {name: PAPER[name] for name in ("forbidden", "duplicates", "hints", "hotter", "retries")}
+    method = {
+        name: PAPER[name] for name in ("forbidden", "duplicates", "hints", "retry_temperature_step", "retries")
+    }
     model = ScriptedModel(PROPOSED)
     components = scripted_components(
         tmp_path_factory.mktemp("store"), model, target=ScriptedTarget(SCORES), classes=CLASSES, top=3, random=2,

@@ -403,7 +403,7 @@ def test_a_wish_can_be_written_while_another_process_holds_the_run(tmp_path):
 
 
 def test_a_wish_that_no_version_wrote_fails_its_unit_alone_and_is_named(tmp_path):
-    components = components_for(tmp_path, give_up=2)
+    components = components_for(tmp_path, max_consecutive_failures=2)
     run = start(components, LAYER, ["0-1"])
     submit(tmp_path, run.id, 0, "again")
     with components.runs.atomic() as db:

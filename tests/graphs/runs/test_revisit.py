@@ -249,7 +249,7 @@ def test_of_several_runs_the_first_by_its_name_is_credited(tmp_path):
 
 def test_a_failed_unit_is_a_source_and_is_left_as_it_is(tmp_path):
     proposals = {0: ["red fox"], 1: ["barn owl", "teapot"]}
-    components, run = ran(tmp_path, proposals, FOX_FOR_BOTH, ["0-1"], iterations=2, give_up=5)
+    components, run = ran(tmp_path, proposals, FOX_FOR_BOTH, ["0-1"], iterations=2, max_consecutive_failures=5)
     failed, _ = components.runs.units(run.id)
     assert failed.status == "failed"
     assert [one.unit for one in revisited(components, run)] == [1]

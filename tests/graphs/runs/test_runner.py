@@ -40,7 +40,8 @@ def few_words(prompt, seed, temperature):
 def batch(store, script=few_words, **options):
     return scripted_components(
         store, ScriptedModel(script), target=WideTarget(),
-        **{"in_flight": 6, "llm_parallel": 3, "iterations": 3, "give_up": 5, "batch_wait": 0.01} | options,
+        **{"max_concurrent_units": 6, "llm_parallel": 3, "iterations": 3, "max_consecutive_failures": 5,
+           "batch_timeout": 0.01} | options,
     )  # fmt: skip
 
 
@@ -59,7 +60,7 @@ def outcome(components, run):
 
 @pytest.fixture(scope="module")
 def one_by_one(tmp_path_factory):
-    components = batch(tmp_path_factory.mktemp("one"), in_flight=1)
+    components = batch(tmp_path_factory.mktemp("one"), max_concurrent_units=1)
     return outcome(components, work(components, start(components, LAYER, ["all"])))
 
 
@@ -194,7 +195,7 @@ def test_a_killed_run_ends_as_an_undisturbed_one_with_no_image_drawn_twice(tmp_p
     assert (
         drawn
         <= components.cache.stats.generated
-        <= drawn + components.settings.in_flight * components.settings.images
+        <= drawn + components.settings.max_concurrent_units * components.settings.images
     )
 
 
@@ -210,8 +211,8 @@ def test_a_drained_run_asks_and_draws_nothing_more(tmp_path):
     run = start(components, LAYER, ["all"])
     assert work(components, run, watch, drain).status == "interrupted"
     # What was in hand when it was asked may end; nothing new begins.
-    assert len(components.language_model.asked) <= seen[0][0] + components.settings.in_flight
-    assert components.runs.states(run.id).get("pending", 0) >= UNITS - components.settings.in_flight
+    assert len(components.language_model.asked) <= seen[0][0] + components.settings.max_concurrent_units
+    assert components.runs.states(run.id).get("pending", 0) >= UNITS - components.settings.max_concurrent_units
 
 
 def test_the_progress_counts_units_images_and_failures(tmp_path):

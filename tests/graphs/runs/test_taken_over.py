@@ -65,7 +65,7 @@ def suspended(store, run, beat, in_flight, ear, mouth):
         return propose(prompt, seed, temperature)
 
     try:
-        work(components_for(store, propose_slowly, in_flight=in_flight), run)
+        work(components_for(store, propose_slowly, max_concurrent_units=in_flight), run)
     except TakenOverError as error:
         mouth.send(str(error))
     else:
@@ -120,7 +120,7 @@ def test_a_suspended_process_writes_nothing_after_another_has_taken_over(tmp_pat
 
 
 def test_units_in_flight_and_only_they_have_a_lease(tmp_path):
-    components = components_for(tmp_path, in_flight=2)
+    components = components_for(tmp_path, max_concurrent_units=2)
     run = start(components, LAYER, ["0-2"])
     seen = []
 

@@ -7,8 +7,8 @@ import sys
 import pytest
 import torch
 
+from line_neurons.agent.diffusion_settings import DiffusionSettings
 from line_neurons.agent.errors import BackendError, MissingPartError, UsageError
-from line_neurons.agent.settings import DiffusionSettings
 from line_neurons.tools.generators.presets import PRESETS
 from line_neurons.tools.generators.text_to_image import open_text_to_image
 from line_neurons.tools.generators.weights import choose_files

@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
+from line_neurons.agent.diffusion_settings import DiffusionSettings
 from line_neurons.agent.errors import BackendError, BlankImageError, UsageError
-from line_neurons.agent.settings import DiffusionSettings
 from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.generators.pipeline import place
 from line_neurons.tools.generators.presets import parse_source

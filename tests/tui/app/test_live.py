@@ -41,7 +41,7 @@ def batch(tmp_path, monkeypatch, hold):
     def begin():
         monkeypatch.chdir(tmp_path)
         arguments = ["batch", "torchvision:tiny", "head", "--units", "0-2", "--iterations", "3", "--no-revisit",
-                     "--in-flight", "2", "--store", "store"]  # fmt: skip
+                     "--max-concurrent-units", "2", "--store", "store"]  # fmt: skip
         with Path("batch.log").open("wb") as log:
             process = subprocess.Popen([*processes.COMMAND, *arguments], stdout=log, stderr=log)
         begun.append(process)

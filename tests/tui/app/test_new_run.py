@@ -62,7 +62,7 @@ FC = '[{"path": "layer4", "kind": "Sequential", "units": 2048}, {"path": "fc", "
         ({"units": "@nowhere.txt"}, "units", "nowhere.txt"),
         ({"iterations": "ten"}, "iterations", "valid integer"),
         ({"images": "0"}, "images", "greater than or equal to 1"),
-        ({"in_flight": "2000"}, "in_flight", "less than or equal to 1024"),
+        ({"max_concurrent_units": "2000"}, "max_concurrent_units", "less than or equal to 1024"),
         ({"control": "none"}, "control", "needs a control set"),
         ({"llm": "embed"}, "llm", "is none of: ollama:NAME"),
         ({"generator": "sdxx"}, "generator", "sdxx"),

@@ -74,7 +74,11 @@ def test_a_batch_takes_what_suits_many_units_and_records_it(line, model):
     run = labelled(line(*BATCH, "--units", "all", "--json"))
     assert [unit["status"] for unit in run["units"]] == ["finished"] * 3
     settings = run["settings"]
-    assert (settings["in_flight"], settings["give_up"], settings["revisit"]) == (16, 10, True)
+    assert (settings["max_concurrent_units"], settings["max_consecutive_failures"], settings["revisit"]) == (
+        16,
+        10,
+        True,
+    )
     # The default of the language model that the settings name.
     assert settings["llm_parallel"] == 4
     assert run["command"].startswith("line batch")
@@ -82,17 +86,25 @@ def test_a_batch_takes_what_suits_many_units_and_records_it(line, model):
 
 def test_explain_works_on_one_unit_at_a_time(line, model):
     settings = labelled(line("explain", "scripted:model", "head", "all", *SHORT, "--json"))["settings"]
-    assert (settings["in_flight"], settings["llm_parallel"], settings["give_up"]) == (1, 1, 1)
+    assert (settings["max_concurrent_units"], settings["llm_parallel"], settings["max_consecutive_failures"]) == (
+        1,
+        1,
+        1,
+    )
     assert settings["revisit"] is False
 
 
 def test_what_the_user_says_of_a_batch_wins_over_its_defaults(line, model, monkeypatch, tmp_path):
     monkeypatch.setenv("LINE_IN_FLIGHT", "3")
     (tmp_path / "line.toml").write_text("give_up = 1\n")
-    asked = ["--units", "0", "--no-revisit", "--llm-parallel", "2", "--batch-wait", "0", "--json"]
+    asked = ["--units", "0", "--no-revisit", "--llm-parallel", "2", "--batch-timeout", "0", "--json"]
     settings = labelled(line(*BATCH, *asked))["settings"]
-    assert (settings["in_flight"], settings["give_up"], settings["revisit"]) == (3, 1, False)
-    assert (settings["llm_parallel"], settings["batch_wait"]) == (2, 0)
+    assert (settings["max_concurrent_units"], settings["max_consecutive_failures"], settings["revisit"]) == (
+        3,
+        1,
+        False,
+    )
+    assert (settings["llm_parallel"], settings["batch_timeout"]) == (2, 0)
 
 
 def test_the_methods_own_options_arrive(line, model):
@@ -109,7 +121,7 @@ def test_the_methods_own_options_arrive(line, model):
     [
         (["--units", "random:9"], ["random:9", "1 to 3"]),
         (["--units", "@none.csv"], ["none.csv", "No such file"]),
-        (["--units", "0", "--in-flight", "0"], ["--in-flight"]),
+        (["--units", "0", "--max-concurrent-units", "0"], ["--max-concurrent-units"]),
         (["--units", "0", "--max-iterations", "20"], ["patience"]),
     ],
 )
@@ -151,13 +163,13 @@ def test_a_failed_unit_keeps_no_other_from_its_label_and_is_taken_again_when_ask
 
 
 def test_an_interrupted_batch_says_how_it_goes_on_and_does(line, model, interrupt):
-    status, out, err = line(*BATCH, "--units", "all", "--in-flight", "2")
+    status, out, err = line(*BATCH, "--units", "all", "--max-concurrent-units", "2")
     assert (status, out) == (130, "")
     assert "0/3 units done" in err
     assert f"Go on with: line resume {RUN} --store" in err
     refused(line("retry", RUN), "no unit of run", f"line resume {RUN}")
-    run = labelled(line("resume", RUN, "--in-flight", "1", "--json"))
-    assert (run["status"], run["settings"]["in_flight"]) == ("finished", 1)
+    run = labelled(line("resume", RUN, "--max-concurrent-units", "1", "--json"))
+    assert (run["status"], run["settings"]["max_concurrent_units"]) == ("finished", 1)
     whole = labelled(line(*BATCH, "--units", "all", "--json"))
     labels = [[(unit["label"], unit["score"]) for unit in one["units"]] for one in (run, whole)]
     assert labels[0] == labels[1]

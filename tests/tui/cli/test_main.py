@@ -44,7 +44,7 @@ def test_the_options_that_commands_share_stand_in_panels(line, command):
     assert status == 0
     for word in ("Language model", "--llm", "Pictures", "--draw-batch", "--device", "Files and output", "--store"):
         assert word in out
-    assert ("--in-flight" in out) == (command != "explain")
+    assert ("--max-concurrent-units" in out) == (command != "explain")
     assert ("--patience" in out) == (command in {"explain", "batch"})
 
 

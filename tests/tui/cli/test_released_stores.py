@@ -6,7 +6,8 @@ import sqlite3
 import pytest
 
 from line_neurons.agent.errors import StoreError
-from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.agent.renamed import RENAMED
+from line_neurons.graphs.runs.lifecycle import recorded, start, work
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.cli import show as showing
 from support.command_checks import refused
@@ -64,6 +65,18 @@ def test_a_run_that_an_old_version_left_ends_as_one_that_was_never_interrupted(t
     assert [u.label for u in whole.runs.units(run.id)] == [u.label for u in components.runs.units(KILLED)]
     # It went on where it was: the questions of its first unit, and the first of its second, were not asked again.
     assert len(components.language_model.asked) < 4
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_settings_of_an_old_record_have_the_names_of_today_and_count_as_the_same(tmp_path, version):
+    components = components_for(old_store(tmp_path / "store", version))
+    old, new = components.runs.run(KILLED).settings, recorded(components.settings)
+    known = set(RENAMED.values()) & old.keys()
+    assert not RENAMED.keys() & old.keys()
+    assert {name: old[name] for name in known} == {name: new[name] for name in known}
+    work(components, components.runs.run(KILLED))
+    changes = [event["detail"] for event in components.runs.events(KILLED) if event["kind"] == "settings changed"]
+    assert not any({*RENAMED, *known} & detail["after"].keys() for detail in changes)
 
 
 def test_checkpoints_of_a_newer_version_are_refused_and_left_as_they_are(tmp_path):

@@ -17,7 +17,7 @@ from line_neurons.tui.cli.output import duration, plain, when
 
 _SETTINGS = (
     "iterations", "images", "top", "random", "scorer", "patience", "restarts", "init", "control", "generator",
-    "temperature", "in_flight", "revisit",
+    "temperature", "max_concurrent_units", "revisit",
 )  # fmt: skip
 
 

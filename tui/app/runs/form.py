@@ -28,7 +28,7 @@ SETTINGS = {
     "iterations": "--iterations",
     "images": "--images",
     "seed": "--seed",
-    "in_flight": "--in-flight",
+    "max_concurrent_units": "--max-concurrent-units",
 }
 """Settings that the form asks for, by the option of the command."""
 

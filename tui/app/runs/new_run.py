@@ -42,7 +42,7 @@ FIELDS = {
     "iterations": ("iterations", ""),
     "images": ("images each", ""),
     "seed": ("seed", ""),
-    "in_flight": ("units at once", ""),
+    "max_concurrent_units": ("units at once", ""),
 }
 """The fields with their labels and what they are for; where that is empty, the default stands there."""
 
@@ -278,8 +278,8 @@ class NewRunScreen(Screen[None]):
             self.call_later(partial(self._say, str(error), wrong=True))
             return
         defaults = {name: str(getattr(settings, name)) for name in run_form.SETTINGS}
-        if "in_flight" not in settings.model_fields_set:
-            defaults["in_flight"] = str(run_form.BATCH_IN_FLIGHT)
+        if "max_concurrent_units" not in settings.model_fields_set:
+            defaults["max_concurrent_units"] = str(run_form.BATCH_IN_FLIGHT)
         self.call_later(self._take, "model", [(name, "") for name in run_form.torchvision_names()], defaults, "")
         try:
             servers = installed(server_urls(settings.ollama))
