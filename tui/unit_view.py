@@ -100,7 +100,7 @@ def read_unit(runs: RunStore, run: str, unit: int) -> UnitView:
     found = runs.unit(shown.id, unit)
     if found is None:
         raise UsageError(f"run {shown.id} has no unit {unit}", f"its units: line show {shown.id}")
-    held = lease_status(runs, look=False).get(shown.id)
+    held = lease_status(runs, check_liveness=False).get(shown.id)
     doing = None
     if held is not None and not held.stale:
         doing = next((one for one in activities(runs).get(shown.id, []) if one.unit == unit), None)

@@ -221,7 +221,7 @@ def load(run: str, store: Path | str | None = None) -> Result:
     place = Path(store).expanduser() if store else load_settings().store or default_store()
     with closing(open_store(place, remedy="name the folder with store=")) as runs:
         found = runs.run(run)
-        held = lease_status(runs, look=False).get(found.id)
+        held = lease_status(runs, check_liveness=False).get(found.id)
         worked_on = held is not None and not held.stale
         belongs: dict[str, Any] = {
             "store": place,

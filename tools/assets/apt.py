@@ -51,7 +51,7 @@ def download(artifact: Artifact, target: Path, root: Path, done: BytesDone) -> N
     except ClientError:
         _empty(target)
     private = root / ".staging" / "apt"
-    with file_lock(root / ".locks" / "apt.lock", taken=LineError, waiting=lambda holder: done(0)):
+    with file_lock(root / ".locks" / "apt.lock", refusal=LineError, on_wait=lambda holder: done(0)):
         options = ["-q", "-c", str(_configure(private)), *_unsandboxed()]
         try:
             run([program, *options, *wanted], folder=target, done=done)

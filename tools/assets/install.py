@@ -118,7 +118,7 @@ def _install_locked(
         return LineError(f"the asset pack {pack.name!r} is being installed by {holder}", "wait until it is done")
 
     path = root / ".locks" / f"{pack.name}.lock"
-    with file_lock(path, taken=taken, waiting=waiting if wait else None):
+    with file_lock(path, refusal=taken, on_wait=waiting if wait else None):
         folder = root / pack.name
         if not force and state(pack, root) == "installed":
             report(Step(pack.name, "done", "", pack.installed_bytes, pack.installed_bytes))

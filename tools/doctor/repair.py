@@ -115,15 +115,15 @@ def keep_others_out(store: Path, stack: ExitStack) -> None:
         OSError: the store cannot be written.
     """
 
-    def taken(holder: str) -> UsageError:
+    def refusal(holder: str) -> UsageError:
         return UsageError(f"the store {str(store)!r} is in use: {holder}", "wait for it, or stop it first")
 
     if busy := active_runs(store):
-        raise taken(f"run {', '.join(busy[:3])}")
+        raise refusal(f"run {', '.join(busy[:3])}")
     stack.enter_context(exclusive_lock(store))
     # What writes to a run without drawing holds only that.
     for path in lock_files(store):
-        stack.enter_context(file_lock(path, taken=taken))
+        stack.enter_context(file_lock(path, refusal=refusal))
 
 
 def _mend(store: Path, problem: Problem, copied: set[str], told: Callable[[str], None]) -> None:

@@ -1,10 +1,10 @@
-"""Leases: which process works on a run and on its units in flight, with a heartbeat; kept in the run store.
+"""Leases: which process works on a run and on its units in progress, with a heartbeat; kept in the run store.
 
-On one machine the kernel's lock tells at once whether a holder lives. A holder on another machine, or in another
-container, is watched for a time: only one whose count of beats stands still is taken for dead. No clock but the
-watcher's own, which never goes back, has a say in it. A holder that was only suspended finds its token gone at its
-next write, which is then refused (``RunStore.guard``). This needs a disk on which SQLite's locks and shared memory
-work: one on a network is for one machine at a time.
+On one machine the kernel's lock tells at once whether a holder is alive. A holder on another machine, or in
+another container, is watched for a time: only one whose count of heartbeats does not change is taken for dead. No
+clock but the watcher's own monotonic one matters. A holder that was only suspended finds its token gone at its
+next write, which is then refused (``RunStore.guard``). This needs a disk on which SQLite's locks and shared
+memory work: one on a network is for one machine at a time.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from line_neurons.tools.store.runs import RunStore, default_store
 from line_neurons.tools.store.sqlite import translate_errors
 
 BEAT_SECONDS = 2.0
-"""A process that works on runs says so this often; as often it reads whether it is asked to stop."""
+"""Heartbeat interval in seconds. Stop requests are polled at the same rate."""
 
 STALE_SECONDS = 30.0
-"""A holder on another machine that has not said so for this long is taken for dead."""
+"""A holder on another machine without a heartbeat for this long is taken for dead."""
 
-_LOOK_SECONDS = 3 * BEAT_SECONDS
+_LIVENESS_SECONDS = 3 * BEAT_SECONDS
 _POLL_SECONDS = 0.2
 
 ProgressCallback = Callable[[str, int, int], None]
-"""Told as ``(what, done, total)`` of the seconds that another machine's holder is watched."""
+"""Called as ``(what, done, total)`` with the seconds that a holder on another machine is watched."""
 
 
 class MachineId(NamedTuple):
-    """This machine: its name, and what no other machine shares nor it itself after a restart."""
+    """This machine: its name, and what neither another machine shares nor this one after a restart."""
 
     host: str
     boot: str
@@ -53,7 +53,7 @@ class MachineId(NamedTuple):
 class Holder:
     """A process that holds a run, or one unit of it, or that did when it died.
 
-    Times are seconds since the epoch by the holder's clock; ``beats`` counts its signs of life. ``stop`` says who
+    Times are seconds since the epoch by the holder's clock; ``beats`` counts its heartbeats. ``stop`` says who
     asked it to stop.
     """
 
@@ -69,7 +69,7 @@ class Holder:
     stop: str | None
 
     def __str__(self) -> str:
-        """The process with the times of its begin and its last sign of life."""
+        """Describe the process with the times of its start and its last heartbeat."""
         began, beat = (time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at)) for at in (self.began, self.beat))
         return f"{self.name} since {began}, last heard of {beat}"
 
@@ -78,6 +78,10 @@ class Holder:
         """The process and its machine."""
         return f"process {self.process} on {self.host}"
 
+    def is_on(self, machine: MachineId) -> bool:
+        """Return whether the process runs on a machine since that was started."""
+        return (self.host, self.boot) == machine
+
 
 @dataclass(frozen=True)
 class LeaseStatus:
@@ -85,7 +89,7 @@ class LeaseStatus:
 
     Args:
         holder: the process.
-        units: the units that it has in hand, by index.
+        units: its units in progress, by index.
         stale: the process is gone; the next one that works on the run takes over.
     """
 
@@ -98,7 +102,7 @@ _COLUMNS = ", ".join(field.name for field in fields(Holder))
 
 
 def this_machine() -> MachineId:
-    """The machine that this process runs on."""
+    """Identify the machine that this process runs on."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except OSError:
@@ -111,16 +115,16 @@ def acquire(
     runs: RunStore,
     names: Sequence[str],
     stop: Callable[[str], None] | None = None,
-    told: ProgressCallback | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> Iterator[None]:
     """Hold runs for the body, all or none: no other process may write to them.
 
     Args:
-        runs: the store; what it writes to the runs in the body is refused once another process has taken over.
+        runs: the store; its writes to the runs in the body are refused once another process has taken over.
         names: ids of the runs.
-        stop: called with the reason, from another thread, when the body should come to its end: someone asked for
-            it, or another process has taken over.
-        told: told while a holder on another machine is watched; what it raises ends the wait.
+        stop: called from another thread, with the reason, when the body should end: by request, or because another
+            process has taken over.
+        on_progress: called while a holder on another machine is watched; what it raises ends the wait.
 
     Raises:
         UsageError: another process holds one of them.
@@ -130,19 +134,19 @@ def acquire(
     with ExitStack() as stack:
         for name in names:
             stack.enter_context(_locked(runs, name, machine))
-        token = _write_leases(runs, names, machine, told)
+        token = _write_leases(runs, names, machine, on_progress)
         over = threading.Event()
-        beating = threading.Thread(
+        heartbeat = threading.Thread(
             target=_beat, args=(runs, token, len(names), over, stop), name="heartbeat", daemon=True
         )
         for name in names:
             runs.guard(name, token)
-        beating.start()
+        heartbeat.start()
         try:
             yield
         finally:
             over.set()
-            beating.join()
+            heartbeat.join()
             for name in names:
                 runs.guard(name, None)
             # Where the store cannot be written any more, the next holder finds the lock free.
@@ -152,7 +156,7 @@ def acquire(
 
 @contextmanager
 def lease_unit(runs: RunStore, run: str, unit: int) -> Iterator[None]:
-    """Let others see that the holder of a run has one of its units in hand."""
+    """Record for the body that the holder of a run works on one of its units."""
     thread = f"{run}/{unit}"
     with runs.atomic(run) as db:
         db.execute(
@@ -167,76 +171,78 @@ def lease_unit(runs: RunStore, run: str, unit: int) -> Iterator[None]:
             db.execute("DELETE FROM leases WHERE thread = ?", [thread])
 
 
-def lease_status(runs: RunStore, *, look: bool = True) -> dict[str, LeaseStatus]:
-    """Who holds which run of a store, by run; of an older store that is only looked at: nobody.
+def lease_status(runs: RunStore, *, check_liveness: bool = True) -> dict[str, LeaseStatus]:
+    """Return who holds which run of a store.
 
     Args:
         runs: the store.
-        look: watch for some seconds a holder on another machine that was not heard of for long, as clocks go; else
-            it counts as alive.
+        check_liveness: wait up to 3 heartbeats to see whether a stale remote holder is still alive; without it,
+            assume it is.
     """
-    holders = _holders(runs)
-    machine = this_machine()
+    leases, machine = _leases(runs), this_machine()
     dead = {
-        one.run
-        for one in holders
-        if _is_here(one, machine) and not is_held(run_lock_path(runs.path.parent, one.run, machine))
+        lease.run
+        for lease in leases
+        if lease.is_on(machine) and not is_held(run_lock_path(runs.path.parent, lease.run, machine))
     }
-    silent = [
-        one
-        for one in holders
-        if one.unit is None and not _is_here(one, machine) and not 0 <= time.time() - one.beat < STALE_SECONDS
-    ]
-    dead |= {one.run for one in _silent_holders(runs, silent if look else [], _LOOK_SECONDS)}
+    if check_liveness:
+        stale = [
+            lease
+            for lease in leases
+            if lease.unit is None
+            and not lease.is_on(machine)
+            and not 0 <= time.time() - lease.beat < STALE_SECONDS
+        ]
+        dead |= {holder.run for holder in _silent_holders(runs, stale, _LIVENESS_SECONDS)}
     units: dict[str, list[int]] = defaultdict(list)
-    for one in holders:
-        if one.unit is not None:
-            units[one.run].append(one.unit)
+    for lease in leases:
+        if lease.unit is not None:
+            units[lease.run].append(lease.unit)
     return {
-        one.run: LeaseStatus(one, tuple(sorted(units[one.run])), one.run in dead)
-        for one in holders
-        if one.unit is None
+        lease.run: LeaseStatus(lease, tuple(sorted(units[lease.run])), lease.run in dead)
+        for lease in leases
+        if lease.unit is None
     }
 
 
 def refuse_leased(runs: RunStore, name: str) -> None:
-    """Say early that a process of this machine holds a run; whether it can be held, only ``acquire`` knows.
+    """Refuse early a run that a process of this machine holds; only ``acquire`` knows whether it can be held.
 
     Raises:
         UsageError: one does.
     """
     machine = this_machine()
-    for one in _holders(runs, name):
-        if one.unit is None and _is_here(one, machine) and is_held(run_lock_path(runs.path.parent, name, machine)):
-            raise _refusal(runs, name, str(one))
+    for holder in _run_holders(runs, name):
+        if holder.is_on(machine) and is_held(run_lock_path(runs.path.parent, name, machine)):
+            raise _refusal(runs, name, str(holder))
 
 
 def request_stop(runs: RunStore, holder: Holder) -> bool:
-    """Ask the holder of a run to stop where nothing is lost; False if it holds the run no more."""
-    asker = f"process {os.getpid()} on {this_machine().host}"
+    """Ask the holder of a run to stop where nothing is lost; return False if it does not hold the run any more."""
+    by = f"process {os.getpid()} on {this_machine().host}"
     with runs.atomic() as db:
-        asked = db.execute(
-            "UPDATE leases SET stop = ? WHERE thread = ? AND token = ?", [asker, holder.run, holder.token]
+        updated = db.execute(
+            "UPDATE leases SET stop = ? WHERE thread = ? AND token = ?", [by, holder.run, holder.token]
         )
-        return asked.rowcount == 1
+        return updated.rowcount == 1
 
 
 def run_lock_path(store: Path, run: str, machine: MachineId | None = None) -> Path:
-    """The lock file of a run: whoever holds it is the one process of its machine that may work on the run."""
+    """Return the lock file of a run: of one machine, only its holder may work on the run."""
     host = re.sub(r"[^A-Za-z0-9._-]", "_", (machine or this_machine()).host)
     return store / "locks" / f"{plain_name(run)}@{host}.lock"
 
 
 @contextmanager
 def _locked(runs: RunStore, run: str, machine: MachineId) -> Iterator[None]:
-    def taken(holder: str) -> UsageError:
-        known = [one for one in _holders(runs, run) if one.unit is None and _is_here(one, machine)]
-        return _refusal(runs, run, str(known[0]) if known else holder)
+    def refusal(holder: str) -> UsageError:
+        here = [str(known) for known in _run_holders(runs, run) if known.is_on(machine)]
+        return _refusal(runs, run, here[0] if here else holder)
 
     lock = run_lock_path(runs.path.parent, run, machine)
     with ExitStack() as stack:
         with translate_errors(lock):
-            stack.enter_context(file_lock(lock, taken=taken))
+            stack.enter_context(file_lock(lock, refusal=refusal))
         yield
 
 
@@ -246,20 +252,24 @@ def _refusal(runs: RunStore, run: str, holder: str) -> UsageError:
     return UsageError(f"run {run} is in use by {holder}", f"wait for it, or stop it: line stop {run}{place}")
 
 
-def _write_leases(runs: RunStore, names: Sequence[str], machine: MachineId, told: ProgressCallback | None) -> str:
-    """Write the leases of runs whose locks are held; the token is new."""
-    before = [one for name in names for one in _holders(runs, name) if one.unit is None]
-    abroad = [one for one in before if not _is_here(one, machine)]
-    still = {one.token for one in _silent_holders(runs, abroad, STALE_SECONDS, told)}
-    seen = {(one.run, one.token, one.beats) for one in before}
+def _write_leases(
+    runs: RunStore, names: Sequence[str], machine: MachineId, on_progress: ProgressCallback | None
+) -> str:
+    """Write the leases of runs whose locks are held, and return their new token."""
+    before = [holder for name in names for holder in _run_holders(runs, name)]
+    remote = [holder for holder in before if not holder.is_on(machine)]
+    silent = {holder.token for holder in _silent_holders(runs, remote, STALE_SECONDS, on_progress)}
+    seen = {(holder.run, holder.token, holder.beats) for holder in before}
     token, now = secrets.token_hex(16), time.time()
     with runs.atomic() as db:
         for name in names:
-            for one in (one for one in _holders(runs, name) if one.unit is None):
-                alive = one.token not in still or (one.run, one.token, one.beats) not in seen
-                if alive and not _is_here(one, machine):
-                    raise _refusal(runs, name, str(one))
-                runs.add_event(name, "taken over", process=one.process, host=one.host, last_heard_of=one.beat)
+            for holder in _run_holders(runs, name):
+                alive = holder.token not in silent or (holder.run, holder.token, holder.beats) not in seen
+                if alive and not holder.is_on(machine):
+                    raise _refusal(runs, name, str(holder))
+                runs.add_event(
+                    name, "taken over", process=holder.process, host=holder.host, last_heard_of=holder.beat
+                )
             db.execute("DELETE FROM leases WHERE run = ?", [name])
             db.execute(
                 "INSERT INTO leases (thread, run, token, process, host, boot, began, beats, beat)"
@@ -270,47 +280,47 @@ def _write_leases(runs: RunStore, names: Sequence[str], machine: MachineId, told
 
 
 def _silent_holders(
-    runs: RunStore, holders: Sequence[Holder], seconds: float, told: ProgressCallback | None = None
+    runs: RunStore, holders: Sequence[Holder], seconds: float, on_progress: ProgressCallback | None = None
 ) -> list[Holder]:
-    """Those of the holders that give no sign of life for so many seconds; it ends early when none is left."""
+    """Return the holders without a heartbeat for some seconds; it ends early when none is left."""
     began, second = time.monotonic(), 0
-    left = list(holders)
-    while left:
+    silent = list(holders)
+    while silent:
         passed = time.monotonic() - began
-        now = {one.token: one.beats for one in _holders(runs) if one.unit is None}
-        left = [one for one in left if now.get(one.token) == one.beats]
-        if left and told and int(passed) > second:
+        beats = {holder.token: holder.beats for holder in _run_holders(runs)}
+        silent = [holder for holder in silent if beats.get(holder.token) == holder.beats]
+        if silent and on_progress and int(passed) > second:
             second = int(passed)
-            told(f"waiting for a sign of life from {left[0].name}", second, int(seconds))
+            on_progress(f"waiting for a sign of life from {silent[0].name}", second, int(seconds))
         if passed >= seconds:
             break
-        time.sleep(_POLL_SECONDS if left else 0)
-    return left
+        time.sleep(_POLL_SECONDS if silent else 0)
+    return silent
 
 
 def _beat(
-    runs: RunStore, token: str, held_runs: int, over: threading.Event, stop: Callable[[str], None] | None
+    runs: RunStore, token: str, count: int, over: threading.Event, stop: Callable[[str], None] | None
 ) -> None:
+    """Beat until ``over`` is set; ``count`` runs are held."""
     while not over.wait(BEAT_SECONDS):
-        # A store that cannot be written for the moment is told by the work itself.
+        # A store that cannot be written for the moment is reported by the work itself.
         with suppress(StoreError), runs.atomic() as db:
             rows = db.execute(
                 "UPDATE leases SET beats = beats + 1, beat = ? WHERE token = ? RETURNING unit, stop",
                 [time.time(), token],
             ).fetchall()
-            wishes = [wish for unit, wish in rows if unit is None]
-            if stop and len(wishes) < held_runs:
+            requests = [request for unit, request in rows if unit is None]
+            if stop and len(requests) < count:
                 stop("taken over")
-            elif stop and (asker := next(filter(None, wishes), None)):
-                stop(f"asked to stop by {asker}")
+            elif stop and (by := next(filter(None, requests), None)):
+                stop(f"asked to stop by {by}")
 
 
-def _is_here(holder: Holder, machine: MachineId) -> bool:
-    return (holder.host, holder.boot) == machine
+def _run_holders(runs: RunStore, run: str | None = None) -> list[Holder]:
+    return [lease for lease in _leases(runs, run) if lease.unit is None]
 
 
-def _holders(runs: RunStore, run: str | None = None) -> list[Holder]:
+def _leases(runs: RunStore, run: str | None = None) -> list[Holder]:
     where, values = ("", []) if run is None else (" WHERE run = ?", [run])
-    if not runs.rows("SELECT 1 FROM sqlite_master WHERE name = 'leases'"):
-        return []
-    return [Holder(*row) for row in runs.rows(f"SELECT {_COLUMNS} FROM leases{where} ORDER BY run, unit", *values)]  # noqa: S608
+    statement = f"SELECT {_COLUMNS} FROM leases{where} ORDER BY run, unit"  # noqa: S608
+    return [Holder(*row) for row in runs.rows(statement, *values, needs="leases.run")]

@@ -1,4 +1,4 @@
-"""Lock files: one process at a time; the kernel frees a lock when its holder ends, however it ends."""
+"""Locks of runs, databases and whole stores; the kernel frees them when their holder ends."""
 
 from __future__ import annotations
 
@@ -9,54 +9,51 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 from line_neurons.agent.errors import LineError, StoreError, UsageError
 from line_neurons.tools.store.paths import open_no_link, own_files
 
 _HOLDER = re.compile(r"(?:process \d+ on .* since [\d:]{8})?")
-"""What is written in a lock file: who holds it, nothing when nobody does."""
+"""Content of a lock file: its holder, nothing when it is free."""
 
 _STORE_LOCK = Path("locks", "store")
 _POLL_SECONDS = 0.2
-_LOOK_SECONDS = 0.02
-_LOOKS = 3
-"""Someone who looks whether a lock is held holds it for a moment too."""
+_RETRY_SECONDS = 0.02
+_ATTEMPTS = 3
+"""``is_held`` holds a lock for a moment too."""
 
 
 @contextmanager
 def file_lock(
-    path: Path, *, taken: Callable[[str], LineError], waiting: Callable[[str], None] | None = None
+    path: Path, *, refusal: Callable[[str], LineError], on_wait: Callable[[str], None] | None = None
 ) -> Iterator[None]:
-    """Hold the lock file for the body.
+    """Hold a lock file for the body; it is made if it does not exist, and left there.
 
     Args:
-        path: the lock file; made if it is not there, and left there.
-        taken: makes the error for a lock that another process holds, from a word on the holder.
-        waiting: if given, the lock is waited for, and this is called with a word on the holder meanwhile.
+        path: the lock file.
+        refusal: makes the error for a lock that another process holds, from a description of the holder.
+        on_wait: if given, the lock is waited for, and this is called with a description of the holder meanwhile.
 
     Raises:
         LineError: another process holds it and it is not waited for.
         OSError: the file cannot be written, or is a symbolic link.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    looks = 0
     with open(path, "a+", encoding="utf-8", opener=open_no_link) as stream:
-        while True:
+        for attempt in count(1):
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 stream.seek(0)
                 holder = stream.read().strip() or "another process"
-                if waiting is None:
-                    looks += 1
-                    if looks == _LOOKS:
-                        raise taken(holder) from None
-                    time.sleep(_LOOK_SECONDS)
-                    continue
-                waiting(holder)
-                time.sleep(_POLL_SECONDS)
+                if on_wait:
+                    on_wait(holder)
+                elif attempt == _ATTEMPTS:
+                    raise refusal(holder) from None
+                time.sleep(_POLL_SECONDS if on_wait else _RETRY_SECONDS)
         stream.truncate(0)
         stream.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%H:%M:%S')}")
         stream.flush()
@@ -68,7 +65,7 @@ def file_lock(
 
 
 def lock_files(store: Path) -> Iterator[Path]:
-    """Yield the lock files of a store's runs and databases; a file that holds anything else is none."""
+    """Yield the lock files of a store's runs and databases; a file with any other content is none."""
     for path in own_files(store, "locks"):
         with suppress(OSError, UnicodeDecodeError):
             if _HOLDER.fullmatch(path.read_text(encoding="utf-8")):
@@ -76,7 +73,7 @@ def lock_files(store: Path) -> Iterator[Path]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a living process holds the lock file."""
+    """Return whether a living process holds a lock file."""
     try:
         with open(path, encoding="utf-8", opener=open_no_link) as stream:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -89,10 +86,10 @@ def is_held(path: Path) -> bool:
 
 @contextmanager
 def shared_lock(store: Path) -> Iterator[None]:
-    """Keep a store from being mended for the body; others may use it too.
+    """Keep a store from being repaired for the body; any number of processes may use it.
 
     Raises:
-        UsageError: it is being mended.
+        UsageError: it is being repaired.
         StoreError: it cannot be written.
     """
     path = store / _STORE_LOCK
@@ -116,15 +113,15 @@ def shared_lock(store: Path) -> Iterator[None]:
 
 @contextmanager
 def exclusive_lock(store: Path) -> Iterator[None]:
-    """Keep others from working on a store for the body.
+    """Keep other processes from using a store for the body.
 
     Raises:
-        UsageError: another process works on it.
+        UsageError: another process uses it.
         OSError: the store cannot be written.
     """
 
-    def taken(holder: str) -> UsageError:
+    def refusal(holder: str) -> UsageError:
         return UsageError(f"the store {str(store)!r} is in use by {holder}", "wait for it, or stop it first")
 
-    with file_lock(store / _STORE_LOCK, taken=taken):
+    with file_lock(store / _STORE_LOCK, refusal=refusal):
         yield

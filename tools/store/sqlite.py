@@ -68,7 +68,7 @@ def quarantine(path: Path) -> bool:
         StoreError: the folder cannot be written.
     """
     lock = path.parent / "locks" / f"{path.name}.lock"
-    with translate_errors(path), file_lock(lock, taken=UsageError, waiting=lambda holder: None):
+    with translate_errors(path), file_lock(lock, refusal=UsageError, on_wait=lambda holder: None):
         if _is_whole(path):
             return False
         aside = quarantine_path(path)

@@ -104,7 +104,7 @@ class RunRows:
         Raises:
             StoreError: the store cannot be read.
         """
-        held, at_work, images = lease_status(runs, look=False), activities(runs), work_counts(runs)
+        held, at_work, images = lease_status(runs, check_liveness=False), activities(runs), work_counts(runs)
         states = queries.unit_states(runs)
         return [
             self._row(runs, self._run(runs, name, revision), states.get(name, {}), held.get(name),

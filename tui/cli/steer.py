@@ -44,7 +44,7 @@ def steer(store: Path, name: str, which: str, asked: Asked, *, as_json: bool) ->
         run = runs.run(name)
         unit = find_unit(run, runs.units(run.id), which)
         written = submit_all(runs, run, unit.unit, asked)
-        held = lease_status(runs, look=False).get(run.id)
+        held = lease_status(runs, check_liveness=False).get(run.id)
     worked_on = is_worked_on(held)
     if as_json:
         terminal.dump(

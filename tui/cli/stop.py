@@ -50,7 +50,7 @@ def ask_holder(store: Path, run: str) -> bool:
         StoreError: the store cannot be written.
     """
     with closing(RunStore(store)) as runs:
-        held = lease_status(runs, look=False).get(run)
+        held = lease_status(runs, check_liveness=False).get(run)
         return held is not None and request_stop(runs, held.holder)
 
 
@@ -58,7 +58,9 @@ def _wait(runs: RunStore, found: LeaseStatus) -> None:
     """Wait until a holder is done with its run, or dead."""
     run, token = found.holder.run, found.holder.token
     beats, heard = found.holder.beats, time.monotonic()
-    while (now := lease_status(runs, look=False).get(run)) and now.holder.token == token and not now.stale:
+    while (
+        (now := lease_status(runs, check_liveness=False).get(run)) and now.holder.token == token and not now.stale
+    ):
         if now.holder.beats != beats:
             beats, heard = now.holder.beats, time.monotonic()
         elif time.monotonic() - heard > STALE_SECONDS:

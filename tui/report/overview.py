@@ -116,7 +116,7 @@ def read_overview(runs: RunStore, run: Run, chosen: frozenset[int] | None, now: 
     Raises:
         StoreError: the store cannot be read.
     """
-    held = lease_status(runs, look=False).get(run.id)
+    held = lease_status(runs, check_liveness=False).get(run.id)
     worked_on = is_worked_on(held)
     every = UnitRows(run.id, lambda row: row).read(runs, worked_on=worked_on)
     rows = [row for row in every if chosen is None or row.unit in chosen]

@@ -199,7 +199,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(joined, tmp_path):
 def hold_lock(root, ready, release):
     from line_neurons.tools.store.locks import file_lock
 
-    with file_lock(Path(root) / ".locks" / "joined.lock", taken=LineError):
+    with file_lock(Path(root) / ".locks" / "joined.lock", refusal=LineError):
         ready.set()
         release.wait(30)
 

@@ -433,7 +433,7 @@ def test_runs_of_which_nothing_can_be_read_are_left_for_a_backup(store):
 
 
 def hold_run(store, ready, over):
-    with file_lock(store / "locks" / f"{RUN}.lock", taken=lambda _: UsageError("taken")):
+    with file_lock(store / "locks" / f"{RUN}.lock", refusal=lambda _: UsageError("taken")):
         ready.set()
         over.wait(30)
 

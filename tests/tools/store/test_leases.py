@@ -44,7 +44,7 @@ def quick(monkeypatch):
     """Beats and waits that a test can wait for."""
     monkeypatch.setattr(leases, "BEAT_SECONDS", 0.02)
     monkeypatch.setattr(leases, "STALE_SECONDS", 0.5)
-    monkeypatch.setattr(leases, "_LOOK_SECONDS", 0.3)
+    monkeypatch.setattr(leases, "_LIVENESS_SECONDS", 0.3)
     monkeypatch.setattr(leases, "_POLL_SECONDS", 0.02)
 
 
@@ -157,7 +157,7 @@ def test_a_suspended_process_of_this_machine_keeps_its_run(store):
 
 @pytest.mark.parametrize("jump", [0.0, 1e9, -1e9], ids=["same clock", "ahead", "behind"])
 def test_a_living_process_of_another_machine_keeps_its_run_whatever_its_clock(store, jump):
-    leases.STALE_SECONDS = leases._LOOK_SECONDS = 60
+    leases.STALE_SECONDS = leases._LIVENESS_SECONDS = 60
     with holder(store, ELSEWHERE, jump) as (process, _):
         with pytest.raises(UsageError, match=f"process {process.pid} on elsewhere"), acquire(store, ["r-1"]):
             pass
@@ -171,7 +171,7 @@ def test_a_dead_process_of_another_machine_is_watched_and_then_followed_whatever
         process.join()
     told = []
     leases.STALE_SECONDS = 1.2
-    with acquire(store, ["r-1"], told=lambda what, done, total: told.append((what, done, total))):
+    with acquire(store, ["r-1"], on_progress=lambda what, done, total: told.append((what, done, total))):
         assert lease_status(store)["r-1"].holder.process == os.getpid()
     assert told == [(f"waiting for a sign of life from process {process.pid} on elsewhere", 1, 1)]
 
@@ -216,7 +216,7 @@ def test_the_wait_for_a_sign_of_life_can_be_broken_off(store):
     def stop(what, done, total):
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), acquire(store, ["r-1"], told=stop):
+    with pytest.raises(KeyboardInterrupt), acquire(store, ["r-1"], on_progress=stop):
         pass
     assert lease_status(store)["r-1"].holder.process == process.pid
 
@@ -229,7 +229,7 @@ def test_a_dead_holder_elsewhere_looks_stale_once_its_last_beat_is_old_by_any_cl
     for jump in (3600, -3600):
         monkeypatch.setattr(leases.time, "time", lambda jump=jump: real() + jump)
         assert lease_status(store)["r-1"].stale
-    assert not lease_status(store, look=False)["r-1"].stale
+    assert not lease_status(store, check_liveness=False)["r-1"].stale
 
 
 def test_a_suspended_process_that_was_followed_learns_it_and_writes_nothing_more(store):
@@ -293,8 +293,8 @@ def test_a_clock_that_jumps_neither_stops_the_beats_nor_loses_the_run(store, mon
     with acquire(store, ["r-1"]):
         for jump in (1e9, -1e9):
             monkeypatch.setattr(leases.time, "time", lambda jump=jump: real() + jump)
-            before = lease_status(store, look=False)["r-1"].holder.beats
-            while lease_status(store, look=False)["r-1"].holder.beats < before + 2:
+            before = lease_status(store, check_liveness=False)["r-1"].holder.beats
+            while lease_status(store, check_liveness=False)["r-1"].holder.beats < before + 2:
                 time.sleep(0.01)
             store.update_run("r-1", status="running")
 

@@ -55,7 +55,7 @@ def batch(tmp_path, monkeypatch, hold):
 
 def state(store=Path("store")):
     with closing(RunStore(store, read_only=True)) as runs:
-        return runs.run(RUN).status, runs.progress(RUN)[0], lease_status(runs, look=False).get(RUN)
+        return runs.run(RUN).status, runs.progress(RUN)[0], lease_status(runs, check_liveness=False).get(RUN)
 
 
 async def test_a_batch_is_watched_stopped_resumed_and_watched_to_its_end(batch, hold):

@@ -72,7 +72,7 @@ async def test_x_asks_the_process_to_stop(store):
         await pilot.press("x")
         await sees(pilot, "◐ stopping", "asked by process")
         with closing(RunStore(store, read_only=True)) as runs:
-            assert "process" in lease_status(runs, look=False)[INTERRUPTED].holder.stop
+            assert "process" in lease_status(runs, check_liveness=False)[INTERRUPTED].holder.stop
         await pilot.press("r")
         await until(pilot, lambda: "process 4242 on lab-gpu works on" in told(pilot))
 

@@ -237,7 +237,7 @@ async def test_x_asks_the_process_that_works_on_the_run_to_stop(store):
         await pilot.press("x")
         await sees(pilot, "stopping in process 4242")
         with closing(RunStore(store, read_only=True)) as runs:
-            assert lease_status(runs, look=False)[INTERRUPTED].holder.stop
+            assert lease_status(runs, check_liveness=False)[INTERRUPTED].holder.stop
 
 
 async def test_a_run_whose_process_died_is_stale_and_its_units_interrupted(store):

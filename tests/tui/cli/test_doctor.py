@@ -53,7 +53,7 @@ def test_machines_read_it_too(line, store):
 
 
 def test_a_store_that_is_worked_on_is_not_mended(line, store):
-    with file_lock(store / "locks" / "model-head-1.lock", taken=AssertionError):
+    with file_lock(store / "locks" / "model-head-1.lock", refusal=AssertionError):
         status, _, err = line("doctor", "--fix")
         assert (status, "is in use: run model-head-1" in err) == (2, True)
         status, out, _ = line("doctor", "--store", store)
@@ -75,7 +75,7 @@ def test_space_is_given_back_with_a_line_for_each_database(line, store):
 
 
 def test_nothing_is_given_back_while_a_process_works_on_the_store(line, store):
-    with file_lock(store / "locks" / "model-head-1.lock", taken=AssertionError):
+    with file_lock(store / "locks" / "model-head-1.lock", refusal=AssertionError):
         status, _, err = line("gc")
     assert (status, err.count("\n"), "is in use: run model-head-1" in err) == (2, 1, True)
 
