@@ -45,3 +45,8 @@ def test_the_architecture_is_the_repositorys_own(site):
     shown = (site / "architecture.html").read_text()
     assert "How one unit" in shown
     assert "--8&lt;--" not in shown
+
+
+def test_links_of_the_guide_for_contributors_lead_to_files():
+    for target in re.findall(r"\]\(([^)#]+)", (ROOT / "CONTRIBUTING.md").read_text()):
+        assert target.startswith("http") or (ROOT / target).exists(), target

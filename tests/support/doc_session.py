@@ -110,6 +110,7 @@ class Session:
             "csv": self._captions,
             "tree": self._tree,
             "text": self._output,
+            "bibtex": self._citation,
         }
         if block.language in SHELL:
             for command in block.commands():
@@ -298,6 +299,16 @@ class Session:
             file = self.folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(self.folder / "cat.jpg", file)
+
+    def _citation(self, block: Block) -> None:
+        """Check that a BibTeX entry names the paper and the authors of CITATION.cff."""
+        cited = (ROOT / "CITATION.cff").read_text().partition("preferred-citation:")[2]
+        plain = re.sub(r"[{}\\]", "", block.text)
+        for field in ("title", "journal"):
+            value = re.search(rf"  {field}: \"?([^\"\n]+)", cited)
+            assert value is not None
+            assert value[1] in plain
+        assert re.findall(r"(\w+), \w+(?: and|,\n)", plain) == re.findall(r"family-names: (\w+)", cited)
 
     def _output(self, block: Block) -> None:
         """What a page shows of a command has the form of what the commands before it printed."""
