@@ -1,1 +1,1 @@
-"""Other methods that label units, on the same units, images and words as LINE."""
+"""Other methods that label units, from random words to Describe-and-Dissect."""

@@ -36,18 +36,18 @@ _WORDS_AT_ONCE = 1024
 
 
 def label(task: BaselineTask, *, encoder: str = DEFAULT, similarity: str = "soft_wpmi") -> Labels:
-    """The most similar word for each unit.
+    """Return the most similar word for each unit.
 
-    How probable a word is counts over all units of the layer, also where only some are labelled.
+    The probability of a word is over all units of the layer, also where only some are labelled.
 
     Args:
         task: units, probe images and words.
-        encoder: see ``open_encoder``; ``captions`` is the stand-in, and the method is then called so.
+        encoder: see ``open_encoder``; ``captions`` is a stand-in, and part of the method's name then.
         similarity: key of ``SIMILARITIES``.
 
     Raises:
         UsageError: there is no such similarity or encoder, or the probe images do not fit it.
-        LineError: the encoder is not here, or failed.
+        LineError: the encoder is missing, or failed.
     """
     if similarity not in SIMILARITIES:
         raise UsageError(f"there is no similarity {similarity!r:.40}", f"use {', '.join(SIMILARITIES)}")
@@ -58,7 +58,7 @@ def label(task: BaselineTask, *, encoder: str = DEFAULT, similarity: str = "soft
 
 
 def _by_encoder(task: BaselineTask, words: tuple[str, ...], spec: str) -> NDArray[np.float32]:
-    """Similarity of each probe image and word, [n_images, n_words]."""
+    """Return the similarity of each probe image and word, [n_images, n_words]."""
     components = task.components
     images = task.images()
     try:
@@ -71,7 +71,7 @@ def _by_encoder(task: BaselineTask, words: tuple[str, ...], spec: str) -> NDArra
 
 
 def _by_captions(task: BaselineTask, words: tuple[str, ...]) -> NDArray[np.float32]:
-    """The same with the embedding of an image's caption, its class, in the place of the image's."""
+    """Return the similarities with the embedding of an image's class in place of the image's."""
     from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
 
     encoder, bank = SentenceEncoder(task.components.assets / "minilm"), task.components.cache
@@ -87,15 +87,15 @@ def soft_wpmi(
     words: Matrix, units: Matrix, *, top_k: int = 100, a: float = 10, lam: float = 1, start: float = 0.998,
     end: float = 0.97,
 ) -> NDArray[np.float64]:  # fmt: skip
-    """Soft weighted pointwise mutual information: stronger images are the surer of the set.
+    """Compute the soft weighted pointwise mutual information, in which the top images count most.
 
     Args:
         words: similarities of images and words.
         units: activations.
-        top_k: images that a unit's set is of, the strongest; all of them where there are fewer.
-        a: what the similarities are multiplied with before the softmax over the words.
-        lam: weight of how probable a word is over all units of the layer.
-        start: probability that the strongest image is in the set.
+        top_k: number of top images of a unit; all of them where there are fewer.
+        a: factor of the similarities before the softmax over the words.
+        lam: weight of a word's probability over all units of the layer.
+        start: probability that the first of the top images is in the unit's set.
         end: what it falls towards over the ``top_k`` images.
     """
     top_k = min(top_k, len(units))
@@ -104,7 +104,7 @@ def soft_wpmi(
 
 
 def wpmi(words: Matrix, units: Matrix, *, top_k: int = 28, a: float = 2, lam: float = 0.6) -> NDArray[np.float64]:
-    """Weighted pointwise mutual information: the ``top_k`` strongest images are the set; see ``soft_wpmi``."""
+    """Compute the weighted pointwise mutual information: the ``top_k`` images are the set; see ``soft_wpmi``."""
     return _mutual(words, units, min(top_k, len(units)), a, lam, lambda chances: np.log(chances + _TINY))
 
 
@@ -123,7 +123,7 @@ def _mutual(
 def rank_reorder(
     words: Matrix, units: Matrix, *, p: float = 3, top: float = 0.05, scale: float = 0.5, seed: int = 0
 ) -> NDArray[np.float64]:
-    """How little the unit's activations change if its strongest images are put into the order of the word.
+    """Compute how little the activations change if a unit's top images are put into the order of the word.
 
     The change is divided by that of five random orders, and by the mean similarity of the images and the word to
     the power ``scale``; a word with no positive mean similarity is the worst.
@@ -132,7 +132,7 @@ def rank_reorder(
         words: similarities of images and words.
         units: activations.
         p: power of the differences.
-        top: share of the images that counts, the strongest; at least two.
+        top: share of the images that counts, the top ones; at least two.
         scale: see above.
         seed: of the random orders.
     """
@@ -154,12 +154,12 @@ def rank_reorder(
 
 
 def cos_similarity(words: Matrix, units: Matrix) -> NDArray[np.float64]:
-    """Cosine of a word's similarities and a unit's activations over all images; 0 where either is all zeros."""
+    """Compute the cosine of a word's similarities and a unit's activations; 0 where either is all zeros."""
     return _cosines(words, units, lambda table: table, 0)
 
 
 def cos_similarity_cubed(words: Matrix, units: Matrix) -> NDArray[np.float64]:
-    """The same of the third powers of the differences from the mean: the strongest images count most."""
+    """Compute the cosine of the third powers of the differences from the mean: the top images count most."""
     return _cosines(words, units, lambda table: (table - table.mean(0)) ** 3, 1e-3)
 
 
@@ -176,7 +176,7 @@ SIMILARITIES: dict[str, Similarity] = {
 def _cosines(
     words: Matrix, units: Matrix, prepare: Callable[[NDArray[np.float64]], NDArray[np.float64]], least: float
 ) -> NDArray[np.float64]:
-    """Cosines of the prepared columns; lengths below ``least`` count as that."""
+    """Return cosines of the prepared columns; lengths below ``least`` count as that."""
     ours = _unit_length(prepare(units.astype(np.float64)), least).T
     # All words of a large vocabulary at double precision would take twice the memory of their table again.
     parts = (words[:, start : start + _WORDS_AT_ONCE] for start in range(0, words.shape[1], _WORDS_AT_ONCE))
@@ -184,7 +184,7 @@ def _cosines(
 
 
 def _strongest(units: Matrix, count: int) -> NDArray[np.int64]:
-    """Indices of the images that excite each unit most, strongest first, [count, n_units]; ties by index."""
+    """Return indices of the images by activation of each unit, highest first, [count, n_units]; ties by index."""
     return np.argsort(-units, axis=0, kind="stable")[:count]
 
 

@@ -42,13 +42,13 @@ COLUMNS = ("Neuron ID", "Label 1", "Label 2", "Label 3")
 """Those of the file that the authors' code writes."""
 
 IMAGES, CROPS = 10, 4
-"""Strongest images of a unit that are captioned, and most crops of each that compete with them."""
+"""Top images of a unit that are captioned, and most crops of each that compete with them."""
 CANDIDATES = 5
-"""Questions to the language model, each with the captions in another order."""
+"""Requests to the language model, each with the captions in another order."""
 IMAGES_PER_CANDIDATE, TOP_COUNTED = 10, 5
-"""Images of each candidate, and how many of them, the strongest, count."""
+"""Images of each candidate, and how many of the top ones count."""
 TOP_COMPARED = 10
-"""Of the strongest images of all candidates, so many are compared with the unit's own."""
+"""Number of top images of all candidates that are compared with the unit's own."""
 TEMPERATURE = 0.3
 
 CONCEPT_SYSTEM = """\
@@ -86,43 +86,39 @@ _LONGEST_DESCRIPTION = 300
 Ranking = list[tuple[str, float | None]]
 Captioner = Callable[[ProbeImage], str]
 ConceptWeight = Callable[[Sequence["ImageData"], Sequence[str], str, Sequence["ImageData"]], float]
-"""How near a candidate and images of it are to the images and captions of a unit; at most 1."""
+"""The similarity of a candidate and its images to the images and captions of a unit; at most 1."""
 
 
 @dataclass(frozen=True)
 class RankedLabels(Labels):
-    """Labels with what came after them, of the units that have one.
-
-    Args:
-        ranked: the candidates of each unit, best first, in the order of the labels.
-    """
+    """Labels with all candidates of each labelled unit, best first."""
 
     ranked: tuple[tuple[str, ...], ...] = ()
 
 
 def label(task: BaselineTask, *, captioner: str = "ollama:llava:7b", encoder: str = "") -> RankedLabels:
-    """The best candidate of each unit.
+    """Return the best candidate of each unit.
 
-    One that cannot be generated comes after those that can, in the order of proposal and without a score. A unit
-    that the language model names nothing for has no label, and a warning says so. What is captioned, asked,
-    measured and drawn is kept, so that work that was cut off goes on where it stopped. ``llm_parallel`` questions
-    about a unit are asked at the same time; none of them depends on another's answer.
+    A candidate that cannot be generated comes last, in the order of proposal and without a score. A unit without a
+    usable proposal has no label, and a warning says so. Captions, replies, images and activations are cached, so
+    that interrupted work resumes. ``llm_parallel`` requests of a unit are sent at the same time; none depends on
+    another's reply.
 
     Args:
         task: units and probe images.
-        captioner: ``ollama:MODEL``, a vision model, or ``captions``, the stand-in: an image's caption is its
-            class, and the method is then called so.
-        encoder: an image-text encoder that weighs each candidate by how near its images are to the unit's own,
-            see ``open_encoder``; or ``captions``, the stand-in: how near the candidate is to the captions, and the
-            method is then called so. Empty: the activations alone decide.
+        captioner: ``ollama:MODEL``, a vision model, or ``captions``, a stand-in that uses an image's class and
+            becomes part of the method's name.
+        encoder: an image-text encoder that weights each candidate by the similarity of its images to the unit's
+            own, see ``open_encoder``; or ``captions``, a stand-in: the similarity of the candidate to the
+            captions, part of the method's name. Empty: the activations alone decide.
 
     Raises:
         UsageError: there is no such captioner or encoder.
-        LineError: a part is not here, or failed.
+        LineError: a component is missing, or failed.
     """
     describe = _captioner(task, captioner)
     weigh = _weigher(task, encoder) if encoder else None
-    told = task.progress_for("units")
+    progress = task.progress_for("units")
     ranked: dict[int, Ranking] = {}
     flat = [unit for place, unit in enumerate(task.units) if unvarying(task.activations[:, place], "probe images")]
     without: dict[int, str] = dict.fromkeys(flat, "its activation is the same on all probe images")
@@ -136,8 +132,8 @@ def label(task: BaselineTask, *, captioner: str = "ollama:llava:7b", encoder: st
             else:
                 without[unit] = "the language model proposed no usable concept"
                 logger.warning("unit %d has no label: %s", unit, without[unit])
-            if told:
-                told(done, len(task.units))
+            if progress:
+                progress(done, len(task.units))
     if not ranked and len(flat) < len(task.units):
         raise BackendError(
             "the language model proposed no usable concept for any unit", "use another one with --llm"
@@ -149,7 +145,7 @@ def label(task: BaselineTask, *, captioner: str = "ollama:llava:7b", encoder: st
 
 
 def write_csv(found: RankedLabels, path: Path) -> None:
-    """Write the three best of each unit as the authors' code does: a blank where there is none.
+    """Write the three best candidates of each unit as the authors' code does: a blank where there is none.
 
     Raises:
         UsageError: the file cannot be written.
@@ -218,7 +214,7 @@ def _of_unit(
     weigh: ConceptWeight | None,
     pool: Executor,
 ) -> Ranking:
-    """The candidates of a unit with their scores, best first."""
+    """Return the candidates of a unit with their scores, best first."""
     captions = [describe(one) for one in shown]
     distinct = list(dict.fromkeys(captions))
     simple = dict(zip(distinct, pool.map(partial(_simplified, task.components), distinct), strict=True))
@@ -240,7 +236,7 @@ def _of_unit(
 
 
 def _simplified(components: Components, caption: str) -> str:
-    """A caption in few words; as it is where it has no more than these, or the language model gives none."""
+    """Return a caption in few words; unchanged where it is short or the language model has no usable reply."""
     if len(caption.split()) <= MAX_CONCEPT_WORDS:
         return caption
     settings = components.settings
@@ -252,7 +248,7 @@ def _simplified(components: Components, caption: str) -> str:
 
 
 def _candidates(task: BaselineTask, unit: int, descriptions: Sequence[str], pool: Executor) -> list[str]:
-    """Distinct concepts that the language model names from the descriptions, none of them excluded."""
+    """Return distinct concepts that the language model proposes from the descriptions, none of them excluded."""
     settings = task.components.settings
     excluded = {concept_key(one) for one in (*settings.exclude, *task.excluded.get(unit, ()))}
 
@@ -279,11 +275,11 @@ def _asked(
     seed: Callable[[int], int],
     excluded: Collection[str] = (),
 ) -> str:
-    """The concept that the language model answers with; empty if no answer was usable.
+    """Return the concept of the language model's reply; empty if no reply was usable.
 
     Args:
-        components: has the language model, and how often it is asked again.
-        prompt: the question, from why earlier answers were refused.
+        components: has the language model, and the number of retries.
+        prompt: builds the prompt from the reasons why earlier replies were refused.
         seed: that of an attempt.
         excluded: keys of concepts that are refused.
     """
@@ -307,10 +303,10 @@ def _ranked(
     drawn: Mapping[str, Sequence[str]],
     near: Callable[[str, Sequence[ImageData]], float] | None,
 ) -> Ranking:
-    """Candidates by the ranks of their images among those of all, times how near they are to the unit's own.
+    """Rank candidates by their images among those of all, times their similarity to the unit's own.
 
-    A candidate's rank is by the mean square of the ranks of its ``TOP_COUNTED`` strongest images; the last one has
-    rank 1. A candidate with none of the ``TOP_COMPARED`` strongest images is weighed with -1.
+    A candidate's rank is by the mean square of the ranks of its ``TOP_COUNTED`` top images; the last one has rank
+    1. A candidate with none of the ``TOP_COMPARED`` top images is weighted with -1.
     """
     components = task.components
     images = [(concept, image) for concept, several in drawn.items() for image in several]
@@ -343,8 +339,8 @@ def concept_prompt(descriptions: Sequence[str], refused: Sequence[str] = ()) -> 
 
 def simplify_prompt(description: str, refused: Sequence[str] = ()) -> Prompt:
     """The prompt that asks for a long description in few words (Describe-and-Dissect)."""
-    told = quoted(description, _LONGEST_DESCRIPTION)
-    return dialogue(SIMPLIFY_SYSTEM, _SIMPLIFY_EXAMPLES, "\n".join([told, *refusal_lines(refused)]))
+    text = quoted(description, _LONGEST_DESCRIPTION)
+    return dialogue(SIMPLIFY_SYSTEM, _SIMPLIFY_EXAMPLES, "\n".join([text, *refusal_lines(refused)]))
 
 
 def _described(descriptions: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Image-text encoders: any CLIP or SigLIP of transformers, any model of open_clip; and captions in their place."""
+"""Image-text encoders: CLIP and SigLIP of transformers, models of open_clip, and captions as a stand-in."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Embeddings = NDArray[np.float32]
 
 CAPTIONS = "captions"
-"""The stand-in where there is no such encoder: the embedding of an image's caption stands for the image."""
+"""The stand-in without an encoder: the embedding of an image's caption in place of the image's."""
 ENCODER_SPECS = ("hf:ID_OR_FOLDER", "open_clip:NAME/WEIGHTS", CAPTIONS)
 DEFAULT = "hf:openai/clip-vit-base-patch16"
 
@@ -39,11 +39,11 @@ _WEIGHTS = (("model.safetensors", "model-*-of-*.safetensors"), ("pytorch_model.b
 
 
 class ImageTextEncoder(Protocol):
-    """Puts images and texts into one space, where the inner product is how well they fit."""
+    """Embeds images and texts into one space, in which the inner product is their similarity."""
 
     @property
     def fingerprint(self) -> str:
-        """Identity of the weights and of how they are used."""
+        """Identity of the weights and of the preprocessing."""
 
     def images(self, images: Sequence[ImageData]) -> Embeddings:
         """Embed images, float32 [n, d], each row of length 1."""
@@ -53,18 +53,18 @@ class ImageTextEncoder(Protocol):
 
 
 def open_encoder(spec: str, *, device: str = "auto", download: bool = False) -> ImageTextEncoder:
-    """The encoder that ``spec`` names.
+    """Open the encoder that ``spec`` names.
 
     Args:
         spec: ``hf:`` with a folder that transformers reads or an id of the hub, or ``open_clip:`` with an
             architecture and, after a ``/``, the tag or the file of the weights; or ``open_clip:hf-hub:ID`` or
             ``open_clip:local-dir:FOLDER``.
         device: see ``find_device``.
-        download: fetch what is not here.
+        download: download missing weights.
 
     Raises:
         UsageError: there is no such encoder.
-        MissingPartError: a package or the weights are not here.
+        MissingPartError: a package or the weights are missing.
     """
     kind, _, name = spec.partition(":")
     if kind == "hf" and name:
@@ -95,7 +95,7 @@ def _folder(name: str, download: bool) -> Path:
 
 @dataclass(frozen=True)
 class TransformersEncoder:
-    """A model of transformers with a text and an image side, read from a folder; code in the folder is not run.
+    """A CLIP-like model of transformers, read from a folder; code in the folder is not run.
 
     Args:
         folder: holds ``config.json``, the weights, the tokenizer and the preprocessing.
@@ -158,7 +158,7 @@ class TransformersEncoder:
         return _batched([_decoded(image) for image in images], embed)
 
     def texts(self, texts: Sequence[str]) -> Embeddings:
-        """See ``ImageTextEncoder.texts``; what is longer than the encoder reads is cut."""
+        """See ``ImageTextEncoder.texts``; longer texts are truncated."""
         model, tokenizer, _ = self._parts
         length = model.config.text_config.max_position_embeddings
 
@@ -236,7 +236,7 @@ def _fingerprint(kind: str, model: Any, words: dict[str, int], preprocessing: st
 
 
 def _vector(found: Any) -> Any:
-    """The embeddings, which some releases of transformers put into a larger answer."""
+    """Return the embeddings, which some releases of transformers put into a larger output."""
     return getattr(found, "pooler_output", found)
 
 
@@ -261,7 +261,7 @@ def _decoded(image: ImageData) -> Any:
 
 @dataclass(frozen=True)
 class _AsTarget:
-    """The image side of an encoder as a target of one layer, so that the bank keeps its vectors too."""
+    """The image side of an encoder as a target of one layer, so that the cache keeps its vectors."""
 
     encoder: ImageTextEncoder
     batch_size: int = _AT_ONCE
@@ -285,7 +285,7 @@ class _AsTarget:
 def embed_images(
     encoder: ImageTextEncoder, images: ControlSet, bank: Cache, progress: Progress | None = None
 ) -> Embeddings:
-    """Embeddings of the images of a control set, in its order; the bank keeps them, part by part.
+    """Embed the images of a control set, in its order; the cache keeps the embeddings, chunk by chunk.
 
     Raises:
         LineError: see ``control_activations``.
@@ -296,7 +296,7 @@ def embed_images(
 def embed_texts(
     fingerprint: str, texts: Sequence[str], bank: Cache, embed: Callable[[list[str]], Embeddings]
 ) -> Embeddings:
-    """Embeddings of texts, from the bank or, the first time, from ``embed`` and kept there."""
+    """Return embeddings of texts from the cache or, the first time, from ``embed``."""
     key = "\n".join((fingerprint, "texts", hashlib.sha256("\0".join(texts).encode()).hexdigest()))
     kept = bank.control(key)
     if kept is None:

@@ -1,4 +1,4 @@
-"""INVERT (Bykov et al., 2023): the concept, or formula of concepts, that a unit's activation tells best by AUC."""
+"""INVERT (Bykov et al., 2023): the concept, or formula of concepts, that a unit separates best by AUC."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InvertSettings:
-    """How formulas are searched.
+    """Limits of the search.
 
     Args:
         length: most concepts in a formula, L; 1: single concepts.
@@ -44,13 +44,13 @@ class InvertSettings:
 
 @dataclass(frozen=True)
 class ScoredFormula:
-    """A formula and how well a unit tells it.
+    """A formula and how well a unit separates it.
 
     Args:
         formula: in words, with AND, OR and NOT; read from left to right.
         length: concepts in it.
         auc: of the unit's activation on the images that it holds for against all others, in [0, 1].
-        share: part of the images that it holds for.
+        share: share of the images that it holds for.
     """
 
     formula: str
@@ -75,20 +75,20 @@ def search_formulas(
     settings: InvertSettings | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[list[ScoredFormula]]:
-    """The best formulas of each unit, best first; of equal ones the shorter, then the one found first.
+    """Return the best formulas of each unit, best first; of equal ones the shorter, then the one found first.
 
-    A formula that holds for the very images of another counts as the same, and the beam keeps it once.
+    A formula that holds for the same images as another is the same formula, and the beam keeps it once.
 
     Args:
         activations: [n_images, n_units], all finite.
         members: whether each image is one of each concept, [n_images, n_concepts].
         concepts: their names.
-        allowed: bool [n_units, n_concepts], which concepts a unit's formulas may name; None: all.
+        allowed: bool [n_units, n_concepts], the concepts that a unit's formulas may contain; None: all.
         settings: length, beam and shares.
-        progress: told of units as ``(done, total)``.
+        progress: reports units as ``(done, total)``.
 
     Returns:
-        for each unit at most ``beam`` formulas; none where no formula has a share that is allowed.
+        at most ``beam`` formulas for each unit; none where no formula has an allowed share.
     """
     settings = settings or InvertSettings()
     ranks = doubled_ranks(activations)
@@ -105,7 +105,7 @@ def search_formulas(
 
 
 class _Search:
-    """A beam search over formulas, with every sum over images from a product of matrices."""
+    """A beam search over formulas; every sum over images is part of a matrix product."""
 
     def __init__(self, members: NDArray[np.float64], concepts: tuple[str, ...], settings: InvertSettings) -> None:
         self.members = members
@@ -117,12 +117,12 @@ class _Search:
     def of_unit(
         self, ranks: NDArray[np.float64], sums: NDArray[np.float64], allowed: NDArray[np.bool_]
     ) -> list[_Formula]:
-        """The beam of one unit.
+        """Return the beam of one unit.
 
         Args:
             ranks: doubled ranks of the images, [n_images].
             sums: sum of the ranks of each concept's images, [n_concepts].
-            allowed: the concepts that may be named, [n_concepts].
+            allowed: the concepts that formulas may contain, [n_concepts].
         """
         all_ranks = ranks.sum()
         literal_sums = np.concatenate([sums, all_ranks - sums])
@@ -166,7 +166,7 @@ class _Search:
         aucs: NDArray[np.float64],
         build: Callable[[tuple[int, int]], _Formula],
     ) -> list[_Formula]:
-        """The best of the formulas known and those that have these AUC, no two of them for the same images."""
+        """Return the best of the known and the new formulas, no two of them for the same images."""
         kept: list[_Formula] = []
         for one in _merged(known, aucs, build):
             if not any(np.array_equal(one.holds, other.holds) for other in kept):
@@ -198,7 +198,7 @@ class _Search:
 def _merged(
     known: list[_Formula], aucs: NDArray[np.float64], build: Callable[[tuple[int, int]], _Formula]
 ) -> Iterator[_Formula]:
-    """Formulas by AUC, the known ones, which are shorter, first among equals; new ones are built when reached."""
+    """Yield formulas by AUC, the known, shorter ones first among equals; new ones are built when reached."""
     waiting = sorted(known, key=lambda one: (-one.auc, one.length))
     for place in np.argsort(-aucs, axis=None, kind="stable"):
         row, column = divmod(int(place), aucs.shape[1])
@@ -220,7 +220,7 @@ def label(
     most: float = 0.5,
     hypernyms: bool = True,
 ) -> Labels:
-    """The best formula for each unit, by its AUC on the probe images.
+    """Return the best formula for each unit, by its AUC on the probe images.
 
     Args:
         task: units and probe images with classes.
@@ -228,10 +228,10 @@ def label(
         beam: formulas kept at each length.
         least: smallest share of the images that a formula may hold for.
         most: largest share.
-        hypernyms: also name groups of classes; see ``concepts_of``.
+        hypernyms: also use groups of classes; see ``concepts_of``.
 
     Raises:
-        UsageError: a value does not fit, the images have no classes, or no formula has a share that is allowed.
+        UsageError: a value does not fit, the images have no classes, or no formula has an allowed share.
     """
     if not (1 <= length <= 10 and beam >= 1 and 0 <= least <= most <= 1):
         raise UsageError(
@@ -240,8 +240,8 @@ def label(
         )
     concepts, members = concepts_of(task, hypernyms=hypernyms)
     settings = InvertSettings(length, beam, least, most)
-    told = task.progress_for("formulas")
-    found = search_formulas(task.activations, members, concepts, task.allowed(concepts), settings, told)
+    progress = task.progress_for("formulas")
+    found = search_formulas(task.activations, members, concepts, task.allowed(concepts), settings, progress)
     labels, without, tied = [], [], []
     for place, (unit, formulas) in enumerate(zip(task.units, found, strict=True)):
         # Every formula has AUC .5 then, and the order of the concepts would decide.
@@ -260,18 +260,18 @@ def label(
 
 
 def concepts_of(task: BaselineTask, *, hypernyms: bool) -> tuple[tuple[str, ...], NDArray[np.bool_]]:
-    """The concepts of the probe images and whether each image is one of them.
+    """Return the concepts of the probe images, and whether each image is one of them.
 
     Args:
         task: has the probe images.
-        hypernyms: also groups of classes: of the image bank its own, of other sets WordNet's hypernyms.
+        hypernyms: also groups of classes: those of the image bank, for other sets WordNet's hypernyms.
 
     Returns:
         the names, classes first, and bool [n_images, n_concepts].
 
     Raises:
         UsageError: the images have no classes.
-        MissingPartError: WordNet is wanted and not here.
+        MissingPartError: WordNet is needed and missing.
     """
     captions = task.captions
     classes: dict[str, set[int]] = defaultdict(set)
@@ -293,7 +293,7 @@ def concepts_of(task: BaselineTask, *, hypernyms: bool) -> tuple[tuple[str, ...]
 
 
 def _wider(task: BaselineTask) -> Mapping[int, set[str]]:
-    """The groups of each class, by its index."""
+    """Return the groups of each class, by its index."""
     if task.components.settings.control == "bank":
         broader: dict[str, set[str]] = defaultdict(set)
         for entry in task.components.image_bank.select("search"):
@@ -310,7 +310,7 @@ def _wider(task: BaselineTask) -> Mapping[int, set[str]]:
 
 
 def doubled_ranks(activations: Activations) -> NDArray[np.float64]:
-    """Twice the rank of each image for each unit, from 2 on; ties share their mean rank, so all are whole.
+    """Return twice the rank of each image for each unit, from 2 on; ties share their mean rank.
 
     Args:
         activations: [n_images, n_units], all finite.
@@ -326,12 +326,12 @@ def doubled_ranks(activations: Activations) -> NDArray[np.float64]:
 
 
 def auc_of_sums(sums: NDArray[np.float64], sizes: NDArray[np.float64], images: int) -> NDArray[np.float64]:
-    """AUC from the doubled ranks' sums of the images with a concept; NaN where all or none have it.
+    """Compute the AUC from the sums of doubled ranks of a concept's images; NaN where all or none have it.
 
     Args:
         sums: sums of doubled ranks, of any shape.
-        sizes: how many images have the concept, in a shape that fits.
-        images: how many there are in all.
+        sizes: number of images with the concept, in a shape that fits.
+        images: number of all images.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         found: NDArray[np.float64] = (sums - sizes * (sizes + 1)) / (2 * sizes * (images - sizes))

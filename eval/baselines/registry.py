@@ -1,4 +1,4 @@
-"""The baselines by name: what each is, how it is called, and the form of its files."""
+"""The baselines by name, with their options and file formats."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Baseline:
     """A baseline.
 
     Args:
-        label: labels the units of a task; its keyword arguments are the method's own options.
-        form: key of ``labels.WRITE_FORMATS`` for its files.
-        words: the words that it chooses from; None: a language model names whatever it likes.
+        label: labels the units of a task; its keyword arguments are the method's options.
+        form: key of ``formats.WRITE_FORMATS`` for its files.
+        words: the words that it chooses from; None: a language model proposes labels freely.
     """
 
     label: Callable[..., Labels]
@@ -33,7 +33,7 @@ class Baseline:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """Names of the method's own options."""
+        """Names of the method's options."""
         return tuple(inspect.signature(self.label).parameters)[1:]
 
 
@@ -48,16 +48,16 @@ METHODS: dict[str, Baseline] = {
 
 
 def label_units(method: str, task: BaselineTask, **options: Any) -> Labels:
-    """The labels that a method gives the units of a task, one each, in their order.
+    """Label the units of a task by a method, in their order.
 
     Args:
         method: key of ``METHODS``.
-        task: what is labelled.
-        options: the method's own; those that are None are left at the defaults, which are the authors'.
+        task: the units.
+        options: the method's; those that are None have their defaults, which are the authors'.
 
     Raises:
         UsageError: there is no such method, or it has no such option.
-        DrainedError: it was asked to stop; what was measured is kept.
+        DrainedError: a stop was requested; what was measured is cached.
         LineError: see the method.
     """
     given = check_options(method, options)
@@ -65,7 +65,7 @@ def label_units(method: str, task: BaselineTask, **options: Any) -> Labels:
 
 
 def check_options(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that were given, which the method has.
+    """Return the options that were given; the method has each of them.
 
     Raises:
         UsageError: there is no such method, or it has no such option.
@@ -82,7 +82,7 @@ def check_options(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def label_vocabulary(method: str, task: BaselineTask, labels: Labels) -> LabelVocabulary:
-    """What the labels that a method gave the units of a task could be chosen from."""
+    """Return the vocabulary that a method's labels of a task were chosen from."""
     if method == "initial":
         return vocabulary_of_run(task.components.runs.run(labels.source), task.components.store)
     words = METHODS[method].words
@@ -93,7 +93,7 @@ def label_vocabulary(method: str, task: BaselineTask, labels: Labels) -> LabelVo
 
 
 def write_labels(labels: Labels, path: Path, choice: LabelVocabulary) -> None:
-    """Write labels in the form of the method that gave them, and beside them what they could be chosen from.
+    """Write labels in the format of their method, and their vocabulary beside them.
 
     Raises:
         UsageError: the file cannot be written.
@@ -107,7 +107,7 @@ def write_labels(labels: Labels, path: Path, choice: LabelVocabulary) -> None:
 
 
 def default_path(store: Path, labels: Labels) -> Path:
-    """Where a store keeps the labels of a method, as CoSy lays out what it evaluates."""
+    """Return the path of a method's labels in a store, in CoSy's layout."""
     vocabulary_of_run = [labels.source] if labels.source != labels.method else []
     return Path(
         store, "explanations", labels.method, *vocabulary_of_run, f"{file_stem(labels.model, labels.layer)}.csv"

@@ -22,13 +22,13 @@ from line_neurons.tools.scorers import layer_scorer, needs_control
 from line_neurons.tools.store.records import Run, Unit
 
 COMMAND = "line eval baseline initial"
-"""The command that runs of ``initial_label`` are recorded with."""
+"""The recorded command of runs that ``initial_label`` starts."""
 
 _WORDS_AT_ONCE = 32
 
 
 def random_label(task: BaselineTask) -> Labels:
-    """A word for each unit, drawn uniformly from the vocabulary; a function of (seed, unit, vocabulary)."""
+    """Draw a word for each unit uniformly from the vocabulary; a function of (seed, unit, vocabulary)."""
     words = sorted(task.words)
     seed = task.components.settings.seed
 
@@ -41,17 +41,17 @@ def random_label(task: BaselineTask) -> Labels:
 
 
 def best_word(task: BaselineTask) -> Labels:
-    """The word whose images excite each unit most, by the run's generator, number of images and scorer.
+    """Score every word as LINE scores a concept, and return the best: an upper bound of a search of the words.
 
-    Images and activations are those of the concept bank; one forward pass serves all units. A word that the
-    generator cannot image does not count.
+    Images and activations are cached; one forward pass serves all units. Words that cannot be generated are
+    skipped.
 
     Raises:
         UsageError: no word can be generated.
         LineError: see ``scoring.draw`` and ``Cache.activations``.
     """
     components, words = task.components, task.words
-    deps, told = components.deps(task.layer), task.progress_for("words")
+    deps, progress = components.deps(task.layer), task.progress_for("words")
     columns = list(task.units)
     scorer = components.settings.scorer
     compared = (
@@ -72,8 +72,8 @@ def best_word(task: BaselineTask) -> Labels:
                 every, components.target, task.layer, generator=components.generator
             )
             scores[:, list(images)] = score(rows[:, columns].reshape(len(images), -1, len(columns))).T
-        if told:
-            told(min(first + _WORDS_AT_ONCE, len(words)), len(words))
+        if progress:
+            progress(min(first + _WORDS_AT_ONCE, len(words)), len(words))
     imaged = np.flatnonzero(np.isfinite(scores).all(0))
     if not len(imaged):
         raise UsageError("no word of the vocabulary can be generated", "name another --vocabulary")
@@ -81,14 +81,14 @@ def best_word(task: BaselineTask) -> Labels:
 
 
 def initial_label(task: BaselineTask) -> Labels:
-    """The best initial label of each unit: from the run that the task is of, or of a run with N = 0 made now.
+    """Return the best concept of each unit's initial scoreboard, of the task's run or a new one with N = 0.
 
-    A run that an earlier call made, with the same settings and units, is gone on with.
+    An unfinished run of an earlier call with the same settings and units is resumed.
 
     Raises:
-        UsageError: the run has no first board of a unit, or none tells one concept from another.
-        LineError: see ``runs.work``.
-        DrainedError: it was asked to stop.
+        UsageError: the run has no initial scoreboard of a unit, or all concepts of each score the same.
+        LineError: see ``lifecycle.work``.
+        DrainedError: a stop was requested.
     """
     if task.source:
         return _of_run(task, task.source)
@@ -114,7 +114,7 @@ _NO_ITERATION = {
 
 
 def _without_iteration(task: BaselineTask) -> Components:
-    """The task's parts with settings that end with the first board; what is open is shared."""
+    """Return the task's components, without iterations in their settings; opened models are shared."""
     settings = task.components.settings
     excluded = settings.exclude_for | {unit: tuple(words) for unit, words in task.excluded.items()}
     # Nobody is asked, so no server has to be there; unless it is the language model that fills the first board.
@@ -152,14 +152,14 @@ def _of_run(task: BaselineTask, run: str) -> Labels:
 
 
 def _unlabelled(unit: Unit, scores: Mapping[str, float]) -> str:
-    """Why no concept of a unit's first board can be its label; empty if one can."""
+    """Return why no concept of a unit's initial scoreboard can be its label; empty if one can."""
     if len(scores) > 1 and len(set(scores.values())) == 1:
         return f"all {len(scores)} concepts of the initial scoreboard score the same"
     return told(unit.marks) if unit.status in UNLABELLED else ""
 
 
 def _first_scores(task: BaselineTask, run: str, unit: int) -> dict[str, float]:
-    """The scores on a unit's first board, by the key of the concept."""
+    """Return the scores of a unit's initial scoreboard, by the key of the concept."""
     return {
         concept_key(trial.concept): trial.score
         for trial in task.components.runs.trials(run, unit)

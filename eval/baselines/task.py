@@ -1,4 +1,4 @@
-"""What every baseline is given: units of a layer, probe images, words, and what each unit may not be called."""
+"""The task of a baseline: units of a layer, probe images, words, and excluded concepts."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 class BaselineTask:
     """Units to label.
 
-    The probe images are those of the control set; of the image bank they come from the search images, so that
-    no baseline sees what is held out.
+    The probe images are those of the control set; of the image bank they are the search images, so that no
+    baseline uses held-out ones.
 
     Args:
         components: model and settings; ``settings.seed`` decides every random choice.
         layer: dotted path of the layer.
         units: indices of the units, each once.
         excluded: concepts that a unit may not be labelled with, by unit.
-        source: where the labels come from, for the record: a run whose units these are, or nothing.
-        drain: asks to stop where nothing is lost.
+        source: the run whose units these are, for the record; or empty.
+        drain: requests a stop where nothing is lost.
     """
 
     components: Components
@@ -47,7 +47,7 @@ class BaselineTask:
     drain: RunControl | None = None
 
     def progress_for(self, what: str) -> Progress | None:
-        """What is told of long work; it raises ``DrainedError`` where a stop was asked for."""
+        """Return the callback for long work; it raises ``DrainedError`` where a stop was requested."""
         return self.components.progress_for(what, self.drain)
 
     @cached_property
@@ -68,7 +68,7 @@ class BaselineTask:
         return self.control.activations[:, list(self.units)]
 
     def images(self) -> ControlSet:
-        """The probe images themselves.
+        """Return the probe images.
 
         Raises:
             UsageError: there are only activations on them.
@@ -83,7 +83,7 @@ class BaselineTask:
 
     @cached_property
     def captions(self) -> tuple[str, ...]:
-        """What each class of the probe images is called, as a concept.
+        """The name of each class of the probe images, as a concept.
 
         Raises:
             UsageError: the images have no classes.
@@ -92,7 +92,7 @@ class BaselineTask:
 
     @cached_property
     def words(self) -> tuple[str, ...]:
-        """The vocabulary: a word list if the settings name one, else the classes of the probe images."""
+        """The vocabulary: the word list of the settings, else the classes of the probe images."""
         if self.components.settings.vocabulary is not None:
             return read_words(self.components.settings.vocabulary)
         source = self.components.control_set
@@ -108,10 +108,10 @@ class BaselineTask:
         return classes
 
     def allowed(self, words: Sequence[str]) -> NDArray[np.bool_]:
-        """Which of ``words`` each unit may be labelled with, bool [len(units), len(words)].
+        """Return which words each unit may be labelled with, bool [len(units), len(words)].
 
         Raises:
-            UsageError: nothing is left for a unit.
+            UsageError: no word is left for a unit.
         """
         keys = [concept_key(word) for word in words]
         everywhere = self.components.settings.exclude
@@ -130,7 +130,7 @@ class BaselineTask:
         unlabelled: Iterable[tuple[int, str]] = (),
         tied: Iterable[int] = (),
     ) -> Labels:
-        """Labels with where they come from, and which units have none or share their score with another label.
+        """Return labels with their source, the units without a label, and those with a tie.
 
         Raises:
             UsageError: no unit has a label.
@@ -151,14 +151,14 @@ class BaselineTask:
         )
 
     def best(self, method: str, scores: NDArray[np.float64], words: Sequence[str]) -> Labels:
-        """The word with the highest score for each unit; none where all words that it may have score the same.
+        """Return the word with the highest score for each unit; none where all allowed words score the same.
 
-        Of several with the highest score the first counts, and the unit is named as tied.
+        Of several words with the highest score the first counts, and the unit is reported as tied.
 
         Args:
-            method: what the labels are called.
-            scores: [len(units), len(words)]; what may not be a label does not count. A label whose score is not
-                finite has none.
+            method: name of the method.
+            scores: [len(units), len(words)]; scores of words that are not allowed are ignored, and a label whose
+                score is not finite has none.
             words: the words.
         """
         lowest = np.finfo(np.float64).min

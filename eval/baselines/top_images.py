@@ -1,4 +1,4 @@
-"""The probe images, and crops of them, that excite a unit most."""
+"""The probe images, and crops of them, with the highest activations of a unit."""
 
 from __future__ import annotations
 
@@ -22,31 +22,26 @@ if TYPE_CHECKING:
     from line_neurons.agent.ports import ImageData
 
 _STARTS = (0.0, 0.25, 0.5)
-"""Crops have half the sides of an image and begin here: two of them share at most a third of their area."""
+"""Crops have half the sides of an image and start here: two of them share at most a third of their area."""
 
 
 @dataclass(frozen=True)
 class ProbeImage:
-    """A probe image or a crop of it.
-
-    Args:
-        row: of the probe image.
-        image: the file.
-    """
+    """A probe image, by its row, or a crop of it."""
 
     row: int
     image: ImageData
 
 
 def find_top_images(task: BaselineTask, images: int, crops: int) -> Iterator[tuple[int, list[ProbeImage]]]:
-    """For each unit the images and crops that excite it most.
+    """Find the images and crops with the highest activations of each unit.
 
-    Of each of the ``images`` strongest probe images the ``crops`` strongest crops compete with the images
-    themselves. Units that are output classes are shown whole images: what they respond to is not in one place.
+    Of each of the top ``images`` probe images the top ``crops`` crops compete with the images themselves. Units
+    that are output classes get whole images only: what they respond to is not in one place.
 
     Args:
         task: units and probe images.
-        images: how many a unit is given.
+        images: images of each unit.
         crops: most crops of one image.
 
     Raises:
@@ -75,18 +70,18 @@ def find_top_images(task: BaselineTask, images: int, crops: int) -> Iterator[tup
 
 
 def _images(task: BaselineTask, wanted: Sequence[int]) -> Mapping[int, ImageData]:
-    """Images of the probe set by row."""
+    """Return images of the probe set by row."""
     left, found, row = set(wanted), {}, 0
     source = task.images()
-    told = task.progress_for("probe images")
+    progress = task.progress_for("probe images")
     for number, chunk in enumerate(source.chunks(), 1):
         for image in chunk.images:
             if row in left:
                 found[row] = image
                 left.discard(row)
             row += 1
-        if told:
-            told(number, source.total or 0)
+        if progress:
+            progress(number, source.total or 0)
         if not left:
             break
     if left:
@@ -113,7 +108,7 @@ def _cropped(image: ImageData) -> list[bytes]:
 
 @dataclass(frozen=True)
 class _Crops:
-    """Crops as a control set of one part, so that the bank keeps what is measured of them."""
+    """Crops as a control set of one chunk, so that the cache keeps their activations."""
 
     images: tuple[bytes, ...]
 

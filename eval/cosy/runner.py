@@ -73,7 +73,7 @@ def open_layer(
     layer: str | None = None,
     units_from: int | None = None,
     mode: Mode = "fixed",
-    preparing: OnProgress | None = None,
+    on_progress: OnProgress | None = None,
     trust: bool = False,
 ) -> EvaluatedLayer:
     """Read labels and open the components that evaluate them.
@@ -87,7 +87,7 @@ def open_layer(
         layer: the layer of such files.
         units_from: number of the first unit of files; see ``formats.read_labels``.
         mode: ``strict`` prepares images for torchvision's models as the reference code does.
-        preparing: reports long work.
+        on_progress: reports long work.
         trust: run the custom code that a run names, whoever started it.
 
     Raises:
@@ -103,14 +103,14 @@ def open_layer(
             runs.append(open_runs(store).run(one.source))
     _refuse_twice(labels)
     if runs:
-        components = _components_of(runs, settings, changes, preparing, trust)
+        components = _components_of(runs, settings, changes, on_progress, trust)
         path = runs[0].layer
     else:
         spec, path = target_of(model or labels[0].model, layer or labels[0].layer)
         for what, found in {"model": spec, "layer": path}.items():
             if not found:
                 raise UsageError(f"{labels[0].source} does not name its {what}", f"name it with --{what}")
-        components = Components(spec, settings, preparing)
+        components = Components(spec, settings, on_progress)
     info = find_layer(components.target.layers(), path, components.model)
     target = components.shown_model
     for one in labels:
@@ -157,7 +157,7 @@ def evaluate_labels(
     *,
     mode: Mode = "fixed",
     seed: int = 0,
-    telling: OnProgress | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Result:
     """Evaluate labels of a method concept by concept; each result is written to the store at once.
 
@@ -172,7 +172,7 @@ def evaluate_labels(
         results: where results are written.
         mode: see ``protocol``.
         seed: the images', for the record.
-        telling: reports long work; its exceptions end the work.
+        on_progress: reports long work; its exceptions end the work.
 
     Raises:
         UsageError: ``strict`` mode does not fit these labels.
@@ -183,7 +183,7 @@ def evaluate_labels(
     if mode == "strict" and not isinstance(images, FolderImages):
         check_multiple_of_three(len(concepts))
     called, source = control
-    base = _control(subject, source, telling)
+    base = _control(subject, source, on_progress)
     if mode == "strict":
         base = emulate_short_batch(base, CONTROL_BATCH)
     components = subject.components
@@ -204,11 +204,11 @@ def evaluate_labels(
     judged: dict[int, CosyScore] = {}
     for place, concept in enumerate(concepts):
         own = [label for label in chosen if label.concept == concept]
-        part = _judge_concept(own, concept, place, images, base, mode, telling)
+        part = _judge_concept(own, concept, place, images, base, mode, on_progress)
         results.put(evaluation, part)
         judged |= {one.unit: one for one in part}
-        if telling:
-            telling(f"CoSy {labels.method}", place + 1, len(concepts))
+        if on_progress:
+            on_progress(f"CoSy {labels.method}", place + 1, len(concepts))
     return Result(evaluation, tuple(judged[label.unit] for label in chosen), time.time())
 
 
@@ -242,11 +242,11 @@ def _judge_concept(
     images: ConceptImages,
     base: Activations,
     mode: Mode,
-    telling: OnProgress | None,
+    on_progress: OnProgress | None,
 ) -> list[CosyScore]:
     def drawing(done: int, total: int) -> None:
-        if telling:
-            telling("drawing", done, total)
+        if on_progress:
+            on_progress("images", done, total)
 
     try:
         rows = images.activations(concept, place, drawing)
@@ -258,7 +258,7 @@ def _judge_concept(
 
 
 def _control(
-    subject: EvaluatedLayer, source: ControlSet | PrecomputedControl, telling: OnProgress | None
+    subject: EvaluatedLayer, source: ControlSet | PrecomputedControl, on_progress: OnProgress | None
 ) -> Activations:
     components, layer = subject.components, subject.layer
     if isinstance(source, PrecomputedControl):
@@ -267,8 +267,8 @@ def _control(
         ).activations
 
     def counted(done: int, total: int) -> None:
-        if telling:
-            telling("control set", done, total)
+        if on_progress:
+            on_progress("control set", done, total)
 
     return control_activations(components.cache, components.target, [layer], source, counted)[layer].activations
 
@@ -277,13 +277,13 @@ def _components_of(
     runs: Sequence[Run],
     settings: Settings,
     changes: Mapping[str, Any],
-    preparing: OnProgress | None,
+    on_progress: OnProgress | None,
     trust: bool,
 ) -> Components:
     """Open the components of the first of some runs of one target; their language model is not used."""
     run = runs[0]
     places = {"store": settings.store, "assets": settings.assets}
-    components = Components(run.model, revised({**run.settings, **places}, changes), preparing, {run.layer})
+    components = Components(run.model, revised({**run.settings, **places}, changes), on_progress, {run.layer})
     if trust:
         record_trust(components.runs, run)
     require_trust(components.runs, run, {"llm": ""})

@@ -206,12 +206,12 @@ def subject(tmp_path):
 CONTROL = "scripted", ScriptedControl(("apple", "bean", "corn", "dog"))
 
 
-def judged(subject, labels=None, *, mode="fixed", count=4, telling=None, **keywords):
+def judged(subject, labels=None, *, mode="fixed", count=4, on_progress=None, **keywords):
     labels = labels or subject.labels[0]
     images = GeneratedImages("scripted", subject.components.generator, subject.components, LAYER, count, 0, mode)
     results = Evaluations(subject.components.store)
     result = evaluate_labels(
-        subject, labels, labels.labels, images, CONTROL, results, mode=mode, telling=telling, **keywords
+        subject, labels, labels.labels, images, CONTROL, results, mode=mode, on_progress=on_progress, **keywords
     )
     results.close()
     return result
@@ -271,7 +271,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped_and_ends_as_the_unin
             raise DrainedError
 
     with pytest.raises(DrainedError):
-        judged(subject, telling=stop)
+        judged(subject, on_progress=stop)
     assert len(Evaluations(subject.components.store).results()[0].scores) == 2
     drawn = list(subject.components.generator.drawn)
     assert len(drawn) == 4

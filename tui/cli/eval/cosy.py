@@ -94,7 +94,7 @@ def cosy(
     with Watching() as watching, draining() as drain, ExitStack() as stack:
         subject = open_layer(
             names, settings, changes, model=wanted.model, layer=wanted.layer, units_from=wanted.units_from,
-            mode=mode,            preparing=watching.preparing, trust=trust,
+            mode=mode,            on_progress=watching.preparing, trust=trust,
         )  # fmt: skip
         files = _files(output, subject)
         components = subject.components
@@ -121,7 +121,7 @@ def cosy(
                 results.append(
                     evaluate_labels(
                         subject, labels, some, images, control, kept,
-                        mode=mode, seed=wanted.seed, telling=components.reporter(drain),
+                        mode=mode, seed=wanted.seed, on_progress=components.reporter(drain),
                     )
                 )  # fmt: skip
         except DrainedError:
