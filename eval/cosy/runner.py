@@ -246,7 +246,7 @@ def _judge_concept(
 ) -> list[CosyScore]:
     def drawing(done: int, total: int) -> None:
         if on_progress:
-            on_progress("images", done, total)
+            on_progress("drawing", done, total)
 
     try:
         rows = images.activations(concept, place, drawing)

@@ -8,7 +8,7 @@ from scipy import stats
 from line_neurons.agent.errors import UsageError
 from line_neurons.eval.reports.method_table import table1
 from line_neurons.eval.reports.statistics import holm_correction
-from line_neurons.eval.reports.table import write
+from line_neurons.eval.reports.table import write_report
 from line_neurons.tools.store.evaluations import CosyScore, Evaluation, Evaluations
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import applied_kinds
@@ -50,7 +50,7 @@ def test_methods_are_compared_on_the_units_that_all_have_numbers_for(results, tm
     own = {row["method"]: row for row in tables(report)["table1-own-units"]}
     assert (own["invert"]["units"], own["invert"]["not drawable"]) == (6, 1)
     assert own["line"]["AUC mean"] == pytest.approx((sum(line) + 0.1) / 6)
-    assert {path.suffix for path in write(report, tmp_path / "out")} == {".csv", ".md", ".png", ".svg"}
+    assert {path.suffix for path in write_report(report, tmp_path / "out")} == {".csv", ".md", ".png", ".svg"}
 
 
 def test_of_several_runs_the_newest_is_the_reference_unless_one_is_named_first(results):
@@ -76,8 +76,8 @@ def test_numbers_on_other_weights_or_images_of_the_same_name_are_not_compared(re
         ("random", pytest.approx(0.5)),
     ]
     assert report.notes[0] == (
-        "The control set of net:x head changed between evaluations, so that these are not compared with each "
-        "other: line, invert; line, random. Judged by one `line eval cosy RUN METHOD=FILE ...` they are."
+        "The control set of net:x head changed between evaluations, so these are not compared with each "
+        "other: line, invert; line, random. Evaluate them together: `line eval cosy RUN METHOD=FILE ...`."
     )
 
 
@@ -92,7 +92,7 @@ def test_a_method_without_numbers_for_some_units_takes_none_from_the_other_pairs
         ("AUC", "invert", 3), ("AUC", "random", 1), ("MAD", "invert", 3), ("MAD", "random", 1),
     ]  # fmt: skip
     assert report.notes[0] == "No unit of net:x head has numbers for all of: line, invert, random."
-    assert "table1.md" in {path.name for path in write(report, tmp_path / "out")}
+    assert "table1.md" in {path.name for path in write_report(report, tmp_path / "out")}
 
 
 def test_units_that_people_steered_are_left_out_and_named(results, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from line_neurons.eval.reports.histories import histories
 from line_neurons.eval.reports.proposals import proposals, proposer_stats
 from line_neurons.eval.reports.statistics import compare
-from line_neurons.eval.reports.table import write
+from line_neurons.eval.reports.table import write_report
 from line_neurons.tools.store.records import Step, Unit
 from line_neurons.tools.store.runs import RunStore
 from support.table_runs import add, steer, tables
@@ -63,7 +63,7 @@ def test_runs_are_held_against_the_first_of_their_layer_unit_by_unit(store, tmp_
     own = [(sum(scores) + summary) / 4 for _, scores, summary in GOOD.values()]
     assert proposed["difference"] == pytest.approx(sum(own) / 3)
     assert proposed["p"] == pytest.approx(compare(own, [0.0] * 3).p)
-    assert {path.suffix for path in write(report, tmp_path / "out")} == {".csv", ".md", ".png", ".svg"}
+    assert {path.suffix for path in write_report(report, tmp_path / "out")} == {".csv", ".md", ".png", ".svg"}
 
 
 def test_runs_of_different_lengths_are_held_against_each_other_over_as_many_iterations(store):

@@ -13,7 +13,7 @@ from line_neurons.eval.reports.histories import by_layer, histories
 from line_neurons.eval.reports.run_comparison import comparison
 from line_neurons.eval.reports.statistics import compare, wilson_interval
 from line_neurons.eval.reports.step_curves import steps
-from line_neurons.eval.reports.table import Report, Table, as_csv, as_markdown, write
+from line_neurons.eval.reports.table import Report, Table, as_csv, as_markdown, write_report
 from line_neurons.eval.reports.unit_trace import trace
 from line_neurons.eval.reports.winner_table import winners
 from line_neurons.tools.store.evaluations import CosyScore, Evaluation, Result
@@ -270,19 +270,19 @@ def test_figures_are_written_with_the_same_bytes_each_time_whatever_the_labels_s
     add(store, "a", llm="ollama:$x_{1}$ 漢")
     add(store, "b", llm="random")
     report = steps(histories(store, ["a", "b"]))
-    first = {path.name: path.read_bytes() for path in write(report, tmp_path / "one")}
+    first = {path.name: path.read_bytes() for path in write_report(report, tmp_path / "one")}
     assert set(first) == {
         "winner-steps.csv", "lengths.csv", "lengths-tests.csv", "best-by-step.csv", "steps.png", "steps.svg",
         "steps.md",
     }  # fmt: skip
     assert first["steps.png"].startswith(b"\x89PNG")
-    assert {path.name: path.read_bytes() for path in write(report, tmp_path / "two")} == first
+    assert {path.name: path.read_bytes() for path in write_report(report, tmp_path / "two")} == first
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="--output"):
-        write(Report("r", "t", ()), tmp_path / "file")
+        write_report(Report("r", "t", ()), tmp_path / "file")
 
 
 def test_the_commands_print_tables_and_json_and_write_files(line, tmp_path):

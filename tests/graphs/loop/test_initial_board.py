@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.labels.vocabulary import of_run
+from line_neurons.eval.labels.vocabulary import vocabulary_of_run
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.control_sets.precomputed import PrecomputedControl
 from support.fakes import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, image_of, scripted_components
@@ -78,8 +78,8 @@ def test_the_classes_of_a_control_set_are_kept_with_the_run_also_of_a_file_of_ac
     run = work(components, start(components, LAYER, ["0"]))
     assert run.status == "finished"
     assert components.runs.run(run.id).vocabulary == ("fox", "heron")
-    assert of_run(components.runs.run(run.id), components.store).has(0, ["heron"]) == "in"
-    assert of_run(components.runs.run(run.id), components.store).has(0, ["lion"]) == "not in"
+    assert vocabulary_of_run(components.runs.run(run.id), components.store).has(0, ["heron"]) == "in"
+    assert vocabulary_of_run(components.runs.run(run.id), components.store).has(0, ["lion"]) == "not in"
 
 
 @pytest.mark.parametrize("text", ["", "\n  \n"])

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from line_neurons.agent.errors import DrainedError
-from line_neurons.eval.labels.vocabulary import of_file
+from line_neurons.eval.labels.vocabulary import vocabulary_of_file
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.image_bank.bundled import bundled_bank
 from line_neurons.tui.cli.eval import baseline as baseline_commands
@@ -45,7 +45,7 @@ def test_the_units_of_a_run_are_labelled_and_the_labels_kept_in_the_store(line, 
     assert str(file) in out.replace("\n", "")
     assert labels(file) == {2: "class c", 0: "class c", 1: "class d"}
     assert list(labels(file)) == [2, 0, 1]
-    choice = of_file(file)
+    choice = vocabulary_of_file(file)
     assert [choice.has(unit, ("class c",)) for unit in (0, 1)] == ["in", "kept out"]
 
 
@@ -54,7 +54,7 @@ def test_what_a_run_kept_off_its_first_boards_may_be_allowed(line, recorded, tmp
     flags = ("--run", recorded, "--units", "1", "--allow-excluded", "-o", file)
     status, out, _ = line("eval", "baseline", "best-word", *flags, "--json")
     assert (status, labels(file)) == (0, {1: "class c"})
-    assert of_file(file).has(1, ("class c",)) == "in"
+    assert vocabulary_of_file(file).has(1, ("class c",)) == "in"
     said = json.loads(out)
     assert (said["method"], said["source"], said["file"]) == ("best-word", recorded, str(file))
     assert said["labels"] == [{"unit": 1, "concept": "class c", "score": 10.0}]
@@ -63,7 +63,7 @@ def test_what_a_run_kept_off_its_first_boards_may_be_allowed(line, recorded, tmp
 def test_a_first_board_is_as_the_run_recorded_it_whatever_is_allowed(line, recorded, tmp_path):
     file = tmp_path / "mine.csv"
     assert line("eval", "baseline", "initial", "--run", recorded, "--allow-excluded", "-o", file)[0] == 0
-    assert [of_file(file).has(unit, ("class c",)) for unit in (0, 1)] == ["in", "kept out"]
+    assert [vocabulary_of_file(file).has(unit, ("class c",)) for unit in (0, 1)] == ["in", "kept out"]
 
 
 @pytest.mark.parametrize(
