@@ -368,7 +368,7 @@ def test_a_wish_that_makes_no_sense_is_one_clear_error_and_is_not_written(tmp_pa
         (run.id, 0, "try", "a, b", "is no concept"),
         (run.id, 0, "ban", "", "is no concept"),
         (run.id, 0, "again", "fox", "takes no concept"),
-        (run.id, 0, "praise", "fox", "is nothing that can be asked"),
+        (run.id, 0, "praise", "fox", "is not a steering command"),
     ]
     for name, unit, kind, concept, said in senseless:
         with pytest.raises(UsageError, match=said) as caught:
