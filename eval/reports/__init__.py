@@ -1,1 +1,1 @@
-"""Tables, figures and statistics of an evaluation."""
+"""Tables and figures of runs and evaluations, as ``line eval`` prints and writes them."""

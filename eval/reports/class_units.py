@@ -1,8 +1,8 @@
-"""Are final-layer units labelled with their own class? Where the truth is known, the loop can be marked.
+"""Label units of the last layer, whose true class is known, and compare proposers.
 
-``python -m line_neurons.eval.reports.class_units`` labels units of the embedded target's final layer whose class
-the image bank can draw, with every name of the class kept off the first board, and compares proposers. All runs
-stay in the store; the same command again finishes what is missing and prints the tables from the histories.
+``python -m line_neurons.eval.reports.class_units`` labels units of the embedded target's last layer whose class
+the image bank has, with every name of the class kept off the initial scoreboard. All runs stay in the store; the
+same command again finishes what is missing and prints the tables from the histories.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ class Missed:
     """Why units were not labelled right.
 
     Args:
-        unproposed: the class's captions were never scored for the unit, though their images beat the label.
-        beaten: another concept's images excite the unit more than those of the class's captions.
+        unproposed: the class's captions were never scored for the unit, though their images score higher than the
+            label.
+        beaten: another concept's images score higher than those of the class's captions.
     """
 
     unproposed: tuple[str, ...]
@@ -44,18 +45,18 @@ class Missed:
 
 
 def drawable_classes(bank: Bank, words: WordNet, names: Sequence[str]) -> list[TrueClass]:
-    """The classes of which the bank has an image for the search under one of the class's names."""
+    """Return the classes of which the bank has a search image under one of the class's names."""
     units = [Unit("", unit, unit, name=name) for unit, name in enumerate(names)]
     return [one for one in true_classes(words, units, bank) if one.captions]
 
 
 def sample(units: Sequence[TrueClass], count: int, seed: int = 42) -> list[TrueClass]:
-    """``count`` of the units, drawn without replacement, in the order of their index."""
+    """Draw ``count`` of the units at random without replacement, in the order of their index."""
     return sorted(Random(seed).sample(list(units), min(count, len(units))), key=lambda one: one.unit)
 
 
 def run_of(components: Components, units: Sequence[TrueClass], command: str) -> Run:
-    """The finished run for a command: a new one, or the rest of an earlier one."""
+    """Return the finished run of a command: a new one, or an earlier one, resumed."""
     known = [run for run in components.runs.runs() if run.command == command]
     if known:
         run = known[0]
@@ -70,14 +71,14 @@ Row = tuple[TrueClass, Unit, Verdict]
 
 
 def judge_all(words: WordNet, classes: Sequence[TrueClass], units: Sequence[Unit]) -> list[Row]:
-    """Each unit with its label's relation to its class."""
+    """Return each unit with its label's relation to its class."""
     by_unit = {unit.unit: unit for unit in units}
     truth = Truth(words, classes)
     return [(one, by_unit[one.unit], truth.judge(by_unit[one.unit].label or "", one)) for one in classes]
 
 
 def missed_classes(components: Components, judged: Sequence[Row]) -> Missed:
-    """Score each missed class's own captions, as any concept is scored, and compare them with the label."""
+    """Score each missed class's own captions like any concept, and compare them with the label."""
     deps = components.deps(LAYER)
     unproposed: list[str] = []
     beaten: list[str] = []
@@ -90,7 +91,7 @@ def missed_classes(components: Components, judged: Sequence[Row]) -> Missed:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run and print."""
+    """Label the units and print the tables."""
     parser = argparse.ArgumentParser(prog="python -m line_neurons.eval.reports.class_units", description=__doc__)
     parser.add_argument("--units", type=int, default=48, help="how many units (default 48)")
     parser.add_argument("--llm", action="append", help="a language model; repeatable (default embedded)")
@@ -140,7 +141,7 @@ def _print(run: Run, drawable: int, judged: Sequence[Row], proposer: ProposerSta
     counts = Counter(verdict.relation for _, _, verdict in judged)
     total = len(judged)
     print(f"\nrun {run.id}, language model {run.settings['llm']}, N = {run.settings['iterations']}, ", end="")
-    print(f"hints {run.settings['hints']}, {total} of {drawable} classes that the bank can draw")
+    print(f"hints {run.settings['hints']}, {total} of {drawable} classes that the bank has")
     for title, counted in (
         ("named (exact or synonym)", is_named),
         ("right (modified and hypernyms too)", is_right),
@@ -150,7 +151,7 @@ def _print(run: Run, drawable: int, judged: Sequence[Row], proposer: ProposerSta
         print(f"  {title}: {hits}/{total} = {hits / total:.2f} [{low:.2f}, {high:.2f}]")
     print(f"  {', '.join(f'{relation} {counts[relation]}' for relation in RELATIONS)}")
     print(
-        f"  questions {proposer.asked}: valid {proposer.valid:.2f}, new {proposer.new:.2f}, "
+        f"  requests {proposer.asked}: valid {proposer.valid:.2f}, new {proposer.new:.2f}, "
         f"drawable {proposer.drawable:.2f}, stalled steps {proposer.stalled:.2f}, "
         f"{proposer.seconds:.1f} s each; best proposed over best initial {proposer.best:+.2f}, "
         f"label proposed {proposer.won:.2f}"

@@ -1,4 +1,4 @@
-"""How figures look: one width of a paper's text, colours that colour-blind readers can tell, PNG and SVG."""
+"""Style and elements of figures: one width, colours for colour-blind readers, PNG and SVG."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d1f")
-"""Okabe and Ito's, the darkest first; a series has its own mark as well, for print without colour."""
+"""Okabe and Ito's, the darkest first; each series has its own mark as well, for print without colour."""
 MARKS = "osD^vPX*"
 WIDTH = 7.0
 """Inches."""
@@ -42,7 +42,7 @@ _STYLE: dict[Any, Any] = {
 
 
 def rendered(draw: Callable[[], Figure]) -> dict[str, bytes]:
-    """A figure's files by their kind; the same figure gives the same bytes.
+    """Render a figure's files by their kind; the same figure gives the same bytes.
 
     Raises:
         MissingPartError: matplotlib is not installed.
@@ -67,7 +67,7 @@ def rendered(draw: Callable[[], Figure]) -> dict[str, bytes]:
 
 
 def panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Figure, list[list[Axes]]]:
-    """A figure with panels, without the windows and the global state of pyplot.
+    """Create a figure with panels, without the windows and the global state of pyplot.
 
     Args:
         rows: rows of panels.
@@ -82,13 +82,13 @@ def panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Figu
 
 
 def shortened(text: str, limit: int = 40) -> str:
-    """Text of others as it stands in a figure."""
+    """Clean and shorten a text for a figure."""
     cleaned = clean_text(text, 4 * limit)
     return cleaned if len(cleaned) <= limit else cleaned[: limit - 1] + "…"
 
 
 def curve(axes: Axes, found: Sequence[Summary], nth: int, start: int = 0, label: str | None = None) -> None:
-    """The nth series of a panel: means from ``start`` on, with their intervals as a band."""
+    """Draw the nth series of a panel: means from ``start`` on, with their intervals as a band."""
     colour, xs = COLOURS[nth % len(COLOURS)], range(start, start + len(found))
     means, low, high = ([getattr(one, name) for one in found] for name in ("mean", "low", "high"))
     axes.plot(xs, means, marker=MARKS[nth % len(MARKS)], color=colour, label=label)
@@ -96,11 +96,11 @@ def curve(axes: Axes, found: Sequence[Summary], nth: int, start: int = 0, label:
 
 
 def intervals(axes: Axes, names: Sequence[str], found: Sequence[Summary], start: int = 0) -> None:
-    """Means with their intervals, one below the other.
+    """Draw means with their intervals, one below the other.
 
     Args:
         axes: the panel.
-        names: of the rows, from above.
+        names: of the rows, from the top.
         found: their means.
         start: index of the first one's colour.
     """

@@ -1,4 +1,4 @@
-"""What searches of recorded runs tried and found, and in what these runs differ."""
+"""Histories of recorded runs: what each search scored, and the settings in which runs differ."""
 
 from __future__ import annotations
 
@@ -20,35 +20,30 @@ EXECUTION_SETTINGS = frozenset(
     {"device", "batch_size", "download", "max_concurrent_units", "llm_parallel", "batch_timeout",
      "max_consecutive_failures", "timeout", "langchain"}
 )  # fmt: skip
-"""Settings that say how work is done and not what comes of it."""
+"""Settings of how work is done, which do not change the results."""
 
 LENGTH_SETTINGS = frozenset({"iterations", "max_iterations", "patience", "restarts", "summary"})
-"""Settings that say how long a search goes on: the shorter of two searches is the beginning of the longer."""
+"""Settings of the length of a search: the shorter of two searches is the beginning of the longer."""
 
 SteeredUnits = Mapping[int, tuple[str, ...]]
-"""What people asked of units of a run and were granted, by unit."""
+"""The kinds of applied steering commands, by unit."""
 
 _NAMED = 20
-"""Steered units of a run that are named one by one."""
+"""Number of steered units of a run that are listed."""
 
 
 @dataclass(frozen=True)
 class UnitSearch:
-    """What a finished unit's own search scored, up to its first restart, in order.
-
-    Args:
-        unit: the unit.
-        trials: what has a score.
-    """
+    """The scored trials of a finished unit's own search, up to its first restart, in order."""
 
     unit: Unit
     trials: tuple[Trial, ...]
 
     def best_within(self, iterations: int, *, summary: bool = False) -> Trial:
-        """The best of the first board and so many iterations; of equal scores the earlier.
+        """Return the best trial of the initial scoreboard and a number of iterations; of equal scores the earlier.
 
-        A search of N iterations is the beginning of a longer one: every question is seeded by its step, and none
-        depends on how many are to come. The summary is asked over the board after the last of them, so it belongs
+        A search of N iterations is the beginning of a longer one: every request is seeded by its step, and none
+        depends on the number of later ones. The summary is over the board after the last iteration, so it belongs
         to the whole search only.
         """
         within = (
@@ -58,7 +53,7 @@ class UnitSearch:
 
     @cached_property
     def winner(self) -> Trial:
-        """The best of all."""
+        """The best trial."""
         return max(self.trials, key=_score)
 
     @property
@@ -74,7 +69,7 @@ class History:
     Args:
         run: the run.
         searches: its searches.
-        steered: what people asked of units and were granted, by unit.
+        steered: the kinds of applied steering commands, by unit.
     """
 
     run: Run
@@ -82,10 +77,10 @@ class History:
     steered: SteeredUnits = field(default_factory=dict)
 
     def unsteered(self) -> History:
-        """The searches that went their own way.
+        """Return the history without steered units.
 
         Raises:
-            UsageError: there are none.
+            UsageError: no unit is left.
         """
         own = {unit: search for unit, search in self.searches.items() if unit not in self.steered}
         if not own:
@@ -96,7 +91,7 @@ class History:
 
     @property
     def iterations(self) -> int:
-        """N, or the last iteration of the longest search where patience let it go on."""
+        """N, or the last iteration of the longest search where patience extended it."""
         longest = max((search.iterations for search in self.searches.values()), default=0)
         return max(longest, int(self.run.settings.get("iterations", 0)))
 
@@ -107,7 +102,7 @@ class History:
 
 
 def by_layer(histories: Sequence[History]) -> list[list[int]]:
-    """The positions of the histories, layer by layer, in the order in which layers are first named."""
+    """Group the positions of histories by layer, in the order in which layers are first named."""
     found: dict[tuple[str, str], list[int]] = {}
     for at, one in enumerate(histories):
         found.setdefault(one.place, []).append(at)
@@ -115,7 +110,7 @@ def by_layer(histories: Sequence[History]) -> list[list[int]]:
 
 
 def histories(runs: RunStore, names: Sequence[str]) -> list[History]:
-    """The histories of runs, each once.
+    """Read the histories of runs, each once.
 
     Raises:
         UsageError: there is no such run, or one has no finished unit.
@@ -125,7 +120,7 @@ def histories(runs: RunStore, names: Sequence[str]) -> list[History]:
 
 
 def history(runs: RunStore, run: Run) -> History:
-    """The history of a run.
+    """Read the history of a run.
 
     Raises:
         UsageError: it has no finished unit.
@@ -147,12 +142,12 @@ def history(runs: RunStore, run: Run) -> History:
 
 
 def _typed(trials: Iterable[Trial]) -> set[str]:
-    """Keys of the concepts that people typed in."""
+    """Return the keys of the concepts that users typed."""
     return {concept_key(trial.concept) for trial in trials if trial.origin == "typed" and trial.concept}
 
 
 def _with_origin(runs: RunStore, unit: Unit, typed: Mapping[int, set[str]]) -> Unit:
-    """A label that a revisit found where a person had typed it in for another unit is a person's too."""
+    """Return a unit with origin ``typed`` where a revisit found its label among those typed for another unit."""
     if unit.origin != "revisit" or unit.found_by is None or not unit.label:
         return unit
     here = unit.found_in in {None, unit.run}
@@ -161,10 +156,10 @@ def _with_origin(runs: RunStore, unit: Unit, typed: Mapping[int, set[str]]) -> U
 
 
 def steering_notes(runs: Sequence[tuple[Run, SteeredUnits]]) -> tuple[str, ...]:
-    """Which units of runs people steered, and which runs are forks; a sentence for each run of which there is one.
+    """Describe which units of runs were steered, and which runs are forks.
 
     Args:
-        runs: runs, each with what people were granted by unit.
+        runs: runs, each with its applied steering commands by unit.
     """
     said = []
     for run, units in runs:
@@ -193,16 +188,16 @@ def _score(trial: Trial) -> float:
 
 
 def result_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Recorded settings that decide what comes of a run; what is newer than the record has its default."""
+    """Return the recorded settings that affect results; settings newer than the record have their defaults."""
     return revised(dict(settings), {}).model_dump(
         mode="json", exclude={"store", "assets", "ollama", *EXECUTION_SETTINGS}
     )
 
 
 def differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
-    """The settings in which runs differ, with the value of each run."""
+    """Return the settings in which runs differ, with the value of each run."""
     rows = [
-        {"model": run.shown_model, "layer": run.layer, **result_settings(run.settings), **_parts(run)}
+        {"model": run.shown_model, "layer": run.layer, **result_settings(run.settings), **_fingerprints(run)}
         for run in runs
     ]
     names = dict.fromkeys(name for row in rows for name in row)
@@ -210,16 +205,16 @@ def differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
     return {name: values for name, values in found.items() if any(value != values[0] for value in values)}
 
 
-def _parts(run: Run) -> dict[str, Any]:
-    """Parts that may differ though the settings do not: another checkpoint, another file of the same name."""
-    return {f"{part} (fingerprint)": run.fingerprints.get(part) for part in ("target", "generator", "control")}
+def _fingerprints(run: Run) -> dict[str, Any]:
+    """Return the fingerprints of components, which may differ under equal settings."""
+    return {f"{name} (fingerprint)": run.fingerprints.get(name) for name in ("target", "generator", "control")}
 
 
 SHORT = {"iterations": "N", "images": "n", "llm": "", "modifiers": "", "generator": "", "layer": "", "model": ""}
 
 
 def distinguishing_names(runs: Sequence[Run]) -> list[str]:
-    """A short name of each run: in what it differs from the others, or its id where that says nothing."""
+    """Name each run by the settings in which it differs from the others, or by its id."""
     found = {
         name: values
         for name, values in differences(runs).items()

@@ -1,4 +1,4 @@
-"""Are labels right where the truth is known: units of a final layer, which stand for a class each."""
+"""Whether labels are right for units of a last layer, whose class is known."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ RIGHT: tuple[Relation, ...] = (*NAMED, "modified", "hypernym")
 
 @dataclass(frozen=True)
 class TrueClass:
-    """What a unit stands for.
+    """The class of a unit.
 
     Args:
         unit: the unit.
         name: the class's name.
         synset: its synset in WordNet; None if WordNet has none.
         also: further names, reviewed.
-        captions: what an image bank calls its images. They may be wider or narrower than the class, so that no
-            label is right by them; each is kept from the unit where the class is.
-        guessed: the name has several senses, and the most usual one was taken.
+        captions: an image bank's captions of the class. They may be wider or narrower than the class, so they do
+            not count as its names; where the class is excluded from a unit, so is each of them.
+        guessed: the name has several senses, and the most frequent one was chosen.
     """
 
     unit: int
@@ -73,11 +73,11 @@ class TrueClass:
 
 @dataclass(frozen=True)
 class MarkedLabel:
-    """A method's label of a unit, marked.
+    """A method's label of a unit with its verdict.
 
     Args:
         label: the label.
-        judged: how it relates to the class.
+        judged: its relation to the class.
         similarity: cosine of the sentence embeddings of label and class, the largest over the class's names.
     """
 
@@ -87,12 +87,12 @@ class MarkedLabel:
 
 
 def is_named(verdict: Verdict) -> bool:
-    """Whether a label is a name of the class: its own or a synonym."""
+    """Return whether a label is a name of the class: its own or a synonym."""
     return verdict.relation in NAMED
 
 
 def is_right(verdict: Verdict) -> bool:
-    """Whether a label counts: a name of the class, one with a modifier, or a close, narrow hypernym."""
+    """Return whether a label is right: a name of the class, one with a modifier, or a close, narrow hypernym."""
     return verdict.relation in RIGHT
 
 
@@ -101,30 +101,25 @@ _COUNTED: dict[str, Callable[[Verdict], bool]] = {"named": is_named, "right": is
 
 @dataclass(frozen=True)
 class Truth:
-    """What labels of a layer's units are marked by.
-
-    Args:
-        words: WordNet.
-        classes: what the units stand for.
-    """
+    """The classes of a layer's units, and WordNet to compare labels with them."""
 
     words: WordNet
     classes: Sequence[TrueClass]
 
     @cached_property
     def _own(self) -> Coverage | None:
-        """Coverage of the classes at hand; None for units of ImageNet-1K, of which WordNet has all classes."""
+        """Coverage of these classes; None for units of ImageNet-1K, of which WordNet has all classes."""
         table = dict(enumerate(imagenet_table()))
         if all(one.unit in table and table[one.unit].synset == one.synset for one in self.classes):
             return None
         return self.words.coverage(one.synset for one in self.classes if one.synset is not None)
 
     def judge(self, label: str, true: TrueClass) -> Verdict:
-        """How a label relates to a class; see ``WordNet.judge``.
+        """Return the relation of a label to a class; see ``WordNet.judge``.
 
-        Of several names with commas between, the first counts. A formula is as right as the least right of its
-        alternatives (OR), each of them as right as the best of its parts (AND); what it excludes (NOT) counts for
-        nothing.
+        Of several names with commas between, the first counts. A formula is as right as the worst of its
+        alternatives (OR), each of them as right as the best of its conjuncts (AND); negated concepts (NOT) do not
+        count.
         """
         if concept_key(label) == concept_key(true.name):
             return Verdict("exact")
@@ -151,34 +146,32 @@ def _place(verdict: Verdict) -> int:
 
 
 def names_of(words: WordNet, true: TrueClass) -> tuple[str, ...]:
-    """Every name of a class: its own, WordNet's and the reviewed ones."""
+    """Return every name of a class: its own, WordNet's and the reviewed ones."""
     lemmas = words.lemmas.get(true.synset, ()) if true.synset is not None else ()
     return tuple(dict.fromkeys((true.name, *lemmas, *true.also)))
 
 
 def names_and_captions(words: WordNet, true: TrueClass) -> tuple[str, ...]:
-    """Every name of a class, and all that an image bank calls its images."""
+    """Return every name of a class, and an image bank's captions of it."""
     return tuple(dict.fromkeys((*names_of(words, true), *true.captions)))
 
 
 def true_classes(words: WordNet, units: Sequence[Unit], bank: Bank | None = None) -> list[TrueClass]:
-    """The classes that units stand for.
+    """Return the classes of units.
 
-    ImageNet-1K's have their official synsets, any others the most usual sense of their name.
+    ImageNet-1K's have their official synsets, others the most frequent sense of their name.
 
     Args:
         words: WordNet.
         units: units of a run.
-        bank: an image bank that the labels may be captions of.
+        bank: an image bank whose captions may be labels.
 
     Raises:
         UsageError: the units have no class names.
     """
     named = [(unit.unit, unit.name) for unit in units if unit.name]
     if not named:
-        raise UsageError(
-            "the units of these runs stand for no classes", "name runs over a classifier's last layer"
-        )
+        raise UsageError("the units of these runs have no class names", "name runs over a classifier's last layer")
     official = are_imagenets(named, words.lemmas)
     known_captions = captions_by_name(bank) if bank else {}
     found = []
@@ -192,7 +185,7 @@ def true_classes(words: WordNet, units: Sequence[Unit], bank: Bank | None = None
 
 
 def sense_notes(classes: Sequence[TrueClass]) -> tuple[str, ...]:
-    """A sentence that names the classes whose sense is a guess, if there are any."""
+    """Return a sentence that names the classes whose sense is a guess, if there are any."""
     names = [one.name for one in classes if one.guessed]
     if not names:
         return ()
@@ -204,7 +197,7 @@ def sense_notes(classes: Sequence[TrueClass]) -> tuple[str, ...]:
 
 
 def captions_by_name(bank: Bank) -> dict[str, set[str]]:
-    """The captions of the search's images by the key of everything that these may be called."""
+    """Return the captions of the search images by the key of each of their names."""
     found: dict[str, set[str]] = {}
     for entry in bank.select("search"):
         if entry.is_subject:
@@ -214,7 +207,7 @@ def captions_by_name(bank: Bank) -> dict[str, set[str]]:
 
 
 def captions_of(known: Mapping[str, set[str]], words: WordNet, name: str, synset: int | None) -> tuple[str, ...]:
-    """What an image bank calls a class, sorted.
+    """Return an image bank's captions of a class, sorted.
 
     Args:
         known: see ``captions_by_name``.
@@ -228,7 +221,7 @@ def captions_of(known: Mapping[str, set[str]], words: WordNet, name: str, synset
 
 
 def mark(truth: Truth, encoder: TextEncoder, labels: Labels) -> dict[int, MarkedLabel]:
-    """A method's labels of some units, marked, by unit."""
+    """Mark a method's labels of some units, by unit."""
     own = {label.unit: label.concept for label in labels.labels}
     true = [one for one in truth.classes if one.unit in own]
     names = [names_of(truth.words, one) for one in true]
@@ -248,7 +241,7 @@ def mark(truth: Truth, encoder: TextEncoder, labels: Labels) -> dict[int, Marked
 
 @dataclass(frozen=True)
 class LabelSource:
-    """A method's labels, and what they could be chosen from; ``detail`` tells it from another of its name."""
+    """A method's labels and their vocabulary; ``detail`` tells it from another of the same method."""
 
     labels: Labels
     detail: str
@@ -258,20 +251,14 @@ class LabelSource:
 def quality(
     methods: Sequence[LabelSource], classes: Sequence[TrueClass], words: WordNet, encoder: TextEncoder
 ) -> Report:
-    """Every method's labels against the classes, and against the first method.
-
-    Args:
-        methods: what they say.
-        classes: what the units stand for.
-        words: WordNet.
-        encoder: of texts.
+    """Compare every method's labels with the classes, and with the first method.
 
     Raises:
         UsageError: the methods have no unit in common.
     """
     truth = Truth(words, classes)
     marked = [mark(truth, encoder, one.labels) for one in methods]
-    units = shared_units([list(one) for one in marked], "methods, of the units that stand for classes,")
+    units = shared_units([list(one) for one in marked], "methods, for units with known classes,")
     known = {one.unit: names_and_captions(words, one) for one in classes}
     names = _names(methods)
     rows = []
@@ -284,7 +271,7 @@ def quality(
     tables = [
         Table(
             "quality",
-            "Labels of units that stand for a class",
+            "Labels of units with a known class",
             ("method", "class in the vocabulary", "n", "named", "named share", "named low", "named high",
              "right", "share", "low", "high", *RELATIONS, *(f"similarity {name}" for name in SUMMARY_COLUMNS)),
             tuple(rows),
@@ -292,17 +279,17 @@ def quality(
             f"to {CLOSE} levels that cover at most {WIDEST:.0%} of the classes; both with Wilson's 95 % interval. "
             "General: words further up or for more classes, which are not right. Similarity: cosine of sentence "
             f"embeddings of label and class, the largest over the names of the class. {INTERVAL_NOTE} "
-            "The vocabulary: of a run what its first boards were drawn from, of a baseline the "
-            "words that it chose from; kept out: a name of the class was kept from the unit. "
-            "Units that people steered are left out.",
+            "Vocabulary: of a run that of its initial scoreboards, of a baseline the "
+            "words that it chose from; kept out: a name of the class was excluded for the unit. "
+            "Steered units are left out.",
         ),
         Table(
             "quality-tests",
             f"Against {names[0]}",
             ("measure", "method", "n", "right only here", "wrong only here", "p", "Holm p"),
             tuple(_mcnemar(names, marked, units)),
-            "McNemar's exact test of the units that one method has right and the other wrong, where only names of "
-            "the class count and where all that is right does; Holm's correction over the table.",
+            "McNemar's exact test of the units that one method has right and the other wrong: named counts only "
+            "names of the class, right all right labels; Holm's correction over the table.",
         ),
         Table(
             "quality-similarity-tests",

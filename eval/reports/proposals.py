@@ -1,4 +1,4 @@
-"""What a proposer's questions come to: whether its concepts excite the unit more than the words at hand do."""
+"""What a proposer contributes: whether its concepts score higher than the initial scoreboard's."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ MEASURES = {
     "share of the first board that it beats": "beaten",
     "share of proposals that take the lead": "leading",
 }
-"""What is read off a unit's proposals, by the name that tables have for it."""
+"""Measures of a unit's proposals, by their names in tables."""
 _FIRST = "best of the first board"
 
 
 @dataclass(frozen=True)
 class ProposerStats:
-    """How a proposer's questions ended, over all units of a run.
+    """Outcomes of a proposer's requests over all units of a run.
 
     Args:
-        asked: questions, those asked again included.
+        asked: requests, retries included.
         valid: share of them with a usable reply.
         new: share of them with a usable reply that was not tried before.
         drawable: share of them with a new concept that could be generated.
         stalled: share of steps without any.
-        seconds: mean seconds of a question.
+        seconds: mean seconds of a request.
         best: mean of the best proposed score over the best initial one, minus one.
         won: share of units whose label was proposed.
     """
@@ -69,7 +69,7 @@ class ProposerStats:
 
 
 def proposer_stats(histories: Sequence[Sequence[Step]], units: Sequence[Unit]) -> ProposerStats:
-    """Read off the histories how a proposer's questions ended."""
+    """Compute the outcomes of a proposer's requests from histories."""
     steps = [step for history in histories for step in history if step.step]
     asked = [step for step in steps if step.outcome != "stalled"]
     outcomes = Counter(step.outcome for step in asked)
@@ -95,12 +95,13 @@ def proposer_stats(histories: Sequence[Sequence[Step]], units: Sequence[Unit]) -
 
 @dataclass(frozen=True)
 class ProposalStats:
-    """What the proposals of a unit's search were worth; nan where nothing was proposed that could be generated.
+    """How the proposals of a unit's search scored; nan where none could be generated.
 
     Args:
-        initial: the best score of the first board.
+        initial: the best score of the initial scoreboard.
         proposed: mean score of the proposals.
-        beaten: share of the first board's concepts that score lower than a proposal, mean over the proposals.
+        beaten: share of the initial scoreboard's concepts that score lower than a proposal, mean over the
+            proposals.
         leading: share of the proposals that score higher than all before them.
     """
 
@@ -111,11 +112,11 @@ class ProposalStats:
 
 
 def proposal_stats(search: UnitSearch, most: int | None = None) -> ProposalStats:
-    """Read off a unit's search what its proposals were worth.
+    """Compute how the proposals of a unit's search scored.
 
     Args:
         search: the search.
-        most: only its first so many iterations count; None for all and the summary.
+        most: number of iterations that count; None for all and the summary.
     """
     board = _scores(search, "initial")
     scores = [
@@ -134,9 +135,9 @@ def proposal_stats(search: UnitSearch, most: int | None = None) -> ProposalStats
 
 
 def proposals(histories: Sequence[History], asked: Mapping[str, Sequence[Sequence[Step]]]) -> Report:
-    """What the proposals of runs were worth, and that of each run against the first over the same layer.
+    """Report how the proposals of runs scored, each run against the first over the same layer.
 
-    Searches that people steered are left out: what was typed in is no proposal.
+    Steered searches are left out: a typed concept is no proposal.
 
     Args:
         histories: the runs.
@@ -152,15 +153,15 @@ def proposals(histories: Sequence[History], asked: Mapping[str, Sequence[Sequenc
     tables: tuple[Table, ...] = (
         Table(
             "questions",
-            "How questions ended",
+            "Outcomes of requests",
             ("run", "n", "questions", "usable", "new", "drawable", "steps without any", "seconds of a question"),
             tuple(_questions(label, one, asked) for label, one in zip(labels, histories, strict=True)),
-            "Shares of the questions: with a usable reply; with one that was not tried before; with one that "
-            "could be generated, too. The summary's question is among them.",
+            "Shares of the requests: with a usable reply; with a new concept; with a new concept that "
+            "could be generated. The summary's request is included.",
         ),
         Table(
             "proposals",
-            "What proposals are worth",
+            "Scores of proposals",
             ("run", "measure", "n", *SUMMARY_COLUMNS),
             tuple(
                 (label, name, told.n, *summary_cells(told))
@@ -169,7 +170,7 @@ def proposals(histories: Sequence[History], asked: Mapping[str, Sequence[Sequenc
                 for told in [summarise([getattr(one, column) for one in own.values()])]
             ),
             f"Over units: mean and standard deviation. {INTERVAL_NOTE} The first two are scores. What a "
-            "proposer knows of the units shows against one that draws random words (--llm random).",
+            "proposer contributes shows in a comparison with random words (--llm random).",
         ),
     )
     if against := _tests(histories, labels):
@@ -234,7 +235,7 @@ def _tests(histories: Sequence[History], labels: Sequence[str]) -> list[Row]:
 
 
 def _by_iteration(history: History) -> list[Summary]:
-    """The share of the first board that proposals beat, iteration by iteration."""
+    """Return the share of the initial scoreboard that proposals beat, by iteration."""
     # Of no step is there more than there are entries, whatever its number.
     entries = sum(len(search.trials) for search in history.searches.values())
     values: list[list[float]] = [[] for _ in range(min(history.iterations, entries))]
@@ -260,7 +261,7 @@ def _draw(histories: Sequence[History], labels: Sequence[str]) -> Figure:
         axes.set_ylim(0, 1)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("iteration")
-        axes.set_ylabel("share of the first board")
+        axes.set_ylabel("share of the initial scoreboard")
         axes.set_title(f"What a proposal beats, {' '.join(histories[group[0]].place)} (95 % interval)")
         axes.legend()
     return figure

@@ -1,4 +1,4 @@
-"""Figure 6 and every ablation: runs over the same units that differ in something, pair by pair."""
+"""Figure 6 and ablations: runs over the same units that differ in some settings, compared pair by pair."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ Samples = dict[str, list[list[float]]]
 """By measure, for each run, the value of each shared unit; nan where there is none."""
 
 _MEASURES = {"score": "score", "AUC": "auc", "MAD": "mad"}
-"""Measures on the images that the search chose the label by."""
+"""Measures on the images of the search itself."""
 _UNTESTED = (
-    "the run differs only in how long it searches. The best of more concepts never scores less, whoever proposes "
-    "them, so that there is no test on the search's own images; judge the runs on others (line eval cosy), or "
-    "hold each against a random proposer (line eval steps)."
+    "the run differs only in the length of its search. The best of more concepts never scores less, whoever "
+    "proposes them, so there is no test on the search's own images; evaluate the runs on others (line eval cosy), "
+    "or compare each with a random proposer (line eval steps)."
 )
 
 
 def comparison(histories: Sequence[History], judged: Sequence[Result] = ()) -> Report:
-    """Runs over the same units against the first of them.
+    """Compare runs over the same units with the first of them.
 
     Args:
         histories: at least two runs of one layer of one model.
-        judged: evaluations of CoSy; those of the runs are compared, too.
+        judged: evaluations by CoSy; those of the runs are compared, too.
 
     Raises:
         UsageError: there are fewer than two runs, they are of different layers, or have no unit in common.
@@ -98,7 +98,7 @@ def _value(history: History, unit: int, column: str) -> float:
 
 
 def _judged(histories: Sequence[History], judged: Sequence[Result], units: Sequence[int]) -> Samples:
-    """CoSy's numbers of the runs on the same images; the newest evaluation that all runs have."""
+    """Return CoSy scores of the runs on the same images, from the newest evaluation that all runs have."""
     kinds: dict[Evaluation, dict[str, Mapping[int, Any]]] = {}
     for result in sorted(judged, key=lambda one: one.when):
         told = result.evaluation
@@ -116,20 +116,20 @@ def _judged(histories: Sequence[History], judged: Sequence[Result], units: Seque
 
 
 def _fresh(judged: Any, history: History, unit: int, column: str) -> float:
-    """A judged number, unless the unit has another label by now."""
+    """Return a CoSy score; nan if the unit's label has changed since."""
     if judged is None or judged.concept != history.searches[unit].unit.label:
         return nan
     return float(getattr(judged, column))
 
 
 def _is_longer(first: History, other: History) -> bool:
-    """Whether two runs differ only in how long they search."""
+    """Return whether two runs differ only in the length of their searches."""
     unlike = set(differences([first.run, other.run]))
     return bool(unlike) and unlike <= LENGTH_SETTINGS
 
 
 def _paired(rows: Sequence[Sequence[float]], untested: Sequence[bool]) -> list[PairedTest]:
-    """Every run against the first, some without a test."""
+    """Compare every run with the first, some without a test."""
     compared = [compare(other, rows[0]) for other in rows[1:]]
     return [
         PairedTest(one.difference, nan, "none", nan, nan, nan) if without else one
@@ -145,7 +145,7 @@ def _differences(histories: Sequence[History], labels: Sequence[str]) -> Table:
         "hours, units added up",
         *(sum(one.unit.seconds for one in h.searches.values()) / 3600 for h in histories),
     )
-    return Table("compare-settings", "In what they differ", ("setting", *labels), (runs, *rows, seconds))
+    return Table("compare-settings", "Differing settings", ("setting", *labels), (runs, *rows, seconds))
 
 
 def _shown(value: Any) -> Any:
@@ -165,7 +165,7 @@ def _means(labels: Sequence[str], samples: Samples) -> Table:
         tuple(rows),
         "Score, AUC and MAD are on the images of the search, CoSy's on images that it did not see; means with "
         f"standard deviation. {INTERVAL_NOTE} A score is in units of activation: with another source "
-        "of images or another scorer it is another measure.",
+        "of images or another scorer it is not comparable.",
     )
 
 

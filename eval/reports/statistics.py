@@ -1,7 +1,4 @@
-"""What a table says of numbers: means with intervals, paired comparisons as the paper makes them, shares.
-
-Nothing here knows units or methods. The intervals are at 95 %, the tests two-sided.
-"""
+"""Means with intervals, paired comparisons as in the paper, and shares; intervals at 95 %, tests two-sided."""
 
 from __future__ import annotations
 
@@ -19,10 +16,10 @@ if TYPE_CHECKING:
 
 LEVEL = 0.95
 ALPHA = 0.05
-"""Level of the Shapiro-Wilk test, and of what is called significant."""
+"""Level of the Shapiro-Wilk test, and of significance."""
 
 MIN_INTERVAL_VALUES = 10
-"""The bootstrap interval of fewer values holds the mean too seldom to be called a 95 % one: see
+"""With fewer values the bootstrap interval contains the mean too rarely for a 95 % one: see
 ``benchmarks.coverage``."""
 
 _RESAMPLES = 9999
@@ -32,10 +29,10 @@ Test = Literal["t", "wilcoxon", "none"]
 
 @dataclass(frozen=True)
 class Summary:
-    """A sample: its mean with the bootstrap interval of the mean.
+    """The mean of a sample with its bootstrap interval.
 
     Args:
-        n: how many values; one that is not a number does not count.
+        n: number of finite values.
         mean: nan if there are none.
         sd: standard deviation with n - 1; nan below two values.
         low: lower end of the interval; nan below ten values.
@@ -51,13 +48,12 @@ class Summary:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """One sample against another, pair by pair; positive differences favour the first.
+    """A paired comparison of two samples; positive differences favour the first.
 
     Args:
         difference: the differences.
-        normality: p-value of the Shapiro-Wilk test of the differences; nan where it cannot be made.
-        test: ``t`` where normality was not rejected, ``wilcoxon`` where it was, ``none`` where there are less than
-            three pairs.
+        normality: p-value of the Shapiro-Wilk test of the differences; nan where it cannot be computed.
+        test: ``t`` where normality was not rejected, ``wilcoxon`` where it was, ``none`` below three pairs.
         statistic: Student's t, or Wilcoxon's smaller sum of ranks.
         p: two-sided p-value; nan without a test.
         effect: Cohen's d_z with ``t``, matched-pairs rank-biserial correlation in [-1, 1] with ``wilcoxon``.
@@ -72,10 +68,10 @@ class PairedTest:
 
 
 def summarise(values: Sequence[float], seed: int = 0) -> Summary:
-    """Mean, standard deviation and the bias-corrected and accelerated bootstrap interval of the mean.
+    """Compute the mean, the standard deviation and the BCa bootstrap interval of the mean.
 
     Args:
-        values: a sample; what is not finite is left out.
+        values: a sample; values that are not finite are left out.
         seed: seed of the bootstrap; the same values and seed give the same interval.
 
     Raises:
@@ -94,7 +90,7 @@ def summarise(values: Sequence[float], seed: int = 0) -> Summary:
 
 
 def bootstrap_interval(values: Sequence[float], seed: int, resamples: int = _RESAMPLES) -> tuple[float, float]:
-    """The bias-corrected and accelerated bootstrap interval of the mean, at 95 % by name, however few the values.
+    """Compute the BCa bootstrap interval of the mean at 95 %, for any number of values.
 
     Where all values but one are equal there is no acceleration, and the interval is that of the percentiles.
 
@@ -124,14 +120,14 @@ def bootstrap_interval(values: Sequence[float], seed: int, resamples: int = _RES
 
 
 def compare(one: Sequence[float], other: Sequence[float], seed: int = 0) -> PairedTest:
-    """Compare paired samples as the paper does (appendix G).
+    """Compare paired samples as in the paper (appendix G).
 
-    The differences are tested for normality by Shapiro and Wilk at .05; then comes Student's paired t-test or,
-    where normality is rejected, Wilcoxon's signed-rank test. So are differences that are all equal.
+    The Shapiro-Wilk test of the differences at .05 decides between Student's paired t-test and, where it rejects
+    normality or all differences are equal, Wilcoxon's signed-rank test.
 
     Args:
         one: a sample.
-        other: its partners, in the same order; pairs with what is not finite are left out.
+        other: its partners, in the same order; pairs with a value that is not finite are left out.
         seed: seed of the bootstrap interval of the mean difference.
 
     Raises:
@@ -161,7 +157,7 @@ def compare(one: Sequence[float], other: Sequence[float], seed: int = 0) -> Pair
 
 
 def holm_correction(ps: Sequence[float]) -> list[float]:
-    """P-values of the comparisons of one table, corrected by Holm (1979); nan stays and counts for nothing."""
+    """Correct the p-values of one table by Holm (1979); nan stays and does not count."""
     order = sorted((p, place) for place, p in enumerate(ps) if not isnan(p))
     corrected = [nan] * len(ps)
     highest = 0.0
@@ -172,7 +168,7 @@ def holm_correction(ps: Sequence[float]) -> list[float]:
 
 
 def wilson_interval(right: int, total: int) -> tuple[float, float]:
-    """Wilson's interval of a share; of nothing it is everything.
+    """Compute Wilson's interval of a share; (0, 1) for no cases.
 
     Raises:
         MissingPartError: scipy is not installed.
@@ -185,7 +181,7 @@ def wilson_interval(right: int, total: int) -> tuple[float, float]:
 
 
 def sign_test(one: int, other: int) -> float:
-    """Two-sided exact p-value of ``one`` against ``other`` discordant pairs, as McNemar's exact test has it.
+    """Compute the exact two-sided p-value of McNemar's test from the two counts of discordant pairs.
 
     Raises:
         MissingPartError: scipy is not installed.
@@ -194,10 +190,10 @@ def sign_test(one: int, other: int) -> float:
 
 
 def shared_units(samples: Sequence[Sequence[int]], what: str) -> list[int]:
-    """The units that all samples have, in order.
+    """Return the units that all samples have, in order.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there are none.
     """
     common = sorted(set.intersection(*map(set, samples))) if samples else []
     if not common:

@@ -29,37 +29,36 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LENGTHS = (0, 5, 10, 20)
-"""Searches of so many iterations are read off longer ones."""
+"""Numbers of iterations that are read off longer searches."""
 MOST = 20
-"""Iterations that are drawn."""
+"""Last iteration in the figure."""
 _RANDOM = "random"
 
 
 def winning_step(history: History, unit: int, most: int = MOST) -> str:
-    """The step of a unit's winner: 0 for the first board, S for the summary."""
+    """Return the step of a unit's winner: 0 for the initial scoreboard, S for the summary."""
     trial = history.searches[unit].best_within(most, summary=True)
     return "S" if trial.kind == "summary" else str(trial.step)
 
 
 def best_scores(history: History, iterations: int, *, summary: bool = False) -> dict[int, float]:
-    """The best score of each unit within so many iterations, by unit."""
+    """Return the best score of each unit within a number of iterations, by unit."""
     found = {unit: one.best_within(iterations, summary=summary) for unit, one in history.searches.items()}
     return {unit: float(trial.score or 0.0) for unit, trial in found.items()}
 
 
 def step_names(histories: Sequence[History]) -> list[str]:
-    """The steps that runs have, the first board before and the summary behind."""
+    """Return the steps that runs have, from the initial scoreboard to the summary."""
     longest = min(MOST, max(history.iterations for history in histories))
     return [*map(str, range(longest + 1)), "S"]
 
 
 def steps(histories: Sequence[History]) -> Report:
-    """At which step winners appear, what shorter searches would have found, and what a random proposer finds.
+    """Report at which step winners appear, and what shorter searches and a random proposer find.
 
-    The best of more concepts never scores less, whoever proposes them. So the gain over the first board has no
-    test; a run is tested against the first of the same layer that draws random concepts (``--llm random``).
-
-    Searches that people steered say nothing of how the method goes, and are left out.
+    The best of more concepts never scores less, whoever proposes them. So the gain over the initial scoreboard has
+    no test; a run is tested against the first of the same layer that proposes random concepts (``--llm random``).
+    Steered searches do not follow the method alone, and are left out.
 
     Raises:
         UsageError: of a run no search is left.
@@ -74,11 +73,11 @@ def steps(histories: Sequence[History]) -> Report:
             counted[label][winning_step(one, unit)] += 1
     appears = Table(
         "winner-steps",
-        "At which step the winner appears",
+        "Step of the winner",
         ("step", *(f"{label} (n = {len(one.searches)})" for label, one in zip(labels, histories, strict=True))),
         tuple((name, *(counted[label][name] for label in labels)) for name in names),
-        "Units by the step of their best concept; 0: the first board, S: the summary. Steps of the search before "
-        f"its first restart and up to {MOST}; searches that people steered are left out of all tables.",
+        "Units by the step of their best concept; 0: initial scoreboard, S: summary. Steps of the search before "
+        f"its first restart and up to {MOST}; steered searches are left out of all tables.",
     )
     rows = []
     for label, one in zip(labels, histories, strict=True):
@@ -86,12 +85,12 @@ def steps(histories: Sequence[History]) -> Report:
     tests, told = _against_random(histories, labels)
     lengths = Table(
         "lengths",
-        "What searches of N iterations find",
+        "Best scores after N iterations",
         ("run", "N", "summary", "n", *SUMMARY_COLUMNS, "generated", *(f"gain {name}" for name in SUMMARY_COLUMNS)),
         tuple(rows),
         "Best score of a unit: mean and standard deviation; generated: share of units whose best concept was not "
-        "on the first board. Gain: over N = 0 of the same run. It cannot be negative, and any proposer gains by "
-        f"proposing more, so that it has no test. {INTERVAL_NOTE} Shorter searches are the beginning of the "
+        "on the initial scoreboard. Gain: over N = 0 of the same run. It cannot be negative, and any proposer "
+        f"gains by proposing more, so it has no test. {INTERVAL_NOTE} Shorter searches are the beginning of the "
         "run's own; the summary belongs to the whole search.",
     )
     against = Table(
@@ -115,7 +114,7 @@ def steps(histories: Sequence[History]) -> Report:
     )
     return Report(
         "steps",
-        "How many iterations are worth it",
+        "Gain of iterations",
         (appears, lengths, *([against] if tests else []), curves),
         {"steps": lambda: _draw(histories, labels, names, counted)},
         (*told, *notes),
@@ -128,7 +127,7 @@ def _curve(history: History) -> list[Summary]:
 
 
 def _wanted(history: History) -> list[tuple[int, bool]]:
-    """The lengths that are read off a run, and whether with the summary."""
+    """Return the lengths that are read off a run, and whether with the summary."""
     lengths = [length for length in LENGTHS if length <= history.iterations]
     wanted = [(length, False) for length in dict.fromkeys([*lengths, history.iterations])]
     return [*wanted, (history.iterations, True)] if _has_summary(history) else wanted
@@ -155,7 +154,7 @@ def _lengths(label: str, history: History) -> list[Row]:
 def _against_random(
     histories: Sequence[History], labels: Sequence[str]
 ) -> tuple[list[tuple[tuple[object, ...], PairedTest]], list[str]]:
-    """Runs against the first of their layer whose concepts are drawn at random, and what is to be said of it."""
+    """Compare runs with the first of their layer that proposes random concepts; return the tests and notes."""
     compared: list[tuple[tuple[object, ...], PairedTest]] = []
     notes = []
     for group in by_layer(histories):
@@ -164,8 +163,8 @@ def _against_random(
         if rest and not random_runs:
             place = " ".join(histories[group[0]].place)
             notes.append(
-                f"Without a run of a random proposer over {place} (--llm random) nothing tells what the language "
-                "model is worth: name one beside these."
+                f"Without a run of a random proposer over {place} (--llm random) the contribution of the language "
+                "model cannot be measured: name one as well."
             )
         for at in rest if random_runs else ():
             one, other = histories[at], histories[random_runs[0]]
@@ -216,7 +215,7 @@ def _draw(
         ticks = [x for x in range(len(names) - 1) if len(names) <= 13 or x % 2 == 0] + [len(names) - 1]
         for axes in (left, right):
             axes.set_xticks(ticks, [names[x] for x in ticks])
-            axes.set_xlabel("step (0: first board, S: with the summary)")
+            axes.set_xlabel("step (0: initial scoreboard, S: with the summary)")
         left.grid(visible=False, axis="x")
         left.set_ylabel("share of units")
         left.set_title(f"Winners, {place}")

@@ -1,4 +1,4 @@
-"""Tables and figures of an evaluation, written into a folder as CSV, Markdown, PNG and SVG."""
+"""Tables and figures of a report, written into a folder as CSV, Markdown, PNG and SVG."""
 
 from __future__ import annotations
 
@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 
 _MARKUP = str.maketrans({one: f"\\{one}" for one in "\\`*_<>|#"})
 
+_HEADINGS = {
+    "asked": "command",
+    "what came of it": "outcome",
+    "not drawable": "without images",
+    "questions": "requests",
+    "drawable": "generated",
+    "steps without any": "stalled steps",
+    "seconds of a question": "seconds per request",
+}
+"""Headings for people, where those of CSV and JSON are of earlier versions."""
+
 Row = Sequence[Any]
 
 
@@ -29,11 +40,11 @@ class Table:
 
     Args:
         name: stem of its file.
-        title: what it shows.
+        title: its heading.
         headings: of its columns.
-        rows: numbers, texts, or None where there is nothing.
-        note: how it is to be read.
-        aside: columns that only the files have: too wide for a screen.
+        rows: numbers, texts, or None for an empty cell.
+        note: how to read it.
+        files_only: columns that are too wide for a screen.
     """
 
     name: str
@@ -46,14 +57,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Report:
-    """What a command of ``line eval`` gives.
+    """The result of a command of ``line eval``.
 
     Args:
         name: stem of its Markdown file.
-        title: what it is about.
+        title: its heading.
         tables: its tables.
-        figures: by stem of their files, what draws each; drawn only where they are written.
-        notes: lines that belong to all of it.
+        figures: functions that draw the figures, by stem of their files; called only where they are written.
+        notes: notes on the whole report.
     """
 
     name: str
@@ -64,14 +75,14 @@ class Report:
 
 
 def number(value: float | None, signed: bool = False) -> str:
-    """A number with three digits; a dash for one that is not known."""
+    """Format a number with three digits; a dash for nan and None."""
     if value is None or isnan(value):
         return "–"  # noqa: RUF001 - what typesetters put there
     return ("+" if signed and value > 0 else "") + format_score(value)
 
 
 def p_value(p: float) -> str:
-    """A p-value as papers print it."""
+    """Format a p-value as papers print it."""
     if isnan(p):
         return "–"  # noqa: RUF001
     return "< .0001" if p < 0.0001 else f"{p:.2g}"
@@ -85,23 +96,23 @@ INTERVAL_NOTE = (
 PAIRED_COLUMNS = ("difference", "low", "high", "normality p", "test", "p", "effect")
 """Columns of ``paired_cells``."""
 TEST_COLUMNS = ("n", *PAIRED_COLUMNS, "Holm p")
-"""Columns that ``tested_rows`` ends with."""
+"""The last columns of ``tested_rows``."""
 
 
 def summary_cells(summary: Summary) -> tuple[float, ...]:
-    """A summary as cells of a table."""
+    """Return a summary as cells of a table."""
     return summary.mean, summary.sd, summary.low, summary.high
 
 
 def paired_cells(paired: PairedTest) -> tuple[Any, ...]:
-    """A comparison as cells of a table."""
+    """Return a comparison as cells of a table."""
     told = paired.difference
     test = {"t": "paired t", "wilcoxon": "Wilcoxon", "none": "none"}[paired.test]
     return told.mean, told.low, told.high, paired.normality, test, paired.p, paired.effect
 
 
 def tested_rows(compared: Sequence[tuple[tuple[Any, ...], PairedTest]]) -> list[Row]:
-    """Comparisons, each with the cells before it, as rows with Holm's correction over all of them."""
+    """Return comparisons, each after its first cells, as rows with Holm's correction over all of them."""
     corrected = holm_correction([paired.p for _, paired in compared])
     return [
         (*told, paired.difference.n, *paired_cells(paired), p)
@@ -110,7 +121,7 @@ def tested_rows(compared: Sequence[tuple[tuple[Any, ...], PairedTest]]) -> list[
 
 
 def as_csv(table: Table) -> bytes:
-    """A table as CSV, UTF-8, with numbers to the last digit and empty cells for what is not known."""
+    """Return a table as CSV in UTF-8, with numbers to the last digit and empty cells for nan and None."""
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\n")
     writer.writerow(table.headings)
@@ -123,7 +134,7 @@ def _known(value: Any) -> Any:
 
 
 def display_text(heading: str, value: Any) -> str:
-    """A value as people read it."""
+    """Format a value for people."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -134,7 +145,7 @@ def display_text(heading: str, value: Any) -> str:
 
 
 def compact(table: Table) -> Table:
-    """A table for people: an estimate with its deviation and interval in one cell."""
+    """Return a table for people: an estimate with its deviation and interval in one cell, and plain headings."""
     columns: list[tuple[str, Callable[[Row], Any]]] = []
     headings, at = table.headings, 0
     while at < len(headings):
@@ -150,7 +161,7 @@ def compact(table: Table) -> Table:
             columns.append((headings[at], itemgetter(at)))
             at += 1
     rows = tuple(tuple(cell(row) for _, cell in columns) for row in table.rows)
-    return replace(table, headings=tuple(name for name, _ in columns), rows=rows)
+    return replace(table, headings=tuple(_HEADINGS.get(name, name) for name, _ in columns), rows=rows)
 
 
 def _joined(at: int, deviations: int) -> Callable[[Row], str | None]:
@@ -168,7 +179,7 @@ def _joined(at: int, deviations: int) -> Callable[[Row], str | None]:
 
 
 def as_markdown(report: Report, level: int = 1) -> str:
-    """A report as Markdown with its tables and references to its figures; text of others is no markup."""
+    """Return a report as Markdown with its tables and links to its figures; labels are escaped."""
     lines = [f"{'#' * level} {_text(report.title)}", ""]
     for table in map(compact, report.tables):
         numeric = [any(isinstance(row[i], int | float) for row in table.rows) for i in range(len(table.headings))]
@@ -195,10 +206,10 @@ def write_report(report: Report, folder: Path) -> list[Path]:
 
     Args:
         report: the report.
-        folder: made if it is not there; files of the same names are replaced.
+        folder: created if needed; files of the same names are replaced.
 
     Returns:
-        what was written.
+        the files.
 
     Raises:
         UsageError: the folder cannot be written to.

@@ -1,4 +1,4 @@
-"""Tables 3, 6 and 7: the way of one unit's search, step by step."""
+"""Tables 3, 6 and 7: the trace of one unit's search, step by step."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _Board = Sequence[tuple[str, float]]
 
 
 def step_name(step: Step) -> str:
-    """How papers call a step: S for the summary, R for a revisit, 0 for the first board."""
+    """Return a step's name as in the paper: S for the summary, R for a revisit, 0 for the initial scoreboard."""
     return {"summary": "S", "revisit": "R"}.get(step.kind, str(step.step))
 
 
 def trace(runs: RunStore, run_name: str, unit_name: str) -> Report:
-    """The trace of a unit: first board, every step, last board.
+    """Report a unit's trace: initial scoreboard, every step, last scoreboard.
 
     Args:
         runs: the store.
@@ -54,13 +54,13 @@ def trace(runs: RunStore, run_name: str, unit_name: str) -> Report:
 
 
 def report(run: Run, unit: Unit, steps: Sequence[Step], asked: Sequence[SteeringCommand] = ()) -> Report:
-    """The trace of a unit from its history.
+    """Report a unit's trace from its history.
 
     Args:
         run: the unit's run.
         unit: the unit.
-        steps: its history, in which something was scored.
-        asked: what people asked of it, in order.
+        steps: its history, with at least one score.
+        asked: its steering commands, in order.
     """
     scored = [step for step in steps if step.score is not None]
     banned = [wish.concept for wish in asked if wish.kind == "ban" and wish.applied]
@@ -71,7 +71,7 @@ def report(run: Run, unit: Unit, steps: Sequence[Step], asked: Sequence[Steering
     title = f"Unit {unit.unit}{name} of {run.target_name} {run.layer}, run {run.id}"
     board = Table(
         "trace-first-board",
-        "First board",
+        "Initial scoreboard",
         ("concept", "score", "winner"),
         tuple((step.concept, step.score, _mark(step, winner)) for step in first),
     )
@@ -97,13 +97,13 @@ def report(run: Run, unit: Unit, steps: Sequence[Step], asked: Sequence[Steering
         headings,
         tuple(rows),
         "S: summary; R: found by a revisit. Origin: proposed or summed up by the language model, predefined, or "
-        "typed by a person, which is not generated.",
+        "typed by the user, which is not generated.",
         _BOARDS,
     )
     origins = {step.concept: step for step in reversed(scored)}
     last = Table(
         "trace-last-board",
-        "Last board",
+        "Last scoreboard",
         ("concept", "generated", "origin", "step", "score", "winner"),
         tuple(
             (concept, _generated(origins[concept]), origins[concept].origin, step_name(origins[concept]), score,
@@ -123,15 +123,15 @@ def report(run: Run, unit: Unit, steps: Sequence[Step], asked: Sequence[Steering
 def _asked(commands: Sequence[SteeringCommand]) -> Table:
     return Table(
         "trace-asked",
-        "What people asked",
+        "Steering commands",
         ("step", "asked", "concept", "what came of it"),
-        tuple((wish.step, wish.kind, wish.concept, wish.outcome or "waits") for wish in commands),
-        "Step: the one in hand when it was taken. The same settings and seed alone do not give this search.",
+        tuple((wish.step, wish.kind, wish.concept, wish.outcome or "pending") for wish in commands),
+        "Step: the current one when the command was applied. Settings and seed alone do not reproduce the search.",
     )
 
 
 def _generated(step: Step) -> bool:
-    """Whether the language model or another unit's search came up with a concept."""
+    """Return whether the language model or another unit's search proposed a concept."""
     return step.kind != "initial" and step.origin != "typed"
 
 
@@ -153,11 +153,13 @@ def _draw(scored: Sequence[Step], winner: Step) -> Figure:
     walked = [step for step in scored if not (step.kind == "initial" and step.step == 0)]
     first = [step for step in scored if step.kind == "initial" and step.step == 0]
     figure, ((axes,),) = panels(1, 1, 2.9)
-    axes.plot([0] * len(first), [step.score or 0.0 for step in first], "o", color=COLOURS[1], label="first board")
+    axes.plot(
+        [0] * len(first), [step.score or 0.0 for step in first], "o", color=COLOURS[1], label="initial scoreboard"
+    )
     places = list(range(1, len(walked) + 1))
     for typed, name, mark, colour in (
         (False, "generated", "s", COLOURS[0]),
-        (True, "typed by a person", "D", COLOURS[3]),
+        (True, "typed by the user", "D", COLOURS[3]),
     ):
         own = [
             (at, step.score or 0.0)
@@ -176,7 +178,7 @@ def _draw(scored: Sequence[Step], winner: Step) -> Figure:
         [at], [winner.score or 0.0], "o", markersize=10, markerfacecolor="none", color="#000000", label="label"
     )
     names = [f"{step_name(step)}  {shortened(step.concept or '', 24)}" for step in walked]
-    axes.set_xticks([0, *places], ["first board", *names], rotation=35, ha="right")
+    axes.set_xticks([0, *places], ["initial", *names], rotation=35, ha="right")
     axes.set_ylabel("score")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
