@@ -1,4 +1,14 @@
-"""Concepts as text: normalise them, compare them, and find the words that they share."""
+"""Concepts as text: normalise them, compare them, and find the words that they share.
+
+>>> normalise_concept("The Red_Fox.")
+'red fox'
+>>> concept_key("red foxes") == concept_key("a Red-fox")
+True
+>>> find_duplicate("potatoes", ["owl", "potato"])
+'potato'
+>>> distinct("red fox", "barn owl"), distinct("red fox", "foxes")
+(True, False)
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can go wrong where a person can mend it: what happened, and what to do."""
+"""User-facing errors: a message and a remedy."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import errno
 class LineError(Exception):
     """An error a user can act on; the command prints it as one line and exits with status 2.
 
-    Args:
-        message: what was wrong, with the offending value.
-        remedy: what to do about it; empty if nothing is known.
+    ``message`` says what was wrong, with the offending value; ``remedy`` what to do, empty if nothing is known.
     """
 
     def __init__(self, message: str, remedy: str = "") -> None:
@@ -19,20 +17,20 @@ class LineError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        """The message and its remedy as one line."""
+        """Return the message and its remedy as one line."""
         return f"{self.message} ({self.remedy})" if self.remedy else self.message
 
     def _render_traceback_(self) -> list[str]:
-        """One line in a notebook, too: what IPython shows in place of a traceback."""
+        """Return the line that IPython shows in place of a traceback."""
         return [f"{type(self).__name__}: {self}"]
 
 
 class UsageError(LineError):
-    """A value that the user gave does not fit: a model, a layer, a unit, a setting, a folder."""
+    """A value from the user does not fit: a model, a layer, a unit, a setting, a folder."""
 
 
 class MissingPartError(LineError):
-    """A package, weights file or asset that the chosen backend needs is not here."""
+    """A package, weights file or asset that the chosen backend needs is missing."""
 
 
 class StoreError(LineError):
@@ -40,21 +38,15 @@ class StoreError(LineError):
 
 
 class DamagedError(StoreError):
-    """One entry of the store is damaged or was tampered with; what does not need it can go on."""
+    """An entry of the store is corrupt or was tampered with; work that does not need it can continue."""
 
 
 class TakenOverError(LineError):
-    """Another process has taken over the run that this one worked on; nothing more may be written to it."""
+    """Another process holds the run's lease now; this one may not write to the run any more."""
 
 
 class LostImageError(DamagedError):
-    """An image's file has gone or is damaged.
-
-    Args:
-        message: what was wrong, with the image.
-        remedy: what to do about it.
-        images: ids of all images of which that is so.
-    """
+    """An image's file is missing or corrupt; ``images`` are the ids of all such images."""
 
     def __init__(self, message: str, remedy: str, images: tuple[str, ...]) -> None:
         super().__init__(message, remedy)
@@ -66,13 +58,7 @@ class BackendError(LineError):
 
 
 class UnmeasurableError(BackendError):
-    """A target cannot measure one of the images that it was given.
-
-    Args:
-        message: what was wrong, without the image, which the target knows no name of.
-        remedy: what to do about it.
-        image: the image, as it was given.
-    """
+    """A target cannot measure ``image``, which is as it was passed: a target knows no ids of images."""
 
     def __init__(self, message: str, remedy: str = "", *, image: object) -> None:
         super().__init__(message, remedy)
@@ -80,20 +66,20 @@ class UnmeasurableError(BackendError):
 
 
 class SystemLimitError(LineError):
-    """The system gives the process no more memory, threads or files: whatever it works on fails."""
+    """The system gives the process no more memory, threads or files: all its work fails."""
 
 
 class DrainedError(Exception):
-    """Work stopped because that was asked for, where it can go on later."""
+    """Work stopped on request, where it can be resumed."""
 
 
 class ReplyError(Exception):
-    """A language model's reply is not a usable proposal; the model may be asked again.
+    """A language model's reply is not a usable proposal; the request may be repeated.
 
     Args:
         kind: ``truncated``, ``empty``, ``not_json``, ``schema`` or ``concept``.
-        detail: what was wrong, in words that can be told to the model.
-        raw: the reply as it came.
+        detail: what was wrong, in words for the model.
+        raw: the unparsed reply.
         reasoning: the reasoning, where one could be read.
         concept: the refused concept, where one could be read.
     """
@@ -108,11 +94,9 @@ class ReplyError(Exception):
 
 
 class NotDrawableError(Exception):
-    """The generator has nothing close enough to a concept to image it truthfully.
+    """The generator has nothing close enough to ``concept`` to generate it truthfully.
 
-    Args:
-        concept: the concept asked for.
-        nearest: the closest captions with their cosine similarity, best first.
+    ``nearest`` are the closest captions with their cosine similarity, best first.
     """
 
     def __init__(self, concept: str, nearest: list[tuple[str, float]]) -> None:
@@ -123,11 +107,9 @@ class NotDrawableError(Exception):
 
 
 class BlankImageError(NotDrawableError):
-    """All pixels of a concept's image have one colour, drawn with another seed too: the generator failed.
+    """All pixels of a concept's image have one colour, with another seed too: the generator failed.
 
-    Args:
-        concept: the concept asked for.
-        colour: the colour, as ``rgb(0, 0, 0)``.
+    ``colour`` is written as ``rgb(0, 0, 0)``.
     """
 
     SAID = "came out as one plain colour"
@@ -139,7 +121,7 @@ class BlankImageError(NotDrawableError):
 
 
 def system_limit(error: BaseException) -> SystemLimitError | None:
-    """Tell which limit of the system an exception, or what it comes from, has met; None if it has met none."""
+    """Return the system limit that an exception or its cause has met, or None."""
     seen: BaseException | None = error
     while seen is not None:
         # What a part says of its own memory has a better remedy.
@@ -163,5 +145,5 @@ def system_limit(error: BaseException) -> SystemLimitError | None:
 
 
 def reason_of(error: BaseException) -> str:
-    """The first line of what an exception says, at most 300 characters; its type's name if it says nothing."""
+    """Return an exception's first line, at most 300 characters; its type's name if it has no text."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

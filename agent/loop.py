@@ -1,4 +1,4 @@
-"""The nodes of the loop: which leads to which, and what a unit does at each, in words.
+"""The nodes of the loop: which leads to which, and how each is called on screen.
 
 Everything that tells nodes apart reads this table, so that a node which is added here is known everywhere.
 """
@@ -14,10 +14,10 @@ class Node:
     """A node of one unit's loop.
 
     Args:
-        name: as the graph, its checkpoints and the rows of wishes have it.
-        after: the node that leads to it; a state is written as that node's to go on here.
+        name: as the graph, its checkpoints and the rows of steering commands have it.
+        after: the node that leads to it; a state is written as that node's to continue here.
         word: what a unit does at it, in a word of at most 12 characters.
-        sentence: the same for a reader who looks at one unit; ``{}`` stands for the concept in hand.
+        sentence: the same for a reader of one unit; ``{}`` stands for the current concept.
         then: what comes next once it has ended.
     """
 
@@ -31,26 +31,26 @@ class Node:
 NODES: Mapping[str, Node] = {
     node.name: node
     for node in (
-        Node("init", "update", "first board", "filling the first board", "asking for a concept"),
-        Node("propose", "update", "proposing", "asking the language model for a concept", "drawing"),
-        Node("synthesize", "propose", "picturing", "drawing images of {}", "measuring"),
+        Node("init", "update", "first board", "filling the first board", "prompting for a concept"),
+        Node("propose", "update", "proposing", "prompting the language model for a concept", "generating images"),
+        Node("synthesize", "propose", "generating", "generating images of {}", "measuring"),
         Node("activate", "synthesize", "measuring", "measuring the unit on images of {}", "scoring"),
         Node("score", "activate", "scoring", "scoring {}", "updating the board"),
-        Node("update", "score", "updating", "offering {} to the board", "asking for a concept"),
+        Node("update", "score", "updating", "offering {} to the board", "prompting for a concept"),
         Node(
             "summarize",
             "update",
             "summarizing",
-            "asking the language model for one concept over the best three",
-            "drawing",
+            "prompting the language model for one concept over the best three",
+            "generating images",
         ),
     )
 }
-"""By name, in the order in which they are drawn."""
+"""By name, in the order of the graph's drawing."""
 
 BEGINNING = "init"
 LAST = "update"
-"""The node that ends a step; the kind of the step to come tells which follows it."""
+"""The node that ends a step; the kind of the next step tells which node follows it."""
 
 
 def node_of(name: str) -> Node:
@@ -65,9 +65,9 @@ def node_of(name: str) -> Node:
 
 
 def rank(name: str) -> int:
-    """Order a node among those of one attempt: -1 for the first board, 0 for the end, 1 for a question, then on.
+    """Order a node among those of one attempt: -1 first board, 0 end of a search, 1 prompting, then on.
 
-    A restart that finds no board comes to the end at the place of its first board, after it.
+    A restart that fills no board ends at the place of its first board, after it.
 
     Raises:
         ValueError: there is no such node.
@@ -79,7 +79,7 @@ def rank(name: str) -> int:
 
 
 def predecessor(name: str) -> str:
-    """Name the node as which a state is written that goes on at a node; at the end of a search, the last one.
+    """Return the node as which a state is written that continues at ``name``; the last one at a search's end.
 
     Raises:
         ValueError: there is no such node.
@@ -88,19 +88,19 @@ def predecessor(name: str) -> str:
 
 
 def successor(name: str) -> str:
-    """Name the node that follows one without a choice.
+    """Return the node that always follows ``name``.
 
     Raises:
-        ValueError: there is no such node, or what it comes to decides what follows.
+        ValueError: there is no such node, or its outcome decides what follows.
     """
     following = [node.name for node in NODES.values() if node.after == node_of(name).name]
     if len(following) != 1:
-        raise ValueError(f"what follows {name!r} is decided by what it comes to")
+        raise ValueError(f"what follows {name!r} is decided by its outcome")
     return following[0]
 
 
 def has_proposal(name: str) -> bool:
-    """Tell whether a concept is in hand when a node begins; an empty name is the end of a search.
+    """Return whether a proposal exists when a node begins; an empty name is the end of a search.
 
     Raises:
         ValueError: there is no such node.
@@ -109,5 +109,5 @@ def has_proposal(name: str) -> bool:
 
 
 def nodes_per_attempt() -> int:
-    """Count the nodes from a question to the end of its step."""
+    """Count the nodes from prompting to the end of a step."""
     return rank(LAST)

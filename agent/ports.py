@@ -1,4 +1,4 @@
-"""The ports: what the loop asks of a language model, a generator, a target and a store.
+"""The ports: what the loop needs of a language model, a generator, a target and a control set.
 
 Everything that crosses a port is plain data (strings, numbers, bytes, float arrays), so that a port can
 later be served by another process. Each implementation carries a ``fingerprint``: model id, weights hash and
@@ -48,7 +48,7 @@ class Prompt:
 class Proposal:
     """A validated reply: the reasoning first, then one concept of one to three words.
 
-    A thinking model's thoughts stand at the beginning of ``reasoning``; ``raw`` is the answer alone.
+    A thinking model's thoughts begin ``reasoning``; ``raw`` is the reply without them.
     """
 
     reasoning: str
@@ -64,29 +64,19 @@ class LanguageModel(Protocol):
         """Model id, weights hash and settings."""
 
     def propose(self, prompt: Prompt, *, seed: int, temperature: float) -> Proposal:
-        """Answer with one proposal.
-
-        Args:
-            prompt: the chat to complete.
-            seed: sampling seed in [0, 2**31).
-            temperature: sampling temperature, at least 0.
+        """Complete a chat with one proposal; ``seed`` is in [0, 2**31), ``temperature`` at least 0.
 
         Raises:
-            ReplyError: the reply is not a usable proposal; never a repaired half answer.
+            ReplyError: the reply is not a usable proposal; it is never repaired.
             BackendError: the model could not be reached or failed.
         """
 
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """One image to make: the concept with its modifiers, and the seed.
+    """One image to generate: a normalised concept with its modifiers, and a seed in [0, 2**31).
 
-    Args:
-        concept: one to three words, normalised.
-        angle: camera angle, one of the prompt's angles.
-        lighting: one of the prompt's lightings.
-        seed: generator seed in [0, 2**31).
-        template: prompt template with ``{concept}``, ``{angle}`` and ``{lighting}``.
+    ``template`` is the prompt with ``{concept}``, ``{angle}`` and ``{lighting}``.
     """
 
     concept: str
@@ -97,7 +87,7 @@ class ImageRequest:
 
     @property
     def prompt(self) -> str:
-        """The prompt as a text-to-image model reads it."""
+        """The prompt of a text-to-image model."""
         return (
             self.template.replace("{angle}", self.angle)
             .replace("{lighting}", self.lighting)
@@ -107,14 +97,14 @@ class ImageRequest:
 
 @dataclass(frozen=True)
 class DrawnImage:
-    """An image as a PNG file's bytes, with a JSON-serialisable account of how it was made.
+    """A generated image.
 
     Args:
-        png: the file.
-        provenance: the account.
-        pixels: the same image as uint8 [H, W, 3], where the generator has it at hand; spares decoding the file.
-        composed: it was put together from images that exist; one of a single colour is then what they show.
-            Elsewhere such an image is a failure: values that overflowed, or a safety checker.
+        png: the bytes of a PNG file.
+        provenance: how the image was generated, as JSON values.
+        pixels: the same image as uint8 [H, W, 3], where the generator has it; spares decoding the file.
+        composed: it was composed of existing images; one of a single colour is then what they show. Elsewhere
+            such an image is a failure: values that overflowed, or a safety checker.
     """
 
     png: bytes
@@ -124,7 +114,7 @@ class DrawnImage:
 
 
 class Generator(Protocol):
-    """Makes images of concepts."""
+    """Generates images of concepts."""
 
     @property
     def fingerprint(self) -> str:
@@ -132,10 +122,10 @@ class Generator(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """Images that it draws at once; more in one call gain nothing, and are lost with it if it fails."""
+        """Images generated at once; more in one call gain nothing, and are lost with it if it fails."""
 
     def synthesize(self, requests: Sequence[ImageRequest], progress: Progress | None = None) -> list[DrawnImage]:
-        """Draw the requests, in order; deterministic in (fingerprint, request).
+        """Generate the requests, in order; deterministic in (fingerprint, request).
 
         Raises:
             NotDrawableError: a concept cannot be generated truthfully.
@@ -143,15 +133,15 @@ class Generator(Protocol):
         """
 
     def suggest(self, concepts: Sequence[str], limit: int) -> list[str]:
-        """Things it can draw that are near ``concepts``, nearest first; empty if it can draw anything."""
+        """Return drawable things near ``concepts``, nearest first; empty if it can generate anything."""
 
 
 @dataclass(frozen=True)
 class LayerInfo:
     """A layer that can be explained: its dotted path, output shape without the batch, and number of units.
 
-    ``reading`` is what its fingerprint says beside the target's: how the output is read, where earlier releases
-    read it otherwise; else nothing.
+    ``reading`` is what its fingerprint adds to the target's: how the output is read, where earlier releases read
+    it differently; else empty.
     """
 
     path: str
@@ -170,23 +160,18 @@ class Target(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """Images in one forward pass; more of them in one call gain nothing."""
+        """Images in one forward pass; more in one call gain nothing."""
 
     def layers(self) -> list[LayerInfo]:
-        """Every layer whose output has units, in forward order."""
+        """Return every layer whose output has units, in forward order."""
 
     def unit_names(self, layer: str) -> Sequence[str] | None:
-        """Names of the units of ``layer`` if they are output classes, else None."""
+        """Return the names of the units of ``layer`` if they are output classes, else None."""
 
     def activate(
         self, images: Sequence[ImageData], layers: Sequence[str], progress: Progress | None = None
     ) -> dict[str, Activations]:
-        """Pooled activations of all units of each of ``layers``, from one forward pass of each image.
-
-        Args:
-            images: encoded images or pixels.
-            layers: dotted paths of layers.
-            progress: called after each forward batch.
+        """Measure the pooled activations of all units of each layer, in one forward pass of each image.
 
         Returns:
             float32 [n_images, n_units] for each layer.
@@ -238,15 +223,11 @@ class ControlSet(Protocol):
         """Identity of the images, their order and their classes."""
 
     def classes(self) -> tuple[str, ...]:
-        """The class names, sorted; empty if the images have no classes."""
+        """Return the class names, sorted; empty if the images have no classes."""
 
     def chunks(self, start: int = 0) -> Iterator[ControlChunk]:
-        """The images, in a fixed order and in the same chunks each time.
-
-        Args:
-            start: how many chunks to leave out; these are not decoded.
-        """
+        """Read the images, in a fixed order and in the same chunks each time, from chunk ``start`` on."""
 
     @property
     def total(self) -> int | None:
-        """The number of chunks, where it is known beforehand."""
+        """The number of chunks, where it is known in advance."""

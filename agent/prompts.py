@@ -1,4 +1,4 @@
-"""The prompts: templates, examples and the picture prompt, all in one place."""
+"""The prompts of a search: templates, examples, and the requests of images."""
 
 from __future__ import annotations
 
@@ -142,14 +142,14 @@ def propose_prompt(
     refused: Sequence[str] = (),
     found: Sequence[str] = (),
 ) -> Prompt:
-    """The prompt of one iteration (paper, appendix D.2; the words are ours).
+    """Write the prompt of one iteration (paper, appendix D.2; the words are ours).
 
     Args:
-        board: the scoreboard; shown best first.
+        board: the scoreboard; listed best first.
         forbidden: every concept proposed so far that is no longer on the board.
-        drawable: things that the generator can picture near the board's best; empty to say nothing of it.
-        refused: why earlier answers to this very step were refused, oldest first.
-        found: what earlier searches of the same unit ended with.
+        drawable: things near the board's best that the generator can draw; empty to leave the line out.
+        refused: why earlier replies to the same request were refused, oldest first.
+        found: the best concepts of the unit's earlier searches.
     """
     return _chat(PROPOSE_SYSTEM, _PROPOSE_EXAMPLES, _request(board.entries, forbidden, drawable, refused, found))
 
@@ -161,29 +161,25 @@ def summary_prompt(
     refused: Sequence[str] = (),
     found: Sequence[str] = (),
 ) -> Prompt:
-    """The prompt of the summary step: one more general concept over the board's top three."""
+    """Write the prompt of the summary: one more general concept over the board's top three."""
     return _chat(SUMMARY_SYSTEM, [_SUMMARY_EXAMPLE], _request(board.top(3), forbidden, drawable, refused, found))
 
 
 def paper_propose_prompt(
     board: Scoreboard, proposed: Sequence[str], refused: Sequence[str] = (), found: Sequence[str] = ()
 ) -> Prompt:
-    """Ask for the concept of one iteration with the parts of the paper's prompt (appendix D.2) and no others.
+    """Write the prompt of one iteration with the parts of the paper's prompt (appendix D.2) and no others.
 
-    Args:
-        board: the scoreboard; shown best first.
-        proposed: every concept that was proposed before, also where it is on the board: they are forbidden.
-        refused: why earlier answers to this very step were refused, oldest first.
-        found: what earlier searches of the same unit ended with.
+    ``proposed`` are all concepts proposed before, also those on the board: they are forbidden.
     """
-    examples = [_paper_turn(one.entries, one.forbidden) for one in _PROPOSE_EXAMPLES]
-    question = _paper_turn(board.entries, proposed, refused, found)
-    answers = [one.answer for one in _PROPOSE_EXAMPLES]
-    return dialogue(PAPER_PROPOSE_SYSTEM, list(zip(examples, answers, strict=True)), question)
+    examples = [_paper_turn(example.entries, example.forbidden) for example in _PROPOSE_EXAMPLES]
+    request = _paper_turn(board.entries, proposed, refused, found)
+    answers = [example.answer for example in _PROPOSE_EXAMPLES]
+    return dialogue(PAPER_PROPOSE_SYSTEM, list(zip(examples, answers, strict=True)), request)
 
 
 def paper_summary_prompt(board: Scoreboard, refused: Sequence[str] = ()) -> Prompt:
-    """Ask for the summary over the board's top three alone (paper, appendix D.2)."""
+    """Write the prompt of the summary from the board's top three alone (paper, appendix D.2)."""
     example = (_paper_turn(_SUMMARY_EXAMPLE.entries, None), _SUMMARY_EXAMPLE.answer)
     return dialogue(PAPER_SUMMARY_SYSTEM, [example], _paper_turn(board.top(3), None, refused))
 
@@ -194,7 +190,7 @@ def _paper_turn(
     refused: Sequence[str] = (),
     found: Sequence[str] = (),
 ) -> str:
-    """A question; without a list of what is forbidden where ``proposed`` is None."""
+    """Write a request, without a list of forbidden concepts where ``proposed`` is None."""
     lines = _scores(entries)
     if proposed is not None:
         lines.append("Forbidden: " + (_list(proposed) or "none"))
@@ -218,14 +214,14 @@ _INITIAL_EXAMPLES = (
 def initial_prompt(
     model: str, layer: str, units: int, named: Sequence[str], refused: Sequence[str] = ()
 ) -> Prompt:
-    """The prompt for one concept of a first board that the language model fills from the layer's context.
+    """Write the prompt for one concept of a first board that the model fills from the layer's context.
 
     Args:
         model: the target's spec.
         layer: dotted path of the layer.
         units: number of units of the layer.
         named: the concepts proposed so far.
-        refused: why earlier answers to this very question were refused, oldest first.
+        refused: why earlier replies to the same request were refused, oldest first.
     """
     lines = [
         f"{quoted(model)}, layer {quoted(layer)}, {units} units.",
@@ -245,18 +241,17 @@ def dialogue(system: str, examples: Sequence[tuple[str, str]], request: str) -> 
 
 
 def instructions(*, paper: bool = False) -> dict[str, tuple[Message, ...]]:
-    """What each kind of question of a search begins with: instructions and examples.
+    """Return the instructions and examples that requests begin with, by kind of step.
 
-    Args:
-        paper: of a run that asks with the parts of the paper's prompts alone.
+    ``paper``: those of a run that uses the parts of the paper's prompts alone.
     """
     board = Scoreboard((), 1)
-    asked = {
+    prompts = {
         "iteration": paper_propose_prompt(board, ()) if paper else propose_prompt(board, ()),
         "summary": paper_summary_prompt(board) if paper else summary_prompt(board, ()),
         "initial": initial_prompt("", "", 0, ()),
     }
-    return {kind: prompt.messages[: prompt.shared] for kind, prompt in asked.items()}
+    return {kind: prompt.messages[: prompt.shared] for kind, prompt in prompts.items()}
 
 
 def image_requests(
@@ -268,14 +263,14 @@ def image_requests(
     per_concept: bool = False,
     template: str = IMAGE_TEMPLATE,
 ) -> list[ImageRequest]:
-    """The pictures that score one concept; a function of (run seed, concept, image index).
+    """Request the images that score one concept; a function of (run seed, concept, image index).
 
     Args:
         concept: the normalised concept.
-        count: pictures per concept (n in the paper).
+        count: images per concept (n in the paper).
         run_seed: the run's seed.
-        first: index of the first picture; a concept that is scored again gets new indices.
-        per_concept: draw angle and lighting once for the concept instead of once for each picture.
+        first: index of the first image; a concept that is scored again gets new indices.
+        per_concept: draw angle and lighting once per concept instead of once per image.
         template: the prompt's template.
     """
     requests = []
@@ -288,6 +283,6 @@ def image_requests(
 
 
 def prompt_hash(prompt: Prompt) -> str:
-    """The first 32 hexadecimal digits of the SHA-256 of all that a prompt says."""
-    said = json.dumps([[message.role, message.content] for message in prompt.messages])
-    return hashlib.sha256(said.encode()).hexdigest()[:32]
+    """Return the first 32 hexadecimal digits of the SHA-256 of a prompt's messages."""
+    messages = json.dumps([[message.role, message.content] for message in prompt.messages])
+    return hashlib.sha256(messages.encode()).hexdigest()[:32]

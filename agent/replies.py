@@ -22,24 +22,22 @@ REPLY_SCHEMA: dict[str, Any] = {
     "required": ["reasoning", "concept"],
     "additionalProperties": False,
 }
-"""JSON schema of a reply; the order of the properties makes the model reason before it answers."""
+"""JSON schema of a reply; by the order of its properties the model reasons before it names a concept."""
 
 
 def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of ``pairs``; none of them if a name comes twice, where JSON readers differ in what they take."""
+    """Return the object of ``pairs``; empty if a name comes twice, where JSON readers differ."""
     named = dict(pairs)
     return named if len(named) == len(pairs) else {}
 
 
 def parse_reply(text: str, *, truncated: bool = False, thoughts: str = "") -> Proposal:
-    """A reply as a proposal, or an error that says what was wrong with it.
-
-    The whole text must be one JSON object with ``reasoning`` and ``concept``; nothing is repaired.
+    """Parse a reply, which must be one JSON object with ``reasoning`` and ``concept``; nothing is repaired.
 
     Args:
-        text: the reply as it came, without the thoughts.
+        text: the reply without a thinking model's thoughts.
         truncated: the engine stopped because the reply grew too long.
-        thoughts: what a thinking model thought before it answered; put before its reasoning.
+        thoughts: the thoughts, which are put before the reasoning.
 
     Raises:
         ReplyError: with kind ``truncated``, ``empty``, ``not_json``, ``schema`` or ``concept``.

@@ -1,4 +1,12 @@
-"""The scoreboard: a fixed number of concepts with their scores, and the rule that updates it."""
+"""The scoreboard: a fixed number of concepts with their scores, and the rule that updates it.
+
+>>> board = Scoreboard((Entry("tiger", 4.0), Entry("zebra", 2.5), Entry("sofa", 0.1)), capacity=3)
+>>> board.best
+Entry(concept='tiger', score=4.0)
+>>> after = update(board, "leopard", 3.2, update_rng(run_seed=0, unit=7, step=1))
+>>> [entry.concept for entry in after.board.entries], after.removed
+(['tiger', 'leopard', 'zebra'], Entry(concept='sofa', score=0.1))
+"""
 
 from __future__ import annotations
 
@@ -20,12 +28,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Scoreboard:
-    """Concepts sorted by score, best first; at most ``capacity`` of them, each once.
-
-    Args:
-        entries: the concepts on the board.
-        capacity: how many the board holds, at least 1.
-    """
+    """Concepts sorted by score, best first; at most ``capacity`` of them, each once."""
 
     entries: tuple[Entry, ...]
     capacity: int
@@ -54,25 +57,21 @@ class Scoreboard:
 
 @dataclass(frozen=True)
 class Update:
-    """A board after one concept was offered, and the entry that had to leave, if any."""
+    """A board after one concept was offered, and the entry that was removed, if any."""
 
     board: Scoreboard
     removed: Entry | None
 
 
 def draw_others(ranked: Sequence[str], n_top: int, rng: Random, pool: Container[str] = ()) -> list[str]:
-    """Candidates for the random places of an initial board, in the order in which to take them (section 3.2).
+    """Shuffle the candidates for the random places of a first board (paper, section 3.2).
 
     Args:
         ranked: class names, best control score first.
-        n_top: how many of the best are on the board already.
+        n_top: number of best names that are on the board already; the others are shuffled.
         rng: source of the uniform draw.
         pool: names that come before all others. Where it was drawn uniformly, and without regard to the unit, each
             class that is not among the best is still as likely as any other.
-
-    Returns:
-        All names after the first ``n_top``, in random order. A caller that cannot use one of them (nothing can
-        image it) takes the next.
     """
     others = list(ranked[n_top:])
     rng.shuffle(others)
@@ -93,8 +92,8 @@ def update(
     If the score beats the lowest, the concept replaces the lowest. Otherwise the concept takes the place of
     one drawn with probability proportional to (best score - its score), so that high scores survive; if all
     are equal the draw is uniform. A concept that is on the board already keeps the higher of its two scores.
-    A board of one keeps its concept unless a better one comes. Where concepts are pinned, the rule is that of
-    the others' places: the lowest of them leaves, or one that is drawn, and where all are pinned none.
+    A board of one keeps its concept unless a better one comes. Pinned concepts stay: the rule applies to the
+    other places, and changes nothing where all are pinned.
 
     Args:
         board: the board before.
@@ -146,19 +145,12 @@ def _replaced(board: Scoreboard, old: Entry, new: Entry) -> Scoreboard:
 
 
 def update_rng(run_seed: int, unit: int, step: int) -> Random:
-    """The random generator of the update at ``step`` of ``unit``."""
+    """Return the random generator of the update at ``step`` of ``unit``."""
     return derive_rng("update", run_seed, unit, step)
 
 
 def replay(initial: Scoreboard, history: Iterable[tuple[int, str, float]], run_seed: int, unit: int) -> Scoreboard:
-    """The board after a history: a function of the initial board, the history and the seed alone.
-
-    Args:
-        initial: the board before the first step.
-        history: (step, concept, score) of every scored step, in order.
-        run_seed: the run's seed.
-        unit: index of the unit.
-    """
+    """Rebuild the board after a history of (step, concept, score), in order."""
     board = initial
     for step, concept, score in history:
         board = update(board, concept, score, update_rng(run_seed, unit, step)).board

@@ -10,11 +10,11 @@ SEED_LIMIT = 2**31
 
 
 def derive_seed(*parts: str | int) -> int:
-    """A seed in [0, 2**31) that depends on every part and on nothing else."""
+    """Return a seed in [0, 2**31) that depends on every part and on nothing else."""
     digest = hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).digest()
     return int.from_bytes(digest[:8], "big") % SEED_LIMIT
 
 
 def derive_rng(*parts: str | int) -> Random:
-    """A random generator seeded by ``derive_seed(*parts)``."""
+    """Return a random generator seeded by ``derive_seed(*parts)``."""
     return Random(derive_seed(*parts))

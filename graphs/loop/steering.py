@@ -70,17 +70,17 @@ def apply_pending(graph: LineGraph, deps: Deps, run: Run, unit: int, config: Run
     if not asked:
         return False
     scored = _scored(runs, state)
-    changes, given_up = apply_commands(state, node, asked, scored, settings)
-    board = board_before_withdrawal(state, node, asked, scored, settings) if given_up else None
+    changes, withdrawn = apply_commands(state, node, asked, scored, settings)
+    board = board_before_withdrawal(state, node, asked, scored, settings) if withdrawn else None
     if not node:
         # It tells of a label that gives way to what the search comes to now.
         runs.drop_steps(run.id, "revisit", unit)
-    if given_up:
+    if withdrawn:
         at_its_end: LineState = {**state, "board": board} if board else state
-        log_step(at_its_end, deps, "withdrawn", concept=state["concept"], detail={"reason": given_up})
+        log_step(at_its_end, deps, "withdrawn", concept=state["concept"], detail={"reason": withdrawn})
     with runs.atomic(run.id):
         _record(runs, run.id, unit, changes["wishes"][-len(asked) :], asked)
-        as_node = LAST if given_up else predecessor(node)
+        as_node = LAST if withdrawn else predecessor(node)
         graph.update_state(config, cast("dict[str, Any]", changes), as_node=as_node)
     return True
 
@@ -116,7 +116,7 @@ def apply_commands(
         The changes, and why the proposal in hand is given up; empty while it is not.
     """
     step, attempt = state.get("step", 0), state.get("attempt", 0)
-    in_hand = has_proposal(node) and state.get("outcome") in {"proposed", "drawn"}
+    proposal = has_proposal(node) and state.get("outcome") in {"proposed", "drawn"}
     before = search = Search(
         board=board_of(state, settings.capacity) if "board" in state else Scoreboard((), settings.capacity),
         scored=tuple(scored),
@@ -126,7 +126,7 @@ def apply_commands(
         typed=tuple(state.get("typed", [])),
         further=state.get("further", 0),
         ended=not node,
-        in_hand=state["concept"] if in_hand else "",
+        proposal=state["concept"] if proposal else "",
         repeats=settings.duplicates != "refuse",
     )
     taken: list[Taken] = list(state.get("wishes", []))
@@ -149,13 +149,13 @@ def apply_commands(
     if "step" not in state:
         changes["kind"] = "initial"
         return changes, ""
-    asks = not node or rank(node) == 1 or search.given_up
+    asks = not node or rank(node) == 1 or search.withdrawn
     goes_on = (search.further if not node else search.typed and state["kind"] == "summary") and asks
     if goes_on:
         changes["kind"] = "iteration"
-    if search.given_up:
-        changes |= {"attempt": attempt + 1, "refused": [*state["refused"], search.given_up], "outcome": ""}
-    return changes, search.given_up
+    if search.withdrawn:
+        changes |= {"attempt": attempt + 1, "refused": [*state["refused"], search.withdrawn], "outcome": ""}
+    return changes, search.withdrawn
 
 
 def board_before_withdrawal(

@@ -19,8 +19,8 @@ def searches(draw):
     entries = tuple(Entry(word, float(draw(st.integers(0, 9)))) for word in scored)
     on_board = draw(st.integers(1, len(entries)))
     board = Scoreboard(entries[:on_board], draw(st.integers(on_board, 6)))
-    in_hand = draw(st.sampled_from(["", *sorted(set(WORDS) - set(scored))]))
-    return Search(board, entries, tuple(scored), in_hand=in_hand, ended=draw(st.booleans()) and not in_hand)
+    proposal = draw(st.sampled_from(["", *sorted(set(WORDS) - set(scored))]))
+    return Search(board, entries, tuple(scored), proposal=proposal, ended=draw(st.booleans()) and not proposal)
 
 
 def granted(search, wishes):
@@ -44,7 +44,7 @@ def test_pinned_concepts_are_on_the_board_and_banned_ones_nowhere(search, wishes
         assert set(after.pinned) <= board
         assert not set(after.banned) & (board | set(after.pinned) | set(after.typed))
         assert set(after.banned) <= set(after.tried)
-        assert bool(after.given_up) <= bool(search.in_hand)
+        assert bool(after.withdrawn) <= bool(search.proposal)
 
 
 @given(searches(), WISHES)
