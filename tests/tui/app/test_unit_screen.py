@@ -74,7 +74,7 @@ async def test_how_the_past_of_a_finished_unit_looks(store, view, snapshot_svg):
 async def test_the_node_at_work_is_lit_and_moves_on(store):
     at_work(store, INTERRUPTED, working(node="propose", concept=""))
     async with unit_opened(store, INTERRUPTED, 2, size=WIDE) as (pilot, _):
-        await sees(pilot, "● propose", "step 4 of 5", "asking the language model")
+        await sees(pilot, "● propose", "step 4 of 5", "prompting the language model")
         at_work(store, INTERRUPTED, working(node="score"))
         await sees(pilot, "● score", "scoring “rusty gears”")
         assert "● propose" not in shown(pilot)
