@@ -15,7 +15,7 @@ from line_neurons.agent.scoreboard import Entry
 from line_neurons.agent.settings import Settings, revised
 from line_neurons.graphs.loop.prompting import step_prompt
 from line_neurons.graphs.loop.routing import after_step, best_after, better
-from line_neurons.graphs.loop.state import Kind, LineState, Row
+from line_neurons.graphs.loop.state import ConceptScore, LineState, StepKind
 from line_neurons.graphs.loop.steering import apply_commands
 from line_neurons.tools.store.records import Step
 from line_neurons.tools.store.runs import RunStore
@@ -24,7 +24,7 @@ from line_neurons.tools.store.steering_queue import Place, SteeringCommand, comm
 # What a node writes down comes after everything that people ask before the nodes of that attempt.
 _AFTER_THE_NODES = nodes_per_attempt() + 1
 
-KINDS: dict[str, Kind] = {"initial": "initial", "iteration": "iteration", "summary": "summary"}
+KINDS: dict[str, StepKind] = {"initial": "initial", "iteration": "iteration", "summary": "summary"}
 """The kinds of a search's own steps."""
 
 
@@ -91,7 +91,7 @@ def _entered(state: LineState, entry: Step, settings: Settings) -> LineState:
             changed["proposed"] = [*state.get("proposed", []), entry.concept]
     if entry.origin == "typed":
         changed["typed"] = [one for one in state.get("typed", []) if one != entry.concept]
-    board: list[Row] = [[concept, score] for concept, score in entry.board]
+    board: list[ConceptScore] = [[concept, score] for concept, score in entry.board]
     if entry.kind == "initial":
         changed |= {"board": board, "best": better(state.get("best"), *_top(board))}
         if "board" not in state:
@@ -110,7 +110,7 @@ def _entered(state: LineState, entry: Step, settings: Settings) -> LineState:
     return changed | {"refused": refused}
 
 
-def _top(board: Sequence[Row]) -> tuple[str, float]:
+def _top(board: Sequence[ConceptScore]) -> tuple[str, float]:
     return str(board[0][0]), float(board[0][1])
 
 

@@ -10,10 +10,10 @@ from langgraph.graph import END
 from line_neurons.agent import loop
 from line_neurons.agent.scoreboard import Entry
 from line_neurons.agent.settings import Settings
-from line_neurons.graphs.loop.state import Kind, LineState, Row, board_of
+from line_neurons.graphs.loop.state import ConceptScore, LineState, StepKind, board_of
 
 
-def after_step(state: LineState, kind: Kind, settings: Settings) -> LineState:
+def after_step(state: LineState, kind: StepKind, settings: Settings) -> LineState:
     """What changes in a state with the end of a step.
 
     Args:
@@ -32,7 +32,7 @@ def after_step(state: LineState, kind: Kind, settings: Settings) -> LineState:
     return following
 
 
-def next_kind(state: LineState, kind: Kind, settings: Settings) -> LineState:
+def next_kind(state: LineState, kind: StepKind, settings: Settings) -> LineState:
     """What the step to come is, by the settings and by what people asked for; ``state`` is that of this step."""
     natural, typed, further = _natural(state, kind, settings), state.get("typed", []), state.get("further", 0)
     if further:
@@ -45,7 +45,7 @@ def next_kind(state: LineState, kind: Kind, settings: Settings) -> LineState:
     return {"kind": natural, "further": further} if "further" in state else {"kind": natural}
 
 
-def _natural(state: LineState, kind: Kind, settings: Settings) -> Kind:
+def _natural(state: LineState, kind: StepKind, settings: Settings) -> StepKind:
     """What comes after a step of ``kind``, unless people want otherwise.
 
     With patience a search ends when the last iterations found nothing better, and may go on beyond N if they did.
@@ -61,7 +61,9 @@ def _natural(state: LineState, kind: Kind, settings: Settings) -> Kind:
     return "initial" if state["restart"] < settings.restarts else "end"
 
 
-def best_after(best: Row | None, concept: str, score: float, on_board: Entry, settings: Settings) -> Row:
+def best_after(
+    best: ConceptScore | None, concept: str, score: float, on_board: Entry, settings: Settings
+) -> ConceptScore:
     """The best concept after one more was scored.
 
     Args:
@@ -81,7 +83,7 @@ def effective_scores(scored: Sequence[Entry], duplicates: str) -> list[Entry]:
     return list({one.concept: one for one in scored}.values()) if duplicates == "overwrite" else list(scored)
 
 
-def better(best: Row | None, concept: str, score: float) -> Row:
+def better(best: ConceptScore | None, concept: str, score: float) -> ConceptScore:
     """The better of the best so far and another concept; of equal ones the first."""
     return best if best and float(best[1]) >= score else [concept, score]
 
@@ -98,7 +100,7 @@ def after_generation(state: LineState) -> Literal["activate", "propose", "summar
     return _AFTER_GENERATION[state["outcome"]]
 
 
-def next_step(state: LineState) -> Kind:
+def next_step(state: LineState) -> StepKind:
     """Choose what follows a step: the next iteration, the summary, a new board, or the end."""
     return state["kind"]
 

@@ -44,7 +44,7 @@ def draw(deps: Deps, concept: str, repeat: int = 0) -> list[str]:
         per_concept=settings.modifiers == "per-concept",
         template=settings.template,
     )
-    return deps.cache.images(requests, deps.generator, deps.drawing)
+    return deps.cache.images(requests, deps.generator, deps.on_image)
 
 
 def activate(deps: Deps, unit: int, images: list[str]) -> list[float]:
@@ -53,7 +53,9 @@ def activate(deps: Deps, unit: int, images: list[str]) -> list[float]:
     Raises:
         LostImageError: an image that has not been measured has gone, and cannot be drawn anew.
     """
-    vectors = deps.cache.activations(images, deps.target, deps.layer, also=deps.also, generator=deps.generator)
+    vectors = deps.cache.activations(
+        images, deps.target, deps.layer, also=deps.also_layers, generator=deps.generator
+    )
     return [float(value) for value in vectors[:, unit]]
 
 

@@ -23,64 +23,65 @@ if TYPE_CHECKING:
     LineGraph = CompiledStateGraph["LineState", "Deps", "LineState", "LineState"]
     """The compiled loop of one unit."""
 
-Kind = Literal["initial", "iteration", "summary", "end"]
-Outcome = Literal["", "proposed", "refused", "stalled", "drawn"]
-Taken = list[int | str]
-Row = list[str | float]
+StepKind = Literal["initial", "iteration", "summary", "end"]
+NodeOutcome = Literal["", "proposed", "refused", "stalled", "drawn"]
+AppliedCommand = list[int | str]
+"""[id, step, attempt, node, outcome] of a steering command."""
+ConceptScore = list[str | float]
 """A [concept, score] pair; tuples would come back from a checkpoint as lists."""
 
 
 class LineState(TypedDict, total=False):
     """What travels between the nodes of one unit's loop.
 
-    Images and whole-layer vectors stay in the concept bank, the full history in the run store.
+    Images and whole-layer vectors are in the cache, the full history in the run store.
 
     Attributes:
         run: id of the run.
         unit: index of the unit.
-        kind: whether the step in hand fills a board, is an iteration or the summary, or the unit is done.
-        step: the step in hand, 0 where the first board is filled; it counts on over restarts.
-        restart: how often the search began anew.
-        begin: the step that filled the board of the search in hand.
-        gained: the step that found the best concept of the search in hand.
-        found: what each earlier search ended with.
-        attempt: how often the model was asked in this step before.
+        kind: kind of the current step; ``end`` where the unit is done.
+        step: index of the current step, 0 for the first board; it counts on over restarts.
+        restart: number of restarts so far.
+        begin: the step that filled the board of the current search.
+        gained: the step that found the best concept of the current search.
+        found: the best concept of each earlier search.
+        attempt: number of earlier attempts in this step.
         board: the scoreboard, best first.
-        tried: every concept that was scored or that nothing can image, in order; forbidden from then on.
+        tried: every concept that was scored or cannot be generated, in order; none is proposed again.
         proposed: those of them that came after a first board, in order.
-        refused: why the answers to this step were refused, in the words that the model is told.
-        concept: the proposal in hand.
+        refused: why replies of this step were refused, in words for the model.
+        concept: the current proposal.
         reasoning: the model's reasoning for it.
-        reply: the model's reply as it came.
-        llm_seed: the seed with which the model was asked.
-        temperature: the temperature with which it was asked.
-        seconds: how long the model took.
-        model: the fingerprint of the model.
-        outcome: what came of the node before; the edges read it.
-        images: ids of the concept's images in the concept bank.
+        reply: the model's unparsed reply.
+        llm_seed: sampling seed of the request.
+        temperature: sampling temperature of the request.
+        seconds: duration of the request.
+        model: fingerprint of the language model.
+        outcome: outcome of the node before; the edges read it.
+        images: ids of the concept's images in the cache.
         activations: the unit's activation on each image.
         score: psi of those activations.
-        best: the best concept seen.
-        prompt: the hash of the question that was asked; empty where none was.
-        hints: the drawable things that the question named.
-        origin: where the proposal in hand comes from: ``proposed``, ``summary``, or ``typed`` by a person.
-        pinned: concepts of the board that people want to stay there.
-        banned: concepts that people want neither proposed nor as the label.
-        typed: concepts of people that come next, in order.
-        further: iterations that people asked for beyond the end.
-        wishes: what people asked and the search has taken: id, step, attempt, node, and what came of it.
+        best: the best concept so far.
+        prompt: hash of the prompt; empty where none was sent.
+        hints: the drawable things that the prompt named.
+        origin: ``proposed``, ``summary``, or ``typed`` by the user.
+        pinned: concepts that stay on the board.
+        banned: concepts that are neither proposed nor the label.
+        typed: the user's concepts to be proposed next, in order.
+        further: iterations requested beyond the end.
+        wishes: steering commands applied so far: id, step, attempt, node, outcome.
     """
 
     run: str
     unit: int
-    kind: Kind
+    kind: StepKind
     step: int
     restart: int
     begin: int
     gained: int
     found: list[str]
     attempt: int
-    board: list[Row]
+    board: list[ConceptScore]
     tried: list[str]
     proposed: list[str]
     refused: list[str]
@@ -91,11 +92,11 @@ class LineState(TypedDict, total=False):
     temperature: float
     seconds: float
     model: str
-    outcome: Outcome
+    outcome: NodeOutcome
     images: list[str]
     activations: list[float]
     score: float
-    best: Row
+    best: ConceptScore
     prompt: str
     hints: list[str]
     origin: str
@@ -103,22 +104,18 @@ class LineState(TypedDict, total=False):
     banned: list[str]
     typed: list[str]
     further: int
-    wishes: list[Taken]
+    wishes: list[AppliedCommand]
 
 
 def stop_if_drained(drain: RunControl | None) -> None:
-    """Stop here if that was asked for.
-
-    Raises:
-        DrainedError: it was.
-    """
+    """Raise DrainedError if a stop was requested."""
     if drain is not None and drain.drain_requested:
         raise DrainedError
 
 
 @dataclass(frozen=True)
 class LLMOverride:
-    """Who is asked a question, and how hot."""
+    """The language model and the sampling temperature of one request, in place of those of the settings."""
 
     model: LanguageModel
     temperature: float
@@ -133,16 +130,17 @@ class Deps:
         model: the target's spec.
         layer: dotted path of the layer.
         vocabulary: words that the first board is drawn from; empty where a language model names them.
-        language_model: proposes.
-        generator: draws.
-        target: the model under study.
+        language_model: proposes concepts.
+        generator: generates images.
+        target: the vision model under study.
         cache: images and activations.
-        runs: history and results.
-        control: the control activations of the layer, computed or read when first called; None without a set.
-        also: other layers that are worked on, to be measured in the same forward passes.
-        drawing: told of the images' progress.
-        drain: asks the unit to stop where nothing is lost; None if nobody can.
-        otherwise: questions, by seed, that are asked otherwise than the settings say.
+        runs: histories and results.
+        control: returns the control activations of the layer, measured or read at the first call; None without a
+            control set.
+        also_layers: other layers to measure in the same forward passes.
+        on_image: called as images are generated.
+        drain: requests a stop at the next point where nothing is lost.
+        llm_overrides: by the seed of a request.
     """
 
     settings: Settings
@@ -155,26 +153,22 @@ class Deps:
     cache: Cache
     runs: RunStore
     control: Callable[[], Control | None]
-    also: Sequence[str] = ()
-    drawing: Progress | None = None
+    also_layers: Sequence[str] = ()
+    on_image: Progress | None = None
     drain: RunControl | None = None
     llm_overrides: Mapping[int, LLMOverride] = field(default_factory=dict)
 
     def check_drain(self) -> None:
-        """Stop here if that was asked for.
-
-        Raises:
-            DrainedError: it was.
-        """
+        """Raise DrainedError if a stop was requested."""
         stop_if_drained(self.drain)
 
 
 def board_of(state: LineState, capacity: int) -> Scoreboard:
-    """The scoreboard in a state."""
+    """Return the scoreboard of a state."""
     entries = tuple(Entry(str(concept), float(score)) for concept, score in state["board"])
     return Scoreboard(entries, capacity)
 
 
-def board_rows(board: Scoreboard) -> list[Row]:
-    """A scoreboard as plain lists for a state."""
+def board_rows(board: Scoreboard) -> list[ConceptScore]:
+    """Return a scoreboard as plain lists for a state."""
     return [[entry.concept, entry.score] for entry in board.entries]

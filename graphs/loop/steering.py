@@ -1,4 +1,4 @@
-"""A person's wishes reach a unit's search: the graph stops for them, and goes on from a state that grants them."""
+"""Steering of a running search: pending commands interrupt the graph and change the state it continues from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from line_neurons.agent.scoreboard import Entry, Scoreboard
 from line_neurons.agent.settings import Settings
 from line_neurons.agent.steering import Search, steer
 from line_neurons.graphs.loop.routing import better, effective_scores
-from line_neurons.graphs.loop.state import Deps, LineState, Row, Taken, board_of, board_rows
+from line_neurons.graphs.loop.state import AppliedCommand, ConceptScore, Deps, LineState, board_of, board_rows
 from line_neurons.graphs.loop.step_log import log_step
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore
@@ -32,30 +32,30 @@ from line_neurons.tools.store.steering_queue import (
 if TYPE_CHECKING:
     from line_neurons.graphs.loop.state import LineGraph
 
-_NEVER: Place = (2**62, 0, 0)
+_ANYWHERE: Place = (2**62, 0, 0)
 
 
 def interrupt_if_pending(runs: RunStore, node: str, state: LineState) -> None:
-    """Interrupt the graph before a node's work if something is asked of its unit; see ``apply_pending``."""
-    if asked := pending(runs, state["run"], state["unit"], _place(node, state)):
-        interrupt([wish.id for wish in asked])
+    """Interrupt the graph before a node if commands are pending for the unit; see ``apply_pending``."""
+    if due := pending(runs, state["run"], state["unit"], _place(node, state)):
+        interrupt([command.id for command in due])
 
 
 def apply_pending(graph: LineGraph, deps: Deps, run: Run, unit: int, config: RunnableConfig) -> bool:
-    """Let the search go on from a state in which what is asked of the unit is granted.
+    """Apply the commands that are pending for a unit to its state, from which the search continues.
 
-    The wishes count as taken with the checkpoint that grants them: a process that is killed between it and the row
-    of a wish finds in the checkpoint that it was taken, and ``reconcile`` writes the row.
+    A command counts as applied with the checkpoint of that state. After a kill between the checkpoint and the
+    command's row, ``reconcile`` writes the row.
 
     Args:
         graph: the compiled loop with the run's checkpoints.
-        deps: the graph's parts.
+        deps: what the nodes work with.
         run: the run.
         unit: index of the unit.
         config: LangGraph's name of the unit's checkpoints.
 
     Returns:
-        whether anything was asked.
+        whether any command was pending.
 
     Raises:
         TakenOverError: another process has taken over the run.
@@ -63,60 +63,60 @@ def apply_pending(graph: LineGraph, deps: Deps, run: Run, unit: int, config: Run
     """
     runs, settings, snapshot = deps.runs, deps.settings, graph.get_state(config)
     state, node = cast("LineState", snapshot.values), next_node(snapshot)
-    # What was taken at a later place than a search comes to now that it is done again is taken at its end.
-    asked = pending(runs, run.id, unit, _place(node, state)) or (
-        [] if node else pending(runs, run.id, unit, _NEVER)
-    )
-    if not asked:
+    due = pending(runs, run.id, unit, _place(node, state))
+    if not due and not node:
+        # After a rerun, commands recorded past the point that the search now reaches are applied at its end.
+        due = pending(runs, run.id, unit, _ANYWHERE)
+    if not due:
         return False
     scored = _scored(runs, state)
-    changes, withdrawn = apply_commands(state, node, asked, scored, settings)
-    board = board_before_withdrawal(state, node, asked, scored, settings) if withdrawn else None
+    changes, withdrawn = apply_commands(state, node, due, scored, settings)
     if not node:
-        # It tells of a label that gives way to what the search comes to now.
+        # The entry of a revisit is about a label that the search may now replace.
         runs.drop_steps(run.id, "revisit", unit)
     if withdrawn:
-        at_its_end: LineState = {**state, "board": board} if board else state
-        log_step(at_its_end, deps, "withdrawn", concept=state["concept"], detail={"reason": withdrawn})
+        board = board_before_withdrawal(state, node, due, scored, settings)
+        before: LineState = {**state, "board": board} if board else state
+        log_step(before, deps, "withdrawn", concept=state["concept"], detail={"reason": withdrawn})
     with runs.atomic(run.id):
-        _record(runs, run.id, unit, changes["wishes"][-len(asked) :], asked)
+        _record(runs, run.id, unit, changes["wishes"][-len(due) :], due)
         as_node = LAST if withdrawn else predecessor(node)
         graph.update_state(config, cast("dict[str, Any]", changes), as_node=as_node)
     return True
 
 
 def reconcile(runs: RunStore, run: Run, unit: int, state: LineState) -> None:
-    """Bring a unit's wishes into line with its search as it stands: the checkpoint tells which were taken."""
-    taken = state.get("wishes", [])
-    requeue(runs, run.id, unit, [int(one[0]) for one in taken])
-    if taken:
+    """Bring the rows of a unit's commands into line with its checkpoint, which tells which were applied."""
+    applied = state.get("wishes", [])
+    requeue(runs, run.id, unit, [int(command[0]) for command in applied])
+    if applied:
         with runs.atomic(run.id):
-            _record(runs, run.id, unit, taken, commands(runs, run.id, unit))
+            _record(runs, run.id, unit, applied, commands(runs, run.id, unit))
 
 
 def next_node(snapshot: StateSnapshot) -> str:
-    """The node that comes next; empty at the end of a search."""
+    """Return the node that comes next; empty at the end of a search."""
     following = snapshot.next[0] if snapshot.next else ""
     return BEGINNING if following == START else following
 
 
 def apply_commands(
-    state: LineState, node: str, asked: Sequence[SteeringCommand], scored: Sequence[Entry], settings: Settings
+    state: LineState, node: str, due: Sequence[SteeringCommand], scored: Sequence[Entry], settings: Settings
 ) -> tuple[LineState, str]:
-    """What wishes change in a state.
+    """Compute what steering commands change in a state.
 
     Args:
         state: the state before the node's work.
         node: the node that comes next; empty at the end of a search.
-        asked: the wishes, in order.
+        due: the commands, in order.
         scored: every concept that the unit was scored on before, in order.
         settings: the run's settings.
 
     Returns:
-        The changes, and why the proposal in hand is given up; empty while it is not.
+        The changes, and why the current proposal is withdrawn; empty while it is not.
     """
     step, attempt = state.get("step", 0), state.get("attempt", 0)
-    proposal = has_proposal(node) and state.get("outcome") in {"proposed", "drawn"}
+    proposed = has_proposal(node) and state.get("outcome") in {"proposed", "drawn"}
     before = search = Search(
         board=board_of(state, settings.capacity) if "board" in state else Scoreboard((), settings.capacity),
         scored=tuple(scored),
@@ -126,20 +126,20 @@ def apply_commands(
         typed=tuple(state.get("typed", [])),
         further=state.get("further", 0),
         ended=not node,
-        proposal=state["concept"] if proposal else "",
+        proposal=state["concept"] if proposed else "",
         repeats=settings.duplicates != "refuse",
     )
-    taken: list[Taken] = list(state.get("wishes", []))
-    for wish in asked:
-        search, outcome = steer(search, wish.kind, wish.concept)
-        taken.append([wish.id, step, attempt, node, outcome])
+    applied: list[AppliedCommand] = list(state.get("wishes", []))
+    for command in due:
+        search, outcome = steer(search, command.kind, command.concept)
+        applied.append([command.id, step, attempt, node, outcome])
     changes: LineState = {
         "tried": list(search.tried),
         "pinned": list(search.pinned),
         "banned": list(search.banned),
         "typed": list(search.typed),
         "further": search.further,
-        "wishes": taken,
+        "wishes": applied,
     }
     if search.board.entries:
         changes["board"] = board_rows(search.board)
@@ -149,9 +149,8 @@ def apply_commands(
     if "step" not in state:
         changes["kind"] = "initial"
         return changes, ""
-    asks = not node or rank(node) == 1 or search.withdrawn
-    goes_on = (search.further if not node else search.typed and state["kind"] == "summary") and asks
-    if goes_on:
+    prompts_next = not node or rank(node) == 1 or search.withdrawn
+    if prompts_next and (search.further if not node else search.typed and state["kind"] == "summary"):
         changes["kind"] = "iteration"
     if search.withdrawn:
         changes |= {"attempt": attempt + 1, "refused": [*state["refused"], search.withdrawn], "outcome": ""}
@@ -159,20 +158,20 @@ def apply_commands(
 
 
 def board_before_withdrawal(
-    state: LineState, node: str, asked: Sequence[SteeringCommand], scored: Sequence[Entry], settings: Settings
-) -> list[Row] | None:
-    """The board when the proposal in hand was given up; None where it is the state's.
+    state: LineState, node: str, due: Sequence[SteeringCommand], scored: Sequence[Entry], settings: Settings
+) -> list[ConceptScore] | None:
+    """Return the board when the current proposal was withdrawn; None where it is the state's.
 
-    What was asked before that at the same place may have changed it, whether it was taken at once or one by one.
+    Commands applied before that at the same place may have changed it, whether all at once or one by one.
     """
-    for count in range(1, len(asked) + 1):
-        if apply_commands(state, node, asked[:count], scored, settings)[1]:
-            return apply_commands(state, node, asked[: count - 1], scored, settings)[0].get("board")
+    for count in range(1, len(due) + 1):
+        if apply_commands(state, node, due[:count], scored, settings)[1]:
+            return apply_commands(state, node, due[: count - 1], scored, settings)[0].get("board")
     return None
 
 
-def _best(scored: Sequence[Entry]) -> Row:
-    best: Row | None = None
+def _best(scored: Sequence[Entry]) -> ConceptScore:
+    best: ConceptScore | None = None
     for entry in scored:
         best = better(best, entry.concept, entry.score)
     assert best is not None
@@ -184,22 +183,25 @@ def _place(node: str, state: LineState) -> Place:
 
 
 def _scored(runs: RunStore, state: LineState) -> list[Entry]:
-    """What the unit was scored on before the place in hand; a killed process may have written down more."""
+    """Return what the unit was scored on before the current place; a killed process may have recorded more."""
     if "step" not in state:
         return []
     here = (state["step"], state["attempt"])
-    trials = runs.trials(state["run"], state["unit"])
     return [
         Entry(trial.concept, trial.score)
-        for trial in trials
+        for trial in runs.trials(state["run"], state["unit"])
         if trial.concept and trial.score is not None and (trial.step, trial.attempt) < here
     ]
 
 
-def _record(runs: RunStore, run: str, unit: int, taken: Sequence[Taken], asked: Sequence[SteeringCommand]) -> None:
-    by_id = {wish.id: wish for wish in asked}
-    for number, step, attempt, node, outcome in taken:
+def _record(
+    runs: RunStore, run: str, unit: int, applied: Sequence[AppliedCommand], rows: Sequence[SteeringCommand]
+) -> None:
+    by_id = {command.id: command for command in rows}
+    for number, step, attempt, node, outcome in applied:
         place = {"step": int(step), "attempt": int(attempt), "node": str(node), "outcome": str(outcome)}
         if mark_applied(runs, run, int(number), **place):  # type: ignore[arg-type]
-            wish = by_id[int(number)]
-            runs.add_event(run, "steered", unit, wish=wish.kind, concept=wish.concept, by=wish.by, **place)
+            command = by_id[int(number)]
+            runs.add_event(
+                run, "steered", unit, wish=command.kind, concept=command.concept, by=command.by, **place
+            )

@@ -343,8 +343,8 @@ class Components:
             cache=self.cache,
             runs=self.runs,
             control=lru_cache(lambda: self.control(layer, drain)),
-            also=sorted(self.layers - {layer}),
-            drawing=self.progress_for("drawing"),
+            also_layers=sorted(self.layers - {layer}),
+            on_image=self.progress_for("drawing"),
             drain=drain,
             llm_overrides=self.llm_overrides,
         )
