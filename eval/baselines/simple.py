@@ -48,7 +48,7 @@ def best_word(task: BaselineTask) -> Labels:
 
     Raises:
         UsageError: no word can be generated.
-        LineError: see ``scoring.draw`` and ``Cache.activations``.
+        LineError: see ``scoring.generate`` and ``Cache.activations``.
     """
     components, words = task.components, task.words
     deps, progress = components.deps(task.layer), task.progress_for("words")
@@ -63,7 +63,7 @@ def best_word(task: BaselineTask) -> Labels:
         images: dict[int, list[str]] = {}
         for place in range(first, min(first + _WORDS_AT_ONCE, len(words))):
             try:
-                images[place] = scoring.draw(deps, words[place])
+                images[place] = scoring.generate(deps, words[place])
             except NotDrawableError:
                 continue
         if images:

@@ -235,7 +235,7 @@ def synthesize(state: LineState, deps: Deps) -> LineState:
     """
     concept = state["concept"]
     try:
-        images = scoring.draw(deps, concept, scoring.times_scored(concept, state["tried"]))
+        images = scoring.generate(deps, concept, scoring.times_scored(concept, state["tried"]))
     except BlankImageError as error:
         before = [BlankImageError.SAID in reason for reason in state["refused"]]
         if len(before) >= deps.settings.retries and all(before):
@@ -263,7 +263,7 @@ def activate(state: LineState, deps: Deps) -> LineState:
     try:
         activations = scoring.activate(deps, state["unit"], images)
     except LostImageError:
-        images = scoring.draw(deps, state["concept"], scoring.times_scored(state["concept"], state["tried"]))
+        images = scoring.generate(deps, state["concept"], scoring.times_scored(state["concept"], state["tried"]))
         activations = scoring.activate(deps, state["unit"], images)
     return {"images": images, "activations": activations}
 

@@ -1,4 +1,4 @@
-"""Images, activations and score of one concept for one unit: what initialisation and every step share."""
+"""Generate, measure and score one concept for one unit, as the first board and every step do."""
 
 from __future__ import annotations
 
@@ -16,24 +16,21 @@ from line_neurons.tools.store.records import Trial
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A concept's images (ids in the bank), the unit's activation on each, and the score."""
+class Measurement:
+    """A concept's images (ids in the cache), the unit's activation on each, and the score."""
 
     images: list[str]
     activations: list[float]
     score: float
 
 
-def draw(deps: Deps, concept: str, repeat: int = 0) -> list[str]:
-    """Ids of the images of a concept, from the bank where it has them.
+def generate(deps: Deps, concept: str, repeat: int = 0) -> list[str]:
+    """Generate a concept's images, or take them from the cache; returns their ids.
 
-    Args:
-        deps: the graph's parts.
-        concept: the normalised concept.
-        repeat: how often the concept was scored before in this unit; each time gets new images.
+    ``repeat`` is how often the unit was scored on the concept before: each time has images of its own.
 
     Raises:
-        NotDrawableError: the generator cannot image it.
+        NotDrawableError: the generator cannot draw it.
     """
     settings = deps.settings
     requests = image_requests(
@@ -48,10 +45,10 @@ def draw(deps: Deps, concept: str, repeat: int = 0) -> list[str]:
 
 
 def activate(deps: Deps, unit: int, images: list[str]) -> list[float]:
-    """The unit's activation on each image; the whole layer's vectors go into the bank.
+    """Measure the unit's activation on each image; the whole layer's vectors are cached.
 
     Raises:
-        LostImageError: an image that has not been measured has gone, and cannot be drawn anew.
+        LostImageError: an image without cached vectors is missing, and cannot be generated again.
     """
     vectors = deps.cache.activations(
         images, deps.target, deps.layer, also=deps.also_layers, generator=deps.generator
@@ -60,13 +57,10 @@ def activate(deps: Deps, unit: int, images: list[str]) -> list[float]:
 
 
 def score(deps: Deps, unit: int, activations: list[float], scorer: str | None = None) -> float:
-    """The scorer's value for the unit's activations on a concept's images.
+    """Score the unit's activations on a concept's images, with the scorer of the settings or another one.
 
-    Args:
-        deps: the graph's parts.
-        unit: index of the unit.
-        activations: the unit's activation on each image.
-        scorer: name of the scorer; default that of the settings.
+    Raises:
+        BackendError: the activations cannot be scored.
     """
     import numpy as np
 
@@ -80,32 +74,26 @@ def score(deps: Deps, unit: int, activations: list[float], scorer: str | None = 
         raise BackendError(f"unit {unit} cannot be scored: {error}") from error
 
 
-def measure(deps: Deps, unit: int, concept: str) -> Measured:
-    """Draw, activate and score a concept in one go.
+def measure(deps: Deps, unit: int, concept: str) -> Measurement:
+    """Generate, measure and score a concept.
 
     Raises:
-        NotDrawableError: the generator cannot image it.
+        NotDrawableError: the generator cannot draw it.
     """
-    images = draw(deps, concept)
+    images = generate(deps, concept)
     activations = activate(deps, unit, images)
-    return Measured(images, activations, score(deps, unit, activations))
+    return Measurement(images, activations, score(deps, unit, activations))
 
 
 def times_scored(concept: str, tried: list[str]) -> int:
-    """How often a concept is in the list of those tried."""
+    """Count how often a concept was tried."""
     return sum(concept_key(other) == concept_key(concept) for other in tried)
 
 
 def unvarying(deps: Deps, unit: int, history: Iterable[Trial] = ()) -> Mark | None:
-    """The mark of a unit that has one activation on all images that are known of it; None if it varies.
+    """Return the mark of a unit whose activation is the same on all known images; None if it varies.
 
-    These are the control set and what the unit was scored on. Without a control set, two concepts at least have to
-    be known.
-
-    Args:
-        deps: the graph's parts.
-        unit: index of the unit.
-        history: what the search tried.
+    These are the control images and those of ``history``. Without a control set it takes two concepts at least.
     """
     import numpy as np
 
