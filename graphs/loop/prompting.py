@@ -19,22 +19,22 @@ from line_neurons.agent.settings import Settings
 from line_neurons.graphs.loop.state import Deps, LineState, board_of
 
 MAX_TEMPERATURE = 1.5
-"""However often a question is asked again, it gets no hotter than this."""
+"""Bound of the temperature, which rises with each attempt."""
 
 
 @dataclass(frozen=True)
 class ModelReply:
-    """What the language model said, and how it was asked.
+    """A reply of the language model, and the request it answers.
 
     Args:
-        concept: the proposal; of an unusable answer the concept that it gave, if any.
+        concept: the proposal; of a refused reply the concept that it named, if any.
         reasoning: the reasoning for it.
-        reply: the answer as it came.
-        seed: the seed with which the model was asked.
-        temperature: the temperature with which it was asked.
-        model: the fingerprint of the model.
-        seconds: how long it took.
-        refusal: why the answer cannot be used, in words for the model; empty for a proposal.
+        reply: the unparsed reply.
+        seed: sampling seed.
+        temperature: sampling temperature.
+        model: fingerprint of the language model.
+        seconds: duration of the request.
+        refusal: why the reply cannot be used, in words for the model; empty for a proposal.
     """
 
     concept: str
@@ -47,41 +47,8 @@ class ModelReply:
     refusal: str = ""
 
 
-def request_proposal(deps: Deps, prompt: Prompt, seed: int, attempt: int) -> ModelReply:
-    """Ask once; each attempt at the same question is hotter than the one before.
-
-    Args:
-        deps: the graph's parts.
-        prompt: the question.
-        seed: sampling seed in [0, 2**31).
-        attempt: how often the question was asked before.
-
-    Raises:
-        BackendError: see ``LanguageModel.propose``.
-    """
-    settings, model = deps.settings, deps.language_model
-    temperature = min(settings.temperature + settings.retry_temperature_step * attempt, MAX_TEMPERATURE)
-    if llm_overrides := deps.llm_overrides.get(seed):
-        model, temperature = llm_overrides.model, llm_overrides.temperature
-    fingerprint, began = model.fingerprint, time.monotonic()
-    try:
-        said = model.propose(prompt, seed=seed, temperature=temperature)
-    except ReplyError as error:
-        concept, reasoning, reply = error.concept, error.reasoning, error.raw
-        refusal = f"your answer was unusable: {error.detail}."
-    else:
-        concept, reasoning, reply, refusal = said.concept, said.reasoning, said.raw, ""
-    return ModelReply(concept, reasoning, reply, seed, temperature, fingerprint, time.monotonic() - began, refusal)
-
-
 def step_prompt(state: LineState, settings: Settings, hints: Sequence[str]) -> Prompt:
-    """What the language model is asked for the next concept, or for the summary.
-
-    Args:
-        state: the unit's state.
-        settings: the run's settings.
-        hints: drawable things to name.
-    """
+    """Write the prompt for the next concept, or for the summary; ``hints`` are drawable things to name."""
     board = board_of(state, settings.capacity)
     if settings.forbidden == "proposed":
         if state["kind"] == "summary":
@@ -90,5 +57,26 @@ def step_prompt(state: LineState, settings: Settings, hints: Sequence[str]) -> P
         return paper_propose_prompt(board, list(proposed), state["refused"], state.get("found", []))
     on_board = {concept_key(entry.concept) for entry in board.entries}
     forbidden = [concept for concept in state["tried"] if concept_key(concept) not in on_board]
-    make = summary_prompt if state["kind"] == "summary" else propose_prompt
-    return make(board, list(dict.fromkeys(forbidden)), hints, state["refused"], state.get("found", []))
+    write = summary_prompt if state["kind"] == "summary" else propose_prompt
+    return write(board, list(dict.fromkeys(forbidden)), hints, state["refused"], state.get("found", []))
+
+
+def request_proposal(deps: Deps, prompt: Prompt, seed: int, attempt: int) -> ModelReply:
+    """Send a prompt once; ``attempt`` counts earlier requests of the step, and raises the temperature.
+
+    Raises:
+        BackendError: see ``LanguageModel.propose``.
+    """
+    settings, model = deps.settings, deps.language_model
+    temperature = min(settings.temperature + settings.retry_temperature_step * attempt, MAX_TEMPERATURE)
+    if override := deps.llm_overrides.get(seed):
+        model, temperature = override.model, override.temperature
+    fingerprint, began = model.fingerprint, time.monotonic()
+    try:
+        proposal = model.propose(prompt, seed=seed, temperature=temperature)
+    except ReplyError as error:
+        concept, reasoning, reply = error.concept, error.reasoning, error.raw
+        refusal = f"your answer was unusable: {error.detail}."
+    else:
+        concept, reasoning, reply, refusal = proposal.concept, proposal.reasoning, proposal.raw, ""
+    return ModelReply(concept, reasoning, reply, seed, temperature, fingerprint, time.monotonic() - began, refusal)

@@ -1,4 +1,4 @@
-"""A unit's state at a place of its search, and the prompt of a step, from the recorded history alone."""
+"""Reconstruct a unit's state, and the prompt of a step, from the recorded history alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from line_neurons.tools.store.records import Step
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import Place, SteeringCommand, commands, place_of
 
-# What a node writes down comes after everything that people ask before the nodes of that attempt.
+# Entries of an attempt come after all commands that were applied before its nodes.
 _AFTER_THE_NODES = nodes_per_attempt() + 1
 
 KINDS: dict[str, StepKind] = {"initial": "initial", "iteration": "iteration", "summary": "summary"}
@@ -29,32 +29,32 @@ KINDS: dict[str, StepKind] = {"initial": "initial", "iteration": "iteration", "s
 
 
 def state_before(
-    settings: Settings, history: Sequence[Step], asked: Sequence[SteeringCommand], until: Place
+    settings: Settings, history: Sequence[Step], commands: Sequence[SteeringCommand], until: Place
 ) -> LineState:
-    """What a unit's state was at a place, as far as what comes next depends on it.
+    """Reconstruct a unit's state at a place of its search, as far as later steps depend on it.
 
     Args:
         settings: the run's settings.
         history: the unit's history, in order.
-        asked: what was asked of the unit, in order.
-        until: the place; what was written or taken there, or later, does not count.
+        commands: the unit's steering commands, in order.
+        until: the place; entries and commands there, or later, do not count.
 
     Raises:
         ValueError: no board had been filled yet.
     """
     state: LineState = {}
     scored: list[Entry] = []
-    for place, one in sorted(_happened(history, asked), key=lambda pair: pair[0]):
+    for place, event in sorted(_events(history, commands), key=lambda pair: pair[0]):
         if place >= until:
             break
-        if isinstance(one, Step):
-            state |= _entered(state, one, settings)
-            if one.concept and one.score is not None:
-                scored.append(Entry(one.concept, one.score))
+        if isinstance(event, Step):
+            state |= _changes_of(state, event, settings)
+            if event.concept and event.score is not None:
+                scored.append(Entry(event.concept, event.score))
         else:
-            # That a proposal was given up is an entry of the history.
+            # A withdrawn proposal has an entry of its own in the history.
             here: LineState = {"step": place[0], "attempt": place[1], "outcome": ""} if state else {}
-            changes, _ = apply_commands(state | here, one.node or "", [one], scored, settings)
+            changes, _ = apply_commands(state | here, event.node or "", [event], scored, settings)
             state |= changes
     if "board" not in state:
         raise ValueError("no board had been filled")
@@ -62,26 +62,26 @@ def state_before(
 
 
 def state_after(
-    settings: Settings, history: Sequence[Step], asked: Sequence[SteeringCommand], step: int
+    settings: Settings, history: Sequence[Step], commands: Sequence[SteeringCommand], step: int
 ) -> LineState:
-    """What a unit's state was once a step had ended; see ``state_before``."""
-    state = state_before(settings, history, asked, (step + 1, 0, 0))
+    """Reconstruct a unit's state at the end of a step; see ``state_before``."""
+    state = state_before(settings, history, commands, (step + 1, 0, 0))
     return state | after_step(state | {"step": step}, state["kind"], settings)
 
 
-def _happened(
-    history: Sequence[Step], asked: Sequence[SteeringCommand]
+def _events(
+    history: Sequence[Step], commands: Sequence[SteeringCommand]
 ) -> Iterator[tuple[Place, Step | SteeringCommand]]:
-    for wish in asked:
-        if wish.applied and wish.place is not None:
-            yield wish.place, wish
+    for command in commands:
+        if command.applied and command.place is not None:
+            yield command.place, command
     for entry in history:
         if entry.kind in KINDS:
             yield (entry.step, entry.attempt, _AFTER_THE_NODES), entry
 
 
-def _entered(state: LineState, entry: Step, settings: Settings) -> LineState:
-    """What an entry of the history changed in the state."""
+def _changes_of(state: LineState, entry: Step, settings: Settings) -> LineState:
+    """Return what an entry of the history changed in the state before it."""
     fresh = entry.step != state.get("step")
     refused = [] if fresh else state.get("refused", [])
     changed: LineState = {"step": entry.step, "attempt": entry.attempt, "kind": KINDS[entry.kind]}
@@ -90,7 +90,7 @@ def _entered(state: LineState, entry: Step, settings: Settings) -> LineState:
         if entry.kind != "initial":
             changed["proposed"] = [*state.get("proposed", []), entry.concept]
     if entry.origin == "typed":
-        changed["typed"] = [one for one in state.get("typed", []) if one != entry.concept]
+        changed["typed"] = [concept for concept in state.get("typed", []) if concept != entry.concept]
     board: list[ConceptScore] = [[concept, score] for concept, score in entry.board]
     if entry.kind == "initial":
         changed |= {"board": board, "best": better(state.get("best"), *_top(board))}
@@ -116,13 +116,13 @@ def _top(board: Sequence[ConceptScore]) -> tuple[str, float]:
 
 @dataclass(frozen=True)
 class RecordedPrompt:
-    """A question.
+    """The prompt of a step.
 
     Args:
         prompt: the chat.
-        matches: whether it is to the letter what was sent, by the hash that was recorded; None where an earlier
-            version recorded none, and what the generator suggested then is not known.
-        attempt: which of the step's questions it is, from 0.
+        matches: whether it is the prompt that was sent, by the recorded hash; None where an earlier version
+            recorded none, and the generator's hints of then are unknown.
+        attempt: index of the request within the step, from 0.
     """
 
     prompt: Prompt
@@ -133,29 +133,28 @@ class RecordedPrompt:
 def recorded_prompt(
     store: Path | RunStore, run: str, unit: int, step: int, attempt: int | None = None
 ) -> RecordedPrompt:
-    """What the language model was asked in a step.
+    """Rebuild the prompt of a step from the store.
 
     Args:
         store: the store's folder, or its runs.
         run: id of the run.
         unit: index of the unit.
-        step: an iteration or summary that has ended, or at least a question of which was answered.
-        attempt: which of the step's questions; None for the last.
+        step: a step with at least one recorded reply.
+        attempt: index of the request within the step; None for the last.
 
     Raises:
-        UsageError: there is no such step, or no model was asked in it.
+        UsageError: there is no such step, or it sent no prompt.
         DamagedError: the history does not tell what came before.
     """
     if isinstance(store, Path):
         with closing(RunStore(store, read_only=True)) as opened:
             return recorded_prompt(opened, run, unit, step, attempt)
-    runs = store
-    recorded, history = runs.run(run), runs.steps(run, unit)
-    entry = _entry(history, step, attempt)
-    settings = revised(recorded.settings, {})
+    history = store.steps(run, unit)
+    entry = _prompted_entry(history, step, attempt)
+    settings = revised(store.run(run).settings, {})
     try:
         before = place_of(entry.step, entry.attempt, "synthesize")
-        state = state_before(settings, history, commands(runs, run, unit), before)
+        state = state_before(settings, history, commands(store, run, unit), before)
     except (ValueError, KeyError) as error:
         raise DamagedError(
             f"the history of unit {unit} of run {run} does not tell what came before step {step}: {error}",
@@ -168,22 +167,20 @@ def recorded_prompt(
     return RecordedPrompt(prompt, matches, entry.attempt)
 
 
-def _entry(history: list[Step], step: int, attempt: int | None) -> Step:
+def _prompted_entry(history: list[Step], step: int, attempt: int | None) -> Step:
     own = [entry for entry in history if entry.step == step]
-    asked = [
+    prompted = [
         entry
         for entry in own
         if entry.kind in {"iteration", "summary"} and entry.origin != "typed" and entry.outcome != "stalled"
     ]
-    found = [entry for entry in asked if attempt in {None, entry.attempt}]
-    if found:
-        return found[-1]
-    known = sorted({entry.step for entry in history if entry.kind in {"iteration", "summary"}})
-    if asked:
-        raise UsageError(f"step {step} has no question {attempt}", f"it has {len(asked)}, from 0")
+    chosen = [entry for entry in prompted if attempt in {None, entry.attempt}]
+    if chosen:
+        return chosen[-1]
+    steps = sorted({entry.step for entry in history if entry.kind in {"iteration", "summary"}})
+    if prompted:
+        raise UsageError(f"step {step} has no request {attempt}", f"it has {len(prompted)}, from 0")
     if own:
-        what = (
-            "a person typed the concept in" if own[-1].origin == "typed" else f"it is of the kind {own[-1].kind}"
-        )
-        raise UsageError(f"step {step} asked no question: {what}", "name an iteration or a summary")
-    raise UsageError(f"there is no step {step}", f"steps: {known[0]} to {known[-1]}" if known else "none yet")
+        what = "the user typed the concept in" if own[-1].origin == "typed" else f"its kind is {own[-1].kind}"
+        raise UsageError(f"step {step} sent no prompt: {what}", "name an iteration or a summary")
+    raise UsageError(f"there is no step {step}", f"steps: {steps[0]} to {steps[-1]}" if steps else "none yet")

@@ -14,17 +14,11 @@ from line_neurons.graphs.loop.state import ConceptScore, LineState, StepKind, bo
 
 
 def after_step(state: LineState, kind: StepKind, settings: Settings) -> LineState:
-    """What changes in a state with the end of a step.
-
-    Args:
-        state: the state with what the step changed; ``step`` is the step that ended.
-        kind: what the step was.
-        settings: the run's settings.
-    """
+    """Return what the end of a step changes in a state; ``state`` has the step's own changes already."""
     following: LineState = {"step": state["step"] + 1, "attempt": 0, "refused": [], "outcome": ""}
     # A checkpoint of an earlier version knows nothing of restarts.
-    known: LineState = {"restart": 0, "begin": 0, "gained": state["step"], "found": []}
-    now = known | state | following
+    defaults: LineState = {"restart": 0, "begin": 0, "gained": state["step"], "found": []}
+    now = defaults | state | following
     following |= next_kind(now, kind, settings)
     if following["kind"] == "initial":
         ended = board_of(now, settings.capacity).best.concept
@@ -33,22 +27,23 @@ def after_step(state: LineState, kind: StepKind, settings: Settings) -> LineStat
 
 
 def next_kind(state: LineState, kind: StepKind, settings: Settings) -> LineState:
-    """What the step to come is, by the settings and by what people asked for; ``state`` is that of this step."""
-    natural, typed, further = _natural(state, kind, settings), state.get("typed", []), state.get("further", 0)
+    """Choose the kind of the next step; ``state`` is that of the next step, ``kind`` that of the last."""
+    scheduled, typed, further = _scheduled(state, kind, settings), state.get("typed", []), state.get("further", 0)
     if further:
-        natural = "iteration" if further > 1 else "end"
+        scheduled = "iteration" if further > 1 else "end"
         further -= 1
-    if typed and natural == "end":
+    if typed and scheduled == "end":
         return {"kind": "iteration", "further": len(typed)}
-    if typed and natural == "summary":
+    if typed and scheduled == "summary":
         return {"kind": "iteration"}
-    return {"kind": natural, "further": further} if "further" in state else {"kind": natural}
+    return {"kind": scheduled, "further": further} if "further" in state else {"kind": scheduled}
 
 
-def _natural(state: LineState, kind: StepKind, settings: Settings) -> StepKind:
-    """What comes after a step of ``kind``, unless people want otherwise.
+def _scheduled(state: LineState, kind: StepKind, settings: Settings) -> StepKind:
+    """Choose the kind of the next step by the settings alone.
 
-    With patience a search ends when the last iterations found nothing better, and may go on beyond N if they did.
+    With patience a search ends when the last iterations found nothing better, and may continue beyond N if they
+    did.
     """
     if kind != "summary":
         last = state["step"] - 1
@@ -64,14 +59,9 @@ def _natural(state: LineState, kind: StepKind, settings: Settings) -> StepKind:
 def best_after(
     best: ConceptScore | None, concept: str, score: float, on_board: Entry, settings: Settings
 ) -> ConceptScore:
-    """The best concept after one more was scored.
+    """Return the best concept after one more was scored; ``on_board`` is the best of the board after it.
 
-    Args:
-        best: the best so far; None where nothing was scored.
-        concept: what was scored.
-        score: its score.
-        on_board: the best of the board after it.
-        settings: the run's settings; where a new score overwrites the old one, the best can fall.
+    Where a new score overwrites the old one (``duplicates``), the best can fall.
     """
     if best and settings.duplicates == "overwrite" and concept == best[0]:
         return [on_board.concept, on_board.score]
@@ -79,12 +69,12 @@ def best_after(
 
 
 def effective_scores(scored: Sequence[Entry], duplicates: str) -> list[Entry]:
-    """The scores that count, in order: of a concept that was scored again the last alone where it overwrites."""
-    return list({one.concept: one for one in scored}.values()) if duplicates == "overwrite" else list(scored)
+    """Return the scores that count, in order: where ``duplicates`` overwrites, each concept's last."""
+    return list({entry.concept: entry for entry in scored}.values()) if duplicates == "overwrite" else list(scored)
 
 
 def better(best: ConceptScore | None, concept: str, score: float) -> ConceptScore:
-    """The better of the best so far and another concept; of equal ones the first."""
+    """Return the better of the best so far and another concept; of equal ones the first."""
     return best if best and float(best[1]) >= score else [concept, score]
 
 

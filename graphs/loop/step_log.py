@@ -1,4 +1,4 @@
-"""The entries of a unit's history that its steps write."""
+"""Log the steps of a search as entries of the unit's history."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def log_step(
     removed: str | None = None,
     detail: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write down what came of the proposal in hand; the same step and attempt again replaces it.
+    """Log the outcome of the current proposal; the same step and attempt again replaces the entry.
 
     Args:
         state: the unit's state, with the board after the step.
-        deps: the graph's parts.
+        deps: what the nodes work with.
         outcome: see ``Step``.
         concept: the proposal, where there was one.
         score: its score.
@@ -34,7 +34,7 @@ def log_step(
         detail: why it was refused.
     """
     typed = state.get("origin") == "typed"
-    # With them the question can be put together again without the generator.
+    # With the hints the prompt can be rebuilt without the generator.
     hints = {"hints": state["hints"]} if state.get("hints") else {}
     deps.runs.put_step(
         Step(
@@ -63,5 +63,5 @@ def log_step(
 
 
 def board_pairs(board: Scoreboard) -> tuple[tuple[str, float], ...]:
-    """A scoreboard as the history has it."""
+    """Return a scoreboard as (concept, score) pairs."""
     return tuple((entry.concept, entry.score) for entry in board.entries)

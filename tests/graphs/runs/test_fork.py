@@ -155,7 +155,7 @@ def test_a_question_whose_history_was_altered_is_told_from_the_one_that_was_sent
 
 @pytest.mark.parametrize(
     ("step", "attempt", "said"),
-    [(0, None, "asked no question"), (99, None, "there is no step 99"), (1, 9, "has no question 9")],
+    [(0, None, "sent no prompt"), (99, None, "there is no step 99"), (1, 9, "has no request 9")],
 )
 def test_a_question_that_was_not_asked_is_one_clear_error(original, step, attempt, said):
     components, run = original

@@ -105,4 +105,4 @@ def test_the_question_of_a_step_is_printed_and_checked(line, components):
     sent = components.language_model.asked[1][0].messages[-1].content
     assert told[0]["prompt"]["messages"][-1]["content"] == sent
     refused(line("show", RUN, "0", "--prompt"), "--prompt needs the number of a step")
-    refused(line("show", RUN, "0", "--step", "0", "--prompt"), "asked no question")
+    refused(line("show", RUN, "0", "--step", "0", "--prompt"), "sent no prompt")
