@@ -1,12 +1,12 @@
-"""The nodes of the loop, one function each, and the edges between them.
+"""The nodes of the loop, one function each.
 
-A node may run again after a crash: it reads the state and the caches alone, and what it writes to the run store
+A node may run again after a crash: it reads only the state and the caches, and what it writes to the run store
 replaces what the interrupted attempt wrote.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 
 from line_neurons.agent.concepts import concept_key, find_duplicate
@@ -21,15 +21,15 @@ from line_neurons.agent.prompts import prompt_hash
 from line_neurons.agent.scoreboard import Entry, Scoreboard, update_rng
 from line_neurons.agent.scoreboard import update as update_board
 from line_neurons.agent.seeds import derive_rng, derive_seed
-from line_neurons.graphs.loop import initial_board as initial
 from line_neurons.graphs.loop import scoring
+from line_neurons.graphs.loop.initial_board import Candidates, candidates
 from line_neurons.graphs.loop.prompting import request_proposal, step_prompt
 from line_neurons.graphs.loop.routing import after_step, best_after, better, next_kind
 from line_neurons.graphs.loop.state import Deps, LineState, board_of, board_rows
 from line_neurons.graphs.loop.step_log import board_pairs, log_step
 from line_neurons.tools.store.records import Step, Trial
 
-_UNASKED: LineState = {"prompt": "", "hints": []}
+_NO_PROMPT: LineState = {"prompt": "", "hints": []}
 
 
 def init(state: LineState, deps: Deps) -> LineState:
@@ -37,13 +37,12 @@ def init(state: LineState, deps: Deps) -> LineState:
 
     Where the candidates come from is a setting; in the paper they are the best classes of a control set and some
     random others (section 3.2). A restart fills a new board with what was not tried; where nothing is left for
-    one, the unit is done. So it is where its activation never varies: no board is filled for a unit of which the
-    control set tells that, and no search begins where the first board does.
+    one, the unit is done. So is a unit whose activation never varies, on the control set or on the first board.
 
     Raises:
         UsageError: there are no candidates for the first board, or none of them can be generated.
-        BackendError: more candidates in a row than an answer may be asked for again came out as one plain colour.
-        DrainedError: it was asked to stop.
+        BackendError: more than ``retries`` candidates in a row produced blank images.
+        DrainedError: a stop was requested.
     """
     unit, settings, step, restart = state["unit"], deps.settings, state.get("step", 0), state.get("restart", 0)
     tried = state.get("tried", [])
@@ -52,43 +51,10 @@ def init(state: LineState, deps: Deps) -> LineState:
             "step": step, "restart": restart, "begin": step, "gained": step, "found": [], "attempt": 0,
             "board": [], "tried": tried, "refused": [], "outcome": "", "kind": "end",
         }  # fmt: skip
-    entries: dict[str, Entry] = {}
-    seen: list[Step] = []
-
-    def take(candidates: Iterator[initial.Candidate], wanted: int) -> None:
-        plain = 0
-        while wanted > 0 and (candidate := next(candidates, None)) is not None:
-            deps.check_drain()
-            concept = candidate.concept
-            if not candidate.refused and concept_key(concept) in entries:
-                continue
-            place = Step(
-                state["run"], unit, step, len(seen), "initial", "scored", concept or None,
-                origin=candidate.origin, **candidate.asked,
-            )  # fmt: skip
-            if candidate.refused:
-                seen.append(replace(place, outcome="invalid", detail={"reason": candidate.refused}))
-                continue
-            try:
-                measured = scoring.measure(deps, unit, concept)
-            except BlankImageError as error:
-                plain += 1
-                if plain > settings.retries:
-                    raise _gives_plain_images(plain, error) from error
-                seen.append(replace(place, outcome="not_drawable", detail={"reason": error.reason}))
-                continue
-            except NotDrawableError as error:
-                seen.append(replace(place, outcome="not_drawable", detail={"nearest": error.nearest[:3]}))
-                continue
-            entries[concept_key(concept)] = Entry(concept, measured.score)
-            seen.append(replace(place, score=measured.score, images=tuple(measured.images)))
-            plain = 0
-            wanted -= 1
-
+    template = Step(state["run"], unit, step, 0, "initial", "scored")
     try:
-        best, others = initial.candidates(deps, unit, restart, tried, state.get("found", []))
-        take(best, settings.top)
-        take(others, settings.capacity - len(entries))
+        choices = candidates(deps, unit, restart, tried, state.get("found", []))
+        entries, log = _fill_board(deps, template, choices)
         if not entries:
             raise UsageError(
                 "no concept for the first board can be generated by the generator",
@@ -98,8 +64,8 @@ def init(state: LineState, deps: Deps) -> LineState:
         if restart:
             return {"kind": "end"}
         raise
-    board = Scoreboard(tuple(entries.values()), settings.capacity)
-    deps.runs.put_steps([replace(one, board=board_pairs(board)) for one in seen])
+    board = Scoreboard(tuple(entries), settings.capacity)
+    deps.runs.put_steps([replace(entry, board=board_pairs(board)) for entry in log])
     following: LineState = {
         "step": step + 1,
         "restart": restart,
@@ -108,7 +74,10 @@ def init(state: LineState, deps: Deps) -> LineState:
         "found": state.get("found", []),
         "attempt": 0,
         "board": board_rows(board),
-        "tried": [*tried, *(one.concept for one in seen if one.concept and one.outcome != "invalid")],
+        "tried": [
+            *tried,
+            *(entry.concept for entry in log if entry.concept and entry.outcome != "invalid"),
+        ],
         "refused": [],
         "outcome": "",
         "best": better(state.get("best"), board.best.concept, board.best.score),
@@ -120,16 +89,53 @@ def init(state: LineState, deps: Deps) -> LineState:
     return following | next_kind(state | following, "initial", settings)
 
 
-def _nothing_to_search(deps: Deps, state: LineState, history: Iterable[Trial]) -> bool:
-    """Whether a unit has one activation on all that is known of it, so that no concept could be its label.
-
-    A restart, or a concept that a user typed in, is tried all the same.
+def _fill_board(deps: Deps, template: Step, choices: Candidates) -> tuple[list[Entry], list[Step]]:
+    """Score candidates until the board is full or none is left.
 
     Args:
-        deps: the graph's parts.
-        state: the unit's state.
-        history: what of its history counts: nothing before the first board is filled, whatever a killed process
-            wrote down.
+        deps: what the nodes work with.
+        template: what the entries of the history have in common.
+        choices: the candidates, best and others.
+
+    Returns:
+        The entries of the board, and an entry of the history for each candidate.
+    """
+    settings, board, log = deps.settings, dict[str, Entry](), list[Step]()
+    for pool, places in zip(choices, (settings.top, settings.capacity), strict=True):
+        blank = 0
+        while len(board) < places and (candidate := next(pool, None)) is not None:
+            deps.check_drain()
+            concept, key = candidate.concept, concept_key(candidate.concept)
+            if not candidate.refused and key in board:
+                continue
+            entry = replace(
+                template, attempt=len(log), concept=concept or None, origin=candidate.origin, **candidate.request
+            )
+            if candidate.refused:
+                log.append(replace(entry, outcome="invalid", detail={"reason": candidate.refused}))
+                continue
+            try:
+                measured = scoring.measure(deps, template.unit, concept)
+            except BlankImageError as error:
+                blank += 1
+                if blank > settings.retries:
+                    raise _gives_plain_images(blank, error) from error
+                log.append(replace(entry, outcome="not_drawable", detail={"reason": error.reason}))
+                continue
+            except NotDrawableError as error:
+                log.append(replace(entry, outcome="not_drawable", detail={"nearest": error.nearest[:3]}))
+                continue
+            board[key] = Entry(concept, measured.score)
+            log.append(replace(entry, score=measured.score, images=tuple(measured.images)))
+            blank = 0
+    return list(board.values()), log
+
+
+def _nothing_to_search(deps: Deps, state: LineState, history: Iterable[Trial]) -> bool:
+    """Return whether a unit's activation is the same on all known images, so that no concept can be its label.
+
+    A restart, and a concept that the user typed in, are tried all the same. ``history`` is empty before the first
+    board is filled, whatever a killed process recorded.
     """
     if deps.settings.label_dead or state.get("restart") or state.get("typed"):
         return False
@@ -137,50 +143,46 @@ def _nothing_to_search(deps: Deps, state: LineState, history: Iterable[Trial]) -
 
 
 def propose(state: LineState, deps: Deps) -> LineState:
-    """Ask the language model once for a new concept; a refused answer is asked for again, hotter.
-
-    What a person typed in is proposed instead, in order.
-    """
-    return _typed(state) if state.get("typed") else _ask(state, deps)
+    """Propose a concept: the user's next one, or the language model's; a refused reply is requested again."""
+    return _typed_proposal(state) if state.get("typed") else _model_proposal(state, deps)
 
 
 def summarize(state: LineState, deps: Deps) -> LineState:
-    """Ask once for a more general concept over the board's top three (paper, section 3.2, step S)."""
-    return _ask(state, deps)
+    """Propose a more general concept over the board's top three (paper, section 3.2, step S)."""
+    return _model_proposal(state, deps)
 
 
-def _ask(state: LineState, deps: Deps) -> LineState:
+def _model_proposal(state: LineState, deps: Deps) -> LineState:
     deps.check_drain()
     settings = deps.settings
     seed = derive_seed("ask", settings.seed, state["unit"], state["step"], state["attempt"])
-    hints = _drawable(state, deps, board_of(state, settings.capacity))
+    hints = _hints(state, deps, board_of(state, settings.capacity))
     prompt = step_prompt(state, settings, hints)
-    answer = request_proposal(deps, prompt, seed, state["attempt"])
-    asked: LineState = {
-        "llm_seed": answer.seed,
-        "temperature": answer.temperature,
-        "model": answer.model,
-        "concept": answer.concept,
-        "reasoning": answer.reasoning,
-        "reply": answer.reply,
-        "seconds": answer.seconds,
+    reply = request_proposal(deps, prompt, seed, state["attempt"])
+    proposal: LineState = {
+        "llm_seed": reply.seed,
+        "temperature": reply.temperature,
+        "model": reply.model,
+        "concept": reply.concept,
+        "reasoning": reply.reasoning,
+        "reply": reply.reply,
+        "seconds": reply.seconds,
         "prompt": prompt_hash(prompt),
         "hints": hints,
         "origin": "summary" if state["kind"] == "summary" else "proposed",
     }
-    if answer.refusal:
-        return asked | _refuse(state | asked, deps, "invalid", answer.refusal)
-    if (forbidden := find_duplicate(answer.concept, state.get("banned", []))) is not None:
-        return asked | _refuse(state | asked, deps, "duplicate", f'"{forbidden}" is forbidden.')
+    if reply.refusal:
+        return proposal | _refuse(state | proposal, deps, "invalid", reply.refusal)
+    if (forbidden := find_duplicate(reply.concept, state.get("banned", []))) is not None:
+        return proposal | _refuse(state | proposal, deps, "duplicate", f'"{forbidden}" is forbidden.')
     if settings.duplicates == "refuse":
-        known = find_duplicate(answer.concept, state["tried"])
+        known = find_duplicate(reply.concept, state["tried"])
         if known is not None:
-            return asked | _refuse(state | asked, deps, "duplicate", f'"{known}" was tried already.')
-    return asked | {"outcome": "proposed"}
+            return proposal | _refuse(state | proposal, deps, "duplicate", f'"{known}" was tried already.')
+    return proposal | {"outcome": "proposed"}
 
 
-def _typed(state: LineState) -> LineState:
-    """A person's concept as the proposal; no model was asked for it."""
+def _typed_proposal(state: LineState) -> LineState:
     concept, *others = state["typed"]
     return {
         "typed": others,
@@ -188,17 +190,15 @@ def _typed(state: LineState) -> LineState:
         "reasoning": "",
         "reply": "",
         "seconds": 0.0,
-        "prompt": "",
-        "hints": [],
         "origin": "typed",
         "outcome": "proposed",
-    }
+    } | _NO_PROMPT
 
 
-def _drawable(state: LineState, deps: Deps, board: Scoreboard) -> list[str]:
-    """Things the generator can draw near the best concepts, none of them tried, in an order of their own.
+def _hints(state: LineState, deps: Deps, board: Scoreboard) -> list[str]:
+    """Return drawable things near the best concepts, none of them tried.
 
-    A small model tends to take the first of a list, so the order changes with each question.
+    Small models tend to take the first of a list, so the order changes with each request.
     """
     wanted = deps.settings.hints
     if not wanted:
@@ -211,35 +211,37 @@ def _drawable(state: LineState, deps: Deps, board: Scoreboard) -> list[str]:
 
 
 def _refuse(state: LineState, deps: Deps, outcome: str, reason: str) -> LineState:
-    """Write down a refused answer; after ``retries`` of them the step is recorded as stalled."""
+    """Log a refused proposal; after ``retries`` of them the step is logged as stalled."""
     concept = state.get("concept") or None
     log_step(state, deps, outcome, concept=concept, detail={"reason": reason})
-    known: LineState = {}
+    changes: LineState = {}
     if outcome == "not_drawable" and concept:
-        known = {"tried": [*state["tried"], concept], "proposed": [*state.get("proposed", []), concept]}
+        changes = {"tried": [*state["tried"], concept], "proposed": [*state.get("proposed", []), concept]}
     attempt = state["attempt"] + 1
     if attempt > deps.settings.retries:
         log_step(
-            state | {"attempt": attempt, "reasoning": "", "reply": "", "seconds": 0.0} | _UNASKED, deps, "stalled"
+            state | {"attempt": attempt, "reasoning": "", "reply": "", "seconds": 0.0} | _NO_PROMPT,
+            deps,
+            "stalled",
         )
-        return known | {"attempt": attempt, "outcome": "stalled"}
-    return known | {"attempt": attempt, "refused": [*state["refused"], reason], "outcome": "refused"}
+        return changes | {"attempt": attempt, "outcome": "stalled"}
+    return changes | {"attempt": attempt, "refused": [*state["refused"], reason], "outcome": "refused"}
 
 
 def synthesize(state: LineState, deps: Deps) -> LineState:
-    """Draw the concept's images; one that the generator cannot image is refused, and asked for anew.
+    """Generate the concept's images; a concept that the generator cannot draw is refused.
 
     Raises:
-        BackendError: each concept of this step came out as one plain colour: the generator is at fault, and steps
-            that are stalled would hide that.
+        BackendError: all concepts of this step produced blank images: the generator is at fault, which stalled
+            steps would hide.
     """
     concept = state["concept"]
     try:
         images = scoring.generate(deps, concept, scoring.times_scored(concept, state["tried"]))
     except BlankImageError as error:
-        before = [BlankImageError.SAID in reason for reason in state["refused"]]
-        if len(before) >= deps.settings.retries and all(before):
-            raise _gives_plain_images(len(before) + 1, error) from error
+        blank = [BlankImageError.SAID in reason for reason in state["refused"]]
+        if len(blank) >= deps.settings.retries and all(blank):
+            raise _gives_plain_images(len(blank) + 1, error) from error
         return _refuse(state, deps, "not_drawable", error.reason)
     except NotDrawableError as error:
         near = ", ".join(caption for caption, _ in error.nearest[:3])
@@ -258,7 +260,7 @@ def _gives_plain_images(count: int, last: BlankImageError) -> BackendError:
 
 
 def activate(state: LineState, deps: Deps) -> LineState:
-    """Measure the unit on the images; where the store knows nothing of them any more, they are drawn anew."""
+    """Measure the unit on the images, which are generated again where the store has lost them."""
     images = state["images"]
     try:
         activations = scoring.activate(deps, state["unit"], images)
@@ -269,12 +271,12 @@ def activate(state: LineState, deps: Deps) -> LineState:
 
 
 def score(state: LineState, deps: Deps) -> LineState:
-    """Turn the activations into the concept's score."""
+    """Score the concept by its activations."""
     return {"score": scoring.score(deps, state["unit"], state["activations"])}
 
 
 def update(state: LineState, deps: Deps) -> LineState:
-    """Offer the concept to the board, write the step down and go on to the next."""
+    """Offer the concept to the board, log the step and continue with the next."""
     settings = deps.settings
     board, kind, step = board_of(state, settings.capacity), state["kind"], state["step"]
     changed: LineState = {}
