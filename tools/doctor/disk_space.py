@@ -1,4 +1,4 @@
-"""Space on the disk that a store can give back: checkpoints that nothing goes on from, free pages of databases."""
+"""Free disk space of a store: checkpoints that nothing resumes from, and free pages of databases."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SEVERAL = "SELECT thread_id FROM checkpoints GROUP BY thread_id HAVING count(*)
 
 @dataclass(frozen=True)
 class Freed:
-    """What a database gave back.
+    """Space that was freed in a database.
 
     Args:
         database: the file's name.
@@ -38,7 +38,7 @@ class Freed:
 
 
 def compact(store: Path) -> Iterator[Freed]:
-    """Prune the checkpoints of finished units and give free pages of the databases back to the disk.
+    """Prune the checkpoints of finished units and free unused pages of the databases.
 
     A kill or a full disk loses nothing: a unit's checkpoints are pruned in one transaction, and VACUUM is one.
 
@@ -46,10 +46,10 @@ def compact(store: Path) -> Iterator[Freed]:
         store: its folder.
 
     Yields:
-        What each database gave back.
+        the space freed in each database.
 
     Raises:
-        UsageError: there is no such store, or a process works on it.
+        UsageError: there is no such store, or a process uses it.
         StoreError: a database cannot be used, or there is no room for a copy of it.
     """
     if not store.is_dir():
@@ -60,10 +60,10 @@ def compact(store: Path) -> Iterator[Freed]:
             keep_others_out(store, stack)
         for name in DATABASES:
             if (store / name).exists():
-                yield _given(store, name)
+                yield _compact(store, name)
 
 
-def _given(store: Path, name: str) -> Freed:
+def _compact(store: Path, name: str) -> Freed:
     path = store / name
 
     def check(db: sqlite3.Connection) -> None:
@@ -99,7 +99,7 @@ def _room_explained(path: Path) -> Iterator[None]:
 
 
 def _prune(store: Path, db: sqlite3.Connection) -> int:
-    """Prune the threads of finished units; how many had more than one checkpoint."""
+    """Prune the threads of finished units; return how many had more than one checkpoint."""
     from line_neurons.tools.store.checkpoints import PRUNE
 
     if not has_runs(store) or not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'checkpoints'").fetchone():

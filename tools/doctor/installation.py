@@ -28,7 +28,7 @@ from line_neurons.agent.settings import Settings
 from line_neurons.agent.text import shell_word
 from line_neurons.tools.assets.location import assets_root, state
 from line_neurons.tools.assets.packs import GROUPS, PACKS, find
-from line_neurons.tools.doctor.store import FAULTS
+from line_neurons.tools.doctor.faults import FAULTS
 from line_neurons.tools.doctor.store import check as check_store
 
 Status = Literal["ok", "warn", "missing", "broken"]
@@ -299,8 +299,8 @@ def _store(store: Path, schema: Callable[[Path], str] | None, *, deep: bool) -> 
         yield Finding("store", "ok", f"{store}, {schema(store)}" if schema else str(store))
         for problem in check_store(store, deep=deep) if store.is_dir() else ():
             kind = FAULTS[problem.kind]
-            remedy = f"line doctor --store {shell_word(str(store))} --fix" if kind.mending else ""
-            yield Finding("store", "broken" if kind.stops else "warn", problem.said, remedy)
+            remedy = f"line doctor --store {shell_word(str(store))} --fix" if kind.repair else ""
+            yield Finding("store", "broken" if kind.is_error else "warn", problem.message, remedy)
 
 
 def _disk(root: Path) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Rows out of a damaged SQLite file."""
+"""Recover rows from a corrupt SQLite file."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _LOGS = ("-wal", "-shm")
 
 
 def recover(path: Path) -> str:
-    """Put in a damaged database's place a new one with the rows that can be read; the old file is kept.
+    """Replace a corrupt database by one with the rows that can be read; the old file is kept.
 
-    Where nothing can be read, what can be made anew is only moved away, and the runs are left as they are.
+    Where nothing can be read, a cache is only renamed, and the runs are left as they are.
 
     Args:
         path: ``runs.db`` or another database of a store.
 
     Returns:
-        What was done, in a line.
+        what was done, in a line.
 
     Raises:
         sqlite3.Error: the new one cannot be written.
@@ -50,7 +50,7 @@ def recover(path: Path) -> str:
 
 
 def _copy_rows(path: Path, into: Path) -> int | None:
-    """Copy tables, rows and indexes; the number of rows, None if not even the tables can be read."""
+    """Copy tables, rows and indexes; return the number of rows, None if not even the tables can be read."""
     with closing(sqlite3.connect(path)) as old, closing(sqlite3.connect(into)) as new:
         old.text_factory = lambda text: text.decode("utf-8", "replace")
         try:
@@ -68,7 +68,7 @@ def _copy_rows(path: Path, into: Path) -> int | None:
                     count += _copy_table(old, new, name)
             for kind, _, sql in entries:
                 if kind == "index":
-                    # A unique one may not fit what was saved; then it does without.
+                    # A unique index may not fit the recovered rows.
                     with suppress(sqlite3.IntegrityError):
                         new.execute(sql)
             new.execute(f"PRAGMA user_version = {int(version)}")
@@ -87,6 +87,6 @@ def _copy_table(old: sqlite3.Connection, new: sqlite3.Connection, table: str) ->
 
 
 def _readable(db: sqlite3.Connection, query: str) -> Iterator[tuple[object, ...]]:
-    """Rows up to the first that cannot be read."""
+    """Yield rows up to the first that cannot be read."""
     with suppress(sqlite3.DatabaseError):
         yield from db.execute(query)

@@ -1,4 +1,4 @@
-"""Mend what ``store_check`` finds: only what can be made again goes, after each database was copied."""
+"""Repair a store: only what can be regenerated is removed, after each database was copied."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from line_neurons.agent.errors import StoreError, UsageError
+from line_neurons.tools.doctor.faults import FAULTS, Fault, Problem
 from line_neurons.tools.doctor.recover import recover
-from line_neurons.tools.doctor.store import FAULTS, Fault, Problem, active_runs, check
+from line_neurons.tools.doctor.store import active_runs, check
 from line_neurons.tools.store import sqlite as databases
 from line_neurons.tools.store.locks import exclusive_lock, file_lock, lock_files
 from line_neurons.tools.store.paths import refuse_links
 
-_ROUNDS = 3
+_MAX_ROUNDS = 3
 
 _Statements = Sequence[tuple[str, str]]
-"""Database and what is executed there for each item."""
+"""Database, and the statement to execute there for each item."""
 
-_BEGIN_AGAIN: _Statements = (
+_RESTART_UNIT: _Statements = (
     ("checkpoints.db", "DELETE FROM checkpoints WHERE thread_id = ?1 || '/' || ?2"),
     ("checkpoints.db", "DELETE FROM writes WHERE thread_id = ?1 || '/' || ?2"),
     ("runs.db", "DELETE FROM steps WHERE run = ?1 AND unit = ?2"),
     ("runs.db", "UPDATE units SET status = 'interrupted' WHERE run = ?1 AND unit = ?2 AND status != 'failed'"),
-    # A run that counts as finished would not be taken up.
+    # A run that counts as finished would not be resumed.
     ("runs.db", "UPDATE runs SET status = 'interrupted', finished = NULL WHERE id = ?1"),
 )
-# An image without a size is not whole for the bank, which then draws it anew.
-_DRAW_ANEW: _Statements = (("bank.db", "UPDATE draws SET size = -1 WHERE image = ?1"),)
-_MEASURE_ANEW: _Statements = (("bank.db", "DELETE FROM activations WHERE rowid = ?1"),)
+# The cache takes an image without a size for corrupt, and generates it again.
+_REGENERATE: _Statements = (("bank.db", "UPDATE draws SET size = -1 WHERE image = ?1"),)
+_RECOMPUTE: _Statements = (("bank.db", "DELETE FROM activations WHERE rowid = ?1"),)
 _FORGET_CONTROL: _Statements = (("bank.db", "DELETE FROM controls WHERE key = ?1"),)
 _FORGET_THREAD: _Statements = (
     ("checkpoints.db", "DELETE FROM checkpoints WHERE thread_id = ?1"),
@@ -45,18 +46,18 @@ _STATEMENTS: dict[Fault, _Statements] = {
     Fault.LEASE_LEFT_BEHIND: (("runs.db", "DELETE FROM leases WHERE thread = ?1"),),
     Fault.RUN_INTERRUPTED: (("runs.db", "UPDATE runs SET status = 'interrupted' WHERE id = ?1"),),
     Fault.UNIT_INTERRUPTED: (("runs.db", "UPDATE units SET status = 'interrupted' WHERE run = ?1 AND unit = ?2"),),
-    Fault.ROW_WITHOUT_A_IMAGE: _DRAW_ANEW,
-    Fault.IMAGE_DAMAGED: _DRAW_ANEW,
+    Fault.ROW_WITHOUT_A_IMAGE: _REGENERATE,
+    Fault.IMAGE_DAMAGED: _REGENERATE,
     Fault.DRAW_DAMAGED: (("bank.db", "DELETE FROM draws WHERE rowid = ?1"),),
-    Fault.VECTOR_WITHOUT_A_IMAGE: _MEASURE_ANEW,
-    Fault.VECTOR_UNUSABLE: _MEASURE_ANEW,
+    Fault.VECTOR_WITHOUT_A_IMAGE: _RECOMPUTE,
+    Fault.VECTOR_UNUSABLE: _RECOMPUTE,
     Fault.CONTROL_WITHOUT_A_FILE: _FORGET_CONTROL,
     Fault.CONTROL_OF_ANOTHER_LAYER: _FORGET_CONTROL,
     Fault.DIGEST_DAMAGED: (("digests.db", "DELETE FROM digests WHERE path = ?1"),),
     Fault.REPLY_UNREADABLE: (("replies.db", "DELETE FROM full_llm_cache WHERE rowid = ?1"),),
     Fault.CHECKPOINT_WITHOUT_ITS_UNIT: _FORGET_THREAD,
-    Fault.CHECKPOINT_UNREADABLE: _BEGIN_AGAIN,
-    Fault.HISTORY_BEHIND: _BEGIN_AGAIN,
+    Fault.CHECKPOINT_UNREADABLE: _RESTART_UNIT,
+    Fault.HISTORY_BEHIND: _RESTART_UNIT,
     Fault.HISTORY_AHEAD: (("runs.db", "DELETE FROM steps WHERE run = ?1 AND unit = ?2 AND step > ?3"),),
 }
 # Which value of an item is a file to remove.
@@ -72,19 +73,21 @@ _FILES: dict[Fault, int] = {
 }
 
 
-def repair(store: Path, *, deep: bool = False, told: Callable[[str], None] = lambda line: None) -> list[Problem]:
-    """Mend what can be mended, while no process works on the store.
+def repair(
+    store: Path, *, deep: bool = False, on_repair: Callable[[str], None] = lambda line: None
+) -> list[Problem]:
+    """Repair what can be repaired, while no process uses the store.
 
     Args:
         store: its folder.
         deep: see ``check``.
-        told: told of each thing that was done, in a line.
+        on_repair: called with a line for each repair.
 
     Returns:
-        What is left: what cannot be mended, or need not be.
+        what is left: what cannot be repaired, or need not be.
 
     Raises:
-        UsageError: a process works on the store.
+        UsageError: a process uses the store.
         StoreError: the store cannot be written.
     """
     refuse_links(store)
@@ -92,13 +95,13 @@ def repair(store: Path, *, deep: bool = False, told: Callable[[str], None] = lam
         try:
             keep_others_out(store, stack)
             copied: set[str] = set()
-            for _ in range(_ROUNDS):
-                # Mending one thing may lay open another.
-                found = [problem for problem in check(store, deep=deep, busy=()) if FAULTS[problem.kind].mending]
+            for _ in range(_MAX_ROUNDS):
+                # Repairing one fault may reveal another.
+                found = [problem for problem in check(store, deep=deep, busy=()) if FAULTS[problem.kind].repair]
                 if not found:
                     break
                 for problem in found:
-                    _mend(store, problem, copied, told)
+                    _repair(store, problem, copied, on_repair)
             return check(store, deep=deep, busy=())
         except (sqlite3.Error, OSError) as error:
             raise StoreError(
@@ -108,10 +111,10 @@ def repair(store: Path, *, deep: bool = False, told: Callable[[str], None] = lam
 
 
 def keep_others_out(store: Path, stack: ExitStack) -> None:
-    """Keep everybody else from writing to a store until the stack is left.
+    """Lock a store exclusively until the stack is left.
 
     Raises:
-        UsageError: a process works on it.
+        UsageError: a process uses it.
         OSError: the store cannot be written.
     """
 
@@ -121,23 +124,23 @@ def keep_others_out(store: Path, stack: ExitStack) -> None:
     if busy := active_runs(store):
         raise refusal(f"run {', '.join(busy[:3])}")
     stack.enter_context(exclusive_lock(store))
-    # What writes to a run without drawing holds only that.
+    # A writer that generates no images holds only its run.
     for path in lock_files(store):
         stack.enter_context(file_lock(path, refusal=refusal))
 
 
-def _mend(store: Path, problem: Problem, copied: set[str], told: Callable[[str], None]) -> None:
+def _repair(store: Path, problem: Problem, copied: set[str], on_repair: Callable[[str], None]) -> None:
     if problem.kind == Fault.DATABASE_DAMAGED:
         for name, _ in problem.items:
-            told(recover(store / name))
+            on_repair(recover(store / name))
         return
     if problem.kind not in _STATEMENTS and problem.kind not in _FILES:
-        raise ValueError(f"nothing mends {problem.kind!r}")
+        raise ValueError(f"nothing repairs {problem.kind!r}")
     statements = _STATEMENTS.get(problem.kind, ())
     for name in dict.fromkeys(name for name, _ in statements):
         if name not in copied and (store / name).exists():
             copy = databases.copy_database(store / name, f"fix-{time.strftime('%Y%m%d-%H%M%S')}")
-            told(f"copied {name} to {copy.name}")
+            on_repair(f"copied {name} to {copy.name}")
             copied.add(name)
     for name, rows in _by_database(statements):
         if not (store / name).exists():
@@ -150,7 +153,7 @@ def _mend(store: Path, problem: Problem, copied: set[str], told: Callable[[str],
     if place is not None:
         for item in problem.items:
             (store / item[place]).unlink(missing_ok=True)
-    told(f"{problem.said}: {FAULTS[problem.kind].mending}")
+    on_repair(f"{problem.message}: {FAULTS[problem.kind].repair}")
 
 
 def _by_database(statements: _Statements) -> Iterator[tuple[str, list[str]]]:

@@ -10,13 +10,12 @@ import hashlib
 import socket
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from line_neurons.agent.errors import StoreError
 from line_neurons.tools.array_files import UNREADABLE, shapes_of
@@ -25,143 +24,13 @@ from line_neurons.tools.cache.embeddings import read_embeddings
 from line_neurons.tools.cache.file_hashes import hash_checksum
 from line_neurons.tools.cache.image_files import PNG_BEGIN, PNG_END
 from line_neurons.tools.cache.reader import checksum_column, control_path, control_row, read_control, stored_width
+from line_neurons.tools.doctor.faults import FAULTS, Fault, Problem
 from line_neurons.tools.json_text import loads
 from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.store.atomic_files import abandoned_files
 from line_neurons.tools.store.locks import is_held, lock_files
 from line_neurons.tools.store.paths import DATABASES, links, own_files
 from line_neurons.tools.store.sqlite import open_readonly
-
-_SHOWN = 3
-
-
-class Fault(StrEnum):
-    """What can be found in a store."""
-
-    LINK = "link"
-    DATABASE_DAMAGED = "database damaged"
-    UNIT_WITHOUT_ITS_RUN = "unit without its run"
-    EVENT_WITHOUT_ITS_RUN = "event without its run"
-    WISH_WITHOUT_ITS_UNIT = "wish without its unit"
-    STEP_WITHOUT_ITS_UNIT = "step without its unit"
-    RUN_INTERRUPTED = "run interrupted"
-    UNIT_INTERRUPTED = "unit interrupted"
-    LEASE_LEFT_BEHIND = "lease left behind"
-    STEP_WITHOUT_ITS_IMAGE = "step without its image"
-    IMAGE_WITHOUT_A_ROW = "image without a row"
-    IMAGE_KEPT = "image kept"
-    ROW_WITHOUT_A_IMAGE = "row without an image"
-    IMAGE_DAMAGED = "image damaged"
-    DRAW_DAMAGED = "draw damaged"
-    VECTOR_WITHOUT_A_IMAGE = "vector without an image"
-    VECTOR_UNUSABLE = "vector unusable"
-    CONTROL_WITHOUT_A_FILE = "control without a file"
-    CONTROL_OF_ANOTHER_LAYER = "control of another layer"
-    CONTROL_WITHOUT_A_ROW = "control without a row"
-    EMBEDDINGS_DAMAGED = "embeddings damaged"
-    DIGEST_DAMAGED = "digest damaged"
-    REPLY_UNREADABLE = "reply unreadable"
-    CHECKPOINT_WITHOUT_ITS_UNIT = "checkpoint without its unit"
-    CHECKPOINT_UNREADABLE = "checkpoint unreadable"
-    HISTORY_BEHIND = "history behind"
-    HISTORY_AHEAD = "history ahead"
-    NOT_AT_ITS_END = "not at its end"
-    LEFTOVER = "leftover"
-    LOCK_WITHOUT_ITS_RUN = "lock without its run"
-
-
-class FaultKind(NamedTuple):
-    """A kind of trouble.
-
-    Args:
-        said: what is wrong with one thing.
-        mending: what mending comes to; empty if nothing can or need be done.
-        stops: it is a fault, not only something to know.
-    """
-
-    said: str
-    mending: str
-    stops: bool = True
-
-
-FAULTS: Mapping[Fault, FaultKind] = {
-    Fault.LINK: FaultKind("symbolic link in the place of a file or folder; ignored", ""),
-    Fault.DATABASE_DAMAGED: FaultKind("damaged database", "see below"),
-    Fault.UNIT_WITHOUT_ITS_RUN: FaultKind("unit of a run that does not exist", "removed"),
-    Fault.EVENT_WITHOUT_ITS_RUN: FaultKind("event of a run that does not exist", "removed"),
-    Fault.WISH_WITHOUT_ITS_UNIT: FaultKind("steering command for a unit that does not exist", "removed"),
-    Fault.STEP_WITHOUT_ITS_UNIT: FaultKind("history of a unit that does not exist", "removed"),
-    Fault.RUN_INTERRUPTED: FaultKind(
-        "run whose process is gone", "marked as interrupted; line resume", stops=False
-    ),
-    Fault.UNIT_INTERRUPTED: FaultKind("unit whose process is gone", "marked as interrupted", stops=False),
-    Fault.LEASE_LEFT_BEHIND: FaultKind("lease of a process that is gone", "removed", stops=False),
-    Fault.STEP_WITHOUT_ITS_IMAGE: FaultKind(
-        "image named by a history is missing; its score stays", "", stops=False
-    ),
-    Fault.IMAGE_WITHOUT_A_ROW: FaultKind("image file without any reference", "removed"),
-    Fault.IMAGE_KEPT: FaultKind("image file referenced only by a history; it stays", "", stops=False),
-    Fault.ROW_WITHOUT_A_IMAGE: FaultKind("image with a missing file", "generated again when needed"),
-    Fault.IMAGE_DAMAGED: FaultKind("corrupt image file", "removed; generated again when needed"),
-    Fault.DRAW_DAMAGED: FaultKind(
-        "row that names a different image than was generated", "removed; generated again when needed"
-    ),
-    Fault.VECTOR_WITHOUT_A_IMAGE: FaultKind("activations on an image that does not exist", "removed"),
-    Fault.VECTOR_UNUSABLE: FaultKind(
-        "activations of the wrong length, not finite or corrupt", "removed; computed again when needed"
-    ),
-    Fault.CONTROL_WITHOUT_A_FILE: FaultKind(
-        "control set with a missing, corrupt or different file", "removed; computed again when needed"
-    ),
-    Fault.CONTROL_OF_ANOTHER_LAYER: FaultKind(
-        "control set with activations of a different number of units than the layer has",
-        "removed; computed again when needed",
-    ),
-    Fault.CONTROL_WITHOUT_A_ROW: FaultKind("control file without any reference", "removed"),
-    Fault.EMBEDDINGS_DAMAGED: FaultKind(
-        "corrupt embeddings of the image bank's names", "removed; computed again when needed"
-    ),
-    Fault.DIGEST_DAMAGED: FaultKind("corrupt hash of a file", "removed; the file is hashed again"),
-    Fault.REPLY_UNREADABLE: FaultKind("reply that cannot be read", "removed; requested again when needed"),
-    Fault.CHECKPOINT_WITHOUT_ITS_UNIT: FaultKind("checkpoint of a unit that does not exist", "removed"),
-    Fault.CHECKPOINT_UNREADABLE: FaultKind("unit with an unreadable last checkpoint", "restarted by line resume"),
-    Fault.HISTORY_BEHIND: FaultKind(
-        "unit with steps of its checkpoint missing from its history", "restarted by line resume"
-    ),
-    Fault.HISTORY_AHEAD: FaultKind(
-        "unit with a history beyond its checkpoint", "cut there; line resume repeats the rest"
-    ),
-    Fault.NOT_AT_ITS_END: FaultKind(
-        "finished unit without a last checkpoint; its label and history are here", "", stops=False
-    ),
-    Fault.LEFTOVER: FaultKind("partial file of a process that is gone", "removed"),
-    Fault.LOCK_WITHOUT_ITS_RUN: FaultKind("lock file of a run that does not exist", "removed", stops=False),
-}
-
-
-# Their first value is a hash or a key that tells a person nothing.
-_BY_FILE = {Fault.IMAGE_DAMAGED, Fault.CONTROL_WITHOUT_A_FILE, Fault.CONTROL_OF_ANOTHER_LAYER}
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Things of one kind that are wrong.
-
-    Args:
-        kind: what is wrong with each.
-        items: what each of them is: the key of a row, a file relative to the store.
-    """
-
-    kind: Fault
-    items: tuple[tuple[Any, ...], ...]
-
-    @property
-    def said(self) -> str:
-        """What is wrong, with the first few things."""
-        columns = slice(1, 2) if self.kind in _BY_FILE else slice(2)
-        named = ", ".join(" ".join(map(str, item[columns])) for item in self.items[:_SHOWN])
-        more = ", ..." if len(self.items) > _SHOWN else ""
-        return f"{FAULTS[self.kind].said}: {len(self.items)} ({named}{more})"
 
 
 def active_runs(store: Path) -> list[str]:

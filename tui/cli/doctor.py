@@ -6,8 +6,9 @@ from pathlib import Path
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.text import shell_word
+from line_neurons.tools.doctor.faults import FAULTS, Problem
 from line_neurons.tools.doctor.repair import repair
-from line_neurons.tools.doctor.store import FAULTS, Problem, active_runs, check
+from line_neurons.tools.doctor.store import active_runs, check
 from line_neurons.tui.cli import output as terminal
 
 
@@ -27,23 +28,25 @@ def examine(store: Path, *, fix: bool, deep: bool, as_json: bool) -> bool:
         if not as_json:
             terminal.line(line, lead="mended  ")
 
-    found = repair(store, deep=deep, told=told) if fix else check(store, deep=deep)
+    found = repair(store, deep=deep, on_repair=told) if fix else check(store, deep=deep)
     if as_json:
         terminal.dump({"store": str(store), "mended": done, "problems": [_as_json(problem) for problem in found]})
     else:
         _tell(store, found)
-    return not any(FAULTS[problem.kind].stops for problem in found)
+    return not any(FAULTS[problem.kind].is_error for problem in found)
 
 
 def _tell(store: Path, found: list[Problem]) -> None:
     for problem in found:
-        stops = FAULTS[problem.kind].stops
-        terminal.line(problem.said, style="red" if stops else "yellow", lead=f"{'broken' if stops else 'note':8}")
+        stops = FAULTS[problem.kind].is_error
+        terminal.line(
+            problem.message, style="red" if stops else "yellow", lead=f"{'broken' if stops else 'note':8}"
+        )
     if busy := active_runs(store):
         terminal.line(
             f"{', '.join(busy)} is being worked on; what is in hand there is not looked at", lead="note    "
         )
-    if any(FAULTS[problem.kind].mending for problem in found):
+    if any(FAULTS[problem.kind].repair for problem in found):
         terminal.line(f"to mend it: line doctor --store {shell_word(str(store))} --fix")
     elif not found:
         terminal.line(f"store: nothing is wrong with {store}", lead="ok      ")
@@ -53,8 +56,8 @@ def _as_json(problem: Problem) -> dict[str, object]:
     kind = FAULTS[problem.kind]
     return {
         "kind": problem.kind,
-        "detail": problem.said,
-        "status": "broken" if kind.stops else "warn",
-        "mending": kind.mending,
+        "detail": problem.message,
+        "status": "broken" if kind.is_error else "warn",
+        "mending": kind.repair,
         "items": [list(item) for item in problem.items],
     }

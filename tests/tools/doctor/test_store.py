@@ -16,8 +16,9 @@ from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.cache.embeddings import write_embeddings
 from line_neurons.tools.cache.file_hashes import FileHashes
 from line_neurons.tools.doctor import repair as store_mend
+from line_neurons.tools.doctor.faults import FAULTS, Fault
 from line_neurons.tools.doctor.repair import repair
-from line_neurons.tools.doctor.store import FAULTS, Fault, check
+from line_neurons.tools.doctor.store import check
 from line_neurons.tools.language_models.proposer import Completion, Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.store.atomic_files import abandoned_files, atomic_write, remove_abandoned
@@ -338,11 +339,11 @@ def test_what_is_wrong_is_found_and_mended_and_the_run_ends_as_before(finished, 
     assert kinds(check(store, deep=True)) == found
     assert contents(store) == before
     told = []
-    left = repair(store, deep=True, told=told.append)
+    left = repair(store, deep=True, on_repair=told.append)
     assert kinds(left) == (found if stays else [])
     assert bool(told) != stays
     again = []
-    assert repair(store, deep=True, told=again.append) == left
+    assert repair(store, deep=True, on_repair=again.append) == left
     assert again == []
     components = components_for(store)
     run = work(components, components.runs.run(RUN))
@@ -396,7 +397,7 @@ def test_a_database_is_kept_as_it_was_before_it_is_changed(store):
     garbled_reply(store)
     before = execute(store, "replies.db", "SELECT * FROM full_llm_cache")
     told = []
-    repair(store, told=told.append)
+    repair(store, on_repair=told.append)
     (kept,) = store.glob("replies.db.before-fix-*.bak")
     assert execute(store, kept.name, "SELECT * FROM full_llm_cache") == before
     assert any(kept.name in line for line in told)
@@ -408,7 +409,7 @@ def test_what_can_be_read_of_a_damaged_database_is_saved_and_the_file_kept(finis
     assert "database damaged" in kinds(check(store))
     told = []
     # Files whose rows are lost stay where a history names them.
-    assert kinds(repair(store, deep=True, told=told.append)) in ([], ["image kept"])
+    assert kinds(repair(store, deep=True, on_repair=told.append)) in ([], ["image kept"])
     assert (store / "bank.db.damaged-1").exists()
     assert "rows were recovered" in told[0]
     components = components_for(store)
@@ -425,7 +426,7 @@ def test_runs_of_which_nothing_can_be_read_are_left_for_a_backup(store):
     (store / "runs.db").write_bytes(b"not a database at all" * 500)
     assert "database damaged" in kinds(check(store))
     told = []
-    assert kinds(repair(store, told=told.append)) == ["database damaged"]
+    assert kinds(repair(store, on_repair=told.append)) == ["database damaged"]
     assert "put a backup in its place" in told[0]
     assert (store / "runs.db").read_bytes() == b"not a database at all" * 500
     # Without the runs it is not known which images a history names.
@@ -499,6 +500,6 @@ def test_names_in_a_tampered_store_never_lead_out_of_it(store, tmp_path, name):
 
 
 def test_whatever_is_said_to_be_mended_has_something_that_mends_it():
-    mended = {fault for fault in Fault if FAULTS[fault].mending} - {Fault.DATABASE_DAMAGED}
+    mended = {fault for fault in Fault if FAULTS[fault].repair} - {Fault.DATABASE_DAMAGED}
     assert set(FAULTS) == set(Fault)
     assert mended == set(store_mend._STATEMENTS) | set(store_mend._FILES)
