@@ -1,1 +1,1 @@
-"""Files that a run is taken away in: tables, the forms of other methods, a data set, a bundle."""
+"""Export and import of runs: tables, formats of other methods, data sets and bundles."""

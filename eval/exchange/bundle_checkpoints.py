@@ -1,4 +1,4 @@
-"""Checkpoints of a bundle: plain data of the run's own units, brought under the name that the run has here."""
+"""Checkpoints of a bundle: plain data of the run's units, rewritten to the run's name in this store."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ PUT_WRITE = (
 
 @dataclass(frozen=True)
 class IdMapping:
-    """What the run and its wishes are called here.
+    """The ids of a run and its steering commands in this store.
 
     Args:
-        before: id of the run where it was.
+        before: id of the run where it was exported.
         now: id of the run here.
-        wishes: numbers of wishes here, by those that they had.
+        wishes: numbers of steering commands here, by their exported numbers.
     """
 
     before: str
@@ -43,24 +43,24 @@ class IdMapping:
 
     @property
     def changes(self) -> bool:
-        """Whether anything is called otherwise."""
+        """Whether any id differs."""
         return self.before != self.now or any(number != here for number, here in self.wishes.items())
 
 
 def images_of(bundle: Archive, run: str, units: Collection[int], steps: dict[int, int]) -> set[str]:
-    """Look through all checkpoints of a bundle.
+    """Check all checkpoints of a bundle.
 
     Args:
         bundle: the bundle.
         run: id of its run.
         units: the run's units.
-        steps: gets the last step that a checkpoint of each unit is at.
+        steps: receives the last step in the checkpoints of each unit.
 
     Returns:
-        the images that they name.
+        the ids of their images.
 
     Raises:
-        UsageError: one is no plain data, of no unit of the run, or there twice.
+        UsageError: one is no plain data, of another run or unit, or in the bundle twice.
     """
     found: set[str] = set()
     for where, unit, value in _values(bundle, units):
@@ -113,34 +113,34 @@ def _loaded(bundle: Archive, row: Checkpoint | Write) -> Any:
     return value
 
 
-def checkpoint_rows(bundle: Archive, called: IdMapping) -> Iterator[tuple[Any, ...]]:
-    """The values of ``PUT_CHECKPOINT`` for each checkpoint."""
+def checkpoint_rows(bundle: Archive, ids: IdMapping) -> Iterator[tuple[Any, ...]]:
+    """Yield the values of ``PUT_CHECKPOINT`` for each checkpoint."""
     for row in bundle.rows(form.CHECKPOINTS, Checkpoint):
         kind, data = row.type, base64.b64decode(row.data)
-        if called.changes:
+        if ids.changes:
             checkpoint = PlainSerializer().loads_typed((kind, data))
-            values = {name: _here(name, value, called) for name, value in checkpoint["channel_values"].items()}
+            values = {name: _here(name, value, ids) for name, value in checkpoint["channel_values"].items()}
             kind, data = PlainSerializer().dumps_typed({**checkpoint, "channel_values": values})
-        yield f"{called.now}/{row.unit}", row.id, row.parent, kind, data, row.metadata.encode()
+        yield f"{ids.now}/{row.unit}", row.id, row.parent, kind, data, row.metadata.encode()
 
 
-def write_rows(bundle: Archive, called: IdMapping) -> Iterator[tuple[Any, ...]]:
-    """The values of ``PUT_WRITE`` for each write."""
+def write_rows(bundle: Archive, ids: IdMapping) -> Iterator[tuple[Any, ...]]:
+    """Yield the values of ``PUT_WRITE`` for each write."""
     for row in bundle.rows(form.WRITES, Write):
         kind, data = row.type, base64.b64decode(row.data)
-        if called.changes:
+        if ids.changes:
             value = PlainSerializer().loads_typed((kind, data))
-            here = _here(row.channel, value, called)
+            here = _here(row.channel, value, ids)
             kind, data = (kind, data) if here == value else PlainSerializer().dumps_typed(here)
-        yield f"{called.now}/{row.unit}", row.id, row.task, row.path, row.idx, row.channel, kind, data
+        yield f"{ids.now}/{row.unit}", row.id, row.task, row.path, row.idx, row.channel, kind, data
 
 
-def _here(channel: str, value: Any, called: IdMapping) -> Any:
-    """What a channel holds, in the names that the run and its wishes have here."""
+def _here(channel: str, value: Any, ids: IdMapping) -> Any:
+    """Return a channel's value with the ids of this store."""
     if channel == "__start__" and isinstance(value, dict):
-        return {name: _here(name, one, called) for name, one in value.items()}
+        return {name: _here(name, one, ids) for name, one in value.items()}
     if channel == "run":
-        return called.now
+        return ids.now
     if channel == "wishes" and isinstance(value, list):
-        return [[called.wishes.get(one[0], one[0]), *one[1:]] if one else one for one in value]
+        return [[ids.wishes.get(one[0], one[0]), *one[1:]] if one else one for one in value]
     return value

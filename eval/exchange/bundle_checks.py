@@ -1,4 +1,4 @@
-"""What a bundle says, held against itself and against the store that it is to come into."""
+"""Check a bundle against itself and against the store that it is imported into."""
 
 from __future__ import annotations
 
@@ -47,13 +47,7 @@ _MAX_STEP = _MAX_ATTEMPT = 2_000_000
 
 @dataclass
 class _Counts:
-    """What a unit's history has.
-
-    Args:
-        rows: how many entries.
-        wishes: how much was asked of the unit.
-        steps: numbers of steps that something names.
-    """
+    """Counts of a unit's history: entries, steering commands, and the numbers of its steps."""
 
     rows: int = 0
     wishes: int = 0
@@ -61,10 +55,10 @@ class _Counts:
 
 
 def check_bundle(bundle: Archive, run: Run, store: Path) -> None:
-    """See that all in a bundle is of one run, fits together and into the store, and could do no harm.
+    """Check that a bundle has one run only, is consistent, fits the store and is safe to import.
 
     Raises:
-        UsageError: what is wrong.
+        UsageError: a check failed.
         StoreError: the store cannot be read.
     """
 
@@ -115,7 +109,7 @@ def check_bundle(bundle: Archive, run: Run, store: Path) -> None:
 
 
 def _check_units(bundle: Archive, run: Run) -> tuple[dict[int, _Counts], set[str]]:
-    """Look through the units; each with the steps that it names, and the ids of all labels' images."""
+    """Check the units; return each with the steps that it names, and the ids of all labels' images."""
     units: dict[int, _Counts] = {}
     images: set[str] = set()
     for unit in bundle.rows(form.UNITS, Unit):
@@ -134,7 +128,7 @@ def _check_units(bundle: Archive, run: Run) -> tuple[dict[int, _Counts], set[str
 
 
 def _most_steps(bundle: Archive, run: Run) -> int:
-    """The steps that a unit may have by its run's settings."""
+    """Return the number of steps that the run's settings allow."""
     known: dict[str, Any] = {}
     for name in _LOOKED_AT:
         known[name] = run.settings.get(name, Settings.model_fields[name].default)
@@ -156,7 +150,7 @@ def _setting(name: str) -> TypeAdapter[Any]:
 
 
 def _check_numbers(bundle: Archive, row: Any, what: str) -> None:
-    """See that times are some that a calendar has, and scores some that can be."""
+    """Check that times are dates of a calendar, and that scores are in range."""
     for name, value in vars(row).items():
         most = _LAST_TIME if name in _TIMES else _LARGEST_SCORE
         for one in _floats(value):
@@ -192,7 +186,7 @@ def _check_images(bundle: Archive, images: set[str]) -> None:
 
 
 def _is_account(row: Image) -> bool:
-    """Whether what is said of how an image was drawn can be."""
+    """Return whether the record of a generated image is valid."""
     try:
         request, account = loads(row.request), loads(row.account)
         made = ImageRequest(**request)
@@ -210,7 +204,7 @@ def _is_table(*values: object) -> bool:
 
 
 def _check_widths(bundle: Archive, run: Run, last: int, images: set[str], store: Path) -> None:
-    """See that all activations are of as many units as the layer has by the others, and by the store's own."""
+    """Check that all activations have the same number of units, which is also that of the store."""
     widths = Counter({"control set": control} if (control := _check_controls(bundle, run)) else {})
     if vectors := _check_vectors(bundle, images):
         widths["images"] = vectors
@@ -231,7 +225,7 @@ def _check_widths(bundle: Archive, run: Run, last: int, images: set[str], store:
 
 
 def _check_vectors(bundle: Archive, images: set[str]) -> int:
-    """Look through the activations on images; the number of units that they are of, 0 if there are none."""
+    """Check the activations on images; return their number of units, 0 if there are none."""
     import numpy as np
 
     seen: set[str] = set()
@@ -250,7 +244,7 @@ def _check_vectors(bundle: Archive, images: set[str]) -> int:
 
 
 def _check_controls(bundle: Archive, run: Run) -> int:
-    """Look through the activations on the control set; the number of units that they are of, 0 without any."""
+    """Check the activations on the control set; return their number of units, 0 if there are none."""
     rows = list(bundle.rows(form.CONTROLS, ControlRow))
     files = [name for name in bundle.manifest.files if (match := form.NAMED.fullmatch(name)) and match[2]]
     own = control_key(str(run.fingerprints.get("target")), run.layer, str(run.fingerprints.get("control")))
@@ -266,15 +260,15 @@ def _check_controls(bundle: Archive, run: Run) -> int:
 
 
 def control_file(row: ControlRow) -> str:
-    """The name of the file of control activations."""
+    """Return the name of the file of control activations."""
     return form.control_name(hashlib.sha256(row.key.encode()).hexdigest())
 
 
 def _control_width(row: ControlRow, content: bytes) -> int:
-    """The number of units of control activations.
+    """Return the number of units of control activations.
 
     Raises:
-        ValueError: they are none.
+        ValueError: they are not valid.
     """
     import numpy as np
 

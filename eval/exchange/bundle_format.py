@@ -1,6 +1,6 @@
-"""The files of a bundle: what one machine hands to another of a run. Written by ``exports``, read by ``imports``.
+"""The files of a bundle: a zip file with a run for another machine.
 
-A bundle is a zip file. ``manifest.json`` names every other file with its SHA-256; tables are JSON lines.
+``manifest.json`` names every other file with its SHA-256; tables are JSON lines.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ CHECKPOINTS, WRITES = "checkpoints.jsonl", "writes.jsonl"
 IMAGES, VECTORS, NUMBERS, CONTROLS = "pictures.jsonl", "activations.jsonl", "activations.f32", "controls.jsonl"
 
 TABLES = (UNITS, STEPS, EVENTS, WISHES, CHECKPOINTS, WRITES, IMAGES, VECTORS, CONTROLS)
-"""What is read line by line."""
+"""Files that are read line by line."""
 
 SEARCH = (RUN, UNITS, STEPS, EVENTS, WISHES, CHECKPOINTS, WRITES)
-"""What a run is told by: two bundles that agree in these are of the same run at the same moment."""
+"""Files that identify a run's state: two bundles that agree in them are of the same run at the same moment."""
 
 NAMED = re.compile(r"images/([0-9a-f]{64})\.png|controls/([0-9a-f]{64})\.npz")
 """Names of the other files: images by the hash of their content, control activations by that of their key."""
 
 NOT_CARRIED = ("imported", "own code vouched for")
-"""Kinds of events that tell of one store only."""
+"""Kinds of events that concern one store only."""
 
 
 def image_name(image: str) -> str:
-    """The name of an image's file."""
+    """Return the name of an image's file."""
     return f"images/{image}.png"
 
 
 def control_name(digest: str) -> str:
-    """The name of a file of control activations."""
+    """Return the name of a file of control activations."""
     return f"controls/{digest}.npz"
 
 
 @dataclass(frozen=True)
 class File:
-    """What the manifest says of a file."""
+    """Hash and size of a file in the manifest."""
 
     sha256: str
     bytes: int
@@ -55,9 +55,9 @@ class Manifest:
     Args:
         schema: ``SCHEMA``.
         line_neurons: version of the program that wrote the bundle.
-        run: id of the run where it was.
-        lost_images: images of its histories that the store did not have any more.
-        lost_threads: units whose checkpoints could not be read; they begin again.
+        run: id of the run where it was exported.
+        lost_images: number of images of its histories that the store no longer had.
+        lost_threads: number of units whose checkpoints could not be read; they start again.
         files: every other file by name.
     """
 
@@ -81,7 +81,7 @@ class Event:
 
 @dataclass(frozen=True)
 class CommandRow:
-    """A wish, with the unit that it is of; see ``tools.wishes.SteeringCommand``."""
+    """A steering command with its unit; see ``steering_queue.SteeringCommand``."""
 
     id: int
     unit: int
@@ -98,7 +98,7 @@ class CommandRow:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint of a unit as LangGraph keeps it; ``data`` is in base64, of the kind ``type``."""
+    """A checkpoint of a unit as LangGraph stores it; ``data`` is in base64, of the kind ``type``."""
 
     unit: int
     id: str
@@ -110,7 +110,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Write:
-    """What a node gave after a checkpoint, as LangGraph keeps it."""
+    """A node's write after a checkpoint, as LangGraph stores it."""
 
     unit: int
     id: str
@@ -124,7 +124,7 @@ class Write:
 
 @dataclass(frozen=True)
 class Image:
-    """How an image was drawn: ``request`` and ``account`` are JSON as the concept bank keeps it."""
+    """The record of a generated image: ``request`` and ``account`` are JSON as in the cache."""
 
     generator: str
     prompt: str
@@ -137,7 +137,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Vector:
-    """Whose are the next ``units`` numbers of ``activations.f32``, little-endian float32."""
+    """The image of the next ``units`` numbers of ``activations.f32``, little-endian float32."""
 
     image: str
     units: int
@@ -145,7 +145,7 @@ class Vector:
 
 @dataclass(frozen=True)
 class ControlRow:
-    """Control activations: ``classes`` and ``skipped`` are JSON as the concept bank keeps it."""
+    """Control activations: ``classes`` and ``skipped`` are JSON as in the cache."""
 
     key: str
     classes: str

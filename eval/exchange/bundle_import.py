@@ -1,4 +1,4 @@
-"""Take a run that another machine exported into a store: whole, looked through before, or not at all."""
+"""Import a bundle into a store: checked first, then written as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from line_neurons.eval.exchange.bundle_checks import check_bundle, control_file
 from line_neurons.eval.exchange.bundle_format import CommandRow, ControlRow, Event, Image
 from line_neurons.eval.exchange.bundle_reader import Archive, check_disk_space, open_bundle
 from line_neurons.eval.exchange.bundle_writer import fingerprint_of
-from line_neurons.eval.exchange.snapshot import snapshot
+from line_neurons.eval.exchange.snapshot import open_snapshot
 from line_neurons.tools.cache.activation_cache import PUT_VECTOR, put_control_row, vector_row
 from line_neurons.tools.cache.database import CacheDatabase
 from line_neurons.tools.cache.image_cache import PUT_IMAGE, image_row
@@ -38,34 +38,34 @@ _IMPORTED = form.NOT_CARRIED[0]
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What an import came to.
+    """The result of an import.
 
     Args:
         run: id of the run here.
-        before: its id where it was.
-        new: it was not here before; if False nothing was changed.
-        lost_images: images of its histories that the exporting store had no more.
+        original_run: its id where it was exported.
+        new: the run was not in this store; if False nothing was changed.
+        lost_images: number of images of its histories that the exporting store no longer had.
     """
 
     run: str
-    before: str
+    original_run: str
     new: bool
     lost_images: int
 
 
 def import_bundle(store: Path, path: Path) -> ImportResult:
-    """Take a bundle into a store; a run that is here already is left as it is.
+    """Import a bundle into a store; a run that is already here stays as it is.
 
     A run whose name is taken here gets the next free one. Images, activations and control activations that the
-    store has already stay; what it lacks becomes part of its bank, for all runs.
+    store has stay; others are added to its cache, for all runs.
 
     Args:
-        store: the store's folder; made if it is not there.
+        store: the store's folder, created if needed.
         path: the bundle.
 
     Raises:
-        UsageError: it is changed, cut, of another schema, holds what no export has or what does not fit together
-            or into the store, or the disk has no room; nothing is written then.
+        UsageError: it was changed or truncated, has another schema, unknown files or contents that do not fit
+            together or into the store, or the disk has no room; nothing is written then.
         StoreError: the store cannot be written.
     """
     with open_bundle(path) as bundle:
@@ -91,7 +91,7 @@ def _digest(bundle: Archive) -> str:
 
 
 def _known(store: Path, bundle: Archive, run: Run) -> str:
-    """The run here that a bundle is of, as it was imported or as it stands; empty if there is none."""
+    """Return this store's run of a bundle, imported before or in the same state; empty if there is none."""
     if not has_runs(store):
         return ""
     with closing(RunStore(store, read_only=True)) as runs:
@@ -100,14 +100,14 @@ def _known(store: Path, bundle: Archive, run: Run) -> str:
             return str(found[0][0])
         if run.id not in runs.names():
             return ""
-    with snapshot(store, run.id) as taken:
-        here = fingerprint_of(taken)
+    with open_snapshot(store, run.id) as snapshot:
+        here = fingerprint_of(snapshot)
     same = all(bundle.manifest.files[name].sha256 == digest for name, digest in here.items())
     return run.id if same else ""
 
 
 def _put_images(bundle: Archive, run: Run, bank: CacheDatabase) -> None:
-    """Bring images with how they were drawn and what was measured on them; what is here already stays."""
+    """Import images with their records and activations; existing ones stay."""
     files = ImageFiles(bank)
     new: list[str] = []
     try:
@@ -116,11 +116,11 @@ def _put_images(bundle: Archive, run: Run, bank: CacheDatabase) -> None:
             if match and match[1] and read_image_file(bank.root, match[1])[1]:
                 new.append(match[1])
                 files.write(match[1], bundle.read(name))
-        drawn = (
+        images = (
             image_row(row.generator, row.prompt, row.seed, row.image, row.size, row.request, row.account)
             for row in bundle.rows(form.IMAGES, Image)
         )
-        _put(bank, PUT_IMAGE, drawn)
+        _put(bank, PUT_IMAGE, images)
     except BaseException:
         files.remove(new)
         raise
@@ -135,14 +135,14 @@ def _put_images(bundle: Archive, run: Run, bank: CacheDatabase) -> None:
 
 
 def _put(bank: CacheDatabase, statement: str, rows: Iterator[tuple[Any, ...]]) -> None:
-    """Write rows some at a time, so that who works on the store meanwhile is not kept waiting."""
+    """Write rows in portions, so that other processes of the store are not blocked."""
     while some := list(islice(rows, _AT_ONCE)):
         with bank.transaction() as db:
             db.executemany(statement, some)
 
 
 def _put_run(bundle: Archive, run: Run, runs: RunStore) -> str:
-    """Write the run with its history, what was asked of it, and its checkpoints: all or nothing."""
+    """Import the run with its history, steering commands and checkpoints: all or nothing."""
     from line_neurons.graphs.runs.lifecycle import new_run_id
     from line_neurons.tools.store.checkpoints import forget_run, open_checkpoints
 
@@ -159,12 +159,12 @@ def _put_run(bundle: Archive, run: Run, runs: RunStore) -> str:
             runs.put_steps(some)
         _put_events(db, name, bundle)
         runs.add_event(name, _IMPORTED, bundle=_digest(bundle), called=run.id)
-        called = IdMapping(run.id, name, _put_wishes(db, name, bundle))
+        ids = IdMapping(run.id, name, _put_wishes(db, name, bundle))
         with saver.atomic() as rows:
             # A process that was killed here before may have left some.
             forget_run(rows, name)
-            rows.executemany(threads.PUT_CHECKPOINT, threads.checkpoint_rows(bundle, called))
-            rows.executemany(threads.PUT_WRITE, threads.write_rows(bundle, called))
+            rows.executemany(threads.PUT_CHECKPOINT, threads.checkpoint_rows(bundle, ids))
+            rows.executemany(threads.PUT_WRITE, threads.write_rows(bundle, ids))
     return name
 
 

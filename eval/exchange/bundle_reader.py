@@ -1,4 +1,4 @@
-"""A bundle that somebody hands over, looked through before anything of it is believed."""
+"""Read a bundle from an untrusted source; everything is checked before use."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, NotI
 
 
 def refusal(path: Path, why: str) -> UsageError:
-    """The error for a bundle that is not taken in."""
+    """Return the error for a bundle that is not imported."""
     return UsageError(
         f"{str(path)!r:.200} cannot be imported: {clean_text(why, 200)}",
         "nothing was changed; ask for a new export",
@@ -50,13 +50,7 @@ def refusal(path: Path, why: str) -> UsageError:
 
 
 class Archive:
-    """An opened bundle whose files are those that its manifest names, with the content that it names.
-
-    Args:
-        path: the bundle.
-        archive: the zip file.
-        manifest: what it says.
-    """
+    """An opened bundle; its files are those of the manifest, with the same hashes."""
 
     def __init__(self, path: Path, archive: zipfile.ZipFile, manifest: Manifest) -> None:
         self.path = path
@@ -64,10 +58,10 @@ class Archive:
         self._archive = archive
 
     def read(self, name: str) -> bytes:
-        """A small file or an image.
+        """Read a small file or an image.
 
         Raises:
-            UsageError: it is not in the bundle, or larger than any image.
+            UsageError: it is larger than any image, or cannot be read.
         """
         if self.manifest.files[name].bytes > _MAX_IMAGE:
             raise refusal(self.path, f"{name} is larger than {_MAX_IMAGE >> 20} MiB")
@@ -75,13 +69,13 @@ class Archive:
             return self._archive.read(name)
 
     def blocks(self, name: str, size: int = _BLOCK) -> Iterator[bytes]:
-        """A file in blocks of ``size`` bytes, the last of which may be shorter."""
+        """Yield a file in blocks of ``size`` bytes, the last of which may be shorter."""
         with self._reading(name), self._archive.open(name) as stream:
             while block := stream.read(size):
                 yield block
 
     def vectors(self) -> Iterator[tuple[Vector, bytes]]:
-        """The vectors with their numbers, little-endian float32.
+        """Yield the vectors with their numbers, little-endian float32.
 
         Raises:
             UsageError: there are fewer or more numbers than the vectors have.
@@ -96,10 +90,10 @@ class Archive:
                 raise refusal(self.path, f"{form.NUMBERS} has more numbers than {form.VECTORS} says")
 
     def rows(self, name: str, kind: type[Row]) -> Iterator[Row]:
-        """The rows of a table.
+        """Yield the rows of a table.
 
         Raises:
-            UsageError: a line is no such row.
+            UsageError: a line is not a valid row.
         """
         with self._reading(name), self._archive.open(name) as stream:
             number = 0
@@ -110,10 +104,10 @@ class Archive:
                 yield self._row(line, kind, f"line {number} of {name}")
 
     def one(self, name: str, kind: type[Row]) -> Row:
-        """The row of a file that has one.
+        """Return the row of a file that has exactly one.
 
         Raises:
-            UsageError: it has none, several, or another one.
+            UsageError: it has none, several, or an invalid one.
         """
         found = list(self.rows(name, kind)) if self.manifest.files[name].bytes <= _MAX_LINE else []
         if len(found) != 1:
@@ -138,11 +132,11 @@ class Archive:
 
 @contextmanager
 def open_bundle(path: Path) -> Iterator[Archive]:
-    """A bundle, for the body; its files are hashed before.
+    """Open a bundle for the body, after its files are hashed.
 
     Raises:
-        UsageError: it cannot be read, is cut, is of another schema, has a file that no bundle has or that its
-            manifest lacks or knows otherwise, or unpacks to more than one of its size can.
+        UsageError: it cannot be read, is truncated, has another schema, has unknown files or others than its
+            manifest says, or would unpack to an implausible size.
     """
     with ExitStack() as stack:
         try:
@@ -157,10 +151,10 @@ def open_bundle(path: Path) -> Iterator[Archive]:
 
 
 def row_of(line: bytes, kind: type[Row]) -> Row:
-    """A row from its JSON: every field, no other, all of the right type, all numbers finite.
+    """Parse a row from its JSON: exactly the fields, of the right types, all numbers finite.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not valid.
     """
     plain = json.loads(line, parse_constant=_no_number)
     _look_at(plain)
@@ -174,7 +168,7 @@ def row_of(line: bytes, kind: type[Row]) -> Row:
 
 
 def _odd_tables(plain: dict[str, Any], kind: type[Row]) -> dict[str, Any]:
-    """Tables of anything: paths in a run's settings need not be UTF-8, and pydantic refuses what is not."""
+    """Return free-form tables with lone surrogates, which pydantic refuses: paths need not be UTF-8."""
     free = [field.name for field in fields(kind) if str(field.type).startswith("dict[str, Any]")]  # type: ignore[arg-type]
     return {name: plain[name] for name in free if isinstance(plain[name], dict)}
 
@@ -251,7 +245,7 @@ def _look_at_files(bundle: Archive, names: set[str]) -> None:
 
 
 def check_disk_space(bundle: Archive, store: Path) -> None:
-    """See that a disk has room for what a bundle brings.
+    """Check that the disk has room for the files of a bundle.
 
     Raises:
         UsageError: it has not.

@@ -1,4 +1,4 @@
-"""Write a run with its images, activations and checkpoints as a bundle, for another machine."""
+"""Write a run with its images, activations and checkpoints as a bundle for another machine."""
 
 from __future__ import annotations
 
@@ -47,60 +47,56 @@ _IMAGES_AT_ONCE = 200
 _BLOCK = 1 << 20
 
 
-def write_bundle(taken: Snapshot, file: BinaryIO, about: Mapping[str, Any]) -> Manifest:
-    """Write a bundle; a run that nothing has changed in gives the same bytes again.
+def write_bundle(snapshot: Snapshot, file: BinaryIO, provenance: Mapping[str, Any]) -> Manifest:
+    """Write a bundle and return its manifest; an unchanged run gives the same bytes again.
 
-    Args:
-        taken: the run.
-        file: where to write.
-        about: where the run comes from, for ``provenance.json``.
-
-    Returns:
-        what its manifest says.
+    ``provenance`` is written as ``provenance.json``.
 
     Raises:
         StoreError: the store cannot be read.
     """
-    threads = _Threads(taken)
+    threads = _Threads(snapshot)
     with zipfile.ZipFile(file, "w") as archive:
         bundle = _Bundle(archive)
-        bundle.put(form.PROVENANCE, json.dumps(about, indent=1).encode())
-        for name, lines in search_tables(taken, threads).items():
+        bundle.put(form.PROVENANCE, json.dumps(provenance, indent=1).encode())
+        for name, lines in search_tables(snapshot, threads).items():
             bundle.lines(name, lines)
-        images = threads.images | _images_of(taken)
+        images = threads.images | _images_of(snapshot)
         lost = 0
         for image in sorted(images):
-            content, trouble = read_image_file(taken.store, image)
+            content, trouble = read_image_file(snapshot.store, image)
             lost += bool(trouble)
             if not trouble:
                 bundle.put(form.image_name(image), content, zipfile.ZIP_STORED)
-        bundle.lines(form.IMAGES, _images(taken, images))
-        _vectors(taken, bundle, sorted(images))
-        bundle.lines(form.CONTROLS, _controls(taken, bundle))
+        bundle.lines(form.IMAGES, _images(snapshot, images))
+        _vectors(snapshot, bundle, sorted(images))
+        bundle.lines(form.CONTROLS, _controls(snapshot, bundle))
         manifest = Manifest(
-            form.SCHEMA, version("line-neurons"), taken.run.id, lost, len(threads.unreadable), bundle.files
+            form.SCHEMA, version("line-neurons"), snapshot.run.id, lost, len(threads.unreadable), bundle.files
         )
         bundle.put(form.MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
     return manifest
 
 
-def search_tables(taken: Snapshot, threads: _Threads) -> dict[str, Iterator[str]]:
-    """What a run is told by, line by line; see ``bundle_files.SEARCH``."""
+def search_tables(snapshot: Snapshot, threads: _Threads) -> dict[str, Iterator[str]]:
+    """Return the tables that identify a run's state, line by line; see ``bundle_format.SEARCH``."""
     return {
-        form.RUN: _dumped([_at_rest(taken.run)]),
-        form.UNITS: _dumped(map(_at_rest, taken.units())),
-        form.STEPS: _dumped(step for unit in taken.units() for step in taken.runs.steps(taken.run.id, unit.unit)),
-        form.EVENTS: _dumped(_events(taken)),
-        form.WISHES: _dumped(_wishes(taken)),
+        form.RUN: _dumped([_at_rest(snapshot.run)]),
+        form.UNITS: _dumped(map(_at_rest, snapshot.units())),
+        form.STEPS: _dumped(
+            step for unit in snapshot.units() for step in snapshot.runs.steps(snapshot.run.id, unit.unit)
+        ),
+        form.EVENTS: _dumped(_events(snapshot)),
+        form.WISHES: _dumped(_wishes(snapshot)),
         form.CHECKPOINTS: _dumped(threads.checkpoints()),
         form.WRITES: _dumped(threads.writes()),
     }
 
 
-def fingerprint_of(taken: Snapshot) -> dict[str, str]:
-    """The SHA-256 of each of ``bundle_files.SEARCH``, as a bundle would have it now."""
+def fingerprint_of(snapshot: Snapshot) -> dict[str, str]:
+    """Return the SHA-256 of each of ``bundle_format.SEARCH``, as a bundle written now would have it."""
     digests = {}
-    for name, lines in search_tables(taken, _Threads(taken)).items():
+    for name, lines in search_tables(snapshot, _Threads(snapshot)).items():
         digest = hashlib.sha256()
         for line in lines:
             digest.update(line.encode() + b"\n")
@@ -128,7 +124,7 @@ class _Bundle:
 
     @contextmanager
     def opened(self, name: str, packing: int) -> Iterator[Callable[[bytes], object]]:
-        """Add a file that the body writes with what it is given."""
+        """Add a file that the body writes with the function that it gets."""
         info = zipfile.ZipInfo(name, _LONG_AGO)
         info.compress_type, info.create_system, info.external_attr = packing, 3, 0o644 << 16
         digest, size = hashlib.sha256(), 0
@@ -145,14 +141,14 @@ class _Bundle:
 
 
 class _Threads:
-    """The checkpoints of a run's units; those of a unit of which one cannot be read are left out."""
+    """The checkpoints of a run's units; a unit with an unreadable checkpoint is left out."""
 
-    def __init__(self, taken: Snapshot) -> None:
-        self._taken = taken
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
         self.images: set[str] = set()
         self.unreadable: set[int] = set()
-        self._units = [unit.unit for unit in taken.units()]
-        if taken.checkpoints is not None:
+        self._units = [unit.unit for unit in snapshot.units()]
+        if snapshot.checkpoints is not None:
             # Importing LangGraph takes a second.
             from line_neurons.tools.store.serializer import PlainSerializer
 
@@ -161,7 +157,7 @@ class _Threads:
                 self._look(unit)
 
     def _look(self, unit: int) -> None:
-        """Read what a unit's checkpoints hold; their images may be in no history yet."""
+        """Read a unit's checkpoints; their images may be in no history yet."""
         try:
             for _, _, kind, data, metadata in self._rows("checkpoints", unit):
                 values = self._serde.loads_typed((kind, data))["channel_values"]
@@ -182,23 +178,23 @@ class _Threads:
             yield Checkpoint(unit, number, parent, kind, _base64(data), bytes(metadata).decode())
 
     def writes(self) -> Iterator[Write]:
-        """What was written after them."""
+        """All writes after them."""
         for unit, row in self._all("writes"):
             number, task, path, idx, channel, kind, data = row
             yield Write(unit, number, task, path, idx, channel, kind, _base64(data))
 
     def _all(self, table: str) -> Iterator[tuple[int, Any]]:
         for unit in self._units:
-            if self._taken.checkpoints is not None and unit not in self.unreadable:
+            if self._snapshot.checkpoints is not None and unit not in self.unreadable:
                 for row in self._rows(table, unit):
                     yield unit, row
 
     def _rows(self, table: str, unit: int) -> Iterator[Any]:
         columns, order = _THREADS[table]
         statement = f"SELECT {columns} FROM {table} WHERE thread_id = ? AND checkpoint_ns = '' ORDER BY {order}"  # noqa: S608
-        assert self._taken.checkpoints is not None
-        with translate_errors(self._taken.store / "checkpoints.db"):
-            yield from self._taken.checkpoints.execute(statement, [f"{self._taken.run.id}/{unit}"])
+        assert self._snapshot.checkpoints is not None
+        with translate_errors(self._snapshot.store / "checkpoints.db"):
+            yield from self._snapshot.checkpoints.execute(statement, [f"{self._snapshot.run.id}/{unit}"])
 
 
 _THREADS = {
@@ -215,7 +211,7 @@ def _base64(data: bytes) -> str:
 
 
 def _at_rest(row: Row) -> Row:
-    """A run or unit as it is where nobody works on it."""
+    """Return a run or unit in its state without a running process."""
     return replace(row, status="interrupted") if row.status == "running" else row
 
 
@@ -223,49 +219,49 @@ def _dumped(rows: Iterable[Any]) -> Iterator[str]:
     return (json.dumps(asdict(row)) for row in rows)
 
 
-def _events(taken: Snapshot) -> Iterator[Event]:
-    for event in taken.runs.events(taken.run.id):
+def _events(snapshot: Snapshot) -> Iterator[Event]:
+    for event in snapshot.runs.events(snapshot.run.id):
         if event["kind"] not in form.NOT_CARRIED:
             yield Event(event["unit"], event["kind"], event["created"], event["detail"])
 
 
-def _wishes(taken: Snapshot) -> Iterator[CommandRow]:
-    for unit in taken.units():
-        for wish in commands(taken.runs, taken.run.id, unit.unit):
+def _wishes(snapshot: Snapshot) -> Iterator[CommandRow]:
+    for unit in snapshot.units():
+        for wish in commands(snapshot.runs, snapshot.run.id, unit.unit):
             yield CommandRow(unit=unit.unit, **asdict(wish))
 
 
-def _images_of(taken: Snapshot) -> set[str]:
-    found = {image for unit in taken.units() for image in unit.images}
-    for unit in taken.units():
-        for step in taken.runs.steps(taken.run.id, unit.unit):
+def _images_of(snapshot: Snapshot) -> set[str]:
+    found = {image for unit in snapshot.units() for image in unit.images}
+    for unit in snapshot.units():
+        for step in snapshot.runs.steps(snapshot.run.id, unit.unit):
             found.update(step.images)
     return set(filter(is_image_id, found))
 
 
-def _images(taken: Snapshot, images: set[str]) -> Iterator[str]:
-    if taken.bank is None:
+def _images(snapshot: Snapshot, images: set[str]) -> Iterator[str]:
+    if snapshot.bank is None:
         return
     statement = (
         "SELECT generator, prompt, seed, image, size, request, provenance FROM draws"
         " WHERE image IN (SELECT value FROM json_each(?)) ORDER BY image, generator, prompt, seed"
     )
     for part in _parts(sorted(images)):
-        with translate_errors(taken.store / "bank.db"):
-            for row in taken.bank.execute(statement, [json.dumps(part)]):
+        with translate_errors(snapshot.store / "bank.db"):
+            for row in snapshot.bank.execute(statement, [json.dumps(part)]):
                 yield json.dumps(dict(zip(_IMAGE, row, strict=True)))
 
 
 _IMAGE = ("generator", "prompt", "seed", "image", "size", "request", "account")
 
 
-def _vectors(taken: Snapshot, bundle: _Bundle, images: list[str]) -> None:
+def _vectors(snapshot: Snapshot, bundle: _Bundle, images: list[str]) -> None:
     kept: list[str] = []
-    target, layer = str(taken.run.fingerprints.get("target", "")), taken.run.layer
+    target, layer = str(snapshot.run.fingerprints.get("target", "")), snapshot.run.layer
     with bundle.opened(form.NUMBERS, zipfile.ZIP_STORED) as write:
-        for part in _parts(images if taken.bank else []):
-            with translate_errors(taken.store / "bank.db"):
-                bank = cast(sqlite3.Connection, taken.bank)
+        for part in _parts(images if snapshot.bank else []):
+            with translate_errors(snapshot.store / "bank.db"):
+                bank = cast(sqlite3.Connection, snapshot.bank)
                 width = stored_width(bank, target, layer)
                 statement = (
                     f"SELECT image, vector, {checksum_column(bank, 'activations')} FROM activations"  # noqa: S608
@@ -280,17 +276,17 @@ def _vectors(taken: Snapshot, bundle: _Bundle, images: list[str]) -> None:
     bundle.lines(form.VECTORS, kept)
 
 
-def _controls(taken: Snapshot, bundle: _Bundle) -> list[str]:
-    prints = taken.run.fingerprints
-    key = control_key(str(prints.get("target")), taken.run.layer, str(prints.get("control")))
-    if taken.bank is None:
+def _controls(snapshot: Snapshot, bundle: _Bundle) -> list[str]:
+    prints = snapshot.run.fingerprints
+    key = control_key(str(prints.get("target")), snapshot.run.layer, str(prints.get("control")))
+    if snapshot.bank is None:
         return []
-    with translate_errors(taken.store / "bank.db"):
-        row = control_row(taken.bank, key)
+    with translate_errors(snapshot.store / "bank.db"):
+        row = control_row(snapshot.bank, key)
     # What no store would take in is computed anew there.
-    if row is None or read_control(taken.store, key, row)[0] is None:
+    if row is None or read_control(snapshot.store, key, row)[0] is None:
         return []
-    path = control_path(taken.store, key)
+    path = control_path(snapshot.store, key)
     with path.open("rb") as stream, bundle.opened(form.control_name(path.stem), zipfile.ZIP_STORED) as write:
         for block in iter(partial(stream.read, _BLOCK), b""):
             write(block)

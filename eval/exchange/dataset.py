@@ -1,4 +1,4 @@
-"""Write a run's images as a data set that ``datasets`` opens: files, a line of metadata for each use, a card."""
+"""Write a run's images as a data set for ``datasets``: files, metadata for each use, and a card."""
 
 from __future__ import annotations
 
@@ -14,25 +14,22 @@ from line_neurons.tools.cache.image_files import read_image_file
 
 SCHEMA = TABLES["pictures"].schema
 MARK = "metadata.jsonl"
-"""The file that each such folder has."""
+"""The file that identifies such a folder."""
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
 class Counts(NamedTuple):
-    """Uses of images that were written, and images that the store had no more."""
+    """Number of written uses of images, and of images that the store no longer had."""
 
     rows: int
     lost: int
 
 
-def write_dataset(taken: Snapshot, folder: Path, about: Mapping[str, Any]) -> Counts:
-    """Fill a folder with the images that units were scored on.
+def write_dataset(snapshot: Snapshot, folder: Path, provenance: Mapping[str, Any]) -> Counts:
+    """Fill an empty folder with the images that units were scored on.
 
-    Args:
-        taken: the run.
-        folder: an empty folder.
-        about: where the run comes from, for ``provenance.json``.
+    ``provenance`` is written as ``provenance.json``.
 
     Raises:
         OSError: it cannot be written.
@@ -41,10 +38,10 @@ def write_dataset(taken: Snapshot, folder: Path, about: Mapping[str, Any]) -> Co
     here: dict[str, bool] = {}
     count, columns = 0, TABLES["pictures"].columns
     with (folder / MARK).open("w", encoding="ascii", newline="\n") as lines:
-        for row in image_rows(taken):
+        for row in image_rows(snapshot):
             image = row["picture"]
             if image not in here:
-                here[image] = _copied(taken.store, image, folder)
+                here[image] = _copied(snapshot.store, image, folder)
             if here[image]:
                 count += 1
                 line = {
@@ -53,8 +50,8 @@ def write_dataset(taken: Snapshot, folder: Path, about: Mapping[str, Any]) -> Co
                     "schema": SCHEMA,
                 }
                 lines.write(json.dumps(line) + "\n")
-    (folder / "provenance.json").write_text(json.dumps(about, indent=1), "utf-8")
-    (folder / "README.md").write_text(_card(taken, count), "utf-8")
+    (folder / "provenance.json").write_text(json.dumps(provenance, indent=1), "utf-8")
+    (folder / "README.md").write_text(_card(snapshot, count), "utf-8")
     return Counts(count, sum(not there for there in here.values()))
 
 
@@ -76,8 +73,8 @@ def _copied(store: Path, image: str, folder: Path) -> bool:
     return True
 
 
-def _card(taken: Snapshot, count: int) -> str:
-    run = taken.run
+def _card(snapshot: Snapshot, count: int) -> str:
+    run = snapshot.run
     model, layer, generator = (
         clean_text(str(text), 300) for text in (run.shown_model, run.layer, run.fingerprints.get("generator"))
     )

@@ -1,4 +1,4 @@
-"""Where exports go: files and folders that are there whole or not at all, and that take nobody's place unasked."""
+"""Output paths: atomic writes; existing files are kept unless ``--force`` is given."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from line_neurons.tools.store.atomic_files import atomic_folder, atomic_write, r
 
 
 class FolderPath(PosixPath):
-    """A path that was written as a folder's, with a slash at its end, which ``Path`` forgets."""
+    """A path that was written with a slash at its end, which ``Path`` drops."""
 
 
 def output_path(text: str) -> Path:
-    """The path that ``-o`` names, a ``FolderPath`` where it ends like a folder."""
+    """Return the path of ``-o``; a ``FolderPath`` where it ends with a slash."""
     return (FolderPath if text.endswith(os.sep) else Path)(text)
 
 
 def output_file(output: Path, name: str) -> Path:
-    """The file to write: ``output``, or ``name`` in it where it is a folder or is written as one.
+    """Return the file to write: ``output``, or ``name`` in it where it is a folder or written as one.
 
-    A folder that is not there is made.
+    A missing folder is created.
 
     Raises:
-        UsageError: it cannot be made.
+        UsageError: it cannot be created.
     """
     try:
         if not isinstance(output, FolderPath):
@@ -39,10 +39,10 @@ def output_file(output: Path, name: str) -> Path:
 
 
 def refuse_existing(path: Path, *, force: bool) -> None:
-    """See that nothing is replaced that nobody asked to replace.
+    """Refuse to replace an existing file without ``force``.
 
     Raises:
-        UsageError: something is there and ``force`` is not given.
+        UsageError: it exists and ``force`` is not given.
     """
     if not force and os.path.lexists(path) and not _is_stream(path):
         raise UsageError(f"{str(path)!r:.200} exists already", "choose another --output, or add --force")
@@ -50,7 +50,7 @@ def refuse_existing(path: Path, *, force: bool) -> None:
 
 @contextmanager
 def open_output(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes the place of what is there when the body ends, or leaves it if that fails.
+    """Open a file to write that replaces the existing one when the body ends, and not if it fails.
 
     Raises:
         UsageError: the file cannot be written.
@@ -75,11 +75,11 @@ def open_output(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def output_folder(path: Path, mark: str) -> Iterator[Path]:
-    """A folder to fill that takes its name when the body ends; what fails leaves nothing.
+    """Create a folder to fill that gets its name when the body ends; a failure leaves nothing.
 
     Args:
         path: the folder.
-        mark: a file that each export of this kind has; a folder with it is replaced, no other that has something.
+        mark: a file that each export of this kind has; only a folder with it, or an empty one, is replaced.
 
     Raises:
         UsageError: it cannot be written, or something else is there.
@@ -94,7 +94,7 @@ def output_folder(path: Path, mark: str) -> Iterator[Path]:
 
 
 def _is_stream(path: Path) -> bool:
-    """Whether what is written there goes to another process or a device."""
+    """Return whether the output goes to another process or a device."""
     return path.is_fifo() or path.is_char_device()
 
 

@@ -24,12 +24,12 @@ _UNKNOWN = ImageOrigin(None, None, None, None)
 
 @dataclass(frozen=True)
 class Table:
-    """A table that a run can be written as.
+    """A table of a run.
 
     Args:
-        schema: its name and version, which every row has as its last column.
+        schema: its name and version, the last column of every row.
         columns: every column but ``schema`` with the kind of its values, in order.
-        rows: its rows, one at a time.
+        rows: yields its rows.
     """
 
     schema: str
@@ -37,21 +37,21 @@ class Table:
     rows: Callable[[Snapshot], Iterator[Row]]
 
 
-def _unit_rows(taken: Snapshot) -> Iterator[Row]:
-    return (unit_row(taken.run, unit, worked_on=taken.worked_on) for unit in taken.units())
+def _unit_rows(snapshot: Snapshot) -> Iterator[Row]:
+    return (unit_row(snapshot.run, unit, worked_on=snapshot.worked_on) for unit in snapshot.units())
 
 
-def _step_rows(taken: Snapshot) -> Iterator[Row]:
-    for unit in taken.units():
-        for step in taken.runs.steps(taken.run.id, unit.unit):
+def _step_rows(snapshot: Snapshot) -> Iterator[Row]:
+    for unit in snapshot.units():
+        for step in snapshot.runs.steps(snapshot.run.id, unit.unit):
             yield {**step_row(step), "name": unit.name, "board": step.board, "detail": step.detail}
 
 
-def image_rows(taken: Snapshot) -> Iterator[Row]:
-    """A row for each image of each entry of the units' histories, in their order."""
-    for unit in taken.units():
-        steps = taken.runs.steps(taken.run.id, unit.unit)
-        known = taken.drawn([image for step in steps for image in step.images], unit.unit)
+def image_rows(snapshot: Snapshot) -> Iterator[Row]:
+    """Yield a row for each image of each history entry, in the order of the units."""
+    for unit in snapshot.units():
+        steps = snapshot.runs.steps(snapshot.run.id, unit.unit)
+        known = snapshot.image_origins([image for step in steps for image in step.images], unit.unit)
         for step in steps:
             for place, image in enumerate(step.images):
                 yield {
@@ -98,18 +98,17 @@ TABLES = {
 """The tables by name."""
 
 
-def write_table(table: Table, rows: Iterable[Row], format_: str, file: BinaryIO, about: Mapping[str, Any]) -> int:
-    """Write rows one after another; some of them are in memory at a time.
+def write_table(
+    table: Table, rows: Iterable[Row], format_: str, file: BinaryIO, provenance: Mapping[str, Any]
+) -> int:
+    """Write rows in portions and return their number.
 
     Args:
-        table: what they are rows of.
+        table: the table of the rows.
         rows: the rows.
         format_: key of ``WRITERS``.
-        file: where to write.
-        about: where the rows are from, which a Parquet file has in its metadata.
-
-    Returns:
-        how many rows there were.
+        file: the output.
+        provenance: provenance of the rows, for a Parquet file's metadata.
 
     Raises:
         MissingPartError: parquet's package is not installed.
@@ -123,11 +122,11 @@ def write_table(table: Table, rows: Iterable[Row], format_: str, file: BinaryIO,
             count += 1
             yield {name: table.schema if name == "schema" else row[name] for name in columns}
 
-    WRITERS[format_](columns, counted(), file, {"schema": table.schema, **about})
+    WRITERS[format_](columns, counted(), file, {"schema": table.schema, **provenance})
     return count
 
 
-def _csv(columns: Mapping[str, Kind], rows: Iterator[Row], file: BinaryIO, about: Mapping[str, Any]) -> None:
+def _csv(columns: Mapping[str, Kind], rows: Iterator[Row], file: BinaryIO, provenance: Mapping[str, Any]) -> None:
     text = io.TextIOWrapper(file, "utf-8", newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -145,13 +144,17 @@ def _cell(kind: Kind, value: Any) -> Any:
     return spreadsheet_cell(value)
 
 
-def _jsonl(columns: Mapping[str, Kind], rows: Iterator[Row], file: BinaryIO, about: Mapping[str, Any]) -> None:
+def _jsonl(
+    columns: Mapping[str, Kind], rows: Iterator[Row], file: BinaryIO, provenance: Mapping[str, Any]
+) -> None:
     # ASCII only, so that nothing in a text can steer a terminal.
     for row in rows:
         file.write(json.dumps(row).encode() + b"\n")
 
 
-def _parquet(columns: Mapping[str, Kind], rows: Iterator[Row], file: BinaryIO, about: Mapping[str, Any]) -> None:
+def _parquet(
+    columns: Mapping[str, Kind], rows: Iterator[Row], file: BinaryIO, provenance: Mapping[str, Any]
+) -> None:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -168,7 +171,7 @@ def _parquet(columns: Mapping[str, Kind], rows: Iterator[Row], file: BinaryIO, a
         "json": pa.string(),
     }
     fields = [(name, kinds[kind]) for name, kind in columns.items()]
-    schema = pa.schema(fields, {"line-neurons": json.dumps(about)})
+    schema = pa.schema(fields, {"line-neurons": json.dumps(provenance)})
     with pq.ParquetWriter(file, schema) as writer:
         while some := list(islice(rows, _ROWS_AT_ONCE)):
             storable = [{name: _storable(kind, row[name]) for name, kind in columns.items()} for row in some]

@@ -1,4 +1,4 @@
-"""A run as it was at one moment, read while others may go on with it."""
+"""A consistent view of a run at one moment, while other processes may continue it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from line_neurons.tools.store.sqlite import open_readonly, translate_errors
 
 
 class ImageOrigin(NamedTuple):
-    """How an image was drawn, and what the unit made of it; None where the store does not know."""
+    """Prompt, seed and generator of an image, and the unit's activation on it; None where unknown."""
 
     prompt: str | None
     seed: int | None
@@ -31,15 +31,15 @@ class ImageOrigin(NamedTuple):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A run as it was when it was opened; images are never changed, so they may be read as they are now.
+    """A run at the moment it was opened; image files never change, so they are read later.
 
     Args:
         store: the store's folder.
-        runs: its run store, of which nothing newer is seen.
-        run: the run; one that nobody works on is not ``running``, whatever a killed process wrote last.
-        worked_on: a process worked on it.
-        checkpoints: its checkpoints likewise; None if the store has none.
-        bank: its images' database; None if the store has none.
+        runs: its run store, read in one transaction.
+        run: the run; without a running process its status is not ``running``, whatever a killed one wrote last.
+        worked_on: a process is running it.
+        checkpoints: its checkpoints, read in one transaction; None if the store has none.
+        bank: the cache's database; None if the store has none.
     """
 
     store: Path
@@ -50,14 +50,14 @@ class Snapshot:
     bank: sqlite3.Connection | None
 
     def units(self) -> list[Unit]:
-        """The units in the order in which they were asked for."""
+        """Return the units in the order of the run."""
         return [
             replace(unit, status="interrupted") if unit.status == "running" and not self.worked_on else unit
             for unit in self.runs.units(self.run.id)
         ]
 
-    def drawn(self, images: Sequence[str], unit: int) -> Mapping[str, ImageOrigin]:
-        """How images were drawn, and a unit's activation on each, by id."""
+    def image_origins(self, images: Sequence[str], unit: int) -> Mapping[str, ImageOrigin]:
+        """Return how images were generated, and a unit's activation on each, by id."""
         if self.bank is None:
             return {}
         target = str(self.run.fingerprints.get("target", ""))
@@ -81,11 +81,11 @@ def _number(four: object) -> float | None:
 
 
 @contextmanager
-def snapshot(store: Path, run: str) -> Iterator[Snapshot]:
-    """A run as it is now, for the body; whoever works on it is held up for a moment only.
+def open_snapshot(store: Path, run: str) -> Iterator[Snapshot]:
+    """Open a run at this moment, for the body; processes that write to it wait for a moment only.
 
     Args:
-        store: the store's folder; it is only looked at.
+        store: the store's folder, opened read-only.
         run: the run, or the beginning of its name.
 
     Raises:
@@ -119,10 +119,10 @@ def _opened(path: Path, stack: ExitStack) -> sqlite3.Connection | None:
 
 @contextmanager
 def _still(path: Path) -> Iterator[None]:
-    """Let nobody write to a run or its checkpoints for the body: both are written within transactions of a file.
+    """Block writes to runs and checkpoints for the body: both are within transactions of this file.
 
-    In a store that cannot be written nobody is held up; there a search may seem a step behind its history, as a
-    killed process leaves it too.
+    In a store that cannot be written nothing is blocked; there the checkpoints may be a step behind the history,
+    as a killed process leaves them too.
     """
     if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
         yield

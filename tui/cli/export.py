@@ -31,9 +31,9 @@ def export(
     if as_json:
         terminal.dump({**asdict(done), "path": str(done.path)})
         return
-    terminal.note(f"{done.said} written to {done.path}")
-    if done.lacks:
-        terminal.note(f"left out, since the store has them no more: {done.lacks}")
+    terminal.note(f"{done.summary} written to {done.path}")
+    if done.missing:
+        terminal.note(f"left out, since the store has them no more: {done.missing}")
 
 
 def import_(
@@ -95,8 +95,8 @@ def _bundle(store: Path, path: Path, as_json: bool) -> None:
         terminal.note(f"run {done.run} is here already; nothing was changed")
         return
     terminal.note(f"run {done.run} is here now: line show {done.run}")
-    if done.run != done.before:
-        terminal.note(f"it was called {done.before}, a name that another run here has")
+    if done.run != done.original_run:
+        terminal.note(f"it was called {done.original_run}, a name that another run here has")
     if done.lost_images:
         terminal.note(f"{done.lost_images} of its images were lost before it was exported")
 

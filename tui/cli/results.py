@@ -10,7 +10,7 @@ from typing import BinaryIO
 from line_neurons.agent.errors import UsageError
 from line_neurons.eval.exchange.output_files import open_output, output_file
 from line_neurons.eval.exchange.run_tables import TABLES, WRITERS, write_table
-from line_neurons.eval.exchange.snapshot import Snapshot, snapshot
+from line_neurons.eval.exchange.snapshot import Snapshot, open_snapshot
 from line_neurons.tools.label_marks import codes
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.run_problems import run_problems
@@ -36,24 +36,24 @@ def results(store: Path, run_name: str, format_: str, output: Path | None) -> No
         raise UsageError(f"{format_!r:.40} is not a format", f"use table, {', '.join(WRITERS)}")
     if format_ == "table" and output is not None:
         raise UsageError("a table is printed and not written to a file", f"use --format {', '.join(WRITERS)}")
-    with snapshot(store, run_name) as taken:
+    with open_snapshot(store, run_name) as snapshot:
         if format_ == "table":
-            _print(taken.run, taken.units())
-            showing.remarks(run_problems(store, taken.runs, taken.run))
+            _print(snapshot.run, snapshot.units())
+            showing.remarks(run_problems(store, snapshot.runs, snapshot.run))
         elif output is not None:
-            with open_output(output_file(output, f"{taken.run.id}.{format_}")) as file:
-                _write(taken, format_, file)
+            with open_output(output_file(output, f"{snapshot.run.id}.{format_}")) as file:
+                _write(snapshot, format_, file)
         elif format_ == "parquet" and sys.stdout.isatty():
             raise UsageError("parquet is not for a terminal", "name a file with --output")
         else:
             # As bytes: CSV is UTF-8 whatever the terminal's encoding is.
-            _write(taken, format_, sys.stdout.buffer)
+            _write(snapshot, format_, sys.stdout.buffer)
             sys.stdout.buffer.flush()
 
 
-def _write(taken: Snapshot, format_: str, file: BinaryIO) -> None:
+def _write(snapshot: Snapshot, format_: str, file: BinaryIO) -> None:
     table = TABLES["units"]
-    write_table(table, table.rows(taken), format_, file, {})
+    write_table(table, table.rows(snapshot), format_, file, {})
 
 
 def _print(run: Run, units: Sequence[Unit]) -> None:

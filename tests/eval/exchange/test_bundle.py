@@ -204,7 +204,7 @@ def test_lost_images_are_told_and_drawn_anew_where_they_are_needed(half, tmp_pat
     gone = next((old / "images").rglob("*.png"))
     gone.unlink()
     done = export(old, RUN, "bundle", tmp_path / "run.zip")
-    assert done.lacks == "1 images"
+    assert done.missing == "1 images"
     assert import_bundle(tmp_path / "new", done.path).lost_images == 1
 
 

@@ -16,7 +16,7 @@ from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.agent.text import clean_text, storable_text
 from line_neurons.eval.exchange.export import FORMATS, SIDECAR, export
 from line_neurons.eval.exchange.run_tables import TABLES, WRITERS
-from line_neurons.eval.exchange.snapshot import snapshot
+from line_neurons.eval.exchange.snapshot import open_snapshot
 from line_neurons.eval.labels.formats import read_labels
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.store.records import Run, Step, Unit
@@ -232,7 +232,7 @@ def test_features_have_explanations_scores_and_their_strongest_images(store, tmp
 
 
 def test_a_snapshot_sees_nothing_of_what_is_written_later(store):
-    with snapshot(store, "model") as taken, closing(RunStore(store)) as runs:
+    with open_snapshot(store, "model") as taken, closing(RunStore(store)) as runs:
         before = taken.units()
         runs.update_unit("model-head-1", 0, error="later")
         try:
