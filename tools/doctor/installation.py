@@ -1,7 +1,7 @@
-"""Is everything here, and does it work? Each part is looked at by itself, so a broken one hides no other.
+"""Check the installation: each component by itself, so a broken one hides no other.
 
-What loads native libraries or models runs in a child process: a library that crashes on import, or that was
-built for another one, then is a finding and not the end of the command.
+What loads native libraries or models runs in a child process: a library that crashes on import, or that was built
+for another one, then is a finding and not the end of the command.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ _MARK = "finding: "
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found about one part.
+    """Result of the check of one component.
 
     Args:
-        part: what was looked at.
-        status: ``warn`` is something to know that stops nothing; ``missing`` and ``broken`` need the remedy.
+        part: the component.
+        status: ``warn`` stops nothing; ``missing`` and ``broken`` need the remedy.
         detail: a version, a number, or what is wrong; one line.
         remedy: what to do; empty if there is nothing to do.
     """
@@ -67,19 +67,16 @@ def check(
     ollama: str = "",
     found: Callable[[Finding], None] = lambda finding: None,
 ) -> list[Finding]:
-    """Look at every part.
+    """Check every component and return the findings, in a fixed order.
 
     Args:
         root: the assets root; by default the configured one.
-        store: the folder or file that runs are kept in; not looked at if None.
+        store: the folder or file that runs are kept in; not checked if None.
         schema: given ``store``, says which schema version it has; raises LineError if it is not usable.
         works: also run the target on an image and the text encoder on words.
-        deep: also ask the embedded language model for an answer, and hash the store's images.
+        deep: also send a prompt to the embedded language model, and hash the store's images.
         ollama: Ollama servers, with commas between; empty: OLLAMA_HOST's, or this machine's.
-        found: told of each finding as soon as it is there.
-
-    Returns:
-        The findings, in a fixed order.
+        found: called with each finding as soon as it is there.
     """
     root = root or assets_root()
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
@@ -108,7 +105,7 @@ def check(
 
 
 def run_probe(part: str, root: str) -> None:
-    """Run one probe and print its findings; this is what a child process does."""
+    """Run one probe and print its findings, in a child process."""
     os.environ["LINE_ASSETS"] = root
     for finding in _isolated(part, _PROBES[part]):
         print(_MARK + json.dumps(asdict(finding)), flush=True)  # noqa: T201
@@ -150,8 +147,8 @@ def _probe(part: str, root: Path) -> Iterator[Finding]:
         name = signal.Signals(-child.returncode).name
         yield Finding(part, "broken", f"crashed with {name}", _remedy_for(part))
     elif not findings:
-        said = child.stderr.decode("utf-8", "replace").strip().splitlines() or ["it said nothing"]
-        yield Finding(part, "broken", said[-1][:300], _remedy_for(part))
+        lines = child.stderr.decode("utf-8", "replace").strip().splitlines() or ["it printed nothing"]
+        yield Finding(part, "broken", lines[-1][:300], _remedy_for(part))
 
 
 def _remedy_for(part: str) -> str:
@@ -172,7 +169,7 @@ def _package(name: str) -> Iterator[Finding]:
 
 
 def torch_pair_problem(torch: str, torchvision: str, requires: list[str]) -> str:
-    """Why this torch and torchvision do not belong together, or nothing.
+    """Return why this torch and torchvision do not belong together, or nothing.
 
     Args:
         torch: torch's version, such as ``2.13.0+cpu``.
@@ -294,7 +291,7 @@ def _store(store: Path, schema: Callable[[Path], str] | None, *, deep: bool) -> 
         yield Finding("store", "broken", f"{folder} cannot be written: {error.strerror}", remedy)
         return
     if not store.exists():
-        yield Finding("store", "ok", f"{store} will be made by the first run")
+        yield Finding("store", "ok", f"{store} will be created by the first run")
     else:
         yield Finding("store", "ok", f"{store}, {schema(store)}" if schema else str(store))
         for problem in check_store(store, deep=deep) if store.is_dir() else ():
@@ -310,8 +307,8 @@ def _disk(root: Path) -> Iterator[Finding]:
     needed = sum(pack.installed_bytes for pack in missing) + max((p.download_bytes for p in missing), default=0)
     detail = f"{free / 1e9:,.1f} GB free at {folder}"
     if free < needed + 1e9:
-        wanted = f"; {(needed + 1e9) / 1e9:,.1f} GB are wanted"
-        yield Finding("disk", "warn", detail + wanted, "make room, or set LINE_ASSETS to another disk")
+        wanted = f"; {(needed + 1e9) / 1e9:,.1f} GB are needed"
+        yield Finding("disk", "warn", detail + wanted, "free some space, or set LINE_ASSETS to another disk")
     else:
         yield Finding("disk", "ok", detail)
 

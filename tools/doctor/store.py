@@ -1,7 +1,7 @@
-"""What is wrong with a store: its databases, files and checkpoints held against each other.
+"""Check a store: its databases, files and checkpoints against each other.
 
-Looking changes nothing, and says nothing of what a process that works on the store may have in hand at the moment;
-``store_mend`` puts right what is found.
+The check changes nothing, and reports nothing that a process may be working on at the moment; ``repair`` fixes
+what it finds.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from line_neurons.tools.store.sqlite import open_readonly
 
 
 def active_runs(store: Path) -> list[str]:
-    """Runs that a living process of this machine works on, or that a process of another machine holds."""
+    """Return the runs that a living process of this machine works on, or a process of another machine holds."""
     here = {run_of(path) for path in lock_files(store) if is_held(path)}
     return sorted(here | _held_elsewhere(store))
 
@@ -44,13 +44,13 @@ def _held_elsewhere(store: Path) -> set[str]:
         with closing(open_readonly(store / "runs.db")) as db:
             leases = db.execute("SELECT run, host FROM leases").fetchall()
     except sqlite3.DatabaseError:
-        # Not there, damaged, or of an earlier version.
+        # It does not exist, is damaged, or is of an earlier version.
         return set()
     return {run for run, host in leases if host != socket.gethostname()}
 
 
 def run_of(lock: Path) -> str:
-    """The run that a lock file is for: the file's name, up to that of the machine if it has one."""
+    """Return the run of a lock file: its name, up to that of the machine if it has one."""
     return lock.stem.partition("@")[0]
 
 
@@ -66,9 +66,9 @@ def check(store: Path, *, deep: bool = False, busy: Sequence[str] | None = None)
         StoreError: the store cannot be read.
     """
     found: dict[Fault, list[tuple[Any, ...]]] = defaultdict(list)
-    with _explained(store), ExitStack() as stack:
-        looker = _Checker(store, deep, stack, active_runs(store) if busy is None else busy)
-        for kind, item in looker.all():
+    with _translate_errors(store), ExitStack() as stack:
+        checker = _Checker(store, deep, stack, active_runs(store) if busy is None else busy)
+        for kind, item in checker.all():
             found[kind].append(item)
     return [Problem(kind, tuple(found[kind])) for kind in FAULTS if kind in found]
 
@@ -85,10 +85,10 @@ class _Checker:
     opened: dict[str, sqlite3.Connection] = field(default_factory=dict)
 
     def all(self) -> _Found:
-        """Everything; what needs a database that is damaged or not there is left out."""
+        """Run all checks whose databases are there and whole."""
         yield from ((Fault.LINK, (self._name(path),)) for path in links(self.store))
         yield from self.databases()
-        looks: dict[Callable[[], _Found], set[str]] = {
+        checks: dict[Callable[[], _Found], set[str]] = {
             self.rows: {"runs.db"},
             self.images: {"bank.db"},
             self.history_images: {"bank.db", "runs.db"},
@@ -100,9 +100,9 @@ class _Checker:
             self.checkpoints: {"runs.db", "checkpoints.db"},
             self.locks: {"runs.db"},
         }
-        for one, needed in looks.items():
+        for run_check, needed in checks.items():
             if needed <= self.opened.keys():
-                yield from one()
+                yield from run_check()
         if not self.busy:
             yield from ((Fault.LEFTOVER, (self._name(path),)) for path in abandoned_files(self.store))
 
@@ -115,18 +115,18 @@ class _Checker:
             db = self.stack.enter_context(closing(open_readonly(path)))
             db.text_factory = lambda text: text.decode("utf-8", "replace")
             try:
-                said = [row[0] for row in db.execute(check)]
+                messages = [row[0] for row in db.execute(check)]
             except sqlite3.DatabaseError as error:
                 if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
                     raise
-                said = [str(error)]
-            if said == ["ok"]:
+                messages = [str(error)]
+            if messages == ["ok"]:
                 self.opened[name] = db
             else:
-                yield Fault.DATABASE_DAMAGED, (name, said[0].splitlines()[-1])
+                yield Fault.DATABASE_DAMAGED, (name, messages[0].splitlines()[-1])
 
     def query(self, database: str, statement: str) -> Iterator[Any]:
-        """Rows of a query; none where an earlier version made the database, without the table."""
+        """Yield the rows of a query; none where an earlier version made the database, without the table."""
         try:
             yield from self.opened[database].execute(statement)
         except sqlite3.OperationalError as error:
@@ -170,7 +170,7 @@ class _Checker:
             known[image] = size
             path = self.files.get(image)
             if path is None or not path.is_file():
-                # Without a size it is marked already.
+                # An image without a size is to be generated again already.
                 if least >= 0:
                     yield Fault.ROW_WITHOUT_A_IMAGE, (image,)
             elif not self._whole(path, image, size):
@@ -247,7 +247,7 @@ class _Checker:
                     yield Fault.CONTROL_WITHOUT_A_ROW, (self._name(path),)
 
     def _is_width(self, key: str, width: int) -> bool:
-        """Whether control activations can be of the layer in their key, by its images and the runs' units."""
+        """Return whether control activations fit the layer in their key, by its images and the runs' units."""
         target, layer = [*key.split("\n"), "", ""][:2]
         usual = stored_width(self.opened["bank.db"], target, layer)
         return usual in {0, width} and self.last_units.get((target, layer), -1) < width
@@ -269,7 +269,7 @@ class _Checker:
                     yield Fault.EMBEDDINGS_DAMAGED, (self._name(path),)
 
     def digests(self) -> _Found:
-        # A table of an earlier version has no checksums, and is made anew by who needs it.
+        # A table of an earlier version has no checksums; it is replaced when it is needed.
         statement = "SELECT path, size, modified, changed, sha256, checksum FROM digests"
         for *state, sha256, kept in self.query("digests.db", statement) if self.deep else ():
             if kept != hash_checksum(tuple(state), str(sha256)):
@@ -283,7 +283,7 @@ class _Checker:
                 yield Fault.REPLY_UNREADABLE, (row,)
 
     def checkpoints(self) -> _Found:
-        """Where the searches stand by their checkpoints and by their histories."""
+        """Compare where the searches are by their checkpoints and by their histories."""
         if self.busy:
             return
         from line_neurons.tools.store.serializer import PlainSerializer
@@ -316,9 +316,9 @@ class _Checker:
             if now in DONE:
                 continue
             history = written[run, unit]
-            if len([one for one in history if one < step]) < step:
+            if len([earlier for earlier in history if earlier < step]) < step:
                 yield Fault.HISTORY_BEHIND, (run, unit)
-            elif any(one > step for one in history):
+            elif any(later > step for later in history):
                 yield Fault.HISTORY_AHEAD, (run, unit, step)
         for run, unit, now in status.values():
             if now in DONE and (run, unit) not in ended:
@@ -335,12 +335,13 @@ class _Checker:
 
 
 @contextmanager
-def _explained(store: Path) -> Iterator[None]:
+def _translate_errors(store: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as error:
         raise StoreError(
-            f"the store {str(store)!r} cannot be read: {error}", "check its permissions, or wait for who uses it"
+            f"the store {str(store)!r} cannot be read: {error}",
+            "check its permissions, or wait for the process that uses it",
         ) from error
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from line_neurons.agent.errors import StoreError, UsageError, reason_of
 from line_neurons.agent.text import clean_text, shell_word
-from line_neurons.tools.store.atomic_files import atomic_write, partial_file, partial_path
+from line_neurons.tools.store.atomic_files import atomic_write, partial_file, partial_path, remove_unfinished
 from line_neurons.tools.store.locks import file_lock
 from line_neurons.tools.store.paths import refuse_links
 
@@ -167,6 +167,7 @@ def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 def copy_database(path: Path, reason: str) -> Path:
     """Copy a database to ``NAME.before-REASON.bak``; no copy is overwritten, and none is kept twice."""
     stem = f"{path.name}.before-{reason}"
+    remove_unfinished(path.with_name(stem))
     with partial_file(path.with_name(stem)) as (part, file):
         with (
             closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT)) as source,

@@ -605,7 +605,10 @@ def test_however_the_needs_of_threads_overlap_each_image_is_drawn_and_measured_o
         assert sum(target.calls) == len(distinct)
         asked = sum(map(len, needs))
         assert bank.snapshot() == CacheStats(
-            drawn=len(distinct), reused=asked - len(distinct), forwarded=len(distinct), saved=asked - len(distinct)
+            generated=len(distinct),
+            reused=asked - len(distinct),
+            forwarded=len(distinct),
+            saved=asked - len(distinct),
         )
         for seeds, (ids, rows) in zip(needs, results, strict=True):
             assert ids == {seed: results_of(bank, seed) for seed in seeds}
@@ -645,7 +648,7 @@ def test_a_snapshot_of_the_stats_stays_as_it_was(bank):
     bank.images(requests(), Colours())
     before = bank.snapshot()
     bank.images(requests("dog"), Colours())
-    assert (before.drawn, bank.snapshot().drawn) == (5, 10)
+    assert (before.generated, bank.snapshot().generated) == (5, 10)
 
 
 def test_pixels_are_let_go_of_once_they_are_measured_or_when_there_are_too_many(bank, monkeypatch):

@@ -17,6 +17,7 @@ from line_neurons.tools.cache.file_hashes import FileHashes
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.store import migrations as upgrades
 from line_neurons.tools.store import runs as run_store
+from line_neurons.tools.store import sqlite as databases
 from line_neurons.tools.store import schema as run_schema
 from line_neurons.tools.store.leases import lease_status
 from line_neurons.tools.store.runs import RunStore
@@ -133,7 +134,7 @@ def test_a_copy_that_cannot_be_written_leaves_the_database_as_it_was(tmp_path, m
     def full(file):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(upgrades.os, "fsync", full)
+    monkeypatch.setattr(databases.os, "fsync", full)
     with pytest.raises(StoreError, match="No space left"):
         RunStore(tmp_path)
     assert dump(path) == before
@@ -147,7 +148,7 @@ def _killed(root, place):
     if place == "in a migration":
         run_schema.SCHEMA._migrations[-1].fn = die
     elif place == "in the copy":
-        upgrades.os.fsync = die
+        databases.os.fsync = die
     else:
         upgrades._log.warning = die
     RunStore(root)

@@ -10,7 +10,7 @@ def at(unit, node, step=0, *, finished=0, failed=0, drawn=0, reused=0, error="",
     return Progress(
         run="run", unit=unit, name=None, finished=finished, failed=failed, units=units, node=node,
         kind="iteration", step=step, steps=LAST, concept="", best=("fox", 1.5),
-        stats=CacheStats(drawn=drawn, reused=reused), error=error,
+        stats=CacheStats(generated=drawn, reused=reused), error=error,
     )  # fmt: skip
 
 
