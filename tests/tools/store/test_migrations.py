@@ -17,8 +17,8 @@ from line_neurons.tools.cache.file_hashes import FileHashes
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.store import migrations as upgrades
 from line_neurons.tools.store import runs as run_store
-from line_neurons.tools.store import sqlite as databases
 from line_neurons.tools.store import schema as run_schema
+from line_neurons.tools.store import sqlite as databases
 from line_neurons.tools.store.leases import lease_status
 from line_neurons.tools.store.runs import RunStore
 from support.released_stores import FINISHED, KILLED, VERSIONS, dump, old_store
