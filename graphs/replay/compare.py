@@ -125,7 +125,7 @@ def compare_environment(runs: RunStore, run: Run, here: Mapping[str, Any]) -> tu
     Args:
         runs: the run's store.
         run: the run.
-        here: see ``graphs.circumstances.circumstances``.
+        here: see ``graphs.runs.environment.current_environment``.
 
     Returns:
         what differs, the parts first; and the names of what was not recorded.

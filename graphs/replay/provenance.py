@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from line_neurons.graphs.runs.environment import WORKED_WITH
+from line_neurons.graphs.runs.environment import ENVIRONMENT_EVENT
 from line_neurons.tools.store.queries import step_times
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.runs import RunStore
@@ -36,7 +36,7 @@ SEED_RULES = {
 _ENDS = {"drained": "stopped on request", "stopped": "failed", "finished": "finished"}
 _CHANGES = {"settings changed", "retry", "begun again", "revisited"}
 # The steps themselves tell of these, or they are told of under a name of their own.
-_TOLD_ELSEWHERE = {WORKED_WITH, "work", "unit finished", "steered", "forked", *_ENDS, *_CHANGES}
+_TOLD_ELSEWHERE = {ENVIRONMENT_EVENT, "work", "unit finished", "steered", "forked", *_ENDS, *_CHANGES}
 
 
 def provenance(store: Path | RunStore, run: str) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def work_history(run: Run, events: Sequence[Mapping[str, Any]]) -> WorkHistory:
     """What the events of a run say of those who worked on it; see ``provenance`` for the values."""
     work = WorkHistory()
     here: int | None = 0
-    first: dict[str, Any] = next((event["detail"] for event in events if event["kind"] == WORKED_WITH), {})
+    first: dict[str, Any] = next((event["detail"] for event in events if event["kind"] == ENVIRONMENT_EVENT), {})
     if first.get("began"):
         work.prompts, work.made_of = _mapping(first.get("prompts")), _mapping(first.get("made_of"))
     else:
@@ -142,7 +142,7 @@ def work_history(run: Run, events: Sequence[Mapping[str, Any]]) -> WorkHistory:
         work.environments.append(_environment({"versions": run.versions}))
     for event in events:
         kind, detail = event["kind"], event["detail"]
-        if kind == WORKED_WITH:
+        if kind == ENVIRONMENT_EVENT:
             work.environments.append(_environment(detail))
             here = len(work.environments) - 1
         elif kind == "work":

@@ -16,10 +16,10 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.agent.renamed import current_names
 from line_neurons.agent.settings import Settings, revised
 from line_neurons.graphs.loop.state import LLMOverride
-from line_neurons.graphs.runs import environment as circumstances
 from line_neurons.graphs.runs import fork as forking
 from line_neurons.graphs.runs.code_trust import record_trust
 from line_neurons.graphs.runs.components import Components, OnProgress, installed_versions
+from line_neurons.graphs.runs.environment import record_environment
 from line_neurons.graphs.runs.lifecycle import recorded, work
 from line_neurons.graphs.runs.runner import Progress, ProgressCallback
 from line_neurons.tools.batching import BoundedLanguageModel
@@ -259,7 +259,7 @@ def _begin(runs: RunStore, plan: Plan, components: Components, command: str) -> 
     with into.atomic():
         rows = [Unit(new.id, unit.unit, place, name=unit.name) for place, unit in enumerate(plan.units)]
         into.add_run(new, rows)
-        circumstances.record(into, new, components, began=True)
+        record_environment(into, new, components, began=True)
         _mark(into, new, plan)
         for unit in plan.units:
             reschedule(into, new.id, unit.unit, commands(runs, run.id, unit.unit))

@@ -1,9 +1,10 @@
-"""Put a run's parts together from its settings."""
+"""The components of runs: opened from the settings, and reopened from the record of a run."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
@@ -38,43 +39,34 @@ if TYPE_CHECKING:
     from line_neurons.tools.targets.base import ModelBundle
 
 _RECORDED = (
-    "line-neurons",
-    "langgraph",
-    "torch",
-    "torchvision",
-    "transformers",
-    "timm",
-    "diffusers",
-    "langchain-ollama",
-    "xllamacpp",
-    "numpy",
-    "pillow",
-)
+    "line-neurons", "langgraph", "torch", "torchvision", "transformers", "timm", "diffusers", "langchain-ollama",
+    "xllamacpp", "numpy", "pillow",
+)  # fmt: skip
 
 BANK_IMAGES = 4
-"""Images of each class of the image bank's control set, unless the settings say otherwise."""
+"""Default number of images of each class of the image bank's control set."""
 
 LANGUAGE_MODEL_SETTINGS = frozenset({"llm", "top_p", *OLLAMA_SAMPLING, "context", "reply_tokens", "think"})
-"""Settings that change what the language model answers; they may change in the middle of a run."""
+"""Settings that change the language model's replies; they may change when a run is resumed."""
 
 COMPONENTS = frozenset({"target", "generator", "image_bank", "language_model", "control_set", "cache", "runs"})
 """Properties of ``Components`` that are opened when first read."""
 
 OnProgress = Callable[[str, int, int], None]
-"""Told of long work as ``(what, done, total)``."""
+"""Called during long work as ``(what, done, total)``."""
 
 
 @dataclass(frozen=True)
 class Components:
-    """The parts of runs on one model; each is opened when it is first needed, and kept.
+    """The components of runs on one model; each is opened when it is first read, and kept.
 
     Args:
         model: the target's spec.
         settings: the settings of the runs.
-        on_progress: told of long work as ``(what, done, total)``.
-        layers: the layers that are worked on; what is measured for one is measured for all in one forward pass.
-        otherwise: questions, by seed, that are asked otherwise than the settings say.
-        bundle: a model in memory, which ``model`` stands for; None where ``model`` names one that can be opened.
+        on_progress: called during long work.
+        layers: the layers of the runs; all are measured in one forward pass.
+        llm_overrides: by the seed of a request.
+        bundle: a model in memory, which ``model`` names; None where ``model`` is a spec that can be opened.
     """
 
     model: str
@@ -89,11 +81,7 @@ class Components:
         return {name: value for name, value in vars(self).items() if name in COMPONENTS}
 
     def with_(self, **components: Any) -> Components:
-        """Return a copy that has ``components`` in place of its own; what else is open is shared.
-
-        Raises:
-            TypeError: a name is that of no component.
-        """
+        """Return a copy that has ``components`` in place of its own; what else is open is shared."""
         if unknown := components.keys() - COMPONENTS:
             raise TypeError(f"no component is named {', '.join(sorted(unknown))}")
         copy = replace(self)
@@ -115,7 +103,7 @@ class Components:
     def target(self) -> Target:
         """The vision model."""
         settings = self.settings
-        measured: dict[str, Any] = {
+        options: dict[str, Any] = {
             name: getattr(settings, name)
             for name in ("pool", "layout", "precision", "channels_last", "device", "batch_size")
         }
@@ -125,36 +113,36 @@ class Components:
                 assets=self.assets,
                 weights=settings.weights,
                 download=settings.download,
-                **measured,
+                **options,
             )
         elif settings.weights is not None:
-            place = str(settings.weights)
-            raise UsageError(f"the weights {place!r} are not for a model in memory", "load them into it")
+            path = str(settings.weights)
+            raise UsageError(f"the weights {path!r} are not for a model in memory", "load them into it")
         else:
-            target = HookedTarget(self.bundle, **measured)
+            target = HookedTarget(self.bundle, **options)
         if target.note:
-            _say_once(target.note)
+            _warn_once(target.note)
         return target
 
     @property
     def spec(self) -> str:
-        """The spec that opens this very target again, with the version of its weights; recorded with a run."""
+        """The spec that opens the same target again, with the version of its weights; recorded with a run."""
         return self._pinned or absolute_spec(self.model)
 
     @property
     def shown_model(self) -> str:
-        """The target as users named it, with the version of its weights or the hash of an own checkpoint."""
+        """The user's name of the target, with the version of its weights or the hash of a checkpoint."""
         return shown(self._pinned or self.model, self.target.fingerprint)
 
     @property
     def _pinned(self) -> str:
-        # Targets that are not of this program's sources have no such specs.
+        # Targets from outside this program have no such spec.
         return getattr(self.target, "spec", "")
 
     @cached_property
     def generator(self) -> Generator:
-        """The source of images."""
-        if not self._draws_from_bank:
+        """The generator of images."""
+        if not self._uses_image_bank:
             settings = self.settings
             return open_text_to_image(
                 settings.generator,
@@ -166,7 +154,7 @@ class Components:
         return self.bank_generator("search")
 
     def bank_generator(self, split: Selection) -> Generator:
-        """The image bank of the settings as a generator that draws from one split."""
+        """Open the image bank as a generator of the images of one split."""
         from line_neurons.tools.image_bank.generator import BankSettings, ImageBankGenerator
         from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
 
@@ -180,13 +168,13 @@ class Components:
         )
 
     @property
-    def _draws_from_bank(self) -> bool:
+    def _uses_image_bank(self) -> bool:
         return self.settings.generator.partition(":")[0] == "bank"
 
     @cached_property
     def image_bank(self) -> Bank:
-        """The image bank of the generator, or else the bundled one; the control set ``bank`` is made of it."""
-        _, colon, folder = self.settings.generator.partition(":") if self._draws_from_bank else ("", "", "")
+        """The image bank of the generator, or else the bundled one; also of the control set ``bank``."""
+        _, colon, folder = self.settings.generator.partition(":") if self._uses_image_bank else ("", "", "")
         if colon and not folder:
             raise UsageError(
                 f"the generator {self.settings.generator!r} names no folder", "use bank or bank:FOLDER"
@@ -208,13 +196,13 @@ class Components:
             assets=self.assets,
             cache=self.store / "replies.db",
             words=lambda: (
-                self.image_bank.captions() if self._draws_from_bank else read_words(self.settings.vocabulary)
+                self.image_bank.captions() if self._uses_image_bank else read_words(self.settings.vocabulary)
             ),
         )
 
     @cached_property
     def control_set(self) -> ControlSet | PrecomputedControl | None:
-        """What AUC and MAD compare with, and where a first board may come from; None if there is none."""
+        """The images that AUC and MAD compare with and that may fill first boards; None without a control set."""
         settings = self.settings
         if settings.class_names and settings.control in {"none", "bank"}:
             raise UsageError(
@@ -255,7 +243,7 @@ class Components:
         return RunStore(self.store)
 
     def check(self, layer: str) -> None:
-        """See that pooling and precomputed control activations fit a layer, before anything is written.
+        """Check that pooling and precomputed control activations fit a layer, before anything is written.
 
         Raises:
             UsageError: they do not.
@@ -265,23 +253,23 @@ class Components:
             self.control(layer)
 
     def remarks(self) -> dict[str, tuple[str, ...]]:
-        """What the image bank and the control set in use left out, by what it was left out of."""
+        """Return what the image bank and the control set left out, by the name of either."""
         bank, control = (self.opened().get(name) for name in ("image_bank", "control_set"))
         return {"image bank": remarks_of(bank), f"control set {self.settings.control}": remarks_of(control)}
 
     def skipped(self) -> tuple[str, ...]:
-        """Images of the image bank that could not be read, where the bank is in use."""
+        """Return the unreadable images of the image bank, where it is in use."""
         return tuple(self.image_bank.skipped) if "image_bank" in self.opened() else ()
 
     def image_notes(self) -> tuple[str, ...]:
-        """How images that are not ordinary 8-bit ones are read, a line for each kind with their number."""
+        """Describe how images that are not ordinary 8-bit ones are read, a line for each kind."""
         sources = {"the image bank": self.opened().get("image_bank"), "the control set": self.control_set}
         return tuple(
             f"in {name}, {note}" for name, source in sources.items() for note in getattr(source, "image_notes", ())
         )
 
     def vocabulary(self) -> tuple[str, ...] | None:
-        """The words that first boards are drawn from, as they are now; None where a language model names them.
+        """Return the words that first boards are drawn from; None where a language model names them.
 
         Raises:
             UsageError: the control set has no classes, the word list cannot be read, or the store has no images
@@ -291,34 +279,31 @@ class Components:
         if init == "control":
             classes = self.control_set.classes() if self.control_set else ()
             if not classes:
-                told = "".join(f"; {line}" for line in remarks_of(self.control_set))
+                remarks = "".join(f"; {line}" for line in remarks_of(self.control_set))
+                control = self.settings.control
                 raise UsageError(
-                    f"the images of the control set {self.settings.control} have no classes to begin with{told}",
+                    f"the images of the control set {control} have no classes to begin with{remarks}",
                     "start with --init vocabulary, cache or model",
                 )
             return classes
         if init == "vocabulary":
             return read_words(self.settings.vocabulary)
         if init == "cache":
-            kept = tuple(self.cache.concepts(self.generator.fingerprint, self.settings.images))
-            if not kept:
+            concepts = tuple(self.cache.concepts(self.generator.fingerprint, self.settings.images))
+            if not concepts:
                 count = self.settings.images
                 raise UsageError(
                     f"the store {self.store} has no concept with {count} images of this generator",
                     "start with --init control, vocabulary or model",
                 )
-            return kept
+            return concepts
         return None
 
     def control(self, layer: str, drain: RunControl | None = None) -> Control | None:
-        """The control activations of a layer, computed once for a store; None without a control set.
-
-        Args:
-            layer: dotted path of the layer.
-            drain: asks to stop after the images in hand; what is done of them is kept.
+        """Return the control activations of a layer, measured once per store; None without a control set.
 
         Raises:
-            DrainedError: it was asked to stop.
+            DrainedError: ``drain`` requested a stop; activations measured so far are kept.
         """
         source = self.control_set
         if source is None:
@@ -331,7 +316,7 @@ class Components:
         )[layer]
 
     def deps(self, layer: str, vocabulary: Sequence[str] = (), drain: RunControl | None = None) -> Deps:
-        """What the nodes of a run on ``layer`` work with; ``drain`` asks them to stop."""
+        """Return what the nodes of a run on ``layer`` work with; ``drain`` requests a stop."""
         return Deps(
             settings=self.settings,
             model=self.model,
@@ -350,7 +335,7 @@ class Components:
         )
 
     def fingerprints(self, layer: str) -> dict[str, str]:
-        """The identity of each part, as it is recorded with a run on ``layer``."""
+        """Return the fingerprint of each component, as recorded with a run on ``layer``."""
         return {
             "target": layer_fingerprint(self.target, layer),
             "generator": self.generator.fingerprint,
@@ -359,34 +344,34 @@ class Components:
         }
 
     def identities(self) -> dict[str, dict[str, Any]]:
-        """What the fingerprints that are a hash alone were made of, by part."""
+        """Return the values behind fingerprints that are only a hash, by component."""
         components = {
             "generator": self.generator,
             "language_model": self.language_model,
             "control": self.control_set,
         }
-        told = {name: getattr(part, "identity", None) for name, part in components.items()}
-        return {name: identity() for name, identity in told.items() if identity is not None}
+        identities = {name: getattr(component, "identity", None) for name, component in components.items()}
+        return {name: identity() for name, identity in identities.items() if identity is not None}
 
     def progress_for(self, what: str, drain: RunControl | None = None) -> Progress | None:
-        """What is told of long work named ``what``; it raises ``DrainedError`` where a stop was asked for."""
+        """Return a callback for long work named ``what``; it raises DrainedError once a stop is requested."""
         if self.on_progress is None and drain is None:
             return None
         return partial(self.reporter(drain), what)
 
     def reporter(self, drain: RunControl | None) -> OnProgress:
-        """What is told of long work by name; it raises ``DrainedError`` where a stop was asked for."""
+        """Return a callback for long work; it raises DrainedError once a stop is requested."""
 
-        def tell(what: str, done: int, total: int) -> None:
+        def report(what: str, done: int, total: int) -> None:
             if self.on_progress:
                 self.on_progress(what, done, total)
             stop_if_drained(drain)
 
-        return tell
+        return report
 
 
 @lru_cache
-def _say_once(note: str) -> None:
+def _warn_once(note: str) -> None:
     logging.getLogger(__name__).warning("%s", note)
 
 
@@ -399,48 +384,48 @@ def reopen(
     *,
     model: str | ModelBundle | None = None,
 ) -> Components:
-    """The parts of a recorded run, with its own settings.
+    """Open the components of a recorded run with its own settings.
 
     Args:
         run: the recorded run.
-        store: the folder that it is kept in.
+        store: the store's folder.
         assets: folder of asset packs.
-        on_progress: told of long work.
-        changes: settings that are other than recorded, from now on. Where they say how the language model is
-            asked, another one is accepted, and every step records which one it asked.
-        model: what the user gave as the run's model: its spec, which then need not be vouched for, or the model in
-            memory that the run was begun with.
+        on_progress: called during long work.
+        changes: settings that differ from the recorded ones from now on. If they are of the language model, a
+            different one is accepted, and every step records which one it used.
+        model: the run's model as the user named it, whose code then is trusted; or the model in memory that the
+            run was started with.
 
     Raises:
-        UsageError: a part is no longer the one that the run began with, a changed setting does not fit, the run
-            names code that the user did not vouch for, or its model lives in memory and was not given.
+        UsageError: a component has changed since the run began, a changed setting does not fit, the run names code
+            that the user does not trust, or its model lived in memory and was not passed.
     """
     changes = changes or {}
     bundle = None if isinstance(model, str) else model
     if bundle is None and in_memory(run.model):
-        place = f", store={str(store)!r}" if store else ""
+        where = f", store={str(store)!r}" if store else ""
         raise UsageError(
             f"the model {run.model} of run {run.id} lived in the memory of a Python session",
-            f"hand it over there: line_neurons.graphs.explain(model, resume={run.id!r}{place})",
+            f"pass it there: line_neurons.graphs.explain(model, resume={run.id!r}{where})",
         )
-    given = absolute_spec(model) if isinstance(model, str) else bundle.name if bundle else run.model
+    named = absolute_spec(model) if isinstance(model, str) else bundle.name if bundle else run.model
     # A spec without a version names the run's own.
-    if given not in {run.model, base_of(run.model)}:
-        raise UsageError(f"run {run.id} is of the model {run.model}, not of {given}", "give that one")
+    if named not in {run.model, base_of(run.model)}:
+        raise UsageError(f"run {run.id} is of the model {run.model}, not of {named}", "name that one")
     settings = revised({**run.settings, "store": store, "assets": assets}, changes)
     components = Components(run.model, settings, on_progress, {run.layer}, bundle=bundle)
     require_trust(components.runs, run, changes, named=run.model if model else None)
     components.target.activate([], [run.layer])
     now = components.fingerprints(run.layer)
-    for part, before in run.fingerprints.items():
-        if now.get(part) == before or (part == "language_model" and changes.keys() & LANGUAGE_MODEL_SETTINGS):
+    for name, before in run.fingerprints.items():
+        if now.get(name) == before or (name == "language_model" and changes.keys() & LANGUAGE_MODEL_SETTINGS):
             continue
         remedy = "install what the run began with, or start a new run"
-        if part == "language_model":
-            remedy = "install what the run began with, or name the model to go on with: line resume --llm"
-        then, today = _differing(str(before), str(now.get(part)))
+        if name == "language_model":
+            remedy = "install what the run began with, or name another model: line resume --llm"
+        then, today = _differing(str(before), str(now.get(name)))
         raise UsageError(
-            f"the {part.replace('_', ' ')} of run {run.id} has changed since it began: "
+            f"the {name.replace('_', ' ')} of run {run.id} has changed since it began: "
             f"{then!r:.100} then, {today!r:.100} now",
             remedy,
         )
@@ -448,17 +433,15 @@ def reopen(
 
 
 def _differing(before: str, now: str) -> tuple[str, str]:
-    """The words of two fingerprints that the other one lacks."""
+    """Return the words of two fingerprints that differ."""
     old, new = before.split(), now.split()
     return " ".join(word for word in old if word not in new), " ".join(word for word in new if word not in old)
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions of the packages that decide a run's result."""
-    found = {}
+    """Return the versions of the packages that decide a run's result."""
+    versions = {}
     for package in _RECORDED:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return versions

@@ -1,7 +1,4 @@
-"""What a run is worked with, recorded when it begins and whenever it has changed when it is gone on with.
-
-Afterwards nobody can tell: a run may be finished on another machine, with other packages.
-"""
+"""The environment of a run: recorded when it starts, and when it is resumed in a different one."""
 
 from __future__ import annotations
 
@@ -19,20 +16,20 @@ from line_neurons.tools.store.queries import last_detail
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore
 
-WORKED_WITH = "worked with"
-"""The kind of the events that hold circumstances."""
+ENVIRONMENT_EVENT = "worked with"
+"""The kind of the events that record environments."""
 
 
-def circumstances(components: Components, layer: str) -> dict[str, Any]:
-    """What runs on a layer with these parts are worked with here and now, as JSON values.
+def current_environment(components: Components, layer: str) -> dict[str, Any]:
+    """Describe the environment of runs on a layer here and now, as JSON values.
 
     Returns:
-        ``versions`` of Python and of the packages that decide results; ``code``, a hash of the program's own
-        source; ``machine``, see ``tools.machine``; ``fingerprints`` of the parts; ``made_of``, what those
-        fingerprints that are a hash alone were made of; ``images``, how those that are not ordinary are read;
-        ``prompts``, all that questions and images begin with, each with its SHA-256.
+        ``versions`` of Python and of the packages that decide results; ``code``, a hash of the program's source;
+        ``machine``, see ``tools.hardware``; ``fingerprints`` of the components; ``made_of``, the values behind
+        fingerprints that are only a hash; ``images``, how unusual ones are read; ``prompts``, what requests and
+        images begin with, each with its SHA-256.
     """
-    # First, as the machine tells of torch only once a part has imported it.
+    # First: the machine's part about torch needs torch imported.
     fingerprints, made_of = components.fingerprints(layer), components.identities()
     return {
         "versions": {"python": platform.python_version(), **installed_versions()},
@@ -45,23 +42,16 @@ def circumstances(components: Components, layer: str) -> dict[str, Any]:
     }
 
 
-def record(runs: RunStore, run: Run, components: Components, *, began: bool = False) -> None:
-    """Record what a run is worked with; nothing where the last record says the same.
-
-    Args:
-        runs: the run's store.
-        run: the run.
-        components: the parts.
-        began: the run begins with it.
-    """
-    now = circumstances(components, run.layer)
-    before = last_detail(runs, run.id, WORKED_WITH)
+def record_environment(runs: RunStore, run: Run, components: Components, *, began: bool = False) -> None:
+    """Record the environment of a run unless the last record equals it; ``began``: at the run's start."""
+    now = current_environment(components, run.layer)
+    before = last_detail(runs, run.id, ENVIRONMENT_EVENT)
     if not isinstance(before, dict) or {name: before.get(name) for name in now} != now:
-        runs.add_event(run.id, WORKED_WITH, began=began, **now)
+        runs.add_event(run.id, ENVIRONMENT_EVENT, began=began, **now)
 
 
 def prompts(template: str, *, paper: bool) -> dict[str, Any]:
-    """What questions of each kind begin with, and what images are asked for with; each with its SHA-256."""
+    """Return what requests of each kind and images begin with, each with its SHA-256."""
     said: dict[str, dict[str, Any]] = {
         kind: {"messages": [[message.role, message.content] for message in messages]}
         for kind, messages in instructions(paper=paper).items()
@@ -75,7 +65,7 @@ def prompts(template: str, *, paper: bool) -> dict[str, Any]:
 
 @cache
 def source_hash() -> str:
-    """SHA-256 of the source of the rooms that decide results, wherever they are installed."""
+    """Return the SHA-256 of the source of the packages that decide results."""
     digest, root = hashlib.sha256(), Path(__file__).parents[2]
     for name in ("agent", "tools", "graphs"):
         folder = root / name

@@ -1,4 +1,4 @@
-"""Time travel: a new run that goes on from what a unit of another one had after a step."""
+"""Forks: a new run that continues from the state of a unit after a step."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from line_neurons.agent.settings import revised
 from line_neurons.graphs.loop.graph import build
 from line_neurons.graphs.loop.reconstruct import KINDS, state_after
 from line_neurons.graphs.loop.routing import next_kind
-from line_neurons.graphs.runs import environment as circumstances
 from line_neurons.graphs.runs.code_trust import record_trust
 from line_neurons.graphs.runs.components import Components, installed_versions
+from line_neurons.graphs.runs.environment import record_environment
 from line_neurons.graphs.runs.lifecycle import new_run_id, recorded
 from line_neurons.tools.store.checkpoints import open_checkpoints, thread_config
 from line_neurons.tools.store.records import Run, Step, Unit
@@ -85,7 +85,7 @@ def fork(
             forked_step=step,
         )
         runs.add_run(new, [Unit(new.id, unit, 0, name=found.name)])
-        circumstances.record(runs, new, components, began=True)
+        record_environment(runs, new, components, began=True)
         runs.put_steps([replace(entry, run=new.id) for entry in kept])
         copied = copy_applied(runs, run.id, unit, step, new.id)
         state |= {

@@ -17,9 +17,9 @@ from line_neurons.agent.errors import DamagedError, DrainedError, StoreError, Ta
 from line_neurons.agent.settings import Settings, unsent
 from line_neurons.graphs.loop.graph import build
 from line_neurons.graphs.runs import checkpoints
-from line_neurons.graphs.runs import environment as circumstances
 from line_neurons.graphs.runs.code_trust import record_trust
 from line_neurons.graphs.runs.components import Components, installed_versions
+from line_neurons.graphs.runs.environment import record_environment
 from line_neurons.graphs.runs.revisit import revisit
 from line_neurons.graphs.runs.runner import ProgressCallback, Runner
 from line_neurons.graphs.runs.unit_runner import restart_unit
@@ -40,7 +40,7 @@ from line_neurons.tools.targets.weights.versions import base_of
 def select_units(
     components: Components, layer: str, selectors: Sequence[str]
 ) -> tuple[list[int], Sequence[str] | None]:
-    """The units that the user named, and the names of all units of the layer if they are output classes.
+    """Return the selected units, and the names of all units of the layer if they are output classes.
 
     Raises:
         UsageError: there is no such layer or unit, or a setting does not fit the layer.
@@ -53,16 +53,16 @@ def select_units(
 
 
 def start(components: Components, layer: str, selectors: Sequence[str], command: str = "") -> Run:
-    """Write a new run, ready to be worked on; nothing is written unless everything fits.
+    """Record a new run, ready for ``work``; nothing is written unless everything fits.
 
     Args:
-        components: model and settings.
+        components: the components, with the settings of the run.
         layer: dotted path of the layer.
         selectors: units as numbers, ranges or class names.
-        command: what the user typed, for the record.
+        command: the user's command, for the record.
 
     Raises:
-        LineError: a model, layer, unit or setting does not fit, or a part is missing.
+        LineError: a model, layer, unit or setting does not fit, or a component is missing.
     """
     units, names = select_units(components, layer, selectors)
     fingerprints = components.fingerprints(layer)
@@ -86,11 +86,11 @@ def start(components: Components, layer: str, selectors: Sequence[str], command:
         try:
             with components.runs.atomic():
                 components.runs.add_run(run, rows)
-                _forget_namesake(components.store, run.id)
-                circumstances.record(components.runs, run, components, began=True)
+                _remove_stale_checkpoints(components.store, run.id)
+                record_environment(components.runs, run, components, began=True)
                 record_trust(components.runs, run)
         except StoreError:
-            # Another process may have taken the name in between.
+            # Another process may have recorded a run of that name meanwhile.
             if run.id not in components.runs.names():
                 raise
             run = replace(run, id=new_run_id(components.runs, components.spec, layer))
@@ -98,45 +98,45 @@ def start(components: Components, layer: str, selectors: Sequence[str], command:
             return run
 
 
-def _forget_namesake(store: Path, run: str) -> None:
-    """Remove what an import of a run of this name left when it was killed: nothing may go on from it."""
+def _remove_stale_checkpoints(store: Path, run: str) -> None:
+    """Remove checkpoints that a killed import of a run of this name left, so that no unit continues from them."""
     if (store / "checkpoints.db").is_file():
         with open_checkpoints(store) as saver, saver.atomic() as db:
             forget_run(db, run)
 
 
 def recorded(settings: Settings) -> dict[str, Any]:
-    """Settings as they are kept with a run: without folders and servers of this machine and without secrets."""
-    kept = settings.model_dump(mode="json", exclude={"store", "assets", "ollama"})
-    return kept | {"langchain": redacted(settings.langchain)}
+    """Return the settings to record with a run: without folders and servers of this machine, and secrets."""
+    values = settings.model_dump(mode="json", exclude={"store", "assets", "ollama"})
+    return values | {"langchain": redacted(settings.langchain)}
 
 
 def settings_of(run: Run) -> dict[str, Any]:
-    """The settings of a recorded run; those that there were not yet when it began are as they were for it."""
+    """Return the settings of a recorded run; settings introduced later have the value that matches it."""
     return recorded(Settings.model_construct()) | unsent(run.settings) | run.settings
 
 
 def work(
     components: Components, run: Run, watch: ProgressCallback | None = None, drain: RunControl | None = None
 ) -> Run:
-    """Finish what is not finished of a run, each unit from its last checkpoint; failed units are left alone.
+    """Run the unfinished units of a run, each from its last checkpoint; failed units are left alone.
 
-    Where settings or the language model are not those that the run is recorded with, the record is brought up to
-    date, and an event keeps what it was before. At the end the units may be revisited (``settings.revisit``).
+    Settings or a language model that differ from the record are recorded, and an event keeps the former ones. At
+    the end the units may be revisited (``settings.revisit``).
 
     Args:
-        components: model and settings.
+        components: the components, with the settings of the run.
         run: the run.
-        watch: told of the end of each node, from one thread at a time.
-        drain: asks all units to stop at their next checkpoint; then the run's status is ``interrupted``.
+        watch: called at the end of each node, from one thread at a time.
+        drain: requests all units to stop at their next checkpoint.
 
     Returns:
-        the run as it is recorded now: ``finished``; ``failed`` if units failed; ``interrupted`` if drained.
+        the run with its new status: ``finished``; ``failed`` if units failed; ``interrupted`` if drained.
 
     Raises:
         UsageError: another process works on the run.
         TakenOverError: another process took it over while this one was suspended.
-        LineError: the run stopped because a part failed; it can be resumed.
+        LineError: the run stopped because a component failed; it can be resumed.
     """
     runs, drain = components.runs, drain or RunControl()
     with ExitStack() as stack:
@@ -146,23 +146,23 @@ def work(
             return replace(run, status="interrupted")
         stack.enter_context(shared_lock(components.store))
         saver = stack.enter_context(open_checkpoints(components.store))
-        if (now := runs.run(run.id)).concluded and not _due(runs, run.id):
+        if (now := runs.run(run.id)).concluded and not _pending_units(runs, run.id):
             return now
         remove_abandoned(components.store)
         deps = components.deps(run.layer, run.vocabulary or (), drain)
-        _note_changes(components, run)
+        _record_changes(components, run)
         runs.set_status(run.id, "running")
-        circumstances.record(runs, run, components)
+        record_environment(runs, run, components)
         runs.add_event(run.id, "work", process=os.getpid(), host=this_machine().host)
         try:
             with components.cache.events.record_to(runs, run.id):
-                # Computed here, so that units in flight find it.
+                # Measured first, so that concurrent units find it.
                 deps.control()
-                # What a stream holds is known only now.
-                circumstances.record(runs, run, components)
+                # How the images of a stream are read is known only now.
+                record_environment(runs, run, components)
                 graph = build(LeaseCheckedSaver(saver, runs, run.id))
-                # Something may be asked of a unit when it has its label, while others are worked on.
-                while not drain.drain_requested and (left := _take(runs, run.id)):
+                # A unit may be steered when it has its label, while others are in progress.
+                while not drain.drain_requested and (left := _requeue_units(runs, run.id)):
                     Runner(graph, deps, run, watch).work(left)
                 if not drain.drain_requested and components.settings.revisit:
                     revisit(deps, [run], components.progress_for("revisit", drain))
@@ -172,7 +172,7 @@ def work(
             raise
         except BaseException as error:
             status = "failed" if isinstance(error, Exception) else "interrupted"
-            # Where the store itself is the trouble, that is what has to be told.
+            # An error of the store itself is the one to report.
             with suppress(StoreError):
                 runs.set_status(run.id, status, error=reason_of(error))
                 runs.add_event(run.id, "stopped", error=reason_of(error))
@@ -181,8 +181,8 @@ def work(
     return runs.run(run.id)
 
 
-def _due(runs: RunStore, run: str) -> list[Unit]:
-    """The units to work on: those that are not done with, and those of which something is asked since."""
+def _pending_units(runs: RunStore, run: str) -> list[Unit]:
+    """Return the units to run: those that have not ended, and labelled ones with pending commands."""
     asked = units_with_pending(runs, run)
     return [
         unit
@@ -191,13 +191,13 @@ def _due(runs: RunStore, run: str) -> list[Unit]:
     ]
 
 
-def _take(runs: RunStore, run: str) -> list[Unit]:
-    """The units that are due, none of which counts as finished any more."""
-    due = _due(runs, run)
-    for unit in due:
+def _requeue_units(runs: RunStore, run: str) -> list[Unit]:
+    """Return the units to run, and let none of them count as finished any more."""
+    units = _pending_units(runs, run)
+    for unit in units:
         if unit.status in DONE:
             runs.update_unit(run, unit.unit, status="pending")
-    return [replace(unit, status="pending") if unit.status in DONE else unit for unit in due]
+    return [replace(unit, status="pending") if unit.status in DONE else unit for unit in units]
 
 
 def _conclude(runs: RunStore, run: str, *, drained: bool) -> None:
@@ -215,10 +215,7 @@ def _conclude(runs: RunStore, run: str, *, drained: bool) -> None:
 
 
 def retry(runs: RunStore, run: Run) -> int:
-    """Let the next ``work`` take the failed units of a run again; one whose checkpoint is damaged begins again.
-
-    Returns:
-        how many these are.
+    """Set the failed units of a run to pending, and return their number; corrupt checkpoints are removed.
 
     Raises:
         UsageError: another process works on the run.
@@ -239,8 +236,8 @@ def retry(runs: RunStore, run: Run) -> int:
     return len(failed)
 
 
-def _note_changes(components: Components, run: Run) -> None:
-    """Record that a run goes on with other settings or another language model, and what they were before."""
+def _record_changes(components: Components, run: Run) -> None:
+    """Record settings and a language model that differ from the record, and the former ones in an event."""
     settings, fingerprints = recorded(components.settings), components.fingerprints(run.layer)
     if (settings, fingerprints) == (settings_of(run), run.fingerprints):
         return
@@ -256,11 +253,11 @@ def _note_changes(components: Components, run: Run) -> None:
 
 
 def new_run_id(runs: RunStore, model: str, layer: str) -> str:
-    """A name for a new run that can be read and typed: model without its version, layer, the first free number."""
+    """Return a readable id for a new run: model without its version, layer, the first free number."""
     base = base_of(model)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{base.partition(':')[2] or base}-{layer}")[:60]
-    taken = set(runs.names())
+    names = set(runs.names())
     number = 1
-    while f"{stem}-{number}" in taken:
+    while f"{stem}-{number}" in names:
         number += 1
     return f"{stem}-{number}"

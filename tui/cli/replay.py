@@ -27,7 +27,7 @@ from line_neurons.graphs.replay.compare import (
 )
 from line_neurons.graphs.replay.replay import Plan, components_of, plan, replay_folder, replay_run
 from line_neurons.graphs.runs.code_trust import require_trust
-from line_neurons.graphs.runs.environment import circumstances
+from line_neurons.graphs.runs.environment import current_environment
 from line_neurons.graphs.runs.runner import last_step
 from line_neurons.tools.language_models.ollama.address import without_passwords
 from line_neurons.tools.store.records import Run
@@ -85,7 +85,7 @@ def replay(
             raise UsageError(f"{place} is the store of run {run.id} itself", "name a new folder with --into")
         with watching:
             components = components_of(runs, planned, place, settings, watching.preparing, changes)
-            differ, unknown = compare_environment(runs, run, circumstances(components[-1], run.layer))
+            differ, unknown = compare_environment(runs, run, current_environment(components[-1], run.layer))
         if not as_json:
             _say_circumstances(planned, place, differ, unknown)
         if strict and (others := [one.what for one in differ if one.what.startswith("parts.")]):

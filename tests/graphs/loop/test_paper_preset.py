@@ -6,7 +6,7 @@ from line_neurons.agent.presets import PAPER
 from line_neurons.agent.settings import revised
 from line_neurons.graphs.loop.graph import build
 from line_neurons.graphs.loop.reconstruct import recorded_prompt, state_after
-from line_neurons.graphs.runs.environment import WORKED_WITH
+from line_neurons.graphs.runs.environment import ENVIRONMENT_EVENT
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.store.checkpoints import open_checkpoints
 from support.fakes import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, events, scripted_components
@@ -88,7 +88,7 @@ def test_every_question_and_state_can_be_rebuilt_from_the_history(searched):
 
 def test_a_run_of_the_paper_records_the_instructions_that_it_asked_with(searched):
     components, run, _ = searched
-    (kept,) = events(components, run.id, WORKED_WITH)
+    (kept,) = events(components, run.id, ENVIRONMENT_EVENT)
     said = kept["prompts"]["iteration"]["messages"][0][1]
     assert "on the scoreboard or forbidden" not in said
     assert "Never answer with a forbidden concept." in said

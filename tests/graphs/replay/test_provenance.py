@@ -10,7 +10,7 @@ from langgraph.runtime import RunControl
 from line_neurons.agent.errors import DamagedError
 from line_neurons.agent.prompts import prompt_hash
 from line_neurons.graphs.replay.provenance import SCHEMA, provenance
-from line_neurons.graphs.runs import environment as circumstances
+from line_neurons.graphs.runs import environment
 from line_neurons.graphs.runs.fork import fork
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.hardware import machine
@@ -90,8 +90,8 @@ def test_the_text_of_the_prompts_is_what_every_question_begins_with(tmp_path):
 
 def test_a_run_that_is_finished_on_another_machine_tells_of_both(tmp_path, monkeypatch):
     components, run = stopped(tmp_path)
-    monkeypatch.setattr(circumstances, "machine", lambda: MACHINE)
-    monkeypatch.setattr(circumstances, "installed_versions", lambda: {"torch": "9.9"})
+    monkeypatch.setattr(environment, "machine", lambda: MACHINE)
+    monkeypatch.setattr(environment, "installed_versions", lambda: {"torch": "9.9"})
     work(components, components.runs.run(run.id))
     told = provenance(components.runs, run.id)
     assert [one["machine"] for one in told["environments"]] == [machine(), MACHINE]
@@ -108,7 +108,7 @@ def test_what_has_not_changed_is_recorded_once(tmp_path):
     components, run = stopped(tmp_path)
     work(components, components.runs.run(run.id))
     kinds = [event["kind"] for event in components.runs.events(run.id)]
-    assert (kinds.count(circumstances.WORKED_WITH), kinds.count("work")) == (1, 2)
+    assert (kinds.count(environment.ENVIRONMENT_EVENT), kinds.count("work")) == (1, 2)
 
 
 def test_how_images_that_are_not_ordinary_were_read_is_recorded_and_printed(tmp_path, capsys):
@@ -173,7 +173,7 @@ def test_a_history_has_one_hash_whenever_it_comes_about_and_another_if_a_word_is
 def test_a_damaged_record_is_one_clear_error_and_does_not_keep_a_run_from_going_on(tmp_path):
     components, run = stopped(tmp_path)
     with components.runs.atomic() as db:
-        db.execute("UPDATE events SET detail = '{' WHERE kind = ?", [circumstances.WORKED_WITH])
+        db.execute("UPDATE events SET detail = '{' WHERE kind = ?", [environment.ENVIRONMENT_EVENT])
     assert work(components, components.runs.run(run.id)).status == "finished"
     with pytest.raises(DamagedError, match="a row of events in runs"):
         provenance(tmp_path, run.id)

@@ -12,7 +12,7 @@ from line_neurons.agent.settings import revised
 from line_neurons.graphs.replay import replay
 from line_neurons.graphs.replay.compare import compare_environment, compare_units
 from line_neurons.graphs.runs.components import Components
-from line_neurons.graphs.runs.environment import circumstances
+from line_neurons.graphs.runs.environment import current_environment
 from line_neurons.graphs.runs.fork import fork
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.store.runs import RunStore
@@ -296,7 +296,7 @@ def test_the_images_of_a_first_board_of_the_stores_concepts_are_drawn_again(tmp_
 
 def test_what_is_other_here_is_told_part_by_part(original, tmp_path):
     components, run = original
-    now = circumstances(components_for(tmp_path), LAYER)
+    now = current_environment(components_for(tmp_path), LAYER)
     assert compare_environment(components.runs, run, now) == ([], [])
     now["fingerprints"]["target"] = "scripted weights=2"
     now["versions"]["torch"] = "9.9"
@@ -316,6 +316,6 @@ def test_what_is_other_here_is_told_part_by_part(original, tmp_path):
 def test_what_an_earlier_version_did_not_record_is_named_and_not_compared(tmp_path):
     components = components_for(old_store(tmp_path / "store", "m003"))
     run = components.runs.run(FINISHED)
-    differ, unknown = compare_environment(components.runs, run, circumstances(components, run.layer))
+    differ, unknown = compare_environment(components.runs, run, current_environment(components, run.layer))
     assert {one.what for one in differ} <= {f"versions.{name}" for name in run.versions} | {"parts.generator"}
     assert unknown == ["versions.python", "code", "machine", "prompts"]
