@@ -1,4 +1,4 @@
-"""The checkpoints of units: kept in SQLite, read back as plain data, looked through before a unit goes on."""
+"""Checkpoints of units, validated before a unit resumes from one."""
 
 from __future__ import annotations
 
@@ -21,50 +21,50 @@ from line_neurons.tools.store.records import Run
 if TYPE_CHECKING:
     from line_neurons.graphs.loop.state import LineGraph
 
-# A checkpoint of an earlier version knows nothing of restarts.
+# Checkpoints of earlier versions have no fields of restarts.
 _AFTER_A_STEP = {"kind", "step", "attempt", "board", "tried", "refused", "outcome", "best"}
 
 
 def resumable_state(graph: LineGraph, run: Run, unit: int) -> StateSnapshot:
-    """A unit's last checkpoint, of which is known that the unit can go on from it.
+    """Return a unit's last checkpoint, validated for resuming.
 
     Raises:
-        DamagedError: it is damaged, or holds what no unit's search can have left.
+        DamagedError: it is corrupt, or cannot stem from this unit.
         StoreError: the database cannot be used.
     """
     try:
         snapshot = graph.get_state(thread_config(run.id, unit))
-        _look_through(snapshot.values, run, unit)
+        _validate(snapshot.values, run, unit)
     except StoreError:
         raise
     except Exception as error:
         raise DamagedError(
-            f"the checkpoint of unit {unit} of run {run.id} cannot be gone on from: {_reason(error)}",
-            f"line retry {run.id} begins the unit again, with the images and replies that are kept",
+            f"the checkpoint of unit {unit} of run {run.id} cannot be resumed from: {_reason(error)}",
+            f"line retry {run.id} starts the unit again, with the cached images and replies",
         ) from error
     return snapshot
 
 
 def is_ahead(snapshot: StateSnapshot, steps: set[int]) -> bool:
-    """Whether a checkpoint comes after steps that are not in the unit's history.
+    """Return whether a checkpoint comes after steps that are missing in the unit's history.
 
-    So it is when the system lost what was written last, which it may after a power cut, or when the run store was
-    replaced by an earlier one.
+    That happens when the system lost the last writes in a power cut, or the run store was replaced by an older
+    one.
     """
     step: int = snapshot.values.get("step", 0)
-    return len([one for one in steps if 0 <= one < step]) < step
+    return sum(0 <= logged < step for logged in steps) < step
 
 
 def forget(graph: LineGraph, run: str, unit: int) -> None:
-    """Let a unit begin again: its checkpoints are removed."""
+    """Remove all checkpoints of a unit, which then starts again."""
     assert isinstance(graph.checkpointer, BaseCheckpointSaver)
     graph.checkpointer.delete_thread(f"{run}/{unit}")
 
 
 def prune(graph: LineGraph, run: str, unit: int) -> None:
-    """Remove all checkpoints of a unit but the last, which is all that it goes on from.
+    """Remove all checkpoints of a unit but the last, from which it resumes.
 
-    What came before is in the unit's history: ``past`` puts a state together from it.
+    Earlier states can be reconstructed from the unit's history, see ``loop.reconstruct``.
 
     Raises:
         TakenOverError: another process has taken over the run.
@@ -81,18 +81,14 @@ def _state() -> type[BaseModel]:
     return create_model("State", __config__=config, **fields)
 
 
-def _look_through(values: dict[str, Any], run: Run, unit: int) -> None:
-    """Refuse a state that no node of this unit can have left.
-
-    Raises:
-        ValueError: what is wrong.
-    """
+def _validate(values: dict[str, Any], run: Run, unit: int) -> None:
+    """Raise ValueError if a checkpoint cannot stem from this unit."""
     if not values:
         return
     _state().model_validate(values)
     if (values.get("run"), values.get("unit")) != (run.id, unit):
         raise ValueError("it is another unit's")
-    # None is what a field is that the state lacks, and nothing else.
+    # The model takes None for a missing field, so that None as a value is caught here.
     if nothing := sorted(name for name, value in values.items() if value is None):
         raise ValueError(f"{nothing[0]} is nothing")
     if "step" not in values:

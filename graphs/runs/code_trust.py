@@ -1,4 +1,4 @@
-"""Whether code that a recorded run names may be run: only where the user began the run, or says so.
+"""Trust in the code that a recorded run names: only of runs that the user started or trusts explicitly.
 
 A store may come from somebody else, and what it names as model or language model is imported and called.
 """
@@ -24,30 +24,30 @@ _EVENT = "own code vouched for"
 
 
 def record_trust(runs: RunStore, run: Run) -> None:
-    """Record that this user wants the code that a run names to be run; nothing where it names none."""
+    """Record that this user trusts the code that a run names; nothing where it names none."""
     key = _key()
-    if _named(run, {}) and key and not _is_vouched(runs, run, key):
+    if _named(run, {}) and key and not _is_trusted(runs, run, key):
         runs.add_event(run.id, _EVENT, seal=_seal(run, key))
 
 
 def require_trust(runs: RunStore, run: Run, changes: Mapping[str, Any], named: str | None = None) -> None:
-    """See that no code is run that only the record of a run asks for.
+    """Check that no code is run that only the record of a run names.
 
     Args:
         runs: the store of the run.
         run: the recorded run.
-        changes: settings that the user gave in place of the recorded ones.
-        named: the run's model as the user gave it; None where only the record names it.
+        changes: the user's settings in place of the recorded ones.
+        named: the run's model as the user named it; None where only the record names it.
 
     Raises:
-        UsageError: the run names code, and this user neither began it nor vouched for it.
+        UsageError: the run names code, and this user neither started nor trusted it.
     """
-    code = [one for one in _named(run, changes) if one != named]
+    code = [spec for spec in _named(run, changes) if spec != named]
     key = _key()
-    if code and not (key and _is_vouched(runs, run, key)):
+    if code and not (key and _is_trusted(runs, run, key)):
         raise UsageError(
-            f"the record of run {run.id} asks to run code, {' and '.join(repr(one)[:100] for one in code)}, "
-            "and you did not begin the run on this account",
+            f"the record of run {run.id} asks to run code, {' and '.join(repr(spec)[:100] for spec in code)}, "
+            "and you did not start the run on this account",
             "if you trust that code and this store, add --trust; in Python name it in the call",
         )
 
@@ -58,11 +58,11 @@ def _named(run: Run, changes: Mapping[str, Any]) -> list[str]:
     return [*named, llm] if llm.startswith("langchain:") and "llm" not in changes else named
 
 
-def _is_vouched(runs: RunStore, run: Run, key: bytes) -> bool:
+def _is_trusted(runs: RunStore, run: Run, key: bytes) -> bool:
     # Runs of earlier versions were sealed without the version of their weights.
-    fitting = {_seal(one, key) for one in (run, replace(run, model=base_of(run.model)))}
+    valid = {_seal(variant, key) for variant in (run, replace(run, model=base_of(run.model)))}
     seals = [str(event["detail"].get("seal")) for event in runs.events(run.id) if event["kind"] == _EVENT]
-    return any(hmac.compare_digest(seal.encode(), one.encode()) for one in seals for seal in fitting)
+    return any(hmac.compare_digest(seal.encode(), other.encode()) for other in seals for seal in valid)
 
 
 def _seal(run: Run, key: bytes) -> str:
@@ -71,10 +71,10 @@ def _seal(run: Run, key: bytes) -> str:
 
 
 def _key() -> bytes | None:
-    """The user's key, made when it is first needed; None where it can neither be read nor made."""
+    """Return the user's key, created when first needed; None where it can be neither read nor created."""
     import platformdirs
 
-    # Not in the default store, which may be handed on.
+    # Not in the default store, which may be passed on.
     path: Path = platformdirs.user_config_path("line-neurons") / "key"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

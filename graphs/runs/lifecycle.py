@@ -67,19 +67,7 @@ def start(components: Components, layer: str, selectors: Sequence[str], command:
     units, names = select_units(components, layer, selectors)
     fingerprints = components.fingerprints(layer)
     vocabulary = components.vocabulary()
-    run = Run(
-        id=new_run_id(components.runs, components.spec, layer),
-        model=components.spec,
-        layer=layer,
-        seed=components.settings.seed,
-        status="pending",
-        created=time.time(),
-        settings=recorded(components.settings),
-        fingerprints=fingerprints,
-        versions=installed_versions(),
-        command=command,
-        vocabulary=vocabulary,
-    )
+    run = new_run(components, components.spec, layer, fingerprints, command, vocabulary=vocabulary)
     components.layers.add(layer)
     while True:
         rows = [Unit(run.id, unit, place, name=names[unit] if names else None) for place, unit in enumerate(units)]
@@ -96,6 +84,25 @@ def start(components: Components, layer: str, selectors: Sequence[str], command:
             run = replace(run, id=new_run_id(components.runs, components.spec, layer))
         else:
             return run
+
+
+def new_run(
+    components: Components, model: str, layer: str, fingerprints: dict[str, str], command: str, **columns: Any
+) -> Run:
+    """Describe a new run of these components, which is not recorded yet."""
+    return Run(
+        id=new_run_id(components.runs, model, layer),
+        model=model,
+        layer=layer,
+        seed=components.settings.seed,
+        status="pending",
+        created=time.time(),
+        settings=recorded(components.settings),
+        fingerprints=fingerprints,
+        versions=installed_versions(),
+        command=command,
+        **columns,
+    )
 
 
 def _remove_stale_checkpoints(store: Path, run: str) -> None:

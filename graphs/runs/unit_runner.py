@@ -1,4 +1,4 @@
-"""One unit's graph, from its last checkpoint to its label."""
+"""Run one unit's graph from its last checkpoint to its label."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ if TYPE_CHECKING:
     from line_neurons.graphs.loop.state import LineGraph
 
 INTERNAL_UPDATES = frozenset({"__interrupt__", "__metadata__"})
-"""What LangGraph tells of among the nodes that ended: interrupts, and that an update was there already."""
+"""Keys of LangGraph's updates that are no nodes."""
 
-Tell = Callable[[str, str, Mapping[str, Any]], None]
-"""Told of the node that ended, empty before the first, of the one that is at work now, and of the state."""
+OnNode = Callable[[str, str, Mapping[str, Any]], None]
+"""Called with the node that ended, empty before the first, the node that runs now, and the state."""
 
 
-def work_unit(graph: LineGraph, deps: Deps, run: Run, unit: Unit, tell: Tell) -> None:
-    """Work on a unit from its last checkpoint until it has a label, or can have none, and nothing more is asked.
+def work_unit(graph: LineGraph, deps: Deps, run: Run, unit: Unit, on_node: OnNode) -> None:
+    """Run a unit from its last checkpoint until it has a label, or can have none, and no command is pending.
 
-    From a checkpoint that is ahead of the unit's history, as after a power cut, it begins again instead.
+    From a checkpoint that is ahead of the unit's history, as after a power cut, it starts again instead.
 
     Args:
         graph: the compiled loop with the store's checkpoints.
-        deps: the graph's parts; its ``drain`` stops the unit at the next checkpoint.
+        deps: what the nodes work with; its ``drain`` stops the unit at the next checkpoint.
         run: the run.
         unit: the unit as it is recorded.
-        tell: told of the unit's state before the first node and after each.
+        on_node: called before the first node and after each.
 
     Raises:
-        GraphDrained: it was asked to stop, between two nodes.
-        DrainedError: it was asked to stop, before a question or an image.
-        DamagedError: the checkpoint cannot be gone on from.
-        LineError: a part failed.
+        GraphDrained: a stop was requested, between two nodes.
+        DrainedError: a stop was requested, before a request or an image.
+        DamagedError: the checkpoint is corrupt.
+        LineError: a component failed.
     """
     runs, settings = deps.runs, deps.settings
     began = time.monotonic()
@@ -57,51 +57,51 @@ def work_unit(graph: LineGraph, deps: Deps, run: Run, unit: Unit, tell: Tell) ->
         snapshot = checkpoints.resumable_state(graph, run, unit.unit)
     reconcile(runs, run, unit.unit, cast("LineState", snapshot.values))
     fresh: LineState = {"run": run.id, "unit": unit.unit}
-    given = None if snapshot.created_at else fresh
+    graph_input = None if snapshot.created_at else fresh
     state: dict[str, Any] = dict(snapshot.values) or dict(fresh)
     runs.update_unit(run.id, unit.unit, status="running", error="")
-    tell("", next_node(snapshot) or (BEGINNING if given else ""), state)
+    on_node("", next_node(snapshot) or (BEGINNING if graph_input else ""), state)
 
-    def spent() -> float:
+    def seconds() -> float:
         return unit.seconds + time.monotonic() - began
 
     try:
         while True:
             bounded: RunnableConfig = {**config, "recursion_limit": _recursion_limit(settings, state)}
             stream = graph.stream(
-                given, bounded, context=deps, stream_mode="updates", durability="sync", control=deps.drain
+                graph_input, bounded, context=deps, stream_mode="updates", durability="sync", control=deps.drain
             )
             for update in stream:
                 for node, changes in update.items():
                     if node not in INTERNAL_UPDATES:
                         state |= changes or {}
-                        tell(node, node_after(node, state), state)
+                        on_node(node, node_after(node, state), state)
             if not apply_pending(graph, deps, run, unit.unit, config):
                 break
-            given, snapshot = None, graph.get_state(config)
+            graph_input, snapshot = None, graph.get_state(config)
             state = dict(snapshot.values)
-            tell("", next_node(snapshot), state)
+            on_node("", next_node(snapshot), state)
         result = search_result(deps, run, unit)
         # Before the unit counts as finished: a process killed in between comes here again.
         checkpoints.prune(graph, run.id, unit.unit)
     except BaseException:
-        runs.update_unit(run.id, unit.unit, seconds=spent())
+        runs.update_unit(run.id, unit.unit, seconds=seconds())
         raise
-    runs.update_unit(run.id, unit.unit, seconds=spent(), **result)
+    runs.update_unit(run.id, unit.unit, seconds=seconds(), **result)
     runs.add_event(run.id, "unit finished", unit.unit)
 
 
 def restart_unit(graph: LineGraph, runs: RunStore, run: Run, unit: int) -> None:
-    """Let a unit begin again, with the images and replies that are kept, and so with what it found before."""
+    """Let a unit start again; with the cached images and replies it finds what it found before."""
     runs.drop_history(run.id, unit)
     checkpoints.forget(graph, run.id, unit)
 
 
 def _recursion_limit(settings: Settings, state: Mapping[str, Any]) -> int:
-    """How many nodes LangGraph may run before it takes the loop for an endless one.
+    """Return how many nodes LangGraph may run before it takes the loop for an endless one.
 
-    A step has the nodes of an attempt, at most ``retries`` times more; what people want tried adds steps.
+    A step has the nodes of an attempt, at most ``retries`` times more; typed concepts and iterations add steps.
     """
     steps = 1 + max(settings.iterations, settings.max_iterations or 0) + settings.summary
-    wanted = len(state.get("typed", ())) + int(state.get("further", 0))
-    return 10 + nodes_per_attempt() * (settings.retries + 1) * (steps * (settings.restarts + 1) + wanted)
+    steered = len(state.get("typed", ())) + int(state.get("further", 0))
+    return 10 + nodes_per_attempt() * (settings.retries + 1) * (steps * (settings.restarts + 1) + steered)
