@@ -309,7 +309,7 @@ def test_a_damaged_checkpoint_fails_its_unit_alone_and_retry_begins_that_unit_ag
     assert work(components, run).status == "failed"
     failed, other = components.runs.units(run.id)
     assert (failed.status, other.status) == ("failed", "finished")
-    assert failed.error.startswith(f"the checkpoint of unit 0 of run {run.id} cannot be gone on from")
+    assert failed.error.startswith(f"the checkpoint of unit 0 of run {run.id} cannot be resumed from")
     assert f"line retry {run.id}" in failed.error
     assert retry(components.runs, run) == 1
     assert work(components, run).status == "finished"

@@ -119,7 +119,7 @@ def test_a_checkpoint_that_asks_for_more_than_data_fails_its_unit_and_executes_n
     with closing(sqlite3.connect(store / "checkpoints.db")) as database, database:
         row, _, _ = latest(database)
         database.execute("UPDATE checkpoints SET type = ?, checkpoint = ? WHERE rowid = ?", (kind, blob, row))
-    failing_alone(store, run, undisturbed, "cannot be gone on from", "line retry")
+    failing_alone(store, run, undisturbed, "cannot be resumed from", "line retry")
     assert not mark.exists()
 
 
@@ -136,7 +136,7 @@ def test_hostile_pending_writes_of_a_checkpoint_are_not_revived(stopped, undistu
             " VALUES (?, ?, 'x', 0, 'concept', ?, ?)",
             (thread, checkpoint, kind, blob),
         )
-    failing_alone(store, run, undisturbed, "cannot be gone on from")
+    failing_alone(store, run, undisturbed, "cannot be resumed from")
     assert not mark.exists()
 
 
@@ -161,7 +161,7 @@ TAMPERED = {
 def test_a_state_that_no_search_can_have_left_fails_its_unit(stopped, undisturbed, tmp_path, name):
     store, run = copy_of(stopped, tmp_path)
     change_state(store, TAMPERED[name])
-    failing_alone(store, run, undisturbed, "cannot be gone on from", "line retry")
+    failing_alone(store, run, undisturbed, "cannot be resumed from", "line retry")
 
 
 def change_state(store, changes):
