@@ -1,1 +1,1 @@
-"""Is the label right, and how fast was it found?"""
+"""Evaluation of labels: CoSy, baselines, reports, exchange formats and benchmarks."""

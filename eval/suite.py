@@ -1,7 +1,7 @@
-"""A whole evaluation of a layer: searches that differ in one thing each, baselines, CoSy, tables and figures.
+"""A whole evaluation of a layer: searches that differ in one setting each, baselines, CoSy, tables and figures.
 
-It is a list of commands of ``line``, each of which a user could give. What is there already is told by the store
-and the folder, so that the same suite given again goes on with what is missing.
+It is a list of commands of ``line``, each of which a user could give. Store and folder tell which results exist,
+so the same suite continues with what is missing.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ BASELINES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("describe-and-dissect", "--captioner", "captions", *_CAPTIONS),
     ),
 }
-"""What a baseline is called in tables, and the arguments of ``line eval baseline``."""
+"""Name of a baseline in tables, and the arguments of ``line eval baseline``."""
 
 INTERRUPTED = 130
 
 _NO_RUN = "<run of "
 
-State = Literal["there", "unfinished", "missing", "anew"]
+State = Literal["there", "unfinished", "missing", "again"]
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A search that differs from the suite's own in one thing.
+    """A search that differs from the suite's own in one setting.
 
     Args:
-        name: what it is called.
-        changes: settings that are other.
-        exclude_file: where names that are kept off first boards are written, by unit; the command reads them from
+        name: its name.
+        changes: changed settings.
+        exclude_file: file of the names that are kept off initial scoreboards, by unit; the command reads them from
             the environment.
     """
 
@@ -69,10 +69,10 @@ class Command:
     """A command of the suite.
 
     Args:
-        name: what it is for.
+        name: its purpose.
         arguments: of ``line``.
-        state: whether its result is ``there``, ``unfinished`` or ``missing``; ``anew``: it is always made again,
-            from what the store has.
+        state: whether its result is ``there``, ``unfinished`` or ``missing``; ``again``: it always runs again, on
+            what the store has.
         exclude_file: see ``Variant``.
     """
 
@@ -91,7 +91,7 @@ class Command:
 
 @dataclass(frozen=True)
 class _Labels:
-    """A baseline's labels: what is said of them after its name, the options that give them, and their file."""
+    """A baseline's labels: suffix of the name, options and file."""
 
     baseline: str
     form: str
@@ -100,30 +100,30 @@ class _Labels:
 
 
 Execute = Callable[[Command], int]
-"""Carries out a task and gives its exit status; raises ``LineError`` where it cannot be."""
+"""Runs a command and returns its exit status; raises ``LineError`` where that is impossible."""
 
 
 def variants(base: Settings, models: Sequence[str], excluded: Path | None, exclude_for: Any) -> list[Variant]:
-    """The suite's searches, its own first, then the longest: its images and replies serve the shorter ones.
+    """Return the suite's searches: its own, then the longest, whose images and replies serve the others.
 
     Args:
         base: settings of the suite's own search.
         models: other language models, ``random`` among them.
-        excluded: file of the names of each unit's class; None where units stand for none.
+        excluded: file of the names of each unit's class; None where units have no classes.
         exclude_for: what is in that file.
     """
     lengths = sorted({*LENGTHS} - {base.iterations}, reverse=True)
     other = "per-concept" if base.modifiers == "per-image" else "per-image"
-    found = [Variant("line")]
-    found += [Variant(f"N = {n}", {"iterations": n}) for n in lengths]
+    searches = [Variant("line")]
+    searches += [Variant(f"N = {n}", {"iterations": n}) for n in lengths]
     summary = not base.summary
-    told = "with summary" if summary else "no summary"
-    found.append(Variant(told, {"summary": summary}))
-    found.append(Variant(f"{other} modifiers", {"modifiers": other}))
-    found += [Variant(f"proposer {model}", {"llm": model}) for model in models]
+    name = "with summary" if summary else "no summary"
+    searches.append(Variant(name, {"summary": summary}))
+    searches.append(Variant(f"{other} modifiers", {"modifiers": other}))
+    searches += [Variant(f"proposer {model}", {"llm": model}) for model in models]
     if excluded is not None:
-        found.append(Variant("class kept out", {"exclude_for": exclude_for}, excluded))
-    return found
+        searches.append(Variant("class kept out", {"exclude_for": exclude_for}, excluded))
+    return searches
 
 
 @dataclass
@@ -134,17 +134,18 @@ class Suite:
         model: spec of the target, with the version of its weights.
         layer: path of the layer.
         units: the units.
-        selector: what names these units on the command line.
+        selector: selects these units on the command line.
         searches: see ``variants``.
-        settings_of: the settings of a search, from what is other than the suite's own.
-        options_of: options of a search on the command line, from what is other than the suite's own.
-        places: options that say where store, asset packs and settings are.
+        settings_of: the settings of a search, from its changes of the suite's own.
+        options_of: the command-line options of a search, from its changes of the suite's own.
+        location_options: options for the locations of store, asset packs and settings.
         baselines: keys of ``BASELINES``.
-        judging: options of ``line eval cosy``.
+        cosy_options: options of ``line eval cosy``.
         folder: where files are written.
         runs: the store's runs.
-        named: whether the units stand for classes.
-        shown_model: what files call the target, where that is another name than ``model``.
+        has_classes: whether the units have class names.
+        shown_model: name of the target in files, where it differs from ``model``.
+        failures: names of failed commands, with the reason.
     """
 
     model: str
@@ -154,17 +155,17 @@ class Suite:
     searches: Sequence[Variant]
     settings_of: Callable[[Mapping[str, Any]], Settings]
     options_of: Callable[[Mapping[str, Any]], Sequence[str]]
-    places: Sequence[str]
+    location_options: Sequence[str]
     baselines: Sequence[str]
-    judging: Sequence[str]
+    cosy_options: Sequence[str]
     folder: Path
     runs: RunStore
-    named: bool
+    has_classes: bool
     shown_model: str = ""
     failures: dict[str, str] = field(default_factory=dict)
 
-    def found(self, variant: Variant) -> Run | None:
-        """The newest run of the store that is a search of this suite, whoever began it."""
+    def find_run(self, variant: Variant) -> Run | None:
+        """Return the newest run in the store that is a search of this suite, whoever started it."""
         wanted = result_settings(recorded(self.settings_of(variant.changes)))
         for run in self.runs.runs():
             if (
@@ -176,55 +177,55 @@ class Suite:
         return None
 
     def search_tasks(self) -> list[Command]:
-        """The searches."""
+        """Return the commands of the searches."""
         return [self._search(variant) for variant in self.searches]
 
     def _search(self, variant: Variant) -> Command:
         changes = {name: value for name, value in variant.changes.items() if name != "exclude_for"}
-        named = ("batch", self.model, self.layer, "--units", self.selector)
-        arguments = (*named, *self.options_of(changes), *self.places)
-        run = self.found(variant)
+        command = ("batch", self.model, self.layer, "--units", self.selector)
+        arguments = (*command, *self.options_of(changes), *self.location_options)
+        run = self.find_run(variant)
         if run is None:
             return Command(variant.name, arguments, "missing", variant.exclude_file)
         states = self.runs.states(run.id)
         if run.concluded and states.keys() <= ENDED:
             return Command(variant.name, arguments, "there", variant.exclude_file)
-        return Command(variant.name, ("resume", run.id, *self.places), "unfinished")
+        return Command(variant.name, ("resume", run.id, *self.location_options), "unfinished")
 
     def label_tasks(self) -> list[Command]:
-        """The baselines, on the units of the suite's own search and of the one with the classes kept out."""
-        found = []
+        """Return the commands of the baselines, on the units of both base searches."""
+        tasks = []
         for variant in self._bases():
-            run = self.found(variant)
+            run = self.find_run(variant)
             source = run.id if run else _expected(variant)
             for labels in self._labels(variant):
                 arguments = (
                     "eval", "baseline", *BASELINES[labels.baseline][1], *labels.options, "--run", source,
-                    "-o", str(labels.path), *self.places,
+                    "-o", str(labels.path), *self.location_options,
                 )  # fmt: skip
                 state: State = "there" if labels.path.is_file() else "missing"
-                found.append(Command(f"{labels.baseline}{labels.form}, units of {variant.name}", arguments, state))
-        return found
+                tasks.append(Command(f"{labels.baseline}{labels.form}, units of {variant.name}", arguments, state))
+        return tasks
 
     def _bases(self) -> list[Variant]:
         return [self.searches[0], *(one for one in self.searches if one.exclude_file)]
 
     def _labels(self, variant: Variant) -> list[_Labels]:
-        """The baselines of a search in each of their forms; a first board is as it was recorded in all of them."""
+        """Return the baselines of a search in each form; initial labels are as recorded in all of them."""
         forms = self._forms(variant)
         named = [(name, form) for name in self.baselines for form in forms]
-        found = []
+        labels = []
         for name, form in named:
             options = forms[form]
             if name != "initial" or not options:
                 # Named as ``eval/labels/formats.py`` reads model and layer from a file's name.
                 file = f"{model_stem(self.shown_model or self.model)}-{self.layer}.csv"
                 where = _slug(f"{variant.name}{form if options else ''}".replace(",", ""))
-                found.append(_Labels(name, form, options, self.folder / "labels" / name / where / file))
-        return found
+                labels.append(_Labels(name, form, options, self.folder / "labels" / name / where / file))
+        return labels
 
     def _forms(self, variant: Variant) -> dict[str, tuple[str, ...]]:
-        """What is said of labels after the method's name, with the options that give them."""
+        """Return suffixes of the methods' names, with the options of each."""
         if variant.exclude_file:
             return {", class kept out": (), ", class allowed": ("--allow-excluded",)}
         settings = self.settings_of(variant.changes)
@@ -234,7 +235,7 @@ class Suite:
         return {"": ()} | ({", initial vocabulary": ("--share", str(share))} if drawn else {})
 
     def _files(self, variant: Variant) -> list[str]:
-        """The baselines' files that are there, each with what its method is called before it."""
+        """Return the existing files of the baselines, each after the name of its method."""
         return [
             f"{BASELINES[labels.baseline][0]}{labels.form}={labels.path}"
             for labels in self._labels(variant)
@@ -242,20 +243,20 @@ class Suite:
         ]
 
     def judge_tasks(self) -> list[Command]:
-        """CoSy of every search and every baseline; what was judged before is not judged again."""
+        """Return the commands of CoSy for every search and baseline; existing scores are reused."""
         tasks = [
             Command(
                 f"CoSy of {variant.name}",
-                ("eval", "cosy", self._source(variant), *self.judging, *self.places),
-                "anew",
+                ("eval", "cosy", self._source(variant), *self.cosy_options, *self.location_options),
+                "again",
             )
             for variant in self.searches
         ]
         tasks += [
             Command(
                 f"CoSy of {file.partition('=')[0]}",
-                ("eval", "cosy", self._source(variant), file, *self.judging, *self.places),
-                "anew",
+                ("eval", "cosy", self._source(variant), file, *self.cosy_options, *self.location_options),
+                "again",
             )
             for variant in self._bases()
             for file in self._files(variant)
@@ -263,9 +264,9 @@ class Suite:
         return tasks
 
     def report_tasks(self) -> list[Command]:
-        """Tables and figures of what there is."""
+        """Return the commands of tables and figures of the existing results."""
         own = self._source(self.searches[0])
-        there = {variant.name: run.id for variant in self.searches if (run := self.found(variant))}
+        there = {variant.name: run.id for variant in self.searches if (run := self.find_run(variant))}
         groups = {
             "iterations": [run for name, run in there.items() if name.startswith("N = ")],
             "summary": [run for name, run in there.items() if name.endswith("summary")],
@@ -280,58 +281,58 @@ class Suite:
             ("proposals", ("proposals", own, *groups["proposers"])),
             *((name, ("compare", own, *runs)) for name, runs in groups.items() if runs),
         ]
-        if self.named:
+        if self.has_classes:
             for variant in self._bases():
                 if variant.name in there:
                     sources = (there[variant.name], *self._files(variant))
                     wanted.append((f"quality-{_slug(variant.name)}", ("quality", *sources)))
-        if (unit := self._telling_unit()) is not None:
+        if (unit := self._largest_gain_unit()) is not None:
             wanted.append(("trace", ("trace", own, str(unit))))
         return [
             Command(
-                name, ("eval", *arguments, "-o", str(self.folder / name), *self._places_of(arguments[0])), "anew"
+                name, ("eval", *arguments, "-o", str(self.folder / name), *self._places_of(arguments[0])), "again"
             )
             for name, arguments in wanted
         ]
 
     def _method_tables(self) -> list[tuple[str, tuple[str, ...]]]:
-        """Methods against the suite's own search, and against the one with the classes kept out."""
+        """Return tables of methods against the suite's own search, and against the one without the classes."""
         first, *others = self._bases()
-        named = [("methods", first), *((f"methods-{_slug(one.name)}", one) for one in others)]
+        tables = [("methods", first), *((f"methods-{_slug(one.name)}", one) for one in others)]
         return [
             (name, ("table1", self._source(one), *(file.partition("=")[2] for file in self._files(one))))
-            for name, one in named
+            for name, one in tables
         ]
 
     def _places_of(self, command: str) -> tuple[str, ...]:
-        """Only marking labels needs asset packs."""
+        """Return the location options of a command; only marking labels needs asset packs."""
         kept = {"--store", "--assets"} if command == "quality" else {"--store"}
-        pairs = zip(self.places[::2], self.places[1::2], strict=True)
+        pairs = zip(self.location_options[::2], self.location_options[1::2], strict=True)
         return tuple(part for name, value in pairs if name in kept for part in (name, value))
 
     def _source(self, variant: Variant) -> str:
-        run = self.found(variant)
+        run = self.find_run(variant)
         return run.id if run else _expected(variant)
 
     def _longest(self, there: Mapping[str, str], own: str) -> str:
         longest = max(self.searches, key=lambda one: one.changes.get("iterations", 0))
         return there.get(longest.name, own)
 
-    def _telling_unit(self) -> int | None:
-        """The unit whose search gained most."""
-        run = self.found(self.searches[0])
+    def _largest_gain_unit(self) -> int | None:
+        """Return the unit whose search gained most."""
+        run = self.find_run(self.searches[0])
         units = [unit for unit in self.runs.units(run.id) if unit.margin is not None] if run else []
         return max(units, key=lambda unit: unit.margin or 0.0).unit if units else None
 
     def plan(self) -> list[Command]:
-        """Every command, with whether its result is there; names of runs that are not stand in angle brackets."""
+        """Return every command with its state; names of runs that do not exist are in angle brackets."""
         return [*self.search_tasks(), *self.label_tasks(), *self.judge_tasks(), *self.report_tasks()]
 
     def work(self, execute: Execute, tell: Callable[[str], None]) -> int:
-        """Carry out what is missing, and write the report; what cannot be done here is told in it.
+        """Run the commands whose results are missing, and write the report with what failed.
 
         Returns:
-            exit status: 0; 1 if something could not be done; 130 if it was interrupted.
+            exit status: 0; 1 if something failed; 130 if it was interrupted.
         """
         for stage in (self.search_tasks, self.label_tasks, self.judge_tasks, self.report_tasks):
             for task in stage():
@@ -343,12 +344,12 @@ class Suite:
                 if status == INTERRUPTED:
                     return status
             if stage == self.search_tasks:
-                self._tell_strangers()
+                self._report_changed_files()
         write_file(self.folder / "report.md", self.report().encode())
         return 1 if self.failures else 0
 
-    def _tell_strangers(self) -> None:
-        """A file of units or settings that was changed meanwhile makes another search than the suite's."""
+    def _report_changed_files(self) -> None:
+        """Record searches that ran over other units or settings because their file was changed meanwhile."""
         for task in self.search_tasks():
             if task.state == "missing" and task.name not in self.failures:
                 self.failures[task.name] = "ran over other units or settings: their file was changed meanwhile"
@@ -364,7 +365,7 @@ class Suite:
         return status
 
     def report(self) -> str:
-        """The report: every table and figure, every command, and what could not be done."""
+        """Return the report: every table and figure, every command, and what failed."""
         lines = [
             f"# Evaluation of {self.shown_model or self.model} {self.layer}",
             "",
@@ -394,6 +395,6 @@ def _slug(name: str) -> str:
 
 
 def _lowered(markdown: str, folder: str) -> str:
-    """A report as a part of another one: its headings one level lower, its figures in their folder."""
+    """Return a report as a section of another one: headings one level lower, figures in their folder."""
     lines = (f"#{line}" if line.startswith("#") else line for line in markdown.splitlines())
     return "\n".join(line.replace("](", f"]({folder}/") if line.startswith("![") else line for line in lines)

@@ -1,1 +1,1 @@
-"""How fast things are, as figures within one run."""
+"""Benchmarks of speed, memory and reuse; each is run with ``python -m``."""

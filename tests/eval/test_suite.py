@@ -31,8 +31,8 @@ def prepared(tmp_path):
     whole = Suite(
         model=MODEL, layer=LAYER, units=[0, 2], selector="2,0",
         searches=variants(settings_of({}), ["random"], excluded, {"0": ["class a"]}), settings_of=settings_of,
-        options_of=as_options, places=["--store", str(store)], baselines=["random", "initial", "clip-dissect"],
-        judging=[], folder=folder, runs=components_of({}).runs, named=True,
+        options_of=as_options, location_options=["--store", str(store)],
+        baselines=["random", "initial", "clip-dissect"], cosy_options=[], folder=folder, runs=components_of({}).runs, has_classes=True,
     )  # fmt: skip
     done = []
 
@@ -141,7 +141,7 @@ def test_an_interrupted_suite_stops_and_goes_on(tmp_path):
 def test_a_run_that_stopped_is_resumed_and_one_with_other_units_does_not_count(tmp_path):
     whole, execute, _ = prepared(tmp_path)
     execute(whole.search_tasks()[0])
-    run = whole.found(whole.searches[0])
+    run = whole.find_run(whole.searches[0])
     whole.runs.update_unit(run.id, 2, status="interrupted")
     assert whole.search_tasks()[0].arguments[:2] == ("resume", run.id)
     whole.units = [0]

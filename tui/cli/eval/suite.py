@@ -32,7 +32,7 @@ def suite(
     units: Sequence[str],
     models: Sequence[str],
     baselines: Sequence[str] | None,
-    judging: Sequence[str],
+    cosy_options: Sequence[str],
     config: Path | None,
     flags: Mapping[str, Any],
     folder: Path,
@@ -47,7 +47,7 @@ def suite(
         units: as ``line batch`` takes them.
         models: language models to compare with the suite's own.
         baselines: names of baselines; None: those that suit the source of images.
-        judging: options of ``line eval cosy``.
+        cosy_options: options of ``line eval cosy``.
         config: the settings file.
         flags: options of the searches.
         folder: where files are written.
@@ -86,12 +86,12 @@ def suite(
         searches=variants(base, [one for one in models if one != base.llm], excluded, exclude),
         settings_of=settings_of,
         options_of=lambda changes: [*as_options({"revisit": False, **searched, **changes}), *config_option],
-        places=places,
+        location_options=places,
         baselines=suiting(base) if baselines is None else baselines,
-        judging=judging,
+        cosy_options=cosy_options,
         folder=folder,
         runs=components.runs,
-        named=names is not None,
+        has_classes=names is not None,
     )
     if only_plan:
         _print(whole.plan(), as_json=as_json)
