@@ -1,7 +1,7 @@
-"""Batches, measured: ``python -m line_neurons.eval.benchmarks.batch PART``.
+"""Measure batches: ``python -m line_neurons.eval.benchmarks.batch PART``.
 
-Each part prints the figures of one run, a line each, with how many things it was measured on. The reference is the
-same loop as the public implementations run it: one unit at a time, everything drawn anew.
+Each part prints the figures of one run, a line each, with the number of things measured. The reference is the same
+loop as the public implementations run it: one unit at a time, everything generated again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PARTS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure one part and print; status 2 after an error of the user's."""
+    """Measure one part and print; status 2 after a user's error."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parts = parser.add_subparsers(dest="part", required=True)
     for name, module in PARTS.items():

@@ -1,4 +1,4 @@
-"""Part ``busy``: the share of time in which a generator of fixed latency draws, once a batch is warm."""
+"""Part ``busy``: the share of time in which a generator of fixed latency works in a warm batch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from line_neurons.eval.benchmarks.metering import (
     Span,
     covered,
 )
-from line_neurons.eval.benchmarks.real_parts import closing, units_of, workplace
+from line_neurons.eval.benchmarks.real_components import closing, store_folder, units_of
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import start, work
 
@@ -35,7 +35,7 @@ def measure(options: Namespace) -> Figures:
     """Run a batch around a slow generator and a slow language model."""
     generator = MeteredGenerator(SlowGenerator())
     model = MeteredModel(InstantModel(seconds=0.2))
-    with workplace(options.store) as store:
+    with store_folder(options.store) as store:
         components = instant_components(
             store, model, generator, iterations=options.iterations,
             max_concurrent_units=options.max_concurrent_units, llm_parallel=options.llm_parallel,
@@ -43,7 +43,7 @@ def measure(options: Namespace) -> Figures:
         )  # fmt: skip
         yield (
             f"generator: 50 ms for an image, 80 ms for {generator.batch_size} at once; language model: 200 ms, a"
-            f" concept nobody named before each time, {options.llm_parallel} questions at once; target: instant;"
+            f" new concept each time, {options.llm_parallel} requests at once; target: instant;"
             f" {options.max_concurrent_units} units in flight. Warm: from a fifth to four fifths of the units."
         )
         with closing(components):
@@ -58,23 +58,23 @@ def run_warm(
     *,
     images_alone: float = 0.0,
 ) -> Figures:
-    """Run a batch of instant parts around a generator, and say what it did in the warm part of the run.
+    """Run a batch of instant components around a generator, and report the warm part of the run.
 
     Args:
-        components: the parts, with the meters in them.
-        generator: the meter of its generator.
-        model: the meter of its language model.
-        units: how many units.
-        images_alone: images a second that the generator draws alone; 0 if that was not measured.
+        components: the components, with the meters in them.
+        generator: the meter of the generator.
+        model: the meter of the language model.
+        units: number of units.
+        images_alone: images a second of the generator alone; 0 if that was not measured.
     """
     clock = Clock(units)
     work(components, start(components, LAYER, units_of(units)), clock)
-    window = clock.warm
+    window = clock.warm_window
     seconds = window[1] - window[0]
     images = generator.images_in(window)
     calls = _ended_in(generator.spans, window)
     yield Figure(
-        "share of time in which the generator draws", covered(generator.spans, window), units,
+        "share of time in which the generator works", covered(generator.spans, window), units,
         aim="at least 0.95", detail=f"in {seconds:.4g} s",
     )  # fmt: skip
     yield Figure(
@@ -88,7 +88,7 @@ def run_warm(
             images, "images", detail=f"{images_alone:.4g} a second alone",
         )  # fmt: skip
     asked = _ended_in(model.spans, window)
-    yield Figure("questions a second", asked / seconds if seconds else 0.0, asked, "questions")
+    yield Figure("requests a second", asked / seconds if seconds else 0.0, asked, "requests")
 
 
 def _ended_in(spans: Sequence[Span], window: Span) -> int:

@@ -1,4 +1,4 @@
-"""How often the bootstrap interval holds the mean: ``python -m line_neurons.eval.benchmarks.coverage``."""
+"""How often the bootstrap interval contains the mean: ``python -m line_neurons.eval.benchmarks.coverage``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DRAWS: dict[str, Callable[[Random], float]] = {
 
 
 def coverage(draw: Callable[[Random], float], size: int, samples: int, resamples: int = 999) -> float:
-    """The share of samples whose interval holds the mean, which is 0."""
+    """Return the share of samples whose interval contains the mean, which is 0."""
     rng = Random(size)
     held = 0
     for seed in range(samples):

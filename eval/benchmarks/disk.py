@@ -1,6 +1,6 @@
-"""What a unit takes on the disk, by database: ``python -m line_neurons.eval.benchmarks.disk``.
+"""Disk space of a unit, by database: ``python -m line_neurons.eval.benchmarks.disk``.
 
-Real run store, checkpoints and bank around parts that answer at once; images are not counted.
+Real run store, checkpoints and cache around instant components; images are not counted.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from line_neurons.eval.benchmarks.instant import LAYER, InstantModel, instant_components
-from line_neurons.eval.benchmarks.real_parts import closing, units_of
+from line_neurons.eval.benchmarks.real_components import closing, units_of
 from line_neurons.graphs.runs.lifecycle import start, work
 
 WORDS = 2000
-"""How many words the proposer knows, so that units share some of their concepts."""
+"""Size of the proposer's vocabulary, so that units share some of their concepts."""
 
 
 def bytes_a_unit(store: Path, units: int, iterations: int) -> Mapping[str, float]:
-    """Label units with instant parts; the size of each database over the number of units."""
+    """Label units with instant components; return the size of each database over the number of units."""
     components = instant_components(
         store, InstantModel(WORDS), iterations=iterations, max_concurrent_units=16, revisit=True
     )

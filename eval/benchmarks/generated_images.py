@@ -1,4 +1,4 @@
-"""Part ``images``: images that a batch draws, of those that the reference draws for the same units."""
+"""Part ``images``: images that a batch generates, of those that the reference generates for the same units."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from line_neurons.eval.benchmarks.metering import Clock, Figure, Figures
-from line_neurons.eval.benchmarks.real_parts import (
+from line_neurons.eval.benchmarks.real_components import (
     OpenComponents,
     add_options,
     closing,
+    component_opener,
     metered,
-    opening,
+    store_folder,
     units_of,
-    workplace,
 )
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.label_marks import DONE
@@ -26,15 +26,15 @@ AIMS = {50: 0.6, 200: 0.4, 2000: 0.2}
 
 
 @dataclass(frozen=True)
-class Counted:
-    """What the histories of some units say.
+class ImageCounts:
+    """Counts over the histories of some units.
 
     Args:
-        units: how many finished units were counted.
+        units: finished units.
         images: images of all concepts that the units scored, each unit for itself.
-        distinct: images of the distinct ones among them.
-        proposed: concepts that the language model proposed and that were scored.
-        fresh: those of them that no unit before had scored, in the order of the units.
+        distinct: images of the distinct concepts.
+        proposed: scored concepts that the language model proposed.
+        fresh: those of them that no earlier unit had scored.
     """
 
     units: int
@@ -44,8 +44,8 @@ class Counted:
     fresh: int
 
 
-def count(runs: RunStore, run: str, units: Sequence[int]) -> Counted:
-    """Count the images in the histories of units; those of a revisit are none that had to be drawn."""
+def count(runs: RunStore, run: str, units: Sequence[int]) -> ImageCounts:
+    """Count the images in the histories of units; those of a revisit need no generation."""
     seen: set[tuple[str, int]] = set()
     images = distinct = proposed = fresh = 0
     for unit in units:
@@ -61,7 +61,7 @@ def count(runs: RunStore, run: str, units: Sequence[int]) -> Counted:
             distinct += new * len(step.images)
             proposed += step.kind != "initial"
             fresh += new and step.kind != "initial"
-    return Counted(len(units), images, distinct, proposed, fresh)
+    return ImageCounts(len(units), images, distinct, proposed, fresh)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -75,18 +75,18 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def measure(options: Namespace) -> Figures:
     """Run one batch and count."""
-    with workplace(options.store) as store:
-        yield from compare(opening(options), options.layer, options.units, store)
+    with store_folder(options.store) as store:
+        yield from compare(component_opener(options), options.layer, options.units, store)
 
 
 def compare(opened: OpenComponents, layer: str, sizes: Sequence[int], store: Path) -> Figures:
     """Run a batch of the most units, and count for each number of units.
 
-    The images of the first units alone are counted from their histories: their loops are the same in a batch of
-    their own. So are the reference's: it scores what they scored, and draws each anew.
+    The first units alone and the reference are counted from the histories: their loops are the same in a batch of
+    their own.
 
     Args:
-        opened: opens the parts.
+        opened: opens the components.
         layer: dotted path of the layer.
         sizes: numbers of units.
         store: folder of the run.
@@ -99,8 +99,8 @@ def compare(opened: OpenComponents, layer: str, sizes: Sequence[int], store: Pat
         yield (
             f"{components.model}, {layer}; proposer {model.fingerprint}; boards of {settings.top} best and"
             f" {settings.random} others {pool}; {settings.iterations} iterations, {settings.images} images a"
-            " concept. The reference draws every concept that a unit scored anew, the first board's too; counted"
-            " from the histories of this batch, whose loops have the same seeds."
+            " concept. The reference generates every concept that a unit scored, of the initial scoreboard too;"
+            " counted from the histories of this batch, whose loops have the same seeds."
         )
         clock = Clock(max(sizes))
         began = time.perf_counter()
@@ -113,7 +113,7 @@ def compare(opened: OpenComponents, layer: str, sizes: Sequence[int], store: Pat
             found = count(components.runs, run.id, [unit.unit for unit in units[:size]])
             whole = size == len(units)
             drawn = generator.images if whole else found.distinct
-            how = "drawn" if whole else "of distinct concepts"
+            how = "generated" if whole else "of distinct concepts"
             yield Figure(
                 f"images of {size} units, of the reference's", drawn / found.images, size,
                 aim=f"at most {AIMS[size]}" if size in AIMS else "",
@@ -124,5 +124,5 @@ def compare(opened: OpenComponents, layer: str, sizes: Sequence[int], store: Pat
                 found.fresh / max(found.proposed, 1), found.proposed, "proposals",
             )  # fmt: skip
             if whole and drawn != found.distinct:
-                yield f"the histories have {found.distinct:,} distinct images, and {drawn:,} were drawn"
-        yield Figure("time of the batch", seconds, len(units), unit="s", detail=f"{model.questions:,} questions")
+                yield f"the histories have {found.distinct:,} distinct images, and {drawn:,} were generated"
+        yield Figure("time of the batch", seconds, len(units), unit="s", detail=f"{model.requests:,} requests")

@@ -1,4 +1,4 @@
-"""Part ``gpu``: images a second of Stable Diffusion XL in a batch, against the same generator alone."""
+"""Part ``gpu``: images a second of Stable Diffusion XL in a batch, compared with the same generator alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from line_neurons.agent.prompts import image_requests
 from line_neurons.eval.benchmarks.busy_generator import run_warm
 from line_neurons.eval.benchmarks.instant import InstantModel, instant_components
 from line_neurons.eval.benchmarks.metering import Figure, Figures, MeteredGenerator, MeteredModel
-from line_neurons.eval.benchmarks.real_parts import closing, workplace
+from line_neurons.eval.benchmarks.real_components import closing, store_folder
 
 if TYPE_CHECKING:
     import torch
@@ -29,23 +29,23 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--units", type=int, default=10)
     parser.add_argument("--iterations", type=int, default=2)
     parser.add_argument("--images", type=int, default=5, help="images of a concept")
-    parser.add_argument("--board", type=int, default=5, help="concepts on a first board")
+    parser.add_argument("--board", type=int, default=5, help="concepts on an initial scoreboard")
     parser.add_argument("--max-concurrent-units", type=int, default=8)
     parser.add_argument("--llm-parallel", type=int, default=4)
-    parser.add_argument("--batch", type=int, default=8, help="images drawn at once")
+    parser.add_argument("--batch", type=int, default=8, help="images in a batch")
     parser.add_argument("--steps", type=int, default=25, help="denoising steps")
     parser.add_argument("--size", type=int, help="side in pixels; the architecture's own by default")
-    parser.add_argument("--repeat", type=int, default=3, help="batches drawn alone")
+    parser.add_argument("--repeat", type=int, default=3, help="batches of the generator alone")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--tiny", action="store_true", help="tiny networks, which run without a GPU")
     parser.add_argument("--store", type=Path, help="keep the store in this folder, which must be new")
 
 
 def measure(options: Namespace) -> Figures:
-    """Draw alone, then in a batch.
+    """Measure the generator alone, then in a batch.
 
     Raises:
-        UsageError: there is no GPU, and the full architecture is asked for.
+        UsageError: the full architecture is requested without a GPU.
     """
     from line_neurons.tools.devices import find_device
 
@@ -65,7 +65,7 @@ def measure(options: Namespace) -> Figures:
     yield f"{generator.fingerprint}; instant target; language model of 200 ms, {options.llm_parallel} at once"
     yield Figure("images a second of the generator alone", alone, options.repeat, f"batches of {options.batch}")
     drawing, asked = MeteredGenerator(generator), MeteredModel(InstantModel(seconds=0.2))
-    with workplace(options.store) as store:
+    with store_folder(options.store) as store:
         components = instant_components(
             store, asked, drawing, iterations=options.iterations, images=options.images, top=options.board,
             random=0, max_concurrent_units=options.max_concurrent_units, llm_parallel=options.llm_parallel,
@@ -75,7 +75,7 @@ def measure(options: Namespace) -> Figures:
 
 
 def rate_alone(generator: RandomWeights, repeat: int) -> float:
-    """Images a second of full batches, by the median of several after one that is not counted."""
+    """Return images a second of full batches, the median of several after one that is not counted."""
     taken = []
     for index in range(repeat + 1):
         began = time.perf_counter()
@@ -86,14 +86,14 @@ def rate_alone(generator: RandomWeights, repeat: int) -> float:
 
 @dataclass
 class RandomWeights:
-    """Draws with an architecture of Stable Diffusion XL on random weights, as PNG files.
+    """Generates PNG files with an architecture of Stable Diffusion XL on random weights.
 
     Args:
         architecture: ``sdxl`` or ``tiny``.
-        device: where it draws.
+        device: the device.
         steps: denoising steps.
         size: side in pixels; None for the architecture's own.
-        batch_size: images drawn at once; every batch is filled up to it.
+        batch_size: images at once; every batch is filled up to it.
     """
 
     architecture: str
@@ -124,7 +124,7 @@ class RandomWeights:
         return pipe
 
     def synthesize(self, requests: Sequence[ImageRequest], progress: Progress | None = None) -> list[DrawnImage]:
-        """See ``ports.Generator.synthesize``; the prompt's words have no effect, its seed has."""
+        """See ``ports.Generator.synthesize``; only the seed of a request has an effect."""
         import numpy as np
         from PIL import Image
 

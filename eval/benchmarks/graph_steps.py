@@ -1,4 +1,4 @@
-"""Part ``steps``: how fast graphs go, and how much memory they take, with parts that answer at once."""
+"""Part ``steps``: speed and memory of the graphs with instant components."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pathlib import Path
 from line_neurons.agent.errors import BackendError
 from line_neurons.eval.benchmarks.instant import LAYER, InstantModel, instant_components
 from line_neurons.eval.benchmarks.metering import Clock, Figure, Figures
-from line_neurons.eval.benchmarks.real_parts import closing, units_of
+from line_neurons.eval.benchmarks.real_components import closing, units_of
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.graphs.runs.runner import Progress
 
 
 @dataclass(frozen=True)
 class LoopSpeed:
-    """How a batch with instant parts went.
+    """Speed and memory of a batch with instant components.
 
     Args:
         units: finished units.
@@ -32,7 +32,7 @@ class LoopSpeed:
         peak: most memory of the process, in MB.
         early: the most until a tenth of the units was finished.
         store: size of the store, in MB.
-        images: images drawn.
+        images: generated images.
     """
 
     units: int

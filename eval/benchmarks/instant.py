@@ -1,4 +1,4 @@
-"""Parts that answer at once, or after a fixed time: what is left to measure is the loop around them."""
+"""Components that reply at once or after a fixed time, to measure the loop around them."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class InstantModel:
     """Proposes a word, decided by the seed alone.
 
     Args:
-        words: how many words it knows; 0: a new one for every question.
-        seconds: how long it takes over an answer.
+        words: size of its vocabulary; 0: a new word for every request.
+        seconds: time of a reply.
     """
 
     words: int = 0
@@ -47,7 +47,7 @@ class InstantModel:
 
 @dataclass
 class InstantGenerator:
-    """Draws the request itself, as JSON in the pixels of one row."""
+    """Writes the request itself, as JSON in the pixels of one row."""
 
     fingerprint: str = "instant generator"
     batch_size: int = 8
@@ -71,7 +71,7 @@ def _spelt(text: str) -> bytes:
 
 @dataclass
 class SlowGenerator(InstantGenerator):
-    """Takes 50 ms for one image and 80 ms for a full batch of eight, in between on a line."""
+    """Takes 50 ms for one image and 80 ms for a full batch of eight, linear in between."""
 
     def synthesize(self, requests: Sequence[ImageRequest], progress: Progress | None = None) -> list[DrawnImage]:
         """See ``ports.Generator.synthesize``."""
@@ -80,19 +80,19 @@ class SlowGenerator(InstantGenerator):
 
 
 def batches(images: int, size: int) -> list[int]:
-    """How many images each batch has; all but the last are full."""
+    """Return the size of each batch; all but the last are full."""
     full, rest = divmod(images, size)
     return [size] * full + ([rest] if rest else [])
 
 
 def latency(images: int) -> float:
-    """Seconds that the slow generator takes for a batch of 1 to 8 images."""
+    """Return the seconds of the slow generator for a batch of 1 to 8 images."""
     return 0.05 + 0.03 * (images - 1) / 7
 
 
 @dataclass
 class InstantTarget:
-    """A layer whose activations are made up from the images' bytes."""
+    """A layer whose activations are derived from the hashes of images."""
 
     fingerprint: str = "instant target"
     batch_size: int = 32
@@ -141,7 +141,7 @@ class InstantControl:
 def instant_components(
     store: Path, model: LanguageModel | None = None, generator: Generator | None = None, **settings: Any
 ) -> Components:
-    """Real settings, bank, run store and checkpoints around instant parts, or around those given."""
+    """Return real settings, cache, run store and checkpoints around instant components, or those given."""
     return Components("instant:model", Settings(store=store, **settings)).with_(
         language_model=model or InstantModel(),
         generator=generator or InstantGenerator(),

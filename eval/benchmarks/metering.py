@@ -30,12 +30,12 @@ Span = tuple[float, float]
 
 @dataclass
 class MeteredGenerator:
-    """A generator whose images and working times are written down.
+    """A generator whose images and working times are recorded.
 
     Args:
-        generator: draws.
-        spans: when it drew, one for each call.
-        drawn: when each call ended and how many images it gave.
+        generator: generates the images.
+        spans: start and end of each call.
+        drawn: end of each call and its number of images.
     """
 
     generator: Generator
@@ -54,11 +54,11 @@ class MeteredGenerator:
 
     @property
     def images(self) -> int:
-        """Images drawn so far."""
+        """Images so far."""
         return sum(count for _, count in self.drawn)
 
     def images_in(self, window: Span) -> int:
-        """Images whose call ended in a window."""
+        """Return the images whose call ended in a window."""
         return sum(count for at, count in self.drawn if window[0] < at <= window[1])
 
     def synthesize(self, requests: Sequence[ImageRequest], progress: Progress | None = None) -> list[DrawnImage]:
@@ -79,11 +79,11 @@ class MeteredGenerator:
 
 @dataclass
 class MeteredModel:
-    """A language model whose questions are counted.
+    """A language model whose requests are counted.
 
     Args:
-        model: answers.
-        spans: when it was asked and when it had answered, one for each question.
+        model: replies.
+        spans: start and end of each request.
     """
 
     model: LanguageModel
@@ -95,8 +95,8 @@ class MeteredModel:
         return self.model.fingerprint
 
     @property
-    def questions(self) -> int:
-        """Questions asked so far."""
+    def requests(self) -> int:
+        """Requests so far."""
         return len(self.spans)
 
     def propose(self, prompt: Prompt, *, seed: int, temperature: float) -> Proposal:
@@ -110,11 +110,11 @@ class MeteredModel:
 
 @dataclass
 class Clock:
-    """Watches a run: how many nodes ended, and when how many of its units were finished.
+    """Progress callback of a run that counts nodes and records when units finish.
 
     Args:
         units: units of the run.
-        every: seconds between lines on standard error that say how far it is; 0: none.
+        every: seconds between progress lines on standard error; 0: none.
         nodes: how often each node ended.
         finished: times and numbers of finished units, each number once.
     """
@@ -127,7 +127,7 @@ class Clock:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, progress: RunProgress) -> None:
-        """Take note of a node that ended; from any thread."""
+        """Record a node that ended; from any thread."""
         now = time.perf_counter()
         with self._lock:
             if progress.node not in _NO_NODES:
@@ -139,18 +139,18 @@ class Clock:
                 print(f"{progress.finished} of {self.units} units", file=sys.stderr, flush=True)
 
     def reached(self, share: float) -> float:
-        """When a share of the units was finished; the last time known if it was not seen."""
+        """Return when a share of the units was finished; the last recorded time if it was not seen."""
         wanted = share * self.units
         return next((at for at, count in self.finished if count >= wanted), self.finished[-1][0])
 
     @property
-    def warm(self) -> Span:
+    def warm_window(self) -> Span:
         """From when a fifth of the units was finished to when four fifths were."""
         return self.reached(0.2), self.reached(0.8)
 
 
 def covered(spans: Sequence[Span], window: Span) -> float:
-    """The share in [0, 1] of a window in which at least one span was under way."""
+    """Return the share in [0, 1] of a window that is covered by at least one span."""
     begin, end = window
     total, until = 0.0, begin
     for one, other in sorted(spans):
@@ -163,16 +163,16 @@ def covered(spans: Sequence[Span], window: Span) -> float:
 
 @dataclass(frozen=True)
 class Figure:
-    """One number that was measured.
+    """One measured number.
 
     Args:
         what: its name.
         value: the number.
-        n: how many things it was measured on.
+        n: number of things it was measured on.
         of: what those are.
         unit: the number's unit; empty for a ratio or a count.
-        aim: what it should be, in words; empty if nothing is asked of it.
-        detail: what it was made from.
+        aim: its target, in words; empty if there is none.
+        detail: how it is composed.
     """
 
     what: str
@@ -184,18 +184,18 @@ class Figure:
     detail: str = ""
 
     def __str__(self) -> str:
-        """The number with how many things it was measured on, its aim and what it was made from."""
+        """The number with its sample, its aim and its details."""
         number = f"{self.value:,.0f}" if float(self.value).is_integer() else f"{self.value:,.4g}"
         notes = [f"n = {self.n:,} {self.of}", f"aim {self.aim}" if self.aim else "", self.detail]
         return f"{self.what}: {number}{' ' * bool(self.unit)}{self.unit} ({'; '.join(filter(None, notes))})"
 
 
 Figures = Iterator[Figure | str]
-"""Figures as they come, and remarks on how they were measured."""
+"""Figures as they are measured, and remarks on the measurement."""
 
 
 def show(found: Iterable[Figure | str], file: Path | None) -> None:
-    """Print each as it comes; at the end write all to a JSON file, if one is named."""
+    """Print each figure; at the end write all to a JSON file, if one is named."""
     kept: list[Figure | str] = []
     for one in found:
         print(one, flush=True)

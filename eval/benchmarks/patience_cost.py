@@ -1,4 +1,4 @@
-"""Part ``patience``: what patience and restarts save of a run that a store has, and what they cost."""
+"""Part ``patience``: what patience and restarts save and cost, compared with a finished run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from line_neurons.agent.errors import UsageError
 from line_neurons.eval.benchmarks.generated_images import count
 from line_neurons.eval.benchmarks.metering import Clock, Figure, Figures
-from line_neurons.eval.benchmarks.real_parts import closing, near_words
+from line_neurons.eval.benchmarks.real_components import closing, near_words
 from line_neurons.graphs.runs.components import Components, reopen
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.store.records import Run, Unit
@@ -20,17 +20,17 @@ from line_neurons.tools.store.runs import RunStore, default_store
 
 @dataclass(frozen=True)
 class Effort:
-    """What the loops of some units took.
+    """The cost of the loops of some units.
 
     Args:
         images: images of all concepts that the units scored, each unit for itself.
-        distinct: images of the distinct ones among them, which are drawn.
-        questions: questions to the language model.
+        distinct: images of the distinct concepts, which are generated.
+        requests: requests to the language model.
     """
 
     images: int
     distinct: int
-    questions: int
+    requests: int
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -77,7 +77,7 @@ def compare(components: Components, run: Run) -> Figures:
     """Label the units of a run with other settings, and compare.
 
     Args:
-        components: parts with the other settings, around the run's store.
+        components: components with the other settings, around the run's store.
         run: the run, which is finished.
 
     Raises:
@@ -97,9 +97,9 @@ def compare(components: Components, run: Run) -> Figures:
     name = f"patience {settings.patience}, restarts {settings.restarts}{further}"
     old, new = effort(components.runs, run.id, before), effort(components.runs, again.id, before)
     for what, one, other in (
-        ("images, drawn once for all units", new.distinct, old.distinct),
+        ("images, generated once for all units", new.distinct, old.distinct),
         ("images, each unit for itself", new.images, old.images),
-        ("questions", new.questions, old.questions),
+        ("requests", new.requests, old.requests),
     ):
         yield Figure(
             f"{name}: {what}, of those without", one / max(other, 1), len(pairs), detail=f"{one:,} of {other:,}"
@@ -108,14 +108,14 @@ def compare(components: Components, run: Run) -> Figures:
 
 
 def effort(runs: RunStore, run: str, units: Sequence[Unit]) -> Effort:
-    """What the loops of units took, by their histories."""
+    """Return the cost of the loops of units, by their histories."""
     counted = count(runs, run, [unit.unit for unit in units])
-    questions = 0
+    requests = 0
     for unit in units:
         # A stalled step's own entry repeats its last question.
         steps = runs.steps(run, unit.unit)
-        questions += sum(step.seed is not None and step.outcome != "stalled" for step in steps)
-    return Effort(counted.images, counted.distinct, questions)
+        requests += sum(step.seed is not None and step.outcome != "stalled" for step in steps)
+    return Effort(counted.images, counted.distinct, requests)
 
 
 def _quality(name: str, pairs: Sequence[tuple[Unit, Unit]]) -> Figures:

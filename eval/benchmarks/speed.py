@@ -1,7 +1,7 @@
-"""Start-up, overhead and reuse, measured: ``python -m line_neurons.eval.benchmarks.speed``.
+"""Measure start-up, overhead and reuse: ``python -m line_neurons.eval.benchmarks.speed``.
 
 Prints medians. Start-up is a whole process; the overhead of a step is the graph, the checkpoints and the stores
-with parts that answer at once; reuse counts images and forward passes of a concept that the bank has.
+with instant components; reuse counts images and forward passes of a cached concept.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from line_neurons.graphs.runs.lifecycle import start, work
 
 
 def seconds_of(command: Sequence[str], runs: int = 7) -> float:
-    """Median wall time of a command's process, after one that is not counted."""
+    """Return the median wall time of a command's process, after one that is not counted."""
 
     def once() -> float:
         began = time.perf_counter()
@@ -33,7 +33,7 @@ def seconds_of(command: Sequence[str], runs: int = 7) -> float:
 
 
 def step_overhead(store: Path, iterations: int = 100) -> float:
-    """Median seconds of a step (five nodes, each with its checkpoint) with instant parts."""
+    """Return the median seconds of a step (five nodes, each with its checkpoint) with instant components."""
     components = instant_components(store, iterations=iterations, summary=False)
     ends: list[float] = []
 
@@ -46,7 +46,7 @@ def step_overhead(store: Path, iterations: int = 100) -> float:
 
 
 def cost_of_a_known_concept(store: Path) -> tuple[int, int]:
-    """Images drawn and forward passes for a second unit whose concepts are all in the bank."""
+    """Return generated images and forward passes of a second unit whose concepts are all cached."""
     first = instant_components(store, iterations=0, summary=False, top=20, random=0)
     work(first, start(first, LAYER, ["0"]))
     second = instant_components(store, iterations=0, summary=False, top=20, random=0)

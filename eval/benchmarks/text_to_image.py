@@ -1,9 +1,9 @@
 """Images a second of Stable Diffusion XL: ``python -m line_neurons.eval.benchmarks.text_to_image``.
 
-The real architecture with random weights, since the time does not depend on them: the whole pipeline with
-guidance, every step and the decoding, but not the text encoders, which run once for a prompt. Beside each figure
-stands the share of the arithmetic limit: the operations of an image, counted, against the fastest large matrix
-product of the same run. With no further flag the pipeline is measured as the generator sets it up.
+The real architecture with random weights, on which the time does not depend: the whole pipeline with guidance,
+every step and the decoding, without the text encoders, which run once for a prompt. Beside each figure is the
+share of the arithmetic limit: the operations of an image, counted, over the rate of the fastest large matrix
+product of the same run. Without further options the pipeline is measured as the generator sets it up.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _TOKENS = 77
 
 @dataclass(frozen=True)
 class Architecture:
-    """Configurations of the parts, and the side of its images in pixels."""
+    """Configurations of the networks, and the side of the images in pixels."""
 
     unet: Mapping[str, Any]
     vae: Mapping[str, Any]
@@ -106,7 +106,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to run the pipeline; what is None is as the generator does it."""
+    """One way to run the pipeline; None means as the generator does it."""
 
     name: str
     compile: bool = False
@@ -240,7 +240,7 @@ def measure(
 def draw(
     pipe: Any, text: torch.Tensor, pooled: torch.Tensor, seeds: Sequence[int], steps: int, size: int
 ) -> torch.Tensor:
-    """Images uint8 [batch, 3, size, size] in CPU memory, drawn as the generator draws them.
+    """Generate images as the generator does; uint8 [batch, 3, size, size] in CPU memory.
 
     Args:
         pipe: see ``build``.
@@ -268,7 +268,7 @@ def draw(
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """All measurements asked for, as JSON values; prints each as it comes."""
+    """Run all requested measurements and return JSON values; prints each as it comes."""
     architecture = ARCHITECTURES[options.architecture]
     options.size = options.size or architecture.size
     device = find_device(options.device)
@@ -315,7 +315,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def variants(options: argparse.Namespace) -> Iterator[Variant]:
-    """The variants asked for, the generator's own way first, all at once last."""
+    """Yield the requested variants, the generator's own first, all combined last."""
     yield Variant("default")
     if options.channels_last:
         yield Variant("contiguous", channels_last=False)

@@ -1,4 +1,4 @@
-"""Part ``wall``: the time of a batch, of that of one unit after the other with everything drawn anew."""
+"""Part ``wall``: the time of a batch, compared with one unit after the other and everything generated again."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from types import MappingProxyType
 from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.ports import LanguageModel, Prompt, Proposal
 from line_neurons.eval.benchmarks.metering import Clock, Figure, Figures
-from line_neurons.eval.benchmarks.real_parts import (
+from line_neurons.eval.benchmarks.real_components import (
     OpenComponents,
     add_options,
     closing,
+    component_opener,
     copied,
-    flags,
-    like,
     metered,
-    opening,
-    uncached,
+    settings_of_options,
+    store_folder,
     units_of,
-    warm,
-    workplace,
+    warm_up,
+    with_store,
+    without_reply_cache,
 )
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import start, work
@@ -36,32 +36,32 @@ from line_neurons.tools.language_models.llama_cpp import KEPT_PROMPTS
 
 _EQUAL = 1e-6
 # The reference's own keeps the last prompt, as servers of language models with one slot do.
-_KEEPS = {"nothing": "nothing between questions", "each": "what prompts share for each kind, as the batch's does"}
+_KEEPS = {"nothing": "nothing between requests", "each": "what prompts share for each kind, as the batch's does"}
 # Packs that the parts read while they work; the language models are read by loading them.
 _READ = ("photos", "stamps", "backgrounds")
 
 
 @dataclass
-class Side:
-    """What one of the two ways took.
+class Timing:
+    """The time and work of one of the two ways.
 
     Args:
         seconds: wall time of the loops alone.
         loading: wall time until models were loaded and warm.
-        units: units that were labelled in it.
-        questions: questions to the language model.
-        images: images drawn.
+        units: labelled units.
+        requests: requests to the language model.
+        images: generated images.
         labels: label and score of each finished unit.
     """
 
     seconds: float = 0.0
     loading: float = 0.0
     units: int = 0
-    questions: int = 0
+    requests: int = 0
     images: int = 0
     labels: dict[int, tuple[str, float]] = field(default_factory=dict)
 
-    def take(self, components: Components, run: str) -> None:
+    def add_run(self, components: Components, run: str) -> None:
         """Add the labels of a run."""
         for unit in components.runs.units(run):
             self.units += 1
@@ -75,8 +75,8 @@ class Side:
 
 
 @dataclass
-class Stateless:
-    """A language model that keeps nothing of the messages that all prompts share; each is computed whole."""
+class StatelessModel:
+    """A language model that keeps no state of what prompts share; each prompt is computed as a whole."""
 
     model: LanguageModel
 
@@ -99,7 +99,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--reference-threads", choices=["all", "same"], default="all",
-        help="all: its language model may use all cores for its one question; same: set up as the batch's is, "
+        help="all: its language model may use all cores for its one request; same: set up as the batch's is, "
         "so that answers agree to the bit",
     )  # fmt: skip
     for keeps, said in _KEEPS.items():
@@ -117,9 +117,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 def measure(options: Namespace) -> Figures:
     """Measure both sides."""
     reference = options.units if options.reference_units is None else options.reference_units
-    with workplace(options.store) as folder:
+    with store_folder(options.store) as folder:
         batch = yield from compare(
-            opening(options), options.layer, options.units, folder,
+            component_opener(options), options.layer, options.units, folder,
             reference_units=min(reference, options.units), same_threads=options.reference_threads == "same",
             keeping={keeps: min(vars(options)[f"keeping_{keeps}"], options.units) for keeps in _KEEPS},
             batch_first=options.first == "batch",
@@ -138,22 +138,22 @@ def compare(
     same_threads: bool = False,
     keeping: Mapping[str, int] = MappingProxyType({}),
     batch_first: bool = False,
-) -> Generator[Figure | str, None, Side]:
-    """The batch against the reference, in one process with the models kept loaded in both.
+) -> Generator[Figure | str, None, Timing]:
+    """Compare the batch with the reference, in one process with loaded models for both.
 
     Args:
-        opened: opens the parts.
+        opened: opens the components.
         layer: dotted path of the layer.
-        units: the first so many units are labelled.
+        units: number of units.
         folder: where the stores are made; ``template`` in it has the control activations.
-        reference_units: the reference labels so many of them, and its time is scaled; 0 leaves it out.
+        reference_units: number of units of the reference, whose time is scaled; 0 leaves it out.
         same_threads: the reference's language model is set up as the batch's.
-        keeping: how many units are labelled once more by a reference whose embedded language model keeps
-            ``nothing`` between questions, or, as the batch's does, what prompts share for ``each`` kind of them.
+        keeping: number of units for further references whose embedded language model keeps ``nothing`` between
+            requests, or, as the batch's does, what prompts share for ``each`` kind of them.
         batch_first: the batch is measured before the reference.
 
     Returns:
-        what the batch took.
+        the timing of the batch.
     """
     template = folder / "template"
     with closing(opened(template)) as components:
@@ -168,10 +168,10 @@ def compare(
         f" {settings.llm_parallel} requests at once. Reference: one unit at a time in a new store each, so"
         " every image, activation and reply again;"
         " models, control activations and embeddings of the bank's names loaded before; its language model is set"
-        f" up for {parallel} questions at once, asked one at a time, and keeps the state of the last prompt."
+        f" up for {parallel} requests at once, sent one at a time, and keeps the state of the last prompt."
         f" First: {'batch' if batch_first else 'reference'}."
     )
-    sides: dict[str, Side] = {}
+    sides: dict[str, Timing] = {}
     for way in ("batch", "reference") if batch_first else ("reference", "batch"):
         if way == "batch":
             sides[way] = run_batch(opened, layer, units, copied(template, folder / "batch"))
@@ -188,54 +188,54 @@ def compare(
     return sides["batch"]
 
 
-def run_batch(opened: OpenComponents, layer: str, units: int, store: Path) -> Side:
+def run_batch(opened: OpenComponents, layer: str, units: int, store: Path) -> Timing:
     """Label the units in one batch around a store."""
-    side = Side()
+    side = Timing()
     opening_began = time.perf_counter()
     components, generator, model = metered(opened(store))
     with closing(components):
-        warm(components, layer)
+        warm_up(components, layer)
         side.loading = time.perf_counter() - opening_began
-        before = generator.images, model.questions
+        before = generator.images, model.requests
         run = start(components, layer, units_of(units))
         began = time.perf_counter()
         work(components, run, Clock(units))
         side.seconds = time.perf_counter() - began
-        side.images, side.questions = generator.images - before[0], model.questions - before[1]
-        side.take(components, run.id)
+        side.images, side.requests = generator.images - before[0], model.requests - before[1]
+        side.add_run(components, run.id)
     return side
 
 
 def run_reference(
     opened: OpenComponents, layer: str, units: int, folder: Path, llm_parallel: int, *, keeps: str = "last"
-) -> Side:
-    """Label the units one by one, each around a store that has the template's control activations alone."""
-    side = Side()
+) -> Timing:
+    """Label the units one by one, each around a store with the template's control activations only."""
+    side = Timing()
     alone = {"max_concurrent_units": 1, "revisit": False, "llm_parallel": llm_parallel}
     plain = opened(copied(folder / "template", folder / "reference"))
-    asked = uncached(plain, llm_parallel, kept=1 if keeps == "last" else KEPT_PROMPTS)
+    asked = without_reply_cache(plain, llm_parallel, kept=1 if keeps == "last" else KEPT_PROMPTS)
     loaded, generator, model = metered(
-        plain.with_(language_model=Stateless(asked) if keeps == "nothing" else asked)
+        plain.with_(language_model=StatelessModel(asked) if keeps == "nothing" else asked)
     )
     with closing(loaded):
-        warm(loaded, layer)
-        before = generator.images, model.questions
+        warm_up(loaded, layer)
+        before = generator.images, model.requests
         for unit in range(units):
             store = copied(folder / "template", folder / f"unit-{unit}")
-            with closing(like(loaded, store, **alone)) as components:
+            with closing(with_store(loaded, store, **alone)) as components:
                 run = start(components, layer, [str(unit)])
                 began = time.perf_counter()
                 work(components, run)
                 side.seconds += time.perf_counter() - began
-                side.take(components, run.id)
+                side.add_run(components, run.id)
             shutil.rmtree(store)
             print(f"{unit + 1} of {units} units of the reference", file=sys.stderr, flush=True)
-        side.images, side.questions = generator.images - before[0], model.questions - before[1]
+        side.images, side.requests = generator.images - before[0], model.requests - before[1]
     shutil.rmtree(folder / "reference")
     return side
 
 
-def _compared(batch: Side, reference: Side | None) -> Figures:
+def _compared(batch: Timing, reference: Timing | None) -> Figures:
     yield Figure("wall time of the batch", batch.seconds, batch.units, unit="s", detail=_work_of(batch))
     if reference is None:
         return
@@ -251,7 +251,7 @@ def _compared(batch: Side, reference: Side | None) -> Figures:
 
 
 def labels_compared(batch: dict[int, tuple[str, float]], reference: dict[int, tuple[str, float]]) -> Figures:
-    """How the batch's labels score beside the reference's, over the units that have both."""
+    """Compare the scores of labels in the batch and in the reference, over the units that have both."""
     both = sorted(batch.keys() & reference.keys())
     gains = [batch[unit][1] - reference[unit][1] for unit in both]
     near = [_EQUAL * max(1.0, abs(reference[unit][1])) for unit in both]
@@ -265,19 +265,19 @@ def labels_compared(batch: dict[int, tuple[str, float]], reference: dict[int, tu
     )  # fmt: skip
 
 
-def _work_of(side: Side) -> str:
-    return f"{side.questions:,} questions, {side.images:,} images"
+def _work_of(side: Timing) -> str:
+    return f"{side.requests:,} requests, {side.images:,} images"
 
 
-def _processes(options: Namespace, folder: Path, batch: Side) -> Figures:
-    """``line explain`` with a process for each unit, against one process for the batch."""
+def _processes(options: Namespace, folder: Path, batch: Timing) -> Figures:
+    """Compare the batch with a process of ``line explain`` for each unit."""
     if options.llm.startswith("near"):
-        raise UsageError("the proposer near is not one of the command's", "name another with --llm")
+        raise UsageError("the command has no proposer near", "name another with --llm")
     command = [str(Path(sys.executable).with_name("line")), "explain", options.model, options.layer]
     whole = (batch.loading + batch.seconds) / batch.units
     for given, template in (
-        ("that begins with the control activations", folder / "template"),
-        ("of its own", None),
+        ("that starts with the control activations", folder / "template"),
+        ("that starts empty", None),
     ):
         each = []
         for unit in range(min(options.processes, options.units)):
@@ -296,21 +296,21 @@ def _processes(options: Namespace, folder: Path, batch: Side) -> Figures:
 
 
 def _process(command: Sequence[str], options: Namespace, store: Path, **changes: object) -> float:
-    """Seconds of a process of the command, which reads its settings from the environment."""
-    settings = {**flags(options), "llm": options.llm, "store": store, **changes}
+    """Return the seconds of a process of the command, which reads its settings from the environment."""
+    settings = {**settings_of_options(options), "llm": options.llm, "store": store, **changes}
     told = {f"LINE_{name.upper()}": str(value) for name, value in settings.items()}
     began = time.perf_counter()
     done = subprocess.run(
         command, env={**os.environ, **told}, check=False, capture_output=True, text=True, encoding="utf-8"
     )
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise BackendError(f"line {command[1]} ended with status {done.returncode}: {last}")
     return time.perf_counter() - began
 
 
 def _read_files(assets: Path) -> None:
-    """Read the images that are drawn from, so that the one who comes first does not read them from the disk."""
+    """Read the images of the packs once, so that no measured run reads them from the disk first."""
     for pack in _READ:
         for path in (assets / pack).rglob("*"):
             if path.is_file():

@@ -269,7 +269,7 @@ def _vectors(snapshot: Snapshot, bundle: _Bundle, images: list[str]) -> None:
                 )
                 rows = bank.execute(statement, [target, layer, json.dumps(part)]).fetchall()
             for image, vector, checksum in rows:
-                # What is damaged is measured anew where it is needed.
+                # Damaged activations are measured again where they are needed.
                 if not vector_error(image, target, layer, vector, checksum, width):
                     write(vector)
                     kept.append(json.dumps(asdict(Vector(image, len(vector) // 4))))
@@ -283,7 +283,7 @@ def _controls(snapshot: Snapshot, bundle: _Bundle) -> list[str]:
         return []
     with translate_errors(snapshot.store / "bank.db"):
         row = control_row(snapshot.bank, key)
-    # What no store would take in is computed anew there.
+    # Activations that no store would import are computed again there.
     if row is None or read_control(snapshot.store, key, row)[0] is None:
         return []
     path = control_path(snapshot.store, key)

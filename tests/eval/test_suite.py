@@ -32,7 +32,8 @@ def prepared(tmp_path):
         model=MODEL, layer=LAYER, units=[0, 2], selector="2,0",
         searches=variants(settings_of({}), ["random"], excluded, {"0": ["class a"]}), settings_of=settings_of,
         options_of=as_options, location_options=["--store", str(store)],
-        baselines=["random", "initial", "clip-dissect"], cosy_options=[], folder=folder, runs=components_of({}).runs, has_classes=True,
+        baselines=["random", "initial", "clip-dissect"], cosy_options=[], folder=folder,
+        runs=components_of({}).runs, has_classes=True,
     )  # fmt: skip
     done = []
 

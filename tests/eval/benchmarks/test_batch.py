@@ -13,8 +13,8 @@ from line_neurons.eval.benchmarks import generated_images as drawn_images
 from line_neurons.eval.benchmarks.graph_steps import run_instant
 from line_neurons.eval.benchmarks.instant import LAYER, batches, latency
 from line_neurons.eval.benchmarks.metering import Clock, Figure, MeteredGenerator, MeteredModel, covered, show
-from line_neurons.eval.benchmarks.real_parts import MODIFIERS, NearWords, near_words
-from line_neurons.eval.benchmarks.wall_time import Stateless
+from line_neurons.eval.benchmarks.real_components import MODIFIERS, NearWords, near_words
+from line_neurons.eval.benchmarks.wall_time import StatelessModel
 from line_neurons.graphs.runs.lifecycle import start, work
 from support.fakes import ScriptedGenerator, ScriptedModel, scripted_components
 
@@ -74,8 +74,8 @@ def test_the_reference_draws_everything_anew_for_each_unit_and_its_labels_are_ne
 
     batch, reference = found["wall time of the batch"], found["wall time of the reference"]
     steps = UNITS * (3 + 1)
-    assert f"{steps} questions" in batch.detail
-    assert f"{steps} questions, {(UNITS * 10 + steps) * 5} images" in reference.detail
+    assert f"{steps} requests" in batch.detail
+    assert f"{steps} requests, {(UNITS * 10 + steps) * 5} images" in reference.detail
     assert found["labels that score worse in the batch"].value == 0
     assert sum(one.value for what, one in found.items() if what.startswith("labels that score")) == UNITS
     assert found["wall time of the batch, of the reference's"].n == UNITS
@@ -114,7 +114,7 @@ def test_without_kept_state_the_model_is_asked_the_same_with_nothing_marked_as_s
         return "cat"
 
     prompt = Prompt((Message("system", "Name it."), Message("user", "Now.")), shared=1)
-    Stateless(ScriptedModel(note)).propose(prompt, seed=4, temperature=0.5)
+    StatelessModel(ScriptedModel(note)).propose(prompt, seed=4, temperature=0.5)
 
     assert asked == [(Prompt(prompt.messages, shared=0), 4, 0.5)]
 
@@ -147,7 +147,7 @@ def test_meters_count_and_alter_nothing():
     assert generator.synthesize(requests) == ScriptedGenerator().synthesize(requests)
     assert model.propose(Prompt(()), seed=1, temperature=0).concept == "owl"
     assert generator.suggest(["dog"], 1) == ["cat"]
-    assert (generator.images, model.questions) == (3, 1)
+    assert (generator.images, model.requests) == (3, 1)
     assert generator.images_in(generator.spans[0]) == 3
 
 
@@ -169,7 +169,7 @@ def test_the_generator_of_a_warm_batch_is_measured_over_its_middle(tmp_path, ope
 
     found = figures(busy_generator.run_warm(components, generator, model, UNITS, images_alone=2.0))
 
-    assert 0 <= found["share of time in which the generator draws"].value <= 1
+    assert 0 <= found["share of time in which the generator works"].value <= 1
     rate = found["images a second"].value
     assert found["images a second in the batch, of the generator's alone"].value == rate / 2
 
@@ -188,14 +188,14 @@ def test_patience_is_compared_with_the_same_units_without_it(tmp_path, opened):
     components = opened(tmp_path, iterations=6)
     run = work(components, start(components, LAYER, [f"0-{UNITS - 1}"]))
     whole = patience_cost.effort(components.runs, run.id, components.runs.units(run.id))
-    assert whole.questions == len(components.language_model.asked)
+    assert whole.requests == len(components.language_model.asked)
     assert whole.images == UNITS * (10 + 6 + 1) * 5
 
     found = figures(patience_cost.compare(opened(tmp_path, iterations=6, patience=1), run))
 
-    saved = found["patience 1, restarts 0: questions, of those without"]
+    saved = found["patience 1, restarts 0: requests, of those without"]
     assert saved.value < 1
-    assert saved.detail.endswith(f"of {whole.questions}")
+    assert saved.detail.endswith(f"of {whole.requests}")
     assert found["patience 1, restarts 0: labels that changed"].n == UNITS
 
 

@@ -1,4 +1,4 @@
-"""Real models around the benchmarks' stores: opened once, warmed up, and shared by several stores."""
+"""Real models for the benchmarks: opened once, warmed up, and shared by several stores."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from line_neurons.tools.language_models.proposer import Completion, Proposer
 from line_neurons.tools.language_models.registry import EMBEDDED
 
 OpenComponents = Callable[[Path], Components]
-"""Opens all parts around a store."""
+"""Opens all components around a store."""
 
 SETTINGS = (
     "seed",
@@ -42,11 +42,11 @@ SETTINGS = (
     "batch_timeout",
     "assets",
 )
-"""Settings of a run that the benchmarks' options name."""
+"""Settings of a run that the benchmarks have options for."""
 
 
 def add_options(parser: ArgumentParser, *, llm: str) -> None:
-    """The options of the parts that run real models."""
+    """Add the options of the parts that run real models."""
     parser.add_argument("--model", default="torchvision:mobilenet_v2", help="the target")
     parser.add_argument("--layer", default="features.18")
     parser.add_argument(
@@ -64,19 +64,20 @@ def add_options(parser: ArgumentParser, *, llm: str) -> None:
     parser.add_argument("--store", type=Path, help="keep the stores in this folder, which must be new")
 
 
-def flags(options: Namespace) -> dict[str, Any]:
-    """The settings that the options name; those left out are as by default."""
+def settings_of_options(options: Namespace) -> dict[str, Any]:
+    """Return the settings that the options name; others have their defaults."""
     given = {name: value for name in SETTINGS if (value := getattr(options, name)) is not None}
     return {"generator": options.generator, "control": "bank", "revisit": True, **given}
 
 
-def opening(options: Namespace) -> OpenComponents:
-    """What opens the parts that the options name."""
+def component_opener(options: Namespace) -> OpenComponents:
+    """Return a function that opens the components that the options name."""
 
     def opened(store: Path) -> Components:
         near = options.llm.startswith("near")
         components = Components(
-            options.model, load_settings(store=store, llm="random" if near else options.llm, **flags(options))
+            options.model,
+            load_settings(store=store, llm="random" if near else options.llm, **settings_of_options(options)),
         )
         return components.with_(language_model=near_words(options.llm)) if near else components
 
@@ -84,7 +85,7 @@ def opening(options: Namespace) -> OpenComponents:
 
 
 def near_words(spec: str) -> LanguageModel:
-    """The proposer ``near:SHARE``.
+    """Return the proposer ``near:SHARE``.
 
     Raises:
         UsageError: the share is no number from 0 to 1.
@@ -100,18 +101,18 @@ def near_words(spec: str) -> LanguageModel:
 
 
 def metered(components: Components) -> tuple[Components, MeteredGenerator, MeteredModel]:
-    """Return components with meters around the generator and the language model, and the meters."""
+    """Put meters around the components' generator and language model."""
     generator, model = MeteredGenerator(components.generator), MeteredModel(components.language_model)
     return components.with_(generator=generator, language_model=model), generator, model
 
 
-def uncached(components: Components, llm_parallel: int, kept: int) -> LanguageModel:
-    """The parts' language model without kept replies.
+def without_reply_cache(components: Components, llm_parallel: int, kept: int) -> LanguageModel:
+    """Return the components' language model without its reply cache.
 
     Args:
-        components: whose model it is.
-        llm_parallel: for how many questions at the same time the cores are divided.
-        kept: for how many kinds of prompts an embedded model keeps the state of what they share.
+        components: has the model.
+        llm_parallel: number of parallel requests that the cores are divided for.
+        kept: number of kinds of prompts whose shared state an embedded model keeps.
     """
     kind, _, pack = components.settings.llm.partition(":")
     if kind != "embedded":
@@ -122,18 +123,17 @@ def uncached(components: Components, llm_parallel: int, kept: int) -> LanguageMo
     return Proposer(engine, components.language_model.fingerprint, None)
 
 
-def like(components: Components, store: Path, **changes: Any) -> Components:
-    """Parts around another store that share the models that ``components`` has opened."""
+def with_store(components: Components, store: Path, **changes: Any) -> Components:
+    """Return components around another store that share the opened models."""
     settings = components.settings.model_copy(update={"store": store, **changes})
     shared = {name: part for name, part in components.opened().items() if name not in {"cache", "runs"}}
     return Components(components.model, settings, layers=set(components.layers)).with_(**shared)
 
 
-def warm(components: Components, layer: str) -> None:
-    """Load everything: weights, embeddings of the bank's names, and an engine for each question asked at once.
+def warm_up(components: Components, layer: str) -> None:
+    """Load everything: weights, embeddings of the bank's names, and an engine for each parallel request.
 
-    The control activations are computed into the parts' store. Nothing is drawn into it, and no question is one of
-    a run.
+    The control activations are written to the store's cache. No image is, and no request is one of a run.
     """
     components.fingerprints(layer)
     components.control(layer)
@@ -160,11 +160,11 @@ def closing(components: Components) -> Iterator[Components]:
 
 
 @contextmanager
-def workplace(folder: Path | None) -> Iterator[Path]:
-    """A folder for stores: one that is named and stays, or one that goes at the end.
+def store_folder(folder: Path | None) -> Iterator[Path]:
+    """Return a folder for stores: a named one that stays, or a temporary one.
 
     Raises:
-        UsageError: the named folder is not empty, so that what is in it would spare work.
+        UsageError: the named folder is not empty, so that its contents would spare work.
     """
     if folder is None:
         with TemporaryDirectory(prefix="line-benchmark-") as made:
@@ -177,7 +177,7 @@ def workplace(folder: Path | None) -> Iterator[Path]:
 
 
 def copied(template: Path, store: Path) -> Path:
-    """A new store with what the template has: control activations, and embeddings of the bank's names."""
+    """Create a store with the control activations and embeddings of the template."""
     shutil.copytree(template, store)
     return store
 
