@@ -1,15 +1,14 @@
-"""A model of one's own, explained without a line in line-neurons' source.
+"""Explain a custom model without changing the source of line-neurons.
 
     line layers examples/own_model.py:colours
     line explain examples/own_model.py:colours features yellow red --llm embedded --generator bank -N 3
 
-The network is made here, weights and all, so that anybody can judge the labels: its units respond to how much of a
-image is green, red, blue or yellow, and to how finely it is patterned. A label is something that can be
-generated, so that of "yellow" is not yellow but a thing that is. The second line gives an orange slice for yellow
-and a rose for red.
+The network and its weights are defined here, so that the labels can be checked: its units respond to how much of an
+image is green, red, blue or yellow, and to how finely it is patterned. A label is a concept with images, so
+"yellow" is labelled with something yellow. The second command gives an orange slice for yellow and a rose for red.
 
-Put your own checkpoint in its place: build the module, load your weights, and return it with the transform that it
-was trained with, without its random parts, and, if you have them, its class names.
+To use your own checkpoint, build the module, load your weights, and return it with the transform of the
+training, without its random steps, and, if available, its class names.
 """
 
 import torch
@@ -29,9 +28,9 @@ TRANSFORM = v2.Compose(
 
 
 class Colours(nn.Module):
-    """Maps of five features of an image, and their mean over all positions.
+    """Compute maps of five features of an image, and their mean over all positions.
 
-    Takes float [N, 3, H, W] in [0, 1]; gives float [N, 5].
+    Takes float [N, 3, H, W] in [0, 1]; returns float [N, 5].
     """
 
     def __init__(self) -> None:
@@ -39,21 +38,21 @@ class Colours(nn.Module):
         self.features = nn.Sequential(nn.Conv2d(3, len(UNITS), 3, padding=1), nn.ReLU())
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         kernels = torch.zeros(len(UNITS), 3, 3, 3)
-        # One row a unit: what a point's red, green and blue count. White, grey and black give nothing.
+        # One row per unit: the weights of a pixel's red, green and blue. White, grey and black give 0.
         kernels[:4, :, 1, 1] = torch.tensor([[-1, 1, -0.5], [1, -1, -1], [-0.6, -0.6, 1], [0.5, 0.5, -1]])
-        # How much a point differs from its neighbours, in grey.
+        # The difference of a pixel from its neighbours, in grey.
         kernels[4] = -1 / 24
         kernels[4, :, 1, 1] = 1 / 3
         with torch.no_grad():
             self.features[0].weight.copy_(kernels)
-            # Skin, sand and wood are a little yellow; they don't count.
+            # Skin, sand and wood are slightly yellow; the bias excludes them.
             self.features[0].bias.copy_(torch.tensor([0, 0, 0, -0.3, 0]))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """The five features of each image."""
+        """Return the five features of each image."""
         return self.pool(self.features(images))
 
 
 def colours() -> tuple[nn.Module, object, list[str]]:
-    """The module, its transform, and the names of its output units."""
+    """Return the module, its transform, and the names of its output units."""
     return Colours(), TRANSFORM, UNITS
