@@ -3,10 +3,10 @@
     line layers examples/own_model.py:colours
     line explain examples/own_model.py:colours features yellow red --llm embedded --generator bank -N 3
 
-The network and its weights are defined here, so that the labels can be checked: its units respond to how much of an
-image is green, red, blue or yellow, and to how finely it is patterned. A label is a concept with images, so
-"yellow" is labelled with something yellow. The second command gives an orange slice for yellow and a rose
-for red.
+The network and its weights are defined here, so that the labels can be checked: its units respond to how much of
+an image is green, red, blue or yellow, and to how finely it is patterned. A label is a concept with images, so
+"yellow" is labelled with something yellow. The second command gives an orange slice for yellow and a rose for
+red.
 
 To use your own checkpoint, build the module, load your weights, and return it with the transform of the
 training, without its random steps, and, if available, its class names.
