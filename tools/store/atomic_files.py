@@ -1,4 +1,4 @@
-"""Files that a killed process was writing: each is locked while its writer lives."""
+"""Atomic files and folders: there whole, or not at all; each is locked while its writer lives."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _SURELY_DEAD = 3600.0
 
 @contextmanager
 def partial_file(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
-    """Open a file to write before it gets its name; it goes when the body ends, unless it was renamed.
+    """Open a file to write before it gets its name; it is removed when the body ends, unless it was renamed.
 
-    Its folder is made if it is not there.
+    Its folder is made if it does not exist.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = partial_path(path)
@@ -55,10 +55,10 @@ def write_file(path: Path, content: bytes, remedy: str = "name another with --ou
 
 @contextmanager
 def atomic_write(path: Path, *, new: bool = False) -> Iterator[BinaryIO]:
-    """Open a file to write that takes its name when the body ends: it is there whole, or not at all.
+    """Open a file to write that gets its name when the body ends.
 
     Args:
-        path: the file; its folder is made if it is not there.
+        path: the file; its folder is made if it does not exist.
         new: leave a file of that name as it is, which another process may have made meanwhile.
     """
     with partial_file(path) as (part, file):
@@ -74,9 +74,9 @@ def atomic_write(path: Path, *, new: bool = False) -> Iterator[BinaryIO]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill that takes its name when the body ends: it is there whole, or not at all.
+    """Make a folder to fill that gets its name when the body ends, in place of one that had it.
 
-    A folder that had the name before goes then. What killed processes left of the same folder is removed first.
+    Partial folders of killed processes are removed first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_unfinished(path)
@@ -116,7 +116,7 @@ def remove_unfinished(path: Path) -> None:
 
 
 def partial_path(path: Path) -> Path:
-    """The name of a file while this thread writes it."""
+    """Return the name of a file while this thread writes it."""
     return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
 
 
@@ -142,7 +142,7 @@ def _locked(part: Path) -> Iterator[BinaryIO]:
 
 
 def abandoned_files(store: Path) -> list[Path]:
-    """Files in a store whose writer is gone."""
+    """Return the partial files of a store that have no living writer."""
     return sorted(
         path
         for path, part in unfinished_files(store)
@@ -151,7 +151,7 @@ def abandoned_files(store: Path) -> list[Path]:
 
 
 def remove_abandoned(store: Path) -> None:
-    """Remove what killed processes were writing."""
+    """Remove the partial files of killed processes."""
     for path in abandoned_files(store):
         # They take space, no more.
         with suppress(OSError):
@@ -159,7 +159,7 @@ def remove_abandoned(store: Path) -> None:
 
 
 def _is_locked(path: Path, part: Path) -> bool:
-    """Whether the writer of ``part``, which ``path`` is or lies beside, lives."""
+    """Return whether the writer of ``part``, which ``path`` is or lies beside, lives."""
     try:
         return _is_held(part)
     except FileNotFoundError:
@@ -170,7 +170,7 @@ def _is_locked(path: Path, part: Path) -> bool:
 
 
 def _is_held(path: Path) -> bool:
-    """Whether a living process holds the file or folder locked."""
+    """Return whether a living process holds the file or folder locked."""
     number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         fcntl.flock(number, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,8 +1,10 @@
-"""What is told of a unit, and of a step of its search, as the row of a table."""
+"""Columns of tables of units and steps, and the row of each record."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from line_neurons.tools.store.records import Run, Step, Unit
 
@@ -14,98 +16,63 @@ OUTCOMES = {
     "duplicate": "refused: tried already",
     "invalid": "refused: unusable reply",
     "not_drawable": "refused: cannot be generated",
-    "withdrawn": "given up for another",
+    "withdrawn": "withdrawn by a user",
     "stalled": "stalled: no usable proposal",
 }
-"""How an outcome of a step reads to a user; nothing for one that was scored."""
+"""How an outcome of a step is shown; empty for ``scored``."""
 
-UNIT_COLUMNS: dict[str, Kind] = {
-    "run": "text",
-    "model": "text",
-    "layer": "text",
-    "unit": "integer",
-    "name": "text",
-    "status": "text",
-    "label": "text",
-    "score": "number",
-    "auc": "number",
-    "mad": "number",
-    "origin": "text",
-    "found_by": "integer",
-    "found_in": "text",
-    "label_step": "integer",
-    "discovered": "flag",
-    "margin": "number",
-    "initial_label": "text",
-    "initial_score": "number",
-    "search_label": "text",
-    "search_score": "number",
-    "second_label": "text",
-    "second_score": "number",
-    "steps": "integer",
-    "images": "texts",
-    "seed": "integer",
-    "target": "text",
-    "generator": "text",
-    "language_model": "text",
-    "control": "text",
-    "seconds": "number",
-    "error": "text",
-    "note": "text",
-    "auc_low": "number",
-    "auc_high": "number",
-    "density": "number",
-}
+_KINDS: dict[Any, Kind] = {str: "text", int: "integer", float: "number", bool: "flag", tuple: "texts"}
+
+
+def _columns(types: Mapping[str, Any], names: str) -> dict[str, Kind]:
+    def kind(name: str) -> Kind:
+        declared = types.get(name, str)
+        used = next(one for one in (*get_args(declared), declared) if one is not NoneType)
+        return _KINDS[tuple if get_origin(declared) is tuple else used]
+
+    return {name: kind(name) for name in names.split()}
+
+
+UNIT_COLUMNS = _columns(
+    get_type_hints(Run) | get_type_hints(Unit),
+    "run model layer unit name status label score auc mad origin found_by found_in label_step discovered margin"
+    " initial_label initial_score search_label search_score second_label second_score steps images seed target"
+    " generator language_model control seconds error note auc_low auc_high density",
+) | {"margin": "number"}
 """Every column of a unit's row with the kind of its values, in order."""
 
-STEP_COLUMNS: dict[str, Kind] = {
-    "run": "text",
-    "unit": "integer",
-    "step": "integer",
-    "attempt": "integer",
-    "kind": "text",
-    "outcome": "text",
-    "concept": "text",
-    "score": "number",
-    "reasoning": "text",
-    "origin": "text",
-    "removed": "text",
-    "images": "texts",
-    "seed": "integer",
-    "temperature": "number",
-    "seconds": "number",
-    "model": "text",
-    "prompt": "text",
-    "reply": "text",
-    "created": "number",
-}
+STEP_COLUMNS = _columns(
+    get_type_hints(Step),
+    "run unit step attempt kind outcome concept score reasoning origin removed images seed temperature seconds"
+    " model prompt reply created",
+)
 """Every column of a step's row with the kind of its values, in order; see ``Step``."""
 
 
 def status_of(unit: Unit, *, worked_on: bool) -> str:
-    """A unit's state; of a run that nobody works on it is not running, whatever a killed process wrote last."""
+    """Return a unit's state: without a process at work it is not running, whatever a killed one wrote last."""
     return "interrupted" if unit.status == "running" and not worked_on else unit.status
 
 
 def unit_row(run: Run, unit: Unit, *, worked_on: bool) -> Row:
-    """A unit's row, with all of ``UNIT_COLUMNS``.
+    """Return a unit's row, with all of ``UNIT_COLUMNS``.
 
     Args:
         run: the unit's run.
         unit: the unit.
-        worked_on: a living process works on the run.
+        worked_on: whether a living process holds the run.
     """
-    known = {
+    of_run = {
         "run": run.id,
         "model": run.shown_model,
         "layer": run.layer,
         "seed": run.seed,
-        **{part: run.fingerprints.get(part) for part in ("target", "generator", "language_model", "control")},
+        **{name: run.fingerprints.get(name) for name in ("target", "generator", "language_model", "control")},
         "status": status_of(unit, worked_on=worked_on),
     }
-    return {name: known[name] if name in known else getattr(unit, name) for name in UNIT_COLUMNS}
+    return {name: of_run[name] if name in of_run else getattr(unit, name) for name in UNIT_COLUMNS}
 
 
 def step_row(step: Step) -> Row:
-    """A step's row, with all of ``STEP_COLUMNS``."""
+    """Return a step's row, with all of ``STEP_COLUMNS``."""
     return {name: getattr(step, name) for name in STEP_COLUMNS}

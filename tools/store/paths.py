@@ -1,4 +1,4 @@
-"""The files and folders of a store: what is LINE's own, by name, and that nothing is followed out of it."""
+"""Files and folders of a store: LINE's own, by name; no symbolic link is followed out of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OWN = {
     "logs": re.compile(r"\d{8}-\d{6}-\d{9}-[a-z]+\.log"),
     "locks": re.compile(r"[A-Za-z0-9_.-]+(?:@[A-Za-z0-9._-]+)?\.lock"),
 }
-"""What LINE's own files in a folder of the store are called."""
+"""Names of LINE's own files in a folder of the store."""
 
 _LEFTOVERS = {
     "": re.compile(_PART.format(rf"{_DATABASE}(?:\.before-.+)?") + rf"|\.{_DATABASE}\.before-m\d+(?:-journal)?"),
@@ -34,11 +34,11 @@ _LEFTOVERS = {
     "sheets": re.compile(_PART.format(r"[A-Za-z0-9_.-]+\.png")),
     "embeddings": re.compile(_PART.format(_EMBEDDINGS) + r"|tmp\w{8}\.tmp"),
 }
-"""What files that were being written are called; ``part`` is the one that its writer holds locked."""
+"""Names of partial files; ``part`` is the one that its writer holds locked."""
 
 
 def open_no_link(path: str, flags: int) -> int:
-    """Open a file, but none that a symbolic link leads to; for the ``opener`` of ``open``.
+    """Open a file that is no symbolic link; an ``opener`` for ``open``.
 
     Raises:
         OSError: it is a symbolic link (``ELOOP``), or cannot be opened.
@@ -47,12 +47,12 @@ def open_no_link(path: str, flags: int) -> int:
 
 
 def own_files(store: Path, folder: str) -> Iterator[Path]:
-    """Yield LINE's own files in a folder of a store, in the order of their names; links are none."""
+    """Yield LINE's own files in a folder of a store, by name; links are none."""
     yield from (path for path, _ in _matching(store, folder, _OWN[folder]))
 
 
 def unfinished_files(store: Path) -> Iterator[tuple[Path, Path | None]]:
-    """Yield files that a process was writing, each with the file that the process holds locked, if it does."""
+    """Yield partial files, each with the file that its writer holds locked, if it does."""
     for folder, pattern in _LEFTOVERS.items():
         for path, match in _matching(store, folder, pattern):
             part = match.groupdict().get("part")
@@ -60,7 +60,7 @@ def unfinished_files(store: Path) -> Iterator[tuple[Path, Path | None]]:
 
 
 def links(store: Path) -> list[Path]:
-    """Give the symbolic links in a store that stand where files and folders of LINE's own belong."""
+    """Return the symbolic links in a store that stand in the place of LINE's own files and folders."""
     places = [store / name for name in (*DATABASES, *FOLDERS)]
     images = store / "images"
     if images.is_dir() and not images.is_symlink():
@@ -102,5 +102,5 @@ def _is_regular(path: Path) -> bool:
     try:
         return stat.S_ISREG(os.lstat(path).st_mode)
     except OSError:
-        # It has gone meanwhile.
+        # It was removed meanwhile.
         return False

@@ -22,7 +22,7 @@ from line_neurons.tools.targets.weights.versions import same_fingerprint, shown,
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,120}")
 _JSON_COLUMNS = {"settings", "fingerprints", "versions", "vocabulary", "images", "board", "detail"}
-# What stands for nothing in columns that always hold something.
+# Empty values of columns that always hold something.
 _ABSENT: dict[str, Any] = {
     **{name: {} for name in ("settings", "fingerprints", "versions")},
     **dict.fromkeys(("images", "board"), ()),
@@ -34,10 +34,12 @@ _ABSENT: dict[str, Any] = {
 class Run:
     """A run: one target layer, some units, one set of settings.
 
-    ``vocabulary`` holds the words that the first board is drawn from; None where a language model names them, and
+    ``vocabulary`` holds the words that the initial board is sampled from; None where a language model names them,
+    and
     in records of older versions where they are a control set's classes. ``status`` is ``pending``, ``running``,
-    ``finished``, ``interrupted`` or ``failed``; times are seconds since the epoch. A fork goes on from what unit
-    ``forked_unit`` of run ``forked_from`` had after step ``forked_step``.
+    ``finished``, ``interrupted`` or ``failed``; times are seconds since the epoch. A fork continues from the state
+    of
+    unit ``forked_unit`` of run ``forked_from`` after step ``forked_step``.
     """
 
     id: str
@@ -62,19 +64,19 @@ class Run:
 
     @property
     def shown_model(self) -> str:
-        """The model's spec with the version of its weights or, of an own checkpoint, the start of its hash."""
+        """The model's spec with the version of its weights or, of a custom checkpoint, the start of its hash."""
         return shown(self.model, str(self.fingerprints.get("target", "")))
 
     @property
     def target_name(self) -> str:
-        """The same for the screen: of a file or folder the name alone."""
+        """The same for the screen: of a file or folder only the name."""
         return shown(short_spec(self.model), str(self.fingerprints.get("target", "")))
 
     @property
     def concluded(self) -> bool:
-        """Whether all that was due of the run is done; of a failed one, whether it came to its end all the same.
+        """Whether nothing of the run is left to do; of a failed one, whether all its units were processed.
 
-        ``finished`` alone tells neither: earlier versions left it in place where a run was taken up again.
+        ``finished`` alone tells neither: earlier versions left it in place where a run was resumed.
         """
         return self.status == "finished" or (self.status == "failed" and self.finished is not None)
 
@@ -83,17 +85,23 @@ class Run:
 class Unit:
     """A unit of a run and, once it is finished, its label.
 
-    ``status`` is ``pending``, ``running``, ``finished``, ``interrupted`` or ``failed``; a failed unit is taken
-    again only when that is asked for. A unit that is done with and has no label is ``dead`` (its activation is 0
-    on every image), ``constant`` (it is another value, the same on every image) or ``undecided`` (all concepts
-    score the same). ``initial_label`` is the best concept of the initial board; ``discovered`` says that the
-    label was not in the initial vocabulary. ``images`` are ids of the label's images; ``auc_low`` and
-    ``auc_high`` are the 95 % interval of ``auc``, and ``density`` is the share of the control images on which the
-    unit is above 0. ``note`` tells what is wrong with the unit or its label, None in records of older versions;
-    see ``marks``. ``second_label`` is the best concept that shares no word with the label; ``steps`` counts the
-    unit's iterations and summaries. ``search_label`` and ``search_score`` are what the unit's own search found;
-    where a revisit found better, ``origin`` is ``revisit`` and the label comes from unit ``found_by`` of run
-    ``found_in``.
+    ``status`` is ``pending``, ``running``, ``finished``, ``interrupted`` or ``failed``; a failed unit is repeated
+    only
+    on request. A unit that is done and has no label is ``dead`` (its activation is 0 on every image), ``constant``
+    (another value, the same on every image) or ``undecided`` (all concepts score the same). ``initial_label`` is
+    the
+    best concept of the initial board; ``discovered`` says that the label was not in the initial vocabulary.
+    ``images``
+    are ids of the label's images; ``auc_low`` and ``auc_high`` are the 95 % interval of ``auc``, and ``density``
+    is the
+    share of the control images on which the unit is above 0. ``note`` tells what is wrong with the unit or its
+    label,
+    None in records of older versions; see ``marks``. ``second_label`` is the best concept that shares no word with
+    the
+    label; ``steps`` counts the unit's iterations and summaries. ``search_label`` and ``search_score`` are the
+    result of
+    the unit's own search; where a revisit found better, ``origin`` is ``revisit`` and the label comes from unit
+    ``found_by`` of run ``found_in``.
     """
 
     run: str
@@ -143,12 +151,15 @@ class Step:
     """One entry of a unit's history.
 
     ``kind`` is ``initial`` (one entry for each concept), ``iteration``, ``summary``, or ``revisit`` for a label
-    that another unit found; ``step`` counts on over restarts. ``outcome`` is
-    ``scored``, ``duplicate``, ``invalid``, ``not_drawable``, ``withdrawn`` (a person gave the proposal up) or
-    ``stalled``. ``origin`` is ``predefined``, ``proposed``, ``summary``, ``revisit``, or ``typed`` by a person.
-    ``board`` is the board after the step as [concept, score] pairs, best first; ``images`` are ids in the concept
-    bank; ``seconds`` is how long the language model took, ``model`` its fingerprint, and ``prompt`` the hash of
-    the question that it was asked.
+    that
+    another unit found; ``step`` keeps counting over restarts. ``outcome`` is ``scored``, ``duplicate``,
+    ``invalid``,
+    ``not_drawable``, ``withdrawn`` (a user asked for another proposal) or ``stalled``. ``origin`` is
+    ``predefined``,
+    ``proposed``, ``summary``, ``revisit``, or ``typed`` by a user. ``board`` is the board after the step as
+    [concept,
+    score] pairs, best first; ``images`` are ids of cached images; ``seconds`` is how long the language model took,
+    ``model`` its fingerprint, and ``prompt`` the hash of the prompt that was sent.
     """
 
     run: str
@@ -175,7 +186,7 @@ class Step:
 
 
 class Trial(NamedTuple):
-    """An entry of a unit's own search, without what was asked and answered; see ``Step``."""
+    """An entry of a unit's own search, without prompt and reply; see ``Step``."""
 
     unit: int
     step: int
@@ -191,12 +202,12 @@ Row = TypeVar("Row", Run, Unit, Step)
 
 
 def is_plain_name(run: str) -> bool:
-    """Whether a text can be the name of a run."""
+    """Return whether a text can be the name of a run."""
     return _PLAIN.fullmatch(run) is not None
 
 
 def plain_name(run: str) -> str:
-    """The name of a run as it was, if it has only letters, digits, ``_``, ``.`` and ``-``.
+    """Return the name of a run if it has only letters, digits, ``_``, ``.`` and ``-``.
 
     Raises:
         StoreError: it has others, and no version of the program gave it.
@@ -277,7 +288,7 @@ def _adapters() -> dict[type, TypeAdapter[Any]]:
 
 @contextmanager
 def damaged_row(table: str, row: Mapping[str, Any]) -> Iterator[None]:
-    """What is wrong with a row that is read, as a ``DamagedError`` that names it."""
+    """Raise what is wrong with a row that is read as a ``DamagedError`` that names it."""
     try:
         yield
     except (ValueError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""How many answers of the language model a run refused, and why: counted from the histories of its units."""
+"""Count the replies of the language model that a run refused, and why, from the histories of its units."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from line_neurons.tools.store.runs import RunStore
 
-# A history has the words that the model was told; each reason has words of its own.
-_TOLD = {
+# A history has the sentence that was sent to the model; each reason has words of its own.
+_PHRASES = {
     "was cut off": "truncated",
     "answer was empty": "empty",
     "not a single JSON object": "not_json",
@@ -40,7 +40,7 @@ _REMEDIES = {
     "not_drawable": "another --generator, a lower --threshold, or more --hints",
 }
 
-_ASKED = (
+_REPLIES = (
     " (kind IN ('iteration', 'summary') AND coalesce(origin, '') != 'typed'"
     " OR kind = 'initial' AND origin = 'proposed')"
 )
@@ -49,12 +49,12 @@ _REASON = "CASE WHEN json_valid(detail) THEN json_extract(detail, '$.reason') EN
 
 @dataclass(frozen=True)
 class Refusals:
-    """What became of the answers of the language model.
+    """Refused replies of the language model.
 
     Args:
-        answers: how many there were; what a user typed in is none.
-        reasons: how many were refused, by reason: a kind of ``ReplyError``, ``duplicate`` or ``not_drawable``.
-        stalled: steps that ended without a usable answer.
+        answers: number of replies; what a user typed in is none.
+        reasons: number of refused ones, by reason: a kind of ``ReplyError``, ``duplicate`` or ``not_drawable``.
+        stalled: steps that ended without a usable reply.
     """
 
     answers: int = 0
@@ -63,17 +63,17 @@ class Refusals:
 
     @property
     def refused(self) -> int:
-        """How many answers were refused."""
+        """Number of refused replies."""
         return sum(self.reasons.values())
 
     @property
     def all_refused(self) -> bool:
-        """Whether there were answers and none was usable, so that the language model had no part in any label."""
+        """Whether there were replies and none was usable, so that no label comes from the language model."""
         return 0 < self.answers == self.refused
 
     @property
     def mostly(self) -> bool:
-        """Whether half of the answers or more were refused, which is more than the method itself makes for."""
+        """Whether half of the replies or more were refused, more than the method itself accounts for."""
         return 0 < self.answers <= 2 * self.refused
 
     @property
@@ -83,7 +83,7 @@ class Refusals:
 
 
 def refusals(runs: RunStore, run: str, unit: int | None = None) -> Refusals:
-    """The refusals of a run, or of one of its units.
+    """Count the refusals of a run, or of one of its units.
 
     Raises:
         StoreError: the store cannot be read.
@@ -92,7 +92,7 @@ def refusals(runs: RunStore, run: str, unit: int | None = None) -> Refusals:
 
 
 def refusals_by_run(runs: RunStore) -> dict[str, Refusals]:
-    """The refusals of all runs that have any answer, by id of the run.
+    """Count the refusals of all runs that have any reply, by id of the run.
 
     Raises:
         StoreError: the store cannot be read.
@@ -102,7 +102,7 @@ def refusals_by_run(runs: RunStore) -> dict[str, Refusals]:
 
 def _counted(runs: RunStore, run: str | None, unit: int | None) -> dict[str, Refusals]:
     known = {name: value for name, value in (("run", run), ("unit", unit)) if value is not None}
-    where = "FROM steps WHERE " + "".join(f"{name} = ? AND " for name in known) + _ASKED
+    where = "FROM steps WHERE " + "".join(f"{name} = ? AND " for name in known) + _REPLIES
     outcomes: dict[str, Counter[str]] = defaultdict(Counter)
     for name, outcome, count in runs.rows(f"SELECT run, outcome, count(*) {where} GROUP BY 1, 2", *known.values()):
         outcomes[name][outcome] += count
@@ -121,18 +121,18 @@ def _counted(runs: RunStore, run: str | None, unit: int | None) -> dict[str, Ref
 
 
 def _kind(detail: str) -> str:
-    return next((kind for words, kind in _TOLD.items() if words in detail), "concept")
+    return next((kind for words, kind in _PHRASES.items() if words in detail), "concept")
 
 
 def summary(found: Refusals) -> str:
-    """Refusals in words, the most frequent reasons first; empty where no answer was refused."""
+    """Describe refusals, the most frequent reasons first; empty where no reply was refused."""
     if not found.refused:
         return ""
     why = ", ".join(f"{count:,} {_WORDS[reason]}" for reason, count in found.reasons.items())
-    return f"{found.refused:,} of {found.answers:,} answers refused ({why})"
+    return f"{found.refused:,} of {found.answers:,} replies refused ({why})"
 
 
 def remedy(found: Refusals, settings: Mapping[str, Any]) -> str:
-    """What helps against the most frequent reason, with the settings of the run."""
+    """Return what helps against the most frequent reason, with the settings of the run."""
     of_ollama = _OF_OLLAMA if str(settings.get("llm")).startswith("ollama:") else {}
     return {**_REMEDIES, **of_ollama}.get(found.most, _ANOTHER)

@@ -1,4 +1,4 @@
-"""What is wrong with a run: units without a label, marked labels, refused answers, images not read."""
+"""Problems of a run: units without a label, marked labels, refused replies, unreadable images."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from line_neurons.tools.store.runs import RunStore
 
 @dataclass(frozen=True)
 class RunProblems:
-    """How a run came out, where it did not come out as it should.
+    """What went wrong in a run.
 
     Args:
         unlabelled: units that can have no label, by state.
         marked: labels that are marked, by mark; a label may have several.
-        labels: how many labels are marked.
-        refusals: the answers that were refused.
+        labels: number of marked labels.
+        refusals: the replies that were refused.
         control: control images that were measured, and those that could not be read.
         settings: the run's settings, which decide what helps.
     """
@@ -34,7 +34,7 @@ class RunProblems:
     settings: dict[str, object]
 
     def remarks(self) -> list[str]:
-        """A sentence for each thing that is wrong, with what helps; none where nothing is."""
+        """Return a sentence for each problem, with its remedy."""
         found = []
         if self.unlabelled:
             found.append(
@@ -42,32 +42,32 @@ class RunProblems:
             )
         if self.marked:
             found.append(f"{_plural(self.labels, 'label')} marked: {_listed(self.marked)}")
-        if answers := summary(self.refusals):
+        if replies := summary(self.refusals):
             stalled = self.refusals.stalled
             steps = f"; {_plural(stalled, 'step')} without a concept" if stalled else ""
             alone = ": no label comes from the language model" if self.refusals.all_refused else ""
-            # Some refusals are the method at work.
+            # Some refusals are part of the method.
             helps = f"; try {remedy(self.refusals, self.settings)}" if self.refusals.mostly else ""
-            found.append(f"{answers}{steps}{alone}{helps}")
+            found.append(f"{replies}{steps}{alone}{helps}")
         measured, unread = self.control
         if unread:
             found.append(
-                f"{unread:,} of {measured + unread:,} control images could not be read, and count nowhere"
+                f"{unread:,} of {measured + unread:,} control images could not be read and are not counted"
             )
         return found
 
     def short(self) -> str:
-        """The same in a few words, for a column."""
+        """Return the problems in a few words, for a column."""
         found = [f"{count} {state}" for state, count in self.unlabelled.items()]
         if self.labels:
             found.append(f"{_plural(self.labels, 'label')} marked")
         if self.refusals.mostly:
-            found.append(f"{self.refusals.refused:,} of {self.refusals.answers:,} answers refused")
+            found.append(f"{self.refusals.refused:,} of {self.refusals.answers:,} replies refused")
         return ", ".join(found)
 
 
 def run_problems(store: Path, runs: RunStore, run: Run) -> RunProblems:
-    """How a run came out.
+    """Return the problems of a run.
 
     Raises:
         StoreError: the store cannot be read.
@@ -77,7 +77,7 @@ def run_problems(store: Path, runs: RunStore, run: Run) -> RunProblems:
 
 
 def listed_run_problems(runs: RunStore, run: Run, refused: Refusals) -> RunProblems:
-    """How a run in a list came out, without a look at its control set.
+    """Return the problems of a run in a list, without those of its control set.
 
     Args:
         runs: the store.
@@ -88,10 +88,8 @@ def listed_run_problems(runs: RunStore, run: Run, refused: Refusals) -> RunProbl
 
 
 def _condition(runs: RunStore, run: Run, refused: Refusals, control: tuple[int, int]) -> RunProblems:
-    # A store that is only looked at may be of an earlier schema.
-    known = runs.rows("SELECT 1 FROM pragma_table_info('units') WHERE name = 'note'")
-    noted = "SELECT status, note, auc, label FROM units WHERE run = ?"
-    rows = runs.rows(noted if known else noted.replace("note", "NULL"), run.id)
+    note = "note" if "note" in runs.columns("units") else "NULL"
+    rows = runs.rows(f"SELECT status, {note}, auc, label FROM units WHERE run = ?", run.id)  # noqa: S608
     states = Counter(str(status) for status, *_ in rows)
     marks = [
         read_marks(None if note is None else str(note), auc if isinstance(auc, float) else None)

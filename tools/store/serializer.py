@@ -1,4 +1,4 @@
-"""Checkpoints read back as plain data, and as nothing else."""
+"""Serialise checkpoints as plain data."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class PlainSerializer(JsonPlusSerializer):
         super().__init__(allowed_msgpack_modules=None, __unpack_ext_hook__=_refuse)
 
     def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
-        """See ``JsonPlusSerializer.dumps_typed``; that a graph was interrupted is kept as plain data too."""
-        if isinstance(obj, tuple) and obj and all(isinstance(one, Interrupt) for one in obj):
-            obj = [{"value": one.value, "id": one.id} for one in obj]
+        """See ``JsonPlusSerializer.dumps_typed``; interrupts of a graph are written as plain data too."""
+        if isinstance(obj, tuple) and obj and all(isinstance(item, Interrupt) for item in obj):
+            obj = [{"value": item.value, "id": item.id} for item in obj]
         return super().dumps_typed(obj)
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
         """See ``JsonPlusSerializer.loads_typed``.
 
         Raises:
-            ValueError: the data is of another kind than this program writes, or no such data.
+            ValueError: the data is of a kind that this program does not write, or damaged.
         """
         if data[0] not in {"null", "msgpack"}:
             raise ValueError(f"there is data of the kind {clean_text(str(data[0]), 40)!r}")

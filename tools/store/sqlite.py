@@ -1,4 +1,4 @@
-"""The SQLite files of a store: how long others are waited for, and what a person is told when one fails."""
+"""SQLite connections: busy timeouts and user-facing errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from line_neurons.tools.store.paths import refuse_links
 logger = logging.getLogger(__name__)
 
 BUSY_TIMEOUT = 30.0
-"""Seconds that a database is waited for while another process writes to it."""
+"""Seconds to wait for a database while another process writes to it."""
 
 # SQLite's MAX_PATHNAME, less what it appends.
 _LONGEST_PATH = 500
@@ -33,7 +33,7 @@ _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_ALLOWED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
-# What is lost with each file, where it can be done without.
+# What is lost without each file.
 _WITHOUT = {
     "checkpoints.db": "unfinished units then restart, with the cached images and replies",
     "bank.db": "images are then generated again from the same requests",
@@ -42,7 +42,7 @@ _WITHOUT = {
 
 @contextmanager
 def translate_errors(path: Path) -> Iterator[None]:
-    """What goes wrong with the database at ``path``, or with another file at its place, as a ``StoreError``."""
+    """Raise errors of the database at ``path``, or of another file in its place, as a ``StoreError``."""
     try:
         yield
     except (sqlite3.Error, OSError) as error:
@@ -50,19 +50,19 @@ def translate_errors(path: Path) -> Iterator[None]:
 
 
 def store_error(path: Path, error: Exception) -> StoreError:
-    """The error that a person is told: the file, what is wrong with it, and what can be done."""
+    """Return the user's error: the file, what is wrong with it, and what can be done."""
     return StoreError(f"the store's {_describe(path, error)}", _remedy(path, error))
 
 
 def is_damaged(path: Path, error: BaseException | None) -> bool:
-    """Whether an error says that the file at ``path`` is no database, or not a whole one."""
+    """Return whether an error says that the file at ``path`` is no database, or a corrupt one."""
     return isinstance(error, sqlite3.Error) and (_code(error) in _DAMAGED or path.is_dir())
 
 
 def quarantine(path: Path) -> bool:
-    """Give a damaged database that can be made anew another name, with a warning; True if it was damaged.
+    """Rename a corrupt database that can be made again, with a warning; return whether it was corrupt.
 
-    Another process may have done so meanwhile: what is there now is looked through first.
+    Another process may have done so meanwhile: what is there now is checked first.
 
     Raises:
         StoreError: the folder cannot be written.
@@ -71,19 +71,19 @@ def quarantine(path: Path) -> bool:
     with translate_errors(path), file_lock(lock, refusal=UsageError, on_wait=lambda holder: None):
         if _is_whole(path):
             return False
-        aside = quarantine_path(path)
-        path.replace(aside)
-        # They belong to the file that has gone; SQLite would apply them to the new one.
+        renamed = quarantine_path(path)
+        path.replace(renamed)
+        # They belong to the renamed file; SQLite would apply them to the new one.
         for log in ("-wal", "-shm"):
             path.with_name(f"{path.name}{log}").unlink(missing_ok=True)
-    logger.warning("%s is damaged; it was renamed to %s, and a new one is made", path, aside.name)
+    logger.warning("%s is damaged; it was renamed to %s, and a new one is made", path, renamed.name)
     return True
 
 
 def quarantine_path(path: Path) -> Path:
-    """The first free name under which a damaged database is kept."""
+    """Return the first free name for a corrupt database."""
     return next(
-        aside for number in count(1) if not (aside := path.with_name(f"{path.name}.damaged-{number}")).exists()
+        renamed for number in count(1) if not (renamed := path.with_name(f"{path.name}.damaged-{number}")).exists()
     )
 
 
@@ -91,12 +91,12 @@ def connect(path: Path, check: Callable[[sqlite3.Connection], None], **options: 
     """Open a store's database to read and write, in WAL mode from its first byte.
 
     Args:
-        path: the file; made if it is not there.
+        path: the file; made if it does not exist.
         check: refuses a database that this version must not touch, before anything of it is changed.
         options: further arguments of ``sqlite3.connect``.
 
     Raises:
-        StoreError: a symbolic link would lead out of the store, or somebody else's code is in the database.
+        StoreError: a symbolic link would lead out of the store, or foreign code is in the database.
         sqlite3.Error: it cannot be used.
         OSError: the folder cannot be written.
     """
@@ -117,7 +117,7 @@ def connect(path: Path, check: Callable[[sqlite3.Connection], None], **options: 
 
 
 def open_readonly(path: Path, **options: Any) -> sqlite3.Connection:
-    """A database that is there, for reading only.
+    """Open an existing database read-only.
 
     What a killed process left half written is rolled back first: SQLite does that wherever a database is opened to
     be written, but lets nobody read it otherwise.
@@ -127,7 +127,7 @@ def open_readonly(path: Path, **options: Any) -> sqlite3.Connection:
         options: further arguments of ``sqlite3.connect``.
 
     Raises:
-        StoreError: somebody else's code is in the database.
+        StoreError: foreign code is in the database.
         sqlite3.Error: it cannot be opened.
     """
     uri, writable = path.resolve().as_uri(), os.access(path.parent, os.W_OK)
@@ -189,7 +189,7 @@ def copy_database(path: Path, reason: str) -> Path:
 
 
 def _refuse_foreign(db: sqlite3.Connection, path: Path) -> None:
-    """Refuse a database with code of somebody else's: a view's query may have no end.
+    """Refuse a database with foreign code: a view's query may have no end.
 
     Raises:
         StoreError: it has a view or a trigger.

@@ -1,10 +1,11 @@
-"""The units of a run as a table of them needs them: read often, of a whole layer, while others write."""
+"""Units of a run for tables: read often, of a whole layer, while others write."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, TypeVar
+from types import NoneType
+from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_type_hints
 
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.label_marks import Mark, read_marks
@@ -14,9 +15,9 @@ T = TypeVar("T")
 
 
 class UnitRow(NamedTuple):
-    """What a table shows of a unit; see ``run_store.Unit``.
+    """Columns of a unit that a table shows; see ``records.Unit``.
 
-    A value that cannot have been written is left out: ``status`` is then ``damaged``, and ``error`` names it.
+    An impossible value is left out: ``status`` is then ``damaged``, and ``error`` names it.
     """
 
     run: str
@@ -46,28 +47,27 @@ class UnitRow(NamedTuple):
         return read_marks(self.note, self.auc)
 
 
-_WHOLE = {"unit", "position", "label_step", "discovered", "steps", "found_by"}
-_REAL = {"score", "initial_score", "auc", "mad", "seconds"}
-_KINDS = tuple(
-    (type(None), int) if name in _WHOLE else (type(None), int, float) if name in _REAL else (type(None), str)
-    for name in UnitRow._fields
+_TYPES = tuple(
+    {*(get_args(declared) or (declared,)), NoneType} | ({int} if float in get_args(declared) else set())
+    for declared in get_type_hints(UnitRow).values()
 )
-
+"""What SQLite may give for each field: a score may be a whole number."""
 
 _CHUNK = 256
-"""So many units are read together, where one of them has changed."""
+"""Units that are read together, where one of them has changed."""
 
 
 class UnitRows(Generic[T]):
-    """Reads a run's units again and again; what is made of a row is made anew where it may have changed.
+    """Reads a run's units again and again; items are rebuilt where a row may have changed.
 
-    SQLite looks through all rows, in its own code, and gives a text for each chunk of units; only rows of chunks
-    whose text is another than before are handed to Python. Fetching 10,000 rows several times a second kept
-    Python's garbage collector busy for a fifth of the time.
+    SQLite reads all rows, in its own code, and returns a text for each chunk of units; only rows of chunks with a
+    changed text are handed to Python. Fetching 10,000 rows several times a second kept Python's garbage collector
+    busy
+    for a fifth of the time.
 
     Args:
         run: id of the run.
-        make: what is made of each row.
+        make: makes the item of a row.
     """
 
     def __init__(self, run: str, make: Callable[[UnitRow], T]) -> None:
@@ -76,17 +76,16 @@ class UnitRows(Generic[T]):
         self._texts: dict[int, bytes] = {}
         self._rows: dict[int, tuple[Any, ...]] = {}
         self._places: dict[int, int] = {}
-        self._made: list[T] = []
+        self._items: list[T] = []
 
     def read(self, runs: RunStore, *, worked_on: bool) -> list[T]:
-        """What is made of the units, in the order they were asked for in; unchanged ones are the same objects.
+        """Return the items of all units, in their order; unchanged ones are the same objects.
 
         Args:
             runs: the store.
             worked_on: whether a living process holds the run; else no unit is running, whatever was written last.
         """
-        known = {str(name) for (name,) in runs.rows("SELECT name FROM pragma_table_info('units')")}
-        # A store that is only looked at may be of an earlier schema.
+        known = runs.columns("units")
         columns = {name: name if name in known else "NULL" for name in UnitRow._fields}
         columns["status"] = (
             f"CASE WHEN status = 'running' AND NOT {worked_on:d} THEN 'interrupted' ELSE status END"
@@ -94,11 +93,11 @@ class UnitRows(Generic[T]):
         chosen, text = ", ".join(columns.values()), "%s|" * len(columns)
         of_run = "FROM units WHERE run = ? AND typeof(unit) = 'integer' AND unit"
         whole = f"CAST(group_concat(printf('{text}', {chosen})) AS BLOB)"
-        look = f"SELECT unit / {_CHUNK}, {whole} {of_run} >= 0 GROUP BY 1"
-        texts: dict[int, bytes] = dict(runs.rows(look, self._run))
+        digests = f"SELECT unit / {_CHUNK}, {whole} {of_run} >= 0 GROUP BY 1"
+        texts: dict[int, bytes] = dict(runs.rows(digests, self._run))
         changed = [chunk for chunk, text in texts.items() if text != self._texts.get(chunk)]
         if not changed and len(texts) == len(self._texts):
-            return self._made
+            return self._items
         fetch = f"SELECT {chosen} {of_run} BETWEEN ? AND ?"
         rows = {
             row[_UNIT]: row
@@ -106,21 +105,21 @@ class UnitRows(Generic[T]):
             for row in runs.rows(fetch, self._run, chunk * _CHUNK, (chunk + 1) * _CHUNK - 1)
         }
         self._texts = texts
-        self._renew(rows)
-        return self._made
+        self._update(rows)
+        return self._items
 
-    def _renew(self, rows: dict[int, tuple[Any, ...]]) -> None:
-        made = self._made.copy()
+    def _update(self, rows: dict[int, tuple[Any, ...]]) -> None:
+        items = self._items.copy()
         if not rows.keys() <= self._places.keys():
             in_order = sorted((self._rows | rows).values(), key=_order)
             self._places = {row[_UNIT]: place for place, row in enumerate(in_order)}
-            made = [self._make(_checked(row)) for row in in_order]
+            items = [self._make(_checked(row)) for row in in_order]
         else:
             for unit, row in rows.items():
                 if row != self._rows[unit]:
-                    made[self._places[unit]] = self._make(_checked(row))
+                    items[self._places[unit]] = self._make(_checked(row))
         self._rows |= rows
-        self._made = made
+        self._items = items
 
 
 _UNIT, _POSITION = UnitRow._fields.index("unit"), UnitRow._fields.index("position")
@@ -134,12 +133,12 @@ def _order(row: tuple[Any, ...]) -> tuple[int, int]:
 def _checked(row: tuple[Any, ...]) -> UnitRow:
     wrong = {
         name: value
-        for name, value, kinds in zip(UnitRow._fields, row, _KINDS, strict=True)
-        if type(value) not in kinds or (type(value) is float and not math.isfinite(value))
+        for name, value, types in zip(UnitRow._fields, row, _TYPES, strict=True)
+        if type(value) not in types or (type(value) is float and not math.isfinite(value))
     }
     if not wrong:
         return UnitRow(*row)
-    said = ", ".join(f"{name}: {clean_text(repr(value), 40)}" for name, value in wrong.items())
+    values = ", ".join(f"{name}: {clean_text(repr(value), 40)}" for name, value in wrong.items())
     known: dict[str, Any] = dict(zip(UnitRow._fields, row, strict=True)) | dict.fromkeys(wrong)
-    said = f"its row in runs.db is damaged ({said})"
-    return UnitRow(**known | {"status": "damaged", "error": said})
+    error = f"its row in runs.db is damaged ({values})"
+    return UnitRow(**known | {"status": "damaged", "error": error})

@@ -167,7 +167,7 @@ def test_a_run_of_which_no_answer_was_usable_says_so_with_the_reason_and_what_he
     assert [
         remark for remark in run_problems(tmp_path, components.runs, run).remarks() if "answers" in remark
     ] == [
-        "12 of 12 answers refused (12 not JSON); 3 steps without a concept: no label comes from the language model"
+        "12 of 12 replies refused (12 not JSON); 3 steps without a concept: no label comes from the language model"
         "; try --think on or off, or another model (--llm)"
     ]
 
@@ -183,7 +183,7 @@ class HalfReadable(ScriptedControl):
 def test_control_images_that_could_not_be_read_are_counted_with_the_run(asked, monkeypatch):
     monkeypatch.setattr(Components, "control_set", HalfReadable(CLASSES))
     result = explain(Net(), "r", "0", **asked)
-    assert "8 of 16 control images could not be read, and count nowhere" in result.remarks
+    assert "8 of 16 control images could not be read and are not counted" in result.remarks
 
 
 def test_a_run_of_usable_answers_has_nothing_to_say_of_them(tmp_path):
@@ -198,7 +198,7 @@ def test_repeated_and_undrawable_answers_are_counted_and_what_a_user_typed_is_no
     components, run = searched(tmp_path, lambda *_: next(answers), iterations=2, generator=generator)
     found = refusals(components.runs, run.id)
     assert (found.answers, dict(found.reasons), found.stalled) == (6, {"duplicate": 2, "not_drawable": 1}, 0)
-    assert summary(found) == "3 of 6 answers refused (2 repeated, 1 not drawable)"
+    assert summary(found) == "3 of 6 replies refused (2 repeated, 1 not drawable)"
 
 
 @pytest.mark.parametrize(

@@ -98,9 +98,9 @@ def test_a_run_of_which_every_answer_was_refused_has_a_status_of_its_own(line, c
     components(lambda *_: "garbage")
     status, out, _ = line(*BATCH, "--units", "0")
     assert status == ALL_REFUSED == 3 and not is_failure(status)
-    assert "8 of 8 answers refused (8 not JSON)" in " ".join(out.split())
+    assert "8 of 8 replies refused (8 not JSON)" in " ".join(out.split())
     assert "first board only" in " ".join(out.split())
-    assert "8 of 8 answers refused" in " ".join(line("runs")[1].split())
+    assert "8 of 8 replies refused" in " ".join(line("runs")[1].split())
 
 
 def test_the_app_shows_marks_in_the_row_of_a_unit_and_of_its_run(line, components, tmp_path):
