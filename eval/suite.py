@@ -208,7 +208,7 @@ class Suite:
         return tasks
 
     def _bases(self) -> list[Variant]:
-        return [self.searches[0], *(one for one in self.searches if one.exclude_file)]
+        return [self.searches[0], *(variant for variant in self.searches if variant.exclude_file)]
 
     def _labels(self, variant: Variant) -> list[_Labels]:
         """Return the baselines of a search in each form; initial labels are as recorded in all of them."""
@@ -298,10 +298,10 @@ class Suite:
     def _method_tables(self) -> list[tuple[str, tuple[str, ...]]]:
         """Return tables of methods against the suite's own search, and against the one without the classes."""
         first, *others = self._bases()
-        tables = [("methods", first), *((f"methods-{_slug(one.name)}", one) for one in others)]
+        tables = [("methods", first), *((f"methods-{_slug(variant.name)}", variant) for variant in others)]
         return [
-            (name, ("table1", self._source(one), *(file.partition("=")[2] for file in self._files(one))))
-            for name, one in tables
+            (name, ("table1", self._source(variant), *(file.partition("=")[2] for file in self._files(variant))))
+            for name, variant in tables
         ]
 
     def _places_of(self, command: str) -> tuple[str, ...]:

@@ -153,8 +153,8 @@ def write_csv(found: RankedLabels, path: Path) -> None:
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for one, order in zip(found.labels, found.ranked, strict=True):
-        writer.writerow([one.unit, *(*order, " ", " ")[:3]])
+    for label, order in zip(found.labels, found.ranked, strict=True):
+        writer.writerow([label.unit, *(*order, " ", " ")[:3]])
     write_file(path, written.getvalue().encode())
 
 
@@ -215,7 +215,7 @@ def _of_unit(
     pool: Executor,
 ) -> Ranking:
     """Return the candidates of a unit with their scores, best first."""
-    captions = [describe(one) for one in shown]
+    captions = [describe(image) for image in shown]
     distinct = list(dict.fromkeys(captions))
     simple = dict(zip(distinct, pool.map(partial(_simplified, task.components), distinct), strict=True))
     candidates = _candidates(task, unit, [simple[caption] for caption in captions], pool)
@@ -230,7 +230,7 @@ def _of_unit(
             drawn[concept] = task.components.cache.images(requests, task.components.generator)
         except NotDrawableError:
             continue
-    near = None if weigh is None else partial(weigh, [one.image for one in shown], captions)
+    near = None if weigh is None else partial(weigh, [image.image for image in shown], captions)
     ranked = _ranked(task, unit, drawn, near) if drawn else []
     return [*ranked, *((concept, None) for concept in candidates if concept not in drawn)]
 
@@ -250,7 +250,7 @@ def _simplified(components: Components, caption: str) -> str:
 def _candidates(task: BaselineTask, unit: int, descriptions: Sequence[str], pool: Executor) -> list[str]:
     """Return distinct concepts that the language model proposes from the descriptions, none of them excluded."""
     settings = task.components.settings
-    excluded = {concept_key(one) for one in (*settings.exclude, *task.excluded.get(unit, ()))}
+    excluded = {concept_key(word) for word in (*settings.exclude, *task.excluded.get(unit, ()))}
 
     def named(index: int) -> str:
         order = list(descriptions)
@@ -344,4 +344,4 @@ def simplify_prompt(description: str, refused: Sequence[str] = ()) -> Prompt:
 
 
 def _described(descriptions: Sequence[str]) -> str:
-    return "Descriptions:\n" + "\n".join(quoted(one, _LONGEST_DESCRIPTION) for one in descriptions)
+    return "Descriptions:\n" + "\n".join(quoted(description, _LONGEST_DESCRIPTION) for description in descriptions)

@@ -184,7 +184,7 @@ class _OpenClip:
         import torch
 
         def embed(part: Sequence[Any]) -> Any:
-            return self.model.encode_image(torch.stack([self.prepare(one) for one in part]).to(self.device))
+            return self.model.encode_image(torch.stack([self.prepare(image) for image in part]).to(self.device))
 
         return _batched([_decoded(image) for image in images], embed)
 

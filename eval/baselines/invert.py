@@ -98,7 +98,12 @@ def search_formulas(
     for unit in range(activations.shape[1]):
         fits = np.ones(len(concepts), bool) if allowed is None else allowed[unit]
         formulas = search.of_unit(ranks[:, unit], sums[unit], fits)
-        found.append([ScoredFormula(one.text, one.length, one.auc, float(one.holds.mean())) for one in formulas])
+        found.append(
+            [
+                ScoredFormula(formula.text, formula.length, formula.auc, float(formula.holds.mean()))
+                for formula in formulas
+            ]
+        )
         if progress:
             progress(unit + 1, activations.shape[1])
     return found
@@ -133,7 +138,7 @@ class _Search:
         for _ in range(2, self._settings.length + 1):
             if not beam:
                 break
-            held = np.stack([one.holds for one in beam]).astype(np.float64)
+            held = np.stack([formula.holds for formula in beam]).astype(np.float64)
             of_beam, beam_sizes = held @ ranks, held.sum(1)
             both, both_sizes = (held * ranks) @ self.members, held @ self.members
             both = np.concatenate([both, of_beam[:, None] - both], 1)
@@ -168,9 +173,9 @@ class _Search:
     ) -> list[_Formula]:
         """Return the best of the known and the new formulas, no two of them for the same images."""
         kept: list[_Formula] = []
-        for one in _merged(known, aucs, build):
-            if not any(np.array_equal(one.holds, other.holds) for other in kept):
-                kept.append(one)
+        for formula in _merged(known, aucs, build):
+            if not any(np.array_equal(formula.holds, other.holds) for other in kept):
+                kept.append(formula)
             if len(kept) == self._settings.beam:
                 break
         return kept
@@ -254,7 +259,7 @@ def label(
                 "allow other shares, or name other images with --control",
             )
         labels.append(Label(unit, formulas[0].formula, formulas[0].auc))
-        if any((one.auc, one.length) == (formulas[0].auc, formulas[0].length) for one in formulas[1:]):
+        if any((formula.auc, formula.length) == (formulas[0].auc, formulas[0].length) for formula in formulas[1:]):
             tied.append(unit)
     return task.as_labels("invert" if length == 1 else f"invert-{length}", labels, without, tied)
 
@@ -305,7 +310,7 @@ def _wider(task: BaselineTask) -> Mapping[int, set[str]]:
     for index, (name, caption) in enumerate(zip(task.control.classes, task.captions, strict=True)):
         synset = known.get(name) or next(iter(words.senses(caption)), None)
         above = words.hypernyms(synset) if synset is not None else ()
-        found[index] = {class_concept(words.lemmas[one][0]) for one in above}
+        found[index] = {class_concept(words.lemmas[hypernym][0]) for hypernym in above}
     return found
 
 

@@ -76,7 +76,7 @@ def check_options(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
     known = METHODS[method].options
     for name in given:
         if name not in known:
-            others = ", ".join(f"--{one}" for one in known) or "none"
+            others = ", ".join(f"--{option}" for option in known) or "none"
             raise UsageError(f"{method} has no option --{name}", f"its options: {others}")
     return given
 
@@ -101,7 +101,9 @@ def write_labels(labels: Labels, path: Path, choice: LabelVocabulary) -> None:
     if isinstance(labels, describe_and_dissect.RankedLabels):
         describe_and_dissect.write_csv(labels, path)
     else:
-        form = next((one.form for name, one in METHODS.items() if labels.method.startswith(name)), "clip-dissect")
+        form = next(
+            (method.form for name, method in METHODS.items() if labels.method.startswith(name)), "clip-dissect"
+        )
         write_csv(labels, path, form)
     write_vocabulary(choice, path)
 

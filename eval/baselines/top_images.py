@@ -56,17 +56,17 @@ def find_top_images(task: BaselineTask, images: int, crops: int) -> Iterator[tup
         if not cropped:
             yield unit, own
             continue
-        parts = [ProbeImage(one.row, part) for one in own for part in _cropped(one.image)]
+        parts = [ProbeImage(image.row, part) for image in own for part in _cropped(image.image)]
         strength = _measured(task, unit, parts).reshape(len(own), -1)
         kept = [
             (parts[place * strength.shape[1] + index], float(strength[place, index]))
             for place in range(len(own))
             for index in np.argsort(-strength[place], kind="stable")[:crops]
         ]
-        whole = [(one, float(task.control.activations[one.row, unit])) for one in own]
+        whole = [(image, float(task.control.activations[image.row, unit])) for image in own]
         # Sorting keeps the order of equals: an image comes before a crop that is no stronger.
         best = sorted([*whole, *kept], key=lambda pair: -pair[1])
-        yield unit, [one for one, _ in best[:images]]
+        yield unit, [image for image, _ in best[:images]]
 
 
 def _images(task: BaselineTask, wanted: Sequence[int]) -> Mapping[int, ImageData]:
@@ -132,7 +132,7 @@ class _Crops:
 
 
 def _measured(task: BaselineTask, unit: int, parts: Sequence[ProbeImage]) -> NDArray[np.float32]:
-    crops = _Crops(tuple(bytes(one.image) for one in parts))
+    crops = _Crops(tuple(bytes(image.image) for image in parts))
     found = control_activations(task.components.cache, task.components.target, [task.layer], crops)
     column: NDArray[np.float32] = found[task.layer].activations[:, unit]
     return column

@@ -137,10 +137,10 @@ class RandomWeights:
             filled = seeds + seeds[-1:] * (self.batch_size - len(seeds))
             text = embeddings(architecture, self.batch_size)
             pixels = draw(self._pipe, *text, filled, self.steps, self.size or architecture.size)
-            for one in pixels[: len(seeds)].permute(0, 2, 3, 1).numpy():
+            for image in pixels[: len(seeds)].permute(0, 2, 3, 1).numpy():
                 file = BytesIO()
-                Image.fromarray(one).save(file, "PNG", compress_level=1)
-                images.append(DrawnImage(file.getvalue(), pixels=np.ascontiguousarray(one)))
+                Image.fromarray(image).save(file, "PNG", compress_level=1)
+                images.append(DrawnImage(file.getvalue(), pixels=np.ascontiguousarray(image)))
         return images
 
     def suggest(self, concepts: Sequence[str], limit: int) -> list[str]:

@@ -56,7 +56,7 @@ class InstantGenerator:
     def synthesize(self, requests: Sequence[ImageRequest], progress: Progress | None = None) -> list[DrawnImage]:
         """See ``ports.Generator.synthesize``."""
         self.drawn += len(requests)
-        return [DrawnImage(_spelt(json.dumps([one.prompt, one.seed]))) for one in requests]
+        return [DrawnImage(_spelt(json.dumps([request.prompt, request.seed]))) for request in requests]
 
     def suggest(self, concepts: Sequence[str], limit: int) -> list[str]:
         """See ``ports.Generator.suggest``."""

@@ -153,8 +153,8 @@ def covered(spans: Sequence[Span], window: Span) -> float:
     """Return the share in [0, 1] of a window that is covered by at least one span."""
     begin, end = window
     total, until = 0.0, begin
-    for one, other in sorted(spans):
-        first, last = max(one, until), min(other, end)
+    for start, other in sorted(spans):
+        first, last = max(start, until), min(other, end)
         if last > first:
             total += last - first
             until = last
@@ -197,12 +197,12 @@ Figures = Iterator[Figure | str]
 def show(found: Iterable[Figure | str], file: Path | None) -> None:
     """Print each figure; at the end write all to a JSON file, if one is named."""
     kept: list[Figure | str] = []
-    for one in found:
-        print(one, flush=True)
-        kept.append(one)
+    for figure in found:
+        print(figure, flush=True)
+        kept.append(figure)
     if file:
         values = {
-            "figures": [asdict(one) for one in kept if isinstance(one, Figure)],
-            "remarks": [one for one in kept if isinstance(one, str)],
+            "figures": [asdict(figure) for figure in kept if isinstance(figure, Figure)],
+            "remarks": [figure for figure in kept if isinstance(figure, str)],
         }
         file.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")

@@ -139,7 +139,7 @@ def warm_up(components: Components, layer: str) -> None:
     components.control(layer)
     components.generator.suggest(["dog"], 1)
     images = components.generator.synthesize(image_requests("dog", 1, 0))
-    components.target.activate([one.png for one in images], [layer])
+    components.target.activate([image.png for image in images], [layer])
 
     def ask(index: int) -> None:
         with contextlib.suppress(ReplyError):

@@ -113,14 +113,19 @@ def open_layer(
         components = Components(spec, settings, on_progress)
     info = find_layer(components.target.layers(), path, components.model)
     target = components.shown_model
-    for one in labels:
-        if one.model and not model and one.layer and not matches_target(one.model, one.layer, target, path):
+    for labelled in labels:
+        if (
+            labelled.model
+            and not model
+            and labelled.layer
+            and not matches_target(labelled.model, labelled.layer, target, path)
+        ):
             raise UsageError(
-                f"the labels of {one.source} are of {file_stem(one.model, one.layer)}, not of "
+                f"the labels of {labelled.source} are of {file_stem(labelled.model, labelled.layer)}, not of "
                 f"{file_stem(target, path)}",
                 "evaluate the labels of one layer at a time; name that of a file with --model and --layer",
             )
-        _refuse_outside(one, path, info.units)
+        _refuse_outside(labelled, path, info.units)
     if mode == "strict" and components.model.startswith("torchvision:"):
         from line_neurons.tools.targets.transforms import COSY, cosy
 
@@ -206,7 +211,7 @@ def evaluate_labels(
         own = [label for label in chosen if label.concept == concept]
         part = _judge_concept(own, concept, place, images, base, mode, on_progress)
         results.put(evaluation, part)
-        judged |= {one.unit: one for one in part}
+        judged |= {score.unit: score for score in part}
         if on_progress:
             on_progress(f"CoSy {labels.method}", place + 1, len(concepts))
     return Result(evaluation, tuple(judged[label.unit] for label in chosen), time.time())
@@ -217,9 +222,9 @@ def cosy_csv(judged: Sequence[CosyScore]) -> bytes:
     written = io.StringIO()
     writer = csv.writer(written)
     writer.writerow(COLUMNS)
-    for one in judged:
-        numbers = ("",) * 4 if one.missing else (one.auc, one.u1, one.p, one.mad)
-        writer.writerow([one.unit, one.concept, *numbers])
+    for score in judged:
+        numbers = ("",) * 4 if score.missing else (score.auc, score.u1, score.p, score.mad)
+        writer.writerow([score.unit, score.concept, *numbers])
     return written.getvalue().encode()
 
 
@@ -231,7 +236,7 @@ def cosy_file_name(labels: Labels, model: str, layer: str) -> str:
 
 def common_units(results: Sequence[Result]) -> set[int]:
     """Return the units with a score from every method."""
-    with_numbers = [{one.unit for one in result.scores if not one.missing} for result in results]
+    with_numbers = [{score.unit for score in result.scores if not score.missing} for result in results]
     return set.intersection(*with_numbers) if with_numbers else set()
 
 
@@ -288,21 +293,21 @@ def _components_of(
         record_trust(components.runs, run)
     require_trust(components.runs, run, {"llm": ""})
     now = layer_fingerprint(components.target, run.layer)
-    for one in runs:
-        if one.layer != run.layer:
+    for other in runs:
+        if other.layer != run.layer:
             raise UsageError(
-                f"run {one.id} is of layer {one.layer!r:.60}, and {run.id} of {run.layer!r:.60}",
+                f"run {other.id} is of layer {other.layer!r:.60}, and {run.id} of {run.layer!r:.60}",
                 "evaluate the labels of one layer at a time",
             )
-        if (before := one.fingerprints.get("target", now)) != now:
+        if (before := other.fingerprints.get("target", now)) != now:
             raise UsageError(
-                f"the target of run {one.id} was {before!r:.150}, and now it is {now!r:.150}",
+                f"the target of run {other.id} was {before!r:.150}, and now it is {now!r:.150}",
                 "evaluate runs of one target together, with the versions that they started with",
             )
     return components
 
 
 def _refuse_twice(labels: Sequence[Labels]) -> None:
-    named = [one.method for one in labels]
+    named = [labelled.method for labelled in labels]
     if twice := next((name for name in named if named.count(name) > 1), None):
         raise UsageError(f"two methods are called {twice!r:.60}", "rename one: METHOD=FILE")

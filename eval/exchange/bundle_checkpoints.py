@@ -72,7 +72,7 @@ def images_of(bundle: Archive, run: str, units: Collection[int], steps: dict[int
             raise refusal(bundle.path, f"a checkpoint of unit {unit} is at step {step!r:.40}")
         steps[unit] = max(step, steps.get(unit, 0))
         images = values.get("images", ()) if where == form.CHECKPOINTS else value if where == "images" else ()
-        found.update(one for one in images if isinstance(one, str) and is_image_id(one))
+        found.update(image for image in images if isinstance(image, str) and is_image_id(image))
     return found
 
 
@@ -138,9 +138,9 @@ def write_rows(bundle: Archive, ids: IdMapping) -> Iterator[tuple[Any, ...]]:
 def _here(channel: str, value: Any, ids: IdMapping) -> Any:
     """Return a channel's value with the ids of this store."""
     if channel == "__start__" and isinstance(value, dict):
-        return {name: _here(name, one, ids) for name, one in value.items()}
+        return {name: _here(name, item, ids) for name, item in value.items()}
     if channel == "run":
         return ids.now
     if channel == "wishes" and isinstance(value, list):
-        return [[ids.wishes.get(one[0], one[0]), *one[1:]] if one else one for one in value]
+        return [[ids.wishes.get(item[0], item[0]), *item[1:]] if item else item for item in value]
     return value

@@ -153,17 +153,17 @@ def _check_numbers(bundle: Archive, row: Any, what: str) -> None:
     """Check that times are dates of a calendar, and that scores are in range."""
     for name, value in vars(row).items():
         most = _LAST_TIME if name in _TIMES else _LARGEST_SCORE
-        for one in _floats(value):
-            if abs(one) > most:
-                raise refusal(bundle.path, f"{what} has {name} {one:g}")
+        for number in _floats(value):
+            if abs(number) > most:
+                raise refusal(bundle.path, f"{what} has {name} {number:g}")
 
 
 def _floats(value: Any) -> Iterator[float]:
     if isinstance(value, float):
         yield value
     elif isinstance(value, tuple | list | Mapping):
-        for one in value.values() if isinstance(value, Mapping) else value:
-            yield from _floats(one)
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _floats(item)
 
 
 def _check_images(bundle: Archive, images: set[str]) -> None:
@@ -296,4 +296,4 @@ def _check_labels(labels: NDArray[Any], classes: int) -> None:
 
 
 def _is_texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)

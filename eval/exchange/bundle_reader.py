@@ -186,8 +186,8 @@ def _look_at(value: Any) -> None:
     if isinstance(value, dict):
         value = [*value, *value.values()]
     if isinstance(value, list):
-        for one in value:
-            _look_at(one)
+        for item in value:
+            _look_at(item)
     elif isinstance(value, float) and not math.isfinite(value):
         raise ValueError("a number is not finite")
     elif isinstance(value, int) and not -_LARGEST <= value < _LARGEST:

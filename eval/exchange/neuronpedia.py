@@ -75,9 +75,11 @@ def _activations(snapshot: Snapshot, unit: Unit, place: Mapping[str, str]) -> li
         for image in step.images:
             shown.setdefault(image, step)
     known = snapshot.image_origins(list(shown), unit.unit)
-    measured = [(one.activation, image, one) for image, one in known.items() if one.activation is not None]
+    measured = [
+        (origin.activation, image, origin) for image, origin in known.items() if origin.activation is not None
+    ]
     measured.sort(key=lambda row: (-row[0], row[1]))
-    return [_activation(value, image, one, shown[image], place) for value, image, one in measured[:TOP]]
+    return [_activation(value, image, origin, shown[image], place) for value, image, origin in measured[:TOP]]
 
 
 def _activation(

@@ -182,7 +182,7 @@ def _storable(kind: Kind, value: Any) -> Any:
     if kind == "json":
         return None if value is None else json.dumps(value)
     if kind == "texts":
-        return [storable_text(one) for one in value]
+        return [storable_text(item) for item in value]
     return storable_text(value) if isinstance(value, str) else value
 
 

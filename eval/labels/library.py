@@ -87,11 +87,11 @@ def stored_labels(store: Path, name: str) -> Labels | None:
     file = folder.joinpath(*parts[:-1], f"{parts[-1]}.csv")
     # Looked for among the files that are there: a name may be of any length.
     files = sorted(folder.glob("*/*.csv")) + sorted(folder.glob("*/*/*.csv"))
-    found = [one for one in files if one == file] or [
-        one for one in files if folder.joinpath(*parts) in one.parents
+    found = [path for path in files if path == file] or [
+        path for path in files if folder.joinpath(*parts) in path.parents
     ]
     if len(found) > 1:
-        names = ", ".join(_name(folder, one) for one in found[:_SHOWN])
+        names = ", ".join(_name(folder, path) for path in found[:_SHOWN])
         raise UsageError(f"the store keeps several labels called {name!r:.80}", f"name one of them: {names}")
     if not found:
         return None
@@ -107,15 +107,15 @@ def _written(labels: Labels) -> bytes:
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for one in labels.labels:
+    for label in labels.labels:
         row = (
             "",
             labels.method,
             labels.model,
             labels.layer,
-            one.unit,
-            one.concept,
-            one.score,
+            label.unit,
+            label.concept,
+            label.score,
             labels.source,
             SCHEMA,
         )

@@ -50,7 +50,7 @@ class LabelVocabulary:
             vocabulary``, or ``unknown`` if it is not recorded.
         """
         keys = _keys(names)
-        if keys & {concept_key(one) for one in (*self.exclude, *self.exclude_for.get(unit, ()))}:
+        if keys & {concept_key(word) for word in (*self.exclude, *self.exclude_for.get(unit, ()))}:
             return "kept out"
         if self.open or self.words is None:
             return "no vocabulary" if self.open else "unknown"

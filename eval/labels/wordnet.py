@@ -111,7 +111,9 @@ class WordNet:
         front, level = [synset], 0
         while front:
             level += 1
-            front = [up for one in front for up in self._up.get(one, ()) if levels.setdefault(up, level) == level]
+            front = [
+                up for lower in front for up in self._up.get(lower, ()) if levels.setdefault(up, level) == level
+            ]
         return levels
 
     def coverage(self, synsets: Iterable[int]) -> Coverage:
@@ -126,7 +128,7 @@ class WordNet:
 
     @cached_property
     def _imagenet(self) -> Coverage:
-        return self.coverage(one.synset for one in imagenet_table())
+        return self.coverage(entry.synset for entry in imagenet_table())
 
     def judge(
         self, label: str, name: str, synset: int, *, also: Sequence[str] = (), among: Coverage | None = None
@@ -149,7 +151,7 @@ class WordNet:
         """
         key = concept_key(label)
         exact = {concept_key(name), concept_key(class_concept(name))}
-        names = exact | {concept_key(one) for one in (*self.lemmas[synset], *also)}
+        names = exact | {concept_key(lemma) for lemma in (*self.lemmas[synset], *also)}
         if key in names:
             return Verdict("exact" if key in exact else "synonym")
         if senses := self.senses(label):
@@ -168,7 +170,7 @@ class WordNet:
         above = self.hypernyms(synset)
         levels = [above[sense] for sense in senses if sense in above]
         if levels:
-            wide = any(one.is_wide(senses) for one in (self._imagenet, among) if one)
+            wide = any(classes.is_wide(senses) for classes in (self._imagenet, among) if classes)
             return Verdict("general" if wide or min(levels) > CLOSE else "hypernym", min(levels))
         if any(synset in self.hypernyms(sense) for sense in senses):
             return Verdict("hyponym")

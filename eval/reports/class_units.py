@@ -47,7 +47,7 @@ class Missed:
 def drawable_classes(bank: Bank, words: WordNet, names: Sequence[str]) -> list[TrueClass]:
     """Return the classes of which the bank has a search image under one of the class's names."""
     units = [Unit("", unit, unit, name=name) for unit, name in enumerate(names)]
-    return [one for one in true_classes(words, units, bank) if one.captions]
+    return [true for true in true_classes(words, units, bank) if true.captions]
 
 
 def sample(units: Sequence[TrueClass], count: int, seed: int = 42) -> list[TrueClass]:
@@ -63,7 +63,7 @@ def run_of(components: Components, units: Sequence[TrueClass], command: str) -> 
         if run.status == "finished":
             return run
         return work(reopen(run, components.settings.store, components.settings.assets), run)
-    run = start(components, LAYER, [str(one.unit) for one in units], command=command)
+    run = start(components, LAYER, [str(true.unit) for true in units], command=command)
     return work(components, run)
 
 
@@ -74,7 +74,7 @@ def judge_all(words: WordNet, classes: Sequence[TrueClass], units: Sequence[Unit
     """Return each unit with its label's relation to its class."""
     by_unit = {unit.unit: unit for unit in units}
     truth = Truth(words, classes)
-    return [(one, by_unit[one.unit], truth.judge(by_unit[one.unit].label or "", one)) for one in classes]
+    return [(true, by_unit[true.unit], truth.judge(by_unit[true.unit].label or "", true)) for true in classes]
 
 
 def missed_classes(components: Components, judged: Sequence[Row]) -> Missed:
@@ -82,11 +82,11 @@ def missed_classes(components: Components, judged: Sequence[Row]) -> Missed:
     deps = components.deps(LAYER)
     unproposed: list[str] = []
     beaten: list[str] = []
-    for one, unit, verdict in judged:
+    for true, unit, verdict in judged:
         if is_right(verdict):
             continue
-        own = max(measure(deps, one.unit, caption).score for caption in one.captions)
-        (unproposed if own > (unit.score or 0.0) else beaten).append(one.name)
+        own = max(measure(deps, true.unit, caption).score for caption in true.captions)
+        (unproposed if own > (unit.score or 0.0) else beaten).append(true.name)
     return Missed(tuple(unproposed), tuple(beaten))
 
 
@@ -114,19 +114,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         names = components.target.unit_names(LAYER) or ()
         every = drawable_classes(components.image_bank, words, names)
         classes = sample(every, options.units)
-        excluded = {one.unit: (*one.captions, one.name) for one in classes}
+        excluded = {true.unit: (*true.captions, true.name) for true in classes}
         components = Components(MODEL, components.settings.model_copy(update={"exclude_for": excluded}))
         run = run_of(components, classes, f"class_units {options.units} {json.dumps(plain)}")
         units = components.runs.units(run.id)
         histories = [components.runs.steps(run.id, unit.unit) for unit in units]
         judged = judge_all(words, classes, units)
         _print(run, len(every), judged, proposer_stats(histories, units), missed_classes(components, judged))
-        right[llm] = {one.unit for one, _, verdict in judged if is_right(verdict)}
+        right[llm] = {true.unit for true, _, verdict in judged if is_right(verdict)}
         report[llm] = [
-            {"unit": one.unit, "class": one.name, "label": unit.label, "relation": verdict.relation,
+            {"unit": true.unit, "class": true.name, "label": unit.label, "relation": verdict.relation,
              "levels": verdict.levels, "origin": unit.origin, "step": unit.label_step, "score": unit.score,
              "margin": unit.margin}
-            for one, unit, verdict in judged
+            for true, unit, verdict in judged
         ]  # fmt: skip
     first, *others = right
     for other in others:
@@ -158,9 +158,9 @@ def _print(run: Run, drawable: int, judged: Sequence[Row], proposer: ProposerSta
     )
     print(f"  missed, own images score higher but were never proposed: {', '.join(missed.unproposed) or 'none'}")
     print(f"  missed, another concept's images score higher: {', '.join(missed.beaten) or 'none'}")
-    for one, unit, verdict in judged:
+    for true, unit, verdict in judged:
         if verdict.relation not in {"exact", "synonym"}:
-            print(f"    {one.unit:4d} {one.name}: {unit.label} ({verdict.relation}, score {unit.score:.1f})")
+            print(f"    {true.unit:4d} {true.name}: {unit.label} ({verdict.relation}, score {unit.score:.1f})")
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def shortened(text: str, limit: int = 40) -> str:
 def curve(axes: Axes, found: Sequence[Summary], nth: int, start: int = 0, label: str | None = None) -> None:
     """Draw the nth series of a panel: means from ``start`` on, with their intervals as a band."""
     colour, xs = COLOURS[nth % len(COLOURS)], range(start, start + len(found))
-    means, low, high = ([getattr(one, name) for one in found] for name in ("mean", "low", "high"))
+    means, low, high = ([getattr(summary, name) for summary in found] for name in ("mean", "low", "high"))
     axes.plot(xs, means, marker=MARKS[nth % len(MARKS)], color=colour, label=label)
     axes.fill_between(xs, low, high, color=colour, alpha=0.15, linewidth=0)
 

@@ -104,8 +104,8 @@ class History:
 def by_layer(histories: Sequence[History]) -> list[list[int]]:
     """Group the positions of histories by layer, in the order in which layers are first named."""
     found: dict[tuple[str, str], list[int]] = {}
-    for at, one in enumerate(histories):
-        found.setdefault(one.place, []).append(at)
+    for at, history in enumerate(histories):
+        found.setdefault(history.place, []).append(at)
     return list(found.values())
 
 
@@ -218,7 +218,8 @@ def distinguishing_names(runs: Sequence[Run]) -> list[str]:
     found = {
         name: values
         for name, values in differences(runs).items()
-        if not name.endswith("(fingerprint)") and all(isinstance(one, str | int | float | None) for one in values)
+        if not name.endswith("(fingerprint)")
+        and all(isinstance(value, str | int | float | None) for value in values)
     }
     names = [
         ", ".join(_setting(name, values[place]) for name, values in found.items()) or run.id

@@ -110,9 +110,9 @@ class Truth:
     def _own(self) -> Coverage | None:
         """Coverage of these classes; None for units of ImageNet-1K, of which WordNet has all classes."""
         table = dict(enumerate(imagenet_table()))
-        if all(one.unit in table and table[one.unit].synset == one.synset for one in self.classes):
+        if all(true.unit in table and table[true.unit].synset == true.synset for true in self.classes):
             return None
-        return self.words.coverage(one.synset for one in self.classes if one.synset is not None)
+        return self.words.coverage(true.synset for true in self.classes if true.synset is not None)
 
     def judge(self, label: str, true: TrueClass) -> Verdict:
         """Return the relation of a label to a class; see ``WordNet.judge``.
@@ -131,7 +131,7 @@ class Truth:
         if found == [first]:
             return self._judge(first, true)
         return max(
-            (min((self._judge(part, true) for part in one.split(" and ")), key=_place) for one in found),
+            (min((self._judge(part, true) for part in phrase.split(" and ")), key=_place) for phrase in found),
             key=_place,
         )
 
@@ -186,7 +186,7 @@ def true_classes(words: WordNet, units: Sequence[Unit], bank: Bank | None = None
 
 def sense_notes(classes: Sequence[TrueClass]) -> tuple[str, ...]:
     """Return a sentence that names the classes whose sense is a guess, if there are any."""
-    names = [one.name for one in classes if one.guessed]
+    names = [true.name for true in classes if true.guessed]
     if not names:
         return ()
     more = f" and {len(names) - _NAMED_GUESSES} others" if len(names) > _NAMED_GUESSES else ""
@@ -224,18 +224,18 @@ def mark(truth: Truth, encoder: TextEncoder, labels: Labels) -> dict[int, Marked
     """Mark a method's labels of some units, by unit."""
     own = {label.unit: label.concept for label in labels.labels}
     true = [one for one in truth.classes if one.unit in own]
-    names = [names_of(truth.words, one) for one in true]
+    names = [names_of(truth.words, cls) for cls in true]
     texts = list(
-        dict.fromkeys(text for one, known in zip(true, names, strict=True) for text in (own[one.unit], *known))
+        dict.fromkeys(text for cls, known in zip(true, names, strict=True) for text in (own[cls.unit], *known))
     )
     vectors = dict(zip(texts, encoder.encode(texts), strict=True))
     return {
-        one.unit: MarkedLabel(
-            own[one.unit],
-            truth.judge(own[one.unit], one),
-            max(float(vectors[own[one.unit]] @ vectors[name]) for name in own_names),
+        cls.unit: MarkedLabel(
+            own[cls.unit],
+            truth.judge(own[cls.unit], cls),
+            max(float(vectors[own[cls.unit]] @ vectors[name]) for name in own_names),
         )
-        for one, own_names in zip(true, names, strict=True)
+        for cls, own_names in zip(true, names, strict=True)
     }
 
 
@@ -258,8 +258,8 @@ def quality(
     """
     truth = Truth(words, classes)
     marked = [mark(truth, encoder, one.labels) for one in methods]
-    units = shared_units([list(one) for one in marked], "methods, for units with known classes,")
-    known = {one.unit: names_and_captions(words, one) for one in classes}
+    units = shared_units([list(label) for label in marked], "methods, for units with known classes,")
+    known = {true.unit: names_and_captions(words, true) for true in classes}
     names = _names(methods)
     rows = []
     for name, method, own in zip(names, methods, marked, strict=True):
@@ -304,9 +304,9 @@ def quality(
             "Each unit",
             ("unit", "class", *(f"{name} {cell}" for name in names for cell in _CELLS)),
             tuple(
-                (one.unit, one.name, *(cell for own in marked for cell in _cells(own[one.unit])))
-                for one in classes
-                if one.unit in set(units)
+                (true.unit, true.name, *(cell for own in marked for cell in _cells(own[true.unit])))
+                for true in classes
+                if true.unit in set(units)
             ),
         ),
     ]  # fmt: skip
@@ -317,27 +317,27 @@ def quality(
         "Are the labels right?",
         tuple(tables),
         {"quality": _drawing(names, marked, units)},
-        sense_notes([one for one in classes if one.unit in units]),
+        sense_notes([true for true in classes if true.unit in units]),
     )
 
 
 def _names(methods: Sequence[LabelSource]) -> list[str]:
-    kinds = [one.labels.method for one in methods]
+    kinds = [method.labels.method for method in methods]
     return [
-        kind if kinds.count(kind) == 1 else f"{kind} ({one.detail})"
-        for kind, one in zip(kinds, methods, strict=True)
+        kind if kinds.count(kind) == 1 else f"{kind} ({method.detail})"
+        for kind, method in zip(kinds, methods, strict=True)
     ]
 
 
 def _shares(marked: Sequence[MarkedLabel]) -> tuple[float, ...]:
     total = len(marked)
-    counts = Counter(one.judged.relation for one in marked)
+    counts = Counter(label.judged.relation for label in marked)
     shares = []
     for counted in _COUNTED.values():
-        hits = sum(counted(one.judged) for one in marked)
+        hits = sum(counted(label.judged) for label in marked)
         shares += [hits, hits / total, *wilson_interval(hits, total)]
-    similarity = summarise([one.similarity for one in marked])
-    return (total, *shares, *(counts[one] for one in RELATIONS), *summary_cells(similarity))
+    similarity = summarise([label.similarity for label in marked])
+    return (total, *shares, *(counts[relation] for relation in RELATIONS), *summary_cells(similarity))
 
 
 def _mcnemar(names: Sequence[str], marked: Sequence[Mapping[int, MarkedLabel]], units: Sequence[int]) -> list[Row]:

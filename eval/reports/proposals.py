@@ -146,16 +146,16 @@ def proposals(histories: Sequence[History], asked: Mapping[str, Sequence[Sequenc
     Raises:
         UsageError: of a run no search is left.
     """
-    notes = steering_notes([(one.run, one.steered) for one in histories])
-    histories = [one.unsteered() for one in histories]
-    labels = distinguishing_names([one.run for one in histories])
-    found = [{unit: proposal_stats(search) for unit, search in one.searches.items()} for one in histories]
+    notes = steering_notes([(history.run, history.steered) for history in histories])
+    histories = [history.unsteered() for history in histories]
+    labels = distinguishing_names([history.run for history in histories])
+    found = [{unit: proposal_stats(search) for unit, search in history.searches.items()} for history in histories]
     tables: tuple[Table, ...] = (
         Table(
             "questions",
             "Outcomes of requests",
             ("run", "n", "questions", "usable", "new", "drawable", "steps without any", "seconds of a question"),
-            tuple(_questions(label, one, asked) for label, one in zip(labels, histories, strict=True)),
+            tuple(_questions(label, history, asked) for label, history in zip(labels, histories, strict=True)),
             "Shares of the requests: with a usable reply; with a new concept; with a new concept that "
             "could be generated. The summary's request is included.",
         ),
@@ -167,7 +167,7 @@ def proposals(histories: Sequence[History], asked: Mapping[str, Sequence[Sequenc
                 (label, name, told.n, *summary_cells(told))
                 for label, own in zip(labels, found, strict=True)
                 for name, column in ({_FIRST: "initial"} | MEASURES).items()
-                for told in [summarise([getattr(one, column) for one in own.values()])]
+                for told in [summarise([getattr(stats, column) for stats in own.values()])]
             ),
             f"Over units: mean and standard deviation. {INTERVAL_NOTE} The first two are scores. What a "
             "proposer contributes shows in a comparison with random words (--llm random).",
@@ -222,11 +222,14 @@ def _tests(histories: Sequence[History], labels: Sequence[str]) -> list[Row]:
             for at in rest:
                 both = histories[at], histories[first]
                 most = None
-                if LENGTH_SETTINGS & set(differences([one.run for one in both])):
-                    most = min(one.iterations for one in both)
+                if LENGTH_SETTINGS & set(differences([history.run for history in both])):
+                    most = min(history.iterations for history in both)
                 own, others = (
-                    {unit: getattr(proposal_stats(search, most), column) for unit, search in one.searches.items()}
-                    for one in both
+                    {
+                        unit: getattr(proposal_stats(search, most), column)
+                        for unit, search in history.searches.items()
+                    }
+                    for history in both
                 )
                 units = sorted(set(own) & set(others))
                 paired = compare([own[unit] for unit in units], [others[unit] for unit in units])

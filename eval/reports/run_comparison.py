@@ -64,19 +64,21 @@ def comparison(histories: Sequence[History], judged: Sequence[Result] = ()) -> R
     """
     if len(histories) < 2:
         raise UsageError("one run cannot be compared", "name two or more runs over the same units")
-    places = list(dict.fromkeys(f"{one.run.target_name} {one.run.layer}" for one in histories))
+    places = list(dict.fromkeys(f"{history.run.target_name} {history.run.layer}" for history in histories))
     if len(places) > 1:
         raise UsageError(f"the runs are of several layers: {'; '.join(places):.150}", "name runs of one layer")
-    units = shared_units([list(one.searches) for one in histories], "runs")
-    labels = distinguishing_names([one.run for one in histories])
+    units = shared_units([list(history.searches) for history in histories], "runs")
+    labels = distinguishing_names([history.run for history in histories])
     samples: Samples = {
-        name: [[_value(one, unit, column) for unit in units] for one in histories]
+        name: [[_value(history, unit, column) for unit in units] for history in histories]
         for name, column in _MEASURES.items()
     }
     for measure, values in _judged(histories, judged, units).items():
         samples[measure] = values
-    samples = {name: rows for name, rows in samples.items() if not all(isnan(one) for row in rows for one in row)}
-    longer = [_is_longer(histories[0], one) for one in histories[1:]]
+    samples = {
+        name: rows for name, rows in samples.items() if not all(isnan(value) for row in rows for value in row)
+    }
+    longer = [_is_longer(histories[0], history) for history in histories[1:]]
     found = {name: _paired(rows, [name in _MEASURES and one for one in longer]) for name, rows in samples.items()}
     tables = (
         _differences(histories, labels),
@@ -84,7 +86,7 @@ def comparison(histories: Sequence[History], judged: Sequence[Result] = ()) -> R
         _tests(labels, found),
         _agreement(histories, labels, units),
     )
-    steered = steering_notes([(one.run, one.steered) for one in histories])
+    steered = steering_notes([(history.run, history.steered) for history in histories])
     note = f"Over the {len(units)} units that all runs have finished; against {labels[0]}."
     told = [label for label, untested in zip(labels[1:], longer, strict=True) if untested]
     untested = [f"{', '.join(told)}: {_UNTESTED}"] if told else []
@@ -103,13 +105,14 @@ def _judged(histories: Sequence[History], judged: Sequence[Result], units: Seque
     for result in sorted(judged, key=lambda one: one.when):
         told = result.evaluation
         if told.method == "line":
-            kinds.setdefault(told.setting, {})[told.source] = {one.unit: one for one in result.scores}
+            kinds.setdefault(told.setting, {})[told.source] = {score.unit: score for score in result.scores}
     for known in reversed(kinds.values()):
-        if all(one.run.id in known for one in histories):
+        if all(history.run.id in known for history in histories):
             found: Samples = {}
             for name, column in (("CoSy AUC", "auc"), ("CoSy MAD", "mad")):
                 found[name] = [
-                    [_fresh(known[one.run.id].get(unit), one, unit, column) for unit in units] for one in histories
+                    [_fresh(known[history.run.id].get(unit), history, unit, column) for unit in units]
+                    for history in histories
                 ]
             return found
     return {}
@@ -132,18 +135,18 @@ def _paired(rows: Sequence[Sequence[float]], untested: Sequence[bool]) -> list[P
     """Compare every run with the first, some without a test."""
     compared = [compare(other, rows[0]) for other in rows[1:]]
     return [
-        PairedTest(one.difference, nan, "none", nan, nan, nan) if without else one
-        for one, without in zip(compared, untested, strict=True)
+        PairedTest(paired.difference, nan, "none", nan, nan, nan) if without else paired
+        for paired, without in zip(compared, untested, strict=True)
     ]
 
 
 def _differences(histories: Sequence[History], labels: Sequence[str]) -> Table:
-    found = differences([one.run for one in histories])
+    found = differences([history.run for history in histories])
     rows = tuple((name, *(_shown(value) for value in values)) for name, values in found.items())
-    runs = ("run", *(one.run.id for one in histories))
+    runs = ("run", *(history.run.id for history in histories))
     seconds = (
         "hours, units added up",
-        *(sum(one.unit.seconds for one in h.searches.values()) / 3600 for h in histories),
+        *(sum(search.unit.seconds for search in h.searches.values()) / 3600 for h in histories),
     )
     return Table("compare-settings", "Differing settings", ("setting", *labels), (runs, *rows, seconds))
 
@@ -185,8 +188,8 @@ def _tests(labels: Sequence[str], found: Mapping[str, Sequence[PairedTest]]) -> 
 def _agreement(histories: Sequence[History], labels: Sequence[str], units: Sequence[int]) -> Table:
     first = histories[0]
     rows = []
-    for label, one in zip(labels, histories, strict=True):
-        own = [one.searches[unit].unit for unit in units]
+    for label, history in zip(labels, histories, strict=True):
+        own = [history.searches[unit].unit for unit in units]
         others = [first.searches[unit].unit for unit in units]
         pairs = list(zip(own, others, strict=True))
         same = sum(concept_key(a.label or "") == concept_key(b.label or "") for a, b in pairs)
@@ -213,7 +216,9 @@ def _draw(labels: Sequence[str], samples: Samples, found: Mapping[str, Sequence[
         intervals(left, labels, [summarise(values) for values in samples[measure]])
         left.set_title(f"{measure}: mean (95 % interval)")
         told: list[Summary] = [paired.difference for paired in found[measure]]
-        intervals(right, [f"{label} (n = {one.n})" for label, one in zip(labels[1:], told, strict=True)], told, 1)
+        intervals(
+            right, [f"{label} (n = {summary.n})" for label, summary in zip(labels[1:], told, strict=True)], told, 1
+        )
         right.axvline(0, color="#000000", linewidth=0.8)
         right.set_title(f"{measure}: difference to {labels[0]}"[:60])
     return figure

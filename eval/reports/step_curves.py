@@ -43,7 +43,7 @@ def winning_step(history: History, unit: int, most: int = MOST) -> str:
 
 def best_scores(history: History, iterations: int, *, summary: bool = False) -> dict[int, float]:
     """Return the best score of each unit within a number of iterations, by unit."""
-    found = {unit: one.best_within(iterations, summary=summary) for unit, one in history.searches.items()}
+    found = {unit: search.best_within(iterations, summary=summary) for unit, search in history.searches.items()}
     return {unit: float(trial.score or 0.0) for unit, trial in found.items()}
 
 
@@ -63,25 +63,28 @@ def steps(histories: Sequence[History]) -> Report:
     Raises:
         UsageError: of a run no search is left.
     """
-    notes = steering_notes([(one.run, one.steered) for one in histories])
-    histories = [one.unsteered() for one in histories]
-    labels = distinguishing_names([one.run for one in histories])
+    notes = steering_notes([(history.run, history.steered) for history in histories])
+    histories = [history.unsteered() for history in histories]
+    labels = distinguishing_names([history.run for history in histories])
     names = step_names(histories)
     counted = {label: dict.fromkeys(names, 0) for label in labels}
-    for label, one in zip(labels, histories, strict=True):
-        for unit in one.searches:
-            counted[label][winning_step(one, unit)] += 1
+    for label, history in zip(labels, histories, strict=True):
+        for unit in history.searches:
+            counted[label][winning_step(history, unit)] += 1
     appears = Table(
         "winner-steps",
         "Step of the winner",
-        ("step", *(f"{label} (n = {len(one.searches)})" for label, one in zip(labels, histories, strict=True))),
+        (
+            "step",
+            *(f"{label} (n = {len(history.searches)})" for label, history in zip(labels, histories, strict=True)),
+        ),
         tuple((name, *(counted[label][name] for label in labels)) for name in names),
         "Units by the step of their best concept; 0: initial scoreboard, S: summary. Steps of the search before "
         f"its first restart and up to {MOST}; steered searches are left out of all tables.",
     )
     rows = []
-    for label, one in zip(labels, histories, strict=True):
-        rows += _lengths(label, one)
+    for label, history in zip(labels, histories, strict=True):
+        rows += _lengths(label, history)
     tests, told = _against_random(histories, labels)
     lengths = Table(
         "lengths",
@@ -108,8 +111,8 @@ def steps(histories: Sequence[History]) -> Report:
         ("run", "iteration", "n", *SUMMARY_COLUMNS),
         tuple(
             (label, step, found.n, *summary_cells(found))
-            for label, one in zip(labels, histories, strict=True)
-            for step, found in enumerate(_curve(one))
+            for label, history in zip(labels, histories, strict=True)
+            for step, found in enumerate(_curve(history))
         ),
     )
     return Report(
@@ -143,7 +146,7 @@ def _lengths(label: str, history: History) -> list[Row]:
     for length, summary in _wanted(history):
         scores = best_scores(history, length, summary=summary)
         told = summarise(list(scores.values()))
-        winners = [one.best_within(length, summary=summary) for one in history.searches.values()]
+        winners = [search.best_within(length, summary=summary) for search in history.searches.values()]
         generated = sum(winner.kind != "initial" for winner in winners) / len(winners)
         gain = summarise([score - start[unit] for unit, score in scores.items()])
         gained = summary_cells(gain) if (length, summary) != (0, False) else (None,) * len(SUMMARY_COLUMNS)

@@ -18,7 +18,7 @@ from line_neurons.tools.store.atomic_files import write_file
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_MARKUP = str.maketrans({one: f"\\{one}" for one in "\\`*_<>|#"})
+_MARKUP = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_<>|#"})
 
 _HEADINGS = {
     "asked": "command",
@@ -169,7 +169,7 @@ def _joined(at: int, deviations: int) -> Callable[[Row], str | None]:
         mean, *deviation, low, high = row[at : at + 3 + deviations]
         if mean is None:
             return None
-        spread = "".join(f" ± {number(one)}" for one in deviation)
+        spread = "".join(f" ± {number(value)}" for value in deviation)
         if isnan(mean):
             return number(mean)
         interval = "too few" if isnan(low) and isnan(high) else f"{number(low)}, {number(high)}"

@@ -66,15 +66,17 @@ def winners(runs: Sequence[History], *, paper: bool = False) -> Report:
         runs: the runs.
         paper: add the paper's figures.
     """
-    notes = steering_notes([(one.run, one.steered) for one in runs])
+    notes = steering_notes([(history.run, history.steered) for history in runs])
     in_order = sorted(runs, key=lambda one: one.place)
     rows = []
     for place, own in groupby(in_order, key=lambda one: one.place):
         several = list(own)
-        rows += [_row((*place, one.run.id, str(one.run.settings.get("llm"))), [one]) for one in several]
+        rows += [
+            _row((*place, history.run.id, str(history.run.settings.get("llm"))), [history]) for history in several
+        ]
         if len(several) > 1:
             rows += _pooled((*place, "all", ""), several)
-    if len({one.place for one in runs}) > 1:
+    if len({history.place for history in runs}) > 1:
         rows += _pooled(("all", "", "all", ""), in_order)
     tables = [
         Table(
@@ -111,14 +113,14 @@ def winners(runs: Sequence[History], *, paper: bool = False) -> Report:
 
 
 def _pooled(where: tuple[str, ...], runs: Sequence[History]) -> list[tuple[object, ...]]:
-    own = [one for one in runs if not one.run.forked_from]
+    own = [history for history in runs if not history.run.forked_from]
     return [_row(where, own)] if own else []
 
 
 def _row(where: tuple[str, ...], runs: Sequence[History]) -> tuple[object, ...]:
-    units = [search.unit for one in runs for search in one.searches.values()]
+    units = [search.unit for history in runs for search in history.searches.values()]
     found = count(units)
-    steered = sum(unit in one.steered for one in runs for unit in one.searches)
+    steered = sum(unit in history.steered for history in runs for unit in history.searches)
     share = found.generated / found.units
     margin = summarise([unit.margin for unit in units if unit.margin is not None])
     return (
