@@ -25,82 +25,85 @@ if TYPE_CHECKING:
 _IMAGES_AT_ONCE = 512
 
 
-class Concept(NamedTuple):
-    """A concept with the ids of its images; in other images it counts as another."""
+class ImagedConcept(NamedTuple):
+    """A concept with the ids of its images; with different images it counts as a different concept."""
 
     text: str
     images: tuple[str, ...]
 
 
 class Best(NamedTuple):
-    """The best concept for a place.
+    """The best concept for a unit.
 
     Args:
         concept: the concept.
         score: its score.
-        tied: a concept of another text has the same score.
+        tied: a concept with a different text has the same score.
     """
 
-    concept: Concept
+    concept: ImagedConcept
     score: float
     tied: bool
 
 
-Recorded = Mapping[Concept, Sequence[tuple[int, float]]]
+RecordedScores = Mapping[ImagedConcept, Sequence[tuple[int, float]]]
 
 
 def best_and_second(
     deps: Deps,
-    concepts: Sequence[Concept],
+    concepts: Sequence[ImagedConcept],
     units: Sequence[int],
     own: Sequence[tuple[str, float]],
-    recorded: Recorded,
+    recorded: RecordedScores,
     progress: Progress | None = None,
     forbidden: Mapping[str, Sequence[int]] | None = None,
 ) -> tuple[list[Best | None], list[Best | None]]:
-    """The best concept for each unit with the run's scorer, of equal ones the first, and the second best.
+    """Find the best concept for each unit with the run's scorer, of equal ones the first, and the second best.
 
-    What shares no word with the label is only known with the label, so all concepts are scored twice; keeping
-    every score would take memory for units times concepts.
+    Which concepts share no word with the label is known only with the label, so all are scored twice; keeping all
+    scores would take memory for units times concepts.
 
     Args:
-        deps: the graph's parts.
+        deps: what the nodes work with.
         concepts: the concepts, each with equally many images, in the order that settles ties.
-        units: indices of units; one may come several times.
+        units: indices of units; one may occur several times.
         own: for each of ``units`` the best concept of its own search, and its score.
-        recorded: for each concept the scores known before, as (place in ``units``, score); these count.
-        progress: told of the concepts compared.
-        forbidden: places in ``units`` by the key of a concept that must not be their label.
+        recorded: for each concept the recorded scores, as (place in ``units``, score); these take precedence.
+        progress: called with the number of concepts compared.
+        forbidden: places in ``units`` by the key of a concept that is banned there.
 
     Returns:
-        For each of ``units`` the best concept: its own, unless another one scores higher; and the best of the
-        concepts that share no word with it, None if there is none. The first is None where every concept is
-        forbidden.
+        For each of ``units`` the best concept, and the best of those that share no word with the label, which is
+        the unit's own best unless another scores higher. None where every concept is excluded.
 
     Raises:
-        LostImageError: an image that has to be measured anew has gone, and cannot be drawn anew.
+        LostImageError: an image to be measured again is missing, and cannot be generated again.
         BackendError: the target failed, or an activation is not finite.
     """
 
-    def told(part: int) -> Progress | None:
+    def half(part: int) -> Progress | None:
         return (lambda done, total: progress(part * total + done, 2 * total)) if progress else None
 
     def tables(part: int) -> Iterator[tuple[int, Table]]:
-        return _allowed(concepts, forbidden or {}, _tables(deps, concepts, units, recorded, told(part)))
+        return _without_banned(concepts, forbidden or {}, _tables(deps, concepts, units, recorded, half(part)))
 
     best = _best(concepts, tables(0), len(units))
     naming: dict[str, list[int]] = defaultdict(list)
-    for place, (found, (text, score)) in enumerate(zip(best, own, strict=True)):
-        for word in concept_words(found.concept.text if found and found.score > score else text):
+    for place, (candidate, (text, score)) in enumerate(zip(best, own, strict=True)):
+        for word in concept_words(candidate.concept.text if candidate and candidate.score > score else text):
             naming[word].append(place)
-    others = _without(concepts, naming, tables(1))
+    others = _without_shared_words(concepts, naming, tables(1))
     return best, _best(concepts, others, len(units))
 
 
 def _tables(
-    deps: Deps, concepts: Sequence[Concept], units: Sequence[int], recorded: Recorded, progress: Progress | None
+    deps: Deps,
+    concepts: Sequence[ImagedConcept],
+    units: Sequence[int],
+    recorded: RecordedScores,
+    progress: Progress | None,
 ) -> Iterator[tuple[int, Table]]:
-    """Scores of some concepts at a time, float64 [concepts, units], with the index of the first concept."""
+    """Score some concepts at a time: yields the index of the first, and float64 [concepts, units]."""
     import numpy as np
 
     columns = np.asarray(units)
@@ -110,7 +113,7 @@ def _tables(
         part = concepts[start : start + at_once]
         vectors = _vectors(deps, [image for concept in part for image in concept.images])
         table = score(vectors[:, columns].reshape(len(part), -1, len(units)))
-        # A vector that was lost and measured anew may differ in the last digits from what the search saw.
+        # A vector that was measured again may differ in the last digits from what the search saw.
         for row, concept in enumerate(part):
             for place, value in recorded.get(concept, ()):
                 table[row, place] = value
@@ -130,30 +133,32 @@ def _scorer(deps: Deps, units: NDArray[np.int64]) -> LayerScorer:
     except ValueError as error:
         raise BackendError(f"layer {deps.layer} cannot be scored: {error}") from error
 
-    def explained(activations: Activations) -> Table:
+    def scored(activations: Activations) -> Table:
         try:
             return score(activations)
         except ValueError as error:
             raise BackendError(f"layer {deps.layer} cannot be scored: {error}") from error
 
-    return explained
+    return scored
 
 
 def _vectors(deps: Deps, images: Sequence[str]) -> Activations:
-    """Activations of all units of the layer on the images; what the bank has lost is measured anew."""
+    """Return the activations of all units of the layer; what the cache has lost is measured again."""
     try:
         return deps.cache.vectors(images, layer_fingerprint(deps.target, deps.layer), deps.layer)
     except StoreError:
         return deps.cache.activations(images, deps.target, deps.layer, generator=deps.generator)
 
 
-def _best(concepts: Sequence[Concept], tables: Iterator[tuple[int, Table]], places: int) -> list[Best | None]:
-    """Each place's best concept with its score, the first of equals; None where every score is minus infinity."""
+def _best(
+    concepts: Sequence[ImagedConcept], tables: Iterator[tuple[int, Table]], places: int
+) -> list[Best | None]:
+    """Find each place's best concept, the first of equals; None where every score is minus infinity."""
     import numpy as np
 
     numbers: dict[str, int] = {}
     # Concepts that count as the same have one number.
-    same = np.array([numbers.setdefault(concept_key(one.text), len(numbers)) for one in concepts])
+    same = np.array([numbers.setdefault(concept_key(concept.text), len(numbers)) for concept in concepts])
     scores, which, everyone = np.full(places, -np.inf), np.full(places, -1), np.arange(places)
     tied = np.zeros(places, bool)
     for start, table in tables:
@@ -169,10 +174,10 @@ def _best(concepts: Sequence[Concept], tables: Iterator[tuple[int, Table]], plac
     ]
 
 
-def _allowed(
-    concepts: Sequence[Concept], forbidden: Mapping[str, Sequence[int]], tables: Iterator[tuple[int, Table]]
+def _without_banned(
+    concepts: Sequence[ImagedConcept], forbidden: Mapping[str, Sequence[int]], tables: Iterator[tuple[int, Table]]
 ) -> Iterator[tuple[int, Table]]:
-    """The tables with minus infinity where a concept must not be a place's label."""
+    """Yield the tables with minus infinity where a concept is banned at a place."""
     for start, table in tables:
         if forbidden:
             for row, concept in enumerate(concepts[start : start + len(table)]):
@@ -180,15 +185,12 @@ def _allowed(
         yield start, table
 
 
-def _without(
-    concepts: Sequence[Concept], naming: Mapping[str, list[int]], tables: Iterator[tuple[int, Table]]
+def _without_shared_words(
+    concepts: Sequence[ImagedConcept], naming: Mapping[str, list[int]], tables: Iterator[tuple[int, Table]]
 ) -> Iterator[tuple[int, Table]]:
-    """The tables with minus infinity where a concept shares a word with a place's label.
+    """Yield the tables with minus infinity where a concept shares a word with a place's label.
 
-    Args:
-        concepts: all concepts.
-        naming: for each word the places whose label has it.
-        tables: scores of concepts by place.
+    ``naming`` are, for each word, the places with a label that has it.
     """
     for start, table in tables:
         for row, concept in enumerate(concepts[start : start + len(table)]):

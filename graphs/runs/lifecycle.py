@@ -87,7 +87,12 @@ def start(components: Components, layer: str, selectors: Sequence[str], command:
 
 
 def new_run(
-    components: Components, model: str, layer: str, fingerprints: dict[str, str], command: str, **columns: Any
+    components: Components,
+    model: str,
+    layer: str,
+    fingerprints: dict[str, str],
+    command: str,
+    **columns: Any,
 ) -> Run:
     """Describe a new run of these components, which is not recorded yet."""
     return Run(

@@ -1,4 +1,4 @@
-"""What came of a unit's own search: its label with the evidence, read off its history."""
+"""The result of a unit's search: its label with the evidence, from its history."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from line_neurons.tools.store.steering_queue import banned
 
 
 @dataclass(frozen=True)
-class Found:
-    """What stands out in a unit's history; of equal scores the earlier one.
+class SearchSummary:
+    """A summary of a unit's history; of equal scores the earlier one counts.
 
     Args:
         best: the highest score: the label.
@@ -27,8 +27,8 @@ class Found:
         initial: the highest score on the first board.
         boards: keys of all concepts that came on a board without having been proposed in an iteration.
         steps: number of iterations and summaries.
-        scored: how many of them scored a concept.
-        concepts: number of different concepts that were scored.
+        scored: number of them that scored a concept.
+        concepts: number of distinct scored concepts.
         tied: another concept has the label's score.
         undecided: several concepts were scored, and all have the same score.
     """
@@ -45,51 +45,45 @@ class Found:
 
 
 def search_result(deps: Deps, run: Run, unit: Unit) -> dict[str, Any]:
-    """What a unit's own search found: its state, and its label with the evidence, by column of ``Unit``.
-
-    Args:
-        deps: the graph's parts.
-        run: the run.
-        unit: a unit of it whose search has ended.
-    """
+    """Return the result of a search that has ended: status, label and evidence, by column of ``Unit``."""
     history = list(deps.runs.trials(run.id, unit.unit))
     mark = scoring.unvarying(deps, unit.unit, history)
     if mark and not any(trial.score is not None for trial in history):
-        return unlabelled(mark)
+        return unlabelled_columns(mark)
     forbidden = banned(deps.runs, run.id).get(unit.unit, ())
     found = summarize_history(history, forbidden, deps.settings.duplicates)
     mark = mark or undecided(found)
     if mark and not deps.settings.label_dead:
-        return unlabelled(mark) | {"steps": found.steps}
+        return unlabelled_columns(mark) | {"steps": found.steps}
     known = initial.vocabulary(deps) | found.boards
-    row = columns(found) | evidence(deps, unit.unit, text_of(found.best), found.best.images, known)
-    return {"status": "finished", **row, **noted(deps, found, row, tied=found.tied, mark=mark)}
+    row = label_columns(found) | evidence_columns(deps, unit.unit, text_of(found.best), found.best.images, known)
+    return {"status": "finished", **row, **note_columns(deps, found, row, tied=found.tied, mark=mark)}
 
 
-def undecided(found: Found) -> Mark | None:
-    """The mark of a unit of which all concepts have the same score."""
+def undecided(found: SearchSummary) -> Mark | None:
+    """Return the mark of a unit whose concepts all have the same score; None if they differ."""
     return marks.undecided(found.concepts, score_of(found.best)) if found.undecided else None
 
 
-def unlabelled(mark: Mark) -> dict[str, Any]:
-    """The columns of a unit that is done with and has no label, for the reason that a mark tells."""
+def unlabelled_columns(mark: Mark) -> dict[str, Any]:
+    """Return the columns of a unit without a label; the mark says why."""
     nothing = dict.fromkeys((*_OF_LABEL, "auc", "auc_low", "auc_high", "density", "mad", "discovered", "steps"))
     return {**nothing, "images": (), "status": mark.code, "note": marks.written([mark])}
 
 
-def noted(
-    deps: Deps, found: Found, row: Mapping[str, Any], *, tied: bool, mark: Mark | None = None
+def note_columns(
+    deps: Deps, found: SearchSummary, row: Mapping[str, Any], *, tied: bool, mark: Mark | None = None
 ) -> dict[str, Any]:
-    """What speaks against a label, by column of ``Unit``.
+    """Return the marks that speak against a label, by column of ``Unit``.
 
     Args:
-        deps: the graph's parts.
-        found: what the unit's own search found.
+        deps: what the nodes work with.
+        found: the summary of the unit's own search.
         row: the columns of its label, with the evidence.
         tied: another concept has the label's score.
-        mark: that of a unit that is labelled although nothing could be its label.
+        mark: why the unit should have no label, where the settings label it all the same.
     """
-    known = row["auc_low"] is not None
+    has_interval = row["auc_low"] is not None
     of_label = marks.of_label(
         Evidence(
             images=tuple(row["images"]),
@@ -99,7 +93,7 @@ def noted(
             steps=found.steps,
             scored=found.scored,
             auc=row["auc"],
-            interval=(row["auc_low"], row["auc_high"]) if known else None,
+            interval=(row["auc_low"], row["auc_high"]) if has_interval else None,
             density=row["density"],
         )
     )
@@ -108,13 +102,13 @@ def noted(
 
 def summarize_history(
     history: Iterable[Trial], forbidden: Sequence[str] = (), duplicates: str = "refuse"
-) -> Found:
-    """What stands out in the history of a unit whose search has ended, in order.
+) -> SearchSummary:
+    """Summarize the history of a unit whose search has ended.
 
     Args:
-        history: what the search tried.
-        forbidden: concepts that people want not to be a label; they stand out in nothing.
-        duplicates: the setting of the run; where a new score overwrites the old one, the last alone counts.
+        history: the trials, in order.
+        forbidden: banned concepts, which do not count.
+        duplicates: the run's setting; where a new score overwrites the old one, only the last counts.
     """
     entries = list(history)
     scored = [
@@ -127,7 +121,7 @@ def summarize_history(
     as_high = {concept_key(text_of(entry)) for entry in scored if entry.score == best.score}
     others = (entry for entry in scored if distinct(text_of(entry), text_of(best)))
     boards = [entry for entry in scored if entry.kind == "initial"]
-    return Found(
+    return SearchSummary(
         best=best,
         second=max(others, key=score_of, default=None),
         initial=max((entry for entry in boards if entry.step == 0), key=score_of, default=best),
@@ -146,8 +140,8 @@ _OF_LABEL = (
 )  # fmt: skip
 
 
-def columns(found: Found) -> dict[str, Any]:
-    """What a unit's own search found, by column of ``Unit``."""
+def label_columns(found: SearchSummary) -> dict[str, Any]:
+    """Return the label and its rivals, by column of ``Unit``."""
     best, second = found.best, found.second
     return {
         "label": best.concept,
@@ -167,34 +161,29 @@ def columns(found: Found) -> dict[str, Any]:
     }
 
 
-def evidence(deps: Deps, unit: int, label: str, images: Sequence[str], known: Set[str]) -> dict[str, Any]:
-    """How a label compares with the control set, and whether it is new, by column of ``Unit``.
+def evidence_columns(deps: Deps, unit: int, label: str, images: Sequence[str], known: Set[str]) -> dict[str, Any]:
+    """Compare a label with the control set, by column of ``Unit``.
 
-    Args:
-        deps: the graph's parts.
-        unit: index of the unit.
-        label: the concept.
-        images: ids of its images.
-        known: keys of the concepts that the search began with.
+    ``known`` are the keys of the concepts that the search began with; a label not among them is discovered.
     """
     control = deps.control()
-    found: dict[str, Any] = dict.fromkeys(("auc", "auc_low", "auc_high", "mad", "density"))
+    row: dict[str, Any] = dict.fromkeys(("auc", "auc_low", "auc_high", "mad", "density"))
     if control is not None:
         import numpy as np
 
         activations = scoring.activate(deps, unit, list(images))
-        found |= {scorer: scoring.score(deps, unit, activations, scorer) for scorer in ("auc", "mad")}
+        row |= {scorer: scoring.score(deps, unit, activations, scorer) for scorer in ("auc", "mad")}
         column = control.activations[:, unit]
-        found["auc_low"], found["auc_high"] = auc_interval(np.asarray(activations, np.float32), column)
-        found["density"] = marks.density(column)
-    return {**found, "discovered": concept_key(label) not in known}
+        row["auc_low"], row["auc_high"] = auc_interval(np.asarray(activations, np.float32), column)
+        row["density"] = marks.density(column)
+    return {**row, "discovered": concept_key(label) not in known}
 
 
 def text_of(entry: Trial) -> str:
-    """An entry's concept, which every scored entry has."""
+    """Return a trial's concept; empty where it has none."""
     return entry.concept or ""
 
 
 def score_of(entry: Trial) -> float:
-    """An entry's score; below every other where it has none."""
+    """Return a trial's score; below every other where it has none."""
     return float("-inf") if entry.score is None else entry.score

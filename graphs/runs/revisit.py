@@ -1,7 +1,7 @@
 """Revisit: score every unit against every concept that any unit of the same runs was scored on.
 
-Nothing is drawn and, where the bank has the vectors, nothing is measured. What comes of it depends on what the
-searches scored alone, not on the order in which units ran, nor on earlier revisits.
+No image is generated and, where the cache has the vectors, nothing is measured. The result depends only on what
+the searches scored, not on the order in which units ran, nor on earlier revisits.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from line_neurons.graphs.loop import initial_board as initial
 from line_neurons.graphs.loop import scoring
 from line_neurons.graphs.loop.state import Deps
 from line_neurons.graphs.runs.components import Components, OnProgress, reopen
-from line_neurons.graphs.runs.cross_scores import Concept, best_and_second
+from line_neurons.graphs.runs.cross_scores import ImagedConcept, best_and_second
 from line_neurons.graphs.runs.results import (
-    Found,
-    columns,
-    evidence,
-    noted,
+    SearchSummary,
+    evidence_columns,
+    label_columns,
+    note_columns,
     score_of,
     summarize_history,
     text_of,
     undecided,
-    unlabelled,
+    unlabelled_columns,
 )
 from line_neurons.tools.label_marks import DONE, Mark
 from line_neurons.tools.scorers import needs_control
@@ -48,17 +48,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Revisited:
-    """A unit before and after.
+    """A unit before and after a revisit.
 
     Args:
         run: id of the run.
         unit: index of the unit.
         name: its name, if it is an output class.
-        label: its label now; None where nothing could be its label.
+        label: its label now; None where no concept can be its label.
         score: that label's score.
-        search_label: the label that its own search found; None where it found none.
+        search_label: the label of its own search; None where it found none.
         search_score: that label's score.
-        found_by: the unit that the label comes from; None where the own search's stays.
+        found_by: the unit that the label comes from; None where its own search's label stays.
         found_in: the run of that unit.
     """
 
@@ -74,30 +74,27 @@ class Revisited:
 
 
 @dataclass(frozen=True)
-class _Place:
-    """A unit that is done with, and what its search found.
-
-    ``mark`` is that of a unit of which the own search tells that nothing could be its label.
-    """
+class _SearchedUnit:
+    """A unit whose search has ended; ``mark`` says why its own search found no label."""
 
     run: Run
     unit: Unit
-    found: Found
+    summary: SearchSummary
     mark: Mark | None
 
 
 @dataclass
-class _Gathered:
+class _Searches:
     """What the searches of all runs scored.
 
-    ``sources`` holds, for each concept, the first run and unit that scored it, by name and number; ``recorded``
-    the scores that finished units recorded themselves, as (index of the place, score); ``forbidden`` the places
-    that must not have a concept as their label, by its key.
+    ``sources`` holds for each concept the first run and unit that scored it, by id and number; ``recorded`` the
+    scores that finished units recorded themselves, as (place, score); ``forbidden`` the places where a
+    concept is banned, by its key.
     """
 
-    places: list[_Place] = field(default_factory=list)
-    sources: dict[Concept, tuple[str, int]] = field(default_factory=dict)
-    recorded: dict[Concept, list[tuple[int, float]]] = field(default_factory=lambda: defaultdict(list))
+    places: list[_SearchedUnit] = field(default_factory=list)
+    sources: dict[ImagedConcept, tuple[str, int]] = field(default_factory=dict)
+    recorded: dict[ImagedConcept, list[tuple[int, float]]] = field(default_factory=lambda: defaultdict(list))
     forbidden: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
 
 
@@ -106,51 +103,50 @@ def revisit(
 ) -> list[Revisited]:
     """Give every finished unit of the runs the best concept that any unit of them was scored on.
 
-    A unit's label changes where another concept's score is higher than that of the label that its own search
-    found; of equal ones the first by its text counts, and the label is marked as tied. So a unit may have a label
-    although its own search could not tell one concept from another; one that was not searched has none. The
-    second-best concept is chosen among all concepts too.
-    All runs are changed together or, after a crash, none. The caller keeps other processes off the runs.
+    A unit's label changes where another concept scores higher than the label of its own search; of equal ones the
+    first by its text counts, and the label is marked as tied. So a unit may have a label although its own search
+    could not tell one concept from another. The second-best concept is chosen among all concepts too. All runs are
+    changed together or, after a crash, none. The caller holds the leases of the runs.
 
     Args:
-        deps: the graph's parts.
+        deps: what the nodes work with.
         runs: runs of one layer in the store of ``deps``.
-        progress: told of the concepts compared; each is compared twice, for the label and for the second best.
-        own: parts of single runs by id, where vocabulary or control set are not those of ``deps``.
+        progress: called with the number of concepts compared; each is compared twice.
+        own: of single runs by id, where vocabulary or control set are not those of ``deps``.
 
     Returns:
-        Every unit that was searched to the end, by run and in the order in which they were asked for.
+        Every unit whose search has ended, by run and in order.
 
     Raises:
         UsageError: the runs cannot be compared.
-        StoreError: an image that has to be measured anew is not here, or the store cannot be written.
+        StoreError: an image to be measured again is missing, or the store cannot be written.
         BackendError: the target failed.
     """
     runs = list({run.id: run for run in runs}.values())
     check_comparable(runs)
     by_run = {run.id: (own or {}).get(run.id, deps) for run in runs}
-    gathered = _gather(deps.runs, runs, by_run)
-    if not gathered.places:
+    searches = _collect(deps.runs, runs, by_run)
+    if not searches.places:
         return []
-    concepts = sorted(gathered.sources)
-    found, seconds = best_and_second(
+    concepts = sorted(searches.sources)
+    firsts, seconds = best_and_second(
         deps,
         concepts,
-        [place.unit.unit for place in gathered.places],
-        [(text_of(place.found.best), score_of(place.found.best)) for place in gathered.places],
-        gathered.recorded,
+        [place.unit.unit for place in searches.places],
+        [(text_of(place.summary.best), score_of(place.summary.best)) for place in searches.places],
+        searches.recorded,
         progress,
-        gathered.forbidden,
+        searches.forbidden,
     )
     known = {run: initial.vocabulary(of_run) for run, of_run in by_run.items()}
-    rows: list[tuple[_Place, dict[str, Any], Step | None]] = []
-    for place, best, second in zip(gathered.places, found, seconds, strict=True):
+    rows: list[tuple[_SearchedUnit, dict[str, Any], Step | None]] = []
+    for place, best, second in zip(searches.places, firsts, seconds, strict=True):
         run, unit = place.run.id, place.unit.unit
-        label = best.concept if best and best.score > score_of(place.found.best) else None
+        label = best.concept if best and best.score > score_of(place.summary.best) else None
         if label is None and place.mark is not None and not by_run[run].settings.label_dead:
-            rows.append((place, unlabelled(place.mark) | {"steps": place.found.steps}, None))
+            rows.append((place, unlabelled_columns(place.mark) | {"steps": place.summary.steps}, None))
             continue
-        row = columns(place.found) | {
+        row = label_columns(place.summary) | {
             "second_label": second.concept.text if second else None,
             "second_score": second.score if second else None,
         }
@@ -158,11 +154,11 @@ def revisit(
         if label is not None:
             if place.mark is not None:
                 row |= dict.fromkeys(("search_label", "search_score", "initial_label", "initial_score"))
-            row |= _taken_over(deps, unit, label, gathered.sources[label])
-            entry = _entry(deps.runs, run, unit, row, len(concepts))
-        row |= evidence(by_run[run], unit, row["label"], row["images"], known[run] | place.found.boards)
+            row |= _adopted(deps, unit, label, searches.sources[label])
+            entry = _history_entry(deps.runs, run, unit, row, len(concepts))
+        row |= evidence_columns(by_run[run], unit, row["label"], row["images"], known[run] | place.summary.boards)
         tied, mark = best is not None and best.tied, None if label else place.mark
-        row |= {"status": "finished", **noted(by_run[run], place.found, row, tied=tied, mark=mark)}
+        row |= {"status": "finished", **note_columns(by_run[run], place.summary, row, tied=tied, mark=mark)}
         rows.append((place, row, entry))
     _write(deps.runs, list(by_run), rows, len(concepts))
     return [
@@ -184,24 +180,24 @@ def revisit_recorded(
     changes: Mapping[str, Any] | None = None,
     drain: RunControl | None = None,
 ) -> list[Revisited]:
-    """Revisit recorded runs that no other process works on; no language model is needed for it.
+    """Revisit recorded runs that no other process works on; it needs no language model.
 
     Args:
         runs: the recorded runs.
-        store: the folder that they are kept in.
+        store: the store's folder.
         assets: folder of asset packs.
-        on_progress: told of long work.
+        on_progress: called during long work.
         changes: settings of this machine, such as the device.
-        drain: asks to stop; nothing is changed then.
+        drain: requests a stop, after which nothing is changed.
 
     Raises:
-        DrainedError: it was asked to stop.
-        UsageError: the runs cannot be compared, another process works on one, or a part is no longer the one that
-            a run began with.
+        DrainedError: a stop was requested.
+        UsageError: the runs cannot be compared, another process works on one, or a component has changed since a
+            run began.
         LineError: see ``revisit``.
     """
     check_comparable(runs)
-    # The vocabulary is recorded with each run, and its file may have gone.
+    # The vocabulary is recorded with each run, and its file may be missing.
     changes = {**(changes or {}), "llm": "random", "vocabulary": None}
     first = reopen(runs[0], store, assets, on_progress, changes)
     deps = {runs[0].id: first.deps(runs[0].layer, runs[0].vocabulary or ())}
@@ -226,10 +222,10 @@ def revisit_recorded(
 
 
 def check_comparable(runs: Sequence[Run]) -> None:
-    """See that a score means the same in all runs.
+    """Check that scores of all runs are comparable.
 
     Raises:
-        UsageError: it does not; the first two runs that differ are named, and in what.
+        UsageError: they are not; it names the first two runs that differ, and in what.
     """
     first, *others = runs
     for other in others:
@@ -243,7 +239,7 @@ def check_comparable(runs: Sequence[Run]) -> None:
 
 
 def _identity(run: Run) -> Iterator[tuple[str, Any, Any]]:
-    """What decides a score: its name, its value, and the value as a person knows it."""
+    """Yield what decides a score: its name, its value, and the value for users."""
     settings, fingerprints = run.settings, run.fingerprints
     yield "target", fingerprints.get("target"), run.target_name
     yield "layer", run.layer, run.layer
@@ -254,34 +250,39 @@ def _identity(run: Run) -> Iterator[tuple[str, Any, Any]]:
         yield "control set", fingerprints.get("control"), settings.get("control")
 
 
-def _gather(store: RunStore, runs: Sequence[Run], by_run: Mapping[str, Deps]) -> _Gathered:
-    gathered = _Gathered()
+def _collect(store: RunStore, runs: Sequence[Run], by_run: Mapping[str, Deps]) -> _Searches:
+    searches = _Searches()
     for run in runs:
         searched = searched_units(store, run.id)
         units = [unit for unit in store.units(run.id) if unit.status in DONE and unit.unit in searched]
-        index = {unit.unit: place for place, unit in enumerate(units, len(gathered.places))}
-        found: dict[int, tuple[Found, Mark | None]] = {}
+        index = {unit.unit: place for place, unit in enumerate(units, len(searches.places))}
+        summaries: dict[int, tuple[SearchSummary, Mark | None]] = {}
         bans = banned(store, run.id)
         for number, trials in groupby(store.trials(run.id), lambda trial: trial.unit):
             history = list(trials)
             for trial in history:
                 if trial.score is None:
                     continue
-                concept, source = Concept(text_of(trial), trial.images), (run.id, number)
-                gathered.sources[concept] = min(gathered.sources.get(concept, source), source)
+                concept, source = ImagedConcept(text_of(trial), trial.images), (run.id, number)
+                searches.sources[concept] = min(searches.sources.get(concept, source), source)
                 if number in index:
-                    gathered.recorded[concept].append((index[number], trial.score))
+                    searches.recorded[concept].append((index[number], trial.score))
             if number in index:
-                looked = summarize_history(history, bans.get(number, ()), run.settings.get("duplicates", "refuse"))
-                found[number] = looked, scoring.unvarying(by_run[run.id], number, history) or undecided(looked)
+                summary = summarize_history(
+                    history, bans.get(number, ()), run.settings.get("duplicates", "refuse")
+                )
+                summaries[number] = (
+                    summary,
+                    scoring.unvarying(by_run[run.id], number, history) or undecided(summary),
+                )
                 for name in bans.get(number, ()):
-                    gathered.forbidden[concept_key(name)].append(index[number])
-        gathered.places += [_Place(run, unit, *found[unit.unit]) for unit in units]
-    return gathered
+                    searches.forbidden[concept_key(name)].append(index[number])
+        searches.places += [_SearchedUnit(run, unit, *summaries[unit.unit]) for unit in units]
+    return searches
 
 
-def _taken_over(deps: Deps, unit: int, label: Concept, source: tuple[str, int]) -> dict[str, Any]:
-    """The columns of a unit that change with a label that another unit found."""
+def _adopted(deps: Deps, unit: int, label: ImagedConcept, source: tuple[str, int]) -> dict[str, Any]:
+    """Return the columns of a unit that change with a label that another unit found."""
     activations = scoring.activate(deps, unit, list(label.images))
     return {
         "label": label.text,
@@ -294,8 +295,8 @@ def _taken_over(deps: Deps, unit: int, label: Concept, source: tuple[str, int]) 
     }
 
 
-def _entry(store: RunStore, run: str, unit: int, row: Mapping[str, Any], compared: int) -> Step:
-    """The entry of the history that tells where a unit's label came from."""
+def _history_entry(store: RunStore, run: str, unit: int, row: Mapping[str, Any], compared: int) -> Step:
+    """Return the entry of the history that says where a unit's label came from."""
     last = [step for step in store.steps(run, unit) if step.kind != "revisit"][-1]
     return Step(
         run,
@@ -314,7 +315,10 @@ def _entry(store: RunStore, run: str, unit: int, row: Mapping[str, Any], compare
 
 
 def _write(
-    store: RunStore, runs: Sequence[str], rows: Sequence[tuple[_Place, dict[str, Any], Step | None]], compared: int
+    store: RunStore,
+    runs: Sequence[str],
+    rows: Sequence[tuple[_SearchedUnit, dict[str, Any], Step | None]],
+    compared: int,
 ) -> None:
     with store.atomic():
         for run in runs:

@@ -1,4 +1,4 @@
-"""Many units in flight at once: a thread for each, one failure for all to learn from, and a way to stop."""
+"""Run many units concurrently, a thread each: shared batches, failures that stop the run, a way to stop."""
 
 from __future__ import annotations
 
@@ -40,28 +40,28 @@ if TYPE_CHECKING:
     from line_neurons.graphs.loop.state import LineGraph
 
 _TRACE_CHARACTERS = 4000
-_NOT_THE_UNITS = (StoreError, MissingPartError, SystemLimitError)
-"""What fails every unit alike."""
+_SHARED_FAULTS = (StoreError, MissingPartError, SystemLimitError)
+"""Errors that fail every unit alike."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands, after a node of one of its units.
+    """The state of a run after a node of one of its units.
 
     Args:
         run: id of the run.
         unit: index of the unit whose node ended.
         name: its name, if it is an output class.
-        finished: units of the run that have a label so far.
-        failed: units of the run that failed so far.
+        finished: number of units that have ended so far.
+        failed: number of units that failed so far.
         units: number of units of the run.
         node: the node that ended; empty before the first, ``finished`` or ``failed`` at the unit's end.
-        kind: what the unit's step in hand is: ``initial``, ``iteration``, ``summary`` or ``end``.
-        step: the unit's step in hand, 0 while the first board is filled; counts on over restarts.
+        kind: kind of the unit's current step: ``initial``, ``iteration``, ``summary`` or ``end``.
+        step: the unit's current step, 0 for the first board; it counts on over restarts.
         steps: the unit's last step, unless patience shortens or extends the search.
-        concept: the concept in hand.
+        concept: the current concept.
         best: the best concept of the unit so far and its score.
-        stats: images and forward passes since work on the run began in this process.
+        stats: images and forward passes of this process for the run.
         error: why the unit failed.
     """
 
@@ -82,7 +82,7 @@ class Progress:
 
     @property
     def position(self) -> int:
-        """Units of the run that are done with."""
+        """Number of units that have ended or failed."""
         return self.finished + self.failed
 
 
@@ -90,22 +90,22 @@ ProgressCallback = Callable[[Progress], None]
 
 
 def last_step(settings: Settings) -> int:
-    """Index of a unit's last step, unless patience shortens or extends the search."""
+    """Return the index of a unit's last step, unless patience shortens or extends the search."""
     return (1 + settings.iterations + settings.summary) * (1 + settings.restarts) - 1
 
 
 class Runner:
-    """Works on the units of a run, ``settings.max_concurrent_units`` at once.
+    """Runs the units of a run, ``settings.max_concurrent_units`` at once.
 
-    A unit that fails is recorded with its reason and the others go on. When
-    ``settings.max_consecutive_failures`` units have failed with none finished in between, or the store
-    or a package is at fault, the run stops; these units then count as interrupted, since the fault was not theirs.
+    A failed unit is recorded with its reason and the others continue. When
+    ``settings.max_consecutive_failures`` units failed with none finished in between, or the store or a
+    package is at fault, the run stops; these units then count as interrupted, since the fault was not theirs.
 
     Args:
         graph: the compiled loop with the store's checkpoints.
-        deps: the parts that the units share; its ``drain`` makes all units stop at their next checkpoint.
+        deps: what the units share; its ``drain`` stops all units at their next checkpoint.
         run: the run.
-        watch: told of each node's end, from one thread at a time; what it raises stops the run.
+        watch: called at the end of each node, from one thread at a time; an exception from it stops the run.
     """
 
     def __init__(self, graph: LineGraph, deps: Deps, run: Run, watch: ProgressCallback | None) -> None:
@@ -119,12 +119,12 @@ class Runner:
         self._error: Exception | None = None
         self._active = 0
         states = deps.runs.states(run.id)
-        self._finished, self._failed = sum(states.get(one, 0) for one in DONE), states.get("failed", 0)
+        self._finished, self._failed = sum(states.get(status, 0) for status in DONE), states.get("failed", 0)
         self._units = sum(states.values())
         self._before = deps.cache.snapshot()
 
     def work(self, units: Sequence[Unit]) -> None:
-        """Work on ``units``, begun in this order, until all are done with or it was asked to stop.
+        """Run ``units``, started in this order, until all have ended or a stop was requested.
 
         Raises:
             LineError: the run stopped for it; a unit's own failure is only recorded.
@@ -134,7 +134,7 @@ class Runner:
             ThreadPoolExecutor(deps.settings.max_concurrent_units, thread_name_prefix="unit") as pool,
         ):
             try:
-                for future in as_completed([pool.submit(self._work_on, unit, deps) for unit in units]):
+                for future in as_completed([pool.submit(self._lease_and_run, unit, deps) for unit in units]):
                     future.result()
             except BaseException:
                 self._drain.request_drain("stopped")
@@ -144,7 +144,7 @@ class Runner:
 
     @contextmanager
     def _shared(self) -> Iterator[Deps]:
-        """The parts as units in flight share them: requests gathered into batches, questions bounded."""
+        """Share components between concurrent units: requests in batches, bounded requests to the model."""
         deps, settings = self._deps, self._deps.settings
         if settings.max_concurrent_units == 1:
             yield deps
@@ -157,39 +157,39 @@ class Runner:
             parallel=settings.llm_parallel,
             wait=settings.batch_timeout,
             check=deps.check_drain,
-        ) as parts:
+        ) as shared:
             yield replace(
-                deps, generator=parts.generator, target=parts.target, language_model=parts.language_model
+                deps, generator=shared.generator, target=shared.target, language_model=shared.language_model
             )
 
-    def _work_on(self, unit: Unit, deps: Deps) -> None:
+    def _lease_and_run(self, unit: Unit, deps: Deps) -> None:
         if self._drain.drain_requested:
             return
         with self._lock:
             self._active += 1
         try:
             with lease_unit(deps.runs, self._run.id, unit.unit):
-                self._finish(unit, deps)
+                self._run_unit(unit, deps)
         finally:
             with self._lock:
                 self._active -= 1
 
-    def _finish(self, unit: Unit, deps: Deps) -> None:
+    def _run_unit(self, unit: Unit, deps: Deps) -> None:
         latest: dict[str, Any] = {}
 
-        def moved(node: str, at_work: str, state: Mapping[str, Any]) -> None:
+        def on_node(node: str, current: str, state: Mapping[str, Any]) -> None:
             latest.update(state)
-            self._show(unit, at_work, latest)
-            self._tell(unit, node, latest)
+            self._report_activity(unit, current, latest)
+            self._report_progress(unit, node, latest)
 
         try:
-            work_unit(self._graph, deps, self._run, unit, moved)
+            work_unit(self._graph, deps, self._run, unit, on_node)
         except (GraphDrained, DrainedError):
             self._record(unit, "interrupted")
         except TakenOverError:
             raise
         except Exception as error:
-            self._failure(unit, error, latest)
+            self._fail(unit, error, latest)
         except BaseException:
             self._record(unit, "interrupted")
             raise
@@ -197,36 +197,36 @@ class Runner:
             with self._lock:
                 self._streak.clear()
                 self._finished += 1
-                self._tell(unit, "finished", latest)
+                self._report_progress(unit, "finished", latest)
 
-    def _failure(self, unit: Unit, error: Exception, state: Mapping[str, Any]) -> None:
+    def _fail(self, unit: Unit, error: Exception, state: Mapping[str, Any]) -> None:
         runs, run = self._deps.runs, self._run.id
-        # Too little memory may be one unit's own matter.
+        # Too little memory may be the fault of one unit.
         error = (None if isinstance(error, MemoryError) else system_limit(error)) or error
         reason = reason_of(error)
         with self._lock:
             self._streak.append(unit.unit)
-            at_fault = isinstance(error, _NOT_THE_UNITS) and not isinstance(error, DamagedError)
-            gives_up = at_fault or len(self._streak) >= self._deps.settings.max_consecutive_failures
-            if gives_up or self._drain.drain_requested:
-                self._error = self._error or (self._several(error) if gives_up else None)
+            at_fault = isinstance(error, _SHARED_FAULTS) and not isinstance(error, DamagedError)
+            stops = at_fault or len(self._streak) >= self._deps.settings.max_consecutive_failures
+            if stops or self._drain.drain_requested:
+                self._error = self._error or (self._with_count(error) if stops else None)
                 self._drain.request_drain("gave up")
-                for one in self._streak[:-1]:
+                for number in self._streak[:-1]:
                     self._failed -= 1
-                    runs.update_unit(run, one, status="interrupted")
+                    runs.update_unit(run, number, status="interrupted")
                 self._streak.clear()
                 self._record(unit, "interrupted", reason)
                 return
             self._failed += 1
             self._record(unit, "failed", reason)
-            # Of an error for the user, what a part raised tells where it comes from.
+            # The cause of a user-facing error tells where it comes from.
             cause = error.__cause__ if isinstance(error, LineError) else error
             trace = "" if cause is None else "".join(traceback.format_exception(cause))
             runs.add_event(run, "unit failed", unit.unit, error=reason, trace=trace[-_TRACE_CHARACTERS:])
-            self._tell(unit, "failed", state, reason)
+            self._report_progress(unit, "failed", state, reason)
 
-    def _several(self, error: Exception) -> Exception:
-        """The error with the number of units that failed like it, where the run stops for them."""
+    def _with_count(self, error: Exception) -> Exception:
+        """Add to the error that stops a run the number of units that failed in a row."""
         count = len(self._streak)
         if isinstance(error, LineError) and count > 1:
             error.message = f"{count} units in a row failed, the last one: {error.message}"
@@ -235,19 +235,19 @@ class Runner:
     def _record(self, unit: Unit, status: str, error: str = "") -> None:
         self._deps.runs.update_unit(self._run.id, unit.unit, status=status, error=error)
 
-    def _show(self, unit: Unit, at_work: str, state: Mapping[str, Any]) -> None:
-        """Let who watches the store see what a unit does now."""
-        made = self._since()
+    def _report_activity(self, unit: Unit, node: str, state: Mapping[str, Any]) -> None:
+        """Record what the unit does now, for readers of the store."""
+        stats = self._stats()
         best: tuple[str, float | None] = _best(state) or ("", None)
-        doing = Activity(
+        activity = Activity(
             unit=unit.unit,
-            node=at_work,
+            node=node,
             kind=state.get("kind", "initial"),
             step=state.get("step", 0),
             steps=last_step(self._deps.settings),
             attempt=state.get("attempt", 0),
-            # What was proposed in the step before is in the state until the next proposal.
-            concept=state.get("concept", "") if has_proposal(at_work) else "",
+            # The state keeps the last step's proposal until the next one.
+            concept=state.get("concept", "") if has_proposal(node) else "",
             best=best[0],
             best_score=best[1],
             since=time.time(),
@@ -255,20 +255,20 @@ class Runner:
         report_activity(
             self._deps.runs,
             self._run.id,
-            doing,
-            generated=made.generated,
-            reused=made.reused,
-            measured=made.forwarded,
+            activity,
+            generated=stats.generated,
+            reused=stats.reused,
+            measured=stats.forwarded,
         )
 
-    def _since(self) -> CacheStats:
-        """What the bank did since work on the run began."""
+    def _stats(self) -> CacheStats:
+        """Count what the cache did since the run was resumed."""
         now = self._deps.cache.snapshot()
         return CacheStats(
             **{f.name: getattr(now, f.name) - getattr(self._before, f.name) for f in fields(CacheStats)}
         )
 
-    def _tell(self, unit: Unit, node: str, state: Mapping[str, Any], error: str = "") -> None:
+    def _report_progress(self, unit: Unit, node: str, state: Mapping[str, Any], error: str = "") -> None:
         if self._watch is None:
             return
         with self._lock:
@@ -286,7 +286,7 @@ class Runner:
                     steps=last_step(self._deps.settings),
                     concept=state.get("concept", ""),
                     best=_best(state),
-                    stats=self._since(),
+                    stats=self._stats(),
                     error=error,
                 )
             )
