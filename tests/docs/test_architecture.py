@@ -1,4 +1,4 @@
-"""The map of the code names files that exist, and its tables are whole."""
+"""The map of the code names files that exist and every folder, and its tables are whole."""
 
 import re
 
@@ -7,7 +7,15 @@ import pytest
 from support.doc_commands import ROOT
 
 TEXT = (ROOT / "ARCHITECTURE.md").read_text()
-PATHS = sorted(set(re.findall(r"`((?:agent|tools|graphs|eval|evidence|tui|tests|docs|examples)/[\w./]*)`", TEXT)))
+FOLDERS = ("agent", "tools", "graphs", "eval", "tui")
+PATHS = sorted(set(re.findall(r"`((?:agent|tools|graphs|eval|tui|tests|docs|examples)/[\w./]*)`", TEXT)))
+PACKAGES = sorted(
+    {f"{path.parent.relative_to(ROOT)}/" for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
+)
+
+
+def section(heading):
+    return TEXT.partition(f"## {heading}\n")[2].partition("\n## ")[0]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -15,13 +23,40 @@ def test_a_file_that_the_map_names_exists(path):
     assert (ROOT / path).exists()
 
 
+@pytest.mark.parametrize("folder", PACKAGES)
+def test_the_map_names_every_folder(folder):
+    assert f"`{folder}`" in section("Map")
+
+
+def test_a_step_is_followed_from_the_command_to_the_checkpoint_by_file():
+    named = re.findall(r"`((?:agent|tools|graphs|tui)/[\w/]+\.py)`", section("Follow one step"))
+    assert named[0] == "tui/cli/main.py"
+    assert {"graphs/loop/nodes.py", "tools/store/checkpoints.py"} <= set(named)
+
+
 def test_what_to_edit_is_told_for_twenty_changes_by_file():
-    rows = TEXT.partition("## To change X, edit Y")[2].partition("\n## ")[0]
+    rows = section("To change X, edit Y")
     assert sum("`" in line for line in rows.splitlines() if line.startswith("| ")) >= 20
 
 
 @pytest.mark.parametrize(
-    "page", ["ARCHITECTURE.md", "README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+    "name",
+    ["SCORERS = tools/scorers.py", "SOURCES = tools/targets/sources.py", "BINDINGS = tui/app/unit/screen.py"],
+)
+def test_a_table_that_the_map_names_is_in_its_file(name):
+    table, _, file = name.partition(" = ")
+    assert f"`{table}`" in TEXT
+    assert re.search(rf"^ *{table}\b.*=", (ROOT / file).read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "ARCHITECTURE.md",
+        "README.md",
+        "CONTRIBUTING.md",
+        *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+    ],
 )
 def test_no_row_of_a_table_lost_its_bar(page):
     lines = (ROOT / page).read_text().splitlines()

@@ -43,7 +43,7 @@ def test_links_of_the_readme_lead_to_files():
 
 def test_the_architecture_is_the_repositorys_own(site):
     shown = (site / "architecture.html").read_text()
-    assert "How one unit" in shown
+    assert "Follow one step" in shown
     assert "--8&lt;--" not in shown
 
 
