@@ -1,7 +1,7 @@
-"""Images and whole-layer activations, kept once for all units and runs.
+"""Cache of images and whole-layer activations, shared by all units and runs of a store.
 
-An image depends on the generator, the prompt and the seed, never on the unit, and one forward pass gives all
-units of a layer: so both are kept for every run, and several processes may share them.
+An image depends on the generator, the prompt and the seed, never on the unit, and one forward pass gives all units
+of a layer: so both are kept for every run, and several processes may share them.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ _Measurement = tuple[str, str, str]
 """Image, target and layer of a vector."""
 
 _AT_ONCE = 500
-# How often images that go while they are waited for are drawn anew.
-_RESTORED = 3
+# How often images that disappear meanwhile are generated again.
+_MAX_REGENERATIONS = 3
 
 
 PUT_VECTOR = "INSERT OR IGNORE INTO activations (image, target, layer, vector, checksum) VALUES (?, ?, ?, ?, ?)"
-"""Keeps what ``vector_row`` gives; where a vector is here already, that one stays."""
+"""Keeps what ``vector_row`` gives; a vector that is there already stays."""
 
 
 def vector_row(image: str, target: str, layer: str, vector: bytes) -> tuple[str, str, str, bytes, bytes]:
-    """The values of ``PUT_VECTOR`` for the activations of a layer on an image, little-endian float32."""
+    """Return the values of ``PUT_VECTOR`` for the activations of a layer on an image, little-endian float32."""
     return image, target, layer, vector, vector_checksum(image, target, layer, vector)
 
 
 class VectorCache:
-    """The vectors of a bank, little-endian float32; may be used from several threads and processes.
+    """The activation vectors of a cache, little-endian float32; may be used from several threads and processes.
 
     Args:
-        folder: the bank's folder.
-        stats: the bank's, where damaged vectors are counted.
-        events: where damaged vectors are reported.
+        folder: the cache's database.
+        stats: the cache's, where corrupt vectors are counted.
+        events: where corrupt vectors are reported.
     """
 
     def __init__(self, folder: CacheDatabase, stats: CacheStats, events: CacheEvents) -> None:
@@ -66,7 +66,7 @@ class VectorCache:
         self._widths: dict[tuple[str, str], int] = {}
 
     def read(self, image_ids: Sequence[str], target: str, layer: str) -> dict[str, bytes]:
-        """The vectors that are here and whole, by image; damaged ones are removed, and told."""
+        """Return the whole vectors by image; corrupt ones are removed and reported."""
         unique = list(dict.fromkeys(image_ids))
         found: dict[str, tuple[bytes | None, bytes | None]] = {}
         for start in range(0, len(unique), _AT_ONCE):
@@ -92,7 +92,7 @@ class VectorCache:
     def put(
         self, image_ids: Sequence[str], targets: Mapping[str, str], measured: Mapping[str, Activations]
     ) -> None:
-        """Keep what was measured of images; where a vector is here already, that one stays.
+        """Keep activations of images; a vector that is there already stays.
 
         Args:
             image_ids: ids of the images.
@@ -111,7 +111,7 @@ class VectorCache:
             )
 
     def _width(self, target: str, layer: str) -> int:
-        """The number of units of a layer: as it was measured, or as most of the kept vectors have it."""
+        """Return the number of units of a layer: as it was measured, or as most of the kept vectors have it."""
         known = self._widths.get((target, layer))
         if known is None:
             with self._folder.mapped(), self._folder.lock:
@@ -120,7 +120,7 @@ class VectorCache:
 
     def _drop(self, image: str, target: str, layer: str, vector: bytes | None, fault: str) -> None:
         with self._folder.transaction() as db:
-            # Unless another process has measured it anew meanwhile.
+            # Unless another process has computed it again meanwhile.
             dropped = db.execute(
                 "DELETE FROM activations WHERE image = ? AND target = ? AND layer = ?"
                 " AND (typeof(vector) != 'blob' OR vector = ?)",
@@ -139,7 +139,7 @@ class Cache(ImageCache):
     Threads that need the same image measured share one forward pass.
 
     Args:
-        root: the folder; made if it is not there.
+        root: the folder; made if it does not exist.
 
     Raises:
         StoreError: the folder cannot be written, or a newer version of the program made it.
@@ -163,38 +163,39 @@ class Cache(ImageCache):
         also: Sequence[str] = (),
         generator: Generator | None = None,
     ) -> Activations:
-        """Activations of all units of ``layer`` on the images; missing ones are computed in one call.
+        """Return activations of all units of ``layer`` on images; missing ones are computed in one call.
 
-        An image that has not been measured and whose file has gone or is damaged is drawn anew; a vector that is
-        damaged is measured anew.
+        An image that was not measured and whose file is missing or corrupt is generated again; a corrupt vector is
+        computed
+        again.
 
         Args:
-            image_ids: ids of images of this bank.
+            image_ids: ids of images of this cache.
             target: the vision model.
             layer: dotted path.
-            progress: told of the forward passes.
+            progress: called with the forward passes.
             also: other layers, whose activations are kept too where an image has to go through the target.
-            generator: drew the images; None if lost ones are not to be drawn anew.
+            generator: made the images; None if lost ones are not to be generated again.
 
         Returns:
             float32 [n_images, n_units], in the order of ``image_ids``, all finite.
 
         Raises:
-            LostImageError: an image is not here or is damaged, and cannot be drawn anew.
-            StoreError: the bank cannot be read or written.
+            LostImageError: an image is missing or corrupt, and cannot be generated again.
+            StoreError: the cache cannot be read or written.
             UsageError: see ``Target.activate``.
-            BackendError: see ``measuring.activate``.
+            BackendError: see ``validation.activate``.
         """
         if not image_ids:
             return target.activate([], [layer])[layer]
         now = list(image_ids)
-        for _ in range(_RESTORED if generator else 0):
+        for _ in range(_MAX_REGENERATIONS if generator else 0):
             try:
                 return self._activations(now, target, layer, progress, also)
             except LostImageError as lost:
                 assert generator is not None
-                restored = self._restored(lost.images, generator)
-                now = [restored.get(image, image) for image in now]
+                regenerated = self._regenerate(lost.images, generator)
+                now = [regenerated.get(image, image) for image in now]
         return self._activations(now, target, layer, progress, also)
 
     def _activations(
@@ -232,10 +233,10 @@ class Cache(ImageCache):
         )
 
     def vectors(self, image_ids: Sequence[str], target: str, layer: str) -> Activations:
-        """Activations that are kept already, read without the vision model.
+        """Return activations that are kept already, without the vision model.
 
         Args:
-            image_ids: ids of images of this bank.
+            image_ids: ids of images of this cache.
             target: fingerprint of the vision model.
             layer: dotted path.
 
@@ -243,7 +244,7 @@ class Cache(ImageCache):
             float32 [n_images, n_units], in the order of ``image_ids``; [0, 0] if there are none.
 
         Raises:
-            StoreError: an image has not been measured, or the bank cannot be read.
+            StoreError: an image has not been measured, or the cache cannot be read.
         """
         import numpy as np
 
@@ -254,7 +255,7 @@ class Cache(ImageCache):
             for image in part:
                 if image not in found:
                     raise StoreError(
-                        f"image {image[:12]} has not been measured at {layer}", "run it again: that is done then"
+                        f"image {image[:12]} has not been measured at {layer}", "run it again, which measures it"
                     )
             read = np.frombuffer(b"".join(found[image] for image in part), "<f4").reshape(len(part), -1)
             if not start:
@@ -289,15 +290,16 @@ class Cache(ImageCache):
                 self._forget(image)
 
     def control(self, key: str, units: int | None = None) -> Control | None:
-        """The control activations kept under ``key``.
+        """Return the control activations kept under ``key``.
 
         Args:
-            key: what they are kept under.
-            units: how many units the layer has; None: any number of them.
+            key: see ``reader.control_key``.
+            units: number of units of the layer; None: any.
 
         Returns:
-            the activations; None if there are none, or, with a warning, if they have gone, are damaged or of
-            another number of units.
+            the activations; None if there are none, or, with a warning, if they are missing, corrupt or of another
+                number
+            of units.
         """
         # One thread reads the file, others then find what it read.
         with self._control_files:
@@ -325,7 +327,7 @@ class Cache(ImageCache):
         """Keep control activations under ``key``.
 
         Raises:
-            StoreError: the bank cannot be written.
+            StoreError: the cache cannot be written.
         """
         import numpy as np
 
@@ -337,10 +339,10 @@ class Cache(ImageCache):
             self._folder.write(control_path(self.root, key), write)
             put_control_row(self._folder, key, json.dumps(control.classes), json.dumps(control.skipped))
 
-    def control_keys(self, beginning: str) -> list[str]:
-        """The keys that begin so, of which control activations are kept."""
+    def control_keys(self, prefix: str) -> list[str]:
+        """Return the keys with a prefix under which control activations are kept."""
         query = "SELECT json_group_array(key) FROM controls WHERE substr(key, 1, ?) = ?"
-        return list(loads(self._folder.one(query, (len(beginning), beginning))[0]))
+        return list(loads(self._folder.one(query, (len(prefix), prefix))[0]))
 
     def drop_controls(self, keys: Iterable[str]) -> None:
         """Forget the control activations kept under ``keys``."""
@@ -349,13 +351,13 @@ class Cache(ImageCache):
             for key in keys:
                 self._controls.pop(key, None)
                 control_path(self.root, key).unlink(missing_ok=True)
-            # Rows go last: after a kill they tell which files were to go.
+            # Rows go last: after a kill they name the files to remove.
             with self._folder.transaction() as db:
                 db.executemany("DELETE FROM controls WHERE key = ?", [(key,) for key in keys])
 
 
 def put_control_row(folder: CacheDatabase, key: str, classes: str, skipped: str) -> None:
-    """Write the row of control activations whose file is there: ``classes`` and ``skipped`` are JSON."""
+    """Write the row of control activations whose file exists: ``classes`` and ``skipped`` are JSON."""
     with folder.mapped():
         kept = control_checksum(folder.root, key, classes, skipped)
     with folder.transaction() as db:

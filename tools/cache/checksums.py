@@ -1,6 +1,6 @@
-"""Checksums of what a store keeps to decide results by: kept values that have changed are never used.
+"""Checksums of cached values that decide results: values that have changed are never used.
 
-They tell damage, not forgery: who can write a store can write its checksums too.
+They detect damage, not forgery: whoever can write a store can write its checksums too.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ def checksum(*parts: str | bytes) -> bytes:
 
 
 def image_checksum(generator: str, prompt: str, seed: int, image: str) -> bytes:
-    """Compute the checksum of what says which image a generator drew from a prompt with a seed."""
+    """Compute the checksum of the row that says which image a generator made from a prompt with a seed."""
     return checksum(generator, prompt, str(seed), image)
 
 
 def vector_checksum(image: str, target: str, layer: str, vector: bytes) -> bytes:
-    """Compute the checksum of the activations of a layer on an image; that of others is another one."""
+    """Compute the checksum of the activations of a layer on an image."""
     return checksum(image, target, layer, vector)
 
 
 def vector_error(
     image: str, target: str, layer: str, vector: object, kept: object, width: int | None = None
 ) -> str:
-    """Tell what is wrong with kept activations.
+    """Return what is wrong with kept activations.
 
     Args:
         image: id of the image.
@@ -41,7 +41,7 @@ def vector_error(
         layer: dotted path.
         vector: little-endian float32.
         kept: their checksum; None: an earlier version kept them without.
-        width: the number of units; None: any.
+        width: number of units; None: any.
 
     Returns:
         words that follow "the activations"; empty if nothing is wrong.

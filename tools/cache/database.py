@@ -1,4 +1,4 @@
-"""The folder of a concept bank: its database and how files come into it."""
+"""Database of the cache, and how files get into its folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MIGRATIONS = (
         " PRIMARY KEY (image, target, layer))",
         "CREATE TABLE controls (key TEXT PRIMARY KEY, classes TEXT, skipped TEXT)",
     ),
-    # What was kept before has none, and is used as it is.
+    # Earlier rows have no checksum, and are used as they are.
     tuple(f"ALTER TABLE {table} ADD COLUMN checksum BLOB" for table in ("draws", "activations", "controls")),
 )
 
@@ -34,7 +34,7 @@ class CacheDatabase:
     """A folder with ``bank.db``, opened for several threads and processes.
 
     Args:
-        root: the folder; made if it is not there.
+        root: the folder; made if it does not exist.
 
     Attributes:
         lock: to be held while ``db`` is used.
@@ -64,12 +64,12 @@ class CacheDatabase:
             self.db.close()
 
     def one(self, statement: str, values: tuple[str | int, ...]) -> Any:
-        """The first row of a query, None if there is none."""
+        """Return the first row of a query, None if there is none."""
         with self.mapped(), self.lock:
             return self.db.execute(statement, values).fetchone()
 
     def write(self, path: Path, write: Callable[[BinaryIO], object]) -> None:
-        """Write a file under another name and rename it: it is there whole, or not at all."""
+        """Write a file atomically."""
         with translate_errors(path), atomic_write(path) as file:
             write(file)
 
@@ -98,6 +98,6 @@ class CacheDatabase:
 
     @contextmanager
     def mapped(self) -> Iterator[None]:
-        """Errors of the database and of files as a ``StoreError``."""
+        """Raise errors of the database and of files as a ``StoreError``."""
         with translate_errors(self.root / "bank.db"):
             yield

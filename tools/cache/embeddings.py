@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def read_embeddings(path: Path) -> NDArray[np.float32] | None:
-    """Read embeddings; None if the file is damaged, or is another one under this name.
+    """Read embeddings; None if the file is corrupt, or a different one under this name.
 
     Args:
-        path: the file, which is called by what was embedded.
+        path: the file, named by what was embedded.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Content hashes of files, and what images hold, remembered while the files stay as they are."""
+"""Content hashes of files, and metadata of images, remembered while the files do not change."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 _AT_ONCE = 256
 _SETTLED_NS = 2_000_000_000
 _State = tuple[str, int, int, int]
-"""Path, size, and times of change in nanoseconds: while these stay, so is the content taken to have stayed."""
+"""Path, size, and times of change in nanoseconds; while these stay, the content is trusted to stay."""
 
 _Row = tuple[str, int, int, int, str, bytes]
 _SCHEMA = 1
@@ -34,29 +34,31 @@ Result = TypeVar("Result")
 class FileHashes:
     """SHA-256 of files; a file is read again only if its size or its times have changed.
 
-    What is remembered has a checksum, together with the path, size and times that it holds for; one that does not
-    fit is told, and the file is read again. It is trusted that a file of the same size and times is the same.
+    A remembered hash has a checksum, together with the path, size and times that it holds for; for one that does
+    not fit
+    a warning is logged and the file is read again. A file of the same size and times is trusted to be the same.
 
     Args:
-        path: an SQLite file that remembers the hashes, made if it is not there; None: remember nothing.
+        path: an SQLite file that remembers the hashes, made if it does not exist; None: remember nothing.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
 
     def of(self, files: Sequence[Path]) -> list[str]:
-        """SHA-256 of each file, hex; ``unreadable`` for one that cannot be read.
+        """Return the SHA-256 of each file, hex; ``unreadable`` for one that cannot be read.
 
-        What is done is remembered every 256 files, so that hashing that was cut off goes on where it stopped. An
-        SQLite file that is damaged is set aside, and a new one begun.
+        Hashes are written every 256 files, so that interrupted hashing continues where it stopped. A corrupt
+        SQLite file is
+        quarantined, and a new one made.
 
         Raises:
             StoreError: the SQLite file cannot be used.
         """
-        return self._mending(lambda: self._of(files))
+        return self._repairing(lambda: self._of(files))
 
     def account(self, content: str) -> ImageAccount | None:
-        """What is remembered of the images with a content; None if nothing is.
+        """Return what is remembered of the images with a content; None if nothing is.
 
         Args:
             content: what identifies the content.
@@ -64,7 +66,7 @@ class FileHashes:
         Raises:
             StoreError: the SQLite file cannot be used.
         """
-        return self._mending(lambda: self._account(content))
+        return self._repairing(lambda: self._account(content))
 
     def remember(self, content: str, account: ImageAccount) -> None:
         """Remember what the images with a content hold, which never changes.
@@ -76,9 +78,9 @@ class FileHashes:
         Raises:
             StoreError: the SQLite file cannot be used.
         """
-        self._mending(lambda: self._remember(content, account))
+        self._repairing(lambda: self._remember(content, account))
 
-    def _mending(self, work: Callable[[], Result]) -> Result:
+    def _repairing(self, work: Callable[[], Result]) -> Result:
         if self._path is None:
             return work()
         try:
@@ -111,7 +113,7 @@ class FileHashes:
             for start in range(0, len(files), _AT_ONCE):
                 rows: list[_Row] = []
                 for file in files[start : start + _AT_ONCE]:
-                    found.append(_digest(db, file, rows))
+                    found.append(_file_hash(db, file, rows))
                 with db:
                     db.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?, ?)", rows)
         return found
@@ -145,7 +147,7 @@ def _make_table(db: sqlite3.Connection) -> None:
     with db:
         # Another process may have been first.
         if not _has_checksums(db):
-            # Hashes without a checksum, of an earlier version, are computed once more.
+            # Hashes of an earlier version have no checksum, and are computed again.
             db.execute("DROP TABLE IF EXISTS digests")
             db.execute(
                 "CREATE TABLE digests (path TEXT PRIMARY KEY, size INTEGER, modified INTEGER, changed INTEGER,"
@@ -159,7 +161,7 @@ def _has_checksums(db: sqlite3.Connection) -> bool:
     return db.execute(statement).fetchone() is not None
 
 
-def _digest(db: sqlite3.Connection, file: Path, rows: list[_Row]) -> str:
+def _file_hash(db: sqlite3.Connection, file: Path, rows: list[_Row]) -> str:
     try:
         before = file.stat()
         state: _State = (str(file.absolute()), before.st_size, before.st_mtime_ns, before.st_ctime_ns)

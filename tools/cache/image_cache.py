@@ -1,4 +1,4 @@
-"""The images of a store, drawn once for all units and runs, and mended where their files are harmed."""
+"""Cache of images: generated once for all units and runs, and again where their files are corrupt."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ PUT_IMAGE = (
     "INSERT OR IGNORE INTO draws (generator, prompt, seed, image, size, request, provenance, checksum)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
-"""Keeps what ``image_row`` gives; where the same was drawn already, that image stays."""
+"""Keeps what ``image_row`` gives; an image that is there already stays."""
 
 _Key = tuple[str, str, int]
 """Generator, prompt and seed of an image."""
 
-# Pixels of images just drawn wait here for their forward pass: twenty of 1,024 x 1,024.
+# Pixels of new images wait for their forward pass: twenty of 1,024 x 1,024.
 _PIXEL_BYTES = 64 << 20
 
 
 @dataclass
 class CacheStats:
-    """What this opened bank did and what it saved.
+    """What this opened cache did and saved.
 
     Args:
         generated: images that a generator made.
-        reused: images that were asked for and were here.
-        regenerated: those of ``generated`` whose file had gone or was damaged.
+        reused: requested images that the cache had.
+        regenerated: those of ``generated`` whose file was missing or corrupt.
         forwarded: images that went through a target.
         saved: forward passes of an image that were not needed.
-        retried: images of one plain colour that were drawn with a second seed.
-        recomputed: vectors that were damaged, and are measured anew where they are needed.
+        retried: images of one plain colour that were generated with a second seed.
+        recomputed: corrupt vectors, which are computed again where they are needed.
     """
 
     generated: int = 0
@@ -64,25 +64,30 @@ class CacheStats:
 
 
 class ImageCache:
-    """Images under ``images/`` and, in ``bank.db``, how each was drawn.
+    """Images under ``images/`` and, in ``bank.db``, how each was generated.
 
-    May be used from several threads and processes; threads that need the same image share one drawing. Files are
-    written under another name and renamed, then their rows are written: a crash leaves no half image, and what
-    the generator's earlier batches drew. The lock is held for the database alone, never while a file is read or
+    It may be used from several threads and processes; threads that need the same image share one generation. Files
+    are
+    written under another name and renamed, then their rows are written: a crash leaves no half image, and keeps
+    what
+    the generator's earlier batches gave. The lock is held for the database alone, never while a file is read or
     written.
 
-    An image whose file has gone or is damaged is drawn anew where it is needed, by the same generator from the
-    same prompt and seed. Should it come out differently (another release of a library), the new image takes the
-    place of the old one from then on. Histories keep the old one's id, and what was measured on it stays as it is;
-    where that id has not been measured, the new image is. The account of the new one holds that of the old one.
+    An image whose file is missing or corrupt is generated again where it is needed, by the same generator from the
+    same
+    prompt and seed. Should it differ (another release of a library), the new image replaces the old one from then
+    on.
+    Histories keep the old one's id, and its activations stay as they are; where that id was not measured, the new
+    image
+    is. The metadata of the new one holds that of the old one.
 
     Args:
-        root: the folder; made if it is not there.
+        root: the folder; made if it does not exist.
 
     Attributes:
         root: the folder.
         stats: what was done.
-        events: reports damaged images and vectors, and images that could not be used.
+        events: reports corrupt images and vectors, and images that could not be used.
 
     Raises:
         StoreError: the folder cannot be written, or a newer version of the program made it.
@@ -95,36 +100,37 @@ class ImageCache:
         self._folder = CacheDatabase(root)
         self._lock = self._folder.lock
         self._files = ImageFiles(self._folder)
-        self._drawing = KeyClaims[_Key](self._lock)
+        self._generating = KeyClaims[_Key](self._lock)
         self._pixels: OrderedDict[str, NDArray[np.uint8]] = OrderedDict()
         self._pixel_bytes = 0
         self._plain: dict[_Key, str] = {}
 
     def close(self) -> None:
-        """Close the database; the bank cannot be used afterwards."""
+        """Close the database; the cache cannot be used afterwards."""
         self._folder.close()
 
     def snapshot(self) -> CacheStats:
-        """The stats as they are now; they change no more."""
+        """Return a copy of the current stats."""
         with self._lock:
             return replace(self.stats)
 
     def images(
         self, requests: Sequence[ImageRequest], generator: Generator, progress: Progress | None = None
     ) -> list[str]:
-        """Ids of the images asked for, in order; those that are missing are drawn.
+        """Return the ids of requested images, in order; missing ones are generated.
 
-        They are kept batch by batch as the generator gives them. An image whose file has gone or is known to be
-        damaged is drawn anew.
+        They are kept batch by batch as the generator gives them. An image whose file is missing or known to be
+        corrupt is
+        generated again.
 
         Returns:
             SHA-256 of each PNG file, hex.
 
         Raises:
-            StoreError: the bank cannot be read or written.
-            BlankImageError: an image has one colour only; see ``drawing.generate``.
+            StoreError: the cache cannot be read or written.
+            BlankImageError: an image has one colour only; see ``validation.generate``.
             NotDrawableError: see ``Generator.synthesize``.
-            BackendError: see ``drawing.generate``.
+            BackendError: see ``validation.generate``.
         """
         fingerprint = generator.fingerprint
         keys = [(fingerprint, request.prompt, request.seed) for request in requests]
@@ -134,19 +140,19 @@ class ImageCache:
         drawn = 0
         while left := [key for key in wanted if key not in known]:
             with self._folder.mapped(), self._lock:
-                rows = self._draws(left)
-                claim = self._drawing.take(key for key in left if key not in rows or key in damaged)
+                rows = self._rows(left)
+                claim = self._generating.take(key for key in left if key not in rows or key in damaged)
             with claim:
                 stale: dict[_Key, tuple[str, str]] = {}
                 for key, (image, size) in rows.items():
                     if damage := self._files.damage(image, size):
-                        # Claimed when it is looked up again, unless another thread draws it anew meanwhile.
+                        # Claimed when it is looked up again, unless another thread generates it meanwhile.
                         damaged.add(key)
                         stale[key] = image, damage
                     else:
                         known[key] = image
                 missing = {key: wanted[key] for key in claim.mine if key not in known}
-                known |= self._draw(missing, stale, generator, progress)
+                known |= self._generate(missing, stale, generator, progress)
                 drawn += len(missing)
             claim.wait_for_others()
         with self._lock:
@@ -154,14 +160,14 @@ class ImageCache:
         return [known[key] for key in keys]
 
     def image_path(self, image_id: str) -> Path:
-        """Where the image's file is, whether or not it is there."""
+        """Return where the image's file is, whether or not it exists."""
         return self._files.path(image_id)
 
     def image_bytes(self, image_id: str) -> bytes:
-        """The image's PNG file.
+        """Return the image's PNG file.
 
         Raises:
-            LostImageError: it is not here or is damaged; it is drawn anew when it is asked for again.
+            LostImageError: it is missing or corrupt; it is generated again when it is requested again.
         """
         content, damage = self._files.read(image_id)
         if damage:
@@ -171,10 +177,11 @@ class ImageCache:
         return content
 
     def provenance(self, image_id: str) -> dict[str, Any]:
-        """How the image was made: ``generator``, ``prompt``, ``seed``, and the generator's own account.
+        """Return how the image was made: ``generator``, ``prompt``, ``seed``, and the generator's own metadata.
 
-        ``replaces`` in it holds the accounts, by id, of images that were lost and came out as this one;
-        ``replaced_by`` in theirs is its id.
+        ``replaces`` in it holds the metadata, by id, of lost images that this one replaces; ``replaced_by`` in
+        theirs is
+        its id.
 
         Raises:
             StoreError: there is no such image.
@@ -191,12 +198,12 @@ class ImageCache:
             return {**account, "generator": generator, "prompt": prompt, "seed": seed}
         except (ValueError, TypeError) as error:
             raise DamagedError(
-                f"the account of image {image_id[:12]} in bank.db is damaged",
+                f"the metadata of image {image_id[:12]} in bank.db is damaged",
                 "put a backup of the file in its place",
             ) from error
 
     def _row(self, image_id: str) -> tuple[str, str, int, str] | None:
-        """Generator, prompt, seed and account of the first draw that gave an image."""
+        """Return generator, prompt, seed and metadata of the first row of an image."""
         row: tuple[str, str, int, str] | None = self._folder.one(
             "SELECT generator, prompt, seed, provenance FROM draws WHERE image = ? ORDER BY rowid LIMIT 1",
             (image_id,),
@@ -204,7 +211,7 @@ class ImageCache:
         return row
 
     def _successor(self, image_id: str) -> tuple[str, dict[str, Any]] | None:
-        """The image that took the place of a lost one, and the lost one's account."""
+        """Return the image that replaces a lost one, and the lost one's metadata."""
         with self._folder.mapped(), self._lock:
             rows = self._folder.db.execute(
                 "SELECT image, provenance FROM draws WHERE instr(provenance, ?)", (image_id,)
@@ -215,14 +222,15 @@ class ImageCache:
         return None
 
     def concepts(self, generator: str, images: int = 1) -> list[str]:
-        """The concepts that a generator has drawn for searches, sorted.
+        """Return the concepts that a generator has images of for searches, sorted.
 
-        What was drawn for an evaluation, which names no angle, does not count: else evaluating what was found
-        would alter what later searches begin with.
+        Images for an evaluation, which name no angle, do not count: else evaluating labels would alter what later
+        searches
+        start with.
 
         Args:
             generator: its fingerprint.
-            images: how many of them a concept has to have at least.
+            images: the least number of images of a concept.
         """
         statement = (
             "SELECT json_extract(request, '$.concept') AS concept FROM draws WHERE generator = ?"
@@ -232,7 +240,7 @@ class ImageCache:
             return sorted(concept for (concept,) in self._folder.db.execute(statement, (generator, images)))
 
     def images_of(self, concept: str, generator: str, limit: int) -> list[str]:
-        """Ids of the first ``limit`` images that a generator drew of a concept for searches, in that order."""
+        """Return the first ``limit`` images that a generator made of a concept for searches, in that order."""
         statement = (
             "SELECT image FROM draws WHERE generator = ? AND json_extract(request, '$.concept') = ?"
             " AND json_extract(request, '$.angle') != '' GROUP BY image ORDER BY min(rowid) LIMIT ?"
@@ -240,67 +248,68 @@ class ImageCache:
         with self._folder.mapped(), self._lock:
             return [image for (image,) in self._folder.db.execute(statement, (generator, concept, limit))]
 
-    def _draw(
+    def _generate(
         self,
         missing: dict[_Key, ImageRequest],
         stale: Mapping[_Key, tuple[str, str]],
         generator: Generator,
         progress: Progress | None,
     ) -> dict[_Key, str]:
-        """Draw and keep images, a batch at a time, some in place of those whose file is no longer whole."""
+        """Generate and keep images, a batch at a time, some in place of those whose file is corrupt."""
         for key, request in missing.items():
             if key in self._plain:
                 raise BlankImageError(request.concept, self._plain[key])
-        asked = list(missing)
+        keys = list(missing)
         kept: dict[_Key, str] = {}
-        while left := asked[len(kept) :]:
+        while left := keys[len(kept) :]:
             part = left[: max(1, generator.batch_size)]
-            told = _share_progress(progress, len(kept), len(part), len(asked))
-            drawings = dict(zip(part, generate(generator, [missing[key] for key in part], told), strict=True))
-            usable = {key: (missing[key], one.image) for key, one in drawings.items() if one.image is not None}
+            part_progress = _share_progress(progress, len(kept), len(part), len(keys))
+            generated = generate(generator, [missing[key] for key in part], part_progress)
+            results = dict(zip(part, generated, strict=True))
+            usable = {key: (missing[key], image) for key, result in results.items() if (image := result.image)}
             if usable:
                 kept |= self._keep(usable, {key: stale[key] for key in usable if key in stale})
-            for key, drawing in drawings.items():
-                if drawing.plain:
-                    self._tell_plain(key, missing[key], drawing, kept.get(key, ""))
+            for key, result in results.items():
+                if result.plain:
+                    self._report_plain(key, missing[key], result, kept.get(key, ""))
         return kept
 
-    def _tell_plain(self, key: _Key, request: ImageRequest, drawing: Generation, kept: str) -> None:
+    def _report_plain(self, key: _Key, request: ImageRequest, result: Generation, kept: str) -> None:
         detail = {
             "concept": request.concept,
             "prompt": request.prompt,
             "seed": request.seed,
-            "plain": drawing.plain,
+            "plain": result.plain,
         }
         with self._lock:
             self.stats.retried += 1
-        if drawing.image is not None:
-            text = f"an image of {request.concept!r} was all {drawing.plain} and was generated with another seed"
+        if result.image is not None:
+            text = f"an image of {request.concept!r} was all {result.plain} and was generated with another seed"
             self.events.report(CacheEvent("image drawn again", text, {**detail, "picture": kept}))
             return
-        refused = BlankImageError(request.concept, drawing.plain)
-        self._plain[key] = drawing.plain
+        refused = BlankImageError(request.concept, result.plain)
+        self._plain[key] = result.plain
         self.events.report(CacheEvent("concept refused", refused.reason, detail))
         raise refused
 
     def _keep(
         self, drawn: dict[_Key, tuple[ImageRequest, DrawnImage]], stale: Mapping[_Key, tuple[str, str]]
     ) -> dict[_Key, str]:
-        """Write the files, then all rows at once; the id of the image that counts for each draw."""
+        """Write the files, then all rows at once; return the id of the image that counts for each key."""
         ids = {key: hashlib.sha256(image.png).hexdigest() for key, (_, image) in drawn.items()}
         for key, (_, image) in drawn.items():
             self._files.write(ids[key], image.png)
         renewed = {key: stale[key] for key in drawn if key in stale}
         with self._folder.transaction() as db:
-            accounts = {key: dict(image.provenance) for key, (_, image) in drawn.items()}
+            metadata = {key: dict(image.provenance) for key, (_, image) in drawn.items()}
             for key, (lost, _) in renewed.items():
                 if ids[key] != lost:
-                    accounts[key]["replaces"] = self._replaced(key, lost)
+                    metadata[key]["replaces"] = self._replaced(key, lost)
             db.executemany(
                 "DELETE FROM draws WHERE generator = ? AND prompt = ? AND seed = ? AND image = ?",
                 [(*key, lost) for key, (lost, _) in renewed.items()],
             )
-            # A process that drew the same at the same time may have been first; then its image counts.
+            # Another process may have been first; then its image counts.
             db.executemany(
                 PUT_IMAGE,
                 [
@@ -309,23 +318,23 @@ class ImageCache:
                         ids[key],
                         len(image.png),
                         json.dumps(asdict(request)),
-                        json.dumps(accounts[key], default=str),
+                        json.dumps(metadata[key], default=str),
                     )
                     for key, (request, image) in drawn.items()
                 ],
             )
-            kept = {key: image for key, (image, _) in self._draws(drawn).items()}
+            kept = {key: image for key, (image, _) in self._rows(drawn).items()}
             self.stats.generated += len(drawn)
             self.stats.regenerated += len(renewed)
             for key, (_, image) in drawn.items():
                 if image.pixels is not None and kept[key] == ids[key]:
                     self._remember(ids[key], image.pixels)
         for key, (lost, damage) in renewed.items():
-            self._tell_redrawn(drawn[key][0], lost, damage, kept[key])
+            self._report_regenerated(drawn[key][0], lost, damage, kept[key])
         return kept
 
     def _replaced(self, key: _Key, lost: str) -> dict[str, Any]:
-        """The account of an image that another one takes the place of, and those of its own predecessors."""
+        """Return the metadata of an image that is replaced, and of its own predecessors."""
         row = self._folder.db.execute(
             "SELECT provenance FROM draws WHERE generator = ? AND prompt = ? AND seed = ? AND image = ?",
             (*key, lost),
@@ -335,7 +344,7 @@ class ImageCache:
         account.pop("replaces", None)
         return {**before, lost: account}
 
-    def _tell_redrawn(self, request: ImageRequest, lost: str, damage: str, now: str) -> None:
+    def _report_regenerated(self, request: ImageRequest, lost: str, damage: str, now: str) -> None:
         text = f"the file of image {lost[:12]} ({request.concept!r}) {damage}; it was generated again"
         detail = {"picture": lost, "reason": damage, "concept": request.concept, "seed": request.seed}
         if now != lost:
@@ -344,11 +353,11 @@ class ImageCache:
             self._files.remove([lost])
         self.events.report(CacheEvent("image redrawn", text, detail))
 
-    def _draws(self, keys: Iterable[_Key]) -> dict[_Key, tuple[str, int]]:
-        """Image and size of its file of each draw that is kept; to be called with the lock.
+    def _rows(self, keys: Iterable[_Key]) -> dict[_Key, tuple[str, int]]:
+        """Return image and size of its file for each kept key; to be called with the lock.
 
         Raises:
-            DamagedError: a row, or the index that leads to it, is not what it was: it would give another image.
+            DamagedError: a row, or the index that leads to it, has changed: it would give another image.
         """
         statement = "SELECT image, size, checksum FROM draws WHERE generator = ? AND prompt = ? AND seed = ?"
         found: dict[_Key, tuple[str, int]] = {}
@@ -366,11 +375,11 @@ class ImageCache:
             found[key] = row[:2]
         return found
 
-    def _restored(self, image_ids: Sequence[str], generator: Generator) -> dict[str, str]:
-        """Draw lost images anew; the id of each one's file as it is now.
+    def _regenerate(self, image_ids: Sequence[str], generator: Generator) -> dict[str, str]:
+        """Generate lost images again; return the id of each one's current file.
 
         Raises:
-            LostImageError: the bank does not know how this generator drew one.
+            LostImageError: the cache does not know how this generator made one.
         """
         requests = {image: self._request(image, generator.fingerprint) for image in image_ids}
         return dict(zip(requests, self.images(list(requests.values()), generator), strict=True))
@@ -394,7 +403,7 @@ class ImageCache:
         return self.image_bytes(image_id) if pixels is None else pixels
 
     def _remember(self, image_id: str, pixels: NDArray[np.uint8]) -> None:
-        """Have pixels wait for their forward pass; to be called with the lock, as ``_forget`` is."""
+        """Keep pixels for their forward pass; to be called with the lock, as ``_forget`` is."""
         self._forget(image_id)
         self._pixels[image_id] = pixels
         self._pixel_bytes += pixels.nbytes
@@ -408,21 +417,21 @@ class ImageCache:
 
 
 def _share_progress(progress: Progress | None, before: int, part: int, whole: int) -> Progress | None:
-    """Progress of the whole, told of a part that ``before`` images came before."""
+    """Return the progress of the whole, from that of a part that ``before`` images came before."""
     if progress is None or part == whole:
         return progress
     return lambda done, total: progress(before * total // part + done, whole * total // part)
 
 
 def image_row(
-    generator: str, prompt: str, seed: int, image: str, size: int, request: str, account: str
+    generator: str, prompt: str, seed: int, image: str, size: int, request: str, metadata: str
 ) -> tuple[str | int | bytes, ...]:
-    """The values of ``PUT_IMAGE`` for an image: ``request`` and ``account`` are JSON."""
-    return generator, prompt, seed, image, size, request, account, image_checksum(generator, prompt, seed, image)
+    """Return the values of ``PUT_IMAGE`` for an image: ``request`` and ``metadata`` are JSON."""
+    return generator, prompt, seed, image, size, request, metadata, image_checksum(generator, prompt, seed, image)
 
 
 def _parse_metadata(text: object) -> dict[str, Any]:
-    """An account as it is kept; empty where it is none."""
+    """Parse the metadata of an image; empty where it is none."""
     try:
         account = loads(str(text))
     except ValueError:
@@ -431,7 +440,7 @@ def _parse_metadata(text: object) -> dict[str, Any]:
 
 
 def _replaced_in(account: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The accounts of the images that one took the place of, by id."""
+    """Return the metadata of the images that one replaces, by id."""
     replaced = account.get("replaces")
     found = replaced.items() if isinstance(replaced, dict) else ()
     return {image: lost for image, lost in found if isinstance(lost, dict)}

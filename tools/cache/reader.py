@@ -1,4 +1,4 @@
-"""The images of a store, looked at without changing it: files, how they were made, and a unit's activations."""
+"""Read the cache without changing it: images, how they were made, and activations."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from line_neurons.tools.json_text import loads
 from line_neurons.tools.store.sqlite import open_readonly, translate_errors
 
 _SAMPLED = 50
-"""Vectors of a layer whose usual length tells which are cut."""
+"""Vectors of a layer whose most frequent length tells which are cut."""
 
 
 @dataclass(frozen=True)
 class StoredImage:
-    """An image as the store has it.
+    """A cached image.
 
     Args:
         id: the SHA-256 of its file.
         path: where the file is, or should be.
         content: the PNG file; empty where ``error`` says why there is none.
         error: what is wrong with the image, in words that follow "the image".
-        prompt: what it was drawn from; empty where the store does not know.
-        seed: the seed that it was drawn with.
+        prompt: what it was generated from; empty where the store does not know.
+        seed: the seed that it was generated with.
         generator: the generator's fingerprint.
-        account: what the generator says of how it was made.
-        activation: the unit's activation on it; None where it is not kept, or damaged.
+        account: the generator's metadata.
+        activation: the unit's activation on it; None where it is not kept, or corrupt.
     """
 
     id: str
@@ -53,7 +53,7 @@ class StoredImage:
 
 
 def stored_images(store: Path, images: Sequence[str], target: str, layer: str, unit: int) -> list[StoredImage]:
-    """Images in the order of ``images``; those that have gone or are damaged say so.
+    """Read images in the order of ``images``; missing and corrupt ones have an ``error``.
 
     Args:
         store: the store's folder.
@@ -63,7 +63,7 @@ def stored_images(store: Path, images: Sequence[str], target: str, layer: str, u
         unit: index of the unit.
 
     Raises:
-        StoreError: the bank cannot be read.
+        StoreError: the cache cannot be read.
     """
     if not (store / "bank.db").is_file():
         return [_image(store, image, None, None) for image in images]
@@ -85,10 +85,10 @@ def stored_images(store: Path, images: Sequence[str], target: str, layer: str, u
 
 
 def stored_control(store: Path, key: str) -> Control | None:
-    """The control activations that are kept under a key; None if there are none, or they are damaged.
+    """Return the control activations kept under a key; None if there are none, or they are corrupt.
 
     Raises:
-        StoreError: the bank cannot be read.
+        StoreError: the cache cannot be read.
     """
     if not (store / "bank.db").is_file():
         return None
@@ -98,14 +98,14 @@ def stored_control(store: Path, key: str) -> Control | None:
 
 
 def control_row(db: sqlite3.Connection, key: str) -> tuple[Any, Any, Any] | None:
-    """The row of control activations in a bank: classes, skipped, and checksum or None; None if there is none."""
+    """Return the row of control activations: classes, skipped, and checksum or None; None if there is none."""
     statement = f"SELECT classes, skipped, {checksum_column(db, 'controls')} FROM controls WHERE key = ?"  # noqa: S608
     row: tuple[Any, Any, Any] | None = db.execute(statement, [key]).fetchone()
     return row
 
 
 def control_checksum(store: Path, key: str, classes: str, skipped: str) -> bytes:
-    """Compute the checksum of control activations: of their file and of what their row says.
+    """Compute the checksum of the file and the row of control activations.
 
     Raises:
         OSError: the file cannot be read.
@@ -144,15 +144,10 @@ def read_control(store: Path, key: str, row: tuple[Any, Any, Any]) -> tuple[Cont
 
 
 def layer_width(store: Path, target: str, layer: str) -> int:
-    """The number of units that most of the kept activations of a layer on images have; 0 if none are kept.
-
-    Args:
-        store: the store's folder.
-        target: fingerprint of the vision model.
-        layer: dotted path.
+    """Return the number of units that most kept activations of a layer have; 0 if none are kept.
 
     Raises:
-        StoreError: the bank cannot be read.
+        StoreError: the cache cannot be read.
     """
     path = store / "bank.db"
     if not path.is_file():
@@ -164,14 +159,14 @@ def layer_width(store: Path, target: str, layer: str) -> int:
 
 
 def stored_width(db: sqlite3.Connection, target: str, layer: str) -> int:
-    """The number of units of a layer as most of the vectors in a bank have it; 0 if there are none."""
+    """Return the number of units that most kept vectors of a layer have; 0 if there are none."""
     statement = "SELECT length(vector) FROM activations WHERE target = ? AND layer = ? LIMIT ?"
     sizes = [size or 0 for (size,) in db.execute(statement, (target, layer, _SAMPLED))]
     return statistics.mode(sizes) // 4 if sizes else 0
 
 
 def control_counts(store: Path, layer: str, fingerprints: Mapping[str, Any]) -> tuple[int, int]:
-    """How many images of a run's control set were measured, and how many could not be read; zeros if not known.
+    """Return how many images of a run's control set were measured and could not be read; zeros if unknown.
 
     Args:
         store: the store's folder.
@@ -179,7 +174,7 @@ def control_counts(store: Path, layer: str, fingerprints: Mapping[str, Any]) -> 
         fingerprints: the run's.
 
     Raises:
-        StoreError: the bank cannot be read.
+        StoreError: the cache cannot be read.
     """
     names = [fingerprints.get("target"), layer, fingerprints.get("control")]
     if not all(isinstance(name, str) for name in names) or not (store / "bank.db").is_file():
@@ -197,26 +192,20 @@ def control_counts(store: Path, layer: str, fingerprints: Mapping[str, Any]) -> 
 
 
 def control_key(target: str, layer: str, control: str) -> str:
-    """What the activations of a layer on a control set are kept under, of the fingerprints of both."""
+    """Return the key of the activations of a layer on a control set, from the fingerprints of both."""
     return "\n".join((target, layer, control))
 
 
 def control_path(store: Path, key: str) -> Path:
-    """Where control activations are kept under a key."""
+    """Return where control activations are kept under a key."""
     return store / "controls" / f"{hashlib.sha256(key.encode()).hexdigest()}.npz"
 
 
 def control_classes(store: Path, target: str, layer: str, control: str) -> tuple[str, ...] | None:
-    """The names of the classes of a control set that was measured; None where it was not, or has none.
-
-    Args:
-        store: the store's folder.
-        target: fingerprint of the vision model.
-        layer: dotted path.
-        control: fingerprint of the control set.
+    """Return the class names of a control set that was measured; None where it was not, or has none.
 
     Raises:
-        StoreError: the bank cannot be read.
+        StoreError: the cache cannot be read.
     """
     if not (store / "bank.db").is_file():
         return None
@@ -233,7 +222,7 @@ def control_classes(store: Path, target: str, layer: str, control: str) -> tuple
 def stored_activations(
     store: Path, images: Sequence[str], target: str, layer: str, unit: int
 ) -> list[float | None]:
-    """A unit's activation on images, in their order, without the images; see ``images``."""
+    """Return a unit's activation on each of some images, without the images; see ``stored_images``."""
     if not (store / "bank.db").is_file():
         return [None] * len(images)
     with _opened(store) as db:
@@ -242,10 +231,10 @@ def stored_activations(
 
 
 def image_requests(store: Path, concept: str, generator: str, limit: int) -> list[ImageRequest]:
-    """What was asked for the first images that a generator drew of a concept for searches, in that order.
+    """Return the requests of the first images that a generator made of a concept for searches, in that order.
 
     Raises:
-        StoreError: the bank cannot be read.
+        StoreError: the cache cannot be read.
     """
     if not (store / "bank.db").is_file():
         return []
@@ -266,9 +255,9 @@ def _opened(store: Path) -> Iterator[sqlite3.Connection]:
 
 
 def checksum_column(db: sqlite3.Connection, table: str) -> str:
-    """What to select for a checksum in a bank that may be of an earlier version, which kept none."""
-    found = db.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = 'checksum'", [table]).fetchone()
-    return "checksum" if found else "NULL"
+    """Return what to select for a checksum, which a cache of an earlier version lacks."""
+    column = db.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = 'checksum'", [table]).fetchone()
+    return "checksum" if column else "NULL"
 
 
 def _vectors(db: sqlite3.Connection) -> str:
@@ -279,18 +268,18 @@ def _vectors(db: sqlite3.Connection) -> str:
 
 
 def _activation(row: tuple[bytes, bytes | None] | None, key: tuple[str, str, str], unit: int) -> float | None:
-    """A unit's activation out of a row of ``_vectors``; None of none, and of one that is damaged."""
+    """Return a unit's activation from a row of ``_vectors``; None of none, and of a corrupt one."""
     if row is None or (row[1] is not None and row[1] != vector_checksum(*key, row[0])):
         return None
     return _number(row[0][4 * unit : 4 * unit + 4])
 
 
-def _image(store: Path, image: str, drawn: Any, activation: float | None) -> StoredImage:
+def _image(store: Path, image: str, row: Any, activation: float | None) -> StoredImage:
     if not is_image_id(image):
         return StoredImage(image, store, error="has an id that no image has")
     path = image_path(store, image)
     content, error = read_image_file(store, image)
-    prompt, seed, generator, account = drawn or ("", None, "", None)
+    prompt, seed, generator, account = row or ("", None, "", None)
     return StoredImage(
         image,
         path,

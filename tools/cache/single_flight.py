@@ -1,4 +1,4 @@
-"""One thread does a piece of work, others that need the same wait for it."""
+"""One thread computes what several need; the others wait for it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class KeyClaims(Generic[Key]):
-    """Which keys are being worked on.
+    """The keys that threads are working on.
 
     Args:
-        lock: guards the claims; who holds it while looking something up and claiming what is missing leaves no
-            moment in between in which another thread could begin the same.
+        lock: guards the claims; a thread that holds it while it looks something up and claims what is missing
+            leaves no
+            moment in between in which another thread could start the same.
     """
 
     def __init__(self, lock: threading.RLock) -> None:
@@ -23,7 +24,7 @@ class KeyClaims(Generic[Key]):
         self._owners: dict[Key, threading.Event] = {}
 
     def take(self, keys: Iterable[Key]) -> Claim[Key]:
-        """Claim those of the keys that nobody has; never waits."""
+        """Claim the keys that no thread has; never waits."""
         done = threading.Event()
         with self._lock:
             owners = {key: self._owners.setdefault(key, done) for key in keys}
@@ -38,7 +39,7 @@ class KeyClaims(Generic[Key]):
 
 
 class Claim(Generic[Key]):
-    """Keys that one thread works on within ``with``, and whom it has to wait for because of the others.
+    """Keys owned by this thread inside the ``with`` block, and the events of keys owned by others.
 
     Waiting comes after the ``with``: a thread that waited while others wait for it could wait for ever.
 
@@ -46,7 +47,7 @@ class Claim(Generic[Key]):
         claims: where they are claimed.
         mine: the keys to work on.
         done: set when they are given back, whether or not the work succeeded.
-        others: those who work on the keys that were not free.
+        others: the events of the keys that were not free.
     """
 
     def __init__(
@@ -67,6 +68,6 @@ class Claim(Generic[Key]):
         self._done.set()
 
     def wait_for_others(self) -> None:
-        """Return when every other owner has given its keys back; what came of them is to be looked up."""
+        """Wait until the other owners finish; read their results from the cache."""
         for done in self._others:
             done.wait()

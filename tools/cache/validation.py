@@ -1,4 +1,4 @@
-"""Images from any generator, looked at before they are kept."""
+"""Validate images from any generator and activations from any target before they are kept."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Generation:
-    """What came of a request.
+    """Result of a request.
 
     Args:
         image: the image; None if there is none that may be scored.
@@ -45,49 +45,51 @@ class Generation:
 def generate(
     generator: Generator, requests: Sequence[ImageRequest], progress: Progress | None = None
 ) -> list[Generation]:
-    """Have images drawn and look at each.
+    """Generate images and validate each.
 
     An image whose pixels all have one colour is what a text-to-image model gives when half precision overflows or
-    a safety checker steps in. It is drawn once more, with a seed that follows from its own; if that is plain too,
-    there is no image. What was put together from images that exist is taken as it is.
+    a
+    safety checker steps in. It is generated once more, with a seed that follows from its own; if that is plain
+    too,
+    there is no image. Images that are composed from existing ones are accepted as they are.
 
     Args:
-        generator: draws.
-        requests: what to draw, in one call of the generator.
-        progress: told of the first attempt.
+        generator: the generator.
+        requests: the requests, for one call of the generator.
+        progress: called during the first attempt.
 
     Returns:
-        What came of each request, in order; deterministic if the generator is.
+        the result of each request, in order; deterministic if the generator is.
 
     Raises:
         NotDrawableError: see ``Generator.synthesize``.
         BackendError: the generator failed, or gave something that is no image.
     """
-    images = _ask(generator, requests, progress)
+    images = _synthesize(generator, requests, progress)
     plain = {place: colour for place, image in enumerate(images) if (colour := _plain_colour(image))}
-    drawings = [Generation(image) for image in images]
+    results = [Generation(image) for image in images]
     if plain:
         again = [replace(requests[place], seed=derive_seed("plain", requests[place].seed)) for place in plain]
         for (place, colour), request, image in zip(
-            plain.items(), again, _ask(generator, again, None), strict=True
+            plain.items(), again, _synthesize(generator, again, None), strict=True
         ):
-            account = {**image.provenance, "drawn_again": {"seed": request.seed, "plain": colour}}
-            drawings[place] = Generation(
-                None if _plain_colour(image) else replace(image, provenance=account), colour
+            metadata = {**image.provenance, "drawn_again": {"seed": request.seed, "plain": colour}}
+            results[place] = Generation(
+                None if _plain_colour(image) else replace(image, provenance=metadata), colour
             )
-    return drawings
+    return results
 
 
 def one_line_errors(what: str, work: Callable[[], Result], remedy: str) -> Result:
-    """What ``work`` gives, with any exception of a part told as an error for the user.
+    """Call ``work``, with any unexpected exception of a component raised as an error for the user.
 
     Args:
-        what: the part, as ``the generator``.
-        work: asks the part.
+        what: the component, as ``the generator``.
+        work: calls the component.
         remedy: what helps if memory ran out.
 
     Raises:
-        BackendError: the part raised something that is not an error for the user already.
+        BackendError: the component raised an unexpected exception.
     """
     try:
         return work()
@@ -99,7 +101,9 @@ def one_line_errors(what: str, work: Callable[[], Result], remedy: str) -> Resul
         raise BackendError(f"{what} failed: {reason_of(error)}", "--debug shows where") from error
 
 
-def _ask(generator: Generator, requests: Sequence[ImageRequest], progress: Progress | None) -> list[DrawnImage]:
+def _synthesize(
+    generator: Generator, requests: Sequence[ImageRequest], progress: Progress | None
+) -> list[DrawnImage]:
     images = one_line_errors(
         "the generator", lambda: generator.synthesize(requests, progress), "free some, or generate smaller batches"
     )
@@ -107,8 +111,8 @@ def _ask(generator: Generator, requests: Sequence[ImageRequest], progress: Progr
         raise BackendError(f"the generator gave {len(images)} images for {len(requests)} requests")
     for image, request in zip(images, requests, strict=True):
         if not isinstance(image, DrawnImage) or not isinstance(image.png, bytes):
-            given = type(image.png if isinstance(image, DrawnImage) else image).__name__
-            raise _broken(request, f"it is {given}")
+            kind = type(image.png if isinstance(image, DrawnImage) else image).__name__
+            raise _broken(request, f"it is {kind}")
         if not (image.png.startswith(PNG_BEGIN) and image.png.endswith(PNG_END)):
             raise _broken(request, f"its {len(image.png)} bytes are no whole PNG file")
         if not image.composed and image.pixels is None:
@@ -124,12 +128,12 @@ def _broken(request: ImageRequest, reason: str) -> BackendError:
 
 
 def _plain_colour(image: DrawnImage) -> str:
-    """The colour of an image that was made up and has only one; empty for any other."""
+    """Return the colour of a generated image that has only one; empty for any other."""
     if image.composed:
         return ""
     pixels = _decoded(image.png) if image.pixels is None else image.pixels
     first = pixels[0, 0]
-    # Most images are told by their first row.
+    # The first row suffices for most images.
     if (pixels[0] != first).any() or (pixels != first).any():
         return ""
     return f"rgb({', '.join(map(str, first.tolist()))})"
@@ -148,7 +152,7 @@ def activate(
     layers: Sequence[str],
     progress: Progress | None = None,
 ) -> dict[str, Activations]:
-    """Have images measured and look at what comes back.
+    """Pass images through a target and validate the activations.
 
     Args:
         target: the vision model.
@@ -163,7 +167,8 @@ def activate(
     Raises:
         UsageError: see ``Target.activate``.
         BackendError: the target failed, or gave values that are not finite or of another shape; the message names
-            layer and image.
+            layer
+            and image.
     """
     import numpy as np
 
@@ -183,10 +188,10 @@ def activate(
 
 
 def check_shapes(given: Mapping[str, Activations], layers: Sequence[str], images: int) -> dict[str, Activations]:
-    """What a target gave for so many images, float32 [n_images, n_units] for each layer.
+    """Return activations of ``images`` images as float32 [n_images, n_units] for each layer.
 
     Raises:
-        BackendError: it is of another shape.
+        BackendError: they are of another shape.
     """
     import numpy as np
 
