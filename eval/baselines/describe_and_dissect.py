@@ -287,13 +287,15 @@ def _asked(
     for attempt in range(components.settings.retries + 1):
         temperature = min(TEMPERATURE * (attempt + 1), MAX_TEMPERATURE)
         try:
-            said = components.language_model.propose(prompt(refused), seed=seed(attempt), temperature=temperature)
+            proposal = components.language_model.propose(
+                prompt(refused), seed=seed(attempt), temperature=temperature
+            )
         except ReplyError as error:
             refused.append(f"your answer was unusable: {error.detail}.")
             continue
-        if concept_key(said.concept) not in excluded:
-            return said.concept
-        refused.append(f'"{said.concept}" is forbidden.')
+        if concept_key(proposal.concept) not in excluded:
+            return proposal.concept
+        refused.append(f'"{proposal.concept}" is forbidden.')
     return ""
 
 

@@ -118,8 +118,8 @@ def _without_iteration(task: BaselineTask) -> Components:
     settings = task.components.settings
     excluded = settings.exclude_for | {unit: tuple(words) for unit, words in task.excluded.items()}
     # Nobody is asked, so no server has to be there; unless it is the language model that fills the first board.
-    asked = settings.llm if settings.init == "model" else "random"
-    changes = {**_NO_ITERATION, "exclude_for": excluded, "llm": asked}
+    llm = settings.llm if settings.init == "model" else "random"
+    changes = {**_NO_ITERATION, "exclude_for": excluded, "llm": llm}
     shared = {name: part for name, part in task.components.opened().items() if name != "language_model"}
     return replace(task.components, settings=settings.model_copy(update=changes)).with_(**shared)
 

@@ -31,8 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parts = parser.add_subparsers(dest="part", required=True)
     for name, module in PARTS.items():
-        said = (module.__doc__ or "").partition(": ")[2].strip()
-        part = parts.add_parser(name, help=said, description=said)
+        summary = (module.__doc__ or "").partition(": ")[2].strip()
+        part = parts.add_parser(name, help=summary, description=summary)
         module.add_arguments(part)
         part.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     options = parser.parse_args(arguments)

@@ -87,8 +87,8 @@ def run_warm(
             "images a second in the batch, of the generator's alone", rate / images_alone,
             images, "images", detail=f"{images_alone:.4g} a second alone",
         )  # fmt: skip
-    asked = _ended_in(model.spans, window)
-    yield Figure("requests a second", asked / seconds if seconds else 0.0, asked, "requests")
+    requests = _ended_in(model.spans, window)
+    yield Figure("requests a second", requests / seconds if seconds else 0.0, requests, "requests")
 
 
 def _ended_in(spans: Sequence[Span], window: Span) -> int:

@@ -37,8 +37,8 @@ def main() -> None:
     for iterations in map(int, options.iterations.split(",")):
         with tempfile.TemporaryDirectory(prefix="line-benchmark-") as folder:
             sizes = bytes_a_unit(Path(folder), options.units, iterations)
-        told = ", ".join(f"{name} {size / 1000:.1f} kB" for name, size in sizes.items())
-        print(f"N = {iterations}, {options.units} units: {told} a unit")
+        text = ", ".join(f"{name} {size / 1000:.1f} kB" for name, size in sizes.items())
+        print(f"N = {iterations}, {options.units} units: {text} a unit")
 
 
 if __name__ == "__main__":

@@ -64,24 +64,25 @@ def measure(options: Namespace) -> Figures:
     alone = rate_alone(generator, options.repeat)
     yield f"{generator.fingerprint}; instant target; language model of 200 ms, {options.llm_parallel} at once"
     yield Figure("images a second of the generator alone", alone, options.repeat, f"batches of {options.batch}")
-    drawing, asked = MeteredGenerator(generator), MeteredModel(InstantModel(seconds=0.2))
+    metered_generator, metered_model = MeteredGenerator(generator), MeteredModel(InstantModel(seconds=0.2))
     with store_folder(options.store) as store:
         components = instant_components(
-            store, asked, drawing, iterations=options.iterations, images=options.images, top=options.board,
+            store, metered_model, metered_generator,
+            iterations=options.iterations, images=options.images, top=options.board,
             random=0, max_concurrent_units=options.max_concurrent_units, llm_parallel=options.llm_parallel,
         )  # fmt: skip
         with closing(components):
-            yield from run_warm(components, drawing, asked, options.units, images_alone=alone)
+            yield from run_warm(components, metered_generator, metered_model, options.units, images_alone=alone)
 
 
 def rate_alone(generator: RandomWeights, repeat: int) -> float:
     """Return images a second of full batches, the median of several after one that is not counted."""
-    taken = []
+    durations = []
     for index in range(repeat + 1):
         began = time.perf_counter()
         generator.synthesize(image_requests(f"thing {index}", generator.batch_size, 0))
-        taken.append(time.perf_counter() - began)
-    return generator.batch_size / statistics.median(taken[1:])
+        durations.append(time.perf_counter() - began)
+    return generator.batch_size / statistics.median(durations[1:])
 
 
 @dataclass

@@ -102,10 +102,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="all: its language model may use all cores for its one request; same: set up as the batch's is, "
         "so that answers agree to the bit",
     )  # fmt: skip
-    for keeps, said in _KEEPS.items():
+    for keeps, text in _KEEPS.items():
         parser.add_argument(
             f"--keeping-{keeps}", type=int, default=0, metavar="UNITS",
-            help=f"so many units also with a reference whose language model keeps {said}",
+            help=f"so many units also with a reference whose language model keeps {text}",
         )  # fmt: skip
     parser.add_argument(
         "--processes", type=int, default=0, metavar="UNITS",
@@ -213,9 +213,9 @@ def run_reference(
     side = Timing()
     alone = {"max_concurrent_units": 1, "revisit": False, "llm_parallel": llm_parallel}
     plain = opened(copied(folder / "template", folder / "reference"))
-    asked = without_reply_cache(plain, llm_parallel, kept=1 if keeps == "last" else KEPT_PROMPTS)
+    stateful_model = without_reply_cache(plain, llm_parallel, kept=1 if keeps == "last" else KEPT_PROMPTS)
     loaded, generator, model = metered(
-        plain.with_(language_model=StatelessModel(asked) if keeps == "nothing" else asked)
+        plain.with_(language_model=StatelessModel(stateful_model) if keeps == "nothing" else stateful_model)
     )
     with closing(loaded):
         warm_up(loaded, layer)
@@ -298,10 +298,10 @@ def _processes(options: Namespace, folder: Path, batch: Timing) -> Figures:
 def _process(command: Sequence[str], options: Namespace, store: Path, **changes: object) -> float:
     """Return the seconds of a process of the command, which reads its settings from the environment."""
     settings = {**settings_of_options(options), "llm": options.llm, "store": store, **changes}
-    told = {f"LINE_{name.upper()}": str(value) for name, value in settings.items()}
+    environment = {f"LINE_{name.upper()}": str(value) for name, value in settings.items()}
     began = time.perf_counter()
     done = subprocess.run(
-        command, env={**os.environ, **told}, check=False, capture_output=True, text=True, encoding="utf-8"
+        command, env={**os.environ, **environment}, check=False, capture_output=True, text=True, encoding="utf-8"
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]

@@ -113,9 +113,9 @@ class GeneratedImages:
             else strict_requests(thing, place, self.count, self.seed)
             for thing in drawn
         ]
-        asked = [of_each[index % len(drawn)][index] for index in range(self.count)]
+        chosen = [of_each[index % len(drawn)][index] for index in range(self.count)]
         bank, target = self.components.cache, self.components.target
-        images = bank.images(asked, self.generator, progress)
+        images = bank.images(chosen, self.generator, progress)
         return bank.activations(images, target, self.layer, generator=self.generator)
 
 

@@ -235,12 +235,12 @@ def _look_at_files(bundle: Archive, names: set[str]) -> None:
     needed = {form.PROVENANCE, form.RUN, form.NUMBERS, *form.TABLES}
     if other := sorted((names - {form.MANIFEST}) ^ named.keys() | (needed - named.keys())):
         raise refusal(bundle.path, f"{other[0]!r:.80} is missing, or the manifest does not name it")
-    for name, said in named.items():
+    for name, expected in named.items():
         digest, size = hashlib.sha256(), 0
         for block in bundle.blocks(name):
             digest.update(block)
             size += len(block)
-        if (digest.hexdigest(), size) != (said.sha256, said.bytes):
+        if (digest.hexdigest(), size) != (expected.sha256, expected.bytes):
             raise refusal(bundle.path, f"the content of {name} is not what the manifest says")
 
 

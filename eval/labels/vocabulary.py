@@ -72,15 +72,15 @@ def vocabulary_of_run(run: Run, store: Path) -> LabelVocabulary:
     Raises:
         StoreError: the cache cannot be read.
     """
-    told = run.settings
+    settings = run.settings
     words = run.vocabulary
-    if words is None and told.get("init") == "control":
+    if words is None and settings.get("init") == "control":
         # Older versions did not record them with the run.
         words = control_classes(
             store, run.fingerprints.get("target", ""), run.layer, run.fingerprints.get("control", "")
         )
-    by_unit = {int(unit): tuple(names) for unit, names in told.get("exclude_for", {}).items()}
-    return LabelVocabulary(words, tuple(told.get("exclude", ())), by_unit, told.get("init") == "model")
+    by_unit = {int(unit): tuple(names) for unit, names in settings.get("exclude_for", {}).items()}
+    return LabelVocabulary(words, tuple(settings.get("exclude", ())), by_unit, settings.get("init") == "model")
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,7 @@ def _print(run: Run, drawable: int, judged: Sequence[Row], proposer: ProposerSta
         print(f"  {title}: {hits}/{total} = {hits / total:.2f} [{low:.2f}, {high:.2f}]")
     print(f"  {', '.join(f'{relation} {counts[relation]}' for relation in RELATIONS)}")
     print(
-        f"  requests {proposer.asked}: valid {proposer.valid:.2f}, new {proposer.new:.2f}, "
+        f"  requests {proposer.requests}: valid {proposer.valid:.2f}, new {proposer.new:.2f}, "
         f"drawable {proposer.drawable:.2f}, stalled steps {proposer.stalled:.2f}, "
         f"{proposer.seconds:.1f} s each; best proposed over best initial {proposer.best:+.2f}, "
         f"label proposed {proposer.won:.2f}"

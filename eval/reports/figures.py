@@ -59,9 +59,9 @@ def rendered(draw: Callable[[], Figure]) -> dict[str, bytes]:
     quiet = warnings.catch_warnings(action="ignore", category=UserWarning)
     with quiet, style.context("default"), mpl.rc_context(_STYLE):
         figure = draw()
-        for kind, told in (("png", {"Software": ""}), ("svg", {"Date": None})):
+        for kind, metadata in (("png", {"Software": ""}), ("svg", {"Date": None})):
             written = io.BytesIO()
-            figure.savefig(written, format=kind, dpi=_DPI, bbox_inches="tight", metadata=told)
+            figure.savefig(written, format=kind, dpi=_DPI, bbox_inches="tight", metadata=metadata)
             files[kind] = written.getvalue()
     return files
 

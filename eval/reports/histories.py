@@ -161,18 +161,18 @@ def steering_notes(runs: Sequence[tuple[Run, SteeredUnits]]) -> tuple[str, ...]:
     Args:
         runs: runs, each with its applied steering commands by unit.
     """
-    said = []
+    sentences = []
     for run, units in runs:
         if units:
             named = [f"{unit} ({', '.join(kinds)})" for unit, kinds in list(units.items())[:_NAMED]]
             others = [f"{len(units) - _NAMED} others"] if len(units) > _NAMED else []
-            said.append(f"Steered units of run {run.id}: {'; '.join([*named, *others])}.")
+            sentences.append(f"Steered units of run {run.id}: {'; '.join([*named, *others])}.")
         if run.forked_from:
-            said.append(
+            sentences.append(
                 f"Run {run.id} is a fork: up to step {run.forked_step} it is unit {run.forked_unit} of run "
                 f"{run.forked_from}."
             )
-    return tuple(said)
+    return tuple(sentences)
 
 
 def _first_search(trials: Iterable[Trial]) -> Iterator[Trial]:

@@ -379,8 +379,8 @@ def _drawing(
             start = 0.0
             for relation, shade in zip(RELATIONS, shades, strict=True):
                 share = counts[relation] / len(units)
-                told = relation if place == 0 else None
-                left.barh(place, share, 0.62, start, color=shade, label=told, edgecolor="white", linewidth=0.5)
+                legend = relation if place == 0 else None
+                left.barh(place, share, 0.62, start, color=shade, label=legend, edgecolor="white", linewidth=0.5)
                 start += share
             hits = sum(counts[relation] for relation in RIGHT)
             low, high = wilson_interval(hits, len(units))

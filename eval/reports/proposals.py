@@ -48,7 +48,7 @@ class ProposerStats:
     """Outcomes of a proposer's requests over all units of a run.
 
     Args:
-        asked: requests, retries included.
+        requests: all requests, retries included.
         valid: share of them with a usable reply.
         new: share of them with a usable reply that was not tried before.
         drawable: share of them with a new concept that could be generated.
@@ -58,7 +58,7 @@ class ProposerStats:
         won: share of units whose label was proposed.
     """
 
-    asked: int
+    requests: int
     valid: float
     new: float
     drawable: float
@@ -71,9 +71,9 @@ class ProposerStats:
 def proposer_stats(histories: Sequence[Sequence[Step]], units: Sequence[Unit]) -> ProposerStats:
     """Compute the outcomes of a proposer's requests from histories."""
     steps = [step for history in histories for step in history if step.step]
-    asked = [step for step in steps if step.outcome != "stalled"]
-    outcomes = Counter(step.outcome for step in asked)
-    total = max(1, len(asked))
+    requests = [step for step in steps if step.outcome != "stalled"]
+    outcomes = Counter(step.outcome for step in requests)
+    total = max(1, len(requests))
     gains = []
     for history in histories:
         initial = max(step.score for step in history if step.kind == "initial" and step.score is not None)
@@ -82,12 +82,12 @@ def proposer_stats(histories: Sequence[Sequence[Step]], units: Sequence[Unit]) -
             gains.append(max(proposed) / initial - 1)
     rounds = len({(step.unit, step.step) for step in steps})
     return ProposerStats(
-        asked=len(asked),
+        requests=len(requests),
         valid=1 - outcomes["invalid"] / total,
         new=1 - (outcomes["invalid"] + outcomes["duplicate"]) / total,
         drawable=outcomes["scored"] / total,
         stalled=sum(step.outcome == "stalled" for step in steps) / max(1, rounds),
-        seconds=mean(step.seconds or 0.0 for step in asked) if asked else 0.0,
+        seconds=mean(step.seconds or 0.0 for step in requests) if requests else 0.0,
         best=mean(gains) if gains else 0.0,
         won=mean(unit.origin != "predefined" for unit in units),
     )
@@ -134,14 +134,14 @@ def proposal_stats(search: UnitSearch, most: int | None = None) -> ProposalStats
     return ProposalStats(max(board), mean(scores), beaten, leading / len(scores))
 
 
-def proposals(histories: Sequence[History], asked: Mapping[str, Sequence[Sequence[Step]]]) -> Report:
+def proposals(histories: Sequence[History], steps: Mapping[str, Sequence[Sequence[Step]]]) -> Report:
     """Report how the proposals of runs scored, each run against the first over the same layer.
 
     Steered searches are left out: a typed concept is no proposal.
 
     Args:
         histories: the runs.
-        asked: by run, the steps of each of its units.
+        steps: by run, the steps of each of its units.
 
     Raises:
         UsageError: of a run no search is left.
@@ -155,7 +155,7 @@ def proposals(histories: Sequence[History], asked: Mapping[str, Sequence[Sequenc
             "questions",
             "Outcomes of requests",
             ("run", "n", "questions", "usable", "new", "drawable", "steps without any", "seconds of a question"),
-            tuple(_questions(label, history, asked) for label, history in zip(labels, histories, strict=True)),
+            tuple(_requests(label, history, steps) for label, history in zip(labels, histories, strict=True)),
             "Shares of the requests: with a usable reply; with a new concept; with a new concept that "
             "could be generated. The summary's request is included.",
         ),
@@ -164,10 +164,10 @@ def proposals(histories: Sequence[History], asked: Mapping[str, Sequence[Sequenc
             "Scores of proposals",
             ("run", "measure", "n", *SUMMARY_COLUMNS),
             tuple(
-                (label, name, told.n, *summary_cells(told))
+                (label, name, summary.n, *summary_cells(summary))
                 for label, own in zip(labels, found, strict=True)
                 for name, column in ({_FIRST: "initial"} | MEASURES).items()
-                for told in [summarise([getattr(stats, column) for stats in own.values()])]
+                for summary in [summarise([getattr(stats, column) for stats in own.values()])]
             ),
             f"Over units: mean and standard deviation. {INTERVAL_NOTE} The first two are scores. What a "
             "proposer contributes shows in a comparison with random words (--llm random).",
@@ -209,10 +209,11 @@ def _beaten(score: float, board: Sequence[float]) -> float:
     return sum(score > other for other in board) / len(board)
 
 
-def _questions(label: str, history: History, asked: Mapping[str, Sequence[Sequence[Step]]]) -> tuple[object, ...]:
-    own = [steps for steps in asked[history.run.id] if steps and steps[0].unit in history.searches]
-    told = proposer_stats(own, [search.unit for search in history.searches.values()])
-    return (label, len(own), told.asked, told.valid, told.new, told.drawable, told.stalled, told.seconds)
+def _requests(label: str, history: History, steps: Mapping[str, Sequence[Sequence[Step]]]) -> tuple[object, ...]:
+    own = [unit for unit in steps[history.run.id] if unit and unit[0].unit in history.searches]
+    summary = proposer_stats(own, [search.unit for search in history.searches.values()])
+    columns = ("requests", "valid", "new", "drawable", "stalled", "seconds")
+    return (label, len(own), *(getattr(summary, column) for column in columns))
 
 
 def _tests(histories: Sequence[History], labels: Sequence[str]) -> list[Row]:

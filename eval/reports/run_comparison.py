@@ -88,8 +88,8 @@ def comparison(histories: Sequence[History], judged: Sequence[Result] = ()) -> R
     )
     steered = steering_notes([(history.run, history.steered) for history in histories])
     note = f"Over the {len(units)} units that all runs have finished; against {labels[0]}."
-    told = [label for label, untested in zip(labels[1:], longer, strict=True) if untested]
-    untested = [f"{', '.join(told)}: {_UNTESTED}"] if told else []
+    shorter = [label for label, untested in zip(labels[1:], longer, strict=True) if untested]
+    untested = [f"{', '.join(shorter)}: {_UNTESTED}"] if shorter else []
     figures = {"compare": lambda: _draw(labels, samples, found)}
     return Report("compare", "Runs compared", tables, figures, (note, *untested, *steered))
 
@@ -103,9 +103,11 @@ def _judged(histories: Sequence[History], judged: Sequence[Result], units: Seque
     """Return CoSy scores of the runs on the same images, from the newest evaluation that all runs have."""
     kinds: dict[Evaluation, dict[str, Mapping[int, Any]]] = {}
     for result in sorted(judged, key=lambda one: one.when):
-        told = result.evaluation
-        if told.method == "line":
-            kinds.setdefault(told.setting, {})[told.source] = {score.unit: score for score in result.scores}
+        evaluation = result.evaluation
+        if evaluation.method == "line":
+            kinds.setdefault(evaluation.setting, {})[evaluation.source] = {
+                score.unit: score for score in result.scores
+            }
     for known in reversed(kinds.values()):
         if all(history.run.id in known for history in histories):
             found: Samples = {}
@@ -159,8 +161,8 @@ def _means(labels: Sequence[str], samples: Samples) -> Table:
     rows = []
     for measure, own in samples.items():
         for label, values in zip(labels, own, strict=True):
-            told = summarise(values)
-            rows.append((measure, label, told.n, *summary_cells(told)))
+            summary = summarise(values)
+            rows.append((measure, label, summary.n, *summary_cells(summary)))
     return Table(
         "compare-means",
         "Means",
@@ -215,9 +217,12 @@ def _draw(labels: Sequence[str], samples: Samples, found: Mapping[str, Sequence[
     for measure, (left, right) in zip(samples, grid, strict=True):
         intervals(left, labels, [summarise(values) for values in samples[measure]])
         left.set_title(f"{measure}: mean (95 % interval)")
-        told: list[Summary] = [paired.difference for paired in found[measure]]
+        summaries: list[Summary] = [paired.difference for paired in found[measure]]
         intervals(
-            right, [f"{label} (n = {summary.n})" for label, summary in zip(labels[1:], told, strict=True)], told, 1
+            right,
+            [f"{label} (n = {summary.n})" for label, summary in zip(labels[1:], summaries, strict=True)],
+            summaries,
+            1,
         )
         right.axvline(0, color="#000000", linewidth=0.8)
         right.set_title(f"{measure}: difference to {labels[0]}"[:60])

@@ -85,7 +85,7 @@ def steps(histories: Sequence[History]) -> Report:
     rows = []
     for label, history in zip(labels, histories, strict=True):
         rows += _lengths(label, history)
-    tests, told = _against_random(histories, labels)
+    tests, random_notes = _against_random(histories, labels)
     lengths = Table(
         "lengths",
         "Best scores after N iterations",
@@ -120,7 +120,7 @@ def steps(histories: Sequence[History]) -> Report:
         "Gain of iterations",
         (appears, lengths, *([against] if tests else []), curves),
         {"steps": lambda: _draw(histories, labels, names, counted)},
-        (*told, *notes),
+        (*random_notes, *notes),
     )
 
 
@@ -145,12 +145,12 @@ def _lengths(label: str, history: History) -> list[Row]:
     rows: list[Row] = []
     for length, summary in _wanted(history):
         scores = best_scores(history, length, summary=summary)
-        told = summarise(list(scores.values()))
+        best = summarise(list(scores.values()))
         winners = [search.best_within(length, summary=summary) for search in history.searches.values()]
         generated = sum(winner.kind != "initial" for winner in winners) / len(winners)
         gain = summarise([score - start[unit] for unit, score in scores.items()])
         gained = summary_cells(gain) if (length, summary) != (0, False) else (None,) * len(SUMMARY_COLUMNS)
-        rows.append((label, length, summary, told.n, *summary_cells(told), generated, *gained))
+        rows.append((label, length, summary, best.n, *summary_cells(best), generated, *gained))
     return rows
 
 

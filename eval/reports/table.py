@@ -106,17 +106,17 @@ def summary_cells(summary: Summary) -> tuple[float, ...]:
 
 def paired_cells(paired: PairedTest) -> tuple[Any, ...]:
     """Return a comparison as cells of a table."""
-    told = paired.difference
+    difference = paired.difference
     test = {"t": "paired t", "wilcoxon": "Wilcoxon", "none": "none"}[paired.test]
-    return told.mean, told.low, told.high, paired.normality, test, paired.p, paired.effect
+    return difference.mean, difference.low, difference.high, paired.normality, test, paired.p, paired.effect
 
 
 def tested_rows(compared: Sequence[tuple[tuple[Any, ...], PairedTest]]) -> list[Row]:
     """Return comparisons, each after its first cells, as rows with Holm's correction over all of them."""
     corrected = holm_correction([paired.p for _, paired in compared])
     return [
-        (*told, paired.difference.n, *paired_cells(paired), p)
-        for (told, paired), p in zip(compared, corrected, strict=True)
+        (*difference, paired.difference.n, *paired_cells(paired), p)
+        for (difference, paired), p in zip(compared, corrected, strict=True)
     ]
 
 

@@ -37,7 +37,7 @@ def test_the_proposers_shares_are_read_off_the_history():
         Step("r", 0, 2, 1, "iteration", "stalled", seconds=0.0),
     ]
     read = proposer_stats([history], [Unit("r", 0, 0, origin="proposed")])
-    assert (read.asked, read.valid, read.new, read.drawable) == (4, 0.75, 0.5, 0.25)
+    assert (read.requests, read.valid, read.new, read.drawable) == (4, 0.75, 0.5, 0.25)
     assert (read.stalled, read.seconds, read.best, read.won) == (0.5, 1.5, 0.5, 1.0)
 
 
