@@ -261,13 +261,11 @@ def quality(
     units = shared_units([list(label) for label in marked], "methods, for units with known classes,")
     known = {true.unit: names_and_captions(words, true) for true in classes}
     names = _names(methods)
-    rows = []
-    for name, method, own in zip(names, methods, marked, strict=True):
-        states = {unit: method.choice.has(unit, known[unit]) for unit in units}
-        groups = sorted(set(states.values()))
-        for group in ["all", *groups] if len(groups) > 1 else groups:
-            of_group = [own[unit] for unit in units if group in {"all", states[unit]}]
-            rows.append((name, group, *_shares(of_group)))
+    rows = [
+        row
+        for name, method, own in zip(names, methods, marked, strict=True)
+        for row in _rows(name, {unit: method.choice.has(unit, known[unit]) for unit in units}, own)
+    ]
     tables = [
         Table(
             "quality",
@@ -319,6 +317,15 @@ def quality(
         {"quality": _drawing(names, marked, units)},
         sense_notes([true for true in classes if true.unit in units]),
     )
+
+
+def _rows(name: str, states: Mapping[int, str], marked: Mapping[int, MarkedLabel]) -> list[Row]:
+    """Return a row for all units, and for each state of the class in the vocabulary where there are several."""
+    groups = sorted(set(states.values()))
+    return [
+        (name, group, *_shares([marked[unit] for unit in states if group in {"all", states[unit]}]))
+        for group in (["all", *groups] if len(groups) > 1 else groups)
+    ]
 
 
 def _names(methods: Sequence[LabelSource]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from line_neurons.eval.reports.histories import (
@@ -71,22 +71,37 @@ def steps(histories: Sequence[History]) -> Report:
     for label, history in zip(labels, histories, strict=True):
         for unit in history.searches:
             counted[label][winning_step(history, unit)] += 1
-    appears = Table(
+    tests, random_notes = _against_random(histories, labels)
+    tables = (
+        _winner_steps_table(histories, labels, names, counted),
+        _lengths_table(histories, labels),
+        *([_tests_table(tests)] if tests else []),
+        _curve_table(histories, labels),
+    )
+    figures = {"steps": lambda: _draw(histories, labels, names, counted)}
+    return Report("steps", "Gain of iterations", tables, figures, (*random_notes, *notes))
+
+
+def _winner_steps_table(
+    histories: Sequence[History],
+    labels: Sequence[str],
+    names: Sequence[str],
+    counted: Mapping[str, Mapping[str, int]],
+) -> Table:
+    sizes = [f"{label} (n = {len(own.searches)})" for label, own in zip(labels, histories, strict=True)]
+    return Table(
         "winner-steps",
         "Step of the winner",
-        (
-            "step",
-            *(f"{label} (n = {len(history.searches)})" for label, history in zip(labels, histories, strict=True)),
-        ),
+        ("step", *sizes),
         tuple((name, *(counted[label][name] for label in labels)) for name in names),
         "Units by the step of their best concept; 0: initial scoreboard, S: summary. Steps of the search before "
         f"its first restart and up to {MOST}; steered searches are left out of all tables.",
     )
-    rows = []
-    for label, history in zip(labels, histories, strict=True):
-        rows += _lengths(label, history)
-    tests, random_notes = _against_random(histories, labels)
-    lengths = Table(
+
+
+def _lengths_table(histories: Sequence[History], labels: Sequence[str]) -> Table:
+    rows = [row for label, history in zip(labels, histories, strict=True) for row in _lengths(label, history)]
+    return Table(
         "lengths",
         "Best scores after N iterations",
         ("run", "N", "summary", "n", *SUMMARY_COLUMNS, "generated", *(f"gain {name}" for name in SUMMARY_COLUMNS)),
@@ -96,7 +111,10 @@ def steps(histories: Sequence[History]) -> Report:
         f"gains by proposing more, so it has no test. {INTERVAL_NOTE} Shorter searches are the beginning of the "
         "run's own; the summary belongs to the whole search.",
     )
-    against = Table(
+
+
+def _tests_table(tests: Sequence[tuple[tuple[object, ...], PairedTest]]) -> Table:
+    return Table(
         "lengths-tests",
         "Against a random proposer, after as many iterations",
         ("model", "layer", "run", "N", "summary", *TEST_COLUMNS),
@@ -105,22 +123,18 @@ def steps(histories: Sequence[History]) -> Report:
         ".05, then paired t test (effect: d_z) or Wilcoxon (rank-biserial correlation); Holm's correction over "
         "the table.",
     )
-    curves = Table(
+
+
+def _curve_table(histories: Sequence[History], labels: Sequence[str]) -> Table:
+    return Table(
         "best-by-step",
         "Mean best score by iteration",
         ("run", "iteration", "n", *SUMMARY_COLUMNS),
         tuple(
-            (label, step, found.n, *summary_cells(found))
+            (label, step, summary.n, *summary_cells(summary))
             for label, history in zip(labels, histories, strict=True)
-            for step, found in enumerate(_curve(history))
+            for step, summary in enumerate(_curve(history))
         ),
-    )
-    return Report(
-        "steps",
-        "Gain of iterations",
-        (appears, lengths, *([against] if tests else []), curves),
-        {"steps": lambda: _draw(histories, labels, names, counted)},
-        (*random_notes, *notes),
     )
 
 

@@ -53,33 +53,45 @@ def trace(runs: RunStore, run_name: str, unit_name: str) -> Report:
     return report(run, unit, steps, commands(runs, run.id, unit.unit))
 
 
-def report(run: Run, unit: Unit, steps: Sequence[Step], asked: Sequence[SteeringCommand] = ()) -> Report:
+def report(run: Run, unit: Unit, steps: Sequence[Step], steering: Sequence[SteeringCommand] = ()) -> Report:
     """Report a unit's trace from its history.
 
     Args:
         run: the unit's run.
         unit: the unit.
         steps: its history, with at least one score.
-        asked: its steering commands, in order.
+        steering: its steering commands, in order.
     """
     scored = [step for step in steps if step.score is not None]
-    banned = [wish.concept for wish in asked if wish.kind == "ban" and wish.applied]
+    banned = [command.concept for command in steering if command.kind == "ban" and command.applied]
     may_win = [step for step in scored if not find_duplicate(step.concept or "", banned)]
     winner = max(may_win or scored, key=lambda step: step.score or 0.0)
     first = [step for step in scored if step.kind == "initial" and step.step == 0]
     name = f" ({unit.name})" if unit.name else ""
     title = f"Unit {unit.unit}{name} of {run.target_name} {run.layer}, run {run.id}"
-    board = Table(
+    step_table, last = _steps_table([step for step in steps if step not in first], first, winner)
+    tables = [_first_table(first, winner), step_table, _last_table(last, scored, winner)]
+    if steering:
+        tables.append(_steering_table(steering))
+    label = f"Label: {winner.concept}, score {number(winner.score)}, step {step_name(winner)}."
+    notes = (label, *steering_notes([(run, {})]))
+    return Report("trace", title, tuple(tables), {"trace": lambda: _draw(scored, winner)}, notes)
+
+
+def _first_table(first: Sequence[Step], winner: Step) -> Table:
+    return Table(
         "trace-first-board",
         "Initial scoreboard",
         ("concept", "score", "winner"),
         tuple((step.concept, step.score, _mark(step, winner)) for step in first),
     )
+
+
+def _steps_table(steps: Sequence[Step], first: Sequence[Step], winner: Step) -> tuple[Table, _Board]:
+    """Return the table of the steps after the initial scoreboard, and the last scoreboard."""
     rows = []
     before: _Board = first[-1].board if first else ()
     for step in steps:
-        if step in first:
-            continue
         after = step.board or before
         rows.append(
             (
@@ -88,44 +100,39 @@ def report(run: Run, unit: Unit, steps: Sequence[Step], asked: Sequence[Steering
             )
         )  # fmt: skip
         before = after
-    headings = (
-        "step", "concept", "origin", "score", "outcome", "replaced", *_BOARDS, "reasoning", "winner",
-    )  # fmt: skip
-    walk = Table(
+    table = Table(
         "trace-steps",
         "Steps",
-        headings,
+        ("step", "concept", "origin", "score", "outcome", "replaced", *_BOARDS, "reasoning", "winner"),
         tuple(rows),
         "S: summary; R: found by a revisit. Origin: proposed or summed up by the language model, predefined, or "
         "typed by the user, which is not generated.",
         _BOARDS,
     )
+    return table, before
+
+
+def _last_table(board: _Board, scored: Sequence[Step], winner: Step) -> Table:
     origins = {step.concept: step for step in reversed(scored)}
-    last = Table(
+    return Table(
         "trace-last-board",
         "Last scoreboard",
         ("concept", "generated", "origin", "step", "score", "winner"),
         tuple(
             (concept, _generated(origins[concept]), origins[concept].origin, step_name(origins[concept]), score,
              "*" if concept == winner.concept else "")
-            for concept, score in before
+            for concept, score in board
             if concept in origins
         ),
     )  # fmt: skip
-    said = f"Label: {winner.concept}, score {number(winner.score)}, step {step_name(winner)}."
-    tables = [board, walk, last]
-    if asked:
-        tables.append(_asked(asked))
-    notes = (said, *steering_notes([(run, {})]))
-    return Report("trace", title, tuple(tables), {"trace": lambda: _draw(scored, winner)}, notes)
 
 
-def _asked(commands: Sequence[SteeringCommand]) -> Table:
+def _steering_table(commands: Sequence[SteeringCommand]) -> Table:
     return Table(
         "trace-asked",
         "Steering commands",
         ("step", "asked", "concept", "what came of it"),
-        tuple((wish.step, wish.kind, wish.concept, wish.outcome or "pending") for wish in commands),
+        tuple((command.step, command.kind, command.concept, command.outcome or "pending") for command in commands),
         "Step: the current one when the command was applied. Settings and seed alone do not reproduce the search.",
     )
 
