@@ -40,7 +40,7 @@ def test_a_batch_killed_there_ends_as_an_undisturbed_one(campaign, place):
     story = campaign.story(place.replace(" ", "-"))
     assert story.kill(place, (campaign.calls[place] + 1) // 2), "the batch never came there"
     if PLACES.index(place) % 2:
-        story.mend()
+        story.repair()
     campaign.end(story)
 
 
@@ -60,7 +60,7 @@ def test_a_batch_killed_at_random_again_and_again_ends_as_an_undisturbed_one(cam
             if not campaign.random_kill(story, rng):
                 break
             if rng.random() < 0.3:
-                story.mend()
+                story.repair()
         kills += len(story.kills)
         number += 1
         campaign.end(story)
@@ -79,7 +79,7 @@ def test_a_finished_batch_that_is_steered_and_then_killed_or_stopped_is_conclude
             if not (story.drain(call) if rng.random() < 0.4 else story.kill(None, call)):
                 break
             if rng.random() < 0.2:
-                story.mend()
+                story.repair()
         ends += len(story.kills) + story.drains
         number += 1
         campaign.end(story)
