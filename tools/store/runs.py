@@ -1,4 +1,4 @@
-"""The run store: runs, their units, every step with its evidence, and the events of the runner."""
+"""The run store: runs, their units, every step with its evidence, and events."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from sqlite_utils.db import Table
 
 SCHEMA_NUMBER = 7
-"""Number of the last migration of ``schema``, which a store that is only looked at is opened without."""
+"""Number of the last migration of ``schema``, which is not imported to open a store read-only."""
 
 _TRIALS_AT_ONCE = 1000
 _STEP = [field.name for field in fields(Step)]
@@ -49,14 +49,14 @@ _PUT_STEP = (
 
 
 def default_store() -> Path:
-    """The user's data folder for LINE, where a store is kept unless another is named."""
+    """Return the user's data folder for LINE, the store unless another is named."""
     import platformdirs
 
     return platformdirs.user_data_path("line-neurons")
 
 
 def has_runs(store: Path) -> bool:
-    """Tell whether a store has runs, or had; a database that was never given its tables holds none.
+    """Return whether a store has runs, or had; a database without tables holds none.
 
     Raises:
         StoreError: there is a database that cannot be read.
@@ -99,8 +99,8 @@ class RunStore:
     """The database ``runs.db`` of a store; one writer at a time, any number of readers.
 
     Args:
-        root: the store's folder; made if it is not there, unless ``read_only``.
-        read_only: open for looking only.
+        root: the store's folder; made if it does not exist, unless ``read_only``.
+        read_only: change nothing, and do not migrate.
 
     Raises:
         StoreError: the folder cannot be used, or a newer version made the store.
@@ -129,7 +129,7 @@ class RunStore:
 
     @cached_property
     def _db(self) -> Database:
-        """For who writes; importing it takes pandas along where that is there, for which a viewer would wait."""
+        """Lazy: importing sqlite_utils may import pandas, which slows read-only commands."""
         from sqlite_utils import Database
 
         return Database(self._conn)
@@ -139,7 +139,7 @@ class RunStore:
         self._conn.close()
 
     def guard(self, run: str, token: str | None) -> None:
-        """Refuse from now on what is written to ``run``, unless its lease has this token; None: write freely."""
+        """Refuse from now on writes to ``run`` unless its lease has this token; None: write freely."""
         if token is None:
             self._tokens.pop(run, None)
         else:
@@ -157,13 +157,13 @@ class RunStore:
             self._table("runs").update(run, encode_values(changes))
 
     def set_status(self, run: str, status: str, *, error: str = "", concluded: bool = False) -> None:
-        """Change the state of a run, its time of conclusion with it.
+        """Change the state of a run, and its time of conclusion.
 
         Args:
             run: the run.
             status: see ``Run``.
             error: why it failed.
-            concluded: nothing of it is due any more.
+            concluded: nothing of it is left to do.
         """
         self.update_run(run, status=status, error=error, finished=time.time() if concluded else None)
 
@@ -173,7 +173,7 @@ class RunStore:
             self._table("units").update((run, unit), encode_values(changes))
 
     def put_step(self, step: Step) -> None:
-        """Write an entry of the history; the same (run, unit, step, attempt) again replaces it."""
+        """Write an entry of a history; the same (run, unit, step, attempt) again replaces it."""
         self.put_steps([step])
 
     def put_steps(self, steps: Sequence[Step]) -> None:
@@ -183,7 +183,7 @@ class RunStore:
             self._conn.executemany(_PUT_STEP, rows)
 
     def drop_steps(self, run: str, kind: str, unit: int | None = None) -> None:
-        """Remove the entries of one kind from the histories of a run's units, or from that of one of them."""
+        """Remove the entries of one kind from the histories of a run's units, or of one of them."""
         with self._writing(run):
             self._table("steps").delete_where(
                 "run = :run and kind = :kind and coalesce(unit = :unit, 1)",
@@ -197,7 +197,7 @@ class RunStore:
 
     @contextmanager
     def atomic(self, *runs: str) -> Iterator[sqlite3.Connection]:
-        """Write what the body writes all together or, if it raises, not at all; others wait.
+        """Write what the body writes all together or, if it raises, not at all; other writers wait.
 
         Args:
             runs: what is written belongs to these; see ``guard``.
@@ -229,10 +229,7 @@ class RunStore:
 
     @contextmanager
     def at_one_moment(self) -> Iterator[None]:
-        """What is read within ``with`` is as it was at the first look, whatever others write meanwhile.
-
-        For a store that is only looked at.
-        """
+        """Read everything in the body as of its first query; for a read-only store."""
         self.rows("BEGIN")
         try:
             yield
@@ -240,46 +237,46 @@ class RunStore:
             self.rows("ROLLBACK")
 
     def version(self) -> int:
-        """A number that is another one once any other connection has changed the database."""
+        """Return a number that differs once any other connection has changed the database."""
         return int(self.rows("PRAGMA data_version")[0][0])
 
     def add_event(self, run: str, kind: str, unit: int | None = None, **detail: Any) -> None:
-        """Append to the runner's events."""
+        """Append an event of a run."""
         row = {"run": run, "unit": unit, "kind": kind, "created": time.time(), "detail": json.dumps(detail)}
         with self._writing(run):
             self._table("events").insert(row)
 
     def events(self, run: str, after: int = 0) -> list[dict[str, Any]]:
-        """Events of a run with an id above ``after``, oldest first."""
+        """Return the events of a run with an id above ``after``, oldest first."""
         with self._reading():
             rows = self._found("events WHERE run = ? AND id > ? ORDER BY id", run, after)
             return [{**row, "detail": decode_event(row)} for row in rows]
 
     def runs(self) -> list[Run]:
-        """All runs, newest first.
+        """Return all runs, newest first.
 
         Raises:
-            DamagedError: a row holds what cannot have been written; so from every method that reads.
+            DamagedError: a row holds an impossible value; so from every method that reads.
         """
         # Not by the time: a clock may be set back.
         with self._reading():
             return [updated_run(decode(Run, row)) for row in self._found("runs ORDER BY rowid DESC")]
 
     def names(self) -> list[str]:
-        """The ids of all runs, newest first."""
+        """Return the ids of all runs, newest first."""
         with self._reading():
             return [
                 str(name) for (name,) in self._conn.execute("SELECT id FROM runs ORDER BY rowid DESC").fetchall()
             ]
 
     def run(self, name: str) -> Run:
-        """A run by its id or by the beginning of one that no other run shares.
+        """Return a run by its id or by a start of it that no other run shares.
 
         Raises:
             UsageError: there is no such run, or several.
         """
         names = self.names()
-        found = [one for one in names if one == name] or [one for one in names if one.startswith(name)]
+        found = [known for known in names if known == name] or [known for known in names if known.startswith(name)]
         if len(found) == 1 and name:
             with self._reading():
                 rows = self._found("runs WHERE id = ?", found[0])
@@ -290,33 +287,33 @@ class RunStore:
                 )
             return updated_run(decode(Run, rows[0]))
         known = ", ".join((found or names)[:5]) or "none yet"
-        trouble = "matches several runs" if found else "is not a run of this store"
-        raise UsageError(f"{name!r:.60} {trouble}", f"runs: {known}; `line runs` lists all")
+        problem = "matches several runs" if found else "is not a run of this store"
+        raise UsageError(f"{name!r:.60} {problem}", f"runs: {known}; `line runs` lists all")
 
     def units(self, run: str) -> list[Unit]:
-        """The units of a run, in the order in which they were asked for."""
+        """Return the units of a run, in the order of their selection."""
         with self._reading():
             rows = self._found("units WHERE run = ? ORDER BY position", run)
             return [decode(Unit, row) for row in rows]
 
     def unit(self, run: str, unit: int) -> Unit | None:
-        """One unit of a run; None if the run has no such unit."""
+        """Return one unit of a run; None if the run has no such unit."""
         with self._reading():
             rows = self._found("units WHERE run = ? AND unit = ?", run, unit)
             return next((decode(Unit, row) for row in rows), None)
 
     def steps(self, run: str, unit: int) -> list[Step]:
-        """The history of a unit, in order."""
+        """Return the history of a unit, in order."""
         with self._reading():
             rows = self._found("steps WHERE run = ? AND unit = ? ORDER BY step, attempt", run, unit)
             return [decode(Step, row) for row in rows]
 
     def trials(self, run: str, unit: int | None = None) -> Iterator[Trial]:
-        """What the searches of a run's units tried, by unit and then in order; some rows in memory at a time.
+        """Yield the entries of the searches of a run's units, by unit and in order, in chunks of rows.
 
         Args:
             run: id of the run.
-            unit: give the entries of this unit only.
+            unit: only the entries of this unit.
         """
         statement = (
             "SELECT unit, step, attempt, kind, concept, score, origin, images FROM steps"
@@ -335,12 +332,12 @@ class RunStore:
             last = rows[-1][:3]
 
     def progress(self, run: str) -> tuple[int, int]:
-        """Units of a run that are done with and did not fail, and all of them."""
+        """Return the number of units of a run that are done and did not fail, and of all its units."""
         counts = self.states(run)
         return sum(counts.get(state, 0) for state in DONE), sum(counts.values())
 
     def states(self, run: str) -> dict[str, int]:
-        """How many units of a run are in each state."""
+        """Count the units of a run by state."""
         statement = "SELECT status, count(*) FROM units WHERE run = ? GROUP BY status ORDER BY status"
         with self._reading():
             return dict(self._conn.execute(statement, [run]).fetchall())
@@ -372,9 +369,9 @@ class RunStore:
         statement = "SELECT token, process, host FROM leases WHERE thread = ?"
         now = self._conn.execute(statement, [run]).fetchone()
         if now is None or now[0] != token:
-            other = f"process {now[1]} on {now[2]}" if now else "another process, which is done with it"
+            other = f"process {now[1]} on {now[2]}" if now else "another process, which has finished"
             raise TakenOverError(
-                f"run {run} was taken over by {other} while this process gave no sign of life",
+                f"run {run} was taken over by {other} while this process had no heartbeat",
                 "nothing more is written here; see `line runs`",
             )
 

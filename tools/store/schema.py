@@ -11,7 +11,7 @@ SCHEMA = Migrations("line-runs")
 
 @SCHEMA()
 def m001_runs_units_steps_events(db: Database) -> None:
-    """The first schema."""
+    """Create the first schema."""
     db.table("runs").create(
         {"id": str, "model": str, "layer": str, "seed": int, "status": str, "created": float, "finished": float,
          "command": str, "settings": str, "fingerprints": str, "versions": str, "error": str},
@@ -39,14 +39,14 @@ def m001_runs_units_steps_events(db: Database) -> None:
 
 @SCHEMA()
 def m002_vocabulary_and_model_of_each_step(db: Database) -> None:
-    """The words that a first board was drawn from; the language model of each step."""
+    """Add the words that an initial board was sampled from; the language model of each step."""
     db.table("runs").add_column("vocabulary", str)
     db.table("steps").add_column("model", str)
 
 
 @SCHEMA()
 def m003_evidence_of_each_label(db: Database) -> None:
-    """A label's images, the second-best distinct concept, and what a revisit changed."""
+    """Add a label's images, the second-best distinct concept, and what a revisit changed."""
     units = db.table("units")
     columns = {"images": str, "second_label": str, "second_score": float, "steps": int, "found_by": int,
                "found_in": str, "search_label": str, "search_score": float}  # fmt: skip
@@ -56,7 +56,7 @@ def m003_evidence_of_each_label(db: Database) -> None:
 
 @SCHEMA()
 def m004_leases(db: Database) -> None:
-    """Who works on a run and on its units in flight; see ``leases``."""
+    """Add who works on a run and on its units in progress; see ``leases``."""
     db.table("leases").create(
         {"thread": str, "run": str, "unit": int, "token": str, "process": int, "host": str, "boot": str,
          "began": float, "beats": int, "beat": float, "stop": str},
@@ -68,7 +68,7 @@ def m004_leases(db: Database) -> None:
 
 @SCHEMA()
 def m005_one_setting_for_the_pooling(db: Database) -> None:
-    """What the first version recorded as two settings, of which a layer takes one."""
+    """Merge the two settings that the first version recorded for the pooling."""
     # What is no JSON is left to who reads it.
     recorded = "CASE WHEN json_valid(settings) THEN json_type(settings, '$.pooling') END IS NOT NULL"
     for run in list(db.table("runs").rows_where(recorded, select="id, settings")):
@@ -80,9 +80,9 @@ def m005_one_setting_for_the_pooling(db: Database) -> None:
 
 @SCHEMA()
 def m006_what_goes_on(db: Database) -> None:
-    """What units in flight do, and what was drawn for them; wishes, forks, and the prompt that each step sent.
+    """Add activities of units in progress; steering commands, forks, and the prompt that each step sent.
 
-    See ``live`` and ``wishes``.
+    See ``activity`` and ``steering_queue``.
     """
     leases = db.table("leases")
     columns = {"node": str, "kind": str, "step": int, "steps": int, "attempt": int, "concept": str, "best": str,
@@ -103,7 +103,7 @@ def m006_what_goes_on(db: Database) -> None:
 
 @SCHEMA()
 def m007_what_is_wrong_with_a_label(db: Database) -> None:
-    """What speaks against a unit's label, in words and numbers; and which outcomes the steps of each run had."""
+    """Add what speaks against a unit's label; index the outcomes of steps."""
     units = db.table("units")
     for column, kind in {"note": str, "auc_low": float, "auc_high": float, "density": float}.items():
         units.add_column(column, kind)

@@ -274,7 +274,7 @@ def test_a_write_after_the_follower_has_finished_is_refused_too(store):
     with at(ELSEWHERE), acquire(store, ["r-1"]):
         with at(HERE), acquire(other, ["r-1"]):
             pass
-        with pytest.raises(TakenOverError, match="done with it"):
+        with pytest.raises(TakenOverError, match="has finished"):
             store.update_run("r-1", status="failed")
     store.update_run("r-1", status="failed")
 
