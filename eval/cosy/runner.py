@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from line_neurons.agent.errors import NotDrawableError, UsageError
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("neuron", "concept", "AUC", "U1", "p", "MAD")
 
-_CALLED = {
+_COSY_NAMES = {
     "invert": "INVERT",
     "clip-dissect": "CLIP-Dissect",
     "milan": "MILAN",
@@ -94,37 +95,20 @@ def open_layer(
         UsageError: there is no such run or file, the labels are of several models or layers or of unknown ones, a
             label's unit is not in the layer, or the target is not the run's.
     """
-    store = settings.store or default_store()
-    labels: list[Labels] = []
-    runs: list[Run] = []
-    for name in names:
-        labels.append(one := find_labels(name, store, layer, units_from))
-        if not is_file(split_source(name)[1]) and "/" not in one.source:
-            runs.append(open_runs(store).run(one.source))
-    _refuse_twice(labels)
+    labels, runs = _read_sources(names, settings.store or default_store(), layer, units_from)
     if runs:
         components = _components_of(runs, settings, changes, on_progress, trust)
         path = runs[0].layer
     else:
         spec, path = target_of(model or labels[0].model, layer or labels[0].layer)
-        for what, found in {"model": spec, "layer": path}.items():
-            if not found:
+        for what, value in {"model": spec, "layer": path}.items():
+            if not value:
                 raise UsageError(f"{labels[0].source} does not name its {what}", f"name it with --{what}")
         components = Components(spec, settings, on_progress)
     info = find_layer(components.target.layers(), path, components.model)
-    target = components.shown_model
     for labelled in labels:
-        if (
-            labelled.model
-            and not model
-            and labelled.layer
-            and not matches_target(labelled.model, labelled.layer, target, path)
-        ):
-            raise UsageError(
-                f"the labels of {labelled.source} are of {file_stem(labelled.model, labelled.layer)}, not of "
-                f"{file_stem(target, path)}",
-                "evaluate the labels of one layer at a time; name that of a file with --model and --layer",
-            )
+        if not model:
+            _refuse_other_layer(labelled, components.shown_model, path)
         _refuse_outside(labelled, path, info.units)
     if mode == "strict" and components.model.startswith("torchvision:"):
         from line_neurons.tools.targets.transforms import COSY, cosy
@@ -132,6 +116,30 @@ def open_layer(
         components = components.with_(target=cast("HookedTarget", components.target).prepared_by(cosy, COSY))
     components.target.activate([], [path])
     return EvaluatedLayer(components, path, tuple(labels))
+
+
+def _read_sources(
+    names: Sequence[str], store: Path, layer: str | None, units_from: int | None
+) -> tuple[list[Labels], list[Run]]:
+    """Read labels, and the records of those that are runs."""
+    labels: list[Labels] = []
+    runs: list[Run] = []
+    for name in names:
+        labelled = find_labels(name, store, layer, units_from)
+        labels.append(labelled)
+        if not is_file(split_source(name)[1]) and "/" not in labelled.source:
+            runs.append(open_runs(store).run(labelled.source))
+    _refuse_twice(labels)
+    return labels, runs
+
+
+def _refuse_other_layer(labels: Labels, target: str, layer: str) -> None:
+    if labels.model and labels.layer and not matches_target(labels.model, labels.layer, target, layer):
+        raise UsageError(
+            f"the labels of {labels.source} are of {file_stem(labels.model, labels.layer)}, not of "
+            f"{file_stem(target, layer)}",
+            "evaluate the labels of one layer at a time; name that of a file with --model and --layer",
+        )
 
 
 def _refuse_outside(labels: Labels, layer: str, units: int) -> None:
@@ -153,7 +161,7 @@ def _refuse_outside(labels: Labels, layer: str, units: int) -> None:
 
 
 def evaluate_labels(
-    subject: EvaluatedLayer,
+    evaluated: EvaluatedLayer,
     labels: Labels,
     chosen: Sequence[Label],
     images: ConceptImages,
@@ -169,7 +177,7 @@ def evaluate_labels(
     Cached images and activations of other methods and of an interrupted evaluation are reused.
 
     Args:
-        subject: the layer and the components.
+        evaluated: the layer and the components.
         labels: the method's.
         chosen: the labels to evaluate; see ``protocol.select_labels``.
         images: of the concepts.
@@ -187,42 +195,42 @@ def evaluate_labels(
     concepts = list(dict.fromkeys(label.concept for label in chosen))
     if mode == "strict" and not isinstance(images, FolderImages):
         check_multiple_of_three(len(concepts))
-    called, source = control
-    base = _control(subject, source, on_progress)
+    control_name, source = control
+    base = _control(evaluated, source, on_progress)
     if mode == "strict":
         base = emulate_short_batch(base, CONTROL_BATCH)
-    components = subject.components
+    components = evaluated.components
     evaluation = Evaluation(
         method=labels.method,
         source=labels.source,
         model=components.shown_model,
-        layer=subject.layer,
+        layer=evaluated.layer,
         images=images.name,
-        control=called,
+        control=control_name,
         mode=mode,
         seed=seed,
         count=images.count,
-        target=layer_fingerprint(components.target, subject.layer),
+        target=layer_fingerprint(components.target, evaluated.layer),
         images_id=images.fingerprint,
         control_id=source.fingerprint,
     )
-    judged: dict[int, CosyScore] = {}
+    scores: dict[int, CosyScore] = {}
     for place, concept in enumerate(concepts):
         own = [label for label in chosen if label.concept == concept]
-        part = _judge_concept(own, concept, place, images, base, mode, on_progress)
+        part = _evaluate_concept(own, concept, place, images, base, mode, on_progress)
         results.put(evaluation, part)
-        judged |= {score.unit: score for score in part}
+        scores |= {score.unit: score for score in part}
         if on_progress:
             on_progress(f"CoSy {labels.method}", place + 1, len(concepts))
-    return Result(evaluation, tuple(judged[label.unit] for label in chosen), time.time())
+    return Result(evaluation, tuple(scores[label.unit] for label in chosen), time.time())
 
 
-def cosy_csv(judged: Sequence[CosyScore]) -> bytes:
+def cosy_csv(scores: Sequence[CosyScore]) -> bytes:
     """Write scores as CoSy's code does; those of a concept that cannot be generated are empty."""
     written = io.StringIO()
     writer = csv.writer(written)
     writer.writerow(COLUMNS)
-    for score in judged:
+    for score in scores:
         numbers = ("",) * 4 if score.missing else (score.auc, score.u1, score.p, score.mad)
         writer.writerow([score.unit, score.concept, *numbers])
     return written.getvalue().encode()
@@ -230,7 +238,7 @@ def cosy_csv(judged: Sequence[CosyScore]) -> bytes:
 
 def cosy_file_name(labels: Labels, model: str, layer: str) -> str:
     """Return the name of CoSy's file of results, ``evaluation_INVERT_resnet18-avgpool.csv``."""
-    method = _CALLED.get(labels.method) or re.sub(r"[^\w.]+", "-", labels.method.replace("_", "-")).strip("-")
+    method = _COSY_NAMES.get(labels.method) or re.sub(r"[^\w.]+", "-", labels.method.replace("_", "-")).strip("-")
     return f"evaluation_{method}_{file_stem(model, layer)}.csv"
 
 
@@ -240,7 +248,7 @@ def common_units(results: Sequence[Result]) -> set[int]:
     return set.intersection(*with_numbers) if with_numbers else set()
 
 
-def _judge_concept(
+def _evaluate_concept(
     own: Sequence[Label],
     concept: str,
     place: int,
@@ -249,12 +257,12 @@ def _judge_concept(
     mode: Mode,
     on_progress: OnProgress | None,
 ) -> list[CosyScore]:
-    def drawing(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         if on_progress:
             on_progress("drawing", done, total)
 
     try:
-        rows = images.activations(concept, place, drawing)
+        rows = images.activations(concept, place, report)
     except NotDrawableError as error:
         return [missing_score(label, str(error)) for label in own]
     if mode == "strict":
@@ -263,9 +271,9 @@ def _judge_concept(
 
 
 def _control(
-    subject: EvaluatedLayer, source: ControlSet | PrecomputedControl, on_progress: OnProgress | None
+    evaluated: EvaluatedLayer, source: ControlSet | PrecomputedControl, on_progress: OnProgress | None
 ) -> Activations:
-    components, layer = subject.components, subject.layer
+    components, layer = evaluated.components, evaluated.layer
     if isinstance(source, PrecomputedControl):
         return source.control(
             find_layer(components.target.layers(), layer, components.model).units, layer
