@@ -247,4 +247,4 @@ def test_a_unit_whose_labels_images_are_lost_for_good_fails_alone(tmp_path):
     assert work(components, run).status == "failed"
     first, second = components.runs.units(run.id)
     assert (first.status, second.status) == ("failed", "finished")
-    assert "the store does not know how this generator drew it" in first.error
+    assert "the store does not record how this generator made it" in first.error

@@ -106,7 +106,7 @@ def test_who_waits_for_a_stop_learns_that_the_worker_died(line, worker, monkeypa
         process.join()
         return real(runs, holder)
 
-    monkeypatch.setattr("line_neurons.tui.cli.stop.ask_to_stop", ask)
+    monkeypatch.setattr("line_neurons.tui.cli.stop.request_stop", ask)
     status, said, _ = line("stop", RUN, "--wait")
     assert status == 0
     assert "has stopped" in said
