@@ -231,7 +231,7 @@ class Suite:
         settings = self.settings_of(variant.changes)
         share = settings.vocabulary_share
         drawn = settings.control == "bank" and settings.init == "control" and share < 1
-        # A search begins with these words only, though its proposals may be any.
+        # Initial scoreboards have these words only; proposals are free.
         return {"": ()} | ({", initial vocabulary": ("--share", str(share))} if drawn else {})
 
     def _files(self, variant: Variant) -> list[str]:
@@ -336,7 +336,7 @@ class Suite:
         """
         for stage in (self.search_tasks, self.label_tasks, self.judge_tasks, self.report_tasks):
             for task in stage():
-                # What has no run to work on has been told with that run.
+                # A missing run was reported with its own command.
                 if task.state == "there" or any(part.startswith(_NO_RUN) for part in task.arguments):
                     continue
                 tell(f"{task.name}: {task.shown}")

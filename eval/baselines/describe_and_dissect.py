@@ -125,7 +125,7 @@ def label(task: BaselineTask, *, captioner: str = "ollama:llava:7b", encoder: st
     with ThreadPoolExecutor(task.components.settings.llm_parallel, thread_name_prefix="question") as pool:
         for done, (unit, shown) in enumerate(find_top_images(task, IMAGES, CROPS), 1):
             if unit in without:
-                # Which images are the strongest would be decided by their order.
+                # The order of the images would decide which are the top ones.
                 continue
             if rows := _of_unit(task, unit, shown, describe, weigh, pool):
                 ranked[unit] = rows

@@ -184,7 +184,7 @@ class _Search:
         return _Formula(self._word(index), 1, self._holds(index), float(aucs[index]))
 
     def _joined(self, one: _Formula, word: str, index: int, auc: float) -> _Formula:
-        # NOT binds closest; whatever else was joined before is read first.
+        # NOT binds closest; earlier joins are read first.
         left = f"({one.text})" if one.length > 1 else one.text
         other = self._holds(index)
         holds = one.holds & other if word == "AND" else one.holds | other
@@ -249,7 +249,7 @@ def label(
     found = search_formulas(task.activations, members, concepts, task.allowed(concepts), settings, progress)
     labels, without, tied = [], [], []
     for place, (unit, formulas) in enumerate(zip(task.units, found, strict=True)):
-        # Every formula has AUC .5 then, and the order of the concepts would decide.
+        # Every formula would have AUC .5, and the order of the concepts would decide.
         if unvarying(task.activations[:, place], "probe images"):
             without.append((unit, "its activation is the same on all probe images"))
             continue
@@ -289,7 +289,7 @@ def concepts_of(task: BaselineTask, *, hypernyms: bool) -> tuple[tuple[str, ...]
             for name in wider:
                 groups[name].add(index)
         for name, own in sorted(groups.items()):
-            # What is a class' alone tells nothing that the class does not; a class may be a group of others too.
+            # A group of one class adds nothing to the class; a class may be a group of others too.
             if name in classes or len(own) > 1:
                 classes[name] |= own
     labels = task.control.labels

@@ -117,7 +117,7 @@ def _without_iteration(task: BaselineTask) -> Components:
     """Return the task's components, without iterations in their settings; opened models are shared."""
     settings = task.components.settings
     excluded = settings.exclude_for | {unit: tuple(words) for unit, words in task.excluded.items()}
-    # Nobody is asked, so no server has to be there; unless it is the language model that fills the first board.
+    # No request is sent, so no server is needed, unless the language model proposes the initial scoreboard.
     llm = settings.llm if settings.init == "model" else "random"
     changes = {**_NO_ITERATION, "exclude_for": excluded, "llm": llm}
     shared = {name: part for name, part in task.components.opened().items() if name != "language_model"}
@@ -125,7 +125,7 @@ def _without_iteration(task: BaselineTask) -> Components:
 
 
 def _known(components: Components, layer: str, command: str) -> Run | None:
-    # As the store gives it back, where keys are text.
+    # As the store returns it, with keys as text.
     settings = json.loads(json.dumps(recorded(components.settings)))
     wanted = (components.spec, layer, command, settings)
     runs = components.runs.runs()

@@ -64,7 +64,7 @@ def find_top_images(task: BaselineTask, images: int, crops: int) -> Iterator[tup
             for index in np.argsort(-strength[place], kind="stable")[:crops]
         ]
         whole = [(image, float(task.control.activations[image.row, unit])) for image in own]
-        # Sorting keeps the order of equals: an image comes before a crop that is no stronger.
+        # Sorting is stable: an image comes before a crop with the same activation.
         best = sorted([*whole, *kept], key=lambda pair: -pair[1])
         yield unit, [image for image, _ in best[:images]]
 

@@ -21,7 +21,7 @@ from line_neurons.agent.ports import (
 )
 from line_neurons.graphs.runs.runner import Progress as RunProgress
 
-# What a watcher is told of besides the nodes of the graph: a unit's beginning and its end.
+# Progress that is not of a node: the start and the end of a unit.
 _NO_NODES = {"", "finished", "failed"}
 
 Span = tuple[float, float]

@@ -112,7 +112,7 @@ def effort(runs: RunStore, run: str, units: Sequence[Unit]) -> Effort:
     counted = count(runs, run, [unit.unit for unit in units])
     requests = 0
     for unit in units:
-        # A stalled step's own entry repeats its last question.
+        # The entry of a stalled step repeats its last request.
         steps = runs.steps(run, unit.unit)
         requests += sum(step.seed is not None and step.outcome != "stalled" for step in steps)
     return Effort(counted.images, counted.distinct, requests)

@@ -93,9 +93,9 @@ class StatelessModel:
 def add_arguments(parser: ArgumentParser) -> None:
     """The part's options."""
     add_options(parser, llm="embedded")
-    parser.add_argument("--units", type=int, default=50, help="the first so many units of the layer")
+    parser.add_argument("--units", type=int, default=50, help="number of units, from the first of the layer")
     parser.add_argument(
-        "--reference-units", type=int, help="measure the reference on so many units and scale; default: all"
+        "--reference-units", type=int, help="number of units of the reference, whose time is scaled; default: all"
     )
     parser.add_argument(
         "--reference-threads", choices=["all", "same"], default="all",
@@ -105,11 +105,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     for keeps, text in _KEEPS.items():
         parser.add_argument(
             f"--keeping-{keeps}", type=int, default=0, metavar="UNITS",
-            help=f"so many units also with a reference whose language model keeps {text}",
+            help=f"number of units for a reference with a language model that keeps {text}",
         )  # fmt: skip
     parser.add_argument(
         "--processes", type=int, default=0, metavar="UNITS",
-        help="so many units also with a process each",
+        help="number of units for a process each",
     )  # fmt: skip
     parser.add_argument("--first", choices=["reference", "batch"], default="reference")
 

@@ -176,7 +176,7 @@ class FolderImages:
             images = FolderControlSet(folder, self.count or None, digests, flat=True, value_range=value_range)
         except UsageError as error:
             raise _NoFolderError(concept, error.message) from error
-        # Values whose range is not known are a matter for the user, of all concepts.
+        # An unknown range of values concerns all concepts, so the user has to name it.
         self._read[folder.name] = images.account
         images.account.check(str(folder), value_range)
         try:
@@ -271,7 +271,7 @@ def open_control(spec: str | None, components: Components) -> tuple[str, Control
     if wanted == "none":
         raise UsageError("CoSy needs a control set, and none is named", "name one with --control")
     if wanted not in {"bank", HELD_OUT}:
-        # The names of a run's classes are of its own control set.
+        # The class names of a run belong to its own control set.
         names = settings.class_names if wanted == settings.control else None
         update = {"control": wanted, "class_names": names}
         control = _like(components, settings.model_copy(update=update)).control_set

@@ -108,7 +108,7 @@ def _loaded(bundle: Archive, row: Checkpoint | Write) -> Any:
             if not isinstance(json.loads(row.metadata), dict):
                 raise ValueError("its metadata are none")
     except Exception as error:
-        # Whatever msgpack makes of it.
+        # msgpack may raise anything.
         raise refusal(bundle.path, f"a checkpoint of unit {row.unit} is no plain data: {error}") from None
     return value
 

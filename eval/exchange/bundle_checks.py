@@ -38,10 +38,10 @@ _LARGEST_SCORE = 1e100
 _TIMES = {"created", "finished", "taken", "seconds"}
 # The last second of the year 9999.
 _LAST_TIME = 253_402_300_799
-# What is counted with, and what is told of a run; resuming looks at all of them.
+# Settings that the checks and the display of a run use; resuming validates all.
 _LOOKED_AT = ("iterations", "max_iterations", "patience", "restarts", "retries", "summary", "images", "top",
               "random", "llm", "generator", "langchain")  # fmt: skip
-# More than any settings allow.
+# Above the limits of all settings.
 _MAX_STEP = _MAX_ATTEMPT = 2_000_000
 
 
@@ -91,16 +91,16 @@ def check_bundle(bundle: Archive, run: Run, store: Path) -> None:
         need(event.unit is None or event.unit in units, "an event is of no unit of its run")
         _check_numbers(bundle, event, "an event")
     numbers = set()
-    for wish in bundle.rows(form.WISHES, CommandRow):
-        need(wish.unit in units and wish.id not in numbers, "a steering command is of no unit of its run")
-        _check_numbers(bundle, wish, f"a steering command for unit {wish.unit}")
-        numbers.add(wish.id)
-        units[wish.unit].wishes += 1
-        units[wish.unit].steps.add(wish.step or 0)
+    for command in bundle.rows(form.WISHES, CommandRow):
+        need(command.unit in units and command.id not in numbers, "a steering command is of no unit of its run")
+        _check_numbers(bundle, command, f"a steering command for unit {command.unit}")
+        numbers.add(command.id)
+        units[command.unit].wishes += 1
+        units[command.unit].steps.add(command.step or 0)
     steps: dict[int, int] = {}
     images |= threads.images_of(bundle, run.id, units.keys(), steps)
     for unit, counts in units.items():
-        # Steps are counted on from 0; what people ask for adds some.
+        # Steps are numbered from 0; steering commands add some.
         most = max(settings + 2 * counts.wishes, counts.rows)
         last = max(*counts.steps, steps.get(unit, 0) - 1, 0)
         need(last <= most, f"unit {unit} has a step {last}, and its run's settings allow {most}")
@@ -276,7 +276,7 @@ def _control_width(row: ControlRow, content: bytes) -> int:
     if not (_is_texts(classes) and _is_texts(skipped)):
         raise ValueError("its classes are no names")
     with zipfile.ZipFile(io.BytesIO(content)) as packed:
-        # As the bank writes them; packed ones could be of any size.
+        # As the cache writes them; compressed arrays could have any size.
         if any(info.compress_type != zipfile.ZIP_STORED for info in packed.infolist()):
             raise ValueError("its arrays are packed")
     arrays = read_arrays(io.BytesIO(content), ("labels", "activations"))

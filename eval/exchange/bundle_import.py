@@ -75,9 +75,9 @@ def import_bundle(store: Path, path: Path) -> ImportResult:
             return ImportResult(known, run.id, False, bundle.manifest.lost_images)
         check_disk_space(bundle, store)
         with shared_lock(store):
-            # What an import that was killed was writing.
+            # Files of a killed import.
             remove_abandoned(store)
-            # The run comes last: what came before it is part of the bank, and the same import goes on from there.
+            # The run comes last: all before it is part of the cache, and a repeated import continues there.
             with closing(CacheDatabase(store)) as bank:
                 _put_images(bundle, run, bank)
             with closing(RunStore(store)) as runs:
@@ -159,9 +159,9 @@ def _put_run(bundle: Archive, run: Run, runs: RunStore) -> str:
             runs.put_steps(some)
         _put_events(db, name, bundle)
         runs.add_event(name, _IMPORTED, bundle=_digest(bundle), called=run.id)
-        ids = IdMapping(run.id, name, _put_wishes(db, name, bundle))
+        ids = IdMapping(run.id, name, _put_commands(db, name, bundle))
         with saver.atomic() as rows:
-            # A process that was killed here before may have left some.
+            # A process that was killed here before may have left checkpoints.
             forget_run(rows, name)
             rows.executemany(threads.PUT_CHECKPOINT, threads.checkpoint_rows(bundle, ids))
             rows.executemany(threads.PUT_WRITE, threads.write_rows(bundle, ids))
@@ -181,19 +181,19 @@ def _put_events(db: sqlite3.Connection, run: str, bundle: Archive) -> None:
         (
             (run, event.unit, event.kind, event.created, json.dumps(event.detail))
             for event in bundle.rows(form.EVENTS, Event)
-            # Who vouches for code vouches on an account of their own.
+            # Trust in code holds for one account only.
             if event.kind not in form.NOT_CARRIED
         ),
     )
 
 
-def _put_wishes(db: sqlite3.Connection, run: str, bundle: Archive) -> dict[int, int]:
+def _put_commands(db: sqlite3.Connection, run: str, bundle: Archive) -> dict[int, int]:
     columns = ("unit", "kind", "concept", "by", "created", "taken", "step", "attempt", "node", "outcome")
     statement = f"INSERT INTO wishes (run, {', '.join(columns)}) VALUES ({', '.join('?' * (len(columns) + 1))})"  # noqa: S608
     numbers = {}
-    for wish in bundle.rows(form.WISHES, CommandRow):
-        values = [getattr(wish, name) for name in columns]
-        # What waits has no outcome yet.
-        values[-1] = wish.outcome or None
-        numbers[wish.id] = db.execute(statement, [run, *values]).lastrowid or 0
+    for command in bundle.rows(form.WISHES, CommandRow):
+        values = [getattr(command, name) for name in columns]
+        # A pending command has no outcome yet.
+        values[-1] = command.outcome or None
+        numbers[command.id] = db.execute(statement, [run, *values]).lastrowid or 0
     return numbers

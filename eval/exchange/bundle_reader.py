@@ -32,7 +32,7 @@ _MAX_LINE = 1 << 26
 _MAX_UNITS = 10_000_000
 _MAX_IMAGE = 1 << 28
 _MOST_PACKED, _ALWAYS = 100, 64 << 20
-"""A bundle may unpack to so many times its size; to this many bytes in any case."""
+"""Largest ratio of a bundle's unpacked size to its size, and the size that is always allowed."""
 _BLOCK = 1 << 20
 _LARGEST = 2**63
 _LONE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")

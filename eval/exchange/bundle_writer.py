@@ -87,7 +87,7 @@ def search_tables(snapshot: Snapshot, threads: _Threads) -> dict[str, Iterator[s
             step for unit in snapshot.units() for step in snapshot.runs.steps(snapshot.run.id, unit.unit)
         ),
         form.EVENTS: _dumped(_events(snapshot)),
-        form.WISHES: _dumped(_wishes(snapshot)),
+        form.WISHES: _dumped(_commands(snapshot)),
         form.CHECKPOINTS: _dumped(threads.checkpoints()),
         form.WRITES: _dumped(threads.writes()),
     }
@@ -168,7 +168,7 @@ class _Threads:
                 if channel == "images":
                     self.images.update(filter(is_image_id, value))
         except Exception:
-            # Whatever is in it: a unit without checkpoints begins again.
+            # Any content: a unit without checkpoints starts again.
             self.unreadable.add(unit)
 
     def checkpoints(self) -> Iterator[Checkpoint]:
@@ -225,10 +225,10 @@ def _events(snapshot: Snapshot) -> Iterator[Event]:
             yield Event(event["unit"], event["kind"], event["created"], event["detail"])
 
 
-def _wishes(snapshot: Snapshot) -> Iterator[CommandRow]:
+def _commands(snapshot: Snapshot) -> Iterator[CommandRow]:
     for unit in snapshot.units():
-        for wish in commands(snapshot.runs, snapshot.run.id, unit.unit):
-            yield CommandRow(unit=unit.unit, **asdict(wish))
+        for command in commands(snapshot.runs, snapshot.run.id, unit.unit):
+            yield CommandRow(unit=unit.unit, **asdict(command))
 
 
 def _images_of(snapshot: Snapshot) -> set[str]:

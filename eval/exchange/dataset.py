@@ -79,7 +79,7 @@ def _card(snapshot: Snapshot, count: int) -> str:
         clean_text(str(text), 300) for text in (run.shown_model, run.layer, run.fingerprints.get("generator"))
     )
     size = next((name for most, name in _SIZES if count < most), "n>1M")
-    # JSON is YAML, and quotes whatever a name may hold.
+    # JSON is YAML with safe quoting.
     header = {
         "pretty_name": f"LINE: images of {model} {layer}",
         "tags": ["interpretability", "line-neurons"],

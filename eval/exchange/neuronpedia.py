@@ -87,7 +87,7 @@ def _activation(
 ) -> dict[str, Any]:
     return {
         **place,
-        # An image stands for a text of one token.
+        # An image is a text of one token.
         "tokens": [image],
         "values": [value],
         "maxValue": value,

@@ -62,7 +62,7 @@ def open_output(path: Path) -> Iterator[BinaryIO]:
             with path.open("wb") as stream:
                 yield stream
             return
-        # What a link points to is replaced, not the link.
+        # The target of a link is replaced, not the link.
         whole = path.resolve()
         if not whole.parent.is_dir():
             raise UsageError(f"there is no folder {str(whole.parent)!r:.200}", "name another with --output")

@@ -131,13 +131,13 @@ def _csv(columns: Mapping[str, Kind], rows: Iterator[Row], file: BinaryIO, prove
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([_cell(kind, row[name]) for name, kind in columns.items()] for row in rows)
-    # The stream stays open for who gave it.
+    # The caller closes the stream.
     text.detach()
 
 
 def _cell(kind: Kind, value: Any) -> Any:
     if kind == "texts":
-        # A cell of ids that lacked the last of them would be wrong.
+        # A truncated cell of ids would be wrong.
         return spreadsheet_cell(value, _ALL)
     if kind == "json":
         return None if value is None else spreadsheet_cell(json.dumps(value))
@@ -147,7 +147,7 @@ def _cell(kind: Kind, value: Any) -> Any:
 def _jsonl(
     columns: Mapping[str, Kind], rows: Iterator[Row], file: BinaryIO, provenance: Mapping[str, Any]
 ) -> None:
-    # ASCII only, so that nothing in a text can steer a terminal.
+    # ASCII only, without control characters for a terminal.
     for row in rows:
         file.write(json.dumps(row).encode() + b"\n")
 

@@ -96,7 +96,7 @@ def open_snapshot(store: Path, run: str) -> Iterator[Snapshot]:
         runs = stack.enter_context(closing(open_store(store, remedy="name the store with --store")))
         threads, bank = (_opened(store / name, stack) for name in ("checkpoints.db", "bank.db"))
         with _still(store / "runs.db"):
-            # What is read first fixes what is seen until the end.
+            # The first read fixes the view of the transaction.
             runs.rows("BEGIN")
             found = runs.run(run)
             if threads is not None:

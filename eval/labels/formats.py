@@ -27,12 +27,12 @@ MAX_CONCEPT = 300
 
 _MAX_UNIT = 10_000_000
 _EVALUATED = re.compile(r"evaluation_([^_]+)_(.+)")
-# Files that people name by the method: no model, no layer.
+# File names of a method only, without model and layer.
 _NAMED_BY_METHOD = re.compile(r"(best-word|clip-dissect|describe-and-dissect|invert)(-\w+)?", re.IGNORECASE)
 
-# Columns that any file may have: of ours, of pandas, and those that say what the file is of.
+# Columns that any file may have: LINE's, those of pandas, and those with the file's origin.
 _MORE = frozenset({"", "Unnamed: 0", "layer", "model", "method", "origin", "schema"})
-# What stands for no text where a table was written from missing values.
+# Texts of missing values.
 _NOTHING = frozenset({"", "nan", "none", "null", "n/a", "<na>"})
 
 Row = Mapping[str, str]

@@ -85,7 +85,7 @@ def stored_labels(store: Path, name: str) -> Labels | None:
         return None
     folder = store / _FOLDER
     file = folder.joinpath(*parts[:-1], f"{parts[-1]}.csv")
-    # Looked for among the files that are there: a name may be of any length.
+    # Searched among the existing files: a name may be of any length.
     files = sorted(folder.glob("*/*.csv")) + sorted(folder.glob("*/*/*.csv"))
     found = [path for path in files if path == file] or [
         path for path in files if folder.joinpath(*parts) in path.parents

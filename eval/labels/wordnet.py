@@ -28,12 +28,12 @@ _PREPOSITIONS = frozenset(
     {"at", "behind", "by", "for", "from", "in", "near", "of", "on", "under", "with", "without"}
 )
 _JOINED = frozenset({"and", "non", "no", "not", "or"})
-# What these words are said of is an image or a copy of a thing, and not the thing.
+# Modifiers of an image or a copy of a thing.
 _IMITATIONS = frozenset(
     {"artificial", "cartoon", "dummy", "fake", "imitation", "inflatable", "mock", "model", "origami", "plush",
      "replica", "stuffed", "toy"}
 )  # fmt: skip
-# So are these of animals, plants and food; an artefact may well be made of them.
+# Modifiers of a copy of animals, plants and food; an artefact may be made of these materials.
 _MATERIALS = frozenset(
     {"bronze", "ceramic", "china", "clay", "cloth", "concrete", "glass", "iron", "knitted", "marble", "metal",
      "metallic", "paper", "plastic", "porcelain", "rubber", "stone", "wood", "wooden"}

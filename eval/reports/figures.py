@@ -34,9 +34,9 @@ _STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.4,
     "lines.markersize": 4,
     "svg.fonttype": "none",
-    # Else every file differs from the last.
+    # Makes files reproducible.
     "svg.hashsalt": "line",
-    # A label is data and no formula.
+    # Labels are not formulas.
     "text.parse_math": False,
 }
 
@@ -55,7 +55,7 @@ def rendered(draw: Callable[[], Figure]) -> dict[str, bytes]:
             error, "matplotlib", "pip install 'line-neurons[eval]'", needed="figures need"
         ) from error
     files = {}
-    # A label may have letters that the font lacks: they stand as boxes.
+    # Letters that the font lacks are drawn as boxes.
     quiet = warnings.catch_warnings(action="ignore", category=UserWarning)
     with quiet, style.context("default"), mpl.rc_context(_STYLE):
         figure = draw()

@@ -240,7 +240,7 @@ def _tests(histories: Sequence[History], labels: Sequence[str]) -> list[Row]:
 
 def _by_iteration(history: History) -> list[Summary]:
     """Return the share of the initial scoreboard that proposals beat, by iteration."""
-    # Of no step is there more than there are entries, whatever its number.
+    # Corrupt step numbers must not allocate more than there are entries.
     entries = sum(len(search.trials) for search in history.searches.values())
     values: list[list[float]] = [[] for _ in range(min(history.iterations, entries))]
     for search in history.searches.values():

@@ -103,7 +103,7 @@ def bootstrap_interval(values: Sequence[float], seed: int, resamples: int = _RES
 
     stats = _scipy()
     with warnings.catch_warnings():
-        # Of values that are nearly all equal scipy says that they have no acceleration; percentiles follow.
+        # For nearly equal values scipy warns that there is no acceleration; percentiles follow.
         warnings.simplefilter("ignore")
         for method in ("BCa", "percentile"):
             found = stats.bootstrap(
@@ -176,7 +176,7 @@ def wilson_interval(right: int, total: int) -> tuple[float, float]:
     if not total:
         return 0.0, 1.0
     found = _scipy().binomtest(right, total).proportion_ci(LEVEL, method="wilson")
-    # At a share of 0 or 1 a bound is the share itself but for rounding.
+    # At a share of 0 or 1 a bound equals the share except for rounding.
     return min(float(found.low), right / total), max(float(found.high), right / total)
 
 

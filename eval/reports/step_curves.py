@@ -106,10 +106,10 @@ def _lengths_table(histories: Sequence[History], labels: Sequence[str]) -> Table
         "Best scores after N iterations",
         ("run", "N", "summary", "n", *SUMMARY_COLUMNS, "generated", *(f"gain {name}" for name in SUMMARY_COLUMNS)),
         tuple(rows),
-        "Best score of a unit: mean and standard deviation; generated: share of units whose best concept was not "
-        "on the initial scoreboard. Gain: over N = 0 of the same run. It cannot be negative, and any proposer "
-        f"gains by proposing more, so it has no test. {INTERVAL_NOTE} Shorter searches are the beginning of the "
-        "run's own; the summary belongs to the whole search.",
+        "Best score of a unit: mean and standard deviation; generated: share of units with a best concept that "
+        "was not on the initial scoreboard. Gain: over N = 0 of the same run. It cannot be negative, and any "
+        f"proposer gains by proposing more, so it has no test. {INTERVAL_NOTE} Shorter searches are the beginning "
+        "of the run's own; the summary belongs to the whole search.",
     )
 
 
