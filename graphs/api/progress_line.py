@@ -1,4 +1,4 @@
-"""Progress in one line that is written over: in a notebook's cell, on a terminal, or in a log now and then."""
+"""A progress line: rewritten in a notebook's cell or on a terminal, repeated in a log now and then."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from line_neurons.graphs.runs.runner import Progress
 _CHARACTERS = 120
 _PAUSE = 0.2
 _LOG_PAUSE = 15.0
-"""Seconds between two lines where none can be written over."""
+"""Seconds between two lines of a log."""
 
 
 class ProgressLine:
-    """Shows where a run stands; nothing unless ``shown``."""
+    """Shows the progress of a run; nothing unless ``shown``."""
 
     def __init__(self, *, shown: bool) -> None:
         self._shown = shown
@@ -27,11 +27,11 @@ class ProgressLine:
         self._before = ""
 
     def preparing(self, what: str, done: int, total: int) -> None:
-        """Show long work as far as it is."""
+        """Show the progress of long work."""
         self._write(f"{self._before}{what}: {done}{f' of {total}' if total else ''}")
 
     def watch(self, progress: Progress) -> None:
-        """Show where the run stands after a node."""
+        """Show the progress of the run after a node."""
         failed = f" ({progress.failed} failed)" if progress.failed else ""
         head = f"{progress.position} of {progress.units} units{failed} · "
         named = f"unit {progress.unit}{f' {progress.name}' if progress.name else ''}"
@@ -42,7 +42,7 @@ class ProgressLine:
         self._write(f"{head}{named}: {what}", now=progress.node in {"finished", "failed"})
 
     def say(self, text: str, *, last: bool = False) -> None:
-        """Show a text in place of it."""
+        """Show a text instead."""
         self._write(text, now=True)
         if last and self._shown and self._terminal and not self._notebook:
             sys.stderr.write("\n")
@@ -57,7 +57,7 @@ class ProgressLine:
         if self._notebook:
             self._show({"text/plain": line})
         else:
-            # What a terminal had on the line goes.
+            # Clears the terminal's line.
             sys.stderr.write(f"\r\x1b[K{line}" if self._terminal else f"{line}\n")
             sys.stderr.flush()
 

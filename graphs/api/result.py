@@ -1,4 +1,4 @@
-"""What came of a run, to look at in Python: labels, boards, histories, images and frames."""
+"""The results of a run in Python: labels, boards, histories, images and data frames."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ class UnitResult(Unit):
 
     @property
     def runner_up(self) -> tuple[str, float] | None:
-        """The best concept that shares no word with the label, and its score; None if there is none."""
+        """The best concept that shares no word with the label, and its score, or None."""
         if self.second_label is None or self.second_score is None:
             return None
         return self.second_label, self.second_score
 
     @cached_property
     def history(self) -> list[Step]:
-        """Every concept that was scored or refused, in order, with the reasoning; see ``Step``.
+        """All scored and refused concepts, in order, with the reasoning; see ``Step``.
 
         Raises:
             StoreError: the store cannot be read.
@@ -74,26 +74,26 @@ class UnitResult(Unit):
 
     @property
     def pil_images(self) -> list[Image]:
-        """The label's images, read from the store now.
+        """The label's images, read from the store.
 
         Raises:
-            DamagedError: one has gone or is damaged.
+            DamagedError: one is missing or corrupt.
             StoreError: the store cannot be read.
         """
         return self.images_of(self.images)
 
     def images_of(self, what: Step | Iterable[str]) -> list[Image]:
-        """The images of a step of the history, or those with these ids; errors as of ``images``."""
+        """Read the images of a step, or those with the given ids; errors as of ``pil_images``."""
         return [_opened(one) for one in self.evidence(what)]
 
-    # The names that these had before, kept for one release.
+    # Former names, kept for one release.
     pictures = pil_images
     pictures_of = images_of
 
     def evidence(self, what: Step | Iterable[str] | None = None) -> list[StoredImage]:
-        """Images with what they were drawn from, and the unit's activation on each; of the label if None.
+        """Read images with their prompts and the unit's activation on each; those of the label if None.
 
-        Those that have gone or are damaged say so in ``trouble``.
+        Missing and corrupt images say so in ``trouble``.
 
         Raises:
             StoreError: the store cannot be read.
@@ -103,7 +103,7 @@ class UnitResult(Unit):
 
     @property
     def condition(self) -> str:
-        """What is wrong with the unit or its label, in words: all of ``marks``; empty where nothing is."""
+        """The unit's marks in words; empty where it has none."""
         return marks.told(self.marks)
 
     @property
@@ -112,7 +112,7 @@ class UnitResult(Unit):
         return f"unit {self.unit}" + (f" ({clean_text(self.name, 80)})" if self.name else "")
 
     def __repr__(self) -> str:
-        """The unit in a line."""
+        """Show the unit in a line."""
         noted = f", {clean_text(self.condition, 300)}" if self.condition else ""
         if self.label is None:
             return (
@@ -126,16 +126,10 @@ class UnitResult(Unit):
 
 @dataclass(frozen=True)
 class Result:
-    """A run with its units as they are now, in the order in which they were asked for; ``refresh`` reads it anew.
+    """A run with its units, in the order in which they were selected; ``refresh`` reads it again.
 
-    ``result[18]`` and ``result["tiger"]`` are a unit by number or class name, ``for unit in result`` goes through
-    all, and ``result.units[0]`` is the first.
-
-    Args:
-        run: the run as it is recorded.
-        units: its units.
-        store: the store's folder.
-        worked_on: a living process works on the run.
+    ``result[18]`` and ``result["tiger"]`` are a unit by number or class name, ``for unit in result`` iterates over
+    all, and ``result.units[0]`` is the first. ``worked_on``: a process is running it.
     """
 
     run: Run
@@ -145,12 +139,12 @@ class Result:
 
     @property
     def finished(self) -> bool:
-        """Whether every unit is done with: it has its label, or can have none."""
+        """Whether every unit has ended: it has its label, or can have none."""
         return all(unit.status in marks.DONE for unit in self.units)
 
     @property
     def remarks(self) -> list[str]:
-        """What is wrong with the run as a whole, a sentence each: units without a label, refused answers ...
+        """Problems of the run as a whole, a sentence each: units without a label, refused replies ...
 
         Raises:
             StoreError: the store cannot be read.
@@ -159,31 +153,31 @@ class Result:
             return run_problems(self.store, runs, self.run).remarks()
 
     def __len__(self) -> int:
-        """How many units there are."""
+        """Return the number of units."""
         return len(self.units)
 
     def __iter__(self) -> Iterator[UnitResult]:
-        """The units, in order."""
+        """Iterate over the units, in order."""
         return iter(self.units)
 
     def __getitem__(self, which: int | str) -> UnitResult:
-        """A unit by its number or its class name in any case.
+        """Return a unit by its number or its class name in any case.
 
         Raises:
             UsageError: the run has no such unit.
         """
-        for one in self.units:
-            if one.unit == which or (one.name and one.name.casefold() == str(which).casefold()):
-                return one
-        known = ", ".join(f"{one.unit}{f' {one.name}' if one.name else ''}" for one in self.units[:12])
+        for unit in self.units:
+            if unit.unit == which or (unit.name and unit.name.casefold() == str(which).casefold()):
+                return unit
+        known = ", ".join(f"{unit.unit}{f' {unit.name}' if unit.name else ''}" for unit in self.units[:12])
         raise UsageError(f"run {self.run.id} has no unit {which!r:.60}", f"its units: {clean_text(known, 300)}")
 
     def refresh(self) -> Result:
-        """The run as it is now, for one that is worked on elsewhere."""
+        """Read the run again, which another process may be running."""
         return load(self.run.id, self.store)
 
     def frame(self) -> DataFrame:
-        """A row for each unit, with the columns of ``line results``.
+        """Return a row for each unit, with the columns of ``line results``.
 
         Raises:
             MissingPartError: pandas is not installed.
@@ -191,7 +185,7 @@ class Result:
         return _frame((unit_row(self.run, unit, worked_on=self.worked_on) for unit in self), UNIT_COLUMNS)
 
     def steps_frame(self) -> DataFrame:
-        """A row for each concept that was scored or refused, unit by unit, in order.
+        """Return a row for each scored or refused concept, unit by unit, in order.
 
         Raises:
             MissingPartError: pandas is not installed.
@@ -199,7 +193,7 @@ class Result:
         return _frame((step_row(step) for unit in self for step in unit.history), STEP_COLUMNS)
 
     def __repr__(self) -> str:
-        """The run and a line for each unit."""
+        """Show the run and a line for each unit."""
         lines = [f"run {self.run.id}: {clean_text(self.run.target_name, 200)} {self.run.layer}, {self.run.status}"]
         return "\n".join([*lines, *(f"  {unit!r}" for unit in self), *self.remarks])
 
@@ -208,11 +202,11 @@ class Result:
 
 
 def load(run: str, store: Path | str | None = None) -> Result:
-    """A run that a store has, whoever began it and whether or not it is finished.
+    """Load a recorded run, finished or not.
 
     Args:
-        run: its id, or the beginning of one that no other run shares.
-        store: the store's folder; None: the one of the environment, line.toml, or the user's own.
+        run: its id, or an unambiguous prefix of it.
+        store: the store's folder; None: that of the environment or line.toml, or the default one.
 
     Raises:
         UsageError: there are no runs, or no such run.

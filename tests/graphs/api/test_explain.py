@@ -114,7 +114,7 @@ class Stop:
 def test_an_interrupted_call_keeps_what_is_done_and_the_same_call_ends_as_if_undisturbed(net, asked, node):
     undisturbed = explain(net, "features", [0, 1], **asked)
     elsewhere = asked | {"store": asked["store"].with_name("other")}
-    with pytest.raises(Interrupted, match=r"the same call goes on|The same call goes on") as stopped:
+    with pytest.raises(Interrupted, match=r"the same call resumes|The same call resumes") as stopped:
         explain(net, "features", [0, 1], **elsewhere | {"progress": Stop(node)})
     so_far = stopped.value.result
     assert so_far.run.status == "interrupted" and not so_far.finished
@@ -282,7 +282,7 @@ def test_a_failed_unit_says_why_and_the_same_call_takes_it_again(net, asked, mon
         ("failed", "the server is gone (start it)"),
     ]
     assert "failed, the server is gone" in repr(result) and "the server is gone" in result._repr_html_()
-    with pytest.raises(BackendError, match=r"start it; then the same call goes on"):
+    with pytest.raises(BackendError, match=r"start it; then the same call resumes"):
         explain(net, "features", [1], **asked)
     monkeypatch.setattr(Components, "language_model", works)
     assert explain(net, "features", [0, 1], **asked | {"max_consecutive_failures": 5}).finished
