@@ -1,4 +1,4 @@
-"""How far a run and its replay agree: what differs in what they were made with, then unit by unit."""
+"""Compare a run with its replay: their environments, then unit by unit."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.runs import RunStore
 
 SCHEMA = "line-neurons/replay/1"
-"""Name and version of what a comparison is printed as for machines."""
+"""Name and version of a comparison as JSON."""
 
 Verdict = Literal["identical", "within tolerance", "same label", "different"]
 
 VERDICTS: dict[Verdict, str] = {
     "identical": "every step, image and score is the same",
     "within tolerance": "everything is the same but for scores within the tolerance",
-    "same label": "the label is the same, not all that led to it",
-    "different": "the label is another one, or there is none",
+    "same label": "the label is the same, but not every step",
+    "different": "the label differs, or there is none",
 }
-"""What a unit's verdict says; the first two count as agreement."""
+"""Meaning of each verdict; the first two count as agreement."""
 
 _LEVELS = tuple(VERDICTS)
 _OTHER = len(_LEVELS) - 1
 
-# Memory decides nothing that comes out, and how images are read is in the fingerprints where it does.
+# Memory does not affect results; how images are read is in the fingerprints where it does.
 _IDLE = {"machine.memory", "images"}
-# In the order in which one follows from the other; a language model's fingerprint is told of once for the run.
+# In the order of cause and effect; the language model's fingerprint is compared once for the run.
 _COMPARED = (
     "kind", "prompt", "seed", "temperature", "reply", "concept", "outcome", "origin", "images", "score", "removed",
     "board", "detail",
 )  # fmt: skip
-_SHOWN = {"prompt": "question", "detail": "reason"}
+_SHOWN = {"detail": "reason"}
 _RESULTS = ("label", "score", "auc", "mad", "second_label", "second_score", "discovered", "found_by", "images")
 _SEARCHED = ("search_label", "search_score")
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Something that a run was worked on with and that is another here.
+    """A difference between a run's environment and the current one.
 
     Args:
         what: its name, such as ``versions.torch``.
-        then: what is recorded; of a run that was worked on with several, all of them.
-        now: what is here.
+        then: the recorded values; several if the run was resumed in a different environment.
+        now: the current value.
     """
 
     what: str
@@ -58,14 +58,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Divergence:
-    """Where the history of a unit and that of its replay part.
+    """The first difference between the history of a unit and that of its replay.
 
     Args:
         step: the step.
-        attempt: which of its questions.
-        what: what differs first: the question, the reply, the concept, the images, the score ...
-        then: as it was recorded.
-        now: as it came out.
+        attempt: index of the attempt within the step.
+        what: what differs first: the prompt, the reply, the concept, the images, the score ...
+        then: the recorded value.
+        now: the value of the replay.
     """
 
     step: int
@@ -77,24 +77,24 @@ class Divergence:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far a unit and its replay agree.
+    """The agreement of a unit with its replay.
 
     Args:
         unit: index of the unit.
         name: its name, if it is an output class.
         verdict: see ``VERDICTS``.
         label: its recorded label; None where it had none.
-        label_now: that of the replay.
+        label_now: the replay's label.
         score: the recorded label's score.
-        score_now: that of the replay's label.
-        steps: entries of the history that were compared.
-        equal_steps: how many of them came before the first that differs.
+        score_now: the score of the replay's label.
+        steps: number of compared entries of the history.
+        equal_steps: number of them before the first that differs.
         parted: the first that differs; None if none does.
-        images: images that were compared, by the hash of their files.
-        equal_images: how many of them are the same to the bit.
-        score_difference: the largest one of a concept that both scored in the same step; None where there is none.
-        activation_difference: the largest one of an image in the same place; None where none is kept.
-        note: what else has to be known.
+        images: number of compared images, by the hash of their files.
+        equal_images: number of them that are equal to the bit.
+        score_difference: maximum over concepts that both scored in the same step; None where there are none.
+        activation_difference: maximum over images in the same place; None where none is stored.
+        note: a remark for users.
     """
 
     unit: int
@@ -115,12 +115,12 @@ class Agreement:
 
     @property
     def agrees(self) -> bool:
-        """Whether it is the same."""
+        """Whether the verdict counts as agreement."""
         return self.verdict in {"identical", "within tolerance"}
 
 
 def compare_environment(runs: RunStore, run: Run, here: Mapping[str, Any]) -> tuple[list[Difference], list[str]]:
-    """What of that which a run was worked on with is another here, before anything is done again.
+    """Compare the recorded environments of a run with the current one, before replaying.
 
     Args:
         runs: the run's store.
@@ -128,12 +128,12 @@ def compare_environment(runs: RunStore, run: Run, here: Mapping[str, Any]) -> tu
         here: see ``graphs.runs.environment.current_environment``.
 
     Returns:
-        what differs, the parts first; and the names of what was not recorded.
+        the differences, those of components first; and the names of what was not recorded.
     """
-    told = provenance(runs, run.id)
+    document = provenance(runs, run.id)
     now = _flat({**here, "prompts": {kind: text["sha256"] for kind, text in here["prompts"].items()}})
     known: dict[str, list[str]] = {}
-    for environment in told["environments"]:
+    for environment in document["environments"]:
         for name, value in _flat({**environment, "fingerprints": None}).items():
             if value not in known.setdefault(name, []):
                 known[name].append(value)
@@ -144,7 +144,7 @@ def compare_environment(runs: RunStore, run: Run, here: Mapping[str, Any]) -> tu
             unknown.append(part)
         elif then != fingerprint:
             differ.append(Difference(f"parts.{part}", (str(then),), str(fingerprint)))
-            differ += _why(part, (told["parts"].get(part) or {}).get("made_of"), str(then), here)
+            differ += _why(part, (document["parts"].get(part) or {}).get("made_of"), str(then), here)
     for name, value in now.items():
         if name.startswith("fingerprints.") or name.startswith("made_of.") or name in _IDLE:
             continue
@@ -152,10 +152,10 @@ def compare_environment(runs: RunStore, run: Run, here: Mapping[str, Any]) -> tu
             unknown.append(name)
         elif known[name] != [value]:
             differ.append(Difference(name, tuple(known[name]), value))
-    gone = [name for name in known if name not in now and name not in _IDLE]
-    differ += [Difference(name, tuple(known[name]), "nothing") for name in gone]
+    absent = [name for name in known if name not in now and name not in _IDLE]
+    differ += [Difference(name, tuple(known[name]), "nothing") for name in absent]
     for group in ("machine", "prompts"):
-        # Of a group of which nothing was recorded the name is enough.
+        # A group of which nothing was recorded is named as a whole.
         leaves = {name for name in now if name.startswith(f"{group}.")} - _IDLE
         if leaves and leaves <= set(unknown):
             unknown = [*(name for name in unknown if name not in leaves), group]
@@ -163,7 +163,7 @@ def compare_environment(runs: RunStore, run: Run, here: Mapping[str, Any]) -> tu
 
 
 def _why(part: str, made_of: Mapping[str, Any] | None, then: str, here: Mapping[str, Any]) -> Iterator[Difference]:
-    """Which of the values that a fingerprint names, or that its hash is made of, are others."""
+    """Yield the differing values that a fingerprint names or that are behind its hash."""
     before = {**named_in(then), **(made_of or {})}
     after = {**named_in(str(here["fingerprints"][part])), **here["made_of"].get(part, {})}
     for name in sorted(before.keys() & after.keys()):
@@ -172,7 +172,7 @@ def _why(part: str, made_of: Mapping[str, Any] | None, then: str, here: Mapping[
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, str]:
-    """The leaves of a tree by dotted name; what is None is not there."""
+    """Return the leaves of a tree by dotted name, without those that are None."""
     leaves: dict[str, str] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -185,14 +185,14 @@ def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, str]:
 def compare_units(
     runs: RunStore, plan: Plan, again: RunStore, replay: Run, tolerance: float = 0
 ) -> list[Agreement]:
-    """Compare each unit of a plan with its replay, as far as both have come.
+    """Compare each unit of a plan with its replay, as far as both are recorded.
 
     Args:
         runs: the store of the run.
-        plan: what of it was done again.
+        plan: the plan of the replay.
         again: the store of the replay.
         replay: the replay.
-        tolerance: scores that differ by no more count as equal.
+        tolerance: largest difference of scores that count as equal.
     """
     units = {unit.unit: unit for unit in again.units(replay.id)}
     return [_agreement(runs, plan, again, replay, unit, units.get(unit.unit), tolerance) for unit in plan.units]
@@ -207,8 +207,8 @@ def _agreement(
     keys = sorted(then.keys() | now.keys() if ended else then.keys())
     parted, worst, equal = None, 0, 0
     for key in keys:
-        parted, apart = _parting(key, then.get(key), now.get(key), tolerance)
-        worst = max(worst, apart)
+        parted, level = _divergence(key, then.get(key), now.get(key), tolerance)
+        worst = max(worst, level)
         if parted:
             break
         equal += 1
@@ -242,7 +242,7 @@ def _agreement(
 
 def _note(unit: Unit, other: Unit | None, keys: Sequence[tuple[int, int]]) -> str:
     if unit.status not in DONE:
-        return f"recorded as {unit.status} in step {keys[-1][0]}, and compared as far as that"
+        return f"recorded as {unit.status} in step {keys[-1][0]}, and compared up to there"
     if other is None or other.status != unit.status:
         return (
             f"the replay is {other.status}{f': {other.error}' if other.error else ''}" if other else "not replayed"
@@ -251,26 +251,26 @@ def _note(unit: Unit, other: Unit | None, keys: Sequence[tuple[int, int]]) -> st
 
 
 def _own(history: Iterable[Step]) -> Iterator[Step]:
-    """What the search itself wrote."""
+    """Yield the entries of the search itself."""
     return (step for step in history if step.kind != "revisit")
 
 
-def _parting(
+def _divergence(
     key: tuple[int, int], then: Step | None, now: Step | None, tolerance: float
 ) -> tuple[Divergence | None, int]:
-    """What differs first in a step, and how far the step is apart; within the tolerance is no parting."""
+    """Find the first difference of a step beyond the tolerance, and the level of its difference."""
     if then is None or now is None:
-        said = [f"{step.kind}: {step.outcome}" if step else None for step in (then, now)]
-        return Divergence(*key, "step", *said), _LEVELS.index("same label")
+        kinds = [f"{step.kind}: {step.outcome}" if step else None for step in (then, now)]
+        return Divergence(*key, "step", *kinds), _LEVELS.index("same label")
     worst = 0
     for name in _COMPARED:
         one, two = getattr(then, name), getattr(now, name)
-        # Earlier versions recorded neither the hash of a question nor what was named in it.
+        # Earlier versions recorded neither the hash of a prompt nor its hints.
         if then.prompt is None and name in {"prompt", "detail"}:
             continue
         apart = _apart(one, two, tolerance)
         if name == "prompt" and tolerance:
-            # It shows scores; what matters of another digit is whether another reply comes of it.
+            # It lists scores: a different digit matters only if the reply differs.
             apart = min(apart, 1)
         if apart == _OTHER:
             return Divergence(*key, _SHOWN.get(name, name), one, two), _LEVELS.index("same label")
@@ -279,7 +279,7 @@ def _parting(
 
 
 def _ends_apart(plan: Plan, unit: Unit, other: Unit | None, tolerance: float) -> int:
-    """How far the results of two searches are apart; what was not recorded is not compared."""
+    """Return the level of difference of two results; what was not recorded is not compared."""
     if other is None or other.status != unit.status:
         return _OTHER
     names = _SEARCHED if plan.searches_only else _RESULTS
@@ -294,7 +294,7 @@ def _ends_apart(plan: Plan, unit: Unit, other: Unit | None, tolerance: float) ->
 
 
 def _apart(one: Any, two: Any, tolerance: float) -> int:
-    """How far two recorded values are apart: 0 equal, 1 within the tolerance, ``_OTHER`` beyond."""
+    """Return the level of difference of two values: 0 equal, 1 within the tolerance, ``_OTHER`` beyond."""
     if one == two:
         return 0
     if isinstance(one, float | int) and isinstance(two, float | int):
@@ -309,7 +309,7 @@ def _apart(one: Any, two: Any, tolerance: float) -> int:
 def _activations_apart(
     runs: RunStore, run: Run, again: RunStore, replay: Run, unit: int, both: Iterable[tuple[Step, Step]]
 ) -> float | None:
-    """The largest difference of the activations on images of one concept in the same place."""
+    """Return the largest difference of activations on images of one concept in the same place."""
     places = [
         pair
         for one, two in both

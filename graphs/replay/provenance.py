@@ -1,4 +1,4 @@
-"""Where a run's labels come from: all that decided them, as it was recorded, in one document."""
+"""Provenance: everything recorded that decided a run's labels, in one document."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import SteeringCommand, commands
 
 SCHEMA = "line-neurons/provenance/1"
-"""Name and version of the document; a later version with another number may lack what this one has."""
+"""Name and version of the document; a higher version may lack fields of this one."""
 
 SEED_RULES = {
     "picture": "(run seed, concept, image index)",
@@ -31,43 +31,43 @@ SEED_RULES = {
     "first board": "(run seed, unit, restart)",
     "update of the scoreboard": "(run seed, unit, step)",
 }
-"""What each random choice is a function of; see ``agent.seeds.derive_seed``."""
+"""The arguments of each random choice; see ``agent.seeds.derive_seed``."""
 
 _ENDS = {"drained": "stopped on request", "stopped": "failed", "finished": "finished"}
 _CHANGES = {"settings changed", "retry", "begun again", "revisited"}
-# The steps themselves tell of these, or they are told of under a name of their own.
-_TOLD_ELSEWHERE = {ENVIRONMENT_EVENT, "work", "unit finished", "steered", "forked", *_ENDS, *_CHANGES}
+# Recorded in the steps, or under a key of their own.
+_ELSEWHERE = {ENVIRONMENT_EVENT, "work", "unit finished", "steered", "forked", *_ENDS, *_CHANGES}
 
 
 def provenance(store: Path | RunStore, run: str) -> dict[str, Any]:
-    """All that is recorded of how a run's labels came about, as JSON values.
+    """Return everything recorded about how a run's labels came about, as JSON values.
 
-    Nothing of it is read off the machine at hand. What was not recorded is None: runs that an earlier version
-    began have neither a machine nor the text of their prompts, and versions of the packages only from the begin.
+    What was not recorded is None: runs of earlier versions have neither a machine nor the text of their prompts,
+    and package versions only of their start. Nothing is read from the current machine.
 
     Args:
         store: the store's folder, or its runs.
-        run: the run, or the beginning of its name.
+        run: the run's id, or an unambiguous prefix of it.
 
     Returns:
         ``schema``, ``run``, ``model``, ``layer``, ``status``, ``error``, ``command``, ``settings``;
         ``created`` and ``finished`` (ISO 8601, UTC; so all times);
         ``seeds``: the run's, and the rules by which all others derive from it;
         ``parts``, by name: ``fingerprint``, the values that it ``names``, and what a hash in it is ``made_of``;
-        ``prompts``: what questions and images begin with, each with its SHA-256;
-        ``versions`` of the packages when the run began;
+        ``prompts``: what requests and images begin with, each with its SHA-256;
+        ``versions`` of the packages when the run started;
         ``environments``: ``versions``, ``code``, ``machine``, ``fingerprints``, ``images`` (how those that are not
         ordinary were read), ``prompts`` (SHA-256);
-        ``sessions``, each time that a process worked on the run: ``process``, ``host``, ``began``, ``ended``,
-        ``how`` it ended, ``steps`` that it wrote, and the index of its ``environment``;
-        ``resumes``; ``changes``: settings and models that were changed, units begun again, revisits;
-        ``incidents``: what was harmed; ``forked_from``: run, unit and step, or None;
-        ``units``: the ``label`` with its evidence, ``sessions`` that worked on it, ``wishes``, ``images`` of the
-        label, all ``steps`` with the hash of their questions, and ``history_sha256`` over all that they say.
+        ``sessions``, one for each process that ran it: ``process``, ``host``, ``began``, ``ended``, ``how`` it
+        ended, number of ``steps``, and the index of its ``environment``;
+        ``resumes``; ``changes``: changed settings and models, restarted units, revisits;
+        ``incidents``: corrupt entries found; ``forked_from``: run, unit and step, or None;
+        ``units``: the ``label`` with its evidence, ``sessions`` that ran it, steering commands as ``wishes``,
+        ``pictures`` of the label, all ``steps`` with the hash of their prompts, and ``history_sha256`` over them.
 
     Raises:
         UsageError: there is no such run.
-        DamagedError: a row of the store is damaged.
+        DamagedError: a row of the store is corrupt.
         StoreError: the store cannot be read.
     """
     if isinstance(store, Path):
@@ -80,7 +80,7 @@ def provenance(store: Path | RunStore, run: str) -> dict[str, Any]:
 
 
 def provenance_of_run(store: RunStore, found: Run) -> dict[str, Any]:
-    """What ``provenance`` gives, less the units; whatever their number, their histories are not read."""
+    """Return ``provenance`` without the units, whose histories are not read."""
     events = store.events(found.id)
     work = work_history(found, events)
     starts = [event["created"] for event in events if event["kind"] == "work"]
@@ -114,15 +114,15 @@ def provenance_of_run(store: RunStore, found: Run) -> dict[str, Any]:
         "environments": work.environments,
         "sessions": work.sessions,
         "resumes": max(0, len(work.sessions) - 1),
-        "changes": [_told(event) for event in events if event["kind"] in _CHANGES],
-        "incidents": [_told(event) for event in events if event["kind"] not in _TOLD_ELSEWHERE],
+        "changes": [_event(event) for event in events if event["kind"] in _CHANGES],
+        "incidents": [_event(event) for event in events if event["kind"] not in _ELSEWHERE],
         "forked_from": _origin(found),
     }
 
 
 @dataclass
 class WorkHistory:
-    """Who worked on a run with what; ``prompts`` and ``made_of`` are those of its begin, None if not recorded."""
+    """The sessions and environments of a run; ``prompts`` and ``made_of`` are those of its start."""
 
     environments: list[dict[str, Any]] = field(default_factory=list)
     sessions: list[dict[str, Any]] = field(default_factory=list)
@@ -131,7 +131,7 @@ class WorkHistory:
 
 
 def work_history(run: Run, events: Sequence[Mapping[str, Any]]) -> WorkHistory:
-    """What the events of a run say of those who worked on it; see ``provenance`` for the values."""
+    """Collect sessions and environments from a run's events; see ``provenance`` for the values."""
     work = WorkHistory()
     here: int | None = 0
     first: dict[str, Any] = next((event["detail"] for event in events if event["kind"] == ENVIRONMENT_EVENT), {})
@@ -157,7 +157,7 @@ def work_history(run: Run, events: Sequence[Mapping[str, Any]]) -> WorkHistory:
                     "environment": here,
                 }
             )
-            # Of what it was gone on with an earlier version recorded nothing.
+            # Earlier versions recorded no environment when a run was resumed.
             here = here or (0 if first.get("began") else None)
         elif kind in _ENDS and work.sessions:
             work.sessions[-1] |= {
@@ -202,14 +202,14 @@ def _unit(store: RunStore, run: Run, unit: Unit, starts: Sequence[float]) -> dic
         "found_in": unit.found_in,
         "pictures": list(unit.images),
         "sessions": sorted({step["session"] for step in steps if step["session"] is not None}),
-        "wishes": [_wish(wish) for wish in commands(store, run.id, unit.unit)],
+        "wishes": [_command(command) for command in commands(store, run.id, unit.unit)],
         "steps": steps,
-        "history_sha256": _sha256([_said(step) for step in history]),
+        "history_sha256": _sha256([_content(step) for step in history]),
     }
 
 
 def _session(created: float, starts: Sequence[float]) -> int | None:
-    """Which of the sessions that began at ``starts`` wrote a step; None for what a fork copied from before."""
+    """Return the index of the session that wrote a step; None for steps that a fork copied."""
     session = bisect_right(starts, created) - 1
     return session if session >= 0 else None
 
@@ -233,8 +233,8 @@ def _step(step: Step, starts: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def _said(step: Step) -> list[Any]:
-    """What a step says, without what differs between two times that the same is done."""
+def _content(step: Step) -> list[Any]:
+    """Return what a step records, without times, which differ between equal runs."""
     return [
         step.step, step.attempt, step.kind, step.outcome, step.concept, step.score, step.reasoning, step.reply,
         step.origin, step.images, step.board, step.removed, step.seed, step.temperature, step.model, step.detail,
@@ -242,22 +242,22 @@ def _said(step: Step) -> list[Any]:
     ]  # fmt: skip
 
 
-def _wish(wish: SteeringCommand) -> dict[str, Any]:
-    """What was asked, without the name of who asked it."""
+def _command(command: SteeringCommand) -> dict[str, Any]:
+    """Return a steering command without the name of its user."""
     return {
-        "kind": wish.kind,
-        "concept": wish.concept,
-        "asked_on": wish.by.rpartition(" on ")[2],
-        "asked": moment(wish.created),
-        "taken": moment(wish.taken),
-        "step": wish.step,
-        "attempt": wish.attempt,
-        "before": wish.node,
-        "outcome": wish.outcome,
+        "kind": command.kind,
+        "concept": command.concept,
+        "asked_on": command.by.rpartition(" on ")[2],
+        "asked": moment(command.created),
+        "taken": moment(command.taken),
+        "step": command.step,
+        "attempt": command.attempt,
+        "before": command.node,
+        "outcome": command.outcome,
     }
 
 
-def _told(event: Mapping[str, Any]) -> dict[str, Any]:
+def _event(event: Mapping[str, Any]) -> dict[str, Any]:
     return {**event["detail"], "kind": event["kind"], "unit": event["unit"], "at": moment(event["created"])}
 
 
@@ -268,12 +268,12 @@ def _origin(run: Run) -> dict[str, Any] | None:
 
 
 def named_in(fingerprint: str) -> dict[str, str]:
-    """The values that a fingerprint names as ``name=value``."""
+    """Return the values that a fingerprint names as ``name=value``."""
     return dict(re.findall(r"(?:^|\s)([a-z][a-z0-9_]*)=(\S+)", fingerprint))
 
 
 def moment(seconds: float | None) -> str | None:
-    """A time as ISO 8601 in UTC, to the microsecond; None for none, and for one that no calendar has."""
+    """Format a time as ISO 8601 in UTC, to the microsecond; None for None and times out of range."""
     try:
         at = None if seconds is None else datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):
@@ -282,7 +282,7 @@ def moment(seconds: float | None) -> str | None:
 
 
 def _mapping(value: Any) -> dict[str, Any] | None:
-    """A mapping of the store; another program may have written something else there."""
+    """Return a value of the store if it is a mapping, else None."""
     return value if isinstance(value, dict) else None
 
 

@@ -1,4 +1,4 @@
-"""What provenance says of machines, versions and times, in words; any of it may be missing or damaged."""
+"""Format the machines, versions and times of a provenance document; any of it may be missing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ NOT_RECORDED = "not recorded"
 
 
 def machine_rows(machine: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    """A machine as pairs of what and which; None: a run whose machine was not recorded."""
+    """Format a machine as (name, value) pairs; None: it was not recorded."""
     if machine is None:
         return [("machine", NOT_RECORDED)]
     rows = [
@@ -32,17 +32,17 @@ def machine_rows(machine: Mapping[str, Any] | None) -> list[tuple[str, str]]:
 
 
 def format_moment(moment: str | None) -> str:
-    """A time to the second; it is UTC, as in the document."""
+    """Format a time in UTC, to the second."""
     return f"{moment[:10]} {moment[11:19]} UTC" if moment else NOT_RECORDED
 
 
 def format_versions(versions: Mapping[str, Any] | None) -> str:
-    """Packages with their versions, in one line."""
+    """Format packages with their versions in one line."""
     return ", ".join(f"{name} {number}" for name, number in (versions or {}).items()) or NOT_RECORDED
 
 
 def mapping_of(value: Any) -> Mapping[str, Any]:
-    """A mapping of the store; another program may have written something else there."""
+    """Return a value of the store if it is a mapping, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 

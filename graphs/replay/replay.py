@@ -1,4 +1,4 @@
-"""A run done again, from its record alone, in a store of its own: so that nothing comes from a cache."""
+"""Replay a run from its record alone, in a store of its own, so that nothing comes from a cache."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ _MOST_FORKS = 100
 
 @dataclass(frozen=True)
 class Plan:
-    """What of a run is done again.
+    """What of a run is replayed.
 
     Args:
         run: the run.
-        units: its units that are done again, in the order in which they were asked for.
-        left_out: why others are not, by unit.
-        revisit: its units are revisited at the end, as they were.
-        searches_only: they were revisited, and that cannot be done again; what their searches found counts.
-        note: what else is not done again, in words.
-        origin: what it was forked from, and so is done before; None for a run of its own.
+        units: its units to replay, in their order.
+        left_out: why other units are not replayed, by unit.
+        revisit: the units are revisited at the end, as they were.
+        searches_only: they were revisited, which cannot be replayed; the results of their searches are compared.
+        note: what else is not replayed, in words.
+        origin: the run that it was forked from, which is replayed first; None if it is no fork.
     """
 
     run: Run
@@ -61,42 +61,42 @@ class Plan:
 
     @property
     def whole(self) -> list[Plan]:
-        """The plan after those of what it was forked from."""
+        """The plans of its origins, and then the plan itself."""
         return [*(self.origin.whole if self.origin else ()), self]
 
 
 def plan(runs: RunStore, run: Run, units: Sequence[int] = ()) -> Plan:
-    """What of a recorded run can be done again.
+    """Plan the replay of a recorded run.
 
     Args:
         runs: the run's store.
         run: the run.
-        units: do these again; none: all of which something is recorded.
+        units: the units to replay; none: all that have recorded steps.
 
     Raises:
-        UsageError: nothing is recorded of what is asked for, or what the run was forked from is not in the store.
+        UsageError: no step of these units is recorded, or the run's origin is not in the store.
     """
     every = runs.units(run.id)
     wanted = [unit for unit in every if not units or unit.unit in units]
-    begun = [
+    replayable = [
         unit for unit in wanted if unit.status in DONE or next(runs.trials(run.id, unit.unit), None) is not None
     ]
-    left_out = {unit.unit: "nothing of it is recorded" for unit in wanted if unit not in begun}
-    if not begun:
+    left_out = {unit.unit: "no step of it is recorded" for unit in wanted if unit not in replayable}
+    if not replayable:
         raise UsageError(
-            f"of run {run.id} no step of what is asked for is recorded", f"line resume {run.id} works on it"
+            f"no step of these units of run {run.id} is recorded", f"run it first: line resume {run.id}"
         )
-    done = [event["detail"].get("runs") for event in runs.events(run.id) if event["kind"] == "revisited"]
-    looked_at = "" if not done else "other runs too" if done[-1] != [run.id] else "all units"
-    again = looked_at == "all units" and begun == every and runs.states(run.id).keys() <= DONE
-    left = f"the revisit, which looked at {looked_at}, is left out: what the searches found is compared"
+    revisits = [event["detail"].get("runs") for event in runs.events(run.id) if event["kind"] == "revisited"]
+    covered = "" if not revisits else "other runs too" if revisits[-1] != [run.id] else "all units"
+    again = covered == "all units" and replayable == every and runs.states(run.id).keys() <= DONE
+    left = f"the revisit, which covered {covered}, is not replayed; the results of the searches are compared"
     return Plan(
         run,
-        tuple(begun),
+        tuple(replayable),
         left_out,
         revisit=again,
-        searches_only=bool(done) and not again,
-        note=left if done and not again else "",
+        searches_only=bool(revisits) and not again,
+        note=left if revisits and not again else "",
         origin=None if run.forked_from is None else _origin(runs, run),
     )
 
@@ -105,12 +105,12 @@ def _origin(runs: RunStore, run: Run, depth: int = 0) -> Plan:
     name, unit, step = run.forked_from, run.forked_unit, run.forked_step
     if name not in runs.names() or unit is None or step is None or depth == _MOST_FORKS:
         raise UsageError(
-            f"run {run.id} cannot be done again: it was forked from {name}, which is not in this store",
+            f"run {run.id} cannot be replayed: it was forked from {name}, which is not in this store",
             "name a store that has both runs",
         )
-    found = runs.run(name or "")
-    units = tuple(one for one in runs.units(found.id) if one.unit == unit)
-    return Plan(found, units, origin=None if found.forked_from is None else _origin(runs, found, depth + 1))
+    origin = runs.run(name or "")
+    units = tuple(row for row in runs.units(origin.id) if row.unit == unit)
+    return Plan(origin, units, origin=None if origin.forked_from is None else _origin(runs, origin, depth + 1))
 
 
 def components_of(
@@ -121,38 +121,38 @@ def components_of(
     on_progress: OnProgress | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> list[Components]:
-    """The parts of each replay of ``plan.whole``: by the recorded settings, as they are here, in another store.
+    """Open the components of each replay of ``plan.whole``: by the recorded settings, in another store.
 
     Args:
-        runs: the store of what is done again.
-        plan: what is done again.
+        runs: the store of the run.
+        plan: the plan.
         into: the folder of the replay's own store.
-        machine: settings of this machine: where asset packs and servers are, and secrets.
-        on_progress: told of long work.
-        changes: settings that do not alter what comes out, such as the device.
+        machine: settings of this machine: folders of asset packs, servers, and secrets.
+        on_progress: called during long work.
+        changes: settings that do not alter results, such as the device.
 
     Raises:
         UsageError: a recorded setting does not fit any more.
     """
-    made: list[Components] = []
-    for one in plan.whole:
-        failed = sum(unit.status == "failed" for unit in one.units)
+    opened: list[Components] = []
+    for part in plan.whole:
+        failed = sum(unit.status == "failed" for unit in part.units)
         own = {
             **(changes or {}),
             "store": into,
             "assets": machine.assets,
             "ollama": machine.ollama,
-            "revisit": one.revisit,
-            # What failed may fail again, and that is to be found out.
-            "max_consecutive_failures": max(one.run.settings.get("max_consecutive_failures", 1), failed + 1),
+            "revisit": part.revisit,
+            # Units that failed may fail again, which must not stop the replay.
+            "max_consecutive_failures": max(part.run.settings.get("max_consecutive_failures", 1), failed + 1),
         }
         components = Components(
-            one.run.model, _settings(one.run.settings, own, machine), on_progress, {one.run.layer}
+            part.run.model, _settings(part.run.settings, own, machine), on_progress, {part.run.layer}
         )
-        components.llm_overrides.update(_llm_overrides(runs, one, components, own, machine))
+        components.llm_overrides.update(_llm_overrides(runs, part, components, own, machine))
         # No fork has another target.
-        made.append(components.with_(target=made[0].target) if made else components)
-    return made
+        opened.append(components.with_(target=opened[0].target) if opened else components)
+    return opened
 
 
 def _settings(recorded: Mapping[str, Any], own: Mapping[str, Any], machine: Settings) -> Settings:
@@ -168,39 +168,39 @@ def replay_run(
     drain: RunControl | None = None,
     command: str = "",
 ) -> Run:
-    """Do a run again, or what is left of it; what it was forked from first, as far as the fork needs it.
+    """Replay a run, or resume its replay; first its origins, as far as the fork needs them.
 
     Args:
-        runs: the store of what is done again.
-        plan: what is done again.
+        runs: the store of the run.
+        plan: the plan.
         components: see ``components_of``.
-        watch: told of the end of each node.
-        drain: asks all units to stop at their next checkpoint; then the replay's status is ``interrupted``.
-        command: what the user typed, for the record.
+        watch: called at the end of each node.
+        drain: requests all units to stop at their next checkpoint; then the replay's status is ``interrupted``.
+        command: the user's command, for the record.
 
     Raises:
-        UsageError: the store of the replay holds something else, or another process works on it; or what the run
-            was forked from parts from its record before that step.
-        LineError: a part failed or is missing; the same again goes on.
+        UsageError: the replay's store holds something else, or another process works on it; or an origin's replay
+            diverges before the step of the fork.
+        LineError: a component failed or is missing; the same call resumes.
     """
     drain = drain or RunControl()
     *before, last = zip(plan.whole, components, strict=True)
-    for (one, own), after in zip(before, plan.whole[1:], strict=True):
-        new = begin(runs, one, own, command)
-        regenerate_vocabulary(runs, one, own)
+    for (part, own), after in zip(before, plan.whole[1:], strict=True):
+        new = start_replay(runs, part, own, command)
+        regenerate_vocabulary(runs, part, own)
         _until(own, new, after.run.forked_step or 0, watch, drain)
         if drain.drain_requested:
             return replace(new, status="interrupted")
-    new = begin(runs, *last, command)
+    new = start_replay(runs, *last, command)
     regenerate_vocabulary(runs, *last)
     return work(last[1], new, watch, drain)
 
 
 def _until(components: Components, run: Run, step: int, watch: ProgressCallback | None, drain: RunControl) -> None:
-    """Work on a run until its unit has ended a step, or is asked to stop."""
+    """Run until the unit has ended a step, or a stop is requested."""
     here = RunControl()
 
-    def look(progress: Progress) -> None:
+    def on_node(progress: Progress) -> None:
         if progress.step > step:
             here.request_drain("far enough")
         if drain.drain_requested:
@@ -208,40 +208,40 @@ def _until(components: Components, run: Run, step: int, watch: ProgressCallback 
         if watch:
             watch(progress)
 
-    work(components, run, look, here)
+    work(components, run, on_node, here)
 
 
-def begin(runs: RunStore, plan: Plan, components: Components, command: str = "") -> Run:
-    """The replay of a run, as it stands in its own store, or a new one, ready to be worked on.
+def start_replay(runs: RunStore, plan: Plan, components: Components, command: str = "") -> Run:
+    """Return the recorded replay of a plan, or record a new one, ready for ``work``.
 
-    What people asked of the units is asked again, to be granted where it was granted before.
+    Steering commands are scheduled for where they were applied before.
 
     Raises:
         UsageError: see ``replay_run``.
     """
     run, into = plan.run, components.runs
-    if known := find(into, plan):
+    if known := find_replay(into, plan):
         return known
     if plan.origin is None:
-        return _begin(runs, plan, components, command)
-    origin, unit, step = find(into, plan.origin), run.forked_unit, run.forked_step
+        return _start_replay(runs, plan, components, command)
+    origin, unit, step = find_replay(into, plan.origin), run.forked_unit, run.forked_step
     assert origin is not None and unit is not None and step is not None
     with into.atomic():
         try:
             new = forking.fork(components, origin, unit, step, command=command, ended=True)
         except UsageError as error:
-            comes_out = f"run {run.id} cannot be done again, as {plan.origin.run.id} comes out differently"
+            diverges = f"run {run.id} cannot be replayed, as the replay of {plan.origin.run.id} differs"
             raise UsageError(
-                f"{comes_out}: {error.message}",
+                f"{diverges}: {error.message}",
                 f"line replay {plan.origin.run.id} {unit} shows how",
             ) from error
         _mark(into, new, plan)
-        later = [wish for wish in commands(runs, run.id, unit) if (wish.step or 0) > step]
+        later = [command for command in commands(runs, run.id, unit) if (command.step or 0) > step]
         reschedule(into, new.id, unit, later)
     return new
 
 
-def _begin(runs: RunStore, plan: Plan, components: Components, command: str) -> Run:
+def _start_replay(runs: RunStore, plan: Plan, components: Components, command: str) -> Run:
     run, into = plan.run, components.runs
     if into.names():
         raise UsageError(f"{into.path.parent} has runs of its own", "name a new folder with --into")
@@ -271,8 +271,8 @@ def _mark(into: RunStore, new: Run, plan: Plan) -> None:
     into.add_event(new.id, _EVENT, **_named(plan))
 
 
-def find(into: RunStore, plan: Plan) -> Run | None:
-    """The replay of a plan in a store of replays; None if there is none."""
+def find_replay(into: RunStore, plan: Plan) -> Run | None:
+    """Find the replay of a plan in a store of replays, or None."""
     for name in into.names():
         for event in into.events(name):
             if event["kind"] == _EVENT and event["detail"] == _named(plan):
@@ -286,40 +286,40 @@ def _named(plan: Plan) -> dict[str, Any]:
 
 
 def replay_folder(runs: RunStore, plan: Plan) -> Path:
-    """Where a replay goes unless the user says otherwise: to an unfinished one of the same, or a new folder."""
+    """Return the default folder of a replay: that of an unfinished one of the same plan, or a new one."""
     base, number = runs.path.parent / "replays", 1
     while (folder := base / f"{plan.run.id}-{number}" / "runs.db").is_file():
         with closing(RunStore(folder.parent, read_only=True)) as into:
-            done = find(into, plan)
-            begun = done or not into.names() or any(find(into, one) for one in plan.whole)
-        if begun and (done is None or done.status not in ENDED):
+            done = find_replay(into, plan)
+            fits = done or not into.names() or any(find_replay(into, part) for part in plan.whole)
+        if fits and (done is None or done.status not in ENDED):
             break
         number += 1
     return folder.parent
 
 
 def regenerate_vocabulary(runs: RunStore, plan: Plan, components: Components) -> None:
-    """Draw again what a first board of the store's concepts was chosen from; nothing for other first boards.
+    """Generate the concepts that first boards of a cache were chosen from; nothing for other first boards.
 
     Raises:
-        LineError: an image cannot be drawn.
+        LineError: an image cannot be generated.
     """
     run = plan.run
     if components.settings.init != "cache":
         return
     words, generator = run.vocabulary or (), str(run.fingerprints.get("generator"))
-    told = components.progress_for("drawing the store's concepts")
+    report = components.progress_for("generating the store's concepts")
     for done, word in enumerate(words):
-        asked = image_requests(runs.path.parent, word, generator, components.settings.images)
-        components.cache.images(asked, components.generator)
-        if told:
-            told(done + 1, len(words))
+        requests = image_requests(runs.path.parent, word, generator, components.settings.images)
+        components.cache.images(requests, components.generator)
+        if report:
+            report(done + 1, len(words))
 
 
 def _llm_overrides(
     runs: RunStore, plan: Plan, components: Components, own: Mapping[str, Any], machine: Settings
 ) -> dict[int, LLMOverride]:
-    """The questions of a run whose settings or language model were changed on its way, by seed."""
+    """Return the overrides of a run whose settings or language model changed while it ran."""
     run = plan.run
     changed = [event["detail"] for event in runs.events(run.id) if event["kind"] == "settings changed"]
     if not changed:

@@ -209,12 +209,12 @@ def test_of_an_interrupted_run_what_there_is_is_compared(tmp_path, here):
 
     work(components, run, stop, drain)
     planned = replay.plan(components.runs, run)
-    assert planned.left_out == {2: "nothing of it is recorded"}
+    assert planned.left_out == {2: "no step of it is recorded"}
     _, _, found = replayed(here, components, run, tmp_path / "again")
     assert [(one.unit, one.verdict) for one in found] == [(0, "identical"), (1, "identical")]
     assert "recorded as interrupted" in found[1].note
     assert (found[1].label, found[1].steps > 0) == (None, True)
-    with pytest.raises(UsageError, match="no step of what is asked for is recorded"):
+    with pytest.raises(UsageError, match="no step of these units of run"):
         replay.plan(components.runs, run, [2])
 
 
