@@ -177,7 +177,7 @@ def _notes(groups: Sequence[_Group], runs: Mapping[str, tuple[Run, SteeredUnits]
         if not group.units
     ]
     images = {
-        f"Images: {group.setting.drawn}, {group.setting.count or 'all'} of each concept, seed "
+        f"Images: {group.setting.image_source}, {group.setting.count or 'all'} of each concept, seed "
         f"{group.setting.seed}; control set: {group.setting.control}; mode {group.setting.mode}."
         for group in groups
     }

@@ -67,9 +67,9 @@ FAULTS: Mapping[Fault, FaultKind] = {
     Fault.WISH_WITHOUT_ITS_UNIT: FaultKind("steering command for a unit that does not exist", "removed"),
     Fault.STEP_WITHOUT_ITS_UNIT: FaultKind("history of a unit that does not exist", "removed"),
     Fault.RUN_INTERRUPTED: FaultKind(
-        "run whose process is gone", "marked as interrupted; line resume", is_error=False
+        "run of a process that is gone", "marked as interrupted; line resume", is_error=False
     ),
-    Fault.UNIT_INTERRUPTED: FaultKind("unit whose process is gone", "marked as interrupted", is_error=False),
+    Fault.UNIT_INTERRUPTED: FaultKind("unit of a process that is gone", "marked as interrupted", is_error=False),
     Fault.LEASE_LEFT_BEHIND: FaultKind("lease of a process that is gone", "removed", is_error=False),
     Fault.STEP_WITHOUT_ITS_IMAGE: FaultKind(
         "image named by a history is missing; its score stays", "", is_error=False

@@ -1,4 +1,4 @@
-"""Results of evaluations, kept in a store's ``evaluations.db`` for tables."""
+"""Results of evaluations in a store's ``evaluations.db``, for tables."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class CosyScore:
         p: two-sided p-value of that U.
         mad: difference of the means in standard deviations of the control.
         n: images of the concept.
-        missing: why there are no numbers (all are NaN then): the concept cannot be drawn. Empty if there are.
+        missing: why there are no numbers (all are NaN then): the concept is not drawable. Empty if there are.
     """
 
     unit: int
@@ -51,10 +51,10 @@ class CosyScore:
 
 @dataclass(frozen=True, order=True)
 class Evaluation:
-    """What was judged, and with what; evaluations that differ in anything are kept apart.
+    """What was evaluated, and with what; evaluations that differ in anything are kept apart.
 
     Args:
-        method: whose labels.
+        method: the method that gave the labels.
         source: the run or file that they are from.
         model: spec of the target, with the version of its weights.
         layer: path of the layer.
@@ -62,7 +62,7 @@ class Evaluation:
         control: the control set, as the user names it.
         mode: ``fixed`` or ``strict``.
         seed: seed of the images.
-        count: images wanted of each concept; 0 if a folder decides.
+        count: images of each concept; 0 if a folder decides.
         target: fingerprint of the target.
         images_id: fingerprint of the source of images.
         control_id: fingerprint of the control set.
@@ -82,21 +82,21 @@ class Evaluation:
     control_id: str = ""
 
     @property
-    def drawn(self) -> str:
+    def image_source(self) -> str:
         """Where the images come from and, of a text-to-image model, how they are generated."""
-        told = re.findall(r"\b(steps|guidance|size|dtype)=(\S+)", self.images_id)
-        how = ", ".join(f"{name} {value}" for name, value in told)
+        options = re.findall(r"\b(steps|guidance|size|dtype)=(\S+)", self.images_id)
+        how = ", ".join(f"{name} {value}" for name, value in options)
         return f"{self.images} ({how})" if how and self.images_id.startswith("diffusers:") else self.images
 
     @property
     def setting(self) -> Evaluation:
-        """What numbers that may be compared have in common, as an evaluation of no method."""
+        """What comparable numbers have in common, as an evaluation of no method."""
         return replace(self, method="", source="")
 
 
 @dataclass(frozen=True)
 class Result:
-    """An evaluation with what came of it, by unit in the order of judging; ``when`` is seconds since the epoch."""
+    """An evaluation with its scores, in the order of evaluation; ``when`` is seconds since the epoch."""
 
     evaluation: Evaluation
     scores: tuple[CosyScore, ...]
@@ -109,7 +109,7 @@ _NUMBERS = ("auc", "u1", "p", "mad")
 
 @SCHEMA()
 def m001_evaluations(db: Database) -> None:
-    """The first schema."""
+    """Create the first schema."""
     kinds = {name: int if name in {"seed", "count"} else str for name in _IDENTITY}
     evaluations = db.table("evaluations").create({"id": int, **kinds, "updated": float}, pk="id")
     evaluations.create_index(_IDENTITY, unique=True)
@@ -126,7 +126,7 @@ class Evaluations:
     """The database ``evaluations.db`` of a store; may be used from several threads and processes.
 
     Args:
-        root: the store's folder; made if it is not there.
+        root: the store's folder; made if it does not exist.
 
     Raises:
         StoreError: the folder cannot be used, or a newer version made the database.
@@ -149,7 +149,7 @@ class Evaluations:
         self._db.close()
 
     def put(self, evaluation: Evaluation, scores: Sequence[CosyScore]) -> None:
-        """Keep what came of some units, all or nothing; what was kept of these in this evaluation is replaced."""
+        """Keep the scores of some units, all or nothing, in place of earlier ones of this evaluation."""
         identity = {
             name: storable_text(value) if isinstance(value, str) else value
             for name, value in asdict(evaluation).items()
@@ -172,13 +172,13 @@ class Evaluations:
             self._db.table("judged").upsert_all(named, pk=("evaluation", "unit"))
 
     def results(self, **where: str | int) -> list[Result]:
-        """What is kept, newest first.
+        """Return all results, newest first.
 
         Args:
             where: values that fields of ``Evaluation`` must have.
 
         Raises:
-            DamagedError: a row holds what cannot have been written.
+            DamagedError: a row holds an impossible value.
         """
         chosen = {name: where[name] for name in _IDENTITY if name in where}
         condition = " AND ".join(f'"{name}" = :{name}' for name in chosen) or "1"
@@ -191,13 +191,13 @@ class Evaluations:
                 rows_of_units = self._db.table("judged").rows_where(
                     "evaluation = ?", [row["id"]], order_by="rowid"
                 )
-                evaluation = _of_today(Evaluation(**{name: row[name] for name in _IDENTITY}))
+                evaluation = _updated(Evaluation(**{name: row[name] for name in _IDENTITY}))
                 found.append(Result(evaluation, tuple(map(_score, rows_of_units)), float(row["updated"])))
         return found
 
 
-def _of_today(evaluation: Evaluation) -> Evaluation:
-    """An evaluation as it is recorded now: earlier versions left out the version of the target's weights."""
+def _updated(evaluation: Evaluation) -> Evaluation:
+    """Return an evaluation as it is recorded now: earlier versions left out the version of the weights."""
     target = same_fingerprint(str(evaluation.target))
     return replace(evaluation, model=shown(evaluation.model, target), target=target)
 

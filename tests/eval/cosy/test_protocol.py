@@ -560,8 +560,8 @@ def test_sdxl_generates_as_in_the_reference_whatever_the_search_did(tmp_path, mo
 def test_a_result_tells_how_its_images_were_generated():
     fingerprint = "diffusers:StableDiffusionXLPipeline weights=a steps=50 guidance=5.0 size=1024 dtype=float16"
     one = Evaluation("line", "r-1", "m", "l", "sdxl", "none", "fixed", 0, 50, images_id=fingerprint)
-    assert one.drawn == "sdxl (steps 50, guidance 5.0, size 1024, dtype float16)"
-    assert replace(one, images_id="folder:/steps=3").drawn == "sdxl"
+    assert one.image_source == "sdxl (steps 50, guidance 5.0, size 1024, dtype float16)"
+    assert replace(one, images_id="folder:/steps=3").image_source == "sdxl"
 
 
 def test_an_evaluation_of_an_earlier_version_stands_beside_those_of_today(tmp_path):

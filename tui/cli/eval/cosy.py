@@ -223,7 +223,7 @@ def _show(subject: EvaluatedLayer, results: Sequence[Result], units: Sequence[in
                 method = result.evaluation.method
                 terminal.note(f"{method} has no label for {left} of the {len(units)} units")
     control = f"control set {one.control}, {one.mode}, seed {one.seed}"
-    terminal.line(f"Images: {one.drawn}, {one.count or 'as many as there are'} of each concept; {control}")
+    terminal.line(f"Images: {one.image_source}, {one.count or 'as many as there are'} of each concept; {control}")
 
 
 def _numbers(one: CosyScore) -> list[float | int | None]:
