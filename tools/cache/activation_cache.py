@@ -51,13 +51,7 @@ def vector_row(image: str, target: str, layer: str, vector: bytes) -> tuple[str,
 
 
 class VectorCache:
-    """The activation vectors of a cache, little-endian float32; may be used from several threads and processes.
-
-    Args:
-        folder: the cache's database.
-        stats: the cache's, where corrupt vectors are counted.
-        events: where corrupt vectors are reported.
-    """
+    """The activation vectors of a cache, little-endian float32; may be used from several threads and processes."""
 
     def __init__(self, folder: CacheDatabase, stats: CacheStats, events: CacheEvents) -> None:
         self._folder = folder
@@ -92,13 +86,7 @@ class VectorCache:
     def put(
         self, image_ids: Sequence[str], targets: Mapping[str, str], measured: Mapping[str, Activations]
     ) -> None:
-        """Keep activations of images; a vector that is there already stays.
-
-        Args:
-            image_ids: ids of the images.
-            targets: fingerprint of the vision model for each layer.
-            measured: float32 [n_images, n_units] for each layer, all finite.
-        """
+        """Keep activations, float32 [n_images, n_units] for each layer; a vector that is there already stays."""
         with self._folder.transaction() as db:
             self._widths |= {(targets[layer], layer): rows.shape[1] for layer, rows in measured.items()}
             db.executemany(
@@ -234,11 +222,6 @@ class Cache(ImageCache):
 
     def vectors(self, image_ids: Sequence[str], target: str, layer: str) -> Activations:
         """Return activations that are kept already, without the vision model.
-
-        Args:
-            image_ids: ids of images of this cache.
-            target: fingerprint of the vision model.
-            layer: dotted path.
 
         Returns:
             float32 [n_images, n_units], in the order of ``image_ids``; [0, 0] if there are none.

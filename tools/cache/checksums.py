@@ -33,18 +33,10 @@ def vector_checksum(image: str, target: str, layer: str, vector: bytes) -> bytes
 def vector_error(
     image: str, target: str, layer: str, vector: object, kept: object, width: int | None = None
 ) -> str:
-    """Return what is wrong with kept activations.
+    """Return what is wrong with kept activations, in words that follow "the activations"; empty if nothing is.
 
-    Args:
-        image: id of the image.
-        target: fingerprint of the vision model.
-        layer: dotted path.
-        vector: little-endian float32.
-        kept: their checksum; None: an earlier version kept them without.
-        width: number of units; None: any.
-
-    Returns:
-        words that follow "the activations"; empty if nothing is wrong.
+    ``kept`` is their checksum, None where an earlier version kept none; ``width`` is the number of units, None for
+    any.
     """
     import numpy as np
 

@@ -33,9 +33,6 @@ _MIGRATIONS = (
 class CacheDatabase:
     """A folder with ``bank.db``, opened for several threads and processes.
 
-    Args:
-        root: the folder; made if it does not exist.
-
     Attributes:
         lock: to be held while ``db`` is used.
         db: the database.

@@ -15,11 +15,7 @@ if TYPE_CHECKING:
 
 
 def read_embeddings(path: Path) -> NDArray[np.float32] | None:
-    """Read embeddings; None if the file is corrupt, or a different one under this name.
-
-    Args:
-        path: the file, named by what was embedded.
-    """
+    """Read embeddings; None if the file is corrupt, or a different one under this name."""
     import numpy as np
 
     try:

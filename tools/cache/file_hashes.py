@@ -60,9 +60,6 @@ class FileHashes:
     def account(self, content: str) -> ImageAccount | None:
         """Return what is remembered of the images with a content; None if nothing is.
 
-        Args:
-            content: what identifies the content.
-
         Raises:
             StoreError: the SQLite file cannot be used.
         """
@@ -70,10 +67,6 @@ class FileHashes:
 
     def remember(self, content: str, account: ImageAccount) -> None:
         """Remember what the images with a content hold, which never changes.
-
-        Args:
-            content: what identifies the content.
-            account: of its images.
 
         Raises:
             StoreError: the SQLite file cannot be used.

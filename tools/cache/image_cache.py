@@ -81,9 +81,6 @@ class ImageCache:
     image
     is. The metadata of the new one holds that of the old one.
 
-    Args:
-        root: the folder; made if it does not exist.
-
     Attributes:
         root: the folder.
         stats: what was done.
@@ -227,10 +224,6 @@ class ImageCache:
         Images for an evaluation, which name no angle, do not count: else evaluating labels would alter what later
         searches
         start with.
-
-        Args:
-            generator: its fingerprint.
-            images: the least number of images of a concept.
         """
         statement = (
             "SELECT json_extract(request, '$.concept') AS concept FROM draws WHERE generator = ?"

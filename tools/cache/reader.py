@@ -55,13 +55,6 @@ class StoredImage:
 def stored_images(store: Path, images: Sequence[str], target: str, layer: str, unit: int) -> list[StoredImage]:
     """Read images in the order of ``images``; missing and corrupt ones have an ``error``.
 
-    Args:
-        store: the store's folder.
-        images: ids of images.
-        target: fingerprint of the vision model.
-        layer: dotted path.
-        unit: index of the unit.
-
     Raises:
         StoreError: the cache cannot be read.
     """
@@ -167,11 +160,6 @@ def stored_width(db: sqlite3.Connection, target: str, layer: str) -> int:
 
 def control_counts(store: Path, layer: str, fingerprints: Mapping[str, Any]) -> tuple[int, int]:
     """Return how many images of a run's control set were measured and could not be read; zeros if unknown.
-
-    Args:
-        store: the store's folder.
-        layer: dotted path of the run's layer.
-        fingerprints: the run's.
 
     Raises:
         StoreError: the cache cannot be read.

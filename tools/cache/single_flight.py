@@ -42,12 +42,6 @@ class Claim(Generic[Key]):
     """Keys owned by this thread inside the ``with`` block, and the events of keys owned by others.
 
     Waiting comes after the ``with``: a thread that waited while others wait for it could wait for ever.
-
-    Args:
-        claims: where they are claimed.
-        mine: the keys to work on.
-        done: set when they are given back, whether or not the work succeeded.
-        others: the events of the keys that were not free.
     """
 
     def __init__(

@@ -53,11 +53,6 @@ def generate(
     too,
     there is no image. Images that are composed from existing ones are accepted as they are.
 
-    Args:
-        generator: the generator.
-        requests: the requests, for one call of the generator.
-        progress: called during the first attempt.
-
     Returns:
         the result of each request, in order; deterministic if the generator is.
 

@@ -55,13 +55,7 @@ def status_of(unit: Unit, *, worked_on: bool) -> str:
 
 
 def unit_row(run: Run, unit: Unit, *, worked_on: bool) -> Row:
-    """Return a unit's row, with all of ``UNIT_COLUMNS``.
-
-    Args:
-        run: the unit's run.
-        unit: the unit.
-        worked_on: whether a living process holds the run.
-    """
+    """Return a unit's row, with all of ``UNIT_COLUMNS``."""
     of_run = {
         "run": run.id,
         "model": run.shown_model,

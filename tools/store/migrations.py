@@ -45,14 +45,7 @@ def migrate(
 def migrate_schema(
     schema: Migrations, db: Database, path: Path, check: Callable[[sqlite3.Connection], None]
 ) -> None:
-    """Apply the pending migrations of a schema that the database itself records; see ``migrate``.
-
-    Args:
-        schema: the migrations.
-        db: the database.
-        path: its file.
-        check: refuses a database that another process made newer while this one waited.
-    """
+    """Apply the pending migrations of a schema that the database itself records; ``check`` is run first."""
 
     def pending() -> str | None:
         check(db.conn)
@@ -68,15 +61,10 @@ def schema_version(db: sqlite3.Connection) -> int:
 
 
 def refuse_newer(db: sqlite3.Connection, path: Path, known: int = 0) -> None:
-    """Raise if a database was written by a newer version of the program.
-
-    Args:
-        db: the database.
-        path: its file.
-        known: the ``user_version`` of this version; a schema that never changed has 0.
+    """Refuse a database with a ``user_version`` above ``known``; a schema that never changed has 0.
 
     Raises:
-        StoreError: it was.
+        StoreError: a newer version of the program wrote it.
     """
     version = schema_version(db)
     if version > known:

@@ -77,13 +77,7 @@ def run_problems(store: Path, runs: RunStore, run: Run) -> RunProblems:
 
 
 def listed_run_problems(runs: RunStore, run: Run, refused: Refusals) -> RunProblems:
-    """Return the problems of a run in a list, without those of its control set.
-
-    Args:
-        runs: the store.
-        run: the run.
-        refused: its refusals, which ``refusals_by_run`` counts for all runs together.
-    """
+    """Return the problems of a run in a list, without those of its control set; see ``refusals_by_run``."""
     return _condition(runs, run, refused, (0, 0))
 
 

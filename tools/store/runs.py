@@ -157,14 +157,7 @@ class RunStore:
             self._table("runs").update(run, encode_values(changes))
 
     def set_status(self, run: str, status: str, *, error: str = "", concluded: bool = False) -> None:
-        """Change the state of a run, and its time of conclusion.
-
-        Args:
-            run: the run.
-            status: see ``Run``.
-            error: why it failed.
-            concluded: nothing of it is left to do.
-        """
+        """Change the state of a run; ``concluded``: nothing of it is left to do."""
         self.update_run(run, status=status, error=error, finished=time.time() if concluded else None)
 
     def update_unit(self, run: str, unit: int, **changes: Any) -> None:
@@ -197,25 +190,18 @@ class RunStore:
 
     @contextmanager
     def atomic(self, *runs: str) -> Iterator[sqlite3.Connection]:
-        """Write what the body writes all together or, if it raises, not at all; other writers wait.
-
-        Args:
-            runs: what is written belongs to these; see ``guard``.
+        """Write what the body writes to ``runs`` all together or, if it raises, not at all; other writers wait.
 
         Raises:
-            TakenOverError: another process has taken over one of them.
+            TakenOverError: another process has taken over one of them; see ``guard``.
         """
         with self._writing(*runs):
             yield self._conn
 
     def rows(self, statement: str, *values: Any, needs: str = "") -> list[Any]:
-        """Return the rows of a query; for ``tools.store`` and its bundles only.
+        """Return the rows of a query, for ``tools.store`` and bundles only.
 
-        Args:
-            statement: the query.
-            values: its parameters.
-            needs: a ``table.column``, without which there are no rows: a store that is opened read-only may be of
-                an earlier schema.
+        Without the ``table.column`` of ``needs``, which an earlier schema may lack, there are none.
         """
         table, _, column = needs.partition(".")
         if needs and column not in self.columns(table):
@@ -309,12 +295,7 @@ class RunStore:
             return [decode(Step, row) for row in rows]
 
     def trials(self, run: str, unit: int | None = None) -> Iterator[Trial]:
-        """Yield the entries of the searches of a run's units, by unit and in order, in chunks of rows.
-
-        Args:
-            run: id of the run.
-            unit: only the entries of this unit.
-        """
+        """Yield the entries of the searches of a run's units, by unit and in order, in chunks of rows."""
         statement = (
             "SELECT unit, step, attempt, kind, concept, score, origin, images FROM steps"
             " WHERE run = :run AND kind != 'revisit' AND unit <= :until"

@@ -122,10 +122,6 @@ def open_readonly(path: Path, **options: Any) -> sqlite3.Connection:
     What a killed process left half written is rolled back first: SQLite does that wherever a database is opened to
     be written, but lets nobody read it otherwise.
 
-    Args:
-        path: the file.
-        options: further arguments of ``sqlite3.connect``.
-
     Raises:
         StoreError: foreign code is in the database.
         sqlite3.Error: it cannot be opened.

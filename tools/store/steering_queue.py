@@ -108,14 +108,7 @@ _NEEDS = "wishes.id"
 
 
 def submit(store: Path, run: str, unit: int, kind: SteeringKind, concept: str = "") -> None:
-    """Submit a command; the runner applies it before the unit's next node.
-
-    Args:
-        store: the store's folder.
-        run: the run, or the start of its name.
-        unit: index of the unit.
-        kind: kind of the command.
-        concept: its concept; empty for ``again``.
+    """Submit a command, which the runner applies before the unit's next node; ``again`` takes no concept.
 
     Raises:
         UsageError: there is no such run or unit, or the command is not possible.

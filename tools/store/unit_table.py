@@ -79,12 +79,7 @@ class UnitRows(Generic[T]):
         self._items: list[T] = []
 
     def read(self, runs: RunStore, *, worked_on: bool) -> list[T]:
-        """Return the items of all units, in their order; unchanged ones are the same objects.
-
-        Args:
-            runs: the store.
-            worked_on: whether a living process holds the run; else no unit is running, whatever was written last.
-        """
+        """Return the items of all units, in their order; unchanged ones are the same objects."""
         known = runs.columns("units")
         columns = {name: name if name in known else "NULL" for name in UnitRow._fields}
         columns["status"] = (
