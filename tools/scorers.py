@@ -3,6 +3,15 @@
 Each scorer takes the unit's activations on the concept's images, float32 [n], and on the control images,
 float32 [m], and returns one number, higher for a better label. ``ValueError`` means that there are too few
 images, or that an activation is not finite.
+
+>>> concept = np.array([2.0, 3.0, 4.0], np.float32)
+>>> control = np.array([0.0, 1.0, 2.0, 3.0], np.float32)
+>>> mean(concept, control)
+3.0
+>>> round(auc(concept, control), 3)
+0.833
+>>> round(mad(concept, control), 3)
+1.162
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def test_a_node_that_does_not_exist_is_refused_with_those_that_do(ask):
 
 
 def test_what_follows_a_choice_is_not_guessed():
-    with pytest.raises(ValueError, match="decided by what it comes to"):
+    with pytest.raises(ValueError, match="decided by its outcome"):
         successor("update")
 
 

@@ -357,7 +357,7 @@ def test_a_image_that_has_gone_is_told_where_it_would_be(net, asked):
     (asked["store"] / "images" / lost[:2] / f"{lost}.png").unlink()
     assert "the image has gone" in result._repr_html_()
     with pytest.raises(DamagedError, match=f"the image {lost[:12]} has gone"):
-        result[0].images  # noqa: B018
+        result[0].pil_images  # noqa: B018
 
 
 def test_a_whole_layer_is_shown_in_part(net, asked, monkeypatch):

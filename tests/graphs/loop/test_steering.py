@@ -248,7 +248,11 @@ def killed(store, kind, concept, after, place, call):
 
         setattr(owner, name, dying)
 
-    owners = {"take_wishes": "line_neurons.graphs.runs.unit_runner", "grant": steered, "mark_applied": steered}
+    owners = {
+        "apply_pending": "line_neurons.graphs.runs.unit_runner",
+        "apply_commands": steered,
+        "mark_applied": steered,
+    }
     if place == "checkpoint, before the rows are committed":
         compiled = type(build())
         real = compiled.update_state
@@ -268,12 +272,12 @@ def killed(store, kind, concept, after, place, call):
 
 
 PLACES = (
-    "take_wishes, before",
-    "grant, after",
+    "apply_pending, before",
+    "apply_commands, after",
     "mark_applied, before",
     "mark_applied, after",
     "checkpoint, before the rows are committed",
-    "take_wishes, after",
+    "apply_pending, after",
 )
 
 

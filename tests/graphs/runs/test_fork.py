@@ -215,5 +215,5 @@ def test_a_fork_that_makes_no_sense_is_one_clear_error_and_leaves_nothing(
 
 @pytest.mark.parametrize("setting", ["scorer", "images", "generator", "template", "init", "control", "pool"])
 def test_what_copied_scores_depend_on_cannot_be_another_in_a_fork(setting):
-    with pytest.raises(UsageError, match=f"setting {setting} cannot be another in a fork"):
+    with pytest.raises(UsageError, match=f"a fork cannot change setting {setting}"):
         fork_changes({"seed": 0}, {setting: "x"})

@@ -47,7 +47,7 @@ def test_what_is_asked_is_written_and_said_with_how_it_is_taken_up(line, compone
     assert [(one["kind"], one["outcome"]) for one in told["wishes"]] == [
         ("ban", told["wishes"][0]["outcome"]),
         ("try", "comes next"),
-        ("again", "goes on for an iteration"),
+        ("again", "continues for an iteration"),
     ]
     assert told["history"][-2]["origin"] == "typed"
     assert "red fox" in line("show", RUN, "0")[1]
