@@ -15,7 +15,7 @@ from line_neurons.agent.errors import BackendError, LineError, ReplyError
 from line_neurons.agent.replies import parse_reply
 from line_neurons.agent.seeds import derive_rng
 from line_neurons.graphs import explain, load
-from line_neurons.graphs.loop.initial_board import _without_alphabet
+from line_neurons.graphs.loop.initial_board import _with_shuffled_ties
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.graphs.runs.results import summarize_history
@@ -145,7 +145,7 @@ def test_another_alphabet_changes_neither_whether_there_is_a_label_nor_its_marks
 
 def test_of_classes_that_tie_for_the_first_board_each_comes_as_often(tmp_path):
     scores = {"zebra": 3.0, "ant": 1.0, "bee": 1.0, "cat": 1.0, "dog": 0.0}
-    drawn = [_without_alphabet(list(scores), scores, derive_rng("ties", 0, unit)) for unit in range(300)]
+    drawn = [_with_shuffled_ties(list(scores), scores, derive_rng("ties", 0, unit)) for unit in range(300)]
     assert {(words[0], words[-1]) for words in drawn} == {("zebra", "dog")}
     counts = {word: sum(words[1] == word for words in drawn) for word in ("ant", "bee", "cat")}
     assert min(counts.values()) > 60

@@ -112,7 +112,7 @@ def test_the_history_shows_restarts_summaries_and_the_revisit(line, long_history
     assert "board 5" in said
 
 
-@pytest.mark.parametrize(("step", "pictures"), [("S", 2), ("s", 2), ("R", 1), ("3", 1), ("5", 1)])
+@pytest.mark.parametrize(("step", "images"), [("S", 2), ("s", 2), ("R", 1), ("3", 1), ("5", 1)])
 def test_images_of_a_step_are_asked_for_by_number_or_letter(line, long_history, step, images):
     shown = json.loads(line("show", "net-1", "0", "--step", step, "--json")[1])
     one = json.loads(line("show", "net-1", "0", "--step", "0", "--json")[1])
