@@ -126,9 +126,6 @@ class Cache(ImageCache):
 
     Threads that need the same image measured share one forward pass.
 
-    Args:
-        root: the folder; made if it does not exist.
-
     Raises:
         StoreError: the folder cannot be written, or a newer version of the program made it.
     """
@@ -154,8 +151,7 @@ class Cache(ImageCache):
         """Return activations of all units of ``layer`` on images; missing ones are computed in one call.
 
         An image that was not measured and whose file is missing or corrupt is generated again; a corrupt vector is
-        computed
-        again.
+        computed again.
 
         Args:
             image_ids: ids of images of this cache.
@@ -273,16 +269,9 @@ class Cache(ImageCache):
                 self._forget(image)
 
     def control(self, key: str, units: int | None = None) -> Control | None:
-        """Return the control activations kept under ``key``.
+        """Return the control activations kept under ``key``, of a layer with ``units`` units.
 
-        Args:
-            key: see ``reader.control_key``.
-            units: number of units of the layer; None: any.
-
-        Returns:
-            the activations; None if there are none, or, with a warning, if they are missing, corrupt or of another
-                number
-            of units.
+        There are none, with a warning, where they are missing, corrupt or of another number of units.
         """
         # One thread reads the file, others then find what it read.
         with self._control_files:

@@ -35,8 +35,8 @@ class FileHashes:
     """SHA-256 of files; a file is read again only if its size or its times have changed.
 
     A remembered hash has a checksum, together with the path, size and times that it holds for; for one that does
-    not fit
-    a warning is logged and the file is read again. A file of the same size and times is trusted to be the same.
+    not fit a warning is logged and the file is read again. A file of the same size and times is trusted to be the
+    same.
 
     Args:
         path: an SQLite file that remembers the hashes, made if it does not exist; None: remember nothing.
@@ -49,8 +49,7 @@ class FileHashes:
         """Return the SHA-256 of each file, hex; ``unreadable`` for one that cannot be read.
 
         Hashes are written every 256 files, so that interrupted hashing continues where it stopped. A corrupt
-        SQLite file is
-        quarantined, and a new one made.
+        SQLite file is quarantined, and a new one made.
 
         Raises:
             StoreError: the SQLite file cannot be used.

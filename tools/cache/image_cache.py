@@ -67,19 +67,14 @@ class ImageCache:
     """Images under ``images/`` and, in ``bank.db``, how each was generated.
 
     It may be used from several threads and processes; threads that need the same image share one generation. Files
-    are
-    written under another name and renamed, then their rows are written: a crash leaves no half image, and keeps
-    what
-    the generator's earlier batches gave. The lock is held for the database alone, never while a file is read or
-    written.
+    are written under another name and renamed, then their rows are written: a crash leaves no half image, and
+    keeps what the generator's earlier batches gave. The lock is held for the database alone, never while a file is
+    read or written.
 
     An image whose file is missing or corrupt is generated again where it is needed, by the same generator from the
-    same
-    prompt and seed. Should it differ (another release of a library), the new image replaces the old one from then
-    on.
-    Histories keep the old one's id, and its activations stay as they are; where that id was not measured, the new
-    image
-    is. The metadata of the new one holds that of the old one.
+    same prompt and seed. Should it differ (another release of a library), the new image replaces the old one from
+    then on. Histories keep the old one's id, and its activations stay as they are; where that id was not measured,
+    the new image is. The metadata of the new one holds that of the old one.
 
     Attributes:
         root: the folder.
@@ -117,8 +112,7 @@ class ImageCache:
         """Return the ids of requested images, in order; missing ones are generated.
 
         They are kept batch by batch as the generator gives them. An image whose file is missing or known to be
-        corrupt is
-        generated again.
+        corrupt is generated again.
 
         Returns:
             SHA-256 of each PNG file, hex.
@@ -177,8 +171,7 @@ class ImageCache:
         """Return how the image was made: ``generator``, ``prompt``, ``seed``, and the generator's own metadata.
 
         ``replaces`` in it holds the metadata, by id, of lost images that this one replaces; ``replaced_by`` in
-        theirs is
-        its id.
+        theirs is its id.
 
         Raises:
             StoreError: there is no such image.
@@ -222,8 +215,7 @@ class ImageCache:
         """Return the concepts that a generator has images of for searches, sorted.
 
         Images for an evaluation, which name no angle, do not count: else evaluating labels would alter what later
-        searches
-        start with.
+        searches start with.
         """
         statement = (
             "SELECT json_extract(request, '$.concept') AS concept FROM draws WHERE generator = ?"

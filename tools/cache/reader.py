@@ -108,12 +108,7 @@ def control_checksum(store: Path, key: str, classes: str, skipped: str) -> bytes
 
 
 def read_control(store: Path, key: str, row: tuple[Any, Any, Any]) -> tuple[Control | None, str]:
-    """Read control activations.
-
-    Args:
-        store: the store's folder.
-        key: what they are kept under.
-        row: see ``control_row``; without a checksum, as an earlier version kept them, they are used as they are.
+    """Read control activations with their ``control_row``, unverified if an earlier version wrote no checksum.
 
     Returns:
         the activations and nothing, or None and what is wrong with them, in words that follow "they".

@@ -15,8 +15,7 @@ class KeyClaims(Generic[Key]):
 
     Args:
         lock: guards the claims; a thread that holds it while it looks something up and claims what is missing
-            leaves no
-            moment in between in which another thread could start the same.
+            leaves no moment in between in which another thread could start the same.
     """
 
     def __init__(self, lock: threading.RLock) -> None:

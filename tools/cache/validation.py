@@ -48,10 +48,8 @@ def generate(
     """Generate images and validate each.
 
     An image whose pixels all have one colour is what a text-to-image model gives when half precision overflows or
-    a
-    safety checker steps in. It is generated once more, with a seed that follows from its own; if that is plain
-    too,
-    there is no image. Images that are composed from existing ones are accepted as they are.
+    a safety checker steps in. It is generated once more, with a seed that follows from its own; if that is plain
+    too, there is no image. Images that are composed from existing ones are accepted as they are.
 
     Returns:
         the result of each request, in order; deterministic if the generator is.
@@ -162,8 +160,7 @@ def activate(
     Raises:
         UsageError: see ``Target.activate``.
         BackendError: the target failed, or gave values that are not finite or of another shape; the message names
-            layer
-            and image.
+            layer and image.
     """
     import numpy as np
 

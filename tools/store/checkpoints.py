@@ -27,9 +27,6 @@ PRUNE = tuple(
 class Checkpoints(SqliteSaver):
     """The database ``checkpoints.db`` of a store.
 
-    Args:
-        path: the file; made if it is not there.
-
     Raises:
         StoreError: it cannot be used; so from each method.
     """
@@ -64,11 +61,6 @@ class LeaseCheckedSaver(SqliteSaver):
     """The checkpoints of a run, written within a transaction of the run store.
 
     Another process cannot take over the run before what is written is there; afterwards nothing more is written.
-
-    Args:
-        saver: the store's checkpoints.
-        runs: the run store.
-        run: id of the run.
     """
 
     def __init__(self, saver: SqliteSaver, runs: RunStore, run: str) -> None:

@@ -125,9 +125,6 @@ def m001_evaluations(db: Database) -> None:
 class Evaluations:
     """The database ``evaluations.db`` of a store; may be used from several threads and processes.
 
-    Args:
-        root: the store's folder; made if it does not exist.
-
     Raises:
         StoreError: the folder cannot be used, or a newer version made the database.
     """
@@ -172,10 +169,7 @@ class Evaluations:
             self._db.table("judged").upsert_all(named, pk=("evaluation", "unit"))
 
     def results(self, **where: str | int) -> list[Result]:
-        """Return all results, newest first.
-
-        Args:
-            where: values that fields of ``Evaluation`` must have.
+        """Return the results of evaluations with some values of their fields, newest first.
 
         Raises:
             DamagedError: a row holds an impossible value.

@@ -3,8 +3,8 @@
 On one machine the kernel's lock tells at once whether a holder is alive. A holder on another machine, or in
 another container, is watched for a time: only one whose count of heartbeats does not change is taken for dead. No
 clock but the watcher's own monotonic one matters. A holder that was only suspended finds its token gone at its
-next write, which is then refused (``RunStore.guard``). This needs a disk on which SQLite's locks and shared
-memory work: one on a network is for one machine at a time.
+next write, which is then refused (``RunStore.guard``). This needs a disk on which SQLite's locks and shared memory
+work: one on a network is for one machine at a time.
 """
 
 from __future__ import annotations
@@ -174,10 +174,8 @@ def lease_unit(runs: RunStore, run: str, unit: int) -> Iterator[None]:
 def lease_status(runs: RunStore, *, check_liveness: bool = True) -> dict[str, LeaseStatus]:
     """Return who holds which run of a store.
 
-    Args:
-        runs: the store.
-        check_liveness: wait up to 3 heartbeats to see whether a stale remote holder is still alive; without it,
-            assume it is.
+    With ``check_liveness`` it waits up to 3 heartbeats to see whether a stale remote holder is still alive;
+    without, it assumes so.
     """
     leases, machine = _leases(runs), this_machine()
     dead = {

@@ -22,13 +22,8 @@ def migrate(
 ) -> None:
     """Apply the pending migrations of a database in one transaction; of several processes the others wait.
 
-    A database that holds something is copied first, and a warning is logged that tells where.
-
-    Args:
-        db: the database.
-        path: its file.
-        pending: gives the name of the first migration that it lacks, None if it lacks none.
-        apply: applies all that it lacks.
+    ``pending`` gives the name of the first migration that the database lacks, None if it lacks none. A database
+    with rows is copied first, and a warning says where.
     """
     if pending() is None:
         return

@@ -35,11 +35,9 @@ class Run:
     """A run: one target layer, some units, one set of settings.
 
     ``vocabulary`` holds the words that the initial board is sampled from; None where a language model names them,
-    and
-    in records of older versions where they are a control set's classes. ``status`` is ``pending``, ``running``,
-    ``finished``, ``interrupted`` or ``failed``; times are seconds since the epoch. A fork continues from the state
-    of
-    unit ``forked_unit`` of run ``forked_from`` after step ``forked_step``.
+    and in records of older versions where they are a control set's classes. ``status`` is ``pending``,
+    ``running``, ``finished``, ``interrupted`` or ``failed``; times are seconds since the epoch. A fork continues
+    from the state of unit ``forked_unit`` of run ``forked_from`` after step ``forked_step``.
     """
 
     id: str
@@ -86,22 +84,15 @@ class Unit:
     """A unit of a run and, once it is finished, its label.
 
     ``status`` is ``pending``, ``running``, ``finished``, ``interrupted`` or ``failed``; a failed unit is repeated
-    only
-    on request. A unit that is done and has no label is ``dead`` (its activation is 0 on every image), ``constant``
-    (another value, the same on every image) or ``undecided`` (all concepts score the same). ``initial_label`` is
-    the
-    best concept of the initial board; ``discovered`` says that the label was not in the initial vocabulary.
-    ``images``
-    are ids of the label's images; ``auc_low`` and ``auc_high`` are the 95 % interval of ``auc``, and ``density``
-    is the
-    share of the control images on which the unit is above 0. ``note`` tells what is wrong with the unit or its
-    label,
-    None in records of older versions; see ``marks``. ``second_label`` is the best concept that shares no word with
-    the
-    label; ``steps`` counts the unit's iterations and summaries. ``search_label`` and ``search_score`` are the
-    result of
-    the unit's own search; where a revisit found better, ``origin`` is ``revisit`` and the label comes from unit
-    ``found_by`` of run ``found_in``.
+    only on request. A unit that is done and has no label is ``dead`` (its activation is 0 on every image),
+    ``constant`` (another value, the same on every image) or ``undecided`` (all concepts score the same).
+    ``initial_label`` is the best concept of the initial board; ``discovered`` says that the label was not in the
+    initial vocabulary. ``images`` are ids of the label's images; ``auc_low`` and ``auc_high`` are the 95 %
+    interval of ``auc``, and ``density`` is the share of the control images on which the unit is above 0. ``note``
+    tells what is wrong with the unit or its label, None in records of older versions; see ``marks``.
+    ``second_label`` is the best concept that shares no word with the label; ``steps`` counts the unit's iterations
+    and summaries. ``search_label`` and ``search_score`` are the result of the unit's own search; where a revisit
+    found better, ``origin`` is ``revisit`` and the label comes from unit ``found_by`` of run ``found_in``.
     """
 
     run: str
@@ -151,15 +142,11 @@ class Step:
     """One entry of a unit's history.
 
     ``kind`` is ``initial`` (one entry for each concept), ``iteration``, ``summary``, or ``revisit`` for a label
-    that
-    another unit found; ``step`` keeps counting over restarts. ``outcome`` is ``scored``, ``duplicate``,
-    ``invalid``,
-    ``not_drawable``, ``withdrawn`` (a user asked for another proposal) or ``stalled``. ``origin`` is
-    ``predefined``,
-    ``proposed``, ``summary``, ``revisit``, or ``typed`` by a user. ``board`` is the board after the step as
-    [concept,
-    score] pairs, best first; ``images`` are ids of cached images; ``seconds`` is how long the language model took,
-    ``model`` its fingerprint, and ``prompt`` the hash of the prompt that was sent.
+    that another unit found; ``step`` keeps counting over restarts. ``outcome`` is ``scored``, ``duplicate``,
+    ``invalid``, ``not_drawable``, ``withdrawn`` (a user asked for another proposal) or ``stalled``. ``origin`` is
+    ``predefined``, ``proposed``, ``summary``, ``revisit``, or ``typed`` by a user. ``board`` is the board after
+    the step as [concept, score] pairs, best first; ``images`` are ids of cached images; ``seconds`` is how long
+    the language model took, ``model`` its fingerprint, and ``prompt`` the hash of the prompt that was sent.
     """
 
     run: str

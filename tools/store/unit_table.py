@@ -62,12 +62,7 @@ class UnitRows(Generic[T]):
 
     SQLite reads all rows, in its own code, and returns a text for each chunk of units; only rows of chunks with a
     changed text are handed to Python. Fetching 10,000 rows several times a second kept Python's garbage collector
-    busy
-    for a fifth of the time.
-
-    Args:
-        run: id of the run.
-        make: makes the item of a row.
+    busy for a fifth of the time.
     """
 
     def __init__(self, run: str, make: Callable[[UnitRow], T]) -> None:
