@@ -235,8 +235,8 @@ def initial_prompt(
 def dialogue(system: str, examples: Sequence[tuple[str, str]], request: str) -> Prompt:
     """Put a system message, worked examples and a request together as one chat."""
     shared = [Message("system", system)]
-    for question, answer in examples:
-        shared += [Message("user", question), Message("assistant", answer)]
+    for example, answer in examples:
+        shared += [Message("user", example), Message("assistant", answer)]
     return Prompt((*shared, Message("user", request)), shared=len(shared))
 
 

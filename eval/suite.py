@@ -17,7 +17,7 @@ from line_neurons.agent.settings import Settings
 from line_neurons.agent.text import clean_text, shell_word
 from line_neurons.eval.labels.names import model_stem
 from line_neurons.eval.reports.histories import result_settings
-from line_neurons.graphs.runs.lifecycle import recorded
+from line_neurons.graphs.runs.lifecycle import recorded_settings
 from line_neurons.tools.label_marks import ENDED
 from line_neurons.tools.store.atomic_files import write_file
 from line_neurons.tools.store.records import Run
@@ -166,7 +166,7 @@ class Suite:
 
     def find_run(self, variant: Variant) -> Run | None:
         """Return the newest run in the store that is a search of this suite, whoever started it."""
-        wanted = result_settings(recorded(self.settings_of(variant.changes)))
+        wanted = result_settings(recorded_settings(self.settings_of(variant.changes)))
         for run in self.runs.runs():
             if (
                 (run.model, run.layer) == (self.model, self.layer)

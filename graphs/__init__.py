@@ -1,4 +1,4 @@
-"""The state machine of one unit, and runs over many units; ``explain`` and its kin are how Python begins them."""
+"""The state machine of one unit, runs over many units, and the Python interface (``explain``, ``load``)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Interrupted", "Result", "UnitResult", "aexplain", "explain", "iter_e
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when they are asked for: the rooms above import single modules, some without LangGraph.
+    # Imported on access: the packages above import single modules, some without LangGraph.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = "result" if name in {"Result", "UnitResult", "load"} else "explain"

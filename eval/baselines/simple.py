@@ -16,7 +16,7 @@ from line_neurons.eval.baselines.task import BaselineTask
 from line_neurons.eval.labels.formats import Label, Labels
 from line_neurons.graphs.loop import scoring
 from line_neurons.graphs.runs.components import Components
-from line_neurons.graphs.runs.lifecycle import recorded, start, work
+from line_neurons.graphs.runs.lifecycle import recorded_settings, start, work
 from line_neurons.tools.label_marks import UNLABELLED, told
 from line_neurons.tools.scorers import layer_scorer, needs_control
 from line_neurons.tools.store.records import Run, Unit
@@ -126,7 +126,7 @@ def _without_iteration(task: BaselineTask) -> Components:
 
 def _known(components: Components, layer: str, command: str) -> Run | None:
     # As the store returns it, with keys as text.
-    settings = json.loads(json.dumps(recorded(components.settings)))
+    settings = json.loads(json.dumps(recorded_settings(components.settings)))
     wanted = (components.spec, layer, command, settings)
     runs = components.runs.runs()
     return next((run for run in runs if (run.model, run.layer, run.command, run.settings) == wanted), None)

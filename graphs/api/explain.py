@@ -23,7 +23,7 @@ from line_neurons.agent.settings import Settings, load_settings
 from line_neurons.graphs.api.progress_line import ProgressLine
 from line_neurons.graphs.api.result import Result, UnitResult, load
 from line_neurons.graphs.runs.components import Components, OnProgress, reopen
-from line_neurons.graphs.runs.lifecycle import recorded, retry, select_units, settings_of, start, work
+from line_neurons.graphs.runs.lifecycle import recorded_settings, retry, select_units, settings_of, start, work
 from line_neurons.graphs.runs.runner import Progress
 from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.language_models.langchain import with_secrets
@@ -214,8 +214,8 @@ class _Request:
                 f"run {run.id} is of the layer {run.layer}, not of {self.layer!r:.60}", "leave it out"
             )
         if self.units is not None:
-            asked, _ = select_units(components, run.layer, _selectors(self.units))
-            if asked != (known := [unit.unit for unit in runs.units(run.id)]):
+            selected, _ = select_units(components, run.layer, _selectors(self.units))
+            if selected != (known := [unit.unit for unit in runs.units(run.id)]):
                 raise UsageError(f"run {run.id} has the units {known!s:.80}, not these", "leave them out")
         return components, run
 
@@ -233,7 +233,7 @@ class _Request:
         wanted = (
             components.spec,
             self.layer,
-            recorded(components.settings),
+            recorded_settings(components.settings),
             components.fingerprints(self.layer),
             None,
         )

@@ -20,7 +20,7 @@ from line_neurons.graphs.runs import fork as forking
 from line_neurons.graphs.runs.code_trust import record_trust
 from line_neurons.graphs.runs.components import Components, OnProgress, installed_versions
 from line_neurons.graphs.runs.environment import record_environment
-from line_neurons.graphs.runs.lifecycle import recorded, work
+from line_neurons.graphs.runs.lifecycle import recorded_settings, work
 from line_neurons.graphs.runs.runner import Progress, ProgressCallback
 from line_neurons.tools.batching import BoundedLanguageModel
 from line_neurons.tools.cache.reader import image_requests
@@ -251,7 +251,7 @@ def _start_replay(runs: RunStore, plan: Plan, components: Components, command: s
         created=time.time(),
         finished=None,
         error="",
-        settings=recorded(components.settings),
+        settings=recorded_settings(components.settings),
         fingerprints=components.fingerprints(run.layer),
         versions=installed_versions(),
         command=command,

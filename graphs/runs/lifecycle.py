@@ -102,7 +102,7 @@ def new_run(
         seed=components.settings.seed,
         status="pending",
         created=time.time(),
-        settings=recorded(components.settings),
+        settings=recorded_settings(components.settings),
         fingerprints=fingerprints,
         versions=installed_versions(),
         command=command,
@@ -117,7 +117,7 @@ def _remove_stale_checkpoints(store: Path, run: str) -> None:
             forget_run(db, run)
 
 
-def recorded(settings: Settings) -> dict[str, Any]:
+def recorded_settings(settings: Settings) -> dict[str, Any]:
     """Return the settings to record with a run: without folders and servers of this machine, and secrets."""
     values = settings.model_dump(mode="json", exclude={"store", "assets", "ollama"})
     return values | {"langchain": redacted(settings.langchain)}
@@ -125,7 +125,7 @@ def recorded(settings: Settings) -> dict[str, Any]:
 
 def settings_of(run: Run) -> dict[str, Any]:
     """Return the settings of a recorded run; settings introduced later have the value that matches it."""
-    return recorded(Settings.model_construct()) | unsent(run.settings) | run.settings
+    return recorded_settings(Settings.model_construct()) | unsent(run.settings) | run.settings
 
 
 def work(
@@ -195,11 +195,11 @@ def work(
 
 def _pending_units(runs: RunStore, run: str) -> list[Unit]:
     """Return the units to run: those that have not ended, and labelled ones with pending commands."""
-    asked = units_with_pending(runs, run)
+    steered = units_with_pending(runs, run)
     return [
         unit
         for unit in runs.units(run)
-        if unit.status not in ENDED or (unit.status in DONE and unit.unit in asked)
+        if unit.status not in ENDED or (unit.status in DONE and unit.unit in steered)
     ]
 
 
@@ -250,7 +250,7 @@ def retry(runs: RunStore, run: Run) -> int:
 
 def _record_changes(components: Components, run: Run) -> None:
     """Record settings and a language model that differ from the record, and the former ones in an event."""
-    settings, fingerprints = recorded(components.settings), components.fingerprints(run.layer)
+    settings, fingerprints = recorded_settings(components.settings), components.fingerprints(run.layer)
     if (settings, fingerprints) == (settings_of(run), run.fingerprints):
         return
     changed = {name: value for name, value in settings.items() if run.settings.get(name) != value}

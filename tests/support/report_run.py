@@ -11,7 +11,7 @@ import numpy as np
 from line_neurons.agent.ports import Control
 from line_neurons.agent.settings import Settings
 from line_neurons.agent.text import storable_text
-from line_neurons.graphs.runs.lifecycle import recorded
+from line_neurons.graphs.runs.lifecycle import recorded_settings
 from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.cache.reader import control_key
 from line_neurons.tools.store.records import Run, Step, Unit
@@ -29,7 +29,7 @@ def write(store, texts, *, control="bank", control_fingerprint=CONTROL, **settin
     texts = [storable_text(text) for text in texts]
     images = _images(store, texts)
     with closing(RunStore(store)) as runs:
-        known = recorded(Settings(iterations=3, control=control, restarts=1, **settings))
+        known = recorded_settings(Settings(iterations=3, control=control, restarts=1, **settings))
         fingerprints = {"target": TARGET, "generator": texts[0], "language_model": texts[0],
                         "control": control_fingerprint}  # fmt: skip
         run = Run(

@@ -1,7 +1,7 @@
 """Made-up runs whose tables can be worked out by hand."""
 
 from line_neurons.agent.settings import Settings
-from line_neurons.graphs.runs.lifecycle import recorded
+from line_neurons.graphs.runs.lifecycle import recorded_settings
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.steering_queue import mark_applied, submit_all
 
@@ -20,7 +20,7 @@ def add(store, name, searches=None, names=None, labels=None, layer=LAYER, **sett
     """A finished run of made-up searches."""
     searches = searches or SEARCHES
     iterations = len(next(iter(searches.values()))[1])
-    settings = recorded(Settings(iterations=iterations, control="bank", **settings))
+    settings = recorded_settings(Settings(iterations=iterations, control="bank", **settings))
     run = Run(name, MODEL, layer, 0, "finished", 1.0, settings, {}, {}, finished=2.0)
     units, steps = [], []
     for place, (unit, (initial, scores, summary)) in enumerate(searches.items()):

@@ -7,7 +7,7 @@ import pytest
 
 from line_neurons.agent.errors import StoreError
 from line_neurons.agent.renamed import RENAMED
-from line_neurons.graphs.runs.lifecycle import recorded, start, work
+from line_neurons.graphs.runs.lifecycle import recorded_settings, start, work
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.cli import show as showing
 from support.command_checks import refused
@@ -70,7 +70,7 @@ def test_a_run_that_an_old_version_left_ends_as_one_that_was_never_interrupted(t
 @pytest.mark.parametrize("version", VERSIONS)
 def test_settings_of_an_old_record_have_the_names_of_today_and_count_as_the_same(tmp_path, version):
     components = components_for(old_store(tmp_path / "store", version))
-    old, new = components.runs.run(KILLED).settings, recorded(components.settings)
+    old, new = components.runs.run(KILLED).settings, recorded_settings(components.settings)
     known = set(RENAMED.values()) & old.keys()
     assert not RENAMED.keys() & old.keys()
     assert {name: old[name] for name in known} == {name: new[name] for name in known}

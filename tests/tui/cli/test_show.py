@@ -8,7 +8,7 @@ from PIL import Image
 
 from line_neurons.agent.ports import DrawnImage, ImageRequest
 from line_neurons.agent.settings import Settings
-from line_neurons.graphs.runs.lifecycle import recorded
+from line_neurons.graphs.runs.lifecycle import recorded_settings
 from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.runs import RunStore
@@ -35,7 +35,7 @@ def store(tmp_path):
 
 
 def add(store, units, status="finished", **settings):
-    run = Run("net-1", "net:x", "head", 0, status, 1.0, recorded(Settings(**settings)), {}, {})
+    run = Run("net-1", "net:x", "head", 0, status, 1.0, recorded_settings(Settings(**settings)), {}, {})
     store.add_run(run, units)
     return run
 

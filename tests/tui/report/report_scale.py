@@ -23,7 +23,7 @@ from PIL import Image
 
 from line_neurons.agent.ports import Control
 from line_neurons.agent.settings import Settings
-from line_neurons.graphs.runs.lifecycle import recorded
+from line_neurons.graphs.runs.lifecycle import recorded_settings
 from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.cache.reader import control_key
 from line_neurons.tools.store.records import Run, Step, Unit
@@ -68,7 +68,16 @@ def make(store: Path, source: Path, units: int) -> None:
     with closing(RunStore(store)) as runs:
         fingerprints = {"target": TARGET, "generator": "painter", "language_model": "model", "control": CONTROL}
         run = Run(
-            RUN, "module:net", LAYER, 0, "finished", 1.0, recorded(Settings()), fingerprints, {}, finished=9e4
+            RUN,
+            "module:net",
+            LAYER,
+            0,
+            "finished",
+            1.0,
+            recorded_settings(Settings()),
+            fingerprints,
+            {},
+            finished=9e4,
         )
         histories = [_history(draw, unit, concepts, images) for unit in range(units)]
         runs.add_run(run, [unit for unit, _ in histories])
