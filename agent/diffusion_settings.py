@@ -21,28 +21,41 @@ class DiffusionSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: int | None = Field(default=None, ge=1, le=1000, description="Denoising steps.")
-    guidance: float | None = Field(default=None, ge=0, le=50, description="Guidance scale.")
-    size: int | None = Field(default=None, ge=16, le=4096, description="Width and height in pixels.")
-    dtype: Precision | None = Field(default=None, description="Precision of the weights.")
+    steps: int | None = Field(
+        default=None, ge=1, le=1000, description="Denoising steps; not set: the preset's or the model's own."
+    )
+    guidance: float | None = Field(
+        default=None, ge=0, le=50, description="Guidance scale; not set: the preset's or the model's own."
+    )
+    size: int | None = Field(
+        default=None,
+        ge=16,
+        le=4096,
+        description="Width and height in pixels; not set: the preset's or the model's own.",
+    )
+    dtype: Precision | None = Field(
+        default=None, description="Precision of the weights; not set: the preset's or the model's own."
+    )
     revision: str | None = Field(
-        default=None, description="Revision of the hub repository: branch, tag or commit."
+        default=None, description="Revision of the hub repository: branch, tag or commit; not set: the preset's."
     )
     lora: tuple[str, ...] = Field(default=(), description="LoRA file or hub id, PATH or PATH=WEIGHT.")
-    scheduler: str | None = Field(default=None, description="Name of a diffusers scheduler class.")
+    scheduler: str | None = Field(
+        default=None, description="Name of a diffusers scheduler class; not set: the model's own."
+    )
     offload: Literal["none", "model", "sequential"] = Field(
         default="none", description="Keep weights in CPU memory between uses."
     )
     vae_slicing: bool | None = Field(
-        default=None, description="Decode one image at a time; none: where the VAE supports it."
+        default=None, description="Decode one image at a time; not set: where the VAE supports it."
     )
     vae_tiling: bool = Field(default=False, description="Decode in tiles.")
     compile: bool = Field(default=False, description="Compile the denoiser with torch.compile.")
     channels_last: bool | None = Field(
-        default=None, description="Channels-last memory layout of the convolutions; none: on a GPU."
+        default=None, description="Channels-last memory layout of the convolutions; not set: on a GPU."
     )
     batch: int | None = Field(
-        default=None, ge=1, le=256, description="Images generated per batch; none: chosen for the device."
+        default=None, ge=1, le=256, description="Images generated per batch; not set: chosen for the device."
     )
 
     @field_validator("lora")

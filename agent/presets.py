@@ -17,7 +17,7 @@ OLLAMA_SAMPLING: Mapping[str, Any] = {
     "presence_penalty": 0.0,
     "frequency_penalty": 0.0,
 }
-"""What Ollama samples with where neither a question nor the model's own file says otherwise."""
+"""Ollama's sampling defaults, where neither a request nor the model's own file names others."""
 
 PAPER: Mapping[str, Any] = {
     "seed": 0,
@@ -64,7 +64,7 @@ PAPER: Mapping[str, Any] = {
     "repeat_penalty": 1.0,
     "forbidden": "proposed",
     "duplicates": "overwrite",
-    # Of unusable answers alone: the paper says nothing of them, and they would end the authors' own program.
+    # Of unusable replies only: the paper does not mention them, and they would end the authors' own program.
     "retries": 3,
     "retry_temperature_step": 0.0,
     "hints": 0,
@@ -78,7 +78,7 @@ PAPER: Mapping[str, Any] = {
         "compile": False,
     },
 }
-"""The method of the paper (section 3.2, appendix D); docs/explain.md says which of it is a choice of ours."""
+"""The method of the paper (section 3.2, appendix D); docs/explain.md names our own choices."""
 
 MACHINE: Mapping[str, frozenset[str]] = {
     "": frozenset({
@@ -87,13 +87,16 @@ MACHINE: Mapping[str, frozenset[str]] = {
     }),
     "diffusion": frozenset({"offload", "vae_slicing", "batch"}),
 }  # fmt: skip
-"""Settings that say where and how fast a run is worked on, and decide no label; those of ``diffusion`` apart."""
+"""Settings that decide where and how fast a run is processed, and no label; by table."""
+
+BATCH: Mapping[str, Any] = {"max_concurrent_units": 16, "max_consecutive_failures": 10, "revisit": True}
+"""Defaults of ``line batch`` that differ from the settings' own."""
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {"paper": PAPER}
 
 
 def with_preset(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a preset with those that were given beside it in the place of its own.
+    """Return the settings of a preset, overridden by those that were given.
 
     Raises:
         UsageError: there is no such preset.
@@ -106,10 +109,8 @@ def with_preset(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fixed_by(name: str, given: Collection[str]) -> dict[str, Any]:
-    """The settings that a preset fixes against files and the environment.
+    """Return the settings that a preset fixes against files and the environment.
 
-    Args:
-        name: the preset's.
-        given: names of the settings that were given beside it; a language model that was brings its own arguments.
+    A language model among the names of ``given`` settings brings its own arguments.
     """
     return {key: value for key, value in PRESETS[name].items() if key != "langchain" or "llm" not in given}

@@ -74,7 +74,7 @@ class Settings(BaseSettings):
         None,
         ge=1,
         le=10_000,
-        description="With patience: upper limit of iterations while a unit improves; none: no extra iterations.",
+        description="With patience: upper limit of iterations while a unit improves; not set: no extra ones.",
     )
     restarts: int = Field(
         0, ge=0, le=100, description="Number of extra searches from a fresh board that exclude earlier labels."
@@ -95,7 +95,9 @@ class Settings(BaseSettings):
         "ollama:llama3.1:8b",
         description="Language model: ollama:NAME, langchain:package.module.Class, embedded[:PACK] or random.",
     )
-    ollama: str = Field("", description="Ollama servers, separated by commas; none: OLLAMA_HOST, or this machine.")
+    ollama: str = Field(
+        "", description="Ollama servers, separated by commas; not set: OLLAMA_HOST, or this machine."
+    )
     context: int = Field(4096, ge=2048, le=1_000_000, description="Context length of Ollama models, in tokens.")
     reply_tokens: int = Field(512, ge=32, le=100_000, description="Longest reply of an Ollama model, in tokens.")
     timeout: float = Field(300, gt=0, le=86_400, description="Seconds to wait for a reply of a server.")
@@ -165,10 +167,10 @@ class Settings(BaseSettings):
         None,
         ge=-1,
         le=1,
-        description="Minimum caption similarity for the image bank to show a concept; none: the bank's own.",
+        description="Minimum caption similarity for the image bank to show a concept; not set: the bank's own.",
     )
     control_seed: int | None = Field(
-        None, ge=0, lt=2**31, description="Seed of the image bank's control set; none: the run's seed."
+        None, ge=0, lt=2**31, description="Seed of the image bank's control set; not set: the run's seed."
     )
     init: Literal["control", "vocabulary", "cache", "model"] = Field(
         "control",
@@ -176,26 +178,26 @@ class Settings(BaseSettings):
         "store's cache, or proposals of the language model.",
     )
     vocabulary: Path | None = Field(
-        None, description="Word list for init vocabulary, a word per line; none: ImageNet's class names."
+        None, description="Word list for init vocabulary, a word per line; not set: ImageNet's class names."
     )
     control: str | None = Field(
         None,
         description="Control set: a folder, hf:DATASET, an .npz file, bank or none; "
-        "by default bank with init control, else none.",
+        "not set: bank with init control, else none.",
     )
     control_images: int | None = Field(
         None,
         ge=1,
         le=100_000,
-        description="Control images per class, or in total for a set without classes; none: 50, of the bank 4.",
+        description="Control images per class, or in total for a set without classes; not set: 50, of the bank 4.",
     )
     class_names: Path | None = Field(
         None,
-        description="File of names for the class folders of the control set; none: the folders' names.",
+        description="File of names for the class folders of the control set; not set: the folders' names.",
     )
     image_range: Annotated[tuple[float, float] | None, NoDecode] = Field(
         None,
-        description="Black and white value of 16-bit and float images, as LOW,HIGH; none: 0,65535, "
+        description="Black and white value of 16-bit and float images, as LOW,HIGH; not set: 0,65535, "
         "and 0,1 of floats.",
     )
     vocabulary_share: float = Field(
@@ -218,7 +220,9 @@ class Settings(BaseSettings):
     precision: Precision = Field("float32", description="Precision of the target's forward pass.")
     channels_last: bool = Field(False, description="Run the target's convolutions in channels-last memory layout.")
     device: str = Field("auto", description="Device of target and generator: auto, cpu, cuda ...")
-    batch_size: int | None = Field(None, ge=1, description="Images per forward pass; none: chosen for the target.")
+    batch_size: int | None = Field(
+        None, ge=1, description="Images per forward pass; not set: chosen for the target."
+    )
     download: bool = Field(False, description="Download missing weights and data sets.")
 
     max_concurrent_units: int = Field(1, ge=1, le=1024, description="Units worked on at the same time.")

@@ -1,10 +1,12 @@
-"""How units, their labels and their steps are told in words, wherever people read of them."""
+"""Text formatting of numbers, times, units, labels and steps, the same on every screen."""
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from line_neurons.agent.text import clean_text, format_score
 from line_neurons.tools.label_marks import ENDED
 from line_neurons.tools.store.leases import LeaseStatus
 from line_neurons.tools.store.records import Run, Step, Unit
@@ -14,19 +16,75 @@ if TYPE_CHECKING:
     from line_neurons.tools.store.unit_table import UnitRow
 
 
+MAX_CELL = 4000
+"""Longest text of a table cell, in characters."""
+
+MISSING = "–"  # noqa: RUF001 - a dash
+"""Text of a number that is not known."""
+
+
+def plain(value: object) -> str:
+    """Return a value as text of a cell: numbers with three digits, text cleaned, nothing for None."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return format_score(value)
+    return clean_text(str(value), MAX_CELL)
+
+
+def number(value: float | None) -> str:
+    """Return a number with three digits, or a dash for one that is missing."""
+    return MISSING if value is None else format_score(value)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is one."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def megabytes(size: int, digits: int = 1) -> str:
+    """Return a number of bytes in megabytes."""
+    return f"{size / 1e6:,.{digits}f} MB"
+
+
+def gigabytes(size: int) -> str:
+    """Return a number of bytes in gigabytes."""
+    return f"{size / 1e9:,.1f} GB"
+
+
+def when(seconds: float) -> str:
+    """Return a time since the epoch as date and local time; empty for one out of the calendar's range."""
+    try:
+        return datetime.datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):
+        return ""
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in hours, minutes and seconds, without seconds from an hour on."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
 def is_unfinished(run: Run, states: Iterable[str], asked: Collection[int]) -> bool:
-    """Whether a resume has work on a run; it leaves failed units alone.
+    """Return whether resuming a run has work to do; failed units are left to a retry.
 
     Args:
         run: the run.
-        states: those of its units.
-        asked: its units of which something is asked.
+        states: states of its units.
+        asked: its units with pending steering commands.
     """
     return bool(asked) or not {run.status, *states} <= ENDED
 
 
 def origin(unit: Unit | UnitRow) -> str:
-    """Where a label came from, in words."""
+    """Return the origin of a label as text."""
     if unit.origin == "revisit":
         return found_by(unit)
     if unit.origin in {None, "predefined"}:
@@ -37,24 +95,24 @@ def origin(unit: Unit | UnitRow) -> str:
     return f"{'discovered' if unit.discovered else 'proposed'}, {where}"
 
 
-def found_by(one: Unit | UnitRow | Revisited) -> str:
-    """Whose search a label of a revisit came from, in words."""
-    other = f" of {one.found_in}" if one.found_in not in {None, one.run} else ""
-    return f"found by unit {one.found_by}{other}"
+def found_by(unit: Unit | UnitRow | Revisited) -> str:
+    """Return the unit whose search found the label of a revisit."""
+    other = f" of {unit.found_in}" if unit.found_in not in {None, unit.run} else ""
+    return f"found by unit {unit.found_by}{other}"
 
 
 def step_name(entry: Step) -> str:
-    """A step as it is called: its number, S for a summary, R for a revisit."""
+    """Return the name of a step: its number, S for a summary, R for a revisit."""
     return {"summary": "S", "revisit": "R"}.get(entry.kind, str(entry.step))
 
 
 def drawn_from(provenances: Sequence[Mapping[str, Any]]) -> str:
-    """What an image bank drew a concept from: captions with their similarity, and how many source images."""
+    """Return the captions, with similarity, and the number of images that an image bank used for a concept."""
     captions: dict[str, float] = {}
     files = set()
     for provenance in provenances:
         subjects = provenance.get("subjects")
-        # Another program may have written the store: what is no such account is passed over.
+        # Another program may have written the store: invalid entries are skipped.
         for subject in subjects if isinstance(subjects, list) else ():
             try:
                 caption, similarity, file = str(subject["caption"]), float(subject["similarity"]), subject["file"]
@@ -67,14 +125,14 @@ def drawn_from(provenances: Sequence[Mapping[str, Any]]) -> str:
     named = ", ".join(
         caption if similarity >= 1 else f"{caption} {similarity:.2f}" for caption, similarity in captions.items()
     )
-    return f"{named} ({len(files)} image{'' if len(files) == 1 else 's'})"
+    return f"{named} ({counted(len(files), 'image')})"
 
 
 def is_worked_on(held: LeaseStatus | None) -> bool:
-    """Whether a living process holds a run."""
+    """Return whether a live process holds a run."""
     return held is not None and not held.stale
 
 
 def state_of(run: Run, held: LeaseStatus | None) -> str:
-    """A run's state; one that nobody works on is not running, whatever its killed process wrote last."""
+    """Return a run's state; a killed process may have left it as running."""
     return "interrupted" if run.status == "running" and not is_worked_on(held) else run.status

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.text import format_score
 from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.store.activity import Activity, activities
 from line_neurons.tools.store.columns import OUTCOMES
@@ -206,8 +205,3 @@ def reason_of_refusal(entry: Step) -> str:
         return ""
     captions = [str(one[0]) for one in near if isinstance(one, list) and one]
     return f"nothing like it can be generated; near it: {', '.join(captions)}" if captions else ""
-
-
-def number(value: float | None) -> str:
-    """A score as it is shown; a dash for none."""
-    return "–" if value is None else format_score(value)  # noqa: RUF001 - a dash

@@ -23,7 +23,7 @@ from line_neurons.agent.settings import load_settings
 from line_neurons.tools.assets.packs import PACKS
 from line_neurons.tools.image_bank.folder import open_bank
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tui.cli import run as labelling
+from line_neurons.tui.cli import jobs as labelling
 from line_neurons.tui.cli.main import app
 from support.doc_commands import ROOT, SHELL, Block, Command
 from support.doc_stand_ins import HERE, THINGS, Painter

@@ -316,7 +316,7 @@ def stood_in(folder: Path) -> Iterator[SimpleNamespace]:
     from line_neurons.eval.cosy import images as concept_images
     from line_neurons.tui.app import app
     from line_neurons.tui.cli import assets as asset_commands
-    from line_neurons.tui.cli import run as labelling
+    from line_neurons.tui.cli import jobs as labelling
     from line_neurons.tui.cli.eval import baseline as baseline_commands
     from line_neurons.tui.cli.eval import suite
 

@@ -17,7 +17,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
@@ -223,6 +223,17 @@ def request_stop(runs: RunStore, holder: Holder) -> bool:
             "UPDATE leases SET stop = ? WHERE thread = ? AND token = ?", [by, holder.run, holder.token]
         )
         return updated.rowcount == 1
+
+
+def request_stop_of(store: Path, run: str) -> bool:
+    """Request the process that holds a run to stop after its current step; False if none does.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    with closing(RunStore(store)) as runs:
+        lease = lease_status(runs, check_liveness=False).get(run)
+        return lease is not None and request_stop(runs, lease.holder)
 
 
 def run_lock_path(store: Path, run: str, machine: MachineId | None = None) -> Path:

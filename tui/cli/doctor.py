@@ -1,55 +1,142 @@
-"""What ``line doctor`` says and does about a store alone."""
+"""Commands that look after the installation and the store: ``line doctor`` and ``line gc``."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated, Any
+
+import typer
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.settings import load_settings
 from line_neurons.agent.text import shell_word
+from line_neurons.tools.doctor import disk_space
+from line_neurons.tools.doctor.disk_space import Freed
 from line_neurons.tools.doctor.faults import FAULTS, Problem
 from line_neurons.tools.doctor.repair import repair
 from line_neurons.tools.doctor.store import active_runs, check
+from line_neurons.tools.store.runs import has_runs, open_store
+from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
+from line_neurons.tui.formatting import counted, megabytes
+
+app = typer.Typer()
+
+
+@opt.command(
+    app,
+    "doctor",
+    ("ollama", "store"),
+    examples=("line doctor", "line doctor --deep", "line doctor --store runs --fix"),
+)
+def doctor(
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also run the embedded language model, and check all files of a store.")
+    ] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Repair the store (removes only regenerable files).")] = False,
+    *,
+    json: opt.Json = False,
+    **flags: Any,
+) -> None:
+    """Check the installation, or a store.
+
+    Reports of each component whether it is present, its version, whether it works, and the remedy. With --store or
+    --fix only the store is checked: its databases, images and checkpoints.
+    """
+    ollama, store = load_settings(**flags).ollama, opt.store_of(**flags)
+    if fix or "store" in flags:
+        sound = examine(store, fix=fix, deep=deep, as_json=json)
+    else:
+        sound = check_installation(store, opt.assets_of(), ollama=ollama, deep=deep, as_json=json)
+    if not sound:
+        raise typer.Exit(1)
+
+
+@opt.command(app, "gc", ("store",), examples=("line gc", "line gc --store runs --json"))
+def gc(json: opt.Json = False, **flags: Any) -> None:
+    """Free disk space: old checkpoints of finished units, and unused database pages.
+
+    No process may work on the store meanwhile. Labels, histories, images and replies stay.
+    """
+    store = opt.store_of(**flags)
+    freed: list[Freed] = []
+    for database in disk_space.compact(store):
+        freed.append(database)
+        if not json:
+            terminal.line(_said(database))
+    if json:
+        terminal.dump({"store": str(store), "databases": [asdict(database) for database in freed]})
+    else:
+        size = sum(database.before - database.after for database in freed)
+        terminal.line(f"freed {megabytes(size)} of {store}")
+
+
+def check_installation(store: Path, assets: Path, *, ollama: str, deep: bool, as_json: bool) -> bool:
+    """Print the state of each component; False if one is missing or broken."""
+    from line_neurons.tools.doctor.installation import Finding, check
+
+    def report(finding: Finding) -> None:
+        mark = "note" if finding.status == "warn" else finding.status
+        remedy = f" -> {finding.remedy}" if finding.remedy else ""
+        terminal.line(
+            f"{finding.part}: {finding.detail}{remedy}",
+            style={"ok": "", "warn": "yellow"}.get(finding.status, "red"),
+            lead=f"{mark:8}",
+        )
+
+    def schema(path: Path) -> str:
+        return counted(len(open_store(path).runs()), "run") if has_runs(path) else "no runs yet"
+
+    findings = check(
+        root=assets,
+        store=store,
+        schema=schema,
+        deep=deep,
+        ollama=ollama,
+        found=(lambda _: None) if as_json else report,
+    )
+    if as_json:
+        terminal.dump(findings)
+    return all(finding.status in {"ok", "warn"} for finding in findings)
 
 
 def examine(store: Path, *, fix: bool, deep: bool, as_json: bool) -> bool:
-    """Print what is wrong with a store, and mend it if that is wanted; True if nothing is left that is a fault.
+    """Print the faults of a store, and repair it if asked to; False if an error is left.
 
     Raises:
-        UsageError: there is no such store, or it is to be mended while a process works on it.
+        UsageError: there is no such store, or a process works on a store that is to be repaired.
         StoreError: it cannot be read or written.
     """
     if not store.is_dir():
         raise UsageError(f"there is no store at {str(store)!r}", "name its folder with --store")
     done: list[str] = []
 
-    def told(line: str) -> None:
+    def report(line: str) -> None:
         done.append(line)
         if not as_json:
-            terminal.line(line, lead="mended  ")
+            terminal.line(line, lead="repaired ")
 
-    found = repair(store, deep=deep, on_repair=told) if fix else check(store, deep=deep)
+    found = repair(store, deep=deep, on_repair=report) if fix else check(store, deep=deep)
     if as_json:
         terminal.dump({"store": str(store), "mended": done, "problems": [_as_json(problem) for problem in found]})
     else:
-        _tell(store, found)
+        _report(store, found)
     return not any(FAULTS[problem.kind].is_error for problem in found)
 
 
-def _tell(store: Path, found: list[Problem]) -> None:
+def _report(store: Path, found: list[Problem]) -> None:
     for problem in found:
         stops = FAULTS[problem.kind].is_error
         terminal.line(
             problem.message, style="red" if stops else "yellow", lead=f"{'broken' if stops else 'note':8}"
         )
     if busy := active_runs(store):
-        terminal.line(
-            f"{', '.join(busy)} is being worked on; what is in hand there is not looked at", lead="note    "
-        )
+        terminal.line(f"active and not checked: {', '.join(busy)}", lead="note    ")
     if any(FAULTS[problem.kind].repair for problem in found):
-        terminal.line(f"to mend it: line doctor --store {shell_word(str(store))} --fix")
+        terminal.line(f"repair with: line doctor --store {shell_word(str(store))} --fix")
     elif not found:
-        terminal.line(f"store: nothing is wrong with {store}", lead="ok      ")
+        terminal.line(f"store: no faults in {store}", lead="ok      ")
 
 
 def _as_json(problem: Problem) -> dict[str, object]:
@@ -61,3 +148,8 @@ def _as_json(problem: Problem) -> dict[str, object]:
         "mending": kind.repair,
         "items": [list(item) for item in problem.items],
     }
+
+
+def _said(database: Freed) -> str:
+    pruned = f", checkpoints of {counted(database.pruned, 'finished unit')} pruned" if database.pruned else ""
+    return f"{database.database}: {megabytes(database.before)} before, {megabytes(database.after)} now{pruned}"

@@ -1,66 +1,253 @@
-"""What ``line export`` and ``line import`` do and say."""
+"""Commands that hand on a run or labels: ``line results``, ``report``, ``export`` and ``import``."""
 
 from __future__ import annotations
 
+import sys
 import zipfile
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated, Any, BinaryIO
+
+import typer
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.settings import load_settings
 from line_neurons.eval.exchange import export as formats
+from line_neurons.eval.exchange.output_files import open_output, output_file
+from line_neurons.eval.exchange.run_tables import TABLES, WRITERS, write_table
+from line_neurons.eval.exchange.snapshot import Snapshot, open_snapshot
+from line_neurons.tools.label_marks import codes
+from line_neurons.tools.store.records import Run, Unit
+from line_neurons.tools.store.run_problems import run_problems
+from line_neurons.tools.store.runs import find_unit, open_store
+from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
+from line_neurons.tui.cli.run_output import remarks
+from line_neurons.tui.formatting import counted, megabytes, origin
+
+app = typer.Typer()
 
 
-def export(
-    store: Path,
-    name: str,
-    format_: str,
-    output: Path,
+@opt.command(
+    app,
+    "results",
+    ("store",),
+    examples=("line results resnet50-layer4-1", "line results resnet50-layer4-1 --format csv -o labels.csv"),
+)
+def results(
+    run: opt.RunName,
     *,
-    table: str = "units",
-    layer: str | None = None,
-    units_from: int | None = None,
-    force: bool = False,
-    as_json: bool,
+    format_: Annotated[
+        str, typer.Option("--format", metavar="[table|csv|jsonl|parquet]", help="Format of the rows.")
+    ] = "table",
+    output: Annotated[
+        Path | None, opt.output("FILE", "File to write, or a folder for it; default: standard output.")
+    ] = None,
+    **flags: Any,
 ) -> None:
-    """Write a run or labels; see ``exports.formats.export``."""
-    done = formats.export(
-        store, name, format_, output, table=table, layer=layer, units_from=units_from, force=force
+    """Print or write one row per unit: label, score, evidence.
+
+    The run may still be in progress.
+    """
+    print_results(opt.store_of(**flags), run, format_, output)
+
+
+def print_results(store: Path, run_name: str, format_: str, output: Path | None) -> None:
+    """Print the units of a run with their labels, or write them to a file.
+
+    Raises:
+        UsageError: there is no such run or format, or the format or the file does not fit.
+        MissingPartError: parquet's package is not installed.
+    """
+    if format_ != "table" and format_ not in WRITERS:
+        raise UsageError(f"{format_!r:.40} is not a format", f"use table, {', '.join(WRITERS)}")
+    if format_ == "table" and output is not None:
+        raise UsageError("a table is printed and not written to a file", f"use --format {', '.join(WRITERS)}")
+    with open_snapshot(store, run_name) as snapshot:
+        if format_ == "table":
+            _print(snapshot.run, snapshot.units())
+            remarks(run_problems(store, snapshot.runs, snapshot.run))
+        elif output is not None:
+            with open_output(output_file(output, f"{snapshot.run.id}.{format_}")) as file:
+                _write(snapshot, format_, file)
+        elif format_ == "parquet" and sys.stdout.isatty():
+            raise UsageError("parquet is not for a terminal", "name a file with --output")
+        else:
+            # As bytes: CSV is UTF-8 whatever the terminal's encoding is.
+            _write(snapshot, format_, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+
+
+def _write(snapshot: Snapshot, format_: str, file: BinaryIO) -> None:
+    table = TABLES["units"]
+    write_table(table, table.rows(snapshot), format_, file, {})
+
+
+def _print(run: Run, units: Sequence[Unit]) -> None:
+    marked = any(unit.marks for unit in units)
+    terminal.table(
+        ["unit", "name", "label", "score", "AUC", "MAD", "margin", "origin", "runner-up", "runner-up score",
+         *(["marked"] if marked else []), "state"],
+        [
+            [
+                unit.unit, unit.name, unit.label, unit.score, unit.auc, unit.mad, unit.margin, origin(unit),
+                unit.second_label, unit.second_score, *([codes(unit.marks)] if marked else []),
+                unit.status + (f": {unit.error}" if unit.error else ""),
+            ]
+            for unit in units
+        ],
+        f"{run.target_name} {run.layer}, run {run.id}",
+    )  # fmt: skip
+
+
+@opt.command(
+    app,
+    "report",
+    opt.FILES,
+    examples=(
+        "line report resnet50-layer4-1",
+        "line report resnet50-layer4-1 7 castle -o castle.html --control-images",
+        "line report resnet50-layer4-1 -o report/",
+    ),
+)
+def report(
+    run: opt.RunName,
+    units: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[UNIT]...", help="Units of the run: numbers or class names; default: all."),
+    ] = None,
+    *,
+    output: Annotated[
+        Path | None,
+        opt.output(
+            "FILE|FOLDER",
+            "NAME.html: one page with its images in it, to send or to print, for up to 100 units. Another "
+            "name: a folder with a page for each unit, for whole layers. Default: RUN.html.",
+        ),
+    ] = None,
+    one_page: Annotated[
+        bool, typer.Option("--one-page", help="Write a single page for more than 100 units, too.")
+    ] = False,
+    control_images: Annotated[
+        bool,
+        typer.Option(
+            "--control-images",
+            help="Open the run's control set and show its images with the highest activation of each unit; the "
+            "store keeps only their activations.",
+        ),
+    ] = False,
+    control_pictures: Annotated[bool, typer.Option("--control-pictures", hidden=True)] = False,
+    json: opt.Json = False,
+    **flags: Any,
+) -> None:
+    """Write an HTML report of a run: labels, images, searches, settings and cost."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from line_neurons.tui.report.writer import write_report
+
+    store = opt.store_of(**flags)
+    with closing(open_store(store)) as opened:
+        shown = opened.run(run)
+        every = opened.units(shown.id) if units else []
+        chosen = [find_unit(shown, every, unit).unit for unit in units] if units else None
+    columns = TextColumn("units"), BarColumn(), MofNCompleteColumn()
+    with Progress(*columns, console=terminal.err, transient=True, disable=not terminal.err.is_terminal) as bar:
+        task = bar.add_task("units", total=None)
+        done = write_report(
+            store,
+            shown.id,
+            output or Path(f"{shown.id}.html"),
+            chosen,
+            one_page=one_page,
+            control_images=control_images or control_pictures,
+            assets=load_settings(**flags).assets,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if json:
+        terminal.dump({"report": str(done.path), "run": shown.id, "units": done.units, "bytes": done.size})
+    else:
+        terminal.line(f"{done.path}: {counted(done.units, 'unit')}, {megabytes(done.size)}")
+
+
+@opt.command(
+    app,
+    "export",
+    ("store",),
+    examples=(
+        "line export resnet50-layer4-1 --format bundle -o run.zip",
+        "line export resnet50-layer4-1 --format parquet --table steps -o steps.parquet",
+        "line export resnet50-layer4-1 --format hf-dataset -o dataset/",
+    ),
+)
+def export(
+    run: Annotated[str, typer.Argument(help="Name of a run; of labels, for the format of another method.")],
+    *,
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="csv, jsonl, parquet; cosy, invert, clip-dissect, milan; hf-dataset; neuronpedia-json; bundle.",
+        ),
+    ],
+    output: Annotated[Path, opt.output("FILE|FOLDER", "File or folder to write; NAME/: a file in it.")],
+    table: Annotated[
+        str, typer.Option(metavar="[units|steps|images]", help="csv, jsonl, parquet: what has a row each.")
+    ] = "units",
+    layer: Annotated[str | None, typer.Option(help="Layer, if a file of labels has several.")] = None,
+    units_from: opt.UnitsFrom = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file or folder.")] = False,
+    json: opt.Json = False,
+    **flags: Any,
+) -> None:
+    """Write a run to a file or folder: tables, a data set, a bundle for another machine."""
+    write_export(
+        opt.store_of(**flags),
+        run,
+        format_,
+        output,
+        table=table,
+        layer=layer,
+        units_from=units_from,
+        force=force,
+        as_json=json,
     )
+
+
+def write_export(store: Path, name: str, format_: str, output: Path, *, as_json: bool, **options: Any) -> None:
+    """Write a run or labels, and print where; see ``exchange.export.export``."""
+    done = formats.export(store, name, format_, output, **options)
     terminal.remarks(name, done.remarks)
     if as_json:
         terminal.dump({**asdict(done), "path": str(done.path)})
         return
     terminal.note(f"{done.summary} written to {done.path}")
     if done.missing:
-        terminal.note(f"left out, since the store has them no more: {done.missing}")
+        terminal.note(f"missing in the store, and left out: {done.missing}")
 
 
+@opt.command(
+    app,
+    "import",
+    ("store",),
+    examples=(
+        "line import run.zip",
+        "line import clip_dissect.csv --as clip-dissect --model torchvision:resnet50 --layer layer4",
+    ),
+)
 def import_(
-    store: Path,
-    path: Path,
+    path: Annotated[Path, typer.Argument(help="Bundle written by `line export`, or a file of labels.")],
     *,
-    name: str,
-    model: str | None,
-    layer: str | None,
-    units_from: int | None,
-    as_json: bool,
+    name: Annotated[str, typer.Option("--as", help="Name of the imported labels.")] = "",
+    model: Annotated[str | None, typer.Option(help="Target of the labels, if the file does not name it.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Layer, if the file names none or several.")] = None,
+    units_from: opt.UnitsFrom = None,
+    json: opt.Json = False,
+    **flags: Any,
 ) -> None:
-    """Take in a bundle, or a file of labels.
-
-    Args:
-        store: the store's folder.
-        path: the file.
-        name: what labels are to be called; empty: as the method.
-        model: the target of labels.
-        layer: the layer of labels.
-        units_from: what the units of labels count from.
-        as_json: print JSON.
-
-    Raises:
-        LineError: there is no such file, it is not taken in, or an option does not fit it.
-    """
-    path = path.expanduser()
+    """Import another machine's run, or another method's labels for the evaluation."""
+    store, path = opt.store_of(**flags), path.expanduser()
     if not path.is_file():
         if path.exists() and not path.is_dir():
             raise UsageError(
@@ -69,17 +256,17 @@ def import_(
         raise UsageError(
             f"there is no file {str(path)!r:.200}", "name a bundle of `line export`, or a file of labels"
         )
-    if _is_bundle(path):
-        options = {"--as": name, "--model": model, "--layer": layer, "--units-from": units_from}
-        if given := [option for option, value in options.items() if value not in {None, ""}]:
-            raise UsageError(f"{given[0]} is for labels, and {str(path)!r:.200} is a bundle", "leave it away")
-        _bundle(store, path, as_json)
-    else:
-        _labels(store, path, name, model, layer, units_from, as_json)
+    if not _is_bundle(path):
+        _labels(store, path, name, model, layer, units_from, json)
+        return
+    options = {"--as": name, "--model": model, "--layer": layer, "--units-from": units_from}
+    if given := [option for option, value in options.items() if value not in {None, ""}]:
+        raise UsageError(f"{given[0]} is for labels, and {str(path)!r:.200} is a bundle", "omit it")
+    _bundle(store, path, json)
 
 
 def _is_bundle(path: Path) -> bool:
-    # One that was cut is none for zipfile, but begins as one.
+    # zipfile does not recognise a truncated bundle.
     with path.open("rb") as file:
         return file.read(2) == b"PK" or zipfile.is_zipfile(path)
 
@@ -96,7 +283,7 @@ def _bundle(store: Path, path: Path, as_json: bool) -> None:
         return
     terminal.note(f"run {done.run} is here now: line show {done.run}")
     if done.run != done.original_run:
-        terminal.note(f"it was called {done.original_run}, a name that another run here has")
+        terminal.note(f"it was renamed from {done.original_run}, the name of another run here")
     if done.lost_images:
         terminal.note(f"{done.lost_images} of its images were lost before it was exported")
 
@@ -108,14 +295,12 @@ def _labels(
 
     kept, labels = import_labels(store, path, name=name, model=model, layer=layer, units_from=units_from)
     if as_json:
-        told = {"labels": len(labels.labels), "remarks": labels.remarks}
-        terminal.dump({**kept._asdict(), "path": str(kept.path), **told})
+        counts = {"labels": len(labels.labels), "remarks": labels.remarks}
+        terminal.dump({**kept._asdict(), "path": str(kept.path), **counts})
         return
     terminal.remarks(path.name, labels.remarks)
-    counted = terminal.counted(len(labels.labels), "label")
+    number = counted(len(labels.labels), "label")
     if kept.new:
-        terminal.note(
-            f"{counted} of {labels.model} {labels.layer} kept as {kept.name}: line eval cosy {kept.name}"
-        )
+        terminal.note(f"{number} of {labels.model} {labels.layer} kept as {kept.name}: line eval cosy {kept.name}")
     else:
-        terminal.note(f"these {counted} are here already as {kept.name}; nothing was changed")
+        terminal.note(f"these {number} are here already as {kept.name}; nothing was changed")

@@ -1,33 +1,41 @@
-"""What ``line pull`` and ``line models`` do."""
+"""Commands for the Ollama servers: ``line models`` and ``line pull``."""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
+from typing import Annotated, Any
 
 import typer
 from rich.progress import TaskID
 
 from line_neurons.agent.errors import BackendError, LineError
+from line_neurons.agent.settings import load_settings
 from line_neurons.tools.language_models.ollama.address import server_urls
 from line_neurons.tools.language_models.ollama.models import PullStep, installed
 from line_neurons.tools.language_models.ollama.models import pull as pull_model
+from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.progress import download_bars
+from line_neurons.tui.formatting import gigabytes
+
+app = typer.Typer()
 
 
-def pull(name: str, servers: str, *, as_json: bool) -> None:
-    """Let every server fetch a model, one after the other.
+@opt.command(
+    app, "pull", ("ollama",), examples=("line pull llama3.1:8b", "line pull qwen3:8b --ollama gpu1:11434")
+)
+def pull(
+    model: Annotated[str, typer.Argument(help="Model of Ollama's library, e.g. llama3.1:8b.")],
+    *,
+    json: opt.Json = False,
+    **flags: Any,
+) -> None:
+    """Download a model to the Ollama servers.
 
-    Args:
-        name: the model, with or without ``ollama:`` before it.
-        servers: addresses with commas between; empty: OLLAMA_HOST's, or this machine's.
-        as_json: print what the servers then have of it as JSON.
-
-    Raises:
-        LineError: a server did not get it; the others were asked all the same.
-        typer.Exit: with status 130 after Ctrl-C.
+    With several servers, one after the other; an error of one does not keep the others from it.
     """
-    name = name.removeprefix("ollama:")
+    name = model.removeprefix("ollama:")
+    servers = load_settings(**flags).ollama
     urls = server_urls(servers)
     failed: list[LineError] = []
     for url in urls:
@@ -36,63 +44,72 @@ def pull(name: str, servers: str, *, as_json: bool) -> None:
         except LineError as error:
             failed.append(error)
         except KeyboardInterrupt:
-            terminal.note("Interrupted; what has arrived is kept. The same command goes on from there.")
+            terminal.note("Interrupted; downloaded data is kept. The same command continues.")
             raise typer.Exit(130) from None
     for earlier in failed[:-1]:
         terminal.complain(earlier)
     if failed:
         raise failed[-1]
-    if as_json:
-        models(servers, as_json=True)
+    if json:
+        print_models(servers, as_json=True)
 
 
-def models(servers: str, *, as_json: bool) -> bool:
-    """Print the models of every server; True if all servers could be asked.
+@opt.command(app, "models", ("ollama",), examples=("line models", "line models --ollama gpu1:11434,gpu2:11434"))
+def models(*, json: opt.Json = False, **flags: Any) -> None:
+    """List the models of the Ollama servers."""
+    if not print_models(load_settings(**flags).ollama, as_json=json):
+        raise typer.Exit(1)
+
+
+def print_models(servers: str, *, as_json: bool) -> bool:
+    """Print the models of every server; False if a server did not answer.
 
     Args:
-        servers: addresses with commas between; empty: OLLAMA_HOST's, or this machine's.
+        servers: addresses separated by commas; empty: OLLAMA_HOST's, or this machine's.
         as_json: print JSON.
     """
     found = installed(server_urls(servers))
     if as_json:
         terminal.dump(found)
-        return not any(one.error for one in found)
-    for one in found:
-        if one.error:
-            terminal.complain(BackendError(one.error, one.remedy))
+        return not any(server.error for server in found)
+    for server in found:
+        if server.error:
+            terminal.complain(BackendError(server.error, server.remedy))
             continue
-        if not one.models:
-            terminal.line(f"{one.server} (Ollama {one.version}) has no model yet; `line pull NAME` fetches one")
+        if not server.models:
+            terminal.line(
+                f"{server.server} (Ollama {server.version}) has no model yet; download one with `line pull NAME`"
+            )
             continue
         terminal.table(
             ["model", "size", "parameters", "weights", "digest"],
             [
                 [
                     model.name,
-                    f"{model.size / 1e9:,.1f} GB",
+                    gigabytes(model.size),
                     model.parameters,
                     model.quantisation,
                     model.digest[:16],
                 ]
-                for model in one.models
+                for model in server.models
             ],
-            title=f"{one.server} (Ollama {one.version})",
+            title=f"{server.server} (Ollama {server.version})",
         )
-    return not any(one.error for one in found)
+    return not any(server.error for server in found)
 
 
 def _pull(name: str, url: str) -> None:
-    """Fetch a model with one bar for each of its layers, or a line for each step where nobody watches."""
+    """Download a model with one bar per layer or, without a terminal, one line per step."""
     bars = download_bars()
     tasks: dict[str, TaskID] = {}
-    told: set[str] = set()
+    reported: set[str] = set()
 
     def report(step: PullStep) -> None:
         if not terminal.err.is_terminal:
-            # A line for each step, not for each of the thousands of times that a server says how far it is.
-            if step.status not in told:
+            # One line per step; a server reports its progress thousands of times.
+            if step.status not in reported:
                 terminal.note(f"{step.server}: {step.status}")
-                told.add(step.status)
+                reported.add(step.status)
             return
         key = step.layer or step.status
         if key not in tasks:

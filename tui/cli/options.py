@@ -1,239 +1,264 @@
-"""The options that commands share, declared once.
+"""Options of the commands, generated from the fields of the settings.
 
-One that is not given leaves line.toml and the environment in force. An option is called like the setting that it
-sets; ``diffusion__steps`` is ``steps`` in the table ``[diffusion]``.
+An option that is not given leaves line.toml and the environment in force. ``diffusion__steps`` is ``steps`` of the
+table ``[diffusion]``.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import Parameter
 from pathlib import Path
-from typing import Annotated, Any
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
+from rich.markup import escape
 
+from line_neurons.agent.diffusion_settings import DiffusionSettings
+from line_neurons.agent.presets import OLLAMA_SAMPLING
+from line_neurons.agent.renamed import RENAMED
+from line_neurons.agent.settings import Settings, load_settings
 from line_neurons.eval.exchange.output_files import output_path
 
-Options = dict[str, Any]
-"""Annotations of options by setting."""
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
-_FILES = "Files and output"
+FILES = ("store", "assets")
+BATCH = ("max_concurrent_units", "llm_parallel", "batch_timeout", "max_consecutive_failures", "revisit")
+LANGUAGE_MODEL = (
+    "llm", "ollama", "temperature", "top_p", *OLLAMA_SAMPLING, "context", "reply_tokens", "timeout", "think",
+    "hints",
+)  # fmt: skip
+PIPELINE = tuple(f"diffusion__{name}" for name in ("offload", "vae_slicing", "compile", "batch"))
+"""Options of a text-to-image pipeline that change no image."""
+IMAGES = (
+    "generator", "threshold",
+    *(f"diffusion__{name}" for name in (
+        "steps", "guidance", "size", "dtype", "revision", "lora", "scheduler", "vae_tiling",
+    )),
+)  # fmt: skip
+TARGET = (
+    "control", "control_images", "class_names", "image_range", "weights", "pool", "layout", "precision",
+    "channels_last",
+)  # fmt: skip
+MACHINE = ("device", "batch_size", "download")
 
+PANELS: Mapping[str, Sequence[str]] = {
+    "Batch": BATCH,
+    "Method": (
+        "seed", "iterations", "summary", "images", "patience", "max_iterations", "restarts", "init", "vocabulary",
+        "top", "random", "random_pool", "scorer", "modifiers", "duplicates", "forbidden", "retries", "label_dead",
+        "exclude",
+    ),
+    "Language model": LANGUAGE_MODEL,
+    "Images": (*IMAGES, *PIPELINE),
+    "Target and control set": (*TARGET, *MACHINE),
+    "Files and output": FILES,
+}  # fmt: skip
+"""Panels of the help with their settings, in order."""
 
-def _panel(panel: str, rows: Mapping[str, tuple[Any, str, *tuple[str, ...]]]) -> Options:
-    """Options with their type, help text and, where these do not follow from the setting, names."""
-    return {
-        setting: Annotated[kind | None, typer.Option(*names, help=text, rich_help_panel=panel)]
-        for setting, (kind, text, *names) in rows.items()
-    }
+RUN = tuple(name for panel, names in PANELS.items() if panel != "Batch" for name in names)
+"""Settings of a new run."""
+CHANGES = (*BATCH, *LANGUAGE_MODEL, *PIPELINE, *MACHINE)
+"""Settings that may change when a run is resumed."""
+COMPONENTS = ("generator", "control", "weights", "class_names")
+"""Settings of components that may have moved since a run was recorded; their content must be the same."""
 
+NO_FLAG = frozenset({
+    "template", "langchain", "retry_temperature_step", "control_seed", "vocabulary_share", "exclude_for",
+    "diffusion__channels_last",
+})  # fmt: skip
+"""Settings of line.toml and the environment that have no flag."""
+
+_SHORT = {"iterations": "-N", "images": "-n"}
+_FLAGS = {"diffusion__batch": "--generation-batch"}
+_OLD_NAMES = {**RENAMED, "draw_batch": "diffusion__batch"}
+_MOVED = "Components of the run that were moved; their content must be the same"
+_FILES_PANEL = "Files and output"
 
 Config = Annotated[
-    Path | None, typer.Option(help="Settings file; default: line.toml in this folder.", rich_help_panel=_FILES)
+    Path | None,
+    typer.Option(help="Settings file; default: line.toml in this folder.", rich_help_panel=_FILES_PANEL),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.", rich_help_panel=_FILES)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=_FILES_PANEL)]
 Trust = Annotated[
     bool,
     typer.Option(
-        "--trust",
-        help="Run the code of one's own that the record names, though you did not begin the run.",
-        rich_help_panel=_FILES,
+        "--trust", help="Allow custom code from someone else's run.", rich_help_panel=_FILES_PANEL,
     ),
-]
-
+]  # fmt: skip
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[paper]", help="Use the paper's method, whatever line.toml and the environment say.",
+        rich_help_panel="Method",
+    ),
+]  # fmt: skip
 UnitsFrom = Annotated[
     int | None,
-    typer.Option(min=0, max=1, help="What a file of labels counts units from, 0 or 1; default: 0."),
+    typer.Option(min=0, max=1, help="Number of the first unit in a file of labels, 0 or 1; default: 0."),
 ]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run, or its beginning.")]
+UnitName = Annotated[str, typer.Argument(metavar="UNIT", help="Unit of the run: its number or class name.")]
+Model = Annotated[str, typer.Argument(help="Target model: torchvision:NAME, timm:NAME, hf:NAME, module:function.")]
+Layers = Annotated[
+    str, typer.Argument(help="Dotted path of a layer, or several separated by commas; see `line layers MODEL`.")
+]
+UNITS = "7, 10-20, names of output classes, all, random:50, cosy, or @FILE"
 
 
 def output(metavar: str, text: str) -> Any:
-    """The option ``-o`` of a command, which knows a folder by the slash at its end."""
+    """Return the option ``-o``, which recognises a folder by the slash at its end."""
     return typer.Option("--output", "-o", parser=output_path, metavar=metavar, help=text)
 
 
-FILES = _panel(
-    _FILES,
-    {
-        "store": (Path, "Folder of runs, images and checkpoints."),
-        "assets": (Path, "Folder of installed asset packs."),
-    },
-)
+def command(
+    app: typer.Typer,
+    name: str,
+    settings: Iterable[str] = (),
+    *,
+    moved: bool = False,
+    defaults: Mapping[str, Any] | str = "",
+    examples: Sequence[str] = (),
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a command that takes settings as options; those given arrive in its ``**flags``, by setting.
 
-BATCH = _panel(
-    "Batch",
-    {
-        "max_concurrent_units": (int, "Units worked on at the same time."),
-        "llm_parallel": (int, "Questions to the language model at the same time."),
-        "batch_timeout": (float, "Seconds that images wait for others to fill a batch."),
-        "max_consecutive_failures": (int, "Stop when so many units in a row have failed."),
-        "revisit": (bool, "At the end, try every unit on every concept that any found.", "--revisit/--no-revisit"),
-    },
-)
-
-METHOD = _panel(
-    "Method",
-    {
-        "preset": (str, "paper: the method of the paper, whatever line.toml and the environment say."),
-        "seed": (int, "Run seed."),
-        "iterations": (int, "Refinement iterations.", "--iterations", "-N"),
-        "summary": (bool, "Summary step.", "--summary/--no-summary"),
-        "images": (int, "Images per concept.", "--images", "-n"),
-        "patience": (int, "End a search after so many iterations without a better concept; 0: never."),
-        "max_iterations": (int, "With patience: go on up to so many iterations while a unit still improves."),
-        "restarts": (int, "Search so often again from a new board, for something else."),
-        "init": (str, "First board from: control, vocabulary, bank or model."),
-        "vocabulary": (Path, "Word list for --init vocabulary; default: ImageNet's class names."),
-        "top": (int, "Best classes on the first board."),
-        "random": (int, "Random others on the first board."),
-        "random_pool": (int, "Draw the random others from so many classes that all units share; 0: from all."),
-        "scorer": (str, "mean, auc or mad."),
-        "modifiers": (str, "Draw angle and light per-image or per-concept."),
-        "duplicates": (str, "refuse a repeated concept, accept it, or overwrite its score."),
-        "forbidden": (str, "What questions forbid: off-board or proposed."),
-        "retries": (int, "How often to ask again in a step."),
-        "label_dead": (
-            bool,
-            "Label units that nothing could be the label of, too.",
-            "--label-dead/--no-label-dead",
-        ),
-        "exclude": (list[str], "Keep a concept out of the initial vocabulary; repeatable."),
-    },
-)
-
-LANGUAGE_MODEL = _panel(
-    "Language model",
-    {
-        "llm": (str, "ollama:NAME, langchain:package.module.Class, embedded, embedded:PACK or random."),
-        "ollama": (str, "Ollama servers, with commas between; default: OLLAMA_HOST."),
-        "temperature": (float, "Sampling temperature."),
-        "top_p": (float, "Nucleus sampling."),
-        "top_k": (int, "Ollama: sample from so many of the likeliest tokens; 0: from all."),
-        "min_p": (float, "Ollama: least share of the likeliest token's probability."),
-        "typical_p": (float, "Ollama: locally typical sampling; 1: off."),
-        "repeat_penalty": (float, "Ollama: penalty of repeated tokens; 1: none."),
-        "repeat_last_n": (int, "Ollama: tokens in which repetitions are looked for; -1: the whole context."),
-        "presence_penalty": (float, "Ollama: penalty of tokens that are there already."),
-        "frequency_penalty": (float, "Ollama: penalty of tokens by how often they are there."),
-        "context": (int, "Context length in tokens."),
-        "reply_tokens": (int, "Longest answer in tokens."),
-        "timeout": (float, "Seconds to wait for an answer."),
-        "think": (str, "Let the model think: auto, on or off."),
-    },
-)
-HINTS = _panel(
-    "Language model", {"hints": (int, "Drawable things of an image bank named in the prompt; 0: none.")}
-)
-
-IMAGES = _panel(
-    "Images",
-    {
-        "generator": (str, "sdxl or another preset, a folder or hub id, bank or bank:FOLDER."),
-        "diffusion__steps": (int, "Denoising steps.", "--steps"),
-        "diffusion__guidance": (float, "Guidance scale.", "--guidance"),
-        "diffusion__size": (int, "Width and height in pixels.", "--size"),
-        "diffusion__dtype": (str, "float16, bfloat16 or float32 weights.", "--dtype"),
-        "diffusion__revision": (str, "Revision of the hub repository.", "--revision"),
-        "diffusion__lora": (list[str], "LoRA file or hub id, PATH or PATH=WEIGHT; repeatable.", "--lora"),
-        "diffusion__scheduler": (str, "Name of a diffusers scheduler class.", "--scheduler"),
-        "diffusion__vae_tiling": (bool, "Decode in tiles.", "--vae-tiling"),
-        "threshold": (float, "Least similarity of a bank's drawable concept."),
-    },
-)
-DRAWING = _panel(
-    "Images",
-    {
-        "diffusion__offload": (str, "Keep weights in CPU memory: none, model, sequential.", "--offload"),
-        "diffusion__vae_slicing": (bool, "Decode image by image.", "--vae-slicing/--no-vae-slicing"),
-        "diffusion__compile": (bool, "torch.compile the denoiser.", "--compile"),
-        "diffusion__batch": (int, "Images drawn in one batch.", "--draw-batch"),
-    },
-)
-
-TARGET = _panel(
-    "Target and control set",
-    {
-        "control": (str, "Control set: FOLDER, hf:DATASET, FILE.npz, bank or none."),
-        "control_images": (int, "Control images of each class, or in all."),
-        "class_names": (Path, "File of names for the class folders of the control set."),
-        "image_range": (str, "Values of 16-bit or float images that are black and white: LOW,HIGH."),
-        "weights": (Path, "A checkpoint of your own, FILE or FILE#NETWORK."),
-        "pool": (str, "Pooling: auto, mean or max of maps, cls or mean-tokens."),
-        "layout": (
-            list[str],
-            "Layout, if not known: [LAYER=]channels-first, channels-last or tokens.",
-        ),
-        "precision": (str, "float32, float16 or bfloat16 forward passes."),
-        "channels_last": (bool, "Memory layout of maps.", "--channels-last"),
-    },
-)
-MACHINE = _panel(
-    "Target and control set",
-    {
-        "device": (str, "auto, cpu, cuda ..."),
-        "batch_size": (int, "Images in a forward pass."),
-        "download": (bool, "Fetch weights and data that are not here.", "--download"),
-    },
-)
-
-RUN = METHOD | LANGUAGE_MODEL | HINTS | IMAGES | DRAWING | TARGET | MACHINE | FILES
-"""What a new run is told."""
-CHANGES = BATCH | LANGUAGE_MODEL | DRAWING | MACHINE
-"""What may be other when a run goes on."""
-
-PLACES = _panel(
-    "Where the run's parts are now, if they were moved",
-    {
-        "generator": (str, "bank:FOLDER or a folder, with the same content."),
-        "control": (str, "Control set, with the same content."),
-        "weights": (Path, "The checkpoint, with the same content."),
-        "class_names": (Path, "File of names for the class folders, with the same content."),
-    },
-)
-"""What may be elsewhere when a run goes on; a part that is another one is refused."""
-
-
-def only(*settings: str) -> Options:
-    """Some of the options."""
-    return {setting: (RUN | CHANGES)[setting] for setting in settings}
-
-
-def takes(options: Options) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command options; those that were given on the command line arrive in its ``**flags``, by setting.
-
-    In the help the options stand where ``**flags`` does not: before the command's keyword-only parameters.
+    Args:
+        app: the group of commands.
+        name: how the command is called.
+        settings: names of settings.
+        moved: take ``COMPONENTS`` as well.
+        defaults: defaults of the command that differ from the settings', or a text in place of all defaults.
+        examples: command lines that its help shows.
     """
+    options = [option for setting in settings for option in _options(setting, defaults)]
+    if moved:
+        options += [option for setting in COMPONENTS for option in _options(setting, defaults, _MOVED)]
+    names = [option.name for option in options]
 
-    def give(command: Callable[..., None]) -> Callable[..., None]:
-        own = inspect.signature(command, eval_str=True).parameters.values()
-        shared = [
-            Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=options[name]) for name in options
-        ]
-        parameters = sorted(
-            [*(one for one in own if one.kind is not Parameter.VAR_KEYWORD), *shared],
-            key=lambda one: one.kind + (one.kind is Parameter.KEYWORD_ONLY and one.name not in options),
-        )
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(function, eval_str=True).parameters.values()
 
-        @functools.wraps(command)
+        @functools.wraps(function)
         def run(**values: Any) -> None:
-            flags = _settings((name, values.pop(name)) for name in options)
-            command(**values, **flags)
+            given = nested({option: values.pop(option) for option in names})
+            function(**values, **given)
 
-        run.__annotations__ = {one.name: one.annotation for one in parameters}
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        return run
+        # Typer reads the signature; panels stand in the order of their first option.
+        run.__signature__ = inspect.Signature([  # type: ignore[attr-defined]
+            *(parameter for parameter in own if parameter.kind is Parameter.POSITIONAL_OR_KEYWORD),
+            *options,
+            *(parameter for parameter in own if parameter.kind is Parameter.KEYWORD_ONLY),
+        ])  # fmt: skip
+        app.command(name, epilog="\n\n".join(["Examples:", *map(escape, examples)]))(run)
+        return function
 
-    return give
+    return register
 
 
-def _settings(values: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """The options that were given, as settings."""
+def nested(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that were given as settings, under current names and within their tables."""
     settings: dict[str, Any] = {}
-    for name, value in values:
+    for name, value in sorted(options.items(), key=lambda option: option[0] not in _OLD_NAMES):
         if value is not None:
-            *table, setting = name.split("__")
+            *table, setting = _OLD_NAMES.get(name, name).split("__")
             (settings.setdefault(table[0], {}) if table else settings)[setting] = value
     return settings
+
+
+def flag(setting: str) -> str:
+    """Return the flag of a setting."""
+    return _FLAGS.get(setting) or f"--{setting.removeprefix('diffusion__').replace('_', '-')}"
+
+
+def field_of(setting: str) -> FieldInfo:
+    """Return the field of a setting, ``diffusion__steps`` of the table's."""
+    table, _, entry = setting.rpartition("__")
+    return DiffusionSettings.model_fields[entry] if table else Settings.model_fields[setting]
+
+
+def default_text(setting: str, defaults: Mapping[str, Any] | str = "") -> str:
+    """Return the default of a setting as the help shows it."""
+    if isinstance(defaults, str):
+        if defaults and setting not in {*FILES, "ollama"}:
+            return defaults
+        defaults = {}
+    value = defaults.get(setting, field_of(setting).default)
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "not set" if value in (None, "", (), {}) else str(value)
+
+
+def _options(setting: str, defaults: Mapping[str, Any] | str, panel: str = "") -> list[Parameter]:
+    """Return the option of a setting, and a hidden one for each of its earlier names."""
+    field = field_of(setting)
+    kind = _parsed(_type_of(field))
+    names = [f"{flag(setting)}/--no-{flag(setting)[2:]}" if kind is bool else flag(setting)]
+    names += [_SHORT[setting]] if setting in _SHORT else []
+    repeatable = "; repeatable" if get_origin(kind) is list else ""
+    description = f"{(field.description or '').removesuffix('.')}{repeatable}."
+    shown = typer.Option(
+        *names,
+        help=escape(f"{description} [default: {default_text(setting, defaults)}]"),
+        metavar=_metavar(field),
+        rich_help_panel=panel or next(name for name, members in PANELS.items() if setting in members),
+        show_default=False,
+    )
+    earlier = {old: typer.Option(f"--{old.replace('_', '-')}", hidden=True) for old in _earlier(setting)}
+    return [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
+        for name, option in {setting: shown, **earlier}.items()
+    ]
+
+
+def _earlier(setting: str) -> list[str]:
+    return [old for old, current in _OLD_NAMES.items() if current == setting]
+
+
+def _type_of(field: FieldInfo) -> Any:
+    """Return the type of a setting, without None."""
+    union = get_origin(field.annotation) in {Union, UnionType}
+    return next(part for part in get_args(field.annotation) if part is not NoneType) if union else field.annotation
+
+
+def _parsed(kind: Any) -> Any:
+    """Return the type in which the command line parses a setting, which validates it itself."""
+    if get_origin(kind) is tuple:
+        return list[str] if get_args(kind)[-1] is Ellipsis else str
+    return str if get_origin(kind) is Literal else kind
+
+
+def _metavar(field: FieldInfo) -> str | None:
+    """Return the choices or the bounds of a setting."""
+    kind = _type_of(field)
+    if get_origin(kind) is Literal:
+        return f"[{'|'.join(get_args(kind))}]"
+    if kind not in {int, float}:
+        return None
+    signs = {"ge": "{}<=", "gt": "{}<", "le": "<={}", "lt": "<{}"}
+    bounds = {name: sign.format(getattr(bound, name)) for bound in field.metadata
+              for name, sign in signs.items() if hasattr(bound, name)}  # fmt: skip
+    low, high = bounds.get("ge", bounds.get("gt", "")), bounds.get("le", bounds.get("lt", ""))
+    return ("INTEGER" if kind is int else "FLOAT") + (f" [{low}x{high}]" if bounds else "")
+
+
+def store_of(**flags: Any) -> Path:
+    """Return the store that the options, the environment or line.toml name, or the default one."""
+    from line_neurons.tools.store.runs import default_store
+
+    return load_settings(**flags).store or default_store()
+
+
+def assets_of(**flags: Any) -> Path:
+    """Return the folder of asset packs, as ``store_of`` does the store."""
+    from line_neurons.tools.assets.location import assets_root
+
+    return load_settings(**flags).assets or assets_root()
+
+
+def reopening(config: Path | None, flags: dict[str, Any]) -> tuple[Settings, dict[str, Any]]:
+    """Return this machine's settings, and the settings of a recorded run that are to change."""
+    return load_settings(config, **{name: flags.pop(name, None) for name in FILES}), flags

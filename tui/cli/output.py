@@ -1,12 +1,11 @@
-"""What the command prints: tables and lines for people, JSON for machines.
+"""Output of the command: tables and lines on a terminal, JSON for programs.
 
-Text from a model, a file or the store is data: it is printed without markup and without what a terminal obeys.
-Everything that the command prints goes through this module, or through the bars of ``watching``.
+Text from a model, a file or the store is data: it is printed without markup and without control sequences.
+Everything the command prints goes through this module, or through the bars of ``progress``.
 """
 
 from __future__ import annotations
 
-import datetime
 import json
 import re
 import sys
@@ -24,9 +23,8 @@ from rich.table import Table
 from rich.text import Text
 
 from line_neurons.agent.errors import LineError
-from line_neurons.agent.text import MAX_COMBINING_MARKS, clean_text, format_score
-
-MAX_CELL = 4000
+from line_neurons.agent.text import MAX_COMBINING_MARKS, clean_text
+from line_neurons.tui.formatting import MAX_CELL, MISSING, plain
 
 _WIDE = 160
 # Tables of more rows are printed row by row.
@@ -37,7 +35,7 @@ _BEYOND_ASCII = re.compile(r"[^ -~\n]+")
 
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
-    # Into a pipe or a file nothing is cut to the width of a terminal that is not there.
+    # A pipe or a file has no terminal width to cut lines to.
     width = None if stream and stream.isatty() else _WIDE
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=width)
 
@@ -46,22 +44,17 @@ out = _console(stderr=False)
 err = _console(stderr=True)
 
 
-def plain(value: object) -> str:
-    """A value as it is shown in a cell: numbers with three digits, text cleaned, nothing for None."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return format_score(value)
-    return clean_text(str(value), MAX_CELL)
-
-
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
-    """Print a table; columns whose cells are all numbers are set to the right."""
+    """Print a table; columns with numbers are right-aligned."""
     cells = list(rows)
     numeric = [any(isinstance(row[index], int | float) for row in cells) for index in range(len(headings))]
-    shown = [[plain(cell) for cell in row] for row in cells]
+    shown = [
+        [
+            MISSING if cell is None and is_number else plain(cell)
+            for cell, is_number in zip(row, numeric, strict=True)
+        ]
+        for row in cells
+    ]
     many = _lines_of_many(headings, numeric, shown, title) if len(shown) > _MANY else None
     if many is None:
         out.print(_table(headings, numeric, shown, title))
@@ -92,15 +85,15 @@ def _table(
 def _lines_of_many(
     headings: Sequence[str], numeric: Sequence[bool], rows: Sequence[Sequence[str]], title: str
 ) -> list[str] | None:
-    """The lines that rich prints of a table, put together row by row: rich takes a millisecond for each row.
+    """Return the lines that rich would print of a long table; rich itself takes a millisecond per row.
 
-    None where that is left to rich: the table is too wide, or the terminal lacks the characters of lines.
+    None: rich must print it, since the table is too wide or the terminal lacks line characters.
     """
-    # A column is as wide as its widest cell and its longest word want it.
+    # The widest cell and the longest word decide the width of a column.
     columns = [set(column) for column in zip(*rows, strict=True)]
     decisive = [max(column, key=cell_len) for column in columns], [max(column, key=_longest) for column in columns]
     edge = _rendered(_table(headings, numeric, decisive, box=ASCII2))[0].strip()
-    # A cell has a blank on either side, but not at the edges of the table.
+    # Cells have a blank on either side, except at the edges of the table.
     widths = [len(span) - 2 for span in f"-{edge[1:-1]}-".split("+")]
     if out.options.ascii_only or edge[-1] != "+" or len(widths) != len(headings) or min(widths) < 1:
         return None
@@ -123,7 +116,7 @@ def _longest(cell: str) -> int:
 
 
 def _folded(cell: str, width: int, number: bool) -> list[str]:
-    """The lines of a cell, each as wide as its column."""
+    """Return the lines of a cell, each as wide as its column."""
     wide = cell_len(cell)
     if wide <= width:
         gap = " " * (width - wide)
@@ -135,44 +128,24 @@ def _folded(cell: str, width: int, number: bool) -> list[str]:
 
 
 def _rendered(shown: Table) -> list[str]:
-    """The lines of a table as they are printed."""
+    """Return the lines of a table as they are printed."""
     with out.capture() as captured:
         out.print(shown)
     return captured.get().removesuffix("\n").split("\n")
 
 
 def line(text: str, style: str = "", lead: str = "") -> None:
-    """Print a line of one's own words and cleaned data, after a lead that keeps its spaces."""
+    """Print a line, its data cleaned, after a lead that keeps its spaces."""
     out.print(Text(lead + clean_text(text, MAX_CELL), style=style), soft_wrap=True)
 
 
-def counted(number: int, noun: str) -> str:
-    """A number with its noun, in the plural unless it is one."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def when(seconds: float) -> str:
-    """A time as a clock shows it; empty for one that no calendar has."""
-    try:
-        return datetime.datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
-    except (ValueError, OverflowError, OSError):
-        return ""
-
-
-def duration(seconds: float) -> str:
-    """A time that something takes, as people say it."""
-    if seconds >= 2 * 3600:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
-
-
 def note(text: str) -> None:
-    """Print a line beside the results, on standard error."""
+    """Print a line on standard error."""
     err.print(Text(clean_text(text, MAX_CELL)), soft_wrap=True)
 
 
 def remarks(what: str, lines: Sequence[str]) -> None:
-    """Print what was left out of some input, beside the results; the first ten of many lines."""
+    """Print on standard error what was left out of an input; at most ten lines."""
     for line in lines[:_REMARKS]:
         note(f"{what}: {line}")
     if len(lines) > _REMARKS:
@@ -180,7 +153,7 @@ def remarks(what: str, lines: Sequence[str]) -> None:
 
 
 def dump(value: Any) -> None:
-    """Print JSON and nothing else; what a terminal would obey or pile up stands as an escape."""
+    """Print JSON; control characters and piled-up marks are escaped."""
     unicode = (sys.stdout.encoding or "").lower() in {"utf-8", "utf8"}
     text = json.dumps(value, indent=2, ensure_ascii=not unicode, default=_plain_json)
     sys.stdout.write(_BEYOND_ASCII.sub(_escaped, text) + "\n")
@@ -196,7 +169,7 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def complain(error: LineError) -> None:
-    """Print what was wrong and what to do, as one line on standard error."""
+    """Print an error and its remedy as one line on standard error."""
     message = Text("error: ", style="bold red")
     message.append(clean_text(str(error), MAX_CELL), style="")
     err.print(message, soft_wrap=True)
@@ -208,10 +181,10 @@ def trace(error: BaseException) -> None:
 
 
 def notes(text: str) -> None:
-    """Print lines that quote data on standard error, each cleaned, with their indents."""
-    for one in text.removesuffix("\n").split("\n"):
-        indent = " " * (len(one) - len(one.lstrip(" ")))
-        err.print(Text(indent + clean_text(one, MAX_CELL)), soft_wrap=True)
+    """Print lines on standard error, each cleaned, with their indents."""
+    for text_line in text.removesuffix("\n").split("\n"):
+        indent = " " * (len(text_line) - len(text_line.lstrip(" ")))
+        err.print(Text(indent + clean_text(text_line, MAX_CELL)), soft_wrap=True)
 
 
 def _plain_json(value: Any) -> Any:

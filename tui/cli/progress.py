@@ -26,7 +26,8 @@ from rich.text import Text
 from line_neurons.agent.loop import BEGINNING, node_of
 from line_neurons.agent.text import clean_text, format_score
 from line_neurons.graphs.runs.runner import Progress as RunProgress
-from line_neurons.tui.cli.output import counted, duration, err, note
+from line_neurons.tui.cli.output import err, note
+from line_neurons.tui.formatting import counted, duration
 
 _DONE = {"finished", "failed"}
 

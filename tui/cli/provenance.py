@@ -18,12 +18,13 @@ from line_neurons.graphs.replay.provenance_text import (
 )
 from line_neurons.tools.store.runs import open_store
 from line_neurons.tui.cli import output as terminal
+from line_neurons.tui.formatting import plain
 
 _HASH = 12
 
 
-def show(store: Path, name: str, *, as_json: bool) -> None:
-    """Print where a run's labels come from: whole for machines; for people in groups, hashes by their beginning.
+def show_provenance(store: Path, name: str, *, as_json: bool) -> None:
+    """Print the provenance of a run's labels: in groups with short hashes, or all of it as JSON.
 
     Raises:
         LineError: there is no such run, or the store cannot be read.
@@ -35,7 +36,7 @@ def show(store: Path, name: str, *, as_json: bool) -> None:
         return
     finished = f", finished {format_moment(told['finished'])}" if told["finished"] else ""
     terminal.line(f"{told['run']}: {told['model']} {told['layer']}", style="bold")
-    terminal.line(f"{told['status']}, begun {format_moment(told['created'])}{finished}")
+    terminal.line(f"{told['status']}, started {format_moment(told['created'])}{finished}")
     _pair("command", told["command"] or NOT_RECORDED)
     if origin := told["forked_from"]:
         _pair("forked from", f"unit {origin['unit']} of {origin['run']} after step {origin['step']}")
@@ -43,11 +44,11 @@ def show(store: Path, name: str, *, as_json: bool) -> None:
     _work(told)
     _asked(told)
     _units(told)
-    terminal.line(f"All of it, with each step's question and images: line show {told['run']} --provenance --json")
+    terminal.line(f"In full, with each step's prompt and images: line show {told['run']} --provenance --json")
 
 
 def _parts(told: Mapping[str, Any]) -> None:
-    _head("Parts")
+    _head("Components")
     for name, part in told["parts"].items():
         _pair(name.replace("_", " "), part["fingerprint"])
         for what, value in (part["made_of"] or {}).items():
@@ -63,12 +64,12 @@ def _work(told: Mapping[str, Any]) -> None:
             _pair(what, value)
         for note in one["images"] or ():
             _pair("images", str(note))
-    _head("Worked on")
+    _head("Sessions")
     if not told["sessions"]:
         terminal.line("not yet", lead="  ")
         return
     terminal.table(
-        ["began", "ended", "how", "process", "host", "steps", "environment"],
+        ["started", "ended", "how", "process", "host", "steps", "environment"],
         [
             [
                 format_moment(one["began"]),
@@ -101,18 +102,18 @@ def _asked(told: Mapping[str, Any]) -> None:
     for kind, text in (told["prompts"] or {}).items():
         _pair(kind, str(mapping_of(text).get("sha256")))
     if told["prompts"] is None:
-        terminal.line(f"{NOT_RECORDED}, but for the hash of each question that was asked", lead="  ")
-    _head("Settings other than the defaults")
-    usual = Settings.model_construct().model_dump(mode="json")
+        terminal.line(f"{NOT_RECORDED}, except the hash of each request", lead="  ")
+    _head("Settings that differ from the defaults")
+    defaults = Settings.model_construct().model_dump(mode="json")
     for name, value in told["settings"].items():
-        if usual.get(name) != value:
+        if defaults.get(name) != value:
             _pair(name, str(value))
 
 
 def _units(told: Mapping[str, Any]) -> None:
     _head("Units")
     terminal.table(
-        ["unit", "name", "label", "score", "origin", "steps", "questions", "wishes", "history"],
+        ["unit", "name", "label", "score", "origin", "steps", "requests", "steering commands", "history"],
         [
             [
                 str(one["unit"]),
@@ -136,4 +137,4 @@ def _head(text: str) -> None:
 
 
 def _pair(name: str, value: str) -> None:
-    terminal.line(value, lead=f"  {terminal.plain(name):28}")
+    terminal.line(value, lead=f"  {plain(name):28}")

@@ -1,21 +1,18 @@
-"""What ``line replay`` does: say what differs here, do a run again, and say how far it comes out the same."""
+"""The command ``line replay``: repeat a run, and report how far the results agree."""
 
 from __future__ import annotations
 
 import os
 import re
-import shlex
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from line_neurons.agent.errors import LineError, UsageError
-from line_neurons.agent.settings import Settings
 from line_neurons.agent.text import shell_word
 from line_neurons.graphs.replay.compare import (
     SCHEMA,
@@ -29,69 +26,86 @@ from line_neurons.graphs.replay.replay import Plan, components_of, plan, replay_
 from line_neurons.graphs.runs.code_trust import require_trust
 from line_neurons.graphs.runs.environment import current_environment
 from line_neurons.graphs.runs.runner import last_step
-from line_neurons.tools.language_models.ollama.address import without_passwords
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import default_store, find_unit, open_store
+from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.exit_codes import INTERRUPTED
+from line_neurons.tui.cli.invocation import command_line
 from line_neurons.tui.cli.progress import Watching
 from line_neurons.tui.cli.signals import draining
+from line_neurons.tui.formatting import counted, plain
+
+app = typer.Typer()
 
 _LONGEST = 60
 
 
+@opt.command(
+    app,
+    "replay",
+    ("ollama", "timeout", "max_concurrent_units", "llm_parallel", *opt.MACHINE, *opt.FILES),
+    defaults="as recorded",
+    examples=(
+        "line replay resnet50-layer4-1",
+        "line replay resnet50-layer4-1 7 castle --tolerance 1e-4 --device cpu",
+        "line replay resnet50-layer4-1 --strict --into replay",
+    ),
+)
 def replay(
-    name: str,
-    which: Sequence[str],
-    into: Path | None,
-    settings: Settings,
-    changes: Mapping[str, Any],
+    run: opt.RunName,
+    unit: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[UNIT]...", help="Units of the run: numbers or class names; default: all."),
+    ] = None,
     *,
-    strict: bool,
-    tolerance: float,
-    as_json: bool,
-    trust: bool = False,
+    into: Annotated[
+        Path | None,
+        typer.Option(help="Store of the replay; default: a new folder in the store's folder replays."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse if a component differs from the recorded one.")
+    ] = False,
+    tolerance: Annotated[float, typer.Option(min=0, help="Largest difference of equal scores.")] = 0,
+    config: opt.Config = None,
+    trust: opt.Trust = False,
+    json: opt.Json = False,
+    **flags: Any,
 ) -> None:
-    """Do a run again in a store of its own, and print what differs.
+    """Repeat a recorded run without its cache, and report what differs.
 
-    Args:
-        name: the run, or the beginning of its name.
-        which: units of it, by number or class name; none: all.
-        into: the folder of the replay's store; None for a new one below the run's store.
-        settings: where the store and the asset packs are, and what else is this machine's own.
-        changes: settings that do not alter what comes out, such as the device.
-        strict: refuse where a part is not the one that the run had.
-        tolerance: scores that differ by no more count as equal.
-        as_json: print JSON.
-        trust: run code of one's own that the run names, whoever began it.
-
-    Raises:
-        LineError: the run cannot be done again.
-        Exit: with status 1 if something differs, 130 if it was interrupted.
+    First the recorded environment is compared with this machine's, then each unit, up to its first different step.
+    Status 0: all is equal, 1: something differs, 2: the run cannot be replayed, 130: interrupted; the same command
+    continues.
     """
+    settings, changes = opt.reopening(config, flags)
     store = settings.store or default_store()
-    command = shlex.join(["line", *without_passwords(sys.argv[1:])])
+    command = command_line()
     watching = Watching()
     with closing(open_store(store)) as runs:
-        run = runs.run(name)
-        every = runs.units(run.id)
-        planned = plan(runs, run, [find_unit(run, every, one).unit for one in which])
-        for one in () if trust else planned.whole:
-            require_trust(runs, one.run, changes)
+        recorded = runs.run(run)
+        every = runs.units(recorded.id)
+        planned = plan(runs, recorded, [find_unit(recorded, every, name).unit for name in unit or ()])
+        for part in () if trust else planned.whole:
+            require_trust(runs, part.run, changes)
         if into is None and not os.access(store, os.W_OK):
-            raise UsageError(f"nothing can be written in {store}", "name a folder for the replay with --into")
+            raise UsageError(f"the store {store} is read-only", "name a folder for the replay with --into")
         place = into or replay_folder(runs, planned)
         if place.resolve() == store.resolve():
-            raise UsageError(f"{place} is the store of run {run.id} itself", "name a new folder with --into")
+            raise UsageError(f"{place} is the store of run {recorded.id} itself", "name a new folder with --into")
         with watching:
             components = components_of(runs, planned, place, settings, watching.preparing, changes)
-            differ, unknown = compare_environment(runs, run, current_environment(components[-1], run.layer))
-        if not as_json:
-            _say_circumstances(planned, place, differ, unknown)
-        if strict and (others := [one.what for one in differ if one.what.startswith("parts.")]):
+            differ, unknown = compare_environment(
+                runs, recorded, current_environment(components[-1], recorded.layer)
+            )
+        if not json:
+            _report_environment(planned, place, differ, unknown)
+        if strict and (
+            others := [difference.what for difference in differ if difference.what.startswith("parts.")]
+        ):
             raise UsageError(
-                f"parts are not those that run {run.id} had: {', '.join(others)}",
-                "install what it had, or leave out --strict",
+                f"components differ from those of run {recorded.id}: {', '.join(others)}",
+                "install the recorded ones, or omit --strict",
             )
         own = components[-1].settings
         watching.steps_in_all = len(planned.units) * (last_step(own) + 1)
@@ -102,26 +116,28 @@ def replay(
             except UsageError:
                 raise
             except LineError as error:
-                error.remedy = "; ".join(filter(None, [error.remedy, "then the same command goes on"]))
+                error.remedy = "; ".join(
+                    filter(None, [error.remedy, "then run the same command again to continue"])
+                )
                 raise
         if done.status == "interrupted":
-            terminal.note(f"Interrupted; every finished step is kept. The same command goes on: {command}")
+            terminal.note(f"Interrupted; every finished step is kept. Continue with the same command: {command}")
             raise typer.Exit(INTERRUPTED)
         found = compare_units(runs, planned, components[-1].runs, done, tolerance)
-    if as_json:
+    if json:
         terminal.dump(_json(planned, place, done, differ, unknown, found, tolerance))
     else:
-        _say_agreement(planned, place, done, found)
-    if not all(one.agrees for one in found):
+        _report_agreement(planned, place, done, found)
+    if not all(agreement.agrees for agreement in found):
         raise typer.Exit(1)
 
 
-def _say_circumstances(planned: Plan, place: Path, differ: Sequence[Difference], unknown: Sequence[str]) -> None:
-    """Say, before anything is done, what is other here than it was."""
-    run, units = planned.run, terminal.counted(len(planned.units), "unit")
+def _report_environment(planned: Plan, place: Path, differ: Sequence[Difference], unknown: Sequence[str]) -> None:
+    """Print what differs from the recorded environment, before the replay."""
+    run, units = planned.run, counted(len(planned.units), "unit")
     terminal.line(f"Replay of {run.id}: {units}, in {place}", style="bold")
-    for one in planned.whole[:-1]:
-        terminal.line(f"It was forked, so unit {one.units[0].unit} of {one.run.id} is done again before.")
+    for part in planned.whole[:-1]:
+        terminal.line(f"It was forked, so unit {part.units[0].unit} of {part.run.id} is replayed first.")
     for unit, why in planned.left_out.items():
         terminal.line(f"Unit {unit} is left out: {why}.")
     if planned.note:
@@ -129,17 +145,31 @@ def _say_circumstances(planned: Plan, place: Path, differ: Sequence[Difference],
     if differ:
         terminal.table(
             ["differs", "recorded", "here"],
-            [[one.what, ", ".join(map(_short, one.then)), _short(one.now)] for one in differ],
+            [
+                [difference.what, ", ".join(map(_short, difference.then)), _short(difference.now)]
+                for difference in differ
+            ],
         )
     if unknown:
         terminal.line(f"Not recorded with the run, and so not compared: {', '.join(unknown)}.")
     if not differ:
-        terminal.line("What the run was made with is the same here" + (" as far as recorded." if unknown else "."))
+        terminal.line("The environment is the same here" + (" as far as recorded." if unknown else "."))
 
 
-def _say_agreement(planned: Plan, place: Path, done: Run, found: Sequence[Agreement]) -> None:
+def _report_agreement(planned: Plan, place: Path, done: Run, found: Sequence[Agreement]) -> None:
     terminal.table(
-        ["unit", "name", "verdict", "label", "score", "label now", "score now", "steps", "images", "parts at"],
+        [
+            "unit",
+            "name",
+            "verdict",
+            "label",
+            "score",
+            "label now",
+            "score now",
+            "steps",
+            "images",
+            "first difference",
+        ],
         [
             [
                 str(one.unit),
@@ -158,35 +188,35 @@ def _say_agreement(planned: Plan, place: Path, done: Run, found: Sequence[Agreem
     )
     for one in found:
         if one.parted:
-            then, now = (terminal.plain(_brief(value)) for value in (one.parted.then, one.parted.now))
+            then, now = (plain(_brief(value)) for value in (one.parted.then, one.parted.now))
             terminal.line(f"unit {one.unit}, {_place(one)}: {then} then, {now} now")
         if one.note:
             terminal.line(f"unit {one.unit}: {one.note}")
     counts = {verdict: sum(one.verdict == verdict for one in found) for verdict in VERDICTS}
-    said = [f"{terminal.counted(count, 'unit')} {verdict}" for verdict, count in counts.items() if count]
+    said = [f"{counted(count, 'unit')} {verdict}" for verdict, count in counts.items() if count]
     terminal.line(f"{', '.join(said)}{_within(found)}.", style="bold")
-    terminal.line(f"Its own store: line show {done.id} --store {shell_word(str(place))}")
+    terminal.line(f"Store of the replay: line show {done.id} --store {shell_word(str(place))}")
 
 
 def _within(found: Sequence[Agreement]) -> str:
-    """The largest differences, where there are any."""
+    """Return the largest differences, if there are any."""
     largest = {
         "scores": max((one.score_difference or 0 for one in found), default=0),
         "activations": max((one.activation_difference or 0 for one in found), default=0),
     }
-    apart = [f"{what} of a same concept are at most {most:.3g} apart" for what, most in largest.items() if most]
+    apart = [f"{what} of the same concept differ by at most {most:.3g}" for what, most in largest.items() if most]
     return f"; {' and '.join(apart)}" if apart else ""
 
 
 def _place(one: Agreement) -> str:
     if one.parted is None:
         return ""
-    again = f", question {one.parted.attempt}" if one.parted.attempt else ""
+    again = f", request {one.parted.attempt}" if one.parted.attempt else ""
     return f"step {one.parted.step}{again}: {one.parted.what}"
 
 
 def _short(text: str) -> str:
-    """A hash by its beginning; other values as they are."""
+    """Return the beginning of a hash; other values unchanged."""
     return f"{text[:12]}..." if re.fullmatch(r"[0-9a-f]{64}", text) else text
 
 
@@ -212,7 +242,7 @@ def _json(
         "replay": {"run": done.id, "store": str(place)},
         "agrees": all(one.agrees for one in found),
         "tolerance": tolerance,
-        "differ": [asdict(one) for one in differ],
+        "differ": [asdict(difference) for difference in differ],
         "not_recorded": list(unknown),
         "left_out": {str(unit): why for unit, why in planned.left_out.items()},
         "note": planned.note,

@@ -1,158 +1,146 @@
-"""What ``line steer``, ``line fork`` and ``line show --prompt`` do."""
+"""Commands for a run that another process works on: ``line steer`` and ``line stop``."""
 
 from __future__ import annotations
 
-import shlex
-import sys
-from collections.abc import Mapping, Sequence
+import time
 from contextlib import closing
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.settings import Settings, fork_changes
 from line_neurons.agent.steering import SteeringKind
-from line_neurons.agent.text import shell_word
-from line_neurons.tools.store.leases import lease_status
-from line_neurons.tools.store.runs import default_store, find_unit, open_store
+from line_neurons.tools.store.leases import STALE_SECONDS, LeaseStatus, lease_status, request_stop
+from line_neurons.tools.store.runs import RunStore, find_unit, open_store
 from line_neurons.tools.store.steering_queue import submit_all
+from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
+from line_neurons.tui.cli.run_output import store_flag
 from line_neurons.tui.formatting import is_worked_on
 
-Asked = Sequence[tuple[SteeringKind, str]]
+app = typer.Typer()
+
+_POLL_SECONDS = 0.2
 
 
-def steer(store: Path, name: str, which: str, asked: Asked, *, as_json: bool) -> None:
-    """Ask things of a unit, all or none, and say who will take them.
+@opt.command(
+    app,
+    "steer",
+    ("store",),
+    examples=(
+        "line steer resnet50-layer4-1 7 --pin castle --ban 'stone wall'",
+        "line steer resnet50-layer4-1 castle --try 'medieval tower'",
+        "line steer resnet50-layer4-1 7 --again",
+    ),
+)
+def steer(
+    run: opt.RunName,
+    unit: opt.UnitName,
+    *,
+    pin: Annotated[list[str] | None, typer.Option(help="Keep this concept on the board; repeatable.")] = None,
+    unpin: Annotated[list[str] | None, typer.Option(help="Undo --pin; repeatable.")] = None,
+    ban: Annotated[
+        list[str] | None, typer.Option(help="Remove from the board for good, never the label; repeatable.")
+    ] = None,
+    try_: Annotated[list[str] | None, typer.Option("--try", help="Score this concept next; repeatable.")] = None,
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--again", help="Discard the current proposal and request another; continue a finished unit."
+        ),
+    ] = False,
+    json: opt.Json = False,
+    **flags: Any,
+) -> None:
+    """Pin, ban or suggest concepts.
 
-    Args:
-        store: the store's folder.
-        name: the run, or the beginning of its name.
-        which: the unit: its number or class name.
-        asked: what is asked, with the concept.
-        as_json: print JSON.
-
-    Raises:
-        UsageError: nothing is asked, or something makes no sense.
+    A command is applied before the unit's next node, or when the run is resumed.
     """
-    if not asked:
-        raise UsageError("nothing is asked", "name --pin, --unpin, --ban, --try or --again")
+    store = opt.store_of(**flags)
+    concepts: dict[SteeringKind, list[str]] = {
+        "unpin": unpin or [],
+        "pin": pin or [],
+        "ban": ban or [],
+        "try": try_ or [],
+    }
+    submitted = [(kind, concept) for kind, named in concepts.items() for concept in named]
+    submitted += [("again", "")] if again else []
+    if not submitted:
+        raise UsageError("no steering command is given", "use --pin, --unpin, --ban, --try or --again")
     with closing(open_store(store, read_only=False)) as runs:
-        run = runs.run(name)
-        unit = find_unit(run, runs.units(run.id), which)
-        written = submit_all(runs, run, unit.unit, asked)
-        held = lease_status(runs, check_liveness=False).get(run.id)
-    worked_on = is_worked_on(held)
-    if as_json:
+        shown = runs.run(run)
+        chosen = find_unit(shown, runs.units(shown.id), unit)
+        queued = submit_all(runs, shown, chosen.unit, submitted)
+        lease = lease_status(runs, check_liveness=False).get(shown.id)
+    active = is_worked_on(lease)
+    if json:
         terminal.dump(
-            {"run": run.id, "unit": unit.unit, "worked_on": worked_on, "wishes": [asdict(one) for one in written]}
+            {
+                "run": shown.id,
+                "unit": chosen.unit,
+                "worked_on": active,
+                "wishes": [asdict(command) for command in queued],
+            }
         )
         return
-    said = ", ".join(f"{one.kind} {one.concept}".rstrip() for one in written)
-    place = "" if store == default_store() else f" --store {shell_word(str(store))}"
-    if worked_on and held is not None:
-        then = f"{held.holder.name} takes it before the unit's next node."
-    elif unit.status == "failed":
-        then = f"Nobody works on the run, and the unit failed; take it up with: line retry {run.id}{place}"
+    if active and lease is not None:
+        applied = f"{lease.holder.name} applies it before the unit's next node."
+    elif chosen.status == "failed":
+        applied = (
+            f"The run is not active and the unit failed; continue with: line retry {shown.id}{store_flag(store)}"
+        )
     else:
-        then = f"Nobody works on the run; take it up with: line resume {run.id}{place}"
-    terminal.line(f"Asked of unit {unit.unit} of {run.id}: {said}. {then}")
+        applied = f"The run is not active; continue with: line resume {shown.id}{store_flag(store)}"
+    named = ", ".join(f"{command.kind} {command.concept}".rstrip() for command in queued)
+    terminal.line(f"Queued for unit {chosen.unit} of {shown.id}: {named}. {applied}")
 
 
-def fork(
-    name: str,
-    which: str,
-    step: int,
-    concept: str,
-    settings: Settings,
-    changes: Mapping[str, Any],
+@opt.command(
+    app,
+    "stop",
+    ("store",),
+    examples=("line stop resnet50-layer4-1", "line stop resnet50-layer4-1 --wait"),
+)
+def stop(
+    run: opt.RunName,
     *,
-    working: bool,
-    as_json: bool,
-    trust: bool = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it has stopped.")] = False,
+    json: opt.Json = False,
+    **flags: Any,
 ) -> None:
-    """Start a run from what a unit of another one had after a step, and work on it.
+    """Stop a running job after its current step.
 
-    Args:
-        name: the run, or the beginning of its name.
-        which: the unit: its number or class name.
-        step: the last step that is kept.
-        concept: a concept of one's own that comes next; empty for none.
-        settings: where the store and the asset packs are.
-        changes: settings that are other than recorded.
-        working: work on the new run at once.
-        as_json: print JSON.
-        trust: run code of one's own that the run names, whoever began it.
-
-    Raises:
-        LineError: there is no such run, unit or step, or a setting cannot be another.
-        Exit: with status 1 if the unit failed, 3 if no answer was usable, 130 if it was interrupted.
+    Finished steps are kept, as after Ctrl-C.
     """
-    from line_neurons.graphs.runs import fork as forking
-    from line_neurons.tools.language_models.ollama.address import without_passwords
-    from line_neurons.tui.cli import run as labelling
-    from line_neurons.tui.cli.progress import Watching
-
-    store = settings.store or default_store()
-    with closing(open_store(store, read_only=False)) as opened:
-        run = opened.run(name)
-        unit = find_unit(run, opened.units(run.id), which).unit
-    allowed = fork_changes(run.settings, changes)
-    labelling.vouch_for(store, [run], trust=trust)
-    with Watching() as watching:
-        components, _ = labelling.Reopening(settings, watching, allowed).job(run)
-        command = shlex.join(["line", *without_passwords(sys.argv[1:])])
-        new = forking.fork(components, run, unit, step, concept=concept, command=command)
-        # Said before the work, and beside the results.
-        terminal.note(f"Forked unit {unit} of {run.id} after step {step} as {new.id}.")
-        if working:
-            labelling.work_on([(components, new)], watching)
-    if working:
-        if status := labelling.conclude([(components, new)], as_json=as_json):
-            raise typer.Exit(status)
-    elif as_json:
-        terminal.dump({"run": new.id, "forked_from": run.id, "unit": unit, "step": step})
-    else:
-        place = f" --store {shell_word(str(store))}" if settings.store else ""
-        terminal.line(f"Work on it with: line resume {new.id}{place}")
+    runs = open_store(opt.store_of(**flags), read_only=False)
+    name = runs.run(run).id
+    lease = lease_status(runs).get(name)
+    if lease is None or lease.stale or not request_stop(runs, lease.holder):
+        dead = f"{lease.holder.name}, which worked on it, is gone; " if lease else ""
+        raise UsageError(f"run {name} is not active", f"{dead}see `line runs`")
+    if not json:
+        terminal.line(
+            f"Stop requested: {lease.holder.name} finishes the current steps of run {name} and keeps them."
+        )
+    if wait:
+        _wait(runs, lease)
+    if json:
+        holder = {"process": lease.holder.process, "host": lease.holder.host}
+        terminal.dump({"run": name, "asked": holder, "stopped": wait})
+    elif wait:
+        terminal.line(f"Run {name} has stopped.")
 
 
-def prompt(store: Path, name: str, which: str, step: int, *, as_json: bool) -> None:
-    """Print the questions that a step asked the language model, and whether they are to the letter what was sent.
-
-    Raises:
-        UsageError: there is no such step, or no model was asked in it.
-    """
-    from line_neurons.graphs.loop.reconstruct import recorded_prompt
-
-    with closing(open_store(store)) as runs:
-        run = runs.run(name)
-        unit = find_unit(run, runs.units(run.id), which)
-        last = recorded_prompt(runs, run.id, unit.unit, step)
-        entries = [entry for entry in runs.steps(run.id, unit.unit) if entry.step == step]
-        asked = []
-        for entry in entries:
-            if entry.attempt < last.attempt and entry.origin != "typed":
-                asked.append((recorded_prompt(runs, run.id, unit.unit, step, entry.attempt), entry.reply))
-            elif entry.attempt == last.attempt:
-                asked.append((last, entry.reply))
-    if as_json:
-        terminal.dump([asdict(one) | {"reply": reply} for one, reply in asked])
-        return
-    for one, reply in asked:
-        terminal.line(f"step {step}, question {one.attempt}: {_SAID[one.matches]}", style="bold")
-        for message in one.prompt.messages:
-            for number, line in enumerate(message.content.splitlines()):
-                terminal.line(line, lead=f"{'' if number else message.role:10}")
-        for number, line in enumerate(reply.splitlines()):
-            terminal.line(line, lead=f"{'' if number else 'reply':10}")
-
-
-_SAID = {
-    True: "as it was sent, by its recorded hash",
-    False: "not as it was sent: its recorded hash is another",
-    None: "as far as is known; an earlier version recorded no hash",
-}
+def _wait(runs: RunStore, found: LeaseStatus) -> None:
+    """Wait until a holder has released its run, or is dead."""
+    run, token = found.holder.run, found.holder.token
+    beats, heard = found.holder.beats, time.monotonic()
+    while (
+        (now := lease_status(runs, check_liveness=False).get(run)) and now.holder.token == token and not now.stale
+    ):
+        if now.holder.beats != beats:
+            beats, heard = now.holder.beats, time.monotonic()
+        elif time.monotonic() - heard > STALE_SECONDS:
+            return
+        time.sleep(_POLL_SECONDS)

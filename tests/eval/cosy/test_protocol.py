@@ -373,7 +373,7 @@ def test_labels_of_other_layers_and_two_of_a_name_are_refused(line, run, subject
         ("eval", "cosy", nameless, "--model", "own.py:network"): "does not say which layer it is of",
         ("eval", "cosy", "r-9", "--store", store): "'r-9' is not a run of this store",
         ("eval", "cosy", "r-1", "--store", tmp_path / "none"): "there are no runs",
-        ("eval", "cosy", file, "--mode", "lax"): "'lax' is no mode",
+        ("eval", "cosy", file, "--mode", "lax"): "'lax' is not a mode",
         ("eval", "cosy", file, "--format", "xml"): "'xml' is not a format",
         ("eval", "export", file, "-o", "x.csv", "--form", "odd"): "'odd' is not a form",
     }.items():

@@ -15,7 +15,7 @@ from line_neurons.graphs.runs.fork import fork
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.hardware import machine
 from line_neurons.tools.store.steering_queue import submit
-from line_neurons.tui.cli.provenance import show
+from line_neurons.tui.cli.provenance import show_provenance
 from support.command_checks import refused
 from support.fakes import LAYER, ScriptedModel, scripted_components
 from support.released_stores import FINISHED, KILLED, VERSIONS, dump, old_store
@@ -117,7 +117,7 @@ def test_how_images_that_are_not_ordinary_were_read_is_recorded_and_printed(tmp_
     run = work(components, start(components, LAYER, ["0"]))
     told = ["in the control set, 2 of 12 images: 16-bit, values read by the range 0 to 4095"]
     assert [one["images"] for one in provenance(tmp_path, run.id)["environments"]] == [told]
-    show(tmp_path, run.id, as_json=False)
+    show_provenance(tmp_path, run.id, as_json=False)
     assert "in the control set, 2 of 12 images: 16-bit" in " ".join(capsys.readouterr().out.split())
 
 
@@ -186,7 +186,7 @@ def test_it_is_shown_for_people_and_for_machines(line, tmp_path):
     for said in ("scripted target", "run seed", "stopped on request", machine()["os"]):
         assert said in out
     assert json.loads(line("show", run.id, "--provenance", "--json")[1]) == provenance(components.runs, run.id)
-    refused(line("show", run.id, "0", "--provenance"), "--provenance tells of a whole run")
+    refused(line("show", run.id, "0", "--provenance"), "--provenance is for a whole run")
     old_store(tmp_path / "old", "m002")
     shown = line("show", FINISHED, "--provenance", "--store", tmp_path / "old")[1]
     assert "machine" in shown

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from line_neurons.tui.cli import run as labelling
+from line_neurons.tui.cli import jobs as labelling
 from line_neurons.tui.cli.exit_codes import ALL_REFUSED
 from support import tiny_pipelines
 from support.command_checks import refused

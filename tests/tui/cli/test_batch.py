@@ -11,7 +11,7 @@ from line_neurons.graphs.runs.code_trust import record_trust
 from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.store.records import Unit
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tui.cli import run as labelling
+from line_neurons.tui.cli import jobs as labelling
 from support.command_checks import refused
 from support.fakes import ScriptedControl, ScriptedGenerator, ScriptedModel, ScriptedTarget
 
@@ -142,7 +142,7 @@ def test_a_failed_unit_keeps_no_other_from_its_label_and_is_taken_again_when_ask
     units = labelled((status, out, err), status=1)["units"]
     assert [unit["status"] for unit in units] == ["finished", "failed", "finished"]
     assert "unit 1 failed: the model will not speak of unit 1" in err
-    assert f"1 unit of {RUN} failed; to take them again: line retry {RUN}" in err
+    assert f"1 unit of {RUN} failed; retry them with: line retry {RUN}" in err
     assert "2/3 (1 failed)" in line("runs")[1]
     shown = line("show", RUN)[1]
     assert "failed: the model will not speak of unit 1" in shown
@@ -166,7 +166,7 @@ def test_an_interrupted_batch_says_how_it_goes_on_and_does(line, model, interrup
     status, out, err = line(*BATCH, "--units", "all", "--max-concurrent-units", "2")
     assert (status, out) == (130, "")
     assert "0/3 units done" in err
-    assert f"Go on with: line resume {RUN} --store" in err
+    assert f"Continue with: line resume {RUN} --store" in err
     refused(line("retry", RUN), "no unit of run", f"line resume {RUN}")
     run = labelled(line("resume", RUN, "--max-concurrent-units", "1", "--json"))
     assert (run["status"], run["settings"]["max_concurrent_units"]) == ("finished", 1)

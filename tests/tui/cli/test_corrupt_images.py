@@ -61,6 +61,6 @@ def test_images_harmed_while_a_run_is_interrupted_are_drawn_anew_and_it_ends_as_
     status, _, err = line("resume")
     assert status == 0
     assert "was generated again" in caplog.text
-    assert "whose file had gone or was damaged: drawn anew" in err
+    assert "missing or corrupt: generated again" in err
     assert "Traceback" not in err
     assert [evidence(line, unit) | {"missing": {}} for unit in ("magpie", "castle")] == undisturbed

@@ -38,9 +38,9 @@ def test_it_says_what_is_wrong_and_how_it_is_mended(line, store):
 def test_it_mends_the_default_store_and_says_each_thing_that_it_did(line, store):
     status, out, _ = line("doctor", "--fix")
     assert status == 0
-    assert f"mended  partial file of a process that is gone: 1 ({HALF}): removed" in out
+    assert f"repaired partial file of a process that is gone: 1 ({HALF}): removed" in out
     again = line("doctor", "--fix")
-    assert (again[0], "nothing is wrong" in again[1], "mended" in again[1]) == (0, True, False)
+    assert (again[0], "no faults" in again[1], "repaired" in again[1]) == (0, True, False)
 
 
 def test_machines_read_it_too(line, store):

@@ -2,17 +2,25 @@
 
 import hashlib
 import json
+import shlex
 import sqlite3
+import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 import typer
 from PIL import Image
+from typer.main import get_command, get_group
 
+from line_neurons.agent.diffusion_settings import DiffusionSettings
+from line_neurons.agent.settings import Settings
+from line_neurons.tui.cli import jobs as labelling
 from line_neurons.tui.cli import options
 from line_neurons.tui.cli import output as terminal
-from line_neurons.tui.cli import run as labelling
+from line_neurons.tui.cli.commands import ASSETS, COMMANDS, EVAL
 from support.command_checks import refused
 
 MODEL = "torchvision:mobilenet_v2"
@@ -42,22 +50,119 @@ def test_help_lists_the_commands(line):
 def test_the_options_that_commands_share_stand_in_panels(line, command):
     status, out, _ = line(command, "--help")
     assert status == 0
-    for word in ("Language model", "--llm", "Pictures", "--draw-batch", "--device", "Files and output", "--store"):
+    for word in (
+        "Language model",
+        "--llm",
+        "Images",
+        "--generation-batch",
+        "--device",
+        "Files and output",
+        "--store",
+    ):
         assert word in out
     assert ("--max-concurrent-units" in out) == (command != "explain")
     assert ("--patience" in out) == (command in {"explain", "batch"})
 
 
-def test_shared_options_arrive_as_settings_and_those_of_diffusion_in_their_table():
-    @options.takes(options.only("seed", "diffusion__steps", "diffusion__batch"))
+@pytest.mark.parametrize("name", ["--generation-batch", "--draw-batch"])
+def test_shared_options_arrive_as_settings_and_those_of_diffusion_in_their_table(name):
+    got: list[object] = []
+    app = typer.Typer()
+
+    @options.command(app, "command", ("seed", "diffusion__steps", "diffusion__batch"))
     def command(model: str, *, json: bool = False, **flags: object) -> None:
         got.append((model, json, flags))
 
+    app(["x", "--seed", "0", name, "3"], standalone_mode=False)
+    assert got == [("x", False, {"seed": 0, "diffusion": {"batch": 3}})]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("in-flight", "max-concurrent-units"),
+        ("give-up", "max-consecutive-failures"),
+        ("batch-wait", "batch-timeout"),
+    ],
+)
+def test_flags_of_earlier_versions_work_and_stand_in_no_help(line, old, new):
     got: list[object] = []
     app = typer.Typer()
-    app.command()(command)
-    app(["x", "--seed", "0", "--draw-batch", "3"], standalone_mode=False)
-    assert got == [("x", False, {"seed": 0, "diffusion": {"batch": 3}})]
+
+    @options.command(app, "command", options.BATCH)
+    def command(**flags: object) -> None:
+        got.append(flags)
+
+    app([f"--{old}", "3"], standalone_mode=False)
+    app([f"--{old}", "3", f"--{new}", "4"], standalone_mode=False)
+    assert got == [{new.replace("-", "_"): 3}, {new.replace("-", "_"): 4}]
+    assert f"--{old}" not in line("batch", "--help")[1]
+
+
+def every_setting():
+    names = [name for name in Settings.model_fields if name != "diffusion"]
+    return [*names, *(f"diffusion__{name}" for name in DiffusionSettings.model_fields)]
+
+
+def test_every_setting_has_a_flag_whose_help_has_its_default_or_is_listed_as_one_without():
+    assert {*options.RUN, *options.BATCH} | options.NO_FLAG == {*every_setting()}
+    assert not {*options.RUN, *options.BATCH} & options.NO_FLAG
+    app = typer.Typer()
+    options.command(app, "command", (*options.BATCH, *options.RUN))(lambda **flags: None)
+    help_of = {option.name: option for option in get_command(app).params if not option.hidden}
+    for name in (*options.BATCH, *options.RUN):
+        field = options.field_of(name)
+        option = help_of[name]
+        assert options.flag(name) in option.opts
+        assert field.description.rstrip(".") in option.help
+        on = {True: "on", False: "off"}.get(field.default) if isinstance(field.default, bool) else None
+        default = on or ("not set" if field.default in (None, "", ()) else str(field.default))
+        assert option.help.endswith(f"[default: {default}]")
+        if "Literal" in str(field.annotation):
+            assert "|" in option.metavar
+        bounds = [getattr(bound, sign, None) for bound in field.metadata for sign in ("ge", "gt", "le", "lt")]
+        assert all(str(bound) in option.metavar for bound in bounds if bound is not None)
+
+
+def test_batch_shows_its_own_defaults_and_a_resume_those_of_the_run(line):
+    batch, resume = (" ".join(line(name, "--help")[1].split()) for name in ("batch", "resume"))
+    assert "same time. [default: 16]" in batch
+    assert "failed units in a row. [default: 10]" in batch
+    assert "Sampling temperature. [default: as recorded]" in resume
+
+
+def commands():
+    tables = ((), COMMANDS), (("eval",), EVAL), (("assets",), ASSETS)
+    return [
+        ((*group, name), module, summary)
+        for group, table in tables
+        for panel in table.values()
+        for name, (module, summary) in panel.items()
+    ]
+
+
+@pytest.mark.parametrize(("path", "module", "summary"), commands(), ids=[" ".join(row[0]) for row in commands()])
+def test_every_command_is_the_one_of_its_module_and_its_examples_can_be_typed(path, module, summary):
+    command = get_group(import_module(f"line_neurons.tui.cli.{module}").app).commands[path[-1]]
+    assert " ".join(command.help.split("\n\n")[0].split()) == summary
+    heading, *examples = command.epilog.replace("\\[", "[").split("\n\n")
+    assert (heading, 2 <= len(examples) <= 3) == ("Examples:", True)
+    for example in examples:
+        program, *arguments = shlex.split(example)
+        assert (program, tuple(arguments[: len(path)])) == ("line", path)
+        command.make_context(path[-1], arguments[len(path) :])
+
+
+def test_the_help_imports_no_command():
+    code = (
+        "import contextlib, io, sys; sys.argv = ['line', '--help']; from line_neurons.tui.cli.main import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit): main()\n"
+        "print(*(name for name in sys.modules if name.startswith('line_neurons.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    light = {"agent", "agent.errors", "tui", "tui.cli", "tui.cli.commands", "tui.cli.exit_codes", "tui.cli.main",
+             "tui.cli.standard_streams"}  # fmt: skip
+    assert {name.removeprefix("line_neurons.") for name in done.stdout.split()} <= light
 
 
 def test_there_is_nothing_in_a_new_store_and_looking_makes_none(line, tmp_path):
@@ -230,7 +335,7 @@ def test_the_demo_labels_final_and_hidden_units_and_takes_up_what_was_left(line,
     status, _, err = line("demo", "--llm", "random")
     assert status == 130
     # Both runs are unfinished, and one command goes on with both.
-    assert "Go on with: line resume --store" in err
+    assert "Continue with: line resume --store" in err
     left = json.loads(line("runs", "--json")[1])
     assert {(run["status"], run["units_finished"]) for run in left} == {("interrupted", 0), ("pending", 0)}
 

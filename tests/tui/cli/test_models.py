@@ -14,7 +14,7 @@ UNKNOWN = stream({"error": "pull model manifest: file does not exist"})
 
 def test_a_model_is_pulled_on_every_server(capsys):
     with serving(ScriptedOllama(pull=[FETCHED])) as one, serving(ScriptedOllama(pull=[FETCHED])) as two:
-        model_commands.pull(f"ollama:{MODEL}", f"{one.url},{two.url}", as_json=False)
+        model_commands.pull(f"ollama:{MODEL}", ollama=f"{one.url},{two.url}")
     said = capsys.readouterr().err
     assert "" not in said.splitlines()
     for server in (one, two):
@@ -26,21 +26,21 @@ def test_a_model_is_pulled_on_every_server(capsys):
 def test_a_server_that_fails_keeps_no_other_from_its_pull(capsys):
     one, two = ScriptedOllama(pull=[UNKNOWN]), ScriptedOllama(pull=[FETCHED])
     with serving(one), serving(two), pytest.raises(MissingPartError):
-        model_commands.pull(MODEL, f"{one.url},{two.url}", as_json=False)
+        model_commands.pull(MODEL, ollama=f"{one.url},{two.url}")
     assert two.asked["/api/pull"] == 1
 
 
 def test_each_server_that_fails_is_told_once(capsys):
     one, two = ScriptedOllama(pull=[UNKNOWN]), ScriptedOllama(pull=[UNKNOWN])
     with serving(one), serving(two), pytest.raises(MissingPartError, match=two.url):
-        model_commands.pull(MODEL, f"{one.url},{two.url}", as_json=False)
+        model_commands.pull(MODEL, ollama=f"{one.url},{two.url}")
     said = capsys.readouterr().err
     assert (said.count(f"error: the Ollama server at {one.url}"), two.url in said) == (1, False)
 
 
 def test_after_a_pull_the_machine_readable_answer_is_what_the_servers_have(capsys):
     with serving(ScriptedOllama(pull=[FETCHED])) as server:
-        model_commands.pull(MODEL, server.url, as_json=True)
+        model_commands.pull(MODEL, ollama=server.url, json=True)
     (found,) = json.loads(capsys.readouterr().out)
     assert found["models"][0]["name"] == MODEL
 
@@ -51,17 +51,17 @@ def test_ctrl_c_ends_with_a_word_and_status_130(capsys, monkeypatch):
 
     monkeypatch.setattr(model_commands, "pull_model", interrupted)
     with pytest.raises(typer.Exit) as caught:
-        model_commands.pull(MODEL, "box:1", as_json=False)
+        model_commands.pull(MODEL, ollama="box:1")
     assert caught.value.exit_code == 130
-    assert "goes on from there" in capsys.readouterr().err
+    assert "same command continues" in capsys.readouterr().err
 
 
 def test_models_are_listed_by_server_and_a_server_that_is_away_is_told(capsys):
     with serving() as gone:
         pass
     with serving() as server, serving(ScriptedOllama(models={})) as empty:
-        assert model_commands.models(server.url, as_json=False)
-        assert not model_commands.models(f"{empty.url},{gone.url}", as_json=False)
+        assert model_commands.print_models(server.url, as_json=False)
+        assert not model_commands.print_models(f"{empty.url},{gone.url}", as_json=False)
     said = capsys.readouterr()
     assert all(
         word in said.out for word in (MODEL, "4.9 GB", "8.0B", "Q4_K_M", "Ollama 0.24.0", "has no model yet")
@@ -71,4 +71,4 @@ def test_models_are_listed_by_server_and_a_server_that_is_away_is_told(capsys):
 
 def test_an_address_that_is_none_is_refused_before_anything_is_asked():
     with pytest.raises(LineError, match="not the address"):
-        model_commands.models("box:port", as_json=True)
+        model_commands.print_models("box:port", as_json=True)

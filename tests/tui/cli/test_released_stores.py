@@ -9,7 +9,7 @@ from line_neurons.agent.errors import StoreError
 from line_neurons.agent.renamed import RENAMED
 from line_neurons.graphs.runs.lifecycle import recorded_settings, start, work
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tui.cli import show as showing
+from line_neurons.tui.cli import unit_output
 from support.command_checks import refused
 from support.fakes import LAYER, ScriptedModel, scripted_components
 from support.released_stores import FINISHED, KILLED, VERSIONS, dump, old_store
@@ -31,7 +31,7 @@ def drawn(components, step):
 @pytest.mark.parametrize("version", VERSIONS)
 def test_runs_and_labels_of_an_old_store_are_shown(line, tmp_path, monkeypatch, version, upgraded):
     # The scripted images are none that a sheet could show.
-    monkeypatch.setattr(showing, "_write_sheet", lambda *_: None)
+    monkeypatch.setattr(unit_output, "_write_sheet", lambda *_: None)
     store = old_store(tmp_path / "store", version)
     if upgraded:
         RunStore(store)

@@ -40,7 +40,7 @@ def here(tmp_path, monkeypatch):
 def test_status_0_says_that_all_is_the_same(line, here, tmp_path):
     status, out, _ = line("replay", RUN)
     assert status == 0
-    assert "What the run was made with is the same here." in out
+    assert "The environment is the same here." in out
     assert "2 units identical." in out
     folder = tmp_path / "store" / "replays" / f"{RUN}-1"
     assert line("show", RUN, "0", "--store", folder)[0] == 0
@@ -67,7 +67,7 @@ def test_another_part_is_told_before_anything_is_done_and_refused_if_that_is_wan
     here["target"] = ScriptedTarget(fingerprint="other target")
     refused_out = line("replay", RUN, "--strict")
     assert refused_out[0] == 2
-    assert "parts are not those that run model-head-1 had: parts.target" in refused_out[2]
+    assert "components differ from those of run model-head-1: parts.target" in refused_out[2]
     assert "other target" in refused_out[1]
     assert here["model"].asked == []
     status, out, _ = line("replay", RUN)
@@ -84,7 +84,7 @@ def test_after_ctrl_c_the_same_command_goes_on(line, here, tmp_path):
     here["model"] = ScriptedModel(interrupting)
     status, _, err = line("replay", RUN)
     assert status == 130
-    assert f"The same command goes on: line replay {RUN}" in err
+    assert f"Continue with the same command: line replay {RUN}" in err
     here["model"] = ScriptedModel(answer)
     status, out, _ = line("replay", RUN)
     assert (status, "2 units identical." in out) == (0, True)
@@ -100,7 +100,10 @@ def test_a_part_that_fails_is_one_line_and_the_same_command_goes_on(line, here):
 
     here["model"] = ScriptedModel(failing)
     status, _, err = line("replay", RUN)
-    assert (status, "the server went away (start it; then the same command goes on)" in err) == (2, True)
+    assert (status, "the server went away (start it; then run the same command again" in err) == (
+        2,
+        True,
+    )
     here["model"] = ScriptedModel(answer)
     assert line("replay", RUN)[0] == 0
 

@@ -11,7 +11,7 @@ from line_neurons.tools.store.columns import UNIT_COLUMNS
 from line_neurons.tools.store.leases import acquire
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tui.cli.results import results
+from line_neurons.tui.cli.export import print_results
 
 FINGERPRINTS = {"target": "t", "generator": "g", "language_model": "l", "control": "c"}
 RUN = Run("r-1", "torchvision:x", "head", 7, "running", 1.0, {}, FINGERPRINTS, {})
@@ -50,14 +50,14 @@ def test_the_columns_are_these_and_in_this_order():
 
 def test_jsonl_has_a_row_with_every_column_for_each_unit_also_while_the_run_goes_on(store, capsys):
     with acquire(RunStore(store), ["r-1"]):
-        results(store, "r", "jsonl", None)
+        print_results(store, "r", "jsonl", None)
     done, left = map(json.loads, capsys.readouterr().out.splitlines())
     assert list(done.items()) == list(ROW.items())
     assert (left["unit"], left["status"], left["label"], left["images"]) == (2, "running", None, [])
 
 
 def test_a_unit_that_nobody_works_on_is_interrupted(store, capsys):
-    results(store, "r-1", "jsonl", None)
+    print_results(store, "r-1", "jsonl", None)
     assert [json.loads(row)["status"] for row in capsys.readouterr().out.splitlines()] == [
         "finished",
         "interrupted",
@@ -65,7 +65,7 @@ def test_a_unit_that_nobody_works_on_is_interrupted(store, capsys):
 
 
 def test_csv_has_the_same_rows_with_numbers_to_the_last_digit(store, capsys):
-    results(store, "r-1", "csv", None)
+    print_results(store, "r-1", "csv", None)
     heading, done, left = csv.reader(io.StringIO(capsys.readouterr().out))
     assert heading == list(ROW)
     cells = dict(zip(heading, done, strict=True))
@@ -89,7 +89,7 @@ def test_csv_has_the_same_rows_with_numbers_to_the_last_digit(store, capsys):
 )
 def test_text_in_csv_is_no_formula_no_second_line_and_steers_no_terminal(store, capsys, text, cell):
     add(store, "hostile", Unit("", 1, 0, "failed", name=text, error=text, score=-1.5))
-    results(store, "hostile", "csv", None)
+    print_results(store, "hostile", "csv", None)
     (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert (row["name"], row["error"], row["score"]) == (cell, cell, "-1.5")
 
@@ -97,7 +97,7 @@ def test_text_in_csv_is_no_formula_no_second_line_and_steers_no_terminal(store, 
 def test_jsonl_keeps_any_text_and_is_ascii(store, capsys):
     text = "größe \x1b[31m\u202e\n=1+1"
     add(store, "hostile", Unit("", 1, 0, name=text))
-    results(store, "hostile", "jsonl", None)
+    print_results(store, "hostile", "jsonl", None)
     written = capsys.readouterr().out
     assert written.isascii()
     assert "\x1b" not in written
@@ -108,7 +108,7 @@ def test_parquet_has_the_same_rows_with_types_that_do_not_depend_on_them(store, 
     pq = pytest.importorskip("pyarrow.parquet")
     add(store, "empty")
     for run in ("r-1", "empty"):
-        results(store, run, "parquet", tmp_path / f"{run}.parquet")
+        print_results(store, run, "parquet", tmp_path / f"{run}.parquet")
     full, empty = (pq.read_table(tmp_path / f"{run}.parquet") for run in ("r-1", "empty"))
     assert full.to_pylist()[0] == ROW
     assert (full.schema, full.num_rows, empty.num_rows) == (empty.schema, 2, 0)
@@ -123,14 +123,14 @@ def test_parquet_has_the_same_rows_with_types_that_do_not_depend_on_them(store, 
 def test_without_its_package_parquet_is_refused_with_what_to_install(store, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingPartError, match="line-neurons\\[parquet\\]"):
-        results(store, "r-1", "parquet", tmp_path / "file")
+        print_results(store, "r-1", "parquet", tmp_path / "file")
     assert not (tmp_path / "file").exists()
 
 
 def test_parquet_is_not_written_to_a_terminal(store, capsys, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     with pytest.raises(UsageError, match="terminal"):
-        results(store, "r-1", "parquet", None)
+        print_results(store, "r-1", "parquet", None)
     assert capsys.readouterr().out == ""
 
 
@@ -139,14 +139,14 @@ def test_a_file_is_replaced_whole_and_nothing_else_is_left(store, tmp_path):
     folder.mkdir()
     (folder / "real.csv").write_text("old")
     (folder / "link.csv").symlink_to("real.csv")
-    results(store, "r-1", "csv", folder / "link.csv")
+    print_results(store, "r-1", "csv", folder / "link.csv")
     assert (folder / "real.csv").read_text().startswith("run,model,")
     assert (folder / "link.csv").is_symlink()
     assert len(list(folder.iterdir())) == 2
 
 
 def test_in_a_folder_the_file_is_called_after_the_run(store, tmp_path):
-    results(store, "r-1", "csv", tmp_path)
+    print_results(store, "r-1", "csv", tmp_path)
     assert (tmp_path / "r-1.csv").read_text().startswith("run,model,")
 
 
@@ -154,19 +154,19 @@ def test_in_a_folder_the_file_is_called_after_the_run(store, tmp_path):
 def test_a_place_that_cannot_be_written_is_refused(store, tmp_path, place):
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(UsageError, match="--output"):
-        results(store, "r-1", "csv", tmp_path / place)
+        print_results(store, "r-1", "csv", tmp_path / place)
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_format_that_is_none_and_a_table_in_a_file_are_refused(store, tmp_path):
     with pytest.raises(UsageError, match="'xlsx' is not a format"):
-        results(store, "r-1", "xlsx", None)
+        print_results(store, "r-1", "xlsx", None)
     with pytest.raises(UsageError, match="not written to a file"):
-        results(store, "r-1", "table", tmp_path / "x")
+        print_results(store, "r-1", "table", tmp_path / "x")
 
 
 def test_a_table_shows_the_labels(store, capsys):
-    results(store, "r-1", "table", None)
+    print_results(store, "r-1", "table", None)
     shown = capsys.readouterr().out
     for word in ("red fox", "9.1", "barn owl", "cat", "finished", "unit 5"):
         assert word in shown
@@ -174,8 +174,8 @@ def test_a_table_shows_the_labels(store, capsys):
 
 def test_results_are_read_without_loading_a_model_s_packages(store):
     code = (
-        "import sys; from pathlib import Path; from line_neurons.tui.cli.results import results;"
-        f"results(Path({str(store)!r}), 'r-1', 'csv', None);"
+        "import sys; from pathlib import Path; from line_neurons.tui.cli.export import print_results;"
+        f"print_results(Path({str(store)!r}), 'r-1', 'csv', None);"
         "print({'torch', 'langgraph', 'transformers'} & sys.modules.keys(), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

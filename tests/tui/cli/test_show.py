@@ -12,7 +12,7 @@ from line_neurons.graphs.runs.lifecycle import recorded_settings
 from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tui.cli import show as showing
+from line_neurons.tui.cli import run_output
 from support.command_checks import refused
 
 
@@ -84,7 +84,7 @@ def test_a_whole_layer_is_cut_on_a_terminal_alone_but_for_what_failed(
 ):
     units = [found(unit, label="label") for unit in range(999)]
     add(store, [*units, Unit("net-1", 999, 999, "failed", error="label")])
-    monkeypatch.setattr(showing.terminal.out, "_force_terminal", terminal)
+    monkeypatch.setattr(run_output.terminal.out, "_force_terminal", terminal)
     said = line("show", "net-1")[1]
     assert sum("label " in row or row.rstrip().endswith("failed: label") for row in said.splitlines()[3:]) == rows
     assert ("line results net-1" in said) == terminal

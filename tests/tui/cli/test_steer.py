@@ -7,7 +7,7 @@ import pytest
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.store.leases import acquire
 from line_neurons.tools.store.steering_queue import commands
-from line_neurons.tui.cli import run as labelling
+from line_neurons.tui.cli import jobs as labelling
 from support.command_checks import refused
 from support.fakes import LAYER, ScriptedModel, scripted_components
 
@@ -35,12 +35,11 @@ def components(tmp_path, monkeypatch):
 def test_what_is_asked_is_written_and_said_with_how_it_is_taken_up(line, components):
     status, out, _ = line("steer", RUN, "0", "--ban", "class a", "--try", "Red Fox", "--again")
     assert status == 0
-    assert (
-        f"ban class a, try red fox, again. Nobody works on the run; take it up with: line resume {RUN}"
-        in " ".join(out.split())
+    assert f"ban class a, try red fox, again. The run is not active; continue with: line resume {RUN}" in " ".join(
+        out.split()
     )
     shown = line("show", RUN)[1]
-    assert "asked for and not taken yet: units 0" in shown
+    assert "pending steering commands: units 0" in shown
     assert f"line resume {RUN}" in shown
     assert line("resume", "--json")[0] == 0
     told = json.loads(line("show", RUN, "0", "--json")[1])
@@ -56,13 +55,13 @@ def test_what_is_asked_is_written_and_said_with_how_it_is_taken_up(line, compone
 
 def test_who_works_on_the_run_is_said_to_take_the_wish(line, components):
     with acquire(components.runs, [RUN]):
-        assert "takes it before the unit's next node" in " ".join(line("steer", RUN, "0", "--again")[1].split())
+        assert "applies it before the unit's next node" in " ".join(line("steer", RUN, "0", "--again")[1].split())
         assert json.loads(line("steer", RUN, "0", "--again", "--json")[1])["worked_on"] is True
 
 
 def test_of_several_wishes_all_are_written_or_none(line, components):
     refused(line("steer", RUN, "0", "--ban", "class a", "--pin", "aardvark"), "aardvark", "never scored")
-    refused(line("steer", RUN, "0"), "nothing is asked")
+    refused(line("steer", RUN, "0"), "no steering command is given")
     refused(line("steer", RUN, "7", "--again"), "has no unit '7'")
     assert commands(components.runs, RUN, 0) == []
 
@@ -99,7 +98,7 @@ def test_a_fork_that_makes_no_sense_is_one_line(line, components):
 def test_the_question_of_a_step_is_printed_and_checked(line, components):
     status, out, _ = line("show", RUN, "0", "--step", "2", "--prompt")
     assert status == 0
-    assert "step 2, question 0: as it was sent, by its recorded hash" in out
+    assert "step 2, request 0: identical to what was sent, by its recorded hash" in out
     assert "Scoreboard:" in out
     told = json.loads(line("show", RUN, "0", "--step", "2", "--prompt", "--json")[1])
     sent = components.language_model.asked[1][0].messages[-1].content

@@ -72,12 +72,12 @@ def test_a_run_that_is_worked_on_says_by_whom_and_stops_when_asked(line, worker)
     process = worker()
     status, holder = listed(line)
     assert (status, holder["process"], holder["units"], holder["stale"]) == ("running", process.pid, [0], False)
-    assert f"worked on by process {process.pid} on" in line("show", RUN)[1]
+    assert f"worker: process {process.pid} on" in line("show", RUN)[1]
     assert json.loads(line("show", RUN, "--json")[1])["holder"]["process"] == process.pid
     refused(line("resume", RUN), f"process {process.pid}", f"line stop {RUN}")
     status, said, _ = line("stop", "model", "--wait")
     assert status == 0
-    assert f"Asked process {process.pid}" in said
+    assert f"Stop requested: process {process.pid}" in said
     assert f"Run {RUN} has stopped." in said
     process.join(60)
     assert process.exitcode == 0
@@ -92,13 +92,13 @@ def test_a_killed_worker_leaves_an_interrupted_run_whose_stale_holder_is_told(li
     assert (status, holder["process"], holder["stale"]) == ("interrupted", process.pid, True)
     assert f"process {process.pid} on {holder['host']} (gone)" in line("runs")[1]
     assert "(gone), units 0" in line("show", RUN)[1]
-    refused(line("stop", RUN), f"nobody works on run {RUN}", f"process {process.pid}")
+    refused(line("stop", RUN), f"run {RUN} is not active", f"process {process.pid}")
 
 
 def test_who_waits_for_a_stop_learns_that_the_worker_died(line, worker, monkeypatch):
     process = worker(MachineId("elsewhere", "boot"))
     monkeypatch.setattr(leases, "STALE_SECONDS", 0.3)
-    monkeypatch.setattr("line_neurons.tui.cli.stop.STALE_SECONDS", 0.3)
+    monkeypatch.setattr("line_neurons.tui.cli.steer.STALE_SECONDS", 0.3)
     real = leases.request_stop
 
     def ask(runs, holder):
@@ -106,21 +106,21 @@ def test_who_waits_for_a_stop_learns_that_the_worker_died(line, worker, monkeypa
         process.join()
         return real(runs, holder)
 
-    monkeypatch.setattr("line_neurons.tui.cli.stop.request_stop", ask)
+    monkeypatch.setattr("line_neurons.tui.cli.steer.request_stop", ask)
     status, said, _ = line("stop", RUN, "--wait")
     assert status == 0
     assert "has stopped" in said
 
 
 def test_nobody_and_nothing_cannot_be_stopped(line, store):
-    refused(line("stop", RUN), f"nobody works on run {RUN}")
+    refused(line("stop", RUN), f"run {RUN} is not active")
     refused(line("stop", "other"), "'other' is not a run")
 
 
 def test_a_stop_is_asked_for_without_waiting(line, store):
     with acquire(RunStore(store), [RUN]):
         status, said, _ = line("stop", RUN)
-        assert (status, "Asked process" in said, "has stopped" in said) == (0, True, False)
-        assert "asked to stop by process" in line("show", RUN)[1]
+        assert (status, "Stop requested: process" in said, "has stopped" in said) == (0, True, False)
+        assert "stop requested by process" in line("show", RUN)[1]
         asked = json.loads(line("stop", RUN, "--json")[1])
         assert (asked["run"], asked["asked"]["process"], asked["stopped"]) == (RUN, os.getpid(), False)

@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from line_neurons.agent.text import format_score
 from line_neurons.tui.app.run_rows import SIGNS, RunRow
-from line_neurons.tui.cli.output import duration, plain, when
+from line_neurons.tui.formatting import duration, plain, when
 
 _SETTINGS = (
     "iterations", "images", "top", "random", "scorer", "patience", "restarts", "init", "control", "generator",

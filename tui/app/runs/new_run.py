@@ -30,7 +30,7 @@ from line_neurons.tui.app.runs import form as run_form
 from line_neurons.tui.app.runs.form import Layer, LayersQuestion
 from line_neurons.tui.app.top_bar import TopBar
 from line_neurons.tui.app.units.screen import UnitsScreen
-from line_neurons.tui.cli.output import counted, duration, plain
+from line_neurons.tui.formatting import counted, duration, plain
 
 FIELDS = {
     "model": ("model", "torchvision:resnet50, timm:…, hf:…, file.py:function"),

@@ -16,6 +16,7 @@ from textual.widgets import DataTable, Footer, Input, Static
 
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.text import format_score
+from line_neurons.tools.store.leases import request_stop_of
 from line_neurons.tools.store.runs import has_runs
 from line_neurons.tui.app.banner import Banner
 from line_neurons.tui.app.external import open_outside
@@ -26,8 +27,7 @@ from line_neurons.tui.app.store_follower import follow
 from line_neurons.tui.app.top_bar import TopBar
 from line_neurons.tui.app.units.screen import UnitsScreen
 from line_neurons.tui.cli.exit_codes import is_failure
-from line_neurons.tui.cli.output import duration, plain, when
-from line_neurons.tui.cli.stop import ask_holder
+from line_neurons.tui.formatting import duration, plain, when
 
 _EMPTY = """
 No runs here yet.
@@ -258,7 +258,7 @@ class RunsScreen(Screen[None]):
 
     def _ask_to_stop(self, run: str) -> None:
         try:
-            asked = ask_holder(self._store, run)
+            asked = request_stop_of(self._store, run)
             said = f"asked to stop: {run} ends the steps in hand, and keeps them"
             self.call_later(self._tell, said if asked else f"nobody works on {run} any more")
         except LineError as error:

@@ -10,8 +10,8 @@ from textual.binding import BindingType
 from textual.widgets import DataTable
 
 from line_neurons.tui.app.table_sync import ENDS, fill
-from line_neurons.tui.cli.output import plain
-from line_neurons.tui.unit_view import BoardRow, number
+from line_neurons.tui.formatting import number, plain
+from line_neurons.tui.unit_view import BoardRow
 
 _BAR = 10
 _EIGHTHS = " ▏▎▍▌▋▊▉█"

@@ -27,8 +27,8 @@ from line_neurons.tui.app.unit.history import entry_text
 from line_neurons.tui.app.unit.image import ImageScreen
 from line_neurons.tui.app.unit.images import Card, ImagesView
 from line_neurons.tui.app.unit.score_plot import ScorePlot
-from line_neurons.tui.cli.output import plain
-from line_neurons.tui.unit_view import UnitView, board, number, origin_of, read_unit
+from line_neurons.tui.formatting import number, plain
+from line_neurons.tui.unit_view import UnitView, board, origin_of, read_unit
 
 _LOOK = """
 {name} #verdict {{ height: auto; max-height: 3; padding: 0 1; background: $panel; }}

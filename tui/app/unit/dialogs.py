@@ -16,7 +16,7 @@ from textual.widgets import Button, Input, Label, Static
 
 from line_neurons.agent.concepts import find_duplicate, normalise_concept
 from line_neurons.tools.language_models.registry import FORMS
-from line_neurons.tui.cli.output import plain
+from line_neurons.tui.formatting import plain
 
 _LOOK = """
 {name} {{ align: center middle; }}

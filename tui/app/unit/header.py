@@ -6,9 +6,8 @@ from rich.text import Text
 
 from line_neurons.agent.text import format_score
 from line_neurons.tools.label_marks import UNLABELLED, told
-from line_neurons.tui.cli.output import plain
-from line_neurons.tui.formatting import origin
-from line_neurons.tui.unit_view import UnitView, number
+from line_neurons.tui.formatting import number, origin, plain
+from line_neurons.tui.unit_view import UnitView
 
 
 def title_of(view: UnitView) -> str:

@@ -13,9 +13,8 @@ from textual.widgets import DataTable, Static
 
 from line_neurons.tools.store.records import Step
 from line_neurons.tui.app.table_sync import ENDS, fill
-from line_neurons.tui.cli.output import plain
-from line_neurons.tui.formatting import step_name
-from line_neurons.tui.unit_view import Place, number, reason_of_refusal, result_of
+from line_neurons.tui.formatting import number, plain, step_name
+from line_neurons.tui.unit_view import Place, reason_of_refusal, result_of
 
 
 class HistoryTable(DataTable[Text]):

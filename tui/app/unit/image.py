@@ -16,9 +16,7 @@ from textual.widgets import Footer, Static
 from line_neurons.tui.app.external import open_outside
 from line_neurons.tui.app.top_bar import TopBar
 from line_neurons.tui.app.unit.images import Card, Loaded
-from line_neurons.tui.cli.output import plain
-from line_neurons.tui.formatting import drawn_from
-from line_neurons.tui.unit_view import number
+from line_neurons.tui.formatting import drawn_from, number, plain
 
 _ACCOUNT = 34
 """The account of an image has at least so many cells beside it."""

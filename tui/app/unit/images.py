@@ -23,8 +23,7 @@ from line_neurons.agent.errors import LineError
 from line_neurons.tools.cache.reader import StoredImage, stored_images
 from line_neurons.tools.images.reader import ImageError, read_image
 from line_neurons.tools.store.records import Run
-from line_neurons.tui.cli.output import plain
-from line_neurons.tui.unit_view import number
+from line_neurons.tui.formatting import number, plain
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -10,7 +10,7 @@ from textual.widgets import Static
 
 from line_neurons.agent.loop import BEGINNING, NODES
 from line_neurons.tools.label_marks import ENDED, UNLABELLED, told
-from line_neurons.tui.cli.output import counted, plain
+from line_neurons.tui.formatting import counted, plain
 from line_neurons.tui.unit_view import UnitView
 
 _BOXED = tuple(name for name in NODES if name != BEGINNING)

@@ -20,8 +20,7 @@ from line_neurons.agent.errors import LineError
 from line_neurons.tools.store.records import Step
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.app.top_bar import TopBar
-from line_neurons.tui.cli.output import plain
-from line_neurons.tui.formatting import step_name
+from line_neurons.tui.formatting import plain, step_name
 from line_neurons.tui.unit_view import reason_of_refusal, result_of
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from textual.widgets import DataTable, Footer, Static, Tab, Tabs
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.steering import SteeringKind
 from line_neurons.tools.label_marks import DONE
+from line_neurons.tools.store.leases import request_stop_of
 from line_neurons.tools.store.records import Step
 from line_neurons.tui.app.banner import Banner
 from line_neurons.tui.app.store_follower import follow
@@ -31,9 +32,7 @@ from line_neurons.tui.app.unit.prompt import PromptScreen
 from line_neurons.tui.app.unit.score_plot import LEGEND, ScorePlot
 from line_neurons.tui.app.unit.steering_commands import SteeringView, when_taken
 from line_neurons.tui.cli.exit_codes import is_failure
-from line_neurons.tui.cli.output import plain
-from line_neurons.tui.cli.stop import ask_holder
-from line_neurons.tui.formatting import step_name
+from line_neurons.tui.formatting import plain, step_name
 from line_neurons.tui.unit_view import Place, UnitView, board, read_unit, steered
 
 PANES = ("board", "history", "plot", "images")
@@ -445,7 +444,7 @@ class UnitScreen(Screen[None]):
 
         def write() -> None:
             try:
-                asked = ask_holder(self._store, self._run)
+                asked = request_stop_of(self._store, self._run)
             except LineError as error:
                 self.app.call_from_thread(self._failed, error)
                 return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 from textual.widgets import Static
 
-from line_neurons.tui.cli.output import plain
+from line_neurons.tui.formatting import plain
 from line_neurons.tui.unit_view import UnitView
 
 MOST = 3

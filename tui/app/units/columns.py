@@ -13,7 +13,7 @@ from line_neurons.agent.loop import NODES
 from line_neurons.agent.text import format_score
 from line_neurons.tools.store.activity import Activity
 from line_neurons.tui.app.units.model import STATES, UnitLine
-from line_neurons.tui.cli.output import duration
+from line_neurons.tui.formatting import duration
 
 _STATE_RANK = {state: rank for rank, state in enumerate(STATES)}
 

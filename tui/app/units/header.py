@@ -14,7 +14,7 @@ from line_neurons.tools.store.activity import Activity
 from line_neurons.tui.app.run_rows import SIGNS, RunRow
 from line_neurons.tui.app.units.columns import state_text
 from line_neurons.tui.app.units.model import Seen, Tally, UnitLine
-from line_neurons.tui.cli.output import counted, duration
+from line_neurons.tui.formatting import counted, duration
 
 _WIDE = 120
 """From so many cells on the distribution of the scores is shown beside."""

@@ -14,6 +14,7 @@ from textual.screen import Screen
 from textual.widgets import Footer, Input, Static
 
 from line_neurons.agent.errors import LineError, UsageError
+from line_neurons.tools.store.leases import request_stop_of
 from line_neurons.tools.store.queries import best_scores
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.app.banner import Banner
@@ -29,8 +30,7 @@ from line_neurons.tui.app.units.model import Seen, UnitsReader
 from line_neurons.tui.app.units.sort_menu import SortMenu
 from line_neurons.tui.app.units.table import UnitsTable
 from line_neurons.tui.cli.exit_codes import is_failure
-from line_neurons.tui.cli.output import plain
-from line_neurons.tui.cli.stop import ask_holder
+from line_neurons.tui.formatting import plain
 
 _LOOK_SECONDS = 0.3
 """As often it is looked how a process that was started fares."""
@@ -268,7 +268,7 @@ class UnitsScreen(Screen[None]):
 
     async def _ask_to_stop(self) -> None:
         try:
-            asked = await asyncio.to_thread(ask_holder, self._store, self._run)
+            asked = await asyncio.to_thread(request_stop_of, self._store, self._run)
         except LineError as error:
             self._complain(error)
             return

@@ -1,4 +1,4 @@
-"""What ``line eval baseline`` does: label units as another method would, and keep the labels."""
+"""Work of ``line eval baseline``: label units with another method."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ from line_neurons.tui.cli.progress import Watching
 from line_neurons.tui.cli.signals import draining
 
 SHARE = 1.0
-"""Part of the image bank's captions that baselines choose from; a search may find any of them."""
+"""Share of the image bank's captions that baselines choose from; a search may find all of them."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which units are to be labelled, and from which words.
+class BaselineOptions:
+    """Units to label, and words to choose from.
 
     Args:
         model: the target's spec, with a layer; None: those of ``run``.
         layer: dotted path.
-        units: as ``line batch`` has them; of a run None are all of its units.
-        run: a recorded run whose model, layer, units, seed and settings are taken.
-        share: part of the image bank's captions that are words; None: all, and of first boards as in the settings.
-        allow_excluded: labels may be what the run kept off its first boards.
-        trust: run code of one's own that the run names, whoever began it.
+        units: unit selectors; None: all units of the run.
+        run: a recorded run that gives model, layer, units, seed and settings.
+        share: share of the image bank's captions; None: all, and as in the settings for method initial.
+        allow_excluded: labels may be concepts that the run excluded.
+        trust: allow custom code from someone else's run.
     """
 
     model: str | None
@@ -61,7 +61,7 @@ class Wanted:
 
 def baseline(
     method: str,
-    wanted: Wanted,
+    wanted: BaselineOptions,
     settings: Settings,
     flags: Mapping[str, Any],
     options: Mapping[str, Any],
@@ -69,19 +69,19 @@ def baseline(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Label units with another method, write the labels in its file form, and show them.
+    """Label units with another method, write the labels in its file format, and print them.
 
     Args:
         method: name of the baseline.
         wanted: the units and words.
         settings: those of this machine and the command line.
-        flags: what of them was given on the command line; it counts before what a run is recorded with.
+        flags: those given on the command line, which override a recorded run's.
         options: the method's own.
         output: the file; None: in the store.
         as_json: print JSON.
 
     Raises:
-        LineError: something does not fit, is not here, or failed.
+        LineError: an option is invalid, or a component is missing or failed.
         Exit: with status 130 if it was interrupted.
     """
     given = check_options(method, options)
@@ -90,7 +90,7 @@ def baseline(
         try:
             found = label_units(method, task, **given)
         except DrainedError:
-            terminal.note("Interrupted; what was measured is kept, and the same command goes on from there.")
+            terminal.note("Interrupted; measured activations are kept, and the same command continues.")
             raise typer.Exit(INTERRUPTED) from None
     components = task.components
     for what, lines in components.remarks().items():
@@ -113,7 +113,7 @@ def baseline(
         terminal.note(f"unit {unit} has no label: {why}")
     if found.tied:
         units = ", ".join(map(str, found.tied))
-        terminal.note(f"another label has the same score, and the first one counts: units {units}")
+        terminal.note(f"units where another label has the same score, and the first one was chosen: {units}")
     terminal.line(f"Written: {path}")
 
 
@@ -123,7 +123,7 @@ def _title(found: Labels) -> str:
 
 
 def _task(
-    method: str, wanted: Wanted, settings: Settings, flags: Mapping[str, Any], watching: Watching
+    method: str, wanted: BaselineOptions, settings: Settings, flags: Mapping[str, Any], watching: Watching
 ) -> tuple[Components, str, tuple[int, ...], Mapping[int, Sequence[str]], str]:
     """The arguments of the task."""
     share = wanted.share or (settings.vocabulary_share if method == "initial" else SHARE)
@@ -161,7 +161,7 @@ def _task(
 
 
 def _at_once(settings: Settings, here: Settings) -> int:
-    """How many questions are asked at the same time: as in a batch, unless this machine or its user says."""
+    """Return the number of concurrent requests: as in a batch, unless the user's settings name one."""
     from line_neurons.tools.language_models.registry import default_parallel
 
     return here.llm_parallel if "llm_parallel" in here.model_fields_set else default_parallel(settings)

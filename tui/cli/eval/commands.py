@@ -1,141 +1,174 @@
-"""The commands of ``line eval``."""
+"""Commands of ``line eval`` that label units, evaluate labels, or do all at once."""
 
 from __future__ import annotations
 
+import shlex
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.presets import OLLAMA_SAMPLING
+from line_neurons.agent.presets import BATCH, OLLAMA_SAMPLING
+from line_neurons.agent.settings import load_settings
 from line_neurons.tui.cli import options as opt
-from line_neurons.tui.cli.eval.tables import tables_app
 
-eval_app = typer.Typer(help="Is the label right? Protocols, baselines, statistics, tables.", no_args_is_help=True)
-eval_app.add_typer(tables_app)
+app = typer.Typer()
 
 _LABELS = "Runs, names of imported labels, or files of other methods; METHOD=FILE names a method."
-_DRAWING = opt.only(
-    "diffusion__steps", "diffusion__guidance", "diffusion__size", "diffusion__dtype", "diffusion__revision",
-    "diffusion__scheduler", "threshold",
+_RUNS_OWN = "the run's, else as for line explain"
+_COSY = (
+    *(f"diffusion__{name}" for name in ("steps", "guidance", "size", "dtype", "revision", "scheduler")),
+    "threshold", *opt.PIPELINE, "control_images", "image_range", "weights", "pool", "layout", "precision",
+    *opt.MACHINE, *opt.FILES,
 )  # fmt: skip
-_MEASURING = opt.only("control_images", "image_range", "weights", "pool", "layout", "precision")
 
 
-@eval_app.command()
-@opt.takes(_DRAWING | opt.DRAWING | _MEASURING | opt.MACHINE | opt.FILES)
+@opt.command(
+    app,
+    "cosy",
+    _COSY,
+    defaults=_RUNS_OWN,
+    examples=(
+        "line eval cosy resnet50-layer4-1",
+        "line eval cosy resnet50-layer4-1 clip-dissect=labels.csv --images-from photos:imagenet -o cosy/",
+        "line eval cosy labels.csv --model torchvision:resnet50 --layer layer4 --format json",
+    ),
+)
 def cosy(
     labels: Annotated[list[str], typer.Argument(help=_LABELS)],
     mode: Annotated[
-        str, typer.Option(help="fixed, or strict: as CoSy's code does it, defects included.")
+        str, typer.Option(metavar="[fixed|strict]", help="strict: like CoSy's own code, defects included.")
     ] = "fixed",
     images_from: Annotated[
         str | None,
         typer.Option(
             help="bank:heldout, bank:search, bank:FOLDER, photos:FOLDER, a text-to-image model, or a folder "
-            "gen_images as CoSy makes it; "
-            "default: the search's generator, of an image bank the part that no search sees."
+            "gen_images as written by CoSy; "
+            "default: the search's generator, of an image bank the part not used by searches."
         ),
     ] = None,
     images: Annotated[
-        int | None, typer.Option("--images", "-n", min=1, max=1000, help="Images of each concept; default 50.")
+        int | None, typer.Option("--images", "-n", min=1, max=1000, help="Images per concept; default: 50.")
     ] = None,
     control: Annotated[
         str | None,
-        typer.Option(help="Control set: FOLDER, hf:DATASET, FILE.npz or bank:heldout; default: as the search's."),
+        typer.Option(help="Control set: FOLDER, hf:DATASET, FILE.npz or bank:heldout; default: the search's."),
     ] = None,
     units: Annotated[
         list[str] | None,
-        typer.Option(help="Of the labelled units only these: 7, 10-20, random:50, cosy, @FILE; repeatable."),
+        typer.Option(help="Only these labelled units: 7, 10-20, random:50, cosy, @FILE; repeatable."),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="The target of a file whose name does not say it.")] = None,
-    layer: Annotated[str | None, typer.Option(help="The layer likewise, or which of several in a file.")] = None,
+    model: Annotated[str | None, typer.Option(help="Target, if the name of a file does not tell it.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Layer, if a file names none or several.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the images.")] = 0,
     units_from: opt.UnitsFrom = None,
     *,
     output: Annotated[
         Path | None,
-        opt.output("FILE|FOLDER", "Write CoSy's file of results: a folder, or for one method a file."),
+        opt.output("FILE|FOLDER", "Write results in CoSy's format: a folder, or for one method a file."),
     ] = None,
-    format_: Annotated[str, typer.Option("--format", help="Print as table, csv or json.")] = "table",
+    format_: Annotated[
+        str, typer.Option("--format", metavar="[table|csv|json]", help="Format of the printed results.")
+    ] = "table",
     config: opt.Config = None,
     trust: opt.Trust = False,
     **flags: Any,
 ) -> None:
-    """Judge labels by CoSy: do units respond more to images of their labels than to others? AUC, U1, p, MAD."""
-    from line_neurons.agent.settings import load_settings
-    from line_neurons.tui.cli.eval import cosy as cosy_commands
+    """Evaluate labels with CoSy: do units respond more to images of their labels?
 
-    cosy_commands.cosy(
+    Prints AUC, U1, its p-value and MAD, the mean activation difference, of each unit and their means.
+    """
+    from line_neurons.tui.cli.eval import cosy as work
+
+    work.cosy(
         labels,
         load_settings(config, **flags),
         flags,
-        cosy_commands.Wanted(mode, images_from, images, control, units, model, layer, seed, units_from),
+        work.CosyOptions(mode, images_from, images, control, units, model, layer, seed, units_from),
         format_=format_,
         output=output,
         trust=trust,
     )
 
 
-@eval_app.command()
-@opt.takes(opt.only("assets"))
+@opt.command(
+    app,
+    "captions",
+    ("assets",),
+    examples=("line eval captions imagenet/val", "line eval captions photographs --assets assets"),
+)
 def captions(
     folder: Annotated[Path, typer.Argument(help="Photographs that, or whose folders, are named by WordNet ids.")],
     **flags: Any,
 ) -> None:
-    """Write captions.csv for photographs such as ImageNet's, so that labels can be judged on them."""
-    from line_neurons.agent.settings import load_settings
-    from line_neurons.tui.cli.eval import cosy as cosy_commands
+    """Write captions.csv for photographs named by WordNet ids, like ImageNet's.
 
-    cosy_commands.captions(folder, load_settings(**flags))
+    Labels can then be evaluated on them: --images-from photos:FOLDER.
+    """
+    from line_neurons.tui.cli.eval import cosy as work
+
+    work.captions(folder, load_settings(**flags))
 
 
-@eval_app.command()
-@opt.takes(opt.only("store"))
+@opt.command(
+    app,
+    "export",
+    ("store",),
+    examples=(
+        "line eval export resnet50-layer4-1 -o explanations/",
+        "line eval export clip-dissect --form invert -o clip_dissect.csv",
+    ),
+)
 def export(
-    labels: Annotated[str, typer.Argument(help="A run, labels that the store keeps, or a file of labels.")],
+    labels: Annotated[str, typer.Argument(help="A run, labels of the store, or a file of labels.")],
     output: Annotated[Path, opt.output("FILE|FOLDER", "File to write, or a folder of explanations.")],
-    form: Annotated[str, typer.Option(help="cosy, invert, clip-dissect or milan.")] = "cosy",
-    layer: Annotated[str | None, typer.Option(help="Which of the layers of a file that has several.")] = None,
+    form: Annotated[
+        str, typer.Option(metavar="[cosy|invert|clip-dissect|milan]", help="Format of the explanations.")
+    ] = "cosy",
+    layer: Annotated[str | None, typer.Option(help="Layer, if a file has several.")] = None,
     units_from: opt.UnitsFrom = None,
     **flags: Any,
 ) -> None:
-    """Write labels as CoSy's own code reads them: `line export LABELS --format FORM`, replacing what is there."""
-    from line_neurons.agent.settings import load_settings
+    """Write labels in the format of CoSy's own code.
+
+    The same as `line export LABELS --format FORM --force`: existing files are replaced.
+    """
     from line_neurons.eval.labels.formats import WRITE_FORMATS
-    from line_neurons.tools.store.runs import default_store
-    from line_neurons.tui.cli import export as exporting
+    from line_neurons.tui.cli.export import write_export
 
     if form not in WRITE_FORMATS:
         raise UsageError(f"{form!r:.40} is not a form of explanations", f"use {', '.join(WRITE_FORMATS)}")
-    store = load_settings(**flags).store or default_store()
-    exporting.export(store, labels, form, output, layer=layer, units_from=units_from, force=True, as_json=False)
+    write_export(
+        opt.store_of(**flags), labels, form, output, layer=layer, units_from=units_from, force=True, as_json=False
+    )
 
 
 _BASELINE = (
-    opt.only("seed", "images", "scorer", "exclude")
-    | {"vocabulary": Annotated[Path | None, typer.Option(help="Word list; default: classes of the probe images.")]}
-    | opt.only(
-        "llm", "ollama", "top_p", *OLLAMA_SAMPLING, "context", "reply_tokens", "timeout", "think", "llm_parallel"
-    )
-    | opt.IMAGES
-    | opt.DRAWING
-    | opt.TARGET
-    | opt.MACHINE
-    | opt.FILES
+    "seed", "images", "scorer", "exclude", "llm", "ollama", "top_p", *OLLAMA_SAMPLING, "context", "reply_tokens",
+    "timeout", "think", "llm_parallel", *opt.IMAGES, *opt.PIPELINE, *opt.TARGET, *opt.MACHINE, *opt.FILES,
+)  # fmt: skip
+_METHOD_PANEL = "Options of single methods"
+
+
+@opt.command(
+    app,
+    "baseline",
+    _BASELINE,
+    defaults=_RUNS_OWN,
+    examples=(
+        "line eval baseline clip-dissect torchvision:resnet50 layer4 --units random:50",
+        "line eval baseline invert --run resnet50-layer4-1 --length 3",
+        "line eval baseline describe-and-dissect --run resnet50-layer4-1 --captioner ollama:llava",
+    ),
 )
-_OWN = "Options of single methods"
-
-
-@eval_app.command()
-@opt.takes(_BASELINE)
 def baseline(
     method: Annotated[
         str,
         typer.Argument(help="random, initial, best-word, invert, clip-dissect or describe-and-dissect."),
     ],
-    model: Annotated[str | None, typer.Argument(help="The target, as for `line batch`; not with --run.")] = None,
+    model: Annotated[str | None, typer.Argument(help="Target, as for `line batch`; not with --run.")] = None,
     layer: Annotated[str | None, typer.Argument(help="Dotted path of a layer.")] = None,
     units: Annotated[
         list[str] | None,
@@ -143,77 +176,151 @@ def baseline(
     ] = None,
     run: Annotated[
         str | None,
-        typer.Option(help="Label the units of this run, with its settings and what it kept off its first boards."),
+        typer.Option(help="Label the units of this run, with its settings and excluded concepts."),
     ] = None,
     allow_excluded: Annotated[
-        bool, typer.Option("--allow-excluded", help="Labels may be what the run kept off its first boards.")
+        bool, typer.Option("--allow-excluded", help="Allow concepts that the run excluded as labels.")
     ] = False,
     share: Annotated[
         float | None,
-        typer.Option(min=1e-6, max=1, help="Part of the image bank's captions to choose from; default: all."),
+        typer.Option(min=1e-6, max=1, help="Share of the image bank's captions to choose from; default: all."),
+    ] = None,
+    vocabulary: Annotated[
+        Path | None,
+        typer.Option(help="Word list; default: classes of the probe images.", rich_help_panel="Method"),
     ] = None,
     length: Annotated[
-        int | None, typer.Option(help="invert: most concepts in a formula; default 1.", rich_help_panel=_OWN)
+        int | None,
+        typer.Option(help="invert: most concepts in a formula; default: 1.", rich_help_panel=_METHOD_PANEL),
     ] = None,
     beam: Annotated[
-        int | None, typer.Option(help="invert: formulas kept at each length; default 3.", rich_help_panel=_OWN)
+        int | None,
+        typer.Option(help="invert: formulas kept at each length; default: 3.", rich_help_panel=_METHOD_PANEL),
     ] = None,
     least: Annotated[
         float | None,
-        typer.Option(help="invert: least share of images a formula holds for; default 0.", rich_help_panel=_OWN),
+        typer.Option(
+            help="invert: minimum share of images that match a formula; default: 0.",
+            rich_help_panel=_METHOD_PANEL,
+        ),
     ] = None,
     most: Annotated[
-        float | None, typer.Option(help="invert: largest such share; default 0.5.", rich_help_panel=_OWN)
+        float | None,
+        typer.Option(help="invert: maximum of that share; default: 0.5.", rich_help_panel=_METHOD_PANEL),
     ] = None,
     hypernyms: Annotated[
         bool | None,
         typer.Option(
-            "--hypernyms/--no-hypernyms", help="invert: name groups of classes too.", rich_help_panel=_OWN
+            "--hypernyms/--no-hypernyms",
+            help="invert: use names of groups of classes, too.",
+            rich_help_panel=_METHOD_PANEL,
         ),
     ] = None,
     encoder: Annotated[
         str | None,
         typer.Option(
-            help="clip-dissect, describe-and-dissect: hf:ID_OR_FOLDER, open_clip:NAME/WEIGHTS, or captions, the "
-            "stand-in.",
-            rich_help_panel=_OWN,
+            help="clip-dissect, describe-and-dissect: hf:ID_OR_FOLDER, open_clip:NAME/WEIGHTS, or captions, a "
+            "substitute from the image bank.",
+            rich_help_panel=_METHOD_PANEL,
         ),
     ] = None,
     similarity: Annotated[
         str | None,
         typer.Option(
             help="clip-dissect: soft_wpmi, wpmi, rank_reorder, cos_similarity or cos_similarity_cubed.",
-            rich_help_panel=_OWN,
+            rich_help_panel=_METHOD_PANEL,
         ),
     ] = None,
     captioner: Annotated[
         str | None,
-        typer.Option(help="describe-and-dissect: ollama:MODEL, or captions, the stand-in.", rich_help_panel=_OWN),
+        typer.Option(
+            help="describe-and-dissect: ollama:MODEL, or captions, a substitute from the image bank.",
+            rich_help_panel=_METHOD_PANEL,
+        ),
     ] = None,
     *,
     output: Annotated[
         Path | None,
-        opt.output("FILE", "File to write, or a folder for it, in the method's own form; default: in the store."),
+        opt.output("FILE", "File to write, or a folder for it, in the method's format; default: in the store."),
     ] = None,
     config: opt.Config = None,
     trust: opt.Trust = False,
     json: opt.Json = False,
     **flags: Any,
 ) -> None:
-    """Label units as another method would: same units, images and words; default settings are the authors'."""
-    from line_neurons.agent.settings import load_settings
-    from line_neurons.tui.cli.eval import baseline as baseline_commands
+    """Label units with another method: same units, images and words.
 
-    own = {
+    Options of the methods default to the authors' values.
+    """
+    from line_neurons.tui.cli.eval import baseline as work
+
+    if vocabulary is not None:
+        flags["vocabulary"] = vocabulary
+    method_options = {
         "length": length, "beam": beam, "least": least, "most": most, "hypernyms": hypernyms,
         "encoder": encoder, "similarity": similarity, "captioner": captioner,
     }  # fmt: skip
-    baseline_commands.baseline(
+    work.baseline(
         method,
-        baseline_commands.Wanted(model, layer, units, run, share, allow_excluded, trust),
+        work.BaselineOptions(model, layer, units, run, share, allow_excluded, trust),
         load_settings(config, **flags),
         flags,
-        own,
+        method_options,
         output=output,
+        as_json=json,
+    )
+
+
+@opt.command(
+    app,
+    "suite",
+    (*opt.BATCH, *opt.RUN),
+    defaults={**BATCH, "llm_parallel": "by language model", "revisit": False},
+    examples=(
+        "line eval suite torchvision:mobilenet_v2 classifier.1 --units random:50 -o evaluation",
+        "line eval suite torchvision:resnet50 layer4 --units 0-99 --against random -o evaluation --plan",
+    ),
+)
+def suite(
+    ctx: typer.Context,
+    model: Annotated[str, typer.Argument(help="Target, as for `line batch`.")],
+    layer: Annotated[str, typer.Argument(help="Dotted path of a layer.")],
+    units: Annotated[list[str], typer.Option(help=f"{opt.UNITS}; repeatable.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder of labels, tables and the report.")
+    ],
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="Another language model to compare with; repeatable; default: random."),
+    ] = None,
+    baselines: Annotated[
+        str | None,
+        typer.Option(help="Baselines, separated by commas; default: all that fit the image generator."),
+    ] = None,
+    cosy: Annotated[str, typer.Option(help="Options of `line eval cosy`, as one text.")] = "",
+    plan: Annotated[bool, typer.Option("--plan", help="Only print the commands and their state.")] = False,
+    preset: opt.Preset = None,
+    *,
+    config: opt.Config = None,
+    json: opt.Json = False,
+    **flags: Any,
+) -> None:
+    """Evaluate a layer: searches, baselines, CoSy and tables; continues where it stopped.
+
+    The searches differ in one setting each.
+    """
+    from line_neurons.tui.cli.eval import suite as work
+
+    work.suite(
+        (model, layer),
+        units,
+        against or ["random"],
+        None if baselines is None else [name.strip() for name in baselines.split(",") if name.strip()],
+        shlex.split(cosy),
+        config,
+        flags if preset is None else {**flags, "preset": preset},
+        output.absolute(),
+        partial(work.execute, ctx.find_root().command),
+        only_plan=plan,
         as_json=json,
     )

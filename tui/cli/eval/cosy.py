@@ -1,4 +1,4 @@
-"""What ``line eval cosy`` does and shows."""
+"""Work of ``line eval cosy`` and ``captions``."""
 
 from __future__ import annotations
 
@@ -40,13 +40,14 @@ from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.exit_codes import INTERRUPTED
 from line_neurons.tui.cli.progress import Watching
 from line_neurons.tui.cli.signals import draining
+from line_neurons.tui.formatting import counted
 
 _FORMATS = ("table", "csv", "json")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """How labels are to be judged, as the options of the command say it."""
+class CosyOptions:
+    """Options of ``line eval cosy``."""
 
     mode: str = "fixed"
     images_from: str | None = None
@@ -63,51 +64,51 @@ def cosy(
     names: Sequence[str],
     settings: Settings,
     changes: Mapping[str, Any],
-    wanted: Wanted,
+    options: CosyOptions,
     *,
     format_: str,
     output: Path | None,
     trust: bool,
 ) -> None:
-    """Judge the labels of each method, and print or write what came of it.
+    """Evaluate the labels of each method, and print or write the scores.
 
     Args:
         names: runs or files.
         settings: where the store is, and the settings for labels of no run.
-        changes: what is to be other than a run's settings.
-        wanted: how to judge.
+        changes: settings that override a run's.
+        options: how to evaluate.
         format_: ``table``, ``csv`` or ``json``.
         output: a folder for a file of each method or, for one method, the file.
-        trust: run code of one's own that a run names, whoever began it.
+        trust: allow custom code from someone else's run.
 
     Raises:
-        LineError: something does not fit, or a part failed.
-        Exit: with status 130 if it was interrupted; the same command goes on.
+        LineError: an option is invalid, or a component failed.
+        Exit: with status 130 if it was interrupted; the same command continues.
     """
-    if wanted.mode not in get_args(Mode):
-        raise UsageError(f"{wanted.mode!r:.40} is no mode", f"use {' or '.join(get_args(Mode))}")
+    if options.mode not in get_args(Mode):
+        raise UsageError(f"{options.mode!r:.40} is not a mode", f"use {' or '.join(get_args(Mode))}")
     if format_ not in _FORMATS:
         raise UsageError(f"{format_!r:.40} is not a format", f"use {', '.join(_FORMATS)}")
     if format_ == "csv" and len(names) > 1:
-        raise UsageError("csv is printed of one method", "write a folder with --output, or print json")
-    mode = cast(Mode, wanted.mode)
+        raise UsageError("csv is for a single method", "write a folder with --output, or print json")
+    mode = cast(Mode, options.mode)
     with Watching() as watching, draining() as drain, ExitStack() as stack:
         subject = open_layer(
-            names, settings, changes, model=wanted.model, layer=wanted.layer, units_from=wanted.units_from,
-            mode=mode,            on_progress=watching.preparing, trust=trust,
+            names, settings, changes, model=options.model, layer=options.layer, units_from=options.units_from,
+            mode=mode, on_progress=watching.preparing, trust=trust,
         )  # fmt: skip
         files = _files(output, subject)
         components = subject.components
-        units = _units(subject, wanted)
+        units = _units(subject, options)
         chosen = [select_labels(labels, units, mode) for labels in subject.labels]
         _say_left_out(subject.labels)
         images = open_images(
-            wanted.images_from, components, subject.layer, count=wanted.images, seed=wanted.seed, mode=mode,
+            options.images_from, components, subject.layer, count=options.images, seed=options.seed, mode=mode,
             given=changes.get("diffusion", {}),
         )  # fmt: skip
         if isinstance(images, GeneratedImages) and images.note:
             terminal.note(images.note)
-        control = open_control(wanted.control, components)
+        control = open_control(options.control, components)
         for labels in subject.labels:
             terminal.remarks(labels.source, labels.remarks)
         terminal.remarks(f"images {images.name}", images.remarks)
@@ -121,11 +122,11 @@ def cosy(
                 results.append(
                     evaluate_labels(
                         subject, labels, some, images, control, kept,
-                        mode=mode, seed=wanted.seed, on_progress=components.reporter(drain),
+                        mode=mode, seed=options.seed, on_progress=components.reporter(drain),
                     )
                 )  # fmt: skip
         except DrainedError:
-            terminal.note("Interrupted; the same command goes on where it stopped.")
+            terminal.note("Interrupted; the same command continues where it stopped.")
             raise typer.Exit(INTERRUPTED) from None
     for file, result in zip(files, results, strict=bool(files)):
         write_file(file, cosy_csv(result.scores))
@@ -138,22 +139,18 @@ def cosy(
 
 
 def _say_left_out(several: Sequence[Labels]) -> None:
-    """Say which units of runs are not judged, because they can have no label."""
+    """Print how many units of runs are not evaluated, because they have no label."""
     for labels in several:
         if labels.unlabelled:
-            number = terminal.counted(len(labels.unlabelled), "unit")
+            number = counted(len(labels.unlabelled), "unit")
             terminal.note(f"{number} of {labels.source} without a label, left out: {labels.unlabelled[0][1]} ...")
 
 
 def captions(folder: Path, settings: Settings) -> None:
-    """Name the photographs of a folder by the WordNet ids that they are called by.
-
-    Args:
-        folder: the photographs.
-        settings: where WordNet is.
+    """Write the captions of a folder of photographs that are named by WordNet ids.
 
     Raises:
-        LineError: there is no such folder, it cannot be named so, or WordNet is not installed.
+        LineError: there is no such folder, its names are not WordNet ids, or WordNet is not installed.
     """
     if not folder.is_dir():
         raise UsageError(f"{str(folder)!r:.200} is not a folder", "give a folder of photographs")
@@ -163,8 +160,8 @@ def captions(folder: Path, settings: Settings) -> None:
         terminal.note(f"left out, not named by an id of WordNet: {written.unnamed[0]}{more}")
     terminal.remarks(str(folder), written.remarks)
     terminal.note(
-        f"{terminal.counted(written.photographs, 'photograph')} of "
-        f"{terminal.counted(written.synsets, 'thing')} named in {written.file}"
+        f"{counted(written.photographs, 'photograph')} of "
+        f"{counted(written.synsets, 'thing')} named in {written.file}"
     )
 
 
@@ -180,13 +177,13 @@ def _files(output: Path | None, subject: EvaluatedLayer) -> list[Path]:
     return [output]
 
 
-def _units(subject: EvaluatedLayer, wanted: Wanted) -> list[int] | None:
-    if not wanted.units:
+def _units(subject: EvaluatedLayer, options: CosyOptions) -> list[int] | None:
+    if not options.units:
         return None
     components = subject.components
     info = find_layer(components.target.layers(), subject.layer, components.model)
     names = components.target.unit_names(subject.layer)
-    return parse_units(wanted.units, info.units, names, seed=wanted.seed, layer=subject.layer)
+    return parse_units(options.units, info.units, names, seed=options.seed, layer=subject.layer)
 
 
 def _show(subject: EvaluatedLayer, results: Sequence[Result], units: Sequence[int] | None, format_: str) -> None:
@@ -210,10 +207,10 @@ def _show(subject: EvaluatedLayer, results: Sequence[Result], units: Sequence[in
         )
     readings: dict[str, set[int] | None] = {"each method on its own units": None}
     if len(results) > 1:
-        readings["all on the units that each of them has numbers for"] = common_units(results)
+        readings["all methods on the units that all of them have scores for"] = common_units(results)
     for title, common in readings.items():
         terminal.table(
-            ["method", "labels", "not drawable", "n", "AUC", "its std", "MAD", "its std"],
+            ["method", "labels", "not drawable", "n", "AUC", "std of AUC", "MAD", "std of MAD"],
             [_summary(result, common) for result in results],
             f"{where}, {title}",
         )

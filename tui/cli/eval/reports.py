@@ -1,4 +1,4 @@
-"""What the commands of ``line eval`` that make tables and figures do: read the store, print, write files."""
+"""Tables and figures of ``line eval``: read from the store, printed, written to files."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from line_neurons.eval.reports.table import Report, Table, compact, display_text
 from line_neurons.tools.store.runs import RunStore, has_runs, open_store
 from line_neurons.tools.store.steering_queue import applied_kinds
 from line_neurons.tui.cli import output as terminal
+from line_neurons.tui.formatting import counted
 
 _WIDE = 60
-"""Longer texts of a cell are cut on the screen; the files have all of it."""
+"""Longest text of a cell on the screen; files have it in full."""
 
 
-def give(report: Report, output: Path | None, *, as_json: bool) -> None:
-    """Print a report and, where a folder is named, write it there.
+def print_report(report: Report, output: Path | None, *, as_json: bool) -> None:
+    """Print a report, and write it to a folder if one is named.
 
     Raises:
         UsageError: the folder cannot be written to.
@@ -45,7 +46,7 @@ def give(report: Report, output: Path | None, *, as_json: bool) -> None:
     for note in report.notes:
         terminal.line(note)
     if written:
-        terminal.note(f"Wrote {terminal.counted(len(written), 'file')} to {output}.")
+        terminal.note(f"Wrote {counted(len(written), 'file')} to {output}.")
     else:
         terminal.note("Name a folder with -o for CSV, Markdown and plots.")
 

@@ -1,14 +1,13 @@
-"""What ``line eval suite`` does: one command for a whole evaluation, on top of the other commands."""
+"""Work of ``line eval suite``: a whole evaluation, on top of the other commands."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import typer
 
@@ -21,9 +20,10 @@ from line_neurons.tools.store.atomic_files import write_file
 from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.exit_codes import INTERRUPTED
-from line_neurons.tui.cli.run import batch_settings
+from line_neurons.tui.cli.invocation import Invocation, invoked
+from line_neurons.tui.cli.jobs import batch_settings
 
-_EXCLUDED = "LINE_EXCLUDE_FOR"
+_EXCLUDED = "exclude_for"
 _NOT_SEARCHES = ("store", "assets")
 
 
@@ -36,31 +36,33 @@ def suite(
     config: Path | None,
     flags: Mapping[str, Any],
     folder: Path,
+    run_command: Callable[[Command], int],
     *,
     only_plan: bool,
     as_json: bool,
 ) -> None:
-    """Run what is missing of an evaluation and report, or print what would be run.
+    """Run the missing commands of an evaluation and write its report, or print the plan.
 
     Args:
         place: the target's spec and the layer.
         units: as ``line batch`` takes them.
         models: language models to compare with the suite's own.
-        baselines: names of baselines; None: those that suit the source of images.
+        baselines: names of baselines; None: those that fit the image source.
         cosy_options: options of ``line eval cosy``.
         config: the settings file.
         flags: options of the searches.
         folder: where files are written.
-        only_plan: print the commands and do nothing.
+        run_command: carries out a command and returns its exit status.
+        only_plan: only print the commands.
         as_json: print JSON.
 
     Raises:
-        LineError: model, layer, units or settings do not fit.
-        Exit: with status 1 if something could not be done, 130 if it was interrupted.
+        LineError: model, layer, units or settings are invalid.
+        Exit: with status 1 if a command failed, 130 if it was interrupted.
     """
     unknown = [name for name in baselines or () if name not in BASELINES]
     if unknown:
-        raise UsageError(f"{unknown[0]!r:.40} is no baseline", f"choose from {', '.join(BASELINES)}")
+        raise UsageError(f"{unknown[0]!r:.40} is not a baseline", f"choose from {', '.join(BASELINES)}")
 
     def settings_of(changes: Mapping[str, Any]) -> Settings:
         return batch_settings(load_settings(config, **{"revisit": False, **flags, **changes}))
@@ -96,9 +98,9 @@ def suite(
     if only_plan:
         _print(whole.plan(), as_json=as_json)
         return
-    status = whole.work(execute, terminal.note)
+    status = whole.work(run_command, terminal.note)
     if status == INTERRUPTED:
-        terminal.note("Interrupted; what is done is kept, and the same command goes on.")
+        terminal.note("Interrupted; finished commands are kept. The same command continues.")
     elif as_json:
         terminal.dump({"report": str(folder / "report.md"), "not done": whole.failures})
     else:
@@ -110,9 +112,9 @@ def suite(
 
 
 def selector_of(components: Components, layer: str, typed: Sequence[str], units: Sequence[int]) -> str:
-    """One selector of units, as they were typed where that names the same ones, else by number.
+    """Return one selector of units, as they were typed if that is unambiguous, else by number.
 
-    A file is named so that it is found from any folder.
+    Paths are made absolute, so that the file is found from any folder.
     """
     named = [one.strip() for one in typed]
     absolute = [f"@{Path(one[1:]).expanduser().absolute()}" if one.startswith("@") else one for one in named]
@@ -124,10 +126,9 @@ def selector_of(components: Components, layer: str, typed: Sequence[str], units:
 
 
 def suiting(settings: Settings) -> list[str]:
-    """The baselines that suit a search.
+    """Return the baselines that fit a search.
 
-    An image bank has captions, which stand in for CLIP; Describe-and-Dissect asks the search's language model, and
-    random words are none.
+    An image bank has captions, which replace CLIP; Describe-and-Dissect needs a language model, not random words.
     """
     captioned = settings.generator.partition(":")[0] == "bank"
     left_out = "clip-dissect", "describe-and-dissect"
@@ -146,7 +147,7 @@ def _print(tasks: Sequence[Command], *, as_json: bool) -> None:
 
 
 def names_kept_out(components: Components, names: Mapping[int, str]) -> dict[str, list[str]]:
-    """Every name of the classes that units stand for, by unit: WordNet's and the image bank's as well."""
+    """Return all names of the classes that units stand for, WordNet's and the image bank's included, by unit."""
     from line_neurons.eval.labels.wordnet import WordNet
     from line_neurons.eval.reports.label_quality import names_and_captions, true_classes
     from line_neurons.tools.store.records import Unit
@@ -159,65 +160,43 @@ def names_kept_out(components: Components, names: Mapping[int, str]) -> dict[str
     return {str(one.unit): list(names_and_captions(words, one)) for one in true_classes(words, units, bank)}
 
 
-def execute(task: Command) -> int:
-    """Carry out a command in this process, as if it had been typed.
+def execute(line: Any, task: Command) -> int:
+    """Run a command in this process, as if it had been typed; ``line`` is the group of all commands.
 
     Raises:
         LineError: see the command.
     """
-    from line_neurons.tui.cli.main import app
-
-    # What commands print stands in the report.
-    with _typed(task), Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+    excluded = task.exclude_file and json.loads(task.exclude_file.read_text(encoding="utf-8"))
+    invocation = Invocation(task.arguments, {_EXCLUDED: excluded} if excluded else {})
+    # The report holds what commands print.
+    with (
+        invoked(invocation),
+        Path(os.devnull).open("w") as nowhere,
+        redirect_stdout(nowhere),
+    ):
         try:
-            status = app(list(task.arguments), standalone_mode=False)
+            status = line.main(list(task.arguments), prog_name="line", standalone_mode=False)
         except Exception as error:
-            # What the parser of the command line refuses, such as an option that --cosy brought.
-            told = getattr(error, "format_message", None)
-            if told is None:
+            # The parser refused an argument, such as an option named by --cosy.
+            message = getattr(error, "format_message", None)
+            if message is None:
                 raise
-            raise UsageError(told(), "see `line --help`") from error
+            raise UsageError(message(), "see `line --help`") from error
     return int(status or 0)
 
 
-@contextmanager
-def _typed(task: Command) -> Iterator[None]:
-    """Runs record the command that began them."""
-    before, excluded = sys.argv, os.environ.get(_EXCLUDED)
-    sys.argv = ["line", *task.arguments]
-    if task.exclude_file:
-        os.environ[_EXCLUDED] = task.exclude_file.read_text(encoding="utf-8")
-    try:
-        yield
-    finally:
-        sys.argv = before
-        if task.exclude_file:
-            os.environ.pop(_EXCLUDED)
-            if excluded is not None:
-                os.environ[_EXCLUDED] = excluded
-
-
 def as_options(settings: Mapping[str, Any]) -> list[str]:
-    """Settings as options of a command line, those of tables such as ``[diffusion]`` as well."""
-    known = opt.RUN | opt.BATCH
+    """Return settings as options of a command line, tables such as ``[diffusion]`` included."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
-        inner = value if isinstance(value, dict) else {}
-        flat |= {f"{name}__{one}": told for one, told in inner.items()} or {name: value}
+        table = value if isinstance(value, dict) else {}
+        flat |= {f"{name}__{entry}": inner for entry, inner in table.items()} or {name: value}
     arguments: list[str] = []
     for name, value in flat.items():
-        option = _option(name, known[name])
+        flag = opt.flag(name)
         if isinstance(value, bool):
-            on, _, off = option.partition("/")
-            arguments += [on] if value else [off] if off else []
+            arguments.append(flag if value else f"--no-{flag.removeprefix('--')}")
             continue
-        for one in value if isinstance(value, list | tuple) else [value]:
-            arguments += [option, str(one)]
+        for item in value if isinstance(value, list | tuple) else [value]:
+            arguments += [flag, str(item)]
     return arguments
-
-
-def _option(name: str, declared: Any) -> str:
-    told = next(one for one in get_args(declared) if isinstance(one, typer.models.OptionInfo))
-    # Within Annotated the first name takes the place of the default.
-    names = [one for one in (told.default, *(told.param_decls or ())) if isinstance(one, str)]
-    return next((one for one in names if one.startswith("--")), f"--{name.replace('_', '-')}")

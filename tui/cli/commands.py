@@ -1,0 +1,121 @@
+"""Table of the commands, each with the module that is imported when it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_group
+
+Table = Mapping[str, Mapping[str, tuple[str, str]]]
+"""By panel and name of a command: its module, and the first sentence of its help."""
+
+COMMANDS: Table = {
+    "Label": {
+        "explain": ("run", "Label units of a layer."),
+        "batch": ("run", "Label many units of a layer; images and activations are shared between units."),
+        "demo": ("run", "Label units of MobileNetV2 with embedded components: no GPU, no Ollama, no model hub."),
+    },
+    "Runs": {
+        "resume": ("run", "Resume unfinished runs, each unit from its last checkpoint."),
+        "retry": ("run", "Retry the failed units of a run, and finish the others."),
+        "stop": ("steer", "Stop a running job after its current step."),
+        "steer": ("steer", "Pin, ban or suggest concepts."),
+        "fork": ("run", "Branch a run from a step, with another seed, language model or concept."),
+        "revisit": ("run", "Relabel the units of finished runs with the best concept found by any of them."),
+    },
+    "Look": {
+        "runs": ("show", "List the runs of a store, newest first."),
+        "show": ("show", "Show a run's labels or, for one unit, its scoreboard, history, reasoning and images."),
+        "results": ("export", "Print or write one row per unit: label, score, evidence."),
+        "tui": ("show", "Watch, steer and resume runs in a terminal app."),
+        "layers": ("show", "List the layers of a model: dotted path, kind, output shape and number of units."),
+    },
+    "Share": {
+        "report": ("export", "Write an HTML report of a run: labels, images, searches, settings and cost."),
+        "export": ("export", "Write a run to a file or folder: tables, a data set, a bundle for another machine."),
+        "import": ("export", "Import another machine's run, or another method's labels for the evaluation."),
+    },
+    "Evaluate": {
+        "replay": ("replay", "Repeat a recorded run without its cache, and report what differs."),
+    },
+    "Set up": {
+        "doctor": ("doctor", "Check the installation, or a store."),
+        "models": ("models", "List the models of the Ollama servers."),
+        "pull": ("models", "Download a model to the Ollama servers."),
+        "gc": ("doctor", "Free disk space: old checkpoints of finished units, and unused database pages."),
+    },
+}
+
+ASSETS: Table = {
+    "": {
+        "list": ("assets", "List the asset packs: contents, size, licence and state."),
+        "install": ("assets", "Install asset packs; an interrupted installation continues where it stopped."),
+        "verify": ("assets", "Check the hashes of installed files."),
+    },
+}
+
+EVAL: Table = {
+    "Labels": {
+        "cosy": ("eval.commands", "Evaluate labels with CoSy: do units respond more to images of their labels?"),
+        "captions": (
+            "eval.commands",
+            "Write captions.csv for photographs named by WordNet ids, like ImageNet's.",
+        ),
+        "export": ("eval.commands", "Write labels in the format of CoSy's own code."),
+        "baseline": ("eval.commands", "Label units with another method: same units, images and words."),
+        "quality": ("eval.tables", "Compare labels with the classes that output units stand for."),
+    },
+    "Tables and figures": {
+        "table1": ("eval.tables", "Compare methods by CoSy's scores, per model and layer (the paper's Table 1)."),
+        "winners": ("eval.tables", "Count predefined against generated labels (Table 2)."),
+        "trace": ("eval.tables", "Show a unit's search: boards, steps, reasoning, label (Tables 3, 6 and 7)."),
+        "steps": ("eval.tables", "Show when labels appear, and the gain over a random proposer (Figure 5)."),
+        "proposals": ("eval.tables", "Show how many proposals were usable, new, and better than the first board."),
+        "compare": ("eval.tables", "Compare runs over the same units pair by pair (Figure 6, ablations)."),
+    },
+    "All at once": {
+        "suite": (
+            "eval.commands",
+            "Evaluate a layer: searches, baselines, CoSy and tables; continues where it stopped.",
+        ),
+    },
+}
+
+
+class _ImportedCommand(TyperCommand):
+    """Command that stands in the help, and imports the real one to parse arguments."""
+
+    def __init__(self, *, module: str, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self._module = module
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Parse the arguments as the real command does."""
+        module = import_module(f"line_neurons.tui.cli.{self._module}")
+        return get_group(module.app).commands[str(self.name)].make_context(info_name, args, parent, **extra)
+
+
+class OrderedGroup(TyperGroup):
+    """Group that lists its commands in the order of their panels."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the commands."""
+        panels = list(COMMANDS)
+        return sorted(self.commands, key=lambda name: panels.index(str(self.commands[name].rich_help_panel)))  # type: ignore[attr-defined]
+
+
+def register(app: typer.Typer, table: Table) -> None:
+    """Add the commands of a table to a group, in panels of the help."""
+    for panel, commands in table.items():
+        for name, (module, summary) in commands.items():
+            command: Any = partial(_ImportedCommand, module=module)
+            app.command(name, cls=command, help=summary, rich_help_panel=panel or None)(_imported)
+
+
+def _imported() -> None:
+    """Nothing: the real command is in its module."""

@@ -1,0 +1,229 @@
+"""Printing of a unit: scoreboard, history, images, steering, and the prompts of its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from line_neurons.agent.errors import StoreError, UsageError
+from line_neurons.agent.text import format_score
+from line_neurons.tools.label_marks import UNLABELLED
+from line_neurons.tools.store.columns import OUTCOMES
+from line_neurons.tools.store.records import Run, Step, Unit
+from line_neurons.tools.store.refused_replies import refusals, summary
+from line_neurons.tools.store.runs import RunStore, find_unit, open_store
+from line_neurons.tools.store.steering_queue import commands
+from line_neurons.tui.cli import output as terminal
+from line_neurons.tui.cli.run_output import unit_json
+from line_neurons.tui.formatting import counted, drawn_from, origin, step_name, when
+
+if TYPE_CHECKING:
+    from line_neurons.tools.cache.activation_cache import Cache
+
+_MISSING = 10
+"""Most missing images that are named."""
+
+
+def show_unit(store: Path, name: str, which: str, step: str | None, sheet: Path | None, *, as_json: bool) -> None:
+    """Print a unit's board and history, and write the contact sheet of its images.
+
+    Missing and corrupt images are left out, and named.
+    """
+    from line_neurons.tools.cache.activation_cache import Cache
+
+    opened = open_store(store)
+    shown = opened.run(name)
+    chosen = find_unit(shown, opened.units(shown.id), which)
+    history = opened.steps(shown.id, chosen.unit)
+    imaged = [entry for entry in history if entry.images]
+    if step is not None:
+        imaged = [entry for entry in imaged if step.upper() in {step_name(entry), str(entry.step)}]
+        if not imaged:
+            known = dict.fromkeys(step_name(entry) for entry in history if entry.images)
+            raise UsageError(
+                f"step {step!r:.20} of unit {chosen.unit} has no images",
+                f"steps with images: {', '.join(known)}",
+            )
+    bank = Cache(store)
+    missing: dict[str, str] = {}
+    made: dict[str, Mapping[str, Any]] = {}
+    for image in dict.fromkeys(image for entry in history for image in entry.images):
+        try:
+            made[image] = bank.provenance(image)
+        except StoreError as error:
+            made[image] = {}
+            missing[image] = error.message
+    path = sheet or store / "sheets" / f"{shown.id}-{chosen.unit}{f'-step-{step}' if step else ''}.png"
+    written = _write_sheet(bank, imaged, path, missing) if imaged else None
+    if as_json:
+        terminal.dump(
+            {
+                "run": shown.id,
+                "unit": unit_json(chosen),
+                "answers_refused": refusals(opened, shown.id, chosen.unit).reasons,
+                "board": _board(history),
+                "history": [asdict(entry) for entry in history],
+                "pictures": made,
+                "missing": missing,
+                "wishes": commands(opened, shown.id, chosen.unit),
+                "forks": [fork.id for fork in forks_of(opened, shown.id, chosen.unit)],
+                "contact_sheet": str(written) if written else None,
+            }
+        )
+        return
+    _print_unit(shown, chosen, history, made)
+    if refused := summary(refusals(opened, shown.id, chosen.unit)):
+        terminal.line(refused)
+    _print_steering(opened, shown, chosen)
+    if written:
+        terminal.line(f"images: {written}")
+    if missing:
+        terminal.note(f"{counted(len(missing), 'image')} of this unit cannot be shown:")
+    for image, reason in list(missing.items())[:_MISSING]:
+        now = made[image].get("replaced_by")
+        terminal.note(f"  {reason}{f'; the regenerated image differs: {now[:12]}' if now else ''}")
+    if len(missing) > _MISSING:
+        more = f"and {len(missing) - _MISSING} more"
+        terminal.note(f"  {more}; all of them: line show {shown.id} {chosen.unit} --json")
+
+
+def _print_unit(shown: Run, chosen: Unit, history: Sequence[Step], made: Mapping[str, Mapping[str, Any]]) -> None:
+    title = f"{shown.target_name} {shown.layer} unit {chosen.unit}" + (f" ({chosen.name})" if chosen.name else "")
+    if chosen.label is None:
+        terminal.line(f"{title}: {chosen.status}{f', {chosen.error}' if chosen.error else ''}", style="bold")
+    else:
+        terminal.line(
+            f"{title}: {chosen.label}, score {format_score(chosen.score or 0)}, "
+            f"{format_score(chosen.margin or 0)} above the best initial label {chosen.initial_label}, "
+            f"{origin(chosen)}",
+            style="bold",
+        )
+        if chosen.auc is not None and chosen.mad is not None:
+            terminal.line(f"against the control set: AUC {chosen.auc:.3f}, MAD {format_score(chosen.mad)}")
+        if chosen.auc_low is not None and chosen.auc_high is not None:
+            terminal.line(f"95 % interval of the AUC: {chosen.auc_low:.3f} to {chosen.auc_high:.3f}")
+    for mark in chosen.marks:
+        terminal.line(f"{mark.code}: {mark.detail}", style="bold")
+    if chosen.status in UNLABELLED:
+        terminal.line("no concept can be its label; a new run with --label-dead labels it nevertheless")
+    if not history:
+        return
+    terminal.table(["score", "concept"], [[score, concept] for concept, score in _board(history)], "Scoreboard")
+    models = {entry.model for entry in history if entry.model}
+    sources = [drawn_from([made[image] for image in entry.images]) for entry in history]
+    columns: dict[str, list[object]] = {
+        "step": [step_name(entry) for entry in history],
+        "concept": [entry.concept for entry in history],
+        "score": [entry.score for entry in history],
+        "result": [_result(entry) for entry in history],
+    }
+    if any(sources):
+        columns["generated from"] = list(sources)
+    if len(models) > 1:
+        columns["model"] = [(entry.model or "").partition(" ")[0] for entry in history]
+    columns["reasoning"] = [entry.reasoning for entry in history]
+    terminal.table(list(columns), list(zip(*columns.values(), strict=True)), "History")
+
+
+def _print_steering(opened: RunStore, shown: Run, chosen: Unit) -> None:
+    """Print a unit's steering commands, and its forks."""
+    if submitted := commands(opened, shown.id, chosen.unit):
+        terminal.table(
+            ["command", "concept", "by", "when", "at step", "outcome"],
+            [
+                [
+                    command.kind,
+                    command.concept,
+                    command.by,
+                    when(command.created),
+                    command.step,
+                    command.outcome if command.taken is not None else "pending",
+                ]
+                for command in submitted
+            ],
+            "Steering",
+        )
+    if shown.forked_from:
+        terminal.line(
+            f"forked from unit {shown.forked_unit} of {shown.forked_from} after step {shown.forked_step}"
+        )
+    for fork in forks_of(opened, shown.id, chosen.unit):
+        terminal.line(f"forked after step {fork.forked_step}: {fork.id}")
+
+
+def forks_of(opened: RunStore, run: str, unit: int) -> list[Run]:
+    """Return the runs that were forked from a unit of a run, oldest first."""
+    return [fork for fork in reversed(opened.runs()) if (fork.forked_from, fork.forked_unit) == (run, unit)]
+
+
+def _board(history: Sequence[Step]) -> tuple[tuple[str, float], ...]:
+    """Return the final scoreboard of a search; a revisit has none."""
+    return next((entry.board for entry in reversed(history) if entry.board), ())
+
+
+def _result(entry: Step) -> str:
+    if entry.outcome == "scored":
+        return f"replaced {entry.removed}" if entry.removed else ""
+    reason = (entry.detail or {}).get("reason")
+    return f"refused: {reason}" if reason else OUTCOMES.get(entry.outcome, entry.outcome)
+
+
+def _write_sheet(bank: Cache, entries: Sequence[Step], path: Path, missing: dict[str, str]) -> Path:
+    """Write the images of entries; the reason for missing ones is put into ``missing``, by id."""
+    from line_neurons.tui.report.contact_sheet import SheetRow, write_sheet
+
+    def read(image: str) -> bytes | None:
+        try:
+            return bank.image_bytes(image)
+        except StoreError as error:
+            missing[image] = error.message
+            return None
+
+    rows = [
+        SheetRow(
+            f"{step_name(entry)}: {entry.concept}  {format_score(entry.score or 0)}",
+            [read(image) for image in entry.images],
+        )
+        for entry in entries
+    ]
+    return write_sheet(rows, path)
+
+
+def show_prompt(store: Path, name: str, which: str, step: int, *, as_json: bool) -> None:
+    """Print a step's requests to the language model, and whether they match the recorded hashes.
+
+    Raises:
+        UsageError: there is no such step, or it sent no request.
+    """
+    from line_neurons.graphs.loop.reconstruct import recorded_prompt
+
+    with closing(open_store(store)) as runs:
+        run = runs.run(name)
+        unit = find_unit(run, runs.units(run.id), which)
+        last = recorded_prompt(runs, run.id, unit.unit, step)
+        requests = []
+        for entry in (entry for entry in runs.steps(run.id, unit.unit) if entry.step == step):
+            if entry.attempt < last.attempt and entry.origin != "typed":
+                requests.append((recorded_prompt(runs, run.id, unit.unit, step, entry.attempt), entry.reply))
+            elif entry.attempt == last.attempt:
+                requests.append((last, entry.reply))
+    if as_json:
+        terminal.dump([asdict(request) | {"reply": reply} for request, reply in requests])
+        return
+    for request, reply in requests:
+        terminal.line(f"step {step}, request {request.attempt}: {_MATCHES[request.matches]}", style="bold")
+        for message in request.prompt.messages:
+            for number, line in enumerate(message.content.splitlines()):
+                terminal.line(line, lead=f"{'' if number else message.role:10}")
+        for number, line in enumerate(reply.splitlines()):
+            terminal.line(line, lead=f"{'' if number else 'reply':10}")
+
+
+_MATCHES = {
+    True: "identical to what was sent, by its recorded hash",
+    False: "differs from what was sent, by its recorded hash",
+    None: "not verified; an earlier version recorded no hash",
+}
