@@ -1,4 +1,4 @@
-"""What the screens of one unit show, read off the store: how it stands, and its board after any step."""
+"""State of one unit for the screens that show it, and its board after any step."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True)
 class UnitView:
-    """A unit with all that is known of it.
+    """A unit with its run, history and current state.
 
     Args:
         run: its run.
-        unit: the unit as it is recorded.
+        unit: its record.
         steps: its history, in order.
-        doing: what it does at this moment; None where nobody works on it.
+        doing: its current activity; None if no process works on it.
         holder: the process that holds the run; empty if none does.
-        stale: that process is gone.
-        stopping: who asked it to stop; empty if nobody did.
-        wishes: what people asked of the unit, oldest first.
-        forks: ids of the runs that go on from a step of it, oldest first.
-        unfinished: a resume has work on the run.
+        stale: whether that process is gone.
+        stopping: the process that requested a stop; empty if none did.
+        wishes: its steering commands, oldest first.
+        forks: ids of the runs forked from it, oldest first.
+        unfinished: whether resuming the run has work to do.
     """
 
     run: Run
@@ -51,17 +51,17 @@ class UnitView:
 
     @property
     def worked_on(self) -> bool:
-        """Whether a living process holds the run."""
+        """Whether a live process holds the run."""
         return bool(self.holder) and not self.stale
 
     @property
     def done(self) -> bool:
-        """Whether the unit is done with and did not fail."""
+        """Whether the unit is finished and did not fail."""
         return self.unit.status in DONE
 
     @property
     def state(self) -> str:
-        """The unit's state; one that nobody works on is not running, whatever its process wrote last."""
+        """The unit's state; a killed process may have left it as running."""
         return "interrupted" if self.unit.status == "running" and not self.worked_on else self.unit.status
 
 
@@ -71,12 +71,12 @@ class BoardRow:
 
     Args:
         concept: the concept.
-        score: its score; None where a concept that left was never scored.
-        mark: ``+`` entered with the last step, ``-`` left with it, empty: neither.
-        came: where it came from, in words.
-        place: the entry of the history that scored it.
-        pinned: it stays on the board whatever is drawn.
-        banned: it is forbidden.
+        score: its score; None for a removed concept that was never scored.
+        mark: ``+`` added by the last step, ``-`` removed by it, or empty.
+        came: its origin.
+        place: the history entry that scored it.
+        pinned: whether it always stays on the board.
+        banned: whether it is forbidden.
     """
 
     concept: str
@@ -89,7 +89,7 @@ class BoardRow:
 
 
 def read_unit(runs: RunStore, run: str, unit: int) -> UnitView:
-    """A unit as the store has it now.
+    """Read a unit from the store.
 
     Raises:
         UsageError: there is no such run or unit.
@@ -118,15 +118,13 @@ def read_unit(runs: RunStore, run: str, unit: int) -> UnitView:
 
 
 def board(view: UnitView, until: Place | None = None) -> list[BoardRow]:
-    """A unit's board, best first, with the concept that left it last in the place that it had.
+    """Return a unit's board after the history entry ``until``, best first; None: the current board.
 
-    Args:
-        view: the unit.
-        until: the entry of the history after which; none: now.
+    The concept that was removed last stands where it was.
     """
     history = [one for one in view.steps if until is None or (one.step, one.attempt) <= until]
     if until is not None and history and history[-1].kind == "initial":
-        # The entries of a first board were written together.
+        # The entries of an initial scoreboard were written together.
         history = [one for one in view.steps if one.step <= until[0]]
     last = next((one for one in reversed(history) if one.board), None)
     if last is None:
@@ -161,42 +159,39 @@ def board(view: UnitView, until: Place | None = None) -> list[BoardRow]:
     return rows
 
 
-def steered(asked: Sequence[SteeringCommand], until: Place | None = None) -> tuple[frozenset[str], frozenset[str]]:
-    """Keys of the concepts that are pinned and banned, as far as the runner has granted the wishes.
-
-    Args:
-        asked: what people asked of a unit, oldest first.
-        until: the entry of the history after which; none: now.
-    """
+def steered(
+    submitted: Sequence[SteeringCommand], until: Place | None = None
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the keys of pinned and of banned concepts, by the applied commands up to the entry ``until``."""
     pinned: set[str] = set()
     banned: set[str] = set()
-    for wish in asked:
-        if not wish.applied or (until is not None and (wish.step or 0) > until[0]):
+    for command in submitted:
+        if not command.applied or (until is not None and (command.step or 0) > until[0]):
             continue
-        key = concept_key(wish.concept)
-        if wish.kind in {"unpin", "ban"}:
+        key = concept_key(command.concept)
+        if command.kind in {"unpin", "ban"}:
             pinned.discard(key)
-        if wish.kind in {"pin", "ban"}:
-            (pinned if wish.kind == "pin" else banned).add(key)
+        if command.kind in {"pin", "ban"}:
+            (pinned if command.kind == "pin" else banned).add(key)
     return frozenset(pinned), frozenset(banned)
 
 
 def origin_of(entry: Step) -> str:
-    """Where a scored concept came from, in few words."""
+    """Return the origin of a scored concept."""
     if entry.kind == "initial":
         return entry.origin or "first board"
     return f"{entry.origin or entry.kind}, step {step_name(entry)}"
 
 
 def result_of(entry: Step) -> str:
-    """What came of an entry of a history, in words that need no colour."""
+    """Return the outcome of a history entry as text."""
     if entry.outcome == "scored":
         return f"replaced {entry.removed}" if entry.removed else ""
     return OUTCOMES.get(entry.outcome, entry.outcome)
 
 
 def reason_of_refusal(entry: Step) -> str:
-    """Why an answer was refused, in the words that the model was told; empty where it was not."""
+    """Return why a reply was refused, as the model was told; empty if it was not."""
     detail = entry.detail or {}
     if reason := detail.get("reason"):
         return str(reason)

@@ -15,7 +15,6 @@ from langgraph.runtime import RunControl
 from line_neurons.agent.errors import DrainedError, LineError, TakenOverError, UsageError
 from line_neurons.agent.presets import BATCH
 from line_neurons.agent.settings import Settings, fork_changes
-from line_neurons.agent.text import shell_word
 from line_neurons.graphs.runs.code_trust import record_trust
 from line_neurons.graphs.runs.components import Components, reopen
 from line_neurons.graphs.runs.fork import fork as start_fork
@@ -36,6 +35,7 @@ from line_neurons.tui.cli import run_output
 from line_neurons.tui.cli.exit_codes import ALL_REFUSED, INTERRUPTED, UNITS_FAILED
 from line_neurons.tui.cli.invocation import command_line
 from line_neurons.tui.cli.progress import Watching
+from line_neurons.tui.cli.run_output import store_flag
 from line_neurons.tui.cli.signals import draining
 from line_neurons.tui.formatting import counted, duration
 
@@ -314,7 +314,7 @@ def work_on(jobs: Sequence[Job], watching: Watching, errors: list[LineError] | N
         with _collecting(errors), _with_resume_command(components, run), draining() as drain:
             if work(components, run, watching.watch, drain).status == "interrupted":
                 finished, units = components.runs.progress(run.id)
-                rest = _resume(components, run) if len(jobs) == 1 else f"line resume{_store_flag(components)}"
+                rest = _resume(components, run) if len(jobs) == 1 else f"line resume{store_flag(components.store)}"
                 terminal.note(
                     f"{_stopped(drain)} with {finished}/{units} units done; every finished step is kept. "
                     f"Continue with: {rest}"
@@ -349,12 +349,7 @@ def _steps_of(components: Components, run: Run) -> int:
 
 
 def _resume(components: Components, run: Run) -> str:
-    return f"line resume {run.id}{_store_flag(components)}"
-
-
-def _store_flag(components: Components) -> str:
-    """Return the option that a command needs to find this store, if it was named."""
-    return f" --store {shell_word(str(components.store))}" if components.settings.store else ""
+    return f"line resume {run.id}{store_flag(components.store)}"
 
 
 def conclude(jobs: Sequence[Job], *, as_json: bool) -> int:
@@ -380,7 +375,7 @@ def conclude(jobs: Sequence[Job], *, as_json: bool) -> int:
             run_output.remarks(found)
         for components, run in jobs:
             terminal.line(
-                f"History, reasoning and images of a unit: line show {run.id} UNIT{_store_flag(components)}"
+                f"History, reasoning and images of a unit: line show {run.id} UNIT{store_flag(components.store)}"
             )
         terminal.line(f"Images: {jobs[0][0].store / 'images'}")
     for (components, run), (_, units) in zip(jobs, now, strict=True):
@@ -388,7 +383,7 @@ def conclude(jobs: Sequence[Job], *, as_json: bool) -> int:
         if failed:
             terminal.note(
                 f"{counted(failed, 'unit')} of {run.id} failed; retry them with: "
-                f"line retry {run.id}{_store_flag(components)}"
+                f"line retry {run.id}{store_flag(components.store)}"
             )
     if any(unit.status == "failed" for _, units in now for unit in units):
         return UNITS_FAILED

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar where there is a terminal, lines now and then where there is none."""
+"""Progress of long work: a bar on a terminal, otherwise a line from time to time."""
 
 from __future__ import annotations
 
@@ -32,28 +32,25 @@ from line_neurons.tui.formatting import counted, duration
 _DONE = {"finished", "failed"}
 
 _QUIET_SECONDS = 60
-"""Without a terminal, drawing and preparations that take longer are told once in this time."""
+"""Interval of reports on image generation and preparations, without a terminal."""
 _LINE_SECONDS = 15
-"""Without a terminal, many units in flight are told of once in this time."""
+"""Interval of reports on concurrent units, without a terminal."""
 _REDRAW_SECONDS = 0.2
 _SAMPLE_SECONDS = 5
 _SAMPLES = 60
-"""Rates are those of the last five minutes."""
+"""Number of samples for rates, which cover five minutes."""
 
 
 class Watching:
-    """Shows preparations and steps with the score so far and the time left; a context manager.
+    """Context manager that shows preparations and steps, with the best score and the time left.
 
-    With one unit in flight each step is told, with many how far the run is as a whole. Preparations may be told
-    from any thread, steps from one at a time.
-
-    Args:
-        clock: seconds, never going back.
+    For one unit at a time each step is reported, for concurrent units the run as a whole. Preparations may be
+    reported from any thread, steps from one thread at a time.
 
     Attributes:
-        many: whether several units are in flight.
-        steps_before: steps of the runs that were worked on before the one in hand.
-        steps_in_all: steps of all runs that are to be worked on.
+        many: whether several units are processed concurrently.
+        steps_before: steps of the runs before the current one.
+        steps_in_all: steps of all runs.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -84,7 +81,7 @@ class Watching:
         self._samples: deque[tuple[float, int, int]] = deque(maxlen=_SAMPLES)
 
     def __enter__(self) -> Watching:
-        # What a user's own model prints must not come between the results.
+        # A user's own model may print.
         self._aside.__enter__()
         if self._live:
             self._bars.start()
@@ -98,7 +95,7 @@ class Watching:
         self._aside.__exit__(kind, error, trace)
 
     def preparing(self, what: str, done: int, total: int) -> None:
-        """Show a preparation, or how far the images in hand are; a total of 0 is unknown."""
+        """Show a preparation or the current images; a total of 0 is unknown."""
         if self.many and what == "drawing":
             return
         with self._lock:
@@ -116,7 +113,7 @@ class Watching:
                 self._bars.remove_task(self._preparing.pop(what))
 
     def watch(self, progress: RunProgress) -> None:
-        """Show where a run stands."""
+        """Show the state of a run."""
         if progress.node == "failed":
             note(f"{_name(progress)} failed: {progress.error}")
         (self._watch_many if self.many else self._watch_one)(progress)
@@ -137,7 +134,7 @@ class Watching:
             doing = _doing(progress.node)
             self._show(f"{_name(progress)} · {where} · {doing} · {best}", done, left)
         elif progress.node in {"init", "update"}:
-            self._tell(f"{_name(progress)}: {done}/{self.steps_in_all} steps, {best}", left)
+            self._report(f"{_name(progress)}: {done}/{self.steps_in_all} steps, {best}", left)
 
     def _watch_many(self, progress: RunProgress) -> None:
         if progress.run != self._run:
@@ -172,19 +169,19 @@ class Watching:
         if self._live:
             self._show(text, done, left)
         else:
-            self._tell(text, left)
+            self._report(text, left)
 
     def _show(self, text: str, done: int, left: str) -> None:
         if self._task is None:
             self._task = self._bars.add_task(text, total=self.steps_in_all)
         self._bars.update(self._task, description=text, completed=done, total=self.steps_in_all, left=left)
 
-    def _tell(self, text: str, left: str) -> None:
+    def _report(self, text: str, left: str) -> None:
         note(text + (f", about {left} left" if left else ""))
 
 
 def _doing(ended: str) -> str:
-    """What a unit does once a node has ended; before the first node the name is empty."""
+    """Return what a unit does after a node; the name is empty before the first one."""
     if ended in _DONE:
         return ended
     return node_of(ended).then if ended else node_of(BEGINNING).sentence
@@ -206,7 +203,7 @@ class _Left(ProgressColumn):
 
 
 def download_bars() -> Progress:
-    """Bars in bytes, for asset packs."""
+    """Return progress bars in bytes, for downloads."""
     return Progress(
         _Description(),
         BarColumn(bar_width=24),

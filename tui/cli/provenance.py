@@ -1,4 +1,4 @@
-"""What ``line show --provenance`` prints."""
+"""Printing of a run's provenance, for ``line show --provenance``."""
 
 from __future__ import annotations
 
@@ -30,103 +30,103 @@ def show_provenance(store: Path, name: str, *, as_json: bool) -> None:
         LineError: there is no such run, or the store cannot be read.
     """
     with closing(open_store(store)) as opened:
-        told = provenance(opened, name)
+        record = provenance(opened, name)
     if as_json:
-        terminal.dump(told)
+        terminal.dump(record)
         return
-    finished = f", finished {format_moment(told['finished'])}" if told["finished"] else ""
-    terminal.line(f"{told['run']}: {told['model']} {told['layer']}", style="bold")
-    terminal.line(f"{told['status']}, started {format_moment(told['created'])}{finished}")
-    _pair("command", told["command"] or NOT_RECORDED)
-    if origin := told["forked_from"]:
+    finished = f", finished {format_moment(record['finished'])}" if record["finished"] else ""
+    terminal.line(f"{record['run']}: {record['model']} {record['layer']}", style="bold")
+    terminal.line(f"{record['status']}, started {format_moment(record['created'])}{finished}")
+    _pair("command", record["command"] or NOT_RECORDED)
+    if origin := record["forked_from"]:
         _pair("forked from", f"unit {origin['unit']} of {origin['run']} after step {origin['step']}")
-    _parts(told)
-    _work(told)
-    _asked(told)
-    _units(told)
-    terminal.line(f"In full, with each step's prompt and images: line show {told['run']} --provenance --json")
+    _parts(record)
+    _work(record)
+    _prompts(record)
+    _units(record)
+    terminal.line(f"In full, with each step's prompt and images: line show {record['run']} --provenance --json")
 
 
-def _parts(told: Mapping[str, Any]) -> None:
+def _parts(record: Mapping[str, Any]) -> None:
     _head("Components")
-    for name, part in told["parts"].items():
+    for name, part in record["parts"].items():
         _pair(name.replace("_", " "), part["fingerprint"])
         for what, value in (part["made_of"] or {}).items():
             _pair("", f"{what.replace('_', ' ')} {value}")
 
 
-def _work(told: Mapping[str, Any]) -> None:
-    for number, one in enumerate(told["environments"], 1):
-        _head(f"Environment {number}" if len(told["environments"]) > 1 else "Environment")
-        _pair("packages", format_versions(one["versions"]))
-        _pair("line-neurons' source", one["code"] or NOT_RECORDED)
-        for what, value in machine_rows(one["machine"]):
+def _work(record: Mapping[str, Any]) -> None:
+    for number, environment in enumerate(record["environments"], 1):
+        _head(f"Environment {number}" if len(record["environments"]) > 1 else "Environment")
+        _pair("packages", format_versions(environment["versions"]))
+        _pair("line-neurons' source", environment["code"] or NOT_RECORDED)
+        for what, value in machine_rows(environment["machine"]):
             _pair(what, value)
-        for note in one["images"] or ():
+        for note in environment["images"] or ():
             _pair("images", str(note))
     _head("Sessions")
-    if not told["sessions"]:
+    if not record["sessions"]:
         terminal.line("not yet", lead="  ")
         return
     terminal.table(
         ["started", "ended", "how", "process", "host", "steps", "environment"],
         [
             [
-                format_moment(one["began"]),
-                format_moment(one["ended"]),
-                one["how"] + (f": {one['error']}" if one["error"] else ""),
-                str(one["process"]),
-                one["host"] or NOT_RECORDED,
-                one["steps"],
-                NOT_RECORDED if one["environment"] is None else str(one["environment"] + 1),
+                format_moment(session["began"]),
+                format_moment(session["ended"]),
+                session["how"] + (f": {session['error']}" if session["error"] else ""),
+                str(session["process"]),
+                session["host"] or NOT_RECORDED,
+                session["steps"],
+                NOT_RECORDED if session["environment"] is None else str(session["environment"] + 1),
             ]
-            for one in told["sessions"]
+            for session in record["sessions"]
         ],
     )
-    for one in (*told["changes"], *told["incidents"]):
-        unit = "" if one["unit"] is None else f" of unit {one['unit']}"
-        said = ", ".join(
+    for event in (*record["changes"], *record["incidents"]):
+        unit = "" if event["unit"] is None else f" of unit {event['unit']}"
+        details = ", ".join(
             f"{what.replace('_', ' ')} {value}"
-            for what, value in one.items()
+            for what, value in event.items()
             if what not in {"kind", "unit", "at"}
         )
-        _pair(format_moment(one["at"]), f"{one['kind']}{unit}: {said}".removesuffix(": "))
+        _pair(format_moment(event["at"]), f"{event['kind']}{unit}: {details}".removesuffix(": "))
 
 
-def _asked(told: Mapping[str, Any]) -> None:
+def _prompts(record: Mapping[str, Any]) -> None:
     _head("Seeds")
-    _pair("run seed", str(told["seeds"]["run"]))
-    for what, rule in told["seeds"]["rules"].items():
+    _pair("run seed", str(record["seeds"]["run"]))
+    for what, rule in record["seeds"]["rules"].items():
         _pair(what, rule)
     _head("Prompts (SHA-256)")
-    for kind, text in (told["prompts"] or {}).items():
+    for kind, text in (record["prompts"] or {}).items():
         _pair(kind, str(mapping_of(text).get("sha256")))
-    if told["prompts"] is None:
+    if record["prompts"] is None:
         terminal.line(f"{NOT_RECORDED}, except the hash of each request", lead="  ")
     _head("Settings that differ from the defaults")
     defaults = Settings.model_construct().model_dump(mode="json")
-    for name, value in told["settings"].items():
+    for name, value in record["settings"].items():
         if defaults.get(name) != value:
             _pair(name, str(value))
 
 
-def _units(told: Mapping[str, Any]) -> None:
+def _units(record: Mapping[str, Any]) -> None:
     _head("Units")
     terminal.table(
         ["unit", "name", "label", "score", "origin", "steps", "requests", "steering commands", "history"],
         [
             [
-                str(one["unit"]),
-                one["name"],
-                one["label"] or one["status"],
-                one["score"],
-                one["origin"],
-                len({step["step"] for step in one["steps"]}),
-                sum(step["model"] is not None for step in one["steps"]),
-                len(one["wishes"]),
-                one["history_sha256"][:_HASH],
+                str(unit["unit"]),
+                unit["name"],
+                unit["label"] or unit["status"],
+                unit["score"],
+                unit["origin"],
+                len({step["step"] for step in unit["steps"]}),
+                sum(step["model"] is not None for step in unit["steps"]),
+                len(unit["wishes"]),
+                unit["history_sha256"][:_HASH],
             ]
-            for one in told["units"]
+            for unit in record["units"]
         ],
     )
 

@@ -157,62 +157,46 @@ def _report_environment(planned: Plan, place: Path, differ: Sequence[Difference]
 
 
 def _report_agreement(planned: Plan, place: Path, done: Run, found: Sequence[Agreement]) -> None:
-    terminal.table(
-        [
-            "unit",
-            "name",
-            "verdict",
-            "label",
-            "score",
-            "label now",
-            "score now",
-            "steps",
-            "images",
-            "first difference",
-        ],
-        [
-            [
-                str(one.unit),
-                one.name,
-                one.verdict,
-                one.label,
-                one.score,
-                one.label_now,
-                one.score_now,
-                f"{one.equal_steps}/{one.steps}",
-                f"{one.equal_images}/{one.images}",
-                _place(one),
-            ]
-            for one in found
-        ],
-    )
-    for one in found:
-        if one.parted:
-            then, now = (plain(_brief(value)) for value in (one.parted.then, one.parted.now))
-            terminal.line(f"unit {one.unit}, {_place(one)}: {then} then, {now} now")
-        if one.note:
-            terminal.line(f"unit {one.unit}: {one.note}")
-    counts = {verdict: sum(one.verdict == verdict for one in found) for verdict in VERDICTS}
-    said = [f"{counted(count, 'unit')} {verdict}" for verdict, count in counts.items() if count]
-    terminal.line(f"{', '.join(said)}{_within(found)}.", style="bold")
+    columns: dict[str, list[object]] = {
+        "unit": [str(agreement.unit) for agreement in found],
+        "name": [agreement.name for agreement in found],
+        "verdict": [agreement.verdict for agreement in found],
+        "label": [agreement.label for agreement in found],
+        "score": [agreement.score for agreement in found],
+        "label now": [agreement.label_now for agreement in found],
+        "score now": [agreement.score_now for agreement in found],
+        "steps": [f"{agreement.equal_steps}/{agreement.steps}" for agreement in found],
+        "images": [f"{agreement.equal_images}/{agreement.images}" for agreement in found],
+        "first difference": [_place(agreement) for agreement in found],
+    }
+    terminal.table(list(columns), list(zip(*columns.values(), strict=True)))
+    for agreement in found:
+        if agreement.parted:
+            then, now = (plain(_brief(value)) for value in (agreement.parted.then, agreement.parted.now))
+            terminal.line(f"unit {agreement.unit}, {_place(agreement)}: {then} then, {now} now")
+        if agreement.note:
+            terminal.line(f"unit {agreement.unit}: {agreement.note}")
+    counts = {verdict: sum(agreement.verdict == verdict for agreement in found) for verdict in VERDICTS}
+    verdicts = [f"{counted(count, 'unit')} {verdict}" for verdict, count in counts.items() if count]
+    terminal.line(f"{', '.join(verdicts)}{_within(found)}.", style="bold")
     terminal.line(f"Store of the replay: line show {done.id} --store {shell_word(str(place))}")
 
 
 def _within(found: Sequence[Agreement]) -> str:
     """Return the largest differences, if there are any."""
     largest = {
-        "scores": max((one.score_difference or 0 for one in found), default=0),
-        "activations": max((one.activation_difference or 0 for one in found), default=0),
+        "scores": max((agreement.score_difference or 0 for agreement in found), default=0),
+        "activations": max((agreement.activation_difference or 0 for agreement in found), default=0),
     }
     apart = [f"{what} of the same concept differ by at most {most:.3g}" for what, most in largest.items() if most]
     return f"; {' and '.join(apart)}" if apart else ""
 
 
-def _place(one: Agreement) -> str:
-    if one.parted is None:
+def _place(agreement: Agreement) -> str:
+    if agreement.parted is None:
         return ""
-    again = f", request {one.parted.attempt}" if one.parted.attempt else ""
-    return f"step {one.parted.step}{again}: {one.parted.what}"
+    again = f", request {agreement.parted.attempt}" if agreement.parted.attempt else ""
+    return f"step {agreement.parted.step}{again}: {agreement.parted.what}"
 
 
 def _short(text: str) -> str:
@@ -222,7 +206,7 @@ def _short(text: str) -> str:
 
 def _brief(value: Any) -> str:
     if isinstance(value, list | tuple):
-        value = ", ".join(_brief(one)[:12] if isinstance(one, str) else _brief(one) for one in value)
+        value = ", ".join(_brief(item)[:12] if isinstance(item, str) else _brief(item) for item in value)
     text = repr(value) if isinstance(value, float) else str(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
@@ -240,11 +224,11 @@ def _json(
         "schema": SCHEMA,
         "run": planned.run.id,
         "replay": {"run": done.id, "store": str(place)},
-        "agrees": all(one.agrees for one in found),
+        "agrees": all(agreement.agrees for agreement in found),
         "tolerance": tolerance,
         "differ": [asdict(difference) for difference in differ],
         "not_recorded": list(unknown),
         "left_out": {str(unit): why for unit, why in planned.left_out.items()},
         "note": planned.note,
-        "units": [asdict(one) for one in found],
+        "units": [asdict(agreement) for agreement in found],
     }

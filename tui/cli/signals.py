@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal: the first lets the steps in hand end, the second leaves at once."""
+"""Graceful shutdown on Ctrl-C, SIGTERM and a closed terminal: finish the current steps, or exit at once."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _SHOW_CURSOR = b"\x1b[?25h\n"
 
 @contextmanager
 def draining() -> Iterator[RunControl]:
-    """Drain the control that this gives when the process is interrupted in the body; the handlers go afterwards.
+    """Yield a control that is drained when the process is interrupted in the body.
 
-    The second interruption ends the process with status 130. Signals are read by a thread of their own: the main
-    thread may be inside a library that does not come back to Python for long. Outside the main thread, where no
-    handler can be installed, interruptions do what they did before.
+    A second interruption ends the process with status 130. A separate thread reads the signals, since the main
+    thread may be inside a library for long. Outside the main thread, where no handler can be installed,
+    interruptions keep their usual effect.
     """
     control = RunControl()
     if threading.current_thread() is not threading.main_thread():
@@ -33,9 +33,9 @@ def draining() -> Iterator[RunControl]:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     reader = threading.Thread(target=_listen, args=(reading, control), name="signals", daemon=True)
-    # What nohup lets a process ignore stays ignored.
-    heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    handlers = {number: signal.signal(number, _nothing) for number in heard}
+    # Signals ignored under nohup stay ignored.
+    handled = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    handlers = {number: signal.signal(number, _nothing) for number in handled}
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     reader.start()
     try:
@@ -50,7 +50,7 @@ def draining() -> Iterator[RunControl]:
 
 
 def _nothing(*_: object) -> None:
-    """Python's own part of a handler; the wake-up pipe has told the thread already."""
+    """Do nothing: the wake-up pipe has notified the thread."""
 
 
 def _listen(reading: int, control: RunControl) -> None:
@@ -59,15 +59,15 @@ def _listen(reading: int, control: RunControl) -> None:
         if number[0] not in _SIGNALS:
             continue
         if interrupted:
-            _leave()
+            _exit()
         interrupted = True
         control.request_drain("interrupted")
         with suppress(OSError):
-            note("Finishing the steps in hand; Ctrl-C again leaves at once.")
+            note("Finishing the current steps; Ctrl-C again exits at once.")
 
 
-def _leave() -> None:
-    """End the process; what counts is in the store, and the system releases the locks."""
+def _exit() -> None:
+    """End the process; the store has every finished step, and the system releases the locks."""
     if sys.stderr.isatty():
         os.write(2, _SHOW_CURSOR)
     os._exit(INTERRUPTED)

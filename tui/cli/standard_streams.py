@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full or broken: what is told of the work never decides over the work."""
+"""Standard streams that are closed, full or broken: a failure of output never stops the work."""
 
 from __future__ import annotations
 
@@ -9,17 +9,13 @@ from typing import IO, Any, cast
 
 
 class UnfailingStream:
-    """A text stream that drops what cannot be written; everything else is the stream's own.
-
-    Args:
-        stream: where the text goes.
-    """
+    """Text stream that drops text which cannot be written."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write text, or drop it; its length either way."""
+        """Write text, or drop it, and return its length."""
         try:
             return self._stream.write(text)
         except (OSError, ValueError):
@@ -42,10 +38,9 @@ class UnfailingStream:
 
 
 def open_standard_streams() -> None:
-    """Lead closed standard streams to nowhere, and let no failure of standard error reach the work.
+    """Open closed standard streams on the null device, and make standard error unfailing.
 
-    A file that is opened where standard output is closed would get its number, and be written to by whoever
-    writes there.
+    Otherwise the next file that is opened would get the number of the closed stream, and its output.
     """
     for number in range(3):
         try:
