@@ -72,6 +72,16 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def bar(value: float, low: float, high: float, width: int) -> str:
+    """Return a value as a bar of at most ``width`` cells, empty at ``low`` and full at ``high``."""
+    share = min(max((value - low) / (high - low), 0.0), 1.0) if high > low else 0.0
+    eighths = round(share * width * 8)
+    return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+
+
 def is_unfinished(run: Run, states: Iterable[str], asked: Collection[int]) -> bool:
     """Return whether resuming a run has work to do; failed units are left to a retry.
 

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from line_neurons.tui.app.units.columns import SORTABLE, Around, bar, chosen, fitted, ordered, sparkline
+from line_neurons.tui.app.units.columns import SORTABLE, Around, chosen, fitted, ordered, sparkline
 from line_neurons.tui.app.units.model import UnitLine
+from line_neurons.tui.formatting import bar
 
 scores = st.none() | st.floats(-1e6, 1e6)
 
@@ -36,7 +37,7 @@ def test_sorting_keeps_every_unit_and_puts_those_without_a_value_last(values, de
 
 @given(st.floats(-10, 1e9), st.floats(0, 1e9), st.integers(3, 40))
 def test_a_bar_is_as_wide_as_its_cell(value, top, width):
-    assert len(bar(value, top, width)) == width
+    assert len(bar(value, 0, top, width).ljust(width)) == width
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60).map(sorted), st.integers(1, 14))

@@ -10,11 +10,10 @@ from textual.binding import BindingType
 from textual.widgets import DataTable
 
 from line_neurons.tui.app.table_sync import ENDS, fill
-from line_neurons.tui.formatting import number, plain
+from line_neurons.tui.formatting import bar, number, plain
 from line_neurons.tui.unit_view import BoardRow
 
 _BAR = 10
-_EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 class BoardTable(DataTable[Text]):
@@ -77,25 +76,10 @@ class BoardTable(DataTable[Text]):
             Text(signs, style="bold"),
             Text(plain(row.concept), style=style),
             Text(number(row.score), style="dim" if gone else "", justify="right"),
-            Text("" if gone or row.score is None else bar(row.score, low, high), style=colour),
+            Text("" if gone or row.score is None else bar(row.score, low, high, _BAR), style=colour),
             Text(" · ".join(filter(None, notes)), style="dim" if gone else ""),
         )
 
 
 def _key(row: BoardRow) -> str:
     return f"{row.mark == '-'} {row.concept}"
-
-
-def bar(score: float, low: float, high: float, width: int = _BAR) -> str:
-    """A score as a bar, in eighths of a cell.
-
-    Args:
-        score: the score.
-        low: where the bar is empty.
-        high: where it is full.
-        width: its length then, in cells.
-    """
-    if high <= low:
-        return ""
-    eighths = round(8 * width * (score - low) / (high - low))
-    return "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 
-from rich.cells import cell_len
 from rich.text import Text
 from textual.widgets import Static
 
 from line_neurons.agent.loop import BEGINNING, NODES
 from line_neurons.tools.label_marks import ENDED, UNLABELLED, told
-from line_neurons.tui.formatting import counted, plain
+from line_neurons.tui.formatting import counted, duration, plain
 from line_neurons.tui.unit_view import UnitView
 
 _BOXED = tuple(name for name in NODES if name != BEGINNING)
@@ -168,22 +167,3 @@ def _doing_text(view: UnitView, now: float) -> str:
     again = f", asked again ({counted(doing.attempt, 'refusal')})" if doing.attempt else ""
     stop = " · stopping at the next checkpoint" if view.stopping else ""
     return f"{where}{again} · {said} · {duration(max(0.0, now - doing.since))}{stop}"
-
-
-def duration(seconds: float) -> str:
-    """A time as people say it."""
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-
-
-def shortened(text: str, cells: int) -> str:
-    """A text cut to so many cells, with a sign that it goes on."""
-    if cell_len(text) <= cells:
-        return text
-    while text and cell_len(text) > cells - 1:
-        text = text[:-1]
-    return f"{text.rstrip()}…"

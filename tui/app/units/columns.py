@@ -13,7 +13,7 @@ from line_neurons.agent.loop import NODES
 from line_neurons.agent.text import format_score
 from line_neurons.tools.store.activity import Activity
 from line_neurons.tui.app.units.model import STATES, UnitLine
-from line_neurons.tui.formatting import duration
+from line_neurons.tui.formatting import bar, duration
 
 _STATE_RANK = {state: rank for rank, state in enumerate(STATES)}
 
@@ -84,16 +84,7 @@ def _score(line: UnitLine, around: Around, width: int) -> Sequence[Piece]:
     room = width - len(text) - 1
     if room < 3 or line.score is None:
         return [Piece(text)]
-    return [Piece(text + " "), Piece(bar(line.score, around.top, room), "bar")]
-
-
-_EIGHTHS = " ▏▎▍▌▋▊▉█"
-
-
-def bar(value: float, top: float, width: int) -> str:
-    """A bar for a value between 0 and what fills it."""
-    eighths = round(min(max(value / top, 0.0), 1.0) * width * 8) if top > 0 else 0
-    return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()).ljust(width)
+    return [Piece(text + " "), Piece(bar(line.score, 0, around.top, room).ljust(room), "bar")]
 
 
 _LEVELS = "▁▂▃▄▅▆▇█"
