@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
+from line_neurons.tui.cli.commands import ImportedCommand
 from line_neurons.tui.cli.main import app
 from support.doc_commands import SHELL, Block, blocks, pages, spans
 from support.doc_session import NOT_EXECUTED, Session, UnknownCommandError, record
@@ -103,7 +104,8 @@ def _command(words):
 
 
 def _options(command):
-    return {option for one in command.params for option in (*one.opts, *one.secondary_opts)} | {"-h", "--help"}
+    params = command.imported().params if isinstance(command, ImportedCommand) else command.params
+    return {option for one in params for option in (*one.opts, *one.secondary_opts)} | {"-h", "--help"}
 
 
 def _every_option(command):

@@ -87,17 +87,21 @@ EVAL: Table = {
 }
 
 
-class _ImportedCommand(TyperCommand):
-    """Command that stands in the help, and imports the real one to parse arguments."""
+class ImportedCommand(TyperCommand):
+    """Command of a group's help that imports the real one to parse arguments."""
 
     def __init__(self, *, module: str, **attributes: Any) -> None:
         super().__init__(**attributes)
         self._module = module
 
+    def imported(self) -> Any:
+        """Import the module, and return the real command."""
+        module = import_module(f"line_neurons.tui.cli.{self._module}")
+        return get_group(module.app).commands[str(self.name)]
+
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Parse the arguments as the real command does."""
-        module = import_module(f"line_neurons.tui.cli.{self._module}")
-        return get_group(module.app).commands[str(self.name)].make_context(info_name, args, parent, **extra)
+        return self.imported().make_context(info_name, args, parent, **extra)
 
 
 class OrderedGroup(TyperGroup):
@@ -113,7 +117,7 @@ def register(app: typer.Typer, table: Table) -> None:
     """Add the commands of a table to a group, in panels of the help."""
     for panel, commands in table.items():
         for name, (module, summary) in commands.items():
-            command: Any = partial(_ImportedCommand, module=module)
+            command: Any = partial(ImportedCommand, module=module)
             app.command(name, cls=command, help=summary, rich_help_panel=panel or None)(_imported)
 
 
