@@ -57,7 +57,7 @@ def test_a_store_that_is_worked_on_is_not_mended(line, store):
         status, _, err = line("doctor", "--fix")
         assert (status, "is in use: run model-head-1" in err) == (2, True)
         status, out, _ = line("doctor", "--store", store)
-        assert (status, "what is in hand there is not looked at" in out) == (0, True)
+        assert (status, "active and not checked" in out) == (0, True)
 
 
 def test_space_is_given_back_with_a_line_for_each_database(line, store):

@@ -24,7 +24,7 @@ def test_the_first_signal_asks_for_a_drain_and_says_what_a_second_does(number, l
         signal.raise_signal(number)
     assert control.drain_requested
     assert left == []
-    assert "again leaves at once" in capfd.readouterr().err
+    assert "again exits at once" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("first", SIGNALS)
