@@ -63,39 +63,6 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and value != value else value  # noqa: PLR0124 - NaN is no JSON
 
 
-def winners(store: Path, names: Sequence[str], *, paper: bool) -> Report:
-    """Table 2, from runs."""
-    from line_neurons.eval.reports.histories import histories
-    from line_neurons.eval.reports.winner_table import winners as counted
-
-    return counted(histories(open_store(store), names), paper=paper)
-
-
-def trace(store: Path, run: str, unit: str) -> Report:
-    """Tables 3, 6 and 7, of a unit."""
-    from line_neurons.eval.reports.unit_trace import trace as traced
-
-    return traced(open_store(store), run, unit)
-
-
-def steps(store: Path, names: Sequence[str]) -> Report:
-    """Figure 5, from runs."""
-    from line_neurons.eval.reports.histories import histories
-    from line_neurons.eval.reports.step_curves import steps as stepped
-
-    return stepped(histories(open_store(store), names))
-
-
-def proposals(store: Path, names: Sequence[str]) -> Report:
-    """What proposers contributed, from runs."""
-    from line_neurons.eval.reports.histories import histories
-    from line_neurons.eval.reports.proposals import proposals as told
-
-    runs = open_store(store)
-    found = histories(runs, names)
-    return told(found, {one.run.id: [runs.steps(one.run.id, unit) for unit in one.searches] for one in found})
-
-
 def compare(store: Path, names: Sequence[str]) -> Report:
     """Figure 6 and ablations, from runs over the same units."""
     from line_neurons.eval.reports.histories import histories

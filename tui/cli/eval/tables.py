@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from line_neurons.tools.store.runs import open_store
 from line_neurons.tui.cli import options as opt
+from line_neurons.tui.cli.eval import reports
 
 app = typer.Typer()
 
@@ -35,8 +37,6 @@ def table1(
     **flags: Any,
 ) -> None:
     """Compare methods by CoSy's scores, per model and layer (the paper's Table 1)."""
-    from line_neurons.tui.cli.eval import reports
-
     reports.print_report(reports.table1(opt.store_of(**flags), sources or []), output, as_json=json)
 
 
@@ -55,9 +55,11 @@ def winners(
     **flags: Any,
 ) -> None:
     """Count predefined against generated labels (Table 2)."""
-    from line_neurons.tui.cli.eval import reports
+    from line_neurons.eval.reports.histories import histories
+    from line_neurons.eval.reports.winner_table import winners as winner_table
 
-    reports.print_report(reports.winners(opt.store_of(**flags), runs, paper=paper), output, as_json=json)
+    report = winner_table(histories(open_store(opt.store_of(**flags)), runs), paper=paper)
+    reports.print_report(report, output, as_json=json)
 
 
 @opt.command(
@@ -75,9 +77,9 @@ def trace(
     **flags: Any,
 ) -> None:
     """Show a unit's search: boards, steps, reasoning, label (Tables 3, 6 and 7)."""
-    from line_neurons.tui.cli.eval import reports
+    from line_neurons.eval.reports.unit_trace import trace as unit_trace
 
-    reports.print_report(reports.trace(opt.store_of(**flags), run, unit), output, as_json=json)
+    reports.print_report(unit_trace(open_store(opt.store_of(**flags)), run, unit), output, as_json=json)
 
 
 @opt.command(
@@ -91,9 +93,11 @@ def trace(
 )
 def steps(runs: _Runs, *, output: _Folder = None, json: opt.Json = False, **flags: Any) -> None:
     """Show when labels appear, and the gain over a random proposer (Figure 5)."""
-    from line_neurons.tui.cli.eval import reports
+    from line_neurons.eval.reports.histories import histories
+    from line_neurons.eval.reports.step_curves import steps as step_curves
 
-    reports.print_report(reports.steps(opt.store_of(**flags), runs), output, as_json=json)
+    report = step_curves(histories(open_store(opt.store_of(**flags)), runs))
+    reports.print_report(report, output, as_json=json)
 
 
 @opt.command(
@@ -104,9 +108,13 @@ def steps(runs: _Runs, *, output: _Folder = None, json: opt.Json = False, **flag
 )
 def proposals(runs: _Runs, *, output: _Folder = None, json: opt.Json = False, **flags: Any) -> None:
     """Show how many proposals were usable, new, and better than the first board."""
-    from line_neurons.tui.cli.eval import reports
+    from line_neurons.eval.reports.histories import histories
+    from line_neurons.eval.reports.proposals import proposals as proposal_tables
 
-    reports.print_report(reports.proposals(opt.store_of(**flags), runs), output, as_json=json)
+    opened = open_store(opt.store_of(**flags))
+    searched = histories(opened, runs)
+    steps = {run.run.id: [opened.steps(run.run.id, unit) for unit in run.searches] for run in searched}
+    reports.print_report(proposal_tables(searched, steps), output, as_json=json)
 
 
 @opt.command(
@@ -120,18 +128,13 @@ def proposals(runs: _Runs, *, output: _Folder = None, json: opt.Json = False, **
 )
 def compare(runs: _Runs, *, output: _Folder = None, json: opt.Json = False, **flags: Any) -> None:
     """Compare runs over the same units pair by pair (Figure 6, ablations)."""
-    from line_neurons.tui.cli.eval import reports
-
     reports.print_report(reports.compare(opt.store_of(**flags), runs), output, as_json=json)
 
 
 @opt.command(
     app,
     "quality",
-    (
-        "store",
-        "assets",
-    ),
+    opt.FILES,
     examples=("line eval quality resnet50-fc-1", "line eval quality resnet50-fc-1 clip-dissect --json"),
 )
 def quality(
@@ -145,8 +148,6 @@ def quality(
     **flags: Any,
 ) -> None:
     """Compare labels with the classes that output units stand for."""
-    from line_neurons.tui.cli.eval import reports
-
     reports.print_report(
         reports.quality(opt.store_of(**flags), sources, opt.assets_of(**flags)), output, as_json=json
     )
