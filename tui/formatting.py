@@ -63,13 +63,10 @@ def when(seconds: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in hours, minutes and seconds, without seconds from an hour on."""
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    """Return a duration in seconds, from 90 s on in minutes, and from two hours on in hours."""
+    if seconds >= 2 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"

@@ -22,7 +22,7 @@ from line_neurons.tools.cache.activation_cache import CacheStats
 from line_neurons.tools.store.columns import unit_row
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tui.cli import output as terminal
-from line_neurons.tui.cli.progress import Watching, download_bars
+from line_neurons.tui.cli.progress import ProgressReporter, download_bars
 from line_neurons.tui.report.contact_sheet import SheetRow, write_sheet
 
 PARTS = ("target", "generator", "language_model", "control")
@@ -132,11 +132,11 @@ def bars():
             run="r", unit=1, name=text, finished=0, failed=1, units=1, node="failed", kind="iteration", step=1,
             steps=2, concept=text, best=(text, 1.5), stats=CacheStats(), error=text,
         )  # fmt: skip
-        with Watching() as watching:
-            watching.steps_in_all = 3
-            watching.preparing(f"reading {text}", 1, 3)
-            watching.watch(at)
-            watching._bars.refresh()
+        with ProgressReporter() as reporter:
+            reporter.steps_in_all = 3
+            reporter.report_preparation(f"reading {text}", 1, 3)
+            reporter.report(at)
+            reporter._bars.refresh()
         with download_bars() as downloads:
             downloads.add_task(text, total=10)
             downloads.refresh()

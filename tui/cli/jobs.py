@@ -34,7 +34,7 @@ from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli import run_output
 from line_neurons.tui.cli.exit_codes import ALL_REFUSED, INTERRUPTED, UNITS_FAILED
 from line_neurons.tui.cli.invocation import command_line
-from line_neurons.tui.cli.progress import Watching
+from line_neurons.tui.cli.progress import ProgressReporter
 from line_neurons.tui.cli.run_output import store_flag
 from line_neurons.tui.cli.signals import draining
 from line_neurons.tui.formatting import counted, duration
@@ -67,14 +67,14 @@ def batch_settings(settings: Settings) -> Settings:
 
 def explain(model: str, layers: Sequence[str], units: Sequence[str], settings: Settings, *, as_json: bool) -> None:
     """Start a run on each layer, work on them, and print the labels."""
-    with Watching() as watching:
-        components = Components(model, settings, watching.preparing)
+    with ProgressReporter() as reporter:
+        components = Components(model, settings, reporter.report_preparation)
         layers = list(dict.fromkeys(layer.strip() for layer in layers))
         for layer in layers:
             select_units(components, layer, units)
         _report_remarks(components)
         jobs = [(components, start(components, layer, units, command=command_line())) for layer in layers]
-        work_on(jobs, watching)
+        work_on(jobs, reporter)
     if status := conclude(jobs, as_json=as_json):
         raise typer.Exit(status)
 
@@ -135,9 +135,11 @@ def revisit(
     runs = list({run.id: run for run in map(opened.run, names)}.values())
     opened.close()
     trust_code(settings.store or default_store(), runs, trust=trust)
-    with Watching() as watching, draining() as drain:
+    with ProgressReporter() as reporter, draining() as drain:
         try:
-            found = revisit_recorded(runs, settings.store, settings.assets, watching.preparing, changes, drain)
+            found = revisit_recorded(
+                runs, settings.store, settings.assets, reporter.report_preparation, changes, drain
+            )
         except DrainedError:
             terminal.note(f"{_stopped(drain)}; nothing was changed.")
             raise typer.Exit(INTERRUPTED) from None
@@ -168,12 +170,12 @@ def fork(
         unit = find_unit(run, opened.units(run.id), which).unit
     allowed = fork_changes(run.settings, changes)
     trust_code(store, [run], trust=trust)
-    with Watching() as watching:
-        components, _ = Reopening(settings, watching, allowed).job(run)
+    with ProgressReporter() as reporter:
+        components, _ = Reopening(settings, reporter, allowed).job(run)
         new = start_fork(components, run, unit, step, concept=concept, command=command_line())
         terminal.note(f"Forked unit {unit} of {run.id} after step {step} as {new.id}.")
         if working:
-            work_on([(components, new)], watching)
+            work_on([(components, new)], reporter)
     if working:
         if status := conclude([(components, new)], as_json=as_json):
             raise typer.Exit(status)
@@ -195,8 +197,8 @@ def demo(settings: Settings, *, as_json: bool) -> None:
     install(select(["demo"]), settings.assets or assets_root())
     started = time.monotonic()
     store = settings.store or default_store()
-    with Watching() as watching:
-        reopening = Reopening(settings, watching, {})
+    with ProgressReporter() as reporter:
+        reopening = Reopening(settings, reporter, {})
         jobs: list[Job] = []
         known = RunStore(store)
         for run in reversed(known.runs()):
@@ -206,11 +208,13 @@ def demo(settings: Settings, *, as_json: bool) -> None:
                 with suppress(UsageError):
                     jobs.append(reopening.job(run))
         if not jobs:
-            components = Components(DEMO_MODEL, settings, watching.preparing, {layer for layer, _ in DEMO_UNITS})
+            components = Components(
+                DEMO_MODEL, settings, reporter.report_preparation, {layer for layer, _ in DEMO_UNITS}
+            )
             jobs = [
                 (components, start(components, layer, units, command=DEMO_COMMAND)) for layer, units in DEMO_UNITS
             ]
-        work_on(jobs, watching)
+        work_on(jobs, reporter)
     status = conclude(jobs, as_json=as_json)
     if not as_json:
         terminal.line(f"Labelled in {duration(time.monotonic() - started)}.")
@@ -235,9 +239,9 @@ def trust_code(store: Path, runs: Sequence[Run], *, trust: bool) -> None:
 class Reopening:
     """Opens recorded runs; those with the same model and settings share their components."""
 
-    def __init__(self, settings: Settings, watching: Watching, changes: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Settings, reporter: ProgressReporter, changes: Mapping[str, Any]) -> None:
         self._settings = settings
-        self._watching = watching
+        self._reporter = reporter
         self._changes = changes
         self._opened: dict[str, Components] = {}
 
@@ -246,7 +250,7 @@ class Reopening:
         key = json.dumps([run.model, run.settings, run.fingerprints], sort_keys=True)
         components = self._opened.get(key)
         if components is None:
-            settings, on_progress = self._settings, self._watching.preparing
+            settings, on_progress = self._settings, self._reporter.report_preparation
             arguments = settings.langchain
             if "llm" not in self._changes:
                 arguments = with_secrets(run.settings.get("langchain", {}), arguments)
@@ -264,8 +268,8 @@ def _continue(
     errors: list[LineError] = []
     jobs: list[Job] = []
     opened = open_store(settings.store or default_store())
-    with Watching() as watching:
-        reopening = Reopening(settings, watching, changes)
+    with ProgressReporter() as reporter:
+        reopening = Reopening(settings, reporter, changes)
         for run in runs:
             with _collecting(errors):
                 # Before components are opened, which may take minutes.
@@ -274,7 +278,7 @@ def _continue(
                 if again:
                     mark_failed_again(components.runs, run)
                 jobs.append(job)
-        done = work_on(jobs, watching, errors)
+        done = work_on(jobs, reporter, errors)
     if len(runs) == len(errors) == 1:
         raise errors[0]
     status = conclude(done, as_json=as_json) if done else 0
@@ -294,7 +298,7 @@ def _collecting(errors: list[LineError] | None) -> Iterator[None]:
         errors.append(error)
 
 
-def work_on(jobs: Sequence[Job], watching: Watching, errors: list[LineError] | None = None) -> list[Job]:
+def work_on(jobs: Sequence[Job], reporter: ProgressReporter, errors: list[LineError] | None = None) -> list[Job]:
     """Work on runs one after the other, and return those that were completed.
 
     Errors are collected in ``errors``, or raised if it is None.
@@ -304,15 +308,15 @@ def work_on(jobs: Sequence[Job], watching: Watching, errors: list[LineError] | N
         Exit: it was interrupted; status 130.
     """
     steps = [_steps_of(components, run) for components, run in jobs]
-    watching.steps_in_all = sum(steps)
+    reporter.steps_in_all = sum(steps)
     done: list[Job] = []
     for index, (components, run) in enumerate(jobs):
-        watching.steps_before = sum(steps[:index])
-        watching.many = (
+        reporter.steps_before = sum(steps[:index])
+        reporter.many = (
             components.settings.max_concurrent_units > 1 and sum(components.runs.states(run.id).values()) > 1
         )
         with _collecting(errors), _with_resume_command(components, run), draining() as drain:
-            if work(components, run, watching.watch, drain).status == "interrupted":
+            if work(components, run, reporter.report, drain).status == "interrupted":
                 finished, units = components.runs.progress(run.id)
                 rest = _resume(components, run) if len(jobs) == 1 else f"line resume{store_flag(components.store)}"
                 terminal.note(

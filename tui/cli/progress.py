@@ -41,7 +41,7 @@ _SAMPLES = 60
 """Number of samples for rates, which cover five minutes."""
 
 
-class Watching:
+class ProgressReporter:
     """Context manager that shows preparations and steps, with the best score and the time left.
 
     For one unit at a time each step is reported, for concurrent units the run as a whole. Preparations may be
@@ -80,7 +80,7 @@ class Watching:
         self._in_flight: dict[int, int] = {}
         self._samples: deque[tuple[float, int, int]] = deque(maxlen=_SAMPLES)
 
-    def __enter__(self) -> Watching:
+    def __enter__(self) -> ProgressReporter:
         # A user's own model may print.
         self._aside.__enter__()
         if self._live:
@@ -94,7 +94,7 @@ class Watching:
             self._bars.stop()
         self._aside.__exit__(kind, error, trace)
 
-    def preparing(self, what: str, done: int, total: int) -> None:
+    def report_preparation(self, what: str, done: int, total: int) -> None:
         """Show a preparation or the current images; a total of 0 is unknown."""
         if self.many and what == "drawing":
             return
@@ -112,13 +112,13 @@ class Watching:
             if 0 < total <= done:
                 self._bars.remove_task(self._preparing.pop(what))
 
-    def watch(self, progress: RunProgress) -> None:
+    def report(self, progress: RunProgress) -> None:
         """Show the state of a run."""
         if progress.node == "failed":
             note(f"{_name(progress)} failed: {progress.error}")
-        (self._watch_many if self.many else self._watch_one)(progress)
+        (self._report_run if self.many else self._report_step)(progress)
 
-    def _watch_one(self, progress: RunProgress) -> None:
+    def _report_step(self, progress: RunProgress) -> None:
         now = self._clock()
         if progress.node == "update" and self._last is not None:
             self._steps_timed.append(now - self._last)
@@ -134,9 +134,9 @@ class Watching:
             doing = _doing(progress.node)
             self._show(f"{_name(progress)} · {where} · {doing} · {best}", done, left)
         elif progress.node in {"init", "update"}:
-            self._report(f"{_name(progress)}: {done}/{self.steps_in_all} steps, {best}", left)
+            self._note(f"{_name(progress)}: {done}/{self.steps_in_all} steps, {best}", left)
 
-    def _watch_many(self, progress: RunProgress) -> None:
+    def _report_run(self, progress: RunProgress) -> None:
         if progress.run != self._run:
             self._run = progress.run
             self._in_flight.clear()
@@ -169,14 +169,14 @@ class Watching:
         if self._live:
             self._show(text, done, left)
         else:
-            self._report(text, left)
+            self._note(text, left)
 
     def _show(self, text: str, done: int, left: str) -> None:
         if self._task is None:
             self._task = self._bars.add_task(text, total=self.steps_in_all)
         self._bars.update(self._task, description=text, completed=done, total=self.steps_in_all, left=left)
 
-    def _report(self, text: str, left: str) -> None:
+    def _note(self, text: str, left: str) -> None:
         note(text + (f", about {left} left" if left else ""))
 
 

@@ -32,7 +32,7 @@ from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.exit_codes import INTERRUPTED
 from line_neurons.tui.cli.invocation import command_line
-from line_neurons.tui.cli.progress import Watching
+from line_neurons.tui.cli.progress import ProgressReporter
 from line_neurons.tui.cli.signals import draining
 from line_neurons.tui.formatting import counted, plain
 
@@ -81,7 +81,7 @@ def replay(
     settings, changes = opt.reopening(config, flags)
     store = settings.store or default_store()
     command = command_line()
-    watching = Watching()
+    reporter = ProgressReporter()
     with closing(open_store(store)) as runs:
         recorded = runs.run(run)
         every = runs.units(recorded.id)
@@ -93,8 +93,8 @@ def replay(
         place = into or replay_folder(runs, planned)
         if place.resolve() == store.resolve():
             raise UsageError(f"{place} is the store of run {recorded.id} itself", "name a new folder with --into")
-        with watching:
-            components = components_of(runs, planned, place, settings, watching.preparing, changes)
+        with reporter:
+            components = components_of(runs, planned, place, settings, reporter.report_preparation, changes)
             differ, unknown = compare_environment(
                 runs, recorded, current_environment(components[-1], recorded.layer)
             )
@@ -108,11 +108,11 @@ def replay(
                 "install the recorded ones, or omit --strict",
             )
         own = components[-1].settings
-        watching.steps_in_all = len(planned.units) * (last_step(own) + 1)
-        watching.many = own.max_concurrent_units > 1 and len(planned.units) > 1
-        with watching, draining() as drain:
+        reporter.steps_in_all = len(planned.units) * (last_step(own) + 1)
+        reporter.many = own.max_concurrent_units > 1 and len(planned.units) > 1
+        with reporter, draining() as drain:
             try:
-                done = replay_run(runs, planned, components, watching.watch, drain, command)
+                done = replay_run(runs, planned, components, reporter.report, drain, command)
             except UsageError:
                 raise
             except LineError as error:

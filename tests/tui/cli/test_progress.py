@@ -1,6 +1,6 @@
 from line_neurons.graphs.runs.runner import Progress
 from line_neurons.tools.cache.activation_cache import CacheStats
-from line_neurons.tui.cli.progress import Watching
+from line_neurons.tui.cli.progress import ProgressReporter
 
 # A first board, ten iterations and the summary.
 LAST, EACH = 11, 12
@@ -22,19 +22,19 @@ class Clock:
 
 
 def many(clock, units=4):
-    watching = Watching(clock)
-    watching.many = True
-    watching.steps_in_all = units * EACH
-    return watching
+    reporter = ProgressReporter(clock)
+    reporter.many = True
+    reporter.steps_in_all = units * EACH
+    return reporter
 
 
 def test_a_step_of_a_single_unit_is_a_line(capsys):
     clock = Clock()
-    watching = Watching(clock)
-    watching.steps_in_all = 2 * EACH
+    reporter = ProgressReporter(clock)
+    reporter.steps_in_all = 2 * EACH
     for node, step in (("", 0), ("init", 1), ("propose", 1), ("update", 2)):
         clock.now += 10
-        watching.watch(at(7, node, step))
+        reporter.report(at(7, node, step))
     assert capsys.readouterr().err.splitlines() == [
         "unit 7: 1/24 steps, best fox 1.5",
         "unit 7: 2/24 steps, best fox 1.5, about 7 min left",
@@ -43,20 +43,20 @@ def test_a_step_of_a_single_unit_is_a_line(capsys):
 
 def test_many_units_are_told_of_every_quarter_of_a_minute(capsys):
     clock = Clock()
-    watching = many(clock)
+    reporter = many(clock)
     for second in range(61):
         clock.now = second
-        watching.watch(at(second % 4, "update", 1 + second // 8))
+        reporter.report(at(second % 4, "update", 1 + second // 8))
     assert len(capsys.readouterr().err.splitlines()) == 5
 
 
 def test_units_images_and_the_time_left_are_those_of_the_whole_run(capsys):
     clock = Clock()
-    watching = many(clock)
+    reporter = many(clock)
     for unit in (1, 2):
-        watching.watch(at(unit, ""))
+        reporter.report(at(unit, ""))
     clock.now = 20
-    watching.watch(at(1, "finished", EACH, finished=1, drawn=60, reused=20))
+    reporter.report(at(1, "finished", EACH, finished=1, drawn=60, reused=20))
     told = capsys.readouterr().err.splitlines()
     # One of four units is done after 20 s, the other has not begun a step.
     assert told[-1] == "1/4 units, 0 steps, 3.0 images/s, 25% reused, about 60 s left"
@@ -64,12 +64,12 @@ def test_units_images_and_the_time_left_are_those_of_the_whole_run(capsys):
 
 def test_units_in_flight_count_by_the_steps_they_have_done(capsys):
     clock = Clock()
-    watching = many(clock)
-    watching.watch(at(1, ""))
+    reporter = many(clock)
+    reporter.report(at(1, ""))
     clock.now = 20
-    watching.watch(at(1, "init", 1))
+    reporter.report(at(1, "init", 1))
     clock.now = 40
-    watching.watch(at(2, "update", 2))
+    reporter.report(at(2, "update", 2))
     assert capsys.readouterr().err.splitlines()[-1] == (
         "0/4 units, 2 steps, 0.0 images/s, 0% reused, about 10 min left"
     )
@@ -77,11 +77,11 @@ def test_units_in_flight_count_by_the_steps_they_have_done(capsys):
 
 def test_a_failed_unit_is_told_at_once_with_its_reason_and_counted(capsys):
     clock = Clock()
-    watching = many(clock)
-    watching.watch(at(1, ""))
-    watching.watch(at(3, "failed", 2, failed=1, error="the server [red]fell\x1b[31m over"))
+    reporter = many(clock)
+    reporter.report(at(1, ""))
+    reporter.report(at(3, "failed", 2, failed=1, error="the server [red]fell\x1b[31m over"))
     clock.now = 15
-    watching.watch(at(1, "init", 1, failed=1))
+    reporter.report(at(1, "init", 1, failed=1))
     told = capsys.readouterr().err.splitlines()
     assert told[1] == "unit 3 failed: the server [red]fell [31m over"
     assert "1/4 units (1 failed)" in told[2]
@@ -89,28 +89,28 @@ def test_a_failed_unit_is_told_at_once_with_its_reason_and_counted(capsys):
 
 def test_the_last_unit_is_told_whenever_it_ends(capsys):
     clock = Clock()
-    watching = many(clock)
-    watching.watch(at(1, ""))
+    reporter = many(clock)
+    reporter.report(at(1, ""))
     clock.now = 1
-    watching.watch(at(1, "finished", EACH, finished=4))
+    reporter.report(at(1, "finished", EACH, finished=4))
     assert capsys.readouterr().err.splitlines()[-1].startswith("4/4 units")
 
 
 def test_the_images_of_single_concepts_are_not_told_where_many_are_drawn_at_once(capsys):
     clock = Clock()
-    watching = many(clock)
+    reporter = many(clock)
     clock.now = 1000
-    watching.preparing("drawing", 1, 5)
+    reporter.report_preparation("drawing", 1, 5)
     assert capsys.readouterr().err == ""
-    watching.preparing("control set", 1, 5)
+    reporter.report_preparation("control set", 1, 5)
     assert "control set: 1 of 5" in capsys.readouterr().err
 
 
 def test_a_long_preparation_is_told_of_at_its_ends_and_every_minute_between(capsys):
     clock = Clock()
-    watching = Watching(clock)
+    reporter = ProgressReporter(clock)
     for done in range(1, 11):
         clock.now += 25
-        watching.preparing("units", done, 10)
+        reporter.report_preparation("units", done, 10)
     told = [f"units: {done} of 10" for done in (1, 4, 7, 10)]
     assert capsys.readouterr().err.splitlines() == told

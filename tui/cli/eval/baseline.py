@@ -29,7 +29,7 @@ from line_neurons.tools.store.runs import default_store, open_store
 from line_neurons.tools.targets.registry import short_spec
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.exit_codes import INTERRUPTED
-from line_neurons.tui.cli.progress import Watching
+from line_neurons.tui.cli.progress import ProgressReporter
 from line_neurons.tui.cli.signals import draining
 
 SHARE = 1.0
@@ -85,8 +85,8 @@ def baseline(
         Exit: with status 130 if it was interrupted.
     """
     given = check_options(method, options)
-    with Watching() as watching, draining() as drain:
-        task = BaselineTask(*_task(method, wanted, settings, flags, watching), drain=drain)
+    with ProgressReporter() as reporter, draining() as drain:
+        task = BaselineTask(*_task(method, wanted, settings, flags, reporter), drain=drain)
         try:
             found = label_units(method, task, **given)
         except DrainedError:
@@ -123,7 +123,7 @@ def _title(found: Labels) -> str:
 
 
 def _task(
-    method: str, wanted: BaselineOptions, settings: Settings, flags: Mapping[str, Any], watching: Watching
+    method: str, wanted: BaselineOptions, settings: Settings, flags: Mapping[str, Any], reporter: ProgressReporter
 ) -> tuple[Components, str, tuple[int, ...], Mapping[int, Sequence[str]], str]:
     """The arguments of the task."""
     share = wanted.share or (settings.vocabulary_share if method == "initial" else SHARE)
@@ -131,7 +131,7 @@ def _task(
         if not wanted.model or not wanted.layer or not wanted.units:
             raise UsageError("no units are named", "give MODEL, LAYER and --units, or --run RUN")
         update = {"vocabulary_share": share, "llm_parallel": _at_once(settings, settings)}
-        components = Components(wanted.model, settings.model_copy(update=update), watching.preparing)
+        components = Components(wanted.model, settings.model_copy(update=update), reporter.report_preparation)
         units, _ = select_units(components, wanted.layer, wanted.units)
         return components, wanted.layer, tuple(units), settings.exclude_for, ""
     if wanted.model:
@@ -151,7 +151,7 @@ def _task(
         changes = {"exclude": (), **changes, "exclude_for": {}}
     revision = revised(run.settings, changes)
     revision = revision.model_copy(update={"llm_parallel": _at_once(revision, settings)})
-    components = Components(run.model, revision, watching.preparing, {run.layer})
+    components = Components(run.model, revision, reporter.report_preparation, {run.layer})
     if wanted.units:
         chosen, _ = select_units(components, run.layer, wanted.units)
         units = [unit for unit in chosen if unit in set(units)]

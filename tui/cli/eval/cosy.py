@@ -38,7 +38,7 @@ from line_neurons.tools.targets.registry import short_spec
 from line_neurons.tools.targets.unit_selectors import parse_units
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.exit_codes import INTERRUPTED
-from line_neurons.tui.cli.progress import Watching
+from line_neurons.tui.cli.progress import ProgressReporter
 from line_neurons.tui.cli.signals import draining
 from line_neurons.tui.formatting import counted
 
@@ -92,10 +92,10 @@ def cosy(
     if format_ == "csv" and len(names) > 1:
         raise UsageError("csv is for a single method", "write a folder with --output, or print json")
     mode = cast(Mode, options.mode)
-    with Watching() as watching, draining() as drain, ExitStack() as stack:
+    with ProgressReporter() as reporter, draining() as drain, ExitStack() as stack:
         subject = open_layer(
             names, settings, changes, model=options.model, layer=options.layer, units_from=options.units_from,
-            mode=mode, on_progress=watching.preparing, trust=trust,
+            mode=mode, on_progress=reporter.report_preparation, trust=trust,
         )  # fmt: skip
         files = _files(output, subject)
         components = subject.components
