@@ -93,7 +93,7 @@ class Settings(BaseSettings):
 
     llm: str = Field(
         "ollama:llama3.1:8b",
-        description="Language model: ollama:NAME, langchain:package.module.Class, embedded[:PACK] or random.",
+        description="Language model: ollama:NAME, langchain:CLASS, embedded[:PACK] or random.",
     )
     ollama: str = Field(
         "", description="Ollama servers, separated by commas; not set: OLLAMA_HOST, or this machine."

@@ -47,11 +47,11 @@ TARGET = (
 MACHINE = ("device", "batch_size", "download")
 
 PANELS: Mapping[str, Sequence[str]] = {
-    "Batch": BATCH,
+    "Batch": BATCH[:-1],
     "Method": (
         "seed", "iterations", "summary", "images", "patience", "max_iterations", "restarts", "init", "vocabulary",
         "top", "random", "random_pool", "scorer", "modifiers", "duplicates", "forbidden", "retries", "label_dead",
-        "exclude",
+        "exclude", "revisit",
     ),
     "Language model": LANGUAGE_MODEL,
     "Images": (*IMAGES, *PIPELINE),
@@ -60,7 +60,7 @@ PANELS: Mapping[str, Sequence[str]] = {
 }  # fmt: skip
 """Panels of the help with their settings, in order."""
 
-RUN = tuple(name for panel, names in PANELS.items() if panel != "Batch" for name in names)
+RUN = tuple(name for names in PANELS.values() for name in names if name not in BATCH)
 """Settings of a new run."""
 CHANGES = (*BATCH, *LANGUAGE_MODEL, *PIPELINE, *MACHINE)
 """Settings that may change when a run is resumed."""
@@ -73,8 +73,11 @@ NO_FLAG = frozenset({
 })  # fmt: skip
 """Settings of line.toml and the environment that have no flag."""
 
+ON_ONLY = frozenset({"channels_last", "download", "diffusion__vae_tiling", "diffusion__compile"})
+"""Switches without a ``--no-`` form."""
+
 _SHORT = {"iterations": "-N", "images": "-n"}
-_FLAGS = {"diffusion__batch": "--generation-batch"}
+_FLAGS = {"diffusion__batch": "--image-batch"}
 _OLD_NAMES = {**RENAMED, "draw_batch": "diffusion__batch"}
 _MOVED = "Components of the run that were moved; their content must be the same"
 _FILES_PANEL = "Files and output"
@@ -196,13 +199,15 @@ def _options(setting: str, defaults: Mapping[str, Any] | str, panel: str = "") -
     """Return the option of a setting, and a hidden one for each of its earlier names."""
     field = field_of(setting)
     kind = _parsed(_type_of(field))
-    names = [f"{flag(setting)}/--no-{flag(setting)[2:]}" if kind is bool else flag(setting)]
+    names = [
+        f"{flag(setting)}/--no-{flag(setting)[2:]}" if kind is bool and setting not in ON_ONLY else flag(setting)
+    ]
     names += [_SHORT[setting]] if setting in _SHORT else []
     repeatable = "; repeatable" if get_origin(kind) is list else ""
     description = f"{(field.description or '').removesuffix('.')}{repeatable}."
     shown = typer.Option(
         *names,
-        help=escape(f"{description} [default: {default_text(setting, defaults)}]"),
+        help=escape(f"{description}{_bounds(field)} [default: {default_text(setting, defaults)}]"),
         metavar=_metavar(field),
         rich_help_panel=panel or next(name for name, members in PANELS.items() if setting in members),
         show_default=False,
@@ -232,17 +237,18 @@ def _parsed(kind: Any) -> Any:
 
 
 def _metavar(field: FieldInfo) -> str | None:
-    """Return the choices or the bounds of a setting."""
+    """Return the choices of a setting."""
     kind = _type_of(field)
-    if get_origin(kind) is Literal:
-        return f"[{'|'.join(get_args(kind))}]"
-    if kind not in {int, float}:
-        return None
+    return f"[{' | '.join(get_args(kind))}]" if get_origin(kind) is Literal else None
+
+
+def _bounds(field: FieldInfo) -> str:
+    """Return the bounds of a setting, such as `` [0<=x<=1000]``; empty if it has none."""
     signs = {"ge": "{}<=", "gt": "{}<", "le": "<={}", "lt": "<{}"}
     bounds = {name: sign.format(getattr(bound, name)) for bound in field.metadata
               for name, sign in signs.items() if hasattr(bound, name)}  # fmt: skip
     low, high = bounds.get("ge", bounds.get("gt", "")), bounds.get("le", bounds.get("lt", ""))
-    return ("INTEGER" if kind is int else "FLOAT") + (f" [{low}x{high}]" if bounds else "")
+    return f" [{low}x{high}]" if bounds else ""
 
 
 def store_of(**flags: Any) -> Path:

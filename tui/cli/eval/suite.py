@@ -195,7 +195,8 @@ def as_options(settings: Mapping[str, Any]) -> list[str]:
     for name, value in flat.items():
         flag = opt.flag(name)
         if isinstance(value, bool):
-            arguments.append(flag if value else f"--no-{flag.removeprefix('--')}")
+            if value or name not in opt.ON_ONLY:
+                arguments.append(flag if value else f"--no-{flag.removeprefix('--')}")
             continue
         for item in value if isinstance(value, list | tuple) else [value]:
             arguments += [flag, str(item)]
