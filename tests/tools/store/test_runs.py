@@ -176,3 +176,9 @@ def test_what_is_written_together_is_written_whole_or_not_at_all(store, tmp_path
     with store.atomic():
         write()
     assert viewer.units("r-1")[0].label == "fox"
+
+
+def test_the_former_place_of_the_store_can_be_imported_for_one_more_release():
+    from line_neurons.tools import run_store
+
+    assert run_store.RunStore is RunStore
