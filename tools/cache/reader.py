@@ -83,10 +83,7 @@ def stored_control(store: Path, key: str) -> Control | None:
     Raises:
         StoreError: the cache cannot be read.
     """
-    if not (store / "bank.db").is_file():
-        return None
-    with _opened(store) as db:
-        row = control_row(db, key)
+    row = _stored_control_row(store, key)
     return None if row is None else read_control(store, key, row)[0]
 
 
@@ -137,8 +134,7 @@ def layer_width(store: Path, target: str, layer: str) -> int:
     Raises:
         StoreError: the cache cannot be read.
     """
-    path = store / "bank.db"
-    if not path.is_file():
+    if not (store / "bank.db").is_file():
         return 0
     with _opened(store) as db:
         if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'activations'").fetchone():
@@ -160,13 +156,12 @@ def control_counts(store: Path, layer: str, fingerprints: Mapping[str, Any]) -> 
         StoreError: the cache cannot be read.
     """
     names = [fingerprints.get("target"), layer, fingerprints.get("control")]
-    if not all(isinstance(name, str) for name in names) or not (store / "bank.db").is_file():
+    if not all(isinstance(name, str) for name in names):
         return 0, 0
     key = control_key(*map(str, names))
-    with _opened(store) as db:
-        row = db.execute("SELECT skipped FROM controls WHERE key = ?", [key]).fetchone()
+    row = _stored_control_row(store, key)
     try:
-        skipped = len(loads(row[0])) if row else 0
+        skipped = len(loads(row[1])) if row else 0
         if not skipped:
             return 0, 0
         return shapes_of(control_path(store, key), ("labels",))["labels"][0], skipped
@@ -190,11 +185,7 @@ def control_classes(store: Path, target: str, layer: str, control: str) -> tuple
     Raises:
         StoreError: the cache cannot be read.
     """
-    if not (store / "bank.db").is_file():
-        return None
-    with _opened(store) as db:
-        key = control_key(target, layer, control)
-        row = db.execute("SELECT classes FROM controls WHERE key = ?", [key]).fetchone()
+    row = _stored_control_row(store, control_key(target, layer, control))
     try:
         names = loads(row[0]) if row else None
     except (ValueError, TypeError):
@@ -228,6 +219,13 @@ def image_requests(store: Path, concept: str, generator: str, limit: int) -> lis
     with _opened(store) as db:
         rows = db.execute(statement, [generator, concept, limit]).fetchall()
     return [ImageRequest(**loads(request)) for (request,) in rows]
+
+
+def _stored_control_row(store: Path, key: str) -> tuple[Any, Any, Any] | None:
+    if not (store / "bank.db").is_file():
+        return None
+    with _opened(store) as db:
+        return control_row(db, key)
 
 
 @contextmanager
