@@ -180,7 +180,7 @@ def test_works_checks_without_packs_say_which_pack_is_missing():
 def test_a_store_that_is_not_there_yet_is_fine(no_probes, tmp_path):
     (finding,) = only("store", store=tmp_path / "runs" / "store")
     assert finding.status == "ok"
-    assert "will be made" in finding.detail
+    assert "will be created" in finding.detail
     assert not (tmp_path / "runs").exists()
 
 
