@@ -37,7 +37,7 @@ class StoredImage:
         prompt: what it was generated from; empty where the store does not know.
         seed: the seed that it was generated with.
         generator: the generator's fingerprint.
-        account: the generator's metadata.
+        metadata: how the generator made it.
         activation: the unit's activation on it; None where it is not kept, or corrupt.
     """
 
@@ -48,7 +48,7 @@ class StoredImage:
     prompt: str = ""
     seed: int | None = None
     generator: str = ""
-    account: Mapping[str, Any] | None = None
+    metadata: Mapping[str, Any] | None = None
     activation: float | None = None
 
 
@@ -260,7 +260,7 @@ def _image(store: Path, image: str, row: Any, activation: float | None) -> Store
         return StoredImage(image, store, error="has an id that no image has")
     path = image_path(store, image)
     content, error = read_image_file(store, image)
-    prompt, seed, generator, account = row or ("", None, "", None)
+    prompt, seed, generator, provenance = row or ("", None, "", None)
     return StoredImage(
         image,
         path,
@@ -269,17 +269,17 @@ def _image(store: Path, image: str, row: Any, activation: float | None) -> Store
         str(prompt),
         seed if isinstance(seed, int) else None,
         str(generator),
-        _account(account),
+        _metadata(provenance),
         activation,
     )
 
 
-def _account(text: object) -> Mapping[str, Any] | None:
+def _metadata(text: object) -> Mapping[str, Any] | None:
     try:
-        account = loads(text) if isinstance(text, str) else None
+        metadata = loads(text) if isinstance(text, str) else None
     except ValueError:
         return None
-    return account if isinstance(account, dict) else None
+    return metadata if isinstance(metadata, dict) else None
 
 
 def _number(four: object) -> float | None:

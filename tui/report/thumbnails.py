@@ -189,7 +189,7 @@ class Album:
                 small = Image.new("RGB", (TILE, TILE), "#8a9096")
             row.paste(small.resize((TILE, TILE), Image.Resampling.LANCZOS), (place * (TILE + _GAP), 0))
         shown = self._shelf.shared(_webp(row), row.size) if len(lost) < len(found) else None
-        accounts: list[Mapping[str, object]] = [one.account for one in found if one.account]
+        accounts: list[Mapping[str, object]] = [one.metadata for one in found if one.metadata]
         return Strip(shown, len(found), len(images), tuple(lost), drawn_from(accounts))
 
 

@@ -114,7 +114,7 @@ def show_outside(screen: Screen[None], loaded: Loaded) -> None:
 
 def account_text(concept: str, loaded: Loaded) -> Text:
     """How an image was made, a line for each thing known."""
-    one, account = loaded.image, loaded.image.account or {}
+    one, account = loaded.image, loaded.image.metadata or {}
     lines = {
         "concept": concept,
         "activation": number(one.activation) if one.activation is not None else "not kept in the store",
