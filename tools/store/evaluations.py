@@ -12,15 +12,12 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from sqlite_utils import Database, Migrations
-
 from line_neurons.agent.errors import DamagedError
 from line_neurons.agent.text import storable_text
 from line_neurons.tools.store.migrations import migrate_schema, refuse_newer
 from line_neurons.tools.store.sqlite import connect, transaction, translate_errors
 from line_neurons.tools.targets.weights.versions import same_fingerprint, shown
 
-SCHEMA = Migrations("line-evaluations")
 _VERSION = 1
 
 
@@ -107,21 +104,6 @@ _IDENTITY = [field.name for field in fields(Evaluation)]
 _NUMBERS = ("auc", "u1", "p", "mad")
 
 
-@SCHEMA()
-def m001_evaluations(db: Database) -> None:
-    """Create the first schema."""
-    kinds = {name: int if name in {"seed", "count"} else str for name in _IDENTITY}
-    evaluations = db.table("evaluations").create({"id": int, **kinds, "updated": float}, pk="id")
-    evaluations.create_index(_IDENTITY, unique=True)
-    db.table("judged").create(
-        {"evaluation": int, "unit": int, "concept": str, **dict.fromkeys(_NUMBERS, float), "n": int,
-         "missing": str},
-        pk=("evaluation", "unit"), foreign_keys=[("evaluation", "evaluations", "id")],
-        not_null={"concept", "n", "missing"},
-    )  # fmt: skip
-    db.execute(f"PRAGMA user_version = {_VERSION}")
-
-
 class Evaluations:
     """The database ``evaluations.db`` of a store; may be used from several threads and processes.
 
@@ -130,6 +112,10 @@ class Evaluations:
     """
 
     def __init__(self, root: Path) -> None:
+        from sqlite_utils import Database
+
+        from line_neurons.tools.store.schema import EVALUATIONS
+
         self.path = root / "evaluations.db"
         self._lock = threading.RLock()
         with translate_errors(self.path):
@@ -139,7 +125,7 @@ class Evaluations:
                 refuse_newer(db, self.path, _VERSION)
 
             self._db = Database(connect(self.path, check, check_same_thread=False))
-            migrate_schema(SCHEMA, self._db, self.path, check)
+            migrate_schema(EVALUATIONS, self._db, self.path, check)
 
     def close(self) -> None:
         """Close the database."""

@@ -1,4 +1,4 @@
-"""The schema of the run store, as numbered migrations."""
+"""The schemas of ``runs.db`` and ``evaluations.db``, as numbered migrations."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from sqlite_utils import Database, Migrations
 
 SCHEMA = Migrations("line-runs")
+EVALUATIONS = Migrations("line-evaluations")
 
 
 @SCHEMA()
@@ -108,3 +109,22 @@ def m007_what_is_wrong_with_a_label(db: Database) -> None:
     for column, kind in {"note": str, "auc_low": float, "auc_high": float, "density": float}.items():
         units.add_column(column, kind)
     db.table("steps").create_index(["run", "unit", "kind", "outcome", "origin"], "steps_outcomes")
+
+
+@EVALUATIONS()
+def m001_evaluations(db: Database) -> None:
+    """Create the first schema of evaluations."""
+    identity = {
+        **dict.fromkeys(("method", "source", "model", "layer", "images", "control", "mode"), str),
+        **dict.fromkeys(("seed", "count"), int),
+        **dict.fromkeys(("target", "images_id", "control_id"), str),
+    }
+    evaluations = db.table("evaluations").create({"id": int, **identity, "updated": float}, pk="id")
+    evaluations.create_index(list(identity), unique=True)
+    db.table("judged").create(
+        {"evaluation": int, "unit": int, "concept": str, "auc": float, "u1": float, "p": float, "mad": float,
+         "n": int, "missing": str},
+        pk=("evaluation", "unit"), foreign_keys=[("evaluation", "evaluations", "id")],
+        not_null={"concept", "n", "missing"},
+    )  # fmt: skip
+    db.execute("PRAGMA user_version = 1")
