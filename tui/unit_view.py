@@ -102,7 +102,7 @@ def read_unit(runs: RunStore, run: str, unit: int) -> UnitView:
     held = lease_status(runs, check_liveness=False).get(shown.id)
     doing = None
     if held is not None and not held.stale:
-        doing = next((one for one in activities(runs).get(shown.id, []) if one.unit == unit), None)
+        doing = next((activity for activity in activities(runs).get(shown.id, []) if activity.unit == unit), None)
     return UnitView(
         shown,
         found,
@@ -122,17 +122,17 @@ def board(view: UnitView, until: Place | None = None) -> list[BoardRow]:
 
     The concept that was removed last stands where it was.
     """
-    history = [one for one in view.steps if until is None or (one.step, one.attempt) <= until]
+    history = [entry for entry in view.steps if until is None or (entry.step, entry.attempt) <= until]
     if until is not None and history and history[-1].kind == "initial":
         # The entries of an initial scoreboard were written together.
-        history = [one for one in view.steps if one.step <= until[0]]
-    last = next((one for one in reversed(history) if one.board), None)
+        history = [entry for entry in view.steps if entry.step <= until[0]]
+    last = next((entry for entry in reversed(history) if entry.board), None)
     if last is None:
         return []
     origins: dict[str, Step] = {}
-    for one in history:
-        if one.outcome == "scored" and one.concept:
-            origins[one.concept] = one
+    for entry in history:
+        if entry.outcome == "scored" and entry.concept:
+            origins[entry.concept] = entry
     pinned, banned = steered(view.wishes, until)
 
     def row(concept: str, score: float | None, mark: str) -> BoardRow:
@@ -147,14 +147,16 @@ def board(view: UnitView, until: Place | None = None) -> list[BoardRow]:
             key in banned,
         )
 
-    newest = next((one for one in reversed(history) if one.outcome == "scored" and one.kind != "revisit"), None)
+    newest = next(
+        (entry for entry in reversed(history) if entry.outcome == "scored" and entry.kind != "revisit"), None
+    )
     entered = newest.concept if newest and newest.kind != "initial" else None
     rows = [row(concept, score, "+" if concept == entered else "") for concept, score in last.board]
     removed = newest.removed if newest else None
-    if removed and all(one.concept != removed for one in rows):
+    if removed and all(row.concept != removed for row in rows):
         before = origins.get(removed)
         score = before.score if before else None
-        at = sum(1 for one in rows if score is None or (one.score or 0.0) >= score)
+        at = sum(1 for row in rows if score is None or (row.score or 0.0) >= score)
         rows.insert(at, row(removed, score, "-"))
     return rows
 
@@ -198,5 +200,5 @@ def reason_of_refusal(entry: Step) -> str:
     near = detail.get("nearest")
     if not isinstance(near, list):
         return ""
-    captions = [str(one[0]) for one in near if isinstance(one, list) and one]
+    captions = [str(item[0]) for item in near if isinstance(item, list) and item]
     return f"nothing like it can be generated; near it: {', '.join(captions)}" if captions else ""

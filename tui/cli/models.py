@@ -62,11 +62,9 @@ def models(*, json: opt.Json = False, **flags: Any) -> None:
 
 
 def print_models(servers: str, *, as_json: bool) -> bool:
-    """Print the models of every server; False if a server did not answer.
+    """Print the models of every server; False if one did not answer.
 
-    Args:
-        servers: addresses separated by commas; empty: OLLAMA_HOST's, or this machine's.
-        as_json: print JSON.
+    ``servers`` are addresses separated by commas; empty: OLLAMA_HOST's, or this machine's.
     """
     found = installed(server_urls(servers))
     if as_json:

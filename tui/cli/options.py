@@ -129,13 +129,7 @@ def command(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command that takes settings as options; those given arrive in its ``**flags``, by setting.
 
-    Args:
-        app: the group of commands.
-        name: how the command is called.
-        settings: names of settings.
-        moved: take ``COMPONENTS`` as well.
-        defaults: defaults of the command that differ from the settings', or a text in place of all defaults.
-        examples: command lines that its help shows.
+    With ``moved`` it takes ``COMPONENTS``, too. ``defaults`` are the command's own, or a text in place of all.
     """
     options = [option for setting in settings for option in _options(setting, defaults)]
     if moved:

@@ -61,58 +61,54 @@ class BaselineOptions:
 
 def baseline(
     method: str,
-    wanted: BaselineOptions,
+    options: BaselineOptions,
     settings: Settings,
     flags: Mapping[str, Any],
-    options: Mapping[str, Any],
+    method_options: Mapping[str, Any],
     *,
     output: Path | None,
     as_json: bool,
 ) -> None:
     """Label units with another method, write the labels in its file format, and print them.
 
-    Args:
-        method: name of the baseline.
-        wanted: the units and words.
-        settings: those of this machine and the command line.
-        flags: those given on the command line, which override a recorded run's.
-        options: the method's own.
-        output: the file; None: in the store.
-        as_json: print JSON.
+    Flags override the settings of a recorded run. Without ``output`` the labels are kept in the store.
 
     Raises:
         LineError: an option is invalid, or a component is missing or failed.
         Exit: with status 130 if it was interrupted.
     """
-    given = check_options(method, options)
+    given = check_options(method, method_options)
     with ProgressReporter() as reporter, draining() as drain:
-        task = BaselineTask(*_task(method, wanted, settings, flags, reporter), drain=drain)
+        task = BaselineTask(*_task(method, options, settings, flags, reporter), drain=drain)
         try:
-            found = label_units(method, task, **given)
+            labels = label_units(method, task, **given)
         except DrainedError:
             terminal.note("Interrupted; measured activations are kept, and the same command continues.")
             raise typer.Exit(INTERRUPTED) from None
     components = task.components
     for what, lines in components.remarks().items():
         terminal.remarks(what, lines)
-    usual = default_path(components.store, found)
-    path = output_file(output, usual.name) if output else usual
-    write_labels(found, path, label_vocabulary(method, task, found))
+    default = default_path(components.store, labels)
+    path = output_file(output, default.name) if output else default
+    write_labels(labels, path, label_vocabulary(method, task, labels))
     for note in components.image_notes():
         terminal.note(note)
     if as_json:
-        terminal.dump({**asdict(found), "file": str(path)})
+        terminal.dump({**asdict(labels), "file": str(path)})
         return
-    names = components.target.unit_names(found.layer)
+    names = components.target.unit_names(labels.layer)
     terminal.table(
         ["unit", "name", "label", "score"],
-        [[one.unit, names[one.unit] if names else None, one.concept, one.score] for one in found.labels],
-        _title(found),
+        [
+            [label.unit, names[label.unit] if names else None, label.concept, label.score]
+            for label in labels.labels
+        ],
+        _title(labels),
     )
-    for unit, why in found.unlabelled:
+    for unit, why in labels.unlabelled:
         terminal.note(f"unit {unit} has no label: {why}")
-    if found.tied:
-        units = ", ".join(map(str, found.tied))
+    if labels.tied:
+        units = ", ".join(map(str, labels.tied))
         terminal.note(f"units where another label has the same score, and the first one was chosen: {units}")
     terminal.line(f"Written: {path}")
 
@@ -123,23 +119,23 @@ def _title(found: Labels) -> str:
 
 
 def _task(
-    method: str, wanted: BaselineOptions, settings: Settings, flags: Mapping[str, Any], reporter: ProgressReporter
+    method: str, options: BaselineOptions, settings: Settings, flags: Mapping[str, Any], reporter: ProgressReporter
 ) -> tuple[Components, str, tuple[int, ...], Mapping[int, Sequence[str]], str]:
     """The arguments of the task."""
-    share = wanted.share or (settings.vocabulary_share if method == "initial" else SHARE)
-    if wanted.run is None:
-        if not wanted.model or not wanted.layer or not wanted.units:
+    share = options.share or (settings.vocabulary_share if method == "initial" else SHARE)
+    if options.run is None:
+        if not options.model or not options.layer or not options.units:
             raise UsageError("no units are named", "give MODEL, LAYER and --units, or --run RUN")
         update = {"vocabulary_share": share, "llm_parallel": _at_once(settings, settings)}
-        components = Components(wanted.model, settings.model_copy(update=update), reporter.report_preparation)
-        units, _ = select_units(components, wanted.layer, wanted.units)
-        return components, wanted.layer, tuple(units), settings.exclude_for, ""
-    if wanted.model:
-        raise UsageError(f"both the run {wanted.run} and the model {wanted.model} are named", "give one of them")
+        components = Components(options.model, settings.model_copy(update=update), reporter.report_preparation)
+        units, _ = select_units(components, options.layer, options.units)
+        return components, options.layer, tuple(units), settings.exclude_for, ""
+    if options.model:
+        raise UsageError(f"both the run {options.run} and the model {options.model} are named", "give one of them")
     store = settings.store or default_store()
-    opened = open_store(store, read_only=not wanted.trust)
-    run = opened.run(wanted.run)
-    if wanted.trust:
+    opened = open_store(store, read_only=not options.trust)
+    run = opened.run(options.run)
+    if options.trust:
         record_trust(opened, run)
     require_trust(opened, run, flags)
     units = [unit.unit for unit in opened.units(run.id)]
@@ -147,13 +143,13 @@ def _task(
     here = {"store": store, "assets": settings.assets, "ollama": settings.ollama}
     langchain = with_secrets(run.settings.get("langchain", {}), settings.langchain)
     changes = {**here, "langchain": langchain, "vocabulary_share": share, **flags}
-    if wanted.allow_excluded:
+    if options.allow_excluded:
         changes = {"exclude": (), **changes, "exclude_for": {}}
     revision = revised(run.settings, changes)
     revision = revision.model_copy(update={"llm_parallel": _at_once(revision, settings)})
     components = Components(run.model, revision, reporter.report_preparation, {run.layer})
-    if wanted.units:
-        chosen, _ = select_units(components, run.layer, wanted.units)
+    if options.units:
+        chosen, _ = select_units(components, run.layer, options.units)
         units = [unit for unit in chosen if unit in set(units)]
         if not units:
             raise UsageError(f"run {run.id} has none of these units", f"see `line show {run.id}`")

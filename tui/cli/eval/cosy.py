@@ -72,14 +72,8 @@ def cosy(
 ) -> None:
     """Evaluate the labels of each method, and print or write the scores.
 
-    Args:
-        names: runs or files.
-        settings: where the store is, and the settings for labels of no run.
-        changes: settings that override a run's.
-        options: how to evaluate.
-        format_: ``table``, ``csv`` or ``json``.
-        output: a folder for a file of each method or, for one method, the file.
-        trust: allow custom code from someone else's run.
+    Settings are for labels of no run, ``changes`` override those of a run. The output is a folder or, for a
+    single method, a file.
 
     Raises:
         LineError: an option is invalid, or a component failed.
@@ -194,14 +188,14 @@ def _show(subject: EvaluatedLayer, results: Sequence[Result], units: Sequence[in
     if format_ == "json":
         terminal.dump([_json(result, common_units(results)) for result in results])
         return
-    one = results[0].evaluation
-    where = f"{short_spec(one.model)} {one.layer}"
+    evaluation = results[0].evaluation
+    where = f"{short_spec(evaluation.model)} {evaluation.layer}"
     for result in results:
         terminal.table(
             ["unit", "label", "AUC", "U1", "p", "MAD", "n", ""],
             [
-                [one.unit, one.concept, *_numbers(one), "not drawable" if one.missing else ""]
-                for one in result.scores
+                [score.unit, score.concept, *_numbers(score), "not drawable" if score.missing else ""]
+                for score in result.scores
             ],
             f"{where}, {result.evaluation.method} ({result.evaluation.source})",
         )
@@ -216,29 +210,30 @@ def _show(subject: EvaluatedLayer, results: Sequence[Result], units: Sequence[in
         )
     if units is not None:
         for result in results:
-            if left := len(set(units) - {one.unit for one in result.scores}):
+            if left := len(set(units) - {score.unit for score in result.scores}):
                 method = result.evaluation.method
                 terminal.note(f"{method} has no label for {left} of the {len(units)} units")
-    control = f"control set {one.control}, {one.mode}, seed {one.seed}"
-    terminal.line(f"Images: {one.image_source}, {one.count or 'as many as there are'} of each concept; {control}")
+    control = f"control set {evaluation.control}, {evaluation.mode}, seed {evaluation.seed}"
+    count = evaluation.count or "as many as there are"
+    terminal.line(f"Images: {evaluation.image_source}, {count} of each concept; {control}")
 
 
-def _numbers(one: CosyScore) -> list[float | int | None]:
-    return [None] * 5 if one.missing else [one.auc, one.u1, one.p, one.mad, one.n]
+def _numbers(score: CosyScore) -> list[float | int | None]:
+    return [None] * 5 if score.missing else [score.auc, score.u1, score.p, score.mad, score.n]
 
 
 def _summary(result: Result, common: set[int] | None) -> list[object]:
-    numbers = [one for one in result.scores if not one.missing and (common is None or one.unit in common)]
-    missing = sum(bool(one.missing) for one in result.scores)
+    numbers = [score for score in result.scores if not score.missing and (common is None or score.unit in common)]
+    missing = sum(bool(score.missing) for score in result.scores)
     cells: list[object] = [result.evaluation.method, len(result.scores), missing, len(numbers)]
-    for values in ([one.auc for one in numbers], [one.mad for one in numbers]):
+    for values in ([score.auc for score in numbers], [score.mad for score in numbers]):
         cells += [mean(values) if values else None, stdev(values) if len(values) > 1 else None]
     return cells
 
 
 def _json(result: Result, common: set[int]) -> dict[str, Any]:
     rows = [
-        {**asdict(one), **({} if not one.missing else dict.fromkeys(("auc", "u1", "p", "mad")))}
-        for one in result.scores
+        {**asdict(score), **({} if not score.missing else dict.fromkeys(("auc", "u1", "p", "mad")))}
+        for score in result.scores
     ]
     return {**asdict(result.evaluation), "common": sorted(common), "units": rows}

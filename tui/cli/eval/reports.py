@@ -102,12 +102,12 @@ def _source(store: Path, runs: RunStore | None, name: str, known: Sequence[Any])
     from line_neurons.eval.labels.library import stored_labels
 
     evaluated = {result.evaluation.source for result in known}
-    for one in (name, str(Path(name).absolute())):
-        if one in evaluated:
-            return one
+    for source in (name, str(Path(name).absolute())):
+        if source in evaluated:
+            return source
     if labels := stored_labels(store, name):
         return labels.source
-    return runs.run(name).id if runs and any(one.startswith(name) for one in runs.names()) else name
+    return runs.run(name).id if runs and any(run.startswith(name) for run in runs.names()) else name
 
 
 def _evaluated(store: Path) -> list[Any]:

@@ -43,18 +43,8 @@ def suite(
 ) -> None:
     """Run the missing commands of an evaluation and write its report, or print the plan.
 
-    Args:
-        place: the target's spec and the layer.
-        units: as ``line batch`` takes them.
-        models: language models to compare with the suite's own.
-        baselines: names of baselines; None: those that fit the image source.
-        cosy_options: options of ``line eval cosy``.
-        config: the settings file.
-        flags: options of the searches.
-        folder: where files are written.
-        run_command: carries out a command and returns its exit status.
-        only_plan: only print the commands.
-        as_json: print JSON.
+    ``place`` is the target's spec and the layer; ``models`` are compared with the searches' own language model.
+    Without ``baselines`` those that fit the image generator are run. ``run_command`` returns an exit status.
 
     Raises:
         LineError: model, layer, units or settings are invalid.
@@ -85,7 +75,7 @@ def suite(
         layer=place[1],
         units=found,
         selector=selector_of(components, place[1], units, found),
-        searches=variants(base, [one for one in models if one != base.llm], excluded, exclude),
+        searches=variants(base, [model for model in models if model != base.llm], excluded, exclude),
         settings_of=settings_of,
         options_of=lambda changes: [*as_options({"revisit": False, **searched, **changes}), *config_option],
         location_options=places,
@@ -116,8 +106,8 @@ def selector_of(components: Components, layer: str, typed: Sequence[str], units:
 
     Paths are made absolute, so that the file is found from any folder.
     """
-    named = [one.strip() for one in typed]
-    absolute = [f"@{Path(one[1:]).expanduser().absolute()}" if one.startswith("@") else one for one in named]
+    named = [selector.strip() for selector in typed]
+    absolute = [f"@{Path(text[1:]).expanduser().absolute()}" if text.startswith("@") else text for text in named]
     together = ",".join(absolute)
     with suppress(UsageError):
         if select_units(components, layer, [together])[0] == list(units):
@@ -139,7 +129,7 @@ def suiting(settings: Settings) -> list[str]:
 
 def _print(tasks: Sequence[Command], *, as_json: bool) -> None:
     if as_json:
-        terminal.dump([{"name": one.name, "state": one.state, "command": one.shown} for one in tasks])
+        terminal.dump([{"name": task.name, "state": task.state, "command": task.shown} for task in tasks])
         return
     for task in tasks:
         terminal.line(f"{task.state:>10}  {task.name}")
@@ -157,7 +147,7 @@ def names_kept_out(components: Components, names: Mapping[int, str]) -> dict[str
         components.image_bank if "bank" in {components.settings.generator, components.settings.control} else None
     )
     units = [Unit("", unit, place, name=name) for place, (unit, name) in enumerate(names.items())]
-    return {str(one.unit): list(names_and_captions(words, one)) for one in true_classes(words, units, bank)}
+    return {str(known.unit): list(names_and_captions(words, known)) for known in true_classes(words, units, bank)}
 
 
 def execute(line: Any, task: Command) -> int:
