@@ -150,7 +150,7 @@ class Settings(BaseSettings):
     forbidden: Literal["off-board", "proposed"] = Field(
         "off-board",
         description="Concepts a request forbids: those tried that are not on the board, or all those proposed "
-        "before and nothing else (as in the paper, whose summary sees the top three only).",
+        "before and nothing else (as in the paper; its summary sees the top three only).",
     )
     hints: int = Field(
         12,

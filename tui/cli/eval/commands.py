@@ -100,7 +100,7 @@ def cosy(
     examples=("line eval captions imagenet/val", "line eval captions photographs --assets assets"),
 )
 def captions(
-    folder: Annotated[Path, typer.Argument(help="Photographs that, or whose folders, are named by WordNet ids.")],
+    folder: Annotated[Path, typer.Argument(help="Photographs named by WordNet ids, or in folders so named.")],
     **flags: Any,
 ) -> None:
     """Write captions.csv for photographs named by WordNet ids, like ImageNet's.
