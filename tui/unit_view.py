@@ -33,7 +33,7 @@ class UnitView:
         holder: the process that holds the run; empty if none does.
         stale: whether that process is gone.
         stopping: the process that requested a stop; empty if none did.
-        wishes: its steering commands, oldest first.
+        commands: its steering commands, oldest first.
         forks: ids of the runs forked from it, oldest first.
         unfinished: whether resuming the run has work to do.
     """
@@ -45,7 +45,7 @@ class UnitView:
     holder: str
     stale: bool
     stopping: str
-    wishes: tuple[SteeringCommand, ...]
+    commands: tuple[SteeringCommand, ...]
     forks: tuple[str, ...]
     unfinished: bool
 
@@ -133,7 +133,7 @@ def board(view: UnitView, until: Place | None = None) -> list[BoardRow]:
     for entry in history:
         if entry.outcome == "scored" and entry.concept:
             origins[entry.concept] = entry
-    pinned, banned = steered(view.wishes, until)
+    pinned, banned = steered(view.commands, until)
 
     def row(concept: str, score: float | None, mark: str) -> BoardRow:
         came, key = origins.get(concept), concept_key(concept)

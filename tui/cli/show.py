@@ -213,7 +213,7 @@ def layers(model: opt.Model, *, config: opt.Config = None, json: opt.Json = Fals
         terminal.dump(listed)
         return
     if not listed:
-        terminal.line(f"{model} has no layer whose output has units.")
+        terminal.line(f"{model} has no layer with units in its output.")
         return
     terminal.table(
         ["layer", "kind", "output", "units"],

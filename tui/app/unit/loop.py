@@ -149,7 +149,7 @@ def _resting_text(view: UnitView) -> str:
 
 
 def _steered_on(view: UnitView) -> str:
-    if view.worked_on or all(wish.taken is not None for wish in view.wishes):
+    if view.worked_on or all(command.taken is not None for command in view.commands):
         return ""
     return "; something was asked of it, and nobody works on the run — press r to resume"
 

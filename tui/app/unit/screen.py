@@ -383,7 +383,7 @@ class UnitScreen(Screen[None]):
         dialog = ConceptDialog(
             f"unit {self._unit}",
             tried if self._view.run.settings.get("duplicates", "refuse") == "refuse" else [],
-            sorted(steered(self._view.wishes)[1]),
+            sorted(steered(self._view.commands)[1]),
         )
         self.app.push_screen(dialog, lambda concept: self._wish("try", concept) if concept else None)
 
@@ -421,7 +421,7 @@ class UnitScreen(Screen[None]):
             at if at in steps else max(steps),
             view.run.seed,
             str(view.run.settings.get("llm", "")),
-            sorted(steered(view.wishes)[1]),
+            sorted(steered(view.commands)[1]),
             ended=view.unit.status in DONE,
         )
         self.app.push_screen(dialog, self._fork)

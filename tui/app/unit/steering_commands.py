@@ -31,7 +31,7 @@ class SteeringView(Static):
 
     def show(self, view: UnitView) -> None:
         """Show the last of a unit's wishes."""
-        self.set_class(bool(view.wishes), "some")
+        self.set_class(bool(view.commands), "some")
         self.update(wishes_text(view))
 
 
@@ -45,11 +45,11 @@ def when_taken(view: UnitView) -> str:
 def wishes_text(view: UnitView) -> Text:
     """The last wishes of a unit, a line for each, the last one first."""
     shown = Text()
-    for wish in reversed(view.wishes[-MOST:]):
-        said = _SAID.get(wish.kind, plain(wish.kind)).format(f"“{plain(wish.concept)}”")
-        if wish.taken is None:
+    for command in reversed(view.commands[-MOST:]):
+        said = _SAID.get(command.kind, plain(command.kind)).format(f"“{plain(command.concept)}”")
+        if command.taken is None:
             said = f"… {said}: {when_taken(view)}"
         else:
-            said = f"{'✓' if wish.applied else '✗'} {said}: {plain(wish.outcome) or 'taken'}"
-        shown.append(("\n" if shown else "") + said, "bold" if wish.taken is None else "")
+            said = f"{'✓' if command.applied else '✗'} {said}: {plain(command.outcome) or 'taken'}"
+        shown.append(("\n" if shown else "") + said, "bold" if command.taken is None else "")
     return shown
