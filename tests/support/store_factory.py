@@ -242,7 +242,7 @@ def at_work(
         store: the store's folder.
         run: id of the run.
         doings: what its units in flight are doing.
-        drawn: see ``live.Made``; so ``reused`` and ``measured``.
+        drawn: see ``activity.WorkCounts``; so ``reused`` and ``measured``.
         host: the machine.
         process: the process.
         began: when it took the run, in seconds since the epoch; none: now.

@@ -41,7 +41,7 @@ def control_activations(
 
     Raises:
         UsageError: there is no such layer, or no image can be read.
-        BackendError: see ``measuring.activate``, or the images could not be fetched.
+        BackendError: see ``validation.activate``, or the images could not be fetched.
         StoreError: the bank cannot be read or written.
     """
     keys = {layer: control_key(layer_fingerprint(target, layer), layer, control.fingerprint) for layer in layers}
