@@ -100,7 +100,7 @@ def compare(opened: OpenComponents, layer: str, sizes: Sequence[int], store: Pat
             f"{components.model}, {layer}; proposer {model.fingerprint}; boards of {settings.top} best and"
             f" {settings.random} others {pool}; {settings.iterations} iterations, {settings.images} images a"
             " concept. The reference generates every concept that a unit scored, of the initial scoreboard too;"
-            " counted from the histories of this batch, whose loops have the same seeds."
+            " counted from the histories of this batch, with the same seeds."
         )
         clock = Clock(max(sizes))
         began = time.perf_counter()

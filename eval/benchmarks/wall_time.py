@@ -95,7 +95,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_options(parser, llm="embedded")
     parser.add_argument("--units", type=int, default=50, help="number of units, from the first of the layer")
     parser.add_argument(
-        "--reference-units", type=int, help="number of units of the reference, whose time is scaled; default: all"
+        "--reference-units", type=int, help="number of units of the reference; its time is scaled; default: all"
     )
     parser.add_argument(
         "--reference-threads", choices=["all", "same"], default="all",

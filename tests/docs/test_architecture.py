@@ -41,7 +41,12 @@ def test_what_to_edit_is_told_for_twenty_changes_by_file():
 
 @pytest.mark.parametrize(
     "name",
-    ["SCORERS = tools/scorers.py", "SOURCES = tools/targets/sources.py", "BINDINGS = tui/app/unit/screen.py"],
+    [
+        "COMMANDS = tui/cli/commands.py",
+        "SCORERS = tools/scorers.py",
+        "SOURCES = tools/targets/sources.py",
+        "BINDINGS = tui/app/unit/screen.py",
+    ],
 )
 def test_a_table_that_the_map_names_is_in_its_file(name):
     table, _, file = name.partition(" = ")
