@@ -329,18 +329,18 @@ def _ranked(
 
 
 def concept_prompt(descriptions: Sequence[str], refused: Sequence[str] = ()) -> Prompt:
-    """The prompt for what descriptions of a unit's strongest pictures have in common (Describe-and-Dissect).
+    """Build the prompt for the concept that descriptions of a unit's top images have in common.
 
     Args:
-        descriptions: of the pictures, in the order in which they are told.
-        refused: why earlier answers to this very question were refused, oldest first.
+        descriptions: of the images, in the order of the prompt.
+        refused: why earlier replies to this request were refused, oldest first.
     """
     examples = [(_described(several), answer) for several, answer in _CONCEPT_EXAMPLES]
     return dialogue(CONCEPT_SYSTEM, examples, "\n".join([_described(descriptions), *refusal_lines(refused)]))
 
 
 def simplify_prompt(description: str, refused: Sequence[str] = ()) -> Prompt:
-    """The prompt that asks for a long description in few words (Describe-and-Dissect)."""
+    """Build the prompt for a long description in few words."""
     text = quoted(description, _LONGEST_DESCRIPTION)
     return dialogue(SIMPLIFY_SYSTEM, _SIMPLIFY_EXAMPLES, "\n".join([text, *refusal_lines(refused)]))
 
