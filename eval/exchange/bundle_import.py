@@ -42,13 +42,13 @@ class ImportResult:
 
     Args:
         run: id of the run here.
-        original_run: its id where it was exported.
+        before: its id where it was exported.
         new: the run was not in this store; if False nothing was changed.
         lost_images: number of images of its histories that the exporting store no longer had.
     """
 
     run: str
-    original_run: str
+    before: str
     new: bool
     lost_images: int
 

@@ -35,14 +35,14 @@ class Exported:
 
     Args:
         path: the file or folder.
-        summary: what was written.
-        missing: what the store no longer had; empty if nothing.
+        said: what was written.
+        lacks: what the store no longer had; empty if nothing.
         remarks: skipped parts of a file of labels, a line for each reason.
     """
 
     path: Path
-    summary: str
-    missing: str = ""
+    said: str
+    lacks: str = ""
     remarks: tuple[str, ...] = ()
 
 
@@ -84,22 +84,20 @@ def export(
         if format_ == "hf-dataset":
             with output_folder(output, MARK) as folder:
                 counts = write_dataset(snapshot, folder, provenance)
-            missing = f"{counts.lost} images" if counts.lost else ""
-            return Exported(output, f"{counts.rows} rows of images", missing)
+            lacks = f"{counts.lost} images" if counts.lost else ""
+            return Exported(output, f"{counts.rows} rows of images", lacks)
         if format_ == "bundle":
             return _bundle(snapshot, output, provenance)
         with open_output(output) as file:
             if format_ in WRITERS:
                 chosen = TABLES[table]
-                summary = (
-                    f"{write_table(chosen, chosen.rows(snapshot), format_, file, provenance)} rows of {table}"
-                )
+                said = f"{write_table(chosen, chosen.rows(snapshot), format_, file, provenance)} rows of {table}"
             else:
                 from line_neurons.eval.exchange.neuronpedia import write_features
 
-                summary = f"{write_features(snapshot, file, provenance)} features"
+                said = f"{write_features(snapshot, file, provenance)} features"
             _beside(output, provenance)
-        return Exported(output, summary)
+        return Exported(output, said)
 
 
 def run_provenance(snapshot: Snapshot) -> dict[str, Any]:
@@ -123,8 +121,8 @@ def _bundle(snapshot: Snapshot, output: Path, provenance: Mapping[str, Any]) -> 
     with open_output(output) as file:
         manifest = write_bundle(snapshot, file, provenance)
     lost = {"images": manifest.lost_images, "checkpoints (their units start again)": manifest.lost_threads}
-    missing = ", ".join(f"{count} {what}" for what, count in lost.items() if count)
-    return Exported(output, f"{len(manifest.files)} files of run {manifest.run}", missing)
+    lacks = ", ".join(f"{count} {what}" for what, count in lost.items() if count)
+    return Exported(output, f"{len(manifest.files)} files of run {manifest.run}", lacks)
 
 
 def _beside(output: Path, provenance: Mapping[str, Any]) -> None:

@@ -222,9 +222,9 @@ def write_export(store: Path, name: str, format_: str, output: Path, *, as_json:
     if as_json:
         terminal.dump({**asdict(done), "path": str(done.path)})
         return
-    terminal.note(f"{done.summary} written to {done.path}")
-    if done.missing:
-        terminal.note(f"missing in the store, and left out: {done.missing}")
+    terminal.note(f"{done.said} written to {done.path}")
+    if done.lacks:
+        terminal.note(f"missing in the store, and left out: {done.lacks}")
 
 
 @opt.command(
@@ -282,8 +282,8 @@ def _bundle(store: Path, path: Path, as_json: bool) -> None:
         terminal.note(f"run {done.run} is here already; nothing was changed")
         return
     terminal.note(f"run {done.run} is here now: line show {done.run}")
-    if done.run != done.original_run:
-        terminal.note(f"it was renamed from {done.original_run}, the name of another run here")
+    if done.run != done.before:
+        terminal.note(f"it was renamed from {done.before}, the name of another run here")
     if done.lost_images:
         terminal.note(f"{done.lost_images} of its images were lost before it was exported")
 

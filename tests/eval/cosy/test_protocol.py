@@ -302,7 +302,7 @@ def test_strict_ends_as_the_reference_does(subject):
     for found, row in zip(result.scores, expected, strict=True):
         assert [found.unit, found.concept] == row[:2]
         assert [found.auc, found.u1, found.p, found.mad] == pytest.approx(row[2:], abs=1e-6)
-    with pytest.raises(UsageError, match="2 concepts are to be drawn"):
+    with pytest.raises(UsageError, match="2 concepts are to be generated"):
         judged(subject, Labels("invert", "", LAYER, chosen[:2], "f.csv"), mode="strict")
 
 
@@ -369,8 +369,8 @@ def test_labels_of_other_layers_and_two_of_a_name_are_refused(line, run, subject
     for command, said in {
         ("eval", "cosy", file, file): "two of these are called 'invert'",
         ("eval", "cosy", "nothing.csv"): "cannot be read",
-        ("eval", "cosy", nameless): "does not say which model it is of",
-        ("eval", "cosy", nameless, "--model", "own.py:network"): "does not say which layer it is of",
+        ("eval", "cosy", nameless): "does not name its model",
+        ("eval", "cosy", nameless, "--model", "own.py:network"): "does not name its layer",
         ("eval", "cosy", "r-9", "--store", store): "'r-9' is not a run of this store",
         ("eval", "cosy", "r-1", "--store", tmp_path / "none"): "there are no runs",
         ("eval", "cosy", file, "--mode", "lax"): "'lax' is not a mode",

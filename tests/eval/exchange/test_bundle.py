@@ -204,7 +204,7 @@ def test_lost_images_are_told_and_drawn_anew_where_they_are_needed(half, tmp_pat
     gone = next((old / "images").rglob("*.png"))
     gone.unlink()
     done = export(old, RUN, "bundle", tmp_path / "run.zip")
-    assert done.missing == "1 images"
+    assert done.lacks == "1 images"
     assert import_bundle(tmp_path / "new", done.path).lost_images == 1
 
 
@@ -339,8 +339,8 @@ HOSTILE = {
     "another schema": (lambda files, manifest: manifest.update(schema="line-neurons/bundle/2"), "its schema is"),
     "no schema": (lambda files, manifest: manifest.clear(), "its schema is None"),
     "a manifest of more": (lambda files, manifest: manifest.update(run_this="rm"), "'run_this'"),
-    "a run that is a path": (_text("run.json", RUN.encode(), b"../../x"), "no name that a run can have"),
-    "a run of another name": (_text("run.json", RUN.encode(), b"other"), "no name that a run can have"),
+    "a run that is a path": (_text("run.json", RUN.encode(), b"../../x"), "has an invalid name"),
+    "a run of another name": (_text("run.json", RUN.encode(), b"other"), "has an invalid name"),
     "a run without settings": (_text("run.json", b'"settings"', b'"sittings"'), "line 1 of run.json"),
     "two runs": (lambda files, manifest: files.update({"run.json": files["run.json"] * 2}), "2 rows"),
     "a unit of another run": (_first("units.jsonl", run="other"), "none of its run"),
@@ -355,7 +355,7 @@ HOSTILE = {
     "a row that is deep": (
         lambda files, manifest: files.update({"steps.jsonl": b"[" * 100_000 + b"\n"}), "nested too deeply",
     ),
-    "a row that is cut": (lambda files, manifest: files.update({"steps.jsonl": b'{"run": '}), "is cut"),
+    "a row that is cut": (lambda files, manifest: files.update({"steps.jsonl": b'{"run": '}), "is truncated"),
     "an event of no unit": (_first("events.jsonl", unit=77), "of no unit"),
     "a pickled checkpoint": (_first("checkpoints.jsonl", **PICKLED), "no plain data"),
     "a checkpoint that calls": (_first("checkpoints.jsonl", **EXTENSION), "no plain data"),
@@ -365,9 +365,9 @@ HOSTILE = {
     "a write that calls": (_first("writes.jsonl", **EXTENSION), "no plain data"),
     "another image": (_other_image, "is no image of its run"),
     "an image of no step": (_foreign_image, "is no image of its run"),
-    "an image drawn otherwise": (_first("pictures.jsonl", prompt="a trap"), "says it wrongly"),
-    "an image of another run": (_first("pictures.jsonl", image="0" * 64), "its run has not"),
-    "an account of nothing": (_first("pictures.jsonl", account="[]"), "says it wrongly"),
+    "an image drawn otherwise": (_first("pictures.jsonl", prompt="a trap"), "do not fit its run"),
+    "an image of another run": (_first("pictures.jsonl", image="0" * 64), "do not fit its run"),
+    "an account of nothing": (_first("pictures.jsonl", account="[]"), "do not fit its run"),
     "activations of no image": (_first("activations.jsonl", image="0" * 64), "of no image"),
     "activations without end": (_infinite, "of another width, or not finite"),
     "fewer activations": (_first("activations.jsonl", units=4), "of another width, or not finite"),
@@ -411,9 +411,9 @@ HOSTILE = {
     "a unit twice": (_twice("units.jsonl"), "none of its run"),
     "an image drawn twice": (_twice("pictures.jsonl"), "it records an image of"),
     "activations twice": (_vector_twice, "twice"),
-    "subjects that are none": (_first("pictures.jsonl", account='{"subjects": 5}'), "says it wrongly"),
-    "predecessors that are none": (_first("pictures.jsonl", account='{"replaces": ["x"]}'), "says it wrongly"),
-    "an image of another size": (_first("pictures.jsonl", size=7), "says it wrongly"),
+    "subjects that are none": (_first("pictures.jsonl", account='{"subjects": 5}'), "do not fit its run"),
+    "predecessors that are none": (_first("pictures.jsonl", account='{"replaces": ["x"]}'), "do not fit its run"),
+    "an image of another size": (_first("pictures.jsonl", size=7), "do not fit its run"),
     "a file too much": (lambda files, manifest: files.update({"run.sh": b"rm"}), "which no bundle has"),
     "a file in a folder above": (lambda files, manifest: files.update({"../../x": b""}), "which no bundle has"),
     "a file at the root": (lambda files, manifest: files.update({"/etc/cron.d/x": b""}), "which no bundle has"),

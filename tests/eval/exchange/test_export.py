@@ -168,7 +168,7 @@ def test_a_folder_of_somebody_elses_is_not_replaced_and_one_of_ours_is(store, tm
     export(store, "model", "hf-dataset", folder, force=True)
     assert not (folder / "stale").exists()
     (folder / "metadata.jsonl").unlink()
-    with pytest.raises(UsageError, match="no folder that an export made"):
+    with pytest.raises(UsageError, match="not a folder of an export"):
         export(store, "model", "hf-dataset", folder, force=True)
     assert (folder / "README.md").exists()
 

@@ -100,7 +100,7 @@ def test_the_command_says_what_it_took_in_and_refuses_the_rest(line, tmp_path):
     assert "invert/resnet18-fc" in line("import", "resnet18-fc.csv")[2]
     assert "nothing was changed" in line("import", "resnet18-fc.csv")[2]
     (tmp_path / "labels.csv").write_text(PEERS["invert"])
-    refused(line("import", "labels.csv"), "does not say which model", "--model")
+    refused(line("import", "labels.csv"), "does not name its model", "--model")
     assert "timm:x" in line("import", "labels.csv", "--model", "timm:x", "--layer", "a.b", "--as", "mine")[2]
     refused(line("import", "nothing.zip"), "there is no file")
     refused(line("import", "."), "there is no file")

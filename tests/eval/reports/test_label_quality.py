@@ -94,7 +94,7 @@ def test_classes_that_are_not_imagenets_get_their_most_usual_sense_and_are_named
     assert classes == [TrueClass(0, "crane", 3, guessed=True), TrueClass(1, "no such thing", None)]
     (note,) = quality([said("line", "crane", "no such thing")], classes, words, Letters()).notes
     assert note.endswith("the most usual was taken: crane.")
-    with pytest.raises(UsageError, match="no classes"):
+    with pytest.raises(UsageError, match="no class names"):
         true_classes(words, units[2:])
 
 
