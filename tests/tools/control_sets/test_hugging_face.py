@@ -92,8 +92,8 @@ class TestBothForms:
         assert chunk.skipped == ("row 1: not an image", "row 2: no image")
 
     def test_rows_without_a_label_have_none(self, kind, rows, tmp_path):
-        images = rows.cast_column("image", Image(decode=False)).select(range(4))["image"]
-        data = Dataset.from_dict({"image": list(images), "label": [None, -1, 0, 1]}, LABELLED)
+        encoded = rows.cast_column("image", Image(decode=False)).select(range(4))["image"]
+        data = Dataset.from_dict({"image": list(encoded), "label": [None, -1, 0, 1]}, LABELLED)
         control = open_control_set(save(kind, data, tmp_path / "data"))
         assert control.classes() == ("bee", "tabby cat")
         assert [label for _, label in images(control)] == [-1, -1, 1, 0]

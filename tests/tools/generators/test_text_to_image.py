@@ -78,7 +78,7 @@ def elsewhere(code, *arguments):
     paths = [path for path in sys.path if path.endswith("tests")]
     begin = (
         "import sys, torch; torch.set_num_threads(1); sys.path.insert(0, sys.argv[1])\n"
-        "from tiny_pipelines import ask, tiny\n"
+        "from support.tiny_pipelines import ask, tiny\n"
     )
     return subprocess.run(
         [sys.executable, "-c", begin + code, paths[0], *map(str, arguments)],
