@@ -7,6 +7,7 @@ import subprocess
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from line_neurons.agent.concepts import normalise_concept
 from line_neurons.agent.text import clean_text, shell_word
 
 WORDS = st.binary(min_size=1, max_size=40).filter(lambda word: b"\0" not in word).map(os.fsdecode)
@@ -28,3 +29,9 @@ def test_a_plain_word_is_quoted_as_python_does():
     assert [shell_word(word) for word in ("store", "my store")] == [
         shlex.quote(word) for word in ("store", "my store")
     ]
+
+
+def test_control_characters_and_bidirectional_overrides_are_cleaned_away():
+    assert normalise_concept("red\x1b[0m fox".replace("[", "")) == "red 0m fox"
+    assert normalise_concept("red\u202efox\x00") == "redfox"
+    assert clean_text("a\x1bb\nc\u200bd", 100) == "a b cd"
