@@ -6,6 +6,7 @@ request handler and the question.
 
 import json
 import socket
+import sys
 import threading
 from collections import Counter
 from contextlib import contextmanager, suppress
@@ -13,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 MODEL = "llama3.1:8b"
 DIGEST = "46e0c10c039e019119339687c3c1757cc81b9da49709a3b3924863ba87ca666e"
+# Long, for machines that are busy with other things; clients of a meeting need a longer timeout.
+MEETING_SECONDS = 60
 
 
 class ScriptedOllama:
@@ -141,6 +144,22 @@ def dribble(handler, question):
         handler.close_connection = True
 
 
+def meeting(count, act):
+    """Hold each question until ``count`` of them are here, then answer with ``act``; fail if they do not come."""
+    all_asked = threading.Barrier(count)
+
+    def hold(handler, question):
+        all_asked.wait(MEETING_SECONDS)
+        act(handler, question)
+
+    return hold
+
+
+def hang_up(handler, question):
+    """Drop the connection without an answer."""
+    handler.close_connection = True
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     script: ScriptedOllama
@@ -216,10 +235,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    # With the default of 5, some of 16 connections at once are dropped where the accepting thread is slow, and
+    # the client takes the server for one that is away.
+    request_queue_size = 128
 
     def __init__(self, *args):
         super().__init__(*args)
         self.connections = set()
+        self.failures = []
 
     def get_request(self):
         connection, address = super().get_request()
@@ -236,12 +259,18 @@ class _Server(ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request, client_address):
-        """A client that hung up is part of the tests."""
+        """Keep what a scripted act raised; a client that hung up is part of the tests."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            self.failures.append(error)
 
 
 @contextmanager
 def serving(script=None, port=0):
-    """Run a scripted server; gives the script, whose ``url`` says where."""
+    """Run a scripted server; gives the script, whose ``url`` says where.
+
+    Raises what an act raised, which a client cannot tell from a server that died.
+    """
     script = script or ScriptedOllama()
     handler = type("Handler", (_Handler,), {"script": script})
     server = _Server(("127.0.0.1", port), handler)
@@ -257,3 +286,5 @@ def serving(script=None, port=0):
         server.server_close()
         server.hang_up()
         thread.join()
+    if server.failures:
+        raise server.failures[0]

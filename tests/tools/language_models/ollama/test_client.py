@@ -10,6 +10,7 @@ import pytest
 from line_neurons.agent.errors import BackendError, MissingPartError
 from support.fake_ollama import (
     DIGEST,
+    MEETING_SECONDS,
     MODEL,
     ScriptedOllama,
     answer,
@@ -18,6 +19,8 @@ from support.fake_ollama import (
     cut,
     dribble,
     endless,
+    hang_up,
+    meeting,
     proposal,
     raw,
     serving,
@@ -164,14 +167,9 @@ def test_questions_go_round_the_servers(engine_at, ask):
 
 
 def test_questions_at_the_same_time_go_to_the_server_that_is_least_busy(engine_at, ask):
-    both = threading.Barrier(2)
-
-    def together(handler, question):
-        both.wait(20)
-        answer()(handler, question)
-
+    together = meeting(2, answer())
     with serving(ScriptedOllama(together)) as one, serving(ScriptedOllama(together)) as two:
-        engine = engine_at(one.url, two.url)
+        engine = engine_at(one.url, two.url, timeout=PATIENT)
         engine.fingerprint  # noqa: B018
         found = []
         threads = [threading.Thread(target=lambda s=s: found.append(ask(engine, seed=s))) for s in range(2)]
@@ -189,6 +187,8 @@ def seed_told(handler, question):
     answer(proposal(f"owl {letter}"))(handler, question)
 
 
+# Seconds of an answer that waits for others to be asked for, on a machine that is busy with other things.
+PATIENT = 2 * MEETING_SECONDS
 OWLS = [f"owl {chr(ord('a') + seed)}" for seed in range(16)]
 
 
@@ -198,15 +198,14 @@ def concepts(engine, ask, threads=16):
         return [reply.concept for reply in pool.map(lambda seed: ask(engine, seed=seed), range(16))]
 
 
+def seeds(server):
+    """The seeds of the questions that a server was asked, in order."""
+    return sorted(question["options"]["seed"] for question in server.questions)
+
+
 def test_many_threads_ask_one_server_at_once_and_each_gets_its_own_answer(engine_at, ask):
-    all_asked = threading.Barrier(16)
-
-    def together(handler, question):
-        all_asked.wait(20)
-        seed_told(handler, question)
-
-    with serving(ScriptedOllama(together)) as server:
-        assert concepts(engine_at(server.url), ask) == OWLS
+    with serving(ScriptedOllama(meeting(16, seed_told))) as server:
+        assert concepts(engine_at(server.url, timeout=PATIENT), ask) == OWLS
     assert len(server.questions) == 16
     assert server.asked["/api/show"] == 1
 
@@ -214,49 +213,42 @@ def test_many_threads_ask_one_server_at_once_and_each_gets_its_own_answer(engine
 @pytest.mark.parametrize("threads", [1, 4])
 def test_a_server_is_never_asked_more_at_once_than_there_are_threads_that_ask(engine_at, ask, threads):
     at_work, most, counting = set(), [0], threading.Lock()
-    all_asked = threading.Barrier(threads)
+
+    def leave(handler, question):
+        with counting:
+            at_work.remove(handler)
+        seed_told(handler, question)
+
+    together = meeting(threads, leave)
 
     def counted(handler, question):
         with counting:
             at_work.add(handler)
             most[0] = max(most[0], len(at_work))
-        all_asked.wait(20)
-        with counting:
-            at_work.remove(handler)
-        seed_told(handler, question)
+        together(handler, question)
 
     with serving(ScriptedOllama(counted)) as server:
-        assert concepts(engine_at(server.url), ask, threads) == OWLS
+        assert concepts(engine_at(server.url, timeout=PATIENT), ask, threads) == OWLS
     assert most == [threads]
 
 
 def test_many_questions_at_once_are_shared_out_evenly(engine_at, ask):
-    all_asked = threading.Barrier(16)
-
-    def together(handler, question):
-        all_asked.wait(20)
-        seed_told(handler, question)
-
+    together = meeting(16, seed_told)
     with serving(ScriptedOllama(together)) as one, serving(ScriptedOllama(together)) as two:
-        assert concepts(engine_at(one.url, two.url), ask) == OWLS
+        assert concepts(engine_at(one.url, two.url, timeout=PATIENT), ask) == OWLS
     assert [len(server.questions) for server in (one, two)] == [8, 8]
 
 
 def test_what_a_server_was_asked_when_it_died_is_answered_by_the_others(engine_at, waiting, ask):
-    all_asked = threading.Barrier(8)
-
-    def die(handler, question):
-        all_asked.wait(20)
-        handler.close_connection = True
-
-    with serving(ScriptedOllama(die)) as one, serving(ScriptedOllama(seed_told)) as two:
-        engine = engine_at(one.url, two.url)
+    with serving(ScriptedOllama(meeting(8, hang_up))) as one, serving(ScriptedOllama(seed_told)) as two:
+        engine = engine_at(one.url, two.url, timeout=PATIENT)
         engine.fingerprint  # noqa: B018
-        both = threading.Barrier(8)
-        two.acts = [lambda handler, question: (both.wait(20), seed_told(handler, question))] * 8 + [seed_told]
+        two.acts = [meeting(8, seed_told)] * 8 + [seed_told]
         assert concepts(engine, ask) == OWLS
-    assert (len(one.questions), len(two.questions)) == (8, 16)
     assert waiting.slept == []
+    assert len(set(seeds(one))) == 8
+    assert seeds(two) == list(range(16))
+    assert (len(one.questions), len(two.questions)) == (8, 16)
 
 
 def test_a_server_that_dies_is_left_out_for_a_while_and_taken_back(engine_at, waiting, ask):
