@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from line_neurons.agent.settings import load_settings
 from line_neurons.graphs.loop.graph import build
 from line_neurons.graphs.runs.components import reopen
-from line_neurons.tools.language_models.langchain import with_secrets
+from line_neurons.tools.language_models.secrets import with_secrets
 from line_neurons.tools.store.runs import RunStore, default_store
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What touches models, images and files: one module for each implementation of a port."""
+"""Models, images and files: one module for each implementation of a port."""
 
 import os
 

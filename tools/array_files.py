@@ -1,4 +1,4 @@
-"""Read NumPy's files: a header may claim anything, and no more is made room for than the file holds."""
+"""Read NumPy files safely: a header may claim no more than the file holds."""
 
 from __future__ import annotations
 
@@ -23,11 +23,7 @@ _HEADER = 1 << 16
 
 
 def read_arrays(file: Path | BinaryIO, names: Collection[str]) -> dict[str, NDArray[Any]]:
-    """Read arrays of an ``.npz`` file; those that it does not have are left out.
-
-    Args:
-        file: its path, or the file opened to be read.
-        names: what the arrays are called.
+    """Read the named arrays of an ``.npz`` file; missing ones are skipped.
 
     Raises:
         ValueError: a header claims another size than the file has, or an array holds objects.
@@ -46,7 +42,7 @@ def read_arrays(file: Path | BinaryIO, names: Collection[str]) -> dict[str, NDAr
 
 
 def shapes_of(file: Path, names: Collection[str]) -> dict[str, tuple[int, ...]]:
-    """Read the shapes of arrays of an ``.npz`` file, without the arrays; errors as for ``read_arrays``."""
+    """Read shapes of arrays of an ``.npz`` file; errors as for ``read_arrays``."""
     found = {}
     with zipfile.ZipFile(file) as archive:
         for name, info in _members(archive, names).items():
@@ -67,7 +63,7 @@ def _members(archive: zipfile.ZipFile, names: Collection[str]) -> dict[str, zipf
 
 
 def _look_at_header(stream: Any, size: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Read shape and type of an array in a stream of so many bytes.
+    """Read shape and type of an array in a stream of ``size`` bytes.
 
     Raises:
         ValueError: the stream would not hold it, or it holds objects.

@@ -1,4 +1,4 @@
-"""One generator, one target and one language model for the many units of a batch."""
+"""Share one generator, one target and one language model between the units of a batch."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 
 class BatchedGenerator:
-    """A generator whose images are asked for by many threads and drawn in full batches; a ``Generator`` itself.
+    """A generator that runs full batches of images for many threads; a ``Generator`` itself.
 
-    ``suggest`` is answered in the caller's thread, while the generator may be drawing.
+    ``suggest`` runs in the caller's thread, possibly while images are generated.
 
     Args:
-        generator: draws.
-        callers: how many threads may ask at present.
+        generator: generates the images.
+        callers: how many threads may call at present.
         wait: longest time in seconds that a request waits for others.
-        check: called before a request is begun; what it raises is raised for that request instead.
+        check: called before a request starts; what it raises is raised for that request instead.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class BatchedGenerator:
 
     @property
     def batch_size(self) -> int:
-        """Images in a batch, as it was when the last one was drawn; does not wait for the one in hand."""
+        """Images in a batch, as of the last one; does not wait for the current one."""
         return self._gatherer.size
 
     def synthesize(self, requests: Sequence[ImageRequest], progress: Progress | None = None) -> list[DrawnImage]:
-        """Draw the requests, in order; see ``Generator.synthesize``. The progress is told of whole images."""
+        """Generate images in order; see ``Generator.synthesize``. Progress counts whole images."""
         return self._gatherer.ask(requests, progress)
 
     def suggest(self, concepts: Sequence[str], limit: int) -> list[str]:
@@ -71,13 +71,13 @@ class BatchedGenerator:
 
 
 class BatchedTarget:
-    """A target whose images come from many threads and are measured in full batches; a ``Target`` itself.
+    """A target that measures full batches of images for many threads; a ``Target`` itself.
 
     Args:
         target: the vision model.
-        callers: how many threads may ask at present.
+        callers: how many threads may call at present.
         wait: longest time in seconds that a request waits for others.
-        check: called before a request is begun; what it raises is raised for that request instead.
+        check: called before a request starts; what it raises is raised for that request instead.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class BatchedTarget:
     def activate(
         self, images: Sequence[ImageData], layers: Sequence[str], progress: Progress | None = None
     ) -> dict[str, Activations]:
-        """Pooled activations of all units of each of ``layers``; see ``Target.activate``."""
+        """Compute pooled activations of all units of each of ``layers``; see ``Target.activate``."""
         import numpy as np
 
         if not images:
@@ -119,7 +119,7 @@ class BatchedTarget:
         self._gatherer.close()
 
     def _measure(self, items: list[tuple[tuple[str, ...], ImageData]]) -> list[dict[str, Activations]]:
-        """Activations [n_units] of each image's layers; one call of the target for each tuple of layers."""
+        """Compute activations [n_units]; one call of the target per tuple of layers."""
         results: list[dict[str, Activations]] = [{} for _ in items]
         for layers in dict.fromkeys(layers for layers, _ in items):
             places = [place for place, item in enumerate(items) if item[0] == layers]
@@ -131,12 +131,9 @@ class BatchedTarget:
 
 
 class BoundedLanguageModel:
-    """A language model that is asked no more than so many questions at a time; a ``LanguageModel`` itself.
+    """A ``LanguageModel`` with at most ``parallel`` requests at a time.
 
-    Args:
-        model: proposes.
-        parallel: most questions at the same time, at least 1.
-        check: called when a question's turn has come; what it raises is raised instead of asking.
+    ``check`` is called when it is a request's turn; what it raises is raised instead of sending it.
     """
 
     def __init__(self, model: LanguageModel, parallel: int, *, check: Callable[[], None]) -> None:
@@ -150,15 +147,15 @@ class BoundedLanguageModel:
         return self._model.fingerprint
 
     def propose(self, prompt: Prompt, *, seed: int, temperature: float) -> Proposal:
-        """Answer with one proposal, when it is this question's turn; see ``LanguageModel.propose``."""
+        """Propose a concept when it is this request's turn; see ``LanguageModel.propose``."""
         with self._free:
             self._check()
             return self._model.propose(prompt, seed=seed, temperature=temperature)
 
 
 @dataclass(frozen=True)
-class Gathered:
-    """The parts that the units of a batch share."""
+class BatchedComponents:
+    """The components that the units of a batch share."""
 
     generator: BatchedGenerator
     target: BatchedTarget
@@ -166,7 +163,7 @@ class Gathered:
 
 
 @contextmanager
-def gathered(
+def batched_components(
     generator: Generator,
     target: Target,
     language_model: LanguageModel,
@@ -175,20 +172,20 @@ def gathered(
     parallel: int,
     wait: float,
     check: Callable[[], None],
-) -> Iterator[Gathered]:
-    """Parts that many threads may use at once, as long as the context lasts.
+) -> Iterator[BatchedComponents]:
+    """Make components that many threads may use at once, as long as the context lasts.
 
     Args:
-        generator: draws; ``suggest`` is called while it draws.
+        generator: generates images; ``suggest`` is called meanwhile.
         target: the vision model.
-        language_model: proposes; several questions at once only if ``parallel`` says so.
-        callers: how many threads use the parts at present: when all of them wait, no batch waits for more.
-        parallel: most questions to the language model at the same time.
+        language_model: proposes; several requests at once only if ``parallel`` says so.
+        callers: how many threads use the components at present: when all of them wait, no batch waits for more.
+        parallel: most requests to the language model at the same time.
         wait: longest time in seconds that a request for images or activations waits to fill a batch.
-        check: called before a request or question is begun; what it raises, to stop, is raised for it instead.
+        check: called before a request starts; what it raises, to stop, is raised for it instead.
     """
     with (
         closing(BatchedGenerator(generator, callers=callers, wait=wait, check=check)) as drawing,
         closing(BatchedTarget(target, callers=callers, wait=wait, check=check)) as measuring,
     ):
-        yield Gathered(drawing, measuring, BoundedLanguageModel(language_model, parallel, check=check))
+        yield BatchedComponents(drawing, measuring, BoundedLanguageModel(language_model, parallel, check=check))

@@ -1,8 +1,13 @@
-"""Devices that models run on."""
+"""Torch devices, and the hardware and library versions that a run records."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import platform
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import UsageError, reason_of
 
@@ -14,7 +19,7 @@ _MEMORY_SPENT = ("out of memory", "can't allocate memory", "not enough memory", 
 
 
 def find_device(name: str) -> torch.device:
-    """The torch device of that name; ``auto`` is CUDA where there is one.
+    """Return the torch device of that name; ``auto`` is CUDA where available.
 
     Raises:
         UsageError: the device cannot be used here.
@@ -31,13 +36,13 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def hold_arithmetic() -> None:
-    """Hold the process to arithmetic that gives the same bits each time on a GPU.
+def use_deterministic_arithmetic() -> None:
+    """Set torch to arithmetic that gives the same bits each time on a GPU.
 
-    That is: no TF32, and no trials of which algorithm is fastest. These switches are the process's, and generator
-    and target compute at the same time in threads of their own. So all of them set the same values before they
-    compute, and nobody sets them back: what another library or the user's code has set meanwhile is gone with the
-    next computation, and no computation changes another's.
+    That is: no TF32, and no benchmarking of algorithms. These switches are the process's, and generator and target
+    compute at the same time in threads of their own. So all of them set the same values before they compute, and
+    nobody sets them back: what another library or the user's code has set meanwhile is overwritten by the next
+    computation, and no computation changes another's.
     """
     import torch
 
@@ -46,10 +51,68 @@ def hold_arithmetic() -> None:
     torch.set_float32_matmul_precision("highest")
 
 
-def memory_spent(error: Exception) -> bool:
-    """Whether an exception says that memory ran out, on a GPU or on the CPU."""
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell whether an exception means that memory ran out, on a GPU or on the CPU."""
     import torch
 
     said = str(error).lower()
     named = isinstance(error, RuntimeError) and any(words in said for words in _MEMORY_SPENT)
     return named or isinstance(error, (torch.OutOfMemoryError, MemoryError))
+
+
+def machine() -> dict[str, Any]:
+    """Describe this machine as JSON values, without host and user names.
+
+    Returns:
+        ``os``, ``architecture``, ``cpu`` (model), ``cores`` (that this process may use), ``memory`` (bytes), and
+        ``torch``: ``threads``, ``cpu_capability``, ``cuda``, ``cudnn``, ``driver`` and ``gpus`` (name, memory in
+        bytes, compute capability), or None where nothing is computed with torch. Unknown values are None.
+    """
+    return {
+        "os": platform.platform(),
+        "architecture": platform.machine(),
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "torch": _torch(),
+    }
+
+
+def _cpu() -> str | None:
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text("utf-8", "replace"), re.M)
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or None
+
+
+def _torch() -> dict[str, Any] | None:
+    # Parts that compute with it have imported it; for others nobody waits until it is.
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return None
+    # Asking for what it is would take memory on a GPU that is not in use.
+    used = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    gpus = [torch.cuda.get_device_properties(index) for index in used]
+    return {
+        "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cuda": torch.version.cuda if gpus else None,
+        "cudnn": torch.backends.cudnn.version() if gpus else None,
+        "driver": _driver() if gpus else None,
+        "gpus": [
+            {"name": gpu.name, "memory": gpu.total_memory, "capability": f"{gpu.major}.{gpu.minor}"}
+            for gpu in gpus
+        ],
+    }
+
+
+def _driver() -> str | None:
+    """Return the version of NVIDIA's kernel module."""
+    try:
+        found = re.search(
+            r"\b\d+\.\d+(\.\d+)?\b", Path("/proc/driver/nvidia/version").read_text("utf-8", "replace")
+        )
+    except OSError:
+        return None
+    return found[0] if found else None

@@ -1,8 +1,8 @@
-"""HTTP whose exchanges all end: in time, in size, and in no encoding that was not asked for.
+"""HTTP with limits: every exchange ends in time and size, and no response is encoded.
 
 A ``BoundedTransport`` makes a connection for each exchange, and its sockets stop at the deadline of the exchange,
 whatever is being sent: the handshake, a status line, headers, 100 Continue, the body. All that arrives is counted
-as it arrives. No answer may be encoded, so what is counted is what it takes in memory, too.
+as it arrives. No response may be encoded, so the count is also what it takes in memory.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _PIECE = 4096
 
 
 class TooLargeError(httpx.TransportError):
-    """An answer is larger than it may be."""
+    """A response is larger than allowed."""
 
 
 class EncodedError(httpx.TransportError):
-    """An answer came in an encoding; all are asked for without."""
+    """A response came in an encoding; none is accepted."""
 
 
 class CertificatesError(httpx.TransportError):
@@ -38,24 +38,19 @@ class CertificatesError(httpx.TransportError):
 
 
 class Allowance:
-    """What an exchange may take: seconds from its beginning, and bytes of the answer with its headers.
-
-    Args:
-        seconds: how long it may take, from now on.
-        limit: how many bytes may arrive.
-    """
+    """Limits of an exchange: ``seconds`` from now on, ``limit`` bytes with headers."""
 
     def __init__(self, seconds: float, limit: int) -> None:
         self._limit = limit
         self.renew(seconds)
 
     def renew(self, seconds: float) -> None:
-        """Begin anew: so many seconds from now on, and as many bytes as in the beginning."""
+        """Restart: ``seconds`` from now on, and the initial number of bytes."""
         self._end = time.monotonic() + seconds
         self._left = self._limit
 
     def seconds(self, most: float | None, late: type[httpcore.TimeoutException]) -> float:
-        """The seconds that the next step may take, at most ``most``; raises ``late`` where none are left."""
+        """Return the seconds left, at most ``most``; raise ``late`` if there are none."""
         left = self._end - time.monotonic()
         if left <= 0:
             raise late("the exchange took too long")
@@ -69,17 +64,17 @@ class Allowance:
         """
         self._left -= count
         if self._left < 0:
-            raise TooLargeError(f"the answer has more than {self._limit} bytes")
+            raise TooLargeError(f"the response has more than {self._limit} bytes")
 
 
 class BoundedTransport(httpx.BaseTransport):
-    """A transport of httpx of which every exchange keeps to an allowance of its own.
+    """An httpx transport where every exchange has an allowance of its own.
 
     The system's look-up of a server's name has the system's own limits.
 
     Args:
-        allow: makes the allowance of an exchange as it begins.
-        tls: whether ``https://`` is asked; else no certificates are read.
+        allow: makes the allowance of an exchange as it starts.
+        tls: use ``https://``; else no certificates are read.
     """
 
     def __init__(self, allow: Callable[[], Allowance], *, tls: bool) -> None:
@@ -102,11 +97,11 @@ class BoundedTransport(httpx.BaseTransport):
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer a request; see ``httpx.BaseTransport``.
+        """Send a request; see ``httpx.BaseTransport``.
 
         Raises:
-            TooLargeError: more arrives than may.
-            EncodedError: the answer is encoded.
+            TooLargeError: more arrives than allowed.
+            EncodedError: the response is encoded.
             CertificatesError: the certificates to check the server's by cannot be read.
             httpx.TransportError: the server cannot be reached, takes too long, or does not speak HTTP.
         """
@@ -131,13 +126,13 @@ class BoundedTransport(httpx.BaseTransport):
         return response
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the connections."""
         if "_pool" in vars(self):
             self._pool.close()
 
 
 def speaks_tls(host: str, port: int, seconds: float) -> bool:
-    """Whether a server answers a TLS handshake; nothing is sent to it, and its certificate is not looked at."""
+    """Tell whether a server answers a TLS handshake; its certificate is not checked."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -210,7 +205,7 @@ class _Stream(httpcore.NetworkStream):
 
 @contextmanager
 def _errors_of_httpx() -> Iterator[None]:
-    """Raise what httpcore raises as httpx has it, under the same name."""
+    """Raise httpcore's errors as httpx's of the same name."""
     kinds = (
         httpcore.TimeoutException,
         httpcore.NetworkError,

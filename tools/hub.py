@@ -1,17 +1,16 @@
-"""The Hugging Face hub: its cache on this machine, and what can be fetched into it."""
+"""The Hugging Face hub: its cache on this machine, and downloads into it."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
-from line_neurons.agent.errors import MissingPartError, UsageError
+from line_neurons.agent.errors import LineError, MissingPartError, UsageError, reason_of
 from line_neurons.agent.text import clean_text
-from line_neurons.tools.generators.presets import Source
 
 
-def cached(hub: str, revision: str | None = None) -> Path | None:
-    """The folder of a repository in the hub's cache, which may hold only some of its files.
+def cached(repository: str, revision: str | None = None) -> Path | None:
+    """Find a repository's folder in the hub's cache, which may be incomplete.
 
     Raises:
         UsageError: it is no name of a repository.
@@ -20,84 +19,90 @@ def cached(hub: str, revision: str | None = None) -> Path | None:
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(hub, revision=revision, local_files_only=True))
+        return Path(snapshot_download(repository, revision=revision, local_files_only=True))
     except HFValidationError:
-        raise UsageError(f"{hub!r} is no name of a hub repository", "owner/name") from None
+        raise UsageError(f"{repository!r} is no name of a hub repository", "owner/name") from None
     except (LocalEntryNotFoundError, OSError):
         return None
 
 
-def listed(source: Source, commit: str) -> list[str]:
-    """The names of all files of a repository; asks the hub.
+def cached_snapshot(
+    repository: str, patterns: Sequence[str], *, name: str, revision: str | None = None, download: bool = False
+) -> Path:
+    """Find or download a repository for the model called ``name`` in messages.
 
     Raises:
-        MissingPartError: the hub cannot be reached.
+        MissingPartError: the repository is not here, and must not or cannot be downloaded.
+        UsageError: there is no such repository or revision.
     """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    needed = f"{repository}, which {name} needs,"
+    if download:
+        absent = MissingPartError(f"{needed} is not here", "check the network, or give a folder with the files")
+        return fetch(repository, patterns, revision, absent=absent)
+    try:
+        return Path(
+            snapshot_download(repository, revision=revision, allow_patterns=list(patterns), local_files_only=True)
+        )
+    except LocalEntryNotFoundError as error:
+        raise MissingPartError(
+            f"the files of {needed} are not in the hub's cache on this machine",
+            f"allow the download with --download, or get them with: hf download {repository}",
+        ) from error
+    except (OSError, ValueError) as error:
+        raise MissingPartError(
+            f"{needed} cannot be used: {reason_of(error)[:200]}", "check the name of the repository"
+        ) from error
+
+
+def list_files(repository: str, commit: str, *, absent: MissingPartError) -> list[str]:
+    """List the names of all files of a repository on the hub; errors as for ``fetch``."""
     from huggingface_hub import HfApi
 
     try:
-        return list(HfApi().list_repo_files(source.hub, revision=commit))
+        return list(HfApi().list_repo_files(repository, revision=commit))
     except Exception as error:
-        raise _not_fetched(source, error) from error
+        raise _failure(repository, error, absent) from error
 
 
-def fetch(source: Source, files: list[str], revision: str | None = None, *, hub: str = "") -> Path:
-    """Bring files of a repository into the hub's cache, and give its folder.
+def fetch(
+    repository: str, patterns: Sequence[str], revision: str | None = None, *, absent: MissingPartError
+) -> Path:
+    """Download files of a repository into the hub's cache, and return its folder there.
 
     Args:
-        source: the model that they are for.
-        files: names or patterns.
-        revision: branch, tag or commit.
-        hub: the repository; the model's own if empty.
+        repository: ``owner/name``.
+        patterns: names of the files, or patterns of names.
+        revision: branch, tag or commit; the main branch if None.
+        absent: says what is missing; raised with the reason where the download fails.
 
     Raises:
-        MissingPartError: the hub cannot be reached, or wants its licence accepted.
+        MissingPartError: the hub cannot be reached, or its licence has not been accepted.
         UsageError: there is no such repository or revision.
     """
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(hub or source.hub, revision=revision, allow_patterns=files))
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(patterns)))
     except Exception as error:
-        raise _not_fetched(replace(source, hub=hub or source.hub), error) from error
+        raise _failure(repository, error, absent) from error
 
 
-def _not_fetched(source: Source, error: Exception) -> MissingPartError | UsageError:
+def _failure(repository: str, error: Exception, absent: MissingPartError) -> LineError:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-    if isinstance(error, GatedRepoError):  # a kind of RepositoryNotFoundError, so asked for first
+    if isinstance(error, GatedRepoError):  # a kind of RepositoryNotFoundError, so tested first
         return MissingPartError(
-            f"{source.hub} is given only to those who accept its licence",
+            f"{repository} is available only after accepting its licence",
             "accept it on the model's page of the Hugging Face hub, then `hf auth login`",
         )
     if isinstance(error, RepositoryNotFoundError):
         return UsageError(
-            f"the hub has no repository {source.hub!r}", "owner/name; a private one: `hf auth login`"
+            f"the hub has no repository {repository!r}", "owner/name; a private one: `hf auth login`"
         )
     if isinstance(error, RevisionNotFoundError):
-        return UsageError(
-            f"{source.hub} has no such revision", "set diffusion.revision to a branch, tag or commit"
-        )
+        return UsageError(f"{repository} has no such revision", "name a branch, tag or commit")
     reason = clean_text(str(error).strip().partition("\n")[0], 160) or type(error).__name__
-    here = not_here(source, tried=True)
-    return MissingPartError(f"{here.message}, and could not be fetched: {reason}", here.remedy)
-
-
-def not_here(source: Source, *, revision: str | None = None, tried: bool = False) -> MissingPartError:
-    """The error for a model that is not on this machine: what it is, how large, and where to get it."""
-    preset = source.preset
-    how = "check the network" if tried else "allow the download with --download"
-    at = f" at revision {revision!r}" if revision else ""
-    if preset is None or source.hub != preset.hub:
-        return MissingPartError(
-            f"{source.hub}{at} is not here, neither as a folder nor in the hub's cache",
-            f"{how}, or `hf download {source.hub}{f' --revision {revision}' if revision else ''}`",
-        )
-    parts = preset.hub if not preset.denoiser_hub else f"{preset.hub} and {preset.denoiser_hub}"
-    half = f" ({preset.variant})" if preset.variant else ""
-    licence = "; accept its licence on the hub first, and `hf auth login`" if preset.gated else ""
-    name = source.name.partition("=")[0]
-    return MissingPartError(
-        f"{name}{at} is not here: {parts}, {preset.gigabytes} GB{half}",
-        f"{how}, or name a copy as {name}=FOLDER{licence}",
-    )
+    return MissingPartError(f"{absent.message}, and could not be downloaded: {reason}", absent.remedy)

@@ -1,7 +1,7 @@
-"""What is wrong with a unit or its label: found from activations and scores, recorded as text, told in words.
+"""Problems of units and labels: found from activations and scores, stored as text.
 
 A unit ends ``dead``, ``constant`` or ``undecided`` where nothing could be its label, and ``finished`` with one;
-what speaks against that label is told by its marks.
+what speaks against that label is in its marks.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _STALLED = 0.5
 
 
 class Mark(NamedTuple):
-    """What is wrong, in a word or two that never change, and what tells so."""
+    """A problem: a constant code of a word or two, and the evidence."""
 
     code: str
     detail: str
@@ -40,7 +40,7 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of a label.
+    """The evidence on a label.
 
     Args:
         images: ids of its images.
@@ -65,12 +65,10 @@ class Evidence:
     density: float | None = None
 
 
-def unvarying(values: Activations, where: str) -> Mark | None:
-    """The mark of a unit that has the same activation on all images, two or more; None if it varies.
+def constant_mark(values: Activations, where: str) -> Mark | None:
+    """Mark a unit with the same activation on two or more images; else None.
 
-    Args:
-        values: the unit's activations, float32 [n].
-        where: which images these are.
+    ``where`` says which images these are.
     """
     if values.size < 2 or values.min() != values.max():
         return None
@@ -79,13 +77,13 @@ def unvarying(values: Activations, where: str) -> Mark | None:
     return Mark(DEAD if value == 0 else CONSTANT, told)
 
 
-def undecided(concepts: int, score: float) -> Mark:
-    """The mark of a unit of which all concepts have the same score, so that none of them can be its label."""
+def undecided_mark(concepts: int, score: float) -> Mark:
+    """Mark a unit for which all concepts have the same score, so that none can be its label."""
     return Mark(UNDECIDED, f"all {concepts} concepts score {format_score(score)}")
 
 
-def of_label(found: Evidence) -> tuple[Mark, ...]:
-    """What speaks against a label."""
+def label_marks(found: Evidence) -> tuple[Mark, ...]:
+    """Return the marks of a label."""
     return tuple(_of_label(found))
 
 
@@ -106,17 +104,15 @@ def _of_label(found: Evidence) -> Iterator[Mark]:
         yield Mark(REPEATED, f"{different} different {'image' if different == 1 else 'images'} of {found.wanted}")
 
 
-def written(marks: Iterable[Mark]) -> str:
-    """Marks as a unit's ``note`` has them: ``code: detail``, with semicolons between; empty for none."""
+def format_note(marks: Iterable[Mark]) -> str:
+    """Format marks as a unit's ``note``: ``code: detail``, joined with semicolons."""
     return "; ".join(f"{mark.code}: {mark.detail}" for mark in marks)
 
 
 def read_marks(note: str | None, auc: float | None = None) -> tuple[Mark, ...]:
-    """The marks in a unit's ``note``.
+    """Parse a unit's ``note``, which is None in stores of earlier versions.
 
-    Args:
-        note: the note; None where none was recorded, as in stores of earlier versions.
-        auc: the label's AUC, which tells of such a unit what can be told.
+    For those units the label's AUC tells what it can.
     """
     if note is None:
         known = auc is not None and auc <= 0.5
@@ -126,15 +122,15 @@ def read_marks(note: str | None, auc: float | None = None) -> tuple[Mark, ...]:
 
 
 def codes(marks: Iterable[Mark]) -> str:
-    """Marks in few words, for a column."""
+    """Format marks in a few words, for a column."""
     return ", ".join(mark.code for mark in marks)
 
 
-def told(marks: Iterable[Mark]) -> str:
-    """Marks in full, for one who looks at a unit."""
+def describe_marks(marks: Iterable[Mark]) -> str:
+    """Format marks in full, for the view of a unit."""
     return "; ".join(f"{mark.code} ({mark.detail})" if mark.detail else mark.code for mark in marks)
 
 
 def density(control: Activations) -> float:
-    """Share of the control images on which a unit is above 0, in [0, 1]."""
+    """Return the share of the control images on which a unit is above 0, in [0, 1]."""
     return float((control > 0).mean())

@@ -1,4 +1,4 @@
-"""Requests of many threads, gathered into full batches for one worker."""
+"""Gather requests of many threads into full batches for one worker thread."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ class _Request(Generic[Item, Result]):
 
 
 class MicroBatcher(Generic[Item, Result]):
-    """Lets many threads ask for results that one worker thread makes in full batches, first come, first served.
+    """Runs requests of many threads in full batches on one worker thread.
 
-    A batch goes as soon as it is full, when every caller that can come is waiting, or when the oldest request has
+    A batch starts as soon as it is full, when every possible caller is waiting, or when the oldest request has
     waited long enough. If a batch of several callers fails, each caller's items are tried on their own.
 
     Args:
-        name: what works, for messages.
-        work: results of a list of items, in order; nothing else is done in the worker's thread.
-        size: items in a full batch; looked up again after each batch.
-        callers: how many threads may ask at present.
+        name: the worker, for messages.
+        work: returns results of a list of items, in order; nothing else runs in the worker's thread.
+        size: items in a full batch; read again after each batch.
+        callers: how many threads may call at present.
         wait: longest time in seconds that a request waits for others.
-        check: called before a request is begun; what it raises is raised for that request instead.
-        limit: most items that wait for the worker; beyond it, asking waits too.
+        check: called before a request starts; what it raises is raised for that request instead.
+        limit: most items that wait for the worker; beyond it, callers wait too.
     """
 
     def __init__(
@@ -77,14 +77,12 @@ class MicroBatcher(Generic[Item, Result]):
         self._worker.start()
 
     def ask(self, items: Sequence[Item], progress: Progress | None = None) -> list[Result]:
-        """Results of the items, in order.
+        """Return the results of the items, in order.
 
-        Args:
-            items: any number.
-            progress: called in this thread when some of the items are done; raising from it withdraws the rest.
+        ``progress`` is called in this thread when some of the items are done; raising from it withdraws the rest.
 
         Raises:
-            BackendError: the gatherer was closed before the results were there.
+            BackendError: the batcher was closed before the results were there.
             Exception: what the work raised for these items, or what the check raised.
         """
         if not items:
@@ -109,7 +107,7 @@ class MicroBatcher(Generic[Item, Result]):
         return request.results
 
     def close(self) -> None:
-        """Finish the batch in hand, refuse whatever waits and end the worker's thread."""
+        """Finish the current batch, refuse waiting requests and end the worker's thread."""
         with self._lock:
             self._closed = True
             for request in list(self._queue):
@@ -147,7 +145,7 @@ class MicroBatcher(Generic[Item, Result]):
             self._do(batch)
 
     def _next(self) -> list[tuple[_Request[Item, Result], list[Item]]]:
-        """The next batch, when it is time for it; empty when the gatherer is closed."""
+        """Return the next batch when it is due; empty when the batcher is closed."""
         with self._lock:
             while not self._closed:
                 if not self._queue:

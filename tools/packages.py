@@ -1,4 +1,4 @@
-"""Tell a package that is not installed from one that is there and cannot be loaded."""
+"""Distinguish packages that are not installed from those that cannot be loaded."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from line_neurons.agent.errors import MissingPartError, reason_of
 # Words of an error of the loader of shared libraries, and what helps.
 _CAUSES = (
     (("Cannot allocate memory", "failed to map segment"), "let it have more memory: a limit is set (ulimit -v)"),
-    (("cannot open shared object file", "undefined symbol"), "its libraries are not whole: install it again"),
+    (("cannot open shared object file", "undefined symbol"), "its libraries are incomplete: install it again"),
 )
 
 
 def missing_package(error: BaseException, name: str, remedy: str, *, needed: str = "") -> MissingPartError:
-    """The error for a package that could not be imported, with the true cause.
+    """Return the error for a package that could not be imported, with the true cause.
 
     Args:
-        error: what its import raised.
+        error: the error of its import.
         name: the package as the user knows it; of several, with `` and `` between.
         remedy: how it is installed.
         needed: what needs it, with the verb: ``frames need``.

@@ -1,4 +1,4 @@
-"""Keep transformers and diffusers from writing into the terminal."""
+"""Silence transformers and diffusers in the terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _Library = Literal["transformers", "diffusers"]
 
 @dataclass
 class _Hold:
-    """How loud a library was before the first of those that keep it quiet now, and how many these are."""
+    """A library's verbosity before it was silenced, and how many silence it now."""
 
     holders: int = 0
     before: tuple[int, bool] = (logging.WARNING, True)
@@ -32,10 +32,10 @@ _holds = _Holds()
 
 @contextmanager
 def quiet(*libraries: _Library) -> Iterator[None]:
-    """Keep libraries from writing bars and advice for programmers into the terminal.
+    """Silence progress bars and advice of libraries in the terminal.
 
-    Errors too: what they tell is raised as well, and said in one line. How loud a library is, is the process's:
-    the first of several threads makes it quiet, and the last gives it back as it was.
+    Errors too: they are raised as well, and reported in one line. A library's verbosity is the process's: the
+    first of several threads silences it, and the last restores it.
     """
     for name in libraries:
         _hold(name)

@@ -1,8 +1,8 @@
-"""How strongly a unit responds to a concept: the mean, and CoSy's AUC and MAD against a control set.
+"""Score how strongly a unit responds to a concept: mean, and CoSy's AUC and MAD.
 
-Each scorer takes the unit's activations on the concept's images, float32 [n], and on the control images,
-float32 [m], and returns one number, higher for a better label. ``ValueError`` means that there are too few
-images, or that an activation is not finite.
+Each scorer takes the unit's activations on the concept's images, float32 [n], and on the control images, float32
+[m], and returns one number, higher for a better label. ``ValueError`` means that there are too few images, or that
+an activation is not finite.
 
 >>> concept = np.array([2.0, 3.0, 4.0], np.float32)
 >>> control = np.array([0.0, 1.0, 2.0, 3.0], np.float32)
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 
 def mean(concept: Activations, control: Activations) -> float:
-    """Mean activation on the concept's images; the control images, which may be none, do not count."""
+    """Return the mean activation on the concept's images; the control may be empty."""
     return float(_checked(concept, "concept").mean())
 
 
 def auc(concept: Activations, control: Activations) -> float:
-    """Area under the ROC curve, in [0, 1]: how often a concept image beats a control one, ties one half."""
+    """Return the area under the ROC curve; ties count one half."""
     ordered = np.sort(_checked(control, "control"))
     values = _checked(concept, "concept")
     below = np.searchsorted(ordered, values, "left").sum() + np.searchsorted(ordered, values, "right").sum()
@@ -46,10 +46,10 @@ def auc(concept: Activations, control: Activations) -> float:
 
 
 def auc_interval(concept: Activations, control: Activations) -> tuple[float, float]:
-    """The 95 % interval of the AUC, within [0, 1], from its variance by DeLong, DeLong and Clarke-Pearson (1988).
+    """Return the AUC's 95 % interval (DeLong, DeLong and Clarke-Pearson, 1988).
 
-    It does not know that the concept was chosen for its score. Of one image alone nothing tells how far another
-    would lie from it: the interval is (0, 1).
+    It does not know that the concept was chosen for its score. A single image gives no variance: the interval is
+    (0, 1).
     """
     base, values = np.sort(_checked(control, "control")), np.sort(_checked(concept, "concept"))
     if values.size < 2 or base.size < 2:
@@ -66,7 +66,10 @@ _Z95 = 1.959963984540054
 
 
 def mad(concept: Activations, control: Activations) -> float:
-    """Difference of the means in standard deviations (ddof 1) of the control; 0 where that deviation is 0."""
+    """Return the mean activation difference in standard deviations of the control.
+
+    The deviation has ddof 1; the score is 0 where it is 0.
+    """
     base = _checked(control, "control")
     values = _checked(concept, "concept")
     if base.size < 2:
@@ -159,7 +162,7 @@ def needs_control(name: str) -> bool:
 
 
 def layer_scorer(name: str, control: Activations) -> LayerScorer:
-    """Prepare a scorer for many concepts and units at once: to the bit what it gives for each alone.
+    """Prepare a scorer for many concepts and units at once, bitwise as for each alone.
 
     Args:
         name: key of ``SCORERS``.
@@ -183,7 +186,7 @@ def _means(concepts: Activations) -> NDArray[np.float64]:
 
 
 def _finite(activations: Activations, which: str, axes: int) -> Activations:
-    """A table of ``axes`` axes, all finite, with at least one image, on the axis before the last."""
+    """Check an array of ``axes`` axes: finite, with at least one image."""
     if activations.ndim != axes or not activations.shape[-2]:
         raise ValueError(f"the {which} activations are of no image: {activations.shape}")
     if not np.isfinite(activations).all():

@@ -1,22 +1,20 @@
-"""Word lists that a first board can be drawn from."""
+"""Word lists for initial scoreboards."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from line_neurons.agent.concepts import class_concept, concept_key
-from line_neurons.agent.errors import MissingPartError, UsageError
+from line_neurons.agent.errors import UsageError
+from line_neurons.tools.packages import missing_package
 
 
 def read_words(path: Path | None) -> tuple[str, ...]:
-    """The concepts of a word list, each once, in its order; ImageNet-1K's class names if None.
-
-    Args:
-        path: a UTF-8 text file with one concept a line; empty lines do not count.
+    """Read the distinct concepts of a word list; ImageNet-1K's classes if None.
 
     Raises:
         UsageError: the file cannot be read or names nothing.
-        MissingPartError: no file is given, and torchvision, which carries the class names, is not installed.
+        MissingPartError: no file is given, and torchvision, which has the class names, is not installed.
     """
     if path is None:
         return imagenet_words()
@@ -34,26 +32,28 @@ def read_words(path: Path | None) -> tuple[str, ...]:
 
 
 def imagenet_words() -> tuple[str, ...]:
-    """ImageNet-1K's class names as concepts.
+    """Return ImageNet-1K's class names as concepts.
 
     Raises:
-        MissingPartError: torchvision, which carries them, is not installed.
+        MissingPartError: torchvision, which has them, is not installed.
     """
     return _once(imagenet_classes())
 
 
 def imagenet_classes() -> list[str]:
-    """ImageNet-1K's class names as torchvision's models have them, in the order of their indices.
+    """Return ImageNet-1K's class names as torchvision has them, in the order of their indices.
 
     Raises:
-        MissingPartError: torchvision, which carries them, is not installed.
+        MissingPartError: torchvision is not installed.
     """
     try:
         from torchvision.models import get_model_weights
     except (ImportError, RuntimeError) as error:
-        raise MissingPartError(
-            "ImageNet's class names come with torchvision, which cannot be used here",
-            "pip install 'line-neurons[torch]', or name a word list with --vocabulary",
+        raise missing_package(
+            error,
+            "torchvision",
+            "pip install 'line-neurons[torch]', or give the names in a file",
+            needed="ImageNet's class names need",
         ) from error
     return list(get_model_weights("resnet50")["DEFAULT"].meta["categories"])
 

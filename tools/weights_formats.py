@@ -1,4 +1,4 @@
-"""What a file of weights really is, by its content: many files of such a name hold something else."""
+"""Detect the format of a weights file from its content."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SHOWN = 40
 
 
 def weights_format(path: Path) -> Format:
-    """The format of a weights file that torch or safetensors can read, whatever its name ends with.
+    """Return the format of a weights file for torch or safetensors.
 
     Raises:
         UsageError: it is something else, such as a Git LFS pointer or a web page, or it was cut off.
@@ -84,7 +84,7 @@ def _check_zip(path: Path) -> None:
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise _refused(path, "was cut off: the end of the file is missing", _AGAIN) from error
     if "constants.pkl" in names:
-        raise _refused(path, "is a TorchScript archive, whose layers cannot be reached", SAVE)
+        raise _refused(path, "is a TorchScript archive, and its layers cannot be accessed", SAVE)
     if "data.pkl" in names:
         return
     if any(name.endswith(".npy") for name in names):

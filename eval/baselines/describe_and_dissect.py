@@ -28,7 +28,7 @@ from line_neurons.eval.baselines.task import BaselineTask
 from line_neurons.eval.baselines.top_images import ProbeImage, find_top_images
 from line_neurons.eval.labels.formats import Label, Labels
 from line_neurons.graphs.loop.prompting import MAX_TEMPERATURE
-from line_neurons.tools.label_marks import unvarying
+from line_neurons.tools.label_marks import constant_mark
 from line_neurons.tools.store.atomic_files import write_file
 
 if TYPE_CHECKING:
@@ -120,7 +120,8 @@ def label(task: BaselineTask, *, captioner: str = "ollama:llava:7b", encoder: st
     weigh = _weigher(task, encoder) if encoder else None
     progress = task.progress_for("units")
     ranked: dict[int, Ranking] = {}
-    flat = [unit for place, unit in enumerate(task.units) if unvarying(task.activations[:, place], "probe images")]
+    columns = zip(task.units, task.activations.T, strict=True)
+    flat = [unit for unit, column in columns if constant_mark(column, "probe images")]
     without: dict[int, str] = dict.fromkeys(flat, "its activation is the same on all probe images")
     with ThreadPoolExecutor(task.components.settings.llm_parallel, thread_name_prefix="question") as pool:
         for done, (unit, shown) in enumerate(find_top_images(task, IMAGES, CROPS), 1):

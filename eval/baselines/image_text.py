@@ -14,7 +14,7 @@ import numpy as np
 from line_neurons.agent.errors import BackendError, MissingPartError, UsageError, reason_of
 from line_neurons.agent.ports import Control, LayerInfo
 from line_neurons.tools.control_sets import control_activations
-from line_neurons.tools.devices import find_device, hold_arithmetic
+from line_neurons.tools.devices import find_device, use_deterministic_arithmetic
 from line_neurons.tools.images.reader import ImageError, read_image
 from line_neurons.tools.packages import missing_package
 from line_neurons.tools.weights_formats import weights_format
@@ -77,7 +77,7 @@ def open_encoder(spec: str, *, device: str = "auto", download: bool = False) -> 
 def _folder(name: str, download: bool) -> Path:
     if (folder := Path(name).expanduser()).is_dir():
         return folder
-    from line_neurons.tools.targets.hub_files import cached_snapshot
+    from line_neurons.tools.hub import cached_snapshot
 
     repository, _, revision = name.partition("@")
     for weights in _WEIGHTS:
@@ -244,7 +244,7 @@ def _batched(items: Sequence[Any], embed: Callable[[Sequence[Any]], Any]) -> Emb
     import torch
 
     parts = []
-    hold_arithmetic()
+    use_deterministic_arithmetic()
     with torch.inference_mode():
         for start in range(0, len(items), _AT_ONCE):
             rows = embed(items[start : start + _AT_ONCE]).float()

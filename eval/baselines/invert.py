@@ -15,7 +15,7 @@ from line_neurons.eval.baselines.task import BaselineTask
 from line_neurons.eval.labels.formats import Label, Labels
 from line_neurons.eval.labels.imagenet import imagenet_table
 from line_neurons.eval.labels.wordnet import WordNet
-from line_neurons.tools.label_marks import unvarying
+from line_neurons.tools.label_marks import constant_mark
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -250,7 +250,7 @@ def label(
     labels, without, tied = [], [], []
     for place, (unit, formulas) in enumerate(zip(task.units, found, strict=True)):
         # Every formula would have AUC .5, and the order of the concepts would decide.
-        if unvarying(task.activations[:, place], "probe images"):
+        if constant_mark(task.activations[:, place], "probe images"):
             without.append((unit, "its activation is the same on all probe images"))
             continue
         if not formulas:

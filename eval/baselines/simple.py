@@ -17,7 +17,7 @@ from line_neurons.eval.labels.formats import Label, Labels
 from line_neurons.graphs.loop import scoring
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import recorded_settings, start, work
-from line_neurons.tools.label_marks import UNLABELLED, told
+from line_neurons.tools.label_marks import UNLABELLED, describe_marks
 from line_neurons.tools.scorers import layer_scorer, needs_control
 from line_neurons.tools.store.records import Run, Unit
 
@@ -155,7 +155,7 @@ def _unlabelled(unit: Unit, scores: Mapping[str, float]) -> str:
     """Return why no concept of a unit's initial scoreboard can be its label; empty if one can."""
     if len(scores) > 1 and len(set(scores.values())) == 1:
         return f"all {len(scores)} concepts of the initial scoreboard score the same"
-    return told(unit.marks) if unit.status in UNLABELLED else ""
+    return describe_marks(unit.marks) if unit.status in UNLABELLED else ""
 
 
 def _first_scores(task: BaselineTask, run: str, unit: int) -> dict[str, float]:

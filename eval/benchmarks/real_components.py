@@ -25,8 +25,9 @@ from line_neurons.agent.settings import load_settings
 from line_neurons.eval.benchmarks.metering import MeteredGenerator, MeteredModel
 from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.image_bank.phrases import COLOURS
+from line_neurons.tools.language_models.engine import Completion
 from line_neurons.tools.language_models.llama_cpp import LlamaCppEngine
-from line_neurons.tools.language_models.proposer import Completion, Proposer
+from line_neurons.tools.language_models.proposer import Proposer
 from line_neurons.tools.language_models.registry import EMBEDDED
 
 OpenComponents = Callable[[Path], Components]

@@ -25,10 +25,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from line_neurons.agent.diffusion_settings import DiffusionSettings
-from line_neurons.tools.devices import find_device, hold_arithmetic, memory_spent
+from line_neurons.tools.devices import find_device, is_out_of_memory, use_deterministic_arithmetic
 from line_neurons.tools.generators.pipeline import (
-    first_line,
     place,
+    short_reason,
 )
 from line_neurons.tools.quiet_libraries import quiet
 
@@ -251,7 +251,7 @@ def draw(
         size: side in pixels.
     """
     text, pooled = (value.to(pipe.device, pipe.unet.dtype) for value in (text, pooled))
-    hold_arithmetic()
+    use_deterministic_arithmetic()
     images: torch.Tensor = pipe(
         prompt_embeds=text,
         pooled_prompt_embeds=pooled,
@@ -359,7 +359,9 @@ def _figure(
         took, warm_up = measure(pipe, architecture, variant, batch, options)
     except RuntimeError as error:
         return Figure(
-            variant.name, batch, failed="does not fit into memory" if memory_spent(error) else first_line(error)
+            variant.name,
+            batch,
+            failed="does not fit into memory" if is_out_of_memory(error) else short_reason(error),
         )
     finally:
         if on_gpu:

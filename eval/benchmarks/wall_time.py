@@ -32,7 +32,7 @@ from line_neurons.eval.benchmarks.real_components import (
 )
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import start, work
-from line_neurons.tools.language_models.llama_cpp import KEPT_PROMPTS
+from line_neurons.tools.language_models.llama_cpp import CACHED_PREFIXES
 
 _EQUAL = 1e-6
 # The reference's own keeps the last prompt, as servers of language models with one slot do.
@@ -213,7 +213,7 @@ def run_reference(
     side = Timing()
     alone = {"max_concurrent_units": 1, "revisit": False, "llm_parallel": llm_parallel}
     plain = opened(copied(folder / "template", folder / "reference"))
-    stateful_model = without_reply_cache(plain, llm_parallel, kept=1 if keeps == "last" else KEPT_PROMPTS)
+    stateful_model = without_reply_cache(plain, llm_parallel, kept=1 if keeps == "last" else CACHED_PREFIXES)
     loaded, generator, model = metered(
         plain.with_(language_model=StatelessModel(stateful_model) if keeps == "nothing" else stateful_model)
     )

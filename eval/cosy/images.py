@@ -25,8 +25,8 @@ from line_neurons.tools.cache.file_hashes import FileHashes
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations, remarks_of
 from line_neurons.tools.control_sets.folder import FolderControlSet
 from line_neurons.tools.generators.presets import PRESETS
-from line_neurons.tools.images.folders import images_below, look_into
-from line_neurons.tools.images.reading import ImageAccount
+from line_neurons.tools.images.folders import images_below, list_folder
+from line_neurons.tools.images.reading import TraitSummary
 from line_neurons.tools.images.skipped import Remarks
 
 if TYPE_CHECKING:
@@ -134,12 +134,12 @@ class FolderImages:
     components: Components
     layer: str
     count: int = 0
-    _read: dict[str, ImageAccount] = field(default_factory=dict, compare=False)
+    _read: dict[str, TraitSummary] = field(default_factory=dict, compare=False)
 
     @property
     def image_notes(self) -> tuple[str, ...]:
         """How unusual images measured so far were read, with their number."""
-        return sum(self._read.values(), ImageAccount()).notes(self.components.settings.image_range)
+        return sum(self._read.values(), TraitSummary()).notes(self.components.settings.image_range)
 
     @property
     def name(self) -> str:
@@ -150,7 +150,7 @@ class FolderImages:
     def remarks(self) -> tuple[str, ...]:
         """Files in the folder that are not images of a concept."""
         remarks = Remarks(self.root)
-        for image in look_into(self.root, remarks)[0]:
+        for image in list_folder(self.root, remarks)[0]:
             remarks.add(image, "in no folder of a concept")
         for _ in images_below(self.root, remarks):
             pass
@@ -177,8 +177,8 @@ class FolderImages:
         except UsageError as error:
             raise _NoFolderError(concept, error.message) from error
         # An unknown range of values concerns all concepts, so the user has to name it.
-        self._read[folder.name] = images.account
-        images.account.check(str(folder), value_range)
+        self._read[folder.name] = images.trait_summary
+        images.trait_summary.check(str(folder), value_range)
         try:
             found = control_activations(self.components.cache, self.components.target, [self.layer], images)[
                 self.layer

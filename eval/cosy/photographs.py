@@ -25,7 +25,7 @@ from line_neurons.tools.control_sets.sampling import CHUNK
 from line_neurons.tools.image_bank.folder import CAPTIONS_FILE
 from line_neurons.tools.images.folders import images_below
 from line_neurons.tools.images.reader import PLAIN, Range
-from line_neurons.tools.images.reading import ImageAccount, with_reading
+from line_neurons.tools.images.reading import TraitSummary, with_reading
 from line_neurons.tools.images.skipped import Remarks
 from line_neurons.tools.store.atomic_files import write_file
 
@@ -213,9 +213,9 @@ def synonyms(bank: Bank | None) -> dict[str, list[str]]:
     return {name: list(others) for name, others in found.items()}
 
 
-def _account(entries: Sequence[Entry]) -> ImageAccount:
+def _account(entries: Sequence[Entry]) -> TraitSummary:
     unusual = tuple((entry.id, entry.traits) for entry in entries if entry.traits != PLAIN)
-    return ImageAccount(len(entries), unusual)
+    return TraitSummary(len(entries), unusual)
 
 
 class _Images:

@@ -33,7 +33,7 @@ from line_neurons.tools.control_sets import PrecomputedControl, control_activati
 from line_neurons.tools.store.evaluations import CosyScore, Evaluation, Evaluations, Result
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import default_store
-from line_neurons.tools.targets.lookup import find_layer, layer_fingerprint
+from line_neurons.tools.targets.base import find_layer, layer_fingerprint
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Activations
@@ -111,9 +111,11 @@ def open_layer(
             _refuse_other_layer(labelled, components.shown_model, path)
         _refuse_outside(labelled, path, info.units)
     if mode == "strict" and components.model.startswith("torchvision:"):
-        from line_neurons.tools.targets.transforms import COSY, cosy
+        from line_neurons.tools.targets.transforms import COSY_TRANSFORM, cosy_transform
 
-        components = components.with_(target=cast("HookedTarget", components.target).prepared_by(cosy, COSY))
+        components = components.with_(
+            target=cast("HookedTarget", components.target).with_transform(cosy_transform, COSY_TRANSFORM)
+        )
     components.target.activate([], [path])
     return EvaluatedLayer(components, path, tuple(labels))
 

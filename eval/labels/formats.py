@@ -17,7 +17,7 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.agent.text import clean_text
 from line_neurons.eval.labels.files import LabelTable, read_table
 from line_neurons.tools.images.skipped import Remarks
-from line_neurons.tools.label_marks import UNLABELLED, told
+from line_neurons.tools.label_marks import UNLABELLED, describe_marks
 from line_neurons.tools.store.atomic_files import write_file
 from line_neurons.tools.store.columns import UNIT_COLUMNS
 from line_neurons.tools.store.runs import RunStore
@@ -92,7 +92,7 @@ def labels_of_run(runs: RunStore, run: str) -> Labels:
     )
     if not labels:
         raise UsageError(f"no unit of run {found.id} has a label yet", f"line resume {found.id}")
-    without = tuple((unit.unit, told(unit.marks)) for unit in units if unit.status in UNLABELLED)
+    without = tuple((unit.unit, describe_marks(unit.marks)) for unit in units if unit.status in UNLABELLED)
     return Labels("line", found.shown_model, found.layer, labels, found.id, unlabelled=without)
 
 

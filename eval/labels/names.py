@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.targets.registry import pinned_spec, short_spec
-from line_neurons.tools.targets.weights.versions import base_of, shown
+from line_neurons.tools.target_specs import display_spec, short_spec, unversioned_spec
+from line_neurons.tools.targets.registry import pinned_spec
 
 MODELS: Mapping[str, str] = {
     **{
@@ -77,7 +77,7 @@ def file_stem(model: str, layer: str) -> str:
 
 def model_stem(model: str) -> str:
     """Return the name of a model in file names: CoSy's, where it has one for exactly this model."""
-    spec = shown(short_spec(model), "")
+    spec = display_spec(short_spec(model), "")
     named = next((name for name, target in MODELS.items() if target == spec), "")
     if not named and spec.startswith("robust:"):
         named = f"robust_{spec.partition(':')[2]}"
@@ -97,6 +97,8 @@ def matches_target(model: str, layer: str, spec: str, path: str) -> bool:
     named = LAYERS.get((model, layer), layer)
     if file_stem(model, named) == file_stem(spec, path):
         return True
-    known = shown(short_spec(model), "")
-    unversioned = ":" in known and known == base_of(known) == base_of(shown(short_spec(spec), ""))
+    known = display_spec(short_spec(model), "")
+    unversioned = ":" in known and known == unversioned_spec(known) == unversioned_spec(
+        display_spec(short_spec(spec), "")
+    )
     return unversioned and layer.rpartition(".")[2] == path.rpartition(".")[2]

@@ -14,7 +14,7 @@ from line_neurons.agent.settings import revised
 from line_neurons.tools.store.records import Run, Trial, Unit
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import applied_kinds
-from line_neurons.tools.targets.registry import short_spec
+from line_neurons.tools.target_specs import short_spec
 
 EXECUTION_SETTINGS = frozenset(
     {"device", "batch_size", "download", "max_concurrent_units", "llm_parallel", "batch_timeout",

@@ -24,7 +24,7 @@ from line_neurons.eval.reports.table import (
     summary_cells,
     tested_rows,
 )
-from line_neurons.tools.targets.registry import short_spec
+from line_neurons.tools.target_specs import short_spec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

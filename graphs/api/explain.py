@@ -26,17 +26,17 @@ from line_neurons.graphs.runs.components import Components, OnProgress, reopen
 from line_neurons.graphs.runs.lifecycle import recorded_settings, retry, select_units, settings_of, start, work
 from line_neurons.graphs.runs.runner import Progress
 from line_neurons.tools.label_marks import DONE
-from line_neurons.tools.language_models.langchain import with_secrets
+from line_neurons.tools.language_models.secrets import with_secrets
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import default_store, open_store
-from line_neurons.tools.targets.custom_module import network_of
-from line_neurons.tools.targets.lookup import near_names
+from line_neurons.tools.targets.base import near_names
+from line_neurons.tools.targets.custom import bundle_from_module
 
 if TYPE_CHECKING:
     from torch import nn
 
     from line_neurons.tools.targets.base import ModelBundle
-    from line_neurons.tools.targets.custom_module import Transform
+    from line_neurons.tools.targets.custom import Transform
 
 Units = int | str | Iterable[int | str]
 """Units as on the command line, ``"3,10-20"``, ``"all"``, ``"tiger"``, or their numbers."""
@@ -89,7 +89,7 @@ def explain(
         layer: dotted path of the layer.
         units: the units.
         transform: preprocessing of a module in memory: an image (RGB) to a float tensor [3, H, W]; or
-            ``"imagenet"``. Required unless the module's own is known; see ``network_of``.
+            ``"imagenet"``. Required unless the module's own is known; see ``bundle_from_module``.
         class_names: names of the output units of a module in memory.
         resume: True: resume a run of the store with this model, layer, units and settings, its failed units
             again; a finished one is returned as it is. False: start a new run. The id of a run: resume that one;
@@ -190,7 +190,7 @@ class _Request:
 
     def _model(self) -> str | ModelBundle:
         if not isinstance(self.model, str):
-            return network_of(self.model, self.transform, self.class_names)
+            return bundle_from_module(self.model, self.transform, self.class_names)
         if self.transform is not None or self.class_names is not None:
             raise UsageError(
                 f"{self.model} brings its own preprocessing and class names",

@@ -17,10 +17,10 @@ from line_neurons.tools import label_marks as marks
 from line_neurons.tools.cache.reader import StoredImage, stored_images
 from line_neurons.tools.images.reader import ImageError, read_image
 from line_neurons.tools.packages import missing_package
+from line_neurons.tools.run_problems import run_problems
 from line_neurons.tools.store.columns import STEP_COLUMNS, UNIT_COLUMNS, Kind, Row, status_of, step_row, unit_row
 from line_neurons.tools.store.leases import lease_status
 from line_neurons.tools.store.records import Run, Step, Unit
-from line_neurons.tools.store.run_problems import run_problems
 from line_neurons.tools.store.runs import RunStore, default_store, open_store
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class UnitResult(Unit):
     @property
     def condition(self) -> str:
         """The unit's marks in words; empty where it has none."""
-        return marks.told(self.marks)
+        return marks.describe_marks(self.marks)
 
     @property
     def title(self) -> str:

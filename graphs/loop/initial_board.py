@@ -18,8 +18,7 @@ from line_neurons.graphs.loop import scoring
 from line_neurons.graphs.loop.prompting import request_proposal
 from line_neurons.graphs.loop.state import Deps
 from line_neurons.tools.scorers import scorer_of
-from line_neurons.tools.targets.registry import short_spec
-from line_neurons.tools.targets.weights.versions import base_of
+from line_neurons.tools.target_specs import short_spec, unversioned_spec
 
 # Concepts measured at once, so that not all of a large store are in memory.
 _CONCEPTS_AT_ONCE = 64
@@ -174,7 +173,7 @@ def _proposed(deps: Deps, again: tuple[int, ...]) -> Iterator[Candidate]:
     for index in range(5 * settings.capacity):
         refused: list[str] = []
         for attempt in range(settings.retries + 1):
-            prompt = initial_prompt(base_of(short_spec(deps.model)), deps.layer, units, named, refused)
+            prompt = initial_prompt(unversioned_spec(short_spec(deps.model)), deps.layer, units, named, refused)
             candidate = _request_candidate(deps, prompt, named, (index, attempt, *again))
             yield candidate
             if not candidate.refused:

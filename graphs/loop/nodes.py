@@ -139,7 +139,7 @@ def _nothing_to_search(deps: Deps, state: LineState, history: Iterable[Trial]) -
     """
     if deps.settings.label_dead or state.get("restart") or state.get("typed"):
         return False
-    return scoring.unvarying(deps, state["unit"], history) is not None
+    return scoring.constant_mark(deps, state["unit"], history) is not None
 
 
 def propose(state: LineState, deps: Deps) -> LineState:

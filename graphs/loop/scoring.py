@@ -90,7 +90,7 @@ def times_scored(concept: str, tried: list[str]) -> int:
     return sum(concept_key(other) == concept_key(concept) for other in tried)
 
 
-def unvarying(deps: Deps, unit: int, history: Iterable[Trial] = ()) -> Mark | None:
+def constant_mark(deps: Deps, unit: int, history: Iterable[Trial] = ()) -> Mark | None:
     """Return the mark of a unit whose activation is the same on all known images; None if it varies.
 
     These are the control images and those of ``history``. Without a control set it takes two concepts at least.
@@ -100,7 +100,7 @@ def unvarying(deps: Deps, unit: int, history: Iterable[Trial] = ()) -> Mark | No
     scored = [trial for trial in history if trial.score is not None]
     control = deps.control()
     column = np.empty(0, np.float32) if control is None else control.activations[:, unit]
-    if control is not None and marks.unvarying(column, "") is None:
+    if control is not None and marks.constant_mark(column, "") is None:
         return None
     if control is None and len({concept_key(trial.concept or "") for trial in scored}) < 2:
         return None
@@ -111,4 +111,4 @@ def unvarying(deps: Deps, unit: int, history: Iterable[Trial] = ()) -> Mark | No
     where = " and ".join(
         [*(["control images"] if control else []), *(["images that it was scored on"] if images else [])]
     )
-    return marks.unvarying(np.concatenate([column, values]), where)
+    return marks.constant_mark(np.concatenate([column, values]), where)

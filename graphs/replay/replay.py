@@ -25,7 +25,7 @@ from line_neurons.graphs.runs.runner import Progress, ProgressCallback
 from line_neurons.tools.batching import BoundedLanguageModel
 from line_neurons.tools.cache.reader import image_requests
 from line_neurons.tools.label_marks import DONE, ENDED
-from line_neurons.tools.language_models.langchain import with_secrets
+from line_neurons.tools.language_models.secrets import with_secrets
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import commands, reschedule

@@ -17,8 +17,7 @@ from typing import Any
 from line_neurons.agent.errors import UsageError
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tools.targets.sources import is_own_function
-from line_neurons.tools.targets.weights.versions import base_of
+from line_neurons.tools.target_specs import is_custom_function, unversioned_spec
 
 _EVENT = "own code vouched for"
 
@@ -54,13 +53,13 @@ def require_trust(runs: RunStore, run: Run, changes: Mapping[str, Any], named: s
 
 def _named(run: Run, changes: Mapping[str, Any]) -> list[str]:
     llm = str(run.settings.get("llm", ""))
-    named = [run.model] if is_own_function(run.model) else []
+    named = [run.model] if is_custom_function(run.model) else []
     return [*named, llm] if llm.startswith("langchain:") and "llm" not in changes else named
 
 
 def _is_trusted(runs: RunStore, run: Run, key: bytes) -> bool:
     # Runs of earlier versions were sealed without the version of their weights.
-    valid = {_seal(variant, key) for variant in (run, replace(run, model=base_of(run.model)))}
+    valid = {_seal(variant, key) for variant in (run, replace(run, model=unversioned_spec(run.model)))}
     seals = [str(event["detail"].get("seal")) for event in runs.events(run.id) if event["kind"] == _EVENT]
     return any(hmac.compare_digest(seal.encode(), other.encode()) for other in seals for seal in valid)
 

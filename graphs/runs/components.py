@@ -25,11 +25,11 @@ from line_neurons.tools.generators.text_to_image import open_text_to_image
 from line_neurons.tools.language_models.registry import open_language_model
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore, default_store
-from line_neurons.tools.targets.custom_module import in_memory
+from line_neurons.tools.target_specs import absolute_spec, display_spec, unversioned_spec
+from line_neurons.tools.targets.base import find_layer, layer_fingerprint
+from line_neurons.tools.targets.custom import in_memory
 from line_neurons.tools.targets.hooked_target import HookedTarget
-from line_neurons.tools.targets.lookup import find_layer, layer_fingerprint
-from line_neurons.tools.targets.registry import absolute_spec, open_target
-from line_neurons.tools.targets.weights.versions import base_of, shown
+from line_neurons.tools.targets.registry import open_target
 from line_neurons.tools.vocabulary import read_words
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Components:
     @property
     def shown_model(self) -> str:
         """The user's name of the target, with the version of its weights or the hash of a checkpoint."""
-        return shown(self._pinned or self.model, self.target.fingerprint)
+        return display_spec(self._pinned or self.model, self.target.fingerprint)
 
     @property
     def _pinned(self) -> str:
@@ -149,7 +149,7 @@ class Components:
                 settings.diffusion,
                 device=settings.device,
                 download=settings.download,
-                together=settings.images * settings.max_concurrent_units,
+                expected_batch=settings.images * settings.max_concurrent_units,
             )
         return self.bank_generator("search")
 
@@ -183,7 +183,7 @@ class Components:
             from line_neurons.tools.image_bank.folder import open_bank
 
             return open_bank(folder, self.settings.image_range)
-        from line_neurons.tools.image_bank.bundled import bundled_bank
+        from line_neurons.tools.image_bank.bank import bundled_bank
 
         return bundled_bank(self.assets)
 
@@ -410,7 +410,7 @@ def reopen(
         )
     named = absolute_spec(model) if isinstance(model, str) else bundle.name if bundle else run.model
     # A spec without a version names the run's own.
-    if named not in {run.model, base_of(run.model)}:
+    if named not in {run.model, unversioned_spec(run.model)}:
         raise UsageError(f"run {run.id} is of the model {run.model}, not of {named}", "name that one")
     settings = revised({**run.settings, "store": store, "assets": assets}, changes)
     components = Components(run.model, settings, on_progress, {run.layer}, bundle=bundle)

@@ -10,7 +10,7 @@ from line_neurons.agent.concepts import concept_key, concept_words
 from line_neurons.agent.errors import BackendError, StoreError
 from line_neurons.graphs.loop.state import Deps
 from line_neurons.tools.scorers import layer_scorer, needs_control
-from line_neurons.tools.targets.lookup import layer_fingerprint
+from line_neurons.tools.targets.base import layer_fingerprint
 
 if TYPE_CHECKING:
     import numpy as np

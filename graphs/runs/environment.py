@@ -11,7 +11,7 @@ from typing import Any
 
 from line_neurons.agent.prompts import ANGLES, LIGHTINGS, instructions
 from line_neurons.graphs.runs.components import Components, installed_versions
-from line_neurons.tools.hardware import machine
+from line_neurons.tools.devices import machine
 from line_neurons.tools.store.queries import last_detail
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore

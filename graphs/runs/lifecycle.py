@@ -24,7 +24,7 @@ from line_neurons.graphs.runs.revisit import revisit
 from line_neurons.graphs.runs.runner import ProgressCallback, Runner
 from line_neurons.graphs.runs.unit_runner import restart_unit
 from line_neurons.tools.label_marks import DONE, ENDED
-from line_neurons.tools.language_models.langchain import redacted
+from line_neurons.tools.language_models.secrets import redacted
 from line_neurons.tools.store.atomic_files import remove_abandoned
 from line_neurons.tools.store.checkpoints import LeaseCheckedSaver, forget_run, open_checkpoints
 from line_neurons.tools.store.leases import acquire, this_machine
@@ -32,9 +32,9 @@ from line_neurons.tools.store.locks import shared_lock
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import units_with_pending
-from line_neurons.tools.targets.lookup import find_layer
+from line_neurons.tools.target_specs import unversioned_spec
+from line_neurons.tools.targets.base import find_layer
 from line_neurons.tools.targets.unit_selectors import parse_units
-from line_neurons.tools.targets.weights.versions import base_of
 
 
 def select_units(
@@ -266,7 +266,7 @@ def _record_changes(components: Components, run: Run) -> None:
 
 def new_run_id(runs: RunStore, model: str, layer: str) -> str:
     """Return a readable id for a new run: model without its version, layer, the first free number."""
-    base = base_of(model)
+    base = unversioned_spec(model)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{base.partition(':')[2] or base}-{layer}")[:60]
     names = set(runs.names())
     number = 1

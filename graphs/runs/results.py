@@ -47,7 +47,7 @@ class SearchSummary:
 def search_result(deps: Deps, run: Run, unit: Unit) -> dict[str, Any]:
     """Return the result of a search that has ended: status, label and evidence, by column of ``Unit``."""
     history = list(deps.runs.trials(run.id, unit.unit))
-    mark = scoring.unvarying(deps, unit.unit, history)
+    mark = scoring.constant_mark(deps, unit.unit, history)
     if mark and not any(trial.score is not None for trial in history):
         return unlabelled_columns(mark)
     forbidden = banned(deps.runs, run.id).get(unit.unit, ())
@@ -62,13 +62,13 @@ def search_result(deps: Deps, run: Run, unit: Unit) -> dict[str, Any]:
 
 def undecided(found: SearchSummary) -> Mark | None:
     """Return the mark of a unit whose concepts all have the same score; None if they differ."""
-    return marks.undecided(found.concepts, score_of(found.best)) if found.undecided else None
+    return marks.undecided_mark(found.concepts, score_of(found.best)) if found.undecided else None
 
 
 def unlabelled_columns(mark: Mark) -> dict[str, Any]:
     """Return the columns of a unit without a label; the mark says why."""
     nothing = dict.fromkeys((*_OF_LABEL, "auc", "auc_low", "auc_high", "density", "mad", "discovered", "steps"))
-    return {**nothing, "images": (), "status": mark.code, "note": marks.written([mark])}
+    return {**nothing, "images": (), "status": mark.code, "note": marks.format_note([mark])}
 
 
 def note_columns(
@@ -84,7 +84,7 @@ def note_columns(
         mark: why the unit should have no label, where the settings label it all the same.
     """
     has_interval = row["auc_low"] is not None
-    of_label = marks.of_label(
+    of_label = marks.label_marks(
         Evidence(
             images=tuple(row["images"]),
             wanted=deps.settings.images,
@@ -97,7 +97,7 @@ def note_columns(
             density=row["density"],
         )
     )
-    return {"note": marks.written([mark, *of_label] if mark else of_label)}
+    return {"note": marks.format_note([mark, *of_label] if mark else of_label)}
 
 
 def summarize_history(

@@ -273,7 +273,7 @@ def _collect(store: RunStore, runs: Sequence[Run], by_run: Mapping[str, Deps]) -
                 )
                 summaries[number] = (
                     summary,
-                    scoring.unvarying(by_run[run.id], number, history) or undecided(summary),
+                    scoring.constant_mark(by_run[run.id], number, history) or undecided(summary),
                 )
                 for name in bans.get(number, ()):
                     searches.forbidden[concept_key(name)].append(index[number])

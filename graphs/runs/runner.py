@@ -29,7 +29,7 @@ from line_neurons.agent.loop import has_proposal
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.loop.state import Deps
 from line_neurons.graphs.runs.unit_runner import work_unit
-from line_neurons.tools.batching import gathered
+from line_neurons.tools.batching import batched_components
 from line_neurons.tools.cache.activation_cache import CacheStats
 from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.store.activity import Activity, report_activity
@@ -149,7 +149,7 @@ class Runner:
         if settings.max_concurrent_units == 1:
             yield deps
             return
-        with gathered(
+        with batched_components(
             deps.generator,
             deps.target,
             deps.language_model,

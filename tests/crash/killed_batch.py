@@ -23,7 +23,8 @@ from line_neurons.eval.exchange.bundle_import import import_bundle
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.cache.database import CacheDatabase
 from line_neurons.tools.cache.file_hashes import FileHashes
-from line_neurons.tools.language_models.proposer import Completion, Proposer
+from line_neurons.tools.language_models.engine import Completion
+from line_neurons.tools.language_models.proposer import Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.store.checkpoints import open_checkpoints
 from line_neurons.tools.store.evaluations import Evaluations

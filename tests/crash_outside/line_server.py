@@ -26,7 +26,7 @@ from line_neurons.agent.errors import BackendError
 from line_neurons.agent.ports import LayerInfo
 from line_neurons.agent.seeds import derive_seed
 from line_neurons.graphs.runs.components import Components
-from line_neurons.tools.language_models.proposer import Completion
+from line_neurons.tools.language_models.engine import Completion
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tui.cli.main import main
 from support.fakes import LAYER, ScriptedControl, ScriptedGenerator, ScriptedModel, ScriptedTarget, said_by
@@ -90,7 +90,7 @@ class Model(ScriptedModel):
 
     def propose(self, prompt, *, seed, temperature):
         question = f"{prompt} {seed} {temperature}"
-        said = self._replies.get_or_ask(
+        said = self._replies.get_or_complete(
             question, "outside", lambda: Completion(self._answer(prompt, seed, temperature), False)
         )
         return ScriptedModel([said.text]).propose(prompt, seed=seed, temperature=temperature)

@@ -72,10 +72,10 @@ SHORT = 1.5
 SLOW = {"silence", "a trickle for ever"}
 # What a server does in place of an answer; what is said of it; how often it may be asked in all.
 FAULTS = {
-    "hangs up": (close, "was lost in mid-answer", PATIENCE),
-    "cut in the middle": (cut(chunk('{"reasoning": "x')), "was lost in mid-answer", PATIENCE),
-    "reset in the middle": (reset, "was lost in mid-answer", PATIENCE),
-    "no end": (stream(chunk(proposal())), "was lost in mid-answer", PATIENCE),
+    "hangs up": (close, "was lost during the reply", PATIENCE),
+    "cut in the middle": (cut(chunk('{"reasoning": "x')), "was lost during the reply", PATIENCE),
+    "reset in the middle": (reset, "was lost during the reply", PATIENCE),
+    "no end": (stream(chunk(proposal())), "was lost during the reply", PATIENCE),
     "silence": (stall, f"did not finish within {SHORT} s", 2),
     "a trickle for ever": (dribble, f"did not finish within {SHORT} s", 2),
     "500": (status(500, "llama runner process has terminated"), "failed (500): llama runner", PATIENCE),
@@ -85,7 +85,7 @@ FAULTS = {
     "a page": (body(b"<!doctype html><h1>Hello</h1>"), "something that is not Ollama's", 1),
     "half of an answer": (body(json.dumps(chunk("x")).encode()[:30]), "something that is not Ollama's", 1),
     "no UTF-8": (body(b'{"message": {"content": "\xff\xfe"}}\n'), "something that is not Ollama's", 1),
-    "no HTTP": (raw(b"SSH-2.0-OpenSSH_9.6\r\n"), "was lost in mid-answer", PATIENCE),
+    "no HTTP": (raw(b"SSH-2.0-OpenSSH_9.6\r\n"), "was lost during the reply", PATIENCE),
     "another's protocol": (body(b'{"choices": []}\n'), "", PATIENCE),
     "without end": (endless(b" " * 65_536), "answered with more than", 1),
 }

@@ -16,7 +16,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from line_neurons.agent.errors import DamagedError, LineError
 from line_neurons.graphs.runs.lifecycle import retry, work
 from line_neurons.tools.cache.activation_cache import Cache
-from line_neurons.tools.language_models.proposer import Completion
+from line_neurons.tools.language_models.engine import Completion
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.serializer import PlainSerializer
@@ -258,7 +258,7 @@ def test_a_kept_reply_that_is_none_is_asked_for_anew(tmp_path, response, caplog)
     with closing(sqlite3.connect(tmp_path / "replies.db")) as database, database:
         database.execute("UPDATE full_llm_cache SET response = ?", (response,))
     again = Completion('{"a": 1}', False)
-    assert cache.get_or_ask("p", "m", lambda: again) == again
+    assert cache.get_or_complete("p", "m", lambda: again) == again
     assert cache.get("p", "m") == again
 
 

@@ -17,8 +17,9 @@ from line_neurons.agent.errors import NotDrawableError
 from line_neurons.agent.ports import DrawnImage, LayerInfo, Prompt
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.runs.components import Components
-from line_neurons.tools.control_sets.class_names import arrange, readable_names
-from line_neurons.tools.language_models.proposer import Completion, Proposer
+from line_neurons.tools.control_sets.class_names import index_classes, readable_names
+from line_neurons.tools.language_models.engine import Completion
+from line_neurons.tools.language_models.proposer import Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from support.fakes import ScriptedControl, ScriptedGenerator, ScriptedTarget
 
@@ -88,5 +89,5 @@ def hostile_components(store: Path, talker: Talker, names: Sequence[str], **sett
         language_model=Proposer(lambda: talker, NAMED["link"], ReplyCache(store / "replies.db")),
         generator=NoisyGenerator(fingerprint=NAMED["Rich markup"]),
         target=NoisyTarget(names=tuple(names), fingerprint=NAMED["override"]),
-        control_set=ScriptedControl(arrange(readable_names(TEXTS))[0], fingerprint=NAMED["SQL"]),
+        control_set=ScriptedControl(index_classes(readable_names(TEXTS))[0], fingerprint=NAMED["SQL"]),
     )

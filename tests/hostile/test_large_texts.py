@@ -24,7 +24,8 @@ def read_everywhere(text):
     from line_neurons.tools.control_sets.class_names import readable_names
     from line_neurons.tools.image_bank.folder import clean
     from line_neurons.tools.image_bank.phrases import normalise, parse
-    from line_neurons.tools.language_models.proposer import Completion, _tidied
+    from line_neurons.tools.language_models.engine import Completion
+    from line_neurons.tools.language_models.proposer import _tidied
     from line_neurons.tools.targets.unit_selectors import parse_units
     from line_neurons.tui.cli import output as terminal
 

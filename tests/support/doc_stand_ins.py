@@ -29,12 +29,13 @@ from line_neurons.graphs.runs import components as assembly
 from line_neurons.graphs.runs import lifecycle as runs
 from line_neurons.tools.doctor import installation as doctor
 from line_neurons.tools.generators.presets import parse_source
-from line_neurons.tools.image_bank import bundled, text_encoder
+from line_neurons.tools.image_bank import bank as image_bank
+from line_neurons.tools.image_bank import text_encoder
 from line_neurons.tools.image_bank.folder import open_bank
+from line_neurons.tools.target_specs import is_custom_function
 from line_neurons.tools.targets.base import ModelBundle
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.registry import open_target, pinned_spec
-from line_neurons.tools.targets.sources import is_own_function
 from support.doc_commands import ROOT
 from support.fake_ollama import ScriptedOllama, answer, proposal, serving, stream
 from support.fakes import ScriptedGenerator, ScriptedModel
@@ -182,7 +183,7 @@ class Painter(ScriptedGenerator):
         return [DrawnImage(painted(one.concept, one.seed), {"concept": one.concept}) for one in requests]
 
 
-def open_painter(spec, settings, *, device="auto", download=False, together=5):
+def open_painter(spec, settings, *, device="auto", download=False, expected_batch=5):
     source = parse_source(spec)
     if not source.preset and not source.folder:
         raise UsageError(f"{spec} is no preset", "the test knows no other hub models")
@@ -255,7 +256,7 @@ def _outline(prefix, name, weights, **options):
 
 def open_outline(spec, *, assets=None, weights=None, download=False, **options):
     """Functions of one's own are opened as they are; other models are outlines."""
-    if is_own_function(spec):
+    if is_custom_function(spec):
         return open_target(spec, assets=assets, weights=weights, download=download, **options)
     if weights is not None and not weights.is_file():
         raise MissingPartError(f"{weights} is no file", "name one")
@@ -332,7 +333,7 @@ def stood_in(folder: Path) -> Iterator[SimpleNamespace]:
         patch.setattr(assembly, "open_target", open_outline)
         patch.setattr(assembly, "open_text_to_image", open_painter)
         patch.setattr(assembly, "open_language_model", _language_model)
-        patch.setattr(bundled, "bundled_bank", lambda assets: bank)
+        patch.setattr(image_bank, "bundled_bank", lambda assets: bank)
         patch.setattr(text_encoder, "SentenceEncoder", Letters)
         for module in (runs, labelling, suite, baseline_commands):
             patch.setattr(module, "select_units", _first_units)

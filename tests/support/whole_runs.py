@@ -6,7 +6,8 @@ import shutil
 from langgraph.runtime import RunControl
 
 from line_neurons.graphs.runs.lifecycle import start, work
-from line_neurons.tools.language_models.proposer import Completion, Proposer
+from line_neurons.tools.language_models.engine import Completion
+from line_neurons.tools.language_models.proposer import Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from support.fakes import LAYER, scripted_components
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from line_neurons.agent.errors import BackendError, DrainedError, NotDrawableError
 from line_neurons.agent.ports import ImageRequest, Prompt
-from line_neurons.tools.batching import BoundedLanguageModel, gathered
+from line_neurons.tools.batching import BoundedLanguageModel, batched_components
 from line_neurons.tools.micro_batcher import MicroBatcher
 from support.fakes import ScriptedGenerator, ScriptedModel, ScriptedTarget
 
@@ -276,7 +276,7 @@ def request(concept, seed=0):
 
 @contextmanager
 def parts(generator=None, target=None, *, callers=1, parallel=1, model=None):
-    with gathered(
+    with batched_components(
         generator or ScriptedGenerator(),
         target or ScriptedTarget(),
         model or ScriptedModel([]),

@@ -196,7 +196,7 @@ def test_a_download_takes_only_what_drawing_reads(sdxl, tmp_path):
     weights = [name for name in files if name.endswith(".safetensors")]
     assert [sent.count(name) for name in weights] == [1] * 4
     assert none.startswith("UsageError the hub has no repository 'lab/none'")
-    assert gated.startswith("MissingPartError lab/gated is given only to those who accept its licence")
+    assert gated.startswith("MissingPartError lab/gated is available only after accepting its licence")
     assert "hf auth login" in flux
     assert unsafe.startswith("UsageError lab/pickled has no safetensors weights of unet")
     assert several.startswith("UsageError lab/loras has several LoRA files: one.safetensors, two.safetensors")

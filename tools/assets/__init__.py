@@ -1,4 +1,4 @@
-"""Asset packs: real weights and images that ship inside registry packages, installed on demand."""
+"""Asset packs: weights and images inside registry packages, installed on demand."""
 
 from line_neurons.tools.assets.location import asset_dir, assets_root
 

@@ -1,7 +1,7 @@
-"""Downloads a Debian package with apt-get as any user, without touching the system.
+"""Download a Debian package with apt-get as any user, without changing the system.
 
-The system's package lists serve if they know the package. Where they are empty or stale, lists of our own are
-fetched into a private folder, with the sources that the system is configured for.
+The system's package lists are used if they know the package. Where they are empty or stale, separate lists are
+downloaded into a private folder, with the sources that the system is configured for.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def download(artifact: Artifact, target: Path, root: Path, done: BytesDone) -> N
     Args:
         artifact: the package and its exact version.
         target: an empty folder.
-        root: the assets root; lists of our own go below its staging folder.
-        done: told the bytes so far.
+        root: the assets root; separate lists go below its staging folder.
+        done: called with the bytes so far.
 
     Raises:
         MissingPartError: there is no apt-get, or it does not offer this version.
@@ -82,7 +82,7 @@ def _configure(private: Path) -> Path:
 
 
 def _unsandboxed() -> list[str]:
-    """Options for root: apt's own user may have no access to a folder below root's home."""
+    """Return options for root; apt's own user may not read folders below root's home."""
     return ["-o", "APT::Sandbox::User=root"] if os.geteuid() == 0 else []
 
 

@@ -1,7 +1,7 @@
-"""Reads the members of package archives: wheels, source and npm tarballs, Debian packages.
+"""Read the members of package archives: wheels, source and npm tarballs, Debian packages.
 
-Nothing is unpacked to disk here and no package's code runs. A ``.deb`` is an ``ar`` archive with a
-``data.tar`` inside, read in Python so that it also works where dpkg is missing.
+Nothing is unpacked to disk here and no package's code runs. A ``.deb`` is an ``ar`` archive with a ``data.tar``
+inside, read in Python so that it also works without dpkg.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Member:
     Args:
         path: its path as the archive names it, without a leading ``./``.
         kind: links and devices are ``other``.
-        open: opens the contents; only while the iteration stands at this member.
+        open: opens the contents; only while the iteration is at this member.
     """
 
     path: str
@@ -42,11 +42,11 @@ class Member:
 
 
 def members(archive: Path) -> Iterator[Member]:
-    """The members of an archive, in its order.
+    """Yield the members of an archive, in its order.
 
     Raises:
-        LineError: the archive is broken or of a kind that is not known.
-        MissingPartError: reading it needs a program that is not here.
+        LineError: the archive is broken or of an unknown kind.
+        MissingPartError: reading it needs a program that is not installed.
     """
     with readable(archive):
         if archive.suffix in (".whl", ".zip"):
@@ -62,7 +62,7 @@ def members(archive: Path) -> Iterator[Member]:
 
 @contextmanager
 def readable(archive: Path) -> Iterator[None]:
-    """Turn what the readers raise on a broken archive, also while a member is read, into a LineError."""
+    """Turn any error of reading a broken archive into a LineError."""
     try:
         yield
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError) as error:
@@ -112,7 +112,7 @@ def _deb_members(archive: Path) -> Iterator[Member]:
 
 
 def _find_data(stream: BinaryIO) -> tuple[str, int]:
-    """Stand at the start of ``data.tar.*``; its compression as tarfile names it, and its size."""
+    """Seek the start of ``data.tar.*``; return its compression and size."""
     if stream.read(len(_AR_MAGIC)) != _AR_MAGIC:
         raise ValueError("it is no ar archive")
     while header := stream.read(_AR_HEADER):
@@ -130,14 +130,14 @@ def _find_data(stream: BinaryIO) -> tuple[str, int]:
 
 
 class _Bounded:
-    """The next ``size`` bytes of a stream, for tarfile's stream modes, which call only ``read``."""
+    """The next ``size`` bytes of a stream, for tarfile's stream modes."""
 
     def __init__(self, stream: BinaryIO, size: int) -> None:
         self._stream = stream
         self._left = size
 
     def read(self, size: int) -> bytes:
-        """Up to ``size`` bytes; empty at the end."""
+        """Read up to ``size`` bytes; empty at the end."""
         chunk = self._stream.read(min(size, self._left))
         self._left -= len(chunk)
         return chunk
@@ -145,7 +145,7 @@ class _Bounded:
 
 @contextmanager
 def _dpkg_tar(archive: Path) -> Iterator[tarfile.TarFile]:
-    """The data of a zstd-compressed package through dpkg-deb; older Pythons cannot read zstd."""
+    """Read a zstd-compressed package through dpkg-deb; older Pythons cannot read zstd."""
     program = shutil.which("dpkg-deb")
     if program is None:
         raise MissingPartError(

@@ -1,4 +1,4 @@
-"""Runs a registry's own client and watches what it writes."""
+"""Run a registry's own client and measure its progress."""
 
 from __future__ import annotations
 
@@ -22,11 +22,7 @@ BytesDone = Callable[[int], None]
 
 
 class ClientError(Exception):
-    """A client ended with an error.
-
-    Args:
-        log: all it said.
-    """
+    """A client ended with an error; ``log`` is its output."""
 
     def __init__(self, log: str) -> None:
         lines = [line.strip() for line in log.splitlines() if line.strip()]
@@ -41,12 +37,9 @@ class ClientError(Exception):
 def run(
     command: Sequence[str], *, folder: Path, done: BytesDone, environment: Mapping[str, str] | None = None
 ) -> str:
-    """Run a client in a folder; progress is the folder's size, which every client and version has.
+    """Run a client in a folder and return its output; progress is the folder's size.
 
     The client gets a session of its own, so that Ctrl-C reaches only this process, which then ends it.
-
-    Returns:
-        What it said.
 
     Raises:
         ClientError: it ended with an error.
@@ -83,7 +76,7 @@ def run(
 
 
 def folder_size(folder: Path) -> int:
-    """Bytes in the files below a folder, some of which may vanish meanwhile."""
+    """Return the bytes in the files below a folder, some of which may vanish meanwhile."""
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:

@@ -1,7 +1,7 @@
-"""Installs asset packs: fetch, check, unpack, and only then appear.
+"""Install asset packs: download, verify, unpack, then publish by a rename.
 
-A pack's archives gather in ``.staging/<pack>`` below the assets root and stay there until the pack is
-complete, so that an interrupted installation goes on where it was. The pack's folder appears by a rename.
+A pack's archives gather in ``.staging/<pack>`` below the assets root and stay there until the pack is complete, so
+that an interrupted installation resumes.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _SPARE_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
-class Step:
-    """How far an installation is.
+class InstallStep:
+    """The progress of an installation.
 
     Args:
         pack: the pack's name.
@@ -45,11 +45,11 @@ class Step:
     total: int
 
 
-Report = Callable[[Step], None]
+Report = Callable[[InstallStep], None]
 """Told of every step; raising from it cancels the installation, which can be taken up again."""
 
 
-def silent(step: Step) -> None:
+def silent(step: InstallStep) -> None:
     """Report nothing."""
 
 
@@ -62,22 +62,19 @@ def install(
     wait: bool = True,
     force: bool = False,
 ) -> Path:
-    """Install a pack unless it is there already.
+    """Install a pack unless it is there already, and return its folder.
 
     Args:
         pack: what to install.
         root: the assets root; by default the configured one.
         source_dir: take the archives from this folder instead of the registries; it is only read.
-        report: told of every step.
+        report: called with every step.
         wait: wait for another installer of the pack, or fail at once.
-        force: install anew even if it looks whole.
-
-    Returns:
-        The pack's folder.
+        force: install again even if it is complete.
 
     Raises:
         MissingPartError: a client, the network or an archive is missing.
-        LineError: the disk is too full, the folder is not writable, or what came is not what was pinned.
+        LineError: the disk is too full, the folder is not writable, or a download does not match its pin.
     """
     root = root or assets_root()
     try:
@@ -112,7 +109,7 @@ def _install_locked(
     pack: Pack, root: Path, source_dir: Path | None, report: Report, *, wait: bool, force: bool
 ) -> Path:
     def waiting(holder: str) -> None:
-        report(Step(pack.name, "wait", holder, 0, pack.download_bytes))
+        report(InstallStep(pack.name, "wait", holder, 0, pack.download_bytes))
 
     def taken(holder: str) -> LineError:
         return LineError(f"the asset pack {pack.name!r} is being installed by {holder}", "wait until it is done")
@@ -121,7 +118,7 @@ def _install_locked(
     with file_lock(path, refusal=taken, on_wait=waiting if wait else None):
         folder = root / pack.name
         if not force and state(pack, root) == "installed":
-            report(Step(pack.name, "done", "", pack.installed_bytes, pack.installed_bytes))
+            report(InstallStep(pack.name, "done", "", pack.installed_bytes, pack.installed_bytes))
             return folder
         staging = root / ".staging" / pack.name
         for leftover in ("work", "tree", "old"):
@@ -137,7 +134,7 @@ def _install_locked(
         tree.mkdir()
 
         def written(size: int) -> None:
-            report(Step(pack.name, "unpack", "", size, pack.installed_bytes))
+            report(InstallStep(pack.name, "unpack", "", size, pack.installed_bytes))
 
         files = unpack(archives, pack.rules, tree, written)
         _check_pins(pack, files)
@@ -148,17 +145,17 @@ def _install_locked(
         _publish(tree, folder, staging / "old")
         shutil.rmtree(staging, ignore_errors=True)
         _tidy(root / ".staging")
-        report(Step(pack.name, "done", "", pack.installed_bytes, pack.installed_bytes))
+        report(InstallStep(pack.name, "done", "", pack.installed_bytes, pack.installed_bytes))
         return folder
 
 
 def _staged(pack: Pack, artifact: Artifact, root: Path, report: Report) -> Path:
-    """The archive in the staging folder, downloaded unless the right one is there."""
+    """Return the archive in the staging folder, downloaded unless the right one is there."""
     staging = root / ".staging" / pack.name
     archive = staging / artifact.filename
 
     def done(size: int) -> None:
-        report(Step(pack.name, "download", artifact.filename, min(size, artifact.size), artifact.size))
+        report(InstallStep(pack.name, "download", artifact.filename, min(size, artifact.size), artifact.size))
 
     if not (archive.is_file() and manifest.hash_file(archive) == artifact.sha256):
         done(0)

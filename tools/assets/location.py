@@ -1,4 +1,4 @@
-"""Where asset packs live, and whether one is there."""
+"""The folder of the asset packs, and whether a pack is installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ State = Literal["installed", "missing", "damaged", "outdated"]
 
 
 def assets_root() -> Path:
-    """The folder that holds the packs: ``LINE_ASSETS``, or ``assets`` in the user's cache folder."""
+    """Return the folder of the packs: ``LINE_ASSETS``, or one in the user's cache."""
     configured = os.environ.get("LINE_ASSETS")
     if configured:
         return Path(configured).expanduser()
@@ -25,11 +25,11 @@ def assets_root() -> Path:
 
 
 def state(pack: Pack, root: Path | None = None) -> State:
-    """What is there of a pack, from its manifest and the sizes of its files; contents are not read.
+    """Tell whether a pack is installed, from its manifest and the sizes of its files.
 
     Returns:
-        ``outdated`` if the folder was installed from another version of the pack, ``damaged`` if the manifest
-        is unreadable or a file is missing or has another size.
+        ``outdated`` if the folder was installed from another version of the pack, ``damaged`` if the manifest is
+        unreadable or a file is missing or has another size.
     """
     folder = (root or assets_root()) / pack.name
     if not folder.exists():
@@ -48,11 +48,11 @@ def state(pack: Pack, root: Path | None = None) -> State:
 
 
 def asset_dir(name: str) -> Path:
-    """The folder of an installed pack.
+    """Return the folder of an installed pack.
 
     Raises:
         UsageError: there is no such pack.
-        MissingPartError: the pack is not installed, or not whole.
+        MissingPartError: the pack is not installed, or not complete.
     """
     pack = find(name)
     found = state(pack)

@@ -1,4 +1,4 @@
-"""The manifest of an installed pack: every file with its size and SHA-256, and where it came from."""
+"""The manifest of an installed pack: every file with size and SHA-256, and its origin."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class FileEntry:
-    """One file of a pack: its path below the pack's folder with ``/``, its size in bytes, its SHA-256."""
+    """One file of a pack: path below the pack's folder, size in bytes, SHA-256."""
 
     path: str
     size: int
@@ -41,7 +41,7 @@ class Manifest:
 
 
 def tree_digest(files: Iterable[FileEntry]) -> str:
-    """SHA-256 over the sorted paths and contents of a tree."""
+    """Compute the SHA-256 over the sorted paths and contents of a tree."""
     digest = hashlib.sha256()
     for file in sorted(files, key=lambda entry: entry.path):
         digest.update(f"{file.sha256} {file.path}\n".encode())
@@ -49,7 +49,7 @@ def tree_digest(files: Iterable[FileEntry]) -> str:
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file, as hex."""
+    """Compute the SHA-256 of a file, as hex."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
@@ -58,7 +58,7 @@ def hash_file(path: Path) -> str:
 
 
 def dump(manifest: Manifest) -> bytes:
-    """The manifest as JSON text."""
+    """Serialize the manifest to JSON."""
     return (json.dumps({"format": _FORMAT, **asdict(manifest)}, indent=1) + "\n").encode()
 
 

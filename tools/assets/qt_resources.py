@@ -1,8 +1,8 @@
-"""Reader of Qt's binary resource files (``.rcc``), formats 1 to 3.
+"""Read Qt's binary resource files (``.rcc``), formats 1 to 3.
 
-Layout (qtbase, ``src/tools/rcc/rcc.cpp``), all integers big-endian: ``qres``, version, then the offsets of
-the tree, the data and the names. A tree node is 14 bytes (22 from version 2 on, which adds a modification
-time). Names are UTF-16 behind a length and a hash; data are bytes behind a length.
+Layout (qtbase, ``src/tools/rcc/rcc.cpp``), all integers big-endian: ``qres``, version, then the offsets of the
+tree, the data and the names. A tree node is 14 bytes (22 from version 2 on, which adds a modification time). Names
+are UTF-16 behind a length and a hash; data are bytes behind a length.
 """
 
 from __future__ import annotations
@@ -19,14 +19,12 @@ _COMPRESSED_ZLIB, _DIRECTORY, _COMPRESSED_ZSTD = 1, 2, 4
 
 
 def read(blob: bytes, name: str) -> Iterator[tuple[str, bytes]]:
-    """The files of a resource file as (path without a leading slash, contents), in the order of its tree.
+    """Yield path (without a leading slash) and contents of a resource file's files.
 
-    Args:
-        blob: the resource file's bytes.
-        name: what to call it in an error.
+    ``name`` is the file in errors.
 
     Raises:
-        LineError: the file is malformed, has an unsafe name, or uses a compression that is not supported.
+        LineError: the file is malformed, has an unsafe name, or uses an unsupported compression.
     """
     try:
         yield from _walk(blob)

@@ -1,7 +1,7 @@
-"""Fetches one archive with its registry's own client (pip, npm, apt-get), or from a folder.
+"""Download one archive with its registry's own client, or find it in a folder.
 
 Package code never runs: wheels and Debian packages are only downloaded, npm scripts are off, and for a source
-distribution pip is given a build backend of ours that copies the metadata instead of building it.
+distribution pip gets a build backend that copies the metadata instead of building it.
 """
 
 from __future__ import annotations
@@ -39,20 +39,17 @@ __legacy__ = _Backend()
 
 
 def fetch(artifact: Artifact, folder: Path, root: Path, done: BytesDone) -> Path:
-    """Download an archive and check its SHA-256.
+    """Download an archive into an empty folder, check its SHA-256 and return its path.
 
     Args:
-        artifact: what to get.
+        artifact: the archive.
         folder: an empty folder to work in.
         root: the assets root, where downloads share apt's package lists.
-        done: told the bytes so far.
-
-    Returns:
-        The archive's path below ``folder``.
+        done: called with the bytes so far.
 
     Raises:
-        MissingPartError: the client is missing or could not get it.
-        LineError: what came is not what was pinned; it has been removed.
+        MissingPartError: the client is missing or could not download it.
+        LineError: the download does not match its pin; it has been removed.
     """
     target = folder / "archive"
     target.mkdir()
@@ -80,7 +77,7 @@ def from_folder(artifact: Artifact, folder: Path) -> Path:
 
     Raises:
         MissingPartError: there is none.
-        LineError: the one of that name is not what was pinned; it is left alone.
+        LineError: the one of that name does not match its pin; it is not touched.
     """
     if not folder.is_dir():
         raise MissingPartError(f"{folder} is not a folder", "name the folder that holds the archives")

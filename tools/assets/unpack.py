@@ -1,4 +1,4 @@
-"""Unpacks what a pack wants from its archives into an empty folder."""
+"""Unpack the files of a pack from its archives into an empty folder."""
 
 from __future__ import annotations
 
@@ -14,24 +14,21 @@ from line_neurons.agent.errors import LineError
 from line_neurons.tools.assets import qt_resources
 from line_neurons.tools.assets.archives import Member, members, readable
 from line_neurons.tools.assets.manifest import FileEntry
-from line_neurons.tools.assets.packs import Rule
+from line_neurons.tools.assets.packs import FileRule
 
 _CHUNK = 1 << 20
 
 
 def unpack(
-    archives: Sequence[Path], rules: Sequence[Rule], tree: Path, written: Callable[[int], None]
+    archives: Sequence[Path], rules: Sequence[FileRule], tree: Path, written: Callable[[int], None]
 ) -> list[FileEntry]:
-    """Write the wanted members of archives, in order, as plain files below ``tree``, and flush them to disk.
+    """Write and flush the wanted members of archives below ``tree``; list the files.
 
     Args:
         archives: package archives; joined files take their parts in this order.
-        rules: the first rule that fits a member's path decides; members without one are left out.
+        rules: the first rule that fits a member's path decides; members without one are skipped.
         tree: an empty folder.
-        written: told the bytes written so far.
-
-    Returns:
-        The files, sorted by path.
+        written: called with the bytes written so far.
 
     Raises:
         LineError: a wanted member has an unsafe path, is a link, or two make the same file.
@@ -47,7 +44,7 @@ def unpack(
     return writer.entries()
 
 
-def _take(member: Member, rules: Sequence[Rule], archive: str, writer: _Writer) -> None:
+def _take(member: Member, rules: Sequence[FileRule], archive: str, writer: _Writer) -> None:
     found = _match(member.path, rules)
     if found is None or member.kind == "folder":
         return
@@ -63,7 +60,7 @@ def _take(member: Member, rules: Sequence[Rule], archive: str, writer: _Writer) 
                 writer.write(inner[1], BytesIO(contents), member.path, join=False)
 
 
-def _match(path: str, rules: Sequence[Rule]) -> tuple[Rule, str] | None:
+def _match(path: str, rules: Sequence[FileRule]) -> tuple[FileRule, str] | None:
     for rule in rules:
         if found := re.fullmatch(rule.member, path):
             return rule, found.expand(rule.target)
@@ -71,7 +68,7 @@ def _match(path: str, rules: Sequence[Rule]) -> tuple[Rule, str] | None:
 
 
 class _Writer:
-    """Writes files below a folder and remembers their hashes; a joined file stays open for its next part."""
+    """Writes files below a folder with their hashes; joined files stay open."""
 
     def __init__(self, tree: Path, written: Callable[[int], None]) -> None:
         self._tree = tree
@@ -102,7 +99,7 @@ class _Writer:
             self._finish(target)
 
     def entries(self) -> list[FileEntry]:
-        """All files, sorted by path."""
+        """Return all files, sorted by path."""
         return sorted(self._entries.values(), key=lambda entry: entry.path)
 
     def _copy(self, source: BinaryIO, stream: BinaryIO, digest: hashlib._Hash) -> None:

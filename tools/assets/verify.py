@@ -1,4 +1,4 @@
-"""Re-reads installed packs and says what is not as it was installed."""
+"""Verify installed packs by reading all their files."""
 
 from __future__ import annotations
 
@@ -7,41 +7,37 @@ from pathlib import Path
 from typing import Literal
 
 from line_neurons.tools.assets import manifest
-from line_neurons.tools.assets.install import Report, Step, silent
+from line_neurons.tools.assets.install import InstallStep, Report, silent
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.assets.packs import Pack
 
 
 @dataclass(frozen=True)
-class Problem:
-    """One thing wrong with an installed pack.
+class FileProblem:
+    """A problem of an installed pack.
 
     Args:
         path: the file, below the pack's folder.
-        kind: ``missing``, ``changed``, ``unexpected`` (not in the manifest) or ``outdated`` (the manifest is
-            that of another version of the pack, or was edited).
+        kind: ``missing``, ``changed``, ``unexpected`` (not in the manifest) or ``outdated`` (the manifest is that
+            of another version of the pack, or was edited).
     """
 
     path: str
     kind: Literal["missing", "changed", "unexpected", "outdated"]
 
 
-def verify(pack: Pack, *, root: Path | None = None, report: Report = silent) -> list[Problem]:
-    """Hash every file of a pack against its manifest and against the pinned hashes.
-
-    Returns:
-        What is wrong, sorted by path; empty if the pack is as it was published.
-    """
+def verify(pack: Pack, *, root: Path | None = None, report: Report = silent) -> list[FileProblem]:
+    """Check every file of a pack against its manifest and the pinned hashes."""
     folder = (root or assets_root()) / pack.name
     try:
         written = manifest.read(folder)
     except FileNotFoundError:
-        return [Problem(manifest.NAME, "missing")]
+        return [FileProblem(manifest.NAME, "missing")]
     except (OSError, ValueError):
-        return [Problem(manifest.NAME, "changed")]
-    problems: list[Problem] = []
+        return [FileProblem(manifest.NAME, "changed")]
+    problems: list[FileProblem] = []
     if not written.tree_sha256 == manifest.tree_digest(written.files) == pack.tree_sha256:
-        problems.append(Problem(manifest.NAME, "outdated"))
+        problems.append(FileProblem(manifest.NAME, "outdated"))
     expected = {file.path: file.sha256 for file in written.files} | dict(pack.pinned)
     present = {
         path.relative_to(folder).as_posix(): path
@@ -53,11 +49,11 @@ def verify(pack: Pack, *, root: Path | None = None, report: Report = silent) -> 
     for name, sha256 in expected.items():
         path = present.pop(name, None)
         if path is None:
-            problems.append(Problem(name, "missing"))
+            problems.append(FileProblem(name, "missing"))
             continue
         if path.is_symlink() or manifest.hash_file(path) != sha256:
-            problems.append(Problem(name, "changed"))
+            problems.append(FileProblem(name, "changed"))
         done += path.lstat().st_size
-        report(Step(pack.name, "verify", name, done, pack.installed_bytes))
-    problems += [Problem(name, "unexpected") for name in present]
+        report(InstallStep(pack.name, "verify", name, done, pack.installed_bytes))
+    problems += [FileProblem(name, "unexpected") for name in present]
     return sorted(problems, key=lambda problem: problem.path)

@@ -24,7 +24,7 @@ from line_neurons.tools.cache.reader import control_checksum, control_path, cont
 from line_neurons.tools.cache.single_flight import KeyClaims
 from line_neurons.tools.cache.validation import activate
 from line_neurons.tools.json_text import loads
-from line_neurons.tools.targets.lookup import layer_fingerprint
+from line_neurons.tools.targets.base import layer_fingerprint
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Activations, ImageData

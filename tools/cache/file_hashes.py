@@ -14,7 +14,7 @@ from typing import TypeVar
 from line_neurons.agent.errors import StoreError
 from line_neurons.tools.cache.checksums import checksum
 from line_neurons.tools.images.reader import READER
-from line_neurons.tools.images.reading import ImageAccount
+from line_neurons.tools.images.reading import TraitSummary
 from line_neurons.tools.store import sqlite as databases
 from line_neurons.tools.store.migrations import refuse_newer
 from line_neurons.tools.store.sqlite import is_damaged, quarantine, translate_errors
@@ -56,21 +56,21 @@ class FileHashes:
         """
         return self._repairing(lambda: self._of(files))
 
-    def account(self, content: str) -> ImageAccount | None:
+    def trait_summary(self, content: str) -> TraitSummary | None:
         """Return what is remembered of the images with a content; None if nothing is.
 
         Raises:
             StoreError: the SQLite file cannot be used.
         """
-        return self._repairing(lambda: self._account(content))
+        return self._repairing(lambda: self._trait_summary(content))
 
-    def remember(self, content: str, account: ImageAccount) -> None:
+    def remember(self, content: str, trait_summary: TraitSummary) -> None:
         """Remember what the images with a content hold, which never changes.
 
         Raises:
             StoreError: the SQLite file cannot be used.
         """
-        self._repairing(lambda: self._remember(content, account))
+        self._repairing(lambda: self._remember(content, trait_summary))
 
     def _repairing(self, work: Callable[[], Result]) -> Result:
         if self._path is None:
@@ -85,18 +85,18 @@ class FileHashes:
         with translate_errors(self._path):
             return work()
 
-    def _account(self, content: str) -> ImageAccount | None:
+    def _trait_summary(self, content: str) -> TraitSummary | None:
         with self._opened() as db:
             row = db.execute("SELECT account FROM images WHERE content = ? AND reader = ?", (content, READER))
             found = row.fetchone()
         try:
-            return ImageAccount.from_json(found[0]) if found else None
+            return TraitSummary.from_json(found[0]) if found else None
         except (ValueError, TypeError, AttributeError):
             return None
 
-    def _remember(self, content: str, account: ImageAccount) -> None:
+    def _remember(self, content: str, trait_summary: TraitSummary) -> None:
         with self._opened() as db, db:
-            row = (content, READER, account.to_json())
+            row = (content, READER, trait_summary.to_json())
             db.execute("INSERT OR REPLACE INTO images VALUES (?, ?, ?)", row)
 
     def _of(self, files: Sequence[Path]) -> list[str]:

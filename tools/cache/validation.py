@@ -17,7 +17,7 @@ from line_neurons.agent.errors import (
 from line_neurons.agent.ports import DrawnImage, Generator, ImageRequest, Progress, Target
 from line_neurons.agent.seeds import derive_seed
 from line_neurons.tools.cache.image_files import PNG_BEGIN, PNG_END
-from line_neurons.tools.devices import memory_spent
+from line_neurons.tools.devices import is_out_of_memory
 from line_neurons.tools.images.reader import read_image
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def one_line_errors(what: str, work: Callable[[], Result], remedy: str) -> Resul
     except (LineError, NotDrawableError, DrainedError):
         raise
     except Exception as error:
-        if memory_spent(error):
+        if is_out_of_memory(error):
             raise BackendError(f"{what} ran out of memory: {reason_of(error)}", remedy) from error
         raise BackendError(f"{what} failed: {reason_of(error)}", "--debug shows where") from error
 

@@ -1,4 +1,4 @@
-"""Activations of layers on a control set, computed once and kept."""
+"""Activations of layers on a control set, computed once and stored."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from line_neurons.agent.errors import BackendError, StoreError, UsageError
 from line_neurons.agent.ports import Control, ControlChunk, ControlSet, Progress, Target
 from line_neurons.tools.cache.reader import control_key
 from line_neurons.tools.cache.validation import activate
-from line_neurons.tools.control_sets.class_names import without_unused
-from line_neurons.tools.targets.lookup import layer_fingerprint
+from line_neurons.tools.control_sets.class_names import drop_unused_classes
+from line_neurons.tools.targets.base import layer_fingerprint
 
 if TYPE_CHECKING:
     from line_neurons.tools.cache.activation_cache import Cache
@@ -23,30 +23,26 @@ def control_activations(
     control: ControlSet,
     progress: Progress | None = None,
 ) -> dict[str, Control]:
-    """Activations of ``layers`` on the control set: from the bank, or computed in one pass and kept there.
+    """Return activations on the control set, cached or computed in one pass.
 
-    Each chunk is kept as it is done, so that work that was cut off goes on where it stopped; chunks that are
-    kept for all layers are not read again. One chunk of images is in memory at a time. A class none of whose
-    images can be read is left out.
+    Each chunk is stored as it is done, so that interrupted work resumes; chunks that are stored for all layers are
+    not read again. One chunk of images is in memory at a time. A class without a readable image is skipped.
 
     Args:
-        bank: where the activations are kept.
+        bank: stores the activations.
         target: the vision model.
         layers: dotted paths.
         control: the images.
         progress: called after each chunk as ``(chunks done, chunks in all)``, with 0 for all if it is unknown.
 
-    Returns:
-        the activations of each layer.
-
     Raises:
         UsageError: there is no such layer, or no image can be read.
-        BackendError: see ``validation.activate``, or the images could not be fetched.
-        StoreError: the bank cannot be read or written.
+        BackendError: see ``validation.activate``, or the images could not be downloaded.
+        StoreError: the cache cannot be read or written.
     """
     keys = {layer: control_key(layer_fingerprint(target, layer), layer, control.fingerprint) for layer in layers}
     # A layer of 0 units does not know how many it has.
-    units = {one.path: one.units for one in target.layers() if one.units}
+    units = {layer.path: layer.units for layer in target.layers() if layer.units}
     found = {
         layer: kept for layer, key in keys.items() if (kept := bank.control(key, units.get(layer))) is not None
     }
@@ -70,7 +66,7 @@ def _complete(
     units: dict[str, int],
     progress: Progress | None,
 ) -> int:
-    """Have the bank keep every chunk of every layer; the number of chunks."""
+    """Store every chunk of every layer; return the number of chunks."""
     number = 0
     chunks: Iterator[ControlChunk] | None = None
     while control.total is None or number < control.total:
@@ -110,7 +106,7 @@ def _keep(bank: Cache, target: Target, keys: dict[str, str], units: dict[str, in
 
 
 def _join(bank: Cache, key: str, chunks: int, classes: tuple[str, ...], width: int | None) -> Control:
-    """The chunks of a layer as one matrix, which takes their place in the bank."""
+    """Join the chunks of a layer to one matrix, which replaces them in the cache."""
     import numpy as np
 
     chunk_keys = [_chunk_key(key, number) for number in range(chunks)]
@@ -126,7 +122,7 @@ def _join(bank: Cache, key: str, chunks: int, classes: tuple[str, ...], width: i
             # Another process that worked on the same may have joined the chunks before.
             joined = bank.control(key, width)
             if joined is None:
-                raise StoreError("a part of the control set's activations has gone", "run it again")
+                raise StoreError("some activations of the control set are missing", "run it again")
             bank.drop_controls(chunk_keys)
             return joined
         end = at + len(part.labels)
@@ -137,7 +133,7 @@ def _join(bank: Cache, key: str, chunks: int, classes: tuple[str, ...], width: i
     if not rows:
         first = f"; the first is {skipped[0]}" if skipped else ""
         raise UsageError(f"no image of the control set can be read{first}", "give a control set of images")
-    used, labels = without_unused(classes, labels)
+    used, labels = drop_unused_classes(classes, labels)
     joined = Control(used, labels, activations, tuple(skipped))
     bank.put_control(key, joined)
     bank.drop_controls(chunk_keys)

@@ -1,4 +1,4 @@
-"""Which folders of a dataset of image files are its classes, as torchvision's ``ImageFolder`` has them."""
+"""Find the class folders of an image dataset, as torchvision's ``ImageFolder`` does."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.images.folders import images_below, look_into
+from line_neurons.tools.images.folders import images_below, list_folder
 from line_neurons.tools.images.skipped import Remarks
 
 ClassFolders = Mapping[str, tuple[Path, ...]]
@@ -24,20 +24,16 @@ _DATASET_FILES = frozenset({".parquet", ".arrow", ".tar"})
 
 
 def class_folders(path: Path, remarks: Remarks) -> tuple[ClassFolders, tuple[Path, ...]]:
-    """Find the classes of a folder, and its images without a class, which count where there are no classes.
+    """Find the classes of a folder, and its images without a class.
 
-    A folder in ``path`` is a class, with all images below it. Where all are single letters, as Places365 has them,
-    the folders below them are the classes.
-
-    Args:
-        path: the dataset.
-        remarks: told of what is left out.
+    A folder in ``path`` is a class, with all images below it. Where all are single letters, as in Places365, the
+    folders below them are the classes. ``remarks`` counts what is skipped.
 
     Raises:
-        UsageError: there are no images, or the folders in it are parts of a dataset, not classes.
+        UsageError: there are no images, or the folders in it are splits of a dataset, not classes.
         OSError: a folder cannot be read.
     """
-    loose, folders = look_into(path, remarks)
+    loose, folders = list_folder(path, remarks)
     found = {}
     for folder in folders:
         if images := tuple(images_below(folder, remarks)):
@@ -62,7 +58,7 @@ def class_folders(path: Path, remarks: Remarks) -> tuple[ClassFolders, tuple[Pat
         return {}, tuple(loose)
     for folder, images in found.items():
         for inner in sorted(_parents(images) - {folder}):
-            remarks.add(inner, "a folder in a class folder, whose images are of that class")
+            remarks.add(inner, "a folder inside a class folder; its images belong to that class")
     return {folder.name: images for folder, images in found.items()}, _beside(loose, remarks)
 
 
@@ -85,7 +81,7 @@ def _is_letter(folder: Path, images: tuple[Path, ...]) -> bool:
 
 
 def _scenes(letters: Mapping[Path, tuple[Path, ...]]) -> dict[str, tuple[Path, ...]]:
-    """The classes of Places365, ``a/airfield`` and ``a/apartment_building/outdoor``."""
+    """Return the classes of Places365, ``a/airfield`` and ``a/apartment_building/outdoor``."""
     scenes: dict[str, list[Path]] = {}
     for letter, images in letters.items():
         for image in images:
@@ -94,7 +90,7 @@ def _scenes(letters: Mapping[Path, tuple[Path, ...]]) -> dict[str, tuple[Path, .
 
 
 def _refuse_parts(path: Path, found: Mapping[Path, tuple[Path, ...]]) -> None:
-    """See that folders called as the parts of a dataset are not taken for classes.
+    """Refuse folders named as splits of a dataset, which are no classes.
 
     Raises:
         UsageError: there are several, and nothing else or class folders in them.
@@ -112,10 +108,12 @@ def _refuse_parts(path: Path, found: Mapping[Path, tuple[Path, ...]]) -> None:
 
 
 def _one_down(folder: Path) -> str:
-    """Say which folder to name in the place of one whose only folder holds the whole dataset."""
+    """Return the folder to name instead of one whose only folder holds the whole dataset."""
     while True:
         quiet = Remarks(folder)
-        inner = {one: images for one in look_into(folder, quiet)[1] if (images := tuple(images_below(one, quiet)))}
+        inner = {
+            one: images for one in list_folder(folder, quiet)[1] if (images := tuple(images_below(one, quiet)))
+        }
         try:
             _refuse_parts(folder, inner)
         except UsageError as error:

@@ -1,4 +1,4 @@
-"""Control sets of image files: a folder for each class, or one folder of images without classes."""
+"""Control sets of image files: class folders, or one folder without classes."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from line_neurons.agent.ports import ControlChunk
 from line_neurons.agent.text import storable_text
 from line_neurons.tools.cache.file_hashes import FileHashes
 from line_neurons.tools.control_sets.class_folders import ClassFolders, class_folders
-from line_neurons.tools.control_sets.class_names import arrange, readable_names
+from line_neurons.tools.control_sets.class_names import index_classes, readable_names
 from line_neurons.tools.control_sets.images import read_chunk
 from line_neurons.tools.control_sets.names_file import is_number, read_class_names
 from line_neurons.tools.control_sets.sampling import CHUNK, limits
 from line_neurons.tools.images.folders import images_below
 from line_neurons.tools.images.reader import Range
-from line_neurons.tools.images.reading import ImageAccount, with_reading
+from line_neurons.tools.images.reading import TraitSummary, with_reading
 from line_neurons.tools.images.skipped import Remarks
 
-_NAMELESS = "a folder whose name is no word, so its images have no class; --class-names FILE names classes"
+_NAMELESS = "a folder with a name that is no word, so its images have no class; --class-names FILE names classes"
 
 
 class FolderControlSet:
     """Image files; implements the port ``ControlSet``.
 
-    Folders in the folder are classes (see ``class_folders``) and are called as they are named, with ``_`` read as
-    a space and WordNet ids translated, or as a file of names says. A number is no name: images of such a folder
-    have no class. A folder that has only images is a set without classes.
+    Sub-folders are classes (see ``class_folders``), named after the folder, with ``_`` read as a space and WordNet
+    ids translated, or by a file of names. A number is no name: images of such a folder have no class. A folder
+    that has only images is a set without classes.
 
     Args:
         path: the folder.
         images: how many images of each class count, the first in the order of ``images_below``; of a folder
             without classes, how many of all. None: 50, and 50,000.
-        digests: remembers the content hashes of the files.
+        digests: caches the content hashes of the files.
         class_names: a file of names; see ``read_class_names``.
         flat: take all images below the folder as a set without classes.
-        value_range: see ``image_reader.read_image``.
+        value_range: see ``read_image``.
 
     Attributes:
-        remarks: what was left out or read in a way of its own, a line for each reason.
+    remarks: what was skipped or read in a special way, a line for each reason.
 
     Raises:
         UsageError: the folder cannot be read or has no images, or its classes cannot be named.
@@ -73,7 +73,7 @@ class FolderControlSet:
         if not found and not loose:
             raise UsageError(f"the folder {path} has no images", "give a folder with images in it")
         names = self._named(list(found), class_names, remarks)
-        self._classes, index = arrange(names)
+        self._classes, index = index_classes(names)
         if found:
             counted = (
                 (label, file)
@@ -87,27 +87,27 @@ class FolderControlSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the classes, relative paths and contents of the images, wherever the folder stands.
+        """A hash of the classes, relative paths and contents of the images.
 
-        How they are read is in it where any of them is not read alike by every decoder.
+        How they are read is included where decoders differ.
 
         Raises:
             UsageError: the range of their values is not known.
         """
-        self.account.check(str(self.path), self._value_range)
-        return with_reading(self._content, self.account.identity(self._value_range))
+        self.trait_summary.check(str(self.path), self._value_range)
+        return with_reading(self._content, self.trait_summary.identity(self._value_range))
 
     @property
     def image_notes(self) -> tuple[str, ...]:
-        """How images that are not ordinary are read, with their number."""
-        return self.account.notes(self._value_range)
+        """How unusual images are read, with their number."""
+        return self.trait_summary.notes(self._value_range)
 
     @cached_property
-    def account(self) -> ImageAccount:
-        """What the images hold beside ordinary pixels."""
-        known = self._digests.account(self._content)
+    def trait_summary(self) -> TraitSummary:
+        """How the images differ from ordinary ones."""
+        known = self._digests.trait_summary(self._content)
         if known is None:
-            known = ImageAccount.of((self._name(file), file.read_bytes) for _, file in self._files)
+            known = TraitSummary.of((self._name(file), file.read_bytes) for _, file in self._files)
             self._digests.remember(self._content, known)
         return known
 
@@ -125,12 +125,12 @@ class FolderControlSet:
         return self._classes
 
     def chunks(self, start: int = 0) -> Iterator[ControlChunk]:
-        """The images, class by class, 64 at a time; what is left out or cannot be decoded is told."""
+        """Yield the images by class, 64 at a time; skipped ones are reported."""
         for first in range(start * CHUNK, len(self._files), CHUNK):
             part = self._files[first : first + CHUNK]
-            told = self.remarks if first == 0 else ()
+            dataset_errors = self.remarks if first == 0 else ()
             unread = ((self._name(file), file.read_bytes, label) for label, file in part)
-            yield read_chunk(unread, told, value_range=self._value_range)
+            yield read_chunk(unread, dataset_errors, value_range=self._value_range)
 
     @property
     def total(self) -> int:
@@ -141,7 +141,7 @@ class FolderControlSet:
         return file.relative_to(self.path).as_posix()
 
     def _named(self, folders: list[str], class_names: Path | None, remarks: Remarks) -> list[str]:
-        """The names of the classes; empty where a folder's name is no word."""
+        """Return the names of the classes; empty where a folder's name is no word."""
         if class_names:
             if not folders:
                 raise UsageError(
@@ -165,12 +165,12 @@ class FolderControlSet:
         for alike in _groups(zip(names, folders, strict=True)):
             remarks.add(" and ".join(alike), "names that read the same, taken as one class")
         for alike in _groups((name.casefold(), name) for name in dict.fromkeys(names)):
-            remarks.add(" and ".join(alike), "classes whose names differ in upper and lower case alone")
+            remarks.add(" and ".join(alike), "classes with names that differ only in upper and lower case")
         return names
 
 
 def _groups(pairs: Iterable[tuple[str, str]]) -> list[list[str]]:
-    """What stands after the same key, where that is more than one; none after an empty key."""
+    """Return values that share a key, where there are several; none for an empty key."""
     found: dict[str, list[str]] = {}
     for key, value in pairs:
         found.setdefault(key, []).append(value)

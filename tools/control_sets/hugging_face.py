@@ -1,4 +1,4 @@
-"""Control sets of Hugging Face datasets."""
+"""Control sets from Hugging Face datasets."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from typing import Any
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import ControlChunk
 from line_neurons.tools.cache.file_hashes import FileHashes
-from line_neurons.tools.control_sets.class_names import arrange, readable_names, without_unused
+from line_neurons.tools.control_sets.class_names import drop_unused_classes, index_classes, readable_names
 from line_neurons.tools.control_sets.hugging_face_columns import find_columns, read_image
-from line_neurons.tools.control_sets.hugging_face_source import Source, told
+from line_neurons.tools.control_sets.hugging_face_source import DatasetSplit, dataset_errors
 from line_neurons.tools.control_sets.images import read_chunk
 from line_neurons.tools.control_sets.sampling import CHUNK, first_of_each, limits
 from line_neurons.tools.images.reader import READER, Range
-from line_neurons.tools.images.reading import ImageAccount, with_reading
+from line_neurons.tools.images.reading import TraitSummary, with_reading
 
 
 class DatasetControlSet:
     """Images of one split of a Hugging Face dataset; implements the port ``ControlSet``.
 
-    Encoded images are passed on as they are where any decoder reads them alike; arrays become PNG files. The
-    labels are read first, so that only the images that count are decoded.
+    Encoded images are passed on unchanged where any decoder reads them alike; arrays become PNG files. The labels
+    are read first, so that only the images that count are decoded.
 
     Args:
         source: the split.
         images: how many images of each class count, the first rows; of a set without classes, how many of all.
             None: 50, and 50,000.
-        digests: remembers what the images hold.
-        value_range: see ``image_reader.read_image``.
+        digests: caches the traits of the images.
+        value_range: see ``read_image``.
 
     Raises:
         UsageError: the dataset has no column of images.
@@ -39,7 +39,7 @@ class DatasetControlSet:
 
     def __init__(
         self,
-        source: Source,
+        source: DatasetSplit,
         images: int | None = None,
         digests: FileHashes | None = None,
         value_range: Range | None = None,
@@ -55,8 +55,7 @@ class DatasetControlSet:
     def fingerprint(self) -> str:
         """A hash of the files or the hub's revision, the columns, and how many images count.
 
-        How they are read is in it where any of them is not read alike by every decoder; of a stream, whose
-        images nobody has yet seen, always.
+        How they are read is included where decoders differ; for a stream, whose images are unknown, always.
 
         Raises:
             UsageError: the range of their values is not known.
@@ -68,35 +67,35 @@ class DatasetControlSet:
 
     @property
     def image_notes(self) -> tuple[str, ...]:
-        """How images that are not ordinary are read, with their number; of a stream, those fetched so far."""
+        """How unusual images are read, with their number; of a stream, those downloaded so far."""
         return self._account.notes(self._value_range)
 
     @property
-    def _account(self) -> ImageAccount:
+    def _account(self) -> TraitSummary:
         if self._source.remote:
-            number, found = 0, ImageAccount()
-            while (part := self._digests.account(self._part(number))) is not None:
+            number, found = 0, TraitSummary()
+            while (part := self._digests.trait_summary(self._part(number))) is not None:
                 number, found = number + 1, found + part
             return found
         return self._account_here
 
     @cached_property
-    def _account_here(self) -> ImageAccount:
-        known = self._digests.account(self._content)
+    def _account_here(self) -> TraitSummary:
+        known = self._digests.trait_summary(self._content)
         if known is None:
             rows = self._chosen[1]
             roots = self._source.roots
-            known = ImageAccount.of(
+            known = TraitSummary.of(
                 (f"row {row}", partial(read_image, value, roots))
                 for row, value in zip(rows, self._images(rows), strict=False)
             )
             self._digests.remember(self._content, known)
         return known
 
-    def _look_at(self, part: str, account: ImageAccount) -> None:
-        """Check and remember what images that were fetched hold."""
-        account.check(f"the dataset {self._source.name}", self._value_range)
-        self._digests.remember(part, account)
+    def _look_at(self, part: str, trait_summary: TraitSummary) -> None:
+        """Check and cache the traits of downloaded images."""
+        trait_summary.check(f"the dataset {self._source.name}", self._value_range)
+        self._digests.remember(part, trait_summary)
 
     def _part(self, number: int) -> str:
         return f"{self._content} chunk {number}"
@@ -113,16 +112,16 @@ class DatasetControlSet:
         Raises:
             UsageError: a label counts a class that is not there, or the dataset cannot be read.
             MissingPartError: see ``readable_names``.
-            BackendError: the labels could not be fetched.
+            BackendError: the labels could not be downloaded.
         """
         return self._chosen[0]
 
     def chunks(self, start: int = 0) -> Iterator[ControlChunk]:
-        """The images, in the order of the rows, 64 at a time; what cannot be decoded is left out and told.
+        """Yield the images, in the order of the rows, 64 at a time; undecodable ones are reported.
 
         Raises:
             UsageError: the dataset cannot be read, or the range of the values of a stream's images is not known.
-            BackendError: the images could not be fetched.
+            BackendError: the images could not be downloaded.
         """
         _, rows, labels = self._chosen
         values = self._images(rows[start * CHUNK :])
@@ -136,7 +135,7 @@ class DatasetControlSet:
                     for (row, label), value in zip(counted, values, strict=False)
                 ),
                 value_range=self._value_range,
-                account=partial(self._look_at, part) if self._source.remote else None,
+                on_summary=partial(self._look_at, part) if self._source.remote else None,
             )
             if not chunk.images and not chunk.skipped:
                 return
@@ -160,15 +159,15 @@ class DatasetControlSet:
             rows = range(self._limits[1] if count is None else min(self._limits[1], count))
             return (), rows, [-1] * len(rows)
         raw, labels = self._labels(self._columns.label)
-        names, index = arrange(readable_names(raw))
+        names, index = index_classes(readable_names(raw))
         # The label -1 takes the last one.
         index.append(-1)
         counted, found = first_of_each((index[label] for label in labels), self._images_a_class, len(names))
-        classes, kept = without_unused(names, np.array(found, np.int64))
+        classes, kept = drop_unused_classes(names, np.array(found, np.int64))
         return classes, counted, kept.tolist()
 
     def _labels(self, column: str) -> tuple[Sequence[str], Iterable[int]]:
-        """The class names as the dataset has them, and each row's index among them; -1 for none."""
+        """Return the dataset's class names, and each row's index among them; -1 for none."""
         values = self._column(column)
         names = self._columns.names
         if names is not None:
@@ -184,21 +183,21 @@ class DatasetControlSet:
         if not -1 <= label < classes:
             raise UsageError(
                 f"the dataset {self._source.name} has the label {label}, but {classes} classes",
-                "mend the dataset, or give another split",
+                "repair the dataset, or give another split",
             )
         return label
 
     def _column(self, name: str) -> Iterator[Any]:
-        with told(self._source.name):
+        with dataset_errors(self._source.name):
             for row in self._source.column(name):
                 yield row[name]
 
     def _images(self, rows: Sequence[int]) -> Iterator[Any]:
-        """What the image column holds in the rows, which ascend."""
+        """Yield the values of the image column in the rows, which ascend."""
         from datasets import Dataset
 
         name = self._columns.image
-        with told(self._source.name):
+        with dataset_errors(self._source.name):
             if not rows:
                 return
             images = self._source.column(name)

@@ -1,4 +1,4 @@
-"""Which columns of a Hugging Face dataset hold the images and the classes, and how an image is read."""
+"""Find the columns of a Hugging Face dataset with images and classes, and read its images."""
 
 from __future__ import annotations
 
@@ -31,14 +31,10 @@ class Columns:
 
 
 def find_columns(features: Mapping[str, Any], dataset: str) -> Columns:
-    """The image column and the class column of a dataset.
+    """Find the image column and the class column of a dataset's features.
 
     Images are a column of the type Image, or of encoded files or uint8 arrays with a usual name. Classes are a
     ClassLabel, or texts in a column with a usual name; numbers without names are no classes.
-
-    Args:
-        features: the dataset's features by column.
-        dataset: its name, for the message.
 
     Raises:
         UsageError: there is no column of images.
@@ -66,16 +62,14 @@ def find_columns(features: Mapping[str, Any], dataset: str) -> Columns:
 
 
 def read_image(value: Any, roots: Iterable[str]) -> bytes:
-    """The file of an image as a dataset holds it; arrays become PNG files.
+    """Read the image file of a row's value; arrays become PNG files.
 
-    Args:
-        value: what the image column holds in a row.
-        roots: folders and addresses under which a file that the row only names may lie.
+    ``roots`` are folders and addresses below which a file that the row only names may lie.
 
     Raises:
         ValueError: there is no image, or its file lies elsewhere.
         OSError: its file cannot be read.
-        BackendError: its file could not be fetched from the hub.
+        BackendError: its file could not be downloaded from the hub.
     """
     if isinstance(value, bytes):
         return value

@@ -1,4 +1,4 @@
-"""Where a Hugging Face dataset comes from: a folder, the library's cache, or the hub as a stream."""
+"""Open a Hugging Face dataset: a folder, the library's cache, or the hub as a stream."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _SHARD = re.compile(r"(?P<name>.*)-\d{5}-of-(?P<count>\d{5})(?P<ending>\..*)?")
 
 
 @dataclass(frozen=True)
-class Source:
+class DatasetSplit:
     """One split of a dataset.
 
     Args:
         name: the dataset's name as it was given.
         features: its features by column.
         count: number of rows, where it is known beforehand.
-        roots: folders and addresses under which the files lie that rows name.
+        roots: folders and addresses below which the files lie that rows name.
         column: opens one column alone, with images left encoded.
-        identity: what tells its content from any other's, as JSON data; may read every file once.
-        remote: whether its images are fetched one by one as they are needed.
+        identity: identifies its content, as JSON data; may read every file once.
+        remote: whether its images are downloaded one by one as they are needed.
     """
 
     name: str
@@ -47,8 +47,8 @@ class Source:
     remote: bool = False
 
 
-def open_source(spec: str, download: bool, digests: FileHashes) -> Source:
-    """Open a split of a dataset: what is on this machine if it is here, else the hub's if that is allowed.
+def open_source(spec: str, download: bool, digests: FileHashes) -> DatasetSplit:
+    """Open a split of a dataset on this machine, or else of the hub if that is allowed.
 
     Args:
         spec: ``DATASET[/CONFIG][@SPLIT]``; DATASET is a folder, or ``name`` or ``owner/name`` on the hub. Without
@@ -58,7 +58,7 @@ def open_source(spec: str, download: bool, digests: FileHashes) -> Source:
 
     Raises:
         UsageError: there is no such dataset, configuration or split, or it cannot be read.
-        MissingPartError: datasets is not installed, or the dataset is not here and may not be fetched.
+        MissingPartError: datasets is not installed, or the dataset is missing and must not be downloaded.
         BackendError: the hub cannot be reached.
     """
     try:
@@ -71,7 +71,7 @@ def open_source(spec: str, download: bool, digests: FileHashes) -> Source:
     datasets.disable_progress_bars()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     shown = clean_text(spec, 200)
-    with told(shown):
+    with dataset_errors(shown):
         folder, config, split = _local(spec)
         if folder is None:
             return _on_hub(shown, spec, download)
@@ -83,7 +83,7 @@ def open_source(spec: str, download: bool, digests: FileHashes) -> Source:
 
 
 @contextmanager
-def told(name: str) -> Iterator[None]:
+def dataset_errors(name: str) -> Iterator[None]:
     """Turn whatever the library raises into one line that names the dataset."""
     try:
         yield
@@ -104,7 +104,7 @@ def _explained(name: str, error: Exception) -> LineError:
     if network or type(error).__module__.startswith("httpx"):
         return BackendError(
             f"the dataset {name} could not be fetched: {reason}",
-            "check the network and HF_HUB_OFFLINE, and run it again: it goes on where it stopped",
+            "check the network and HF_HUB_OFFLINE, and run it again: it resumes where it stopped",
         )
     return UsageError(
         f"the dataset {name} cannot be read: {reason}", "give a dataset that datasets.load_dataset reads"
@@ -112,7 +112,7 @@ def _explained(name: str, error: Exception) -> LineError:
 
 
 def _local(spec: str) -> tuple[Path | None, str | None, str | None]:
-    """The folder, configuration and split that a spec names; no folder if it is on the hub."""
+    """Split a spec into folder, configuration and split; no folder for the hub."""
     before, at, split = spec.rpartition("@")
     path = Path(before if at else spec).expanduser()
     if spec and Path(spec).expanduser().is_dir():
@@ -126,8 +126,8 @@ def _local(spec: str) -> tuple[Path | None, str | None, str | None]:
     return (path.parent, path.name, split or None) if of_config else (path, None, None)
 
 
-def _saved(name: str, folder: Path, split: str | None, digests: FileHashes) -> Source:
-    """A folder that ``save_to_disk`` wrote."""
+def _saved(name: str, folder: Path, split: str | None, digests: FileHashes) -> DatasetSplit:
+    """Open a folder that ``save_to_disk`` wrote."""
     from datasets import Dataset
 
     if (folder / "dataset_dict.json").is_file():
@@ -140,8 +140,8 @@ def _saved(name: str, folder: Path, split: str | None, digests: FileHashes) -> S
     return _mapped(name, rows, (str(folder),), lambda: _contents(folder, files, digests))
 
 
-def _of_files(name: str, folder: Path, config: str | None, split: str | None, digests: FileHashes) -> Source:
-    """A folder of a dataset's files: Parquet, Arrow, WebDataset, or images."""
+def _of_files(name: str, folder: Path, config: str | None, split: str | None, digests: FileHashes) -> DatasetSplit:
+    """Open a folder of a dataset's files: Parquet, Arrow, WebDataset, or images."""
     from datasets import load_dataset_builder
 
     # A relative folder may be called as one of the library's own readers is.
@@ -160,8 +160,8 @@ def _of_files(name: str, folder: Path, config: str | None, split: str | None, di
     )
 
 
-def _on_hub(name: str, spec: str, download: bool) -> Source:
-    """A dataset of the hub: as ``load_dataset`` has prepared it on this machine, else as a stream."""
+def _on_hub(name: str, spec: str, download: bool) -> DatasetSplit:
+    """Open a dataset of the hub: from the library's cache, else as a stream."""
     import datasets
     import huggingface_hub.constants
     from datasets import load_dataset_builder
@@ -215,7 +215,7 @@ def _prepared(dataset: str, config: str | None) -> DatasetBuilder | None:
         return None
 
 
-def _mapped(name: str, rows: Dataset, roots: tuple[str, ...], identity: Callable[[], Any]) -> Source:
+def _mapped(name: str, rows: Dataset, roots: tuple[str, ...], identity: Callable[[], Any]) -> DatasetSplit:
     from datasets import Image
 
     def column(wanted: str) -> Dataset:
@@ -224,7 +224,7 @@ def _mapped(name: str, rows: Dataset, roots: tuple[str, ...], identity: Callable
             alone = alone.cast_column(wanted, Image(decode=False))
         return alone
 
-    return Source(name, rows.features, len(rows), roots, column, identity)
+    return DatasetSplit(name, rows.features, len(rows), roots, column, identity)
 
 
 def _streamed(
@@ -236,7 +236,7 @@ def _streamed(
     identity: Callable[[], Any],
     *,
     remote: bool = False,
-) -> Source:
+) -> DatasetSplit:
     stream = builder.as_streaming_dataset(split=split)
     known = (builder.info.splits or {}).get(split)
 
@@ -246,7 +246,7 @@ def _streamed(
         return alone.decode(False).select_columns([wanted])
 
     parquet = hasattr(builder.config, "columns") and hasattr(builder.config, "fragment_scan_options")
-    return Source(
+    return DatasetSplit(
         name, stream.features or {}, known.num_examples if known else None, roots, column, identity, remote
     )
 
@@ -279,5 +279,5 @@ def _check_shards(name: str, files: Sequence[Path]) -> None:
         if here != int(count):
             raise MissingPartError(
                 f"the dataset {name} is not whole: {here} of {int(count)} files of {Path(shard).name}",
-                "fetch the missing files",
+                "download the missing files",
             )

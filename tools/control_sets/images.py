@@ -1,4 +1,4 @@
-"""Images of a control set: read, checked, and left as they are encoded where every decoder reads them alike."""
+"""Read and check the images of a control set."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.ports import ControlChunk
 from line_neurons.agent.text import clean_text
-from line_neurons.tools.images.reader import PLAIN, Range, Traits, UnknownRangeError, as_read, traits_of
-from line_neurons.tools.images.reading import ImageAccount
+from line_neurons.tools.images.reader import PLAIN, Range, Traits, UnknownRangeError, plain_file, traits_of
+from line_neurons.tools.images.reading import TraitSummary
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,17 +23,17 @@ def read_chunk(
     also_skipped: Iterable[str] = (),
     *,
     value_range: Range | None = None,
-    account: Callable[[ImageAccount], None] | None = None,
+    on_summary: Callable[[TraitSummary], None] | None = None,
 ) -> ControlChunk:
-    """The images that can be read and decoded; the others are named in ``skipped``.
+    """Read the images that can be decoded; the others are named in ``skipped``.
 
-    Those that any decoder reads alike come byte for byte, others as PNG files of what ``image_reader`` reads.
+    Those that any decoder reads alike are unchanged, others become PNG files of their pixels.
 
     Args:
         images: what to read.
-        also_skipped: lines to begin ``skipped`` with.
-        value_range: see ``image_reader.read_image``.
-        account: given the account of the images, of those too whose range of values is not known.
+        also_skipped: lines to start ``skipped`` with.
+        value_range: see ``read_image``.
+        on_summary: called with the summary of the images' traits, including those with an unknown range.
     """
     contents: list[bytes] = []
     labels: list[int] = []
@@ -44,7 +44,7 @@ def read_chunk(
         try:
             content = read()
             traits = traits_of(content)
-            contents.append(as_read(content, traits, value_range))
+            contents.append(plain_file(content, traits, value_range))
         except UnknownRangeError as error:
             skipped.append(f"{shown}: {error} ({error.remedy})")
             unusual.append((name, traits))
@@ -54,16 +54,13 @@ def read_chunk(
             labels.append(label)
             if traits != PLAIN:
                 unusual.append((name, traits))
-    if account:
-        account(ImageAccount(len(contents), tuple(unusual)))
+    if on_summary:
+        on_summary(TraitSummary(len(contents), tuple(unusual)))
     return ControlChunk(tuple(contents), tuple(labels), tuple(skipped))
 
 
 def as_png(pixels: NDArray[Any]) -> bytes:
-    """Pixels as a PNG file.
-
-    Args:
-        pixels: integers in [0, 255], [height, width], or [height, width, channels] with 1, 3 or 4 channels.
+    """Encode integers in [0, 255] as PNG: [height, width], or with 1, 3 or 4 channels.
 
     Raises:
         ValueError: they have another shape or range.

@@ -1,4 +1,4 @@
-"""Files that name the classes of folders: one name a line, or each after the name of its folder."""
+"""Files that name the classes of folders: one name per line, or folder and name."""
 
 from __future__ import annotations
 
@@ -18,18 +18,11 @@ _REMEDY = (
 
 
 def read_class_names(file: Path, folders: Sequence[str]) -> dict[str, str]:
-    """Read the name of each class folder from a file.
+    """Read the name of each class folder from a UTF-8 file.
 
-    A text file has ``n01440764 tench, Tinca tinca`` (a comma, tab or blanks between) or a name a line; a JSON file
-    ``{"0": ["n01440764", "tench"]}``, ``{"0": "tench"}`` or a list of names. Names alone are those of folders that
-    are numbered from 0; or from 1, where the last number is the number of names.
-
-    Args:
-        file: the names, in UTF-8.
-        folders: names of the class folders.
-
-    Returns:
-        a name for each of ``folders``.
+    A text file has ``n01440764 tench, Tinca tinca`` (a comma, tab or blanks between) or a name per line; a JSON
+    file ``{"0": ["n01440764", "tench"]}``, ``{"0": "tench"}`` or a list of names. Names alone are those of folders
+    that are numbered from 0; or from 1, where the last number is the number of names.
 
     Raises:
         UsageError: the file cannot be read or fits the folders in none of these ways.
@@ -59,7 +52,7 @@ def _of_json(content: Any) -> dict[str, str] | list[str]:
 
 
 def _last(name: Any) -> str:
-    """A name, or the last of a list: Keras and torchvision have ``["n01440764", "tench"]``."""
+    """Return a name, or the last of a list as in ``["n01440764", "tench"]``."""
     match name:
         case str() | [*_, str()]:
             return name if isinstance(name, str) else str(name[-1])
@@ -67,7 +60,7 @@ def _last(name: Any) -> str:
 
 
 def _of_text(text: str, folders: Iterable[str]) -> dict[str, str] | list[str]:
-    """By folder, if each folder begins a line; else the lines in order."""
+    """Map folders to names if each folder begins a line; else return the lines in order."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     parted = [re.split(r"\s*[,\t]\s*|\s+", line, maxsplit=1) for line in lines]
     named = {cells[0]: cells[1].strip('"') for cells in parted if len(cells) > 1}
@@ -90,10 +83,10 @@ def _in_order(file: Path, names: Sequence[str], folders: Sequence[str]) -> dict[
 
 
 def _number(folder: str) -> str:
-    """The number that a folder is called by, without leading zeros; empty if it is none."""
+    """Return the number in a folder's name, without leading zeros; empty if it is none."""
     return str(int(folder)) if is_number(folder) else ""
 
 
 def is_number(folder: str) -> bool:
-    """Whether a folder is called by a number, which names nothing."""
+    """Tell whether a folder's name is a number, which names no class."""
     return folder.isascii() and folder.isdecimal() and len(folder) <= 18

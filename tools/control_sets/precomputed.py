@@ -1,4 +1,4 @@
-"""A control set whose activations were computed elsewhere."""
+"""A control set with activations that were computed elsewhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from line_neurons.agent.ports import Control
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.array_files import UNREADABLE, read_arrays
 from line_neurons.tools.cache.file_hashes import FileHashes
-from line_neurons.tools.control_sets.class_names import arrange, readable_names, without_unused
+from line_neurons.tools.control_sets.class_names import drop_unused_classes, index_classes, readable_names
 from line_neurons.tools.control_sets.sampling import limits
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class PrecomputedControl:
     Args:
         path: the file; pickled objects in it are never loaded.
         images: how many images of each class count, and how many without a class, the first ones; None: all.
-        digests: remembers the content hash of the file.
+        digests: caches the content hash of the file.
 
     Raises:
         UsageError: the file cannot be read, or its arrays are missing or don't fit together.
@@ -53,7 +53,7 @@ class PrecomputedControl:
             raise self._wrong("has activations that are not finite numbers")
         names, labels = self._labelled(arrays, len(activations))
         rows = _first_rows(labels, images)
-        self._control = Control(*without_unused(names, labels[rows]), activations[rows])
+        self._control = Control(*drop_unused_classes(names, labels[rows]), activations[rows])
         part = "all" if images is None else images
         self.fingerprint = f"npz:{(digests or FileHashes()).of([path])[0][:32]}:{part}"
         """Content hash of the file, and how many of its images count."""
@@ -63,11 +63,7 @@ class PrecomputedControl:
         return self._control.classes
 
     def control(self, n_units: int, layer: str) -> Control:
-        """The activations, if they can be those of a layer.
-
-        Args:
-            n_units: units of the layer.
-            layer: its dotted path, for the message.
+        """Return the activations, if the layer at the dotted path ``layer`` has as many units.
 
         Raises:
             UsageError: the layer has another number of units.
@@ -107,7 +103,7 @@ class PrecomputedControl:
         outside = labels[(labels < -1) | (labels >= len(raw))]
         if outside.size:
             raise self._wrong(f"has the label {outside[0]}, but {len(raw)} classes")
-        names, index = arrange(readable_names([str(name) for name in raw]))
+        names, index = index_classes(readable_names([str(name) for name in raw]))
         return names, np.array([*index, -1], np.int64)[labels.astype(np.int64)]
 
     def _wrong(self, what: str) -> UsageError:

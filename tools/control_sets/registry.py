@@ -1,4 +1,4 @@
-"""Open a control set by its name."""
+"""Open a control set from its spec."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def open_control_set(
             ``save_to_disk`` of Hugging Face datasets wrote (``FOLDER@SPLIT`` if it has several splits), or
             ``hf:DATASET[/CONFIG][@SPLIT]``, where DATASET is ``name`` or ``owner/name`` on the hub, or a folder of
             a dataset's files.
-        images: how many images of each class count, and how many of a set without classes; None: 50 of each
-            class, 50,000 without classes, all of an ``.npz`` file.
+        images: how many images of each class count, and how many of a set without classes; None: 50 of each class,
+            50,000 without classes, all of an ``.npz`` file.
         download: let the dataset be streamed from the hub if it is not on this machine.
-        digests: an SQLite file that remembers the content hashes of the set's files, and what its images hold.
+        digests: an SQLite file that caches the content hashes of the set's files, and the traits of its images.
         class_names: a file that names the classes of a folder of class folders; see ``read_class_names``.
-        value_range: see ``image_reader.read_image``.
+        value_range: see ``read_image``.
 
     Raises:
-        UsageError: there is no such set, it has no images, or it is not laid out as it should be.
-        MissingPartError: a package is missing, or the dataset is not here and may not be fetched.
+        UsageError: there is no such set, it has no images, or its layout is wrong.
+        MissingPartError: a package is missing, or the dataset is missing and must not be downloaded.
         BackendError: the hub cannot be reached.
     """
     remembered = FileHashes(digests)
@@ -72,7 +72,7 @@ def open_control_set(
 
 
 def remarks_of(source: object) -> tuple[str, ...]:
-    """What a source of images left out or read in a way of its own, where it is of a kind that says so."""
+    """Return what a source of images skipped or read in a special way."""
     return tuple(getattr(source, "remarks", ()))
 
 

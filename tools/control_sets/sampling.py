@@ -1,4 +1,4 @@
-"""Which images of a control set count, and how many of them are read at a time."""
+"""Select the images of a control set that count, and the size of chunks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHUNK = 64
 
 
 def limits(images: int | None) -> tuple[int, int]:
-    """How many images of each class count, and how many of those without a class.
+    """Return how many images of each class count, and how many of those without a class.
 
     Raises:
         UsageError: ``images`` is less than 1.
@@ -27,7 +27,7 @@ def limits(images: int | None) -> tuple[int, int]:
 
 
 def first_of_each(labels: Iterable[int], images: int | None, classes: int) -> tuple[list[int], list[int]]:
-    """The first rows of each class, and their labels; reading stops once every class is full.
+    """Return the first rows of each class with their labels; stop when all are full.
 
     Args:
         labels: the class of each row, -1 for none.

@@ -1,4 +1,4 @@
-"""A text-to-image pipeline: what exactly is to be drawn with, worked out from files alone, and its loading."""
+"""A text-to-image pipeline: its recipe, worked out from files alone, and its loading."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import BackendError, LineError, MissingPartError, UsageError
 from line_neurons.agent.text import clean_text
-from line_neurons.tools.devices import find_device, memory_spent
-from line_neurons.tools.generators.presets import Source
-from line_neurons.tools.generators.weights import LEFT_OUT, ModelFiles, find_lora, find_model, hash_file
+from line_neurons.tools.devices import find_device, is_out_of_memory
+from line_neurons.tools.generators.presets import ModelSource
+from line_neurons.tools.generators.weights import (
+    SKIPPED_COMPONENTS,
+    ModelFiles,
+    cached_hash,
+    find_lora,
+    find_model,
+)
 from line_neurons.tools.quiet_libraries import quiet
 
 if TYPE_CHECKING:
@@ -50,7 +56,7 @@ class Recipe:
         tiled: the VAE decodes in tiles.
     """
 
-    source: Source
+    source: ModelSource
     files: ModelFiles
     steps: int
     guidance: float | None
@@ -64,7 +70,7 @@ class Recipe:
     tiled: bool
 
     def identity(self) -> dict[str, Any]:
-        """All that alters an image, as JSON values; the files are hashed."""
+        """Everything that alters an image, as JSON values; the files are hashed."""
         return {
             "pipeline": self.files.pipeline,
             "weights": self.files.sha256()[:16],
@@ -73,7 +79,7 @@ class Recipe:
             "size": self.size,
             "dtype": self.dtype,
             "scheduler": {"class": self.scheduler, **self.scheduler_changes},
-            "lora": [{"sha256": hash_file(path)[:16], "weight": weight} for path, weight in self.loras],
+            "lora": [{"sha256": cached_hash(path)[:16], "weight": weight} for path, weight in self.loras],
             "call": dict(self.call),
             "tiled": self.tiled,
         }
@@ -96,17 +102,17 @@ def require_packages() -> None:
                 said = f"{error.name} is not installed"
             else:
                 said, remedy = (
-                    f"{package} fails: {first_line(error)}",
+                    f"{package} fails: {short_reason(error)}",
                     f"{remedy} brings packages that fit each other",
                 )
             raise MissingPartError(f"{said}, which text-to-image models need", remedy) from error
 
 
-def plan(source: Source, settings: DiffusionSettings, *, device: str, download: bool) -> Recipe:
-    """Work out what is to be drawn with; checks everything that can be checked without loading weights.
+def plan(source: ModelSource, settings: DiffusionSettings, *, device: str, download: bool) -> Recipe:
+    """Work out a recipe; checks everything that can be checked without loading weights.
 
     Raises:
-        MissingPartError: packages, weights or a LoRA are not here.
+        MissingPartError: packages, weights or a LoRA are missing.
         UsageError: a setting does not fit the model or the device, or the model cannot be loaded safely.
     """
     require_packages()
@@ -181,25 +187,27 @@ def load(recipe: Recipe, settings: DiffusionSettings) -> Pipeline:
     except LineError:
         raise
     except Exception as error:
-        if memory_spent(error):
+        if is_out_of_memory(error):
             raise BackendError(
                 f"{recipe.source.name} does not fit into the memory of {recipe.device}",
                 "set diffusion.offload to model or sequential, or choose a smaller preset",
             ) from error
         raise BackendError(
-            f"{recipe.source.name} cannot be loaded: {first_line(error)}", "copy or download its files again"
+            f"{recipe.source.name} cannot be loaded: {short_reason(error)}", "copy or download its files again"
         ) from error
     pipe.set_progress_bar_config(disable=True)
-    if recipe.device == "cpu" and sum(one.numel() for one in denoiser_of(pipe).parameters()) > _BIG:
-        logging.getLogger(__name__).warning("drawing with %s on a CPU takes minutes an image", recipe.source.name)
+    if recipe.device == "cpu" and sum(weight.numel() for weight in denoiser_of(pipe).parameters()) > _BIG:
+        logging.getLogger(__name__).warning(
+            "generating images with %s on a CPU takes minutes each", recipe.source.name
+        )
     return pipe
 
 
 def place(pipe: Pipeline, device: torch.device, settings: DiffusionSettings) -> None:
-    """Bring a pipeline to its device, with the memory layout, offloading and compiling that the settings ask for.
+    """Move a pipeline to its device, with memory layout, offloading and compiling.
 
     Raises:
-        UsageError: the pipeline's VAE knows no slicing or tiling.
+        UsageError: the pipeline's VAE does not support slicing or tiling.
     """
     import torch
 
@@ -239,13 +247,13 @@ def _cut_decoding(pipe: Pipeline, vae: Any, settings: DiffusionSettings) -> None
 
 
 def denoiser_of(pipe: Pipeline) -> nn.Module:
-    """The network that is run at every step."""
+    """Return the network that runs at every step."""
     network: nn.Module = getattr(pipe, "unet", None) or pipe.transformer
     return network
 
 
-def first_line(error: BaseException) -> str:
-    """What an exception says, as one short line; one that ends with a colon has only begun."""
+def short_reason(error: BaseException) -> str:
+    """Return an exception's message as one short line."""
     first, _, rest = str(error).strip().partition("\n")
     said = f"{first} {rest.strip().partition(chr(10))[0]}" if first.endswith(":") else first
     return clean_text(said, 200) or type(error).__name__
@@ -259,7 +267,9 @@ def _pipeline_class(name: str) -> Any:
         # Those with a control network want an image too; combined ones fetch further models by themselves.
         if found.__name__ == name and "Control" not in name and not found._load_connected_pipes:
             return found
-    raise UsageError(f"a {name} does not draw from text alone", "choose a text-to-image pipeline of diffusers")
+    raise UsageError(
+        f"a {name} does not generate images from text alone", "choose a text-to-image pipeline of diffusers"
+    )
 
 
 def _scheduler_class(files: ModelFiles, wanted: str | None) -> str:
@@ -274,7 +284,7 @@ def _scheduler_class(files: ModelFiles, wanted: str | None) -> str:
     if wanted is None or wanted == own:
         return own
     # This one draws its noise from a source of its own, so that a seed would not decide the image.
-    fitting = {one.__name__ for one in known._get_compatibles()} - {"DPMSolverSDEScheduler"}
+    fitting = {scheduler.__name__ for scheduler in known._get_compatibles()} - {"DPMSolverSDEScheduler"}
     if wanted not in fitting:
         raise UsageError(
             f"the scheduler {wanted!r} does not fit {files.pipeline}",
@@ -283,7 +293,7 @@ def _scheduler_class(files: ModelFiles, wanted: str | None) -> str:
     return wanted
 
 
-def _usual_dtype(source: Source, files: ModelFiles, device: torch.device) -> str:
+def _usual_dtype(source: ModelSource, files: ModelFiles, device: torch.device) -> str:
     if device.type == "cpu":
         return "float32"
     if source.preset:
@@ -298,7 +308,7 @@ def _read(recipe: Recipe) -> Pipeline:
     found = _pipeline_class(recipe.files.pipeline)
     taken = inspect.signature(found.__init__).parameters
     dtype = getattr(torch, recipe.dtype)
-    given: dict[str, Any] = {name: None for name in LEFT_OUT if name in taken}
+    given: dict[str, Any] = {name: None for name in SKIPPED_COMPONENTS if name in taken}
     # A watermark would be put in or not as a package happens to be installed.
     given |= {name: False for name in ("requires_safety_checker", "add_watermarker") if name in taken}
     if recipe.files.denoiser:
@@ -338,7 +348,7 @@ def _fuse_loras(pipe: Pipeline, recipe: Recipe) -> None:
             )
         except Exception as error:
             raise UsageError(
-                f"the LoRA {path.name} does not fit {recipe.source.name}: {first_line(error)}",
+                f"the LoRA {path.name} does not fit {recipe.source.name}: {short_reason(error)}",
                 "a LoRA fits only the model it was trained for",
             ) from error
         # A LoRA of another model can load without an error and without an effect, or into the text encoders alone.

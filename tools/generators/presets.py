@@ -1,4 +1,4 @@
-"""The text-to-image models known by name, and how a model is named."""
+"""Presets of text-to-image models, and how a model is named."""
 
 from __future__ import annotations
 
@@ -17,11 +17,9 @@ HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 @dataclass(frozen=True)
 class Denoiser:
-    """A denoiser distilled for one number of steps, in a file of its own.
+    """A denoiser distilled for one number of steps, in a separate safetensors file.
 
-    Args:
-        file: name of the safetensors file.
-        scheduler: changes to the scheduler's configuration that it was distilled with.
+    ``scheduler`` holds changes to the scheduler's configuration that it was distilled with.
     """
 
     file: str
@@ -38,11 +36,11 @@ class Preset:
         steps: denoising steps.
         guidance: guidance scale.
         size: width and height in pixels.
-        gigabytes: what the files take that are read, on disk.
+        gigabytes: size of the files that are read, on disk.
         dtype: precision on a GPU.
         variant: which of the repository's weights are read, where it has several.
         call: further arguments of the pipeline.
-        denoisers: checkpoints by steps that take the place of the repository's denoiser.
+        denoisers: checkpoints by steps that replace the repository's denoiser.
         denoiser_hub: repository of these checkpoints.
         gated: its licence has to be accepted on the hub.
     """
@@ -116,13 +114,13 @@ PRESETS: Mapping[str, Preset] = {
 
 
 @dataclass(frozen=True)
-class Source:
-    """Which model is meant: where its files are, and the preset whose settings hold.
+class ModelSource:
+    """A text-to-image model: where its files are, and its preset.
 
     Args:
         name: as the user wrote it.
         preset: the preset, if one was named.
-        folder: a folder of one's own.
+        folder: a local folder.
         hub: a repository of the hub.
     """
 
@@ -132,7 +130,7 @@ class Source:
     hub: str = ""
 
 
-def parse_source(spec: str) -> Source:
+def parse_source(spec: str) -> ModelSource:
     """Read ``PRESET``, ``PRESET=FOLDER``, ``PRESET=owner/name``, ``FOLDER`` or ``owner/name``.
 
     Raises:
@@ -141,18 +139,18 @@ def parse_source(spec: str) -> Source:
     name, equals, place = spec.partition("=")
     preset = PRESETS.get(name)
     if preset and not equals:
-        return Source(spec, preset, hub=preset.hub)
+        return ModelSource(spec, preset, hub=preset.hub)
     where = place if preset else spec
     folder = Path(where).expanduser()
     if where and folder.is_dir():
-        return Source(spec, preset, folder=folder.resolve())
+        return ModelSource(spec, preset, folder=folder.resolve())
     if folder.is_file():
         raise UsageError(
             f"{where!r} is a file; models are read from folders as diffusers saves them",
             "convert a single checkpoint with diffusers' from_single_file and save_pretrained",
         )
     if HUB_ID.fullmatch(where) and not where.startswith("."):
-        return Source(spec, preset, hub=where)
+        return ModelSource(spec, preset, hub=where)
     if preset or "/" in where or "\\" in where or where.startswith((".", "~")):
         raise UsageError(
             f"there is no folder {where!r}", f"{name}=FOLDER" if preset else "name an existing folder"

@@ -1,4 +1,4 @@
-"""Prompts as the denoiser reads them, each encoded once and by itself."""
+"""Prompt embeddings: each prompt is encoded once and separately."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ _REMEMBERED = 64
 
 
 def encodes_apart(pipeline: str) -> bool:
-    """Whether the prompts of a class of pipelines can be encoded apart from drawing."""
+    """Tell whether the prompts of a class of pipelines can be encoded separately."""
     return pipeline in _ARGUMENTS
 
 
 class PromptEmbeddings:
-    """Encodes each distinct prompt once, alone, so that nothing depends on what it is drawn with.
+    """Encodes each distinct prompt once, alone, so that the rest of its batch has no effect.
 
-    The last prompts are remembered in the memory of the CPU. Other pipelines than Stable Diffusion, SDXL and FLUX
-    are handed the prompts themselves.
+    The last prompts are cached in the memory of the CPU. Pipelines other than Stable Diffusion, SDXL and FLUX get
+    the prompts themselves.
 
     Args:
         pipe: the pipeline; LoRAs must be in it already.
-        guidance: the guidance scale; above 1 there is an unconditional half, encoded once for good.
-        call: arguments of the pipeline; those that encoding knows are passed on.
+        guidance: the guidance scale; above 1 there is an unconditional half, encoded once.
+        call: arguments of the pipeline; those of the encoder are passed on.
     """
 
     def __init__(self, pipe: Pipeline, guidance: float | None, call: Mapping[str, Any]) -> None:
@@ -54,17 +54,17 @@ class PromptEmbeddings:
         self._unconditional: Embedding = {}
 
     def encode(self, prompts: Sequence[str]) -> list[Embedding | str]:
-        """Each prompt's embedding, tensors [1, ...] on the CPU; or the prompt, if the pipeline encodes itself."""
+        """Embed each prompt, tensors [1, ...] on the CPU; or return it unchanged."""
         return list(prompts) if self._arguments is None else [self._encoded(prompt) for prompt in prompts]
 
     def arguments(self, encoded: Sequence[Embedding | str]) -> dict[str, Any]:
-        """The pipeline's arguments for a batch of what ``encode`` gave."""
+        """Return the pipeline's arguments for a batch of results of ``encode``."""
         import torch
 
         if self._arguments is None:
             return {"prompt": list(encoded)}
         device = self._pipe._execution_device
-        rows = [one for one in encoded if not isinstance(one, str)]
+        rows = [row for row in encoded if not isinstance(row, str)]
         batch = {name: torch.cat([row[name] for row in rows]).to(device) for name in rows[0]}
         if self._guided:
             for name, value in self._empty(rows[0]).items():

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import BackendError
 from line_neurons.agent.ports import DrawnImage, Generator, ImageRequest, Progress
-from line_neurons.tools.devices import hold_arithmetic, memory_spent
+from line_neurons.tools.devices import is_out_of_memory, use_deterministic_arithmetic
 from line_neurons.tools.generators.pipeline import (
     Pipeline,
     Recipe,
-    first_line,
     load,
     plan,
+    short_reason,
 )
-from line_neurons.tools.generators.presets import Source, parse_source
+from line_neurons.tools.generators.presets import ModelSource, parse_source
 from line_neurons.tools.generators.prompt_embeddings import PromptEmbeddings, encodes_apart
 from line_neurons.tools.quiet_libraries import quiet
 
@@ -44,45 +44,51 @@ _CPU_BATCH = 1
 
 
 def open_text_to_image(
-    spec: str, settings: DiffusionSettings, *, device: str = "auto", download: bool = False, together: int = 5
+    spec: str,
+    settings: DiffusionSettings,
+    *,
+    device: str = "auto",
+    download: bool = False,
+    expected_batch: int = 5,
 ) -> Generator:
-    """A text-to-image model as a generator; loads nothing before it is used.
+    """Open a text-to-image model as a generator; nothing is loaded before it is used.
 
     Args:
         spec: ``PRESET``, ``PRESET=FOLDER``, ``PRESET=owner/name``, ``FOLDER`` or ``owner/name``.
-        settings: what is None is as the preset, or else the model, says.
+        settings: None stands for the preset's, or else the model's, setting.
         device: ``auto`` (CUDA if there is one), or a torch device.
-        download: let weights be fetched from the hub that are not here.
-        together: how many images are asked for at a time; a GPU draws so many in a batch, up to 8.
+        download: let missing weights be downloaded from the hub.
+        expected_batch: how many images are requested at a time; a GPU generates them in a batch, up to 8.
 
     Raises:
         UsageError: no such preset or folder.
     """
-    return TextToImage(parse_source(spec), settings, device=device, download=download, together=together)
+    return TextToImage(
+        parse_source(spec), settings, device=device, download=download, expected_batch=expected_batch
+    )
 
 
 class TextToImage:
-    """Draws prompts with a diffusers pipeline, loaded once; implements the port ``Generator``.
+    """Generates images with a diffusers pipeline; implements the port ``Generator``.
 
-    Every batch has the same shape, short ones being filled up: an image is then the same to the bit whatever
-    it is drawn with, on one machine with one set of packages. Settings that change only the course of the
-    computation (batch, offload, slicing, compile, memory layout) can change last bits and are not in the
-    fingerprint.
+    Every batch has the same shape, short ones being filled up: an image is then bitwise the same in any batch, on
+    one machine with one set of packages. Settings that change only the course of the computation (batch, offload,
+    slicing, compile, memory layout) can change last bits and are not in the fingerprint.
 
     Args:
         source: which model.
-        settings: how it draws.
+        settings: of the pipeline.
         device: ``auto``, or a torch device.
-        download: let weights be fetched that are not here.
-        together: how many images are asked for at a time.
+        download: let missing weights be downloaded.
+        expected_batch: how many images are requested at a time.
     """
 
     def __init__(
-        self, source: Source, settings: DiffusionSettings, *, device: str, download: bool, together: int
+        self, source: ModelSource, settings: DiffusionSettings, *, device: str, download: bool, expected_batch: int
     ) -> None:
         self._source = source
         self._settings = settings
-        self._together = together
+        self._together = expected_batch
         self._device = device
         self._download = download
         # A pipeline keeps the state of the image it draws, so requests of several threads take turns.
@@ -93,7 +99,7 @@ class TextToImage:
         """Class, hash of the weights and every setting that alters an image; loads no weights.
 
         Raises:
-            MissingPartError: packages or weights are not here.
+            MissingPartError: packages or weights are missing.
             UsageError: a setting does not fit the model.
         """
         with self._lock:
@@ -110,23 +116,23 @@ class TextToImage:
             return self._batch
 
     def suggest(self, concepts: Sequence[str], limit: int) -> list[str]:
-        """Nothing: it can draw anything."""
+        """Suggest nothing: it can generate anything."""
         return []
 
     def synthesize(self, requests: Sequence[ImageRequest], progress: Progress | None = None) -> list[DrawnImage]:
-        """Draw the requests, in order; deterministic in (fingerprint, request).
+        """Generate images for the requests, in order; deterministic in (fingerprint, request).
 
-        A batch that does not fit into memory is halved and drawn again, and later batches keep that size. A
-        image with NaN among its values comes out black, with a ``warning`` in its account; the others of its
-        batch are what they are.
+        A batch that does not fit into memory is halved and generated again, and later batches keep that size. An
+        image with NaN among its values comes out black, with a ``warning`` in its provenance; the others of its
+        batch are unchanged.
 
         Args:
             requests: prompts and seeds.
-            progress: told of denoising steps, counted for each image: the total is images x steps, and a step
+            progress: called with denoising steps, counted for each image: the total is images x steps, and a step
                 of a batch of five counts five. Raising from it cancels within one step.
 
         Raises:
-            MissingPartError: packages or weights are not here.
+            MissingPartError: packages or weights are missing.
             UsageError: a setting does not fit the model.
             BackendError: not even one image fits into memory, or the model failed.
         """
@@ -173,17 +179,19 @@ class TextToImage:
         # tensors of the batch, so trying again is left to the caller, where it is gone.
         vae_dtype = self._vae_dtype
         try:
-            hold_arithmetic()
+            use_deterministic_arithmetic()
             with quiet("diffusers", "transformers"):
                 return self._run(batch, before, meter)
         except BaseException as error:
             self._tidy(vae_dtype)
             if error is meter.raised or isinstance(error, BackendError) or not isinstance(error, Exception):
                 raise
-            if memory_spent(error):
+            if is_out_of_memory(error):
                 return None
             remedy = "leave diffusion.compile out" if self._settings.compile else ""
-            raise BackendError(f"{self._source.name} failed to draw: {first_line(error)}", remedy) from error
+            raise BackendError(
+                f"{self._source.name} failed to generate an image: {short_reason(error)}", remedy
+            ) from error
 
     def _run(self, batch: Sequence[ImageRequest], before: int, meter: _Meter) -> _Pixels:
         import torch
@@ -278,7 +286,7 @@ class TextToImage:
 
 
 class _Meter:
-    """Reports denoising steps of single images, never fewer than before, and knows what cancelled the work."""
+    """Reports denoising steps of single images, and records a cancellation."""
 
     def __init__(self, progress: Progress | None, steps: int, images: int) -> None:
         self._progress = progress
@@ -288,7 +296,7 @@ class _Meter:
         self.raised: BaseException | None = None
 
     def report(self, before: int, batch: int, share: float) -> None:
-        """Say that ``before`` images are drawn, and a ``share`` in [0, 1] of the steps of the next ``batch``."""
+        """Report ``before`` complete images, and the ``share`` of the next ``batch``."""
         self._done = max(self._done, before * self._steps + int(share * batch * self._steps + 1e-6))
         if self._progress is None:
             return

@@ -1,4 +1,4 @@
-"""The files of a text-to-image model: which are read, whether they are here, and their content hash."""
+"""The files of a text-to-image model: selection, download and hash."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import Any
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.assets import manifest
-from line_neurons.tools.generators.presets import HUB_ID, Preset, Source
-from line_neurons.tools.hub import cached, fetch, listed, not_here
+from line_neurons.tools.generators.presets import HUB_ID, ModelSource, Preset
+from line_neurons.tools.hub import cached, fetch, list_files
 from line_neurons.tools.weights_formats import weights_format
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 INDEX = "model_index.json"
 
 # These look at images that were drawn, or at images given as examples; drawing from text needs none of them.
-LEFT_OUT = ("safety_checker", "feature_extractor", "image_encoder")
+SKIPPED_COMPONENTS = ("safety_checker", "feature_extractor", "image_encoder")
 
 _WEIGHTS = re.compile(
     r"(?:diffusion_pytorch_model|model)(?:\.(\w+))?(?:-\d{5}-of-\d{5})?(?:\.(\w+))?\.safetensors"
@@ -47,8 +47,8 @@ class ModelFiles:
         files: the files that are read, relative to the folder.
         pipeline: name of the pipeline's class.
         variant: which weights are read where there are several, None for the plain ones.
-        commit: commit of the hub's repository, empty for a folder of one's own.
-        denoiser: a checkpoint that takes the place of the folder's denoiser.
+        commit: commit of the hub's repository, empty for a local folder.
+        denoiser: a checkpoint that replaces the folder's denoiser.
     """
 
     folder: Path
@@ -59,7 +59,7 @@ class ModelFiles:
     denoiser: Path | None = None
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """A settings file of the model, empty if it has none of that name.
+        """Read a settings file of the model, empty if it has none of that name.
 
         Raises:
             UsageError: the file is not a JSON object.
@@ -67,28 +67,28 @@ class ModelFiles:
         return _read_json(self.folder / name) if name in self.files else {}
 
     def sha256(self) -> str:
-        """Hash over the names and contents of all files that are read; the hub's hashes are taken as they are."""
+        """Hash names and contents of all files that are read, using the hub's hashes."""
         paths = {name: self.folder / name for name in self.files}
         if self.denoiser:
             paths["denoiser"] = self.denoiser
-        rows = [(name, hash_file(path)) for name, path in sorted(paths.items())]
+        rows = [(name, cached_hash(path)) for name, path in sorted(paths.items())]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def find_model(
-    source: Source, *, revision: str | None, full_precision: bool, steps: int, download: bool
+    source: ModelSource, *, revision: str | None, full_precision: bool, steps: int, download: bool
 ) -> ModelFiles:
-    """The files of a model, fetched from the hub if they are not here and may be.
+    """Find the files of a model; missing ones are downloaded from the hub if allowed.
 
     Args:
         source: which model.
         revision: branch, tag or commit of the hub's repository.
         full_precision: read the float32 weights where there are half-precision ones too.
         steps: denoising steps, which choose among distilled denoisers.
-        download: whether files may be fetched.
+        download: whether files may be downloaded.
 
     Raises:
-        MissingPartError: the weights are not here, or could not be fetched.
+        MissingPartError: the weights are missing, or could not be downloaded.
         UsageError: the folder holds no pipeline that can be loaded safely, or has no weights in safetensors, or a
             file of another kind under such a name.
     """
@@ -112,15 +112,13 @@ def find_model(
 
 
 def find_lora(text: str, *, download: bool) -> tuple[Path, float]:
-    """The file and the weight of a LoRA given as ``PLACE`` or ``PLACE=WEIGHT``.
+    """Find the file and the weight of a LoRA, ``PLACE`` or ``PLACE=WEIGHT``.
 
-    Args:
-        text: the place is a safetensors file, ``owner/name`` of the hub, or ``owner/name/FILE``.
-        download: whether the file may be fetched.
+    The place is a safetensors file, ``owner/name`` of the hub, or ``owner/name/FILE``.
 
     Raises:
         UsageError: no such file, it is not safetensors, or the weight is not a number.
-        MissingPartError: the hub's file is not here, or could not be fetched.
+        MissingPartError: the hub's file is missing, or could not be downloaded.
     """
     place, equals, number = text.rpartition("=")
     if not equals or Path(text).expanduser().is_file():
@@ -144,7 +142,7 @@ def find_lora(text: str, *, download: bool) -> tuple[Path, float]:
     wanted = parts[2] if len(parts) == 3 else ""
     folder = cached(hub)
     if download and (folder is None or not _lora_files(folder, wanted)):
-        folder = fetch(Source(place, hub=hub), [wanted or "*.safetensors"])
+        folder = fetch(hub, [wanted or "*.safetensors"], absent=_not_here(ModelSource(place, hub=hub), tried=True))
     files = _lora_files(folder, wanted) if folder else []
     if not files or folder is None:
         raise MissingPartError(f"the LoRA {place!r} is not here", f"allow the download, or `hf download {hub}`")
@@ -156,8 +154,8 @@ def find_lora(text: str, *, download: bool) -> tuple[Path, float]:
     return folder / files[0], weight
 
 
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file; remembered while the process lives and the file's size and time do not change."""
+def cached_hash(path: Path) -> str:
+    """Compute a file's SHA-256, cached while its size and time do not change."""
     real = path.resolve()
     if real.parent.name == "blobs" and _SHA256.fullmatch(real.name):
         return real.name  # the hub's cache names large files by their SHA-256
@@ -171,17 +169,17 @@ def hash_file(path: Path) -> str:
 def choose_files(
     names: Iterable[str], index: Mapping[str, Any], variant: str | None, skipped: Iterable[str] = ()
 ) -> tuple[str, ...]:
-    """Of a model's files, those that drawing from text reads: settings, and one set of safetensors for each part.
+    """Choose the files to read: settings, and one set of weights per component.
 
     Args:
         names: all files, relative to the model's folder, with ``/``.
         index: the contents of ``model_index.json``.
-        variant: taken for each part that has it; the plain weights otherwise, or the only variant if there are
-            none.
-        skipped: parts whose weights are not read.
+        variant: taken for each component that has it; the plain weights otherwise, or the only variant if there
+            are none.
+        skipped: components whose weights are not read.
 
     Raises:
-        UsageError: a part has several variants, and none of them is a usual one.
+        UsageError: a component has several variants, and none of them is a usual one.
     """
     parts: dict[str, list[str]] = {part: [] for part in _parts(index)}
     for name in names:
@@ -193,7 +191,7 @@ def choose_files(
         kinds = {file: kind for file in files if (kind := _variant(file)) is not None}
         weights = {} if part in skipped else kinds
         there = sorted(set(weights.values()))
-        usual = [one for one in (variant or "", "", "fp16") if one in there]
+        usual = [name for name in (variant or "", "", "fp16") if name in there]
         if not usual and len(there) > 1:
             listed = clean_text(", ".join(there), 200)
             raise UsageError(
@@ -210,7 +208,7 @@ def choose_files(
 
 
 def missing_components(found: ModelFiles, skipped: Iterable[str] = ()) -> list[str]:
-    """Parts whose settings or weights are not among a model's files."""
+    """List the components whose settings or weights are not among a model's files."""
     index = _read_json(found.folder / INDEX)
     here = set(found.files)
     missing = []
@@ -228,7 +226,7 @@ def missing_components(found: ModelFiles, skipped: Iterable[str] = ()) -> list[s
 
 
 def _from_hub(
-    source: Source, revision: str | None, variant: str | None, skipped: tuple[str, ...], download: bool
+    source: ModelSource, revision: str | None, variant: str | None, skipped: tuple[str, ...], download: bool
 ) -> ModelFiles:
     folder = cached(source.hub, revision)
     if folder and (folder / INDEX).is_file():
@@ -236,11 +234,13 @@ def _from_hub(
         if not missing_components(found, skipped):
             return found
     if not download:
-        raise not_here(source, revision=revision)
-    fetched = fetch(source, [INDEX], revision)
+        raise _not_here(source, revision=revision)
+    absent = _not_here(source, tried=True)
+    fetched = fetch(source.hub, [INDEX], revision, absent=absent)
     index = _check_index(_read_json(fetched / INDEX), source.name)
-    names = listed(source, fetched.name)
-    fetched = fetch(source, list(choose_files(names, index, variant, skipped)), fetched.name)
+    names = list_files(source.hub, fetched.name, absent=absent)
+    files = choose_files(names, index, variant, skipped)
+    fetched = fetch(source.hub, files, fetched.name, absent=absent)
     found = _read_folder(fetched, source.name, variant, skipped, commit=fetched.name)
     missing = missing_components(found, skipped)
     if missing:
@@ -250,7 +250,7 @@ def _from_hub(
     return found
 
 
-def _find_denoiser(source: Source, preset: Preset, file: str, download: bool) -> Path:
+def _find_denoiser(source: ModelSource, preset: Preset, file: str, download: bool) -> Path:
     folder = source.folder or cached(preset.denoiser_hub)
     if folder and (folder / file).is_file():
         return folder / file
@@ -259,8 +259,9 @@ def _find_denoiser(source: Source, preset: Preset, file: str, download: bool) ->
             f"{source.name}: there is no {file} in the folder", f"put the file of {preset.denoiser_hub} there"
         )
     if not download:
-        raise not_here(source)
-    return fetch(source, [file], hub=preset.denoiser_hub) / file
+        raise _not_here(source)
+    absent = _not_here(replace(source, hub=preset.denoiser_hub), tried=True)
+    return fetch(preset.denoiser_hub, [file], absent=absent) / file
 
 
 def _read_folder(
@@ -306,7 +307,7 @@ def _check_index(index: dict[str, Any], name: str) -> dict[str, Any]:
 def _parts(index: Mapping[str, Any]) -> list[str]:
     def is_part(name: str, value: Any) -> bool:
         pair = isinstance(value, list) and len(value) == 2 and value[0] is not None
-        return pair and not name.startswith("_") and name not in LEFT_OUT
+        return pair and not name.startswith("_") and name not in SKIPPED_COMPONENTS
 
     return [name for name, value in index.items() if is_part(name, value)]
 
@@ -321,6 +322,26 @@ def _settings_of(file: str, wanted: str, skipped: bool) -> bool:
     if shards:
         return not skipped and (shards[1] or "") == wanted
     return not file.endswith(".index.json")
+
+
+def _not_here(source: ModelSource, *, revision: str | None = None, tried: bool = False) -> MissingPartError:
+    """Return the error for a missing model: what it is, how large, and where to get it."""
+    preset = source.preset
+    how = "check the network" if tried else "allow the download with --download"
+    at = f" at revision {revision!r}" if revision else ""
+    if preset is None or source.hub != preset.hub:
+        return MissingPartError(
+            f"{source.hub}{at} is not here, neither as a folder nor in the hub's cache",
+            f"{how}, or `hf download {source.hub}{f' --revision {revision}' if revision else ''}`",
+        )
+    parts = preset.hub if not preset.denoiser_hub else f"{preset.hub} and {preset.denoiser_hub}"
+    half = f" ({preset.variant})" if preset.variant else ""
+    licence = "; accept its licence on the hub first, and `hf auth login`" if preset.gated else ""
+    name = source.name.partition("=")[0]
+    return MissingPartError(
+        f"{name}{at} is not here: {parts}, {preset.gigabytes} GB{half}",
+        f"{how}, or name a copy as {name}=FOLDER{licence}",
+    )
 
 
 def _incomplete(found: ModelFiles, missing: list[str], name: str) -> UsageError:
@@ -345,7 +366,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _lora_files(folder: Path, wanted: str, *, usual: bool = True) -> list[str]:
-    """Names of a repository's LoRA files: the ``wanted`` one, or that of the ``usual`` name alone, or all."""
+    """List LoRA files: the ``wanted`` one, that of the ``usual`` name, or all."""
     if wanted:
         return [wanted] if wanted.endswith(".safetensors") and (folder / wanted).is_file() else []
     names = sorted(path.name for path in folder.glob("*.safetensors"))

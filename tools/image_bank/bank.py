@@ -1,17 +1,20 @@
-"""A bank of captioned images: its entries, its identity, and the vocabulary drawn from its captions."""
+"""A bank of captioned images: entries, fingerprint and vocabulary."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import math
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.resources import files
 from typing import TYPE_CHECKING, Literal, get_args
 
+from line_neurons.agent.errors import MissingPartError
 from line_neurons.tools.images.reader import PLAIN, Range, Traits
-from line_neurons.tools.images.reading import ImageAccount
+from line_neurons.tools.images.reading import TraitSummary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,6 +28,9 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 _FORMAT = 1
+PACKS = ("stamps", "photos", "backgrounds")
+_MANIFEST = "bundled.csv"
+_REMEDY = "run: line assets install demo"
 
 
 @dataclass(frozen=True)
@@ -33,15 +39,15 @@ class Entry:
 
     Args:
         id: path relative to the bank, with forward slashes; unique in the bank.
-        path: where the file lies.
+        path: the file.
         caption: what is in the image, a short noun phrase in lower case.
         also: synonyms of the caption.
-        broader: names of wider groups the thing belongs to ("bird" for a crow).
+        broader: names of wider groups the subject belongs to ("bird" for a crow).
         kind: a cut-out with transparency, a whole photograph, or a background without a subject.
-        scenes: the places and conditions a background shows; for a cut-out, places it is at home in.
+        scenes: the places and conditions a background shows; for a cut-out, places where it usually is.
         split: ``search`` and ``heldout`` images are never used together; ``shared`` ones serve both.
         sha256: hash of the file, in hex.
-        traits: what the file holds beside ordinary pixels.
+        traits: how the file differs from an ordinary image.
     """
 
     id: str
@@ -57,12 +63,12 @@ class Entry:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every phrase the image may be drawn for: caption, synonyms, broader names."""
+        """Every phrase that the image may stand for: caption, synonyms, broader names."""
         return (self.caption, *self.also, *self.broader)
 
     @property
     def is_subject(self) -> bool:
-        """Whether the image shows a thing rather than a background."""
+        """Whether the image shows a subject rather than a background."""
         return self.kind != "background"
 
 
@@ -70,11 +76,11 @@ class Bank:
     """The readable images of one source, in the order of their ids.
 
     Args:
-        name: what the bank is called in messages and provenance.
+        name: the bank in messages and provenance.
         entries: its images.
         skipped: images that could not be read, as ``name: reason``.
-        remarks: what else was left out or read in a way of its own, a line for each reason.
-        value_range: see ``image_reader.read_image``.
+        remarks: what else was skipped or read in a special way, a line for each reason.
+        value_range: see ``read_image``.
 
     Raises:
         UsageError: the range of the values of its images is not known.
@@ -93,53 +99,51 @@ class Bank:
         self.entries: tuple[Entry, ...] = tuple(sorted(entries, key=lambda entry: entry.id))
         self.skipped: tuple[str, ...] = tuple(skipped)
         self.remarks: tuple[str, ...] = tuple(remarks)
-        self.account.check(f"the image bank {name}", value_range)
+        self.trait_summary.check(f"the image bank {name}", value_range)
 
     @cached_property
-    def account(self) -> ImageAccount:
-        """What its images hold beside ordinary pixels, the transparency of cut-outs left aside."""
+    def trait_summary(self) -> TraitSummary:
+        """How its images differ from ordinary ones, apart from the transparency of cut-outs."""
         shown = (
             (entry.id, replace(entry.traits, transparent=entry.traits.transparent and entry.kind != "cutout"))
             for entry in self.entries
         )
-        return ImageAccount(len(self.entries), tuple(one for one in shown if one[1] != PLAIN))
+        return TraitSummary(len(self.entries), tuple(entry for entry in shown if entry[1] != PLAIN))
 
     @property
     def image_notes(self) -> tuple[str, ...]:
-        """How images that are not ordinary are read, with their number."""
-        return self.account.notes(self.value_range)
+        """How unusual images are read, with their number."""
+        return self.trait_summary.notes(self.value_range)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash over every image's content and description; file dates and places do not enter.
+        """Hash over every image's content and description, not over dates and places of files.
 
-        How they are read is in it where some have more than 8 bits; a bank has always turned the others and laid
+        How they are read is included where some have more than 8 bits; a bank has always turned the others and put
         them on white.
         """
         described = [
             [e.id, e.sha256, e.caption, e.also, e.broader, e.kind, e.scenes, e.split] for e in self.entries
         ]
-        deep = ImageAccount(len(self.entries), self.account.deep).identity(self.value_range)
+        deep = TraitSummary(len(self.entries), self.trait_summary.deep).identity(self.value_range)
         identity = [_FORMAT, described, *([deep] if deep else [])]
         text = json.dumps(identity, ensure_ascii=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def select(self, selection: Selection) -> tuple[Entry, ...]:
-        """The entries that a generator of one split may use."""
+        """Return the entries that a generator of one split may use."""
         if selection == "all":
             return self.entries
         return tuple(entry for entry in self.entries if entry.split in (selection, "shared"))
 
     def captions(self, selection: Selection = "search") -> tuple[str, ...]:
-        """The distinct captions of things, sorted."""
+        """Return the distinct captions of subjects, sorted."""
         return tuple(sorted({entry.caption for entry in self.select(selection) if entry.is_subject}))
 
     def vocabulary(self, seed: int, share: float = 1 / 3) -> tuple[str, ...]:
-        """A seeded share of the search captions, sorted: the names a search starts from.
+        """Return a seeded share in (0, 1] of the search captions, sorted.
 
-        Args:
-            seed: any integer; the same seed and captions give the same names.
-            share: part of the captions in (0, 1]; at least one caption is given.
+        The same seed and captions give the same names; at least one caption is returned.
         """
         if not 0 < share <= 1:
             raise ValueError(f"share must be in (0, 1], not {share}")
@@ -151,17 +155,10 @@ class Bank:
 
 
 def hold_out(groups: Sequence[tuple[str, str]], share: float = 1 / 3) -> list[Split]:
-    """Assign images to splits by their content.
+    """Assign images, each (caption, sha256), to splits by their content.
 
-    Of every caption with two or more different images about ``share``, and at least one, is held out;
-    captions with a single image stay in the search.
-
-    Args:
-        groups: (caption, sha256) of each image.
-        share: part to hold out.
-
-    Returns:
-        The split of each image, in order.
+    Of every caption with two or more different images about ``share``, and at least one, is held out; captions
+    with a single image stay in the search.
     """
     hashes: dict[str, set[str]] = defaultdict(set)
     for caption, sha256 in groups:
@@ -173,6 +170,44 @@ def hold_out(groups: Sequence[tuple[str, str]], share: float = 1 / 3) -> list[Sp
             count = min(len(ordered) - 1, max(1, round(share * len(ordered))))
             held.update(ordered[:count])
     return ["heldout" if sha256 in held else "search" for _, sha256 in groups]
+
+
+def bundled_bank(assets: Path) -> Bank:
+    """Open the bundled bank from its packs in ``assets``.
+
+    Its files, their captions and their split are fixed in ``bundled.csv`` beside this module.
+
+    Raises:
+        MissingPartError: a pack, or a file of one, is not installed.
+    """
+    for pack in PACKS:
+        if not (assets / pack).is_dir():
+            raise MissingPartError(f"the bundled image bank's pack {pack!r} is not in {assets}", _REMEDY)
+    manifest = files("line_neurons.tools.image_bank").joinpath(_MANIFEST).read_text("utf-8")
+    return Bank("bundled", (_bundled_entry(assets, row) for row in csv.DictReader(manifest.splitlines())))
+
+
+def _bundled_entry(assets: Path, row: dict[str, str]) -> Entry:
+    path = assets / row["pack"] / row["file"]
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise MissingPartError(f"{path} of the bundled image bank cannot be read", _REMEDY) from error
+    return Entry(
+        id=f"{row['pack']}/{row['file']}",
+        path=path,
+        caption=row["caption"],
+        also=_several(row["also"]),
+        broader=_several(row["broader"]),
+        kind=next(kind for kind in KINDS if kind == row["kind"]),
+        scenes=_several(row["scene"]),
+        split=next(split for split in SPLITS if split == row["split"]),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+
+
+def _several(cell: str) -> tuple[str, ...]:
+    return tuple(part for part in cell.split(";") if part)
 
 
 def _digest(*parts: str) -> bytes:

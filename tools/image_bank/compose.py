@@ -1,6 +1,6 @@
-"""Putting images together: cut-outs on a backdrop, and views of whole photographs.
+"""Compose images: cut-outs on a backdrop, and views of whole photographs.
 
-Pure functions of images and a random generator; the camera angles are scale, crop, squash and perspective.
+Pure functions of images and a random generator; camera angles are scale, crop, squash and perspective.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from line_neurons.tools.image_bank.lighting import Pixels, shade
+from line_neurons.tools.image_bank.effects import Pixels, shade
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,13 @@ class Framing:
     """How a camera angle is imitated.
 
     Args:
-        name: what it is called in the provenance.
+        name: its name in the provenance.
         extent: range of a cut-out's longer side as a share of the frame.
         bottom: range of the height of its lower edge (1 is the frame's lower edge), None to centre it.
         squash: range of its height relative to its width.
         keystone: range of the share that its top is narrower than its foot; negative widens it.
         tilt: largest rotation in degrees, either way.
-        crop: range of the part of a photograph that is shown, as a share of its shorter side.
+        crop: range of the visible part of a photograph, as a share of its shorter side.
         zoom: the same for a background.
         defocus: range of a background's blur, pixels at 256 px.
         ground: whether the backdrop is the ground only.
@@ -77,20 +77,20 @@ _FRAMINGS: dict[str, Framing] = {
 
 
 def framing(angle: str) -> Framing:
-    """The framing of a prompt's camera angle; neutral where the angle is not known."""
+    """Return the framing of a prompt's camera angle; neutral where the angle is not known."""
     words = angle.casefold().replace("close up", "close-up")
     return next((known for key, known in _FRAMINGS.items() if key in words), NEUTRAL)
 
 
 @dataclass(frozen=True)
 class Cutout:
-    """A thing to place.
+    """A cut-out to place.
 
     Args:
-        image: RGBA, trimmed to the thing.
+        image: RGBA, trimmed to the subject.
         scale: size relative to the framing's extent.
         centre: horizontal centre as a share of the frame.
-        name: what it is called in the description of operations.
+        name: its name in the description of operations.
     """
 
     image: Image.Image
@@ -108,15 +108,15 @@ def place(
     grounded: bool,
     dim: Pixels | None = None,
 ) -> tuple[Pixels, list[str]]:
-    """Lay cut-outs over a backdrop, the last in front, each with a shadow.
+    """Place cut-outs on a backdrop, the last in front, each with a shadow.
 
     Args:
         backdrop: float32 [s, s, 3].
-        cutouts: the things.
+        cutouts: the subjects.
         view: the camera angle.
         rng: source of the variation.
-        grounded: whether things stand on something and so touch their shadow.
-        dim: gain float32 [3] on the things, for the light of the place; None leaves them.
+        grounded: whether subjects stand on something and so touch their shadow.
+        dim: gain float32 [3] on the subjects, for the light of the place; None for no change.
 
     Returns:
         float32 [s, s, 3] in [0, 1] and the operations, as text.
@@ -145,16 +145,10 @@ def place(
 
 
 def view_photo(image: Image.Image, size: int, view: Framing, rng: np.random.Generator) -> tuple[Pixels, list[str]]:
-    """A square view of a photograph that keeps its centre.
+    """Crop a square view of an RGB photograph around its centre.
 
-    An image with an even border is first widened to a square in the border's colour, so that a long thing on
-    a plain ground is not cut.
-
-    Args:
-        image: RGB photograph.
-        size: side in pixels.
-        view: the camera angle.
-        rng: source of the variation.
+    An image with an even border is first widened to a square in the border's colour, so that a long subject on a
+    plain ground is not cut.
 
     Returns:
         float32 [size, size, 3] in [0, 1] and the operations, as text.
@@ -206,7 +200,7 @@ def view_photo(image: Image.Image, size: int, view: Framing, rng: np.random.Gene
 
 
 def encode(pixels: Pixels) -> bytes:
-    """A PNG file of float32 [h, w, 3] in [0, 1]."""
+    """Encode float32 [h, w, 3] in [0, 1] as a PNG file."""
     buffer = io.BytesIO()
     image = Image.fromarray((np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8), "RGB")
     image.save(buffer, "PNG", compress_level=1)
@@ -307,7 +301,7 @@ def _shadow(
 
 
 def _even_border(image: Image.Image) -> tuple[int, int, int] | None:
-    """The border's colour if the border is even, else None."""
+    """Return the border's colour if the border is even, else None."""
     small = np.asarray(image.resize((48, 48), Image.Resampling.BILINEAR), np.float32)
     frame = np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]])
     if float(frame.std(0).max()) > 9.0:
@@ -317,7 +311,7 @@ def _even_border(image: Image.Image) -> tuple[int, int, int] | None:
 
 
 def _reduced(image: Image.Image, side: float, size: int) -> tuple[Image.Image, float]:
-    """The image at about the scale of the result, so that a sampling transform does not alias."""
+    """Reduce the image to about the scale of the result, so that resampling does not alias."""
     if side <= 1.3 * size:
         return image, 1.0
     scale = 1.1 * size / side
@@ -326,7 +320,7 @@ def _reduced(image: Image.Image, side: float, size: int) -> tuple[Image.Image, f
 
 
 def _perspective(quad: np.ndarray, width: int, height: int) -> list[float]:
-    """Coefficients that map the result's corners, clockwise from the top left, to ``quad`` in the source."""
+    """Compute the coefficients that map the result's corners to ``quad``."""
     rows: list[list[float]] = []
     values: list[float] = []
     for (u, v), (x, y) in zip([(0, 0), (width, 0), (width, height), (0, height)], quad.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""The image bank as a control set: a few neutral images of each name a search starts from."""
+"""The image bank as a control set: a few neutral images of each class."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import ControlChunk
 from line_neurons.tools.image_bank.bank import Bank, Entry, Selection
 from line_neurons.tools.image_bank.generator import FORMAT
-from line_neurons.tools.image_bank.painter import Painter, Plan, Source, Thing
+from line_neurons.tools.image_bank.painter import ImageSource, Painter, Plan, PlannedSubject
 
 _AT_ONCE = 32
 
@@ -20,15 +20,15 @@ _AT_ONCE = 32
 class BankControl:
     """Composes control images from one split of a bank; implements the port ``ControlSet``.
 
-    Angle and light are neutral and the seeds are apart from the search's, so that no control image is one
-    that the search draws.
+    Angle and light are neutral and the seeds differ from the search's, so that no control image occurs in the
+    search.
 
     Args:
         bank: the images.
-        classes: captions of the bank; a caller leaves out what the board must not start with.
+        classes: captions of the bank; a caller leaves out what initial scoreboards must not hold.
         m: images of each class, at least 1.
         size: side in pixels.
-        split: whose images; ``heldout`` for what must not be an image that a search saw.
+        split: ``heldout`` for images that no search has seen.
 
     Raises:
         UsageError: no class is given, or a class has no image in the split.
@@ -60,7 +60,7 @@ class BankControl:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the bank, the classes, and how many images of what size."""
+        """Hash of the bank, the classes, and the number and size of images."""
         identity = [FORMAT, self._bank.fingerprint, self._classes, self._m, self._size, _AT_ONCE]
         # Runs are recorded with fingerprints from when there was but one split.
         apart = [] if self._split == "search" else [self._split]
@@ -68,7 +68,7 @@ class BankControl:
         return f"image-bank-control:{self._bank.name}:{digest[:32]}"
 
     def identity(self) -> dict[str, Any]:
-        """What the fingerprint is a hash of, by name; of the classes how many they are, and their own hash."""
+        """The contents of the fingerprint, by name; classes by number and hash."""
         return {
             "format": FORMAT,
             "image_bank": self._bank.fingerprint,
@@ -84,7 +84,7 @@ class BankControl:
         return self._classes
 
     def chunks(self, start: int = 0) -> Iterator[ControlChunk]:
-        """The images as PNG files, class by class: as many whole classes at a time as have about 32 images.
+        """Yield PNG files class by class: as many whole classes at a time as have about 32 images.
 
         Raises:
             BackendError: an image of the bank can no longer be read.
@@ -102,7 +102,7 @@ class BankControl:
         return -(-len(self._classes) // self._together)
 
     def images(self, class_name: str) -> list[bytes]:
-        """The images of a class as PNG files.
+        """Return the images of a class as PNG files.
 
         Raises:
             UsageError: there is no such class.
@@ -110,8 +110,8 @@ class BankControl:
         """
         if class_name not in self._classes:
             raise UsageError(f"the control set has no class {class_name!r}", "see its classes")
-        sources = tuple(Source(entry, class_name, 1.0) for entry in self._by_caption[class_name])
-        plan = self._painter.prepare(Plan(class_name, (Thing(class_name, sources),)))
+        sources = tuple(ImageSource(entry, class_name, 1.0) for entry in self._by_caption[class_name])
+        plan = self._painter.prepare(Plan(class_name, (PlannedSubject(class_name, sources),)))
         return [
             self._painter.paint(plan, "", "", key=f"control\0{class_name}\0{number}", turn=number).png
             for number in range(self._m)

@@ -1,4 +1,4 @@
-"""Reading a bank from a user's folder, or from the folder of an installed package."""
+"""Read an image bank from a user's folder, or from the folder of an installed package."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from line_neurons.tools.control_sets.class_folders import PLAIN
 from line_neurons.tools.image_bank.bank import KINDS, SPLITS, Bank, Entry, Kind, hold_out
 from line_neurons.tools.images.folders import images_below
 from line_neurons.tools.images.reader import Range, Traits, read_cutout, read_image, traits_of
-from line_neurons.tools.images.reading import ranges_told
+from line_neurons.tools.images.reading import range_errors
 from line_neurons.tools.images.skipped import Remarks
 
 CAPTIONS_FILE = "captions.csv"
@@ -31,7 +31,7 @@ _LONGEST_CAPTION = 200
 
 @dataclass(frozen=True)
 class _Listed:
-    """An image as a folder describes it, before it was read."""
+    """An image as a folder describes it, before it is read."""
 
     file: str
     caption: str
@@ -45,13 +45,9 @@ class _Listed:
 def open_bank(source: str, value_range: Range | None = None) -> Bank:
     """Open a bank by a folder's path or an installed package's name.
 
-    Args:
-        source: the folder or package.
-        value_range: see ``image_reader.read_image``.
-
     Raises:
-        UsageError: there is no such folder or package, it holds no readable image, or the range of the values
-            of its images is not known.
+        UsageError: there is no such folder or package, it holds no readable image, or the range of the values of
+            its images is not known.
     """
     folder = Path(source).expanduser()
     if folder.is_dir():
@@ -68,18 +64,14 @@ def open_bank(source: str, value_range: Range | None = None) -> Bank:
 
 
 def folder_bank(folder: Path, value_range: Range | None = None) -> Bank:
-    """Read a folder of captioned images.
+    """Read a folder of captioned images; ``value_range``: see ``read_image``.
 
     The captions come from ``captions.csv`` (columns ``file,caption`` and optionally ``also``, ``broader``,
-    ``kind``, ``scene``, ``split``; several values are separated by ``;``), else from a ``.txt`` file beside
-    each image, else from the name of its sub-folder or, at the top, from its file name; a name that is no word
-    gives none, and its image is left out. What is left out is in ``skipped`` and ``remarks``. Images below
-    ``backgrounds/<scene>/`` are backgrounds. Where no split is given a third of the images of each caption
-    is held out.
-
-    Args:
-        folder: the folder.
-        value_range: see ``image_reader.read_image``.
+    ``kind``, ``scene``, ``split``; several values are separated by ``;``), else from a ``.txt`` file beside each
+    image, else from the name of its sub-folder or, at the top, from its file name; a name that is no word gives
+    none, and its image is skipped. What is skipped is in ``skipped`` and ``remarks``. Images below
+    ``backgrounds/<scene>/`` are backgrounds. Where no split is given a third of the images of each caption is held
+    out.
 
     Raises:
         UsageError: the folder cannot be read, the captions file is malformed, no image is readable, or the range
@@ -103,7 +95,7 @@ def folder_bank(folder: Path, value_range: Range | None = None) -> Bank:
     skipped: list[str] = []
     for item in listed:
         try:
-            with ranges_told(f"{item.file} of the image bank {folder}"):
+            with range_errors(f"{item.file} of the image bank {folder}"):
                 entries.append(_read(folder, item, value_range))
         except (OSError, ValueError) as error:
             skipped.append(f"{item.file}: {str(error) or type(error).__name__}")
@@ -157,7 +149,7 @@ def _from_table(table: Path) -> Iterator[_Listed]:
 
 
 def _from_names(folder: Path, images: Sequence[Path], remarks: Remarks) -> Iterator[_Listed]:
-    """The images that their folders, their own names or text files beside them give a caption to."""
+    """List images with a caption from their folder, name or text file."""
     parts = [path.relative_to(folder).parts for path in images]
     inner = {names[:-1] for names in parts if len(names) > 1 and names[0] != BACKGROUNDS_FOLDER}
     plain = all(len(names) == 1 and names[0].casefold() in PLAIN for names in inner)
@@ -185,7 +177,7 @@ def _from_names(folder: Path, images: Sequence[Path], remarks: Remarks) -> Itera
 
 
 def clean(text: str) -> str:
-    """A caption in the form captions have: one line, lower case, no article, number or full stop, not too long."""
+    """Normalise a caption: one short line, lower case, no article or full stop."""
     words = re.sub(r"[_\-\s]+", " ", clean_text(text, _LONGEST_CAPTION).lower()).strip(" .,;:!?\"'")
     words = re.sub(r"^(a|an|the) (?=\S)", "", words)
     return re.sub(r" ?\(?\d+\)?$", "", words).strip() or words
@@ -215,7 +207,7 @@ def _read(folder: Path, item: _Listed, value_range: Range | None) -> Entry:
 
 
 def _kind(content: bytes, traits: Traits, value_range: Range | None) -> Kind:
-    """Decode the image, so that a corrupt one is found now, and tell a cut-out by its alpha."""
+    """Decode the image, to find corrupt ones now, and recognise a cut-out by its alpha."""
     if not traits.transparent:
         read_image(content, value_range=value_range, side=64)
         return "photo"

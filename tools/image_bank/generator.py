@@ -1,4 +1,4 @@
-"""The image bank as a generator: concept phrases drawn from captioned images."""
+"""The image bank as a generator: images of concept phrases from captioned images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from line_neurons.agent.errors import NotDrawableError, UsageError
 from line_neurons.agent.ports import DrawnImage, ImageRequest, Progress
 from line_neurons.tools.image_bank.bank import Bank, Selection
 from line_neurons.tools.image_bank.matching import Matcher
-from line_neurons.tools.image_bank.painter import Painter, Plan, Source, Thing
+from line_neurons.tools.image_bank.painter import ImageSource, Painter, Plan, PlannedSubject
 from line_neurons.tools.image_bank.phrases import Phrase, normalise, parse
 from line_neurons.tools.image_bank.text_encoder import TextEncoder
 
@@ -30,9 +30,9 @@ class BankSettings:
 
     Args:
         size: side of the images in pixels, at least 32.
-        threshold: lowest cosine similarity of a phrase and a caption that is drawn, in (0, 1].
-        margin: captions less than this below the best are drawn too, at least 0.
-        max_captions: most captions drawn for one thing that is matched by similarity, at least 1.
+        threshold: lowest cosine similarity of a phrase and a usable caption, in (0, 1].
+        margin: captions less than this below the best are used too, at least 0.
+        max_captions: most captions used for one subject that is matched by similarity, at least 1.
     """
 
     size: int = 256
@@ -59,13 +59,13 @@ class ImageBankGenerator:
 
     Args:
         bank: the images.
-        encoder: measures how near phrases are to captions.
+        encoder: measures the similarity of phrases and captions.
         split: ``search`` or ``heldout`` uses only that split's images; ``all`` uses every image.
         settings: matching and size.
         cache: folder for embeddings of the bank's names; None computes them in every process.
 
     Raises:
-        UsageError: the split holds no image of a thing.
+        UsageError: the split holds no image of a subject.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class ImageBankGenerator:
         return f"image-bank:{self._bank.name}:{self._split}:{digest[:32]}"
 
     def identity(self) -> dict[str, Any]:
-        """What the fingerprint is a hash of, by name."""
+        """The contents of the fingerprint, by name."""
         return {
             "format": FORMAT,
             "image_bank": self._bank.fingerprint,
@@ -122,14 +122,14 @@ class ImageBankGenerator:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What the bank left out, a line for each reason, and each image that could not be read."""
+        """What the bank skipped, a line for each reason, and each image that could not be read."""
         return (*self._bank.remarks, *self._bank.skipped)
 
     def synthesize(self, requests: Sequence[ImageRequest], progress: Progress | None = None) -> list[DrawnImage]:
-        """Draw the requests, in order; deterministic in (fingerprint, request).
+        """Compose images for the requests, in order; deterministic in (fingerprint, request).
 
         Raises:
-            NotDrawableError: a concept is not in the bank or cannot be composed; nothing is drawn then.
+            NotDrawableError: a concept is not in the bank or cannot be composed; no image is made then.
             BackendError: an image of the bank can no longer be read.
         """
         plans = [self.plan(request.concept) for request in requests]
@@ -148,16 +148,11 @@ class ImageBankGenerator:
         return drawn
 
     def suggest(self, concepts: Sequence[str], limit: int) -> list[str]:
-        """Captions near ``concepts`` but not among them, unlike each other, nearest first.
-
-        Args:
-            concepts: phrases, best known first; their order does not matter.
-            limit: most captions to return.
-        """
+        """Suggest up to ``limit`` distinct captions near ``concepts``, nearest first."""
         return self._matcher.suggest(concepts, limit)
 
     def match(self, phrase: str) -> list[tuple[str, float]]:
-        """The captions a phrase is drawn from and their similarity to it, best first.
+        """Return the captions that a phrase matches and their similarity to it, best first.
 
         Raises:
             NotDrawableError: nothing is close enough, or it cannot be composed.
@@ -170,11 +165,11 @@ class ImageBankGenerator:
         return sorted(best.items(), key=lambda pair: (-pair[1], pair[0]))
 
     def vocabulary(self, seed: int, share: float = 1 / 3) -> tuple[str, ...]:
-        """A seeded share of the search captions, sorted."""
+        """Return a seeded share of the search captions, sorted."""
         return self._bank.vocabulary(seed, share)
 
     def plan(self, concept: str) -> Plan:
-        """What would be drawn for a concept.
+        """Plan the image of a concept.
 
         Raises:
             NotDrawableError: it is not in the bank, or cannot be composed from it.
@@ -196,27 +191,27 @@ class ImageBankGenerator:
             whole = self._whole(phrase)
             if whole is not None:
                 return Plan(concept, (whole,))
-        things: list[Thing] = []
+        things: list[PlannedSubject] = []
         for subject in phrase.subjects:
             try:
-                things.append(Thing(subject.text, self._sources(subject.text), subject.colour))
+                things.append(PlannedSubject(subject.text, self._sources(subject.text), subject.colour))
             except NotDrawableError as error:
                 raise NotDrawableError(concept, error.nearest) from None
         return Plan(concept, tuple(things), phrase.place, phrase.conditions, phrase.ignored)
 
-    def _whole(self, phrase: Phrase) -> Thing | None:
+    def _whole(self, phrase: Phrase) -> PlannedSubject | None:
         words = set(normalise(phrase.text).split())
         for name, similarity in self._matcher.nearest(phrase.text, 1):
             if similarity >= self._settings.threshold and words <= {*normalise(name).split(), "a", "the"}:
-                return Thing(phrase.text, self._sources(name))
+                return PlannedSubject(phrase.text, self._sources(name))
         return None
 
-    def _sources(self, text: str) -> tuple[Source, ...]:
+    def _sources(self, text: str) -> tuple[ImageSource, ...]:
         matches = self._matcher.match(text)
         if matches[0].similarity < 1:
             matches = matches[: self._settings.max_captions]
-        found: dict[str, Source] = {}
+        found: dict[str, ImageSource] = {}
         for match in matches:
             for entry in match.entries:
-                found.setdefault(entry.id, Source(entry, match.name, match.similarity, match.ignored))
+                found.setdefault(entry.id, ImageSource(entry, match.name, match.similarity, match.ignored))
         return tuple(found.values())

@@ -1,4 +1,4 @@
-"""Which images of a bank a phrase names, by text similarity."""
+"""Match phrases to images of a bank by text similarity."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _SHORTEST_SECOND_WORD = 4
 
 @dataclass(frozen=True)
 class Match:
-    """A name of the bank that a phrase reaches, and the images under it.
+    """A name of the bank that a phrase matches, and the images under it.
 
     Args:
-        name: the caption, synonym or broader name that was reached.
+        name: the matched caption, synonym or broader name.
         similarity: cosine similarity of phrase and name in [-1, 1], rounded to four decimals; 1 if equal.
         entries: the images with that name, sorted by caption and id.
         ignored: words of the phrase that the name lacks although both name the same sort of thing.
@@ -49,14 +49,14 @@ class Match:
 
 
 class Matcher:
-    """Looks phrases up among the names of one split of a bank; may be used from several threads.
+    """Matches phrases with the names of one split of a bank; may be used from several threads.
 
     Args:
-        bank: where the images are.
+        bank: the images.
         encoder: embeds phrases and names.
         selection: the split that may be used.
-        threshold: lowest similarity of a name that may be drawn for a phrase.
-        margin: names less than this below the best one are drawn too.
+        threshold: lowest similarity of a phrase and a usable name.
+        margin: names less than this below the best one are used too.
         cache: folder for the names' embeddings; None computes them in every process.
     """
 
@@ -100,11 +100,11 @@ class Matcher:
         self._remembered: dict[str, Embeddings] = {}
 
     def known(self, phrase: str) -> bool:
-        """Whether the phrase, or its singular, is a name of the bank."""
+        """Tell whether the phrase, or its singular, is a name of the bank."""
         return phrase in self._exact or singular_phrase(phrase) in self._exact
 
     def match(self, phrase: str) -> list[Match]:
-        """The names a phrase reaches, best first.
+        """Return the names that a phrase matches, best first.
 
         Raises:
             NotDrawableError: no name is close enough.
@@ -128,14 +128,14 @@ class Matcher:
         return tuple(e for e in self._entries[name] if name in (e.caption, *e.also))
 
     def nearest(self, phrase: str, limit: int = _NEAREST) -> list[tuple[str, float]]:
-        """The closest names and their similarity, best first, drawable or not."""
+        """Return the closest names and their similarity, best first, usable or not."""
         return [(name, similarity) for similarity, name in self._scored(normalise(phrase))[:limit]]
 
     def suggest(self, concepts: Sequence[str], limit: int) -> list[str]:
-        """Captions near what the concepts have in common, none of them itself, unlike each other, nearest first.
+        """Suggest distinct captions near what the concepts share, nearest first.
 
-        Captions are compared together with the wider groups they belong to: of two birds the words alone are
-        often no nearer than "spoonbill" and "spoon".
+        Captions are compared together with the wider groups they belong to: of two birds the words alone are often
+        no nearer than "spoonbill" and "spoon".
         """
         captions = self._bank.captions(self._selection)
         taken = {singular_phrase(normalise(concept)) for concept in concepts}
@@ -207,7 +207,7 @@ class Matcher:
             return None
         matrix = read_embeddings(file)
         if matrix is None or len(matrix) != count:
-            logger.warning("the embeddings in %s are damaged; they are computed anew", file)
+            logger.warning("the embeddings in %s are damaged; they are computed again", file)
             return None
         return matrix
 
@@ -221,14 +221,14 @@ class Matcher:
             file.with_suffix(".npy").unlink(missing_ok=True)
         except OSError as error:
             # They are computed anew in each process; what else needs the disk says so itself.
-            logger.warning("embeddings cannot be kept in %s: %s", file.parent, error.strerror)
+            logger.warning("embeddings cannot be saved in %s: %s", file.parent, error.strerror)
 
 
 def _same_sort(phrase: str, name: str) -> bool:
-    """Whether phrase and name can name the same sort of thing by their head nouns.
+    """Tell whether phrase and name can name the same sort of thing by their head nouns.
 
-    "tree bark" is not a tree and "tractor" is not a tractor wheel, however near their embeddings are: the
-    head noun of the one only qualifies that of the other. So it is in a closed compound: "toadstool", "toad".
+    "tree bark" is not a tree and "tractor" is not a tractor wheel, however similar their embeddings are: the head
+    noun of the one only qualifies that of the other. The same holds in a closed compound: "toadstool", "toad".
     """
     one, two = singular_phrase(phrase).split(), singular_phrase(name).split()
     if one[-1] == two[-1]:

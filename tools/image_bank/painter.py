@@ -1,4 +1,4 @@
-"""From a plan (which things, where, in what colour) to an image, with the account of how it was made."""
+"""Compose an image from a plan of subjects, places and colours."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from PIL import Image
 
 from line_neurons.agent.errors import BackendError, NotDrawableError
 from line_neurons.agent.ports import DrawnImage
-from line_neurons.tools.image_bank import backdrops, lighting
+from line_neurons.tools.image_bank import effects
 from line_neurons.tools.image_bank.bank import Bank, Entry, Selection
 from line_neurons.tools.image_bank.compose import Cutout, Framing, encode, framing, place, trim, view_photo
-from line_neurons.tools.image_bank.lighting import Pixels
-from line_neurons.tools.image_bank.recolour import recolour
+from line_neurons.tools.image_bank.effects import Pixels, recolour
 from line_neurons.tools.images.reader import read_cutout, read_image
 
 STUDIO = "studio"
@@ -37,12 +36,12 @@ _DIM = {
 
 
 class NotComposableError(NotDrawableError):
-    """The bank has the things, but not in a form in which they can be put together as asked.
+    """The bank has the subjects, but not in a form that can be composed as requested.
 
     Args:
-        concept: the concept asked for.
+        concept: the requested concept.
         reason: what cannot be done.
-        nearest: what could be drawn instead, with its similarity, best first.
+        nearest: possible concepts instead, with their similarity, best first.
     """
 
     def __init__(self, concept: str, reason: str, nearest: list[tuple[str, float]]) -> None:
@@ -52,8 +51,8 @@ class NotComposableError(NotDrawableError):
 
 
 @dataclass(frozen=True)
-class Source:
-    """An image that may stand for a thing, and why: the name that matched and how well."""
+class ImageSource:
+    """An image that may stand for a subject, and why: the matched name and its similarity."""
 
     entry: Entry
     name: str
@@ -62,20 +61,20 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Thing:
-    """One thing to draw: the words for it, the colour asked for, and the images to choose from."""
+class PlannedSubject:
+    """One subject of a plan: its words, the requested colour, and the images to choose from."""
 
     phrase: str
-    sources: tuple[Source, ...]
+    sources: tuple[ImageSource, ...]
     colour: str | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to draw for a concept: at most two things, where, how it looks there, and what is left out."""
+    """The plan of an image: at most two subjects, place, conditions, ignored words."""
 
     concept: str
-    things: tuple[Thing, ...]
+    things: tuple[PlannedSubject, ...]
     place: str | None = None
     conditions: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
@@ -89,7 +88,7 @@ class _Backdrop:
 
 
 class Painter:
-    """Draws plans from one split of a bank.
+    """Composes plans from one split of a bank.
 
     Args:
         bank: the images.
@@ -107,16 +106,16 @@ class Painter:
         self._decode = lru_cache(maxsize=_REMEMBERED_IMAGES)(self._decode_now)
 
     def prepare(self, plan: Plan) -> Plan:
-        """Keep the images that can serve the plan: cut-outs where a thing is moved or painted.
+        """Keep the images that fit the plan: cut-outs where a subject is moved or recoloured.
 
         Raises:
-            NotComposableError: the scene, or a thing in it, cannot be composed from this bank.
+            NotComposableError: the scene, or a subject in it, cannot be composed from this bank.
         """
         self._check_scene(plan)
         cuts = [tuple(s for s in thing.sources if s.entry.kind == "cutout") for thing in plan.things]
         loose = plan.place is not None or any(c not in _MADE_CONDITIONS for c in plan.conditions)
         whole_photos = 0
-        things: list[Thing] = []
+        things: list[PlannedSubject] = []
         for thing, found in zip(plan.things, cuts, strict=True):
             if not found and (thing.colour or loose):
                 what = f"given the colour {thing.colour}" if thing.colour else f"put into the scene {plan.place}"
@@ -129,7 +128,7 @@ class Painter:
             keep = (
                 found if found and (thing.colour or loose or plan.conditions or len(cuts) > 1) else thing.sources
             )
-            things.append(Thing(thing.phrase, keep, thing.colour))
+            things.append(PlannedSubject(thing.phrase, keep, thing.colour))
         if len(things) > 1 and whole_photos == len(things):
             raise NotComposableError(
                 plan.concept,
@@ -139,7 +138,7 @@ class Painter:
         return Plan(plan.concept, tuple(things), plan.place, plan.conditions, plan.ignored)
 
     def paint(self, plan: Plan, angle: str, light: str, *, key: str, turn: int) -> DrawnImage:
-        """Draw a prepared plan; deterministic in the arguments and the bank.
+        """Compose a prepared plan; deterministic in the arguments and the bank.
 
         Args:
             plan: from ``prepare``.
@@ -159,8 +158,8 @@ class Painter:
             backdrop = _Backdrop(pixels, {"kind": "photo", "file": photo.entry.id, "operations": done})
         pixels, operations = self._lay(plan, sources, backdrop, view, rng)
         pixels, weather = _conditions(pixels, plan, backdrop, rng)
-        pixels, lit = lighting.light(pixels, light, rng)
-        pixels, varied = lighting.jitter(pixels, rng)
+        pixels, lit = effects.light(pixels, light, rng)
+        pixels, varied = effects.jitter(pixels, rng)
         ignored = [*plan.ignored, *(word for source in sources for word in source.ignored)]
         provenance: dict[str, Any] = {
             "subjects": [
@@ -199,7 +198,7 @@ class Painter:
             raise NotComposableError(plan.concept, f"it has no background of {wanted!r}", _nearest(plan))
 
     def _scene_pool(self, plan: Plan) -> tuple[tuple[Entry, ...], tuple[str, ...]] | None:
-        """The backgrounds that show the plan's scene, and the conditions that must still be made."""
+        """Return backgrounds of the plan's scene, and the conditions still to be added."""
         at_place = [e for e in self._backgrounds if plan.place is None or plan.place in e.scenes]
         if not at_place:
             return None
@@ -219,7 +218,7 @@ class Painter:
     def _backdrop(
         self,
         plan: Plan,
-        sources: Sequence[Source],
+        sources: Sequence[ImageSource],
         view: Framing,
         light: str,
         rng: np.random.Generator,
@@ -228,7 +227,7 @@ class Painter:
         usual = self._usual(sources)
         glowing = any(_glows(source.entry) for source in sources) and bool(usual)
         if plan.place == STUDIO or (not wanted and not glowing and STUDIO in light.casefold()):
-            pixels, text = backdrops.gradient(self._size, rng, studio=True)
+            pixels, text = effects.gradient(self._size, rng, studio=True)
             return _Backdrop(pixels, {"kind": "plain", "colour": text})
         pool = self._scene_pool(plan)
         if wanted and pool is not None:
@@ -236,12 +235,12 @@ class Painter:
         draw = float(rng.uniform())
         if glowing or (usual and draw < _SHARE_SCENERY):
             return self._scenery(usual, view, rng)
-        maker = backdrops.texture if draw < (1 + _SHARE_SCENERY) / 2 else backdrops.gradient
+        maker = effects.texture if draw < (1 + _SHARE_SCENERY) / 2 else effects.gradient
         pixels, text = maker(self._size, rng)
         return _Backdrop(pixels, {"kind": "plain", "colour": text})
 
-    def _usual(self, sources: Sequence[Source]) -> tuple[Entry, ...]:
-        """Backgrounds where the things are at home, as far as the bank says; else any ordinary one."""
+    def _usual(self, sources: Sequence[ImageSource]) -> tuple[Entry, ...]:
+        """Return backgrounds where the subjects usually are; else any ordinary one."""
         homes = [set(source.entry.scenes) for source in sources if source.entry.scenes]
         home = set.intersection(*homes) if homes else set()
         return tuple(e for e in self._backgrounds if home & set(e.scenes)) or tuple(
@@ -261,7 +260,7 @@ class Painter:
         entry = pool[int(rng.integers(len(pool)))]
         low, high = view.defocus
         blur = (0.0, 0.0) if alone else (0.3 * low, 0.45 * high) if clear else view.defocus
-        pixels, text = backdrops.scene(
+        pixels, text = effects.scene(
             self._decode(entry), self._size, rng, zoom=view.zoom, blur=blur, ground=view.ground and not alone
         )
         account: dict[str, Any] = {
@@ -272,14 +271,14 @@ class Painter:
             "operations": [text],
         }
         if "snow" in made:
-            pixels, snowed = lighting.snow_ground(pixels, rng)
+            pixels, snowed = effects.snow_ground(pixels, rng)
             account["operations"].append(snowed)
         return _Backdrop(pixels, account, entry.scenes)
 
     def _lay(
         self,
         plan: Plan,
-        sources: Sequence[Source],
+        sources: Sequence[ImageSource],
         backdrop: _Backdrop,
         view: Framing,
         rng: np.random.Generator,
@@ -317,7 +316,7 @@ class Painter:
             rgb = read_image(entry.path, value_range=self._bank.value_range, side=longest)
         except ValueError as error:
             raise BackendError(
-                f"image {entry.id} of the image bank cannot be read: {error}", "mend or remove the file"
+                f"image {entry.id} of the image bank cannot be read: {error}", "repair or remove the file"
             ) from error
         scale = longest / min(rgb.size)
         if scale < 1:
@@ -330,21 +329,21 @@ class Painter:
 
 
 def _glows(entry: Entry) -> bool:
-    """Whether the thing is at home only in the dark: it is shown there, and not dimmed."""
+    """Tell whether a subject belongs only in the dark: it is shown there, and not dimmed."""
     return bool(entry.scenes) and entry.kind == "cutout" and set(entry.scenes) <= _DARK
 
 
 def _conditions(
     pixels: Pixels, plan: Plan, backdrop: _Backdrop, rng: np.random.Generator
 ) -> tuple[Pixels, list[str]]:
-    """Make the weather and hour that the backdrop does not already show."""
+    """Add the weather and hour that the backdrop does not already show."""
     operations: list[str] = []
     makers = {
-        "night": lighting.night,
-        "fog": lighting.fog,
-        "sunset": lighting.sunset,
-        "rain": lighting.rainfall,
-        "snow": lighting.snowfall,
+        "night": effects.night,
+        "fog": effects.fog,
+        "sunset": effects.sunset,
+        "rain": effects.rainfall,
+        "snow": effects.snowfall,
     }
     for condition in plan.conditions:
         if condition in backdrop.scenes and condition != "snow":
@@ -355,9 +354,9 @@ def _conditions(
     return pixels, operations
 
 
-def _pick(thing: Thing, turn: int) -> Source:
-    """Spread turns over captions first and over the images of a caption next, in an order of the phrase."""
-    groups: dict[str, list[Source]] = defaultdict(list)
+def _pick(thing: PlannedSubject, turn: int) -> ImageSource:
+    """Cycle through captions first, then images, in an order set by the phrase."""
+    groups: dict[str, list[ImageSource]] = defaultdict(list)
     for source in thing.sources:
         groups[source.entry.caption].append(source)
     captions = sorted(groups, key=lambda caption: _digest(thing.phrase, caption))

@@ -1,4 +1,4 @@
-"""Parsing of a concept phrase into things, a colour each, and the scene around them."""
+"""Parse a concept phrase into subjects, a colour each, and the scene around them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ _ARTICLE = re.compile(r"^(?:(?:a|an|the|some|one)\s+)+(?=\S)")
 
 @dataclass(frozen=True)
 class Subject:
-    """One thing to draw, and the colour asked for it (a key of the colour table) if any."""
+    """One subject, and the requested colour (a key of the colour table) if any."""
 
     text: str
     colour: str | None = None
@@ -74,14 +74,14 @@ class Subject:
 
 @dataclass(frozen=True)
 class Phrase:
-    """What a concept phrase asks for.
+    """A parsed concept phrase.
 
     Args:
         text: the phrase, normalised.
-        subjects: the things, at most two; none if the phrase names only a scene.
+        subjects: at most two; none if the phrase names only a scene.
         place: where, a key of the table of places, or a scene of the bank.
         conditions: night, snow, fog, ...: how the place looks.
-        ignored: words that are neither drawn nor looked up.
+        ignored: words that are neither composed nor matched.
     """
 
     text: str
@@ -97,14 +97,10 @@ class Phrase:
 
 
 def parse(text: str, known: Callable[[str], bool], scenes: Collection[str] = ()) -> Phrase:
-    """Take a phrase apart; never raises.
+    """Parse a phrase, of which only the first 200 characters count; never raises.
 
-    A phrase that ``known`` accepts is one thing, whatever words it is made of ("green apple", "sea lion").
-
-    Args:
-        text: any text; only its first 200 characters count.
-        known: whether a phrase, or a part of one, is a name in the bank.
-        scenes: places the bank has beyond the built-in table.
+    A phrase that ``known`` accepts as a name of the bank is one subject, whatever its words ("green apple", "sea
+    lion"). ``scenes`` are places the bank has beyond the built-in table.
     """
     whole = normalise(text)
     if not whole:
@@ -120,7 +116,7 @@ def parse(text: str, known: Callable[[str], bool], scenes: Collection[str] = ())
 
 
 def normalise(text: str) -> str:
-    """Lower case, letters, digits and commas only, single spaces, no leading article."""
+    """Normalise to lower case, letters, digits and commas, single spaces, no leading article."""
     words = re.sub(r"[^\w\s,&+'-]|_", " ", text[:_MAX_CHARACTERS].casefold())
     words = re.sub(r"[\s-]+", " ", words).strip(_EDGES)
     while (shorter := _ARTICLE.sub("", words).strip(_EDGES)) != words:
@@ -140,7 +136,7 @@ def _scene_words(extra: Iterable[str]) -> dict[str, str]:
 
 
 def _take_scenes(text: str, table: dict[str, str], known: Callable[[str], bool]) -> tuple[str, list[str]]:
-    """Strip scene words from both ends; what is left names things."""
+    """Strip scene words from both ends; the rest names subjects."""
     found: list[str] = []
     longest_first = sorted(table, key=lambda word: (-len(word), word))
     names = "|".join(re.escape(word) for word in longest_first)

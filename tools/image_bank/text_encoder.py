@@ -1,4 +1,4 @@
-"""Sentence embeddings from a local folder: the measure of how near a phrase is to a caption."""
+"""Sentence embeddings from a local folder, to compare phrases and captions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MAX_TOKENS = 64
 
 
 class TextEncoder(Protocol):
-    """Turns phrases into vectors whose inner product is their similarity."""
+    """Embeds phrases as vectors whose inner product is their similarity."""
 
     @property
     def fingerprint(self) -> str:

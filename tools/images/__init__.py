@@ -1,1 +1,1 @@
-"""Image files: the one reader of them, how a set of them is read, folders of them."""
+"""Image files: the one reader of them, folders and sets of them."""

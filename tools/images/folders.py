@@ -1,4 +1,4 @@
-"""Image files below a folder, as torchvision's ``ImageFolder`` takes them, and a count of what is passed over."""
+"""Image files below a folder, as torchvision's ``ImageFolder`` finds them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".
 _SYSTEM = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 
 
-def look_into(
+def list_folder(
     folder: Path, remarks: Remarks, beside: frozenset[str] = frozenset()
 ) -> tuple[list[Path], list[Path]]:
-    """The images of a folder, and the folders in it, both sorted; links are followed.
+    """List the images of a folder, and the folders in it, both sorted; links are followed.
 
     Args:
         folder: the folder.
-        remarks: told of what else is in it.
-        beside: endings of other files that belong there, which are not told.
+        remarks: counts what else is in it.
+        beside: endings of other files that belong there, which are not counted.
 
     Raises:
         OSError: the folder cannot be read.
@@ -45,7 +45,7 @@ def look_into(
 
 
 def images_below(folder: Path, remarks: Remarks, beside: frozenset[str] = frozenset()) -> Iterator[Path]:
-    """The images of a folder at any depth, its own before those of each folder in it; see ``look_into``.
+    """Yield the images at any depth, a folder's own first; see ``list_folder``.
 
     Raises:
         OSError: a folder cannot be read.
@@ -54,7 +54,7 @@ def images_below(folder: Path, remarks: Remarks, beside: frozenset[str] = frozen
     left = [(folder, frozenset({real, *map(str, Path(real).parents)}))]
     while left:
         at, above = left.pop()
-        images, folders = look_into(at, remarks, beside)
+        images, folders = list_folder(at, remarks, beside)
         yield from images
         for inner in reversed(folders):
             real = os.path.realpath(inner)

@@ -1,10 +1,10 @@
-"""Images as every reader sees them: one function decodes those of users, data sets, generators and stores.
+"""Decode images of users, data sets, generators and stores in one place.
 
-Whatever a file holds becomes RGB of 8 bits: it is turned as its EXIF data say, what is transparent is laid on
-white, values of more than 8 bits are read by a range that is the same for all images of a set and never stretched
-for one, and of several frames the first counts. What is not known is refused: a truncated file, a decompression
-bomb, values whose range neither their type nor the user states. Embedded colour profiles are not applied, as
-torchvision's readers do not.
+Whatever a file holds becomes RGB of 8 bits: it is turned according to its EXIF data, transparency is put on white,
+values of more than 8 bits are read by a range that is the same for all images of a set and never stretched for
+one, and of several frames the first counts. Unknown cases are refused: a truncated file, a decompression bomb,
+values whose range neither their type nor the user states. Embedded colour profiles are not applied, as in
+torchvision's readers.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class ImageError(ValueError):
 
     Args:
         reason: why, as words that follow "it cannot be decoded:".
-        remedy: what helps; empty where nothing but another file does.
+        remedy: what helps; empty where only another file does.
     """
 
     def __init__(self, reason: str, remedy: str = "") -> None:
@@ -62,19 +62,19 @@ class ImageError(ValueError):
 
 
 class UnknownRangeError(ImageError):
-    """An image whose values mean a brightness that neither their type nor the user states."""
+    """An image of unknown brightness: neither its type nor the user states the range."""
 
 
 @dataclass(frozen=True)
 class Traits:
-    """What a file holds beside ordinary pixels; it follows from the file's content.
+    """How a file differs from an ordinary image; it follows from the file's content.
 
     Args:
-        values: what its pixels are.
+        values: the type of its pixels.
         bits: bits of a 16-bit value that are in use, as the file says.
         low: smallest value of an image that is not 8-bit; NaN if one is not a number.
         high: the largest.
-        turned: its EXIF data say that it is to be turned or mirrored.
+        turned: its EXIF data require turning or mirroring.
         transparent: a pixel of it is transparent.
         frames: it has several frames or pages.
     """
@@ -94,7 +94,7 @@ class Traits:
 
     @property
     def plain(self) -> bool:
-        """Whether any decoder reads its pixels alike, whatever it does with EXIF data, alpha and ranges."""
+        """Whether any decoder reads its pixels alike."""
         return not (self.deep or self.turned or self.transparent)
 
 
@@ -107,8 +107,8 @@ def read_image(source: ImageData | Path, *, value_range: Range | None = None, si
     Args:
         source: an encoded image, its file, or its pixels as uint8 [H, W, 3].
         value_range: the range of values of more than 8 bits, in the units of the file; None: the full range of
-            16-bit integers, and 0 to 1 of floats that do not leave it.
-        side: pixels of both sides that are enough; a JPEG is decoded at the smallest scale that has them.
+            16-bit integers, and 0 to 1 of floats within it.
+        side: sufficient pixels of both sides; a JPEG is decoded at the smallest scale that has them.
 
     Raises:
         UnknownRangeError: the range of its values is not known.
@@ -123,7 +123,7 @@ def read_image(source: ImageData | Path, *, value_range: Range | None = None, si
 
 
 def read_cutout(source: ImageData | Path, *, value_range: Range | None = None) -> Image:
-    """Decode an image as RGBA of 8 bits, with its transparency; otherwise as ``read_image`` does.
+    """Decode an image as RGBA of 8 bits; otherwise as ``read_image`` does.
 
     Raises:
         ImageError: see ``read_image``.
@@ -131,16 +131,11 @@ def read_cutout(source: ImageData | Path, *, value_range: Range | None = None) -
     return _decoded(source, value_range, None).convert("RGBA")
 
 
-def as_read(content: bytes, traits: Traits, value_range: Range | None = None) -> bytes:
-    """An image file that every decoder reads alike, of one that is decoded to its end.
+def plain_file(content: bytes, traits: Traits, value_range: Range | None = None) -> bytes:
+    """Return an image file that every decoder reads alike, decoding it to its end.
 
-    Args:
-        content: the file.
-        traits: what it holds; see ``traits_of``.
-        value_range: see ``read_image``.
-
-    Returns:
-        the file itself if it is plain, else a PNG file of its pixels as ``read_image`` gives them.
+    ``traits`` are those of ``content``. The result is the file itself if it is plain, else a PNG file of the
+    pixels that ``read_image`` gives.
 
     Raises:
         ImageError: see ``read_image``.
@@ -155,7 +150,7 @@ def as_read(content: bytes, traits: Traits, value_range: Range | None = None) ->
 
 
 def traits_of(content: bytes) -> Traits:
-    """What an image file holds beside ordinary pixels; an ordinary one is not decoded for it.
+    """Detect how an image file differs from an ordinary one, which is not decoded for it.
 
     Raises:
         ImageError: it is no image, or has to be decoded and is damaged.
@@ -170,22 +165,18 @@ def traits_of(content: bytes) -> Traits:
 
 
 def range_of(traits: Traits, value_range: Range | None) -> Range:
-    """The range by which an image of more than 8 bits is read.
-
-    Args:
-        traits: the image's.
-        value_range: what the user states; None: nothing.
+    """Return the range by which an image of more than 8 bits is read; the user may state it.
 
     Raises:
         UnknownRangeError: its values have no range of their own, or the stated one cannot be used.
     """
     if not (math.isfinite(traits.low) and math.isfinite(traits.high)):
-        raise UnknownRangeError("it has values that are not finite numbers", "mend the file or leave it out")
+        raise UnknownRangeError("it has values that are not finite numbers", "repair the file or leave it out")
     if traits.values == "16-bit colour":
         # The decoder gives the upper 8 bits alone.
         if value_range not in (None, _FULL):
             raise UnknownRangeError(
-                f"colours of 16 bits are read by the range 0 to 65535 only, not by {shown_range(value_range)}",
+                f"colours of 16 bits are read by the range 0 to 65535 only, not by {format_range(value_range)}",
                 "save it with 8 bits, or as 16-bit grey",
             )
         return _FULL
@@ -202,20 +193,20 @@ def range_of(traits: Traits, value_range: Range | None) -> Range:
     )
 
 
-def shown_range(value_range: Range | None) -> str:
-    """A range in words, ``0 to 4095``."""
+def format_range(value_range: Range | None) -> str:
+    """Format a range, ``0 to 4095``."""
     return " to ".join(f"{value:g}" for value in value_range or _FULL)
 
 
 def _likely(traits: Traits) -> str:
-    """A range of whole bits that holds the values of an image, as an example."""
+    """Return a range of whole bits that holds the values of an image, as an example."""
     below = 0 if traits.low >= 0 else -(2 ** math.ceil(math.log2(-traits.low)))
     above = 2 ** math.ceil(math.log2(max(traits.high, 1) + 1)) - 1
     return f"{below},{above}"
 
 
 def _decoded(source: ImageData | Path, value_range: Range | None, side: int | None) -> Image:
-    """RGBA where the image has transparency, else RGB."""
+    """Decode to RGBA where the image has transparency, else to RGB."""
     from PIL import Image
 
     if not isinstance(source, bytes | Path):
@@ -248,7 +239,7 @@ def _of_pixels(pixels: ImageData) -> Image:
 
 @contextmanager
 def _opened(source: bytes | Path) -> Iterator[ImageFile]:
-    """An image before it is decoded; whatever its decoder raises becomes an ``ImageError``."""
+    """Open an image without decoding it; any error becomes an ``ImageError``."""
     import PIL.ImageFile
     from PIL import Image, UnidentifiedImageError
 
@@ -272,7 +263,7 @@ def _opened(source: bytes | Path) -> Iterator[ImageFile]:
 
 
 def _values(image: ImageFile) -> tuple[Values, int]:
-    """What the pixels of an image are that is not decoded yet, and how many bits of 16 are in use."""
+    """Return the type of an undecoded image's pixels, and the bits of 16 in use."""
     if image.mode in _GREY:
         # Of PNG's sBIT the values are scaled to all bits, and TIFF's MaxSampleValue may be any statistic.
         stated = _tag(image, _BITS) if image.format == "TIFF" else 16
@@ -301,7 +292,7 @@ def _least_alpha(image: Image) -> float:
 
 
 def _scaled(image: Image, value_range: Range) -> Image:
-    """Grey of 8 bits, of values in a range."""
+    """Convert values in a range to grey of 8 bits."""
     import numpy as np
     from PIL import Image
 
@@ -332,11 +323,9 @@ def _from_lab(image: Image) -> Image:
 
 
 def _orientation(image: Image, content: bytes | None = None) -> int:
-    """The EXIF orientation; of data that cannot be read none, as every viewer has it.
+    """Return the EXIF orientation; none if the data cannot be read, as in every viewer.
 
-    Args:
-        image: the image.
-        content: its file, where it is not decoded yet.
+    ``content`` is the image's file, where it is not decoded yet.
     """
     if content is not None and image.format == "PNG" and not any(mark in content for mark in _PNG_ORIENTATION):
         return 1

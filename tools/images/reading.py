@@ -1,4 +1,4 @@
-"""How the images of a set are read: what of it identifies the set, what the user is told, what is refused."""
+"""How the images of a set are read: fingerprint, notes for the user, refusals."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from line_neurons.tools.images.reader import (
     Range,
     Traits,
     UnknownRangeError,
+    format_range,
     range_of,
-    shown_range,
     traits_of,
 )
 
@@ -29,11 +29,11 @@ _HALF = 32_768
 
 
 @dataclass(frozen=True)
-class ImageAccount:
-    """What the images of a set, or of a part of it, hold beside ordinary pixels; it follows from their content.
+class TraitSummary:
+    """How the images of a set, or a part of it, differ from ordinary ones.
 
     Args:
-        total: number of images that say what they are.
+        total: number of images whose traits are known.
         unusual: those that are not ordinary, with their names.
     """
 
@@ -41,8 +41,8 @@ class ImageAccount:
     unusual: tuple[tuple[str, Traits], ...] = ()
 
     @classmethod
-    def of(cls, images: Iterable[Named]) -> ImageAccount:
-        """The account of images; those that cannot be read are passed over, as whoever decodes them tells."""
+    def of(cls, images: Iterable[Named]) -> TraitSummary:
+        """Summarise images; unreadable ones are skipped, as their decoder reports them."""
         total = 0
         unusual: list[tuple[str, Traits]] = []
         for name, read in images:
@@ -56,18 +56,18 @@ class ImageAccount:
         return cls(total, tuple(unusual))
 
     @classmethod
-    def from_json(cls, text: str) -> ImageAccount:
-        """The account that ``to_json`` wrote."""
+    def from_json(cls, text: str) -> TraitSummary:
+        """Parse what ``to_json`` wrote."""
         total, unusual = json.loads(text)
         return cls(int(total), tuple((str(name), Traits(**traits)) for name, traits in unusual))
 
     def to_json(self) -> str:
-        """As text that can be kept."""
+        """Serialize to text."""
         return json.dumps([self.total, [(name, asdict(traits)) for name, traits in self.unusual]])
 
-    def __add__(self, other: ImageAccount) -> ImageAccount:
-        """The account of the images of both."""
-        return ImageAccount(self.total + other.total, self.unusual + other.unusual)
+    def __add__(self, other: TraitSummary) -> TraitSummary:
+        """Combine the summaries of two parts of a set."""
+        return TraitSummary(self.total + other.total, self.unusual + other.unusual)
 
     @property
     def deep(self) -> tuple[tuple[str, Traits], ...]:
@@ -75,37 +75,25 @@ class ImageAccount:
         return tuple((name, traits) for name, traits in self.unusual if traits.deep)
 
     def identity(self, value_range: Range | None) -> str:
-        """What identifies how the images are read; empty where any decoder reads all of them alike.
-
-        Args:
-            value_range: the range that the user states.
-        """
+        """Identify how images are read; empty where any decoder reads all alike."""
         if all(traits.plain for _, traits in self.unusual):
             return ""
         return f"read {READER} {list(value_range) if value_range and self.deep else 'full range'}"
 
     def notes(self, value_range: Range | None) -> tuple[str, ...]:
-        """How images that are not ordinary were read, a line for each kind with their number.
-
-        Args:
-            value_range: the range that the user states.
-        """
+        """Say how unusual images were read, a line for each kind with their number."""
         counted = Counter(note for _, traits in self.unusual for note in _notes(traits, value_range))
         return tuple(f"{count} of {self.total} images: {note}" for note, count in sorted(counted.items()))
 
     def check(self, name: str, value_range: Range | None) -> None:
-        """See that the brightness of every image is known.
-
-        Args:
-            name: what the set is called.
-            value_range: the range that the user states.
+        """Check that the brightness of every image of the set called ``name`` is known.
 
         Raises:
             UsageError: the values of an image have no known range, or no 16-bit image of the set comes near the
-                end of its range, as where 12 bits are kept in 16.
+                end of its range, as where 12 bits are stored in 16.
         """
         for image, traits in self.deep:
-            with ranges_told(f"{image} of {name}"):
+            with range_errors(f"{image} of {name}"):
                 range_of(traits, value_range)
         whole = [one.high for _, one in self.deep if one.values.startswith("16-bit") and one.bits == 16]
         if value_range is None and whole and max(whole) < _HALF:
@@ -118,11 +106,9 @@ class ImageAccount:
 
 
 def with_reading(fingerprint: str, identity: str) -> str:
-    """The fingerprint of files with how they are read; as it is where any decoder reads them alike.
+    """Add how files are read (``TraitSummary.identity``) to their fingerprint.
 
-    Args:
-        fingerprint: a name, a colon and a hash.
-        identity: see ``ImageAccount.identity``.
+    It stays as it is where any decoder reads them alike.
     """
     if not identity:
         return fingerprint
@@ -131,8 +117,8 @@ def with_reading(fingerprint: str, identity: str) -> str:
 
 
 @contextmanager
-def ranges_told(what: str) -> Iterator[None]:
-    """Refuse an image whose brightness is not known as an error for the user.
+def range_errors(what: str) -> Iterator[None]:
+    """Turn an unknown range of an image's values into an error for the user.
 
     Raises:
         UsageError: the range of its values is not known.
@@ -145,7 +131,7 @@ def ranges_told(what: str) -> Iterator[None]:
 
 def _notes(traits: Traits, value_range: Range | None) -> Iterator[str]:
     if traits.deep:
-        yield f"{traits.values}, values read by the range {shown_range(range_of(traits, value_range))}"
+        yield f"{traits.values}, values read by the range {format_range(range_of(traits, value_range))}"
     if traits.turned:
         yield "turned as their EXIF data say"
     if traits.transparent:

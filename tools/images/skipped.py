@@ -1,4 +1,4 @@
-"""What readers of files and folders passed over, counted and told in a line for each reason."""
+"""Count the files and folders that readers skipped, a line for each reason."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ _LONGEST = 200
 
 
 class Remarks:
-    """Count what a reader passed over or read in a way of its own: a line for each reason.
+    """Counts what a reader skipped or read in a special way: a line for each reason.
 
-    Args:
-        root: the folder that names of files are relative to.
+    ``root`` is the folder that names of files are relative to.
     """
 
     def __init__(self, root: Path = Path()) -> None:
@@ -27,7 +26,7 @@ class Remarks:
         self._met[reason] = first, count + 1
 
     def lines(self) -> tuple[str, ...]:
-        """A line for each reason: the first that was met, how many more, and why."""
+        """Return a line for each reason: its first case, how many more, and why."""
         return tuple(
             f"{clean_text(first, _LONGEST)}{f' and {count - 1} more' if count > 1 else ''}: {reason}"
             for reason, (first, count) in self._met.items()

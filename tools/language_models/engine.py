@@ -1,22 +1,49 @@
-"""Several chat engines of one model, each of which answers one question at a time."""
+"""Chat engines: their interface, and a pool of several engines of one model."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 from line_neurons.agent.ports import Prompt
-from line_neurons.tools.language_models.proposer import ChatEngine, Completion
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A reply of an engine.
+
+    Args:
+        text: the reply as it came.
+        truncated: it was cut off for its length.
+        thoughts: the reasoning of a thinking model before its reply.
+    """
+
+    text: str
+    truncated: bool
+    thoughts: str = ""
+
+
+class ChatEngine(Protocol):
+    """An engine that completes chats."""
+
+    def complete(self, prompt: Prompt, *, seed: int, temperature: float) -> Completion:
+        """Complete ``prompt``; the same call gives the same text as far as possible.
+
+        Raises:
+            BackendError: the engine failed.
+        """
 
 
 class EnginePool:
-    """Hands each question to an engine that has none; where all have one, the question waits.
+    """Send each request to an idle engine; where all are busy, the request waits.
 
-    Which engine answers must not matter: every engine that ``make`` opens has to give the same answer to the
-    same question.
+    Which engine replies must not matter: every engine that ``make`` opens has to give the same reply to the same
+    request.
 
     Args:
-        make: opens an engine; called only when one more is wanted at the same time, never twice at once.
+        make: opens an engine; called only when one more is needed at the same time, never twice at once.
         limit: the most engines, at least 1.
     """
 

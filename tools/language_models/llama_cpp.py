@@ -10,33 +10,33 @@ from typing import Any
 from line_neurons.agent.errors import BackendError, MissingPartError
 from line_neurons.agent.ports import Message, Prompt
 from line_neurons.agent.replies import REPLY_SCHEMA
-from line_neurons.tools.language_models.proposer import Completion
+from line_neurons.tools.language_models.engine import Completion
 from line_neurons.tools.packages import missing_package
 
 MAX_REPLY_TOKENS = 160
-KEPT_PROMPTS = 2
+CACHED_PREFIXES = 2
 """An engine keeps its state for the shared messages of so many kinds of prompts: iterations and summaries."""
 
 
 class LlamaCppEngine:
     """Chats with a GGUF model, with the reply's JSON schema enforced by the engine's grammar.
 
-    A reply depends on (prompt, seed, temperature) alone, not on what was asked before: floating-point results
-    of llama.cpp change in the last bits with the length of the cached prefix, so before each question the
-    cache is brought back to exactly the messages that all prompts of its kind share (about 0.2 s on two cores).
-    Each kind of prompt has a slot of its own, or a summary between two iterations would have the shared part of
-    both computed anew (8 s on two cores). One slot works at a time: with several, a reply would depend on what
-    runs beside it. Which slot it is counts nothing. The number of threads counts in the last bits: 2 of 6
-    replies at temperature 0.5 were the same with one thread and with two. So ``llm_parallel``, which decides it
-    on a machine, is recorded with a run and kept when it is resumed.
+    A reply depends on (prompt, seed, temperature) alone, not on earlier requests: floating-point results of
+    llama.cpp change in the last bits with the length of the cached prefix, so before each request the cache is
+    reset to exactly the messages that all prompts of its kind share (about 0.2 s on two cores). Each kind of
+    prompt has a slot of its own, or a summary between two iterations would have the shared part of both computed
+    again (8 s on two cores). One slot works at a time: with several, a reply would depend on concurrent requests.
+    The slot's number has no effect. The number of threads does, in the last bits: 2 of 6 replies at temperature
+    0.5 were the same with one thread and with two. So ``llm_parallel``, which decides it on a machine, is recorded
+    with a run and kept when it is resumed.
 
     Args:
         path: the GGUF file.
         top_p: nucleus sampling, in (0, 1].
         threads: CPU threads; default all cores this process may use.
         context: context length in tokens.
-        kept: for how many kinds of prompts the state of the shared messages is kept; 115 MB of memory each with
-            the default model and context.
+        kept: number of kinds of prompts whose shared messages are cached; 115 MB of memory each with the default
+            model and context.
 
     Raises:
         MissingPartError: xllamacpp or the file is missing.
@@ -50,7 +50,7 @@ class LlamaCppEngine:
         top_p: float = 0.9,
         threads: int | None = None,
         context: int = 4096,
-        kept: int = KEPT_PROMPTS,
+        kept: int = CACHED_PREFIXES,
     ) -> None:
         if not path.is_file():
             raise MissingPartError(

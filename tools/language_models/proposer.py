@@ -1,4 +1,4 @@
-"""A language model as the loop sees it: a chat engine behind validation and the reply cache."""
+"""The language model of the loop: a chat engine with validation and the reply cache."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import json
 import re
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from line_neurons.agent.ports import Prompt, Proposal
 from line_neurons.agent.replies import parse_reply
 from line_neurons.agent.text import storable_text
+from line_neurons.tools.language_models.engine import ChatEngine, Completion
 
 if TYPE_CHECKING:
     from line_neurons.tools.language_models.reply_cache import ReplyCache
@@ -26,40 +26,14 @@ _CLOSED = re.compile(r"(?:<think(?:ing)?>|(?!\{))(?P<thoughts>.*?)</think(?:ing)
 _OPENED = re.compile(r"<think(?:ing)?>(?P<thoughts>.*)", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Completion:
-    """What an engine answered.
-
-    Args:
-        text: the answer as it came.
-        truncated: it was cut off for its length.
-        thoughts: what a thinking model thought before it answered.
-    """
-
-    text: str
-    truncated: bool
-    thoughts: str = ""
-
-
-class ChatEngine(Protocol):
-    """An engine that completes chats."""
-
-    def complete(self, prompt: Prompt, *, seed: int, temperature: float) -> Completion:
-        """Answer ``prompt``; the same call gives the same text, as far as the engine can promise it.
-
-        Raises:
-            BackendError: the engine failed.
-        """
-
-
 class Proposer:
-    """The LanguageModel port over any chat engine; many threads may ask at once.
+    """The LanguageModel port over any chat engine, for many threads.
 
     Args:
         engine: makes the engine when the first reply has to be computed; never called in a replay.
-        fingerprint: model id, weights hash and settings, or what finds them out when they are first asked for.
-        cache: where replies are kept, or None to ask anew each time.
-        identity: finds out what is known of the weights behind the fingerprint; None where it says all.
+        fingerprint: model id, weights hash and settings, or a function that finds them on first use.
+        cache: stores replies, or None to request each one again.
+        identity: finds what is known of the weights behind the fingerprint; None where it says all.
     """
 
     def __init__(
@@ -111,11 +85,11 @@ class Proposer:
             },
             ensure_ascii=False,
         )
-        return self._cache.get_or_ask(key, model, ask)
+        return self._cache.get_or_complete(key, model, ask)
 
 
 def _tidied(reply: Completion) -> Completion:
-    """The reply with the thoughts taken out of the answer, and neither longer than any usable one."""
+    """Move the thoughts out of the reply's text, and limit the length of both."""
     text, thoughts = reply.text.lstrip(), reply.thoughts
     if found := _CLOSED.fullmatch(text) or _OPENED.fullmatch(text):
         parts = found.groupdict(default="")

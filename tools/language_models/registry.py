@@ -1,19 +1,22 @@
-"""Open a language model from its spec: of Ollama, of LangChain, embedded, or random words."""
+"""Open a language model from its spec: Ollama, LangChain, embedded, or random words."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.agent.ports import LanguageModel
+from line_neurons.agent.ports import LanguageModel, Prompt
 from line_neurons.agent.presets import OLLAMA_SAMPLING
+from line_neurons.agent.seeds import derive_rng
 from line_neurons.agent.settings import Settings
-from line_neurons.tools.language_models.engine import EnginePool
-from line_neurons.tools.language_models.proposer import ChatEngine, Proposer
+from line_neurons.tools.language_models.engine import ChatEngine, Completion, EnginePool
+from line_neurons.tools.language_models.proposer import Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 
 # File and SHA-256 of each embedded model, by asset pack; the first is the default.
@@ -27,6 +30,7 @@ EMBEDDED = {
         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     ),
 }
+_TRIED = re.compile(r"^(?:-?[\d.]+ (?P<scored>.+)|Forbidden: (?P<forbidden>.+))$", re.MULTILINE)
 # Questions at once to one server, one service, or copies of the embedded model.
 _AT_ONCE = 4
 FORMS = (
@@ -46,14 +50,14 @@ def open_language_model(
     cache: Path | None,
     words: Callable[[], Sequence[str]],
 ) -> LanguageModel:
-    """The language model that ``spec`` names; no weights are read and no server is asked before it is used.
+    """Open the language model of ``spec``; nothing is loaded before use.
 
     Args:
         spec: one of ``FORMS``.
         settings: sampling, and where servers are.
         assets: folder of the installed asset packs.
-        cache: database of kept replies; None to keep none.
-        words: the vocabulary that ``random`` draws from.
+        cache: database of cached replies; None to cache none.
+        words: the vocabulary of ``random``.
 
     Raises:
         UsageError: there is no such language model.
@@ -73,7 +77,7 @@ def open_language_model(
 
 
 def default_parallel(settings: Settings) -> int:
-    """How many questions a batch asks the language model of ``settings`` at the same time, if nothing says so.
+    """Return the default number of parallel requests to the language model of ``settings``.
 
     Raises:
         UsageError: an address of Ollama servers is not one.
@@ -137,8 +141,24 @@ def _embedded(pack: str, settings: Settings, assets: Path, kept: ReplyCache | No
     return Proposer(lambda: EnginePool(engine, engines), fingerprint, kept)
 
 
-def _random(words: Sequence[str]) -> LanguageModel:
-    from line_neurons.tools.language_models.random_words import RandomWords
+class RandomWords:
+    """Replies with a random word that was not tried yet: the baseline of any model."""
 
+    def __init__(self, words: Sequence[str]) -> None:
+        self._words = sorted(set(words))
+
+    def complete(self, prompt: Prompt, *, seed: int, temperature: float) -> Completion:
+        """See ``ChatEngine.complete``; the temperature has no effect."""
+        tried = set()
+        for match in _TRIED.finditer(prompt.messages[-1].content):
+            names = [match["scored"]] if match["scored"] else match["forbidden"].split(", ")
+            tried |= {concept_key(name) for name in names}
+        fresh = [word for word in self._words if concept_key(word) not in tried] or self._words
+        word = derive_rng("random words", seed).choice(fresh)
+        reply = {"reasoning": "Drawn at random from the vocabulary.", "concept": word}
+        return Completion(text=json.dumps(reply), truncated=False)
+
+
+def _random(words: Sequence[str]) -> LanguageModel:
     digest = hashlib.sha256(json.dumps(sorted(words)).encode()).hexdigest()
     return Proposer(lambda: RandomWords(words), f"random words={len(words)} sha256={digest[:16]}", None)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from line_neurons.tools.cache.replies import ReplyDatabase
 from line_neurons.tools.json_text import loads
-from line_neurons.tools.language_models.proposer import Completion
+from line_neurons.tools.language_models.engine import Completion
 
 
 class ReplyCache:
@@ -27,8 +27,8 @@ class ReplyCache:
         self._meeting = threading.Lock()
         self._requests: dict[tuple[str, str], Future[Completion]] = {}
 
-    def get_or_ask(self, prompt: str, model: str, ask: Callable[[], Completion]) -> Completion:
-        """Return the kept reply of ``model`` to ``prompt``; without one, keep what ``ask`` returns.
+    def get_or_complete(self, prompt: str, model: str, ask: Callable[[], Completion]) -> Completion:
+        """Return the cached reply of ``model`` to ``prompt``, else cache that of ``ask``.
 
         Threads that want the same reply at the same time share one call of ``ask``, and its error if it fails.
 
@@ -59,7 +59,7 @@ class ReplyCache:
         return self._replies.get(prompt, model, _decode)
 
     def put(self, prompt: str, model: str, reply: Completion) -> Completion:
-        """Keep a reply, if there is none yet; return the one that is kept: another process may have been first.
+        """Keep a reply if there is none yet; return the kept one.
 
         Raises:
             StoreError: the database cannot be used.

@@ -16,7 +16,7 @@ from line_neurons.agent.errors import DamagedError
 from line_neurons.agent.text import storable_text
 from line_neurons.tools.store.migrations import migrate_schema, refuse_newer
 from line_neurons.tools.store.sqlite import connect, transaction, translate_errors
-from line_neurons.tools.targets.weights.versions import same_fingerprint, shown
+from line_neurons.tools.target_specs import canonical_fingerprint, display_spec
 
 _VERSION = 1
 
@@ -178,8 +178,8 @@ class Evaluations:
 
 def _updated(evaluation: Evaluation) -> Evaluation:
     """Return an evaluation as it is recorded now: earlier versions left out the version of the weights."""
-    target = same_fingerprint(str(evaluation.target))
-    return replace(evaluation, model=shown(evaluation.model, target), target=target)
+    target = canonical_fingerprint(str(evaluation.target))
+    return replace(evaluation, model=display_spec(evaluation.model, target), target=target)
 
 
 def _score(row: dict[str, Any]) -> CosyScore:

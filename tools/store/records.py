@@ -17,8 +17,7 @@ from line_neurons.agent.renamed import current_names
 from line_neurons.agent.text import clean_text, storable_text
 from line_neurons.tools.json_text import loads
 from line_neurons.tools.label_marks import Mark, read_marks
-from line_neurons.tools.targets.registry import short_spec
-from line_neurons.tools.targets.weights.versions import same_fingerprint, shown, versioned
+from line_neurons.tools.target_specs import canonical_fingerprint, display_spec, short_spec, versioned_spec
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,120}")
 _JSON_COLUMNS = {"settings", "fingerprints", "versions", "vocabulary", "images", "board", "detail"}
@@ -63,12 +62,12 @@ class Run:
     @property
     def shown_model(self) -> str:
         """The model's spec with the version of its weights or, of a custom checkpoint, the start of its hash."""
-        return shown(self.model, str(self.fingerprints.get("target", "")))
+        return display_spec(self.model, str(self.fingerprints.get("target", "")))
 
     @property
     def target_name(self) -> str:
         """The same for the screen: of a file or folder only the name."""
-        return shown(short_spec(self.model), str(self.fingerprints.get("target", "")))
+        return display_spec(short_spec(self.model), str(self.fingerprints.get("target", "")))
 
     @property
     def concluded(self) -> bool:
@@ -247,8 +246,10 @@ def updated_run(run: Run) -> Run:
     target = run.fingerprints.get("target")
     if not isinstance(target, str):
         return run
-    target = same_fingerprint(target)
-    return replace(run, model=versioned(run.model, target), fingerprints={**run.fingerprints, "target": target})
+    target = canonical_fingerprint(target)
+    return replace(
+        run, model=versioned_spec(run.model, target), fingerprints={**run.fingerprints, "target": target}
+    )
 
 
 def decode_trial(run: str, row: Sequence[Any]) -> Trial:

@@ -1,1 +1,1 @@
-"""Vision models under study: opened by name, hooked at any layer, with their own preprocessing."""
+"""Vision models: opened by name, hooked at any layer, with their preprocessing."""

@@ -1,13 +1,17 @@
-"""What a source of models hands over: a module with what belongs to it."""
+"""What every source of models shares: the request, the model bundle, and looking up names."""
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.agent.ports import LayerInfo, Target
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -15,14 +19,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What the user asked for.
+class ModelRequest:
+    """A request for a model: its spec after the prefix, and a user's checkpoint.
 
-    Args:
-        model: the spec after its prefix.
-        weights: a checkpoint of the user's own, or None.
-        assets: folder of the asset packs, or None.
-        download: a library may fetch official weights that are not here.
+    Without ``assets`` no asset packs are searched; with ``download`` a library may download official weights.
     """
 
     model: str
@@ -37,15 +37,15 @@ class ModelBundle:
 
     Args:
         name: as the user names it, without the version of the weights: ``torchvision:resnet50``.
-        weights: identity of the weights: the start of a hash, and whose they are.
+        weights: identity of the weights: the start of a hash, and their origin.
         preprocessing: identity of the preprocessing.
-        prepare: an image (RGB) to a float tensor [3, H, W], of the same size for every image.
+        prepare: maps an RGB image to a float tensor [3, H, W], of the same size for every image.
         build: makes the module, with its weights.
-        classes: names of the output classes; empty if they are not known.
+        classes: names of the output classes; empty if unknown.
         argument: name of the forward argument that takes the images; the first one if empty.
-        spec: opens the same version of the weights again, ``torchvision:resnet50@IMAGENET1K_V1``; of a checkpoint
-            of the user's own, with the same preprocessing. Empty where specs of the source have no versions.
-        note: what was chosen that the user did not say, as a line for the screen; empty if nothing was.
+        spec: opens the same version of the weights again, ``torchvision:resnet50@IMAGENET1K_V1``; for a user's own
+            checkpoint, with the same preprocessing. Empty where specs of the source have no versions.
+        note: a choice that the user did not make, as a line for the screen; empty if there is none.
     """
 
     name: str
@@ -59,6 +59,37 @@ class ModelBundle:
     note: str = ""
 
 
-def brief(text: str) -> str:
-    """The start of the SHA-256 of a description, as hex; addresses in memory are left out of it."""
+def short_hash(text: str) -> str:
+    """Hash a description to 8 hex digits, ignoring memory addresses in it."""
     return hashlib.sha256(re.sub(r" at 0x[0-9a-fA-F]+", "", text).encode()).hexdigest()[:8]
+
+
+def near_names(name: str, names: Iterable[str]) -> str:
+    """Suggest up to five similar ``names``, as ``near: a, b``; empty if none is similar."""
+    known = {candidate.casefold(): candidate for candidate in names}
+    folded = name.casefold()
+    near = difflib.get_close_matches(folded, known, n=5, cutoff=0.5)
+    near += [key for key in known if folded and folded in key and key not in near]
+    return "near: " + ", ".join(known[key] for key in near[:5]) if near else ""
+
+
+def find_layer(layers: Sequence[LayerInfo], path: str, model: str) -> LayerInfo:
+    """Find the layer at the dotted ``path``.
+
+    Raises:
+        UsageError: ``model`` has no such layer, or its output has no units.
+    """
+    for layer in layers:
+        if layer.path == path:
+            return layer
+    near = near_names(path, (layer.path for layer in layers))
+    raise UsageError(
+        f"{model} has no layer {path!r} with units{'; ' + near if near else ''}",
+        f"`line layers {model}` lists them",
+    )
+
+
+def layer_fingerprint(target: Target, path: str) -> str:
+    """Identify a layer's values: the target's fingerprint with the layer's ``reading``."""
+    reading = next((layer.reading for layer in target.layers() if layer.path == path), "")
+    return target.fingerprint + reading

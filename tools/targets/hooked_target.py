@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import BackendError, UnmeasurableError, UsageError, reason_of
 from line_neurons.agent.ports import LayerInfo, Progress
-from line_neurons.tools.devices import find_device, hold_arithmetic, memory_spent
+from line_neurons.tools.devices import find_device, is_out_of_memory, use_deterministic_arithmetic
 from line_neurons.tools.images.reader import ImageError, read_image
+from line_neurons.tools.target_specs import display_spec
+from line_neurons.tools.targets.base import find_layer
 from line_neurons.tools.targets.input_errors import unfit_input
-from line_neurons.tools.targets.layers.determinism import unsteady_layers
+from line_neurons.tools.targets.layers.determinism import nondeterministic_layers
 from line_neurons.tools.targets.layers.layouts import IMAGES, Layers, find_layers, split_layouts
 from line_neurons.tools.targets.layers.outputs import (
     LayerOutput,
@@ -24,9 +26,7 @@ from line_neurons.tools.targets.layers.outputs import (
     kernel,
     pooled,
 )
-from line_neurons.tools.targets.lookup import find_layer
 from line_neurons.tools.targets.weights.checkpoint import check_finite, left_out
-from line_neurons.tools.targets.weights.versions import shown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -43,15 +43,15 @@ _GPU_BATCH = 32
 
 
 class HookedTarget:
-    """A network, hooked at any layer.
+    """A vision model, hooked at any layer; it is built on first use.
 
-    Every forward pass has the same batch shape, short batches being filled up: an image's activations are
-    then the same bits whatever it is batched with, on one machine with one number of threads.
+    Every forward pass has the same batch shape, short batches being filled up: an image's activations are then
+    bitwise the same in any batch, on one machine with one number of threads.
 
     Args:
-        network: the model; it is built on first use.
-        pool: how a map or tokens become one number a unit.
-        layout: where the units of layers are of which that cannot be known; see the setting.
+        network: the model.
+        pool: how a map or tokens become one number per unit.
+        layout: where the units are in layers for which that cannot be determined; see the setting.
         precision: of weights and forward pass; the pooling is done in float32.
         channels_last: memory layout of the convolutions.
         device: ``auto`` (CUDA if there is one), or a torch device.
@@ -87,19 +87,19 @@ class HookedTarget:
 
     @property
     def name(self) -> str:
-        """The model with the version of its official weights, ``torchvision:mobilenet_v2@IMAGENET1K_V1``."""
+        """The model with its version, ``torchvision:mobilenet_v2@IMAGENET1K_V1``."""
         network = self._network
         own = "(own" in network.weights
-        return network.name if own else shown(network.spec or network.name, self.fingerprint)
+        return network.name if own else display_spec(network.spec or network.name, self.fingerprint)
 
     @property
     def spec(self) -> str:
-        """Opens the same version of the weights again; empty where specs of the source have no versions."""
+        """The spec of this version of the weights; empty without versions."""
         return self._network.spec
 
     @property
     def note(self) -> str:
-        """What was chosen that the user did not say, as a line for the screen; empty if nothing was."""
+        """A choice that the user did not make, as a line for the screen; empty if there is none."""
         return self._network.note
 
     @property
@@ -111,8 +111,8 @@ class HookedTarget:
             f" pool={self._pool} precision={self._precision}"
         )
 
-    def prepared_by(self, prepare: Callable[[Image], Tensor], identity: str) -> HookedTarget:
-        """The same model with another preprocessing, known by ``identity`` in the fingerprint."""
+    def with_transform(self, prepare: Callable[[Image], Tensor], identity: str) -> HookedTarget:
+        """Return the model with another preprocessing, identified by ``identity``."""
         return HookedTarget(
             replace(self._network, prepare=prepare, preprocessing=identity),
             pool=self._pool,
@@ -124,18 +124,18 @@ class HookedTarget:
         )
 
     def layers(self) -> list[LayerInfo]:
-        """Every layer whose output is a vector, tokens or maps, in forward order, but ``refused_layers``.
+        """List layers with units in forward order, except ``refused_layers``.
 
         Raises:
-            UsageError: preprocessing or all layers are random, images come out in several sizes, or a layout
-                does not fit.
+            UsageError: preprocessing or all layers are random, prepared images differ in size, or a layout does
+                not fit.
             BackendError: preprocessing or forward pass failed.
         """
         with self._lock:
             return [output.info for output in self._found.values()]
 
     def refused_layers(self) -> dict[str, UsageError]:
-        """Why other layers cannot be measured, and what to do about it, by path in forward order.
+        """Say by path why other layers cannot be measured, and what to do; in forward order.
 
         Raises:
             LineError: see ``layers``.
@@ -145,7 +145,7 @@ class HookedTarget:
 
     @property
     def output_layer(self) -> str | None:
-        """Path of the layer that puts out the logits: the last with a weight matrix or kernel.
+        """Return the path of the logits' layer: the last with a matrix or kernel.
 
         None where there is none, or where the weights do not have it.
         """
@@ -156,7 +156,7 @@ class HookedTarget:
         return weighted[-1] if weighted else None
 
     def unit_names(self, layer: str) -> Sequence[str] | None:
-        """The class names if ``layer`` puts out the logits of weights whose classes are known, else None.
+        """Return the class names if ``layer`` outputs the logits of known classes, else None.
 
         Raises:
             UsageError: there is no such layer, or it has no units.
@@ -170,11 +170,11 @@ class HookedTarget:
     def activate(
         self, images: Sequence[ImageData], layers: Sequence[str], progress: Progress | None = None
     ) -> dict[str, Activations]:
-        """Pooled activations of all units of each of ``layers``; see ``Target.activate``.
+        """Compute pooled activations of all units of each of ``layers``; see ``Target.activate``.
 
         Args:
-            images: encoded images, read by ``image_reader``, or pixels, uint8 [H, W, 3].
-            layers: dotted paths; of a module used several times in one forward, the last output counts.
+            images: encoded images, read by ``images.reader``, or pixels, uint8 [H, W, 3].
+            layers: dotted paths; of a module used several times in one forward pass, the last output counts.
             progress: called after each forward batch.
 
         Returns:
@@ -244,7 +244,7 @@ class HookedTarget:
 
     @cached_property
     def _probes(self) -> list[Tensor]:
-        """Four images of noise, prepared, each unlike the others; the preprocessing is one for measuring.
+        """Prepare four different noise images, to check the preprocessing.
 
         Raises:
             UsageError: it gives other values each time, or images of several sizes.
@@ -263,7 +263,7 @@ class HookedTarget:
         if wide.shape != again.shape or not torch.equal(wide, again):
             raise UsageError(
                 f"the preprocessing of {self.name} gives other values each time",
-                "use the transform of evaluation, without random parts",
+                "use the transform of evaluation, without random operations",
             )
         if wide.shape != high.shape:
             raise UsageError(
@@ -300,7 +300,7 @@ class HookedTarget:
         if isinstance(error, BackendError):
             return error
         remedy = ""
-        if memory_spent(error):
+        if is_out_of_memory(error):
             smaller = self.batch_size > 1
             remedy = (
                 f"try a --batch-size below {self.batch_size}"
@@ -318,7 +318,7 @@ class HookedTarget:
         return batch.to(memory_format=torch.channels_last) if self._channels_last else batch
 
     def _call(self, batch: Tensor) -> object:
-        hold_arithmetic()
+        use_deterministic_arithmetic()
         if self._network.argument:
             return self._model(**{self._network.argument: batch})
         return self._model(batch)
@@ -363,7 +363,7 @@ class HookedTarget:
         refused = {path: self._unclear(path, shape) for path, shape in self._layers.unknown.items()}
         try:
             with self._lock, torch.inference_mode():
-                unsteady = unsteady_layers(
+                unsteady = nondeterministic_layers(
                     self._model,
                     self._call,
                     self._layers.observed,

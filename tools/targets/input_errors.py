@@ -1,4 +1,4 @@
-"""Why a model does not take images as a batch [N, 3, H, W]: the cause and the remedy of a failed first pass."""
+"""Explain why a model does not take images as a batch [N, 3, H, W]: cause and remedy."""
 
 from __future__ import annotations
 
@@ -21,19 +21,15 @@ _TEXTS = ("input_ids", "inputs_embeds", "text", "tokens", "token_ids")
 
 
 def unfit_input(model: nn.Module, name: str, error: Exception, argument: str = "") -> UsageError | None:
-    """Tell why a model's forward pass failed on an image; None if it was something else.
+    """Explain why an image failed as input; None if it is not the cause.
 
-    Args:
-        model: the model.
-        name: what messages call it.
-        error: what the forward pass raised.
-        argument: name of the forward argument that takes the images; the first one if empty.
+    ``argument`` is the forward argument that takes the images; the first one if empty.
     """
     others = _other_inputs(model, argument)
     if others:
         return UsageError(
             f"the forward pass of {name} wants more than images: {', '.join(others):.100}",
-            "explain the part that takes images alone (of CLIP and its kin model.vision_model, or hf:NAME), or "
+            "explain the module that takes only images (of CLIP and its kin model.vision_model, or hf:NAME), or "
             "wrap it in a module whose forward(images) fills in the rest",
         )
     if found := _CHANNELS.search(str(error)):
@@ -48,14 +44,20 @@ def unfit_input(model: nn.Module, name: str, error: Exception, argument: str = "
 
 
 def _other_inputs(model: nn.Module, argument: str) -> list[str]:
-    """Inputs beside the images that a forward pass cannot do without."""
+    """List the required inputs of a forward pass other than the images."""
     try:
         taken = list(inspect.signature(model.forward).parameters.values())
     except (TypeError, ValueError):
         return []
-    named = [one for one in taken if one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD}]
+    named = [
+        parameter
+        for parameter in taken
+        if parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}
+    ]
     images = argument or (named[0].name if named else "")
-    needed = [one.name for one in named if one.default is one.empty and one.name != images]
+    needed = [
+        parameter.name for parameter in named if parameter.default is parameter.empty and parameter.name != images
+    ]
     if not argument and images in _TEXTS:
         # Models of images and text have both as keywords, the text first.
         return [images, *(name for name in needed if name != _IMAGES)]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.tools.targets.base import ModelBundle, Wanted, brief
-from line_neurons.tools.targets.torchvision_models import imagenet_classes
+from line_neurons.tools.targets.base import ModelBundle, ModelRequest, short_hash
+from line_neurons.tools.vocabulary import imagenet_classes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,18 +27,18 @@ _MEAN = (103.939, 116.779, 123.68)
 _BLOCKS = (3, 4, 6, 3)
 
 
-def open_keras(wanted: Wanted) -> ModelBundle:
-    """``resnet50``, the only one there is.
+def open_keras(request: ModelRequest) -> ModelBundle:
+    """Open ``resnet50``, the only model of this source.
 
     Raises:
-        UsageError: another model, or an own file that is not this one's.
+        UsageError: another model, or weights of another model.
         MissingPartError: the asset pack is not installed, or is damaged.
     """
-    if wanted.model not in {"resnet50", "resnet50@imagenet"}:
-        raise UsageError(f"there is no Keras model {wanted.model!r}", "there is keras:resnet50@imagenet")
-    path = wanted.weights or (wanted.assets or Path()) / "resnet50" / "model.json"
+    if request.model not in {"resnet50", "resnet50@imagenet"}:
+        raise UsageError(f"there is no Keras model {request.model!r}", "there is keras:resnet50@imagenet")
+    path = request.weights or (request.assets or Path()) / "resnet50" / "model.json"
     if not path.is_file():
-        if wanted.weights:
+        if request.weights:
             raise UsageError(f"there is no weights file {path}", "give the path of a model.json, without #")
         raise MissingPartError("the asset pack 'resnet50' is not installed", "line assets install resnet50")
     files = _files(path)
@@ -46,15 +46,15 @@ def open_keras(wanted: Wanted) -> ModelBundle:
     for file in files:
         digest.update(file.read_bytes())
     official = digest.hexdigest() == _SHA256
-    if not official and not wanted.weights:
+    if not official and not request.weights:
         raise MissingPartError(f"the files in {path.parent} are damaged", "line assets install resnet50 --force")
     return ModelBundle(
         name="keras:resnet50",
         weights=f"{digest.hexdigest()[:16]} ({'ImageNet' if official else 'own'})",
-        preprocessing=brief(f"resized to {_SIZE} x {_SIZE}, BGR minus {_MEAN}"),
+        preprocessing=short_hash(f"resized to {_SIZE} x {_SIZE}, BGR minus {_MEAN}"),
         prepare=_prepare,
         build=partial(_build, files),
-        classes=imagenet_classes() if official else (),
+        classes=tuple(imagenet_classes()) if official else (),
         spec="keras:resnet50@imagenet" if official else "",
     )
 

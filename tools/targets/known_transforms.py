@@ -1,4 +1,4 @@
-"""The preprocessing of a module that a library made, where that is certain."""
+"""The preprocessing of library models, where it is certain."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.tools.targets.layers.outputs import kernel
-from line_neurons.tools.targets.transforms import MEAN, STD, USUAL, usual
+from line_neurons.tools.targets.transforms import IMAGENET_TRANSFORM, MEAN, STD, imagenet_transform
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,29 +21,29 @@ _AUXILIARY = ("AuxLogits", "aux1", "aux2")
 
 
 @dataclass(frozen=True)
-class Known:
+class Preprocessing:
     """How images are prepared for a module.
 
     Args:
         prepare: an image (RGB) to a float tensor [3, H, W].
         identity: what identifies it.
-        told: whose it is, in words.
+        source: whose it is, in words.
     """
 
     prepare: Callable[[Image], Tensor]
     identity: str
-    told: str
+    source: str
 
 
-def known_preprocessing(module: nn.Module) -> Known | str:
-    """Find the preprocessing that belongs to a module of a library; else say why, empty for other classes."""
+def known_preprocessing(module: nn.Module) -> Preprocessing | str:
+    """Find a library module's preprocessing; else return why not (may be empty)."""
     source = type(module).__module__.partition(".")[0]
     finders = {"torchvision": _of_torchvision, "timm": _of_timm, "transformers": _of_transformers}
     return finders[source](module) if source in finders else ""
 
 
 def refuse_preparing(module: nn.Module, name: str) -> None:
-    """See that a module does not prepare images itself.
+    """Refuse modules that prepare images themselves.
 
     Raises:
         UsageError: it is a detector of torchvision, which resizes and normalises.
@@ -55,7 +55,7 @@ def refuse_preparing(module: nn.Module, name: str) -> None:
         )
 
 
-def _of_timm(module: nn.Module) -> Known | str:
+def _of_timm(module: nn.Module) -> Preprocessing | str:
     config = getattr(module, "pretrained_cfg", None)
     if not config:
         return "it has no pretrained_cfg"
@@ -65,16 +65,16 @@ def _of_timm(module: nn.Module) -> Known | str:
     resolve: Any = resolve_model_data_config
     made = create_transform(**resolve(module), is_training=False)
     tag = config.get("tag") if isinstance(config, Mapping) else getattr(config, "tag", "")
-    return Known(made, repr(made), f"timm's data configuration{f' of {tag}' if tag else ''}")
+    return Preprocessing(made, repr(made), f"timm's data configuration{f' of {tag}' if tag else ''}")
 
 
-def _of_transformers(module: nn.Module) -> Known | str:
+def _of_transformers(module: nn.Module) -> Preprocessing | str:
     place = getattr(getattr(module, "config", None), "name_or_path", "")
     if not place:
         return "its configuration does not name where it is from"
     from transformers import AutoImageProcessor
 
-    from line_neurons.tools.targets.transformers_models import prepared_by
+    from line_neurons.tools.targets.transformers_models import apply_processor
 
     reader: Any = AutoImageProcessor
     try:
@@ -83,12 +83,12 @@ def _of_transformers(module: nn.Module) -> Known | str:
         return f"{place} has no preprocessor_config.json on this machine"
     # The same wherever a folder stands.
     named = Path(place).name if Path(place).is_dir() else place
-    return Known(
-        partial(prepared_by, processor), processor.to_json_string(), f"the image processor of {named:.100}"
+    return Preprocessing(
+        partial(apply_processor, processor), processor.to_json_string(), f"the image processor of {named:.100}"
     )
 
 
-def _of_torchvision(module: nn.Module) -> Known | str:
+def _of_torchvision(module: nn.Module) -> Preprocessing | str:
     entries = list(_possible_weights(module))
     if not entries:
         return "it is none of torchvision's classification models"
@@ -99,13 +99,17 @@ def _of_torchvision(module: nn.Module) -> Known | str:
             return f"it may be that of {listed}"
         entries = [official]
     preset = entries[0].transforms()
-    told = f"torchvision's of {entries[0]} ({_sizes(preset)})"
-    return Known(usual, USUAL, told) if _is_usual(preset) else Known(preset, repr(preset), told)
+    source = f"torchvision's of {entries[0]} ({_sizes(preset)})"
+    if _is_imagenet_transform(preset):
+        return Preprocessing(imagenet_transform, IMAGENET_TRANSFORM, source)
+    return Preprocessing(preset, repr(preset), source)
 
 
 def _possible_weights(module: nn.Module) -> Iterator[Any]:
-    """The official weights of the architecture of torchvision's that a module has, whatever its head."""
+    """Yield torchvision's official weights of a module's architecture, whatever its head."""
     from torchvision import models
+
+    from line_neurons.tools.targets.torchvision_models import meta_module
 
     own = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     place = type(module).__module__
@@ -118,28 +122,11 @@ def _possible_weights(module: nn.Module) -> Iterator[Any]:
             size = entry.meta["min_size"][0] if model.startswith("vit_") else None
             entries.setdefault(size, []).append(entry)
         for size, fitting in entries.items():
-            plan = planned_module(model, **({"image_size": size} if size else {}))
+            plan = meta_module(model, **({"image_size": size} if size else {}))
             left_out = (_head(plan), *_AUXILIARY)
-            wanted = {name: tuple(tensor.shape) for name, tensor in plan.state_dict().items()}
-            if _without(own, left_out) == _without(wanted, left_out):
+            needed = {name: tuple(tensor.shape) for name, tensor in plan.state_dict().items()}
+            if _without(own, left_out) == _without(needed, left_out):
                 yield from fitting
-
-
-def planned_module(model: str, **options: Any) -> nn.Module:
-    """A model of torchvision on the meta device, where it takes no memory, or on the CPU if it cannot be there."""
-    import torch
-    from torchvision import models
-
-    module: nn.Module
-    if model in {"googlenet", "inception_v3"}:
-        options = {"init_weights": False, **options}
-    try:
-        with torch.device("meta"):
-            module = models.get_model(model, weights=None, **options)
-    except NotImplementedError:
-        # RegNets compute their widths with tensors.
-        module = models.get_model(model, weights=None, **options)
-    return module
 
 
 def _head(plan: nn.Module) -> str:
@@ -152,7 +139,7 @@ def _without(named: Mapping[str, Any], parts: tuple[str, ...]) -> dict[str, Any]
 
 
 def _holds(module: nn.Module, entry: Any) -> bool:
-    """Whether a module has official weights that are on this machine, to the bit, whatever its head."""
+    """Tell whether a module has official weights of this machine, bitwise, whatever its head."""
     import torch
 
     from line_neurons.tools.targets.torchvision_models import official_file
@@ -175,7 +162,7 @@ def _sizes(preset: Any) -> str:
     return f"resize {preset.resize_size[0]}, crop {preset.crop_size[0]}"
 
 
-def _is_usual(preset: Any) -> bool:
+def _is_imagenet_transform(preset: Any) -> bool:
     from torchvision.transforms import InterpolationMode
 
     sizes = (list(preset.resize_size), list(preset.crop_size), preset.interpolation)

@@ -1,4 +1,4 @@
-"""ResNet50s whose checkpoints no library brings: Places365's, and the robust one of Salient ImageNet."""
+"""ResNet50s with published checkpoints: Places365's and Salient ImageNet's."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.tools.targets.base import ModelBundle, Wanted, brief
-from line_neurons.tools.targets.torchvision_models import imagenet_classes, planned
-from line_neurons.tools.targets.transforms import MEAN, STD, USUAL, cropped, usual
+from line_neurons.tools.targets.base import ModelBundle, ModelRequest, short_hash
+from line_neurons.tools.targets.torchvision_models import on_meta_device
+from line_neurons.tools.targets.transforms import IMAGENET_TRANSFORM, MEAN, STD, cropped, imagenet_transform
 from line_neurons.tools.targets.weights.checkpoint import load
 from line_neurons.tools.targets.weights.files import WeightsFile, read_checkpoint, weights_file
+from line_neurons.tools.vocabulary import imagenet_classes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,13 +25,7 @@ _NORMALISER = ("new_mean", "new_std")
 
 @dataclass(frozen=True)
 class _Published:
-    """Where a checkpoint is published.
-
-    Args:
-        file: its name.
-        size: in words; empty if it is not known.
-        place: where it is.
-    """
+    """Where a checkpoint is published: file name, size in words (may be empty) and address."""
 
     file: str
     size: str
@@ -49,8 +44,8 @@ _ROBUST = _Published(
 )
 
 
-def open_places365(wanted: Wanted) -> ModelBundle:
-    """``resnet50``: the ResNet50 of Places365, 365 scenes.
+def open_places365(request: ModelRequest) -> ModelBundle:
+    """Open ``resnet50``: the ResNet50 of Places365, 365 scenes.
 
     The names of the scenes are read from categories_places365.txt beside the checkpoint, if it is there.
 
@@ -58,44 +53,44 @@ def open_places365(wanted: Wanted) -> ModelBundle:
         UsageError: another model, or the checkpoint is not a file.
         MissingPartError: no checkpoint is given; says which to get.
     """
-    file = _checkpoint("places365", wanted, _PLACES365)
+    file = _checkpoint("places365", request, _PLACES365)
     return ModelBundle(
         name="places365:resnet50",
         weights=file.identity,
-        preprocessing=brief(USUAL),
-        prepare=usual,
+        preprocessing=short_hash(IMAGENET_TRANSFORM),
+        prepare=imagenet_transform,
         build=partial(_build, "places365:resnet50", file, 365, normalise=False),
         classes=_scenes(file.path.parent / _CATEGORIES),
     )
 
 
-def open_robust(wanted: Wanted) -> ModelBundle:
-    """``resnet50``: adversarially trained on ImageNet (L2, epsilon 3), as used by Salient ImageNet.
+def open_robust(request: ModelRequest) -> ModelBundle:
+    """Open ``resnet50``, adversarially trained on ImageNet (L2, epsilon 3).
 
     Raises:
         UsageError: another model, or the checkpoint is not a file.
         MissingPartError: no checkpoint is given; says which to get.
     """
-    file = _checkpoint("robust", wanted, _ROBUST)
+    file = _checkpoint("robust", request, _ROBUST)
     return ModelBundle(
         name="robust:resnet50",
         weights=file.identity,
-        preprocessing=brief("resize 256, crop 224, normalised in the model"),
+        preprocessing=short_hash("resize 256, crop 224, normalised in the model"),
         prepare=cropped,
         build=partial(_build, "robust:resnet50", file, 1000, normalise=True),
-        classes=imagenet_classes(),
+        classes=tuple(imagenet_classes()),
     )
 
 
-def _checkpoint(prefix: str, wanted: Wanted, published: _Published) -> WeightsFile:
-    if wanted.model != "resnet50":
-        raise UsageError(f"{prefix}: has no model {wanted.model!r}", f"there is {prefix}:resnet50")
-    if wanted.weights is None:
+def _checkpoint(prefix: str, request: ModelRequest, published: _Published) -> WeightsFile:
+    if request.model != "resnet50":
+        raise UsageError(f"{prefix}: has no model {request.model!r}", f"there is {prefix}:resnet50")
+    if request.weights is None:
         raise MissingPartError(
             f"{prefix}:resnet50 needs the file {published.file}{published.size}",
             f"get it from {published.place} and give it with --weights FILE",
         )
-    return weights_file(wanted.weights)
+    return weights_file(request.weights)
 
 
 def _scenes(file: Path) -> tuple[str, ...]:
@@ -118,7 +113,7 @@ def _build(name: str, file: WeightsFile, classes: int, *, normalise: bool) -> nn
     import torch
 
     checkpoint = read_checkpoint(file)
-    module, found = planned("resnet50", checkpoint, name, beside=_NORMALISER)
+    module, found = on_meta_device("resnet50", checkpoint, name, beside=_NORMALISER)
     has = 0 if found.left_out else len(found.state["fc.bias"])
     if has != classes:
         raise UsageError(f"{file.path} has {has} classes, {name} has {classes}", "use torchvision:resnet50 for it")
@@ -126,7 +121,7 @@ def _build(name: str, file: WeightsFile, classes: int, *, normalise: bool) -> nn
     if normalise:
         for kind, usual in zip(_NORMALISER, (MEAN, STD), strict=True):
             values = [one for key, one in checkpoint.tensors.items() if key[-1].endswith(f".{kind}")]
-            if any(not torch.equal(one, values[0]) for one in values):
+            if any(not torch.equal(value, values[0]) for value in values):
                 raise UsageError(
                     f"{file.path} holds several {kind} of different values",
                     "save the model that you mean into a file of its own",

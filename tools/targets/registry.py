@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, cast
 
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.tools.packages import missing_package
-from line_neurons.tools.targets.base import ModelBundle, Wanted
+from line_neurons.tools.target_specs import SOURCES, known_prefixes
+from line_neurons.tools.targets.base import ModelBundle, ModelRequest
 from line_neurons.tools.targets.hooked_target import HookedTarget
-from line_neurons.tools.targets.sources import IN_MEMORY, SOURCES
 
 if TYPE_CHECKING:
     from line_neurons.agent.diffusion_settings import Precision
@@ -33,38 +33,38 @@ def open_target(
     batch_size: int | None = None,
     download: bool = False,
 ) -> HookedTarget:
-    """The target that ``spec`` names; its weights are looked for and hashed here, and loaded on first use.
+    """Open the target of ``spec``; weights are hashed now and loaded on first use.
 
     Args:
-        spec: ``prefix:model``, or ``package.module:function`` or ``path/to/file.py:function`` for a function
-            that returns a module.
+        spec: ``prefix:model``, or ``package.module:function`` or ``path/to/file.py:function`` for a function that
+            returns a module.
         assets: folder of the installed asset packs.
-        weights: a checkpoint of the user's own, instead of the official weights.
-        pool: how a map or tokens become one number a unit.
-        layout: where the units of layers are of which that cannot be known; see the setting.
+        weights: a user's own checkpoint, instead of the official weights.
+        pool: how a map or tokens become one number per unit.
+        layout: where the units are in layers for which that cannot be determined; see the setting.
         precision: of weights and forward pass.
         channels_last: memory layout of the convolutions.
         device: ``auto``, or a torch device such as ``cpu`` or ``cuda:1``.
         batch_size: images in each forward pass; the target's own choice if None.
-        download: let the library fetch official weights that are not here.
+        download: let the library download missing official weights.
 
     Raises:
         UsageError: no such prefix, model, weights or device, or the function fails.
-        MissingPartError: the library is not installed, or weights are not here.
+        MissingPartError: the library is not installed, or weights are missing.
     """
     prefix, colon, model = spec.partition(":")
     if not colon or not model or not prefix:
         raise UsageError(f"{spec!r} names no model", f"a model starts with {known_prefixes()}")
     _require_torchvision()
-    wanted = Wanted(model, weights, assets, download)
+    request = ModelRequest(model, weights, assets, download)
     if prefix in SOURCES:
         module, _, function = SOURCES[prefix].partition(".")
         source = getattr(import_module(f"line_neurons.tools.targets.{module}"), function)
-        network = cast(Callable[[Wanted], ModelBundle], source)(wanted)
+        network = cast(Callable[[ModelRequest], ModelBundle], source)(request)
     else:
-        from line_neurons.tools.targets.custom_function import open_function
+        from line_neurons.tools.targets.custom import open_function
 
-        network = open_function(spec, wanted)
+        network = open_function(spec, request)
     return HookedTarget(
         network,
         pool=pool,
@@ -77,9 +77,9 @@ def open_target(
 
 
 def pinned_spec(spec: str) -> str:
-    """The spec with the version of the weights that it stands for where it names none; else as it is.
+    """Add the default version of the weights to a spec that names none.
 
-    Only names are looked at, so that one of the hub's repositories stays as it is.
+    Only names are looked up, so that a repository of the hub stays as it is.
     """
     prefix, _, model = spec.partition(":")
     if prefix not in _PINNED or not model:
@@ -90,41 +90,6 @@ def pinned_spec(spec: str) -> str:
         return f"{prefix}:{pinned(model)}"
     except ImportError:
         return spec
-
-
-def absolute_spec(spec: str) -> str:
-    """The spec with the file or folder that it names as an absolute path, to name the same model from anywhere.
-
-    A module of one file in the current folder becomes that file; other specs stay as they are.
-    """
-    before, path, after = _placed(spec)
-    return f"{before}{path.expanduser().absolute()}{after}" if path else spec
-
-
-def short_spec(spec: str) -> str:
-    """The spec with the file or folder that it names by name alone, wherever that lies."""
-    before, path, after = _placed(spec)
-    return f"{before}{path.expanduser().absolute().name}{after}" if path else spec
-
-
-def _placed(spec: str) -> tuple[str, Path | None, str]:
-    """What stands before the path of a file or folder in a spec, the path, and what stands behind it."""
-    prefix, _, model = spec.partition(":")
-    if prefix == "hf" and model and Path(model).expanduser().is_dir():
-        return "hf:", Path(model), ""
-    place, _, function = spec.rpartition(":")
-    if prefix in SOURCES or not place:
-        return spec, None, ""
-    if place.endswith(".py"):
-        return "", Path(place), f":{function}"
-    file = Path(f"{place}.py")
-    return ("", file, f":{function}") if place.isidentifier() and file.is_file() else (spec, None, "")
-
-
-def known_prefixes() -> str:
-    """How specs can begin, in words."""
-    names = ", ".join(f"{name}:" for name in SOURCES if name != IN_MEMORY)
-    return f"{names} as in torchvision:mobilenet_v2, or is MODULE:FUNCTION"
 
 
 def _require_torchvision() -> None:

@@ -1,4 +1,4 @@
-"""Any model of timm, with its pretrained weights or a checkpoint of one's own."""
+"""Any model of timm, with its pretrained weights or a user's own checkpoint."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.agent.text import clean_text
+from line_neurons.tools.hub import cached_snapshot
 from line_neurons.tools.packages import missing_package
-from line_neurons.tools.targets.base import ModelBundle, Wanted, brief
-from line_neurons.tools.targets.hub_files import cached_snapshot
-from line_neurons.tools.targets.lookup import near_names
-from line_neurons.tools.targets.torchvision_models import imagenet_classes
+from line_neurons.tools.targets.base import ModelBundle, ModelRequest, near_names, short_hash
 from line_neurons.tools.targets.weights.checkpoint import find_network, head_of, load
 from line_neurons.tools.targets.weights.files import WeightsFile, read_checkpoint, weights_file
+from line_neurons.tools.vocabulary import imagenet_classes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,12 +21,12 @@ if TYPE_CHECKING:
 _FILES = ("model.safetensors", "open_clip_model.safetensors")
 
 
-def open_timm(wanted: Wanted) -> ModelBundle:
-    """``resnet18``, or ``resnet18.a1_in1k`` for one of several pretrained weights.
+def open_timm(request: ModelRequest) -> ModelBundle:
+    """Open ``resnet18``, or ``resnet18.a1_in1k`` for one of several pretrained weights.
 
     Raises:
         UsageError: no such model or own checkpoint.
-        MissingPartError: timm is not installed, or the weights are not here.
+        MissingPartError: timm is not installed, or the weights are missing.
     """
     try:
         import timm
@@ -37,33 +36,33 @@ def open_timm(wanted: Wanted) -> ModelBundle:
     except ImportError as error:
         raise missing_package(error, "timm", "pip install 'line-neurons[targets]'") from error
 
-    name = f"timm:{wanted.model.partition('.')[0]}"
-    if wanted.model not in {*timm.list_models(), *timm.list_pretrained()}:
-        near = near_names(wanted.model, timm.list_models() + timm.list_pretrained())
+    name = f"timm:{request.model.partition('.')[0]}"
+    if request.model not in {*timm.list_models(), *timm.list_pretrained()}:
+        near = near_names(request.model, timm.list_models() + timm.list_pretrained())
         raise UsageError(
-            f"timm has no model {wanted.model!r}{'; ' + near if near else ''}", "name one as in timm:resnet18"
+            f"timm has no model {request.model!r}{'; ' + near if near else ''}", "name one as in timm:resnet18"
         )
-    model = pinned(wanted.model)
+    model = pinned(request.model)
     config: Any = timm.get_pretrained_cfg(model) or PretrainedCfg()
-    own = wanted.weights is not None
-    file = weights_file(wanted.weights) if wanted.weights else WeightsFile(_find_file(name, config, wanted))
+    own = request.weights is not None
+    file = weights_file(request.weights) if request.weights else WeightsFile(_find_file(name, config, request))
     resolve: Any = resolve_data_config
     data = resolve(pretrained_cfg=config.to_dict(), verbose=False)
     transform = create_transform(**data, is_training=False)
     return ModelBundle(
         name=name,
         weights=f"{file.identity} ({'own, transforms of ' if own else ''}{config.tag or 'timm'})",
-        preprocessing=brief(repr(transform)),
+        preprocessing=short_hash(repr(transform)),
         prepare=transform,
         build=partial(_build, name, model, file, own=own),
         classes=() if own else _classes(config),
         spec=f"timm:{model}",
-        note="" if model == wanted.model else _note(name, model, own=own),
+        note="" if model == request.model else _note(name, model, own=own),
     )
 
 
 def pinned(model: str) -> str:
-    """A model with the tag of the weights that timm takes where it names none; as it is if there is none."""
+    """Add timm's default tag to a model that names none; other models stay as they are."""
     import timm
 
     if "." in model or not timm.is_model(model):
@@ -78,16 +77,16 @@ def _note(name: str, model: str, *, own: bool) -> str:
     tags = timm.list_pretrained(f"{model.partition('.')[0]}.*")
     if len(tags) < 2:
         return ""
-    what = "a checkpoint of your own is seen with the preprocessing of" if own else "stands for timm's first,"
+    what = "a checkpoint of your own is used with the preprocessing of" if own else "stands for timm's first,"
     return f"{name}: {what} timm:{model}; name another with its tag: {', '.join(tags[:5])}"
 
 
-def _find_file(name: str, config: Any, wanted: Wanted) -> Path:
+def _find_file(name: str, config: Any, request: ModelRequest) -> Path:
     if not config.hf_hub_id:
         raise MissingPartError(
             f"timm offers no weights of {name} as .safetensors", "give a checkpoint with --weights"
         )
-    folder = cached_snapshot(config.hf_hub_id, _FILES, name=name, download=wanted.download)
+    folder = cached_snapshot(config.hf_hub_id, _FILES, name=name, download=request.download)
     files = [folder / file for file in _FILES if (folder / file).is_file()]
     if not files:
         raise MissingPartError(
@@ -126,4 +125,6 @@ def _classes(config: Any) -> tuple[str, ...]:
     if subset is None:
         return ()
     # The same names as other models of ImageNet-1K have here; timm's are lists of synonyms.
-    return imagenet_classes() if subset == "imagenet-1k" else tuple(ImageNetInfo(subset).label_descriptions())
+    return (
+        tuple(imagenet_classes()) if subset == "imagenet-1k" else tuple(ImageNetInfo(subset).label_descriptions())
+    )

@@ -1,4 +1,4 @@
-"""Any torchvision classification model, with official weights or a checkpoint of one's own."""
+"""Any torchvision classification model, with official weights or a user's own checkpoint."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.assets.manifest import hash_file
-from line_neurons.tools.targets.base import ModelBundle, Wanted, brief
-from line_neurons.tools.targets.known_transforms import planned_module
-from line_neurons.tools.targets.lookup import near_names
-from line_neurons.tools.targets.weights.checkpoint import FoundNetwork, find_network, head_of, load
+from line_neurons.tools.targets.base import ModelBundle, ModelRequest, near_names, short_hash
+from line_neurons.tools.targets.weights.checkpoint import MatchedNetwork, find_network, head_of, load
 from line_neurons.tools.targets.weights.files import WeightsFile, read_checkpoint, weights_file
 
 if TYPE_CHECKING:
@@ -34,15 +32,15 @@ torchvision's own ``DEFAULT`` is a later entry for many models, and moves with i
 _PACKED = {"mobilenet_v2": REFERENCE}
 
 
-def open_torchvision(wanted: Wanted) -> ModelBundle:
-    """``mobilenet_v2``, or ``resnet50@IMAGENET1K_V1`` for one of several official weights.
+def open_torchvision(request: ModelRequest) -> ModelBundle:
+    """Open ``mobilenet_v2``, or ``resnet50@IMAGENET1K_V1`` for certain weights.
 
     Raises:
         UsageError: no such model, official weights or own checkpoint.
-        MissingPartError: the weights are not here, or are damaged.
+        MissingPartError: the weights are missing or damaged.
     """
-    model, _, entry = wanted.model.partition("@")
-    weights = _find_weights(model, _find_recipe(model, entry), wanted)
+    model, _, entry = request.model.partition("@")
+    weights = _find_weights(model, _find_recipe(model, entry), request)
     recipe = weights.recipe
     name = f"torchvision:{model}"
     preset = recipe.transforms()
@@ -50,17 +48,17 @@ def open_torchvision(wanted: Wanted) -> ModelBundle:
     return ModelBundle(
         name=name,
         weights=f"{weights.file.identity} ({said})",
-        preprocessing=brief(repr(preset)),
+        preprocessing=short_hash(repr(preset)),
         prepare=preset,
         build=partial(_build, name, model, weights),
         classes=tuple(recipe.meta.get("categories", ())) if weights.official else (),
         spec=f"{name}@{recipe.name}",
-        note="" if entry == recipe.name else _note(name, weights, given=wanted.weights is not None),
+        note="" if entry == recipe.name else _note(name, weights, given=request.weights is not None),
     )
 
 
 def pinned(model: str) -> str:
-    """A model with the version of the weights that it stands for where it names none; else as it is."""
+    """Add the default weights to a model that names none; other models stay as they are."""
     from torchvision import models
 
     known = "@" not in model and model in models.list_models(module=models)
@@ -74,37 +72,41 @@ def _note(name: str, weights: _Weights, *, given: bool) -> str:
         return f"the file of {name} is the official release {recipe.name}"
     if len(entries) == 1:
         return ""
-    what = "a checkpoint of your own is seen with the preprocessing of" if given else "stands for"
+    what = "a checkpoint of your own is used with the preprocessing of" if given else "stands for"
     default = entries.DEFAULT
     other = f"; torchvision's own default is @{default.name}" if default is not recipe else ""
     return f"{name}: {what} {name}@{recipe.name}{other}; name another with @"
 
 
-def imagenet_classes() -> tuple[str, ...]:
-    """The names, as torchvision has them, of the 1,000 classes of ImageNet-1K."""
-    from torchvision.models import ResNet50_Weights
+def meta_module(model: str, **options: Any) -> nn.Module:
+    """Build a torchvision model on the meta device, or else on the CPU."""
+    import torch
+    from torchvision import models
 
-    return tuple(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
+    module: nn.Module
+    if model in {"googlenet", "inception_v3"}:
+        options = {"init_weights": False, **options}
+    try:
+        with torch.device("meta"):
+            module = models.get_model(model, weights=None, **options)
+    except NotImplementedError:
+        # RegNets compute their widths with tensors.
+        module = models.get_model(model, weights=None, **options)
+    return module
 
 
-def planned(
+def on_meta_device(
     model: str, checkpoint: Checkpoint, name: str, beside: Collection[str] = (), **options: Any
-) -> tuple[nn.Module, FoundNetwork]:
-    """A torchvision model on the meta device, and its network of ``checkpoint``, of the same number of classes.
+) -> tuple[nn.Module, MatchedNetwork]:
+    """Build a torchvision model on the meta device, with its network of ``checkpoint``.
 
-    On the meta device a model is a plan without memory: the tensors that are loaded become its weights.
-
-    Args:
-        model: torchvision's name.
-        checkpoint: see ``find_network``, as for ``name`` and ``beside``.
-        name: the model, for messages.
-        beside: last parts of names that the caller reads itself.
-        options: of the model's builder.
+    The model has as many classes as the network; tensors that are loaded become its weights. ``name`` and
+    ``beside`` are those of ``find_network``, ``options`` those of the model's builder.
     """
-    module = planned_module(model, **options)
+    module = meta_module(model, **options)
     found = find_network(checkpoint, module.state_dict(), name=name, head=head_of(module, _CLASSES), beside=beside)
     if found.classes:
-        module = planned_module(model, num_classes=found.classes, **options)
+        module = meta_module(model, num_classes=found.classes, **options)
     return module, found
 
 
@@ -130,7 +132,7 @@ def _build(name: str, model: str, weights: _Weights) -> nn.Module:
         options = {"transform_input": True}
     elif model.startswith("vit_"):
         options = {"image_size": weights.recipe.meta["min_size"][0]}
-    module, found = planned(model, read_checkpoint(weights.file), name, **options)
+    module, found = on_meta_device(model, read_checkpoint(weights.file), name, **options)
     load(module, found, name=name)
     return module
 
@@ -148,20 +150,20 @@ def _find_recipe(model: str, name: str) -> Any:
     entries = models.get_model_weights(model)
     names = [entry.name for entry in entries]
     # Some have no weights of that name; then the first that torchvision lists.
-    wanted = name or (REFERENCE if REFERENCE in names else names[0])
-    if wanted not in names:
+    chosen = name or (REFERENCE if REFERENCE in names else names[0])
+    if chosen not in names:
         raise UsageError(
-            f"{model} has no weights {wanted!r}",
+            f"{model} has no weights {chosen!r}",
             f"there are {', '.join(names)}; a checkpoint of your own is given with --weights",
         )
-    return entries[wanted]
+    return entries[chosen]
 
 
-def _find_weights(model: str, recipe: Any, wanted: Wanted) -> _Weights:
+def _find_weights(model: str, recipe: Any, request: ModelRequest) -> _Weights:
     import torch
 
-    if wanted.weights is not None:
-        file = weights_file(wanted.weights)
+    if request.weights is not None:
+        file = weights_file(request.weights)
         for entry in type(recipe):
             if file.sha256.startswith(_name_and_hash(entry)[1]):
                 return _Weights(file, entry, official=True)
@@ -169,10 +171,10 @@ def _find_weights(model: str, recipe: Any, wanted: Wanted) -> _Weights:
 
     name, prefix = _name_and_hash(recipe)
     cached = Path(torch.hub.get_dir()) / "checkpoints" / name
-    places = [wanted.assets / model / name] if wanted.assets else []
+    places = [request.assets / model / name] if request.assets else []
     path = next((place for place in [*places, cached] if place.is_file()), None)
     if path is None:
-        _require_download(model, recipe, cached, allowed=wanted.download)
+        _require_download(model, recipe, cached, allowed=request.download)
         path = cached
     file = WeightsFile(path)
     if not file.sha256.startswith(prefix):
@@ -184,7 +186,7 @@ def _find_weights(model: str, recipe: Any, wanted: Wanted) -> _Weights:
 
 
 def official_file(recipe: Any) -> Path | None:
-    """The file of official weights if it is here and whole: of the asset packs or of torch hub's folder."""
+    """Find the intact file of official weights, in the asset packs or in torch hub's folder."""
     import torch
 
     name, prefix = _name_and_hash(recipe)
@@ -206,13 +208,13 @@ def _remedy(model: str, recipe: Any, cached: Path) -> str:
 
 def _require_download(model: str, recipe: Any, cached: Path, *, allowed: bool) -> None:
     size = recipe.meta.get("_file_size")
-    wanted = f"{cached.name}{f' ({size:.0f} MB)' if size else ''}, the weights {recipe} of {model},"
+    missing = f"{cached.name}{f' ({size:.0f} MB)' if size else ''}, the weights {recipe} of {model},"
     remedy = _remedy(model, recipe, cached)
     if not allowed:
         here = [entry.name for entry in type(recipe) if cached.with_name(_name_and_hash(entry)[0]).is_file()]
         others = f"; or name those that are here: torchvision:{model}@{here[0]}" if here else ""
-        raise MissingPartError(f"{wanted} are not here", f"{remedy}{others}")
+        raise MissingPartError(f"{missing} are not here", f"{remedy}{others}")
     try:
         recipe.get_state_dict(progress=True, check_hash=True, map_location="cpu")
     except (OSError, RuntimeError, ValueError) as error:
-        raise MissingPartError(f"{wanted} could not be downloaded: {error}", remedy) from error
+        raise MissingPartError(f"{missing} could not be downloaded: {error}", remedy) from error

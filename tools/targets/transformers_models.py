@@ -1,4 +1,4 @@
-"""Vision models of transformers: image classifiers, DINOv2, the vision towers of CLIP and its kin."""
+"""Vision models of transformers: classifiers, DINOv2, vision towers of CLIP."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.errors import MissingPartError, UsageError, reason_of
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.assets.manifest import hash_file
+from line_neurons.tools.hub import cached_snapshot
 from line_neurons.tools.packages import missing_package
 from line_neurons.tools.quiet_libraries import quiet
-from line_neurons.tools.targets.base import ModelBundle, Wanted, brief
-from line_neurons.tools.targets.hub_files import cached_snapshot
+from line_neurons.tools.targets.base import ModelBundle, ModelRequest, short_hash
 from line_neurons.tools.targets.weights.checkpoint import (
-    FoundNetwork,
+    MatchedNetwork,
     MisfitError,
     find_network,
     head_of,
@@ -37,30 +37,30 @@ _IMAGES = "pixel_values"
 _CLASSIFIER = "ForImageClassification"
 
 
-def open_hub(wanted: Wanted) -> ModelBundle:
-    """A hub id, ``facebook/dinov2-small``, with ``@REVISION`` where one is wanted, or a local folder.
+def open_hub(request: ModelRequest) -> ModelBundle:
+    """Open a hub id, ``facebook/dinov2-small`` or ``...@REVISION``, or a local folder.
 
-    Code that a repository brings is never run, and only .safetensors are read.
+    Code of a repository is never run, and only .safetensors are read.
 
     Raises:
         UsageError: the folder or repository holds no vision model that transformers knows.
-        MissingPartError: transformers is not installed, or the files are not here.
+        MissingPartError: transformers is not installed, or the files are missing.
     """
     try:
         import transformers
     except ImportError as error:
         raise missing_package(error, "transformers", "pip install 'line-neurons[targets]'") from error
 
-    repository, _, revision = wanted.model.partition("@")
+    repository, _, revision = request.model.partition("@")
     name, spec, note = f"hf:{repository}", "", ""
-    folder = Path(wanted.model).expanduser()
+    folder = Path(request.model).expanduser()
     if folder.is_dir():
         # The same wherever the folder stands: what is in it is in the hashes.
         name = f"hf:{folder.resolve().name}"
     else:
-        patterns = _FILES if wanted.weights else (*_FILES, *_WEIGHTS)
+        patterns = _FILES if request.weights else (*_FILES, *_WEIGHTS)
         folder = cached_snapshot(
-            repository, patterns, name=name, revision=revision or None, download=wanted.download
+            repository, patterns, name=name, revision=revision or None, download=request.download
         )
         # A branch or tag moves; the folder of a snapshot is called by its commit.
         spec = f"{name}@{folder.name}"
@@ -76,15 +76,15 @@ def open_hub(wanted: Wanted) -> ModelBundle:
             "it needs a config.json of a known architecture and a preprocessor_config.json",
         ) from error
     model_class, config = _vision_part(whole, name)
-    own = weights_file(wanted.weights) if wanted.weights else None
+    own = weights_file(request.weights) if request.weights else None
     files = list(own.files) if own else _weights_files(folder, name)
     build = partial(_build_own, own) if own else partial(_build, folder)
     digest = _digest([folder / "config.json", *files])[:16] + (own.mark if own else "")
     return ModelBundle(
         name=name,
         weights=f"{digest} ({'own' if own else 'safetensors'})",
-        preprocessing=brief(processor.to_json_string()),
-        prepare=partial(prepared_by, processor),
+        preprocessing=short_hash(processor.to_json_string()),
+        prepare=partial(apply_processor, processor),
         build=partial(build, model_class, config, name),
         classes=() if own else _classes(model_class, config),
         argument=_IMAGES,
@@ -94,7 +94,7 @@ def open_hub(wanted: Wanted) -> ModelBundle:
 
 
 def _vision_part(config: Any, name: str) -> tuple[Any, Any]:
-    """The class that takes images alone, and its configuration."""
+    """Return the class that takes only images, and its configuration."""
     import transformers
 
     for architecture in config.architectures or []:
@@ -106,7 +106,7 @@ def _vision_part(config: Any, name: str) -> tuple[Any, Any]:
     model_class = transformers.AutoModel._model_mapping.get(type(part), None)
     if getattr(model_class, "main_input_name", None) != _IMAGES:
         raise UsageError(
-            f"{name} is a {config.model_type!r} model, which has no part that takes images alone",
+            f"{name} is a {config.model_type!r} model, and no module of it takes only images",
             "name an image classifier, DINOv2, or CLIP and its kin",
         )
     return model_class, part
@@ -127,7 +127,7 @@ def _weights_files(folder: Path, name: str) -> list[Path]:
             f"{folder} holds both {whole[0].name} and {parts[0].name}",
             "leave only the weights that you mean there",
         )
-    pickled = next((folder / one for one in _PICKLED if (folder / one).is_file()), None)
+    pickled = next((folder / name for name in _PICKLED if (folder / name).is_file()), None)
     if not whole and not parts and pickled:
         raise MissingPartError(
             f"{name} has its weights only as {pickled.name}, and no model.safetensors",
@@ -148,8 +148,8 @@ def _digest(files: list[Path]) -> str:
     return hashlib.sha256(digests.encode()).hexdigest()
 
 
-def prepared_by(processor: Any, image: Image) -> Tensor:
-    """An image as an image processor prepares it, [3, H, W]."""
+def apply_processor(processor: Any, image: Image) -> Tensor:
+    """Prepare an image with an image processor, to [3, H, W]."""
     prepared: Tensor = processor(images=image, return_tensors="pt")[_IMAGES][0]
     return prepared
 
@@ -171,8 +171,8 @@ def _build_own(file: WeightsFile, model_class: Any, config: Any, name: str) -> n
     return _loaded(model_class, config, name, found.source, None, found.left_out, state_dict=dict(found.state))
 
 
-def _network(checkpoint: Checkpoint, plan: Any, name: str, head: str | None) -> FoundNetwork:
-    """The network that fits, by the names of the model, or by the older ones of files, which loading understands.
+def _network(checkpoint: Checkpoint, plan: Any, name: str, head: str | None) -> MatchedNetwork:
+    """Find the network that fits, by the model's names or by older ones.
 
     Raises:
         UsageError: as ``find_network`` does.
@@ -187,7 +187,7 @@ def _network(checkpoint: Checkpoint, plan: Any, name: str, head: str | None) -> 
 
 
 def _namings(plan: Any) -> Iterator[Mapping[str, Tensor]]:
-    """A model's tensors by the names under which files may have them.
+    """Map the names that files may use to a model's tensors.
 
     The names of the module; those that transformers writes, which are older; those of the model below its class
     layer alone; and each without a pooler, with which some models are not published.
@@ -211,7 +211,7 @@ def _loaded(
     left: str | None = None,
     **given: Any,
 ) -> nn.Module:
-    """The model with its weights; without the layer at ``left``, if the user's checkpoint lacks it."""
+    """Load the model's weights, without the layer at ``left`` if it has none."""
     import torch
 
     try:

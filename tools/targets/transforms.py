@@ -1,4 +1,4 @@
-"""The usual preprocessing of ImageNet models, for those that bring none of their own."""
+"""Standard preprocessing: ImageNet's, for models without their own, and CoSy's."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-USUAL = f"resize 256, crop 224, mean {MEAN}, std {STD}"
-"""What identifies ``usual`` in a fingerprint."""
+IMAGENET_TRANSFORM = f"resize 256, crop 224, mean {MEAN}, std {STD}"
+"""What identifies ``imagenet_transform`` in a fingerprint."""
 
 
 def cropped(image: Image) -> Tensor:
-    """The middle 224 x 224 pixels after the shorter side is resized to 256; float [3, 224, 224] in 0-1."""
+    """Resize the shorter side to 256, crop 224 x 224; float [3, 224, 224] in 0-1."""
     from torchvision.transforms import InterpolationMode, functional
 
     tensor: Tensor = functional.to_tensor(
@@ -24,20 +24,20 @@ def cropped(image: Image) -> Tensor:
     return tensor
 
 
-def usual(image: Image) -> Tensor:
-    """The same, normalised by ImageNet's mean and standard deviation."""
+def imagenet_transform(image: Image) -> Tensor:
+    """Do the same, and normalise by ImageNet's mean and standard deviation."""
     from torchvision.transforms import functional
 
     tensor: Tensor = functional.normalize(cropped(image), MEAN, STD)
     return tensor
 
 
-COSY = f"resize 224, crop 224, mean {MEAN}, std {STD}"
-"""What identifies ``cosy`` in a fingerprint."""
+COSY_TRANSFORM = f"resize 224, crop 224, mean {MEAN}, std {STD}"
+"""What identifies ``cosy_transform`` in a fingerprint."""
 
 
-def cosy(image: Image) -> Tensor:
-    """What CoSy's code does with every image: unlike ``usual`` the shorter side is resized to 224."""
+def cosy_transform(image: Image) -> Tensor:
+    """Prepare an image as CoSy's code does: the shorter side is resized to 224."""
     from torchvision.transforms import InterpolationMode, functional
 
     resized = functional.center_crop(functional.resize(image, 224, InterpolationMode.BILINEAR), 224)

@@ -1,7 +1,8 @@
-"""Turn what a user typed for units (numbers, ranges, names, a draw, a file) into unit indices."""
+"""Parse unit selectors (numbers, ranges, names, a random draw, a file) into unit indices."""
 
 from __future__ import annotations
 
+import csv
 import random
 import re
 from collections.abc import Iterable, Sequence
@@ -9,24 +10,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.targets.lookup import near_names
-from line_neurons.tools.targets.unit_files import read_selectors
+from line_neurons.tools.targets.base import near_names
 
 _NUMBERS = re.compile(r"(-?[0-9]+)(?:\s*-\s*([0-9]+))?")
 _DRAWN = re.compile(r"random:\s*(.*)", re.IGNORECASE)
 _COSY_SEED, _COSY_UNITS = 42, 50
+_UNIT_COLUMNS = ("unit", "neuron")
+_FORMS = "a file has a column unit or neuron, or a unit a line"
 
 
 def parse_units(
     selectors: Iterable[str], n_units: int, names: Sequence[str] | None = None, *, seed: int, layer: str
 ) -> list[int]:
-    """Indices of the units that ``selectors`` name, in the order given, each once.
+    """Return the indices of the units that ``selectors`` name, in the given order, each once.
 
     Args:
-        selectors: ``7``, ``10-20`` (both ends included), ``all``, a class name in any case, ``random:50`` (so many
-            units drawn with the seed), ``cosy`` (the units that the CoSy benchmark takes: 50 drawn with seed 42,
-            or all in that order where the layer has fewer), ``@FILE`` (see ``unit_files``), or several of these
-            with commas between. A name that itself has a comma is understood as a whole first.
+        selectors: ``7``, ``10-20`` (both ends included), ``all``, a class name in any case, ``random:50`` (50
+            units drawn with the seed), ``cosy`` (the units of the CoSy benchmark: 50 drawn with seed 42, or all in
+            that order where the layer has fewer), ``@FILE`` (see ``read_selectors``), or several of these with
+            commas between. A name that itself has a comma is understood as a whole first.
         n_units: number of units of the layer.
         names: the units' names if they are output classes.
         seed: the run's seed.
@@ -57,7 +59,7 @@ class _Layer:
 
 
 def _select(text: str, layer: _Layer) -> Iterable[int]:
-    """Units of a selector as it was typed."""
+    """Return the units of one selector."""
     found = _listed(text, layer)
     if found is not None:
         return found
@@ -97,7 +99,7 @@ def _from_file(name: str, layer: _Layer) -> Iterable[int]:
 
 
 def _listed(text: str, layer: _Layer) -> Iterable[int] | None:
-    """Units of a number, a range or a name; None if it is none of these."""
+    """Return the units of a number, a range or a name; None if it is none of these."""
     last = layer.units - 1
     if numbers := _NUMBERS.fullmatch(text):
         first, end = (int(number) if len(number) < 20 else -1 for number in (numbers[1], numbers[2] or numbers[1]))
@@ -120,3 +122,53 @@ def _unknown(text: str, layer: _Layer) -> UsageError:
     return UsageError(
         f"no unit is named {text!r:.80}{'; ' + near if near else ''}", f"units by number are 0-{last}"
     )
+
+
+def read_selectors(path: Path, layer: str) -> list[tuple[int, str]]:
+    """Read the units in a UTF-8 file, each with its line number (from 1).
+
+    A first line that has a column ``unit`` or ``neuron`` makes it a CSV table; of a table with a column ``layer``
+    only the rows of this layer are taken. Any other file names a unit in each line that is not blank.
+
+    Raises:
+        UsageError: the file cannot be read, is not UTF-8, is no CSV, or names no unit of the layer.
+    """
+    lines = _read(path).splitlines()
+    table = csv.reader(lines)
+    try:
+        heading = [cell.strip().casefold() for cell in next(table, [])]
+        column = next((heading.index(name) for name in _UNIT_COLUMNS if name in heading), None)
+        if column is None:
+            found = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+        else:
+            rows = [(table.line_num, row) for row in table if any(cell.strip() for cell in row)]
+            found = _of_layer(path, rows, column, heading.index("layer") if "layer" in heading else None, layer)
+    except csv.Error as error:
+        raise UsageError(f"{path} line {table.line_num} is no CSV: {error}", _FORMS) from None
+    if not found:
+        raise UsageError(f"{path} names no unit", _FORMS)
+    return found
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}", _FORMS) from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", "name a file with @FILE") from None
+    except ValueError as error:
+        raise UsageError(f"{str(path)!r} is not the name of a file: {error}", "name a file with @FILE") from None
+
+
+def _of_layer(
+    path: Path, rows: list[tuple[int, list[str]]], unit: int, layer: int | None, wanted: str
+) -> list[tuple[int, str]]:
+    for number, row in rows:
+        if max(unit, layer or 0) >= len(row) or not row[unit].strip():
+            raise UsageError(f"{path} line {number} has no unit", _FORMS)
+    found = [(number, row[unit].strip()) for number, row in rows if layer is None or row[layer].strip() == wanted]
+    if rows and layer is not None and not found:
+        others = ", ".join(dict.fromkeys(row[layer].strip() for _, row in rows))
+        raise UsageError(f"{path} names no unit of layer {wanted}", f"its layers: {others:.200}")
+    return found

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from line_neurons.tools.label_marks import DONE
+from line_neurons.tools.run_problems import RunProblems, run_problems
 from line_neurons.tools.store import queries
 from line_neurons.tools.store.activity import WorkCounts, activities, work_counts
 from line_neurons.tools.store.leases import LeaseStatus, lease_status
 from line_neurons.tools.store.records import Run
-from line_neurons.tools.store.run_problems import RunProblems, run_problems
 from line_neurons.tools.store.runs import RunStore
 
 State = Literal[

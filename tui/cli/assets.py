@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from line_neurons.tools.assets.install import Step, install_all
+from line_neurons.tools.assets.install import InstallStep, install_all
 from line_neurons.tools.assets.location import state
 from line_neurons.tools.assets.packs import PACKS, Pack, select
 from line_neurons.tools.assets.verify import verify
@@ -109,7 +109,7 @@ def install(packs: Sequence[Pack], root: Path, *, source: Path | None = None, fo
     sizes = {pack.name: pack.download_bytes for pack in packs}
     arrived: dict[tuple[str, str], int] = {}
 
-    def report(step: Step) -> None:
+    def report(step: InstallStep) -> None:
         if not terminal.err.is_terminal:
             if step.action == "done" and step.pack in {pack.name for pack in missing}:
                 terminal.note(f"{step.pack}: installed")

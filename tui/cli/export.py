@@ -19,8 +19,8 @@ from line_neurons.eval.exchange.output_files import open_output, output_file
 from line_neurons.eval.exchange.run_tables import TABLES, WRITERS, write_table
 from line_neurons.eval.exchange.snapshot import Snapshot, open_snapshot
 from line_neurons.tools.label_marks import codes
+from line_neurons.tools.run_problems import run_problems
 from line_neurons.tools.store.records import Run, Unit
-from line_neurons.tools.store.run_problems import run_problems
 from line_neurons.tools.store.runs import find_unit, open_store
 from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from line_neurons.tools.language_models.ollama.address import without_passwords
+from line_neurons.tools.language_models.secrets import without_passwords
 
 
 @dataclass(frozen=True)

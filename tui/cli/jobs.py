@@ -23,10 +23,10 @@ from line_neurons.graphs.runs.lifecycle import select_units, start, work
 from line_neurons.graphs.runs.revisit import revisit_recorded
 from line_neurons.graphs.runs.runner import last_step
 from line_neurons.tools.cache.activation_cache import CacheStats
-from line_neurons.tools.language_models.langchain import with_secrets
+from line_neurons.tools.language_models.secrets import with_secrets
+from line_neurons.tools.run_problems import run_problems
 from line_neurons.tools.store.leases import refuse_leased
 from line_neurons.tools.store.records import Run
-from line_neurons.tools.store.run_problems import run_problems
 from line_neurons.tools.store.runs import RunStore, default_store, find_unit, open_store
 from line_neurons.tools.store.steering_queue import units_with_pending
 from line_neurons.tui import formatting

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.text import shell_word
 from line_neurons.tools.label_marks import DONE, codes
+from line_neurons.tools.run_problems import RunProblems, run_problems
 from line_neurons.tools.store.leases import LeaseStatus
 from line_neurons.tools.store.records import Run, Unit
-from line_neurons.tools.store.run_problems import RunProblems, run_problems
 from line_neurons.tools.store.runs import RunStore, default_store
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.formatting import counted, found_by, origin, plain

@@ -13,12 +13,12 @@ import typer
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import load_settings
+from line_neurons.tools.run_problems import listed_run_problems, run_problems
 from line_neurons.tools.store.leases import lease_status
 from line_neurons.tools.store.refused_replies import Refusals, refusals_by_run
-from line_neurons.tools.store.run_problems import listed_run_problems, run_problems
 from line_neurons.tools.store.runs import has_runs, open_store
 from line_neurons.tools.store.steering_queue import units_with_pending
-from line_neurons.tools.targets.custom_module import in_memory
+from line_neurons.tools.targets.custom import in_memory
 from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.run_output import (

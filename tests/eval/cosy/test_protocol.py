@@ -440,11 +440,11 @@ def test_strict_prepares_images_as_cosys_code_does(tmp_path):
     from torchvision import transforms
 
     from line_neurons.tools.targets.registry import open_target
-    from line_neurons.tools.targets.transforms import COSY, MEAN, STD, cosy
+    from line_neurons.tools.targets.transforms import COSY_TRANSFORM, MEAN, STD, cosy_transform
 
     (tmp_path / "own.py").write_text(TARGET)
     own = open_target(f"{tmp_path}/own.py:network", device="cpu")
-    target = own.prepared_by(cosy, COSY)
+    target = own.with_transform(cosy_transform, COSY_TRANSFORM)
     pixels = np.random.default_rng(0).integers(0, 256, (250, 300, 3), np.uint8)
     reference = transforms.Compose(
         [
@@ -452,8 +452,8 @@ def test_strict_prepares_images_as_cosys_code_does(tmp_path):
             transforms.ToTensor(), transforms.Normalize(mean=MEAN, std=STD),
         ]
     )  # fmt: skip
-    assert torch.equal(cosy(Image.fromarray(pixels)), reference(pixels))
-    assert COSY in target.fingerprint
+    assert torch.equal(cosy_transform(Image.fromarray(pixels)), reference(pixels))
+    assert COSY_TRANSFORM in target.fingerprint
     assert own.fingerprint != target.fingerprint
     assert not np.array_equal(*(one.activate([pixels], ["2"])["2"] for one in (own, target)))
 

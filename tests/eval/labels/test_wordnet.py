@@ -6,7 +6,7 @@ from line_neurons.eval.labels.imagenet import imagenet_table
 from line_neurons.eval.labels.wordnet import WordNet
 from line_neurons.eval.reports.class_units import drawable_classes, judge_all, sample
 from line_neurons.eval.reports.label_quality import TrueClass, Truth, is_right, true_classes
-from line_neurons.tools.image_bank.bundled import bundled_bank
+from line_neurons.tools.image_bank.bank import bundled_bank
 from line_neurons.tools.store.records import Unit
 
 

@@ -13,7 +13,7 @@ from line_neurons.graphs.replay.provenance import SCHEMA, provenance
 from line_neurons.graphs.runs import environment
 from line_neurons.graphs.runs.fork import fork
 from line_neurons.graphs.runs.lifecycle import start, work
-from line_neurons.tools.hardware import machine
+from line_neurons.tools.devices import machine
 from line_neurons.tools.store.steering_queue import submit
 from line_neurons.tui.cli.provenance import show_provenance
 from support.command_checks import refused

@@ -20,10 +20,10 @@ from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.graphs.runs.results import summarize_history
 from line_neurons.graphs.runs.revisit import revisit
-from line_neurons.tools.label_marks import Evidence, of_label, read_marks, written
+from line_neurons.tools.label_marks import Evidence, format_note, label_marks, read_marks
+from line_neurons.tools.run_problems import run_problems
 from line_neurons.tools.store.records import Trial
 from line_neurons.tools.store.refused_replies import _kind, refusals, summary
-from line_neurons.tools.store.run_problems import run_problems
 from line_neurons.tools.store.runs import RunStore
 from support.fakes import (
     LAYER,
@@ -241,9 +241,9 @@ GOOD = {"images": ("a", "b"), "wanted": 2, "tied": False, "own": True, "steps": 
     ],
 )
 def test_what_a_label_is_marked_with(changes, codes):
-    marks = of_label(Evidence(**(GOOD | changes)))
+    marks = label_marks(Evidence(**(GOOD | changes)))
     assert [mark.code for mark in marks] == codes
-    assert read_marks(written(marks)) == marks
+    assert read_marks(format_note(marks)) == marks
 
 
 def test_a_label_of_an_earlier_version_is_marked_where_its_auc_tells():

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from line_neurons.tools.assets import manifest
-from line_neurons.tools.assets.packs import Artifact, Pack, Rule, Source
+from line_neurons.tools.assets.packs import Artifact, FileRule, Pack, Source
 
 
 def ar(members: Mapping[str, bytes]) -> bytes:
@@ -107,7 +107,7 @@ class Registry:
         return Artifact(source, package, "1.0", path.name, hashlib.sha256(data).hexdigest(), len(data))
 
 
-def pack_of(name: str, artifacts: list[Artifact], rules: list[Rule], expected: Mapping[str, bytes]) -> Pack:
+def pack_of(name: str, artifacts: list[Artifact], rules: list[FileRule], expected: Mapping[str, bytes]) -> Pack:
     files = [
         manifest.FileEntry(path, len(data), hashlib.sha256(data).hexdigest()) for path, data in expected.items()
     ]

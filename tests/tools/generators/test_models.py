@@ -157,9 +157,9 @@ def test_a_torn_weights_file_is_one_line(copied):
     [
         ({"_class_name": ["own", "OwnPipeline"]}, "code of its own"),
         ({"_class_name": "os.system"}, "names no pipeline class"),
-        ({"_class_name": "NoSuchPipeline"}, "does not draw from text alone"),
-        ({"_class_name": "StableDiffusionXLImg2ImgPipeline"}, "does not draw from text alone"),
-        ({"_class_name": "StableDiffusionXLControlNetPipeline"}, "does not draw from text alone"),
+        ({"_class_name": "NoSuchPipeline"}, "does not generate images from text alone"),
+        ({"_class_name": "StableDiffusionXLImg2ImgPipeline"}, "does not generate images from text alone"),
+        ({"_class_name": "StableDiffusionXLControlNetPipeline"}, "does not generate images from text alone"),
         ({"unet": ["own_unet", "OwnUNet"]}, "its unet comes from 'own_unet'"),
     ],
 )

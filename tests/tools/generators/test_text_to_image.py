@@ -19,7 +19,7 @@ from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.generators.pipeline import place
 from line_neurons.tools.generators.presets import parse_source
 from line_neurons.tools.generators.text_to_image import TextToImage
-from line_neurons.tools.targets.custom_module import network_of
+from line_neurons.tools.targets.custom import bundle_from_module
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from support import tiny_pipelines
 from support.tiny_pipelines import ask, tiny
@@ -310,7 +310,7 @@ def test_a_failure_inside_is_one_line(sdxl):
     )
     with pytest.raises(BackendError) as caught:
         generator.synthesize([ask("cat")])
-    assert caught.value.message.endswith("failed to draw: odd")
+    assert caught.value.message.endswith("failed to generate an image: odd")
 
 
 @pytest.mark.parametrize(
@@ -373,7 +373,7 @@ def placed(pipe, settings):
 @pytest.mark.parametrize(("images", "batch"), [(1, 1), (5, 5), (8, 8), (9, 5), (10, 5), (17, 6)])
 def test_a_gpu_draws_the_images_of_a_concept_in_even_batches(sdxl, images, batch):
     generator = TextToImage(
-        parse_source(str(sdxl)), DiffusionSettings(), device="cpu", download=False, together=images
+        parse_source(str(sdxl)), DiffusionSettings(), device="cpu", download=False, expected_batch=images
     )
     assert generator._batch == 1
     del generator._batch
@@ -489,7 +489,7 @@ def test_drawing_and_measuring_at_the_same_time_compute_alike_exactly(drawer):
         return torch.from_numpy(np.array(image.resize((8, 8)), np.float32)).permute(2, 0, 1)
 
     seen, exact = set(), (True, False, True, False, "highest")
-    target = HookedTarget(network_of(Watched(), prepared), device="cpu")
+    target = HookedTarget(bundle_from_module(Watched(), prepared), device="cpu")
     target.layers()
     seen.clear()
     before = switches()

@@ -12,7 +12,7 @@ from PIL import Image
 
 from line_neurons.agent.errors import MissingPartError, NotDrawableError
 from line_neurons.agent.ports import ImageRequest
-from line_neurons.tools.image_bank.bundled import bundled_bank
+from line_neurons.tools.image_bank.bank import bundled_bank
 from line_neurons.tools.image_bank.control import BankControl
 from line_neurons.tools.image_bank.folder import clean
 from line_neurons.tools.image_bank.generator import ImageBankGenerator

@@ -111,7 +111,7 @@ def test_kept_embeddings_that_are_not_what_they_were_are_told_and_made_again(
     assert "damaged" not in caplog.text
     spoil(file)
     assert nearest() == first
-    assert "are damaged; they are computed anew" in caplog.text
+    assert "are damaged; they are computed again" in caplog.text
     np.testing.assert_array_equal(np.load(file)["embeddings"], before)
 
 

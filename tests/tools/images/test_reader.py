@@ -19,7 +19,7 @@ from line_neurons.tools.images.reader import (
     ImageError,
     Traits,
     UnknownRangeError,
-    as_read,
+    plain_file,
     read_cutout,
     read_image,
     traits_of,
@@ -277,7 +277,7 @@ def test_a_damaged_file_is_read_or_refused_and_raises_nothing_else(noise, kind, 
     ],
 )
 def test_what_any_decoder_reads_alike_is_handed_on_as_it_is_and_all_else_as_it_was_read(content, same):
-    given_on = as_read(content, traits_of(content))
+    given_on = plain_file(content, traits_of(content))
     assert (given_on == content) == same
     with Image.open(io.BytesIO(given_on)) as opened:
         assert (np.asarray(opened.convert("RGB")) == np.asarray(read_image(content))).all()

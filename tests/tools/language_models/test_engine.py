@@ -5,8 +5,7 @@ import pytest
 
 from line_neurons.agent.errors import BackendError
 from line_neurons.agent.ports import Message, Prompt
-from line_neurons.tools.language_models.engine import EnginePool
-from line_neurons.tools.language_models.proposer import Completion
+from line_neurons.tools.language_models.engine import Completion, EnginePool
 
 PROMPT = Prompt((Message("user", "?"),), shared=0)
 

@@ -8,10 +8,7 @@ import pytest
 from line_neurons.agent.errors import BackendError, LineError, MissingPartError, UsageError
 from line_neurons.agent.ports import Message, Prompt
 from line_neurons.tools.language_models.langchain import (
-    REDACTED,
     LangChainEngine,
-    redacted,
-    with_secrets,
 )
 from line_neurons.tools.language_models.proposer import Proposer
 from support.fake_ollama import MODEL, serving
@@ -261,58 +258,6 @@ def test_the_fingerprint_tells_arguments_apart_but_not_secrets():
         assert not server.asked
     assert plain.startswith("langchain:langchain_ollama.ChatOllama version=1.")
     assert plain.endswith("top_p=0.9")
-
-
-ARGUMENTS = {
-    "model": "m",
-    "max_tokens": 100,
-    "use_token": True,
-    "max_token": 7,
-    "tokenizer": "bpe",
-    "api_key": "sk-1",
-    "openaiApiKey": "sk-2",
-    "HFToken": "hf-3",
-    "api_keys": ["sk-4"],
-    "password": 123456,
-    "base_url": "https://me:p@w@box/v1?api_key=sk-5&version=2",
-    "default_headers": {"Authorization": "Bearer x", "X-Team": "t"},
-    "servers": [{"password": "p", "host": "h"}],
-}
-
-
-def test_secrets_are_left_out_of_what_is_recorded():
-    assert redacted(ARGUMENTS) == {
-        "model": "m",
-        "max_tokens": 100,
-        "use_token": True,
-        "max_token": 7,
-        "tokenizer": "bpe",
-        "api_key": REDACTED,
-        "openaiApiKey": REDACTED,
-        "HFToken": REDACTED,
-        "api_keys": REDACTED,
-        "password": REDACTED,
-        "base_url": f"https://{REDACTED}@box/v1?api_key={REDACTED}&version=2",
-        "default_headers": {"Authorization": REDACTED, "X-Team": "t"},
-        "servers": [{"password": REDACTED, "host": "h"}],
-    }
-
-
-def test_recorded_arguments_get_their_secrets_from_those_given_anew():
-    now = ARGUMENTS | {"model": "another", "api_key": "sk-new"}
-    assert with_secrets(redacted(ARGUMENTS), now) == ARGUMENTS | {"api_key": "sk-new"}
-
-
-def test_a_secret_that_is_not_given_anew_is_asked_for_by_name():
-    with pytest.raises(UsageError, match="api_key") as caught:
-        with_secrets(redacted({"api_key": "sk-1"}), {})
-    assert "LINE_LANGCHAIN__API_KEY" in caught.value.remedy
-
-
-def test_a_secret_in_a_table_is_asked_for_where_it_stood():
-    with pytest.raises(UsageError, match="Authorization") as caught:
-        with_secrets(redacted({"default_headers": {"Authorization": "Bearer x"}}), {})
-    assert "[langchain.default_headers]" in caught.value.remedy
 
 
 SPEAKING = """

@@ -12,9 +12,9 @@ from line_neurons.agent.prompts import propose_prompt
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 from line_neurons.agent.settings import Settings, revised
 from line_neurons.tools.language_models import llama_cpp as embedded
-from line_neurons.tools.language_models.proposer import Completion, Proposer
-from line_neurons.tools.language_models.random_words import RandomWords
-from line_neurons.tools.language_models.registry import default_parallel, open_language_model
+from line_neurons.tools.language_models.engine import Completion
+from line_neurons.tools.language_models.proposer import Proposer
+from line_neurons.tools.language_models.registry import RandomWords, default_parallel, open_language_model
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from support.fake_ollama import DIGEST, MODEL, serving
 

@@ -12,7 +12,8 @@ import pytest
 
 from line_neurons.agent.errors import BackendError, StoreError
 from line_neurons.agent.ports import Message, Prompt
-from line_neurons.tools.language_models.proposer import Completion, Proposer
+from line_neurons.tools.language_models.engine import Completion
+from line_neurons.tools.language_models.proposer import Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 
 PROMPT = Prompt((Message("user", "?"),), shared=0)
@@ -127,8 +128,8 @@ def test_a_question_that_failed_is_asked_again_the_next_time(tmp_path):
         return answer
 
     with pytest.raises(BackendError):
-        cache.get_or_ask("p", "m", ask)
-    assert [cache.get_or_ask("p", "m", ask) for _ in range(2)] == [good("owl")] * 2
+        cache.get_or_complete("p", "m", ask)
+    assert [cache.get_or_complete("p", "m", ask) for _ in range(2)] == [good("owl")] * 2
 
 
 def test_without_a_cache_the_same_question_at_once_is_asked_each_time():
@@ -166,7 +167,7 @@ PROGRAM = """
 import json, os, sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from line_neurons.tools.language_models.proposer import Completion
+from line_neurons.tools.language_models.engine import Completion
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 
 import langchain_community.cache  # so that both programs begin together

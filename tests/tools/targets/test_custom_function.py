@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from line_neurons.agent.errors import LineError, UsageError
-from line_neurons.tools.targets.registry import absolute_spec, open_target, short_spec
+from line_neurons.tools.target_specs import absolute_spec, short_spec
+from line_neurons.tools.targets.registry import open_target
 
 MODEL = """
     import torch
@@ -221,7 +222,7 @@ def test_what_goes_wrong_in_the_users_code_is_one_line(spec, said, here):
         ("random_transform", r"preprocessing of .* other values each time \(use the transform of evaluation"),
         ("any_size", r"gives \[3, 256, 320\] for one image and \[3, 320, 256\] for another \(let it give one"),
         ("whole_numbers", r"gave torch\.uint8, not floats \(end it with ToDtype"),
-        ("dropping", r"layer conv .* gives several values for the same image .*\(leave out the random parts"),
+        ("dropping", r"layer conv .* gives several values for the same image .*\(leave out the random operations"),
     ],
 )
 def test_what_cannot_be_measured_twice_alike_is_refused_before_anything_is(function, said, here):

@@ -12,7 +12,7 @@ from torchvision.transforms import v2
 from line_neurons.agent.errors import UsageError
 from line_neurons.tools.assets.manifest import hash_file
 from line_neurons.tools.targets import torchvision_models
-from line_neurons.tools.targets.custom_module import network_of
+from line_neurons.tools.targets.custom import bundle_from_module
 from line_neurons.tools.targets.hooked_target import HookedTarget
 
 
@@ -37,7 +37,7 @@ def net(kind=Net, **arguments):
 
 
 def known(module, transform="imagenet"):
-    return HookedTarget(network_of(module, transform)).fingerprint
+    return HookedTarget(bundle_from_module(module, transform)).fingerprint
 
 
 def hooked():
@@ -93,28 +93,28 @@ def test_a_transform_is_known_by_what_it_does(transform):
 
 def test_what_is_done_to_a_module_later_has_no_effect():
     module = net()
-    target = HookedTarget(network_of(module, resized(8)))
+    target = HookedTarget(bundle_from_module(module, resized(8)))
     image = torch.zeros(4, 4, 3, dtype=torch.uint8).numpy()
     with torch.no_grad():
         module.conv.bias += 5
-    expected = HookedTarget(network_of(net(), resized(8))).activate([image], ["conv"])["conv"]
+    expected = HookedTarget(bundle_from_module(net(), resized(8))).activate([image], ["conv"])["conv"]
     assert (target.activate([image], ["conv"])["conv"] == expected).all()
 
 
 def test_the_preprocessing_of_torchvisions_and_timms_models_is_known():
-    assert "resize 256" not in network_of(squeezenet1_1(weights=None)).preprocessing
+    assert "resize 256" not in bundle_from_module(squeezenet1_1(weights=None)).preprocessing
     assert (
         known(squeezenet1_1(weights=None).eval(), None).split("transforms=")[1]
         == known(net()).split("transforms=")[1]
     )
     timm = pytest.importorskip("timm")
-    prepared = network_of(timm.create_model("test_vit"))
+    prepared = bundle_from_module(timm.create_model("test_vit"))
     assert tuple(prepared.prepare(Image.new("RGB", (300, 200))).shape) == (3, 160, 160)
 
 
 def sizes(module):
     """The sides of an image as a module gets it, and whose preprocessing that is said to be."""
-    network = network_of(module)
+    network = bundle_from_module(module)
     return network.prepare(Image.new("RGB", (500, 400))).shape[1], network.note
 
 
@@ -145,7 +145,7 @@ def test_where_releases_are_prepared_differently_the_weights_decide_or_the_user(
     monkeypatch.setattr(torchvision_models, "assets_root", lambda: tmp_path)
     module = models.mobilenet_v2(weights=None)
     with pytest.raises(UsageError, match=r"V1 \(resize 256, crop 224\), IMAGENET1K_V2 \(resize 232.*transform="):
-        network_of(module)
+        bundle_from_module(module)
     file = tmp_path / "mine.pth"
     torch.save(module.state_dict(), file)
     digest = hash_file(file)
@@ -156,41 +156,41 @@ def test_where_releases_are_prepared_differently_the_weights_decide_or_the_user(
     )
     (tmp_path / "mobilenet_v2").mkdir()
     file.rename(tmp_path / "mobilenet_v2" / "mine.pth")
-    assert "MobileNet_V2_Weights.IMAGENET1K_V2 (resize 232, crop 224)" in network_of(module).note
+    assert "MobileNet_V2_Weights.IMAGENET1K_V2 (resize 232, crop 224)" in bundle_from_module(module).note
     with torch.no_grad():
         module.features[0][0].weight[0] += 1
     with pytest.raises(UsageError, match="it may be that of"):
-        network_of(module)
+        bundle_from_module(module)
 
 
 @pytest.mark.parametrize("transform", [None, "imagenet"])
 def test_a_detector_which_normalises_itself_wants_a_transform(transform):
     detector = models.detection.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None)
     with pytest.raises(UsageError, match=r"normalised twice \(give transform= without normalisation"):
-        network_of(detector, transform)
-    assert network_of(detector, resized(32)).note == ""
+        bundle_from_module(detector, transform)
+    assert bundle_from_module(detector, resized(32)).note == ""
 
 
 def test_segmentation_of_torchvision_wants_a_transform():
     with pytest.raises(UsageError, match=r"none of torchvision's classification models.*transform="):
-        network_of(models.segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None))
+        bundle_from_module(models.segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None))
 
 
 def test_a_model_of_transformers_brings_the_image_processor_of_where_it_is_from(tmp_path, small_vit):
     model = small_vit()
     with pytest.raises(UsageError, match="does not name where it is from"):
-        network_of(model)
+        bundle_from_module(model)
     model.save_pretrained(tmp_path)
     loaded = type(model).from_pretrained(tmp_path)
     with pytest.raises(UsageError, match=r"no preprocessor_config\.json"):
-        network_of(loaded)
+        bundle_from_module(loaded)
     size = {"height": 32, "width": 32}
     (tmp_path / "preprocessor_config.json").write_text(
         json.dumps({"image_processor_type": "ViTImageProcessor", "size": size})
     )
     assert sizes(loaded) == (
         32,
-        f"memory:ViTModel is seen with the preprocessing of the image processor of {tmp_path.name}",
+        f"memory:ViTModel is used with the preprocessing of the image processor of {tmp_path.name}",
     )
 
 
@@ -219,20 +219,20 @@ def clip():
          r"a transform that makes \[1, H, W\] of an RGB image"),
         (lambda: nn.Sequential(nn.Conv2d(4, 2, 3)), "takes images of 4 channels, and its preprocessing gives 3",
          r"a transform that makes \[4, H, W\]"),
-        (Texts, "wants more than images: text", r"the part that takes images alone.*wrap it"),
+        (Texts, "wants more than images: text", r"the module that takes only images.*wrap it"),
         (clip, "wants more than images: input_ids", r"model\.vision_model"),
     ],
     ids=["grey", "four channels", "second input", "clip"],
 )  # fmt: skip
 def test_inputs_that_do_not_fit_are_one_line_with_the_cause_and_the_remedy(module, cause, remedy):
     with pytest.raises(UsageError, match=rf"{cause} .*{remedy}"):
-        HookedTarget(network_of(module(), resized(32)), device="cpu").layers()
+        HookedTarget(bundle_from_module(module(), resized(32)), device="cpu").layers()
 
 
 def test_a_torchscript_module_and_one_that_cannot_be_copied_are_refused():
     with pytest.raises(UsageError, match="TorchScript"):
-        network_of(torch.jit.script(net().conv), "imagenet")
+        bundle_from_module(torch.jit.script(net().conv), "imagenet")
     module = net()
     module.kept = module.conv(torch.zeros(1, 3, 4, 4))
     with pytest.raises(UsageError, match="cannot be copied"):
-        network_of(module, "imagenet")
+        bundle_from_module(module, "imagenet")

@@ -6,7 +6,8 @@ import pytest
 
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.tools.packages import missing_package
-from line_neurons.tools.targets.registry import absolute_spec, open_target, short_spec
+from line_neurons.tools.target_specs import absolute_spec, short_spec
+from line_neurons.tools.targets.registry import open_target
 
 
 @pytest.mark.parametrize("spec", ["mobilenet_v2", "", ":resnet50", "torchvision:", "keros:resnet50", "keros.x:y"])
@@ -36,13 +37,13 @@ def test_a_missing_package_is_named_with_its_install_command(package, spec, reme
     [
         (
             ImportError("libcudart.so.12: cannot open shared object file: No such file"),
-            "not whole: install it again",
+            "incomplete: install it again",
         ),
         (
             ImportError("libtorch_cpu.so: failed to map segment from shared object: Cannot allocate memory"),
             "more memory",
         ),
-        (OSError("libcublas.so.12: undefined symbol: cublasLt"), "not whole: install it again"),
+        (OSError("libcublas.so.12: undefined symbol: cublasLt"), "incomplete: install it again"),
         (MemoryError(), "memory ran out (let it have more memory"),
         (ModuleNotFoundError("No module named 'sympy'", name="sympy"), "No module named 'sympy' (install what it"),
         (ImportError("cannot import name 'x'"), "cannot import name 'x' (install what it needs: pip install"),

@@ -220,7 +220,7 @@ def test_the_fingerprint_follows_weights_configuration_and_preprocessing(saved):
 
 def test_what_is_no_vision_model_or_not_whole_is_refused(saved, tmp_path):
     _, folder = saved(transformers.BertModel(transformers.BertConfig(vocab_size=50, **SMALL)), "bert")
-    with pytest.raises(UsageError, match="is a 'bert' model, which has no part that takes images alone"):
+    with pytest.raises(UsageError, match="is a 'bert' model, and no module of it takes only images"):
         open_target(f"hf:{folder}")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="is not a vision model that transformers can read"):

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torchvision import models, transforms
 
-from line_neurons.tools.targets.transforms import MEAN, STD, cosy, usual
+from line_neurons.tools.targets.transforms import MEAN, STD, cosy_transform, imagenet_transform
 
 
 @pytest.fixture(params=[(500, 375), (200, 313), (224, 224)], ids=str)
@@ -17,7 +17,7 @@ def image(request):
 
 def test_the_usual_one_is_that_of_torchvisions_first_release_to_the_bit(image):
     for weights in (models.ResNet18_Weights.IMAGENET1K_V1, models.ResNet50_Weights.IMAGENET1K_V1):
-        assert torch.equal(usual(image), weights.transforms()(image))
+        assert torch.equal(imagenet_transform(image), weights.transforms()(image))
 
 
 def test_cosys_is_that_of_its_code_to_the_bit(image):
@@ -29,4 +29,4 @@ def test_cosys_is_that_of_its_code_to_the_bit(image):
             transforms.Normalize(mean=MEAN, std=STD),
         ]
     )
-    assert torch.equal(cosy(image), reference(image))
+    assert torch.equal(cosy_transform(image), reference(image))

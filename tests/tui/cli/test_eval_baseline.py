@@ -8,7 +8,7 @@ import pytest
 from line_neurons.agent.errors import DrainedError
 from line_neurons.eval.labels.vocabulary import vocabulary_of_file
 from line_neurons.graphs.runs.lifecycle import start, work
-from line_neurons.tools.image_bank.bundled import bundled_bank
+from line_neurons.tools.image_bank.bank import bundled_bank
 from line_neurons.tui.cli.eval import baseline as baseline_commands
 from support.fakes import LAYER, ScriptedModel, ScriptedTarget, scripted_components
 

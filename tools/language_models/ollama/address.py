@@ -1,21 +1,21 @@
-"""Where Ollama servers are: from settings and ``OLLAMA_HOST`` to addresses."""
+"""Addresses of Ollama servers, from settings and ``OLLAMA_HOST``."""
 
 from __future__ import annotations
 
 import ipaddress
 import os
 import re
-from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.tools.language_models.secrets import public_url
 
 _PORTS = {"http": 80, "https": 443}
 _OLLAMA_PORT = 11434
 
 
 def ollama_url(host: str) -> str:
-    """The address behind a value of ``OLLAMA_HOST``: a host, a host and a port, or a URL.
+    """Parse a value of ``OLLAMA_HOST``: a host, a host and a port, or a URL.
 
     Raises:
         UsageError: it is none of these.
@@ -35,7 +35,7 @@ def ollama_url(host: str) -> str:
         name, port = "", 0
     if not name or re.search(r"[\s,?#]", host):
         raise UsageError(
-            f"{shown(host)!r:.100} is not the address of an Ollama server",
+            f"{public_url(host)!r:.100} is not the address of an Ollama server",
             "write http://HOST:PORT or HOST:PORT, several with commas between",
         )
     user, at, _ = parts.netloc.rpartition("@")
@@ -44,7 +44,7 @@ def ollama_url(host: str) -> str:
 
 
 def server_urls(text: str) -> list[str]:
-    """The addresses in ``text``, with commas between; without any, OLLAMA_HOST's or this machine's.
+    """Parse comma-separated addresses; without any, use OLLAMA_HOST's or this machine's.
 
     Raises:
         UsageError: one of them is not an address.
@@ -52,27 +52,6 @@ def server_urls(text: str) -> list[str]:
     given = text if text.strip(" ,") else os.environ.get("OLLAMA_HOST", "")
     parts = [part.strip() for part in given.split(",") if part.strip()]
     return list(dict.fromkeys(ollama_url(part) for part in parts or [""]))
-
-
-def shown(url: str) -> str:
-    """An address as it may be printed: without the user and the password, even one that is no address."""
-    before, at, after = url.rpartition("@")
-    scheme, slashes, _ = before.partition("//")
-    return f"{scheme}{slashes}{after}" if at and slashes else after
-
-
-def without_passwords(arguments: Sequence[str]) -> list[str]:
-    """A command's arguments as they may be recorded: addresses of servers without their users and passwords."""
-    kept: list[str] = []
-    for argument in arguments:
-        flag, equals, value = argument.partition("=")
-        if kept and kept[-1] == "--ollama":
-            flag, equals, value = "", "", argument
-        elif flag != "--ollama" or not equals:
-            kept.append(argument)
-            continue
-        kept.append(f"{flag}{equals}{','.join(shown(part.strip()) for part in value.split(','))}")
-    return kept
 
 
 def _is_ipv6(host: str) -> bool:

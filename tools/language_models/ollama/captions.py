@@ -1,4 +1,4 @@
-"""Captions of pictures by a vision model of Ollama."""
+"""Captions of images by a vision model of Ollama."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.presets import OLLAMA_SAMPLING
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.images.reader import ImageError, read_image
+from line_neurons.tools.language_models.engine import Completion
 from line_neurons.tools.language_models.ollama.chat import OllamaEngine
-from line_neurons.tools.language_models.ollama.client import Server, ServerPool
-from line_neurons.tools.language_models.proposer import Completion
+from line_neurons.tools.language_models.ollama.client import Server
+from line_neurons.tools.language_models.ollama.pool import ServerPool
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import ImageData
@@ -32,16 +33,16 @@ _CONTEXT = 4096
 
 
 class OllamaCaptioner:
-    """Describes pictures; each caption is asked for once and kept.
+    """Captions images; each caption is requested once and cached.
 
     Args:
         name: a vision model, such as ``llava:7b``.
         urls: addresses of the servers, at least one.
-        timeout: seconds that an answer may take.
-        cache: where captions are kept.
+        timeout: seconds that a reply may take.
+        cache: stores the captions.
 
     Raises:
-        UsageError: the name is not one that a model can have.
+        UsageError: the name is not valid for a model.
     """
 
     def __init__(self, name: str, urls: Sequence[str], *, timeout: float, cache: ReplyCache) -> None:
@@ -63,33 +64,32 @@ class OllamaCaptioner:
         """Name, digest and settings of the model.
 
         Raises:
-            UsageError: it cannot see pictures.
+            UsageError: it cannot read images.
             LineError: see ``OllamaEngine.fingerprint``.
         """
         fingerprint, name = self._engine.fingerprint, self._engine.name
         about = self._pool.ask(lambda server: server.about(name))
         if about.capabilities and "vision" not in about.capabilities:
             raise UsageError(
-                f"the model {name} cannot see pictures", "name a vision model, such as ollama:llava:7b"
+                f"the model {name} cannot read images", "name a vision model, such as ollama:llava:7b"
             )
         return f"captions {fingerprint}"
 
     def caption(self, image: ImageData) -> str:
-        """One line about a picture, at most ``LONGEST`` characters.
-
-        Args:
-            image: an encoded picture or its pixels.
+        """Caption an image, encoded or as pixels, in one line of at most ``LONGEST`` characters.
 
         Raises:
-            BackendError: it cannot be decoded, nothing was said, or no server can answer.
+            BackendError: it cannot be decoded, the reply is empty, or no server can answer.
             MissingPartError: no server has the model.
         """
         png = _as_png(image)
         key = json.dumps({"caption": QUESTION, "picture": hashlib.sha256(png).hexdigest()})
-        said = self._cache.get_or_ask(key, self.fingerprint, lambda: self._ask(png)).text
+        said = self._cache.get_or_complete(key, self.fingerprint, lambda: self._ask(png)).text
         caption = clean_text(said, LONGEST)
         if not caption:
-            raise BackendError(f"the model {self._engine.name} said nothing about a picture", "use another model")
+            raise BackendError(
+                f"the model {self._engine.name} returned no caption for an image", "use another model"
+            )
         return caption
 
     def _ask(self, png: bytes) -> Completion:
@@ -103,18 +103,18 @@ class OllamaCaptioner:
         def ask(server: Server) -> Completion:
             reply = server.ask(lambda: server.chat.invoke([message], model=name, options=options), name)
             if reply.response_metadata.get("done") is not True:
-                raise server.lost("the answer has no end")
+                raise server.lost("the reply is incomplete")
             return Completion(text=str(reply.content), truncated=False)
 
         return self._pool.ask(ask)
 
 
 def _as_png(image: ImageData) -> bytes:
-    """A picture in the one format and size that every vision model is given."""
+    """Encode an image in the one format and size that every vision model gets."""
     try:
         shown = read_image(image)
     except ImageError as error:
-        raise BackendError(f"a picture cannot be decoded: {error}", error.remedy) from error
+        raise BackendError(f"an image cannot be decoded: {error}", error.remedy) from error
     shown.thumbnail((_SIDE, _SIDE))
     buffer = BytesIO()
     shown.save(buffer, "PNG")

@@ -1,4 +1,4 @@
-"""The language models of Ollama, on one server or several."""
+"""Language models of Ollama, on one server or several."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.ports import Prompt
 from line_neurons.agent.replies import REPLY_SCHEMA
 from line_neurons.agent.text import clean_text
-from line_neurons.tools.language_models.ollama.client import Server, ServerError, ServerPool, combined, missing
-from line_neurons.tools.language_models.proposer import Completion
+from line_neurons.tools.language_models.engine import Completion
+from line_neurons.tools.language_models.ollama.client import Server, ServerError, missing
+from line_neurons.tools.language_models.ollama.pool import ServerPool, combined
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
@@ -40,7 +41,8 @@ class Entry:
     Args:
         name: as this server writes it, in its own upper and lower case.
         digest: SHA-256 of its manifest, in hex.
-        details: ``quantisation`` of its weights, number of ``parameters`` and ``family``, as far as it says.
+        details: ``quantisation`` of its weights, number of ``parameters`` and ``family``, as far as they are
+            known.
     """
 
     name: str
@@ -54,8 +56,8 @@ class Model:
 
     Args:
         entry: how the first of the servers lists it.
-        thinks: whether it is asked to think; None if it cannot, and so is not told either way.
-        schema: whether its answers are held to the reply's schema.
+        thinks: whether it is told to think; None if it cannot, and so is not told either way.
+        schema: whether its replies are constrained to the reply's schema.
     """
 
     entry: Entry
@@ -64,22 +66,22 @@ class Model:
 
 
 class OllamaEngine:
-    """Chats with a model of Ollama; makes no request before it is asked something.
+    """Chats with a model of Ollama; makes no request before it is used.
 
     Args:
         name: the model, such as ``llama3.1:8b``.
-        urls: addresses of the servers, at least one; questions are spread over them.
+        urls: addresses of the servers, at least one; requests are spread over them.
         top_p: nucleus sampling, in (0, 1].
         context: context length in tokens.
-        reply_tokens: longest answer in tokens; a model that thinks may use half the context more for its thoughts.
-        timeout: seconds that an answer may take.
-        think: let the model think; ``auto``: if it can, and the server still holds the answer to the schema.
-        sampling: further options of sampling, such as ``top_k``; what is None is left to the model's own file.
-        clock: monotonic seconds, for the time that a server is left out.
-        sleep: waits before servers are asked again.
+        reply_tokens: longest reply in tokens; a model that thinks may use half the context more for its thoughts.
+        timeout: seconds that a reply may take.
+        think: let the model think; ``auto``: if it can, and the server can still enforce the schema.
+        sampling: further options of sampling, such as ``top_k``; None leaves an option to the model's own file.
+        clock: monotonic seconds, for the time that a server is avoided.
+        sleep: waits before servers are tried again.
 
     Raises:
-        UsageError: the name is not one that a model can have.
+        UsageError: the name is not valid for a model.
     """
 
     def __init__(
@@ -106,17 +108,17 @@ class OllamaEngine:
         longest = reply_tokens + self._thought_tokens
         servers = [Server(url, timeout=timeout, reply_tokens=longest) for url in urls]
         self._pool = ServerPool(servers, clock=clock, sleep=sleep)
-        self._looking = threading.RLock()
-        self._told = False
+        self._query_arguments = threading.RLock()
+        self._warned = False
 
     @property
     def fingerprint(self) -> str:
-        """Name, digest and settings of the model; asks the servers the first time.
+        """Name, digest and settings of the model; queries the servers the first time.
 
         Raises:
             MissingPartError: no server has the model.
             BackendError: no server can be reached.
-            UsageError: servers have different models of that name, or it cannot think but shall.
+            UsageError: servers have different models of that name, or it cannot think but has to.
         """
         model = self._model_once()
         settings = {
@@ -129,7 +131,7 @@ class OllamaEngine:
         return " ".join([f"ollama:{self.name.lower()}", *(f"{name}={value}" for name, value in settings.items())])
 
     def identity(self) -> dict[str, str]:
-        """What the servers say of the model's weights: the whole digest, quantisation, parameters and family.
+        """Return the weights' full digest, quantisation, parameters and family.
 
         Raises:
             LineError: see ``fingerprint``.
@@ -139,7 +141,7 @@ class OllamaEngine:
 
     @property
     def options(self) -> dict[str, float]:
-        """The options that every question of this engine is sent with."""
+        """The options of every request of this engine."""
         return {**self._sampling, "num_ctx": self._context}
 
     def complete(self, prompt: Prompt, *, seed: int, temperature: float) -> Completion:
@@ -164,17 +166,17 @@ class OllamaEngine:
             thoughts=str(reply.additional_kwargs.get("reasoning_content", "")),
         )
         if model.thinks is not None and not said.text.strip():
-            self._tell_of_silence(thinks=model.thinks, spent=room if said.truncated else 0)
+            self._warn_empty_reply(thinks=model.thinks, spent=room if said.truncated else 0)
         return said
 
-    def _tell_of_silence(self, *, thinks: bool, spent: int) -> None:
-        """Warn once that a thinking model answered nothing; the answer itself is refused like any other."""
-        if self._told:
+    def _warn_empty_reply(self, *, thinks: bool, spent: int) -> None:
+        """Warn once that a thinking model sent an empty reply, which is refused."""
+        if self._warned:
             return
-        self._told = True
+        self._warned = True
         why = f": all {spent} tokens that it may use went into its thoughts" if spent else ""
         _log.warning(
-            "the model %s answered nothing%s; try --think %s, a larger --reply-tokens, or another model",
+            "the model %s returned an empty reply%s; try --think %s, a larger --reply-tokens, or another model",
             self.name, why, "off" if thinks else "on",
         )  # fmt: skip
 
@@ -192,37 +194,37 @@ class OllamaEngine:
         named = arguments | {"model": entry.name}
         reply = server.ask(lambda: server.chat.invoke(list(messages), **named), self.name)
         if reply.response_metadata.get("done") is not True:
-            raise server.lost("the answer has no end")
+            raise server.lost("the reply is incomplete")
         return reply
 
     def _model_once(self) -> Model:
-        with self._looking:
+        with self._query_arguments:
             return self._model
 
     @cached_property
     def _model(self) -> Model:
         entries: dict[Server, Entry] = {}
-        troubles: dict[Server, ServerError] = {}
+        failures: dict[Server, ServerError] = {}
         for server in self._pool.servers:
             try:
                 entries[server] = self._entry(server)
-            except ServerError as trouble:
-                troubles[server] = trouble
+            except ServerError as failure:
+                failures[server] = failure
                 self._pool.leave_out(server)
         if not entries:
-            none = combined(troubles)
+            none = combined(failures)
             raise none.error from none
         first, entry = next(iter(entries.items()))
         for server, other in entries.items():
             self._same(server, other, entry)
         try:
             thinks, schema = self._thinking(first, entry)
-        except ServerError as trouble:
-            raise trouble.error from trouble
+        except ServerError as failure:
+            raise failure.error from failure
         return Model(entry=entry, thinks=thinks, schema=schema)
 
     def _thinking(self, server: Server, entry: Entry) -> tuple[bool | None, bool]:
-        """Whether the model is told to think, and whether its answers can be held to the schema."""
+        """Return whether the model is told to think, and can follow the schema."""
         # Older servers don't say what a model can do.
         capabilities = server.about(entry.name).capabilities or []
         if "embedding" in capabilities and "completion" not in capabilities:
@@ -259,15 +261,15 @@ class OllamaEngine:
         if entry.digest != wanted.digest:
             raise BackendError(
                 f"the Ollama server at {server.name} has another {self.name} (digest {entry.digest[:16]}, not "
-                f"{wanted.digest[:16]}): its answers would be another model's",
+                f"{wanted.digest[:16]}): its replies would be another model's",
                 f"`line pull {self.name}` brings the servers to the same one, or leave it out of --ollama",
             )
 
 
 def model_name(name: str) -> str:
-    """The name of a model in the form of Ollama's lists: ``library/llama3.1`` is ``llama3.1:latest``.
+    """Normalise a name to Ollama's form: ``library/llama3.1`` is ``llama3.1:latest``.
 
-    It keeps its upper and lower case, which registries may tell apart and servers do not.
+    It keeps its upper and lower case, which registries may distinguish and servers do not.
 
     Raises:
         UsageError: no model can have such a name.

@@ -1,4 +1,4 @@
-"""Ollama servers over HTTP: what can go wrong with one, and how questions are spread over several."""
+"""One Ollama server over HTTP, and the errors of its requests."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import socket
 import ssl
 import sys
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -28,7 +27,7 @@ from line_neurons.tools.http_client import (
     TooLargeError,
     speaks_tls,
 )
-from line_neurons.tools.language_models.ollama.address import shown
+from line_neurons.tools.language_models.secrets import public_url
 
 if TYPE_CHECKING:
     from langchain_ollama import ChatOllama
@@ -37,14 +36,14 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 CONNECT_SECONDS = 5.0
-LOOK_SECONDS = 30.0
-LEFT_OUT_SECONDS = 30.0
+QUERY_SECONDS = 30.0
+AVOID_SECONDS = 30.0
 MAX_ANSWER_BYTES = 2_000_000
 # A token comes as a line of JSON of 100 to 300 bytes.
 _BYTES_A_TOKEN = 500
-_PATIENT, _TWICE, _ONCE = 5, 2, 1
+_FIVE_TIMES, _TWICE, _ONCE = 5, 2, 1
 _PROBE_SECONDS = 2.0
-_LOG = "look at the server's log"
+_LOG = "check the server's log"
 _ANOTHER_PROGRAM = "does another program answer there, or a login page before it?"
 
 # What a server may say when it refuses a question, what that means, what to do, and how often it is worth asking.
@@ -59,13 +58,13 @@ _MEANINGS: tuple[tuple[str, str, str, int], ...] = (
     (
         r"\b(?:CUDA|ROCm|HIP|Vulkan|Metal|cuBLAS|ggml_\w+)\b",
         "the graphics card of the Ollama server at {server} failed",
-        "look at the server's log, and start the server anew",
-        _PATIENT,
+        "check the server's log, and restart the server",
+        _FIVE_TIMES,
     ),
     (r"HTTP request.* HTTPS (?:server|port)", "{server} speaks HTTPS", "write https:// in its address", _ONCE),
     (
         r"cannot unmarshal object.*format",
-        "the Ollama server at {server} is too old to hold answers to a schema",
+        "the Ollama server at {server} is too old for replies that follow a schema",
         "upgrade Ollama to 0.5 or newer",
         _ONCE,
     ),
@@ -80,19 +79,19 @@ _MEANINGS: tuple[tuple[str, str, str, int], ...] = (
 
 
 class ServerError(Exception):
-    """What is wrong with a server, and how often a question is worth asking in spite of it.
+    """An error of a server, and how often a request is worth repeating.
 
     Args:
-        error: what a person is told.
-        rounds: how many times all servers are tried in all; 1 where waiting helps nothing.
-        said: the server's own words, if it gave any.
+        error: the error for the user.
+        max_attempts: how many times all servers are tried in total; 1 where waiting does not help.
+        message: the server's own words, if it gave any.
     """
 
-    def __init__(self, error: LineError, rounds: int = _ONCE, said: str = "") -> None:
+    def __init__(self, error: LineError, max_attempts: int = _ONCE, message: str = "") -> None:
         super().__init__(str(error))
         self.error = error
-        self.rounds = rounds
-        self.said = said
+        self.max_attempts = max_attempts
+        self.message = message
 
 
 class Server:
@@ -100,15 +99,15 @@ class Server:
 
     Args:
         url: its address; with ``user:password@`` for one behind basic authentication.
-        timeout: seconds that an answer may take.
-        reply_tokens: longest answer that is asked for.
+        timeout: seconds that a reply may take.
+        reply_tokens: longest reply in tokens.
     """
 
     def __init__(self, url: str, *, timeout: float, reply_tokens: int = 0) -> None:
         parts = urlsplit(url)
-        self.name = shown(url)
+        self.name = public_url(url)
         self._timeout = timeout
-        self._look_seconds = min(timeout, LOOK_SECONDS)
+        self._query_seconds = min(timeout, QUERY_SECONDS)
         self._limit = MAX_ANSWER_BYTES + _BYTES_A_TOKEN * reply_tokens
         self._auth = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
         self._parts = parts
@@ -116,10 +115,10 @@ class Server:
         self._answered = False
         self.busy = 0
         self.turn = 0
-        self.left_out_until = float("-inf")
+        self.avoided_until = float("-inf")
 
     def http(self, allow: Callable[[], Allowance]) -> dict[str, Any]:
-        """Arguments of an httpx client for this server, each exchange of which keeps to an allowance."""
+        """Return the arguments of an httpx client with an allowance per exchange."""
         return {
             "auth": self._auth,
             "timeout": httpx.Timeout(None, connect=CONNECT_SECONDS),
@@ -132,23 +131,23 @@ class Server:
         }
 
     def allowance(self, seconds: float) -> Allowance:
-        """What an exchange of so many seconds with this server may take."""
+        """Return the limits of an exchange of ``seconds`` with this server."""
         return Allowance(seconds, self._limit)
 
     @cached_property
-    def _looking(self) -> dict[str, Any]:
-        return self.http(lambda: self.allowance(self._look_seconds))
+    def _query_arguments(self) -> dict[str, Any]:
+        return self.http(lambda: self.allowance(self._query_seconds))
 
     @cached_property
     def _client(self) -> Client:
         load_ollama()
         from ollama import Client
 
-        return Client(self.name, **self._looking)
+        return Client(self.name, **self._query_arguments)
 
     @property
     def chat(self) -> ChatOllama:
-        """The chat model of LangChain for this server; the model's name goes with each question."""
+        """The LangChain chat model for this server; the model's name is sent with each request."""
         with self._opening:
             return self._chat
 
@@ -168,65 +167,63 @@ class Server:
         )
 
     def version(self) -> str:
-        """The server's version.
+        """Query the server's version.
 
         Raises:
-            Trouble: it did not say.
+            ServerError: it did not answer.
         """
         load_ollama()
         from ollama import ResponseError
 
         def ask() -> str:
-            with httpx.Client(**self._looking) as client:
+            with httpx.Client(**self._query_arguments) as client:
                 response = client.get(f"{self.name}/api/version")
             try:
                 return str(response.raise_for_status().json()["version"])
             except httpx.HTTPStatusError as error:
                 raise ResponseError(response.text, response.status_code) from error
 
-        return self._look(ask)
+        return self._query(ask)
 
     def models(self) -> ListResponse:
-        """The models that it has.
+        """List the server's models.
 
         Raises:
-            Trouble: it did not say.
+            ServerError: it did not answer.
         """
         # Within the question, as the client is made when it is first wanted.
-        return self._look(lambda: self._client.list())  # noqa: PLW0108
+        return self._query(lambda: self._client.list())  # noqa: PLW0108
 
     def about(self, model: str) -> ShowResponse:
-        """What it says about one of its models.
+        """Query details of one of the server's models.
 
         Raises:
-            Trouble: it did not say.
+            ServerError: it did not answer.
         """
-        return self._look(lambda: self._client.show(model), model)
+        return self._query(lambda: self._client.show(model), model)
 
-    def _look(self, question: Callable[[], Answer], model: str = "") -> Answer:
+    def _query(self, request: Callable[[], Answer], model: str = "") -> Answer:
         def in_time() -> Answer:
             try:
-                return question()
+                return request()
             except (httpx.ReadTimeout, httpx.WriteTimeout) as error:
-                raise self._late(self._look_seconds, f"is it busy, or stuck? {_LOG}") from error
+                raise self._late(self._query_seconds, f"is it busy, or stuck? {_LOG}") from error
 
         return self.ask(in_time, model)
 
-    def ask(self, question: Callable[[], Answer], model: str = "") -> Answer:
-        """The answer to ``question``, with whatever goes wrong made a Trouble of this server.
+    def ask(self, request: Callable[[], Answer], model: str = "") -> Answer:
+        """Run a request to this server, and turn whatever fails into a ServerError.
 
-        Args:
-            question: asks this server.
-            model: the model in question, named where it is missing or too large.
+        ``model`` is named in the error where it is missing or too large.
 
         Raises:
-            Trouble: the server is not there, refused, or answered with something else.
+            ServerError: the server cannot be reached, refused, or replied with something else.
         """
         load_ollama()
         from ollama import ResponseError
 
         try:
-            answer = question()
+            answer = request()
         except (httpx.ConnectError, httpx.ConnectTimeout, ConnectionError) as error:
             raise self._unreached(error) from error
         except httpx.TimeoutException as error:
@@ -250,8 +247,8 @@ class Server:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             # langchain-ollama says so when the answer ended before it began.
             if "No data received" in str(error):
-                text = f"the Ollama server at {self.name} answered nothing, the model was at most loaded"
-                raise ServerError(BackendError(text, _LOG), _PATIENT) from error
+                text = f"the Ollama server at {self.name} sent an empty reply; the model was at most loaded"
+                raise ServerError(BackendError(text, _LOG), _FIVE_TIMES) from error
             raise self._another_program(error) from error
         self._answered = True
         return answer
@@ -261,7 +258,9 @@ class Server:
         return ServerError(BackendError(text, remedy), _TWICE)
 
     def _unreached(self, error: Exception) -> ServerError:
-        cause = next((one for one in _causes(error) if isinstance(one, ssl.SSLError | socket.gaierror)), error)
+        cause = next(
+            (origin for origin in _causes(error) if isinstance(origin, ssl.SSLError | socket.gaierror)), error
+        )
         if isinstance(cause, ssl.SSLCertVerificationError):
             wrong_name = "mismatch" in cause.verify_message
             remedy = (
@@ -269,13 +268,13 @@ class Server:
                 if wrong_name
                 else "name the file of its certificate, or of the authority that signed it, in SSL_CERT_FILE"
             )
-            said = clean_text(cause.verify_message, 200)
-            return ServerError(BackendError(f"the certificate of {self.name} is not trusted: {said}", remedy))
+            message = clean_text(cause.verify_message, 200)
+            return ServerError(BackendError(f"the certificate of {self.name} is not trusted: {message}", remedy))
         if isinstance(cause, socket.gaierror):
             host = self._parts.hostname
             return ServerError(
-                BackendError(f"no machine is called {host!r} here, as in {self.name}", "check the address"),
-                _PATIENT,
+                BackendError(f"no host is called {host!r} here, as in {self.name}", "check the address"),
+                _FIVE_TIMES,
             )
         # The system's words for a handshake that the other side does not answer.
         if isinstance(cause, ssl.SSLError) or "handshake" in str(_causes(error)[-1]):
@@ -289,11 +288,11 @@ class Server:
                 f"no Ollama server answers at {self.name}",
                 "start it with `ollama serve`, or name another with --ollama or OLLAMA_HOST",
             ),
-            _PATIENT,
+            _FIVE_TIMES,
         )
 
     def _wants_tls(self) -> bool:
-        """Whether a server that has never answered hung up because HTTPS is what it speaks."""
+        """Tell whether a server that has never replied hung up because it speaks HTTPS."""
         host, port = self._parts.hostname, self._parts.port
         if self._answered or self._parts.scheme != "http" or not host or not port:
             return False
@@ -310,47 +309,47 @@ class Server:
         else:
             # Of JSON in another form Python speaks in words of this program.
             what = clean_text(str(error), 120) if isinstance(error, ValueError) else "JSON of another form"
-        text = f"{self.name} answered with something that is not Ollama's: {what}"
+        text = f"{self.name} sent a reply that is not Ollama's: {what}"
         return ServerError(BackendError(text, _ANOTHER_PROGRAM))
 
     def lost(self, detail: str) -> ServerError:
-        """The connection was lost before the answer had ended."""
+        """Return the error for a connection lost before the reply was complete."""
         return ServerError(
             BackendError(
-                f"the connection to the Ollama server at {self.name} was lost in mid-answer: {detail}",
-                "look at the server's log; `line resume` goes on where the run stopped",
+                f"the connection to the Ollama server at {self.name} was lost during the reply: {detail}",
+                "check the server's log; `line resume` continues the run",
             ),
-            _PATIENT,
+            _FIVE_TIMES,
         )
 
     def _refused(self, error: ResponseError, model: str) -> ServerError:
         # In the middle of a stream an error comes without a status, -1.
         status, words = error.status_code, str(error.error)
-        said = clean_text(_titled(words).strip() if words.lstrip().startswith("<") else words, 300)
-        said = said or "no reason given"
-        if status == 404 and model and "model" in said.lower():
+        message = clean_text(_titled(words).strip() if words.lstrip().startswith("<") else words, 300)
+        message = message or "no reason given"
+        if status == 404 and model and "model" in message.lower():
             return missing(model, self.name)
         # Of what it was to fetch it says by such words that there is none.
-        if status == 404 and not re.search("model|manifest|file", said):
-            return self._no_such_path(said)
-        for signs, meaning, remedy, rounds in _MEANINGS:
-            if re.search(signs, said, re.IGNORECASE):
+        if status == 404 and not re.search("model|manifest|file", message):
+            return self._no_such_path(message)
+        for signs, meaning, remedy, max_attempts in _MEANINGS:
+            if re.search(signs, message, re.IGNORECASE):
                 meant = meaning.format(server=self.name, model=model)
-                return ServerError(BackendError(f"{meant}: {said}", remedy), rounds, said)
+                return ServerError(BackendError(f"{meant}: {message}", remedy), max_attempts, message)
         if 300 <= status < 400:
             causes = [cause for cause in _causes(error) if isinstance(cause, httpx.HTTPStatusError)]
             target = causes[0].response.headers.get("location", "") if causes else ""
-            where = f" to {clean_text(shown(target), 100)}" if target else ""
+            where = f" to {clean_text(public_url(target), 100)}" if target else ""
             return ServerError(
                 BackendError(f"{self.name} redirects elsewhere ({status}){where}", "name the server's own address")
             )
         if status in (401, 403):
-            return self._no_access(status, said)
-        text = f"the Ollama server at {self.name} failed" + (f" ({status})" if status > 0 else "") + f": {said}"
+            return self._no_access(status, message)
+        text = f"the Ollama server at {self.name} failed" + (f" ({status})" if status > 0 else "") + f": {message}"
         passing = status >= 500 or status in (-1, 408, 429)
-        return ServerError(BackendError(text, _LOG), _PATIENT if passing else _ONCE, said)
+        return ServerError(BackendError(text, _LOG), _FIVE_TIMES if passing else _ONCE, message)
 
-    def _no_such_path(self, said: str) -> ServerError:
+    def _no_such_path(self, message: str) -> ServerError:
         base, _, last = self.name.rpartition("/")
         if last in ("v1", "api"):
             remedy = f"leave /{last} away: {base}"
@@ -358,21 +357,21 @@ class Server:
             remedy = "check the path in the address"
         else:
             remedy = f"is there a path before it, as in {self.name}/ollama? {_ANOTHER_PROGRAM}"
-        return ServerError(BackendError(f"nothing of Ollama's is at {self.name} (404): {said}", remedy))
+        return ServerError(BackendError(f"nothing of Ollama's is at {self.name} (404): {message}", remedy))
 
-    def _no_access(self, status: int, said: str) -> ServerError:
+    def _no_access(self, status: int, message: str) -> ServerError:
         if self._auth:
             remedy = "check user and password in its address"
         elif _api_key():
             remedy = "check the key in OLLAMA_API_KEY"
         else:
             remedy = "set OLLAMA_API_KEY, or write its address as http://USER:PASSWORD@HOST:PORT"
-        text = f"the Ollama server at {self.name} refuses access ({status}): {said}"
+        text = f"the Ollama server at {self.name} refuses access ({status}): {message}"
         return ServerError(BackendError(text, remedy))
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """An error and those that it came of, which some clients hide."""
+    """Return an error and its causes, which some clients hide."""
     found = [error]
     while cause := found[-1].__cause__ or found[-1].__context__:
         found.append(cause)
@@ -380,13 +379,13 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 
 def _titled(page: str) -> str:
-    """The title of a page of the web in quotes, with a blank before; empty for none."""
+    """Return the title of a web page in quotes, with a space before; empty for none."""
     title = re.search(r"<title[^>]*>([^<]{1,200})", page[:10_000], re.IGNORECASE)
     return f" {clean_text(title[1], 80)!r}" if title else ""
 
 
 def load_ollama() -> None:
-    """Import the ollama package, whose import reads OLLAMA_HOST and fails where that names several servers."""
+    """Import ollama, which fails where OLLAMA_HOST names several servers."""
     if "ollama" in sys.modules:
         return
     host = os.environ.pop("OLLAMA_HOST", None)
@@ -403,92 +402,10 @@ def _api_key() -> dict[str, str]:
 
 
 def missing(model: str, name: str) -> ServerError:
-    """The server called ``name`` does not have ``model``."""
+    """Return the error for a server called ``name`` that does not have ``model``."""
     return ServerError(
         MissingPartError(
             f"the Ollama server at {name} does not have the model {model}",
             f"line pull {model}, or ollama pull {model}",
         )
     )
-
-
-class ServerPool:
-    """Spreads questions over servers; one that is in trouble is left out for a while.
-
-    Args:
-        servers: the servers, at least one.
-        clock: monotonic seconds.
-        sleep: waits for so many seconds.
-    """
-
-    def __init__(
-        self,
-        servers: Sequence[Server],
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self.servers = tuple(servers)
-        self._clock = clock
-        self._sleep = sleep
-        self._lock = threading.Lock()
-        self._turns = 0
-
-    def ask(self, question: Callable[[Server], Answer]) -> Answer:
-        """The first answer that one of the servers gives to ``question``.
-
-        A server in trouble is passed over for the next one. When all are, those troubles that may pass are waited
-        for: 1, 2, 4 and 8 seconds.
-
-        Raises:
-            LineError: no server can answer; each is named with what is wrong with it.
-        """
-        rounds = 1
-        while True:
-            try:
-                return self._round(question)
-            except ServerError as trouble:
-                if rounds >= trouble.rounds:
-                    raise trouble.error from trouble
-                self._sleep(2.0 ** (rounds - 1))
-                rounds += 1
-
-    def leave_out(self, server: Server) -> None:
-        """Turn to ``server`` only if there is no other, for half a minute."""
-        with self._lock:
-            server.left_out_until = self._clock() + LEFT_OUT_SECONDS
-
-    def _round(self, question: Callable[[Server], Answer]) -> Answer:
-        troubles: dict[Server, ServerError] = {}
-        while len(troubles) < len(self.servers):
-            server = self._take(troubles)
-            try:
-                return question(server)
-            except ServerError as trouble:
-                troubles[server] = trouble
-                self.leave_out(server)
-            finally:
-                with self._lock:
-                    server.busy -= 1
-        raise combined(troubles)
-
-    def _take(self, tried: Mapping[Server, ServerError]) -> Server:
-        with self._lock:
-            now = self._clock()
-            rest = [server for server in self.servers if server not in tried]
-            chosen = min(rest, key=lambda server: (server.left_out_until > now, server.busy, server.turn))
-            chosen.busy += 1
-            self._turns += 1
-            chosen.turn = self._turns
-            return chosen
-
-
-def combined(troubles: Mapping[Server, ServerError]) -> ServerError:
-    """The troubles of all servers as one."""
-    found = list(troubles.values())
-    if len(found) == 1:
-        return found[0]
-    kind = MissingPartError if all(isinstance(one.error, MissingPartError) for one in found) else BackendError
-    message = "no Ollama server can answer: " + "; ".join(one.error.message for one in found)
-    remedies = dict.fromkeys(one.error.remedy for one in found)
-    return ServerError(kind(message, "; ".join(filter(None, remedies))), max(one.rounds for one in found))

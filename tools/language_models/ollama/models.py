@@ -1,4 +1,4 @@
-"""The models of Ollama servers: which are there, and pulling one."""
+"""Models of Ollama servers: list the installed ones, and pull one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from line_neurons.agent.errors import BackendError, LineError, MissingPartError
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.language_models.ollama.chat import model_name
 from line_neurons.tools.language_models.ollama.client import (
-    LOOK_SECONDS,
+    QUERY_SECONDS,
     Server,
     ServerError,
     load_ollama,
@@ -33,7 +33,7 @@ _PULL_FAULTS: tuple[tuple[tuple[str, ...], type[LineError], str, str], ...] = (
         ("lookup ", "dial tcp", "proxyconnect", "no such host", "i/o timeout", "connection re", "max retries"),
         BackendError,
         "cannot reach its registry",
-        "connect it to the network, then pull again: it goes on where it stopped",
+        "connect it to the network, then pull again: it resumes where it stopped",
     ),
     (("newer version", "412"), BackendError, "is too old for this model", "upgrade Ollama"),
 )
@@ -60,14 +60,9 @@ class InstalledModel:
 
 @dataclass(frozen=True)
 class ServerModels:
-    """What a server has.
+    """The models of a server by name, or the error and remedy if it does not answer.
 
-    Args:
-        server: its address, without a password.
-        version: its version; empty if it cannot be asked.
-        models: its models, by name.
-        error: why it cannot be asked, or nothing.
-        remedy: what to do about that.
+    ``server`` is its address without a password.
     """
 
     server: str
@@ -79,12 +74,12 @@ class ServerModels:
 
 @dataclass(frozen=True)
 class PullStep:
-    """How far a pull is.
+    """The progress of a pull.
 
     Args:
         server: the server's address, without a password.
         status: what it does, in its words.
-        layer: the part that it downloads; empty while it does something else.
+        layer: the layer that it downloads; empty while it does something else.
         done: bytes of that layer that have arrived.
         total: bytes of that layer; 0 if unknown.
     """
@@ -96,13 +91,8 @@ class PullStep:
     total: int = 0
 
 
-def installed(urls: Sequence[str], *, timeout: float = LOOK_SECONDS) -> list[ServerModels]:
-    """What each server has, in the order given; a server that cannot be asked says why.
-
-    Args:
-        urls: the servers' addresses.
-        timeout: seconds that a server may take.
-    """
+def installed(urls: Sequence[str], *, timeout: float = QUERY_SECONDS) -> list[ServerModels]:
+    """List the models of each server, in order; ``timeout`` seconds per server."""
     return [_installed(url, timeout) for url in urls]
 
 
@@ -110,8 +100,8 @@ def _installed(url: str, timeout: float) -> ServerModels:
     server = Server(url, timeout=timeout)
     try:
         version, listed = server.version(), server.models().models
-    except ServerError as trouble:
-        return ServerModels(server.name, error=trouble.error.message, remedy=trouble.error.remedy)
+    except ServerError as failure:
+        return ServerModels(server.name, error=failure.error.message, remedy=failure.error.remedy)
     models = [
         InstalledModel(
             name=clean_text(model.model or "", 300),
@@ -128,27 +118,27 @@ def _installed(url: str, timeout: float) -> ServerModels:
 def pull(
     name: str, url: str, progress: Callable[[PullStep], None], *, silence: float = PULL_SILENCE_SECONDS
 ) -> None:
-    """Let a server fetch a model; one that was interrupted goes on where it stopped.
+    """Let a server download a model; an interrupted download resumes.
 
     Args:
         name: the model.
         url: the server's address.
-        progress: told of each step; raising from it stops the pull.
+        progress: called with each step; raising from it stops the pull.
         silence: seconds that may pass between two steps; a pull as a whole may take any time.
 
     Raises:
         UsageError: no model can have that name.
         MissingPartError: there is no such model.
-        BackendError: the server cannot be reached, cannot reach its registry, has no room, or fell silent.
+        BackendError: the server cannot be reached, cannot reach its registry, has no room, or stopped responding.
     """
     load_ollama()
     from ollama import Client
 
     model_name(name)
-    server = Server(url, timeout=LOOK_SECONDS)
+    server = Server(url, timeout=QUERY_SECONDS)
     # Of a pull, which may last for hours, it is silence that is limited: each step gives it as long again.
-    allowance = server.allowance(LOOK_SECONDS)
-    seconds, status = LOOK_SECONDS, ""
+    allowance = server.allowance(QUERY_SECONDS)
+    seconds, status = QUERY_SECONDS, ""
 
     def fetch() -> None:
         nonlocal seconds, status
@@ -167,7 +157,7 @@ def pull(
             raise ServerError(
                 BackendError(
                     f"the Ollama server at {server.name} said nothing of the pull for {seconds:g} s",
-                    "look at the server's log; the same command goes on where it stopped",
+                    "check the server's log; the same command resumes where it stopped",
                 )
             ) from error
 
@@ -175,12 +165,12 @@ def pull(
         server.ask(in_time)
         if status != "success":
             raise server.lost("the pull has no end")
-    except ServerError as trouble:
-        raise _pull_fault(server.name, trouble) from trouble
+    except ServerError as failure:
+        raise _pull_fault(server.name, failure) from failure
 
 
-def _pull_fault(server: str, trouble: ServerError) -> LineError:
+def _pull_fault(server: str, failure: ServerError) -> LineError:
     for signs, kind, what, remedy in _PULL_FAULTS:
-        if any(sign in trouble.said.lower() for sign in signs):
-            return kind(f"the Ollama server at {server} {what}: {trouble.said}", remedy)
-    return trouble.error
+        if any(sign in failure.message.lower() for sign in signs):
+            return kind(f"the Ollama server at {server} {what}: {failure.message}", remedy)
+    return failure.error

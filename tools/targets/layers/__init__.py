@@ -1,1 +1,1 @@
-"""Layers of a target: their outputs, where the units are in them, and whether they are deterministic."""
+"""Layers of a target: outputs, unit dimensions and determinism."""

@@ -1,4 +1,4 @@
-"""Whether a layer gives an image the same values each time, whatever the image is batched with."""
+"""Check that a layer gives an image the same values each time and in any batch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SAME_IMAGE = slice(0, 1), slice(1, None)
 _CAUSES: Mapping[Literal["random", "batch"], tuple[str, str]] = {
     "random": (
         "gives several values for the same image",
-        "leave out the random parts before it, such as dropout or masking that is on without training",
+        "leave out the random operations before it, such as dropout or masking that is on without training",
     ),
     "batch": (
         "gives an image other values beside other images of a batch",
@@ -36,7 +36,7 @@ _CAUSES: Mapping[Literal["random", "batch"], tuple[str, str]] = {
 
 
 @dataclass(frozen=True)
-class Unsteady:
+class Nondeterminism:
     """A layer whose values for one image differ.
 
     Args:
@@ -48,12 +48,12 @@ class Unsteady:
     difference: float
 
     def error(self, path: str, model: str) -> UsageError:
-        """What the user is told."""
+        """Return the error for the user."""
         what, remedy = _CAUSES[self.cause]
         return UsageError(f"layer {path} of {model} {what} (up to {self.difference:.0%} of its largest)", remedy)
 
 
-def unsteady_layers(
+def nondeterministic_layers(
     model: nn.Module,
     call: Callable[[Tensor], object],
     first: Observation,
@@ -61,15 +61,15 @@ def unsteady_layers(
     other: Tensor,
     *,
     half: bool = False,
-) -> dict[str, Unsteady]:
-    """The layers that give an image several values, by path.
+) -> dict[str, Nondeterminism]:
+    """Find the layers that give an image several values, by path.
 
     Args:
         model: in evaluation mode.
         call: calls the model on a batch.
-        first: what a pass on ``batch`` showed.
+        first: the observation of a pass on ``batch``.
         batch: images [N, C, H, W].
-        other: another batch of N: one image that ``batch`` has not, then the first of ``batch`` in all places.
+        other: another batch of N: one image that is not in ``batch``, then the first of ``batch`` in all places.
         half: weights and images are in half precision.
 
     Raises:
@@ -86,7 +86,9 @@ def unsteady_layers(
         return {}
     repeats = [(first, observed_again(model, call, batch)), *((passes[0], seen) for seen in passes[1:])]
     return {
-        path: Unsteady("random" if any(_apart(*pair, path) > allowed for pair in repeats) else "batch", share)
+        path: Nondeterminism(
+            "random" if any(_apart(*pair, path) > allowed for pair in repeats) else "batch", share
+        )
         for path, share in differing.items()
     }
 
@@ -103,7 +105,7 @@ def _random_state(batch: Tensor) -> bytes:
 def _apart(
     one: Observation, other: Observation, path: str, *, places: tuple[slice, slice] = (_ALL, _ALL)
 ) -> float:
-    """Largest difference of a layer's values in two passes, as a share of the largest value."""
+    """Compute the largest relative difference of a layer's values in two passes."""
     import torch
 
     rows, others = (seen.layers[path].sample if path in seen.layers else None for seen in (one, other))

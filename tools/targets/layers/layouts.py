@@ -1,4 +1,4 @@
-"""Which dimension of a layer's output counts its units: known from what, or not known."""
+"""Determine which dimension of a layer's output counts its units, if that can be known."""
 
 from __future__ import annotations
 
@@ -12,10 +12,16 @@ from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import LayerInfo
+from line_neurons.tools.targets.base import near_names
 from line_neurons.tools.targets.layers.legacy_layouts import former_readings
-from line_neurons.tools.targets.layers.observation import Laid, Observation, Observed, observe, observe_shapes
+from line_neurons.tools.targets.layers.observation import (
+    LayerObservation,
+    Observation,
+    TensorStorage,
+    observe,
+    observe_shapes,
+)
 from line_neurons.tools.targets.layers.outputs import LAYOUTS, Form, LayerOutput, Rule
-from line_neurons.tools.targets.lookup import near_names
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -46,8 +52,8 @@ class Layers:
     """The layers of a model.
 
     Args:
-        known: those whose units are known, by path, in the order in which they first finish.
-        unknown: shape of the output of those where it is not known which dimension counts the units.
+        known: layers with known units, by path, in the order in which they first finish.
+        unknown: output shapes of the layers whose unit dimension cannot be determined.
         observed: the forward pass that found them.
     """
 
@@ -64,20 +70,21 @@ def find_layers(
     layouts: Sequence[str] = (),
     pool: Pool = "auto",
 ) -> Layers:
-    """Every layer of ``model`` whose output has units.
+    """Find every layer of ``model`` whose output has units.
 
     One pass on ``batch`` shows what the modules are and which tensors go between them. Passes on batches of other
-    sizes, in which nothing is computed, show which dimensions follow the image's sides: that is not the units'.
+    sizes, in which nothing is computed, show which dimensions depend on the image's sides: those do not count
+    units.
 
     Args:
         model: in evaluation mode.
         call: calls the model on a batch.
         batch: ``IMAGES`` different images, [N, C, H, W].
-        layouts: what the user says of layers, as the setting ``layout``.
-        pool: how outputs become one number a unit.
+        layouts: the user's layouts of layers, as the setting ``layout``.
+        pool: how outputs become one number per unit.
 
     Raises:
-        UsageError: the user names a layer that there is not, or a layout that does not fit its output.
+        UsageError: the user names a layer that does not exist, or a layout that does not fit its output.
         Exception: whatever the model raises on ``batch``.
     """
     seen = observe(model, lambda: call(batch), IMAGES, linked=True)
@@ -98,7 +105,10 @@ def find_layers(
 
 
 def _other_passes(model: nn.Module, call: Callable[[Tensor], object], batch: Tensor) -> Iterator[Observation]:
-    """Passes on other sizes, until one goes through; a model that fails on its own size looks at values."""
+    """Run passes on other sizes until one succeeds.
+
+    A model that fails on its own size reads values, so it has to compute them.
+    """
     height, width = batch.shape[2:]
     larger = observe_shapes(model, call, batch, _OTHER_IMAGES, (2 * height, 2 * width))
     yield larger
@@ -117,12 +127,12 @@ def _other_passes(model: nn.Module, call: Callable[[Tensor], object], batch: Ten
 
 
 def split_layouts(layouts: Sequence[str]) -> tuple[Layout | None, dict[str, Layout]]:
-    """The layout for all layers that are not known, if one is given, and those of single layers by path."""
+    """Split layouts into the one for all unknown layers and those by path."""
     everywhere: Layout | None = None
     single: dict[str, Layout] = {}
     for text in layouts:
         path, _, name = text.rpartition("=")
-        layout: Layout = next(one for one in LAYOUTS if one == name)
+        layout: Layout = next(known for known in LAYOUTS if known == name)
         if path:
             single[path] = layout
         else:
@@ -166,12 +176,12 @@ def _layers(
         class_token = tokens.first_is_class(form, shape, one)
         info = LayerInfo(path, type(one.module).__name__, shape, one.shape[axis])
         output = LayerOutput(info, form, class_token, rule)
-        known[path] = output.told_apart(former.get(path), pool)
+        known[path] = output.with_legacy_mark(former.get(path), pool)
     return Layers(known, unknown, seen)
 
 
 def _given(layout: Layout, shape: tuple[int, ...], batch: int, path: str, *, refuse: bool = True) -> int:
-    """The dimension that a layout names in an output of ``shape``; -1 or an error where it names none."""
+    """Return the dimension that a layout names, -1 or an error if none."""
     axis = 1 if layout == "channels-first" else len(shape) - 1
     form = _FORMS.get((len(shape), batch, axis))
     fits = form is not None and LAYOUTS[layout] & {form} != set()
@@ -185,10 +195,10 @@ def _given(layout: Layout, shape: tuple[int, ...], batch: int, path: str, *, ref
 
 
 class _Tokens:
-    """Whether the first of a layer's tokens stands for the whole image, as far as the layers so far have shown.
+    """Track whether a layer's first token is a class token, from the layers so far.
 
-    Tokens that are parameters (class token, registers) are the same for every image where they come in, and no
-    other is. Later layers with as many tokens have the same ones.
+    Tokens that are parameters (class token, registers) are the same for every image where they enter, and no other
+    is. Later layers with as many tokens have the same ones.
     """
 
     def __init__(self, has_class_token: bool) -> None:
@@ -197,7 +207,7 @@ class _Tokens:
         self._extra: dict[int, bool | None] = {}
         self._grids: set[int] = set()
 
-    def first_is_class(self, form: Form, shape: tuple[int, ...], one: Observed) -> bool | None:
+    def first_is_class(self, form: Form, shape: tuple[int, ...], one: LayerObservation) -> bool | None:
         """Whether it is; None where that is not known."""
         if form in {"map", "map-last"} and len(shape) == 3:
             self._grids.add(prod(shape[1:] if form == "map" else shape[:2]))
@@ -222,12 +232,12 @@ class _Tokens:
         return None if self._named or self._extra or count - 1 in self._grids else False
 
 
-def _two_batches(one: Observed) -> bool:
+def _two_batches(one: LayerObservation) -> bool:
     return len(one.shape) == 3 and one.shape[0] == one.shape[1] == IMAGES
 
 
-def _batch_at(path: str, one: Observed, others: Iterable[Observation]) -> int | None:
-    """The dimension that counts the images; None where there is none."""
+def _batch_at(path: str, one: LayerObservation, others: Iterable[Observation]) -> int | None:
+    """Return the dimension that counts the images, or None."""
     if not one.floating or len(one.shape) not in {2, 3, 4}:
         return None
     shapes = [_shape_in(other, path, one) for other in others]
@@ -239,8 +249,8 @@ def _batch_at(path: str, one: Observed, others: Iterable[Observation]) -> int | 
     return places[0] if places else None
 
 
-def _shape_in(other: Observation, path: str, one: Observed) -> tuple[int, ...] | None:
-    """The shape of a layer's output in another pass, where the module ran as often there."""
+def _shape_in(other: Observation, path: str, one: LayerObservation) -> tuple[int, ...] | None:
+    """Return a layer's output shape in another pass with as many runs."""
     its = other.layers.get(path)
     return its.shape if its and its.runs == one.runs and len(its.shape) == len(one.shape) else None
 
@@ -248,7 +258,7 @@ def _shape_in(other: Observation, path: str, one: Observed) -> tuple[int, ...] |
 def _unit_dimensions(
     seen: Observation, others: Sequence[Observation], batches: Mapping[str, int]
 ) -> dict[str, tuple[int, Rule]]:
-    """The dimension that counts the units, with the rule that says so, by path; the stronger rules come first."""
+    """Find unit dimensions and their rules by path, the stronger rules first."""
     known: dict[int, tuple[int, str, Rule]] = {}
     neighbours = _neighbours(seen)
 
@@ -280,7 +290,7 @@ def _unit_dimensions(
 
 
 def _neighbours(seen: Observation) -> Callable[[int], Iterator[tuple[int, _Dimension]]]:
-    """For a tensor its neighbours, and for each which of its dimensions is which of the tensor's."""
+    """Map each tensor to its neighbours, and to which of their dimensions is which of its own."""
     linked: dict[int, list[tuple[int, int | None]]] = {}
     for link in seen.links:
         linked.setdefault(link.one, []).append((link.other, link.joined))
@@ -307,14 +317,14 @@ def _but(joined: int | None, axis: int) -> int | None:
     return axis if axis != joined else None
 
 
-def _same_steps(one: Laid, other: Laid, axis: int) -> int | None:
-    """The dimension of a view that has the length and the steps in memory of a dimension of another."""
+def _same_steps(one: TensorStorage, other: TensorStorage, axis: int) -> int | None:
+    """Find the dimension of a view with the length and stride of a dimension of another."""
     steps = one.shape[axis], one.steps[axis]
     found = [place for place, its in enumerate(zip(other.shape, other.steps, strict=True)) if its == steps]
     return found[0] if len(found) == 1 and steps[0] > 1 else None
 
 
-def _vectors(layers: Mapping[str, Observed]) -> Iterator[tuple[str, int, int]]:
+def _vectors(layers: Mapping[str, LayerObservation]) -> Iterator[tuple[str, int, int]]:
     for path, one in layers.items():
         if len(one.shape) == 2:
             yield path, one.tensor, 1
@@ -324,7 +334,7 @@ _Kind = Callable[["nn.Module"], "tuple[int, int | None, int | None] | None"]
 """A module's unit dimension, units of its output, and of its input; None for a number that it does not declare."""
 
 
-def _by_kind(layers: Mapping[str, Observed], kind_of: _Kind) -> Iterator[tuple[str, int, int]]:
+def _by_kind(layers: Mapping[str, LayerObservation], kind_of: _Kind) -> Iterator[tuple[str, int, int]]:
     for path, one in layers.items():
         if (kind := kind_of(one.module)) is not None:
             axis, units, _ = kind
@@ -342,7 +352,7 @@ def _by_readers(seen: Observation, kind_of: _Kind) -> Iterator[tuple[str, int, i
 
 
 def _by_sizes(
-    layers: Mapping[str, Observed], others: Sequence[Observation], batches: Mapping[str, int]
+    layers: Mapping[str, LayerObservation], others: Sequence[Observation], batches: Mapping[str, int]
 ) -> Iterator[tuple[str, int, int]]:
     for path, one in layers.items():
         shapes = [shape for other in others if (shape := _shape_in(other, path, one))]
@@ -353,7 +363,7 @@ def _by_sizes(
 
 
 def _declared(module: nn.Module) -> tuple[int, int | None, int | None] | None:
-    """Where a module of torch's kinds has its units, and how many, after its arguments."""
+    """Return the unit dimension and count of torch's module kinds, from their arguments."""
     from torch import nn
 
     table: tuple[tuple[tuple[type[nn.Module], ...], int, str, str], ...] = (
@@ -375,12 +385,12 @@ def _declared(module: nn.Module) -> tuple[int, int | None, int | None] | None:
 
 
 def _own_kind(module: nn.Module) -> tuple[int, int | None, int | None] | None:
-    """``_declared`` of a module whose forward is torch's own."""
+    """Apply ``_declared`` to a module whose forward is torch's own."""
     return _declared(module) if type(module).forward.__module__.startswith("torch.nn.") else None
 
 
 def _usual_kind(module: nn.Module) -> tuple[int, int | None, int | None] | None:
-    """Where modules that are made after torch's kinds, or that work on maps, have their units."""
+    """Return the unit dimension of modules modelled on torch's kinds, or that work on maps."""
     name, place = type(module).__name__, type(module).__module__
     if place.startswith("torch.nn.modules.") and place.rpartition(".")[2] in _ON_MAPS:
         return 1, None, None
@@ -393,7 +403,7 @@ def _usual_kind(module: nn.Module) -> tuple[int, int | None, int | None] | None:
 
 
 def observed_again(model: nn.Module, call: Callable[[Tensor], object], batch: Tensor) -> Observation:
-    """What another pass on a batch of ``IMAGES`` shows.
+    """Observe another pass on a batch of ``IMAGES``.
 
     Raises:
         Exception: whatever the model raises.

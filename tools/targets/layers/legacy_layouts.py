@@ -1,7 +1,7 @@
-"""How a layer's output was once read: by equal sides and counts of tokens.
+"""Earlier rules for reading a layer's output: by equal sides and counts of tokens.
 
-What was measured of a layer that is read otherwise now must not be mixed with what is measured of it from now on,
-and what was measured of all others stays good. So the two readings are compared, layer by layer.
+Values of a layer that is read differently now must not be mixed with earlier ones; those of all other layers stay
+valid. So both readings are compared, layer by layer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _UNITS_FIRST = {
 def former_readings(
     outputs: Iterable[tuple[str, nn.Module, tuple[int, ...]]], has_class_token: bool, images: int
 ) -> dict[str, tuple[Form, bool]]:
-    """The form of each layer's output, and whether its first token was taken for a class token.
+    """Return each layer's form by the earlier rules, and if it had a class token.
 
     Args:
         outputs: path, module and shape of every output of a forward pass, in order.

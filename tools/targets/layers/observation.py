@@ -1,4 +1,4 @@
-"""What forward passes show of each layer: shapes, values, and how tensors come of one another."""
+"""Observe forward passes: shapes, values, and which tensor comes from which."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _KEEPING = {
 
 
 @dataclass(frozen=True)
-class Laid:
-    """How a tensor lies: its shape; the number of its memory, which its views share; steps there by dimension."""
+class TensorStorage:
+    """How a tensor is stored: shape, number of its memory, strides by dimension."""
 
     shape: tuple[int, ...]
     memory: int
@@ -47,9 +47,9 @@ class Link:
     """Two tensors, by number, each dimension of which counts the same in both.
 
     Args:
-        one: what the other came of.
+        one: the source.
         other: the result.
-        joined: the dimension along which the other was put together, which does not.
+        joined: the dimension along which the result was concatenated, which does not.
     """
 
     one: int
@@ -58,15 +58,15 @@ class Link:
 
 
 @dataclass
-class Observed:
+class LayerObservation:
     """What a forward pass showed of a layer.
 
     Args:
         module: the layer.
         shape: of its last output, the batch included.
-        floating: the output is of floating-point numbers.
+        floating: the output has floating-point numbers.
         runs: how often the module ran.
-        tensor: number of that output; layers that put out the very same one have the same.
+        tensor: number of that output; layers that output the same tensor have the same.
         sample: float32 [N, S], values of each image: some of the output, evenly spread, then the mean of all.
         fixed: bool [T] for [N, T, K] (or [T, N, K]), the tokens that are the same for every image.
     """
@@ -87,14 +87,14 @@ class Observation:
     Args:
         layers: by path, in the order in which they first finish.
         tensors: the tensors, by number.
-        links: which of them come of which, dimension by dimension.
-        readers: tensors that modules were given.
-        outputs: path, module and shape of every output of floating-point numbers, in order.
-        error: what ended the pass early; None where it went through.
+        links: which of them comes from which, dimension by dimension.
+        readers: the input tensors of modules.
+        outputs: path, module and shape of every floating-point output, in order.
+        error: what ended the pass early; None where it succeeded.
     """
 
-    layers: dict[str, Observed] = field(default_factory=dict)
-    tensors: dict[int, Laid] = field(default_factory=dict)
+    layers: dict[str, LayerObservation] = field(default_factory=dict)
+    tensors: dict[int, TensorStorage] = field(default_factory=dict)
     links: list[Link] = field(default_factory=list)
     readers: list[tuple[int, nn.Module]] = field(default_factory=list)
     outputs: list[tuple[str, nn.Module, tuple[int, ...]]] = field(default_factory=list)
@@ -104,13 +104,13 @@ class Observation:
 def observe(
     model: nn.Module, forward: Callable[[], object], images: int | None = None, *, linked: bool = False
 ) -> Observation:
-    """What a forward pass shows of every layer; one that fails shows what finished before.
+    """Observe every layer in a forward pass; a pass that fails shows what finished before.
 
     Args:
         model: in evaluation mode.
         forward: calls the model on a batch.
-        images: size of the batch, where values are looked at as well as shapes.
-        linked: see which tensors come of which, too.
+        images: size of the batch, to record values as well as shapes.
+        linked: also record which tensor comes from which.
     """
     seen = Observation()
     numbers = _Numbers(seen)
@@ -123,7 +123,7 @@ def observe(
             return
         before = seen.layers.get(path)
         runs = before.runs + 1 if before else 1
-        one = Observed(module, tuple(tensor.shape), tensor.is_floating_point(), runs, numbers.of(tensor))
+        one = LayerObservation(module, tuple(tensor.shape), tensor.is_floating_point(), runs, numbers.of(tensor))
         if one.floating:
             seen.outputs.append((path, module, one.shape))
             if images is not None:
@@ -150,11 +150,11 @@ def observe_shapes(
     *,
     computed: bool = False,
 ) -> Observation:
-    """What a forward pass on a batch of another size shows of shapes; nothing is computed in it.
+    """Observe shapes of a pass on a batch of another size, without computing.
 
     The tensors of the pass have a shape and no values, so that it costs neither memory nor arithmetic and cannot
-    harm a GPU, whatever the model does with a size that it was not made for. What a module keeps of the pass
-    (tables made for that size) is taken from it again.
+    harm a GPU, whatever the model does with an unsupported size. What a module stores in the pass (tables for that
+    size) is removed again.
 
     Args:
         model: in evaluation mode.
@@ -162,7 +162,7 @@ def observe_shapes(
         like: a batch [N, C, H, W] of the model's own size.
         images: size of the batch.
         sides: its height and width.
-        computed: let the pass compute all the same, for a model that looks at values.
+        computed: compute values nevertheless, for a model that reads them.
     """
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -176,7 +176,7 @@ def observe_shapes(
 
 
 class _Numbers:
-    """Numbers the tensors of a pass; an address alone may be that of one that is gone."""
+    """Number the tensors of a pass; an address alone may be that of a freed tensor."""
 
     def __init__(self, seen: Observation) -> None:
         self.seen = seen
@@ -188,7 +188,7 @@ class _Numbers:
         if alive is None or alive() is not tensor:
             number = len(self.seen.tensors)
             self._known[id(tensor)] = weakref.ref(tensor), number
-            self.seen.tensors[number] = Laid(tuple(tensor.shape), self._memory(tensor), tensor.stride())
+            self.seen.tensors[number] = TensorStorage(tuple(tensor.shape), self._memory(tensor), tensor.stride())
         return number
 
     def _memory(self, tensor: Tensor) -> int:
@@ -200,7 +200,7 @@ class _Numbers:
 
 
 def _linking(numbers: _Numbers) -> TorchDispatchMode:
-    """A mode that links the tensors of every operation that keeps their order."""
+    """Return a mode that links the tensors of every operation that keeps their order."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -232,7 +232,7 @@ def _linking(numbers: _Numbers) -> TorchDispatchMode:
 
 @contextmanager
 def _unchanged(model: nn.Module) -> Iterator[None]:
-    """Give every module its attributes back, and every dict and list that is one its entries."""
+    """Restore every module's attributes, and the entries of those that are dicts or lists."""
     kept = [(module, dict(vars(module))) for module in model.modules()]
     entries: list[tuple[Any, Any]] = [
         (held, held.copy())
@@ -251,7 +251,7 @@ def _unchanged(model: nn.Module) -> Iterator[None]:
             held.update(before) if isinstance(held, dict) else held.extend(before)
 
 
-def _look_at_values(one: Observed, tensor: Tensor, images: int) -> None:
+def _look_at_values(one: LayerObservation, tensor: Tensor, images: int) -> None:
     import torch
 
     if tensor.is_meta or tensor.ndim < 2:

@@ -1,4 +1,4 @@
-"""What layers put out: captured with forward hooks, and pooled to one number a unit."""
+"""Layer outputs: captured with forward hooks, and pooled to one number per unit."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _POOLS: dict[str, tuple[Pool, ...]] = {
 
 @dataclass(frozen=True)
 class LayerOutput:
-    """What one layer puts out.
+    """The output of one layer.
 
     Args:
         info: path, kind of module, shape and number of units.
@@ -53,8 +53,8 @@ class LayerOutput:
     class_token: bool | None = False
     rule: Rule = "kind"
 
-    def told_apart(self, former: tuple[Form, bool] | None, pool: Pool) -> LayerOutput:
-        """The same with ``info.reading`` where its values differ from those of a former form and class token."""
+    def with_legacy_mark(self, former: tuple[Form, bool] | None, pool: Pool) -> LayerOutput:
+        """Mark ``info.reading`` where the earlier rules give other values."""
         if former is None or self._values(*former, pool) == self._values(self.form, self.class_token, pool):
             return self
         layout = next((name for name, forms in LAYOUTS.items() if self.form in forms), "vector")
@@ -62,7 +62,7 @@ class LayerOutput:
         return replace(self, info=replace(self.info, reading=f" layout={layout}{token}"))
 
     def _values(self, form: Form, class_token: bool | None, pool: Pool) -> tuple[Form, bool]:
-        """What decides the values that a reading gives: with one token, it is its own mean."""
+        """Return what decides the values of a reading: with one token, it is its own mean."""
         several = form in {"tokens", "sequence"} and self.info.shape[0] > 1
         return form, bool(class_token) and several and pool in {"auto", "cls"}
 
@@ -86,7 +86,7 @@ def hooked(modules: Mapping[str, nn.Module], seen: Callable[[str, nn.Module, Any
 
 
 def kernel(module: nn.Module) -> Tensor | None:
-    """The module's weight if that is a matrix or a convolution's kernel."""
+    """Return the module's weight if it is a matrix or a convolution's kernel."""
     import torch
 
     weight = getattr(module, "weight", None)
@@ -94,10 +94,10 @@ def kernel(module: nn.Module) -> Tensor | None:
 
 
 def first_tensor(output: object) -> Tensor | None:
-    """The output if it is a tensor, or the first tensor inside of a tuple, list or mapping.
+    """Return the output if it is a tensor, or the first tensor in a tuple, list or mapping.
 
-    Attention modules return (output, weights); models of transformers return mappings that begin with the
-    last hidden state or the logits.
+    Attention modules return (output, weights); models of transformers return mappings that begin with the last
+    hidden state or the logits.
     """
     import torch
 
@@ -111,11 +111,11 @@ def first_tensor(output: object) -> Tensor | None:
 
 
 def check_pool(layer: LayerOutput, pool: Pool, model: str) -> None:
-    """See that ``pool`` fits what the layer puts out.
+    """Check that ``pool`` fits the layer's output.
 
     Raises:
-        UsageError: it is for maps and the layer puts out tokens, or the other way round, or there is no
-            class token.
+        UsageError: it is for maps and the layer outputs tokens, or the other way round, or there is no class
+            token.
     """
     kind = {"sequence": "tokens", "map-last": "map"}.get(layer.form, layer.form)
     shape = " x ".join(map(str, layer.info.shape))
@@ -138,32 +138,23 @@ def check_pool(layer: LayerOutput, pool: Pool, model: str) -> None:
 
 
 def check_layout(layer: LayerOutput, layout: Layout | None, model: str) -> None:
-    """See that a layout that the user gave for all layers is not another than a layer is known to have.
+    """Check that a layout for all layers does not contradict a layer's known one.
 
     Raises:
-        UsageError: it is.
+        UsageError: it does.
     """
     if layout is None or layer.rule == "given" or layer.form == "vector" or layer.form in LAYOUTS[layout]:
         return
     known = next(name for name, forms in LAYOUTS.items() if layer.form in forms)
     shape = " x ".join(map(str, layer.info.shape))
     raise UsageError(
-        f"layout {layout!r} is not that of {layer.info.path} of {model}, whose output ({shape}) is {known}",
+        f"layout {layout!r} is not that of {layer.info.path} of {model}; its output ({shape}) is {known}",
         f"leave --layout out for it, or insist with --layout {layer.info.path}={layout}",
     )
 
 
 def pooled(output: Tensor, layer: LayerOutput, pool: Pool) -> Tensor:
-    """One number a unit and image, as float32.
-
-    Args:
-        output: as ``layer.form`` says.
-        layer: what is known of it.
-        pool: one that ``check_pool`` accepts.
-
-    Returns:
-        [N, K].
-    """
+    """Pool an output with a pool that ``check_pool`` accepts to float32 [N, K]."""
     output = output.float()
     if layer.form in {"map", "map-last"}:
         positions = tuple(range(2, output.ndim)) if layer.form == "map" else (1, 2)

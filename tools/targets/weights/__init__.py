@@ -1,1 +1,1 @@
-"""Weights of a target: a user's own files, and the versions that a source publishes."""
+"""Weights of a target: a user's own files, and the networks in them."""

@@ -1,21 +1,21 @@
-"""Find the one network of a checkpoint that fits a model, and put its tensors into the model.
+"""Find the network of a checkpoint that fits a model, and load its tensors.
 
-A file is read as tensors by their place in it (``weights_files``). Wherever the model's own names stand below a
-prefix, there is a network; of those that fit, one is used, or the user is asked which.
+A file is read as tensors by their place in it (``weights.files``). Wherever the model's own names occur below a
+prefix, there is a network; of those that fit, one is used, or the user has to choose.
 """
 
 from __future__ import annotations
 
 import logging
-import re
-from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections import OrderedDict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.targets.layers.outputs import kernel
+from line_neurons.tools.targets.weights.networks import Network, TensorNames, join_names
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,19 +24,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Parts = tuple[str, ...]
-"""A dotted name in its parts."""
-
-# What wrappers of parallel, sharded, compiled and checkpointed training put into names, anywhere in them.
-_WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-# Older DenseNet files write norm.1 for norm1.
-_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
 # Files of torch before 0.4.1 have no such counters, and nothing is computed from them.
 _COUNTER = "num_batches_tracked"
 # AveragedModel counts the models in its average.
 _AVERAGED = "n_averaged"
 _EXAMPLES = 3
-_LISTED = 12
 _REMEDY = "name the model it was trained as, or load it in a function of your own (MODULE:FUNCTION)"
 _QUANTISED = "give the weights from before the quantisation, as float32, float16 or bfloat16"
 
@@ -46,7 +38,7 @@ class MisfitError(UsageError):
 
 
 @dataclass(frozen=True)
-class FoundNetwork:
+class MatchedNetwork:
     """A network of a checkpoint that fits a model.
 
     Args:
@@ -63,7 +55,7 @@ class FoundNetwork:
 
 
 def head_of(module: nn.Module, classes: int) -> str | None:
-    """Path of the class layer: the last module with a weight matrix or kernel, if that has so many units."""
+    """Return the path of the class layer: the last kernel, with ``classes`` units."""
     path, found = None, None
     for name, part in module.named_modules():
         if (weight := kernel(part)) is not None:
@@ -79,12 +71,12 @@ def find_network(
     head: str | None = None,
     strict: bool = True,
     beside: Collection[str] = (),
-) -> FoundNetwork:
-    """The network of ``checkpoint`` that fits a model.
+) -> MatchedNetwork:
+    """Find the network of ``checkpoint`` that fits a model.
 
-    A network is what stands below one prefix; wrappers of training (``module.``, ``_orig_mod.`` ...) do not count
-    as a part of it. It fits if every tensor is there with its shape. The class layer may have another number of
-    units, or be missing: then the rest is used.
+    A network is what stands below one prefix; wrappers of training (``module.``, ``_orig_mod.`` ...) do not count.
+    It fits if every tensor is there with its shape. The class layer may have another number of units, or be
+    missing: then the rest is used.
 
     Args:
         checkpoint: all tensors of a file.
@@ -99,31 +91,35 @@ def find_network(
         UsageError: several do and none was chosen, there is none of the chosen name, or it is quantised.
     """
     plan = _Plan(name, tensors, head)
-    places = _Places(checkpoint, tensors)
+    places = TensorNames(checkpoint, tensors)
     chosen = checkpoint.file.network
     within = places.under(chosen) if chosen is not None else places.all
     networks = places.networks(within)
-    fitting = [one for one in networks if plan.fits(one, checkpoint)]
+    fitting = [network for network in networks if plan.fits(network, checkpoint)]
     if chosen is not None and len(fitting) > 1:
         wanted = places.short(chosen)
-        whole = [one for one in fitting if one.prefix == wanted]
-        exact = [one for one in fitting if any(one.prefix[start:] == wanted for start in places.starts(one))]
+        whole = [network for network in fitting if network.prefix == wanted]
+        exact = [
+            network
+            for network in fitting
+            if any(network.prefix[start:] == wanted for start in places.starts(network))
+        ]
         fitting = whole or exact or fitting
-    fitting = _different(fitting, checkpoint)
+    fitting = _distinct(fitting, checkpoint)
     if len(fitting) > 1:
-        labels = [one.label for one in fitting]
+        labels = [network.label for network in fitting]
         raise UsageError(
-            f"the weights file {checkpoint} holds {len(labels)} networks that fit {name}: {_listed(labels)}",
+            f"the weights file {checkpoint} holds {len(labels)} networks that fit {name}: {join_names(labels)}",
             f"choose one: --weights {checkpoint}#{labels[0]}",
         )
     if chosen is not None and not within:
-        known = [one.label for one in places.networks(places.all) if plan.fits(one, checkpoint)]
+        known = [network.label for network in places.networks(places.all) if plan.fits(network, checkpoint)]
         raise UsageError(
             f"the weights file {checkpoint} holds no network {chosen!r:.200}",
-            f"there is {_listed(known or places.groups())}",
+            f"there is {join_names(known or places.groups())}",
         )
-    best = fitting[0] if fitting else max(networks, key=lambda one: len(one.keys), default=_Network(()))
-    others = [one for one in networks if one is not best and plan.fits(one, checkpoint)]
+    best = fitting[0] if fitting else max(networks, key=lambda network: len(network.keys), default=Network(()))
+    others = [network for network in networks if network is not best and plan.fits(network, checkpoint)]
     source = f"{checkpoint}{'#' + best.label if best.prefix else ''}"
     unclaimed = places.unclaimed(best, others, within)
     plan.check(best, unclaimed, checkpoint, source, strict=strict)
@@ -134,16 +130,13 @@ def find_network(
     state = OrderedDict((name, checkpoint.tensors[key]) for name, key in best.keys.items())
     state._metadata = places.versions(best)  # type: ignore[attr-defined]
     left = head if plan.headless(best) else None
-    return FoundNetwork(state, source, plan.classes(best, checkpoint), left)
+    return MatchedNetwork(state, source, plan.classes(best, checkpoint), left)
 
 
-def load(module: nn.Module, found: FoundNetwork, *, name: str) -> None:
-    """Put a network that ``find_network`` found for it into ``module``; its tensors become the module's own.
+def load(module: nn.Module, found: MatchedNetwork, *, name: str) -> None:
+    """Load a found network into ``module``, which may be on the meta device.
 
-    Args:
-        module: may be on the meta device.
-        found: of the same number of classes.
-        name: the model, for the error.
+    The network's tensors become the module's own, so it needs as many classes.
 
     Raises:
         UsageError: the tensors do not fit.
@@ -160,7 +153,7 @@ def load(module: nn.Module, found: FoundNetwork, *, name: str) -> None:
 
 
 def leave_out(module: nn.Module, path: str) -> None:
-    """Put an identity in the place of a layer that has no weights; ``left_out`` tells its path."""
+    """Replace a layer without weights by an identity; ``left_out`` returns its path."""
     import torch
 
     parent, _, last = path.rpartition(".")
@@ -169,12 +162,12 @@ def leave_out(module: nn.Module, path: str) -> None:
 
 
 def left_out(module: nn.Module) -> str | None:
-    """Path of the layer that ``leave_out`` has left out of a module, or None."""
+    """Return the path of the layer that ``leave_out`` replaced, or None."""
     return getattr(module, "_line_left_out", None)
 
 
 def check_finite(module: nn.Module, name: str) -> None:
-    """See that a model's weights are numbers.
+    """Check that a model's weights are finite.
 
     Raises:
         UsageError: a parameter is NaN or infinite somewhere, or a buffer NaN.
@@ -202,7 +195,7 @@ def misfit(
     unknown: Sequence[str] = (),
     other: Mapping[str, tuple[Sequence[int], Sequence[int]]] | None = None,
 ) -> MisfitError:
-    """The error that a checkpoint is another model's: how many of ``count`` tensors, with examples.
+    """Make the error for a checkpoint of another model, with examples.
 
     Args:
         source: file and network.
@@ -210,7 +203,7 @@ def misfit(
         count: tensors of the model.
         missing: names of the model that the file lacks.
         unknown: names of the file that the model lacks.
-        other: shape in the file and in the model, of tensors that have another one.
+        other: shapes in the file and in the model, of tensors where they differ.
     """
     shapes = {key: (list(there), list(here)) for key, (there, here) in (other or {}).items()}
     problems = [
@@ -233,130 +226,9 @@ def misfit(
     return MisfitError(f"{source} does not fit {name}: of {count} tensors, {', '.join(problems)}", _REMEDY)
 
 
-@dataclass
-class _Network:
-    """Tensors below one prefix that have names of the model."""
-
-    prefix: Parts
-    keys: dict[str, Key] = field(default_factory=dict)
-
-    @property
-    def label(self) -> str:
-        return clean_text(".".join(self.prefix), 200)
-
-
-class _Places:
-    """The names of a file, without the wrappers of training.
-
-    Args:
-        checkpoint: the file.
-        names: the model's.
-    """
-
-    def __init__(self, checkpoint: Checkpoint, names: Iterable[str]) -> None:
-        self._checkpoint = checkpoint
-        # A model of the user's own may have a module of such a name.
-        short = [(_short(name, _WRAPPERS), name) for name in names]
-        self._wrappers = _WRAPPERS if len(dict(short)) == len(short) else set()
-        self._names = {_short(name, self._wrappers): name for _, name in short}
-        self.all: dict[Key, Parts] = {}
-        self._starts: dict[Key, tuple[int, ...]] = {}
-        for key in checkpoint.tensors:
-            pieces = [_short(piece, self._wrappers) for piece in key]
-            self.all[key] = tuple(part for piece in pieces for part in piece)
-            self._starts[key] = tuple(sum(map(len, pieces[:level])) for level in range(len(pieces)))
-
-    def short(self, name: str) -> Parts:
-        return _short(name, self._wrappers)
-
-    def versions(self, network: _Network) -> dict[str, Any]:
-        """Version numbers of a network's modules, by path."""
-        length = len(network.prefix)
-        found = {}
-        for place, versions in self._checkpoint.versions.items():
-            above = tuple(part for piece in place for part in self.short(piece))
-            for path, version in versions.items():
-                parts = (*above, *self.short(path))
-                if parts[:length] == network.prefix:
-                    found[".".join(parts[length:])] = version
-        return found
-
-    def starts(self, network: _Network) -> tuple[int, ...]:
-        """Where a network's prefix may be read from: at each of the nested dicts around it."""
-        return tuple(
-            start for start in self._starts[next(iter(network.keys.values()))] if start <= len(network.prefix)
-        )
-
-    def under(self, name: str) -> dict[Key, Parts]:
-        """The tensors whose name, in the file or in one of its nested dicts, begins with ``name``."""
-        wanted = self.short(name)
-        return {
-            key: parts
-            for key, parts in self.all.items()
-            if any(
-                parts[start : start + len(wanted)] == wanted and len(parts) > start + len(wanted)
-                for start in self._starts[key]
-            )
-        }
-
-    def networks(self, within: Mapping[Key, Parts]) -> list[_Network]:
-        """All prefixes below which names of the model stand, the shortest first."""
-        found: dict[Parts, _Network] = {}
-        for key, parts in within.items():
-            for start in range(len(parts)):
-                name = self._names.get(parts[start:])
-                if name is None:
-                    continue
-                network = found.setdefault(parts[:start], _Network(parts[:start]))
-                if name in network.keys:
-                    twice = " and ".join(clean_text(".".join(one), 200) for one in (network.keys[name], key))
-                    raise UsageError(
-                        f"the weights file {self._checkpoint} holds {name} twice: {twice}",
-                        "save the network that you mean into a file of its own",
-                    )
-                network.keys[name] = key
-        return sorted(found.values(), key=lambda one: (len(one.prefix), one.prefix))
-
-    def unclaimed(
-        self, network: _Network, others: Iterable[_Network], within: Mapping[Key, Parts]
-    ) -> dict[str, Key]:
-        """Tensors below a network's prefix, in the same dicts, that no name of the model stands for."""
-        dicts = {key[:-1] for key in network.keys.values()}
-        taken = {*network.keys.values(), *(key for other in others for key in other.keys.values())}
-        length = len(network.prefix)
-        return {
-            ".".join(parts[length:]): key
-            for key, parts in within.items()
-            if parts[:length] == network.prefix and key not in taken and (not dicts or key[:-1] in dicts)
-        }
-
-    def rest(self, network: _Network, beside: Collection[str]) -> list[Key]:
-        """Tensors of the file that are neither a network's nor numbers nor those ``beside`` it."""
-        used = set(network.keys.values())
-        return [
-            key
-            for key, parts in self.all.items()
-            if key not in used and parts and parts[-1] not in beside and self._checkpoint.tensors[key].ndim
-        ]
-
-    def groups(self, beside: Parts = (), passed: Iterable[Key] | None = None) -> dict[str, int]:
-        """How many tensors stand under which name, next to those under ``beside``."""
-        counts: Counter[str] = Counter()
-        for key in self.all if passed is None else passed:
-            parts = self.all[key]
-            same = next((n for n, pair in enumerate(zip(parts, beside, strict=False)) if len(set(pair)) > 1), None)
-            depth = min(len(beside), len(parts) - 1) if same is None else same
-            counts[clean_text(".".join(parts[: depth + 1]), 80)] += 1
-        return counts
-
-
-def _short(name: str, wrappers: Collection[str]) -> Parts:
-    return tuple(part for part in _DENSENET.sub(r"\1\2.", name).split(".") if part and part not in wrappers)
-
-
 @dataclass(frozen=True)
 class _Plan:
-    """What a network must have to fit a model."""
+    """The tensors that a network must have to fit a model."""
 
     name: str
     tensors: Mapping[str, Tensor]
@@ -366,22 +238,22 @@ class _Plan:
     def head_names(self) -> list[str]:
         return [name for name in self.tensors if self.head and name.rpartition(".")[0] == self.head]
 
-    def missing(self, network: _Network) -> list[str]:
+    def missing(self, network: Network) -> list[str]:
         return [name for name in self.tensors if name not in network.keys and not name.endswith(_COUNTER)]
 
-    def headless(self, network: _Network) -> bool:
-        """Whether all but the class layer is there."""
+    def headless(self, network: Network) -> bool:
+        """Tell whether all but the class layer is there."""
         missing = self.missing(network)
         return bool(missing) and missing == self.head_names and bool(network.keys)
 
-    def classes(self, network: _Network, checkpoint: Checkpoint) -> int | None:
+    def classes(self, network: Network, checkpoint: Checkpoint) -> int | None:
         key = network.keys.get(f"{self.head}.weight") if self.head else None
         if key is None or not checkpoint.tensors[key].ndim:
             return None
         units = checkpoint.tensors[key].shape[0]
         return None if units == self.tensors[f"{self.head}.weight"].shape[0] else int(units)
 
-    def other_shapes(self, network: _Network, checkpoint: Checkpoint) -> dict[str, tuple[list[int], list[int]]]:
+    def other_shapes(self, network: Network, checkpoint: Checkpoint) -> dict[str, tuple[list[int], list[int]]]:
         classes = self.classes(network, checkpoint)
         usual = self.tensors[f"{self.head}.weight"].shape[0] if classes else None
         found = {}
@@ -393,14 +265,14 @@ class _Plan:
                 found[name] = there, here
         return found
 
-    def fits(self, network: _Network, checkpoint: Checkpoint) -> bool:
+    def fits(self, network: Network, checkpoint: Checkpoint) -> bool:
         missing = self.missing(network)
         return (not missing or self.headless(network)) and not self.other_shapes(network, checkpoint)
 
     def with_head(
-        self, network: _Network, unclaimed: Mapping[str, Key], checkpoint: Checkpoint, source: str
-    ) -> _Network:
-        """A network without a class layer, with one that has another name if there is one; logs what was done."""
+        self, network: Network, unclaimed: Mapping[str, Key], checkpoint: Checkpoint, source: str
+    ) -> Network:
+        """Find the class layer under another name; logs what was used or left out."""
         top = (self.head or "").partition(".")[0]
         others = [name for name in unclaimed if name.partition(".")[0] == top]
         if renamed := self._linear(others, unclaimed, checkpoint):
@@ -412,20 +284,20 @@ class _Plan:
                 self.head,
                 self.name,
             )
-            return _Network(network.prefix, network.keys | renamed)
+            return Network(network.prefix, network.keys | renamed)
         logger.warning(
             "%s has no weights of %s, the class layer of %s%s: that layer is left out, and what comes after it",
             source,
             self.head,
             self.name,
-            f", but those of another head ({_listed(others)})" if others else "",
+            f", but those of another head ({join_names(others)})" if others else "",
         )
         return network
 
     def check(
-        self, network: _Network, unclaimed: Mapping[str, Key], checkpoint: Checkpoint, source: str, *, strict: bool
+        self, network: Network, unclaimed: Mapping[str, Key], checkpoint: Checkpoint, source: str, *, strict: bool
     ) -> None:
-        """See that a network is the model's.
+        """Check that a network is the model's.
 
         Raises:
             MisfitError: tensors are missing, unexpected or of another shape.
@@ -450,7 +322,7 @@ class _Plan:
     def _linear(
         self, names: Sequence[str], unclaimed: Mapping[str, Key], checkpoint: Checkpoint
     ) -> dict[str, Key]:
-        """The head's tensors where they stand under another name of the same part, and are one layer; else empty.
+        """Map the head's tensors to one layer of other names; else empty.
 
         ``fc = Sequential(Dropout(), Linear(512, 7))`` has them at ``fc.1``.
         """
@@ -470,10 +342,10 @@ class _Plan:
         return {name: unclaimed[there] for name, there in renamed.items()} if fits else {}
 
 
-def _different(networks: Sequence[_Network], checkpoint: Checkpoint) -> list[_Network]:
-    """The networks without those that have the same values as one before."""
+def _distinct(networks: Sequence[Network], checkpoint: Checkpoint) -> list[Network]:
+    """Drop networks with the same values as an earlier one."""
 
-    def same(one: _Network, other: _Network) -> bool:
+    def same(one: Network, other: Network) -> bool:
         import torch
 
         tensors = checkpoint.tensors
@@ -483,7 +355,7 @@ def _different(networks: Sequence[_Network], checkpoint: Checkpoint) -> list[_Ne
             for name, key in one.keys.items()
         )
 
-    found: list[_Network] = []
+    found: list[Network] = []
     for network in networks:
         if not any(same(network, before) for before in found):
             found.append(network)
@@ -501,18 +373,12 @@ def _check_types(state: Mapping[str, Tensor], plan: Mapping[str, Tensor], source
             raise UsageError(f"{source} holds {name} as {kind}: it is quantised or packed", _QUANTISED)
 
 
-def _tell_passed_over(source: str, network: _Network, places: _Places, beside: Collection[str]) -> None:
+def _tell_passed_over(source: str, network: Network, places: TensorNames, beside: Collection[str]) -> None:
     passed = places.rest(network, beside)
     if passed:
         groups = places.groups(network.prefix, passed)
         logger.warning(
             "%s is used; other tensors of the file are passed over: %s",
             source,
-            _listed([f"{count} of {name}" for name, count in groups.items()]),
+            join_names([f"{count} of {name}" for name, count in groups.items()]),
         )
-
-
-def _listed(names: Iterable[str]) -> str:
-    shown = list(names)
-    more = f" and {len(shown) - _LISTED} more" if len(shown) > _LISTED else ""
-    return ", ".join(name or "(no prefix)" for name in shown[:_LISTED]) + more

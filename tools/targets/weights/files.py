@@ -1,4 +1,4 @@
-"""A weights file of the user's own: which file, which of its networks, and the tensors in it."""
+"""Weights files of the user: which file, which of its networks, and the tensors in it."""
 
 from __future__ import annotations
 
@@ -79,13 +79,13 @@ class WeightsFile:
 
     @cached_property
     def sha256(self) -> str:
-        """Of the content, as hex; of several files, of their hashes in the order of their names."""
+        """SHA-256 of the content, as hex; of several files, of their hashes by name."""
         digests = [hash_file(file) for file in self.files]
         return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
     @property
     def identity(self) -> str:
-        """For a fingerprint: the start of the hash, and the network where one was chosen."""
+        """The start of the hash, and the network where one was chosen, for fingerprints."""
         return self.sha256[:16] + self.mark
 
     @property
@@ -95,10 +95,10 @@ class WeightsFile:
 
 
 def weights_file(given: Path) -> WeightsFile:
-    """The checkpoint that the user named as ``FILE`` or ``FILE#NETWORK``; a file whose name has ``#`` is itself.
+    """Parse ``FILE`` or ``FILE#NETWORK``; a file whose name has ``#`` is itself.
 
     Raises:
-        UsageError: there is no such file, or it is one part of several.
+        UsageError: there is no such file, or it is one shard of several.
     """
     text = str(given)
     ends = [len(text), *sorted((place for place, one in enumerate(text) if one == "#"), reverse=True)]
@@ -140,9 +140,9 @@ class Checkpoint:
 
 
 def read_checkpoint(file: WeightsFile) -> Checkpoint:
-    """The tensors of a checkpoint, of nested dicts too.
+    """Read the tensors of a checkpoint, including those of nested dicts.
 
-    Only tensors are read: any other object in the file is left out, and no code of it runs.
+    Only tensors are read: any other object in the file is skipped, and no code of it runs.
 
     Raises:
         UsageError: the file holds no tensors by name, or cannot be read.
@@ -157,12 +157,11 @@ def read_checkpoint(file: WeightsFile) -> Checkpoint:
             found.tensors[place] = value
     if not found.tensors:
         modules = [name for name in unknown if not name.startswith(("collections.", "builtins.", "numpy."))]
-        told = "holds no tensors by name"
+        content = "holds no tensors by name"
         if modules:
-            told = (
-                f"holds a whole object ({clean_text(modules[0], 100)}), whose code is never run, and no state dict"
-            )
-        raise UsageError(f"the weights file {file.path} {told}", SAVE)
+            kind = clean_text(modules[0], 100)
+            content = f"holds a whole object ({kind}), and its code is never run, but no state dict"
+        raise UsageError(f"the weights file {file.path} {content}", SAVE)
     return found
 
 
@@ -171,7 +170,7 @@ def _dotted(place: Key) -> str:
 
 
 def _walk(value: Any, place: Key, versions: dict[Key, Mapping[str, Any]]) -> Iterator[tuple[Key, Tensor]]:
-    """Every tensor of nested dicts and lists, with its place; ``versions`` is filled."""
+    """Collect every tensor of nested dicts and lists with its place; ``versions`` is filled."""
     import torch
 
     if isinstance(value, torch.Tensor):
@@ -216,7 +215,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 class _Inert:
-    """Stands in for whatever a checkpoint holds beside tensors; takes any arguments and does nothing."""
+    """Replaces any object of a checkpoint except tensors, and does nothing."""
 
     __hash__ = object.__hash__
 
@@ -234,14 +233,14 @@ class _Inert:
 
 
 class _InertDict:
-    """Stands in for a kind of dict, which the reader fills."""
+    """Replaces a kind of dict, which the reader fills."""
 
     def __new__(cls, *_: object) -> OrderedDict[Any, Any]:  # type: ignore[misc]
         return OrderedDict()
 
 
 def _read_pickled(path: Path, names: list[str]) -> Any:
-    """The content of a file of torch.save; what is no tensor is inert, and its classes' names go to ``names``."""
+    """Read a file of torch.save; classes of other objects go to ``names``."""
     import torch
 
     # Training scripts save more than tensors: counters of numpy, schedules, functions. They are not on the list

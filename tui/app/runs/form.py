@@ -16,8 +16,8 @@ from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.settings import load_settings
 from line_neurons.tools.generators.presets import parse_source
 from line_neurons.tools.language_models.registry import EMBEDDED, FORMS
-from line_neurons.tools.targets.lookup import near_names
-from line_neurons.tools.targets.registry import known_prefixes
+from line_neurons.tools.target_specs import known_prefixes
+from line_neurons.tools.targets.base import near_names
 from line_neurons.tools.targets.unit_selectors import parse_units
 from line_neurons.tui.app import processes
 

@@ -24,7 +24,7 @@ from line_neurons.tools.language_models.registry import EMBEDDED
 from line_neurons.tools.store.leases import this_machine
 from line_neurons.tools.store.queries import run_of_command, run_of_process
 from line_neurons.tools.store.runs import RunStore, default_store, has_runs
-from line_neurons.tools.targets.sources import is_own_function
+from line_neurons.tools.target_specs import is_custom_function
 from line_neurons.tui.app.processes import Launched, launch
 from line_neurons.tui.app.runs import form as run_form
 from line_neurons.tui.app.runs.form import Layer, LayersQuestion
@@ -145,7 +145,7 @@ class NewRunScreen(Screen[None]):
             self._notes.pop("model", None)
             if self._debounce:
                 self._debounce.stop()
-            if not is_own_function(event.value):
+            if not is_custom_function(event.value):
                 self._debounce = self.set_timer(_DEBOUNCE, self._ask_for_layers)
         self._draw()
         self._offer()
@@ -235,7 +235,7 @@ class NewRunScreen(Screen[None]):
     def _summary(self, values: dict[str, str], found: dict[str, str]) -> str:
         if self._question:
             return _WAITS.format(plain(self._asked))
-        if is_own_function(values["model"]) and not self._asked:
+        if is_custom_function(values["model"]) and not self._asked:
             return "enter runs this code to list its layers"
         if found:
             return "names of classes are looked up when the run begins" if found.keys() == {"units"} else ""

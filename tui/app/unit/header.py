@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from line_neurons.agent.text import format_score
-from line_neurons.tools.label_marks import UNLABELLED, told
+from line_neurons.tools.label_marks import UNLABELLED, describe_marks
 from line_neurons.tui.formatting import number, origin, plain
 from line_neurons.tui.unit_view import UnitView
 
@@ -33,7 +33,7 @@ def head_text(view: UnitView) -> Text:
     concept, score = best_of(view)
     shown = Text()
     if unit.status in UNLABELLED:
-        shown.append(f"no label: {plain(told(unit.marks))}", "bold")
+        shown.append(f"no label: {plain(describe_marks(unit.marks))}", "bold")
         return shown
     if not concept:
         shown.append("no label yet", "dim")
@@ -44,7 +44,7 @@ def head_text(view: UnitView) -> Text:
     margin = None if score is None or first[1] is None else score - first[1]
     above = f"+{format_score(margin)} over {plain(first[0])}" if margin else "0, it is the best of the first board"
     known = [
-        ("marked", plain(told(unit.marks)) if unit.label is not None else ""),
+        ("marked", plain(describe_marks(unit.marks)) if unit.label is not None else ""),
         ("score", number(score)),
         ("margin", above if first[0] else ""),
         ("AUC", "" if unit.auc is None else f"{unit.auc:.3f}"),

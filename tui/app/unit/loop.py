@@ -8,7 +8,7 @@ from rich.text import Text
 from textual.widgets import Static
 
 from line_neurons.agent.loop import BEGINNING, NODES
-from line_neurons.tools.label_marks import ENDED, UNLABELLED, told
+from line_neurons.tools.label_marks import ENDED, UNLABELLED, describe_marks
 from line_neurons.tui.formatting import counted, duration, plain
 from line_neurons.tui.unit_view import UnitView
 
@@ -138,7 +138,7 @@ def _resting_text(view: UnitView) -> str:
     works = (
         f"{plain(view.holder)} works on the run" if view.worked_on else "nobody works on it — press r to resume"
     )
-    nothing = f"no label: {plain(told(unit.marks))}"
+    nothing = f"no label: {plain(describe_marks(unit.marks))}"
     return {
         **dict.fromkeys(UNLABELLED, f"{nothing}; {duration(unit.seconds)}{_steered_on(view)}"),
         "finished": f"finished{after} in {duration(unit.seconds)}{_steered_on(view)}",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.text import clean_text
-from line_neurons.tools.label_marks import UNLABELLED, codes, told
+from line_neurons.tools.label_marks import UNLABELLED, codes, describe_marks
 from line_neurons.tools.store.activity import Activity, activities
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.unit_table import UnitRow, UnitRows
@@ -150,7 +150,7 @@ class UnitsReader:
             _clean(row.initial_label),
             f"{name}\n{label}\n{came_from}\n{state}\n{marks}".casefold(),
             marks,
-            clean_text(told(row.marks), _ERROR_CHARACTERS),
+            clean_text(describe_marks(row.marks), _ERROR_CHARACTERS),
         )
 
 

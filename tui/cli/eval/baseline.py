@@ -24,9 +24,9 @@ from line_neurons.eval.labels.formats import Labels
 from line_neurons.graphs.runs.code_trust import record_trust, require_trust
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import select_units
-from line_neurons.tools.language_models.langchain import with_secrets
+from line_neurons.tools.language_models.secrets import with_secrets
 from line_neurons.tools.store.runs import default_store, open_store
-from line_neurons.tools.targets.registry import short_spec
+from line_neurons.tools.target_specs import short_spec
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.exit_codes import INTERRUPTED
 from line_neurons.tui.cli.progress import ProgressReporter

@@ -33,8 +33,8 @@ from line_neurons.tools.control_sets import remarks_of
 from line_neurons.tools.store.atomic_files import write_file
 from line_neurons.tools.store.evaluations import CosyScore, Evaluations, Result
 from line_neurons.tools.store.locks import shared_lock
-from line_neurons.tools.targets.lookup import find_layer
-from line_neurons.tools.targets.registry import short_spec
+from line_neurons.tools.target_specs import short_spec
+from line_neurons.tools.targets.base import find_layer
 from line_neurons.tools.targets.unit_selectors import parse_units
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.exit_codes import INTERRUPTED

@@ -149,7 +149,7 @@ def quality(store: Path, sources: Sequence[str], assets: Path) -> Report:
     encoder = SentenceEncoder(assets / "minilm")
     bank = None
     if any("bank" in {run.settings.get("generator"), run.settings.get("control")} for run in named):
-        from line_neurons.tools.image_bank.bundled import bundled_bank
+        from line_neurons.tools.image_bank.bank import bundled_bank
 
         bank = bundled_bank(assets)
     units = {unit.unit: unit for run in named for unit in runs.units(run.id)}

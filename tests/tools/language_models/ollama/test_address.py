@@ -4,8 +4,6 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.tools.language_models.ollama.address import (
     ollama_url,
     server_urls,
-    shown,
-    without_passwords,
 )
 
 
@@ -57,19 +55,3 @@ def test_without_a_setting_it_is_ollama_host_and_else_this_machine(monkeypatch):
     assert server_urls("c:3") == ["http://c:3"]
     monkeypatch.delenv("OLLAMA_HOST")
     assert server_urls(" ,") == ["http://127.0.0.1:11434"]
-
-
-def test_an_address_is_shown_without_user_and_password():
-    assert shown("http://me:pw@box:1/x") == "http://box:1/x"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "kept"),
-    [
-        (["--ollama", "http://me:pw@box:1,you:pw@other"], ["--ollama", "http://box:1,other"]),
-        (["--ollama=me:p@w@box"], ["--ollama=box"]),
-        (["--control", "hf:cifar10@test", "--ollama"], ["--control", "hf:cifar10@test", "--ollama"]),
-    ],
-)
-def test_a_command_is_recorded_without_the_passwords_in_it(arguments, kept):
-    assert without_passwords(arguments) == kept

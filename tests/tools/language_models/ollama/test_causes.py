@@ -99,7 +99,7 @@ def test_a_path_that_is_not_ollamas_is_told_with_the_right_one(path, remedy):
 
 def test_a_name_that_no_machine_has_is_told():
     said = told("http://no-such-machine.invalid:11434")
-    assert said.startswith("no machine is called 'no-such-machine.invalid' here")
+    assert said.startswith("no host is called 'no-such-machine.invalid' here")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_pull_may_take_any_time_but_not_fall_silent():
         pytest.raises(BackendError, match="said nothing") as caught,
     ):
         pull(MODEL, server.url, steps.append, silence=0.3)
-    assert "goes on where it stopped" in caught.value.remedy
+    assert "resumes where it stopped" in caught.value.remedy
     with serving(ScriptedOllama(pull=[slow])) as server:
         pull(MODEL, server.url, steps.append, silence=1)
     assert steps[-1].status == "success"
@@ -165,7 +165,7 @@ def test_a_pull_may_take_any_time_but_not_fall_silent():
 
 @pytest.mark.parametrize("name", DRIPS)
 def test_a_pull_that_tells_no_step_ends_in_time(name, monkeypatch):
-    monkeypatch.setattr(ollama_models, "LOOK_SECONDS", 0.3)
+    monkeypatch.setattr(ollama_models, "QUERY_SECONDS", 0.3)
     with raw_serving(DRIPS[name]) as server, pytest.raises(BackendError, match="said nothing of the pull"):
         pull(MODEL, server.url, lambda step: None)
 

@@ -155,12 +155,12 @@ def test_a_model_thinks_where_it_can_and_its_answer_still_keeps_to_the_schema(
 @pytest.mark.parametrize(
     ("think", "done", "told"),
     [
-        ("off", "stop", "answered nothing; try --think on"),
-        ("auto", "stop", "answered nothing; try --think off"),
+        ("off", "stop", "returned an empty reply; try --think on"),
+        ("auto", "stop", "returned an empty reply; try --think off"),
         (
             "auto",
             "length",
-            "answered nothing: all 2560 tokens that it may use went into its thoughts; try --think off",
+            "returned an empty reply: all 2560 tokens that it may use went into its thoughts; try --think off",
         ),
     ],
 )

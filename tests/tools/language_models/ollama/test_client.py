@@ -34,14 +34,14 @@ FAULTS = {
     "503": (status(503, "server busy, please try again"), "server busy"),
     "500": (status(500, "llama runner process has terminated"), "runner process"),
     "429": (status(429, "slow down"), "429"),
-    "connection lost in mid-answer": (cut(chunk('{"reas')), "lost in mid-answer"),
-    "answer that ends without its end": (stream(chunk('{"reas')), "lost in mid-answer"),
-    "no answer at all": (stream(), "answered nothing"),
-    "only loaded": (stream(chunk(done="load")), "answered nothing"),
+    "connection lost during the reply": (cut(chunk('{"reas')), "lost during the reply"),
+    "answer that ends without its end": (stream(chunk('{"reas')), "lost during the reply"),
+    "no answer at all": (stream(), "sent an empty reply"),
+    "only loaded": (stream(chunk(done="load")), "sent an empty reply"),
     "graphics card": (stream({"error": "model runner: CUDA error"}), "graphics card of the Ollama server"),
     "error in mid-answer": (stream(chunk("{"), {"error": "runner crashed"}), "runner crashed"),
-    "hung up": (raw(b""), "lost in mid-answer"),
-    "not HTTP": (raw(b"SSH-2.0-OpenSSH_9.6\r\n"), "lost in mid-answer"),
+    "hung up": (raw(b""), "lost during the reply"),
+    "not HTTP": (raw(b"SSH-2.0-OpenSSH_9.6\r\n"), "lost during the reply"),
 }
 
 
@@ -74,7 +74,7 @@ def test_a_fault_that_stays_ends_with_one_line(engine_at, waiting, fault, ask):
         (
             status(400, "json: cannot unmarshal object into Go struct field ChatRequest.format of type string"),
             BackendError,
-            r"too old to hold answers to a schema.*upgrade Ollama to 0\.5",
+            r"too old for replies that follow a schema.*upgrade Ollama to 0\.5",
         ),
         (status(400, "Client sent an HTTP request to an HTTPS server."), BackendError, "speaks HTTPS.*https://"),
         (status(401, "unauthorized"), BackendError, "refuses access.*OLLAMA_API_KEY"),

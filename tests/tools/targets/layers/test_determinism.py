@@ -5,7 +5,7 @@ from torch import nn
 from torchvision.transforms import v2
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.targets.custom_module import network_of
+from line_neurons.tools.targets.custom import bundle_from_module
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.registry import open_target
 
@@ -14,7 +14,7 @@ PREPARED = v2.Compose([v2.PILToTensor(), v2.Resize((8, 8)), v2.ToDtype(torch.flo
 
 def target(model, **settings):
     torch.manual_seed(0)
-    return HookedTarget(network_of(model.eval(), PREPARED), device="cpu", **settings)
+    return HookedTarget(bundle_from_module(model.eval(), PREPARED), device="cpu", **settings)
 
 
 class Net(nn.Module):
@@ -58,7 +58,7 @@ def by_place(values):
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        (noisy, "gives several values for the same image .*leave out the random parts"),
+        (noisy, "gives several values for the same image .*leave out the random operations"),
         (seldom, "gives several values for the same image"),
         (by_batch, "gives an image other values beside other images of a batch .*recorded statistics"),
         (attending, "gives an image other values beside other images"),

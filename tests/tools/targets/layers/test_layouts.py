@@ -13,10 +13,10 @@ from torchvision import models
 from torchvision.transforms import v2
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.targets.custom_module import network_of
+from line_neurons.tools.targets.base import layer_fingerprint
+from line_neurons.tools.targets.custom import bundle_from_module
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.layers.layouts import IMAGES, find_layers
-from line_neurons.tools.targets.lookup import layer_fingerprint
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
@@ -28,7 +28,7 @@ def prepared(height, width=None):
 
 def target(model, height, width=None, **settings):
     torch.manual_seed(0)
-    return HookedTarget(network_of(model.eval(), prepared(height, width)), device="cpu", **settings)
+    return HookedTarget(bundle_from_module(model.eval(), prepared(height, width)), device="cpu", **settings)
 
 
 def image(height, width=None):

@@ -127,15 +127,15 @@ def test_tokens_with_the_batch_second_are_understood():
 def test_the_first_tensor_is_found_inside_of_tuples_lists_mappings_and_model_outputs():
     from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-    wanted, other = torch.rand(2), torch.rand(2)
+    request, other = torch.rand(2), torch.rand(2)
     for given in (
-        wanted,
-        (None, wanted, other),
-        [[wanted], other],
-        {"aux": None, "out": (wanted,)},
-        BaseModelOutputWithPooling(last_hidden_state=wanted, pooler_output=other),
+        request,
+        (None, request, other),
+        [[request], other],
+        {"aux": None, "out": (request,)},
+        BaseModelOutputWithPooling(last_hidden_state=request, pooler_output=other),
     ):
-        assert first_tensor(given) is wanted
+        assert first_tensor(given) is request
     assert first_tensor({"loss": 3.0}) is None
 
 

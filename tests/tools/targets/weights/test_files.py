@@ -51,9 +51,9 @@ def opened(tmp_path):
     def find(content, network=None, model=None, head="fc", name="mine.pth", **save):
         path = tmp_path / name
         torch.save(content, path, **save)
-        wanted = path if network is None else tmp_path / f"{name}#{network}"
+        request = path if network is None else tmp_path / f"{name}#{network}"
         plan = (model or Small()).state_dict()
-        return find_network(read_checkpoint(weights_file(wanted)), plan, name="small", head=head)
+        return find_network(read_checkpoint(weights_file(request)), plan, name="small", head=head)
 
     return find
 
@@ -326,7 +326,7 @@ def test_other_archives_are_named(tmp_path):
     torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)).save(tmp_path / "script.pt")
     assert "is a TorchScript archive" in refusal(tmp_path / "script.pt")
     torch.save({"net": nn.Linear(2, 2), "accuracy": 1.0}, tmp_path / "whole.pth")
-    assert "holds a whole object (torch.nn.modules.linear.Linear), whose code is never run" in refusal(
+    assert "holds a whole object (torch.nn.modules.linear.Linear), and its code is never run" in refusal(
         tmp_path / "whole.pth"
     )
 

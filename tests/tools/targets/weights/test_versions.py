@@ -15,9 +15,9 @@ from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import new_run_id
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore
+from line_neurons.tools.target_specs import canonical_fingerprint, display_spec, unversioned_spec, versioned_spec
 from line_neurons.tools.targets.registry import open_target, pinned_spec
 from line_neurons.tools.targets.torchvision_models import REFERENCE
-from line_neurons.tools.targets.weights.versions import base_of, same_fingerprint, shown, versioned
 from support.fakes import scripted_components
 
 V1, V2 = "resnet50-0676ba61.pth", "resnet50-11ad3fa6.pth"
@@ -79,13 +79,13 @@ def test_a_checkpoint_of_ones_own_is_shown_by_its_hash_and_keeps_its_preprocessi
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     target = open_target("torchvision:mobilenet_v3_small", weights=checkpoint)
     assert target.spec == "torchvision:mobilenet_v3_small@IMAGENET1K_V1"
-    assert shown(target.spec, target.fingerprint) == f"torchvision:mobilenet_v3_small@own-{digest[:8]}"
+    assert display_spec(target.spec, target.fingerprint) == f"torchvision:mobilenet_v3_small@own-{digest[:8]}"
     state = timm.create_model("resnet18", pretrained=False).state_dict()
     save_file(state, tmp_path / "mine.safetensors")
     own = open_target("timm:resnet18", weights=tmp_path / "mine.safetensors")
     assert own.spec == pinned_spec("timm:resnet18")
     assert "preprocessing of timm:resnet18." in own.note
-    assert shown(own.spec, own.fingerprint).startswith("timm:resnet18@own-")
+    assert display_spec(own.spec, own.fingerprint).startswith("timm:resnet18@own-")
 
 
 @pytest.mark.parametrize(
@@ -109,20 +109,20 @@ def test_a_run_of_an_earlier_version_is_opened_and_shown_with_the_weights_that_i
     tmp_path, spec, said, opened, told
 ):
     store = RunStore(tmp_path)
-    target = fingerprint(base_of(spec), said)
+    target = fingerprint(unversioned_spec(spec), said)
     store.add_run(Run("r-1", spec, "fc", 0, "finished", 1.0, {}, {"target": target}, {}), [])
     run = store.run("r-1")
     assert (run.model, run.target_name, run.fingerprints) == (opened, told or opened, {"target": target})
-    assert versioned(run.model, target) == run.model
+    assert versioned_spec(run.model, target) == run.model
     assert store.runs()[0].model == opened
 
 
 def test_a_fingerprint_of_timm_that_had_the_tag_twice_is_read_as_it_is_written_now():
-    assert same_fingerprint(fingerprint("timm:resnet18.a1_in1k", "a1_in1k")) == fingerprint(
+    assert canonical_fingerprint(fingerprint("timm:resnet18.a1_in1k", "a1_in1k")) == fingerprint(
         "timm:resnet18", "a1_in1k"
     )
     same = fingerprint("torchvision:resnet50", "IMAGENET1K_V1")
-    assert same_fingerprint(same) == same
+    assert canonical_fingerprint(same) == same
 
 
 def test_names_of_runs_stay_short(tmp_path):
@@ -134,7 +134,7 @@ def test_names_of_runs_stay_short(tmp_path):
 
 
 def test_a_choice_is_said_once_in_a_process(tmp_path, checkpoint, caplog):
-    assembly._say_once.cache_clear()
+    assembly._warn_once.cache_clear()
     store = scripted_components(tmp_path, None).settings.store
     for spec in ("torchvision:mobilenet_v2", "torchvision:mobilenet_v2"):
         components = Components(spec, scripted_components(store, None, weights=checkpoint).settings)

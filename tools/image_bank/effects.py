@@ -1,8 +1,10 @@
-"""Light and weather as image operations on float images: float32 [h, w, 3], sRGB values in [0, 1]."""
+"""Light, weather, backdrops and colours: float32 [h, w, 3], sRGB in [0, 1]."""
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +15,11 @@ Operation = tuple[Pixels, str]
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
+_MOSTLY_COLOURED = 0.5
+
 
 def light(pixels: Pixels, lighting: str, rng: np.random.Generator) -> Operation:
-    """Light a finished image as the prompt's lighting asks.
-
-    Args:
-        pixels: the image.
-        lighting: the prompt's words; an unknown lighting changes the exposure only, and says so.
-        rng: source of the variation.
+    """Apply the prompt's ``lighting``; an unknown one changes the exposure only.
 
     Returns:
         The image in [0, 1], and a description of what was done.
@@ -109,7 +108,7 @@ def snow_ground(pixels: Pixels, rng: np.random.Generator) -> Operation:
 
 
 def snowfall(pixels: Pixels, rng: np.random.Generator) -> Operation:
-    """Let flakes fall before the whole image."""
+    """Add snowflakes in front of the image."""
     height, width = pixels.shape[:2]
     count = int(rng.integers(90, 180) * height * width / 256**2) + 1
     flakes = np.zeros((height, width), np.float32)
@@ -120,7 +119,7 @@ def snowfall(pixels: Pixels, rng: np.random.Generator) -> Operation:
 
 
 def rainfall(pixels: Pixels, rng: np.random.Generator) -> Operation:
-    """Dull the image and draw falling streaks."""
+    """Dull the image and add falling streaks."""
     height, width = pixels.shape[:2]
     count = int(rng.integers(120, 220) * height * width / 256**2) + 1
     length = max(4, height // 14)
@@ -174,3 +173,136 @@ def _blurred(mask: Pixels, radius: float) -> Pixels:
 
 def _between(rng: np.random.Generator, low: float, high: float) -> float:
     return float(rng.uniform(low, high))
+
+
+def gradient(size: int, rng: np.random.Generator, *, studio: bool = False) -> tuple[Pixels, str]:
+    """Make a plain backdrop that darkens from a bright spot; float32 [size, size, 3].
+
+    ``studio`` gives greys and whites, as a paper roll in a studio, instead of any soft colour.
+    """
+    hue, saturation = float(rng.uniform()), float(rng.uniform(0, 0.06 if studio else 0.4))
+    value = float(rng.uniform(0.62, 0.97) if studio else rng.uniform(0.35, 0.92))
+    colour = np.array(colorsys.hsv_to_rgb(hue, saturation, value), np.float32)
+    centre = rng.uniform(0.25, 0.75, 2)
+    axis = np.linspace(0, 1, size, dtype=np.float32)
+    distance = np.hypot(axis[:, None] - np.float32(centre[1]), axis[None, :] - np.float32(centre[0]))
+    fall = float(rng.uniform(0.15, 0.4))
+    pixels = colour * (1 - np.float32(fall) * distance)[..., None]
+    name = "studio gradient" if studio else "gradient"
+    return pixels.astype(np.float32), f"{name} {_hex(colour)}"
+
+
+def texture(size: int, rng: np.random.Generator) -> tuple[Pixels, str]:
+    """Make a cloudy surface from noise at several scales; float32 [size, size, 3]."""
+    field = np.zeros((size, size), np.float32)
+    for cells, weight in ((3, 0.5), (8, 0.25), (24, 0.15), (80, 0.1)):
+        noise = Image.fromarray(rng.integers(0, 256, (cells, cells), dtype=np.uint8), "L")
+        smooth = noise.resize((size, size), Image.Resampling.BICUBIC)
+        field += np.float32(weight / 255) * np.asarray(smooth, np.float32)
+    hue, saturation = float(rng.uniform(0.02, 0.2)), float(rng.uniform(0.02, 0.3))
+    value = float(rng.uniform(0.4, 0.9))
+    colour = np.array(colorsys.hsv_to_rgb(hue, saturation, value), np.float32)
+    depth = float(rng.uniform(0.25, 0.6))
+    pixels = colour * (1 + np.float32(depth) * (field - field.mean()))[..., None]
+    return np.clip(pixels, 0, 1).astype(np.float32), f"texture {_hex(colour)}"
+
+
+def scene(
+    image: Image.Image,
+    size: int,
+    rng: np.random.Generator,
+    *,
+    zoom: tuple[float, float] = (0.6, 1.0),
+    blur: tuple[float, float] = (0.0, 0.0),
+    ground: bool = False,
+) -> tuple[Pixels, str]:
+    """Crop a square part of a photograph as a backdrop; float32 [size, size, 3].
+
+    Args:
+        image: RGB photograph.
+        size: side in pixels.
+        rng: source of the variation.
+        zoom: range of the part's side as a share of the photograph's shorter side.
+        blur: range of the defocus, the standard deviation in pixels at 256 px.
+        ground: take the lowest part, where the ground is.
+    """
+    width, height = image.size
+    side = max(2.0, min(width, height) * float(rng.uniform(*zoom)))
+    left = (width - side) * float(rng.uniform())
+    top = (height - side) * (1.0 if ground else float(rng.uniform(0.3, 1.0)))
+    flipped = bool(rng.integers(2))
+    part = image.resize(
+        (size, size), Image.Resampling.BILINEAR, (left, top, left + side, top + side), reducing_gap=2.0
+    )
+    if flipped:
+        part = part.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    defocus = float(rng.uniform(*blur))
+    if defocus > 0.05:
+        part = part.filter(ImageFilter.GaussianBlur(defocus * size / 256))
+    pixels = np.asarray(part, np.float32) / np.float32(255)
+    place = "ground part" if ground else "part"
+    text = f"{place} of {side / min(width, height):.2f}, defocus {defocus:.1f}{', mirrored' if flipped else ''}"
+    return pixels, text
+
+
+def _hex(colour: Pixels) -> str:
+    return "#" + "".join(f"{round(255 * float(channel)):02x}" for channel in np.clip(colour, 0, 1))
+
+
+@dataclass(frozen=True)
+class _Paint:
+    """Target of a recolouring: colour at full light, lightness (offset, slope)."""
+
+    rgb: tuple[float, float, float]
+    lightness: tuple[float, float] = (0.0, 1.0)
+
+
+PAINTS: dict[str, _Paint] = {
+    "red": _Paint((0.86, 0.10, 0.09), (0.02, 0.9)),
+    "orange": _Paint((0.95, 0.50, 0.06), (0.12, 0.85)),
+    "yellow": _Paint((0.97, 0.86, 0.12), (0.3, 0.68)),
+    "green": _Paint((0.16, 0.66, 0.16), (0.05, 0.85)),
+    "cyan": _Paint((0.10, 0.76, 0.80), (0.12, 0.85)),
+    "blue": _Paint((0.12, 0.28, 0.85), (0.02, 0.8)),
+    "purple": _Paint((0.52, 0.18, 0.74), (0.03, 0.8)),
+    "pink": _Paint((0.97, 0.52, 0.72), (0.25, 0.75)),
+    "magenta": _Paint((0.88, 0.12, 0.62), (0.05, 0.85)),
+    "brown": _Paint((0.48, 0.29, 0.14), (0.03, 0.7)),
+    "black": _Paint((0.5, 0.5, 0.5), (0.02, 0.3)),
+    "white": _Paint((0.5, 0.5, 0.5), (0.58, 0.42)),
+    "grey": _Paint((0.5, 0.5, 0.5), (0.1, 0.75)),
+}
+
+
+def recolour(cutout: Image.Image, colour: str) -> tuple[Image.Image, str]:
+    """Recolour an RGBA cut-out to ``colour``, a key of ``PAINTS``, and describe what was done.
+
+    The order of light and dark is kept; white and black stay reachable, so that shading, highlights and texture
+    survive.
+
+    Raises:
+        KeyError: the colour is not in the table.
+    """
+    paint = PAINTS[colour]
+    alpha = cutout.getchannel("A")
+    pixels: Pixels = np.asarray(cutout.convert("RGB"), np.float32) / np.float32(255)
+    luma = pixels @ LUMA
+    offset, slope = paint.lightness
+    value = np.clip(offset + slope * luma, 0, 1)[..., None]
+    target = np.array(paint.rgb, np.float32)
+    middle = np.float32(target @ LUMA)
+    # From black over the paint at its own lightness to white: a tint and shade ramp.
+    darker = target * (value / middle)
+    lighter = target + (1 - target) * ((value - middle) / (1 - middle))
+    painted = np.where(value <= middle, darker, lighter)
+    chroma = pixels.max(-1) - pixels.min(-1)
+    weight = np.clip((chroma - 0.06) / 0.14, 0, 1)
+    visible = np.asarray(alpha, np.float32)
+    # A painted thing keeps its grey parts (the tyres of a car); a grey or brown thing is painted whole.
+    whole = float((weight * visible).sum()) < _MOSTLY_COLOURED * float(visible.sum())
+    mask = np.ones_like(weight) if whole else weight
+    painted = pixels + mask[..., None] * (painted - pixels)
+    result = Image.fromarray((np.clip(painted, 0, 1) * 255).astype(np.uint8), "RGB").convert("RGBA")
+    result.putalpha(alpha)
+    part = "all of it" if whole else "its coloured parts"
+    return result, f"recoloured {colour}: {part}, shading kept"
