@@ -117,21 +117,8 @@ def iter_explain(
 ) -> Iterator[UnitResult]:
     """Label units as ``explain`` does, and yield each as soon as it has ended, earlier ones first.
 
-    The run pauses while the loop's body runs; leaving the loop lets the current steps end. What a revisit changes
-    at the end is in ``load``.
-
-    Args:
-        model: see ``explain``; so ``layer``, ``units`` and all ``options``.
-        layer: dotted path of the layer.
-        units: the units.
-        options: see ``explain``.
-
-    Yields:
-        each unit, with its label or its error.
-
-    Raises:
-        LineError: see ``explain``.
-        Interrupted: see ``explain``.
+    Arguments and errors are those of ``explain``. The run pauses while the loop's body runs; leaving the loop lets
+    the current steps end. What a revisit changes at the end is in ``load``.
     """
     yield from _Job(*_request(model, layer, units, **options), paced=True).units()
 
@@ -141,18 +128,7 @@ async def aexplain(
 ) -> Result:
     """Label units as ``explain`` does, without blocking the event loop; cancelling it is an interruption.
 
-    Args:
-        model: see ``explain``; so ``layer``, ``units`` and all ``options``.
-        layer: dotted path of the layer.
-        units: the units.
-        options: see ``explain``.
-
-    Returns:
-        the run with its units.
-
-    Raises:
-        LineError: see ``explain``.
-        Interrupted: another process requested a stop.
+    Arguments and errors are those of ``explain``.
     """
     working = await asyncio.to_thread(_Job, *_request(model, layer, units, **options))
     await working.end()

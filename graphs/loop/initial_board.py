@@ -50,12 +50,8 @@ def candidates(
 ) -> Candidates:
     """Choose candidates for a board (paper, section 3.2, with ``init`` of the settings).
 
-    Args:
-        deps: what the nodes work with.
-        unit: index of the unit.
-        restart: number of restarts so far.
-        tried: concepts of its earlier searches; none of them comes on the board again.
-        found: best concepts of these searches; nothing that shares a word with them comes on the board.
+    After a restart none of the concepts ``tried`` by earlier searches comes on the board again, and nothing that
+    shares a word with a best concept ``found`` by them.
 
     Raises:
         UsageError: the initial vocabulary is empty.

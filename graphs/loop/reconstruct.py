@@ -33,11 +33,7 @@ def state_before(
 ) -> LineState:
     """Reconstruct a unit's state at a place of its search, as far as later steps depend on it.
 
-    Args:
-        settings: the run's settings.
-        history: the unit's history, in order.
-        commands: the unit's steering commands, in order.
-        until: the place; entries and commands there, or later, do not count.
+    Entries and commands at the place ``until``, or later, do not count.
 
     Raises:
         ValueError: no board had been filled yet.

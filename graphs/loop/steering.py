@@ -47,15 +47,7 @@ def apply_pending(graph: LineGraph, deps: Deps, run: Run, unit: int, config: Run
     A command counts as applied with the checkpoint of that state. After a kill between the checkpoint and the
     command's row, ``reconcile`` writes the row.
 
-    Args:
-        graph: the compiled loop with the run's checkpoints.
-        deps: what the nodes work with.
-        run: the run.
-        unit: index of the unit.
-        config: LangGraph's name of the unit's checkpoints.
-
-    Returns:
-        whether any command was pending.
+    ``config`` is LangGraph's name of the unit's checkpoints. Returns whether any command was pending.
 
     Raises:
         TakenOverError: another process has taken over the run.

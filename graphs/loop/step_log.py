@@ -23,15 +23,7 @@ def log_step(
 ) -> None:
     """Log the outcome of the current proposal; the same step and attempt again replaces the entry.
 
-    Args:
-        state: the unit's state, with the board after the step.
-        deps: what the nodes work with.
-        outcome: see ``Step``.
-        concept: the proposal, where there was one.
-        score: its score.
-        images: ids of its images.
-        removed: the concept that left the board for it.
-        detail: why it was refused.
+    ``state`` has the board after the step; the other arguments are columns of ``Step``.
     """
     typed = state.get("origin") == "typed"
     # With the hints the prompt can be rebuilt without the generator.

@@ -43,12 +43,9 @@ _SEARCHED = ("search_label", "search_score")
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference between a run's environment and the current one.
+    """A difference between a run's environment and the current one; ``what`` is such as ``versions.torch``.
 
-    Args:
-        what: its name, such as ``versions.torch``.
-        then: the recorded values; several if the run was resumed in a different environment.
-        now: the current value.
+    ``then`` are several values if the run was resumed in a different environment.
     """
 
     what: str
@@ -122,11 +119,6 @@ class Agreement:
 def compare_environment(runs: RunStore, run: Run, here: Mapping[str, Any]) -> tuple[list[Difference], list[str]]:
     """Compare the recorded environments of a run with the current one, before replaying.
 
-    Args:
-        runs: the run's store.
-        run: the run.
-        here: see ``graphs.runs.environment.current_environment``.
-
     Returns:
         the differences, those of components first; and the names of what was not recorded.
     """
@@ -185,14 +177,9 @@ def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, str]:
 def compare_units(
     runs: RunStore, plan: Plan, again: RunStore, replay: Run, tolerance: float = 0
 ) -> list[Agreement]:
-    """Compare each unit of a plan with its replay, as far as both are recorded.
+    """Compare each unit of a plan with its replay in the store ``again``, as far as both are recorded.
 
-    Args:
-        runs: the store of the run.
-        plan: the plan of the replay.
-        again: the store of the replay.
-        replay: the replay.
-        tolerance: largest difference of scores that count as equal.
+    ``tolerance`` is the largest difference of scores that count as equal.
     """
     units = {unit.unit: unit for unit in again.units(replay.id)}
     return [_agreement(runs, plan, again, replay, unit, units.get(unit.unit), tolerance) for unit in plan.units]

@@ -66,12 +66,7 @@ class Plan:
 
 
 def plan(runs: RunStore, run: Run, units: Sequence[int] = ()) -> Plan:
-    """Plan the replay of a recorded run.
-
-    Args:
-        runs: the run's store.
-        run: the run.
-        units: the units to replay; none: all that have recorded steps.
+    """Plan the replay of a recorded run: of the given units, or of all that have recorded steps.
 
     Raises:
         UsageError: no step of these units is recorded, or the run's origin is not in the store.
@@ -123,13 +118,8 @@ def components_of(
 ) -> list[Components]:
     """Open the components of each replay of ``plan.whole``: by the recorded settings, in another store.
 
-    Args:
-        runs: the store of the run.
-        plan: the plan.
-        into: the folder of the replay's own store.
-        machine: settings of this machine: folders of asset packs, servers, and secrets.
-        on_progress: called during long work.
-        changes: settings that do not alter results, such as the device.
+    ``runs`` is the store of the run, ``into`` the folder of the replay's own store, ``machine`` has the folders,
+    servers and secrets of this machine, and ``changes`` settings that do not alter results, such as the device.
 
     Raises:
         UsageError: a recorded setting does not fit any more.
@@ -170,13 +160,8 @@ def replay_run(
 ) -> Run:
     """Replay a run, or resume its replay; first its origins, as far as the fork needs them.
 
-    Args:
-        runs: the store of the run.
-        plan: the plan.
-        components: see ``components_of``.
-        watch: called at the end of each node.
-        drain: requests all units to stop at their next checkpoint; then the replay's status is ``interrupted``.
-        command: the user's command, for the record.
+    ``components`` are those of ``components_of``; after a stop that ``drain`` requests, the replay's status is
+    ``interrupted``.
 
     Raises:
         UsageError: the replay's store holds something else, or another process works on it; or an origin's replay

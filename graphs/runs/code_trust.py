@@ -32,11 +32,8 @@ def record_trust(runs: RunStore, run: Run) -> None:
 def require_trust(runs: RunStore, run: Run, changes: Mapping[str, Any], named: str | None = None) -> None:
     """Check that no code is run that only the record of a run names.
 
-    Args:
-        runs: the store of the run.
-        run: the recorded run.
-        changes: the user's settings in place of the recorded ones.
-        named: the run's model as the user named it; None where only the record names it.
+    ``changes`` are the user's settings in place of the recorded ones, and ``named`` is the run's model as the user
+    named it; None where only the record names it.
 
     Raises:
         UsageError: the run names code, and this user neither started nor trusted it.

@@ -55,11 +55,7 @@ def select_units(
 def start(components: Components, layer: str, selectors: Sequence[str], command: str = "") -> Run:
     """Record a new run, ready for ``work``; nothing is written unless everything fits.
 
-    Args:
-        components: the components, with the settings of the run.
-        layer: dotted path of the layer.
-        selectors: units as numbers, ranges or class names.
-        command: the user's command, for the record.
+    ``selectors`` are units as numbers, ranges or class names; ``command`` is the user's command, for the record.
 
     Raises:
         LineError: a model, layer, unit or setting does not fit, or a component is missing.
@@ -136,11 +132,8 @@ def work(
     Settings or a language model that differ from the record are recorded, and an event keeps the former ones. At
     the end the units may be revisited (``settings.revisit``).
 
-    Args:
-        components: the components, with the settings of the run.
-        run: the run.
-        watch: called at the end of each node, from one thread at a time.
-        drain: requests all units to stop at their next checkpoint.
+    ``watch`` is called at the end of each node, from one thread at a time; ``drain`` requests all units to stop at
+    their next checkpoint.
 
     Returns:
         the run with its new status: ``finished``; ``failed`` if units failed; ``interrupted`` if drained.

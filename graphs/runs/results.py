@@ -103,12 +103,9 @@ def note_columns(
 def summarize_history(
     history: Iterable[Trial], forbidden: Sequence[str] = (), duplicates: str = "refuse"
 ) -> SearchSummary:
-    """Summarize the history of a unit whose search has ended.
+    """Summarize the history of a unit whose search has ended; ``forbidden`` concepts do not count.
 
-    Args:
-        history: the trials, in order.
-        forbidden: banned concepts, which do not count.
-        duplicates: the run's setting; where a new score overwrites the old one, only the last counts.
+    Where a new score overwrites the old one (``duplicates``), only the last counts.
     """
     entries = list(history)
     scored = [

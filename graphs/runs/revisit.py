@@ -182,13 +182,8 @@ def revisit_recorded(
 ) -> list[Revisited]:
     """Revisit recorded runs that no other process works on; it needs no language model.
 
-    Args:
-        runs: the recorded runs.
-        store: the store's folder.
-        assets: folder of asset packs.
-        on_progress: called during long work.
-        changes: settings of this machine, such as the device.
-        drain: requests a stop, after which nothing is changed.
+    ``changes`` are settings of this machine, such as the device; after a stop that ``drain`` requests, nothing is
+    changed.
 
     Raises:
         DrainedError: a stop was requested.

@@ -34,12 +34,8 @@ def work_unit(graph: LineGraph, deps: Deps, run: Run, unit: Unit, on_node: OnNod
 
     From a checkpoint that is ahead of the unit's history, as after a power cut, it starts again instead.
 
-    Args:
-        graph: the compiled loop with the store's checkpoints.
-        deps: what the nodes work with; its ``drain`` stops the unit at the next checkpoint.
-        run: the run.
-        unit: the unit as it is recorded.
-        on_node: called before the first node and after each.
+    ``on_node`` is called before the first node and after each; the ``drain`` of ``deps`` stops the unit at the
+    next checkpoint.
 
     Raises:
         GraphDrained: a stop was requested, between two nodes.
