@@ -44,7 +44,7 @@ def test_what_to_edit_is_told_for_twenty_changes_by_file():
     [
         "COMMANDS = tui/cli/commands.py",
         "SCORERS = tools/scorers.py",
-        "SOURCES = tools/targets/sources.py",
+        "SOURCES = tools/target_specs.py",
         "BINDINGS = tui/app/unit/screen.py",
     ],
 )

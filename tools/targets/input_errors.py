@@ -30,7 +30,7 @@ def unfit_input(model: nn.Module, name: str, error: Exception, argument: str = "
         return UsageError(
             f"the forward pass of {name} wants more than images: {', '.join(others):.100}",
             "explain the module that takes only images (of CLIP and its kin model.vision_model, or hf:NAME), or "
-            "wrap it in a module whose forward(images) fills in the rest",
+            "wrap it in a module with a forward(images) that fills in the rest",
         )
     if found := _CHANNELS.search(str(error)):
         wanted, given = found["wanted"] or found["other"], found["given"] or found["their"]
