@@ -261,7 +261,7 @@ def _evaluate_concept(
 ) -> list[CosyScore]:
     def report(done: int, total: int) -> None:
         if on_progress:
-            on_progress("drawing", done, total)
+            on_progress("generating images", done, total)
 
     try:
         rows = images.activations(concept, place, report)

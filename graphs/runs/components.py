@@ -329,7 +329,7 @@ class Components:
             runs=self.runs,
             control=lru_cache(lambda: self.control(layer, drain)),
             also_layers=sorted(self.layers - {layer}),
-            on_image=self.progress_for("drawing"),
+            on_image=self.progress_for("generating images"),
             drain=drain,
             llm_overrides=self.llm_overrides,
         )

@@ -96,13 +96,13 @@ class ProgressReporter:
 
     def report_preparation(self, what: str, done: int, total: int) -> None:
         """Show a preparation or the current images; a total of 0 is unknown."""
-        if self.many and what == "drawing":
+        if self.many and what == "generating images":
             return
         with self._lock:
             if not self._live:
                 now = self._clock()
                 late = now - self._noted > _QUIET_SECONDS
-                if late or (what != "drawing" and done in (1, total)):
+                if late or (what != "generating images" and done in (1, total)):
                     note(f"{what}: {done} of {total or 'unknown'}")
                     self._noted = now
                 return

@@ -100,7 +100,7 @@ def test_the_images_of_single_concepts_are_not_told_where_many_are_drawn_at_once
     clock = Clock()
     reporter = many(clock)
     clock.now = 1000
-    reporter.report_preparation("drawing", 1, 5)
+    reporter.report_preparation("generating images", 1, 5)
     assert capsys.readouterr().err == ""
     reporter.report_preparation("control set", 1, 5)
     assert "control set: 1 of 5" in capsys.readouterr().err
