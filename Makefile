@@ -1,8 +1,9 @@
 # `make demo` and `make test` need Python 3.11 or newer and Debian's build tools, nothing else.
 PYTHON ?= python3
 VENV := .venv
-# Two test processes: each loads torch, some of them a language model too. A file's tests stay in one process.
-TESTS := -n 2 --dist loadfile
+# Two test processes: each loads torch, some of them a language model too. A file's tests stay in one process; files
+# go to them in the order in which tests/conftest.py puts them.
+TESTS := -n 2 --dist loadfile --no-loadscope-reorder
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 

@@ -10,6 +10,12 @@ from line_neurons.tui.cli.main import main
 from support.ollama_server import ollama, ollama_servers  # noqa: F401 - fixtures for every test
 
 
+def pytest_collection_modifyitems(items):
+    """Put files with slow tests first, so that two processes end at about the same time."""
+    slow = {item.path for item in items if item.get_closest_marker("e2e")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def assets() -> Path:
     """The folder of installed asset packs; tests with real parts are skipped where they are not installed."""
