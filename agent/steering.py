@@ -143,8 +143,8 @@ def _extended(search: Search) -> Search:
 _COMMANDS = {"pin": _pin, "unpin": _unpin, "ban": _ban, "try": _try, "again": _again}
 
 
-def _same(one: str, other: str) -> bool:
-    return concept_key(one) == concept_key(other)
+def _same(concept: str, other: str) -> bool:
+    return concept_key(concept) == concept_key(other)
 
 
 def _without(concepts: tuple[str, ...], concept: str) -> tuple[str, ...]:

@@ -242,7 +242,7 @@ def _request(
 
 
 def _selectors(units: Units) -> list[str]:
-    return [str(units)] if isinstance(units, int | str) else [str(one) for one in units]
+    return [str(units)] if isinstance(units, int | str) else [str(unit) for unit in units]
 
 
 _Event = Progress | tuple[str, int, int] | BaseException | None

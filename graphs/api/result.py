@@ -84,7 +84,7 @@ class UnitResult(Unit):
 
     def images_of(self, what: Step | Iterable[str]) -> list[Image]:
         """Read the images of a step, or those with the given ids; errors as of ``pil_images``."""
-        return [_opened(one) for one in self.evidence(what)]
+        return [_open_image(image) for image in self.evidence(what)]
 
     # Former names, kept for one release.
     pictures = pil_images
@@ -229,14 +229,14 @@ def load(run: str, store: Path | str | None = None) -> Result:
     return Result(found, units, place, worked_on)
 
 
-def _opened(one: StoredImage) -> Image:
-    if one.error:
-        raise DamagedError(f"the image {one.id[:12]} {one.error}", "see `line doctor --store`")
+def _open_image(image: StoredImage) -> Image:
+    if image.error:
+        raise DamagedError(f"the image {image.id[:12]} {image.error}", "see `line doctor --store`")
     try:
-        return read_image(one.content)
+        return read_image(image.content)
     except ImageError as error:
         raise DamagedError(
-            f"the image {one.id[:12]} cannot be decoded: {error}", "see `line doctor --store`"
+            f"the image {image.id[:12]} cannot be decoded: {error}", "see `line doctor --store`"
         ) from error
 
 

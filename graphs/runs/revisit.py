@@ -7,7 +7,7 @@ the searches scored, not on the order in which units ran, nor on earlier revisit
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -22,7 +22,7 @@ from line_neurons.graphs.loop import initial_board as initial
 from line_neurons.graphs.loop import scoring
 from line_neurons.graphs.loop.state import Deps
 from line_neurons.graphs.runs.components import Components, OnProgress, reopen
-from line_neurons.graphs.runs.cross_scores import ImagedConcept, best_and_second
+from line_neurons.graphs.runs.cross_scores import Best, ImagedConcept, best_and_second
 from line_neurons.graphs.runs.results import (
     SearchSummary,
     evidence_columns,
@@ -141,25 +141,8 @@ def revisit(
     known = {run: initial.vocabulary(of_run) for run, of_run in by_run.items()}
     rows: list[tuple[_SearchedUnit, dict[str, Any], Step | None]] = []
     for place, best, second in zip(searches.places, firsts, seconds, strict=True):
-        run, unit = place.run.id, place.unit.unit
-        label = best.concept if best and best.score > score_of(place.summary.best) else None
-        if label is None and place.mark is not None and not by_run[run].settings.label_dead:
-            rows.append((place, unlabelled_columns(place.mark) | {"steps": place.summary.steps}, None))
-            continue
-        row = label_columns(place.summary) | {
-            "second_label": second.concept.text if second else None,
-            "second_score": second.score if second else None,
-        }
-        entry = None
-        if label is not None:
-            if place.mark is not None:
-                row |= dict.fromkeys(("search_label", "search_score", "initial_label", "initial_score"))
-            row |= _adopted(deps, unit, label, searches.sources[label])
-            entry = _history_entry(deps.runs, run, unit, row, len(concepts))
-        row |= evidence_columns(by_run[run], unit, row["label"], row["images"], known[run] | place.summary.boards)
-        tied, mark = best is not None and best.tied, None if label else place.mark
-        row |= {"status": "finished", **note_columns(by_run[run], place.summary, row, tied=tied, mark=mark)}
-        rows.append((place, row, entry))
+        own_deps, own_known = by_run[place.run.id], known[place.run.id]
+        rows.append((place, *_changes(deps, own_deps, own_known, searches, place, best, second)))
     _write(deps.runs, list(by_run), rows, len(concepts))
     return [
         Revisited(
@@ -170,6 +153,38 @@ def revisit(
         )
         for place, row, _ in rows
     ]
+
+
+def _changes(
+    deps: Deps,
+    own: Deps,
+    known: Set[str],
+    searches: _Searches,
+    place: _SearchedUnit,
+    best: Best | None,
+    second: Best | None,
+) -> tuple[dict[str, Any], Step | None]:
+    """Return the new columns of a unit, and an entry of its history where another unit found its label.
+
+    ``own`` and ``known`` are the components and the initial vocabulary of the unit's run.
+    """
+    run, unit, summary = place.run.id, place.unit.unit, place.summary
+    label = best.concept if best and best.score > score_of(summary.best) else None
+    if label is None and place.mark is not None and not own.settings.label_dead:
+        return unlabelled_columns(place.mark) | {"steps": summary.steps}, None
+    row = label_columns(summary) | {
+        "second_label": second.concept.text if second else None,
+        "second_score": second.score if second else None,
+    }
+    entry = None
+    if label is not None:
+        if place.mark is not None:
+            row |= dict.fromkeys(("search_label", "search_score", "initial_label", "initial_score"))
+        row |= _adopted(deps, unit, label, searches.sources[label])
+        entry = _history_entry(deps.runs, run, unit, row, len(searches.sources))
+    row |= evidence_columns(own, unit, row["label"], row["images"], known | summary.boards)
+    tied, mark = best is not None and best.tied, None if label else place.mark
+    return row | {"status": "finished", **note_columns(own, summary, row, tied=tied, mark=mark)}, entry
 
 
 def revisit_recorded(
