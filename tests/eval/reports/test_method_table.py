@@ -8,7 +8,7 @@ from scipy import stats
 from line_neurons.agent.errors import UsageError
 from line_neurons.eval.reports.method_table import table1
 from line_neurons.eval.reports.statistics import holm_correction
-from line_neurons.eval.reports.table import write_report
+from line_neurons.eval.reports.table import Report, Table, as_csv, as_markdown, write_report
 from line_neurons.tools.store.evaluations import CosyScore, Evaluation, Evaluations
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import applied_kinds
@@ -145,3 +145,9 @@ def test_a_method_may_be_named_before_its_labels_as_it_was_when_they_were_judged
     assert methods("run-1", "x.csv", "random=y.csv") == {"line", "third", "invert", "random"}
     with pytest.raises(UsageError, match=r"'milan=x\.csv' was not evaluated"):
         methods("run-1", "milan=x.csv")
+
+
+def test_people_read_plain_headings_and_files_keep_theirs():
+    table = Table("asked", "Steering commands", ("asked", "what came of it"), (("pin", "pinned"),))
+    assert as_csv(table).decode().splitlines() == ["asked,what came of it", "pin,pinned"]
+    assert "| command | outcome |" in as_markdown(Report("trace", "Trace", (table,)))
