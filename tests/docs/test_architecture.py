@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from support.doc_commands import ROOT
+from support.doc_commands import ROOT, pages
 
 TEXT = (ROOT / "ARCHITECTURE.md").read_text()
 FOLDERS = ("agent", "tools", "graphs", "eval", "tui")
@@ -67,3 +67,9 @@ def test_no_row_of_a_table_lost_its_bar(page):
     lines = (ROOT / page).read_text().splitlines()
     torn = [line for line in lines if line.rstrip().endswith(" |") and not line.lstrip().startswith("|")]
     assert torn == []
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", *map(str, pages())])
+def test_files_of_the_repository_that_a_page_names_exist(page):
+    named = re.findall(r"`((?:agent|tools|graphs|eval|tui|tests|examples)/[\w./-]*)`", (ROOT / page).read_text())
+    assert [path for path in named if not (ROOT / path).exists()] == []
