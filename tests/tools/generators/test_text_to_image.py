@@ -441,7 +441,7 @@ def test_a_large_model_on_a_cpu_is_told_once(sdxl, monkeypatch, caplog):
     generator.synthesize([ask("cat")])
     generator.synthesize([ask("dog")])
     assert [record.message for record in caplog.records] == [
-        f"drawing with {sdxl} on a CPU takes minutes an image"
+        f"generating images with {sdxl} on a CPU takes minutes each"
     ]
 
 
