@@ -245,8 +245,8 @@ def test_photographs_are_turned_and_laid_on_white_and_known_by_it(tmp_path):
     parts = SimpleNamespace(cache=None, target=None)
     banks = (folder_bank(tmp_path / name) for name in ("plain", "clear"))
     plain, clear = (Photographs("photos", bank, {}, parts, "layer", 5, 0) for bank in banks)
-    assert plain.fingerprint.startswith(f"photos:{plain.cache.fingerprint}:")
-    assert not clear.fingerprint.startswith(f"photos:{clear.cache.fingerprint}:")
+    assert plain.fingerprint.startswith(f"photos:{plain.bank.fingerprint}:")
+    assert not clear.fingerprint.startswith(f"photos:{clear.bank.fingerprint}:")
     assert (notes(plain), notes(clear)) == ([], ["1 of 1 images: transparent, laid on white"])
 
 

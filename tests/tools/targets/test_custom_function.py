@@ -32,7 +32,7 @@ MODEL = """
         return Net(1)
 
     def brown(image):
-        return torch.tensor(picture.resize((8, 8)).getpixel((0, 0))).float().view(3, 1, 1).expand(3, 8, 8) / 255
+        return torch.tensor(image.resize((8, 8)).getpixel((0, 0))).float().view(3, 1, 1).expand(3, 8, 8) / 255
 
     def with_transform():
         return Net(0), brown
@@ -87,7 +87,7 @@ MODEL = """
         return torch.zeros(3, 8, 8, dtype=torch.uint8)
 
     def uncropped(image):
-        return torch.zeros(3, picture.height, picture.width)
+        return torch.zeros(3, image.height, image.width)
 
     def random_transform():
         return Net(0), shifting
