@@ -285,7 +285,10 @@ def test_a_failed_unit_says_why_and_the_same_call_takes_it_again(net, asked, mon
     with pytest.raises(BackendError, match=r"start it; then the same call resumes"):
         explain(net, "features", [1], **asked)
     monkeypatch.setattr(Components, "language_model", works)
-    assert explain(net, "features", [0, 1], **asked | {"max_consecutive_failures": 5}).finished
+    done = explain(net, "features", [0, 1], **asked | {"max_consecutive_failures": 5})
+    assert done.finished
+    # The setting's earlier name is of the same run.
+    assert explain(net, "features", [0, 1], **asked | {"give_up": 5}).run.id == done.run.id
 
 
 @pytest.mark.parametrize(
