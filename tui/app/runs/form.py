@@ -32,9 +32,6 @@ SETTINGS = {
 }
 """Settings that the form asks for, by the option of the command."""
 
-BATCH_IN_FLIGHT = 16
-"""Units that ``line batch`` works on at the same time, unless it is told."""
-
 _PATIENCE = 300
 _REGISTERED = re.compile(r"^@register_model\([^)]*\)\s*(?:@.*\n)*def (\w+)\(", re.MULTILINE)
 

@@ -18,6 +18,7 @@ from textual.widgets import Footer, Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
 from line_neurons.agent.errors import LineError
+from line_neurons.agent.presets import BATCH
 from line_neurons.agent.settings import Settings, load_settings
 from line_neurons.tools.generators.presets import PRESETS
 from line_neurons.tools.language_models.registry import EMBEDDED
@@ -279,7 +280,7 @@ class NewRunScreen(Screen[None]):
             return
         defaults = {name: str(getattr(settings, name)) for name in run_form.SETTINGS}
         if "max_concurrent_units" not in settings.model_fields_set:
-            defaults["max_concurrent_units"] = str(run_form.BATCH_IN_FLIGHT)
+            defaults["max_concurrent_units"] = str(BATCH["max_concurrent_units"])
         self.call_later(self._take, "model", [(name, "") for name in run_form.torchvision_names()], defaults, "")
         try:
             servers = installed(server_urls(settings.ollama))
