@@ -198,7 +198,7 @@ def test_the_command_says_that_the_model_lived_in_memory(net, asked, line):
     status, _, err = line("resume", "Tiny-features-1")
     assert status == 2 and "lived in the memory of a Python session" in err and "resume='Tiny-features-1'" in err
     status, out, _ = line("show", "Tiny-features-1")
-    assert status == 0 and "go on in Python: explain(model, resume='Tiny-features-1')" in " ".join(out.split())
+    assert status == 0 and "continue in Python: explain(model, resume='Tiny-features-1')" in " ".join(out.split())
     status, _, err = line("explain", "memory:Tiny", "features", "0")
     assert status == 2 and "the model memory:Tiny lives in the memory of a Python session" in err
 
