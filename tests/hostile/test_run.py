@@ -14,7 +14,7 @@ from line_neurons.tui.cli import main as cli
 
 NAMES = (NAMED["clipboard"], NAMED["lone surrogates"], NAMED["formula"])
 LINE = re.compile(
-    r"Scoreboard:|-?[\d.]+(?:e[+-]\d+)? .*|(?:Forbidden|Images can be made of, for example): .+"
+    r"Scoreboard:|-?[\d.]+(?:e[+-]\d+)? .*|(?:Forbidden|Pictures can be made of, for example): .+"
     r"|Refused: .+|Strongest: .+\. Name a new concept, not one of these\."
 )
 

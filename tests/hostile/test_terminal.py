@@ -178,7 +178,7 @@ def test_a_real_terminal_gets_nothing_to_obey_but_our_bars():
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_a_terminal_that_lacks_characters_gets_escapes(encoding, tmp_path):
     code = (
-        "import sys; from line_neurons.tui import cli, terminal;"
+        "import sys; from line_neurons.tui.cli import main as cli, output as terminal;"
         f"cli.app = lambda standalone_mode: (terminal.line({NAMED['emoji']!r}), terminal.dump(['\u05d9']))[:0];"
         "sys.argv = ['line']; cli.main()"
     )
