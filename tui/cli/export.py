@@ -24,7 +24,7 @@ from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.runs import find_unit, open_store
 from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
-from line_neurons.tui.cli.run_output import remarks
+from line_neurons.tui.cli.printing.run import remarks
 from line_neurons.tui.formatting import counted, megabytes, origin
 
 app = typer.Typer()

@@ -31,11 +31,11 @@ from line_neurons.tools.store.runs import RunStore, default_store, find_unit, op
 from line_neurons.tools.store.steering_queue import units_with_pending
 from line_neurons.tui import formatting
 from line_neurons.tui.cli import output as terminal
-from line_neurons.tui.cli import run_output
 from line_neurons.tui.cli.exit_codes import ALL_REFUSED, INTERRUPTED, UNITS_FAILED
 from line_neurons.tui.cli.invocation import command_line
+from line_neurons.tui.cli.printing import run as run_output
+from line_neurons.tui.cli.printing.run import store_flag
 from line_neurons.tui.cli.progress import ProgressReporter
-from line_neurons.tui.cli.run_output import store_flag
 from line_neurons.tui.cli.signals import draining
 from line_neurons.tui.formatting import counted, duration
 

@@ -21,7 +21,7 @@ from line_neurons.tools.store.steering_queue import units_with_pending
 from line_neurons.tools.targets.custom import in_memory
 from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
-from line_neurons.tui.cli.run_output import (
+from line_neurons.tui.cli.printing.run import (
     holder_json,
     holder_text,
     labels,
@@ -31,7 +31,7 @@ from line_neurons.tui.cli.run_output import (
     store_flag,
     unit_counts,
 )
-from line_neurons.tui.cli.unit_output import show_prompt, show_unit
+from line_neurons.tui.cli.printing.unit import show_prompt, show_unit
 from line_neurons.tui.formatting import is_unfinished, is_worked_on, state_of, when
 
 app = typer.Typer()
@@ -123,7 +123,7 @@ def show(
     """Show a run's labels or, for one unit, its scoreboard, history, reasoning and images."""
     store = opt.store_of(**flags)
     if provenance:
-        from line_neurons.tui.cli.provenance import show_provenance
+        from line_neurons.tui.cli.printing.provenance import show_provenance
 
         if unit is not None or step or sheet or prompt:
             raise UsageError(

@@ -16,7 +16,7 @@ from line_neurons.tools.store.runs import RunStore, find_unit, open_store
 from line_neurons.tools.store.steering_queue import submit_all
 from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
-from line_neurons.tui.cli.run_output import store_flag
+from line_neurons.tui.cli.printing.run import store_flag
 from line_neurons.tui.formatting import is_worked_on
 
 app = typer.Typer()

@@ -15,7 +15,7 @@ from line_neurons.graphs.runs.fork import fork
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.devices import machine
 from line_neurons.tools.store.steering_queue import submit
-from line_neurons.tui.cli.provenance import show_provenance
+from line_neurons.tui.cli.printing.provenance import show_provenance
 from support.command_checks import refused
 from support.fakes import LAYER, ScriptedModel, scripted_components
 from support.released_stores import FINISHED, KILLED, VERSIONS, dump, old_store

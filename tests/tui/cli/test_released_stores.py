@@ -9,7 +9,7 @@ from line_neurons.agent.errors import StoreError
 from line_neurons.agent.renamed import RENAMED
 from line_neurons.graphs.runs.lifecycle import recorded_settings, start, work
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tui.cli import unit_output
+from line_neurons.tui.cli.printing import unit as unit_output
 from support.command_checks import refused
 from support.fakes import LAYER, ScriptedModel, scripted_components
 from support.released_stores import FINISHED, KILLED, VERSIONS, dump, old_store

@@ -12,7 +12,7 @@ from line_neurons.graphs.runs.lifecycle import recorded_settings
 from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tui.cli import run_output
+from line_neurons.tui.cli.printing import run as run_output
 from support.command_checks import refused
 
 

@@ -17,7 +17,7 @@ from line_neurons.tools.store.refused_replies import refusals, summary
 from line_neurons.tools.store.runs import RunStore, find_unit, open_store
 from line_neurons.tools.store.steering_queue import commands
 from line_neurons.tui.cli import output as terminal
-from line_neurons.tui.cli.run_output import unit_json
+from line_neurons.tui.cli.printing.run import unit_json
 from line_neurons.tui.formatting import counted, drawn_from, origin, step_name, when
 
 if TYPE_CHECKING:

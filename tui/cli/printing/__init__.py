@@ -1,0 +1,1 @@
+"""Printing of runs, units and provenance, for several commands."""
