@@ -129,7 +129,7 @@ class Killer:
 
         @functools.wraps(real)
         def patched(folder, path, write):
-            what = "picture" if path.suffix == ".png" else "control set"
+            what = "image" if path.suffix == ".png" else "control set"
 
             def interrupted(file):
                 content = io.BytesIO()
@@ -140,7 +140,7 @@ class Killer:
                 self.reached(f"{what}, half written")
                 file.write(whole[len(whole) // 2 :])
                 file.flush()
-                if what == "picture":
+                if what == "image":
                     self.reached("image, before it is renamed")
 
             result = real(folder, path, interrupted)
@@ -157,7 +157,7 @@ class Killer:
             with transaction(folder) as given:
                 yield given
                 self.reached("bank, in a transaction")
-            if getattr(kept, "what", None) == "picture":
+            if getattr(kept, "what", None) == "image":
                 self.reached("image, after its row")
             kept.what = None
 

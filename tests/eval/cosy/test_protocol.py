@@ -163,7 +163,7 @@ def test_strict_draws_and_fails_as_the_reference_does(number):
     concepts = [f"c{place}" for place in range(number)]
     expected = Reference().seeds(concepts, 4)
     if expected is None:
-        with pytest.raises(UsageError, match="draws three at a time and fails"):
+        with pytest.raises(UsageError, match="generates three at a time and fails"):
             check_multiple_of_three(number)
     else:
         check_multiple_of_three(number)
@@ -367,7 +367,7 @@ def test_labels_of_other_layers_and_two_of_a_name_are_refused(line, run, subject
     nameless.write_text(file.read_text())
     store = subject.components.store
     for command, said in {
-        ("eval", "cosy", file, file): "two of these are called 'invert'",
+        ("eval", "cosy", file, file): "two methods are called 'invert'",
         ("eval", "cosy", "nothing.csv"): "cannot be read",
         ("eval", "cosy", nameless): "does not name its model",
         ("eval", "cosy", nameless, "--model", "own.py:network"): "does not name its layer",
