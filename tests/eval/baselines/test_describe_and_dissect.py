@@ -198,8 +198,8 @@ def test_vision_models_label_whole_units(colour_task, tmp_path):
 @pytest.mark.parametrize(
     ("script", "error", "said"),
     [
-        (ScriptedOllama(capabilities=("completion",)), UsageError, "cannot see images"),
-        (ScriptedOllama(answer(""), capabilities=("vision",)), BackendError, "said nothing"),
+        (ScriptedOllama(capabilities=("completion",)), UsageError, "cannot read images"),
+        (ScriptedOllama(answer(""), capabilities=("vision",)), BackendError, "returned no caption"),
     ],
 )
 def test_models_that_see_nothing_are_refused(script, error, said, tmp_path):
