@@ -108,6 +108,8 @@ def shoot_report(browser: str, store: Path, run: str, unit: int) -> Path:
     whole.paste(halves[0], (0, 0))
     whole.paste(halves[1], (halves[0].width, 0))
     whole.save(file, quality=80)
+    # The README's image: the top of the unit's page, with a palette, as PNG is shown everywhere.
+    halves[1].crop((0, 85, 1000, 1065)).quantize(200).save(file.with_suffix(".png"), optimize=True)
     return file
 
 
@@ -121,7 +123,7 @@ def main(store: Path, run: str = "", unit: str = "") -> None:
     os.chdir(store.absolute().parent)
     store = Path(store.name)
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    before = themes.remembered()
+    before = themes.saved_theme()
     for shot in SHOTS:
         svg = asyncio.run(shoot(store, chosen, int(unit) if unit else units[0].unit, shot))
         for file in (svg, *([rasterise(browser, svg)] if browser else [])):
@@ -130,7 +132,7 @@ def main(store: Path, run: str = "", unit: str = "") -> None:
     if browser:
         file = shoot_report(browser, store, chosen, int(unit) if unit else units[0].unit)
         sys.stdout.write(f"{file} {file.stat().st_size:,} bytes\n")
-    themes.remember(before)
+    themes.save_theme(before)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""State of one unit for the screens that show it, and its board after any step."""
+"""View of one unit: its state, history and steering commands, and its board after any step."""
 
 from __future__ import annotations
 
@@ -17,52 +17,55 @@ from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import SteeringCommand, commands, units_with_pending
 from line_neurons.tui.formatting import is_unfinished, step_name
 
-Place = tuple[int, int]
-"""Step and attempt of an entry of a history."""
+StepKey = tuple[int, int]
+"""Number and attempt of a step."""
+
+COMMAND_VERBS = {"try": "suggest", "again": "regenerate"}
+"""Names of steering commands that differ from their kind."""
 
 
 @dataclass(frozen=True)
 class UnitView:
-    """A unit with its run, history and current state.
+    """A unit with everything the store has about it.
 
     Args:
         run: its run.
-        unit: its record.
+        unit: the unit as recorded.
         steps: its history, in order.
-        doing: its current activity; None if no process works on it.
-        holder: the process that holds the run; empty if none does.
-        stale: whether that process is gone.
-        stopping: the process that requested a stop; empty if none did.
+        activity: its current node; None if the run is not active.
+        holder: name of the process that holds the run; empty if there is none.
+        stale: that process is gone.
+        stop_requested_by: who requested a stop; empty if nobody did.
         commands: its steering commands, oldest first.
-        forks: ids of the runs forked from it, oldest first.
-        unfinished: whether resuming the run has work to do.
+        forks: ids of the runs that were forked from it, oldest first.
+        resumable: `line resume` has units to continue.
     """
 
     run: Run
     unit: Unit
     steps: tuple[Step, ...]
-    doing: Activity | None
+    activity: Activity | None
     holder: str
     stale: bool
-    stopping: str
+    stop_requested_by: str
     commands: tuple[SteeringCommand, ...]
     forks: tuple[str, ...]
-    unfinished: bool
+    resumable: bool
 
     @property
-    def worked_on(self) -> bool:
+    def is_active(self) -> bool:
         """Whether a live process holds the run."""
         return bool(self.holder) and not self.stale
 
     @property
-    def done(self) -> bool:
-        """Whether the unit is finished and did not fail."""
+    def is_done(self) -> bool:
+        """Whether the unit ended and did not fail."""
         return self.unit.status in DONE
 
     @property
     def state(self) -> str:
-        """The unit's state; a killed process may have left it as running."""
-        return "interrupted" if self.unit.status == "running" and not self.worked_on else self.unit.status
+        """State of the unit; without a live process it is not running, whatever is recorded."""
+        return "interrupted" if self.unit.status == "running" and not self.is_active else self.unit.status
 
 
 @dataclass(frozen=True)
@@ -71,19 +74,17 @@ class BoardRow:
 
     Args:
         concept: the concept.
-        score: its score; None for a removed concept that was never scored.
-        mark: ``+`` added by the last step, ``-`` removed by it, or empty.
-        came: its origin.
-        place: the history entry that scored it.
-        pinned: whether it always stays on the board.
-        banned: whether it is forbidden.
+        score: its score; None for a concept that left without one.
+        mark: ``+`` entered with the last step, ``-`` left with it, empty: neither.
+        origin: its origin and step, in words.
+        pinned: it stays on the board.
+        banned: it is banned.
     """
 
     concept: str
     score: float | None
     mark: str
-    came: str
-    place: Place | None
+    origin: str
     pinned: bool
     banned: bool
 
@@ -95,79 +96,77 @@ def read_unit(runs: RunStore, run: str, unit: int) -> UnitView:
         UsageError: there is no such run or unit.
         StoreError: the store cannot be read.
     """
-    shown = runs.run(run)
-    found = runs.unit(shown.id, unit)
-    if found is None:
-        raise UsageError(f"run {shown.id} has no unit {unit}", f"its units: line show {shown.id}")
-    held = lease_status(runs, check_liveness=False).get(shown.id)
-    doing = None
-    if held is not None and not held.stale:
-        doing = next((activity for activity in activities(runs).get(shown.id, []) if activity.unit == unit), None)
+    of_run = runs.run(run)
+    record = runs.unit(of_run.id, unit)
+    if record is None:
+        raise UsageError(f"run {of_run.id} has no unit {unit}", f"its units: line show {of_run.id}")
+    lease = lease_status(runs, check_liveness=False).get(of_run.id)
+    activity = None
+    if lease is not None and not lease.stale:
+        activity = next((row for row in activities(runs).get(of_run.id, []) if row.unit == unit), None)
     return UnitView(
-        shown,
-        found,
-        tuple(runs.steps(shown.id, unit)),
-        doing,
-        held.holder.name if held else "",
-        held is not None and held.stale,
-        (held.holder.stop or "") if held else "",
-        tuple(commands(runs, shown.id, unit)),
-        forks(runs, shown.id, unit),
-        is_unfinished(shown, runs.states(shown.id), units_with_pending(runs, shown.id)),
+        of_run,
+        record,
+        tuple(runs.steps(of_run.id, unit)),
+        activity,
+        lease.holder.name if lease else "",
+        lease is not None and lease.stale,
+        (lease.holder.stop or "") if lease else "",
+        tuple(commands(runs, of_run.id, unit)),
+        forks(runs, of_run.id, unit),
+        is_unfinished(of_run, runs.states(of_run.id), units_with_pending(runs, of_run.id)),
     )
 
 
-def board(view: UnitView, until: Place | None = None) -> list[BoardRow]:
-    """Return a unit's board after the history entry ``until``, best first; None: the current board.
+def board(view: UnitView, until: StepKey | None = None) -> list[BoardRow]:
+    """Reconstruct a unit's board, best first, with the concept that left it last at its former rank.
 
-    The concept that was removed last stands where it was.
+    Args:
+        view: the unit.
+        until: the board after this step; None: the current board.
     """
-    history = [entry for entry in view.steps if until is None or (entry.step, entry.attempt) <= until]
+    history = [step for step in view.steps if until is None or (step.step, step.attempt) <= until]
     if until is not None and history and history[-1].kind == "initial":
-        # The entries of an initial scoreboard were written together.
-        history = [entry for entry in view.steps if entry.step <= until[0]]
-    last = next((entry for entry in reversed(history) if entry.board), None)
+        # The steps of an initial board were written together.
+        history = [step for step in view.steps if step.step <= until[0]]
+    last = next((step for step in reversed(history) if step.board), None)
     if last is None:
         return []
     origins: dict[str, Step] = {}
-    for entry in history:
-        if entry.outcome == "scored" and entry.concept:
-            origins[entry.concept] = entry
-    pinned, banned = steered(view.commands, until)
+    for step in history:
+        if step.outcome == "scored" and step.concept:
+            origins[step.concept] = step
+    pinned, banned = pinned_and_banned(view.commands, until)
 
     def row(concept: str, score: float | None, mark: str) -> BoardRow:
-        came, key = origins.get(concept), concept_key(concept)
-        return BoardRow(
-            concept,
-            score,
-            mark,
-            origin_of(came) if came else "",
-            (came.step, came.attempt) if came else None,
-            key in pinned,
-            key in banned,
-        )
+        step, key = origins.get(concept), concept_key(concept)
+        return BoardRow(concept, score, mark, origin_of(step) if step else "", key in pinned, key in banned)
 
-    newest = next(
-        (entry for entry in reversed(history) if entry.outcome == "scored" and entry.kind != "revisit"), None
-    )
+    scored = (step for step in reversed(history) if step.outcome == "scored" and step.kind != "revisit")
+    newest = next(scored, None)
     entered = newest.concept if newest and newest.kind != "initial" else None
     rows = [row(concept, score, "+" if concept == entered else "") for concept, score in last.board]
     removed = newest.removed if newest else None
-    if removed and all(row.concept != removed for row in rows):
+    if removed and all(other.concept != removed for other in rows):
         before = origins.get(removed)
         score = before.score if before else None
-        at = sum(1 for row in rows if score is None or (row.score or 0.0) >= score)
-        rows.insert(at, row(removed, score, "-"))
+        rank = sum(1 for other in rows if score is None or (other.score or 0.0) >= score)
+        rows.insert(rank, row(removed, score, "-"))
     return rows
 
 
-def steered(
-    submitted: Sequence[SteeringCommand], until: Place | None = None
+def pinned_and_banned(
+    commands: Sequence[SteeringCommand], until: StepKey | None = None
 ) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the keys of pinned and of banned concepts, by the applied commands up to the entry ``until``."""
+    """Return the keys of the concepts that applied steering commands pinned and banned.
+
+    Args:
+        commands: the steering commands of a unit, oldest first.
+        until: after this step; None: now.
+    """
     pinned: set[str] = set()
     banned: set[str] = set()
-    for command in submitted:
+    for command in commands:
         if not command.applied or (until is not None and (command.step or 0) > until[0]):
             continue
         key = concept_key(command.concept)
@@ -178,27 +177,27 @@ def steered(
     return frozenset(pinned), frozenset(banned)
 
 
-def origin_of(entry: Step) -> str:
-    """Return the origin of a scored concept."""
-    if entry.kind == "initial":
-        return entry.origin or "first board"
-    return f"{entry.origin or entry.kind}, step {step_name(entry)}"
+def origin_of(step: Step) -> str:
+    """Return origin and step of a scored concept, in words."""
+    if step.kind == "initial":
+        return step.origin or "initial board"
+    return f"{step.origin or step.kind}, step {step_name(step)}"
 
 
-def result_of(entry: Step) -> str:
-    """Return the outcome of a history entry as text."""
-    if entry.outcome == "scored":
-        return f"replaced {entry.removed}" if entry.removed else ""
-    return OUTCOMES.get(entry.outcome, entry.outcome)
+def outcome_of(step: Step) -> str:
+    """Return the outcome of a step, in words."""
+    if step.outcome == "scored":
+        return f"replaced {step.removed}" if step.removed else ""
+    return OUTCOMES.get(step.outcome, step.outcome)
 
 
-def reason_of_refusal(entry: Step) -> str:
-    """Return why a reply was refused, as the model was told; empty if it was not."""
-    detail = entry.detail or {}
+def reason_of_refusal(step: Step) -> str:
+    """Return why a reply was refused, in the words of the next prompt; empty if it was not."""
+    detail = step.detail or {}
     if reason := detail.get("reason"):
         return str(reason)
     near = detail.get("nearest")
     if not isinstance(near, list):
         return ""
-    captions = [str(item[0]) for item in near if isinstance(item, list) and item]
-    return f"nothing like it can be generated; near it: {', '.join(captions)}" if captions else ""
+    captions = [str(pair[0]) for pair in near if isinstance(pair, list) and pair]
+    return f"it cannot be generated; nearest captions: {', '.join(captions)}" if captions else ""

@@ -11,7 +11,7 @@ import pytest
 from line_neurons.agent.errors import StoreError
 from line_neurons.tools.store.atomic_files import remove_abandoned
 from line_neurons.tools.store.paths import DATABASES, FOLDERS
-from line_neurons.tui.app.processes import launch
+from line_neurons.tui.app.external import launch
 from support.released_stores import FINISHED, old_store
 
 

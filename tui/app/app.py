@@ -1,4 +1,4 @@
-"""The terminal app: watch, steer and resume runs. It reads the store, and steers through the runner."""
+"""Terminal app: watch, steer and resume runs. It reads the store; runners apply its steering commands."""
 
 from __future__ import annotations
 
@@ -24,47 +24,42 @@ from line_neurons.tui.formatting import plain
 
 
 class LineApp(App[None]):
-    """Shows the runs of a store.
-
-    Args:
-        store: the store's folder; it may not hold a run yet.
-        run: id of the run to open at once.
-    """
+    """App on a store, which may not hold a run yet; opens on ``run`` if it is given."""
 
     TITLE = "LINE"
     CSS_PATH = "line.tcss"
     BINDING_GROUP_TITLE = "Everywhere"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark", "keys", "Help"),
-        Binding("d", "dark", "Dark or light", show=False),
+        Binding("d", "dark", "Dark or light theme", show=False),
         Binding("ctrl+s", "save_image", "Save a screenshot", show=False),
-        Binding("q", "quit", "Quit", tooltip="What runs goes on."),
+        Binding("q", "quit", "Quit", tooltip="Active runs continue."),
     ]
 
     def __init__(self, store: Path, run: str | None = None) -> None:
         super().__init__()
         self.store = store
         self._run = run
-        for theme in themes.OWN.values():
+        for theme in themes.THEMES.values():
             self.register_theme(theme)
-        chosen = themes.remembered()
-        self.theme = chosen if chosen in self.available_themes else themes.DARK.name
-        self.sub_title = shortened(store)
+        saved = themes.saved_theme()
+        self.theme = saved if saved in self.available_themes else themes.DARK.name
+        self.sub_title = short_path(store)
 
     def on_mount(self) -> None:
-        """Open the runs and, where one was named, that run."""
-        self.theme_changed_signal.subscribe(self, lambda theme: themes.remember(theme.name))
+        """Open the runs and, if one is given, that run."""
+        self.theme_changed_signal.subscribe(self, lambda theme: themes.save_theme(theme.name))
         self.push_screen(RunsScreen(self.store))
         if self._run is not None:
             self.push_screen(UnitsScreen(self.store, self._run))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """What the command palette offers: the keys of the screen that is shown, and the themes."""
-        seen = set()
+        """List the commands of the palette: the key bindings of the current screen, and the themes."""
+        actions = set()
         for node, binding, enabled, tooltip in screen.active_bindings.values():
             ours = node is screen or node is self
-            if ours and enabled and binding.description and not binding.system and binding.action not in seen:
-                seen.add(binding.action)
+            if ours and enabled and binding.description and not binding.system and binding.action not in actions:
+                actions.add(binding.action)
                 key = self.get_key_display(binding)
                 yield SystemCommand(
                     binding.description,
@@ -74,16 +69,16 @@ class LineApp(App[None]):
         yield SystemCommand("Theme", "Choose among all themes", self.action_change_theme)
 
     def action_keys(self) -> None:
-        """Show what the keys of the screen do."""
+        """Show the keys of the screen."""
         if not isinstance(self.screen, HelpScreen):
             self.push_screen(HelpScreen(self.screen))
 
     def action_dark(self) -> None:
-        """Change between the dark and the light theme."""
+        """Toggle between the dark and the light theme."""
         self.theme = themes.LIGHT.name if self.current_theme.dark else themes.DARK.name
 
     def action_save_image(self) -> None:
-        """Save what is shown as an image, in the working folder or else in the user's."""
+        """Save a screenshot in the working folder, or else in the home folder."""
         name = f"line-{datetime.now().astimezone():%Y%m%d-%H%M%S-%f}.svg"
         image = self.export_screenshot(title=self.title)
         for folder in (Path.cwd(), Path.home()):
@@ -95,22 +90,15 @@ class LineApp(App[None]):
             self.notify(plain(str(folder / name)), title="Screenshot saved", markup=False)
             return
         self.notify(
-            plain(f"no screenshot was saved in {folder}: {reason}"), severity="error", markup=False, timeout=10
+            plain(f"the screenshot could not be saved in {folder}: {reason}"),
+            severity="error",
+            markup=False,
+            timeout=10,
         )
 
-    def copy(self, what: str, text: str) -> None:
-        """Put a text on the clipboard of the terminal that the app is seen in, and say so.
 
-        Args:
-            what: what it is, as people call it.
-            text: the text.
-        """
-        self.copy_to_clipboard(text)
-        self.notify(plain(text), title=f"Copied {what}", markup=False, timeout=3)
-
-
-def shortened(folder: Path) -> str:
-    """A folder as a header has room for it."""
+def short_path(folder: Path) -> str:
+    """Shorten a path to 40 characters."""
     shown = plain(str(folder))
     home = str(Path.home())
     if shown.startswith(home + os.sep):
@@ -119,7 +107,7 @@ def shortened(folder: Path) -> str:
 
 
 def open_app(store: Path, run: str | None = None) -> None:
-    """Run the app in this terminal until it is left.
+    """Run the app in this terminal until the user quits.
 
     Args:
         store: the store's folder; it may not hold a run yet.
@@ -139,6 +127,6 @@ def open_app(store: Path, run: str | None = None) -> None:
 
         with closing(open_store(store)) as runs:
             run = runs.run(run).id
-    # What is imported stays: the garbage collector, which stops the app while it looks, need not look through it.
+    # Imported modules are never garbage; collections, which pause the app, skip them.
     gc.freeze()
     LineApp(store, run).run()

@@ -1,4 +1,4 @@
-"""What the keys of a screen do, read off its bindings."""
+"""Help screen: the keys of a screen, from its bindings."""
 
 from __future__ import annotations
 
@@ -14,16 +14,12 @@ from textual.content import Content
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
-_HERE, _ELSEWHERE, _MOVING = "This screen", "Everywhere", "Moving about"
-_OBVIOUS = {"app.focus_next", "app.focus_previous", "screen.copy_text"}
+_HERE, _ELSEWHERE, _NAVIGATION = "This screen", "Everywhere", "Navigation"
+_HIDDEN = {"app.focus_next", "app.focus_previous", "screen.copy_text"}
 
 
 class HelpScreen(ModalScreen[None]):
-    """The keys of the screen below, grouped by where they come from.
-
-    Args:
-        screen: the screen that help was asked for on.
-    """
+    """The keys of another screen, in groups."""
 
     DEFAULT_CSS = """
     HelpScreen {
@@ -43,40 +39,40 @@ class HelpScreen(ModalScreen[None]):
 
     def __init__(self, screen: Screen[Any]) -> None:
         super().__init__()
-        self._about = screen
-        # What has the focus belongs to the answer, and is another once this screen is shown.
+        self._subject = screen
+        # The bindings depend on the focus, which changes once this screen is shown.
         self._groups = list(_groups(screen))
 
     def compose(self) -> ComposeResult:
-        """A table of keys for each group."""
+        """Lay out a table of keys for each group."""
         with VerticalScroll() as box:
             box.border_title = "Keys"
             box.border_subtitle = "escape closes"
-            doc = (self._about.__doc__ or "").strip().splitlines()
+            doc = (self._subject.__doc__ or "").strip().splitlines()
             yield Static(Content(doc[0] if doc else ""))
             for title, rows in self._groups:
                 yield Static(Content(title), classes="group")
                 table = Table.grid(padding=(0, 2))
                 table.add_column(justify="right", no_wrap=True, min_width=10, style="bold")
                 table.add_column()
-                for keys, what in rows:
-                    table.add_row(Text(keys), Text(what))
+                for keys, text in rows:
+                    table.add_row(Text(keys), Text(text))
                 yield Static(table)
 
 
 def _groups(screen: Screen[Any]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    found: dict[str, dict[str, tuple[list[str], str]]] = {}
+    groups: dict[str, dict[str, tuple[list[str], str]]] = {}
     for node, binding, _enabled, tooltip in screen.active_bindings.values():
-        if binding.system or not binding.description or binding.action in _OBVIOUS:
+        if binding.system or not binding.description or binding.action in _HIDDEN:
             continue
         title = node.BINDING_GROUP_TITLE or (
-            _HERE if node is screen else _ELSEWHERE if node is screen.app else _MOVING
+            _HERE if node is screen else _ELSEWHERE if node is screen.app else _NAVIGATION
         )
-        what = f"{binding.description}. {tooltip}" if tooltip else binding.description
-        keys, _ = found.setdefault(title, {}).setdefault(binding.action, ([], what))
+        text = f"{binding.description}. {tooltip}" if tooltip else binding.description
+        keys, _ = groups.setdefault(title, {}).setdefault(binding.action, ([], text))
         key = screen.app.get_key_display(binding)
         if key not in keys:
             keys.append(key)
-    order = sorted(found, key=lambda title: (title == _MOVING, title == _ELSEWHERE, title != _HERE))
+    order = sorted(groups, key=lambda title: (title == _NAVIGATION, title == _ELSEWHERE, title != _HERE))
     for title in order:
-        yield title, [(" ".join(keys), what) for keys, what in found[title].values()]
+        yield title, [(" ".join(keys), text) for keys, text in groups[title].values()]

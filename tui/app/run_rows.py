@@ -1,4 +1,4 @@
-"""The runs of a store as the app lists them: how far each is, who works on it, and how fast."""
+"""Rows of the table of runs: progress, process and speed of each run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore
 
 State = Literal[
-    "running", "stopping", "starting", "process gone", "interrupted", "failed", "finished", "not begun"
+    "running", "stopping", "starting", "process gone", "interrupted", "failed", "finished", "not started"
 ]
 
 SIGNS: dict[str, str] = {
@@ -27,9 +27,9 @@ SIGNS: dict[str, str] = {
     "interrupted": "‖",
     "failed": "!",
     "finished": "✓",
-    "not begun": "○",
+    "not started": "○",
 }
-"""A sign for each state, for who sees no colours."""
+"""A sign for each state, readable without colours."""
 
 BEST_LABELS = 3
 _MINUTE = 60.0
@@ -38,24 +38,23 @@ _SETTLED = 10.0
 
 @dataclass(frozen=True)
 class RunRow:
-    """A run as it is listed.
+    """A run in the table of runs.
 
     Args:
         run: the run.
-        state: what it does, in a word.
+        state: its state, a key of ``SIGNS``.
         units: number of its units.
-        finished: those that are done with and did not fail.
-        failed: those that failed.
-        in_hand: those that are worked on.
-        holder: the process that works on it or did when it died, as people name it; empty if there is none.
-        stop: who asked that process to stop.
-        labels: the best labels with how far they exceed the initial ones, best first.
-        first_error: of a failed unit: its index and why.
-        made: images that the process drew, reused and measured; None if nobody works on it.
-        rate: images a second over the last minute; None if nobody works on it.
-        left: seconds that it takes yet; None where that cannot be told.
-        remarks: what is wrong with it, a sentence each.
-        noted: the same in a few words.
+        finished: number of units that ended and did not fail.
+        failed: number of units that failed.
+        holder: name of the process that works on it or died working on it; empty if there is none.
+        stop_requested_by: who requested that process to stop; empty if nobody did.
+        labels: the best labels with their margins over the initial ones, best first.
+        first_error: index and error of the first failed unit.
+        work_counts: images that the process generated, reused and measured; None if the run is not active.
+        images_per_second: over the last minute; None if the run is not active.
+        seconds_left: estimated remaining time; None where it cannot be estimated.
+        remarks: problems of the run, a sentence each.
+        short_remarks: the same in a few words.
     """
 
     run: Run
@@ -63,52 +62,51 @@ class RunRow:
     units: int
     finished: int
     failed: int
-    in_hand: tuple[int, ...] = ()
     holder: str = ""
-    stop: str = ""
+    stop_requested_by: str = ""
     labels: tuple[tuple[str, float], ...] = ()
     first_error: tuple[int, str] | None = None
-    made: WorkCounts | None = None
-    rate: float | None = None
-    left: float | None = None
+    work_counts: WorkCounts | None = None
+    images_per_second: float | None = None
+    seconds_left: float | None = None
     remarks: tuple[str, ...] = ()
-    noted: str = ""
+    short_remarks: str = ""
 
     @property
-    def share(self) -> float:
-        """The share of the units that are done with, 0 to 1."""
+    def progress(self) -> float:
+        """Share of the units that ended, in [0, 1]."""
         return (self.finished + self.failed) / self.units if self.units else 0.0
 
     @property
-    def is_held(self) -> bool:
-        """Whether a living process works on it."""
+    def is_active(self) -> bool:
+        """Whether a live process works on the run."""
         return self.state in {"running", "stopping"}
 
     @property
-    def goes_on(self) -> bool:
-        """Whether resuming has work on it."""
+    def resumable(self) -> bool:
+        """Whether `line resume` has units to continue."""
         return self.finished + self.failed < self.units or self.run.status not in {"finished", "failed"}
 
 
-class RunRows:
-    """Reads the rows; what does not change is read once."""
+class RunRowReader:
+    """Reads the rows of a store; what does not change is read once."""
 
     def __init__(self) -> None:
         self._runs: dict[str, tuple[Any, Run]] = {}
-        self._labels: dict[str, tuple[Any, Any, Any, RunProblems | None]] = {}
-        self._seen: dict[str, deque[tuple[float, int]]] = {}
+        self._cached: dict[str, tuple[Any, Any, Any, RunProblems | None]] = {}
+        self._image_counts: dict[str, deque[tuple[float, int]]] = {}
 
     def __call__(self, runs: RunStore) -> list[RunRow]:
-        """All runs, newest first.
+        """Read all runs, newest first.
 
         Raises:
             StoreError: the store cannot be read.
         """
-        held, at_work, images = lease_status(runs, check_liveness=False), activities(runs), work_counts(runs)
+        leases, work, counts = lease_status(runs, check_liveness=False), activities(runs), work_counts(runs)
         states = queries.unit_states(runs)
         return [
-            self._row(runs, self._run(runs, name, revision), states.get(name, {}), held.get(name),
-                      tuple(activity.unit for activity in at_work.get(name, ())), images.get(name))
+            self._row(runs, self._run(runs, name, revision), states.get(name, {}), leases.get(name),
+                      len(work.get(name, ())), counts.get(name))
             for name, revision in queries.run_revisions(runs).items()
         ]  # fmt: skip
 
@@ -120,49 +118,49 @@ class RunRows:
         return run
 
     def _row(
-        self, runs: RunStore, run: Run, states: dict[str, int], held: LeaseStatus | None, in_hand: tuple[int, ...],
-        images: WorkCounts | None,
+        self, runs: RunStore, run: Run, states: dict[str, int], lease: LeaseStatus | None, active_units: int,
+        counts: WorkCounts | None,
     ) -> RunRow:  # fmt: skip
-        labels, error, now = self._best(runs, run, states)
+        labels, error, problems = self._labels_and_problems(runs, run, states)
         row = RunRow(
             run=run,
-            state=_state(run, held),
+            state=_state(run, lease),
             units=sum(states.values()),
             finished=sum(states.get(state, 0) for state in DONE),
             failed=states.get("failed", 0),
-            holder=held.holder.name if held else "",
-            stop=(held.holder.stop or "") if held else "",
+            holder=lease.holder.name if lease else "",
+            stop_requested_by=(lease.holder.stop or "") if lease else "",
             labels=labels,
             first_error=error,
-            remarks=tuple(now.remarks()),
-            noted=now.short(),
+            remarks=tuple(problems.remarks()),
+            short_remarks=problems.short(),
         )
-        if not row.is_held or images is None or held is None:
-            self._seen.pop(run.id, None)
+        if not row.is_active or counts is None or lease is None:
+            self._image_counts.pop(run.id, None)
             return row
         return replace(
             row,
-            in_hand=in_hand,
-            made=images,
-            rate=self._rate(run.id, images, held.holder.beat),
-            left=_left(row, len(in_hand), images, held.holder.beat),
+            work_counts=counts,
+            images_per_second=self._images_per_second(run.id, counts, lease.holder.beat),
+            seconds_left=_seconds_left(row, active_units, counts, lease.holder.beat),
         )
 
-    def _best(self, runs: RunStore, of: Run, states: dict[str, int]) -> tuple[Any, Any, RunProblems]:
-        run = of.id
-        known, labels, error, came = self._labels.get(run, (None, (), None, None))
+    def _labels_and_problems(
+        self, runs: RunStore, run: Run, states: dict[str, int]
+    ) -> tuple[Any, Any, RunProblems]:
+        before, labels, error, problems = self._cached.get(run.id, (None, (), None, None))
         # A revisit changes labels after the last unit is finished.
-        now = (sorted(states.items()), queries.last_event_id(runs, run))
-        if known != now or came is None:
-            labels = queries.largest_margins(runs, run, BEST_LABELS)
-            error = queries.first_failure(runs, run)
-            came = run_problems(runs.path.parent, runs, of)
-            self._labels[run] = now, labels, error, came
-        return labels, error, came
+        revision = (sorted(states.items()), queries.last_event_id(runs, run.id))
+        if before != revision or problems is None:
+            labels = queries.largest_margins(runs, run.id, BEST_LABELS)
+            error = queries.first_failure(runs, run.id)
+            problems = run_problems(runs.path.parent, runs, run)
+            self._cached[run.id] = revision, labels, error, problems
+        return labels, error, problems
 
-    def _rate(self, run: str, images: WorkCounts, beat: float) -> float | None:
-        count, now = images.generated + images.reused, time.monotonic()
-        seen = self._seen.setdefault(run, deque())
+    def _images_per_second(self, run: str, counts: WorkCounts, beat: float) -> float | None:
+        count, now = counts.generated + counts.reused, time.monotonic()
+        seen = self._image_counts.setdefault(run, deque())
         if seen and seen[-1][1] > count:
             seen.clear()
         if not seen or now - seen[-1][0] >= 1:
@@ -171,7 +169,7 @@ class RunRows:
             seen.popleft()
         if now - seen[0][0] >= _SETTLED:
             return round((count - seen[0][1]) / (now - seen[0][0]), 1)
-        passed = beat - images.since
+        passed = beat - counts.since
         return round(count / passed, 1) if passed >= 1 else None
 
 
@@ -182,12 +180,12 @@ def _state(run: Run, held: LeaseStatus | None) -> State:
         return "process gone"
     if run.status in {"finished", "failed"}:
         return "failed" if run.status == "failed" else "finished"
-    return "not begun" if run.status == "pending" else "interrupted"
+    return "not started" if run.status == "pending" else "interrupted"
 
 
-def _left(row: RunRow, in_hand: int, images: WorkCounts, beat: float) -> float | None:
-    """From the images that the rest needs, at the pace since the process took the run."""
-    passed, count = beat - images.since, images.generated + images.reused
+def _seconds_left(row: RunRow, active_units: int, counts: WorkCounts, beat: float) -> float | None:
+    """Estimate from the images that remain and the speed since the process started."""
+    passed, count = beat - counts.since, counts.generated + counts.reused
     settings = row.run.settings
     try:
         steps = settings["top"] + settings["random"] + settings["iterations"] + bool(settings["summary"])
@@ -196,6 +194,6 @@ def _left(row: RunRow, in_hand: int, images: WorkCounts, beat: float) -> float |
         return None
     if passed < _SETTLED or count <= 0 or each <= 0:
         return None
-    # Those in hand are half done, one with another.
-    rest = (row.units - row.finished - row.failed - in_hand / 2) * each
+    # Units in progress are half done on average.
+    rest = (row.units - row.finished - row.failed - active_units / 2) * each
     return float(round(max(rest, 0) * passed / count))

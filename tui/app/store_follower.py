@@ -1,11 +1,11 @@
-"""Follow a store that other processes write: read it again when it has changed, beside the app's own thread.
+"""Follow a store that other processes write: read it in a thread, and show each new reading on a screen.
 
-What is handed on is how things stand, never what happened: a reader that is slow skips what lies between, and so
-never falls behind.
+Readings are states, not events: a slow screen skips those in between and never falls behind.
 """
 
 from __future__ import annotations
 
+import shlex
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,22 +13,20 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from textual._context import NoActiveAppError
 from textual.app import ScreenStackError
 from textual.screen import Screen
 from textual.worker import Worker, get_current_worker
 
 from line_neurons.agent.errors import LineError, StoreError, reason_of
-from line_neurons.agent.text import shell_word
 from line_neurons.tools.store.runs import RunStore, has_runs
 
 T = TypeVar("T")
 
-LOOK_SECONDS = 0.2
-"""As often it is looked whether the store has changed."""
+POLL_SECONDS = 0.2
+"""Poll interval of the store, in seconds."""
 
-AGAIN_SECONDS = 2.0
-"""Without a change the store is read again after this time: that a process has died is written nowhere."""
+REREAD_SECONDS = 2.0
+"""Interval of reading without a change, in seconds: the death of a process changes nothing in the store."""
 
 _NOTHING = object()
 
@@ -38,110 +36,110 @@ def follow(
     store: Path,
     read: Callable[[RunStore], T],
     show: Callable[[T], None],
-    failed: Callable[[LineError], None],
+    show_error: Callable[[LineError], None],
 ) -> Worker[None]:
-    """Call ``show`` in the app's thread with what ``read`` gives, now and whenever that is another than before.
+    """Call ``show`` in the app's thread with the result of ``read``, now and whenever it changes.
 
-    A screen that cannot be seen waits, and catches up when it comes back.
+    A hidden screen waits, and catches up when it is visible again.
 
     Args:
-        screen: the screen that is shown on; following ends with it.
+        screen: following ends with it.
         store: the store's folder; it may not hold a run yet.
-        read: reads the store in a thread of its own; what it gives is compared with ``==``.
-        show: told what was read.
-        failed: told once why the store cannot be read; reading is tried again.
+        read: reads the store in a worker thread; results are compared with ``==``.
+        show: called with each new result.
+        show_error: called once for each error; reading is retried.
     """
-    shown = _Latest(screen, show)
-    told = _Latest(screen, failed)
+    results = _Latest(screen, show)
+    errors = _Latest(screen, show_error)
 
     def run() -> None:
         worker = get_current_worker()
         last: object = _NOTHING
-        said = ""
+        last_error = ""
         while not worker.is_cancelled:
             try:
-                for now in _readings(store, worker, screen, read):
-                    if now != last:
-                        last, said = now, ""
-                        shown.put(now)
+                for reading in _readings(store, worker, screen, read):
+                    if reading != last:
+                        last, last_error = reading, ""
+                        results.put(reading)
                 continue
-            except LineError as error:
-                trouble = error
-            except Exception as error:
-                # A worker that ends in silence would leave the screen as it was for ever.
-                trouble = StoreError(
-                    f"the store cannot be shown: {type(error).__name__}: {reason_of(error)}",
-                    f"line doctor --store {shell_word(str(store))}",
+            except LineError as raised:
+                error = raised
+            except Exception as unexpected:
+                # A worker that ends silently would leave the screen as it is for ever.
+                error = StoreError(
+                    f"the store cannot be shown: {type(unexpected).__name__}: {reason_of(unexpected)}",
+                    f"line doctor --store {shlex.quote(str(store))}",
                 )
             last = _NOTHING
-            if str(trouble) != said:
-                said = str(trouble)
-                told.put(trouble)
-            _pause(worker, AGAIN_SECONDS)
+            if str(error) != last_error:
+                last_error = str(error)
+                errors.put(error)
+            _pause(worker, REREAD_SECONDS)
 
     return screen.run_worker(run, thread=True, group="follow", exit_on_error=False)
 
 
 class _Latest(Generic[T]):
-    """Hands values from a thread to a screen without waiting for it; of several in between only the last."""
+    """Passes values from a thread to a screen without blocking; of several pending ones only the last."""
 
-    def __init__(self, screen: Screen[Any], take: Callable[[T], None]) -> None:
+    def __init__(self, screen: Screen[Any], consume: Callable[[T], None]) -> None:
         self._screen = screen
-        self._take = take
+        self._consume = consume
         self._lock = threading.Lock()
         self._values: list[T] = []
 
     def put(self, value: T) -> None:
         with self._lock:
-            waits = bool(self._values)
+            pending = bool(self._values)
             self._values = [value]
         # Waiting for the app, as ``call_from_thread`` does, would never end in one that closes meanwhile.
-        if not waits and not self._posted():
+        if not pending and not self._post():
             self._values = []
 
-    def _posted(self) -> bool:
+    def _post(self) -> bool:
         try:
-            return self._screen.call_later(self._give)
+            return self._screen.call_later(self._deliver)
         except RuntimeError:
             return False
 
-    def _give(self) -> None:
+    def _deliver(self) -> None:
         with self._lock:
             values, self._values = self._values, []
         if values and self._screen.is_attached:
-            self._take(values[0])
+            self._consume(values[0])
 
 
 def _readings(
     store: Path, worker: Worker[None], screen: Screen[Any], read: Callable[[RunStore], T]
 ) -> Iterator[T]:
-    """What ``read`` gives, each time that it may be another, until another file has taken the store's place."""
+    """Yield results of ``read``, after each change or ``REREAD_SECONDS``, until the store's file is replaced."""
     path = store / "runs.db"
     if not has_runs(store):
         raise StoreError(f"there are no runs in {store} yet", "start one")
     with closing(RunStore(store, read_only=True)) as runs:
         inode, version, read_at = _inode(path), -1, float("-inf")
         while not worker.is_cancelled:
-            if _is_seen(screen):
-                before, version = version, runs.version()
-                if before != version or time.monotonic() - read_at > AGAIN_SECONDS:
+            if _is_visible(screen):
+                previous, version = version, runs.version()
+                if previous != version or time.monotonic() - read_at > REREAD_SECONDS:
                     yield read(runs)
                     read_at = time.monotonic()
                     if _inode(path) != inode:
                         return
-            _pause(worker, LOOK_SECONDS)
+            _pause(worker, POLL_SECONDS)
 
 
-def _is_seen(screen: Screen[Any]) -> bool:
-    """Whether no screen covers it; ``is_current`` also holds for the one below the top, whatever covers it."""
+def _is_visible(screen: Screen[Any]) -> bool:
+    """Whether no opaque screen covers it; ``is_current`` also holds for the one below the top."""
     try:
         stack = list(screen.app.screen_stack)
-    except (ScreenStackError, NoActiveAppError):
+    except (ScreenStackError, RuntimeError):  # the latter: no app is active
         return False
-    for one in reversed(stack):
-        if one is screen:
+    for upper in reversed(stack):
+        if upper is screen:
             return True
-        if one.styles.background.a == 1:
+        if upper.styles.background.a == 1:
             return False
     return False
 
@@ -156,4 +154,4 @@ def _inode(path: Path) -> int | None:
 def _pause(worker: Worker[None], seconds: float) -> None:
     until = time.monotonic() + seconds
     while not worker.is_cancelled and (left := until - time.monotonic()) > 0:
-        time.sleep(min(left, LOOK_SECONDS))
+        time.sleep(min(left, POLL_SECONDS))

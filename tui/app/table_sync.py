@@ -1,40 +1,61 @@
-"""Fill a table anew without a jump: the cursor stays on its row, and only what changed is drawn."""
+"""Tables that are updated without a jump: the cursor stays on its row, and only changed cells are drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar, Generic, TypeVar
 
 from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.widgets import DataTable
 
+T = TypeVar("T")
 Cells = Sequence[Text]
 
-ENDS: list[BindingType] = [
-    Binding("home", "scroll_top", "First row", show=False),
-    Binding("end", "scroll_bottom", "Last row", show=False),
-]
-"""Bindings of a table whose cursor is a row, so that these keys move it."""
+
+class RecordTable(DataTable[Text], Generic[T]):
+    """Table with a row cursor whose rows show records.
+
+    Attributes:
+        records: the records, a row each.
+    """
+
+    DEFAULT_CSS = """
+    RecordTable { background: transparent; overflow-x: hidden; }
+    """
+    BINDING_GROUP_TITLE = "Table"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("home", "scroll_top", "First row", show=False),
+        Binding("end", "scroll_bottom", "Last row", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__(cursor_type="row")
+        self.records: list[T] = []
+
+    def selected(self) -> T | None:
+        """Return the record under the cursor."""
+        return self.records[self.cursor_row] if 0 <= self.cursor_row < len(self.records) else None
 
 
-def fill(table: DataTable[Text], rows: Mapping[str, Cells], *, follow_last: bool = False) -> None:
+def sync_rows(table: DataTable[Text], rows: Mapping[str, Cells], *, follow_last: bool = False) -> None:
     """Make a table show ``rows``, in their order.
 
     Args:
         table: the table; its columns are there.
         rows: cells by a key that stays with the row.
-        follow_last: a cursor on the last row goes on to the new last one.
+        follow_last: a cursor on the last row moves to the new last one.
     """
-    before = [str(key.value) for key in table.rows]
+    shown = [str(key.value) for key in table.rows]
     cursor = table.cursor_row
-    here = before[cursor] if cursor < len(before) else None
-    at_end = follow_last and (not before or here == before[-1])
-    wanted = list(rows)
-    # Left to itself the table measures its cells after it has drawn them, and may keep the lines as they are.
-    for place, column in enumerate(table.ordered_columns):
-        column.content_width = max([column.label.cell_len, *(cells[place].cell_len for cells in rows.values())])
-    if wanted[: len(before)] == before:
-        for key in before:
+    selected = shown[cursor] if cursor < len(shown) else None
+    at_end = follow_last and (not shown or selected == shown[-1])
+    keys = list(rows)
+    # Left to itself the table measures its cells after drawing them, and may keep the old lines.
+    for index, column in enumerate(table.ordered_columns):
+        column.content_width = max([column.label.cell_len, *(cells[index].cell_len for cells in rows.values())])
+    if keys[: len(shown)] == shown:
+        for key in shown:
             # Text compares without its styles.
             if any(
                 old != new or old.style != new.style or old.spans != new.spans
@@ -45,11 +66,11 @@ def fill(table: DataTable[Text], rows: Mapping[str, Cells], *, follow_last: bool
     else:
         top = table.scroll_y
         table.clear()
-        before = []
+        shown = []
         table.scroll_to(y=top, animate=False, immediate=True)
-    for key in wanted[len(before) :]:
+    for key in keys[len(shown) :]:
         table.add_row(*rows[key], key=key)
-    if wanted and at_end:
-        table.move_cursor(row=len(wanted) - 1)
-    elif here is not None and here in rows:
-        table.move_cursor(row=wanted.index(here))
+    if keys and at_end:
+        table.move_cursor(row=len(keys) - 1)
+    elif selected is not None and selected in rows:
+        table.move_cursor(row=keys.index(selected))

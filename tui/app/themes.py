@@ -1,4 +1,4 @@
-"""The looks of the terminal app, and which of them was chosen last."""
+"""Themes of the terminal app, and the saved choice."""
 
 from __future__ import annotations
 
@@ -53,22 +53,22 @@ LIGHT = Theme(
         "border": "#b6bac8",
     },
 )
-OWN = {theme.name: theme for theme in (DARK, LIGHT)}
+THEMES = {theme.name: theme for theme in (DARK, LIGHT)}
 
 
-def remembered() -> str:
-    """Name of the theme that was chosen last; the dark one if none was."""
+def saved_theme() -> str:
+    """Return the name of the saved theme; the dark one if there is none."""
     try:
         return _file().read_text("utf-8").strip()[:80] or DARK.name
     except (OSError, UnicodeDecodeError):
         return DARK.name
 
 
-def remember(name: str) -> None:
-    """Begin with this theme from now on; where the folder cannot be written, it is forgotten."""
+def save_theme(name: str) -> None:
+    """Save the theme for the next start, if the folder can be written."""
     with suppress(OSError):
         file = _file()
-        if not file.is_file() or remembered() != name:
+        if not file.is_file() or saved_theme() != name:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(f"{name}\n", "utf-8")
 

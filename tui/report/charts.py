@@ -1,4 +1,4 @@
-"""The figures of a report as coordinates, which the templates draw as SVG."""
+"""Charts of a report as coordinates; the templates draw them as SVG."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-WIDE, HIGH = 320.0, 110.0
-"""Size of a histogram, without its labels."""
-LONG, TALL = 400.0, 150.0
-"""Size of the curve of a search."""
+HISTOGRAM_WIDTH, HISTOGRAM_HEIGHT = 320.0, 110.0
+"""Size of a histogram, without its axis labels."""
+CURVE_WIDTH, CURVE_HEIGHT = 400.0, 150.0
+"""Size of a score curve."""
 BINS = 24
-# Beyond these the arithmetic of a chart would leave the numbers that there are.
+# Beyond these the arithmetic of a chart would overflow or underflow.
 _TOO_LARGE, _TOO_SMALL = 1e300, 1e-280
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar of a histogram, with its counts."""
+    """A bar of a histogram, with its bin and count."""
 
     x: float
     y: float
@@ -31,7 +31,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Tick:
-    """A number at an axis, and where it stands."""
+    """A number at an axis, and its position."""
 
     at: float
     value: float
@@ -39,13 +39,13 @@ class Tick:
 
 @dataclass(frozen=True)
 class Histogram:
-    """How values are distributed.
+    """Distribution of values.
 
     Args:
         bars: one for each bin that is not empty.
         ticks: numbers of the axis.
-        marks: where values of interest lie.
-        total: how many values there are.
+        marks: positions of marked values.
+        total: number of values.
         low: the smallest value.
         middle: the median.
         high: the largest value.
@@ -56,20 +56,20 @@ class Histogram:
     marks: tuple[float, ...]
     total: int
     low: float
-    middle: float
+    median: float
     high: float
 
 
 def histogram(
     values: Sequence[float], marks: Sequence[float] = (), low: float | None = None, high: float | None = None
 ) -> Histogram | None:
-    """The distribution of values; None of none.
+    """Compute a histogram; None without values.
 
     Args:
-        values: any; those that are not finite or larger than any chart has do not count.
-        marks: values to be marked; the axis reaches them.
-        low: the axis begins here; None: at the smallest value.
-        high: the axis ends here; None: at the largest value.
+        values: those that are not finite, or beyond 1e300, are left out.
+        marks: values to mark; the axis includes them.
+        low: start of the axis; None: the smallest value.
+        high: end of the axis; None: the largest value.
     """
     counted = [value for value in values if abs(value) < _TOO_LARGE]
     marked = [value for value in marks if abs(value) < _TOO_LARGE]
@@ -82,17 +82,17 @@ def histogram(
     for value in counted:
         counts[max(0, min(BINS - 1, int((value - left) / (right - left) * BINS)))] += 1
     step, most = (right - left) / BINS, max(counts)
-    across = WIDE / BINS
+    across = HISTOGRAM_WIDTH / BINS
 
-    def place(value: float) -> float:
-        return round((value - left) / (right - left) * WIDE, 1)
+    def position(value: float) -> float:
+        return round((value - left) / (right - left) * HISTOGRAM_WIDTH, 1)
 
     bars = [
         Bar(
             round(at * across + 0.5, 1),
-            round(HIGH * (1 - count / most), 1),
+            round(HISTOGRAM_HEIGHT * (1 - count / most), 1),
             round(across - 1, 1),
-            round(HIGH * count / most, 1),
+            round(HISTOGRAM_HEIGHT * count / most, 1),
             left + at * step,
             left + (at + 1) * step,
             count,
@@ -100,36 +100,38 @@ def histogram(
         for at, count in enumerate(counts)
         if count
     ]
-    ticks = [Tick(place(value), value) for value in _round_numbers(left, right, 4)]
-    places = tuple(place(value) for value in marked)
-    return Histogram(tuple(bars), tuple(ticks), places, len(counted), min(counted), median(counted), max(counted))
+    ticks = [Tick(position(value), value) for value in _round_numbers(left, right, 4)]
+    positions = tuple(position(value) for value in marked)
+    return Histogram(
+        tuple(bars), tuple(ticks), positions, len(counted), min(counted), median(counted), max(counted)
+    )
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A score of a search and where it stands; ``better`` says that it was a new best."""
+    """A score of a search and its position; ``new_best``: higher than all before."""
 
     x: float
     y: float
     step: str
     concept: str
     score: float
-    better: bool
+    new_best: bool
 
 
 @dataclass(frozen=True)
-class Curve:
-    """How a search went.
+class ScoreCurve:
+    """Scores of a search by step.
 
     Args:
         dots: every score.
-        best: the corners of the best score so far, as SVG wants them.
-        steps: numbers at the lower axis.
-        scores: numbers at the left axis.
-        gaps: where steps ended without a score.
-        restarts: where the search began again.
-        first: the best score of the first board.
-        last: the best score of all.
+        best: polyline of the best score so far, in SVG's notation.
+        steps: ticks of the lower axis.
+        scores: ticks of the left axis.
+        gaps: positions of steps without a score.
+        restarts: positions of restarts.
+        first: best score of the initial board.
+        last: best score of all.
     """
 
     dots: tuple[Dot, ...]
@@ -143,18 +145,18 @@ class Curve:
 
 
 Scored = tuple[int, str, str, float | None]
-"""A step's number, how it is called, its concept, and its score; None where it ended without one."""
+"""Number, name, concept and score of a step; None: no score."""
 
 
-def curve(history: Sequence[Scored], restarts: Sequence[int] = ()) -> Curve | None:
-    """The course of a search; None of one without a score.
+def score_curve(history: Sequence[Scored], restarts: Sequence[int] = ()) -> ScoreCurve | None:
+    """Compute the score curve of a search; None without scores.
 
     Args:
-        history: every entry that had an outcome, in order.
-        restarts: steps at which the search began again.
+        history: every step, in order.
+        restarts: steps at which the search restarted.
     """
     scored = [(step, name, concept, score) for step, name, concept, score in history if score is not None]
-    scored = [one for one in scored if abs(one[3]) < _TOO_LARGE]
+    scored = [entry for entry in scored if abs(entry[3]) < _TOO_LARGE]
     if not scored:
         return None
     last = max(1, *(step for step, *_ in history))
@@ -162,22 +164,22 @@ def curve(history: Sequence[Scored], restarts: Sequence[int] = ()) -> Curve | No
     low, high = _axis(min(values), max(values))
 
     def across(step: int) -> float:
-        return round(step / last * LONG, 1)
+        return round(step / last * CURVE_WIDTH, 1)
 
     def up(score: float) -> float:
-        return round(TALL * (1 - (score - low) / (high - low)), 1)
+        return round(CURVE_HEIGHT * (1 - (score - low) / (high - low)), 1)
 
     best: dict[int, float] = {}
     dots = []
     so_far = -math.inf
     for step, name, concept, score in scored:
-        # The concepts of the first board were scored together.
+        # The concepts of the initial board were scored together.
         dots.append(Dot(across(step), up(score), name, concept, score, score > so_far and step > 0))
         so_far = max(so_far, score)
         best[step] = so_far
     corners = []
     level: float | None = None
-    # As many as there are scores: the number of a step may be any.
+    # Over the scores, not the steps: the number of a step may be huge.
     for step, now in sorted(best.items()):
         if level is not None:
             corners.append(f"{across(step)},{up(level)}")
@@ -187,7 +189,7 @@ def curve(history: Sequence[Scored], restarts: Sequence[int] = ()) -> Curve | No
     if level is not None and last not in best:
         corners.append(f"{across(last)},{up(level)}")
     reached = {step for step, *_ in scored}
-    return Curve(
+    return ScoreCurve(
         tuple(dots),
         " ".join(corners),
         tuple(Tick(across(int(step)), step) for step in _round_numbers(0, last, 8) if step == int(step)),
@@ -200,7 +202,7 @@ def curve(history: Sequence[Scored], restarts: Sequence[int] = ()) -> Curve | No
 
 
 def _axis(low: float, high: float) -> tuple[float, float]:
-    """The ends of an axis, apart from each other so far that numbers between them can be told apart."""
+    """Return the ends of an axis, widened if its numbers would not be distinguishable."""
     if high - low > 1e-12 * max(abs(low), abs(high), _TOO_SMALL):
         return low, high
     margin = max(0.5, 1e-3 * abs(low))
@@ -208,7 +210,7 @@ def _axis(low: float, high: float) -> tuple[float, float]:
 
 
 def _round_numbers(low: float, high: float, most: int) -> list[float]:
-    """Numbers that people like between two others, at most ``most`` + 1 of them."""
+    """Return at most ``most`` + 1 round numbers of a range."""
     rough = (high - low) / most
     size = 10.0 ** math.floor(math.log10(rough))
     step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= rough * 0.999)

@@ -1,4 +1,4 @@
-"""Contact sheets: the images of a unit's concepts on one PNG, a row for each."""
+"""Contact sheet: the images of a unit's concepts as one PNG, a row each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from line_neurons.agent.text import clean_text
 from line_neurons.tools.images.reader import ImageError, read_image
 from line_neurons.tools.store.atomic_files import atomic_write
 
-TILE = 160
+TILE_SIDE = 160
 _MARGIN = 8
 _TITLE = 26
 _PER_ROW = 10
@@ -20,21 +20,14 @@ _PER_ROW = 10
 
 @dataclass(frozen=True)
 class SheetRow:
-    """A concept's images (encoded) under a title; None for one that is not to be had."""
+    """A concept's encoded images under a title; None for a missing one."""
 
     title: str
     images: Sequence[bytes | None]
 
 
 def write_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
-    """Write a contact sheet; the file appears whole or not at all.
-
-    Args:
-        rows: what to show, from top to bottom; more than ten images of a row are wrapped.
-        path: the PNG file.
-
-    Returns:
-        The path.
+    """Write a contact sheet atomically and return its path; rows of more than ten images are wrapped.
 
     Raises:
         StoreError: an image cannot be decoded, or the file cannot be written.
@@ -45,8 +38,8 @@ def write_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
         raise StoreError(f"{str(path)!r} is a folder", "name a file with --sheet")
     font = ImageFont.load_default(size=15)
     columns = min(_PER_ROW, max((len(row.images) for row in rows), default=1))
-    heights = [_TITLE + -(-max(1, len(row.images)) // columns) * (TILE + _MARGIN) for row in rows]
-    width = columns * (TILE + _MARGIN) + _MARGIN
+    heights = [_TITLE + -(-max(1, len(row.images)) // columns) * (TILE_SIDE + _MARGIN) for row in rows]
+    width = columns * (TILE_SIDE + _MARGIN) + _MARGIN
     sheet = Image.new("RGB", (width, sum(heights) + _MARGIN), "white")
     pen = ImageDraw.Draw(sheet)
     top = 0
@@ -56,11 +49,11 @@ def write_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
             title = title[:-1]
         pen.text((_MARGIN, top + 6), title, fill="black", font=font)
         for index, image in enumerate(row.images):
-            left = _MARGIN + (index % columns) * (TILE + _MARGIN)
-            place = left, top + _TITLE + (index // columns) * (TILE + _MARGIN)
+            left = _MARGIN + (index % columns) * (TILE_SIDE + _MARGIN)
+            place = left, top + _TITLE + (index // columns) * (TILE_SIDE + _MARGIN)
             if image is None:
-                pen.rectangle([place, (place[0] + TILE - 1, place[1] + TILE - 1)], "#eeeeee", "#999999")
-                pen.text((place[0] + 8, place[1] + TILE // 2 - 10), "not to be had", fill="#666666", font=font)
+                pen.rectangle([place, (place[0] + TILE_SIDE - 1, place[1] + TILE_SIDE - 1)], "#eeeeee", "#999999")
+                pen.text((place[0] + 8, place[1] + TILE_SIDE // 2 - 10), "missing", fill="#666666", font=font)
                 continue
             try:
                 opened = read_image(image)
@@ -69,7 +62,7 @@ def write_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
                     f"an image of {title!r:.80} cannot be decoded: {reason_of(error)}",
                     "run it again with a new store",
                 ) from error
-            sheet.paste(opened.resize((TILE, TILE), Image.Resampling.LANCZOS), place)
+            sheet.paste(opened.resize((TILE_SIDE, TILE_SIDE), Image.Resampling.LANCZOS), place)
         top += height
     encoded = io.BytesIO()
     sheet.save(encoded, format="PNG")

@@ -1,4 +1,4 @@
-"""A control set in a report: where a label stands against it, and the images that excite a unit most."""
+"""Control set in a report: a unit's activations on it, and its most activating images."""
 
 from __future__ import annotations
 
@@ -11,63 +11,55 @@ from line_neurons.agent.errors import LineError
 from line_neurons.tools.cache.reader import control_key, stored_control
 from line_neurons.tools.store.records import Run
 from line_neurons.tui.report.charts import Histogram, histogram
-from line_neurons.tui.report.thumbnails import Album, Shown, small_copy
+from line_neurons.tui.report.thumbnails import ImageElement, Thumbnails, small_copy
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Control
 
-STRONGEST = 8
-"""So many control images are shown of a unit."""
+MAX_TOP_IMAGES = 8
+"""The number of control images that are shown for a unit."""
 _SIDE = 128
 
 
 @dataclass(frozen=True)
-class Strong:
-    """A control image that excites a unit.
+class TopControlImage:
+    """One of the most activating control images.
 
     Args:
-        row: its place in the control set, from 0.
-        name: its class; empty if it has none.
+        row: its index in the control set.
+        class_name: its class; empty if it has none.
         activation: the unit's activation on it.
-        shown: the image; None where the store cannot tell it.
+        element: the image; None if it is not available.
     """
 
     row: int
-    name: str
+    class_name: str
     activation: float
-    shown: Shown | None
+    element: ImageElement | None
 
 
 @dataclass(frozen=True)
-class Against:
-    """A unit on the control set.
+class ControlComparison:
+    """Activations of a unit on the control set.
 
     Args:
-        total: number of control images.
-        mean: of the unit's activations on them.
-        strongest: the images that excite it most, strongest first.
+        top_images: the most activating images, highest first.
         chart: the activations, with those on the label's images marked.
     """
 
-    total: int
-    mean: float
-    strongest: tuple[Strong, ...]
+    top_images: tuple[TopControlImage, ...]
     chart: Histogram | None
 
 
-class Controls:
-    """What a store keeps of a run's control set: activations and classes, and no images.
-
-    Args:
-        store: the store's folder.
-        run: the run.
+class ControlImages:
+    """Control set of a run: activations and classes from the store, images from the set itself.
 
     Attributes:
-        missing: why nothing can be said; empty if it can.
-        without_images: why the images are not shown.
+        missing: why there are no activations; empty if there are.
+        images_missing: why there are no images; empty if there are.
 
     Raises:
-        StoreError: the bank cannot be read.
+        StoreError: the cache cannot be read.
     """
 
     def __init__(self, store: Path, run: Run) -> None:
@@ -75,78 +67,78 @@ class Controls:
         names = [fingerprints.get("target"), run.layer, fingerprints.get("control")]
         known = [name for name in names if isinstance(name, str)]
         self.missing = "" if len(known) == 3 else "the run has no control set"
-        self.without_images = "the store keeps activations on control images and not the images"
-        self._kept: Control | None = stored_control(store, control_key(*known)) if len(known) == 3 else None
+        self.images_missing = "not stored; use --control-images"
+        self._control: Control | None = stored_control(store, control_key(*known)) if len(known) == 3 else None
         self._small: dict[int, tuple[bytes, tuple[int, int]]] = {}
-        if not self.missing and self._kept is None:
-            self.missing = "the store does not have the activations on the control set (any more)"
+        if not self.missing and self._control is None:
+            self.missing = "the store does not have the activations on the control set"
 
-    def look_up(self, store: Path, assets: Path | None, run: Run, units: Collection[int]) -> None:
-        """Fetch the images that excite units most from the control set itself, without a model.
+    def load_images(self, store: Path, assets: Path | None, run: Run, units: Collection[int]) -> None:
+        """Load the most activating images of units from the control set, without a model.
 
-        Where it is not the set of the run, or cannot be opened, ``without_images`` says so.
+        If the set differs from that of the run, or cannot be opened, ``images_missing`` says so.
 
         Args:
             store: the store's folder.
-            assets: folder of installed asset packs; None: the usual one.
+            assets: folder of installed asset packs; None: the default.
             run: the run.
             units: indices of units.
         """
         from line_neurons.agent.settings import revised
         from line_neurons.graphs.runs.components import Components
 
-        wanted = {row for unit in units for row in self._strongest(unit)}
-        if not wanted:
+        rows = {row for unit in units for row in self._strongest(unit)}
+        if not rows:
             return
         try:
-            given = {"store": store, "assets": assets, "download": False}
-            found = Components(run.model, revised(dict(run.settings), given)).control_set
-            chunks = getattr(found, "chunks", None)
-            if found is None or chunks is None:
-                self.without_images = "the control set has activations and no images"
+            changes = {"store": store, "assets": assets, "download": False}
+            control_set = Components(run.model, revised(dict(run.settings), changes)).control_set
+            chunks = getattr(control_set, "chunks", None)
+            if control_set is None or chunks is None:
+                self.images_missing = "the control set has no images"
                 return
-            if found.fingerprint != run.fingerprints.get("control"):
-                self.without_images = "the control set that is here now is another than the run's"
+            if control_set.fingerprint != run.fingerprints.get("control"):
+                self.images_missing = "the control set on this machine differs from the run's"
                 return
-            at, last = 0, max(wanted)
+            at, last = 0, max(rows)
             for chunk in chunks():
-                for place, image in enumerate(chunk.images, at):
-                    if place in wanted and (small := small_copy(image, _SIDE)):
-                        self._small[place] = small
+                for row, image in enumerate(chunk.images, at):
+                    if row in rows and (small := small_copy(image, _SIDE)):
+                        self._small[row] = small
                 at += len(chunk.images)
                 if at > last:
                     break
-            self.without_images = ""
+            self.images_missing = ""
         except LineError as error:
-            self.without_images = f"the control set cannot be opened: {error.message}"
+            self.images_missing = f"the control set cannot be opened: {error.message}"
 
-    def against(self, unit: int, label: Sequence[float], album: Album) -> Against | None:
-        """How a unit responds to the control set; None where ``missing`` says why.
+    def control(self, unit: int, label: Sequence[float], thumbnails: Thumbnails) -> ControlComparison | None:
+        """Return a unit's activations on the control set; None if ``missing`` says why.
 
         Args:
             unit: index of the unit.
             label: its activations on the label's images.
-            album: where images are kept.
+            thumbnails: images of the report.
         """
-        if self._kept is None or not 0 <= unit < self._kept.activations.shape[1]:
+        if self._control is None or not 0 <= unit < self._control.activations.shape[1]:
             return None
-        column = self._kept.activations[:, unit]
-        strongest = [self._strong(row, float(column[row]), album) for row in self._strongest(unit)]
-        return Against(len(column), float(column.mean()), tuple(strongest), histogram(column.tolist(), label))
+        column = self._control.activations[:, unit]
+        top_images = [self._strong(row, float(column[row]), thumbnails) for row in self._strongest(unit)]
+        return ControlComparison(tuple(top_images), histogram(column.tolist(), label))
 
     def _strongest(self, unit: int) -> list[int]:
         import numpy as np
 
-        if self._kept is None or not 0 <= unit < self._kept.activations.shape[1]:
+        if self._control is None or not 0 <= unit < self._control.activations.shape[1]:
             return []
-        # Of equal activations the earlier image.
-        order = np.argsort(-self._kept.activations[:, unit], kind="stable")
-        return [int(row) for row in order[:STRONGEST]]
+        # Ties: the earlier image first.
+        order = np.argsort(-self._control.activations[:, unit], kind="stable")
+        return [int(row) for row in order[:MAX_TOP_IMAGES]]
 
-    def _strong(self, row: int, activation: float, album: Album) -> Strong:
-        assert self._kept is not None
-        label = int(self._kept.labels[row])
-        classes = self._kept.classes
+    def _strong(self, row: int, activation: float, thumbnails: Thumbnails) -> TopControlImage:
+        assert self._control is not None
+        label = int(self._control.labels[row])
+        classes = self._control.classes
         small = self._small.get(row)
-        shown = album.control_image(*small) if small else None
-        return Strong(row, classes[label] if 0 <= label < len(classes) else "", activation, shown)
+        element = thumbnails.control_image(*small) if small else None
+        return TopControlImage(row, classes[label] if 0 <= label < len(classes) else "", activation, element)

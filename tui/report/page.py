@@ -1,4 +1,4 @@
-"""The pages of a report: templates in which every text is data, and a policy that lets nothing of it run."""
+"""Pages of a report: templates that escape every text, and a content security policy."""
 
 from __future__ import annotations
 
@@ -13,52 +13,48 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from line_neurons.agent.text import clean_text
-from line_neurons.tui.formatting import number
-from line_neurons.tui.report.overview import Overview, moment
-from line_neurons.tui.report.thumbnails import Strip
+from line_neurons.tui.report.overview import Overview, utc_time
+from line_neurons.tui.report.thumbnails import ImageStrip
 from line_neurons.tui.report.unit_section import UnitReport, Unreadable
+from line_neurons.tui.unit_view import COMMAND_VERBS
+from line_neurons.tui.formatting import number
 
 MARK = '<meta name="generator" content="line report">'
-"""In the head of every page, so that a report is told from files that are none."""
+"""In the head of every page, to recognise reports."""
 MAX_TEXT = 4000
-"""A text has at most so many characters."""
-# From a server the images are the page's own; where a browser opens files it goes by the scheme.
+"""Maximum length of a text, in characters."""
+# Served images are of the page's origin; browsers allow files by their scheme.
 _FROM_FILES = "'self' file:"
 _FILES = files(__package__) / "templates"
 
 
 def unit_name(unit: int) -> str:
-    """What the page of a unit is called, and its place in a page of many, without an ending."""
+    """Return the name of a unit's page, without suffix, which is also its anchor."""
     return f"unit-{unit:d}"
 
 
 def unit_section(report: UnitReport | Unreadable, level: int) -> Markup:
-    """A unit as part of a page.
-
-    Args:
-        report: the unit.
-        level: of its heading, 1 or 3.
-    """
+    """Render a unit as a section whose heading has the level 1 or 3."""
     name = "unit.html.j2" if isinstance(report, UnitReport) else "unreadable.html.j2"
     return _markup(_template(name).render(report=report, level=level))
 
 
 def whole_page(
-    overview: Overview, labels: Mapping[int, Strip | None], units: Iterable[Markup], images: str
+    overview: Overview, labels: Mapping[int, ImageStrip | None], units: Iterable[Markup], images: str
 ) -> Iterator[str]:
-    """A report as one page, piece by piece.
+    """Render a report as one page, in pieces.
 
     Args:
         overview: the run.
         labels: the images of each unit's label.
-        units: its units, as ``unit_section`` gives them.
+        units: its units, from ``unit_section``.
         images: style rules of the images that are shown more than once.
     """
     return _page("index.html.j2", "data:", images, overview=overview, labels=labels, units=units, address="#{}")
 
 
-def index_page(overview: Overview, labels: Mapping[int, Strip | None]) -> Iterator[str]:
-    """The first page of a report in a folder; see ``whole_page``."""
+def index_page(overview: Overview, labels: Mapping[int, ImageStrip | None]) -> Iterator[str]:
+    """Render the first page of a report in a folder."""
     return _page(
         "index.html.j2", _FROM_FILES, "", overview=overview, labels=labels, units=(), address="units/{}.html"
     )
@@ -67,14 +63,7 @@ def index_page(overview: Overview, labels: Mapping[int, Strip | None]) -> Iterat
 def unit_page(
     overview: Overview, report: UnitReport | Unreadable, before: int | None, after: int | None
 ) -> Iterator[str]:
-    """The page of a unit in a folder.
-
-    Args:
-        overview: the run.
-        report: the unit.
-        before: the unit before it; None of the first.
-        after: the unit after it; None of the last.
-    """
+    """Render the page of a unit in a folder, with links to the units before and after it."""
     section = unit_section(report, 1)
     return _page(
         "page-of-unit.html.j2", _FROM_FILES, "", overview=overview, section=section, report=report,
@@ -100,12 +89,12 @@ def _page(template: str, images: str, image_sheet: str, **given: Any) -> Iterato
 
 
 def _hash(text: str) -> str:
-    """What the policy calls a style sheet or script by."""
+    """Return the source expression of a style sheet or script."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _markup(text: str) -> Markup:
-    """What this package wrote itself: its own files, and what its templates made."""
+    """Mark text of this package as safe: its own files and rendered templates."""
     return Markup(text)  # noqa: S704
 
 
@@ -129,12 +118,13 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "moment": moment, "unit_name": unit_name}
+    environment.globals["command_verbs"] = COMMAND_VERBS
+    environment.filters |= {"number": number, "utc_time": utc_time, "unit_name": unit_name}
     return environment
 
 
 def _final(value: Any) -> Any:
-    """Every value that a template gives out: texts are cleaned as everywhere that people read them."""
+    """Clean every text that a template prints."""
     if value is None:
         return ""
     if isinstance(value, str) and not isinstance(value, Markup):

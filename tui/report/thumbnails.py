@@ -1,4 +1,4 @@
-"""The images of a report: made small, and kept in the page or in files beside it, each once."""
+"""Images of a report: scaled down, and stored once in the page or in files."""
 
 from __future__ import annotations
 
@@ -19,77 +19,73 @@ from line_neurons.tui.formatting import drawn_from
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-LARGE = 224
-"""Side of a label's image in pixels, at most."""
-TILE = 96
-"""Side of an image in the row of a concept's images."""
+LABEL_IMAGE_SIDE = 224
+"""Maximum side of a label's image, in pixels."""
+TILE_SIDE = 96
+"""Side of an image in a strip, in pixels."""
 _GAP = 3
-"""Pixels between two images of a row."""
-MOST = 10
-"""So many images of a concept are shown."""
+"""Pixels between two images of a strip."""
+MAX_IMAGES = 10
+"""The number of images of a concept that are shown."""
 
 
 @dataclass(frozen=True)
-class Shown:
-    """How an element shows an image: by its address, or by a class of the page's style sheet.
+class ImageElement:
+    """How a page shows an image: by an address, or by a class of its style sheet.
 
     Args:
-        src: what an ``img`` is given; empty where ``style`` shows it.
-        style: the class.
+        src: address for an ``img``; empty if ``css_class`` shows it.
+        css_class: the class; empty if ``src`` is given.
         width: in pixels.
         height: in pixels.
     """
 
     src: Markup | str
-    style: str
+    css_class: str
     width: int
     height: int
 
 
 @dataclass(frozen=True)
-class Strip:
-    """The images of a concept in a row.
+class ImageStrip:
+    """The images of a concept as one image, in a row.
 
     Args:
-        shown: the row as one image; None where no image of it is to be had.
-        tiles: how many images stand in it, those that have gone included.
-        total: how many images there are.
-        lost: what is wrong with those that cannot be shown.
-        drawn_from: what an image bank drew them from; empty of other generators.
+        element: the row; None if all images are missing.
+        count: number of images in the row, missing ones included.
+        total: number of images of the concept.
+        errors: why images are missing.
+        sources: captions of the image bank they were composed from; empty for other generators.
     """
 
-    shown: Shown | None
-    tiles: int
+    element: ImageElement | None
+    count: int
     total: int
-    lost: tuple[str, ...]
-    drawn_from: str
+    errors: tuple[str, ...]
+    sources: str
 
 
 @dataclass(frozen=True)
-class Photo:
-    """An image on its own with what the store knows of it; ``shown`` is None where it is not to be had."""
+class LabelImage:
+    """An image of a label with its record in the store; without ``element``, ``error`` says why it is missing."""
 
-    image: StoredImage
-    shown: Shown | None
-    trouble: str
-
-
-class Shelf(Protocol):
-    """Where the images of a report are kept."""
-
-    def alone(self, content: bytes, size: tuple[int, int]) -> Shown:
-        """Keep a WebP file that one element shows."""
-
-    def shared(self, content: bytes, size: tuple[int, int]) -> Shown:
-        """Keep a WebP file that many elements show."""
+    stored: StoredImage
+    element: ImageElement | None
+    error: str
 
 
-class InPage:
-    """Images that stand in the page itself; those that are shown more than once in its style sheet.
+class ImageStorage(Protocol):
+    """Storage of a report's images."""
 
-    Attributes:
-        rules: the rules of the style sheet.
-    """
+    def add(self, content: bytes, size: tuple[int, int]) -> ImageElement:
+        """Store a WebP file that one element shows."""
+
+    def add_shared(self, content: bytes, size: tuple[int, int]) -> ImageElement:
+        """Store a WebP file that several elements show."""
+
+
+class InlineImages:
+    """Images in the page itself; shared ones are in its style sheet."""
 
     def __init__(self) -> None:
         self._rules: dict[str, str] = {}
@@ -99,107 +95,109 @@ class InPage:
         """Style rules, one for each shared image."""
         return "".join(self._rules.values())
 
-    def alone(self, content: bytes, size: tuple[int, int]) -> Shown:
-        """See ``Shelf``."""
-        return Shown(Markup(_data(content)), "", *size)  # noqa: S704 - base64
+    def add(self, content: bytes, size: tuple[int, int]) -> ImageElement:
+        """See ``ImageStorage``."""
+        return ImageElement(Markup(_data(content)), "", *size)  # noqa: S704 - base64
 
-    def shared(self, content: bytes, size: tuple[int, int]) -> Shown:
-        """See ``Shelf``."""
+    def add_shared(self, content: bytes, size: tuple[int, int]) -> ImageElement:
+        """See ``ImageStorage``."""
         name = f"p{_name(content)}"
         if name not in self._rules:
             self._rules[name] = f".{name}{{background-image:url({_data(content)})}}\n"
-        return Shown("", name, *size)
+        return ImageElement("", name, *size)
 
 
-class InFolder:
-    """Images in files, named by their content.
+class ImageFolder:
+    """Images as files that are named by their content.
 
     Args:
-        folder: where the files are written.
-        address: how the pages call that folder.
+        folder: the files are written here.
+        address: of that folder, relative to the pages.
     """
 
     def __init__(self, folder: Path, address: str) -> None:
         self._folder = folder
         self._address = address
 
-    def alone(self, content: bytes, size: tuple[int, int]) -> Shown:
-        """See ``Shelf``."""
+    def add(self, content: bytes, size: tuple[int, int]) -> ImageElement:
+        """See ``ImageStorage``."""
         name = f"{_name(content)}.webp"
         path = self._folder / name
         if not path.exists():
             path.write_bytes(content)
-        return Shown(f"{self._address}/{name}", "", *size)
+        return ImageElement(f"{self._address}/{name}", "", *size)
 
-    shared = alone
+    add_shared = add
 
 
-class Album:
-    """The images of a run's units as a report shows them.
+class Thumbnails:
+    """The images of a run's units in a report.
 
     Args:
         store: the store's folder.
         target: fingerprint of the vision model.
         layer: dotted path.
-        shelf: where they are kept.
+        storage: where the images are stored.
     """
 
-    def __init__(self, store: Path, target: str, layer: str, shelf: Shelf) -> None:
+    def __init__(self, store: Path, target: str, layer: str, storage: ImageStorage) -> None:
         self._store = store
         self._target = target
         self._layer = layer
-        self._shelf = shelf
-        self._strips: dict[tuple[str, ...], Strip] = {}
+        self._storage = storage
+        self._strips: dict[tuple[str, ...], ImageStrip] = {}
 
-    def photos(self, images: Sequence[str], unit: int) -> list[Photo]:
-        """The images of a unit's label, the first ``MOST``."""
-        found = stored_images(self._store, images[:MOST], self._target, self._layer, unit)
-        return [self._photo(one) for one in found]
+    def label_images(self, images: Sequence[str], unit: int) -> list[LabelImage]:
+        """Return the images of a unit's label, at most ``MAX_IMAGES``."""
+        stored = stored_images(self._store, images[:MAX_IMAGES], self._target, self._layer, unit)
+        return [self._label_image(image) for image in stored]
 
-    def _photo(self, image: StoredImage) -> Photo:
-        small, trouble = _opened(image, LARGE)
+    def _label_image(self, image: StoredImage) -> LabelImage:
+        small, error = _scaled(image, LABEL_IMAGE_SIDE)
         if small is None:
-            return Photo(image, None, trouble)
-        return Photo(image, self._shelf.alone(_webp(small), small.size), "")
+            return LabelImage(image, None, error)
+        return LabelImage(image, self._storage.add(_webp(small), small.size), "")
 
-    def control_image(self, content: bytes, size: tuple[int, int]) -> Shown:
-        """A small control image, which may be strong for several units."""
-        return self._shelf.shared(content, size)
+    def control_image(self, content: bytes, size: tuple[int, int]) -> ImageElement:
+        """Store a small control image, which several units may show."""
+        return self._storage.add_shared(content, size)
 
-    def strip(self, images: Sequence[str]) -> Strip | None:
-        """The images of a concept; None where it has none."""
+    def strip(self, images: Sequence[str]) -> ImageStrip | None:
+        """Return the images of a concept as a strip; None if it has none."""
         if not images:
             return None
         key = tuple(images)
         if key not in self._strips:
-            self._strips[key] = self._made(key)
+            self._strips[key] = self._make_strip(key)
         return self._strips[key]
 
-    def _made(self, images: tuple[str, ...]) -> Strip:
+    def _make_strip(self, images: tuple[str, ...]) -> ImageStrip:
         from PIL import Image
 
-        # The unit is asked for by its activations only, which are read for each unit anew.
-        found = stored_images(self._store, images[:MOST], self._target, self._layer, 0)
-        row = Image.new("RGBA", (len(found) * (TILE + _GAP) - _GAP, TILE))
-        lost = []
-        for place, image in enumerate(found):
-            small, trouble = _opened(image, TILE)
+        # The unit only selects activations, which a strip does not use.
+        stored = stored_images(self._store, images[:MAX_IMAGES], self._target, self._layer, 0)
+        row = Image.new("RGBA", (len(stored) * (TILE_SIDE + _GAP) - _GAP, TILE_SIDE))
+        errors = []
+        for index, image in enumerate(stored):
+            small, error = _scaled(image, TILE_SIDE)
             if small is None:
-                lost.append(f"image {place + 1} {trouble}")
-                small = Image.new("RGB", (TILE, TILE), "#8a9096")
-            row.paste(small.resize((TILE, TILE), Image.Resampling.LANCZOS), (place * (TILE + _GAP), 0))
-        shown = self._shelf.shared(_webp(row), row.size) if len(lost) < len(found) else None
-        accounts: list[Mapping[str, object]] = [one.metadata for one in found if one.metadata]
-        return Strip(shown, len(found), len(images), tuple(lost), drawn_from(accounts))
+                errors.append(f"image {index + 1} {error}")
+                small = Image.new("RGB", (TILE_SIDE, TILE_SIDE), "#8a9096")
+            row.paste(
+                small.resize((TILE_SIDE, TILE_SIDE), Image.Resampling.LANCZOS), (index * (TILE_SIDE + _GAP), 0)
+            )
+        element = self._storage.add_shared(_webp(row), row.size) if len(errors) < len(stored) else None
+        accounts: list[Mapping[str, object]] = [image.metadata for image in stored if image.metadata]
+        return ImageStrip(element, len(stored), len(images), tuple(errors), drawn_from(accounts))
 
 
 def small_copy(content: bytes, side: int) -> tuple[bytes, tuple[int, int]] | None:
-    """An image of anybody's as a small WebP file with its size; None where it cannot be decoded."""
-    small, _ = _opened(StoredImage("", Path(), content), side)
+    """Scale an encoded image down to a WebP file with its size; None if it cannot be decoded."""
+    small, _ = _scaled(StoredImage("", Path(), content), side)
     return (_webp(small), small.size) if small else None
 
 
-def _opened(image: StoredImage, side: int) -> tuple[Image | None, str]:
+def _scaled(image: StoredImage, side: int) -> tuple[Image | None, str]:
     from PIL import Image
 
     if image.error:

@@ -27,7 +27,7 @@ from line_neurons.tools.images.reading import TraitSummary
 from line_neurons.tools.language_models.ollama.captions import _as_png
 from line_neurons.tools.targets.custom import bundle_from_module
 from line_neurons.tools.targets.hooked_target import HookedTarget
-from line_neurons.tui.app.unit.images import _decoded as shown_in_app
+from line_neurons.tui.app.unit.images import decode as shown_in_app
 from line_neurons.tui.report.contact_sheet import SheetRow, write_sheet
 from line_neurons.tui.report.thumbnails import small_copy
 

@@ -25,7 +25,7 @@ from pathlib import Path
 import pytest
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
-from line_neurons.tui.app import processes
+from line_neurons.tui.app import external
 from support import store_factory as recorded_store
 from support.app_pilot import SIZES, THEMES
 
@@ -80,7 +80,7 @@ def view(request):
 def scripted_line(monkeypatch):
     """What the app starts as `line` works with scripted engines; see ``scripted_line``."""
     program = Path(__file__).parents[2] / "support" / "fake_line.py"
-    monkeypatch.setattr(processes, "COMMAND", [sys.executable, str(program)])
+    monkeypatch.setattr(external, "COMMAND", [sys.executable, str(program)])
 
 
 class _Svg(SingleFileSnapshotExtension):

@@ -26,7 +26,7 @@ from textual._compositor import CompositorUpdate
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from line_neurons.tui.app.app import LineApp
-from line_neurons.tui.app.units.header import RunHead
+from line_neurons.tui.app.units.header import RunHeader
 from line_neurons.tui.app.units.screen import UnitsScreen
 from line_neurons.tui.app.units.table import UnitsTable
 from support import busy_run
@@ -43,7 +43,7 @@ class Watched:
         self.painted: dict[str, float] = {}
         self.shown: list[tuple[int, float]] = []
         self._drawn: set[str] = set()
-        display, render_line, show_run = LineApp._display, UnitsTable.render_line, RunHead.show_run
+        display, render_line, show = LineApp._display, UnitsTable.render_line, RunHeader.show
 
         def displayed(app, screen, renderable):
             display(app, screen, renderable)
@@ -55,15 +55,15 @@ class Watched:
 
         def line_rendered(table, y):
             strip = render_line(table, y)
-            if table.pointed is not None and y == table._cursor - table.scroll_offset.y + 1:
+            if table.current_line is not None and y == table._cursor - table.scroll_offset.y + 1:
                 self._drawn.add(sight(table, table._cursor))
             return strip
 
         def run_shown(head, seen):
-            show_run(head, seen)
-            self.shown.append((seen.tally.states.get("finished", 0), time.time()))
+            show(head, seen)
+            self.shown.append((seen.statistics.states.get("finished", 0), time.time()))
 
-        LineApp._display, UnitsTable.render_line, RunHead.show_run = displayed, line_rendered, run_shown
+        LineApp._display, UnitsTable.render_line, RunHeader.show = displayed, line_rendered, run_shown
 
     def forget(self) -> None:
         self.painted.clear()
@@ -84,7 +84,7 @@ async def key_to_paint(app: LineApp, watched: Watched, key: str, effect: str) ->
 
 def sight(table: UnitsTable, cursor: int, *, descending=None, shown=None) -> str:
     descending = table.descending if descending is None else descending
-    return f"{table.column.key} {descending} {len(table.shown) if shown is None else shown} {cursor}"
+    return f"{table.column.key} {descending} {len(table.lines) if shown is None else shown} {cursor}"
 
 
 async def measure(store: Path, args: argparse.Namespace) -> None:
@@ -104,7 +104,7 @@ async def measure(store: Path, args: argparse.Namespace) -> None:
         draw, times, cpu, since = random.Random(0), [], time.process_time(), time.perf_counter()
         while time.perf_counter() - since < args.seconds - 9:
             key = draw.choice(["down"] * 6 + ["up"] * 3 + ["pagedown"] * 3 + ["pageup", "end", "home"])
-            last, page = len(table.shown) - 1, table._page - 1
+            last, page = len(table.lines) - 1, table._page_rows - 1
             cursor = table._cursor
             to = {"down": cursor + 1, "up": cursor - 1, "pagedown": cursor + page, "pageup": cursor - page,
                   "end": last, "home": 0}[key]  # fmt: skip
@@ -142,7 +142,7 @@ async def orders_and_filters(app: LineApp, watched: Watched, pilot, table: Units
         await pilot.pause(0.05)
         # The cursor stays on its unit: at the first row before, on the last one after.
         flips.append(await key_to_paint(
-            app, watched, "o", sight(table, len(table.shown) - 1, descending=not table.descending)))  # fmt: skip
+            app, watched, "o", sight(table, len(table.lines) - 1, descending=not table.descending)))  # fmt: skip
     report("o to the paint of the other order", flips)
     from line_neurons.tui.app.units.filter import matcher
 
@@ -170,11 +170,11 @@ def lag(ended: list[float], shown: list[tuple[int, float]]) -> None:
 
 
 def report(what: str, seconds: list[float]) -> None:
-    ordered = sorted(seconds)
-    p95 = ordered[min(int(len(ordered) * 0.95), len(ordered) - 1)]
+    sort_lines = sorted(seconds)
+    p95 = sort_lines[min(int(len(sort_lines) * 0.95), len(sort_lines) - 1)]
     print(
-        f"{what}: median {1000 * statistics.median(ordered):.1f} ms, p95 {1000 * p95:.1f} ms,"
-        f" max {1000 * ordered[-1]:.1f} ms"
+        f"{what}: median {1000 * statistics.median(sort_lines):.1f} ms, p95 {1000 * p95:.1f} ms,"
+        f" max {1000 * sort_lines[-1]:.1f} ms"
     )
 
 

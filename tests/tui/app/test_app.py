@@ -22,7 +22,7 @@ def test_neither_engines_nor_pandas_are_imported(real_store):
         "import sys; from pathlib import Path; import line_neurons.tui.app.app;"
         "from line_neurons.tui.app.run_rows import *;"
         "from line_neurons.tui.app.runs.new_run import *; store = RunStore(Path(sys.argv[1]), read_only=True);"
-        "assert len(RunRows()(store)) == 3; print(*sys.modules)"
+        "assert len(RunRowReader()(store)) == 3; print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", looks, real_store], capture_output=True, text=True, check=True)
     assert not HEAVY & set(done.stdout.split())
@@ -58,7 +58,7 @@ async def test_help_tells_the_keys_of_the_screen_that_it_is_asked_on(store):
         await sees(pilot, "3 runs")
         await pilot.press("question_mark")
         await until(pilot, lambda: isinstance(pilot.app.screen, HelpScreen))
-        await sees(pilot, "This screen", "Resume. Finish what is not finished", "Everywhere", "Dark or light")
+        await sees(pilot, "This screen", "Resume. Continue the unfinished units", "Everywhere", "Dark or light")
         await pilot.press("escape")
         await until(pilot, lambda: not isinstance(pilot.app.screen, HelpScreen))
 

@@ -11,7 +11,7 @@ import pytest
 
 from line_neurons.tools.store.leases import lease_status
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tui.app import processes
+from line_neurons.tui.app import external
 from line_neurons.tui.app.runs.screen import RunsScreen
 from support.app_pilot import opened, sees, until
 
@@ -43,7 +43,7 @@ def batch(tmp_path, monkeypatch, hold):
         arguments = ["batch", "torchvision:tiny", "head", "--units", "0-2", "--iterations", "3", "--no-revisit",
                      "--max-concurrent-units", "2", "--store", "store"]  # fmt: skip
         with Path("batch.log").open("wb") as log:
-            process = subprocess.Popen([*processes.COMMAND, *arguments], stdout=log, stderr=log)
+            process = subprocess.Popen([*external.COMMAND, *arguments], stdout=log, stderr=log)
         begun.append(process)
         return process
 
@@ -108,9 +108,7 @@ async def test_the_end_and_the_death_of_the_app_leave_a_run_alone(batch, hold):
 
 async def test_a_run_that_the_app_began_outlives_it(tmp_path, hold):
     store = tmp_path / "store"
-    launched = processes.launch(
-        store, ["batch", "torchvision:tiny", "head", "--units", "0-2", "--iterations", "1"]
-    )
+    launched = external.launch(store, ["batch", "torchvision:tiny", "head", "--units", "0-2", "--iterations", "1"])
     assert os.getsid(launched.pid) == launched.pid
     async with opened(store) as pilot:
         await sees(pilot, "● running")
@@ -126,7 +124,7 @@ async def test_a_real_batch_is_watched_to_its_end(assets, tmp_path):
     store = tmp_path / "store"
     arguments = ["batch", "torchvision:mobilenet_v2", "classifier.1", "--units", "483,889", "--llm", "random",
                  "--generator", "bank", "--iterations", "1", "--images", "2", "--control-images", "1"]  # fmt: skip
-    launched = processes.launch(store, arguments)
+    launched = external.launch(store, arguments)
     give_up = time.monotonic() + 300
     async with opened(store, size=(160, 48)) as pilot:
         seen = set()
@@ -135,4 +133,4 @@ async def test_a_real_batch_is_watched_to_its_end(assets, tmp_path):
             seen |= {row.state for row in getattr(pilot.app.screen, "_rows", [])}
         await until(pilot, lambda: "running" in seen)
         await sees(pilot, "✓ finished", "2/2")
-    assert launched.poll() == 0, launched.said()
+    assert launched.poll() == 0, launched.last_message()

@@ -5,9 +5,9 @@ import sys
 import pytest
 from textual.widgets import Input
 
-from line_neurons.tui.app import processes
+from line_neurons.tui.app import external
 from line_neurons.tui.app.runs import form as run_form
-from line_neurons.tui.app.runs.form import Layer, faults
+from line_neurons.tui.app.runs.form import Layer, field_errors
 from line_neurons.tui.app.runs.new_run import NewRunScreen
 from line_neurons.tui.app.runs.screen import RunsScreen
 from line_neurons.tui.app.units.screen import UnitsScreen
@@ -28,7 +28,7 @@ def canned_line(monkeypatch, tmp_path):
             f"print({layers!r}) if model != 'hf:broken' else sys.exit('error: there is no model hf:broken')"
         )
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(processes, "COMMAND", [sys.executable, "-S", "-c", said])
+        monkeypatch.setattr(external, "COMMAND", [sys.executable, "-S", "-c", said])
         return tmp_path / "asked"
 
     return answers
@@ -70,17 +70,17 @@ FC = '[{"path": "layer4", "kind": "Sequential", "units": 2048}, {"path": "fc", "
     ],
 )
 def test_what_does_not_fit_is_told_for_its_field(values, field, said):
-    assert said in faults({**FITTING, **values}, LAYERS)[field]
+    assert said in field_errors({**FITTING, **values}, LAYERS)[field]
 
 
 @pytest.mark.parametrize("units", ["0-9", "all", "random:5", "cosy", "tabby cat", "3, tabby cat"])
 def test_units_that_fit_or_may_be_names_of_classes_are_let_through(units):
-    assert faults({**FITTING, "units": units}, LAYERS) == {}
+    assert field_errors({**FITTING, "units": units}, LAYERS) == {}
 
 
 def test_the_models_of_torchvision_are_those_that_it_lists():
     models = pytest.importorskip("torchvision").models
-    assert run_form.torchvision_names() == sorted(f"torchvision:{name}" for name in models.list_models(models))
+    assert run_form.torchvision_specs() == sorted(f"torchvision:{name}" for name in models.list_models(models))
 
 
 @pytest.mark.anyio

@@ -51,7 +51,7 @@ async def test_each_run_says_its_state_how_far_it_is_and_its_best_labels(store):
     async with opened(store, size=(160, 48)) as pilot:
         await sees(pilot, "✓ finished", "3/3", "‖ interrupted", "2/6", "! failed", "7/8 1!", "tiger +7.51")
         await go_to(pilot, FAILED)
-        await sees(pilot, "unit 5: " + REASON, "t takes the failed units again", "iterations 4", "$ line batch")
+        await sees(pilot, "unit 5: " + REASON, "t retries the failed units", "iterations 4", "$ line batch")
 
 
 async def test_a_run_that_is_worked_on_says_by_whom_how_fast_and_how_long_yet(store):
@@ -61,7 +61,9 @@ async def test_a_run_that_is_worked_on_says_by_whom_how_fast_and_how_long_yet(st
     async with opened(store, size=(160, 48)) as pilot:
         await go_to(pilot, INTERRUPTED)
         # 4 units less half of the one in hand, 40 images each, at 8 a second.
-        await sees(pilot, "● running", "8.0", "18 s", "process 4242 on lab-gpu", "600 images drawn", "1 running")
+        await sees(
+            pilot, "● running", "8.0", "18 s", "process 4242 on lab-gpu", "600 images generated", "1 running"
+        )
 
 
 async def test_x_asks_the_process_to_stop(store):
@@ -70,11 +72,11 @@ async def test_x_asks_the_process_to_stop(store):
         await go_to(pilot, INTERRUPTED)
         await sees(pilot, "● running")
         await pilot.press("x")
-        await sees(pilot, "◐ stopping", "asked by process")
+        await sees(pilot, "◐ stopping", "requested by process")
         with closing(RunStore(store, read_only=True)) as runs:
             assert "process" in lease_status(runs, check_liveness=False)[INTERRUPTED].holder.stop
         await pilot.press("r")
-        await until(pilot, lambda: "process 4242 on lab-gpu works on" in told(pilot))
+        await until(pilot, lambda: "process 4242 on lab-gpu is working on" in told(pilot))
 
 
 async def test_a_run_whose_process_died_says_so_and_what_to_press(store, monkeypatch):
@@ -82,19 +84,19 @@ async def test_a_run_whose_process_died_says_so_and_what_to_press(store, monkeyp
     at_work(store, INTERRUPTED, DOING)
     async with opened(store) as pilot:
         await go_to(pilot, INTERRUPTED)
-        await sees(pilot, "✗ process gone", "r resumes, and nothing finished is lost")
+        await sees(pilot, "✗ process gone", "finished steps are saved; r resumes")
 
 
 async def test_what_cannot_be_done_is_refused_with_the_reason(store):
     async with opened(store) as pilot:
         await go_to(pilot, FINISHED)
         await pilot.press("r", "t", "x")
-        await until(pilot, lambda: "nothing is left to do" in told(pilot))
-        assert "no unit of" in told(pilot)
-        assert "nobody works on" in told(pilot)
+        await until(pilot, lambda: "has no unfinished units" in told(pilot))
+        assert "has no failed units" in told(pilot)
+        assert "is not active" in told(pilot)
         await go_to(pilot, FAILED)
         await pilot.press("r")
-        await until(pilot, lambda: "t takes the failed units again" in told(pilot))
+        await until(pilot, lambda: "t retries the failed units" in told(pilot))
 
 
 async def test_what_a_command_said_when_it_failed_stays_readable(store, scripted_line):
@@ -140,7 +142,7 @@ async def test_a_run_that_is_begun_elsewhere_appears_and_the_cursor_stays(store)
         await until(pilot, lambda: listed(pilot)[0] == "new-1")
         assert current(pilot) == INTERRUPTED
         await go_to(pilot, "new-1")
-        await sees(pilot, "○ not begun", "[red]net:x")
+        await sees(pilot, "○ not started", "[red]net:x")
 
 
 async def test_a_run_is_opened_by_key_and_by_mouse(store):

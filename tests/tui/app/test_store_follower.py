@@ -60,17 +60,17 @@ async def test_a_screen_that_is_covered_waits_and_catches_up(store):
     async with Watcher(screen).run_test() as pilot:
         await until(pilot, lambda: screen.shown)
         pilot.app.push_screen(Screen())
-        await pilot.pause(2 * following.LOOK_SECONDS)
+        await pilot.pause(2 * following.POLL_SECONDS)
         before = len(reads)
         change(store)
-        await pilot.pause(3 * following.LOOK_SECONDS)
+        await pilot.pause(3 * following.POLL_SECONDS)
         assert (len(reads), screen.shown) == (before, ["interrupted"])
         pilot.app.pop_screen()
         await until(pilot, lambda: screen.shown == ["interrupted", "pending"])
 
 
 async def test_what_is_wrong_is_told_once_and_reading_goes_on(store, monkeypatch):
-    monkeypatch.setattr(following, "AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(following, "REREAD_SECONDS", 0.05)
     (store / "runs.db").rename(store / "away")
     screen = Watching(store)
     async with Watcher(screen).run_test() as pilot:
@@ -88,7 +88,7 @@ async def test_a_mistake_in_reading_is_told_and_not_silence(store):
 
 
 async def test_a_store_that_is_put_in_anothers_place_is_followed(store, monkeypatch):
-    monkeypatch.setattr(following, "AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(following, "REREAD_SECONDS", 0.05)
     screen = Watching(store, lambda runs: runs.names()[0])
     async with Watcher(screen).run_test() as pilot:
         await until(pilot, lambda: screen.shown)

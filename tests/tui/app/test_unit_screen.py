@@ -13,7 +13,7 @@ from line_neurons.tools.store.steering_queue import commands
 from line_neurons.tui.app.unit.board import BoardTable
 from line_neurons.tui.app.unit.history import HistoryTable
 from line_neurons.tui.app.unit.image import ImageScreen
-from line_neurons.tui.app.unit.images import ImagesView
+from line_neurons.tui.app.unit.images import ImageGrid
 from line_neurons.tui.app.unit.prompt import PromptScreen
 from line_neurons.tui.app.unit.screen import UnitScreen
 from support.app_pilot import drawn, opened, sees, shown, until
@@ -38,9 +38,9 @@ async def told(pilot, text):
 
 async def all_images(pilot, screen):
     """Wait for the images of the concept that is chosen now."""
-    shown = screen.query_one(ImagesView)
-    await until(pilot, lambda: shown.loaded and shown.wanted == tuple(one.image.id for one in shown.loaded))
-    await until(pilot, lambda: len(shown.query("Card")) == len(shown.loaded))
+    shown = screen.query_one(ImageGrid)
+    await until(pilot, lambda: shown.loaded and shown.image_ids == tuple(one.image.id for one in shown.loaded))
+    await until(pilot, lambda: len(shown.query("ImageCard")) == len(shown.loaded))
 
 
 def working(unit=2, node="activate", **more):
@@ -64,9 +64,9 @@ async def test_how_the_past_of_a_finished_unit_looks(store, view, snapshot_svg):
         await until(pilot, lambda: screen.query_one(HistoryTable).row_count)
         # From the first row, so that the table has scrolled as far whenever it was filled.
         await pilot.press("2", "home")
-        await sees(pilot, "You see the first board")
+        await sees(pilot, "Past: the initial board")
         await pilot.press(*["down"] * 9)
-        await sees(pilot, "You see the board after step")
+        await sees(pilot, "Past: the board after step")
         await all_images(pilot, screen)
         assert await drawn(pilot) == snapshot_svg
 
@@ -83,7 +83,7 @@ async def test_the_node_at_work_is_lit_and_moves_on(store):
 async def test_a_concept_that_enters_and_one_that_leaves_are_marked(store):
     async with unit_opened(store) as (pilot, screen):
         await sees(pilot, "striped animal")
-        rows = {row.concept: row for row in screen.query_one(BoardTable).shown}
+        rows = {row.concept: row for row in screen.query_one(BoardTable).records}
         with closing(RunStore(store, read_only=True)) as runs:
             last = runs.steps(FAILED, 0)[-1]
         assert rows[last.concept].mark == "+"
@@ -105,7 +105,7 @@ async def test_the_board_changes_when_a_step_is_written(store):
             )
         await sees(pilot, "quilt")
         assert screen.query_one(BoardTable).row_count == before
-        assert screen.query_one(HistoryTable).chosen().concept == "quilt"
+        assert screen.query_one(HistoryTable).selected().concept == "quilt"
 
 
 async def test_a_failed_unit_says_why_and_what_to_press(store):
@@ -123,7 +123,7 @@ async def test_a_unit_that_nobody_works_on_says_what_to_press(store):
 
 async def test_a_unit_that_has_not_begun_shows_an_empty_board(store):
     async with unit_opened(store, INTERRUPTED, 4) as (pilot, screen):
-        await sees(pilot, "not begun", "no label yet")
+        await sees(pilot, "not started", "no label yet")
         assert screen.query_one(BoardTable).row_count == 0
         await pilot.press("p", "v", "m", "c", "f", "P", "e", "2", "3", "4")
         assert pilot.app.screen is screen
@@ -133,22 +133,22 @@ async def test_moving_in_the_history_shows_the_board_as_it_was(store):
     async with unit_opened(store) as (pilot, screen):
         board = screen.query_one(BoardTable)
         await until(pilot, lambda: board.row_count)
-        now = [row.concept for row in board.shown]
+        now = [row.concept for row in board.records]
         await pilot.press("2", "home")
-        await sees(pilot, "You see the first board")
-        assert [row.mark for row in board.shown] == [""] * 5
+        await sees(pilot, "Past: the initial board")
+        assert [row.mark for row in board.records] == [""] * 5
         await pilot.press("end")
-        await until(pilot, lambda: [row.concept for row in board.shown] == now)
-        assert "You see" not in shown(pilot)
+        await until(pilot, lambda: [row.concept for row in board.records] == now)
+        assert "Past:" not in shown(pilot)
 
 
 async def test_escape_goes_back_to_now_and_then_from_the_screen(store):
     async with unit_opened(store) as (pilot, screen):
         await pilot.press("2", "up", "up")
-        await sees(pilot, "You see")
+        await sees(pilot, "Past:")
         await pilot.press("escape")
         assert pilot.app.screen is screen
-        assert "You see" not in shown(pilot)
+        assert "Past:" not in shown(pilot)
         await pilot.press("escape")
         assert pilot.app.screen is not screen
 
@@ -156,10 +156,10 @@ async def test_escape_goes_back_to_now_and_then_from_the_screen(store):
 async def test_who_looks_at_the_past_is_not_taken_away_by_a_new_step(store):
     async with unit_opened(store, INTERRUPTED, 2) as (pilot, screen):
         await pilot.press("2", "home", "down")
-        await sees(pilot, "You see the first board")
+        await sees(pilot, "Past: the initial board")
         at_work(store, INTERRUPTED, working())
         await sees(pilot, "●activate")
-        assert "You see the first board" in shown(pilot)
+        assert "Past: the initial board" in shown(pilot)
         assert screen.query_one(HistoryTable).cursor_row == 1
 
 
@@ -178,7 +178,7 @@ async def test_a_narrow_terminal_shows_one_pane_at_a_time(store):
 async def test_images_have_the_units_activations_and_open_large(store):
     async with unit_opened(store, size=WIDE) as (pilot, screen):
         await all_images(pilot, screen)
-        loaded = screen.query_one(ImagesView).loaded
+        loaded = screen.query_one(ImageGrid).loaded
         assert [one.image.activation is not None for one in loaded] == [True] * 4
         await pilot.press("p")
         await sees(pilot, "prompt: A realistic photo of a", "1/4", f"seed: {loaded[0].image.seed}")
@@ -193,7 +193,7 @@ async def test_images_have_the_units_activations_and_open_large(store):
 async def test_a_click_opens_that_image(store):
     async with unit_opened(store, size=WIDE) as (pilot, screen):
         await all_images(pilot, screen)
-        await pilot.click(list(screen.query("Card"))[2])
+        await pilot.click(list(screen.query("ImageCard"))[2])
         await until(pilot, lambda: isinstance(pilot.app.screen, ImageScreen))
         await sees(pilot, "3/4")
 
@@ -206,7 +206,7 @@ async def test_images_that_are_gone_or_harmed_are_said(store):
     paths[1].write_bytes(paths[1].read_bytes()[:-9])
     async with unit_opened(store, size=WIDE) as (pilot, screen):
         await all_images(pilot, screen)
-        troubles = [one.error for one in screen.query_one(ImagesView).loaded]
+        troubles = [one.error for one in screen.query_one(ImageGrid).loaded]
         assert troubles == ["has gone", "is damaged: its content has changed", "", ""]
         await sees(pilot, "gone", "damaged")
 
@@ -216,7 +216,7 @@ async def test_without_a_viewer_the_image_files_path_is_said(store, monkeypatch)
     async with unit_opened(store) as (pilot, screen):
         await all_images(pilot, screen)
         await pilot.press("e")
-        await told(pilot, screen.query_one(ImagesView).loaded[0].image.id)
+        await told(pilot, screen.query_one(ImageGrid).loaded[0].image.id)
 
 
 async def test_the_label_is_copied(store):
@@ -228,7 +228,7 @@ async def test_the_label_is_copied(store):
 async def test_two_marked_concepts_are_compared(store):
     async with unit_opened(store) as (pilot, screen):
         await until(pilot, lambda: screen.query_one(BoardTable).row_count)
-        first, second = (row.concept for row in screen.query_one(BoardTable).shown[:2])
+        first, second = (row.concept for row in screen.query_one(BoardTable).records[:2])
         await pilot.press("m")
         await sees(pilot, "· compare")
         await pilot.press("down", "m")
@@ -242,9 +242,9 @@ async def test_two_marked_concepts_are_compared(store):
 async def test_pinning_without_a_runner_waits_and_says_so(store):
     async with unit_opened(store, INTERRUPTED, 2) as (pilot, screen):
         await until(pilot, lambda: screen.query_one(BoardTable).row_count)
-        concept = screen.query_one(BoardTable).shown[0].concept
+        concept = screen.query_one(BoardTable).records[0].concept
         await pilot.press("P")
-        await sees(pilot, f"… pin “{concept}”: waits until the run is resumed (r)")
+        await sees(pilot, f"… pin “{concept}”: pending until the run is resumed (r)")
         with closing(RunStore(store, read_only=True)) as runs:
             assert [(wish.kind, wish.concept) for wish in commands(runs, INTERRUPTED, 2)] == [("pin", concept)]
 
@@ -263,18 +263,18 @@ async def test_a_concept_of_ones_own_is_looked_at_as_it_is_typed(store):
         await pilot.press("T", *"a/b", "enter")
         await sees(pilot, "without punctuation")
         await pilot.press(*["backspace"] * 3, *"Lighthouses")
-        await sees(pilot, "was scored already")
+        await sees(pilot, "was already scored")
         await pilot.press(*["backspace"] * 11, *"the Quilts")
         await sees(pilot, "✓ “quilts”")
         await pilot.press("enter")
-        await sees(pilot, "… try “quilts”")
+        await sees(pilot, "… suggest “quilts”")
         assert pilot.app.screen is screen
 
 
-async def test_asking_anew_leaves_a_wish(store):
+async def test_regenerating_queues_a_steering_command(store):
     async with unit_opened(store, INTERRUPTED, 2) as (pilot, _):
         await pilot.press("A")
-        await sees(pilot, "… ask anew")
+        await sees(pilot, "… regenerate")
 
 
 async def test_stopping_asks_the_process_that_works_on_the_run(store):

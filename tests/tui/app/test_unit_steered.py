@@ -8,7 +8,7 @@ import pytest
 
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tui.app import processes
+from line_neurons.tui.app import external
 from line_neurons.tui.app.unit.board import BoardTable
 from line_neurons.tui.app.unit.history import HistoryTable
 from line_neurons.tui.app.unit.screen import UnitScreen
@@ -44,7 +44,7 @@ def runner(store):
 
 
 def board_of(screen):
-    return {row.concept: row for row in screen.query_one(BoardTable).shown}
+    return {row.concept: row for row in screen.query_one(BoardTable).records}
 
 
 async def test_a_running_unit_is_steered_with_every_wish(tmp_path):
@@ -56,28 +56,28 @@ async def test_a_running_unit_is_steered_with_every_wish(tmp_path):
             await sees(pilot, "●propose", "step 1 of 7")
             table = screen.query_one(BoardTable)
             await until(pilot, lambda: table.row_count == 5)
-            last = table.shown[-1].concept
+            last = table.records[-1].concept
 
             await pilot.press("end", "P")
-            await sees(pilot, f"pin “{last}”: is taken before the next node")
+            await sees(pilot, f"pin “{last}”: applied before the next node")
             turns.release()
             await sees(pilot, f"✓ pin “{last}”", "· pinned")
             await sees(pilot, "step 2 of 7")
 
             await pilot.press("T", *"quilt", "enter")
-            await sees(pilot, "… try “quilt”")
+            await sees(pilot, "… suggest “quilt”")
             turns.release()
             await until(pilot, lambda: "quilt" in board_of(screen))
-            assert board_of(screen)["quilt"].came.startswith("typed")
+            assert board_of(screen)["quilt"].origin.startswith("typed")
 
-            best = table.shown[0].concept
+            best = table.records[0].concept
             await pilot.press("home", "B")
             turns.release()
             await sees(pilot, f"✓ ban “{best}”")
             await until(pilot, lambda: best not in board_of(screen))
 
             await pilot.press("A")
-            await sees(pilot, "ask anew")
+            await sees(pilot, "regenerate")
             turns.release(50)
             await sees(pilot, "✓ finished")
             assert last in board_of(screen)
@@ -95,10 +95,10 @@ async def test_a_finished_unit_goes_on_once_it_is_asked_and_resumed(tmp_path, mo
             await sees(pilot, "✓ finished")
             await until(pilot, lambda: not screen.check_action("resume", ()))
             await pilot.press("T", *"quilt", "enter")
-            await sees(pilot, "waits until the run is resumed (r)")
+            await sees(pilot, "pending until the run is resumed (r)")
             started = []
             monkeypatch.setattr(
-                processes, "launch", lambda store, arguments: started.append(arguments) or _Ended(0)
+                external, "launch", lambda store, arguments: started.append(arguments) or _Ended(0)
             )
             await pilot.press("r")
             assert started == [["resume", run]]
@@ -107,13 +107,13 @@ async def test_a_finished_unit_goes_on_once_it_is_asked_and_resumed(tmp_path, mo
 class _Ended:
     """A command that has ended."""
 
-    def __init__(self, status, said=""):
-        self._status, self._said = status, said
+    def __init__(self, status, last_message=""):
+        self._status, self._said = status, last_message
 
     def poll(self):
         return self._status
 
-    def said(self):
+    def last_message(self):
         return self._said
 
 
@@ -127,7 +127,7 @@ async def test_only_what_failed_is_told_as_failed(store, monkeypatch, status):
             polled.append(status)
             return status
 
-    monkeypatch.setattr(processes, "launch", lambda *_: Resuming(status, "it is so"))
+    monkeypatch.setattr(external, "launch", lambda *_: Resuming(status, "it is so"))
     async with opened(store) as pilot:
         screen = UnitScreen(store, INTERRUPTED, 0)
         pilot.app.push_screen(screen)
@@ -173,13 +173,13 @@ async def test_a_fork_opens_when_it_is_there(store, monkeypatch):
         return _Ended(0)
 
     started = []
-    monkeypatch.setattr(processes, "launch", forked)
+    monkeypatch.setattr(external, "launch", forked)
     async with opened(store) as pilot:
         screen = UnitScreen(store, FAILED, 0)
         pilot.app.push_screen(screen)
         await until(pilot, lambda: screen.query_one(HistoryTable).row_count)
         await pilot.press("2", "home", *["down"] * 6)
-        await sees(pilot, "You see the board after step 2")
+        await sees(pilot, "Past: the board after step 2")
         await pilot.press("f")
         await sees(pilot, "Fork unit 0")
         await pilot.press("tab", "7", "enter")
@@ -191,7 +191,7 @@ async def test_a_fork_opens_when_it_is_there(store, monkeypatch):
 async def test_retry_starts_the_command_and_says_how_it_failed(store, monkeypatch):
     started = []
     monkeypatch.setattr(
-        processes,
+        external,
         "launch",
         lambda store, arguments: started.append(arguments) or _Ended(2, "no [red]such[/] model"),
     )

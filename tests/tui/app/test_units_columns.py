@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from line_neurons.tui.app.units.columns import SORTABLE, Around, chosen, fitted, ordered, sparkline
+from line_neurons.tui.app.units.columns import SORTABLE, RowContext, fit_columns, fit_text, sort_lines, sparkline
 from line_neurons.tui.app.units.model import UnitLine
 from line_neurons.tui.formatting import bar
 
@@ -18,7 +18,7 @@ def line(unit, score):
 
 @given(st.integers(40, 400), st.booleans())
 def test_columns_fit_the_width_and_begin_with_the_unit(width, named):
-    columns = chosen(width, named=named)
+    columns = fit_columns(width, named=named)
     assert sum(cells + 1 for _, cells in columns) <= width
     assert [column.key for column, _ in columns][:2] == (
         ["unit", "name"] if named and width >= 74 else ["unit", "label"]
@@ -29,10 +29,10 @@ def test_columns_fit_the_width_and_begin_with_the_unit(width, named):
 def test_sorting_keeps_every_unit_and_puts_those_without_a_value_last(values, descending):
     by_score = next(column for column in SORTABLE if column.key == "score")
     lines = [line(unit, score) for unit, score in enumerate(values)]
-    found = ordered(lines, by_score, descending=descending)
-    assert sorted(one.unit for one in found) == list(range(len(values)))
+    result = sort_lines(lines, by_score, descending=descending)
+    assert sorted(one.unit for one in result) == list(range(len(values)))
     known = [value for value in values if value is not None]
-    assert [one.score for one in found] == sorted(known, reverse=descending) + [None] * (len(values) - len(known))
+    assert [one.score for one in result] == sorted(known, reverse=descending) + [None] * (len(values) - len(known))
 
 
 @given(st.floats(-10, 1e9), st.floats(0, 1e9), st.integers(3, 40))
@@ -49,7 +49,7 @@ def test_a_trend_that_rises_never_falls(values, width):
 
 @pytest.mark.parametrize(("text", "shown"), [("fox", "fox  "), ("foxes and", "foxe…"), ("狐狐狐", "狐狐…")])
 def test_text_is_cut_by_cells_with_a_sign(text, shown):
-    assert fitted(text, 5) == shown
+    assert fit_text(text, 5) == shown
 
 
 @given(
@@ -57,7 +57,7 @@ def test_text_is_cut_by_cells_with_a_sign(text, shown):
 )
 def test_every_cell_of_several_pieces_fills_its_column(width, label, marks):
     unit = line(1, 2.5)._replace(label=label, marks=marks)
-    for column, cells in chosen(width, named=True):
-        pieces = column.cell(unit, Around(None, (1.0, 2.5), 5.0), cells)
+    for column, cells in fit_columns(width, named=True):
+        pieces = column.cell(unit, RowContext(None, (1.0, 2.5), 5.0), cells)
         if len(pieces) > 1:
             assert sum(cell_len(piece.text) for piece in pieces) == cells

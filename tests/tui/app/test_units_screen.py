@@ -10,8 +10,8 @@ from textual.widgets import Input
 from line_neurons.tools.store.activity import Activity
 from line_neurons.tools.store.leases import lease_status
 from line_neurons.tools.store.runs import RunStore
+from line_neurons.tui.app import external
 from line_neurons.tui.app.unit.screen import UnitScreen
-from line_neurons.tui.app.units import screen as units_module
 from line_neurons.tui.app.units.table import UnitsTable
 from support import busy_run
 from support.app_pilot import drawn, opened, sees, shown, until
@@ -25,7 +25,7 @@ def table(pilot):
 
 
 def order(pilot):
-    return [line.unit for line in table(pilot).shown]
+    return [line.unit for line in table(pilot).lines]
 
 
 async def told(pilot, text):
@@ -35,7 +35,7 @@ async def told(pilot, text):
 
 async def ready(pilot):
     """Wait for the units and for the trends of those in sight."""
-    return await until(pilot, lambda: table(pilot).shown and not pilot.app.screen._missing())
+    return await until(pilot, lambda: table(pilot).lines and not pilot.app.screen._missing_trends())
 
 
 async def test_how_it_looks(store, view, snapshot_svg):
@@ -122,12 +122,12 @@ async def test_the_menu_sorts_with_the_best_first_and_o_flips(store):
         await ready(pilot)
         await pilot.press("s", *["down"] * 3, "enter")
         await until(pilot, lambda: order(pilot)[-1] == 5)
-        scores = [line.score for line in table(pilot).shown[:-1]]
+        scores = [line.score for line in table(pilot).lines[:-1]]
         assert scores == sorted(scores, reverse=True)
         await sees(pilot, "by score ▼", "score▼")
         await pilot.press("o")
         # What has no score comes last either way.
-        await until(pilot, lambda: [line.score for line in table(pilot).shown] == [*sorted(scores), None])
+        await until(pilot, lambda: [line.score for line in table(pilot).lines] == [*sorted(scores), None])
 
 
 async def test_a_click_on_a_heading_sorts_and_another_flips(store):
@@ -145,10 +145,10 @@ async def test_the_cursor_stays_on_its_unit_when_order_and_filter_change(store):
         await pilot.press("down", "down")
         for key in ("o", "o"):
             await pilot.press(key)
-            await until(pilot, lambda: table(pilot).pointed.unit == 2)
+            await until(pilot, lambda: table(pilot).current_line.unit == 2)
         await pilot.press("slash")
         pilot.app.screen.query_one(Input).value = "unit>1"
-        await until(pilot, lambda: order(pilot)[0] == 2 and table(pilot).pointed.unit == 2)
+        await until(pilot, lambda: order(pilot)[0] == 2 and table(pilot).current_line.unit == 2)
 
 
 async def test_enter_and_a_second_click_open_a_unit(store):
@@ -159,7 +159,7 @@ async def test_enter_and_a_second_click_open_a_unit(store):
         pilot.app.pop_screen()
         await until(pilot, lambda: pilot.app.screen.query(UnitsTable))
         await pilot.click(UnitsTable, offset=(12, 3))
-        assert table(pilot).pointed.unit == 2
+        assert table(pilot).current_line.unit == 2
         await pilot.click(UnitsTable, offset=(12, 3))
         await until(pilot, lambda: isinstance(pilot.app.screen, UnitScreen))
 
@@ -172,14 +172,14 @@ async def test_two_marks_open_the_comparison(store):
         assert table(pilot).marked == (0,)
         await sees(pilot, "◆")
         await pilot.press("m")
-        await until(pilot, lambda: isinstance(pilot.app.screen, compare.CompareScreen))
+        await until(pilot, lambda: isinstance(pilot.app.screen, compare.CompareUnitsScreen))
 
 
 async def test_c_copies_the_label(store):
     async with opened(store, FAILED) as pilot:
         await ready(pilot)
         await pilot.press("c")
-        await until(pilot, lambda: pilot.app.clipboard == table(pilot).pointed.label)
+        await until(pilot, lambda: pilot.app.clipboard == table(pilot).current_line.label)
         await pilot.press(*["down"] * 5, "c")
         await told(pilot, "has no label yet")
 
@@ -194,7 +194,7 @@ def started(monkeypatch):
         def poll(self):
             return self.status
 
-        def said(self):
+        def last_message(self):
             return self.words
 
         def launch(self, store, arguments):
@@ -202,7 +202,7 @@ def started(monkeypatch):
             return self
 
     fake = Started()
-    monkeypatch.setattr(units_module, "launch", fake.launch)
+    monkeypatch.setattr(external, "launch", fake.launch)
     return fake
 
 
@@ -249,7 +249,7 @@ async def test_a_run_whose_process_died_is_stale_and_its_units_interrupted(store
         db.execute("UPDATE leases SET boot = ?", [machine.boot])
     async with opened(store, INTERRUPTED) as pilot:
         await sees(pilot, f"stale: process 4242 on {machine.host} is gone"[:60], "r Resume")
-        assert table(pilot).shown[3].state == "interrupted"
+        assert table(pilot).lines[3].state == "interrupted"
 
 
 async def test_a_damaged_row_is_shown_as_damaged_and_the_others_as_they_are(store):
@@ -302,8 +302,8 @@ async def test_what_another_process_wrote_is_shown_exactly_once_it_has_ended(tmp
         await until(
             pilot,
             lambda: (
-                {line.unit: (line.label or None, *line[3:6]) for line in table(pilot).shown} == held
-                and table(pilot).shown == sorted(table(pilot).shown, key=lambda line: (not line.label, line.label))
+                {line.unit: (line.label or None, *line[3:6]) for line in table(pilot).lines} == held
+                and table(pilot).lines == sorted(table(pilot).lines, key=lambda line: (not line.label, line.label))
             ),
         )
         await sees(pilot, f"{states['finished']}/300 units", "interrupted")

@@ -8,9 +8,9 @@ import pytest
 
 from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tui.app.run_rows import RunRows
-from line_neurons.tui.app.units.columns import LABEL, Around
-from line_neurons.tui.app.units.model import UnitsReader
+from line_neurons.tui.app.run_rows import RunRowReader
+from line_neurons.tui.app.units.columns import LABEL, RowContext
+from line_neurons.tui.app.units.model import RunSnapshotReader
 from line_neurons.tui.cli.exit_codes import ALL_REFUSED, is_failure
 from line_neurons.tui.report.writer import write_report
 from support.fakes import LAYER, ScriptedControl, ScriptedGenerator, ScriptedModel, ScriptedTarget, said_by
@@ -107,12 +107,12 @@ def test_the_app_shows_marks_in_the_row_of_a_unit_and_of_its_run(line, component
     components(lambda *_: "garbage")
     assert line(*BATCH, "--units", "0-2")[0] == ALL_REFUSED
     with_runs = RunStore(tmp_path / "store", read_only=True)
-    (row,) = RunRows()(with_runs)
-    assert row.finished == row.units == 3 and row.noted
+    (row,) = RunRowReader()(with_runs)
+    assert row.finished == row.units == 3 and row.short_remarks
     assert any("without a label: 1 dead" in remark for remark in row.remarks)
-    seen = UnitsReader(row.run.id)(with_runs)
+    seen = RunSnapshotReader(row.run.id)(with_runs)
     states = [line.state for line in seen.lines]
     assert states == ["finished", "dead", "finished"]
-    cell = LABEL.cell(seen.lines[0], Around(None, (), 1.0), 30)
+    cell = LABEL.cell(seen.lines[0], RowContext(None, (), 1.0), 30)
     assert cell[0].text == "! " and "first board only" in cell[-1].text
     assert "first board only" in seen.lines[0].condition

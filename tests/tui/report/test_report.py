@@ -26,7 +26,7 @@ from line_neurons.tools.control_sets.folder import FolderControlSet
 from line_neurons.tools.store.activity import Activity
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.report import writer as writing
-from line_neurons.tui.report.charts import BINS, curve, histogram
+from line_neurons.tui.report.charts import BINS, histogram, score_curve
 from line_neurons.tui.report.writer import write_report
 from support import released_stores as old_stores
 from support import report_run as reported_run
@@ -134,15 +134,15 @@ def test_a_failed_unit_says_why_and_has_no_label(store, tmp_path):
 def test_an_interrupted_run_shows_what_there_is(store, tmp_path):
     page = page_of(store, INTERRUPTED, tmp_path)
     assert "Run interrupted" in (tmp_path / "report.html").read_text()
-    assert "Scoreboard as it stands" in page.of(2)
-    assert "Nothing was done with this unit yet" in page.of(3)
+    assert "Current scoreboard" in page.of(2)
+    assert "This unit has not started" in page.of(3)
 
 
 def test_a_run_that_is_worked_on_tells_what_is_done_at_this_moment(store, tmp_path):
     doing = Activity(2, "propose", "iteration", 3, LAST_STEP, 0, "tall grass", "tiger fur", 4.5, 0.0)
     at_work(store, INTERRUPTED, doing)
     told = page_of(store, INTERRUPTED, tmp_path).of(2)
-    assert "At this moment: propose, step 3 of 5, tall grass; best so far tiger fur (4.5); process 4242" in told
+    assert "Current node: propose, step 3 of 5, tall grass; best so far tiger fur (4.5); process 4242" in told
 
 
 def test_labels_that_another_unit_found_say_so(store, tmp_path):
@@ -150,7 +150,7 @@ def test_labels_that_another_unit_found_say_so(store, tmp_path):
         db.execute("UPDATE units SET origin = 'revisit', found_by = 2, search_label = 'old gate' WHERE unit = 1")
     told = page_of(store, FINISHED, tmp_path).of(1)
     assert "found by unit 2" in told
-    assert "old gate what its own search found" in told
+    assert "old gate result of its own search" in told
 
 
 def test_restarts_and_wishes_are_told(tmp_path):
@@ -159,7 +159,7 @@ def test_restarts_and_wishes_are_told(tmp_path):
     assert "3 owl at night best of the first search" in told
     assert "2.5 red fox best of restart 1, from step 4 on" in told
     assert "History of restart 1" in told
-    assert re.search("pin owl, by .*: waits", told)
+    assert re.search("pin owl, by .*: pending", told)
 
 
 def test_only_the_chosen_units_are_told(store, tmp_path):
@@ -175,8 +175,8 @@ def test_the_cost_counts_each_question_and_each_image_once(store, tmp_path):
     asked = sum(step.kind in {"iteration", "summary"} and step.outcome != "stalled" for step in steps)
     images = len({image for step in steps for image in step.images})
     told = " ".join(page_of(store, FAILED, tmp_path).text["overview"].split())
-    assert f"questions to the language model {asked} " in told
-    assert f"images looked at {images} " in told
+    assert f"requests to the language model {asked} " in told
+    assert f"images measured {images} " in told
 
 
 def test_machine_versions_seeds_and_prompts_are_told_as_they_were_recorded(store, tmp_path):
@@ -197,7 +197,7 @@ def test_arguments_of_a_chat_model_are_not_shown(tmp_path):
     reported_run.write(tmp_path / "store", ["owl"], langchain={"api_key": "s3cret"})
     path = write_report(tmp_path / "store", reported_run.RUN, tmp_path / "report.html").path
     assert "s3cret" not in path.read_text()
-    assert "1 arguments, not shown" in " ".join(Page(path).text["made"].split())
+    assert "1 (not shown)" in " ".join(Page(path).text["made"].split())
 
 
 # Images.
@@ -211,7 +211,7 @@ def test_images_that_have_gone_or_are_damaged_are_named_and_the_others_shown(sto
     told = page_of(store, FINISHED, tmp_path, 1).of(1)
     assert "This image has gone" in told
     assert "This image is damaged: its content has changed" in told
-    assert "Not every image is to be had: image 1 has gone" in told
+    assert "Missing images: image 1 has gone" in told
 
 
 def test_a_store_without_a_bank_still_has_its_labels_and_reasons(store, tmp_path):
@@ -219,7 +219,7 @@ def test_a_store_without_a_bank_still_has_its_labels_and_reasons(store, tmp_path
     for file in store.glob("bank.db*"):
         file.unlink()
     page = page_of(store, FINISHED, tmp_path)
-    assert "No image is to be had" in page.of(1)
+    assert "All images are missing" in page.of(1)
     assert "the store does not have the activations on the control set" in page.of(1)
     assert "share a texture" in page.of(1)
 
@@ -250,8 +250,8 @@ def test_the_control_images_that_excite_a_unit_most_are_told_in_order(store, tmp
     order = np.argsort(-kept.activations[:, 1])[:8]
     expected = " ".join(f"{kept.activations[row, 1]:.3g} {kept.classes[kept.labels[row]]}" for row in order)
     told = page_of(store, FINISHED, tmp_path, 1).of(1)
-    assert f"Control images that excite the unit most: {expected}" in told
-    assert "the store keeps activations on control images and not the images" in told
+    assert f"Most activating control images: {expected}" in told
+    assert "No control images: not stored; use --control-images" in told
 
 
 def test_the_control_set_itself_gives_its_images_where_that_is_asked(tmp_path):
@@ -278,7 +278,7 @@ def test_the_control_set_itself_gives_its_images_where_that_is_asked(tmp_path):
             assert abs(small.getpixel((5, 5))[0] - whole.getpixel((5, 5))[0]) < 8
     Image.new("RGB", (64, 48)).save(tmp_path / "control" / "class 0" / "another.png")
     told = page_of(store, reported_run.RUN, tmp_path, control_images=True).of(0)
-    assert "the control set that is here now is another than the run's" in told
+    assert "the control set on this machine differs from the run's" in told
 
 
 # Figures.
@@ -286,7 +286,7 @@ def test_the_control_set_itself_gives_its_images_where_that_is_asked(tmp_path):
 
 def test_a_histogram_counts_every_finite_value_once():
     chart = histogram([0.0, 1.0, 1.0, float("nan"), float("inf")], marks=[2.0])
-    assert (chart.total, chart.low, chart.middle, chart.high) == (3, 0.0, 1.0, 1.0)
+    assert (chart.total, chart.low, chart.median, chart.high) == (3, 0.0, 1.0, 1.0)
     assert sum(bar.count for bar in chart.bars) == 3
     assert len(chart.bars) <= BINS
     assert histogram([]) is None
@@ -294,18 +294,18 @@ def test_a_histogram_counts_every_finite_value_once():
 
 
 def test_the_curve_of_a_search_never_falls_and_marks_what_has_no_score():
-    chart = curve(
+    chart = score_curve(
         [(0, "0", "a", 1.0), (1, "1", "b", 3.0), (2, "2", "", None), (3, "3", "c", 2.0), (4, "S", "d", 4.0)]
     )
     heights = [float(corner.split(",")[1]) for corner in chart.best.split()]
     assert heights == sorted(heights, reverse=True)
     assert (chart.first, chart.last, len(chart.gaps)) == (1.0, 4.0, 1)
-    assert [dot.better for dot in chart.dots] == [False, True, False, True]
-    assert curve([(0, "0", "a", None)]) is None
+    assert [dot.new_best for dot in chart.dots] == [False, True, False, True]
+    assert score_curve([(0, "0", "a", None)]) is None
 
 
 def test_a_curve_has_as_many_corners_as_scores_whatever_the_numbers_of_the_steps():
-    chart = curve([(0, "0", "a", 1.0), (2**62, "x", "b", 3.0)])
+    chart = score_curve([(0, "0", "a", 1.0), (2**62, "x", "b", 3.0)])
     assert chart.best == "0.0,150.0 400.0,150.0 400.0,0.0"
     assert len(chart.steps) <= 10
 
@@ -324,7 +324,7 @@ def test_a_curve_has_as_many_corners_as_scores_whatever_the_numbers_of_the_steps
     ids=str,
 )
 def test_scores_of_any_size_make_a_chart_or_none(scores):
-    for chart in (curve([(step, "", "", score) for step, score in enumerate(scores)]), histogram(scores)):
+    for chart in (score_curve([(step, "", "", score) for step, score in enumerate(scores)]), histogram(scores)):
         if chart is not None:
             ticks = chart.scores if hasattr(chart, "scores") else chart.ticks
             assert len(ticks) <= 10
@@ -364,7 +364,7 @@ def test_no_text_becomes_an_attribute_that_does_something(pages):
 
 def test_file_names_come_from_numbers_and_hashes_only(hostile):
     names = {path.relative_to(hostile / "pages").as_posix() for path in (hostile / "pages").rglob("*")}
-    assert all(writing._OWN.fullmatch(name) for name in names)
+    assert all(writing._OWN_FILES.fullmatch(name) for name in names)
     assert len([name for name in names if name.startswith("units/")]) == len(NAMED)
 
 
@@ -447,7 +447,7 @@ def test_what_is_no_report_is_left_alone(store, tmp_path):
     (mixed / "notes.txt").write_text("mine")
     for output in (thesis, folder, mixed, tmp_path / "store" / "images"):
         before = {path: path.stat().st_mtime_ns for path in (output, *output.rglob("*"))}
-        with pytest.raises(UsageError, match="is no report, so it is left as it is"):
+        with pytest.raises(UsageError, match="is no report; it is not overwritten"):
             write_report(store, FINISHED, output)
         assert {path: path.stat().st_mtime_ns for path in (output, *output.rglob("*"))} == before
     (tmp_path / "empty").mkdir()
@@ -455,9 +455,9 @@ def test_what_is_no_report_is_left_alone(store, tmp_path):
 
 
 def test_many_units_on_one_page_are_refused_with_the_remedy_unless_they_are_wanted(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(writing, "ONE_PAGE", 7)
+    monkeypatch.setattr(writing, "MAX_UNITS_PER_PAGE", 7)
     with pytest.raises(
-        UsageError, match=r"8 units are many for one page.*name a folder \(-o report/\).*--one-page"
+        UsageError, match=r"8 units are too many for one page.*name a folder \(-o report/\).*--one-page"
     ):
         write_report(store, FAILED, tmp_path / "report.html")
     assert write_report(store, FAILED, tmp_path / "report.html", one_page=True).units == 8
@@ -473,7 +473,7 @@ def test_stores_of_earlier_versions_are_told_too(tmp_path, version):
             units = runs.units(run)
         assert all((unit.label or "no label") in page.of(unit.unit) for unit in units)
         # What stands for images in these stores is none.
-        assert "No image is to be had: image 1 cannot be decoded" in page.of(units[0].unit)
+        assert "All images are missing: image 1 cannot be decoded" in page.of(units[0].unit)
 
 
 def test_a_damaged_row_is_told_where_it_stands(store, tmp_path):

@@ -1,4 +1,4 @@
-"""What is known of the run under the cursor."""
+"""Details of the selected run."""
 
 from __future__ import annotations
 
@@ -22,94 +22,94 @@ _SETTINGS = (
 
 
 class RunDetail(VerticalScroll, can_focus=False):
-    """A few lines where there is little room; else also settings, fingerprints and the command."""
+    """A few lines on small screens; on large ones also settings, fingerprints and the command."""
 
     DEFAULT_CSS = """
     RunDetail {
         height: 5; padding: 0 1; background: $surface; border-top: solid $border;
-        &.-roomy { height: 16; }
+        &.-full { height: 16; }
         & Static { height: auto; }
     }
     """
 
     def compose(self) -> ComposeResult:
-        """One text."""
+        """Lay out the text."""
         yield Static()
 
-    def show(self, row: RunRow | None, said: str, *, roomy: bool) -> None:
-        """Tell about a run.
+    def show(self, row: RunRow | None, error: str, *, full: bool) -> None:
+        """Show a run.
 
         Args:
             row: the run; None if there is none.
-            said: what a command on it last said that failed.
-            roomy: whether there is room for all.
+            error: of the last command on it; empty if there is none.
+            full: show settings, fingerprints and the command too.
         """
-        self.set_class(roomy, "-roomy")
+        self.set_class(full, "-full")
         if row is None:
             self.query_one(Static).update("")
             return
-        lines = list(_lines(row, said))
-        self.query_one(Static).update(Group(*lines, *(_more(row) if roomy else ())))
+        lines = list(_lines(row, error))
+        self.query_one(Static).update(Group(*lines, *(_full_lines(row) if full else ())))
 
 
-def _lines(row: RunRow, said: str) -> Iterator[Text]:
+def _lines(row: RunRow, error: str) -> Iterator[Text]:
     run = row.run
     yield Text.assemble(
         (plain(run.id), "bold"), f"  {plain(run.target_name)}  {plain(run.layer)}  seed {run.seed}",
         overflow="ellipsis", no_wrap=True,
     )  # fmt: skip
     yield Text(
-        f"{plain(run.settings.get('llm'))}  began {when(run.created)}"
+        f"{plain(run.settings.get('llm'))}  started {when(run.created)}"
         + (f", ended {when(run.finished)}" if run.finished else ""),
         overflow="ellipsis",
         no_wrap=True,
     )
-    yield Text(f"{SIGNS[row.state]} {_told(row)}")
+    yield Text(f"{SIGNS[row.state]} {_state_sentence(row)}")
     if row.first_error:
-        unit, why = row.first_error
-        yield Text(f"! unit {unit}: {plain(why)}")
+        unit, reason = row.first_error
+        yield Text(f"! unit {unit}: {plain(reason)}")
     remarks = [Text(f"! {plain(remark)}") for remark in row.remarks]
-    if row.noted:
+    if row.short_remarks:
         yield from remarks
-    if said:
-        yield Text(f"! {said}")
+    if error:
+        yield Text(f"! {error}")
     if row.labels:
         best = ", ".join(f"{plain(label)} +{format_score(margin)}" for label, margin in row.labels)
         yield Text(f"best by margin: {best}")
-    if not row.noted:
+    if not row.short_remarks:
         yield from remarks
 
 
-def _told(row: RunRow) -> str:
-    """A state with its reason and what to press."""
-    made = row.made
-    images = f"; {made.generated} images drawn, {made.reused} taken from the store" if made else ""
-    rate = f", {row.rate:.1f} images/s" if row.rate is not None else ""
-    left = f", about {duration(row.left)} left" if row.left is not None else ""
-    again = "t takes the failed units again" if row.failed else "r resumes"
+def _state_sentence(row: RunRow) -> str:
+    """Describe the state with its reason and the key to press."""
+    counts = row.work_counts
+    images = f"; {counts.generated} images generated, {counts.reused} from the cache" if counts else ""
+    rate = f", {row.images_per_second:.1f} images/s" if row.images_per_second is not None else ""
+    left = f", about {duration(row.seconds_left)} left" if row.seconds_left is not None else ""
+    continue_ = "t retries the failed units" if row.failed else "r resumes"
     return {
         "running": f"running, {plain(row.holder)}{images}{rate}{left}; x stops it",
-        "stopping": f"stopping after the steps in hand, asked by {plain(row.stop)}",
-        "process gone": f"{plain(row.holder)} is gone; r resumes, and nothing finished is lost",
-        "interrupted": "interrupted, every finished step is kept; r resumes",
-        "failed": f"failed: {plain(row.run.error) or 'no reason was written down'}; {again}",
-        "not begun": "not begun; r begins",
+        "stopping": f"stopping after the current steps, requested by {plain(row.stop_requested_by)}",
+        "process gone": f"{plain(row.holder)} is gone; finished steps are saved; r resumes",
+        "interrupted": "interrupted; finished steps are saved; r resumes",
+        "failed": f"failed: {plain(row.run.error) or 'no reason was recorded'}; {continue_}",
+        "not started": "not started; r starts it",
         "finished": "finished; enter shows the labels",
     }[row.state]
 
 
-def _more(row: RunRow) -> Iterator[RenderableType]:
+def _full_lines(row: RunRow) -> Iterator[RenderableType]:
     run = row.run
     yield Text()
-    known = (
+    settings = (
         f"{name.replace('_', ' ')} {plain(run.settings[name])}"
         for name in _SETTINGS
         if run.settings.get(name) not in {None, ""}
     )
-    yield Columns([Text(one) for one in known], equal=True, padding=(0, 3))
-    for part, fingerprint in run.fingerprints.items():
+    yield Columns([Text(setting) for setting in settings], equal=True, padding=(0, 3))
+    for component, fingerprint in run.fingerprints.items():
         yield Text(
-            f"{plain(part).replace('_', ' ')}: {plain(fingerprint)}",
+            f"{plain(component).replace('_', ' ')}: {plain(fingerprint)}",
             overflow="ellipsis",
             no_wrap=True,
             style="dim",

@@ -1,4 +1,4 @@
-"""The form that begins a run: says what does not fit as one types, and shows the command."""
+"""Form for a new run: checks each field while the user types, and shows the command."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from line_neurons.tools.store.leases import this_machine
 from line_neurons.tools.store.queries import run_of_command, run_of_process
 from line_neurons.tools.store.runs import RunStore, default_store, has_runs
 from line_neurons.tools.target_specs import is_custom_function
-from line_neurons.tui.app.processes import Launched, launch
+from line_neurons.tui.app.chrome import TopBar
+from line_neurons.tui.app.external import ChildProcess, launch
 from line_neurons.tui.app.runs import form as run_form
-from line_neurons.tui.app.runs.form import Layer, LayersQuestion
-from line_neurons.tui.app.top_bar import TopBar
+from line_neurons.tui.app.runs.form import Layer, LayerListing
 from line_neurons.tui.app.units.screen import UnitsScreen
 from line_neurons.tui.formatting import counted, duration, plain
 
@@ -38,34 +38,32 @@ FIELDS = {
     "layer": ("layer", "a dotted path, or several with commas"),
     "units": ("units", "7, 10-20, all, random:50, cosy, @FILE"),
     "llm": ("language model", ""),
-    "generator": ("images from", ""),
+    "generator": ("generator", ""),
     "control": ("control set", ""),
     "iterations": ("iterations", ""),
-    "images": ("images each", ""),
+    "images": ("images/concept", ""),
     "seed": ("seed", ""),
-    "max_concurrent_units": ("units at once", ""),
+    "max_concurrent_units": ("parallel units", ""),
 }
-"""The fields with their labels and what they are for; where that is empty, the default stands there."""
+"""Label and placeholder of each field; an empty placeholder is replaced by the default."""
 
 _DEBOUNCE = 0.5
 _POLL_SECONDS = 0.3
-_MOST_CHOICES = 300
-_WAITS = "listing the layers of {} …"
+_MAX_CHOICES = 300
+_LISTING = "listing the layers of {} …"
 
 
 class _Field(Input):
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down", "screen.choices", "Choose", tooltip="Among what fits the field; enter takes it."),
+        Binding(
+            "down", "screen.choices", "Choose", tooltip="Go to the suggestions for this field; enter selects one."
+        ),
     ]
     BINDING_GROUP_TITLE = "A field"
 
 
 class NewRunScreen(Screen[None]):
-    """Begin a run: choose a model, a layer and its units; all else has a default.
-
-    Args:
-        store: the store's folder.
-    """
+    """Start a run: choose a model, a layer and units; everything else has a default."""
 
     DEFAULT_CSS = """
     NewRunScreen {
@@ -75,8 +73,8 @@ class NewRunScreen(Screen[None]):
         & .field Label { width: 15; color: $text-muted; }
         & .field.-current Label { color: $primary; text-style: bold; }
         & .field Input { width: 1fr; }
-        & .fault { display: none; height: auto; margin-left: 15; color: $text-error; }
-        & .fault.-shown { display: block; }
+        & .error { display: none; height: auto; margin-left: 15; color: $text-error; }
+        & .error.-shown { display: block; }
         & #choices { width: 45%; height: 1fr; border: round $border; background: $background; padding: 0; }
         & #choices:focus { border: round $primary; }
         & #command { height: auto; max-height: 4; padding: 0 1; background: $panel; }
@@ -85,7 +83,7 @@ class NewRunScreen(Screen[None]):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+r", "start", "Start", tooltip="In a process of its own, which outlives the app."),
+        Binding("ctrl+r", "start", "Start", tooltip="In the background; the run outlives the app."),
         Binding("ctrl+y", "copy", "Copy command"),
         Binding("escape", "back", "Back"),
     ]
@@ -93,20 +91,20 @@ class NewRunScreen(Screen[None]):
     def __init__(self, store: Path) -> None:
         super().__init__()
         self._store = store
-        self._known: dict[str, list[tuple[str, str]]] = {}
+        self._choices: dict[str, list[tuple[str, str]]] = {}
         self._notes: dict[str, str] = {}
         self._layers: list[Layer] | None = None
-        self._asked = ""
-        self._question: LayersQuestion | None = None
+        self._listed_model = ""
+        self._listing: LayerListing | None = None
         self._debounce: Timer | None = None
         self._field = "model"
-        self._offered: list[str] = []
-        self._launched: Launched | None = None
-        self._began = 0.0
-        self._looking = False
+        self._shown_choices: list[str] = []
+        self._process: ChildProcess | None = None
+        self._start_time = 0.0
+        self._searching = False
 
     def compose(self) -> ComposeResult:
-        """The fields, what can be chosen for the one in hand, the command and how it goes."""
+        """Lay out the fields, the suggestions, the command and its status."""
         yield TopBar()
         with Horizontal():
             with VerticalScroll(id="form", can_focus=False):
@@ -115,75 +113,75 @@ class NewRunScreen(Screen[None]):
                         with Horizontal():
                             yield Label(label)
                             yield _Field(placeholder=placeholder, id=name, compact=True)
-                        yield Static(id=f"{name}-fault", classes="fault")
+                        yield Static(id=f"{name}-error", classes="error")
             yield OptionList(id="choices", markup=False)
         yield Static(id="command")
         yield Static(id="state")
         yield Footer()
 
     def on_mount(self) -> None:
-        """Show the defaults, and ask what is installed."""
-        self._known = {
+        """Show the defaults, and list what is installed."""
+        self._choices = {
             "generator": [*((name, "") for name in PRESETS), ("bank", "images of the bundled bank")],
-            "control": [("bank", "images of the bundled bank"), ("none", "AUC and MAD are left out")],
-            "units": [("all", ""), ("random:50", "drawn with the seed"), ("cosy", "as the CoSy benchmark")],
+            "control": [("bank", "images of the bundled bank"), ("none", "no AUC and MAD")],
+            "units": [("all", ""), ("random:50", "a random sample"), ("cosy", "the sample of the CoSy benchmark")],
             "llm": _embedded(),
         }
         self._draw()
-        self._offer()
-        self.set_interval(_POLL_SECONDS, self._look_after)
-        self.run_worker(self._look_around, thread=True, exit_on_error=False)
+        self._show_choices()
+        self.set_interval(_POLL_SECONDS, self._poll)
+        self.run_worker(self._load_choices, thread=True, exit_on_error=False)
 
     def on_unmount(self) -> None:
-        """What was asked for the form is not needed any more; a run that was begun goes on."""
-        if self._question:
-            self._question.give_up()
+        """Cancel the listing of layers; a started run continues."""
+        if self._listing:
+            self._listing.cancel()
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """Say what does not fit, and ask for the layers of another model once the typing rests."""
+        """Check the fields, and list the layers of a new model once typing pauses."""
         if event.input.id == "model":
-            self._layers, self._asked = None, ""
+            self._layers, self._listed_model = None, ""
             self._notes.pop("model", None)
             if self._debounce:
                 self._debounce.stop()
             if not is_custom_function(event.value):
-                self._debounce = self.set_timer(_DEBOUNCE, self._ask_for_layers)
+                self._debounce = self.set_timer(_DEBOUNCE, self._list_layers)
         self._draw()
-        self._offer()
+        self._show_choices()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """On to the next field; a model of one's own is only called when it is written out."""
+        """Go to the next field; a custom model is called only once its name is entered."""
         if event.input.id == "model":
-            self._ask_for_layers()
+            self._list_layers()
         self.focus_next()
 
     def on_descendant_focus(self) -> None:
-        """Offer what fits the field in hand."""
+        """Show the suggestions for the current field."""
         if isinstance(self.focused, Input) and self.focused.id:
             if self._field == "model" != self.focused.id:
-                self._ask_for_layers()
+                self._list_layers()
             self._field = self.focused.id
             for field in self.query(".field"):
                 field.set_class(field in self.focused.ancestors, "-current")
-            self._offer()
+            self._show_choices()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Take a choice into the field."""
+        """Copy a suggestion into the field."""
         field = self.query_one(f"#{self._field}", Input)
-        field.value = self._offered[event.option_index]
+        field.value = self._shown_choices[event.option_index]
         field.focus()
         field.action_end()
         if self._field == "model":
-            self._ask_for_layers()
+            self._list_layers()
 
     def action_choices(self) -> None:
-        """Go to the choices."""
-        if self._offered:
+        """Go to the suggestions."""
+        if self._shown_choices:
             self.query_one(OptionList).focus()
             self.query_one(OptionList).highlighted = 0
 
     def action_back(self) -> None:
-        """From the choices to the field, from there to the runs."""
+        """Go from the suggestions to the field, and from there to the runs."""
         if isinstance(self.focused, OptionList):
             self.query_one(f"#{self._field}", Input).focus()
         else:
@@ -195,23 +193,23 @@ class NewRunScreen(Screen[None]):
         self.notify(plain(self._line()), title="Copied", markup=False, timeout=4)
 
     def action_start(self) -> None:
-        """Begin the run, if everything fits as far as that can be told."""
-        if self._launched:
-            self._say("the run is being started")
+        """Start the run if no field has an error."""
+        if self._process:
+            self._show_status("the run is starting")
             return
-        found = run_form.faults(self._values(), self._layers)
-        if found:
-            name, fault = next(iter(found.items()))
-            self._draw(all_faults=True)
-            self._say(f"{FIELDS[name][0]}: {fault}", wrong=True)
+        errors = run_form.field_errors(self._values(), self._layers)
+        if errors:
+            name, error = next(iter(errors.items()))
+            self._draw(all_errors=True)
+            self._show_status(f"{FIELDS[name][0]}: {error}", wrong=True)
             self.query_one(f"#{name}", Input).focus()
             return
         try:
-            self._launched = launch(self._store, run_form.command(self._values()))
+            self._process = launch(self._store, run_form.command(self._values()))
         except LineError as error:
-            self._say(str(error), wrong=True)
+            self._show_status(str(error), wrong=True)
             return
-        self._began = time.time()
+        self._start_time = time.time()
 
     def _values(self) -> dict[str, str]:
         return {name: self.query_one(f"#{name}", Input).value.strip() for name in FIELDS}
@@ -219,141 +217,147 @@ class NewRunScreen(Screen[None]):
     def _line(self) -> str:
         return run_form.command_line(self._store, default_store(), self._values())
 
-    def _draw(self, *, all_faults: bool = False) -> None:
+    def _draw(self, *, all_errors: bool = False) -> None:
         values = self._values()
-        found = run_form.faults(values, self._layers)
+        errors = run_form.field_errors(values, self._layers)
         for name in FIELDS:
-            # What is still empty is no mistake yet.
-            fault = found.get(name, "") if values[name] or all_faults or name == "control" else ""
-            fault = fault or self._notes.get(name, "")
-            line = self.query_one(f"#{name}-fault", Static)
-            line.update(Content(f"! {plain(fault)}" if fault else ""))
-            line.set_class(bool(fault), "-shown")
+            # An empty field is no error yet.
+            error = errors.get(name, "") if values[name] or all_errors or name == "control" else ""
+            error = error or self._notes.get(name, "")
+            line = self.query_one(f"#{name}-error", Static)
+            line.update(Content(f"! {plain(error)}" if error else ""))
+            line.set_class(bool(error), "-shown")
         self.query_one("#command", Static).update(Content(f"$ {plain(self._line())}"))
-        if self._launched is None:
-            self._say(self._summary(values, found))
+        if self._process is None:
+            self._show_status(self._summary(values, errors))
 
-    def _summary(self, values: dict[str, str], found: dict[str, str]) -> str:
-        if self._question:
-            return _WAITS.format(plain(self._asked))
-        if is_custom_function(values["model"]) and not self._asked:
+    def _summary(self, values: dict[str, str], errors: dict[str, str]) -> str:
+        if self._listing:
+            return _LISTING.format(plain(self._listed_model))
+        if is_custom_function(values["model"]) and not self._listed_model:
             return "enter runs this code to list its layers"
-        if found:
-            return "names of classes are looked up when the run begins" if found.keys() == {"units"} else ""
+        if errors:
+            return "class names are checked when the run starts" if errors.keys() == {"units"} else ""
         count = run_form.count_units(values, self._layers)
         return f"{counted(count, 'unit')}; ctrl+r starts" if count else "ctrl+r starts"
 
-    def _say(self, text: str, *, wrong: bool = False) -> None:
+    def _show_status(self, text: str, *, wrong: bool = False) -> None:
         state = self.query_one("#state", Static)
         state.set_class(wrong, "-wrong")
         state.update(Content(f"! {plain(text)}" if wrong else plain(text)))
 
-    def _offer(self) -> None:
-        """Show what fits the field in hand."""
+    def _show_choices(self) -> None:
+        """Show the suggestions for the current field."""
         typed = self.query_one(f"#{self._field}", Input).value.strip().lower()
-        known = self._known.get(self._field, [])
+        choices = self._choices.get(self._field, [])
         if self._field == "layer":
-            known = [(one.path, f"{one.units} {one.kind}") for one in self._layers or ()]
-        exact = any(value.lower() == typed for value, _ in known)
-        fitting = [(value, note) for value, note in known if exact or typed in value.lower()][:_MOST_CHOICES]
-        choices = self.query_one(OptionList)
-        choices.border_title = FIELDS[self._field][0]
-        choices.clear_options()
-        # What fits nothing may be mistyped.
-        fitting = fitting or known[:_MOST_CHOICES]
-        self._offered = [value for value, _ in fitting]
-        if not fitting and (about := Settings.model_fields.get(self._field)):
-            choices.add_option(Option(Content(about.description or ""), disabled=True))
-        choices.add_options(
-            [Content.assemble(plain(value), (f"  {plain(note)}", "dim")) for value, note in fitting]
+            choices = [(layer.path, f"{layer.units} {layer.kind}") for layer in self._layers or ()]
+        exact = any(value.lower() == typed for value, _ in choices)
+        matching = [(value, note) for value, note in choices if exact or typed in value.lower()][:_MAX_CHOICES]
+        options = self.query_one(OptionList)
+        options.border_title = FIELDS[self._field][0]
+        options.clear_options()
+        # A value without a match may be mistyped.
+        matching = matching or choices[:_MAX_CHOICES]
+        self._shown_choices = [value for value, _ in matching]
+        if not matching and (about := Settings.model_fields.get(self._field)):
+            options.add_option(Option(Content(about.description or ""), disabled=True))
+        options.add_options(
+            [Content.assemble(plain(value), (f"  {plain(note)}", "dim")) for value, note in matching]
         )
 
-    def _look_around(self) -> None:
-        """In a thread: the models that are installed, and the defaults."""
+    def _load_choices(self) -> None:
+        """List installed models and defaults, in a worker thread."""
         from line_neurons.tools.language_models.ollama.address import server_urls
         from line_neurons.tools.language_models.ollama.models import installed
 
         try:
             settings = load_settings()
         except LineError as error:
-            self.call_later(partial(self._say, str(error), wrong=True))
+            self.call_later(partial(self._show_status, str(error), wrong=True))
             return
         defaults = {name: str(getattr(settings, name)) for name in run_form.SETTINGS}
         if "max_concurrent_units" not in settings.model_fields_set:
             defaults["max_concurrent_units"] = str(BATCH["max_concurrent_units"])
-        self.call_later(self._take, "model", [(name, "") for name in run_form.torchvision_names()], defaults, "")
+        self.call_later(
+            self._add_choices, "model", [(name, "") for name in run_form.torchvision_specs()], defaults, ""
+        )
         try:
             servers = installed(server_urls(settings.ollama))
         except LineError as error:
-            self.call_later(self._take, "llm", _embedded(), {}, str(error))
+            self.call_later(self._add_choices, "llm", _embedded(), {}, str(error))
             return
         models = [(f"ollama:{model.name}", model.parameters) for server in servers for model in server.models]
         down = "; ".join(
             f"{server.error}{f' ({server.remedy})' if server.remedy else ''}" for server in servers if server.error
         )
-        self.call_later(self._take, "llm", [*dict(models).items(), *_embedded()], {}, down)
+        self.call_later(self._add_choices, "llm", [*dict(models).items(), *_embedded()], {}, down)
 
-    def _take(self, field: str, known: list[tuple[str, str]], defaults: dict[str, str], note: str) -> None:
-        self._known[field] = known
+    def _add_choices(
+        self, field: str, choices: list[tuple[str, str]], defaults: dict[str, str], note: str
+    ) -> None:
+        self._choices[field] = choices
         if note:
-            self._known[field] = [*known, ("ollama:", f"! {note}")]
+            self._choices[field] = [*choices, ("ollama:", f"! {note}")]
         for name, default in defaults.items():
             self.query_one(f"#{name}", Input).placeholder = default
-        self._offer()
+        self._show_choices()
 
-    def _ask_for_layers(self) -> None:
+    def _list_layers(self) -> None:
         model = self._values()["model"]
-        if model == self._asked or not all(model.partition(":")) or model.startswith("-"):
+        if model == self._listed_model or not all(model.partition(":")) or model.startswith("-"):
             return
-        if self._question:
-            self._question.give_up()
-        self._asked, self._layers = model, None
-        self._question = LayersQuestion(model)
-        self.run_worker(partial(self._wait_for, self._question), thread=True, exit_on_error=False)
+        if self._listing:
+            self._listing.cancel()
+        self._listed_model, self._layers = model, None
+        self._listing = LayerListing(model)
+        self.run_worker(partial(self._wait_for_layers, self._listing), thread=True, exit_on_error=False)
         self._draw()
 
-    def _wait_for(self, question: LayersQuestion) -> None:
+    def _wait_for_layers(self, listing: LayerListing) -> None:
         try:
-            layers, fault = question.answer(), ""
+            layers, message = listing.wait(), ""
         except LineError as error:
-            layers, fault = None, str(error)
-        self.call_later(self._answered, question, layers, fault)
+            layers, message = None, str(error)
+        self.call_later(self._layers_listed, listing, layers, message)
 
-    def _answered(self, question: LayersQuestion, layers: list[Layer] | None, fault: str) -> None:
-        if question is not self._question:
+    def _layers_listed(self, listing: LayerListing, layers: list[Layer] | None, error: str) -> None:
+        if listing is not self._listing:
             return
-        self._question, self._layers = None, layers
-        if fault:
-            self._notes["model"] = fault
+        self._listing, self._layers = None, layers
+        if error:
+            self._notes["model"] = error
         self._draw()
-        self._offer()
+        self._show_choices()
 
-    def _look_after(self) -> None:
-        """Whether the run that was begun is there, or what its command said."""
-        launched = self._launched
-        if launched is None or self._looking:
+    def _poll(self) -> None:
+        """Check whether the run is in the store, or why its command failed."""
+        process = self._process
+        if process is None or self._searching:
             return
-        status = launched.poll()
-        self._say(f"starting, {duration(time.time() - self._began)}: {launched.said() or 'opening the parts'}")
-        self._looking = True
-        self.run_worker(partial(self._find_run, launched, status), thread=True, exit_on_error=False)
+        status = process.poll()
+        self._show_status(
+            f"starting, {duration(time.time() - self._start_time)}: {process.last_message() or 'loading models'}"
+        )
+        self._searching = True
+        self.run_worker(partial(self._find_run, process, status), thread=True, exit_on_error=False)
 
-    def _find_run(self, launched: Launched, status: int | None) -> None:
-        run = _run_of(self._store, launched, self._began)
-        self.call_later(self._found, launched, status, run)
+    def _find_run(self, process: ChildProcess, status: int | None) -> None:
+        run = _started_run(self._store, process, self._start_time)
+        self.call_later(self._run_found, process, status, run)
 
-    def _found(self, launched: Launched, status: int | None, run: str | None) -> None:
-        self._looking = False
+    def _run_found(self, process: ChildProcess, status: int | None, run: str | None) -> None:
+        self._searching = False
         if run is not None:
-            self._launched = None
+            self._process = None
             self.app.switch_screen(UnitsScreen(self._store, run))
         elif status is not None:
-            self._launched = None
-            self._say(launched.said() or f"it ended with status {status}; see {launched.log}", wrong=True)
+            self._process = None
+            self._show_status(process.last_message() or f"exit status {status}; see {process.log}", wrong=True)
 
 
-def _run_of(store: Path, launched: Launched, began: float) -> str | None:
-    """The run that a command began: the one its process holds, or one that was begun so since."""
+def _started_run(store: Path, process: ChildProcess, start_time: float) -> str | None:
+    """Find the run that a command started: by the process that holds it, or by its command and time."""
     if not has_runs(store):
         return None
     try:
@@ -361,8 +365,8 @@ def _run_of(store: Path, launched: Launched, began: float) -> str | None:
     except LineError:
         return None
     try:
-        held = run_of_process(runs, launched.pid, this_machine().host)
-        return held or run_of_command(runs, shlex.join(["line", *launched.arguments]), began - 5)
+        held = run_of_process(runs, process.pid, this_machine().host)
+        return held or run_of_command(runs, shlex.join(["line", *process.arguments]), start_time - 5)
     except LineError:
         return None
     finally:
@@ -370,4 +374,7 @@ def _run_of(store: Path, launched: Launched, began: float) -> str | None:
 
 
 def _embedded() -> list[tuple[str, str]]:
-    return [*((f"embedded:{name}", "on this machine") for name in EMBEDDED), ("random", "a baseline")]
+    return [
+        *((f"embedded:{name}", "on this machine") for name in EMBEDDED),
+        ("random", "baseline of random words"),
+    ]

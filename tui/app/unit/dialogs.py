@@ -1,4 +1,4 @@
-"""The small dialogs of a unit's screen: a concept of one's own, and a fork."""
+"""Dialogs of a unit's screen: suggest a concept, fork a run."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _LOOK = """
 {name} Input {{ border: tall $panel; height: 3; }}
 {name} Input:focus {{ border: tall $accent; }}
 {name} Label {{ text-style: bold; }}
-{name} .told {{ height: auto; min-height: 1; }}
-{name} .told.wrong {{ color: $text-error; }}
+{name} .message {{ height: auto; min-height: 1; }}
+{name} .message.error {{ color: $text-error; }}
 {name} Horizontal {{ height: auto; align-horizontal: right; }}
 {name} Button {{ margin-left: 2; }}
 """
 
 
-def concept_trouble(text: str, tried: Sequence[str] = (), banned: Sequence[str] = ()) -> str:
-    """What is wrong with a concept that a person types; empty if nothing is."""
+def concept_error(text: str, tried: Sequence[str] = (), banned: Sequence[str] = ()) -> str:
+    """Return what is wrong with a typed concept; empty if nothing is."""
     try:
         concept = normalise_concept(text)
     except ValueError as error:
@@ -43,17 +43,17 @@ def concept_trouble(text: str, tried: Sequence[str] = (), banned: Sequence[str] 
     if (known := find_duplicate(concept, banned)) is not None:
         return f"“{known}” is banned"
     if (known := find_duplicate(concept, tried)) is not None:
-        return f"“{known}” was scored already"
+        return f"“{known}” was already scored"
     return ""
 
 
 class ConceptDialog(ModalScreen[str | None]):
-    """Asks for a concept of one's own; gives it normalised, or None.
+    """Asks for a concept to suggest; returns it normalised, or None.
 
     Args:
-        unit: what it is tried on, in words.
-        tried: the concepts that were scored.
-        banned: the concepts that are forbidden.
+        unit: name of the unit.
+        tried: concepts that were scored.
+        banned: concepts that are banned.
     """
 
     CSS = _LOOK.format(name="ConceptDialog")
@@ -64,34 +64,34 @@ class ConceptDialog(ModalScreen[str | None]):
         self._unit, self._tried, self._banned = unit, tried, banned
 
     def compose(self) -> ComposeResult:
-        """A field, what is wrong with it, and two buttons."""
+        """Lay out a field with its error and two buttons."""
         with Vertical() as box:
-            box.border_title = "Try a concept of your own"
+            box.border_title = "Suggest a concept"
             yield Static(
-                Text(f"It is the next proposal for {self._unit}: generated, measured and scored like any other.")
+                Text(f"The next proposal for {self._unit}: images are generated and scored as for any concept.")
             )
             yield Input(placeholder="one to three words, such as: striped fur", max_length=200)
-            yield Static(classes="told", markup=False)
+            yield Static(classes="message", markup=False)
             with Horizontal():
                 yield Button("Cancel", id="cancel")
-                yield Button("Try it", id="go", variant="primary", disabled=True)
+                yield Button("Suggest", id="go", variant="primary", disabled=True)
 
     @on(Input.Changed)
-    def _look(self, event: Input.Changed) -> None:
-        trouble = concept_trouble(event.value, self._tried, self._banned)
-        told = self.query_one(".told", Static)
-        told.set_class(bool(trouble and event.value), "wrong")
+    def _check(self, event: Input.Changed) -> None:
+        error = concept_error(event.value, self._tried, self._banned)
+        message = self.query_one(".message", Static)
+        message.set_class(bool(error and event.value), "error")
         if not event.value.strip():
-            told.update("")
+            message.update("")
         else:
-            told.update(Text(plain(trouble) if trouble else f"✓ “{normalise_concept(event.value)}”"))
-        self.query_one("#go", Button).disabled = bool(trouble)
+            message.update(Text(plain(error) if error else f"✓ “{normalise_concept(event.value)}”"))
+        self.query_one("#go", Button).disabled = bool(error)
 
     @on(Input.Submitted)
     @on(Button.Pressed, "#go")
-    def _go(self) -> None:
+    def _submit(self) -> None:
         value = self.query_one(Input).value
-        if not concept_trouble(value, self._tried, self._banned):
+        if not concept_error(value, self._tried, self._banned):
             self.dismiss(normalise_concept(value))
 
     @on(Button.Pressed, "#cancel")
@@ -100,8 +100,8 @@ class ConceptDialog(ModalScreen[str | None]):
 
 
 @dataclass(frozen=True)
-class Fork:
-    """What a fork is to begin with: the step after which, and what is to be another; None: as it was."""
+class ForkRequest:
+    """A fork: the step after which it starts, and what it changes; None: unchanged."""
 
     step: int
     seed: int | None
@@ -109,26 +109,26 @@ class Fork:
     concept: str | None
 
     def arguments(self, run: str, unit: int) -> list[str]:
-        """The arguments of ``line`` that make it."""
-        given: list[str] = ["fork", run, str(unit), "--step", str(self.step)]
+        """Return the arguments of ``line`` that create the fork."""
+        arguments: list[str] = ["fork", run, str(unit), "--step", str(self.step)]
         for flag, value in (("--seed", self.seed), ("--llm", self.llm), ("--concept", self.concept)):
             if value is not None:
-                # In one word, so that a value that begins with a dash is no flag.
-                given.append(f"{flag}={value}")
-        return given
+                # One word, so that a value with a leading dash is no flag.
+                arguments.append(f"{flag}={value}")
+        return arguments
 
 
-class ForkDialog(ModalScreen[Fork | None]):
-    """Asks what a fork begins with; validates as one types.
+class ForkDialog(ModalScreen[ForkRequest | None]):
+    """Asks for the parameters of a fork; validates while the user types.
 
     Args:
-        unit: the unit, in words.
-        steps: the steps that it can be forked after.
-        step: the step to begin with.
+        unit: name of the unit.
+        steps: the steps after which it can be forked.
+        step: the suggested one.
         seed: the run's seed.
         llm: the run's language model.
-        banned: the concepts that are forbidden.
-        ended: nothing comes after the last step but a concept of one's own.
+        banned: concepts that are banned.
+        ended: the search has ended; a fork after its last step needs a concept.
     """
 
     CSS = (
@@ -157,47 +157,47 @@ class ForkDialog(ModalScreen[Fork | None]):
         self._banned, self._ended = banned, ended
 
     def compose(self) -> ComposeResult:
-        """Four fields, what is wrong with them, and two buttons."""
+        """Lay out four fields with their error and two buttons."""
         last = self._steps[-1]
         with Vertical() as box:
             box.border_title = f"Fork {self._unit}"
-            yield Static(Text("A new run goes on from the board after the step; this one stays as it is."))
+            yield Static(Text("Start a new run from the board after a step; this run does not change."))
             with Horizontal(classes="row"):
                 with Vertical():
                     yield Label(f"after step (0 to {last})")
                     yield Input(str(self._step), id="step", max_length=9)
                 with Vertical():
                     yield Label("seed")
-                    yield Input(id="seed", placeholder=f"{self._seed}, as it was", max_length=19)
+                    yield Input(id="seed", placeholder=f"{self._seed}, unchanged", max_length=19)
             yield Label("language model")
-            yield Input(id="llm", placeholder=f"{plain(self._llm)}, as it was", max_length=200)
+            yield Input(id="llm", placeholder=f"{plain(self._llm)}, unchanged", max_length=200)
             yield Label("first proposal")
-            yield Input(id="concept", placeholder="the language model's, or a concept of your own", max_length=200)
-            yield Static(classes="told", markup=False)
+            yield Input(id="concept", placeholder="from the language model, or type a concept", max_length=200)
+            yield Static(classes="message", markup=False)
             with Horizontal():
                 yield Button("Cancel", id="cancel")
                 yield Button("Fork", id="go", variant="primary")
 
     def on_mount(self) -> None:
-        """Say at once what is missing."""
-        self._look()
+        """Show the first error."""
+        self._check()
 
     @on(Input.Changed)
-    def _look(self) -> None:
-        trouble = self._trouble()
-        told = self.query_one(".told", Static)
-        told.set_class(bool(trouble), "wrong")
-        told.update(Text(plain(trouble)))
-        self.query_one("#go", Button).disabled = bool(trouble)
+    def _check(self) -> None:
+        error = self._error()
+        message = self.query_one(".message", Static)
+        message.set_class(bool(error), "error")
+        message.update(Text(plain(error)))
+        self.query_one("#go", Button).disabled = bool(error)
 
     @on(Input.Submitted)
     @on(Button.Pressed, "#go")
-    def _go(self) -> None:
-        if self._trouble():
+    def _submit(self) -> None:
+        if self._error():
             return
         seed, llm, concept = (self._value(name) for name in ("seed", "llm", "concept"))
         self.dismiss(
-            Fork(
+            ForkRequest(
                 int(self._value("step")),
                 int(seed) if seed else None,
                 llm or None,
@@ -212,37 +212,37 @@ class ForkDialog(ModalScreen[Fork | None]):
     def _value(self, name: str) -> str:
         return self.query_one(f"#{name}", Input).value.strip()
 
-    def _trouble(self) -> str:
-        """What is wrong with the first field that is not right; empty if all are."""
+    def _error(self) -> str:
+        """Return the error of the first invalid field; empty if all are valid."""
         checks: dict[str, Callable[[str], str]] = {
-            "step": self._step_trouble,
-            "seed": _seed_trouble,
-            "llm": _model_trouble,
-            "concept": lambda text: concept_trouble(text, (), self._banned) if text else "",
+            "step": self._step_error,
+            "seed": _seed_error,
+            "llm": _model_error,
+            "concept": lambda text: concept_error(text, (), self._banned) if text else "",
         }
-        trouble = next((said for name, check in checks.items() if (said := check(self._value(name)))), "")
+        error = next((message for name, check in checks.items() if (message := check(self._value(name)))), "")
         if (
-            not trouble
+            not error
             and self._ended
             and int(self._value("step")) == self._steps[-1]
             and not self._value("concept")
         ):
             return f"the search ended with step {self._steps[-1]}: name an earlier one, or a first proposal"
-        return trouble
+        return error
 
-    def _step_trouble(self, text: str) -> str:
+    def _step_error(self, text: str) -> str:
         if _is_number(text) and int(text) in self._steps:
             return ""
         return f"no step {text!r:.20}: name one from 0 to {self._steps[-1]}" if text else "name the step"
 
 
-def _seed_trouble(text: str) -> str:
+def _seed_error(text: str) -> str:
     if not text or (_is_number(text) and int(text) < 2**31):
         return ""
     return f"a seed is a whole number from 0 to {2**31 - 1}, not {text!r:.30}"
 
 
-def _model_trouble(text: str) -> str:
+def _model_error(text: str) -> str:
     kind, _, name = text.partition(":")
     if not text or text in FORMS or (kind in {"ollama", "langchain"} and name and not set(name) & {" ", "\t"}):
         return ""

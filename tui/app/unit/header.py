@@ -1,67 +1,114 @@
-"""A unit's name and label, with what the label was found with."""
+"""Title, label and steering commands of a unit."""
 
 from __future__ import annotations
 
 from rich.text import Text
+from textual.widgets import Static
 
 from line_neurons.agent.text import format_score
 from line_neurons.tools.label_marks import UNLABELLED, describe_marks
+from line_neurons.tui.unit_view import COMMAND_VERBS, UnitView
 from line_neurons.tui.formatting import number, origin, plain
-from line_neurons.tui.unit_view import UnitView
+
+MAX_COMMANDS = 3
+"""The number of steering commands that are shown."""
 
 
-def title_of(view: UnitView) -> str:
-    """Which unit it is, in words."""
+def unit_title(view: UnitView) -> str:
+    """Return model, layer, index and name of a unit."""
     name = f" ({plain(view.unit.name)})" if view.unit.name else ""
     return f"{plain(view.run.target_name)} {plain(view.run.layer)} unit {view.unit.unit}{name}"
 
 
-def best_of(view: UnitView) -> tuple[str, float | None]:
-    """The label with its score; of a unit that has none yet, the best concept so far."""
+def best_concept(view: UnitView) -> tuple[str, float | None]:
+    """Return the label with its score or, without a label, the best concept so far."""
     if view.unit.label is not None:
         return view.unit.label, view.unit.score
-    scored = [one for one in view.steps if one.score is not None and one.concept]
+    scored = [step for step in view.steps if step.score is not None and step.concept]
     if not scored:
         return "", None
-    best = max(scored, key=lambda one: one.score or 0.0)
+    best = max(scored, key=lambda step: step.score or 0.0)
     return best.concept or "", best.score
 
 
-def head_text(view: UnitView) -> Text:
-    """The label with its score, margin, AUC, MAD, origin and the second label; what is not known is left out."""
+def label_text(view: UnitView) -> Text:
+    """Describe the label: score, margin, AUC, mean activation difference, origin and runner-up, if known."""
     unit = view.unit
-    concept, score = best_of(view)
-    shown = Text()
+    concept, score = best_concept(view)
+    text = Text()
     if unit.status in UNLABELLED:
-        shown.append(f"no label: {plain(describe_marks(unit.marks))}", "bold")
-        return shown
+        text.append(f"no label: {plain(describe_marks(unit.marks))}", "bold")
+        return text
     if not concept:
-        shown.append("no label yet", "dim")
-        return shown
-    shown.append("label " if unit.label is not None else "best so far ", "dim")
-    shown.append(plain(concept), "bold")
-    first = (unit.initial_label, unit.initial_score) if unit.initial_label is not None else _best_first(view)
-    margin = None if score is None or first[1] is None else score - first[1]
-    above = f"+{format_score(margin)} over {plain(first[0])}" if margin else "0, it is the best of the first board"
-    known = [
+        text.append("no label yet", "dim")
+        return text
+    text.append("label " if unit.label is not None else "best so far ", "dim")
+    text.append(plain(concept), "bold")
+    initial = (unit.initial_label, unit.initial_score) if unit.initial_label is not None else _best_initial(view)
+    margin = None if score is None or initial[1] is None else score - initial[1]
+    over = f"+{format_score(margin)} over {plain(initial[0])}" if margin else "0, best of the initial board"
+    reply_metadata = [
         ("marked", plain(describe_marks(unit.marks)) if unit.label is not None else ""),
         ("score", number(score)),
-        ("margin", above if first[0] else ""),
+        ("margin", over if initial[0] else ""),
         ("AUC", "" if unit.auc is None else f"{unit.auc:.3f}"),
         ("MAD", "" if unit.mad is None else format_score(unit.mad)),
         ("origin", plain(origin(unit))),
-        ("second", f"{plain(unit.second_label)} {number(unit.second_score)}" if unit.second_label else ""),
+        ("runner-up", f"{plain(unit.second_label)} {number(unit.second_score)}" if unit.second_label else ""),
     ]
     if (run := view.run).forked_from is not None:
-        known.append(("fork of", f"{plain(run.forked_from)} after step {run.forked_step}"))
-    for name, value in known:
+        reply_metadata.append(("fork of", f"{plain(run.forked_from)} after step {run.forked_step}"))
+    for name, value in reply_metadata:
         if value:
-            shown.append(f"   {name} ", "dim")
-            shown.append(value)
-    return shown
+            text.append(f"   {name} ", "dim")
+            text.append(value)
+    return text
 
 
-def _best_first(view: UnitView) -> tuple[str | None, float | None]:
-    first = [one for one in view.steps if one.kind == "initial" and one.step == 0 and one.score is not None]
-    best = max(first, key=lambda one: one.score or 0.0, default=None)
+def _best_initial(view: UnitView) -> tuple[str | None, float | None]:
+    initial = [step for step in view.steps if step.kind == "initial" and step.step == 0 and step.score is not None]
+    best = max(initial, key=lambda step: step.score or 0.0, default=None)
     return (best.concept, best.score) if best else (None, None)
+
+
+class SteeringView(Static):
+    """The last steering commands, pending and applied ones, with their outcomes."""
+
+    DEFAULT_CSS = """
+    SteeringView { height: auto; max-height: 5; padding: 0 1; display: none; border-top: solid $panel; }
+    SteeringView.some { display: block; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__(markup=False)
+
+    def show(self, view: UnitView) -> None:
+        """Show the last commands of a unit."""
+        self.set_class(bool(view.commands), "some")
+        self.update(commands_text(view))
+
+
+def command_text(kind: str, concept: str) -> str:
+    """Describe a steering command."""
+    verb = COMMAND_VERBS.get(kind, plain(kind))
+    return f"{verb} “{plain(concept)}”" if concept else verb
+
+
+def when_applied(view: UnitView) -> str:
+    """Tell when a pending command is applied, and the key to press for it."""
+    if view.state == "failed":
+        return "pending until the unit is retried (t)"
+    return "applied before the next node" if view.is_active else "pending until the run is resumed (r)"
+
+
+def commands_text(view: UnitView) -> Text:
+    """Describe the last commands of a unit, a line each, the newest first."""
+    text = Text()
+    for command in reversed(view.commands[-MAX_COMMANDS:]):
+        line = command_text(command.kind, command.concept)
+        if command.taken is None:
+            line = f"… {line}: {when_applied(view)}"
+        else:
+            line = f"{'✓' if command.applied else '✗'} {line}: {plain(command.outcome) or 'applied'}"
+        text.append(("\n" if text else "") + line, "bold" if command.taken is None else "")
+    return text

@@ -1,4 +1,4 @@
-"""One image, as large as the terminal is, with how it was made."""
+"""One image in large, with its metadata."""
 
 from __future__ import annotations
 
@@ -13,28 +13,22 @@ from textual.containers import Container, Horizontal, VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
-from line_neurons.tui.app.external import open_outside
-from line_neurons.tui.app.top_bar import TopBar
-from line_neurons.tui.app.unit.images import Card, Loaded
+from line_neurons.tui.app.chrome import TopBar
+from line_neurons.tui.app.external import open_on_desktop
+from line_neurons.tui.app.unit.images import ImageCard, LoadedImage
 from line_neurons.tui.formatting import drawn_from, number, plain
 
-_ACCOUNT = 34
-"""The account of an image has at least so many cells beside it."""
+_METADATA_WIDTH = 34
+"""Minimum width of the metadata, in cells."""
 
 
 class ImageScreen(Screen[None]):
-    """Images of a concept, one at a time.
-
-    Args:
-        concept: what they show.
-        loaded: the images; at least one.
-        index: the one to begin with.
-    """
+    """The images of a concept, one at a time."""
 
     CSS = """
     ImageScreen Horizontal { height: 1fr; }
     ImageScreen #frame { align: center middle; }
-    ImageScreen #frame Card { margin: 0; }
+    ImageScreen #frame ImageCard { margin: 0; }
     ImageScreen VerticalScroll { width: 1fr; padding: 0 1; border-left: solid $panel; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -47,14 +41,14 @@ class ImageScreen(Screen[None]):
         Binding("c", "copy", "Copy path"),
     ]
 
-    def __init__(self, concept: str, loaded: Sequence[Loaded], index: int = 0) -> None:
+    def __init__(self, concept: str, loaded: Sequence[LoadedImage], index: int = 0) -> None:
         super().__init__()
         self._concept = concept
         self._loaded = list(loaded)
         self._index = index
 
     def compose(self) -> ComposeResult:
-        """The image beside its account."""
+        """Lay out the image beside its metadata."""
         yield TopBar()
         with Horizontal():
             yield Container(id="frame")
@@ -67,9 +61,9 @@ class ImageScreen(Screen[None]):
         await self._show()
 
     def on_resize(self, event: events.Resize) -> None:
-        """Give the image all the height, and the account what is left beside it."""
-        room = 2 * max(1, event.size.height - 3)
-        self.query_one("#frame").styles.width = max(20, min(room + 2, event.size.width - _ACCOUNT))
+        """Give the image the full height, and the metadata the remaining width."""
+        width = 2 * max(1, event.size.height - 3)
+        self.query_one("#frame").styles.width = max(20, min(width + 2, event.size.width - _METADATA_WIDTH))
         self.call_after_refresh(self._fit)
 
     async def action_move(self, by: int) -> None:
@@ -78,8 +72,8 @@ class ImageScreen(Screen[None]):
         await self._show()
 
     def action_open(self) -> None:
-        """Open the file with the desktop's viewer, or say where it is."""
-        show_outside(self, self._loaded[self._index])
+        """Open the file with the desktop's viewer, or show its path."""
+        open_image_file(self, self._loaded[self._index])
 
     def action_copy(self) -> None:
         """Copy the file's path."""
@@ -90,46 +84,46 @@ class ImageScreen(Screen[None]):
     async def _show(self) -> None:
         frame = self.query_one("#frame")
         await frame.remove_children()
-        await frame.mount(Card(self._index, self._loaded[self._index]))
+        await frame.mount(ImageCard(self._index, self._loaded[self._index]))
         self.sub_title = f"{plain(self._concept)} {self._index + 1}/{len(self._loaded)}"
         self.query_one(VerticalScroll).query_one(Static).update(
-            account_text(self._concept, self._loaded[self._index])
+            metadata_text(self._concept, self._loaded[self._index])
         )
         self._fit()
 
     def _fit(self) -> None:
         frame = self.query_one("#frame")
-        for card in frame.query(Card):
+        for card in frame.query(ImageCard):
             card.fit(max(4, frame.size.width), max(2, frame.size.height - 1))
 
 
-def show_outside(screen: Screen[None], loaded: Loaded) -> None:
-    """Open an image's file with the desktop's viewer; where that is not possible, say where it is."""
-    one = loaded.image
-    if loaded.error and not one.content:
+def open_image_file(screen: Screen[None], loaded: LoadedImage) -> None:
+    """Open an image's file with the desktop's viewer; without one, show its path."""
+    image = loaded.image
+    if loaded.error and not image.content:
         screen.notify(f"the image {plain(loaded.error)}", severity="warning", markup=False)
-    elif not open_outside(one.path):
-        screen.notify(plain(one.path), title="No viewer here; the file is", markup=False, timeout=15)
+    elif not open_on_desktop(image.path):
+        screen.notify(plain(image.path), title="No image viewer here; path", markup=False, timeout=15)
 
 
-def account_text(concept: str, loaded: Loaded) -> Text:
-    """How an image was made, a line for each thing known."""
-    one, account = loaded.image, loaded.image.metadata or {}
+def metadata_text(concept: str, loaded: LoadedImage) -> Text:
+    """Describe an image, a line for each known field."""
+    image, metadata = loaded.image, loaded.image.metadata or {}
     lines = {
         "concept": concept,
-        "activation": number(one.activation) if one.activation is not None else "not kept in the store",
-        "trouble": f"the image {loaded.error}" if loaded.error else "",
-        "prompt": one.prompt,
-        "seed": one.seed,
-        "generator": one.generator,
-        "drawn from": drawn_from([account]),
-        "angle": account.get("angle"),
-        "lighting": account.get("lighting"),
-        "file": one.path,
+        "activation": number(image.activation) if image.activation is not None else "not in the store",
+        "error": f"the image {loaded.error}" if loaded.error else "",
+        "prompt": image.prompt,
+        "seed": image.seed,
+        "generator": image.generator,
+        "sources": drawn_from([metadata]),
+        "angle": metadata.get("angle"),
+        "lighting": metadata.get("lighting"),
+        "file": image.path,
     }
-    shown = Text()
+    text = Text()
     for name, value in lines.items():
-        if said := plain(value):
-            shown.append(f"{name}: ", style="bold")
-            shown.append(f"{said}\n")
-    return shown
+        if line := plain(value):
+            text.append(f"{name}: ", style="bold")
+            text.append(f"{line}\n")
+    return text

@@ -1,4 +1,4 @@
-"""The images of a concept, as the terminal can show them."""
+"""Images of a concept in the terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-# The terminal is asked what it can show when this is imported: before the app takes it over.
+# Importing this queries the terminal's graphics protocol, which must precede the app.
 import textual_image.renderable
 import textual_image.widget
 from rich.text import Text
@@ -28,57 +28,58 @@ from line_neurons.tui.formatting import number, plain
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# Without a terminal to ask (a screenshot, a test) there are half cells, which every one can show.
+# Without a terminal (a screenshot, a test) images are half cells, which every terminal can show.
 ImageWidget: Callable[..., Widget] = (
     textual_image.widget.HalfcellImage
     if textual_image.renderable.Image is textual_image.renderable.UnicodeImage
     else textual_image.widget.Image
 )
 
-MOST = 30
-"""So many images of a concept are shown."""
+MAX_IMAGES = 30
+"""The number of images of a concept that are shown."""
 
 _PIXELS = 768
 _CAPTION = 1
 
 
-class Loaded(NamedTuple):
-    """An image and its pixels; where there are none ``error`` says why."""
+class LoadedImage(NamedTuple):
+    """An image and its pixels; without pixels ``error`` says why."""
 
     image: StoredImage
     pixels: Image | None
     error: str
 
 
-def load(store: Path, images: Sequence[str], run: Run, unit: int) -> list[Loaded]:
-    """Images of a run with their pixels, small enough to be shown quickly; takes a while.
+def load_images(store: Path, images: Sequence[str], run: Run, unit: int) -> list[LoadedImage]:
+    """Load images of a run, scaled down to at most 768 pixels a side; slow.
 
     Raises:
-        StoreError: the bank cannot be read.
+        StoreError: the cache cannot be read.
     """
     target = str(run.fingerprints.get("target", ""))
-    return [_decoded(one) for one in stored_images(store, images, target, run.layer, unit)]
+    return [decode(image) for image in stored_images(store, images, target, run.layer, unit)]
 
 
-def _decoded(one: StoredImage) -> Loaded:
-    if not one.content:
-        return Loaded(one, None, one.error)
+def decode(image: StoredImage) -> LoadedImage:
+    """Decode an image from the store."""
+    if not image.content:
+        return LoadedImage(image, None, image.error)
     try:
-        shown = read_image(one.content, side=_PIXELS)
+        pixels = read_image(image.content, side=_PIXELS)
     except ImageError as error:
-        return Loaded(one, None, f"cannot be shown: {error}")
-    shown.thumbnail((_PIXELS, _PIXELS))
-    return Loaded(one, shown, "")
+        return LoadedImage(image, None, f"cannot be shown: {error}")
+    pixels.thumbnail((_PIXELS, _PIXELS))
+    return LoadedImage(image, pixels, "")
 
 
-class Card(Vertical, can_focus=True):
+class ImageCard(Vertical, can_focus=True):
     """An image with the unit's activation under it."""
 
     DEFAULT_CSS = """
-    Card { width: auto; height: auto; margin: 0 1 0 0; }
-    Card > Static { height: 1; width: 100%; color: $text-muted; text-align: center; }
-    Card > .missing { height: 1fr; border: dashed $warning; color: $text-warning; text-align: left; }
-    Card:focus > .caption { text-style: reverse; }
+    ImageCard { width: auto; height: auto; margin: 0 1 0 0; }
+    ImageCard > Static { height: 1; width: 100%; color: $text-muted; text-align: center; }
+    ImageCard > .missing { height: 1fr; border: dashed $warning; color: $text-warning; text-align: left; }
+    ImageCard:focus > .caption { text-style: reverse; }
     """
 
     class Opened(Message):
@@ -88,53 +89,49 @@ class Card(Vertical, can_focus=True):
             super().__init__()
             self.index = index
 
-    def __init__(self, index: int, loaded: Loaded) -> None:
+    def __init__(self, index: int, loaded: LoadedImage) -> None:
         super().__init__()
         self.index = index
         self._loaded = loaded
 
     def compose(self) -> ComposeResult:
-        """The image, or what is wrong with it."""
-        one = self._loaded
-        shown: Widget
-        if one.pixels is None:
-            shown = Static(Text(f"the image {plain(one.error)}"), classes="missing", markup=False)
+        """Lay out the image, or its error, over the caption."""
+        loaded = self._loaded
+        if loaded.pixels is None:
+            yield Static(Text(f"the image {plain(loaded.error)}"), classes="missing", markup=False)
         else:
-            shown = ImageWidget(one.pixels)
-        said = number(one.image.activation) if one.image.activation is not None else "not measured"
-        yield shown
-        yield Static(Text(f"{self.index + 1}: {said}"), classes="caption", markup=False)
+            yield ImageWidget(loaded.pixels)
+        activation = loaded.image.activation
+        caption = "not measured" if activation is None else number(activation)
+        yield Static(Text(f"{self.index + 1}: {caption}"), classes="caption", markup=False)
 
     def fit(self, width: int, height: int) -> None:
-        """Take so many cells, the caption included."""
+        """Resize to the given number of cells; the caption is added."""
         self.styles.width, self.styles.height = width, height + _CAPTION
-        shown = self.children[0]
+        image = self.children[0]
         pixels = self._loaded.pixels
         if pixels is not None:
             # A cell is about twice as high as wide.
             scale = min(width / pixels.width, 2 * height / pixels.height)
-            shown.styles.width = max(1, round(pixels.width * scale))
-            shown.styles.height = max(1, round(pixels.height * scale / 2))
+            image.styles.width = max(1, round(pixels.width * scale))
+            image.styles.height = max(1, round(pixels.height * scale / 2))
 
     def on_click(self) -> None:
-        """Open it large."""
+        """Open the image in large."""
         self.post_message(self.Opened(self.index))
 
 
-class ImagesView(Container):
-    """The images of one concept, each as large as there is room for all; they are loaded beside the app.
-
-    Args:
-        store: the store's folder.
+class ImageGrid(Container):
+    """The images of one concept, as large as fit; they are loaded in a worker thread.
 
     Attributes:
-        wanted: ids of the images that are to be shown.
-        loaded: those that are, each in its card; empty while they are exchanged.
+        wanted: ids of the images to show.
+        loaded: the images on the screen, each in its card; empty while they are replaced.
     """
 
     DEFAULT_CSS = """
-    ImagesView { height: 1fr; layout: grid; grid-gutter: 0; align: center middle; overflow-y: auto; }
-    ImagesView > .note { height: auto; color: $text-muted; }
+    ImageGrid { height: 1fr; layout: grid; grid-gutter: 0; align: center middle; overflow-y: auto; }
+    ImageGrid > .note { height: auto; color: $text-muted; }
     """
     BINDING_GROUP_TITLE = "Images"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -144,74 +141,73 @@ class ImagesView(Container):
     ]
 
     class Failed(Message):
-        """The bank cannot be read."""
+        """The cache cannot be read."""
 
         def __init__(self, error: LineError) -> None:
             super().__init__()
             self.error = error
 
-    class _Found(Message):
+    class _Loaded(Message):
         """Images were loaded."""
 
-        def __init__(self, wanted: tuple[str, ...], found: list[Loaded]) -> None:
+        def __init__(self, image_ids: tuple[str, ...], loaded: list[LoadedImage]) -> None:
             super().__init__()
-            self.wanted, self.found = wanted, found
+            self.image_ids, self.loaded = image_ids, loaded
 
     def __init__(self, store: Path) -> None:
         super().__init__()
         self._store = store
-        self.wanted: tuple[str, ...] | None = None
-        self.loaded: list[Loaded] = []
+        self.image_ids: tuple[str, ...] | None = None
+        self.loaded: list[LoadedImage] = []
 
     def show(self, run: Run, unit: int, images: Sequence[str]) -> None:
-        """Show images of a run by their ids, with one unit's activations on them."""
-        wanted = tuple(images[:MOST])
-        if wanted == self.wanted:
+        """Show images of a run by their ids, with the activations of a unit."""
+        image_ids = tuple(images[:MAX_IMAGES])
+        if image_ids == self.image_ids:
             return
-        self.wanted = wanted
+        self.image_ids = image_ids
 
         def read() -> None:
             worker = get_current_worker()
             try:
-                found = load(self._store, wanted, run, unit)
+                loaded = load_images(self._store, image_ids, run, unit)
             except LineError as error:
-                found = []
+                loaded = []
                 self.post_message(self.Failed(error))
             if not worker.is_cancelled:
-                self.post_message(self._Found(wanted, found))
+                self.post_message(self._Loaded(image_ids, loaded))
 
         self.run_worker(read, thread=True, exclusive=True, group="images", exit_on_error=False)
 
     def focused(self) -> int:
-        """Index of the image that has the focus, else the first."""
-        return next((card.index for card in self.query(Card) if card.has_focus), 0)
+        """Return the index of the focused image; 0 if there is none."""
+        return next((card.index for card in self.query(ImageCard) if card.has_focus), 0)
 
     def action_open(self) -> None:
-        """Open the image that has the focus."""
-        self.post_message(Card.Opened(self.focused()))
+        """Open the focused image."""
+        self.post_message(ImageCard.Opened(self.focused()))
 
     def on_resize(self, event: events.Resize) -> None:
-        """Use the new room."""
+        """Rearrange for the new size."""
         self._arrange()
 
-    @on(_Found)
-    async def _put(self, event: _Found) -> None:
-        found = event.found
-        if event.wanted != self.wanted or not self.is_attached:
+    @on(_Loaded)
+    async def _put(self, event: _Loaded) -> None:
+        if event.image_ids != self.image_ids or not self.is_attached:
             return
-        # Whoever asks meanwhile must not match the one's cards with the other's images.
+        # A reader in between must not match old cards with new images.
         self.loaded = []
         async with self.batch():
             await self.remove_children()
-            if found:
-                await self.mount(*(Card(index, one) for index, one in enumerate(found)))
+            if event.loaded:
+                await self.mount(*(ImageCard(index, image) for index, image in enumerate(event.loaded)))
             else:
-                await self.mount(Static("No images of it are in the store.", classes="note", markup=False))
-        self.loaded = found
+                await self.mount(Static("The store has no images of it.", classes="note", markup=False))
+        self.loaded = event.loaded
         self._arrange()
 
     def _arrange(self) -> None:
-        cards = list(self.query(Card))
+        cards = list(self.query(ImageCard))
         if not cards or self.size.width < 4 or self.size.height < 3:
             return
         columns, width, height = best_grid(len(cards), self.size.width, self.size.height)
@@ -223,19 +219,19 @@ class ImagesView(Container):
 
 
 def best_grid(count: int, width: int, height: int) -> tuple[int, int, int]:
-    """Columns, and the cells of a square image, with which ``count`` images are largest in a space.
+    """Return the number of columns, and the width and height of an image, that make square images largest.
 
     Args:
         count: number of images.
-        width: of the space, in cells.
-        height: of the space, in cells.
+        width: of the available space, in cells.
+        height: of the available space, in cells.
     """
 
-    def room(columns: int) -> tuple[int, int]:
+    def cell_size(columns: int) -> tuple[int, int]:
         rows = -(-count // columns)
         wide, high = width // columns - 1, height // rows - _CAPTION
         side = max(2, min(wide, 2 * high))
         return side, max(1, side // 2)
 
-    columns = max(range(1, count + 1), key=lambda columns: (room(columns)[0], -columns))
-    return (columns, *room(columns))
+    columns = max(range(1, count + 1), key=lambda columns: (cell_size(columns)[0], -columns))
+    return (columns, *cell_size(columns))

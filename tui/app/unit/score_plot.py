@@ -1,4 +1,4 @@
-"""The scores of a unit over its steps."""
+"""Plot of a unit's scores by step."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from textual_plotext import PlotextPlot
 
 from line_neurons.tools.store.records import Step
 
-LEGEND = "● proposal   ── best so far   ╌╌ best of the first board"
+LEGEND = "● proposal   ── best so far   ╌╌ best of the initial board"
 
 
 class ScorePlot(PlotextPlot):
-    """Each scored proposal as a point, the best so far as a line, and the best of the first board as a level."""
+    """Scored proposals as points, the best so far as a line, the best of the initial board as a level."""
 
     DEFAULT_CSS = """
     ScorePlot { height: 1fr; min-height: 6; }
@@ -26,7 +26,7 @@ class ScorePlot(PlotextPlot):
         self._until: int | None = None
 
     def on_mount(self) -> None:
-        """Follow the theme."""
+        """Redraw when the theme changes."""
         super().on_mount()
         self.app.theme_changed_signal.subscribe(self, lambda _: self._draw())
 
@@ -34,8 +34,8 @@ class ScorePlot(PlotextPlot):
         """Plot a history.
 
         Args:
-            steps: its entries.
-            until: the step that is looked at, marked by an upright line; none: now.
+            steps: its steps.
+            until: a step to mark by a vertical line; None: no mark.
         """
         if (tuple(steps), until) != (self._steps, self._until):
             self._steps, self._until = tuple(steps), until
@@ -48,16 +48,16 @@ class ScorePlot(PlotextPlot):
     def _draw(self) -> None:
         plot = self.plt
         plot.clear_figure()
-        scored = [one for one in self._steps if one.score is not None and one.kind != "revisit"]
+        scored = [step for step in self._steps if step.score is not None and step.kind != "revisit"]
         if scored:
             last = scored[-1].step
-            first = max((one.score or 0.0 for one in scored if one.step == scored[0].step), default=0.0)
+            first = max((step.score or 0.0 for step in scored if step.step == scored[0].step), default=0.0)
             plot.plot([-0.5, max(last, 1) + 0.5], [first, first], marker="╌", color=self._colour("warning"))
             for xs, ys in best_so_far(scored):
                 plot.plot(xs, ys, marker="│" if xs[0] == xs[1] else "─", color=self._colour("success"))
             plot.scatter(
-                [one.step for one in scored],
-                [one.score for one in scored],
+                [step.step for step in scored],
+                [step.score for step in scored],
                 marker="●",
                 color=self._colour("primary"),
             )
@@ -74,14 +74,14 @@ class ScorePlot(PlotextPlot):
 
 
 def best_so_far(scored: Sequence[Step]) -> list[tuple[list[int], list[float]]]:
-    """The best score after each step, as level and upright lines, each as its xs and its ys."""
+    """Return the best score after each step as horizontal and vertical lines, each as its xs and ys."""
     best: dict[int, float] = {}
     high = float("-inf")
-    for one in scored:
-        high = best[one.step] = max(high, high if one.score is None else one.score)
+    for step in scored:
+        high = best[step.step] = max(high, high if step.score is None else step.score)
     lines: list[tuple[list[int], list[float]]] = []
-    for (before, low), (step, high) in pairwise(best.items()):
-        lines.append(([before, step], [low, low]))
+    for (start, low), (end, high) in pairwise(best.items()):
+        lines.append(([start, end], [low, low]))
         if high > low:
-            lines.append(([step, step], [low, high]))
+            lines.append(([end, end], [low, high]))
     return lines

@@ -1,4 +1,4 @@
-"""The columns of a table of units: what each shows, how it is sorted, and which of them there is room for."""
+"""Columns of the table of units: cells, sort keys and widths."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from line_neurons.tui.formatting import bar, duration
 _STATE_RANK = {state: rank for rank, state in enumerate(STATES)}
 
 
-class Around(NamedTuple):
-    """What a cell shows beside the unit's own line.
+class RowContext(NamedTuple):
+    """What a cell shows besides the unit's line.
 
-    ``doing`` is what the unit does now, ``trend`` its best score after each step, ``top`` the score of
-    a full bar.
+    ``activity`` is the unit's current node, ``trend`` its best score after each step, ``top_score`` the score
+    of a full bar.
     """
 
-    doing: Activity | None
+    activity: Activity | None
     trend: tuple[float, ...]
-    top: float
+    top_score: float
 
 
-class Piece(NamedTuple):
-    """A part of a cell with the name of its look; empty for the look of the row."""
+class CellPart(NamedTuple):
+    """A part of a cell with the name of its style; empty for the style of the row."""
 
     text: str
-    look: str = ""
+    style: str = ""
 
 
-Cell = Callable[[UnitLine, Around, int], Sequence[Piece]]
+Cell = Callable[[UnitLine, RowContext, int], Sequence[CellPart]]
 
 
 @dataclass(frozen=True)
@@ -46,52 +46,52 @@ class Column:
 
     Args:
         key: its name in messages and menus.
-        heading: what stands above it.
-        least: cells that it needs.
-        most: cells that it can use.
-        cell: the pieces of a unit's cell, given its width; cut or filled up to it.
-        order: what it is sorted by; None comes last; no ``order``: it cannot be sorted.
-        right: numbers stand to the right.
+        heading: its heading.
+        min_width: the least width, in cells.
+        max_width: the largest useful width, in cells.
+        cell: the parts of a unit's cell for a width.
+        order: the sort key; None comes last. Without ``order`` the column cannot be sorted.
+        right: right-aligned.
     """
 
     key: str
     heading: str
-    least: int
-    most: int
+    min_width: int
+    max_width: int
     cell: Cell
     order: Callable[[UnitLine], Any] | None = None
     right: bool = False
 
 
 def number(value: float | None) -> str:
-    """A number with three digits, or one where it is very small; nothing for None."""
+    """Format a number with three digits, one if it is very small; empty for None."""
     if value is None:
         return ""
     return f"{value:.0e}" if 0 < abs(value) < 0.001 else format_score(value)
 
 
-def state_text(line: UnitLine, doing: Activity | None) -> str:
-    """A unit's state as a word or, of one in flight, its node and step."""
-    if doing is None or line.state != "running":
+def state_text(line: UnitLine, activity: Activity | None) -> str:
+    """Return a unit's state or, while it runs, its node and step."""
+    if activity is None or line.state != "running":
         return line.state
     # The row may be of a version that has other nodes.
-    word = NODES[doing.node].word if doing.node in NODES else doing.node
-    return f"{word:.12} {doing.step}/{doing.steps}"
+    word = NODES[activity.node].word if activity.node in NODES else activity.node
+    return f"{word:.12} {activity.step}/{activity.steps}"
 
 
-def _score(line: UnitLine, around: Around, width: int) -> Sequence[Piece]:
+def _score(line: UnitLine, context: RowContext, width: int) -> Sequence[CellPart]:
     text = f"{number(line.score):>6.6}"
     room = width - len(text) - 1
     if room < 3 or line.score is None:
-        return [Piece(text)]
-    return [Piece(text + " "), Piece(bar(line.score, 0, around.top, room).ljust(room), "bar")]
+        return [CellPart(text)]
+    return [CellPart(text + " "), CellPart(bar(line.score, 0.0, context.top_score, room).ljust(room), "bar")]
 
 
 _LEVELS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
-    """Values as signs of eight heights between the least and the greatest; the last of each part of many."""
+    """Draw values as characters of eight heights; too many values are subsampled."""
     if not values:
         return ""
     if len(values) > width:
@@ -101,43 +101,45 @@ def sparkline(values: Sequence[float], width: int) -> str:
     return "".join(_LEVELS[round((value - low) / step) if step > 0 else 0] for value in values)
 
 
-def _state(line: UnitLine, around: Around, width: int) -> Sequence[Piece]:
-    return [Piece(f"{STATES[line.state]} {state_text(line, around.doing)}", line.state)]
+def _state(line: UnitLine, context: RowContext, width: int) -> Sequence[CellPart]:
+    return [CellPart(f"{STATES[line.state]} {state_text(line, context.activity)}", line.state)]
 
 
-def _plain(field: str, look: str = "") -> Cell:
+def _text_cell(field: str, style: str = "") -> Cell:
     of = attrgetter(field)
-    return lambda line, around, width: [Piece(of(line), look)]
+    return lambda line, context, width: [CellPart(of(line), style)]
 
 
-def _number(field: str, show: Callable[[Any], str] = number) -> Cell:
+def _number_cell(field: str, show: Callable[[Any], str] = number) -> Cell:
     of = attrgetter(field)
-    return lambda line, around, width: [Piece("" if of(line) is None else show(of(line)))]
+    return lambda line, context, width: [CellPart("" if of(line) is None else show(of(line)))]
 
 
-def _label(line: UnitLine, around: Around, width: int) -> Sequence[Piece]:
-    if line.label or around.doing is None or not around.doing.best:
+def _label(line: UnitLine, context: RowContext, width: int) -> Sequence[CellPart]:
+    if line.label or context.activity is None or not context.activity.best:
         if not line.marks:
-            return [Piece(line.label)]
-        # The sign comes first, so that no narrow column hides it.
+            return [CellPart(line.label)]
+        # The sign comes first, so that a narrow column does not hide it.
         sign, place = "! ", len(line.label)
-        text = fitted(f"{line.label}  {line.marks}", width - len(sign))
-        return [Piece(sign, "interrupted"), Piece(text[:place]), Piece(text[place:], "quiet")]
-    # What leads so far is no label yet.
-    return [Piece(f"{around.doing.best:.100}…", "quiet")]
+        text = fit_text(f"{line.label}  {line.marks}", width - len(sign))
+        return [CellPart(sign, "interrupted"), CellPart(text[:place]), CellPart(text[place:], "quiet")]
+    # The best concept so far is not a label yet.
+    return [CellPart(f"{context.activity.best:.100}…", "quiet")]
 
 
-UNIT = Column("unit", "unit", 6, 6, _number("unit", str), attrgetter("unit"), right=True)
-NAME = Column("name", "name", 12, 20, _plain("name"), lambda line: line.name.casefold() or None)
+UNIT = Column("unit", "unit", 6, 6, _number_cell("unit", str), attrgetter("unit"), right=True)
+NAME = Column("name", "name", 12, 20, _text_cell("name"), lambda line: line.name.casefold() or None)
 LABEL = Column("label", "label", 17, 36, _label, lambda line: line.label.casefold() or None)
 SCORE = Column("score", "score", 11, 23, _score, attrgetter("score"))
-MARGIN = Column("margin", "margin", 7, 7, _number("margin"), attrgetter("margin"), right=True)
-AUC = Column("auc", "AUC", 6, 6, _number("auc", lambda auc: f"{auc:.3f}"), attrgetter("auc"), right=True)
-MAD = Column("mad", "MAD", 6, 6, _number("mad"), attrgetter("mad"), right=True)
-ORIGIN = Column("origin", "origin", 19, 22, _plain("origin"), lambda line: line.origin or None)
-TREND = Column("trend", "trend", 8, 14, lambda line, around, width: [Piece(sparkline(around.trend, width), "bar")])
-STEPS = Column("steps", "steps", 6, 6, _number("steps", str), attrgetter("steps"), right=True)
-SECONDS = Column("seconds", "time", 8, 8, _number("seconds", duration), attrgetter("seconds"), right=True)
+MARGIN = Column("margin", "margin", 7, 7, _number_cell("margin"), attrgetter("margin"), right=True)
+AUC = Column("auc", "AUC", 6, 6, _number_cell("auc", lambda auc: f"{auc:.3f}"), attrgetter("auc"), right=True)
+MAD = Column("mad", "MAD", 6, 6, _number_cell("mad"), attrgetter("mad"), right=True)
+ORIGIN = Column("origin", "origin", 19, 22, _text_cell("origin"), lambda line: line.origin or None)
+TREND = Column(
+    "trend", "trend", 8, 14, lambda line, context, width: [CellPart(sparkline(context.trend, width), "bar")]
+)
+STEPS = Column("steps", "steps", 6, 6, _number_cell("steps", str), attrgetter("steps"), right=True)
+SECONDS = Column("seconds", "time", 8, 8, _number_cell("seconds", duration), attrgetter("seconds"), right=True)
 STATE = Column("state", "state", 15, 19, _state, lambda line: _STATE_RANK[line.state])
 
 COLUMNS = (UNIT, NAME, LABEL, SCORE, TREND, MARGIN, AUC, MAD, ORIGIN, STEPS, SECONDS, STATE)
@@ -148,50 +150,50 @@ SORTABLE = tuple(column for column in COLUMNS if column.order)
 _WANTED = (UNIT, LABEL, SCORE, STATE, MARGIN, NAME, AUC, TREND, ORIGIN, STEPS, MAD, SECONDS)
 
 
-def chosen(width: int, *, named: bool) -> list[tuple[Column, int]]:
-    """The columns that so many cells have room for, each with its width, from left to right.
+def fit_columns(width: int, *, named: bool) -> list[tuple[Column, int]]:
+    """Choose columns for a width in cells, each with its width, from left to right.
 
     Args:
-        width: cells to be filled, one between each column and the next included.
-        named: whether the units have names.
+        width: available cells, including one after each column.
+        named: the units have names.
     """
-    taken: dict[str, int] = {}
+    widths: dict[str, int] = {}
     left = width
     for column in _WANTED:
         if column is NAME and not named:
             continue
-        if left >= column.least + 1 or column is UNIT:
-            taken[column.key] = column.least
-            left -= column.least + 1
-    # What is over goes to those that can use it.
+        if left >= column.min_width + 1 or column is UNIT:
+            widths[column.key] = column.min_width
+            left -= column.min_width + 1
+    # The rest goes to the columns that can use it.
     for column in (STATE, NAME, LABEL, SCORE, ORIGIN, TREND):
-        if column.key in taken:
-            more = max(min(column.most - column.least, left), 0)
-            taken[column.key] += more
+        if column.key in widths:
+            more = max(min(column.max_width - column.min_width, left), 0)
+            widths[column.key] += more
             left -= more
-    if LABEL.key in taken:
-        taken[LABEL.key] += max(left, 0)
-    return [(column, taken[column.key]) for column in COLUMNS if column.key in taken]
+    if LABEL.key in widths:
+        widths[LABEL.key] += max(left, 0)
+    return [(column, widths[column.key]) for column in COLUMNS if column.key in widths]
 
 
-def fitted(text: str, width: int, *, right: bool = False) -> str:
-    """Text cut, with a sign that it is, or filled up to so many cells."""
+def fit_text(text: str, width: int, *, right: bool = False) -> str:
+    """Cut text with an ellipsis, or pad it, to a width in cells."""
     if cell_len(text) > width:
         return set_cell_size(text, max(width - 1, 0)) + "…"
     filling = " " * (width - cell_len(text))
     return filling + text if right else text + filling
 
 
-def ordered(lines: Sequence[UnitLine], column: Column, *, descending: bool) -> list[UnitLine]:
-    """Units sorted by a column; those without a value come last either way, ties stay as they are."""
+def sort_lines(lines: Sequence[UnitLine], column: Column, *, descending: bool) -> list[UnitLine]:
+    """Sort units by a column, stably; units without a value come last in both directions."""
     order = column.order
     if order is None:
         return list(lines)
-    # No pair for each line is made: objects that are kept track of cost more than the sorting itself.
+    # No pair is created for each line: the garbage collector would cost more than the sorting.
     keys = list(map(order, lines))
     known = [place for place, key in enumerate(keys) if key is not None]
     known.sort(key=keys.__getitem__, reverse=descending)
-    found = [lines[place] for place in known]
-    if len(found) < len(lines):
-        found += [line for line, key in zip(lines, keys, strict=True) if key is None]
-    return found
+    result = [lines[place] for place in known]
+    if len(result) < len(lines):
+        result += [line for line, key in zip(lines, keys, strict=True) if key is None]
+    return result

@@ -1,4 +1,4 @@
-"""The filter of a table of units: words, and conditions on fields."""
+"""Filter of the table of units: words, and conditions on fields."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Matches = Callable[[UnitLine], bool]
 TEXT_FIELDS = ("name", "label", "origin", "state", "error", "marks")
 NUMBER_FIELDS = ("unit", "score", "margin", "auc", "mad", "steps", "seconds")
 
-_COMPARED: dict[str, Callable[[Any, Any], bool]] = {
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
     ">": operator.gt,
@@ -30,14 +30,13 @@ _EXAMPLE = "for example: dog state:failed score>2 auc>=0.9"
 
 
 def matcher(query: str) -> Matches | None:
-    """What tells whether a unit matches all terms of a query; None if the query is empty.
+    """Parse a query into a predicate that all its terms must fulfil; None if the query is empty.
 
-    A term is a word to be found in name, label, origin or state, in any case (``"two words"`` are looked for as
-    they stand); an index of a unit; ``field:word``; or a number compared, as in ``score>2``. A minus before a term
-    negates it.
+    A term is a word in name, label, origin or state, in any case (``"two words"`` are one term); an index;
+    ``field:word``; or a comparison of a number, as in ``score>2``. A minus negates a term.
 
     Raises:
-        UsageError: a term compares a field that is not there, or with what is no number.
+        UsageError: a term names an unknown field, or compares with something that is no number.
     """
     terms = [_term(term) for term in _TERM.findall(query)]
     if not terms:
@@ -74,8 +73,8 @@ def _word(word: str) -> Matches:
 
 
 def _text(field: str, value: str) -> Matches:
-    of = attrgetter(field)
-    return lambda line: value in of(line).casefold()
+    field_of = attrgetter(field)
+    return lambda line: value in field_of(line).casefold()
 
 
 def _number(field: str, sign: str, value: str) -> Matches:
@@ -83,8 +82,8 @@ def _number(field: str, sign: str, value: str) -> Matches:
         number = float(value)
     except ValueError:
         raise UsageError(f"{value!r:.40} after {field} is not a number", _EXAMPLE) from None
-    of, compared = attrgetter(field), _COMPARED[sign]
-    return lambda line: (known := of(line)) is not None and compared(known, number)
+    field_of, compare = attrgetter(field), _OPERATORS[sign]
+    return lambda line: (own := field_of(line)) is not None and compare(own, number)
 
 
 def _negated(matches: Matches) -> Matches:

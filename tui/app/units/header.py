@@ -1,8 +1,6 @@
-"""How a run stands, above the table of its units: its state, how far it is, and how its labels are distributed."""
+"""Panes around the table of units: the state of the run above it, the selected unit below it."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal
@@ -10,14 +8,15 @@ from textual.content import Content
 from textual.widgets import Static
 
 from line_neurons.agent.text import clean_text, format_score
+from line_neurons.tools.label_marks import UNLABELLED
 from line_neurons.tools.store.activity import Activity
 from line_neurons.tui.app.run_rows import SIGNS, RunRow
-from line_neurons.tui.app.units.columns import state_text
-from line_neurons.tui.app.units.model import Seen, Tally, UnitLine
+from line_neurons.tui.app.units.columns import number, state_text
+from line_neurons.tui.app.units.model import STATES, RunSnapshot, UnitLine, UnitStatistics
 from line_neurons.tui.formatting import counted, duration
 
 _WIDE = 120
-"""From so many cells on the distribution of the scores is shown beside."""
+"""Terminal width from which the distribution of the scores is shown."""
 
 _COLOURS = {
     "running": "$text-success",
@@ -29,98 +28,100 @@ _COLOURS = {
 }
 
 
-def _stands(row: RunRow) -> str:
-    """A run's state in words: who works on it, or why nobody does."""
+def _state_sentence(row: RunRow) -> str:
+    """Describe the state of a run: the process that works on it, or the key to press."""
     holder = clean_text(row.holder, 60)
     return {
         "running": f"running in {holder}",
-        "stopping": f"stopping in {holder}, after the steps in hand",
+        "stopping": f"stopping in {holder} after the current steps",
         "process gone": f"stale: {holder} is gone, r resumes",
-        "interrupted": "drained, r resumes" if row.run.status == "interrupted" else "interrupted, r resumes",
+        "interrupted": "stopped, r resumes" if row.run.status == "interrupted" else "interrupted, r resumes",
         "failed": f"failed: {clean_text(row.run.error, 200)}" if row.run.error else "failed",
     }.get(row.state, row.state)
 
 
-class RunHead(Horizontal):
-    """A run's state, progress and units in flight and, where there is room, the distribution of its labels."""
+class RunHeader(Horizontal):
+    """State, progress and current units of a run; on a wide terminal also the distribution of its scores."""
 
     DEFAULT_CSS = """
-    RunHead { height: auto; max-height: 3; padding: 0 1; background: $surface; color: $foreground; }
-    RunHead > #stands { width: 1fr; height: auto; }
-    RunHead > #labels { width: auto; height: 3; margin-left: 3; display: none; }
+    RunHeader { height: auto; max-height: 3; padding: 0 1; background: $surface; color: $foreground; }
+    RunHeader > #state { width: 1fr; height: auto; }
+    RunHeader > #labels { width: auto; height: 3; margin-left: 3; display: none; }
     """
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._seen: Seen | None = None
+        self._snapshot: RunSnapshot | None = None
 
     def compose(self) -> ComposeResult:
-        """The text, and the distribution beside it."""
-        yield Static(id="stands")
+        """Lay out the text and the distribution beside it."""
+        yield Static(id="state")
         yield Static(id="labels")
 
-    def show_run(self, seen: Seen) -> None:
-        """Show how a run stands now."""
-        self._seen = seen
-        self._show()
+    def show(self, snapshot: RunSnapshot) -> None:
+        """Show a run."""
+        self._snapshot = snapshot
+        self._update()
 
     def on_resize(self) -> None:
-        """Lines hold more or less."""
-        self._show()
+        """Fit the text into the new width."""
+        self._update()
 
-    def _show(self) -> None:
-        seen, width = self._seen, self.size.width
-        if seen is None or not width:
+    def _update(self) -> None:
+        snapshot, width = self._snapshot, self.size.width
+        if snapshot is None or not width:
             return
-        beside = self.app.size.width >= _WIDE and any(seen.tally.scores)
+        statistics = snapshot.statistics
+        beside = self.app.size.width >= _WIDE and any(statistics.scores)
         labels = self.query_one("#labels", Static)
         labels.display = beside
         if beside:
-            labels.update(_distribution(seen.tally))
-        room = width - (max(len(seen.tally.scores), 1) + 23 if beside else 0)
-        lines = [self._title(seen.row), self._progress(seen.row, room)]
-        if seen.doing:
-            lines.append(_in_flight(list(seen.doing.values()), seen, room))
-        self.query_one("#stands", Static).update(
+            labels.update(_distribution(statistics))
+        room = width - (max(len(statistics.scores), 1) + 23 if beside else 0)
+        lines = [self._title(snapshot.row), self._progress(snapshot.row, room)]
+        if snapshot.activities:
+            lines.append(_activities(snapshot, room))
+        self.query_one("#state", Static).update(
             Content("\n").join(line.truncate(room, ellipsis=True) for line in lines)
         )
 
     def _title(self, row: RunRow) -> Content:
-        place = clean_text(f"{row.run.target_name} {row.run.layer}", 80)
-        look = f"bold {_COLOURS.get(row.state, '')}"
-        return Content.assemble((f"{SIGNS[row.state]} {_stands(row)}", look), "  ", place)
+        layer = clean_text(f"{row.run.target_name} {row.run.layer}", 80)
+        style = f"bold {_COLOURS.get(row.state, '')}"
+        return Content.assemble((f"{SIGNS[row.state]} {_state_sentence(row)}", style), "  ", layer)
 
     def _progress(self, row: RunRow, room: int) -> Content:
-        said = f" {row.finished}/{counted(row.units, 'unit')}"
-        lost = f" · {SIGNS['failed']} {row.failed} failed" if row.failed else ""
-        more = f" · ! {clean_text(row.noted, 120)}" if row.noted else ""
-        more += f" · {row.rate:.1f} images/s" if row.rate is not None else ""
-        more += f" · about {duration(row.left)} left" if row.left is not None else ""
-        bar = max(min(40, room - len(said) - len(lost) - len(more)), 8)
+        count = f" {row.finished}/{counted(row.units, 'unit')}"
+        failed = f" · {SIGNS['failed']} {row.failed} failed" if row.failed else ""
+        more = f" · ! {clean_text(row.short_remarks, 120)}" if row.short_remarks else ""
+        more += f" · {row.images_per_second:.1f} images/s" if row.images_per_second is not None else ""
+        more += f" · about {duration(row.seconds_left)} left" if row.seconds_left is not None else ""
+        bar = max(min(40, room - len(count) - len(failed) - len(more)), 8)
         finished = round(bar * row.finished / max(row.units, 1))
-        broken = min(-(-bar * row.failed // max(row.units, 1)), bar - finished)
+        failed_bar = min(-(-bar * row.failed // max(row.units, 1)), bar - finished)
         return Content.assemble(
             ("━" * finished, "$success"),
-            ("╍" * broken, "$error"),
-            ("─" * (bar - finished - broken), "$text-muted"),
-            said,
-            (lost, "$text-error"),
+            ("╍" * failed_bar, "$error"),
+            ("─" * (bar - finished - failed_bar), "$text-muted"),
+            count,
+            (failed, "$text-error"),
             more,
         )
 
 
-def _in_flight(doing: Sequence[Activity], seen: Seen, room: int) -> Content:
-    names = {line.unit: line.name for line in seen.lines if line.unit in seen.doing}
+def _activities(snapshot: RunSnapshot, room: int) -> Content:
+    activities = snapshot.activities
+    names = {line.unit: line.name for line in snapshot.lines if line.unit in activities}
     text, shown = "", 0
-    for one in sorted(doing, key=lambda one: one.since):
-        name = f" {names[one.unit]:.20}" if names.get(one.unit) else ""
-        told = f"{one.unit}{name} {state_text(_RUNNING, one)}"
-        if text and len(text) + len(told) + 16 > room:
+    for activity in sorted(activities.values(), key=lambda activity: activity.since):
+        name = f" {names[activity.unit]:.20}" if names.get(activity.unit) else ""
+        item = f"{activity.unit}{name} {state_text(_RUNNING, activity)}"
+        if text and len(text) + len(item) + 16 > room:
             break
-        text += (" · " if text else "") + told
+        text += (" · " if text else "") + item
         shown += 1
-    more = f" and {len(doing) - shown} more" if shown < len(doing) else ""
-    return Content.assemble(("in flight ", "$text-muted"), clean_text(text, 400) + more)
+    more = f" and {len(activities) - shown} more" if shown < len(activities) else ""
+    return Content.assemble(("current ", "$text-muted"), clean_text(text, 400) + more)
 
 
 _RUNNING = UnitLine(0, "", "", None, None, None, None, "", "", None, None, "running", "", "", "")
@@ -129,19 +130,19 @@ _LEVELS = " ▁▂▃▄▅▆▇█"
 _ROWS = 2
 
 
-def _distribution(tally: Tally) -> Content:
-    """A histogram of the scores over its scale, and beside it what share of the labels came from where."""
-    most, width = max(tally.scores), len(tally.scores)
-    heights = [-(-count * _ROWS * 8 // most) for count in tally.scores]
+def _distribution(statistics: UnitStatistics) -> Content:
+    """Draw a histogram of the scores over its scale, beside the share of each kind of label."""
+    most, width = max(statistics.scores), len(statistics.scores)
+    heights = [-(-count * _ROWS * 8 // most) for count in statistics.scores]
     rows = [
         "".join(_LEVELS[min(max(height - 8 * below, 0), 8)] for height in heights)
         for below in reversed(range(_ROWS))
     ]
-    low, high = format_score(tally.lowest), format_score(tally.highest)
+    low, high = format_score(statistics.lowest), format_score(statistics.highest)
     scale = low + "score".center(width - len(low) - len(high)) + high
-    labelled = max(sum(tally.kinds.values()), 1)
+    labelled = max(sum(statistics.kinds.values()), 1)
     shares = [
-        f"  {kind:<10} {tally.kinds[kind]:>6} {tally.kinds[kind] / labelled:>4.0%}"
+        f"  {kind:<10} {statistics.kinds[kind]:>6} {statistics.kinds[kind] / labelled:>4.0%}"
         for kind in ("discovered", "proposed", "predefined")
     ]
     return Content.assemble(
@@ -154,3 +155,54 @@ def _distribution(tally: Tally) -> Content:
         (scale, "$text-muted"),
         shares[2],
     )
+
+
+class UnitDetail(Static):
+    """Three lines on the selected unit."""
+
+    DEFAULT_CSS = """
+    UnitDetail { height: 3; padding: 0 1; background: $panel; color: $foreground; }
+    """
+
+    def show(self, line: UnitLine | None, activity: Activity | None, *, is_active: bool) -> None:
+        """Show a unit; None: no unit matches the filter."""
+        if line is None:
+            self._show_lines("", "No unit matches the filter", "$text-muted", "escape clears it", "")
+            return
+        title = f"unit {line.unit}{f' ({line.name})' if line.name else ''}"
+        if line.state == "failed":
+            press = f"{'x stops the run, then t' if is_active else 't'} retries, enter shows its history"
+            self._show_lines(title, f"{STATES['failed']} failed", "$text-error", press, line.error)
+        elif line.state == "damaged":
+            self._show_lines(title, f"{STATES['damaged']} {line.error}", "$text-error", "", "see `line doctor`")
+        elif activity is not None and line.state == "running":
+            best = (
+                f"best so far {activity.best} {number(activity.best_score)}"
+                if activity.best
+                else "nothing scored yet"
+            )
+            concept = f", now {activity.concept}" if activity.concept else ""
+            self._show_lines(
+                title, state_text(line, activity), "$text-accent", "", clean_text(best + concept, 400)
+            )
+        elif line.label:
+            margin = f", {number(line.margin)} above {line.initial}" if line.initial and line.margin else ""
+            facts = [f"score {number(line.score)}{margin}"]
+            if line.auc is not None:
+                facts.append(f"AUC {line.auc:.3f}")
+            if line.mad is not None:
+                facts.append(f"mean activation difference {number(line.mad)}")
+            marked = f"! {line.condition}; " if line.condition else ""
+            self._show_lines(title, line.label, "bold", "", marked + ", ".join([*facts, line.origin]))
+        elif line.state in UNLABELLED:
+            hint = "no concept can be its label; --label-dead in a new run labels it anyway"
+            self._show_lines(title, f"{STATES[line.state]} {line.condition}", "$text-warning", "", hint)
+        else:
+            hint = "pending" if is_active else "r resumes the run"
+            self._show_lines(title, f"{STATES[line.state]} {line.state}", "$text-muted", "", hint)
+
+    def _show_lines(self, title: str, state: str, style: str, hint: str, more: str) -> None:
+        """Show title, state and a hint on one line, and more below; texts are clean."""
+        first = [part for part in ((title, "bold"), (state, style), (hint, "$text-muted")) if part[0]]
+        parts = [piece for part in first for piece in ("  ", part)][1:]
+        self.update(Content.assemble(*parts, "\n", more))

@@ -1,4 +1,4 @@
-"""What the screen of a run's units shows: one line for each unit, and how the run as a whole stands."""
+"""Data of the screen of a run's units: a line for each unit, and statistics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from line_neurons.tools.label_marks import UNLABELLED, codes, describe_marks
 from line_neurons.tools.store.activity import Activity, activities
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.unit_table import UnitRow, UnitRows
-from line_neurons.tui.app.run_rows import SIGNS, RunRow, RunRows
+from line_neurons.tui.app.run_rows import SIGNS, RunRow, RunRowReader
 from line_neurons.tui.formatting import origin
 
 STATES = {
@@ -21,22 +21,22 @@ STATES = {
     "failed": SIGNS["failed"],
     "damaged": "?",
     "interrupted": SIGNS["interrupted"],
-    "pending": SIGNS["not begun"],
+    "pending": SIGNS["not started"],
     **dict.fromkeys(UNLABELLED, "∅"),
     "finished": SIGNS["finished"],
 }
-"""The sign of each state, in the order in which a table sorted by state shows them."""
+"""The sign of each state, in sort order."""
 
 _LABEL_CHARACTERS = 200
 _ERROR_CHARACTERS = 1000
 
 
 class UnitLine(NamedTuple):
-    """A unit as a table shows it: numbers to sort by, and clean text.
+    """A unit in the table: numbers to sort by, and clean text.
 
     ``kind`` is the label's origin in one word: ``discovered``, ``proposed``, ``predefined`` or empty.
-    ``text`` is what a filter looks for words in; ``marks`` what is wrong with the unit or its label, in few words,
-    and ``condition`` the same in full.
+    ``text`` is searched by the filter; ``marks`` are the problems of the unit or its label in few words,
+    ``condition`` in full.
     """
 
     unit: int
@@ -58,11 +58,11 @@ class UnitLine(NamedTuple):
     condition: str = ""
 
 
-class Tally(NamedTuple):
+class UnitStatistics(NamedTuple):
     """Counts over the units of a run.
 
-    ``states`` counts units, ``kinds`` labels; ``lowest`` and ``highest`` are the extreme scores, ``scores`` the
-    labels' scores in bins of the same width between them; ``unit_seconds`` is the mean time of a finished unit.
+    ``states`` counts units and ``kinds`` labels; ``scores`` is a histogram of the labels' scores in bins of equal
+    width between ``lowest`` and ``highest``.
     """
 
     states: Mapping[str, int]
@@ -73,60 +73,56 @@ class Tally(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A run as it stood when it was looked at.
+class RunSnapshot:
+    """A run at one moment.
 
     Args:
-        row: the run as the list of runs has it.
-        doing: what its units in flight do, by unit; nothing where nobody works on it.
+        row: its row in the table of runs.
+        activities: of its units in progress, by unit; empty if the run is not active.
         lines: its units.
-        tally: counts over them.
+        statistics: counts over its units.
     """
 
     row: RunRow
-    doing: Mapping[int, Activity]
+    activities: Mapping[int, Activity]
     lines: list[UnitLine]
-    tally: Tally
+    statistics: UnitStatistics
 
 
-class UnitsReader:
-    """Reads a run with its units, from one thread.
-
-    Args:
-        run: id of the run.
-    """
+class RunSnapshotReader:
+    """Reads a run with its units; used by one thread."""
 
     def __init__(self, run: str) -> None:
         self._run = run
-        self._runs = RunRows()
+        self._runs = RunRowReader()
         self._rows = UnitRows(run, self._line)
         self._steps: int | None = None
         self._lines: list[UnitLine] = []
-        self._tally = tally([])
+        self._statistics = unit_statistics([])
 
-    def __call__(self, runs: RunStore) -> Seen:
-        """How things stand now.
+    def __call__(self, runs: RunStore) -> RunSnapshot:
+        """Read the run.
 
         Raises:
             StoreError: the store cannot be read.
-            UsageError: the run is not in it any more.
+            UsageError: the run was removed.
         """
         row = next((row for row in self._runs(runs) if row.run.id == self._run), None)
         if row is None:
             raise UsageError(f"run {self._run} is not in this store any more", "go back to the runs: escape")
-        # Runs of earlier versions did not count their steps: they took as many as their settings say.
+        # Older stores do not record the number of steps: it is that of the settings.
         iterations = row.run.settings.get("iterations")
         self._steps = iterations + bool(row.run.settings.get("summary")) if isinstance(iterations, int) else None
-        doing = {one.unit: one for one in activities(runs).get(self._run, [])} if row.is_held else {}
-        lines = self._rows.read(runs, worked_on=row.is_held)
+        current = {unit.unit: unit for unit in activities(runs).get(self._run, [])} if row.is_active else {}
+        lines = self._rows.read(runs, worked_on=row.is_active)
         if lines is not self._lines:
-            self._lines, self._tally = lines, tally(lines)
-        return Seen(row, doing, lines, self._tally)
+            self._lines, self._statistics = lines, unit_statistics(lines)
+        return RunSnapshot(row, current, lines, self._statistics)
 
     def _line(self, row: UnitRow) -> UnitLine:
         name, label = _clean(row.name), _clean(row.label)
         state = row.status if row.status in STATES else "damaged"
-        came_from = clean_text(origin(row), _LABEL_CHARACTERS)
+        origin_text = clean_text(origin(row), _LABEL_CHARACTERS)
         margin = None if row.score is None or row.initial_score is None else row.score - row.initial_score
         steps = self._steps if row.steps is None and state == "finished" else row.steps
         marks = clean_text(codes(row.marks), _LABEL_CHARACTERS)
@@ -141,14 +137,14 @@ class UnitsReader:
             margin,
             row.auc,
             row.mad,
-            came_from,
+            origin_text,
             kind,
             steps,
             row.seconds or None,
             state,
             clean_text(row.error or "", _ERROR_CHARACTERS),
             _clean(row.initial_label),
-            f"{name}\n{label}\n{came_from}\n{state}\n{marks}".casefold(),
+            f"{name}\n{label}\n{origin_text}\n{state}\n{marks}".casefold(),
             marks,
             clean_text(describe_marks(row.marks), _ERROR_CHARACTERS),
         )
@@ -161,8 +157,8 @@ def _clean(text: str | None) -> str:
 _BINS = 32
 
 
-def tally(lines: list[UnitLine]) -> Tally:
-    """Counts over units."""
+def unit_statistics(lines: list[UnitLine]) -> UnitStatistics:
+    """Count states, kinds of labels and scores."""
     scores = [line.score for line in lines if line.score is not None]
     lowest, highest = min(scores, default=0.0), max(scores, default=0.0)
     bins = [0] * _BINS
@@ -170,7 +166,7 @@ def tally(lines: list[UnitLine]) -> Tally:
     if width > 0:
         for score in scores:
             bins[min(int((score - lowest) / width), _BINS - 1)] += 1
-    return Tally(
+    return UnitStatistics(
         Counter(line.state for line in lines),
         Counter(line.kind for line in lines if line.kind),
         lowest,

@@ -1,4 +1,4 @@
-"""The units of a run: a table to come back to, and what can be done with the run."""
+"""Screen of the units of a run."""
 
 from __future__ import annotations
 
@@ -10,42 +10,28 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
-from textual.screen import Screen
 from textual.widgets import Footer, Input, Static
 
 from line_neurons.agent.errors import LineError, UsageError
-from line_neurons.tools.store.leases import request_stop_of
 from line_neurons.tools.store.queries import best_scores
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tui.app.banner import Banner
-from line_neurons.tui.app.processes import Launched, launch
-from line_neurons.tui.app.store_follower import follow
-from line_neurons.tui.app.top_bar import TopBar
+from line_neurons.tui.app.chrome import Banner, TopBar
+from line_neurons.tui.app.store_screen import StoreScreen
 from line_neurons.tui.app.unit.screen import UnitScreen
 from line_neurons.tui.app.units.columns import SORTABLE
-from line_neurons.tui.app.units.detail import UnitDetail
 from line_neurons.tui.app.units.filter import matcher
-from line_neurons.tui.app.units.header import RunHead
-from line_neurons.tui.app.units.model import Seen, UnitsReader
+from line_neurons.tui.app.units.header import RunHeader, UnitDetail
+from line_neurons.tui.app.units.model import RunSnapshot, RunSnapshotReader
 from line_neurons.tui.app.units.sort_menu import SortMenu
 from line_neurons.tui.app.units.table import UnitsTable
-from line_neurons.tui.cli.exit_codes import is_failure
-from line_neurons.tui.formatting import plain
-
-_LOOK_SECONDS = 0.3
-"""As often it is looked how a process that was started fares."""
+from line_neurons.tui.formatting import counted, plain
 
 _BEST_FIRST = {"score", "margin", "auc", "mad", "steps", "seconds"}
-"""What is sorted with the greatest first, unless the order is flipped."""
+"""Columns that are sorted in descending order first."""
 
 
-class UnitsScreen(Screen[None]):
-    """The units of a run with their labels.
-
-    Args:
-        store: the store's folder.
-        run: id of the run.
-    """
+class UnitsScreen(StoreScreen):
+    """The units of a run with their labels. MAD is the mean activation difference."""
 
     DEFAULT_CSS = """
     UnitsScreen #bar { height: 1; padding: 0 1; background: $surface; }
@@ -56,31 +42,28 @@ class UnitsScreen(Screen[None]):
         Binding("escape", "back", "Back", show=False),
         Binding("slash", "filter", "Filter", key_display="/"),
         Binding("s", "sort", "Sort"),
-        Binding("o", "other_order", "Other order", show=False),
-        Binding("m", "mark", "Compare", tooltip="Mark this unit; a second one opens the comparison"),
-        Binding("c", "copy", "Copy", tooltip="Copy the label"),
-        Binding("r", "resume", "Resume", tooltip="Finish what is not finished"),
-        Binding(
-            "x", "stop", "Stop", tooltip="Ask the process that works on the run to stop after the steps in hand"
-        ),
-        Binding("t", "retry", "Retry", tooltip="Take the failed units again"),
+        Binding("o", "reverse", "Reverse order", show=False),
+        Binding("m", "mark", "Compare", tooltip="Mark this unit; a second mark opens the comparison."),
+        Binding("c", "copy", "Copy label"),
+        Binding("r", "resume", "Resume", tooltip="Continue the unfinished units in the background."),
+        Binding("x", "stop", "Stop", tooltip="Finish and save the current steps, then stop."),
+        Binding("t", "retry", "Retry", tooltip="Run the failed units again."),
     ]
 
     def __init__(self, store: Path, run: str) -> None:
-        super().__init__()
-        self._store = store
+        super().__init__(store)
         self._run = run
-        self._seen: Seen | None = None
-        self._reader = UnitsReader(run)
+        self._snapshot: RunSnapshot | None = None
+        self._reader = RunSnapshotReader(run)
         self._trends: dict[int, tuple[object, tuple[float, ...]]] = {}
-        self._in_sight: dict[int, object] = {}
-        self._started: Launched | None = None
+        self._visible_units: dict[int, object] = {}
+        self._starting = False
 
     def compose(self) -> ComposeResult:
-        """The run's head, the table and what is known of the unit under the cursor."""
+        """Lay out the run, the table and the selected unit."""
         yield TopBar()
         yield Banner()
-        yield RunHead()
+        yield RunHeader()
         with Horizontal(id="bar"):
             yield Input(placeholder="words, state:failed, score>2, -origin:predefined", id="filter", compact=True)
             yield Static(id="count", markup=False)
@@ -92,96 +75,90 @@ class UnitsScreen(Screen[None]):
         """Follow the units."""
         self.title = self._run
         self.query_one(UnitsTable).focus()
-        follow(self, self._store, self._reader, self._show, self._failed)
+        self.follow_store(self._reader, self._show)
 
-    # Showing
+    # Display
 
-    def _show(self, seen: Seen) -> None:
-        self._seen = seen
+    def _show(self, snapshot: RunSnapshot) -> None:
+        self._snapshot = snapshot
+        self._starting = self._starting and not snapshot.row.is_active
         self.query_one(Banner).clear()
-        self.query_one(RunHead).show_run(seen)
-        self.query_one(UnitsTable).show_units(seen.lines, seen.doing, seen.tally.highest)
-        self._tell_unit()
-        self._count()
+        self.query_one(RunHeader).show(snapshot)
+        self.query_one(UnitsTable).show_units(snapshot.lines, snapshot.activities, snapshot.statistics.highest)
+        self._show_unit()
+        self._show_count()
         self.refresh_bindings()
 
-    def _failed(self, error: LineError) -> None:
-        self.query_one(Banner).say(error)
-
-    def _complain(self, error: LineError) -> None:
-        self.notify(plain(str(error)), severity="error", markup=False)
-
-    def _count(self) -> None:
-        table, all_units = self.query_one(UnitsTable), len(self._seen.lines) if self._seen else 0
-        shown = len(table.shown)
-        some = f"{shown} of " if shown != all_units else ""
+    def _show_count(self) -> None:
+        table, total = self.query_one(UnitsTable), len(self._snapshot.lines) if self._snapshot else 0
+        filtered = f"{len(table.lines)} of " if len(table.lines) != total else ""
         order = f"{table.column.heading} {'▼' if table.descending else '▲'}"
-        self.query_one("#count", Static).update(
-            f" {some}{all_units} unit{'' if all_units == 1 else 's'}, by {order}"
-        )
+        self.query_one("#count", Static).update(f" {filtered}{counted(total, 'unit')}, by {order}")
 
-    def on_units_table_pointed(self) -> None:
-        """Tell of the unit under the cursor."""
-        self._tell_unit()
+    def on_units_table_current_changed(self) -> None:
+        """Show the selected unit."""
+        self._show_unit()
 
-    def _tell_unit(self) -> None:
-        if (seen := self._seen) is not None:
-            line = self.query_one(UnitsTable).pointed
-            doing = seen.doing.get(line.unit) if line else None
-            self.query_one(UnitDetail).show_unit(line, doing, worked_on=seen.row.is_held)
+    def _show_unit(self) -> None:
+        if (snapshot := self._snapshot) is not None:
+            line = self.query_one(UnitsTable).current_line
+            activity = snapshot.activities.get(line.unit) if line else None
+            self.query_one(UnitDetail).show(line, activity, is_active=snapshot.row.is_active)
 
-    def on_units_table_in_sight(self, event: UnitsTable.InSight) -> None:
-        """Have the scores of the units in sight read."""
-        self._in_sight = dict(event.units)
+    def on_units_table_visible_changed(self, event: UnitsTable.VisibleChanged) -> None:
+        """Read the trends of the visible units."""
+        self._visible_units = dict(event.units)
         if not any(worker.group == "trends" and not worker.is_finished for worker in self.workers):
             self.run_worker(self._read_trends(), group="trends", exit_on_error=False)
 
-    def _missing(self) -> dict[int, object]:
-        """Units in sight whose scores have not been read as they are now."""
-        return {unit: now for unit, now in self._in_sight.items() if self._trends.get(unit, (None,))[0] != now}
+    def _missing_trends(self) -> dict[int, object]:
+        """Return the visible units whose current trends are not read."""
+        return {
+            unit: now for unit, now in self._visible_units.items() if self._trends.get(unit, (None,))[0] != now
+        }
 
     async def _read_trends(self) -> None:
-        while missing := self._missing():
+        while missing := self._missing_trends():
             try:
-                found = await asyncio.to_thread(self._look_up, list(missing))
+                read = await asyncio.to_thread(self._query_trends, list(missing))
             except LineError:
-                # That the store cannot be read is told by who follows it.
+                # The banner shows why the store cannot be read.
                 return
-            self._trends |= {unit: (state, found[unit]) for unit, state in missing.items()}
+            self._trends |= {unit: (state, read[unit]) for unit, state in missing.items()}
             self.query_one(UnitsTable).show_trends({unit: trend for unit, (_, trend) in self._trends.items()})
 
-    def _look_up(self, units: list[int]) -> dict[int, tuple[float, ...]]:
+    def _query_trends(self, units: list[int]) -> dict[int, tuple[float, ...]]:
         with closing(RunStore(self._store, read_only=True)) as runs:
             return best_scores(runs, self._run, units)
 
-    # Finding
+    # Filter and order
 
     def action_filter(self) -> None:
-        """Ask for a filter."""
+        """Open the filter."""
         field = self.query_one("#filter", Input)
         field.display = True
         field.focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """Filter while it is typed; what is not whole yet leaves the filter as it was."""
+        """Filter while the user types; an incomplete query leaves the filter unchanged."""
         try:
             matches = matcher(event.value)
         except UsageError as error:
             self.query_one("#count", Static).update(f" {plain(error.message)}")
             return
         self.query_one(UnitsTable).filter(matches)
-        self._count()
+        self._show_count()
 
     def on_input_submitted(self) -> None:
-        """Go to what was found."""
+        """Go to the filtered table."""
         self.query_one(UnitsTable).focus()
 
     def key_down(self) -> None:
-        """Go from the filter to what it found."""
+        """Go from the filter to the table."""
         self.query_one(UnitsTable).focus()
 
     def action_back(self) -> None:
-        """Take the filter away or, where there is none, go back to the runs."""
+        """Clear the filter or, without one, return to the runs."""
         field = self.query_one("#filter", Input)
         if field.display:
             field.value = ""
@@ -191,108 +168,87 @@ class UnitsScreen(Screen[None]):
             self.app.pop_screen()
 
     def action_sort(self) -> None:
-        """Ask what to sort by."""
+        """Open the menu of columns to sort by."""
         table = self.query_one(UnitsTable)
 
-        def chosen(key: str | None) -> None:
+        def sort_by(key: str | None) -> None:
             for column in SORTABLE:
                 if column.key == key:
                     table.sort(column, descending=key in _BEST_FIRST)
 
         headings = [(column.key, column.heading) for column in SORTABLE]
-        self.app.push_screen(SortMenu(headings, table.column.key), chosen)
+        self.app.push_screen(SortMenu(headings, table.column.key), sort_by)
 
-    def action_other_order(self) -> None:
-        """Flip the order."""
+    def action_reverse(self) -> None:
+        """Reverse the order."""
         table = self.query_one(UnitsTable)
         table.sort(table.column, descending=not table.descending)
 
-    def on_units_table_ordered(self) -> None:
-        """Say how the table is sorted."""
-        self._count()
+    def on_units_table_sort_changed(self) -> None:
+        """Show the new order."""
+        self._show_count()
 
-    # What can be done with a unit
+    # Actions on a unit
 
     def on_units_table_opened(self, event: UnitsTable.Opened) -> None:
         """Open a unit."""
         self.app.push_screen(UnitScreen(self._store, self._run, event.unit))
 
     def action_mark(self) -> None:
-        """Mark the unit, or take its mark away; with the second mark both are compared."""
+        """Mark or unmark the unit; a second mark compares both."""
         table = self.query_one(UnitsTable)
-        if (line := table.pointed) is None:
+        if (line := table.current_line) is None:
             return
         marked = tuple(unit for unit in table.marked if unit != line.unit)
         table.mark(marked if line.unit in table.marked else (*marked, line.unit))
         if len(table.marked) == 2:
-            from line_neurons.tui.app.unit.compare import CompareScreen
+            from line_neurons.tui.app.unit.compare import CompareUnitsScreen
 
             left, right = table.marked
             table.mark(())
-            self.app.push_screen(CompareScreen(self._store, (self._run, left), (self._run, right)))
+            self.app.push_screen(CompareUnitsScreen(self._store, (self._run, left), (self._run, right)))
 
     def action_copy(self) -> None:
         """Copy the label of the unit."""
-        line = self.query_one(UnitsTable).pointed
+        line = self.query_one(UnitsTable).current_line
         if line is None or not line.label:
-            self.notify("This unit has no label yet.", severity="warning")
+            self.warn("This unit has no label yet.")
             return
-        self.app.copy_to_clipboard(line.label)
-        self.notify(f"Copied: {line.label}", markup=False)
+        self.copy_text(line.label, "label")
 
-    # What can be done with the run
+    # Actions on the run
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Offer what the run's state allows."""
-        seen = self._seen
-        if action not in {"resume", "stop", "retry"} or seen is None:
+        """Offer only the actions that the state of the run allows."""
+        if action not in {"resume", "stop", "retry"} or self._snapshot is None:
             return True
-        row = seen.row
+        row = self._snapshot.row
         return {
-            "resume": not row.is_held and row.goes_on,
-            "stop": row.is_held,
-            "retry": not row.is_held and row.failed > 0,
+            "resume": not row.is_active and row.resumable,
+            "stop": row.is_active,
+            "retry": not row.is_active and row.failed > 0,
         }[action]
 
     def action_resume(self) -> None:
-        """Finish what is not finished, in a process of its own."""
-        self._launch("resume")
+        """Resume the run in the background."""
+        self._start("resume")
 
     def action_retry(self) -> None:
-        """Take the failed units again, in a process of its own."""
-        self._launch("retry")
+        """Retry the failed units in the background."""
+        self._start("retry")
 
     def action_stop(self) -> None:
-        """Ask the process that works on the run to stop."""
-        self.run_worker(self._ask_to_stop(), group="stop", exit_on_error=False)
+        """Request the run to stop after its current steps."""
+        self.request_stop(self._run)
 
-    async def _ask_to_stop(self) -> None:
-        try:
-            asked = await asyncio.to_thread(request_stop_of, self._store, self._run)
-        except LineError as error:
-            self._complain(error)
+    def _start(self, command: str) -> None:
+        if self._starting:
+            self.warn("A process for this run is already starting.")
             return
-        self.notify(
-            "Asked to stop: it ends the steps in hand, and keeps them." if asked else "Nobody works on it."
-        )
 
-    def _launch(self, command: str) -> None:
-        if self._started is not None:
-            self.notify("A process for this run is starting already.", severity="warning")
-            return
-        try:
-            self._started = launch(self._store, [command, self._run])
-        except LineError as error:
-            self._complain(error)
-            return
-        self.notify(f"line {command} {self._run}", title="Started", markup=False)
-        self.run_worker(self._until_at_work(self._started), group="started", exit_on_error=False)
+        def ended(status: int, error: str) -> None:
+            self._starting = False
 
-    async def _until_at_work(self, started: Launched) -> None:
-        """Wait until the started process works on the run; say why if it ends before."""
-        while (status := started.poll()) is None and not (self._seen and self._seen.row.is_held):
-            await asyncio.sleep(_LOOK_SECONDS)
-        if is_failure(status):
-            said = plain(started.said()) or f"it ended with status {status}"
-            self.notify(said, title=f"line {started.arguments[0]}", severity="error", markup=False)
-        self._started = None
+        if self.start_command([command, self._run], f"line {command}", ended):
+            self._starting = True
+            self.notify(f"line {command} {self._run}", title="Started in the background", markup=False)

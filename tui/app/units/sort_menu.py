@@ -1,4 +1,4 @@
-"""A small menu that asks what a table is to be sorted by."""
+"""Menu of the columns to sort by."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from textual.widgets.option_list import Option
 
 
 class SortMenu(ModalScreen[str | None]):
-    """Gives the key of the chosen column, or None.
+    """Returns the key of the selected column, or None.
 
     Args:
         columns: keys and headings.
-        current: the key of what the table is sorted by.
+        current: key of the current column.
     """
 
     DEFAULT_CSS = """
@@ -33,7 +33,7 @@ class SortMenu(ModalScreen[str | None]):
         self._current = current
 
     def compose(self) -> ComposeResult:
-        """The columns, the current one marked."""
+        """Lay out the columns, the current one marked."""
         options = [
             Option(f"{'●' if key == self._current else ' '} {heading}", id=key) for key, heading in self._columns
         ]
@@ -42,10 +42,10 @@ class SortMenu(ModalScreen[str | None]):
         yield menu
 
     def on_mount(self) -> None:
-        """Begin at the current column."""
+        """Highlight the current column."""
         menu = self.query_one(OptionList)
         menu.highlighted = [key for key, _ in self._columns].index(self._current)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Give what was chosen."""
+        """Return the selected column."""
         self.dismiss(event.option_id)

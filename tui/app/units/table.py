@@ -1,4 +1,4 @@
-"""A table of units that draws the rows in sight and no others: as fast with a whole layer as with ten."""
+"""Table of units that renders only the visible rows, so that a whole layer is as fast as ten units."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from line_neurons.tui.app.units.columns import (
     SCORE,
     TREND,
     UNIT,
-    Around,
+    CellPart,
     Column,
-    Piece,
-    chosen,
-    fitted,
-    ordered,
+    RowContext,
+    fit_columns,
+    fit_text,
+    sort_lines,
 )
 from line_neurons.tui.app.units.filter import Matches
 from line_neurons.tui.app.units.model import STATES, UnitLine
 
-_LOOKS = ("heading", "cursor", "cursor-unfocused", "quiet", "bar", *STATES)
-_STRIPS = 500
-"""So many rendered rows are kept."""
-_SIGNS = 2
-"""Cells before the first column: the sign of the cursor and that of a marked unit."""
+_STYLES = ("heading", "cursor", "cursor-unfocused", "quiet", "bar", *STATES)
+_MAX_STRIPS = 500
+"""Maximum number of cached rows."""
+_MARGIN = 2
+"""Cells before the first column: the cursor and the mark of a unit."""
 
 
 class UnitsTable(ScrollView, can_focus=True):
-    """Units in rows: sorted, filtered, with a cursor that stays on its unit whatever changes around it.
+    """Sorted and filtered units with a cursor that stays on its unit.
 
     Attributes:
-        column: what it is sorted by.
-        descending: the greatest come first.
-        shown: the units that match the filter, as they are shown.
-        marked: the units that are marked, by index.
+        column: the column it is sorted by.
+        descending: largest first.
+        lines: the units that match the filter, in order.
+        marked: indices of the marked units.
     """
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"units-table--{look}" for look in _LOOKS}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"units-table--{style}" for style in _STYLES}
     DEFAULT_CSS = """
     UnitsTable {
         height: 1fr;
@@ -80,273 +80,278 @@ class UnitsTable(ScrollView, can_focus=True):
     ]
 
     class Opened(Message):
-        """A unit is to be opened."""
+        """The user opens a unit."""
 
         def __init__(self, unit: int) -> None:
             super().__init__()
             self.unit = unit
 
-    class Pointed(Message):
-        """The cursor is on another unit."""
+    class CurrentChanged(Message):
+        """The cursor is on another unit, or its unit has changed."""
 
-    class InSight(Message):
-        """Other units have come into sight, or those in sight have changed.
+    class VisibleChanged(Message):
+        """The visible units have changed.
 
-        ``units`` gives for each by its index what is another once there is more of its history.
+        ``units`` maps their indices to values that change when their histories grow.
         """
 
         def __init__(self, units: Mapping[int, object]) -> None:
             super().__init__()
             self.units = units
 
-    class Ordered(Message):
+    class SortChanged(Message):
         """The order has changed."""
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self.column: Column = UNIT
         self.descending = False
-        self.shown: list[UnitLine] = []
+        self.lines: list[UnitLine] = []
         self.marked: tuple[int, ...] = ()
-        self._lines: Sequence[UnitLine] = ()
+        self._all_lines: Sequence[UnitLine] = ()
         self._matches: Matches | None = None
-        self._doing: Mapping[int, Activity] = {}
+        self._activities: Mapping[int, Activity] = {}
         self._trends: Mapping[int, tuple[float, ...]] = {}
-        self._top = 0.0
+        self._top_score = 0.0
         self._named = False
         self._columns: list[tuple[Column, int]] = []
         self._cursor = 0
-        self._moved = False
+        self._cursor_moved = False
         self._strips: dict[object, Strip] = {}
-        self._looks: dict[tuple[str, int], Style] = {}
-        self._laid_out = 0
-        self._sight: Mapping[int, object] = {}
-        self._pointed: UnitLine | None = None
+        self._rich_styles: dict[tuple[str, int], Style] = {}
+        self._layout_width = 0
+        self._visible: Mapping[int, object] = {}
+        self._last_line: UnitLine | None = None
 
     @property
-    def pointed(self) -> UnitLine | None:
-        """The unit that the cursor is on; None where no unit is shown."""
-        return self.shown[self._cursor] if self.shown else None
+    def current_line(self) -> UnitLine | None:
+        """The unit under the cursor; None if no unit matches the filter."""
+        return self.lines[self._cursor] if self.lines else None
 
-    def show_units(self, lines: Sequence[UnitLine], doing: Mapping[int, Activity], top: float) -> None:
-        """Show units as they stand now.
+    def show_units(self, lines: Sequence[UnitLine], activities: Mapping[int, Activity], top_score: float) -> None:
+        """Show units.
 
         Args:
             lines: all units.
-            doing: what those in flight do.
-            top: the score that fills a bar.
+            activities: of units in progress, by unit.
+            top_score: score of a full bar.
         """
         named = any(line.name for line in lines)
-        others = lines != self._lines
-        self._lines, self._doing = lines, doing
-        if (top, named) != (self._top, self._named):
-            self._top, self._named = top, named
-            self._lay_out()
-        if others:
-            self._arrange()
-        self._tell()
+        changed = lines != self._all_lines
+        self._all_lines, self._activities = lines, activities
+        if (top_score, named) != (self._top_score, self._named):
+            self._top_score, self._named = top_score, named
+            self._choose_columns()
+        if changed:
+            self._filter_and_sort()
+        self._notify_changes()
         self.refresh()
 
     def show_trends(self, trends: Mapping[int, tuple[float, ...]]) -> None:
-        """Show the best scores over the steps of units; units that are not in it are shown without."""
+        """Show the best scores of units by step."""
         self._trends = trends
         self.refresh()
 
     def filter(self, matches: Matches | None) -> None:
-        """Show those units only that match; None: all."""
+        """Show only matching units; None: all."""
         self._matches = matches
-        self._arrange()
-        self._tell()
+        self._filter_and_sort()
+        self._notify_changes()
 
     def sort(self, column: Column, *, descending: bool) -> None:
         """Sort by a column."""
         self.column, self.descending = column, descending
-        self._arrange()
-        self._tell()
-        self.post_message(self.Ordered())
+        self._filter_and_sort()
+        self._notify_changes()
+        self.post_message(self.SortChanged())
 
     def mark(self, units: tuple[int, ...]) -> None:
-        """Mark units and no others."""
+        """Set the marked units."""
         self.marked = units
         self.refresh()
 
-    def point_at(self, place: int) -> None:
-        """Put the cursor on the row at a place, counted from 0, and bring it into sight."""
-        self._moved = True
-        self._go(place)
+    def move_to(self, index: int) -> None:
+        """Move the cursor to a row, from 0, and scroll to it."""
+        self._cursor_moved = True
+        self._set_cursor(index)
 
-    # Acting
+    # Actions
 
     def action_move(self, rows: int) -> None:
         """Move the cursor by rows."""
-        self.point_at(self._cursor + rows)
+        self.move_to(self._cursor + rows)
 
     def action_page(self, pages: int) -> None:
-        """Move the cursor by what is in sight."""
-        self.point_at(self._cursor + pages * max(self._page - 1, 1))
+        """Move the cursor by pages."""
+        self.move_to(self._cursor + pages * max(self._page_rows - 1, 1))
 
     def action_end(self, which: int) -> None:
         """Move the cursor to the first (-1) or last (1) row."""
-        self.point_at(0 if which < 0 else len(self.shown) - 1)
+        self.move_to(0 if which < 0 else len(self.lines) - 1)
 
     def action_open(self) -> None:
         """Open the unit under the cursor."""
-        if (line := self.pointed) is not None:
+        if (line := self.current_line) is not None:
             self.post_message(self.Opened(line.unit))
 
     def on_click(self, event: events.Click) -> None:
-        """Sort by a heading, point at a row, open the row that is pointed at."""
+        """Sort by a heading, select a row, or open the selected row."""
         event.stop()
         if event.y == 0:
-            edge = _SIGNS
+            edge = _MARGIN
             for column, width in self._columns:
                 if edge <= event.x < edge + width + 1 and column.order:
                     self.sort(column, descending=column is self.column and not self.descending)
                 edge += width + 1
             return
-        place = self.scroll_offset.y + event.y - 1
-        if place >= len(self.shown):
+        index = self.scroll_offset.y + event.y - 1
+        if index >= len(self.lines):
             return
-        if place == self._cursor and self._moved:
+        if index == self._cursor and self._cursor_moved:
             self.action_open()
         else:
-            self.point_at(place)
+            self.move_to(index)
 
-    # Drawing
+    # Rendering
 
     def render_line(self, y: int) -> Strip:
-        """The heading, or a row."""
-        width = self._room
+        """Render the heading or a row."""
+        width = self._content_width
         if y == 0:
             return self._heading(width)
-        place = self.scroll_offset.y + y - 1
-        if place >= len(self.shown):
-            return Strip.blank(width, self._look("", 0))
-        line = self.shown[place]
-        doing, trend, marked = (
-            self._doing.get(line.unit),
+        index = self.scroll_offset.y + y - 1
+        if index >= len(self.lines):
+            return Strip.blank(width, self._style("", 0))
+        line = self.lines[index]
+        activity, trend, marked = (
+            self._activities.get(line.unit),
             self._trends.get(line.unit, ()),
             line.unit in self.marked,
         )
-        at = (2 if self.has_focus else 1) if place == self._cursor else 0
-        key = (line, doing, trend, marked, at)
-        kept = self._strips.get(key)
-        if kept is None:
-            if len(self._strips) > _STRIPS:
+        # 0: elsewhere, 1: on this row of an unfocused table, 2: on this row.
+        cursor_state = (2 if self.has_focus else 1) if index == self._cursor else 0
+        key = (line, activity, trend, marked, cursor_state)
+        strip = self._strips.get(key)
+        if strip is None:
+            if len(self._strips) > _MAX_STRIPS:
                 self._strips.clear()
-            kept = self._strips[key] = self._row(line, Around(doing, trend, self._top), marked, at, width)
-        return kept
+            strip = self._strips[key] = self._row(
+                line, RowContext(activity, trend, self._top_score), marked, cursor_state, width
+            )
+        return strip
 
     def _heading(self, width: int) -> Strip:
-        texts = [" " * _SIGNS]
-        for column, room in self._columns:
-            sign = ("▼" if self.descending else "▲") if column is self.column else ""
-            texts.append(fitted(" " * (column is SCORE) + column.heading + sign, room, right=column.right) + " ")
-        style = self._look("heading", 0)
+        texts = [" " * _MARGIN]
+        for column, column_width in self._columns:
+            arrow = ("▼" if self.descending else "▲") if column is self.column else ""
+            texts.append(
+                fit_text(" " * (column is SCORE) + column.heading + arrow, column_width, right=column.right) + " "
+            )
+        style = self._style("heading", 0)
         return Strip([Segment("".join(texts), style)]).adjust_cell_length(width, style)
 
-    def _row(self, line: UnitLine, around: Around, marked: bool, at: int, width: int) -> Strip:
-        usual = self._look("", at)
-        segments = [Segment(f"{'▸' if at else ' '}{'◆' if marked else ' '}", usual)]
-        for column, room in self._columns:
-            pieces = column.cell(line, around, room)
-            if len(pieces) == 1:
-                text, look = pieces[0]
-                pieces = [Piece(fitted(text, room, right=column.right), look)]
-            segments += [Segment(text, self._look(look, at)) for text, look in pieces]
-            segments.append(Segment(" ", usual))
-        return Strip(segments).adjust_cell_length(width, usual)
+    def _row(self, line: UnitLine, context: RowContext, marked: bool, cursor_state: int, width: int) -> Strip:
+        base_style = self._style("", cursor_state)
+        segments = [Segment(f"{'▸' if cursor_state else ' '}{'◆' if marked else ' '}", base_style)]
+        for column, column_width in self._columns:
+            parts = column.cell(line, context, column_width)
+            if len(parts) == 1:
+                text, style = parts[0]
+                parts = [CellPart(fit_text(text, column_width, right=column.right), style)]
+            segments += [Segment(text, self._style(style, cursor_state)) for text, style in parts]
+            segments.append(Segment(" ", base_style))
+        return Strip(segments).adjust_cell_length(width, base_style)
 
-    def _look(self, look: str, at: int) -> Style:
-        known = self._looks.get((look, at))
-        if known is None:
-            known = self.rich_style
-            for name in (look, ("", "cursor-unfocused", "cursor")[at]):
-                if name in _LOOKS:
-                    known += self.get_component_rich_style(f"units-table--{name}", partial=True)
-            self._looks[look, at] = known
-        return known
+    def _style(self, name: str, cursor_state: int) -> Style:
+        style = self._rich_styles.get((name, cursor_state))
+        if style is None:
+            style = self.rich_style
+            for component in (name, ("", "cursor-unfocused", "cursor")[cursor_state]):
+                if component in _STYLES:
+                    style += self.get_component_rich_style(f"units-table--{component}", partial=True)
+            self._rich_styles[name, cursor_state] = style
+        return style
 
-    # Keeping
+    # Layout and state
 
     @property
-    def _page(self) -> int:
+    def _page_rows(self) -> int:
         return max(self.scrollable_content_region.height - 1, 1)
 
     @property
-    def _room(self) -> int:
+    def _content_width(self) -> int:
         return self.scrollable_content_region.width
 
-    def _lay_out(self) -> None:
-        """Choose the columns anew."""
+    def _choose_columns(self) -> None:
+        """Choose columns for the width."""
         self._strips.clear()
-        self._laid_out = self._room
-        self._columns = chosen(self._room - _SIGNS, named=self._named)
-        self.virtual_size = Size(self._room, len(self.shown) + 1)
+        self._layout_width = self._content_width
+        self._columns = fit_columns(self._content_width - _MARGIN, named=self._named)
+        self.virtual_size = Size(self._content_width, len(self.lines) + 1)
 
-    def _arrange(self) -> None:
-        """Filter and sort; the cursor stays on its unit, and in its place on the screen."""
-        before, offset = self.pointed, self._cursor - self.scroll_offset.y
+    def _filter_and_sort(self) -> None:
+        """Filter and sort; the cursor stays on its unit and its screen line."""
+        before, offset = self.current_line, self._cursor - self.scroll_offset.y
         matches = self._matches
-        lines = self._lines if matches is None else [line for line in self._lines if matches(line)]
-        self.shown = ordered(lines, self.column, descending=self.descending)
-        self.virtual_size = Size(self._room, len(self.shown) + 1)
-        place = min(self._cursor, max(len(self.shown) - 1, 0))
-        if before is not None and self._moved:
-            place = next((place for place, line in enumerate(self.shown) if line.unit == before.unit), place)
-        self._cursor = place
-        if self._moved and 0 <= offset < self._page:
-            self.scroll_to(y=max(place - offset, 0), animate=False)
+        lines = self._all_lines if matches is None else [line for line in self._all_lines if matches(line)]
+        self.lines = sort_lines(lines, self.column, descending=self.descending)
+        self.virtual_size = Size(self._content_width, len(self.lines) + 1)
+        index = min(self._cursor, max(len(self.lines) - 1, 0))
+        if before is not None and self._cursor_moved:
+            index = next((index for index, line in enumerate(self.lines) if line.unit == before.unit), index)
+        self._cursor = index
+        if self._cursor_moved and 0 <= offset < self._page_rows:
+            self.scroll_to(y=max(index - offset, 0), animate=False)
         self.refresh()
 
-    def _go(self, place: int) -> None:
-        self._cursor = min(max(place, 0), max(len(self.shown) - 1, 0))
-        top, page = self.scroll_offset.y, self._page
+    def _set_cursor(self, index: int) -> None:
+        self._cursor = min(max(index, 0), max(len(self.lines) - 1, 0))
+        top, page = self.scroll_offset.y, self._page_rows
         if self._cursor < top:
             self.scroll_to(y=self._cursor, animate=False)
         elif self._cursor >= top + page:
             self.scroll_to(y=self._cursor - page + 1, animate=False)
         self.refresh()
-        self._tell()
+        self._notify_changes()
 
-    def _tell(self) -> None:
-        """Tell of the unit under the cursor and of those in sight, where they are others than before."""
-        if (pointed := self.pointed) != self._pointed:
-            self._pointed = pointed
-            self.post_message(self.Pointed())
+    def _notify_changes(self) -> None:
+        """Post messages if the current unit or the visible units have changed."""
+        if (current_line := self.current_line) != self._last_line:
+            self._last_line = current_line
+            self.post_message(self.CurrentChanged())
         if not any(column is TREND for column, _ in self._columns):
             return
         top = self.scroll_offset.y
-        sight = {
-            line.unit: (line, doing.step if (doing := self._doing.get(line.unit)) else None)
-            for line in self.shown[top : top + self._page]
+        visible = {
+            line.unit: (line, activity.step if (activity := self._activities.get(line.unit)) else None)
+            for line in self.lines[top : top + self._page_rows]
         }
-        if sight != self._sight:
-            self._sight = sight
-            self.post_message(self.InSight(sight))
+        if visible != self._visible:
+            self._visible = visible
+            self.post_message(self.VisibleChanged(visible))
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Other units come into sight."""
+        """Update the visible units."""
         super().watch_scroll_y(old_value, new_value)
-        self._tell()
+        self._notify_changes()
 
     def on_resize(self) -> None:
-        """Other columns may have room."""
-        if self._room != self._laid_out:
-            self._lay_out()
-        self._go(self._cursor)
+        """Choose columns for the new width."""
+        if self._content_width != self._layout_width:
+            self._choose_columns()
+        self._set_cursor(self._cursor)
 
     def on_focus(self) -> None:
-        """Show that keys come here."""
+        """Redraw the cursor."""
         self.refresh()
 
     def on_blur(self) -> None:
-        """Show that keys go elsewhere."""
+        """Redraw the cursor."""
         self.refresh()
 
     def notify_style_update(self) -> None:
-        """Colours are others, as when the theme changes."""
+        """Drop cached styles, as when the theme changes."""
         super().notify_style_update()
-        self._looks.clear()
+        self._rich_styles.clear()
         self._strips.clear()
         self.refresh()
