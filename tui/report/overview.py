@@ -18,9 +18,8 @@ from line_neurons.tools.store.queries import cost
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.unit_table import UnitRow, UnitRows
-from line_neurons.tui.formatting import is_worked_on, state_of
+from line_neurons.tui.formatting import is_worked_on, origin, state_of
 from line_neurons.tui.report.charts import Histogram, histogram
-from line_neurons.tui.formatting import origin
 
 ORIGINS = {
     "predefined": "predefined: on the initial board",

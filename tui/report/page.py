@@ -13,11 +13,11 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from line_neurons.agent.text import clean_text
+from line_neurons.tui.formatting import number
 from line_neurons.tui.report.overview import Overview, utc_time
 from line_neurons.tui.report.thumbnails import ImageStrip
 from line_neurons.tui.report.unit_section import UnitReport, Unreadable
 from line_neurons.tui.unit_view import COMMAND_VERBS
-from line_neurons.tui.formatting import number
 
 MARK = '<meta name="generator" content="line report">'
 """In the head of every page, to recognise reports."""

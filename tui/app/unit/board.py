@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 from rich.text import Text
 
 from line_neurons.tui.app.table_sync import RecordTable, sync_rows
-from line_neurons.tui.unit_view import BoardRow
 from line_neurons.tui.formatting import bar, number, plain
+from line_neurons.tui.unit_view import BoardRow
 
 _BAR = 10
 

@@ -25,8 +25,8 @@ from line_neurons.tui.app.unit.history import step_text
 from line_neurons.tui.app.unit.image import ImageScreen
 from line_neurons.tui.app.unit.images import ImageCard, ImageGrid
 from line_neurons.tui.app.unit.score_plot import ScorePlot
-from line_neurons.tui.unit_view import UnitView, board, origin_of, read_unit
 from line_neurons.tui.formatting import number, plain
+from line_neurons.tui.unit_view import UnitView, board, origin_of, read_unit
 
 _LOOK = """
 {name} #summary {{ height: auto; max-height: 3; padding: 0 1; background: $panel; }}

@@ -7,8 +7,8 @@ from textual.widgets import Static
 
 from line_neurons.agent.text import format_score
 from line_neurons.tools.label_marks import UNLABELLED, describe_marks
-from line_neurons.tui.unit_view import COMMAND_VERBS, UnitView
 from line_neurons.tui.formatting import number, origin, plain
+from line_neurons.tui.unit_view import COMMAND_VERBS, UnitView
 
 MAX_COMMANDS = 3
 """The number of steering commands that are shown."""

@@ -9,8 +9,8 @@ from textual.widgets import Static
 
 from line_neurons.agent.loop import BEGINNING, NODES
 from line_neurons.tools.label_marks import ENDED, UNLABELLED, describe_marks
-from line_neurons.tui.unit_view import UnitView
 from line_neurons.tui.formatting import counted, duration, plain
+from line_neurons.tui.unit_view import UnitView
 
 _BOXED = tuple(name for name in NODES if name != BEGINNING)
 _BOXES_WIDTH = 116

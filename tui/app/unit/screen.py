@@ -34,8 +34,8 @@ from line_neurons.tui.app.unit.images import ImageCard, ImageGrid
 from line_neurons.tui.app.unit.loop import LoopView, StateLine
 from line_neurons.tui.app.unit.prompt import PromptScreen
 from line_neurons.tui.app.unit.score_plot import LEGEND, ScorePlot
-from line_neurons.tui.unit_view import StepKey, UnitView, board, pinned_and_banned, read_unit
 from line_neurons.tui.formatting import plain, step_name
+from line_neurons.tui.unit_view import StepKey, UnitView, board, pinned_and_banned, read_unit
 
 PANES = ("board", "history", "plot", "images")
 
