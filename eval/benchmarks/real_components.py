@@ -201,7 +201,7 @@ MODIFIERS = (
 )
 _SCORED = re.compile(r"^-?[\d.]+ (.+)$", re.MULTILINE)
 _FORBIDDEN = re.compile(r"^Forbidden: (.+)$", re.MULTILINE)
-_NEAR = re.compile(r"^Pictures can be made of, for example: (.+)$", re.MULTILINE)
+_NEAR = re.compile(r"^\w+ can be made of, for example: (.+)$", re.MULTILINE)
 
 
 class NearWords:
