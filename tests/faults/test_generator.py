@@ -84,7 +84,7 @@ FAULTS = {
     "raises": (raising(KeyError("odd")), "the generator failed: 'odd' (--debug shows where)"),
     "GPU memory": (raising(torch.OutOfMemoryError("CUDA out of memory. Tried\nto")), "memory. Tried (free some"),
     "CPU memory": (raising(RuntimeError("DefaultCPUAllocator: can't allocate memory")), "out of memory: Default"),
-    "memory": (raising(MemoryError()), "the generator ran out of memory: MemoryError (free some, or draw smaller"),
+    "memory": (raising(MemoryError()), "the generator ran out of memory: MemoryError (free some, or generate"),
     "too few": (lambda requests, drawn: drawn[:-1], "the generator gave 2 images for 3 requests"),
     "too many": (lambda requests, drawn: drawn * 2, "the generator gave 6 images for 3 requests"),
     "nothing": (giving(None), "it is NoneType"),

@@ -150,7 +150,7 @@ def test_a_vector_harmed_in_the_store_is_measured_anew_and_told(tmp_path, undist
     assert {one["picture"] for one in told} == set(label[:2])
     assert all(one["layer"] == LAYER and reason in one["reason"] for one in told)
     assert again.cache.stats.recomputed == 2
-    assert f"the activations of image {told[0]['image'][:12]} at head are damaged: {reason}" in caplog.text
+    assert f"the activations of image {told[0]['picture'][:12]} at head are damaged: {reason}" in caplog.text
 
 
 def test_a_revisit_measures_harmed_vectors_anew(tmp_path, undisturbed):
