@@ -8,6 +8,7 @@ from pathlib import Path
 
 from line_neurons.tools.cache.reader import control_counts
 from line_neurons.tools.label_marks import UNLABELLED, read_marks
+from line_neurons.tools.store.queries import unit_verdicts
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.refused_replies import Refusals, refusals, remedy, summary
 from line_neurons.tools.store.runs import RunStore
@@ -82,8 +83,7 @@ def listed_run_problems(runs: RunStore, run: Run, refused: Refusals) -> RunProbl
 
 
 def _condition(runs: RunStore, run: Run, refused: Refusals, control: tuple[int, int]) -> RunProblems:
-    note = "note" if "note" in runs.columns("units") else "NULL"
-    rows = runs.rows(f"SELECT status, {note}, auc, label FROM units WHERE run = ?", run.id)  # noqa: S608
+    rows = unit_verdicts(runs, run.id)
     states = Counter(str(status) for status, *_ in rows)
     marks = [
         read_marks(None if note is None else str(note), auc if isinstance(auc, float) else None)

@@ -21,6 +21,12 @@ def unit_states(runs: RunStore) -> dict[str, dict[str, int]]:
     return found
 
 
+def unit_verdicts(runs: RunStore, run: str) -> list[tuple[Any, ...]]:
+    """Return state, note, AUC and label of each unit of a run; stores of earlier versions have no notes."""
+    note = "note" if "note" in runs.columns("units") else "NULL"
+    return runs.rows(f"SELECT status, {note}, auc, label FROM units WHERE run = ?", run)  # noqa: S608
+
+
 def run_revisions(runs: RunStore) -> dict[str, tuple[Any, ...]]:
     """Return, newest run first, values that differ once a run's record has changed.
 
