@@ -261,6 +261,11 @@ class RunStore:
         Raises:
             UsageError: there is no such run, or several.
         """
+        with self._reading():
+            # Without a list of all names, which may be thousands.
+            rows = self._found("runs WHERE id = ?", name) if name else []
+        if rows:
+            return updated_run(decode(Run, rows[0]))
         names = self.names()
         found = [known for known in names if known == name] or [known for known in names if known.startswith(name)]
         if len(found) == 1 and name:
