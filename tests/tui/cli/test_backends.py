@@ -208,7 +208,8 @@ def test_a_password_in_an_address_is_kept_nowhere(line, ollama, tmp_path):
     url = ollama.url.replace("http://", "http://joe:open-sesame@")
     asked = ["--llm", f"ollama:{SMALL}", "--ollama", url, *BANK, *SHORT, "--json"]
     status, out, err = line("explain", MODEL, LAYER, "magpie", *asked)
-    assert status == 0
+    # What the small model replies depends on the machine; all of it may be refused.
+    assert status in {0, ALL_REFUSED}
     assert "open-sesame" not in out + err
     kept = [path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file()]
     assert not any(b"open-sesame" in content for content in kept)
