@@ -206,7 +206,7 @@ def test_what_a_model_of_ones_own_prints_is_no_part_of_the_results_and_it_is_fou
 @pytest.mark.e2e
 def test_a_password_in_an_address_is_kept_nowhere(line, ollama, tmp_path):
     url = ollama.url.replace("http://", "http://joe:open-sesame@")
-    asked = ["--llm", f"ollama:{SMALL}", "--ollama", url, *BANK, *SHORT, "--json"]
+    asked = ["--llm", f"ollama:{SMALL}", "--ollama", url, *BANK, *SHORT, "--iterations", "0", "--json"]
     status, out, err = line("explain", MODEL, LAYER, "magpie", *asked)
     # What the small model replies depends on the machine; all of it may be refused.
     assert status in {0, ALL_REFUSED}
