@@ -261,25 +261,24 @@ class RunStore:
         Raises:
             UsageError: there is no such run, or several.
         """
-        with self._reading():
-            # Without a list of all names, which may be thousands.
-            rows = self._found("runs WHERE id = ?", name) if name else []
-        if rows:
-            return updated_run(decode(Run, rows[0]))
         names = self.names()
         found = [known for known in names if known == name] or [known for known in names if known.startswith(name)]
         if len(found) == 1 and name:
-            with self._reading():
-                rows = self._found("runs WHERE id = ?", found[0])
-            if not rows:
-                raise DamagedError(
-                    f"runs.db in {str(self.path.parent)!r} is damaged: its table and its index of runs differ",
-                    "put a backup of the file in its place, or name another folder with --store",
-                )
-            return updated_run(decode(Run, rows[0]))
+            return self.run_by_id(found[0])
         known = ", ".join((found or names)[:5]) or "none yet"
         problem = "matches several runs" if found else "is not a run of this store"
         raise UsageError(f"{name!r:.60} {problem}", f"runs: {known}; `line runs` lists all")
+
+    def run_by_id(self, run: str) -> Run:
+        """Return a run by the whole id that this store gave, without reading those of the others."""
+        with self._reading():
+            rows = self._found("runs WHERE id = ?", run)
+        if not rows:
+            raise DamagedError(
+                f"runs.db in {str(self.path.parent)!r} is damaged: its table and its index of runs differ",
+                "put a backup of the file in its place, or name another folder with --store",
+            )
+        return updated_run(decode(Run, rows[0]))
 
     def units(self, run: str) -> list[Unit]:
         """Return the units of a run, in the order of their selection."""

@@ -113,7 +113,7 @@ class RunRowReader:
     def _run(self, runs: RunStore, name: str, revision: tuple[Any, ...]) -> Run:
         before, run = self._runs.get(name, (None, None))
         if run is None or before != revision:
-            run = replace(runs.run(name), vocabulary=None)
+            run = replace(runs.run_by_id(name), vocabulary=None)
             self._runs[name] = revision, run
         return run
 

@@ -91,7 +91,7 @@ def test_a_run_is_found_by_the_beginning_of_its_name_if_that_is_unique(store):
     store.add_run(Run(**{**vars(RUN), "id": "r-12"}), [])
     assert store.run("r-1").id == "r-1"
     assert store.run("r-12").id == "r-12"
-    for name in ("r", "", "x", "r-1'; drop table runs; --"):
+    for name in ("r", "", "x", "r-1'; drop table runs; --", "\udcff"):
         with pytest.raises(UsageError) as caught:
             store.run(name)
         assert "r-1" in caught.value.remedy

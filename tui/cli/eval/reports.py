@@ -80,7 +80,7 @@ def table1(store: Path, sources: Sequence[str]) -> Report:
     runs = open_store(store) if has_runs(store) else None
     evaluated = {result.evaluation.source for result in known}
     steering = (
-        {name: (runs.run(name), applied_kinds(runs, name)) for name in runs.names() if name in evaluated}
+        {name: (runs.run_by_id(name), applied_kinds(runs, name)) for name in runs.names() if name in evaluated}
         if runs
         else {}
     )
