@@ -5,7 +5,6 @@ Readings are states, not events: a slow screen skips those in between and never 
 
 from __future__ import annotations
 
-import shlex
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from textual.screen import Screen
 from textual.worker import Worker, get_current_worker
 
 from line_neurons.agent.errors import LineError, StoreError, reason_of
+from line_neurons.agent.text import shell_word
 from line_neurons.tools.store.runs import RunStore, has_runs
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ def follow(
                 # A worker that ends silently would leave the screen as it is for ever.
                 error = StoreError(
                     f"the store cannot be shown: {type(unexpected).__name__}: {reason_of(unexpected)}",
-                    f"line doctor --store {shlex.quote(str(store))}",
+                    f"line doctor --store {shell_word(str(store))}",
                 )
             last = _NOTHING
             if str(error) != last_error:
