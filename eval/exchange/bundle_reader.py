@@ -23,6 +23,7 @@ from line_neurons.agent.errors import StoreError, UsageError
 from line_neurons.agent.text import clean_text
 from line_neurons.eval.exchange import bundle_format as form
 from line_neurons.eval.exchange.bundle_format import Manifest, Vector
+from line_neurons.tools.json_text import invalid_field
 
 Row = TypeVar("Row")
 
@@ -262,8 +263,7 @@ def check_disk_space(bundle: Archive, store: Path) -> None:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        first = error.errors(include_input=False, include_url=False)[0]
-        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+        return invalid_field(error)
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     return str(error)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
-from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
 
+from line_neurons.tools.cache.reader import finite_float32
 from line_neurons.tools.store import sqlite as databases
 from line_neurons.tools.store.leases import lease_status
 from line_neurons.tools.store.records import Run, Unit
@@ -70,14 +69,7 @@ class Snapshot:
         wanted = json.dumps(list(dict.fromkeys(images)))
         with translate_errors(self.store / "bank.db"):
             rows = self.bank.execute(statement, (4 * unit + 1, wanted, target, self.run.layer)).fetchall()
-        return {row[0]: ImageOrigin(row[1], row[2], row[3], _number(row[4])) for row in rows}
-
-
-def _number(four: object) -> float | None:
-    if not isinstance(four, bytes) or len(four) != 4:
-        return None
-    value: float = struct.unpack("<f", four)[0]
-    return value if isfinite(value) else None
+        return {row[0]: ImageOrigin(row[1], row[2], row[3], finite_float32(row[4])) for row in rows}
 
 
 @contextmanager

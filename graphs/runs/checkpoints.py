@@ -15,6 +15,7 @@ from line_neurons.agent.settings import revised
 from line_neurons.agent.text import clean_text
 from line_neurons.graphs.loop.state import LineState, board_of
 from line_neurons.tools.cache.image_files import is_image_id
+from line_neurons.tools.json_text import invalid_field
 from line_neurons.tools.store.checkpoints import prune_unit, thread_config
 from line_neurons.tools.store.records import Run
 
@@ -109,6 +110,5 @@ def _validate(values: dict[str, Any], run: Run, unit: int) -> None:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        first = error.errors(include_input=False, include_url=False)[0]
-        return clean_text(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}", 200)
+        return clean_text(invalid_field(error), 200)
     return clean_text(reason_of(error), 200)

@@ -252,7 +252,7 @@ def _activation(row: tuple[bytes, bytes | None] | None, key: tuple[str, str, str
     """Return a unit's activation from a row of ``_vectors``; None of none, and of a corrupt one."""
     if row is None or (row[1] is not None and row[1] != vector_checksum(*key, row[0])):
         return None
-    return _number(row[0][4 * unit : 4 * unit + 4])
+    return finite_float32(row[0][4 * unit : 4 * unit + 4])
 
 
 def _image(store: Path, image: str, row: Any, activation: float | None) -> StoredImage:
@@ -282,7 +282,8 @@ def _metadata(text: object) -> Mapping[str, Any] | None:
     return metadata if isinstance(metadata, dict) else None
 
 
-def _number(four: object) -> float | None:
+def finite_float32(four: object) -> float | None:
+    """Decode the four bytes of an activation; None for other bytes and for a value that is not finite."""
     if not isinstance(four, bytes) or len(four) != 4:
         return None
     value: float = struct.unpack("<f", four)[0]

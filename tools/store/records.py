@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from line_neurons.agent.errors import DamagedError, StoreError, reason_of
 from line_neurons.agent.renamed import current_names
 from line_neurons.agent.text import clean_text, storable_text
-from line_neurons.tools.json_text import loads
+from line_neurons.tools.json_text import invalid_field, loads
 from line_neurons.tools.label_marks import Mark, read_marks
 from line_neurons.tools.target_specs import canonical_fingerprint, display_spec, short_spec, versioned_spec
 
@@ -286,8 +286,7 @@ def damaged_row(table: str, row: Mapping[str, Any]) -> Iterator[None]:
         )
         what = reason_of(error)
         if isinstance(error, ValidationError):
-            first = error.errors(include_input=False, include_url=False)[0]
-            what = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+            what = invalid_field(error)
         raise DamagedError(
             f"a row of {table} in runs.db is damaged ({place}): {clean_text(what, 200)}",
             "put a backup of the file in its place, or name another folder with --store",
