@@ -49,13 +49,17 @@ assets: $(INSTALLED)
 ollama: $(INSTALLED)
 	PYTHON=$(BIN)/python sh tests/ollama/install.sh $(VENV)/ollama
 
+# What is to come is said before anything is installed.
+.PHONY: plan
+plan:
+	@test -e $(DEMO) || echo "$$DEMO_PLAN"
+
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 
-$(DEMO): pyproject.toml | $(BIN)/python
-	@echo "$$DEMO_PLAN"
+$(DEMO): pyproject.toml | plan $(BIN)/python
 	$(BIN)/python -m pip install --editable '.[demo]'
 	@touch $@
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+from importlib import metadata
+from urllib.parse import unquote, urlsplit
+
 from line_neurons.agent.errors import MissingPartError, reason_of
 
 # Words of an error of the loader of shared libraries, and what helps.
@@ -30,3 +35,28 @@ def missing_package(error: BaseException, name: str, remedy: str, *, needed: str
     told = reason_of(error)
     known = next((helps for signs, helps in _CAUSES if any(sign in told for sign in signs)), "")
     return MissingPartError(f"{said} cannot be loaded: {told}", known or f"install what it needs: {remedy}")
+
+
+def pip_install(extra: str, *options: str) -> str:
+    """Return the command that adds an extra of this package, from its own source.
+
+    The package is on no index: it comes from a clone or a repository, which pip records (PEP 610).
+
+    Args:
+        extra: extras of ``pyproject.toml``, separated by commas; empty for the package itself.
+        options: more options of ``pip install``.
+    """
+    try:
+        recorded = json.loads(metadata.distribution("line-neurons").read_text("direct_url.json") or "{}")
+    except (metadata.PackageNotFoundError, ValueError):
+        recorded = {}
+    url, vcs = urlsplit(recorded.get("url", "")), recorded.get("vcs_info")
+    extra = f"[{extra}]" if extra else ""
+    if vcs:
+        wanted = f"line-neurons{extra} @ {vcs['vcs']}+{recorded['url']}"
+    elif url.scheme == "file" and "dir_info" in recorded:
+        wanted = f"{unquote(url.path)}{extra}"
+        options = (*options, *(["-e"] if recorded["dir_info"].get("editable") else []))
+    else:
+        wanted = f".{extra}"
+    return shlex.join(["pip", "install", *options, wanted])

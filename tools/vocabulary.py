@@ -6,7 +6,7 @@ from pathlib import Path
 
 from line_neurons.agent.concepts import class_concept, concept_key
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.packages import missing_package
+from line_neurons.tools.packages import missing_package, pip_install
 
 
 def read_words(path: Path | None) -> tuple[str, ...]:
@@ -52,7 +52,7 @@ def imagenet_classes() -> list[str]:
         raise missing_package(
             error,
             "torchvision",
-            "pip install 'line-neurons[torch]', or give the names in a file",
+            f"{pip_install('torch')}, or give the names in a file",
             needed="ImageNet's class names need",
         ) from error
     return list(get_model_weights("resnet50")["DEFAULT"].meta["categories"])

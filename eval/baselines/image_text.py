@@ -16,7 +16,7 @@ from line_neurons.agent.ports import Control, LayerInfo
 from line_neurons.tools.control_sets import control_activations
 from line_neurons.tools.devices import find_device, use_deterministic_arithmetic
 from line_neurons.tools.images.reader import ImageError, read_image
-from line_neurons.tools.packages import missing_package
+from line_neurons.tools.packages import missing_package, pip_install
 from line_neurons.tools.weights_formats import weights_format
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class TransformersEncoder:
             import transformers
         except ImportError as error:
             raise missing_package(
-                error, "transformers", "pip install 'line-neurons[targets]'", needed="an image-text encoder needs"
+                error, "transformers", pip_install("targets"), needed="an image-text encoder needs"
             ) from error
         for file in self.folder.glob("*.safetensors"):
             weights_format(file)

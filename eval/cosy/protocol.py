@@ -14,7 +14,7 @@ from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.ports import ImageRequest
 from line_neurons.agent.seeds import SEED_LIMIT, derive_seed
 from line_neurons.eval.labels.formats import Label, Labels
-from line_neurons.tools.packages import missing_package
+from line_neurons.tools.packages import missing_package, pip_install
 from line_neurons.tools.store.evaluations import CosyScore
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def judge(label: Label, control: Activations, concept: Activations, mode: Mode =
     try:
         from scipy.stats import mannwhitneyu
     except ImportError as error:
-        raise missing_package(error, "scipy", "pip install 'line-neurons[eval]'", needed="CoSy needs") from error
+        raise missing_package(error, "scipy", pip_install("eval"), needed="CoSy needs") from error
     try:
         area, deviation = auc(concept, control), mad(concept, control)
     except ValueError as error:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Literal
 
 from line_neurons.agent.text import spreadsheet_cell, storable_text
 from line_neurons.eval.exchange.snapshot import ImageOrigin, Snapshot
-from line_neurons.tools.packages import missing_package
+from line_neurons.tools.packages import missing_package, pip_install
 from line_neurons.tools.store.columns import STEP_COLUMNS, UNIT_COLUMNS, Row, step_row, unit_row
 
 Kind = Literal["text", "integer", "number", "flag", "texts", "json"]
@@ -159,9 +159,7 @@ def _parquet(
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise missing_package(
-            error, "pyarrow", "pip install 'line-neurons[parquet]'", needed="parquet files need"
-        ) from error
+        raise missing_package(error, "pyarrow", pip_install("parquet"), needed="parquet files need") from error
     kinds = {
         "text": pa.string(),
         "integer": pa.int64(),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.text import clean_text
 from line_neurons.eval.reports.statistics import Summary
-from line_neurons.tools.packages import missing_package
+from line_neurons.tools.packages import missing_package, pip_install
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,9 +51,7 @@ def rendered(draw: Callable[[], Figure]) -> dict[str, bytes]:
         import matplotlib as mpl
         from matplotlib import style
     except ImportError as error:
-        raise missing_package(
-            error, "matplotlib", "pip install 'line-neurons[eval]'", needed="figures need"
-        ) from error
+        raise missing_package(error, "matplotlib", pip_install("eval"), needed="figures need") from error
     files = {}
     # Letters that the font lacks are drawn as boxes.
     quiet = warnings.catch_warnings(action="ignore", category=UserWarning)

@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Literal
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.packages import missing_package
+from line_neurons.tools.packages import missing_package, pip_install
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -205,8 +205,6 @@ def _scipy() -> ModuleType:
     try:
         from scipy import stats
     except ImportError as error:
-        raise missing_package(
-            error, "scipy", "pip install 'line-neurons[eval]'", needed="statistics need"
-        ) from error
+        raise missing_package(error, "scipy", pip_install("eval"), needed="statistics need") from error
     found: ModuleType = stats
     return found

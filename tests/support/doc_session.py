@@ -213,8 +213,8 @@ class Session:
         for word in command.words[2:]:
             if word.startswith("-"):
                 continue
-            wanted = Requirement(word.replace(".[", "line-neurons[", 1) if word.startswith(".") else word)
-            assert wanted.name == "line-neurons", f"{command.place}: {word} is a package of others"
+            assert word.startswith(".["), f"{command.place}: {word} is on no index, or a package of others"
+            wanted = Requirement(word.replace(".[", "line-neurons[", 1))
             assert wanted.extras <= extras.keys(), f"{command.place}: no extra {wanted.extras - extras.keys()}"
 
     def _pinned(self, command: Command) -> None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from line_neurons.agent.errors import LineError
+from line_neurons.agent.errors import LineError, MissingPartError
 from line_neurons.tools.assets import manifest
+from line_neurons.tools.assets.apt import MIRROR
 from line_neurons.tools.assets.location import assets_root, state
 from line_neurons.tools.assets.manifest import FileEntry, Manifest
 from line_neurons.tools.assets.packs import Artifact, Pack
@@ -136,9 +137,16 @@ def _install_locked(
         def written(size: int) -> None:
             report(InstallStep(pack.name, "unpack", "", size, pack.installed_bytes))
 
-        files = unpack(archives, pack.rules, tree, written)
-        _check_pins(pack, files)
-        sources = tuple(asdict(artifact) for artifact in pack.artifacts)
+        sources = tuple(map(_source, pack.artifacts, archives))
+        try:
+            files = unpack(archives, pack.rules, tree, written)
+            _check_pins(pack, files, sources)
+        except LineError:
+            # Another version is of no use to the next try; one in the user's own folder is left there.
+            for artifact, archive in zip(pack.artifacts, archives, strict=True):
+                if not source_dir and archive.name != artifact.filename:
+                    archive.unlink()
+            raise
         _write_durably(
             tree / manifest.NAME, manifest.dump(Manifest(pack.name, pack.tree_sha256, sources, tuple(files)))
         )
@@ -163,7 +171,8 @@ def _staged(pack: Pack, artifact: Artifact, root: Path, report: Report) -> Path:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
         try:
-            fetch(artifact, work, root, done).replace(archive)
+            fetched = fetch(artifact, work, root, done)
+            archive = fetched.replace(staging / fetched.name)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     done(artifact.size)
@@ -185,14 +194,42 @@ def _require_space(root: Path, needed: int) -> None:
         )
 
 
-def _check_pins(pack: Pack, files: Sequence[FileEntry]) -> None:
+def _source(artifact: Artifact, archive: Path) -> dict[str, object]:
+    """Describe the archive that was used: the pinned one, or another version of a Debian package."""
+    sha256 = manifest.hash_file(archive)
+    if sha256 != artifact.sha256:
+        version = archive.name.removesuffix(".deb").split("_")[1].replace("%3a", ":")
+        size = archive.stat().st_size
+        artifact = replace(artifact, version=version, filename=archive.name, sha256=sha256, size=size)
+    return asdict(artifact)
+
+
+def fits(pack: Pack, files: Sequence[FileEntry]) -> bool:
+    """Tell whether files are those of a pack; licences may be those of another version of its packages."""
+    return manifest.tree_digest(files) == pack.tree_sha256 or (
+        pack.content_sha256 != "" and manifest.content_digest(files) == pack.content_sha256
+    )
+
+
+def _check_pins(pack: Pack, files: Sequence[FileEntry], sources: Sequence[Mapping[str, object]]) -> None:
     found = {file.path: file.sha256 for file in files}
     for path, sha256 in pack.pinned.items():
         if found.get(path) != sha256:
             raise LineError(f"{pack.name}: {path} does not have its pinned SHA-256 {sha256[:16]}...")
-    digest = manifest.tree_digest(files)
-    if digest != pack.tree_sha256:
-        raise LineError(f"{pack.name}: the unpacked files are not the pinned ones ({digest})")
+    if fits(pack, files):
+        return
+    others = [
+        f"{source['package']} {source['version']}"
+        for source, artifact in zip(sources, pack.artifacts, strict=True)
+        if source["sha256"] != artifact.sha256
+    ]
+    if others:
+        raise MissingPartError(
+            f"{pack.name}: {' and '.join(others)}, which this system offers, has other files than the pinned ones",
+            f"set {MIRROR} to the address of a Debian mirror, or get the pinned versions elsewhere and name their "
+            "folder with --from",
+        )
+    raise LineError(f"{pack.name}: the unpacked files are not the pinned ones ({manifest.tree_digest(files)})")
 
 
 def _publish(tree: Path, folder: Path, old: Path) -> None:
@@ -222,6 +259,7 @@ def _sync_folder(folder: Path) -> None:
 def _tidy(staging: Path) -> None:
     """Remove the shared staging folder unless another installer works in it."""
     with suppress(OSError):
-        if [path.name for path in staging.iterdir()] == ["apt"]:
-            shutil.rmtree(staging / "apt")
+        if {path.name for path in staging.iterdir()} <= {"apt", "apt-release"}:
+            shutil.rmtree(staging)
+            return
         staging.rmdir()

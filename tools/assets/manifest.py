@@ -29,7 +29,7 @@ class Manifest:
 
     Args:
         pack: the pack's name.
-        tree_sha256: digest of all paths and contents; it is the pack's version.
+        tree_sha256: the pack's version: digest of its pinned paths and contents.
         sources: one mapping for each archive: source, package, version, filename, sha256.
         files: every installed file, sorted by path.
     """
@@ -46,6 +46,11 @@ def tree_digest(files: Iterable[FileEntry]) -> str:
     for file in sorted(files, key=lambda entry: entry.path):
         digest.update(f"{file.sha256} {file.path}\n".encode())
     return digest.hexdigest()
+
+
+def content_digest(files: Iterable[FileEntry]) -> str:
+    """Compute the digest of a tree without the licences of its packages, which differ between versions."""
+    return tree_digest(file for file in files if not file.path.startswith("licences/"))
 
 
 def hash_file(path: Path) -> str:

@@ -69,6 +69,8 @@ class Pack:
         installed_bytes: size of its files.
         tree_sha256: ``manifest.tree_digest`` of its files; it is the pack's version.
         pinned: path to SHA-256 of the main files, for which others publish hashes too.
+        content_sha256: the same without the licences, which differ between versions of a Debian package; empty if
+            only one version is known.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Pack:
     installed_bytes: int
     tree_sha256: str
     pinned: Mapping[str, str] = field(default_factory=dict)
+    content_sha256: str = ""
 
     @property
     def download_bytes(self) -> int:

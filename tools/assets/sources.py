@@ -41,6 +41,8 @@ __legacy__ = _Backend()
 def fetch(artifact: Artifact, folder: Path, root: Path, done: BytesDone) -> Path:
     """Download an archive into an empty folder, check its SHA-256 and return its path.
 
+    A Debian package may come in another version, with its own file name: then the contents must be checked.
+
     Args:
         artifact: the archive.
         folder: an empty folder to work in.
@@ -66,7 +68,8 @@ def fetch(artifact: Artifact, folder: Path, root: Path, done: BytesDone) -> Path
     archives = [path for path in target.iterdir() if path.is_file()]
     if len(archives) != 1:
         raise LineError(f"downloading {artifact.label} left {len(archives)} files instead of one")
-    if manifest.hash_file(archives[0]) != artifact.sha256:
+    other_version = artifact.source == "debian" and archives[0].name != artifact.filename
+    if not other_version and manifest.hash_file(archives[0]) != artifact.sha256:
         archives[0].unlink()
         raise _wrong_hash(artifact, "the registry")
     return archives[0]
@@ -74,6 +77,8 @@ def fetch(artifact: Artifact, folder: Path, root: Path, done: BytesDone) -> Path
 
 def from_folder(artifact: Artifact, folder: Path) -> Path:
     """Find an already downloaded archive, by its name or by its size, and check its SHA-256.
+
+    Another version of a Debian package is returned if there is only one: then the contents must be checked.
 
     Raises:
         MissingPartError: there is none.
@@ -91,6 +96,9 @@ def from_folder(artifact: Artifact, folder: Path) -> Path:
         same_size = path.is_file() and path.stat().st_size == artifact.size
         if same_size and path.suffix == named.suffix and manifest.hash_file(path) == artifact.sha256:
             return path
+    others = list(folder.glob(f"{artifact.package}_*.deb")) if artifact.source == "debian" else []
+    if len(others) == 1:
+        return others[0]
     raise MissingPartError(f"{folder} has no {artifact.filename}", f"download {artifact.label} into it")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from line_neurons.tools.assets import manifest
-from line_neurons.tools.assets.install import InstallStep, Report, silent
+from line_neurons.tools.assets.install import InstallStep, Report, fits, silent
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.assets.packs import Pack
 
@@ -36,7 +36,7 @@ def verify(pack: Pack, *, root: Path | None = None, report: Report = silent) -> 
     except (OSError, ValueError):
         return [FileProblem(manifest.NAME, "changed")]
     problems: list[FileProblem] = []
-    if not written.tree_sha256 == manifest.tree_digest(written.files) == pack.tree_sha256:
+    if written.tree_sha256 != pack.tree_sha256 or not fits(pack, written.files):
         problems.append(FileProblem(manifest.NAME, "outdated"))
     expected = {file.path: file.sha256 for file in written.files} | dict(pack.pinned)
     present = {

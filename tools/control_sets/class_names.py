@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.text import clean_text
-from line_neurons.tools.packages import missing_package
+from line_neurons.tools.packages import missing_package, pip_install
 from line_neurons.tools.vocabulary import imagenet_classes
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _named(ids: list[str]) -> dict[str, str]:
         raise missing_package(
             error,
             "timm",
-            "pip install 'line-neurons[targets]', or name the classes in words",
+            f"{pip_install('targets')}, or name the classes in words",
             needed=f"the names of the classes with WordNet ids ({ids[0]} ...) need",
         ) from error
     info: Any = ImageNetInfo("imagenet-22k-ms")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.errors import BackendError, LineError, MissingPartError, UsageError
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.cache.file_hashes import FileHashes
-from line_neurons.tools.packages import missing_package
+from line_neurons.tools.packages import missing_package, pip_install
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetBuilder, IterableDataset
@@ -65,7 +65,7 @@ def open_source(spec: str, download: bool, digests: FileHashes) -> DatasetSplit:
         import datasets
     except ImportError as error:
         raise missing_package(
-            error, "datasets", "pip install 'line-neurons[datasets]'", needed="Hugging Face datasets need"
+            error, "datasets", pip_install("datasets"), needed="Hugging Face datasets need"
         ) from error
     datasets.logging.set_verbosity_error()
     datasets.disable_progress_bars()

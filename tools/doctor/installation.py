@@ -30,6 +30,7 @@ from line_neurons.tools.assets.location import assets_root, state
 from line_neurons.tools.assets.packs import GROUPS, PACKS, find
 from line_neurons.tools.doctor.faults import FAULTS
 from line_neurons.tools.doctor.store import check as check_store
+from line_neurons.tools.packages import pip_install
 
 Status = Literal["ok", "warn", "missing", "broken"]
 
@@ -153,7 +154,7 @@ def _probe(part: str, root: Path) -> Iterator[Finding]:
 
 def _remedy_for(part: str) -> str:
     extra = "diffusion" if part == "text-to-image" else "embedded"
-    return _TORCH_REMEDY if part == "torch" else f"pip install --force-reinstall 'line-neurons[{extra}]'"
+    return _TORCH_REMEDY if part == "torch" else pip_install(extra, "--force-reinstall")
 
 
 def _python() -> Iterator[Finding]:
@@ -164,8 +165,8 @@ def _package(name: str) -> Iterator[Finding]:
     try:
         yield Finding(name, "ok", metadata.version(name))
     except metadata.PackageNotFoundError:
-        extra = "[embedded]" if name == "transformers" else ""
-        yield Finding(name, "missing", "not installed", f"pip install 'line-neurons{extra}'")
+        extra = "embedded" if name == "transformers" else ""
+        yield Finding(name, "missing", "not installed", pip_install(extra))
 
 
 def torch_pair_problem(torch: str, torchvision: str, requires: list[str]) -> str:
@@ -239,7 +240,7 @@ def _xllamacpp() -> Iterator[Finding]:
     try:
         version = metadata.version("xllamacpp")
     except metadata.PackageNotFoundError:
-        yield Finding("xllamacpp", "missing", "not installed", "pip install 'line-neurons[embedded]'")
+        yield Finding("xllamacpp", "missing", "not installed", pip_install("embedded"))
         return
     import xllamacpp
 

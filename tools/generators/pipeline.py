@@ -22,6 +22,7 @@ from line_neurons.tools.generators.weights import (
     find_lora,
     find_model,
 )
+from line_neurons.tools.packages import pip_install
 from line_neurons.tools.quiet_libraries import quiet
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def require_packages() -> None:
         try:
             importlib.import_module(name)
         except (ImportError, RuntimeError) as error:
-            remedy = "pip install 'line-neurons[diffusion]'"
+            remedy = pip_install("diffusion")
             if isinstance(error, ModuleNotFoundError) and error.name:
                 said = f"{error.name} is not installed"
             else:

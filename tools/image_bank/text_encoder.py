@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from line_neurons.agent.errors import BackendError, MissingPartError
-from line_neurons.tools.packages import missing_package
+from line_neurons.tools.packages import missing_package, pip_install
 from line_neurons.tools.quiet_libraries import quiet
 
 Embeddings = NDArray[np.float32]
@@ -75,7 +75,7 @@ class SentenceEncoder:
             raise missing_package(
                 error,
                 "transformers",
-                "pip install 'line-neurons[torch,embedded]'",
+                pip_install("torch,embedded"),
                 needed="the image bank's text encoder needs",
             ) from error
         try:

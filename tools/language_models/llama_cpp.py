@@ -11,7 +11,7 @@ from line_neurons.agent.errors import BackendError, MissingPartError
 from line_neurons.agent.ports import Message, Prompt
 from line_neurons.agent.replies import REPLY_SCHEMA
 from line_neurons.tools.language_models.engine import Completion
-from line_neurons.tools.packages import missing_package
+from line_neurons.tools.packages import missing_package, pip_install
 
 MAX_REPLY_TOKENS = 160
 CACHED_PREFIXES = 2
@@ -64,7 +64,7 @@ class LlamaCppEngine:
             raise missing_package(
                 error,
                 "xllamacpp",
-                "pip install 'line-neurons[embedded]'",
+                pip_install("embedded"),
                 needed="the embedded language model needs",
             ) from error
         parameters = xllamacpp.CommonParams()

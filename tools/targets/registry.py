@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.tools.packages import missing_package
+from line_neurons.tools.packages import missing_package, pip_install
 from line_neurons.tools.target_specs import SOURCES, known_prefixes
 from line_neurons.tools.targets.base import ModelBundle, ModelRequest
 from line_neurons.tools.targets.hooked_target import HookedTarget
@@ -96,10 +96,10 @@ def _require_torchvision() -> None:
     try:
         import torchvision  # noqa: F401
     except (ImportError, OSError, MemoryError) as error:
-        raise missing_package(error, "torch and torchvision", "pip install 'line-neurons[torch]'") from error
+        raise missing_package(error, "torch and torchvision", pip_install("torch")) from error
     except RuntimeError as error:
         # A torchvision built for another torch fails while it registers its operators.
         raise MissingPartError(
             f"torch and torchvision do not fit each other: {str(error).splitlines()[0]}",
-            "pip install 'line-neurons[torch]' brings the pair",
+            f"{pip_install('torch')} brings the pair",
         ) from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.hub import cached_snapshot
-from line_neurons.tools.packages import missing_package
+from line_neurons.tools.packages import missing_package, pip_install
 from line_neurons.tools.targets.base import ModelBundle, ModelRequest, near_names, short_hash
 from line_neurons.tools.targets.weights.checkpoint import find_network, head_of, load
 from line_neurons.tools.targets.weights.files import WeightsFile, read_checkpoint, weights_file
@@ -34,7 +34,7 @@ def open_timm(request: ModelRequest) -> ModelBundle:
         from timm.data.transforms_factory import create_transform
         from timm.models import PretrainedCfg
     except ImportError as error:
-        raise missing_package(error, "timm", "pip install 'line-neurons[targets]'") from error
+        raise missing_package(error, "timm", pip_install("targets")) from error
 
     name = f"timm:{request.model.partition('.')[0]}"
     if request.model not in {*timm.list_models(), *timm.list_pretrained()}:

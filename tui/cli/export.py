@@ -7,6 +7,8 @@ import zipfile
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
+from io import BytesIO
+from json import loads
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -45,13 +47,22 @@ def results(
     output: Annotated[
         Path | None, opt.output("FILE", "File to write, or a folder for it; default: standard output.")
     ] = None,
+    json: opt.Json = False,
     **flags: Any,
 ) -> None:
     """Print or write one row per unit: label, score, evidence.
 
     The run may still be in progress.
     """
-    print_results(opt.store_of(**flags), run, format_, output)
+    if not json:
+        print_results(opt.store_of(**flags), run, format_, output)
+        return
+    if format_ != "table" or output is not None:
+        raise UsageError("--json prints the rows in a format of its own", "leave out --format and --output")
+    with open_snapshot(opt.store_of(**flags), run) as snapshot:
+        rows = BytesIO()
+        _write(snapshot, "jsonl", rows)
+        terminal.dump([loads(row) for row in rows.getvalue().splitlines()])
 
 
 def print_results(store: Path, run_name: str, format_: str, output: Path | None) -> None:

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import re
 import sys
 import threading
 
@@ -14,6 +15,7 @@ from line_neurons.agent.presets import OLLAMA_SAMPLING
 from line_neurons.agent.seeds import derive_seed
 from line_neurons.graphs import Interrupted, aexplain, explain, iter_explain, load
 from line_neurons.graphs.runs.components import Components
+from line_neurons.tools.packages import pip_install
 from line_neurons.tools.store import leases
 from line_neurons.tools.store.columns import STEP_COLUMNS, UNIT_COLUMNS
 from line_neurons.tools.store.runs import RunStore
@@ -337,7 +339,7 @@ def test_frames_have_a_row_for_each_unit_and_for_each_step(net, asked):
 def test_frames_without_pandas_say_what_to_install(net, asked, monkeypatch):
     result = explain(net, "features", [0], **asked)
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(MissingPartError, match=r"pip install 'line-neurons\[notebook\]'"):
+    with pytest.raises(MissingPartError, match=re.escape(pip_install("notebook"))):
         result.frame()
 
 

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import multiprocessing
 import os
@@ -5,14 +6,17 @@ import shutil
 import sys
 import time
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from line_neurons.agent.errors import LineError, MissingPartError
 from line_neurons.tools.assets import install as installing
+from line_neurons.tools.assets import manifest
 from line_neurons.tools.assets.install import install, install_all
 from line_neurons.tools.assets.location import state
+from line_neurons.tools.assets.manifest import FileEntry
 from line_neurons.tools.assets.packs import FileRule
 from line_neurons.tools.assets.verify import verify
 
@@ -175,6 +179,48 @@ def test_two_members_for_one_file_are_refused(registry, root, make_pack):
     pack = make_pack("twice", [artifact], [FileRule(r"./(cat\.png)", r"\1")], {})
     with pytest.raises(LineError, match=r"two members make the same file cat\.png"):
         install(pack, root=root, source_dir=registry.folder)
+
+
+@pytest.fixture
+def of_debian(registry, make_pack):
+    """A pack of two files and a licence, and a function that makes another version of its package."""
+    files = {"usr/share/a.png": b"a", "usr/share/b.png": b"b", "usr/share/doc/d/copyright": b"1.0"}
+    expected = {"a.png": b"a", "b.png": b"b", "licences/d.txt": b"1.0"}
+    rules = [
+        FileRule(r"usr/share/(\w+\.png)", r"\1"),
+        FileRule(r"usr/share/doc/(\w+)/copyright", r"licences/\1.txt"),
+    ]
+    pack = make_pack("debian", [registry.deb("d", files)], rules, expected)
+    entries = [FileEntry(path, len(data), hashlib.sha256(data).hexdigest()) for path, data in expected.items()]
+    pack = replace(pack, content_sha256=manifest.content_digest(entries))
+
+    def other(**changed):
+        registry.deb("d", {**files, **changed})
+        archive = registry.folder / "d_1.0_all.deb"
+        return archive.rename(registry.folder / "d_3%3a2.0_all.deb")
+
+    return pack, other
+
+
+def test_another_version_of_a_package_with_the_same_files_is_the_same_pack(of_debian, root, registry):
+    pack, other = of_debian
+    other(**{"usr/share/doc/d/copyright": b"2.0", "usr/share/notes.txt": b"new"})
+    folder = install(pack, root=root, source_dir=registry.folder)
+    assert (folder / "licences" / "d.txt").read_bytes() == b"2.0"
+    written = manifest.read(folder)
+    assert written.sources[0]["version"] == "3:2.0"
+    assert written.tree_sha256 == pack.tree_sha256
+    assert state(pack, root) == "installed"
+    assert verify(pack, root=root) == []
+
+
+def test_another_version_of_a_package_with_other_files_is_refused(of_debian, root, registry):
+    pack, other = of_debian
+    archive = other(**{"usr/share/b.png": b"another b"})
+    with pytest.raises(MissingPartError, match=r"d 3:2\.0.*has other files.*LINE_DEBIAN_MIRROR"):
+        install(pack, root=root, source_dir=registry.folder)
+    assert archive.is_file()
+    assert state(pack, root) == "missing"
 
 
 def test_files_other_than_the_pinned_ones_are_not_installed(joined, root, registry, make_pack):

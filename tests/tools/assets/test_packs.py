@@ -21,10 +21,17 @@ def test_everything_in_the_table_is_pinned(pack):
 
 def test_the_table_of_archives_rules_and_hashes_is_the_released_one():
     rows = [
-        {key: value for key, value in asdict(pack).items() if key not in {"title", "licence"}} for pack in PACKS
+        {key: value for key, value in asdict(pack).items() if key not in {"title", "licence", "content_sha256"}}
+        for pack in PACKS
     ]
     digest = hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
     assert digest == "31095a1cc36d0c71a9a006392084fb7541670da9254c1d48edfa453b3b380da1"
+
+
+@pytest.mark.parametrize("pack", PACKS, ids=lambda pack: pack.name)
+def test_packs_from_debian_are_pinned_by_content_too(pack):
+    from_debian = {artifact.source for artifact in pack.artifacts} == {"debian"}
+    assert bool(re.fullmatch(r"[0-9a-f]{64}", pack.content_sha256)) == from_debian
 
 
 def test_the_weights_file_carries_the_start_of_its_hash_in_its_name():

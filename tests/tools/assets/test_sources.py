@@ -140,6 +140,48 @@ esac"""
     assert "#clear APT::Update::Post-Invoke;" in configuration
 
 
+@pytest.fixture
+def apt_of_another_release(registry, tmp_path, monkeypatch):
+    """An apt-get of a system with version 2.0 of a package, and of a mirror that serves 1.0 for Debian 12."""
+    artifact = registry.deb("d", {"a": b"1"})
+    archive = registry.folder / artifact.filename
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.delenv("LINE_DEBIAN_MIRROR", raising=False)
+
+    def make(mirrors, serving="http://mirror/debian"):
+        body = f"""
+echo "$@" >> {tmp_path}/log
+case "$@" in
+  *indextargets*) echo "{mirrors}" ;;
+  *apt-release/apt.conf*update)
+    grep -q "] {serving} bookworm main" {tmp_path}/assets/.staging/apt-release/sources.list \
+    && touch {tmp_path}/updated || exit 100 ;;
+  *update) ;;
+  *apt-release/apt.conf*"download d=1.0") [ -e {tmp_path}/updated ] && cp {archive} . ;;
+  *"-c "*"download d") echo other > d_2.0_all.deb ;;
+  *) echo "E: Version '1.0' for 'd' was not found"; exit 100 ;;
+esac"""
+        script(tmp_path / "bin", "apt-get", body)
+        return artifact
+
+    return make
+
+
+def test_another_release_of_debian_gets_the_pinned_version_from_its_mirror(apt_of_another_release, work):
+    artifact = apt_of_another_release("http://other/updates http://mirror/debian")
+    assert fetch(artifact, work).name == artifact.filename
+
+
+def test_a_system_without_debian_uses_the_mirror_that_the_user_names(apt_of_another_release, work, monkeypatch):
+    artifact = apt_of_another_release("http://ubuntu/ubuntu", "http://named/debian")
+    monkeypatch.setenv("LINE_DEBIAN_MIRROR", "http://named/debian")
+    assert fetch(artifact, work).name == artifact.filename
+
+
+def test_a_system_without_debian_offers_its_own_version(apt_of_another_release, work):
+    assert fetch(apt_of_another_release("http://ubuntu/ubuntu"), work).name == "d_2.0_all.deb"
+
+
 @pytest.mark.parametrize(
     ("update", "message"),
     [

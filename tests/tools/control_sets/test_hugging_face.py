@@ -1,4 +1,5 @@
 import io
+import re
 import subprocess
 import sys
 import tarfile
@@ -17,6 +18,7 @@ from line_neurons.tools.control_sets import control_activations, open_control_se
 from line_neurons.tools.control_sets.hugging_face import DatasetControlSet
 from line_neurons.tools.control_sets.hugging_face_source import open_source
 from line_neurons.tools.control_sets.sampling import CHUNK
+from line_neurons.tools.packages import pip_install
 
 NAMES = ["tabby_cat", "bee", "owl"]
 LABELLED = Features({"image": Image(), "label": ClassLabel(names=NAMES)})
@@ -290,7 +292,7 @@ def test_a_download_without_the_network_says_what_to_check():
 
 def test_a_missing_package_is_named_with_its_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(MissingPartError, match=r"pip install 'line-neurons\[datasets\]'"):
+    with pytest.raises(MissingPartError, match=re.escape(pip_install("datasets"))):
         open_control_set("hf:owner/name")
 
 

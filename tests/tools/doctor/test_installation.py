@@ -9,6 +9,7 @@ from line_neurons.tools.assets.location import state
 from line_neurons.tools.assets.packs import find
 from line_neurons.tools.doctor import installation as doctor
 from line_neurons.tools.doctor.installation import Finding, check, torch_pair_problem
+from line_neurons.tools.packages import pip_install
 from support.fake_ollama import DIGEST, MODEL, ScriptedOllama, serving
 
 PAIR_REMEDY = "pip install torch==2.14.1 torchvision==0.29.1"
@@ -138,7 +139,7 @@ def test_packages_of_text_to_image_that_are_missing_or_do_not_fit_are_a_warning(
     (finding,) = only("text-to-image")
     assert finding.status == "warn"
     assert finding.detail.startswith(said)
-    assert finding.remedy.startswith("pip install 'line-neurons[diffusion]'")
+    assert finding.remedy.startswith(pip_install("diffusion"))
 
 
 def test_a_check_that_raises_is_a_broken_finding_with_its_first_line(no_probes, monkeypatch):

@@ -12,6 +12,7 @@ from line_neurons.agent.errors import BackendError, MissingPartError, UsageError
 from line_neurons.tools.generators.presets import PRESETS
 from line_neurons.tools.generators.text_to_image import open_text_to_image
 from line_neurons.tools.generators.weights import choose_files
+from line_neurons.tools.packages import pip_install
 from support import tiny_pipelines
 from support.tiny_pipelines import LIGHTNING, ask, save, save_lora, tiny
 
@@ -368,7 +369,7 @@ def test_packages_that_are_missing_or_do_not_fit_are_one_line(tmp_path, package,
     )
     done = subprocess.run([sys.executable, "-c", check, str(tmp_path)], check=True, capture_output=True, text=True)
     assert done.stdout.startswith(said)
-    assert "(pip install 'line-neurons[diffusion]'" in done.stdout
+    assert f"({pip_install('diffusion')}" in done.stdout
     assert done.stdout.count("\n") == 1
 
 

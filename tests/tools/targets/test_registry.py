@@ -1,11 +1,12 @@
 import builtins
+import re
 import subprocess
 import sys
 
 import pytest
 
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.tools.packages import missing_package
+from line_neurons.tools.packages import missing_package, pip_install
 from line_neurons.tools.target_specs import absolute_spec, short_spec
 from line_neurons.tools.targets.registry import open_target
 
@@ -21,9 +22,9 @@ def test_what_names_no_model_is_refused_with_what_would(spec):
 @pytest.mark.parametrize(
     ("package", "spec", "remedy"),
     [
-        ("timm", "timm:resnet18", r"timm is not installed \(pip install 'line-neurons\[targets\]'\)"),
-        ("transformers", "hf:some/model", r"transformers is not .*pip install 'line-neurons\[targets\]'"),
-        ("torchvision", "torchvision:resnet18", r"torch and torchvision .*pip install 'line-neurons\[torch\]'"),
+        ("timm", "timm:resnet18", rf"timm is not installed \({re.escape(pip_install('targets'))}\)"),
+        ("transformers", "hf:some/model", rf"transformers is not .*{re.escape(pip_install('targets'))}"),
+        ("torchvision", "torchvision:resnet18", rf"torch and torchvision .*{re.escape(pip_install('torch'))}"),
     ],
 )
 def test_a_missing_package_is_named_with_its_install_command(package, spec, remedy, monkeypatch):
@@ -50,7 +51,7 @@ def test_a_missing_package_is_named_with_its_install_command(package, spec, reme
     ],
 )
 def test_a_package_that_is_there_and_cannot_be_loaded_gives_the_true_cause(error, told):
-    raised = str(missing_package(error, "torch and torchvision", "pip install 'line-neurons[torch]'"))
+    raised = str(missing_package(error, "torch and torchvision", pip_install("torch")))
     assert raised.startswith("torch and torchvision cannot be loaded: ")
     assert told in raised
     assert "not installed" not in raised

@@ -12,6 +12,7 @@ from line_neurons.tools.store.leases import acquire
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.cli.export import print_results
+from line_neurons.tui.cli.main import app
 
 FINGERPRINTS = {"target": "t", "generator": "g", "language_model": "l", "control": "c"}
 RUN = Run("r-1", "torchvision:x", "head", 7, "running", 1.0, {}, FINGERPRINTS, {})
@@ -54,6 +55,15 @@ def test_jsonl_has_a_row_with_every_column_for_each_unit_also_while_the_run_goes
     done, left = map(json.loads, capsys.readouterr().out.splitlines())
     assert list(done.items()) == list(ROW.items())
     assert (left["unit"], left["status"], left["label"], left["images"]) == (2, "running", None, [])
+
+
+def test_json_is_a_list_of_the_same_rows_and_takes_no_format(store, capsys):
+    assert app(["results", "r-1", "--json", "--store", str(store)], standalone_mode=False) in {0, None}
+    done, left = json.loads(capsys.readouterr().out)
+    assert list(done.items()) == list(ROW.items())
+    assert left["unit"] == 2
+    with pytest.raises(UsageError, match="--json prints the rows in a format of its own"):
+        app(["results", "r-1", "--json", "--format", "csv", "--store", str(store)], standalone_mode=False)
 
 
 def test_a_unit_that_nobody_works_on_is_interrupted(store, capsys):

@@ -73,6 +73,7 @@ def cosy(
         str, typer.Option("--format", metavar="[table|csv|json]", help="Format of the printed results.")
     ] = "table",
     config: opt.Config = None,
+    json: opt.Json = False,
     trust: opt.Trust = False,
     **flags: Any,
 ) -> None:
@@ -87,7 +88,7 @@ def cosy(
         load_settings(config, **flags),
         flags,
         work.CosyOptions(mode, images_from, images, control, units, model, layer, seed, units_from),
-        format_=format_,
+        format_="json" if json else format_,
         output=output,
         trust=trust,
     )
