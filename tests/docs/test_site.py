@@ -1,6 +1,7 @@
 """The documentation site: it builds, its links lead somewhere, and it fetches nothing."""
 
 import re
+import shutil
 
 import pytest
 from mkdocs.commands.build import build
@@ -34,6 +35,30 @@ def test_reading_it_fetches_nothing_from_elsewhere(site):
         for found in _FETCHED.findall(file.read_text()):
             place = "".join(found)
             assert not re.match(r"(https?:)?//", place), f"{file.name} fetches {place}"
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome is installed")
+def test_the_search_works_on_files(site):
+    from playwright.sync_api import expect, sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        failed = []
+        page.on("requestfailed", lambda request: failed.append(request.url))
+        page.goto((site / "index.html").as_uri())
+        page.locator(".md-search__input").fill("lease")
+        results = page.locator(".md-search-result__item")
+        expect(results.first).to_be_visible(timeout=20_000)
+        expect(page.locator(".md-search-result__meta")).to_contain_text("matching document", timeout=20_000)
+        results.first.locator("a").first.click()
+        assert failed == []
+        assert page.url.startswith("file:")
+        assert "index.html" not in page.url
+        browser.close()
 
 
 def test_links_of_the_readme_lead_to_files():
