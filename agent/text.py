@@ -79,3 +79,10 @@ def spreadsheet_cell(value: Any, limit: int = MAX_CELL) -> Any:
 def format_score(score: float) -> str:
     """Format a score with three significant digits, without an exponent for usual activations."""
     return f"{score:.3g}" if abs(score) < 1000 else f"{score:.0f}"
+
+
+def format_spread(spread: float | None) -> str:
+    """Format the spread of a score, ``± 0.31``, with two significant digits; ``± ?`` where it is not known."""
+    if spread is None:
+        return "± ?"
+    return f"± {spread:.2g}" if spread < 10 else f"± {spread:.0f}"

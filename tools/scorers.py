@@ -12,6 +12,8 @@ an activation is not finite.
 0.833
 >>> round(mad(concept, control), 3)
 1.162
+>>> round(standard_error("mean", concept, control), 3)
+0.577
 """
 
 from __future__ import annotations
@@ -54,11 +56,16 @@ def auc_interval(concept: Activations, control: Activations) -> tuple[float, flo
     base, values = np.sort(_checked(control, "control")), np.sort(_checked(concept, "concept"))
     if values.size < 2 or base.size < 2:
         return 0.0, 1.0
+    area, error = _area_and_error(values, base)
+    return max(0.0, area - _Z95 * error), min(1.0, area + _Z95 * error)
+
+
+def _area_and_error(values: NDArray[np.float64], base: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the AUC of sorted activations with DeLong's standard error, from two images on either side."""
     above = (np.searchsorted(base, values, "left") + np.searchsorted(base, values, "right")) / (2 * base.size)
     below = (np.searchsorted(values, base, "left") + np.searchsorted(values, base, "right")) / (2 * values.size)
-    area = float(above.mean())
-    half = _Z95 * float(np.sqrt(above.var(ddof=1) / values.size + below.var(ddof=1) / base.size))
-    return max(0.0, area - half), min(1.0, area + half)
+    error = float(np.sqrt(above.var(ddof=1) / values.size + below.var(ddof=1) / base.size))
+    return float(above.mean()), error
 
 
 _Z95 = 1.959963984540054
@@ -78,6 +85,68 @@ def mad(concept: Activations, control: Activations) -> float:
     if base.min() == base.max():
         return 0.0
     return float((values.mean() - base.mean()) / base.std(ddof=1))
+
+
+def mean_error(concept: Activations, control: Activations) -> float | None:
+    """Return the standard error of ``mean``: s / sqrt(n), with the deviation s of ddof 1.
+
+    None for a single image, which has no deviation. The control may be empty.
+    """
+    values = _checked(concept, "concept")
+    if values.size < 2:
+        return None
+    # Equal values have a deviation of exactly 0, which rounding in the mean would hide.
+    return 0.0 if values.min() == values.max() else float(values.std(ddof=1) / np.sqrt(values.size))
+
+
+def auc_error(concept: Activations, control: Activations) -> float | None:
+    """Return the standard error of ``auc`` (DeLong, DeLong and Clarke-Pearson, 1988).
+
+    It counts the sampling of the concept's images and of the control set. None for fewer than two images on either
+    side, and where all pairs agree (an AUC of 0 or 1), on which the formula gives 0 however few the images are.
+    """
+    base, values = np.sort(_checked(control, "control")), np.sort(_checked(concept, "concept"))
+    if values.size < 2 or base.size < 2 or base[-1] < values[0] or values[-1] < base[0]:
+        return None
+    return _area_and_error(values, base)[1]
+
+
+def mad_error(concept: Activations, control: Activations) -> float | None:
+    """Return the standard error of ``mad`` by the nonparametric delta method.
+
+    With s, the deviation of the control, and z, the control standardized, it is the root of
+    var(concept) / (n s^2) + var(z + mad (z^2 - 1) / 2) / len(control): the variances of the influence functions
+    of both samples (Efron, "The Jackknife, the Bootstrap and Other Resampling Plans", 1982, chapter 6). None for
+    fewer than two images on either side, and for a constant control.
+    """
+    base, values = _checked(control, "control"), _checked(concept, "concept")
+    if values.size < 2 or base.size < 2 or base.min() == base.max():
+        return None
+    deviation = base.std(ddof=1)
+    from_mean = base - base.mean()
+    influence = from_mean / deviation + mad(concept, control) * (from_mean**2 / base.var() - 1) / 2
+    own = values.var(ddof=1) / (values.size * deviation**2)
+    return float(np.sqrt(own + influence.var(ddof=1) / base.size))
+
+
+def standard_error(name: str, concept: Activations, control: Activations) -> float | None:
+    """Return the spread of a score: its standard error over independent images of the concept.
+
+    It does not know that a label was chosen for its score, which makes the score itself too high on average.
+
+    Args:
+        name: key of ``SCORERS``.
+        concept: float32 [n], the unit's activations on the concept's images, each different image once.
+        control: float32 [m], those on the control images; empty for a scorer that needs none.
+
+    Returns:
+        The spread, at least 0, in the unit of the score; None where the images are too few to tell.
+
+    Raises:
+        UsageError: there is no such scorer.
+        ValueError: there are no images, or an activation is not finite.
+    """
+    return scorer_of(name).error(concept, control)
 
 
 def _layer_means(control: Activations) -> LayerScorer:
@@ -125,19 +194,21 @@ class Scorer:
     Args:
         one: from float32 [n], the unit's activations on the concept's images, and float32 [m], those on the
             control images, to a number.
-        layer: the same for many concepts and units at once; see ``layer_scorer``.
+        error: from the same to the standard error of that number; None where the images are too few.
+        layer: ``one`` for many concepts and units at once; see ``layer_scorer``.
         needs_control: whether it compares with control images.
     """
 
     one: Callable[[Activations, Activations], float]
+    error: Callable[[Activations, Activations], float | None]
     layer: Callable[[Activations], LayerScorer]
     needs_control: bool = True
 
 
 SCORERS: Mapping[str, Scorer] = {
-    "mean": Scorer(mean, _layer_means, needs_control=False),
-    "auc": Scorer(auc, _layer_areas),
-    "mad": Scorer(mad, _layer_deviations),
+    "mean": Scorer(mean, mean_error, _layer_means, needs_control=False),
+    "auc": Scorer(auc, auc_error, _layer_areas),
+    "mad": Scorer(mad, mad_error, _layer_deviations),
 }
 
 

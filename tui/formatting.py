@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from line_neurons.agent.text import clean_text, format_score
+from line_neurons.agent.text import clean_text, format_score, format_spread
 from line_neurons.tools.label_marks import ENDED
 from line_neurons.tools.store.leases import LeaseStatus
 from line_neurons.tools.store.records import Run, Step, Unit
@@ -21,6 +21,21 @@ MAX_CELL = 4000
 
 MISSING = "–"  # noqa: RUF001 - a dash
 """Text of a number that is not known."""
+
+
+class Estimate(NamedTuple):
+    """A score and its spread, as a table cell; a spread of None is not known."""
+
+    score: float
+    spread: float | None
+
+    def __str__(self) -> str:
+        return f"{format_score(self.score)} {format_spread(self.spread)}"
+
+
+def estimate(score: float | None, spread: float | None) -> Estimate | None:
+    """Return a score with its spread; None without a score."""
+    return None if score is None else Estimate(score, spread)
 
 
 def plain(value: object) -> str:

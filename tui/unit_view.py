@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import UsageError
 from line_neurons.tools.label_marks import DONE
+from line_neurons.tools.spreads import Spreads
 from line_neurons.tools.store.activity import Activity, activities
 from line_neurons.tools.store.columns import OUTCOMES
 from line_neurons.tools.store.leases import lease_status
@@ -79,6 +80,7 @@ class BoardRow:
         origin: its origin and step, in words.
         pinned: it stays on the board.
         banned: it is banned.
+        spread: the standard error of its score; None where it is not known.
     """
 
     concept: str
@@ -87,6 +89,7 @@ class BoardRow:
     origin: str
     pinned: bool
     banned: bool
+    spread: float | None = None
 
 
 def read_unit(runs: RunStore, run: str, unit: int) -> UnitView:
@@ -118,12 +121,16 @@ def read_unit(runs: RunStore, run: str, unit: int) -> UnitView:
     )
 
 
-def board(view: UnitView, until: StepKey | None = None) -> list[BoardRow]:
+def board(view: UnitView, until: StepKey | None = None, spreads: Spreads | None = None) -> list[BoardRow]:
     """Reconstruct a unit's board, best first, with the concept that left it last at its former rank.
 
     Args:
         view: the unit.
         until: the board after this step; None: the current board.
+        spreads: the spreads of the run's scores; None: without them.
+
+    Raises:
+        StoreError: the cache cannot be read.
     """
     history = [step for step in view.steps if until is None or (step.step, step.attempt) <= until]
     if until is not None and history and history[-1].kind == "initial":
@@ -152,7 +159,11 @@ def board(view: UnitView, until: StepKey | None = None) -> list[BoardRow]:
         score = before.score if before else None
         rank = sum(1 for other in rows if score is None or (other.score or 0.0) >= score)
         rows.insert(rank, row(removed, score, "-"))
-    return rows
+    if spreads is None:
+        return rows
+    scores = [(row.concept, row.score) for row in rows if row.score is not None]
+    known = spreads.of_board(scores, view.steps)
+    return [replace(row, spread=known.get((row.concept, row.score or 0.0))) for row in rows]
 
 
 def pinned_and_banned(

@@ -41,12 +41,19 @@ def _features(snapshot: Snapshot) -> Iterator[dict[str, Any]]:
     for unit in snapshot.units():
         place = {"modelId": run.target_name, "layer": run.layer, "index": str(unit.unit)}
         activations = _activations(snapshot, unit, place)
+        (spread,) = snapshot.spreads.of_units([unit])
         yield {
             **place,
             "maxActApprox": activations[0]["maxValue"] if activations else None,
             "explanations": [_explanation(snapshot, unit, place)] if unit.label else [],
             "activations": activations,
-            "line": {"name": unit.name, "status": unit.status, "error": unit.error, "note": unit.note},
+            "line": {
+                "name": unit.name,
+                "status": unit.status,
+                "error": unit.error,
+                "note": unit.note,
+                "spread": spread,
+            },
         }
 
 

@@ -38,21 +38,26 @@ class Table:
 
 
 def _unit_rows(snapshot: Snapshot) -> Iterator[Row]:
-    return (unit_row(snapshot.run, unit, worked_on=snapshot.worked_on) for unit in snapshot.units())
+    units = snapshot.units()
+    for unit, spread in zip(units, snapshot.spreads.of_units(units), strict=True):
+        yield unit_row(snapshot.run, unit, spread, worked_on=snapshot.worked_on)
 
 
 def _step_rows(snapshot: Snapshot) -> Iterator[Row]:
     for unit in snapshot.units():
-        for step in snapshot.runs.steps(snapshot.run.id, unit.unit):
-            yield {**step_row(step), "name": unit.name, "board": step.board, "detail": step.detail}
+        steps = snapshot.runs.steps(snapshot.run.id, unit.unit)
+        for step, spread in zip(steps, snapshot.spreads.of_steps(steps), strict=True):
+            yield {**step_row(step, spread), "name": unit.name, "board": step.board, "detail": step.detail}
 
 
 def image_rows(snapshot: Snapshot) -> Iterator[Row]:
     """Yield a row for each image of each history entry, in the order of the units."""
     for unit in snapshot.units():
         steps = snapshot.runs.steps(snapshot.run.id, unit.unit)
+        spreads = snapshot.spreads.of_steps(steps)
+        (label_spread,) = snapshot.spreads.of_units([unit])
         known = snapshot.image_origins([image for step in steps for image in step.images], unit.unit)
-        for step in steps:
+        for step, spread in zip(steps, spreads, strict=True):
             for place, image in enumerate(step.images):
                 yield {
                     **{name: getattr(step, name) for name in _OF_STEP},
@@ -64,6 +69,8 @@ def image_rows(snapshot: Snapshot) -> Iterator[Row]:
                     "label_score": unit.score,
                     "of_label": image in unit.images,
                     "note": unit.note,
+                    "spread": spread,
+                    "label_spread": label_spread,
                 }
 
 
@@ -87,6 +94,8 @@ _IMAGES: dict[str, Kind] = {
     "label_score": "number",
     "of_label": "flag",
     "note": "text",
+    "spread": "number",
+    "label_spread": "number",
 }
 _OF_STEP = ("run", "unit", "step", "attempt", "kind", "concept", "score")
 

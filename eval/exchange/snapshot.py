@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from line_neurons.tools.cache.reader import finite_float32
+from line_neurons.tools.spreads import Spreads
 from line_neurons.tools.store import sqlite as databases
 from line_neurons.tools.store.leases import lease_status
 from line_neurons.tools.store.records import Run, Unit
@@ -39,6 +40,7 @@ class Snapshot:
         worked_on: a process is running it.
         checkpoints: its checkpoints, read in one transaction; None if the store has none.
         bank: the cache's database; None if the store has none.
+        spreads: the spreads of the run's scores.
     """
 
     store: Path
@@ -47,6 +49,7 @@ class Snapshot:
     worked_on: bool
     checkpoints: sqlite3.Connection | None
     bank: sqlite3.Connection | None
+    spreads: Spreads
 
     def units(self) -> list[Unit]:
         """Return the units in the order of the run."""
@@ -99,7 +102,7 @@ def open_snapshot(store: Path, run: str) -> Iterator[Snapshot]:
         worked_on = held is not None and not held.stale
         if found.status == "running" and not worked_on:
             found = replace(found, status="interrupted")
-        yield Snapshot(store, runs, found, worked_on, threads, bank)
+        yield Snapshot(store, runs, found, worked_on, threads, bank, Spreads(store, found))
 
 
 def _opened(path: Path, stack: ExitStack) -> sqlite3.Connection | None:

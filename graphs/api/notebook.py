@@ -8,7 +8,7 @@ from functools import cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from line_neurons.agent.text import clean_text, format_score
+from line_neurons.agent.text import clean_text, format_score, format_spread
 from line_neurons.tools.cache.reader import StoredImage
 from line_neurons.tools.images.reader import ImageError, read_image
 
@@ -48,7 +48,8 @@ RUN = (
 <td><b>{{ unit.label|text }}</b>
 {%- if unit.condition %}<br><em>{{ unit.condition|text }}</em>{% endif -%}</td>
 <td style="text-align:left">{{ strip(unit.evidence()[:few]) }}</td>
-<td>{{ unit.score|number }}</td><td>{{ unit.auc|number }}</td><td>{{ unit.mad|number }}</td>
+<td>{{ unit.score|number }} {{ unit.spread|spread }}</td>
+<td>{{ unit.auc|number }}</td><td>{{ unit.mad|number }}</td>
 <td>{{ unit.margin|number }}</td><td>{{ unit.origin|text }}</td>
 <td>{% if unit.runner_up %}{{ unit.runner_up[0]|text }} {{ unit.runner_up[1]|number }}{% endif %}</td>
 {%- endif -%}
@@ -68,7 +69,7 @@ UNIT = (
 <div><b>{{ unit.layer|text }} {{ unit.title|text }}:
 {{ (unit.label or unit.status)|text }}</b> {{ unit.error|text }}
 {%- if unit.label is not none -%}
-, score {{ unit.score|number }}, AUC {{ unit.auc|number }}, MAD {{ unit.mad|number }},
+, score {{ unit.score|number }} {{ unit.spread|spread }}, AUC {{ unit.auc|number }}, MAD {{ unit.mad|number }},
 {{ unit.margin|number }} above the best initial label {{ unit.initial_label|text }}
 {%- endif -%}
 {%- if unit.condition %}<br><em>{{ unit.condition|text }}</em>{% endif -%}
@@ -76,7 +77,8 @@ UNIT = (
 <table><thead><tr><th>step</th><th>concept</th><th>score</th><th>outcome</th><th>reasoning</th></tr>
 </thead><tbody>
 {%- for step in unit.history -%}
-<tr><td>{{ step.step }} {{ step.kind|text }}</td><td>{{ step.concept|text }}</td><td>{{ step.score|number }}</td>
+<tr><td>{{ step.step }} {{ step.kind|text }}</td><td>{{ step.concept|text }}</td><td>{{ step.score|number }}
+{%- if step.score is not none %} {{ unit.spread_of(step)|spread }}{% endif -%}</td>
 <td>{{ step.outcome|text }}</td><td style="text-align:left">{{ step.reasoning|text }}</td></tr>
 {%- endfor -%}
 </tbody></table>
@@ -97,6 +99,7 @@ def _environment() -> Environment:
     filters: dict[str, Callable[..., str]] = {
         "text": lambda value: "" if value is None else clean_text(str(value), 2000),
         "number": _number,
+        "spread": format_spread,
         "thumbnail": _thumbnail,
         "caption": _caption,
     }

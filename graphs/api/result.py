@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import DamagedError, UsageError
 from line_neurons.agent.settings import load_settings
-from line_neurons.agent.text import clean_text, format_score
+from line_neurons.agent.text import clean_text, format_score, format_spread
 from line_neurons.graphs.api.notebook import RUN, UNIT, render
 from line_neurons.tools import label_marks as marks
 from line_neurons.tools.cache.reader import StoredImage, stored_images
 from line_neurons.tools.images.reader import ImageError, read_image
 from line_neurons.tools.packages import missing_package, pip_install
 from line_neurons.tools.run_problems import run_problems
+from line_neurons.tools.spreads import Spreads
 from line_neurons.tools.store.columns import STEP_COLUMNS, UNIT_COLUMNS, Kind, Row, status_of, step_row, unit_row
 from line_neurons.tools.store.leases import lease_status
 from line_neurons.tools.store.records import Run, Step, Unit
@@ -44,11 +45,26 @@ class UnitResult(Unit):
         store: the store's folder.
         layer: dotted path of the layer.
         target: fingerprint of the vision model.
+        spreads: the spreads of the run's scores.
     """
 
     store: Path = field(repr=False)
     layer: str
     target: str = field(repr=False)
+    spreads: Spreads = field(repr=False, compare=False)
+
+    @property
+    def spread(self) -> float | None:
+        """The standard error of the score over the label's images; None where it is not known.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        return self.spread_of(None)
+
+    def spread_of(self, step: Step | None) -> float | None:
+        """Return the standard error of a step's score, or of the label's; errors as of ``spread``."""
+        return (self.spreads.of_units([self]) if step is None else self.spreads.of_steps([step]))[0]
 
     @property
     def runner_up(self) -> tuple[str, float] | None:
@@ -102,6 +118,11 @@ class UnitResult(Unit):
         return stored_images(self.store, ids, self.target, self.layer, self.unit)
 
     @property
+    def estimate(self) -> str:
+        """The score with its spread, in words."""
+        return f"{format_score(self.score or 0)} {format_spread(self.spread)}"
+
+    @property
     def condition(self) -> str:
         """The unit's marks in words; empty where it has none."""
         return marks.describe_marks(self.marks)
@@ -118,7 +139,7 @@ class UnitResult(Unit):
             return (
                 f"<{self.title}: {self.status}{f', {clean_text(self.error, 200)}' if self.error else ''}{noted}>"
             )
-        return f"<{self.title}: {clean_text(self.label, 80)}, score {format_score(self.score or 0)}{noted}>"
+        return f"<{self.title}: {clean_text(self.label, 80)}, score {self.estimate}{noted}>"
 
     def _repr_html_(self) -> str:
         return render(UNIT, unit=self)
@@ -182,7 +203,12 @@ class Result:
         Raises:
             MissingPartError: pandas is not installed.
         """
-        return _frame((unit_row(self.run, unit, worked_on=self.worked_on) for unit in self), UNIT_COLUMNS)
+        spreads = Spreads(self.store, self.run).of_units(self)
+        rows = (
+            unit_row(self.run, unit, spread, worked_on=self.worked_on)
+            for unit, spread in zip(self, spreads, strict=True)
+        )
+        return _frame(rows, UNIT_COLUMNS)
 
     def steps_frame(self) -> DataFrame:
         """Return a row for each scored or refused concept, unit by unit, in order.
@@ -190,7 +216,8 @@ class Result:
         Raises:
             MissingPartError: pandas is not installed.
         """
-        return _frame((step_row(step) for unit in self for step in unit.history), STEP_COLUMNS)
+        steps = [step for unit in self for step in unit.history]
+        return _frame(map(step_row, steps, Spreads(self.store, self.run).of_steps(steps)), STEP_COLUMNS)
 
     def __repr__(self) -> str:
         """Show the run and a line for each unit."""
@@ -221,6 +248,7 @@ def load(run: str, store: Path | str | None = None) -> Result:
             "store": place,
             "layer": found.layer,
             "target": str(found.fingerprints.get("target", "")),
+            "spreads": Spreads(place, found),
         }
         units = tuple(
             UnitResult(**{**asdict(unit), "status": status_of(unit, worked_on=worked_on)}, **belongs)

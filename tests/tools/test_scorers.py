@@ -5,11 +5,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scipy.stats import mannwhitneyu, norm
+from scipy.stats import mannwhitneyu, norm, sem
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import SCORERS_WITHOUT_CONTROL, ScorerName
-from line_neurons.tools.scorers import SCORERS, Scorer, auc, auc_interval, layer_scorer, mad, mean, needs_control
+from line_neurons.tools.scorers import (
+    SCORERS,
+    Scorer,
+    auc,
+    auc_interval,
+    layer_scorer,
+    mad,
+    mean,
+    needs_control,
+    standard_error,
+)
 
 # Few distinct values, so that ties are common.
 rows = hnp.arrays(
@@ -83,7 +93,12 @@ def test_a_scorer_that_is_added_is_used_for_a_whole_layer(monkeypatch):
     def medians(control):
         return lambda concepts: np.median(concepts, axis=1).astype(np.float64)
 
-    median = Scorer(lambda concept, control: float(np.median(concept)), medians, needs_control=False)
+    median = Scorer(
+        lambda concept, control: float(np.median(concept)),
+        lambda concept, control: None,
+        medians,
+        needs_control=False,
+    )
     monkeypatch.setattr("line_neurons.tools.scorers.SCORERS", {**SCORERS, "median": median})
     values = np.array([[[1.0], [2.0], [9.0]]], np.float32)
     assert layer_scorer("median", np.ones((3, 1), np.float32))(values).tolist() == [[2.0]]
@@ -149,3 +164,76 @@ def test_a_layer_against_a_control_that_is_empty_or_not_finite_is_refused(name, 
 def test_the_mad_of_a_layer_against_a_single_control_image_is_refused():
     with pytest.raises(ValueError, match="two control images"):
         layer_scorer("mad", np.ones((1, 2), np.float32))
+
+
+activations = hnp.arrays(
+    np.float32, st.integers(2, 30), elements=st.integers(-9000, 9000).map(lambda value: np.float32(value / 1024))
+)
+
+
+@given(activations)
+def test_the_spread_of_a_mean_is_the_standard_error_of_the_mean(concept):
+    assert standard_error("mean", concept, np.empty(0, np.float32)) == pytest.approx(
+        np.nan_to_num(sem(concept.astype(float))), abs=1e-12
+    )
+
+
+@given(rows, rows)
+def test_the_spread_of_an_auc_is_that_of_its_interval_and_unknown_where_all_pairs_agree(concept, control):
+    wins = (concept[:, None] > control) + (concept[:, None] == control) / 2
+    error = standard_error("auc", concept, control)
+    if min(len(concept), len(control)) < 2 or wins.min() == wins.max() != 0.5:
+        assert error is None
+        return
+    expected = wins.mean(1).var(ddof=1) / len(concept) + wins.mean(0).var(ddof=1) / len(control)
+    assert error == pytest.approx(np.sqrt(expected))
+
+
+@given(rows, activations)
+def test_the_spread_of_a_mad_is_its_infinitesimal_jackknife_over_both_samples(concept, control):
+    error = standard_error("mad", concept, control)
+    if len(concept) < 2 or control.min() == control.max():
+        assert error is None
+        return
+    # The derivative by the weight of each image, with variances of ddof 0 made those of ddof 1.
+    deviation = np.std(control.astype(float), ddof=1)
+    own = np.var(concept.astype(float), ddof=1) / len(concept) / deviation**2
+
+    def weighted(place):
+        change = 1e-7
+        weights = np.full(len(control), (1 - change) / len(control))
+        weights[place] += change
+        centre = weights @ control.astype(float)
+        spread = np.sqrt(weights @ (control.astype(float) - centre) ** 2 * len(control) / (len(control) - 1))
+        return ((concept.astype(float).mean() - centre) / spread - mad(concept, control)) / change
+
+    slopes = np.array([weighted(place) for place in range(len(control))])
+    assert error == pytest.approx(np.sqrt(own + slopes.var(ddof=1) / len(control)), rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_the_spread_is_that_of_the_scores_of_repeated_samples(name):
+    rng = np.random.default_rng(0)
+    samples = [
+        (rng.gamma(2, 2, 12).astype(np.float32), rng.gamma(1, 2, 300).astype(np.float32)) for _ in range(600)
+    ]
+    scores = [SCORERS[name].one(*sample) for sample in samples]
+    spreads = [standard_error(name, *sample) for sample in samples]
+    assert np.mean([spread for spread in spreads if spread is not None]) == pytest.approx(np.std(scores), rel=0.12)
+
+
+@given(activations, activations, st.sampled_from([0.25, 2.0, 8.0]))
+def test_the_spread_has_the_scale_of_its_score(concept, control, factor):
+    factor32 = np.float32(factor)
+    for name, scale in (("mean", factor), ("auc", 1), ("mad", 1)):
+        error = standard_error(name, concept, control)
+        scaled = standard_error(name, concept * factor32, control * factor32)
+        if error is None:
+            assert scaled is None
+        else:
+            assert error >= 0 and scaled == pytest.approx(scale * error, rel=1e-4, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_a_single_image_has_no_spread(name):
+    assert standard_error(name, np.ones(1, np.float32), np.arange(5, dtype=np.float32)) is None

@@ -7,7 +7,7 @@ import math
 import sqlite3
 import statistics
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,11 +197,37 @@ def stored_activations(
     store: Path, images: Sequence[str], target: str, layer: str, unit: int
 ) -> list[float | None]:
     """Return a unit's activation on each of some images, without the images; see ``stored_images``."""
-    if not (store / "bank.db").is_file():
-        return [None] * len(images)
+    found = unit_activations(store, target, layer, [(image, unit) for image in images])
+    return [found.get((image, unit)) for image in images]
+
+
+def unit_activations(
+    store: Path, target: str, layer: str, wanted: Iterable[tuple[str, int]]
+) -> dict[tuple[str, int], float]:
+    """Return activations by image and unit; those that are not kept, or corrupt, are left out.
+
+    The vector of an image is read and verified once, however many units are wanted.
+
+    Raises:
+        StoreError: the cache cannot be read.
+    """
+    units: dict[str, set[int]] = {}
+    for image, unit in wanted:
+        units.setdefault(image, set()).add(unit)
+    if not units or not (store / "bank.db").is_file():
+        return {}
+    found = {}
     with _opened(store) as db:
-        vectors, keys = _vectors(db), [(image, target, layer) for image in images]
-        return [_activation(db.execute(vectors, key).fetchone(), key, unit) for key in keys]
+        vectors = _vectors(db)
+        for image, wanted_units in units.items():
+            key = (image, target, layer)
+            vector = _whole_vector(db.execute(vectors, key).fetchone(), key)
+            if vector is None:
+                continue
+            for unit in wanted_units:
+                if (value := finite_float32(vector[4 * unit : 4 * unit + 4])) is not None:
+                    found[image, unit] = value
+    return found
 
 
 def image_requests(store: Path, concept: str, generator: str, limit: int) -> list[ImageRequest]:
@@ -250,9 +276,15 @@ def _vectors(db: sqlite3.Connection) -> str:
 
 def _activation(row: tuple[bytes, bytes | None] | None, key: tuple[str, str, str], unit: int) -> float | None:
     """Return a unit's activation from a row of ``_vectors``; None of none, and of a corrupt one."""
+    vector = _whole_vector(row, key)
+    return None if vector is None else finite_float32(vector[4 * unit : 4 * unit + 4])
+
+
+def _whole_vector(row: tuple[bytes, bytes | None] | None, key: tuple[str, str, str]) -> bytes | None:
+    """Return the vector of a row of ``_vectors``; None of none, and of a corrupt one."""
     if row is None or (row[1] is not None and row[1] != vector_checksum(*key, row[0])):
         return None
-    return finite_float32(row[0][4 * unit : 4 * unit + 4])
+    return row[0]
 
 
 def _image(store: Path, image: str, row: Any, activation: float | None) -> StoredImage:

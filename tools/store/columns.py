@@ -38,14 +38,14 @@ UNIT_COLUMNS = _columns(
     "run model layer unit name status label score auc mad origin found_by found_in label_step discovered margin"
     " initial_label initial_score search_label search_score second_label second_score steps images seed target"
     " generator language_model control seconds error note auc_low auc_high density",
-) | {"margin": "number"}
+) | {"margin": "number", "spread": "number"}
 """Every column of a unit's row with the kind of its values, in order."""
 
 STEP_COLUMNS = _columns(
     get_type_hints(Step),
     "run unit step attempt kind outcome concept score reasoning origin removed images seed temperature seconds"
     " model prompt reply created",
-)
+) | {"spread": "number"}
 """Every column of a step's row with the kind of its values, in order; see ``Step``."""
 
 
@@ -54,19 +54,20 @@ def status_of(unit: Unit, *, worked_on: bool) -> str:
     return "interrupted" if unit.status == "running" and not worked_on else unit.status
 
 
-def unit_row(run: Run, unit: Unit, *, worked_on: bool) -> Row:
-    """Return a unit's row, with all of ``UNIT_COLUMNS``."""
+def unit_row(run: Run, unit: Unit, spread: float | None, *, worked_on: bool) -> Row:
+    """Return a unit's row, with all of ``UNIT_COLUMNS``; ``spread`` is the standard error of its score."""
     of_run = {
         "run": run.id,
         "model": run.shown_model,
         "layer": run.layer,
         "seed": run.seed,
+        "spread": spread,
         **{name: run.fingerprints.get(name) for name in ("target", "generator", "language_model", "control")},
         "status": status_of(unit, worked_on=worked_on),
     }
     return {name: of_run[name] if name in of_run else getattr(unit, name) for name in UNIT_COLUMNS}
 
 
-def step_row(step: Step) -> Row:
-    """Return a step's row, with all of ``STEP_COLUMNS``."""
-    return {name: getattr(step, name) for name in STEP_COLUMNS}
+def step_row(step: Step, spread: float | None) -> Row:
+    """Return a step's row, with all of ``STEP_COLUMNS``; ``spread`` is the standard error of its score."""
+    return {name: spread if name == "spread" else getattr(step, name) for name in STEP_COLUMNS}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import zipfile
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from io import BytesIO
@@ -22,12 +21,11 @@ from line_neurons.eval.exchange.run_tables import TABLES, WRITERS, write_table
 from line_neurons.eval.exchange.snapshot import Snapshot, open_snapshot
 from line_neurons.tools.label_marks import codes
 from line_neurons.tools.run_problems import run_problems
-from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.runs import find_unit, open_store
 from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.printing.run import remarks
-from line_neurons.tui.formatting import counted, megabytes, origin
+from line_neurons.tui.formatting import counted, estimate, megabytes, origin
 
 app = typer.Typer()
 
@@ -78,7 +76,7 @@ def print_results(store: Path, run_name: str, format_: str, output: Path | None)
         raise UsageError("a table is printed and not written to a file", f"use --format {', '.join(WRITERS)}")
     with open_snapshot(store, run_name) as snapshot:
         if format_ == "table":
-            _print(snapshot.run, snapshot.units())
+            _print(snapshot)
             remarks(run_problems(store, snapshot.runs, snapshot.run))
         elif output is not None:
             with open_output(output_file(output, f"{snapshot.run.id}.{format_}")) as file:
@@ -96,18 +94,20 @@ def _write(snapshot: Snapshot, format_: str, file: BinaryIO) -> None:
     write_table(table, table.rows(snapshot), format_, file, {})
 
 
-def _print(run: Run, units: Sequence[Unit]) -> None:
+def _print(snapshot: Snapshot) -> None:
+    run, units = snapshot.run, snapshot.units()
+    spreads = snapshot.spreads.of_units(units)
     marked = any(unit.marks for unit in units)
     terminal.table(
         ["unit", "name", "label", "score", "AUC", "MAD", "margin", "origin", "runner-up", "runner-up score",
          *(["marked"] if marked else []), "state"],
         [
             [
-                unit.unit, unit.name, unit.label, unit.score, unit.auc, unit.mad, unit.margin, origin(unit),
-                unit.second_label, unit.second_score, *([codes(unit.marks)] if marked else []),
+                unit.unit, unit.name, unit.label, estimate(unit.score, spread), unit.auc, unit.mad, unit.margin,
+                origin(unit), unit.second_label, unit.second_score, *([codes(unit.marks)] if marked else []),
                 unit.status + (f": {unit.error}" if unit.error else ""),
             ]
-            for unit in units
+            for unit, spread in zip(units, spreads, strict=True)
         ],
         f"{run.target_name} {run.layer}, run {run.id}",
     )  # fmt: skip

@@ -374,8 +374,8 @@ def conclude(jobs: Sequence[Job], *, as_json: bool) -> int:
         ]
         terminal.dump(printed[0] if len(printed) == 1 else printed)
     else:
-        for (run, units), found in zip(now, problems, strict=True):
-            run_output.labels(run, units)
+        for (components, _), (run, units), found in zip(jobs, now, problems, strict=True):
+            run_output.labels(components.store, run, units)
             run_output.remarks(found)
         for components, run in jobs:
             terminal.line(

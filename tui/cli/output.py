@@ -24,7 +24,7 @@ from rich.text import Text
 
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.text import MAX_COMBINING_MARKS, clean_text
-from line_neurons.tui.formatting import MAX_CELL, MISSING, plain
+from line_neurons.tui.formatting import MAX_CELL, MISSING, Estimate, plain
 
 _WIDE = 160
 # Tables of more rows are printed row by row.
@@ -44,10 +44,16 @@ out = _console(stderr=False)
 err = _console(stderr=True)
 
 
+_NUMERIC = (int, float, Estimate)
+"""Types of numbers in a cell."""
+
+
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
     """Print a table; columns with numbers are right-aligned."""
     cells = list(rows)
-    numeric = [any(isinstance(row[index], int | float) for row in cells) for index in range(len(headings))]
+    numeric = [
+        any(isinstance(row[index], int | float | Estimate) for row in cells) for index in range(len(headings))
+    ]
     shown = [
         [
             MISSING if cell is None and is_number else plain(cell)

@@ -153,7 +153,7 @@ def show_run(store: Path, name: str, *, as_json: bool) -> None:
     if as_json:
         terminal.dump(run_json(store, opened, run, units) | {"holder": holder_json(lease)})
         return
-    labels(run, units)
+    labels(store, run, units)
     remarks(run_problems(store, opened, run))
     error = f", {run.error}" if run.error else ""
     terminal.line(f"run {run.id}: {state_of(run, lease)}, {unit_counts(opened.states(run.id))} units{error}")

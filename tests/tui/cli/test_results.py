@@ -29,7 +29,8 @@ ROW = {
     "initial_score": -2.5, "search_label": "barn owl", "search_score": 4.0, "second_label": "barn owl",
     "second_score": 4.0, "steps": 11, "images": ["aa", "bb"], "seed": 7, "target": "t", "generator": "g",
     "language_model": "l", "control": "c", "seconds": 1.5, "error": "",
-    "note": None, "auc_low": None, "auc_high": None, "density": None, "schema": "line-neurons/units/1",
+    "note": None, "auc_low": None, "auc_high": None, "density": None, "spread": None,
+    "schema": "line-neurons/units/1",
 }  # fmt: skip
 
 

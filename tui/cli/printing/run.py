@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.text import shell_word
 from line_neurons.tools.label_marks import DONE, codes
 from line_neurons.tools.run_problems import RunProblems, run_problems
+from line_neurons.tools.spreads import Spreads
 from line_neurons.tools.store.leases import LeaseStatus
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.runs import RunStore, default_store
 from line_neurons.tui.cli import output as terminal
-from line_neurons.tui.formatting import counted, found_by, origin, plain
+from line_neurons.tui.formatting import counted, estimate, found_by, origin, plain
 
 if TYPE_CHECKING:
     from line_neurons.graphs.runs.revisit import Revisited
@@ -39,12 +40,13 @@ def outcome_json(problems: RunProblems) -> dict[str, Any]:
     }
 
 
-def labels(shown: Run, units: Sequence[Unit]) -> None:
+def labels(store: Path, shown: Run, units: Sequence[Unit]) -> None:
     """Print the units of a run with their labels; on a terminal at most ``_ROWS``."""
     done = all(unit.status in DONE for unit in units)
     marked = any(unit.marks for unit in units)
     first = units[:_ROWS] if terminal.out.is_terminal else units
     failed = [unit for unit in units[len(first) :] if unit.status == "failed"][:_ROWS]
+    printed = [*first, *failed]
     terminal.table(
         [
             "unit",
@@ -62,14 +64,14 @@ def labels(shown: Run, units: Sequence[Unit]) -> None:
                 str(unit.unit),
                 unit.name,
                 unit.label,
-                unit.score,
+                estimate(unit.score, spread),
                 unit.margin,
                 origin(unit),
                 _steps(shown, unit),
                 *([codes(unit.marks)] if marked else []),
                 *([] if done else [unit.status + (f": {unit.error}" if unit.error else "")]),
             ]
-            for unit in [*first, *failed]
+            for unit, spread in zip(printed, Spreads(store, shown).of_units(printed), strict=True)
         ],
         f"{shown.target_name} {shown.layer}",
     )
@@ -132,16 +134,17 @@ def run_json(store: Path, opened: RunStore, shown: Run, units: Sequence[Unit]) -
     control = dict(zip(("control_images", "control_images_unread"), problems.control, strict=True))
     return (
         asdict(shown)
-        | {"units": [unit_json(unit) for unit in units]}
+        | {"units": list(map(unit_json, units, Spreads(store, shown).of_units(units)))}
         | outcome_json(problems)
         | (control if problems.control[1] else {})
         | {"remarks": problems.remarks()}
     )
 
 
-def unit_json(unit: Unit) -> dict[str, Any]:
-    """Return a unit as JSON."""
-    return asdict(unit) | {"margin": unit.margin, "marks": [mark._asdict() for mark in unit.marks]}
+def unit_json(unit: Unit, spread: float | None) -> dict[str, Any]:
+    """Return a unit as JSON; ``spread`` is the standard error of its score."""
+    marks = [mark._asdict() for mark in unit.marks]
+    return asdict(unit) | {"margin": unit.margin, "spread": spread, "marks": marks}
 
 
 def holder_text(lease: LeaseStatus | None) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.errors import StoreError, UsageError
 from line_neurons.agent.text import format_score
 from line_neurons.tools.label_marks import UNLABELLED
+from line_neurons.tools.spreads import Spreads
 from line_neurons.tools.store.columns import OUTCOMES
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.refused_replies import refusals, summary
@@ -18,7 +19,7 @@ from line_neurons.tools.store.runs import RunStore, find_unit, open_store
 from line_neurons.tools.store.steering_queue import commands
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.printing.run import unit_json
-from line_neurons.tui.formatting import counted, drawn_from, origin, step_name, when
+from line_neurons.tui.formatting import counted, drawn_from, estimate, origin, plain, step_name, when
 
 if TYPE_CHECKING:
     from line_neurons.tools.cache.activation_cache import Cache
@@ -38,6 +39,7 @@ def show_unit(store: Path, name: str, which: str, step: str | None, sheet: Path 
     shown = opened.run(name)
     chosen = find_unit(shown, opened.units(shown.id), which)
     history = opened.steps(shown.id, chosen.unit)
+    spreads = Spreads(store, shown)
     imaged = [entry for entry in history if entry.images]
     if step is not None:
         imaged = [entry for entry in imaged if step.upper() in {step_name(entry), str(entry.step)}]
@@ -62,10 +64,14 @@ def show_unit(store: Path, name: str, which: str, step: str | None, sheet: Path 
         terminal.dump(
             {
                 "run": shown.id,
-                "unit": unit_json(chosen),
+                "unit": unit_json(chosen, *spreads.of_units([chosen])),
                 "answers_refused": refusals(opened, shown.id, chosen.unit).reasons,
                 "board": _board(history),
-                "history": [asdict(entry) for entry in history],
+                "board_spreads": list(spreads.of_board(_board(history), history).values()),
+                "history": [
+                    asdict(entry) | {"spread": spread}
+                    for entry, spread in zip(history, spreads.of_steps(history), strict=True)
+                ],
                 "pictures": made,
                 "missing": missing,
                 "wishes": commands(opened, shown.id, chosen.unit),
@@ -74,7 +80,7 @@ def show_unit(store: Path, name: str, which: str, step: str | None, sheet: Path 
             }
         )
         return
-    _print_unit(shown, chosen, history, made)
+    _print_unit(shown, chosen, history, made, spreads)
     if refused := summary(refusals(opened, shown.id, chosen.unit)):
         terminal.line(refused)
     _print_steering(opened, shown, chosen)
@@ -90,13 +96,20 @@ def show_unit(store: Path, name: str, which: str, step: str | None, sheet: Path 
         terminal.note(f"  {more}; all of them: line show {shown.id} {chosen.unit} --json")
 
 
-def _print_unit(shown: Run, chosen: Unit, history: Sequence[Step], made: Mapping[str, Mapping[str, Any]]) -> None:
+def _print_unit(
+    shown: Run,
+    chosen: Unit,
+    history: Sequence[Step],
+    made: Mapping[str, Mapping[str, Any]],
+    spreads: Spreads,
+) -> None:
     title = f"{shown.target_name} {shown.layer} unit {chosen.unit}" + (f" ({chosen.name})" if chosen.name else "")
     if chosen.label is None:
         terminal.line(f"{title}: {chosen.status}{f', {chosen.error}' if chosen.error else ''}", style="bold")
     else:
+        (spread,) = spreads.of_units([chosen])
         terminal.line(
-            f"{title}: {chosen.label}, score {format_score(chosen.score or 0)}, "
+            f"{title}: {chosen.label}, score {plain(estimate(chosen.score or 0, spread))}, "
             f"{format_score(chosen.margin or 0)} above the best initial label {chosen.initial_label}, "
             f"{origin(chosen)}",
             style="bold",
@@ -111,13 +124,18 @@ def _print_unit(shown: Run, chosen: Unit, history: Sequence[Step], made: Mapping
         terminal.line("no concept can be its label; a new run with --label-dead labels it nevertheless")
     if not history:
         return
-    terminal.table(["score", "concept"], [[score, concept] for concept, score in _board(history)], "Scoreboard")
+    on_board = spreads.of_board(_board(history), history).items()
+    terminal.table(
+        ["score", "concept"],
+        [[estimate(score, spread), concept] for (concept, score), spread in on_board],
+        "Scoreboard",
+    )
     models = {entry.model for entry in history if entry.model}
     sources = [drawn_from([made[image] for image in entry.images]) for entry in history]
     columns: dict[str, list[object]] = {
         "step": [step_name(entry) for entry in history],
         "concept": [entry.concept for entry in history],
-        "score": [entry.score for entry in history],
+        "score": list(map(estimate, (entry.score for entry in history), spreads.of_steps(history))),
         "result": [_result(entry) for entry in history],
     }
     if any(sources):
