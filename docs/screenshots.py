@@ -42,12 +42,14 @@ SHOTS: tuple[Shot, ...] = (
     ("runs-small", SMALL, themes.DARK.name, ()),
     ("runs-light", WIDE, themes.LIGHT.name, ()),
     ("help", WIDE, themes.DARK.name, ("question_mark",)),
-    ("new-run", WIDE, themes.DARK.name, ("n",)),
+    ("new-run", WIDE, themes.DARK.name, (
+        "n", "type:torchvision:mobilenet_v2", "tab", "type:classifier.1", "tab", "type:tabby, zebra", "tab", "tab",
+    )),
     ("units", WIDE, themes.DARK.name, ("units",)),
     ("unit", WIDE, themes.DARK.name, ("unit",)),
     ("unit-light", WIDE, themes.LIGHT.name, ("unit",)),
-)
-"""Name, size, theme, and what is done first: keys, or the screen of the run or the unit."""
+)  # fmt: skip
+"""Name, size, theme, and what is done first: keys, typed text, or the screen of the run or the unit."""
 
 
 async def shoot(store: Path, run: str, unit: int, shot: Shot) -> Path:
@@ -68,11 +70,13 @@ async def shoot(store: Path, run: str, unit: int, shot: Shot) -> Path:
 
 
 async def do(pilot: Pilot[None], store: Path, run: str, unit: int, doing: str) -> None:
-    """Open the run or the unit, or press a key."""
+    """Open the run or the unit, type a text, or press a key."""
     if doing == "units":
         pilot.app.push_screen(UnitsScreen(store, run))
     elif doing == "unit":
         pilot.app.push_screen(UnitScreen(store, run, unit))
+    elif doing.startswith("type:"):
+        await pilot.press(*doing.removeprefix("type:"))
     else:
         await pilot.press(doing)
 

@@ -6,6 +6,8 @@ import datetime
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rich.cells import cell_len, set_cell_size
+
 from line_neurons.agent.text import clean_text, format_score, format_spread
 from line_neurons.tools.label_marks import ENDED
 from line_neurons.tools.store.leases import LeaseStatus
@@ -88,10 +90,42 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def bar(value: float, low: float, high: float, width: int) -> str:
-    """Return a value as a bar of at most ``width`` cells, empty at ``low`` and full at ``high``."""
-    share = min(max((value - low) / (high - low), 0.0), 1.0) if high > low else 0.0
+    """Draw a value as a bar from zero; below zero it grows to the left of an axis.
+
+    Args:
+        value: drawn at most as long as ``low`` or ``high``.
+        low: the lowest value of all bars; the axis is drawn if it is below zero.
+        high: the highest value of all bars.
+        width: cells from ``low`` to ``high``.
+    """
+    low, high = min(low, 0.0), max(high, 0.0)
+    value = min(max(value, low), high)
+    if low == high:
+        return ""
+    if low == 0.0:
+        return _rightward(value / high, width)
+    left = width - 1 if high == 0.0 else min(max(round((width - 1) * low / (low - high)), 1), width - 2)
+    if value < 0:
+        halves = round(2 * left * value / low)
+        return f"{'▐' * (halves % 2)}{'█' * (halves // 2)}".rjust(left) + "│"
+    return " " * left + "│" + (_rightward(value / high, width - 1 - left) if high else "")
+
+
+def _rightward(share: float, width: int) -> str:
     eighths = round(share * width * 8)
     return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+
+
+def fit_middle(text: str, width: int) -> str:
+    """Shorten text to a width in cells; an ellipsis replaces its middle."""
+    if cell_len(text) <= width:
+        return text
+    tail = max(width - 1, 0) * 3 // 5
+    head = max(width - 1 - tail, 0)
+    end = text
+    while cell_len(end) > tail:
+        end = end[1:]
+    return set_cell_size(text, head) + "…" + end
 
 
 def is_unfinished(run: Run, states: Iterable[str], asked: Collection[int]) -> bool:

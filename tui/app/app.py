@@ -17,7 +17,7 @@ from textual.screen import Screen
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.tui.app import themes
-from line_neurons.tui.app.help import HelpScreen
+from line_neurons.tui.app.help import GENERAL_ACTIONS, HelpScreen
 from line_neurons.tui.app.runs.screen import RunsScreen
 from line_neurons.tui.app.units.screen import UnitsScreen
 from line_neurons.tui.formatting import plain
@@ -57,8 +57,10 @@ class LineApp(App[None]):
         """List the commands of the palette: the key bindings of the current screen, and the themes."""
         actions = set()
         for node, binding, enabled, tooltip in screen.active_bindings.values():
-            ours = node is screen or node is self
-            if ours and enabled and binding.description and not binding.system and binding.action not in actions:
+            ours = (
+                (node is screen or node is self) and not binding.system and binding.action not in GENERAL_ACTIONS
+            )
+            if ours and enabled and binding.description and binding.action not in actions:
                 actions.add(binding.action)
                 key = self.get_key_display(binding)
                 yield SystemCommand(

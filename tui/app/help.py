@@ -15,7 +15,8 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
 _HERE, _ELSEWHERE, _NAVIGATION = "This screen", "Everywhere", "Navigation"
-_HIDDEN = {"app.focus_next", "app.focus_previous", "screen.copy_text"}
+GENERAL_ACTIONS = {"app.focus_next", "app.focus_previous", "screen.copy_text"}
+"""Actions of every Textual app, which are not listed."""
 
 
 class HelpScreen(ModalScreen[None]):
@@ -63,7 +64,7 @@ class HelpScreen(ModalScreen[None]):
 def _groups(screen: Screen[Any]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     groups: dict[str, dict[str, tuple[list[str], str]]] = {}
     for node, binding, _enabled, tooltip in screen.active_bindings.values():
-        if binding.system or not binding.description or binding.action in _HIDDEN:
+        if binding.system or not binding.description or binding.action in GENERAL_ACTIONS:
             continue
         title = node.BINDING_GROUP_TITLE or (
             _HERE if node is screen else _ELSEWHERE if node is screen.app else _NAVIGATION

@@ -13,15 +13,11 @@ T = TypeVar("T")
 Cells = Sequence[Text]
 
 
-class RecordTable(DataTable[Text], Generic[T]):
-    """Table with a row cursor whose rows show records.
-
-    Attributes:
-        records: the records, a row each.
-    """
+class RowTable(DataTable[Text]):
+    """Table with a row cursor; home and end go to its first and last row."""
 
     DEFAULT_CSS = """
-    RecordTable { background: transparent; overflow-x: hidden; }
+    RowTable { overflow-x: hidden; }
     """
     BINDING_GROUP_TITLE = "Table"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -31,6 +27,21 @@ class RecordTable(DataTable[Text], Generic[T]):
 
     def __init__(self) -> None:
         super().__init__(cursor_type="row")
+
+
+class RecordTable(RowTable, Generic[T]):
+    """Table of records.
+
+    Attributes:
+        records: the records, a row each.
+    """
+
+    DEFAULT_CSS = """
+    RecordTable { background: transparent; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
         self.records: list[T] = []
 
     def selected(self) -> T | None:

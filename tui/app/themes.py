@@ -44,10 +44,11 @@ LIGHT = Theme(
     panel="#e4e5df",
     dark=False,
     variables={
-        "block-cursor-background": "#cfdcf9",
+        # Grey, and no shade of white, on a terminal of 16 colours.
+        "block-cursor-background": "#b8ccf5",
         "block-cursor-foreground": "#10131f",
         "block-cursor-text-style": "bold",
-        "block-cursor-blurred-background": "#e4e5df",
+        "block-cursor-blurred-background": "#d3d6d0",
         "footer-key-foreground": "#9a5b00",
         "footer-background": "#e9eae4",
         "border": "#b6bac8",

@@ -192,7 +192,7 @@ def default_text(setting: str, defaults: Mapping[str, Any] | str = "") -> str:
 def _options(setting: str, defaults: Mapping[str, Any] | str, panel: str = "") -> list[Parameter]:
     """Return the option of a setting, and a hidden one for each of its earlier names."""
     field = field_of(setting)
-    kind = _parsed(_type_of(field))
+    kind = _parsed(type_of(field))
     names = [
         f"{flag(setting)}/--no-{flag(setting)[2:]}" if kind is bool and setting not in ON_ONLY else flag(setting)
     ]
@@ -201,7 +201,7 @@ def _options(setting: str, defaults: Mapping[str, Any] | str, panel: str = "") -
     description = f"{(field.description or '').removesuffix('.')}{repeatable}."
     shown = typer.Option(
         *names,
-        help=escape(f"{description}{_bounds(field)} [default: {default_text(setting, defaults)}]"),
+        help=escape(f"{description}{bounds(field)} [default: {default_text(setting, defaults)}]"),
         metavar=_metavar(field),
         rich_help_panel=panel or next(name for name, members in PANELS.items() if setting in members),
         show_default=False,
@@ -217,7 +217,7 @@ def _earlier(setting: str) -> list[str]:
     return [old for old, current in _OLD_NAMES.items() if current == setting]
 
 
-def _type_of(field: FieldInfo) -> Any:
+def type_of(field: FieldInfo) -> Any:
     """Return the type of a setting, without None."""
     union = get_origin(field.annotation) in {Union, UnionType}
     return next(part for part in get_args(field.annotation) if part is not NoneType) if union else field.annotation
@@ -232,17 +232,17 @@ def _parsed(kind: Any) -> Any:
 
 def _metavar(field: FieldInfo) -> str | None:
     """Return the choices of a setting."""
-    kind = _type_of(field)
+    kind = type_of(field)
     return f"[{' | '.join(get_args(kind))}]" if get_origin(kind) is Literal else None
 
 
-def _bounds(field: FieldInfo) -> str:
+def bounds(field: FieldInfo) -> str:
     """Return the bounds of a setting, such as `` [0<=x<=1000]``; empty if it has none."""
     signs = {"ge": "{}<=", "gt": "{}<", "le": "<={}", "lt": "<{}"}
-    bounds = {name: sign.format(getattr(bound, name)) for bound in field.metadata
-              for name, sign in signs.items() if hasattr(bound, name)}  # fmt: skip
-    low, high = bounds.get("ge", bounds.get("gt", "")), bounds.get("le", bounds.get("lt", ""))
-    return f" [{low}x{high}]" if bounds else ""
+    found = {name: sign.format(getattr(bound, name)) for bound in field.metadata
+             for name, sign in signs.items() if hasattr(bound, name)}  # fmt: skip
+    low, high = found.get("ge", found.get("gt", "")), found.get("le", found.get("lt", ""))
+    return f" [{low}x{high}]" if found else ""
 
 
 def store_of(**flags: Any) -> Path:

@@ -4,11 +4,16 @@ import subprocess
 import sys
 
 import pytest
-from textual.widgets import Input
+from textual.widgets import DataTable, Input
 
 from line_neurons.tui.app import themes
 from line_neurons.tui.app.app import LineApp
 from line_neurons.tui.app.help import HelpScreen
+from line_neurons.tui.app.runs.new_run import NewRunScreen
+from line_neurons.tui.app.runs.screen import RunsScreen
+from line_neurons.tui.app.unit.board import BoardTable
+from line_neurons.tui.app.unit.compare import CompareUnitsScreen
+from line_neurons.tui.app.unit.screen import UnitScreen
 from line_neurons.tui.app.units.screen import UnitsScreen
 from support.app_pilot import opened, sees, shown, told, until
 from support.command_checks import refused
@@ -90,3 +95,42 @@ async def test_without_colours_states_are_words_and_signs(store, monkeypatch):
     async with opened(store) as pilot:
         assert pilot.app.no_color
         await sees(pilot, "! failed", "‖ interrupted", "✓ finished")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("width", [80, 120])
+async def test_no_key_of_a_footer_is_cut_and_the_help_is_always_there(store, width):
+    async with opened(store, size=(width, 36)) as pilot:
+        await sees(pilot, FAILED)
+        for screen in (
+            RunsScreen(store), NewRunScreen(store), UnitsScreen(store, FAILED), UnitScreen(store, FAILED, 2),
+            CompareUnitsScreen(store, (FAILED, 1), (FAILED, 2)),
+        ):  # fmt: skip
+            pilot.app.push_screen(screen)
+            await until(pilot, lambda screen=screen: screen.query("FooterKey"))
+            await pilot.pause(0.3)
+            footer = shown(pilot).splitlines()[-1]
+            keys = list(screen.query("FooterKey"))
+            assert len(footer) <= width
+            assert all(f"{key.key_display} {key.description}" in footer for key in keys)
+            assert "Help" in footer
+
+
+@pytest.mark.anyio
+async def test_home_and_end_go_to_the_first_and_last_row_of_every_table(store):
+    async with opened(store) as pilot:
+        await sees(pilot, FAILED)
+        table = pilot.app.screen.query_one(DataTable)
+        await pilot.press("end")
+        await until(pilot, lambda: table.cursor_row == table.row_count - 1 > 0)
+        await pilot.press("home")
+        await until(pilot, lambda: table.cursor_row == 0)
+        for screen in (UnitScreen(store, FAILED, 2), CompareUnitsScreen(store, (FAILED, 1), (FAILED, 2))):
+            pilot.app.push_screen(screen)
+            board = await until(pilot, lambda screen=screen: screen.query(BoardTable).first())
+            await until(pilot, lambda board=board: board.row_count > 1)
+            board.focus()
+            await pilot.press("end")
+            await until(pilot, lambda board=board: board.cursor_row == board.row_count - 1)
+            await pilot.press("home")
+            await until(pilot, lambda board=board: board.cursor_row == 0)

@@ -248,7 +248,7 @@ async def test_a_run_whose_process_died_is_stale_and_its_units_interrupted(store
     with closing(RunStore(store)) as runs, runs.atomic() as db:
         db.execute("UPDATE leases SET boot = ?", [machine.boot])
     async with opened(store, INTERRUPTED) as pilot:
-        await sees(pilot, f"stale: process 4242 on {machine.host} is gone"[:60], "r Resume")
+        await sees(pilot, f"process 4242 on {machine.host} is gone"[:60], "r Resume")
         assert table(pilot).lines[3].state == "interrupted"
 
 

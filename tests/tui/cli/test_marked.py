@@ -113,6 +113,6 @@ def test_the_app_shows_marks_in_the_row_of_a_unit_and_of_its_run(line, component
     seen = RunSnapshotReader(row.run.id)(with_runs)
     states = [line.state for line in seen.lines]
     assert states == ["finished", "dead", "finished"]
-    cell = LABEL.cell(seen.lines[0], RowContext(None, (), 1.0), 30)
+    cell = LABEL.cell(seen.lines[0], RowContext(None, (), (0.0, 1.0)), 30)
     assert cell[0].text == "! " and "first board only" in cell[-1].text
     assert "first board only" in seen.lines[0].condition

@@ -12,6 +12,7 @@ from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from line_neurons.agent.text import format_score
+from line_neurons.tui.app.chrome import Flow
 from line_neurons.tui.app.run_rows import SIGNS, RunRow
 from line_neurons.tui.formatting import duration, plain, when
 
@@ -26,8 +27,8 @@ class RunDetail(VerticalScroll, can_focus=False):
 
     DEFAULT_CSS = """
     RunDetail {
-        height: 5; padding: 0 1; background: $surface; border-top: solid $border;
-        &.-full { height: 16; }
+        height: auto; min-height: 5; max-height: 50%; padding: 0 1; background: $surface;
+        border-top: solid $border;
         & Static { height: auto; }
     }
     """
@@ -44,7 +45,6 @@ class RunDetail(VerticalScroll, can_focus=False):
             error: of the last command on it; empty if there is none.
             full: show settings, fingerprints and the command too.
         """
-        self.set_class(full, "-full")
         if row is None:
             self.query_one(Static).update("")
             return
@@ -52,12 +52,14 @@ class RunDetail(VerticalScroll, can_focus=False):
         self.query_one(Static).update(Group(*lines, *(_full_lines(row) if full else ())))
 
 
-def _lines(row: RunRow, error: str) -> Iterator[Text]:
+def _lines(row: RunRow, error: str) -> Iterator[RenderableType]:
     run = row.run
-    yield Text.assemble(
-        (plain(run.id), "bold"), f"  {plain(run.target_name)}  {plain(run.layer)}  seed {run.seed}",
-        overflow="ellipsis", no_wrap=True,
-    )  # fmt: skip
+    yield Flow(
+        [
+            Text(plain(run.id), "bold"),
+            *map(Text, (plain(run.target_name), plain(run.layer), f"seed {run.seed}")),
+        ]
+    )
     yield Text(
         f"{plain(run.settings.get('llm'))}  started {when(run.created)}"
         + (f", ended {when(run.finished)}" if run.finished else ""),

@@ -7,33 +7,23 @@ import re
 import shlex
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from line_neurons.agent.errors import BackendError, UsageError
-from line_neurons.agent.settings import load_settings
 from line_neurons.tools.generators.presets import parse_source
 from line_neurons.tools.language_models.registry import EMBEDDED, FORMS
 from line_neurons.tools.target_specs import known_prefixes
 from line_neurons.tools.targets.base import near_names
 from line_neurons.tools.targets.unit_selectors import parse_units
 from line_neurons.tui.app import external
+from line_neurons.tui.app.runs.fields import REQUIRED, SETTINGS, option, settings_of
+from line_neurons.tui.cli.options import UNITS
 
-SETTINGS = {
-    "llm": "--llm",
-    "generator": "--generator",
-    "control": "--control",
-    "iterations": "--iterations",
-    "images": "--images",
-    "seed": "--seed",
-    "max_concurrent_units": "--max-concurrent-units",
-}
-"""Settings in the form, with the options of the command."""
-
+LISTED_WITH = ("weights", "layout")
+"""Settings that the list of layers depends on."""
 _TIMEOUT_SECONDS = 300
-_REGISTERED = re.compile(r"^@register_model\([^)]*\)\s*(?:@.*\n)*def (\w+)\(", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -47,17 +37,33 @@ class Layer:
 
 def command(values: Mapping[str, str]) -> list[str]:
     """Return the arguments of ``line`` that start the run, without the store."""
-    options = [part for name, flag in SETTINGS.items() if values.get(name) for part in (flag, values[name])]
+    options = []
+    for name in SETTINGS:
+        if name != "store" and (text := values.get(name, "")):
+            # The command is shown while a value is still typed.
+            with suppress(UsageError):
+                options += option(name, text)
     units = values.get("units", "")
     return ["batch", values.get("model", ""), values.get("layer", ""), "--units", units, *options]
 
 
-def command_line(store: Path, default: Path, values: Mapping[str, str]) -> str:
-    """Return the command as it is typed into a shell, with placeholders for empty fields."""
-    option = [] if store.absolute() == default else ["--store", str(store)]
-    placeholders = {"model": "MODEL", "layer": "LAYER", "units": "UNITS"}
-    filled = {**values, **{name: values.get(name) or word for name, word in placeholders.items()}}
-    return shlex.join(["line", *command(filled), *option])
+def store_of(values: Mapping[str, str], opened: Path) -> Path:
+    """Return the store of the run: the field's, or else the one that is open."""
+    return Path(values["store"]).expanduser() if values.get("store") else opened
+
+
+def command_line(opened: Path, default: Path, values: Mapping[str, str]) -> str:
+    """Return the command as it is typed into a shell, with placeholders for empty fields.
+
+    Args:
+        opened: the store that the app shows.
+        default: the store of a command without ``--store``.
+        values: the text of each field.
+    """
+    store = store_of(values, opened)
+    given = [] if store.absolute() == default else ["--store", str(store)]
+    filled = {**values, **{name: values.get(name) or name.upper() for name in REQUIRED}}
+    return shlex.join(["line", *command(filled), *given])
 
 
 def field_errors(values: Mapping[str, str], layers: Sequence[Layer] | None) -> dict[str, str]:
@@ -68,29 +74,42 @@ def field_errors(values: Mapping[str, str], layers: Sequence[Layer] | None) -> d
         layers: the layers of the model; None if unknown.
     """
     errors = {name: error for name in SETTINGS if (error := _setting_error(name, values.get(name, "")))}
-    if not errors and (error := _setting_error(None, values)):
-        errors["control"] = error
+    if not errors:
+        errors = _combination_error(values)
     for name, check in (("model", _model_error), ("layer", _layer_error), ("units", _units_error)):
         if error := check(values, layers):
             errors[name] = error
+    if layers and (error := _layout_error(values, layers)):
+        errors.setdefault("layout", error)
     return errors
 
 
-def _setting_error(name: str | None, value: Any) -> str:
-    """Return the error of one setting or, without a name, of their combination; empty if there is none."""
-    settings = {name: value} if name else {key: value[key] for key in SETTINGS if value.get(key)}
-    if name and not value:
+def _setting_error(name: str, text: str) -> str:
+    """Return the error of one setting; empty if there is none."""
+    if not text:
         return ""
     try:
-        load_settings(**settings)
-        if name in _SPECS:
-            _SPECS[name](value)
+        if name in _CHECKS:
+            _CHECKS[name](text)
+        settings_of({name: text})
     except UsageError as error:
-        # Errors of the combination are reported for all settings together.
-        if name and error.message.startswith("settings:"):
+        # Errors of a combination are reported for all settings together.
+        if error.message.startswith("settings:") or name == "preset":
             return ""
-        return error.message.removeprefix(f"setting {name}").removeprefix(f" = {value!r:.80}").lstrip(": ")
+        found = re.fullmatch(r"setting [\w.]+ = .{1,80}?: (.*)", error.message, re.DOTALL)
+        return found[1] if found else error.message
     return ""
+
+
+def _combination_error(values: Mapping[str, str]) -> dict[str, str]:
+    """Return the error of settings that do not fit together, at the last one that its message names."""
+    try:
+        settings_of(values)
+    except UsageError as error:
+        message = error.message.removeprefix("settings: ")
+        named = [word for word in re.findall(r"\w+", message) if word in SETTINGS]
+        return {named[-1] if named else "preset": message}
+    return {}
 
 
 def _language_model(spec: str) -> None:
@@ -109,7 +128,34 @@ def _generator(spec: str) -> None:
         raise UsageError(f"there is no folder {folder!r:.80}")
 
 
-_SPECS: Mapping[str | None, Callable[[str], None]] = {"llm": _language_model, "generator": _generator}
+def _control(spec: str) -> None:
+    folder = Path(spec.partition("@")[0]).expanduser()
+    if spec not in {"bank", "none"} and not spec.startswith("hf:") and not folder.exists():
+        raise UsageError(f"there is no file or folder {spec!r:.80}; a dataset begins with hf:")
+
+
+def _weights(text: str) -> None:
+    # Only a named checkpoint needs it.
+    from line_neurons.tools.targets.weights.files import weights_file
+
+    weights_file(Path(text).expanduser())
+
+
+def _file(text: str) -> None:
+    if not Path(text).expanduser().is_file():
+        raise UsageError(f"there is no file {text!r:.80}")
+
+
+def _folder(text: str) -> None:
+    path = Path(text).expanduser()
+    if not path.is_dir() and (path.exists() or not path.absolute().parent.is_dir()):
+        raise UsageError(f"{text!r:.80} is no folder, and cannot be made one")
+
+
+_CHECKS: Mapping[str, Callable[[str], None]] = {
+    "llm": _language_model, "generator": _generator, "control": _control, "weights": _weights,
+    "vocabulary": _file, "class_names": _file, "store": _folder, "assets": _folder,
+}  # fmt: skip
 
 
 def _model_error(values: Mapping[str, str], layers: Sequence[Layer] | None) -> str:
@@ -134,10 +180,20 @@ def _layer_error(values: Mapping[str, str], layers: Sequence[Layer] | None) -> s
     return ""
 
 
+def _layout_error(values: Mapping[str, str], layers: Sequence[Layer]) -> str:
+    known = [layer.path for layer in layers]
+    for part in filter(None, values.get("layout", "").split(",")):
+        path, equals, _ = part.strip().rpartition("=")
+        if equals and path not in known:
+            near = near_names(path, known)
+            return f"no layer {path!r:.60}" + (f"; {near}" if near else "")
+    return ""
+
+
 def _units_error(values: Mapping[str, str], layers: Sequence[Layer] | None) -> str:
     units = values.get("units", "")
     if not units:
-        return "name units: 7, 10-20, all, random:50, cosy, @FILE or class names"
+        return f"name units: {UNITS}"
     if units.startswith("-"):
         return "units do not begin with -"
     seed = values.get("seed", "")
@@ -176,11 +232,16 @@ def count_units(values: Mapping[str, str], layers: Sequence[Layer] | None) -> in
 
 
 class LayerListing:
-    """Layers of a model, listed by ``line layers`` in a process that can be cancelled."""
+    """Layers of a model, listed by ``line layers`` in a process that can be cancelled.
 
-    def __init__(self, model: str) -> None:
+    Args:
+        values: of the form: the model, and the settings of ``LISTED_WITH``.
+    """
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        options = [part for name in LISTED_WITH if values.get(name) for part in option(name, values[name])]
         self._process = subprocess.Popen(  # noqa: S603 - the program itself, and no shell
-            [*external.COMMAND, "layers", model, "--json"],
+            [*external.COMMAND, "layers", values["model"], "--json", *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -208,13 +269,3 @@ class LayerListing:
     def cancel(self) -> None:
         """End the process."""
         self._process.kill()
-
-
-def torchvision_specs() -> list[str]:
-    """List torchvision's models from its source files: importing it takes seconds."""
-    spec = find_spec("torchvision")
-    folder = Path(spec.origin).parent / "models" if spec and spec.origin else None
-    if folder is None or not folder.is_dir():
-        return []
-    names = {name for file in folder.glob("*.py") for name in _REGISTERED.findall(file.read_text("utf-8"))}
-    return sorted(f"torchvision:{name}" for name in names)

@@ -8,52 +8,49 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import Screen
 from textual.timer import Timer
-from textual.widgets import Footer, Input, Label, OptionList, Static
-from textual.widgets.option_list import Option
+from textual.widgets import Input, Label, OptionList, Static
 
 from line_neurons.agent.errors import LineError
-from line_neurons.agent.presets import BATCH
-from line_neurons.agent.settings import Settings, load_settings
-from line_neurons.tools.generators.presets import PRESETS
-from line_neurons.tools.language_models.registry import EMBEDDED
+from line_neurons.agent.settings import load_settings
 from line_neurons.tools.store.leases import this_machine
 from line_neurons.tools.store.queries import run_of_command, run_of_process
 from line_neurons.tools.store.runs import RunStore, default_store, has_runs
 from line_neurons.tools.target_specs import is_custom_function
-from line_neurons.tui.app.chrome import TopBar
+from line_neurons.tui.app.chrome import KeyFooter, TopBar
 from line_neurons.tui.app.external import ChildProcess, launch
 from line_neurons.tui.app.runs import form as run_form
+from line_neurons.tui.app.runs.fields import (
+    MAIN,
+    MORE,
+    REQUIRED,
+    Choice,
+    Field,
+    defaults,
+    embedded_models,
+    field,
+    model_choices,
+    settings_of,
+)
 from line_neurons.tui.app.runs.form import Layer, LayerListing
 from line_neurons.tui.app.units.screen import UnitsScreen
 from line_neurons.tui.formatting import counted, duration, plain
-
-FIELDS = {
-    "model": ("model", "torchvision:resnet50, timm:…, hf:…, file.py:function"),
-    "layer": ("layer", "a dotted path, or several with commas"),
-    "units": ("units", "7, 10-20, all, random:50, cosy, @FILE"),
-    "llm": ("language model", ""),
-    "generator": ("generator", ""),
-    "control": ("control set", ""),
-    "iterations": ("iterations", ""),
-    "images": ("images/concept", ""),
-    "seed": ("seed", ""),
-    "max_concurrent_units": ("parallel units", ""),
-}
-"""Label and placeholder of each field; an empty placeholder is replaced by the default."""
 
 _DEBOUNCE = 0.5
 _POLL_SECONDS = 0.3
 _MAX_CHOICES = 300
 _LISTING = "listing the layers of {} …"
+_WIDE = 110
+"""Width from which the choices stand beside the form."""
 
 
-class _Field(Input):
+class _Input(Input):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "down", "screen.choices", "Choose", tooltip="Go to the suggestions for this field; enter selects one."
@@ -67,16 +64,25 @@ class NewRunScreen(Screen[None]):
 
     DEFAULT_CSS = """
     NewRunScreen {
-        & #form { width: 1fr; padding: 0 1; }
+        & #form { width: 1fr; height: 1fr; padding: 0 1; }
         & .field { height: auto; }
         & .field Horizontal { height: 1; }
-        & .field Label { width: 15; color: $text-muted; }
+        & .field Label { width: 26; color: $text-muted; }
         & .field.-current Label { color: $primary; text-style: bold; }
         & .field Input { width: 1fr; }
-        & .error { display: none; height: auto; margin-left: 15; color: $text-error; }
+        & .error { display: none; height: auto; margin-left: 26; color: $text-error; }
         & .error.-shown { display: block; }
-        & #choices { width: 45%; height: 1fr; border: round $border; background: $background; padding: 0; }
-        & #choices:focus { border: round $primary; }
+        & .panel { margin-top: 1; color: $primary; text-style: bold; }
+        & #help {
+            width: 42%; height: 1fr; border: round $border; background: $background;
+            border-title-color: $primary;
+        }
+        & #help:focus-within { border: round $primary; }
+        & #meaning { height: auto; max-height: 6; padding: 0 1; color: $text-muted; }
+        & #choices { height: 1fr; border: none; background: $background; padding: 0; }
+        &.-narrow #body { layout: vertical; }
+        &.-narrow #help { width: 1fr; height: 8; }
+        &.-narrow #meaning { max-height: 2; }
         & #command { height: auto; max-height: 4; padding: 0 1; background: $panel; }
         & #state { height: auto; max-height: 3; padding: 0 1; color: $text-muted; }
         & #state.-wrong { color: $text-error; }
@@ -84,21 +90,25 @@ class NewRunScreen(Screen[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+r", "start", "Start", tooltip="In the background; the run outlives the app."),
+        Binding("f2", "more", "All settings", tooltip="Show every setting of the command."),
         Binding("ctrl+y", "copy", "Copy command"),
         Binding("escape", "back", "Back"),
+        Binding("f1", "app.keys", "Help"),
     ]
 
     def __init__(self, store: Path) -> None:
         super().__init__()
         self._store = store
-        self._choices: dict[str, list[tuple[str, str]]] = {}
+        self._fields = {name: field(name) for name in (*REQUIRED, *MAIN)}
+        self._choices: dict[str, list[Choice]] = {}
         self._notes: dict[str, str] = {}
         self._layers: list[Layer] | None = None
-        self._listed_model = ""
+        self._listed: tuple[str, ...] = ()
         self._listing: LayerListing | None = None
         self._debounce: Timer | None = None
         self._field = "model"
         self._shown_choices: list[str] = []
+        self._run_store = store
         self._process: ChildProcess | None = None
         self._start_time = 0.0
         self._searching = False
@@ -106,31 +116,28 @@ class NewRunScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         """Lay out the fields, the suggestions, the command and its status."""
         yield TopBar()
-        with Horizontal():
+        with Horizontal(id="body"):
             with VerticalScroll(id="form", can_focus=False):
-                for name, (label, placeholder) in FIELDS.items():
-                    with Vertical(classes="field"):
-                        with Horizontal():
-                            yield Label(label)
-                            yield _Field(placeholder=placeholder, id=name, compact=True)
-                        yield Static(id=f"{name}-error", classes="error")
-            yield OptionList(id="choices", markup=False)
+                for each in self._fields.values():
+                    yield _row(each)
+            with Vertical(id="help"):
+                yield Static(id="meaning", markup=False)
+                yield OptionList(id="choices", markup=False)
         yield Static(id="command")
         yield Static(id="state")
-        yield Footer()
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         """Show the defaults, and list what is installed."""
-        self._choices = {
-            "generator": [*((name, "") for name in PRESETS), ("bank", "images of the bundled bank")],
-            "control": [("bank", "images of the bundled bank"), ("none", "no AUC and MAD")],
-            "units": [("all", ""), ("random:50", "a random sample"), ("cosy", "the sample of the CoSy benchmark")],
-            "llm": _embedded(),
-        }
+        self.title = "New run"
         self._draw()
         self._show_choices()
         self.set_interval(_POLL_SECONDS, self._poll)
         self.run_worker(self._load_choices, thread=True, exit_on_error=False)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Put the choices below the form on a narrow screen."""
+        self.set_class(event.size.width < _WIDE, "-narrow")
 
     def on_unmount(self) -> None:
         """Cancel the listing of layers; a started run continues."""
@@ -139,12 +146,12 @@ class NewRunScreen(Screen[None]):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Check the fields, and list the layers of a new model once typing pauses."""
-        if event.input.id == "model":
-            self._layers, self._listed_model = None, ""
+        if event.input.id in {"model", *run_form.LISTED_WITH}:
+            self._layers, self._listed = None, ()
             self._notes.pop("model", None)
             if self._debounce:
                 self._debounce.stop()
-            if not is_custom_function(event.value):
+            if not is_custom_function(self._values()["model"]):
                 self._debounce = self.set_timer(_DEBOUNCE, self._list_layers)
         self._draw()
         self._show_choices()
@@ -158,7 +165,7 @@ class NewRunScreen(Screen[None]):
     def on_descendant_focus(self) -> None:
         """Show the suggestions for the current field."""
         if isinstance(self.focused, Input) and self.focused.id:
-            if self._field == "model" != self.focused.id:
+            if self._field == "model" != self.focused.id and not is_custom_function(self._values()["model"]):
                 self._list_layers()
             self._field = self.focused.id
             for field in self.query(".field"):
@@ -167,10 +174,10 @@ class NewRunScreen(Screen[None]):
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Copy a suggestion into the field."""
-        field = self.query_one(f"#{self._field}", Input)
-        field.value = self._shown_choices[event.option_index]
-        field.focus()
-        field.action_end()
+        entry = self.query_one(f"#{self._field}", Input)
+        entry.value = self._shown_choices[event.option_index]
+        entry.focus()
+        entry.action_end()
         if self._field == "model":
             self._list_layers()
 
@@ -179,6 +186,21 @@ class NewRunScreen(Screen[None]):
         if self._shown_choices:
             self.query_one(OptionList).focus()
             self.query_one(OptionList).highlighted = 0
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer all settings until they are there."""
+        return action != "more" or len(self._fields) == len(REQUIRED) + len(MAIN)
+
+    async def action_more(self) -> None:
+        """Add the fields of all other settings, in the panels of the command's help."""
+        form = self.query_one("#form", VerticalScroll)
+        for panel, names in MORE.items():
+            added = {name: field(name) for name in names}
+            self._fields |= added
+            await form.mount(Label(panel, classes="panel"), *map(_row, added.values()))
+        self._draw()
+        self.query_one(f"#{MORE[next(iter(MORE))][0]}", Input).focus()
+        self.refresh_bindings()
 
     def action_back(self) -> None:
         """Go from the suggestions to the field, and from there to the runs."""
@@ -201,18 +223,20 @@ class NewRunScreen(Screen[None]):
         if errors:
             name, error = next(iter(errors.items()))
             self._draw(all_errors=True)
-            self._show_status(f"{FIELDS[name][0]}: {error}", wrong=True)
-            self.query_one(f"#{name}", Input).focus()
+            self._show_status(f"{field(name).label}: {error}", wrong=True)
+            if name in self._fields:
+                self.query_one(f"#{name}", Input).focus()
             return
         try:
-            self._process = launch(self._store, run_form.command(self._values()))
+            self._run_store = run_form.store_of(self._values(), self._store)
+            self._process = launch(self._run_store, run_form.command(self._values()))
         except LineError as error:
             self._show_status(str(error), wrong=True)
             return
         self._start_time = time.time()
 
     def _values(self) -> dict[str, str]:
-        return {name: self.query_one(f"#{name}", Input).value.strip() for name in FIELDS}
+        return {name: self.query_one(f"#{name}", Input).value.strip() for name in self._fields}
 
     def _line(self) -> str:
         return run_form.command_line(self._store, default_store(), self._values())
@@ -220,24 +244,31 @@ class NewRunScreen(Screen[None]):
     def _draw(self, *, all_errors: bool = False) -> None:
         values = self._values()
         errors = run_form.field_errors(values, self._layers)
-        for name in FIELDS:
+        for name in self._fields:
             # An empty field is no error yet.
-            error = errors.get(name, "") if values[name] or all_errors or name == "control" else ""
+            error = errors.get(name, "") if values[name] or all_errors or name not in REQUIRED else ""
             error = error or self._notes.get(name, "")
             line = self.query_one(f"#{name}-error", Static)
             line.update(Content(f"! {plain(error)}" if error else ""))
             line.set_class(bool(error), "-shown")
+        if not errors.keys() - REQUIRED.keys():
+            shown = defaults(settings_of(values)) | {"store": str(self._store)}
+            for name in self._fields.keys() - REQUIRED.keys():
+                self.query_one(f"#{name}", Input).placeholder = shown[name]
         self.query_one("#command", Static).update(Content(f"$ {plain(self._line())}"))
         if self._process is None:
             self._show_status(self._summary(values, errors))
 
     def _summary(self, values: dict[str, str], errors: dict[str, str]) -> str:
         if self._listing:
-            return _LISTING.format(plain(self._listed_model))
-        if is_custom_function(values["model"]) and not self._listed_model:
+            return _LISTING.format(plain(values["model"]))
+        if is_custom_function(values["model"]) and not self._listed:
             return "enter runs this code to list its layers"
+        if hidden := errors.keys() - self._fields.keys():
+            name = next(iter(hidden))
+            return f"! {field(name).label}: {errors[name]}"
         if errors:
-            return "class names are checked when the run starts" if errors.keys() == {"units"} else ""
+            return ""
         count = run_form.count_units(values, self._layers)
         return f"{counted(count, 'unit')}; ctrl+r starts" if count else "ctrl+r starts"
 
@@ -248,69 +279,56 @@ class NewRunScreen(Screen[None]):
 
     def _show_choices(self) -> None:
         """Show the suggestions for the current field."""
-        typed = self.query_one(f"#{self._field}", Input).value.strip().lower()
-        choices = self._choices.get(self._field, [])
-        if self._field == "layer":
+        typed, each = self.query_one(f"#{self._field}", Input).value.strip().lower(), self._fields[self._field]
+        choices = self._choices.get(each.name, list(each.choices))
+        if each.name == "layer":
             choices = [(layer.path, f"{layer.units} {layer.kind}") for layer in self._layers or ()]
         exact = any(value.lower() == typed for value, _ in choices)
         matching = [(value, note) for value, note in choices if exact or typed in value.lower()][:_MAX_CHOICES]
+        self.query_one("#help").border_title = each.label
+        self.query_one("#meaning", Static).update(plain(each.about))
         options = self.query_one(OptionList)
-        options.border_title = FIELDS[self._field][0]
         options.clear_options()
         # A value without a match may be mistyped.
         matching = matching or choices[:_MAX_CHOICES]
         self._shown_choices = [value for value, _ in matching]
-        if not matching and (about := Settings.model_fields.get(self._field)):
-            options.add_option(Option(Content(about.description or ""), disabled=True))
         options.add_options(
             [Content.assemble(plain(value), (f"  {plain(note)}", "dim")) for value, note in matching]
         )
 
     def _load_choices(self) -> None:
-        """List installed models and defaults, in a worker thread."""
+        """List installed models, in a worker thread."""
         from line_neurons.tools.language_models.ollama.address import server_urls
         from line_neurons.tools.language_models.ollama.models import installed
 
+        self.call_later(self._add_choices, "model", model_choices())
         try:
-            settings = load_settings()
+            servers = installed(server_urls(load_settings().ollama))
         except LineError as error:
-            self.call_later(partial(self._show_status, str(error), wrong=True))
-            return
-        defaults = {name: str(getattr(settings, name)) for name in run_form.SETTINGS}
-        if "max_concurrent_units" not in settings.model_fields_set:
-            defaults["max_concurrent_units"] = str(BATCH["max_concurrent_units"])
-        self.call_later(
-            self._add_choices, "model", [(name, "") for name in run_form.torchvision_specs()], defaults, ""
-        )
-        try:
-            servers = installed(server_urls(settings.ollama))
-        except LineError as error:
-            self.call_later(self._add_choices, "llm", _embedded(), {}, str(error))
+            self.call_later(self._add_choices, "llm", [*embedded_models(), ("ollama:", f"! {error}")])
             return
         models = [(f"ollama:{model.name}", model.parameters) for server in servers for model in server.models]
         down = "; ".join(
             f"{server.error}{f' ({server.remedy})' if server.remedy else ''}" for server in servers if server.error
         )
-        self.call_later(self._add_choices, "llm", [*dict(models).items(), *_embedded()], {}, down)
+        note = [("ollama:", f"! {down}")] if down else []
+        self.call_later(self._add_choices, "llm", [*dict(models).items(), *embedded_models(), *note])
 
-    def _add_choices(
-        self, field: str, choices: list[tuple[str, str]], defaults: dict[str, str], note: str
-    ) -> None:
-        self._choices[field] = choices
-        if note:
-            self._choices[field] = [*choices, ("ollama:", f"! {note}")]
-        for name, default in defaults.items():
-            self.query_one(f"#{name}", Input).placeholder = default
+    def _add_choices(self, name: str, choices: list[Choice]) -> None:
+        self._choices[name] = choices
         self._show_choices()
 
     def _list_layers(self) -> None:
-        model = self._values()["model"]
-        if model == self._listed_model or not all(model.partition(":")) or model.startswith("-"):
+        values = self._values()
+        listed = tuple(values[name] for name in ("model", *run_form.LISTED_WITH))
+        if listed == self._listed or not all(listed[0].partition(":")) or listed[0].startswith("-"):
+            return
+        if run_form.field_errors(values, None).keys() & {"model", *run_form.LISTED_WITH}:
             return
         if self._listing:
             self._listing.cancel()
-        self._listed_model, self._layers = model, None
-        self._listing = LayerListing(model)
+        self._listed, self._layers = listed, None
+        self._listing = LayerListing(values)
         self.run_worker(partial(self._wait_for_layers, self._listing), thread=True, exit_on_error=False)
         self._draw()
 
@@ -343,14 +361,14 @@ class NewRunScreen(Screen[None]):
         self.run_worker(partial(self._find_run, process, status), thread=True, exit_on_error=False)
 
     def _find_run(self, process: ChildProcess, status: int | None) -> None:
-        run = _started_run(self._store, process, self._start_time)
+        run = _started_run(self._run_store, process, self._start_time)
         self.call_later(self._run_found, process, status, run)
 
     def _run_found(self, process: ChildProcess, status: int | None, run: str | None) -> None:
         self._searching = False
         if run is not None:
             self._process = None
-            self.app.switch_screen(UnitsScreen(self._store, run))
+            self.app.switch_screen(UnitsScreen(self._run_store, run))
         elif status is not None:
             self._process = None
             self._show_status(process.last_message() or f"exit status {status}; see {process.log}", wrong=True)
@@ -373,8 +391,8 @@ def _started_run(store: Path, process: ChildProcess, start_time: float) -> str |
         runs.close()
 
 
-def _embedded() -> list[tuple[str, str]]:
-    return [
-        *((f"embedded:{name}", "on this machine") for name in EMBEDDED),
-        ("random", "baseline of random words"),
-    ]
+def _row(each: Field) -> Vertical:
+    """Lay out a field: its label, its text and its error."""
+    entry = _Input(id=each.name, compact=True, placeholder="required" if each.name in REQUIRED else "")
+    line = Horizontal(Label(each.label), entry)
+    return Vertical(line, Static(id=f"{each.name}-error", classes="error"), classes="field")

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.widgets import DataTable, Footer, Input, Static
+from textual.widgets import DataTable, Input, Static
 
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.text import format_score
 from line_neurons.tools.store.runs import has_runs
-from line_neurons.tui.app.chrome import Banner, TopBar
+from line_neurons.tools.target_specs import unversioned_spec
+from line_neurons.tui.app.chrome import Banner, FilterField, KeyFooter, TopBar
 from line_neurons.tui.app.external import open_on_desktop
 from line_neurons.tui.app.run_rows import SIGNS, RunRow, RunRowReader
 from line_neurons.tui.app.runs.detail import RunDetail
 from line_neurons.tui.app.store_screen import StoreScreen
+from line_neurons.tui.app.table_sync import RowTable
 from line_neurons.tui.app.units.screen import UnitsScreen
-from line_neurons.tui.formatting import counted, duration, plain, when
+from line_neurons.tui.formatting import counted, duration, fit_middle, plain, when
 
 _EMPTY = """
 No runs here yet.
@@ -31,8 +34,8 @@ No runs here yet.
 
 Or from a shell:
 
-   line demo                              MobileNetV2 with embedded components
-   line batch MODEL LAYER --units all     a whole layer
+   line demo                            MobileNetV2 with embedded components
+   line batch MODEL LAYER --units all   a whole layer
 
 Runs that other processes start in this store appear here.
 """
@@ -49,9 +52,15 @@ _COLOURS = {
     "running": "success", "stopping": "warning", "starting": "warning", "process gone": "error", "failed": "error",
     "interrupted": "warning", "finished": "primary", "not started": "foreground",
 }  # fmt: skip
+_ON_RUNS = {"open", "resume", "stop", "retry", "filter", "sort", "reverse", "copy"}
 _DETAILS_SIZE = (120, 34)
 """Width and height from which the details of a run are shown in full."""
 _BAR, _SHORT_BAR = 10, 6
+_LEAST_LABELS = 18
+"""Width that the best labels have at least where other columns are shown, in cells."""
+_IDENTIFIERS = {"run", "model", "layer", "language model"}
+"""Columns with names, which differ at their ends."""
+_ORDER = ("run", "state", "units", "images/s", "left", "model", "layer", "language model", "started")
 
 
 class RunsScreen(StoreScreen):
@@ -64,7 +73,7 @@ class RunsScreen(StoreScreen):
         & #filter.-shown { display: block; }
         & DataTable { height: 1fr; background: $background; }
         & DataTable > .datatable--header { background: $panel; color: $text-muted; text-style: none; }
-        & #empty { display: none; height: 1fr; padding: 1 3; }
+        & #empty { display: none; height: 1fr; padding: 1; }
         &.-empty DataTable, &.-empty RunDetail, &.-empty #about { display: none; }
         &.-empty #empty { display: block; }
     }
@@ -97,15 +106,15 @@ class RunsScreen(StoreScreen):
         yield TopBar()
         yield Banner()
         yield Static(id="about")
-        yield Input(placeholder="words of a name, model, layer, state or label", id="filter", compact=True)
-        yield DataTable(cursor_type="row", cell_padding=1)
+        yield FilterField(placeholder="words of a name, model, layer, state or label", id="filter", compact=True)
+        yield RowTable()
         yield Static(Content(_EMPTY), id="empty")
         yield RunDetail()
-        yield Footer()
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         """Follow the runs."""
-        self.query_one(DataTable).focus()
+        self.query_one(RowTable).focus()
         self.follow_store(RunRowReader(), self._show)
         self.app.theme_changed_signal.subscribe(self, lambda theme: self._draw(rebuild=True))
 
@@ -127,7 +136,11 @@ class RunsScreen(StoreScreen):
 
     def on_input_submitted(self) -> None:
         """Return to the filtered table."""
-        self.query_one(DataTable).focus()
+        self.query_one(RowTable).focus()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer actions on a run where there is one."""
+        return bool(self._rows) or action not in _ON_RUNS
 
     def action_open(self) -> None:
         """Open the selected run."""
@@ -182,7 +195,7 @@ class RunsScreen(StoreScreen):
         field = self.query_one("#filter", Input)
         field.value = ""
         field.remove_class("-shown")
-        self.query_one(DataTable).focus()
+        self.query_one(RowTable).focus()
 
     def action_sort(self) -> None:
         """Sort by the next order."""
@@ -215,7 +228,7 @@ class RunsScreen(StoreScreen):
             super().show_store_error(error)
 
     def _selected(self) -> RunRow | None:
-        table = self.query_one(DataTable)
+        table = self.query_one(RowTable)
         if not table.row_count:
             return None
         key = table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value
@@ -248,6 +261,8 @@ class RunsScreen(StoreScreen):
     def _show(self, rows: list[RunRow]) -> None:
         self.query_one(Banner).clear()
         self.set_class(not rows, "-empty")
+        if bool(rows) != bool(self._rows):
+            self.call_after_refresh(self.refresh_bindings)
         self._rows = rows
         self._draw()
 
@@ -262,9 +277,9 @@ class RunsScreen(StoreScreen):
         if not self.is_attached or not self.size.width:
             return
         rows = self._filtered()
-        columns = _columns(self.size.width, max((len(row.run.id) for row in rows), default=0))
+        columns = _columns(self.size.width, rows)
         cells = {row.run.id: [self._cell(row, name, width) for name, width in columns] for row in rows}
-        table = self.query_one(DataTable)
+        table = self.query_one(RowTable)
         if rebuild or list(cells) != list(self._cells):
             self._fill(table, columns, cells)
         else:
@@ -281,9 +296,7 @@ class RunsScreen(StoreScreen):
         )
         self._draw_detail()
 
-    def _fill(
-        self, table: DataTable[Any], columns: Sequence[tuple[str, int]], cells: dict[str, list[Text]]
-    ) -> None:
+    def _fill(self, table: RowTable, columns: Sequence[tuple[str, int]], cells: dict[str, list[Text]]) -> None:
         selected, scroll_y = self._selected(), table.scroll_y
         with self.prevent(DataTable.RowHighlighted):
             table.clear(columns=True)
@@ -319,6 +332,11 @@ class RunsScreen(StoreScreen):
                 f"{plain(label)} +{format_score(margin)}" for label, margin in row.labels
             ),
         }[column]()
+        if column == "model" and cell_len(text) > width:
+            text = unversioned_spec(text)
+            text = text if cell_len(text) <= width else text.rpartition(":")[2]
+        if column in _IDENTIFIERS:
+            text = fit_middle(text, width)
         cell = Text(text, style=colour, no_wrap=True, overflow="ellipsis")
         cell.truncate(width, overflow="ellipsis")
         return cell
@@ -331,21 +349,34 @@ def _has_no_runs_yet(store: Path) -> bool:
         return False
 
 
-def _columns(width: int, longest: int) -> list[tuple[str, int]]:
-    """Choose columns and their widths in cells; the last one takes the rest.
+def _columns(width: int, rows: Sequence[RunRow]) -> list[tuple[str, int]]:
+    """Choose columns and their widths in cells for a screen of a width; the last one takes the rest."""
 
-    Args:
-        width: of the screen, in cells.
-        longest: length of the longest run name.
-    """
-    fixed = [("run", max(12, min(longest, width * 7 // 20))), ("state", 14), ("units", _bar_width(width) + 11)]
-    if width >= 100:
-        fixed += [("images/s", 10), ("left", 7)]
-    if width >= 150:
-        fixed += [("language model", 20), ("started", 16)]
+    def longest(texts: Iterable[str], least: int, most: int) -> int:
+        return max(least, min(max(map(cell_len, texts), default=0), most))
+
+    widths = {
+        "run": longest((row.run.id for row in rows), 12, width * 7 // 20),
+        "state": 14,
+        "units": _bar_width(width) + 11,
+    }
     # A cell of padding at each side, and the scroll bar.
-    rest = width - sum(column + 2 for _, column in fixed) - 4
-    return [*fixed, ("best labels", max(rest, 10))]
+    rest = width - sum(widths.values()) - 2 * len(widths) - 4
+    active = any(row.is_active for row in rows)
+    layers = longest((plain(row.run.layer) for row in rows), 5, 24)
+    models = longest((plain(row.run.target_name) for row in rows), 12, 40)
+    for name, least, most in (
+        ("left", 7, 7 if active else 0),
+        ("layer", min(layers, 12), layers),
+        ("model", 14, models),
+        ("images/s", 8, 8 if active else 0),
+        ("language model", 14, longest((plain(row.run.settings.get("llm")) for row in rows), 14, 20)),
+        ("started", 16, 16),
+    ):
+        if most and rest - least - 2 >= _LEAST_LABELS:
+            widths[name] = min(most, rest - _LEAST_LABELS - 2)
+            rest -= widths[name] + 2
+    return [*((name, widths[name]) for name in _ORDER if name in widths), ("best labels", max(rest, 10))]
 
 
 def _bar_width(width: int) -> int:

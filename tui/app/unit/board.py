@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from line_neurons.tui.app.table_sync import RecordTable, sync_rows
 from line_neurons.tui.formatting import bar, number, plain
 from line_neurons.tui.unit_view import BoardRow
 
-_BAR = 10
+_BAR, _SHORT_BAR, _SHORTEST_BAR, _BAR_COLUMN = 12, 8, 4, 3
+_REST = 2 + 6 + 4 * 2
+"""Cells of the signs, the score, and the padding of these columns, the concept and the bar."""
 
 
 class BoardTable(RecordTable[BoardRow]):
@@ -20,10 +24,18 @@ class BoardTable(RecordTable[BoardRow]):
     BoardTable { height: 1fr; }
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._marks: tuple[Collection[str], tuple[str, str]] = (), ("m", "compare")
+
     def on_mount(self) -> None:
         """Set up the columns."""
         for name, width in (("", 2), ("concept", None), ("score", 6), ("", _BAR), ("origin", None)):
             self.add_column(name, width=width)
+
+    def on_resize(self) -> None:
+        """Fit the bars into the new width."""
+        self.show(self.records, *self._marks)
 
     def show(
         self, rows: Sequence[BoardRow], marked: Collection[str] = (), mark: tuple[str, str] = ("m", "compare")
@@ -35,32 +47,48 @@ class BoardTable(RecordTable[BoardRow]):
             marked: the concepts to mark, as for a comparison.
             mark: sign and word of the mark.
         """
-        self.records = list(rows)
+        self.records, self._marks = list(rows), (tuple(marked), mark)
+        concept = max((cell_len(plain(row.concept)) for row in rows), default=0)
+        room = self.size.width - concept - _REST
+        origin = max((cell_len(_notes(row, marked, mark)) for row in rows), default=0) + 2
+        # The origin is cut before the bar is too short to compare by.
+        width = max(min(max(room - origin, _SHORT_BAR), room, _BAR), _SHORTEST_BAR)
+        column = self.ordered_columns[_BAR_COLUMN]
+        if column.width != width:
+            column.width = width
+            self.clear()
         scores = [row.score for row in rows if row.score is not None]
         low, high = min([0.0, *scores]), max([0.0, *scores])
         colour = self.app.theme_variables.get("primary", "")
+        bar_of = partial(bar, low=low, high=high, width=width)
         cells = {}
         for row in rows:
-            row_mark = mark if row.concept in marked else ("", "")
-            cells[f"{row.mark == '-'} {row.concept}"] = _cells(row, low, high, colour, row_mark)
+            sign = mark[0] if row.concept in marked else ""
+            cells[f"{row.mark == '-'} {row.concept}"] = _cells(
+                row, bar_of, colour, sign, _notes(row, marked, mark)
+            )
         sync_rows(self, cells)
 
 
-def _cells(row: BoardRow, low: float, high: float, colour: str, mark: tuple[str, str]) -> tuple[Text, ...]:
+def _cells(row: BoardRow, bar_of: Callable[[float], str], colour: str, sign: str, notes: str) -> tuple[Text, ...]:
     left = row.mark == "-"
     style = "strike dim" if left else "bold" if row.mark else ""
+    signs = row.mark + ("!" if row.banned else "*" if row.pinned else "") or sign
+    return (
+        Text(signs, style="bold"),
+        Text(plain(row.concept), style=style),
+        Text(number(row.score), style="dim" if left else "", justify="right"),
+        Text("" if left or row.score is None else bar_of(row.score), style=colour),
+        Text(notes, style="dim" if left else ""),
+    )
+
+
+def _notes(row: BoardRow, marked: Collection[str], mark: tuple[str, str]) -> str:
     notes = [
         row.origin,
         {"+": "new", "-": "left"}.get(row.mark, ""),
         "pinned" if row.pinned else "",
         "banned" if row.banned else "",
-        mark[1],
+        mark[1] if row.concept in marked else "",
     ]
-    signs = row.mark + ("!" if row.banned else "*" if row.pinned else "") or mark[0]
-    return (
-        Text(signs, style="bold"),
-        Text(plain(row.concept), style=style),
-        Text(number(row.score), style="dim" if left else "", justify="right"),
-        Text("" if left or row.score is None else bar(row.score, low, high, _BAR), style=colour),
-        Text(" · ".join(filter(None, notes)), style="dim" if left else ""),
-    )
+    return " · ".join(filter(None, notes))

@@ -12,15 +12,15 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from line_neurons.agent.concepts import concept_key
 from line_neurons.tools.store.records import Step
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tui.app.chrome import Banner, TopBar
+from line_neurons.tui.app.chrome import Banner, KeyFooter, TopBar
 from line_neurons.tui.app.store_screen import StoreScreen
 from line_neurons.tui.app.unit.board import BoardTable
-from line_neurons.tui.app.unit.header import best_concept, label_text, unit_title
+from line_neurons.tui.app.unit.header import best_concept, label_text, layer_title, unit_name, unit_title
 from line_neurons.tui.app.unit.history import step_text
 from line_neurons.tui.app.unit.image import ImageScreen
 from line_neurons.tui.app.unit.images import ImageCard, ImageGrid
@@ -66,11 +66,11 @@ class CompareConceptsScreen(Screen[None]):
                     with VerticalScroll():
                         yield Static(self._description(step))
                     yield ImageGrid(self._store)
-        yield Footer()
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         """Load the images."""
-        self.sub_title = unit_title(self._view)
+        self.title, self.sub_title = unit_title(self._view), layer_title(self._view)
         for step, images in zip(self._steps, self.query(ImageGrid), strict=True):
             images.show(self._view.run, self._view.unit.unit, step.images)
 
@@ -148,7 +148,7 @@ class CompareUnitsScreen(StoreScreen):
                     yield BoardTable()
                     yield ScorePlot()
                     yield ImageGrid(self._store)
-        yield Footer()
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         """Follow both units."""
@@ -185,8 +185,11 @@ class CompareUnitsScreen(StoreScreen):
         self.query_one(Banner).clear()
         self.query_one("#summary", Static).update(shared_text(*views))
         shared = shared_concepts(views)
+        runs = {plain(view.run.id) for view in views}
+        self.title, self.sub_title = " and ".join(sorted(runs)), layer_title(views[0])
         for view, side in zip(views, self.query(".side"), strict=True):
-            side.border_title = unit_title(view).replace("[", "\\[")
+            of_run = f" of {plain(view.run.id)}" if len(runs) > 1 else ""
+            side.border_title = f"{unit_name(view)}{of_run}".replace("[", "\\[")
             side.query_one(".head", Static).update(label_text(view))
             rows = board(view)
             side.query_one(BoardTable).show(

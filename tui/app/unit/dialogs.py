@@ -67,6 +67,7 @@ class ConceptDialog(ModalScreen[str | None]):
         """Lay out a field with its error and two buttons."""
         with Vertical() as box:
             box.border_title = "Suggest a concept"
+            box.border_subtitle = "enter suggests, escape cancels"
             yield Static(
                 Text(f"The next proposal for {self._unit}: images are generated and scored as for any concept.")
             )
@@ -161,6 +162,7 @@ class ForkDialog(ModalScreen[ForkRequest | None]):
         last = self._steps[-1]
         with Vertical() as box:
             box.border_title = f"Fork {self._unit}"
+            box.border_subtitle = "enter forks, escape cancels"
             yield Static(Text("Start a new run from the board after a step; this run does not change."))
             with Horizontal(classes="row"):
                 with Vertical():

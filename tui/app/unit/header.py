@@ -7,6 +7,7 @@ from textual.widgets import Static
 
 from line_neurons.agent.text import format_score
 from line_neurons.tools.label_marks import UNLABELLED, describe_marks
+from line_neurons.tui.app.chrome import Flow
 from line_neurons.tui.formatting import number, origin, plain
 from line_neurons.tui.unit_view import COMMAND_VERBS, UnitView
 
@@ -14,10 +15,20 @@ MAX_COMMANDS = 3
 """The number of steering commands that are shown."""
 
 
-def unit_title(view: UnitView) -> str:
-    """Return model, layer, index and name of a unit."""
+def unit_name(view: UnitView) -> str:
+    """Return index and name of a unit."""
     name = f" ({plain(view.unit.name)})" if view.unit.name else ""
-    return f"{plain(view.run.target_name)} {plain(view.run.layer)} unit {view.unit.unit}{name}"
+    return f"unit {view.unit.unit}{name}"
+
+
+def unit_title(view: UnitView) -> str:
+    """Return run, index and name of a unit."""
+    return f"{plain(view.run.id)} {unit_name(view)}"
+
+
+def layer_title(view: UnitView) -> str:
+    """Return model and layer of a unit."""
+    return f"{plain(view.run.target_name)} {plain(view.run.layer)}"
 
 
 def best_concept(view: UnitView) -> tuple[str, float | None]:
@@ -31,26 +42,24 @@ def best_concept(view: UnitView) -> tuple[str, float | None]:
     return best.concept or "", best.score
 
 
-def label_text(view: UnitView) -> Text:
+def label_text(view: UnitView) -> Flow:
     """Describe the label: score, margin, AUC, mean activation difference, origin and runner-up, if known."""
     unit = view.unit
     concept, score = best_concept(view)
-    text = Text()
     if unit.status in UNLABELLED:
-        text.append(f"no label: {plain(describe_marks(unit.marks))}", "bold")
-        return text
+        return Flow([Text(f"no label: {plain(describe_marks(unit.marks))}", "bold")])
     if not concept:
-        text.append("no label yet", "dim")
-        return text
-    text.append("label " if unit.label is not None else "best so far ", "dim")
-    text.append(plain(concept), "bold")
+        return Flow([Text("no label yet", "dim")])
+    facts = [
+        Text.assemble(("label " if unit.label is not None else "best so far ", "dim"), (plain(concept), "bold"))
+    ]
     initial = (unit.initial_label, unit.initial_score) if unit.initial_label is not None else _best_initial(view)
     margin = None if score is None or initial[1] is None else score - initial[1]
     over = f"+{format_score(margin)} over {plain(initial[0])}" if margin else "0, best of the initial board"
     reply_metadata = [
-        ("marked", plain(describe_marks(unit.marks)) if unit.label is not None else ""),
         ("score", number(score)),
         ("margin", over if initial[0] else ""),
+        ("marked", plain(describe_marks(unit.marks)) if unit.label is not None else ""),
         ("AUC", "" if unit.auc is None else f"{unit.auc:.3f}"),
         ("MAD", "" if unit.mad is None else format_score(unit.mad)),
         ("origin", plain(origin(unit))),
@@ -58,11 +67,8 @@ def label_text(view: UnitView) -> Text:
     ]
     if (run := view.run).forked_from is not None:
         reply_metadata.append(("fork of", f"{plain(run.forked_from)} after step {run.forked_step}"))
-    for name, value in reply_metadata:
-        if value:
-            text.append(f"   {name} ", "dim")
-            text.append(value)
-    return text
+    facts += [Text.assemble((f"{name} ", "dim"), value) for name, value in reply_metadata if value]
+    return Flow(facts)
 
 
 def _best_initial(view: UnitView) -> tuple[str | None, float | None]:

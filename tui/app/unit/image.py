@@ -11,9 +11,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, VerticalScroll
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
-from line_neurons.tui.app.chrome import TopBar
+from line_neurons.tui.app.chrome import KeyFooter, TopBar
 from line_neurons.tui.app.external import open_on_desktop
 from line_neurons.tui.app.unit.images import ImageCard, LoadedImage
 from line_neurons.tui.formatting import drawn_from, number, plain
@@ -37,6 +37,8 @@ class ImageScreen(Screen[None]):
         Binding("right", "move(1)", "Next", priority=True),
         Binding("up", "move(-1)", "Previous", priority=True, show=False),
         Binding("down", "move(1)", "Next", priority=True, show=False),
+        Binding("home", "first", "First image", show=False),
+        Binding("end", "last", "Last image", show=False),
         Binding("e", "open", "Open file"),
         Binding("c", "copy", "Copy path"),
     ]
@@ -54,7 +56,7 @@ class ImageScreen(Screen[None]):
             yield Container(id="frame")
             with VerticalScroll():
                 yield Static(markup=False)
-        yield Footer()
+        yield KeyFooter()
 
     async def on_mount(self) -> None:
         """Show the first image."""
@@ -71,6 +73,14 @@ class ImageScreen(Screen[None]):
         self._index = (self._index + by) % len(self._loaded)
         await self._show()
 
+    async def action_first(self) -> None:
+        """Go to the first image."""
+        await self.action_move(-self._index)
+
+    async def action_last(self) -> None:
+        """Go to the last image."""
+        await self.action_move(-self._index - 1)
+
     def action_open(self) -> None:
         """Open the file with the desktop's viewer, or show its path."""
         open_image_file(self, self._loaded[self._index])
@@ -85,7 +95,8 @@ class ImageScreen(Screen[None]):
         frame = self.query_one("#frame")
         await frame.remove_children()
         await frame.mount(ImageCard(self._index, self._loaded[self._index]))
-        self.sub_title = f"{plain(self._concept)} {self._index + 1}/{len(self._loaded)}"
+        self.title = plain(self._concept)
+        self.sub_title = f"image {self._index + 1} of {len(self._loaded)}"
         self.query_one(VerticalScroll).query_one(Static).update(
             metadata_text(self._concept, self._loaded[self._index])
         )

@@ -137,6 +137,8 @@ class ImageGrid(Container):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "app.focus_previous", "Previous image", show=False),
         Binding("right", "app.focus_next", "Next image", show=False),
+        Binding("home", "focus_image(0)", "First image", show=False),
+        Binding("end", "focus_image(-1)", "Last image", show=False),
         Binding("enter", "open", "Open image", show=False),
     ]
 
@@ -182,6 +184,11 @@ class ImageGrid(Container):
     def focused(self) -> int:
         """Return the index of the focused image; 0 if there is none."""
         return next((card.index for card in self.query(ImageCard) if card.has_focus), 0)
+
+    def action_focus_image(self, index: int) -> None:
+        """Move the focus to an image."""
+        if cards := list(self.query(ImageCard)):
+            cards[index].focus()
 
     def action_open(self) -> None:
         """Open the focused image."""

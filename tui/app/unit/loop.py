@@ -108,7 +108,7 @@ class StateLine(Static):
         """Show the state of a unit."""
         self._view = view
         for name in (*_SIGNS, "stale"):
-            self.set_class(name == ("stale" if view.stale else view.state), name)
+            self.set_class(name == ("stale" if view.stale and view.state not in ENDED else view.state), name)
         self._refresh_text()
 
     def _refresh_text(self) -> None:

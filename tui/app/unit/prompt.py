@@ -13,13 +13,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from line_neurons.agent.errors import LineError
 from line_neurons.tools.store.records import Step
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tui.app.chrome import TopBar
+from line_neurons.tui.app.chrome import Flow, KeyFooter, TopBar
 from line_neurons.tui.formatting import plain, step_name
 from line_neurons.tui.unit_view import outcome_of, reason_of_refusal
 
@@ -66,7 +66,7 @@ class PromptScreen(Screen[None]):
                 yield Static(markup=False)
             with VerticalScroll(id="reply"):
                 yield Static(markup=False)
-        yield Footer()
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         """Show the first step."""
@@ -101,6 +101,7 @@ class PromptScreen(Screen[None]):
 
     def _show(self) -> None:
         step = self._steps[self._index]
+        self.title = f"{plain(step.run)} unit {step.unit}"
         self.sub_title = f"step {step_name(step)}, attempt {step.attempt + 1}"
         self.query_one("#metadata", Static).update(request_metadata(step))
         self._put("reply", clean_lines(step.reply) or Text("No reply was recorded.", "dim"))
@@ -157,7 +158,7 @@ class PromptScreen(Screen[None]):
         self.query_one(f"#{pane} Static", Static).update(text)
 
 
-def request_metadata(step: Step) -> Text:
+def request_metadata(step: Step) -> Flow:
     """Describe the request and the outcome of a step."""
     facts = [
         ("model", step.model),
@@ -172,12 +173,7 @@ def request_metadata(step: Step) -> Text:
             or ("" if step.score is None else f"scored {step.score:.3g}"),
         ),
     ]
-    text = Text()
-    for name, value in facts:
-        if shown := plain(value):
-            text.append(f"{name} ", "bold")
-            text.append(f"{shown}   ")
-    return text
+    return Flow([Text.assemble((f"{name} ", "bold"), shown) for name, value in facts if (shown := plain(value))])
 
 
 def clean_lines(text: str) -> Text:

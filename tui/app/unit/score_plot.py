@@ -10,7 +10,7 @@ from textual_plotext import PlotextPlot
 
 from line_neurons.tools.store.records import Step
 
-LEGEND = "● proposal   ── best so far   ╌╌ best of the initial board"
+LEGEND = "● proposal  ── best so far  ╌╌ best of initial board"
 
 
 class ScorePlot(PlotextPlot):
@@ -66,6 +66,8 @@ class ScorePlot(PlotextPlot):
             every = max(1, -(-(last + 1) // max(2, self.size.width // 6)))
             plot.xlim(-0.5, max(last, 1) + 0.5)
             plot.xticks(list(range(0, last + 1, every)))
+            scores = [0.0, *(step.score for step in scored if step.score is not None)]
+            plot.ylim(min(scores), max(scores))
             plot.yfrequency(max(2, min(6, self.size.height // 3)))
         self.refresh()
 

@@ -9,13 +9,13 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
-from textual.widgets import DataTable, Footer, Static, Tab, Tabs
+from textual.widgets import DataTable, Static, Tab, Tabs
 
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.steering import SteeringKind
 from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.store.records import Step
-from line_neurons.tui.app.chrome import Banner, TopBar
+from line_neurons.tui.app.chrome import Banner, KeyFooter, TopBar
 from line_neurons.tui.app.store_screen import StoreScreen
 from line_neurons.tui.app.unit.board import BoardTable
 from line_neurons.tui.app.unit.compare import CompareConceptsScreen
@@ -25,6 +25,7 @@ from line_neurons.tui.app.unit.header import (
     best_concept,
     command_text,
     label_text,
+    layer_title,
     unit_title,
     when_applied,
 )
@@ -68,6 +69,9 @@ class UnitScreen(StoreScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", "Back", tooltip="From a past board to the current one, else to the units."),
         Binding("end", "live", "Now", priority=True, tooltip="Return to the current board."),
+        Binding("r", "resume", "Resume", tooltip="Continue the run in the background."),
+        Binding("x", "stop", "Stop", tooltip="Finish and save the current steps, then stop."),
+        Binding("t", "retry", "Retry", tooltip="Run the failed units again."),
         Binding("v", "prompt", "Prompt", tooltip="Prompt and reply of the selected step."),
         Binding("p", "images", "Images", tooltip="Images of the selected concept, in large."),
         Binding("f", "fork", "Fork", tooltip="Start a new run from the board shown."),
@@ -80,9 +84,6 @@ class UnitScreen(StoreScreen):
         Binding("m", "mark", "Compare", tooltip="Mark the selected concept; a second mark opens both."),
         Binding("c", "copy", "Copy label"),
         Binding("e", "open", "Open image file", show=False),
-        Binding("r", "resume", "Resume", tooltip="Continue the run in the background."),
-        Binding("x", "stop", "Stop", tooltip="Finish and save the current steps, then stop."),
-        Binding("t", "retry", "Retry", tooltip="Run the failed units again."),
         *(
             Binding(str(index + 1), f"pane('{name}')", name.capitalize(), show=False)
             for index, name in enumerate(PANES)
@@ -123,7 +124,7 @@ class UnitScreen(StoreScreen):
             with Vertical(id="images", classes="pane"):
                 yield Static(id="concept", markup=False)
                 yield ImageGrid(self._store)
-        yield Footer()
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         """Follow the unit."""
@@ -155,7 +156,7 @@ class UnitScreen(StoreScreen):
     def _show(self, view: UnitView) -> None:
         self._view = view
         self.query_one(Banner).clear()
-        self.sub_title = unit_title(view)
+        self.title, self.sub_title = unit_title(view), layer_title(view)
         self.query_one("#head", Static).update(label_text(view))
         self.query_one(LoopView).highlight(view.activity.node if view.activity else "")
         self.query_one(StateLine).show(view)

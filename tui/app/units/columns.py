@@ -21,13 +21,13 @@ _STATE_RANK = {state: rank for rank, state in enumerate(STATES)}
 class RowContext(NamedTuple):
     """What a cell shows besides the unit's line.
 
-    ``activity`` is the unit's current node, ``trend`` its best score after each step, ``top_score`` the score
-    of a full bar.
+    ``activity`` is the unit's current node, ``trend`` its best score after each step, ``scale`` the lowest and
+    the highest score of all bars.
     """
 
     activity: Activity | None
     trend: tuple[float, ...]
-    top_score: float
+    scale: tuple[float, float]
 
 
 class CellPart(NamedTuple):
@@ -84,19 +84,19 @@ def _score(line: UnitLine, context: RowContext, width: int) -> Sequence[CellPart
     room = width - len(text) - 1
     if room < 3 or line.score is None:
         return [CellPart(text)]
-    return [CellPart(text + " "), CellPart(bar(line.score, 0.0, context.top_score, room).ljust(room), "bar")]
+    return [CellPart(text + " "), CellPart(bar(line.score, *context.scale, room).ljust(room), "bar")]
 
 
 _LEVELS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
-    """Draw values as characters of eight heights; too many values are subsampled."""
+    """Draw values as characters of eight heights from zero; too many values are subsampled."""
     if not values:
         return ""
     if len(values) > width:
         values = [values[(place + 1) * len(values) // width - 1] for place in range(width)]
-    low, high = min(values), max(values)
+    low, high = min(0.0, *values), max(0.0, *values)
     step = (high - low) / (len(_LEVELS) - 1)
     return "".join(_LEVELS[round((value - low) / step) if step > 0 else 0] for value in values)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from rich.text import Text
 from textual.app import ComposeResult
-from textual.containers import Horizontal
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Static
 
 from line_neurons.agent.text import clean_text, format_score
 from line_neurons.tools.label_marks import UNLABELLED
 from line_neurons.tools.store.activity import Activity
+from line_neurons.tui.app.chrome import Flow
 from line_neurons.tui.app.run_rows import SIGNS, RunRow
 from line_neurons.tui.app.units.columns import number, state_text
 from line_neurons.tui.app.units.model import STATES, RunSnapshot, UnitLine, UnitStatistics
@@ -34,7 +36,7 @@ def _state_sentence(row: RunRow) -> str:
     return {
         "running": f"running in {holder}",
         "stopping": f"stopping in {holder} after the current steps",
-        "process gone": f"stale: {holder} is gone, r resumes",
+        "process gone": f"{holder} is gone, r resumes",
         "interrupted": "stopped, r resumes" if row.run.status == "interrupted" else "interrupted, r resumes",
         "failed": f"failed: {clean_text(row.run.error, 200)}" if row.run.error else "failed",
     }.get(row.state, row.state)
@@ -86,9 +88,7 @@ class RunHeader(Horizontal):
         )
 
     def _title(self, row: RunRow) -> Content:
-        layer = clean_text(f"{row.run.target_name} {row.run.layer}", 80)
-        style = f"bold {_COLOURS.get(row.state, '')}"
-        return Content.assemble((f"{SIGNS[row.state]} {_state_sentence(row)}", style), "  ", layer)
+        return Content.styled(f"{SIGNS[row.state]} {_state_sentence(row)}", f"bold {_COLOURS.get(row.state, '')}")
 
     def _progress(self, row: RunRow, room: int) -> Content:
         count = f" {row.finished}/{counted(row.units, 'unit')}"
@@ -157,12 +157,17 @@ def _distribution(statistics: UnitStatistics) -> Content:
     )
 
 
-class UnitDetail(Static):
+class UnitDetail(Vertical):
     """Three lines on the selected unit."""
 
     DEFAULT_CSS = """
     UnitDetail { height: 3; padding: 0 1; background: $panel; color: $foreground; }
     """
+
+    def compose(self) -> ComposeResult:
+        """Lay out the title over the facts."""
+        yield Static(id="title")
+        yield Static(id="facts")
 
     def show(self, line: UnitLine | None, activity: Activity | None, *, is_active: bool) -> None:
         """Show a unit; None: no unit matches the filter."""
@@ -191,9 +196,9 @@ class UnitDetail(Static):
             if line.auc is not None:
                 facts.append(f"AUC {line.auc:.3f}")
             if line.mad is not None:
-                facts.append(f"mean activation difference {number(line.mad)}")
-            marked = f"! {line.condition}; " if line.condition else ""
-            self._show_lines(title, line.label, "bold", "", marked + ", ".join([*facts, line.origin]))
+                facts.append(f"MAD {number(line.mad)}")
+            marked = [f"! {line.condition}"] if line.condition else []
+            self._show_lines(title, line.label, "bold", "", *marked, *facts, line.origin)
         elif line.state in UNLABELLED:
             hint = "no concept can be its label; --label-dead in a new run labels it anyway"
             self._show_lines(title, f"{STATES[line.state]} {line.condition}", "$text-warning", "", hint)
@@ -201,8 +206,9 @@ class UnitDetail(Static):
             hint = "pending" if is_active else "r resumes the run"
             self._show_lines(title, f"{STATES[line.state]} {line.state}", "$text-muted", "", hint)
 
-    def _show_lines(self, title: str, state: str, style: str, hint: str, more: str) -> None:
-        """Show title, state and a hint on one line, and more below; texts are clean."""
+    def _show_lines(self, title: str, state: str, style: str, hint: str, *facts: str) -> None:
+        """Show title, state and a hint on one line, and facts below; texts are clean."""
         first = [part for part in ((title, "bold"), (state, style), (hint, "$text-muted")) if part[0]]
         parts = [piece for part in first for piece in ("  ", part)][1:]
-        self.update(Content.assemble(*parts, "\n", more))
+        self.query_one("#title", Static).update(Content.assemble(*parts))
+        self.query_one("#facts", Static).update(Flow([Text(fact) for fact in facts]))

@@ -10,12 +10,12 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Input, Static
 
 from line_neurons.agent.errors import LineError, UsageError
 from line_neurons.tools.store.queries import best_scores
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tui.app.chrome import Banner, TopBar
+from line_neurons.tui.app.chrome import Banner, FilterField, KeyFooter, TopBar
 from line_neurons.tui.app.store_screen import StoreScreen
 from line_neurons.tui.app.unit.screen import UnitScreen
 from line_neurons.tui.app.units.columns import SORTABLE
@@ -39,15 +39,15 @@ class UnitsScreen(StoreScreen):
     UnitsScreen #count { width: auto; color: $text-muted; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "back", "Back", show=False),
+        Binding("escape", "back", "Back"),
+        Binding("r", "resume", "Resume", tooltip="Continue the unfinished units in the background."),
+        Binding("x", "stop", "Stop", tooltip="Finish and save the current steps, then stop."),
+        Binding("t", "retry", "Retry", tooltip="Run the failed units again."),
         Binding("slash", "filter", "Filter", key_display="/"),
         Binding("s", "sort", "Sort"),
         Binding("o", "reverse", "Reverse order", show=False),
         Binding("m", "mark", "Compare", tooltip="Mark this unit; a second mark opens the comparison."),
         Binding("c", "copy", "Copy label"),
-        Binding("r", "resume", "Resume", tooltip="Continue the unfinished units in the background."),
-        Binding("x", "stop", "Stop", tooltip="Finish and save the current steps, then stop."),
-        Binding("t", "retry", "Retry", tooltip="Run the failed units again."),
     ]
 
     def __init__(self, store: Path, run: str) -> None:
@@ -65,11 +65,13 @@ class UnitsScreen(StoreScreen):
         yield Banner()
         yield RunHeader()
         with Horizontal(id="bar"):
-            yield Input(placeholder="words, state:failed, score>2, -origin:predefined", id="filter", compact=True)
+            yield FilterField(
+                placeholder="words, state:failed, score>2, -origin:predefined", id="filter", compact=True
+            )
             yield Static(id="count", markup=False)
         yield UnitsTable()
         yield UnitDetail()
-        yield Footer()
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         """Follow the units."""
@@ -84,7 +86,10 @@ class UnitsScreen(StoreScreen):
         self._starting = self._starting and not snapshot.row.is_active
         self.query_one(Banner).clear()
         self.query_one(RunHeader).show(snapshot)
-        self.query_one(UnitsTable).show_units(snapshot.lines, snapshot.activities, snapshot.statistics.highest)
+        self.sub_title = f"{snapshot.row.run.target_name} {snapshot.row.run.layer}"
+        statistics = snapshot.statistics
+        scale = statistics.lowest, statistics.highest
+        self.query_one(UnitsTable).show_units(snapshot.lines, snapshot.activities, scale)
         self._show_unit()
         self._show_count()
         self.refresh_bindings()
@@ -159,13 +164,17 @@ class UnitsScreen(StoreScreen):
 
     def action_back(self) -> None:
         """Clear the filter or, without one, return to the runs."""
-        field = self.query_one("#filter", Input)
-        if field.display:
-            field.value = ""
-            field.display = False
-            self.query_one(UnitsTable).focus()
+        if self.query_one("#filter", Input).display:
+            self.action_clear()
         else:
             self.app.pop_screen()
+
+    def action_clear(self) -> None:
+        """Clear the filter."""
+        field = self.query_one("#filter", Input)
+        field.value = ""
+        field.display = False
+        self.query_one(UnitsTable).focus()
 
     def action_sort(self) -> None:
         """Open the menu of columns to sort by."""

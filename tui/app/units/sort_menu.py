@@ -39,6 +39,7 @@ class SortMenu(ModalScreen[str | None]):
         ]
         menu = OptionList(*options, markup=False)
         menu.border_title = "sort by"
+        menu.border_subtitle = "escape closes"
         yield menu
 
     def on_mount(self) -> None:

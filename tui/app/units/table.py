@@ -60,7 +60,7 @@ class UnitsTable(ScrollView, can_focus=True):
             text-style: $block-cursor-text-style; }
         & > .units-table--cursor-unfocused { background: $block-cursor-blurred-background;
             color: $block-cursor-blurred-foreground; }
-        & > .units-table--quiet, & > .units-table--pending { color: $text-muted; }
+        & > .units-table--quiet, & > .units-table--pending { color: $foreground; text-style: dim; }
         & > .units-table--bar { color: $primary; }
         & > .units-table--running { color: $text-accent; text-style: bold; }
         & > .units-table--failed, & > .units-table--damaged { color: $text-error; }
@@ -112,7 +112,7 @@ class UnitsTable(ScrollView, can_focus=True):
         self._matches: Matches | None = None
         self._activities: Mapping[int, Activity] = {}
         self._trends: Mapping[int, tuple[float, ...]] = {}
-        self._top_score = 0.0
+        self._scale = (0.0, 0.0)
         self._named = False
         self._columns: list[tuple[Column, int]] = []
         self._cursor = 0
@@ -128,19 +128,21 @@ class UnitsTable(ScrollView, can_focus=True):
         """The unit under the cursor; None if no unit matches the filter."""
         return self.lines[self._cursor] if self.lines else None
 
-    def show_units(self, lines: Sequence[UnitLine], activities: Mapping[int, Activity], top_score: float) -> None:
+    def show_units(
+        self, lines: Sequence[UnitLine], activities: Mapping[int, Activity], scale: tuple[float, float]
+    ) -> None:
         """Show units.
 
         Args:
             lines: all units.
             activities: of units in progress, by unit.
-            top_score: score of a full bar.
+            scale: the lowest and the highest score of all bars.
         """
         named = any(line.name for line in lines)
         changed = lines != self._all_lines
         self._all_lines, self._activities = lines, activities
-        if (top_score, named) != (self._top_score, self._named):
-            self._top_score, self._named = top_score, named
+        if (scale, named) != (self._scale, self._named):
+            self._scale, self._named = scale, named
             self._choose_columns()
         if changed:
             self._filter_and_sort()
@@ -236,7 +238,7 @@ class UnitsTable(ScrollView, can_focus=True):
             if len(self._strips) > _MAX_STRIPS:
                 self._strips.clear()
             strip = self._strips[key] = self._row(
-                line, RowContext(activity, trend, self._top_score), marked, cursor_state, width
+                line, RowContext(activity, trend, self._scale), marked, cursor_state, width
             )
         return strip
 
