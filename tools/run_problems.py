@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from line_neurons.tools.cache.reader import control_counts
 from line_neurons.tools.label_marks import UNLABELLED, read_marks
-from line_neurons.tools.store.queries import unit_verdicts
+from line_neurons.tools.store.queries import last_detail, unit_verdicts
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.refused_replies import Refusals, refusals, remedy, summary
 from line_neurons.tools.store.runs import RunStore
+
+DOUBTS_EVENT = "doubts"
+"""The kind of the event that records why labels may be wrong from the start."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class RunProblems:
         refusals: the replies that were refused.
         control: control images that were measured, and those that could not be read.
         settings: the run's settings, which decide what helps.
+        doubts: why labels may be wrong or poor whatever the search finds, as recorded when the run started.
     """
 
     unlabelled: dict[str, int]
@@ -33,10 +38,11 @@ class RunProblems:
     refusals: Refusals
     control: tuple[int, int]
     settings: dict[str, object]
+    doubts: tuple[str, ...] = ()
 
     def remarks(self) -> list[str]:
         """Return a sentence for each problem, with its remedy."""
-        found = []
+        found = list(self.doubts)
         if self.unlabelled:
             found.append(
                 f"{_plural(sum(self.unlabelled.values()), 'unit')} without a label: {_listed(self.unlabelled)}"
@@ -74,7 +80,16 @@ def run_problems(store: Path, runs: RunStore, run: Run) -> RunProblems:
         StoreError: the store cannot be read.
     """
     counts = control_counts(store, run.layer, run.fingerprints)
-    return _condition(runs, run, refusals(runs, run.id), counts)
+    doubts = last_detail(runs, run.id, DOUBTS_EVENT)
+    sentences = doubts.get("sentences") if isinstance(doubts, dict) else None
+    known = tuple(map(str, sentences)) if isinstance(sentences, list) else ()
+    return replace(_condition(runs, run, refusals(runs, run.id), counts), doubts=known)
+
+
+def record_doubts(runs: RunStore, run: str, doubts: Sequence[str]) -> None:
+    """Record why the labels of a run may be wrong or poor, a sentence each."""
+    if doubts:
+        runs.add_event(run, DOUBTS_EVENT, sentences=list(doubts))
 
 
 def listed_run_problems(runs: RunStore, run: Run, refused: Refusals) -> RunProblems:

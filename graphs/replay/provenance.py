@@ -61,7 +61,7 @@ def provenance(store: Path | RunStore, run: str) -> dict[str, Any]:
         ``sessions``, one for each process that ran it: ``process``, ``host``, ``began``, ``ended``, ``how`` it
         ended, number of ``steps``, and the index of its ``environment``;
         ``resumes``; ``changes``: changed settings and models, restarted units, revisits;
-        ``incidents``: corrupt entries found; ``forked_from``: run, unit and step, or None;
+        ``incidents``: corrupt entries found, doubts about labels; ``forked_from``: run, unit and step, or None;
         ``units``: the ``label`` with its evidence, ``sessions`` that ran it, steering commands as ``wishes``,
         ``pictures`` of the label, all ``steps`` with the hash of their prompts, and ``history_sha256`` over them.
 

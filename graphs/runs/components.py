@@ -120,8 +120,8 @@ class Components:
             raise UsageError(f"the weights {path!r} are not for a model in memory", "load them into it")
         else:
             target = HookedTarget(self.bundle, **options)
-        if target.note:
-            _warn_once(target.note)
+        for note in filter(None, (target.note, *target.doubts)):
+            _warn_once(note)
         return target
 
     @property
@@ -249,6 +249,8 @@ class Components:
             UsageError: they do not.
         """
         self.target.activate([], [layer])
+        if isinstance(self.target, HookedTarget):
+            self.target.check_classes()
         if isinstance(self.control_set, PrecomputedControl):
             self.control(layer)
 

@@ -20,11 +20,13 @@ from line_neurons.graphs.runs import checkpoints
 from line_neurons.graphs.runs.code_trust import record_trust
 from line_neurons.graphs.runs.components import Components, installed_versions
 from line_neurons.graphs.runs.environment import record_environment
+from line_neurons.graphs.runs.preflight import doubts
 from line_neurons.graphs.runs.revisit import revisit
 from line_neurons.graphs.runs.runner import ProgressCallback, Runner
 from line_neurons.graphs.runs.unit_runner import restart_unit
 from line_neurons.tools.label_marks import DONE, ENDED
 from line_neurons.tools.language_models.secrets import redacted
+from line_neurons.tools.run_problems import record_doubts
 from line_neurons.tools.store.atomic_files import remove_abandoned
 from line_neurons.tools.store.checkpoints import LeaseCheckedSaver, forget_run, open_checkpoints
 from line_neurons.tools.store.leases import acquire, this_machine
@@ -63,6 +65,7 @@ def start(components: Components, layer: str, selectors: Sequence[str], command:
     units, names = select_units(components, layer, selectors)
     fingerprints = components.fingerprints(layer)
     vocabulary = components.vocabulary()
+    doubtful = doubts(components, vocabulary)
     run = new_run(components, components.spec, layer, fingerprints, command, vocabulary=vocabulary)
     components.layers.add(layer)
     while True:
@@ -72,6 +75,7 @@ def start(components: Components, layer: str, selectors: Sequence[str], command:
                 components.runs.add_run(run, rows)
                 _remove_stale_checkpoints(components.store, run.id)
                 record_environment(components.runs, run, components, began=True)
+                record_doubts(components.runs, run.id, doubtful)
                 record_trust(components.runs, run)
         except StoreError:
             # Another process may have recorded a run of that name meanwhile.

@@ -164,6 +164,18 @@ class ImageBankGenerator:
                 best[caption] = max(source.similarity, best.get(caption, -1.0))
         return sorted(best.items(), key=lambda pair: (-pair[1], pair[0]))
 
+    def absent(self, concepts: Sequence[str], progress: Progress | None = None) -> list[str]:
+        """Return the concepts that no image can be composed of, in order."""
+        found = []
+        for done, concept in enumerate(concepts, 1):
+            try:
+                self.plan(concept)
+            except NotDrawableError:
+                found.append(concept)
+            if progress is not None:
+                progress(done, len(concepts))
+        return found
+
     def vocabulary(self, seed: int, share: float = 1 / 3) -> tuple[str, ...]:
         """Return a seeded share of the search captions, sorted."""
         return self._bank.vocabulary(seed, share)

@@ -46,6 +46,8 @@ class ModelBundle:
         spec: opens the same version of the weights again, ``torchvision:resnet50@IMAGENET1K_V1``; for a user's own
             checkpoint, with the same preprocessing. Empty where specs of the source have no versions.
         note: a choice that the user did not make, as a line for the screen; empty if there is none.
+        doubts: why labels may be wrong, such as random weights; shown, and recorded with a run.
+        own_classes: the user gave ``classes``, which must be as many as the output units.
     """
 
     name: str
@@ -57,6 +59,8 @@ class ModelBundle:
     argument: str = ""
     spec: str = ""
     note: str = ""
+    doubts: tuple[str, ...] = ()
+    own_classes: bool = False
 
 
 def short_hash(text: str) -> str:

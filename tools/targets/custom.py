@@ -27,6 +27,7 @@ from line_neurons.tools.targets.known_transforms import Preprocessing, known_pre
 from line_neurons.tools.targets.transforms import IMAGENET_TRANSFORM, imagenet_transform
 from line_neurons.tools.targets.weights.checkpoint import find_network, load
 from line_neurons.tools.targets.weights.files import read_checkpoint, weights_file
+from line_neurons.tools.targets.weights.initial_values import is_untrained, random_weights
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -101,6 +102,8 @@ def bundle_from_module(
         build=lambda: kept,
         classes=tuple(clean_text(str(name), 100) for name in class_names or ()),
         note=f"{name} is used with the preprocessing of {known.source}" if known.source else "",
+        doubts=_doubts(random_weights(kept, name)),
+        own_classes=True,
     )
 
 
@@ -252,7 +255,12 @@ def open_function(spec: str, request: ModelRequest) -> ModelBundle:
     module.eval()
     # The same wherever the file lies: what is in it is in the hashes.
     weights = state_hash(module, f"the module that {spec} returned")
-    known, note = _function_preprocessing(module, transform, spec)
+    known, note, guessed = _function_preprocessing(module, transform, spec)
+    if inspect.isclass(function) and request.weights is None and is_untrained(module):
+        raise UsageError(
+            f"{spec} is a class, and calling it gives random weights",
+            "give its checkpoint with --weights FILE, or name a function that loads it and returns the module",
+        )
     return ModelBundle(
         name=f"{Path(place).stem if place.endswith('.py') else place}:{name}",
         weights=f"{weights[:16]} (own, source {_source_hash(function)})",
@@ -261,21 +269,31 @@ def open_function(spec: str, request: ModelRequest) -> ModelBundle:
         build=lambda: module,
         classes=tuple(clean_text(str(name), 100) for name in classes or ()),
         note=note,
+        doubts=_doubts(random_weights(module, spec), guessed),
+        own_classes=True,
     )
+
+
+def _doubts(*doubts: str) -> tuple[str, ...]:
+    return tuple(doubt for doubt in doubts if doubt)
 
 
 def _function_preprocessing(
     module: nn.Module, transform: Callable[..., Any] | None, spec: str
-) -> tuple[Preprocessing, str]:
-    """Return the preprocessing, and a line for the screen where the function returns none."""
+) -> tuple[Preprocessing, str, str]:
+    """Return the preprocessing; where the function returns none also a note about it, or a doubt if guessed."""
     if transform is not None:
-        return Preprocessing(transform, _described(transform), ""), ""
+        return Preprocessing(transform, _described(transform), ""), "", ""
     refuse_preparing(module, f"what {spec} returned")
     found = known_preprocessing(module)
-    if not isinstance(found, Preprocessing):
-        default = "ImageNet (resize 256, crop 224): the function returns none"
-        found = Preprocessing(imagenet_transform, IMAGENET_TRANSFORM, default)
-    return found, f"what {spec} returned is used with the preprocessing of {found.source}"
+    used = f"what {spec} returned is used with the preprocessing of"
+    if isinstance(found, Preprocessing):
+        return found, f"{used} {found.source}", ""
+    guessed = (
+        f"{used} ImageNet (resize 256, crop 224): the function returns none"
+        f"{f', and {found}' if found else ''} (return (module, transform) with that of its training)"
+    )
+    return Preprocessing(imagenet_transform, IMAGENET_TRANSFORM, ""), "", guessed
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from line_neurons.tools.targets.layers.outputs import (
     kernel,
     pooled,
 )
+from line_neurons.tools.targets.random_state import draws_numbers
 from line_neurons.tools.targets.weights.checkpoint import check_finite, left_out
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 # A CPU is as fast with a few images as with many, and five are one concept's; a GPU wants more.
 _CPU_BATCH = 5
 _GPU_BATCH = 32
+# Further times that an image is prepared, to see whether it comes out the same.
+_REPEATS = 8
 
 
 class HookedTarget:
@@ -101,6 +104,11 @@ class HookedTarget:
     def note(self) -> str:
         """A choice that the user did not make, as a line for the screen; empty if there is none."""
         return self._network.note
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why labels may be wrong, a sentence each: random weights, a preprocessing that was guessed."""
+        return self._network.doubts
 
     @property
     def fingerprint(self) -> str:
@@ -166,6 +174,24 @@ class HookedTarget:
         paths = list(self._found)
         is_output = self.output_layer is not None and paths.index(layer) >= paths.index(self.output_layer)
         return names if names and is_output and info.units == len(names) else None
+
+    def check_classes(self) -> None:
+        """Check that the user's class names are as many as the output units.
+
+        Raises:
+            UsageError: they are not.
+        """
+        names, paths = self._network.classes, list(self._found)
+        if not self._network.own_classes or not names or not paths:
+            return
+        output = self.output_layer or paths[-1]
+        last = {self._found[path].info.units for path in paths[paths.index(output) :]}
+        if len(names) not in last:
+            units = self._found[output].info.units
+            raise UsageError(
+                f"{self.name} names {len(names):,} classes, and its output layer {output} has {units:,} units",
+                "give one name for each unit, in their order, or no names",
+            )
 
     def activate(
         self, images: Sequence[ImageData], layers: Sequence[str], progress: Progress | None = None
@@ -247,7 +273,7 @@ class HookedTarget:
         """Prepare four different noise images, to check the preprocessing.
 
         Raises:
-            UsageError: it gives other values each time, or images of several sizes.
+            UsageError: it is random, or gives images of several sizes.
         """
         import numpy as np
         import torch
@@ -259,11 +285,15 @@ class HookedTarget:
             for contrast, dark in ((256, 0), (128, 0), (128, 128), (64, 32))
         )
         turned = noise.transpose(1, 0, 2).copy()
-        wide, again, high, *rest = (self._prepare(pixels) for pixels in (noise, noise, turned, *others))
-        if wide.shape != again.shape or not torch.equal(wide, again):
+        wide, high, *rest = (self._prepare(pixels) for pixels in (noise, turned, *others))
+        # A generator of the transform's own shows in the values alone, and a rare operation in the state alone.
+        again = (self._prepare(noise) for _ in range(_REPEATS))
+        varies = any(other.shape != wide.shape or not torch.equal(other, wide) for other in again)
+        if varies or draws_numbers(lambda: self._prepare(noise)):
+            what = "gives other values each time" if varies else "draws random numbers"
             raise UsageError(
-                f"the preprocessing of {self.name} gives other values each time",
-                "use the transform of evaluation, without random operations",
+                f"the preprocessing of {self.name} {what}",
+                "use the transform of evaluation, without random operations such as flips and random crops",
             )
         if wide.shape != high.shape:
             raise UsageError(

@@ -254,3 +254,72 @@ def test_a_function_of_an_installed_package_works(pixels):
     target = open_target("torchvision.models:squeezenet1_1", device="cpu")
     assert target.layers()[-1].units == 1000
     assert open_target("torchvision.models:squeezenet1_1").fingerprint != target.fingerprint  # random weights
+
+
+OWN = """
+    import torch
+    from torch import nn
+
+    class Wide(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 64, 3)
+            self.head = nn.Linear(64, 3)
+
+        def forward(self, images):
+            return self.head(self.conv(images).mean((2, 3)))
+
+    def brown(image):
+        return torch.tensor(image.resize((8, 8)).getpixel((0, 0))).float().view(3, 1, 1).expand(3, 8, 8) / 255
+
+    NAMES = ["round", "square", "stripes"]
+
+    def forgot():
+        return Wide(), brown, NAMES
+
+    def loaded():
+        net = Wide()
+        nn.init.normal_(net.conv.weight)
+        nn.init.normal_(net.head.weight)
+        return net, brown, NAMES
+
+    def without_transform():
+        return loaded()[0]
+
+    def fewer():
+        return loaded()[0], brown, NAMES[:2]
+"""
+
+
+@pytest.fixture
+def own(here):
+    (here / "line_test_own.py").write_text(textwrap.dedent(OWN))
+    return "line_test_own.py"
+
+
+def test_random_weights_and_a_guessed_transform_are_doubts(own):
+    assert open_target(f"{own}:loaded", device="cpu").doubts == ()
+    [doubt] = open_target(f"{own}:forgot", device="cpu").doubts
+    assert doubt.startswith(
+        "the weights of line_test_own.py:forgot are random: all layers have their initial values"
+    )
+    [doubt] = open_target(f"{own}:without_transform", device="cpu").doubts
+    assert "is used with the preprocessing of ImageNet (resize 256, crop 224): the function returns none" in doubt
+
+
+def test_a_class_is_a_model_only_with_its_weights(own, here):
+    with pytest.raises(UsageError, match=r"^line_test_own\.py:Wide is a class, .*random weights \(give its check"):
+        open_target(f"{own}:Wide", device="cpu")
+    open_target(f"{own}:loaded", device="cpu")
+    net = __import__("sys").modules["line_own_line_test_own"].loaded()[0]
+    torch.save(net.state_dict(), here / "own.pth")
+    target = open_target(f"{own}:Wide", weights=here / "own.pth", device="cpu")
+    assert not any("random" in doubt for doubt in target.doubts)
+
+
+def test_class_names_have_to_be_as_many_as_the_output_units(own):
+    open_target(f"{own}:loaded", device="cpu").check_classes()
+    with pytest.raises(
+        UsageError, match=r"fewer names 2 classes, and its output layer head has 3 units \(give one"
+    ):
+        open_target(f"{own}:fewer", device="cpu").check_classes()

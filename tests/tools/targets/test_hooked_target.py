@@ -1,7 +1,10 @@
+import random
+
 import numpy as np
 import pytest
 import torch
 from torchvision import models
+from torchvision.transforms import v2
 
 from line_neurons.agent.errors import BackendError, UnmeasurableError, UsageError
 from line_neurons.tools.targets.base import ModelBundle
@@ -35,9 +38,12 @@ def test_what_a_later_module_does_in_place_does_not_change_what_a_layer_gave(pix
     head = torch.nn.Linear(3, 3)
     model = torch.nn.Sequential(norm, torch.nn.ReLU(inplace=True), torch.nn.Flatten(), head, torch.nn.ReLU(True))
     images = [torch.randn(3, 1, 1) - 0.5 for _ in pixels]
-    # Six find the layers.
-    order = iter([images[0]] * 3 + [torch.randn(3, 1, 1) for _ in range(3)] + images)
-    target = HookedTarget(ModelBundle("own:model", "0", "0", lambda _: next(order), lambda: model), device="cpu")
+    known = {image.tobytes(): tensor for image, tensor in zip(pixels, images, strict=True)}
+
+    def prepare(image):
+        return known.get(image.tobytes(), images[0])
+
+    target = HookedTarget(ModelBundle("own:model", "0", "0", prepare, lambda: model), device="cpu")
     actual = target.activate(pixels, ["0", "3"])
     with torch.inference_mode():
         maps = norm(torch.stack(images))
@@ -195,3 +201,61 @@ def test_preprocessing_that_fails_or_makes_no_image_tensor_is_one_line(pixels):
         network = ModelBundle("own:model", "0", "0", prepare, models.squeezenet1_1)
         with pytest.raises(BackendError, match=f"preprocessing of own:model {said}"):
             HookedTarget(network, device="cpu").activate(pixels, ["features.0"])
+
+
+def by_torch(image):
+    return flipped(image, torch.rand(()).item())
+
+
+def by_python(image):
+    return flipped(image, random.random())
+
+
+def by_numpy(image):
+    return flipped(image, np.random.random())
+
+
+def by_its_own(image, generator=np.random.default_rng(0)):  # noqa: B008
+    return flipped(image, 100 * generator.random())
+
+
+def flipped(image, draw):
+    """One image in a hundred, but for a larger draw."""
+    tensor = plain(image)
+    return tensor.flip(2) if 0.5 < draw < 0.51 or draw > 50 else tensor
+
+
+def plain(image):
+    return torch.tensor(np.asarray(image.resize((8, 8)))).permute(2, 0, 1) / 255
+
+
+@pytest.mark.parametrize("prepare", [by_torch, by_python, by_numpy, by_its_own])
+def test_a_random_transform_is_refused_though_it_seldom_does_anything(prepare, pixels):
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.Flatten())
+    one = HookedTarget(ModelBundle("own:model", "0", "0", prepare, lambda: model), device="cpu")
+    for _ in range(20):
+        with pytest.raises(UsageError, match=r"^the preprocessing of own:model (draws|gives other).*evaluation"):
+            one.layers()
+
+
+def test_a_flip_of_every_second_image_is_refused_each_time(pixels):
+    transform = v2.Compose([v2.RandomHorizontalFlip(), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3))
+    for _ in range(20):
+        one = HookedTarget(ModelBundle("own:model", "0", "0", transform, lambda: model), device="cpu")
+        with pytest.raises(UsageError, match="preprocessing of own:model"):
+            one.layers()
+
+
+def test_a_transform_that_another_thread_draws_beside_is_not_random():
+    calls = []
+
+    def prepare(image):
+        calls.append(image)
+        # Another thread draws now and then.
+        if len(calls) % 3 == 0:
+            random.random()
+        return plain(image)
+
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3))
+    assert HookedTarget(ModelBundle("own:model", "0", "0", prepare, lambda: model), device="cpu").layers()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.tools.targets.layers.layouts import observed_again
+from line_neurons.tools.targets.random_state import extreme_draws, random_state
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -18,7 +19,10 @@ _ROUNDING = 1e-4
 _HALF_ROUNDING = 2e-2
 """Largest difference that is rounding, as a share of the largest value of the layer."""
 _DRAWS = 8
-"""Passes through a model that draws random numbers; one pass might draw the same."""
+"""Passes through a model that draws random numbers; one pass might draw the same.
+
+Two more with extreme numbers show what happens too seldom for these, such as a skipped layer.
+"""
 
 _ALL = slice(None)
 _SAME_IMAGE = slice(0, 1), slice(1, None)
@@ -76,10 +80,11 @@ def nondeterministic_layers(
         Exception: whatever the model raises.
     """
     allowed = _HALF_ROUNDING if half else _ROUNDING
-    state = _random_state(batch)
+    state = random_state()
     passes = [observed_again(model, call, other)]
-    if state != _random_state(batch):
+    if state != random_state():
         passes += [observed_again(model, call, other) for _ in range(_DRAWS - 1)]
+        passes += [_extreme_pass(model, call, other, high=high) for high in (False, True)]
     apart = {path: max(_apart(first, seen, path, places=_SAME_IMAGE) for seen in passes) for path in first.layers}
     differing = {path: share for path, share in apart.items() if share > allowed}
     if not differing:
@@ -93,13 +98,9 @@ def nondeterministic_layers(
     }
 
 
-def _random_state(batch: Tensor) -> bytes:
-    import torch
-
-    states = [torch.get_rng_state()]
-    if batch.is_cuda:
-        states.append(torch.cuda.get_rng_state(batch.device))
-    return b"".join(bytes(state.numpy()) for state in states)
+def _extreme_pass(model: nn.Module, call: Callable[[Tensor], object], batch: Tensor, *, high: bool) -> Observation:
+    with extreme_draws(high=high):
+        return observed_again(model, call, batch)
 
 
 def _apart(

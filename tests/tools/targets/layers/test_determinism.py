@@ -1,3 +1,5 @@
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -43,6 +45,22 @@ def seldom(values):
     return values * (torch.rand(()) > 0.4)
 
 
+def hardly_ever(values):
+    return values * (torch.rand(()) > 1e-3)
+
+
+def dropped_hardly_ever(values):
+    return nn.functional.dropout(values, 1e-4, training=True)
+
+
+def by_python(values):
+    return values * random.choice([1, 2])
+
+
+def by_numpy(values):
+    return values + np.random.normal()
+
+
 def by_batch(values):
     return (values - values.mean(0)) / (values.std(0) + 1e-3)
 
@@ -60,6 +78,10 @@ def by_place(values):
     [
         (noisy, "gives several values for the same image .*leave out the random operations"),
         (seldom, "gives several values for the same image"),
+        (hardly_ever, "gives several values for the same image"),
+        (dropped_hardly_ever, "gives several values for the same image"),
+        (by_python, "gives several values for the same image"),
+        (by_numpy, "gives several values for the same image"),
         (by_batch, "gives an image other values beside other images of a batch .*recorded statistics"),
         (attending, "gives an image other values beside other images"),
         (by_place, "gives an image other values beside other images"),

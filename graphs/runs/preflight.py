@@ -1,0 +1,56 @@
+"""Check before a run what would fail only after its expensive work."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from line_neurons.agent.concepts import class_concept, concept_key
+from line_neurons.agent.errors import UsageError
+from line_neurons.graphs.runs.components import Components
+from line_neurons.tools.image_bank.generator import ImageBankGenerator
+
+_EXAMPLES = 3
+_WORDS = {"control": "classes", "vocabulary": "words of the vocabulary"}
+
+
+def doubts(components: Components, vocabulary: Sequence[str] | None) -> list[str]:
+    """Say why the labels of a run may be poor, a sentence each; for the record.
+
+    Raises:
+        UsageError: the generator can make images of none of the words that first scoreboards are made of.
+    """
+    bank = _absent_from_bank(components, vocabulary or ())
+    if bank:
+        logging.getLogger(__name__).warning("%s", bank)
+    return [*getattr(components.target, "doubts", ()), *([bank] if bank else [])]
+
+
+def _absent_from_bank(components: Components, vocabulary: Sequence[str]) -> str:
+    """Say how many of the words that first scoreboards are made of are not in the image bank."""
+    settings, generator = components.settings, components.generator
+    # The classes of the bank's own control set are its captions, and the cache has images of its concepts.
+    own = settings.init == "control" and settings.control == "bank"
+    if settings.init not in _WORDS or own or not isinstance(generator, ImageBankGenerator):
+        return ""
+    excluded = {concept_key(concept) for concept in settings.exclude}
+    named = dict.fromkeys(map(class_concept, vocabulary))
+    words = [word for word in named if word and concept_key(word) not in excluded]
+    absent = generator.absent(words, components.progress_for(f"{_WORDS[settings.init]} in the image bank"))
+    if not absent:
+        return ""
+    bundled = settings.generator == "bank"
+    bank = "the bundled image bank" if bundled else f"the image bank {settings.generator.removeprefix('bank:')}"
+    more = ", ..." if len(absent) > _EXAMPLES else ""
+    listed = f"({', '.join(absent[:_EXAMPLES])}{more})"
+    remedy = (
+        "use --generator bank:FOLDER, a folder with images of them, or a text-to-image model"
+        if bundled
+        else f"add images of them, or use another generator than {settings.generator}"
+    )
+    if len(absent) == len(words):
+        raise UsageError(f"none of your {_WORDS[settings.init]} {listed} is in {bank}", remedy)
+    return (
+        f"{len(absent):,} of {len(words):,} {_WORDS[settings.init]} {listed} are not in {bank} and cannot be on "
+        f"an initial scoreboard ({remedy})"
+    )

@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.graphs.runs.lifecycle import start
+from line_neurons.tools.image_bank.folder import folder_bank
+from line_neurons.tools.image_bank.generator import ImageBankGenerator
+from line_neurons.tools.run_problems import run_problems
+from support.fakes import LAYER, ScriptedModel, ScriptedTarget, scripted_components
+
+
+class Words:
+    """Embeds a text as one of a few directions, so that only equal words are similar."""
+
+    fingerprint = "words"
+
+    def encode(self, texts):
+        return np.stack([np.eye(64, dtype=np.float32)[sum(map(ord, text)) % 64] for text in texts])
+
+
+class Unmeasured(ScriptedTarget):
+    def activate(self, images, layers, progress=None):
+        assert not images, "the control set is measured before the classes are looked up"
+        return super().activate(images, layers, progress)
+
+
+@pytest.fixture
+def bank(tmp_path):
+    for name in ("cat", "bus"):
+        (tmp_path / "bank" / name).mkdir(parents=True)
+        for number in range(3):
+            noise = np.random.default_rng(number).integers(0, 255, (48, 48, 3), dtype=np.uint8)
+            Image.fromarray(noise).save(tmp_path / "bank" / name / f"{number}.png")
+    return ImageBankGenerator(folder_bank(tmp_path / "bank"), Words())
+
+
+def components_for(store, generator, classes, **settings):
+    model = ScriptedModel(lambda prompt, seed, temperature: "cat")
+    settings = {"control": "hf:someone/set", "generator": "bank", **settings}
+    return scripted_components(store, model, generator=generator, classes=classes, target=Unmeasured(), **settings)
+
+
+def test_a_run_of_whose_classes_none_is_in_the_image_bank_does_not_start(tmp_path, bank):
+    components = components_for(tmp_path / "s", bank, ("round", "square", "stripes"))
+    said = r"^none of your classes \(round, square, stripes\) is in the bundled image bank \(use --generator bank:FOLD"
+    with pytest.raises(UsageError, match=said):
+        start(components, LAYER, ["0"])
+    assert components.runs.runs() == []
+
+
+def test_classes_that_are_not_in_the_image_bank_are_counted_and_recorded(tmp_path, bank, caplog):
+    components = components_for(tmp_path / "s", bank, ("cat", "round", "square"))
+    run = start(components, LAYER, ["0"])
+    said = (
+        "2 of 3 classes (round, square) are not in the bundled image bank and cannot be on an initial scoreboard"
+    )
+    assert said in caplog.text
+    assert run_problems(components.store, components.runs, run).remarks()[0].startswith(said)
+
+
+def test_a_run_with_all_classes_in_the_bank_has_no_doubt(tmp_path, bank, caplog):
+    components = components_for(tmp_path / "s", bank, ("cat", "bus"))
+    run = start(components, LAYER, ["0"])
+    assert not caplog.text and run_problems(components.store, components.runs, run).remarks() == []
+
+
+def test_words_of_a_vocabulary_are_looked_up_too(tmp_path, bank):
+    (tmp_path / "words.txt").write_text("wheel\nstripes\n")
+    components = components_for(
+        tmp_path / "s", bank, (), init="vocabulary", control="none", vocabulary=tmp_path / "words.txt"
+    )
+    with pytest.raises(UsageError, match=r"^none of your words of the vocabulary \(wheel, stripes\)"):
+        start(components, LAYER, ["0"])
