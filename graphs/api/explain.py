@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack, cast
 
 from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import LineError, TakenOverError, UsageError
 from line_neurons.agent.renamed import RENAMED
 from line_neurons.agent.settings import Settings, load_settings
+from line_neurons.agent.settings_arguments import SettingsArguments
 from line_neurons.graphs.api.progress_line import ProgressLine
 from line_neurons.graphs.api.result import Result, UnitResult, load
 from line_neurons.graphs.runs.components import Components, OnProgress, reopen
@@ -45,6 +46,16 @@ ProgressCallback = Callable[[Progress], None]
 
 _POLL_SECONDS = 0.5
 _DONE = {"finished", "failed"}
+
+
+class Options(SettingsArguments, total=False):
+    """The arguments of ``explain`` by name."""
+
+    transform: Transform | None
+    class_names: Sequence[str] | None
+    resume: bool | str
+    progress: bool | ProgressCallback
+    config: Path | None
 
 
 class Interrupted(KeyboardInterrupt):
@@ -77,7 +88,7 @@ def explain(
     resume: bool | str = True,
     progress: bool | ProgressCallback = True,
     config: Path | None = None,
-    **settings: Any,
+    **settings: Unpack[SettingsArguments],
 ) -> Result:
     """Label units of a layer; the same call again resumes what is not finished.
 
@@ -106,14 +117,15 @@ def explain(
         LineError: something does not fit or is missing, or a component failed; what is done is kept.
         Interrupted: it was interrupted (a ``KeyboardInterrupt``); ``result`` has what there is.
     """
-    working = _Job(_Request(model, layer, units, transform, class_names, resume, config, settings), progress)
+    changes = cast(dict[str, Any], settings)
+    working = _Job(_Request(model, layer, units, transform, class_names, resume, config, changes), progress)
     for _ in working.units():
         pass
     return working.result()
 
 
 def iter_explain(
-    model: str | nn.Module, layer: str | None = None, units: Units | None = None, **options: Any
+    model: str | nn.Module, layer: str | None = None, units: Units | None = None, **options: Unpack[Options]
 ) -> Iterator[UnitResult]:
     """Label units as ``explain`` does, and yield each as soon as it has ended, earlier ones first.
 
@@ -124,7 +136,7 @@ def iter_explain(
 
 
 async def aexplain(
-    model: str | nn.Module, layer: str | None = None, units: Units | None = None, **options: Any
+    model: str | nn.Module, layer: str | None = None, units: Units | None = None, **options: Unpack[Options]
 ) -> Result:
     """Label units as ``explain`` does, without blocking the event loop; cancelling it is an interruption.
 

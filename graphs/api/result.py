@@ -22,7 +22,7 @@ from line_neurons.tools.spreads import Spreads
 from line_neurons.tools.store.columns import STEP_COLUMNS, UNIT_COLUMNS, Kind, Row, status_of, step_row, unit_row
 from line_neurons.tools.store.leases import lease_status
 from line_neurons.tools.store.records import Run, Step, Unit
-from line_neurons.tools.store.runs import RunStore, default_store, open_store
+from line_neurons.tools.store.runs import RunStore, default_store, has_runs, open_store
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -208,7 +208,7 @@ class Result:
             unit_row(self.run, unit, spread, worked_on=self.worked_on)
             for unit, spread in zip(self, spreads, strict=True)
         )
-        return _frame(rows, UNIT_COLUMNS)
+        return frame_of(rows, UNIT_COLUMNS)
 
     def steps_frame(self) -> DataFrame:
         """Return a row for each scored or refused concept, unit by unit, in order.
@@ -217,7 +217,7 @@ class Result:
             MissingPartError: pandas is not installed.
         """
         steps = [step for unit in self for step in unit.history]
-        return _frame(map(step_row, steps, Spreads(self.store, self.run).of_steps(steps)), STEP_COLUMNS)
+        return frame_of(map(step_row, steps, Spreads(self.store, self.run).of_steps(steps)), STEP_COLUMNS)
 
     def __repr__(self) -> str:
         """Show the run and a line for each unit."""
@@ -228,20 +228,21 @@ class Result:
         return render(RUN, result=self)
 
 
-def load(run: str, store: Path | str | None = None) -> Result:
+def load(run: Path | str, store: Path | str | None = None) -> Result:
     """Load a recorded run, finished or not.
 
     Args:
-        run: its id, or an unambiguous prefix of it.
+        run: its id, or an unambiguous prefix of it; or a path: ``"runs/resnet50-layer4-1"``, or the folder of a
+            store that has one run.
         store: the store's folder; None: that of the environment or line.toml, or the default one.
 
     Raises:
-        UsageError: there are no runs, or no such run.
+        UsageError: there are no runs, no such run, or several in the folder.
         StoreError: the store cannot be read.
     """
-    place = Path(store).expanduser() if store else load_settings().store or default_store()
+    name, place = _placed(run, store)
     with closing(open_store(place, remedy="name the folder with store=")) as runs:
-        found = runs.run(run)
+        found = runs.run(name if name is not None else _only_run(runs, place))
         held = lease_status(runs, check_liveness=False).get(found.id)
         worked_on = held is not None and not held.stale
         belongs: dict[str, Any] = {
@@ -257,6 +258,24 @@ def load(run: str, store: Path | str | None = None) -> Result:
     return Result(found, units, place, worked_on)
 
 
+def _placed(run: Path | str, store: Path | str | None) -> tuple[str | None, Path]:
+    """Return a run's name and the folder of its store; None for the only run of a store."""
+    path = Path(run).expanduser()
+    if store is None and has_runs(path):
+        return None, path
+    if store is None and len(path.parts) > 1:
+        return path.name, path.parent
+    return str(run), Path(store).expanduser() if store else load_settings().store or default_store()
+
+
+def _only_run(runs: RunStore, place: Path) -> str:
+    names = runs.names()
+    if len(names) != 1:
+        listed = ", ".join(list(names)[:5])
+        raise UsageError(f"{place} has {len(names)} runs: {listed}", "name one: load(RUN, store=FOLDER)")
+    return str(names[0])
+
+
 def _open_image(image: StoredImage) -> Image:
     if image.error:
         raise DamagedError(f"the image {image.id[:12]} {image.error}", "see `line doctor --store`")
@@ -268,7 +287,12 @@ def _open_image(image: StoredImage) -> Image:
         ) from error
 
 
-def _frame(rows: Iterable[Row], columns: Mapping[str, Kind]) -> DataFrame:
+def frame_of(rows: Iterable[Row], columns: Mapping[str, Kind]) -> DataFrame:
+    """Return rows as a data frame with columns of these types.
+
+    Raises:
+        MissingPartError: pandas is not installed.
+    """
     try:
         import pandas as pd
     except ImportError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -43,6 +43,13 @@ _CPU_BATCH = 5
 _GPU_BATCH = 32
 # Further times that an image is prepared, to see whether it comes out the same.
 _REPEATS = 8
+
+
+def last_kernel(model: nn.Module, paths: Iterable[str]) -> str | None:
+    """Return the last of ``paths`` with a matrix or kernel; None if there is none."""
+    modules = dict(model.named_modules())
+    weighted = [path for path in paths if kernel(modules[path]) is not None]
+    return weighted[-1] if weighted else None
 
 
 class HookedTarget:
@@ -160,8 +167,7 @@ class HookedTarget:
         if left_out(self._model):
             return None
         with self._lock:
-            weighted = [path for path in self._found if kernel(self._modules[path]) is not None]
-        return weighted[-1] if weighted else None
+            return last_kernel(self._model, self._found)
 
     def unit_names(self, layer: str) -> Sequence[str] | None:
         """Return the class names if ``layer`` outputs the logits of known classes, else None.

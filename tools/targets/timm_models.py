@@ -28,27 +28,11 @@ def open_timm(request: ModelRequest) -> ModelBundle:
         UsageError: no such model or own checkpoint.
         MissingPartError: timm is not installed, or the weights are missing.
     """
-    try:
-        import timm
-        from timm.data.config import resolve_data_config
-        from timm.data.transforms_factory import create_transform
-        from timm.models import PretrainedCfg
-    except ImportError as error:
-        raise missing_package(error, "timm", pip_install("targets")) from error
-
     name = f"timm:{request.model.partition('.')[0]}"
-    if request.model not in {*timm.list_models(), *timm.list_pretrained()}:
-        near = near_names(request.model, timm.list_models() + timm.list_pretrained())
-        raise UsageError(
-            f"timm has no model {request.model!r}{'; ' + near if near else ''}", "name one as in timm:resnet18"
-        )
-    model = pinned(request.model)
-    config: Any = timm.get_pretrained_cfg(model) or PretrainedCfg()
+    model, transform = model_and_transform(request.model)
+    config = _config(model)
     own = request.weights is not None
     file = weights_file(request.weights) if request.weights else WeightsFile(_find_file(name, config, request))
-    resolve: Any = resolve_data_config
-    data = resolve(pretrained_cfg=config.to_dict(), verbose=False)
-    transform = create_transform(**data, is_training=False)
     return ModelBundle(
         name=name,
         weights=f"{file.identity} ({'own, transforms of ' if own else ''}{config.tag or 'timm'})",
@@ -59,6 +43,38 @@ def open_timm(request: ModelRequest) -> ModelBundle:
         spec=f"timm:{model}",
         note="" if model == request.model else _note(name, model, own=own),
     )
+
+
+def model_and_transform(model: str) -> tuple[str, Any]:
+    """Return the name of a model with its tag, and its evaluation transform.
+
+    Raises:
+        UsageError: there is no such model.
+        MissingPartError: timm is not installed.
+    """
+    try:
+        import timm
+        from timm.data.config import resolve_data_config
+        from timm.data.transforms_factory import create_transform
+    except ImportError as error:
+        raise missing_package(error, "timm", pip_install("targets")) from error
+
+    if model not in {*timm.list_models(), *timm.list_pretrained()}:
+        near = near_names(model, timm.list_models() + timm.list_pretrained())
+        raise UsageError(
+            f"timm has no model {model!r}{'; ' + near if near else ''}", "name one as in timm:resnet18"
+        )
+    tagged = pinned(model)
+    resolve: Any = resolve_data_config
+    data = resolve(pretrained_cfg=_config(tagged).to_dict(), verbose=False)
+    return tagged, create_transform(**data, is_training=False)
+
+
+def _config(model: str) -> Any:
+    import timm
+    from timm.models import PretrainedCfg
+
+    return timm.get_pretrained_cfg(model) or PretrainedCfg()
 
 
 def pinned(model: str) -> str:

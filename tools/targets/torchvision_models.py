@@ -40,7 +40,7 @@ def open_torchvision(request: ModelRequest) -> ModelBundle:
         MissingPartError: the weights are missing or damaged.
     """
     model, _, entry = request.model.partition("@")
-    weights = _find_weights(model, _find_recipe(model, entry), request)
+    weights = _find_weights(model, find_recipe(model, entry), request)
     recipe = weights.recipe
     name = f"torchvision:{model}"
     preset = recipe.transforms()
@@ -62,7 +62,7 @@ def pinned(model: str) -> str:
     from torchvision import models
 
     known = "@" not in model and model in models.list_models(module=models)
-    return f"{model}@{_find_recipe(model, '').name}" if known else model
+    return f"{model}@{find_recipe(model, '').name}" if known else model
 
 
 def _note(name: str, weights: _Weights, *, given: bool) -> str:
@@ -126,18 +126,25 @@ class _Weights:
 
 
 def _build(name: str, model: str, weights: _Weights) -> nn.Module:
-    # What the builders set when they are given official weights, and the weights alone do not tell.
-    options: dict[str, Any] = {}
-    if model in {"googlenet", "inception_v3"}:
-        options = {"transform_input": True}
-    elif model.startswith("vit_"):
-        options = {"image_size": weights.recipe.meta["min_size"][0]}
+    options = build_options(model, weights.recipe)
     module, found = on_meta_device(model, read_checkpoint(weights.file), name, **options)
     load(module, found, name=name)
     return module
 
 
-def _find_recipe(model: str, name: str) -> Any:
+def build_options(model: str, recipe: Any) -> dict[str, Any]:
+    """Return what builders set when they are given official weights, and the weights alone do not tell."""
+    if model in {"googlenet", "inception_v3"}:
+        return {"transform_input": True}
+    return {"image_size": recipe.meta["min_size"][0]} if model.startswith("vit_") else {}
+
+
+def find_recipe(model: str, name: str) -> Any:
+    """Return the entry of a model's official weights; the default one if ``name`` is empty.
+
+    Raises:
+        UsageError: there is no such model, or it has no such weights.
+    """
     from torchvision import models
 
     known = models.list_models(module=models)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 _FILES = ("config.json", "preprocessor_config.json", "processor_config.json", "model.safetensors.index.json")
-_IMAGES = "pixel_values"
+IMAGES_ARGUMENT = "pixel_values"
 _CLASSIFIER = "ForImageClassification"
 
 
@@ -75,7 +75,7 @@ def open_hub(request: ModelRequest) -> ModelBundle:
             f"{name} is not a vision model that transformers can read: {reason_of(error)}",
             "it needs a config.json of a known architecture and a preprocessor_config.json",
         ) from error
-    model_class, config = _vision_part(whole, name)
+    model_class, config = vision_part(whole, name)
     own = weights_file(request.weights) if request.weights else None
     files = list(own.files) if own else _weights_files(folder, name)
     build = partial(_build_own, own) if own else partial(_build, folder)
@@ -87,24 +87,32 @@ def open_hub(request: ModelRequest) -> ModelBundle:
         prepare=partial(apply_processor, processor),
         build=partial(build, model_class, config, name),
         classes=() if own else _classes(model_class, config),
-        argument=_IMAGES,
+        argument=IMAGES_ARGUMENT,
         spec=spec,
         note=note,
     )
 
 
-def _vision_part(config: Any, name: str) -> tuple[Any, Any]:
-    """Return the class that takes only images, and its configuration."""
+def vision_part(config: Any, name: str) -> tuple[Any, Any]:
+    """Return the class that takes only images, and its configuration.
+
+    Raises:
+        UsageError: it is not a vision model, and has no such part.
+    """
     import transformers
 
     for architecture in config.architectures or []:
         model_class = getattr(transformers, architecture, None)
         takes = getattr(model_class, "input_modalities", None)
-        if getattr(model_class, "main_input_name", None) == _IMAGES and takes in {None, "image", ("image",)}:
+        if getattr(model_class, "main_input_name", None) == IMAGES_ARGUMENT and takes in {
+            None,
+            "image",
+            ("image",),
+        }:
             return model_class, config
     part = getattr(config, "vision_config", config)
     model_class = transformers.AutoModel._model_mapping.get(type(part), None)
-    if getattr(model_class, "main_input_name", None) != _IMAGES:
+    if getattr(model_class, "main_input_name", None) != IMAGES_ARGUMENT:
         raise UsageError(
             f"{name} is a {config.model_type!r} model, and no module of it takes only images",
             "name an image classifier, DINOv2, or CLIP and its kin",
@@ -150,7 +158,7 @@ def _digest(files: list[Path]) -> str:
 
 def apply_processor(processor: Any, image: Image) -> Tensor:
     """Prepare an image with an image processor, to [3, H, W]."""
-    prepared: Tensor = processor(images=image, return_tensors="pt")[_IMAGES][0]
+    prepared: Tensor = processor(images=image, return_tensors="pt")[IMAGES_ARGUMENT][0]
     return prepared
 
 

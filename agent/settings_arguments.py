@@ -1,0 +1,82 @@
+"""The settings as keyword arguments of the Python interface, for type checkers and editors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+from line_neurons.agent.diffusion_settings import DiffusionSettings, Precision
+from line_neurons.agent.settings import Pool, ScorerName
+
+
+class SettingsArguments(TypedDict, total=False):
+    """Any setting by name; see ``Settings`` for their meaning and defaults.
+
+    ``preset`` is a whole method. The file of names for class folders, ``class_names``, is a setting of line.toml
+    and the environment only: as an argument it has the names of a model's output units.
+    """
+
+    preset: Literal["paper"]
+    seed: int
+    iterations: int
+    summary: bool
+    images: int
+    top: int
+    random: int
+    random_pool: int
+    patience: int
+    max_iterations: int | None
+    restarts: int
+    scorer: ScorerName
+    modifiers: Literal["per-image", "per-concept"]
+    template: str
+    llm: str
+    ollama: str
+    context: int
+    reply_tokens: int
+    timeout: float
+    think: Literal["auto", "on", "off"]
+    langchain: Mapping[str, Any]
+    temperature: float
+    top_p: float
+    top_k: int | None
+    min_p: float | None
+    typical_p: float | None
+    repeat_penalty: float | None
+    repeat_last_n: int | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    retries: int
+    retry_temperature_step: float
+    duplicates: Literal["refuse", "accept", "overwrite"]
+    forbidden: Literal["off-board", "proposed"]
+    hints: int
+    generator: str
+    diffusion: DiffusionSettings | Mapping[str, Any]
+    threshold: float | None
+    control_seed: int | None
+    init: Literal["control", "vocabulary", "cache", "model"]
+    vocabulary: Path | str | None
+    control: str | None
+    control_images: int | None
+    image_range: tuple[float, float] | None
+    vocabulary_share: float
+    exclude: Sequence[str]
+    exclude_for: Mapping[int, Sequence[str]]
+    weights: Path | str | None
+    pool: Pool
+    layout: Sequence[str]
+    precision: Precision
+    channels_last: bool
+    device: str
+    batch_size: int | None
+    download: bool
+    max_concurrent_units: int
+    llm_parallel: int
+    batch_timeout: float
+    max_consecutive_failures: int
+    revisit: bool
+    label_dead: bool
+    store: Path | str | None
+    assets: Path | str | None
