@@ -38,6 +38,25 @@ def output_file(output: Path, name: str) -> Path:
     return Path(output) / name
 
 
+def refuse_unwritable(output: Path) -> None:
+    """Refuse an output that cannot be written, before the long work whose result it is for.
+
+    Raises:
+        UsageError: its folder is missing, is no folder, or may not be written to.
+    """
+    place = output.resolve()
+    if _is_stream(output) or (isinstance(output, FolderPath) and not place.exists()):
+        return
+    if not place.is_dir():
+        place = place.parent
+    if not place.is_dir():
+        raise UsageError(f"there is no folder {str(place)!r:.200}", "name another with --output")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"{str(output)!r:.200} cannot be written: {place} is read-only", "name another with --output"
+        )
+
+
 def refuse_existing(path: Path, *, force: bool) -> None:
     """Refuse to replace an existing file without ``force``.
 

@@ -272,6 +272,10 @@ def _usual_layers(model: str, found: LayerList, flags: dict[str, Any]) -> None:
     if usual:
         given = "".join(f" {opt.flag(name)} {shlex.quote(str(flags[name]))}" for name in ("weights", "assets")
                         if flags.get(name))  # fmt: skip
+        if found.missing is not None:
+            given += next(
+                (f" {way}" for way in ("--download", "--weights FILE") if way in found.missing.remedy), ""
+            )
         layer, last = next(iter(usual)), units[next(iter(usual))] - 1
         terminal.line(f"explain one with: line explain {shlex.quote(model)} {layer} 0-{min(4, last)}{given}")
 

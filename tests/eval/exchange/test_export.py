@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.agent.text import clean_text, storable_text
 from line_neurons.eval.exchange.export import FORMATS, SIDECAR, export
+from line_neurons.eval.exchange.output_files import output_path, refuse_unwritable
 from line_neurons.eval.exchange.run_tables import TABLES, WRITERS
 from line_neurons.eval.exchange.snapshot import open_snapshot
 from line_neurons.eval.labels.formats import read_labels
@@ -262,3 +263,12 @@ def test_the_page_names_every_format_and_column():
         assert f"`{word}`" in page
     for table in TABLES.values():
         assert table.schema in page
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(tmp_path):
+    (tmp_path / "file").touch()
+    for output in (tmp_path / "labels.csv", tmp_path, tmp_path / "file", output_path(f"{tmp_path}/new/")):
+        refuse_unwritable(output)
+    for output in (tmp_path / "absent" / "labels.csv", tmp_path / "file" / "labels.csv"):
+        with pytest.raises(UsageError, match=r"^there is no folder .*--output"):
+            refuse_unwritable(output)

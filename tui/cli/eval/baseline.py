@@ -19,7 +19,7 @@ from line_neurons.eval.baselines.registry import (
     write_labels,
 )
 from line_neurons.eval.baselines.task import BaselineTask
-from line_neurons.eval.exchange.output_files import output_file
+from line_neurons.eval.exchange.output_files import output_file, refuse_unwritable
 from line_neurons.eval.labels.formats import Labels
 from line_neurons.graphs.runs.code_trust import record_trust, require_trust
 from line_neurons.graphs.runs.components import Components
@@ -77,6 +77,8 @@ def baseline(
         LineError: an option is invalid, or a component is missing or failed.
         Exit: with status 130 if it was interrupted.
     """
+    if output is not None:
+        refuse_unwritable(output)
     given = check_options(method, method_options)
     with ProgressReporter() as reporter, draining() as drain:
         task = BaselineTask(*_task(method, options, settings, flags, reporter), drain=drain)

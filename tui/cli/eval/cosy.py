@@ -25,7 +25,7 @@ from line_neurons.eval.cosy.runner import (
     evaluate_labels,
     open_layer,
 )
-from line_neurons.eval.exchange.output_files import FolderPath
+from line_neurons.eval.exchange.output_files import FolderPath, refuse_unwritable
 from line_neurons.eval.labels.formats import Labels
 from line_neurons.eval.labels.wordnet import WordNet
 from line_neurons.tools.assets.location import assets_root
@@ -92,6 +92,8 @@ def cosy(
             mode=mode, on_progress=reporter.report_preparation, trust=trust,
         )  # fmt: skip
         files = _files(output, subject)
+        if output is not None and files == [output]:
+            refuse_unwritable(output)
         components = subject.components
         units = _units(subject, options)
         chosen = [select_labels(labels, units, mode) for labels in subject.labels]
