@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,8 +17,14 @@ class Words:
 
     fingerprint = "words"
 
+    def __init__(self):
+        self.numbers = {}
+
     def encode(self, texts):
-        return np.stack([np.eye(64, dtype=np.float32)[sum(map(ord, text)) % 64] for text in texts])
+        return np.stack([np.eye(64, dtype=np.float32)[self.number(text)] for text in texts])
+
+    def number(self, text):
+        return self.numbers.setdefault(text, len(self.numbers))
 
 
 class Unmeasured(ScriptedTarget):
@@ -37,8 +45,10 @@ def bank(tmp_path):
 
 def components_for(store, generator, classes, **settings):
     model = ScriptedModel(lambda prompt, seed, temperature: "cat")
-    settings = {"control": "hf:someone/set", "generator": "bank", **settings}
-    return scripted_components(store, model, generator=generator, classes=classes, target=Unmeasured(), **settings)
+    settings = {"control": "hf:someone/set", **settings}
+    made = scripted_components(store, model, generator=generator, classes=classes, target=Unmeasured(), **settings)
+    named = made.settings.model_copy(update={"generator": "bank"})
+    return replace(made, settings=named).with_(**made.opened())
 
 
 def test_a_run_of_whose_classes_none_is_in_the_image_bank_does_not_start(tmp_path, bank):

@@ -11,12 +11,12 @@ def small():
 
 
 def trained(model, size=32, steps=2):
-    optimiser = torch.optim.SGD(model.parameters(), 0.05)
+    optimiser = torch.optim.Adam(model.parameters(), 0.01)
     model.train()
     for _ in range(steps):
         optimiser.zero_grad()
         output = model(torch.rand(2, 3, size, size))
-        (getattr(output, "logits", output) ** 2).mean().backward()
+        ((output - 1) ** 2).mean().backward()
         optimiser.step()
     return model.eval()
 
