@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import zipfile
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from io import BytesIO
@@ -21,7 +22,7 @@ from line_neurons.eval.exchange.run_tables import TABLES, WRITERS, write_table
 from line_neurons.eval.exchange.snapshot import Snapshot, open_snapshot
 from line_neurons.tools.label_marks import codes
 from line_neurons.tools.run_problems import run_problems
-from line_neurons.tools.store.runs import find_unit, open_store
+from line_neurons.tools.store.runs import RunStore, find_unit, open_store
 from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.printing.run import remarks
@@ -121,13 +122,21 @@ def _print(snapshot: Snapshot) -> None:
         "line report resnet50-layer4-1",
         "line report resnet50-layer4-1 7 castle -o castle.html --control-images",
         "line report resnet50-layer4-1 -o report/",
+        "line report resnet50-layer4-1 resnet50-layer3-1 -o report/",
+        "line report --all -o report/",
     ),
 )
 def report(
-    run: opt.RunName,
-    units: Annotated[
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="Name of a run, or its beginning; see --all.")
+    ] = None,
+    more: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[UNIT]...", help="Units of the run: numbers or class names; default: all."),
+        typer.Argument(
+            metavar="[UNIT|RUN]...",
+            help="Units of the run, by number or class name; default: all. Or further runs: a folder with a "
+            "report of each, and an index.",
+        ),
     ] = None,
     *,
     output: Annotated[
@@ -135,9 +144,11 @@ def report(
         opt.output(
             "FILE|FOLDER",
             "NAME.html: one page with its images in it, to send or to print, for up to 100 units. Another "
-            "name: a folder with a page for each unit, for whole layers. Default: RUN.html.",
+            "name: a folder with a page for each unit, for whole layers and several runs. Default: RUN.html; of "
+            "several runs: report/.",
         ),
     ] = None,
+    every_run: Annotated[bool, typer.Option("--all", help="Report all runs of the store.")] = False,
     one_page: Annotated[
         bool, typer.Option("--one-page", help="Write a single page for more than 100 units, too.")
     ] = False,
@@ -153,33 +164,74 @@ def report(
     json: opt.Json = False,
     **flags: Any,
 ) -> None:
-    """Write an HTML report of a run: labels, images, searches, settings and cost."""
+    """Write an HTML report of a run, or of several: labels, images, searches, settings and cost."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from line_neurons.tui.report.writer import write_report
+    from line_neurons.tui.report.writer import write_report, write_reports
 
     store = opt.store_of(**flags)
     with closing(open_store(store)) as opened:
-        shown = opened.run(run)
-        every = opened.units(shown.id) if units else []
-        chosen = [find_unit(shown, every, unit).unit for unit in units] if units else None
+        runs, units = _reported(opened, run, more or [], every_run=every_run)
+    if len(runs) > 1 and one_page:
+        raise UsageError("--one-page is for a single run", "leave it out: several runs need a folder")
     columns = TextColumn("units"), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, console=terminal.err, transient=True, disable=not terminal.err.is_terminal) as bar:
         task = bar.add_task("units", total=None)
-        done = write_report(
-            store,
-            shown.id,
-            output or Path(f"{shown.id}.html"),
-            chosen,
-            one_page=one_page,
-            control_images=control_images or control_pictures,
-            assets=load_settings(**flags).assets,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+        options: dict[str, Any] = {
+            "control_images": control_images or control_pictures,
+            "assets": load_settings(**flags).assets,
+            "progress": lambda done, total: bar.update(task, completed=done, total=total),
+        }
+        if len(runs) > 1 or every_run:
+            done = write_reports(store, runs, output or Path("report"), **options)
+        else:
+            file = output or Path(f"{runs[0]}.html")
+            done = write_report(store, runs[0], file, units, one_page=one_page, **options)
     if json:
-        terminal.dump({"report": str(done.path), "run": shown.id, "units": done.units, "bytes": done.size})
+        name = {"runs": runs} if len(runs) > 1 or every_run else {"run": runs[0]}
+        terminal.dump({"report": str(done.path), **name, "units": done.units, "bytes": done.size})
     else:
-        terminal.line(f"{done.path}: {counted(done.units, 'unit')}, {megabytes(done.size)}")
+        of_runs = f"{len(runs)} runs, " if len(runs) > 1 else ""
+        terminal.line(f"{done.path}: {of_runs}{counted(done.units, 'unit')}, {megabytes(done.size)}")
+
+
+def _reported(
+    opened: RunStore, first: str | None, more: Sequence[str], *, every_run: bool
+) -> tuple[list[str], list[int] | None]:
+    """Find the runs of a report, and the units of a single run; None: all.
+
+    Raises:
+        UsageError: there is no such run or unit, or units are named of several runs.
+    """
+    if every_run:
+        if first is not None:
+            raise UsageError(f"--all reports every run, and {first!r:.60} names one", "leave one of them out")
+        if not (names := list(opened.names())):
+            raise UsageError(
+                "the store has no runs", "start one with `line explain`, or name a store with --store"
+            )
+        return names, None
+    if first is None:
+        raise UsageError(
+            "no run is named", "name one, or several; --all reports every run; `line runs` lists them"
+        )
+    run = opened.run(first)
+    every = opened.units(run.id)
+    units, runs = list[int](), [run.id]
+    for name in more:
+        try:
+            units.append(find_unit(run, every, name).unit)
+        except UsageError as error:
+            try:
+                runs.append(opened.run(name).id)
+            except UsageError:
+                raise UsageError(f"{error.message}, and no run {name!r:.60}", error.remedy) from error
+    if units and len(runs) > 1:
+        raise UsageError(
+            f"of several runs all units are reported, and {more[0]!r:.60} or another names a unit of {run.id}",
+            "name the units of a single run, or runs only",
+        )
+    return list(dict.fromkeys(runs)), units or None
 
 
 @opt.command(

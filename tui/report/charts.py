@@ -16,6 +16,18 @@ BINS = 24
 _TOO_LARGE, _TOO_SMALL = 1e300, 1e-280
 
 
+_SCORE_AXES = {
+    "mean": "score: mean activation",
+    "auc": "score: AUC against the control set",
+    "mad": "score: MAD (standard deviations)",
+}
+
+
+def score_axis(scorer: object) -> str:
+    """Return the name of an axis of scores; of a scorer that this version does not know only ``score``."""
+    return _SCORE_AXES[scorer] if isinstance(scorer, str) and scorer in _SCORE_AXES else "score"
+
+
 @dataclass(frozen=True)
 class Bar:
     """A bar of a histogram, with its bin and count."""
@@ -42,8 +54,9 @@ class Histogram:
     """Distribution of values.
 
     Args:
-        bars: one for each bin that is not empty.
-        ticks: numbers of the axis.
+        bars: one for each bin that is not empty, from zero.
+        ticks: numbers of the axis of values.
+        counts: numbers of the axis of counts.
         marks: positions of marked values.
         total: number of values.
         low: the smallest value.
@@ -53,6 +66,7 @@ class Histogram:
 
     bars: tuple[Bar, ...]
     ticks: tuple[Tick, ...]
+    counts: tuple[Tick, ...]
     marks: tuple[float, ...]
     total: int
     low: float
@@ -101,21 +115,43 @@ def histogram(
         if count
     ]
     ticks = [Tick(position(value), value) for value in _round_numbers(left, right, 4)]
+    whole = [number for number in _round_numbers(0, most, min(most, 3)) if number == int(number)]
+    heights = [Tick(round(HISTOGRAM_HEIGHT * (1 - number / most), 1), number) for number in whole]
     positions = tuple(position(value) for value in marked)
     return Histogram(
-        tuple(bars), tuple(ticks), positions, len(counted), min(counted), median(counted), max(counted)
+        tuple(bars),
+        tuple(ticks),
+        tuple(heights),
+        positions,
+        len(counted),
+        min(counted),
+        median(counted),
+        max(counted),
     )
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A score of a search and its position; ``new_best``: higher than all before."""
+    """A score of a search and its position.
+
+    Args:
+        x: position of its step.
+        y: position of its score.
+        step: name of the step.
+        concept: the concept.
+        score: its score.
+        spread: the standard error of the score; None where it is not known.
+        ends: positions of the score with the spread added and subtracted; None without a spread.
+        new_best: it is higher than all before.
+    """
 
     x: float
     y: float
     step: str
     concept: str
     score: float
+    spread: float | None
+    ends: tuple[float, float] | None
     new_best: bool
 
 
@@ -144,8 +180,8 @@ class ScoreCurve:
     last: float
 
 
-Scored = tuple[int, str, str, float | None]
-"""Number, name, concept and score of a step; None: no score."""
+Scored = tuple[int, str, str, float | None, float | None]
+"""Number, name, concept, score and spread of a step; None: no score, or no known spread."""
 
 
 def score_curve(history: Sequence[Scored], restarts: Sequence[int] = ()) -> ScoreCurve | None:
@@ -155,13 +191,18 @@ def score_curve(history: Sequence[Scored], restarts: Sequence[int] = ()) -> Scor
         history: every step, in order.
         restarts: steps at which the search restarted.
     """
-    scored = [(step, name, concept, score) for step, name, concept, score in history if score is not None]
-    scored = [entry for entry in scored if abs(entry[3]) < _TOO_LARGE]
+    scored = [
+        (step, name, concept, score, spread if spread is not None and spread < _TOO_LARGE else None)
+        for step, name, concept, score, spread in history
+        if score is not None and abs(score) < _TOO_LARGE
+    ]
     if not scored:
         return None
     last = max(1, *(step for step, *_ in history))
-    values = [score for *_, score in scored]
-    low, high = _axis(min(values), max(values))
+    reaches = [(score, spread or 0.0) for *_, score, spread in scored]
+    low, high = _axis(
+        min(score - spread for score, spread in reaches), max(score + spread for score, spread in reaches)
+    )
 
     def across(step: int) -> float:
         return round(step / last * CURVE_WIDTH, 1)
@@ -172,9 +213,11 @@ def score_curve(history: Sequence[Scored], restarts: Sequence[int] = ()) -> Scor
     best: dict[int, float] = {}
     dots = []
     so_far = -math.inf
-    for step, name, concept, score in scored:
+    for step, name, concept, score, spread in scored:
+        ends = None if spread is None else (up(score + spread), up(score - spread))
         # The concepts of the initial board were scored together.
-        dots.append(Dot(across(step), up(score), name, concept, score, score > so_far and step > 0))
+        new_best = score > so_far and step > 0
+        dots.append(Dot(across(step), up(score), name, concept, score, spread, ends, new_best))
         so_far = max(so_far, score)
         best[step] = so_far
     corners = []

@@ -6,28 +6,60 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import StoreError, reason_of
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.images.reader import ImageError, read_image
 from line_neurons.tools.store.atomic_files import atomic_write
+from line_neurons.tui.formatting import number
 
-TILE_SIDE = 160
-_MARGIN = 8
-_TITLE = 26
+if TYPE_CHECKING:
+    from PIL import Image, ImageDraw, ImageFont
+
+    Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+TILE_SIDE = 176
+MARGIN = 12
+HEADING, TITLE, CAPTION = 62, 34, 24
+"""Heights of the sheet's heading, of a row's title, and of the activations under its images."""
 _PER_ROW = 10
+_LEAST_COLUMNS = 4
+_LABEL = "LABEL"
+_INK, _SOFT, _WASH, _ACCENT = "#1b1f23", "#57606a", "#eef4f8", "#0b5a86"
 
 
 @dataclass(frozen=True)
 class SheetRow:
-    """A concept's encoded images under a title; None for a missing one."""
+    """A concept's images under a title.
+
+    Args:
+        title: step, concept and score.
+        images: encoded images; None for a missing one.
+        activations: the unit's activation on each; None where it is not known.
+        is_label: the concept is the unit's label.
+    """
 
     title: str
     images: Sequence[bytes | None]
+    activations: Sequence[float | None] = ()
+    is_label: bool = False
+
+    def height(self, columns: int) -> int:
+        """Return its height in pixels, with this many images beside each other."""
+        lines = -(-max(1, len(self.images)) // columns)
+        return TITLE + lines * (TILE_SIDE + CAPTION) + MARGIN
 
 
-def write_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
+def write_sheet(rows: Sequence[SheetRow], path: Path, heading: Sequence[str] = ()) -> Path:
     """Write a contact sheet atomically and return its path; rows of more than ten images are wrapped.
+
+    The label's row has a frame and the word LABEL.
+
+    Args:
+        rows: the concepts, in order.
+        path: the PNG file.
+        heading: what the sheet shows, in one or two lines; the first is large.
 
     Raises:
         StoreError: an image cannot be decoded, or the file cannot be written.
@@ -36,33 +68,38 @@ def write_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
 
     if path.is_dir():
         raise StoreError(f"{str(path)!r} is a folder", "name a file with --sheet")
-    font = ImageFont.load_default(size=15)
-    columns = min(_PER_ROW, max((len(row.images) for row in rows), default=1))
-    heights = [_TITLE + -(-max(1, len(row.images)) // columns) * (TILE_SIDE + _MARGIN) for row in rows]
-    width = columns * (TILE_SIDE + _MARGIN) + _MARGIN
-    sheet = Image.new("RGB", (width, sum(heights) + _MARGIN), "white")
+    columns = min(_PER_ROW, max(_LEAST_COLUMNS, *(len(row.images) for row in rows)))
+    width = columns * (TILE_SIDE + MARGIN) + MARGIN
+    sheet = Image.new("RGB", (width, HEADING + sum(row.height(columns) for row in rows) + MARGIN), "white")
     pen = ImageDraw.Draw(sheet)
-    top = 0
-    for row, height in zip(rows, heights, strict=True):
-        title = clean_text(row.title, 200)
-        while title and pen.textlength(title, font=font) > width - 2 * _MARGIN:
-            title = title[:-1]
-        pen.text((_MARGIN, top + 6), title, fill="black", font=font)
+    large, font, small = (ImageFont.load_default(size=size) for size in (21, 17, 15))
+    for line, (text, its_font, colour) in enumerate(zip(heading, (large, small), (_INK, _SOFT), strict=False)):
+        _write(pen, (MARGIN, 10 + 28 * line), text, its_font, colour, width - 2 * MARGIN)
+    top = HEADING
+    for row in rows:
+        height = row.height(columns)
+        left = MARGIN
+        if row.is_label:
+            pen.rectangle((3, top, width - 4, top + height - 4), _WASH, _ACCENT, 3)
+            end = left + int(pen.textlength(_LABEL, font=small)) + 14
+            pen.rectangle((left, top + 8, end, top + 29), _ACCENT)
+            pen.text((left + 7, top + 10), _LABEL, fill="white", font=small)
+            left = end + 8
+        _write(pen, (left, top + 8), row.title, font, _INK, width - left - MARGIN)
         for index, image in enumerate(row.images):
-            left = _MARGIN + (index % columns) * (TILE_SIDE + _MARGIN)
-            place = left, top + _TITLE + (index // columns) * (TILE_SIDE + _MARGIN)
-            if image is None:
-                pen.rectangle([place, (place[0] + TILE_SIDE - 1, place[1] + TILE_SIDE - 1)], "#eeeeee", "#999999")
-                pen.text((place[0] + 8, place[1] + TILE_SIDE // 2 - 10), "missing", fill="#666666", font=font)
-                continue
-            try:
-                opened = read_image(image)
-            except ImageError as error:
-                raise StoreError(
-                    f"an image of {title!r:.80} cannot be decoded: {reason_of(error)}",
-                    "run it again with a new store",
-                ) from error
-            sheet.paste(opened.resize((TILE_SIDE, TILE_SIDE), Image.Resampling.LANCZOS), place)
+            place = (
+                MARGIN + (index % columns) * (TILE_SIDE + MARGIN),
+                top + TITLE + (index // columns) * (TILE_SIDE + CAPTION),
+            )
+            _show(sheet, pen, place, image, row.title, small)
+            if index < len(row.activations):
+                pen.text(
+                    (place[0] + TILE_SIDE // 2, place[1] + TILE_SIDE + 3),
+                    number(row.activations[index]),
+                    fill=_SOFT,
+                    font=small,
+                    anchor="ma",
+                )
         top += height
     encoded = io.BytesIO()
     sheet.save(encoded, format="PNG")
@@ -75,3 +112,40 @@ def write_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
             "name another with --sheet",
         ) from error
     return path
+
+
+def _show(
+    sheet: Image.Image,
+    pen: ImageDraw.ImageDraw,
+    place: tuple[int, int],
+    image: bytes | None,
+    title: str,
+    font: Font,
+) -> None:
+    """Paste an image, or a grey tile for a missing one."""
+    from PIL import Image
+
+    if image is None:
+        pen.rectangle([place, (place[0] + TILE_SIDE - 1, place[1] + TILE_SIDE - 1)], "#eeeeee", "#999999")
+        pen.text((place[0] + 8, place[1] + TILE_SIDE // 2 - 10), "missing", fill=_SOFT, font=font)
+        return
+    try:
+        opened = read_image(image)
+    except ImageError as error:
+        raise StoreError(
+            f"an image of {clean_text(title, 80)!r} cannot be decoded: {reason_of(error)}",
+            "run it again with a new store",
+        ) from error
+    sheet.paste(opened.resize((TILE_SIDE, TILE_SIDE), Image.Resampling.LANCZOS), place)
+
+
+def _write(
+    pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, font: Font, colour: str, width: int
+) -> None:
+    """Write a line of text, cut with an ellipsis where it is longer than ``width`` pixels."""
+    shown = clean_text(text, 300)
+    if pen.textlength(shown, font=font) > width:
+        while shown and pen.textlength(f"{shown}...", font=font) > width:
+            shown = shown[:-1]
+        shown = f"{shown}..."
+    pen.text(place, shown, fill=colour, font=font)

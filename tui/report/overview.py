@@ -19,7 +19,7 @@ from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.unit_table import UnitRow, UnitRows
 from line_neurons.tui.formatting import is_worked_on, origin, state_of
-from line_neurons.tui.report.charts import Histogram, histogram
+from line_neurons.tui.report.charts import Histogram, histogram, score_axis
 
 ORIGINS = {
     "predefined": "predefined: on the initial board",
@@ -48,6 +48,11 @@ class LabelRow:
         return codes(self.row.marks)
 
     @property
+    def missing(self) -> str:
+        """Why the unit has no label: its state, and what is wrong."""
+        return f"{self.row.status}: {self.row.error}" if self.row.error else self.row.status
+
+    @property
     def margin(self) -> float | None:
         """Score of the label minus that of the best concept of the initial board."""
         if self.row.score is None or self.row.initial_score is None:
@@ -68,6 +73,7 @@ class Overview:
         total_units: number of units of the run; the report may have fewer.
         lines: the units of the report.
         states: number of units in each state.
+        score_axis: name of the axis of their scores.
         scores: their scores; None if there are none.
         aucs: their AUC against the control set; None if there are none.
         origins: number of labels of each origin.
@@ -90,6 +96,7 @@ class Overview:
     total_units: int
     lines: tuple[LabelRow, ...]
     states: tuple[tuple[str, int], ...]
+    score_axis: str
     scores: Histogram | None
     aucs: Histogram | None
     origins: tuple[tuple[str, int], ...]
@@ -102,6 +109,11 @@ class Overview:
     environments: tuple[tuple[tuple[str, str], ...], ...]
     seeds: tuple[tuple[str, str], ...]
     prompts: tuple[tuple[str, str, str], ...]
+
+    @property
+    def marked(self) -> int:
+        """Number of labels with a mark."""
+        return sum(line.row.label is not None and bool(line.marked) for line in self.lines)
 
 
 def read_overview(runs: RunStore, run: Run, chosen: frozenset[int] | None, now: float) -> Overview:
@@ -135,6 +147,7 @@ def read_overview(runs: RunStore, run: Run, chosen: frozenset[int] | None, now: 
         total_units=len(every),
         lines=tuple(LabelRow(row, origin(row)) for row in rows),
         states=tuple(Counter(row.status for row in rows).most_common()),
+        score_axis=score_axis(run.settings.get("scorer")),
         scores=histogram(scores),
         aucs=histogram(aucs, low=min([0.5, *aucs]), high=1.0),
         origins=tuple((words, came[name]) for name, words in ORIGINS.items() if came[name]),

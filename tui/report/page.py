@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from line_neurons.agent.text import clean_text
+from line_neurons.agent.text import clean_text, format_spread
 from line_neurons.tui.formatting import number
 from line_neurons.tui.report.overview import Overview, utc_time
 from line_neurons.tui.report.thumbnails import ImageStrip
@@ -21,6 +22,8 @@ from line_neurons.tui.unit_view import COMMAND_VERBS
 
 MARK = '<meta name="generator" content="line report">'
 """In the head of every page, to recognise reports."""
+MAX_LISTED_LABELS = 20_000
+"""Maximum number of labels that the first page of several runs lists."""
 MAX_TEXT = 4000
 """Maximum length of a text, in characters."""
 # Served images are of the page's origin; browsers allow files by their scheme.
@@ -39,25 +42,58 @@ def unit_section(report: UnitReport | Unreadable, level: int) -> Markup:
     return _markup(_template(name).render(report=report, level=level))
 
 
-def whole_page(
-    overview: Overview, labels: Mapping[int, ImageStrip | None], units: Iterable[Markup], images: str
-) -> Iterator[str]:
+@dataclass
+class Labels:
+    """What the table of labels shows of each unit that was read: the label's images, and its spread."""
+
+    strips: dict[int, ImageStrip | None] = field(default_factory=dict)
+    spreads: dict[int, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """A run of a report of several: its overview and labels, and the folder of its report."""
+
+    overview: Overview
+    labels: Labels
+    folder: str
+
+
+def whole_page(overview: Overview, labels: Labels, units: Iterable[Markup], images: str) -> Iterator[str]:
     """Render a report as one page, in pieces.
 
     Args:
         overview: the run.
-        labels: the images of each unit's label.
+        labels: the label of each unit.
         units: its units, from ``unit_section``.
         images: style rules of the images that are shown more than once.
     """
-    return _page("index.html.j2", "data:", images, overview=overview, labels=labels, units=units, address="#{}")
-
-
-def index_page(overview: Overview, labels: Mapping[int, ImageStrip | None]) -> Iterator[str]:
-    """Render the first page of a report in a folder."""
     return _page(
-        "index.html.j2", _FROM_FILES, "", overview=overview, labels=labels, units=(), address="units/{}.html"
+        "index.html.j2", "data:", images, overview=overview, labels=labels, units=units, address="#{}", above=""
     )
+
+
+def index_page(overview: Overview, labels: Labels, above: str = "") -> Iterator[str]:
+    """Render the first page of a report in a folder; ``above`` is the address of a report of several runs."""
+    return _page(
+        "index.html.j2", _FROM_FILES, "", overview=overview, labels=labels, units=(), address="units/{}.html",
+        above=above,
+    )  # fmt: skip
+
+
+def runs_page(reports: Sequence[RunReport], unreadable: Sequence[tuple[str, str]], read: float) -> Iterator[str]:
+    """Render the first page of a report of several runs.
+
+    Args:
+        reports: the runs.
+        unreadable: runs with damaged rows, and what is wrong with them.
+        read: time of reading, in seconds since the epoch.
+    """
+    labels = sum(report.overview.labelled for report in reports)
+    return _page(
+        "runs.html.j2", _FROM_FILES, "", reports=reports, unreadable=unreadable, read=read, labels=labels,
+        listed=labels <= MAX_LISTED_LABELS,
+    )  # fmt: skip
 
 
 def unit_page(
@@ -119,7 +155,12 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals["command_verbs"] = COMMAND_VERBS
-    environment.filters |= {"number": number, "utc_time": utc_time, "unit_name": unit_name}
+    environment.filters |= {
+        "number": number,
+        "spread": format_spread,
+        "utc_time": utc_time,
+        "unit_name": unit_name,
+    }
     return environment
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from line_neurons.tools.cache.reader import stored_activations
+from line_neurons.tools.spreads import Spreads
 from line_neurons.tools.store.columns import OUTCOMES
-from line_neurons.tools.store.records import Step, Unit
+from line_neurons.tools.store.records import Step
 from line_neurons.tui.formatting import origin, step_name
-from line_neurons.tui.report.charts import ScoreCurve, score_curve
+from line_neurons.tui.report.charts import ScoreCurve, score_axis, score_curve
 from line_neurons.tui.report.control_images import ControlComparison, ControlImages
 from line_neurons.tui.report.thumbnails import MAX_IMAGES, ImageStrip, LabelImage, Thumbnails
 from line_neurons.tui.unit_view import BoardRow, UnitView, board, origin_of, reason_of_refusal
@@ -28,6 +29,7 @@ class StepEntry:
         reason: why it was refused.
         strip: the concept's images; None if it has none.
         activations: the unit's activation on each image; None if unknown.
+        spread: the standard error of its score; None if unknown.
         board: the board after it; empty if it did not change.
         request: parameters of the request to the language model, as name and value.
     """
@@ -38,6 +40,7 @@ class StepEntry:
     reason: str
     strip: ImageStrip | None
     activations: tuple[float | None, ...]
+    spread: float | None
     board: tuple[BoardRow, ...]
     request: tuple[tuple[str, Any], ...]
 
@@ -67,6 +70,7 @@ class Facet:
 
     concept: str
     score: float | None
+    spread: float | None
     description: str
 
 
@@ -77,12 +81,14 @@ class UnitReport:
     Args:
         view: the unit.
         origin: origin of its label, in words.
+        spread: the standard error of the label's score; None if unknown.
         label_images: the label's images.
         hidden_images: number of images of the label that are not shown.
         control: activations on the control set; None if ``control_missing`` says why.
         control_missing: why there is no control set.
         control_images_missing: why control images are not shown; empty if they are.
         score_curve: scores of the search by step.
+        score_axis: name of the axis of scores.
         board: the current board.
         facets: runners-up, and the results of each search.
         searches: the searches, in order.
@@ -91,12 +97,14 @@ class UnitReport:
 
     view: UnitView
     origin: str
+    spread: float | None
     label_images: tuple[LabelImage, ...]
     hidden_images: int
     control: ControlComparison | None
     control_missing: str
     control_images_missing: str
     score_curve: ScoreCurve | None
+    score_axis: str
     board: tuple[BoardRow, ...]
     facets: tuple[Facet, ...]
     searches: tuple[Search, ...]
@@ -116,8 +124,17 @@ class Unreadable:
     error: str
 
 
-def unit_report(store: Path, view: UnitView, thumbnails: Thumbnails, controls: ControlImages) -> UnitReport:
+def unit_report(
+    store: Path, view: UnitView, thumbnails: Thumbnails, controls: ControlImages, spreads: Spreads
+) -> UnitReport:
     """Build the section of a unit.
+
+    Args:
+        store: the store's folder.
+        view: the unit.
+        thumbnails: images of the report.
+        controls: the control set.
+        spreads: the spreads of the run's scores.
 
     Raises:
         StoreError: the cache cannot be read.
@@ -129,33 +146,44 @@ def unit_report(store: Path, view: UnitView, thumbnails: Thumbnails, controls: C
     measured = {image: value for image, value in zip(images, values, strict=True) if value is not None}
     label_images = thumbnails.label_images(unit.images, unit.unit)
     on_label = [measured[image] for image in unit.images[:MAX_IMAGES] if image in measured]
-    searches = _searches(view, thumbnails, measured)
+    entries = _Entries(view, thumbnails, spreads, measured)
+    searches = _searches(entries)
     history = [
-        (step.step, step_name(step), step.concept or "", step.score if step.outcome == "scored" else None)
-        for step in view.steps
+        (step.step, step_name(step), step.concept or "", step.score if step.outcome == "scored" else None, spread)
+        for step, spread in zip(view.steps, spreads.of_steps(view.steps), strict=True)
         if step.kind != "revisit"
     ]
+    (spread,) = spreads.of_units([unit])
     return UnitReport(
         view,
         origin(unit),
+        spread,
         tuple(label_images),
         max(0, len(unit.images) - MAX_IMAGES),
         controls.control(unit.unit, on_label, thumbnails),
         controls.missing or "the control set's activations are not of this layer",
         controls.images_missing,
         score_curve(history, [search.first_step for search in searches if search.number]),
-        tuple(board(view)),
-        tuple(_facets(unit, searches)),
+        score_axis(view.run.settings.get("scorer")),
+        tuple(board(view, spreads=spreads)),
+        tuple(_facets(view, searches, spreads)),
         searches,
-        tuple(_entry(view, step, "found", thumbnails, measured) for step in view.steps if step.kind == "revisit"),
+        tuple(entries.of(step, "found") for step in view.steps if step.kind == "revisit"),
     )
 
 
-def _facets(unit: Unit, searches: Sequence[Search]) -> Iterator[Facet]:
-    if unit.second_label is not None:
-        yield Facet(unit.second_label, unit.second_score, "runner-up: shares no word with the label")
-    if unit.search_label is not None and unit.origin == "revisit":
-        yield Facet(unit.search_label, unit.search_score, "result of its own search")
+def _facets(view: UnitView, searches: Sequence[Search], spreads: Spreads) -> Iterator[Facet]:
+    unit = view.unit
+    others = (
+        (unit.second_label, unit.second_score, "runner-up: shares no word with the label"),
+        (unit.search_label if unit.origin == "revisit" else None, unit.search_score, "result of its own search"),
+    )
+    known = spreads.of_board(
+        [(concept, score) for concept, score, _ in others if concept is not None and score is not None], view.steps
+    )
+    for concept, score, description in others:
+        if concept is not None:
+            yield Facet(concept, score, None if score is None else known[concept, score], description)
     for search in searches if len(searches) > 1 else ():
         if search.best and search.best.step.concept:
             name = (
@@ -163,13 +191,14 @@ def _facets(unit: Unit, searches: Sequence[Search]) -> Iterator[Facet]:
                 if search.number
                 else "the first search"
             )
-            yield Facet(search.best.step.concept, search.best.step.score, f"best of {name}")
+            step = search.best.step
+            yield Facet(search.best.step.concept, step.score, search.best.spread, f"best of {name}")
 
 
-def _searches(view: UnitView, thumbnails: Thumbnails, measured: Mapping[str, float]) -> tuple[Search, ...]:
+def _searches(entries: _Entries) -> tuple[Search, ...]:
     found: list[tuple[list[StepEntry], list[StepEntry]]] = []
     highest = float("-inf")
-    for step in view.steps:
+    for step in entries.view.steps:
         if step.kind == "revisit":
             continue
         if step.kind == "initial" and (not found or step.step != found[-1][0][0].step.step):
@@ -181,10 +210,9 @@ def _searches(view: UnitView, thumbnails: Thumbnails, measured: Mapping[str, flo
         scored = step.outcome == "scored" and step.score is not None
         best = scored and (step.score or 0.0) > highest
         if step.kind == "initial":
-            initial.append(_entry(view, step, "scored" if scored else "refused", thumbnails, measured))
+            initial.append(entries.of(step, "scored" if scored else "refused"))
         else:
-            tone = "best" if best else "scored" if scored else "refused"
-            later.append(_entry(view, step, tone, thumbnails, measured))
+            later.append(entries.of(step, "best" if best else "scored" if scored else "refused"))
         if best and step.score is not None:
             highest = step.score
     return tuple(_search(number, initial, later) for number, (initial, later) in enumerate(found))
@@ -201,26 +229,35 @@ def _score(entry: StepEntry) -> float:
     return float("-inf") if entry.step.score is None else entry.step.score
 
 
-def _entry(
-    view: UnitView, step: Step, tone: str, thumbnails: Thumbnails, measured: Mapping[str, float]
-) -> StepEntry:
-    changed = step.outcome == "scored" and step.kind in {"iteration", "summary"}
-    request = [
-        ("reply time", f"{step.seconds:.1f} s" if step.seconds else None),
-        ("temperature", step.temperature),
-        ("seed", step.seed),
-        ("model", step.model),
-    ]
-    return StepEntry(
-        step,
-        _outcome(step, tone),
-        tone,
-        reason_of_refusal(step),
-        thumbnails.strip(step.images),
-        tuple(measured.get(image) for image in step.images[:MAX_IMAGES]),
-        tuple(board(view, (step.step, step.attempt))) if changed else (),
-        tuple((name, value) for name, value in request if value is not None),
-    )
+@dataclass(frozen=True)
+class _Entries:
+    """What the entries of a history are made of; ``measured`` has the unit's activations by image."""
+
+    view: UnitView
+    thumbnails: Thumbnails
+    spreads: Spreads
+    measured: Mapping[str, float]
+
+    def of(self, step: Step, tone: str) -> StepEntry:
+        """Return the entry of a step."""
+        changed = step.outcome == "scored" and step.kind in {"iteration", "summary"}
+        request = [
+            ("reply time", f"{step.seconds:.1f} s" if step.seconds else None),
+            ("temperature", step.temperature),
+            ("seed", step.seed),
+            ("model", step.model),
+        ]
+        return StepEntry(
+            step,
+            _outcome(step, tone),
+            tone,
+            reason_of_refusal(step),
+            self.thumbnails.strip(step.images),
+            tuple(self.measured.get(image) for image in step.images[:MAX_IMAGES]),
+            self.spreads.of_steps([step])[0],
+            tuple(board(self.view, (step.step, step.attempt), self.spreads)) if changed else (),
+            tuple((name, value) for name, value in request if value is not None),
+        )
 
 
 def _outcome(step: Step, tone: str) -> str:

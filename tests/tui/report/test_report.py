@@ -19,15 +19,18 @@ from PIL import Image
 from hostile.texts import NAMED
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Control
+from line_neurons.agent.text import format_spread
 from line_neurons.graphs.replay.provenance import provenance
 from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.cache.reader import control_key
 from line_neurons.tools.control_sets.folder import FolderControlSet
+from line_neurons.tools.spreads import Spreads
 from line_neurons.tools.store.activity import Activity
 from line_neurons.tools.store.runs import RunStore
+from line_neurons.tui.report import page as pages_module
 from line_neurons.tui.report import writer as writing
 from line_neurons.tui.report.charts import BINS, histogram, score_curve
-from line_neurons.tui.report.writer import write_report
+from line_neurons.tui.report.writer import write_report, write_reports
 from support import released_stores as old_stores
 from support import report_run as reported_run
 from support import store_factory as recorded_store
@@ -105,11 +108,14 @@ def page_of(store, run, tmp_path, *units, **more):
 def test_every_unit_has_a_row_and_a_part_with_its_label_and_score(store, tmp_path):
     page = page_of(store, FINISHED, tmp_path)
     with closing(RunStore(store)) as runs:
-        units = runs.units(FINISHED)
+        run, units = runs.run(FINISHED), runs.units(FINISHED)
     assert len(units) == 3
     for unit in units:
         assert unit.label in page.of(unit.unit)
-        assert f"{unit.score:.3g}" in page.of(unit.unit)
+        spread = format_spread(Spreads(store, run).of_units([unit])[0])
+        assert "?" not in spread
+        assert f"score {unit.score:.3g} {spread}" in page.of(unit.unit).replace("  ", " ")
+        assert f"{unit.score:.3g} {spread}" in page.labels()
         assert unit.second_label in page.of(unit.unit)
         assert unit.label in page.labels()
 
@@ -156,8 +162,8 @@ def test_labels_that_another_unit_found_say_so(store, tmp_path):
 def test_restarts_and_wishes_are_told(tmp_path):
     reported_run.write(tmp_path / "store", ["owl at night"])
     told = page_of(tmp_path / "store", reported_run.RUN, tmp_path).of(0)
-    assert "3 owl at night best of the first search" in told
-    assert "2.5 red fox best of restart 1, from step 4 on" in told
+    assert "3 ± 0.58 owl at night best of the first search" in told
+    assert "2.5 ± 0.58 red fox best of restart 1, from step 4 on" in told
     assert "History of restart 1" in told
     assert re.search("pin owl, by .*: pending", told)
 
@@ -220,6 +226,8 @@ def test_a_store_without_a_bank_still_has_its_labels_and_reasons(store, tmp_path
         file.unlink()
     page = page_of(store, FINISHED, tmp_path)
     assert "All images are missing" in page.of(1)
+    assert "± ?" in page.of(1)
+    assert "± ?" in page.labels()
     assert "the store does not have the activations on the control set" in page.of(1)
     assert "share a texture" in page.of(1)
 
@@ -295,17 +303,38 @@ def test_a_histogram_counts_every_finite_value_once():
 
 def test_the_curve_of_a_search_never_falls_and_marks_what_has_no_score():
     chart = score_curve(
-        [(0, "0", "a", 1.0), (1, "1", "b", 3.0), (2, "2", "", None), (3, "3", "c", 2.0), (4, "S", "d", 4.0)]
+        [
+            (0, "0", "a", 1.0, None),
+            (1, "1", "b", 3.0, 0.5),
+            (2, "2", "", None, None),
+            (3, "3", "c", 2.0, 0.0),
+            (4, "S", "d", 4.0, 2.0),
+        ]
     )
     heights = [float(corner.split(",")[1]) for corner in chart.best.split()]
     assert heights == sorted(heights, reverse=True)
     assert (chart.first, chart.last, len(chart.gaps)) == (1.0, 4.0, 1)
     assert [dot.new_best for dot in chart.dots] == [False, True, False, True]
-    assert score_curve([(0, "0", "a", None)]) is None
+    assert score_curve([(0, "0", "a", None, None)]) is None
+
+
+def test_an_unknown_spread_is_no_spread_and_a_known_one_fits_the_axis():
+    chart = score_curve([(0, "0", "a", 1.0, None), (1, "1", "b", 3.0, 0.5), (2, "2", "c", 2.0, 0.0)])
+    unknown, known, none = chart.dots
+    assert unknown.ends is None
+    assert known.ends[0] == 0.0 < known.y < known.ends[1]
+    assert none.ends == (none.y, none.y)
+
+
+@pytest.mark.parametrize(("values", "counts"), [([1.0], [0, 1]), ([1.0] * 2, [0, 1, 2]), ([1.0] * 90, [0, 50])])
+def test_the_counts_of_a_histogram_begin_at_zero_and_are_whole(values, counts):
+    chart = histogram(values)
+    assert [tick.value for tick in chart.counts] == counts
+    assert chart.counts[0].at == 110.0
 
 
 def test_a_curve_has_as_many_corners_as_scores_whatever_the_numbers_of_the_steps():
-    chart = score_curve([(0, "0", "a", 1.0), (2**62, "x", "b", 3.0)])
+    chart = score_curve([(0, "0", "a", 1.0, None), (2**62, "x", "b", 3.0, None)])
     assert chart.best == "0.0,150.0 400.0,150.0 400.0,0.0"
     assert len(chart.steps) <= 10
 
@@ -324,7 +353,10 @@ def test_a_curve_has_as_many_corners_as_scores_whatever_the_numbers_of_the_steps
     ids=str,
 )
 def test_scores_of_any_size_make_a_chart_or_none(scores):
-    for chart in (score_curve([(step, "", "", score) for step, score in enumerate(scores)]), histogram(scores)):
+    for chart in (
+        score_curve([(step, "", "", score, abs(score)) for step, score in enumerate(scores)]),
+        histogram(scores),
+    ):
         if chart is not None:
             ticks = chart.scores if hasattr(chart, "scores") else chart.ticks
             assert len(ticks) <= 10
@@ -493,6 +525,76 @@ def test_the_command_writes_a_report_and_says_where(line, store, tmp_path):
     assert told["bytes"] == Path(told["report"]).stat().st_size
     status, out, _ = line("report", FAILED, "-o", "pages/", "--store", store)
     assert (status, out.split(":")[0]) == (0, "pages/index.html")
+
+
+# Several runs.
+
+
+def test_a_report_of_several_runs_is_an_index_and_a_folder_for_each(store, tmp_path):
+    done = write_reports(store, [FAILED, FINISHED], tmp_path / "pages")
+    page = Page(done.path)
+    assert done.units == 8 + 3
+    assert {path.name for path in (tmp_path / "pages").iterdir()} == {
+        "index.html", f"run-{FAILED}", f"run-{FINISHED}",
+    }  # fmt: skip
+    links = [row["href"] for tag, row in page.elements if tag == "a" and not row["href"].startswith("#")]
+    assert all((tmp_path / "pages" / link).is_file() for link in links)
+    assert f"run-{FAILED}/index.html" in links and f"run-{FINISHED}/units/unit-1.html" in links
+    with closing(RunStore(store)) as runs:
+        assert all(unit.label in page.labels() for unit in runs.units(FINISHED))
+    assert "All runs" in (tmp_path / "pages" / f"run-{FAILED}" / "index.html").read_text()
+    policy = next(row["content"] for tag, row in page.elements if row.get("http-equiv"))
+    assert policy.startswith("default-src 'none'; ") and "unsafe" not in policy
+
+
+def test_a_report_of_several_runs_replaces_one_and_nothing_else(store, tmp_path):
+    write_reports(store, [FAILED, FINISHED], tmp_path / "pages")
+    write_reports(store, [FINISHED], tmp_path / "pages")
+    assert {path.name for path in (tmp_path / "pages").iterdir()} == {"index.html", f"run-{FINISHED}"}
+    write_report(store, FINISHED, tmp_path / "pages")
+    write_reports(store, [FINISHED], tmp_path / "pages")
+    (tmp_path / "pages" / "run-notes").mkdir()
+    with pytest.raises(UsageError, match="is no report; it is not overwritten"):
+        write_reports(store, [FINISHED], tmp_path / "pages")
+
+
+def test_too_many_labels_are_left_to_the_pages_of_their_runs(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(pages_module, "MAX_LISTED_LABELS", 5)
+    page = Page(write_reports(store, [FAILED, FINISHED], tmp_path / "pages").path)
+    assert "10 labels are too many for one page" in page.labels()
+
+
+def test_a_run_with_damaged_rows_is_named_and_the_others_are_reported(store, tmp_path):
+    with closing(sqlite3.connect(store / "runs.db")) as db, db:
+        db.execute("UPDATE runs SET settings = '{' WHERE id = ?", [FAILED])
+    done = write_reports(store, [FAILED, FINISHED], tmp_path / "pages")
+    assert {path.name for path in (tmp_path / "pages").iterdir()} == {"index.html", f"run-{FINISHED}"}
+    assert re.search(rf"{FAILED}.* is left out: .*damaged", done.path.read_text())
+
+
+def test_the_command_reports_several_runs_or_all(line, store, tmp_path):
+    status, out, _ = line("report", FAILED, FINISHED, "-o", "some/", "--store", store, "--json")
+    assert (status, json.loads(out)["runs"]) == (0, [FAILED, FINISHED])
+    status, out, _ = line("report", "--all", "-o", "every", "--store", store)
+    assert (status, out.split(":")[0]) == (0, "every/index.html")
+    assert len(list(Path("every").glob("run-*"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "no run is named"),
+        ([FAILED, FINISHED, "-o", "page.html"], "several runs need a folder"),
+        ([FAILED, FINISHED, "--one-page"], "--one-page is for a single run"),
+        ([FAILED, "3", FINISHED], "of several runs all units are reported"),
+        ([FAILED, "nothing"], "has no unit 'nothing', and no run 'nothing'"),
+        (["--all", FAILED], "--all reports every run"),
+    ],
+)
+def test_runs_that_cannot_be_reported_together_are_refused(line, store, arguments, said):
+    status, out, err = line("report", *arguments, "--store", store)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert said in err
 
 
 def test_what_is_mistyped_is_said_in_one_line(line, store):

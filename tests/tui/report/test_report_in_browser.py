@@ -7,10 +7,10 @@ import pytest
 
 from hostile.texts import NAMED
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tui.report.writer import write_report
+from line_neurons.tui.report.writer import write_report, write_reports
 from support import report_run as reported_run
 from support import store_factory as recorded_store
-from support.store_factory import FAILED
+from support.store_factory import FAILED, FINISHED, INTERRUPTED
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PHONE = {"width": 390, "height": 844}
@@ -37,6 +37,7 @@ def reports(tmp_path_factory):
     for store, run, name in (("store", FAILED, "report"), ("hostile-store", reported_run.RUN, "hostile")):
         write_report(folder / store, run, folder / f"{name}.html")
         write_report(folder / store, run, folder / name)
+    write_reports(folder / "store", [FAILED, FINISHED, INTERRUPTED], folder / "runs")
     return folder
 
 
@@ -76,6 +77,7 @@ def cells(page, column):
 EVERY = (
     "report.html",
     "report/index.html",
+    "runs/index.html",
     "report/units/unit-0.html",
     "hostile.html",
     "hostile/units/unit-11.html",
@@ -143,16 +145,36 @@ def test_labels_are_searched_and_sorted(opened):
     assert cells(page, 0) == []
     page.fill("#find", "")
     page.get_by_role("button", name="score").click()
-    scores = [float(cell) for cell in cells(page, 4) if cell not in {"", "–"}]  # noqa: RUF001
+    scores = [float(cell.split()[0]) for cell in cells(page, 3) if cell not in {"", "–"}]  # noqa: RUF001
     assert scores == sorted(scores, reverse=True)
     # A unit without a label comes last, whichever way.
     assert cells(page, 0)[-1] == "5"
     page.get_by_role("button", name="score").press("Enter")
     assert page.locator("table.labels [aria-sort]").get_attribute("aria-sort") == "ascending"
-    assert cells(page, 4)[:-1] == [f"{score:.3g}" for score in sorted(scores)]
+    assert [cell.split()[0] for cell in cells(page, 3)[:-1]] == [f"{score:.3g}" for score in sorted(scores)]
     page.get_by_role("button", name="label").click()
-    labels = [cell for cell in cells(page, 2) if cell != "–"]  # noqa: RUF001
-    assert labels == sorted(labels)
+    labels = page.locator("table.labels td strong").all_inner_texts()
+    assert labels == sorted(labels) and len(labels) == 7
+    assert "no label" in cells(page, 2)[-1]
+
+
+def test_the_runs_and_their_labels_are_searched_together_and_lead_to_their_pages(opened):
+    page = opened("runs/index.html")
+    runs, labels = (page.locator(f"#{name} tbody tr") for name in ("runs", "labels"))
+    assert runs.count() == 3
+    every = labels.count()
+    page.fill("#find", FAILED)
+    assert [row.is_visible() for row in runs.all()].count(True) == 1
+    assert page.inner_text("#found") == f"8 of {every + 3}"
+    page.fill("#find", "")
+    page.locator("#labels").get_by_role("button", name="score").click()
+    scores = [float(cell.split()[0]) for cell in page.locator("#labels td:nth-child(6)").all_inner_texts()]
+    assert scores == sorted(scores, reverse=True)
+    page.locator("#runs a", has_text=FAILED).click()
+    assert page.locator("h1").count() == 1
+    page.get_by_role("link", name="All runs").click()
+    page.locator("#labels a").first.click()
+    assert page.url.endswith(".html") and "/units/unit-" in page.url
 
 
 def test_a_keyboard_reaches_everything_that_can_be_used(opened):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import StoreError, UsageError
 from line_neurons.agent.text import format_score
+from line_neurons.tools.cache.reader import stored_images
 from line_neurons.tools.label_marks import UNLABELLED
 from line_neurons.tools.spreads import Spreads
 from line_neurons.tools.store.columns import OUTCOMES
@@ -22,7 +23,7 @@ from line_neurons.tui.cli.printing.run import unit_json
 from line_neurons.tui.formatting import counted, drawn_from, estimate, origin, plain, step_name, when
 
 if TYPE_CHECKING:
-    from line_neurons.tools.cache.activation_cache import Cache
+    pass
 
 _MISSING = 10
 """Most missing images that are named."""
@@ -59,7 +60,7 @@ def show_unit(store: Path, name: str, which: str, step: str | None, sheet: Path 
             made[image] = {}
             missing[image] = error.message
     path = sheet or store / "sheets" / f"{shown.id}-{chosen.unit}{f'-step-{step}' if step else ''}.png"
-    written = _write_sheet(bank, imaged, path, missing) if imaged else None
+    written = _write_sheet(store, shown, chosen, imaged, spreads, path, missing) if imaged else None
     if as_json:
         terminal.dump(
             {
@@ -189,25 +190,49 @@ def _result(entry: Step) -> str:
     return f"refused: {reason}" if reason else OUTCOMES.get(entry.outcome, entry.outcome)
 
 
-def _write_sheet(bank: Cache, entries: Sequence[Step], path: Path, missing: dict[str, str]) -> Path:
+_ROW_NAMES = {"initial": "initial scoreboard", "summary": "summary", "revisit": "found by another unit"}
+"""Names of rows of a contact sheet that are not of an iteration."""
+
+
+def _write_sheet(
+    store: Path,
+    shown: Run,
+    chosen: Unit,
+    entries: Sequence[Step],
+    spreads: Spreads,
+    path: Path,
+    missing: dict[str, str],
+) -> Path:
     """Write the images of entries; the reason for missing ones is put into ``missing``, by id."""
     from line_neurons.tui.report.contact_sheet import SheetRow, write_sheet
 
-    def read(image: str) -> bytes | None:
-        try:
-            return bank.image_bytes(image)
-        except StoreError as error:
-            missing[image] = error.message
-            return None
-
+    images = list(dict.fromkeys(image for entry in entries for image in entry.images))
+    target = str(shown.fingerprints.get("target", ""))
+    stored = {image.id: image for image in stored_images(store, images, target, shown.layer, chosen.unit)}
+    missing |= {
+        image.id: f"the file of image {image.id[:12]} {image.error}" for image in stored.values() if image.error
+    }
     rows = [
         SheetRow(
-            f"{step_name(entry)}: {entry.concept}  {format_score(entry.score or 0)}",
-            [read(image) for image in entry.images],
+            f"{_ROW_NAMES.get(entry.kind, f'step {entry.step}')}: {entry.concept}, score "
+            f"{plain(estimate(entry.score, spread))}",
+            [stored[image].content or None for image in entry.images],
+            [stored[image].activation for image in entry.images],
+            chosen.label is not None and (entry.concept, entry.images) == (chosen.label, chosen.images),
         )
-        for entry in entries
+        for entry, spread in zip(entries, spreads.of_steps(entries), strict=True)
     ]
-    return write_sheet(rows, path)
+    # The label comes first.
+    rows.sort(key=lambda row: not row.is_label)
+    name = f" ({chosen.name})" if chosen.name else ""
+    (spread,) = spreads.of_units([chosen])
+    found = (
+        f"{chosen.label}, score {plain(estimate(chosen.score, spread))}"
+        if chosen.label is not None
+        else chosen.status
+    )
+    heading = f"unit {chosen.unit}{name}: {found}"
+    return write_sheet(rows, path, [heading, f"{shown.target_name} {shown.layer}, run {shown.id}"])
 
 
 def show_prompt(store: Path, name: str, which: str, step: int, *, as_json: bool) -> None:

@@ -1,13 +1,12 @@
 "use strict";
 (() => {
-  const table = document.querySelector("table[data-sorts]");
-  if (table) {
+  const tables = [...document.querySelectorAll("table[data-sorts]")];
+  const value = (row, column) => {
+    const cell = row.cells[column];
+    return (cell.dataset.value ?? cell.textContent).trim();
+  };
+  for (const table of tables) {
     const body = table.tBodies[0], rows = [...body.rows], headings = [...table.tHead.rows[0].cells];
-    const text = new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
-    const value = (row, column) => {
-      const cell = row.cells[column];
-      return (cell.dataset.value ?? cell.textContent).trim();
-    };
     const sort = (column, down) => {
       const number = headings[column].classList.contains("num");
       const compare = (one, other) => {
@@ -19,7 +18,6 @@
       body.append(...rows.sort(compare));
     };
     headings.forEach((heading, column) => {
-      if ("still" in heading.dataset) return;
       const button = document.createElement("button");
       button.type = "button";
       button.append(...heading.childNodes);
@@ -31,6 +29,10 @@
         sort(column, down);
       });
     });
+  }
+  if (tables.length) {
+    const rows = tables.flatMap((table) => [...table.tBodies[0].rows]);
+    const text = new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
     const field = document.getElementById("find"), found = document.getElementById("found");
     document.querySelector(".tools").hidden = false;
     const search = () => {
