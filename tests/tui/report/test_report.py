@@ -36,7 +36,7 @@ from support import report_run as reported_run
 from support import store_factory as recorded_store
 from support.store_factory import FAILED, FINISHED, INTERRUPTED, LAST_STEP, REASON, at_work
 
-EMPTY = {"img", "meta", "input", "br", "rect", "line", "path", "circle", "polyline"}
+EMPTY = {"img", "meta", "input", "br", "wbr", "rect", "line", "path", "circle", "polyline"}
 ASIDE = {".db-wal", ".db-shm"}
 """What SQLite makes to look at a database."""
 BLOCKS = {"dd", "dt", "h1", "h2", "h3", "h4", "li", "p", "td", "th", "summary"}
