@@ -8,6 +8,7 @@ from contextlib import closing
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from line_neurons.eval.exchange.run_tables import TABLES, WRITERS
 from line_neurons.eval.exchange.snapshot import open_snapshot
 from line_neurons.eval.labels.formats import read_labels
 from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.tools.scorers import standard_error
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.runs import RunStore
 from support.fakes import LAYER, ScriptedModel, scripted_components
@@ -93,6 +95,12 @@ def test_the_whole_history_is_in_the_steps_and_every_image_says_how_it_was_drawn
         assert row["concept"] in row["prompt"]
         assert row["seed"] >= 0
         assert row["of_label"] == (row["picture"] in labels[row["unit"]].images)
+    of_label = {row["picture"]: row["activation"] for row in images if row["unit"] == 0 and row["of_label"]}
+    by_step = {(row["unit"], row["step"], row["concept"]): row["spread"] for row in steps}
+    assert all(row["spread"] == by_step[row["unit"], row["step"], row["concept"]] for row in images)
+    assert {row["label_spread"] for row in images if row["unit"] == 0} == {
+        standard_error("mean", np.array(list(of_label.values()), np.float32), np.empty(0, np.float32))
+    }
     scored = [row["activation"] for row in images if row["unit"] == 0 and row["step"] == 1]
     assert sum(scored) / len(scored) == pytest.approx(
         next(one.score for one in history if one.step == 1), rel=1e-6

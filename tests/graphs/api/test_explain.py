@@ -13,6 +13,7 @@ from torchvision.transforms import v2
 from line_neurons.agent.errors import BackendError, DamagedError, LineError, MissingPartError, UsageError
 from line_neurons.agent.presets import OLLAMA_SAMPLING
 from line_neurons.agent.seeds import derive_seed
+from line_neurons.agent.text import format_score, format_spread
 from line_neurons.graphs import Interrupted, aexplain, explain, iter_explain, load
 from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.packages import pip_install
@@ -334,6 +335,22 @@ def test_frames_have_a_row_for_each_unit_and_for_each_step(net, asked):
     assert units.score.sum() == sum(unit.score for unit in result)
     assert len(steps) == sum(len(unit.history) for unit in result)
     assert str(units.found_by.dtype) == "Int64" and units.found_by.isna().all()
+
+
+def test_every_score_has_the_standard_error_of_its_activations(net, asked):
+    result = explain(net, "features", [0, 2], **asked)
+    activations = [image.activation for image in result[2].evidence()]
+    assert result[2].spread == pytest.approx(np.std(activations, ddof=1) / len(activations) ** 0.5, rel=1e-6)
+    scored = [step for step in result[2].history if step.score is not None]
+    assert all(result[2].spread_of(step) is not None for step in scored)
+    assert list(result.frame().spread) == [unit.spread for unit in result]
+    assert result.steps_frame().spread.notna().sum() == result.steps_frame().score.notna().sum()
+    assert f"{format_score(result[2].score)} {format_spread(result[2].spread)}" in repr(result)
+    assert result._repr_html_().count("±") == 2
+    assert result[2]._repr_html_().count("±") == 1 + len(scored)
+    (asked["store"] / "bank.db").rename(asked["store"] / "gone.db")
+    lost = load(result.run.id, asked["store"])
+    assert lost[2].spread is None and lost.frame().spread.isna().all() and "± ?" in repr(lost)
 
 
 def test_frames_without_pandas_say_what_to_install(net, asked, monkeypatch):

@@ -17,6 +17,7 @@ from typer.main import get_command, get_group
 
 from line_neurons.agent.diffusion_settings import DiffusionSettings
 from line_neurons.agent.settings import Settings
+from line_neurons.agent.text import format_spread
 from line_neurons.tui.cli import jobs as labelling
 from line_neurons.tui.cli import options, run
 from line_neurons.tui.cli import output as terminal
@@ -274,7 +275,12 @@ def test_a_run_from_start_to_evidence(line, assets, tmp_path):
 
     shown = json.loads(line("show", explained["id"][:8], "magpie", "--json")[1])
     assert [step["step"] for step in shown["history"]] == [0, 0, 0, 0, 1, 2]
-    assert len(shown["board"]) == 4
+    assert len(shown["board"]) == len(shown["board_spreads"]) == 4
+    assert all(spread > 0 for spread in (shown["unit"]["spread"], *shown["board_spreads"]))
+    assert [step["spread"] is None for step in shown["history"]] == [
+        step["score"] is None for step in shown["history"]
+    ]
+    assert format_spread(shown["unit"]["spread"]) in line("show", explained["id"])[1]
     sheet = Image.open(shown["contact_sheet"])
     assert sheet.format == "PNG"
     one = json.loads(
