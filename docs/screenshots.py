@@ -113,7 +113,7 @@ def shoot_report(browser: str, store: Path, run: str, unit: int) -> Path:
     whole.paste(halves[1], (halves[0].width, 0))
     whole.save(file, quality=80)
     # The README's image: the top of the unit's page, with a palette, as PNG is shown everywhere.
-    halves[1].crop((0, 85, 1000, 1065)).quantize(200).save(file.with_suffix(".png"), optimize=True)
+    halves[1].crop((0, 85, 1000, 960)).quantize(200).save(file.with_suffix(".png"), optimize=True)
     return file
 
 
