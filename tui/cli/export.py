@@ -217,10 +217,10 @@ def _reported(
         )
     run = opened.run(first)
     every = opened.units(run.id)
-    units, runs = list[int](), [run.id]
+    units, runs = dict[str, int](), [run.id]
     for name in more:
         try:
-            units.append(find_unit(run, every, name).unit)
+            units[name] = find_unit(run, every, name).unit
         except UsageError as error:
             try:
                 runs.append(opened.run(name).id)
@@ -228,10 +228,10 @@ def _reported(
                 raise UsageError(f"{error.message}, and no run {name!r:.60}", error.remedy) from error
     if units and len(runs) > 1:
         raise UsageError(
-            f"of several runs all units are reported, and {more[0]!r:.60} or another names a unit of {run.id}",
+            f"of several runs all units are reported, and {next(iter(units))!r:.60} is a unit of {run.id}",
             "name the units of a single run, or runs only",
         )
-    return list(dict.fromkeys(runs)), units or None
+    return list(dict.fromkeys(runs)), list(units.values()) or None
 
 
 @opt.command(
