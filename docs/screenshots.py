@@ -30,7 +30,8 @@ from line_neurons.tui.report.writer import write_report
 IMAGES = Path(__file__).resolve().parent / "images"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 MOST_BYTES = 300_000
-WIDE, SMALL = (150, 42), (80, 24)
+# A page's text is about 750 pixels wide: more columns could not be read there.
+WIDE, SMALL = (104, 34), (80, 24)
 # So long a screen is given to read the store and to draw its images.
 SETTLES = 3.0
 
@@ -87,7 +88,7 @@ def rasterise(browser: str, file: Path) -> Path:
     with TemporaryDirectory() as profile:
         subprocess.run(  # noqa: S603 - a browser that was found on the path
             [browser, "--headless", "--no-sandbox", f"--user-data-dir={profile}", "--hide-scrollbars",
-             "--window-size=1860,1080", f"--screenshot={image}", file.absolute().as_uri()],
+             "--window-size=1300,900", f"--screenshot={image}", file.absolute().as_uri()],
             check=True, capture_output=True, timeout=120,
         )  # fmt: skip
     return image

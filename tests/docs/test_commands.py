@@ -1,5 +1,6 @@
 """Every command of the documentation is carried out as a reader would, page by page, from top to bottom."""
 
+import html
 import re
 import shutil
 from pathlib import Path
@@ -132,6 +133,17 @@ def _options(command):
 
 def _every_option(command):
     return _options(command).union(*map(_every_option, getattr(command, "commands", {}).values()))
+
+
+@pytest.mark.parametrize("image", sorted((ROOT / "docs" / "images").glob("*.svg")), ids=lambda image: image.name)
+def test_an_image_of_the_app_is_of_a_users_run_and_can_be_read(image):
+    text = image.read_text(encoding="utf-8")
+    words = re.sub(r"\s+", " ", html.unescape(re.sub("<[^>]*>", " ", text))).replace("\xa0", " ")
+    assert not re.search(r"pytest|/tmp|/root|/work|/home", words)
+    assert set(re.findall(r"(?<=\s)--[a-z][a-z-]*\b", words)) <= _every_option(LINE)
+    # At the width of a page's text, 750 pixels, a character of 12.2 units has to be 7 pixels wide.
+    width = float(re.search(r'viewBox="0 0 ([\d.]+)', text)[1])
+    assert 12.2 * 750 / width >= 7
 
 
 def _without_json(command, name="line"):
