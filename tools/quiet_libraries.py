@@ -5,10 +5,14 @@ from __future__ import annotations
 import importlib
 import logging
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+# Said once, in a notebook without widgets, by the first import of tqdm; their bars are not shown there.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 _Library = Literal["transformers", "diffusers"]
 

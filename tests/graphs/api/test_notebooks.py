@@ -1,6 +1,6 @@
-"""The notebooks of examples/ run from beginning to end, without a network, and are kept without outputs."""
+"""The notebooks of examples/ run from beginning to end, without a network, and are kept with what they put out."""
 
-import json
+import re
 from pathlib import Path
 
 import nbformat
@@ -56,7 +56,45 @@ def test_runs_are_read_and_compared(assets, alone):
     assert len(shown(notebook, "image/png")) == 1
 
 
+def kept(path):
+    """The code cells of a notebook as it is kept, and all texts in their outputs."""
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    texts = []
+    for output in (output for cell in cells for output in cell.outputs):
+        texts += [output.text] if output.output_type == "stream" else []
+        texts += [text for kind, text in output.get("data", {}).items() if kind.startswith("text/")]
+    return cells, texts
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_is_kept_without_outputs(path):
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
+def test_a_notebook_is_kept_as_it_ran_from_top_to_bottom(path):
+    cells, _ = kept(path)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert any(cell.outputs for cell in cells)
+    assert path.stat().st_size < 1_500_000
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_a_notebook_put_out_has_no_warning_no_error_and_no_path_of_a_machine(path):
+    cells, texts = kept(path)
+    kinds = {output.output_type for cell in cells for output in cell.outputs}
+    assert kinds <= {"execute_result", "display_data", "stream"}
+    assert not any(output.get("name") == "stderr" for cell in cells for output in cell.outputs)
+    shown_texts = re.sub(r"data:image/\w+;base64,[\w+/=]+", "", "\n".join(texts))
+    assert not re.search(r"(?i)warning|traceback", shown_texts)
+    assert not re.search(r"/(tmp|root|work|home|Users)/", shown_texts)
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("1-first-look", {"violin": "violin"}),
+        ("2-your-own-model", {"red": "tomato", "green": "cucumber", "blue": "blueberry"}),
+        ("3-reading-and-comparing-runs", {"castle": "castle", "violin": "violin"}),
+    ],
+)
+def test_the_labels_that_a_notebook_shows_are_right(name, labels):
+    _, texts = kept(EXAMPLES / f"{name}.ipynb")
+    words = re.sub(r"<[^>]*>|\s+", " ", "\n".join(texts))
+    for unit, label in labels.items():
+        assert re.search(rf"\b{unit}\b.{{1,40}}\b{label}\b", words), unit
