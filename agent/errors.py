@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 import errno
+from typing import Any, TypeVar
+
+Portable = TypeVar("Portable", bound=BaseException)
 
 
-class LineError(Exception):
+class PortableError(Exception):
+    """An error that may leave its process: it pickles with its class, text and data."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what restores the error without calling its class, which may want other arguments."""
+        return _restored, (type(self), self.args, vars(self))
+
+
+def _restored(kind: type[Portable], args: tuple[object, ...], data: dict[str, Any]) -> Portable:
+    error = kind.__new__(kind, *args)
+    vars(error).update(data)
+    return error
+
+
+class LineError(PortableError):
     """An error a user can act on; the command prints it as one line and exits with status 2.
 
     ``message`` says what was wrong, with the offending value; ``remedy`` what to do, empty if nothing is known.
@@ -58,22 +75,22 @@ class BackendError(LineError):
 
 
 class UnmeasurableError(BackendError):
-    """A target cannot measure ``image``, which is as it was passed: a target knows no ids of images."""
+    """A target cannot measure an image; ``index`` is its place among those passed, as a target knows no ids."""
 
-    def __init__(self, message: str, remedy: str = "", *, image: object) -> None:
+    def __init__(self, message: str, remedy: str = "", *, index: int) -> None:
         super().__init__(message, remedy)
-        self.image = image
+        self.index = index
 
 
 class SystemLimitError(LineError):
     """The system gives the process no more memory, threads or files: all its work fails."""
 
 
-class DrainedError(Exception):
+class DrainedError(PortableError):
     """Work stopped on request, where it can be resumed."""
 
 
-class ReplyError(Exception):
+class ReplyError(PortableError):
     """A language model's reply is not a usable proposal; the request may be repeated.
 
     Args:
@@ -93,7 +110,7 @@ class ReplyError(Exception):
         self.concept = concept
 
 
-class NotDrawableError(Exception):
+class NotDrawableError(PortableError):
     """The generator has nothing close enough to ``concept`` to generate it truthfully.
 
     ``nearest`` are the closest captions with their cosine similarity, best first.

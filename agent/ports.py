@@ -1,8 +1,8 @@
 """The ports: what the loop needs of a language model, a generator, a target and a control set.
 
-Everything that crosses a port is plain data (strings, numbers, bytes, float arrays), so that a port can
-later be served by another process. Each implementation carries a ``fingerprint``: model id, weights hash and
-settings. It is the cache key and the provenance.
+Everything that crosses a port is plain data (strings, numbers, bytes, float arrays) or an error that pickles, so
+that a port can be served by another process. Each implementation carries a ``fingerprint``: model id, weights
+hash and settings. It is the cache key and the provenance.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class Target(Protocol):
 
         Raises:
             UsageError: there is no such layer, or it has no units.
-            UnmeasurableError: an image cannot be decoded or gave values that are not finite.
+            UnmeasurableError: an image cannot be decoded or gave values that are not finite; names its index.
             BackendError: the forward pass failed.
         """
 

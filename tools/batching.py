@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from line_neurons.agent.errors import UnmeasurableError
 from line_neurons.agent.ports import (
     DrawnImage,
     Generator,
@@ -70,6 +71,15 @@ class BatchedGenerator:
         self._gatherer.close()
 
 
+@dataclass(frozen=True)
+class _Measurement:
+    """An image to measure at ``layers``; ``index`` is its place among the images of its caller."""
+
+    layers: tuple[str, ...]
+    image: ImageData
+    index: int
+
+
 class BatchedTarget:
     """A target that measures full batches of images for many threads; a ``Target`` itself.
 
@@ -85,7 +95,7 @@ class BatchedTarget:
     ) -> None:
         self._target = target
         self.fingerprint = target.fingerprint
-        self._gatherer: MicroBatcher[tuple[tuple[str, ...], ImageData], dict[str, Activations]] = MicroBatcher(
+        self._gatherer: MicroBatcher[_Measurement, dict[str, Activations]] = MicroBatcher(
             "target", self._measure, lambda: target.batch_size, callers=callers, wait=wait, check=check
         )
 
@@ -111,19 +121,26 @@ class BatchedTarget:
         if not images:
             return self._target.activate([], layers)
         wanted = tuple(layers)
-        rows = self._gatherer.ask([(wanted, image) for image in images], progress)
+        rows = self._gatherer.ask(
+            [_Measurement(wanted, image, index) for index, image in enumerate(images)], progress
+        )
         return {layer: np.stack([row[layer] for row in rows]) for layer in wanted}
 
     def close(self) -> None:
         """See ``MicroBatcher.close``."""
         self._gatherer.close()
 
-    def _measure(self, items: list[tuple[tuple[str, ...], ImageData]]) -> list[dict[str, Activations]]:
+    def _measure(self, items: list[_Measurement]) -> list[dict[str, Activations]]:
         """Compute activations [n_units]; one call of the target per tuple of layers."""
         results: list[dict[str, Activations]] = [{} for _ in items]
-        for layers in dict.fromkeys(layers for layers, _ in items):
-            places = [place for place, item in enumerate(items) if item[0] == layers]
-            given = self._target.activate([items[place][1] for place in places], layers)
+        for layers in dict.fromkeys(item.layers for item in items):
+            places = [place for place, item in enumerate(items) if item.layers == layers]
+            try:
+                given = self._target.activate([items[place].image for place in places], layers)
+            except UnmeasurableError as error:
+                # A batch is another list of images than its callers passed.
+                error.index = items[places[error.index]].index
+                raise
             for layer, rows in check_shapes(given, layers, len(places)).items():
                 for place, row in zip(places, rows, strict=True):
                     results[place][layer] = row

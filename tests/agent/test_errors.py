@@ -1,8 +1,28 @@
 import errno
+import inspect
+import pickle
 
 import pytest
 
-from line_neurons.agent.errors import BackendError, system_limit
+from line_neurons.agent import errors
+from line_neurons.agent.errors import (
+    BackendError,
+    BlankImageError,
+    DamagedError,
+    DrainedError,
+    LineError,
+    LostImageError,
+    MissingPartError,
+    NotDrawableError,
+    PortableError,
+    ReplyError,
+    StoreError,
+    SystemLimitError,
+    TakenOverError,
+    UnmeasurableError,
+    UsageError,
+    system_limit,
+)
 
 
 def raised(error, cause=None):
@@ -35,3 +55,29 @@ def test_a_limit_of_the_system_is_told_with_what_raises_it(error, remedy):
 )
 def test_everything_else_keeps_its_own_words(error):
     assert system_limit(error) is None
+
+
+PLAIN = (LineError, UsageError, MissingPartError, StoreError, DamagedError, TakenOverError, BackendError,
+         SystemLimitError)  # fmt: skip
+EXAMPLES = [
+    *(kind("it failed", "repair it") for kind in PLAIN),
+    PortableError("it failed"),
+    DrainedError("stopped"),
+    LostImageError("images are missing", "generate them again", ("a1", "b2")),
+    UnmeasurableError("it cannot be decoded", "convert it", index=3),
+    ReplyError("concept", "four words", raw="{}", reasoning="because", concept="a big red owl"),
+    NotDrawableError("gryphon", [("griffon", 0.41), ("eagle", 0.3)]),
+    BlankImageError("owl", "rgb(0, 0, 0)"),
+]
+
+
+def test_every_error_has_an_example():
+    kinds = {kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)}
+    assert {type(error) for error in EXAMPLES} == kinds
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+def test_an_error_leaves_its_process_as_itself_with_its_data(error):
+    arrived = pickle.loads(pickle.dumps(error))
+    assert type(arrived) is type(error)
+    assert (str(arrived), arrived.args, vars(arrived)) == (str(error), error.args, vars(error))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from line_neurons.agent.errors import BackendError, DrainedError, NotDrawableError
+from line_neurons.agent.errors import BackendError, DrainedError, NotDrawableError, UnmeasurableError
 from line_neurons.agent.ports import ImageRequest, Prompt
 from line_neurons.tools.batching import BoundedLanguageModel, batched_components
 from line_neurons.tools.micro_batcher import MicroBatcher
@@ -329,6 +329,23 @@ def test_images_of_several_callers_are_measured_in_one_forward_pass_for_each_cho
     for image, layers, answer in zip(images, wanted, answers, strict=True):
         assert set(answer) == set(layers)
         np.testing.assert_array_equal(answer["head"], ScriptedTarget().activate([image], ["head"])["head"])
+
+
+def test_an_image_at_fault_is_named_by_its_index_among_those_of_its_caller():
+    class Refusing(ScriptedTarget):
+        def activate(self, images, layers, progress=None):
+            if b"bad" in images:
+                raise UnmeasurableError("it cannot be decoded", index=images.index(b"bad"))
+            return super().activate(images, layers)
+
+    good = [image.png for image in ScriptedGenerator().synthesize([request("cat", seed) for seed in range(6)])]
+    with parts(target=Refusing(), callers=2) as made, ThreadPoolExecutor(2) as threads:
+        other = threads.submit(made.target.activate, good[:1], ["head"])
+        # In the second batch of five.
+        with pytest.raises(UnmeasurableError) as caught:
+            made.target.activate([*good, b"bad"], ["head"])
+        assert len(other.result(LONG)["head"]) == 1
+    assert caught.value.index == 6
 
 
 def test_a_concept_that_cannot_be_drawn_is_no_concern_of_other_units():

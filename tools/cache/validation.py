@@ -169,8 +169,7 @@ def activate(
             "the target", lambda: target.activate(images, layers, progress), "free some, or take a smaller batch"
         )
     except UnmeasurableError as error:
-        place = next(place for place, image in enumerate(images) if image is error.image)
-        raise BackendError(f"{names[place]}: {error.message}", error.remedy) from error
+        raise BackendError(f"{names[error.index]}: {error.message}", error.remedy) from error
     measured = check_shapes(given, layers, len(images))
     for layer, rows in measured.items():
         bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))

@@ -227,14 +227,14 @@ class HookedTarget:
         result = {layer: np.empty((len(images), one.info.units), np.float32) for layer, one in outputs.items()}
         for start in range(0, len(images) if outputs else 0, self.batch_size):
             done = min(start + self.batch_size, len(images))
-            batch = [self._prepare(image) for image in images[start:done]]
+            batch = [self._prepare(images[index], index) for index in range(start, done)]
             for layer, rows in self._forward(batch, outputs).items():
                 result[layer][start:done] = rows
                 if not np.isfinite(rows).all():
                     bad = start + int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
                     large = "float16 ends at 65,504: use bfloat16" if self._precision == "float16" else ""
                     raise UnmeasurableError(
-                        f"{self.name} gave values that are not finite at {layer}", large, image=images[bad]
+                        f"{self.name} gave values that are not finite at {layer}", large, index=bad
                     )
             if progress:
                 progress(done, len(images))
@@ -251,13 +251,13 @@ class HookedTarget:
             raise refused
         return self._found[find_layer(self.layers(), path, self.name).path]
 
-    def _prepare(self, image: ImageData) -> Tensor:
+    def _prepare(self, image: ImageData, index: int = 0) -> Tensor:
         import torch
 
         try:
             decoded = read_image(image)
         except ImageError as error:
-            raise UnmeasurableError(f"it cannot be decoded: {error}", error.remedy, image=image) from error
+            raise UnmeasurableError(f"it cannot be decoded: {error}", error.remedy, index=index) from error
         try:
             prepared = self._network.prepare(decoded)
         except Exception as error:

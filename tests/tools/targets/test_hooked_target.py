@@ -144,7 +144,7 @@ def test_a_image_that_cannot_be_decoded_is_told_apart(target, images):
     for broken in (b"", b"text", images[0][:200], np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3))):
         with pytest.raises(UnmeasurableError, match="cannot be decoded") as caught:
             target.activate([images[0], broken], ["avgpool"])
-        assert caught.value.image is broken
+        assert caught.value.index == 1
 
 
 def test_activations_that_are_not_finite_are_refused(checkpoint, images, tmp_path):
@@ -155,7 +155,7 @@ def test_activations_that_are_not_finite_are_refused(checkpoint, images, tmp_pat
     target = open_target(SPEC, weights=tmp_path / "large.pth", device="cpu")
     with pytest.raises(UnmeasurableError, match=r"not finite at classifier\.3") as caught:
         target.activate(images, ["classifier.3"])
-    assert caught.value.image is images[0]
+    assert caught.value.index == 0
 
 
 class Failing(torch.nn.Module):

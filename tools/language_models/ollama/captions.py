@@ -17,7 +17,7 @@ from line_neurons.tools.images.reader import ImageError, read_image
 from line_neurons.tools.language_models.engine import Completion
 from line_neurons.tools.language_models.ollama.chat import OllamaEngine
 from line_neurons.tools.language_models.ollama.client import Server
-from line_neurons.tools.language_models.ollama.pool import ServerPool
+from line_neurons.tools.language_models.server_pool import ServerPool
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import ImageData

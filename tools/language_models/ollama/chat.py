@@ -16,8 +16,9 @@ from line_neurons.agent.ports import Prompt
 from line_neurons.agent.replies import REPLY_SCHEMA
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.language_models.engine import Completion
-from line_neurons.tools.language_models.ollama.client import Server, ServerError, missing
-from line_neurons.tools.language_models.ollama.pool import ServerPool, combined
+from line_neurons.tools.language_models.ollama.client import Server, missing
+from line_neurons.tools.language_models.server import ServerError
+from line_neurons.tools.language_models.server_pool import ServerPool, combined
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage

@@ -10,12 +10,8 @@ import httpx
 from line_neurons.agent.errors import BackendError, LineError, MissingPartError
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.language_models.ollama.chat import model_name
-from line_neurons.tools.language_models.ollama.client import (
-    QUERY_SECONDS,
-    Server,
-    ServerError,
-    load_ollama,
-)
+from line_neurons.tools.language_models.ollama.client import Server, load_ollama
+from line_neurons.tools.language_models.server import QUERY_SECONDS, ServerError
 
 # A server says nothing while it checks what it has fetched: minutes for a large model, more on a slow disk.
 PULL_SILENCE_SECONDS = 3600.0

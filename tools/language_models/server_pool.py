@@ -1,23 +1,28 @@
-"""Spread requests over several Ollama servers, and retry those that failed."""
+"""Spread requests over several servers, and retry those that failed."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
 
 from line_neurons.agent.errors import BackendError, MissingPartError
-from line_neurons.tools.language_models.ollama.client import Server, ServerError
+from line_neurons.tools.language_models.server import HttpServer, ServerError
 
 Answer = TypeVar("Answer")
+Server = TypeVar("Server", bound=HttpServer)
 
 AVOID_SECONDS = 30.0
+LONGEST_WAIT_SECONDS = 60.0
+"""A server that asks to be left alone for longer is asked again after this time."""
+
+_EXPONENTIAL = wait_exponential()
 
 
-class ServerPool:
+class ServerPool(Generic[Server]):
     """Spread requests over one or more servers; one that failed is avoided for a while.
 
     ``clock`` returns monotonic seconds, ``sleep`` waits.
@@ -40,14 +45,14 @@ class ServerPool:
         """Return the first reply that one of the servers gives.
 
         A server that fails is passed over for the next one. When all fail, errors that may be transient are
-        retried after 1, 2, 4 and 8 seconds.
+        retried after 1, 2, 4 and 8 seconds, or later if the servers ask for it (``Retry-After``).
 
         Raises:
             LineError: no server can answer; it names each with its error.
         """
         retrying = Retrying(
             sleep=self._sleep,
-            wait=wait_exponential(),
+            wait=_pause,
             stop=_attempts_used_up,
             retry=retry_if_exception_type(ServerError),
             reraise=True,
@@ -58,10 +63,10 @@ class ServerPool:
             raise failure.error from failure
         return answer
 
-    def leave_out(self, server: Server) -> None:
-        """Use ``server`` only if there is no other, for half a minute."""
+    def leave_out(self, server: Server, seconds: float = 0.0) -> None:
+        """Use ``server`` only if there is no other, for half a minute or ``seconds`` if these are more."""
         with self._lock:
-            server.avoided_until = self._clock() + AVOID_SECONDS
+            server.avoided_until = self._clock() + max(AVOID_SECONDS, seconds)
 
     def _round(self, request: Callable[[Server], Answer]) -> Answer:
         failures: dict[Server, ServerError] = {}
@@ -71,7 +76,7 @@ class ServerPool:
                 return request(server)
             except ServerError as failure:
                 failures[server] = failure
-                self.leave_out(server)
+                self.leave_out(server, failure.wait)
             finally:
                 with self._lock:
                     server.busy -= 1
@@ -93,6 +98,12 @@ def _attempts_used_up(state: RetryCallState) -> bool:
     return isinstance(failure, ServerError) and state.attempt_number >= failure.max_attempts
 
 
+def _pause(state: RetryCallState) -> float:
+    failure = state.outcome and state.outcome.exception()
+    asked = failure.wait if isinstance(failure, ServerError) else 0.0
+    return max(_EXPONENTIAL(state), min(asked, LONGEST_WAIT_SECONDS))
+
+
 def combined(failures: Mapping[Server, ServerError]) -> ServerError:
     """Combine the errors of all servers into one."""
     found = list(failures.values())
@@ -101,8 +112,12 @@ def combined(failures: Mapping[Server, ServerError]) -> ServerError:
     kind = (
         MissingPartError if all(isinstance(failure.error, MissingPartError) for failure in found) else BackendError
     )
-    message = "no Ollama server can answer: " + "; ".join(failure.error.message for failure in found)
+    kinds = " or ".join(dict.fromkeys(server.kind for server in failures))
+    message = f"no {kinds} can answer: " + "; ".join(failure.error.message for failure in found)
     remedies = dict.fromkeys(failure.error.remedy for failure in found)
     return ServerError(
-        kind(message, "; ".join(filter(None, remedies))), max(failure.max_attempts for failure in found)
+        kind(message, "; ".join(filter(None, remedies))),
+        max(failure.max_attempts for failure in found),
+        # The first that is ready is asked.
+        wait=min(failure.wait for failure in found),
     )
