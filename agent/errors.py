@@ -12,7 +12,7 @@ class PortableError(Exception):
     """An error that may leave its process: it pickles with its class, text and data."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Return what restores the error without calling its class, which may want other arguments."""
+        """Return what restores the error; its class may want other arguments."""
         return _restored, (type(self), self.args, vars(self))
 
 
@@ -75,7 +75,7 @@ class BackendError(LineError):
 
 
 class UnmeasurableError(BackendError):
-    """A target cannot measure an image; ``index`` is its place among those passed, as a target knows no ids."""
+    """A target cannot measure the image at ``index`` of those passed; it knows no ids."""
 
     def __init__(self, message: str, remedy: str = "", *, index: int) -> None:
         super().__init__(message, remedy)

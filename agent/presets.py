@@ -19,6 +19,9 @@ OLLAMA_SAMPLING: Mapping[str, Any] = {
 }
 """Ollama's sampling defaults, where neither a request nor the model's own file names others."""
 
+SERVERS = ("ollama", "base_url")
+"""Settings with addresses of servers: never recorded with a run."""
+
 PAPER: Mapping[str, Any] = {
     "seed": 0,
     "init": "control",
@@ -82,7 +85,7 @@ PAPER: Mapping[str, Any] = {
 
 MACHINE: Mapping[str, frozenset[str]] = {
     "": frozenset({
-        "ollama", "timeout", "device", "batch_size", "download", "max_concurrent_units", "llm_parallel",
+        *SERVERS, "timeout", "device", "batch_size", "download", "max_concurrent_units", "llm_parallel",
         "batch_timeout", "max_consecutive_failures", "store", "assets", "diffusion",
     }),
     "diffusion": frozenset({"offload", "vae_slicing", "batch"}),

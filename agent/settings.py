@@ -21,7 +21,7 @@ from pydantic_settings import (
 from line_neurons.agent.concepts import normalise_concept
 from line_neurons.agent.diffusion_settings import DiffusionSettings, Precision, absolute_path
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.presets import OLLAMA_SAMPLING, fixed_by, with_preset
+from line_neurons.agent.presets import OLLAMA_SAMPLING, SERVERS, fixed_by, with_preset
 from line_neurons.agent.prompts import IMAGE_TEMPLATE
 from line_neurons.agent.renamed import current_names
 from line_neurons.agent.settings_sources import (
@@ -93,13 +93,16 @@ class Settings(BaseSettings):
 
     llm: str = Field(
         "ollama:llama3.1:8b",
-        description="Language model: ollama:NAME, langchain:CLASS, embedded[:PACK] or random.",
+        description="Language model: ollama:NAME, openai:MODEL, langchain:CLASS, embedded[:PACK] or random.",
     )
     ollama: str = Field(
         "", description="Ollama servers, separated by commas; not set: OLLAMA_HOST, or this machine."
     )
+    base_url: str = Field(
+        "", description="OpenAI-compatible servers of openai:MODEL, separated by commas; not set: OPENAI_BASE_URL."
+    )
     context: int = Field(4096, ge=2048, le=1_000_000, description="Context length of Ollama models, in tokens.")
-    reply_tokens: int = Field(512, ge=32, le=100_000, description="Longest reply of an Ollama model, in tokens.")
+    reply_tokens: int = Field(512, ge=32, le=100_000, description="Longest reply of a server's model, in tokens.")
     timeout: float = Field(300, gt=0, le=86_400, description="Seconds to wait for a reply of a server.")
     think: Literal["auto", "on", "off"] = Field(
         "auto", description="Let a reasoning model of Ollama think before it replies."
@@ -132,13 +135,13 @@ class Settings(BaseSettings):
         OLLAMA_SAMPLING["presence_penalty"],
         ge=-2,
         le=2,
-        description="Ollama: penalty of tokens that occurred already.",
+        description="Ollama, openai: penalty of tokens that occurred already.",
     )
     frequency_penalty: float | None = Field(
         OLLAMA_SAMPLING["frequency_penalty"],
         ge=-2,
         le=2,
-        description="Ollama: penalty of tokens by how often they occurred.",
+        description="Ollama, openai: penalty of tokens by how often they occurred.",
     )
     retries: int = Field(3, ge=0, le=20, description="Retries per step after a refused proposal.")
     retry_temperature_step: float = Field(0.2, ge=0, le=1, description="Added to the temperature at each retry.")
@@ -419,7 +422,7 @@ def revised(recorded: Mapping[str, Any], changes: Mapping[str, Any]) -> Settings
 
 
 FORKABLE = frozenset({
-    "seed", "iterations", "summary", "patience", "max_iterations", "llm", "ollama", "context", "reply_tokens",
+    "seed", "iterations", "summary", "patience", "max_iterations", "llm", *SERVERS, "context", "reply_tokens",
     "timeout", "think", "langchain", "temperature", "top_p", "retries", "retry_temperature_step", "hints",
     "diffusion", "device", "batch_size", "download", "max_concurrent_units", "llm_parallel", "batch_timeout",
     "max_consecutive_failures", "revisit", "store", "assets", *OLLAMA_SAMPLING,

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from line_neurons.agent.settings import load_settings
 from line_neurons.graphs.loop.graph import build
 from line_neurons.graphs.runs.components import reopen
-from line_neurons.tools.language_models.secrets import with_secrets
+from line_neurons.tools.language_models.arguments import langchain_here, servers_of
 from line_neurons.tools.store.runs import RunStore, default_store
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def recorded_deps(run: str) -> Deps:
     """Open what the nodes of a recorded run work with; its store is that of line.toml or the environment."""
     settings = load_settings()
     recorded = RunStore(settings.store or default_store(), read_only=True).run(run)
-    langchain = with_secrets(recorded.settings.get("langchain", {}), settings.langchain)
-    changes = {"ollama": settings.ollama, "langchain": langchain}
+    langchain = langchain_here(recorded.settings, settings)
+    changes = {**servers_of(settings), "langchain": langchain}
     components = reopen(recorded, settings.store, settings.assets, changes=changes)
     return components.deps(recorded.layer, recorded.vocabulary or ())

@@ -10,7 +10,7 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack, cast
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Unpack, cast
 from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import LineError, TakenOverError, UsageError
+from line_neurons.agent.presets import SERVERS
 from line_neurons.agent.renamed import RENAMED
 from line_neurons.agent.settings import Settings, load_settings
 from line_neurons.agent.settings_arguments import SettingsArguments
@@ -27,7 +28,12 @@ from line_neurons.graphs.runs.components import Components, OnProgress, reopen
 from line_neurons.graphs.runs.lifecycle import recorded_settings, retry, select_units, settings_of, start, work
 from line_neurons.graphs.runs.runner import Progress
 from line_neurons.tools.label_marks import DONE
-from line_neurons.tools.language_models.secrets import with_secrets
+from line_neurons.tools.language_models.arguments import (
+    identity_of,
+    known_fingerprints,
+    langchain_here,
+    servers_of,
+)
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import default_store, open_store
 from line_neurons.tools.targets.base import near_names
@@ -194,8 +200,8 @@ class _Request:
         runs = open_store(store, read_only=False, remedy="name the folder with store=")
         run = runs.run(str(self.resume))
         if "llm" not in changes:
-            changes["langchain"] = with_secrets(run.settings.get("langchain", {}), here.langchain)
-        changes.setdefault("ollama", here.ollama)
+            changes["langchain"] = langchain_here(run.settings, here)
+        changes = {**servers_of(here), **changes}
         components = reopen(run, here.store, here.assets, on_progress, changes, model=self._model())
         if self.layer not in {None, run.layer}:
             raise UsageError(
@@ -221,21 +227,31 @@ class _Request:
         wanted = (
             components.spec,
             self.layer,
-            recorded_settings(components.settings),
+            _compared(recorded_settings(components.settings)),
             components.fingerprints(self.layer),
             None,
         )
         for run in components.runs.runs() if self.resume else ():
-            key = (run.model, run.layer, settings_of(run), run.fingerprints, run.forked_from)
+            if (run.model, run.layer) != wanted[:2]:
+                continue
+            fingerprints = known_fingerprints(components.language_model, run)
+            key = (run.model, run.layer, _compared(settings_of(run)), fingerprints, run.forked_from)
             if key == wanted and [(unit.unit, unit.name) for unit in components.runs.units(run.id)] == units:
                 return components, run
         return components, start(components, self.layer, selectors, command=self._command(spec))
 
     def _command(self, spec: str) -> str:
         """Return the call, for the record; without settings that may hold a password."""
-        settings = {name: value for name, value in self.settings.items() if name not in {"langchain", "ollama"}}
+        settings = {name: value for name, value in self.settings.items() if name not in {"langchain", *SERVERS}}
         named = "".join(f", {name}={value!r}" for name, value in settings.items())
         return f"explain({spec!r}, {self.layer!r}, {_selectors(self.units or ())!r}{named})"
+
+
+def _compared(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return recorded settings without what says where the language model is."""
+    arguments = settings["langchain"]
+    # What a corrupt record holds equals no call.
+    return {**settings, "langchain": identity_of(arguments) if isinstance(arguments, Mapping) else arguments}
 
 
 def _request(

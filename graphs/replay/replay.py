@@ -25,7 +25,7 @@ from line_neurons.graphs.runs.runner import Progress, ProgressCallback
 from line_neurons.tools.batching import BoundedLanguageModel
 from line_neurons.tools.cache.reader import image_requests
 from line_neurons.tools.label_marks import DONE, ENDED
-from line_neurons.tools.language_models.secrets import with_secrets
+from line_neurons.tools.language_models.arguments import langchain_here, servers_of
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import commands, reschedule
@@ -128,10 +128,10 @@ def components_of(
     for part in plan.whole:
         failed = sum(unit.status == "failed" for unit in part.units)
         own = {
+            **servers_of(machine),
             **(changes or {}),
             "store": into,
             "assets": machine.assets,
-            "ollama": machine.ollama,
             "revisit": part.revisit,
             # Units that failed may fail again, which must not stop the replay.
             "max_consecutive_failures": max(part.run.settings.get("max_consecutive_failures", 1), failed + 1),
@@ -146,8 +146,7 @@ def components_of(
 
 
 def _settings(recorded: Mapping[str, Any], own: Mapping[str, Any], machine: Settings) -> Settings:
-    secrets = with_secrets(recorded.get("langchain", {}), machine.langchain)
-    return revised({**recorded, "langchain": secrets}, own)
+    return revised({**recorded, "langchain": langchain_here(recorded, machine)}, own)
 
 
 def replay_run(

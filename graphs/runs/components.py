@@ -22,6 +22,7 @@ from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations, open_control_set, remarks_of
 from line_neurons.tools.generators.text_to_image import open_text_to_image
+from line_neurons.tools.language_models.arguments import known_fingerprints
 from line_neurons.tools.language_models.registry import open_language_model
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore, default_store
@@ -419,7 +420,7 @@ def reopen(
     require_trust(components.runs, run, changes, named=run.model if model else None)
     components.target.activate([], [run.layer])
     now = components.fingerprints(run.layer)
-    for name, before in run.fingerprints.items():
+    for name, before in known_fingerprints(components.language_model, run).items():
         if now.get(name) == before or (name == "language_model" and changes.keys() & LANGUAGE_MODEL_SETTINGS):
             continue
         remedy = "install what the run began with, or start a new run"

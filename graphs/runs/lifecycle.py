@@ -14,6 +14,7 @@ from typing import Any
 from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import DamagedError, DrainedError, StoreError, TakenOverError, reason_of
+from line_neurons.agent.presets import SERVERS
 from line_neurons.agent.settings import Settings, unsent
 from line_neurons.graphs.loop.graph import build
 from line_neurons.graphs.runs import checkpoints
@@ -119,7 +120,7 @@ def _remove_stale_checkpoints(store: Path, run: str) -> None:
 
 def recorded_settings(settings: Settings) -> dict[str, Any]:
     """Return the settings to record with a run: without folders and servers of this machine, and secrets."""
-    values = settings.model_dump(mode="json", exclude={"store", "assets", "ollama"})
+    values = settings.model_dump(mode="json", exclude={"store", "assets", *SERVERS})
     return values | {"langchain": redacted(settings.langchain)}
 
 

@@ -52,6 +52,8 @@ STANDS = {
     "http://gpu1:11434": "SERVER",
     "http://gpu1:11434,http://gpu2:11434": "SERVER",
     "http://gpu1:11434,http://gpu2:11434,gpu3": "SERVER",
+    "http://gpu1:8000/v1": "OPENAI",
+    "http://gpu1:8000/v1,http://gpu2:8000/v1": "OPENAI",
     "langchain:package.module.Class": "langchain:chat_model.Chat",
 }
 """What a word of a command is replaced by; ``RUN`` and ``OTHER`` are the runs that suit the command."""
@@ -167,7 +169,8 @@ class Session:
                 stands = next(runs)
             elif word == "..." and words[0] == "batch":
                 stands = "torchvision:mobilenet_v2 classifier.1 --units tiger"
-            bound += stands.split() if word == "..." else [self.server if stands == "SERVER" else stands]
+            stands = {"SERVER": self.server, "OPENAI": os.environ["OPENAI_BASE_URL"]}.get(stands, stands)
+            bound += stands.split() if word == "..." else [stands]
         for word in bound:
             if _PLACEHOLDER.fullmatch(word) or word.startswith(("~", "/path")):
                 raise UnknownCommandError(f"{command.place}: {word} in {command.text!r} stands for nothing")

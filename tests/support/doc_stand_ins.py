@@ -38,6 +38,9 @@ from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.registry import open_target, pinned_spec
 from support.doc_commands import ROOT
 from support.fake_ollama import ScriptedOllama, answer, proposal, serving, stream
+from support.fake_openai import ScriptedOpenAI
+from support.fake_openai import answer as openai_answer
+from support.fake_openai import serving as openai_serving
 from support.fakes import ScriptedGenerator, ScriptedModel
 from support.small_wordnet import small_wordnet
 from support.store_factory import painted
@@ -150,6 +153,10 @@ def reply(number: int) -> str:
 
 def _answer(handler, question):
     answer(reply(question["options"]["seed"]))(handler, question)
+
+
+def _answer_openai(handler, question):
+    openai_answer(reply(question["seed"]))(handler, question)
 
 
 def _pulled(handler, question):
@@ -325,10 +332,12 @@ def stood_in(folder: Path) -> Iterator[SimpleNamespace]:
     _word_net(folder / "assets" / "wordnet")
     bank = open_bank(str(folder / "laid out" / "captioned"))
     server = ScriptedOllama(_answer, models=dict.fromkeys(MODELS, "e" * 64), pull=[_pulled])
-    with pytest.MonkeyPatch.context() as patch, serving(server):
+    of_openai = ScriptedOpenAI(_answer_openai)
+    with pytest.MonkeyPatch.context() as patch, serving(server), openai_serving(of_openai):
         for name, value in SIZES.items():
             patch.setenv(name, value)
         patch.setenv("OLLAMA_HOST", server.url)
+        patch.setenv("OPENAI_BASE_URL", of_openai.base_url)
         patch.setenv("LINE_ASSETS", str(folder / "assets"))
         patch.setattr(assembly, "open_target", open_outline)
         patch.setattr(assembly, "open_text_to_image", open_painter)

@@ -160,7 +160,9 @@ def hang_up(handler, question):
     handler.close_connection = True
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
+    """Speaks HTTP, and Ollama's protocol."""
+
     protocol_version = "HTTP/1.1"
     script: ScriptedOllama
 
@@ -266,13 +268,13 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(script=None, port=0):
-    """Run a scripted server; gives the script, whose ``url`` says where.
+def serving(script=None, port=0, handler=Handler):
+    """Run a scripted server; gives the script, whose ``url`` says where. ``handler`` speaks its protocol.
 
     Raises what an act raised, which a client cannot tell from a server that died.
     """
     script = script or ScriptedOllama()
-    handler = type("Handler", (_Handler,), {"script": script})
+    handler = type("Handler", (handler,), {"script": script})
     server = _Server(("127.0.0.1", port), handler)
     script.url = f"http://127.0.0.1:{server.server_port}"
     # The pause of serve_forever's own poll would be paid at the end of each test.

@@ -18,10 +18,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
 
 from line_neurons.agent.errors import LineError, MissingPartError
 from line_neurons.agent.settings import Settings
@@ -29,33 +28,15 @@ from line_neurons.agent.text import shell_word
 from line_neurons.tools.assets.location import assets_root, state
 from line_neurons.tools.assets.packs import GROUPS, PACKS, find
 from line_neurons.tools.doctor.faults import FAULTS
+from line_neurons.tools.doctor.findings import Finding
+from line_neurons.tools.doctor.servers import check_ollama, check_openai
 from line_neurons.tools.doctor.store import check as check_store
 from line_neurons.tools.packages import pip_install
-
-Status = Literal["ok", "warn", "missing", "broken"]
 
 _TORCH, _TORCHVISION = "2.14.1", "0.29.1"
 _TORCH_REMEDY = f"pip install torch=={_TORCH} torchvision=={_TORCHVISION}"
 _PROBE_SECONDS = 180
-_OLLAMA_SECONDS = 3
 _MARK = "finding: "
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Result of the check of one component.
-
-    Args:
-        part: the component.
-        status: ``warn`` stops nothing; ``missing`` and ``broken`` need the remedy.
-        detail: a version, a number, or what is wrong; one line.
-        remedy: what to do; empty if there is nothing to do.
-    """
-
-    part: str
-    status: Status
-    detail: str
-    remedy: str = ""
 
 
 def check(
@@ -66,6 +47,8 @@ def check(
     works: bool = True,
     deep: bool = False,
     ollama: str = "",
+    base_url: str = "",
+    llm: str = "",
     found: Callable[[Finding], None] = lambda finding: None,
 ) -> list[Finding]:
     """Check every component and return the findings, in a fixed order.
@@ -77,6 +60,8 @@ def check(
         works: also run the target on an image and the text encoder on words.
         deep: also send a prompt to the embedded language model, and hash the store's images.
         ollama: Ollama servers, with commas between; empty: OLLAMA_HOST's, or this machine's.
+        base_url: OpenAI-compatible servers, with commas between; empty: OPENAI_BASE_URL's.
+        llm: the configured language model.
         found: called with each finding as soon as it is there.
     """
     root = root or assets_root()
@@ -92,7 +77,8 @@ def check(
         *([("store", lambda: _store(store, schema, deep=deep))] if store else []),
         ("disk", lambda: _disk(root)),
         ("memory", _memory),
-        ("ollama", lambda: _ollama(ollama)),
+        ("ollama", lambda: check_ollama(ollama)),
+        ("openai", lambda: check_openai(base_url, llm)),
         *([("target works", lambda: _probe("target works", root))] if works else []),
         *([("text encoder works", lambda: _probe("text encoder works", root))] if works else []),
         *([("language model works", lambda: _probe("language model works", root))] if deep else []),
@@ -328,28 +314,6 @@ def _memory() -> Iterator[Finding]:
         yield Finding("memory", "warn", detail, "the demo takes about 3 GB: close other programs")
     else:
         yield Finding("memory", "ok", detail)
-
-
-def _ollama(servers: str) -> Iterator[Finding]:
-    from line_neurons.tools.language_models.ollama.address import server_urls
-    from line_neurons.tools.language_models.ollama.models import installed
-
-    try:
-        urls = server_urls(servers)
-    except LineError as error:
-        yield Finding("ollama", "warn", error.message, error.remedy)
-        return
-    wanted = Settings.model_fields["llm"].default.removeprefix("ollama:")
-    for found in installed(urls, timeout=_OLLAMA_SECONDS):
-        if found.error:
-            yield Finding("ollama", "warn", f"{found.error}; not needed for the demo", found.remedy)
-            continue
-        models = ", ".join(f"{model.name} {model.size / 1e9:.1f} GB" for model in found.models) or "no model yet"
-        yield Finding("ollama", "ok", f"server {found.version} at {found.server}: {models}")
-        if wanted not in {model.name for model in found.models}:
-            yield Finding(
-                "ollama", "warn", f"{found.server} does not have {wanted}, the default", f"line pull {wanted}"
-            )
 
 
 def _target_works() -> Iterator[Finding]:

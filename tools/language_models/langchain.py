@@ -21,6 +21,7 @@ from line_neurons.agent.errors import BackendError, LineError, MissingPartError,
 from line_neurons.agent.ports import Prompt
 from line_neurons.agent.replies import REPLY_SCHEMA
 from line_neurons.agent.text import clean_text
+from line_neurons.tools.language_models.arguments import identity_of
 from line_neurons.tools.language_models.engine import Completion
 from line_neurons.tools.language_models.secrets import redacted, secret_texts, url_without_secrets
 
@@ -61,15 +62,37 @@ class LangChainEngine:
 
     @property
     def fingerprint(self) -> str:
-        """Class, version of its package, and a hash of the arguments without their secrets.
+        """Class, version of its package, and a hash of the arguments that decide replies.
 
         Raises:
             MissingPartError: its package is not installed.
             UsageError: it is not a chat model, or the arguments do not fit it.
         """
+        return self._print(identity_of(redacted(self._arguments)))
+
+    @property
+    def former(self) -> str:
+        """The fingerprint as earlier releases recorded it: addresses and timeouts were part of it.
+
+        Raises:
+            LineError: see ``fingerprint``.
+        """
+        return self._print(redacted(self._arguments))
+
+    def was(self, fingerprint: str, arguments: Mapping[str, Any]) -> bool:
+        """Tell whether an earlier release recorded this model under ``fingerprint``.
+
+        ``arguments`` are those of the record.
+
+        Raises:
+            LineError: see ``fingerprint``.
+        """
+        return fingerprint == self._print(arguments) and self._print(identity_of(arguments)) == self.fingerprint
+
+    def _print(self, arguments: Mapping[str, Any]) -> str:
         chosen = self._chosen(top_p=self._top_p)
         version = _version(type(self._model).__module__)
-        given = json.dumps(redacted(self._arguments), sort_keys=True, default=str)
+        given = json.dumps(arguments, sort_keys=True, default=str)
         digest = hashlib.sha256(given.encode()).hexdigest()[:16]
         settings = "".join(f" {name}={value}" for name, value in chosen.items())
         return f"langchain:{self._path} version={version} arguments={digest}{settings}"

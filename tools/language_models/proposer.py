@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.ports import Prompt, Proposal
 from line_neurons.agent.replies import parse_reply
@@ -34,6 +34,8 @@ class Proposer:
         fingerprint: model id, weights hash and settings, or a function that finds them on first use.
         cache: stores replies, or None to request each one again.
         identity: finds what is known of the weights behind the fingerprint; None where it says all.
+        formers: finds fingerprints under which earlier releases recorded the same model.
+        was: tells whether a run's fingerprint and arguments of the model, as recorded, are of this model.
     """
 
     def __init__(
@@ -42,12 +44,18 @@ class Proposer:
         fingerprint: str | Callable[[], str],
         cache: ReplyCache | None,
         identity: Callable[[], Mapping[str, str]] | None = None,
+        *,
+        formers: Callable[[], Sequence[str]] = tuple,
+        was: Callable[[str, Mapping[str, Any]], bool] = lambda fingerprint, arguments: False,
     ) -> None:
         self.identity = identity
         self._make_engine = engine
         self._find_fingerprint = fingerprint
         self._cache = cache
         self._opening = threading.Lock()
+        self._find_formers = formers
+        self._was = was
+        self._recognised: list[str] = []
 
     @property
     def fingerprint(self) -> str:
@@ -58,6 +66,20 @@ class Proposer:
     @cached_property
     def _fingerprint(self) -> str:
         return self._find_fingerprint if isinstance(self._find_fingerprint, str) else self._find_fingerprint()
+
+    @cached_property
+    def _formers(self) -> Sequence[str]:
+        return self._find_formers()
+
+    def recognises(self, fingerprint: str, arguments: Mapping[str, Any]) -> bool:
+        """Tell whether an earlier release recorded this model under ``fingerprint``.
+
+        If so, replies cached under it are found from then on. ``arguments`` are those of the record.
+        """
+        known = self._was(fingerprint, arguments)
+        if known and fingerprint not in self._recognised:
+            self._recognised.append(fingerprint)
+        return known
 
     @cached_property
     def _engine(self) -> ChatEngine:
@@ -71,12 +93,15 @@ class Proposer:
     def _complete(self, prompt: Prompt, seed: int, temperature: float) -> Completion:
         def ask() -> Completion:
             with self._opening:
+                former = [print_ for print_ in (*self._recognised, *self._formers) if print_ != model]
+            for print_ in former if self._cache else ():
+                if self._cache and (kept := self._cache.get(key, print_)):
+                    return kept
+            with self._opening:
                 engine = self._engine
             return _tidied(engine.complete(prompt, seed=seed, temperature=temperature))
 
         model = self.fingerprint
-        if self._cache is None:
-            return ask()
         key = json.dumps(
             {
                 "messages": [[message.role, message.content] for message in prompt.messages],
@@ -85,6 +110,8 @@ class Proposer:
             },
             ensure_ascii=False,
         )
+        if self._cache is None:
+            return ask()
         return self._cache.get_or_complete(key, model, ask)
 
 

@@ -1,4 +1,4 @@
-"""Open a language model from its spec: Ollama, LangChain, embedded, or random words."""
+"""Open a language model from its spec: Ollama, OpenAI-compatible, LangChain, embedded, or random words."""
 
 from __future__ import annotations
 
@@ -33,8 +33,13 @@ EMBEDDED = {
 _TRIED = re.compile(r"^(?:-?[\d.]+ (?P<scored>.+)|Forbidden: (?P<forbidden>.+))$", re.MULTILINE)
 # Questions at once to one server, one service, or copies of the embedded model.
 _AT_ONCE = 4
+# To one OpenAI-compatible server, which batches them.
+_AT_ONCE_BATCHED = 32
+NAMED_KINDS = frozenset({"ollama", "openai", "langchain"})
+"""Kinds of language models that need a name behind the colon."""
 FORMS = (
     "ollama:NAME",
+    "openai:MODEL",
     "langchain:package.module.Class",
     "embedded",
     *(f"embedded:{name}" for name in EMBEDDED),
@@ -67,6 +72,8 @@ def open_language_model(
     kept = ReplyCache(cache) if cache else None
     if kind == "ollama" and name:
         return _ollama(name, settings, kept)
+    if kind == "openai" and name:
+        return _openai(name, settings, kept)
     if kind == "langchain" and name:
         return _langchain(name, settings, kept)
     if kind == "embedded":
@@ -80,7 +87,7 @@ def default_parallel(settings: Settings) -> int:
     """Return the default number of parallel requests to the language model of ``settings``.
 
     Raises:
-        UsageError: an address of Ollama servers is not one.
+        UsageError: an address of servers is not one, or none is named.
     """
     kind = settings.llm.partition(":")[0]
     if kind == "embedded":
@@ -89,6 +96,11 @@ def default_parallel(settings: Settings) -> int:
         from line_neurons.tools.language_models.ollama.address import server_urls
 
         return _AT_ONCE * len(server_urls(settings.ollama))
+    if kind == "openai":
+        from line_neurons.tools.language_models.openai.address import server_urls as openai_urls
+
+        most = next(bound.le for bound in Settings.model_fields["llm_parallel"].metadata if hasattr(bound, "le"))
+        return min(_AT_ONCE_BATCHED * len(openai_urls(settings.base_url)), int(most))
     return _AT_ONCE if kind == "langchain" else 1
 
 
@@ -113,11 +125,28 @@ def _ollama(name: str, settings: Settings, kept: ReplyCache | None) -> LanguageM
     return Proposer(lambda: engine, lambda: engine.fingerprint, kept, engine.identity)
 
 
+def _openai(name: str, settings: Settings, kept: ReplyCache | None) -> LanguageModel:
+    from line_neurons.tools.language_models.openai.address import server_urls
+    from line_neurons.tools.language_models.openai.chat import OpenAIEngine
+
+    engine = OpenAIEngine(
+        name,
+        server_urls(settings.base_url),
+        top_p=settings.top_p,
+        penalties={name: getattr(settings, name) for name in ("presence_penalty", "frequency_penalty")},
+        reply_tokens=settings.reply_tokens,
+        timeout=settings.timeout,
+    )
+    return Proposer(lambda: engine, lambda: engine.fingerprint, kept, engine.identity)
+
+
 def _langchain(path: str, settings: Settings, kept: ReplyCache | None) -> LanguageModel:
     from line_neurons.tools.language_models.langchain import LangChainEngine
 
     engine = LangChainEngine(path, settings.langchain, top_p=settings.top_p)
-    return Proposer(lambda: engine, lambda: engine.fingerprint, kept)
+    return Proposer(
+        lambda: engine, lambda: engine.fingerprint, kept, formers=lambda: (engine.former,), was=engine.was
+    )
 
 
 def _embedded(pack: str, settings: Settings, assets: Path, kept: ReplyCache | None) -> LanguageModel:

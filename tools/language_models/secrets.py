@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from line_neurons.agent.errors import DamagedError, UsageError
+from line_neurons.agent.presets import SERVERS
 
 REDACTED = "(left out)"
+_SERVER_FLAGS = {f"--{name.replace('_', '-')}" for name in SERVERS}
 
 # A number under one of the first is a count or a limit, as in max_token or key_length; not under the others.
 _SECRET_TEXTS = {"key", "keys", "apikey", "apikeys", "token", "auth", "bearer", "cookie", "cookies"}
@@ -22,7 +24,7 @@ _QUERY = re.compile(r"(?<=[?&])([^?&=\s]+)=([^&#\s]+)")
 def redacted(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Replace keys, tokens, passwords and the like in arguments by ``REDACTED``."""
     return {
-        name: REDACTED if _is_secret(name, value) else _without_secrets(value) for name, value in arguments.items()
+        name: REDACTED if is_secret(name, value) else _without_secrets(value) for name, value in arguments.items()
     }
 
 
@@ -71,12 +73,12 @@ def url_without_secrets(text: str, instead: str) -> str:
     """Replace users, passwords and secret query parameters in the addresses of a text."""
 
     def query(found: re.Match[str]) -> str:
-        return f"{found[1]}={instead}" if _is_secret(found[1], found[2]) else found[0]
+        return f"{found[1]}={instead}" if is_secret(found[1], found[2]) else found[0]
 
     return _QUERY.sub(query, _USER_OF_URL.sub(f"{instead}@", text))
 
 
-def _is_secret(name: str, value: Any) -> bool:
+def is_secret(name: str, value: Any) -> bool:
     """Tell whether a name marks a secret, as ``api_key`` does and ``max_tokens`` not."""
     if isinstance(value, bool | None):
         return False
@@ -89,7 +91,7 @@ def secret_texts(value: Any, *, secret: bool = False) -> Iterator[str]:
     """Yield the secret texts among arguments."""
     if isinstance(value, Mapping):
         for name, part in value.items():
-            yield from secret_texts(part, secret=secret or _is_secret(name, part))
+            yield from secret_texts(part, secret=secret or is_secret(name, part))
     elif isinstance(value, list | tuple):
         for part in value:
             yield from secret_texts(part, secret=secret)
@@ -110,9 +112,9 @@ def without_passwords(arguments: Sequence[str]) -> list[str]:
     kept: list[str] = []
     for argument in arguments:
         flag, equals, value = argument.partition("=")
-        if kept and kept[-1] == "--ollama":
+        if kept and kept[-1] in _SERVER_FLAGS:
             flag, equals, value = "", "", argument
-        elif flag != "--ollama" or not equals:
+        elif flag not in _SERVER_FLAGS or not equals:
             kept.append(argument)
             continue
         kept.append(f"{flag}{equals}{','.join(public_url(part.strip()) for part in value.split(','))}")

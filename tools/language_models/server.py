@@ -163,7 +163,7 @@ class HttpServer:
             if self._wants_tls():
                 raise self._no_plain_http() from error
             raise self.lost(clean_text(str(error), 200)) from error
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise self._another_program(error) from error
         self._answered = True
         return answer

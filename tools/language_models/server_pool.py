@@ -19,7 +19,7 @@ AVOID_SECONDS = 30.0
 LONGEST_WAIT_SECONDS = 60.0
 """A server that asks to be left alone for longer is asked again after this time."""
 
-_EXPONENTIAL = wait_exponential()
+_EXPONENTIAL = wait_exponential(max=LONGEST_WAIT_SECONDS)
 
 
 class ServerPool(Generic[Server]):

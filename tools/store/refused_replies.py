@@ -35,6 +35,11 @@ _OF_OLLAMA = {
     "not_json": "--think on or off, or another model (--llm)",
     "schema": "--think on or off, or another model (--llm)",
 }
+_OF_OPENAI = {
+    "truncated": "a longer --reply-tokens, or another model (--llm)",
+    "empty": "a longer --reply-tokens, or another model (--llm)",
+}
+_OF_SERVERS = {"ollama": _OF_OLLAMA, "openai": _OF_OPENAI}
 _REMEDIES = {
     "duplicate": "fewer iterations, a higher --temperature, or another model (--llm)",
     "not_drawable": "another --generator, a lower --threshold, or more --hints",
@@ -134,5 +139,5 @@ def summary(found: Refusals) -> str:
 
 def remedy(found: Refusals, settings: Mapping[str, Any]) -> str:
     """Return what helps against the most frequent reason, with the settings of the run."""
-    of_ollama = _OF_OLLAMA if str(settings.get("llm")).startswith("ollama:") else {}
-    return {**_REMEDIES, **of_ollama}.get(found.most, _ANOTHER)
+    kind = str(settings.get("llm")).partition(":")[0]
+    return {**_REMEDIES, **_OF_SERVERS.get(kind, {})}.get(found.most, _ANOTHER)

@@ -45,7 +45,7 @@ COMMANDS: Table = {
     },
     "Set up": {
         "doctor": ("doctor", "Check the installation, or a store."),
-        "models": ("models", "List the models of the Ollama servers."),
+        "models": ("models", "List the models of the Ollama and OpenAI-compatible servers."),
         "pull": ("models", "Download a model to the Ollama servers."),
         "gc": ("doctor", "Free disk space: old checkpoints of finished units, and unused database pages."),
     },

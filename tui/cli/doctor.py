@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.settings import load_settings
+from line_neurons.agent.presets import SERVERS
+from line_neurons.agent.settings import Settings, load_settings
 from line_neurons.agent.text import shell_word
 from line_neurons.tools.doctor import disk_space
 from line_neurons.tools.doctor.disk_space import Freed
@@ -27,7 +28,7 @@ app = typer.Typer()
 @opt.command(
     app,
     "doctor",
-    ("ollama", "store"),
+    (*SERVERS, "store"),
     examples=("line doctor", "line doctor --deep", "line doctor --store runs --fix"),
 )
 def doctor(
@@ -44,11 +45,11 @@ def doctor(
     Reports of each component whether it is present, its version, whether it works, and the remedy. With --store or
     --fix only the store is checked: its databases, images and checkpoints.
     """
-    ollama, store = load_settings(**flags).ollama, opt.store_of(**flags)
+    settings, store = load_settings(**flags), opt.store_of(**flags)
     if fix or "store" in flags:
         sound = examine(store, fix=fix, deep=deep, as_json=json)
     else:
-        sound = check_installation(store, opt.assets_of(), ollama=ollama, deep=deep, as_json=json)
+        sound = check_installation(store, opt.assets_of(), settings=settings, deep=deep, as_json=json)
     if not sound:
         raise typer.Exit(1)
 
@@ -72,9 +73,10 @@ def gc(json: opt.Json = False, **flags: Any) -> None:
         terminal.line(f"freed {megabytes(size)} of {store}")
 
 
-def check_installation(store: Path, assets: Path, *, ollama: str, deep: bool, as_json: bool) -> bool:
+def check_installation(store: Path, assets: Path, *, settings: Settings, deep: bool, as_json: bool) -> bool:
     """Print the state of each component; False if one is missing or broken."""
-    from line_neurons.tools.doctor.installation import Finding, check
+    from line_neurons.tools.doctor.findings import Finding
+    from line_neurons.tools.doctor.installation import check
 
     def report(finding: Finding) -> None:
         mark = "note" if finding.status == "warn" else finding.status
@@ -93,7 +95,9 @@ def check_installation(store: Path, assets: Path, *, ollama: str, deep: bool, as
         store=store,
         schema=schema,
         deep=deep,
-        ollama=ollama,
+        ollama=settings.ollama,
+        base_url=settings.base_url,
+        llm=settings.llm,
         found=(lambda _: None) if as_json else report,
     )
     if as_json:

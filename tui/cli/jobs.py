@@ -23,7 +23,7 @@ from line_neurons.graphs.runs.lifecycle import select_units, start, work
 from line_neurons.graphs.runs.revisit import revisit_recorded
 from line_neurons.graphs.runs.runner import last_step
 from line_neurons.tools.cache.activation_cache import CacheStats
-from line_neurons.tools.language_models.secrets import with_secrets
+from line_neurons.tools.language_models.arguments import langchain_here, servers_of
 from line_neurons.tools.run_problems import run_problems
 from line_neurons.tools.store.leases import refuse_leased
 from line_neurons.tools.store.records import Run
@@ -253,8 +253,8 @@ class Reopening:
             settings, on_progress = self._settings, self._reporter.report_preparation
             arguments = settings.langchain
             if "llm" not in self._changes:
-                arguments = with_secrets(run.settings.get("langchain", {}), arguments)
-            changes = {"ollama": settings.ollama, **self._changes, "langchain": arguments}
+                arguments = langchain_here(run.settings, settings)
+            changes = {**servers_of(settings), **self._changes, "langchain": arguments}
             components = reopen(run, settings.store, settings.assets, on_progress, changes)
             self._opened[key] = components
         components.layers.add(run.layer)

@@ -18,7 +18,7 @@ import typer
 from rich.markup import escape
 
 from line_neurons.agent.diffusion_settings import DiffusionSettings
-from line_neurons.agent.presets import OLLAMA_SAMPLING
+from line_neurons.agent.presets import OLLAMA_SAMPLING, SERVERS
 from line_neurons.agent.renamed import RENAMED
 from line_neurons.agent.settings import Settings, load_settings
 from line_neurons.eval.exchange.output_files import output_path
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 FILES = ("store", "assets")
 BATCH = ("max_concurrent_units", "llm_parallel", "batch_timeout", "max_consecutive_failures", "revisit")
 LANGUAGE_MODEL = (
-    "llm", "ollama", "temperature", "top_p", *OLLAMA_SAMPLING, "context", "reply_tokens", "timeout", "think",
+    "llm", *SERVERS, "temperature", "top_p", *OLLAMA_SAMPLING, "context", "reply_tokens", "timeout", "think",
     "hints",
 )  # fmt: skip
 PIPELINE = tuple(f"diffusion__{name}" for name in ("offload", "vae_slicing", "compile", "batch"))
@@ -180,7 +180,7 @@ def field_of(setting: str) -> FieldInfo:
 def default_text(setting: str, defaults: Mapping[str, Any] | str = "") -> str:
     """Return the default of a setting as the help shows it."""
     if isinstance(defaults, str):
-        if defaults and setting not in {*FILES, "ollama"}:
+        if defaults and setting not in {*FILES, *SERVERS}:
             return defaults
         defaults = {}
     value = defaults.get(setting, field_of(setting).default)

@@ -6,13 +6,14 @@ import os
 import re
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from line_neurons.agent.errors import LineError, UsageError
+from line_neurons.agent.presets import SERVERS
 from line_neurons.agent.text import shell_word
 from line_neurons.graphs.replay.compare import (
     SCHEMA,
@@ -26,6 +27,7 @@ from line_neurons.graphs.replay.replay import Plan, components_of, plan, replay_
 from line_neurons.graphs.runs.code_trust import require_trust
 from line_neurons.graphs.runs.environment import current_environment
 from line_neurons.graphs.runs.runner import last_step
+from line_neurons.tools.language_models.arguments import known_fingerprints
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import default_store, find_unit, open_store
 from line_neurons.tui.cli import options as opt
@@ -44,7 +46,7 @@ _LONGEST = 60
 @opt.command(
     app,
     "replay",
-    ("ollama", "timeout", "max_concurrent_units", "llm_parallel", *opt.MACHINE, *opt.FILES),
+    (*SERVERS, "timeout", "max_concurrent_units", "llm_parallel", *opt.MACHINE, *opt.FILES),
     defaults="as recorded",
     examples=(
         "line replay resnet50-layer4-1",
@@ -96,7 +98,9 @@ def replay(
         with reporter:
             components = components_of(runs, planned, place, settings, reporter.report_preparation, changes)
             differ, unknown = compare_environment(
-                runs, recorded, current_environment(components[-1], recorded.layer)
+                runs,
+                replace(recorded, fingerprints=known_fingerprints(components[-1].language_model, recorded)),
+                current_environment(components[-1], recorded.layer),
             )
         if not json:
             _report_environment(planned, place, differ, unknown)

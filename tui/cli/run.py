@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from line_neurons.agent.presets import BATCH
+from line_neurons.agent.presets import BATCH, SERVERS
 from line_neurons.agent.settings import load_settings
 from line_neurons.tui.cli import invocation
 from line_neurons.tui.cli import options as opt
@@ -75,7 +75,7 @@ def batch(
 @opt.command(
     app,
     "demo",
-    ("llm", "ollama", "seed", *opt.FILES),
+    ("llm", *SERVERS, "seed", *opt.FILES),
     defaults=DEMO_COMPONENTS,
     examples=("line demo", "line demo --llm ollama:llama3.1:8b --store demo"),
 )

@@ -8,9 +8,12 @@ from line_neurons.tools.assets import assets_root
 from line_neurons.tools.assets.location import state
 from line_neurons.tools.assets.packs import find
 from line_neurons.tools.doctor import installation as doctor
-from line_neurons.tools.doctor.installation import Finding, check, torch_pair_problem
+from line_neurons.tools.doctor.findings import Finding
+from line_neurons.tools.doctor.installation import check, torch_pair_problem
 from line_neurons.tools.packages import pip_install
 from support.fake_ollama import DIGEST, MODEL, ScriptedOllama, serving
+from support.fake_openai import MODEL as SERVED
+from support.fake_openai import serving as openai_serving
 
 PAIR_REMEDY = "pip install torch==2.14.1 torchvision==0.29.1"
 
@@ -248,6 +251,18 @@ def test_an_address_that_is_none_is_told(no_probes):
     (finding,) = only("ollama", ollama="box:port")
     assert finding.status == "warn"
     assert "'box:port'" in finding.detail
+
+
+def test_openai_compatible_servers_are_looked_at_where_they_are_configured(no_probes, monkeypatch):
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    assert only("openai") == []
+    with openai_serving() as server:
+        found = only("openai", base_url=server.base_url, llm="openai:other")
+    assert [finding.status for finding in found] == ["ok", "warn"]
+    assert found[0].detail == f"server at {server.base_url}: {SERVED}"
+    assert (found[1].detail, found[1].remedy) == (f"{server.base_url} does not serve other", "see `line models`")
+    (away,) = only("openai", base_url="127.0.0.1:9")
+    assert away.status == "warn" and "no OpenAI-compatible server answers" in away.detail
 
 
 def test_findings_are_told_as_they_come_and_returned_in_the_same_order(no_probes):

@@ -243,7 +243,7 @@ def test_a_fault_that_stays_is_one_line_without_the_secrets(module, kind, waits)
     assert slept == waits
 
 
-def test_the_fingerprint_tells_arguments_apart_but_not_secrets():
+def test_the_fingerprint_tells_arguments_apart_but_not_secrets_and_places():
     def fingerprint(path=FAKE, top_p=0.9, **arguments):
         return LangChainEngine(path, arguments, top_p=top_p).fingerprint
 
@@ -254,7 +254,9 @@ def test_the_fingerprint_tells_arguments_apart_but_not_secrets():
         assert fingerprint(**{**ollama, "model": "other"}) != plain
         headers = [{"headers": {"Authorization": f"Bearer {key}"}} for key in ("one", "two")]
         first, second = (fingerprint(**ollama, client_kwargs=given) for given in headers)
-        assert first == second != plain
+        assert first == second == plain
+        assert fingerprint(**{**ollama, "base_url": "http://elsewhere"}) == plain
+        assert fingerprint(**ollama, num_ctx=2048) != plain
         assert not server.asked
     assert plain.startswith("langchain:langchain_ollama.ChatOllama version=1.")
     assert plain.endswith("top_p=0.9")

@@ -70,6 +70,10 @@ def test_an_address_is_shown_without_user_and_password():
     [
         (["--ollama", "http://me:pw@box:1,you:pw@other"], ["--ollama", "http://box:1,other"]),
         (["--ollama=me:p@w@box"], ["--ollama=box"]),
+        (
+            ["--base-url", "http://me:pw@box/v1", "--base-url=me:pw@b"],
+            ["--base-url", "http://box/v1", "--base-url=b"],
+        ),
         (["--control", "hf:cifar10@test", "--ollama"], ["--control", "hf:cifar10@test", "--ollama"]),
     ],
 )

@@ -6,6 +6,8 @@ import typer
 from line_neurons.agent.errors import LineError, MissingPartError
 from line_neurons.tui.cli import models as model_commands
 from support.fake_ollama import MODEL, ScriptedOllama, serving, stream
+from support.fake_openai import ScriptedOpenAI
+from support.fake_openai import serving as openai_serving
 
 LAYER = {"status": "pulling aabbcc", "digest": "sha256:aabbcc", "total": 100}
 FETCHED = stream(LAYER, LAYER | {"completed": 100}, {"status": "success"})
@@ -60,8 +62,9 @@ def test_models_are_listed_by_server_and_a_server_that_is_away_is_told(capsys):
     with serving() as gone:
         pass
     with serving() as server, serving(ScriptedOllama(models={})) as empty:
-        assert model_commands.print_models(server.url, as_json=False)
-        assert not model_commands.print_models(f"{empty.url},{gone.url}", as_json=False)
+        model_commands.models(ollama=server.url)
+        with pytest.raises(typer.Exit):
+            model_commands.models(ollama=f"{empty.url},{gone.url}")
     said = capsys.readouterr()
     assert all(
         word in said.out for word in (MODEL, "4.9 GB", "8.0B", "Q4_K_M", "Ollama 0.24.0", "has no model yet")
@@ -71,4 +74,30 @@ def test_models_are_listed_by_server_and_a_server_that_is_away_is_told(capsys):
 
 def test_an_address_that_is_none_is_refused_before_anything_is_asked():
     with pytest.raises(LineError, match="not the address"):
-        model_commands.print_models("box:port", as_json=True)
+        model_commands.models(ollama="box:port", json=True)
+
+
+def test_the_models_of_openai_compatible_servers_are_listed(capsys, monkeypatch):
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
+    with openai_serving(
+        ScriptedOpenAI(models=[{"id": "a/b", "owned_by": "vllm", "max_model_len": 8192}])
+    ) as server:
+        model_commands.models(base_url=server.base_url)
+        shown = capsys.readouterr().out
+        model_commands.models(base_url=server.base_url, json=True)
+    assert "openai:a/b" in shown and "8192" in shown
+    (found,) = json.loads(capsys.readouterr().out)
+    assert (found["api"], found["models"][0]["id"]) == ("openai", "a/b")
+
+
+def test_without_an_option_the_configured_servers_are_listed(capsys, monkeypatch):
+    with serving() as ollama, openai_serving() as server:
+        monkeypatch.setenv("OLLAMA_HOST", ollama.url)
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        model_commands.models(json=True)
+        both = json.loads(capsys.readouterr().out)
+        monkeypatch.setenv("LINE_LLM", "openai:model")
+        model_commands.models(json=True)
+        one = json.loads(capsys.readouterr().out)
+    assert [found["server"] for found in both] == [ollama.url, server.base_url]
+    assert [found["server"] for found in one] == [server.base_url]

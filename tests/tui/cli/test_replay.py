@@ -28,6 +28,7 @@ def here(tmp_path, monkeypatch):
     found = {"model": ScriptedModel(answer), "target": ScriptedTarget()}
 
     def opened(model, settings, preparing=None, layers=None):
+        found["settings"] = settings
         known = scripted_components(settings.store, found["model"], target=found["target"])
         named = ("language_model", "generator", "target", "control_set")
         made = Components(model, settings, preparing, layers)
@@ -50,6 +51,11 @@ def test_status_0_says_that_all_is_the_same(line, here, tmp_path):
     assert len(here["model"].asked) == asked
     assert line("replay", RUN)[0] == 0
     assert len(here["model"].asked) == 2 * asked
+
+
+def test_servers_that_an_option_names_are_used(line, here):
+    assert line("replay", RUN, "--ollama", "gpu8:1", "--base-url", "gpu9:1")[0] == 0
+    assert (here["settings"].ollama, here["settings"].base_url) == ("gpu8:1", "gpu9:1")
 
 
 def test_status_1_says_where_it_is_another(line, here):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.tools.generators.presets import parse_source
-from line_neurons.tools.language_models.registry import EMBEDDED, FORMS
+from line_neurons.tools.language_models.registry import EMBEDDED, FORMS, NAMED_KINDS
 from line_neurons.tools.target_specs import known_prefixes
 from line_neurons.tools.targets.base import near_names
 from line_neurons.tools.targets.unit_selectors import parse_units
@@ -115,7 +115,7 @@ def _combination_error(values: Mapping[str, str]) -> dict[str, str]:
 def _language_model(spec: str) -> None:
     kind, colon, name = spec.partition(":")
     if spec not in {"embedded", "random"} and not (
-        (kind in {"ollama", "langchain"} and name) or (kind == "embedded" and colon and name in EMBEDDED)
+        (kind in NAMED_KINDS and name) or (kind == "embedded" and colon and name in EMBEDDED)
     ):
         raise UsageError(f"is none of: {', '.join(FORMS)}")
 

@@ -15,7 +15,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Static
 
 from line_neurons.agent.concepts import find_duplicate, normalise_concept
-from line_neurons.tools.language_models.registry import FORMS
+from line_neurons.tools.language_models.registry import FORMS, NAMED_KINDS
 from line_neurons.tui.formatting import plain
 
 _LOOK = """
@@ -246,7 +246,7 @@ def _seed_error(text: str) -> str:
 
 def _model_error(text: str) -> str:
     kind, _, name = text.partition(":")
-    if not text or text in FORMS or (kind in {"ollama", "langchain"} and name and not set(name) & {" ", "\t"}):
+    if not text or text in FORMS or (kind in NAMED_KINDS and name and not set(name) & {" ", "\t"}):
         return ""
     return f"no language model {text!r:.40}; name one of: {', '.join(FORMS)}"
 

@@ -24,7 +24,7 @@ from line_neurons.eval.labels.formats import Labels
 from line_neurons.graphs.runs.code_trust import record_trust, require_trust
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import select_units
-from line_neurons.tools.language_models.secrets import with_secrets
+from line_neurons.tools.language_models.arguments import langchain_here, servers_of
 from line_neurons.tools.store.runs import default_store, open_store
 from line_neurons.tools.target_specs import short_spec
 from line_neurons.tui.cli import output as terminal
@@ -142,8 +142,8 @@ def _task(
     require_trust(opened, run, flags)
     units = [unit.unit for unit in opened.units(run.id)]
     opened.close()
-    here = {"store": store, "assets": settings.assets, "ollama": settings.ollama}
-    langchain = with_secrets(run.settings.get("langchain", {}), settings.langchain)
+    here = {"store": store, "assets": settings.assets, **servers_of(settings)}
+    langchain = langchain_here(run.settings, settings)
     changes = {**here, "langchain": langchain, "vocabulary_share": share, **flags}
     if options.allow_excluded:
         changes = {"exclude": (), **changes, "exclude_for": {}}

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.presets import BATCH, OLLAMA_SAMPLING
+from line_neurons.agent.presets import BATCH, OLLAMA_SAMPLING, SERVERS
 from line_neurons.agent.settings import load_settings
 from line_neurons.tui.cli import options as opt
 
@@ -147,7 +147,7 @@ def export(
 
 
 _BASELINE = (
-    "seed", "images", "scorer", "exclude", "llm", "ollama", "top_p", *OLLAMA_SAMPLING, "context", "reply_tokens",
+    "seed", "images", "scorer", "exclude", "llm", *SERVERS, "top_p", *OLLAMA_SAMPLING, "context", "reply_tokens",
     "timeout", "think", "llm_parallel", *opt.IMAGES, *opt.PIPELINE, *opt.TARGET, *opt.MACHINE, *opt.FILES,
 )  # fmt: skip
 _METHOD_PANEL = "Options of single methods"

@@ -1,0 +1,1 @@
+"""Servers with the OpenAI API: their addresses, models and chat."""
