@@ -106,7 +106,8 @@ class _Latest(Generic[T]):
     def _deliver(self) -> None:
         with self._lock:
             values, self._values = self._values, []
-        if values and self._screen.is_attached:
+        # It has no display from the moment that its removal is requested; its widgets are gone before it is.
+        if values and self._screen.is_attached and self._screen.display:
             self._consume(values[0])
 
 

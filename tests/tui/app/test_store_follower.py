@@ -113,3 +113,19 @@ async def test_an_app_that_closes_while_the_store_is_read_ends(store):
         await until(pilot, reading.is_set)
         threading.Timer(0.3, go_on.set).start()
     assert screen.shown == []
+
+
+async def test_nothing_is_shown_on_a_screen_that_closes(store):
+    screen = Watching(store)
+    async with Watcher(screen).run_test() as pilot:
+        await until(pilot, lambda: screen.shown)
+        shown = []
+        latest = following._Latest(screen, shown.append)
+        latest.put("before")
+        latest._deliver()
+        latest.put("while it closes")
+        removal = screen.remove()
+        assert screen.is_attached
+        latest._deliver()
+        await removal
+        assert shown == ["before"]
