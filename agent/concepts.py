@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from line_neurons.agent.nouns import singular
@@ -22,6 +22,13 @@ from line_neurons.agent.text import clean_text
 
 MAX_CONCEPT_CHARACTERS = 60
 MAX_CONCEPT_WORDS = 3
+
+NEAR_FLOOR = 0.5
+"""Lowest cosine similarity of concepts that are called near.
+
+Measured on the 562 names of the bundled image bank with its text encoder: of all pairs without a common group,
+0.2 % reach it (median 0.20), and 87 % of the names have another one that does; "democracy" and "tax" have none.
+"""
 
 _LONGEST = 10 * MAX_CONCEPT_CHARACTERS
 _ARTICLES = ("a", "an", "the")
@@ -98,3 +105,15 @@ def find_duplicate(concept: str, tried: Iterable[str]) -> str | None:
     """Return the concept in ``tried`` that is the same as ``concept``, or None."""
     key = concept_key(concept)
     return next((other for other in tried if concept_key(other) == key), None)
+
+
+def describe_near(nearest: Iterable[Sequence[str | float]], most: int = 3) -> str:
+    """Name the concepts near another one, each with its cosine similarity.
+
+    ``nearest`` are (concept, similarity) pairs, best first; those below ``NEAR_FLOOR`` are left out.
+
+    >>> describe_near([("electric guitar", 0.724), ("violin", 0.51), ("fire", 0.38)])
+    'electric guitar 0.72, violin 0.51'
+    """
+    near = [(concept, float(similarity)) for concept, similarity in nearest if float(similarity) >= NEAR_FLOOR]
+    return ", ".join(f"{concept} {similarity:.2f}" for concept, similarity in near[:most])

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 Portable = TypeVar("Portable", bound=BaseException)
 
+from line_neurons.agent.concepts import describe_near
+
 
 class PortableError(Exception):
     """An error that may leave its process: it pickles with its class, text and data."""
@@ -117,8 +119,10 @@ class NotDrawableError(PortableError):
     """
 
     def __init__(self, concept: str, nearest: list[tuple[str, float]]) -> None:
-        near = ", ".join(f"{caption} {similarity:.2f}" for caption, similarity in nearest[:3])
-        super().__init__(f"nothing in the bank is close enough to {concept!r}; nearest: {near or 'nothing'}")
+        near = describe_near(nearest)
+        super().__init__(
+            f"nothing in the bank is close enough to {concept!r}" + (f"; near it: {near}" if near else "")
+        )
         self.concept = concept
         self.nearest = nearest
 

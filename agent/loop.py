@@ -31,7 +31,7 @@ class Node:
 NODES: Mapping[str, Node] = {
     node.name: node
     for node in (
-        Node("init", "update", "first board", "filling the first board", "prompting for a concept"),
+        Node("init", "update", "initializing", "filling the initial scoreboard", "prompting for a concept"),
         Node("propose", "update", "proposing", "prompting the language model for a concept", "generating images"),
         Node("synthesize", "propose", "generating", "generating images of {}", "measuring"),
         Node("activate", "synthesize", "measuring", "measuring the unit on images of {}", "scoring"),
@@ -65,9 +65,9 @@ def node_of(name: str) -> Node:
 
 
 def rank(name: str) -> int:
-    """Order a node among those of one attempt: -1 first board, 0 end of a search, 1 prompting, then on.
+    """Order a node among those of one attempt: -1 initial scoreboard, 0 end of a search, 1 prompting, then on.
 
-    A restart that fills no board ends at the place of its first board, after it.
+    A restart that fills no board ends at the place of its initial scoreboard, after it.
 
     Raises:
         ValueError: there is no such node.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from line_neurons.agent.concepts import concept_key, find_duplicate
 from line_neurons.agent.errors import (
@@ -210,10 +211,13 @@ def _hints(state: LineState, deps: Deps, board: Scoreboard) -> list[str]:
     return fresh
 
 
-def _refuse(state: LineState, deps: Deps, outcome: str, reason: str) -> LineState:
-    """Log a refused proposal; after ``retries`` of them the step is logged as stalled."""
+def _refuse(state: LineState, deps: Deps, outcome: str, reason: str, **detail: Any) -> LineState:
+    """Log a refused proposal; after ``retries`` of them the step is logged as stalled.
+
+    ``reason`` is in words for the model; ``detail`` is for users.
+    """
     concept = state.get("concept") or None
-    log_step(state, deps, outcome, concept=concept, detail={"reason": reason})
+    log_step(state, deps, outcome, concept=concept, detail={"reason": reason, **detail})
     changes: LineState = {}
     if outcome == "not_drawable" and concept:
         changes = {"tried": [*state["tried"], concept], "proposed": [*state.get("proposed", []), concept]}
@@ -246,7 +250,8 @@ def synthesize(state: LineState, deps: Deps) -> LineState:
     except NotDrawableError as error:
         near = ", ".join(caption for caption, _ in error.nearest[:3])
         reason = f'"{concept}" cannot be generated' + (f"; near it: {near}." if near else ".")
-        return _refuse(state, deps, "not_drawable", reason)
+        # For the model all names, as ever; for users the near ones, with their similarity.
+        return _refuse(state, deps, "not_drawable", reason, nearest=error.nearest[:3])
     return {"images": images, "outcome": "drawn"}
 
 

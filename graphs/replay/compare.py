@@ -255,6 +255,8 @@ def _divergence(
         # Earlier versions recorded neither the hash of a prompt nor its hints.
         if then.prompt is None and name in {"prompt", "detail"}:
             continue
+        if name == "detail":
+            one, two = _without_new(one, two)
         apart = _apart(one, two, tolerance)
         if name == "prompt" and tolerance:
             # It lists scores: a different digit matters only if the reply differs.
@@ -263,6 +265,14 @@ def _divergence(
             return Divergence(*key, _SHOWN.get(name, name), one, two), _LEVELS.index("same label")
         worst = max(worst, apart)
     return None, worst
+
+
+def _without_new(one: Any, two: Any) -> tuple[Any, Any]:
+    """Leave out of two details of steps what earlier versions did not record: the similarity of near concepts."""
+    if not all(isinstance(detail, dict) and "reason" in detail for detail in (one, two)):
+        return one, two
+    kept = [{key: value for key, value in detail.items() if key != "nearest"} for detail in (one, two)]
+    return kept[0], kept[1]
 
 
 def _ends_apart(plan: Plan, unit: Unit, other: Unit | None, tolerance: float) -> int:

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from line_neurons.agent.concepts import describe_near
+from line_neurons.tools.store.records import Step
+
 if TYPE_CHECKING:
     from line_neurons.tools.store.runs import RunStore
 
@@ -127,6 +130,24 @@ def _counted(runs: RunStore, run: str | None, unit: int | None) -> dict[str, Ref
 
 def _kind(detail: str) -> str:
     return next((kind for words, kind in _PHRASES.items() if words in detail), "concept")
+
+
+def reason_of_refusal(step: Step) -> str:
+    """Return why a proposal was refused, in words; empty if it was not.
+
+    Near concepts are named with their similarity. Where an earlier version recorded none, they are left out.
+    """
+    detail = step.detail or {}
+    reason, nearest = str(detail.get("reason") or ""), detail.get("nearest")
+    if step.outcome != "not_drawable":
+        return reason
+    pairs = [pair for pair in nearest if _is_similarity(pair)] if isinstance(nearest, list) else []
+    near, why = describe_near(pairs), reason.partition("; near it: ")[0].rstrip(".")
+    return f"{why or 'it cannot be generated'}; near it: {near}" if near else why
+
+
+def _is_similarity(pair: Any) -> bool:
+    return isinstance(pair, list) and [type(value) for value in pair] == [str, float]
 
 
 def summary(found: Refusals) -> str:
