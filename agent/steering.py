@@ -9,10 +9,16 @@ from typing import Literal
 from line_neurons.agent.concepts import concept_key, find_duplicate
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 
-SteeringKind = Literal["pin", "unpin", "ban", "try", "again"]
-"""``pin``: a concept stays on the board; ``unpin``: no longer; ``ban``: it leaves the board for good and is no
-label; ``try``: the user's concept is the next proposal; ``again``: the current proposal is withdrawn and the model
-prompted again, or a search that has ended continues for one iteration."""
+SteeringKind = Literal["pin", "unpin", "ban", "unban", "try", "again"]
+"""``pin``: a concept stays on the board; ``unpin``: no longer; ``ban``: it leaves the board and is no label;
+``unban``: it may be both again; ``try``: the user's concept is the next proposal; ``again``: the current proposal
+is withdrawn and the model prompted again, or a search that has ended continues for one iteration."""
+
+REFUSED = "refused:"
+"""How the outcome of a command starts that changed nothing."""
+
+OUTDATED = "outdated:"
+"""How the outcome of a command starts that counts only if the ended search continues."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +56,13 @@ def steer(search: Search, kind: SteeringKind, concept: str = "") -> tuple[Search
     """Apply a steering command.
 
     Returns:
-        The search after it, and the outcome for users, which begins with ``refused`` where nothing changed.
+        The search after it, and the outcome for users, which begins with ``REFUSED`` where nothing changed, and
+        with ``OUTDATED`` where a pin came after the end of the search.
     """
-    return _COMMANDS[kind](search, concept)
+    after, outcome = _COMMANDS[kind](search, concept)
+    if kind in {"pin", "unpin"} and after.ended and not after.further and after != search:
+        outcome = f"{OUTDATED} the search had ended; {outcome}, which counts if it continues"
+    return after, outcome
 
 
 def _pin(search: Search, concept: str) -> tuple[Search, str]:
@@ -115,6 +125,25 @@ def _ban(search: Search, concept: str) -> tuple[Search, str]:
     return after, "banned; it left the board" if left else "banned"
 
 
+def _unban(search: Search, concept: str) -> tuple[Search, str]:
+    banned = _without(search.banned, concept)
+    if banned == search.banned:
+        return search, "refused: it is not banned"
+    after = replace(search, banned=banned)
+    entry = _best_entry(search.scored, concept)
+    if entry is None:
+        # The ban had put it among the tried ones.
+        return replace(after, tried=_without(search.tried, concept)), "no longer banned"
+    entries, pinned = search.board.entries, search.pinned
+    if len(entries) == search.board.capacity:
+        lower = [other for other in entries if other.score < entry.score and other.concept not in pinned]
+        if not lower:
+            return after, "no longer banned"
+        entries = tuple(other for other in entries if other != lower[-1])
+    board = Scoreboard((*entries, entry), search.board.capacity)
+    return replace(after, board=board), "no longer banned; back on the board"
+
+
 def _try(search: Search, concept: str) -> tuple[Search, str]:
     if find_duplicate(concept, search.banned):
         return search, "refused: it is banned"
@@ -140,7 +169,7 @@ def _extended(search: Search) -> Search:
     return replace(search, further=search.further + 1) if search.ended else search
 
 
-_COMMANDS = {"pin": _pin, "unpin": _unpin, "ban": _ban, "try": _try, "again": _again}
+_COMMANDS = {"pin": _pin, "unpin": _unpin, "ban": _ban, "unban": _unban, "try": _try, "again": _again}
 
 
 def _same(concept: str, other: str) -> bool:

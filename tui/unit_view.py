@@ -9,6 +9,7 @@ from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import UsageError
 from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.spreads import Spreads
+from line_neurons.tools.steering.outcomes import CommandOutcome, outcomes
 from line_neurons.tools.store.activity import Activity, activities
 from line_neurons.tools.store.columns import OUTCOMES
 from line_neurons.tools.store.leases import lease_status
@@ -62,6 +63,11 @@ class UnitView:
     def is_done(self) -> bool:
         """Whether the unit ended and did not fail."""
         return self.unit.status in DONE
+
+    @property
+    def outcomes(self) -> list[CommandOutcome]:
+        """What became of its steering commands, oldest first."""
+        return outcomes(self.commands, self.steps)
 
     @property
     def state(self) -> str:
@@ -185,6 +191,8 @@ def pinned_and_banned(
             pinned.discard(key)
         if command.kind in {"pin", "ban"}:
             (pinned if command.kind == "pin" else banned).add(key)
+        if command.kind == "unban":
+            banned.discard(key)
     return frozenset(pinned), frozenset(banned)
 
 
@@ -200,15 +208,3 @@ def outcome_of(step: Step) -> str:
     if step.outcome == "scored":
         return f"replaced {step.removed}" if step.removed else ""
     return OUTCOMES.get(step.outcome, step.outcome)
-
-
-def reason_of_refusal(step: Step) -> str:
-    """Return why a reply was refused, in the words of the next prompt; empty if it was not."""
-    detail = step.detail or {}
-    if reason := detail.get("reason"):
-        return str(reason)
-    near = detail.get("nearest")
-    if not isinstance(near, list):
-        return ""
-    captions = [str(pair[0]) for pair in near if isinstance(pair, list) and pair]
-    return f"it cannot be generated; nearest captions: {', '.join(captions)}" if captions else ""

@@ -9,9 +9,10 @@ from line_neurons.agent.concepts import find_duplicate
 from line_neurons.agent.errors import UsageError
 from line_neurons.eval.reports.histories import steering_notes
 from line_neurons.eval.reports.table import Report, Table, number
+from line_neurons.tools.steering.outcomes import CommandOutcome, outcomes
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tools.store.steering_queue import SteeringCommand, commands
+from line_neurons.tools.store.steering_queue import SteeringCommand, banned_concepts, commands
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,7 +64,7 @@ def report(run: Run, unit: Unit, steps: Sequence[Step], steering: Sequence[Steer
         steering: its steering commands, in order.
     """
     scored = [step for step in steps if step.score is not None]
-    banned = [command.concept for command in steering if command.kind == "ban" and command.applied]
+    banned = banned_concepts((command.kind, command.concept) for command in steering if command.applied)
     may_win = [step for step in scored if not find_duplicate(step.concept or "", banned)]
     winner = max(may_win or scored, key=lambda step: step.score or 0.0)
     first = [step for step in scored if step.kind == "initial" and step.step == 0]
@@ -72,7 +73,7 @@ def report(run: Run, unit: Unit, steps: Sequence[Step], steering: Sequence[Steer
     step_table, last = _steps_table([step for step in steps if step not in first], first, winner)
     tables = [_first_table(first, winner), step_table, _last_table(last, scored, winner)]
     if steering:
-        tables.append(_steering_table(steering))
+        tables.append(_steering_table(outcomes(steering, steps)))
     label = f"Label: {winner.concept}, score {number(winner.score)}, step {step_name(winner)}."
     notes = (label, *steering_notes([(run, {})]))
     return Report("trace", title, tuple(tables), {"trace": lambda: _draw(scored, winner)}, notes)
@@ -127,12 +128,12 @@ def _last_table(board: _Board, scored: Sequence[Step], winner: Step) -> Table:
     )  # fmt: skip
 
 
-def _steering_table(commands: Sequence[SteeringCommand]) -> Table:
+def _steering_table(commands: Sequence[CommandOutcome]) -> Table:
     return Table(
         "trace-asked",
         "Steering commands",
         ("step", "asked", "concept", "what came of it"),
-        tuple((command.step, command.kind, command.concept, command.outcome or "pending") for command in commands),
+        tuple((row.command.step, row.command.kind, row.command.concept, str(row)) for row in commands),
         "Step: the current one when the command was applied. Settings and seed alone do not reproduce the search.",
     )
 

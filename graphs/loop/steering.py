@@ -47,7 +47,8 @@ def apply_pending(graph: LineGraph, deps: Deps, run: Run, unit: int, config: Run
     A command counts as applied with the checkpoint of that state. After a kill between the checkpoint and the
     command's row, ``reconcile`` writes the row.
 
-    ``config`` is LangGraph's name of the unit's checkpoints. Returns whether any command was pending.
+    ``config`` is LangGraph's name of the unit's checkpoints. Returns whether the graph continues: a command was
+    applied, or those that interrupted it were withdrawn.
 
     Raises:
         TakenOverError: another process has taken over the run.
@@ -55,26 +56,33 @@ def apply_pending(graph: LineGraph, deps: Deps, run: Run, unit: int, config: Run
     """
     runs, settings, snapshot = deps.runs, deps.settings, graph.get_state(config)
     state, node = cast("LineState", snapshot.values), next_node(snapshot)
-    due = pending(runs, run.id, unit, _place(node, state))
-    if not due and not node:
-        # After a rerun, commands recorded past the point that the search now reaches are applied at its end.
-        due = pending(runs, run.id, unit, _ANYWHERE)
-    if not due:
-        return False
-    scored = _scored(runs, state)
-    changes, withdrawn = apply_commands(state, node, due, scored, settings)
-    if not node:
-        # The entry of a revisit is about a label that the search may now replace.
-        runs.drop_steps(run.id, "revisit", unit)
-    if withdrawn:
-        board = board_before_withdrawal(state, node, due, scored, settings)
-        before: LineState = {**state, "board": board} if board else state
-        log_step(before, deps, "withdrawn", concept=state["concept"], detail={"reason": withdrawn})
-    with runs.atomic(run.id):
-        _record(runs, run.id, unit, changes["wishes"][-len(due) :], due)
-        as_node = LAST if withdrawn else predecessor(node)
-        graph.update_state(config, cast("dict[str, Any]", changes), as_node=as_node)
-    return True
+    while due := _due(runs, state, node):
+        scored = _scored(runs, state)
+        changes, withdrawn = apply_commands(state, node, due, scored, settings)
+        if not node:
+            # The entry of a revisit is about a label that the search may now replace.
+            runs.drop_steps(run.id, "revisit", unit)
+        if withdrawn:
+            board = board_before_withdrawal(state, node, due, scored, settings)
+            before: LineState = {**state, "board": board} if board else state
+            log_step(before, deps, "withdrawn", concept=state["concept"], detail={"reason": withdrawn})
+        with runs.atomic(run.id):
+            if _due(runs, state, node)[: len(due)] != due:
+                # A user withdrew one of them meanwhile.
+                continue
+            _record(runs, run.id, unit, changes["wishes"][-len(due) :], due)
+            as_node = LAST if withdrawn else predecessor(node)
+            graph.update_state(config, cast("dict[str, Any]", changes), as_node=as_node)
+        return True
+    # Those that interrupted the graph were withdrawn: it continues.
+    return bool(node)
+
+
+def _due(runs: RunStore, state: LineState, node: str) -> list[SteeringCommand]:
+    """Return the commands that are pending before a node; an empty node is the end of the search."""
+    due = pending(runs, state["run"], state["unit"], _place(node, state))
+    # After a rerun, commands recorded past the point that the search now reaches are applied at its end.
+    return due or ([] if node else pending(runs, state["run"], state["unit"], _ANYWHERE))
 
 
 def reconcile(runs: RunStore, run: Run, unit: int, state: LineState) -> None:

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from line_neurons.graphs.runs.environment import ENVIRONMENT_EVENT
+from line_neurons.tools.steering.outcomes import CommandOutcome, outcomes
 from line_neurons.tools.store.queries import step_times
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tools.store.steering_queue import SteeringCommand, commands
+from line_neurons.tools.store.steering_queue import commands
 
 SCHEMA = "line-neurons/provenance/1"
 """Name and version of the document; a higher version may lack fields of this one."""
@@ -202,7 +203,7 @@ def _unit(store: RunStore, run: Run, unit: Unit, starts: Sequence[float]) -> dic
         "found_in": unit.found_in,
         "pictures": list(unit.images),
         "sessions": sorted({step["session"] for step in steps if step["session"] is not None}),
-        "wishes": [_command(command) for command in commands(store, run.id, unit.unit)],
+        "wishes": [_command(row) for row in outcomes(commands(store, run.id, unit.unit), history)],
         "steps": steps,
         "history_sha256": _sha256([_content(step) for step in history]),
     }
@@ -242,8 +243,10 @@ def _content(step: Step) -> list[Any]:
     ]  # fmt: skip
 
 
-def _command(command: SteeringCommand) -> dict[str, Any]:
+def _command(row: CommandOutcome) -> dict[str, Any]:
     """Return a steering command without the name of its user."""
+    command = row.command
+    withdrawn = command.state == "withdrawn"
     return {
         "kind": command.kind,
         "concept": command.concept,
@@ -253,7 +256,9 @@ def _command(command: SteeringCommand) -> dict[str, Any]:
         "step": command.step,
         "attempt": command.attempt,
         "before": command.node,
-        "outcome": command.outcome,
+        "outcome": "withdrawn" if withdrawn else command.outcome,
+        "state": row.state,
+        "result": "" if withdrawn else row.text,
     }
 
 

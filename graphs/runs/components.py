@@ -22,6 +22,7 @@ from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations, open_control_set, remarks_of
 from line_neurons.tools.generators.text_to_image import open_text_to_image
+from line_neurons.tools.image_bank.opening import open_bank_generator, open_image_bank, uses_image_bank
 from line_neurons.tools.language_models.arguments import known_fingerprints
 from line_neurons.tools.language_models.registry import open_language_model
 from line_neurons.tools.store.records import Run
@@ -156,37 +157,16 @@ class Components:
 
     def bank_generator(self, split: Selection) -> Generator:
         """Open the image bank as a generator of the images of one split."""
-        from line_neurons.tools.image_bank.generator import BankSettings, ImageBankGenerator
-        from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
-
-        threshold = self.settings.threshold
-        return ImageBankGenerator(
-            self.image_bank,
-            SentenceEncoder(self.assets / "minilm"),
-            split,
-            settings=BankSettings() if threshold is None else BankSettings(threshold=threshold),
-            cache=self.store / "embeddings",
-        )
+        return open_bank_generator(self.image_bank, self.settings, split, assets=self.assets, store=self.store)
 
     @property
     def _uses_image_bank(self) -> bool:
-        return self.settings.generator.partition(":")[0] == "bank"
+        return uses_image_bank(self.settings.generator)
 
     @cached_property
     def image_bank(self) -> Bank:
         """The image bank of the generator, or else the bundled one; also of the control set ``bank``."""
-        _, colon, folder = self.settings.generator.partition(":") if self._uses_image_bank else ("", "", "")
-        if colon and not folder:
-            raise UsageError(
-                f"the generator {self.settings.generator!r} names no folder", "use bank or bank:FOLDER"
-            )
-        if folder:
-            from line_neurons.tools.image_bank.folder import open_bank
-
-            return open_bank(folder, self.settings.image_range)
-        from line_neurons.tools.image_bank.bank import bundled_bank
-
-        return bundled_bank(self.assets)
+        return open_image_bank(self.settings, self.assets)
 
     @cached_property
     def language_model(self) -> LanguageModel:

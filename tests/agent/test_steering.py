@@ -5,11 +5,12 @@ from hypothesis import strategies as st
 
 from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.scoreboard import Entry, Scoreboard
-from line_neurons.agent.steering import Search, steer
+from line_neurons.agent.steering import OUTDATED, Search, steer
 
 WORDS = ["ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen"]
 WISHES = st.lists(
-    st.tuples(st.sampled_from(["pin", "unpin", "ban", "try", "again"]), st.sampled_from(WORDS)), max_size=12
+    st.tuples(st.sampled_from(["pin", "unpin", "ban", "unban", "try", "again"]), st.sampled_from(WORDS)),
+    max_size=12,
 )
 
 
@@ -67,3 +68,37 @@ def test_what_ended_goes_on_for_as_many_steps_as_were_asked_for(search, wishes):
         last = after
     assert last.further == (more if search.ended else 0)
     assert len({concept_key(concept) for concept in last.typed}) == len(last.typed)
+
+
+@given(searches(), st.sampled_from(WORDS))
+def test_an_unban_is_the_end_of_a_ban(search, word):
+    banned, outcome = steer(search, "ban", word)
+    after, said = steer(banned, "unban", word)
+    if outcome.startswith("refused"):
+        assert said == "refused: it is not banned"
+        return
+    assert after.banned == ()
+    assert after.tried == search.tried
+    if len(search.board.entries) > 1 and word in {entry.concept for entry in search.board.entries}:
+        assert word in {entry.concept for entry in after.board.entries}
+        assert said == "no longer banned; back on the board"
+
+
+def test_an_unbanned_concept_takes_the_place_of_a_lower_one_that_is_not_pinned():
+    ant, bee, cat = Entry("ant", 3.0), Entry("bee", 2.0), Entry("cat", 1.0)
+    full = Search(Scoreboard((bee, cat), 2), (ant, bee, cat), ("ant", "bee", "cat"), banned=("ant",))
+    assert [entry.concept for entry in steer(full, "unban", "ants")[0].board.entries] == ["ant", "bee"]
+    pinned = Search(Scoreboard((bee, cat), 2), full.scored, full.tried, banned=("ant",), pinned=("bee", "cat"))
+    assert steer(pinned, "unban", "ant")[1] == "no longer banned"
+    lower = Search(Scoreboard((ant, bee), 2), full.scored, full.tried, banned=("cat",))
+    assert steer(lower, "unban", "cat")[0].board == lower.board
+
+
+def test_a_pin_after_the_end_is_outdated_unless_the_search_continues():
+    ant, bee = Entry("ant", 3.0), Entry("bee", 2.0)
+    ended = Search(Scoreboard((ant, bee), 2), (ant, bee), ("ant", "bee"), ended=True)
+    after, outcome = steer(ended, "pin", "bee")
+    assert outcome.startswith(OUTDATED)
+    assert after.pinned == ("bee",)
+    continued, _ = steer(ended, "again", "")
+    assert steer(continued, "pin", "bee")[1] == "pinned"

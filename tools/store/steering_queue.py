@@ -9,26 +9,27 @@ from __future__ import annotations
 import getpass
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import TypeAdapter
 
 from line_neurons.agent.concepts import concept_key, find_duplicate, normalise_concept
 from line_neurons.agent.errors import DamagedError, UsageError
 from line_neurons.agent.loop import NODES, rank
-from line_neurons.agent.steering import SteeringKind
+from line_neurons.agent.steering import OUTDATED, REFUSED, SteeringKind
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.store.leases import this_machine
 from line_neurons.tools.store.records import Run, Trial, damaged_row
 from line_neurons.tools.store.runs import RunStore, open_store
 
-REFUSED = "refused"
-"""How the outcome of a command starts that changed nothing."""
+CommandState = Literal["waiting", "applied", "refused", "outdated", "withdrawn"]
+"""``waiting``: not applied yet; ``applied``: it changed the search; ``refused``: it changed nothing; ``outdated``:
+the search had ended, so that it counts only if that continues; ``withdrawn``: a user withdrew it before."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,9 @@ class SteeringCommand:
         concept: its concept; empty for ``again``.
         by: its author.
         created: when, in seconds since the epoch.
-        taken: when the runner applied or refused it; None while it is pending.
-        outcome: starts with ``refused`` where it changed nothing.
-        step: the current step when it was applied.
+        taken: when the runner applied or refused it, or a user withdrew it; None while it is pending.
+        outcome: what applying it did; see ``agent.steering.steer``.
+        step: the current step when it was applied; None where it was withdrawn.
         attempt: earlier requests to the language model in that step.
         node: the node before whose work it was applied; empty where the search had ended.
 
@@ -62,9 +63,20 @@ class SteeringCommand:
     node: str | None = None
 
     @property
+    def state(self) -> CommandState:
+        """What became of it."""
+        if self.taken is None:
+            return "waiting"
+        if self.step is None:
+            return "withdrawn"
+        if self.outcome.startswith(OUTDATED):
+            return "outdated"
+        return "refused" if self.outcome.startswith(REFUSED) else "applied"
+
+    @property
     def applied(self) -> bool:
         """Whether it changed something."""
-        return self.taken is not None and not self.outcome.startswith(REFUSED)
+        return self.state in {"applied", "outdated"}
 
     @property
     def counts(self) -> bool:
@@ -95,9 +107,14 @@ def place_of(step: int, attempt: int, node: str) -> Place:
 _COLUMNS = [field.name for field in fields(SteeringCommand)]
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM wishes WHERE run = ? AND unit = ?"  # noqa: S608
 _SUBMIT = "INSERT INTO wishes (run, unit, kind, concept, by, created) VALUES (?, ?, ?, ?, ?, ?)"
+# A command that a checkpoint has is applied, whatever a user withdrew after a process was killed in between.
 _APPLY = (
     "UPDATE wishes SET taken = ?, step = ?, attempt = ?, node = ?, outcome = ?"
-    " WHERE id = ? AND run = ? AND taken IS NULL"
+    " WHERE id = ? AND run = ? AND (taken IS NULL OR step IS NULL)"
+)
+_WITHDRAW = (
+    "UPDATE wishes SET taken = ?, step = NULL, attempt = NULL, node = NULL, outcome = ?"
+    " WHERE id = ? AND run = ? AND unit = ? AND taken IS NULL"
 )
 _APPLIED = ["unit", *(name for name in _COLUMNS if name != "id")]
 _COPY = (
@@ -140,6 +157,64 @@ def submit_all(
     return submitted
 
 
+def withdraw(runs: RunStore, run: Run, unit: int, command: int) -> SteeringCommand:
+    """Withdraw a command that is waiting, and return it; it is never applied then.
+
+    Raises:
+        UsageError: the unit has no such command, or it was applied, refused or withdrawn before.
+        StoreError: the store cannot be written.
+    """
+    with runs.atomic() as db:
+        known = {row.id: row for row in commands(runs, run.id, unit)}
+        if command not in known:
+            raise UsageError(
+                f"unit {unit} of run {run.id} has no steering command {command}",
+                f"`line steer {run.id} {unit} --list` lists them",
+            )
+        values = [time.time(), f"withdrawn by {_current_user()}", command, run.id, unit]
+        if db.execute(_WITHDRAW, values).rowcount != 1:
+            row = known[command]
+            named = f"{row.kind} {row.concept}".rstrip()
+            at = "" if row.step is None else f" at step {row.step}"
+            raise UsageError(
+                f"{named!r} was {row.state}{at} already, so it cannot be withdrawn",
+                _UNDONE_BY.get(row.kind, f"see `line show {run.id} {unit}`"),
+            )
+        return known[command]
+
+
+def withdraw_from(store: Path, run: str, unit: int, command: int) -> None:
+    """Withdraw a waiting command of a store's run; see ``withdraw``.
+
+    Raises:
+        UsageError: there is no such run, unit or waiting command.
+        StoreError: the store cannot be written.
+    """
+    with closing(open_store(store, read_only=False)) as runs:
+        withdraw(runs, runs.run(run), unit, command)
+
+
+def find_waiting(runs: RunStore, run: Run, unit: int, which: str) -> list[int]:
+    """Find the numbers of a unit's waiting commands by their concept; a number is returned as it is.
+
+    Raises:
+        UsageError: none of them is about that concept.
+    """
+    waiting = [row for row in commands(runs, run.id, unit) if row.taken is None]
+    if found := [row.id for row in waiting if row.concept and concept_key(row.concept) == concept_key(which)]:
+        return found
+    if which.isascii() and which.isdigit() and len(which) < 19:
+        return [int(which)]
+    named = ", ".join(f"{row.id} ({f'{row.kind} {row.concept}'.rstrip()})" for row in waiting[:12])
+    raise UsageError(
+        f"no steering command of unit {unit} of run {run.id} about {which!r:.60} is waiting",
+        f"waiting: {named}" if named else f"none is; see `line steer {run.id} {unit} --list`",
+    )
+
+
+_UNDONE_BY = {"ban": "--unban undoes a ban", "pin": "--unpin undoes a pin"}
+
+
 def commands(runs: RunStore, run: str, unit: int) -> list[SteeringCommand]:
     """Return all commands for a unit, in order."""
     return [_decode(row) for row in runs.rows(f"{_SELECT} ORDER BY id", run, unit, needs=_NEEDS)]
@@ -165,11 +240,21 @@ def units_with_pending(runs: RunStore, run: str) -> set[int]:
 
 def banned(runs: RunStore, run: str) -> dict[int, list[str]]:
     """Return the concepts that may not be a label, by unit of a run."""
-    found: dict[int, list[str]] = defaultdict(list)
+    found: dict[int, list[tuple[str, str]]] = defaultdict(list)
     for unit, kind, concept in _applied(runs, run):
+        found[unit].append((kind, concept))
+    return {unit: remaining for unit, bans in found.items() if (remaining := banned_concepts(bans))}
+
+
+def banned_concepts(applied: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the concepts that stay banned after commands, given as kind and concept in order."""
+    banned: dict[str, str] = {}
+    for kind, concept in applied:
         if kind == "ban":
-            found[unit].append(concept)
-    return dict(found)
+            banned[concept_key(concept)] = concept
+        elif kind == "unban":
+            banned.pop(concept_key(concept), None)
+    return list(banned.values())
 
 
 def applied_kinds(runs: RunStore, run: str) -> dict[int, tuple[str, ...]]:
@@ -200,7 +285,7 @@ def requeue(runs: RunStore, run: str, unit: int, known: Sequence[int]) -> None:
     lost = [
         command.id
         for command in commands(runs, run, unit)
-        if command.taken is not None and command.id not in known
+        if command.place is not None and command.taken is not None and command.id not in known
     ]
     if lost:
         with runs.atomic(run) as db:
@@ -209,7 +294,10 @@ def requeue(runs: RunStore, run: str, unit: int, known: Sequence[int]) -> None:
 
 
 def reschedule(runs: RunStore, run: str, unit: int, originals: Sequence[SteeringCommand]) -> None:
-    """Submit the commands that were applied to a unit elsewhere, to be applied at the same places."""
+    """Submit the commands that were applied to a unit elsewhere, to be applied at the same places.
+
+    Those that were refused are refused there again; those that wait or were withdrawn are left out.
+    """
     columns = [name for name in _COLUMNS if name not in {"id", "taken", "outcome"}]
     statement = f"INSERT INTO wishes (run, unit, {', '.join(columns)}) VALUES (?, ?{', ?' * len(columns)})"  # noqa: S608
     with runs.atomic(run) as db:
@@ -218,14 +306,16 @@ def reschedule(runs: RunStore, run: str, unit: int, originals: Sequence[Steering
             [
                 (run, unit, *(getattr(original, name) for name in columns))
                 for original in originals
-                if original.taken is not None
+                if original.taken is not None and original.place is not None
             ],
         )
 
 
 def _applied(runs: RunStore, run: str) -> Iterator[tuple[int, str, str]]:
     """Yield unit, kind and concept of the commands that were applied to a run, by unit and then in order."""
-    statement = "SELECT unit, kind, concept, outcome FROM wishes WHERE run = ? AND taken IS NOT NULL"
+    statement = (
+        "SELECT unit, kind, concept, outcome FROM wishes WHERE run = ? AND taken IS NOT NULL AND step IS NOT NULL"
+    )
     rows = runs.rows(f"{statement} ORDER BY unit, id", run, needs=_NEEDS)
     for unit, kind, concept, outcome in rows:
         if not (outcome or "").startswith(REFUSED):
@@ -256,8 +346,12 @@ def _checked(runs: RunStore, run: Run, unit: int, kind: str, concept: str) -> st
     earlier = [command for command in commands(runs, run.id, unit) if command.counts]
     problem = _problem(kind, named, scored, earlier, run.settings)
     if problem:
-        raise UsageError(f"unit {unit} of run {run.id}: {named!r} {problem}", f"see `line show {run.id} {unit}`")
+        remedy = "--unban undoes a ban" if problem == _BANNED else f"see `line show {run.id} {unit}`"
+        raise UsageError(f"unit {unit} of run {run.id}: {named!r} {problem}", remedy)
     return named
+
+
+_BANNED = "is banned"
 
 
 def _problem(
@@ -268,17 +362,16 @@ def _problem(
     settings: Mapping[str, Any],
 ) -> str:
     """Return why a command is not possible, in words that follow its concept; empty if it is."""
-    key, of_kind = concept_key(named), defaultdict[str, list[str]](list)
-    for command in earlier:
-        of_kind[command.kind].append(command.concept)
-    is_banned = find_duplicate(named, of_kind["ban"]) is not None
-    if kind == "ban":
-        return "is banned already" if is_banned else ""
+    key = concept_key(named)
+    banned = banned_concepts((command.kind, command.concept) for command in earlier)
+    is_banned = find_duplicate(named, banned) is not None
+    if kind in {"ban", "unban"}:
+        return {("ban", True): "is banned already", ("unban", False): "is not banned"}.get((kind, is_banned), "")
     if kind == "unpin":
         kinds = [one.kind for one in earlier if concept_key(one.concept) == key and one.kind != "try"]
         return "" if kinds[-1:] == ["pin"] else "is not pinned"
     if is_banned:
-        return "is banned"
+        return _BANNED
     trial = next((trial for trial in scored if concept_key(trial.concept or "") == key), None)
     if kind == "pin":
         return "" if trial else "was never scored, so it has no place"

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.steering import SteeringKind
+from line_neurons.tools.steering.outcomes import outcomes
 from line_neurons.tools.store.leases import STALE_SECONDS, LeaseStatus, lease_status, request_stop
+from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.runs import RunStore, find_unit, open_store
-from line_neurons.tools.store.steering_queue import submit_all
+from line_neurons.tools.store.steering_queue import SteeringCommand, commands, find_waiting, submit_all
+from line_neurons.tools.store.steering_queue import withdraw as withdraw_command
 from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.printing.run import store_flag
+from line_neurons.tui.cli.printing.unit import print_steering, steering_json
 from line_neurons.tui.formatting import is_worked_on
 
 app = typer.Typer()
@@ -27,11 +34,13 @@ _POLL_SECONDS = 0.2
 @opt.command(
     app,
     "steer",
-    ("store",),
+    ("store", "assets"),
     examples=(
         "line steer resnet50-layer4-1 7 --pin castle --ban 'stone wall'",
         "line steer resnet50-layer4-1 castle --try 'medieval tower'",
         "line steer resnet50-layer4-1 7 --again",
+        "line steer resnet50-layer4-1 7 --list",
+        "line steer resnet50-layer4-1 7 --withdraw 'medieval tower'",
     ),
 )
 def steer(
@@ -41,14 +50,25 @@ def steer(
     pin: Annotated[list[str] | None, typer.Option(help="Keep this concept on the board; repeatable.")] = None,
     unpin: Annotated[list[str] | None, typer.Option(help="Undo --pin; repeatable.")] = None,
     ban: Annotated[
-        list[str] | None, typer.Option(help="Remove from the board for good, never the label; repeatable.")
+        list[str] | None, typer.Option(help="Remove from the board, never the label; repeatable.")
     ] = None,
+    unban: Annotated[list[str] | None, typer.Option(help="Undo --ban; repeatable.")] = None,
     try_: Annotated[list[str] | None, typer.Option("--try", help="Score this concept next; repeatable.")] = None,
     again: Annotated[
         bool,
         typer.Option(
             "--again", help="Discard the current proposal and request another; continue a finished unit."
         ),
+    ] = False,
+    withdraw: Annotated[
+        list[str] | None,
+        typer.Option(help="Withdraw a command that is waiting, by its number or concept; repeatable."),
+    ] = None,
+    listing: Annotated[
+        bool, typer.Option("--list", help="List the unit's steering commands with what became of them.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Ban also what the search does not know, without a question.")
     ] = False,
     json: opt.Json = False,
     **flags: Any,
@@ -57,22 +77,29 @@ def steer(
 
     A command is applied before the unit's next node, or when the run is resumed.
     """
-    store = opt.store_of(**flags)
+    store, assets = opt.store_of(**flags), opt.assets_of(**flags)
     concepts: dict[SteeringKind, list[str]] = {
         "unpin": unpin or [],
         "pin": pin or [],
+        "unban": unban or [],
         "ban": ban or [],
         "try": try_ or [],
     }
     submitted = [(kind, concept) for kind, named in concepts.items() for concept in named]
     submitted += [("again", "")] if again else []
-    if not submitted:
-        raise UsageError("no steering command is given", "use --pin, --unpin, --ban, --try or --again")
-    with closing(open_store(store, read_only=False)) as runs:
+    if not (submitted or withdraw or listing):
+        raise UsageError(
+            "no steering command is given",
+            "use --pin, --unpin, --ban, --unban, --try, --again, --withdraw, --list",
+        )
+    with closing(open_store(store, read_only=not (submitted or withdraw))) as runs:
         shown = runs.run(run)
         chosen = find_unit(shown, runs.units(shown.id), unit)
-        queued = submit_all(runs, shown, chosen.unit, submitted)
+        if not yes:
+            _confirm_bans(runs, shown, chosen, concepts["ban"], assets, can_ask=not json)
+        queued, withdrawn = _send(runs, shown, chosen.unit, submitted, withdraw or [])
         lease = lease_status(runs, check_liveness=False).get(shown.id)
+        steered = outcomes(commands(runs, shown.id, chosen.unit), runs.steps(shown.id, chosen.unit))
     active = is_worked_on(lease)
     if json:
         terminal.dump(
@@ -81,19 +108,73 @@ def steer(
                 "unit": chosen.unit,
                 "worked_on": active,
                 "wishes": [asdict(command) for command in queued],
+                "withdrawn": [asdict(command) for command in withdrawn],
+                **({"all": steering_json(steered)} if listing else {}),
             }
         )
         return
-    if active and lease is not None:
-        applied = f"{lease.holder.name} applies it before the unit's next node."
-    elif chosen.status == "failed":
-        applied = (
-            f"The run is not active and the unit failed; continue with: line retry {shown.id}{store_flag(store)}"
-        )
-    else:
-        applied = f"The run is not active; continue with: line resume {shown.id}{store_flag(store)}"
-    named = ", ".join(f"{command.kind} {command.concept}".rstrip() for command in queued)
-    terminal.line(f"Queued for unit {chosen.unit} of {shown.id}: {named}. {applied}")
+    if withdrawn:
+        terminal.line(f"Withdrawn from unit {chosen.unit} of {shown.id}: {_named(withdrawn)}.")
+    if queued:
+        applied = _when_applied(shown, chosen, lease, store)
+        terminal.line(f"Queued for unit {chosen.unit} of {shown.id}: {_named(queued)}. {applied}")
+    if listing and steered:
+        print_steering(steered)
+    elif listing:
+        terminal.line(f"Unit {chosen.unit} of {shown.id} has no steering commands.")
+
+
+def _send(
+    runs: RunStore, run: Run, unit: int, submitted: Sequence[tuple[SteeringKind, str]], withdraw: Sequence[str]
+) -> tuple[list[SteeringCommand], list[SteeringCommand]]:
+    """Withdraw waiting commands and submit others, all or nothing; return those that are new, and the others."""
+    if not (submitted or withdraw):
+        return [], []
+    with runs.atomic():
+        withdrawn = []
+        for which in withdraw:
+            for number in find_waiting(runs, run, unit, which):
+                withdrawn.append(withdraw_command(runs, run, unit, number))
+        return submit_all(runs, run, unit, submitted), withdrawn
+
+
+def _confirm_bans(
+    runs: RunStore, run: Run, unit: Unit, banned: Sequence[str], assets: Path, *, can_ask: bool
+) -> None:
+    """Ask whether concepts are banned that the search does not know.
+
+    Raises:
+        UsageError: there is no terminal to ask at.
+        Exit: the user declined; nothing was written.
+    """
+    if not banned:
+        return
+    # It can read an image bank, which the other commands need not wait for.
+    from line_neurons.tools.steering.ban_check import doubtful_ban
+
+    can_ask = can_ask and bool(sys.stdin) and sys.stdin.isatty() and sys.stderr.isatty()
+    for concept in banned:
+        doubt = doubtful_ban(runs, run, unit.unit, concept, assets)
+        if doubt is None:
+            continue
+        if not can_ask:
+            raise UsageError(str(doubt), "correct it, or add --yes to ban it all the same")
+        terminal.note(f"{doubt}.")
+        if not typer.confirm("Ban it all the same?", err=True):
+            terminal.note("Nothing was sent.")
+            raise typer.Exit(2)
+
+
+def _named(sent: Sequence[SteeringCommand]) -> str:
+    return ", ".join(f"{command.kind} {command.concept}".rstrip() for command in sent)
+
+
+def _when_applied(run: Run, unit: Unit, lease: LeaseStatus | None, store: Path) -> str:
+    if is_worked_on(lease) and lease is not None:
+        return f"{lease.holder.name} applies it before the unit's next node."
+    if unit.status == "failed":
+        return f"The run is not active and the unit failed; continue with: line retry {run.id}{store_flag(store)}"
+    return f"The run is not active; continue with: line resume {run.id}{store_flag(store)}"
 
 
 @opt.command(

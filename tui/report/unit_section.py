@@ -11,11 +11,12 @@ from line_neurons.tools.cache.reader import stored_activations
 from line_neurons.tools.spreads import Spreads
 from line_neurons.tools.store.columns import OUTCOMES
 from line_neurons.tools.store.records import Step
+from line_neurons.tools.store.refused_replies import reason_of_refusal
 from line_neurons.tui.formatting import origin, step_name
 from line_neurons.tui.report.charts import ScoreCurve, score_axis, score_curve
 from line_neurons.tui.report.control_images import ControlComparison, ControlImages
 from line_neurons.tui.report.thumbnails import MAX_IMAGES, ImageStrip, LabelImage, Thumbnails
-from line_neurons.tui.unit_view import BoardRow, UnitView, board, origin_of, reason_of_refusal
+from line_neurons.tui.unit_view import BoardRow, UnitView, board, origin_of
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import pytest
 
 from line_neurons.agent import loop
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.steering import REFUSED
 from line_neurons.graphs.loop import nodes
 from line_neurons.graphs.loop import steering as steered
 from line_neurons.graphs.loop.graph import build
@@ -19,7 +20,14 @@ from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.graphs.runs.revisit import revisit
 from line_neurons.graphs.runs.unit_runner import restart_unit
 from line_neurons.tools.store.checkpoints import open_checkpoints
-from line_neurons.tools.store.steering_queue import REFUSED, commands, submit
+from line_neurons.tools.store.steering_queue import (
+    banned,
+    commands,
+    reschedule,
+    submit,
+    units_with_pending,
+    withdraw_from,
+)
 from support.fakes import (
     LAYER,
     ScriptedGenerator,
@@ -47,6 +55,8 @@ def steered_run(store, kind, concept, after, step=2, **options):
     components = components_for(store, **options)
     run = start(components, LAYER, ["0"])
     asked = []
+    if kind == "unban":
+        submit(store, run.id, 0, "ban", concept)
 
     def watch(progress):
         now = progress.step == step or after in {"", "init", "finished"}
@@ -60,8 +70,7 @@ def steered_run(store, kind, concept, after, step=2, **options):
 
 
 def told(components, run):
-    (wish,) = commands(components.runs, run.id, 0)
-    return wish
+    return commands(components.runs, run.id, 0)[-1]
 
 
 def entries(components, run, kind="concept"):
@@ -282,12 +291,12 @@ PLACES = (
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize(("kind", "concept"), [("ban", "class a"), ("again", "")])
+@pytest.mark.parametrize(("kind", "concept"), [("ban", "class a"), ("unban", "class a"), ("again", "")])
 def test_a_wish_is_taken_exactly_once_wherever_the_process_is_killed(tmp_path, kind, concept, place):
     whole = outcome(*_named(steered_run(tmp_path / "whole", kind, concept, "propose")))
     store = tmp_path / "killed"
     process = multiprocessing.get_context("fork").Process(
-        target=killed, args=(store, kind, concept, "propose", place, 1)
+        target=killed, args=(store, kind, concept, "propose", place, 1 + (kind == "unban"))
     )
     process.start()
     process.join(60)
@@ -297,8 +306,9 @@ def test_a_wish_is_taken_exactly_once_wherever_the_process_is_killed(tmp_path, k
     assert work(components, run).status == "finished"
     assert outcome(components, run.id) == whole
     assert told(components, run).taken is not None
-    assert len(events(components, run.id, "steered")) == 1
-    assert [row[0] for row in resumable_state(components, run)["wishes"]] == [told(components, run).id]
+    sent = [wish.id for wish in commands(components.runs, run.id, 0)]
+    assert len(events(components, run.id, "steered")) == len(sent)
+    assert [row[0] for row in resumable_state(components, run)["wishes"]] == sent
 
 
 def _named(pair):
@@ -307,7 +317,9 @@ def _named(pair):
 
 
 @pytest.mark.parametrize("after", ["propose", "update", "finished"])
-@pytest.mark.parametrize(("kind", "concept"), [("ban", "class a"), ("again", ""), ("try", "red fox")])
+@pytest.mark.parametrize(
+    ("kind", "concept"), [("ban", "class a"), ("unban", "class a"), ("again", ""), ("try", "red fox")]
+)
 def test_a_unit_that_begins_again_grants_its_wishes_where_it_granted_them_before(tmp_path, kind, concept, after):
     components, run = steered_run(tmp_path, kind, concept, after)
     before, place = outcome(components, run.id), astuple(replace(told(components, run), taken=None))
@@ -416,3 +428,117 @@ def test_a_wish_that_no_version_wrote_fails_its_unit_alone_and_is_named(tmp_path
     broken, other = components.runs.units(run.id)
     assert (broken.status, other.status) == ("failed", "finished")
     assert "a row of wishes in runs.db is damaged (id 1): kind" in broken.error
+
+
+@pytest.mark.parametrize("after", NODES[1:])
+def test_an_unbanned_concept_can_be_the_label_again(tmp_path, after):
+    components, run = steered_run(tmp_path, "unban", "class a", after, top=4, random=0)
+    unbanned, state = told(components, run), resumable_state(components, run)
+    assert unbanned.state == "applied"
+    assert (state["banned"], banned(components.runs, run.id)) == ([], {})
+    assert "class a" not in entries(components, run)
+    submit(tmp_path, run.id, 0, "try", "class a")
+    work(components, run)
+    assert components.runs.units(run.id)[0].label == "class a"
+
+
+def test_a_scored_concept_that_is_unbanned_at_the_end_is_the_label_without_a_step(tmp_path):
+    components, run = steered_run(tmp_path, "ban", "class a", "finished")
+    before = entries(components, run)
+    assert components.runs.units(run.id)[0].label != "class a"
+    submit(tmp_path, run.id, 0, "unban", "The Class A")
+    work(components, run)
+    assert told(components, run).outcome == "no longer banned; back on the board"
+    assert components.runs.units(run.id)[0].label == "class a"
+    assert entries(components, run) == before
+    with pytest.raises(UsageError, match="'class a' is not banned"):
+        submit(tmp_path, run.id, 0, "unban", "class a")
+
+
+def test_a_withdrawn_wish_is_never_taken_and_the_search_is_what_it_was_without_it(tmp_path):
+    plain = components_for(tmp_path / "plain")
+    plain_run = work(plain, start(plain, LAYER, ["0"]))
+    components = components_for(tmp_path / "withdrawn")
+    run = start(components, LAYER, ["0"])
+    submit(components.store, run.id, 0, "ban", "class a")
+    submit(components.store, run.id, 0, "again")
+    for wish in commands(components.runs, run.id, 0):
+        withdraw_from(components.store, run.id, 0, wish.id)
+    assert units_with_pending(components.runs, run.id) == set()
+    work(components, run)
+    assert outcome(components, run.id) == outcome(plain, plain_run.id)
+    assert {wish.state for wish in commands(components.runs, run.id, 0)} == {"withdrawn"}
+    assert all(wish.outcome.startswith("withdrawn by ") for wish in commands(components.runs, run.id, 0))
+    before, after = done_again(components, run)
+    assert after == before
+    reschedule(components.runs, run.id, 0, commands(components.runs, run.id, 0))
+    assert len(commands(components.runs, run.id, 0)) == 2
+
+
+def test_only_a_waiting_wish_can_be_withdrawn(tmp_path):
+    components, run = steered_run(tmp_path, "ban", "class a", "update")
+    ban = told(components, run)
+    with pytest.raises(UsageError, match=f"'ban class a' was applied at step {ban.step} already") as caught:
+        withdraw_from(tmp_path, run.id, 0, ban.id)
+    assert caught.value.remedy == "--unban undoes a ban"
+    with pytest.raises(UsageError, match="has no steering command 99"):
+        withdraw_from(tmp_path, run.id, 0, 99)
+    assert told(components, run) == ban
+
+
+@pytest.mark.parametrize("place", ["_due", "apply_commands"])
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_wish_that_is_withdrawn_while_the_graph_stops_for_it_is_not_taken(tmp_path, monkeypatch, place, left):
+    components = components_for(tmp_path)
+    run = start(components, LAYER, ["0"])
+    real, done = getattr(steered, place), []
+
+    def racing(*args):
+        found = real(*args)
+        if place == "_due" and not done:
+            found = []
+        if not done:
+            done.append(withdraw_from(tmp_path, run.id, 0, commands(components.runs, run.id, 0)[0].id))
+            return real(*args) if place == "_due" else found
+        return found
+
+    def watch(progress):
+        if (progress.node, progress.step) == ("propose", 2) and not commands(components.runs, run.id, 0):
+            submit(tmp_path, run.id, 0, "again")
+            for _ in range(left):
+                submit(tmp_path, run.id, 0, "try", "red fox")
+            monkeypatch.setattr(steered, place, racing)
+
+    assert work(components, run, watch).status == "finished"
+    assert [wish.state for wish in commands(components.runs, run.id, 0)] == ["withdrawn", "applied"][: 1 + left]
+    assert "withdrawn" not in entries(components, run, "outcome")
+    assert ("red fox" in entries(components, run)) == bool(left)
+    assert len(events(components, run.id, "steered")) == left
+
+
+def test_a_wish_that_a_checkpoint_has_counts_whatever_was_withdrawn_after_a_kill(tmp_path):
+    process = multiprocessing.get_context("fork").Process(
+        target=killed, args=(tmp_path, "ban", "class a", "propose", PLACES[4], 1)
+    )
+    process.start()
+    process.join(60)
+    components = components_for(tmp_path)
+    run = components.runs.runs()[0]
+    withdraw_from(tmp_path, run.id, 0, told(components, run).id)
+    work(components, run)
+    assert told(components, run).state == "applied"
+    assert "class a" not in dict(resumable_state(components, run)["board"])
+    assert components.runs.units(run.id)[0].label != "class a"
+
+
+def test_a_concept_that_begins_like_a_refusal_is_withdrawn_and_no_refusal(tmp_path):
+    model = ScriptedModel(lambda prompt, seed, temperature: f"refused letter {seed}")
+    components = scripted_components(tmp_path, model, iterations=2, images=1)
+    run = start(components, LAYER, ["0"])
+
+    def watch(progress):
+        if (progress.node, progress.step) == ("propose", 1) and not commands(components.runs, run.id, 0):
+            submit(tmp_path, run.id, 0, "again")
+
+    work(components, run, watch)
+    assert told(components, run).state == "applied"

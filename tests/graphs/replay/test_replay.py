@@ -16,7 +16,7 @@ from line_neurons.graphs.runs.environment import current_environment
 from line_neurons.graphs.runs.fork import fork
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.store.runs import RunStore
-from line_neurons.tools.store.steering_queue import submit
+from line_neurons.tools.store.steering_queue import commands, submit, withdraw_from
 from support.fakes import (
     LAYER,
     ScriptedGenerator,
@@ -106,6 +106,43 @@ def test_a_replay_with_the_same_parts_is_identical_to_the_last_wish_and_asks_and
     assert len(again.language_model.asked) == questions
     assert {image for _, *rest in plain(again, done)[1] for image in rest[6]}
     assert len(again.generator.drawn) == len({request.seed for request in components.generator.drawn})
+
+
+def test_a_replay_unbans_where_the_run_did_and_leaves_out_what_was_withdrawn(tmp_path, here):
+    components = components_for(tmp_path / "original")
+    run = start(components, LAYER, ["0"])
+    sent = [("ban", 1), ("unban", 3)]
+    banned = []
+
+    def watch(progress):
+        if sent and (progress.node, progress.step) == ("propose", sent[0][1]):
+            kind, _ = sent.pop(0)
+            banned[:] = banned or [components.runs.steps(run.id, 0)[0].concept]
+            submit(components.store, run.id, 0, kind, banned[0])
+            submit(components.store, run.id, 0, "again")
+            withdraw_from(components.store, run.id, 0, commands(components.runs, run.id, 0)[-1].id)
+
+    work(components, run, watch)
+    again, done, found = replayed(here, components, components.runs.run(run.id), tmp_path / "again")
+    assert [one.verdict for one in found] == ["identical"]
+    assert plain(again, done) == plain(components, run)
+    assert [(row.kind, row.state) for row in commands(again.runs, done.id, 0)] == [
+        ("ban", "applied"), ("unban", "applied"),
+    ]  # fmt: skip
+
+
+def test_a_replay_of_a_record_without_similarities_of_near_concepts_is_identical(tmp_path, here):
+    generator = ScriptedGenerator(unknown=frozenset({"democracy"}))
+    here["generator"] = generator
+    components = components_for(tmp_path / "original", generator=generator)
+    run = start(components, LAYER, ["0"])
+    submit(components.store, run.id, 0, "try", "democracy")
+    work(components, run)
+    refused = next(step for step in components.runs.steps(run.id, 0) if step.outcome == "not_drawable")
+    assert refused.detail["nearest"] == [["something else", 0.4]]
+    components.runs.put_step(dataclasses.replace(refused, detail={"reason": refused.detail["reason"]}))
+    _, _, found = replayed(here, components, components.runs.run(run.id), tmp_path / "again")
+    assert [one.verdict for one in found] == ["identical"]
 
 
 def test_another_reply_is_found_at_the_very_question(original, tmp_path, here):

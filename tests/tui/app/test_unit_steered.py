@@ -8,6 +8,7 @@ import pytest
 
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.store.runs import RunStore
+from line_neurons.tools.store.steering_queue import commands
 from line_neurons.tui.app import external
 from line_neurons.tui.app.unit.board import BoardTable
 from line_neurons.tui.app.unit.history import HistoryTable
@@ -201,3 +202,79 @@ async def test_retry_starts_the_command_and_says_how_it_failed(store, monkeypatc
         await pilot.press("t")
         await until(pilot, lambda: any(one.message == "no [red]such[/] model" for one in pilot.app._notifications))
         assert started == [["retry", FAILED]]
+
+
+async def test_commands_are_undone_and_withdrawn(tmp_path):
+    store = tmp_path / "store"
+    with runner(store) as (run, turns):
+        turns.release(50)
+        async with opened(store, size=(100, 30)) as pilot:
+            screen = UnitScreen(store, run, 0)
+            pilot.app.push_screen(screen)
+            await sees(pilot, "✓ finished")
+            assert not screen.check_action("undo", ())
+            best = screen.query_one(BoardTable).records[0].concept
+            await pilot.press("home", "B")
+            await sees(pilot, f"… ban “{best}”", "u: undo")
+            assert "press u to undo" in told(pilot)
+            await pilot.press("u")
+            await sees(pilot, f"↶ ban “{best}”: withdrawn: by")
+
+            await pilot.press("T", *"quilt", "enter")
+            await sees(pilot, "… suggest “quilt”")
+            await pilot.press("A")
+            await sees(pilot, "… regenerate")
+            await pilot.press("W")
+            await sees(pilot, "Withdraw a waiting command")
+            await pilot.press("down", "enter")
+            await sees(pilot, "↶ suggest “quilt”", "… regenerate")
+            with closing(RunStore(store, read_only=True)) as runs:
+                states = [command.state for command in commands(runs, run, 0)]
+            assert states == ["withdrawn", "withdrawn", "waiting"]
+
+
+async def test_what_was_banned_is_unbanned_with_the_key_that_banned_it(tmp_path):
+    store = tmp_path / "store"
+    with runner(store) as (run, turns):
+        async with opened(store, size=(100, 40)) as pilot:
+            screen = UnitScreen(store, run, 0)
+            pilot.app.push_screen(screen)
+            await sees(pilot, "●propose")
+            table = screen.query_one(BoardTable)
+            await until(pilot, lambda: table.row_count == 5)
+            best = table.records[0].concept
+            await pilot.press("home", "B")
+            turns.release()
+            await sees(pilot, f"✓ ban “{best}”")
+            await pilot.press("u")
+            await sees(pilot, f"… unban “{best}”")
+            turns.release()
+            await sees(pilot, f"✓ unban “{best}”: no longer banned")
+            await until(pilot, lambda: best in board_of(screen))
+
+
+@pytest.mark.parametrize("sure", [False, True])
+async def test_a_ban_that_may_be_a_slip_is_asked_about(tmp_path, monkeypatch, sure):
+    store = tmp_path / "store"
+    with runner(store) as (run, turns):
+        turns.release(50)
+        async with opened(store, size=(100, 30)) as pilot:
+            screen = UnitScreen(store, run, 0)
+            pilot.app.push_screen(screen)
+            await sees(pilot, "✓ finished")
+            started = []
+            doubt = "'wrod a' is doubtful; near it: word a (in its history) (correct it, or add --yes)"
+            monkeypatch.setattr(
+                external, "launch", lambda store, arguments: started.append(arguments) or _Ended(2, doubt)
+            )
+            await pilot.press("T", *"wrod a", "tab", "tab", "enter")
+            await sees(pilot, "near it: word a (in its history)")
+            assert started == [["steer", run, "0", "--ban=wrod a"]]
+            await pilot.press(*["tab"] * sure, "enter")
+            await until(pilot, lambda: pilot.app.screen is screen)
+            if sure:
+                await sees(pilot, "… ban “wrod a”")
+            await pilot.press("T", *"word a", "tab", "tab", "enter")
+            await sees(pilot, "… ban “word a”")
+            with closing(RunStore(store, read_only=True)) as runs:
+                assert [command.concept for command in commands(runs, run, 0)] == ["wrod a"] * sure + ["word a"]

@@ -1,8 +1,10 @@
 """`line steer`, `line fork` and what `line show` tells of them, on a run that scripted parts wrote."""
 
 import json
+import sys
 
 import pytest
+import typer
 
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.store.leases import acquire
@@ -105,3 +107,72 @@ def test_the_question_of_a_step_is_printed_and_checked(line, components):
     assert told[0]["prompt"]["messages"][-1]["content"] == sent
     refused(line("show", RUN, "0", "--prompt"), "--prompt needs the number of a step")
     refused(line("show", RUN, "0", "--step", "0", "--prompt"), "sent no prompt")
+
+
+def test_what_became_of_each_command_is_listed(line, components):
+    assert "has no steering commands" in line("steer", RUN, "0", "--list")[1]
+    line("steer", RUN, "0", "--try", "red fox", "--ban", "class a")
+    assert line("steer", RUN, "0", "--list")[1].count("waiting") == 2
+    line("resume", "--json")
+    status, out, _ = line("steer", RUN, "0", "--list")
+    assert status == 0
+    assert "applied: scored" in out
+    assert "applied: banned" in out
+    listed = json.loads(line("steer", RUN, "0", "--list", "--json")[1])["all"]
+    shown = json.loads(line("show", RUN, "0", "--json")[1])["wishes"]
+    assert listed == shown
+    assert [(row["kind"], row["state"]) for row in shown] == [("ban", "applied"), ("try", "applied")]
+    assert shown[1]["outcome"] == "comes next"
+    assert shown[1]["result"].startswith("scored ")
+
+
+def test_a_waiting_command_is_withdrawn_by_its_number_or_its_concept(line, components):
+    line("steer", RUN, "0", "--try", "red fox", "--try", "owl", "--again")
+    numbers = [command.id for command in commands(components.runs, RUN, 0)]
+    out = line("steer", RUN, "0", "--withdraw", "Owls", "--withdraw", str(numbers[2]))[1]
+    assert f"Withdrawn from unit 0 of {RUN}: try owl, again." in out
+    assert [command.state for command in commands(components.runs, RUN, 0)] == [
+        "waiting",
+        "withdrawn",
+        "withdrawn",
+    ]
+    said = refused(line("steer", RUN, "0", "--withdraw", "owl"), "about 'owl' is waiting")
+    assert f"waiting: {numbers[0]} (try red fox)" in said
+    refused(line("steer", RUN, "0", "--withdraw", "99"), "has no steering command 99")
+    refused(line("steer", RUN, "0", "--withdraw", "red fox", "--pin", "aardvark"), "never scored")
+    assert commands(components.runs, RUN, 0)[0].state == "waiting"
+    line("resume", "--json")
+    refused(line("steer", RUN, "0", "--withdraw", str(numbers[0])), "was applied at step", "cannot be withdrawn")
+    assert "withdrawn: by" in line("show", RUN, "0")[1]
+
+
+def test_a_ban_is_undone(line, components):
+    refused(line("steer", RUN, "0", "--unban", "class a"), "'class a' is not banned")
+    line("steer", RUN, "0", "--ban", "class a")
+    refused(line("steer", RUN, "0", "--try", "class a"), "is banned", "--unban undoes a ban")
+    assert line("steer", RUN, "0", "--unban", "class a")[0] == 0
+    line("resume", "--json")
+    assert (
+        "class a" in dict(components.runs.steps(RUN, 0)[-1].board)
+        or "no longer banned" in line("show", RUN, "0")[1]
+    )
+
+
+def test_a_ban_of_a_slip_is_asked_about(line, components, monkeypatch):
+    said = refused(
+        line("steer", RUN, "0", "--ban", "clas a"), "'clas a' is neither on", "class a (in its history)", "--yes"
+    )
+    assert "neither on the scoreboard nor in the history" in said
+    assert commands(components.runs, RUN, 0) == []
+    for stream in (sys.stdin, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(typer, "confirm", lambda question, err: False)
+    status, _, err = line("steer", RUN, "0", "--ban", "clas a", "--again")
+    assert status == 2
+    assert "Nothing was sent." in err
+    assert commands(components.runs, RUN, 0) == []
+    monkeypatch.setattr(typer, "confirm", lambda question, err: True)
+    assert line("steer", RUN, "0", "--ban", "clas a")[0] == 0
+    assert line("steer", RUN, "0", "--ban", "clas b", "--yes")[0] == 0
+    assert [command.concept for command in commands(components.runs, RUN, 0)] == ["clas a", "clas b"]

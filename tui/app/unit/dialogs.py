@@ -1,4 +1,4 @@
-"""Dialogs of a unit's screen: suggest a concept, fork a run."""
+"""Dialogs of a unit's screen: suggest or ban a concept, withdraw a steering command, fork a run."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Button, Input, Label, Static
+from textual.widgets import Button, Input, Label, OptionList, Static
 
 from line_neurons.agent.concepts import find_duplicate, normalise_concept
+from line_neurons.agent.steering import SteeringKind
 from line_neurons.tools.language_models.registry import FORMS, NAMED_KINDS
 from line_neurons.tui.formatting import plain
 
@@ -47,8 +48,8 @@ def concept_error(text: str, tried: Sequence[str] = (), banned: Sequence[str] = 
     return ""
 
 
-class ConceptDialog(ModalScreen[str | None]):
-    """Asks for a concept to suggest; returns it normalised, or None.
+class ConceptDialog(ModalScreen[tuple[SteeringKind, str] | None]):
+    """Asks for a concept to suggest or to ban; returns the command with the concept normalised, or None.
 
     Args:
         unit: name of the unit.
@@ -64,17 +65,21 @@ class ConceptDialog(ModalScreen[str | None]):
         self._unit, self._tried, self._banned = unit, tried, banned
 
     def compose(self) -> ComposeResult:
-        """Lay out a field with its error and two buttons."""
+        """Lay out a field with its error and three buttons."""
         with Vertical() as box:
-            box.border_title = "Suggest a concept"
+            box.border_title = "Suggest or ban a concept"
             box.border_subtitle = "enter suggests, escape cancels"
             yield Static(
-                Text(f"The next proposal for {self._unit}: images are generated and scored as for any concept.")
+                Text(
+                    f"Suggest: the next proposal for {self._unit}, generated and scored as any concept. "
+                    "Ban: it is neither proposed nor the label."
+                )
             )
             yield Input(placeholder="one to three words, such as: striped fur", max_length=200)
             yield Static(classes="message", markup=False)
             with Horizontal():
                 yield Button("Cancel", id="cancel")
+                yield Button("Ban", id="ban", disabled=True)
                 yield Button("Suggest", id="go", variant="primary", disabled=True)
 
     @on(Input.Changed)
@@ -87,17 +92,83 @@ class ConceptDialog(ModalScreen[str | None]):
         else:
             message.update(Text(plain(error) if error else f"✓ “{normalise_concept(event.value)}”"))
         self.query_one("#go", Button).disabled = bool(error)
+        # What was scored can be banned.
+        self.query_one("#ban", Button).disabled = bool(concept_error(event.value, (), self._banned))
 
     @on(Input.Submitted)
     @on(Button.Pressed, "#go")
-    def _submit(self) -> None:
+    def _suggest(self) -> None:
+        self._submit("try", self._tried)
+
+    @on(Button.Pressed, "#ban")
+    def _ban(self) -> None:
+        self._submit("ban")
+
+    def _submit(self, kind: SteeringKind, tried: Sequence[str] = ()) -> None:
         value = self.query_one(Input).value
-        if not concept_error(value, self._tried, self._banned):
-            self.dismiss(normalise_concept(value))
+        if not concept_error(value, tried, self._banned):
+            self.dismiss((kind, normalise_concept(value)))
 
     @on(Button.Pressed, "#cancel")
     def _cancel(self) -> None:
         self.dismiss(None)
+
+
+class ConfirmBanDialog(ModalScreen[bool]):
+    """Asks whether a concept is banned that the search does not know.
+
+    Args:
+        concept: the concept.
+        doubt: why it may be a slip, with the concepts that may be meant.
+    """
+
+    CSS = _LOOK.format(name="ConfirmBanDialog")
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(False)", "Cancel")]
+
+    def __init__(self, concept: str, doubt: str) -> None:
+        super().__init__()
+        self._concept, self._doubt = concept, doubt
+
+    def compose(self) -> ComposeResult:
+        """Lay out the doubt and two buttons."""
+        with Vertical() as box:
+            box.border_title = "Ban a concept"
+            box.border_subtitle = "escape cancels"
+            yield Static(Text(plain(self._doubt)))
+            yield Static(classes="message", markup=False)
+            with Horizontal():
+                yield Button("Cancel", id="cancel", variant="primary")
+                yield Button(f"Ban “{plain(self._concept)}”", id="go")
+
+    @on(Button.Pressed)
+    def _pressed(self, event: Button.Pressed) -> None:
+        self.dismiss(event.button.id == "go")
+
+
+class WithdrawDialog(ModalScreen[int | None]):
+    """Asks which waiting command to withdraw; returns its index, or None.
+
+    Args:
+        named: the commands in words.
+    """
+
+    CSS = _LOOK.format(name="WithdrawDialog") + "WithdrawDialog OptionList { height: auto; max-height: 12; }"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "Cancel")]
+
+    def __init__(self, named: Sequence[str]) -> None:
+        super().__init__()
+        self._named = named
+
+    def compose(self) -> ComposeResult:
+        """Lay out the list of commands."""
+        with Vertical() as box:
+            box.border_title = "Withdraw a waiting command"
+            box.border_subtitle = "enter withdraws, escape cancels"
+            yield OptionList(*map(Text, self._named), markup=False)
+
+    @on(OptionList.OptionSelected)
+    def _selected(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(event.option_index)
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,14 @@
-"""Title, label and steering commands of a unit."""
+"""Title and label of a unit."""
 
 from __future__ import annotations
 
 from rich.text import Text
-from textual.widgets import Static
 
 from line_neurons.agent.text import format_score
 from line_neurons.tools.label_marks import UNLABELLED, describe_marks
 from line_neurons.tui.app.chrome import Flow
 from line_neurons.tui.formatting import number, origin, plain
-from line_neurons.tui.unit_view import COMMAND_VERBS, UnitView
-
-MAX_COMMANDS = 3
-"""The number of steering commands that are shown."""
+from line_neurons.tui.unit_view import UnitView
 
 
 def unit_name(view: UnitView) -> str:
@@ -75,46 +71,3 @@ def _best_initial(view: UnitView) -> tuple[str | None, float | None]:
     initial = [step for step in view.steps if step.kind == "initial" and step.step == 0 and step.score is not None]
     best = max(initial, key=lambda step: step.score or 0.0, default=None)
     return (best.concept, best.score) if best else (None, None)
-
-
-class SteeringView(Static):
-    """The last steering commands, pending and applied ones, with their outcomes."""
-
-    DEFAULT_CSS = """
-    SteeringView { height: auto; max-height: 5; padding: 0 1; display: none; border-top: solid $panel; }
-    SteeringView.some { display: block; }
-    """
-
-    def __init__(self) -> None:
-        super().__init__(markup=False)
-
-    def show(self, view: UnitView) -> None:
-        """Show the last commands of a unit."""
-        self.set_class(bool(view.commands), "some")
-        self.update(commands_text(view))
-
-
-def command_text(kind: str, concept: str) -> str:
-    """Describe a steering command."""
-    verb = COMMAND_VERBS.get(kind, plain(kind))
-    return f"{verb} “{plain(concept)}”" if concept else verb
-
-
-def when_applied(view: UnitView) -> str:
-    """Tell when a pending command is applied, and the key to press for it."""
-    if view.state == "failed":
-        return "pending until the unit is retried (t)"
-    return "applied before the next node" if view.is_active else "pending until the run is resumed (r)"
-
-
-def commands_text(view: UnitView) -> Text:
-    """Describe the last commands of a unit, a line each, the newest first."""
-    text = Text()
-    for command in reversed(view.commands[-MAX_COMMANDS:]):
-        line = command_text(command.kind, command.concept)
-        if command.taken is None:
-            line = f"… {line}: {when_applied(view)}"
-        else:
-            line = f"{'✓' if command.applied else '✗'} {line}: {plain(command.outcome) or 'applied'}"
-        text.append(("\n" if text else "") + line, "bold" if command.taken is None else "")
-    return text

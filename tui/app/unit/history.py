@@ -10,9 +10,10 @@ from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from line_neurons.tools.store.records import Step
+from line_neurons.tools.store.refused_replies import reason_of_refusal
 from line_neurons.tui.app.table_sync import RecordTable, sync_rows
 from line_neurons.tui.formatting import number, plain, step_name
-from line_neurons.tui.unit_view import StepKey, outcome_of, reason_of_refusal
+from line_neurons.tui.unit_view import StepKey, outcome_of
 
 
 class HistoryTable(RecordTable[Step]):

@@ -18,10 +18,11 @@ from textual.worker import get_current_worker
 
 from line_neurons.agent.errors import LineError
 from line_neurons.tools.store.records import Step
+from line_neurons.tools.store.refused_replies import reason_of_refusal
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.app.chrome import Flow, KeyFooter, TopBar
 from line_neurons.tui.formatting import plain, step_name
-from line_neurons.tui.unit_view import outcome_of, reason_of_refusal
+from line_neurons.tui.unit_view import outcome_of
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Prompt

@@ -11,37 +11,28 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.widgets import DataTable, Static, Tab, Tabs
 
-from line_neurons.agent.errors import LineError
 from line_neurons.agent.steering import SteeringKind
 from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.store.records import Step
 from line_neurons.tui.app.chrome import Banner, KeyFooter, TopBar
-from line_neurons.tui.app.store_screen import StoreScreen
 from line_neurons.tui.app.unit.board import BoardTable
 from line_neurons.tui.app.unit.compare import CompareConceptsScreen
-from line_neurons.tui.app.unit.dialogs import ConceptDialog, ForkDialog, ForkRequest
-from line_neurons.tui.app.unit.header import (
-    SteeringView,
-    best_concept,
-    command_text,
-    label_text,
-    layer_title,
-    unit_title,
-    when_applied,
-)
+from line_neurons.tui.app.unit.dialogs import ForkDialog, ForkRequest
+from line_neurons.tui.app.unit.header import best_concept, label_text, layer_title, unit_title
 from line_neurons.tui.app.unit.history import HistoryTable, StepView
 from line_neurons.tui.app.unit.image import ImageScreen, open_image_file
 from line_neurons.tui.app.unit.images import ImageCard, ImageGrid
 from line_neurons.tui.app.unit.loop import LoopView, StateLine
 from line_neurons.tui.app.unit.prompt import PromptScreen
 from line_neurons.tui.app.unit.score_plot import LEGEND, ScorePlot
+from line_neurons.tui.app.unit.steering import SteeringScreen, SteeringView
 from line_neurons.tui.formatting import plain, step_name
 from line_neurons.tui.unit_view import StepKey, UnitView, board, pinned_and_banned, read_unit
 
 PANES = ("board", "history", "plot", "images")
 
 
-class UnitScreen(StoreScreen):
+class UnitScreen(SteeringScreen):
     """Search of a unit: the loop, the board, the history, the scores and the images.
 
     On small terminals the panes are tabs.
@@ -72,15 +63,22 @@ class UnitScreen(StoreScreen):
         Binding("r", "resume", "Resume", tooltip="Continue the run in the background."),
         Binding("x", "stop", "Stop", tooltip="Finish and save the current steps, then stop."),
         Binding("t", "retry", "Retry", tooltip="Run the failed units again."),
+        Binding("u", "undo", "Undo", tooltip="Undo the last steering command."),
         Binding("v", "prompt", "Prompt", tooltip="Prompt and reply of the selected step."),
         Binding("p", "images", "Images", tooltip="Images of the selected concept, in large."),
         Binding("f", "fork", "Fork", tooltip="Start a new run from the board shown."),
         Binding(
             "P", "steer('pin')", "Pin", tooltip="Keep the selected concept on the board; press again to unpin."
         ),
-        Binding("B", "steer('ban')", "Ban", tooltip="Remove the selected concept; it cannot become the label."),
-        Binding("T", "suggest", "Suggest", tooltip="Type a concept as the next proposal."),
+        Binding(
+            "B",
+            "steer('ban')",
+            "Ban",
+            tooltip="Remove the selected concept; it cannot become the label. Press again to unban.",
+        ),
+        Binding("T", "suggest", "Suggest", tooltip="Type a concept as the next proposal, or to ban it."),
         Binding("A", "steer('again')", "Regenerate", tooltip="Discard the proposal and request another."),
+        Binding("W", "withdraw", "Withdraw", show=False, tooltip="Choose a waiting steering command to withdraw."),
         Binding("m", "mark", "Compare", tooltip="Mark the selected concept; a second mark opens both."),
         Binding("c", "copy", "Copy label"),
         Binding("e", "open", "Open image file", show=False),
@@ -91,10 +89,7 @@ class UnitScreen(StoreScreen):
     ]
 
     def __init__(self, store: Path, run: str, unit: int) -> None:
-        super().__init__(store)
-        self._run = run
-        self._unit = unit
-        self._view: UnitView | None = None
+        super().__init__(store, run, unit)
         self._past: StepKey | None = None
         self._concept: str | None = None
         self._marked: Step | None = None
@@ -139,6 +134,8 @@ class UnitScreen(StoreScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer only the actions that the state of the unit allows."""
         view = self._view
+        if action == "undo":
+            return self.can_undo()
         if action not in {"live", "resume", "stop", "retry"}:
             return True
         return (
@@ -350,49 +347,9 @@ class UnitScreen(StoreScreen):
                 self.app.push_screen(CompareConceptsScreen(self._store, self._view, first, step))
 
     def action_steer(self, kind: SteeringKind) -> None:
-        """Pin or unpin the selected concept, ban it, or request another proposal."""
-        if self._view is None:
-            return
-        step = self._selected_step()
-        concept = "" if kind == "again" else (step.concept or "" if step else "")
-        if kind != "again" and not concept:
-            self.warn("select a concept that was scored")
-            return
-        row = self.query_one(BoardTable).selected()
-        if kind == "pin" and row is not None and row.concept == concept and row.pinned:
-            kind = "unpin"
-        self._submit_command(kind, concept)
-
-    def action_suggest(self) -> None:
-        """Type a concept as the next proposal."""
-        if self._view is None:
-            return
-        tried = [step.concept for step in self._view.steps if step.concept and step.outcome == "scored"]
-        dialog = ConceptDialog(
-            f"unit {self._unit}",
-            tried if self._view.run.settings.get("duplicates", "refuse") == "refuse" else [],
-            sorted(pinned_and_banned(self._view.commands)[1]),
-        )
-        self.app.push_screen(dialog, lambda concept: self._submit_command("try", concept) if concept else None)
-
-    def _submit_command(self, kind: SteeringKind, concept: str) -> None:
-        """Write a steering command into the store, in a worker thread."""
-
-        def write() -> None:
-            from line_neurons.tools.store.steering_queue import submit
-
-            try:
-                submit(self._store, self._run, self._unit, kind, concept)
-            except LineError as error:
-                self.call_later(self.notify_error, error)
-            else:
-                self.call_later(self._submitted, kind, concept)
-
-        self.run_worker(write, thread=True, group="steering", exit_on_error=False)
-
-    def _submitted(self, kind: SteeringKind, concept: str) -> None:
-        if self._view is not None:
-            self.notify(when_applied(self._view), title=command_text(kind, concept), markup=False)
+        """Pin or ban the selected concept, or undo that; or request another proposal."""
+        step = None if kind == "again" else self._selected_step()
+        self.steer_concept(kind, (step.concept or "") if step else "")
 
     def action_fork(self) -> None:
         """Ask for the parameters of a fork, and create it."""

@@ -13,9 +13,10 @@ from line_neurons.agent.text import format_score
 from line_neurons.tools.cache.reader import stored_images
 from line_neurons.tools.label_marks import UNLABELLED
 from line_neurons.tools.spreads import Spreads
+from line_neurons.tools.steering.outcomes import CommandOutcome, outcomes
 from line_neurons.tools.store.columns import OUTCOMES
 from line_neurons.tools.store.records import Run, Step, Unit
-from line_neurons.tools.store.refused_replies import refusals, summary
+from line_neurons.tools.store.refused_replies import reason_of_refusal, refusals, summary
 from line_neurons.tools.store.runs import RunStore, find_unit, open_store
 from line_neurons.tools.store.steering_queue import commands
 from line_neurons.tui.cli import output as terminal
@@ -75,7 +76,7 @@ def show_unit(store: Path, name: str, which: str, step: str | None, sheet: Path 
                 ],
                 "pictures": made,
                 "missing": missing,
-                "wishes": commands(opened, shown.id, chosen.unit),
+                "wishes": steering_json(outcomes(commands(opened, shown.id, chosen.unit), history)),
                 "forks": [fork.id for fork in forks_of(opened, shown.id, chosen.unit)],
                 "contact_sheet": str(written) if written else None,
             }
@@ -84,7 +85,9 @@ def show_unit(store: Path, name: str, which: str, step: str | None, sheet: Path 
     _print_unit(shown, chosen, history, made, spreads)
     if refused := summary(refusals(opened, shown.id, chosen.unit)):
         terminal.line(refused)
-    _print_steering(opened, shown, chosen)
+    if steered := outcomes(commands(opened, shown.id, chosen.unit), history):
+        print_steering(steered)
+    _print_forks(opened, shown, chosen)
     if written:
         terminal.line(f"images: {written}")
     if missing:
@@ -147,24 +150,33 @@ def _print_unit(
     terminal.table(list(columns), list(zip(*columns.values(), strict=True)), "History")
 
 
-def _print_steering(opened: RunStore, shown: Run, chosen: Unit) -> None:
-    """Print a unit's steering commands, and its forks."""
-    if submitted := commands(opened, shown.id, chosen.unit):
-        terminal.table(
-            ["command", "concept", "by", "when", "at step", "outcome"],
+def print_steering(steered: Sequence[CommandOutcome]) -> None:
+    """Print a unit's steering commands with what became of them."""
+    terminal.table(
+        ["#", "command", "concept", "by", "when", "at step", "outcome"],
+        [
             [
-                [
-                    command.kind,
-                    command.concept,
-                    command.by,
-                    when(command.created),
-                    command.step,
-                    command.outcome if command.taken is not None else "pending",
-                ]
-                for command in submitted
-            ],
-            "Steering",
-        )
+                row.command.id,
+                row.command.kind,
+                row.command.concept,
+                row.command.by,
+                when(row.command.created),
+                row.command.step,
+                row,
+            ]
+            for row in steered
+        ],
+        "Steering",
+    )
+
+
+def steering_json(steered: Sequence[CommandOutcome]) -> list[dict[str, Any]]:
+    """Return a unit's steering commands as JSON: as recorded, with what became of each."""
+    return [asdict(row.command) | {"state": row.state, "result": row.text} for row in steered]
+
+
+def _print_forks(opened: RunStore, shown: Run, chosen: Unit) -> None:
+    """Print from where a unit was forked, and its forks."""
     if shown.forked_from:
         terminal.line(
             f"forked from unit {shown.forked_unit} of {shown.forked_from} after step {shown.forked_step}"
@@ -186,7 +198,7 @@ def _board(history: Sequence[Step]) -> tuple[tuple[str, float], ...]:
 def _result(entry: Step) -> str:
     if entry.outcome == "scored":
         return f"replaced {entry.removed}" if entry.removed else ""
-    reason = (entry.detail or {}).get("reason")
+    reason = reason_of_refusal(entry)
     return f"refused: {reason}" if reason else OUTCOMES.get(entry.outcome, entry.outcome)
 
 
