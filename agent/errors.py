@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 from typing import Any, TypeVar
 
-Portable = TypeVar("Portable", bound=BaseException)
-
 from line_neurons.agent.concepts import describe_near
+
+Portable = TypeVar("Portable", bound=BaseException)
 
 
 class PortableError(Exception):
