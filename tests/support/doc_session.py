@@ -324,7 +324,8 @@ class Session:
 
 
 _ROW = re.compile(
-    r"(?P<unit>\d+) (?P<name>[a-z' -]+? )?(?P<label>[a-z' -]+?) (?P<score>[\d.e-]+) (?P<margin>[\d.e-]+)"
+    r"(?P<unit>\d+) (?P<name>[a-z' -]+? )?(?P<label>[a-z' -]+?) (?P<score>[\d.e-]+)(?: ± (?:[\d.e-]+|\?))?"
+    r" (?P<margin>[\d.e-]+)"
     r" (predefined|(discovered|proposed), (step \d+|summary)) (?P<steps>\d+)"
     r"(?: [a-z ,]+)?"  # Few images of small stand-ins speak for a label: it is marked.
 )
