@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.near_names import choices
 from line_neurons.agent.prompts import IMAGE_TEMPLATE
 
 OLLAMA_SAMPLING: Mapping[str, Any] = {
@@ -105,7 +106,7 @@ def with_preset(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         UsageError: there is no such preset.
     """
     if name not in PRESETS:
-        raise UsageError(f"{name!r:.40} is no preset", f"choose from {', '.join(PRESETS)}")
+        raise UsageError(f"{name!r:.40} is no preset", choices(name, PRESETS))
     preset = PRESETS[name]
     diffusion = {**preset.get("diffusion", {}), **given.get("diffusion", {})}
     return {**preset, **given, "diffusion": diffusion}

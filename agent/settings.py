@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
@@ -21,7 +21,7 @@ from pydantic_settings import (
 from line_neurons.agent.concepts import normalise_concept
 from line_neurons.agent.diffusion_settings import DiffusionSettings, Precision, absolute_path
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.presets import OLLAMA_SAMPLING, SERVERS, fixed_by, with_preset
+from line_neurons.agent.presets import OLLAMA_SAMPLING, fixed_by, with_preset
 from line_neurons.agent.prompts import IMAGE_TEMPLATE
 from line_neurons.agent.renamed import current_names
 from line_neurons.agent.settings_sources import (
@@ -31,6 +31,7 @@ from line_neurons.agent.settings_sources import (
     invalid_setting,
     named_source,
     outside_sources,
+    refuse_mistyped_variables,
 )
 
 Pool = Literal["auto", "mean", "max", "cls", "mean-tokens"]
@@ -349,6 +350,12 @@ class Settings(BaseSettings):
         return (named, *outside_sources(settings_cls)) if cls.from_outside else (named,)
 
 
+def setting_names() -> list[str]:
+    """Return the names of all settings, those of a table as ``diffusion__steps``."""
+    entries = [f"diffusion__{entry}" for entry in DiffusionSettings.model_fields]
+    return [name for name in Settings.model_fields if name != "diffusion"] + entries
+
+
 def load_settings(config: Path | None = None, *, preset: str | None = None, **flags: Any) -> Settings:
     """Load settings from a file, the environment, a preset and flags; later ones win.
 
@@ -358,26 +365,16 @@ def load_settings(config: Path | None = None, *, preset: str | None = None, **fl
         UsageError: the file is missing or malformed, a value is invalid, or the preset is unknown or lacks a
             control set.
     """
-    path = config or Path(CONFIG_FILE)
-    if config is not None and not config.is_file():
-        raise UsageError(f"there is no settings file {str(config)!r}", "name an existing file with --config")
-    if os.path.lexists(path) and not path.is_file():
-        what = "a folder" if path.is_dir() else "not a regular file, or a broken link"
-        raise UsageError(f"{str(path)!r} is {what}", "put a settings file in its place, or remove it")
+    refuse_mistyped_variables(os.environ, setting_names())
     given = current_names({name: value for name, value in flags.items() if value is not None})
     by_user = given.keys()
     if preset is not None:
         given = with_preset(preset, given)
-    source: type[Settings] = Settings
-    if path.is_file():
-        check_toml(path)
-        source = type("Settings", (Settings,), {"model_config": {**Settings.model_config, "toml_file": path}})
-    if preset is not None:
-        source = type("Settings", (source,), {"fixed": fixed_by(preset, by_user)})
+    source, path = settings_class(config, preset, by_user)
     try:
         settings = source(**given)
     except ValidationError as error:
-        raise invalid_setting(error, path.name) from None
+        raise invalid_setting(error, path.name if path else CONFIG_FILE, setting_names()) from None
     except SettingsError as error:
         found = re.search(r'field "(\w+)"', str(error))
         name = f"LINE_{found[1].upper()}" if found else "a variable LINE_..."
@@ -391,6 +388,34 @@ def load_settings(config: Path | None = None, *, preset: str | None = None, **fl
             "name it with --control FOLDER or hf:DATASET; --control bank uses the image bank",
         )
     return settings
+
+
+def settings_class(
+    config: Path | None, preset: str | None, by_user: Collection[str]
+) -> tuple[type[Settings], Path | None]:
+    """Return the class that reads the settings file, and the file if there is one; see ``load_settings``.
+
+    Args:
+        config: a named file.
+        preset: a preset, which wins over file and environment.
+        by_user: the names of the settings that are given.
+
+    Raises:
+        UsageError: the file is missing or malformed.
+    """
+    path = config or Path(CONFIG_FILE)
+    if config is not None and not config.is_file():
+        raise UsageError(f"there is no settings file {str(config)!r}", "name an existing file with --config")
+    if os.path.lexists(path) and not path.is_file():
+        what = "a folder" if path.is_dir() else "not a regular file, or a broken link"
+        raise UsageError(f"{str(path)!r} is {what}", "put a settings file in its place, or remove it")
+    source: type[Settings] = Settings
+    if path.is_file():
+        check_toml(path)
+        source = type("Settings", (Settings,), {"model_config": {**Settings.model_config, "toml_file": path}})
+    if preset is not None:
+        source = type("Settings", (source,), {"fixed": fixed_by(preset, by_user)})
+    return source, path if path.is_file() else None
 
 
 class _Recorded(Settings):
@@ -418,31 +443,4 @@ def revised(recorded: Mapping[str, Any], changes: Mapping[str, Any]) -> Settings
     try:
         return _Recorded(**named)
     except ValidationError as error:
-        raise invalid_setting(error, CONFIG_FILE) from None
-
-
-FORKABLE = frozenset({
-    "seed", "iterations", "summary", "patience", "max_iterations", "llm", *SERVERS, "context", "reply_tokens",
-    "timeout", "think", "langchain", "temperature", "top_p", "retries", "retry_temperature_step", "hints",
-    "diffusion", "device", "batch_size", "download", "max_concurrent_units", "llm_parallel", "batch_timeout",
-    "max_consecutive_failures", "revisit", "store", "assets", *OLLAMA_SAMPLING,
-})  # fmt: skip
-"""Settings a fork may change without invalidating copied scores."""
-
-
-def fork_changes(recorded: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings in which a fork differs from the run it branches from.
-
-    Raises:
-        UsageError: a changed setting would make new scores incomparable with the copied ones.
-    """
-    changes = current_names(changes)
-    if refused := sorted(changes.keys() - FORKABLE):
-        raise UsageError(
-            f"a fork cannot change setting {refused[0]}: scores before and after it would not be comparable",
-            "start a new run with it",
-        )
-    if "seed" not in changes or recorded.get("control_seed") is not None:
-        return dict(changes)
-    # A new seed keeps the control images that scores are compared with.
-    return {**changes, "control_seed": recorded.get("seed")}
+        raise invalid_setting(error, CONFIG_FILE, setting_names()) from None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,17 @@ from pydantic_settings import (
 )
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.near_names import MISTYPED, near_names
 from line_neurons.agent.renamed import RENAMED, current_names
 
 CONFIG_FILE = "line.toml"
 ENV_PREFIX = "LINE_"
+NO_FLAG = frozenset({
+    "template", "langchain", "retry_temperature_step", "control_seed", "vocabulary_share", "exclude_for",
+    "diffusion__channels_last",
+})  # fmt: skip
+"""Settings of line.toml and the environment that have no flag."""
+_FLAGS = {"diffusion__batch": "--image-batch"}
 
 
 def _without_fixed(found: dict[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,23 +68,76 @@ def outside_sources(settings_cls: type[BaseSettings]) -> tuple[PydanticBaseSetti
     return _Environment(settings_cls), _File(settings_cls, settings_cls.model_config.get("toml_file"))
 
 
-def invalid_setting(error: ValidationError, file: str) -> UsageError:
-    """Return the first invalid setting as an error, without values that may hold a key."""
-    first = error.errors()[0]
+def flag_of(setting: str) -> str:
+    """Return the flag of a setting, ``diffusion__steps`` of a table's."""
+    return _FLAGS.get(setting) or f"--{setting.removeprefix('diffusion__').replace('_', '-')}"
+
+
+def variable_of(setting: str) -> str:
+    """Return the variable of the environment of a setting."""
+    return f"{ENV_PREFIX}{setting.upper()}"
+
+
+def invalid_setting(error: ValidationError, file: str, known: Sequence[str]) -> UsageError:
+    """Return the first invalid setting as an error, without values that may hold a key.
+
+    Args:
+        error: what the settings' types refused.
+        file: the settings file.
+        known: names of all settings, those of a table as ``diffusion__steps``.
+    """
+    first: Mapping[str, Any] = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"])
     value = "" if first["type"] in {"missing", "model_attributes_type"} else f" = {first['input']!r:.80}"
     if first["loc"][:1] == ("langchain",):
         value = ""  # It may hold a key.
     if first["type"] == "extra_forbidden":
-        return UsageError(f"unknown setting {name!r} in {file} or the environment", "see `line explain --help`")
+        table, _, entry = name.rpartition(".")
+        near = near_names(
+            entry, [other.rpartition("__")[2] for other in known if other.rpartition("__")[0] == table]
+        )
+        return UsageError(
+            f"unknown setting {name!r} in {file} or the environment{'; ' + near if near else ''}",
+            "`line config` lists all",
+        )
     detail = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:
         return UsageError(f"settings: {detail}", f"check the flags, the environment and {file}")
-    flag = str(first["loc"][-1]).replace("_", "-")
+    if first["type"] == "literal_error":
+        near = near_names(str(first["input"]), re.findall(r"'([^']+)'", first["ctx"]["expected"]))
+        detail += f"; {near}" if near else ""
+    # A list's entries are counted after its name.
+    setting = next((other for other in known if f"{name}.".startswith(f"{other.replace('__', '.')}.")), name)
+    flag = "" if setting in NO_FLAG else f"the flag {flag_of(setting)}, "
     return UsageError(
-        f"setting {name}{value}: {detail[0].lower()}{detail[1:]}",
-        f"check the flag --{flag}, LINE_{name.replace('.', '__').upper()} and {file}",
+        f"setting {name}{value}: {detail[0].lower()}{detail[1:]}", f"check {flag}{variable_of(setting)} and {file}"
     )
+
+
+def unknown_variables(environment: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """Return the variables ``LINE_...`` that are no settings, each with the ones that it resembles."""
+    tables = {name.partition("__")[0] for name in (*known, *RENAMED)}
+    unknown = [
+        variable
+        for variable in environment
+        if variable.startswith(ENV_PREFIX)
+        and variable.removeprefix(ENV_PREFIX).lower().partition("__")[0] not in tables
+    ]
+    names = [variable_of(name) for name in known]
+    return {
+        variable: near_names(variable, names, least=MISTYPED, prefix=ENV_PREFIX) for variable in sorted(unknown)
+    }
+
+
+def refuse_mistyped_variables(environment: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse a mistyped variable of a setting as the settings file does; other programs' variables may stay.
+
+    Raises:
+        UsageError: a variable ``LINE_...`` is no setting and resembles one.
+    """
+    for variable, near in unknown_variables(environment, list(known)).items():
+        if near:
+            raise UsageError(f"unknown setting {variable} in the environment; {near}", "correct it, or unset it")
 
 
 def check_toml(path: Path) -> None:

@@ -86,3 +86,8 @@ def format_spread(spread: float | None) -> str:
     if spread is None:
         return "± ?"
     return f"± {spread:.2g}" if spread < 10 else f"± {spread:.0f}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is one."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from line_neurons.agent.text import counted
 from line_neurons.tools.cache.reader import control_counts
 from line_neurons.tools.label_marks import UNLABELLED, read_marks
 from line_neurons.tools.store.queries import last_detail, unit_verdicts
@@ -45,13 +46,13 @@ class RunProblems:
         found = list(self.doubts)
         if self.unlabelled:
             found.append(
-                f"{_plural(sum(self.unlabelled.values()), 'unit')} without a label: {_listed(self.unlabelled)}"
+                f"{counted(sum(self.unlabelled.values()), 'unit')} without a label: {_listed(self.unlabelled)}"
             )
         if self.marked:
-            found.append(f"{_plural(self.labels, 'label')} marked: {_listed(self.marked)}")
+            found.append(f"{counted(self.labels, 'label')} marked: {_listed(self.marked)}")
         if replies := summary(self.refusals):
             stalled = self.refusals.stalled
-            steps = f"; {_plural(stalled, 'step')} without a concept" if stalled else ""
+            steps = f"; {counted(stalled, 'step')} without a concept" if stalled else ""
             alone = ": no label comes from the language model" if self.refusals.all_refused else ""
             # Some refusals are part of the method.
             helps = f"; try {remedy(self.refusals, self.settings)}" if self.refusals.mostly else ""
@@ -67,7 +68,7 @@ class RunProblems:
         """Return the problems in a few words, for a column."""
         found = [f"{count} {state}" for state, count in self.unlabelled.items()]
         if self.labels:
-            found.append(f"{_plural(self.labels, 'label')} marked")
+            found.append(f"{counted(self.labels, 'label')} marked")
         if self.refusals.mostly:
             found.append(f"{self.refusals.refused:,} of {self.refusals.answers:,} replies refused")
         return ", ".join(found)
@@ -117,7 +118,3 @@ def _condition(runs: RunStore, run: Run, refused: Refusals, control: tuple[int, 
 
 def _listed(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {what}" for what, count in counts.items())
-
-
-def _plural(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"

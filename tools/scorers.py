@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.near_names import choices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -219,7 +220,7 @@ def scorer_of(name: str) -> Scorer:
         UsageError: there is no such scorer.
     """
     if name not in SCORERS:
-        raise UsageError(f"{name!r:.40} is no scorer", f"choose from {', '.join(SCORERS)}")
+        raise UsageError(f"{name!r:.40} is no scorer", choices(name, SCORERS))
     return SCORERS[name]
 
 

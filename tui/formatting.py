@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rich.cells import cell_len, set_cell_size
 
 from line_neurons.agent.text import clean_text, format_score, format_spread
+from line_neurons.agent.text import counted as counted  # noqa: PLC0414 - imported from here, too
 from line_neurons.tools.label_marks import ENDED
 from line_neurons.tools.store.leases import LeaseStatus
 from line_neurons.tools.store.records import Run, Step, Unit
@@ -54,11 +55,6 @@ def plain(value: object) -> str:
 def number(value: float | None) -> str:
     """Return a number with three digits, or a dash for one that is missing."""
     return MISSING if value is None else format_score(value)
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, in the plural unless it is one."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def megabytes(size: int, digits: int = 1) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from line_neurons.agent.errors import MissingPartError, UsageError
+from line_neurons.agent.near_names import choices
 from line_neurons.eval.baselines.image_text import (
     CAPTIONS,
     DEFAULT,
@@ -50,7 +51,7 @@ def label(task: BaselineTask, *, encoder: str = DEFAULT, similarity: str = "soft
         LineError: the encoder is missing, or failed.
     """
     if similarity not in SIMILARITIES:
-        raise UsageError(f"there is no similarity {similarity!r:.40}", f"use {', '.join(SIMILARITIES)}")
+        raise UsageError(f"there is no similarity {similarity!r:.40}", choices(similarity, SIMILARITIES))
     words = task.words
     seen = _by_captions(task, words) if encoder == CAPTIONS else _by_encoder(task, words, encoder)
     scores = SIMILARITIES[similarity](seen, task.control.activations)[list(task.units)]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from line_neurons.agent.errors import BackendError, MissingPartError, UsageError, reason_of
+from line_neurons.agent.near_names import choices
 from line_neurons.agent.ports import Control, LayerInfo
 from line_neurons.tools.control_sets import control_activations
 from line_neurons.tools.devices import find_device, use_deterministic_arithmetic
@@ -71,7 +72,7 @@ def open_encoder(spec: str, *, device: str = "auto", download: bool = False) -> 
         return TransformersEncoder(_folder(name, download), device)
     if kind == "open_clip" and name:
         return _open_clip(name, device, download)
-    raise UsageError(f"there is no image-text encoder {spec!r:.80}", f"use one of: {', '.join(ENCODER_SPECS)}")
+    raise UsageError(f"there is no image-text encoder {spec!r:.80}", choices(spec, ENCODER_SPECS))
 
 
 def _folder(name: str, download: bool) -> Path:

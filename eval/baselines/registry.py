@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.near_names import choices
 from line_neurons.eval.baselines import clip_dissect, describe_and_dissect, invert, simple
 from line_neurons.eval.baselines.task import BaselineTask
 from line_neurons.eval.labels.formats import Labels, write_csv
@@ -71,7 +72,7 @@ def check_options(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
         UsageError: there is no such method, or it has no such option.
     """
     if method not in METHODS:
-        raise UsageError(f"there is no baseline {method!r:.40}", f"use {', '.join(METHODS)}")
+        raise UsageError(f"there is no baseline {method!r:.40}", choices(method, METHODS))
     given = {name: value for name, value in options.items() if value is not None}
     known = METHODS[method].options
     for name in given:

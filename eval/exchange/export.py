@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.near_names import choices
 from line_neurons.eval.exchange.dataset import MARK, write_dataset
 from line_neurons.eval.exchange.output_files import open_output, output_file, output_folder, refuse_existing
 from line_neurons.eval.exchange.run_tables import TABLES, WRITERS, write_table
@@ -68,9 +69,9 @@ def export(
         StoreError: the store cannot be read.
     """
     if format_ not in FORMATS:
-        raise UsageError(f"{format_!r:.40} is not a format", f"use {', '.join(FORMATS)}")
+        raise UsageError(f"{format_!r:.40} is not a format", choices(format_, FORMATS))
     if table not in TABLES or (table != "units" and format_ not in WRITERS):
-        known = f"{', '.join(TABLES)} with --format {', '.join(WRITERS)}"
+        known = f"{choices(table, TABLES)} with --format {', '.join(WRITERS)}"
         raise UsageError(f"there is no table {table!r:.40} for {format_}", known)
     if format_ in WRITE_FORMATS:
         labels = find_labels(name, store, layer, units_from)

@@ -57,14 +57,14 @@ def refuse_unwritable(output: Path) -> None:
         )
 
 
-def refuse_existing(path: Path, *, force: bool) -> None:
+def refuse_existing(path: Path, *, force: bool, remedy: str = "choose another --output, or add --force") -> None:
     """Refuse to replace an existing file without ``force``.
 
     Raises:
         UsageError: it exists and ``force`` is not given.
     """
     if not force and os.path.lexists(path) and not _is_stream(path):
-        raise UsageError(f"{str(path)!r:.200} exists already", "choose another --output, or add --force")
+        raise UsageError(f"{str(path)!r:.200} exists already", remedy)
 
 
 @contextmanager

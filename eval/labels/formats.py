@@ -14,6 +14,7 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.near_names import choices
 from line_neurons.agent.text import clean_text
 from line_neurons.eval.labels.files import LabelTable, read_table
 from line_neurons.tools.images.skipped import Remarks
@@ -260,7 +261,7 @@ def write_csv(labels: Labels, path: Path, form: str) -> None:
         UsageError: there is no such format, or the file cannot be written.
     """
     if form not in WRITE_FORMATS:
-        raise UsageError(f"{form!r:.40} is not a form of explanations", f"use {', '.join(WRITE_FORMATS)}")
+        raise UsageError(f"{form!r:.40} is not a form of explanations", choices(form, WRITE_FORMATS))
     columns = WRITE_FORMATS[form]
     layer = _last(labels.layer)
     written = io.StringIO()

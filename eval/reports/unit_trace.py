@@ -11,7 +11,7 @@ from line_neurons.eval.reports.histories import steering_notes
 from line_neurons.eval.reports.table import Report, Table, number
 from line_neurons.tools.steering.outcomes import CommandOutcome, outcomes
 from line_neurons.tools.store.records import Run, Step, Unit
-from line_neurons.tools.store.runs import RunStore
+from line_neurons.tools.store.runs import RunStore, find_unit
 from line_neurons.tools.store.steering_queue import SteeringCommand, banned_concepts, commands
 
 if TYPE_CHECKING:
@@ -41,13 +41,7 @@ def trace(runs: RunStore, run_name: str, unit_name: str) -> Report:
     """
     run = runs.run(run_name)
     units = runs.units(run.id)
-    found = [one for one in units if unit_name == str(one.unit)] or [
-        one for one in units if one.name and one.name.casefold() == unit_name.casefold()
-    ]
-    if not found:
-        known = ", ".join(str(one.unit) for one in units[:5])
-        raise UsageError(f"{unit_name!r:.60} is no unit of run {run.id}", f"it has {known} ...")
-    unit = found[0]
+    unit = find_unit(run, units, unit_name)
     steps = runs.steps(run.id, unit.unit)
     if not any(step.score is not None for step in steps):
         raise UsageError(f"nothing was scored for unit {unit.unit} of run {run.id} yet", f"line resume {run.id}")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Unpack, cast
 from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import LineError, TakenOverError, UsageError
+from line_neurons.agent.near_names import near_names
 from line_neurons.agent.presets import SERVERS
 from line_neurons.agent.renamed import RENAMED
 from line_neurons.agent.settings import Settings, load_settings
@@ -27,6 +28,7 @@ from line_neurons.graphs.api.result import Result, UnitResult, load
 from line_neurons.graphs.runs.components import Components, OnProgress, reopen
 from line_neurons.graphs.runs.lifecycle import recorded_settings, retry, select_units, settings_of, start, work
 from line_neurons.graphs.runs.runner import Progress
+from line_neurons.tools.component_names import check_names
 from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.language_models.arguments import (
     identity_of,
@@ -36,7 +38,6 @@ from line_neurons.tools.language_models.arguments import (
 )
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import default_store, open_store
-from line_neurons.tools.targets.base import near_names
 from line_neurons.tools.targets.custom import bundle_from_module
 
 if TYPE_CHECKING:
@@ -218,9 +219,9 @@ class _Request:
             raise UsageError("no layer or no units are named", "explain(model, layer, units), or resume=RUN")
         model = self._model()
         spec, bundle = (model, None) if isinstance(model, str) else (model.name, model)
-        components = Components(
-            spec, load_settings(self.config, **self.settings), on_progress, {self.layer}, bundle=bundle
-        )
+        settings = load_settings(self.config, **self.settings)
+        check_names(settings, None if bundle else spec)
+        components = Components(spec, settings, on_progress, {self.layer}, bundle=bundle)
         selectors = _selectors(self.units)
         numbers, names = select_units(components, self.layer, selectors)
         units = [(unit, names[unit] if names else None) for unit in numbers]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import DamagedError, UsageError
+from line_neurons.agent.near_names import near_names
 from line_neurons.agent.settings import load_settings
 from line_neurons.agent.text import clean_text, format_score, format_spread
 from line_neurons.graphs.api.notebook import RUN, UNIT, render
@@ -191,7 +192,11 @@ class Result:
             if unit.unit == which or (unit.name and unit.name.casefold() == str(which).casefold()):
                 return unit
         known = ", ".join(f"{unit.unit}{f' {unit.name}' if unit.name else ''}" for unit in self.units[:12])
-        raise UsageError(f"run {self.run.id} has no unit {which!r:.60}", f"its units: {clean_text(known, 300)}")
+        near = near_names(str(which), [unit.name for unit in self.units if unit.name])
+        raise UsageError(
+            f"run {self.run.id} has no unit {which!r:.60}",
+            f"{near + '; ' if near else ''}its units: {clean_text(known, 300)}",
+        )
 
     def refresh(self) -> Result:
         """Read the run again, which another process may be running."""

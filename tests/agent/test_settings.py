@@ -135,7 +135,12 @@ def test_flags_win_over_the_environment_and_that_over_the_file(empty_folder, mon
     ("text", "message"),
     [
         ("seed = [", "not valid TOML"),
-        ("sed = 1", "unknown setting 'sed'"),
+        ("sed = 1", "unknown setting 'sed' in line.toml or the environment; near: seed"),
+        ("[diffusion]\nstepps = 5", "near: steps"),
+        ("scorer = 'mena'", "near: mean"),
+        ("[diffusion]\nbatch = 0", "the flag --image-batch, LINE_DIFFUSION__BATCH and"),
+        ("control_seed = -1", "check LINE_CONTROL_SEED and"),
+        ("layout = ['rows']", "the flag --layout, LINE_LAYOUT and"),
         ("iterations = 'many'", "iterations"),
         ("iterations = -1", "iterations"),
         ("top = 0\nrandom = 0", "at least 1"),
@@ -156,6 +161,23 @@ def test_a_wrong_file_is_one_line_with_the_value_and_a_remedy(empty_folder, text
     assert message in str(caught.value)
     assert caught.value.remedy
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("variable", ["LINE_ITERATION", "LINE_DIFUSION__STEPS"])
+def test_a_mistyped_variable_is_refused_with_the_one_that_was_meant(empty_folder, monkeypatch, variable):
+    monkeypatch.setenv(variable, "3")
+    with pytest.raises(UsageError, match=f"unknown setting {variable} in the environment; near: LINE_"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["LINE_CHANNEL_ACCESS_TOKEN", "LINE_KILLS", "LINE_KILL_SEED", "LINE_SCAN", "LINE_TEST_HOLD", "LINE_IN_FLIGHT",
+     "LINE_LANGCHAIN__API_KEY", "LINE_DIFFUSION__STEPS"],
+)  # fmt: skip
+def test_variables_of_other_programs_and_of_earlier_versions_are_accepted(empty_folder, monkeypatch, variable):
+    monkeypatch.setenv(variable, "3")
+    load_settings()
 
 
 def test_a_named_file_must_exist(empty_folder):

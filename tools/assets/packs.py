@@ -9,6 +9,7 @@ from importlib.resources import files
 from typing import Any, Literal
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.near_names import choices
 
 Source = Literal["pypi", "npm", "debian"]
 
@@ -127,7 +128,7 @@ def find(name: str) -> Pack:
             return pack
     raise UsageError(
         f"there is no asset pack {name!r}",
-        f"packs: {', '.join(pack.name for pack in PACKS)}; groups: {', '.join(GROUPS)}",
+        choices(name, [*(pack.name for pack in PACKS), *GROUPS]),
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.near_names import MISTYPED, near_names
 from line_neurons.tools.cache.file_hashes import FileHashes
 
 if TYPE_CHECKING:
@@ -65,10 +66,26 @@ def open_control_set(
         from line_neurons.tools.control_sets.precomputed import PrecomputedControl
 
         return PrecomputedControl(path, images, remembered)
-    raise UsageError(
-        f"there is no control set {spec!r:.200}",
-        "give a folder of images, an .npz file of activations, or hf:DATASET of the Hugging Face hub",
-    )
+    raise _absent(spec)
+
+
+def check_control_set(spec: str) -> None:
+    """Check that a control set's file or folder is there; ``hf:`` datasets are found when they are opened.
+
+    Raises:
+        UsageError: it is not.
+    """
+    path = Path(spec).expanduser()
+    if not (spec.startswith("hf:") or path.exists() or _was_saved(Path(spec.rpartition("@")[0]).expanduser())):
+        raise _absent(spec)
+
+
+def _absent(spec: str) -> UsageError:
+    folder = Path(spec).expanduser().parent
+    beside = [str(path) for path in folder.iterdir()] if folder.is_dir() else []
+    near = near_names(spec, ["bank", "none", *beside], least=MISTYPED)
+    forms = "a folder of images, an .npz file of activations, bank, none, or hf:DATASET of the Hugging Face hub"
+    return UsageError(f"there is no control set {spec!r:.200}", f"{near + '; ' if near else ''}give {forms}")
 
 
 def remarks_of(source: object) -> tuple[str, ...]:

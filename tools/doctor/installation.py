@@ -20,15 +20,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 from line_neurons.agent.errors import LineError, MissingPartError
-from line_neurons.agent.settings import Settings
+from line_neurons.agent.settings import Settings, revised
 from line_neurons.agent.text import shell_word
 from line_neurons.tools.assets.location import assets_root, state
 from line_neurons.tools.assets.packs import GROUPS, PACKS, find
 from line_neurons.tools.doctor.faults import FAULTS
 from line_neurons.tools.doctor.findings import Finding
+from line_neurons.tools.doctor.readiness import readiness
 from line_neurons.tools.doctor.servers import check_ollama, check_openai
 from line_neurons.tools.doctor.store import check as check_store
 from line_neurons.tools.packages import pip_install
@@ -37,6 +39,7 @@ _TORCH, _TORCHVISION = "2.14.1", "0.29.1"
 _TORCH_REMEDY = f"pip install torch=={_TORCH} torchvision=={_TORCHVISION}"
 _PROBE_SECONDS = 180
 _MARK = "finding: "
+_DIFFUSION = ("torchvision", "accelerate", "transformers", "peft", "diffusers")
 
 
 def check(
@@ -46,9 +49,7 @@ def check(
     schema: Callable[[Path], str] | None = None,
     works: bool = True,
     deep: bool = False,
-    ollama: str = "",
-    base_url: str = "",
-    llm: str = "",
+    settings: Settings | None = None,
     found: Callable[[Finding], None] = lambda finding: None,
 ) -> list[Finding]:
     """Check every component and return the findings, in a fixed order.
@@ -57,18 +58,19 @@ def check(
         root: the assets root; by default the configured one.
         store: the folder or file that runs are kept in; not checked if None.
         schema: given ``store``, says which schema version it has; raises LineError if it is not usable.
-        works: also run the target on an image and the text encoder on words.
-        deep: also send a prompt to the embedded language model, and hash the store's images.
-        ollama: Ollama servers, with commas between; empty: OLLAMA_HOST's, or this machine's.
-        base_url: OpenAI-compatible servers, with commas between; empty: OPENAI_BASE_URL's.
-        llm: the configured language model.
+        works: also run the target on an image.
+        deep: also import what text-to-image models need, run the text encoder on words, send a prompt to the
+            embedded language model, and hash the store's images.
+        settings: those of the run that the verdict is about; by default the defaults.
         found: called with each finding as soon as it is there.
     """
-    root = root or assets_root()
+    root, settings = root or assets_root(), settings or revised({}, {})
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("python", _python),
-        ("torch", lambda: _probe("torch", root)),
-        ("text-to-image", lambda: _probe("text-to-image", root)),
+        # One process for both: importing torch takes longer than all other checks.
+        ("torch", lambda: _probe("target works" if works else "torch", root)),
+        ("text-to-image", lambda: _text_to_image(settings)),
+        *([("text-to-image", lambda: _probe("text-to-image", root))] if deep else []),
         ("xllamacpp", lambda: _probe("xllamacpp", root)),
         *((name, lambda name=name: _package(name)) for name in ("transformers", "langgraph", "pillow")),
         ("sqlite", _sqlite),
@@ -77,10 +79,9 @@ def check(
         *([("store", lambda: _store(store, schema, deep=deep))] if store else []),
         ("disk", lambda: _disk(root)),
         ("memory", _memory),
-        ("ollama", lambda: check_ollama(ollama)),
-        ("openai", lambda: check_openai(base_url, llm)),
-        *([("target works", lambda: _probe("target works", root))] if works else []),
-        *([("text encoder works", lambda: _probe("text encoder works", root))] if works else []),
+        ("ollama", lambda: check_ollama(settings.ollama, settings.llm)),
+        ("openai", lambda: check_openai(settings.base_url, settings.llm)),
+        *([("text encoder works", lambda: _probe("text encoder works", root))] if deep else []),
         *([("language model works", lambda: _probe("language model works", root))] if deep else []),
     ]
     findings: list[Finding] = []
@@ -88,6 +89,9 @@ def check(
         for finding in _isolated(part, probe):
             findings.append(finding)
             found(finding)
+    for verdict in readiness(findings, settings):
+        findings.append(verdict)
+        found(verdict)
     return findings
 
 
@@ -198,28 +202,37 @@ def _torch() -> Iterator[Finding]:
         yield Finding("device", "ok", f"CPU, {torch.get_num_threads()} threads; no CUDA device")
 
 
-def _text_to_image() -> Iterator[Finding]:
-    from line_neurons.tools.devices import find_device
-    from line_neurons.tools.generators.pipeline import require_packages
+def _text_to_image(settings: Settings) -> Iterator[Finding]:
+    """Check packages and weights of the generator of ``settings``, or of the default one where that is a bank."""
     from line_neurons.tools.generators.presets import parse_source
     from line_neurons.tools.generators.weights import find_model
 
-    part, spec = "text-to-image", Settings.model_fields["generator"].default
-    try:
-        require_packages()
-        packages = f"diffusers {metadata.version('diffusers')} on {find_device('auto')}"
-    except LineError as error:
-        yield Finding(part, "warn", f"{error.message}; not needed for the demo", error.remedy)
+    part, bank = "text-to-image", settings.generator.partition(":")[0] == "bank"
+    spec = str(Settings.model_fields["generator"].default) if bank else settings.generator
+    if absent := [name for name in _DIFFUSION if find_spec(name) is None]:
+        detail = f"{absent[0]} is not installed; not needed for the demo"
+        yield Finding(part, "warn", detail, pip_install("diffusion"))
         return
-    source = parse_source(spec)
-    steps = source.preset.steps if source.preset else 0
+    packages, source = f"diffusers {metadata.version('diffusers')}", parse_source(spec)
+    steps = settings.diffusion.steps or (source.preset.steps if source.preset else 0)
     try:
-        found = find_model(source, revision=None, full_precision=False, steps=steps, download=False)
+        found = find_model(
+            source, revision=settings.diffusion.revision, full_precision=False, steps=steps, download=False
+        )
     except LineError as error:
         yield Finding(part, "warn", f"{packages}; {error.message}; not needed for the demo", error.remedy)
         return
     size = sum((found.folder / name).stat().st_size for name in found.files)
     yield Finding(part, "ok", f"{packages}; {spec}, {size / 1e9:.1f} GB in {found.folder}")
+
+
+def _text_to_image_works() -> Iterator[Finding]:
+    from line_neurons.tools.generators.pipeline import require_packages
+
+    try:
+        require_packages()
+    except LineError as error:
+        yield Finding("text-to-image", "warn", f"{error.message}; not needed for the demo", error.remedy)
 
 
 def _xllamacpp() -> Iterator[Finding]:
@@ -316,6 +329,13 @@ def _memory() -> Iterator[Finding]:
         yield Finding("memory", "ok", detail)
 
 
+def _torch_and_target() -> Iterator[Finding]:
+    found = list(_torch())
+    yield from found
+    if all(finding.status == "ok" for finding in found):
+        yield from _isolated("target works", _target_works)
+
+
 def _target_works() -> Iterator[Finding]:
     from line_neurons.tools.assets.location import asset_dir
 
@@ -380,9 +400,9 @@ def _language_model_works() -> Iterator[Finding]:
 
 _PROBES: dict[str, Callable[[], Iterator[Finding]]] = {
     "torch": _torch,
-    "text-to-image": _text_to_image,
+    "text-to-image": _text_to_image_works,
     "xllamacpp": _xllamacpp,
-    "target works": _target_works,
+    "target works": _torch_and_target,
     "text encoder works": _encoder_works,
     "language model works": _language_model_works,
 }

@@ -12,8 +12,8 @@ _SECONDS = 3
 _SHOWN_MODELS = 5
 
 
-def check_ollama(servers: str) -> Iterator[Finding]:
-    """Check Ollama servers, and that they have the default model."""
+def check_ollama(servers: str, llm: str) -> Iterator[Finding]:
+    """Check Ollama servers, and that they have the configured model, or the default one."""
     from line_neurons.tools.language_models.ollama.address import server_urls
     from line_neurons.tools.language_models.ollama.models import installed
 
@@ -22,7 +22,8 @@ def check_ollama(servers: str) -> Iterator[Finding]:
     except LineError as error:
         yield Finding("ollama", "warn", error.message, error.remedy)
         return
-    wanted = Settings.model_fields["llm"].default.removeprefix("ollama:")
+    default = str(Settings.model_fields["llm"].default)
+    wanted = (llm if llm.startswith("ollama:") else default).removeprefix("ollama:")
     for found in installed(urls, timeout=_SECONDS):
         if found.error:
             yield Finding("ollama", "warn", f"{found.error}; not needed for the demo", found.remedy)
@@ -30,9 +31,7 @@ def check_ollama(servers: str) -> Iterator[Finding]:
         models = ", ".join(f"{model.name} {model.size / 1e9:.1f} GB" for model in found.models) or "no model yet"
         yield Finding("ollama", "ok", f"server {found.version} at {found.server}: {models}")
         if wanted not in {model.name for model in found.models}:
-            yield Finding(
-                "ollama", "warn", f"{found.server} does not have {wanted}, the default", f"line pull {wanted}"
-            )
+            yield Finding("ollama", "warn", f"{found.server} does not have {wanted}", f"line pull {wanted}")
 
 
 def check_openai(servers: str, llm: str) -> Iterator[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 
 from line_neurons.agent.diffusion_settings import Precision
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.near_names import choices
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
@@ -155,9 +155,20 @@ def parse_source(spec: str) -> ModelSource:
         raise UsageError(
             f"there is no folder {where!r}", f"{name}=FOLDER" if preset else "name an existing folder"
         )
-    near = difflib.get_close_matches(where, PRESETS, n=3, cutoff=0.5)
     raise UsageError(
-        f"{spec!r} is no text-to-image model",
-        (f"did you mean {', '.join(near)}? " if near else "")
-        + f"known: {', '.join(PRESETS)}; or a folder, or owner/name of the hub",
+        f"{spec!r} is no image generator",
+        f"{choices(spec, (*PRESETS, 'bank'))}; or name a folder, or owner/name of the hub",
     )
+
+
+def check_generator(spec: str) -> None:
+    """Check the name of an image generator.
+
+    Raises:
+        UsageError: it is neither a bank, a preset, an existing folder nor the form of a hub id.
+    """
+    kind, colon, folder = spec.partition(":")
+    if kind != "bank":
+        parse_source(spec)
+    elif colon and not folder:
+        raise UsageError(f"the generator {spec!r} names no folder", "use bank or bank:FOLDER")

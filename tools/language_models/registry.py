@@ -11,6 +11,7 @@ from pathlib import Path
 
 from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import MissingPartError, UsageError
+from line_neurons.agent.near_names import choices, near_names
 from line_neurons.agent.ports import LanguageModel, Prompt
 from line_neurons.agent.presets import OLLAMA_SAMPLING
 from line_neurons.agent.seeds import derive_rng
@@ -68,19 +69,36 @@ def open_language_model(
         UsageError: there is no such language model.
         MissingPartError: its weights are not installed.
     """
+    check_language_model(spec)
     kind, _, name = spec.partition(":")
     kept = ReplyCache(cache) if cache else None
-    if kind == "ollama" and name:
+    if kind == "ollama":
         return _ollama(name, settings, kept)
-    if kind == "openai" and name:
+    if kind == "openai":
         return _openai(name, settings, kept)
-    if kind == "langchain" and name:
+    if kind == "langchain":
         return _langchain(name, settings, kept)
     if kind == "embedded":
         return _embedded(name or next(iter(EMBEDDED)), settings, assets, kept)
-    if spec == "random":
-        return _random(words())
-    raise UsageError(f"there is no language model {spec!r:.80}", f"use one of: {', '.join(FORMS)}")
+    return _random(words())
+
+
+def check_language_model(spec: str) -> None:
+    """Check the name of a language model; whether its weights are there is found out when it is opened.
+
+    Raises:
+        UsageError: it is none of ``FORMS``.
+    """
+    kind, _, name = spec.partition(":")
+    if kind == "embedded" and name and name not in EMBEDDED:
+        raise UsageError(f"there is no embedded language model {name!r:.80}", choices(name, EMBEDDED))
+    if spec in FORMS or kind == "embedded" or (kind in NAMED_KINDS and name):
+        return
+    # Users of Ollama know its models by their own names.
+    near = near_names(spec, FORMS) or (f"near: ollama:{spec:.80}" if spec and kind not in NAMED_KINDS else "")
+    raise UsageError(
+        f"there is no language model {spec!r:.80}", f"{near + '; ' if near else ''}choose from {', '.join(FORMS)}"
+    )
 
 
 def default_parallel(settings: Settings) -> int:
@@ -150,8 +168,6 @@ def _langchain(path: str, settings: Settings, kept: ReplyCache | None) -> Langua
 
 
 def _embedded(pack: str, settings: Settings, assets: Path, kept: ReplyCache | None) -> LanguageModel:
-    if pack not in EMBEDDED:
-        raise UsageError(f"there is no embedded language model {pack!r:.80}", f"use one of: {', '.join(EMBEDDED)}")
     file, sha256 = EMBEDDED[pack]
     path, top_p = assets / pack / file, settings.top_p
     if not path.is_file() and kept is None:

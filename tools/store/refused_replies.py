@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -32,17 +32,18 @@ _WORDS = {
     "not_drawable": "not drawable",
 }
 _ANOTHER = "another model (--llm)"
-_OF_OLLAMA = {
-    "truncated": "a longer --reply-tokens, --think off, or another model (--llm)",
-    "empty": "--think off, a longer --reply-tokens, or another model (--llm)",
-    "not_json": "--think on or off, or another model (--llm)",
-    "schema": "--think on or off, or another model (--llm)",
+_LONGER = "a longer --reply-tokens"
+_THINK_OFF = {"auto": "--think off", "on": "--think off", "off": ""}
+_OTHER_THINK = {"auto": "--think on or off", "on": "--think off", "off": "--think on"}
+_OF_OLLAMA: Mapping[str, Sequence[str | Mapping[str, str]]] = {
+    "truncated": (_LONGER, _THINK_OFF),
+    "empty": (_THINK_OFF, _LONGER),
+    "not_json": (_OTHER_THINK,),
+    "schema": (_OTHER_THINK,),
 }
-_OF_OPENAI = {
-    "truncated": "a longer --reply-tokens, or another model (--llm)",
-    "empty": "a longer --reply-tokens, or another model (--llm)",
-}
+_OF_OPENAI: Mapping[str, Sequence[str | Mapping[str, str]]] = {"truncated": (_LONGER,), "empty": (_LONGER,)}
 _OF_SERVERS = {"ollama": _OF_OLLAMA, "openai": _OF_OPENAI}
+"""What helps a model of a server, by reason of the refusals; some of it by the setting ``think``."""
 _REMEDIES = {
     "duplicate": "fewer iterations, a higher --temperature, or another model (--llm)",
     "not_drawable": "another --generator, a lower --threshold, or more --hints",
@@ -160,5 +161,10 @@ def summary(found: Refusals) -> str:
 
 def remedy(found: Refusals, settings: Mapping[str, Any]) -> str:
     """Return what helps against the most frequent reason, with the settings of the run."""
-    kind = str(settings.get("llm")).partition(":")[0]
-    return {**_REMEDIES, **_OF_SERVERS.get(kind, {})}.get(found.most, _ANOTHER)
+    of_server = _OF_SERVERS.get(str(settings.get("llm")).partition(":")[0], {})
+    if found.most not in of_server:
+        return _REMEDIES.get(found.most, _ANOTHER)
+    think = str(settings.get("think", "auto"))
+    helps = (help_ if isinstance(help_, str) else help_[think] for help_ in of_server[found.most])
+    *first, last = [*filter(None, helps), _ANOTHER]
+    return f"{', '.join(first)}{',' if len(first) > 1 else ''} or {last}"

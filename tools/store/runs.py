@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import DamagedError, StoreError, TakenOverError, UsageError
+from line_neurons.agent.near_names import near_names
 from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.store import sqlite as databases
 from line_neurons.tools.store.migrations import migrate_schema
@@ -92,7 +93,8 @@ def find_unit(run: Run, units: Sequence[Unit], which: str) -> Unit:
         if unit.unit == number or (unit.name and unit.name.lower() == which.lower()):
             return unit
     known = ", ".join(f"{unit.unit} ({unit.name})" if unit.name else str(unit.unit) for unit in units[:12])
-    raise UsageError(f"run {run.id} has no unit {which!r:.60}", f"units: {known}")
+    near = near_names(which, [unit.name for unit in units if unit.name]) if number is None else ""
+    raise UsageError(f"run {run.id} has no unit {which!r:.60}", f"{near + '; ' if near else ''}units: {known}")
 
 
 class RunStore:
@@ -266,8 +268,9 @@ class RunStore:
         if len(found) == 1 and name:
             return self.run_by_id(found[0])
         known = ", ".join((found or names)[:5]) or "none yet"
+        near = "" if found else near_names(name, names)
         problem = "matches several runs" if found else "is not a run of this store"
-        raise UsageError(f"{name!r:.60} {problem}", f"runs: {known}; `line runs` lists all")
+        raise UsageError(f"{name!r:.60} {problem}", f"{near or f'runs: {known}'}; `line runs` lists all")
 
     def run_by_id(self, run: str) -> Run:
         """Return a run by the whole id that this store gave, without reading those of the others."""

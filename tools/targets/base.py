@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.near_names import near_names
 from line_neurons.agent.ports import LayerInfo, Target
 
 if TYPE_CHECKING:
@@ -66,15 +66,6 @@ class ModelBundle:
 def short_hash(text: str) -> str:
     """Hash a description to 8 hex digits, ignoring memory addresses in it."""
     return hashlib.sha256(re.sub(r" at 0x[0-9a-fA-F]+", "", text).encode()).hexdigest()[:8]
-
-
-def near_names(name: str, names: Iterable[str]) -> str:
-    """Suggest up to five similar ``names``, as ``near: a, b``; empty if none is similar."""
-    known = {candidate.casefold(): candidate for candidate in names}
-    folded = name.casefold()
-    near = difflib.get_close_matches(folded, known, n=5, cutoff=0.5)
-    near += [key for key in known if folded and folded in key and key not in near]
-    return "near: " + ", ".join(known[key] for key in near[:5]) if near else ""
 
 
 def find_layer(layers: Sequence[LayerInfo], path: str, model: str) -> LayerInfo:

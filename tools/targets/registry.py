@@ -7,11 +7,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from line_neurons.agent.errors import MissingPartError, UsageError
+from line_neurons.agent.errors import MissingPartError
 from line_neurons.tools.packages import missing_package, pip_install
-from line_neurons.tools.target_specs import SOURCES, known_prefixes
+from line_neurons.tools.target_specs import SOURCES
 from line_neurons.tools.targets.base import ModelBundle, ModelRequest
 from line_neurons.tools.targets.hooked_target import HookedTarget
+from line_neurons.tools.targets.model_names import check_model
 
 if TYPE_CHECKING:
     from line_neurons.agent.diffusion_settings import Precision
@@ -52,9 +53,8 @@ def open_target(
         UsageError: no such prefix, model, weights or device, or the function fails.
         MissingPartError: the library is not installed, or weights are missing.
     """
-    prefix, colon, model = spec.partition(":")
-    if not colon or not model or not prefix:
-        raise UsageError(f"{spec!r} names no model", f"a model starts with {known_prefixes()}")
+    check_model(spec)
+    prefix, _, model = spec.partition(":")
     _require_torchvision()
     request = ModelRequest(model, weights, assets, download)
     if prefix in SOURCES:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import MissingPartError, UsageError
+from line_neurons.agent.near_names import near_names
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.hub import cached_snapshot
 from line_neurons.tools.packages import missing_package, pip_install
-from line_neurons.tools.targets.base import ModelBundle, ModelRequest, near_names, short_hash
+from line_neurons.tools.targets.base import ModelBundle, ModelRequest, short_hash
 from line_neurons.tools.targets.weights.checkpoint import find_network, head_of, load
 from line_neurons.tools.targets.weights.files import WeightsFile, read_checkpoint, weights_file
 from line_neurons.tools.vocabulary import imagenet_classes

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import MissingPartError, UsageError
+from line_neurons.agent.near_names import near_names
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.assets.manifest import hash_file
-from line_neurons.tools.targets.base import ModelBundle, ModelRequest, near_names, short_hash
+from line_neurons.tools.targets.base import ModelBundle, ModelRequest, short_hash
 from line_neurons.tools.targets.weights.checkpoint import MatchedNetwork, find_network, head_of, load
 from line_neurons.tools.targets.weights.files import WeightsFile, read_checkpoint, weights_file
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.targets.base import near_names
+from line_neurons.agent.near_names import near_names
 
 _NUMBERS = re.compile(r"(-?[0-9]+)(?:\s*-\s*([0-9]+))?")
 _DRAWN = re.compile(r"random:\s*(.*)", re.IGNORECASE)

@@ -41,6 +41,7 @@ def list_(json: opt.Json = False) -> None:
             ]
             for pack in PACKS
         ],
+        drop=("licence", "installed"),
     )
     terminal.line(f"Folder: {root}; LINE_ASSETS names another one.")
 

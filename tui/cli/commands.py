@@ -45,6 +45,8 @@ COMMANDS: Table = {
     },
     "Set up": {
         "doctor": ("doctor", "Check the installation, or a store."),
+        "config": ("config", "Show every setting in force, and where it comes from."),
+        "init": ("config", "Write a commented line.toml with all settings, their defaults and choices."),
         "models": ("models", "List the models of the Ollama and OpenAI-compatible servers."),
         "pull": ("models", "Download a model to the Ollama servers."),
         "gc": ("doctor", "Free disk space: old checkpoints of finished units, and unused database pages."),

@@ -33,7 +33,12 @@ app = typer.Typer()
 )
 def doctor(
     deep: Annotated[
-        bool, typer.Option("--deep", help="Also run the embedded language model, and check all files of a store.")
+        bool,
+        typer.Option(
+            "--deep",
+            help="Also run text encoder and embedded language model, import what text-to-image models need, and "
+            "check all files of a store.",
+        ),
     ] = False,
     fix: Annotated[bool, typer.Option("--fix", help="Repair the store (removes only regenerable files).")] = False,
     *,
@@ -42,14 +47,16 @@ def doctor(
 ) -> None:
     """Check the installation, or a store.
 
-    Reports of each component whether it is present, its version, whether it works, and the remedy. With --store or
-    --fix only the store is checked: its databases, images and checkpoints.
+    Reports of each component whether it is present, its version, whether it works, and the remedy; at the end
+    whether the demo, a run with the settings in force, and the evaluation can start. Exit status 1 where that run
+    cannot, or something is missing or broken. With --store or --fix only the store is checked: its databases,
+    images and checkpoints.
     """
-    settings, store = load_settings(**flags), opt.store_of(**flags)
+    store = opt.store_of(**flags)
     if fix or "store" in flags:
         sound = examine(store, fix=fix, deep=deep, as_json=json)
     else:
-        sound = check_installation(store, opt.assets_of(), settings=settings, deep=deep, as_json=json)
+        sound = check_installation(store, opt.assets_of(), load_settings(**flags), deep=deep, as_json=json)
     if not sound:
         raise typer.Exit(1)
 
@@ -73,15 +80,18 @@ def gc(json: opt.Json = False, **flags: Any) -> None:
         terminal.line(f"freed {megabytes(size)} of {store}")
 
 
-def check_installation(store: Path, assets: Path, *, settings: Settings, deep: bool, as_json: bool) -> bool:
-    """Print the state of each component; False if one is missing or broken."""
+def check_installation(store: Path, assets: Path, settings: Settings, *, deep: bool, as_json: bool) -> bool:
+    """Print the state of each component and what can start; False if a component is missing or broken.
+
+    It is False, too, if a run with ``settings`` cannot start.
+    """
     from line_neurons.tools.doctor.findings import Finding
     from line_neurons.tools.doctor.installation import check
 
     def report(finding: Finding) -> None:
         mark = "note" if finding.status == "warn" else finding.status
         remedy = f" -> {finding.remedy}" if finding.remedy else ""
-        terminal.line(
+        terminal.paragraph(
             f"{finding.part}: {finding.detail}{remedy}",
             style={"ok": "", "warn": "yellow"}.get(finding.status, "red"),
             lead=f"{mark:8}",
@@ -95,9 +105,7 @@ def check_installation(store: Path, assets: Path, *, settings: Settings, deep: b
         store=store,
         schema=schema,
         deep=deep,
-        ollama=settings.ollama,
-        base_url=settings.base_url,
-        llm=settings.llm,
+        settings=settings,
         found=(lambda _: None) if as_json else report,
     )
     if as_json:

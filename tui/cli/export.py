@@ -15,6 +15,7 @@ from typing import Annotated, Any, BinaryIO
 import typer
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.near_names import choices
 from line_neurons.agent.settings import load_settings
 from line_neurons.eval.exchange import export as formats
 from line_neurons.eval.exchange.output_files import open_output, output_file
@@ -72,7 +73,7 @@ def print_results(store: Path, run_name: str, format_: str, output: Path | None)
         MissingPartError: parquet's package is not installed.
     """
     if format_ != "table" and format_ not in WRITERS:
-        raise UsageError(f"{format_!r:.40} is not a format", f"use table, {', '.join(WRITERS)}")
+        raise UsageError(f"{format_!r:.40} is not a format", choices(format_, ("table", *WRITERS)))
     if format_ == "table" and output is not None:
         raise UsageError("a table is printed and not written to a file", f"use --format {', '.join(WRITERS)}")
     with open_snapshot(store, run_name) as snapshot:
@@ -111,6 +112,7 @@ def _print(snapshot: Snapshot) -> None:
             for unit, spread in zip(units, spreads, strict=True)
         ],
         f"{run.target_name} {run.layer}, run {run.id}",
+        drop=("runner-up score", "runner-up", "MAD", "margin", "AUC", "origin"),
     )  # fmt: skip
 
 

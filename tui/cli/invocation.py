@@ -29,6 +29,11 @@ def current() -> Invocation:
     return _CURRENT.get() or Invocation(sys.argv[1:])
 
 
+def is_nested() -> bool:
+    """Return whether a command runs another one."""
+    return _CURRENT.get() is not None
+
+
 def command_line() -> str:
     """Return the command line as runs record it, without passwords."""
     return shlex.join(["line", *without_passwords(current().arguments)])

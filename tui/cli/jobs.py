@@ -13,8 +13,9 @@ import typer
 from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import DrainedError, LineError, TakenOverError, UsageError
+from line_neurons.agent.fork_settings import fork_changes
 from line_neurons.agent.presets import BATCH
-from line_neurons.agent.settings import Settings, fork_changes
+from line_neurons.agent.settings import Settings
 from line_neurons.graphs.runs.code_trust import record_trust
 from line_neurons.graphs.runs.components import Components, reopen
 from line_neurons.graphs.runs.fork import fork as start_fork

@@ -12,6 +12,7 @@ import typer
 
 from line_neurons.agent.errors import LineError, system_limit
 from line_neurons.tui.cli.commands import ASSETS, COMMANDS, EVAL, OrderedGroup, register
+from line_neurons.tui.cli.completion import bash_words
 from line_neurons.tui.cli.exit_codes import INTERRUPTED
 from line_neurons.tui.cli.standard_streams import open_standard_streams
 
@@ -39,7 +40,8 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        status = app(standalone_mode=False)
+        with bash_words():
+            status = app(standalone_mode=False)
     except (LineError, OSError) as error:
         from line_neurons.tui.cli import output as terminal
 
@@ -88,6 +90,18 @@ def _root(
     _version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print results and errors only: no progress, no notes.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also print each step of each unit, and what libraries log.")
+    ] = False,
     _debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    pass
+    from line_neurons.tui.cli import invocation
+    from line_neurons.tui.cli.options import set_output
+    from line_neurons.tui.cli.output import set_verbosity
+
+    if not invocation.is_nested():
+        set_verbosity(quiet=False, verbose=False)
+    set_output(quiet=quiet, verbose=verbose)

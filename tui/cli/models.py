@@ -118,6 +118,7 @@ def print_models(found: Sequence[ServerModels | ServedModels], *, as_json: bool)
                 for model in server.models
             ],
             title=f"{server.server} (Ollama {server.version})",
+            drop=("digest", "parameters"),
         )
     return not any(server.error for server in found)
 

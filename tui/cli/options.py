@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import Parameter
 from pathlib import Path
@@ -18,10 +19,14 @@ import typer
 from rich.markup import escape
 
 from line_neurons.agent.diffusion_settings import DiffusionSettings
+from line_neurons.agent.errors import UsageError
 from line_neurons.agent.presets import OLLAMA_SAMPLING, SERVERS
 from line_neurons.agent.renamed import RENAMED
-from line_neurons.agent.settings import Settings, load_settings
+from line_neurons.agent.settings import Settings, load_settings, setting_names
+from line_neurons.agent.settings_sources import flag_of, unknown_variables
 from line_neurons.eval.exchange.output_files import output_path
+from line_neurons.tui.cli import completion
+from line_neurons.tui.cli.output import note, set_verbosity
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -67,17 +72,10 @@ CHANGES = (*BATCH, *LANGUAGE_MODEL, *PIPELINE, *MACHINE)
 COMPONENTS = ("generator", "control", "weights", "class_names")
 """Settings of components that may have moved since a run was recorded; their content must be the same."""
 
-NO_FLAG = frozenset({
-    "template", "langchain", "retry_temperature_step", "control_seed", "vocabulary_share", "exclude_for",
-    "diffusion__channels_last",
-})  # fmt: skip
-"""Settings of line.toml and the environment that have no flag."""
-
 ON_ONLY = frozenset({"channels_last", "download", "diffusion__vae_tiling", "diffusion__compile"})
 """Switches without a ``--no-`` form."""
 
 _SHORT = {"iterations": "-N", "images": "-n"}
-_FLAGS = {"diffusion__batch": "--image-batch"}
 _OLD_NAMES = {**RENAMED, "draw_batch": "diffusion__batch"}
 _MOVED = "Components of the run that were moved; their content must be the same"
 _FILES_PANEL = "Files and output"
@@ -93,10 +91,33 @@ Trust = Annotated[
         "--trust", help="Allow custom code from someone else's run.", rich_help_panel=_FILES_PANEL,
     ),
 ]  # fmt: skip
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet", "-q", help="Print results and errors only: no progress, no notes.",
+        rich_help_panel=_FILES_PANEL,
+    ),
+]  # fmt: skip
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose", "-v", help="Also print each step of each unit, and what libraries log.",
+        rich_help_panel=_FILES_PANEL,
+    ),
+]  # fmt: skip
+Debug = Annotated[
+    bool, typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel=_FILES_PANEL)
+]
+_OUTPUT = tuple(
+    Parameter(name, Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+    for name, kind in {"quiet": Quiet, "verbose": Verbose, "debug": Debug}.items()
+)
+"""Options of every command."""
 Preset = Annotated[
     str | None,
     typer.Option(
-        metavar="[paper]", help="Use the paper's method, whatever line.toml and the environment say.",
+        autocompletion=completion.PRESET_NAMES, metavar="[paper]",
+        help="Use the paper's method, whatever line.toml and the environment say.",
         rich_help_panel="Method",
     ),
 ]  # fmt: skip
@@ -104,11 +125,23 @@ UnitsFrom = Annotated[
     int | None,
     typer.Option(min=0, max=1, help="Number of the first unit in a file of labels, 0 or 1; default: 0."),
 ]
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run, or its beginning.")]
+RunName = Annotated[
+    str, typer.Argument(metavar="RUN", help="Name of a run, or its beginning.", autocompletion=completion.RUNS)
+]
 UnitName = Annotated[str, typer.Argument(metavar="UNIT", help="Unit of the run: its number or class name.")]
-Model = Annotated[str, typer.Argument(help="Target model: torchvision:NAME, timm:NAME, hf:NAME, module:function.")]
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="Target model: torchvision:NAME, timm:NAME, hf:NAME, module:function.",
+        autocompletion=completion.MODELS,
+    ),
+]
 Layers = Annotated[
-    str, typer.Argument(help="Dotted path of a layer, or several separated by commas; see `line layers MODEL`.")
+    str,
+    typer.Argument(
+        help="Dotted path of a layer, or several separated by commas; see `line layers MODEL`.",
+        autocompletion=completion.LAYERS,
+    ),
 ]
 UNITS = "7, 10-20, names of output classes, all, random:50, cosy, or @FILE"
 
@@ -141,6 +174,9 @@ def command(
 
         @functools.wraps(function)
         def run(**values: Any) -> None:
+            set_output(**{option.name: values.pop(option.name) for option in _OUTPUT})
+            if settings:
+                _report_unknown_variables()
             given = nested({option: values.pop(option) for option in names})
             function(**values, **given)
 
@@ -149,11 +185,31 @@ def command(
             *(parameter for parameter in own if parameter.kind is Parameter.POSITIONAL_OR_KEYWORD),
             *options,
             *(parameter for parameter in own if parameter.kind is Parameter.KEYWORD_ONLY),
+            *_OUTPUT,
         ])  # fmt: skip
         app.command(name, epilog="\n\n".join(["Examples:", *map(escape, examples)]))(run)
         return function
 
     return register
+
+
+def set_output(*, quiet: bool, verbose: bool, debug: bool = False) -> None:
+    """Set how much is printed, where an option says so; ``line`` itself looks for ``--debug``.
+
+    Raises:
+        UsageError: both are asked for.
+    """
+    if quiet and verbose:
+        raise UsageError("--quiet and --verbose contradict each other", "give one of them")
+    if quiet or verbose:
+        set_verbosity(quiet=quiet, verbose=verbose)
+
+
+def _report_unknown_variables() -> None:
+    """Report variables ``LINE_...`` that are no settings; loading settings refuses the mistyped ones."""
+    for variable, near in unknown_variables(os.environ, setting_names()).items():
+        if not near:
+            note(f"{variable} in the environment is no setting of LINE, and is ignored; `line config` lists all")
 
 
 def nested(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,11 +220,6 @@ def nested(options: Mapping[str, Any]) -> dict[str, Any]:
             *table, setting = _OLD_NAMES.get(name, name).split("__")
             (settings.setdefault(table[0], {}) if table else settings)[setting] = value
     return settings
-
-
-def flag(setting: str) -> str:
-    """Return the flag of a setting."""
-    return _FLAGS.get(setting) or f"--{setting.removeprefix('diffusion__').replace('_', '-')}"
 
 
 def field_of(setting: str) -> FieldInfo:
@@ -194,7 +245,9 @@ def _options(setting: str, defaults: Mapping[str, Any] | str, panel: str = "") -
     field = field_of(setting)
     kind = _parsed(type_of(field))
     names = [
-        f"{flag(setting)}/--no-{flag(setting)[2:]}" if kind is bool and setting not in ON_ONLY else flag(setting)
+        f"{flag_of(setting)}/--no-{flag_of(setting)[2:]}"
+        if kind is bool and setting not in ON_ONLY
+        else flag_of(setting)
     ]
     names += [_SHORT[setting]] if setting in _SHORT else []
     repeatable = "; repeatable" if get_origin(kind) is list else ""
@@ -203,6 +256,7 @@ def _options(setting: str, defaults: Mapping[str, Any] | str, panel: str = "") -
         *names,
         help=escape(f"{description}{bounds(field)} [default: {default_text(setting, defaults)}]"),
         metavar=_metavar(field),
+        autocompletion=_completion(setting),
         rich_help_panel=panel or next(name for name, members in PANELS.items() if setting in members),
         show_default=False,
     )
@@ -211,6 +265,11 @@ def _options(setting: str, defaults: Mapping[str, Any] | str, panel: str = "") -
         Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
         for name, option in {setting: shown, **earlier}.items()
     ]
+
+
+def _completion(setting: str) -> completion.Names | None:
+    kind = type_of(field_of(setting))
+    return completion.choices(get_args(kind)) if get_origin(kind) is Literal else completion.SETTINGS.get(setting)
 
 
 def _earlier(setting: str) -> list[str]:
@@ -245,18 +304,27 @@ def bounds(field: FieldInfo) -> str:
     return f" [{low}x{high}]" if found else ""
 
 
-def store_of(**flags: Any) -> Path:
-    """Return the store that the options, the environment or line.toml name, or the default one."""
+def choices_of(setting: str) -> str:
+    """Return the choices of a setting as ``[a | b]``; empty if it has none."""
+    return _metavar(field_of(setting)) or ""
+
+
+def default_folder(setting: str) -> Path:
+    """Return the folder of ``store`` or ``assets`` that is used where none is named."""
+    from line_neurons.tools.assets.location import assets_root
     from line_neurons.tools.store.runs import default_store
 
-    return load_settings(**flags).store or default_store()
+    return {"store": default_store, "assets": assets_root}[setting]()
+
+
+def store_of(**flags: Any) -> Path:
+    """Return the store that the options, the environment or line.toml name, or the default one."""
+    return load_settings(**flags).store or default_folder("store")
 
 
 def assets_of(**flags: Any) -> Path:
     """Return the folder of asset packs, as ``store_of`` does the store."""
-    from line_neurons.tools.assets.location import assets_root
-
-    return load_settings(**flags).assets or assets_root()
+    return load_settings(**flags).assets or default_folder("assets")
 
 
 def reopening(config: Path | None, flags: dict[str, Any]) -> tuple[Settings, dict[str, Any]]:

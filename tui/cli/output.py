@@ -7,30 +7,46 @@ Everything the command prints goes through this module, or through the bars of `
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sys
 import traceback
 import unicodedata
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich.box import ASCII2, SIMPLE_HEAD, Box
-from rich.cells import cell_len
 from rich.console import Console
 from rich.segment import Segment, Segments
-from rich.table import Table
 from rich.text import Text
 
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.text import MAX_COMBINING_MARKS, clean_text
+from line_neurons.tui.cli.tables import columns_of, fitting, lines_of
 from line_neurons.tui.formatting import MAX_CELL, MISSING, Estimate, plain
 
 _WIDE = 160
-# Tables of more rows are printed row by row.
-_MANY = 500
 _REMARKS = 10
 _BEYOND_ASCII = re.compile(r"[^ -~\n]+")
+
+
+@dataclass
+class Verbosity:
+    """How much is printed besides results and errors."""
+
+    quiet: bool = False
+    verbose: bool = False
+
+
+verbosity = Verbosity()
+
+
+def set_verbosity(*, quiet: bool, verbose: bool) -> None:
+    """Print results and errors only (quiet), or also each step and what libraries log (verbose)."""
+    verbosity.quiet, verbosity.verbose = quiet, verbose
+    logging.disable(logging.WARNING if quiet else logging.NOTSET)
+    if verbose:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
 
 
 def _console(*, stderr: bool) -> Console:
@@ -44,12 +60,28 @@ out = _console(stderr=False)
 err = _console(stderr=True)
 
 
-_NUMERIC = (int, float, Estimate)
-"""Types of numbers in a cell."""
+def table(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    title: str = "",
+    *,
+    drop: Sequence[str] = (),
+    whole: Collection[str] = (),
+    wrap: Collection[str] = (),
+) -> None:
+    """Print a table; columns with numbers are right-aligned.
 
+    In a pipe or a file each row is a line, whatever its length. On a terminal that is too narrow columns are left
+    out, and others are cut with an ellipsis.
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
-    """Print a table; columns with numbers are right-aligned."""
+    Args:
+        headings: of the columns.
+        rows: of cells.
+        title: a line above.
+        drop: columns that are left out where there is no room, the first one first.
+        whole: columns that are never cut, as the first one is not.
+        wrap: columns of sentences, which continue on further lines.
+    """
     cells = list(rows)
     numeric = [
         any(isinstance(row[index], int | float | Estimate) for row in cells) for index in range(len(headings))
@@ -61,83 +93,17 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], title: str 
         ]
         for row in cells
     ]
-    many = _lines_of_many(headings, numeric, shown, title) if len(shown) > _MANY else None
-    if many is None:
-        out.print(_table(headings, numeric, shown, title))
+    columns = columns_of(list(map(plain, headings)), shown, numeric, whole=whole, wrap=wrap)
+    if out.is_terminal:
+        columns, widths = fitting(columns, out.width, drop)
     else:
-        out.print(Segments([Segment("\n".join([*many, ""]))]), crop=False)
-
-
-def _table(
-    headings: Sequence[str],
-    numeric: Sequence[bool],
-    rows: Iterable[Sequence[str]],
-    title: str = "",
-    box: Box = SIMPLE_HEAD,
-) -> Table:
-    shown = Table(
-        title=Text(plain(title), style="bold") if title else None,
-        title_justify="left",
-        box=box,
-        pad_edge=False,
-    )
-    for heading, number in zip(headings, numeric, strict=True):
-        shown.add_column(heading, justify="right" if number else "left", overflow="fold", no_wrap=number)
-    for row in rows:
-        shown.add_row(*map(Text, row))
-    return shown
-
-
-def _lines_of_many(
-    headings: Sequence[str], numeric: Sequence[bool], rows: Sequence[Sequence[str]], title: str
-) -> list[str] | None:
-    """Return the lines that rich would print of a long table; rich itself takes a millisecond per row.
-
-    None: rich must print it, since the table is too wide or the terminal lacks line characters.
-    """
-    # The widest cell and the longest word decide the width of a column.
-    columns = [set(column) for column in zip(*rows, strict=True)]
-    decisive = [max(column, key=cell_len) for column in columns], [max(column, key=_longest) for column in columns]
-    edge = _rendered(_table(headings, numeric, decisive, box=ASCII2))[0].strip()
-    # Cells have a blank on either side, except at the edges of the table.
-    widths = [len(span) - 2 for span in f"-{edge[1:-1]}-".split("+")]
-    if out.options.ascii_only or edge[-1] != "+" or len(widths) != len(headings) or min(widths) < 1:
-        return None
-    *lines, foot = _rendered(_table(headings, numeric, decisive, title))
-    rule = next(index for index, line in enumerate(lines) if set(line.strip()) == {"─"})
-    body = lines[: rule + 1]
-    for row in rows:
-        cells = [_folded(*cell) for cell in zip(row, widths, numeric, strict=True)]
-        for number in range(max(map(len, cells))):
-            parts = (
-                cell[number] if number < len(cell) else " " * width
-                for cell, width in zip(cells, widths, strict=True)
-            )
-            body.append(f" {'   '.join(parts)} ")
-    return [*body, foot]
-
-
-def _longest(cell: str) -> int:
-    return max(map(cell_len, cell.split()), default=0)
-
-
-def _folded(cell: str, width: int, number: bool) -> list[str]:
-    """Return the lines of a cell, each as wide as its column."""
-    wide = cell_len(cell)
-    if wide <= width:
-        gap = " " * (width - wide)
-        return [gap + cell if number else cell + gap]
-    options = out.options.update(
-        width=width, height=None, justify="right" if number else "left", overflow="fold", no_wrap=number
-    )
-    return ["".join(part.text for part in line) for line in out.render_lines(Text(cell), options)]
-
-
-def _rendered(shown: Table) -> list[str]:
-    """Return the lines of a table as they are printed."""
-    with out.capture() as captured:
-        out.print(shown)
-    return captured.get().removesuffix("\n").split("\n")
+        widths = [column.width for column in columns]
+    first, *others = lines_of(columns, widths, out)
+    if title:
+        out.print(Text(plain(title), style="bold"), soft_wrap=True)
+    out.print()
+    out.print(Text(first, style="bold"), soft_wrap=True)
+    out.print(Segments([Segment("\n".join([*others, "", ""]))]), crop=False)
 
 
 def line(text: str, style: str = "", lead: str = "") -> None:
@@ -145,8 +111,22 @@ def line(text: str, style: str = "", lead: str = "") -> None:
     out.print(Text(lead + clean_text(text, MAX_CELL), style=style), soft_wrap=True)
 
 
+def paragraph(text: str, style: str = "", lead: str = "") -> None:
+    """Print a line as ``line`` does; on a terminal it continues below its text, between words."""
+    width = out.width - len(lead)
+    if not out.is_terminal or width < len(lead):
+        line(text, style, lead)
+        return
+    wrapped = Text(clean_text(text, MAX_CELL)).wrap(out, width)
+    for number, part in enumerate(wrapped):
+        before = lead if number == 0 else " " * len(lead)
+        out.print(Text(before + part.plain.rstrip(), style=style), soft_wrap=True)
+
+
 def note(text: str) -> None:
-    """Print a line on standard error."""
+    """Print a line on standard error, unless only results and errors are printed."""
+    if verbosity.quiet:
+        return
     err.print(Text(clean_text(text, MAX_CELL)), soft_wrap=True)
 
 

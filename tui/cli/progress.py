@@ -26,7 +26,7 @@ from rich.text import Text
 from line_neurons.agent.loop import BEGINNING, node_of
 from line_neurons.agent.text import clean_text, format_score
 from line_neurons.graphs.runs.runner import Progress as RunProgress
-from line_neurons.tui.cli.output import err, note
+from line_neurons.tui.cli.output import err, note, verbosity
 from line_neurons.tui.formatting import counted, duration
 
 _DONE = {"finished", "failed"}
@@ -65,9 +65,10 @@ class ProgressReporter:
             _Left(table_column=Column(no_wrap=True)),
             console=err,
             transient=True,
+            disable=verbosity.quiet,
         )
         self._clock = clock
-        self._live = err.is_terminal
+        self._live = err.is_terminal and not verbosity.quiet
         self._aside = redirect_stdout(sys.stderr)
         self._lock = threading.Lock()
         self._task: TaskID | None = None
@@ -116,6 +117,9 @@ class ProgressReporter:
         """Show the state of a run."""
         if progress.node == "failed":
             note(f"{_name(progress)} failed: {progress.error}")
+        elif verbosity.verbose and progress.node in {"init", "update"}:
+            best = f", best {progress.best[0]} {format_score(progress.best[1])}" if progress.best else ""
+            note(f"{_name(progress)}: step {progress.step}/{progress.steps} {progress.concept or 'board'}{best}")
         (self._report_run if self.many else self._report_step)(progress)
 
     def _report_step(self, progress: RunProgress) -> None:
@@ -211,4 +215,5 @@ def download_bars() -> Progress:
         TimeElapsedColumn(),
         console=err,
         transient=True,
+        disable=verbosity.quiet,
     )

@@ -153,6 +153,7 @@ def _report_environment(planned: Plan, place: Path, differ: Sequence[Difference]
                 [difference.what, ", ".join(map(_short, difference.then)), _short(difference.now)]
                 for difference in differ
             ],
+            wrap=("recorded", "here"),
         )
     if unknown:
         terminal.line(f"Not recorded with the run, and so not compared: {', '.join(unknown)}.")
@@ -173,7 +174,11 @@ def _report_agreement(planned: Plan, place: Path, done: Run, found: Sequence[Agr
         "images": [f"{agreement.equal_images}/{agreement.images}" for agreement in found],
         "first difference": [_place(agreement) for agreement in found],
     }
-    terminal.table(list(columns), list(zip(*columns.values(), strict=True)))
+    terminal.table(
+        list(columns),
+        list(zip(*columns.values(), strict=True)),
+        drop=("images", "steps", "first difference", "name"),
+    )
     for agreement in found:
         if agreement.parted:
             then, now = (plain(_brief(value)) for value in (agreement.parted.then, agreement.parted.now))

@@ -8,7 +8,8 @@ import typer
 
 from line_neurons.agent.presets import BATCH, SERVERS
 from line_neurons.agent.settings import load_settings
-from line_neurons.tui.cli import invocation
+from line_neurons.tools.component_names import check_names
+from line_neurons.tui.cli import completion, invocation
 from line_neurons.tui.cli import options as opt
 
 app = typer.Typer()
@@ -38,9 +39,11 @@ def explain(
     **flags: Any,
 ) -> None:
     """Label units of a layer."""
+    settings = load_settings(config, preset=preset, **flags)
+    check_names(settings, model)
     from line_neurons.tui.cli import jobs
 
-    jobs.explain(model, layer.split(","), unit, load_settings(config, preset=preset, **flags), as_json=json)
+    jobs.explain(model, layer.split(","), unit, settings, as_json=json)
 
 
 @opt.command(
@@ -65,10 +68,12 @@ def batch(
     **flags: Any,
 ) -> None:
     """Label many units of a layer; images and activations are shared between units."""
+    flags |= invocation.current().settings
+    settings = load_settings(config, preset=preset, **flags)
+    check_names(settings, model)
     from line_neurons.tui.cli import jobs
 
-    flags |= invocation.current().settings
-    settings = jobs.batch_settings(load_settings(config, preset=preset, **flags))
+    settings = jobs.batch_settings(settings)
     jobs.explain(model, layer.split(","), units, settings, as_json=json)
 
 
@@ -81,9 +86,11 @@ def batch(
 )
 def demo(*, json: opt.Json = False, **flags: Any) -> None:
     """Label units of MobileNetV2 with embedded components: no GPU, no Ollama, no model hub."""
+    settings = load_settings(**{**DEMO_COMPONENTS, **flags})
+    check_names(settings)
     from line_neurons.tui.cli import jobs
 
-    jobs.demo(load_settings(**{**DEMO_COMPONENTS, **flags}), as_json=json)
+    jobs.demo(settings, as_json=json)
 
 
 @opt.command(
@@ -96,7 +103,12 @@ def demo(*, json: opt.Json = False, **flags: Any) -> None:
 )
 def resume(
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="Name of a run; default: all unfinished runs.")
+        str | None,
+        typer.Argument(
+            metavar="[RUN]",
+            help="Name of a run; default: all unfinished runs.",
+            autocompletion=completion.RUNS,
+        ),
     ] = None,
     *,
     config: opt.Config = None,
@@ -150,7 +162,9 @@ def retry(
     ),
 )
 def revisit(
-    runs: Annotated[list[str], typer.Argument(help="Runs of one layer of one model.")],
+    runs: Annotated[
+        list[str], typer.Argument(help="Runs of one layer of one model.", autocompletion=completion.RUNS)
+    ],
     *,
     config: opt.Config = None,
     trust: opt.Trust = False,

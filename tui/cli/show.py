@@ -14,12 +14,14 @@ import typer
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import load_settings
+from line_neurons.agent.settings_sources import flag_of
 from line_neurons.tools.run_problems import listed_run_problems, run_problems
 from line_neurons.tools.store.leases import lease_status
 from line_neurons.tools.store.refused_replies import Refusals, refusals_by_run
 from line_neurons.tools.store.runs import has_runs, open_store
 from line_neurons.tools.store.steering_queue import units_with_pending
 from line_neurons.tools.targets.custom import in_memory
+from line_neurons.tui.cli import completion
 from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.printing.run import (
@@ -90,7 +92,12 @@ def runs(*, json: opt.Json = False, **flags: Any) -> None:
         columns["marked"] = [problems.short() for *_, problems in listed]
     if leases:
         columns["worker"] = [holder_text(leases.get(run.id)) for run, *_ in listed]
-    terminal.table(list(columns), list(zip(*columns.values(), strict=True)))
+    terminal.table(
+        list(columns),
+        list(zip(*columns.values(), strict=True)),
+        drop=("language model", "worker", "started"),
+        whole=("units", "state", "started"),
+    )
 
 
 @opt.command(
@@ -230,6 +237,7 @@ def layers(
     # A user's own model may print.
     with redirect_stdout(sys.stderr):
         found = layer_list(Components(model, load_settings(config, **flags)))
+    completion.remember_layers(model, [info.path for info in found.layers])
     listed = found.matching(depth, grep)
     if json:
         terminal.dump(listed)
@@ -270,7 +278,7 @@ def _usual_layers(model: str, found: LayerList, flags: dict[str, Any]) -> None:
     if found.missing is not None:
         terminal.line(f"listed without weights: {found.missing}")
     if usual:
-        given = "".join(f" {opt.flag(name)} {shlex.quote(str(flags[name]))}" for name in ("weights", "assets")
+        given = "".join(f" {flag_of(name)} {shlex.quote(str(flags[name]))}" for name in ("weights", "assets")
                         if flags.get(name))  # fmt: skip
         if found.missing is not None:
             given += next(
@@ -283,7 +291,12 @@ def _usual_layers(model: str, found: LayerList, flags: dict[str, Any]) -> None:
 @opt.command(app, "tui", ("store",), examples=("line tui", "line tui resnet50-layer4-1 --store runs"))
 def tui(
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="Run to open: its name, or the beginning of it.")
+        str | None,
+        typer.Argument(
+            metavar="[RUN]",
+            help="Run to open: its name, or the beginning of it.",
+            autocompletion=completion.RUNS,
+        ),
     ] = None,
     **flags: Any,
 ) -> None:

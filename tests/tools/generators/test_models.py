@@ -106,11 +106,11 @@ def test_other_weights_are_another_fingerprint(copied):
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("sdlx", r"no text-to-image model \(did you mean sdxl"),
+        ("sdlx", r"no image generator \(near: sdxl"),
         ("./no/such/folder", "there is no folder './no/such/folder'"),
         ("sdxl=nowhere", "there is no folder 'nowhere'"),
         ("sdxl=", "there is no folder ''"),
-        ("", "no text-to-image model"),
+        ("", "no image generator"),
         ("a/b/c", "there is no folder"),
         ("__FILE__", "is a file"),
     ],

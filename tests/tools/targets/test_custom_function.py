@@ -209,8 +209,8 @@ def test_a_model_of_grey_images_is_measured_by_a_transform_to_one_channel(here, 
     ],
 )
 def test_what_goes_wrong_in_the_users_code_is_one_line(spec, said, here):
-    (here / "line_test_broken.py").write_text("1 / 0")
-    (here / "line_test_needs.py").write_text("import line_test_absent")
+    (here / "line_test_broken.py").write_text("1 / 0\nnet = None")
+    (here / "line_test_needs.py").write_text("import line_test_absent\nnet = None")
     with pytest.raises(UsageError, match=said) as raised:
         open_target(spec)
     assert "\n" not in str(raised.value)

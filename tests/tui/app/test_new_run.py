@@ -67,7 +67,7 @@ FC = '[{"path": "layer4", "kind": "Sequential", "units": 2048}, {"path": "fc", "
         ({"images": "0"}, "images", "greater than or equal to 1"),
         ({"max_concurrent_units": "2000"}, "max_concurrent_units", "less than or equal to 1024"),
         ({"control": "none"}, "control", "needs a control set"),
-        ({"llm": "embed"}, "llm", "is none of: ollama:NAME"),
+        ({"llm": "embed"}, "llm", "there is no language model 'embed'"),
         ({"generator": "sdxx"}, "generator", "sdxx"),
         ({"generator": "bank:nowhere"}, "generator", "no folder 'nowhere'"),
     ],

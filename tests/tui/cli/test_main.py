@@ -17,6 +17,7 @@ from typer.main import get_command, get_group
 
 from line_neurons.agent.diffusion_settings import DiffusionSettings
 from line_neurons.agent.settings import Settings
+from line_neurons.agent.settings_sources import NO_FLAG, flag_of
 from line_neurons.agent.text import format_spread
 from line_neurons.tui.cli import jobs as labelling
 from line_neurons.tui.cli import options, run
@@ -106,15 +107,15 @@ def every_setting():
 
 
 def test_every_setting_has_a_flag_whose_help_has_its_default_or_is_listed_as_one_without():
-    assert {*options.RUN, *options.BATCH} | options.NO_FLAG == {*every_setting()}
-    assert not {*options.RUN, *options.BATCH} & options.NO_FLAG
+    assert {*options.RUN, *options.BATCH} | NO_FLAG == {*every_setting()}
+    assert not {*options.RUN, *options.BATCH} & NO_FLAG
     app = typer.Typer()
     options.command(app, "command", (*options.BATCH, *options.RUN))(lambda **flags: None)
     help_of = {option.name: option for option in get_command(app).params if not option.hidden}
     for name in (*options.BATCH, *options.RUN):
         field = options.field_of(name)
         option = help_of[name]
-        assert options.flag(name) in option.opts
+        assert flag_of(name) in option.opts
         assert field.description.rstrip(".") in option.help
         on = {True: "on", False: "off"}.get(field.default) if isinstance(field.default, bool) else None
         default = on or ("not set" if field.default in (None, "", ()) else str(field.default))
@@ -403,3 +404,22 @@ def test_text_is_printed_as_data(capsys, hostile):
     assert "\u202e" not in printed
     if hostile.startswith(("[", "{")):
         assert hostile in printed
+
+
+@pytest.mark.parametrize("words", [("-q", "show", "x"), ("show", "-q", "x"), ("show", "x", "--quiet", "--debug")])
+def test_how_much_is_printed_is_said_before_or_after_the_command(line, words):
+    status, out, err = line(*words)
+    assert (status, out) == (2, "")
+    assert "error: there are no runs" in err
+
+
+def test_quiet_prints_results_without_notes(line, monkeypatch):
+    monkeypatch.setenv("LINE_CHANNEL_SECRET", "x")
+    assert "LINE_CHANNEL_SECRET in the environment is no setting" in line("runs")[2]
+    status, out, err = line("runs", "-q")
+    assert (status, err) == (0, "")
+    assert "There are no runs" in out
+
+
+def test_quiet_and_verbose_contradict_each_other(line):
+    assert line("runs", "-q", "-v")[0] == 2

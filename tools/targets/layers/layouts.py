@@ -11,8 +11,8 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.near_names import near_names
 from line_neurons.agent.ports import LayerInfo
-from line_neurons.tools.targets.base import near_names
 from line_neurons.tools.targets.layers.legacy_layouts import former_readings
 from line_neurons.tools.targets.layers.observation import (
     LayerObservation,

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.presets import BATCH, PRESETS
 from line_neurons.agent.settings import Layout, Settings, load_settings
+from line_neurons.agent.settings_sources import flag_of
 from line_neurons.tools.generators.presets import PRESETS as GENERATORS
 from line_neurons.tools.language_models.registry import EMBEDDED
 from line_neurons.tools.target_specs import IN_MEMORY, SOURCES, known_prefixes
+from line_neurons.tools.targets.model_names import library_models
 from line_neurons.tui.cli import options as opt
 from line_neurons.tui.formatting import gigabytes
 
@@ -43,7 +43,6 @@ MORE: Mapping[str, Sequence[str]] = {
 SETTINGS = (*MAIN, *(name for names in MORE.values() for name in names))
 
 _LABELS = {"llm": "language model", "control": "control set", "images": "images per concept"}
-_REGISTERED = re.compile(r"^@register_model\([^)]*\)\s*(?:@.*\n)*def (\w+)\(", re.MULTILINE)
 _FLAG_ONLY = "leave it empty: no option turns it off"
 
 
@@ -116,12 +115,7 @@ def model_choices() -> list[Choice]:
 
 def torchvision_specs() -> list[str]:
     """List torchvision's models."""
-    spec = find_spec("torchvision")
-    folder = Path(spec.origin).parent / "models" if spec and spec.origin else None
-    if folder is None or not folder.is_dir():
-        return []
-    names = {name for file in folder.glob("*.py") for name in _REGISTERED.findall(file.read_text("utf-8"))}
-    return sorted(f"torchvision:{name}" for name in names)
+    return sorted(f"torchvision:{name}" for name in library_models("torchvision"))
 
 
 def parsed(name: str, text: str) -> Any:
@@ -144,7 +138,7 @@ def parsed(name: str, text: str) -> Any:
 
 def option(name: str, text: str) -> list[str]:
     """Return the option of a setting as arguments of the command."""
-    flag = "--preset" if name == "preset" else opt.flag(name)
+    flag = "--preset" if name == "preset" else flag_of(name)
     value = parsed(name, text)
     if isinstance(value, bool):
         return [flag if value else f"--no-{flag[2:]}"]

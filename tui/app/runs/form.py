@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from line_neurons.agent.errors import BackendError, UsageError
+from line_neurons.agent.near_names import near_names
 from line_neurons.tools.generators.presets import parse_source
-from line_neurons.tools.language_models.registry import EMBEDDED, FORMS, NAMED_KINDS
+from line_neurons.tools.language_models.registry import check_language_model
 from line_neurons.tools.target_specs import known_prefixes
-from line_neurons.tools.targets.base import near_names
 from line_neurons.tools.targets.unit_selectors import parse_units
 from line_neurons.tui.app import external
 from line_neurons.tui.app.runs.fields import REQUIRED, SETTINGS, option, settings_of
@@ -112,14 +112,6 @@ def _combination_error(values: Mapping[str, str]) -> dict[str, str]:
     return {}
 
 
-def _language_model(spec: str) -> None:
-    kind, colon, name = spec.partition(":")
-    if spec not in {"embedded", "random"} and not (
-        (kind in NAMED_KINDS and name) or (kind == "embedded" and colon and name in EMBEDDED)
-    ):
-        raise UsageError(f"is none of: {', '.join(FORMS)}")
-
-
 def _generator(spec: str) -> None:
     kind, _, folder = spec.partition(":")
     if kind != "bank":
@@ -153,7 +145,7 @@ def _folder(text: str) -> None:
 
 
 _CHECKS: Mapping[str, Callable[[str], None]] = {
-    "llm": _language_model, "generator": _generator, "control": _control, "weights": _weights,
+    "llm": check_language_model, "generator": _generator, "control": _control, "weights": _weights,
     "vocabulary": _file, "class_names": _file, "store": _folder, "assets": _folder,
 }  # fmt: skip
 

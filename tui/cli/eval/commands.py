@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.near_names import choices
 from line_neurons.agent.presets import BATCH, OLLAMA_SAMPLING, SERVERS
 from line_neurons.agent.settings import load_settings
 from line_neurons.tui.cli import options as opt
@@ -140,7 +141,7 @@ def export(
     from line_neurons.tui.cli.export import write_export
 
     if form not in WRITE_FORMATS:
-        raise UsageError(f"{form!r:.40} is not a form of explanations", f"use {', '.join(WRITE_FORMATS)}")
+        raise UsageError(f"{form!r:.40} is not a form of explanations", choices(form, WRITE_FORMATS))
     write_export(
         opt.store_of(**flags), labels, form, output, layer=layer, units_from=units_from, force=True, as_json=False
     )

@@ -13,6 +13,7 @@ from typing import Any, cast, get_args
 import typer
 
 from line_neurons.agent.errors import DrainedError, UsageError
+from line_neurons.agent.near_names import choices
 from line_neurons.agent.settings import Settings
 from line_neurons.eval.cosy.images import GeneratedImages, open_control, open_images
 from line_neurons.eval.cosy.photographs import caption_photographs
@@ -80,9 +81,9 @@ def cosy(
         Exit: with status 130 if it was interrupted; the same command continues.
     """
     if options.mode not in get_args(Mode):
-        raise UsageError(f"{options.mode!r:.40} is not a mode", f"use {' or '.join(get_args(Mode))}")
+        raise UsageError(f"{options.mode!r:.40} is not a mode", choices(options.mode, get_args(Mode)))
     if format_ not in _FORMATS:
-        raise UsageError(f"{format_!r:.40} is not a format", f"use {', '.join(_FORMATS)}")
+        raise UsageError(f"{format_!r:.40} is not a format", choices(format_, _FORMATS))
     if format_ == "csv" and len(names) > 1:
         raise UsageError("csv is for a single method", "write a folder with --output, or print json")
     mode = cast(Mode, options.mode)

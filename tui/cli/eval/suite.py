@@ -12,7 +12,9 @@ from typing import Any
 import typer
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.near_names import choices
 from line_neurons.agent.settings import Settings, load_settings
+from line_neurons.agent.settings_sources import flag_of
 from line_neurons.eval.suite import BASELINES, Command, Suite, variants
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import select_units
@@ -52,7 +54,7 @@ def suite(
     """
     unknown = [name for name in baselines or () if name not in BASELINES]
     if unknown:
-        raise UsageError(f"{unknown[0]!r:.40} is not a baseline", f"choose from {', '.join(BASELINES)}")
+        raise UsageError(f"{unknown[0]!r:.40} is not a baseline", choices(unknown[0], BASELINES))
 
     def settings_of(changes: Mapping[str, Any]) -> Settings:
         return batch_settings(load_settings(config, **{"revisit": False, **flags, **changes}))
@@ -183,7 +185,7 @@ def as_options(settings: Mapping[str, Any]) -> list[str]:
         flat |= {f"{name}__{entry}": inner for entry, inner in table.items()} or {name: value}
     arguments: list[str] = []
     for name, value in flat.items():
-        flag = opt.flag(name)
+        flag = flag_of(name)
         if isinstance(value, bool):
             if value or name not in opt.ON_ONLY:
                 arguments.append(flag if value else f"--no-{flag.removeprefix('--')}")

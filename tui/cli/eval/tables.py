@@ -8,12 +8,16 @@ from typing import Annotated, Any
 import typer
 
 from line_neurons.tools.store.runs import open_store
+from line_neurons.tui.cli import completion
 from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli.eval import reports
 
 app = typer.Typer()
 
-_Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Names of runs, or their beginnings.")]
+_Runs = Annotated[
+    list[str],
+    typer.Argument(metavar="RUN...", help="Names of runs, or their beginnings.", autocompletion=completion.RUNS),
+]
 _Folder = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FOLDER", help="Write CSV, Markdown, PNG and SVG here."),

@@ -82,6 +82,7 @@ def _work(record: Mapping[str, Any]) -> None:
             ]
             for session in record["sessions"]
         ],
+        drop=("environment", "process", "steps"),
     )
     for event in (*record["changes"], *record["incidents"]):
         unit = "" if event["unit"] is None else f" of unit {event['unit']}"
@@ -128,6 +129,7 @@ def _units(record: Mapping[str, Any]) -> None:
             ]
             for unit in record["units"]
         ],
+        drop=("steering commands", "requests", "steps", "origin"),
     )
 
 

@@ -74,6 +74,7 @@ def labels(store: Path, shown: Run, units: Sequence[Unit]) -> None:
             for unit, spread in zip(printed, Spreads(store, shown).of_units(printed), strict=True)
         ],
         f"{shown.target_name} {shown.layer}",
+        drop=("margin", "steps", "origin"),
     )
     if hidden := len(units) - len(first):
         named = f", of which the failed are shown ({len(failed)})" if failed else ""

@@ -147,7 +147,7 @@ def _print_unit(
     if len(models) > 1:
         columns["model"] = [(entry.model or "").partition(" ")[0] for entry in history]
     columns["reasoning"] = [entry.reasoning for entry in history]
-    terminal.table(list(columns), list(zip(*columns.values(), strict=True)), "History")
+    terminal.table(list(columns), list(zip(*columns.values(), strict=True)), "History", wrap=("reasoning",))
 
 
 def print_steering(steered: Sequence[CommandOutcome]) -> None:

@@ -1,0 +1,38 @@
+"""Names that resemble a mistyped one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+SIMILAR = 0.5
+"""Similarity from which a name is suggested, as difflib computes it."""
+MISTYPED = 0.8
+"""Similarity from which a name is taken for a mistyped one."""
+
+
+def near_names(name: str, names: Iterable[str], *, least: float = SIMILAR, prefix: str = "") -> str:
+    """Suggest up to five similar ``names``, as ``near: a, b``; empty if none is similar.
+
+    A ``prefix`` that all have does not count for their similarity.
+
+    >>> near_names("radnom", ["random", "embedded"])
+    'near: random'
+    """
+    known = {candidate.removeprefix(prefix).casefold(): candidate for candidate in names}
+    folded = name.removeprefix(prefix).casefold()
+    near = difflib.get_close_matches(folded, known, n=5, cutoff=least)
+    if least == SIMILAR:
+        near += [key for key in known if folded and folded in key and key not in near]
+    return "near: " + ", ".join(known[key] for key in near[:5]) if near else ""
+
+
+def choices(name: str, names: Iterable[str]) -> str:
+    """Return the remedy for an unknown name: similar ``names`` first, then all of them.
+
+    >>> choices("paepr", ["paper"])
+    'near: paper; choose from paper'
+    """
+    known = list(names)
+    near = near_names(name, known)
+    return f"{near + '; ' if near else ''}choose from {', '.join(known)}"
