@@ -165,7 +165,8 @@ def test_the_help_imports_no_command():
         "print(*(name for name in sys.modules if name.startswith('line_neurons.')))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    light = {"agent", "agent.errors", "tui", "tui.cli", "tui.cli.commands", "tui.cli.exit_codes", "tui.cli.main",
+    light = {"agent", "agent.concepts", "agent.errors", "agent.nouns", "agent.text", "tui", "tui.cli",
+             "tui.cli.bash_words", "tui.cli.commands", "tui.cli.exit_codes", "tui.cli.main",
              "tui.cli.standard_streams"}  # fmt: skip
     assert {name.removeprefix("line_neurons.") for name in done.stdout.split()} <= light
 
