@@ -102,7 +102,7 @@ def test_a_trace_tells_what_people_typed_and_asked_and_a_banned_concept_is_not_i
     found = tables(report)
     walked = [(row["concept"], row["origin"], row["winner"]) for row in found["trace-steps"]]
     assert walked[1:3] == [("step 2", "typed", "*"), ("step 3", "proposed", "")]
-    assert [tuple(row.values()) for row in found["trace-asked"]] == [(1, "ban", "step 3", "granted")]
+    assert [tuple(row.values()) for row in found["trace-asked"]] == [(1, "ban", "step 3", "applied: granted")]
     assert report.notes[0] == "Label: step 2, score 2, step 2."
 
 

@@ -249,13 +249,22 @@ async def test_pinning_without_a_runner_waits_and_says_so(store):
             assert [(wish.kind, wish.concept) for wish in commands(runs, INTERRUPTED, 2)] == [("pin", concept)]
 
 
-async def test_what_makes_no_sense_is_refused_in_words(store):
+async def test_a_key_that_is_pressed_again_withdraws_the_waiting_command(store):
     async with unit_opened(store, INTERRUPTED, 2) as (pilot, screen):
         await until(pilot, lambda: screen.query_one(BoardTable).row_count)
         await pilot.press("B")
         await sees(pilot, "… ban")
         await pilot.press("B")
-        await told(pilot, "is banned already")
+        await sees(pilot, "↶ ban")
+
+
+async def test_what_makes_no_sense_is_refused_in_words(store):
+    async with unit_opened(store, INTERRUPTED, 2) as (pilot, screen):
+        await until(pilot, lambda: screen.query_one(BoardTable).row_count)
+        await pilot.press("B")
+        await sees(pilot, "… ban")
+        await pilot.press("P")
+        await told(pilot, "is banned")
 
 
 async def test_a_concept_of_ones_own_is_looked_at_as_it_is_typed(store):

@@ -165,7 +165,7 @@ def test_restarts_and_wishes_are_told(tmp_path):
     assert "3 ± 0.58 owl at night best of the first search" in told
     assert "2.5 ± 0.58 red fox best of restart 1, from step 4 on" in told
     assert "History of restart 1" in told
-    assert re.search("pin owl, by .*: pending", told)
+    assert re.search("pin owl, by .*: waiting", told)
 
 
 def test_only_the_chosen_units_are_told(store, tmp_path):
