@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import UsageError
@@ -41,6 +41,7 @@ class UnitView:
         commands: its steering commands, oldest first.
         forks: ids of the runs that were forked from it, oldest first.
         resumable: `line resume` has units to continue.
+        spreads: spreads of concepts with their scores, as far as they were read; None where one is not known.
     """
 
     run: Run
@@ -53,6 +54,7 @@ class UnitView:
     commands: tuple[SteeringCommand, ...]
     forks: tuple[str, ...]
     resumable: bool
+    spreads: Mapping[tuple[str, float], float | None] = field(default_factory=dict)
 
     @property
     def is_active(self) -> bool:
@@ -127,13 +129,36 @@ def read_unit(runs: RunStore, run: str, unit: int) -> UnitView:
     )
 
 
+class UnitReader:
+    """Reads a unit again and again, with the spreads of its scores; each spread is computed once.
+
+    Args:
+        run: id of its run.
+        unit: its index.
+    """
+
+    def __init__(self, run: str, unit: int) -> None:
+        self._run, self._unit = run, unit
+        self._spreads: Spreads | None = None
+        self._fingerprints: object = None
+
+    def __call__(self, runs: RunStore) -> UnitView:
+        """Read the unit; errors as of ``read_unit``."""
+        view = read_unit(runs, self._run, self._unit)
+        # A run that starts has no fingerprints yet, which name its activations.
+        if self._spreads is None or self._fingerprints != view.run.fingerprints:
+            self._spreads, self._fingerprints = Spreads(runs.path.parent, view.run), view.run.fingerprints
+        scored = [(step.concept, step.score) for step in view.steps if step.concept and step.score is not None]
+        return replace(view, spreads=self._spreads.of_board(scored, view.steps))
+
+
 def board(view: UnitView, until: StepKey | None = None, spreads: Spreads | None = None) -> list[BoardRow]:
     """Reconstruct a unit's board, best first, with the concept that left it last at its former rank.
 
     Args:
         view: the unit.
         until: the board after this step; None: the current board.
-        spreads: the spreads of the run's scores; None: without them.
+        spreads: the spreads of the run's scores; None: those that were read with the view.
 
     Raises:
         StoreError: the cache cannot be read.
@@ -165,10 +190,8 @@ def board(view: UnitView, until: StepKey | None = None, spreads: Spreads | None 
         score = before.score if before else None
         rank = sum(1 for other in rows if score is None or (other.score or 0.0) >= score)
         rows.insert(rank, row(removed, score, "-"))
-    if spreads is None:
-        return rows
     scores = [(row.concept, row.score) for row in rows if row.score is not None]
-    known = spreads.of_board(scores, view.steps)
+    known = view.spreads if spreads is None else spreads.of_board(scores, view.steps)
     return [replace(row, spread=known.get((row.concept, row.score or 0.0))) for row in rows]
 
 

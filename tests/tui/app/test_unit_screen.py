@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from textual.widgets import Footer, Tabs
 
+from line_neurons.agent.text import format_spread
 from line_neurons.tools.store.activity import Activity
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import commands
@@ -16,6 +17,7 @@ from line_neurons.tui.app.unit.image import ImageScreen
 from line_neurons.tui.app.unit.images import ImageGrid
 from line_neurons.tui.app.unit.prompt import PromptScreen
 from line_neurons.tui.app.unit.screen import UnitScreen
+from line_neurons.tui.unit_view import UnitReader, board
 from support.app_pilot import drawn, opened, sees, shown, until
 from support.store_factory import FAILED, INTERRUPTED, REASON, at_work
 
@@ -301,6 +303,16 @@ async def test_text_of_a_model_is_no_markup(store):
         runs.update_unit(FAILED, 5, name="[bold]name[/]")
     async with unit_opened(store, FAILED, 5) as (pilot, _):
         await sees(pilot, "[red]boom[/red] [@click=app.quit]x[/]", "([bold]name[/])")
+
+
+async def test_scores_are_shown_with_their_standard_errors(store):
+    with closing(RunStore(store)) as runs:
+        view = UnitReader(FAILED, 0)(runs)
+    known = {entry: spread for entry, spread in view.spreads.items() if spread is not None}
+    shown_scores = {(row.concept, row.score): row.spread for row in board(view) if row.spread is not None}
+    assert known and shown_scores.items() <= known.items()
+    async with unit_opened(store, FAILED, 0, size=WIDE) as (pilot, _):
+        await sees(pilot, *map(format_spread, shown_scores.values()))
 
 
 async def test_the_footer_offers_only_what_can_be_done(store):

@@ -41,6 +41,7 @@ async def ready(pilot):
 async def test_how_it_looks(store, view, snapshot_svg):
     async with opened(store, FAILED, **view) as pilot:
         await ready(pilot)
+        await sees(pilot, " ± ")
         assert await drawn(pilot) == snapshot_svg
 
 

@@ -8,17 +8,19 @@ from functools import partial
 from rich.cells import cell_len
 from rich.text import Text
 
+from line_neurons.agent.text import format_spread
 from line_neurons.tui.app.table_sync import RecordTable, sync_rows
 from line_neurons.tui.formatting import bar, number, plain
 from line_neurons.tui.unit_view import BoardRow
 
-_BAR, _SHORT_BAR, _SHORTEST_BAR, _BAR_COLUMN = 12, 8, 4, 3
-_REST = 2 + 6 + 4 * 2
-"""Cells of the signs, the score, and the padding of these columns, the concept and the bar."""
+_BAR, _SHORT_BAR, _SHORTEST_BAR, _BAR_COLUMN = 12, 8, 4, 4
+_SPREAD_COLUMN = 3
+_REST = 2 + 6 + 5 * 2
+"""Cells of the signs, the score, and the padding of these columns, the concept, the spread and the bar."""
 
 
 class BoardTable(RecordTable[BoardRow]):
-    """Concepts, best first: + entered with the last step, - left with it."""
+    """Concepts, best first, with the standard errors of the scores: + entered last, - left last."""
 
     DEFAULT_CSS = """
     BoardTable { height: 1fr; }
@@ -30,7 +32,7 @@ class BoardTable(RecordTable[BoardRow]):
 
     def on_mount(self) -> None:
         """Set up the columns."""
-        for name, width in (("", 2), ("concept", None), ("score", 6), ("", _BAR), ("origin", None)):
+        for name, width in (("", 2), ("concept", None), ("score", 6), ("", 6), ("", _BAR), ("origin", None)):
             self.add_column(name, width=width)
 
     def on_resize(self) -> None:
@@ -49,13 +51,18 @@ class BoardTable(RecordTable[BoardRow]):
         """
         self.records, self._marks = list(rows), (tuple(marked), mark)
         concept = max((cell_len(plain(row.concept)) for row in rows), default=0)
-        room = self.size.width - concept - _REST
+        spread = max((len(format_spread(row.spread)) for row in rows if row.score is not None), default=0)
+        room = self.size.width - concept - spread - _REST
+        if room < _SHORTEST_BAR:
+            # A bar does not fit beside the spread.
+            room, spread = room + spread, 0
         origin = max((cell_len(_notes(row, marked, mark)) for row in rows), default=0) + 2
         # The origin is cut before the bar is too short to compare by.
-        width = max(min(max(room - origin, _SHORT_BAR), room, _BAR), _SHORTEST_BAR)
-        column = self.ordered_columns[_BAR_COLUMN]
-        if column.width != width:
-            column.width = width
+        width = max(min(max(room - origin, _SHORT_BAR), room, _BAR), 1)
+        columns = self.ordered_columns[_SPREAD_COLUMN : _BAR_COLUMN + 1]
+        if [column.width for column in columns] != [spread, width]:
+            for column, column_width in zip(columns, (spread, width), strict=True):
+                column.width = column_width
             self.clear()
         scores = [row.score for row in rows if row.score is not None]
         low, high = min([0.0, *scores]), max([0.0, *scores])
@@ -65,12 +72,14 @@ class BoardTable(RecordTable[BoardRow]):
         for row in rows:
             sign = mark[0] if row.concept in marked else ""
             cells[f"{row.mark == '-'} {row.concept}"] = _cells(
-                row, bar_of, colour, sign, _notes(row, marked, mark)
+                row, bar_of, colour, sign, _notes(row, marked, mark), with_spread=spread > 0
             )
         sync_rows(self, cells)
 
 
-def _cells(row: BoardRow, bar_of: Callable[[float], str], colour: str, sign: str, notes: str) -> tuple[Text, ...]:
+def _cells(
+    row: BoardRow, bar_of: Callable[[float], str], colour: str, sign: str, notes: str, *, with_spread: bool
+) -> tuple[Text, ...]:
     left = row.mark == "-"
     style = "strike dim" if left else "bold" if row.mark else ""
     signs = row.mark + ("!" if row.banned else "*" if row.pinned else "") or sign
@@ -78,6 +87,7 @@ def _cells(row: BoardRow, bar_of: Callable[[float], str], colour: str, sign: str
         Text(signs, style="bold"),
         Text(plain(row.concept), style=style),
         Text(number(row.score), style="dim" if left else "", justify="right"),
+        Text(format_spread(row.spread) if with_spread and row.score is not None else "", style="dim"),
         Text("" if left or row.score is None else bar_of(row.score), style=colour),
         Text(notes, style="dim" if left else ""),
     )

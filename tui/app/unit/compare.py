@@ -26,7 +26,7 @@ from line_neurons.tui.app.unit.image import ImageScreen
 from line_neurons.tui.app.unit.images import ImageCard, ImageGrid
 from line_neurons.tui.app.unit.score_plot import ScorePlot
 from line_neurons.tui.formatting import number, plain
-from line_neurons.tui.unit_view import UnitView, board, origin_of, read_unit
+from line_neurons.tui.unit_view import UnitReader, UnitView, board, origin_of
 
 _LOOK = """
 {name} #summary {{ height: auto; max-height: 3; padding: 0 1; background: $panel; }}
@@ -134,6 +134,7 @@ class CompareUnitsScreen(StoreScreen):
     def __init__(self, store: Path, left: tuple[str, int], right: tuple[str, int]) -> None:
         super().__init__(store)
         self._units = left, right
+        self._readers = [UnitReader(*unit) for unit in self._units]
         self._views: list[UnitView] = []
 
     def compose(self) -> ComposeResult:
@@ -178,7 +179,7 @@ class CompareUnitsScreen(StoreScreen):
         self.notify_error(event.error)
 
     def _read(self, runs: RunStore) -> list[UnitView]:
-        return [read_unit(runs, run, unit) for run, unit in self._units]
+        return [read(runs) for read in self._readers]
 
     def _show(self, views: list[UnitView]) -> None:
         self._views = views

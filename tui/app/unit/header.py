@@ -7,7 +7,7 @@ from rich.text import Text
 from line_neurons.agent.text import format_score
 from line_neurons.tools.label_marks import UNLABELLED, describe_marks
 from line_neurons.tui.app.chrome import Flow
-from line_neurons.tui.formatting import number, origin, plain
+from line_neurons.tui.formatting import estimate, number, origin, plain
 from line_neurons.tui.unit_view import UnitView
 
 
@@ -53,7 +53,7 @@ def label_text(view: UnitView) -> Flow:
     margin = None if score is None or initial[1] is None else score - initial[1]
     over = f"+{format_score(margin)} over {plain(initial[0])}" if margin else "0, best of the initial board"
     reply_metadata = [
-        ("score", number(score)),
+        ("score", plain(estimate(score, view.spreads.get((concept, score or 0.0))))),
         ("margin", over if initial[0] else ""),
         ("marked", plain(describe_marks(unit.marks)) if unit.label is not None else ""),
         ("AUC", "" if unit.auc is None else f"{unit.auc:.3f}"),

@@ -27,7 +27,7 @@ from line_neurons.tui.app.unit.prompt import PromptScreen
 from line_neurons.tui.app.unit.score_plot import LEGEND, ScorePlot
 from line_neurons.tui.app.unit.steering import SteeringScreen, SteeringView
 from line_neurons.tui.formatting import plain, step_name
-from line_neurons.tui.unit_view import StepKey, UnitView, board, pinned_and_banned, read_unit
+from line_neurons.tui.unit_view import StepKey, UnitReader, UnitView, board, pinned_and_banned
 
 PANES = ("board", "history", "plot", "images")
 
@@ -125,7 +125,7 @@ class UnitScreen(SteeringScreen):
         """Follow the unit."""
         self._titles()
         self.query_one(BoardTable).focus()
-        self.follow_store(lambda runs: read_unit(runs, self._run, self._unit), self._show)
+        self.follow_store(UnitReader(self._run, self._unit), self._show)
 
     def on_resize(self, event: events.Resize) -> None:
         """Show all panes on a large screen."""

@@ -169,8 +169,8 @@ class UnitDetail(Vertical):
         yield Static(id="title")
         yield Static(id="facts")
 
-    def show(self, line: UnitLine | None, activity: Activity | None, *, is_active: bool) -> None:
-        """Show a unit; None: no unit matches the filter."""
+    def show(self, line: UnitLine | None, activity: Activity | None, spread: str, *, is_active: bool) -> None:
+        """Show a unit with the spread of its score, once it is read; None: no unit matches the filter."""
         if line is None:
             self._show_lines("", "No unit matches the filter", "$text-muted", "escape clears it", "")
             return
@@ -192,7 +192,7 @@ class UnitDetail(Vertical):
             )
         elif line.label:
             margin = f", {number(line.margin)} above {line.initial}" if line.initial and line.margin else ""
-            facts = [f"score {number(line.score)}{margin}"]
+            facts = [f"score {number(line.score)}{f' {spread}' if spread else ''}{margin}"]
             if line.auc is not None:
                 facts.append(f"AUC {line.auc:.3f}")
             if line.mad is not None:

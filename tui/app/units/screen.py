@@ -13,6 +13,8 @@ from textual.containers import Horizontal
 from textual.widgets import Input, Static
 
 from line_neurons.agent.errors import LineError, UsageError
+from line_neurons.agent.text import format_spread
+from line_neurons.tools.spreads import Spreads
 from line_neurons.tools.store.queries import best_scores
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.app.chrome import Banner, FilterField, KeyFooter, TopBar
@@ -21,7 +23,7 @@ from line_neurons.tui.app.unit.screen import UnitScreen
 from line_neurons.tui.app.units.columns import SORTABLE
 from line_neurons.tui.app.units.filter import matcher
 from line_neurons.tui.app.units.header import RunHeader, UnitDetail
-from line_neurons.tui.app.units.model import RunSnapshot, RunSnapshotReader
+from line_neurons.tui.app.units.model import RunSnapshot, RunSnapshotReader, UnitLine
 from line_neurons.tui.app.units.sort_menu import SortMenu
 from line_neurons.tui.app.units.table import UnitsTable
 from line_neurons.tui.formatting import counted, plain
@@ -58,6 +60,7 @@ class UnitsScreen(StoreScreen):
         self._trends: dict[int, tuple[object, tuple[float, ...]]] = {}
         self._visible_units: dict[int, object] = {}
         self._starting = False
+        self._spread: tuple[UnitLine | None, str] = None, ""
 
     def compose(self) -> ComposeResult:
         """Lay out the run, the table and the selected unit."""
@@ -101,14 +104,31 @@ class UnitsScreen(StoreScreen):
         self.query_one("#count", Static).update(f" {filtered}{counted(total, 'unit')}, by {order}")
 
     def on_units_table_current_changed(self) -> None:
-        """Show the selected unit."""
+        """Show the selected unit, and read the spread of its score."""
         self._show_unit()
+        line = self.query_one(UnitsTable).current_line
+        if line is not None and line.score is not None:
+            self.run_worker(self._read_spread(line), group="spread", exclusive=True, exit_on_error=False)
+
+    async def _read_spread(self, line: UnitLine) -> None:
+        try:
+            self._spread = line, format_spread(await asyncio.to_thread(self._query_spread, line.unit))
+        except LineError:
+            # The banner shows why the store cannot be read.
+            return
+        self._show_unit()
+
+    def _query_spread(self, unit: int) -> float | None:
+        with closing(RunStore(self._store, read_only=True)) as runs:
+            record = runs.unit(self._run, unit)
+            return Spreads(self._store, runs.run_by_id(self._run)).of_units([record])[0] if record else None
 
     def _show_unit(self) -> None:
         if (snapshot := self._snapshot) is not None:
             line = self.query_one(UnitsTable).current_line
             activity = snapshot.activities.get(line.unit) if line else None
-            self.query_one(UnitDetail).show(line, activity, is_active=snapshot.row.is_active)
+            spread = self._spread[1] if line == self._spread[0] else ""
+            self.query_one(UnitDetail).show(line, activity, spread, is_active=snapshot.row.is_active)
 
     def on_units_table_visible_changed(self, event: UnitsTable.VisibleChanged) -> None:
         """Read the trends of the visible units."""
