@@ -33,6 +33,7 @@ class SettingsArguments(TypedDict, total=False):
     template: str
     llm: str
     ollama: str
+    base_url: str
     context: int
     reply_tokens: int
     timeout: float

@@ -41,14 +41,16 @@ def output_file(output: Path, name: str) -> Path:
 def refuse_unwritable(output: Path) -> None:
     """Refuse an output that cannot be written, before the long work whose result it is for.
 
+    Missing folders are made when it is written.
+
     Raises:
-        UsageError: its folder is missing, is no folder, or may not be written to.
+        UsageError: the last of its folders that exists is no folder, or may not be written to.
     """
-    place = output.resolve()
-    if _is_stream(output) or (isinstance(output, FolderPath) and not place.exists()):
+    if _is_stream(output):
         return
+    place = output.resolve()
     if not place.is_dir():
-        place = place.parent
+        place = next(folder for folder in place.parents if folder.exists())
     if not place.is_dir():
         raise UsageError(f"there is no folder {str(place)!r:.200}", "name another with --output")
     if not os.access(place, os.W_OK | os.X_OK):

@@ -275,8 +275,9 @@ def test_the_page_names_every_format_and_column():
 
 def test_an_output_that_cannot_be_written_is_refused_before_the_work(tmp_path):
     (tmp_path / "file").touch()
-    for output in (tmp_path / "labels.csv", tmp_path, tmp_path / "file", output_path(f"{tmp_path}/new/")):
+    new = tmp_path / "absent" / "labels.csv", output_path(f"{tmp_path}/new/")
+    for output in (tmp_path / "labels.csv", tmp_path, tmp_path / "file", *new):
         refuse_unwritable(output)
-    for output in (tmp_path / "absent" / "labels.csv", tmp_path / "file" / "labels.csv"):
+    for output in (tmp_path / "file" / "labels.csv", tmp_path / "file" / "folder" / "labels.csv"):
         with pytest.raises(UsageError, match=r"^there is no folder .*--output"):
             refuse_unwritable(output)

@@ -301,7 +301,7 @@ def test_the_commands_print_tables_and_json_and_write_files(line, tmp_path):
     ("command", "said"),
     [
         (["winners", "none"], "not a run of this store"),
-        (["trace", "a", "77"], "no unit of run a"),
+        (["trace", "a", "77"], "run a has no unit '77'"),
         (["table1"], "no labels were evaluated"),
         (["compare", "a"], "one run cannot be compared"),
     ],

@@ -168,7 +168,7 @@ def test_a_run_of_which_no_answer_was_usable_says_so_with_the_reason_and_what_he
         remark for remark in run_problems(tmp_path, components.runs, run).remarks() if "replies" in remark
     ] == [
         "12 of 12 replies refused (12 not JSON); 3 steps without a concept: no label comes from the language model"
-        "; try --think on or off, or another model (--llm)"
+        "; try --think on or off or another model (--llm)"
     ]
 
 

@@ -28,7 +28,7 @@ from line_neurons.tools.language_models.ollama.captions import _as_png
 from line_neurons.tools.targets.custom import bundle_from_module
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tui.app.unit.images import decode as shown_in_app
-from line_neurons.tui.report.contact_sheet import SheetRow, write_sheet
+from line_neurons.tui.report.contact_sheet import HEADING, MARGIN, TILE_SIDE, TITLE, SheetRow, write_sheet
 from line_neurons.tui.report.thumbnails import small_copy
 
 TURNED = Image.Exif()
@@ -306,9 +306,11 @@ class TestEveryReader:
         assert size == read_image(odd_file).size
         assert abs(np.asarray(read_image(small)).astype(int) - right).mean() < 20
         sheet = read_image(write_sheet([SheetRow("dog", [odd_file])], tmp_path / "sheet.png"))
-        tile = np.asarray(sheet.crop((8, 26, 168, 186)).resize((10, 10))).astype(int)
-        shrunk = np.asarray(read_image(odd_file).resize((160, 160), Image.Resampling.LANCZOS).resize((10, 10)))
-        assert abs(tile - shrunk).max() <= 1
+        left, top = MARGIN, HEADING + TITLE
+        tile = sheet.crop((left, top, left + TILE_SIDE, top + TILE_SIDE)).resize((10, 10))
+        whole = read_image(odd_file).resize((TILE_SIDE, TILE_SIDE), Image.Resampling.LANCZOS)
+        shrunk = np.asarray(whole.resize((10, 10)))
+        assert abs(np.asarray(tile).astype(int) - shrunk).max() <= 1
 
 
 def test_an_ordinary_file_holds_nothing_to_tell(odd_file):
