@@ -11,7 +11,7 @@ from pathlib import Path
 
 from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.agent.near_names import choices, near_names
+from line_neurons.agent.near_names import MISTYPED, choices, near_names
 from line_neurons.agent.ports import LanguageModel, Prompt
 from line_neurons.agent.presets import OLLAMA_SAMPLING
 from line_neurons.agent.seeds import derive_rng
@@ -94,8 +94,13 @@ def check_language_model(spec: str) -> None:
         raise UsageError(f"there is no embedded language model {name!r:.80}", choices(name, EMBEDDED))
     if spec in FORMS or kind == "embedded" or (kind in NAMED_KINDS and name):
         return
+    if ":" in spec:
+        similar = near_names(kind, sorted(NAMED_KINDS), least=MISTYPED)
+        near = f"{similar}:{name:.80}" if similar and name else ""
+    else:
+        near = near_names(spec, ("embedded", "random"))
     # Users of Ollama know its models by their own names.
-    near = near_names(spec, FORMS) or (f"near: ollama:{spec:.80}" if spec and kind not in NAMED_KINDS else "")
+    near = near or (f"near: ollama:{spec:.80}" if spec and kind not in NAMED_KINDS else "")
     raise UsageError(
         f"there is no language model {spec!r:.80}", f"{near + '; ' if near else ''}choose from {', '.join(FORMS)}"
     )

@@ -93,6 +93,8 @@ def test_names_are_checked_before_torch_is_imported(folder):
         (("torchvision:resnet18", "fc", "0", "--generator", "sdlx"), "near: sdxl"),
         (("torchvision:resnet18", "fc", "0", "--control", "bnak"), "near: bank"),
         (("torchvision:resnet18", "fc", "0", "--llm", "llama3.1:8b"), "near: ollama:llama3.1:8b"),
+        (("torchvision:resnet18", "fc", "0", "--llm", "olama:llama3.1:8b"), "near: ollama:llama3.1:8b"),
+        (("torchvision:resnet18", "fc", "0", "--llm", "embed"), "near: embedded"),
     ):
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
         assert said in done.stdout
