@@ -183,11 +183,11 @@ async def test_images_have_the_units_activations_and_open_large(store):
         loaded = screen.query_one(ImageGrid).loaded
         assert [one.image.activation is not None for one in loaded] == [True] * 4
         await pilot.press("p")
-        await sees(pilot, "prompt: A realistic photo of a", "1/4", f"seed: {loaded[0].image.seed}")
+        await sees(pilot, "prompt: A realistic photo of a", "image 1 of 4", f"seed: {loaded[0].image.seed}")
         await pilot.press("right")
-        await sees(pilot, "2/4")
+        await sees(pilot, "image 2 of 4")
         await pilot.press("left", "left")
-        await sees(pilot, "4/4")
+        await sees(pilot, "image 4 of 4")
         await pilot.press("escape")
         assert pilot.app.screen is screen
 
@@ -197,7 +197,7 @@ async def test_a_click_opens_that_image(store):
         await all_images(pilot, screen)
         await pilot.click(list(screen.query("ImageCard"))[2])
         await until(pilot, lambda: isinstance(pilot.app.screen, ImageScreen))
-        await sees(pilot, "3/4")
+        await sees(pilot, "image 3 of 4")
 
 
 async def test_images_that_are_gone_or_harmed_are_said(store):
@@ -236,7 +236,7 @@ async def test_two_marked_concepts_are_compared(store):
         await pilot.press("down", "m")
         await sees(pilot, f"{first} scores", "more than", second, "1:", "4:")
         await pilot.press("p")
-        await sees(pilot, f"{first} 1/4")
+        await sees(pilot, f"{first} — image 1 of 4")
         await pilot.press("escape", "escape")
         assert pilot.app.screen is screen
 

@@ -13,7 +13,7 @@ from line_neurons.tui.app.table_sync import RecordTable, sync_rows
 from line_neurons.tui.formatting import bar, number, plain
 from line_neurons.tui.unit_view import BoardRow
 
-_BAR, _SHORT_BAR, _SHORTEST_BAR, _BAR_COLUMN = 12, 8, 4, 4
+_BAR, _SHORTEST_BAR, _BAR_COLUMN = 12, 4, 4
 _SPREAD_COLUMN = 3
 _REST = 2 + 6 + 5 * 2
 """Cells of the signs, the score, and the padding of these columns, the concept, the spread and the bar."""
@@ -58,7 +58,7 @@ class BoardTable(RecordTable[BoardRow]):
             room, spread = room + spread, 0
         origin = max((cell_len(_notes(row, marked, mark)) for row in rows), default=0) + 2
         # The origin is cut before the bar is too short to compare by.
-        width = max(min(max(room - origin, _SHORT_BAR), room, _BAR), 1)
+        width = max(min(max(room - origin, _SHORTEST_BAR), room, _BAR), 1)
         columns = self.ordered_columns[_SPREAD_COLUMN : _BAR_COLUMN + 1]
         if [column.width for column in columns] != [spread, width]:
             for column, column_width in zip(columns, (spread, width), strict=True):
