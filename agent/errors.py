@@ -48,6 +48,10 @@ class UsageError(LineError):
     """A value from the user does not fit: a model, a layer, a unit, a setting, a folder."""
 
 
+class BusyError(UsageError):
+    """Another process works on what was named; it is free later."""
+
+
 class MissingPartError(LineError):
     """A package, weights file or asset that the chosen backend needs is missing."""
 
@@ -163,6 +167,11 @@ def system_limit(error: BaseException) -> SystemLimitError | None:
             )
         seen = seen.__cause__
     return None
+
+
+def is_lasting(error: BaseException) -> bool:
+    """Return whether the same work fails again however often it is tried, until a user changes something."""
+    return isinstance(error, UsageError) and not isinstance(error, BusyError)
 
 
 def reason_of(error: BaseException) -> str:

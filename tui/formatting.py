@@ -11,6 +11,8 @@ from rich.cells import cell_len, set_cell_size
 from line_neurons.agent.text import clean_text, format_score, format_spread
 from line_neurons.agent.text import counted as counted  # noqa: PLC0414 - imported from here, too
 from line_neurons.tools.label_marks import ENDED
+from line_neurons.tools.store.activity import Phase
+from line_neurons.tools.store.best_so_far import UNFINISHED
 from line_neurons.tools.store.leases import LeaseStatus
 from line_neurons.tools.store.records import Run, Step, Unit
 
@@ -147,6 +149,12 @@ def origin(unit: Unit | UnitRow) -> str:
     return f"{'discovered' if unit.discovered else 'proposed'}, {where}"
 
 
+def label_text(unit: Unit) -> str | None:
+    """Return a unit's label; the best so far of an unfinished search ends with an ellipsis."""
+    unfinished = any(mark.code == UNFINISHED for mark in unit.marks)
+    return f"{unit.label} …" if unfinished else unit.label
+
+
 def found_by(unit: Unit | UnitRow | Revisited) -> str:
     """Return the unit whose search found the label of a revisit."""
     other = f" of {unit.found_in}" if unit.found_in not in {None, unit.run} else ""
@@ -178,6 +186,20 @@ def drawn_from(provenances: Sequence[Mapping[str, Any]]) -> str:
         caption if similarity >= 1 else f"{caption} {similarity:.2f}" for caption, similarity in captions.items()
     )
     return f"{named} ({counted(len(files), 'image')})"
+
+
+def phase_text(phase: Phase, now: float) -> str:
+    """Return what a process does for a run as a whole, how far it is, for how long, and how long it still takes.
+
+    ``now`` is the time by that process's clock, in seconds since the epoch.
+    """
+    passed = max(now - phase.since, 0.0)
+    if not phase.total:
+        done = f" {phase.done}" if phase.done else ""
+        return f"{phase.what}{done}, for {duration(passed)}"
+    left = passed * (phase.total - phase.done) / phase.done if phase.done else None
+    rest = "" if left is None else f", about {duration(left)} left"
+    return f"{phase.what} {phase.done}/{phase.total}, for {duration(passed)}{rest}"
 
 
 def is_worked_on(held: LeaseStatus | None) -> bool:

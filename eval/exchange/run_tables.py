@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Literal
 from line_neurons.agent.text import spreadsheet_cell, storable_text
 from line_neurons.eval.exchange.snapshot import ImageOrigin, Snapshot
 from line_neurons.tools.packages import missing_package, pip_install
+from line_neurons.tools.store.best_so_far import with_best_so_far
 from line_neurons.tools.store.columns import STEP_COLUMNS, UNIT_COLUMNS, Row, step_row, unit_row
 
 Kind = Literal["text", "integer", "number", "flag", "texts", "json"]
@@ -38,7 +39,7 @@ class Table:
 
 
 def _unit_rows(snapshot: Snapshot) -> Iterator[Row]:
-    units = snapshot.units()
+    units = with_best_so_far(snapshot.runs, snapshot.run.id, snapshot.units())
     for unit, spread in zip(units, snapshot.spreads.of_units(units), strict=True):
         yield unit_row(snapshot.run, unit, spread, worked_on=snapshot.worked_on)
 

@@ -194,6 +194,10 @@ def _labels_by_unit(
         if spreadsheet and form.method == "line":
             # A text that a spreadsheet would take for a formula has an apostrophe before it.
             row["label"] = row["label"].removeprefix("'")
+        if form.method == "line" and row.get("status", "finished") not in {"finished", ""}:
+            # Its search has not ended: the label is only the best so far.
+            remarks.add(f"line {line}", "of a unit that is not finished")
+            continue
         try:
             _take(form, row, f"line {line}", labels, remarks)
         except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:

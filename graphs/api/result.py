@@ -20,6 +20,7 @@ from line_neurons.tools.images.reader import ImageError, read_image
 from line_neurons.tools.packages import missing_package, pip_install
 from line_neurons.tools.run_problems import run_problems
 from line_neurons.tools.spreads import Spreads
+from line_neurons.tools.store.best_so_far import with_best_so_far
 from line_neurons.tools.store.columns import STEP_COLUMNS, UNIT_COLUMNS, Kind, Row, status_of, step_row, unit_row
 from line_neurons.tools.store.leases import lease_status
 from line_neurons.tools.store.records import Run, Step, Unit
@@ -258,7 +259,7 @@ def load(run: Path | str, store: Path | str | None = None) -> Result:
         }
         units = tuple(
             UnitResult(**{**asdict(unit), "status": status_of(unit, worked_on=worked_on)}, **belongs)
-            for unit in runs.units(found.id)
+            for unit in with_best_so_far(runs, found.id, runs.units(found.id))
         )
     return Result(found, units, place, worked_on)
 

@@ -18,6 +18,7 @@ from line_neurons.agent.presets import OLLAMA_SAMPLING
 from line_neurons.agent.settings import Settings, revised
 from line_neurons.graphs.loop.state import Deps, LLMOverride, stop_if_drained
 from line_neurons.graphs.runs.code_trust import require_trust
+from line_neurons.graphs.runs.phases import PhaseRecorder
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations, open_control_set, remarks_of
@@ -69,6 +70,7 @@ class Components:
         layers: the layers of the runs; all are measured in one forward pass.
         llm_overrides: by the seed of a request.
         bundle: a model in memory, which ``model`` names; None where ``model`` is a spec that can be opened.
+        phases: records long work for readers of the store.
     """
 
     model: str
@@ -77,6 +79,7 @@ class Components:
     layers: set[str] = field(default_factory=set)
     llm_overrides: dict[int, LLMOverride] = field(default_factory=dict)
     bundle: ModelBundle | None = None
+    phases: PhaseRecorder = field(default_factory=PhaseRecorder)
 
     def opened(self) -> dict[str, Any]:
         """Return the components that are open, by name."""
@@ -348,6 +351,7 @@ class Components:
         def report(what: str, done: int, total: int) -> None:
             if self.on_progress:
                 self.on_progress(what, done, total)
+            self.phases.report(what, done, total)
             stop_if_drained(drain)
 
         return report
@@ -405,7 +409,7 @@ def reopen(
             continue
         remedy = "install what the run began with, or start a new run"
         if name == "language_model":
-            remedy = "install what the run began with, or name another model: line resume --llm"
+            remedy = "install what the run began with, or name another language model with --llm"
         then, today = _differing(str(before), str(now.get(name)))
         raise UsageError(
             f"the {name.replace('_', ' ')} of run {run.id} has changed since it began: "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -13,7 +12,16 @@ from typing import Any
 
 from langgraph.runtime import RunControl
 
-from line_neurons.agent.errors import DamagedError, DrainedError, StoreError, TakenOverError, reason_of
+from line_neurons.agent.errors import (
+    DamagedError,
+    DrainedError,
+    LineError,
+    StoreError,
+    TakenOverError,
+    UsageError,
+    is_lasting,
+    reason_of,
+)
 from line_neurons.agent.presets import SERVERS
 from line_neurons.agent.settings import Settings, unsent
 from line_neurons.graphs.loop.graph import build
@@ -21,6 +29,8 @@ from line_neurons.graphs.runs import checkpoints
 from line_neurons.graphs.runs.code_trust import record_trust
 from line_neurons.graphs.runs.components import Components, installed_versions
 from line_neurons.graphs.runs.environment import record_environment
+from line_neurons.graphs.runs.names import free_name
+from line_neurons.graphs.runs.phases import LOADING
 from line_neurons.graphs.runs.preflight import doubts
 from line_neurons.graphs.runs.revisit import revisit
 from line_neurons.graphs.runs.runner import ProgressCallback, Runner
@@ -32,10 +42,10 @@ from line_neurons.tools.store.atomic_files import remove_abandoned
 from line_neurons.tools.store.checkpoints import LeaseCheckedSaver, forget_run, open_checkpoints
 from line_neurons.tools.store.leases import acquire, this_machine
 from line_neurons.tools.store.locks import shared_lock
+from line_neurons.tools.store.queries import used_names
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import units_with_pending
-from line_neurons.tools.target_specs import unversioned_spec
 from line_neurons.tools.targets.base import find_layer
 from line_neurons.tools.targets.unit_selectors import parse_units
 
@@ -159,6 +169,8 @@ def work(
         if (now := runs.run(run.id)).concluded and not _pending_units(runs, run.id):
             return now
         remove_abandoned(components.store)
+        stack.enter_context(components.phases.of(runs, run.id))
+        components.reporter(None)(LOADING, 0, 0)
         deps = components.deps(run.layer, run.vocabulary or (), drain)
         _record_changes(components, run)
         runs.set_status(run.id, "running")
@@ -168,6 +180,7 @@ def work(
             with components.cache.events.record_to(runs, run.id):
                 # Measured first, so that concurrent units find it.
                 deps.control()
+                components.phases.end()
                 # How the images of a stream are read is known only now.
                 record_environment(runs, run, components)
                 graph = build(LeaseCheckedSaver(saver, runs, run.id))
@@ -184,11 +197,21 @@ def work(
             status = "failed" if isinstance(error, Exception) else "interrupted"
             # An error of the store itself is the one to report.
             with suppress(StoreError):
-                runs.set_status(run.id, status, error=reason_of(error))
-                runs.add_event(run.id, "stopped", error=reason_of(error))
+                _record_stop(runs, run.id, status, error)
             raise
         _conclude(runs, run.id, drained=drain.drain_requested)
     return runs.run(run.id)
+
+
+def refuse_resume(runs: RunStore, run: str, error: LineError) -> None:
+    """Record that a run cannot be resumed as it is; a run that a process works on is left alone."""
+    with suppress(UsageError, StoreError), acquire(runs, [run]):
+        _record_stop(runs, run, "failed", error)
+
+
+def _record_stop(runs: RunStore, run: str, status: str, error: BaseException) -> None:
+    runs.set_status(run, status, error=reason_of(error))
+    runs.add_event(run, "stopped", error=reason_of(error), lasting=is_lasting(error))
 
 
 def _pending_units(runs: RunStore, run: str) -> list[Unit]:
@@ -263,11 +286,5 @@ def _record_changes(components: Components, run: Run) -> None:
 
 
 def new_run_id(runs: RunStore, model: str, layer: str) -> str:
-    """Return a readable id for a new run: model without its version, layer, the first free number."""
-    base = unversioned_spec(model)
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{base.partition(':')[2] or base}-{layer}")[:60]
-    names = set(runs.names())
-    number = 1
-    while f"{stem}-{number}" in names:
-        number += 1
-    return f"{stem}-{number}"
+    """Return a readable id for a new run that no run of the store has, nor refers to."""
+    return free_name(used_names(runs), model, layer)

@@ -226,6 +226,7 @@ def revisit_recorded(
     drain = drain or RunControl()
     with (
         acquire(first.runs, list(deps), drain.request_drain, first.reporter(drain)),
+        first.phases.of(first.runs, runs[0].id),
         first.cache.events.record_to(first.runs, runs[0].id),
     ):
         return revisit(deps[runs[0].id], runs, first.progress_for("revisit", drain), deps)

@@ -63,6 +63,7 @@ class Progress:
         best: the best concept of the unit so far and its score.
         stats: images and forward passes of this process for the run.
         error: why the unit failed.
+        boards: scoreboards that the unit fills: the initial one, and one for each restart.
     """
 
     run: str
@@ -79,6 +80,19 @@ class Progress:
     best: tuple[str, float] | None
     stats: CacheStats
     error: str = ""
+    boards: int = 1
+
+    @property
+    def steps_of_unit(self) -> int:
+        """Number of a unit's iterations and summaries, unless patience shortens or extends the search."""
+        return self.steps + 1 - self.boards
+
+    @property
+    def steps_done(self) -> int:
+        """Number of iterations and summaries that the unit has ended."""
+        ended = min(self.step, self.steps + 1)
+        # Every search of the unit starts with a scoreboard.
+        return ended + -ended // max((self.steps + 1) // self.boards, 1)
 
     @property
     def position(self) -> int:
@@ -92,6 +106,11 @@ ProgressCallback = Callable[[Progress], None]
 def last_step(settings: Settings) -> int:
     """Return the index of a unit's last step, unless patience shortens or extends the search."""
     return (1 + settings.iterations + settings.summary) * (1 + settings.restarts) - 1
+
+
+def steps_of_unit(settings: Settings) -> int:
+    """Return the number of a unit's iterations and summaries, unless patience shortens or extends the search."""
+    return last_step(settings) - settings.restarts
 
 
 class Runner:
@@ -288,6 +307,7 @@ class Runner:
                     best=_best(state),
                     stats=self._stats(),
                     error=error,
+                    boards=1 + self._deps.settings.restarts,
                 )
             )
 

@@ -1,4 +1,4 @@
-"""Free disk space of a store: checkpoints that nothing resumes from, and free pages of databases."""
+"""Free disk space of a store: what no run refers to, checkpoints that nothing resumes from, free pages."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from line_neurons.agent.errors import StoreError, UsageError
+from line_neurons.tools.cache.unused import Unused, find_unused, remove_unused
 from line_neurons.tools.doctor.repair import keep_others_out
 from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.store import sqlite as databases
 from line_neurons.tools.store.migrations import refuse_newer
 from line_neurons.tools.store.paths import DATABASES, refuse_links
+from line_neurons.tools.store.references import references
 from line_neurons.tools.store.runs import RunStore, has_runs
 
 _DONE = f"SELECT run, unit FROM units WHERE status IN ({', '.join('?' * len(DONE))})"  # noqa: S608
@@ -37,6 +39,34 @@ class Freed:
     after: int
 
 
+def survey(store: Path) -> Unused:
+    """Find what the cache of a store holds that none of its runs and evaluations refers to; changes nothing.
+
+    Raises:
+        UsageError: there is no such store.
+        StoreError: a database cannot be read.
+    """
+    _require_store(store)
+    return find_unused(store, references(store))
+
+
+def collect(store: Path) -> Unused:
+    """Remove what ``survey`` finds, while no process uses the store; a kill loses nothing else.
+
+    Raises:
+        UsageError: there is no such store, or a process uses it.
+        StoreError: a database cannot be used.
+    """
+    _require_store(store)
+    refuse_links(store)
+    with ExitStack() as stack:
+        with databases.translate_errors(store):
+            keep_others_out(store, stack)
+        unused = survey(store)
+        remove_unused(store, unused)
+    return unused
+
+
 def compact(store: Path) -> Iterator[Freed]:
     """Prune the checkpoints of finished units and free unused pages of the databases.
 
@@ -52,8 +82,7 @@ def compact(store: Path) -> Iterator[Freed]:
         UsageError: there is no such store, or a process uses it.
         StoreError: a database cannot be used, or there is no room for a copy of it.
     """
-    if not store.is_dir():
-        raise UsageError(f"there is no store at {str(store)!r}", "name its folder with --store")
+    _require_store(store)
     refuse_links(store)
     with ExitStack() as stack:
         with databases.translate_errors(store):
@@ -61,6 +90,11 @@ def compact(store: Path) -> Iterator[Freed]:
         for name in DATABASES:
             if (store / name).exists():
                 yield _compact(store, name)
+
+
+def _require_store(store: Path) -> None:
+    if not store.is_dir():
+        raise UsageError(f"there is no store at {str(store)!r}", "name its folder with --store")
 
 
 def _compact(store: Path, name: str) -> Freed:

@@ -54,6 +54,23 @@ class WorkCounts:
     measured: int
 
 
+@dataclass(frozen=True)
+class Phase:
+    """Work of a process for a run that belongs to no unit.
+
+    Args:
+        what: the work, such as ``control set``.
+        done: how much of it is done.
+        total: of how much; 0 if that is not known.
+        since: when it started, in seconds since the epoch by the worker's clock.
+    """
+
+    what: str
+    done: int
+    total: int
+    since: float
+
+
 _FIELDS = [field.name for field in fields(Activity)]
 _PUT_ACTIVITY = f"UPDATE leases SET {', '.join(f'{name} = ?' for name in _FIELDS[1:])} WHERE thread = ?"  # noqa: S608
 _PUT_COUNTS = "UPDATE leases SET drawn = ?, reused = ?, measured = ? WHERE thread = ?"
@@ -62,6 +79,9 @@ _ACTIVITIES = (
     " ORDER BY run, unit"
 )
 _COUNTS = "SELECT run, began, drawn, reused, measured FROM leases WHERE unit IS NULL AND drawn IS NOT NULL"
+# A run's own row has these columns for its phase; those of its units have them for their activities.
+_PUT_PHASE = "UPDATE leases SET kind = ?, step = ?, steps = ?, since = ? WHERE thread = ?"
+_PHASES = "SELECT run, kind, step, steps, since FROM leases WHERE unit IS NULL AND kind IS NOT NULL"
 _NEEDS = "leases.measured"
 
 
@@ -77,6 +97,22 @@ def report_activity(
     with runs.atomic(run) as db:
         db.execute(_PUT_ACTIVITY, [*astuple(activity)[1:], f"{run}/{activity.unit}"])
         db.execute(_PUT_COUNTS, [generated, reused, measured, run])
+
+
+def report_phase(runs: RunStore, run: str, phase: Phase | None) -> None:
+    """Record the phase that the process of a run is in; None: it works on units.
+
+    Raises:
+        TakenOverError: another process has taken over the run.
+        StoreError: the store cannot be written.
+    """
+    with runs.atomic(run) as db:
+        db.execute(_PUT_PHASE, [*(astuple(phase) if phase else (None, None, None, None)), run])
+
+
+def phases(runs: RunStore) -> dict[str, Phase]:
+    """Return the phases of processes that hold runs, by run; of a dead process, its last one."""
+    return {run: Phase(*values) for run, *values in runs.rows(_PHASES, needs=_NEEDS)}
 
 
 def activities(runs: RunStore) -> dict[str, list[Activity]]:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
-from line_neurons.agent.errors import StoreError, TakenOverError, UsageError
+from line_neurons.agent.errors import BusyError, StoreError, TakenOverError
 from line_neurons.agent.text import shell_word
 from line_neurons.tools.store.locks import file_lock, is_held
 from line_neurons.tools.store.records import plain_name
@@ -127,7 +127,7 @@ def acquire(
         on_progress: called while a holder on another machine is watched; what it raises ends the wait.
 
     Raises:
-        UsageError: another process holds one of them.
+        BusyError: another process holds one of them.
         StoreError: the store cannot be written.
     """
     names, machine = sorted(set(names)), this_machine()
@@ -207,7 +207,7 @@ def refuse_leased(runs: RunStore, name: str) -> None:
     """Refuse early a run that a process of this machine holds; only ``acquire`` knows whether it can be held.
 
     Raises:
-        UsageError: one does.
+        BusyError: one does.
     """
     machine = this_machine()
     for holder in _run_holders(runs, name):
@@ -244,7 +244,7 @@ def run_lock_path(store: Path, run: str, machine: MachineId | None = None) -> Pa
 
 @contextmanager
 def _locked(runs: RunStore, run: str, machine: MachineId) -> Iterator[None]:
-    def refusal(holder: str) -> UsageError:
+    def refusal(holder: str) -> BusyError:
         here = [str(known) for known in _run_holders(runs, run) if known.is_on(machine)]
         return _refusal(runs, run, here[0] if here else holder)
 
@@ -255,10 +255,10 @@ def _locked(runs: RunStore, run: str, machine: MachineId) -> Iterator[None]:
         yield
 
 
-def _refusal(runs: RunStore, run: str, holder: str) -> UsageError:
+def _refusal(runs: RunStore, run: str, holder: str) -> BusyError:
     store = runs.path.parent
     place = "" if store == default_store() else f" --store {shell_word(str(store))}"
-    return UsageError(f"run {run} is in use by {holder}", f"wait for it, or stop it: line stop {run}{place}")
+    return BusyError(f"run {run} is in use by {holder}", f"wait for it, or stop it: line stop {run}{place}")
 
 
 def _write_leases(

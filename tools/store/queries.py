@@ -53,6 +53,22 @@ def last_detail(runs: RunStore, run: str, kind: str) -> Any:
         return None
 
 
+def lasting_failure(runs: RunStore, run: str) -> str | None:
+    """Return why a run stopped if resuming it as it is fails again; None if it may succeed.
+
+    That is the last event of such a run; whatever is done to it later adds another one.
+    """
+    statement = "SELECT kind, detail FROM events WHERE run = ? ORDER BY id DESC LIMIT 1"
+    for kind, detail in runs.rows(statement, run):
+        try:
+            values = loads(detail) if kind == "stopped" else None
+        except ValueError:
+            return None
+        if isinstance(values, dict) and values.get("lasting") is True:
+            return str(values.get("error", ""))
+    return None
+
+
 def largest_margins(runs: RunStore, run: str, limit: int) -> tuple[tuple[str, float], ...]:
     """Return the labels that exceed the initial ones by most, with their margins."""
     statement = (
@@ -101,6 +117,15 @@ def forks(runs: RunStore, run: str, unit: int) -> tuple[str, ...]:
     """Return the runs that were forked from a unit, oldest first."""
     statement = "SELECT id FROM runs WHERE forked_from = ? AND forked_unit = ? ORDER BY rowid"
     return tuple(str(fork) for (fork,) in runs.rows(statement, run, unit, needs="runs.forked_unit"))
+
+
+def used_names(runs: RunStore) -> set[str]:
+    """Return the names of all runs, and of removed ones that other runs refer to: no new run may have them."""
+    found = set(runs.names())
+    for column, table in (("forked_from", "runs"), ("found_in", "units")):
+        statement = f"SELECT DISTINCT {column} FROM {table} WHERE {column} IS NOT NULL"  # noqa: S608
+        found.update(str(name) for (name,) in runs.rows(statement, needs=f"{table}.{column}"))
+    return found
 
 
 def run_of_process(runs: RunStore, process: int, host: str) -> str | None:

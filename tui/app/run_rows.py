@@ -10,10 +10,11 @@ from typing import Any, Literal
 from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.run_problems import RunProblems, run_problems
 from line_neurons.tools.store import queries
-from line_neurons.tools.store.activity import WorkCounts, activities, work_counts
+from line_neurons.tools.store.activity import Phase, WorkCounts, phases, work_counts
 from line_neurons.tools.store.leases import LeaseStatus, lease_status
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore
+from line_neurons.tools.store.time_left import time_left
 
 State = Literal[
     "running", "stopping", "starting", "process gone", "interrupted", "failed", "finished", "not started"
@@ -53,6 +54,9 @@ class RunRow:
         work_counts: images that the process generated, reused and measured; None if the run is not active.
         images_per_second: over the last minute; None if the run is not active.
         seconds_left: estimated remaining time; None where it cannot be estimated.
+        beat: last heartbeat of the process, in seconds since the epoch by its clock.
+        phase: work of the process that belongs to no unit, such as the control set; None if there is none.
+        lasting_failure: why resuming the run as it is would fail again; empty if it may succeed.
         remarks: problems of the run, a sentence each.
         short_remarks: the same in a few words.
     """
@@ -69,6 +73,9 @@ class RunRow:
     work_counts: WorkCounts | None = None
     images_per_second: float | None = None
     seconds_left: float | None = None
+    phase: Phase | None = None
+    beat: float = 0.0
+    lasting_failure: str = ""
     remarks: tuple[str, ...] = ()
     short_remarks: str = ""
 
@@ -93,7 +100,7 @@ class RunRowReader:
 
     def __init__(self) -> None:
         self._runs: dict[str, tuple[Any, Run]] = {}
-        self._cached: dict[str, tuple[Any, Any, Any, RunProblems | None]] = {}
+        self._cached: dict[str, tuple[Any, Any, Any, RunProblems | None, str | None]] = {}
         self._image_counts: dict[str, deque[tuple[float, int]]] = {}
 
     def __call__(self, runs: RunStore) -> list[RunRow]:
@@ -102,11 +109,11 @@ class RunRowReader:
         Raises:
             StoreError: the store cannot be read.
         """
-        leases, work, counts = lease_status(runs, check_liveness=False), activities(runs), work_counts(runs)
+        leases, counts, current = lease_status(runs, check_liveness=False), work_counts(runs), phases(runs)
         states = queries.unit_states(runs)
         return [
             self._row(runs, self._run(runs, name, revision), states.get(name, {}), leases.get(name),
-                      len(work.get(name, ())), counts.get(name))
+                      counts.get(name), current.get(name))
             for name, revision in queries.run_revisions(runs).items()
         ]  # fmt: skip
 
@@ -118,10 +125,10 @@ class RunRowReader:
         return run
 
     def _row(
-        self, runs: RunStore, run: Run, states: dict[str, int], lease: LeaseStatus | None, active_units: int,
-        counts: WorkCounts | None,
+        self, runs: RunStore, run: Run, states: dict[str, int], lease: LeaseStatus | None,
+        counts: WorkCounts | None, phase: Phase | None,
     ) -> RunRow:  # fmt: skip
-        labels, error, problems = self._labels_and_problems(runs, run, states)
+        labels, error, problems, lasting = self._labels_and_problems(runs, run, states)
         row = RunRow(
             run=run,
             state=_state(run, lease),
@@ -132,31 +139,37 @@ class RunRowReader:
             stop_requested_by=(lease.holder.stop or "") if lease else "",
             labels=labels,
             first_error=error,
+            lasting_failure="" if lease and not lease.stale else lasting or "",
             remarks=tuple(problems.remarks()),
             short_remarks=problems.short(),
         )
-        if not row.is_active or counts is None or lease is None:
+        if not row.is_active or lease is None:
             self._image_counts.pop(run.id, None)
+            return row
+        found = time_left(runs, run, lease.holder.beat)
+        left = round(found.seconds) if found else None
+        row = replace(row, phase=phase, beat=lease.holder.beat, seconds_left=left)
+        if counts is None:
             return row
         return replace(
             row,
             work_counts=counts,
             images_per_second=self._images_per_second(run.id, counts, lease.holder.beat),
-            seconds_left=_seconds_left(row, active_units, counts, lease.holder.beat),
         )
 
     def _labels_and_problems(
         self, runs: RunStore, run: Run, states: dict[str, int]
-    ) -> tuple[Any, Any, RunProblems]:
-        before, labels, error, problems = self._cached.get(run.id, (None, (), None, None))
+    ) -> tuple[Any, Any, RunProblems, str | None]:
+        before, labels, error, problems, lasting = self._cached.get(run.id, (None, (), None, None, None))
         # A revisit changes labels after the last unit is finished.
         revision = (sorted(states.items()), queries.last_event_id(runs, run.id))
         if before != revision or problems is None:
             labels = queries.largest_margins(runs, run.id, BEST_LABELS)
             error = queries.first_failure(runs, run.id)
             problems = run_problems(runs.path.parent, runs, run)
-            self._cached[run.id] = revision, labels, error, problems
-        return labels, error, problems
+            lasting = queries.lasting_failure(runs, run.id)
+            self._cached[run.id] = revision, labels, error, problems, lasting
+        return labels, error, problems, lasting
 
     def _images_per_second(self, run: str, counts: WorkCounts, beat: float) -> float | None:
         count, now = counts.generated + counts.reused, time.monotonic()
@@ -181,19 +194,3 @@ def _state(run: Run, held: LeaseStatus | None) -> State:
     if run.status in {"finished", "failed"}:
         return "failed" if run.status == "failed" else "finished"
     return "not started" if run.status == "pending" else "interrupted"
-
-
-def _seconds_left(row: RunRow, active_units: int, counts: WorkCounts, beat: float) -> float | None:
-    """Estimate from the images that remain and the speed since the process started."""
-    passed, count = beat - counts.since, counts.generated + counts.reused
-    settings = row.run.settings
-    try:
-        steps = settings["top"] + settings["random"] + settings["iterations"] + bool(settings["summary"])
-        each = int(settings["images"]) * steps * (1 + int(settings.get("restarts", 0)))
-    except (KeyError, TypeError, ValueError):
-        return None
-    if passed < _SETTLED or count <= 0 or each <= 0:
-        return None
-    # Units in progress are half done on average.
-    rest = (row.units - row.finished - row.failed - active_units / 2) * each
-    return float(round(max(rest, 0) * passed / count))

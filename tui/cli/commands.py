@@ -27,6 +27,7 @@ COMMANDS: Table = {
         "steer": ("steer", "Pin, ban or suggest concepts."),
         "fork": ("run", "Branch a run from a step, with another seed, language model or concept."),
         "revisit": ("run", "Relabel the units of finished runs with the best concept found by any of them."),
+        "rm": ("runs.remove", "Delete runs: their units, histories, checkpoints and evaluations."),
     },
     "Look": {
         "runs": ("show", "List the runs of a store, newest first."),
@@ -49,7 +50,10 @@ COMMANDS: Table = {
         "init": ("config", "Write a commented line.toml with all settings, their defaults and choices."),
         "models": ("models", "List the models of the Ollama and OpenAI-compatible servers."),
         "pull": ("models", "Download a model to the Ollama servers."),
-        "gc": ("doctor", "Free disk space: old checkpoints of finished units, and unused database pages."),
+        "gc": (
+            "doctor",
+            "Free disk space: images that no run refers to, old checkpoints, unused database pages.",
+        ),
     },
 }
 

@@ -12,6 +12,7 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.agent.presets import SERVERS
 from line_neurons.agent.settings import Settings, load_settings
 from line_neurons.agent.text import shell_word
+from line_neurons.tools.cache.unused import Unused
 from line_neurons.tools.doctor import disk_space
 from line_neurons.tools.doctor.disk_space import Freed
 from line_neurons.tools.doctor.faults import FAULTS, Problem
@@ -61,23 +62,62 @@ def doctor(
         raise typer.Exit(1)
 
 
-@opt.command(app, "gc", ("store",), examples=("line gc", "line gc --store runs --json"))
-def gc(json: opt.Json = False, **flags: Any) -> None:
-    """Free disk space: old checkpoints of finished units, and unused database pages.
+@opt.command(app, "gc", ("store",), examples=("line gc --dry-run", "line gc --store runs --json"))
+def gc(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    json: opt.Json = False,
+    **flags: Any,
+) -> None:
+    """Free disk space: images and activations that no run refers to, old checkpoints, unused database pages.
 
-    No process may work on the store meanwhile. Labels, histories, images and replies stay.
+    No process may work on the store meanwhile. Runs, labels, histories, replies, and the images of runs and
+    evaluations stay.
     """
     store = opt.store_of(**flags)
+    unused = disk_space.survey(store) if dry_run else disk_space.collect(store)
+    if not json:
+        for text in _unused_lines(unused):
+            terminal.line(text)
     freed: list[Freed] = []
-    for database in disk_space.compact(store):
+    for database in () if dry_run else disk_space.compact(store):
         freed.append(database)
         if not json:
             terminal.line(_said(database))
     if json:
-        terminal.dump({"store": str(store), "databases": [asdict(database) for database in freed]})
+        kinds = {
+            "images": len(unused.images),
+            "activations": len(unused.vectors),
+            "controls": len(unused.controls),
+        }
+        terminal.dump(
+            {
+                "store": str(store),
+                "dry_run": dry_run,
+                "unused": kinds | {"bytes": unused.size},
+                "databases": [asdict(database) for database in freed],
+            }
+        )
+    elif dry_run:
+        terminal.line(f"line gc would free {megabytes(unused.size)} of {store}; nothing was removed")
     else:
-        size = sum(database.before - database.after for database in freed)
+        files = unused.image_bytes + unused.control_bytes
+        size = files + sum(database.before - database.after for database in freed)
         terminal.line(f"freed {megabytes(size)} of {store}")
+
+
+def _unused_lines(unused: Unused) -> list[str]:
+    """Describe what no run refers to, a line for each kind."""
+    kinds = (
+        ("image", len(unused.images), unused.image_bytes),
+        ("activation vector", len(unused.vectors), unused.vector_bytes),
+        ("measured control set", len(unused.controls), unused.control_bytes),
+    )
+    return [
+        f"{counted(number, kind)} that no run refers to: {megabytes(size)}"
+        for kind, number, size in kinds
+        if number
+    ]
 
 
 def check_installation(store: Path, assets: Path, settings: Settings, *, deep: bool, as_json: bool) -> bool:

@@ -23,11 +23,12 @@ from line_neurons.eval.exchange.run_tables import TABLES, WRITERS, write_table
 from line_neurons.eval.exchange.snapshot import Snapshot, open_snapshot
 from line_neurons.tools.label_marks import codes
 from line_neurons.tools.run_problems import run_problems
+from line_neurons.tools.store.best_so_far import with_best_so_far
 from line_neurons.tools.store.runs import RunStore, find_unit, open_store
 from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.printing.run import remarks
-from line_neurons.tui.formatting import counted, estimate, megabytes, origin
+from line_neurons.tui.formatting import counted, estimate, label_text, megabytes, origin
 
 app = typer.Typer()
 
@@ -97,7 +98,8 @@ def _write(snapshot: Snapshot, format_: str, file: BinaryIO) -> None:
 
 
 def _print(snapshot: Snapshot) -> None:
-    run, units = snapshot.run, snapshot.units()
+    run = snapshot.run
+    units = with_best_so_far(snapshot.runs, run.id, snapshot.units())
     spreads = snapshot.spreads.of_units(units)
     marked = any(unit.marks for unit in units)
     terminal.table(
@@ -105,8 +107,9 @@ def _print(snapshot: Snapshot) -> None:
          *(["marked"] if marked else []), "state"],
         [
             [
-                unit.unit, unit.name, unit.label, estimate(unit.score, spread), unit.auc, unit.mad, unit.margin,
-                origin(unit), unit.second_label, unit.second_score, *([codes(unit.marks)] if marked else []),
+                unit.unit, unit.name, label_text(unit), estimate(unit.score, spread), unit.auc, unit.mad,
+                unit.margin, origin(unit), unit.second_label, unit.second_score,
+                *([codes(unit.marks)] if marked else []),
                 unit.status + (f": {unit.error}" if unit.error else ""),
             ]
             for unit, spread in zip(units, spreads, strict=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,17 @@ from line_neurons.graphs.runs.fork import fork as start_fork
 from line_neurons.graphs.runs.lifecycle import retry as mark_failed_again
 from line_neurons.graphs.runs.lifecycle import select_units, start, work
 from line_neurons.graphs.runs.revisit import revisit_recorded
-from line_neurons.graphs.runs.runner import last_step
+from line_neurons.graphs.runs.runner import last_step, steps_of_unit
 from line_neurons.tools.cache.activation_cache import CacheStats
+from line_neurons.tools.label_marks import ENDED
 from line_neurons.tools.language_models.arguments import langchain_here, servers_of
 from line_neurons.tools.run_problems import run_problems
+from line_neurons.tools.store.best_so_far import with_best_so_far
 from line_neurons.tools.store.leases import refuse_leased
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore, default_store, find_unit, open_store
 from line_neurons.tools.store.steering_queue import units_with_pending
+from line_neurons.tools.store.time_left import time_left
 from line_neurons.tui import formatting
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.exit_codes import ALL_REFUSED, INTERRUPTED, UNITS_FAILED
@@ -37,17 +41,11 @@ from line_neurons.tui.cli.invocation import command_line
 from line_neurons.tui.cli.printing import run as run_output
 from line_neurons.tui.cli.printing.run import store_flag
 from line_neurons.tui.cli.progress import ProgressReporter
+from line_neurons.tui.cli.runs.announce import report_names
+from line_neurons.tui.cli.runs.failures import lasting_failures, recording_failure, remedy_of_run
 from line_neurons.tui.cli.signals import draining
-from line_neurons.tui.formatting import counted, duration
-
-DEMO_MODEL = "torchvision:mobilenet_v2@IMAGENET1K_V1"
-DEMO_COMMAND = "line demo"
-# Layer and units: classes whose names tell whether the label is right, and units of the layer before (its mean
-# over positions is what the classifier sees), the first three of random.seed(42), random.sample(range(1280), 50).
-DEMO_UNITS = (
-    ("classifier.1", ("castle", "violin", "killer whale")),
-    ("features.18", ("228", "51", "563")),
-)
+from line_neurons.tui.formatting import counted
+from line_neurons.tui.time_left import AgeingEstimate
 
 Job = tuple[Components, Run]
 """Components and the run to work on."""
@@ -66,15 +64,23 @@ def batch_settings(settings: Settings) -> Settings:
     return settings.model_copy(update=missing)
 
 
-def explain(model: str, layers: Sequence[str], units: Sequence[str], settings: Settings, *, as_json: bool) -> None:
-    """Start a run on each layer, work on them, and print the labels."""
+def explain(
+    model: str,
+    layers: Sequence[str],
+    units: Sequence[str],
+    settings: Settings,
+    announced: Sequence[str],
+    *,
+    as_json: bool,
+) -> None:
+    """Start a run on each layer, work on them, and print the labels; see ``announce`` for the names."""
     with ProgressReporter() as reporter:
         components = Components(model, settings, reporter.report_preparation)
-        layers = list(dict.fromkeys(layer.strip() for layer in layers))
         for layer in layers:
             select_units(components, layer, units)
         _report_remarks(components)
         jobs = [(components, start(components, layer, units, command=command_line())) for layer in layers]
+        report_names(announced, [run.id for _, run in jobs])
         work_on(jobs, reporter)
     if status := conclude(jobs, as_json=as_json):
         raise typer.Exit(status)
@@ -93,7 +99,21 @@ def resume(
     store = settings.store or default_store()
     opened = open_store(store, read_only=False)
     if name is None:
-        found = [run for run in reversed(opened.runs()) if _is_unfinished(opened, run)]
+        unfinished = [run for run in reversed(opened.runs()) if is_unfinished(opened, run)]
+        # With something changed, whatever failed may succeed.
+        blocked = {} if changes or trust else lasting_failures(opened, unfinished)
+        found = [run for run in unfinished if run.id not in blocked]
+        refusals = [
+            UsageError(
+                f"{run} is not tried again, since it would fail as before: {reason}",
+                f"once that is repaired: line resume {run}{store_flag(store)}",
+            )
+            for run, reason in blocked.items()
+        ]
+        for refusal in refusals if found else refusals[1:]:
+            terminal.note(str(refusal))
+        if not found and refusals:
+            raise refusals[0]
         if not found:
             failed = [run.id for run in opened.runs() if opened.states(run.id).get("failed")]
             remedy = f"retry failed units with: line retry {failed[0]}" if failed else "see `line runs`"
@@ -117,7 +137,7 @@ def retry(
     opened = open_store(settings.store or default_store(), read_only=False)
     run = opened.run(name)
     if not opened.states(run.id).get("failed"):
-        remedy = f"line resume {run.id}" if _is_unfinished(opened, run) else "see `line show` for its labels"
+        remedy = f"line resume {run.id}" if is_unfinished(opened, run) else "see `line show` for its labels"
         raise UsageError(f"no unit of run {run.id} has failed", remedy)
     opened.close()
     trust_code(settings.store or default_store(), [run], trust=trust)
@@ -186,44 +206,8 @@ def fork(
         terminal.line(f"Start it with: {_resume(components, new)}")
 
 
-def demo(settings: Settings, *, as_json: bool) -> None:
-    """Install what the demo needs, label its units, and print them.
-
-    Both layers share forward passes. Unfinished runs of an earlier demo are resumed.
-    """
-    from line_neurons.tools.assets.location import assets_root
-    from line_neurons.tools.assets.packs import select
-    from line_neurons.tui.cli.assets import install
-
-    install(select(["demo"]), settings.assets or assets_root())
-    started = time.monotonic()
-    store = settings.store or default_store()
-    with ProgressReporter() as reporter:
-        reopening = Reopening(settings, reporter, {})
-        jobs: list[Job] = []
-        known = RunStore(store)
-        for run in reversed(known.runs()):
-            same = (run.command, run.settings["llm"], run.seed) == (DEMO_COMMAND, settings.llm, settings.seed)
-            if same and _is_unfinished(known, run):
-                # A demo of another version of a component cannot be resumed; a new one starts.
-                with suppress(UsageError):
-                    jobs.append(reopening.job(run))
-        if not jobs:
-            components = Components(
-                DEMO_MODEL, settings, reporter.report_preparation, {layer for layer, _ in DEMO_UNITS}
-            )
-            jobs = [
-                (components, start(components, layer, units, command=DEMO_COMMAND)) for layer, units in DEMO_UNITS
-            ]
-        work_on(jobs, reporter)
-    status = conclude(jobs, as_json=as_json)
-    if not as_json:
-        terminal.line(f"Labelled in {duration(time.monotonic() - started)}.")
-    if status:
-        raise typer.Exit(status)
-
-
-def _is_unfinished(opened: RunStore, run: Run) -> bool:
+def is_unfinished(opened: RunStore, run: Run) -> bool:
+    """Return whether a recorded run has work that a resume would do."""
     return formatting.is_unfinished(run, opened.states(run.id), units_with_pending(opened, run.id))
 
 
@@ -275,7 +259,8 @@ def _continue(
             with _collecting(errors):
                 # Before components are opened, which may take minutes.
                 refuse_leased(opened, run.id)
-                components, _ = job = reopening.job(run)
+                with recording_failure(settings, run, changes):
+                    components, _ = job = reopening.job(run)
                 if again:
                     mark_failed_again(components.runs, run)
                 jobs.append(job)
@@ -299,10 +284,22 @@ def _collecting(errors: list[LineError] | None) -> Iterator[None]:
         errors.append(error)
 
 
-def work_on(jobs: Sequence[Job], reporter: ProgressReporter, errors: list[LineError] | None = None) -> list[Job]:
+def work_on(
+    jobs: Sequence[Job],
+    reporter: ProgressReporter,
+    errors: list[LineError] | None = None,
+    *,
+    done_before: Sequence[Run] = (),
+    command: str = "",
+) -> list[Job]:
     """Work on runs one after the other, and return those that were completed.
 
-    Errors are collected in ``errors``, or raised if it is None.
+    Args:
+        jobs: the runs, all of one store.
+        reporter: shows the progress.
+        errors: collects errors; None: they are raised.
+        done_before: other runs of the same work, whose units count too.
+        command: what continues all of it after an interruption; empty: ``line resume``.
 
     Raises:
         LineError: a run cannot continue, and there is no list for its error.
@@ -313,13 +310,17 @@ def work_on(jobs: Sequence[Job], reporter: ProgressReporter, errors: list[LineEr
     done: list[Job] = []
     for index, (components, run) in enumerate(jobs):
         reporter.steps_before = sum(steps[:index])
+        reporter.seconds_left = AgeingEstimate(partial(_seconds_left, jobs[index:]))
         reporter.many = (
             components.settings.max_concurrent_units > 1 and sum(components.runs.states(run.id).values()) > 1
         )
         with _collecting(errors), _with_resume_command(components, run), draining() as drain:
             if work(components, run, reporter.report, drain).status == "interrupted":
-                finished, units = components.runs.progress(run.id)
+                every = [*done_before, *(recorded for _, recorded in jobs)]
+                counts = [components.runs.progress(recorded.id) for recorded in every]
+                finished, units = (sum(count) for count in zip(*counts, strict=True))
                 rest = _resume(components, run) if len(jobs) == 1 else f"line resume{store_flag(components.store)}"
+                rest = command or rest
                 terminal.note(
                     f"{_stopped(drain)} with {finished}/{units} units done; every finished step is kept. "
                     f"Continue with: {rest}"
@@ -339,7 +340,8 @@ def _with_resume_command(components: Components, run: Run) -> Iterator[None]:
     """Add to an error the command that resumes the run once the fault is gone."""
     try:
         yield
-    except (UsageError, TakenOverError):
+    except (UsageError, TakenOverError) as error:
+        error.remedy = remedy_of_run(error.remedy)
         raise
     except LineError as error:
         error.remedy = (
@@ -349,46 +351,59 @@ def _with_resume_command(components: Components, run: Run) -> Iterator[None]:
 
 
 def _steps_of(components: Components, run: Run) -> int:
-    """Return the number of a run's steps: initial scoreboards, iterations and summaries."""
-    return sum(components.runs.states(run.id).values()) * (last_step(components.settings) + 1)
+    """Return the number of a run's steps: iterations and summaries of all its units."""
+    return sum(components.runs.states(run.id).values()) * steps_of_unit(components.settings)
+
+
+def _seconds_left(jobs: Sequence[Job]) -> float | None:
+    """Estimate how long the first of some runs, which is in progress, and the ones after it still take."""
+    (components, run), *later = jobs
+    found = time_left(components.runs, components.runs.run_by_id(run.id), time.time())
+    if found is None:
+        return None
+    seconds = found.seconds
+    for components, run in later:
+        states, settings = components.runs.states(run.id), components.settings
+        units = sum(count for state, count in states.items() if state not in ENDED)
+        workers = max(min(settings.max_concurrent_units, units), 1)
+        seconds += units * found.pace.of_unit(last_step(settings)) / workers
+    return seconds
 
 
 def _resume(components: Components, run: Run) -> str:
     return f"line resume {run.id}{store_flag(components.store)}"
 
 
-def conclude(jobs: Sequence[Job], *, as_json: bool) -> int:
-    """Print the labels and problems of runs, and return the exit status."""
+def conclude(jobs: Sequence[Job], *, as_json: bool, done_before: Sequence[Run] = ()) -> int:
+    """Print the labels and problems of runs, after those of others of the same work; return the exit status."""
     for components, run in jobs:
         _report_images_read(components, run)
     for cache in {id(components.cache): components.cache for components, _ in jobs}.values():
         _report_repairs(cache.snapshot())
-    now = [(components.runs.run(run.id), components.runs.units(run.id)) for components, run in jobs]
-    problems = [
-        run_problems(components.store, components.runs, run)
-        for (components, _), (run, _) in zip(jobs, now, strict=True)
-    ]
+    return print_results(jobs[0][0].runs, [*done_before, *(run for _, run in jobs)], as_json=as_json)
+
+
+def print_results(opened: RunStore, runs: Sequence[Run], *, as_json: bool) -> int:
+    """Print the labels and problems of runs as they are recorded, and return the exit status."""
+    store = opened.path.parent
+    now = [(opened.run_by_id(run.id), with_best_so_far(opened, run.id, opened.units(run.id))) for run in runs]
+    problems = [run_problems(store, opened, run) for run, _ in now]
     if as_json:
-        printed = [
-            run_output.run_json(components.store, components.runs, run, units)
-            for (components, _), (run, units) in zip(jobs, now, strict=True)
-        ]
+        printed = [run_output.run_json(store, opened, run, units) for run, units in now]
         terminal.dump(printed[0] if len(printed) == 1 else printed)
     else:
         for (components, _), (run, units), found in zip(jobs, now, problems, strict=True):
-            run_output.labels(components.store, run, units)
+            run_output.labels(store, run, units)
             run_output.remarks(found)
-        for components, run in jobs:
-            terminal.line(
-                f"History, reasoning and images of a unit: line show {run.id} UNIT{store_flag(components.store)}"
-            )
-        terminal.line(f"Images: {jobs[0][0].store / 'images'}")
-    for (components, run), (_, units) in zip(jobs, now, strict=True):
+        for run in runs:
+            terminal.line(f"History, reasoning and images of a unit: line show {run.id} UNIT{store_flag(store)}")
+        terminal.line(f"Images: {store / 'images'}")
+    for run, units in now:
         failed = sum(unit.status == "failed" for unit in units)
         if failed:
             terminal.note(
                 f"{counted(failed, 'unit')} of {run.id} failed; retry them with: "
-                f"line retry {run.id}{store_flag(components.store)}"
+                f"line retry {run.id}{store_flag(store)}"
             )
     if any(unit.status == "failed" for _, units in now for unit in units):
         return UNITS_FAILED

@@ -13,7 +13,6 @@ from types import TracebackType
 from rich.progress import (
     BarColumn,
     DownloadColumn,
-    MofNCompleteColumn,
     Progress,
     ProgressColumn,
     Task,
@@ -27,7 +26,7 @@ from line_neurons.agent.loop import BEGINNING, node_of
 from line_neurons.agent.text import clean_text, format_score
 from line_neurons.graphs.runs.runner import Progress as RunProgress
 from line_neurons.tui.cli.output import err, note, verbosity
-from line_neurons.tui.formatting import counted, duration
+from line_neurons.tui.formatting import duration
 
 _DONE = {"finished", "failed"}
 
@@ -37,6 +36,9 @@ _LINE_SECONDS = 15
 """Interval of reports on concurrent units, without a terminal."""
 _REDRAW_SECONDS = 0.2
 _SAMPLE_SECONDS = 5
+_WIDE, _WIDE_BAR, _BAR = 100, 24, 12
+"""Terminal width from which the bar is the wide one; widths of both."""
+_LEFT_WIDTH = 15
 _SAMPLES = 60
 """Number of samples for rates, which cover five minutes."""
 
@@ -50,22 +52,17 @@ class ProgressReporter:
     Attributes:
         many: whether several units are processed concurrently.
         steps_before: steps of the runs before the current one.
-        steps_in_all: steps of all runs.
+        steps_in_all: iterations and summaries of all units of all runs.
+        seconds_left: estimates the remaining time in seconds; None where nothing was measured yet.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.many = False
         self.steps_before = 0
         self.steps_in_all = 0
+        self.seconds_left: Callable[[], float | None] = lambda: None
         self._bars = Progress(
-            _Description(table_column=Column(ratio=1, no_wrap=True)),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            _Left(table_column=Column(no_wrap=True)),
-            console=err,
-            transient=True,
-            disable=verbosity.quiet,
+            *_columns(self, err.width), console=err, transient=True, expand=True, disable=verbosity.quiet
         )
         self._clock = clock
         self._live = err.is_terminal and not verbosity.quiet
@@ -73,13 +70,11 @@ class ProgressReporter:
         self._lock = threading.Lock()
         self._task: TaskID | None = None
         self._preparing: dict[str, TaskID] = {}
-        self._steps_timed: deque[float] = deque(maxlen=20)
-        self._last: float | None = None
         self._noted = clock()
         self._run = ""
-        self._steps = 0
+        self._pulse = ""
         self._in_flight: dict[int, int] = {}
-        self._samples: deque[tuple[float, int, int]] = deque(maxlen=_SAMPLES)
+        self._samples: deque[tuple[float, int]] = deque(maxlen=_SAMPLES)
 
     def __enter__(self) -> ProgressReporter:
         # A user's own model may print.
@@ -99,6 +94,10 @@ class ProgressReporter:
         """Show a preparation or the current images; a total of 0 is unknown."""
         if self.many and what == "generating images":
             return
+        if done == total == 0:
+            self._report_start(what)
+            return
+        self._end_pulse()
         with self._lock:
             if not self._live:
                 now = self._clock()
@@ -113,6 +112,16 @@ class ProgressReporter:
             if 0 < total <= done:
                 self._bars.remove_task(self._preparing.pop(what))
 
+    def _report_start(self, what: str) -> None:
+        """Show a preparation of unknown length until the next work starts."""
+        self._end_pulse()
+        if self._live:
+            with self._lock:
+                self._pulse = what
+                self._preparing[what] = self._bars.add_task(what, total=None)
+        else:
+            note(what)
+
     def report(self, progress: RunProgress) -> None:
         """Show the state of a run."""
         if progress.node == "failed":
@@ -123,22 +132,15 @@ class ProgressReporter:
         (self._report_run if self.many else self._report_step)(progress)
 
     def _report_step(self, progress: RunProgress) -> None:
-        now = self._clock()
-        if progress.node == "update" and self._last is not None:
-            self._steps_timed.append(now - self._last)
-        if progress.node in {"init", "update"} or self._last is None:
-            self._last = now
-        step = 0 if progress.node in _DONE else min(progress.step, progress.steps + 1)
-        done = self.steps_before + progress.position * (progress.steps + 1) + step
+        step = 0 if progress.node in _DONE else progress.steps_done
+        done = self.steps_before + progress.position * progress.steps_of_unit + step
         best = f"best {progress.best[0]} {format_score(progress.best[1])}" if progress.best else "starting"
-        timed = self._steps_timed
-        left = duration((self.steps_in_all - done) * sum(timed) / len(timed)) if timed else ""
         if self._live:
             where = "summary" if progress.kind == "summary" else f"step {progress.step}/{progress.steps}"
             doing = _doing(progress.node)
-            self._show(f"{_name(progress)} · {where} · {doing} · {best}", done, left)
+            self._show(f"{_name(progress)} · {where} · {best} · {doing}", done)
         elif progress.node in {"init", "update"}:
-            self._note(f"{_name(progress)}: {done}/{self.steps_in_all} steps, {best}", left)
+            self._note(f"{_name(progress)}: {done}/{self.steps_in_all} steps, {best}")
 
     def _report_run(self, progress: RunProgress) -> None:
         if progress.run != self._run:
@@ -148,40 +150,49 @@ class ProgressReporter:
         if progress.node in _DONE:
             self._in_flight.pop(progress.unit, None)
         else:
-            self._in_flight[progress.unit] = min(progress.step, progress.steps + 1)
-        self._steps += progress.node in {"init", "update"}
+            self._in_flight[progress.unit] = progress.steps_done
         now = self._clock()
         pause = _REDRAW_SECONDS if self._live else _LINE_SECONDS
         if self._samples and progress.position < progress.units and now - self._noted < pause:
             return
         self._noted = now
-        done = self.steps_before + progress.position * (progress.steps + 1) + sum(self._in_flight.values())
+        done = self.steps_before + progress.position * progress.steps_of_unit + sum(self._in_flight.values())
         drawn, reused = progress.stats.generated, progress.stats.reused
         if not self._samples or now - self._samples[-1][0] >= _SAMPLE_SECONDS:
-            self._samples.append((now, done, drawn))
-        since, done_then, drawn_then = self._samples[0]
+            self._samples.append((now, drawn))
+        since, drawn_then = self._samples[0]
         seconds = max(now - since, 1e-9)
         failed = f" ({progress.failed} failed)" if progress.failed else ""
-        text = (
-            f"{progress.position}/{progress.units} units{failed}, {counted(self._steps, 'step')}, "
-            f"{(drawn - drawn_then) / seconds:.1f} images/s, {reused / max(reused + drawn, 1):.0%} reused"
-        )
+        units = f"{progress.position}/{progress.units} units{failed}"
+        text = f"{(drawn - drawn_then) / seconds:.1f} images/s, {reused / max(reused + drawn, 1):.0%} reused"
         if redrawn := progress.stats.regenerated:
             text += f", {redrawn} redrawn"
-        gained, ahead = done - done_then, self.steps_in_all - done
-        left = duration(ahead * seconds / gained) if gained and ahead else ""
         if self._live:
-            self._show(text, done, left)
+            self._show(f"{units}, {text}", done)
         else:
-            self._note(text, left)
+            self._note(f"{units}, {done}/{self.steps_in_all} steps, {text}")
 
-    def _show(self, text: str, done: int, left: str) -> None:
+    def _show(self, text: str, done: int) -> None:
+        self._end_pulse()
         if self._task is None:
-            self._task = self._bars.add_task(text, total=self.steps_in_all)
-        self._bars.update(self._task, description=text, completed=done, total=self.steps_in_all, left=left)
+            self._task = self._bars.add_task(text, total=self.steps_in_all, steps=True)
+        self._bars.update(self._task, description=text, completed=done, total=self.steps_in_all)
 
-    def _note(self, text: str, left: str) -> None:
-        note(text + (f", about {left} left" if left else ""))
+    def _note(self, text: str) -> None:
+        note(text + self.left_text(", "))
+
+    def left_text(self, lead: str = "") -> str:
+        """Return the remaining time in words after a lead; empty where it is not known."""
+        seconds = self.seconds_left()
+        return "" if seconds is None else f"{lead}about {duration(seconds)} left"
+
+    def _end_pulse(self) -> None:
+        """Remove the bar of a preparation of unknown length, which ends where the next work starts."""
+        with self._lock:
+            task = self._preparing.pop(self._pulse, None)
+            self._pulse = ""
+        if task is not None:
+            self._bars.remove_task(task)
 
 
 def _doing(ended: str) -> str:
@@ -200,10 +211,37 @@ class _Description(ProgressColumn):
         return Text(clean_text(task.description, 100))
 
 
+class _Count(ProgressColumn):
+    """How much is done of how much; of the runs, in steps."""
+
+    def render(self, task: Task) -> Text:
+        total = "?" if task.total is None else f"{task.total:.0f}"
+        unit = " steps" if task.fields.get("steps") else ""
+        return Text(f"{task.completed:.0f}/{total}{unit}", style="progress.download")
+
+
 class _Left(ProgressColumn):
-    def render(self, task: object) -> Text:
-        left = getattr(task, "fields", {}).get("left", "")
-        return Text(f"about {left} left" if left else "", style="progress.remaining")
+    """The remaining time of the runs, or else the time that a preparation has taken."""
+
+    def __init__(self, reporter: ProgressReporter) -> None:
+        self._reporter = reporter
+        super().__init__(table_column=Column(no_wrap=True, min_width=_LEFT_WIDTH))
+
+    def render(self, task: Task) -> Text:
+        """Return the time in words."""
+        if task.fields.get("steps"):
+            return Text(self._reporter.left_text(), style="progress.remaining")
+        return Text(f"for {duration(task.elapsed or 0.0)}", style="progress.elapsed")
+
+
+def _columns(reporter: ProgressReporter, width: int) -> list[ProgressColumn]:
+    """Return the columns of the bars: whatever the width, the bar stays and only the description is cut."""
+    return [
+        _Description(table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+        BarColumn(bar_width=_WIDE_BAR if width >= _WIDE else _BAR, table_column=Column(no_wrap=True)),
+        _Count(table_column=Column(no_wrap=True)),
+        _Left(reporter),
+    ]
 
 
 def download_bars() -> Progress:

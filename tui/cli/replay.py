@@ -26,7 +26,7 @@ from line_neurons.graphs.replay.compare import (
 from line_neurons.graphs.replay.replay import Plan, components_of, plan, replay_folder, replay_run
 from line_neurons.graphs.runs.code_trust import require_trust
 from line_neurons.graphs.runs.environment import current_environment
-from line_neurons.graphs.runs.runner import last_step
+from line_neurons.graphs.runs.runner import steps_of_unit
 from line_neurons.tools.language_models.arguments import known_fingerprints
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import default_store, find_unit, open_store
@@ -112,7 +112,7 @@ def replay(
                 "install the recorded ones, or omit --strict",
             )
         own = components[-1].settings
-        reporter.steps_in_all = len(planned.units) * (last_step(own) + 1)
+        reporter.steps_in_all = len(planned.units) * steps_of_unit(own)
         reporter.many = own.max_concurrent_units > 1 and len(planned.units) > 1
         with reporter, draining() as drain:
             try:

@@ -11,6 +11,7 @@ from line_neurons.agent.settings import load_settings
 from line_neurons.tools.component_names import check_names
 from line_neurons.tui.cli import completion, invocation
 from line_neurons.tui.cli import options as opt
+from line_neurons.tui.cli.runs.announce import announce, announce_demo
 
 app = typer.Typer()
 
@@ -39,11 +40,12 @@ def explain(
     **flags: Any,
 ) -> None:
     """Label units of a layer."""
-    settings = load_settings(config, preset=preset, **flags)
+    settings, layers = load_settings(config, preset=preset, **flags), _layers(layer)
     check_names(settings, model)
+    announced = announce(model, layers, settings)
     from line_neurons.tui.cli import jobs
 
-    jobs.explain(model, layer.split(","), unit, settings, as_json=json)
+    jobs.explain(model, layers, unit, settings, announced, as_json=json)
 
 
 @opt.command(
@@ -69,12 +71,17 @@ def batch(
 ) -> None:
     """Label many units of a layer; images and activations are shared between units."""
     flags |= invocation.current().settings
-    settings = load_settings(config, preset=preset, **flags)
+    settings, layers = load_settings(config, preset=preset, **flags), _layers(layer)
     check_names(settings, model)
+    announced = announce(model, layers, settings)
     from line_neurons.tui.cli import jobs
 
-    settings = jobs.batch_settings(settings)
-    jobs.explain(model, layer.split(","), units, settings, as_json=json)
+    jobs.explain(model, layers, units, jobs.batch_settings(settings), announced, as_json=json)
+
+
+def _layers(text: str) -> list[str]:
+    """Return the layers of an argument, each once."""
+    return list(dict.fromkeys(layer.strip() for layer in text.split(",")))
 
 
 @opt.command(
@@ -88,9 +95,10 @@ def demo(*, json: opt.Json = False, **flags: Any) -> None:
     """Label units of MobileNetV2 with embedded components: no GPU, no Ollama, no model hub."""
     settings = load_settings(**{**DEMO_COMPONENTS, **flags})
     check_names(settings)
-    from line_neurons.tui.cli import jobs
+    announce_demo(settings)
+    from line_neurons.tui.cli.demo import demo as label
 
-    jobs.demo(settings, as_json=json)
+    label(settings, as_json=json)
 
 
 @opt.command(

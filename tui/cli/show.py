@@ -16,7 +16,9 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import load_settings
 from line_neurons.agent.settings_sources import flag_of
 from line_neurons.tools.run_problems import listed_run_problems, run_problems
+from line_neurons.tools.store.best_so_far import with_best_so_far
 from line_neurons.tools.store.leases import lease_status
+from line_neurons.tools.store.queries import lasting_failure
 from line_neurons.tools.store.refused_replies import Refusals, refusals_by_run
 from line_neurons.tools.store.runs import has_runs, open_store
 from line_neurons.tools.store.steering_queue import units_with_pending
@@ -157,7 +159,7 @@ def show_run(store: Path, name: str, *, as_json: bool) -> None:
     """Print a run: its labels, problems, settings and components."""
     opened = open_store(store)
     run = opened.run(name)
-    units = opened.units(run.id)
+    units = with_best_so_far(opened, run.id, opened.units(run.id))
     lease = lease_status(opened).get(run.id)
     if not is_worked_on(lease):
         units = [replace(unit, status="interrupted") if unit.status == "running" else unit for unit in units]
@@ -198,7 +200,10 @@ def show_run(store: Path, name: str, *, as_json: bool) -> None:
         if unfinished or "failed" in states:
             terminal.line(f"its model was in memory; continue in Python: explain(model, resume={run.id!r})")
         return
-    if unfinished:
+    if unfinished and (reason := lasting_failure(opened, run.id)) is not None and not is_worked_on(lease):
+        terminal.line(f"a resume would fail as before: {reason}")
+        terminal.line(f"once that is repaired: line resume {run.id}{store_flag(store)}")
+    elif unfinished:
         terminal.line(f"resume with: line resume {run.id}{store_flag(store)}")
     if "failed" in states:
         terminal.line(f"retry the failed units with: line retry {run.id}{store_flag(store)}")

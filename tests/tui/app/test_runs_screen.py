@@ -9,7 +9,7 @@ import pytest
 from textual.widgets import DataTable
 
 from line_neurons.tools.store import leases
-from line_neurons.tools.store.activity import Activity
+from line_neurons.tools.store.activity import Activity, Phase, report_phase
 from line_neurons.tools.store.leases import MachineId, lease_status
 from line_neurons.tools.store.records import Unit
 from line_neurons.tools.store.runs import RunStore
@@ -60,10 +60,35 @@ async def test_a_run_that_is_worked_on_says_by_whom_how_fast_and_how_long_yet(st
         db.execute("UPDATE leases SET beat = began + 100")
     async with opened(store, size=(160, 48)) as pilot:
         await go_to(pilot, INTERRUPTED)
-        # 4 units less half of the one in hand, 40 images each, at 8 a second.
-        await sees(
-            pilot, "● running", "8.0", "18 s", "process 4242 on lab-gpu", "600 images generated", "1 running"
-        )
+        await sees(pilot, "● running", "8.0", "process 4242 on lab-gpu", "600 images generated", "1 running")
+
+
+async def test_work_for_no_unit_says_what_it_is_how_far_and_how_long(store):
+    at_work(store, INTERRUPTED)
+    with closing(RunStore(store)) as runs:
+        beat = lease_status(runs, check_liveness=False)[INTERRUPTED].holder.beat
+        report_phase(runs, INTERRUPTED, Phase("control set", 30, 120, beat - 20))
+    async with opened(store, size=(160, 48)) as pilot:
+        await go_to(pilot, INTERRUPTED)
+        await sees(pilot, "control set 30/120, for 20 s, about 60 s left")
+        await pilot.press("enter")
+        await sees(pilot, "current control set 30/120")
+
+
+async def test_d_deletes_a_run_after_a_confirmation(store):
+    async with opened(store) as pilot:
+        await go_to(pilot, FAILED)
+        await pilot.press("d")
+        await sees(pilot, "Delete this run?", FAILED, "8 units")
+        await pilot.press("n")
+        await until(pilot, lambda: isinstance(pilot.app.screen, RunsScreen))
+        assert FAILED in listed(pilot)
+        await pilot.press("d")
+        await sees(pilot, "Delete this run?")
+        await pilot.press("y")
+        await until(pilot, lambda: isinstance(pilot.app.screen, RunsScreen) and FAILED not in listed(pilot))
+    with closing(RunStore(store, read_only=True)) as runs:
+        assert FAILED not in runs.names()
 
 
 async def test_x_asks_the_process_to_stop(store):

@@ -124,7 +124,7 @@ def test_another_model_under_the_same_name_is_not_taken_unasked(line, assets, ti
     assert line("explain", MODEL, LAYER, "magpie", *drawn, *SHORT)[0] == 130
     # The words are what this proposer is made of.
     words.write_text("owl\nhammer\nrose\nboat\nharp\n")
-    refused(line("resume"), "the language model of run", "changed", "line resume --llm")
+    refused(line("resume"), "the language model of run", "changed", "--llm")
     run = explained(line("resume", "--llm", "random", "--json"))
     models = [step["model"] for step in history(line, run, 18) if step["step"]]
     assert len(set(models)) == 2

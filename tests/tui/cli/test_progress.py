@@ -1,5 +1,13 @@
-from line_neurons.graphs.runs.runner import Progress
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+from rich.progress import Progress
+
+from line_neurons.graphs.runs.runner import Progress as RunProgress
 from line_neurons.tools.cache.activation_cache import CacheStats
+from line_neurons.tui.cli import progress
 from line_neurons.tui.cli.progress import ProgressReporter
 
 # A first board, ten iterations and the summary.
@@ -7,7 +15,7 @@ LAST, EACH = 11, 12
 
 
 def at(unit, node, step=0, *, finished=0, failed=0, drawn=0, reused=0, error="", units=4):
-    return Progress(
+    return RunProgress(
         run="run", unit=unit, name=None, finished=finished, failed=failed, units=units, node=node,
         kind="iteration", step=step, steps=LAST, concept="", best=("fox", 1.5),
         stats=CacheStats(generated=drawn, reused=reused), error=error,
@@ -24,20 +32,21 @@ class Clock:
 def many(clock, units=4):
     reporter = ProgressReporter(clock)
     reporter.many = True
-    reporter.steps_in_all = units * EACH
+    reporter.steps_in_all = units * LAST
     return reporter
 
 
 def test_a_step_of_a_single_unit_is_a_line(capsys):
     clock = Clock()
     reporter = ProgressReporter(clock)
-    reporter.steps_in_all = 2 * EACH
+    reporter.steps_in_all = 2 * LAST
     for node, step in (("", 0), ("init", 1), ("propose", 1), ("update", 2)):
         clock.now += 10
+        reporter.seconds_left = lambda: 420.0 if clock.now > 30 else None
         reporter.report(at(7, node, step))
     assert capsys.readouterr().err.splitlines() == [
-        "unit 7: 1/24 steps, best fox 1.5",
-        "unit 7: 2/24 steps, best fox 1.5, about 7 min left",
+        "unit 7: 0/22 steps, best fox 1.5",
+        "unit 7: 1/22 steps, best fox 1.5, about 7 min left",
     ]
 
 
@@ -56,10 +65,10 @@ def test_units_images_and_the_time_left_are_those_of_the_whole_run(capsys):
     for unit in (1, 2):
         reporter.report(at(unit, ""))
     clock.now = 20
+    reporter.seconds_left = lambda: 60.0
     reporter.report(at(1, "finished", EACH, finished=1, drawn=60, reused=20))
     told = capsys.readouterr().err.splitlines()
-    # One of four units is done after 20 s, the other has not begun a step.
-    assert told[-1] == "1/4 units, 0 steps, 3.0 images/s, 25% reused, about 60 s left"
+    assert told[-1] == "1/4 units, 11/44 steps, 3.0 images/s, 25% reused, about 60 s left"
 
 
 def test_units_in_flight_count_by_the_steps_they_have_done(capsys):
@@ -70,9 +79,39 @@ def test_units_in_flight_count_by_the_steps_they_have_done(capsys):
     reporter.report(at(1, "init", 1))
     clock.now = 40
     reporter.report(at(2, "update", 2))
-    assert capsys.readouterr().err.splitlines()[-1] == (
-        "0/4 units, 2 steps, 0.0 images/s, 0% reused, about 10 min left"
-    )
+    # The initial scoreboard is no step.
+    assert capsys.readouterr().err.splitlines()[-1] == "0/4 units, 1/44 steps, 0.0 images/s, 0% reused"
+
+
+@pytest.mark.parametrize(("step", "done"), [(0, 0), (1, 0), (2, 1), (12, 11), (13, 11), (24, 22)])
+def test_the_scoreboard_of_a_restart_is_no_step(step, done):
+    restarted = replace(at(1, "update", step), steps=23, boards=2)
+    assert (restarted.steps_done, restarted.steps_of_unit) == (done, 22)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_bar_stays_a_bar_and_the_description_gives_way(width):
+    reporter = ProgressReporter()
+    reporter.seconds_left = lambda: 3 * 3600.0
+    console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=None)
+    bars = Progress(*progress._columns(reporter, width), console=console, expand=True)
+    description = "unit 483 (castle) · step 3/11 · best stone wall 16.4 · prompting for a concept"
+    bars.add_task(description, total=66, completed=33, steps=True)
+    with console.capture() as captured:
+        console.print(bars.get_renderable())
+    (text,) = captured.get().splitlines()
+    assert len(text.rstrip()) <= width
+    # Half of the narrow bar is full.
+    assert text.count("━") >= 6
+    assert "33/66 steps" in text
+    assert "about 3.0 h left" in text
+    assert text.startswith("unit 483 (castle) · step 3/11")
+
+
+def test_a_preparation_of_unknown_length_is_told_once(capsys):
+    reporter = ProgressReporter(Clock())
+    reporter.report_preparation("loading language model", 0, 0)
+    assert capsys.readouterr().err == "loading language model\n"
 
 
 def test_a_failed_unit_is_told_at_once_with_its_reason_and_counted(capsys):

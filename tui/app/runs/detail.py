@@ -14,7 +14,7 @@ from textual.widgets import Static
 from line_neurons.agent.text import format_score
 from line_neurons.tui.app.chrome import Flow
 from line_neurons.tui.app.run_rows import SIGNS, RunRow
-from line_neurons.tui.formatting import duration, plain, when
+from line_neurons.tui.formatting import duration, phase_text, plain, when
 
 _SETTINGS = (
     "iterations", "images", "top", "random", "scorer", "patience", "restarts", "init", "control", "generator",
@@ -87,10 +87,13 @@ def _state_sentence(row: RunRow) -> str:
     counts = row.work_counts
     images = f"; {counts.generated} images generated, {counts.reused} from the cache" if counts else ""
     rate = f", {row.images_per_second:.1f} images/s" if row.images_per_second is not None else ""
+    doing = f": {plain(phase_text(row.phase, row.beat))}" if row.phase else ""
     left = f", about {duration(row.seconds_left)} left" if row.seconds_left is not None else ""
     continue_ = "t retries the failed units" if row.failed else "r resumes"
+    if row.lasting_failure:
+        continue_ = "a resume would fail as before; once that is repaired, r resumes"
     return {
-        "running": f"running, {plain(row.holder)}{images}{rate}{left}; x stops it",
+        "running": f"running, {plain(row.holder)}{doing}{images}{rate}{left}; x stops it",
         "stopping": f"stopping after the current steps, requested by {plain(row.stop_requested_by)}",
         "process gone": f"{plain(row.holder)} is gone; finished steps are saved; r resumes",
         "interrupted": "interrupted; finished steps are saved; r resumes",

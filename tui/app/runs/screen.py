@@ -86,6 +86,7 @@ class RunsScreen(StoreScreen):
         Binding("t", "retry", "Retry", tooltip="Run the failed units again."),
         Binding("slash", "filter", "Filter", tooltip="By name, model, layer, state, label or language model."),
         Binding("s", "sort", "Sort", tooltip="Newest, name, state, progress, best margin."),
+        Binding("d", "remove", "Delete", tooltip="Delete the run, after a confirmation.", show=False),
         Binding("o", "reverse", "Reverse order", show=False),
         Binding("c", "copy", "Copy name", show=False),
         Binding("g", "folder", "Open the store's folder", show=False),
@@ -183,6 +184,20 @@ class RunsScreen(StoreScreen):
             self.request_stop(row.run.id)
         else:
             self._tell(f"{row.run.id} is not active")
+
+    def action_remove(self) -> None:
+        """Delete the selected run, after a confirmation."""
+        from line_neurons.tui.app.runs.remove import RemoveDialog
+
+        row = self._selected()
+        if row is None or self._refuse_active(row):
+            return
+
+        def answered(delete: bool | None) -> None:
+            if delete:
+                self.start_command(["rm", row.run.id, "--yes"], f"line rm {row.run.id}")
+
+        self.app.push_screen(RemoveDialog(row), answered)
 
     def action_filter(self) -> None:
         """Open the filter."""

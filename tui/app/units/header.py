@@ -15,7 +15,7 @@ from line_neurons.tui.app.chrome import Flow
 from line_neurons.tui.app.run_rows import SIGNS, RunRow
 from line_neurons.tui.app.units.columns import number, state_text
 from line_neurons.tui.app.units.model import STATES, RunSnapshot, UnitLine, UnitStatistics
-from line_neurons.tui.formatting import counted, duration
+from line_neurons.tui.formatting import counted, duration, phase_text
 
 _WIDE = 120
 """Terminal width from which the distribution of the scores is shown."""
@@ -81,7 +81,10 @@ class RunHeader(Horizontal):
             labels.update(_distribution(statistics))
         room = width - (max(len(statistics.scores), 1) + 23 if beside else 0)
         lines = [self._title(snapshot.row), self._progress(snapshot.row, room)]
-        if snapshot.activities:
+        if snapshot.row.phase is not None:
+            text = phase_text(snapshot.row.phase, snapshot.row.beat)
+            lines.append(Content.assemble(("current ", "$text-muted"), clean_text(text, 200)))
+        elif snapshot.activities:
             lines.append(_activities(snapshot, room))
         self.query_one("#state", Static).update(
             Content("\n").join(line.truncate(room, ellipsis=True) for line in lines)

@@ -11,6 +11,7 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.label_marks import UNLABELLED, codes, describe_marks
 from line_neurons.tools.store.activity import Activity, activities
+from line_neurons.tools.store.best_so_far import BestSoFar, best_so_far
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.unit_table import UnitRow, UnitRows
 from line_neurons.tui.app.run_rows import SIGNS, RunRow, RunRowReader
@@ -27,6 +28,7 @@ STATES = {
 }
 """The sign of each state, in sort order."""
 
+_STOPPED = ("interrupted", "failed")
 _LABEL_CHARACTERS = 200
 _ERROR_CHARACTERS = 1000
 
@@ -97,6 +99,7 @@ class RunSnapshotReader:
         self._runs = RunRowReader()
         self._rows = UnitRows(run, self._line)
         self._steps: int | None = None
+        self._read: list[UnitLine] = []
         self._lines: list[UnitLine] = []
         self._statistics = unit_statistics([])
 
@@ -115,9 +118,17 @@ class RunSnapshotReader:
         self._steps = iterations + bool(row.run.settings.get("summary")) if isinstance(iterations, int) else None
         current = {unit.unit: unit for unit in activities(runs).get(self._run, [])} if row.is_active else {}
         lines = self._rows.read(runs, worked_on=row.is_active)
-        if lines is not self._lines:
-            self._lines, self._statistics = lines, unit_statistics(lines)
-        return RunSnapshot(row, current, lines, self._statistics)
+        if lines is not self._read:
+            self._read, self._lines = lines, self._with_best_so_far(runs, lines)
+            # A label that is only the best so far counts nowhere.
+            self._statistics = unit_statistics(lines)
+        return RunSnapshot(row, current, self._lines, self._statistics)
+
+    def _with_best_so_far(self, runs: RunStore, lines: list[UnitLine]) -> list[UnitLine]:
+        """Return the lines, those of stopped searches with the best label so far, marked as such."""
+        stopped = [line.unit for line in lines if line.state in _STOPPED and not line.label]
+        found = best_so_far(runs, self._run, stopped)
+        return [_unfinished(line, found[line.unit]) if line.unit in found else line for line in lines]
 
     def _line(self, row: UnitRow) -> UnitLine:
         name, label = _clean(row.name), _clean(row.label)
@@ -152,6 +163,19 @@ class RunSnapshotReader:
 
 def _clean(text: str | None) -> str:
     return clean_text(text, _LABEL_CHARACTERS) if text else ""
+
+
+def _unfinished(line: UnitLine, best: BestSoFar) -> UnitLine:
+    label = f"{_clean(best.concept)} …"
+    return line._replace(
+        label=label,
+        score=best.score,
+        origin=clean_text(best.origin or "", _LABEL_CHARACTERS),
+        steps=best.steps,
+        text=f"{line.text}{label}\n{best.mark.code}".casefold(),
+        marks=best.mark.code,
+        condition=clean_text(describe_marks([best.mark]), _ERROR_CHARACTERS),
+    )
 
 
 _BINS = 32

@@ -15,7 +15,7 @@ from line_neurons.tools.store.leases import LeaseStatus
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.runs import RunStore, default_store
 from line_neurons.tui.cli import output as terminal
-from line_neurons.tui.formatting import counted, estimate, found_by, origin, plain
+from line_neurons.tui.formatting import counted, estimate, found_by, label_text, origin, plain
 
 if TYPE_CHECKING:
     from line_neurons.graphs.runs.revisit import Revisited
@@ -63,7 +63,7 @@ def labels(store: Path, shown: Run, units: Sequence[Unit]) -> None:
             [
                 str(unit.unit),
                 unit.name,
-                unit.label,
+                label_text(unit),
                 estimate(unit.score, spread),
                 unit.margin,
                 origin(unit),

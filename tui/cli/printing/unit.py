@@ -14,6 +14,7 @@ from line_neurons.tools.cache.reader import stored_images
 from line_neurons.tools.label_marks import UNLABELLED
 from line_neurons.tools.spreads import Spreads
 from line_neurons.tools.steering.outcomes import CommandOutcome, outcomes
+from line_neurons.tools.store.best_so_far import with_best_so_far
 from line_neurons.tools.store.columns import OUTCOMES
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.refused_replies import reason_of_refusal, refusals, summary
@@ -40,6 +41,7 @@ def show_unit(store: Path, name: str, which: str, step: str | None, sheet: Path 
     opened = open_store(store)
     shown = opened.run(name)
     chosen = find_unit(shown, opened.units(shown.id), which)
+    (chosen,) = with_best_so_far(opened, shown.id, [chosen])
     history = opened.steps(shown.id, chosen.unit)
     spreads = Spreads(store, shown)
     imaged = [entry for entry in history if entry.images]

@@ -1,0 +1,1 @@
+"""What concerns whole runs: their names before they start, failures that last, and deletion."""
