@@ -70,7 +70,7 @@ class Components:
         layers: the layers of the runs; all are measured in one forward pass.
         llm_overrides: by the seed of a request.
         bundle: a model in memory, which ``model`` names; None where ``model`` is a spec that can be opened.
-        phases: records long work for readers of the store.
+        phases: records long work.
     """
 
     model: str
@@ -336,14 +336,12 @@ class Components:
             "language_model": self.language_model,
             "control": self.control_set,
         }
-        identities = {name: getattr(component, "identity", None) for name, component in components.items()}
-        return {name: identity() for name, identity in identities.items() if identity is not None}
+        known = {name: getattr(component, "identity", None) for name, component in components.items()}
+        return {name: identity() for name, identity in known.items() if identity is not None}
 
     def progress_for(self, what: str, drain: RunControl | None = None) -> Progress | None:
         """Return a callback for long work named ``what``; it raises DrainedError once a stop is requested."""
-        if self.on_progress is None and drain is None:
-            return None
-        return partial(self.reporter(drain), what)
+        return None if self.on_progress is None and drain is None else partial(self.reporter(drain), what)
 
     def reporter(self, drain: RunControl | None) -> OnProgress:
         """Return a callback for long work; it raises DrainedError once a stop is requested."""

@@ -392,7 +392,7 @@ def print_results(opened: RunStore, runs: Sequence[Run], *, as_json: bool) -> in
         printed = [run_output.run_json(store, opened, run, units) for run, units in now]
         terminal.dump(printed[0] if len(printed) == 1 else printed)
     else:
-        for (components, _), (run, units), found in zip(jobs, now, problems, strict=True):
+        for (run, units), found in zip(now, problems, strict=True):
             run_output.labels(store, run, units)
             run_output.remarks(found)
         for run in runs:
