@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from line_neurons.agent.concepts import find_duplicate
+from line_neurons.tools.json_text import loads
 from line_neurons.tools.label_marks import DONE, Mark, format_note
 from line_neurons.tools.store.records import Unit
 from line_neurons.tools.store.runs import RunStore
@@ -17,7 +18,7 @@ UNFINISHED = "unfinished"
 """Mark of a label that is only the best so far."""
 
 _BEST = (
-    "SELECT unit, concept, score, step, origin FROM steps WHERE run = ? AND kind != 'revisit'"
+    "SELECT unit, concept, score, step, origin, images FROM steps WHERE run = ? AND kind != 'revisit'"
     " AND unit IN (SELECT value FROM json_each(?)) AND typeof(score) IN ('real', 'integer')"
     " AND typeof(concept) = 'text' ORDER BY unit, score DESC, step, attempt"
 )
@@ -35,6 +36,7 @@ class BestSoFar(NamedTuple):
     origin: str | None
     step: int
     steps: int
+    images: tuple[str, ...]
 
     @property
     def mark(self) -> Mark:
@@ -53,10 +55,19 @@ def best_so_far(runs: RunStore, run: str, units: Sequence[int]) -> dict[int, Bes
     chosen, bans = json.dumps(list(units)), banned(runs, run)
     steps: Mapping[int, int] = dict(runs.rows(_STEPS, run, chosen))
     found: dict[int, BestSoFar] = {}
-    for unit, concept, score, step, origin in runs.rows(_BEST, run, chosen):
+    for unit, concept, score, step, origin, images in runs.rows(_BEST, run, chosen):
         if unit not in found and find_duplicate(concept, bans.get(unit, ())) is None:
-            found[unit] = BestSoFar(concept, score, origin, step, steps.get(unit, 0))
+            found[unit] = BestSoFar(concept, score, origin, step, steps.get(unit, 0), _ids(images))
     return found
+
+
+def _ids(images: object) -> tuple[str, ...]:
+    """Return the ids of a row's images; none where a damaged store has no list there."""
+    try:
+        found = loads(images) if isinstance(images, str) else ()
+    except ValueError:
+        found = ()
+    return tuple(map(str, found)) if isinstance(found, list) else ()
 
 
 def with_best_so_far(runs: RunStore, run: str, units: Sequence[Unit]) -> list[Unit]:
@@ -78,5 +89,6 @@ def _labelled(unit: Unit, best: BestSoFar) -> Unit:
         origin=best.origin,
         label_step=best.step,
         steps=best.steps,
+        images=best.images,
         note=format_note([best.mark]),
     )
