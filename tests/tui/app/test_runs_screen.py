@@ -130,7 +130,7 @@ async def test_what_a_command_said_when_it_failed_stays_readable(store, scripted
         await pilot.press("r")
         await sees(pilot, "◌ starting")
         await until(pilot, lambda: "has changed since it began" in told(pilot))
-        await sees(pilot, "has changed since it began", "‖ interrupted")
+        await sees(pilot, "has changed since it began", "! failed", "a resume would fail as before")
         assert "resume" in next((store / "logs").iterdir()).name
 
 

@@ -73,7 +73,8 @@ def _lines(row: RunRow, error: str) -> Iterator[RenderableType]:
     remarks = [Text(f"! {plain(remark)}") for remark in row.remarks]
     if row.short_remarks:
         yield from remarks
-    if error:
+    # A failure that lasts is recorded, and stands in the sentence above.
+    if error and not (row.lasting_failure and row.lasting_failure[:80] in error):
         yield Text(f"! {error}")
     if row.labels:
         best = ", ".join(f"{plain(label)} +{format_score(margin)}" for label, margin in row.labels)
