@@ -72,7 +72,7 @@ def test_interrupted_units_show_their_best_label_so_far_and_say_so(line, store):
     first, second = map(json.loads, out.splitlines())
     assert first["label"]
     assert (first["status"], first["note"], first["steps"]) == ("interrupted", "unfinished: best after 1 step", 1)
-    assert (second["label"], second["status"]) == (None, "pending")
+    assert (second["label"], second["status"]) == (None, "interrupted")
     shown = json.loads(line("show", "model-head-2", "0", "--json", "--store", str(store))[1])["unit"]
     assert shown["marks"] == [{"code": "unfinished", "detail": "best after 1 step"}]
     # Nothing of it is stored: an evaluation knows finished labels only.
