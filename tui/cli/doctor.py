@@ -69,9 +69,9 @@ def gc(
     json: opt.Json = False,
     **flags: Any,
 ) -> None:
-    """Free disk space: images and activations that no run refers to, old checkpoints, unused database pages.
+    """Free disk space: images that no run refers to, old checkpoints, unused database pages.
 
-    No process may work on the store meanwhile. Runs, labels, histories, replies, and the images of runs and
+    Activations go with the images. No process may work on the store meanwhile. Runs, labels, histories, replies, and the images of runs and
     evaluations stay.
     """
     store = opt.store_of(**flags)
