@@ -9,6 +9,7 @@ from typing import Any
 
 from line_neurons.agent.errors import LineError, is_lasting
 from line_neurons.agent.settings import Settings
+from line_neurons.agent.settings_sources import flag_of
 from line_neurons.graphs.runs.lifecycle import refuse_resume
 from line_neurons.tools.store.queries import lasting_failure
 from line_neurons.tools.store.records import Run
@@ -41,7 +42,7 @@ def recording_failure(settings: Settings, run: Run, changes: Mapping[str, Any]) 
 
 def remedy_of_run(remedy: str) -> str:
     """Add to a remedy for a new run what holds for a recorded one, of which some settings cannot change."""
-    changeable = {opt.flag(name) for name in (*opt.CHANGES, *opt.COMPONENTS, *opt.FILES)} | {"--trust", "--config"}
+    changeable = {flag_of(name) for name in (*opt.CHANGES, *opt.COMPONENTS, *opt.FILES)} | {"--trust", "--config"}
     # Flags of a command that the remedy names are that command's.
     flags = set(re.findall(r"--[a-z][a-z-]*", re.sub(r"\bline [a-z].*", "", remedy)))
     if flags <= changeable:
