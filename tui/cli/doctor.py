@@ -71,8 +71,8 @@ def gc(
 ) -> None:
     """Free disk space: images that no run refers to, old checkpoints, unused database pages.
 
-    Activations go with the images. No process may work on the store meanwhile. Runs, labels, histories, replies, and
-    the images of runs and evaluations stay.
+    Activations go with the images. No process may work on the store meanwhile. Runs, labels, histories, replies,
+    and the images of runs and evaluations stay.
     """
     store = opt.store_of(**flags)
     unused = disk_space.survey(store) if dry_run else disk_space.collect(store)
