@@ -162,12 +162,14 @@ class HookedTarget:
     def output_layer(self) -> str | None:
         """Return the path of the logits' layer: the last with a matrix or kernel.
 
-        None where there is none, or where the weights do not have it.
+        None where there is none, where the weights do not have it, or where it is a refused layer: a layer before
+        it has other units.
         """
         if left_out(self._model):
             return None
         with self._lock:
-            return last_kernel(self._model, self._found)
+            last = self._last_kernel
+            return last if last in self._found else None
 
     def unit_names(self, layer: str) -> Sequence[str] | None:
         """Return the class names if ``layer`` outputs the logits of known classes, else None.
@@ -188,7 +190,7 @@ class HookedTarget:
             UsageError: they are not.
         """
         names, paths = self._network.classes, list(self._found)
-        if not self._network.own_classes or not names or not paths:
+        if not self._network.own_classes or not names or not paths or self._last_kernel in self._refused:
             return
         output = self.output_layer or paths[-1]
         last = {self._found[path].info.units for path in paths[paths.index(output) :]}
@@ -389,6 +391,12 @@ class HookedTarget:
         except Exception as error:
             unfit = unfit_input(model, self.name, error, self._network.argument)
             raise unfit or self._failure(error) from error
+
+    @property
+    def _last_kernel(self) -> str | None:
+        """The last measured or refused layer with a matrix or kernel."""
+        usable = (path for path in self._layers.observed.layers if path in self._found or path in self._refused)
+        return last_kernel(self._model, usable)
 
     @cached_property
     def _refused(self) -> dict[str, UsageError]:

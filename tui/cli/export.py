@@ -27,7 +27,7 @@ from line_neurons.tools.store.best_so_far import with_best_so_far
 from line_neurons.tools.store.runs import RunStore, find_unit, open_store
 from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
-from line_neurons.tui.cli.printing.run import remarks
+from line_neurons.tui.cli.printing.run import remarks, store_flag
 from line_neurons.tui.formatting import counted, estimate, label_text, megabytes, origin
 
 app = typer.Typer()
@@ -349,7 +349,7 @@ def _bundle(store: Path, path: Path, as_json: bool) -> None:
     if not done.new:
         terminal.note(f"run {done.run} is here already; nothing was changed")
         return
-    terminal.note(f"run {done.run} is here now: line show {done.run}")
+    terminal.note(f"run {done.run} is here now: line show {done.run}{store_flag(store)}")
     if done.run != done.before:
         terminal.note(f"it was renamed from {done.before}, the name of another run here")
     if done.lost_images:

@@ -166,7 +166,8 @@ def test_the_command_hands_a_run_over(line, tmp_path):
     status, _, said = line("export", "r", "--format", "bundle", "-o", "run.zip")
     assert (status, "run.zip" in said) == (0, True)
     refused(line("export", "r", "--format", "bundle", "-o", "run.zip"), "exists already", "--force")
-    assert "is here now" in line("import", "run.zip", "--store", tmp_path / "new")[2]
+    said = line("import", "run.zip", "--store", tmp_path / "new")[2]
+    assert f"r-1 is here now: line show r-1 --store {tmp_path / 'new'}" in said
     assert "is here already" in line("import", "run.zip", "--store", tmp_path / "new")[2]
     status, out, _ = line("show", "r-1", "--store", tmp_path / "new")
     assert (status, "r-1" in out) == (0, True)

@@ -288,6 +288,18 @@ OWN = """
 
     def fewer():
         return loaded()[0], brown, NAMES[:2]
+
+    class Dropping(Wide):
+        def forward(self, images):
+            return self.head(nn.functional.dropout(self.conv(images).mean((2, 3)), 0.5))
+
+    def dropping():
+        return Dropping(), brown, NAMES
+
+    def dropping_with_as_many_hidden_units():
+        net = Dropping()
+        net.conv, net.head = nn.Conv2d(3, 3, 3), nn.Linear(3, 3)
+        return net, brown, NAMES
 """
 
 
@@ -323,3 +335,11 @@ def test_class_names_have_to_be_as_many_as_the_output_units(own):
         UsageError, match=r"fewer names 2 classes, and its output layer head has 3 units \(give one"
     ):
         open_target(f"{own}:fewer", device="cpu").check_classes()
+
+
+@pytest.mark.parametrize("function", ["dropping", "dropping_with_as_many_hidden_units"])
+def test_classes_of_a_refused_output_name_no_hidden_units(function, own):
+    target = open_target(f"{own}:{function}", device="cpu")
+    target.check_classes()
+    assert [info.path for info in target.layers()] == ["conv"] and list(target.refused_layers()) == ["head"]
+    assert (target.output_layer, target.unit_names("conv")) == (None, None)
