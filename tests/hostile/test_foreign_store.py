@@ -202,7 +202,7 @@ def test_the_id_of_a_image_that_could_be_a_path_reads_and_removes_nothing(foreig
     with confined(folder):
         status, out, err = line("show", run, "0")
         assert status == 0
-        assert "is not the id of an image" in err
+        assert "has an id that no image has" in err
         assert obeyed(out + err) == []
         bank = Cache(folder / "store")
         with pytest.raises(StoreError, match="is not the id of an image"):

@@ -59,7 +59,7 @@ def _rows(text, **values):
     run = Run("r-1", text, text, 7, text, 1.0, {}, dict.fromkeys(PARTS, text), {})
     names = ("name", "label", "origin", "initial_label", "second_label", "search_label", "found_in", "error")
     unit = Unit("r-1", 3, 0, text, **dict.fromkeys(names, text), images=(text, text))
-    return [unit_row(run, unit, worked_on=False)]
+    return [unit_row(run, unit, None, worked_on=False)]
 
 
 def _written(format_, text):

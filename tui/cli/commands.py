@@ -37,7 +37,7 @@ COMMANDS: Table = {
         "layers": ("show", "List the layers of a model: dotted path, kind, output shape and number of units."),
     },
     "Share": {
-        "report": ("export", "Write an HTML report of a run: labels, images, searches, settings and cost."),
+        "report": ("export", "Write an HTML report of runs: labels, images, searches, settings and cost."),
         "export": ("export", "Write a run to a file or folder: tables, a data set, a bundle for another machine."),
         "import": ("export", "Import another machine's run, or another method's labels for the evaluation."),
     },

@@ -169,7 +169,7 @@ def report(
     json: opt.Json = False,
     **flags: Any,
 ) -> None:
-    """Write an HTML report of a run, or of several: labels, images, searches, settings and cost."""
+    """Write an HTML report of runs: labels, images, searches, settings and cost."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from line_neurons.tui.report.writer import write_report, write_reports

@@ -38,8 +38,6 @@ _POLL_SECONDS = 0.2
     examples=(
         "line steer resnet50-layer4-1 7 --pin castle --ban 'stone wall'",
         "line steer resnet50-layer4-1 castle --try 'medieval tower'",
-        "line steer resnet50-layer4-1 7 --again",
-        "line steer resnet50-layer4-1 7 --list",
         "line steer resnet50-layer4-1 7 --withdraw 'medieval tower'",
     ),
 )

@@ -55,9 +55,9 @@ def test_a_label_says_which_unit_found_it(line, store):
         ],
     )
     rows = [" ".join(row.split()) for row in line("show", "net-1")[1].splitlines()]
-    assert "0 fox 2 1 discovered, step 3 5" in rows
-    assert "1 fox 2 1 found by unit 0 5" in rows
-    assert "2 fox 2 1 found by unit 7 of net-9 5" in rows
+    assert "0 fox 2 ± ? 1 discovered, step 3 5" in rows
+    assert "1 fox 2 ± ? 1 found by unit 0 5" in rows
+    assert "2 fox 2 ± ? 1 found by unit 7 of net-9 5" in rows
 
 
 def test_a_unit_without_a_count_of_its_steps_took_those_of_the_settings(line, store):
