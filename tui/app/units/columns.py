@@ -116,6 +116,8 @@ def _number_cell(field: str, show: Callable[[Any], str] = number) -> Cell:
 
 
 def _label(line: UnitLine, context: RowContext, width: int) -> Sequence[CellPart]:
+    if line.best and not line.label and context.activity is None:
+        return [CellPart(f"{line.best:.100}…", "quiet")]
     if line.label or context.activity is None or not context.activity.best:
         if not line.marks:
             return [CellPart(line.label)]

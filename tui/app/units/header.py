@@ -180,7 +180,8 @@ class UnitDetail(Vertical):
         title = f"unit {line.unit}{f' ({line.name})' if line.name else ''}"
         if line.state == "failed":
             press = f"{'x stops the run, then t' if is_active else 't'} retries, enter shows its history"
-            self._show_lines(title, f"{STATES['failed']} failed", "$text-error", press, line.error)
+            more = "; ".join(part for part in (line.error, line.best_so_far) if part)
+            self._show_lines(title, f"{STATES['failed']} failed", "$text-error", press, more)
         elif line.state == "damaged":
             self._show_lines(title, f"{STATES['damaged']} {line.error}", "$text-error", "", "see `line doctor`")
         elif activity is not None and line.state == "running":
@@ -207,7 +208,8 @@ class UnitDetail(Vertical):
             self._show_lines(title, f"{STATES[line.state]} {line.condition}", "$text-warning", "", hint)
         else:
             hint = "pending" if is_active else "r resumes the run"
-            self._show_lines(title, f"{STATES[line.state]} {line.state}", "$text-muted", "", hint)
+            more = "; ".join(part for part in (line.best_so_far, hint) if part)
+            self._show_lines(title, f"{STATES[line.state]} {line.state}", "$text-muted", "", more)
 
     def _show_lines(self, title: str, state: str, style: str, hint: str, *facts: str) -> None:
         """Show title, state and a hint on one line, and facts below; texts are clean."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.text import clean_text
+from line_neurons.agent.text import clean_text, format_score
 from line_neurons.tools.label_marks import UNLABELLED, codes, describe_marks
 from line_neurons.tools.store.activity import Activity, activities
 from line_neurons.tools.store.best_so_far import BestSoFar, best_so_far
@@ -38,7 +38,7 @@ class UnitLine(NamedTuple):
 
     ``kind`` is the label's origin in one word: ``discovered``, ``proposed``, ``predefined`` or empty.
     ``text`` is searched by the filter; ``marks`` are the problems of the unit or its label in few words,
-    ``condition`` in full.
+    ``condition`` in full. ``best`` is the best concept so far of a stopped search, ``best_so_far`` a phrase on it.
     """
 
     unit: int
@@ -58,6 +58,8 @@ class UnitLine(NamedTuple):
     text: str
     marks: str = ""
     condition: str = ""
+    best: str = ""
+    best_so_far: str = ""
 
 
 class UnitStatistics(NamedTuple):
@@ -166,15 +168,12 @@ def _clean(text: str | None) -> str:
 
 
 def _unfinished(line: UnitLine, best: BestSoFar) -> UnitLine:
-    label = f"{_clean(best.concept)} …"
+    """Return a line with the best concept so far; it has no label to sort by or to copy."""
+    concept, detail = _clean(best.concept), best.mark.detail
     return line._replace(
-        label=label,
-        score=best.score,
-        origin=clean_text(best.origin or "", _LABEL_CHARACTERS),
-        steps=best.steps,
-        text=f"{line.text}{label}\n{best.mark.code}".casefold(),
-        marks=best.mark.code,
-        condition=clean_text(describe_marks([best.mark]), _ERROR_CHARACTERS),
+        best=concept,
+        best_so_far=f"best so far {concept} {format_score(best.score)} ({detail})",
+        text=f"{line.text}{concept}\n{best.mark.code}".casefold(),
     )
 
 
