@@ -93,12 +93,14 @@ def invalid_setting(error: ValidationError, file: str, known: Sequence[str]) -> 
         value = ""  # It may hold a key.
     if first["type"] == "extra_forbidden":
         table, _, entry = name.rpartition(".")
+        # A line at the end of a file belongs to the table above it.
         near = near_names(
-            entry, [other.rpartition("__")[2] for other in known if other.rpartition("__")[0] == table]
+            entry, [other.rpartition("__")[2] for other in known if other.rpartition("__")[0] in {table, ""}]
         )
+        placed = f"a setting that is not of [{table}] stands above that heading; " if table else ""
         return UsageError(
             f"unknown setting {name!r} in {file} or the environment{'; ' + near if near else ''}",
-            "`line config` lists all",
+            f"{placed}`line init FILE` writes all",
         )
     detail = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:

@@ -159,6 +159,9 @@ def work(
         LineError: the run stopped because a component failed; it can be resumed.
     """
     runs, drain = components.runs, drain or RunControl()
+    # No lease protects a run while its components are loaded.
+    if run.id not in runs.names():
+        raise UsageError(f"run {run.id} was deleted meanwhile", "start a new run")
     with ExitStack() as stack:
         try:
             stack.enter_context(acquire(runs, [run.id], drain.request_drain, components.reporter(drain)))

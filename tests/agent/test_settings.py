@@ -137,6 +137,10 @@ def test_flags_win_over_the_environment_and_that_over_the_file(empty_folder, mon
         ("seed = [", "not valid TOML"),
         ("sed = 1", "unknown setting 'sed' in line.toml or the environment; near: seed"),
         ("[diffusion]\nstepps = 5", "near: steps"),
+        (
+            "[diffusion]\nsteps = 5\nseed = 5",
+            "(a setting that is not of [diffusion] stands above",
+        ),
         ("scorer = 'mena'", "near: mean"),
         ("[diffusion]\nbatch = 0", "the flag --image-batch, LINE_DIFFUSION__BATCH and"),
         ("control_seed = -1", "check LINE_CONTROL_SEED and"),

@@ -103,6 +103,8 @@ def _listed(text: str, layer: _Layer) -> Iterable[int] | None:
     last = layer.units - 1
     if numbers := _NUMBERS.fullmatch(text):
         first, end = (int(number) if len(number) < 20 else -1 for number in (numbers[1], numbers[2] or numbers[1]))
+        if 0 <= end < first <= last:
+            raise UsageError(f"the range {text:.80} runs backwards", f"write {end}-{first}")
         if not 0 <= first <= end <= last:
             raise UsageError(f"unit {text:.80} is not one of this layer's", f"units are 0-{last}")
         return range(first, end + 1)

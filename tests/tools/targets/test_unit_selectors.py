@@ -50,7 +50,7 @@ def test_class_names_are_read_in_any_case_and_with_commas(selectors, expected):
     [
         ("1280", None, "units are 0-1279"),
         ("-1", None, "units are 0-1279"),
-        ("20-10", None, "units are 0-1279"),
+        ("20-10", None, "runs backwards .write 10-20"),
         ("5-1280", None, "units are 0-1279"),
         ("tabby", None, "have no names"),
         ("taby cat", NAMES, "near: tabby cat"),

@@ -62,6 +62,15 @@ def test_rm_without_a_terminal_needs_yes_and_names_what_it_does_not_know(line, s
     assert RUN in line("runs", "--store", str(store))[1]
 
 
+def test_a_run_that_was_deleted_while_its_parts_were_loaded_is_told_as_such(line, store):
+    model = ScriptedModel(lambda prompt, number, temperature: f"thing {number}")
+    components = scripted_components(store, model, iterations=2)
+    run = components.runs.run("model-head-2")
+    assert line("rm", run.id, "--yes", "--store", str(store))[0] == 0
+    with pytest.raises(UsageError, match="run model-head-2 was deleted meanwhile"):
+        work(components, run)
+
+
 def test_interrupted_units_show_their_best_label_so_far_and_say_so(line, store):
     status, out, _ = line("show", "model-head-2", "--store", str(store))
     assert status == 0

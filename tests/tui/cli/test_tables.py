@@ -1,6 +1,7 @@
 """Tables: whole in a pipe, and fitting on a terminal without breaking a word."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -8,7 +9,13 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
+from line_neurons.graphs.runs.lifecycle import start
+from line_neurons.tools.steering.outcomes import CommandOutcome
+from line_neurons.tools.store.steering_queue import SteeringCommand
 from line_neurons.tui.cli import output as terminal
+from line_neurons.tui.cli.printing.run import labels
+from line_neurons.tui.cli.printing.unit import print_steering
+from support.fakes import LAYER, ScriptedModel, scripted_components
 
 WORDS = st.text("abcé漢字-", max_size=12)
 TEXTS = st.lists(WORDS, max_size=5).map(" ".join)
@@ -85,3 +92,23 @@ def test_a_terminal_without_the_characters_of_lines_gets_others():
     shown = printed((["unit", "label"], [("1", "a dog with " * 9)]), 40, encoding="ascii")
     assert "---" in shown
     assert shown.rstrip().endswith("...")
+
+
+def test_what_became_of_a_steering_command_and_labels_are_whole_at_80_columns(tmp_path, monkeypatch):
+    command = SteeringCommand(1, "ban", "acoustic guitar", "somebody on host", 0.0, 1.0, "", 4)
+    text = "banned; it left the board, and the label is the next best concept"
+    components = scripted_components(tmp_path, ScriptedModel(lambda *request: "thing"), iterations=1)
+    run = start(components, LAYER, ["0"])
+    unit = components.runs.units(run.id)[0]
+    label = "a school of striped fish"
+    labelled = replace(unit, name="great white shark", label=label, score=1.25, status="finished")
+    file = io.StringIO()
+    monkeypatch.setenv("TERM", "xterm")
+    console = Console(file=file, width=80, force_terminal=True, color_system=None)
+    monkeypatch.setattr(terminal, "out", console)
+    print_steering([CommandOutcome(command, "applied", text)])
+    labels(tmp_path, run, [labelled])
+    shown = file.getvalue()
+    assert max(map(len, shown.splitlines())) <= 80
+    assert set(text.split()) <= set(shown.split())
+    assert label in shown

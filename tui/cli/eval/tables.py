@@ -16,7 +16,7 @@ app = typer.Typer()
 
 _Runs = Annotated[
     list[str],
-    typer.Argument(metavar="RUN...", help="Names of runs, or their beginnings.", autocompletion=completion.RUNS),
+    typer.Argument(metavar="RUN", help="Names of runs, or their beginnings.", autocompletion=completion.RUNS),
 ]
 _Folder = Annotated[
     Path | None,

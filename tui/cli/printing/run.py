@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _ROWS = 200
 """Most rows of a table of units on a terminal."""
+_WHOLE = 30
+"""Longest label in characters for which other columns make room."""
 
 
 def store_flag(store: Path) -> str:
@@ -75,6 +77,7 @@ def labels(store: Path, shown: Run, units: Sequence[Unit]) -> None:
         ],
         f"{shown.target_name} {shown.layer}",
         drop=("margin", "steps", "origin"),
+        whole=("label",) if all(len(label_text(unit) or "") <= _WHOLE for unit in printed) else (),
     )
     if hidden := len(units) - len(first):
         named = f", of which the failed are shown ({len(failed)})" if failed else ""

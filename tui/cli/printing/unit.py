@@ -149,7 +149,10 @@ def _print_unit(
     if len(models) > 1:
         columns["model"] = [(entry.model or "").partition(" ")[0] for entry in history]
     columns["reasoning"] = [entry.reasoning for entry in history]
-    terminal.table(list(columns), list(zip(*columns.values(), strict=True)), "History", wrap=("reasoning",))
+    terminal.table(
+        list(columns), list(zip(*columns.values(), strict=True)), "History",
+        drop=("generated from",), wrap=("reasoning",),
+    )  # fmt: skip
 
 
 def print_steering(steered: Sequence[CommandOutcome]) -> None:
@@ -169,6 +172,8 @@ def print_steering(steered: Sequence[CommandOutcome]) -> None:
             for row in steered
         ],
         "Steering",
+        drop=("when", "by"),
+        wrap=("outcome",),
     )
 
 

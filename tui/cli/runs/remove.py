@@ -14,6 +14,7 @@ from line_neurons.tools.cache.unused import image_sizes
 from line_neurons.tools.store.leases import refuse_leased
 from line_neurons.tools.store.removal import RunContent, find_runs, images_of_runs, remove_runs, run_content
 from line_neurons.tools.store.runs import open_store
+from line_neurons.tui.cli import completion
 from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.printing.run import store_flag
@@ -29,7 +30,10 @@ app = typer.Typer()
     examples=("line rm resnet50-layer4-1", "line rm resnet50-layer4-1 resnet50-layer4-2 --yes --store runs"),
 )
 def rm(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Names of runs, or their beginnings.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN", help="Names of runs, or their beginnings.", autocompletion=completion.RUNS),
+    ],
     *,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without confirmation.")] = False,
     json: opt.Json = False,
