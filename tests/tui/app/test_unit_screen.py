@@ -16,6 +16,7 @@ from line_neurons.tui.app.unit.history import HistoryTable
 from line_neurons.tui.app.unit.image import ImageScreen
 from line_neurons.tui.app.unit.images import ImageGrid
 from line_neurons.tui.app.unit.prompt import PromptScreen
+from line_neurons.tui.app.unit.score_plot import ScorePlot
 from line_neurons.tui.app.unit.screen import UnitScreen
 from line_neurons.tui.unit_view import UnitReader, board
 from support.app_pilot import drawn, opened, sees, shown, until
@@ -175,6 +176,16 @@ async def test_a_narrow_terminal_shows_one_pane_at_a_time(store):
         await until(pilot, lambda: screen.query_one("#history").display)
         await pilot.resize_terminal(*WIDE)
         await until(pilot, lambda: all(pane.display for pane in screen.query(".pane")))
+
+
+async def test_the_plot_of_a_dead_unit_has_all_its_scores_at_zero(store):
+    with closing(RunStore(store)) as runs:
+        zeros = [replace(step, score=0.0) for step in runs.steps(FAILED, 0) if step.score is not None]
+    async with unit_opened(store, size=WIDE) as (pilot, screen):
+        screen.query_one(ScorePlot).show(zeros)
+        await sees(pilot, "●", "0.0")
+        screen.query_one(ScorePlot).show([replace(step, score=-1.0) for step in zeros])
+        await sees(pilot, "-1.0")
 
 
 async def test_images_have_the_units_activations_and_open_large(store):

@@ -67,7 +67,8 @@ class ScorePlot(PlotextPlot):
             plot.xlim(-0.5, max(last, 1) + 0.5)
             plot.xticks(list(range(0, last + 1, every)))
             scores = [0.0, *(step.score for step in scored if step.score is not None)]
-            plot.ylim(min(scores), max(scores))
+            # Of a dead unit all scores are 0, and plotext divides by the height of the axis.
+            plot.ylim(min(scores), max(scores) if any(scores) else 1.0)
             plot.yfrequency(max(2, min(6, self.size.height // 3)))
         self.refresh()
 
