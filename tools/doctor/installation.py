@@ -137,7 +137,7 @@ def _probe(part: str, root: Path) -> Iterator[Finding]:
     if child.returncode < 0:
         name = signal.Signals(-child.returncode).name
         yield Finding(part, "broken", f"crashed with {name}", _remedy_for(part))
-    elif not findings:
+    elif not findings and child.returncode:
         lines = child.stderr.decode("utf-8", "replace").strip().splitlines() or ["it printed nothing"]
         yield Finding(part, "broken", lines[-1][:300], _remedy_for(part))
 

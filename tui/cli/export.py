@@ -126,9 +126,7 @@ def _print(snapshot: Snapshot) -> None:
     examples=(
         "line report resnet50-layer4-1",
         "line report resnet50-layer4-1 7 castle -o castle.html --control-images",
-        "line report resnet50-layer4-1 -o report/",
         "line report resnet50-layer4-1 resnet50-layer3-1 -o report/",
-        "line report --all -o report/",
     ),
 )
 def report(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from line_neurons.tools.language_models.arguments import langchain_here, servers
 from line_neurons.tools.run_problems import run_problems
 from line_neurons.tools.store.best_so_far import with_best_so_far
 from line_neurons.tools.store.leases import refuse_leased
+from line_neurons.tools.store.locks import shared_lock
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore, default_store, find_unit, open_store
 from line_neurons.tools.store.steering_queue import units_with_pending
@@ -74,7 +75,7 @@ def explain(
     as_json: bool,
 ) -> None:
     """Start a run on each layer, work on them, and print the labels; see ``announce`` for the names."""
-    with ProgressReporter() as reporter:
+    with _in_use(settings), ProgressReporter() as reporter:
         components = Components(model, settings, reporter.report_preparation)
         for layer in layers:
             select_units(components, layer, units)
@@ -253,7 +254,7 @@ def _continue(
     errors: list[LineError] = []
     jobs: list[Job] = []
     opened = open_store(settings.store or default_store())
-    with ProgressReporter() as reporter:
+    with _in_use(settings), ProgressReporter() as reporter:
         reopening = Reopening(settings, reporter, changes)
         for run in runs:
             with _collecting(errors):
@@ -272,6 +273,12 @@ def _continue(
         terminal.complain(error)
     if errors or status:
         raise typer.Exit(2 if errors else status)
+
+
+def _in_use(settings: Settings) -> AbstractContextManager[None]:
+    """Keep `line gc` from an existing store while components load, which comes before the run's lease."""
+    store = settings.store or default_store()
+    return shared_lock(store) if store.is_dir() else nullcontext()
 
 
 @contextmanager

@@ -346,7 +346,8 @@ def test_the_demo_labels_final_and_hidden_units_and_takes_up_what_was_left(line,
     status, _, err = line("demo", "--llm", "random")
     assert status == 130
     # Both runs are unfinished, and one command goes on with both.
-    assert "Continue with: line resume --store" in err
+    assert "Interrupted with 0/6 units done" in err
+    assert "Continue with: line demo --llm random" in err
     left = json.loads(line("runs", "--json")[1])
     assert {(run["status"], run["units_finished"]) for run in left} == {("interrupted", 0), ("pending", 0)}
 
@@ -371,8 +372,10 @@ def test_layers_are_listed_with_their_units(line, assets):
 
 
 @pytest.mark.e2e
-def test_the_doctor_finds_everything_in_order(line, assets):
-    status, out, _ = line("doctor", "--json")
+def test_the_doctor_finds_everything_in_order(line, assets, monkeypatch):
+    for name, value in {"LLM": "embedded", "GENERATOR": "bank", "CONTROL": "bank"}.items():
+        monkeypatch.setenv(f"LINE_{name}", value)
+    status, out, _ = line("doctor", "--deep", "--json")
     findings = json.loads(out)
     assert status == 0, findings
     assert {"torch", "target works", "text encoder works"} <= {finding["part"] for finding in findings}

@@ -9,6 +9,7 @@ from line_neurons.graphs.runs.lifecycle import refuse_resume, start, work
 from line_neurons.tools.store.leases import acquire
 from line_neurons.tools.store.queries import lasting_failure
 from line_neurons.tools.store.runs import RunStore
+from line_neurons.tui.cli import jobs
 from support.command_checks import refused
 from support.fakes import LAYER, ScriptedModel, scripted_components
 
@@ -107,3 +108,15 @@ def test_a_bare_resume_does_not_try_again_what_would_fail_as_before(line, store)
     assert "a resume would fail as before" in out
     runs.add_event(name, "retry")
     assert lasting_failure(runs, name) is None
+
+
+def test_gc_is_refused_while_a_resume_loads_its_components(line, store, monkeypatch):
+    answers = []
+
+    def loading(reopening, run):
+        answers.append(line("gc", "--store", str(store)))
+        raise UsageError("the target is missing", "install it")
+
+    monkeypatch.setattr(jobs.Reopening, "job", loading)
+    refused(line("resume", "model-head-2", "--store", str(store)), "the target is missing")
+    refused(answers[0], "in use by")
