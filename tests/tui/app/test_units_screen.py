@@ -54,7 +54,7 @@ async def test_how_a_run_looks_that_is_worked_on(store, view, snapshot_svg):
     async with opened(store, INTERRUPTED, **view) as pilot:
         await ready(pilot)
         await pilot.press("down", "down")
-        await sees(pilot, "generating 3/5", "first board 0/5", "running in process 4242 on lab-gpu")
+        await sees(pilot, "generating 3/5", "initializing 0/5", "running in process 4242 on lab-gpu")
         assert await drawn(pilot) == snapshot_svg
 
 
