@@ -46,6 +46,7 @@ RUN = (
 <td colspan="8" style="text-align:left">{{ unit.status|text }} {{ unit.error|text }} {{ unit.condition|text }}</td>
 {%- else -%}
 <td><b>{{ unit.label|text }}</b>
+{%- if unit.error %}<br>{{ unit.status|text }}: {{ unit.error|text }}{% endif -%}
 {%- if unit.condition %}<br><em>{{ unit.condition|text }}</em>{% endif -%}</td>
 <td style="text-align:left">{{ strip(unit.evidence()[:few]) }}</td>
 <td>{{ unit.score|number }} {{ unit.spread|spread }}</td>

@@ -136,12 +136,11 @@ class UnitResult(Unit):
 
     def __repr__(self) -> str:
         """Show the unit in a line."""
-        noted = f", {clean_text(self.condition, 300)}" if self.condition else ""
-        if self.label is None:
-            return (
-                f"<{self.title}: {self.status}{f', {clean_text(self.error, 200)}' if self.error else ''}{noted}>"
-            )
-        return f"<{self.title}: {clean_text(self.label, 80)}, score {self.estimate}{noted}>"
+        state = f"{self.status}, {clean_text(self.error, 200)}" if self.error else self.status
+        label = "" if self.label is None else f"{clean_text(self.label, 80)}, score {self.estimate}"
+        # A failed unit may have a best label so far, too.
+        shown = [state if self.error or not label else "", label, clean_text(self.condition, 300)]
+        return f"<{self.title}: {', '.join(filter(None, shown))}>"
 
     def _repr_html_(self) -> str:
         return render(UNIT, unit=self)
