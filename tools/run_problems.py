@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from line_neurons.agent.text import counted
@@ -66,7 +66,8 @@ class RunProblems:
 
     def short(self) -> str:
         """Return the problems in a few words, for a column."""
-        found = [f"{count} {state}" for state, count in self.unlabelled.items()]
+        found = ["labels in doubt"] if self.doubts else []
+        found += [f"{count} {state}" for state, count in self.unlabelled.items()]
         if self.labels:
             found.append(f"{counted(self.labels, 'label')} marked")
         if self.refusals.mostly:
@@ -80,11 +81,14 @@ def run_problems(store: Path, runs: RunStore, run: Run) -> RunProblems:
     Raises:
         StoreError: the store cannot be read.
     """
-    counts = control_counts(store, run.layer, run.fingerprints)
-    doubts = last_detail(runs, run.id, DOUBTS_EVENT)
-    sentences = doubts.get("sentences") if isinstance(doubts, dict) else None
-    known = tuple(map(str, sentences)) if isinstance(sentences, list) else ()
-    return replace(_condition(runs, run, refusals(runs, run.id), counts), doubts=known)
+    return _condition(runs, run, refusals(runs, run.id), control_counts(store, run.layer, run.fingerprints))
+
+
+def recorded_doubts(runs: RunStore, run: str) -> tuple[str, ...]:
+    """Return why the labels of a run may be wrong or poor, as recorded when it started."""
+    detail = last_detail(runs, run, DOUBTS_EVENT)
+    sentences = detail.get("sentences") if isinstance(detail, dict) else None
+    return tuple(map(str, sentences)) if isinstance(sentences, list) else ()
 
 
 def record_doubts(runs: RunStore, run: str, doubts: Sequence[str]) -> None:
@@ -113,6 +117,7 @@ def _condition(runs: RunStore, run: Run, refused: Refusals, control: tuple[int, 
         refused,
         control,
         dict(run.settings),
+        recorded_doubts(runs, run.id),
     )
 
 

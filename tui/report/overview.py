@@ -12,7 +12,7 @@ from typing import Any
 from line_neurons.graphs.replay.provenance import SEED_RULES, work_history
 from line_neurons.graphs.replay.provenance_text import NOT_RECORDED, format_versions, machine_rows, mapping_of
 from line_neurons.tools.label_marks import codes
-from line_neurons.tools.run_problems import run_problems
+from line_neurons.tools.run_problems import recorded_doubts, run_problems
 from line_neurons.tools.store.leases import lease_status
 from line_neurons.tools.store.queries import cost
 from line_neurons.tools.store.records import Run
@@ -80,6 +80,7 @@ class Overview:
         discovered: number of labels that are not in the initial vocabulary.
         labelled: number of labels.
         remarks: problems of the run as a whole, a sentence each.
+        doubts: those of them that were known when the run started.
         cost: cost of the units of the report, as name and value.
         settings: those that are listed first, as name and value.
         more_settings: all others.
@@ -103,6 +104,7 @@ class Overview:
     discovered: int
     labelled: int
     remarks: tuple[str, ...]
+    doubts: tuple[str, ...]
     cost: tuple[tuple[str, str], ...]
     settings: tuple[tuple[str, str], ...]
     more_settings: tuple[tuple[str, str], ...]
@@ -154,6 +156,7 @@ def read_overview(runs: RunStore, run: Run, chosen: frozenset[int] | None, now: 
         discovered=sum(bool(row.discovered) for row in labelled),
         labelled=len(labelled),
         remarks=tuple(run_problems(runs.path.parent, runs, run).remarks()),
+        doubts=recorded_doubts(runs, run.id),
         cost=tuple(_cost(runs, run, rows, now, going_on=worked_on)),
         settings=tuple((name, known[name]) for name in MAIN_SETTINGS if name in known),
         more_settings=tuple((name, value) for name, value in known.items() if name not in MAIN_SETTINGS),

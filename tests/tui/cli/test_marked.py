@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from line_neurons.graphs.runs.components import Components
+from line_neurons.tools.run_problems import record_doubts
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.app.run_rows import RunRowReader
 from line_neurons.tui.app.units.columns import LABEL, RowContext
@@ -101,6 +102,22 @@ def test_a_run_of_which_every_answer_was_refused_has_a_status_of_its_own(line, c
     assert "8 of 8 replies refused (8 not JSON)" in " ".join(out.split())
     assert "first board only" in " ".join(out.split())
     assert "8 of 8 replies refused" in " ".join(line("runs")[1].split())
+
+
+def test_what_makes_all_labels_of_a_run_doubtful_is_said_wherever_they_are_listed(line, components, tmp_path):
+    components(lambda *_: "garbage")
+    line(*BATCH, "--units", "0")
+    store = tmp_path / "store"
+    runs = RunStore(store)
+    (run,) = runs.runs()
+    assert "labels in doubt" not in line("runs")[1]
+    record_doubts(runs, run.id, ["the weights of <fc> are random"])
+    assert "labels in doubt" in " ".join(line("runs")[1].split())
+    assert "the weights of <fc> are random" in line("show", run.id, "0")[1]
+    assert json.loads(line("show", run.id, "0", "--json")[1])["doubts"] == ["the weights of <fc> are random"]
+    line("report", "--all", "-o", str(tmp_path / "report"))
+    page = (tmp_path / "report" / "index.html").read_text("utf-8")
+    assert "labels in doubt" in page and "&lt;fc&gt;" in page
 
 
 def test_the_app_shows_marks_in_the_row_of_a_unit_and_of_its_run(line, components, tmp_path):

@@ -12,6 +12,7 @@ from line_neurons.agent.errors import StoreError, UsageError
 from line_neurons.agent.text import format_score
 from line_neurons.tools.cache.reader import stored_images
 from line_neurons.tools.label_marks import UNLABELLED
+from line_neurons.tools.run_problems import recorded_doubts
 from line_neurons.tools.spreads import Spreads
 from line_neurons.tools.steering.outcomes import CommandOutcome, outcomes
 from line_neurons.tools.store.best_so_far import with_best_so_far
@@ -69,6 +70,7 @@ def show_unit(store: Path, name: str, which: str, step: str | None, sheet: Path 
             {
                 "run": shown.id,
                 "unit": unit_json(chosen, *spreads.of_units([chosen])),
+                "doubts": recorded_doubts(opened, shown.id),
                 "answers_refused": refusals(opened, shown.id, chosen.unit).reasons,
                 "board": _board(history),
                 "board_spreads": list(spreads.of_board(_board(history), history).values()),
@@ -85,6 +87,8 @@ def show_unit(store: Path, name: str, which: str, step: str | None, sheet: Path 
         )
         return
     _print_unit(shown, chosen, history, made, spreads)
+    for doubt in recorded_doubts(opened, shown.id):
+        terminal.line(doubt, style="bold")
     if refused := summary(refusals(opened, shown.id, chosen.unit)):
         terminal.line(refused)
     if steered := outcomes(commands(opened, shown.id, chosen.unit), history):
