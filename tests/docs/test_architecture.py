@@ -1,6 +1,7 @@
 """The map of the code names files that exist and every folder, and its tables are whole."""
 
 import re
+import tomllib
 
 import pytest
 
@@ -73,3 +74,22 @@ def test_no_row_of_a_table_lost_its_bar(page):
 def test_files_of_the_repository_that_a_page_names_exist(page):
     named = re.findall(r"`((?:agent|tools|graphs|eval|tui|tests|examples)/[\w./-]*)`", (ROOT / page).read_text())
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+PACKAGES = [
+    path.parent
+    for top in ("agent", "tools", "graphs", "eval", "tui")
+    for path in (ROOT / top).rglob("__init__.py")
+]
+
+
+def test_a_wheel_has_every_package():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    names = {".".join(["line_neurons", *folder.relative_to(ROOT).parts]) for folder in PACKAGES}
+    assert names <= set(listed)
+    assert len(set(listed)) == len(listed)
+
+
+def test_no_folder_has_more_than_twenty_modules():
+    modules = {folder: {*folder.glob("*.py")} - {folder / "__init__.py"} for folder in PACKAGES}
+    assert {folder.name: len(found) for folder, found in modules.items() if len(found) > 20} == {}

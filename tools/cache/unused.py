@@ -14,7 +14,7 @@ from line_neurons.tools.cache.image_files import image_path, is_image_id
 from line_neurons.tools.cache.reader import control_path
 from line_neurons.tools.json_text import loads
 from line_neurons.tools.store.paths import own_files
-from line_neurons.tools.store.references import References
+from line_neurons.tools.store.removal.references import References
 from line_neurons.tools.store.sqlite import open_readonly, translate_errors
 
 _AT_ONCE = 10_000

@@ -15,7 +15,7 @@ from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.store import sqlite as databases
 from line_neurons.tools.store.migrations import refuse_newer
 from line_neurons.tools.store.paths import DATABASES, refuse_links
-from line_neurons.tools.store.references import references
+from line_neurons.tools.store.removal.references import references
 from line_neurons.tools.store.runs import RunStore, has_runs
 
 _DONE = f"SELECT run, unit FROM units WHERE status IN ({', '.join('?' * len(DONE))})"  # noqa: S608

@@ -11,10 +11,10 @@ from typing import Annotated
 import typer
 
 from line_neurons.agent.errors import LineError, system_limit
-from line_neurons.tui.cli.bash_words import bash_words
 from line_neurons.tui.cli.commands import ASSETS, COMMANDS, EVAL, OrderedGroup, register
 from line_neurons.tui.cli.exit_codes import INTERRUPTED
-from line_neurons.tui.cli.standard_streams import open_standard_streams
+from line_neurons.tui.cli.process.standard_streams import open_standard_streams
+from line_neurons.tui.cli.shell.bash_words import bash_words
 
 app = typer.Typer(
     name="line",

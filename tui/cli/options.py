@@ -25,8 +25,8 @@ from line_neurons.agent.renamed import RENAMED
 from line_neurons.agent.settings import Settings, load_settings, setting_names
 from line_neurons.agent.settings_sources import flag_of, unknown_variables
 from line_neurons.eval.exchange.output_files import output_path
-from line_neurons.tui.cli import completion
 from line_neurons.tui.cli.output import note, set_verbosity
+from line_neurons.tui.cli.shell import completion
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo

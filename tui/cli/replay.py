@@ -34,8 +34,8 @@ from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.exit_codes import INTERRUPTED
 from line_neurons.tui.cli.invocation import command_line
+from line_neurons.tui.cli.process.signals import draining
 from line_neurons.tui.cli.progress import ProgressReporter
-from line_neurons.tui.cli.signals import draining
 from line_neurons.tui.formatting import counted, plain
 
 app = typer.Typer()

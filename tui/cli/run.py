@@ -9,9 +9,10 @@ import typer
 from line_neurons.agent.presets import BATCH, SERVERS
 from line_neurons.agent.settings import load_settings
 from line_neurons.tools.component_names import check_names
-from line_neurons.tui.cli import completion, invocation
+from line_neurons.tui.cli import invocation
 from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli.runs.announce import announce, announce_demo
+from line_neurons.tui.cli.shell import completion
 
 app = typer.Typer()
 

@@ -23,7 +23,6 @@ from line_neurons.tools.store.refused_replies import Refusals, refusals_by_run
 from line_neurons.tools.store.runs import has_runs, open_store
 from line_neurons.tools.store.steering_queue import units_with_pending
 from line_neurons.tools.targets.custom import in_memory
-from line_neurons.tui.cli import completion
 from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.printing.run import (
@@ -37,6 +36,7 @@ from line_neurons.tui.cli.printing.run import (
     unit_counts,
 )
 from line_neurons.tui.cli.printing.unit import show_prompt, show_unit
+from line_neurons.tui.cli.shell import completion
 from line_neurons.tui.formatting import is_unfinished, is_worked_on, state_of, when
 
 if TYPE_CHECKING:

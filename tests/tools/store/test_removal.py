@@ -16,7 +16,7 @@ from line_neurons.tools.doctor import disk_space
 from line_neurons.tools.doctor import store as store_check
 from line_neurons.tools.store.evaluations import CosyScore, Evaluation, Evaluations
 from line_neurons.tools.store.leases import acquire
-from line_neurons.tools.store.removal import find_runs, remove_runs, run_content
+from line_neurons.tools.store.removal.runs import find_runs, remove_runs, run_content
 from line_neurons.tools.store.runs import RunStore
 from support.fakes import LAYER, ScriptedModel, scripted_components
 
@@ -99,7 +99,7 @@ def test_a_run_that_a_process_works_on_is_refused_and_stays(store):
 _KILLED = """
 import sys
 from pathlib import Path
-from line_neurons.tools.store import removal
+from line_neurons.tools.store.removal import runs as removal
 from line_neurons.tools.store.runs import RunStore
 import os, signal
 from contextlib import contextmanager

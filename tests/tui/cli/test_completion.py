@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from line_neurons.tui.cli import completion
+from line_neurons.tui.cli.shell import completion
 
 CODE = (
     "import sys; sys.argv[0] = 'line'; from line_neurons.tui.cli.main import main\n"

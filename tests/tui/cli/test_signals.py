@@ -3,8 +3,8 @@ import threading
 
 import pytest
 
-from line_neurons.tui.cli import signals as draining
-from line_neurons.tui.cli.signals import INTERRUPTED
+from line_neurons.tui.cli.process import signals as draining
+from line_neurons.tui.cli.process.signals import INTERRUPTED
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

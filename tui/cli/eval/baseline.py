@@ -29,8 +29,8 @@ from line_neurons.tools.store.runs import default_store, open_store
 from line_neurons.tools.target_specs import short_spec
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.exit_codes import INTERRUPTED
+from line_neurons.tui.cli.process.signals import draining
 from line_neurons.tui.cli.progress import ProgressReporter
-from line_neurons.tui.cli.signals import draining
 
 SHARE = 1.0
 """Share of the image bank's captions that baselines choose from; a search may find all of them."""

@@ -39,8 +39,8 @@ from line_neurons.tools.targets.base import find_layer
 from line_neurons.tools.targets.unit_selectors import parse_units
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.exit_codes import INTERRUPTED
+from line_neurons.tui.cli.process.signals import draining
 from line_neurons.tui.cli.progress import ProgressReporter
-from line_neurons.tui.cli.signals import draining
 from line_neurons.tui.formatting import counted
 
 _FORMATS = ("table", "csv", "json")

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from line_neurons.tools.store.runs import open_store
-from line_neurons.tui.cli import completion
 from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli.eval import reports
+from line_neurons.tui.cli.shell import completion
 
 app = typer.Typer()
 

@@ -12,12 +12,12 @@ import typer
 from line_neurons.agent.errors import UsageError
 from line_neurons.tools.cache.unused import image_sizes
 from line_neurons.tools.store.leases import refuse_leased
-from line_neurons.tools.store.removal import RunContent, find_runs, images_of_runs, remove_runs, run_content
+from line_neurons.tools.store.removal.runs import RunContent, find_runs, images_of_runs, remove_runs, run_content
 from line_neurons.tools.store.runs import open_store
-from line_neurons.tui.cli import completion
 from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.printing.run import store_flag
+from line_neurons.tui.cli.shell import completion
 from line_neurons.tui.formatting import counted, megabytes
 
 app = typer.Typer()

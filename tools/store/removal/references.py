@@ -10,7 +10,7 @@ from typing import Any
 
 from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.store import sqlite as databases
-from line_neurons.tools.store.removal import images_of_runs
+from line_neurons.tools.store.removal.runs import images_of_runs
 from line_neurons.tools.store.runs import RunStore, has_runs
 from line_neurons.tools.store.sqlite import translate_errors
 from line_neurons.tools.target_specs import canonical_fingerprint

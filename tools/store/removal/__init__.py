@@ -1,0 +1,1 @@
+"""Removal of runs, and what the others refer to."""
