@@ -46,9 +46,11 @@ def pip_install(extra: str, *options: str) -> str:
         extra: extras of ``pyproject.toml``, separated by commas; empty for the package itself.
         options: more options of ``pip install``.
     """
+    # A clone in the current folder may hold metadata of its own, without the record.
+    texts = (found.read_text("direct_url.json") for found in metadata.distributions(name="line-neurons"))
     try:
-        recorded = json.loads(metadata.distribution("line-neurons").read_text("direct_url.json") or "{}")
-    except (metadata.PackageNotFoundError, ValueError):
+        recorded = json.loads(next(filter(None, texts), "{}"))
+    except ValueError:
         recorded = {}
     url, vcs = urlsplit(recorded.get("url", "")), recorded.get("vcs_info")
     extra = f"[{extra}]" if extra else ""

@@ -8,6 +8,7 @@ from line_neurons.agent import errors
 from line_neurons.agent.errors import (
     BackendError,
     BlankImageError,
+    BusyError,
     DamagedError,
     DrainedError,
     LineError,
@@ -57,8 +58,8 @@ def test_everything_else_keeps_its_own_words(error):
     assert system_limit(error) is None
 
 
-PLAIN = (LineError, UsageError, MissingPartError, StoreError, DamagedError, TakenOverError, BackendError,
-         SystemLimitError)  # fmt: skip
+PLAIN = (LineError, UsageError, BusyError, MissingPartError, StoreError, DamagedError, TakenOverError,
+         BackendError, SystemLimitError)  # fmt: skip
 EXAMPLES = [
     *(kind("it failed", "repair it") for kind in PLAIN),
     PortableError("it failed"),

@@ -88,7 +88,12 @@ def test_every_text_in_every_column_is_shown_inert_and_exported_as_it_is(own, fo
     store = folder / "store"
     for text in JOINED:
         for database in DATABASES:
-            shutil.copy(own[0] / database, store)
+            # Not by file: a command's connections end with its process, and here stay open on the files.
+            with (
+                closing(sqlite3.connect(own[0] / database)) as source,
+                closing(sqlite3.connect(store / database)) as copy,
+            ):
+                source.backup(copy)
         write_everywhere(store, text)
         with confined(folder):
             for command in (("runs",), ("show", run), ("show", run, "0"), ("results", run)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ _ALMOST_ONE = 1 - 2**-8
 """Below 1 in every precision."""
 
 
-def random_state() -> bytes:
+def random_state() -> tuple[object, ...]:
     """Return the state of the generators of Python, NumPy (the legacy one) and torch, of all devices in use."""
     import numpy as np
     import torch
@@ -25,8 +24,10 @@ def random_state() -> bytes:
     states = [torch.get_rng_state()]
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         states += [torch.cuda.get_rng_state(device) for device in range(torch.cuda.device_count())]
-    numbers = [state.numpy().tobytes() for state in states]
-    return pickle.dumps((random.getstate(), np.random.get_state(legacy=False), numbers))
+    legacy = np.random.get_state(legacy=False)
+    inner = legacy["state"]
+    of_numpy = (inner["key"].tobytes(), inner["pos"], legacy["has_gauss"], legacy["gauss"])
+    return (random.getstate(), of_numpy, *(state.numpy().tobytes() for state in states))
 
 
 def draws_numbers(call: Callable[[], object]) -> bool:

@@ -78,12 +78,12 @@ async def test_work_for_no_unit_says_what_it_is_how_far_and_how_long(store):
 async def test_d_deletes_a_run_after_a_confirmation(store):
     async with opened(store) as pilot:
         await go_to(pilot, FAILED)
-        await pilot.press("d")
+        await pilot.press("D")
         await sees(pilot, "Delete this run?", FAILED, "8 units")
         await pilot.press("n")
         await until(pilot, lambda: isinstance(pilot.app.screen, RunsScreen))
         assert FAILED in listed(pilot)
-        await pilot.press("d")
+        await pilot.press("D")
         await sees(pilot, "Delete this run?")
         await pilot.press("y")
         await until(pilot, lambda: isinstance(pilot.app.screen, RunsScreen) and FAILED not in listed(pilot))

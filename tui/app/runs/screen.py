@@ -86,7 +86,7 @@ class RunsScreen(StoreScreen):
         Binding("t", "retry", "Retry", tooltip="Run the failed units again."),
         Binding("slash", "filter", "Filter", tooltip="By name, model, layer, state, label or language model."),
         Binding("s", "sort", "Sort", tooltip="Newest, name, state, progress, best margin."),
-        Binding("d", "remove", "Delete", tooltip="Delete the run, after a confirmation.", show=False),
+        Binding("D", "remove", "Delete", tooltip="Delete the run, after a confirmation.", show=False),
         Binding("o", "reverse", "Reverse order", show=False),
         Binding("c", "copy", "Copy name", show=False),
         Binding("g", "folder", "Open the store's folder", show=False),
@@ -101,6 +101,7 @@ class RunsScreen(StoreScreen):
         self._starting: set[str] = set()
         self._errors: dict[str, str] = {}
         self._cells: dict[str, list[Text]] = {}
+        self._columns: list[tuple[str, int]] = []
 
     def compose(self) -> ComposeResult:
         """Lay out the table over the details of the selected run."""
@@ -295,14 +296,15 @@ class RunsScreen(StoreScreen):
         columns = _columns(self.size.width, rows)
         cells = {row.run.id: [self._cell(row, name, width) for name, width in columns] for row in rows}
         table = self.query_one(RowTable)
-        if rebuild or list(cells) != list(self._cells):
+        # Columns come and go with the runs that are active.
+        if rebuild or columns != self._columns or list(cells) != list(self._cells):
             self._fill(table, columns, cells)
         else:
             for index, (run, new) in enumerate(cells.items()):
                 for column, (cell, old) in enumerate(zip(new, self._cells[run], strict=True)):
                     if cell != old:
                         table.update_cell_at((index, column), cell)  # type: ignore[arg-type]
-        self._cells = cells
+        self._cells, self._columns = cells, columns
         active = sum(row.is_active for row in self._rows)
         filtered = "" if len(rows) == len(self._rows) else f"{len(rows)} of "
         order = f"{self._order}{', reversed' if self._reversed else ''}"

@@ -11,6 +11,7 @@ from line_neurons.agent.ports import Message, Prompt
 from line_neurons.agent.presets import OLLAMA_SAMPLING
 from line_neurons.agent.prompts import propose_prompt
 from line_neurons.agent.scoreboard import Entry, Scoreboard
+from line_neurons.agent.settings import Settings
 from line_neurons.tools.doctor.installation import check
 from line_neurons.tools.language_models.langchain import LangChainEngine
 from line_neurons.tools.language_models.ollama.chat import OllamaEngine
@@ -84,7 +85,8 @@ def test_a_pull_without_a_network_is_one_line(ollama):
 
 
 def test_the_doctor_lists_the_models_and_misses_the_default(ollama):
-    found = [finding for finding in check(works=False, ollama=ollama.url) if finding.part == "ollama"]
+    settings = Settings(ollama=ollama.url)
+    found = [finding for finding in check(works=False, settings=settings) if finding.part == "ollama"]
     assert [finding.status for finding in found] == ["ok", "warn"]
     assert f"{SMALL} 0.1 GB" in found[0].detail
     assert f"{GOOD} 1.1 GB" in found[0].detail
