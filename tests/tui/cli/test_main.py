@@ -166,8 +166,8 @@ def test_the_help_imports_no_command():
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     light = {"agent", "agent.concepts", "agent.errors", "agent.nouns", "agent.text", "tui", "tui.cli",
-             "tui.cli.shell.bash_words", "tui.cli.commands", "tui.cli.exit_codes", "tui.cli.main",
-             "tui.cli.process.standard_streams"}  # fmt: skip
+             "tui.cli.shell", "tui.cli.shell.bash_words", "tui.cli.commands", "tui.cli.exit_codes", "tui.cli.main",
+             "tui.cli.process", "tui.cli.process.standard_streams"}  # fmt: skip
     assert {name.removeprefix("line_neurons.") for name in done.stdout.split()} <= light
 
 
