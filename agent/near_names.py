@@ -9,6 +9,13 @@ SIMILAR = 0.5
 """Similarity from which a name is suggested, as difflib computes it."""
 MISTYPED = 0.8
 """Similarity from which a name is taken for a mistyped one."""
+_MOST = 5
+
+
+def similar_names(name: str, names: Iterable[str], *, least: float = SIMILAR) -> list[str]:
+    """Return up to five of ``names`` that resemble ``name`` in any case, the most similar first."""
+    known = {candidate.casefold(): candidate for candidate in names}
+    return [known[key] for key in difflib.get_close_matches(name.casefold(), known, n=_MOST, cutoff=least)]
 
 
 def near_names(name: str, names: Iterable[str], *, least: float = SIMILAR, prefix: str = "") -> str:
@@ -21,10 +28,10 @@ def near_names(name: str, names: Iterable[str], *, least: float = SIMILAR, prefi
     """
     known = {candidate.removeprefix(prefix).casefold(): candidate for candidate in names}
     folded = name.removeprefix(prefix).casefold()
-    near = difflib.get_close_matches(folded, known, n=5, cutoff=least)
+    near = similar_names(folded, known, least=least)
     if least == SIMILAR:
         near += [key for key in known if folded and folded in key and key not in near]
-    return "near: " + ", ".join(known[key] for key in near[:5]) if near else ""
+    return "near: " + ", ".join(known[key] for key in near[:_MOST]) if near else ""
 
 
 def choices(name: str, names: Iterable[str]) -> str:

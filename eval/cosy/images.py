@@ -25,6 +25,7 @@ from line_neurons.tools.cache.file_hashes import FileHashes
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations, remarks_of
 from line_neurons.tools.control_sets.folder import FolderControlSet
 from line_neurons.tools.generators.presets import PRESETS
+from line_neurons.tools.image_bank.opening import uses_image_bank
 from line_neurons.tools.images.folders import images_below, list_folder
 from line_neurons.tools.images.reading import TraitSummary
 from line_neurons.tools.images.skipped import Remarks
@@ -230,7 +231,7 @@ def open_images(
     source, _, place = wanted.partition(":")
     if source == PHOTOGRAPHS:
         bank = _like(components, settings.model_copy(update={"generator": f"bank:{place}"})).image_bank
-        searched = components.image_bank if settings.generator.partition(":")[0] == "bank" else None
+        searched = components.image_bank if uses_image_bank(settings.generator) else None
         return Photographs(wanted, bank, synonyms(searched), components, layer, count or IMAGES, seed)
     folder = Path(wanted).expanduser()
     named = source == "bank" or wanted in PRESETS
@@ -238,7 +239,7 @@ def open_images(
         return FolderImages(folder.resolve(), components, layer, count or 0)
     split: Selection = "search" if wanted == _SEARCHED else "heldout"
     if wanted in {"bank", HELD_OUT, _SEARCHED}:
-        wanted = settings.generator if settings.generator.partition(":")[0] == "bank" else "bank"
+        wanted = settings.generator if uses_image_bank(settings.generator) else "bank"
     number = count or IMAGES
     update: dict[str, Any] = {"generator": wanted, "images": number, "max_concurrent_units": 1}
     note = ""

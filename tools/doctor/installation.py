@@ -33,6 +33,7 @@ from line_neurons.tools.doctor.findings import Finding
 from line_neurons.tools.doctor.readiness import readiness
 from line_neurons.tools.doctor.servers import check_ollama, check_openai
 from line_neurons.tools.doctor.store import check as check_store
+from line_neurons.tools.image_bank.opening import uses_image_bank
 from line_neurons.tools.packages import pip_install
 
 _TORCH, _TORCHVISION = "2.14.1", "0.29.1"
@@ -207,7 +208,7 @@ def _text_to_image(settings: Settings) -> Iterator[Finding]:
     from line_neurons.tools.generators.presets import parse_source
     from line_neurons.tools.generators.weights import find_model
 
-    part, bank = "text-to-image", settings.generator.partition(":")[0] == "bank"
+    part, bank = "text-to-image", uses_image_bank(settings.generator)
     spec = str(Settings.model_fields["generator"].default) if bank else settings.generator
     if absent := [name for name in _DIFFUSION if find_spec(name) is None]:
         detail = f"{absent[0]} is not installed; not needed for the demo"

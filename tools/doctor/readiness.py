@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from line_neurons.agent.settings import Settings
 from line_neurons.tools.assets.packs import GROUPS
 from line_neurons.tools.doctor.findings import Finding, Status
+from line_neurons.tools.image_bank.opening import uses_image_bank
 from line_neurons.tools.language_models.registry import EMBEDDED
 
 _ALWAYS = ("python", "torch", "langgraph", "pillow", "sqlite", "store")
@@ -42,7 +43,7 @@ def _language_model(spec: str) -> tuple[str, ...]:
 
 
 def _images(settings: Settings) -> tuple[str, ...]:
-    bank = settings.generator.partition(":")[0] == "bank"
+    bank = uses_image_bank(settings.generator)
     needed = () if bank else ("text-to-image",)
     return (*needed, *_BANK) if bank or settings.control == "bank" else needed
 

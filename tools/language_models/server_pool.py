@@ -63,6 +63,25 @@ class ServerPool(Generic[Server]):
             raise failure.error from failure
         return answer
 
+    def survey(self, query: Callable[[Server], Answer]) -> dict[Server, Answer]:
+        """Query every server once, and return what those said that answered; the others are avoided for a while.
+
+        Raises:
+            LineError: none of them answered; it names each with its error.
+        """
+        answers: dict[Server, Answer] = {}
+        failures: dict[Server, ServerError] = {}
+        for server in self.servers:
+            try:
+                answers[server] = query(server)
+            except ServerError as failure:
+                failures[server] = failure
+                self.leave_out(server)
+        if not answers:
+            none = _combined(failures)
+            raise none.error from none
+        return answers
+
     def leave_out(self, server: Server, seconds: float = 0.0) -> None:
         """Use ``server`` only if there is no other, for half a minute or ``seconds`` if these are more."""
         with self._lock:
@@ -80,7 +99,7 @@ class ServerPool(Generic[Server]):
             finally:
                 with self._lock:
                     server.busy -= 1
-        raise combined(failures)
+        raise _combined(failures)
 
     def _take(self, tried: Mapping[Server, ServerError]) -> Server:
         with self._lock:
@@ -104,7 +123,7 @@ def _pause(state: RetryCallState) -> float:
     return max(_EXPONENTIAL(state), min(asked, LONGEST_WAIT_SECONDS))
 
 
-def combined(failures: Mapping[Server, ServerError]) -> ServerError:
+def _combined(failures: Mapping[Server, ServerError]) -> ServerError:
     """Combine the errors of all servers into one."""
     found = list(failures.values())
     if len(found) == 1:

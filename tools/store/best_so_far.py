@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from line_neurons.agent.concepts import find_duplicate
+from line_neurons.agent.text import counted
 from line_neurons.tools.json_text import loads
 from line_neurons.tools.label_marks import DONE, Mark, format_note
 from line_neurons.tools.store.records import Unit
@@ -41,7 +42,7 @@ class BestSoFar(NamedTuple):
     @property
     def mark(self) -> Mark:
         """The warning that the search has not ended."""
-        return Mark(UNFINISHED, f"best after {self.steps} step{'' if self.steps == 1 else 's'}")
+        return Mark(UNFINISHED, f"best after {counted(self.steps, 'step')}")
 
 
 def best_so_far(runs: RunStore, run: str, units: Sequence[int]) -> dict[int, BestSoFar]:

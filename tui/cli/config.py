@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import typer
 
-from line_neurons.agent.presets import BATCH
 from line_neurons.agent.settings import Settings, setting_names
 from line_neurons.agent.settings_origins import SettingOrigin, setting_origins
 from line_neurons.agent.settings_sources import CONFIG_FILE
@@ -69,7 +68,7 @@ def config_(
         return
     terminal.table(
         ["setting", "value", "from"],
-        [[origin.name, _text(_public(origin.name, origin.value)), _from(origin)] for origin in shown],
+        [[origin.name, opt.setting_text(_public(origin.name, origin.value)), _from(origin)] for origin in shown],
         wrap=("value", "from"),
     )
 
@@ -114,8 +113,7 @@ def commented_settings() -> str:
 
 def _entry(name: str) -> Iterator[str]:
     field = opt.field_of(name)
-    of_batch = {**BATCH, "llm_parallel": "by language model"}
-    batch = f" `line batch`: {_text(of_batch[name])}." if name in of_batch else ""
+    batch = f" `line batch`: {opt.setting_text(opt.BATCH_DEFAULTS[name])}." if name in opt.BATCH_DEFAULTS else ""
     choices = opt.choices_of(name)
     for line in wrap(f"{field.description}{opt.bounds(field)}{choices and f' {choices}'}{batch}", _WIDTH):
         yield f"# {line}\n"
@@ -134,9 +132,7 @@ def _toml(value: Any) -> str:
 
 def _of_batch(settings: Settings, found: list[SettingOrigin]) -> list[SettingOrigin]:
     """Return the settings as ``line batch`` uses them."""
-    from line_neurons.tools.language_models.registry import default_parallel
-
-    own = {**BATCH, "llm_parallel": default_parallel(settings)}
+    own = opt.batch_defaults(settings)
     return [
         replace(origin, value=own[origin.name], default=own[origin.name])
         if origin.origin == "default" and origin.name in own
@@ -161,13 +157,3 @@ def _public(name: str, value: Any) -> Any:
     if isinstance(value, Mapping):
         return redacted(value) if name == "langchain" else {str(key): entry for key, entry in value.items()}
     return url_without_secrets(value, "") if isinstance(value, str) else value
-
-
-def _text(value: Any) -> str:
-    if value is None or value in ("", (), {}):
-        return "not set"
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, Mapping):
-        return json_text.dumps(value, ensure_ascii=False, default=str)
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -15,7 +15,6 @@ from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import DrainedError, LineError, TakenOverError, UsageError
 from line_neurons.agent.fork_settings import fork_changes
-from line_neurons.agent.presets import BATCH
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.runs.code_trust import record_trust
 from line_neurons.graphs.runs.components import Components, reopen
@@ -36,6 +35,7 @@ from line_neurons.tools.store.runs import RunStore, default_store, find_unit, op
 from line_neurons.tools.store.steering_queue import units_with_pending
 from line_neurons.tools.store.time_left import time_left
 from line_neurons.tui import formatting
+from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.exit_codes import ALL_REFUSED, INTERRUPTED, UNITS_FAILED
 from line_neurons.tui.cli.invocation import command_line
@@ -58,10 +58,11 @@ def batch_settings(settings: Settings) -> Settings:
     Raises:
         UsageError: an address of language model servers is invalid.
     """
-    from line_neurons.tools.language_models.registry import default_parallel
-
-    defaults = {**BATCH, "llm_parallel": default_parallel(settings)}
-    missing = {name: value for name, value in defaults.items() if name not in settings.model_fields_set}
+    missing = {
+        name: value
+        for name, value in opt.batch_defaults(settings).items()
+        if name not in settings.model_fields_set
+    }
     return settings.model_copy(update=missing)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import Parameter
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 import typer
 from rich.markup import escape
 
+from line_neurons.agent import presets
 from line_neurons.agent.diffusion_settings import DiffusionSettings
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.presets import OLLAMA_SAMPLING, SERVERS
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 FILES = ("store", "assets")
+BATCH_DEFAULTS = {**presets.BATCH, "llm_parallel": "by language model"}
+"""Defaults of a batch as help and form show them; see ``batch_defaults``."""
 BATCH = ("max_concurrent_units", "llm_parallel", "batch_timeout", "max_consecutive_failures", "revisit")
 LANGUAGE_MODEL = (
     "llm", *SERVERS, "temperature", "top_p", *OLLAMA_SAMPLING, "context", "reply_tokens", "timeout", "think",
@@ -234,10 +238,29 @@ def default_text(setting: str, defaults: Mapping[str, Any] | str = "") -> str:
         if defaults and setting not in {*FILES, *SERVERS}:
             return defaults
         defaults = {}
-    value = defaults.get(setting, field_of(setting).default)
+    return setting_text(defaults.get(setting, field_of(setting).default))
+
+
+def setting_text(value: Any) -> str:
+    """Return the value of a setting as text."""
     if isinstance(value, bool):
         return "on" if value else "off"
-    return "not set" if value in (None, "", (), {}) else str(value)
+    if value in (None, "", (), [], {}):
+        return "not set"
+    if isinstance(value, Mapping):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+
+def batch_defaults(settings: Settings) -> dict[str, Any]:
+    """Return the defaults of a batch, where they are not those of every run.
+
+    Raises:
+        UsageError: an address of language model servers is invalid.
+    """
+    from line_neurons.tools.language_models.registry import default_parallel
+
+    return {**presets.BATCH, "llm_parallel": default_parallel(settings)}
 
 
 def _options(setting: str, defaults: Mapping[str, Any] | str, panel: str = "") -> list[Parameter]:

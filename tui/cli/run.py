@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from line_neurons.agent.presets import BATCH, SERVERS
+from line_neurons.agent.presets import SERVERS
 from line_neurons.agent.settings import load_settings
 from line_neurons.tools.component_names import check_names
 from line_neurons.tui.cli import invocation
@@ -53,7 +53,7 @@ def explain(
     app,
     "batch",
     (*opt.BATCH, *opt.RUN),
-    defaults={**BATCH, "llm_parallel": "by language model"},
+    defaults=opt.BATCH_DEFAULTS,
     examples=(
         "line batch torchvision:mobilenet_v2 features.18 --units all --llm embedded --generator bank",
         "line batch timm:vit_base_patch16_224 blocks.11 --units random:50 --max-concurrent-units 32",

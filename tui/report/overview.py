@@ -12,7 +12,7 @@ from typing import Any
 from line_neurons.graphs.replay.provenance import SEED_RULES, work_history
 from line_neurons.graphs.replay.provenance_text import NOT_RECORDED, format_versions, machine_rows, mapping_of
 from line_neurons.tools.label_marks import codes
-from line_neurons.tools.run_problems import recorded_doubts, run_problems
+from line_neurons.tools.run_problems import run_problems
 from line_neurons.tools.store.leases import lease_status
 from line_neurons.tools.store.queries import cost
 from line_neurons.tools.store.records import Run
@@ -140,6 +140,7 @@ def read_overview(runs: RunStore, run: Run, chosen: frozenset[int] | None, now: 
     came = Counter(row.origin for row in labelled)
     known = {name: _setting_text(value, name) for name, value in run.settings.items()}
     work = work_history(run, runs.events(run.id))
+    problems = run_problems(runs.path.parent, runs, run)
     return Overview(
         run=run,
         model=run.target_name,
@@ -155,8 +156,8 @@ def read_overview(runs: RunStore, run: Run, chosen: frozenset[int] | None, now: 
         origins=tuple((words, came[name]) for name, words in ORIGINS.items() if came[name]),
         discovered=sum(bool(row.discovered) for row in labelled),
         labelled=len(labelled),
-        remarks=tuple(run_problems(runs.path.parent, runs, run).remarks()),
-        doubts=recorded_doubts(runs, run.id),
+        remarks=tuple(problems.remarks()),
+        doubts=problems.doubts,
         cost=tuple(_cost(runs, run, rows, now, going_on=worked_on)),
         settings=tuple((name, known[name]) for name in MAIN_SETTINGS if name in known),
         more_settings=tuple((name, value) for name, value in known.items() if name not in MAIN_SETTINGS),

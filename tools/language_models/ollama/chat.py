@@ -18,7 +18,7 @@ from line_neurons.agent.text import clean_text
 from line_neurons.tools.language_models.engine import Completion
 from line_neurons.tools.language_models.ollama.client import Server, missing
 from line_neurons.tools.language_models.server import ServerError
-from line_neurons.tools.language_models.server_pool import ServerPool, combined
+from line_neurons.tools.language_models.server_pool import ServerPool
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
@@ -204,17 +204,7 @@ class OllamaEngine:
 
     @cached_property
     def _model(self) -> Model:
-        entries: dict[Server, Entry] = {}
-        failures: dict[Server, ServerError] = {}
-        for server in self._pool.servers:
-            try:
-                entries[server] = self._entry(server)
-            except ServerError as failure:
-                failures[server] = failure
-                self._pool.leave_out(server)
-        if not entries:
-            none = combined(failures)
-            raise none.error from none
+        entries = self._pool.survey(self._entry)
         first, entry = next(iter(entries.items()))
         for server, other in entries.items():
             self._same(server, other, entry)

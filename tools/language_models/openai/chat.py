@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import re
 import threading
@@ -13,13 +12,14 @@ from functools import cached_property
 from typing import Any
 
 from line_neurons.agent.errors import BackendError, UsageError
+from line_neurons.agent.near_names import similar_names
 from line_neurons.agent.ports import Prompt
 from line_neurons.agent.replies import REPLY_SCHEMA
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.language_models.engine import Completion
 from line_neurons.tools.language_models.openai.client import Reply, ServedModel, Server, missing
 from line_neurons.tools.language_models.server import ServerError
-from line_neurons.tools.language_models.server_pool import ServerPool, combined
+from line_neurons.tools.language_models.server_pool import ServerPool
 
 _log = logging.getLogger(__name__)
 
@@ -199,17 +199,7 @@ class OpenAIEngine:
 
     @cached_property
     def _model(self) -> Model:
-        found: dict[Server, ServedModel] = {}
-        failures: dict[Server, ServerError] = {}
-        for server in self._pool.servers:
-            try:
-                found[server] = self._served(server)
-            except ServerError as failure:
-                failures[server] = failure
-                self._pool.leave_out(server)
-        if not found:
-            none = combined(failures)
-            raise none.error from none
+        found = self._pool.survey(self._served)
         served = next(iter(found.values()))
         for server, other in found.items():
             self._same(server, other, served)
@@ -248,9 +238,7 @@ class OpenAIEngine:
     def _served(self, server: Server) -> ServedModel:
         listed = {model.id: model for model in server.models()}
         if self.name not in listed:
-            folded = {other.lower(): other for other in listed}
-            near = difflib.get_close_matches(self.name.lower(), folded, n=3, cutoff=0.5)
-            raise missing(self.name, server.name, tuple(folded[other] for other in near), tuple(listed))
+            raise missing(self.name, server.name, similar_names(self.name, listed)[:3], tuple(listed))
         return listed[self.name]
 
     def _same(self, server: Server, served: ServedModel, wanted: ServedModel) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -211,7 +211,7 @@ def retry_after(header: str) -> float:
         return 0.0
 
 
-def missing(model: str, name: str, near: tuple[str, ...], known: tuple[str, ...] = ()) -> ServerError:
+def missing(model: str, name: str, near: Sequence[str], known: Sequence[str] = ()) -> ServerError:
     """Return the error for a server called ``name`` that does not serve ``model``."""
     text = f"the OpenAI-compatible server at {name} does not serve the model {model!r:.100}"
     if near:

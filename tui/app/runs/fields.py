@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.presets import BATCH, PRESETS
+from line_neurons.agent.presets import PRESETS
 from line_neurons.agent.settings import Layout, Settings, load_settings
 from line_neurons.agent.settings_sources import flag_of
 from line_neurons.tools.generators.presets import PRESETS as GENERATORS
@@ -157,21 +157,12 @@ def settings_of(values: Mapping[str, str]) -> Settings:
 
 def defaults(settings: Settings) -> dict[str, str]:
     """Return what each setting is without a value in its field, as text."""
-    shown = {name: _text(_value(settings, name)) for name in SETTINGS if name != "preset"}
-    shown |= {name: _text(value) for name, value in BATCH.items() if name not in settings.model_fields_set}
-    if "llm_parallel" not in settings.model_fields_set:
-        shown["llm_parallel"] = "by language model"
-    return shown | {"preset": _text(None)}
+    shown = {name: opt.setting_text(_value(settings, name)) for name in SETTINGS if name != "preset"}
+    given = settings.model_fields_set
+    shown |= {name: opt.setting_text(value) for name, value in opt.BATCH_DEFAULTS.items() if name not in given}
+    return shown | {"preset": opt.setting_text(None)}
 
 
 def _value(settings: Settings, name: str) -> Any:
     table, _, entry = name.rpartition("__")
     return getattr(getattr(settings, table), entry) if table else getattr(settings, name)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, tuple | list):
-        return ", ".join(map(str, value)) or "not set"
-    return "not set" if value in (None, "") else str(value)

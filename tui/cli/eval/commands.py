@@ -11,7 +11,7 @@ import typer
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.near_names import choices
-from line_neurons.agent.presets import BATCH, OLLAMA_SAMPLING, SERVERS
+from line_neurons.agent.presets import OLLAMA_SAMPLING, SERVERS
 from line_neurons.agent.settings import load_settings
 from line_neurons.tui.cli import options as opt
 
@@ -277,7 +277,7 @@ def baseline(
     app,
     "suite",
     (*opt.BATCH, *opt.RUN),
-    defaults={**BATCH, "llm_parallel": "by language model", "revisit": False},
+    defaults={**opt.BATCH_DEFAULTS, "revisit": False},
     examples=(
         "line eval suite torchvision:mobilenet_v2 classifier.1 --units random:50 -o evaluation",
         "line eval suite torchvision:resnet50 layer4 --units 0-99 --against random -o evaluation --plan",

@@ -18,6 +18,7 @@ from line_neurons.agent.settings_sources import flag_of
 from line_neurons.eval.suite import BASELINES, Command, Suite, variants
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import select_units
+from line_neurons.tools.image_bank.opening import uses_image_bank
 from line_neurons.tools.store.atomic_files import write_file
 from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
@@ -122,7 +123,7 @@ def suiting(settings: Settings) -> list[str]:
 
     An image bank has captions, which replace CLIP; Describe-and-Dissect needs a language model, not random words.
     """
-    captioned = settings.generator.partition(":")[0] == "bank"
+    captioned = uses_image_bank(settings.generator)
     left_out = "clip-dissect", "describe-and-dissect"
     found = [name for name in BASELINES if (name not in left_out if captioned else not name.endswith("captions"))]
     asking = settings.llm != "random"

@@ -75,9 +75,11 @@ def _layers(ctx: typer.Context, incomplete: str) -> Iterable[str]:
 
 
 def _language_models(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    from line_neurons.tools.language_models.registry import EMBEDDED
+    from line_neurons.tools.language_models.registry import FORMS, NAMED_KINDS
 
-    yield from ("embedded", *(f"embedded:{name}" for name in EMBEDDED), "random", "ollama:", "langchain:")
+    for form in FORMS:
+        kind, colon, _ = form.partition(":")
+        yield kind + colon if kind in NAMED_KINDS else form
     if incomplete.startswith("ollama:"):
         from line_neurons.agent.settings import load_settings
         from line_neurons.tools.language_models.ollama.address import server_urls
