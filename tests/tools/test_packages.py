@@ -23,18 +23,29 @@ from line_neurons.tools.packages import pip_install
     ],
 )
 def test_an_extra_comes_from_where_the_package_came_from(monkeypatch, recorded, command):
-    class Installed:
-        def read_text(self, name):
-            assert name == "direct_url.json"
-            return recorded and json.dumps(recorded)
-
-    monkeypatch.setattr(metadata, "distribution", lambda name: Installed())
+    install(monkeypatch, recorded)
     assert pip_install("eval") == command
 
 
-def test_a_package_that_is_not_installed_is_installed_from_the_clone(monkeypatch):
-    def missing(name):
-        raise metadata.PackageNotFoundError(name)
+def test_metadata_of_a_clone_in_the_current_folder_does_not_hide_the_record(monkeypatch):
+    install(monkeypatch, None, {"url": "file:///clone", "dir_info": {"editable": True}})
+    assert pip_install("eval") == "pip install -e '/clone[eval]'"
 
-    monkeypatch.setattr(metadata, "distribution", missing)
+
+def test_a_package_that_is_not_installed_is_installed_from_the_clone(monkeypatch):
+    install(monkeypatch)
     assert shlex.split(pip_install("", "--force-reinstall")) == ["pip", "install", "--force-reinstall", "."]
+
+
+def install(monkeypatch, *records):
+    """Have one distribution of the package for each record of its origin; of none, it is not installed."""
+
+    class Installed:
+        def __init__(self, record):
+            self.record = record
+
+        def read_text(self, name):
+            assert name == "direct_url.json"
+            return self.record and json.dumps(self.record)
+
+    monkeypatch.setattr(metadata, "distributions", lambda *, name: [Installed(record) for record in records])
