@@ -11,15 +11,29 @@ from typing import Annotated, Any
 
 import typer
 
+from line_neurons.agent.errors import UsageError
+from line_neurons.agent.near_names import near_names
 from line_neurons.agent.settings import Settings, setting_names
 from line_neurons.agent.settings_origins import SettingOrigin, setting_origins
-from line_neurons.agent.settings_sources import CONFIG_FILE
+from line_neurons.agent.settings_sources import CONFIG_FILE, ENV_PREFIX, flag_of
 from line_neurons.eval.exchange.output_files import open_output, refuse_existing
 from line_neurons.tools.language_models.secrets import redacted, url_without_secrets
 from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
+from line_neurons.tui.cli.shell import completion
 
 app = typer.Typer()
+
+
+def _typed_names() -> dict[str, str]:
+    """Return the names of settings by what a user may type: the name, its entry in a table, its flag."""
+    names = {name: name.replace("__", ".") for name in setting_names()}
+    return {
+        typed: shown
+        for name, shown in names.items()
+        for typed in (flag_of(name).removeprefix("--").replace("-", "_"), shown)
+    }
+
 
 _WIDTH = 100
 _HEAD = """\
@@ -34,17 +48,25 @@ _HEAD = """\
     (*opt.BATCH, *opt.RUN),
     examples=(
         "line config",
-        "line config --changed",
+        "line config seed store --changed",
         "line config --batch --llm embedded --json",
     ),
 )
 def config_(
+    setting: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SETTING",
+            help="Settings to show, as named here or by their flags; default: all.",
+            autocompletion=completion.choices(list(_typed_names().values())),
+        ),
+    ] = None,
+    *,
     changed: Annotated[
         bool, typer.Option("--changed", help="Show only settings that are not at their default.")
     ] = False,
     batch: Annotated[bool, typer.Option("--batch", help="Show the settings of `line batch`.")] = False,
     preset: opt.Preset = None,
-    *,
     config: opt.Config = None,
     json: opt.Json = False,
     **flags: Any,
@@ -53,8 +75,10 @@ def config_(
 
     That is a flag, a preset, the environment, line.toml or the default; flags given here count as those of a run.
     """
+    named = {_named(name) for name in setting or ()}
     settings, found = setting_origins(config, preset=preset, **flags)
     shown = [_known_place(origin) for origin in (_of_batch(settings, found) if batch else found)]
+    shown = [origin for origin in shown if origin.name in named or not named]
     shown = [origin for origin in shown if origin.origin != "default" or not changed]
     if json:
         terminal.dump([
@@ -64,7 +88,7 @@ def config_(
         ])  # fmt: skip
         return
     if not shown:
-        terminal.line("Every setting is at its default.")
+        terminal.line(f"Every {'one of these settings' if named else 'setting'} is at its default.")
         return
     terminal.table(
         ["setting", "value", "from"],
@@ -73,11 +97,25 @@ def config_(
     )
 
 
+def _named(name: str) -> str:
+    """Return the setting that a user names.
+
+    Raises:
+        UsageError: there is none.
+    """
+    known = _typed_names()
+    typed = name.strip().casefold().removeprefix(ENV_PREFIX.casefold()).replace("__", ".").replace("-", "_")
+    if typed not in known:
+        near = near_names(typed, known)
+        raise UsageError(f"no setting is named {name!r:.80}{near and f'; {near}'}", "`line config` lists all")
+    return known[typed]
+
+
 @opt.command(app, "init", examples=("line init", "line init experiments/line.toml"))
 def init(
-    file: Annotated[
-        Path, typer.Argument(metavar="[FILE]", help="File to write.", show_default=CONFIG_FILE)
-    ] = Path(CONFIG_FILE),
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.", show_default=CONFIG_FILE)] = Path(
+        CONFIG_FILE
+    ),
 ) -> None:
     """Write a commented line.toml with all settings, their defaults and choices.
 

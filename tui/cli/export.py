@@ -131,12 +131,12 @@ def _print(snapshot: Snapshot) -> None:
 )
 def report(
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="Name of a run, or its beginning; see --all.")
+        str | None, typer.Argument(metavar="RUN", help="Name of a run, or its beginning; see --all.")
     ] = None,
     more: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[UNIT|RUN]...",
+            metavar="UNIT|RUN",
             help="Units of the run, by number or class name; default: all. Or further runs: a folder with a "
             "report of each, and an index.",
         ),

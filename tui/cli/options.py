@@ -27,6 +27,7 @@ from line_neurons.agent.renamed import RENAMED
 from line_neurons.agent.settings import Settings, load_settings, setting_names
 from line_neurons.agent.settings_sources import flag_of, unknown_variables
 from line_neurons.eval.exchange.output_files import output_path
+from line_neurons.tui.cli.help import FILES_PANEL, PanelCommand
 from line_neurons.tui.cli.output import note, set_verbosity
 from line_neurons.tui.cli.shell import completion
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 FILES = ("store", "assets")
+NOT_SET: tuple[object, ...] = (None, "", (), [], {})
+"""Values of a setting that is not set; its description says what happens then."""
 BATCH_DEFAULTS = {**presets.BATCH, "llm_parallel": "by language model"}
 """Defaults of a batch as help and form show them; see ``batch_defaults``."""
 BATCH = ("max_concurrent_units", "llm_parallel", "batch_timeout", "max_consecutive_failures", "revisit")
@@ -65,7 +68,7 @@ PANELS: Mapping[str, Sequence[str]] = {
     "Language model": LANGUAGE_MODEL,
     "Images": (*IMAGES, *PIPELINE),
     "Target and control set": (*TARGET, *MACHINE),
-    "Files and output": FILES,
+    FILES_PANEL: FILES,
 }  # fmt: skip
 """Panels of the help with their settings, in order."""
 
@@ -82,35 +85,34 @@ ON_ONLY = frozenset({"channels_last", "download", "diffusion__vae_tiling", "diff
 _SHORT = {"iterations": "-N", "images": "-n"}
 _OLD_NAMES = {**RENAMED, "draw_batch": "diffusion__batch"}
 _MOVED = "Components of the run that were moved; their content must be the same"
-_FILES_PANEL = "Files and output"
 
 Config = Annotated[
     Path | None,
-    typer.Option(help="Settings file; default: line.toml in this folder.", rich_help_panel=_FILES_PANEL),
+    typer.Option(help="Settings file; default: line.toml in this folder.", rich_help_panel=FILES_PANEL),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=_FILES_PANEL)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=FILES_PANEL)]
 Trust = Annotated[
     bool,
     typer.Option(
-        "--trust", help="Allow custom code from someone else's run.", rich_help_panel=_FILES_PANEL,
+        "--trust", help="Allow custom code from someone else's run.", rich_help_panel=FILES_PANEL,
     ),
 ]  # fmt: skip
 Quiet = Annotated[
     bool,
     typer.Option(
         "--quiet", "-q", help="Print results and errors only: no progress, no notes.",
-        rich_help_panel=_FILES_PANEL,
+        rich_help_panel=FILES_PANEL,
     ),
 ]  # fmt: skip
 Verbose = Annotated[
     bool,
     typer.Option(
         "--verbose", "-v", help="Also print each step of each unit, and what libraries log.",
-        rich_help_panel=_FILES_PANEL,
+        rich_help_panel=FILES_PANEL,
     ),
 ]  # fmt: skip
 Debug = Annotated[
-    bool, typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel=_FILES_PANEL)
+    bool, typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel=FILES_PANEL)
 ]
 _OUTPUT = tuple(
     Parameter(name, Parameter.KEYWORD_ONLY, default=False, annotation=kind)
@@ -191,7 +193,7 @@ def command(
             *(parameter for parameter in own if parameter.kind is Parameter.KEYWORD_ONLY),
             *_OUTPUT,
         ])  # fmt: skip
-        app.command(name, epilog="\n\n".join(["Examples:", *map(escape, examples)]))(run)
+        app.command(name, cls=PanelCommand, epilog="\n\n".join(["Examples:", *map(escape, examples)]))(run)
         return function
 
     return register
@@ -233,19 +235,28 @@ def field_of(setting: str) -> FieldInfo:
 
 
 def default_text(setting: str, defaults: Mapping[str, Any] | str = "") -> str:
-    """Return the default of a setting as the help shows it."""
+    """Return the default of a setting as the help shows it; empty where it is not set."""
+    if setting in FILES:
+        return _from_home(default_folder(setting))
     if isinstance(defaults, str):
-        if defaults and setting not in {*FILES, *SERVERS}:
+        if defaults and setting not in SERVERS:
             return defaults
         defaults = {}
-    return setting_text(defaults.get(setting, field_of(setting).default))
+    value = defaults.get(setting, field_of(setting).default)
+    return "" if value in NOT_SET else setting_text(value)
+
+
+def _from_home(folder: Path) -> str:
+    """Return a folder with ``~`` for the home of the user."""
+    home = Path("~").expanduser()
+    return f"~/{folder.relative_to(home)}" if folder.is_relative_to(home) else str(folder)
 
 
 def setting_text(value: Any) -> str:
     """Return the value of a setting as text."""
     if isinstance(value, bool):
         return "on" if value else "off"
-    if value in (None, "", (), [], {}):
+    if value in NOT_SET:
         return "not set"
     if isinstance(value, Mapping):
         return json.dumps(value, ensure_ascii=False, default=str)
@@ -275,9 +286,10 @@ def _options(setting: str, defaults: Mapping[str, Any] | str, panel: str = "") -
     names += [_SHORT[setting]] if setting in _SHORT else []
     repeatable = "; repeatable" if get_origin(kind) is list else ""
     description = f"{(field.description or '').removesuffix('.')}{repeatable}."
+    default = default_text(setting, defaults)
     shown = typer.Option(
         *names,
-        help=escape(f"{description}{bounds(field)} [default: {default_text(setting, defaults)}]"),
+        help=escape(f"{description}{bounds(field)}{default and f' [default: {default}]'}"),
         metavar=_metavar(field),
         autocompletion=_completion(setting),
         rich_help_panel=panel or next(name for name, members in PANELS.items() if setting in members),

@@ -58,7 +58,7 @@ def replay(
     run: opt.RunName,
     unit: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[UNIT]...", help="Units of the run: numbers or class names; default: all."),
+        typer.Argument(metavar="UNIT", help="Units of the run: numbers or class names; default: all."),
     ] = None,
     *,
     into: Annotated[

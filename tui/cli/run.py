@@ -114,7 +114,7 @@ def resume(
     run: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RUN]",
+            metavar="RUN",
             help="Name of a run; default: all unfinished runs.",
             autocompletion=completion.RUNS,
         ),

@@ -115,7 +115,7 @@ def runs(*, json: opt.Json = False, **flags: Any) -> None:
 def show(
     run: opt.RunName,
     unit: Annotated[
-        str | None, typer.Argument(metavar="[UNIT]", help="Unit of the run: its number or class name.")
+        str | None, typer.Argument(metavar="UNIT", help="Unit of the run: its number or class name.")
     ] = None,
     step: Annotated[
         str | None,
@@ -298,7 +298,7 @@ def tui(
     run: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RUN]",
+            metavar="RUN",
             help="Run to open: its name, or the beginning of it.",
             autocompletion=completion.RUNS,
         ),

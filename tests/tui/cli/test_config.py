@@ -66,6 +66,15 @@ def test_only_what_differs_is_shown_if_asked(line, folder):
     assert [*shown(line, "--changed", "--seed", "3")] == ["seed", "store"]  # The store of the tests is a variable.
 
 
+def test_settings_are_shown_by_name_flag_or_variable_and_a_mistyped_one_is_refused(line, folder):
+    typed = ["seed", "image-batch", "steps", "diffusion.size", "LINE_IMAGES"]
+    assert {*shown(line, *typed)} == {"seed", "images", "diffusion.batch", "diffusion.steps", "diffusion.size"}
+    assert shown(line, "seed", "--changed") == {}
+    status, _, err = line("config", "sead")
+    assert status == 2
+    assert "no setting is named 'sead'; near: seed" in err
+
+
 def test_the_settings_of_a_batch_are_those_of_line_batch(line, folder):
     assert shown(line)["max_concurrent_units"]["value"] == 1
     found = shown(line, "--batch", "--llm", "random", "--max-consecutive-failures", "2")

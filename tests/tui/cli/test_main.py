@@ -66,6 +66,27 @@ def test_the_options_that_commands_share_stand_in_panels(line, command):
     assert ("--patience" in out) == (command in {"explain", "batch"})
 
 
+@pytest.mark.parametrize(("command", "most"), [("batch", 215), ("explain", 205), ("resume", 120), ("demo", 35)])
+def test_the_help_of_a_command_can_be_read_at_80_columns(line, monkeypatch, command, most):
+    monkeypatch.setenv("COLUMNS", "80")
+    status, out, _ = line(command, "--help")
+    lines = out.splitlines()
+    assert (status, len(lines) < most, max(map(len, lines))) == (0, True, 80)
+    # Descriptions have more than half of the width, and no line has a word or two only.
+    shown = " ".join(out.replace("│", " ").split())
+    assert "separated by commas; not set: OLLAMA_HOST, or this machine." in shown
+    assert "[default: not set]" not in shown
+    assert "list[" not in shown
+
+
+def test_the_help_names_the_folders_in_use(line, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert options.default_text("store") == "~/data/line-neurons"
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert options.default_text("store") == str(tmp_path / "data/line-neurons")
+
+
 @pytest.mark.parametrize("name", ["--image-batch", "--draw-batch"])
 def test_shared_options_arrive_as_settings_and_those_of_diffusion_in_their_table(name):
     got: list[object] = []
@@ -118,8 +139,11 @@ def test_every_setting_has_a_flag_whose_help_has_its_default_or_is_listed_as_one
         assert flag_of(name) in option.opts
         assert field.description.rstrip(".") in option.help
         on = {True: "on", False: "off"}.get(field.default) if isinstance(field.default, bool) else None
-        default = on or ("not set" if field.default in (None, "", ()) else str(field.default))
-        assert option.help.replace("\\[", "[").endswith(f"[default: {default}]")
+        default = on or str(field.default)
+        if field.default not in (None, "", ()):
+            assert option.help.replace("\\[", "[").endswith(f"[default: {default}]")
+        elif name not in options.FILES:
+            assert "default:" not in option.help
         if "Literal" in str(field.annotation):
             assert "|" in option.metavar
         bounds = [getattr(bound, sign, None) for bound in field.metadata for sign in ("ge", "gt", "le", "lt")]
